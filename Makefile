@@ -1,0 +1,48 @@
+# One command each, on a machine with nothing prepared but Python 3.10 or newer and make.
+# PYTHON picks the interpreter; all that is installed goes to .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint check-lint benchmark clean
+
+# The package as a user gets it, with what the manhole needs.
+$(VENV)/installed: setup.py pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' 'setuptools>=77' wheel
+	$(BIN)/python -m pip install --quiet --editable '.[manhole]'
+	touch $@
+
+$(VENV)/test-installed: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --group test
+	touch $@
+
+$(VENV)/lint-installed: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --group test --group lint
+	touch $@
+
+# See it work: throw-away certificates, a server that demands them, the proxy in front of it.
+demo: $(VENV)/installed
+	$(BIN)/twist reusedproxy --demo
+
+# All tests. Those that need nginx, curl, openssl or ssh say so where these are missing.
+test: $(VENV)/test-installed
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/lint-installed
+	$(BIN)/ruff format reusedproxy tests benchmarks twisted setup.py
+	$(BIN)/ruff check --fix reusedproxy tests benchmarks twisted setup.py
+	$(BIN)/mypy
+
+check-lint: $(VENV)/lint-installed
+	$(BIN)/ruff format --check reusedproxy tests benchmarks twisted setup.py
+	$(BIN)/ruff check reusedproxy tests benchmarks twisted setup.py
+	$(BIN)/mypy
+
+# Beside HAProxy and nginx, in one run.
+benchmark: $(VENV)/installed
+	$(BIN)/python benchmarks/run
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,52 @@
+"""Metadata of reusedproxy; each dependency stands beside the reason why it is there."""
+
+import re
+from glob import glob
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "reusedproxy/__init__.py").read_text(), re.M)[1]
+
+setup(
+    name="reusedproxy",
+    version=VERSION,
+    description="An HTTP reverse proxy that keeps warm, verified, mutual-TLS connections to its servers",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license_expression="MIT",
+    python_requires=">=3.10",
+    install_requires=[
+        "Twisted>=24.10",  # the reactor, services, plugins and logging that the daemon is made of
+        "pyOpenSSL>=24.3",  # TLS towards servers, on the socket itself, with sessions and verification callbacks
+        "service-identity>=24.1",  # is this certificate for that name? (RFC 6125, RFC 9525)
+        "attrs>=23.1",  # values and records
+        "cryptography>=42",  # certificates of the demonstration; pyOpenSSL needs it anyway
+    ],
+    extras_require={
+        "manhole": ["Twisted[conch]"],  # SSH for the manhole
+    },
+    packages=[
+        *find_packages(include=["reusedproxy", "reusedproxy.*"]),
+        # Discovery never finds it: it has no __init__.py, so that Twisted's own package stays whole.
+        "twisted.plugins",
+    ],
+    # Without this, an editable install is an import hook that `twist` does not see plugins through.
+    package_dir={"": "."},
+    include_package_data=True,
+    data_files=[
+        ("share/man/man8", glob("man/*.8")),
+        ("share/man/man5", glob("man/*.5")),
+        ("share/doc/reusedproxy/examples", [path for path in glob("etc/*") if Path(path).is_file()]),
+    ],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Environment :: No Input/Output (Daemon)",
+        "Framework :: Twisted",
+        "Intended Audience :: System Administrators",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Internet :: Proxy Servers",
+    ],
+)

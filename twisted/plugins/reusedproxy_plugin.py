@@ -1,0 +1,7 @@
+"""Lets `twist` and `twistd` find reusedproxy; the program itself is imported only when it is asked for."""
+
+from twisted.application.service import ServiceMaker
+
+reusedproxy = ServiceMaker(
+    "reusedproxy", "reusedproxy.service", "An HTTP reverse proxy with warm, verified server connections.", "reusedproxy"
+)
