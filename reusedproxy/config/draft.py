@@ -1,0 +1,95 @@
+"""What the lines of one proxy section have said so far, before fallbacks and names are judged.
+
+A `defaults` section is a draft too; a proxy begins as a copy of it. Only `finish` turns drafts into the model's values.
+"""
+
+from __future__ import annotations
+
+from attrs import Factory, define, evolve, frozen
+
+from reusedproxy.config.checks import Expect, Send
+from reusedproxy.config.model import Bind, ForwardFor, HTTPCheck, LogTarget, Place, StatsPage, Timeouts
+from reusedproxy.config.servers import ServerDraft, ServerWords
+
+SIDES = {"frontend": "F", "backend": "B", "listen": "FB", "defaults": "FB"}
+
+
+@frozen
+class Reference:
+    """A backend's name, and where it was named."""
+
+    place: Place
+    name: str
+
+
+@define
+class ProxyDraft:
+    """One `defaults`, `frontend`, `backend` or `listen` section.
+
+    `said` maps what was said ("mode", "option httpchk", "timeout client") to where, also when it was faulty, so that a
+    faulty line has no followers; `own` is the part of it that this section said itself, `unreadable` what was said
+    in vain. None is "not said".
+    """
+
+    kind: str
+    name: str
+    place: Place
+    said: dict[str, Place] = Factory(dict)
+    own: set[str] = Factory(set)
+    unreadable: set[str] = Factory(set)
+    mode: str | None = None
+    binds: list[Bind] = Factory(list)
+    backlog: int = 0
+    maxconn: int = 0
+    default_backend: Reference | None = None
+    use_backends: list[Reference] = Factory(list)
+    servers: list[ServerDraft] = Factory(list)
+    default_server: ServerWords = Factory(ServerWords)
+    timeouts: Timeouts = Factory(Timeouts)
+    connection_mode: str | None = None
+    forwardfor: ForwardFor | None = None
+    logs: list[LogTarget] = Factory(list)
+    log_global: bool = False
+    httplog: bool = False
+    dontlognull: bool = False
+    http_reuse: str | None = None
+    retries: int = 3
+    redispatch: bool = False
+    allbackups: bool = False
+    httpchk: HTTPCheck | None = None
+    check_send: Send | None = None
+    check_expect: Expect | None = None
+    disabled: bool = False
+    stats: StatsPage | None = None
+    # The section's own head was faulty: it may lack what it was to inherit, so nothing is missed in it.
+    head_faulty: bool = False
+
+    @property
+    def sides(self) -> str:
+        """ "F" when clients come in here, "B" when servers are here, both for `listen` (and `defaults`)."""
+        return SIDES[self.kind]
+
+    @property
+    def title(self) -> str:
+        return f"{self.kind} '{self.name}'" if self.name else f"this '{self.kind}' section"
+
+    def say(self, what: str, place: Place) -> None:
+        self.said[what] = place
+        self.own.add(what)
+
+    def heir(self, kind: str, name: str, place: Place) -> ProxyDraft:
+        """A new section that begins with what this one (a `defaults`) says."""
+        return evolve(
+            self,
+            kind=kind,
+            name=name,
+            place=place,
+            said=dict(self.said),
+            own=set(),
+            unreadable=set(self.unreadable),
+            binds=[],
+            use_backends=[],
+            servers=[],
+            default_server=self.default_server.copy(),
+            logs=list(self.logs),
+        )

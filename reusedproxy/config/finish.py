@@ -1,0 +1,89 @@
+"""Drafts into the model's values: fallbacks filled in, `log global` written out, servers finished.
+
+Judges nothing that the whole configuration is needed for: that is `judge`'s.
+"""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from reusedproxy.config.checks import finished_check
+from reusedproxy.config.draft import ProxyDraft
+from reusedproxy.config.global_section import GlobalDraft
+from reusedproxy.config.model import Backend, Frontend, LogTarget, Timeouts
+from reusedproxy.config.servers import finished_server
+
+
+def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
+    """The side of a `frontend` or `listen` that clients see."""
+    default = draft.default_backend.name if draft.default_backend else None
+    return Frontend(
+        name=draft.name,
+        place=draft.place,
+        mode=draft.mode or "tcp",
+        binds=tuple(bind if bind.backlog else evolve(bind, backlog=draft.backlog) for bind in draft.binds),
+        default_backend=default or (draft.name if draft.kind == "listen" else None),
+        use_backends=tuple(reference.name for reference in draft.use_backends),
+        maxconn=draft.maxconn,
+        timeouts=_frontend_timeouts(draft.timeouts),
+        connection_mode=draft.connection_mode or "keep-alive",
+        forwardfor=draft.forwardfor,
+        logs=_logs(draft, global_),
+        log_format="httplog" if draft.httplog else "default",
+        dontlognull=draft.dontlognull,
+        disabled=draft.disabled,
+        stats=draft.stats,
+    )
+
+
+def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
+    """The side of a `backend` or `listen` that has servers."""
+    check = finished_check(draft.httpchk, draft.check_send, draft.check_expect) if draft.httpchk else None
+    servers = (
+        finished_server(server, global_.ca_base, global_.crt_base, global_.server_verify) for server in draft.servers
+    )
+    return Backend(
+        name=draft.name,
+        place=draft.place,
+        mode=draft.mode or "tcp",
+        servers=tuple(servers),
+        timeouts=_backend_timeouts(draft.timeouts),
+        connection_mode=draft.connection_mode or "keep-alive",
+        forwardfor=draft.forwardfor,
+        http_reuse=draft.http_reuse,
+        retries=draft.retries,
+        redispatch=draft.redispatch,
+        allbackups=draft.allbackups,
+        http_check=check,
+        disabled=draft.disabled,
+        stats=draft.stats,
+        logs=_logs(draft, global_),
+    )
+
+
+def _logs(draft: ProxyDraft, global_: GlobalDraft) -> tuple[LogTarget, ...]:
+    return (*(global_.logs if draft.log_global else ()), *draft.logs)
+
+
+def _frontend_timeouts(said: Timeouts) -> Timeouts:
+    """Only the client side's: `http-keep-alive` falls back on `http-request`, and both on `client`."""
+    http_request = said.http_request or said.client
+    return Timeouts(
+        client=said.client,
+        http_request=http_request,
+        http_keep_alive=said.http_keep_alive or http_request,
+    )
+
+
+def _backend_timeouts(said: Timeouts) -> Timeouts:
+    """Only the servers' side: `queue` falls back on `connect`.
+
+    `tunnel` None: the client and server timeouts go on; `check` None: the check's interval bounds all of it.
+    """
+    return Timeouts(
+        connect=said.connect,
+        server=said.server,
+        queue=said.queue or said.connect,
+        check=said.check,
+        tunnel=said.tunnel,
+    )

@@ -1,0 +1,253 @@
+"""The lines of the `global` section, and the environment words that may change how later lines are read."""
+
+from __future__ import annotations
+
+import ipaddress
+import posixpath
+from collections.abc import Callable
+
+from attrs import Factory, define
+
+from reusedproxy.config import haproxy_words, hints, units
+from reusedproxy.config.addresses import listen_addresses
+from reusedproxy.config.logs import log_target
+from reusedproxy.config.model import Global, ListenAddress, LogTarget, Manhole, Place, StatsSocket
+from reusedproxy.config.parameters import read_parameters
+from reusedproxy.config.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
+
+OUR_WORDS = frozenset({"manhole"})
+# Longer heads than this are nobody's; HAProxy's own limit for tune.http.maxhdr.
+_MOST_HEADERS = 32767
+
+
+@define
+class GlobalDraft:
+    """What `global` sections have said so far; several of them add up, as in HAProxy."""
+
+    report: Report
+    environment: dict[str, str]
+    maxconn: int | None = None
+    logs: list[LogTarget] = Factory(list)
+    log_tag: str = "reusedproxy"
+    hard_stop_after: float | None = None
+    bufsize: int = 16384
+    maxrewrite: int = 1024
+    maxhdr: int = 101
+    stats_sockets: list[StatsSocket] = Factory(list)
+    manhole: Manhole | None = None
+    ca_base: str = ""
+    crt_base: str = ""
+    server_verify: str = "required"
+    said: dict[str, Place] = Factory(dict)
+
+    def read(self, line: Line) -> None:
+        """One line of a `global` section."""
+        word = line.keyword
+        if line.prefix:
+            self._prefixed(line)
+        elif word in _READERS:
+            self.said.setdefault(word, line.place)
+            _READERS[word](self, line)
+        elif word in haproxy_words.GLOBAL_BY_TWISTD:
+            self.report.by_twistd.setdefault(word, line)
+        elif word in haproxy_words.GLOBAL_BY_SERVICE_MANAGER:
+            text = f"'{word}' is not applied: give the limit where the daemon is started (LimitNOFILE= of systemd, ulimit -n)"
+            self.report.notice(line.place, text)
+        elif without_effect(word):
+            self.report.without_effect(word, line.place)
+        else:
+            raise Wrong(_not_a_keyword(line))
+
+    def _prefixed(self, line: Line) -> None:
+        if line.keyword == "log" and not line.arguments:
+            self.logs.clear()
+        elif line.keyword in (
+            "busy-polling",
+            "set-dumpable",
+            "strict-limits",
+            "insecure-fork-wanted",
+            "numa-cpu-mapping",
+        ):
+            self.report.without_effect(line.keyword, line.place)
+        else:
+            raise Wrong(f"'{line.prefix}' cannot stand before '{line.keyword}' in section 'global'")
+
+    def finished(self) -> Global:
+        if self.maxrewrite >= self.bufsize:
+            # HAProxy halves it silently; we say so.
+            place = self.said.get("tune.maxrewrite") or self.said["tune.bufsize"]
+            self.maxrewrite = self.bufsize // 2
+            text = f"'tune.maxrewrite' has to be less than 'tune.bufsize' ({self.bufsize}): {self.maxrewrite} is taken"
+            self.report.warn(place, text)
+        if "stats" in self.said:
+            self.report.notice(self.said["stats"], "'stats socket' is not served yet: there is no runtime API so far")
+        return Global(
+            maxconn=self.maxconn,
+            logs=tuple(self.logs),
+            log_tag=self.log_tag,
+            hard_stop_after=self.hard_stop_after,
+            bufsize=self.bufsize,
+            maxrewrite=self.maxrewrite,
+            maxhdr=self.maxhdr,
+            stats_sockets=tuple(self.stats_sockets),
+            manhole=self.manhole,
+        )
+
+
+def without_effect(word: str) -> bool:
+    return word in haproxy_words.GLOBAL_WITHOUT_EFFECT or word.startswith(haproxy_words.GLOBAL_WITHOUT_EFFECT_PREFIXES)
+
+
+def _not_a_keyword(line: Line) -> str:
+    word = line.keyword
+    if word in haproxy_words.GLOBAL:
+        return not_done(word, hint=haproxy_words.HINTS.get(word, ""))
+    text = f"unknown keyword '{word}' in section 'global'"
+    if hint := hints.for_unknown_word(line):
+        return text + hint
+    if word in haproxy_words.PROXY:
+        return f"{text}: it belongs in a 'defaults', 'frontend', 'backend' or 'listen' section"
+    if nearest(word, _READERS):
+        return text + did_you_mean(word, _READERS)
+    return text + did_you_mean(word, haproxy_words.GLOBAL | haproxy_words.SECTIONS)
+
+
+def _log(draft: GlobalDraft, line: Line) -> None:
+    if line.arguments[:1] == ("global",):
+        raise Wrong("'log global' belongs in a proxy or 'defaults' section; here write where to log to")
+    draft.logs.append(log_target(line))
+
+
+def _log_tag(draft: GlobalDraft, line: Line) -> None:
+    draft.log_tag = line.one_argument("a word")
+
+
+def _maxconn(draft: GlobalDraft, line: Line) -> None:
+    if draft.said["maxconn"] != line.place:
+        raise Wrong(f"'maxconn' stands already at {draft.said['maxconn']}")
+    # 0 lets HAProxy find a value by itself.
+    draft.maxconn = units.integer(line.one_argument("a number of connections"), "'maxconn'") or None
+
+
+def _stats(draft: GlobalDraft, line: Line) -> None:
+    word = line.words[1] if line.arguments else ""
+    if word not in haproxy_words.STATS_GLOBAL:
+        raise Wrong(
+            f"'stats' in section 'global': unknown word '{word}'{did_you_mean(word, haproxy_words.STATS_GLOBAL)}"
+        )
+    if word == "socket":
+        if len(line.words) < 3:
+            raise Wrong("'stats socket' needs an address: stats socket /run/reusedproxy.sock mode 600 level admin, say")
+        (address,) = _one_address(line.words[2], "'stats socket'")
+        read_parameters(line.words[3:], haproxy_words.BIND, lambda word, argument: None, "'stats socket'")
+        draft.stats_sockets.append(StatsSocket(line.place, address))
+
+
+def _one_address(text: str, what: str) -> tuple[ListenAddress]:
+    addresses = listen_addresses(text, what)
+    if len(addresses) != 1:
+        raise Wrong(f"{what} takes one address, not '{text}'")
+    return (addresses[0],)
+
+
+def _hard_stop_after(draft: GlobalDraft, line: Line) -> None:
+    draft.hard_stop_after = units.seconds(line.one_argument("a time"), "'hard-stop-after'") or None
+
+
+def _bufsize(draft: GlobalDraft, line: Line) -> None:
+    value = units.size(line.one_argument("a size"), "'tune.bufsize'")
+    if value < 1024:
+        raise Wrong("'tune.bufsize': fewer than 1024 bytes do not hold a request's head")
+    draft.bufsize = value
+
+
+def _maxrewrite(draft: GlobalDraft, line: Line) -> None:
+    draft.maxrewrite = units.size(line.one_argument("a size"), "'tune.maxrewrite'")
+
+
+def _maxhdr(draft: GlobalDraft, line: Line) -> None:
+    value = line.one_argument("a number of headers")
+    draft.maxhdr = units.integer(value, "'tune.http.maxhdr'", least=1, most=_MOST_HEADERS)
+
+
+def _ca_base(draft: GlobalDraft, line: Line) -> None:
+    draft.ca_base = line.one_argument("a directory")
+
+
+def _crt_base(draft: GlobalDraft, line: Line) -> None:
+    draft.crt_base = line.one_argument("a directory")
+
+
+def _server_verify(draft: GlobalDraft, line: Line) -> None:
+    word = line.one_argument("'none' or 'required'")
+    draft.server_verify = one_of(word, ("none", "required"), "'ssl-server-verify'")
+
+
+def _manhole(draft: GlobalDraft, line: Line) -> None:
+    if len(line.words) < 4:
+        raise Wrong("write 'manhole <address> authorized-keys <file> [host-key <file>]'")
+    if draft.said["manhole"] != line.place:
+        raise Wrong(f"'manhole' stands already at {draft.said['manhole']}")
+    (address,) = _one_address(line.words[1], "'manhole'")
+    if address.kind == "tcp" and not _is_loopback(address.host):
+        raise Wrong("'manhole' gives away the whole daemon: let it listen on 127.0.0.1, [::1] or a unix socket's path")
+    files = {"authorized-keys": "", "host-key": ""}
+    rest = line.words[2:]
+    while rest:
+        if rest[0] not in files:
+            raise Wrong(f"'manhole': unknown word '{rest[0]}'{did_you_mean(rest[0], files)}")
+        if len(rest) < 2 or not rest[1]:
+            raise Wrong(f"'manhole': '{rest[0]}' needs the name of a file")
+        files[rest[0]] = rest[1]
+        rest = rest[2:]
+    keys = files["authorized-keys"]
+    if not keys:
+        raise Wrong("'manhole' needs 'authorized-keys <file>': only those who hold one of these keys may come in")
+    host_key = files["host-key"] or posixpath.join(posixpath.dirname(keys), "reusedproxy_host_key")
+    draft.manhole = Manhole(line.place, address, keys, host_key)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _setenv(draft: GlobalDraft, line: Line) -> None:
+    if len(line.words) != 3:
+        raise Wrong(f"'{line.keyword}' needs the name of a variable and its value")
+    if line.keyword == "setenv" or line.words[1] not in draft.environment:
+        draft.environment[line.words[1]] = line.words[2]
+
+
+def _unsetenv(draft: GlobalDraft, line: Line) -> None:
+    if not line.arguments:
+        raise Wrong("'unsetenv' needs the name of a variable")
+    for name in line.arguments:
+        draft.environment.pop(name, None)
+
+
+def _resetenv(draft: GlobalDraft, line: Line) -> None:
+    for name in draft.environment.keys() - {*line.arguments, "REUSEDPROXY"}:
+        del draft.environment[name]
+
+
+_READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
+    "log": _log,
+    "log-tag": _log_tag,
+    "maxconn": _maxconn,
+    "stats": _stats,
+    "hard-stop-after": _hard_stop_after,
+    "tune.bufsize": _bufsize,
+    "tune.maxrewrite": _maxrewrite,
+    "tune.http.maxhdr": _maxhdr,
+    "ca-base": _ca_base,
+    "crt-base": _crt_base,
+    "ssl-server-verify": _server_verify,
+    "manhole": _manhole,
+    "setenv": _setenv,
+    "presetenv": _setenv,
+    "unsetenv": _unsetenv,
+    "resetenv": _resetenv,
+}

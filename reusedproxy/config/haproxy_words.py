@@ -1,0 +1,361 @@
+"""HAProxy's words: data and nothing else, so that the reader can tell a word it does not do from a word nobody knows.
+
+Taken from HAProxy's manual and from what the program lists about itself (2.6), with the words that 2.7 to 3.5 added as
+far as ../shared/reference/haproxy.md names them or we knew them; that newer part is not complete. Words that the reader
+does are in here too: each list says what HAProxy knows, not what we do.
+"""
+
+from __future__ import annotations
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def _ordered(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+# -- sections ---------------------------------------------------------------------------------------------------------
+
+SECTIONS = _words("global defaults frontend backend listen")
+SECTIONS_NOT_DONE = _words(
+    """
+    peers resolvers userlist mailers cache program http-errors ring log-forward log-profile fcgi-app crt-store traces
+    acme healthcheck
+    """
+)
+
+# -- global -----------------------------------------------------------------------------------------------------------
+
+# Words that cannot matter in a single-process, single-threaded proxy, or that only steer a part that we do not have
+# (HTTP/2, Lua, compression, ...): accepted, and listed in one notice.
+GLOBAL_WITHOUT_EFFECT = _words(
+    """
+    nbthread nbproc thread-groups thread-group thread-hard-limit cpu-map cpu-policy cpu-set numa-cpu-mapping
+    max-threads-per-group busy-polling noepoll nopoll nokqueue noevports nosplice nogetaddrinfo noreuseport
+    no-memory-trimming no-quic prealloc-fd maxpipes maxzlibmem maxcompcpuusage maxcomprate master-worker
+    mworker-max-reloads mworker-prealloc profiling.tasks profiling.memory spread-checks max-spread-checks
+    insecure-fork-wanted insecure-setuid-wanted expose-experimental-directives expose-deprecated-directives localpeer
+    node description set-dumpable strict-limits quiet pp2-never-send-local ssl-dh-param-file
+    ssl-mode-async httpclient.resolvers.disabled httpclient.resolvers.id httpclient.resolvers.prefer
+    httpclient.retries httpclient.ssl.ca-file httpclient.ssl.verify httpclient.timeout.connect
+    h2-workaround-bogus-websocket-clients warn-blocked-traffic-after shm-stats-file
+    ssl-default-bind-ciphers ssl-default-bind-ciphersuites ssl-default-bind-curves ssl-default-bind-options
+    ssl-default-bind-sigalgs ssl-default-bind-client-sigalgs ssl-skip-self-issued-ca issuers-chain-path
+    ssl-load-extra-files ssl-load-extra-del-ext
+    tune.http.cookielen tune.idle-pool.shared tune.idletimer tune.max-checks-per-thread tune.max-rules-at-once
+    tune.maxaccept tune.maxpollevents tune.pipesize tune.pool-high-fd-ratio tune.pool-low-fd-ratio tune.recv_enough
+    tune.runqueue-depth tune.stick-counters tune.takeover-other-tg-connections tune.defaults.purge
+    tune.disable-fast-forward tune.disable-zero-copy-forwarding tune.rcvbuf.client tune.rcvbuf.server
+    tune.rcvbuf.frontend tune.rcvbuf.backend tune.sndbuf.client tune.sndbuf.server tune.sndbuf.frontend
+    tune.sndbuf.backend tune.notsent-lowat.client tune.notsent-lowat.server tune.ssl.cachesize tune.ssl.lifetime
+    tune.ssl.default-dh-param tune.ssl.force-private-cache tune.ssl.maxrecord tune.ssl.hard-maxrecord
+    tune.ssl.capture-buffer-size tune.ssl.capture-cipherlist-size tune.ssl.ssl-ctx-cache-size tune.ssl.ocsp-update.maxdelay
+    tune.ssl.ocsp-update.mindelay
+    """
+)
+GLOBAL_WITHOUT_EFFECT_PREFIXES = (
+    "tune.applet.",
+    "tune.buffers.",
+    "tune.cli.",
+    "tune.comp.",
+    "tune.epoll.",
+    "tune.events.",
+    "tune.fd.",
+    "tune.glitches.",
+    "tune.h1.zero-copy-fwd-",
+    "tune.h2.",
+    "tune.listener.",
+    "tune.lua.",
+    "tune.memory.",
+    "tune.pattern.",
+    "tune.peers.",
+    "tune.pt.",
+    "tune.quic.",
+    "tune.renice.",
+    "tune.ring.",
+    "tune.sched.",
+    "tune.vars.",
+    "tune.zlib.",
+)
+# What twistd, which starts us, does, with its option; it goes into the background without being told.
+GLOBAL_BY_TWISTD = {
+    "user": "--uid",
+    "uid": "--uid",
+    "group": "--gid",
+    "gid": "--gid",
+    "chroot": "--chroot",
+    "pidfile": "--pidfile",
+    "daemon": "",
+}
+GLOBAL_BY_SERVICE_MANAGER = _words("ulimit-n fd-hard-limit")
+GLOBAL = (
+    GLOBAL_WITHOUT_EFFECT
+    | frozenset(GLOBAL_BY_TWISTD)
+    | GLOBAL_BY_SERVICE_MANAGER
+    | _words(
+        """
+        51degrees-allow-unmatched 51degrees-cache-size 51degrees-data-file 51degrees-difference 51degrees-drift
+        51degrees-property-name-list 51degrees-property-separator 51degrees-use-performance-graph
+        51degrees-use-predictive-graph anonkey ca-base capabilities close-spread-time cluster-secret crt-base
+        default-path deviceatlas-json-file deviceatlas-log-level deviceatlas-properties-cookie deviceatlas-separator
+        dns-accept-family external-check force-cfg-parser-pause grace h1-accept-payload-with-any-method h1-case-adjust
+        h1-case-adjust-file h1-do-not-close-on-insecure-transfer-encoding hard-stop-after
+        harden.reject-privileged-ports.quic harden.reject-privileged-ports.tcp http-err-codes http-fail-codes
+        key-base limited-quic log log-send-hostname log-tag lua-load lua-load-per-thread lua-prepend-path maxconn
+        maxconnrate maxsessrate maxsslconn maxsslrate ocsp-update.disable ocsp-update.httpproxy ocsp-update.maxdelay
+        ocsp-update.mindelay ocsp-update.mode presetenv resetenv server-state-base server-state-file set-var
+        set-var-fmt setcap setenv ssl-default-server-ciphers ssl-default-server-ciphersuites
+        ssl-default-server-client-sigalgs ssl-default-server-curves ssl-default-server-options
+        ssl-default-server-sigalgs ssl-engine ssl-propquery ssl-provider ssl-provider-path ssl-security-level
+        ssl-server-verify stats stats-file tune.bufsize tune.bufsize.small tune.fail-alloc tune.http.logurilen
+        tune.http.maxhdr tune.maxrewrite tune.ssl.keylog unix-bind unsetenv wurfl-cache-size wurfl-data-file
+        wurfl-engine-mode wurfl-information-list wurfl-information-list-separator wurfl-useragent-priority
+        zero-warning
+        """
+    )
+)
+
+# -- proxies ----------------------------------------------------------------------------------------------------------
+
+PROXY = _words(
+    """
+    acl backlog balance bind bind-process capture clitcpka-cnt clitcpka-idle clitcpka-intvl compression cookie declare
+    default-server default_backend description disabled dispatch email-alert enabled errorfile errorfiles errorloc
+    errorloc302 errorloc303 error-log-format external-check filter filter-sequence force-be-switch force-persist
+    fullconn guid hash-balance-factor hash-preserve-affinity hash-type http-after-response http-check http-drop-request
+    http-drop-response http-error http-request http-response http-reuse http-send-name-header id ignore-persist
+    load-server-state-from-file log log-format log-format-sd log-steps log-tag max-keep-alive-queue
+    max-session-srv-conns maxconn mode monitor monitor-net monitor-uri option persist quic-initial rate-limit redirect
+    retries retry-on server server-state-file-name server-template source srvtcpka-cnt srvtcpka-idle srvtcpka-intvl
+    stats stick stick-table tcp-check tcp-request tcp-response timeout transparent unique-id-format unique-id-header
+    use-fcgi-app use-server use_backend
+    """
+)
+# Words that HAProxy itself took out, and what it tells to write instead.
+PROXY_REMOVED = {
+    "appsession": "HAProxy removed it in 1.6",
+    "block": "HAProxy removed it in 2.1: the word is now 'http-request deny'",
+    "clitimeout": "HAProxy removed it in 2.1: write 'timeout client'",
+    "contimeout": "HAProxy removed it in 2.1: write 'timeout connect'",
+    "srvtimeout": "HAProxy removed it in 2.1: write 'timeout server'",
+    "redispatch": "HAProxy removed it in 2.1: write 'option redispatch'",
+    "reqadd": "HAProxy removed it in 2.1: the word is now 'http-request add-header'",
+    "reqallow": "HAProxy removed it in 2.1: the word is now 'http-request allow'",
+    "reqdel": "HAProxy removed it in 2.1: the word is now 'http-request del-header'",
+    "reqdeny": "HAProxy removed it in 2.1: the word is now 'http-request deny'",
+    "reqirep": "HAProxy removed it in 2.1: the word is now 'http-request replace-header'",
+    "reqrep": "HAProxy removed it in 2.1: the word is now 'http-request replace-header'",
+    "reqtarpit": "HAProxy removed it in 2.1: the word is now 'http-request tarpit'",
+    "rspadd": "HAProxy removed it in 2.1: the word is now 'http-response add-header'",
+    "rspdel": "HAProxy removed it in 2.1: the word is now 'http-response del-header'",
+    "rspdeny": "HAProxy removed it in 2.1: the word is now 'http-response deny'",
+    "rspirep": "HAProxy removed it in 2.1: the word is now 'http-response replace-header'",
+    "rsprep": "HAProxy removed it in 2.1: the word is now 'http-response replace-header'",
+}
+MODES = ("tcp", "http")
+MODES_NOT_DONE = _words("log spop health haterm syslog")
+
+BALANCE = _words(
+    """
+    roundrobin static-rr leastconn first source uri url_param hdr random rdp-cookie hash sticky log-hash
+    """
+)
+TIMEOUTS = _words(
+    """
+    check client client-fin client-hs connect http-keep-alive http-request queue server server-fin tarpit tunnel
+    """
+)
+
+# Options: the sides that they act on ("F" frontend, "B" backend), and whether `no` and `default` may stand before.
+OPTIONS = {
+    "abortonclose": "B",
+    "accept-invalid-http-request": "F",
+    "accept-invalid-http-response": "B",
+    "accept-unsafe-violations-in-http-request": "F",
+    "accept-unsafe-violations-in-http-response": "B",
+    "allbackups": "B",
+    "checkcache": "B",
+    "clitcpka": "F",
+    "contstats": "F",
+    "disable-h2-upgrade": "F",
+    "dontlog-normal": "F",
+    "dontlognull": "F",
+    "external-check": "B",
+    "forwarded": "B",
+    "forwardfor": "FB",
+    "h1-case-adjust-bogus-client": "F",
+    "h1-case-adjust-bogus-server": "B",
+    "http-buffer-request": "FB",
+    "http-drop-request-trailers": "B",
+    "http-drop-response-trailers": "F",
+    "http-ignore-probes": "F",
+    "http-keep-alive": "FB",
+    "http-no-delay": "FB",
+    "http-pretend-keepalive": "B",
+    "http-restrict-req-hdr-names": "FB",
+    "http-server-close": "FB",
+    "http-use-proxy-header": "F",
+    "httpchk": "B",
+    "httpclose": "FB",
+    "httplog": "F",
+    "httpslog": "F",
+    "idle-close-on-response": "F",
+    "independent-streams": "FB",
+    "independant-streams": "FB",
+    "ldap-check": "B",
+    "log-health-checks": "B",
+    "log-separate-errors": "F",
+    "logasap": "F",
+    "mysql-check": "B",
+    "nolinger": "FB",
+    "originalto": "FB",
+    "persist": "B",
+    "pgsql-check": "B",
+    "prefer-last-server": "B",
+    "redis-check": "B",
+    "redispatch": "B",
+    "smtpchk": "B",
+    "socket-stats": "F",
+    "splice-auto": "FB",
+    "splice-request": "FB",
+    "splice-response": "FB",
+    "spop-check": "B",
+    "srvtcpka": "B",
+    "ssl-hello-chk": "B",
+    "tcp-check": "B",
+    "tcp-smart-accept": "F",
+    "tcp-smart-connect": "B",
+    "tcpka": "FB",
+    "tcplog": "F",
+    "transparent": "B",
+    "use-small-buffers": "FB",
+}
+OPTIONS_NEVER_NEGATED = _words(
+    """
+    external-check forwarded forwardfor http-restrict-req-hdr-names httpchk httplog httpslog ldap-check mysql-check
+    originalto pgsql-check redis-check smtpchk spop-check ssl-hello-chk tcp-check tcpka tcplog
+    """
+)
+# How the kernel is asked to copy or to send, or when counters are brought up to date: nothing that anybody can see.
+OPTIONS_WITHOUT_EFFECT = _words(
+    """
+    contstats disable-h2-upgrade http-no-delay socket-stats splice-auto splice-request splice-response tcp-smart-accept
+    tcp-smart-connect use-small-buffers
+    """
+)
+OPTIONS_REMOVED = {
+    "forceclose": "HAProxy removed it in 2.0: take it out, or write 'option httpclose'",
+    "http-tunnel": "HAProxy removed it in 2.1: take it out, it is not needed",
+}
+
+STATS = _words(
+    """
+    admin auth enable hide-version http-request realm refresh scope show-desc show-legends show-modules show-node
+    show-version uri
+    """
+)
+STATS_GLOBAL = _words("bind-process calculate-max-counters maxconn socket timeout")
+HTTP_CHECK = _words("comment connect disable-on-404 expect send send-state set-var set-var-fmt unset-var")
+HTTP_CHECK_SEND = _words("meth uri uri-lf ver hdr body body-lf comment")
+HTTP_CHECK_EXPECT = _words(
+    """
+    comment error-status fhdr hdr header min-recv ok-status on-error on-success rstatus rstring status status-code
+    string string-lf tout-status
+    """
+)
+
+# -- log --------------------------------------------------------------------------------------------------------------
+
+LOG_FORMATS = _words("local rfc3164 rfc5424 priority short timed iso raw")
+LOG_FACILITIES = _ordered("""
+    kern user mail daemon auth syslog lpr news uucp cron auth2 ftp ntp audit alert cron2 local0 local1 local2 local3
+    local4 local5 local6 local7
+    """)
+LOG_LEVELS = _ordered("emerg alert crit err warning notice info debug")
+
+
+# -- the words of bind and server lines, with the number of arguments that each takes ----------------------------------
+
+
+def _arguments(text: str) -> dict[str, int]:
+    """`name` takes nothing, `name+1` takes one argument."""
+    pairs = (word.partition("+") for word in text.split())
+    return {name: int(count or 0) for name, _, count in pairs}
+
+
+BIND = _arguments(
+    """
+    accept-netscaler-cip+1 accept-proxy allow-0rtt alpn+1 backlog+1 ca-file+1 ca-ignore-err+1 ca-sign-file+1
+    ca-sign-pass+1 ca-verify-file+1 cc+1 ciphers+1 ciphersuites+1 client-sigalgs+1 crl-file+1 crt+1 crt-ignore-err+1
+    crt-list+1 curves+1 default-crt+1 defer-accept ech+1 ecdhe+1 expose-fd+1 force-sslv3 force-strict-sni force-tlsv10
+    force-tlsv11 force-tlsv12 force-tlsv13 generate-certificates gid+1 group+1 guid-prefix+1 id+1 idle-ping+1
+    interface+1 ktls+1 label+1 level+1 maxconn+1 mode+1 mss+1 name+1 namespace+1 nbconn+1 nice+1 no-alpn no-ca-names
+    no-sslv3 no-strict-sni no-tls-tickets no-tlsv10 no-tlsv11 no-tlsv12 no-tlsv13 npn+1 ocsp-update+1
+    prefer-client-ciphers process+1 proto+1 quic-cc-algo+1 quic-force-retry quic-socket+1 severity-output+1 shards+1
+    sigalgs+1 ssl ssl-max-ver+1 ssl-min-ver+1 strict-sni tcp-md5sig+1 tcp-ss+1 tcp-ut+1 tfo thread+1 tls-ticket-keys+1
+    tls-tickets transparent uid+1 user+1 v4v6 v6only verify+1
+    """
+)
+# They say something about a TLS listener only, so `ssl` on the same line is the one that is reported.
+BIND_TLS = _words(
+    """
+    allow-0rtt alpn ca-file ca-ignore-err ca-sign-file ca-sign-pass ca-verify-file ciphers ciphersuites client-sigalgs
+    crl-file crt crt-ignore-err crt-list curves default-crt ech ecdhe force-sslv3 force-strict-sni force-tlsv10
+    force-tlsv11 force-tlsv12 force-tlsv13 generate-certificates ktls no-alpn no-ca-names no-sslv3 no-strict-sni
+    no-tls-tickets no-tlsv10 no-tlsv11 no-tlsv12 no-tlsv13 npn ocsp-update prefer-client-ciphers sigalgs ssl-max-ver
+    ssl-min-ver strict-sni tls-ticket-keys tls-tickets verify
+    """
+)
+# Threads, and how the kernel wakes us.
+BIND_WITHOUT_EFFECT = _words("defer-accept guid-prefix id label nice process shards thread")
+
+SERVER = _arguments(
+    """
+    addr+1 agent-addr+1 agent-check agent-inter+1 agent-port+1 agent-send+1 allow-0rtt alpn+1 backup ca-file+1 cc+1
+    check check-alpn+1 check-pool-conn-name+1 check-proto+1 check-reuse-pool check-send-proxy check-sni+1
+    check-sni-auto check-ssl check-via-socks4 ciphers+1 ciphersuites+1 client-sigalgs+1 cookie+1 crl-file+1 crt+1
+    curves+1 disabled downinter+1 enabled error-limit+1 fall+1 fastinter+1 force-sslv3 force-tlsv10 force-tlsv11
+    force-tlsv12 force-tlsv13 guid+1 hash-key+1 healthcheck+1 id+1 idle-ping+1 init-addr+1 init-state+1 inter+1 interface+1 ktls+1
+    log-bufsize+1 log-proto+1 max-reuse+1 maxconn+1 maxqueue+1 minconn+1 namespace+1 no-agent-check no-backup no-check
+    no-check-reuse-pool no-check-send-proxy no-check-sni-auto no-check-ssl no-renegotiate no-send-proxy
+    no-send-proxy-v2 no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-sni-auto no-ssl no-ssl-reuse no-sslv3
+    no-strict-maxconn no-tfo no-tls-tickets no-tlsv10 no-tlsv11 no-tlsv12 no-tlsv13 no-verifyhost non-stick npn+1
+    observe+1 on-error+1 on-marked-down+1 on-marked-up+1 pool-conn-name+1 pool-low-conn+1 pool-max-conn+1
+    pool-purge-delay+1 port+1 proto+1 proxy-v2-options+1 redir+1 renegotiate resolve-net+1 resolve-opts+1
+    resolve-prefer+1 resolvers+1 rise+1 send-proxy send-proxy-v2 send-proxy-v2-ssl send-proxy-v2-ssl-cn
+    set-proxy-v2-tlv-fmt+1 shard+1 sigalgs+1 slowstart+1 sni+1 sni-auto socks4+1 source+1 ssl ssl-max-ver+1
+    ssl-min-ver+1 ssl-reuse stick strict-maxconn tcp-md5sig+1 tcp-ut+1 tfo tls-tickets track+1 usesrc+1 verify+1
+    verifyhost+1 weight+1 ws+1
+    """
+)
+# What they say is what we do anyhow.
+SERVER_AS_WE_DO = _words(
+    """
+    guid id no-agent-check no-check-reuse-pool no-check-send-proxy no-check-ssl no-renegotiate no-send-proxy
+    no-send-proxy-v2 no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-sni-auto no-strict-maxconn no-tfo ssl-reuse stick
+    tls-tickets
+    """
+)
+
+# -- hints for words that are not done, where a stranger would ask "and now?" ------------------------------------------
+
+HINTS = {
+    # Ignoring these two would show the page to people who were to be kept out.
+    "stats auth": "without it the page is open to whoever reaches the port",
+    "stats http-request": "without it the page is open to whoever reaches the port",
+    "stats admin": "take it out, the page only shows",
+    "errorfile": "take the line out, reusedproxy answers with short pages of its own",
+    "errorfiles": "take the line out, reusedproxy answers with short pages of its own",
+    "server-template": "write the 'server' lines out",
+    "cookie": "take it out, every request is balanced on its own",
+    "retry-on": "take it out, a request is tried again when nothing of it can have been done",
+    "tcplog": "write 'option httplog'",
+    "httpslog": "write 'option httplog'",
+    "tcp-check": "write 'option httpchk', or neither: then a check is a connection",
+    "transparent": "name a server's address and port",
+    "resolvers": "take it out, a name is resolved at start",
+    "userlist": "take it out, nobody can log in anywhere yet",
+    "zero-warning": "use '--check' and read its warnings",
+}

@@ -1,0 +1,43 @@
+"""What to tell somebody who wrote a word that exists nowhere, or not here: words of articles, slips, wrong places."""
+
+from __future__ import annotations
+
+from reusedproxy.config import haproxy_words
+from reusedproxy.config.report import Line
+
+# A widely read article recommends these and HAProxy has none of them (reference/haproxy.md, section 4).
+_KEEPALIVE_TIMEOUTS = ("keepalive-timeout", "keep-alive-timeout", "http-keep-alive-timeout", "http-keepalive-timeout")
+
+
+def server_close(value: str) -> str:
+    """For those who read that `option http-server-close` takes a number of seconds."""
+    return (
+        "'option http-server-close' takes no number: it closes the connection to the server after every response, the"
+        " opposite of reuse. To say how long an idle connection to a server is kept, write"
+        f" 'pool-idle-timeout {_with_unit(value)}' on the 'server' line; for clients' connections,"
+        " 'timeout http-keep-alive'"
+    )
+
+
+def _with_unit(value: str) -> str:
+    return f"{value}s" if value.isdigit() else value
+
+
+def for_unknown_word(line: Line) -> str:
+    """The tail of an "unknown keyword" message, when the word is known to be a mistake for something; else ""."""
+    word = line.keyword.replace("_", "-")
+    if word == "http-server-close" and line.arguments:
+        return f": {server_close(line.words[1])}"
+    if word in _KEEPALIVE_TIMEOUTS:
+        value = _with_unit(line.words[1] if line.arguments else "10s")
+        return (
+            f": there is no such setting. For clients' connections write 'timeout http-keep-alive {value}'; for idle"
+            f" connections to servers, 'pool-idle-timeout {value}' on the 'server' line"
+        )
+    if word in haproxy_words.OPTIONS:
+        return f": it is an option, write 'option {word}'"
+    if word in haproxy_words.TIMEOUTS:
+        return f": did you mean 'timeout {word}'?"
+    if word in haproxy_words.SERVER or word.startswith("pool-"):
+        return f": '{word}' stands on 'server' and 'default-server' lines"
+    return ""

@@ -1,0 +1,204 @@
+"""What can only be judged when everything has been read: names that must exist, settings that contradict each other.
+
+Adds faults, warnings and notices to the report; changes nothing. A section or line that was faulty is left alone, so
+that one mistake is reported once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from reusedproxy.config.draft import ProxyDraft, Reference
+from reusedproxy.config.global_section import GlobalDraft
+from reusedproxy.config.model import Bind, Place
+from reusedproxy.config.report import Report, did_you_mean
+from reusedproxy.config.servers import OUR_WORDS, ServerDraft
+
+_POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse", *OUR_WORDS}
+
+
+def judge(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) -> None:
+    """Everything about proxies, in the order in which they stand."""
+    backend_names = [draft.name for draft in drafts if "B" in draft.sides]
+    for draft in drafts:
+        if not report.names_in_doubt:
+            for reference in _references(draft):
+                _backend_exists(reference, backend_names, report)
+        if draft.disabled or draft.head_faulty:
+            continue
+        _mode(draft, report)
+        _timeouts(draft, report)
+        if "F" in draft.sides:
+            _frontend(draft, report)
+        if "B" in draft.sides:
+            _backend(draft, global_, report)
+    _binds_differ((bind for draft in drafts if not draft.disabled for bind in draft.binds), report)
+
+
+def _references(draft: ProxyDraft) -> Iterable[Reference]:
+    if "F" in draft.sides:
+        yield from draft.use_backends
+        if draft.default_backend:
+            yield draft.default_backend
+
+
+def _backend_exists(reference: Reference, names: Sequence[str], report: Report) -> None:
+    if reference.name not in names:
+        report.fault(reference.place, f"there is no backend '{reference.name}'{did_you_mean(reference.name, names)}")
+
+
+def _mode(draft: ProxyDraft, report: Report) -> None:
+    if draft.mode == "http" or (draft.mode is None and "mode" in draft.unreadable):
+        return
+    why = f"(said at {draft.said['mode']})" if draft.mode else "(the default, as in HAProxy, when no 'mode' is said)"
+    text = f"{draft.title}: mode tcp {why} is not done yet in reusedproxy: say 'mode http' here or in 'defaults'"
+    report.fault(draft.place, text)
+
+
+def _timeouts(draft: ProxyDraft, report: Report) -> None:
+    """HAProxy's own warning: without these a dead peer keeps its connection for ever."""
+    needed = ["client"] if "F" in draft.sides else []
+    if "B" in draft.sides and ("server" in draft.said or draft.servers):
+        needed += ["connect", "server"]
+    # A time that could not be read is a fault already; 0 is "for ever", so that the warning stands.
+    missing = [
+        f"'timeout {name}'"
+        for name in needed
+        if not getattr(draft.timeouts, name) and f"timeout {name}" not in draft.unreadable
+    ]
+    if missing:
+        text = f"{draft.title} has no {' and no '.join(missing)}: a peer that fell silent is waited for without end"
+        report.warn(draft.place, text)
+
+
+def _frontend(draft: ProxyDraft, report: Report) -> None:
+    if "bind" not in draft.said:
+        report.warn(draft.place, f"{draft.title} has no 'bind': nobody can reach it")
+    goes_on = "default_backend" in draft.said or "use_backend" in draft.said or draft.kind == "listen"
+    if not goes_on and "stats" not in draft.said:
+        text = f"{draft.title} has no 'default_backend' and no 'use_backend': every request is answered with 503"
+        report.warn(draft.place, text)
+
+
+def _binds_differ(binds: Iterable[Bind], report: Report) -> None:
+    """HAProxy lets the kernel deal connections out among equal binds; we listen once for each address."""
+    seen: dict[str, Place] = {}
+    for bind in binds:
+        address = str(bind.address)
+        kernel_picks = bind.address.kind == "tcp" and bind.address.port == 0
+        if address in seen and not kernel_picks:
+            report.fault(
+                bind.place, f"'bind {address}' stands already at {seen[address]}: an address is listened on once"
+            )
+        seen.setdefault(address, bind.place)
+
+
+# -- backends ---------------------------------------------------------------------------------------------------------
+
+
+def _backend(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
+    if (
+        "server" not in draft.said
+        and "stats" not in draft.said
+        and not (draft.kind == "listen" and draft.default_backend)
+    ):
+        report.warn(draft.place, f"{draft.title} has no 'server': every request is answered with 503")
+    # A `default-server` line that was read in part would be missed in every server.
+    for server in draft.servers if "default-server" not in draft.unreadable else ():
+        _tls(server, global_, report)
+        _pool(server, report)
+    _checks(draft, report)
+    _reuse(draft, report)
+
+
+def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
+    words, name = server.words, f"server '{server.name}'"
+    if words.ssl:
+        verify = words.verify or global_.server_verify
+        if verify == "required" and words.tls.ca_file is None:
+            text = (
+                f"{name}: 'ssl' verifies the server (verify required, the default), and for that needs 'ca-file <file>',"
+                " or 'ca-file @system-ca' for the system's CAs; 'verify none' would trust anybody"
+            )
+            report.fault(server.place, text)
+        elif verify == "required" and not (words.tls.sni or words.tls.verifyhost):
+            text = (
+                f"{name}: any certificate of its CAs is taken for this server's, as in HAProxy, because no name is said:"
+                " add 'verifyhost NAME', or 'sni str(NAME)'"
+            )
+            report.warn(server.place, text)
+        return
+    unused = sorted(words.said & {"crt", "ca-file", "sni", "verifyhost", "verify"})
+    if unused and "no-ssl" not in words.said:
+        report.warn(server.place, f"{name} has '{unused[0]}' but no 'ssl': it is spoken to in the clear")
+
+
+def _pool(server: ServerDraft, report: Report) -> None:
+    pool, name = server.words.pool, f"server '{server.name}'"
+    if not pool.min_conn:
+        return
+    if pool.max_conn is not None and pool.min_conn > pool.max_conn:
+        text = f"{name}: pool-min-conn {pool.min_conn} is more than pool-max-conn {pool.max_conn}"
+        report.fault(server.place, text)
+    if 0 < server.words.maxconn < pool.min_conn:
+        text = (
+            f"{name}: pool-min-conn {pool.min_conn} is more than maxconn {server.words.maxconn}: the rest is never used"
+        )
+        report.warn(server.place, text)
+    if pool.max_reuse == 0:
+        text = f"{name}: with max-reuse 0 every warm connection serves one request, and each request costs a handshake"
+        report.warn(server.place, text)
+
+
+def _checks(draft: ProxyDraft, report: Report) -> None:
+    if "option httpchk" not in draft.said:
+        for rule in ("http-check send", "http-check expect"):
+            if rule in draft.own:
+                report.warn(draft.said[rule], f"'{rule}' does nothing without 'option httpchk'")
+        return
+    if draft.httpchk is None or not draft.own & {"option httpchk", "http-check send"}:
+        return
+    send = draft.check_send
+    version = (send.version if send else None) or draft.httpchk.version
+    headers = (*draft.httpchk.headers, *(send.headers if send else ()))
+    if version == "HTTP/1.1" and not any(name.lower() == "host" for name, _ in headers):
+        place = draft.said["http-check send" if "http-check send" in draft.own else "option httpchk"]
+        request = f"{draft.httpchk.method} {draft.httpchk.uri} HTTP/1.1"
+        text = f"an HTTP/1.1 check without a Host header is refused by most servers: 'option httpchk {request} NAME'"
+        report.warn(place, text)
+
+
+def _reuse(draft: ProxyDraft, report: Report) -> None:
+    """What `http-reuse`, the connection modes and the pool words mean for each other."""
+    warm = [server for server in draft.servers if server.words.pool.min_conn]
+    pooled = any(server.words.said & _POOL_WORDS for server in draft.servers)
+    if "option httpchk" in draft.said and "http-reuse" not in draft.said and draft.servers and not pooled:
+        text = (
+            f"{draft.title}: 'option httpchk' does not affect reuse. Connections to servers are reused because 'http-reuse'"
+            " is unset (any request that can be repeated takes an idle one); 'pool-min-conn N' on the 'server' lines keeps"
+            " N of them open ahead of requests"
+        )
+        report.notice(draft.said["option httpchk"] if "option httpchk" in draft.own else draft.place, text)
+    if not warm:
+        return
+    if draft.http_reuse in _REUSE_WARNINGS:
+        text = f"{draft.title}: 'http-reuse {draft.http_reuse}' with pool-min-conn: {_REUSE_WARNINGS[draft.http_reuse]}"
+        report.warn(draft.said["http-reuse"], text)
+    if draft.connection_mode in ("server-close", "close"):
+        option = "option http-server-close" if draft.connection_mode == "server-close" else "option httpclose"
+        text = f"{draft.title}: with '{option}' every warm connection (pool-min-conn) is closed after one request"
+        report.warn(draft.said.get(option, draft.place), text)
+
+
+_INSTEAD = "take 'http-reuse' out, or write 'http-reuse always'"
+_REUSE_WARNINGS = {
+    "never": f"no request may use the warm connections; {_INSTEAD}",
+    "safe": (
+        "the first request of a client never uses a warm connection, so clients that send one request never do;"
+        f" {_INSTEAD}"
+    ),
+    "aggressive": (
+        "the first request of a client uses only connections that have been reused before, so clients that send one"
+        f" request hardly use the warm ones; {_INSTEAD}"
+    ),
+}

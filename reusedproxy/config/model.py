@@ -1,0 +1,298 @@
+"""What a configuration says, once it has been read: frozen values and nothing else.
+
+Every value here is final: times are float seconds (None: no limit), sizes are bytes, defaults are filled in, inherited
+settings (`defaults`, `default-server`) are merged. Nothing in this module opens a file, resolves a name or knows that
+there is a network; `reader` makes these values and `reusedproxy.service` turns them into living objects.
+"""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+
+@frozen
+class Place:
+    """Where in the configuration something was said, for every message that is about it."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@frozen
+class Notice:
+    """Something the operator should hear at start, though the daemon starts all the same.
+
+    `level` is "notice" (a setting that cannot matter here was accepted) or "warning" (this may not do what you think).
+    """
+
+    level: str
+    place: Place
+    text: str
+
+
+@frozen
+class ListenAddress:
+    """One thing to listen on, after ranges and lists have been expanded.
+
+    kind "tcp": `host` ("" is every address, IPv4 and, for `:::port`, IPv6) and `port` (0: the kernel picks);
+    kind "unix": `path`; kind "fd": `fd`, an already listening socket that we inherited.
+    """
+
+    kind: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    fd: int = -1
+    v6: bool = False
+
+    def __str__(self) -> str:
+        if self.kind == "unix":
+            return f"unix@{self.path}"
+        if self.kind == "fd":
+            return f"fd@{self.fd}"
+        host = self.host or ("::" if self.v6 else "*")
+        return f"[{host}]:{self.port}" if self.v6 and self.host else f"{host}:{self.port}"
+
+
+@frozen
+class Bind:
+    """One `bind` line for one address. `maxconn` 0: bounded by the frontend's alone. `mode` is a unix socket's (octal)."""
+
+    place: Place
+    address: ListenAddress
+    name: str = ""
+    maxconn: int = 0
+    backlog: int = 0
+    mode: int | None = None
+    user: str | None = None
+    group: str | None = None
+
+
+@frozen
+class Timeouts:
+    """HAProxy's `timeout` words in seconds, its fallbacks (manual, section 4.2) already applied; None waits for ever."""
+
+    connect: float | None = None
+    client: float | None = None
+    server: float | None = None
+    http_request: float | None = None
+    http_keep_alive: float | None = None
+    queue: float | None = None
+    check: float | None = None
+    tunnel: float | None = None
+
+
+@frozen
+class ForwardFor:
+    """`option forwardfor [except <net>] [header <name>] [if-none]`."""
+
+    header: str = "X-Forwarded-For"
+    except_network: str | None = None
+    if_none: bool = False
+
+
+@frozen
+class LogTarget:
+    """One `log` line. kind "stdout"/"stderr": write there; "udp": `host`, `port`; "unix": `path` of a syslog socket.
+
+    `format` is "raw", "short", "rfc3164" (default for syslog) or "rfc5424"; `facility` and `level` are syslog's names.
+    A longer line than `length` bytes is cut.
+    """
+
+    place: Place
+    kind: str
+    host: str = ""
+    port: int = 514
+    path: str = ""
+    format: str = "rfc3164"
+    facility: str = "local0"
+    level: str = "debug"
+    length: int = 1024
+
+
+@frozen
+class StatsPage:
+    """`stats enable|uri|refresh` of one section. `refresh` in seconds, None: the page does not reload itself."""
+
+    uri: str = "/haproxy?stats"
+    refresh: float | None = None
+
+
+@frozen
+class PoolSettings:
+    """The `pool-*` words and `max-reuse` of one server.
+
+    `max_conn` None: any number idle; 0: none is kept. `max_reuse` None: any number of re-uses; 0: one request each.
+    `purge_delay` 0 keeps no idle connection above the floor. `connect_rate`: floor dials per second, None: our default.
+    """
+
+    min_conn: int = 0
+    max_conn: int | None = None
+    low_conn: int = 0
+    purge_delay: float = 5.0
+    max_reuse: int | None = None
+    idle_timeout: float | None = None
+    max_age: float | None = None
+    connect_rate: float | None = None
+
+
+@frozen
+class ServerTLS:
+    """`ssl` and its companions on a server line. Paths are as configured, `ca_file` may be "@system-ca".
+
+    `sni` and `verifyhost` are plain names (of `sni str(NAME)`), None when unset.
+    """
+
+    verify: str = "required"
+    ca_file: str | None = None
+    crt: str | None = None
+    sni: str | None = None
+    verifyhost: str | None = None
+
+
+@frozen
+class Check:
+    """`check` on a server line. Times in seconds; fast and down intervals None: as `inter`. `port` None: the server's."""
+
+    inter: float = 2.0
+    fastinter: float | None = None
+    downinter: float | None = None
+    rise: int = 2
+    fall: int = 3
+    port: int | None = None
+    addr: str | None = None
+
+
+@frozen
+class HTTPCheck:
+    """`option httpchk` with `http-check send` and `http-check expect status` of a backend.
+
+    `headers` are (name, value) in the order written. `expect` are inclusive ranges of status codes; `expect_not` turns
+    them round.
+    """
+
+    method: str = "OPTIONS"
+    uri: str = "/"
+    version: str = "HTTP/1.0"
+    headers: tuple[tuple[str, str], ...] = ()
+    body: str = ""
+    expect: tuple[tuple[int, int], ...] = ((200, 399),)
+    expect_not: bool = False
+
+
+@frozen
+class Server:
+    """One `server` line with `default-server` merged in. `port` None: none was written. `maxconn` 0: no limit.
+
+    kind "tcp": `host` is a literal address or a name to resolve at start; kind "unix": `host` is a path.
+    """
+
+    name: str
+    place: Place
+    host: str
+    port: int | None = None
+    kind: str = "tcp"
+    weight: int = 1
+    backup: bool = False
+    disabled: bool = False
+    maxconn: int = 0
+    check: Check | None = None
+    tls: ServerTLS | None = None
+    pool: PoolSettings = PoolSettings()
+
+
+@frozen
+class Frontend:
+    """A `frontend`, or the front half of a `listen`.
+
+    `connection_mode`: "keep-alive" (default), "server-close" or "close" (option httpclose). `log_format`: "httplog",
+    or "default" for the short line that HAProxy writes without an option. `use_backends` are names, in order.
+    """
+
+    name: str
+    place: Place
+    mode: str = "tcp"
+    binds: tuple[Bind, ...] = ()
+    default_backend: str | None = None
+    use_backends: tuple[str, ...] = ()
+    maxconn: int = 0
+    timeouts: Timeouts = Timeouts()
+    connection_mode: str = "keep-alive"
+    forwardfor: ForwardFor | None = None
+    logs: tuple[LogTarget, ...] = ()
+    log_format: str = "default"
+    dontlognull: bool = False
+    disabled: bool = False
+    stats: StatsPage | None = None
+
+
+@frozen
+class Backend:
+    """A `backend`, or the back half of a `listen`.
+
+    `http_reuse`: None when the word is unset (our safe default applies), else never, safe, aggressive or always.
+    `http_check` None: checks are a connection (and a TLS handshake) only.
+    """
+
+    name: str
+    place: Place
+    mode: str = "tcp"
+    balance: str = "roundrobin"
+    servers: tuple[Server, ...] = ()
+    timeouts: Timeouts = Timeouts()
+    connection_mode: str = "keep-alive"
+    forwardfor: ForwardFor | None = None
+    http_reuse: str | None = None
+    retries: int = 3
+    redispatch: bool = False
+    allbackups: bool = False
+    http_check: HTTPCheck | None = None
+    disabled: bool = False
+    stats: StatsPage | None = None
+    logs: tuple[LogTarget, ...] = ()
+
+
+@frozen
+class StatsSocket:
+    """A `stats socket` line of the global section; read now, served by a later version."""
+
+    place: Place
+    address: ListenAddress
+
+
+@frozen
+class Manhole:
+    """`manhole <address> authorized-keys <file> [host-key <file>]` of the global section (ours; HAProxy has none)."""
+
+    place: Place
+    address: ListenAddress
+    authorized_keys: str
+    host_key: str
+
+
+@frozen
+class Global:
+    """The `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after` None: no bound."""
+
+    maxconn: int | None = None
+    logs: tuple[LogTarget, ...] = ()
+    log_tag: str = "reusedproxy"
+    hard_stop_after: float | None = None
+    bufsize: int = 16384
+    maxrewrite: int = 1024
+    maxhdr: int = 101
+    stats_sockets: tuple[StatsSocket, ...] = ()
+    manhole: Manhole | None = None
+
+
+@frozen
+class Configuration:
+    """All of it. Frontends and backends by name, in the order written; `notices` in the order found."""
+
+    global_: Global = Global()
+    frontends: dict[str, Frontend] = field(factory=dict)
+    backends: dict[str, Backend] = field(factory=dict)
+    notices: tuple[Notice, ...] = ()

@@ -1,0 +1,134 @@
+"""`option …` lines of proxies, with `no` and `default` before them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+
+from attrs import evolve
+
+from reusedproxy.config import haproxy_words, hints
+from reusedproxy.config.checks import read_httpchk
+from reusedproxy.config.draft import ProxyDraft
+from reusedproxy.config.model import ForwardFor
+from reusedproxy.config.report import Line, Report, Wrong, did_you_mean, not_done
+
+CONNECTION_MODES = {"http-keep-alive": "keep-alive", "http-server-close": "server-close", "httpclose": "close"}
+_FLAGS = {"dontlognull": "dontlognull", "allbackups": "allbackups"}
+
+
+def read_option(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    """`[no|default] option <name> …`."""
+    if not line.arguments:
+        raise Wrong("'option' needs the name of an option")
+    option = Line(line.place, line.arguments, line.prefix)
+    proxy.say(f"option {option.keyword}", line.place)
+    if option.keyword not in haproxy_words.OPTIONS:
+        _unknown(option, report)
+        return
+    if option.prefix and option.keyword in haproxy_words.OPTIONS_NEVER_NEGATED:
+        raise Wrong(f"'{option.prefix}' cannot stand before 'option {option.keyword}'")
+    if not set(haproxy_words.OPTIONS[option.keyword]) & set(proxy.sides):
+        side = "frontend" if proxy.sides == "B" else "backend"
+        report.warn(line.place, f"'option {option.keyword}' is ignored: {proxy.title} has no {side} side")
+        return
+    if option.keyword in haproxy_words.OPTIONS_WITHOUT_EFFECT:
+        report.without_effect(f"option {option.keyword}", line.place)
+    elif option.keyword in _READERS:
+        _READERS[option.keyword](proxy, option, report)
+    elif not option.prefix:
+        hint = haproxy_words.HINTS.get(option.keyword, "")
+        raise Wrong(not_done(f"option {option.keyword}", hint=hint))
+    # `no option X` of something that we never do says what is so already.
+
+
+def _unknown(option: Line, report: Report) -> None:
+    name = option.keyword
+    if name in haproxy_words.OPTIONS_REMOVED:
+        raise Wrong(f"'option {name}' is gone: {haproxy_words.OPTIONS_REMOVED[name]}")
+    if name == "http-use-htx" and option.prefix != "no":
+        report.warn(option.place, "'option http-use-htx' is obsolete and ignored: take it out")
+        return
+    if name in haproxy_words.TIMEOUTS:
+        raise Wrong(f"unknown option '{name}': did you mean 'timeout {name}'?")
+    if name in haproxy_words.PROXY:
+        raise Wrong(f"unknown option '{name}': it is a keyword of its own, write it without 'option'")
+    raise Wrong(f"unknown option '{name}'{did_you_mean(name, haproxy_words.OPTIONS)}")
+
+
+def _flag(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    _alone(option)
+    setattr(proxy, _FLAGS[option.keyword], not option.prefix)
+
+
+def _alone(option: Line) -> None:
+    if option.arguments:
+        raise Wrong(f"'option {option.keyword}' takes nothing after it: '{option.arguments[0]}'")
+
+
+def _connection_mode(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    if option.arguments and option.keyword == "http-server-close":
+        raise Wrong(hints.server_close(option.arguments[0]))
+    _alone(option)
+    mode = CONNECTION_MODES[option.keyword]
+    if not option.prefix:
+        proxy.connection_mode = mode
+    elif proxy.connection_mode == mode:
+        proxy.connection_mode = None
+
+
+def _forwardfor(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    setting = ForwardFor()
+    words = option.arguments
+    while words:
+        if words[0] == "if-none":
+            setting, words = evolve(setting, if_none=True), words[1:]
+        elif words[0] in ("except", "header"):
+            if len(words) < 2 or not words[1]:
+                raise Wrong(f"'option forwardfor {words[0]}' needs a value")
+            if words[0] == "header":
+                setting = evolve(setting, header=words[1])
+            else:
+                setting = evolve(setting, except_network=_network(words[1]))
+            words = words[2:]
+        else:
+            known = ("except", "header", "if-none")
+            raise Wrong(f"'option forwardfor': unknown word '{words[0]}'{did_you_mean(words[0], known)}")
+    proxy.forwardfor = setting
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise Wrong(
+            f"'option forwardfor except' needs an address or a network such as 10.0.0.0/8, not '{text}'"
+        ) from None
+
+
+def _httpchk(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    proxy.httpchk = read_httpchk(option, report)
+
+
+def _httplog(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    if option.arguments == ("clf",):
+        raise Wrong(not_done("option httplog clf"))
+    _alone(option)
+    proxy.httplog = True
+
+
+def _redispatch(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    # -1: at the last try, which is what the word alone says; 0: never.
+    if option.arguments not in ((), ("-1",), ("0",)):
+        raise Wrong("'option redispatch' with an interval is HAProxy's; reusedproxy does only the last try yet")
+    proxy.redispatch = not option.prefix and option.arguments != ("0",)
+
+
+_READERS: dict[str, Callable[[ProxyDraft, Line, Report], None]] = {
+    **dict.fromkeys(_FLAGS, _flag),
+    **dict.fromkeys(CONNECTION_MODES, _connection_mode),
+    "forwardfor": _forwardfor,
+    "httpchk": _httpchk,
+    "httplog": _httplog,
+    "redispatch": _redispatch,
+}

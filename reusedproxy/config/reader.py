@@ -1,0 +1,238 @@
+"""The reader of the configuration: texts in, one frozen `Configuration` out, or every fault with its file and line.
+
+This is the story from the top: lines are cut into words, `.if` blocks choose among them, section words choose who
+reads the lines that follow, and at the end everything is judged together. Pure: no file is opened, no name resolved;
+the environment comes in as a mapping.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from attrs import Factory, define, frozen
+
+from reusedproxy.config import finish, haproxy_words, hints
+from reusedproxy.config.conditions import VERSION, Conditionals
+from reusedproxy.config.draft import ProxyDraft
+from reusedproxy.config.global_section import GlobalDraft
+from reusedproxy.config.judge import judge
+from reusedproxy.config.model import Configuration, Place
+from reusedproxy.config.proxies import read_proxy_line
+from reusedproxy.config.report import ConfigurationError, Fault, Line, Report, Wrong, did_you_mean, nearest, not_done
+from reusedproxy.config.words import split_words
+
+__all__ = ["ConfigurationError", "Fault", "Source", "read_configuration"]
+
+_NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
+
+
+@frozen
+class Source:
+    """One configuration text and the name that messages give it."""
+
+    name: str
+    text: str
+
+
+def read_configuration(sources: Sequence[Source], environ: Mapping[str, str]) -> Configuration:
+    """Reads all `sources` in order, as one configuration. Raises `ConfigurationError` with all that is wrong."""
+    environment = {
+        **environ,
+        "REUSEDPROXY": "1",
+        "HAPROXY_CFGFILES": ";".join(source.name for source in sources),
+        "HAPROXY_STARTUP_VERSION": VERSION,
+    }
+    report = Report(tuple(source.name for source in sources))
+    reading = _Reading(report, environment, GlobalDraft(report, environment))
+    for source in sources:
+        reading.read_source(source)
+    return reading.configuration()
+
+
+@define
+class _Reading:
+    """One run over the sources.
+
+    `section` is who reads the next line: the global draft, a proxy's draft, None before the first section, or "skipped"
+    after the head of a section that we do not do, whose lines are then nobody's.
+    """
+
+    report: Report
+    environment: dict[str, str]
+    global_: GlobalDraft
+    section: GlobalDraft | ProxyDraft | str | None = None
+    proxies: list[ProxyDraft] = Factory(list)
+    defaults: list[ProxyDraft] = Factory(list)
+    # Names of `defaults` that a proxy took by `from`, and that it took because they were the last: never both.
+    taken_by_name: set[str] = Factory(set)
+    place: Place = Factory(lambda: Place("", 0))
+
+    # -- lines ---------------------------------------------------------------------------------------------------------
+
+    def read_source(self, source: Source) -> None:
+        conditionals = Conditionals(self.report, self.environment)
+        lines = source.text.split("\n")
+        if lines[-1].strip():
+            text = "the file ends without an end of line: was it cut off? (HAProxy refuses it)"
+            self.report.warn(Place(source.name, len(lines)), text)
+        for number, text in enumerate(lines, 1):
+            self.place = Place(source.name, number)
+            text = text.removeprefix("\ufeff") if number == 1 else text
+            try:
+                self.read_line(text.removesuffix("\r"), conditionals)
+            except Wrong as wrong:
+                self.report.wrong(self.place, wrong)
+        conditionals.finish()
+
+    def read_line(self, text: str, conditionals: Conditionals) -> None:
+        directive = text.lstrip(" \t").startswith(".")
+        if not conditionals.active and not directive:
+            return
+        try:
+            words = split_words(text, self.variable)
+        except Wrong:
+            self.lost_line(text.split())
+            raise
+        if not words:
+            return
+        if directive:
+            conditionals.directive(Line(self.place, words))
+            return
+        prefix = words[0] if words[0] in ("no", "default") and len(words) > 1 else ""
+        self.read_words(Line(self.place, words[1:] if prefix else words, prefix), text)
+
+    def lost_line(self, rough_words: list[str]) -> None:
+        """A line that could not be split: it may have named something, or have been the head of a section."""
+        self.report.names_in_doubt = True
+        word = rough_words[0] if rough_words else ""
+        if word == "global":
+            self.section = self.global_
+        elif word in haproxy_words.SECTIONS:
+            self.section = ProxyDraft(word, "", self.place)
+        elif word in haproxy_words.SECTIONS_NOT_DONE:
+            self.section = "skipped"
+
+    def variable(self, name: str) -> str | None:
+        """A variable's value; those that begin with a dot say where we are."""
+        if name == ".FILE":
+            return self.place.file
+        if name == ".LINE":
+            return str(self.place.line)
+        if name == ".SECTION":
+            if isinstance(self.section, ProxyDraft):
+                return self.section.name or self.section.kind
+            return "global" if isinstance(self.section, GlobalDraft) else ""
+        return self.environment.get(name)
+
+    def read_words(self, line: Line, text: str) -> None:
+        if not line.prefix and line.keyword in haproxy_words.SECTIONS | haproxy_words.SECTIONS_NOT_DONE:
+            self.begin_section(line)
+        elif self._looks_like_section(line, text):
+            # Read as what it was meant to be: its lines would be followers of this fault otherwise.
+            meant = nearest(line.keyword, haproxy_words.SECTIONS)
+            assert meant is not None
+            self.report.fault(line.place, f"unknown section '{line.keyword}': did you mean '{meant}'?")
+            self.begin_section(Line(line.place, (meant, *line.arguments)))
+        elif self.section is None:
+            hint = hints.for_unknown_word(line) or did_you_mean(line.keyword, haproxy_words.SECTIONS)
+            raise Wrong(f"'{line.keyword}' stands before the first section{hint}")
+        elif isinstance(self.section, GlobalDraft):
+            self.section.read(line)
+        elif isinstance(self.section, ProxyDraft):
+            read_proxy_line(self.section, line, self.report)
+
+    def _looks_like_section(self, line: Line, text: str) -> bool:
+        """A mistyped section word at the left margin, in a text whose other lines are known by their words."""
+        if text[:1] in (" ", "\t") or line.prefix or line.keyword in haproxy_words.PROXY | haproxy_words.GLOBAL:
+            return False
+        known = haproxy_words.SECTIONS | haproxy_words.PROXY
+        return len(line.arguments) <= 3 and nearest(line.keyword, known) in haproxy_words.SECTIONS
+
+    # -- sections ------------------------------------------------------------------------------------------------------
+
+    def begin_section(self, line: Line) -> None:
+        """The head of a section. Whatever is wrong with it, the lines that follow are read as its own."""
+        if line.keyword in haproxy_words.SECTIONS_NOT_DONE:
+            self.section = "skipped"
+            raise Wrong(not_done(line.keyword, "section", haproxy_words.HINTS.get(line.keyword, "")))
+        if line.keyword == "global":
+            self.section = self.global_
+            line.at_most(0)
+            return
+        # A draft that is in no list is read and forgotten: for a head that has no name.
+        self.section = ProxyDraft(line.keyword, "", line.place)
+        try:
+            self.begin_proxy(line)
+        except Wrong:
+            self.report.names_in_doubt = True
+            raise
+
+    def begin_proxy(self, line: Line) -> None:
+        words = line.arguments
+        name = words[0] if words and (line.keyword != "defaults" or words[0] != "from" or len(words) == 1) else ""
+        rest = words[1:] if name else words
+        if not name and line.keyword != "defaults":
+            raise Wrong(f"'{line.keyword}' needs a name")
+        parent, wrong = self.parent(line, name, rest)
+        self.section = section = parent.heir(line.keyword, name, line.place)
+        section.head_faulty = bool(wrong)
+        if line.keyword == "defaults":
+            self.defaults.append(section)
+        else:
+            self._name_is_free(section)
+            self.proxies.append(section)
+        if name and not _NAME.match(name):
+            raise Wrong(f"the name '{name}' has a character that cannot stand in a name: letters, digits, - _ . : can")
+        if wrong:
+            raise Wrong(wrong)
+
+    def parent(self, line: Line, name: str, rest: tuple[str, ...]) -> tuple[ProxyDraft, str]:
+        """The defaults that a section begins with, and what is wrong with the words that say so ("": nothing)."""
+        nothing = ProxyDraft("defaults", "", line.place)
+        last = self.defaults[-1] if self.defaults and line.keyword != "defaults" else nothing
+        if not rest:
+            if last.name and last.name in self.taken_by_name:
+                text = f"'defaults {last.name}' ({last.place}) is used by 'from' elsewhere: write 'from {last.name}' here too"
+                return last, f"{line.keyword} '{name}': {text}"
+            return last, ""
+        if rest[0] != "from":
+            return last, f"{line.keyword} '{name}': '{rest[0]}' is too much (write an address on a 'bind' line)"
+        if len(rest) < 2:
+            return last, f"{line.keyword} '{name}': 'from' needs the name of a 'defaults' section"
+        if len(rest) > 2:
+            return last, f"{line.keyword} '{name}': '{rest[2]}' is too much"
+        return self.named_defaults(rest[1], last)
+
+    def named_defaults(self, name: str, otherwise: ProxyDraft) -> tuple[ProxyDraft, str]:
+        found = [section for section in self.defaults if section.name == name]
+        if not found:
+            known = [section.name for section in self.defaults if section.name]
+            return otherwise, f"there is no 'defaults {name}' before this line{did_you_mean(name, known)}"
+        self.taken_by_name.add(name)
+        if len(found) > 1:
+            return found[
+                -1
+            ], f"'defaults {name}' stands at {found[0].place} and at {found[1].place}: which one is meant?"
+        return found[0], ""
+
+    def _name_is_free(self, section: ProxyDraft) -> None:
+        for other in self.proxies:
+            if other.name == section.name and set(other.sides) & set(section.sides):
+                text = f"{section.title} has the same name as {other.title} at {other.place}"
+                self.report.fault(section.place, text)
+                return
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def configuration(self) -> Configuration:
+        judge(self.proxies, self.global_, self.report)
+        global_ = self.global_.finished()
+        self.report.gather()
+        self.report.raise_faults()
+        return Configuration(
+            global_=global_,
+            frontends={d.name: finish.frontend(d, self.global_) for d in self.proxies if "F" in d.sides},
+            backends={d.name: finish.backend(d, self.global_) for d in self.proxies if "B" in d.sides},
+            notices=self.report.sorted_notices(),
+        )

@@ -1,0 +1,225 @@
+"""`server` and `default-server` lines: their words collected, and made into the model's `Server` at the end.
+
+Knows every word that may stand on such a line. Does not know proxies: what `default-server` gives is copied by the
+caller. Opens no file: whether a certificate can be read is found out when the daemon builds its contexts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from attrs import Factory, define, evolve
+
+from reusedproxy.config import haproxy_words, units
+from reusedproxy.config.addresses import ServerAddress, server_address
+from reusedproxy.config.model import Check, Place, PoolSettings, Server, ServerTLS
+from reusedproxy.config.parameters import read_parameters
+from reusedproxy.config.report import Line, Wrong, not_done, one_of
+
+# Our own; HAProxy refuses them.
+OUR_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "pool-connect-rate": 1}
+ARITIES = {**haproxy_words.SERVER, **OUR_WORDS}
+NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
+
+
+@define
+class ServerWords:
+    """What has been said of a server so far. `verify` None: global `ssl-server-verify` decides.
+
+    `checked` and `ssl` say whether `check` and `tls` are in use: their settings may be given long before.
+    """
+
+    ssl: bool = False
+    verify: str | None = None
+    tls: ServerTLS = Factory(ServerTLS)
+    checked: bool = False
+    check: Check = Factory(Check)
+    pool: PoolSettings = Factory(PoolSettings)
+    weight: int = 1
+    backup: bool = False
+    disabled: bool = False
+    maxconn: int = 0
+    said: set[str] = Factory(set)
+
+    def copy(self) -> ServerWords:
+        return evolve(self, said=set(self.said))
+
+
+@define
+class ServerDraft:
+    """One `server` line."""
+
+    name: str
+    place: Place
+    address: ServerAddress
+    words: ServerWords
+
+
+def read_default_server(line: Line, words: ServerWords) -> None:
+    if not line.arguments:
+        raise Wrong("'default-server' needs words after it: default-server check inter 2s, say")
+    first = line.arguments[0]
+    if first not in ARITIES and re.match(r"[\[0-9*/:]", first):
+        raise Wrong(f"'default-server' takes no name and no address: '{first}'")
+    _read_words(line.arguments, words, "'default-server'")
+
+
+def read_server(line: Line, defaults: ServerWords) -> ServerDraft:
+    """A `server` line on top of what `default-server` said before it."""
+    if len(line.words) < 3 or not line.words[1]:
+        raise Wrong("'server' needs a name and an address: server web1 192.0.2.10:80, say")
+    name = line.words[1]
+    what = f"server '{name}'"
+    texts: list[str] = []
+    if not NAME.match(name):
+        texts.append(f"{what}: a name has only letters, digits and - _ . : in it")
+    address, words = ServerAddress("tcp", "", None), defaults.copy()
+    try:
+        address = server_address(line.words[2], what)
+    except Wrong as wrong:
+        texts.extend(wrong.texts)
+    try:
+        _read_words(line.words[3:], words, what)
+    except Wrong as wrong:
+        texts.extend(wrong.texts)
+    if texts:
+        raise Wrong(*texts)
+    return ServerDraft(name, line.place, address, words)
+
+
+def _read_words(arguments: tuple[str, ...], words: ServerWords, what: str) -> None:
+    def apply(word: str, argument: str) -> None:
+        words.said.add(word)
+        if word in _DONE:
+            _DONE[word](words, argument, f"{what}: '{word}'")
+        elif word not in haproxy_words.SERVER_AS_WE_DO:
+            hint = haproxy_words.HINTS.get(word, "")
+            raise Wrong(f"{what}: {not_done(word, 'server option', hint)}")
+
+    read_parameters(arguments, ARITIES, apply, what)
+
+
+Setter = Callable[[ServerWords, str, str], None]
+Parse = Callable[[str, str], object]
+
+
+def _flag(field: str, value: object) -> Setter:
+    return lambda words, argument, what: setattr(words, field, value)
+
+
+def _value(field: str, parse: Parse) -> Setter:
+    return lambda words, argument, what: setattr(words, field, parse(argument, what))
+
+
+def _part(part: str, field: str, parse: Parse) -> Setter:
+    """Sets one field of one of the frozen values that `ServerWords` holds."""
+
+    def set_field(words: ServerWords, argument: str, what: str) -> None:
+        setattr(words, part, evolve(getattr(words, part), **{field: parse(argument, what)}))
+
+    return set_field
+
+
+def _text(argument: str, what: str) -> str:
+    return argument
+
+
+def _count(argument: str, what: str) -> int:
+    return units.integer(argument, what)
+
+
+def _at_least_one(argument: str, what: str) -> int:
+    return units.integer(argument, what, least=1)
+
+
+def _weight(argument: str, what: str) -> int:
+    return units.integer(argument, what, least=0, most=256)
+
+
+def _limit(argument: str, what: str) -> float | None:
+    """A time after which something ends; 0 is no limit, as with HAProxy's timeouts."""
+    return units.seconds(argument, what) or None
+
+
+def _verify(argument: str, what: str) -> str:
+    return one_of(argument, ("none", "required"), what)
+
+
+def _sni(argument: str, what: str) -> str:
+    found = re.match(r"""str\(\s*(["']?)([^"'(),\s]+)\1\s*\)\Z""", argument)
+    if found:
+        return found[2]
+    if NAME.match(argument) and "." in argument and not argument.startswith(("req.", "ssl_", "var.", "txn.")):
+        raise Wrong(f"{what} takes an expression: write 'sni str({argument})'")
+    raise Wrong(f"{what} with '{argument}' is HAProxy's; reusedproxy does only 'sni str(NAME)' yet")
+
+
+def _check_address(argument: str, what: str) -> str:
+    address = server_address(f"[{argument}]:1" if argument.count(":") > 1 else f"{argument}:1", what)
+    return address.host
+
+
+_DONE: dict[str, Setter] = {
+    "ssl": _flag("ssl", True),
+    "no-ssl": _flag("ssl", False),
+    "verify": _value("verify", _verify),
+    "ca-file": _part("tls", "ca_file", _text),
+    "crt": _part("tls", "crt", _text),
+    "sni": _part("tls", "sni", _sni),
+    "verifyhost": _part("tls", "verifyhost", _text),
+    "no-verifyhost": _part("tls", "verifyhost", lambda argument, what: None),
+    "check": _flag("checked", True),
+    "no-check": _flag("checked", False),
+    "inter": _part("check", "inter", units.positive_seconds),
+    "fastinter": _part("check", "fastinter", units.positive_seconds),
+    "downinter": _part("check", "downinter", units.positive_seconds),
+    "rise": _part("check", "rise", _at_least_one),
+    "fall": _part("check", "fall", _at_least_one),
+    "port": _part("check", "port", units.port),
+    "addr": _part("check", "addr", _check_address),
+    "weight": _value("weight", _weight),
+    "backup": _flag("backup", True),
+    "no-backup": _flag("backup", False),
+    "disabled": _flag("disabled", True),
+    "enabled": _flag("disabled", False),
+    "maxconn": _value("maxconn", _count),
+    "pool-min-conn": _part("pool", "min_conn", _count),
+    "pool-max-conn": _part("pool", "max_conn", units.unlimited_or),
+    "pool-low-conn": _part("pool", "low_conn", _count),
+    "pool-purge-delay": _part("pool", "purge_delay", units.seconds),
+    "max-reuse": _part("pool", "max_reuse", units.unlimited_or),
+    "pool-idle-timeout": _part("pool", "idle_timeout", _limit),
+    "pool-max-age": _part("pool", "max_age", _limit),
+    "pool-connect-rate": _part("pool", "connect_rate", lambda argument, what: float(_at_least_one(argument, what))),
+}
+
+
+def finished_server(draft: ServerDraft, ca_base: str, crt_base: str, default_verify: str) -> Server:
+    """The model's server, with base directories put before relative paths."""
+    words = draft.words
+    tls = None
+    if words.ssl:
+        ca_file = words.tls.ca_file
+        if ca_file is not None and not ca_file.startswith("@"):
+            ca_file = _based(ca_file, ca_base)
+        crt = None if words.tls.crt is None else _based(words.tls.crt, crt_base)
+        tls = evolve(words.tls, verify=words.verify or default_verify, ca_file=ca_file, crt=crt)
+    return Server(
+        name=draft.name,
+        place=draft.place,
+        kind=draft.address.kind,
+        host=draft.address.host,
+        port=draft.address.port,
+        weight=words.weight,
+        backup=words.backup,
+        disabled=words.disabled,
+        maxconn=words.maxconn,
+        check=words.check if words.checked else None,
+        tls=tls,
+        pool=words.pool,
+    )
+
+
+def _based(path: str, base: str) -> str:
+    return path if path.startswith("/") or not base else f"{base}/{path}"

@@ -1,0 +1,162 @@
+"""`.if` and its companions: which lines count, and what is said of conditions that cannot be understood."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config.conditions import evaluate
+from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+from reusedproxy.config.report import Wrong
+
+TRUE = [
+    "1",
+    "-1",
+    "!0",
+    "! ! 1",
+    "defined(REUSEDPROXY)",
+    "feature(OPENSSL)",
+    "!feature(THREAD) && !feature(LUA) && !feature(QUIC)",
+    "streq(a,a)",
+    "streq( a , a )",
+    "strneq(a,b)",
+    'streq("a,b",a\\,b)',
+    "version_atleast(2.6)",
+    "version_atleast(3.2)",
+    "version_atleast(3.2-dev5)",
+    "version_before(3.2.1)",
+    "version_before(3.3-dev1)",
+    "0 && 0 || 1",
+    "1 || 0 && 0",
+    "(0 || 1) && (1)",
+    "!(0)",
+]
+FALSE = [
+    "",
+    "  ",
+    "0",
+    "00",
+    "!1",
+    "defined(NOPE)",
+    "feature(NOPE)",
+    "version_atleast(3.3)",
+    "version_before(3.2)",
+    "1 && 0",
+    "(1 || 1) && 0",
+    "enabled(POLL)",
+]
+WRONG = [
+    ("1 x", "at the end of the condition"),
+    ("zork", "cannot be understood"),
+    ("definde(X)", "did you mean 'defined'"),
+    ("defined(X", "')' is missing"),
+    ("(1", "')' is missing"),
+    ("()", "cannot be understood"),
+    ("1 ||", "cannot be understood"),
+    ("streq(a)", "takes 2"),
+    ("feature(A,B)", "takes 1"),
+    ("version_atleast(new)", "not a version"),
+    ("openssl_version_atleast(3)", "does not do yet"),
+    ("(" * 5000, "parentheses"),
+]
+ENVIRONMENT = {"REUSEDPROXY": "1"}
+
+
+def notices(text, **environ):
+    """The `.notice` and `.warning` messages of `text`."""
+    return [notice.text for notice in read_configuration([Source("t.cfg", text)], environ).notices]
+
+
+def faults(text):
+    """The faults of `text`, as lines."""
+    try:
+        read_configuration([Source("t.cfg", text)], {})
+    except ConfigurationError as error:
+        return str(error).splitlines()
+    return []
+
+
+class ConditionTests(SynchronousTestCase):
+    """A condition is true, false, or refused."""
+
+    def test_conditions_that_hold(self):
+        """We call ourselves 3.2, with OpenSSL, without threads, Lua and QUIC."""
+        for condition in TRUE:
+            self.assertTrue(evaluate(condition, ENVIRONMENT), condition)
+
+    def test_conditions_that_do_not_hold(self):
+        """An empty condition is false."""
+        for condition in FALSE:
+            self.assertFalse(evaluate(condition, ENVIRONMENT), condition)
+
+    def test_a_condition_that_cannot_be_understood_says_where(self):
+        """And a misspelt predicate is answered with the nearest one."""
+        for condition, why in WRONG:
+            self.assertIn(why, str(self.assertRaises(Wrong, evaluate, condition, ENVIRONMENT)), condition)
+
+    @settings(deadline=None)
+    @given(st.text(alphabet="01!&|() ,\"'\\abdefinstrq_"))
+    def test_any_condition_is_judged_or_refused(self, condition):
+        """Nothing else comes out of the evaluator."""
+        try:
+            self.assertIsInstance(evaluate(condition, ENVIRONMENT), bool)
+        except Wrong as wrong:
+            self.assertTrue(str(wrong))
+
+
+class ConditionalBlockTests(SynchronousTestCase):
+    """Blocks choose which lines count."""
+
+    def test_the_first_branch_that_holds_is_read_and_no_other(self):
+        """As in every language."""
+        text = ".if {}\n.notice a\n.elif {}\n.notice b\n.elif {}\n.notice c\n.else\n.notice d\n.endif\n"
+        for conditions, expected in [((1, 1, 1), "a"), ((0, 1, 1), "b"), ((0, 0, 1), "c"), ((0, 0, 0), "d")]:
+            self.assertEqual(notices(text.format(*conditions)), [expected])
+
+    def test_blocks_nest(self):
+        """An inner block inside a branch that does not count is not judged, only counted."""
+        text = ".if 0\n.if zork(\n.notice a\n.else\n.notice b\n.endif\n.else\n.if 1\n.notice c\n.endif\n.endif\n"
+        self.assertEqual(notices(text), ["c"])
+
+    def test_lines_in_a_branch_that_does_not_count_may_be_anything(self):
+        """So that one file can hold what only another program understands."""
+        self.assertEqual(notices('.if 0\nbogus "\n.foo\n.endif\n'), [])
+
+    def test_one_file_serves_us_and_haproxy(self):
+        """`.if defined(REUSEDPROXY)` holds here, and nowhere else."""
+        self.assertEqual(notices(".if defined(REUSEDPROXY)\n.notice us\n.else\n.notice them\n.endif\n"), ["us"])
+
+    def test_setenv_changes_what_later_lines_see(self):
+        """The environment words of the global section take effect at once."""
+        text = 'global\nsetenv A 1\npresetenv A 2\npresetenv B 3\n.notice "$A$B$C"\nunsetenv A\n.notice "<$A>"\n'
+        self.assertEqual(notices(text, C="4"), ["134", "<>"])
+        self.assertEqual(notices('global\nresetenv C\n.notice "$C$D"\n', C="4", D="5"), ["4"])
+
+    def test_pseudo_variables_say_where_we_are(self):
+        """`.FILE`, `.LINE` and `.SECTION`."""
+        text = '.notice "${.FILE}:${.LINE}:${.SECTION}"\nglobal\n.notice "$.SECTION"\n'
+        self.assertEqual(notices(text), ["t.cfg:1:", "global"])
+
+    def test_an_alert_is_a_fault_and_diag_is_silent(self):
+        """`.alert` keeps the daemon from starting."""
+        self.assertEqual(faults('.diag "psst"\n.alert "not like this"\n'), ["t.cfg:2: not like this"])
+
+    def test_unmatched_directives_are_faults(self):
+        """Each with the line where it stands."""
+        self.assertEqual(
+            faults(".endif\n.else\n.elif 1\n.foo\n.if 1\n.else\n.else\n.elif 1\n"),
+            [
+                "t.cfg:1: '.endif' without an '.if' before it",
+                "t.cfg:2: '.else' without an '.if' before it",
+                "t.cfg:3: '.elif' without an '.if' before it",
+                "t.cfg:4: unknown directive '.foo'",
+                "t.cfg:5: this '.if' has no '.endif' in this file",
+                "t.cfg:7: '.else' after '.else' (the '.if' is at t.cfg:5)",
+                "t.cfg:8: '.elif' after '.else' (the '.if' is at t.cfg:5)",
+            ],
+        )
+
+    def test_a_faulty_condition_has_no_followers(self):
+        """Its `.endif` still belongs to it."""
+        self.assertEqual(len(faults(".if zork\n.else\n.endif\n")), 1)

@@ -1,0 +1,374 @@
+"""What a stranger reads when a configuration is refused: all faults, in line order, each once, each with a way out."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config import haproxy_words
+from reusedproxy.config.global_section import _READERS as GLOBAL_READERS
+from reusedproxy.config.proxies import KEYWORDS
+from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+
+HEAD = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 60s\n"
+LINES = HEAD.count("\n")
+
+
+def faults(text, head=HEAD):
+    """The faults of `text` as "line: text", lines counted after the head."""
+    try:
+        read_configuration([Source("t.cfg", head + text)], {})
+    except ConfigurationError as error:
+        return [f"{fault.place.line - head.count(chr(10))}: {fault.text}" for fault in error.faults]
+    return []
+
+
+def warnings(text):
+    return [notice.text for notice in read_configuration([Source("t.cfg", HEAD + text)], {}).notices]
+
+
+class WordTests(SynchronousTestCase):
+    """Unknown words, and words that only HAProxy does."""
+
+    def test_each_wrong_line_of_a_backend_says_why(self):
+        """The nearest word, the right place, or that it is not done yet."""
+        table = [
+            ("balnce roundrobin", "unknown keyword 'balnce' in section 'backend': did you mean 'balance'?"),
+            ("xyzzy", "unknown keyword 'xyzzy' in section 'backend'"),
+            ("stick-table type ip", "'stick-table' is a HAProxy keyword that reusedproxy does not do yet"),
+            ("nbthread 4", "unknown keyword 'nbthread' in section 'backend': it belongs in section 'global'"),
+            (
+                "httpclose",
+                "unknown keyword 'httpclose' in section 'backend': it is an option, write 'option httpclose'",
+            ),
+            ("contimeout 5s", "'contimeout' is gone: HAProxy removed it in 2.1: write 'timeout connect'"),
+            (
+                "balance leastconn",
+                "'balance leastconn' is a HAProxy keyword that reusedproxy does not do yet: write 'balance roundrobin'",
+            ),
+            ("balance roundrobbin", "unknown balance algorithm 'roundrobbin': did you mean 'roundrobin'?"),
+            ("option forwrdfor", "unknown option 'forwrdfor': did you mean 'forwardfor'?"),
+            ("option abortonclose", "'option abortonclose' is a HAProxy keyword that reusedproxy does not do yet"),
+            (
+                "option forceclose",
+                "'option forceclose' is gone: HAProxy removed it in 2.0: take it out, or write 'option httpclose'",
+            ),
+            ("no option httpchk", "'no' cannot stand before 'option httpchk'"),
+            ("no balance", "'no' stands before 'option' and 'log' only, not before 'balance'"),
+            ("timeout", "'timeout' needs a name and a time: timeout client 30s, say"),
+            ("timeout conect 5s", "unknown timeout 'conect': did you mean 'connect'?"),
+            ("timeout tarpit 5s", "'timeout tarpit' is a HAProxy keyword that reusedproxy does not do yet"),
+            ("timeout connect", "'timeout connect' needs a time"),
+            ("timeout connect 5s 6s", "'timeout connect' takes one time: '6s' is too much"),
+            ("http-check connect", "'http-check connect' is a HAProxy keyword that reusedproxy does not do yet"),
+            (
+                "http-check expect string ok",
+                "'http-check expect string' is a HAProxy keyword that reusedproxy does not do yet: 'http-check expect status' is done",
+            ),
+            ("http-check expect status 300-200", "'http-check expect status': the range '300-200' goes backwards"),
+            ("http-check snd", "'http-check': unknown word 'snd': did you mean 'send'?"),
+            ("http-check send hdr a", "'http-check send': 'hdr' needs a name and a value"),
+            (
+                "option httpchk GET / HTTP/1.1 host more",
+                "'option httpchk' takes a method, a URI, a version and a host: 'more' is too much",
+            ),
+            (
+                "option httpchk GET / HTTPP/1.1",
+                "'HTTPP/1.1' is not a version that a check can speak: write HTTP/1.0 or HTTP/1.1",
+            ),
+            ("http-reuse sometimes", "'http-reuse' is one of 'never', 'safe', 'aggressive', 'always', not 'sometimes'"),
+            ("retries x", "'retries' needs a whole number, not 'x'"),
+            ("mode tpc", "'mode' is one of 'tcp', 'http', not 'tpc': did you mean 'tcp'?"),
+            (
+                "stats auth a:b",
+                "'stats auth' is a HAProxy keyword that reusedproxy does not do yet: without it the page is open to whoever reaches the port",
+            ),
+            ("stats", "'stats' needs a word after it: stats enable, say"),
+            ("stats uri", "'stats uri' needs the beginning of a path"),
+            (
+                "stats admin if TRUE",
+                "'stats admin' is a HAProxy keyword that reusedproxy does not do yet: take it out, the page only shows",
+            ),
+            ("option", "'option' needs the name of an option"),
+            ("option check", "unknown option 'check': did you mean 'timeout check'?"),
+            ("option balance", "unknown option 'balance': it is a keyword of its own, write it without 'option'"),
+            ("option allbackups x", "'option allbackups' takes nothing after it: 'x'"),
+            (
+                "option forwardfor except x",
+                "'option forwardfor except' needs an address or a network such as 10.0.0.0/8, not 'x'",
+            ),
+            ("option forwardfor heder X", "'option forwardfor': unknown word 'heder': did you mean 'header'?"),
+            ("option forwardfor header", "'option forwardfor header' needs a value"),
+            (
+                "option redispatch 3",
+                "'option redispatch' with an interval is HAProxy's; reusedproxy does only the last try yet",
+            ),
+            ("option httpchk /a\\ b", "'/a b' is not a URI to check"),
+            ("option httpchk G@T /", "'G@T' is not an HTTP method"),
+            ("option httpchk GET / HTTP/1.1\\r\\nHost", "'option httpchk': 'Host' behind the version is not a header"),
+            ("http-check", "'http-check' needs 'send' or 'expect' after it"),
+            ("http-check expect", "'http-check expect' needs what to expect: http-check expect status 200-399, say"),
+            ("http-check expect sttaus 200", "'http-check expect': unknown word 'sttaus': did you mean 'status'?"),
+            ("http-check send haeder a b", "'http-check send': unknown word 'haeder': did you mean 'hdr'?"),
+            (
+                "http-check send uri-lf /",
+                "'uri-lf' is a HAProxy 'http-check send' word that reusedproxy does not do yet: write 'uri' with a plain text",
+            ),
+            (
+                "http-check send hdr a %[y]",
+                "'http-check send': expressions (%[…]) in a value are HAProxy's; reusedproxy does them not yet",
+            ),
+            ("http-check send hdr a: b", "'a:' is not the name of a header"),
+            ("http-check send hdr a b\\nc", "the header value 'b\\nc' has a control character in it"),
+            ("mode log", "'mode log' is HAProxy's; reusedproxy does not do it yet: write 'mode http'"),
+            ("no log x", "'log' does not take another argument: 'x'"),
+            ("stats urii /", "'stats': unknown word 'urii': did you mean 'uri'?"),
+        ]
+        for line, expected in table:
+            self.assertEqual(faults(f"backend b\n server a h:1\n {line}\n"), [f"3: {expected}"])
+
+    def test_each_wrong_line_of_a_frontend_says_why(self):
+        """The frontend's own words."""
+        table = [
+            (
+                "bind :81 ssl crt /c.pem alpn h2",
+                "'bind :81': 'ssl' is a HAProxy bind option that reusedproxy does not do yet: clients are served in the clear only",
+            ),
+            (
+                "bind :81 accept-proxy",
+                "'bind :81': 'accept-proxy' is a HAProxy bind option that reusedproxy does not do yet",
+            ),
+            ("bind :81 nmae x", "'bind :81': unknown word 'nmae': did you mean 'name'?"),
+            ("bind :80", "'bind *:80' stands already at t.cfg:7: an address is listened on once"),
+            (
+                "use_backend b if TRUE",
+                "'use_backend … if <condition>' is HAProxy's; reusedproxy does not do it yet: only 'use_backend NAME' without a condition",
+            ),
+            ("bind", "'bind' needs an address: bind *:80, say"),
+            (
+                "bind :81 mode rwx",
+                "'bind :81': 'mode' needs the permissions of a socket in octal, such as 660, not 'rwx'",
+            ),
+            (
+                "bind :81 proto h2",
+                "'bind :81': 'proto h2' is a HAProxy bind option that reusedproxy does not do yet: clients speak HTTP/1 only",
+            ),
+            ("option httplog clf", "'option httplog clf' is a HAProxy keyword that reusedproxy does not do yet"),
+            ("default_backend", "'default_backend' needs the name of a backend"),
+            (
+                "use_backend %[req.hdr(host)]",
+                "'use_backend' with an expression (%[…]) is HAProxy's; reusedproxy does not do it yet",
+            ),
+            ("use_backend bb", "there is no backend 'bb': did you mean 'b'?"),
+            ("server a h:1", "'server' cannot stand in frontend 'f': servers belong in a 'backend' or 'listen'"),
+            ("acl x path /", "'acl' is a HAProxy keyword that reusedproxy does not do yet"),
+            (
+                "option tcplog",
+                "'option tcplog' is a HAProxy keyword that reusedproxy does not do yet: write 'option httplog'",
+            ),
+        ]
+        for line, expected in table:
+            text = f"frontend f\n bind :80\n default_backend b\n {line}\nbackend b\n server a h:1\n"
+            self.assertEqual(faults(text), [f"4: {expected}"])
+
+    def test_each_wrong_line_of_the_global_section_says_why(self):
+        """And where a proxy's word belongs."""
+        table = [
+            ("nbthred 4", "unknown keyword 'nbthred' in section 'global': did you mean 'nbthread'?"),
+            (
+                "timeout client 5s",
+                "unknown keyword 'timeout' in section 'global': it belongs in a 'defaults', 'frontend', 'backend' or 'listen' section",
+            ),
+            (
+                "bind :80",
+                "unknown keyword 'bind' in section 'global': it belongs in a 'defaults', 'frontend', 'backend' or 'listen' section",
+            ),
+            ("xyzzy", "unknown keyword 'xyzzy' in section 'global'"),
+            ("log global", "'log global' belongs in a proxy or 'defaults' section; here write where to log to"),
+            ("no maxconn", "'no' cannot stand before 'maxconn' in section 'global'"),
+            (
+                "stats socket",
+                "'stats socket' needs an address: stats socket /run/reusedproxy.sock mode 600 level admin, say",
+            ),
+            ("stats socket :1-2", "'stats socket' takes one address, not ':1-2'"),
+            ("tune.bufsize 100", "'tune.bufsize': fewer than 1024 bytes do not hold a request's head"),
+            (
+                "manhole :22 authorized-kyes /k",
+                "'manhole' gives away the whole daemon: let it listen on 127.0.0.1, [::1] or a unix socket's path",
+            ),
+            (
+                "manhole localhost:22 authorized-kyes /k",
+                "'manhole': unknown word 'authorized-kyes': did you mean 'authorized-keys'?",
+            ),
+            ("manhole /run/m authorized-keys /k host-key", "'manhole': 'host-key' needs the name of a file"),
+            (
+                "manhole /run/m host-key /k",
+                "'manhole' needs 'authorized-keys <file>': only those who hold one of these keys may come in",
+            ),
+            ("setenv A", "'setenv' needs the name of a variable and its value"),
+            ("unsetenv", "'unsetenv' needs the name of a variable"),
+            ("lua-load /x", "'lua-load' is a HAProxy keyword that reusedproxy does not do yet"),
+            (
+                "ssl-default-server-options no-tlsv13",
+                "'ssl-default-server-options' is a HAProxy keyword that reusedproxy does not do yet",
+            ),
+            ("tune.bufsize big", "'tune.bufsize' needs a size in bytes, or with k, m or g after the number, not 'big'"),
+            ("manhole 127.0.0.1:22", "write 'manhole <address> authorized-keys <file> [host-key <file>]'"),
+            (
+                "manhole *:22 authorized-keys /k",
+                "'manhole' gives away the whole daemon: let it listen on 127.0.0.1, [::1] or a unix socket's path",
+            ),
+            ("stats socket /x mdoe 600", "'stats socket': unknown word 'mdoe': did you mean 'mode'?"),
+            ("stats sokket /x", "'stats' in section 'global': unknown word 'sokket': did you mean 'socket'?"),
+        ]
+        for line, expected in table:
+            self.assertEqual(faults(f"global\n {line}\n"), [f"2: {expected}"])
+
+    def test_what_the_article_says_of_timeouts_is_answered_with_the_right_word(self):
+        """`http-server-close 10` and `keepalive-timeout 10` are not settings of HAProxy."""
+        for line in ("option http-server-close 10", "http-server-close 10"):
+            (fault,) = faults(f"backend b\n server a h:1\n {line}\n")
+            self.assertIn("takes no number", fault)
+            self.assertIn("'pool-idle-timeout 10s'", fault)
+        for line in ("keepalive-timeout 10", "http-keep-alive-timeout 10s"):
+            for section in ("backend b\n server a h:1", "global\n maxconn 1"):
+                (fault,) = faults(f"{section}\n {line}\n")
+                self.assertIn("'timeout http-keep-alive 10s'", fault)
+
+    def test_what_we_do_is_among_the_words_of_haproxy(self):
+        """The data module would otherwise suggest less than what is valid."""
+        self.assertEqual(set(KEYWORDS) - haproxy_words.PROXY, set())
+        self.assertEqual(set(GLOBAL_READERS) - haproxy_words.GLOBAL, {"manhole"})
+
+
+class SectionTests(SynchronousTestCase):
+    """Section words, names and what refers to them."""
+
+    def test_mode_tcp_is_said_at_the_section(self):
+        """With where it was said, or that it is the default."""
+        (fault,) = faults("listen l\n bind :80\n server a h:1\n", head="")
+        self.assertIn(
+            "1: listen 'l': mode tcp (the default, as in HAProxy, when no 'mode' is said) is not done yet", fault
+        )
+        (fault,) = faults("listen l\n mode tcp\n bind :80\n server a h:1\n")
+        self.assertIn("mode tcp (said at t.cfg:7)", fault)
+
+    def test_a_section_that_is_not_done_is_one_fault(self):
+        """Its lines are nobody's."""
+        self.assertEqual(
+            faults("peers p\n peer a 192.0.2.1:1\n bogus\nglobal\n"),
+            ["1: 'peers' is a HAProxy section that reusedproxy does not do yet"],
+        )
+
+    def test_a_mistyped_section_word_is_one_fault(self):
+        """Its lines are read as what it was meant to be, so nothing else is missed."""
+        text = "fronted f\n bind :80\n default_backend b\nbackend b\n server a h:1\n"
+        self.assertEqual(faults(text), ["1: unknown section 'fronted': did you mean 'frontend'?"])
+        self.assertEqual(
+            faults("default\n mode http\n", head=""), ["1: unknown section 'default': did you mean 'defaults'?"]
+        )
+
+    def test_names_that_cannot_be(self):
+        """Each with its own message, and without followers."""
+        table = [
+            ("backend\n server a h:1\n", "1: 'backend' needs a name"),
+            ("backend a/b\n server a h:1\n", "1: the name 'a/b' has a character"),
+            (
+                "backend b *:80\n server a h:1\n",
+                "1: backend 'b': '*:80' is too much (write an address on a 'bind' line)",
+            ),
+            ("backend b from nope\n", "1: there is no 'defaults nope' before this line"),
+            (
+                "backend b\n server a h:1\nbackend b\n server a h:1\n",
+                "3: backend 'b' has the same name as backend 'b' at t.cfg:6",
+            ),
+            (
+                "listen b\n stats enable\nfrontend b\n stats enable\n",
+                "3: frontend 'b' has the same name as listen 'b' at t.cfg:6",
+            ),
+            ("global x\n", "1: 'global' does not take another argument: 'x'"),
+            (
+                "defaults a\n mode http\ndefaults a\n mode http\nbackend b from a\n server x h:1\n",
+                "5: 'defaults a' stands at t.cfg:6 and at t.cfg:8",
+            ),
+            (
+                "defaults a\n mode http\nbackend b from a\n server x h:1\nbackend c\n server x h:1\n",
+                "5: backend 'c': 'defaults a' (t.cfg:6) is used by 'from' elsewhere",
+            ),
+        ]
+        for text, expected in table:
+            said = faults(text)
+            self.assertEqual(len(said), 1, said)
+            self.assertTrue(said[0].startswith(expected), said)
+
+    def test_a_line_before_the_first_section(self):
+        """Is nobody's."""
+        self.assertEqual(faults(" mode http\n", head=""), ["1: 'mode' stands before the first section"])
+
+    def test_incomplete_proxies_are_warned_of(self):
+        """They start, as in HAProxy, and do less than somebody may think."""
+        table = [
+            ("frontend f\n default_backend b\nbackend b\n server a h:1\n", "frontend 'f' has no 'bind'"),
+            ("frontend f\n bind :80\n", "no 'default_backend' and no 'use_backend'"),
+            ("backend b\n", "backend 'b' has no 'server'"),
+            ("backend b\n server a h:1\n timeout server 0\n", "backend 'b' has no 'timeout server'"),
+            ("backend b\n server a h:1\n bind :80\n", "'bind' is ignored: backend 'b' has no frontend side"),
+            (
+                "frontend f\n bind :80\n stats enable\n retries 3\n",
+                "'retries' is ignored: frontend 'f' has no backend side",
+            ),
+            ("frontend f\n bind :80\n stats enable\n option httpchk\n", "'option httpchk' is ignored"),
+        ]
+        for text, expected in table:
+            (warning,) = warnings(text)
+            self.assertIn(expected, warning)
+
+
+class AllAtOnceTests(SynchronousTestCase):
+    """One run tells everything, and nothing twice."""
+
+    def test_all_faults_come_at_once_in_line_order(self):
+        """Whenever they were found; the text is one line for each."""
+        text = (
+            "frontend f\n bind :99999\n default_backend nope\nbackend b\n balnce x\n server a h\nglobal\n maxconn x\n"
+        )
+        self.assertEqual([fault.partition(":")[0] for fault in faults(text)], ["2", "3", "5", "6", "8"])
+
+    def test_a_faulty_line_has_no_followers(self):
+        """No second fault and no warning comes of what it failed to say."""
+        table = [
+            "frontend f\n bind :x\n default_backend b\nbackend b\n server a h:1\n",
+            "backend b\n server a h\n",
+            "backend b\n mode htpp\n server a h:1\n",
+            "backend b\n timeout server x\n server a h:1\n",
+            "frontend f\n bind :80\n use_backend b if x\nbackend b\n server a h:1\n",
+            'frontend f\n bind :80\n default_backend b\nbackend b "\n server a h:1\n',
+            "backend b from nope\n server a h:1\n",
+            "defaults\n mode http\n default_backend x\n timeout client 1s\nfrontend a\n bind :1\nfrontend b\n bind :2\n",
+        ]
+        for text in table:
+            error = self.assertRaises(ConfigurationError, read_configuration, [Source("t.cfg", HEAD + text)], {})
+            self.assertEqual((len(error.faults), error.notices), (1, ()), text)
+
+    def test_the_text_of_the_error_is_one_line_a_fault(self):
+        """`file:line: text`, for people and for editors."""
+        error = self.assertRaises(
+            ConfigurationError, read_configuration, [Source("a.cfg", "x\n"), Source("b.cfg", "y\n")], {}
+        )
+        self.assertEqual(
+            str(error).splitlines(),
+            ["a.cfg:1: 'x' stands before the first section", "b.cfg:1: 'y' stands before the first section"],
+        )
+
+    @settings(deadline=None)
+    @given(st.lists(st.lists(st.sampled_from(sorted(
+        haproxy_words.SECTIONS | haproxy_words.PROXY | haproxy_words.GLOBAL | set(haproxy_words.SERVER) | set(haproxy_words.OPTIONS)
+        | {"from", "no", "default", "a", ":80", "h:1", "5s", "-1", "0", "/x", "#", '""', '"$A"', "http", "connect", "send", "expect", "status", ".if", ".endif", "1"}
+    )), max_size=5), max_size=12))  # fmt: skip
+    def test_any_lines_of_known_words_are_read_or_refused(self, lines):
+        """Nothing but the reader's own exception ever comes out."""
+        try:
+            read_configuration([Source("t.cfg", "\n".join(map(" ".join, lines)))], {"A": "x y"})
+        except ConfigurationError as error:
+            self.assertTrue(error.faults)

@@ -1,0 +1,312 @@
+"""What sections become: `global`, `defaults`, `frontend`, `backend` and `listen`, with everything inherited filled in."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config.model import ForwardFor, HTTPCheck, StatsPage, Timeouts
+from reusedproxy.config.reader import Source, read_configuration
+
+ARTICLE = r"""
+frontend http_frontend
+    bind *:80
+    mode http
+    default_backend web_servers
+
+backend web_servers
+    mode http
+    balance roundrobin
+    server web1 192.168.1.10:80 check inter 2000ms
+    server web2 192.168.1.11:80 check inter 2000ms
+    # HAProxy's default is to *not* reuse connections to backends.
+    # We need to explicitly tell it to.
+    option httpchk GET /health HTTP/1.1\r\nHost:\ www.example.com
+"""
+DEFAULTS = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 60s\n"
+
+
+def read(text, **environ):
+    """The configuration that `text` says, after defaults in which nothing is missing."""
+    return read_configuration([Source("t.cfg", DEFAULTS + text)], environ)
+
+
+def backend(text):
+    """The backend whose lines are `text`."""
+    return read("backend b\n server a 192.0.2.1:80\n" + text).backends["b"]
+
+
+def frontend(text):
+    """The frontend whose lines are `text`."""
+    return read(
+        "frontend f\n bind :80\n" + text + "\n default_backend b\nbackend b\n server a 192.0.2.1:80\n"
+    ).frontends["f"]
+
+
+class ArticleTests(SynchronousTestCase):
+    """The file of a widely read article starts as it stands."""
+
+    def setUp(self):
+        self.configuration = read_configuration([Source("article.cfg", ARTICLE)], {})
+
+    def test_its_servers_are_balanced_and_checked(self):
+        """Both addresses, each checked every two seconds."""
+        servers = self.configuration.backends["web_servers"].servers
+        self.assertEqual(
+            [(s.host, s.port, s.check.inter) for s in servers], [("192.168.1.10", 80, 2.0), ("192.168.1.11", 80, 2.0)]
+        )
+
+    def test_the_header_behind_the_version_becomes_a_header(self):
+        """The check is what the article's author wanted to send."""
+        check = self.configuration.backends["web_servers"].http_check
+        self.assertEqual(check, HTTPCheck("GET", "/health", "HTTP/1.1", (("Host", "www.example.com"),)))
+
+    def test_it_gets_the_warnings_that_it_deserves(self):
+        """Missing timeouts, the old way of writing a header, and that httpchk is not what makes connections reused."""
+        said = [(notice.level, notice.place.line, notice.text) for notice in self.configuration.notices]
+        self.assertEqual(
+            [(level, line) for level, line, _ in said],
+            [("warning", 2), ("warning", 7), ("warning", 14), ("notice", 14)],
+        )
+        self.assertIn("write: 'option httpchk GET /health HTTP/1.1 www.example.com'", said[2][2])
+        self.assertIn("'option httpchk' does not affect reuse", said[3][2])
+
+
+class GlobalTests(SynchronousTestCase):
+    """The `global` section."""
+
+    def test_every_word_is_read(self):
+        """Into the model, with times in seconds and sizes in bytes."""
+        text = """global
+            log stdout format raw local0
+            log-tag edge
+            maxconn 2000
+            hard-stop-after 30s
+            tune.bufsize 32k
+            tune.maxrewrite 2048
+            tune.http.maxhdr 200
+            stats socket /run/r.sock mode 600 level admin
+            stats timeout 30s
+            manhole 127.0.0.1:2222 authorized-keys /etc/reusedproxy/keys
+        """
+        configuration = read(text)
+        g = configuration.global_
+        self.assertEqual((g.log_tag, g.maxconn, g.hard_stop_after), ("edge", 2000, 30.0))
+        self.assertEqual((g.bufsize, g.maxrewrite, g.maxhdr), (32768, 2048, 200))
+        self.assertEqual([str(socket.address) for socket in g.stats_sockets], ["unix@/run/r.sock"])
+        self.assertEqual(str(g.manhole.address), "127.0.0.1:2222")
+        self.assertEqual(g.manhole.host_key, "/etc/reusedproxy/reusedproxy_host_key")
+        self.assertEqual(
+            [notice.text for notice in configuration.notices],
+            ["'stats socket' is not served yet: there is no runtime API so far"],
+        )
+
+    def test_words_without_effect_are_accepted_with_one_notice(self):
+        """Threads and tuning do not matter in one process."""
+        text = "global\n nbthread 4\n cpu-map 1 0\n tune.ssl.cachesize 1\n tune.h2.max-concurrent-streams 5\n no busy-polling\n"
+        (notice,) = read(text).notices
+        self.assertEqual(notice.level, "notice")
+        for word in ("nbthread", "cpu-map", "tune.ssl.cachesize", "tune.h2.max-concurrent-streams", "busy-polling"):
+            self.assertIn(f"'{word}'", notice.text)
+
+    def test_what_twistd_does_is_said_with_its_options(self):
+        """One notice for all of them, so that nobody thinks that the root directory was changed."""
+        (notice,) = read("global\n chroot /var/empty\n user www\n group www\n daemon\n").notices
+        self.assertIn("twistd --chroot /var/empty --uid www --gid www reusedproxy", notice.text)
+
+    def test_limits_of_the_process_are_the_service_managers(self):
+        """Not applied, and said with where to give them."""
+        (notice,) = read("global\n ulimit-n 1000\n").notices
+        self.assertIn("LimitNOFILE=", notice.text)
+
+    def test_a_maxrewrite_that_does_not_fit_is_halved_with_a_warning(self):
+        """HAProxy does it silently."""
+        configuration = read("global\n tune.bufsize 4096\n tune.maxrewrite 4096\n")
+        self.assertEqual(configuration.global_.maxrewrite, 2048)
+        self.assertEqual([notice.level for notice in configuration.notices], ["warning"])
+
+    def test_several_sources_are_one_configuration(self):
+        """Read in order; a section may refer to what another file says."""
+        sources = [
+            Source("1.cfg", "global\n log stdout format raw local0\n" + DEFAULTS),
+            Source("2.cfg", "listen l\n log global\n bind :80\n server a 192.0.2.1:80\n"),
+        ]
+        configuration = read_configuration(sources, {})
+        self.assertEqual(configuration.frontends["l"].logs[0].kind, "stdout")
+        self.assertEqual(configuration.frontends["l"].place.file, "2.cfg")
+
+    def test_a_file_with_crlf_line_ends_is_read(self):
+        """The carriage return belongs to no word."""
+        text = (DEFAULTS + "listen l\n bind :80\n server a app:80\n").replace("\n", "\r\n")
+        self.assertEqual(read_configuration([Source("t.cfg", text)], {}).backends["l"].servers[0].port, 80)
+
+    def test_a_file_that_may_have_been_cut_off_is_said(self):
+        """HAProxy refuses a last line without an end; we warn."""
+        (notice,) = read("global\n maxconn 10").notices
+        self.assertIn("was it cut off", notice.text)
+
+
+class FrontendTests(SynchronousTestCase):
+    """What clients see."""
+
+    def test_every_word_is_read(self):
+        """Into the model."""
+        f = frontend(
+            " maxconn 50\n option httplog\n option dontlognull\n option forwardfor except 10.0.0.0/8 header X-Real if-none\n"
+        )
+        self.assertEqual(
+            (f.mode, f.maxconn, f.log_format, f.dontlognull, f.default_backend), ("http", 50, "httplog", True, "b")
+        )
+        self.assertEqual(f.forwardfor, ForwardFor("X-Real", "10.0.0.0/8", True))
+
+    def test_bind_words_go_to_every_address_of_the_line(self):
+        """One `Bind` each."""
+        f = frontend(" bind :81-82,/run/x mode 660 user www group www name x maxconn 5 backlog 7")
+        self.assertEqual([str(bind.address) for bind in f.binds], ["*:80", "*:81", "*:82", "unix@/run/x"])
+        self.assertEqual(
+            [(b.mode, b.user, b.group, b.name, b.maxconn, b.backlog) for b in f.binds[1:]],
+            [(0o660, "www", "www", "x", 5, 7)] * 3,
+        )
+
+    def test_backlog_is_every_binds_that_has_none_of_its_own(self):
+        """`backlog` of the section and of the line."""
+        self.assertEqual([b.backlog for b in frontend(" backlog 9\n bind :81 backlog 3").binds], [9, 3])
+
+    def test_use_backend_keeps_the_order(self):
+        """Names, one after the other."""
+        text = "frontend f\n bind :80\n use_backend a\n use_backend b\nbackend a\n server x h:1\nbackend b\n server x h:1\n"
+        self.assertEqual(read(text).frontends["f"].use_backends, ("a", "b"))
+
+    def test_client_timeouts_fall_back(self):
+        """http-keep-alive on http-request, and that on client."""
+        table = [
+            ("", Timeouts(client=30.0, http_request=30.0, http_keep_alive=30.0)),
+            (" timeout http-request 5s", Timeouts(client=30.0, http_request=5.0, http_keep_alive=5.0)),
+            (" timeout http-keep-alive 1s", Timeouts(client=30.0, http_request=30.0, http_keep_alive=1.0)),
+        ]
+        for text, expected in table:
+            self.assertEqual(frontend(text).timeouts, expected, text)
+
+    def test_any_word_of_stats_enables_the_page(self):
+        """As in HAProxy; a bare refresh time is seconds."""
+        self.assertEqual(frontend(" stats enable").stats, StatsPage())
+        self.assertEqual(frontend(" stats uri /s\n stats refresh 10").stats, StatsPage("/s", 10.0))
+        self.assertIsNone(frontend("").stats)
+
+    def test_log_lines_add_up_and_no_log_takes_them_away(self):
+        """`log global` stands for the global section's targets."""
+        text = "global\n log stderr format raw local0\ndefaults d\n mode http\n log global\n log stdout format raw local0\nfrontend f from d\n stats enable\n {}\n"
+        self.assertEqual([t.kind for t in read(text.format("")).frontends["f"].logs], ["stderr", "stdout"])
+        self.assertEqual(read(text.format("no log")).frontends["f"].logs, ())
+
+
+class BackendTests(SynchronousTestCase):
+    """What servers see."""
+
+    def test_every_word_is_read(self):
+        """Into the model."""
+        b = backend(" balance roundrobin\n http-reuse always\n retries 1\n option redispatch\n option allbackups\n")
+        self.assertEqual(
+            (b.balance, b.http_reuse, b.retries, b.redispatch, b.allbackups), ("roundrobin", "always", 1, True, True)
+        )
+
+    def test_http_reuse_unset_is_none(self):
+        """Our own safe default applies then, which is none of HAProxy's words."""
+        self.assertIsNone(backend("").http_reuse)
+
+    def test_server_timeouts_fall_back(self):
+        """queue on connect; tunnel and check have a meaning when unset."""
+        self.assertEqual(backend("").timeouts, Timeouts(connect=5.0, server=60.0, queue=5.0))
+        self.assertEqual(
+            backend(" timeout queue 1s\n timeout check 2s\n timeout tunnel 1h").timeouts,
+            Timeouts(connect=5.0, server=60.0, queue=1.0, check=2.0, tunnel=3600.0),
+        )
+
+    def test_a_timeout_of_zero_is_no_timeout(self):
+        """As in HAProxy."""
+        self.assertIsNone(backend(" timeout server 0").timeouts.server)
+
+    def test_connection_modes_replace_each_other(self):
+        """The last one said counts; `no` takes back only its own."""
+        table = [
+            ("", "keep-alive"),
+            (" option http-server-close", "server-close"),
+            (" option httpclose", "close"),
+            (" option httpclose\n option http-server-close", "server-close"),
+            (" option httpclose\n option http-keep-alive", "keep-alive"),
+            (" option httpclose\n no option httpclose", "keep-alive"),
+            (" option httpclose\n no option http-server-close", "close"),
+            (" option httpclose\n default option httpclose", "keep-alive"),
+        ]
+        for text, mode in table:
+            self.assertEqual(backend(text).connection_mode, mode, text)
+
+    def test_no_before_an_option_that_we_do_not_do_says_what_is_so(self):
+        """Nothing to refuse, nothing to say."""
+        self.assertEqual(read("backend b\n server a h:1\n no option abortonclose\n").notices, ())
+
+    def test_http_checks(self):
+        """`option httpchk` in all its lengths, and what `http-check` adds."""
+        host = (("Host", "x.example"),)
+        table = [
+            (" option httpchk", HTTPCheck()),
+            (" option httpchk /up", HTTPCheck(uri="/up")),
+            (" option httpchk GET /up", HTTPCheck("GET", "/up")),
+            (" option httpchk GET /up HTTP/1.1 x.example", HTTPCheck("GET", "/up", "HTTP/1.1", host)),
+            (
+                " option httpchk GET /up HTTP/1.1\\r\\nHost:\\ x.example\\r\\n\\r\\nhi",
+                HTTPCheck("GET", "/up", "HTTP/1.1", host, "hi"),
+            ),
+            (
+                " option httpchk\n http-check send meth PUT uri /p ver HTTP/1.1 hdr Host x.example body b",
+                HTTPCheck("PUT", "/p", "HTTP/1.1", host, "b"),
+            ),
+            (
+                " option httpchk GET / HTTP/1.1 old\n http-check send hdr host x.example",
+                HTTPCheck("GET", "/", "HTTP/1.1", (("host", "x.example"),)),
+            ),
+            (
+                " option httpchk\n http-check expect status 200,204,300-399",
+                HTTPCheck(expect=((200, 200), (204, 204), (300, 399))),
+            ),
+            (" option httpchk\n http-check expect ! status 500-599", HTTPCheck(expect=((500, 599),), expect_not=True)),
+            (" option httpchk\n http-check expect !status 503", HTTPCheck(expect=((503, 503),), expect_not=True)),
+        ]
+        for text, expected in table:
+            self.assertEqual(backend(text).http_check, expected, text)
+        self.assertIsNone(backend("").http_check)
+
+
+class InheritanceTests(SynchronousTestCase):
+    """`defaults`, named and not, and `listen`."""
+
+    def test_a_listen_is_a_frontend_and_a_backend_of_one_name(self):
+        """The frontend's default backend is its own other half."""
+        configuration = read("listen l\n bind :80\n server a h:1\n")
+        self.assertEqual(configuration.frontends["l"].default_backend, "l")
+        self.assertEqual(configuration.backends["l"].servers[0].name, "a")
+
+    def test_a_section_inherits_from_the_last_defaults_or_from_the_one_it_names(self):
+        """`from` on sections, and on `defaults` themselves."""
+        text = "defaults slow\n mode http\n retries 7\ndefaults slower from slow\n timeout server 9s\ndefaults\n mode http\n retries 1\n"
+        text += "backend a\nbackend b from slow\nbackend c from slower\n"
+        backends = read(text).backends
+        self.assertEqual([backends[name].retries for name in "abc"], [1, 7, 7])
+        self.assertEqual(backends["c"].timeouts.server, 9.0)
+
+    def test_a_frontend_and_a_backend_may_share_a_name(self):
+        """They are never asked for in the same place."""
+        configuration = read("frontend x\n bind :80\n default_backend x\nbackend x\n server a h:1\n")
+        self.assertEqual(configuration.frontends["x"].default_backend, "x")
+
+    def test_no_turns_off_what_defaults_turned_on(self):
+        """`no option` in a section."""
+        text = "defaults d\n mode http\n option dontlognull\n option redispatch\nlisten l from d\n no option dontlognull\n default option redispatch\n stats enable\n"
+        configuration = read(text)
+        self.assertFalse(configuration.frontends["l"].dontlognull)
+        self.assertFalse(configuration.backends["l"].redispatch)
+
+    def test_a_disabled_section_is_disabled(self):
+        """And its mode and timeouts are nobody's business."""
+        configuration = read_configuration([Source("t.cfg", "listen l\n disabled\n")], {})
+        self.assertTrue(configuration.frontends["l"].disabled)
+        self.assertEqual(configuration.notices, ())

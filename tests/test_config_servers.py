@@ -1,0 +1,176 @@
+"""`server` and `default-server` lines: TLS, checks, pool, and settings that contradict each other."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config.model import Check, PoolSettings, ServerTLS
+from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+
+HEAD = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 60s\nbackend b\n"
+MUTUAL = "ssl ca-file /ca crt /c.pem sni str(app.example)"
+
+
+def read(lines, head=HEAD):
+    return read_configuration([Source("t.cfg", head + lines + "\n")], {})
+
+
+def server(words):
+    """The server whose words are `words`."""
+    return read(f" server a 192.0.2.1:443 {words}").backends["b"].servers[0]
+
+
+def faults(lines, head=HEAD):
+    """What is wrong with `lines`, without the places."""
+    try:
+        read(lines, head)
+    except ConfigurationError as error:
+        return [fault.text for fault in error.faults]
+    return []
+
+
+def notices(lines):
+    return [(notice.level, notice.text) for notice in read(lines).notices]
+
+
+class ServerTests(SynchronousTestCase):
+    """The words of a server line."""
+
+    def test_a_plain_server_has_haproxys_defaults(self):
+        """Weight 1, no limit, no check, no TLS, nothing opened ahead."""
+        s = server("")
+        self.assertEqual(
+            (s.weight, s.maxconn, s.backup, s.disabled, s.check, s.tls, s.pool),
+            (1, 0, False, False, None, None, PoolSettings()),
+        )
+
+    def test_every_word_is_read(self):
+        """Into the model."""
+        s = server(
+            "weight 10 maxconn 5 backup disabled check inter 1s fastinter 500ms downinter 5s rise 1 fall 2 port 81 addr 192.0.2.2"
+        )
+        self.assertEqual((s.weight, s.maxconn, s.backup, s.disabled), (10, 5, True, True))
+        self.assertEqual(s.check, Check(1.0, 0.5, 5.0, 1, 2, 81, "192.0.2.2"))
+
+    def test_pool_words(self):
+        """HAProxy's and ours; -1 is no limit, and a time of 0 is none."""
+        s = server(
+            "pool-min-conn 4 pool-max-conn 20 pool-low-conn 2 pool-purge-delay 1m max-reuse 100 pool-idle-timeout 50s"
+            " pool-max-age 1h pool-connect-rate 5"
+        )
+        self.assertEqual(s.pool, PoolSettings(4, 20, 2, 60.0, 100, 50.0, 3600.0, 5.0))
+        s = server("pool-max-conn -1 max-reuse -1 pool-purge-delay 0 pool-idle-timeout 0 pool-max-age 0")
+        self.assertEqual(s.pool, PoolSettings(purge_delay=0.0))
+
+    def test_tls_words(self):
+        """`verify required` is the default; `sni` is a plain name so far."""
+        self.assertEqual(server(MUTUAL).tls, ServerTLS("required", "/ca", "/c.pem", "app.example", None))
+        self.assertEqual(server("ssl verify none").tls, ServerTLS("none"))
+        self.assertEqual(
+            server("ssl ca-file @system-ca verifyhost app.example").tls,
+            ServerTLS("required", "@system-ca", verifyhost="app.example"),
+        )
+
+    def test_base_directories_stand_before_relative_paths(self):
+        """Neither before absolute ones nor before @system-ca."""
+        head = "global\n ca-base /cas\n crt-base /crts\n" + HEAD
+        text = " server a h:1 ssl ca-file ca.pem crt c.pem\n server b h:1 ssl ca-file @system-ca crt /c.pem"
+        a, b = read(text, head).backends["b"].servers
+        self.assertEqual(
+            [(s.tls.ca_file, s.tls.crt) for s in (a, b)], [("/cas/ca.pem", "/crts/c.pem"), ("@system-ca", "/c.pem")]
+        )
+
+    def test_ssl_server_verify_changes_the_default(self):
+        """The global word, in whichever order it stands."""
+        configuration = read(" server a h:1 ssl\nglobal\n ssl-server-verify none")
+        self.assertEqual(configuration.backends["b"].servers[0].tls.verify, "none")
+
+    def test_default_server_is_for_the_lines_after_it(self):
+        """And a server takes back what it does not want by the `no-` words."""
+        text = " server a h:1\n default-server check inter 1s ssl verify none backup\n server b h:1\n server c h:1 no-check no-ssl no-backup inter 3s"
+        a, b, c = read(text).backends["b"].servers
+        self.assertEqual([s.check for s in (a, b, c)], [None, Check(inter=1.0), None])
+        self.assertEqual([s.tls is not None for s in (a, b, c)], [False, True, False])
+        self.assertEqual([s.backup for s in (a, b, c)], [False, True, False])
+
+    def test_defaults_may_hold_a_default_server(self):
+        """Each proxy then has a copy of its own."""
+        head = HEAD.replace(
+            "backend b\n", " default-server weight 7\nbackend c\n default-server weight 9\n server a h:1\nbackend b\n"
+        )
+        backends = read(" server a h:1", head).backends
+        self.assertEqual((backends["b"].servers[0].weight, backends["c"].servers[0].weight), (7, 9))
+
+
+class ServerFaultTests(SynchronousTestCase):
+    """What cannot be read is said, all of it, in words that help."""
+
+    def test_each_wrong_line_says_why(self):
+        """One line, one or more messages."""
+        table = [
+            ("server", "needs a name and an address"),
+            ("server a", "needs a name and an address"),
+            ("server a/b h:1", "a name has only letters"),
+            ("server a h:1 chekc", "unknown word 'chekc': did you mean 'check'?"),
+            ("server a h:1 weight", "'weight' needs a value"),
+            ("server a h:1 weight 257", "between 0 and 256"),
+            ("server a h:1 inter 0", "longer than 0"),
+            ("server a h:1 rise 0", "at least 1"),
+            ("server a h:1 verify maybe", "'none', 'required'"),
+            ("server a h:1 ssl", "needs 'ca-file <file>', or 'ca-file @system-ca'"),
+            ("server a h:1 sni app.example", "write 'sni str(app.example)'"),
+            ("server a h:1 sni req.hdr(host)", "only 'sni str(NAME)' yet"),
+            ("server a h:1 slowstart 5s", "'slowstart' is a HAProxy server option that reusedproxy does not do yet"),
+            ("server a h:1 send-proxy", "'send-proxy' is a HAProxy server option"),
+            ("server a h:1 pool-connect-rate 0", "at least 1"),
+            ("server a h:1 pool-min-conn 5 pool-max-conn 4", "pool-min-conn 5 is more than pool-max-conn 4"),
+            ("default-server", "needs words after it"),
+            ("default-server 192.0.2.1:80", "takes no name and no address"),
+        ]
+        for line, why in table:
+            texts = faults(line)
+            self.assertEqual(len(texts), 1, (line, texts))
+            self.assertIn(why, texts[0], line)
+
+    def test_all_faults_of_a_line_are_said(self):
+        """The address, and each word after it."""
+        self.assertEqual(len(faults("server a 1.2.3.4.5:80 weight 999 slowstart 5s cookie x")), 4)
+
+    def test_two_servers_of_one_name(self):
+        """The message says where the first one stands."""
+        self.assertEqual(
+            faults(" server a h:1\n server a h:2"),
+            ["server 'a' stands already at t.cfg:7: give each server of a backend its own name"],
+        )
+
+    def test_a_faulty_default_server_has_no_followers(self):
+        """The certificates that it was to name are not missed in every server."""
+        self.assertEqual(len(faults(" default-server ssl ca-fiel /ca\n server a h:1\n server b h:1")), 1)
+
+
+class ServerWarningTests(SynchronousTestCase):
+    """Settings that may not do what their author thinks."""
+
+    def test_contradictions_are_said(self):
+        """Each with the words that are concerned."""
+        table = [
+            (f"server a h:1 {MUTUAL} pool-min-conn 4 maxconn 2", "more than maxconn 2"),
+            (f"server a h:1 {MUTUAL} pool-min-conn 4 max-reuse 0", "max-reuse 0"),
+            ("server a h:1 crt /c.pem", "no 'ssl': it is spoken to in the clear"),
+            ("server a h:1 ssl ca-file /ca", "add 'verifyhost NAME', or 'sni str(NAME)'"),
+            ("http-reuse never\nserver a h:1 pool-min-conn 1", "no request may use the warm connections"),
+            ("http-reuse safe\nserver a h:1 pool-min-conn 1", "the first request of a client never uses"),
+            ("http-reuse aggressive\nserver a h:1 pool-min-conn 1", "only connections that have been reused before"),
+            ("option http-server-close\nserver a h:1 pool-min-conn 1", "closed after one request"),
+            ("http-check expect status 200\nserver a h:1", "does nothing without 'option httpchk'"),
+            ("option httpchk GET / HTTP/1.1\nhttp-reuse safe\nserver a h:1", "without a Host header"),
+        ]
+        for lines, why in table:
+            said = notices(lines)
+            self.assertEqual([level for level, _ in said], ["warning"], (lines, said))
+            self.assertIn(why, said[0][1])
+
+    def test_a_sound_warm_server_gets_no_warning(self):
+        """The configuration that this program is for."""
+        self.assertEqual(notices(f"option httpchk\nserver a h:1 {MUTUAL} check pool-min-conn 4"), [])
+        self.assertEqual(notices("http-reuse always\nserver a h:1 pool-min-conn 1"), [])

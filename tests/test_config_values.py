@@ -1,0 +1,202 @@
+"""Times, sizes, numbers and addresses: what they mean, and what is said when they cannot be read."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config import units
+from reusedproxy.config.addresses import listen_addresses, server_address
+from reusedproxy.config.logs import log_target
+from reusedproxy.config.model import Place
+from reusedproxy.config.report import Line, Wrong
+
+TIMES = [("0", 0.0), ("5000", 5.0), ("250us", 0.00025), ("2000ms", 2.0), ("5s", 5.0), ("10m", 600.0), ("1h", 3600.0)]
+WRONG_TIMES = [
+    ("", "needs a time"),
+    ("x", "needs a time"),
+    ("5x", "'x' in '5x' is no unit of time"),
+    ("-1", "never negative"),
+    ("1.5s", "whole numbers only"),
+    ("1d1h", "needs a time"),
+    ("infinite", "0 waits for ever"),
+    ("2147483648", "too long"),
+    ("25d", "too long"),
+    ("9" * 5000 + "d", "too long"),
+]
+LISTEN = [
+    ("*:80", ["*:80"]),
+    (":80", ["*:80"]),
+    ("0.0.0.0:80", ["*:80"]),
+    ("192.0.2.1:80", ["192.0.2.1:80"]),
+    ("localhost:80", ["localhost:80"]),
+    ("[::1]:80", ["[::1]:80"]),
+    ("::1:80", ["[::1]:80"]),
+    (":::80", [":::80"]),
+    ("[::]:80", [":::80"]),
+    ("ipv6@:80", [":::80"]),
+    ("ipv6@[2001:db8::1]:80", ["[2001:db8::1]:80"]),
+    ("ipv4@192.0.2.1:80", ["192.0.2.1:80"]),
+    (":80-83", ["*:80", "*:81", "*:82", "*:83"]),
+    (":80,[::1]:81", ["*:80", "[::1]:81"]),
+    ("/run/x.sock", ["unix@/run/x.sock"]),
+    ("unix@x.sock", ["unix@x.sock"]),
+    ("fd@3", ["fd@3"]),
+    ("127.0.0.1:0", ["127.0.0.1:0"]),
+]
+WRONG_LISTEN = [
+    ("80", "write ':80'"),
+    ("192.0.2.1", "port is missing"),
+    ("[::1]", "port is missing"),
+    (":99999", "port 99999 does not exist"),
+    (":x", "not a port"),
+    (":80-70", "backwards"),
+    (":1-65535", "4096"),
+    ("1.2.3.4.5:80", "is not an address"),
+    ("300.1.1.1:80", "is not an address"),
+    ("[::1:80", "is not an address"),
+    (":80,,:81", "missing"),
+    ("fd@x", "file descriptor"),
+    ("unix@", "path"),
+    ("/" + "x" * 107, "107 bytes"),
+    ("ipv4@[::1]:80", "ipv4 of an IPv6 address"),
+    ("abns@x", "does not do yet"),
+    ("quic4@:443", "does not do yet"),
+    ("ip4@:80", "did you mean 'ipv4'"),
+]
+SERVER = [
+    ("192.0.2.1:80", ("tcp", "192.0.2.1", 80)),
+    ("[2001:db8::1]:80", ("tcp", "2001:db8::1", 80)),
+    ("2001:db8::1:80", ("tcp", "2001:db8::1", 80)),
+    ("app.example.com:8443", ("tcp", "app.example.com", 8443)),
+    ("ipv4@app:80", ("tcp", "app", 80)),
+    ("/run/app.sock", ("unix", "/run/app.sock", None)),
+    ("unix@/run/app.sock", ("unix", "/run/app.sock", None)),
+]
+WRONG_SERVER = [
+    ("192.0.2.1", "write '192.0.2.1:80'"),
+    ("[::1]", "no port"),
+    (":80", "address that the client connected to"),
+    ("*:80", "address that the client connected to"),
+    ("0.0.0.0:80", "address that the client connected to"),
+    ("192.0.2.1:+80", "maps ports"),
+    ("192.0.2.1:80-90", "one port"),
+    ("192.0.2.1:0", "port 0"),
+    ("fd@3", "does not do yet"),
+]
+
+
+class UnitTests(SynchronousTestCase):
+    """Times become float seconds, sizes bytes."""
+
+    def test_times_become_seconds(self):
+        """A bare number is milliseconds, as everywhere in HAProxy."""
+        for text, seconds in TIMES:
+            self.assertAlmostEqual(units.seconds(text, "'x'"), seconds)
+
+    def test_a_wrong_time_says_why(self):
+        """Junk, unknown units, fractions, and times that overflow HAProxy's timers."""
+        for text, why in WRONG_TIMES:
+            self.assertIn(why, str(self.assertRaises(Wrong, units.seconds, text, "'x'")))
+
+    def test_sizes_become_bytes(self):
+        """k, m and g are powers of 1024."""
+        for text, count in [("16384", 16384), ("16k", 16384), ("1m", 1 << 20), ("1G", 1 << 30)]:
+            self.assertEqual(units.size(text, "'x'"), count)
+
+    def test_a_wrong_size_says_why(self):
+        """Junk, units of something else, and more than fits."""
+        for text, why in [
+            ("x", "size"),
+            ("1t", "size"),
+            ("-1", "size"),
+            ("4g", "too large"),
+            ("9" * 5000, "too large"),
+        ]:
+            self.assertIn(why, str(self.assertRaises(Wrong, units.size, text, "'x'")))
+
+    @settings(deadline=None)
+    @given(st.text(alphabet="0123456789usmhdkgx.-+ \n٣"))
+    def test_any_text_is_a_number_or_a_fault(self, text):
+        """No text makes a unit parser fail in any other way."""
+        for parse in (units.seconds, units.size, units.integer, units.port):
+            try:
+                self.assertGreaterEqual(parse(text, "'x'"), 0)
+            except Wrong as wrong:
+                self.assertTrue(str(wrong))
+
+
+class AddressTests(SynchronousTestCase):
+    """Addresses are read as HAProxy reads them, without asking a resolver."""
+
+    def test_listen_addresses_are_written_out(self):
+        """Lists and ranges become one address each."""
+        for text, expected in LISTEN:
+            self.assertEqual([str(address) for address in listen_addresses(text)], expected, text)
+
+    def test_a_wrong_listen_address_says_why(self):
+        """With what to write instead, where that is clear."""
+        for text, why in WRONG_LISTEN:
+            self.assertIn(why, str(self.assertRaises(Wrong, listen_addresses, text)), text)
+
+    def test_server_addresses_are_kind_host_and_port(self):
+        """Names stay names."""
+        for text, (kind, host, port) in SERVER:
+            address = server_address(text, "server 'a'")
+            self.assertEqual((address.kind, address.host, address.port), (kind, host, port), text)
+
+    def test_a_wrong_server_address_says_why(self):
+        """What HAProxy would do and we do not is said as that."""
+        for text, why in WRONG_SERVER:
+            self.assertIn(why, str(self.assertRaises(Wrong, server_address, text, "server 'a'")), text)
+
+    @settings(deadline=None)
+    @given(st.text(alphabet="0123456789abcdefx:.,-[]@*/ipvunfs"))
+    def test_any_text_is_an_address_or_a_fault(self, text):
+        """No text makes an address parser fail in any other way."""
+        for parse in (listen_addresses, server_address):
+            try:
+                parse(text, "'x'")
+            except Wrong as wrong:
+                self.assertTrue(str(wrong))
+
+
+class LogTargetTests(SynchronousTestCase):
+    """`log` lines say where, how, and from which level on."""
+
+    def target(self, text):
+        return log_target(Line(Place("t.cfg", 1), ("log", *text.split())))
+
+    def test_targets_of_every_kind(self):
+        """Standard streams, syslog over UDP, and a syslog socket."""
+        table = [
+            ("stdout format raw local0", ("stdout", "", 514, "", "raw", "local0", "debug", 1024)),
+            ("stderr format short daemon info", ("stderr", "", 514, "", "short", "daemon", "info", 1024)),
+            ("fd@1 format raw local0", ("stdout", "", 514, "", "raw", "local0", "debug", 1024)),
+            ("/dev/log local1 notice", ("unix", "", 514, "/dev/log", "rfc3164", "local1", "notice", 1024)),
+            ("192.0.2.1 len 4096 local0", ("udp", "192.0.2.1", 514, "", "rfc3164", "local0", "debug", 4096)),
+            ("[::1]:515 format rfc5424 user", ("udp", "::1", 515, "", "rfc5424", "user", "debug", 1024)),
+            ("logs.example.com:514 local7", ("udp", "logs.example.com", 514, "", "rfc3164", "local7", "debug", 1024)),
+        ]
+        for text, expected in table:
+            t = self.target(text)
+            found = (t.kind, t.host, t.port, t.path, t.format, t.facility, t.level, t.length)
+            self.assertEqual(found, expected, text)
+
+    def test_a_wrong_log_line_says_why(self):
+        """Each part has its own message."""
+        table = [
+            ("stdout", "needs a target and a facility"),
+            ("stdout format raw", "needs a facility"),
+            ("stdout raw local0", "write 'format raw'"),
+            ("stdout local9", "did you mean"),
+            ("stdout local0 loud", "the level is one of"),
+            ("stdout format row local0", "did you mean 'raw'"),
+            ("stdout format timed local0", "does not do yet"),
+            ("stdout len 1 local0", "out of range"),
+            ("ring@x local0", "'ring@' is a HAProxy log target that reusedproxy does not do yet"),
+            ("stdout local0 info notice", "does not do it yet"),
+        ]
+        for text, why in table:
+            self.assertIn(why, str(self.assertRaises(Wrong, self.target, text)), text)
