@@ -272,32 +272,22 @@ class Nginx:
         @param extra_server: more directives for the TLS server block, locations for instance.
         @param debug: log debug messages, which L{handshakes} needs; a build with C{--with-debug} (Debian's has it).
         """
-        directory.mkdir(parents=True, exist_ok=True)
         ports = free_ports(2)
         self.port = ports[0] if port is None else port
         self.status_port = ports[1]
         self.directory = directory
         self.documents = directory / "files"
-        self.documents.mkdir(exist_ok=True)
+        self.documents.mkdir(parents=True, exist_ok=True)
         self._process = Process(directory)
         self._asked = 0
         authority.write(directory / "ca.pem")
         server.write(directory / "server.pem")
+        knobs = {"keepalive_requests": keepalive_requests, "keepalive_timeout": keepalive_timeout}
+        knobs |= {"first_request_timeout": first_request_timeout, "extra_server": extra_server}
+        knobs |= {"level": "debug" if debug else "info", "sessions": _SESSIONS if session_cache else _NO_SESSIONS}
+        knobs |= {"directory": directory, "host": LOOPBACK, "port": self.port, "status_port": self.status_port}
         self._configuration = directory / "nginx.conf"
-        self._configuration.write_text(
-            _NGINX.format(
-                directory=directory,
-                host=LOOPBACK,
-                port=self.port,
-                status_port=self.status_port,
-                sessions=_SESSIONS if session_cache else _NO_SESSIONS,
-                keepalive_requests=keepalive_requests,
-                keepalive_timeout=keepalive_timeout,
-                first_request_timeout=first_request_timeout,
-                extra_server=extra_server,
-                level="debug" if debug else "info",
-            )
-        )
+        self._configuration.write_text(_NGINX.format_map(knobs))
 
     def start(self) -> None:
         """Start, and return when it answers."""
