@@ -1,0 +1,259 @@
+"""Reads message bodies as they come: how many bytes belong to this message, and what of them goes on.
+
+One reader a message, chosen by the head's `length`. `feed` gives what to send on and what lies beyond the message's
+end; the received object goes on as it is whenever nothing in it must change. No reader ever holds content back: only a
+line cut in two (a chunk size, a trailer) waits for its rest, and those are bounded.
+"""
+
+from typing import Final
+
+from reusedproxy.wire.faults import Limits
+from reusedproxy.wire.grammar import CHUNK_LINE, CRLF, FIELD_LINE
+
+LAST_CHUNK: Final = b"0\r\n\r\n"
+
+_DEFAULT_LIMITS: Final = Limits()
+_MAX_CHUNK: Final = 2**63 - 1
+_MAX_CHUNK_LINE: Final = 1024  # with its extensions; RFC 9112 7.1.1: a recipient ought to bound them
+
+# RFC 9110 6.5.1: what frames, routes, modifies, authenticates or describes cannot come after the content. A recipient
+# that does not know a trailer field as safe may drop it (6.5); these are dropped, the rest goes on.
+_NO_TRAILER: Final = frozenset(
+    b"content-length transfer-encoding trailer te connection keep-alive proxy-connection upgrade host via "
+    b"cache-control expect max-forwards pragma range if-match if-none-match if-modified-since if-unmodified-since "
+    b"if-range authorization proxy-authorization www-authenticate proxy-authenticate cookie set-cookie "
+    b"content-encoding content-type content-range date location retry-after vary age expires warning "
+    b"forwarded x-forwarded-for x-forwarded-host x-forwarded-proto".split()
+)
+
+
+class BodyFault(Exception):
+    """The body cannot be taken as it comes: its end is not where its framing says."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def chunk(data: bytes) -> bytes:
+    """One chunk of our own (RFC 9112 7.1); nothing for no data, since an empty chunk would end the body."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+class LengthBody:
+    """A body of a known length."""
+
+    __slots__ = ("_left", "_length", "complete")
+
+    def __init__(self, length: int) -> None:
+        self._length = self._left = length
+        self.complete = length == 0
+
+    @property
+    def received(self) -> int:
+        """Payload bytes so far."""
+        return self._length - self._left
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """What to send on, and what lies beyond the end."""
+        left = self._left - len(data)
+        if left > 0:
+            self._left = left
+            return data, b""
+        self._left = 0
+        self.complete = True
+        if left == 0:
+            return data, b""
+        return data[:left], data[left:]
+
+    def finish(self) -> None:
+        """The connection ended."""
+        if not self.complete:
+            raise BodyFault(f"ended early: {self._left} of {self._length} bytes are missing")
+
+
+class UntilCloseBody:
+    """A body that only the connection's end completes; whoever ends it must know whether that end was clean."""
+
+    __slots__ = ("complete", "received")
+
+    def __init__(self) -> None:
+        self.complete = False
+        self.received = 0
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Everything goes on."""
+        if self.complete:
+            return b"", data
+        self.received += len(data)
+        return data, b""
+
+    def finish(self) -> None:
+        """The connection ended, and the body with it."""
+        self.complete = True
+
+
+class ChunkedBody:
+    """A chunked body (RFC 9112 7.1).
+
+    `framed`: what goes on is a chunked body again, extensions and forbidden trailers dropped; else the payload alone,
+    for an HTTP/1.0 peer. The state is what comes next: SIZE (a chunk's line), DATA (`_left` bytes), DATA_END (the CRLF
+    after them), TRAILER (a trailer line or the closing empty one), DONE.
+    """
+
+    SIZE, DATA, DATA_END, TRAILER, DONE = range(5)
+
+    __slots__ = ("_fields", "_framed", "_left", "_limits", "_pending", "_state", "_trailers", "complete", "received")
+
+    def __init__(self, limits: Limits = _DEFAULT_LIMITS, framed: bool = True) -> None:
+        self.complete = False
+        self.received = 0
+        self._framed = framed
+        self._limits = limits
+        self._state = self.SIZE
+        self._left = 0  # of the chunk's data
+        self._pending = b""  # the beginning of a line whose end has not come
+        self._trailers = 0  # bytes of trailer lines
+        self._fields = 0
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """What to send on, and what lies beyond the end."""
+        if self._state == self.DATA and len(data) < self._left:  # inside a big chunk
+            self._left -= len(data)
+            self.received += len(data)
+            return data, b""
+        if self._state == self.DONE:
+            return b"", data
+        if self._pending:
+            data = self._pending + data
+            self._pending = b""
+        output = _Slices(data)
+        at = self._walk(data, output)
+        if self._state == self.DONE:
+            self.complete = True
+            return output.upto(at), data[at:]
+        self._pending = data[at:]
+        return output.upto(at), b""
+
+    def _walk(self, data: bytes, output: "_Slices") -> int:
+        """Reads on until the message or the whole steps in the data end, and says where that is."""
+        at, end, framed = 0, len(data), self._framed
+        while at < end:
+            state = self._state
+            if state == self.SIZE:
+                step = self._read_size(data, at, output)
+            elif state == self.DATA:
+                step = min(self._left, end - at)
+                self._left -= step
+                self.received += step
+                if not self._left:
+                    self._state = self.DATA_END
+            elif state == self.DATA_END:
+                if data[at : at + 2] != CRLF:
+                    if data[at:] != b"\r":
+                        raise BodyFault("no CRLF after a chunk's data")
+                    return at
+                self._state = self.SIZE
+                step = 2
+                if not framed:
+                    output.drop(at, at + 2)
+            elif state == self.TRAILER:
+                step = self._read_trailer(data, at, output)
+            else:
+                return at
+            if not step:
+                return at
+            at += step
+        return at
+
+    def _read_size(self, data: bytes, at: int, output: "_Slices") -> int:
+        """Reads one chunk's line, and the whole chunk's state from it; 0 when its end has not come."""
+        found = CHUNK_LINE.match(data, at)
+        if found is None or found.end() - at > _MAX_CHUNK_LINE:
+            self._check_line(data, at, _MAX_CHUNK_LINE, "chunk size")
+            _check_size_so_far(data, at)
+            return 0
+        size = int(found[1], 16)
+        if size > _MAX_CHUNK:
+            raise BodyFault("a chunk that is too large")
+        self._left = size
+        self._state = self.DATA if size else self.TRAILER
+        end = found.end()
+        if not self._framed:
+            output.drop(at, end)
+        elif found.end(1) != end - 2:
+            output.drop(found.end(1), end - 2)
+        return end - at
+
+    def _read_trailer(self, data: bytes, at: int, output: "_Slices") -> int:
+        """Reads one trailer line, or the empty one that ends the message; 0 when its end has not come."""
+        limit = self._limits.max_head - self._trailers
+        end = data.find(CRLF, at, at + limit)
+        if end < 0:
+            self._check_line(data, at, limit, "trailer")
+            return 0
+        step = end + 2 - at
+        if step == 2:
+            self._state = self.DONE
+            if not self._framed:
+                output.drop(at, end + 2)
+            return step
+        found = FIELD_LINE.match(data[at:end])
+        if found is None:
+            raise BodyFault("a malformed trailer line")
+        self._trailers += step
+        self._fields += 1
+        if self._fields > self._limits.max_headers:
+            raise BodyFault("too many trailer fields")
+        if not self._framed or found[1].lower() in _NO_TRAILER:
+            output.drop(at, end + 2)
+        return step
+
+    @staticmethod
+    def _check_line(data: bytes, at: int, limit: int, what: str) -> None:
+        """Refuses a line that has not ended and never will, or that has ended wrongly."""
+        line_end = data.find(b"\n", at, at + limit)
+        if line_end >= 0:
+            raise BodyFault(f"a malformed {what} line" if data[line_end - 1 : line_end] == b"\r" else "a bare LF")
+        if len(data) - at >= limit:
+            raise BodyFault(f"a {what} line that is too long")
+
+    def finish(self) -> None:
+        """The connection ended."""
+        if not self.complete:
+            raise BodyFault("ended early: the last chunk is missing")
+
+
+def _check_size_so_far(data: bytes, at: int) -> None:
+    """A chunk's line must begin with its size, even before its end has come."""
+    line = data[at : at + 18]
+    digits = len(line) - len(line.lstrip(b"0123456789abcdefABCDEF"))
+    if digits > 16:
+        raise BodyFault("a chunk size with too many digits")
+    if not digits or (line[digits:] and line[digits] not in b"\r; \t"):
+        raise BodyFault("a malformed chunk size")
+
+
+class _Slices:
+    """What is left of one piece of data when some ranges of it are dropped; the very object when none is."""
+
+    __slots__ = ("_at", "_data", "_pieces")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+        self._pieces: list[bytes] = []
+
+    def drop(self, begin: int, end: int) -> None:
+        """Leaves one range out; ranges come in order."""
+        if begin > self._at:
+            self._pieces.append(self._data[self._at : begin])
+        self._at = end
+
+    def upto(self, end: int) -> bytes:
+        """What is left before `end`."""
+        if not self._pieces:
+            return self._data[self._at : end]  # bytes gives itself for a whole slice
+        if end > self._at:
+            self._pieces.append(self._data[self._at : end])
+        return b"".join(self._pieces)

@@ -1,0 +1,187 @@
+"""Names what is wrong with a head that the readers did not accept, and with what status to answer it.
+
+The slow, careful half of the reading: it walks the lines again and stops at the first fault. It runs only when a head
+was refused or is still incomplete, and it knows syntax, not framing. Everything it says is for the log and for the
+client's author; what is refused was already decided in heads.py, so a fault it cannot name is still a fault.
+"""
+
+import re
+from typing import Final, NoReturn
+
+from attrs import frozen
+
+from reusedproxy.wire.grammar import CRLF, TEXT, TOKEN
+
+
+class RequestFault(Exception):
+    """The client's message cannot be taken; `status` is what to answer before closing."""
+
+    def __init__(self, reason: str, status: int = 400) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+
+
+class ResponseFault(Exception):
+    """The server's message cannot be taken: 502 to the client, whatever `status` the same fault has in a request."""
+
+    def __init__(self, reason: str, status: int = 502) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = 502
+
+
+Fault = type[RequestFault] | type[ResponseFault]
+
+
+@frozen
+class Limits:
+    """What a head may be at most: `max_head` bytes with its empty line, `max_headers` field lines.
+
+    The defaults are HAProxy's tune.bufsize less tune.maxrewrite, and tune.http.maxhdr.
+    """
+
+    max_head: int = 15360
+    max_headers: int = 101
+
+
+_CONTROL: Final = re.compile(rb"[\x00-\x08\n-\x1f\x7f]")
+_VERSION_SO_FAR: Final = re.compile(rb"H(?:T(?:T(?:P(?:/(?:([0-9])(?:\.(?:([0-9]))?)?)?)?)?)?)?\Z")
+_STATUS_SO_FAR: Final = re.compile(rb"[1-9](?:[0-9](?:[0-9])?)?\Z")
+_CONTROL_NAMES: Final = {0: "NUL", 10: "bare LF", 13: "bare CR"}
+
+
+def refuse(head: bytes, limits: Limits, fault: Fault) -> NoReturn:
+    """Raises the fault of a complete head that was not accepted."""
+    check = check_request_lines if fault is RequestFault else check_response_lines
+    check(head, limits, 0)
+    raise fault("malformed head")
+
+
+def check_request_lines(data: bytes, limits: Limits, searched: int) -> None:
+    """Raises what makes these bytes no beginning of a request head; the first `searched` bytes were checked before."""
+    if data[:1] in (b"\x16", b"\x80") and not searched:
+        # RFC 8446 5.1 handshake record; 0x80 begins an SSLv2-style ClientHello.
+        raise RequestFault("TLS on a port that speaks plain HTTP")
+    lines, first, whole = _lines(data[: limits.max_head], searched)
+    if first:
+        line = lines.pop(0)
+        if line or data != b"\r":  # half of an empty line that RFC 9112 2.2 lets us skip
+            _check_request_line(line, whole or bool(lines))
+    _check_fields(lines, whole, RequestFault)
+    _check_size(data, limits, RequestFault)
+
+
+def check_response_lines(data: bytes, limits: Limits, searched: int) -> None:
+    """The same for a response head."""
+    lines, first, whole = _lines(data[: limits.max_head], searched)
+    if first:
+        _check_status_line(lines.pop(0), whole or bool(lines))
+    _check_fields(lines, whole, ResponseFault)
+    _check_size(data, limits, ResponseFault)
+
+
+def _lines(data: bytes, searched: int) -> tuple[list[bytes], bool, bool]:
+    """The lines from the one that `searched` stands in, whether the start line is among them, and whether the last is
+    whole: a CR at the end of the data can only be followed by LF, so it ends a line as well."""
+    start = data.rfind(CRLF, 0, searched)
+    lines = data[start + 2 if start >= 0 else 0 :].split(CRLF)
+    whole = lines[-1][-1:] == b"\r"
+    if whole:
+        lines[-1] = lines[-1][:-1]
+    return lines, start < 0, whole
+
+
+def _check_size(data: bytes, limits: Limits, fault: Fault) -> None:
+    if len(data) > limits.max_head:
+        line_end = data.find(CRLF, 0, limits.max_head)
+        if line_end < 0:
+            raise fault("the start line is too long", 414)  # RFC 9110 15.5.15
+        raise fault("the head is too large", 431)  # RFC 6585 5
+    # The start line's end and the empty line's are no fields.
+    end = data.find(b"\r\n\r\n")
+    if data.count(CRLF, 0, end if end >= 0 else len(data)) > limits.max_headers + (end < 0):
+        raise fault("too many header fields", 431)
+
+
+def _check_request_line(line: bytes, whole: bool) -> None:
+    """RFC 9112 3: method SP request-target SP HTTP-version, one space each, nothing else."""
+    if not line and not whole:
+        return
+    _check_controls(line, RequestFault)
+    parts = line.split(b" ", 3)
+    if not TOKEN.match(parts[0]):
+        raise RequestFault("the method is not a token")
+    if len(parts) > 3:
+        raise RequestFault("more than two spaces in the request line")
+    if len(parts) > 1:
+        target = parts[1]
+        if b"#" in target:
+            raise RequestFault("a fragment in the request target")  # RFC 9112 3.2: no form of it has one
+        if not target.isascii():
+            raise RequestFault("a byte beyond ASCII in the request target")
+        if b"\t" in target:
+            raise RequestFault("a tab in the request line")
+        if not target and (whole or len(parts) > 2):
+            raise RequestFault("an empty request target")
+    if len(parts) == 3:
+        _check_version(parts[2], whole, RequestFault)
+    elif whole:
+        raise RequestFault("no HTTP version in the request line (HTTP/0.9?)")
+
+
+def _check_version(version: bytes, whole: bool, fault: Fault) -> None:
+    """RFC 9112 2.3: HTTP/DIGIT.DIGIT, exactly, upper case. Higher minor versions of 1 count as 1.1 (RFC 9110 2.5)."""
+    if not version and not whole:
+        return
+    found = _VERSION_SO_FAR.match(version)
+    if not found or (whole and found[2] is None):
+        raise fault("malformed HTTP version")
+    if found[1] is not None and found[1] != b"1":
+        raise fault("not HTTP/1", 505)  # RFC 9110 15.6.6; the HTTP/2 preface too (RFC 9113 3.4)
+
+
+def _check_status_line(line: bytes, whole: bool) -> None:
+    """RFC 9112 4: HTTP-version SP status-code SP [reason-phrase]."""
+    _check_controls(line, ResponseFault)
+    parts = line.split(b" ", 2)
+    _check_version(parts[0], whole or len(parts) > 1, ResponseFault)
+    if len(parts) == 1:
+        if whole:
+            raise ResponseFault("no status in the status line")
+        return
+    complete = whole or len(parts) > 2
+    if ((parts[1] or complete) and not _STATUS_SO_FAR.match(parts[1])) or (complete and len(parts[1]) != 3):
+        raise ResponseFault("the status is not a number from 100 to 999")
+
+
+def _check_fields(lines: list[bytes], whole: bool, fault: Fault) -> None:
+    last = len(lines) - 1
+    for index, line in enumerate(lines):
+        if line:
+            _check_field(line, whole or index < last, fault)
+        elif index < last - 1:
+            raise fault("an empty line inside the head")
+
+
+def _check_field(line: bytes, whole: bool, fault: Fault) -> None:
+    """RFC 9112 5: field-name ":" OWS field-value OWS."""
+    if line[0] in b" \t":
+        raise fault("a folded header line")  # RFC 9112 5.2: reject with 400, or 502 for a response
+    _check_controls(line, fault)
+    name, colon, _ = line.partition(b":")
+    if not colon and whole:
+        raise fault("a header line without a colon")
+    if not name:
+        raise fault("an empty header name")
+    if name[-1] in b" \t" and colon:
+        raise fault("a space before the colon of a header")  # RFC 9112 5.1: MUST reject
+    if not TOKEN.match(name):
+        raise fault("a header name that is not a token")
+
+
+def _check_controls(line: bytes, fault: Fault) -> None:
+    if line.translate(None, TEXT):
+        found = _CONTROL.search(line)
+        octet = found[0][0] if found else 0
+        raise fault(f"{_CONTROL_NAMES.get(octet, f'control character 0x{octet:02x}')} in the head")  # RFC 9110 5.5

@@ -1,0 +1,163 @@
+"""What the few notable fields mean: how long the body is, whether the connection stays, which host is asked.
+
+It reads field values and never lines; it knows no transport and no policy. Each rule raises the fault class that it is
+given, since requests and responses obey most of them alike.
+"""
+
+import re
+from typing import Final
+
+from reusedproxy.wire.faults import Fault, RequestFault
+from reusedproxy.wire.grammar import CONTENT_LENGTH, HOST, HOST_FIELD, OWS, TOKEN, TRANSFER_ENCODING
+
+CHUNKED: Final = -1
+UNTIL_CLOSE: Final = -2
+
+Notables = list[bytes | None]
+
+_MAX_LENGTH: Final = 2**63 - 1
+_ABSOLUTE: Final = re.compile(rb"([Hh][Tt][Tt][Pp][Ss]?)://([^/?]*)")
+_DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
+
+# The usual values of Connection, known whole: does it stay open.
+_USUAL_CONNECTION: Final[dict[bytes, bool]] = {
+    b"keep-alive": True,
+    b"Keep-Alive": True,
+    b"Keep-alive": True,
+    b"close": False,
+    b"Close": False,
+}
+
+_NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
+
+# RFC 9110 7.6.1: an option is never "intended for all recipients of the content"; without these the message would be
+# framed, routed or read another way than its sender wrote it, so naming them in Connection does nothing.
+_NEVER_NAMED: Final = frozenset(
+    b"host content-length transfer-encoding trailer expect cache-control content-type content-encoding content-range"
+    .split()
+)  # fmt: skip
+
+
+def repeated(kind: int, earlier: bytes, value: bytes, fault: Fault) -> bytes:
+    """What a notable field that stands twice means as one."""
+    if kind == HOST_FIELD and fault is RequestFault:
+        raise fault("two Host headers")  # RFC 9112 3.2
+    if kind == CONTENT_LENGTH:
+        # RFC 9112 6.3 item 5: identical values may be taken as one; we take single numbers only, never a list.
+        if earlier != value:
+            raise fault("two Content-Lengths that differ")
+        return value
+    return earlier + b", " + value  # RFC 9110 5.3
+
+
+def framing_value(kind: int, value: bytes, raw: bytes, earlier: bytes | None) -> bytes:
+    """What goes on after the colon of a field that frames: the `raw` object itself when nobody can misread it.
+
+    Parsers have been found that read `chunked` with a tab behind it, or in capitals, as another coding (llhttp refuses
+    it); one length is enough.
+    """
+    if kind == CONTENT_LENGTH and earlier is not None:
+        return b""
+    plain = value if kind == CONTENT_LENGTH else value.lower()
+    return raw if raw == b" " + plain or raw == plain else b" " + plain
+
+
+def body_length(notables: Notables, minor: int, fault: Fault) -> int | None:
+    """RFC 9112 6.3: the length the fields give, CHUNKED, or None when they are silent. This alone decides framing."""
+    length, codings = notables[CONTENT_LENGTH], notables[TRANSFER_ENCODING]
+    if codings is not None:
+        if length is not None:
+            raise fault("both Content-Length and Transfer-Encoding")  # RFC 9112 6.3 item 3: smuggling
+        if minor == 0:
+            raise fault("Transfer-Encoding in an HTTP/1.0 message")  # RFC 9112 6.1: faulty framing
+        if codings != b"chunked":
+            _check_codings(codings, fault)
+        return CHUNKED
+    if length is None:
+        return None
+    if not length.isdigit():  # bytes.isdigit: ASCII only, no sign, no space, no underscore
+        raise fault("a Content-Length that is not a number")
+    if len(length) > 19 or (number := int(length)) > _MAX_LENGTH:
+        raise fault("a Content-Length that is too large", 413)
+    return number
+
+
+def _check_codings(codings: bytes, fault: Fault) -> None:
+    """RFC 9112 6.1: chunked must be there once and last; before it could stand codings that we do not know: 501."""
+    *others, last = codings.lower().split(b",")
+    if last.strip(OWS) != b"chunked":
+        raise fault("a Transfer-Encoding that does not end in chunked")
+    for coding in others:
+        coding = coding.strip(OWS)
+        if coding == b"chunked" or not TOKEN.match(coding):
+            raise fault("a malformed Transfer-Encoding")
+    if others:
+        raise fault("a transfer coding that is not known here", 501)
+
+
+def connection_options(value: bytes | None, minor: int) -> tuple[bool, frozenset[bytes]]:
+    """RFC 9112 9.3: whether the connection persists, and the lower-cased options (none for the usual values)."""
+    if value is None:
+        return minor > 0, _NO_OPTIONS
+    usual = _USUAL_CONNECTION.get(value)
+    if usual is not None:
+        return usual, _NO_OPTIONS
+    options = frozenset(option.strip(OWS) for option in value.lower().split(b",")) - {b""}
+    if not all(map(TOKEN.match, options)):
+        return False, options  # it may mean close; nothing is lost by believing so
+    return b"close" not in options and (minor > 0 or b"keep-alive" in options), options
+
+
+def named_fields(options: frozenset[bytes]) -> frozenset[bytes]:
+    """The fields that Connection names and that therefore stay here."""
+    return options - _NEVER_NAMED
+
+
+def check_host(host: bytes) -> bytes:
+    """RFC 9112 3.2, RFC 9110 7.2: the Host value; empty is legal."""
+    if host and not HOST.match(host):
+        raise RequestFault("a malformed Host")
+    return host
+
+
+def check_target(method: bytes, target: bytes, host: bytes | None) -> bytes | None:
+    """RFC 9112 3.2: which form a target has that does not begin with a slash, and the host it asks for."""
+    if method == b"CONNECT":
+        if not HOST.match(target) or b":" not in target:
+            raise RequestFault("CONNECT wants host:port")  # RFC 9110 9.3.6
+        raise RequestFault("CONNECT is not done here", 501)
+    if target[:1] == b"/":
+        return host
+    if target == b"*" and method == b"OPTIONS":
+        return host
+    found = _ABSOLUTE.match(target)
+    if not found:
+        raise RequestFault("a request target of no known form")
+    scheme, authority = found[1].lower(), found[2]
+    if not HOST.match(authority):  # also user@host: RFC 9110 4.2.4
+        raise RequestFault("a malformed authority in the request target")
+    if host is not None and _plain(host, scheme) != _plain(authority, scheme):
+        raise RequestFault("Host and request target disagree")  # RFC 9112 3.2.2 lets the target win; HAProxy refuses
+    return authority
+
+
+def _plain(authority: bytes, scheme: bytes) -> bytes:
+    """An authority to compare: lower case, without the scheme's own port (RFC 9110 4.2.3)."""
+    authority = authority.lower()
+    port = _DEFAULT_PORTS[scheme]
+    if authority.endswith(port):
+        return authority[: -len(port)]
+    return authority[:-1] if authority.endswith(b":") else authority
+
+
+def expects_continue(value: bytes) -> bool:
+    """RFC 9110 10.1.1: 100-continue, or 417."""
+    wishes = {wish.strip(OWS) for wish in value.lower().split(b",")} - {b""}
+    if wishes - {b"100-continue"}:
+        raise RequestFault("an expectation that is not known here", 417)
+    return bool(wishes)
+
+
+def wants_trailers(value: bytes) -> bool:
+    """RFC 9110 10.1.4: TE lists `trailers`."""
+    return b"trailers" in [member.strip(OWS) for member in value.lower().split(b",")]

@@ -1,0 +1,354 @@
+"""Reads request and response heads: bytes up to the empty line in, one slotted object out.
+
+It knows what a head says about framing, about this hop and about the next one; it never sees a body, a connection or a
+route. The way in is fast because it makes nothing it is not asked for: one expression takes the start line (and Host,
+when it comes first), one `translate` proves that no control character stands anywhere, and one search walks the lines,
+stopping only at those that are notable or malformed. All else stays one slice of bytes, in its order and spelling.
+Measured: one expression over a browser's whole head took 2.0 us and named nothing; these three take 2.1 us and name the
+notable lines too.
+"""
+
+import re
+from typing import Final
+
+from attrs import define, field
+
+from reusedproxy.wire.faults import (
+    Fault,
+    Limits,
+    RequestFault,
+    ResponseFault,
+    check_request_lines,
+    check_response_lines,
+    refuse,
+)
+from reusedproxy.wire.framing import (
+    CHUNKED,
+    UNTIL_CLOSE,
+    Notables,
+    body_length,
+    check_host,
+    check_target,
+    connection_options,
+    expects_continue,
+    framing_value,
+    named_fields,
+    repeated,
+    wants_trailers,
+)
+from reusedproxy.wire.grammar import (
+    CONNECTION,
+    CRLF,
+    EXPECT,
+    HOST_FIELD,
+    KEEP_ALIVE,
+    NOTABLE,
+    NOTABLE_COUNT,
+    NOTABLES,
+    OWS,
+    REQUEST_LINE,
+    STATUS_LINE,
+    TE,
+    TEXT,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    USUAL_CONNECTIONS,
+    USUAL_LENGTHS,
+)
+
+__all__ = [
+    "CHUNKED",
+    "UNTIL_CLOSE",
+    "Limits",
+    "RequestFault",
+    "RequestHead",
+    "ResponseFault",
+    "ResponseHead",
+    "check_partial",
+    "check_partial_response",
+    "find_head_end",
+    "read_request",
+    "read_response",
+    "skip_empty_lines",
+]
+
+_MAX_EMPTY: Final = 16
+_EMPTY_LINES: Final = re.compile(rb"(?:\r\n)*")
+_SLASH: Final = ord("/")
+_EXPECT: Final = frozenset({b"expect"})
+_BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
+_CHUNK_FIELDS: Final = frozenset({b"transfer-encoding", b"trailer"})
+
+
+Edits = list[tuple[bytes, bytes]]  # a notable line from its CR on, and what goes on instead
+
+
+def _fields(head: bytes) -> list[tuple[bytes, bytes]]:
+    lines = head.split(CRLF)[1:-2]
+    return [(name, value.strip(OWS)) for name, _, value in (line.partition(b":") for line in lines)]
+
+
+def _values(head: bytes, name: bytes) -> list[bytes]:
+    name = name.lower()
+    return [value for known, value in _fields(head) if known.lower() == name]
+
+
+@define(eq=False)
+class RequestHead:
+    """One request's head. `length` is the body's: a number, or CHUNKED."""
+
+    method: bytes
+    target: bytes
+    minor: int  # the client's HTTP/1.x: 0 or 1; higher ones count as 1
+    length: int
+    keep_alive: bool  # the client lets its connection persist
+    host: bytes | None  # as Host says, or an absolute target; None only when block is HTTP/1.0
+    block: bytes  # what goes on: request line and end-to-end fields, each with CRLF, without the closing empty line
+    head: bytes = field(repr=False)  # as it was received
+    expect_continue: bool = False
+    upgrade: bytes | None = None  # named by Connection; the field itself is not in block
+    te_trailers: bool = False  # the client said `TE: trailers`; the field itself is not in block
+
+    def values(self, name: bytes) -> list[bytes]:
+        """All values that the client sent under a name of any case, in order. Slow."""
+        return _values(self.head, name)
+
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """All fields that the client sent, in order and spelling. Slow."""
+        return _fields(self.head)
+
+
+@define(eq=False)
+class ResponseHead:
+    """One response's head. `length` is what follows on the wire, given the request's method: a number, CHUNKED or
+    UNTIL_CLOSE."""
+
+    status: int
+    reason: bytes
+    minor: int
+    length: int
+    keep_alive: bool  # as far as the head says, the server's connection may be used again
+    block: bytes  # status line and end-to-end fields, each with CRLF, without the closing empty line
+    head: bytes = field(repr=False)
+    keep_alive_timeout: bytes | None = None  # the raw value of Keep-Alive
+    upgrade: bytes | None = None
+
+    def values(self, name: bytes) -> list[bytes]:
+        """All values that the server sent under a name of any case, in order. Slow."""
+        return _values(self.head, name)
+
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """All fields that the server sent, in order and spelling. Slow."""
+        return _fields(self.head)
+
+    def without_chunked(self) -> bytes:
+        """The block for an HTTP/1.0 client, which gets the body until close (RFC 9112 6.1: MUST NOT be sent TE)."""
+        return _without(self.block, _CHUNK_FIELDS)
+
+
+def find_head_end(data: bytes, searched: int = 0) -> int:
+    """The index after the empty line, or -1; the first `searched` bytes were searched before without finding it."""
+    end = data.find(b"\r\n\r\n", searched - 3 if searched > 3 else 0)
+    return end + 4 if end >= 0 else -1
+
+
+def skip_empty_lines(data: bytes, skipped: int = 0) -> int:
+    """How many bytes of empty lines stand before a request line (RFC 9112 2.2); `skipped` were skipped before them."""
+    if data[:1] != b"\r":
+        return 0
+    found = _EMPTY_LINES.match(data)
+    count = found.end() if found else 0
+    if skipped + count > _MAX_EMPTY:
+        raise RequestFault("too many empty lines before the request")
+    return count
+
+
+def check_partial(data: bytes, limits: Limits, searched: int = 0) -> None:
+    """Raises at once what no further byte can mend. The first `searched` bytes passed before: 1 byte costs 1 line."""
+    check_request_lines(data, limits, searched)
+
+
+def check_partial_response(data: bytes, limits: Limits, searched: int = 0) -> None:
+    """Raises at once what no further byte can mend in a response."""
+    check_response_lines(data, limits, searched)
+
+
+def read_request(head: bytes, limits: Limits) -> RequestHead:
+    """Reads a head that ends in its empty line, or raises RequestFault."""
+    line = REQUEST_LINE.match(head)
+    if line is None or not _is_text(head, limits):
+        refuse(head, limits, RequestFault)
+    method, target, digit, host = line.groups()
+    lines: list[bytes] = NOTABLE.findall(head, line.end(), len(head) - 4)
+    plain = target[0] == _SLASH and host is not None and digit == b"1" and method != b"CONNECT"
+    if plain:
+        if not lines:  # curl, wrk and most programs
+            return RequestHead(method, target, 1, 0, True, host, head[:-2], head)
+        usual = _usual(lines, head[:-2])
+        if usual is not None:  # browsers
+            length, keep_alive, block = usual
+            return RequestHead(method, target, 1, length or 0, keep_alive, host, block, head)
+    notables, edits = _notables(lines, head, limits, RequestFault)
+    minor = 0 if digit == b"0" else 1
+    host, block = _route(head, line, _sent_host(host, notables, minor))
+    length = body_length(notables, minor, RequestFault) or 0
+    keep_alive, options = connection_options(notables[CONNECTION], minor)
+    if edits:
+        block = _edited(block, edits, options)
+    request = RequestHead(method, target, minor, length, keep_alive, host, block, head)
+    if options or minor == 0 or notables[EXPECT] is not None or notables[TE] is not None:
+        _add_wishes(request, notables, options)
+    return request
+
+
+def _sent_host(host: bytes | None, notables: Notables, minor: int) -> bytes | None:
+    """RFC 9112 3.2: exactly one Host, which only HTTP/1.0 may leave out."""
+    later = notables[HOST_FIELD]
+    if host is None:
+        if later is not None:
+            return check_host(later)
+        if minor:
+            raise RequestFault("no Host header")
+    elif later is not None:
+        raise RequestFault("two Host headers")
+    return host
+
+
+def _route(head: bytes, line: re.Match[bytes], sent_host: bytes | None) -> tuple[bytes | None, bytes]:
+    """The host asked for, and the block in the version to send: 1.1 whenever there is a Host for it (RFC 9112 2.3)."""
+    host = check_target(line[1], line[2], sent_host)
+    if host is None or line[3] == b"1":
+        return host, head[:-2]
+    version = line.end(3)
+    # RFC 9112 3.2.2: a proxy gives an absolute target its Host.
+    added = b"\r\nHost: " + host if sent_host is None else b""
+    return host, head[: version - 1] + b"1" + added + head[version:-2]
+
+
+def _add_wishes(request: RequestHead, notables: Notables, options: frozenset[bytes]) -> None:
+    """What the client asks beyond an answer: 100-continue, trailers, another protocol."""
+    expect, te, upgrade = notables[EXPECT], notables[TE], notables[UPGRADE]
+    expected = expect is not None and expects_continue(expect)
+    request.te_trailers = te is not None and wants_trailers(te)
+    if request.minor:
+        request.expect_continue = expected and request.length != 0
+        if b"upgrade" in options:
+            request.upgrade = upgrade
+    elif expect is not None:
+        # RFC 9110 10.1.1: a 1.0 client's 100-continue is ignored (7.8: Upgrade too); its block may say 1.1 now.
+        request.block = _without(request.block, _EXPECT)
+
+
+def read_response(head: bytes, method: bytes, limits: Limits) -> ResponseHead:
+    """Reads a head that ends in its empty line and answers a request of this method, or raises ResponseFault."""
+    line = STATUS_LINE.match(head)
+    if line is None or not _is_text(head, limits):
+        refuse(head, limits, ResponseFault)
+    digit, code, reason = line.groups()
+    status = int(code)
+    end = line.end()
+    lines: list[bytes] = NOTABLE.findall(head, end, len(head) - 4)
+    usual = _usual(lines, head[:-2]) if digit == b"1" and reason is not None else None
+    if usual is not None:
+        minor, timeout, upgrade = 1, None, None
+        length, keep_alive, block = usual
+    else:
+        notables, edits = _notables(lines, head, limits, ResponseFault)
+        minor = 0 if digit == b"0" else 1
+        timeout, upgrade = notables[KEEP_ALIVE], notables[UPGRADE]
+        length = body_length(notables, minor, ResponseFault)
+        keep_alive, options = connection_options(notables[CONNECTION], minor)
+        reason = reason or b""
+        block = _edited(b"HTTP/1.1 %b %b%b" % (code, reason, head[end:-2]), edits, options)
+    if status < 200 or status == 204 or method == b"CONNECT":
+        length, block = _bodiless(status, method, length, block)
+    if status == 304 or method == b"HEAD":
+        length = 0
+    elif length is None:
+        length = UNTIL_CLOSE  # RFC 9112 6.3 item 8
+    if length == UNTIL_CLOSE or status == 101:
+        keep_alive = False
+    if status not in (101, 426):
+        upgrade = None
+    elif upgrade is not None:
+        block += b"Upgrade: %b\r\n" % upgrade  # RFC 9110 7.8; Connection is added by whoever sends it
+    return ResponseHead(status, reason, minor, length, keep_alive, block, head, timeout, upgrade)
+
+
+def _bodiless(status: int, method: bytes, length: int | None, block: bytes) -> tuple[int | None, bytes]:
+    """RFC 9112 6.3 items 1 and 2: nothing follows 1xx and 204, a tunnel follows 2xx to CONNECT, whatever the fields
+    say; there they MUST NOT be sent (RFC 9110 8.6, RFC 9112 6.1), so they do not go on."""
+    tunnel = method == b"CONNECT" and 200 <= status < 300
+    if not tunnel and status >= 200 and status != 204:
+        return length, block
+    if length is not None:
+        block = _without(block, _BODY_FIELDS)
+    return UNTIL_CLOSE if tunnel else 0, block
+
+
+def _is_text(head: bytes, limits: Limits) -> bool:
+    """No control character but CR and LF in turn, a closing empty line, and within the limits. NOTABLE then proves
+    that LF follows each CR at once."""
+    ends = head.translate(None, TEXT)
+    count = len(ends) >> 1
+    return (
+        ends == CRLF * count
+        and count - 2 <= limits.max_headers
+        and len(head) <= limits.max_head
+        and head[-4:] == b"\r\n\r\n"
+    )
+
+
+def _usual(lines: list[bytes], block: bytes) -> tuple[int | None, bool, bytes] | None:
+    """Length, persistence and block of what nearly all HTTP/1.1 messages are: a Content-Length and a Connection in
+    their usual spellings and nothing else notable. None: look closer. It says nothing that the closer look would not
+    say; it saves 1.3 us of 4.8 (nginx's answer to a GET)."""
+    length, keep_alive = None, True
+    for line in lines:
+        persists = USUAL_CONNECTIONS.get(line)
+        if persists is not None:
+            keep_alive = keep_alive and persists
+            block = block.replace(line, b"", 1)
+        elif length is None and line[:18] in USUAL_LENGTHS and len(line) <= 36 and (digits := line[18:]).isdigit():
+            length = int(digits)
+        else:
+            return None
+    return length, keep_alive, block
+
+
+def _notables(lines: list[bytes], head: bytes, limits: Limits, fault: Fault) -> tuple[Notables, Edits]:
+    """The notable fields by number, and what must be done to their lines before they go on."""
+    notables: Notables = [None] * NOTABLE_COUNT
+    edits: Edits = []
+    for line in lines:
+        colon = line.find(b":") + 1
+        name = line[:colon]
+        kind = NOTABLES.get(name)
+        if kind is None:
+            kind = NOTABLES.get(name.lower())
+            if kind is None:
+                refuse(head, limits, fault)
+        raw = line[colon:]
+        value = raw.strip(OWS)
+        if kind >= CONNECTION:
+            edits.append((line, b""))
+        elif kind <= TRANSFER_ENCODING and (plain := framing_value(kind, value, raw, notables[kind])) is not raw:
+            edits.append((line, name + plain if plain else b""))
+        earlier = notables[kind]
+        notables[kind] = value if earlier is None else repeated(kind, earlier, value, fault)
+    return notables, edits
+
+
+def _edited(block: bytes, edits: Edits, options: frozenset[bytes]) -> bytes:
+    """The block with its notable lines put right and without those that Connection names (RFC 9110 7.6.1)."""
+    for line, instead in edits:
+        # The first place where this text stands is its own: an earlier line that begins with it has the same name, so
+        # it was cut before (or is a Content-Length of the same value: then either may stay).
+        block = block.replace(line, instead, 1)
+    return _without(block, named_fields(options)) if options else block
+
+
+def _without(block: bytes, names: frozenset[bytes]) -> bytes:
+    line, *lines = block.split(CRLF)
+    kept = [other for other in lines if other.partition(b":")[0].lower() not in names]
+    return CRLF.join([line, *kept])

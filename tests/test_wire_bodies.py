@@ -1,0 +1,274 @@
+"""Where bodies end, what of them goes on, and that no cut changes either."""
+
+from collections.abc import Callable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.wire.bodies import LAST_CHUNK, BodyFault, ChunkedBody, LengthBody, UntilCloseBody, chunk
+from reusedproxy.wire.heads import Limits
+
+Body = LengthBody | ChunkedBody | UntilCloseBody
+NEXT = b"GET / HTTP/1.1\r\n"
+
+# (what is told, on the wire, framed, payload)
+CHUNKED: list[tuple[str, bytes, bytes, bytes]] = [
+    ("nothing", b"0\r\n\r\n", b"0\r\n\r\n", b""),
+    ("one chunk", b"5\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
+    ("hex in any case", b"a\r\n0123456789\r\nB\r\n0123456789a\r\n0\r\n\r\n", b"a\r\n0123456789\r\nB\r\n0123456789a\r\n0\r\n\r\n", b"01234567890123456789a"),
+    ("leading zeros", b"0005\r\nhello\r\n000\r\n\r\n", b"0005\r\nhello\r\n000\r\n\r\n", b"hello"),
+    ("sixteen digits", b"0000000000000005\r\nhello\r\n0\r\n\r\n", b"0000000000000005\r\nhello\r\n0\r\n\r\n", b"hello"),
+    ("payload that looks like framing", b"7\r\n0\r\n\r\n\r\n\r\n0\r\n\r\n", b"7\r\n0\r\n\r\n\r\n\r\n0\r\n\r\n", b"0\r\n\r\n\r\n"),
+    ("9112 7.1.1 extension", b"5;a\r\nhello\r\n0;b=c\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
+    ("9112 7.1.1 quoted", b'5;a="\\"; \xe9 ";b\r\nhello\r\n0\r\n\r\n', b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
+    ("9112 7.1.1 bad whitespace", b"5 ; a\t= b ;c\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
+    ("9112 7.1.2 trailers", b"0\r\nA: b\r\nC:\r\n\r\n", b"0\r\nA: b\r\nC:\r\n\r\n", b""),
+    ("9110 6.5.1 forbidden trailers", b"1\r\nx\r\n0\r\nHost: b\r\nA: b\r\ncontent-LENGTH:5\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n0\r\nA: b\r\n\r\n", b"x"),
+]  # fmt: skip
+
+# (what is told, on the wire)
+MALFORMED: list[tuple[str, bytes]] = [
+    ("9112 7.1 sign", b"+5\r\nhello\r\n0\r\n\r\n"),
+    ("9112 7.1 minus", b"-5\r\nhello\r\n0\r\n\r\n"),
+    ("9112 7.1 0x", b"0x5\r\nhello\r\n0\r\n\r\n"),
+    ("9112 7.1 underscore", b"0_5\r\nhello\r\n0\r\n\r\n"),
+    ("9112 7.1 space before", b" 5\r\nhello\r\n0\r\n\r\n"),
+    ("9112 7.1 space after", b"5 \r\nhello\r\n0\r\n\r\n"),
+    ("9112 7.1 tab after", b"5\t\r\nhello\r\n0\r\n\r\n"),
+    ("9112 7.1 no digits", b"\r\nhello\r\n0\r\n\r\n"),
+    ("9112 7.1 only an extension", b";a\r\nhello\r\n0\r\n\r\n"),
+    ("9112 7.1 no hex", b"g\r\nhello\r\n0\r\n\r\n"),
+    ("9112 7.1 hex then junk", b"5x\r\nhello\r\n0\r\n\r\n"),
+    ("9112 7.1 seventeen digits", b"00000000000000005\r\nhello\r\n0\r\n\r\n"),
+    ("9112 7.1 overflow", b"8000000000000000\r\nhello\r\n0\r\n\r\n"),
+    ("9112 2.2 bare LF after a size", b"5\nhello\r\n0\r\n\r\n"),
+    ("9112 2.2 bare CR after a size", b"5\rhello\r\n0\r\n\r\n"),
+    ("9112 2.2 CR CR LF after a size", b"5\r\r\nhello\r\n0\r\n\r\n"),
+    ("9112 7.1 chunk too short", b"5\r\nhell\r\n0\r\n\r\n"),
+    ("9112 7.1 chunk too long", b"5\r\nhello!\r\n0\r\n\r\n"),
+    ("9112 7.1 bare LF after data", b"5\r\nhello\n0\r\n\r\n"),
+    ("9112 7.1 wrong terminator", b"5\r\nhelloXX0\r\n\r\n"),
+    ("9112 7.1 CR CR after data", b"5\r\nhello\r\r0\r\n\r\n"),
+    ("9112 7.1.1 extension without a name", b"5;\r\nhello\r\n0\r\n\r\n"),
+    ("9112 7.1.1 extension that is no token", b"5;a b\r\nhello\r\n0\r\n\r\n"),
+    ("9112 7.1.1 quote left open", b'5;a="b\r\nhello\r\n0\r\n\r\n'),
+    ("9112 7.1.1 bare LF in an extension", b"5;a\nb\r\nhello\r\n0\r\n\r\n"),
+    ("9112 7.1.1 LF in quotes", b'5;a="b\nc"\r\nhello\r\n0\r\n\r\n'),
+    ("9112 7.1.1 NUL in quotes", b'5;a="\x00"\r\nhello\r\n0\r\n\r\n'),
+    ("9112 7.1.1 overlong extension", b"5;a=" + b"b" * 1024 + b"\r\nhello\r\n0\r\n\r\n"),
+    ("9112 7.1.1 endless extension", b"5;" + b"a" * 100000),
+    ("9112 5.1 trailer without a colon", b"0\r\nA\r\n\r\n"),
+    ("9112 5.1 space before a trailer's colon", b"0\r\nA : b\r\n\r\n"),
+    ("9112 5.2 folded trailer", b"0\r\nA: b\r\n c\r\n\r\n"),
+    ("9110 5.5 control in a trailer", b"0\r\nA: \x00\r\n\r\n"),
+    ("9112 2.2 bare LF in trailers", b"0\r\nA: b\nC: d\r\n\r\n"),
+    ("9112 2.2 bare LF at the end", b"0\r\n\n"),
+    ("9112 2.2 bare CR in trailers", b"0\r\nA: b\rC: d\r\n\r\n"),
+    ("a request instead of the end", b"0\r\nGET / HTTP/1.1\r\n\r\n"),
+    ("too many trailers", b"0\r\n" + b"A: b\r\n" * 102 + b"\r\n"),
+    ("trailers too large", b"0\r\n" + (b"A: " + b"b" * 1000 + b"\r\n") * 16 + b"\r\n"),
+    ("endless trailer", b"0\r\nA: " + b"b" * 100000),
+]  # fmt: skip
+
+
+def read(body: Body, pieces: list[bytes]) -> tuple[bytes, bytes]:
+    """All that goes on, and all that lies beyond the end."""
+    out, beyond = [], []
+    for piece in pieces:
+        sent, left = body.feed(piece)
+        out.append(sent)
+        beyond.append(left)
+    return b"".join(out), b"".join(beyond)
+
+
+def cuts(data: bytes) -> list[list[bytes]]:
+    """Whole, in two at every byte, and one byte at a time."""
+    halves = [[data[:at], data[at:]] for at in range(1, len(data))] if len(data) < 400 else []
+    return [[data], *halves, [data[at : at + 1] for at in range(len(data))]]
+
+
+@st.composite
+def pieces_of(draw: st.DrawFn, data: st.SearchStrategy[bytes]) -> tuple[bytes, list[bytes]]:
+    whole = draw(data)
+    places = sorted(draw(st.lists(st.integers(0, len(whole)), max_size=8)))
+    return whole, [whole[begin:end] for begin, end in zip([0, *places], [*places, len(whole)], strict=True)]
+
+
+EXTENSIONS = st.sampled_from([b"", b"", b"", b";a", b";a=b", b' ; a="b;\\"c"'])
+TRAILERS = st.sampled_from([b"", b"", b"A: b\r\n", b"Host: b\r\nX: y\r\n"])
+
+
+@st.composite
+def chunked_bodies(draw: st.DrawFn) -> bytes:
+    parts = draw(st.lists(st.tuples(st.binary(min_size=1, max_size=40), EXTENSIONS), max_size=6))
+    chunks = [b"%x%b\r\n%b\r\n" % (len(data), extension, data) for data, extension in parts]
+    return b"".join(chunks) + b"0" + draw(EXTENSIONS) + b"\r\n" + draw(TRAILERS) + b"\r\n"
+
+
+class LengthBodyTests(SynchronousTestCase):
+    def test_it_ends_at_its_length_however_it_is_cut(self) -> None:
+        """What lies beyond the length belongs to the next message."""
+        for pieces in cuts(b"hello" + NEXT):
+            body = LengthBody(5)
+            self.assertEqual(read(body, pieces), (b"hello", NEXT))
+            self.assertTrue(body.complete)
+            self.assertEqual(body.received, 5)
+
+    def test_it_passes_the_object_on(self) -> None:
+        """No byte is copied while the body does not end inside a piece."""
+        body = LengthBody(10)
+        for data in (b"hello", b"world"):
+            self.assertFalse(body.complete)
+            self.assertIs(body.feed(data)[0], data)
+        self.assertTrue(body.complete)
+
+    def test_no_length_is_complete_at_once(self) -> None:
+        """A length of 0 has nothing to wait for."""
+        body = LengthBody(0)
+        self.assertTrue(body.complete)
+        self.assertEqual(body.feed(NEXT), (b"", NEXT))
+        body.finish()
+
+    def test_ending_early_is_a_fault(self) -> None:
+        """RFC 9112 8: an incomplete message is told apart."""
+        body = LengthBody(5)
+        body.feed(b"hell")
+        self.assertIn("ended early", self.assertRaises(BodyFault, body.finish).reason)
+        body.feed(b"o")
+        body.finish()
+
+
+class UntilCloseBodyTests(SynchronousTestCase):
+    def test_everything_is_body_until_the_end(self) -> None:
+        """Only the connection's end completes it (RFC 9112 6.3 item 8)."""
+        body = UntilCloseBody()
+        self.assertEqual(body.feed(NEXT), (NEXT, b""))
+        self.assertFalse(body.complete)
+        body.finish()
+        self.assertTrue(body.complete)
+        self.assertEqual(body.received, len(NEXT))
+
+
+class ChunkedBodyTests(SynchronousTestCase):
+    def test_it_goes_on_framed_however_it_is_cut(self) -> None:
+        """Extensions and forbidden trailers are dropped, all else goes on, and the next message is left."""
+        for told, wire, framed, payload in CHUNKED:
+            for pieces in cuts(wire + NEXT):
+                body = ChunkedBody()
+                self.assertEqual(read(body, pieces), (framed, NEXT), told)
+                self.assertTrue(body.complete)
+                self.assertEqual(body.received, len(payload))
+                body.finish()
+
+    def test_it_goes_on_as_payload_however_it_is_cut(self) -> None:
+        """For an HTTP/1.0 peer nothing but the payload goes on."""
+        for told, wire, _, payload in CHUNKED:
+            for pieces in cuts(wire + NEXT):
+                self.assertEqual(read(ChunkedBody(framed=False), pieces), (payload, NEXT), told)
+
+    def test_malformed_bodies_are_refused_however_they_are_cut(self) -> None:
+        """A fault is a fault in any pieces, at latest when the connection ends."""
+        for told, wire in MALFORMED:
+            for pieces in cuts(wire):
+                for framed in (True, False):
+                    self.assertRaises(BodyFault, self._read_to_end, ChunkedBody(framed=framed), pieces, told)
+
+    def _read_to_end(self, body: ChunkedBody, pieces: list[bytes], told: str) -> None:
+        read(body, pieces)
+        if not body.complete:
+            self.fail(f"still waiting: {told}")
+
+    def test_every_early_end_is_a_fault(self) -> None:
+        """Nothing but the last byte completes a body."""
+        for _, wire, _, _ in CHUNKED:
+            for end in range(len(wire)):
+                body = ChunkedBody()
+                body.feed(wire[:end])
+                self.assertFalse(body.complete)
+                self.assertRaises(BodyFault, body.finish)
+
+    def test_canonical_pieces_pass_as_the_same_object(self) -> None:
+        """A stream that needs no change is not copied."""
+        for data in (
+            b"5\r\nhello\r\n0\r\n\r\n",
+            b"5\r\nhello\r\n1",
+            b"5\r\nhello\r\n",
+            b"ff\r\nhello",
+            b"0\r\nA: b\r\n\r\n",
+        ):
+            sent, left = ChunkedBody().feed(data)
+            if data.endswith(b"1"):  # half a line waits
+                self.assertEqual((sent, left), (data[:-1], b""))
+            else:
+                self.assertIs(sent, data)
+
+    def test_a_big_chunk_streams(self) -> None:
+        """Each piece of a chunk goes on as it comes, the same object, in both forms."""
+        for framed in (True, False):
+            body = ChunkedBody(framed=framed)
+            body.feed(b"7fffffffffffffff\r\n")
+            piece = b"x" * 65536
+            for _ in range(3):
+                self.assertIs(body.feed(piece)[0], piece)
+            self.assertEqual(body.received, 3 * 65536)
+
+    def test_malformed_lines_are_not_waited_for(self) -> None:
+        """What cannot become a size or an end raises before its line ends."""
+        for data in (b"g", b"-", b" ", b"\n", b"5\n", b"5x", b"1" * 17, b"1\r\nab", b"1\r\na\rb", b"0\r\n\n", b"5;a\n"):
+            self.assertRaises(BodyFault, ChunkedBody().feed, data)
+
+    def test_limits_are_its_own(self) -> None:
+        """Trailers obey the limits that the heads obey."""
+        limits = Limits(max_head=20, max_headers=2)
+        ChunkedBody(limits).feed(b"0\r\nA: b\r\nC: d\r\n\r\n")
+        self.assertRaises(BodyFault, ChunkedBody(limits).feed, b"0\r\nA: b\r\nC: d\r\nE: f\r\n\r\n")
+        self.assertRaises(BodyFault, ChunkedBody(limits).feed, b"0\r\nA: bbbbbbbbbbbbbbbbbbbbbb\r\n\r\n")
+
+    def test_own_chunks_are_chunks(self) -> None:
+        """What we encode we read back; no data is no chunk, since that would end the body."""
+        self.assertEqual(chunk(b""), b"")
+        self.assertEqual(chunk(b"x" * 26), b"1a\r\n" + b"x" * 26 + b"\r\n")
+        self.assertEqual(read(ChunkedBody(framed=False), [chunk(b"ab") + chunk(b"c") + LAST_CHUNK]), (b"abc", b""))
+
+
+class AnyBodyTests(SynchronousTestCase):
+    @settings(max_examples=300, deadline=None)
+    @given(pieces_of(chunked_bodies().map(lambda body: body + NEXT)))
+    def test_no_cut_changes_a_chunked_body(self, cut: tuple[bytes, list[bytes]]) -> None:
+        """Any pieces give the same stream, the same rest and the same count as the whole."""
+        whole, pieces = cut
+        for framed in (True, False):
+            one, other = ChunkedBody(framed=framed), ChunkedBody(framed=framed)
+            self.assertEqual(read(one, [whole]), read(other, pieces))
+            self.assertEqual((one.complete, one.received), (other.complete, other.received))
+
+    @settings(max_examples=300, deadline=None)
+    @given(chunked_bodies())
+    def test_a_framed_body_reads_the_same_again(self, wire: bytes) -> None:
+        """The next hop gets the same payload, and finds nothing more to drop."""
+        framed, _ = ChunkedBody().feed(wire)
+        self.assertEqual(ChunkedBody().feed(framed), (framed, b""))
+        self.assertEqual(ChunkedBody(framed=False).feed(framed), ChunkedBody(framed=False).feed(wire))
+
+    @settings(max_examples=500, deadline=None)
+    @given(chunked_bodies(), st.data())
+    def test_corrupted_bodies_raise_only_body_faults(self, wire: bytes, data: st.DataObject) -> None:
+        """A changed, lost or added byte gives a fault or another legal body; cuts agree on which."""
+        at = data.draw(st.integers(0, len(wire)))
+        junk = data.draw(
+            st.sampled_from([b"", b"\r", b"\n", b"\r\n", b"0", b";", b" ", b"\x00", b"\xff", b"0\r\n\r\n"])
+        )
+        changed = wire[:at] + junk + wire[at + data.draw(st.integers(0, 3)) :]
+        outcomes = set()
+        for pieces in ([changed], [changed[i : i + 1] for i in range(len(changed))]):
+            outcomes.add(self.outcome_of(ChunkedBody, pieces))
+        self.assertEqual(len(outcomes), 1, changed)
+
+    def outcome_of(self, make: Callable[[], Body], pieces: list[bytes]) -> tuple[bytes, bytes, bool] | None:
+        body = make()
+        try:
+            out, left = read(body, pieces)
+        except BodyFault:
+            return None
+        return out, left, body.complete
