@@ -1,0 +1,242 @@
+"""Opening one connection: TCP, then TLS, then the name; only when all of it is done is there a transport.
+
+A `Dialer` knows where one server is and how to speak TLS to it; a `Dial` is one attempt with one deadline over all of
+its steps. It tells its owner exactly once: a transport that is warm, or a failure in words. It must never know why
+somebody wants the connection, nor whether another attempt will follow.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from math import inf
+from socket import (
+    AF_INET,
+    AF_INET6,
+    AF_UNIX,
+    IPPROTO_TCP,
+    SO_KEEPALIVE,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    TCP_NODELAY,
+    socket,
+)
+from typing import Any, Protocol
+
+from attrs import frozen
+from OpenSSL import SSL
+from twisted.logger import Logger
+
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.poller import READ, WRITE, Poller
+from reusedproxy.net.tls import ClientContext, TLSTransport
+from reusedproxy.net.transport import BROKEN, Transport
+
+# The states of a dial.
+CONNECTING = "connecting"  # TCP
+HANDSHAKING = "handshaking"  # TLS
+DONE = "done"  # its owner has been told, or has given it up
+
+#: Python's address for `socket.connect`: (host, port) and more for IPv6, or a path.
+SocketAddress = Any
+
+
+@frozen
+class Target:
+    """Where to connect: a socket family and a literal address, resolved beforehand."""
+
+    family: int
+    address: SocketAddress
+
+    def __str__(self) -> str:
+        if self.family == AF_UNIX:
+            return f"unix@{self.address}"
+        host, port = self.address[:2]
+        return f"[{host}]:{port}" if self.family == AF_INET6 else f"{host}:{port}"
+
+
+@frozen
+class DialFailure:
+    """Why there is no connection. `phase`: "connect" or "handshake"; `timed_out`: its deadline passed in that phase."""
+
+    phase: str
+    reason: str
+    timed_out: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.phase} timed out" if self.timed_out else f"{self.phase} failed: {self.reason}"
+
+
+class DialOwner(Protocol):
+    """Who asked. Exactly one of the two is called, unless the dial was cancelled."""
+
+    def dial_ready(self, dial: Dial, transport: Transport) -> None:
+        """The transport has no peer yet and is not reading: set `peer` and start it."""
+
+    def dial_failed(self, dial: Dial, failure: DialFailure) -> None: ...
+
+
+class Dialer:
+    """How to reach one server. `timeout` in seconds bounds TCP and TLS together; None waits as long as the kernel does."""
+
+    def __init__(
+        self, poller: Poller, deadlines: Deadlines, target: Target, context: ClientContext | None, timeout: float | None
+    ) -> None:
+        self.poller = poller
+        self.deadlines = deadlines
+        self.target = target
+        self.context = context
+        self.timeout = timeout
+
+    def dial(self, owner: DialOwner) -> Dial:
+        """Begin to connect. The owner hears of it later, never within this call."""
+        return Dial(self, owner)
+
+
+class Dial:
+    """One attempt; `state` is CONNECTING, HANDSHAKING or DONE. `took` is how many seconds it lasted."""
+
+    __slots__ = (
+        "_dialer",
+        "_error",
+        "_fd",
+        "_owner",
+        "_tls",
+        "_watched",
+        "born",
+        "deadline",
+        "slot",
+        "socket",
+        "state",
+        "took",
+    )
+
+    _log = Logger()
+
+    def __init__(self, dialer: Dialer, owner: DialOwner) -> None:
+        self._dialer = dialer
+        self._owner = owner
+        self._tls: SSL.Connection | None = None
+        self._watched = 0
+        self.slot = 0.0
+        self.deadline = inf
+        self._error = ""
+        self.took = 0.0
+        self.born = dialer.deadlines.now()
+        self.state = CONNECTING
+        self.socket: socket | None = None
+        try:
+            self._connect(dialer.target)
+        except OSError as error:
+            # Told in the next turn, by the deadline that has passed already: an owner is never called within `dial`.
+            self._error = error.strerror or str(error)
+            dialer.deadlines.watch(self, self.born)
+            return
+        dialer.deadlines.watch(self, inf if dialer.timeout is None else self.born + dialer.timeout)
+        self._watch(WRITE)
+
+    def _connect(self, target: Target) -> None:
+        self.socket = socket(target.family, SOCK_STREAM)
+        self.socket.setblocking(False)
+        self._fd = self.socket.fileno()
+        if target.family in (AF_INET, AF_INET6):
+            self.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+            self.socket.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
+        error = self.socket.connect_ex(target.address)
+        if error not in (0, errno.EINPROGRESS):
+            raise OSError(error, os.strerror(error))
+
+    def cancel(self) -> None:
+        """Give it up; its owner hears nothing."""
+        if self.state != DONE:
+            self._stop()
+            self._close()
+
+    def deadline_passed(self) -> None:
+        if self._error:
+            self._fail(self._error)
+        else:
+            self._fail("", timed_out=True)
+
+    def on_ready(self, events: int) -> None:
+        assert self.socket is not None
+        if self.state == CONNECTING:
+            # Asked by connecting again, not by SO_ERROR: the event may have been meant for a connection whose
+            # descriptor we got in the same batch, and SO_ERROR is as silent about a connect under way as about success.
+            error = self.socket.connect_ex(self._dialer.target.address)
+            if error == errno.EALREADY:
+                return
+            if error not in (0, errno.EISCONN):
+                self._fail(os.strerror(error))
+                return
+            if self._dialer.context is None:
+                self._succeed()
+                return
+            self.state = HANDSHAKING
+        if self.state == HANDSHAKING:
+            try:
+                fault = self._handshake()
+            except Exception:
+                self._log.failure("a handshake with {target} ends by our own fault", target=self._dialer.target)
+                fault = BROKEN
+            if fault is None:
+                self._succeed()
+            elif fault:
+                self._fail(fault)
+
+    def _handshake(self) -> str | None:
+        """Go on with it. None: all is well and verified; "": it needs more time; otherwise what is wrong."""
+        context = self._dialer.context
+        assert context is not None and self.socket is not None
+        if self._tls is None:
+            self._tls = context.connection(self.socket)
+        try:
+            self._tls.do_handshake()
+        except SSL.WantReadError:
+            self._watch(READ)
+            return ""
+        except SSL.WantWriteError:
+            self._watch(WRITE)
+            return ""
+        except SSL.Error as error:
+            return context.explain(self._tls, error)
+        return context.verify(self._tls)
+
+    def _succeed(self) -> None:
+        dialer, tls = self._dialer, self._tls
+        assert self.socket is not None
+        self._stop()
+        self.took = dialer.deadlines.now() - self.born
+        # Whoever is told gives the transport its peer; until then nothing can happen to it, as it watches nothing.
+        nobody: Any = None
+        if tls is None:
+            transport = Transport(dialer.poller, self.socket, nobody)
+        else:
+            assert dialer.context is not None
+            transport = TLSTransport(dialer.poller, self.socket, nobody, tls, dialer.context)
+        self._owner.dial_ready(self, transport)
+
+    def _fail(self, reason: str, timed_out: bool = False) -> None:
+        phase = "TCP connect" if self.state == CONNECTING else "TLS handshake"
+        self._stop()
+        self._close()
+        self._owner.dial_failed(self, DialFailure(phase, reason, timed_out))
+
+    def _stop(self) -> None:
+        self.state = DONE
+        self._dialer.deadlines.cancel(self)
+        if self._watched:
+            self._watched = 0
+            self._dialer.poller.forget(self._fd)
+
+    def _close(self) -> None:
+        if self.socket is not None:
+            self.socket.close()
+
+    def _watch(self, events: int) -> None:
+        if events != self._watched:
+            if self._watched:
+                self._dialer.poller.change(self._fd, events)
+            else:
+                self._dialer.poller.watch(self._fd, events, self.on_ready)
+            self._watched = events

@@ -1,0 +1,239 @@
+"""Accepting: one listening socket that turns each connection into a transport and hands it on.
+
+A listener knows its socket and one taker; it must never know frontends. It pauses when told (at `maxconn`) and by
+itself when the process is out of descriptors, because a listening socket that cannot be accepted from stays ready and
+would spin the loop.
+"""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import pwd
+import socket as sockets
+import stat
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.logger import Logger
+
+from reusedproxy.config.model import Bind, ListenAddress
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.poller import READ, Poller
+
+#: Connections accepted before the others get their turn.
+ACCEPTS_AT_ONCE = 64
+#: Seconds to wait after running out of descriptors or memory.
+EXHAUSTED_PAUSE = 0.2
+#: Seconds between two warnings about it.
+WARN_EVERY = 10.0
+
+_EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+
+# The states of a listener.
+BOUND = "bound"  # connections queue up in the kernel
+LISTENING = "listening"
+PAUSED = "paused"  # by its taker
+EXHAUSTED = "exhausted"  # out of descriptors; goes on by itself
+CLOSED = "closed"
+
+
+class ListenError(Exception):
+    """An address cannot be listened on; the message says which and why."""
+
+
+class Taker(Protocol):
+    def connection_made(self, accepted: sockets.socket, address: object, listener: Listener) -> None:
+        """A client has connected from `address`. The socket is non-blocking and belongs to the taker from here on."""
+
+
+class Listener:
+    """One bound socket; `state` is BOUND, LISTENING, PAUSED, EXHAUSTED or CLOSED."""
+
+    _log = Logger()
+
+    def __init__(
+        self, poller: Poller, deadlines: Deadlines, bind: Bind, bound: sockets.socket, warn: Callable[[str], None]
+    ) -> None:
+        self._poller = poller
+        self._deadlines = deadlines
+        self._warn = warn
+        self.bind = bind
+        self.socket = bound
+        self.state = BOUND
+        self.deadline = 0.0
+        self.slot = 0.0
+        self._warn_again = 0.0
+        self.taker: Taker | None = None
+        #: Connections accepted here that are still open; the taker counts them down.
+        self.connections = 0
+
+    @property
+    def port(self) -> int:
+        """The port that the kernel gave, for one that was asked for as 0; 0 for a unix socket."""
+        name = self.socket.getsockname()
+        return name[1] if isinstance(name, tuple) else 0
+
+    def listen(self, taker: Taker) -> None:
+        """Accept for `taker`, from now on."""
+        self.taker = taker
+        if self.state != LISTENING:
+            self._move(LISTENING)
+
+    def pause(self) -> None:
+        """Leave new connections in the kernel's queue."""
+        if self.state in (LISTENING, EXHAUSTED):
+            self._move(PAUSED)
+
+    def resume(self) -> None:
+        if self.state == PAUSED:
+            self._move(LISTENING)
+
+    def close(self) -> None:
+        """Close the socket; connections that wait in its queue are refused by the kernel. A unix path is removed."""
+        if self.state == CLOSED:
+            return
+        self._move(CLOSED)
+        self.socket.close()
+        if self.bind.address.kind == "unix":
+            try:
+                os.unlink(self.bind.address.path)
+            except OSError:
+                pass  # removed by somebody else: nothing is left to do
+
+    def on_ready(self, events: int) -> None:
+        taker = self.taker
+        assert taker is not None
+        for _ in range(ACCEPTS_AT_ONCE):
+            try:
+                accepted, address = self.socket.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._exhausted(error)
+                    return
+                continue  # this client has gone again already (ECONNABORTED and its like, accept(2))
+            accepted.setblocking(False)
+            self.connections += 1
+            try:
+                taker.connection_made(accepted, address, self)
+            except Exception:
+                # The poller would forget the whole listening socket for it.
+                self._log.failure("a connection to {address} could not be taken", address=self.bind.address)
+            if self.state != LISTENING:
+                return
+
+    def deadline_passed(self) -> None:
+        if self.state == EXHAUSTED:
+            self._move(LISTENING)
+
+    def _exhausted(self, error: OSError) -> None:
+        self._move(EXHAUSTED)
+        now = self._deadlines.now()
+        self._deadlines.watch(self, now + EXHAUSTED_PAUSE)
+        if now >= self._warn_again:
+            self._warn_again = now + WARN_EVERY
+            self._warn(
+                f"bind {self.bind.address}: cannot accept: {error.strerror}; trying again every {EXHAUSTED_PAUSE} s"
+            )
+
+    def _move(self, state: str) -> None:
+        was, self.state = self.state, state
+        if was == EXHAUSTED:
+            self._deadlines.cancel(self)
+        if state == LISTENING:
+            self._poller.watch(self.socket.fileno(), READ, self.on_ready)
+        elif was == LISTENING:
+            self._poller.forget(self.socket.fileno())
+
+
+def bind_socket(bind: Bind, backlog: int, v6_only: bool = False) -> sockets.socket:
+    """A bound and listening socket for `bind`. Raises ListenError.
+
+    An IPv6 wildcard takes IPv4 clients, too, unless `v6_only`.
+    """
+    address = bind.address
+    try:
+        if address.kind == "fd":
+            bound = sockets.socket(fileno=os.dup(address.fd))
+        elif address.kind == "unix":
+            bound = _bind_path(bind)
+        else:
+            bound = _bind_port(address, v6_only)
+        try:
+            bound.listen(bind.backlog or backlog)
+        except OSError:
+            bound.close()
+            raise
+    except OSError as error:
+        hint = ""
+        if isinstance(error, PermissionError) and address.kind == "tcp" and address.port < 1024:
+            hint = " (ports below 1024 need root or CAP_NET_BIND_SERVICE)"
+        raise ListenError(f"cannot listen on {address}: {error.strerror or error}{hint}") from None
+    bound.setblocking(False)
+    return bound
+
+
+def _bind_port(address: ListenAddress, v6_only: bool) -> sockets.socket:
+    family = sockets.AF_INET6 if address.v6 else sockets.AF_INET
+    bound = sockets.socket(family, sockets.SOCK_STREAM)
+    try:
+        bound.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
+        # Accepted sockets inherit it on Linux, which saves a call for each.
+        bound.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
+        if address.v6:
+            bound.setsockopt(sockets.IPPROTO_IPV6, sockets.IPV6_V6ONLY, v6_only)
+        bound.bind((address.host, address.port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _bind_path(bind: Bind) -> sockets.socket:
+    """Bind a unix socket, in place of a dead one only: a path that somebody listens on is in use."""
+    path = bind.address.path
+    if _is_dead(path):
+        os.unlink(path)
+    bound = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
+    try:
+        bound.bind(path)
+        try:
+            if bind.mode is not None:
+                os.chmod(path, bind.mode)
+            if bind.user is not None or bind.group is not None:
+                _give(path, bind.user, bind.group)
+        except OSError:
+            os.unlink(path)
+            raise
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _is_dead(path: str) -> bool:
+    """Whether `path` is a socket that nobody holds any more: the one answer that says so is "connection refused".
+
+    Anything else that is in the way (a file, another's datagram socket, a listener whose queue is full) is in use.
+    """
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return False
+    except FileNotFoundError:
+        return False
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as knocking:
+        knocking.setblocking(False)
+        return knocking.connect_ex(path) == errno.ECONNREFUSED
+
+
+def _give(path: str, user: str | None, group: str | None) -> None:
+    """Names or numbers; -1 leaves as it is (chown(2))."""
+    try:
+        uid = -1 if user is None else int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
+        gid = -1 if group is None else int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+    except KeyError as error:
+        raise OSError(errno.EINVAL, str(error.args[0])) from None
+    os.chown(path, uid, gid)

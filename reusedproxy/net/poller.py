@@ -1,0 +1,112 @@
+"""One epoll instance of our own, standing as a single descriptor inside the reactor's.
+
+Everything that carries traffic (listeners, dials, transports) is watched here. The reactor sees one readable descriptor;
+when it is, one call takes all that happened and hands each event to its callback. Twisted's own dispatch passes a
+logging context and two method lookups through every event, and stays in charge of everything that is not traffic
+(timers, signals, manhole, checks of files). It knows descriptors and callbacks, and must never know what they carry.
+
+Measured, 150 events a batch, one core: 2.6 µs an event through EPollReactor._doReadOrWrite, 0.35 µs here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.logger import Logger
+from zope.interface import implementer
+
+READ = EPOLLIN
+WRITE = EPOLLOUT
+FAILED = EPOLLERR | EPOLLHUP
+
+#: Events taken in one go; the rest stays ready in the kernel, so that timers and signals get their turn in between.
+BATCH = 256
+
+Callback = Callable[[int], None]
+
+
+class Sender(Protocol):
+    """Who has something to send at the end of a batch."""
+
+    def send_now(self) -> None: ...
+
+
+@implementer(IReadDescriptor)
+class Poller:
+    """Watches descriptors, level-triggered, for callbacks that take the events seen (READ, WRITE, FAILED bits).
+
+    An event is a hint: within one batch a callback may close a descriptor whose number another connection then gets,
+    so a callback must bear being called when nothing happened. A callback must not raise; one that does is forgotten,
+    with the failure logged, and the others go on.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: IReactorFDSet) -> None:
+        self._reactor = reactor
+        self._epoll = epoll()
+        self._callbacks: dict[int, Callback] = {}
+        #: While a batch is handed out: who has something to send at its end; None: send at once. Sending in a row wakes
+        #: the receiving process once instead of for every message, and joins what one transport sends in pieces
+        #: (measured, 32 keep-alive clients: 45.9 µs of CPU a request sending at once, 38.8 µs in a row).
+        self.senders: list[Sender] | None = None
+
+    def start(self) -> None:
+        self._reactor.addReader(self)
+
+    def stop(self) -> None:
+        self._reactor.removeReader(self)
+        self._epoll.close()
+        self._callbacks.clear()
+
+    def watch(self, fd: int, events: int, callback: Callback) -> None:
+        """Call `callback` whenever `fd` is ready for one of `events`."""
+        self._epoll.register(fd, events)
+        self._callbacks[fd] = callback
+
+    def change(self, fd: int, events: int) -> None:
+        """Watch a descriptor that is watched already for other events."""
+        self._epoll.modify(fd, events)
+
+    def forget(self, fd: int) -> None:
+        """Stop watching `fd`. Call it before the descriptor is closed."""
+        del self._callbacks[fd]
+        self._epoll.unregister(fd)
+
+    def watching(self) -> int:
+        """How many descriptors are watched."""
+        return len(self._callbacks)
+
+    def doRead(self) -> None:
+        callbacks = self._callbacks
+        senders: list[Sender] = []
+        self.senders = senders
+        for fd, events in self._epoll.poll(0, BATCH):
+            callback = callbacks.get(fd)
+            if callback is None:
+                continue
+            try:
+                callback(events)
+            except Exception:
+                self._log.failure("a callback of descriptor {fd} failed", fd=fd)
+                if callbacks.get(fd) is callback:
+                    self.forget(fd)
+        self.senders = None
+        for sender in senders:
+            try:
+                sender.send_now()
+            except Exception:
+                # What escapes from here reaches the reactor, which would give up the one descriptor of all traffic.
+                self._log.failure("sending at the end of a batch failed")
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
+    def logPrefix(self) -> str:
+        return "reusedproxy"
+
+    def connectionLost(self, reason: object) -> None:
+        """The reactor gives up its descriptors at the end of its run; there is nothing left to do then."""

@@ -1,0 +1,418 @@
+"""Dials: a transport that is warm, or the words of what went wrong; told once, and never from within `dial`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from datetime import datetime, timedelta, timezone
+from unittest import mock
+
+from OpenSSL import SSL
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config.model import ServerTLS
+from reusedproxy.demo.certificates import Authority
+from reusedproxy.net import dial as dial_module
+from reusedproxy.net.dial import CONNECTING, DONE, HANDSHAKING, Dial, Dialer, DialFailure, Target
+from reusedproxy.net.poller import FAILED, READ, WRITE
+from reusedproxy.net.tls import ClientContext, TLSTransport
+from reusedproxy.net.transport import BROKEN, Transport
+from tests.wire import Loop, Recorder, Server, certificates, scratch, server_context
+
+HOUR = timedelta(hours=1)
+
+
+class Owner:
+    """Who dials: notes what it is told."""
+
+    def __init__(self) -> None:
+        self.transports: list[Transport] = []
+        self.failures: list[DialFailure] = []
+
+    def dial_ready(self, dial: Dial, transport: Transport) -> None:
+        assert dial.state == DONE
+        self.transports.append(transport)
+
+    def dial_failed(self, dial: Dial, failure: DialFailure) -> None:
+        assert dial.state == DONE
+        self.failures.append(failure)
+
+
+class DialCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.loop = Loop(self)
+        self.owner = Owner()
+
+    def dial(self, target: Target, context: ClientContext | None = None, timeout: float | None = 5) -> Dial:
+        self.dialer = Dialer(self.loop.poller, self.loop.deadlines, target, context, timeout)
+        return self.dialer.dial(self.owner)
+
+    def told(self) -> bool:
+        return bool(self.owner.transports or self.owner.failures)
+
+    def nothing_left(self) -> None:
+        self.assertEqual((self.loop.poller.watching(), self.loop.deadlines.watching()), (0, 0))
+
+    def ready(self, dial: Dial) -> Transport:
+        """It succeeds, and hands over a transport that works."""
+        self.loop.until(self.told)
+        self.assertEqual([str(failure) for failure in self.owner.failures], [])
+        (transport,) = self.owner.transports
+        self.nothing_left()
+        peer = transport.peer = Recorder()
+        transport.resume_reading()
+        transport.write(b"hello")
+        self.loop.pump()
+        self.assertIsNone(peer.lost)
+        self.assertEqual(dial.state, DONE)
+        return transport
+
+    def failed(self, dial: Dial) -> str:
+        """It fails: in words, once, and nothing is left of it."""
+        self.loop.until(self.told)
+        self.loop.advance(60)
+        self.assertEqual(self.owner.transports, [])
+        (failure,) = self.owner.failures
+        self.nothing_left()
+        if dial.socket is not None:
+            self.assertEqual(dial.socket.fileno(), -1)
+        return str(failure)
+
+
+class ConnectTests(DialCase):
+    """TCP and unix sockets."""
+
+    def refusing(self) -> Target:
+        server = self.loop.server()
+        server.stop()
+        return server.target
+
+    def test_plain_success(self) -> None:
+        """Without TLS a connection is ready when TCP is; small writes will not wait, and keep-alive is on."""
+        server = self.loop.server()
+        transport = self.ready(self.dial(server.target))
+        self.assertFalse(transport.secure)
+        self.assertEqual(server.newest.received, b"hello")
+        self.assertTrue(transport.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        self.assertTrue(transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+        transport.abort("over")
+
+    def test_ipv6(self) -> None:
+        """An IPv6 address is dialled as any other."""
+        server = self.loop.server("::1")
+        transport = self.ready(self.dial(server.target))
+        self.assertEqual(transport.local_address()[0], "::1")
+        self.assertEqual(str(server.target), f"[::1]:{server.target.address[1]}")
+        transport.abort("over")
+
+    def test_unix(self) -> None:
+        """So is a path."""
+        path = str(scratch(self) / "socket")
+        server = self.loop.server(path=path)
+        transport = self.ready(self.dial(server.target))
+        self.assertEqual(str(server.target), f"unix@{path}")
+        transport.abort("over")
+
+    def test_refused(self) -> None:
+        """Nobody listens there."""
+        dial = self.dial(self.refusing())
+        self.assertEqual(self.failed(dial), "TCP connect failed: Connection refused")
+
+    def test_the_owner_is_never_told_within_dial(self) -> None:
+        """However fast the failure: these are known before the call returns, and told in a later turn."""
+        full = str(scratch(self) / "full")
+        self.loop.server(path=full).socket.listen(0)
+        with socket.socket(socket.AF_UNIX) as first:
+            first.setblocking(False)
+            first.connect(full)
+            for path, words in (
+                ("/does/not/exist", "No such file or directory"),
+                (full, "Resource temporarily unavailable"),
+                ("x" * 200, "AF_UNIX path too long"),
+            ):
+                self.owner = Owner()
+                dial = self.dial(Target(socket.AF_UNIX, path))
+                self.assertFalse(self.told())
+                self.loop.clock.advance(0.1)
+                self.assertEqual(self.failed(dial), f"TCP connect failed: {words}")
+
+    def test_out_of_descriptors(self) -> None:
+        """A socket that cannot be had is a failure like any other, not an exception for whoever wanted to dial."""
+        server = self.loop.server()
+        with mock.patch.object(dial_module, "socket", side_effect=OSError(errno.EMFILE, os.strerror(errno.EMFILE))):
+            dial = self.dial(server.target)
+        self.assertFalse(self.told())
+        self.loop.clock.advance(0.1)
+        self.assertEqual(self.failed(dial), "TCP connect failed: Too many open files")
+
+    def full(self) -> Target:
+        """A port whose queue is full, so that the kernel answers nothing."""
+        listening = socket.socket()
+        self.addCleanup(listening.close)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        address = listening.getsockname()
+        for _ in range(3):
+            waiting = socket.socket()
+            self.addCleanup(waiting.close)
+            waiting.setblocking(False)
+            waiting.connect_ex(address)
+        return Target(socket.AF_INET, address)
+
+    def test_timed_out_in_tcp(self) -> None:
+        """A server that does not answer ends with the deadline, not before."""
+        dial = self.dial(self.full(), timeout=3)
+        self.loop.advance(2.9)
+        self.assertEqual((self.told(), dial.state), (False, CONNECTING))
+        self.loop.advance(0.2)
+        self.assertEqual(self.failed(dial), "TCP connect timed out")
+        self.assertTrue(self.owner.failures[0].timed_out)
+
+    def test_an_event_meant_for_another_is_no_success(self) -> None:
+        """A dial gets the number of a descriptor that was closed in this batch, and with it the other's event."""
+        dial = self.dial(self.full())
+        for events in (READ, WRITE, READ | WRITE | FAILED):
+            dial.on_ready(events)
+            self.assertEqual((self.told(), dial.state), (False, CONNECTING))
+        dial.cancel()
+
+    def test_no_timeout_waits(self) -> None:
+        """Without one the kernel decides."""
+        dial = self.dial(self.full(), timeout=None)
+        self.loop.advance(10_000)
+        self.assertFalse(self.told())
+        dial.cancel()
+        self.nothing_left()
+
+    def test_cancelled(self) -> None:
+        """A dial that was given up tells nobody anything; cancelling again does no harm."""
+        dials = [
+            self.dial(self.full()),
+            self.dial(self.refusing()),
+            self.dial(Target(socket.AF_UNIX, "/does/not/exist")),
+        ]
+        for dial in dials * 2:
+            dial.cancel()
+        self.loop.advance(60)
+        self.assertFalse(self.told())
+        self.assertEqual({dial.state for dial in dials}, {DONE})
+        self.nothing_left()
+
+    def test_how_long_it_took(self) -> None:
+        """Measured from its birth to the moment it is ready."""
+        server = self.loop.server()
+        dial = self.dial(server.target)
+        self.loop.clock.advance(0.25)
+        self.ready(dial).abort("over")
+        self.assertEqual((dial.took, dial.born), (0.25, 1000))
+
+
+class HandshakeTests(DialCase):
+    """TLS, and the name."""
+
+    def context(self, **settings: str | None) -> ClientContext:
+        ours = certificates()
+        return ClientContext(
+            ServerTLS(**{"ca_file": ours.ca_file, "crt": ours.crt, "sni": "server.test", **settings})  # type: ignore[arg-type]
+        )
+
+    def tried(self, server: Server, **settings: str | None) -> str:
+        self.owner = Owner()
+        return self.failed(self.dial(server.target, self.context(**settings)))
+
+    def issued(self, authority: Authority | None = None, **how: object) -> Server:
+        """A server with a certificate of its own."""
+        issuer = authority or certificates().authority
+        credential = issuer.issue("server", **{"hosts": ["server.test"], "key": "ecdsa", **how})  # type: ignore[arg-type]
+        return self.loop.server(tls=server_context(credential))
+
+    def test_mutual_tls(self) -> None:
+        """Ready means: handshake complete, name verified, both certificates shown."""
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            self.owner = Owner()
+            server = self.loop.server(tls=server_context(version=version))
+            transport = self.ready(self.dial(server.target, self.context()))
+            self.assertIsInstance(transport, TLSTransport)
+            far = server.newest
+            self.assertEqual((far.client_name, far.server_name), ("CN=client", b"server.test"))
+            self.assertEqual(far.received, b"hello")
+            transport.abort("over")
+
+    def test_the_name_may_be_an_address(self) -> None:
+        """Verified against the addresses of the certificate."""
+        server = self.loop.server("::1", tls=server_context())
+        for name in ("127.0.0.1", "::1"):
+            self.owner = Owner()
+            self.ready(self.dial(server.target, self.context(sni=None, verifyhost=name))).abort("over")
+        self.assertEqual(
+            self.tried(server, sni=None, verifyhost="127.0.0.2"),
+            "TLS handshake failed: the certificate is not for '127.0.0.2', "
+            "it is for server.test, localhost, 127.0.0.1, ::1",
+        )
+
+    def test_wrong_name(self) -> None:
+        """The name asked for and those found are both said."""
+        server = self.loop.server(tls=server_context())
+        expected = "the certificate is not for 'other.test', it is for server.test, localhost, 127.0.0.1, ::1"
+        self.assertEqual(self.tried(server, sni="other.test"), f"TLS handshake failed: {expected}")
+        self.assertEqual(self.tried(server, sni=None, verifyhost="other.test"), f"TLS handshake failed: {expected}")
+
+    def test_a_certificate_without_names(self) -> None:
+        """The common name does not count (RFC 9110 section 4.3.4)."""
+        self.assertEqual(
+            self.tried(self.issued(hosts=[])),
+            "TLS handshake failed: the certificate is not for 'server.test', it is for no name at all",
+        )
+
+    def test_no_name_to_verify(self) -> None:
+        """Without `sni` and `verifyhost` any certificate of a trusted CA will do, as in HAProxy."""
+        self.ready(self.dial(self.issued(hosts=["x.test"]).target, self.context(sni=None))).abort("over")
+
+    def refused(self, words: str) -> str:
+        return (
+            f"TLS handshake failed: certificate verify failed: {words}; "
+            f"trusted are those of ca-file {certificates().ca_file}"
+        )
+
+    def test_expired(self) -> None:
+        """A certificate of the past."""
+        past = datetime.now(timezone.utc) - HOUR
+        expected = self.refused("certificate has expired (certificate 0 of the chain, CN=server)")
+        self.assertEqual(self.tried(self.issued(not_after=past)), expected)
+
+    def test_not_yet_valid(self) -> None:
+        """A certificate of the future."""
+        future = datetime.now(timezone.utc) + HOUR
+        expected = self.refused("certificate is not yet valid (certificate 0 of the chain, CN=server)")
+        self.assertEqual(self.tried(self.issued(not_before=future)), expected)
+
+    def test_unknown_ca(self) -> None:
+        """Somebody else's authority."""
+        expected = self.refused("unable to get local issuer certificate (certificate 0 of the chain, CN=server)")
+        self.assertEqual(self.tried(self.issued(certificates().stranger)), expected)
+
+    def test_self_signed(self) -> None:
+        """Its own authority."""
+        server = self.loop.server(tls=server_context(Authority("alone").credential))
+        expected = self.refused("self-signed certificate (certificate 0 of the chain, CN=alone)")
+        self.assertEqual(self.tried(server), expected)
+
+    def test_the_system_does_not_trust_it(self) -> None:
+        """The words name @system-ca when that is what is trusted."""
+        server = self.loop.server(tls=server_context())
+        for ca_file in ("@system-ca", None):
+            self.assertIn("trusted are those of ca-file @system-ca", self.tried(server, ca_file=ca_file))
+
+    def test_verify_none_takes_any(self) -> None:
+        """Neither chain nor name nor dates are looked at."""
+        past = datetime.now(timezone.utc) - HOUR
+        server = self.issued(certificates().stranger, not_after=past, hosts=["x.test"])
+        self.ready(self.dial(server.target, self.context(verify="none", ca_file=None))).abort("over")
+
+    def test_an_expired_certificate_of_a_resumed_session(self) -> None:
+        """A resumed session shows no certificate anew; its dates are looked at all the same."""
+        server = self.loop.server(tls=server_context())
+        context = self.context()
+        transport = self.ready(self.dial(server.target, context))
+        assert isinstance(transport, TLSTransport)
+        server.newest.send(b"x")
+        self.loop.pump()
+        transport.remember_session()
+        transport.abort("over")
+        self.owner = Owner()
+        with mock.patch("reusedproxy.net.tls.datetime") as clock:
+            clock.now.return_value = datetime.now(timezone.utc) + timedelta(days=365)
+            failure = self.failed(self.dial(server.target, context))
+        self.assertEqual(failure, "TLS handshake failed: certificate has expired (CN=server)")
+        self.assertTrue(server.newest.resumed)
+
+    def test_our_certificate_is_refused_in_tls_1_2(self) -> None:
+        """There the handshake itself fails, and names our file."""
+        ours = certificates()
+        crt = ours.file("intruder.pem", ours.stranger.issue("intruder", client=True, key="ecdsa").pem)
+        server = self.loop.server(tls=server_context(version=SSL.TLS1_2_VERSION))
+        self.assertEqual(
+            self.tried(server, crt=crt),
+            f"TLS handshake failed: tlsv1 alert unknown ca: the server refused our client certificate (crt {crt})",
+        )
+
+    def test_our_certificate_is_missing_in_tls_1_2(self) -> None:
+        """The server demands what is not configured."""
+        server = self.loop.server(tls=server_context(version=SSL.TLS1_2_VERSION))
+        self.assertIn("no crt is configured", self.tried(server, crt=None))
+
+    def test_a_server_without_tls(self) -> None:
+        """Plain HTTP answers a ClientHello with a 400."""
+        server = self.loop.server()
+        dial = self.dial(server.target, self.context())
+        self.loop.until(lambda: server.accepted and server.newest.received)
+        server.newest.send(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+        failure = self.failed(dial)
+        self.assertTrue(failure.startswith("TLS handshake failed: "), failure)
+        self.assertTrue(failure.endswith(": the server does not speak TLS on this port"), failure)
+
+    def test_a_server_that_closes(self) -> None:
+        """During the handshake, orderly or by a reset."""
+        server = self.loop.server()
+        dial = self.dial(server.target, self.context())
+        self.loop.until(lambda: server.accepted and server.newest.received)
+        server.newest.drop()
+        self.assertEqual(self.failed(dial), "TLS handshake failed: closed by peer")
+        self.owner = Owner()
+        dial = self.dial(server.target, self.context())
+        self.loop.until(lambda: len(server.accepted) == 2 and server.newest.received)
+        server.newest.reset()
+        self.assertEqual(self.failed(dial), "TLS handshake failed: Connection reset by peer")
+
+    def test_timed_out_in_the_handshake(self) -> None:
+        """A server that accepts and says nothing; the deadline counts from the first step."""
+        server = self.loop.server(mute=True)
+        dial = self.dial(server.target, self.context(), timeout=3)
+        self.loop.until(lambda: dial.state == HANDSHAKING)
+        self.loop.advance(2.9)
+        self.assertFalse(self.told())
+        self.loop.advance(0.2)
+        self.assertEqual(self.failed(dial), "TLS handshake timed out")
+
+    def test_cancelled_in_the_handshake(self) -> None:
+        """Nobody is told, nothing is left."""
+        server = self.loop.server(mute=True)
+        dial = self.dial(server.target, self.context())
+        self.loop.until(lambda: dial.state == HANDSHAKING)
+        dial.cancel()
+        self.loop.advance(60)
+        self.assertFalse(self.told())
+        self.nothing_left()
+
+    def test_an_event_meant_for_another_does_no_harm_in_the_handshake(self) -> None:
+        """Nothing has come: nothing happens."""
+        server = self.loop.server(mute=True)
+        dial = self.dial(server.target, self.context())
+        self.loop.until(lambda: dial.state == HANDSHAKING)
+        dial.on_ready(READ | WRITE | FAILED)
+        self.assertFalse(self.told())
+        dial.cancel()
+
+    def test_our_own_fault_ends_the_dial(self) -> None:
+        """Whatever goes wrong in us, the owner is told and the failure logged."""
+        server = self.loop.server(tls=server_context())
+        context = self.context()
+        with mock.patch.object(ClientContext, "verify", side_effect=ZeroDivisionError):
+            self.assertEqual(self.failed(self.dial(server.target, context)), f"TLS handshake failed: {BROKEN}")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_answers_that_came_with_the_handshake_are_not_lost(self) -> None:
+        """A server that speaks first: its bytes wait for the transport to be started."""
+        server = self.loop.server(tls=server_context())
+        dial = self.dial(server.target, self.context())
+        self.loop.until(lambda: server.accepted)
+        server.newest.send_unasked(b"hello first")
+        self.loop.until(self.told)
+        (transport,) = self.owner.transports
+        peer = transport.peer = Recorder()
+        self.loop.pump()
+        transport.resume_reading()
+        self.loop.until(lambda: peer.received)
+        self.assertEqual((peer.received, dial.state), (b"hello first", DONE))
+        transport.abort("over")

@@ -1,0 +1,404 @@
+"""Listeners: what is accepted, when not, and what is said about an address that cannot be had."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import resource
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config.model import Bind, ListenAddress, Place
+from reusedproxy.net.listener import (
+    ACCEPTS_AT_ONCE,
+    BOUND,
+    CLOSED,
+    EXHAUSTED,
+    EXHAUSTED_PAUSE,
+    LISTENING,
+    PAUSED,
+    Listener,
+    ListenError,
+    bind_socket,
+)
+from tests.wire import Far, Loop, scratch
+
+LOOPBACK = ListenAddress("tcp", "127.0.0.1")
+
+
+class Taker:
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.taken: list[socket.socket] = []
+        self.addresses: list[object] = []
+        self.then: Callable[[], object] = lambda: None
+
+    def connection_made(self, accepted: socket.socket, address: object, listener: Listener) -> None:
+        self.taken.append(accepted)
+        self.addresses.append(address)
+        self.then()
+
+
+class FailingSocket:
+    """A listening socket whose next `accept`s fail."""
+
+    def __init__(self, real: socket.socket, *errors: int) -> None:
+        self.real = real
+        self.errors = list(errors)
+        self.accepts = 0
+
+    def accept(self) -> object:
+        self.accepts += 1
+        if self.errors:
+            error = self.errors.pop(0)
+            raise OSError(error, os.strerror(error))
+        return self.real.accept()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.real, name)
+
+
+class ListenerCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.loop = Loop(self)
+        self.taker = Taker()
+        self.warnings: list[str] = []
+
+    def bind(self, address: ListenAddress, **words: object) -> socket.socket:
+        bound = bind_socket(self.line(address, **words), 128)
+        self.addCleanup(bound.close)
+        return bound
+
+    def line(self, address: ListenAddress, **words: object) -> Bind:
+        return Bind(Place("test.cfg", 1), address, **words)  # type: ignore[arg-type]
+
+    def refused(self, address: ListenAddress, **words: object) -> str:
+        with self.assertRaises(ListenError) as caught:
+            self.bind(address, **words)
+        return str(caught.exception)
+
+    def listener(self, address: ListenAddress = LOOPBACK, *, listening: bool = True, **words: object) -> Listener:
+        bound = self.bind(address, **words)
+        line = self.line(address, **words)
+        listener = Listener(self.loop.poller, self.loop.deadlines, line, bound, self.warnings.append)
+        self.addCleanup(listener.close)
+        self.addCleanup(lambda: [taken.close() for taken in self.taker.taken])
+        if listening:
+            listener.listen(self.taker)
+        return listener
+
+    def client(self, listener: Listener) -> Far:
+        return self.loop.connect(listener.socket.getsockname())
+
+    def taken(self, count: int) -> None:
+        """So many have been accepted, and not more."""
+        self.loop.until(lambda: len(self.taker.taken) >= count)
+        self.loop.pump()
+        self.assertEqual(len(self.taker.taken), count)
+
+
+class AcceptingTests(ListenerCase):
+    def test_accepts(self) -> None:
+        """A client's connection goes to the taker: non-blocking, without Nagle's delay, with the client's address."""
+        listener = self.listener()
+        client = self.client(listener)
+        self.taken(1)
+        (accepted,) = self.taker.taken
+        self.assertFalse(accepted.getblocking())
+        self.assertTrue(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        self.assertEqual(self.taker.addresses, [client.socket.getsockname()])
+        self.assertEqual((listener.state, listener.connections), (LISTENING, 1))
+        self.assertEqual(listener.port, client.socket.getpeername()[1])
+
+    def test_before_it_listens_connections_wait(self) -> None:
+        """Bound is bound: nothing is refused, nothing is accepted yet."""
+        listener = self.listener(listening=False)
+        self.client(listener)
+        self.loop.pump()
+        self.assertEqual((self.taker.taken, listener.state), ([], BOUND))
+        listener.listen(self.taker)
+        self.taken(1)
+
+    def test_many_at_once(self) -> None:
+        """More than one round of them."""
+        listener = self.listener()
+        for _ in range(ACCEPTS_AT_ONCE + 20):
+            self.client(listener)
+        self.taken(ACCEPTS_AT_ONCE + 20)
+
+    def test_paused_and_resumed(self) -> None:
+        """Connections queue up in the kernel meanwhile."""
+        listener = self.listener()
+        listener.pause()
+        listener.pause()
+        self.client(listener)
+        self.loop.pump()
+        self.assertEqual((self.taker.taken, listener.state), ([], PAUSED))
+        listener.resume()
+        listener.resume()
+        self.taken(1)
+
+    def test_paused_from_within_a_connection(self) -> None:
+        """At `maxconn` not one more is taken, though others wait."""
+        listener = self.listener()
+        self.taker.then = listener.pause
+        for _ in range(3):
+            self.client(listener)
+        self.taken(1)
+        listener.resume()
+        self.taken(2)
+
+    def test_closed_from_within_a_connection(self) -> None:
+        """The rest of the queue is refused."""
+        listener = self.listener()
+        self.taker.then = listener.close
+        clients = [self.client(listener) for _ in range(3)]
+        self.taken(1)
+        self.loop.until(lambda: [client.end for client in clients].count("reset") == 2)
+        self.assertEqual(self.loop.poller.watching(), 0)
+
+    def test_close(self) -> None:
+        """New clients are refused; closing again does no harm, and a closed one cannot be woken."""
+        listener = self.listener()
+        address = listener.socket.getsockname()
+        listener.close()
+        listener.close()
+        listener.pause()
+        listener.resume()
+        self.assertEqual((listener.state, self.loop.poller.watching()), (CLOSED, 0))
+        self.assertRaises(ConnectionRefusedError, self.loop.connect, address)
+
+    def test_a_taker_that_raises(self) -> None:
+        """It costs that connection; the listener goes on."""
+        listener = self.listener()
+        self.taker.then = lambda: 1 // 0
+        self.client(listener)
+        self.taken(1)
+        self.taker.then = lambda: None
+        self.client(listener)
+        self.taken(2)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(listener.state, LISTENING)
+
+
+class ExhaustionTests(ListenerCase):
+    def failing(self, *errors: int) -> tuple[Listener, FailingSocket]:
+        listener = self.listener()
+        failing = FailingSocket(listener.socket, *errors)
+        listener.socket = failing  # type: ignore[assignment]
+        return listener, failing
+
+    def test_out_of_descriptors(self) -> None:
+        """It stops looking, so that the loop does not spin, says why, and goes on by itself."""
+        listener, failing = self.failing(errno.EMFILE)
+        self.client(listener)
+        self.loop.until(lambda: listener.state == EXHAUSTED)
+        self.loop.pump()
+        self.assertEqual((failing.accepts, self.loop.poller.watching()), (1, 0))
+        self.assertEqual(len(self.warnings), 1)
+        self.assertIn("127.0.0.1:0: cannot accept: Too many open files", self.warnings[0])
+        self.loop.advance(EXHAUSTED_PAUSE + 0.1)
+        self.taken(1)
+        self.assertEqual(listener.state, LISTENING)
+
+    def test_really_out_of_descriptors(self) -> None:
+        """The same with a kernel that has none left."""
+        listener = self.listener()
+        self.client(listener)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest = os.dup(0)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            self.loop.poller.doRead()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        self.assertEqual((listener.state, self.taker.taken), (EXHAUSTED, []))
+        self.loop.advance(EXHAUSTED_PAUSE + 0.1)
+        self.taken(1)
+
+    def test_long_out_of_descriptors_is_not_said_all_the_time(self) -> None:
+        """It tries several times a second, and warns once in ten seconds."""
+        listener, failing = self.failing(*[errno.EMFILE] * 100)
+        self.client(listener)
+        for _ in range(60):
+            self.loop.advance(0.25)
+        self.assertGreater(failing.accepts, 30)
+        self.assertEqual(len(self.warnings), 2)
+        self.assertEqual(listener.state, EXHAUSTED)
+
+    def test_paused_and_resumed_while_exhausted(self) -> None:
+        """The taker's word counts; no timer wakes a paused one."""
+        listener, _ = self.failing(errno.ENFILE)
+        self.client(listener)
+        self.loop.until(lambda: listener.state == EXHAUSTED)
+        listener.pause()
+        self.loop.advance(10)
+        self.assertEqual((listener.state, self.taker.taken), (PAUSED, []))
+        listener.resume()
+        self.taken(1)
+
+    def test_closed_while_exhausted(self) -> None:
+        """Nothing is left of it."""
+        listener, _ = self.failing(errno.ENOMEM)
+        self.client(listener)
+        self.loop.until(lambda: listener.state == EXHAUSTED)
+        listener.close()
+        self.loop.advance(10)
+        self.assertEqual((listener.state, self.loop.deadlines.watching()), (CLOSED, 0))
+
+    def test_a_client_that_has_gone_already(self) -> None:
+        """It is passed over, the next is accepted."""
+        listener, _ = self.failing(errno.ECONNABORTED)
+        self.client(listener)
+        self.taken(1)
+        self.assertEqual(self.warnings, [])
+
+
+class AddressTests(ListenerCase):
+    def test_a_port_in_use(self) -> None:
+        """The message names the address and the reason."""
+        taken = self.bind(LOOPBACK).getsockname()[1]
+        expected = f"cannot listen on 127.0.0.1:{taken}: Address already in use"
+        self.assertEqual(self.refused(ListenAddress("tcp", "127.0.0.1", taken)), expected)
+
+    def test_an_address_that_is_not_ours(self) -> None:
+        """192.0.2.1 belongs to nobody (RFC 5737)."""
+        expected = "cannot listen on 192.0.2.1:8080: Cannot assign requested address"
+        self.assertEqual(self.refused(ListenAddress("tcp", "192.0.2.1", 8080)), expected)
+
+    def test_ipv6(self) -> None:
+        """A wildcard takes clients of both kinds."""
+        listener = self.listener(ListenAddress("tcp", "", 0, v6=True))
+        self.loop.connect(("::1", listener.port))
+        self.loop.connect(("127.0.0.1", listener.port))
+        self.taken(2)
+
+    def test_ipv6_beside_ipv4_on_the_same_port(self) -> None:
+        """A wildcard that was told so leaves IPv4 to another socket."""
+        v4 = self.bind(ListenAddress("tcp", "", 0))
+        address = ListenAddress("tcp", "", v4.getsockname()[1], v6=True)
+        self.addCleanup(bind_socket(self.line(address), 128, v6_only=True).close)
+        self.assertEqual(str(address), f":::{v4.getsockname()[1]}")
+
+    def test_an_inherited_descriptor(self) -> None:
+        """fd@ takes a listening socket from whoever started us; closing ours leaves theirs alone."""
+        theirs = self.bind(LOOPBACK)
+        listener = self.listener(ListenAddress("fd", fd=theirs.fileno()))
+        self.client(listener)
+        self.taken(1)
+        listener.close()
+        self.assertEqual(theirs.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN), 1)
+
+    def test_descriptors_that_are_no_listening_sockets(self) -> None:
+        """Closed, a file, a datagram socket."""
+        descriptor = os.open(os.devnull, os.O_RDONLY)
+        expected = f"cannot listen on fd@{descriptor}: Socket operation on non-socket"
+        self.assertEqual(self.refused(ListenAddress("fd", fd=descriptor)), expected)
+        os.close(descriptor)
+        expected = f"cannot listen on fd@{descriptor}: Bad file descriptor"
+        self.assertEqual(self.refused(ListenAddress("fd", fd=descriptor)), expected)
+        with socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+            self.assertIn("Operation not supported", self.refused(ListenAddress("fd", fd=datagrams.fileno())))
+
+    def test_failures_leave_no_descriptor(self) -> None:
+        """What was opened for a bind that failed is closed again."""
+        taken = self.bind(LOOPBACK).getsockname()[1]
+        gc.collect()  # what earlier tests left to it must not go just now
+        before = sorted(os.listdir("/proc/self/fd"))
+        self.refused(ListenAddress("tcp", "127.0.0.1", taken))
+        self.refused(ListenAddress("unix", path="/does/not/exist"))
+        with socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+            self.refused(ListenAddress("fd", fd=datagrams.fileno()))
+        self.assertEqual(sorted(os.listdir("/proc/self/fd")), before)
+
+
+class UnixTests(ListenerCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = str(scratch(self) / "socket")
+        self.address = ListenAddress("unix", path=self.path)
+
+    def test_accepts_and_removes_its_path_at_the_end(self) -> None:
+        """A unix socket serves like a port, and its path goes with it."""
+        listener = self.listener(self.address)
+        self.loop.connect(self.path)
+        self.taken(1)
+        self.assertEqual(listener.port, 0)
+        listener.close()
+        self.assertFalse(os.path.exists(self.path))
+
+    def test_a_path_that_somebody_removed(self) -> None:
+        """Closing does not mind."""
+        listener = self.listener(self.address)
+        os.unlink(self.path)
+        listener.close()
+        self.assertEqual(listener.state, CLOSED)
+
+    def test_a_stale_socket_is_replaced(self) -> None:
+        """What a crash left behind is in nobody's way."""
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(self.path)
+        self.listener(self.address)
+        self.loop.connect(self.path)
+        self.taken(1)
+
+    def test_a_live_socket_is_refused(self) -> None:
+        """Somebody listens there; it stays his."""
+        self.listener(self.address)
+        self.assertEqual(self.refused(self.address), f"cannot listen on unix@{self.path}: Address already in use")
+        self.loop.connect(self.path)
+        self.taken(2)  # the knock of the one refused, and this one
+
+    def test_a_live_socket_whose_queue_is_full_is_refused_at_once(self) -> None:
+        """Whoever is too busy to accept is alive; knocking must not wait for him."""
+        with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as waiting:
+            busy.bind(self.path)
+            busy.listen(0)
+            waiting.connect(self.path)
+            self.assertIn("Address already in use", self.refused(self.address))
+        os.unlink(self.path)
+
+    def test_a_datagram_socket_is_not_removed(self) -> None:
+        """Another kind of socket (a log's, say) is in use, too."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+            log.bind(self.path)
+            self.assertIn("Address already in use", self.refused(self.address))
+        self.assertTrue(os.path.exists(self.path))
+
+    def test_a_file_is_not_removed(self) -> None:
+        """Nor is anything that is no socket at all."""
+        Path(self.path).write_text("precious")
+        self.assertIn("Address already in use", self.refused(self.address))
+        self.assertEqual(Path(self.path).read_text(), "precious")
+
+    def test_permissions(self) -> None:
+        """`mode`, `user` and `group` are set before anybody can connect."""
+        self.bind(self.address, mode=0o640, user=str(os.getuid()), group=str(os.getgid()))
+        status = os.stat(self.path)
+        self.assertEqual(stat.S_IMODE(status.st_mode), 0o640)
+        self.assertEqual((status.st_uid, status.st_gid), (os.getuid(), os.getgid()))
+
+    def test_an_unknown_user(self) -> None:
+        """Said with the name; nothing is left in the file system."""
+        fault = self.refused(self.address, user="nobody-of-this-name")
+        self.assertIn(f"cannot listen on unix@{self.path}: ", fault)
+        self.assertIn("nobody-of-this-name", fault)
+        fault = self.refused(self.address, group="no-group-of-this-name")
+        self.assertIn("no-group-of-this-name", fault)
+        self.assertFalse(os.path.exists(self.path))
+
+    def test_a_directory_that_is_missing(self) -> None:
+        """The system's words."""
+        fault = self.refused(ListenAddress("unix", path="/does/not/exist"))
+        self.assertEqual(fault, "cannot listen on unix@/does/not/exist: No such file or directory")
+
+    def test_a_path_that_is_too_long(self) -> None:
+        """The kernel has room for 107 bytes."""
+        self.assertIn("AF_UNIX path too long", self.refused(ListenAddress("unix", path="x" * 200)))

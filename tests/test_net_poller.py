@@ -1,0 +1,163 @@
+"""The poller: every event to its callback, in batches, whatever callbacks do to each other."""
+
+from __future__ import annotations
+
+import socket
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.net.poller import BATCH, FAILED, READ, WRITE
+from tests.wire import Loop
+
+
+class PollerTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.loop = Loop(self)
+        self.poller = self.loop.poller
+        self.events: list[object] = []
+
+    def pair(self) -> tuple[socket.socket, socket.socket]:
+        ends = socket.socketpair()
+        for end in ends:
+            end.setblocking(False)
+            self.addCleanup(end.close)
+        return ends
+
+    def ready(self) -> socket.socket:
+        """A socket with a byte to read."""
+        near, far = self.pair()
+        far.send(b"x")
+        return near
+
+    def test_nothing_is_told_when_nothing_happens(self) -> None:
+        """A descriptor that is not ready has no turn."""
+        near, _ = self.pair()
+        self.poller.watch(near.fileno(), READ, self.events.append)
+        self.loop.pump()
+        self.assertEqual((self.events, self.poller.watching()), ([], 1))
+
+    def test_the_events_seen_are_told(self) -> None:
+        """A callback hears which of READ, WRITE and FAILED were seen, and of READ and WRITE only what it asked for."""
+        near, far = self.pair()
+        self.poller.watch(near.fileno(), WRITE, self.events.append)
+        far.send(b"x")
+        self.poller.doRead()
+        self.poller.change(near.fileno(), READ)
+        self.poller.doRead()
+        far.close()
+        self.poller.doRead()
+        self.assertEqual(self.events[:2], [WRITE, READ])
+        self.assertTrue(int(str(self.events[2])) & FAILED)
+
+    def test_forgotten_descriptors_are_silent(self) -> None:
+        """After forget nothing is told."""
+        near = self.ready()
+        self.poller.watch(near.fileno(), READ, self.events.append)
+        self.poller.forget(near.fileno())
+        self.loop.pump()
+        self.assertEqual((self.events, self.poller.watching()), ([], 0))
+
+    def test_a_batch_has_an_end(self) -> None:
+        """One call hands out at most a batch, so that timers get their turn; the rest follows in the next call."""
+        sockets = [self.ready() for _ in range(BATCH + 10)]
+        for number, near in enumerate(sockets):
+
+            def read(events: int, number: int = number, near: socket.socket = near) -> None:
+                near.recv(10)
+                self.events.append(number)
+
+            self.poller.watch(near.fileno(), READ, read)
+        self.poller.doRead()
+        self.assertEqual(len(self.events), BATCH)
+        self.poller.doRead()
+        self.assertEqual(sorted(map(int, map(str, self.events))), list(range(BATCH + 10)))
+
+    def test_a_callback_may_close_anothers_descriptor(self) -> None:
+        """An event of a descriptor that was forgotten meanwhile, in the same batch, goes to nobody."""
+        one, other = self.ready(), self.ready()
+
+        def close(mine: socket.socket, its: socket.socket) -> None:
+            self.events.append("called")
+            mine.recv(10)
+            self.poller.forget(its.fileno())
+            its.close()
+
+        self.poller.watch(one.fileno(), READ, lambda _: close(one, other))
+        self.poller.watch(other.fileno(), READ, lambda _: close(other, one))
+        self.loop.pump()
+        self.assertEqual((self.events, self.poller.watching()), (["called"], 1))
+
+    def test_a_callback_that_raises_is_logged_and_forgotten(self) -> None:
+        """Its failure costs nobody else a turn, and it is not called again."""
+        bad, good = self.ready(), self.ready()
+        self.poller.watch(bad.fileno(), READ, lambda _: 1 // 0)  # type: ignore[arg-type, return-value]
+        self.poller.watch(good.fileno(), READ, lambda _: self.events.append(good.recv(10)))
+        self.loop.pump()
+        self.assertEqual(self.events, [b"x"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.poller.watching(), 1)
+
+    def test_one_that_forgets_itself_and_raises(self) -> None:
+        """A callback that had ended its watch before it failed is not forgotten twice."""
+        bad = self.ready()
+
+        def fail(_: int) -> None:
+            self.poller.forget(bad.fileno())
+            raise ZeroDivisionError
+
+        self.poller.watch(bad.fileno(), READ, fail)
+        self.loop.pump()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_senders_send_when_the_batch_is_over(self) -> None:
+        """Who has something to send gets its turn after all events of the batch, and sends at once outside of one."""
+
+        class Sender:
+            def send_now(_) -> None:
+                self.events.append("sent")
+                self.assertIsNone(self.poller.senders)
+
+        def read(near: socket.socket) -> None:
+            near.recv(10)
+            self.events.append("event")
+            assert self.poller.senders is not None
+            self.poller.senders.append(Sender())
+
+        self.assertIsNone(self.poller.senders)
+        for near in (self.ready(), self.ready()):
+            self.poller.watch(near.fileno(), READ, lambda _, near=near: read(near))  # type: ignore[misc]
+        self.poller.doRead()
+        self.assertEqual(self.events, ["event", "event", "sent", "sent"])
+
+    def test_a_sender_that_raises_does_not_stop_the_others(self) -> None:
+        """Nothing escapes to the reactor, which would give up the poller and all traffic with it."""
+
+        class Bad:
+            def send_now(_) -> None:
+                raise ZeroDivisionError
+
+        class Good:
+            def send_now(_) -> None:
+                self.events.append("sent")
+
+        near = self.ready()
+
+        def read(_: int) -> None:
+            near.recv(10)
+            assert self.poller.senders is not None
+            self.poller.senders += [Bad(), Good()]
+
+        self.poller.watch(near.fileno(), READ, read)
+        self.poller.doRead()
+        self.assertEqual(self.events, ["sent"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_stop_leaves_nothing(self) -> None:
+        """The reactor loses its one descriptor, which is closed; no callback is kept."""
+        loop = Loop(self)
+        near, _ = self.pair()
+        loop.poller.watch(near.fileno(), READ, self.events.append)
+        self.assertEqual(loop.reactor.readers, [loop.poller])
+        loop.poller.stop()
+        self.assertEqual((loop.reactor.readers, loop.poller.watching()), ([], 0))
+        self.assertRaises(ValueError, loop.poller.fileno)

@@ -1,0 +1,460 @@
+"""TLS towards servers: the promises of every transport kept over TLS 1.2 and 1.3, and what only TLS has.
+
+Both ends are real OpenSSL; the server demands a client certificate.
+"""
+
+from __future__ import annotations
+
+import os
+from unittest import mock
+
+from cryptography.hazmat.primitives import serialization
+from OpenSSL import SSL
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config.model import ServerTLS
+from reusedproxy.net.tls import (
+    RECORD,
+    RECORDS_AT_ONCE,
+    SYSTEM_CA,
+    ClientContext,
+    TLSConfigurationError,
+    TLSTransport,
+    VerifyFault,
+)
+from reusedproxy.net.transport import PEER_CLOSED, PEER_TRUNCATED, Transport
+from tests.test_net_transport import StreamBehaviour
+from tests.wire import Far, Recorder, certificates, scratch, server_context
+
+TLS12 = SSL.TLS1_2_VERSION
+TLS13 = SSL.TLS1_3_VERSION
+
+
+def client_context(**settings: str) -> ClientContext:
+    """A context that trusts the test's authority and shows its client certificate."""
+    ours = certificates()
+    return ClientContext(ServerTLS(**{"ca_file": ours.ca_file, "crt": ours.crt, "sni": "server.test", **settings}))
+
+
+class TLSBehaviour(StreamBehaviour):
+    """Every promise of a transport, and those of TLS."""
+
+    OUR_END = "close_notify"
+    VERSION = 0
+    NAME = ""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.context = client_context()
+        self.servers = server_context(version=self.VERSION)
+
+    def connect(self, tcp: bool, buffers: int | None) -> tuple[Transport, Far]:
+        near, far = self.loop.pair(tcp=tcp, buffers=buffers, tls=self.servers)
+        tls = self.context.connection(near)
+
+        def shaken() -> bool:
+            try:
+                tls.do_handshake()
+            except SSL.WantReadError:
+                return False
+            return True
+
+        while not shaken():
+            self.loop.pump()
+        self.assertIsNone(self.context.verify(tls))
+        return TLSTransport(self.loop.poller, near, self.peer, tls, self.context), far
+
+    def test_says_what_is_spoken(self) -> None:
+        """The transport is secure and knows its protocol."""
+        transport, far = self.open()
+        self.assertTrue(transport.secure)
+        assert isinstance(transport, TLSTransport)
+        self.assertEqual(transport.version, self.NAME)
+        self.assertEqual((far.client_name, far.server_name), ("CN=client", b"server.test"))  # type: ignore[attr-defined]
+
+    def test_records_are_joined_when_many_come(self) -> None:
+        """Full records that wait together are delivered together, but no more than a bound at once."""
+        transport, far = self.open(reading=False)
+        content = os.urandom(RECORD * (RECORDS_AT_ONCE + 3))
+        far.send(content)
+        self.loop.pump()
+        transport.resume_reading()
+        self.loop.pump()
+        self.assertTrue(self.peer.received == content)
+        self.assertLessEqual(max(map(len, self.peer.chunks)), RECORD * RECORDS_AT_ONCE)
+        self.assertGreater(max(map(len, self.peer.chunks)), RECORD)
+
+    def test_record_sizes_around_the_edge(self) -> None:
+        """Bodies that fill records to the byte, and one more or less, arrive whole without another event to help."""
+        _, far = self.open()
+        content = b""
+        for size in (1, RECORD - 1, RECORD, RECORD + 1, 2 * RECORD, RECORD * RECORDS_AT_ONCE, 1):
+            piece = os.urandom(size)
+            content += piece
+            far.send(piece)
+            self.loop.pump()
+            self.assertTrue(self.peer.received == content)
+
+    def test_pausing_between_records_loses_nothing(self) -> None:
+        """Whatever OpenSSL has taken from the socket is delivered; a pause after each delivery costs only time."""
+        transport, far = self.open()
+        content = os.urandom(RECORD * 40 + 77)
+        self.peer.on["data"] = transport.pause_reading
+        far.send(content)
+        for _ in range(500):
+            self.loop.pump()
+            transport.resume_reading()
+            if len(self.peer.received) >= len(content):
+                break
+        self.assertTrue(self.peer.received == content)
+
+    def test_a_partly_sent_record_is_finished_when_more_is_written(self) -> None:
+        """OpenSSL wants the same bytes again for a record that the kernel took half; what is added comes behind."""
+        transport, far = self.open(buffers=4096)
+        far.stall()
+        content = b""
+        for number in range(200):
+            piece = os.urandom(100 + 37 * number)
+            content += piece
+            transport.write(piece)
+        far.go_on()
+        self.loop.pump()
+        self.assertTrue(far.received == content)
+
+    def test_close_notify_is_an_orderly_end(self) -> None:
+        """The end of TLS is told as the peer's end even while TCP stays open."""
+        _, far = self.open()
+        far.close_notify()  # type: ignore[attr-defined]
+        self.loop.pump()
+        self.assertEqual(self.peer.events, ["eof"])
+
+    def test_data_and_close_notify_together_while_pausing(self) -> None:
+        """An end that came in with the last bytes is told though these made us pause: no event would bring it later."""
+        transport, far = self.open(reading=False)
+        far.send(b"x" * RECORD)
+        far.close_notify()  # type: ignore[attr-defined]
+        self.peer.on["data"] = transport.pause_reading
+        transport.resume_reading()
+        self.loop.pump()
+        self.assertEqual(self.peer.events, ["data", "eof"])
+
+    def test_an_end_without_close_notify_is_a_truncation(self) -> None:
+        """An attacker can end TCP: what came is delivered, and the loss has its own word."""
+        transport, far = self.open()
+        far.send(b"half")
+        far.truncate()  # type: ignore[attr-defined]
+        self.loop.pump()
+        self.assertEqual(self.peer.received, b"half")
+        self.gone(transport, PEER_TRUNCATED)
+        self.assertNotEqual(PEER_TRUNCATED, PEER_CLOSED)
+
+    def test_full_records_before_a_truncation_are_delivered(self) -> None:
+        """What was read in the same go as the bad end is not lost."""
+        transport, far = self.open(reading=False)
+        far.send(b"x" * (2 * RECORD))
+        far.truncate()  # type: ignore[attr-defined]
+        transport.resume_reading()
+        self.loop.pump()
+        self.assertEqual(len(self.peer.received), 2 * RECORD)
+        self.gone(transport, PEER_TRUNCATED)
+
+    def test_garbage_is_a_tls_error(self) -> None:
+        """Bytes that are no TLS end the connection with OpenSSL's words."""
+        transport, far = self.open()
+        far.socket.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        self.loop.pump()
+        self.assertTrue(str(self.peer.lost).startswith("TLS: "), self.peer.lost)
+        self.gone(transport, str(self.peer.lost))
+
+    def test_an_error_of_one_connection_is_not_anothers(self) -> None:
+        """OpenSSL's queue of errors belongs to the whole thread; a failure leaves nothing there."""
+        _, good = self.open()
+        good_peer, self.peer = self.peer, Recorder()
+        for _ in range(3):
+            self.peer = Recorder()
+            _, bad = self.open()
+            bad.socket.send(b"garbage garbage garbage")
+            good.send(b"x")
+            self.loop.pump()
+            self.assertIn("TLS: ", str(self.peer.lost))
+        self.assertEqual((good_peer.received, good_peer.lost), (b"xxx", None))
+
+    def test_a_reset_of_one_connection_is_not_anothers(self) -> None:
+        """Nor does what the system said about one socket: a healthy connection with nothing to read lives on."""
+        good, far = self.open()
+        assert isinstance(good, TLSTransport)
+        good_peer = self.peer
+        for find_out in ("write", "read", "close"):
+            self.peer = Recorder()
+            bad, gone = self.open(tcp=True)
+            gone.reset()
+            if find_out == "write":
+                for _ in range(100):
+                    bad.write(b"x")
+            elif find_out == "read":
+                self.loop.until(lambda: self.peer.lost)
+            else:
+                bad.close("over")
+            good._read()
+            self.assertEqual(good_peer.events, [], f"after a {find_out}")
+            self.assertEqual(SSL._lib.ERR_peek_error(), 0, f"after a {find_out}")  # what OpenSSL < 4 would trip over
+            bad.abort("over")
+        far.send(b"still here")
+        self.loop.pump()
+        self.assertEqual(good_peer.received, b"still here")
+
+    def test_a_session_is_resumed(self) -> None:
+        """What a connection leaves behind spares the next one the certificates; the server says so."""
+        first, far = self.open()
+        assert isinstance(first, TLSTransport)
+        self.assertFalse(far.resumed)  # type: ignore[attr-defined]
+        far.send(b"first answer")
+        self.loop.pump()
+        first.remember_session()
+        first.close("done")
+        self.peer = Recorder()
+        second, far = self.open()
+        assert isinstance(second, TLSTransport)
+        self.assertTrue(far.resumed)  # type: ignore[attr-defined]
+        self.assertIsNone(self.context.verify(second._tls))
+        self.assertEqual(far.client_name, "CN=client")  # type: ignore[attr-defined]
+
+    def test_a_session_is_the_contexts_own(self) -> None:
+        """Another server line, with another name or certificate, never offers it."""
+        first, far = self.open()
+        assert isinstance(first, TLSTransport)
+        far.send(b"x")
+        self.loop.pump()
+        first.remember_session()
+        self.context = client_context()
+        self.peer = Recorder()
+        _, far = self.open()
+        self.assertFalse(far.resumed)  # type: ignore[attr-defined]
+
+    def test_a_session_that_the_server_forgot_is_no_failure(self) -> None:
+        """After a restart of the server the handshake is simply a full one."""
+        first, far = self.open()
+        assert isinstance(first, TLSTransport)
+        far.send(b"x")
+        self.loop.pump()
+        first.remember_session()
+        self.servers = server_context(version=self.VERSION)
+        self.peer = Recorder()
+        _, far = self.open()
+        self.assertFalse(far.resumed)  # type: ignore[attr-defined]
+        far.send(b"well")
+        self.loop.pump()
+        self.assertEqual(self.peer.received, b"well")
+
+
+class TLS12TransportTests(TLSBehaviour, SynchronousTestCase):
+    """Over TLS 1.2."""
+
+    VERSION = TLS12
+    NAME = "TLSv1.2"
+
+
+class TLS13TransportTests(TLSBehaviour, SynchronousTestCase):
+    """Over TLS 1.3, where a server may refuse our certificate when the handshake looks complete to us."""
+
+    VERSION = TLS13
+    NAME = "TLSv1.3"
+
+    def refuse(self, expected: str, servers: SSL.Context, **settings: str) -> None:
+        self.context = client_context(**settings)
+        self.servers = servers
+        self.peer = Recorder()
+        transport, far = self.open()
+        self.loop.pump()
+        self.assertFalse(far.handshaken)  # type: ignore[attr-defined]
+        self.gone(transport, f"TLS: {expected}")
+
+    def test_a_client_certificate_is_refused_late(self) -> None:
+        """The reason is the server's alert, and means our certificate file."""
+        stranger = certificates().stranger.issue("intruder", client=True, key="ecdsa")
+        crt = certificates().file("stranger.pem", stranger.pem)
+        self.refuse("tlsv1 alert unknown ca", server_context(version=TLS13), crt=crt)
+        self.assertEqual(
+            self.context.meaning("tlsv1 alert unknown ca"),
+            f"tlsv1 alert unknown ca: the server refused our client certificate (crt {crt})",
+        )
+
+    def test_the_refusal_is_heard_though_a_request_was_written(self) -> None:
+        """The alert stands unread before the reset that our write meets: the alert is the reason."""
+        stranger = certificates().stranger.issue("intruder", client=True, key="ecdsa")
+        self.context = client_context(crt=certificates().file("stranger.pem", stranger.pem))
+        transport, _ = self.open(tcp=True, reading=False)
+        transport.write(b"GET / HTTP/1.1\r\n\r\n")
+        transport.resume_reading()
+        self.loop.until(lambda: self.peer.lost)
+        self.gone(transport, "TLS: tlsv1 alert unknown ca")
+
+
+class ConfigurationTests(SynchronousTestCase):
+    """Files and names that cannot be used are named before any connection is made."""
+
+    def setUp(self) -> None:
+        self.folder = scratch(self)
+        self.ours = certificates()
+
+    def file(self, name: str, content: bytes) -> str:
+        (self.folder / name).write_bytes(content)
+        return str(self.folder / name)
+
+    def fault(self, **settings: str) -> str:
+        with self.assertRaises(TLSConfigurationError) as caught:
+            ClientContext(ServerTLS(**{"ca_file": self.ours.ca_file, **settings}))
+        return str(caught.exception)
+
+    def assertFault(self, fault: str, path: object, words: str) -> None:
+        self.assertIn(str(path), fault)
+        self.assertIn(words, fault)
+        self.assertNotIn("\n", fault)
+
+    def test_a_certificate_file_that_is_missing(self) -> None:
+        """Named, with the system's words."""
+        path = str(self.folder / "none.pem")
+        self.assertFault(self.fault(crt=path), f"crt {path}", "cannot be read: No such file or directory")
+
+    def test_a_certificate_file_that_is_a_directory(self) -> None:
+        """A directory is no certificate."""
+        self.assertFault(self.fault(crt=str(self.folder)), f"crt {self.folder}", "cannot be read: Is a directory")
+
+    def test_files_that_may_not_be_read(self) -> None:
+        """The system's word for it, whoever runs the tests: root may read anything, so the refusal is a stand-in."""
+        crt, ca = self.file("c.pem", self.ours.client.pem), self.file("ca.pem", b"")
+        denied = PermissionError(13, "Permission denied")
+        with mock.patch("builtins.open", side_effect=denied):
+            self.assertFault(self.fault(crt=crt), f"crt {crt}", "cannot be read: Permission denied")
+            self.assertFault(self.fault(ca_file=ca), f"ca-file {ca}", "cannot be read: Permission denied")
+
+    def test_a_file_with_a_key_and_no_certificate(self) -> None:
+        """Half of what `crt` needs is not enough."""
+        path = self.file("key-only.pem", self.ours.client.key_pem)
+        self.assertFault(self.fault(crt=path), f"crt {path}", "no usable certificate")
+
+    def test_a_file_with_a_certificate_and_no_key(self) -> None:
+        """The message says where the key was looked for."""
+        path = self.file("cert-only.pem", self.ours.client.certificate_pem)
+        self.assertFault(self.fault(crt=path), f"crt {path}", f"holds no private key, and there is no {path}.key")
+
+    def test_a_key_beside_its_certificate(self) -> None:
+        """HAProxy's other way: NAME and NAME.key."""
+        path = self.file("cert.pem", self.ours.client.certificate_pem)
+        self.file("cert.pem.key", self.ours.client.key_pem)
+        ClientContext(ServerTLS(ca_file=self.ours.ca_file, crt=path))
+
+    def test_a_key_before_its_certificate(self) -> None:
+        """The order within the file does not matter."""
+        path = self.file("both.pem", self.ours.client.key_pem + self.ours.client.certificate_pem)
+        ClientContext(ServerTLS(ca_file=self.ours.ca_file, crt=path))
+
+    def test_a_key_of_another_certificate(self) -> None:
+        """Whether they belong together is asked at start, not at the first handshake."""
+        path = self.file("mixed.pem", self.ours.client.certificate_pem + self.ours.server.key_pem)
+        self.assertFault(self.fault(crt=path), f"crt {path}", "no usable private key: key values mismatch")
+        other = self.ours.authority.issue("other", key="rsa").key_pem
+        path = self.file("mixed-kinds.pem", self.ours.client.certificate_pem + other)
+        self.assertFault(self.fault(crt=path), f"crt {path}", "no usable private key: ")
+
+    def test_a_key_with_a_passphrase(self) -> None:
+        """A daemon cannot be asked, and does not ask."""
+        key = self.ours.client.key
+        for name, form in (
+            ("pkcs8", serialization.PrivateFormat.PKCS8),
+            ("old", serialization.PrivateFormat.TraditionalOpenSSL),
+        ):
+            locked = key.private_bytes(
+                serialization.Encoding.PEM, form, serialization.BestAvailableEncryption(b"secret")
+            )
+            path = self.file(f"{name}.pem", self.ours.client.certificate_pem + locked)
+            self.assertFault(self.fault(crt=path), f"crt {path}", "protected by a passphrase")
+
+    def test_a_key_that_is_garbage(self) -> None:
+        """PEM around nonsense."""
+        key = b"-----BEGIN PRIVATE KEY-----\nbm9uc2Vuc2U=\n-----END PRIVATE KEY-----\n"
+        path = self.file("garbage.pem", self.ours.client.certificate_pem + key)
+        self.assertFault(self.fault(crt=path), f"crt {path}", "no usable private key: it cannot be decoded")
+
+    def test_a_ca_file_that_is_missing(self) -> None:
+        """Named, with the system's words."""
+        path = str(self.folder / "none.pem")
+        self.assertFault(self.fault(ca_file=path), f"ca-file {path}", "cannot be read: No such file or directory")
+
+    def test_a_ca_file_without_a_certificate(self) -> None:
+        """An empty file, text and a lone key trust nobody."""
+        for name, content in (("empty", b""), ("text", b"hello\n"), ("key", self.ours.client.key_pem)):
+            path = self.file(f"{name}.pem", content)
+            self.assertFault(self.fault(ca_file=path), f"ca-file {path}", "no usable CA certificate: ")
+
+    def test_a_ca_directory_without_certificates(self) -> None:
+        """A directory in which nothing looks like a certificate file."""
+        self.file("README", b"nothing here")
+        fault = self.fault(ca_file=str(self.folder))
+        self.assertFault(fault, f"ca-file {self.folder}", "there is no .pem, .crt or .cer file in this directory")
+
+    def test_a_ca_directory_with_one_bad_file(self) -> None:
+        """The file concerned is named, not only its directory."""
+        self.file("a.pem", self.ours.authority.certificate_pem)
+        path = self.file("b.crt", b"hello")
+        self.assertFault(self.fault(ca_file=str(self.folder)), f"ca-file {path}", "no usable CA certificate: ")
+
+    def test_a_ca_directory_with_several(self) -> None:
+        """All of them are trusted."""
+        self.file("a.pem", self.ours.stranger.certificate_pem)
+        self.file("b.cer", self.ours.authority.certificate_pem)
+        context = ClientContext(ServerTLS(ca_file=str(self.folder)))
+        self.assertEqual(context._context.get_cert_store() is not None, True)
+
+    def test_the_systems_authorities(self) -> None:
+        """@system-ca, and no word at all, trust what OpenSSL is built to trust."""
+        with mock.patch.object(SSL.Context, "set_default_verify_paths") as trusted:
+            ClientContext(ServerTLS(ca_file=SYSTEM_CA))
+            ClientContext(ServerTLS(ca_file=None))
+        self.assertEqual(trusted.call_count, 2)
+
+    def test_verify_none_reads_no_authorities(self) -> None:
+        """What is not needed need not be there."""
+        ClientContext(ServerTLS(verify="none", ca_file="/does/not/exist"))
+
+    def test_names_that_no_certificate_can_carry(self) -> None:
+        """They are faults of the configuration, not of each handshake."""
+        for name in ("a b", "a..b", "x" * 70, "*.example"):
+            self.assertIn(f"{name!r} is not a host name", self.fault(sni=name))
+            self.assertIn(f"{name!r} is not a host name", self.fault(verifyhost=name))
+
+    def test_sni_counts_before_verifyhost(self) -> None:
+        """As in HAProxy, `verifyhost` is for servers without `sni`."""
+        context = ClientContext(ServerTLS(verify="none", sni="a.test", verifyhost="b.test"))
+        self.assertEqual(context.name, "a.test")
+        context = ClientContext(ServerTLS(verify="none", verifyhost="b.test"))
+        self.assertEqual(context.name, "b.test")
+
+
+class MeaningTests(SynchronousTestCase):
+    """OpenSSL's reasons, and what they mean here."""
+
+    def meaning(self, reason: str, crt: str | None = None) -> str:
+        context = ClientContext(ServerTLS(verify="none"))
+        context.settings = ServerTLS(verify="none", crt=crt)
+        return context.meaning(reason)
+
+    def test_alerts_about_our_certificate_name_its_file(self) -> None:
+        """Whichever way a server says that it does not want our certificate."""
+        for alert in ("tlsv1 alert unknown ca", "ssl/tls alert bad certificate", "tlsv1 alert access denied"):
+            self.assertIn("(crt /etc/client.pem)", self.meaning(alert, "/etc/client.pem"))
+        self.assertIn("(and no crt is configured)", self.meaning("tlsv13 alert certificate required"))
+
+    def test_a_handshake_failure_without_a_certificate(self) -> None:
+        """TLS 1.2 has one alert for many things; without `crt` the likeliest is said."""
+        self.assertIn("no crt is configured", self.meaning("ssl/tls alert handshake failure"))
+        self.assertEqual(self.meaning("ssl/tls alert handshake failure", "/c"), "ssl/tls alert handshake failure")
+
+    def test_other_reasons_are_left_alone(self) -> None:
+        """What we know nothing about is said in OpenSSL's words."""
+        self.assertEqual(self.meaning("bad record mac"), "bad record mac")
+
+    def test_verification_faults_in_words(self) -> None:
+        """Known numbers have OpenSSL's words, others their number."""
+        self.assertIn("certificate has expired (certificate 0 of the chain, CN=x)", str(VerifyFault(10, 0, "CN=x")))
+        self.assertIn("X509 error 999", str(VerifyFault(999, 1, "CN=x")))

@@ -1,0 +1,624 @@
+"""A transport over a plain socket: bytes in, bytes out, an end that is said once.
+
+`StreamBehaviour` is what every transport promises; test_net_tls asks the same of TLS.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.net.transport import (
+    BROKEN,
+    CLOSED,
+    DRAINING,
+    HIGH_WATER,
+    LOW_WATER,
+    OPEN,
+    PEER_CLOSED,
+    PEER_RESET,
+    Transport,
+)
+from tests.wire import Far, Loop, Recorder
+
+Base = SynchronousTestCase if TYPE_CHECKING else object
+
+MB = 1024 * 1024
+
+
+class StreamBehaviour(Base):
+    """What every transport does. `open` makes one: over a socket pair, or loopback TCP where resets count."""
+
+    #: How the far end sees our orderly end.
+    OUR_END = "eof"
+
+    def setUp(self) -> None:
+        self.loop = Loop(self)
+        self.peer = Recorder()
+
+    def connect(self, tcp: bool, buffers: int | None) -> tuple[Transport, Far]:
+        raise NotImplementedError
+
+    def open(self, *, tcp: bool = False, buffers: int | None = None, reading: bool = True) -> tuple[Transport, Far]:
+        transport, far = self.connect(tcp, buffers)
+        if reading:
+            transport.resume_reading()
+        self.loop.pump()
+        return transport, far
+
+    def blocked(self, **how: bool) -> tuple[Transport, Far]:
+        """A transport whose far end has stopped to read, with more unsent than HIGH_WATER."""
+        transport, far = self.open(buffers=4096, **how)
+        far.stall()
+        transport.write(b"a" * MB)
+        self.assertGreater(transport.unsent(), HIGH_WATER)
+        return transport, far
+
+    def gone(self, transport: Transport, reason: str) -> None:
+        """It has ended for good: said once and last, the socket closed, nothing watched or unsent."""
+        losses = [event for event in self.peer.events if event.startswith("lost")]
+        self.assertEqual(losses, [f"lost: {reason}"])
+        self.assertEqual(self.peer.lost, reason)
+        self.assertEqual((transport.state, transport.unsent(), transport.socket.fileno()), (CLOSED, 0, -1))
+        self.assertEqual(self.loop.poller.watching(), 0)
+
+    # Reading.
+
+    def test_a_transport_starts_without_reading(self) -> None:
+        """What comes before `resume_reading` stays in the kernel, and comes after it."""
+        transport, far = self.open(reading=False)
+        far.send(b"early")
+        self.loop.pump()
+        self.assertEqual(self.peer.events, [])
+        transport.resume_reading()
+        self.loop.pump()
+        self.assertEqual(self.peer.received, b"early")
+
+    def test_bytes_arrive_however_they_are_cut(self) -> None:
+        """Pieces of any size are passed on in order."""
+        _, far = self.open()
+        content = os.urandom(1000)
+        for size in (1, 7, 400, 5000):
+            far.split(content, size)
+        self.assertEqual(self.peer.received, content * 4)
+
+    def test_paused_means_nothing_is_delivered(self) -> None:
+        """A paused transport leaves everything to the kernel and delivers it when resumed; pausing twice is one."""
+        transport, far = self.open()
+        transport.pause_reading()
+        transport.pause_reading()
+        far.send(b"later")
+        self.loop.pump()
+        self.assertEqual(self.peer.events, [])
+        transport.resume_reading()
+        transport.resume_reading()
+        self.loop.pump()
+        self.assertEqual(self.peer.received, b"later")
+
+    def test_paused_by_another_in_the_same_batch(self) -> None:
+        """An event that was seen before the pause delivers nothing after it."""
+        first, far = self.open()
+        first_peer, self.peer = self.peer, Recorder()
+        second, other_far = self.open()
+        first_peer.on["data"] = second.pause_reading
+        self.peer.on["data"] = first.pause_reading
+        far.send(b"x")
+        other_far.send(b"x")
+        self.loop.pump()
+        self.assertEqual(first_peer.received + self.peer.received, b"x")
+
+    def test_pausing_while_data_is_delivered(self) -> None:
+        """Pausing from within `data_received` holds from then on."""
+        transport, far = self.open()
+        self.peer.on["data"] = transport.pause_reading
+        far.split(b"12", 1)
+        self.assertEqual(self.peer.received, b"1")
+        transport.resume_reading()
+        self.loop.pump()
+        self.assertEqual(self.peer.received, b"12")
+
+    # Writing.
+
+    def test_a_write_outside_a_batch_goes_out_at_once(self) -> None:
+        """Nobody has to wait for the next event."""
+        transport, far = self.open()
+        transport.write(b"now")
+        far.pump()
+        self.assertEqual((far.received, transport.unsent()), (b"now", 0))
+
+    def test_writes_in_a_batch_go_out_at_its_end(self) -> None:
+        """What is written in pieces while events are handed out is sent as one when they all have been."""
+        transport, far = self.open()
+
+        def answer() -> None:
+            transport.write(b"one ")
+            transport.write(b"two")
+            far.pump()
+            self.assertEqual(far.received, b"")
+
+        self.peer.on["data"] = answer
+        far.send(b"?")
+        self.loop.poller.doRead()
+        far.pump()
+        self.assertEqual(far.received, b"one two")
+
+    def test_writing_no_bytes_does_nothing(self) -> None:
+        """An empty write is no end and no failure."""
+        transport, far = self.open()
+        transport.write(b"")
+        transport.write(b"x")
+        transport.write(b"")
+        self.loop.pump()
+        self.assertEqual((far.received, self.peer.events, transport.state), (b"x", [], OPEN))
+
+    def test_what_the_kernel_does_not_take_follows(self) -> None:
+        """A body larger than all buffers arrives whole, in order, behind a far end that stops and goes on."""
+        transport, far = self.open(buffers=4096)
+        content = os.urandom(MB)
+        far.stall()
+        for start in range(0, MB, 100_000):
+            transport.write(content[start : start + 100_000])
+        self.loop.pump()
+        self.assertGreater(transport.unsent(), 0)
+        far.go_on()
+        self.loop.pump()
+        self.assertEqual(transport.unsent(), 0)
+        self.assertTrue(far.received == content)
+
+    def test_big_bodies_both_ways_at_once(self) -> None:
+        """Megabytes in both directions at the same time arrive whole."""
+        transport, far = self.open(buffers=32768)
+        up, down = os.urandom(3 * MB), os.urandom(5 * MB)
+        transport.write(up)
+        far.send(down)
+        self.loop.pump()
+        self.assertTrue(far.received == up)
+        self.assertTrue(self.peer.received == down)
+
+    def test_a_proxy_of_two_moves_a_body_in_bounded_memory(self) -> None:
+        """Reading from one and writing to the other, each pausing the other by the water marks: whole, and never much."""
+        source, sender = self.open(buffers=32768)
+        source_peer, self.peer = self.peer, Recorder()
+        sink, receiver = self.open(buffers=4096)
+        content = os.urandom(4 * MB)
+        most = 0
+
+        def pass_on() -> None:
+            nonlocal most
+            sink.write(source_peer.chunks.pop())
+            most = max(most, sink.unsent())
+
+        source_peer.on["data"] = pass_on
+        self.peer.on["pause"] = source.pause_reading
+        self.peer.on["resume"] = source.resume_reading
+        receiver.stall()
+        sender.send(content)
+        taken = []
+        for _ in range(5000):
+            self.loop.pump()
+            piece = receiver.read(4000)
+            if not piece:
+                break
+            taken.append(piece)
+        receiver.go_on()
+        self.loop.pump()
+        self.assertTrue(receiver.received == content)
+        self.assertLess(most, HIGH_WATER + 2 * 256 * 1024)
+
+    def test_high_and_low_water_are_said_once_each(self) -> None:
+        """Pause comes above HIGH_WATER and not again; resume at LOW_WATER, not before, and not again."""
+        transport, far = self.open(buffers=4096)
+        far.stall()
+        while not transport.unsent():
+            transport.write(b"a" * 1000)
+        transport.write(b"a" * (HIGH_WATER - transport.unsent()))
+        self.assertEqual(self.peer.events, [])
+        transport.write(b"a")
+        transport.write(b"a" * HIGH_WATER)
+        self.assertEqual(self.peer.events, ["pause"])
+        while transport.unsent() > LOW_WATER:
+            self.assertEqual(self.peer.events, ["pause"])
+            far.read(2000)
+            self.loop.pump()
+        self.assertEqual(self.peer.events, ["pause", "resume"])
+        far.go_on()
+        self.loop.pump()
+        self.assertEqual(self.peer.events, ["pause", "resume"])
+        far.stall()
+        transport.write(b"a" * MB)
+        self.assertEqual(self.peer.events, ["pause", "resume", "pause"])
+
+    def test_writing_from_within_resume_writing(self) -> None:
+        """A producer that goes on at once is paused and resumed again, and nothing is lost."""
+        transport, far = self.blocked()
+        rounds = iter([b"b" * MB, b"c" * 10])
+        self.peer.on["resume"] = lambda: transport.write(next(rounds))
+        far.go_on()
+        self.loop.pump()
+        self.assertEqual(self.peer.events, ["pause", "resume", "pause", "resume"])
+        self.assertTrue(far.received == b"a" * MB + b"b" * MB + b"c" * 10)
+
+    # Ends that we make.
+
+    def test_close_with_nothing_unsent_ends_at_once(self) -> None:
+        """The reason given is the reason told."""
+        transport, far = self.open()
+        transport.close("enough")
+        self.gone(transport, "enough")
+        self.loop.pump()
+        self.assertEqual(far.end, self.OUR_END)
+
+    def test_close_sends_what_is_unsent_first(self) -> None:
+        """Behind a slow reader the end comes after the last byte."""
+        transport, far = self.blocked()
+        transport.close("done")
+        self.loop.pump()
+        self.assertIsNone(self.peer.lost)
+        far.go_on()
+        self.loop.pump()
+        self.gone(transport, "done")
+        self.assertEqual((len(far.received), far.end), (MB, self.OUR_END))
+        self.assertEqual(self.peer.events, ["pause", "lost: done"])
+
+    def test_close_in_a_batch_sends_what_was_written_in_it(self) -> None:
+        """An answer and the end, both from within `data_received`."""
+        transport, far = self.open()
+
+        def answer() -> None:
+            transport.write(b"answer")
+            transport.close("answered")
+
+        self.peer.on["data"] = answer
+        far.send(b"?")
+        self.loop.pump()
+        self.gone(transport, "answered")
+        self.assertEqual((far.received, far.end), (b"answer", self.OUR_END))
+
+    def test_an_answer_survives_the_askers_half_close_in_the_same_batch(self) -> None:
+        """A transport closed with its answer queued, whose peer's end comes before it is sent, still sends it."""
+        transport, far = self.open()
+        other_peer = Recorder()
+        near, trigger = self.loop.pair()
+        other = Transport(self.loop.poller, near, other_peer)
+        other.resume_reading()
+
+        def answer() -> None:
+            transport.write(b"answer")
+            transport.close("answered")
+
+        other_peer.on["data"] = answer
+        trigger.send(b"go")
+        far.half_close()
+        self.loop.pump()
+        self.assertEqual(far.received, b"answer")
+        other.abort("over")
+
+    def test_writes_after_close_are_dropped(self) -> None:
+        """Once the end has begun nothing is added to it."""
+        transport, far = self.blocked()
+        transport.close("done")
+        transport.write(b"late")
+        far.go_on()
+        self.loop.pump()
+        transport.write(b"later")
+        self.gone(transport, "done")
+        self.assertTrue(far.received == b"a" * MB)
+
+    def test_closing_again_changes_nothing(self) -> None:
+        """The first word counts."""
+        transport, far = self.blocked()
+        transport.close("first")
+        transport.close("second", drain=True)
+        far.go_on()
+        self.loop.pump()
+        transport.close("third")
+        transport.abort("fourth")
+        self.gone(transport, "first")
+
+    def test_nothing_is_delivered_after_close(self) -> None:
+        """What still comes in while the last bytes go out is nobody's."""
+        transport, far = self.blocked()
+        transport.close("done")
+        far.send(b"late")
+        self.loop.pump()
+        far.go_on()
+        self.loop.pump()
+        self.assertEqual(self.peer.received, b"")
+        self.gone(transport, "done")
+
+    def test_drain_waits_for_the_peers_end(self) -> None:
+        """The answer goes out, our end is shut, what still comes is thrown away, and the peer's end is the end."""
+        transport, far = self.open()
+        transport.write(b"too large")
+        transport.close("drained", drain=True)
+        self.loop.pump()
+        self.assertEqual((far.received, far.end), (b"too large", self.OUR_END))
+        self.assertEqual((transport.state, self.peer.events), (DRAINING, []))
+        far.send(b"more of the upload")
+        self.loop.pump()
+        self.assertEqual(self.peer.events, [])
+        far.drop()
+        self.loop.pump()
+        self.gone(transport, "drained")
+
+    def test_drain_works_for_a_transport_that_was_paused(self) -> None:
+        """The unread upload of a paused reader is read and thrown away."""
+        transport, far = self.open(reading=False)
+        far.send(b"u" * 1000)
+        transport.close("drained", drain=True)
+        self.loop.pump()
+        self.assertIsNone(self.peer.lost)
+        far.drop()
+        self.loop.pump()
+        self.gone(transport, "drained")
+
+    def test_drain_reads_on_while_its_last_bytes_wait(self) -> None:
+        """A peer that reads only when all of its own is sent: both get through."""
+        transport, far = self.blocked()
+        transport.close("drained", drain=True)
+        far.send(b"u" * MB)
+        self.loop.pump()
+        self.assertEqual(far.unsent, b"")
+        far.go_on()
+        self.loop.pump()
+        self.assertEqual((len(far.received), far.end), (MB, self.OUR_END))
+        far.drop()
+        self.loop.pump()
+        self.gone(transport, "drained")
+
+    def test_drain_of_a_peer_that_has_ended_already_still_sends_all(self) -> None:
+        """The peer's end does not cut off what we still had to say to it."""
+        transport, far = self.blocked()
+        transport.close("drained", drain=True)
+        far.half_close()
+        self.loop.pump()
+        far.go_on()
+        self.loop.pump()
+        self.assertEqual((len(far.received), far.end), (MB, self.OUR_END))
+        self.gone(transport, "drained")
+
+    def test_a_drain_is_ended_by_abort(self) -> None:
+        """The wait for the peer's end is bounded by its owner."""
+        transport, _ = self.open()
+        transport.close("draining", drain=True)
+        transport.abort("waited too long")
+        self.gone(transport, "waited too long")
+
+    def test_abort_resets(self) -> None:
+        """The peer sees a reset, and nothing of what was unsent."""
+        transport, far = self.open(tcp=True)
+        transport.abort("no more")
+        self.gone(transport, "no more")
+        self.loop.until(lambda: far.end)
+        self.assertEqual(far.end, "reset")
+
+    def test_abort_in_a_batch_drops_what_was_queued(self) -> None:
+        """Bytes written in the same batch do not go out any more."""
+        transport, far = self.open()
+
+        def fail() -> None:
+            transport.write(b"half an answer")
+            transport.abort("failed")
+
+        self.peer.on["data"] = fail
+        far.send(b"?")
+        self.loop.pump()
+        self.gone(transport, "failed")
+        self.assertEqual(far.received, b"")
+
+    # Ends that the other side makes.
+
+    def test_half_close_leaves_our_side_open(self) -> None:
+        """Its end is said once, and we can still write."""
+        transport, far = self.open()
+        far.send(b"question")
+        far.half_close()
+        self.loop.pump()
+        self.assertEqual((self.peer.received, self.peer.events), (b"question", ["data", "eof"]))
+        transport.write(b"answer")
+        transport.close("answered")
+        self.loop.pump()
+        self.assertEqual(far.received, b"answer")
+        self.gone(transport, "answered")
+
+    def test_the_peers_end_is_said_once(self) -> None:
+        """Reading on after the end finds nothing new."""
+        transport, far = self.open()
+        far.half_close()
+        self.loop.pump()
+        transport.pause_reading()
+        transport.resume_reading()
+        self.loop.pump()
+        self.assertEqual(self.peer.events, ["eof"])
+        self.assertEqual(self.loop.poller.watching(), 0)
+
+    def test_eof_while_paused_is_noticed_when_resumed(self) -> None:
+        """First the bytes, then the end, and neither before reading goes on."""
+        transport, far = self.open()
+        transport.pause_reading()
+        far.send(b"last")
+        far.half_close()
+        self.loop.pump()
+        self.assertEqual(self.peer.events, [])
+        transport.resume_reading()
+        self.loop.pump()
+        self.assertEqual((self.peer.received, self.peer.events), (b"last", ["data", "eof"]))
+
+    def test_bytes_before_the_end_come_before_it(self) -> None:
+        """A large body and the end behind it arrive in that order."""
+        _, far = self.open(buffers=32768)
+        content = os.urandom(MB)
+        far.send(content)
+        self.loop.pump()
+        far.half_close()
+        self.loop.pump()
+        self.assertTrue(self.peer.received == content)
+        self.assertEqual(self.peer.events, ["data", "eof"])
+
+    def test_a_reset_is_told(self) -> None:
+        """A peer that resets is not one that closes."""
+        transport, far = self.open(tcp=True)
+        far.reset()
+        self.loop.until(lambda: self.peer.lost)
+        self.gone(transport, PEER_RESET)
+
+    def test_a_reset_while_blocked_is_told(self) -> None:
+        """Writing finds it out, also while reading is paused."""
+        transport, far = self.open(tcp=True, buffers=4096)
+        far.stall()
+        transport.pause_reading()
+        transport.write(b"a" * (8 * MB))
+        far.reset()
+        self.loop.until(lambda: self.peer.lost)
+        self.gone(transport, PEER_RESET)
+
+    def test_an_early_answer_is_heard_before_the_reset(self) -> None:
+        """A server that answers and closes with our request unread: its answer is delivered, then the loss."""
+        transport, far = self.blocked()
+        far.send(b"413 and goodbye")
+        far.drop()
+        transport.write(b"more of the request")
+        self.loop.pump()
+        self.assertEqual(self.peer.received, b"413 and goodbye")
+        self.assertIsNotNone(self.peer.lost)
+        self.gone(transport, str(self.peer.lost))
+        self.assertNotEqual(self.peer.lost, PEER_CLOSED)
+
+    def test_a_peer_gone_while_we_close_hears_our_word(self) -> None:
+        """Who had closed already is told its own reason."""
+        transport, far = self.blocked()
+        transport.close("done")
+        far.drop()
+        self.loop.pump()
+        self.gone(transport, "done")
+
+    # Whoever is called may call back.
+
+    def reenter(self, event: str, make: Callable[[Transport, Far], object], act: Callable[[Transport], object]) -> None:
+        """At `event`, brought about by `make`, the peer does `act`; the connection ends well with that word."""
+        self.peer = Recorder()
+        transport, far = self.open(buffers=4096)
+        self.peer.on[event] = lambda: act(transport)
+        make(transport, far)
+        self.loop.pump()
+        if far.stalled:
+            far.go_on()
+            self.loop.pump()
+        self.gone(transport, "mine")
+
+    def test_ending_from_within_any_call(self) -> None:
+        """Close, drain and abort are allowed in every call a peer gets."""
+
+        def fill(transport: Transport, far: Far) -> None:
+            far.stall()
+            transport.write(b"a" * MB)
+
+        makes: dict[str, Callable[[Transport, Far], object]] = {
+            "data": lambda _, far: far.send(b"x" * 50_000),
+            "eof": lambda _, far: far.half_close(),
+            "pause": fill,
+            "resume": fill,
+        }
+        acts: list[Callable[[Transport], object]] = [
+            lambda transport: transport.close("mine"),
+            lambda transport: transport.abort("mine"),
+            lambda transport: (transport.write(b"bye"), transport.close("mine")),
+            lambda transport: (transport.pause_reading(), transport.abort("mine"), transport.resume_reading()),
+        ]
+        for event, make in makes.items():
+            for act in acts:
+                self.reenter(event, make, act)
+
+    def test_calls_from_within_connection_lost_do_nothing(self) -> None:
+        """It is over: nothing can be written, closed or read any more."""
+        transport, _ = self.open()
+
+        def everything() -> None:
+            transport.write(b"x")
+            transport.close("again")
+            transport.abort("again")
+            transport.resume_reading()
+            transport.pause_reading()
+
+        self.peer.on["lost"] = everything
+        transport.abort("over")
+        self.loop.pump()
+        self.gone(transport, "over")
+
+    def test_a_peer_that_raises_costs_its_connection(self) -> None:
+        """It is logged and aborted; others go on."""
+        transport, far = self.open()
+        self.peer.on["data"] = lambda: 1 // 0
+        far.send(b"x")
+        self.loop.pump()
+        self.gone(transport, BROKEN)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.peer = Recorder()
+        _, far = self.open()
+        far.send(b"x")
+        self.loop.pump()
+        self.assertEqual(self.peer.received, b"x")
+
+    def test_a_peer_that_raises_at_the_end_of_a_batch(self) -> None:
+        """Also what it is told while sending may fail, and even the last word may: nobody else is touched."""
+        transport, far = self.open(buffers=4096)
+        far.stall()
+        self.peer.on["data"] = lambda: transport.write(b"a" * MB)
+        self.peer.on["pause"] = lambda: 1 // 0
+        self.peer.on["lost"] = lambda: 1 // 0
+        far.send(b"?")
+        self.loop.pump()
+        self.gone(transport, BROKEN)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        self.assertEqual(self.loop.reactor.readers, [self.loop.poller])
+
+
+class PlainTransportTests(StreamBehaviour, SynchronousTestCase):
+    """All of it over a plain socket."""
+
+    def connect(self, tcp: bool, buffers: int | None) -> tuple[Transport, Far]:
+        near, far = self.loop.pair(tcp=tcp, buffers=buffers)
+        return Transport(self.loop.poller, near, self.peer), far
+
+    def test_is_not_secure(self) -> None:
+        """What passes is not encrypted, and says so."""
+        transport, _ = self.open()
+        self.assertFalse(transport.secure)
+
+    def test_our_own_address(self) -> None:
+        """A TCP transport knows its host and port, one over a unix socket its path."""
+        near, far = self.loop.pair(tcp=True)
+        transport = Transport(self.loop.poller, near, self.peer)
+        self.assertEqual(transport.local_address(), far.socket.getpeername())
+        transport.set_no_delay()
+        self.assertTrue(near.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        unix, _ = self.open()
+        self.assertEqual(unix.local_address(), ("", 0))
+
+    def test_an_early_answer_though_a_write_finds_the_reset_first(self) -> None:
+        """When a timer's writes find it out: the answer is delivered all the same, and never from within `write`."""
+        transport, far = self.open(tcp=True)
+        far.stall()
+        transport.write(b"request")
+        self.loop.pump()
+        far.send(b"413 and goodbye")
+        far.drop()
+        for _ in range(3):
+            transport.write(b"more of the request")
+            self.assertEqual(self.peer.events, [])
+        self.loop.until(lambda: self.peer.lost)
+        self.assertEqual(self.peer.received, b"413 and goodbye")
+        self.gone(transport, PEER_RESET)
+
+    def test_a_watched_transport_watches_only_what_it_waits_for(self) -> None:
+        """Idle and paused it costs the poller nothing."""
+        transport, _ = self.open(reading=False)
+        self.assertEqual(self.loop.poller.watching(), 0)
+        transport.resume_reading()
+        self.assertEqual(self.loop.poller.watching(), 1)
+        transport.pause_reading()
+        self.assertEqual(self.loop.poller.watching(), 0)
