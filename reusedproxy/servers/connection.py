@@ -1,0 +1,337 @@
+"""One persistent connection to a server: it carries one exchange at a time and judges itself at the end of each.
+
+It turns bytes into a response head and body with `wire`, hands them to the exchange it serves, and knows when both
+messages are over. Whether it then goes back to its pool or away is decided here, by what was seen on this connection
+alone. It must never know clients, balancing or retries.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Protocol
+
+from reusedproxy.net.transport import OPEN, PEER_CLOSED, Transport
+from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody, UntilCloseBody
+from reusedproxy.wire.heads import (
+    CHUNKED,
+    UNTIL_CLOSE,
+    Limits,
+    ResponseFault,
+    ResponseHead,
+    check_partial_response,
+    find_head_end,
+    read_response,
+)
+
+if TYPE_CHECKING:
+    from reusedproxy.servers.pool import HTTPConnectionPool
+
+# Where a connection stands with its pool; each is one of the pool's lists.
+IDLE = 0
+IN_USE = 1
+RETIRING = 2
+
+# Whose doing it was that an exchange lost its connection.
+SERVER_FAULT = "server"  # it broke the protocol: the answer cannot be trusted
+SERVER_GONE = "gone"  # the connection ended
+SERVER_SLOW = "slow"  # `timeout server` passed
+REFUSED_LATE = "refused"  # TLS: the server refused our certificate after the handshake; it has processed nothing
+
+
+class Exchange(Protocol):
+    """What a connection serves. After `response_whole`, `response_ended` or `server_lost` it is not used any more."""
+
+    method: bytes
+    #: Whether the client takes chunked coding; if not, it gets the bare payload.
+    framed: bool
+
+    def response_interim(self, head: ResponseHead) -> None:
+        """A 1xx head has come; the real one follows."""
+
+    def response_whole(self, head: ResponseHead, body: bytes) -> None:
+        """Head and all of the body came at once. The connection is free again already."""
+
+    def response_started(self, head: ResponseHead, data: bytes) -> None:
+        """Head and the first of the body; more follows."""
+
+    def response_data(self, data: bytes) -> None: ...
+
+    def response_ended(self) -> None:
+        """The body is complete. The connection is free again already."""
+
+    def server_lost(self, whose: str, reason: str, answered: bool) -> None:
+        """The connection is no more. `answered`: some byte of a response had come on it for this request."""
+
+    def pause_request(self) -> None:
+        """The server takes no more bytes for now."""
+
+    def resume_request(self) -> None: ...
+
+
+class ServerConnection:
+    """One connection of a pool. `state` is IDLE, IN_USE or RETIRING, and moved by the pool only.
+
+    `requests` counts those sent on it; `idle_since` is when it became idle; `safe` says that a request that was not its
+    client's first has been carried (HAProxy's `http-reuse aggressive`); `retire_at` is when its life is over.
+    """
+
+    __slots__ = (
+        "_answered",
+        "_body",
+        "_head",
+        "_limits",
+        "_received",
+        "_request_ended",
+        "_searched",
+        "_timeout",
+        "born",
+        "deadline",
+        "exchange",
+        "idle_since",
+        "pool",
+        "proof_at",
+        "requests",
+        "retire_at",
+        "safe",
+        "slot",
+        "state",
+        "transport",
+    )
+
+    def __init__(self, pool: HTTPConnectionPool, transport: Transport, now: float, limits: Limits) -> None:
+        self.pool = pool
+        self.transport = transport
+        self.state = IDLE
+        self.born = self.idle_since = now
+        self.retire_at = inf
+        self.requests = 0
+        self.safe = False
+        #: When it will have stood long enough for its handshake not to be refused any more.
+        self.proof_at = now
+        self.exchange: Exchange | None = None
+        self.slot = 0.0
+        self.deadline = inf
+        self._limits = limits
+        self._timeout: float | None = None
+        self._received = b""
+        self._searched = 0
+        self._head: ResponseHead | None = None
+        self._body: LengthBody | ChunkedBody | UntilCloseBody | None = None
+        self._request_ended = False
+        self._answered = False
+        transport.peer = self
+        transport.resume_reading()
+
+    # What an exchange calls.
+
+    def send(self, exchange: Exchange, data: bytes, ended: bool, timeout: float | None) -> None:
+        """Begin an exchange: `data` is its head with the first of its body; `ended`: that is all of the request.
+
+        `timeout` (`timeout server`, seconds; None: none) bounds each silence of the server when it is its turn.
+        """
+        self.exchange = exchange
+        self.requests += 1
+        self._request_ended = ended
+        self._answered = False
+        self._timeout = timeout
+        if ended:
+            self._expect()
+        self.transport.write(data)
+
+    def write(self, data: bytes) -> None:
+        """More of the request's body."""
+        self.transport.write(data)
+
+    def end_request(self) -> None:
+        """All of the request has been written; the server's silence counts from here."""
+        self._request_ended = True
+        self._expect()
+
+    def pause_response(self) -> None:
+        """Read no more for now; the server is not to blame for the silence."""
+        self.deadline = inf
+        self.transport.pause_reading()
+
+    def resume_response(self) -> None:
+        self._expect()
+        self.transport.resume_reading()
+
+    def give_up(self, reason: str) -> None:
+        """The exchange wants no more of it, in the middle of whatever it was; it hears nothing further."""
+        self.exchange = None
+        self.pool.retire(self, reason, at_once=True)
+
+    def _expect(self) -> None:
+        """It is the server's turn, for at most `timeout server`."""
+        if self._timeout is not None:
+            deadlines = self.pool.deadlines
+            deadlines.watch(self, deadlines.now() + self._timeout)
+
+    # What the transport calls.
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            self._unasked(data)
+            return
+        self._answered = True
+        if self._request_ended:
+            if self._timeout is not None:
+                self.deadline = self.pool.deadlines.now() + self._timeout
+        elif self._body is not None:
+            self._expect()
+        try:
+            if self._body is None:
+                self._read_head(exchange, data)
+            else:
+                self._read_body(exchange, data)
+        except (ResponseFault, BodyFault) as fault:
+            self._lose(SERVER_FAULT, str(fault))
+
+    def eof_received(self) -> None:
+        """A server that has ended its side ends the connection: nothing more can be asked on it."""
+        self._ended(PEER_CLOSED)
+
+    def connection_lost(self, reason: str) -> None:
+        try:
+            if self.state != RETIRING:
+                self._ended(reason)
+        finally:
+            # Whatever an exchange makes of it.
+            self.pool.deadlines.cancel(self)
+            self.pool.connection_gone(self)
+
+    def pause_writing(self) -> None:
+        if self.exchange is not None:
+            self._expect()
+            self.exchange.pause_request()
+
+    def resume_writing(self) -> None:
+        if self.exchange is not None:
+            if not self._request_ended and self._body is None:
+                self.deadline = inf
+            self.exchange.resume_request()
+
+    def deadline_passed(self) -> None:
+        if self.state == RETIRING:
+            self.transport.abort("peer did not take the end")
+        elif self.exchange is not None:
+            self._lose(SERVER_SLOW, "timeout server")
+
+    # Reading a response.
+
+    def _read_head(self, exchange: Exchange, data: bytes) -> None:
+        if self._received:
+            data = self._received + data
+            self._received = b""
+        while True:
+            end = find_head_end(data, self._searched)
+            if end < 0:
+                self._received = data
+                self._searched = len(data)
+                check_partial_response(data, self._limits)
+                return
+            self._searched = 0
+            head = read_response(data[:end], exchange.method, self._limits)
+            if head.status >= 200:
+                break
+            exchange.response_interim(head)
+            data = data[end:]
+            if self.exchange is not exchange:
+                return
+            if not data:
+                self._received = data
+                return
+        length = head.length
+        if length >= 0 and len(data) - end >= length:
+            self._read_whole(exchange, head, data, end)
+        else:
+            self._start_body(exchange, head, data[end:])
+
+    def _read_whole(self, exchange: Exchange, head: ResponseHead, data: bytes, end: int) -> None:
+        whole = end + head.length
+        self._finish(head.keep_alive, len(data) > whole)
+        exchange.response_whole(head, data[end:whole])
+
+    def _start_body(self, exchange: Exchange, head: ResponseHead, rest: bytes) -> None:
+        body: LengthBody | ChunkedBody | UntilCloseBody
+        if head.length == CHUNKED:
+            body = ChunkedBody(self._limits, framed=exchange.framed)
+        elif head.length == UNTIL_CLOSE:
+            body = UntilCloseBody()
+        else:
+            body = LengthBody(head.length)
+        data, rest = body.feed(rest)
+        if body.complete:
+            self._finish(head.keep_alive, bool(rest))
+            exchange.response_whole(head, data)
+        else:
+            self._head = head
+            self._body = body
+            if not self._request_ended:
+                self._expect()
+            exchange.response_started(head, data)
+
+    def _read_body(self, exchange: Exchange, data: bytes) -> None:
+        body, head = self._body, self._head
+        assert body is not None and head is not None
+        data, rest = body.feed(data)
+        if body.complete:
+            if data:
+                # Before the connection is another's: the exchange may still pause it, or give it up.
+                exchange.response_data(data)
+                if self.exchange is not exchange:
+                    return
+                self.transport.resume_reading()
+            self._finish(head.keep_alive, bool(rest))
+            exchange.response_ended()
+        elif data:
+            exchange.response_data(data)
+
+    # Ends.
+
+    def _finish(self, keep_alive: bool, more: bool) -> None:
+        """The response is complete: go back to the pool, or away with the reason why not."""
+        self.exchange = None
+        self._body = self._head = None
+        self.deadline = inf
+        # A request that still waits in our buffer has not ended either: the server has answered before it had all of it.
+        request_ended = self._request_ended and not self.transport.unsent()
+        if keep_alive and request_ended and not more and self.transport.state == OPEN:
+            self.pool.release(self)
+        elif more:
+            self.pool.retire(self, "bytes beyond the response")
+        elif not request_ended:
+            self.pool.retire(self, "response before the end of the request")
+        else:
+            self.pool.retire(self, "server asked to close")
+
+    def _unasked(self, data: bytes) -> None:
+        """A server speaks on an idle connection only to say goodbye (RFC 9110 section 15.5.9: a 408, say), or in error."""
+        if self.requests == 0 and data.startswith((b"HTTP/1.1 408", b"HTTP/1.0 408", b"HTTP/1.1 400", b"HTTP/1.0 400")):
+            self.pool.retire(self, "server timed it out unused")
+        else:
+            self.pool.retire(self, "unasked bytes")
+
+    def _ended(self, reason: str) -> None:
+        """The server has ended the connection: the normal end of some bodies, otherwise a loss."""
+        exchange = self.exchange
+        if exchange is None:
+            self.pool.lost(self, reason, self._answered)
+            return
+        if isinstance(self._body, UntilCloseBody) and reason == PEER_CLOSED:
+            self._finish(False, False)
+            exchange.response_ended()
+        else:
+            self._lose(SERVER_GONE, reason)
+
+    def _lose(self, whose: str, reason: str) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        self.exchange = None
+        if whose == SERVER_GONE:
+            if self.pool.lost(self, reason, self._answered):
+                whose = REFUSED_LATE
+        else:
+            self.pool.retire(self, reason, at_once=True)
+        exchange.server_lost(whose, reason, self._answered)

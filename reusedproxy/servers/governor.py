@@ -1,0 +1,196 @@
+"""When the next dial may start: full speed while a server accepts, one trial at a time while it does not.
+
+A pool asks before each dial and reports how each one ended. It knows a clock, what is configured about speed, and the
+one connection that is on trial; it must never know who needs connections or how many.
+
+In TLS 1.3 a server refuses our certificate after the handshake looked complete to us (RFC 8446 section 4.4.2), so after
+failures a dial that succeeded proves nothing yet: its connection is on trial until it has answered, or has stood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from random import Random
+from typing import Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from reusedproxy.net.dial import DialFailure
+
+#: Handshakes at once for the floor, and in all. More do not finish sooner: one costs about 1 ms of CPU.
+FLOOR_DIALS = 4
+DIALS = 64
+#: Seconds between dials while a server refuses, at random between the first and three times the one before, and at most
+#: the last; somebody waiting makes the last shorter, so that a request's few attempts do not outlast its client.
+BACKOFF_FIRST = 0.25
+BACKOFF_LAST = 3.0
+BACKOFF_LAST_WAITED = 1.0
+#: A connection that has stood this long after its handshake, or twice as long as that took, will not be refused any more.
+PROOF = 0.25
+#: Floor dials per second when nothing is configured.
+CONNECT_RATE = 100.0
+#: Seconds between two log lines about the same trouble.
+TROUBLE_EVERY = 10.0
+
+
+class Proven(Protocol):
+    """What may be on trial. `born` is when its dial succeeded, `proof_at` when it has stood long enough."""
+
+    born: float
+    proof_at: float
+
+
+class Governor:
+    """Decides about one server's dials. `failures` in a row; `trouble` is why the last failed, "" while dials succeed.
+
+    While there are failures, at most one of these is there: a dial under way, a connection on trial, a time to wait.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rate: float | None,
+        clock: IReactorTime,
+        random: Random,
+        announce: Callable[[str, str], None],
+        go_on: Callable[[], None],
+    ) -> None:
+        """`rate`: floor dials a second; `go_on()` is called when something that `wait` forbade may be possible now."""
+        self.failures = 0
+        self.trouble = ""
+        self._name = name
+        self._clock = clock
+        self._random = random
+        self._announce = announce
+        self._go_on = go_on
+        self._now = clock.seconds
+        self._backoff = 0.0
+        self._failed_at = -inf
+        self._next_dial = -inf
+        self._rate = rate or CONNECT_RATE
+        self._most_tokens = self._tokens = max(1.0, self._rate)
+        self._tokens_at = self._now()
+        self._trial: Proven | None = None
+        self._trial_call: IDelayedCall | None = None
+        self._later_call: IDelayedCall | None = None
+        #: When each trouble was told last: another one is news.
+        self._told_at: dict[str, float] = {}
+        self._told = False
+        self._untold = 0
+
+    # What the pool asks.
+
+    def wait(self, demand: bool, connecting: int) -> float:
+        """Seconds until the next dial may start, for somebody waiting (`demand`) or for the floor.
+
+        0: now. inf: the end of a dial or of a trial decides, and the pool or `go_on` will ask again then.
+        """
+        if self.failures:
+            if connecting or self._trial is not None:
+                return inf
+            at = min(self._next_dial, self._failed_at + BACKOFF_LAST_WAITED) if demand else self._next_dial
+            return max(0.0, at - self._now())
+        if demand:
+            return inf if connecting >= DIALS else 0.0
+        if connecting >= FLOOR_DIALS:
+            return inf
+        now = self._now()
+        self._tokens = min(self._most_tokens, self._tokens + (now - self._tokens_at) * self._rate)
+        self._tokens_at = now
+        return 0.0 if self._tokens >= 1 else (1 - self._tokens) / self._rate
+
+    def later(self, wait: float) -> None:
+        """Call `go_on` in `wait` seconds, or sooner if that was asked for before."""
+        call = self._later_call
+        if call is not None:
+            if call.getTime() <= self._now() + wait:
+                return
+            call.cancel()
+        self._later_call = self._clock.callLater(wait, self._later)
+
+    # What the pool reports.
+
+    def began(self, demand: bool) -> None:
+        """A dial has started."""
+        if not demand:
+            self._tokens -= 1
+
+    def succeeded(self, connection: Proven, took: float) -> None:
+        """A dial has ended well after `took` seconds."""
+        proof = max(PROOF, 2 * took)
+        connection.proof_at = self._now() + proof
+        if self.failures and self._trial is None:
+            self._trial = connection
+            self._trial_call = self._clock.callLater(proof, self._prove)
+
+    def failed(self, failure: DialFailure, waited: bool) -> None:
+        """A dial has failed, or its connection was refused late; `waited`: somebody was waiting for it."""
+        self.failures += 1
+        now = self._failed_at = self._now()
+        if now >= self._next_dial:
+            # Decorrelated jitter. Of dials that were under way together only the first to fail makes the wait longer.
+            most = BACKOFF_LAST_WAITED if waited else BACKOFF_LAST
+            self._backoff = min(most, self._random.uniform(BACKOFF_FIRST, 3 * max(BACKOFF_FIRST, self._backoff)))
+            self._next_dial = now + self._backoff
+        self.trouble = str(failure)
+        self._tell_trouble(now)
+
+    def answered(self, connection: Proven) -> None:
+        """A connection has carried an exchange to its end. An older one than the last failure proves nothing."""
+        if connection is self._trial or connection.born > self._failed_at:
+            self._prove()
+
+    def on_trial(self, connection: Proven) -> bool:
+        """Whether this is the connection that must prove itself before another is opened."""
+        return connection is self._trial
+
+    def ended(self, connection: Proven) -> None:
+        """A connection has left the pool. A trial that ends without a proof makes the next wait as a failure does."""
+        if connection is self._trial:
+            self._end_trial()
+            now = self._failed_at = self._now()
+            self._next_dial = max(self._next_dial, now + self._backoff)
+
+    def stop(self) -> None:
+        """No dial is wanted for now; no timer is left. Failures are remembered: the first dial after it is a trial."""
+        self._end_trial()
+        if self._later_call is not None:
+            self._later_call.cancel()
+            self._later_call = None
+
+    # Its own affairs.
+
+    def _prove(self) -> None:
+        """The server has accepted our handshake for sure: what follows may go at full speed again."""
+        self._end_trial()
+        failures, self.failures = self.failures, 0
+        self._backoff = 0.0
+        self._next_dial = -inf
+        self.trouble = ""
+        if self._told:
+            self._told = False
+            self._announce("notice", f"{self._name}: connections succeed again after {failures} failed attempts")
+        self._go_on()
+
+    def _end_trial(self) -> None:
+        self._trial = None
+        call, self._trial_call = self._trial_call, None
+        if call is not None and call.active():
+            call.cancel()
+
+    def _later(self) -> None:
+        self._later_call = None
+        self._go_on()
+
+    def _tell_trouble(self, now: float) -> None:
+        """One line when trouble begins, and one every while as long as it lasts or comes back."""
+        self._untold += 1
+        told_at = {text: at for text, at in self._told_at.items() if now - at < TROUBLE_EVERY}
+        if self.trouble not in told_at:
+            more = f" ({self._untold} attempts since the last line)" if self._untold > 1 else ""
+            self._announce("alert", f"{self._name}: {self.trouble}{more}")
+            told_at[self.trouble] = now
+            self._told = True
+            self._untold = 0
+        self._told_at = told_at

@@ -1,0 +1,485 @@
+"""The connections of one server: kept warm, handed out newest first, refilled the moment one is missing.
+
+A pool opens connections through a dialer until as many stand idle as its floor asks for, gives one to whoever comes, and
+takes it back. It knows connections, waiters and the clock; it must never know configuration files, requests, balancing
+or health: whoever owns it says `suspend` and `resume`. When it may dial is its governor's affair.
+
+Warm means: TCP is up, the TLS handshake is complete and the server's name has been verified.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from random import Random
+from typing import Protocol
+
+from attrs import define, evolve, frozen
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.dial import Dial, Dialer, DialFailure
+from reusedproxy.net.tls import TLS_FAILED, TLSTransport
+from reusedproxy.net.transport import CLOSED, Transport
+from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, ServerConnection
+from reusedproxy.servers.governor import Governor
+from reusedproxy.wire.heads import Limits
+
+# What a request may be given, from anything to nothing that has been used before (HAProxy's `http-reuse` table).
+ANY = 0
+FRESH = 1  # one so lately known alive that it will hardly die under the request, or a new one
+SAFE = 2  # one that has carried a request which was not its client's first, or a new one
+NEW = 3  # one that has never stood idle
+
+#: Seconds that the floor may be short because connections are in use before more are opened for it.
+REFILL_AFTER = 0.1
+#: Seconds of idleness below which a used connection is thought alive whatever the server's time-out (pools.md 2.4).
+FRESH_FOR = 0.5
+#: Seconds between two passes of upkeep, and of the grace for a closing connection's last bytes.
+UPKEEP = 1.0
+FLUSH = 5.0
+#: Share by which lives are shortened at random, so that connections born together do not end together.
+LIFE_JITTER = 0.1
+
+
+class Waiter(Protocol):
+    """Who waits for a connection; exactly one of the two is called, unless it leaves first."""
+
+    def connection_ready(self, connection: ServerConnection) -> None: ...
+
+    def connection_failed(self, failure: DialFailure) -> None:
+        """An attempt to connect has failed. Nobody waits any more; asking again is allowed at once."""
+
+
+@frozen
+class PoolLimits:
+    """What a pool may do. Times in seconds, None: no limit. The words are HAProxy's without their `pool-`."""
+
+    min_conn: int = 0
+    max_conn: int | None = None
+    low_conn: int = 0
+    purge_delay: float = 5.0
+    max_reuse: int | None = None
+    idle_timeout: float | None = None
+    max_age: float | None = None
+    connect_rate: float | None = None
+
+
+@define
+class Counters:
+    """What has happened, since the start. A handshake is a connection made ready, with or without TLS."""
+
+    dials: int = 0
+    dials_failed: int = 0
+    handshakes: int = 0
+    handshakes_on_request_path: int = 0
+    requests: int = 0
+    reuses: int = 0
+    used_max: int = 0
+
+
+@define
+class _Waiting:
+    waiter: Waiter
+    kind: int
+
+
+class HTTPConnectionPool:
+    """The persistent connections of one server.
+
+    Each connection is in exactly one of `connecting` (still a dial), `idle` (the longest idle first), `in_use` and
+    `retiring`. `running` says whether the floor is kept and dials are made: "running", "suspended" or "closed".
+    `closed` counts ends by their reason.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        dialer: Dialer,
+        limits: PoolLimits,
+        clock: IReactorTime,
+        random: Random,
+        announce: Callable[[str, str], None],
+        wire_limits: Limits,
+    ) -> None:
+        """`announce(level, text)` takes what an operator should read; `name` begins each text."""
+        self.name = name
+        self.limits = limits
+        self.deadlines: Deadlines = dialer.deadlines
+        self.connecting: dict[Dial, str] = {}
+        self.idle: list[ServerConnection] = []
+        self.in_use: set[ServerConnection] = set()
+        self.retiring: set[ServerConnection] = set()
+        self.waiters: deque[_Waiting] = deque()
+        self.running = "suspended"
+        self.counters = Counters()
+        self.closed: dict[str, int] = {}
+        self._dialer = dialer
+        self._clock = clock
+        self._random = random
+        self._wire_limits = wire_limits
+        self._governor = Governor(name, limits.connect_rate, clock, random, announce, self._dial_more)
+        self._most_idle = _most_idle(limits)
+        self._used_peak = 0
+        self._need = 0
+        self._idle_peak = 0
+        self._purge_at = 0.0
+        self._refill_call: IDelayedCall | None = None
+        self._upkeep_call: IDelayedCall | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<HTTPConnectionPool {self.name} {self.running}: floor {self.limits.min_conn}, {len(self.idle)} idle, "
+            f"{len(self.in_use)} in use, {len(self.connecting)} connecting, {len(self.retiring)} retiring, "
+            f"{len(self.waiters)} waiting>"
+        )
+
+    @property
+    def trouble(self) -> str:
+        """Why the last dial failed, "" while dials succeed."""
+        return self._governor.trouble
+
+    # Asking for a connection, and giving it back.
+
+    def acquire(self, kind: int = ANY) -> ServerConnection | None:
+        """An idle connection fit for this kind of request, at once; None: `wait` for one."""
+        idle = self.idle
+        if not idle:
+            return None
+        connection = idle.pop() if kind == ANY else self._pick(kind)
+        if connection is None:
+            return None
+        self._use(connection)
+        if connection.requests:
+            self.counters.reuses += 1
+        if len(idle) < self.limits.min_conn and self._refill_call is None:
+            self._watch_floor()
+        return connection
+
+    def wait(self, waiter: Waiter, kind: int = ANY) -> None:
+        """Give `waiter` the first fit connection that is ready, returned or new; a dial starts if need be.
+
+        A pool that is not running fails it before this returns.
+        """
+        if self.running != "running":
+            waiter.connection_failed(DialFailure("connection", f"the pool is {self.running}"))
+            return
+        self.waiters.append(_Waiting(waiter, kind))
+        self._dial_more()
+
+    def leave(self, waiter: Waiter) -> None:
+        """This one waits no more. No harm if it does not."""
+        for waiting in self.waiters:
+            if waiting.waiter is waiter:
+                self.waiters.remove(waiting)
+                return
+
+    def release(self, connection: ServerConnection) -> None:
+        """Take back a connection whose exchange ended cleanly; the first waiter it is fit for gets it."""
+        limits = self.limits
+        now = self.deadlines.now()
+        if self._governor.failures:
+            self._governor.answered(connection)
+        if connection.requests == 1 and isinstance(connection.transport, TLSTransport):
+            connection.transport.remember_session()
+        if self.running != "running":
+            self.retire(connection, "pool " + self.running)
+        elif now >= connection.retire_at:
+            self.retire(connection, "life over")
+        elif limits.max_reuse is not None and connection.requests > limits.max_reuse:
+            self.retire(connection, "max-reuse")
+        elif self.waiters and self._serve_returned(connection):
+            pass
+        elif len(self.idle) >= self._most_idle:
+            self.retire(connection, "pool full")
+        else:
+            connection.idle_since = now
+            self._rest(connection)
+
+    def retire(self, connection: ServerConnection, reason: str, *, at_once: bool = False) -> None:
+        """The only way out of the pool. `reason` is counted; `at_once` drops what is unsent and resets the connection."""
+        if connection.state == RETIRING:
+            return
+        if connection.state == IDLE:
+            self.idle.remove(connection)
+        else:
+            self.in_use.discard(connection)
+        connection.state = RETIRING
+        self.retiring.add(connection)
+        self._governor.ended(connection)
+        self.closed[reason] = self.closed.get(reason, 0) + 1
+        if at_once:
+            connection.transport.abort(reason)
+        else:
+            connection.transport.close(reason)
+            if connection.transport.state != CLOSED:
+                self.deadlines.watch(connection, self.deadlines.now() + FLUSH)
+        self._dial_more()
+
+    # What connections say.
+
+    def lost(self, connection: ServerConnection, reason: str, answered: bool = False) -> bool:
+        """Its server has ended a connection, idle or in use. True: that was a late refusal of the handshake.
+
+        `answered`: some byte had come for the last request it carried.
+        """
+        refused = None if answered else self._late_failure(connection, reason)
+        if refused is not None:
+            self._note_failure(refused)
+        elif not answered and self._governor.on_trial(connection):
+            self._note_failure(DialFailure("connection", f"{reason} before its first answer"))
+        self.retire(connection, reason, at_once=True)
+        if refused is not None:
+            self._fail_waiters(refused)
+        return refused is not None
+
+    def connection_gone(self, connection: ServerConnection) -> None:
+        """Its socket is closed."""
+        self.retiring.discard(connection)
+
+    # What its owner says.
+
+    def resume(self) -> None:
+        """Keep the floor, from now on."""
+        if self.running == "suspended":
+            self.running = "running"
+            self._upkeep()
+            self._dial_more()
+
+    def suspend(self, reason: str) -> None:
+        """Let go of all idle connections and open none; those in use finish and go."""
+        if self.running == "running":
+            self.running = "suspended"
+            self._stop(reason)
+
+    def drain(self, reason: str) -> None:
+        """Keep nothing any more, but serve those who wait, or still ask, on connections that go after them.
+
+        For a pool whose server is gone from the configuration: its last clients are on their way out.
+        """
+        self.limits = evolve(self.limits, min_conn=0, max_conn=0)
+        self._most_idle = 0
+        for connection in self.idle[:]:
+            self.retire(connection, reason)
+
+    def close(self, reason: str) -> None:
+        """As suspend, for good."""
+        if self.running != "closed":
+            self.running = "closed"
+            self._stop(reason)
+
+    # Lists.
+
+    def _use(self, connection: ServerConnection) -> None:
+        connection.state = IN_USE
+        in_use = self.in_use
+        in_use.add(connection)
+        counters = self.counters
+        counters.requests += 1
+        used = len(in_use)
+        if used > self._used_peak:
+            self._used_peak = used
+            if used > counters.used_max:
+                counters.used_max = used
+
+    def _rest(self, connection: ServerConnection) -> None:
+        self.in_use.discard(connection)
+        connection.state = IDLE
+        self.idle.append(connection)
+        if len(self.idle) > self._idle_peak:
+            self._idle_peak = len(self.idle)
+
+    def _pick(self, kind: int) -> ServerConnection | None:
+        """Take the newest idle connection fit for `kind` out of the list, which is not empty."""
+        idle = self.idle
+        if kind == FRESH:
+            return idle.pop() if self._fresh(idle[-1]) else None
+        if kind == SAFE:
+            for index in range(len(idle) - 1, -1, -1):
+                if idle[index].safe:
+                    return idle.pop(index)
+        return None
+
+    def _fresh(self, newest: ServerConnection) -> bool:
+        """Whether the server will hardly have closed it yet: it was busy just now, or a quarter as long ago as another.
+
+        The longest idle one still stands, so the server's time-out is at least that. It says something only about its
+        like: servers wait shorter, or longer, for a next request than for the first (pools.md 1.4).
+        """
+        now = self.deadlines.now()
+        age = now - newest.idle_since
+        oldest = self.idle[0]
+        return age <= FRESH_FOR or (
+            (oldest.requests > 0) == (newest.requests > 0) and age <= (now - oldest.idle_since) / 4
+        )
+
+    def _serve_returned(self, connection: ServerConnection) -> bool:
+        """Hand a connection that just came back to the first waiter it is fit for."""
+        connection.idle_since = self.deadlines.now()
+        for waiting in self.waiters:
+            if waiting.kind <= FRESH or (waiting.kind == SAFE and connection.safe):
+                self.waiters.remove(waiting)
+                self.in_use.discard(connection)
+                self._use(connection)
+                self.counters.reuses += 1
+                waiting.waiter.connection_ready(connection)
+                return True
+        return False
+
+    # Opening.
+
+    def dial_ready(self, dial: Dial, transport: Transport) -> None:
+        """A dial of ours has succeeded."""
+        del self.connecting[dial]
+        self.counters.handshakes += 1
+        now = self.deadlines.now()
+        connection = ServerConnection(self, transport, now, self._wire_limits)
+        if self.limits.max_age is not None:
+            connection.retire_at = now + self.limits.max_age * (1 - self._random.uniform(0, LIFE_JITTER))
+        self._governor.succeeded(connection, dial.took)
+        if self.waiters:
+            waiting = self.waiters.popleft()
+            self.counters.handshakes_on_request_path += 1
+            self._use(connection)
+            self._dial_more()
+            waiting.waiter.connection_ready(connection)
+            return
+        self._rest(connection)
+        self._retire_expired(now)
+        if len(self.idle) > self._most_idle:
+            self.retire(self.idle[0], "pool full")
+        self._dial_more()
+
+    def dial_failed(self, dial: Dial, failure: DialFailure) -> None:
+        """A dial of ours has failed."""
+        del self.connecting[dial]
+        self._note_failure(failure)
+        self._fail_waiters(failure)
+        self._dial_more()
+
+    def _late_failure(self, connection: ServerConnection, reason: str) -> DialFailure | None:
+        """What this end of a connection says about its handshake, if it does."""
+        context = self._dialer.context
+        if context is not None and connection.requests <= 1 and reason.startswith(TLS_FAILED):
+            return DialFailure("TLS handshake", context.meaning(reason.removeprefix(TLS_FAILED)))
+        if connection.requests == 0 and self.deadlines.now() < connection.proof_at:
+            return DialFailure("connection", f"{reason} before its first use")
+        return None
+
+    def _note_failure(self, failure: DialFailure) -> None:
+        """Count it, say it, and wait longer before the next."""
+        self.counters.dials_failed += 1
+        self._governor.failed(failure, bool(self.waiters))
+
+    def _fail_waiters(self, failure: DialFailure) -> None:
+        """While other dials are under way they may still serve the rest; with none left, all have waited in vain."""
+        failed = [
+            self.waiters.popleft() for _ in range(min(1, len(self.waiters)) if self.connecting else len(self.waiters))
+        ]
+        for waiting in failed:
+            waiting.waiter.connection_failed(failure)
+
+    def _dial_more(self) -> None:
+        """Open what is missing, as far as may be now: for those who wait first, then for the floor."""
+        if self.running != "running":
+            return
+        floor = self.limits.min_conn
+        if self.in_use and len(self.idle) < floor and self._refill_call is None:
+            self._watch_floor()
+        standing = len(self.idle) + len(self.in_use)
+        if self.limits.max_age is not None and floor:
+            now = self.deadlines.now()
+            standing -= sum(connection.retire_at <= now for connection in self.idle)
+        while True:
+            connecting, waiting = len(self.connecting), len(self.waiters)
+            demand = waiting > connecting
+            if not demand and connecting - waiting + standing >= floor:
+                return
+            wait = self._governor.wait(demand, connecting)
+            if wait > 0:
+                if wait != inf:
+                    self._governor.later(wait)
+                return
+            self._dial(demand)
+
+    def _dial(self, demand: bool) -> None:
+        self.counters.dials += 1
+        self._governor.began(demand)
+        self.connecting[self._dialer.dial(self)] = "demand" if demand else "floor"
+
+    # Upkeep.
+
+    def _watch_floor(self) -> None:
+        """The floor is short because connections are in use. Most come back in a moment; look whether all did."""
+        self._idle_peak = len(self.idle)
+        self._refill_call = self._clock.callLater(REFILL_AFTER, self._refill)
+
+    def _refill(self) -> None:
+        """Open as many as were missing from the floor all the time since the last look."""
+        self._refill_call = None
+        if self.running != "running":
+            return
+        if not self.in_use:
+            self._dial_more()
+            return
+        missing = self.limits.min_conn - self._idle_peak - len(self.connecting)
+        while missing > 0 and self._governor.wait(False, len(self.connecting)) == 0:
+            self._dial(demand=False)
+            missing -= 1
+        if len(self.idle) < self.limits.min_conn:
+            self._watch_floor()
+
+    def _upkeep(self) -> None:
+        """Once in a while: end what is too old, and what has been more than enough for a while."""
+        now = self.deadlines.now()
+        floor = self.limits.min_conn
+        self._retire_expired(now)
+        if self.limits.idle_timeout is not None:
+            oldest = now - self.limits.idle_timeout
+            for connection in self.idle[: max(0, len(self.idle) - floor)]:
+                if connection.idle_since <= oldest:
+                    self.retire(connection, "idle too long")
+        if self.limits.purge_delay and now >= self._purge_at:
+            self._purge_at = now + self.limits.purge_delay
+            self._purge()
+        self._dial_more()
+        self._upkeep_call = self._clock.callLater(min(UPKEEP, self.limits.purge_delay or UPKEEP), self._upkeep)
+
+    def _retire_expired(self, now: float) -> None:
+        """End those whose life is over; the floor's last ones wait until others have been opened in their place."""
+        if self.limits.max_age is not None:
+            for connection in self.idle[:]:
+                if now >= connection.retire_at and len(self.idle) > self.limits.min_conn:
+                    self.retire(connection, "life over")
+
+    def _purge(self) -> None:
+        """HAProxy's `pool-purge-delay`: end half of what exceeds the need of late, the longest idle first."""
+        exceed = len(self.in_use) + len(self.idle) - max(self._used_peak, self._need)
+        self._need = max((self._need + self._used_peak) // 2, self._used_peak)
+        self._used_peak = len(self.in_use)
+        spare = len(self.idle) - max(self.limits.min_conn, self.limits.low_conn)
+        for connection in self.idle[: max(0, min((exceed + 1) // 2, spare))]:
+            self.retire(connection, "purged")
+
+    def _stop(self, reason: str) -> None:
+        self._governor.stop()
+        for call in (self._refill_call, self._upkeep_call):
+            if call is not None:
+                call.cancel()
+        self._refill_call = self._upkeep_call = None
+        for dial in self.connecting:
+            dial.cancel()
+        self.connecting.clear()
+        for connection in self.idle[:]:
+            self.retire(connection, reason)
+        waiting, self.waiters = self.waiters, deque()
+        for each in waiting:
+            each.waiter.connection_failed(DialFailure("connection", reason))
+
+
+def _most_idle(limits: PoolLimits) -> float:
+    """How many may stand idle at most: HAProxy's `pool-max-conn`; a `pool-purge-delay` of 0 keeps none above the floor."""
+    if limits.purge_delay == 0:
+        return limits.min_conn
+    return inf if limits.max_conn is None else max(limits.max_conn, limits.min_conn)

@@ -1,0 +1,318 @@
+"""Stand-ins for what touches the network, driven by hand: dials that a test answers, transports that record.
+
+They keep the promises of `reusedproxy.net` (an owner hears of its dial later, never within the call; a connection's end
+is said once and last), and refuse what the real ones would never do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import Clock
+
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.dial import DialFailure
+from reusedproxy.net.tls import TLS_FAILED
+from reusedproxy.net.transport import CLOSED, CLOSING, OPEN, PEER_CLOSED
+from reusedproxy.servers.connection import ServerConnection
+from reusedproxy.servers.pool import ANY, HTTPConnectionPool, PoolLimits
+from reusedproxy.wire.heads import Limits
+
+REFUSED = "Connection refused"
+LATE_REFUSAL = TLS_FAILED + "tlsv1 alert unknown ca"
+
+
+class FakeTransport:
+    """A connected transport without a network: `written` is what went out, `end` how and why it was closed."""
+
+    def __init__(self, secure: bool = False) -> None:
+        self.peer: Any = None
+        self.secure = secure
+        self.state = OPEN
+        self.reading = False
+        self.written = b""
+        self.end: tuple[str, str] | None = None
+        #: Bytes that the network does not take; while there are any, `close` waits.
+        self.stuck = 0
+
+    # What the owner calls.
+
+    def resume_reading(self) -> None:
+        if self.state == OPEN:
+            self.reading = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def write(self, data: bytes) -> None:
+        if self.state == OPEN:
+            self.written += data
+
+    def unsent(self) -> int:
+        return self.stuck
+
+    def close(self, reason: str, *, drain: bool = False) -> None:
+        if self.state != OPEN:
+            return
+        self.state = CLOSING
+        self.end = ("close", reason)
+        if not self.stuck:
+            self._lost(reason)
+
+    def abort(self, reason: str) -> None:
+        if self.state == CLOSED:
+            return
+        self.end = ("abort", reason)
+        self._lost(reason)
+
+    # What the server does.
+
+    def receive(self, data: bytes) -> None:
+        """Bytes come in; only to one that reads."""
+        assert self.reading and self.state == OPEN, "nobody reads"
+        self.peer.data_received(data)
+
+    def peer_ends(self, reason: str = PEER_CLOSED) -> None:
+        """The server ends the connection, cleanly or otherwise."""
+        assert self.reading and self.state == OPEN, "nobody reads"
+        if reason == PEER_CLOSED:
+            self.reading = False
+            self.peer.eof_received()
+        else:
+            self._lost(reason)
+
+    def take_written(self) -> bytes:
+        written, self.written = self.written, b""
+        return written
+
+    def _lost(self, reason: str) -> None:
+        self.state = CLOSED
+        self.reading = False
+        self.peer.connection_lost(reason)
+
+
+class FakeDial:
+    """One attempt; a test says how it ends."""
+
+    took = 0.001
+
+    def __init__(self, dialer: FakeDialer, owner: Any) -> None:
+        self.dialer = dialer
+        self.owner = owner
+        self.begun = dialer.deadlines.now()
+        self.cancelled = False
+        self.call: IDelayedCall | None = None
+
+    def cancel(self) -> None:
+        self._end()
+        self.cancelled = True
+
+    def succeed(self) -> FakeTransport:
+        self._end()
+        transport = FakeTransport(secure=self.dialer.context is not None)
+        self.dialer.transports.append(transport)
+        self.owner.dial_ready(self, transport)
+        assert transport.peer is not None, "nobody took the transport"
+        return transport
+
+    def fail(self, reason: str = REFUSED, phase: str = "TCP connect") -> None:
+        self._end()
+        self.owner.dial_failed(self, DialFailure(phase, reason))
+
+    def time_out(self, phase: str = "TCP connect") -> None:
+        self._end()
+        self.owner.dial_failed(self, DialFailure(phase, "", timed_out=True))
+
+    def _end(self) -> None:
+        assert self in self.dialer.open, "this dial has ended already"
+        self.dialer.open.remove(self)
+        if self.call is not None and self.call.active():
+            self.call.cancel()
+
+
+class FakeContext:
+    """What a pool asks of a TLS context."""
+
+    def meaning(self, reason: str) -> str:
+        return f"{reason}: the server refused our client certificate"
+
+
+class FakeDialer:
+    """Opens nothing. `dials` are all attempts, `open` those without an answer yet.
+
+    `answer` is called a little later (`after` seconds) with each dial that is still open; None: by hand.
+    """
+
+    def __init__(self, clock: Clock, secure: bool = False) -> None:
+        self.clock = clock
+        self.deadlines = Deadlines(clock)
+        self.context = FakeContext() if secure else None
+        self.dials: list[FakeDial] = []
+        self.open: list[FakeDial] = []
+        self.transports: list[FakeTransport] = []
+        self.most_open = 0
+        self.after = 0.005
+        self._answer: Callable[[FakeDial], None] | None = None
+
+    @property
+    def answer(self) -> Callable[[FakeDial], None] | None:
+        return self._answer
+
+    @answer.setter
+    def answer(self, answer: Callable[[FakeDial], None] | None) -> None:
+        waiting = self._answer is None
+        self._answer = answer
+        if waiting:
+            for dial in self.open:
+                dial.call = self.clock.callLater(self.after, self._end_dial, dial)
+
+    def dial(self, owner: Any) -> FakeDial:
+        dial = FakeDial(self, owner)
+        self.dials.append(dial)
+        self.open.append(dial)
+        self.most_open = max(self.most_open, len(self.open))
+        if self.answer is not None:
+            dial.call = self.clock.callLater(self.after, self._end_dial, dial)
+        return dial
+
+    def _end_dial(self, dial: FakeDial) -> None:
+        if self.answer is not None:
+            self.answer(dial)
+
+    # Servers, to be given as `answer`.
+
+    def accept(self, dial: FakeDial) -> None:
+        dial.succeed()
+
+    def refuse(self, dial: FakeDial) -> None:
+        dial.fail()
+
+    def refuse_late(self, dial: FakeDial) -> None:
+        """As in TLS 1.3: the handshake is complete, and a moment later the certificate refused."""
+        transport = dial.succeed()
+        self.clock.callLater(0.01, self._end, transport, LATE_REFUSAL)
+
+    @staticmethod
+    def _end(transport: FakeTransport, reason: str) -> None:
+        if transport.state == OPEN:
+            transport.peer_ends(reason)
+
+
+class Asker:
+    """Who waits for a connection, and what it was told."""
+
+    def __init__(self) -> None:
+        self.connections: list[ServerConnection] = []
+        self.failures: list[str] = []
+        #: Called at the end of a wait, as an exchange goes on then.
+        self.then: Callable[[], None] = lambda: None
+
+    @property
+    def told(self) -> int:
+        return len(self.connections) + len(self.failures)
+
+    def connection_ready(self, connection: ServerConnection) -> None:
+        self.connections.append(connection)
+        self.then()
+
+    def connection_failed(self, failure: DialFailure) -> None:
+        self.failures.append(str(failure))
+        self.then()
+
+
+class RecordingExchange:
+    """An exchange that writes down what it is told."""
+
+    def __init__(self, method: bytes = b"GET", framed: bool = True) -> None:
+        self.method = method
+        self.framed = framed
+        self.events: list[tuple[Any, ...]] = []
+        self.body = b""
+        #: What to do when the event of this name comes.
+        self.on: dict[str, Callable[[], None]] = {}
+
+    @property
+    def names(self) -> list[str]:
+        return [event[0] for event in self.events]
+
+    def response_interim(self, head: Any) -> None:
+        self._note("interim", head.status)
+
+    def response_whole(self, head: Any, body: bytes) -> None:
+        self.body += body
+        self._note("whole", head.status, body)
+
+    def response_started(self, head: Any, data: bytes) -> None:
+        self.body += data
+        self._note("started", head.status)
+
+    def response_data(self, data: bytes) -> None:
+        self.body += data
+        self._note("data")
+
+    def response_ended(self) -> None:
+        self._note("ended")
+
+    def server_lost(self, whose: str, reason: str, answered: bool) -> None:
+        self._note("lost", whose, reason, answered)
+
+    def pause_request(self) -> None:
+        self._note("pause")
+
+    def resume_request(self) -> None:
+        self._note("resume")
+
+    def _note(self, name: str, *more: Any) -> None:
+        self.events.append((name, *more))
+        self.on.get(name, lambda: None)()
+
+
+class PoolBench:
+    """A pool on a clock, with a dialer to answer by hand and a list of what it announced."""
+
+    def __init__(self, *, secure: bool = False, seed: int = 1, resume: bool = True, **limits: Any) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.dialer = FakeDialer(self.clock, secure)
+        self.announced: list[tuple[str, str]] = []
+        self.pool = HTTPConnectionPool(
+            "Server be/s1",
+            self.dialer,  # type: ignore[arg-type]
+            PoolLimits(**limits),
+            self.clock,
+            Random(seed),
+            lambda level, text: self.announced.append((level, text)),
+            Limits(),
+        )
+        if resume:
+            self.pool.resume()
+
+    def answer_all(self) -> None:
+        """Every dial succeeds, also those that begin because others have."""
+        while self.dialer.open:
+            self.dialer.open[0].succeed()
+
+    def pass_time(self, seconds: float, step: float = 0.02) -> None:
+        whole = int(seconds / step)
+        self.clock.pump([step] * whole + [seconds - whole * step])
+
+    def use(self, connection: ServerConnection, close: bool = False) -> None:
+        """One whole exchange on a borrowed connection."""
+        transport: Any = connection.transport
+        connection.send(RecordingExchange(), b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", True, None)
+        last = b"Connection: close\r\n" if close else b""
+        transport.receive(b"HTTP/1.1 204 No Content\r\n" + last + b"\r\n")
+
+    def borrow(self, kind: int = ANY) -> ServerConnection:
+        """A connection that the pool has ready."""
+        connection = self.pool.acquire(kind)
+        assert connection is not None, "no idle connection"
+        return connection
+
+    def timers_left(self) -> list[Any]:
+        """After a close: what still wants the clock, besides deadlines, which their owner stops."""
+        self.dialer.deadlines.stop()
+        return self.clock.getDelayedCalls()

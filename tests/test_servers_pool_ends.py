@@ -1,0 +1,244 @@
+"""How connections leave a pool: too many, too old, closed by the server, or because the pool's owner says so."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.net.transport import CLOSED, PEER_RESET
+from reusedproxy.servers.connection import IN_USE, RETIRING
+from reusedproxy.servers.pool import FLUSH, LIFE_JITTER
+from tests.fakes import Asker, PoolBench
+
+
+class RetiringTests(SynchronousTestCase):
+    """When a connection goes, and with what word."""
+
+    def many(self, idle: int, **limits) -> PoolBench:
+        """`idle` connections, all borrowed at once and returned."""
+        bench = PoolBench(**limits)
+        askers = [Asker() for _ in range(idle)]
+        for asker in askers:
+            bench.pool.wait(asker)
+        bench.answer_all()
+        for asker in askers:
+            bench.use(asker.connections[0])
+        return bench
+
+    def test_max_conn(self) -> None:
+        """More than `pool-max-conn` are not kept, returned or new."""
+        bench = self.many(5, max_conn=3)
+        self.assertEqual((len(bench.pool.idle), bench.pool.closed), (3, {"pool full": 2}))
+        leaver = Asker()
+        bench.pool.wait(leaver)
+        bench.pool.leave(leaver)
+        bench.answer_all()
+        self.assertEqual((len(bench.pool.idle), bench.pool.closed), (3, {"pool full": 3}))
+
+    def test_purge_delay_of_zero(self) -> None:
+        """Keeps the floor and nothing above it, returned or new."""
+        bench = self.many(5, min_conn=2, purge_delay=0.0)
+        self.assertEqual((len(bench.pool.idle), bench.pool.closed), (2, {"pool full": 3}))
+        bench.pool.wait(leaver := Asker())
+        bench.pool.leave(leaver)
+        bench.answer_all()
+        bench.pass_time(3)
+        self.assertEqual(len(bench.pool.idle), 2)
+
+    def test_max_reuse(self) -> None:
+        """`max-reuse 2`: three requests, then it goes."""
+        bench = PoolBench(min_conn=1, max_reuse=2)
+        bench.answer_all()
+        connection = bench.borrow()
+        bench.use(connection)
+        for _ in range(2):
+            self.assertIs(bench.borrow(), connection)
+            bench.use(connection)
+        self.assertEqual((connection.state, bench.pool.closed), (RETIRING, {"max-reuse": 1}))
+        self.assertEqual(len(bench.dialer.open), 1)
+
+    def test_the_purge_halves_what_exceeds_the_need(self) -> None:
+        """HAProxy's rule: every `pool-purge-delay` half of the excess goes, the longest idle first."""
+        bench = self.many(16, purge_delay=5.0)
+        newest = bench.pool.idle[-1]
+        seen = []
+        for _ in range(8):
+            seen.append(len(bench.pool.idle))
+            bench.pass_time(5)
+        self.assertEqual(seen[:2], [16, 16])  # in the first period all were needed
+        self.assertEqual(sorted(seen, reverse=True), seen)
+        self.assertLessEqual(seen[-1], 6)
+        self.assertIs(bench.pool.idle[-1], newest)
+        self.assertEqual(set(bench.pool.closed), {"purged"})
+
+    def test_the_purge_stops_at_the_floor(self) -> None:
+        """Quiet never costs a warm connection, and nothing is opened in their place."""
+        bench = self.many(16, min_conn=4, purge_delay=1.0)
+        dials = len(bench.dialer.dials)
+        bench.pass_time(60)
+        self.assertEqual((len(bench.pool.idle), len(bench.dialer.dials)), (4, dials))
+
+    def test_idle_timeout(self) -> None:
+        """What stood idle too long goes, but never the floor."""
+        bench = self.many(6, min_conn=2, idle_timeout=3.0, purge_delay=1000.0)
+        bench.pass_time(2.5)
+        self.assertEqual(len(bench.pool.idle), 6)
+        bench.pass_time(2)
+        self.assertEqual((len(bench.pool.idle), bench.pool.closed), (2, {"idle too long": 4}))
+        bench.pass_time(60)
+        self.assertEqual((len(bench.pool.idle), bench.dialer.open), (2, []))
+
+    def test_max_age_opens_the_replacement_first(self) -> None:
+        """The old one leaves when the new one stands, not before."""
+        bench = PoolBench(min_conn=2, max_age=100.0)
+        bench.answer_all()
+        old = list(bench.pool.idle)
+        bench.pass_time(101, step=0.5)
+        self.assertEqual((bench.pool.idle, len(bench.dialer.open)), (old, 2))
+        bench.dialer.open[0].succeed()
+        self.assertEqual(len(bench.pool.idle), 2)
+        bench.answer_all()
+        self.assertEqual((len(bench.pool.idle), bench.pool.closed), (2, {"life over": 2}))
+        self.assertFalse(set(old) & set(bench.pool.idle))
+
+    def test_max_age_with_a_full_pool(self) -> None:
+        """Replacing works at `pool-max-conn` too: it is the old one that is too many."""
+        bench = PoolBench(min_conn=2, max_conn=2, max_age=100.0)
+        bench.dialer.answer = bench.dialer.accept
+        bench.pass_time(103, step=0.5)
+        self.assertEqual((len(bench.pool.idle), bench.pool.closed), (2, {"life over": 2}))
+        self.assertEqual(len(bench.dialer.dials), 4)
+
+    def test_lives_begun_together_do_not_end_together(self) -> None:
+        """Each life is shortened at random, by a tenth at most."""
+        bench = PoolBench(min_conn=50, max_age=1000.0)
+        bench.answer_all()
+        ends = {connection.retire_at - bench.clock.seconds() for connection in bench.pool.idle}
+        self.assertEqual(len(ends), 50)
+        self.assertLessEqual(max(ends), 1000)
+        self.assertGreaterEqual(min(ends), 1000 * (1 - LIFE_JITTER))
+        self.assertGreater(max(ends) - min(ends), 1000 * LIFE_JITTER / 2)
+
+    def test_max_age_of_one_in_use(self) -> None:
+        """It finishes what it does and goes then."""
+        bench = PoolBench(min_conn=1, max_age=10.0)
+        bench.answer_all()
+        connection = bench.borrow()
+        bench.pass_time(20, step=0.5)
+        self.assertEqual(connection.state, IN_USE)
+        bench.use(connection)
+        self.assertEqual((connection.state, bench.pool.closed), (RETIRING, {"life over": 1}))
+
+    def test_gone_at_once_when_the_server_closes(self) -> None:
+        """A connection that the server has closed is never handed out."""
+        bench = PoolBench(min_conn=1)
+        bench.answer_all()
+        transport = bench.dialer.transports[0]
+        transport.peer_ends(PEER_RESET)
+        self.assertIsNone(bench.pool.acquire())
+        self.assertEqual((transport.state, bench.pool.closed, bench.pool.retiring), (CLOSED, {PEER_RESET: 1}, set()))
+
+    def test_unasked_bytes(self) -> None:
+        """Bytes on an idle connection end it: they can belong to no request."""
+        bench = PoolBench(min_conn=1)
+        bench.answer_all()
+        bench.use(bench.borrow())
+        bench.dialer.transports[0].receive(b"HTTP/1.1 200 OK\r\n\r\n")
+        self.assertEqual((bench.pool.idle, bench.pool.closed), ([], {"unasked bytes": 1}))
+
+    def test_408_on_an_unused_connection_is_a_farewell(self) -> None:
+        """A server that waits no longer for a first request says 408 or 400 (RFC 9110 section 15.5.9)."""
+        for answer in (b"HTTP/1.1 408 Request Timeout\r\n", b"HTTP/1.0 408 x\r\n", b"HTTP/1.1 400 Bad Request\r\n"):
+            bench = PoolBench(min_conn=1)
+            bench.answer_all()
+            bench.dialer.transports[0].receive(answer)
+            self.assertEqual(bench.pool.closed, {"server timed it out unused": 1})
+            self.assertEqual(bench.pool.counters.dials_failed, 0)
+
+    def test_what_is_unsent_has_a_while_to_go_out(self) -> None:
+        """A closing connection whose peer takes nothing is cut off at last."""
+        bench = PoolBench(min_conn=1)
+        bench.answer_all()
+        transport = bench.dialer.transports[0]
+        transport.stuck = 10
+        bench.pool.suspend("test")
+        self.assertEqual(len(bench.pool.retiring), 1)
+        bench.pass_time(FLUSH + 0.1)
+        self.assertEqual((transport.state, transport.end), (CLOSED, ("abort", "peer did not take the end")))
+        self.assertEqual(bench.pool.retiring, set())
+
+
+class SuspendTests(SynchronousTestCase):
+    """What its owner says: suspend, resume, close."""
+
+    def test_suspend_lets_go_of_what_is_idle(self) -> None:
+        """Idle connections and dials end; what is in use finishes and goes."""
+        bench = PoolBench(min_conn=3)
+        bench.answer_all()
+        used = bench.borrow()
+        asker = Asker()
+        bench.pool.suspend("server DOWN")
+        self.assertEqual((bench.pool.idle, bench.pool.closed), ([], {"server DOWN": 2}))
+        bench.pool.wait(asker)
+        self.assertEqual(len(asker.failures), 1)
+        bench.use(used)
+        self.assertEqual(bench.pool.closed, {"server DOWN": 2, "pool suspended": 1})
+        bench.pass_time(10)
+        self.assertEqual(len(bench.dialer.dials), 3)
+
+    def test_suspend_cancels_dials_and_fails_waiters(self) -> None:
+        """Who waits is told, once."""
+        bench = PoolBench()
+        asker = Asker()
+        bench.pool.wait(asker)
+        dial = bench.dialer.open[0]
+        bench.pool.suspend("server DOWN")
+        self.assertEqual((asker.failures, dial.cancelled), (["connection failed: server DOWN"], True))
+        self.assertEqual(bench.pool.connecting, {})
+
+    def test_resume_fills_the_floor_again(self) -> None:
+        """As at the start."""
+        bench = PoolBench(min_conn=3)
+        bench.answer_all()
+        bench.pool.suspend("server DOWN")
+        bench.pool.resume()
+        bench.answer_all()
+        self.assertEqual(len(bench.pool.idle), 3)
+
+    def test_close_is_for_good(self) -> None:
+        """Nothing opens it again."""
+        bench = PoolBench(min_conn=3)
+        bench.answer_all()
+        bench.pool.close("stopping")
+        bench.pool.resume()
+        self.assertEqual((bench.pool.running, bench.dialer.open, bench.pool.closed), ("closed", [], {"stopping": 3}))
+
+    def test_no_timer_is_left_after_a_close(self) -> None:
+        """Whatever it was in the middle of: filling, refilling, waiting for a server, trying one out."""
+
+        def filling(bench: PoolBench) -> None:
+            bench.dialer.open[0].succeed()
+
+        def refilling(bench: PoolBench) -> None:
+            bench.answer_all()
+            bench.borrow()
+
+        def waiting(bench: PoolBench) -> None:
+            bench.dialer.open[0].fail()
+
+        def trying(bench: PoolBench) -> None:
+            while bench.dialer.open:
+                bench.dialer.open[0].fail()
+            bench.pass_time(1)
+            bench.dialer.open[0].succeed()
+
+        def tried_twice(bench: PoolBench) -> None:
+            trying(bench)
+            bench.dialer.transports[-1].peer_ends()
+            bench.pass_time(1)
+            bench.dialer.open[0].succeed()
+
+        for put in (filling, refilling, waiting, trying, tried_twice):
+            bench = PoolBench(min_conn=8, connect_rate=2.0)
+            put(bench)
+            bench.pool.close("stopping")
+            self.assertEqual(bench.timers_left(), [], put.__name__)

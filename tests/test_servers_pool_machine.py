@@ -1,0 +1,237 @@
+"""The pool under everything at once: any order of events, and what must be true after each of them."""
+
+from __future__ import annotations
+
+import unittest
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from reusedproxy.net.transport import OPEN, PEER_CLOSED, PEER_RESET, PEER_TRUNCATED
+from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, ServerConnection
+from reusedproxy.servers.governor import BACKOFF_LAST, DIALS, FLOOR_DIALS, PROOF
+from reusedproxy.servers.pool import ANY, FRESH, NEW, SAFE
+from tests.fakes import LATE_REFUSAL, Asker, PoolBench, RecordingExchange
+
+INDEX = st.integers(0, 1000)
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """One pool, its askers, its borrowed connections, and a server that does as it likes."""
+
+    @initialize(
+        floor=st.integers(0, 6),
+        max_conn=st.sampled_from([None, 6, 8]),
+        purge_delay=st.sampled_from([0.0, 1.0, 5.0]),
+        max_reuse=st.sampled_from([None, 0, 3]),
+        idle_timeout=st.sampled_from([None, 2.0]),
+        max_age=st.sampled_from([None, 7.0]),
+        connect_rate=st.sampled_from([None, 4.0]),
+        seed=st.integers(0, 5),
+    )
+    def begin(self, **limits: Any) -> None:
+        self.floor = limits.pop("floor")
+        self.bench = PoolBench(secure=True, min_conn=self.floor, **limits)
+        self.pool = self.bench.pool
+        self.waiting: list[Asker] = []
+        self.done: list[Asker] = []
+        self.left: list[Asker] = []
+        self.borrowed: list[ServerConnection] = []
+        self.ended: list[ServerConnection] = []
+
+    # What exchanges do.
+
+    @rule(kinds=st.lists(st.sampled_from([ANY, ANY, ANY, FRESH, SAFE, NEW]), min_size=1, max_size=5))
+    def acquire(self, kinds: list[int]) -> None:
+        for kind in kinds:
+            connection = self.pool.acquire(kind)
+            if connection is not None:
+                assert connection.transport.state == OPEN
+                assert kind != NEW
+                self.borrowed.append(connection)
+
+    @rule(kind=st.sampled_from([ANY, ANY, FRESH, SAFE, NEW]), again=st.booleans())
+    def wait(self, kind: int, again: bool) -> None:
+        asker = Asker()
+        self.waiting.append(asker)
+
+        def told() -> None:
+            if asker in self.waiting:
+                self.waiting.remove(asker)
+                self.done.append(asker)
+            self.borrowed.extend(asker.connections)
+            if again and asker.failures and self.pool.running == "running":
+                self.wait(kind, False)
+
+        asker.then = told
+        self.pool.wait(asker, kind)
+
+    @precondition(lambda self: self.waiting)
+    @rule(index=INDEX)
+    def leave(self, index: int) -> None:
+        asker = self.waiting.pop(index % len(self.waiting))
+        self.left.append(asker)
+        self.pool.leave(asker)
+
+    @precondition(lambda self: self.borrowed)
+    @rule(index=INDEX, safe=st.booleans(), close=st.booleans())
+    def carry(self, index: int, safe: bool, close: bool) -> None:
+        connection = self._take_borrowed(index)
+        connection.safe = connection.safe or safe
+        self.bench.use(connection, close)
+
+    @precondition(lambda self: self.borrowed)
+    @rule(index=INDEX)
+    def give_up(self, index: int) -> None:
+        self._take_borrowed(index).give_up("client gone")
+
+    # What the server does.
+
+    @precondition(lambda self: self.bench.dialer.open)
+    @rule(index=INDEX)
+    def dial_succeeds(self, index: int) -> None:
+        self._open(index).succeed()
+
+    @rule()
+    def all_dials_succeed(self) -> None:
+        self.bench.answer_all()
+
+    @precondition(lambda self: self.bench.dialer.open)
+    @rule(index=INDEX)
+    def dial_succeeds_and_is_refused_late(self, index: int) -> None:
+        self._lose(self._open(index).succeed(), LATE_REFUSAL)
+
+    @precondition(lambda self: self.bench.dialer.open)
+    @rule(index=INDEX, timed_out=st.booleans())
+    def dial_fails(self, index: int, timed_out: bool) -> None:
+        dial = self._open(index)
+        if timed_out:
+            dial.time_out()
+        else:
+            dial.fail()
+
+    @precondition(lambda self: self.pool.idle or self.pool.in_use)
+    @rule(index=INDEX, reason=st.sampled_from([PEER_CLOSED, PEER_RESET, PEER_TRUNCATED, LATE_REFUSAL]))
+    def server_closes(self, index: int, reason: str) -> None:
+        held = [*self.pool.idle, *self.borrowed]
+        self._lose(held[index % len(held)].transport, reason)
+
+    @rule()
+    def server_restarts(self) -> None:
+        for connection in [*self.pool.idle, *self.borrowed]:
+            if connection.transport.state == OPEN:
+                self._lose(connection.transport, PEER_CLOSED)
+
+    # Time, and the owner.
+
+    @rule(seconds=st.sampled_from([0.01, 0.1, 0.3, 1.0, 3.0, 10.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.bench.pass_time(seconds, step=0.05)
+
+    @rule(seconds=st.sampled_from([None, 0.0, 0.1, 5.0]))
+    def server_is_down_for_a_while(self, seconds: float | None) -> None:
+        if seconds is not None:
+            self.pool.suspend("server DOWN")
+            self.each_connection_is_in_one_list_and_knows_which()
+            self.ceilings_hold()
+            self.bench.pass_time(seconds, step=0.05)
+        self.pool.resume()
+
+    # What is true at every moment.
+
+    @invariant()
+    def each_connection_is_in_one_list_and_knows_which(self) -> None:
+        if not hasattr(self, "pool"):
+            return
+        pool = self.pool
+        assert len(pool.idle) == len(set(pool.idle))
+        assert not set(pool.idle) & pool.in_use and not set(pool.idle) & pool.retiring
+        assert not pool.in_use & pool.retiring
+        for state, held in ((IDLE, pool.idle), (IN_USE, pool.in_use), (RETIRING, pool.retiring)):
+            assert all(connection.state == state for connection in held)
+        assert all(connection.transport.state == OPEN and connection.transport.reading for connection in pool.idle)
+        assert pool.in_use == set(self.borrowed)
+        assert pool.idle == sorted(pool.idle, key=lambda connection: connection.idle_since)
+        opened = len(self.bench.dialer.transports)
+        assert opened == len(pool.idle) + len(pool.in_use) + sum(pool.closed.values())
+        assert opened == pool.counters.handshakes
+
+    @invariant()
+    def every_waiter_ends_once(self) -> None:
+        if not hasattr(self, "pool"):
+            return
+        assert [each.waiter for each in self.pool.waiters] == self.waiting
+        assert all(asker.told == 0 for asker in (*self.waiting, *self.left))
+        assert all(asker.told == 1 for asker in self.done)
+
+    @invariant()
+    def ceilings_hold(self) -> None:
+        if not hasattr(self, "pool"):
+            return
+        pool = self.pool
+        assert set(pool.connecting) == set(self.bench.dialer.open)
+        assert len(pool.connecting) <= DIALS
+        assert sum(cause == "floor" for cause in pool.connecting.values()) <= FLOOR_DIALS
+        if pool.running != "running":
+            assert not pool.idle and not pool.connecting and not pool.waiters
+        elif pool.waiters:
+            # Somebody waits: something is under way for them, or its time has been set.
+            assert pool.connecting or pool.trouble
+
+    def teardown(self) -> None:
+        """Quiet, with a healthy server: all come back, the floor stands exactly; then the end, with nothing left."""
+        if not hasattr(self, "pool"):
+            return
+        bench, pool = self.bench, self.pool
+        pool.resume()
+        bench.dialer.answer = bench.dialer.accept
+        while self.borrowed:
+            self.carry(0, False, False)
+        bench.pass_time(BACKOFF_LAST + 2 * PROOF, step=0.05)
+        while self.borrowed:  # handed to those who waited
+            self.carry(0, False, False)
+        bench.pass_time(30, step=0.05)
+        assert not self.waiting and not pool.in_use and not pool.retiring
+        if pool.limits.purge_delay or pool.limits.idle_timeout:
+            bench.pass_time(60, step=0.5)
+        assert len(pool.idle) >= self.floor, pool
+        if pool.limits.max_age is None:
+            assert len(pool.idle) == self.floor, pool
+        assert pool.trouble == "" or not self.floor
+        pool.close("stopping")
+        self.each_connection_is_in_one_list_and_knows_which()
+        assert bench.timers_left() == []
+
+    # Helpers.
+
+    def _open(self, index: int) -> Any:
+        return self.bench.dialer.open[index % len(self.bench.dialer.open)]
+
+    def _take_borrowed(self, index: int) -> ServerConnection:
+        return self.borrowed.pop(index % len(self.borrowed))
+
+    def _lose(self, transport: Any, reason: str) -> None:
+        """The server ends a connection; one in use is in the middle of an exchange then."""
+        if transport.state != OPEN:
+            return  # one too many: the pool has closed it at once
+        connection = transport.peer
+        if connection.state == IN_USE:
+            self.borrowed.remove(connection)
+            connection.send(RecordingExchange(), b"GET / HTTP/1.1\r\n\r\n", True, None)
+        transport.peer_ends(reason)
+
+
+class PoolMachineTests(PoolMachine.TestCase):  # type: ignore[misc, name-defined]
+    """Hypothesis looks for an order of events that breaks a promise."""
+
+    settings = settings(
+        max_examples=300,
+        stateful_step_count=50,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
+
+
+assert issubclass(PoolMachineTests, unittest.TestCase)

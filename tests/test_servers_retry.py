@@ -1,0 +1,60 @@
+"""When a failed attempt is repeated: the whole table."""
+
+from itertools import product
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.servers.connection import REFUSED_LATE, SERVER_FAULT, SERVER_GONE, SERVER_SLOW
+from reusedproxy.servers.retry import DIAL_FAILED, IDEMPOTENT, may_retry
+
+FAILURES = [DIAL_FAILED, REFUSED_LATE, SERVER_GONE, SERVER_FAULT, SERVER_SLOW]
+
+# (what failed, method, was idle, answered, held, retried, may it be tried again)
+TABLE = [
+    (DIAL_FAILED, b"GET", False, False, True, False, True),
+    (DIAL_FAILED, b"POST", False, False, True, False, True),
+    (DIAL_FAILED, b"GET", False, False, True, True, True),  # the dial after a lost race; `retries` bounds it
+    (REFUSED_LATE, b"POST", False, False, True, False, True),  # the server has processed nothing
+    (REFUSED_LATE, b"POST", False, False, False, False, False),  # but we have not got it any more
+    (SERVER_GONE, b"GET", True, False, True, False, True),  # the idle-close race
+    (SERVER_GONE, b"GET", False, False, True, False, False),  # a new connection: it was no race
+    (SERVER_GONE, b"POST", True, False, True, False, False),  # may have been carried out
+    (SERVER_GONE, b"PATCH", True, False, True, False, False),
+    (SERVER_GONE, b"get", True, False, True, False, False),  # methods are case-sensitive
+    (SERVER_GONE, b"GET", True, True, True, False, False),  # a byte of an answer had come
+    (SERVER_GONE, b"PUT", True, False, False, False, False),  # too large to be held
+    (SERVER_GONE, b"GET", True, False, True, True, False),  # RFC 9110 9.2.2: not twice
+    (SERVER_FAULT, b"GET", True, False, True, False, False),
+    (SERVER_SLOW, b"GET", True, False, True, False, False),
+]  # fmt: skip
+
+
+class MayRetryTests(SynchronousTestCase):
+    """`may_retry`, row by row and as a whole."""
+
+    def test_the_table(self) -> None:
+        """Each case has the answer that the table gives it."""
+        for failure, method, was_idle, answered, held, retried, expected in TABLE:
+            got = may_retry(failure, method=method, was_idle=was_idle, answered=answered, held=held, retried=retried)
+            self.assertEqual(got, expected, (failure, method, was_idle, answered, held, retried))
+
+    def every_case(self):
+        bits = [True, False]
+        for failure, method, *flags in product(FAILURES, [*IDEMPOTENT, b"POST", b"X"], bits, bits, bits, bits):
+            names = dict(zip(("was_idle", "answered", "held", "retried"), flags, strict=True))
+            yield failure, method, names, may_retry(failure, method=method, **names)
+
+    def test_never_once_answered_or_not_held(self) -> None:
+        """No failure whatever repeats a request that was answered, or that we do not hold."""
+        self.assertFalse(
+            any(again for _, _, names, again in self.every_case() if names["answered"] or not names["held"])
+        )
+
+    def test_unsafe_requests_only_when_nothing_was_processed(self) -> None:
+        """A request that is not idempotent is repeated only when no server can have seen it."""
+        repeated = {failure for failure, method, _, again in self.every_case() if again and method not in IDEMPOTENT}
+        self.assertEqual(repeated, {DIAL_FAILED, REFUSED_LATE})
+
+    def test_idempotent_methods_are_the_rfcs(self) -> None:
+        """RFC 9110 section 9.2.2."""
+        self.assertEqual(IDEMPOTENT, {b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
