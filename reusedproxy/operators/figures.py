@@ -1,0 +1,311 @@
+"""The figures of the statistics: what each of HAProxy's columns, and of ours, is for a frontend, a backend, a server.
+
+It reads what living objects say of themselves and names it; CSV and page are two ways to show what comes out. It must
+never change what it reads. A column that we have nothing for is left out: empty, not 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from attrs import define, field
+
+from reusedproxy.clients.frontend import Frontend, Places
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.listener import CLOSED
+from reusedproxy.operators.rates import Meter, Rates
+from reusedproxy.servers.backend import Backend
+from reusedproxy.servers.checks import WORDS, Checker
+from reusedproxy.servers.pool import HTTPConnectionPool
+from reusedproxy.servers.server import DOWN, MAINT, UP, Server, Traffic
+
+Value = str | int | float
+Columns = dict[str, Value]
+
+
+def _names(text: str) -> list[str]:
+    return text.split()
+
+
+#: HAProxy 3.2's, in its order; the "-" ends what is fixed. People's scripts count them.
+COLUMNS = _names(
+    """
+    pxname svname qcur qmax scur smax slim stot bin bout dreq dresp ereq econ eresp wretr wredis status weight act bck
+    chkfail chkdown lastchg downtime qlimit pid iid sid throttle lbtot tracked type rate rate_lim rate_max check_status
+    check_code check_duration hrsp_1xx hrsp_2xx hrsp_3xx hrsp_4xx hrsp_5xx hrsp_other hanafail req_rate req_rate_max
+    req_tot cli_abrt srv_abrt comp_in comp_out comp_byp comp_rsp lastsess last_chk last_agt qtime ctime rtime ttime
+    agent_status agent_code agent_duration check_desc agent_desc check_rise check_fall check_health agent_rise
+    agent_fall agent_health addr cookie mode algo conn_rate conn_rate_max conn_tot intercepted dcon dses wrew connect
+    reuse cache_lookups cache_hits srv_icur src_ilim qtime_max ctime_max rtime_max ttime_max eint idle_conn_cur
+    safe_conn_cur used_conn_cur need_conn_est uweight agg_server_status agg_server_check_status agg_check_status srid
+    sess_other h1sess h2sess h3sess req_other h1req h2req h3req proto priv_idle_cur reqbin reqbout resbin resbout
+    cache_hint_hits -
+    """
+)
+
+#: Ours, after HAProxy's. The first eleven add up over the servers of a backend.
+POOL_COUNTS = _names(
+    """
+    pool_floor pool_idle pool_in_use pool_connecting pool_retiring pool_waiting pool_dials pool_dials_failed
+    pool_handshakes pool_handshakes_request_path pool_requests
+    """
+)
+POOL_COLUMNS = [*POOL_COUNTS, "pool_reuse_ratio", "pool_closed"]
+
+# Of `type`.
+FRONTEND, BACKEND, SERVER = 0, 1, 2
+
+
+class Proxy(Protocol):
+    """What a running proxy is made of."""
+
+    @property
+    def frontends(self) -> Sequence[Frontend]: ...
+
+    @property
+    def backends(self) -> Sequence[Backend]: ...
+
+    @property
+    def places(self) -> Places: ...
+
+    @property
+    def deadlines(self) -> Deadlines: ...
+
+
+@define
+class Row:
+    """One line of the statistics; `columns` by HAProxy's names, `server` when it is a server's."""
+
+    columns: Columns
+    server: Server | None = None
+    checker: Checker | None = None
+
+
+@define
+class Section:
+    """A `frontend`, a `backend`, or a `listen`, which is both."""
+
+    name: str
+    frontend: Row | None = None
+    backend: Row | None = None
+    servers: list[Row] = field(factory=list)
+
+    def rows(self) -> Iterator[Row]:
+        if self.frontend is not None:
+            yield self.frontend
+        yield from self.servers
+        if self.backend is not None:
+            yield self.backend
+
+
+class Figures:
+    """Reads a proxy."""
+
+    def __init__(self, proxy: Proxy, rates: Rates) -> None:
+        self.proxy = proxy
+        self._rates = rates
+
+    def sections(self) -> list[Section]:
+        """All of them, in the order of the configuration."""
+        proxy = self.proxy
+        places = {frontend.name: frontend.settings.place for frontend in proxy.frontends}
+        places.update({backend.name: backend.settings.place for backend in proxy.backends})
+        files = list(dict.fromkeys(place.file for place in places.values()))
+        names = sorted(places, key=lambda name: (files.index(places[name].file), places[name].line))
+        sections = {name: Section(name) for name in names}
+        for frontend in proxy.frontends:
+            sections[frontend.name].frontend = Row(self._frontend(frontend))
+        for backend in proxy.backends:
+            checkers = {checker.server: checker for checker in backend.checkers}
+            section = sections[backend.name]
+            for number, server in enumerate(backend.servers, 1):
+                checker = checkers.get(server)
+                section.servers.append(Row({**self._server(server, checker), "sid": number}, server, checker))
+            section.backend = Row(self._backend(backend, section.servers))
+        for number, section in enumerate(sections.values(), 1):
+            for row in section.rows():
+                # HAProxy numbers processes from 1 here; the process id stands in `show info`.
+                row.columns.update(pxname=section.name, pid=1, iid=number, mode="http")
+        return list(sections.values())
+
+    def _frontend(self, frontend: Frontend) -> Columns:
+        rate, requests = self._rates.sessions[frontend], self._rates.requests[frontend]
+        traffic = frontend.traffic
+        stopped = bool(frontend.listeners) and all(listener.state == CLOSED for listener in frontend.listeners)
+        return {
+            "svname": "FRONTEND",
+            "type": FRONTEND,
+            "sid": 0,
+            "status": "STOP" if stopped else "OPEN",
+            "scur": len(frontend.connections),
+            "smax": frontend.connections_max,
+            "slim": frontend.maxconn,
+            "stot": frontend.connections_total,
+            "conn_tot": frontend.connections_total,
+            "h1sess": frontend.connections_total,
+            "h1req": traffic.req_tot,
+            "ereq": traffic.ereq,
+            "req_tot": traffic.req_tot,
+            "intercepted": traffic.intercepted,
+            "rate": rate.now,
+            "rate_max": rate.most,
+            "conn_rate": rate.now,
+            "conn_rate_max": rate.most,
+            "req_rate": requests.now,
+            "req_rate_max": requests.most,
+            **_bytes_and_responses(traffic),
+        }
+
+    def _backend(self, backend: Backend, servers: list[Row]) -> Columns:
+        now = self.proxy.deadlines.now()
+        usable = [server for server in backend.servers if server.usable]
+        down = bool(backend.servers) and not backend.usable
+        columns: Columns = {
+            "svname": "BACKEND",
+            "type": BACKEND,
+            "sid": 0,
+            "status": DOWN if down else UP,
+            "qcur": len(backend.queue),
+            "qmax": backend.queue_max,
+            "req_tot": backend.traffic.req_tot,
+            "weight": sum(server.weight for server in usable),
+            "act": sum(not server.backup for server in usable),
+            "bck": sum(server.backup for server in usable),
+            "chkdown": backend.downs,
+            "lastchg": int(now - backend.changed_at),
+            "downtime": int(backend.downtime + (now - backend.changed_at if down else 0)),
+            **_carried(backend.traffic, self._rates.sessions[backend]),
+            **_last_session(now, [server.last_placed for server in backend.servers]),
+        }
+        for name in ("connect", "reuse", *POOL_COUNTS):
+            columns[name] = sum(int(row.columns[name]) for row in servers)
+        columns.update(_ratio([server.pool for server in backend.servers]))
+        return columns
+
+    def _server(self, server: Server, checker: Checker | None) -> Columns:
+        now = self.proxy.deadlines.now()
+        columns: Columns = {
+            "svname": server.name,
+            "type": SERVER,
+            "status": status(server, checker),
+            "qcur": 0,
+            "qmax": 0,
+            "weight": server.weight,
+            "uweight": server.weight,
+            "act": int(not server.backup),
+            "bck": int(server.backup),
+            "lastchg": int(now - server.changed_at),
+            "proto": "h1",
+            **_carried(server.traffic, self._rates.sessions[server]),
+            **_last_session(now, [server.last_placed]),
+            **pool_columns(server.pool),
+        }
+        if server.maxconn:
+            columns["slim"] = server.maxconn
+        if checker is not None:
+            columns["chkdown"] = server.downs
+            columns["downtime"] = int(server.downtime + (now - server.changed_at if server.state == DOWN else 0))
+            columns.update(_checked(checker))
+        return columns
+
+
+def status(server: Server, checker: Checker | None) -> str:
+    """In HAProxy's words, with how far it is on its way to the other state."""
+    if server.state == MAINT or checker is None:
+        return "no check" if server.state == UP else server.state
+    rise, fall, health = checker.settings.rise, checker.settings.fall, checker.health
+    if server.state == UP and health < rise + fall - 1:
+        return f"UP {health - rise + 1}/{fall}"
+    if server.state == DOWN and health:
+        return f"DOWN {health}/{rise}"
+    return server.state
+
+
+def pool_columns(pool: HTTPConnectionPool) -> Columns:
+    """Of a server's pool: our own columns, and HAProxy's about idle connections and reuse."""
+    counters = pool.counters
+    safe = sum(connection.safe for connection in pool.idle)
+    columns: Columns = {
+        "connect": counters.dials,
+        "reuse": counters.reuses,
+        "srv_icur": len(pool.idle),
+        "idle_conn_cur": len(pool.idle) - safe,
+        "safe_conn_cur": safe,
+        "used_conn_cur": len(pool.in_use),
+        # HAProxy estimates how many it should keep; here the floor is told, and whoever waits needs one too.
+        "need_conn_est": max(pool.limits.min_conn, len(pool.in_use) + len(pool.waiters)),
+        "pool_floor": pool.limits.min_conn,
+        "pool_idle": len(pool.idle),
+        "pool_in_use": len(pool.in_use),
+        "pool_connecting": len(pool.connecting),
+        "pool_retiring": len(pool.retiring),
+        "pool_waiting": len(pool.waiters),
+        "pool_dials": counters.dials,
+        "pool_dials_failed": counters.dials_failed,
+        "pool_handshakes": counters.handshakes,
+        "pool_handshakes_request_path": counters.handshakes_on_request_path,
+        "pool_requests": counters.requests,
+        "pool_closed": closed_because(pool),
+        **_ratio([pool]),
+    }
+    if pool.limits.max_conn is not None:
+        columns["src_ilim"] = pool.limits.max_conn
+    return columns
+
+
+def closed_because(pool: HTTPConnectionPool) -> str:
+    """Why its connections were closed, and how many, the most frequent reason first."""
+    return "; ".join(f"{reason}: {count}" for reason, count in sorted(pool.closed.items(), key=lambda item: -item[1]))
+
+
+def _ratio(pools: list[HTTPConnectionPool]) -> Columns:
+    """The share of requests that went out on a connection which had carried one before."""
+    requests = sum(pool.counters.requests for pool in pools)
+    return {"pool_reuse_ratio": sum(pool.counters.reuses for pool in pools) / requests} if requests else {}
+
+
+def _carried(traffic: Traffic, rate: Meter) -> Columns:
+    """What backends and servers have in common."""
+    return {
+        "scur": traffic.scur,
+        "smax": traffic.smax,
+        "stot": traffic.stot,
+        "lbtot": traffic.stot,
+        "rate": rate.now,
+        "rate_max": rate.most,
+        "econ": traffic.econ,
+        "eresp": traffic.eresp,
+        "wretr": traffic.wretr,
+        "wredis": traffic.wredis,
+        "cli_abrt": traffic.cli_abrt,
+        "srv_abrt": traffic.srv_abrt,
+        **_bytes_and_responses(traffic),
+    }
+
+
+def _bytes_and_responses(traffic: Traffic) -> Columns:
+    responses = {f"hrsp_{digit}xx": traffic.hrsp[digit] for digit in range(1, 6)}
+    return {"bin": traffic.bin, "bout": traffic.bout, **responses, "hrsp_other": traffic.hrsp[0]}
+
+
+def _last_session(now: float, placed: list[float]) -> Columns:
+    last = max(placed, default=0.0)
+    return {"lastsess": int(now - last) if last else -1}
+
+
+def _checked(checker: Checker) -> Columns:
+    settings, last = checker.settings, checker.last
+    columns: Columns = {
+        "chkfail": checker.failures,
+        "check_status": last.status,
+        "check_desc": WORDS[last.status],
+        "check_duration": int(last.duration * 1000),
+        "check_rise": settings.rise,
+        "check_fall": settings.fall,
+        "check_health": checker.health,
+        "last_chk": last.info,
+    }
+    if last.code is not None:
+        columns["check_code"] = last.code
+    return columns

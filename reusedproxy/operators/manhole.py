@@ -1,0 +1,378 @@
+"""The manhole: Python inside the running daemon, over SSH, for those whose public key is in a file.
+
+It listens where the configuration says (loopback or a unix socket, nowhere else), takes public keys and nothing but
+public keys, and gives whoever holds one everything: a session can read and change all that the daemon is. There is no
+sandbox, and nothing else runs while a line of a session does: an endless loop typed here stops the whole proxy.
+
+    ssh -p 2222 manhole@127.0.0.1               a prompt
+    ssh -p 2222 manhole@127.0.0.1 'pools()'     one command, its output and an exit status; or a script on standard input
+
+It knows SSH and its files; what a session does is `session`'s affair. It is imported only when a manhole is
+configured, because Twisted's SSH needs packages that nothing else does.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import struct
+from base64 import b64encode
+from collections.abc import Callable
+from hashlib import sha256
+from ipaddress import ip_address
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from twisted.conch.avatar import ConchUser
+from twisted.conch.error import ValidPublicKey
+from twisted.conch.interfaces import IConchUser, ISession
+from twisted.conch.ssh.common import getNS
+from twisted.conch.ssh.connection import SSHConnection
+from twisted.conch.ssh.factory import SSHFactory
+from twisted.conch.ssh.keys import BadKeyError, EncryptedKeyError, Key
+from twisted.conch.ssh.session import SSHSession
+from twisted.conch.ssh.transport import DISCONNECT_BY_APPLICATION, SSHServerTransport
+from twisted.conch.ssh.userauth import SSHUserAuthServer
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import ISSHPrivateKey
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import IRealm, Portal
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from reusedproxy.config import model
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.listener import Listener, ListenError, bind_socket
+from reusedproxy.net.poller import Poller
+from reusedproxy.operators.overview import Service, namespace
+from reusedproxy.operators.session import Session
+
+Announce = Callable[[str, str], None]
+
+#: Connections at once; more are closed unheard.
+CONNECTIONS = 16
+#: Seconds to log in. conch gives ten hours, and none of them before the keys are exchanged.
+LOGIN_TIMEOUT = 60.0
+#: Keys that one connection may offer. An agent with many keys needs some; OpenSSH's server takes 6.
+ATTEMPTS = 6
+
+#: What goes wrong in conch when it reads something that is not a key.
+_NO_KEY = (BadKeyError, EncryptedKeyError, UnsupportedAlgorithm, ValueError, IndexError, struct.error)
+
+
+class ManholeError(Exception):
+    """There can be no manhole as configured; `texts` says all that is wrong."""
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__("\n".join(texts))
+        self.texts = texts
+
+
+class Manhole:
+    """One `manhole` line come to life. `state` is "new", "bound", "open" (people may come in) or "closed"."""
+
+    def __init__(
+        self, settings: model.Manhole, service: Service, reactor: Any, poller: Poller, announce: Announce
+    ) -> None:
+        """Look at the files. Raises ManholeError."""
+        self.state = "new"
+        self.settings = settings
+        self._reactor = reactor
+        self._poller = poller
+        self._deadlines = Deadlines(reactor)
+        self._announce = announce
+        self._factory = _Factory(settings, service, reactor, announce)
+        self._listener: Listener | None = None
+        faults: list[str] = []
+        for look in (lambda: authorized_keys(settings.authorized_keys), lambda: _host_key(settings.host_key)):
+            try:
+                look()
+            except ManholeError as error:
+                faults += error.texts
+        if faults:
+            raise ManholeError(*faults)
+
+    def bind(self) -> None:
+        """Listen, but let nobody in yet; make the host key if there is none. Raises ManholeError."""
+        key = _host_key(self.settings.host_key) or _make_host_key(self.settings.host_key)
+        self._factory.use(key)
+        try:
+            # Only its owner may open a unix socket; on a port, the keys alone decide.
+            bind = model.Bind(self.settings.place, self.settings.address, mode=0o600)
+            bound = bind_socket(bind, CONNECTIONS)
+        except ListenError as error:
+            raise ManholeError(f"manhole: {error}") from None
+        if bound.family != socket.AF_UNIX and not ip_address(bound.getsockname()[0]).is_loopback:
+            bound.close()
+            raise ManholeError(
+                f"manhole: {self.settings.address} is not a loopback address, and others must not reach it"
+            )
+        # Our own listener: Twisted's would open a unix socket to everybody when it takes it over, and would unlink it
+        # in the next turn of a loop that has none when the daemon stops.
+        self._listener = Listener(
+            self._poller, self._deadlines, bind, bound, lambda text: self._announce("alert", text)
+        )
+        self.state = "bound"
+
+    def start(self) -> None:
+        """Let people in."""
+        listener = self._listener
+        assert listener is not None
+        name = listener.socket.getsockname()
+        where = f"port {name[1]} of {name[0]}" if isinstance(name, tuple) else name
+        self._factory.doStart()
+        listener.listen(self)
+        self.state = "open"
+        self._announce("notice", f"Manhole listens on {where}, its host key is {self._factory.fingerprint}")
+
+    def connection_made(self, accepted: socket.socket, address: object, listener: Listener) -> None:
+        """What the listener calls: from here on the connection is Twisted's."""
+        listener.connections -= 1
+        try:
+            self._reactor.adoptStreamConnection(accepted.fileno(), accepted.family, self._factory)
+        except OSError:
+            pass  # it has gone again already
+        finally:
+            accepted.close()  # the reactor has its own descriptor of it
+
+    def stop(self) -> None:
+        """Let nobody in any more, and end all sessions. Nothing has to wait for it."""
+        was, self.state = self.state, "closed"
+        if self._listener is not None:
+            self._listener.close()
+            self._deadlines.stop()
+        if was == "open":
+            self._factory.doStop()
+        for connection in list(self._factory.connections):
+            connection.sendDisconnect(DISCONNECT_BY_APPLICATION, b"reusedproxy stops")
+
+
+# Files.
+
+
+def authorized_keys(path: str) -> list[Key]:
+    """The keys of an OpenSSH authorized_keys file. Raises ManholeError.
+
+    A line that is no key spoils the file, and so do options before a key: they mean limits that we would not keep.
+    """
+    what = f"manhole: authorized-keys {path}"
+    found, faults = [], []
+    for number, line in enumerate(
+        _read(path, what, stat.S_IWGRP | stat.S_IWOTH, "can be written by others").splitlines(), 1
+    ):
+        words = line.split()
+        if not words or words[0].startswith(b"#"):
+            continue
+        try:
+            if not words[0].startswith((b"ssh-", b"ecdsa-", b"sk-")):
+                raise BadKeyError("the type of a key does not stand first")
+            found.append(Key.fromString(line.strip(), type="public_openssh"))
+        except _NO_KEY:
+            faults.append(
+                f"{what}, line {number}: not a public key as OpenSSH writes it (options before it are not supported)"
+            )
+    if not found and not faults:
+        faults.append(f"{what}: holds no key, so nobody could come in")
+    if faults:
+        raise ManholeError(*faults)
+    return found
+
+
+def _host_key(path: str) -> Key | None:
+    """Our own key; None when there is no such file yet. Raises ManholeError."""
+    what = f"manhole: host-key {path}"
+    if not os.path.lexists(path):
+        directory = os.path.dirname(path) or "."
+        if not os.path.isdir(directory):
+            raise ManholeError(f"{what}: cannot be made: there is no directory {directory}")
+        return None
+    content = _read(path, what, 0o077, "must be for its owner only (chmod 600)")
+    try:
+        key = Key.fromString(content)
+    except EncryptedKeyError:
+        raise ManholeError(f"{what}: is protected by a passphrase, which a daemon cannot be asked for") from None
+    except _NO_KEY:
+        raise ManholeError(f"{what}: is not a private key; remove it, and a new one will be made") from None
+    if key.isPublic():
+        raise ManholeError(f"{what}: is a public key; the private one is needed")
+    return key
+
+
+def _read(path: str, what: str, forbidden: int, complaint: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if mode & forbidden:
+                raise ManholeError(f"{what}: {complaint}; its mode is {mode:04o}")
+            return file.read()
+    except OSError as error:
+        raise ManholeError(f"{what}: cannot be read: {error.strerror}") from None
+
+
+def _make_host_key(path: str) -> Key:
+    """A new ed25519 key: never readable for others, never there by half, and never in place of another one."""
+    content = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    draft = f"{path}.{os.getpid()}.new"
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                os.link(draft, path)
+            finally:
+                os.unlink(draft)
+    except OSError as error:
+        raise ManholeError(f"manhole: host-key {path}: cannot be made: {error.strerror}") from None
+    return Key.fromString(content)
+
+
+def _fingerprint(blob: bytes) -> str:
+    """As `ssh-keygen -l` prints it."""
+    return "SHA256:" + b64encode(sha256(blob).digest()).decode().rstrip("=")
+
+
+# Logging in.
+
+
+@implementer(ICredentialsChecker)
+class KeyChecker:
+    """Admits who proves to hold one of the authorized keys, under whatever name.
+
+    conch's own SSHPublicKeyChecker says yes to every key that is offered and looks it up only once it is signed with;
+    this one refuses at the offer, and reads the file again each time: who is taken out of it is out.
+    """
+
+    credentialInterfaces = (ISSHPrivateKey,)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def requestAvatarId(self, credentials: Any) -> Any:
+        """The name given. Raises ValidPublicKey (a signature, please) or UnauthorizedLogin."""
+        try:
+            known = authorized_keys(self._path)
+        except ManholeError as error:
+            raise UnauthorizedLogin(str(error)) from None
+        key = Key.fromString(credentials.blob)
+        if key not in known:
+            raise UnauthorizedLogin("it is not among the authorized keys")
+        if not credentials.signature:
+            raise ValidPublicKey
+        try:
+            proven = key.verify(credentials.signature, credentials.sigData)
+        except Exception as error:  # whatever a forged signature makes conch do, it is no login
+            raise UnauthorizedLogin(f"its signature cannot be read: {error}") from None
+        if not proven:
+            raise UnauthorizedLogin("its signature is wrong")
+        return credentials.username
+
+
+class _Login(SSHUserAuthServer):
+    """conch's login, which tells the operator how it ended."""
+
+    attemptsBeforeDisconnect = ATTEMPTS
+    transport: Any
+    user: bytes
+
+    def auth_publickey(self, packet: bytes) -> Any:
+        blob = getNS(packet[1:], 2)[1]
+        return SSHUserAuthServer.auth_publickey(self, packet).addCallbacks(
+            self._admitted, self._refused, callbackArgs=(blob,), errbackArgs=(blob,)
+        )
+
+    def _admitted(self, result: Any, blob: bytes) -> Any:
+        self._say("notice", "admitted", blob)
+        self.transport.admitted()
+        return result
+
+    def _refused(self, failure: Failure, blob: bytes) -> Failure:
+        if failure.check(UnauthorizedLogin):
+            self._say("warning", "refused", blob, f": {failure.getErrorMessage()}")
+        return failure
+
+    def _say(self, level: str, verdict: str, blob: bytes, why: str = "") -> None:
+        user = self.user.decode("utf-8", "replace")
+        text = f"Manhole {verdict} user {user!r} from {self.transport.peer} with key {_fingerprint(blob)}{why}"
+        self.transport.factory.announce(level, text)
+
+
+class _Connection(SSHServerTransport):
+    """One connection, logged in or not."""
+
+    factory: _Factory
+    transport: Any
+
+    def connectionMade(self) -> None:
+        factory = self.factory
+        factory.connections.add(self)
+        address = self.transport.getPeer()
+        self.peer = f"{address.host}:{address.port}" if hasattr(address, "port") else "a unix socket"
+        self._deadline = factory.reactor.callLater(LOGIN_TIMEOUT, self.transport.abortConnection)
+        SSHServerTransport.connectionMade(self)
+
+    def admitted(self) -> None:
+        """The time to log in does not matter any more."""
+        if self._deadline.active():
+            self._deadline.cancel()
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self.factory.connections.discard(self)
+        self.admitted()
+        SSHServerTransport.connectionLost(self, reason)
+
+
+class _Factory(SSHFactory):
+    """What all connections share."""
+
+    noisy = False
+    protocol = _Connection
+    services = {b"ssh-userauth": _Login, b"ssh-connection": SSHConnection}
+
+    def __init__(self, settings: model.Manhole, service: Service, reactor: Any, announce: Announce) -> None:
+        self.reactor = reactor
+        self.announce = announce
+        self.connections: set[_Connection] = set()
+        self.fingerprint = ""
+        # What is not in here does not exist: there is no checker for passwords.
+        self.portal = Portal(_Realm(service, reactor), [KeyChecker(settings.authorized_keys)])
+
+    def use(self, key: Key) -> None:
+        """Take this for the host key."""
+        public = key.public()
+        self.privateKeys = {key.sshType(): key}
+        self.publicKeys = {key.sshType(): public}
+        self.fingerprint = _fingerprint(public.blob())
+
+    def buildProtocol(self, addr: Any) -> Any:
+        if len(self.connections) >= CONNECTIONS:
+            self.announce("warning", f"Manhole has {CONNECTIONS} connections already and refused another")
+            return None
+        return SSHFactory.buildProtocol(self, addr)
+
+
+@implementer(IRealm)
+class _Realm:
+    def __init__(self, service: Service, reactor: Any) -> None:
+        self._service = service
+        self._reactor = reactor
+
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+        return IConchUser, _User(self._service, self._reactor), lambda: None
+
+
+class _User(ConchUser):
+    """Somebody inside: has sessions, and no forwarding, no file transfer, no agent."""
+
+    def __init__(self, service: Service, reactor: Any) -> None:
+        ConchUser.__init__(self)
+        self.channelLookup[b"session"] = SSHSession
+        self._service = service
+        self._reactor = reactor
+
+    def __conform__(self, interface: Any) -> Any:
+        """Each channel asks once: each has a session of its own, also when they share a connection (ControlMaster)."""
+        return Session(namespace(self._service), self._reactor) if interface is ISession else None

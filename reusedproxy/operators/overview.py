@@ -1,0 +1,202 @@
+"""What an operator sees in the manhole: the names of a session, and tables in plain text.
+
+It reads what living objects say of themselves and formats it; it must never change them, and knows nothing of SSH.
+"""
+
+from __future__ import annotations
+
+import pydoc
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from reusedproxy.clients.frontend import Frontend
+from reusedproxy.operators.figures import closed_because
+from reusedproxy.servers.backend import Backend
+from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, ServerConnection
+from reusedproxy.servers.pool import HTTPConnectionPool
+from reusedproxy.servers.server import Server
+
+GUIDE = """\
+reusedproxy manhole: Python, inside the running daemon.
+  pools()          the pool of every server: what it holds, what it has done, why connections ended, what troubles it
+  show()           frontends, backends and servers; show("BACKEND/SERVER") the connections of one server
+  help()           this text; help(thing) what Python knows of a thing
+  frontends, backends, servers      by name: servers["BACKEND/SERVER"].pool
+  proxy, service                    all of it
+Nothing else runs while a line of yours does: one that does not end stops the whole daemon.
+^D or exit() leaves."""
+
+
+class Proxy(Protocol):
+    """What a running proxy is made of."""
+
+    @property
+    def frontends(self) -> Sequence[Frontend]: ...
+
+    @property
+    def backends(self) -> Sequence[Backend]: ...
+
+
+class Service(Protocol):
+    """Who runs it."""
+
+    @property
+    def proxy(self) -> Proxy | None: ...
+
+
+def namespace(service: Service) -> dict[str, Any]:
+    """The names that a new session finds."""
+    proxy = service.proxy
+    overview = Overview(proxy.frontends if proxy else (), proxy.backends if proxy else ())
+    return {
+        "__name__": "__manhole__",
+        "service": service,
+        "proxy": proxy,
+        "frontends": {each.name: each for each in overview.frontends},
+        "backends": {each.name: each for each in overview.backends},
+        "servers": {each.full_name: each for each in overview.servers},
+        "pools": overview.print_pools,
+        "show": overview.show,
+        "help": _help,
+    }
+
+
+class Overview:
+    """The helpers of a session: each prints, and returns nothing."""
+
+    def __init__(self, frontends: Sequence[Frontend], backends: Sequence[Backend]) -> None:
+        self.frontends = frontends
+        self.backends = backends
+
+    @property
+    def servers(self) -> list[Server]:
+        return [server for backend in self.backends for server in backend.servers]
+
+    def print_pools(self) -> None:
+        """The pool of every server."""
+        rows = table([POOL_HEADINGS, *(_pool_row(server) for server in self.servers)])
+        print(rows[0])
+        for server, row in zip(self.servers, rows[1:], strict=True):
+            print(row)
+            for remark in _remarks(server.pool):
+                print(f"    {remark}")
+
+    def show(self, what: Any = None) -> None:
+        """Everything in short; or one server, by name or itself, with its connections."""
+        if what is None:
+            blocks: list[Sequence[Sequence[object]]] = [
+                [FRONTEND_HEADINGS, *map(_frontend_row, self.frontends)],
+                [BACKEND_HEADINGS, *map(_backend_row, self.backends)],
+                [SERVER_HEADINGS, *map(_server_row, self.servers)],
+            ]
+            print("\n\n".join("\n".join(table(block)) for block in blocks))
+            return
+        server = next((each for each in self.servers if what in (each, each.full_name, each.name)), None)
+        if server is None:
+            raise LookupError(
+                f"no server {what!r}; there are {', '.join(each.full_name for each in self.servers) or 'none'}"
+            )
+        print(f"{server.full_name} is {server.state}; {server.pool!r}")
+        pool = server.pool
+        now = pool.deadlines.now()
+        held = [*pool.idle, *pool.in_use, *pool.retiring]
+        print("\n".join(table([CONNECTION_HEADINGS, *(_connection_row(each, now) for each in held)])))
+
+
+# fmt: off
+POOL_HEADINGS = [
+    "server", "state", "floor", "idle", "in-use", "connecting", "waiting",
+    "dials", "failed", "handshakes", "on-request-path", "requests", "reuses",
+]
+STATUS_HEADINGS = ["2xx", "3xx", "4xx", "5xx"]
+FRONTEND_HEADINGS = ["frontend", "clients", "most", "total", "requests", *STATUS_HEADINGS]
+BACKEND_HEADINGS = ["backend", "servers-up", "queue", "requests", *STATUS_HEADINGS]
+SERVER_HEADINGS = [
+    "server", "state", "served", "requests", "connect-errors", "response-errors", "retries", *STATUS_HEADINGS
+]
+# fmt: on
+CONNECTION_HEADINGS = ["connection", "age", "requests", "idle-for"]
+CONNECTION_STATES = {IDLE: "idle", IN_USE: "in use", RETIRING: "retiring"}
+
+
+def _pool_row(server: Server) -> list[object]:
+    pool, counters = server.pool, server.pool.counters
+    return [
+        server.full_name,
+        server.state,
+        pool.limits.min_conn,
+        len(pool.idle),
+        len(pool.in_use),
+        len(pool.connecting),
+        len(pool.waiters),
+        counters.dials,
+        counters.dials_failed,
+        counters.handshakes,
+        counters.handshakes_on_request_path,
+        counters.requests,
+        counters.reuses,
+    ]
+
+
+def _remarks(pool: HTTPConnectionPool) -> list[str]:
+    remarks = []
+    if pool.closed:
+        remarks.append(f"closed: {closed_because(pool)}")
+    if pool.trouble:
+        remarks.append(f"trouble: {pool.trouble}")
+    return remarks
+
+
+def _frontend_row(frontend: Frontend) -> list[object]:
+    traffic = frontend.traffic
+    return [
+        frontend.name,
+        len(frontend.connections),
+        frontend.connections_max,
+        frontend.connections_total,
+        traffic.req_tot,
+        *traffic.hrsp[2:],
+    ]
+
+
+def _backend_row(backend: Backend) -> list[object]:
+    up = sum(server.usable for server in backend.servers)
+    traffic = backend.traffic
+    return [backend.name, f"{up}/{len(backend.servers)}", len(backend.queue), traffic.req_tot, *traffic.hrsp[2:]]
+
+
+def _server_row(server: Server) -> list[object]:
+    traffic = server.traffic
+    return [
+        server.full_name,
+        server.state,
+        server.served,
+        traffic.stot,
+        traffic.econ,
+        traffic.eresp,
+        traffic.wretr,
+        *traffic.hrsp[2:],
+    ]
+
+
+def _connection_row(connection: ServerConnection, now: float) -> list[object]:
+    idle = f"{now - connection.idle_since:.1f}s" if connection.state == IDLE else "-"
+    return [CONNECTION_STATES[connection.state], f"{now - connection.born:.1f}s", connection.requests, idle]
+
+
+def table(rows: Sequence[Sequence[object]]) -> list[str]:
+    """Columns as wide as they need to be: the first to the left, numbers to the right."""
+    texts = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if at else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in texts
+    ]
+
+
+def _help(thing: Any = None) -> None:
+    """Python's own help() reads the daemon's standard input, which would stop the daemon."""
+    print(GUIDE if thing is None else pydoc.plain(pydoc.render_doc(thing)))

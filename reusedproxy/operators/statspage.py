@@ -1,0 +1,268 @@
+"""The statistics as one HTML document: a table for each proxy in HAProxy's spirit, and one for the pools of its servers.
+
+It turns figures into text and knows nothing of requests. Whatever comes from outside (names, reasons, what servers said)
+passes through `escape`. The document needs nothing else: no script, no font, no picture.
+"""
+
+from __future__ import annotations
+
+import time
+from html import escape
+
+from attrs import frozen
+
+from reusedproxy import __version__
+from reusedproxy.operators.figures import BACKEND, FRONTEND, SERVER, Columns, Figures, Row, Section
+from reusedproxy.servers.server import DOWN, MAINT, Server
+
+
+@frozen
+class Look:
+    """What a page shows besides the figures. `refresh` in seconds, None: the page does not reload itself."""
+
+    uri: str
+    pid: int
+    uptime: float
+    at: float
+    log_lines_dropped: int = 0
+    refresh: float | None = None
+    refuses: bool = False
+
+
+def write_page(figures: Figures, look: Look) -> str:
+    """The whole document."""
+    sections = figures.sections()
+    refresh = f'<meta http-equiv="refresh" content="{look.refresh:.0f}">\n' if look.refresh else ""
+    parts = [
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
+        f'{refresh}<meta name="viewport" content="width=device-width">\n<link rel="icon" href="data:,">\n',
+        f"<title>reusedproxy statistics</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n",
+        _header(figures, sections, look),
+        *map(_section, sections),
+        _LEGEND,
+        "</body>\n</html>\n",
+    ]
+    return "".join(parts)
+
+
+# What stands above the tables.
+
+
+def _header(figures: Figures, sections: list[Section], look: Look) -> str:
+    uri = escape(look.uri)
+    again = "does not reload itself"
+    if look.refresh:
+        again = f"reloads every {look.refresh:.0f} s (<a href='{uri};norefresh'>stop</a>)"
+    now = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(look.at))
+    return (
+        f"<h1>reusedproxy <small>version {escape(__version__)}, pid {look.pid}, up {_duration(look.uptime)}</small></h1>\n"
+        f"<p class='menu'>{now} · {again} · <a href='{uri}{'' if look.refresh else ';norefresh'}'>reload</a>"
+        f" · <a href='{uri};csv'>CSV</a></p>\n"
+        + ("<p class='trouble'>Nothing was changed: this page takes no orders.</p>\n" if look.refuses else "")
+        + f"<div class='facts'>{_facts(figures, sections, look)}</div>\n"
+    )
+
+
+def _facts(figures: Figures, sections: list[Section], look: Look) -> str:
+    """What is to be seen first: the number that we promise, and where the proxy stands."""
+
+    def total(name: str) -> int:
+        return sum(int(row.columns[f"pool_{name}"]) for section in sections for row in section.servers)
+
+    on_path, places = total("handshakes_request_path"), figures.proxy.places
+    promise = "bad" if on_path else "good"
+    facts = [
+        _fact("TLS handshakes on the request path", f"{on_path:,}", f"of {total('requests'):,} requests", promise),
+        _fact("connections to servers", f"{total('idle'):,} idle", f"{total('in_use'):,} in use"),
+        _fact("handshakes in all", f"{total('handshakes'):,}", f"{total('dials_failed'):,} dials failed"),
+        _fact("client connections", f"{places.taken:,}", f"of {places.maxconn:,} at most"),
+    ]
+    if look.log_lines_dropped:
+        facts.append(_fact("log lines dropped", f"{look.log_lines_dropped:,}", "", "bad"))
+    return "".join(facts)
+
+
+def _fact(name: str, value: str, more: str, kind: str = "") -> str:
+    return f"<div class='{kind}'><span>{name}</span><b>{value}</b> {more}</div>"
+
+
+# A proxy's tables.
+
+
+def _section(section: Section) -> str:
+    rows = "".join(map(_traffic_row, section.rows()))
+    name = escape(section.name)
+    tables = f"<section>\n<h2 id='{name}'>{name}</h2>\n<table>\n{_TRAFFIC_HEAD}{rows}</table>\n"
+    if section.servers:
+        tables += f"<table class='pools'>\n{_POOL_HEAD}{''.join(map(_pool_rows, section.servers))}</table>\n"
+    return tables + "</section>\n"
+
+
+def _traffic_row(row: Row) -> str:
+    columns = row.columns
+    numbers = "".join(map(_number, (columns.get(name) for name in _TRAFFIC_NUMBERS)))
+    last, down = columns.get("lastsess", -1), columns.get("downtime")
+    cells = [
+        f"<th>{escape(str(columns['svname']))}</th>",
+        numbers,
+        f"<td>{_duration(float(last)) + ' ago' if float(last) >= 0 else ''}</td>",
+        *(f"<td>{_amount(int(columns[name]))}</td>" for name in ("bin", "bout")),
+        *map(_number, (columns.get(name) for name in _TRAFFIC_TROUBLE)),
+        f"<td class='left'><i class='{_colour(row)}'>{escape(str(columns['status']))}</i>{_since(columns)}</td>",
+        f"<td class='left'>{_last_check(columns)}</td>",
+        _number(columns.get("weight")),
+        f"<td>{_active(columns)}</td>",
+        *map(_number, (columns.get(name) for name in ("chkfail", "chkdown"))),
+        f"<td>{_duration(float(down)) if down else ''}</td>",
+    ]
+    return f"<tr class='{_ROW_CLASSES[int(columns['type'])]}'>{''.join(cells)}</tr>\n"
+
+
+def _pool_rows(row: Row) -> str:
+    columns, server = row.columns, row.server
+    assert server is not None
+    pool = server.pool
+    short = pool.running == "running" and len(pool.idle) + len(pool.in_use) < pool.limits.min_conn
+    on_path = columns["pool_handshakes_request_path"]
+    ratio = columns.get("pool_reuse_ratio")
+    cells = [
+        f"<th>{escape(server.name)}</th>",
+        _number(columns["pool_floor"]),
+        f"<td class='{'warn' if short else ''}'>{columns['pool_idle']:,}</td>",
+        *(_number(columns[f"pool_{name}"]) for name in ("in_use", "connecting", "retiring", "waiting", "dials")),
+        f"<td class='{'warn' if columns['pool_dials_failed'] else ''}'>{columns['pool_dials_failed']:,}</td>",
+        _number(columns["pool_handshakes"]),
+        f"<td class='{'warn' if on_path else 'fine'}'>{on_path:,}</td>",
+        _number(columns["pool_requests"]),
+        f"<td>{f'{float(ratio):.1%}' if ratio is not None else ''}</td>",
+        f"<td class='left wide'>{escape(str(columns['pool_closed'])).replace('; ', '<br>')}</td>",
+        f"<td class='left wide'>{_trouble(server)}</td>",
+    ]
+    return f"<tr>{''.join(cells)}</tr>\n"
+
+
+def _trouble(server: Server) -> str:
+    pool = server.pool
+    if pool.trouble:
+        return f"<span class='trouble'>{escape(pool.trouble)}</span>"
+    if pool.running != "running":
+        return f"<span class='quiet'>{escape(pool.running)}</span>"
+    return ""
+
+
+# Cells.
+
+
+def _number(value: str | int | float | None) -> str:
+    """A count; what is 0 stands back, so that the eye finds the rest."""
+    if value is None:
+        return "<td></td>"
+    return f"<td>{value:,}</td>" if value else "<td class='quiet'>0</td>"
+
+
+def _colour(row: Row) -> str:
+    """The class of a state: as HAProxy, green is up, yellow going down, orange going up, red down, grey not checked."""
+    status = str(row.columns["status"])
+    if status in (MAINT, "STOP"):
+        return "maint"
+    if status == "no check":
+        return "unchecked"
+    going = "/" in status
+    if status.startswith(DOWN):
+        return "rising" if going else "down"
+    return "falling" if going else "up"
+
+
+def _since(columns: Columns) -> str:
+    return f" {_duration(float(columns['lastchg']))}" if "lastchg" in columns else ""
+
+
+def _last_check(columns: Columns) -> str:
+    if "check_status" not in columns:
+        return ""
+    code = f"/{columns['check_code']}" if "check_code" in columns else ""
+    text = f"{columns['check_status']}{code} in {columns['check_duration']} ms"
+    if columns["check_status"] == "INI":
+        text = "none yet"
+    info = str(columns["last_chk"])
+    about = f"{columns['check_desc']}{': ' if info else ''}{info}"
+    shown = f" <small>{escape(info)}</small>" if info and not str(columns["check_status"]).endswith("OK") else ""
+    return f"<span title='{escape(about)}'>{escape(text)}</span>{shown}"
+
+
+def _active(columns: Columns) -> str:
+    if columns["type"] == FRONTEND:
+        return ""
+    if columns["type"] == BACKEND:
+        return f"{columns['act']}/{columns['bck']}"
+    return "backup" if columns["bck"] else "active"
+
+
+def _duration(seconds: float) -> str:
+    """The two largest units, as HAProxy writes them: 1d3h, 4m20s."""
+    left = max(0, int(seconds))
+    units: list[str] = []
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):
+        count, left = divmod(left, size)
+        if count or (units and len(units) < 2) or unit == "s":
+            units.append(f"{count}{unit}")
+    return "".join(units[:2])
+
+
+def _amount(size: int) -> str:
+    """Bytes, readable; the exact number is in the CSV."""
+    amount, unit = float(size), ""
+    for unit in ("", " K", " M", " G", " T"):
+        if amount < 1024 or unit == " T":
+            break
+        amount /= 1024
+    return f"{amount:.1f}{unit}" if unit else str(size)
+
+
+_ROW_CLASSES = {FRONTEND: "frontend", BACKEND: "backend", SERVER: "server"}
+_TRAFFIC_NUMBERS = ("qcur", "qmax", "rate", "rate_max", "scur", "smax", "slim", "stot")
+_TRAFFIC_TROUBLE = ("hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "ereq", "econ", "eresp", "wretr", "wredis")
+
+_TRAFFIC_HEAD = """<thead>
+<tr><td></td><th colspan=2>Queue</th><th colspan=2>Session rate</th><th colspan=5>Sessions</th><th colspan=2>Bytes</th>
+<th colspan=4>Responses</th><th colspan=3>Errors</th><th colspan=2>Warnings</th><th colspan=7>Server</th></tr>
+<tr><td></td><th>cur</th><th>max</th><th>cur</th><th>max</th><th>cur</th><th>max</th><th>limit</th><th>total</th><th>last</th>
+<th>in</th><th>out</th><th>2xx</th><th>3xx</th><th>4xx</th><th>5xx</th><th>req</th><th>conn</th><th>resp</th><th>retr</th>
+<th>redis</th><th>status</th><th>last check</th><th>weight</th><th>act/bck</th><th>failed</th><th>downs</th><th>downtime</th></tr>
+</thead>
+"""
+
+_POOL_HEAD = """<thead>
+<tr><td></td><th colspan=6>Pool: connections now</th><th colspan=2>Dials</th><th colspan=2>Handshakes</th>
+<th colspan=2>Requests</th><th rowspan=2>Closed because</th><th rowspan=2>Trouble</th></tr>
+<tr><td></td><th>floor</th><th>idle</th><th>in use</th><th>connecting</th><th>retiring</th><th>waiting</th><th>all</th>
+<th>failed</th><th>all</th><th>on request path</th><th>all</th><th>reused</th></tr>
+</thead>
+"""
+
+_LEGEND = """<p class="legend"><i class="up">UP</i> <i class="falling">UP, going down</i> <i class="rising">DOWN, going up</i>
+<i class="down">DOWN</i> <i class="maint">MAINT</i> <i class="unchecked">no check</i>
+· floor: connections kept ready, handshaken and verified · waiting: requests without a connection
+· handshakes on request path: connections that a request had to wait for; the aim is 0
+· reused: the share of requests on a connection that had carried one before</p>
+"""
+
+_STYLE = """
+:root{color-scheme:light dark;--line:#ccd;--head:#eef;--text:#223;--quiet:#99a;--back:#fff;--front:#f4f6ff;--sum:#f0f0f4}
+@media(prefers-color-scheme:dark){:root{--line:#445;--head:#223;--text:#dde;--quiet:#778;--back:#14161c;--front:#1b2030;--sum:#22252e}}
+body{font:13px/1.4 system-ui,sans-serif;margin:1.2em 1.6em;color:var(--text);background:var(--back)}
+h1{font-size:22px;margin:0}h1 small{font-size:13px;font-weight:normal;color:var(--quiet)}
+h2{font-size:16px;margin:1.6em 0 .4em}.menu{margin:.2em 0 1em;color:var(--quiet)}
+.facts{display:flex;flex-wrap:wrap;gap:.8em}.facts div{border:1px solid var(--line);border-radius:6px;padding:.5em 1em}
+.facts span{display:block;color:var(--quiet);font-size:12px}.facts b{font-size:20px}
+.facts .good b{color:#178a3c}.facts .bad b{color:#d0481c}
+section{overflow-x:auto}table{border-collapse:collapse;margin:0 0 .5em;font-variant-numeric:tabular-nums;font-size:12px}
+td,th{border:1px solid var(--line);padding:.15em .5em;text-align:right;white-space:nowrap}
+th{text-align:left}thead th{background:var(--head);text-align:center;font-weight:600}thead td{border:0}
+.left{text-align:left}.wide{white-space:normal;min-width:14em;max-width:34em}.quiet{color:var(--quiet)}
+.frontend{background:var(--front)}.backend{background:var(--sum);font-weight:600}
+td i,.legend i{font-style:normal;border-radius:3px;padding:0 .45em;color:#fff}
+i.up{background:#1f9d4b}i.falling{background:#e6c229;color:#332}i.rising{background:#e8862e}i.down{background:#d32f2f}
+i.maint{background:#8a6d4b}i.unchecked{background:#9aa0ad}
+.warn{background:#e8862e44}.fine{color:#178a3c}.trouble{color:#d32f2f}.legend{color:var(--quiet);font-size:12px;margin-top:2em}
+"""

@@ -1,0 +1,344 @@
+"""The manhole without a network: its files, who may come in, and what a session finds and prints."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import os
+import socket
+import stat
+import sys
+import tempfile
+from contextlib import redirect_stdout
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from twisted.conch.error import ValidPublicKey
+from twisted.conch.ssh.keys import Key
+from twisted.cred.credentials import IUsernamePassword, SSHPrivateKey
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config import model
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.operators.manhole import KeyChecker, Manhole, ManholeError, authorized_keys
+from reusedproxy.operators.overview import GUIDE, namespace, table
+from reusedproxy.operators.session import run
+from reusedproxy.servers.pool import HTTPConnectionPool, PoolLimits
+from reusedproxy.servers.server import Server
+from reusedproxy.service import ProxyService, Refused
+from reusedproxy.wire.heads import Limits
+from tests.integration.peers import temporary_directory
+
+PLACE = model.Place("proxy.cfg", 3)
+
+
+def new_key() -> Key:
+    return Key(Ed25519PrivateKey.generate())
+
+
+class FilesTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory(prefix="reusedproxy-")
+        self.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
+        self.keys = self.directory / "authorized_keys"
+        self.host_key = self.directory / "host_key"
+        self.key = new_key()
+        self.authorize(self.key)
+
+    def authorize(self, *keys: Key) -> None:
+        self.write(self.keys, b"".join(key.public().toString("openssh") + b" somebody\n" for key in keys))
+
+    def write(self, path: Path, content: bytes, mode: int = 0o600) -> None:
+        path.write_bytes(content)
+        path.chmod(mode)
+
+    def settings(self) -> model.Manhole:
+        address = model.ListenAddress("unix", path=str(self.directory / "socket"))
+        return model.Manhole(PLACE, address, str(self.keys), str(self.host_key))
+
+    def manhole(self) -> Manhole:
+        return Manhole(self.settings(), SimpleNamespace(proxy=None), Clock(), mock.Mock(), lambda level, text: None)
+
+    def faults(self) -> list[str]:
+        return list(self.assertRaises(ManholeError, self.manhole).texts)
+
+
+class AuthorizedKeysTests(FilesTestCase):
+    def test_comments_and_empty_lines_are_passed_over(self) -> None:
+        self.write(self.keys, b"# people\n\n   \n" + self.key.public().toString("openssh"))
+        self.assertEqual(authorized_keys(str(self.keys)), [self.key.public()])
+
+    def test_a_missing_file_is_a_fault(self) -> None:
+        self.keys.unlink()
+        (fault,) = self.faults()
+        self.assertEqual(fault, f"manhole: authorized-keys {self.keys}: cannot be read: No such file or directory")
+
+    def test_a_file_without_a_key_is_a_fault(self) -> None:
+        self.write(self.keys, b"# nobody yet\n")
+        (fault,) = self.faults()
+        self.assertIn("holds no key, so nobody could come in", fault)
+
+    def test_a_file_that_others_can_write_is_a_fault(self) -> None:
+        self.keys.chmod(0o620)
+        (fault,) = self.faults()
+        self.assertIn("can be written by others; its mode is 0620", fault)
+
+    def test_each_line_that_is_no_key_is_a_fault_with_its_number(self) -> None:
+        good = self.key.public().toString("openssh")
+        for bad in (
+            b'from="10.0.0.1" ' + good,  # a limit that we would not keep
+            b"ssh-ed25519",
+            b"ssh-rsa !!!!",
+            b"ssh-rsa AAAA",
+            b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA",
+            b"ecdsa-sha2-nistp256 AAAA",
+            b"sk-ssh-ed25519@openssh.com AAAA",
+            b"ssh-rsa AAAAB3NzaC1yc2EAAAABAAAAAAEB",
+            b"\xff\xfe",
+            b"-----BEGIN OPENSSH PRIVATE KEY-----",
+        ):
+            self.write(self.keys, good + b"\n" + bad + b"\n" + bad + b"\n")
+            faults = self.faults()
+            self.assertEqual(len(faults), 2, bad)
+            self.assertIn("authorized_keys, line 2: not a public key", faults[0])
+            self.assertIn("authorized_keys, line 3: not a public key", faults[1])
+
+
+class HostKeyTests(FilesTestCase):
+    def test_it_is_made_at_the_first_start_and_is_for_its_owner_only_whatever_the_umask(self) -> None:
+        self.addCleanup(os.umask, os.umask(0))
+        manhole = self.manhole()
+        self.assertFalse(self.host_key.exists())
+        manhole.bind()
+        self.addCleanup(manhole.stop)
+        self.assertEqual(stat.S_IMODE(self.host_key.stat().st_mode), 0o600)
+        self.assertEqual(Key.fromFile(str(self.host_key)).sshType(), b"ssh-ed25519")
+        self.assertEqual({path.name for path in self.directory.iterdir()}, {"authorized_keys", "host_key", "socket"})
+
+    def test_one_that_is_there_is_kept(self) -> None:
+        content = new_key().toString("openssh")
+        self.write(self.host_key, content)
+        manhole = self.manhole()
+        manhole.bind()
+        manhole.stop()
+        self.assertEqual(self.host_key.read_bytes(), content)
+        self.assertFalse((self.directory / "socket").exists())
+
+    def test_one_that_others_can_read_is_a_fault(self) -> None:
+        self.write(self.host_key, new_key().toString("openssh"), 0o640)
+        self.assertEqual(
+            self.faults(),
+            [f"manhole: host-key {self.host_key}: must be for its owner only (chmod 600); its mode is 0640"],
+        )
+
+    def test_what_is_not_a_private_key_is_a_fault(self) -> None:
+        for content, words in (
+            (b"", "is not a private key"),
+            (b"hello", "is not a private key"),
+            (new_key().public().toString("openssh"), "is a public key"),
+            (new_key().toString("openssh", passphrase=b"secret"), "is protected by a passphrase"),
+        ):
+            self.write(self.host_key, content)
+            (fault,) = self.faults()
+            self.assertIn(words, fault)
+
+    def test_no_directory_to_make_it_in_is_a_fault(self) -> None:
+        self.host_key = self.directory / "nowhere" / "host_key"
+        (fault,) = self.faults()
+        self.assertIn(f"there is no directory {self.directory}/nowhere", fault)
+
+    def test_an_rsa_key_as_older_programs_write_it_will_do(self) -> None:
+        private = generate_private_key(public_exponent=65537, key_size=2048)
+        self.write(self.host_key, private.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
+        manhole = self.manhole()
+        manhole.bind()
+        manhole.stop()
+        self.assertEqual(list(manhole._factory.privateKeys), [b"ssh-rsa"])
+
+
+class LoginTests(FilesTestCase):
+    def ask(self, key: Key, signer: Key | None = None) -> bytes:
+        """Offer `key`, signed for by `signer`."""
+        data = b"what a session signs"
+        signature = signer.sign(data) if signer is not None else None
+        credentials = SSHPrivateKey(b"root", key.sshType(), key.public().blob(), data, signature)
+        return KeyChecker(str(self.keys)).requestAvatarId(credentials)
+
+    def test_a_known_key_is_asked_to_prove_itself_and_then_admitted(self) -> None:
+        self.assertRaises(ValidPublicKey, self.ask, self.key)
+        self.assertEqual(self.ask(self.key, self.key), b"root")
+
+    def test_a_known_key_with_another_signature_is_refused(self) -> None:
+        self.assertRaises(UnauthorizedLogin, self.ask, self.key, new_key())
+
+    def test_an_unknown_key_is_refused_when_it_is_offered(self) -> None:
+        stranger = new_key()
+        self.assertRaises(UnauthorizedLogin, self.ask, stranger)
+        self.assertRaises(UnauthorizedLogin, self.ask, stranger, stranger)
+
+    def test_a_signature_that_makes_no_sense_is_refused(self) -> None:
+        blob = self.key.public().blob()
+        credentials = SSHPrivateKey(b"root", b"ssh-ed25519", blob, b"data", b"\0\0\0\xffrubbish")
+        self.assertRaises(UnauthorizedLogin, KeyChecker(str(self.keys)).requestAvatarId, credentials)
+
+    def test_the_file_is_read_again_at_each_login(self) -> None:
+        other = new_key()
+        self.authorize(other)
+        self.assertRaises(UnauthorizedLogin, self.ask, self.key, self.key)
+        self.assertEqual(self.ask(other, other), b"root")
+        self.keys.unlink()
+        refused = self.assertRaises(UnauthorizedLogin, self.ask, other, other)
+        self.assertIn("cannot be read", str(refused))
+
+    def test_there_is_no_way_in_with_a_password(self) -> None:
+        portal = self.manhole()._factory.portal
+        self.assertNotIn(IUsernamePassword, portal.listCredentialsInterfaces())
+
+
+class StartTests(FilesTestCase):
+    def service(self) -> ProxyService:
+        directory = temporary_directory(self)
+        (directory / "proxy.cfg").write_text(f"global\n\n manhole 127.0.0.1:0 authorized-keys {self.keys}\n")
+        return ProxyService(Clock(), [str(directory / "proxy.cfg")])
+
+    def test_what_is_wrong_is_said_with_file_and_line(self) -> None:
+        self.keys.unlink()
+        error = self.assertRaises(Refused, self.service().assemble, bind=False)
+        self.assertRegex(str(error), r"proxy\.cfg:3: .*cannot be read")
+
+    def test_without_conch_the_fault_says_what_to_install(self) -> None:
+        with mock.patch.dict(sys.modules, {"reusedproxy.operators.manhole": None}):
+            error = self.assertRaises(Refused, self.service().assemble, bind=False)
+        self.assertIn("pip install 'reusedproxy[manhole]'", str(error))
+
+    def test_checking_a_configuration_makes_and_opens_nothing(self) -> None:
+        self.service().assemble(bind=False)
+        self.assertEqual({path.name for path in self.directory.iterdir()}, {"authorized_keys"})
+
+    def test_an_address_that_others_could_reach_is_refused_though_it_came_as_an_open_socket(self) -> None:
+        with socket.socket() as everybody:
+            everybody.bind(("0.0.0.0", 0))
+            address = model.ListenAddress("fd", fd=everybody.fileno())
+            settings = model.Manhole(PLACE, address, str(self.keys), str(self.host_key))
+            manhole = Manhole(settings, SimpleNamespace(proxy=None), Clock(), mock.Mock(), lambda level, text: None)
+            error = self.assertRaises(ManholeError, manhole.bind)
+        self.assertIn("is not a loopback address", str(error))
+
+
+class CommandTests(SynchronousTestCase):
+    def test_what_is_printed_and_what_expressions_give_is_its_output(self) -> None:
+        ran = run("print('a')\nNone\n1 + 1\n'b'", {})
+        self.assertEqual((ran.output, ran.errors, ran.status), ("a\n2\n'b'\n", "", 0))
+
+    def test_blocks_of_many_lines_are_run(self) -> None:
+        names: dict[str, Any] = {}
+        self.assertEqual(run("def double(n):\n    return 2 * n\n\ndouble(4)\n", names).output, "8\n")
+        self.assertEqual(names["double"](1), 2)
+
+    def test_an_exception_goes_to_its_errors_without_our_own_frames(self) -> None:
+        ran = run("print('a'); 1/0", {})
+        self.assertEqual((ran.output, ran.status), ("a\n", 1))
+        self.assertTrue(ran.errors.endswith("ZeroDivisionError: division by zero\n"))
+        self.assertNotIn("session.py", ran.errors)
+
+    def test_a_mistyped_line_goes_to_its_errors(self) -> None:
+        ran = run("pools(", {})
+        self.assertEqual((ran.output, ran.status), ("", 1))
+        self.assertIn("SyntaxError", ran.errors)
+        self.assertNotIn("session.py", ran.errors)
+
+    def test_exit_gives_its_status_and_ends_nothing_else(self) -> None:
+        for source, status in (("exit()", 0), ("raise SystemExit(4)", 4), ("import sys; sys.exit('why')", 1)):
+            self.assertEqual(run(source, {"exit": sys.exit}).status, status)
+        self.assertEqual(run("raise SystemExit('why')", {}).errors, "why\n")
+
+    def test_even_a_keyboard_interrupt_is_its_users_business(self) -> None:
+        self.assertEqual(run("raise KeyboardInterrupt", {}).status, 1)
+
+    def test_reading_from_the_daemons_terminal_ends_at_once(self) -> None:
+        self.assertIn("EOFError", run("input()", {}).errors)
+
+    def test_nothing_of_it_stays_behind(self) -> None:
+        before = sys.stdout, sys.stderr, sys.stdin, sys.displayhook
+        run("41 + 1", {})
+        self.assertEqual((sys.stdout, sys.stderr, sys.stdin, sys.displayhook), before)
+        self.assertNotEqual(getattr(builtins, "_", None), 42)
+
+
+class OverviewTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        clock = Clock()
+        dialer: Any = SimpleNamespace(deadlines=Deadlines(clock))
+        pool = HTTPConnectionPool(
+            "Server web/one", dialer, PoolLimits(min_conn=4), clock, Random(1), lambda *said: None, Limits()
+        )
+        settings = model.Server("one", PLACE, "127.0.0.1", 443)
+        self.server = Server("web", settings, pool, 0.0)
+        traffic = SimpleNamespace(req_tot=7, hrsp=[0, 0, 5, 1, 0, 1])
+        self.backend = SimpleNamespace(name="web", servers=[self.server], queue=[], traffic=traffic)
+        self.frontend = SimpleNamespace(
+            name="main", connections=set(), connections_max=2, connections_total=7, traffic=traffic
+        )
+        self.proxy = SimpleNamespace(frontends=[self.frontend], backends=[self.backend])
+        self.service: Any = SimpleNamespace(proxy=self.proxy)
+        self.names = namespace(self.service)
+
+    def printed(self, helper: str, *arguments: Any) -> str:
+        output = io.StringIO()
+        with redirect_stdout(output):
+            self.assertIs(self.names[helper](*arguments), None)
+        return output.getvalue()
+
+    def test_a_session_finds_everything_by_its_name(self) -> None:
+        self.assertIs(self.names["proxy"], self.proxy)
+        self.assertIs(self.names["service"], self.service)
+        self.assertEqual(self.names["frontends"], {"main": self.frontend})
+        self.assertEqual(self.names["backends"], {"web": self.backend})
+        self.assertEqual(self.names["servers"], {"web/one": self.server})
+
+    def test_pools_prints_a_line_for_each_server_under_headings(self) -> None:
+        self.server.pool.counters.handshakes = 12
+        headings, row = (line.split() for line in self.printed("pools").splitlines())
+        told = dict(zip(headings, row, strict=True))
+        self.assertEqual((told["server"], told["floor"], told["idle"], told["handshakes"]), ("web/one", "4", "0", "12"))
+        self.assertEqual(told["on-request-path"], "0")
+
+    def test_pools_says_why_connections_were_closed_and_what_troubles_it(self) -> None:
+        self.server.pool.closed = {"life over": 2, "purged": 5}
+        self.patch(HTTPConnectionPool, "trouble", "connect failed: Connection refused")
+        self.assertEqual(
+            [line.strip() for line in self.printed("pools").splitlines()[2:]],
+            ["closed: purged: 5; life over: 2", "trouble: connect failed: Connection refused"],
+        )
+
+    def test_show_prints_frontends_backends_and_servers(self) -> None:
+        frontends, backends, servers = self.printed("show").split("\n\n")
+        self.assertEqual(frontends.splitlines()[1].split(), ["main", "0", "2", "7", "7", "5", "1", "0", "1"])
+        self.assertEqual(backends.splitlines()[1].split(), ["web", "1/1", "0", "7", "5", "1", "0", "1"])
+        self.assertEqual(servers.splitlines()[1].split()[:3], ["web/one", "UP", "0"])
+
+    def test_show_prints_the_connections_of_one_server_by_any_of_its_names(self) -> None:
+        for name in ("web/one", "one", self.server):
+            self.assertIn("web/one is UP", self.printed("show", name))
+        error = self.assertRaises(LookupError, self.names["show"], "two")
+        self.assertIn("there are web/one", str(error))
+
+    def test_help_says_what_is_there_and_never_waits_for_input(self) -> None:
+        self.assertEqual(self.printed("help"), GUIDE + "\n")
+        self.assertIn("The pool of every server", self.printed("help", self.names["pools"]))
+
+    def test_a_session_before_there_is_a_proxy_finds_none(self) -> None:
+        self.names = namespace(SimpleNamespace(proxy=None))  # type: ignore[arg-type]
+        self.assertEqual(len(self.printed("pools").splitlines()), 1)
+
+    def test_tables_are_as_wide_as_what_is_in_them(self) -> None:
+        self.assertEqual(table([["name", "n"], ["a", 1000]]), ["name     n", "a     1000"])

@@ -1,0 +1,266 @@
+"""The statistics: CSV that HAProxy's readers understand, and a page for people."""
+
+from csv import DictReader
+from random import Random
+from types import SimpleNamespace
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.assembly import Assembly
+from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.net.poller import Poller
+from reusedproxy.operators.figures import COLUMNS, POOL_COLUMNS
+from reusedproxy.servers.checks import Result
+from reusedproxy.servers.pool import HTTPConnectionPool
+from reusedproxy.servers.server import DOWN, UP
+from reusedproxy.wire.heads import Limits, read_request
+
+CONFIGURATION = """
+defaults
+  mode http
+  timeout connect 1s
+  timeout client 1s
+  timeout server 1s
+frontend web
+  bind 127.0.0.1:0
+  default_backend app
+backend app
+  server one 127.0.0.1:1 check pool-min-conn 4
+  server two 127.0.0.1:2 backup
+  server off 127.0.0.1:3 disabled maxconn 7
+listen status
+  bind 127.0.0.1:0
+  stats enable
+  stats uri /status
+  stats refresh 7s
+"""
+
+
+class StatsCase(SynchronousTestCase):
+    """A proxy that is assembled but not started."""
+
+    def setUp(self):
+        self.clock = Clock()
+        self.clock.advance(1000)
+        poller = Poller(SimpleNamespace(removeReader=lambda reader: None))
+        self.addCleanup(poller.stop)
+        configuration = read_configuration([Source("x.cfg", CONFIGURATION)], {})
+        self.proxy = Assembly(configuration, self.clock, poller, Random(1), lambda level, text: None).build(bind=False)
+        self.app = next(backend for backend in self.proxy.backends if backend.name == "app")
+        self.one, self.two, self.off = self.app.servers
+        self.web, self.status = self.proxy.frontends
+        self.page = self.status.pages[0]
+
+    def ask(self, request=b"GET /status HTTP/1.1", close=False):
+        """Status, head, body."""
+        head = read_request(request + b"\r\nHost: a\r\n\r\n", Limits())
+        status, whole = self.page.answer(head, close)
+        head, _, body = whole.partition(b"\r\n\r\n")
+        return status, head.decode(), body.decode()
+
+    def csv(self):
+        text = self.ask(b"GET /status;csv HTTP/1.1")[2]
+        rows = DictReader(text.removeprefix("# ").splitlines())
+        return {(row["pxname"], row["svname"]): row for row in rows}
+
+
+class RequestTests(StatsCase):
+    """What the page answers, and to what."""
+
+    def test_only_the_section_that_enables_it_has_a_page(self):
+        self.assertEqual(self.web.pages, [])
+        self.assertEqual(len(self.status.pages), 1)
+
+    def test_the_uri_is_a_prefix_as_in_haproxy(self):
+        for target in (b"/status", b"/status;csv", b"/status?x", b"/statusx", b"http://a/status"):
+            self.assertTrue(self.page.wants(target), target)
+        for target in (b"/", b"/stat", b"/x/status", b"*", b"http://status"):
+            self.assertFalse(self.page.wants(target), target)
+
+    def test_the_page_is_not_to_be_cached(self):
+        status, head, body = self.ask()
+        self.assertEqual(status, 200)
+        self.assertIn("cache-control: no-cache", head)
+        self.assertIn("content-type: text/html; charset=utf-8", head)
+        self.assertIn(f"content-length: {len(body.encode())}", head)
+
+    def test_head_has_no_body(self):
+        status, head, body = self.ask(b"HEAD /status HTTP/1.1")
+        self.assertEqual((status, body), (200, ""))
+        self.assertRegex(head, "content-length: [1-9]")
+
+    def test_what_it_does_not_know_is_the_page(self):
+        self.assertTrue(self.ask(b"GET /status;what?ever HTTP/1.1")[2].startswith("<!DOCTYPE html>"))
+
+    def test_orders_are_refused_as_haproxy_does_without_stats_admin(self):
+        status, head, _ = self.ask(b"POST /status HTTP/1.1")
+        self.assertEqual(status, 303)
+        self.assertIn("location: /status;st=DENY", head)
+        self.assertIn("takes no orders", self.ask(b"GET /status;st=DENY HTTP/1.1")[2])
+
+    def test_other_methods_are_not_allowed(self):
+        status, head, _ = self.ask(b"DELETE /status HTTP/1.1")
+        self.assertEqual(status, 405)
+        self.assertIn("allow: GET, HEAD, POST", head)
+
+    def test_the_answer_says_whether_the_connection_ends(self):
+        self.assertIn("connection: close", self.ask(close=True)[1])
+        self.assertNotIn("connection:", self.ask(close=False)[1])
+        self.assertIn("connection: keep-alive", self.ask(b"GET /status HTTP/1.0", close=False)[1])
+
+    def test_it_reloads_itself_unless_told_not_to(self):
+        self.assertIn('<meta http-equiv="refresh" content="7">', self.ask()[2])
+        self.assertNotIn('http-equiv="refresh"', self.ask(b"GET /status;norefresh HTTP/1.1")[2])
+
+    def test_a_page_that_cannot_be_written_costs_one_answer(self):
+        self.app.servers.append(None)
+        self.assertEqual(self.ask()[0], 500)
+        self.assertEqual(len(self.flushLoggedErrors()), 1)
+
+
+class CSVTests(StatsCase):
+    """Columns and what stands in them."""
+
+    def test_the_header_is_haproxys_with_ours_at_the_end(self):
+        lines = self.ask(b"GET /status;csv HTTP/1.1")[2].splitlines()
+        self.assertEqual(lines[0], "# " + ",".join([*COLUMNS, *POOL_COLUMNS]) + ",")
+        self.assertTrue(lines[0].startswith("# pxname,svname,qcur,qmax,scur,smax,slim,stot,"))
+        commas = len(COLUMNS) + len(POOL_COLUMNS)
+        self.assertEqual({line.count(",") for line in lines}, {commas})
+
+    def test_rows_come_in_the_order_of_the_configuration(self):
+        self.assertEqual(
+            list(self.csv()),
+            [
+                ("web", "FRONTEND"),
+                *(("app", name) for name in ("one", "two", "off", "BACKEND")),
+                ("status", "FRONTEND"),
+                ("status", "BACKEND"),
+            ],
+        )
+
+    def test_states_are_haproxys_words(self):
+        def state(name):
+            return self.csv()["app", name]["status"]
+
+        self.assertEqual(
+            [state(name) for name in ("one", "two", "off", "BACKEND")], ["UP 1/3", "no check", "MAINT", "UP"]
+        )
+        checker = self.app.checkers[0]
+        checker.health = 4
+        self.assertEqual(state("one"), "UP")
+        self.one.move(DOWN, self.clock.seconds())
+        checker.health = 0
+        self.assertEqual(state("one"), "DOWN")
+        checker.health = 1
+        self.assertEqual(state("one"), "DOWN 1/2")
+
+    def test_a_backend_is_down_when_its_servers_are(self):
+        for server in (self.one, self.two):
+            self.app.server_changed(server, DOWN, "test")
+        self.clock.advance(5)
+        row = self.csv()["app", "BACKEND"]
+        self.assertEqual(
+            (row["status"], row["act"], row["bck"], row["chkdown"], row["downtime"]), ("DOWN", "0", "0", "1", "5")
+        )
+        self.app.server_changed(self.two, UP, "test")
+        row = self.csv()["app", "BACKEND"]
+        self.assertEqual((row["status"], row["bck"], row["downtime"]), ("UP", "1", "5"))
+
+    def test_a_backend_without_servers_is_up_as_in_haproxy(self):
+        self.assertEqual(self.csv()["status", "BACKEND"]["status"], "UP")
+
+    def test_the_pool_is_counted(self):
+        pool = self.one.pool
+        pool.idle[:] = [SimpleNamespace(safe=True), SimpleNamespace(safe=False), SimpleNamespace(safe=False)]
+        pool.in_use.add(SimpleNamespace)
+        counters = pool.counters
+        counters.dials, counters.dials_failed, counters.handshakes, counters.handshakes_on_request_path = 9, 2, 7, 1
+        counters.requests, counters.reuses = 8, 6
+        pool.closed = {"closed by peer": 1, 'a, "b"': 3}
+        row = self.csv()["app", "one"]
+        expected = {
+            "connect": "9", "reuse": "6", "srv_icur": "3", "idle_conn_cur": "2", "safe_conn_cur": "1",
+            "used_conn_cur": "1", "need_conn_est": "4", "src_ilim": "", "pool_floor": "4", "pool_idle": "3",
+            "pool_in_use": "1", "pool_connecting": "0", "pool_retiring": "0", "pool_waiting": "0", "pool_dials": "9",
+            "pool_dials_failed": "2", "pool_handshakes": "7", "pool_handshakes_request_path": "1", "pool_requests": "8",
+            "pool_reuse_ratio": "0.7500", "pool_closed": 'a, "b": 3; closed by peer: 1',
+        }  # fmt: skip
+        self.assertEqual({name: row[name] for name in expected}, expected)
+        total = self.csv()["app", "BACKEND"]
+        self.assertEqual((total["pool_requests"], total["pool_idle"], total["pool_reuse_ratio"]), ("8", "3", "0.7500"))
+
+    def test_what_we_do_not_have_is_empty(self):
+        row = self.csv()["app", "two"]
+        empty = ("dresp", "qlimit", "throttle", "check_status", "qtime", "slim", "pool_reuse_ratio", "cache_hits")
+        self.assertEqual([row[name] for name in empty], [""] * len(empty))
+        self.assertEqual(self.csv()["app", "off"]["slim"], "7")
+
+    def test_the_last_check_is_shown(self):
+        checker = self.app.checkers[0]
+        checker.last, checker.failures = Result("L7STS", "Not, found", 404, 0.0125), 3
+        row = self.csv()["app", "one"]
+        names = (
+            "check_status",
+            "check_code",
+            "check_duration",
+            "check_desc",
+            "last_chk",
+            "chkfail",
+            "check_rise",
+            "check_fall",
+        )
+        self.assertEqual(
+            [row[name] for name in names], ["L7STS", "404", "12", "Layer7 wrong status", "Not, found", "3", "2", "3"]
+        )
+
+    def test_rates_are_those_of_the_last_second(self):
+        rates = self.proxy.rates
+        rates.start()
+        self.web.connections_total, self.web.traffic.req_tot, self.one.traffic.stot = 5, 20, 10
+        self.clock.advance(1.02)
+        row = self.csv()["web", "FRONTEND"]
+        self.assertEqual([row[name] for name in ("rate", "conn_rate", "req_rate", "rate_max")], ["5", "5", "20", "5"])
+        self.assertEqual(self.csv()["app", "one"]["rate"], "10")
+        self.clock.advance(1.02)
+        row = self.csv()["web", "FRONTEND"]
+        self.assertEqual([row[name] for name in ("rate", "rate_max", "req_rate_max")], ["0", "5", "20"])
+
+    def test_when_a_server_was_last_used(self):
+        self.assertEqual(self.csv()["app", "one"]["lastsess"], "-1")
+        self.one.last_placed = self.clock.seconds() - 3
+        self.assertEqual(self.csv()["app", "one"]["lastsess"], "3")
+        self.assertEqual(self.csv()["app", "BACKEND"]["lastsess"], "3")
+
+
+class PageTests(StatsCase):
+    """The page."""
+
+    def test_every_proxy_and_server_is_there(self):
+        body = self.ask()[2]
+        for name in ("<h2 id='web'>", "<h2 id='app'>", "<h2 id='status'>", "<th>one</th>", "<th>BACKEND</th>"):
+            self.assertIn(name, body)
+
+    def test_what_comes_from_outside_cannot_be_markup(self):
+        attack = "<script>alert('\"x\"')</script>"
+        self.patch(HTTPConnectionPool, "trouble", attack)
+        self.two.pool.closed = {attack: 1}
+        self.app.checkers[0].last = Result("L7STS", attack, 500)
+        body = self.ask()[2]
+        self.assertNotIn("<script", body)
+        self.assertNotIn("alert('", body)
+        self.assertEqual(body.count("&lt;script&gt;"), 3 + 1 + 2)  # three pools' trouble, one reason, a check twice
+
+    def test_states_are_words_and_colours(self):
+        self.app.checkers[0].health = 0
+        self.one.move(DOWN, self.clock.seconds())
+        body = self.ask()[2]
+        for mark in ("<i class='down'>DOWN</i>", "<i class='maint'>MAINT</i>", "<i class='unchecked'>no check</i>"):
+            self.assertIn(mark, body)
+
+    def test_the_promise_stands_at_the_top(self):
+        """Handshakes on the request path: green at 0, red from 1 on."""
+        self.assertIn("<div class='good'><span>TLS handshakes on the request path</span><b>0</b>", self.ask()[2])
+        self.one.pool.counters.handshakes_on_request_path = 2
+        self.assertIn("<div class='bad'><span>TLS handshakes on the request path</span><b>2</b>", self.ask()[2])
