@@ -124,6 +124,10 @@ def _timeout(proxy: ProxyDraft, line: Line, report: Report) -> None:
     value = units.seconds(line.words[2], f"'timeout {name}'")
     if not set(sides) & set(proxy.sides):
         _ignored(f"timeout {name}", proxy, line, report)
+    if name == "tunnel":
+        report.notice(
+            line.place, "'timeout tunnel' is without effect: there are no tunnels yet, Upgrade is not passed on"
+        )
     proxy.timeouts = evolve(proxy.timeouts, **{field: value or None})
 
 
