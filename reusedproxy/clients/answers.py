@@ -1,0 +1,49 @@
+"""The answers that the proxy gives in its own name, as HAProxy writes them; pure bytes."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+#: HAProxy's explanations (its errors' bodies), because people's monitoring knows them.
+_EXPLANATIONS = {
+    400: "Your browser sent an invalid request.",
+    408: "Your browser didn't send a complete request in time.",
+    413: "The request entity exceeds the maximum allowed.",
+    414: "The request target is too long.",
+    417: "The expectation given in the request cannot be met.",
+    431: "The request header fields are too large.",
+    500: "An internal server error occurred.",
+    501: "The server does not support the functionality required to fulfill the request.",
+    502: "The server returned an invalid or incomplete response.",
+    503: "No server is available to handle this request.",
+    504: "The server didn't respond in time.",
+    505: "The HTTP version is not supported.",
+}
+
+
+#: Where HAProxy's words are not those of Python's table.
+_REASONS = {400: "Bad request", 408: "Request Time-out", 504: "Gateway Time-out"}
+
+
+def answer(status: int, body: bytes, content_type: str, *, extra: bytes = b"", close: bool = True) -> bytes:
+    """A whole response. `extra` are further header lines, each with its CRLF."""
+    reason = _REASONS.get(status) or HTTPStatus(status).phrase
+    connection = b"connection: close\r\n" if close else b""
+    head = f"HTTP/1.1 {status} {reason}\r\ncontent-length: {len(body)}\r\ncache-control: no-cache\r\ncontent-type: {content_type}\r\n"
+    return b"".join((head.encode("latin-1"), extra, connection, b"\r\n", body))
+
+
+def _error(status: int) -> bytes:
+    reason = _REASONS.get(status) or HTTPStatus(status).phrase
+    page = f"<html><body><h1>{status} {reason}</h1>\n{_EXPLANATIONS[status]}\n</body></html>\n"
+    return answer(status, page.encode(), "text/html")
+
+
+#: Each error whole, connection closing; made once.
+ERRORS = {status: _error(status) for status in _EXPLANATIONS}
+
+
+def error_answer(status: int, method: bytes) -> bytes:
+    """The error as it answers a request of this method (RFC 9110 section 9.3.2: to HEAD without its body)."""
+    whole = ERRORS[status]
+    return whole[: whole.index(b"\r\n\r\n") + 4] if method == b"HEAD" else whole

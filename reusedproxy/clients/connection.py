@@ -1,0 +1,392 @@
+"""One connection from a client: it reads requests in order, and has at most one of them under way.
+
+It turns bytes into request heads and bodies with `wire`, makes an exchange of each, writes what the exchange answers, and
+decides whether the client may ask again. It owns the client's deadlines. It must never know servers or pools.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from reusedproxy.clients.answers import ERRORS
+from reusedproxy.clients.exchange import Exchange
+from reusedproxy.net.listener import Listener
+from reusedproxy.net.transport import HIGH_WATER, PEER_RESET, Transport
+from reusedproxy.servers.connection import IDLE, RETIRING, ServerConnection
+from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody
+from reusedproxy.wire.heads import RequestFault, check_partial, find_head_end, read_request, skip_empty_lines
+
+if TYPE_CHECKING:
+    from reusedproxy.clients.frontend import Frontend
+
+# The states of a client connection.
+WAITING = 0  # for a request; nothing of it has come
+READING = 1  # a head that is not complete
+BUSY = 2  # an exchange is under way
+ENDING = 3  # what is left to send goes out, then it closes
+GONE = 4
+
+#: Seconds that a client may take to notice our end when its request was not read to the end.
+DRAIN_FOR = 2.0
+#: Seconds that a client which has just connected has for its request when the proxy stops or reloads.
+FIRST_FOR = 1.0
+
+
+class ClientConnection:
+    """One connection from a client. `state` is WAITING, READING, BUSY, ENDING or GONE; `requests` counts its heads.
+
+    `last` says that the connection ends after the current exchange. In any state it may be blocked: the client does not
+    take what it was sent, so no further request of it is begun.
+    """
+
+    __slots__ = (
+        "_began",
+        "_blocked",
+        "_body",
+        "_buffer",
+        "_eof",
+        "_left",
+        "_listener",
+        "_searched",
+        "_taking",
+        "accepted",
+        "address",
+        "deadline",
+        "deadlines",
+        "exchange",
+        "forwarded",
+        "frontend",
+        "kept",
+        "last",
+        "requests",
+        "slot",
+        "state",
+        "transport",
+    )
+
+    def __init__(self, frontend: Frontend, transport: Transport, address: tuple[str, int], listener: Listener) -> None:
+        self.frontend = frontend
+        self.transport = transport
+        self.address = address
+        self.deadlines = deadlines = frontend.deadlines
+        self.state = WAITING
+        self.requests = 0
+        self.last = False
+        self.exchange: Exchange | None = None
+        #: The header line that tells servers who asks, or nothing.
+        self.forwarded = frontend.forwarded(address)
+        self.slot = 0.0
+        #: Server connections that serve nobody else (`http-reuse never`).
+        self.kept: list[ServerConnection] | None = None
+        self._listener = listener
+        self._buffer = b""
+        self._searched = 0
+        self._body: LengthBody | ChunkedBody | None = None
+        self._eof = False
+        self._taking = False
+        self._blocked = False
+        #: Bytes that the client had not taken when its deadline was set.
+        self._left = 0
+        self.accepted = self._began = now = deadlines.now()
+        timeout = frontend.timeouts.http_request
+        deadlines.watch(self, inf if timeout is None else now + timeout)
+        transport.peer = self
+        transport.resume_reading()
+
+    # What the transport calls.
+
+    def data_received(self, data: bytes) -> None:
+        if self.state == WAITING and not self._blocked:
+            if self.requests:
+                self._began = self.deadlines.now()
+            self._take(data)
+        elif self.state == READING:
+            self._take(self._buffer + data)
+        elif self._body is not None:
+            self._read_body(data)
+        elif self.state < ENDING:
+            self._line_up(self._buffer + data)
+
+    def eof_received(self) -> None:
+        """The client will send nothing more. What it has asked goes on: it may have closed only its side."""
+        self._eof = True
+        exchange = self.exchange
+        if exchange is not None:
+            if self._body is not None or exchange.waits:
+                exchange.client_lost("C")
+            elif not self._buffer:
+                self.last = True
+        elif not (self._blocked and self._buffer):
+            self._end_after_eof()
+
+    def connection_lost(self, reason: str) -> None:
+        was, self.state = self.state, GONE
+        self.deadlines.cancel(self)
+        if was == BUSY and self.exchange is not None:
+            self.exchange.client_lost("C")
+        elif was == READING or (was == WAITING and reason == PEER_RESET and self._silence_counts):
+            self._refuse(400, "CR")
+        for connection in self.kept or ():
+            if connection.state == IDLE:
+                connection.pool.retire(connection, "client gone")
+        self.frontend.connection_gone(self, self._listener)
+
+    def pause_writing(self) -> None:
+        self._blocked = True
+        self._left = self.transport.unsent()
+        self._give(self.frontend.timeouts.client)
+        if self.exchange is not None:
+            self.exchange.pause_response()
+
+    def resume_writing(self) -> None:
+        self._blocked = False
+        timeouts = self.frontend.timeouts
+        self.deadline = inf
+        if self.exchange is not None:
+            if self._body is not None:
+                self._give(timeouts.client)
+            self.exchange.resume_response()
+        elif self.state < BUSY:
+            self._give(timeouts.http_keep_alive if self.state == WAITING else timeouts.http_request)
+            self._go_on()
+
+    def deadline_passed(self) -> None:
+        if self._blocked or self.state == ENDING:
+            self._look_at_reader()
+        elif self.state == READING or (self.state == WAITING and self._silence_counts):
+            self._refuse(408, "cR")
+        elif self.state == WAITING:
+            # As HAProxy: with `dontlognull` a first silence is answered and not logged; later ones are not even answered.
+            self._end("client silent", b"" if self.requests or self.last else ERRORS[408])
+        elif self.exchange is not None:
+            self.exchange.fail(408, "cD")
+
+    # What its exchange calls.
+
+    def write(self, data: bytes) -> None:
+        """A part of an answer."""
+        self.transport.write(data)
+
+    def exchange_ended(self, exchange: Exchange, last: bytes, error: int, broken: bool) -> None:
+        """Send the answer's `last` bytes; `error`: they are our own, of this status; `broken`: let the client see a reset."""
+        self.exchange = None
+        if self.frontend.log is not None:
+            self.frontend.log(exchange)
+        if self.state != BUSY:
+            return
+        if broken:
+            self.state = ENDING
+            self.transport.abort("exchange broken off")
+            return
+        unread = self._body is not None
+        if error or unread or self.last:
+            # More may be on its way to us, also after a request that was refused: it must not reset the answer.
+            coming = unread or bool(self._buffer) or (error > 0 and error not in (502, 503, 504))
+            self._end("error" if error else "last exchange", last, drain=coming)
+            return
+        self.state = WAITING
+        timeout = self.frontend.timeouts.http_keep_alive
+        self.deadlines.watch(self, inf if timeout is None else exchange.ended + timeout)
+        if last:
+            self.transport.write(last)
+        if self._buffer and not self._taking:
+            self._go_on()
+
+    def pause_request(self) -> None:
+        """The exchange takes no more of the request's body for now; the silence is not the client's."""
+        if self._body is not None:
+            self.transport.pause_reading()
+            if not self._blocked:
+                self.deadline = inf
+
+    def resume_request(self) -> None:
+        """The exchange takes the request's body again."""
+        if self._body is not None and not self._eof:
+            self._give(self.frontend.timeouts.client)
+            self.transport.resume_reading()
+
+    def keep(self, connection: ServerConnection) -> None:
+        """This server connection is for this client alone, and ends with it."""
+        self.kept = [each for each in self.kept or () if each is not connection and each.state != RETIRING]
+        self.kept.append(connection)
+
+    def finish(self) -> None:
+        """Let the current exchange be the last, or that of the head that is coming; an idle connection ends now."""
+        self.last = True
+        if self.state == WAITING and self.requests:
+            self._end("proxy stopping")
+        elif self.state == WAITING:
+            # Its request is probably on its way, and closing now would answer it with a reset.
+            self._give(FIRST_FOR)
+
+    # Reading requests.
+
+    def _take(self, data: bytes) -> None:
+        """Read heads, as long as there are whole ones and each exchange has ended."""
+        self._taking = True
+        try:
+            while data and self.state < BUSY and not self._blocked:
+                data = self._take_one(data)
+        except RequestFault as fault:
+            self._refuse(fault.status, "PR")
+        else:
+            if data and self._blocked:
+                self._line_up(data)
+        finally:
+            self._taking = False
+
+    def _line_up(self, data: bytes) -> None:
+        """Requests that came too early wait for their turn; the client may send no more than a head's size of them."""
+        self._buffer = data
+        if len(data) > self.frontend.limits.max_head:
+            self.transport.pause_reading()
+
+    def _take_one(self, data: bytes) -> bytes:
+        """Read one head and begin its exchange; what is left of the data when that has ended already."""
+        if data[0] == 13:
+            data = data[skip_empty_lines(data) :]
+        end = find_head_end(data, self._searched)
+        if end < 0:
+            self._keep_partial(data)
+            return b""
+        self._searched = 0
+        self._buffer = b""
+        limits = self.frontend.limits
+        head = read_request(data[:end], limits)
+        self.state = BUSY
+        self.requests += 1
+        self.deadline = inf
+        self.exchange = exchange = Exchange(self, head, self._began, self.deadlines.now())
+        if self.frontend.closing or not head.keep_alive:
+            self.last = True
+        rest = data[end:]
+        body = b""
+        if head.length:
+            body, rest = self._start_body(head.length, rest)
+        if self._eof and not rest:
+            self.last = True
+        self._buffer = rest
+        self.frontend.route(exchange, body, self._body is None)
+        if self.state != WAITING:
+            if self._buffer and len(self._buffer) > limits.max_head:
+                self.transport.pause_reading()
+            return b""
+        rest, self._buffer = self._buffer, b""
+        if rest:
+            self._began = self.deadlines.now()
+            if self.transport.unsent() > HIGH_WATER:
+                # Many answers of our own in one batch: whether the client takes them must be known before the next.
+                self.transport.send_now()
+        return rest
+
+    def _keep_partial(self, data: bytes) -> None:
+        if data:
+            check_partial(data, self.frontend.limits, self._searched)
+        else:
+            self.state = WAITING
+        if self.state == WAITING and data:
+            self.state = READING
+            timeout = self.frontend.timeouts.http_request
+            self.deadlines.watch(self, inf if timeout is None else self._began + timeout)
+        self._buffer = data
+        self._searched = len(data)
+
+    def _go_on(self) -> None:
+        """Requests that came while another was under way have their turn."""
+        data, self._buffer = self._buffer, b""
+        if not self._eof:
+            self.transport.resume_reading()
+        if self.state == WAITING:
+            self._began = self.deadlines.now()
+        self._take(data)
+        if self._eof and not self._blocked:
+            self._end_after_eof()
+
+    # Reading bodies.
+
+    def _start_body(self, length: int, data: bytes) -> tuple[bytes, bytes]:
+        """What has come of the body, and what lies beyond its end."""
+        body = LengthBody(length) if length > 0 else ChunkedBody(self.frontend.limits)
+        try:
+            data, rest = body.feed(data)
+        except BodyFault as fault:
+            raise RequestFault(str(fault)) from None
+        if not body.complete:
+            if self._eof:
+                raise RequestFault("ended in its body")
+            self._body = body
+            self._give(self.frontend.timeouts.client)
+        return data, rest
+
+    def _read_body(self, data: bytes) -> None:
+        body, exchange = self._body, self.exchange
+        assert body is not None and exchange is not None
+        try:
+            data, rest = body.feed(data)
+        except BodyFault:
+            exchange.fail(400, "P" + exchange.phase)
+            return
+        if body.complete:
+            self._body = None
+            self._line_up(rest)
+            if not self._blocked:
+                self.deadline = inf
+        else:
+            self._give(self.frontend.timeouts.client)
+        if data:
+            exchange.request_data(data)
+        if body.complete and self.exchange is exchange:
+            exchange.request_ended()
+
+    # Ends.
+
+    @property
+    def _silence_counts(self) -> bool:
+        """Whether it is worth a line in the log that nothing at all has come."""
+        return self.requests == 0 and not self.last and not self.frontend.settings.dontlognull
+
+    def _give(self, timeout: float | None) -> None:
+        """It is the client's turn, for at most this long."""
+        if timeout is not None:
+            self.deadlines.watch(self, self.deadlines.now() + timeout)
+
+    def _look_at_reader(self) -> None:
+        """It had until now to take something. As long as it takes any, it may go on."""
+        left = self.transport.unsent()
+        if 0 < left < self._left:
+            self._left = left
+            self._give(self.frontend.timeouts.client or DRAIN_FOR)
+        elif self.exchange is not None:
+            self.exchange.client_lost("c")
+        else:
+            self.transport.abort("client did not take the end")
+
+    def _end_after_eof(self) -> None:
+        """No exchange is under way, and no further request can come."""
+        if self.state == READING or (self.state == WAITING and self._silence_counts):
+            self._refuse(400, "CR")
+        elif self.state == WAITING:
+            self._end("client closed")
+
+    def _refuse(self, status: int, flags: str) -> None:
+        """Answer what is no request, and end. A client that is gone is only recorded."""
+        heard = self.state != GONE
+        if heard:
+            self.state = BUSY
+        self.last = True
+        self.frontend.traffic.ereq += 1
+        exchange = self.exchange or Exchange(self, None, self._began, self.deadlines.now())
+        exchange.refused(status, flags, heard)
+
+    def _end(self, reason: str, data: bytes = b"", *, drain: bool = False) -> None:
+        """Send `data` and close. The client may take its time for it, within its time-out, if it goes on taking."""
+        self.state = ENDING
+        self._buffer = b""
+        self._body = None
+        if data:
+            self.transport.write(data)
+        self.transport.close(reason, drain=drain)
+        if self.state == ENDING:
+            self._left = self.transport.unsent()
+            self._give(DRAIN_FOR if drain and not self._blocked else self.frontend.timeouts.client)

@@ -1,0 +1,236 @@
+"""A frontend: the HTTP server factory. It takes what its listeners accept, and finds the backend for each request.
+
+It holds what all its client connections share (settings, limits, numbers) and bounds how many there are. It must never
+know how a request is read or carried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address, ip_network
+from math import inf
+from socket import socket
+from typing import Protocol
+
+from reusedproxy.clients.connection import ClientConnection
+from reusedproxy.clients.exchange import Exchange
+from reusedproxy.config import model
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.listener import Listener
+from reusedproxy.net.poller import Poller
+from reusedproxy.net.transport import Transport
+from reusedproxy.servers.backend import Backend
+from reusedproxy.servers.server import Traffic
+from reusedproxy.wire.heads import Limits, RequestHead
+
+#: Seconds between two log lines about the same bound.
+FULL_EVERY = 60.0
+
+AccessLog = Callable[[Exchange], None]
+
+
+class Page(Protocol):
+    """Something the proxy answers itself."""
+
+    def wants(self, target: bytes) -> bool:
+        """Whether this request target is for it."""
+
+    def answer(self, head: RequestHead, close: bool) -> tuple[int, bytes]:
+        """The status and the whole response; `close`: it must say that the connection ends."""
+
+
+class Places:
+    """How many client connections there may be, in the whole process; who is full asks to be told of room."""
+
+    def __init__(self, maxconn: int) -> None:
+        self.maxconn = maxconn
+        self.taken = 0
+        self.frontends: list[Frontend] = []
+
+    @property
+    def full(self) -> bool:
+        return self.taken >= self.maxconn
+
+
+class Frontend:
+    """A `frontend` section come to life.
+
+    `closing`: each exchange is its client connection's last (option httpclose, stopping). `server_closes`: it is its server
+    connection's last (option http-server-close; httpclose of the backend).
+    """
+
+    def __init__(
+        self,
+        settings: model.Frontend,
+        backend: Backend | None,
+        poller: Poller,
+        deadlines: Deadlines,
+        places: Places,
+        limits: Limits,
+        announce: Callable[[str, str], None],
+    ) -> None:
+        self.settings = settings
+        self.name = settings.name
+        self.timeouts = settings.timeouts
+        self.backend = backend
+        self.limits = limits
+        self.deadlines = deadlines
+        self.pages: list[Page] = []
+        self.log: AccessLog | None = None
+        self.traffic = Traffic()
+        self.maxconn = settings.maxconn or places.maxconn
+        self.connections: set[ClientConnection] = set()
+        self.connections_max = 0
+        self.connections_total = 0
+        self.listeners: list[Listener] = []
+        # HAProxy's manual, section 4.2: httpclose closes the side of its section; http-server-close counts wherever it is.
+        self.closing = settings.connection_mode == "close"
+        self.server_closes = settings.connection_mode == "server-close" or (
+            backend is not None and backend.settings.connection_mode != "keep-alive"
+        )
+        self._poller = poller
+        self._places = places
+        self._announce = announce
+        self._full = False
+        self._told_full = -inf
+        self._set_forwarding([settings.forwardfor, backend.settings.forwardfor if backend is not None else None])
+        places.frontends.append(self)
+
+    def listen(self, listener: Listener) -> None:
+        """Serve what this listener accepts."""
+        self.listeners.append(listener)
+        # One that a reload took over may have other settings than those it was made with.
+        listener.bind = next(
+            (bind for bind in self.settings.binds if bind.address == listener.bind.address), listener.bind
+        )
+        listener.listen(self)
+
+    def stop(self, keep: Sequence[Listener] = ()) -> None:
+        """Accept nothing more; each connection ends after its current exchange, idle ones now.
+
+        Listeners to `keep` are not closed: another frontend goes on with them.
+        """
+        for listener in self.listeners:
+            if listener not in keep:
+                listener.close()
+        self.listeners = []
+        if self in self._places.frontends:
+            self._places.frontends.remove(self)
+        self.closing = True
+        for connection in list(self.connections):
+            connection.finish()
+
+    # What listeners and client connections call.
+
+    def connection_made(self, accepted: socket, address: object, listener: Listener) -> None:
+        """A client has connected."""
+        name = address[:2] if isinstance(address, tuple) else ("unix", 0)
+        connections = self.connections
+        self.connections_total += 1
+        self._places.taken += 1
+        nobody: ClientConnection = None  # type: ignore[assignment]  # it makes itself the peer
+        connections.add(ClientConnection(self, Transport(self._poller, accepted, nobody), name, listener))
+        size = len(connections)
+        if size > self.connections_max:
+            self.connections_max = size
+        if size >= self.maxconn:
+            self._fill()
+        if self._places.full:
+            for frontend in self._places.frontends:
+                frontend._fill()
+        if listener.bind.maxconn and listener.connections >= listener.bind.maxconn:
+            listener.pause()
+
+    def connection_gone(self, connection: ClientConnection, listener: Listener) -> None:
+        """Its socket is closed."""
+        self.connections.discard(connection)
+        self._places.taken -= 1
+        listener.connections -= 1
+        if self._places.taken + 1 == self._places.maxconn:
+            for frontend in self._places.frontends:
+                frontend._make_room()
+        elif self._full:
+            self._make_room()
+        elif listener.bind.maxconn and not any(
+            # After a reload the listener may be another frontend's, which may be full.
+            frontend._full and listener in frontend.listeners
+            for frontend in self._places.frontends
+        ):
+            listener.resume()
+
+    def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
+        """Begin `exchange` where its request belongs."""
+        backend = self.backend
+        if self.pages:
+            head = exchange.head
+            assert head is not None
+            for page in self.pages:
+                if page.wants(head.target):
+                    if not exchange.framed:
+                        exchange.client.last = True
+                    exchange.answered_here(*page.answer(head, exchange.client.last or not ended))
+                    return
+        if backend is None:
+            exchange.fail(503, "SC")
+        else:
+            exchange.begin(backend, body, ended)
+
+    def count(self, exchange: Exchange) -> None:
+        """An exchange has ended."""
+        traffic = self.traffic
+        traffic.req_tot += 1
+        traffic.bin += exchange.bytes_in
+        traffic.bout += exchange.bytes_out
+        status = exchange.status
+        traffic.hrsp[status // 100 if 100 <= status < 600 else 0] += 1
+
+    def forwarded(self, address: tuple[str, int]) -> bytes:
+        """The header line of `option forwardfor` for a client at `address`; nothing for one at a unix socket (port 0)."""
+        if self._forward is None or not address[1]:
+            return b""
+        if self._spared:
+            host = ip_address(address[0])
+            if any(host in network for network in self._spared):
+                return b""
+        return f"{self._forward}: {address[0]}\r\n".encode("latin-1")
+
+    def forwards_already(self, head: RequestHead) -> bool:
+        """Whether the request has the header of `if-none`. Asked only where that is configured."""
+        return self.forward_unless in head.block.lower()
+
+    def _set_forwarding(self, options: list[model.ForwardFor | None]) -> None:
+        """HAProxy's manual, `option forwardfor`: the backend's header counts, either's `except`, and `if-none` of both."""
+        asked = [option for option in options if option is not None]
+        self._forward = asked[-1].header if asked else None
+        self._spared = [ip_network(option.except_network, strict=False) for option in asked if option.except_network]
+        #: How the header line begins (lower case) beside which none of ours goes; nothing: ours always goes.
+        self.forward_unless = b""
+        if asked and all(option.if_none for option in asked):
+            self.forward_unless = f"\r\n{self._forward}:".lower().encode("latin-1")
+
+    # Its bounds.
+
+    def _fill(self) -> None:
+        if self._full:
+            return
+        self._full = True
+        now = self.deadlines.now()
+        # At the bound, each client that leaves makes room for a moment only.
+        if now - self._told_full >= FULL_EVERY:
+            self._told_full = now
+            self._announce("alert", f"Proxy {self.name} reached its connection limit ({self._bound()})")
+        for listener in self.listeners:
+            listener.pause()
+
+    def _bound(self) -> str:
+        if self.settings.maxconn and len(self.connections) >= self.maxconn:
+            return f"maxconn {self.maxconn}"
+        return f"the process's maxconn {self._places.maxconn}"
+
+    def _make_room(self) -> None:
+        if not self._full or len(self.connections) >= self.maxconn or self._places.full:
+            return
+        self._full = False
+        for listener in self.listeners:
+            if not listener.bind.maxconn or listener.connections < listener.bind.maxconn:
+                listener.resume()

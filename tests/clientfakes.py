@@ -1,0 +1,449 @@
+"""The clients' side of the proxy on a clock, in memory: real frontend, backend, servers and pools between two fake ends.
+
+    world = World(self, warm=1)              # one server, with one idle connection
+    client = world.client()
+    client.send(GET)
+    world.server.answer(OK)                  # on the connection that carries the oldest unanswered request
+    client.take()                            # the answer's bytes
+    world.check_rest()                       # nothing is leaked: places, waiters, deadlines, timers
+
+`log` has each exchange that ended, in order: the access log's line, of which there must be exactly one for each. A dial
+is answered by hand (`world.server.connect()`, `refuse()`), a `Wire` can be stalled at either end.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.clients.connection import GONE, ClientConnection
+from reusedproxy.clients.exchange import Exchange
+from reusedproxy.clients.frontend import Frontend, Places
+from reusedproxy.config import model
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.dial import DialFailure
+from reusedproxy.net.transport import (
+    CLOSED,
+    CLOSING,
+    DRAINING,
+    HIGH_WATER,
+    LOW_WATER,
+    OPEN,
+    PEER_CLOSED,
+    PEER_RESET,
+)
+from reusedproxy.servers.backend import Backend
+from reusedproxy.servers.pool import HTTPConnectionPool, PoolLimits
+from reusedproxy.servers.server import Server
+from reusedproxy.wire.heads import Limits
+from tests.fakes import FakeDialer
+
+PLACE = model.Place("t.cfg", 1)
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+TIMEOUTS = model.Timeouts(
+    connect=5.0, client=30.0, server=20.0, http_request=10.0, http_keep_alive=15.0, queue=8.0, check=None, tunnel=None
+)
+
+
+def get(path: str, *lines: str, method: str = "GET", version: str = "1.1") -> bytes:
+    """A request without a body."""
+    return "\r\n".join((f"{method} {path} HTTP/{version}", "Host: a", *lines, "", "")).encode("latin-1")
+
+
+def response(body: bytes = b"ok", *lines: str, status: str = "200 OK") -> bytes:
+    """A response with a length."""
+    head = "\r\n".join((f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *lines, "", ""))
+    return head.encode("latin-1") + body
+
+
+class Wire:
+    """A transport without a network: what went out is `written`, `end` says how it was closed and with which word.
+
+    While `stalled` it takes nothing; `take(n)` then lets so many bytes pass. What comes in while nobody reads waits in
+    `incoming`, as in a kernel. `reads` are the most bytes that are delivered at once.
+    """
+
+    secure = False
+
+    def __init__(self) -> None:
+        self.peer: Any = None
+        self.state = OPEN
+        self.reading = False
+        self.chunks: list[bytes] = []
+        self.size = 0
+        self.end: tuple[str, str] | None = None
+        self.stalled = False
+        self.most_unsent = 0
+        self.incoming = b""
+        self.reads = 256 * 1024
+        self._stuck: list[bytes] = []
+        self._paused = False
+        self._reason = ""
+        self._drain = False
+        self._ended = False
+
+    # What the owner calls.
+
+    def resume_reading(self) -> None:
+        if self.state == OPEN:
+            self.reading = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def write(self, data: bytes) -> None:
+        assert type(data) is bytes and data, "nothing is written"
+        if self.state != OPEN:
+            return
+        if self.stalled:
+            self._stuck.append(data)
+            unsent = self.unsent()
+            self.most_unsent = max(self.most_unsent, unsent)
+            if unsent > HIGH_WATER and not self._paused:
+                self._paused = True
+                self.peer.pause_writing()
+        else:
+            self._out(data)
+
+    def unsent(self) -> int:
+        return sum(map(len, self._stuck))
+
+    def send_now(self) -> None:
+        pass
+
+    def close(self, reason: str, *, drain: bool = False) -> None:
+        if self.state != OPEN:
+            return
+        self.end = ("drain" if drain else "close", reason)
+        self.state = DRAINING if drain else CLOSING
+        self._all_sent()
+
+    def abort(self, reason: str) -> None:
+        if self.state != CLOSED:
+            self.end = ("abort", reason)
+            self._lost(reason)
+
+    # What the network does.
+
+    def feed(self, data: bytes) -> None:
+        """Bytes come in."""
+        self.incoming += data
+        self.pump()
+
+    def pump(self) -> None:
+        """What waits is read, as far as somebody reads."""
+        while self.incoming and (self.reading or self.state == DRAINING):
+            data, self.incoming = self.incoming[: self.reads], self.incoming[self.reads :]
+            if self.state == OPEN:
+                self.peer.data_received(data)
+        if self._ended and self.reading and self.state == OPEN:
+            self.reading = False
+            self.peer.eof_received()
+
+    def eof(self) -> None:
+        """The other side sends nothing more."""
+        self._ended = True
+        if self.state == DRAINING and not self._stuck:
+            self._lost(self._reason)
+        else:
+            self.pump()
+
+    def reset(self, reason: str = PEER_RESET) -> None:
+        """The other side is gone."""
+        if self.state != CLOSED:
+            self._lost(self.end[1] if self.end else reason)
+
+    def stall(self) -> None:
+        self.stalled = True
+
+    def go_on(self) -> None:
+        """Everything passes again."""
+        self.stalled = False
+        self.pass_some(self.unsent())
+
+    def pass_some(self, size: int) -> None:
+        """So many bytes of what is stuck go out."""
+        stuck = b"".join(self._stuck)
+        if stuck[:size]:
+            self._out(stuck[:size])
+        self._stuck = [stuck[size:]] if stuck[size:] else []
+        if self.state in (CLOSING, DRAINING):
+            self._all_sent()
+        elif self._paused and self.unsent() <= LOW_WATER:
+            self._paused = False
+            self.peer.resume_writing()
+
+    @property
+    def written(self) -> bytes:
+        return b"".join(self.chunks)
+
+    def take(self) -> bytes:
+        """What went out since the last time."""
+        written = self.written
+        self.chunks.clear()
+        return written
+
+    def _out(self, data: bytes) -> None:
+        self.size += len(data)
+        self.chunks.append(data)
+
+    def _all_sent(self) -> None:
+        assert self.end is not None
+        self._reason = self.end[1]
+        if self._stuck:
+            return
+        if self.state == CLOSING or self._ended:
+            self._lost(self._reason)
+        else:
+            self.reading = True
+            self.pump()
+
+    def _lost(self, reason: str) -> None:
+        assert self.state != CLOSED, "ended twice"
+        self.state = CLOSED
+        self.reading = False
+        self._stuck = []
+        self.peer.connection_lost(reason)
+
+
+class FakeListener:
+    """What a frontend knows of the listener that a client came through."""
+
+    def __init__(self, maxconn: int = 0) -> None:
+        self.bind = model.Bind(PLACE, model.ListenAddress("tcp"), maxconn=maxconn)
+        self.connections = 0
+        self.events: list[str] = []
+
+    def listen(self, taker: Any) -> None:
+        self.events.append("listen")
+
+    def pause(self) -> None:
+        self.events.append("pause")
+
+    def resume(self) -> None:
+        self.events.append("resume")
+
+    def close(self) -> None:
+        self.events.append("close")
+
+
+class Client:
+    """One client and its connection to us."""
+
+    def __init__(self, world: World, address: tuple[str, int], listener: FakeListener | None = None) -> None:
+        self.wire = Wire()
+        self.listener = listener or world.listener
+        self.listener.connections += 1
+        world.places.taken += 1
+        wire: Any = self.wire
+        self.connection = ClientConnection(world.frontend, wire, address, self.listener)  # type: ignore[arg-type]
+        world.frontend.connections.add(self.connection)
+
+    def send(self, data: bytes) -> None:
+        self.wire.feed(data)
+
+    def take(self) -> bytes:
+        return self.wire.take()
+
+    @property
+    def gone(self) -> bool:
+        return self.connection.state == GONE
+
+
+class FarServer:
+    """One server: the dials to it and its ends of the connections."""
+
+    def __init__(self, server: Server, dialer: FakeDialer) -> None:
+        self.server = server
+        self.pool = server.pool
+        self.dialer = dialer
+        self.wires: list[Wire] = []
+        #: Applied to each new connection.
+        self.stalled = False
+
+    def connect(self) -> Wire:
+        """The oldest dial succeeds."""
+        dial = self.dialer.open[0]
+        dial._end()
+        wire = Wire()
+        wire.stalled = self.stalled
+        self.wires.append(wire)
+        dial.owner.dial_ready(dial, wire)
+        return wire
+
+    def refuse(self, *, timed_out: bool = False) -> None:
+        """The oldest dial fails."""
+        dial = self.dialer.open[0]
+        dial._end()
+        dial.owner.dial_failed(dial, DialFailure("TCP connect", "Connection refused", timed_out))
+
+    @property
+    def busy(self) -> list[Wire]:
+        """The connections that carry a request."""
+        return [wire for wire in self.wires if wire.state == OPEN and wire.peer.exchange is not None]
+
+    def asked(self) -> bytes:
+        """What has come since the last time, on all connections."""
+        return b"".join(wire.take() for wire in self.wires)
+
+    def answer(self, data: bytes = OK) -> None:
+        """Speak on the connection that has been busy the longest."""
+        self.busy[0].feed(data)
+
+    def eof(self) -> None:
+        self.busy[0].eof()
+
+    def reset(self) -> None:
+        self.busy[0].reset()
+
+
+class World:
+    """A frontend, its backend and servers; keywords go to the settings of the same name in `config.model`."""
+
+    def __init__(
+        self,
+        test: SynchronousTestCase,
+        *,
+        servers: int = 1,
+        warm: int = 0,
+        maxconn: int = 0,
+        timeouts: model.Timeouts = TIMEOUTS,
+        frontend: dict[str, Any] | None = None,
+        backend: dict[str, Any] | None = None,
+        pool: dict[str, Any] | None = None,
+        limits: Limits | None = None,
+        without_backend: bool = False,
+        places: int = 1000,
+    ) -> None:
+        """`warm` connections stand idle at each server; `maxconn` is each server's."""
+        self.test = test
+        self.clock = clock = Clock()
+        clock.advance(1000)
+        self.deadlines = Deadlines(clock)
+        self.announced: list[tuple[str, str]] = []
+        self.log: list[Exchange] = []
+        self.places = Places(places)
+        self.listener = FakeListener()
+        limits = limits or Limits()
+        self.servers = [self._server(number, maxconn, PoolLimits(**(pool or {})), limits) for number in range(servers)]
+        settings = model.Backend("be", PLACE, mode="http", timeouts=timeouts, **(backend or {}))
+        self.backend = Backend(settings, [each.server for each in self.servers], clock.seconds, self._announce)
+        self.frontend = Frontend(
+            model.Frontend("fe", PLACE, mode="http", timeouts=timeouts, **(frontend or {})),
+            None if without_backend else self.backend,
+            None,  # type: ignore[arg-type]
+            self.deadlines,
+            self.places,
+            limits,
+            self._announce,
+        )
+        self.frontend.log = self.log.append
+        self.frontend.listeners.append(self.listener)  # type: ignore[arg-type]
+        self.backend.start()
+        for each in self.servers:
+            self._warm(each, warm)
+
+    @property
+    def server(self) -> FarServer:
+        return self.servers[0]
+
+    def client(self, address: tuple[str, int] = ("192.0.2.7", 4711), listener: FakeListener | None = None) -> Client:
+        return Client(self, address, listener)
+
+    def advance(self, seconds: float) -> None:
+        """Time passes; a deadline may be told a moment late."""
+        self.clock.advance(seconds + 1 / 32)
+
+    def flags(self) -> list[tuple[int, str]]:
+        """Status and flags of each line in the log."""
+        return [(exchange.status, exchange.flags) for exchange in self.log]
+
+    def check_rest(self) -> None:
+        """Nobody is asking any more: nothing may be left of what was asked."""
+        test = self.test
+        test.assertEqual(len(set(map(id, self.log))), len(self.log), "an exchange ended twice")
+        test.assertTrue(all(exchange.state == "ended" for exchange in self.log))
+        test.assertEqual(len(self.backend.queue), 0)
+        test.assertEqual(self.backend.traffic.scur, 0)
+        for each in self.servers:
+            pool = each.pool
+            test.assertEqual((each.server.served, each.server.traffic.scur), (0, 0), "a place was leaked")
+            test.assertEqual(len(pool.waiters), 0)
+            test.assertEqual(pool.in_use, set())
+            for connection in pool.idle:
+                transport: Any = connection.transport
+                test.assertEqual(
+                    (transport.state, transport.reading), (OPEN, True), "an idle connection is not watched"
+                )
+                test.assertIsNone(connection.exchange)
+        for client in list(self.frontend.connections):
+            test.assertIsNone(client.exchange)
+            client.transport.abort("test over")
+        test.assertEqual((self.places.taken, self.listener.connections), (0, 0))
+        self.backend.stop("test over")
+        test.assertEqual(self.deadlines.watching(), 0, "a deadline is left")
+        self.deadlines.stop()
+        test.assertEqual([str(call) for call in self.clock.getDelayedCalls()], [], "a timer is left")
+
+    def _server(self, number: int, maxconn: int, limits: PoolLimits, wire_limits: Limits) -> FarServer:
+        dialer = FakeDialer(self.clock)
+        dialer.deadlines = self.deadlines
+        name = f"s{number + 1}"
+        pool = HTTPConnectionPool(
+            f"Server be/{name}",
+            dialer,  # type: ignore[arg-type]
+            limits,
+            self.clock,
+            Random(1),
+            self._announce,
+            wire_limits,
+        )
+        settings = model.Server(name, PLACE, "192.0.2.1", 80, maxconn=maxconn)
+        return FarServer(Server("be", settings, pool, self.clock.seconds()), dialer)
+
+    def _warm(self, each: FarServer, count: int) -> None:
+        """Connections that have stood a moment, as if a floor had asked for them."""
+        waiters = [_Nobody() for _ in range(count)]
+        for waiter in waiters:
+            each.pool.wait(waiter)
+        for _ in range(count):
+            each.connect()
+        for waiter in waiters:
+            connection = waiter.connection
+            each.pool.release(connection)
+        each.pool.counters.requests = 0
+        self.clock.advance(0.3)  # proven, and still fresh
+
+    def _announce(self, level: str, text: str) -> None:
+        self.announced.append((level, text))
+
+
+class _Nobody:
+    connection: Any = None
+
+    def connection_ready(self, connection: Any) -> None:
+        self.connection = connection
+
+    def connection_failed(self, failure: DialFailure) -> None:
+        raise AssertionError(failure)
+
+
+__all__ = [
+    "GET",
+    "OK",
+    "PEER_CLOSED",
+    "POST",
+    "TIMEOUTS",
+    "Client",
+    "FakeListener",
+    "FarServer",
+    "Wire",
+    "World",
+    "get",
+    "response",
+]

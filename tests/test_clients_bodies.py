@@ -1,0 +1,181 @@
+"""Bodies stream through both ways: a slow side pauses the fast one, and little is held."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.clients.exchange import HELD_MAX
+from reusedproxy.net.transport import HIGH_WATER
+from tests.clientfakes import GET, OK, World, response
+
+READ = 256 * 1024
+BIG = 32 * 1024 * 1024
+
+
+class BodyTests(SynchronousTestCase):
+    """Bodies stream; what is held is bounded on each side."""
+
+    def test_a_body_that_comes_before_the_connection(self):
+        """It is kept up to a bound, then the client is paused; all of it goes out when there is a connection."""
+        world = World(self)
+        client = world.client()
+        client.wire.reads = 4096
+        size = 1024 * 1024
+        body = bytes(range(256)) * (size // 256)
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size)
+        client.send(body)
+        self.assertFalse(client.wire.reading)
+        self.assertLessEqual(size - len(client.wire.incoming), HELD_MAX + 4096)
+        world.server.connect()
+        client.wire.pump()
+        self.assertTrue(world.server.asked().endswith(b"\r\n\r\n" + body))
+        world.server.answer()
+        self.assertEqual(client.take(), OK)
+        world.check_rest()
+
+    def test_a_client_that_we_pause_is_not_late(self):
+        """Its time does not run while we do not read."""
+        world = World(self, maxconn=1)
+        blocker, client = world.client(), world.client()
+        blocker.send(GET)
+        world.server.connect()
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + bytes(20_000))
+        client.send(bytes(20_000))
+        self.assertFalse(client.wire.reading)
+        self.assertEqual(client.connection.deadline, float("inf"))
+        world.server.answer()
+        self.assertNotEqual(client.connection.deadline, float("inf"))
+        client.send(bytes(60_000))
+        world.server.answer()
+        self.assertEqual(client.take(), OK)
+        world.check_rest()
+
+    def test_32_mb_up_to_a_slow_server(self):
+        """Never more than a buffer and one read is held, and the client is paused meanwhile."""
+        world = World(self, warm=1)
+        client = world.client()
+        (wire,) = world.server.wires
+        wire.stall()
+        client.wire.incoming = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % BIG
+        piece = bytes(READ)
+        most = 0
+        for _ in range(BIG // READ):
+            while not client.wire.reading:
+                wire.pass_some(32 * 1024)
+                wire.chunks.clear()
+            client.send(piece)
+            most = max(most, wire.unsent())
+        wire.go_on()
+        client.wire.pump()
+        self.assertLessEqual(most, HIGH_WATER + READ + 100)
+        self.assertGreater(wire.size, BIG)
+        world.server.answer()
+        self.assertEqual(client.take(), OK)
+        self.assertTrue(client.wire.reading)
+        world.check_rest()
+
+    def test_32_mb_down_to_a_slow_client(self):
+        """Never more than a buffer and one read is held, and the server is paused meanwhile."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.wire.stall()
+        client.send(GET)
+        (wire,) = world.server.wires
+        wire.feed(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % BIG)
+        piece = bytes(READ)
+        for _ in range(BIG // READ):
+            while not wire.reading:
+                client.wire.pass_some(32 * 1024)
+                client.wire.chunks.clear()
+            wire.feed(piece)
+        client.wire.go_on()
+        self.assertLessEqual(client.wire.most_unsent, HIGH_WATER + READ + 100)
+        self.assertGreater(client.wire.size, BIG)
+        self.assertEqual(world.flags(), [(200, "--")])
+        world.check_rest()
+
+    def test_the_last_bytes_to_a_slow_client_leave_the_connection_usable(self):
+        """The server's connection is back in its pool by then: the client's slowness must not pause it there."""
+        world = World(self, warm=1)
+        client, other = world.client(), world.client()
+        client.wire.stall()
+        client.send(GET)
+        (wire,) = world.server.wires
+        wire.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + bytes(10))
+        wire.feed(bytes(99_990))
+        self.assertTrue(wire.reading)
+        other.send(GET)
+        world.server.answer()
+        self.assertEqual(other.take(), OK)
+        client.wire.go_on()
+        world.check_rest()
+
+    def test_the_last_bytes_to_a_slow_server_leave_the_client_usable(self):
+        """The body is complete by then: the server's slowness must not pause the client's next request."""
+        world = World(self, warm=2)
+        client = world.client()
+        for wire in world.server.wires:
+            wire.stall()
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + bytes(10))
+        client.send(bytes(99_990))
+        (wire,) = world.server.busy
+        wire.go_on()
+        wire.feed(OK)
+        self.assertTrue(client.wire.reading)
+        client.send(GET)
+        world.server.answer()
+        self.assertEqual(client.take(), OK + OK)
+        world.check_rest()
+
+    def test_an_early_answer_in_one_piece(self):
+        """It is passed on with `connection: close`, then the client is drained and closed."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n123")
+        world.server.answer(response(b"no", status="403 Forbidden"))
+        self.assertIn(b"connection: close\r\n", client.take())
+        self.assertEqual(client.wire.end, ("drain", "last exchange"))
+        client.send(bytes(500))
+        self.assertEqual(client.wire.incoming, b"", "it is read to its end")
+        client.wire.eof()
+        self.assertTrue(client.gone)
+        self.assertEqual(world.flags(), [(403, "--")])
+        self.assertEqual(world.server.pool.closed, {"response before the end of the request": 1})
+        world.check_rest()
+
+    def test_a_drained_client_that_does_not_stop_is_cut_off(self):
+        """Within seconds, whatever `timeout client` says."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n123")
+        world.server.answer(response(b"no", status="403 Forbidden"))
+        world.advance(3)
+        self.assertEqual(client.wire.end, ("abort", "client did not take the end"))
+        world.check_rest()
+
+    def test_both_bodies_at_once(self):
+        """An answer may begin before the request has ended, and both end well."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n123")
+        world.server.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
+        client.send(b"456")
+        self.assertTrue(world.server.asked().endswith(b"123456"))
+        world.server.answer(b"def")
+        self.assertTrue(client.take().endswith(b"abcdef"))
+        self.assertFalse(client.gone)
+        self.assertEqual(len(world.server.pool.idle), 1)
+        world.check_rest()
+
+    def test_trailers_pass(self):
+        """Both ways."""
+        world = World(self, warm=1)
+        client = world.client()
+        tail = b"4\r\nbody\r\n0\r\nX-Sum: 1\r\n\r\n"
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        client.send(head + tail)
+        self.assertEqual(world.server.asked(), head + tail)
+        answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + tail
+        world.server.answer(answer)
+        self.assertEqual(client.take(), answer)
+        world.check_rest()

@@ -1,0 +1,322 @@
+"""Either side may end at any moment: one line in the log each time, the right flags, and nothing leaked."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.clients.answers import ERRORS
+from reusedproxy.clients.exchange import HELD_MAX
+from reusedproxy.net.transport import HIGH_WATER, Transport
+from tests.clientfakes import GET, OK, POST, World
+from tests.wire import Loop
+
+BEGUN = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"
+
+
+class Moment:
+    """A world brought to one moment of a request's life."""
+
+    def __init__(self, test, name):
+        full = name in ("in the queue", "in the queue with half a body")
+        waits = name in ("waiting for a connection", "waiting for a connection with half a body")
+        self.world = world = World(test, warm=0 if waits else 1, maxconn=1 if full else 0)
+        self.other = world.client() if full else None
+        if self.other:
+            self.other.send(GET)
+        self.client = world.client()
+        getattr(self, "_" + name.replace(" ", "_"))()
+
+    def _before_anything(self):
+        pass
+
+    def _mid_head(self):
+        self.client.send(GET[:9])
+
+    def _in_the_queue(self):
+        self.client.send(GET)
+
+    def _in_the_queue_with_half_a_body(self):
+        self.client.send(POST + b"bo")
+
+    def _waiting_for_a_connection(self):
+        self.client.send(GET)
+
+    def _waiting_for_a_connection_with_half_a_body(self):
+        self.client.send(POST + b"bo")
+
+    def _mid_body(self):
+        self.client.send(POST + b"bo")
+
+    def _sent(self):
+        self.client.send(GET)
+
+    def _sent_with_another_waiting(self):
+        self.client.send(GET + GET)
+
+    def _mid_response_head(self):
+        self.client.send(GET)
+        self.world.server.answer(BEGUN[:12])
+
+    def _mid_response(self):
+        self.client.send(GET)
+        self.world.server.answer(BEGUN)
+
+    def _mid_response_while_it_takes_nothing(self):
+        self.client.send(GET)
+        self.client.wire.stall()
+        self.world.server.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n" + bytes(HIGH_WATER + 1))
+
+    def _after(self):
+        self.client.send(GET)
+        self.world.server.answer()
+        self.client.take()
+
+    def _after_with_half_a_head(self):
+        self._after()
+        self.client.send(GET[:9])
+
+    def finish(self):
+        """Whoever else was there gets an answer, on a connection old or new."""
+        if self.other:
+            if not self.world.server.busy:
+                self.world.server.connect()
+            self.world.server.answer()
+        self.world.check_rest()
+
+
+#: At each moment: what the log says when the client is reset, and when it only ends its side (None: it goes on).
+CLIENT_ENDS = {
+    "before anything": ([(400, "CR")], [(400, "CR")]),
+    "mid head": ([(400, "CR")], [(400, "CR")]),
+    "in the queue": ([(-1, "CQ")], [(-1, "CQ")]),
+    "in the queue with half a body": ([(-1, "CD")], [(-1, "CD")]),
+    "waiting for a connection": ([(-1, "CC")], [(-1, "CC")]),
+    "waiting for a connection with half a body": ([(-1, "CD")], [(-1, "CD")]),
+    "mid body": ([(-1, "CD")], [(-1, "CD")]),
+    "sent": ([(-1, "CH")], None),
+    "sent with another waiting": ([(-1, "CH")], None),
+    "mid response head": ([(-1, "CH")], None),
+    "mid response": ([(200, "CD")], None),
+    "mid response while it takes nothing": ([(200, "CD")], None),
+    "after": ([(200, "--")], [(200, "--")]),
+    "after with half a head": ([(200, "--"), (400, "CR")], [(200, "--"), (400, "CR")]),
+}
+
+
+class ClientEndTests(SynchronousTestCase):
+    """The client goes, at every moment."""
+
+    def test_reset(self):
+        """Its exchange ends at once, and the server's connection with it."""
+        for name, (expected, _) in CLIENT_ENDS.items():
+            if "half a body" in name and "mid" not in name:
+                expected = [(-1, "CQ" if "queue" in name else "CC")]
+            moment = Moment(self, name)
+            moment.client.wire.reset()
+            self.assertEqual(moment.world.flags(), expected, name)
+            self.assertTrue(moment.client.gone, name)
+            moment.finish()
+
+    def test_end_of_its_side(self):
+        """What has reached a server goes on; what has not, or cannot be completed, ends."""
+        for name, (_, expected) in CLIENT_ENDS.items():
+            if "half a body" in name and "mid" not in name:
+                expected = [(-1, "CQ" if "queue" in name else "CC")]
+            moment = Moment(self, name)
+            moment.client.wire.eof()
+            if expected is None:
+                moment.client.wire.go_on()
+                for _ in range(10):
+                    if moment.world.server.busy:
+                        moment.world.server.answer(self.rest(name))
+                self.assertEqual(set(moment.world.flags()), {(200, "--")}, name)
+            else:
+                self.assertEqual(moment.world.flags(), expected, name)
+            self.assertTrue(moment.client.gone, name)
+            moment.finish()
+
+    @staticmethod
+    def rest(name):
+        """What completes the answer."""
+        return {
+            "mid response head": BEGUN[12:] + b"defghi",
+            "mid response": b"defghi",
+            "mid response while it takes nothing": bytes(900_000 - HIGH_WATER - 1),
+        }.get(name, OK)
+
+    def test_a_dial_that_succeeds_too_late_is_not_wasted(self):
+        """The connection that the client wanted becomes idle."""
+        world = World(self)
+        client = world.client()
+        client.send(GET)
+        client.wire.reset()
+        world.server.connect()
+        self.assertEqual(len(world.server.pool.idle), 1)
+        world.check_rest()
+
+    def test_the_client_goes_with_the_last_bytes(self):
+        """Writing them fails at once: still one end, and nobody else is given that connection."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(GET)
+        world.server.answer(BEGUN)
+        wire = client.wire
+        wire.write = lambda data: wire.reset()
+        world.server.answer(b"defghi")
+        self.assertEqual(world.flags(), [(200, "CD")])
+        self.assertEqual(world.server.pool.idle, [])
+        world.check_rest()
+
+    def test_aborts_are_counted(self):
+        """At the backend and, once one was chosen, at the server."""
+        for name, (of_backend, of_server) in {"sent": (1, 1), "in the queue": (1, 0), "after": (0, 0)}.items():
+            moment = Moment(self, name)
+            moment.client.wire.reset()
+            world = moment.world
+            self.assertEqual(world.backend.traffic.cli_abrt, of_backend, name)
+            self.assertEqual(world.server.server.traffic.cli_abrt, of_server, name)
+            moment.finish()
+
+
+#: At each moment at which a request is on a connection: what the server's end leads to. The first attempt was not on a
+#: connection that had been idle, so that nothing is tried again.
+SERVER_ENDS = {
+    "mid body": (502, "SH"),
+    "sent": (502, "SH"),
+    "sent with another waiting": (502, "SH"),
+    "mid response head": (502, "SH"),
+    "mid response": (200, "SD"),
+    "mid response while it takes nothing": (200, "SD"),
+}
+
+
+class ServerEndTests(SynchronousTestCase):
+    """The server goes, at every moment."""
+
+    def test_reset_or_closed(self):
+        """502 while no answer has begun, the end of the client's connection when one has."""
+        for how in ("reset", "eof"):
+            for name, (status, flags) in SERVER_ENDS.items():
+                moment = Moment(self, name)
+                world, client = moment.world, moment.client
+                world.log.clear()
+                exchange = client.connection.exchange
+                exchange._was_idle = False
+                (wire,) = world.server.busy
+                wire.reading = True
+                getattr(wire, how)()
+                self.assertEqual(world.flags(), [(status, flags)], (name, how))
+                client.wire.go_on()
+                if status == 502:
+                    self.assertIn(ERRORS[502], client.take(), name)
+                client.wire.eof()
+                self.assertTrue(client.gone, name)
+                moment.finish()
+
+    def test_while_nobody_asks(self):
+        """Its connection leaves the pool, and no client notices."""
+        for how in ("reset", "eof"):
+            moment = Moment(self, "after")
+            world = moment.world
+            getattr(world.server.wires[0], how)()
+            self.assertEqual(world.server.pool.idle, [])
+            self.assertFalse(moment.client.gone)
+            moment.client.send(GET)
+            world.server.connect()
+            world.server.answer()
+            self.assertEqual(world.flags(), [(200, "--")] * 2)
+            moment.finish()
+
+    def test_losses_are_counted(self):
+        """eresp for an answer that did not come, srv_abrt for one that broke off."""
+        moment = Moment(self, "mid response")
+        moment.world.server.eof()
+        traffic = moment.world.server.server.traffic
+        self.assertEqual((traffic.eresp, traffic.srv_abrt), (1, 1))
+        moment.finish()
+
+
+class ServerDownTests(SynchronousTestCase):
+    """The server is marked DOWN while it is asked."""
+
+    def test_what_waits_for_its_connection_goes_elsewhere(self):
+        """Another server is chosen for it."""
+        world = World(self, servers=2)
+        client = world.client()
+        client.send(GET)
+        first, second = world.servers
+        world.backend.server_changed(first.server, *self.down(first))
+        second.connect()
+        second.answer()
+        self.assertEqual(client.take(), OK)
+        self.assertIs(world.log[0].server, second.server)
+        world.check_rest()
+
+    def test_without_another_server(self):
+        """503 to those who wait for it."""
+        world = World(self)
+        client = world.client()
+        client.send(GET)
+        world.backend.server_changed(world.server.server, *self.down(world.server))
+        self.assertEqual(client.take(), ERRORS[503])
+        self.assertEqual(world.flags(), [(503, "SC")])
+        world.check_rest()
+
+    def test_a_long_queue_does_not_recurse(self):
+        """A thousand wait for a place at a server that goes DOWN, and for its return."""
+        world = World(self, maxconn=1, places=2000)
+        clients = [world.client() for _ in range(1001)]
+        for client in clients:
+            client.send(GET)
+        world.backend.server_changed(world.server.server, *self.down(world.server))
+        world.advance(9)
+        self.assertEqual(len(world.log), 1001)
+        self.assertEqual({exchange.status for exchange in world.log}, {503})
+        world.check_rest()
+
+    @staticmethod
+    def down(far):
+        return "DOWN", "Layer4 timeout"
+
+
+class HeldTests(SynchronousTestCase):
+    """Many small pieces of a body that wait for a connection cost no more than their bytes."""
+
+    def test_one_byte_at_a_time(self):
+        """All of it goes out at once, when there is a connection."""
+        world = World(self)
+        client = world.client()
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % HELD_MAX)
+        client.wire.reads = 1
+        client.send(b"x" * HELD_MAX)
+        world.server.connect()
+        client.wire.pump()
+        self.assertTrue(world.server.asked().endswith(b"\r\n\r\n" + b"x" * HELD_MAX))
+        world.server.answer()
+        self.assertEqual(client.take(), OK)
+        world.check_rest()
+
+
+class EarlyAnswerTests(SynchronousTestCase):
+    """A server that refuses an upload answers and closes at once, with what we sent unread: the kernel makes it a reset."""
+
+    def test_the_answer_is_read_before_the_reset(self):
+        """While our own bytes wait for the kernel, as they do in every fast upload; over real sockets."""
+        loop = Loop(self)
+        near, far = loop.pair(tcp=True, buffers=4096)
+        far.stall()
+        world = World(self)
+        client = world.client()
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n")
+        dial = world.server.dialer.open[0]
+        dial._end()
+        dial.owner.dial_ready(dial, Transport(loop.poller, near, None))
+        while client.wire.reading:
+            client.send(bytes(100_000))
+            loop.pump()
+        far.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")
+        far.drop()
+        loop.until(lambda: world.log)
+        self.assertEqual(world.flags(), [(413, "--")])
+        client.wire.eof()
+        world.check_rest()

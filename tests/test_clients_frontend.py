@@ -1,0 +1,266 @@
+"""A frontend bounds how many clients there are, and lets them go when the proxy stops."""
+
+from __future__ import annotations
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.clients.frontend import Frontend
+from reusedproxy.config import model
+from reusedproxy.net.listener import Listener, bind_socket
+from tests.clientfakes import GET, PLACE, World
+from tests.wire import Loop
+
+
+class BoundTests(SynchronousTestCase):
+    """`maxconn` of the frontend, of a bind and of the process; over real sockets."""
+
+    def world(self, *, binds=(0,), **settings):
+        self.loop = loop = Loop(self)
+        addresses = [model.ListenAddress("tcp", host=f"127.0.0.{number + 1}") for number in range(len(binds))]
+        made = tuple(model.Bind(PLACE, *each) for each in zip(addresses, ("",) * 9, binds, strict=False))
+        self.made = world = World(self, frontend={"binds": made, **settings.pop("frontend", {})}, **settings)
+        world.frontend._poller = loop.poller
+        world.frontend.listeners.clear()
+        self.listeners = []
+        for bind in made:
+            listener = Listener(loop.poller, world.deadlines, bind, bind_socket(bind, 10), self.fail)
+            self.listeners.append(listener)
+            world.frontend.listen(listener)
+        return world
+
+    def clients(self, count, listener=0):
+        made = [self.loop.connect((f"127.0.0.{listener + 1}", self.listeners[listener].port)) for _ in range(count)]
+        self.loop.pump()
+        return made
+
+    def held(self):
+        self.loop.pump()
+        return [listener.connections for listener in self.listeners]
+
+    def end(self):
+        self.made.frontend.stop()
+        self.made.advance(1)
+        self.loop.pump()
+        self.assertEqual([listener.connections for listener in self.listeners], [0] * len(self.listeners))
+        self.made.check_rest()
+
+    def alerts(self):
+        return [text for level, text in self.made.announced if level == "alert"]
+
+    def test_the_frontends(self):
+        """So many are served; the others wait in the kernel, and come in one by one as room is made."""
+        self.world(frontend={"maxconn": 3})
+        clients = self.clients(5)
+        self.assertEqual(self.held(), [3])
+        self.assertEqual(self.listeners[0].state, "paused")
+        clients[0].drop()
+        self.loop.until(lambda: self.made.frontend.connections_total == 4)
+        self.assertEqual(self.held(), [3])
+        for client in clients[1:4]:
+            client.drop()
+        self.loop.until(lambda: self.held() == [1])
+        self.assertEqual(self.listeners[0].state, "listening")
+        self.end()
+
+    def test_said_once(self):
+        """However often it is reached again, until a minute has passed."""
+        world = self.world(frontend={"maxconn": 1})
+        for _ in range(3):
+            (client,) = self.clients(1)
+            client.drop()
+            self.loop.until(lambda: self.held() == [0])
+        self.assertEqual(self.alerts(), ["Proxy fe reached its connection limit (maxconn 1)"])
+        world.advance(60)
+        self.clients(1)
+        self.assertEqual(len(self.alerts()), 2)
+        self.end()
+
+    def test_a_binds(self):
+        """Only that listener pauses."""
+        self.world(binds=(2, 0))
+        clients = self.clients(3, 0) + self.clients(3, 1)
+        self.assertEqual(self.held(), [2, 3])
+        self.assertEqual([listener.state for listener in self.listeners], ["paused", "listening"])
+        clients[0].drop()
+        self.loop.until(lambda: self.made.frontend.connections_total == 6)
+        self.assertEqual(self.held(), [2, 3])
+        self.assertEqual(self.alerts(), [])
+        self.end()
+
+    def test_the_processs(self):
+        """Full is full for all listeners, and room is room for all."""
+        self.world(binds=(0, 0), places=4)
+        clients = self.clients(2, 0) + self.clients(3, 1)
+        self.assertEqual(self.held(), [2, 2])
+        self.assertEqual([listener.state for listener in self.listeners], ["paused", "paused"])
+        self.assertEqual(self.alerts(), ["Proxy fe reached its connection limit (the process's maxconn 4)"])
+        clients[0].drop()
+        self.loop.until(lambda: self.held() == [1, 3])
+        clients[1].drop()
+        self.loop.until(lambda: self.held() == [0, 3])
+        self.assertEqual([listener.state for listener in self.listeners], ["listening", "listening"])
+        self.end()
+
+    def test_a_full_frontend_that_took_over_a_bind(self):
+        """After a reload, a client of the old one makes no room in the new one."""
+        world = self.world(binds=(3,))
+        old = world.frontend
+        (client,) = self.clients(1)
+        (listener,) = self.listeners
+        old.stop(keep=[listener])
+        world.advance(1)
+        self.loop.pump()
+        self.assertEqual(listener.connections, 0)
+        listener.connections += 1
+        world.frontend = successor = Frontend(
+            evolve(old.settings, maxconn=1),
+            world.backend,
+            self.loop.poller,
+            world.deadlines,
+            world.places,
+            old.limits,
+            world._announce,
+        )
+        listener.pause()
+        successor.listeners.append(listener)
+        successor._fill()
+        world.places.taken += 1
+        old.connection_gone(None, listener)
+        self.assertEqual(listener.state, "paused")
+        self.assertEqual(client.end, "eof")
+        self.end()
+
+    def test_room_in_the_process_does_not_open_a_full_bind(self):
+        """Each bound is kept by itself."""
+        self.world(binds=(1, 0), places=3)
+        clients = self.clients(2, 0) + self.clients(3, 1)
+        self.assertEqual(self.held(), [1, 2])
+        clients[2].drop()
+        self.loop.until(lambda: self.made.frontend.connections_total == 4)
+        self.assertEqual(self.held(), [1, 2])
+        clients[3].drop()
+        self.loop.until(lambda: self.held() == [1, 1])
+        self.assertEqual([listener.state for listener in self.listeners], ["paused", "listening"])
+        self.end()
+
+
+class StopTests(SynchronousTestCase):
+    """The proxy stops: nobody new, and those who are there end well."""
+
+    def test_idle_ones_end_now(self):
+        """Without a word."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(GET)
+        world.server.answer()
+        client.take()
+        world.frontend.stop()
+        self.assertEqual(world.listener.events, ["close"])
+        self.assertEqual((client.gone, client.take()), (True, b""))
+        world.check_rest()
+
+    def test_those_that_have_just_connected_may_ask_once(self):
+        """Their request is probably on its way; those that say nothing end a second later, without a word."""
+        world = World(self, warm=1)
+        asks, silent = world.client(), world.client()
+        world.frontend.stop()
+        asks.send(GET)
+        world.server.answer()
+        self.assertIn(b"connection: close\r\n", asks.take())
+        self.assertTrue(asks.gone)
+        world.advance(1)
+        self.assertEqual((silent.gone, silent.take()), (True, b""))
+        self.assertEqual(world.flags(), [(200, "--")])
+        world.check_rest()
+
+    def test_busy_ones_end_after_their_answer(self):
+        """Which says `connection: close`."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(GET + GET)
+        world.frontend.stop()
+        world.server.answer()
+        self.assertIn(b"connection: close\r\n", client.take())
+        client.wire.eof()
+        self.assertTrue(client.gone)
+        self.assertEqual(len(world.log), 1)
+        world.check_rest()
+
+    def test_an_answer_that_has_begun_is_completed(self):
+        """It was not announced, but the connection ends all the same."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(GET)
+        world.server.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        world.frontend.stop()
+        world.server.answer(b"cd")
+        self.assertTrue(client.take().endswith(b"abcd"))
+        self.assertTrue(client.gone)
+        world.check_rest()
+
+    def test_a_head_that_is_coming_is_waited_for(self):
+        """It was sent in good faith; `timeout http-request` bounds the wait."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(GET[:9])
+        world.frontend.stop()
+        client.send(GET[9:])
+        world.server.answer()
+        self.assertIn(b"connection: close\r\n", client.take())
+        self.assertTrue(client.gone)
+        world.check_rest()
+
+    def test_what_is_unsent_to_a_slow_reader_still_goes_out(self):
+        """An idle connection may have an answer on its way."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.wire.stall()
+        client.send(GET)
+        world.server.answer()
+        world.frontend.stop()
+        self.assertFalse(client.gone)
+        client.wire.go_on()
+        self.assertTrue(client.gone)
+        world.check_rest()
+
+
+class PageTests(SynchronousTestCase):
+    """What the proxy answers itself."""
+
+    def test_a_page(self):
+        """It needs no server, and is logged as HAProxy logs its own."""
+        world = World(self)
+        world.frontend.pages.append(Page())
+        client = world.client()
+        client.send(GET + GET)
+        self.assertEqual(client.take(), b"False" * 2)
+        self.assertEqual(world.flags(), [(200, "LR")] * 2)
+        self.assertEqual(world.server.dialer.dials, [])
+        world.check_rest()
+
+    def test_a_page_that_closes(self):
+        """For a client that wishes it, for HTTP/1.0, and when a body is still coming."""
+        for request in (
+            b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n123",
+        ):
+            world = World(self)
+            world.frontend.pages.append(Page())
+            client = world.client()
+            client.send(request)
+            self.assertEqual(client.take(), b"True")
+            client.wire.eof()
+            self.assertTrue(client.gone)
+            world.check_rest()
+
+
+class Page:
+    """Says whether it is to close."""
+
+    def wants(self, target):
+        return True
+
+    def answer(self, head, close):
+        return 200, str(close).encode()

@@ -1,0 +1,150 @@
+"""Who is given whose connection: HAProxy's table for `http-reuse`, and our own rule where it is unset."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.clients.answers import ERRORS
+from tests.clientfakes import GET, OK, POST, World
+
+
+class TableTests(SynchronousTestCase):
+    """A connection stands idle. Is it used for this request, or is a new one opened?"""
+
+    def reuses(self, mode, *, first=True, reused=False, request=GET, idle_for=0.0):
+        """`first`: of its client; `reused`: the connection has been, before."""
+        world = World(self, warm=1, backend={"http_reuse": mode})
+        far = world.server
+        client = world.client()
+        (connection,) = far.pool.idle
+        if not first:
+            client.connection.requests = 1
+        connection.requests = 1
+        connection.safe = reused
+        world.advance(idle_for)
+        client.send(request)
+        used = not far.dialer.open
+        if not used:
+            far.connect()
+        far.answer()
+        self.assertEqual(client.take(), OK)
+        world.check_rest()
+        return used
+
+    def test_haproxys_table(self):
+        """Columns: a client's first request, the same where the connection has been reused, a later request."""
+        table = {
+            "never": (False, False, False),
+            "safe": (False, False, True),
+            "aggressive": (False, True, True),
+            "always": (True, True, True),
+        }
+        for mode, expected in table.items():
+            seen = (self.reuses(mode), self.reuses(mode, reused=True), self.reuses(mode, first=False))
+            self.assertEqual(seen, expected, mode)
+
+    def test_unset_what_may_be_repeated_takes_any(self):
+        """A GET on any idle connection, however long it has stood."""
+        self.assertTrue(self.reuses(None))
+        self.assertTrue(self.reuses(None, idle_for=3))
+
+    def test_unset_what_may_not_be_repeated_takes_a_fresh_one(self):
+        """A POST on one that was alive a moment ago, else on a new one."""
+        self.assertTrue(self.reuses(None, request=POST + b"body"))
+        self.assertFalse(self.reuses(None, request=POST + b"body", idle_for=3))
+
+    def test_aggressive_wants_proof(self):
+        """A connection is safe from its second request on, whose client's it may be."""
+        world = World(self, warm=1, backend={"http_reuse": "aggressive"})
+        first, second = world.client(), world.client()
+        first.send(GET)
+        world.server.connect()
+        world.server.answer()
+        self.assertEqual([connection.safe for connection in world.server.pool.idle], [False, False])
+        first.send(GET)
+        world.server.answer()
+        self.assertEqual([connection.safe for connection in world.server.pool.idle], [False, True])
+        second.send(GET)
+        self.assertEqual(world.server.dialer.open, [])
+        world.server.answer()
+        world.check_rest()
+
+
+class NeverTests(SynchronousTestCase):
+    """`http-reuse never`: a server connection belongs to its client's connection."""
+
+    def setUp(self):
+        self.world = World(self, backend={"http_reuse": "never"})
+
+    def ask(self, client):
+        """The connection that carries the request."""
+        far = self.world.server
+        client.send(GET)
+        if far.dialer.open:
+            far.connect()
+        (wire,) = far.busy
+        far.answer()
+        self.assertEqual(client.take(), OK)
+        return wire
+
+    def test_each_client_has_its_own(self):
+        """And keeps it for its next requests."""
+        one, other = self.world.client(), self.world.client()
+        wires = [self.ask(one), self.ask(other), self.ask(one), self.ask(other), self.ask(one)]
+        self.assertEqual([self.world.server.wires.index(wire) for wire in wires], [0, 1, 0, 1, 0])
+        self.world.check_rest()
+
+    def test_it_ends_with_its_client(self):
+        """Whether the client leaves or is ended by us, idle or busy."""
+        for how in ("eof", "reset"):
+            client = self.world.client()
+            self.ask(client)
+            getattr(client.wire, how)()
+            self.assertEqual(self.world.server.pool.idle, [])
+        client = self.world.client()
+        self.ask(client)
+        client.send(GET)
+        client.wire.reset()
+        self.assertEqual(self.world.server.pool.idle, [])
+        self.assertEqual(self.world.server.pool.closed, {"client gone": 3})
+        self.world.check_rest()
+
+    def test_one_at_each_server(self):
+        """The balance goes on, and the client returns to what it left at each."""
+        self.world = world = World(self, servers=2, backend={"http_reuse": "never"})
+        client = world.client()
+        for _ in range(3):
+            for far in world.servers:
+                client.send(GET)
+                if far.dialer.open:
+                    far.connect()
+                far.answer()
+                self.assertEqual(client.take(), OK)
+        self.assertEqual([len(far.wires) for far in world.servers], [1, 1])
+        client.wire.eof()
+        self.assertEqual([far.pool.idle for far in world.servers], [[], []])
+        world.check_rest()
+
+    def test_one_that_died_is_replaced(self):
+        """While idle unnoticed, and as it is used with one more attempt."""
+        client = self.world.client()
+        first = self.ask(client)
+        first.eof()
+        second = self.ask(client)
+        self.assertIsNot(first, second)
+        client.send(GET)
+        second.eof()
+        self.world.server.connect()
+        self.world.server.answer()
+        self.assertEqual(client.take(), OK)
+        self.assertEqual(len(client.connection.kept), 1)
+        self.world.check_rest()
+
+    def test_a_post_on_its_own_is_not_repeated(self):
+        """The usual rule."""
+        client = self.world.client()
+        wire = self.ask(client)
+        client.send(POST + b"body")
+        wire.eof()
+        self.assertEqual(client.take(), ERRORS[502])
+        self.world.check_rest()
