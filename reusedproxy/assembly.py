@@ -1,0 +1,329 @@
+"""From a configuration to living objects, all or nothing: contexts, addresses, pools, backends, sockets, frontends.
+
+It knows every layer's constructor and collects every fault before it gives up, so that an operator reads them all at
+once. It starts nothing: what comes out is bound but does not accept, and has pools that open no connection yet.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+from collections.abc import Callable
+from random import Random
+
+from attrs import Factory, asdict, define, frozen
+from twisted.internet.interfaces import IReactorTime
+
+from reusedproxy.clients.frontend import Frontend, Places
+from reusedproxy.config import model
+from reusedproxy.config.model import Notice
+from reusedproxy.config.report import Fault
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.dial import Dialer, Target
+from reusedproxy.net.listener import Listener, ListenError, bind_socket
+from reusedproxy.net.poller import Poller
+from reusedproxy.net.tls import ClientContext, TLSConfigurationError
+from reusedproxy.operators.accesslog import access_log
+from reusedproxy.operators.figures import Figures
+from reusedproxy.operators.logtargets import LogTargets, UnknownHost
+from reusedproxy.operators.logtargets import Target as LogSink
+from reusedproxy.operators.rates import Rates
+from reusedproxy.operators.stats import StatsPage
+from reusedproxy.servers.backend import Backend
+from reusedproxy.servers.checks import Checker
+from reusedproxy.servers.pool import HTTPConnectionPool, PoolLimits
+from reusedproxy.servers.server import DOWN, Server
+from reusedproxy.wire.heads import Limits
+
+Announce = Callable[[str, str], None]
+
+#: Seconds for TCP and TLS when `timeout connect` is unset; HAProxy would wait as long as the kernel.
+CONNECT_TIMEOUT = 30.0
+#: Connections that may wait in the kernel's queue when neither `backlog` nor `maxconn` says.
+BACKLOG = 4096
+
+
+class AssemblyError(Exception):
+    """What the configuration asks for cannot be had; `faults` says all of it."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = faults
+
+
+@frozen
+class Identity:
+    """What must be equal for the connections to a server to be kept when the configuration is read again.
+
+    `files` are the stamps of all certificates, keys and CAs, so that one that was replaced under its name counts as new.
+    """
+
+    target: Target
+    tls: model.ServerTLS | None
+    files: tuple[tuple[str, int, int, int], ...]
+    timeout: float
+    limits: PoolLimits
+    wire: Limits
+
+
+@define
+class Line:
+    """One `server` line come to life, with what a later reading of the configuration may take over."""
+
+    identity: Identity
+    context: ClientContext | None
+    pool: HTTPConnectionPool
+    server: Server
+    checker: Checker | None = None
+
+
+@define
+class Proxy:
+    """All of it, alive: what the service starts and stops, and what the operators' side looks at."""
+
+    configuration: model.Configuration
+    poller: Poller
+    deadlines: Deadlines
+    places: Places
+    logs: LogTargets
+    frontends: list[Frontend] = Factory(list)
+    backends: list[Backend] = Factory(list)
+    listeners: list[tuple[Frontend, Listener]] = Factory(list)
+    #: By backend/server.
+    lines: dict[str, Line] = Factory(dict)
+    notices: list[Notice] = Factory(list)
+    #: Measured only when some page shows them.
+    rates: Rates | None = None
+
+
+class Assembly:
+    """One attempt to build a proxy, from nothing or in place of a `previous` one that is running.
+
+    Then listeners and pools whose description is unchanged are taken over as they are, warm, and servers go on in the
+    state that their checks have found. Nothing of the previous proxy is changed here, so that an attempt may fail.
+    """
+
+    def __init__(
+        self,
+        configuration: model.Configuration,
+        reactor: IReactorTime,
+        poller: Poller,
+        random: Random,
+        announce: Announce,
+        previous: Proxy | None = None,
+    ) -> None:
+        self._configuration = configuration
+        self._reactor = reactor
+        self._random = random
+        self._announce = announce
+        self._faults: list[Fault] = []
+        settings = configuration.global_
+        self._limits = Limits(max_head=settings.bufsize - settings.maxrewrite, max_headers=settings.maxhdr)
+        self._previous = previous
+        self._new_listeners: list[Listener] = []
+        deadlines = previous.deadlines if previous is not None else Deadlines(reactor)
+        self._proxy = Proxy(
+            configuration,
+            poller,
+            deadlines,
+            Places(settings.maxconn or _default_maxconn()),
+            LogTargets(settings.log_tag, deadlines),
+            notices=list(configuration.notices),
+        )
+
+    def build(self, *, bind: bool) -> Proxy:
+        """Everything; with `bind`, the listening sockets too. Raises AssemblyError, having closed what it had opened."""
+        proxy = self._proxy
+        backends = {
+            name: self._backend(settings)
+            for name, settings in self._configuration.backends.items()
+            if not settings.disabled
+        }
+        proxy.backends = list(backends.values())
+        for settings in self._configuration.frontends.values():
+            if settings.disabled:
+                continue
+            name = settings.use_backends[0] if settings.use_backends else settings.default_backend
+            frontend = Frontend(
+                settings,
+                backends.get(name or ""),
+                proxy.poller,
+                proxy.deadlines,
+                proxy.places,
+                self._limits,
+                self._announce,
+            )
+            proxy.frontends.append(frontend)
+            frontend.log = access_log(frontend, proxy.places, self._log_targets(settings.logs))
+            if bind and not self._faults:
+                self._bind(frontend)
+        self._add_pages()
+        proxy.logs.take_events_to(self._log_targets(self._configuration.global_.logs))
+        if self._faults:
+            for listener in self._new_listeners:
+                listener.close()
+            raise AssemblyError(sorted(self._faults, key=lambda fault: (fault.place.file, fault.place.line)))
+        return proxy
+
+    def _log_targets(self, lines: tuple[model.LogTarget, ...]) -> list[LogSink]:
+        targets = []
+        for line in lines:
+            try:
+                targets.append(self._proxy.logs.open(line))
+            except UnknownHost as error:
+                fault = Fault(line.place, f"'log': {error}")
+                if fault not in self._faults:  # `log global` repeats it
+                    self._faults.append(fault)
+        return targets
+
+    def _add_pages(self) -> None:
+        """A frontend answers with its own statistics page first, then with its backend's."""
+        proxy = self._proxy
+        rates = Rates(proxy.frontends, proxy.backends, proxy.deadlines)
+        figures = Figures(proxy, rates)
+        for frontend in proxy.frontends:
+            settings = [frontend.settings.stats, frontend.backend.settings.stats if frontend.backend else None]
+            for page in dict.fromkeys(settings):
+                if page is not None:
+                    frontend.pages.append(StatsPage(page, figures, proxy.logs))
+                    proxy.rates = rates
+
+    def _bind(self, frontend: Frontend) -> None:
+        settings = frontend.settings
+        backlog = settings.maxconn or BACKLOG
+        for bind in settings.binds:
+            listener = self._taken_over(bind)
+            if listener is None:
+                try:
+                    bound = bind_socket(bind, backlog, self._v4_stands_beside(bind))
+                except ListenError as error:
+                    self._faults.append(Fault(bind.place, str(error)))
+                    continue
+                listener = Listener(
+                    self._proxy.poller, self._proxy.deadlines, bind, bound, lambda text: self._announce("alert", text)
+                )
+                self._new_listeners.append(listener)
+            self._proxy.listeners.append((frontend, listener))
+
+    def _v4_stands_beside(self, bind: model.Bind) -> bool:
+        """Whether an IPv4 address of the same port is listened on by itself; an IPv6 wildcard must leave it free then."""
+        others = [each.address for frontend in self._configuration.frontends.values() for each in frontend.binds]
+        return any(each.kind == "tcp" and not each.v6 and each.port == bind.address.port for each in others)
+
+    def _taken_over(self, bind: model.Bind) -> Listener | None:
+        """The previous proxy's listener at this address, if it has one that is not taken yet."""
+        taken = [listener for _, listener in self._proxy.listeners]
+        for _, listener in self._previous.listeners if self._previous is not None else ():
+            if listener.bind.address == bind.address and listener not in taken:
+                return listener
+        return None
+
+    def _backend(self, settings: model.Backend) -> Backend:
+        proxy = self._proxy
+        lines = [self._line(settings, each) for each in settings.servers]
+        backend = Backend(settings, [line.server for line in lines], proxy.deadlines.now, self._announce)
+        checked = [line for line in lines if line.server.settings.check is not None]
+        for number, line in enumerate(checked):
+            line.checker = self._checker(backend, line, number / len(checked))
+            backend.checkers.append(line.checker)
+        return backend
+
+    def _line(self, backend: model.Backend, settings: model.Server) -> Line:
+        """One server with its pool: the previous one's, if all that makes a connection is the same."""
+        proxy = self._proxy
+        name = f"{backend.name}/{settings.name}"
+        identity = Identity(
+            self._target(settings.place, settings.kind, settings.host, settings.port),
+            settings.tls,
+            _stamps(settings.tls),
+            backend.timeouts.connect or CONNECT_TIMEOUT,
+            PoolLimits(**asdict(settings.pool)),
+            self._limits,
+        )
+        previous = self._previous.lines.get(name) if self._previous is not None else None
+        if previous is not None and previous.identity == identity:
+            context, pool = previous.context, previous.pool
+        else:
+            context = self._context(settings, name)
+            dialer = Dialer(proxy.poller, proxy.deadlines, identity.target, context, identity.timeout)
+            pool = HTTPConnectionPool(
+                f"Server {name}", dialer, identity.limits, self._reactor, self._random, self._announce, self._limits
+            )
+        server = Server(backend.name, settings, pool, proxy.deadlines.now())
+        if previous is not None and settings.check is not None and server.usable and previous.server.state == DOWN:
+            server.state = DOWN
+        proxy.lines[name] = line = Line(identity, context, pool, server)
+        return line
+
+    def _checker(self, backend: Backend, line: Line, share: float) -> Checker:
+        """`share` of its interval passes before the first check, so that a backend's checks are spread over it."""
+        server, timeouts = line.server, backend.settings.timeouts
+        settings, check = server.settings, server.settings.check
+        assert check is not None
+        timeout = min(check.inter, timeouts.connect or check.inter)
+        target, context = line.identity.target, line.context
+        if check.addr is not None or check.port is not None:
+            # HAProxy: with another address or port, the traffic's TLS does not apply to the check.
+            context = None
+            target = self._target(
+                settings.place, settings.kind, check.addr or settings.host, check.port or settings.port
+            )
+        checker = Checker(
+            server,
+            check,
+            backend.settings.http_check,
+            Dialer(self._proxy.poller, self._proxy.deadlines, target, context, timeout),
+            self._reactor,
+            self._limits,
+            timeouts.check,
+            share * check.inter,
+            backend.server_changed,
+        )
+        if server.state == DOWN:
+            checker.health = 0
+        return checker
+
+    def _target(self, place: model.Place, kind: str, host: str, port: int | None) -> Target:
+        """Resolve a server's address, as HAProxy's `init-addr libc` does: once, at the start."""
+        if kind == "unix":
+            return Target(socket.AF_UNIX, host)
+        try:
+            family, _, _, _, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+        except OSError as error:
+            self._faults.append(Fault(place, f"could not resolve address '{host}': {error.strerror}"))
+            return Target(socket.AF_INET, ("0.0.0.0", 0))
+        return Target(family, address)
+
+    def _context(self, server: model.Server, name: str) -> ClientContext | None:
+        """One for each server, shared with its checks only: a session must never be offered to another server."""
+        if server.tls is None:
+            return None
+        try:
+            return ClientContext(server.tls)
+        except TLSConfigurationError as error:
+            self._faults.append(Fault(server.place, f"server {name}: {error}"))
+            return None
+
+
+def _stamps(tls: model.ServerTLS | None) -> tuple[tuple[str, int, int, int], ...]:
+    """Name, time, size and inode of each file that a server's TLS is made of; one that is missing has none."""
+    stamps = []
+    for path in (tls.crt, tls.crt and tls.crt + ".key", tls.ca_file) if tls is not None else ():
+        names = [path] if path else []
+        if path and os.path.isdir(path):
+            names = [os.path.join(path, name) for name in sorted(os.listdir(path))]
+        for name in names:
+            try:
+                found = os.stat(name)
+            except OSError:
+                continue
+            stamps.append((name, found.st_mtime_ns, found.st_size, found.st_ino))
+    return tuple(stamps)
+
+
+def _default_maxconn() -> int:
+    """HAProxy's rule: what the descriptor limit allows, two for each client, some kept for the rest."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = hard if hard != resource.RLIM_INFINITY else max(soft, 65536)
+    return max(100, (min(limit, 2**20) - 100) // 2)

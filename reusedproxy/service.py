@@ -1,0 +1,354 @@
+"""The daemon: its command line, and the service that starts, drains and stops a proxy.
+
+`twist` and `twistd` load this module when they are asked for reusedproxy. It reads files and answers the command line;
+`assembly` builds what it starts. Whatever is wrong is said here, one line each, before anything is served.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from random import SystemRandom
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger, LogLevel
+from twisted.python.usage import Options as TwistedOptions
+from twisted.python.usage import UsageError
+
+from reusedproxy import __version__
+from reusedproxy.assembly import Assembly, AssemblyError, Proxy
+from reusedproxy.config.model import Configuration, Notice
+from reusedproxy.config.model import Manhole as ManholeSettings
+from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+from reusedproxy.config.report import Fault
+from reusedproxy.net.poller import Poller
+
+if TYPE_CHECKING:
+    from reusedproxy.operators.manhole import Manhole
+
+_LEVELS = {
+    "emerg": LogLevel.critical,
+    "alert": LogLevel.error,
+    "warning": LogLevel.warn,
+    "notice": LogLevel.info,
+}
+
+
+class Options(TwistedOptions):
+    """The command line of `twist reusedproxy`."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "An HTTP reverse proxy that keeps warm, verified connections to its servers; configured in HAProxy's words."
+    )
+
+    optFlags = [
+        ["check", "c", "Check the configuration with all its files, say what is wrong with it, and exit (0 or 1)."],
+        [
+            "demo",
+            None,
+            "Run a demonstration: throw-away certificates, a server that demands them, a proxy in front of it.",
+        ],
+    ]
+
+    def __init__(self) -> None:
+        TwistedOptions.__init__(self)
+        self["config"] = []
+
+    def opt_config(self, path: str) -> None:
+        """A configuration file, or a directory whose *.cfg files are read in order. May be given more than once."""
+        self["config"].append(path)
+
+    opt_f = opt_config
+
+    def opt_version(self) -> NoReturn:
+        """Say the version and exit."""
+        print(f"reusedproxy {__version__}")
+        raise SystemExit(0)
+
+    def postOptions(self) -> None:
+        if self["demo"]:
+            if self["config"] or self["check"]:
+                raise UsageError("--demo brings its own configuration: leave --config and --check out")
+        elif not self["config"]:
+            raise UsageError("no configuration: say --config FILE, or --demo to see it work without one")
+
+
+def makeService(options: Options) -> IService:
+    """What `twist` calls. Everything is bound when it returns; faults are printed and end the program with status 1."""
+    from twisted.internet import reactor
+
+    if not reactor.getDelayedCalls():
+        # Twisted's clock is the time of day, so one that is set back would stop every timer (Twisted ticket #2424).
+        reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    if options["demo"]:
+        from reusedproxy.demo.demonstration import make_demo
+
+        return make_demo(reactor)
+    service = ProxyService(reactor, options["config"])
+    try:
+        proxy = service.assemble(bind=not options["check"])
+    except Refused as error:
+        for line in error.lines:
+            print(line, file=sys.stderr)
+        raise SystemExit(1) from None
+    for notice in proxy.notices:
+        print(_notice(notice), file=sys.stderr)
+    if options["check"]:
+        print("Configuration file is valid")
+        raise SystemExit(0)
+    return service
+
+
+class Refused(Exception):
+    """The configuration cannot be used; `lines` say all that is wrong with it, warnings among them."""
+
+    def __init__(self, faults: Iterable[object], notices: Iterable[Notice] = ()) -> None:
+        self.lines = [*map(_notice, notices), *(f"[ALERT] {fault}" for fault in faults)]
+        super().__init__("\n".join(self.lines))
+
+
+def load(paths: list[str]) -> Configuration:
+    """Read configuration files and directories of them. Raises Refused."""
+    sources = []
+    faults = []
+    for path in paths:
+        try:
+            names = [path]
+            if os.path.isdir(path):
+                names = [os.path.join(path, name) for name in sorted(os.listdir(path)) if name.endswith(".cfg")]
+                if not names:
+                    faults.append(f"{path}: there is no *.cfg file in this directory")
+            for name in names:
+                with open(name, encoding="utf-8", newline="") as file:
+                    sources.append(Source(name, file.read()))
+        except OSError as error:
+            faults.append(f"{error.filename}: cannot be read: {error.strerror}")
+        except UnicodeDecodeError as error:
+            faults.append(f"{name}: is not a text file in UTF-8 (byte {error.start})")
+    if faults:
+        raise Refused(faults)
+    try:
+        return read_configuration(sources, os.environ)
+    except ConfigurationError as error:
+        raise Refused(error.faults, error.notices) from None
+
+
+def _notice(notice: Notice) -> str:
+    return f"[{notice.level.upper()}] {notice.place}: {notice.text}"
+
+
+class ProxyService(Service):
+    """One proxy's life. `state` is "new", "assembled" (bound), "running", "draining" or "stopped"."""
+
+    _log = Logger("reusedproxy")
+
+    def __init__(self, reactor: Any, paths: list[str]) -> None:
+        """`paths` of configuration files and directories are read by `assemble`, and again at each `reload`."""
+        self.state = "new"
+        self.proxy: Proxy | None = None
+        self.manhole: Manhole | None = None
+        self._paths = paths
+        self._reactor = reactor
+        self._poller = Poller(reactor)
+        #: Proxies that a reload has replaced, until their last client is gone.
+        self._replaced: list[Proxy] = []
+        self._drained: Deferred[None] | None = None
+        self._hard_stop: IDelayedCall | None = None
+
+    def announce(self, level: str, text: str) -> None:
+        """What an operator should read, to the daemon's own log and to the `log` lines of the global section."""
+        self._log.emit(_LEVELS[level], "{text}", text=text)
+        if self.proxy is not None:
+            self.proxy.logs.event(level, text)
+
+    def assemble(self, *, bind: bool) -> Proxy:
+        """Read the configuration, build everything, and with `bind` listen. Raises Refused."""
+        configuration = load(self._paths)
+        faults = self._assemble_manhole(configuration.global_.manhole, bind)
+        try:
+            self.proxy = self._assembly(configuration).build(bind=bind and not faults)
+        except AssemblyError as error:
+            faults += error.faults
+        if faults or self.proxy is None:
+            if self.manhole is not None:
+                self.manhole.stop()
+            raise Refused(faults, configuration.notices)
+        self.state = "assembled"
+        return self.proxy
+
+    def _assembly(self, configuration: Configuration) -> Assembly:
+        return Assembly(configuration, self._reactor, self._poller, SystemRandom(), self.announce, self.proxy)
+
+    def _assemble_manhole(self, settings: ManholeSettings | None, bind: bool) -> list[Fault]:
+        """The manhole, if one is configured. Returns what is wrong with it."""
+        if settings is None:
+            return []
+        try:
+            from reusedproxy.operators.manhole import Manhole, ManholeError
+        except ImportError as error:
+            text = (
+                f"'manhole' needs Twisted's SSH, which cannot be loaded ({error}): pip install 'reusedproxy[manhole]'"
+            )
+            return [Fault(settings.place, text)]
+        try:
+            self.manhole = Manhole(settings, self, self._reactor, self._poller, self.announce)
+            if bind:
+                self.manhole.bind()
+        except ManholeError as error:
+            return [Fault(settings.place, text) for text in error.texts]
+        return []
+
+    def startService(self) -> None:
+        Service.startService(self)
+        proxy = self.proxy
+        assert proxy is not None
+        self.state = "running"
+        _raise_descriptor_limit()
+        self._poller.start()
+        self._begin(proxy, "listens on")
+        if self.manhole is not None:
+            self.manhole.start()
+        for number, action in ((signal.SIGUSR1, self._reactor.stop), (signal.SIGHUP, self.reload)):
+            signal.signal(number, lambda *_, action=action: self._reactor.callFromThread(action))
+
+    def _begin(self, proxy: Proxy, verb: str) -> None:
+        for backend in proxy.backends:
+            backend.start()
+        if proxy.rates is not None:
+            proxy.rates.start()
+        for frontend, listener in proxy.listeners:
+            frontend.listen(listener)
+            self.announce("notice", f"Proxy {frontend.name} {verb} {_bound_to(listener)}")
+
+    def reload(self) -> None:
+        """Read the configuration again (SIGHUP). What is wrong with it is logged, and all stays as it was.
+
+        Pools and listeners whose description is unchanged go on as they are; clients that are idle are let go, the
+        others after their current answer; servers that are gone or changed lose their connections as they come free.
+        """
+        old = self.proxy
+        if self.state != "running" or old is None:
+            return
+        try:
+            configuration = load(self._paths)
+            new = self._assembly(configuration).build(bind=True)
+        except (Refused, AssemblyError) as error:
+            for line in str(error).splitlines():
+                self.announce("alert", f"reload: {line.removeprefix('[ALERT] ')}")
+            self.announce("alert", "reload refused: everything stays as it was")
+            return
+        for notice in new.notices:
+            self.announce(notice.level, f"reload: {notice.place}: {notice.text}")
+        if configuration.global_.manhole != old.configuration.global_.manhole:
+            self.announce("warning", "reload: 'manhole' has changed; this takes effect at the next start only")
+        self._replace(old, new)
+        kept = sum(line.pool in [each.pool for each in old.lines.values()] for line in new.lines.values())
+        self.announce("notice", f"configuration reloaded: {kept} of {len(new.lines)} pools kept as they are")
+
+    def _replace(self, old: Proxy, new: Proxy) -> None:
+        self.proxy = new
+        self._replaced.append(old)
+        kept_listeners = [listener for _, listener in new.listeners]
+        for frontend in old.frontends:
+            frontend.stop(keep=kept_listeners)
+        kept_pools = [line.pool for line in new.lines.values()]
+        for name, line in old.lines.items():
+            if line.checker is not None:
+                line.checker.stop()
+            if line.pool not in kept_pools:
+                line.pool.drain("reload")
+            elif not new.lines[name].server.usable:
+                line.pool.suspend(f"server {new.lines[name].server.state}")
+        if old.rates is not None:
+            old.rates.stop()
+        self._begin(new, "goes on at")
+        self._reactor.callLater(1.0, self._forget_replaced)
+
+    def _forget_replaced(self) -> None:
+        """Close what only replaced proxies had, once their last client is gone."""
+        assert self.proxy is not None
+        for proxy in self._replaced[:]:
+            if not any(frontend.connections for frontend in proxy.frontends):
+                self._replaced.remove(proxy)
+                proxy.logs.close()
+                in_use = [line.pool for each in self._living for line in each.lines.values()]
+                for line in proxy.lines.values():
+                    if line.pool not in in_use:
+                        line.pool.close("reload")
+        if self._replaced and self.state == "running":
+            self._reactor.callLater(1.0, self._forget_replaced)
+
+    @property
+    def _living(self) -> list[Proxy]:
+        """This proxy and those before it that still have clients."""
+        return [*self._replaced, self.proxy] if self.proxy is not None else []
+
+    def stopService(self) -> Deferred[None]:
+        """Stop accepting, let what runs finish, close the pools. `hard-stop-after` bounds it; another signal ends it."""
+        Service.stopService(self)
+        if self._drained is None:
+            self._drained = Deferred()
+            self._drain()
+        return self._drained
+
+    def _drain(self) -> None:
+        proxy = self.proxy
+        assert proxy is not None
+        self.state = "draining"
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, lambda *_: self._reactor.callFromThread(self._stop_now))
+        for frontend in proxy.frontends:
+            frontend.stop()
+        limit = proxy.configuration.global_.hard_stop_after
+        if limit is not None:
+            self._hard_stop = self._reactor.callLater(limit, self._stop_now)
+        self._wait_for_clients()
+
+    def _wait_for_clients(self) -> None:
+        if self.state == "draining":
+            if any(frontend.connections for proxy in self._living for frontend in proxy.frontends):
+                self._reactor.callLater(0.05, self._wait_for_clients)
+            else:
+                self._stop_now()
+
+    def _stop_now(self) -> None:
+        if self.state != "draining" or self.proxy is None or self._drained is None:
+            return
+        self.state = "stopped"
+        if self._hard_stop is not None and self._hard_stop.active():
+            self._hard_stop.cancel()
+        for proxy in self._living:
+            for frontend in proxy.frontends:
+                for connection in list(frontend.connections):
+                    connection.transport.abort("proxy stopped")
+            for backend in proxy.backends:
+                backend.stop("proxy stopped")
+            if proxy.rates is not None:
+                proxy.rates.stop()
+            proxy.logs.close()
+        if self.manhole is not None:
+            self.manhole.stop()
+        self.proxy.deadlines.stop()
+        self._poller.stop()
+        self._drained.callback(None)
+
+
+def _raise_descriptor_limit() -> None:
+    """Take as many descriptors as we may, as HAProxy does."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _bound_to(listener: Any) -> str:
+    address = listener.bind.address
+    if address.kind == "tcp" and address.port == 0:
+        return f"{address.host or '*'}:{listener.port}"
+    return str(address)

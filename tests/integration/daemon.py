@@ -1,0 +1,144 @@
+"""
+The daemon as a user runs it: C{twist reusedproxy --config FILE} in a process of its own.
+
+It knows the command line and nothing of the inside: what tests see is what a user sees.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.integration.peers import LOOPBACK, Process, accepts_connections, free_port, wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-m", "twisted", "reusedproxy"]
+
+
+def run_once(*arguments: str, seconds: float = 30.0) -> subprocess.CompletedProcess[str]:
+    """Run C{twist reusedproxy} with C{arguments}, which must make it end by itself."""
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=ROOT, check=False, capture_output=True, text=True, timeout=seconds
+    )
+
+
+class Daemon:
+    """
+    One daemon with one frontend on C{port} and a statistics page on C{stats_port}.
+
+    @ivar file: its configuration, made of C{text} with these two in front.
+    """
+
+    HEAD = """\
+global
+    log stdout format raw local0
+defaults
+    mode http
+    log global
+    option httplog
+    timeout connect 2s
+    timeout client 10s
+    timeout server 10s
+frontend statistics
+    bind {host}:{stats_port}
+    stats enable
+    stats uri /
+frontend main
+    bind {host}:{port}
+    default_backend servers
+"""
+
+    def __init__(self, directory: Path, text: str) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.port, self.stats_port = free_port(), free_port()
+        self.file = directory / "reusedproxy.cfg"
+        self._process = Process(directory)
+        self.write(text)
+
+    def write(self, text: str) -> None:
+        """Write the configuration (again)."""
+        self.file.write_text(self.HEAD.format(host=LOOPBACK, port=self.port, stats_port=self.stats_port) + text)
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process.running is not None
+        return self._process.running.pid
+
+    @property
+    def output(self) -> str:
+        """All it has printed: notices, its log, and the access log."""
+        return self._process.output
+
+    def start(self) -> None:
+        """Start, and return when it accepts."""
+        # Twisted looks for plugins in the path, so this serves an uninstalled checkout, too.
+        command = [
+            sys.executable,
+            "-c",
+            _FROM_CHECKOUT,
+            str(ROOT),
+            "--log-format=text",
+            "reusedproxy",
+            "--config",
+            str(self.file),
+        ]
+        self._process.spawn(command)
+
+        def accepting() -> bool:
+            if self._process.died():
+                raise AssertionError(f"the daemon did not start: {self.output}")
+            return accepts_connections(self.port)
+
+        try:
+            wait_for(accepting, "the daemon to accept")
+        except BaseException:
+            self.stop()
+            raise
+
+    def signal(self, number: int) -> None:
+        assert self._process.running is not None
+        self._process.running.send_signal(number)
+
+    def stop(self) -> None:
+        """Stop it as an init script does. Safe to call twice."""
+        self._process.stop(signal.SIGTERM)
+
+    def ended(self) -> bool:
+        """Whether its process is over."""
+        return self._process.died()
+
+    def statistics(self) -> list[dict[str, str]]:
+        """The rows of its CSV."""
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.stats_port}/;csv", timeout=5) as answer:
+            text = answer.read().decode()
+        return list(csv.DictReader(io.StringIO(text.removeprefix("# "))))
+
+    def server(self, name: str, proxy: str = "servers") -> dict[str, str]:
+        """The row of one server."""
+        (row,) = [each for each in self.statistics() if each["pxname"] == proxy and each["svname"] == name]
+        return row
+
+    def pool(self, name: str, *fields: str) -> Sequence[int]:
+        """Numbers of one server's pool, by the ends of their columns' names."""
+        row = self.server(name)
+        return [int(row[f"pool_{field}"]) for field in fields]
+
+
+_FROM_CHECKOUT = """\
+import os, sys
+root = sys.argv.pop(1)
+sys.path.insert(0, root)
+sys.argv[0] = "twist"
+from twisted.application.twist._twist import Twist
+Twist.main()
+"""

@@ -1,0 +1,231 @@
+"""
+The init script as an operator uses it: start, status, reload, restart, stop, and what it refuses.
+
+Everything that it would keep in /etc, /run and /var is in a directory of the test's own, by its file of settings.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from .peers import LOOPBACK, accepts_connections, free_port, run_curl, temporary_directory, wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "etc" / "init.d" / "reusedproxy"
+TWISTD = Path(sys.executable).with_name("twistd")
+
+CONFIGURATION = """\
+defaults
+    mode http
+    timeout connect 1s
+    timeout client 5s
+    timeout server 5s
+    retries 0
+"""
+FRONTEND = """\
+frontend at-{port}
+    bind {host}:{port}
+    default_backend nobody
+"""
+BACKEND = """\
+backend nobody
+    server none {host}:{port}
+"""
+
+
+class InitScriptTestCase(SynchronousTestCase):
+    user = ""
+
+    def setUp(self) -> None:
+        if not TWISTD.exists():
+            raise SkipTest(f"no twistd beside {sys.executable}: pip install twisted")
+        self.directory = temporary_directory(self)
+        # For the user that the daemon becomes; the directory is made for its owner alone.
+        self.directory.chmod(0o755)
+        self.pidfile = self.directory / "daemon.pid"
+        self.log = self.directory / "daemon.log"
+        self.port, self.nobody = free_port(), free_port()
+        self.configuration = self.directory / "a.cfg"
+        self.configure(self.port)
+        self.settings = self.directory / "settings"
+        self.settings.write_text(
+            f"CONFIG={self.configuration}\nTWISTD={TWISTD}\nPIDFILE={self.pidfile}\nLOGFILE={self.log}\n"
+            f"USER={self.user}\nSTOP_TIMEOUT=10\n"
+        )
+        self.addCleanup(self.clean_up)
+
+    def configure(self, *ports: int, more: str = "") -> None:
+        """Write a configuration that listens on `ports`, whose only server is one that nobody has started."""
+        frontends = "".join(FRONTEND.format(host=LOOPBACK, port=port) for port in ports)
+        text = CONFIGURATION + frontends + BACKEND.format(host=LOOPBACK, port=self.nobody) + more
+        self.configuration.write_text(text)
+
+    def script(self, action: str) -> tuple[int, str]:
+        """The exit status of an action, and all it printed."""
+        environment = {**os.environ, "REUSEDPROXY_DEFAULTS": str(self.settings), "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            ["/bin/sh", str(SCRIPT), action],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+    def expect(self, status: int, action: str) -> str:
+        """Run an action that ends with `status`; what it printed."""
+        got, output = self.script(action)
+        log = self.log.read_text() if self.log.exists() else ""
+        self.assertEqual(status, got, f"{action} said:\n{output}\nthe log:\n{log}")
+        return output
+
+    def clean_up(self) -> None:
+        self.script("stop")
+
+    @property
+    def pid(self) -> int:
+        return int(self.pidfile.read_text())
+
+    def status_of_a_request(self, port: int) -> int:
+        return run_curl(f"http://{LOOPBACK}:{port}/").status
+
+
+class LifeTests(InitScriptTestCase):
+    def test_it_starts_reports_and_stops_the_daemon(self) -> None:
+        self.expect(3, "status")
+        self.expect(0, "start")
+        # It was back only when the port was bound and the daemon served.
+        self.assertEqual(503, self.status_of_a_request(self.port))
+        pid = self.pid
+        self.assertIn(str(pid), self.expect(0, "status"))
+        self.expect(0, "start")
+        self.assertEqual(pid, self.pid)
+        self.expect(0, "stop")
+        self.assertFalse(accepts_connections(self.port))
+        self.assertFalse(self.pidfile.exists())
+        self.expect(3, "status")
+        self.expect(0, "stop")
+
+    def test_reload_takes_the_new_configuration_into_the_running_daemon(self) -> None:
+        self.expect(0, "start")
+        pid, other = self.pid, free_port()
+        self.configure(self.port, other)
+        self.expect(0, "reload")
+        wait_for(lambda: accepts_connections(other), "the reloaded daemon to listen on another port")
+        self.assertEqual(503, self.status_of_a_request(self.port))
+        self.assertEqual(pid, self.pid)
+        self.expect(0, "status")
+
+    def test_restart_is_another_process(self) -> None:
+        self.expect(0, "start")
+        pid = self.pid
+        self.expect(0, "restart")
+        self.assertNotEqual(pid, self.pid)
+        self.assertEqual(503, self.status_of_a_request(self.port))
+
+    def test_without_a_daemon_there_is_nothing_to_reload(self) -> None:
+        self.expect(7, "reload")
+        self.expect(0, "try-restart")
+        self.assertFalse(accepts_connections(self.port))
+
+    def test_a_daemon_that_does_not_finish_in_time_is_killed(self) -> None:
+        self.expect(0, "start")
+        with self.settings.open("a") as settings:
+            settings.write("STOP_TIMEOUT=1\n")
+        os.kill(self.pid, signal.SIGSTOP)
+        self.assertIn(f"process {self.pid} had not finished after 1 s", self.expect(0, "stop"))
+        self.expect(3, "status")
+
+
+class RefusalTests(InitScriptTestCase):
+    wrong = "    balnce roundrobin\n"
+    message = "unknown keyword 'balnce' in section 'backend': did you mean 'balance'?"
+
+    def test_a_broken_configuration_does_not_start(self) -> None:
+        self.configure(self.port, more=self.wrong)
+        self.assertIn(self.message, self.expect(6, "configtest"))
+        self.assertIn(self.message, self.expect(6, "start"))
+        self.expect(3, "status")
+
+    def test_a_broken_configuration_leaves_a_running_daemon_as_it_is(self) -> None:
+        self.expect(0, "start")
+        pid = self.pid
+        self.configure(self.port, more=self.wrong)
+        self.assertIn(self.message, self.expect(6, "reload"))
+        self.assertIn(self.message, self.expect(6, "restart"))
+        self.assertEqual(pid, self.pid)
+        self.assertEqual(503, self.status_of_a_request(self.port))
+
+    def test_a_good_configuration_is_called_valid(self) -> None:
+        self.assertIn("Configuration file is valid", self.expect(0, "configtest"))
+
+    def test_a_port_that_is_taken_is_said_at_once(self) -> None:
+        with socket.socket() as taken:
+            taken.bind((LOOPBACK, self.port))
+            taken.listen()
+            self.assertIn(f"cannot listen on {LOOPBACK}:{self.port}: Address already in use", self.expect(1, "start"))
+        self.expect(3, "status")
+
+    def test_an_unknown_action_is_told_the_known_ones(self) -> None:
+        self.assertIn("configtest", self.expect(2, "explode"))
+
+
+class PidFileTests(InitScriptTestCase):
+    def test_a_pid_file_that_names_another_process_harms_nobody(self) -> None:
+        other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        self.addCleanup(other.communicate)
+        self.pidfile.write_text(str(other.pid))
+        self.expect(1, "status")
+        self.expect(0, "start")
+        self.assertNotEqual(other.pid, self.pid)
+        self.expect(0, "stop")
+        self.pidfile.write_text(str(other.pid))
+        self.expect(0, "stop")
+        self.assertIsNone(other.poll())
+
+
+class UserTests(InitScriptTestCase):
+    user = "nobody"
+
+    def setUp(self) -> None:
+        if os.getuid() != 0:
+            raise SkipTest("only root can become another user")
+        InitScriptTestCase.setUp(self)
+
+    def test_the_daemon_becomes_the_user_of_the_settings(self) -> None:
+        self.expect(0, "start")
+        self.assertEqual(pwd.getpwnam(self.user).pw_uid, os.stat(f"/proc/{self.pid}").st_uid)
+        self.assertEqual(503, self.status_of_a_request(self.port))
+        # Its user may not remove the pid file; the script does.
+        self.expect(0, "stop")
+        self.assertFalse(self.pidfile.exists())
+
+    def test_a_user_that_does_not_exist_is_named(self) -> None:
+        with self.settings.open("a") as settings:
+            settings.write("USER=no-such-user\n")
+        self.assertIn("there is no user 'no-such-user'", self.expect(6, "start"))
+
+    def test_what_its_user_may_not_read_is_not_reloaded(self) -> None:
+        try:
+            account = pwd.getpwnam(self.user)
+            subprocess.run([TWISTD, "--version"], user=account.pw_uid, group=account.pw_gid, capture_output=True)
+        except PermissionError:
+            raise SkipTest(
+                f"{TWISTD} is where {self.user} may not go, so nothing can be checked as that user"
+            ) from None
+        self.expect(0, "start")
+        self.configuration.chmod(0o600)
+        self.assertIn(f"{self.configuration}: cannot be read: Permission denied", self.expect(6, "reload"))
+        self.assertEqual(503, self.status_of_a_request(self.port))

@@ -1,0 +1,76 @@
+"""SIGHUP: the configuration is read again, and what is unchanged goes on, warm."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.integration.peers import LOOPBACK, wait_for
+from tests.integration.test_main_job import MainJobTestCase, ask
+
+
+class ReloadTests(MainJobTestCase):
+    """A daemon with a floor of two at nginx, whose configuration changes."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.server = self.nginx(keepalive_requests=100_000)
+        self.server.start()
+        self.line = self.server_line(self.server.port, "pool-min-conn 2")
+        self.proxy = self.daemon("backend servers\n" + self.line)
+        self.proxy.start()
+        wait_for(lambda: self.server.established() == 2, "two connections at nginx")
+
+    def reload(self, text: str, expected: str) -> None:
+        before = self.proxy.output.count(expected)
+        self.proxy.write(text)
+        self.proxy.signal(signal.SIGHUP)
+        wait_for(lambda: self.proxy.output.count(expected) > before, expected)
+
+    def test_an_unchanged_server_keeps_its_connections(self) -> None:
+        """Another backend comes, the first one's two connections stay, and nobody dials it again."""
+        text = "backend servers\n" + self.line + f"backend other\n    server two {LOOPBACK}:1\n"
+        self.reload(text, "1 of 2 pools kept as they are")
+        self.assertEqual([ask(self.proxy.port) for _ in range(20)], [200] * 20)
+        self.assertEqual(self.server.counts().accepted, 2)
+
+    def test_a_certificate_that_was_replaced_is_used_by_new_connections(self) -> None:
+        """The same file name with another certificate in it makes the server a new one; the old connections go."""
+        self.authority.issue("other client", client=True).write(self.client_pem)
+        self.reload("backend servers\n" + self.line, "0 of 1 pools kept as they are")
+        wait_for(lambda: self.server.counts().accepted == 4 and self.server.established() == 2, "two new connections")
+        self.assertEqual(ask(self.proxy.port), 200)
+
+    def test_a_broken_file_changes_nothing(self) -> None:
+        """Each fault is logged with its line, and requests go on as before."""
+        self.reload("backend servers\n    balnce roundrobin\n" + self.line, "reload refused")
+        self.assertIn("did you mean 'balance'?", self.proxy.output)
+        self.assertEqual(ask(self.proxy.port), 200)
+        self.assertEqual(self.server.counts().accepted, 2)
+
+    def test_a_running_request_outlives_a_reload_that_removes_its_server(self) -> None:
+        """Its answer comes from the server that it was sent to; new requests go to the new one."""
+        listening = socket.create_server((LOOPBACK, 0))
+        self.addCleanup(listening.close)
+        listening.settimeout(10)
+        self.reload(f"backend servers\n    server slow {LOOPBACK}:{listening.getsockname()[1]}\n", "0 of 1 pools kept")
+        with ThreadPoolExecutor(1) as threads:
+            asked = threads.submit(ask, self.proxy.port)
+            server, _ = listening.accept()
+            self.addCleanup(server.close)
+            server.settimeout(10)
+            self.assertIn(b"\r\n\r\n", server.recv(4096))
+            self.reload("backend servers\n" + self.line, "0 of 1 pools kept as they are")
+            self.assertEqual(ask(self.proxy.port), 200)
+            server.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+            self.assertEqual(asked.result(10), 204)
+
+    def test_no_request_is_lost_in_many_reloads(self) -> None:
+        """Clients that close after each response notice nothing, however often the file is read."""
+        with ThreadPoolExecutor(4) as threads:
+            statuses = [threads.submit(lambda: [ask(self.proxy.port) for _ in range(100)]) for _ in range(4)]
+            for number in range(8):
+                self.reload("backend servers\n" + self.line + "    # changed\n" * number, "1 of 1 pools kept")
+            self.assertEqual({status for each in statuses for status in each.result(60)}, {200})
+        self.assertLess(self.server.counts().accepted, 12)

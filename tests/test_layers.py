@@ -1,0 +1,69 @@
+"""Imports go downward only: the layers of the house, from the top."""
+
+import ast
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import reusedproxy
+
+PACKAGE = Path(reusedproxy.__file__).parent
+
+#: Each may import those that stand after it, and itself.
+LAYERS = ["service", "demo", "assembly", "operators", "clients", "servers", "net", "rules", "wire", "config"]
+
+#: What the pure layers may use besides themselves; everything else is out of their reach.
+PURE = {"wire", "config", "rules"}
+
+
+def imports_of(path: Path) -> set[str]:
+    """All modules that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def layer_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+class LayerTests(SynchronousTestCase):
+    """What knows whom."""
+
+    def sources(self):
+        return [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent != PACKAGE or path.stem != "__init__"]
+
+    def test_every_source_belongs_to_a_layer(self) -> None:
+        """A new folder must be given its place in the order."""
+        self.assertEqual({layer_of(path) for path in self.sources()} - set(LAYERS), set())
+
+    def test_imports_go_downward_only(self) -> None:
+        """No layer knows one above it. (Service and demonstration know each other: the one starts the other.)"""
+        wrong = []
+        for path in self.sources():
+            own = LAYERS.index(layer_of(path))
+            for name in imports_of(path):
+                if name.startswith("reusedproxy."):
+                    other = name.split(".")[1]
+                    if other in LAYERS and LAYERS.index(other) < own and layer_of(path) != "demo":
+                        wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
+        self.assertEqual(wrong, [])
+
+    def test_pure_layers_know_no_network(self) -> None:
+        """The wire and the configuration are bytes and values: no Twisted, no OpenSSL, no sockets, no clock."""
+        wrong = []
+        for path in self.sources():
+            if layer_of(path) in PURE:
+                for name in imports_of(path):
+                    if name.split(".")[0] in {"twisted", "OpenSSL", "socket", "select", "time", "logging", "os"}:
+                        wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
+        self.assertEqual(wrong, [])
+
+    def test_nobody_imports_the_reactor_but_the_entry_point(self) -> None:
+        """Clock and reactor come in by argument, so that a test can own them."""
+        importing = {layer_of(path) for path in self.sources() if "twisted.internet.reactor" in imports_of(path)}
+        self.assertEqual(importing - {"service"}, set())
