@@ -7,6 +7,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+EXAMPLES = "share/doc/reusedproxy/examples"
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "reusedproxy/__init__.py").read_text(), re.M)[1]
 
 setup(
@@ -38,7 +39,8 @@ setup(
     data_files=[
         ("share/man/man8", glob("man/*.8")),
         ("share/man/man5", glob("man/*.5")),
-        ("share/doc/reusedproxy/examples", [path for path in glob("etc/*") if Path(path).is_file()]),
+        (EXAMPLES, glob("etc/*.cfg")),
+        *((f"{EXAMPLES}/{directory}", glob(f"etc/{directory}/*")) for directory in ("default", "init.d", "systemd")),
     ],
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -1,0 +1,239 @@
+"""The manual and the samples say what the program does: no word is left out, none is promised that is refused.
+
+The reader's own tables are asked, some of them private, because a second list of words here would be the one that is
+forgotten. Where a word is decided by code and not by a table, a line with it is read.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from unittest import SkipTest
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config import conditions, global_section, haproxy_words, logs, options, proxies, servers, units
+from reusedproxy.config.binds import read_bind
+from reusedproxy.config.draft import ProxyDraft
+from reusedproxy.config.model import Configuration, Place
+from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.config.report import Line, Report, Wrong
+from reusedproxy.service import Options
+
+ROOT = Path(__file__).parent.parent
+PLACE = Place("a.cfg", 1)
+REFUSED = "NOT DONE YET"
+IGNORED = "ACCEPTED WITHOUT EFFECT"
+
+
+class Page:
+    """The source of a manual page (mdoc): `words` of its keyword macros, by section and subsection."""
+
+    def __init__(self, name: str) -> None:
+        self.path = ROOT / "man" / name
+        self.text = self.path.read_text()
+        self.words: dict[str, set[str]] = {}
+        section = part = ""
+        for line in self.text.splitlines():
+            if found := re.match(r"\.(Sh|Ss) (.*)", line):
+                section = found[2] if found[1] == "Sh" else section
+                part = found[2]
+            elif re.match(r"\.(It |Pq [^.]*)*Ic ", line):
+                for title in {section, part}:
+                    self.words.setdefault(title, set()).update(re.split(r"[\s,|()]+", line))
+
+    def lacks(self, words: Iterable[str], *sections: str) -> list[str]:
+        """Those of `words` that none of these sections has."""
+        known = set().union(*(self.words[section] for section in sections))
+        return sorted(set(words) - known)
+
+
+def taken_on_bind_lines() -> set[str]:
+    return {word for word, takes in haproxy_words.BIND.items() if _bind_takes(word, takes)}
+
+
+def _bind_takes(word: str, takes: int) -> bool:
+    value = {"proto": "h1"}.get(word, "1")
+    try:
+        read_bind(Line(PLACE, ("bind", "/a.sock", word, *([value] * takes))), Report(("a.cfg",)))
+    except Wrong:
+        return False
+    return True
+
+
+def taken_by(keyword: str, words: Iterable[str], *values: str) -> set[str]:
+    """Those of `words` that may follow `keyword` in a proxy section."""
+
+    def takes(word: str) -> bool:
+        draft = ProxyDraft("listen", "web", PLACE)
+        for count in range(len(values) + 1):
+            try:
+                proxies.KEYWORDS[keyword].read(draft, Line(PLACE, (keyword, word, *values[:count])), Report(("a.cfg",)))
+            except Wrong:
+                continue
+            return True
+        return False
+
+    return {word for word in words if takes(word)}
+
+
+class ConfigurationPageTests(SynchronousTestCase):
+    """reusedproxy.cfg(5) and the reader know the same words."""
+
+    page = Page("reusedproxy.cfg.5")
+
+    def test_every_global_keyword_is_explained(self) -> None:
+        done = {*global_section._READERS, *haproxy_words.GLOBAL_BY_TWISTD, *haproxy_words.GLOBAL_BY_SERVICE_MANAGER}
+        self.assertEqual([], self.page.lacks(done, "GLOBAL SECTION"))
+
+    def test_every_proxy_keyword_is_explained(self) -> None:
+        self.assertEqual([], self.page.lacks(proxies.KEYWORDS, "PROXY SECTIONS", "OPTIONS"))
+
+    def test_every_balance_algorithm_is_explained(self) -> None:
+        self.assertEqual([], self.page.lacks(taken_by("balance", haproxy_words.BALANCE), "PROXY SECTIONS"))
+
+    def test_every_timeout_is_explained(self) -> None:
+        self.assertEqual([], self.page.lacks(proxies._TIMEOUT_FIELDS, "PROXY SECTIONS"))
+
+    def test_every_option_is_explained(self) -> None:
+        self.assertEqual([], self.page.lacks(options._READERS, "OPTIONS"))
+
+    def test_every_word_of_bind_lines_is_explained(self) -> None:
+        done = taken_on_bind_lines() - haproxy_words.BIND_WITHOUT_EFFECT
+        self.assertEqual([], self.page.lacks(done, "BIND WORDS"))
+
+    def test_every_word_of_server_lines_is_explained(self) -> None:
+        self.assertEqual([], self.page.lacks({*servers._DONE, *servers.OUR_WORDS}, "SERVER WORDS"))
+
+    def test_every_word_of_the_statistics_is_explained(self) -> None:
+        done = taken_by("stats", haproxy_words.STATS, "1s")
+        self.assertEqual([], self.page.lacks(done, "PROXY SECTIONS", IGNORED))
+
+    def test_every_word_of_http_check_is_explained(self) -> None:
+        done = taken_by("http-check", haproxy_words.HTTP_CHECK, "status", "200") | {"status"}
+        sends = {word for word in haproxy_words.HTTP_CHECK_SEND if not word.endswith("-lf")}
+        self.assertEqual([], self.page.lacks(done | sends, "PROXY SECTIONS"))
+
+    def test_every_word_of_log_lines_is_explained(self) -> None:
+        words = {*logs._FORMATS, *logs._DESCRIPTORS, *haproxy_words.LOG_FACILITIES, *haproxy_words.LOG_LEVELS}
+        self.assertEqual([], self.page.lacks(words, "GLOBAL SECTION"))
+
+    def test_every_section_directive_and_predicate_is_explained(self) -> None:
+        self.assertEqual([], self.page.lacks(haproxy_words.SECTIONS, "SECTIONS"))
+        self.assertEqual([], self.page.lacks({*conditions.DIRECTIVES, *conditions.PREDICATES}, "Conditions"))
+
+    def test_every_unit_is_named(self) -> None:
+        part = self.page.text.partition(".Ss Units")[2].partition(".Ss")[0]
+        for unit in (*units.TIME_UNITS, *units.SIZE_UNITS):
+            self.assertRegex(part, rf"(?m)^\.Li (.* , )?{unit}( |$)")
+
+    def test_every_word_without_effect_is_named(self) -> None:
+        prefixes = {f"{prefix}*" for prefix in haproxy_words.GLOBAL_WITHOUT_EFFECT_PREFIXES}
+        words = haproxy_words.GLOBAL_WITHOUT_EFFECT | haproxy_words.OPTIONS_WITHOUT_EFFECT | prefixes
+        words |= haproxy_words.BIND_WITHOUT_EFFECT | haproxy_words.SERVER_AS_WE_DO
+        self.assertEqual([], self.page.lacks(words, IGNORED))
+
+    def test_nothing_is_promised_that_the_reader_does_not_take(self) -> None:
+        known = {
+            *global_section._READERS,
+            *haproxy_words.GLOBAL_BY_TWISTD,
+            *haproxy_words.GLOBAL_BY_SERVICE_MANAGER,
+            *proxies.KEYWORDS,
+            *options._READERS,
+            *proxies._TIMEOUT_FIELDS,
+            *servers._DONE,
+            *taken_on_bind_lines(),
+        }
+        headings = re.findall(r"(?m)^\.It Ic (\S+)", self.page.text.partition(".Sh GLOBAL SECTION")[2])
+        self.assertEqual([], sorted(set(headings) - known))
+
+    def test_what_is_called_not_done_yet_is_refused(self) -> None:
+        items = dict(re.findall(r"(?ms)^\.It ([A-Z][^\n]*)\n(.*?)(?=^\.It|^\.El)", self.page.text))
+
+        def named(title: str) -> set[str]:
+            return set(re.split(r"[\s,.]+", " ".join(re.findall(r"(?m)^\.Ic (.*)", items[title])))) - {""}
+
+        self.assertEqual(haproxy_words.SECTIONS_NOT_DONE, named("Sections"))
+        self.assertEqual({"tcp", *haproxy_words.MODES_NOT_DONE}, named("Modes"))
+        self.assertEqual(haproxy_words.BALANCE - taken_by("balance", haproxy_words.BALANCE), named("Algorithms"))
+        self.assertEqual(haproxy_words.TIMEOUTS - {*proxies._TIMEOUT_FIELDS}, named("Timeouts"))
+        self.assertEqual(haproxy_words.STATS - taken_by("stats", haproxy_words.STATS, "1s"), named("Statistics"))
+        for title, known, done in (
+            ("In proxy sections", haproxy_words.PROXY, set(proxies.KEYWORDS)),
+            ("Options", set(haproxy_words.OPTIONS), {*options._READERS, *haproxy_words.OPTIONS_WITHOUT_EFFECT}),
+            ("On bind lines", set(haproxy_words.BIND), taken_on_bind_lines()),
+            ("On server lines", set(haproxy_words.SERVER), {*servers._DONE, *haproxy_words.SERVER_AS_WE_DO}),
+        ):
+            self.assertEqual(set(), named(title) - (known - done), title)
+
+    def test_its_example_is_valid(self) -> None:
+        example = re.findall(r"(?ms)^\.Bd -literal -offset indent\n(global.*?)^\.Ed", self.page.text)[0]
+        self.assertEqual((), read_configuration([Source("example", example)], {}).notices)
+
+
+class ProgramPageTests(SynchronousTestCase):
+    """reusedproxy(8) and the command line know the same options."""
+
+    page = Page("reusedproxy.8")
+
+    def test_every_option_of_the_help_is_explained(self) -> None:
+        listed = re.findall(r"(?m)^ +(?:-(\w), )?--([a-z-]+)", str(Options()))
+        explained = "\n".join(re.findall(r"(?m)^\.It (Fl .*)", self.page.text))
+        self.assertGreater(len(listed), 4)
+        for short, name in listed:
+            self.assertRegex(explained, rf"Fl -{name}\b")
+            if short:
+                self.assertRegex(explained, rf"Fl {short} , Fl -{name}\b")
+
+    def test_no_option_is_explained_that_is_not_in_the_help(self) -> None:
+        for name in re.findall(r"(?m)^\.It Fl (?:\w , Fl )?-([a-z-]+)", self.page.text):
+            self.assertIn(f"--{name}", str(Options()))
+
+
+class FormTests(SynchronousTestCase):
+    """What readers of manual pages demand of them."""
+
+    def test_groff_has_nothing_to_complain_of(self) -> None:
+        if shutil.which("groff") is None:
+            raise SkipTest("groff not installed: apt-get install groff")
+        for page in sorted((ROOT / "man").iterdir()):
+            command = ["groff", "-mandoc", "-Tutf8", "-ww", "-z", str(page)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+            self.assertEqual((0, ""), (done.returncode, done.stderr), page.name)
+
+    def test_mandoc_has_nothing_to_complain_of(self) -> None:
+        if shutil.which("mandoc") is None:
+            raise SkipTest("mandoc not installed: apt-get install mandoc")
+        for page in sorted((ROOT / "man").iterdir()):
+            command = ["mandoc", "-T", "lint", "-W", "warning", str(page)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+            self.assertEqual("", done.stdout, page.name)
+
+
+class SampleConfigurationTests(SynchronousTestCase):
+    """etc/reusedproxy.cfg, which a stranger starts from."""
+
+    def read(self, **environment: str) -> Configuration:
+        text = (ROOT / "etc" / "reusedproxy.cfg").read_text()
+        return read_configuration([Source("reusedproxy.cfg", text)], environment)
+
+    def test_it_is_valid_as_it_stands_and_nothing_is_to_be_remarked(self) -> None:
+        self.assertEqual((), self.read().notices)
+
+    def test_with_certificates_it_keeps_warm_connections(self) -> None:
+        configuration = self.read(CERTIFICATES="/tls")
+        self.assertEqual((), configuration.notices)
+        for server in configuration.backends["application"].servers:
+            assert server.tls is not None
+            self.assertEqual((4, "/tls/client.pem"), (server.pool.min_conn, server.tls.crt))
+
+    def test_haproxy_reads_it_too(self) -> None:
+        haproxy = shutil.which("haproxy", path="/usr/local/sbin:/usr/sbin:/usr/local/bin:/usr/bin")
+        if haproxy is None:
+            raise SkipTest("haproxy not installed: apt-get install haproxy")
+        command = [haproxy, "-c", "-f", str(ROOT / "etc" / "reusedproxy.cfg")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env={})
+        self.assertEqual(0, done.returncode, done.stderr)
