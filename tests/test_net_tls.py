@@ -13,6 +13,7 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model import ServerTLS
+from reusedproxy.net import openssl, tls
 from reusedproxy.net.tls import (
     RECORD,
     RECORDS_AT_ONCE,
@@ -288,6 +289,22 @@ class TLS13TransportTests(TLSBehaviour, SynchronousTestCase):
         transport.resume_reading()
         self.loop.until(lambda: self.peer.lost)
         self.gone(transport, "TLS: tlsv1 alert unknown ca")
+
+
+class PlainMethodsTests(TLSBehaviour, SynchronousTestCase):
+    """The same where pyOpenSSL has other insides than those that are called directly."""
+
+    VERSION = TLS13
+    NAME = "TLSv1.3"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(tls, "send", openssl.send_by_method)
+        self.patch(tls, "receive", openssl.receive_by_method)
+
+    def test_the_installed_pyopenssl_is_called_directly(self) -> None:
+        """A release with other insides would only cost speed, and should be noticed here."""
+        self.assertIsNot(openssl.send, openssl.send_by_method)
 
 
 class ConfigurationTests(SynchronousTestCase):

@@ -76,6 +76,10 @@ class Poller:
         del self._callbacks[fd]
         self._epoll.unregister(fd)
 
+    def forget_closing(self, fd: int) -> None:
+        """Stop watching `fd`, which the caller closes in the next moment: the kernel then forgets it by itself."""
+        del self._callbacks[fd]
+
     def watching(self) -> int:
         """How many descriptors are watched."""
         return len(self._callbacks)

@@ -24,13 +24,12 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
 
 from reusedproxy.config.model import ServerTLS
+from reusedproxy.net.openssl import RECORD, receive, send
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import CLOSED, OPEN, PEER_CLOSED, PEER_RESET, PEER_TRUNCATED, Peer, Transport
 
-#: The largest plaintext of one TLS record (RFC 8446 section 5.1); a read of this size takes a record whole.
-RECORD = 16 * 1024
 #: Records read in one go before their plaintext is handed on and others get their turn.
-RECORDS_AT_ONCE = 16
+RECORDS_AT_ONCE = 8
 #: At the peer's word, the reason given for a lost connection starts with this, and OpenSSL's words follow.
 TLS_FAILED = "TLS: "
 
@@ -213,7 +212,7 @@ class TLSTransport(Transport):
         try:
             # No bytes at all are not given to OpenSSL, which takes them for a failure.
             while sent < len(data):
-                sent += self._tls.send(memoryview(data)[sent:] if sent else data)
+                sent += send(self._tls, memoryview(data)[sent:] if sent else data)
         except (SSL.WantWriteError, SSL.WantReadError):
             if not sent:
                 raise BlockingIOError from None
@@ -226,14 +225,14 @@ class TLSTransport(Transport):
         self._lose(PEER_RESET)
 
     def _read(self) -> None:
-        data, ended = b"", None
+        tls, data, ended = self._tls, b"", None
         try:
-            data = self._tls.recv(RECORD)
+            data = receive(tls)
             if len(data) == RECORD:
                 records = [data]
                 try:
                     while len(records) < RECORDS_AT_ONCE and len(records[-1]) == RECORD:
-                        records.append(self._tls.recv(RECORD))
+                        records.append(receive(tls))
                 finally:
                     data = b"".join(records)
         except (SSL.WantReadError, SSL.WantWriteError):

@@ -26,6 +26,9 @@ BULK_READ_SIZE = 256 * 1024
 HIGH_WATER = 64 * 1024
 LOW_WATER = 16 * 1024
 
+#: Bytes that are sent at once even within a batch, while they are still in the processor's cache.
+BULK = 32 * 1024
+
 # The states of a transport.
 OPEN = 0  # both directions in use
 CLOSING = 1  # nothing more will be written by its owner; unsent bytes are still going out
@@ -136,7 +139,7 @@ class Transport:
             self._check_high_water()
             return
         senders = self._poller.senders
-        if senders is None:
+        if senders is None or self._unsent_size >= BULK:
             self._flush()
         else:
             self._queued = True
@@ -334,7 +337,7 @@ class Transport:
         self._unsent_size = 0
         if self._events:
             self._events = 0
-            self._poller.forget(self._fd)
+            self._poller.forget_closing(self._fd)
         self.socket.close()
         self.peer.connection_lost(reason)
 

@@ -71,8 +71,9 @@ class Exchange(Protocol):
 class ServerConnection:
     """One connection of a pool. `state` is IDLE, IN_USE or RETIRING, and moved by the pool only.
 
-    `requests` counts those sent on it; `idle_since` is when it became idle; `safe` says that a request that was not its
-    client's first has been carried (HAProxy's `http-reuse aggressive`); `retire_at` is when its life is over.
+    `requests` counts those sent on it; `idle_since` is when it became idle; `safe` says that it
+    has been reused once, so that its server is known to bear it (HAProxy's `http-reuse aggressive`); `retire_at` is when
+    its life is over (-inf: after this one request).
     """
 
     __slots__ = (

@@ -186,7 +186,7 @@ class HTTPConnectionPool:
         if self.running != "running":
             self.retire(connection, "pool " + self.running)
         elif now >= connection.retire_at:
-            self.retire(connection, "life over")
+            self.retire(connection, "life over" if connection.retire_at != -inf else "one request only")
         elif limits.max_reuse is not None and connection.requests > limits.max_reuse:
             self.retire(connection, "max-reuse")
         elif self.waiters and self._serve_returned(connection):
