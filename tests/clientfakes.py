@@ -25,6 +25,7 @@ from reusedproxy.clients.frontend import Frontend, Places
 from reusedproxy.config import model
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import DialFailure
+from reusedproxy.net.listener import Listener
 from reusedproxy.net.transport import (
     CLOSED,
     CLOSING,
@@ -69,8 +70,10 @@ class Wire:
     """
 
     secure = False
+    hung_up = False
 
     def __init__(self) -> None:
+        self.lost = 0
         self.peer: Any = None
         self.state = OPEN
         self.reading = False
@@ -207,6 +210,7 @@ class Wire:
         assert self.state != CLOSED, "ended twice"
         self.state = CLOSED
         self.reading = False
+        self.lost = self.unsent()
         self._stuck = []
         self.peer.connection_lost(reason)
 
@@ -217,9 +221,13 @@ class FakeListener:
     def __init__(self, maxconn: int = 0) -> None:
         self.bind = model.Bind(PLACE, model.ListenAddress("tcp"), maxconn=maxconn)
         self.connections = 0
+        self.taker: Any = None
         self.events: list[str] = []
 
+    full = Listener.full
+
     def listen(self, taker: Any) -> None:
+        self.taker = taker
         self.events.append("listen")
 
     def pause(self) -> None:
@@ -344,6 +352,7 @@ class World:
         )
         self.frontend.log = self.log.append
         self.frontend.listeners.append(self.listener)  # type: ignore[arg-type]
+        self.listener.taker = self.frontend
         self.backend.start()
         for each in self.servers:
             self._warm(each, warm)

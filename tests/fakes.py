@@ -28,6 +28,9 @@ LATE_REFUSAL = TLS_FAILED + "tlsv1 alert unknown ca"
 class FakeTransport:
     """A connected transport without a network: `written` is what went out, `end` how and why it was closed."""
 
+    hung_up = False
+    lost = 0
+
     def __init__(self, secure: bool = False) -> None:
         self.peer: Any = None
         self.secure = secure
@@ -237,6 +240,9 @@ class RecordingExchange:
     @property
     def names(self) -> list[str]:
         return [event[0] for event in self.events]
+
+    def may_repeat(self) -> bool:
+        return False
 
     def response_interim(self, head: Any) -> None:
         self._note("interim", head.status)

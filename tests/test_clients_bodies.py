@@ -50,6 +50,26 @@ class BodyTests(SynchronousTestCase):
         self.assertEqual(client.take(), OK)
         world.check_rest()
 
+    def test_nor_when_it_reads_on_meanwhile(self):
+        """It takes its answer while we still do not take its request."""
+        world = World(self, warm=1)
+        client = world.client()
+        (wire,) = world.server.wires
+        wire.stall()
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + bytes(100_000))
+        client.send(bytes(100_000))
+        self.assertFalse(client.wire.reading)
+        wire.pass_some(10)
+        client.wire.stall()
+        wire.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + bytes(200_000))
+        self.assertNotEqual(client.connection.deadline, float("inf"))
+        client.wire.go_on()
+        self.assertEqual(client.connection.deadline, float("inf"))
+        wire.go_on()
+        self.assertNotEqual(client.connection.deadline, float("inf"))
+        client.wire.reset()
+        world.check_rest()
+
     def test_32_mb_up_to_a_slow_server(self):
         """Never more than a buffer and one read is held, and the client is paused meanwhile."""
         world = World(self, warm=1)

@@ -167,6 +167,22 @@ class ClientEndTests(SynchronousTestCase):
         self.assertEqual(world.server.pool.idle, [])
         world.check_rest()
 
+    def test_a_log_that_fails_costs_nobody_an_answer(self):
+        """A full disk is not the client's affair."""
+
+        def full(exchange):
+            raise OSError("disk full")
+
+        world = World(self, warm=1)
+        world.frontend.log = full
+        client = world.client()
+        for _ in range(2):
+            client.send(GET)
+            world.server.answer()
+            self.assertEqual(client.take(), OK)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 2)
+        world.check_rest()
+
     def test_aborts_are_counted(self):
         """At the backend and, once one was chosen, at the server."""
         for name, (of_backend, of_server) in {"sent": (1, 1), "in the queue": (1, 0), "after": (0, 0)}.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.clients.frontend import Frontend
+from reusedproxy.clients.frontend import Frontend, Places
 from reusedproxy.config import model
 from reusedproxy.net.listener import Listener, bind_socket
 from tests.clientfakes import GET, PLACE, World
@@ -118,17 +118,44 @@ class BoundTests(SynchronousTestCase):
             world.backend,
             self.loop.poller,
             world.deadlines,
-            world.places,
+            Places(1000),
             old.limits,
             world._announce,
         )
-        listener.pause()
-        successor.listeners.append(listener)
+        successor.listen(listener)
         successor._fill()
         world.places.taken += 1
         old.connection_gone(None, listener)
         self.assertEqual(listener.state, "paused")
         self.assertEqual(client.end, "eof")
+        self.end()
+
+    def test_a_full_bind_that_was_taken_over(self):
+        """It stays full over a reload, and its old clients make room in it, also those of a frontend that was full."""
+        world = self.world(binds=(2,), frontend={"maxconn": 2})
+        old = world.frontend
+        clients = self.clients(2)
+        clients[0].send(GET)
+        clients[1].send(GET)
+        self.assertEqual(self.held(), [2])
+        (listener,) = self.listeners
+        world.frontend = successor = Frontend(
+            evolve(old.settings, maxconn=0),
+            world.backend,
+            self.loop.poller,
+            world.deadlines,
+            Places(1000),
+            old.limits,
+            world._announce,
+        )
+        old.stop(keep=[listener])
+        successor.listen(listener)
+        self.assertEqual(listener.state, "paused")
+        clients[0].drop()
+        self.loop.until(lambda: listener.connections == 1)
+        self.assertEqual(listener.state, "listening")
+        clients[1].drop()
+        self.loop.until(lambda: listener.connections == 0)
         self.end()
 
     def test_room_in_the_process_does_not_open_a_full_bind(self):

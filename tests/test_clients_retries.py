@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.answers import ERRORS
 from reusedproxy.clients.exchange import HELD_MAX
-from tests.clientfakes import GET, OK, POST, World, get
+from tests.clientfakes import GET, OK, POST, World, get, response
 from tests.fakes import LATE_REFUSAL, FakeContext
 
 
@@ -121,6 +121,10 @@ class RaceTests(SynchronousTestCase):
         getattr(world.server, how)()
         return world, client
 
+    def races(self, world):
+        counters = world.server.server.pool.counters
+        return counters.races_repeated, counters.races_lost
+
     def test_get_is_sent_once_more(self):
         """On a new connection, unnoticed by the client."""
         for how in ("eof", "reset"):
@@ -134,6 +138,7 @@ class RaceTests(SynchronousTestCase):
                 self.assertEqual(world.flags(), [(200, "--")])
                 self.assertEqual(world.log[0].retries, 1)
                 self.assertEqual(world.server.server.traffic.wretr, 1)
+                self.assertEqual(self.races(world), (1, 0))
                 world.check_rest()
 
     def test_a_small_body_is_sent_once_more(self):
@@ -187,6 +192,7 @@ class RaceTests(SynchronousTestCase):
         self.assertEqual(client.take(), ERRORS[502])
         self.assertEqual(world.flags(), [(502, "SH")])
         self.assertEqual(world.server.server.traffic.wretr, 0)
+        self.assertEqual(self.races(world), (0, 1))
         world.check_rest()
 
     def test_after_a_byte_of_the_answer_it_is_not(self):
@@ -197,6 +203,7 @@ class RaceTests(SynchronousTestCase):
         world.server.answer(b"H")
         world.server.eof()
         self.assertEqual(client.take(), ERRORS[502])
+        self.assertEqual(self.races(world), (0, 0))
         world.check_rest()
 
     def test_once_only(self):
@@ -205,22 +212,113 @@ class RaceTests(SynchronousTestCase):
         client = world.client()
         client.send(GET)
         world.server.eof()
+        world.server.connect()
         world.server.eof()
         self.assertEqual(client.take(), ERRORS[502])
         self.assertEqual(world.flags(), [(502, "SH")])
         world.check_rest()
 
-    def test_not_on_a_connection_of_the_same_age(self):
-        """The retry wants one that is lately known alive; long idle ones are probably as dead."""
-        world = World(self, warm=3)
-        client = world.client()
-        world.advance(3)
+    def test_not_on_another_that_stands_idle(self):
+        """A server that starts anew ends all of them at once, however lately they were used."""
+        for idle in (0, 3):
+            world = World(self, warm=3)
+            client = world.client()
+            world.advance(idle)
+            client.send(GET)
+            world.server.eof()
+            self.assertEqual(len(world.server.dialer.open), 1)
+            world.server.connect()
+            world.server.answer()
+            self.assertEqual(client.take(), OK)
+            world.check_rest()
+
+    def test_nor_on_one_that_is_given_back_just_then(self):
+        """Its server may be about to end it as well."""
+        world = World(self, warm=2)
+        other, client = world.client(), world.client()
+        other.send(GET)
         client.send(GET)
-        world.server.eof()
-        self.assertEqual(len(world.server.dialer.open), 1)
+        (wire,) = [wire for wire in world.server.busy if wire.peer.exchange.client is client.connection]
+        wire.eof()
+        world.server.answer()
+        self.assertEqual((other.take(), client.take()), (OK, b""))
         world.server.connect()
         world.server.answer()
         self.assertEqual(client.take(), OK)
+        world.check_rest()
+
+    def test_what_was_not_written_yet_is_no_race(self):
+        """The server's end comes in the same batch of events as the request: a POST is as good as a GET."""
+        for how in ("eof", "reset"):
+            world = World(self, warm=1)
+            world.server.wires[0].stall()
+            client = world.client()
+            client.send(POST + b"body")
+            getattr(world.server, how)()
+            world.server.connect()
+            self.assertEqual(world.server.asked(), POST + b"body")
+            world.server.answer()
+            self.assertEqual(client.take(), OK)
+            self.assertEqual((world.log[0].retries, world.server.server.traffic.eresp), (1, 0))
+            world.check_rest()
+
+    def test_bytes_before_the_request_are_not_its_answer(self):
+        """Another's answer, or a goodbye, that comes as the request is about to be written."""
+        world = World(self, warm=1)
+        world.server.wires[0].stall()
+        client = world.client()
+        client.send(POST + b"body")
+        world.server.answer(response(b"another's"))
+        world.server.connect()
+        world.server.answer()
+        self.assertEqual(client.take(), OK)
+        self.assertEqual(world.server.pool.closed, {"unasked bytes": 1})
+        world.check_rest()
+
+    def test_a_goodbye_that_crosses_the_request(self):
+        """RFC 9110 section 15.5.9: an idle connection's time is over; a client that asked just then need not know."""
+        late = response(b"late", "Connection: close", status="408 Request Time-out")
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(GET)
+        world.server.answer(late)
+        world.server.connect()
+        world.server.answer()
+        self.assertEqual(client.take(), OK)
+        self.assertEqual(world.server.pool.closed, {"server timed it out": 1})
+        world.check_rest()
+
+    def test_a_408_that_is_meant(self):
+        """Of what may not be repeated, on a new connection, on one that goes on, or once more: the client gets it."""
+        late = response(b"late", "Connection: close", status="408 Request Time-out")
+        for request, warm, answer in (
+            (POST + b"body", 1, late),
+            (GET, 0, late),
+            (GET, 1, response(b"late", status="408 Request Time-out")),
+        ):
+            world = World(self, warm=warm)
+            client = world.client()
+            client.send(request)
+            if not warm:
+                world.server.connect()
+            world.server.answer(answer)
+            self.assertIn(b"HTTP/1.1 408 ", client.take())
+            world.check_rest()
+
+    def test_never_written_is_not_tried_for_ever(self):
+        """Beyond the first, `retries` bounds it as it does dials."""
+        world = World(self, warm=1, backend={"retries": 2})
+        world.server.stalled = True
+        world.server.wires[0].stall()
+        client = world.client()
+        client.send(GET)
+        for _ in range(2):
+            world.server.eof()
+            world.advance(2)
+            world.server.connect()
+        world.server.eof()
+        self.assertEqual(client.take(), ERRORS[503])
+        self.assertEqual(world.flags(), [(503, "SC")])
         world.check_rest()
 
     def test_a_new_connection_is_not_tried_again(self):

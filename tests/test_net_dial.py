@@ -102,7 +102,7 @@ class ConnectTests(DialCase):
         """An IPv6 address is dialled as any other."""
         server = self.loop.server("::1")
         transport = self.ready(self.dial(server.target))
-        self.assertEqual(transport.local_address()[0], "::1")
+        self.assertEqual(transport.socket.getsockname()[0], "::1")
         self.assertEqual(str(server.target), f"[::1]:{server.target.address[1]}")
         transport.abort("over")
 

@@ -122,6 +122,23 @@ class TLSBehaviour(StreamBehaviour):
         self.loop.pump()
         self.assertTrue(far.received == content)
 
+    def test_records_before_a_failure_count_as_sent(self) -> None:
+        """They have left; only what was never taken may be sent once more to another server."""
+        transport, _ = self.open()
+        gone = iter([RECORD, SSL.SysCallError(-1, "Unexpected EOF")])
+
+        def one_record(connection: SSL.Connection, data: object) -> int:
+            step = next(gone)
+            if isinstance(step, int):
+                return step
+            raise step
+
+        with mock.patch.object(tls, "send", one_record):
+            self.assertEqual(transport._send(bytes(2 * RECORD)), RECORD)
+        with mock.patch.object(tls, "send", mock.Mock(side_effect=SSL.SysCallError(-1, "Unexpected EOF"))):
+            self.assertRaises(ConnectionResetError, transport._send, b"x")
+        transport.abort("over")
+
     def test_close_notify_is_an_orderly_end(self) -> None:
         """The end of TLS is told as the peer's end even while TCP stays open."""
         _, far = self.open()

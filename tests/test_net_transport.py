@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -488,6 +487,22 @@ class StreamBehaviour(Base):
         self.gone(transport, str(self.peer.lost))
         self.assertNotEqual(self.peer.lost, PEER_CLOSED)
 
+    def test_bytes_that_the_kernel_never_took_are_lost(self) -> None:
+        """However it ends; those it took are not counted, so that their owner knows that they may have arrived."""
+        transport, far = self.open()
+        transport.write(b"taken")
+        self.loop.poller.senders = []
+        transport.write(b"not taken")
+        transport.abort("enough")
+        self.loop.poller.senders = None
+        self.assertEqual((transport.lost, transport.unsent()), (9, 0))
+        self.loop.pump()
+        transport, far = self.blocked()
+        unsent = transport.unsent()
+        far.drop()
+        self.loop.pump()
+        self.assertEqual((transport.lost, transport.unsent()), (unsent, 0))
+
     def test_a_peer_gone_while_we_close_hears_our_word(self) -> None:
         """Who had closed already is told its own reason."""
         transport, far = self.blocked()
@@ -589,16 +604,6 @@ class PlainTransportTests(StreamBehaviour, SynchronousTestCase):
         transport, _ = self.open()
         self.assertFalse(transport.secure)
 
-    def test_our_own_address(self) -> None:
-        """A TCP transport knows its host and port, one over a unix socket its path."""
-        near, far = self.loop.pair(tcp=True)
-        transport = Transport(self.loop.poller, near, self.peer)
-        self.assertEqual(transport.local_address(), far.socket.getpeername())
-        transport.set_no_delay()
-        self.assertTrue(near.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-        unix, _ = self.open()
-        self.assertEqual(unix.local_address(), ("", 0))
-
     def test_an_early_answer_though_a_write_finds_the_reset_first(self) -> None:
         """When a timer's writes find it out: the answer is delivered all the same, and never from within `write`."""
         transport, far = self.open(tcp=True)
@@ -613,6 +618,22 @@ class PlainTransportTests(StreamBehaviour, SynchronousTestCase):
         self.loop.until(lambda: self.peer.lost)
         self.assertEqual(self.peer.received, b"413 and goodbye")
         self.gone(transport, PEER_RESET)
+
+    def test_an_end_behind_bytes_is_known_while_they_are_delivered(self) -> None:
+        """The kernel tells of both at once: whoever is done after these bytes need not think the peer still there."""
+        transport, far = self.open(tcp=True)
+        known: list[bool] = []
+        self.peer.on["data"] = lambda: known.append(transport.hung_up)
+        far.send(b"first")
+        self.loop.pump()
+        transport.pause_reading()
+        far.send(b"last")
+        far.drop()
+        self.loop.pump()
+        transport.resume_reading()
+        self.loop.pump()
+        self.assertEqual((self.peer.received, known), (b"firstlast", [False, True]))
+        transport.abort("over")
 
     def test_a_watched_transport_watches_only_what_it_waits_for(self) -> None:
         """Idle and paused it costs the poller nothing."""

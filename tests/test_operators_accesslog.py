@@ -85,7 +85,10 @@ class LogCase(SynchronousTestCase):
         socket = SimpleNamespace(getsockname=lambda: self.local)
         self.local = ("127.0.0.1", 24003)
         self.client = SimpleNamespace(
-            address=("127.0.0.1", 36304), frontend=self.frontend, transport=SimpleNamespace(socket=socket)
+            address=("127.0.0.1", 36304),
+            frontend=self.frontend,
+            listener=SimpleNamespace(bind=SimpleNamespace(address=SimpleNamespace(host=None)), port=24003),
+            transport=SimpleNamespace(socket=socket),
         )
         self.lines = []
 
@@ -168,6 +171,16 @@ class ConnectLogTests(LogCase):
         """As HAProxy without `option httplog`."""
         ConnectLog(self.frontend, self.lines.append)(self.exchange(CASES[0]))
         self.assertEqual(self.lines, ["Connect from 127.0.0.1:36304 to 127.0.0.1:24003 (f/HTTP)"])
+
+    def test_a_client_that_was_reset_after_a_reload(self):
+        """Its socket is closed, and its frontend has no listeners any more."""
+
+        def closed():
+            raise OSError("Bad file descriptor")
+
+        self.client.transport.socket.getsockname = closed
+        ConnectLog(self.frontend, self.lines.append)(self.exchange(CASES[0]))
+        self.assertEqual(self.lines, ["Connect from 127.0.0.1:36304 to 0.0.0.0:24003 (f/HTTP)"])
 
     def test_what_is_no_request_is_not_logged(self):
         """HAProxy writes the short line when a request has been read."""

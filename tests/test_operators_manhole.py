@@ -207,7 +207,9 @@ class LoginTests(FilesTestCase):
 class StartTests(FilesTestCase):
     def service(self) -> ProxyService:
         directory = temporary_directory(self)
-        (directory / "proxy.cfg").write_text(f"global\n\n manhole 127.0.0.1:0 authorized-keys {self.keys}\n")
+        text = f"global\n\n manhole 127.0.0.1:0 authorized-keys {self.keys}\n"
+        text += "defaults\n mode http\nfrontend clients\n bind 127.0.0.1:0\n"
+        (directory / "proxy.cfg").write_text(text)
         return ProxyService(Clock(), [str(directory / "proxy.cfg")])
 
     def test_what_is_wrong_is_said_with_file_and_line(self) -> None:

@@ -165,6 +165,21 @@ class UnfitTests(SynchronousTestCase):
         dialogue.says(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
         self.assertEqual(dialogue.closed, {"response before the end of the request": 1})
 
+    def test_a_response_when_a_write_had_failed(self) -> None:
+        """The rest of the request will never arrive, though nothing of it waits any more."""
+        dialogue = Dialogue(RecordingExchange(b"POST"))
+        dialogue.transport.lost = 100
+        dialogue.says(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+        self.assertEqual(dialogue.closed, {"response before the end of the request": 1})
+
+    def test_a_response_with_the_servers_end_behind_it(self) -> None:
+        """Unannounced; its end has not been read yet, but the kernel knows of it."""
+        for data in (OK + b"Content-Length: 1\r\n\r\nx", OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"):
+            dialogue = Dialogue(exchange := RecordingExchange())
+            dialogue.transport.hung_up = True
+            dialogue.says(data)
+            self.assertEqual((exchange.names, dialogue.closed), (["whole"], {PEER_CLOSED: 1}))
+
     def test_a_body_streamed_and_answered_after_its_end(self) -> None:
         """The usual upload, for comparison."""
         dialogue = Dialogue(exchange := RecordingExchange(b"POST"), ended=False)
@@ -190,6 +205,51 @@ class UnfitTests(SynchronousTestCase):
             if reason is not None:
                 self.assertEqual(told, reason)
             self.assertEqual((dialogue.transport.end, dialogue.closed), (("abort", told), {told: 1}))
+
+
+class UntouchedTests(SynchronousTestCase):
+    """What a server says or does before any byte of the request has left us has nothing to do with the request."""
+
+    def dialogue(self, exchange: RecordingExchange, unsent: int) -> Dialogue:
+        dialogue = Dialogue(exchange)
+        dialogue.transport.stuck = unsent
+        return dialogue
+
+    def test_bytes_are_not_its_answer(self) -> None:
+        """They were meant for nobody, or for somebody before: a whole response would reach the wrong client."""
+        for data in (OK + b"Content-Length: 5\r\n\r\nother", b"HTTP/1.1 408 Too Late\r\n\r\n", b"H"):
+            dialogue = self.dialogue(exchange := RecordingExchange(), len(GET))
+            dialogue.says(data)
+            self.assertEqual(exchange.events, [("lost", "untouched", "unasked bytes", False)])
+            self.assertEqual(dialogue.closed, {"unasked bytes": 1})
+
+    def test_the_end_of_the_connection_is_no_loss_of_it(self) -> None:
+        """The idle-close race, seen in time."""
+        for reason in (PEER_CLOSED, PEER_RESET):
+            dialogue = self.dialogue(exchange := RecordingExchange(), len(GET))
+            dialogue.transport.peer_ends(reason)
+            self.assertEqual(exchange.events, [("lost", "untouched", reason, False)])
+
+    def test_after_a_write_that_failed_at_once(self) -> None:
+        """It counts alike whether the bytes wait, or can never be sent."""
+        dialogue = Dialogue(exchange := RecordingExchange())
+        dialogue.transport.lost = len(GET)
+        dialogue.transport.peer_ends(PEER_RESET)
+        self.assertEqual(exchange.events, [("lost", "untouched", PEER_RESET, False)])
+
+    def test_one_byte_is_enough_to_touch_it(self) -> None:
+        """Nobody knows what the server makes of it."""
+        dialogue = self.dialogue(exchange := RecordingExchange(), len(GET) - 1)
+        dialogue.transport.peer_ends()
+        self.assertEqual(exchange.events, [("lost", "gone", PEER_CLOSED, False)])
+
+    def test_pieces_of_a_body_count(self) -> None:
+        """The head has left; the piece behind it has not."""
+        dialogue = Dialogue(exchange := RecordingExchange(b"POST"), ended=False)
+        dialogue.connection.write(b"x" * len(GET))
+        dialogue.transport.stuck = len(GET)
+        dialogue.transport.peer_ends()
+        self.assertEqual(exchange.events, [("lost", "gone", PEER_CLOSED, False)])
 
 
 class LossTests(SynchronousTestCase):
@@ -343,6 +403,31 @@ class SlownessTests(SynchronousTestCase):
         self.silence(dialogue, 3.1)
         self.assertEqual(exchange.names, ["pause", "resume", "pause", "lost"])
 
+    def test_a_server_that_takes_a_little(self) -> None:
+        """As with clients: as long as it takes any of what it was sent, it may go on."""
+        for paused in (True, False):
+            dialogue = Dialogue(exchange := RecordingExchange(b"POST"), ended=False, timeout=3.0)
+            dialogue.transport.stuck = 1000
+            if paused:
+                dialogue.connection.pause_writing()
+            else:
+                dialogue.connection.end_request()
+            for left in (900, 800, 1):
+                dialogue.transport.stuck = left
+                self.silence(dialogue, 3.1)
+            self.assertNotIn("lost", exchange.names)
+            self.silence(dialogue, 3.1)
+            self.assertEqual(exchange.names[-1], "lost")
+
+    def test_not_when_a_client_reads_again_that_is_uploading(self) -> None:
+        """After interim answers that it did not take: the server waits for the client as before."""
+        dialogue = Dialogue(exchange := RecordingExchange(b"POST"), ended=False, timeout=3.0)
+        dialogue.says(b"HTTP/1.1 100 Continue\r\n\r\n")
+        dialogue.connection.pause_response()
+        dialogue.connection.resume_response()
+        self.silence(dialogue, 10)
+        self.assertEqual(exchange.names, ["interim"])
+
     def test_not_while_the_client_does_not_read(self) -> None:
         """A paused response is the client's silence; resumed, the server's time begins anew."""
         dialogue = Dialogue(exchange := RecordingExchange(), timeout=3.0)
@@ -380,6 +465,14 @@ class BackpressureTests(SynchronousTestCase):
         dialogue.connection.pause_response()
         self.assertFalse(dialogue.transport.reading)
         dialogue.connection.resume_response()
+        self.assertTrue(dialogue.transport.reading)
+
+    def test_a_pause_before_the_response_is_not_left_behind(self) -> None:
+        """A client that does not take interim answers pauses them; the real one may come with the last of them."""
+        dialogue = Dialogue(exchange := RecordingExchange())
+        exchange.on["interim"] = dialogue.connection.pause_response
+        dialogue.says(b"HTTP/1.1 103 Early Hints\r\n\r\n" + OK + b"Content-Length: 0\r\n\r\n")
+        self.assertEqual((exchange.names, dialogue.connection.state), (["interim", "whole"], IDLE))
         self.assertTrue(dialogue.transport.reading)
 
     def test_a_pause_at_the_last_piece_is_not_left_behind(self) -> None:

@@ -4,10 +4,10 @@ from itertools import product
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.servers.connection import REFUSED_LATE, SERVER_FAULT, SERVER_GONE, SERVER_SLOW
+from reusedproxy.servers.connection import REFUSED_LATE, SERVER_FAULT, SERVER_GONE, SERVER_SLOW, UNTOUCHED
 from reusedproxy.servers.retry import DIAL_FAILED, IDEMPOTENT, may_retry
 
-FAILURES = [DIAL_FAILED, REFUSED_LATE, SERVER_GONE, SERVER_FAULT, SERVER_SLOW]
+FAILURES = [DIAL_FAILED, REFUSED_LATE, UNTOUCHED, SERVER_GONE, SERVER_FAULT, SERVER_SLOW]
 
 # (what failed, method, was idle, answered, held, retried, may it be tried again)
 TABLE = [
@@ -16,6 +16,8 @@ TABLE = [
     (DIAL_FAILED, b"GET", False, False, True, True, True),  # the dial after a lost race; `retries` bounds it
     (REFUSED_LATE, b"POST", False, False, True, False, True),  # the server has processed nothing
     (REFUSED_LATE, b"POST", False, False, False, False, False),  # but we have not got it any more
+    (UNTOUCHED, b"POST", True, False, True, False, True),  # it was never written to the server
+    (UNTOUCHED, b"POST", True, False, False, False, False),
     (SERVER_GONE, b"GET", True, False, True, False, True),  # the idle-close race
     (SERVER_GONE, b"GET", False, False, True, False, False),  # a new connection: it was no race
     (SERVER_GONE, b"POST", True, False, True, False, False),  # may have been carried out
@@ -53,7 +55,7 @@ class MayRetryTests(SynchronousTestCase):
     def test_unsafe_requests_only_when_nothing_was_processed(self) -> None:
         """A request that is not idempotent is repeated only when no server can have seen it."""
         repeated = {failure for failure, method, _, again in self.every_case() if again and method not in IDEMPOTENT}
-        self.assertEqual(repeated, {DIAL_FAILED, REFUSED_LATE})
+        self.assertEqual(repeated, {DIAL_FAILED, REFUSED_LATE, UNTOUCHED})
 
     def test_idempotent_methods_are_the_rfcs(self) -> None:
         """RFC 9110 section 9.2.2."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+from twisted.logger import Logger
+
 from reusedproxy.clients.answers import ERRORS
 from reusedproxy.clients.exchange import Exchange
 from reusedproxy.net.listener import Listener
@@ -47,7 +49,7 @@ class ClientConnection:
         "_buffer",
         "_eof",
         "_left",
-        "_listener",
+        "_request_paused",
         "_searched",
         "_taking",
         "accepted",
@@ -59,11 +61,14 @@ class ClientConnection:
         "frontend",
         "kept",
         "last",
+        "listener",
         "requests",
         "slot",
         "state",
         "transport",
     )
+
+    _log = Logger()
 
     def __init__(self, frontend: Frontend, transport: Transport, address: tuple[str, int], listener: Listener) -> None:
         self.frontend = frontend
@@ -79,13 +84,15 @@ class ClientConnection:
         self.slot = 0.0
         #: Server connections that serve nobody else (`http-reuse never`).
         self.kept: list[ServerConnection] | None = None
-        self._listener = listener
+        self.listener = listener
         self._buffer = b""
         self._searched = 0
         self._body: LengthBody | ChunkedBody | None = None
         self._eof = False
         self._taking = False
         self._blocked = False
+        #: The exchange takes no more of the body for now.
+        self._request_paused = False
         #: Bytes that the client had not taken when its deadline was set.
         self._left = 0
         self.accepted = self._began = now = deadlines.now()
@@ -130,7 +137,7 @@ class ClientConnection:
         for connection in self.kept or ():
             if connection.state == IDLE:
                 connection.pool.retire(connection, "client gone")
-        self.frontend.connection_gone(self, self._listener)
+        self.frontend.connection_gone(self, self.listener)
 
     def pause_writing(self) -> None:
         self._blocked = True
@@ -144,7 +151,7 @@ class ClientConnection:
         timeouts = self.frontend.timeouts
         self.deadline = inf
         if self.exchange is not None:
-            if self._body is not None:
+            if self._body is not None and not self._request_paused:
                 self._give(timeouts.client)
             self.exchange.resume_response()
         elif self.state < BUSY:
@@ -172,7 +179,11 @@ class ClientConnection:
         """Send the answer's `last` bytes; `error`: they are our own, of this status; `broken`: let the client see a reset."""
         self.exchange = None
         if self.frontend.log is not None:
-            self.frontend.log(exchange)
+            try:
+                self.frontend.log(exchange)
+            except Exception:
+                # Whatever keeps a line from being written, the client gets its answer.
+                self._log.failure("a line of the access log failed")
         if self.state != BUSY:
             return
         if broken:
@@ -196,12 +207,14 @@ class ClientConnection:
     def pause_request(self) -> None:
         """The exchange takes no more of the request's body for now; the silence is not the client's."""
         if self._body is not None:
+            self._request_paused = True
             self.transport.pause_reading()
             if not self._blocked:
                 self.deadline = inf
 
     def resume_request(self) -> None:
         """The exchange takes the request's body again."""
+        self._request_paused = False
         if self._body is not None and not self._eof:
             self._give(self.frontend.timeouts.client)
             self.transport.resume_reading()

@@ -19,10 +19,11 @@ from reusedproxy.servers.connection import (
     SERVER_FAULT,
     SERVER_GONE,
     SERVER_SLOW,
+    UNTOUCHED,
     ServerConnection,
 )
 from reusedproxy.servers.pool import ANY, FRESH, NEW, SAFE, HTTPConnectionPool
-from reusedproxy.servers.retry import DIAL_FAILED, IDEMPOTENT, may_retry
+from reusedproxy.servers.retry import DIAL_FAILED, IDEMPOTENT, UNSEEN, may_retry
 from reusedproxy.servers.server import Server
 from reusedproxy.wire.heads import CHUNKED, RequestHead, ResponseHead
 
@@ -43,8 +44,8 @@ HELD_MAX = 16 * 1024
 #: Seconds beyond `timeout connect` that a wait for a connection may last, so that a dial's own failure is heard first.
 CONNECT_SLACK = 0.5
 
-_WHOSE_FLAGS = {SERVER_GONE: "SH", SERVER_FAULT: "PH", SERVER_SLOW: "sH", REFUSED_LATE: "SC"}
-_WHOSE_STATUS = {SERVER_GONE: 502, SERVER_FAULT: 502, SERVER_SLOW: 504, REFUSED_LATE: 503}
+_WHOSE_FLAGS = {SERVER_GONE: "SH", SERVER_FAULT: "PH", SERVER_SLOW: "sH", REFUSED_LATE: "SC", UNTOUCHED: "SC"}
+_WHOSE_STATUS = {SERVER_GONE: 502, SERVER_FAULT: 502, SERVER_SLOW: 504, REFUSED_LATE: 503, UNTOUCHED: 503}
 
 
 class Exchange:
@@ -234,6 +235,9 @@ class Exchange:
 
     # What its server connection calls.
 
+    def may_repeat(self) -> bool:
+        return self._may(SERVER_GONE, False)
+
     def response_interim(self, head: ResponseHead) -> None:
         # RFC 9110 section 15.2: never to an HTTP/1.0 client.
         if self.framed and head.status != 101:
@@ -270,12 +274,15 @@ class Exchange:
         self.connection = None
         server = self.server
         assert server is not None and self.backend is not None
-        if whose != REFUSED_LATE:
+        if whose not in UNSEEN:
             server.traffic.eresp += 1
             self.backend.traffic.eresp += 1
+        raced = self._was_idle and not answered and whose in (SERVER_GONE, UNTOUCHED)
         if self.state != ANSWERING and self._try_again(whose, answered):
+            server.pool.counters.races_repeated += raced
             return
-        if whose == REFUSED_LATE:
+        server.pool.counters.races_lost += raced
+        if whose in UNSEEN:
             server.traffic.econ += 1
             self.backend.traffic.econ += 1
         flags = _WHOSE_FLAGS[whose]
@@ -300,11 +307,14 @@ class Exchange:
         backend = self.backend
         assert backend is not None
         mode = backend.settings.http_reuse
+        if self._raced:
+            # Whatever has stood idle may have ended with the first: a restart ends them all.
+            return NEW
         if mode is None:
-            return ANY if self.method in IDEMPOTENT and not self._raced else FRESH
+            return ANY if self.method in IDEMPOTENT else FRESH
         if mode == "always" or (mode != "never" and self.client.requests > 1):
-            return FRESH if self._raced else ANY
-        return SAFE if mode == "aggressive" and not self._raced else NEW
+            return ANY
+        return SAFE if mode == "aggressive" else NEW
 
     def _own(self, pool: HTTPConnectionPool) -> ServerConnection | None:
         """`http-reuse never`: the connection that this client's last exchange there has left, if it stands yet."""
@@ -370,23 +380,27 @@ class Exchange:
         self._more = None
         self._request = b""
 
-    def _try_again(self, failure: str, answered: bool) -> bool:
-        """Whether another attempt has begun."""
-        backend, server = self.backend, self.server
-        assert backend is not None and server is not None
-        dial = failure in (DIAL_FAILED, REFUSED_LATE)
-        if not may_retry(
+    def _may(self, failure: str, answered: bool) -> bool:
+        return may_retry(
             failure,
             method=self.method,
             was_idle=self._was_idle,
             answered=answered,
             held=self._held,
             retried=self._raced,
-        ) or (dial and self.retries >= backend.settings.retries):
+        )
+
+    def _try_again(self, failure: str, answered: bool) -> bool:
+        """Whether another attempt has begun."""
+        backend, server = self.backend, self.server
+        assert backend is not None and server is not None
+        again = self._may(failure, answered)
+        race = failure == SERVER_GONE or (failure == UNTOUCHED and self._was_idle and not self._raced)
+        if not again or (not race and self.retries >= backend.settings.retries):
             return False
         self.retries += 1
         self.connected = 0.0
-        self._raced = self._raced or not dial
+        self._raced = self._raced or race
         avoid = None
         if backend.settings.redispatch and self.retries == backend.settings.retries:
             avoid = server

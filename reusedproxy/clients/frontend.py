@@ -91,7 +91,8 @@ class Frontend:
         self._poller = poller
         self._places = places
         self._announce = announce
-        self._full = False
+        #: As many clients as it may have: its listeners pause.
+        self.full = False
         self._told_full = -inf
         self._set_forwarding([settings.forwardfor, backend.settings.forwardfor if backend is not None else None])
         places.frontends.append(self)
@@ -104,6 +105,8 @@ class Frontend:
             (bind for bind in self.settings.binds if bind.address == listener.bind.address), listener.bind
         )
         listener.listen(self)
+        if listener.full:
+            listener.pause()
 
     def stop(self, keep: Sequence[Listener] = ()) -> None:
         """Accept nothing more; each connection ends after its current exchange, idle ones now.
@@ -138,7 +141,7 @@ class Frontend:
         if self._places.full:
             for frontend in self._places.frontends:
                 frontend._fill()
-        if listener.bind.maxconn and listener.connections >= listener.bind.maxconn:
+        if listener.full:
             listener.pause()
 
     def connection_gone(self, connection: ClientConnection, listener: Listener) -> None:
@@ -149,13 +152,10 @@ class Frontend:
         if self._places.taken + 1 == self._places.maxconn:
             for frontend in self._places.frontends:
                 frontend._make_room()
-        elif self._full:
+        elif self.full:
             self._make_room()
-        elif listener.bind.maxconn and not any(
-            # After a reload the listener may be another frontend's, which may be full.
-            frontend._full and listener in frontend.listeners
-            for frontend in self._places.frontends
-        ):
+        # After a reload the listener may be another frontend's.
+        if listener.bind.maxconn and listener.taker is not None and not listener.taker.full and not listener.full:
             listener.resume()
 
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
@@ -211,9 +211,9 @@ class Frontend:
     # Its bounds.
 
     def _fill(self) -> None:
-        if self._full:
+        if self.full:
             return
-        self._full = True
+        self.full = True
         now = self.deadlines.now()
         # At the bound, each client that leaves makes room for a moment only.
         if now - self._told_full >= FULL_EVERY:
@@ -228,9 +228,9 @@ class Frontend:
         return f"the process's maxconn {self._places.maxconn}"
 
     def _make_room(self) -> None:
-        if not self._full or len(self.connections) >= self.maxconn or self._places.full:
+        if not self.full or len(self.connections) >= self.maxconn or self._places.full:
             return
-        self._full = False
+        self.full = False
         for listener in self.listeners:
-            if not listener.bind.maxconn or listener.connections < listener.bind.maxconn:
+            if not listener.full:
                 listener.resume()

@@ -123,6 +123,7 @@ What the demonstration did
 
   requests carried to the server:      {requests}
   TLS handshakes on the request path:  {on_path}
+  requests lost to an idle end:        {lost}
   connections opened to the server:    {opened}
   requests on a used connection:       {reused} ({ratio})
 
@@ -196,6 +197,7 @@ def summary(counters: Counters, directory: Path) -> str:
     return SUMMARY.format(
         requests=counters.requests,
         on_path=counters.handshakes_on_request_path,
+        lost=counters.races_lost,
         opened=counters.handshakes,
         reused=counters.reuses,
         ratio=ratio,

@@ -44,6 +44,9 @@ class ListenError(Exception):
 
 
 class Taker(Protocol):
+    #: It wants no more for now.
+    full: bool
+
     def connection_made(self, accepted: sockets.socket, address: object, listener: Listener) -> None:
         """A client has connected from `address`. The socket is non-blocking and belongs to the taker from here on."""
 
@@ -61,6 +64,9 @@ class Listener:
         self._warn = warn
         self.bind = bind
         self.socket = bound
+        name = bound.getsockname()
+        #: The port that the kernel gave, for one that was asked for as 0; 0 for a unix socket.
+        self.port: int = name[1] if isinstance(name, tuple) else 0
         self.state = BOUND
         self.deadline = 0.0
         self.slot = 0.0
@@ -70,10 +76,9 @@ class Listener:
         self.connections = 0
 
     @property
-    def port(self) -> int:
-        """The port that the kernel gave, for one that was asked for as 0; 0 for a unix socket."""
-        name = self.socket.getsockname()
-        return name[1] if isinstance(name, tuple) else 0
+    def full(self) -> bool:
+        """Whether there are as many connections as its `maxconn` allows."""
+        return 0 < self.bind.maxconn <= self.connections
 
     def listen(self, taker: Taker) -> None:
         """Accept for `taker`, from now on."""

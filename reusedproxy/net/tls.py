@@ -217,7 +217,9 @@ class TLSTransport(Transport):
             if not sent:
                 raise BlockingIOError from None
         except SSL.Error as error:
-            raise ConnectionResetError(openssl_reason(error)) from None
+            reason = openssl_reason(error)
+            if not sent:  # the records before it have gone out: the next try will fail with none
+                raise ConnectionResetError(reason) from None
         return sent
 
     def _send_failed(self) -> None:

@@ -11,13 +11,13 @@ one more turn (measured for one request and its answer in an early sketch: 41 µ
 
 from __future__ import annotations
 
-from socket import IPPROTO_TCP, SHUT_WR, SO_LINGER, SOL_SOCKET, TCP_NODELAY, socket
+from socket import SHUT_WR, SO_LINGER, SOL_SOCKET, socket
 from struct import pack
 from typing import Protocol
 
 from twisted.logger import Logger
 
-from reusedproxy.net.poller import READ, WRITE, Poller
+from reusedproxy.net.poller import HUNG_UP, READ, WRITE, Poller
 
 #: Bytes asked for at a time: little as long as little comes (the buffer costs its size), much once a read came back full.
 READ_SIZE = 16 * 1024
@@ -40,8 +40,6 @@ PEER_CLOSED = "closed by peer"
 PEER_RESET = "reset by peer"
 PEER_TRUNCATED = "closed by peer without close_notify"
 BROKEN = "internal error"
-
-Address = tuple[str, int]
 
 
 class Peer(Protocol):
@@ -81,6 +79,8 @@ class Transport:
         "_reason",
         "_unsent",
         "_unsent_size",
+        "hung_up",
+        "lost",
         "peer",
         "socket",
         "state",
@@ -107,6 +107,10 @@ class Transport:
         self._blocked = False
         self._paused = False
         self._peer_has_ended = False
+        #: The kernel has seen the peer's end, though what came before it may not have been read yet.
+        self.hung_up = False
+        #: Bytes that the kernel will never take: a write has failed, or the end came first.
+        self.lost = 0
         #: Why it ends: its owner's word from `close`, or what the first failed write showed.
         self._reason = ""
 
@@ -176,13 +180,6 @@ class Transport:
         """Bytes that the kernel has not taken yet."""
         return self._unsent_size
 
-    def local_address(self) -> Address:
-        return _address(self.socket.getsockname())
-
-    def set_no_delay(self) -> None:
-        """Send small writes at once (TCP_NODELAY)."""
-        self.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-
     # What the poller calls.
 
     def send_now(self) -> None:
@@ -195,6 +192,8 @@ class Transport:
                 self._broken()
 
     def on_ready(self, events: int) -> None:
+        if events & HUNG_UP:
+            self.hung_up = True
         try:
             # What a peer said before it closed is heard before a write finds out that it has. Our own words are asked,
             # not the events: another's turn in this batch may have paused us since they were seen.
@@ -284,9 +283,13 @@ class Transport:
             self._lose(PEER_RESET)
             return
         self._reason = PEER_RESET
-        self._unsent.clear()
-        self._unsent_size = 0
+        self._forget_unsent()
         self._watch()
+
+    def _forget_unsent(self) -> None:
+        self._unsent.clear()
+        self.lost += self._unsent_size
+        self._unsent_size = 0
 
     def _check_high_water(self) -> None:
         """Tell the producer to pause, or to go on."""
@@ -333,17 +336,9 @@ class Transport:
         self.state = CLOSED
         self._reading = False
         self._blocked = False
-        self._unsent.clear()
-        self._unsent_size = 0
+        self._forget_unsent()
         if self._events:
             self._events = 0
             self._poller.forget_closing(self._fd)
         self.socket.close()
         self.peer.connection_lost(reason)
-
-
-def _address(name: object) -> Address:
-    """A socket's name as (host, port); a unix socket has its path and port 0."""
-    if isinstance(name, tuple):
-        return name[0], name[1]
-    return (name.decode(errors="replace") if isinstance(name, bytes) else str(name)), 0

@@ -125,7 +125,7 @@ class ConnectLog:
         try:
             host, port = client.transport.socket.getsockname()[:2]
         except OSError:  # it is closed already
-            listener = self._frontend.listeners[0]
+            listener = client.listener
             host, port = listener.bind.address.host or "0.0.0.0", listener.port
         return f"{host}:{port}"
 

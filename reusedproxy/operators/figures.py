@@ -44,11 +44,12 @@ COLUMNS = _names(
     """
 )
 
-#: Ours, after HAProxy's. The first eleven add up over the servers of a backend.
+#: Ours, after HAProxy's. All but the last two add up over the servers of a backend.
 POOL_COUNTS = _names(
     """
     pool_floor pool_idle pool_in_use pool_connecting pool_retiring pool_waiting pool_dials pool_dials_failed
     pool_handshakes pool_handshakes_request_path pool_requests
+    pool_races_repeated pool_races_lost
     """
 )
 POOL_COLUMNS = [*POOL_COUNTS, "pool_reuse_ratio", "pool_closed"]
@@ -246,6 +247,8 @@ def pool_columns(pool: HTTPConnectionPool) -> Columns:
         "pool_handshakes": counters.handshakes,
         "pool_handshakes_request_path": counters.handshakes_on_request_path,
         "pool_requests": counters.requests,
+        "pool_races_repeated": counters.races_repeated,
+        "pool_races_lost": counters.races_lost,
         "pool_closed": closed_because(pool),
         **_ratio([pool]),
     }

@@ -40,6 +40,7 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import ISSHPrivateKey
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
+from twisted.logger import FilteringLogObserver, Logger, LogLevel, LogLevelFilterPredicate, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -73,6 +74,9 @@ class ManholeError(Exception):
 
 class Manhole:
     """One `manhole` line come to life. `state` is "new", "bound", "open" (people may come in) or "closed"."""
+
+    #: Those above CONNECTIONS are closed, none is left waiting.
+    full = False
 
     def __init__(
         self, settings: model.Manhole, service: Service, reactor: Any, poller: Poller, announce: Announce
@@ -271,9 +275,14 @@ class KeyChecker:
         return credentials.username
 
 
+#: conch tells a dozen things of every session that only its authors need, and twistd has no level for its log.
+_LOG = Logger(observer=FilteringLogObserver(globalLogPublisher, [LogLevelFilterPredicate(LogLevel.info)]))
+
+
 class _Login(SSHUserAuthServer):
     """conch's login, which tells the operator how it ended."""
 
+    _log = _LOG
     attemptsBeforeDisconnect = ATTEMPTS
     transport: Any
     user: bytes
@@ -303,6 +312,7 @@ class _Login(SSHUserAuthServer):
 class _Connection(SSHServerTransport):
     """One connection, logged in or not."""
 
+    _log = _LOG
     factory: _Factory
     transport: Any
 
@@ -313,6 +323,11 @@ class _Connection(SSHServerTransport):
         self.peer = f"{address.host}:{address.port}" if hasattr(address, "port") else "a unix socket"
         self._deadline = factory.reactor.callLater(LOGIN_TIMEOUT, self.transport.abortConnection)
         SSHServerTransport.connectionMade(self)
+
+    def receiveError(self, reasonCode: int, description: bytes) -> None:
+        """Every ssh says goodbye with this code, and conch takes it for an error."""
+        if reasonCode != DISCONNECT_BY_APPLICATION:
+            SSHServerTransport.receiveError(self, reasonCode, description)
 
     def admitted(self) -> None:
         """The time to log in does not matter any more."""
@@ -325,12 +340,18 @@ class _Connection(SSHServerTransport):
         SSHServerTransport.connectionLost(self, reason)
 
 
+class _Channels(SSHConnection):
+    """What runs in a connection after the login."""
+
+    _log = _LOG
+
+
 class _Factory(SSHFactory):
     """What all connections share."""
 
     noisy = False
     protocol = _Connection
-    services = {b"ssh-userauth": _Login, b"ssh-connection": SSHConnection}
+    services = {b"ssh-userauth": _Login, b"ssh-connection": _Channels}
 
     def __init__(self, settings: model.Manhole, service: Service, reactor: Any, announce: Announce) -> None:
         self.reactor = reactor

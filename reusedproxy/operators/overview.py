@@ -107,6 +107,7 @@ class Overview:
 POOL_HEADINGS = [
     "server", "state", "floor", "idle", "in-use", "connecting", "waiting",
     "dials", "failed", "handshakes", "on-request-path", "requests", "reuses",
+    "races-repeated", "races-lost",
 ]
 STATUS_HEADINGS = ["2xx", "3xx", "4xx", "5xx"]
 FRONTEND_HEADINGS = ["frontend", "clients", "most", "total", "requests", *STATUS_HEADINGS]
@@ -135,6 +136,8 @@ def _pool_row(server: Server) -> list[object]:
         counters.handshakes_on_request_path,
         counters.requests,
         counters.reuses,
+        counters.races_repeated,
+        counters.races_lost,
     ]
 
 

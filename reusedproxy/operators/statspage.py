@@ -64,15 +64,26 @@ def _header(figures: Figures, sections: list[Section], look: Look) -> str:
 
 
 def _facts(figures: Figures, sections: list[Section], look: Look) -> str:
-    """What is to be seen first: the number that we promise, and where the proxy stands."""
+    """What is to be seen first: the two numbers that we promise, and where the proxy stands."""
 
     def total(name: str) -> int:
         return sum(int(row.columns[f"pool_{name}"]) for section in sections for row in section.servers)
 
     on_path, places = total("handshakes_request_path"), figures.proxy.places
-    promise = "bad" if on_path else "good"
+    lost = total("races_lost")
     facts = [
-        _fact("TLS handshakes on the request path", f"{on_path:,}", f"of {total('requests'):,} requests", promise),
+        _fact(
+            "TLS handshakes on the request path",
+            f"{on_path:,}",
+            f"of {total('requests'):,} requests",
+            "bad" if on_path else "good",
+        ),
+        _fact(
+            "requests lost to idle ends",
+            f"{lost:,}",
+            f"{total('races_repeated'):,} repeated",
+            "bad" if lost else "good",
+        ),
         _fact("connections to servers", f"{total('idle'):,} idle", f"{total('in_use'):,} in use"),
         _fact("handshakes in all", f"{total('handshakes'):,}", f"{total('dials_failed'):,} dials failed"),
         _fact("client connections", f"{places.taken:,}", f"of {places.maxconn:,} at most"),
@@ -134,6 +145,8 @@ def _pool_rows(row: Row) -> str:
         _number(columns["pool_handshakes"]),
         f"<td class='{'warn' if on_path else 'fine'}'>{on_path:,}</td>",
         _number(columns["pool_requests"]),
+        _number(columns["pool_races_repeated"]),
+        f"<td class='{'warn' if columns['pool_races_lost'] else 'fine'}'>{columns['pool_races_lost']:,}</td>",
         f"<td>{f'{float(ratio):.1%}' if ratio is not None else ''}</td>",
         f"<td class='left wide'>{escape(str(columns['pool_closed'])).replace('; ', '<br>')}</td>",
         f"<td class='left wide'>{_trouble(server)}</td>",
@@ -234,9 +247,9 @@ _TRAFFIC_HEAD = """<thead>
 
 _POOL_HEAD = """<thead>
 <tr><td></td><th colspan=6>Pool: connections now</th><th colspan=2>Dials</th><th colspan=2>Handshakes</th>
-<th colspan=2>Requests</th><th rowspan=2>Closed because</th><th rowspan=2>Trouble</th></tr>
+<th colspan=4>Requests</th><th rowspan=2>Closed because</th><th rowspan=2>Trouble</th></tr>
 <tr><td></td><th>floor</th><th>idle</th><th>in use</th><th>connecting</th><th>retiring</th><th>waiting</th><th>all</th>
-<th>failed</th><th>all</th><th>on request path</th><th>all</th><th>reused</th></tr>
+<th>failed</th><th>all</th><th>on request path</th><th>all</th><th>repeated</th><th>lost</th><th>reused</th></tr>
 </thead>
 """
 
@@ -244,6 +257,7 @@ _LEGEND = """<p class="legend"><i class="up">UP</i> <i class="falling">UP, going
 <i class="down">DOWN</i> <i class="maint">MAINT</i> <i class="unchecked">no check</i>
 · floor: connections kept ready, handshaken and verified · waiting: requests without a connection
 · handshakes on request path: connections that a request had to wait for; the aim is 0
+· repeated, lost: requests whose idle connection ended under them; the aim is 0 lost
 · reused: the share of requests on a connection that had carried one before</p>
 """
 

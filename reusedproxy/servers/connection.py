@@ -36,6 +36,7 @@ SERVER_FAULT = "server"  # it broke the protocol: the answer cannot be trusted
 SERVER_GONE = "gone"  # the connection ended
 SERVER_SLOW = "slow"  # `timeout server` passed
 REFUSED_LATE = "refused"  # TLS: the server refused our certificate after the handshake; it has processed nothing
+UNTOUCHED = "untouched"  # it ended, or said something unasked, before any byte of the request had left us
 
 
 class Exchange(Protocol):
@@ -44,6 +45,9 @@ class Exchange(Protocol):
     method: bytes
     #: Whether the client takes chunked coding; if not, it gets the bare payload.
     framed: bool
+
+    def may_repeat(self) -> bool:
+        """Whether it would be sent once more if the connection, which had stood idle, were lost without an answer."""
 
     def response_interim(self, head: ResponseHead) -> None:
         """A 1xx head has come; the real one follows."""
@@ -79,7 +83,9 @@ class ServerConnection:
     __slots__ = (
         "_answered",
         "_body",
+        "_given",
         "_head",
+        "_left",
         "_limits",
         "_received",
         "_request_ended",
@@ -120,6 +126,9 @@ class ServerConnection:
         self._body: LengthBody | ChunkedBody | UntilCloseBody | None = None
         self._request_ended = False
         self._answered = False
+        #: Bytes of the request that the transport was given; those that it had not sent when it was last the server's turn
+        #: to take them.
+        self._given = self._left = 0
         transport.peer = self
         transport.resume_reading()
 
@@ -134,6 +143,8 @@ class ServerConnection:
         self.requests += 1
         self._request_ended = ended
         self._answered = False
+        self._given = len(data)
+        self._left = 0
         self._timeout = timeout
         if ended:
             self._expect()
@@ -141,11 +152,13 @@ class ServerConnection:
 
     def write(self, data: bytes) -> None:
         """More of the request's body."""
+        self._given += len(data)
         self.transport.write(data)
 
     def end_request(self) -> None:
         """All of the request has been written; the server's silence counts from here."""
         self._request_ended = True
+        self._left = self.transport.unsent()
         self._expect()
 
     def pause_response(self) -> None:
@@ -154,7 +167,8 @@ class ServerConnection:
         self.transport.pause_reading()
 
     def resume_response(self) -> None:
-        self._expect()
+        if self._request_ended or self._body is not None:
+            self._expect()
         self.transport.resume_reading()
 
     def give_up(self, reason: str) -> None:
@@ -175,7 +189,11 @@ class ServerConnection:
         if exchange is None:
             self._unasked(data)
             return
-        self._answered = True
+        if not self._answered:
+            if self._untouched():
+                self._lose(UNTOUCHED, "unasked bytes")
+                return
+            self._answered = True
         if self._request_ended:
             if self._timeout is not None:
                 self.deadline = self.pool.deadlines.now() + self._timeout
@@ -204,6 +222,7 @@ class ServerConnection:
 
     def pause_writing(self) -> None:
         if self.exchange is not None:
+            self._left = self.transport.unsent()
             self._expect()
             self.exchange.pause_request()
 
@@ -214,8 +233,13 @@ class ServerConnection:
             self.exchange.resume_request()
 
     def deadline_passed(self) -> None:
+        left = self.transport.unsent()
         if self.state == RETIRING:
             self.transport.abort("peer did not take the end")
+        elif 0 < left < self._left:
+            # Slowly, but it takes what it is sent.
+            self._left = left
+            self._expect()
         elif self.exchange is not None:
             self._lose(SERVER_SLOW, "timeout server")
 
@@ -243,6 +267,11 @@ class ServerConnection:
             if not data:
                 self._received = data
                 return
+        if head.status == 408 and not head.keep_alive and self._request_ended and exchange.may_repeat():
+            # RFC 9110 section 15.5.9: this is how servers end an idle connection, too; it has crossed our request.
+            self._answered = False
+            self._lose(SERVER_GONE, "server timed it out")
+            return
         length = head.length
         if length >= 0 and len(data) - end >= length:
             self._read_whole(exchange, head, data, end)
@@ -283,7 +312,6 @@ class ServerConnection:
                 exchange.response_data(data)
                 if self.exchange is not exchange:
                     return
-                self.transport.resume_reading()
             self._finish(head.keep_alive, bool(rest))
             exchange.response_ended()
         elif data:
@@ -296,16 +324,24 @@ class ServerConnection:
         self.exchange = None
         self._body = self._head = None
         self.deadline = inf
+        transport = self.transport
         # A request that still waits in our buffer has not ended either: the server has answered before it had all of it.
-        request_ended = self._request_ended and not self.transport.unsent()
-        if keep_alive and request_ended and not more and self.transport.state == OPEN:
+        request_ended = self._request_ended and not (transport.unsent() or transport.lost)
+        if keep_alive and request_ended and not more and not transport.hung_up and transport.state == OPEN:
+            transport.resume_reading()  # the client may have had it paused to the last
             self.pool.release(self)
         elif more:
             self.pool.retire(self, "bytes beyond the response")
         elif not request_ended:
             self.pool.retire(self, "response before the end of the request")
+        elif keep_alive:
+            self.pool.retire(self, PEER_CLOSED)
         else:
             self.pool.retire(self, "server asked to close")
+
+    def _untouched(self) -> bool:
+        """Whether all of the request is still with us, so that the server can have seen none of it."""
+        return self.transport.unsent() + self.transport.lost == self._given
 
     def _unasked(self, data: bytes) -> None:
         """A server speaks on an idle connection only to say goodbye (RFC 9110 section 15.5.9: a 408, say), or in error."""
@@ -331,8 +367,11 @@ class ServerConnection:
         assert exchange is not None
         self.exchange = None
         if whose == SERVER_GONE:
+            untouched = self._untouched()
             if self.pool.lost(self, reason, self._answered):
                 whose = REFUSED_LATE
+            elif untouched:
+                whose = UNTOUCHED
         else:
             self.pool.retire(self, reason, at_once=True)
         exchange.server_lost(whose, reason, self._answered)

@@ -68,7 +68,11 @@ class PoolLimits:
 
 @define
 class Counters:
-    """What has happened, since the start. A handshake is a connection made ready, with or without TLS."""
+    """What has happened, since the start. A handshake is a connection made ready, with or without TLS.
+
+    A race is a request whose connection had stood idle and ended under it before a byte of the answer came: repeated on
+    another connection, or lost (RFC 9112 section 9.3.1).
+    """
 
     dials: int = 0
     dials_failed: int = 0
@@ -76,6 +80,8 @@ class Counters:
     handshakes_on_request_path: int = 0
     requests: int = 0
     reuses: int = 0
+    races_repeated: int = 0
+    races_lost: int = 0
     used_max: int = 0
 
 
@@ -455,7 +461,9 @@ class HTTPConnectionPool:
 
     def _purge(self) -> None:
         """HAProxy's `pool-purge-delay`: end half of what exceeds the need of late, the longest idle first."""
-        exceed = len(self.in_use) + len(self.idle) - max(self._used_peak, self._need)
+        # The floor stands on top of what is needed: ending its connections would only have others opened for them.
+        needed = max(self._used_peak, self._need) + self.limits.min_conn
+        exceed = len(self.in_use) + len(self.idle) - needed
         self._need = max((self._need + self._used_peak) // 2, self._used_peak)
         self._used_peak = len(self.in_use)
         spare = len(self.idle) - max(self.limits.min_conn, self.limits.low_conn)
