@@ -24,7 +24,7 @@ $(VENV)/lint-installed: $(VENV)/installed
 
 # See it work: throw-away certificates, a server that demands them, the proxy in front of it.
 demo: $(VENV)/installed
-	$(BIN)/twist reusedproxy --demo
+	$(BIN)/twist --log-format=text reusedproxy --demo
 
 # All tests. Those that need nginx, curl, openssl or ssh say so where these are missing.
 test: $(VENV)/test-installed

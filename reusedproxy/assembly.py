@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
 from random import Random
 
 from attrs import Factory, asdict, define, frozen
+from cryptography.x509 import Certificate, load_pem_x509_certificates
 from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.clients.frontend import Frontend, Places
@@ -45,11 +47,12 @@ BACKLOG = 4096
 
 
 class AssemblyError(Exception):
-    """What the configuration asks for cannot be had; `faults` says all of it."""
+    """What the configuration asks for cannot be had; `faults` says all of it, `notices` what was found besides."""
 
-    def __init__(self, faults: list[Fault]) -> None:
+    def __init__(self, faults: list[Fault], notices: list[Notice]) -> None:
         super().__init__("\n".join(map(str, faults)))
         self.faults = faults
+        self.notices = notices
 
 
 @frozen
@@ -132,8 +135,12 @@ class Assembly:
             notices=list(configuration.notices),
         )
 
-    def build(self, *, bind: bool) -> Proxy:
-        """Everything; with `bind`, the listening sockets too. Raises AssemblyError, having closed what it had opened."""
+    def build(self, *, bind: bool, faults: Iterable[Fault] = ()) -> Proxy:
+        """Everything; with `bind`, the listening sockets too.
+
+        Raises AssemblyError, having closed what it had opened; with the `faults` that others have found, in any case.
+        """
+        self._faults += faults
         proxy = self._proxy
         backends = {
             name: self._backend(settings)
@@ -156,14 +163,19 @@ class Assembly:
             )
             proxy.frontends.append(frontend)
             frontend.log = access_log(frontend, proxy.places, self._log_targets(settings.logs))
-            if bind and not self._faults:
+            if bind:
                 self._bind(frontend)
+            else:
+                self._look_up(settings.binds)
+        if bind:
+            proxy.notices += self._unheard()
         self._add_pages()
         proxy.logs.take_events_to(self._log_targets(self._configuration.global_.logs))
         if self._faults:
             for listener in self._new_listeners:
                 listener.close()
-            raise AssemblyError(sorted(self._faults, key=lambda fault: (fault.place.file, fault.place.line)))
+            faults = sorted(self._faults, key=lambda fault: (fault.place.file, fault.place.line))
+            raise AssemblyError(faults, proxy.notices)
         return proxy
 
     def _log_targets(self, lines: tuple[model.LogTarget, ...]) -> list[LogSink]:
@@ -176,6 +188,17 @@ class Assembly:
                 if fault not in self._faults:  # `log global` repeats it
                     self._faults.append(fault)
         return targets
+
+    def _unheard(self) -> Iterable[Notice]:
+        """Syslog sockets that are not there now: in a container there is no /dev/log, and lines are lost unseen."""
+        frontends = self._configuration.frontends.values()
+        lines = [*self._configuration.global_.logs, *(line for frontend in frontends for line in frontend.logs)]
+        for path in dict.fromkeys(line.path for line in lines if line.kind == "unix"):
+            if not os.path.exists(path):
+                place = next(line.place for line in lines if line.path == path)
+                yield Notice(
+                    "warning", place, f"'log {path}': there is no such socket; its lines are lost until there is"
+                )
 
     def _add_pages(self) -> None:
         """A frontend answers with its own statistics page first, then with its backend's."""
@@ -205,6 +228,16 @@ class Assembly:
                 )
                 self._new_listeners.append(listener)
             self._proxy.listeners.append((frontend, listener))
+
+    def _look_up(self, binds: Iterable[model.Bind]) -> None:
+        """Of what `_bind` would find, that which can be found without opening a port: names that nobody knows."""
+        for bind in binds:
+            address = bind.address
+            try:
+                if address.host:
+                    socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+            except OSError as error:
+                self._faults.append(Fault(bind.place, f"cannot listen on {address}: {error.strerror}"))
 
     def _v4_stands_beside(self, bind: model.Bind) -> bool:
         """Whether an IPv4 address of the same port is listened on by itself; an IPv6 wildcard must leave it free then."""
@@ -246,6 +279,9 @@ class Assembly:
             context, pool = previous.context, previous.pool
         else:
             context = self._context(settings, name)
+            if context is not None:
+                warnings = (f"server {name}: {text}" for text in _out_of_date(context.settings))
+                proxy.notices += (Notice("warning", settings.place, text) for text in warnings)
             dialer = Dialer(proxy.poller, proxy.deadlines, identity.target, context, identity.timeout)
             pool = HTTPConnectionPool(
                 f"Server {name}", dialer, identity.limits, self._reactor, self._random, self._announce, self._limits
@@ -306,20 +342,55 @@ class Assembly:
             return None
 
 
+def _out_of_date(tls: model.ServerTLS) -> Iterable[str]:
+    """What cannot work today because of its dates, though OpenSSL loads it without a word.
+
+    Warnings only: servers that do not look at our certificate's dates exist, and a clock may be wrong.
+    """
+    now = datetime.now(timezone.utc)
+    if tls.crt is not None:
+        ours = _certificates(tls.crt)[:1]  # the others are its chain
+        if ours and ours[0].not_valid_after_utc < now:
+            yield f"crt {tls.crt}: has expired, on {ours[0].not_valid_after_utc:%d %b %Y %H:%M} UTC"
+        elif ours and ours[0].not_valid_before_utc > now:
+            yield f"crt {tls.crt}: is not valid yet, before {ours[0].not_valid_before_utc:%d %b %Y %H:%M} UTC"
+    if tls.verify == "required" and tls.ca_file is not None and os.path.isfile(tls.ca_file):
+        trusted = _certificates(tls.ca_file)
+        if trusted and all(each.not_valid_after_utc < now for each in trusted):
+            last = max(each.not_valid_after_utc for each in trusted)
+            yield f"ca-file {tls.ca_file}: every CA in it has expired, the last on {last:%d %b %Y %H:%M} UTC"
+
+
+def _certificates(path: str) -> list[Certificate]:
+    """Those of a PEM file that OpenSSL has accepted already; none, if this library is more particular."""
+    try:
+        with open(path, "rb") as file:
+            return load_pem_x509_certificates(file.read())
+    except (OSError, ValueError):
+        return []
+
+
 def _stamps(tls: model.ServerTLS | None) -> tuple[tuple[str, int, int, int], ...]:
     """Name, time, size and inode of each file that a server's TLS is made of; one that is missing has none."""
     stamps = []
     for path in (tls.crt, tls.crt and tls.crt + ".key", tls.ca_file) if tls is not None else ():
-        names = [path] if path else []
-        if path and os.path.isdir(path):
-            names = [os.path.join(path, name) for name in sorted(os.listdir(path))]
-        for name in names:
+        for name in _files(path) if path else ():
             try:
                 found = os.stat(name)
             except OSError:
                 continue
             stamps.append((name, found.st_mtime_ns, found.st_size, found.st_ino))
     return tuple(stamps)
+
+
+def _files(path: str) -> list[str]:
+    """The file, or those of the directory; none of one that may not be read, of which `_context` will tell."""
+    if not os.path.isdir(path):
+        return [path]
+    try:
+        return [os.path.join(path, name) for name in sorted(os.listdir(path))]
+    except OSError:
+        return []
 
 
 def _default_maxconn() -> int:

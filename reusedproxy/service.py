@@ -24,7 +24,7 @@ from twisted.python.usage import UsageError
 
 from reusedproxy import __version__
 from reusedproxy.assembly import Assembly, AssemblyError, Proxy
-from reusedproxy.config.model import Configuration, Notice
+from reusedproxy.config.model import Configuration, Notice, Place
 from reusedproxy.config.model import Manhole as ManholeSettings
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 from reusedproxy.config.report import Fault
@@ -111,7 +111,8 @@ class Refused(Exception):
     """The configuration cannot be used; `lines` say all that is wrong with it, warnings among them."""
 
     def __init__(self, faults: Iterable[object], notices: Iterable[Notice] = ()) -> None:
-        self.lines = [*map(_notice, notices), *(f"[ALERT] {fault}" for fault in faults)]
+        self.faults, self.notices = list(faults), list(notices)
+        self.lines = [*map(_notice, self.notices), *(f"[ALERT] {fault}" for fault in self.faults)]
         super().__init__("\n".join(self.lines))
 
 
@@ -174,18 +175,22 @@ class ProxyService(Service):
         configuration = load(self._paths)
         faults = self._assemble_manhole(configuration.global_.manhole, bind)
         try:
-            self.proxy = self._assembly(configuration).build(bind=bind and not faults)
+            self.proxy = self._build(configuration, bind, faults)
         except AssemblyError as error:
-            faults += error.faults
-        if faults or self.proxy is None:
             if self.manhole is not None:
                 self.manhole.stop()
-            raise Refused(faults, configuration.notices)
+            raise Refused(error.faults, error.notices) from None
         self.state = "assembled"
         return self.proxy
 
-    def _assembly(self, configuration: Configuration) -> Assembly:
-        return Assembly(configuration, self._reactor, self._poller, SystemRandom(), self.announce, self.proxy)
+    def _build(self, configuration: Configuration, bind: bool, faults: list[Fault]) -> Proxy:
+        """Raises AssemblyError with these `faults` and all others."""
+        if not any(each.binds and not each.disabled for each in configuration.frontends.values()):
+            # An editor that has just emptied the file must not cost a running daemon its listeners at a reload.
+            text = "nothing to serve: there is no 'bind' in any 'frontend' or 'listen'"
+            faults.append(Fault(Place(self._paths[0], 1), text))
+        assembly = Assembly(configuration, self._reactor, self._poller, SystemRandom(), self.announce, self.proxy)
+        return assembly.build(bind=bind, faults=faults)
 
     def _assemble_manhole(self, settings: ManholeSettings | None, bind: bool) -> list[Fault]:
         """The manhole, if one is configured. Returns what is wrong with it."""
@@ -239,10 +244,12 @@ class ProxyService(Service):
             return
         try:
             configuration = load(self._paths)
-            new = self._assembly(configuration).build(bind=True)
+            new = self._build(configuration, True, [])
         except (Refused, AssemblyError) as error:
-            for line in str(error).splitlines():
-                self.announce("alert", f"reload: {line.removeprefix('[ALERT] ')}")
+            for notice in error.notices:
+                self.announce(notice.level, f"reload: {notice.place}: {notice.text}")
+            for fault in error.faults:
+                self.announce("alert", f"reload: {fault}")
             self.announce("alert", "reload refused: everything stays as it was")
             return
         for notice in new.notices:

@@ -142,6 +142,10 @@ class WordTests(SynchronousTestCase):
             ("bind :81 nmae x", "'bind :81': unknown word 'nmae': did you mean 'name'?"),
             ("bind :80", "'bind *:80' stands already at t.cfg:7: an address is listened on once"),
             (
+                "bind 127.0.0.1:80",
+                "'bind 127.0.0.1:80' overlaps 'bind *:80' at t.cfg:7: *:80 is every address of that port, 127.0.0.1:80 among them",
+            ),
+            (
                 "use_backend b if TRUE",
                 "'use_backend … if <condition>' is HAProxy's; reusedproxy does not do it yet: only 'use_backend NAME' without a condition",
             ),

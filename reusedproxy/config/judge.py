@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from reusedproxy.config.draft import ProxyDraft, Reference
 from reusedproxy.config.global_section import GlobalDraft
-from reusedproxy.config.model import Bind, Place
+from reusedproxy.config.model import Bind, ListenAddress
 from reusedproxy.config.report import Report, did_you_mean
 from reusedproxy.config.servers import OUR_WORDS, ServerDraft
 
@@ -81,16 +81,35 @@ def _frontend(draft: ProxyDraft, report: Report) -> None:
 
 
 def _binds_differ(binds: Iterable[Bind], report: Report) -> None:
-    """HAProxy lets the kernel deal connections out among equal binds; we listen once for each address."""
-    seen: dict[str, Place] = {}
+    """HAProxy lets the kernel deal connections out among binds that overlap; we listen once for each address."""
+    seen: dict[str, Bind] = {}
     for bind in binds:
-        address = str(bind.address)
-        kernel_picks = bind.address.kind == "tcp" and bind.address.port == 0
-        if address in seen and not kernel_picks:
-            report.fault(
-                bind.place, f"'bind {address}' stands already at {seen[address]}: an address is listened on once"
-            )
-        seen.setdefault(address, bind.place)
+        address = bind.address
+        if address.kind == "tcp" and address.port == 0:
+            continue  # the kernel picks another each time
+        text = str(address)
+        if text in seen:
+            place = seen[text].place
+            report.fault(bind.place, f"'bind {text}' stands already at {place}: an address is listened on once")
+            continue
+        for other in seen.values():
+            if _overlap(address, other.address):
+                wide, narrow = (address, other.address) if not address.host else (other.address, address)
+                report.fault(
+                    bind.place,
+                    f"'bind {text}' overlaps 'bind {other.address}' at {other.place}: {wide} is every address of that"
+                    f" port, {narrow} among them",
+                )
+        seen[text] = bind
+
+
+def _overlap(one: ListenAddress, other: ListenAddress) -> bool:
+    """Whether one is the wildcard that has the other among its addresses. The wildcard of IPv6 leaves IPv4 alone then."""
+    return (
+        one.kind == other.kind == "tcp"
+        and (one.port, one.v6) == (other.port, other.v6)
+        and not (one.host and other.host)
+    )
 
 
 # -- backends ---------------------------------------------------------------------------------------------------------

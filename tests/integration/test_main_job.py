@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -351,6 +352,41 @@ class CommandLineTests(SynchronousTestCase):
             self.PLAIN + f"frontend f\n bind 127.0.0.1:{port}\n default_backend b\nbackend b\n server s 127.0.0.1:2\n"
         )
         self.check(text, "test.cfg:7: ", f"127.0.0.1:{port}", "Address already in use", check=False)
+
+    def test_all_that_is_wrong_is_told_at_once_at_the_start(self) -> None:
+        """Ports are tried even if something else is wrong, so that nothing is left for the next attempt."""
+        taken = socket.create_server((LOOPBACK, 0))
+        self.addCleanup(taken.close)
+        text = self.PLAIN + f"frontend f\n bind 127.0.0.1:{taken.getsockname()[1]}\n default_backend b\n"
+        text += "backend b\n server s 127.0.0.1:2 ssl verify none crt /none/crt.pem\n"
+        self.check(text, "test.cfg:7: ", "Address already in use", "test.cfg:10: ", "/none/crt.pem", check=False)
+
+    def test_a_name_to_listen_on_that_nobody_knows_is_told(self) -> None:
+        """It costs no port to find that, so --check does."""
+        text = self.PLAIN + "frontend f\n bind nobody.invalid:1\n default_backend b\nbackend b\n server s 127.0.0.1:2\n"
+        self.check(text, "test.cfg:7: cannot listen on nobody.invalid:1: ")
+
+    def test_a_file_without_a_bind_is_refused(self) -> None:
+        """An empty one, for instance: a daemon that serves nothing is no daemon."""
+        self.check("", "test.cfg:1: nothing to serve")
+        self.check("", "test.cfg:1: nothing to serve", check=False)
+
+    def test_certificates_that_are_out_of_date_are_warned_of(self) -> None:
+        """They may be loaded, and nothing says so until the first handshake fails."""
+        directory, an_hour_ago = self.directory, datetime.now(timezone.utc) - timedelta(hours=1)
+        authority = Authority("new")
+        authority.write(directory / "ca.pem")
+        authority.issue("new", client=True).write(directory / "client.pem")
+        authority.issue("old", client=True, not_after=an_hour_ago).write(directory / "old.pem")
+        Authority("old", not_after=an_hour_ago).write(directory / "old-ca.pem")
+        line = f"server s 127.0.0.1:2 ssl ca-file {directory}/%s crt {directory}/%s verifyhost s.test\n"
+        text = self.PLAIN + "frontend f\n bind 127.0.0.1:1\n default_backend b\nbackend b\n"
+        output = self.check(text + line % ("old-ca.pem", "old.pem"))
+        self.assertIn(
+            f"[WARNING] {directory}/test.cfg:10: server b/s: crt {directory}/old.pem: has expired, on ", output
+        )
+        self.assertIn("old-ca.pem: every CA in it has expired, the last on ", output)
+        self.assertNotIn("WARNING", self.check(text + line % ("ca.pem", "client.pem")))
 
     def test_a_file_that_is_not_there_is_told(self) -> None:
         """The name and the reason."""

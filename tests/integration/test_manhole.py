@@ -11,7 +11,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.daemon import Daemon, run_once
-from tests.integration.peers import LOOPBACK, free_ports, missing, temporary_directory
+from tests.integration.peers import LOOPBACK, free_ports, missing, temporary_directory, wait_for
 
 CONFIGURATION = """\
 backend servers
@@ -80,6 +80,14 @@ class ManholeTests(SynchronousTestCase):
         self.assertTrue(
             [line for line in self.logged() if "Manhole admitted user 'manhole'" in line and self.known in line]
         )
+
+    def test_an_ordinary_session_is_no_error_in_the_log_and_no_flood(self) -> None:
+        """conch calls each goodbye an error, and tells how it got on."""
+        self.daemon.start()
+        self.assertEqual(self.ssh("manhole@127.0.0.1", "6 * 7").stdout, "42\n")
+        wait_for(lambda: [line for line in self.logged() if "connection lost" in line], "the end of the session")
+        said = [line for line in self.logged() if "manhole" in line or "conch" in line]
+        self.assertEqual([line for line in said if "#error]" in line or "#debug]" in line], [])
 
     def test_another_key_is_refused_and_logged_with_its_fingerprint_and_where_it_came_from(self) -> None:
         self.daemon.start()

@@ -46,8 +46,23 @@ class ReloadTests(MainJobTestCase):
         """Each fault is logged with its line, and requests go on as before."""
         self.reload("backend servers\n    balnce roundrobin\n" + self.line, "reload refused")
         self.assertIn("did you mean 'balance'?", self.proxy.output)
+        self.assertNotIn("[ALERT]", self.proxy.output)
         self.assertEqual(ask(self.proxy.port), 200)
         self.assertEqual(self.server.counts().accepted, 2)
+
+    def test_what_is_only_a_notice_does_not_raise_the_alarm_when_a_file_is_refused(self) -> None:
+        """Each line has the level that it would have at a start."""
+        self.reload("backend servers\n    option http-no-delay\n    balnce roundrobin\n" + self.line, "reload refused")
+        lines = [line for line in self.proxy.output.splitlines() if "http-no-delay" in line]
+        self.assertTrue(any("#info]" in line for line in lines), lines)
+        self.assertFalse(any("#error]" in line or "NOTICE" in line for line in lines), lines)
+
+    def test_an_emptied_file_takes_no_listener_away(self) -> None:
+        """As an editor leaves it for a moment, for instance: it is refused as a whole."""
+        self.proxy.file.write_text("")
+        self.proxy.signal(signal.SIGHUP)
+        wait_for(lambda: "nothing to serve" in self.proxy.output, "the refusal")
+        self.assertEqual(ask(self.proxy.port), 200)
 
     def test_a_running_request_outlives_a_reload_that_removes_its_server(self) -> None:
         """Its answer comes from the server that it was sent to; new requests go to the new one."""

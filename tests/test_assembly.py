@@ -1,0 +1,65 @@
+"""From a configuration to living objects: what is refused on the way, and that nothing but a refusal comes of it."""
+
+from __future__ import annotations
+
+import socket
+from unittest import mock
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.service import ProxyService, Refused
+from tests.integration.peers import LOOPBACK, temporary_directory
+
+HEAD = "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n"
+
+
+class FaultTests(SynchronousTestCase):
+    """Whatever is wrong with files, names and addresses is told with its line."""
+
+    def setUp(self) -> None:
+        self.directory = temporary_directory(self)
+
+    def refused(self, text: str, *, bind: bool = False) -> str:
+        file = self.directory / "proxy.cfg"
+        file.write_text(HEAD + text)
+        return str(self.assertRaises(Refused, ProxyService(Clock(), [str(file)]).assemble, bind=bind))
+
+    def test_a_directory_of_authorities_that_may_not_be_read(self) -> None:
+        """A daemon that has become an ordinary user meets it at a reload, where an exception would be nobody's."""
+        denied = PermissionError(13, "Permission denied")
+        text = f"frontend f\n bind {LOOPBACK}:0\n default_backend b\nbackend b\n"
+        text += f" server s {LOOPBACK}:1 ssl ca-file {self.directory} verifyhost s.test\n"
+        with mock.patch("os.listdir", side_effect=denied), mock.patch("os.scandir", side_effect=denied):
+            lines = self.refused(text)
+        self.assertIn(f"proxy.cfg:10: server b/s: ca-file {self.directory}: cannot be read: Permission denied", lines)
+
+    def test_sockets_that_were_bound_are_closed_again_when_something_else_is_wrong(self) -> None:
+        """So that the next attempt, in a reload for instance, finds its ports free."""
+        with socket.create_server((LOOPBACK, 0)) as free:
+            port = free.getsockname()[1]
+        text = f"frontend f\n bind {LOOPBACK}:{port}\n default_backend b\nbackend b\n"
+        text += f" server s {LOOPBACK}:1 ssl verify none crt {self.directory}/none.pem\n"
+        self.assertIn("none.pem: cannot be read", self.refused(text, bind=True))
+        socket.create_server((LOOPBACK, port)).close()
+
+
+class NoticeTests(SynchronousTestCase):
+    """What an operator should hear though all is well enough to start."""
+
+    def test_a_log_socket_that_is_not_there_is_said_once_at_the_start(self) -> None:
+        """Not by --check, which is run elsewhere, too."""
+        directory = temporary_directory(self)
+        file, path = directory / "proxy.cfg", directory / "log"
+        file.write_text(f"global\n log {path} local0\n{HEAD} log global\nfrontend f\n bind {LOOPBACK}:0\n")
+
+        def heard(*, bind: bool) -> list[str]:
+            proxy = ProxyService(Clock(), [str(file)]).assemble(bind=bind)
+            for _, listener in proxy.listeners:
+                listener.close()
+            return [f"{notice.place.line}: {notice.text}" for notice in proxy.notices if "socket" in notice.text]
+
+        said = f"2: 'log {path}': there is no such socket; its lines are lost until there is"
+        self.assertEqual((heard(bind=True), heard(bind=False)), ([said], []))
+        path.touch()
+        self.assertEqual(heard(bind=True), [])
