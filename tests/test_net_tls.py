@@ -365,7 +365,13 @@ class ConfigurationTests(SynchronousTestCase):
     def test_a_file_with_a_key_and_no_certificate(self) -> None:
         """Half of what `crt` needs is not enough."""
         path = self.file("key-only.pem", self.ours.client.key_pem)
-        self.assertFault(self.fault(crt=path), f"crt {path}", "no usable certificate")
+        self.assertFault(self.fault(crt=path), f"crt {path}", "no usable certificate: there is none in it")
+
+    def test_a_file_that_is_no_pem(self) -> None:
+        """Empty, or the certificate in another form."""
+        for content in (b"", b"\x30\x82\x03\x00", b"certificate\n"):
+            path = self.file("other.pem", content)
+            self.assertFault(self.fault(crt=path), f"crt {path}", "is empty or no PEM file")
 
     def test_a_file_with_a_certificate_and_no_key(self) -> None:
         """The message says where the key was looked for."""
