@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.answers import ERRORS
-from reusedproxy.clients.exchange import HELD_MAX
+from reusedproxy.clients.connection import GONE, ClientConnection
+from reusedproxy.clients.exchange import HELD_MAX, Exchange
 from reusedproxy.net.transport import HIGH_WATER, Transport
 from tests.clientfakes import GET, OK, POST, World
 from tests.wire import Loop
@@ -336,3 +337,36 @@ class EarlyAnswerTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(413, "--")])
         client.wire.eof()
         world.check_rest()
+
+
+class OwnFaultTests(SynchronousTestCase):
+    """A programming error in one exchange is that exchange's end: its client does not wait for ever."""
+
+    def broken(self, what, received=OK):
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(GET)
+        world.server.asked()
+
+        def fails(*_args, **_words):
+            raise ZeroDivisionError("a bug")
+
+        what(self, world, client, fails)
+        world.server.answer(received)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        return world, client
+
+    def test_before_the_answer_has_begun(self):
+        """The client gets 500."""
+        world, client = self.broken(lambda test, world, client, fails: test.patch(Exchange, "_response", fails))
+        self.assertEqual(client.take(), ERRORS[500])
+        self.assertEqual(world.flags(), [(500, "IH")])
+        self.assertEqual(world.server.server.served, 0)
+
+    def test_when_not_even_that_can_be_sent(self):
+        """The client's connection is reset."""
+        world, client = self.broken(
+            lambda test, world, client, fails: test.patch(ClientConnection, "exchange_ended", fails)
+        )
+        self.assertEqual(client.connection.state, GONE)
+        self.assertEqual(world.server.server.served, 0)

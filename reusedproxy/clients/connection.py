@@ -204,6 +204,10 @@ class ClientConnection:
         if self._buffer and not self._taking:
             self._go_on()
 
+    def is_left_by(self, exchange: Exchange) -> bool:
+        """Whether it still counts as busy with `exchange`, which has come to nothing."""
+        return self.state == BUSY and self.exchange in (exchange, None)
+
     def pause_request(self) -> None:
         """The exchange takes no more of the request's body for now; the silence is not the client's."""
         if self._body is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from reusedproxy.clients.answers import error_answer
 from reusedproxy.net.dial import DialFailure
+from reusedproxy.net.transport import BROKEN
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.connection import (
     IDLE,
@@ -293,6 +294,14 @@ class Exchange:
             server.traffic.srv_abrt += 1
             self.backend.traffic.srv_abrt += 1
         self.fail(_WHOSE_STATUS[whose], flags)
+
+    def break_off(self) -> None:
+        client = self.client
+        try:
+            self.fail(500, "ID" if self.state == ANSWERING else "IH")
+        finally:
+            if client.is_left_by(self):
+                client.transport.abort(BROKEN)
 
     def pause_request(self) -> None:
         self.client.pause_request()

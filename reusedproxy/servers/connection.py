@@ -10,7 +10,9 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
-from reusedproxy.net.transport import OPEN, PEER_CLOSED, Transport
+from twisted.logger import Logger
+
+from reusedproxy.net.transport import BROKEN, OPEN, PEER_CLOSED, Transport
 from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody, UntilCloseBody
 from reusedproxy.wire.heads import (
     CHUNKED,
@@ -66,6 +68,9 @@ class Exchange(Protocol):
     def server_lost(self, whose: str, reason: str, answered: bool) -> None:
         """The connection is no more. `answered`: some byte of a response had come on it for this request."""
 
+    def break_off(self) -> None:
+        """One of these calls has failed by our own fault; the connection has nothing to do with it any more."""
+
     def pause_request(self) -> None:
         """The server takes no more bytes for now."""
 
@@ -79,6 +84,8 @@ class ServerConnection:
     has been reused once, so that its server is known to bear it (HAProxy's `http-reuse aggressive`); `retire_at` is when
     its life is over (-inf: after this one request).
     """
+
+    _log = Logger()
 
     __slots__ = (
         "_answered",
@@ -206,6 +213,13 @@ class ServerConnection:
                 self._read_body(exchange, data)
         except (ResponseFault, BodyFault) as fault:
             self._lose(SERVER_FAULT, str(fault))
+        except Exception:
+            # A programming error in one exchange is that one's end, not its client's endless wait.
+            self._log.failure("an exchange ends by our own fault")
+            if self.exchange is exchange:
+                self.exchange = None
+                self.pool.retire(self, BROKEN, at_once=True)
+            exchange.break_off()
 
     def eof_received(self) -> None:
         """A server that has ended its side ends the connection: nothing more can be asked on it."""
