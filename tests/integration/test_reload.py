@@ -88,4 +88,4 @@ class ReloadTests(MainJobTestCase):
             for number in range(8):
                 self.reload("backend servers\n" + self.line + "    # changed\n" * number, "1 of 1 pools kept")
             self.assertEqual({status for each in statuses for status in each.result(60)}, {200})
-        self.assertLess(self.server.counts().accepted, 40)
+        self.assertLess(self.server.counts().accepted, 12)
