@@ -24,7 +24,8 @@ from reusedproxy.net.tls import (
     VerifyFault,
 )
 from reusedproxy.net.transport import PEER_CLOSED, PEER_TRUNCATED, Transport
-from tests.test_net_transport import StreamBehaviour
+from tests.test_net_transport import PassingBehaviour
+from tests.test_net_transport_ends import EndBehaviour
 from tests.wire import Far, Recorder, certificates, scratch, server_context
 
 TLS12 = SSL.TLS1_2_VERSION
@@ -37,7 +38,7 @@ def client_context(**settings: str) -> ClientContext:
     return ClientContext(ServerTLS(**{"ca_file": ours.ca_file, "crt": ours.crt, "sni": "server.test", **settings}))
 
 
-class TLSBehaviour(StreamBehaviour):
+class TLSBehaviour(PassingBehaviour, EndBehaviour):
     """Every promise of a transport, and those of TLS."""
 
     OUR_END = "close_notify"

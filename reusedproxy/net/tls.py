@@ -27,7 +27,7 @@ from OpenSSL import SSL
 from reusedproxy.config.model import ServerTLS
 from reusedproxy.net.openssl import RECORD, receive, send
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.transport import CLOSED, OPEN, PEER_CLOSED, PEER_RESET, PEER_TRUNCATED, Peer, Transport
+from reusedproxy.net.transport import CLOSED, HALF, PEER_CLOSED, PEER_RESET, PEER_TRUNCATED, Peer, Transport
 
 #: Records read in one go before their plaintext is handed on and others get their turn.
 RECORDS_AT_ONCE = 8
@@ -247,7 +247,7 @@ class TLSTransport(Transport):
             ended = PEER_TRUNCATED if error.args[0] == -1 else PEER_RESET
         except SSL.Error as error:
             ended = TLS_FAILED + openssl_reason(error)
-        if data and self.state == OPEN:
+        if data and self.state <= HALF:
             self.peer.data_received(data)
         if ended is None or self.state == CLOSED:
             return

@@ -31,9 +31,10 @@ BULK = 32 * 1024
 
 # The states of a transport.
 OPEN = 0  # both directions in use
-CLOSING = 1  # nothing more will be written by its owner; unsent bytes are still going out
-DRAINING = 2  # all sent and our end shut; reading on to the peer's end, so that a reset does not destroy our last bytes
-CLOSED = 3
+HALF = 1  # its owner will write nothing more, and our end is shut as soon as all is sent; what comes in is delivered
+CLOSING = 2  # nothing more will be written by its owner; unsent bytes are still going out
+DRAINING = 3  # all sent and our end shut; reading on to the peer's end, so that a reset does not destroy our last bytes
+CLOSED = 4
 
 # Why a connection ended, as `connection_lost` is told; an owner adds its own words with `close` and `abort`.
 PEER_CLOSED = "closed by peer"
@@ -62,7 +63,8 @@ class Peer(Protocol):
 class Transport:
     """One plain connected socket, non-blocking, owned from here on: it is closed by nobody else.
 
-    `state` is OPEN, CLOSING, DRAINING or CLOSED (see above); `close` and `abort` move it, and the end of the socket.
+    `state` is OPEN, HALF, CLOSING, DRAINING or CLOSED (see above); `end_writing`, `close` and `abort` move it, and the end
+    of the socket.
     Methods may call back into the peer before they return: call them last.
     """
 
@@ -118,7 +120,7 @@ class Transport:
 
     def resume_reading(self) -> None:
         """Deliver what comes in (again). A transport starts without."""
-        if self.state == OPEN and not self._reading and not self._peer_has_ended:
+        if self.state <= HALF and not self._reading and not self._peer_has_ended:
             self._reading = True
             self._watch()
 
@@ -149,17 +151,28 @@ class Transport:
             self._queued = True
             senders.append(self)
 
+    def end_writing(self) -> None:
+        """Send what is unsent, then shut our end only: a half-close. What the peer sends is still delivered."""
+        if self.state != OPEN:
+            return
+        self.state = HALF
+        if not self._unsent:
+            self._all_sent()
+
     def close(self, reason: str, *, drain: bool = False) -> None:
         """Send what is unsent, then close. With `drain`, shut our end and read to the other's end before closing.
 
         Draining is for an answer given before the request was read to its end: closing with bytes unread makes the
         kernel send a reset, which may overtake the answer (RFC 9112 section 9.6). The owner bounds the wait by `abort`.
         """
-        if self.state != OPEN:
+        if self.state > HALF:
             return
+        shut = self.state == HALF and not self._unsent
         self._reason = reason
         self.state = DRAINING if drain else CLOSING
-        if not self._unsent:
+        if shut:
+            self._end(reason)
+        elif not self._unsent:
             self._all_sent()
         elif self._blocked:
             # A peer that is to be drained may take nothing before it has sent all of its own.
@@ -179,6 +192,11 @@ class Transport:
     def unsent(self) -> int:
         """Bytes that the kernel has not taken yet."""
         return self._unsent_size
+
+    @property
+    def full(self) -> bool:
+        """Its owner was asked to pause, and not yet to go on."""
+        return self._paused
 
     # What the poller calls.
 
@@ -222,7 +240,7 @@ class Transport:
             self._peer_ended(PEER_CLOSED)
             return
         self._read_size = BULK_READ_SIZE if len(data) >= READ_SIZE else READ_SIZE
-        if self.state == OPEN:
+        if self.state <= HALF:
             self.peer.data_received(data)
 
     def _goodbye(self) -> None:
@@ -231,7 +249,7 @@ class Transport:
     # Its own affairs.
 
     def _peer_ended(self, reason: str) -> None:
-        if self.state == OPEN and not self._reason:
+        if self.state <= HALF and not self._reason:
             self._peer_has_ended = True
             self.pause_reading()
             self.peer.eof_received()
@@ -279,7 +297,7 @@ class Transport:
 
         An early answer to a long request ends so (RFC 9112 section 9.5), and a TLS alert: they are delivered first.
         """
-        if self.state != OPEN or not self._reading:
+        if self.state > HALF or not self._reading:
             self._lose(PEER_RESET)
             return
         self._reason = PEER_RESET
@@ -310,9 +328,10 @@ class Transport:
         try:
             self.socket.shutdown(SHUT_WR)
         except OSError:
-            self._end(self._reason)
+            self._lose(PEER_RESET)
             return
-        self._reading = True
+        if self.state == DRAINING:
+            self._reading = True
         self._watch()
 
     def _watch(self) -> None:
@@ -330,7 +349,7 @@ class Transport:
 
     def _lose(self, reason: str) -> None:
         """The socket is of no more use. An owner that has closed already hears its own word."""
-        self._end(reason if self.state == OPEN else self._reason)
+        self._end(reason if self.state <= HALF else self._reason)
 
     def _end(self, reason: str) -> None:
         self.state = CLOSED
