@@ -30,6 +30,7 @@ from reusedproxy.net.transport import (
     CLOSED,
     CLOSING,
     DRAINING,
+    HALF,
     HIGH_WATER,
     LOW_WATER,
     OPEN,
@@ -89,12 +90,17 @@ class Wire:
         self._reason = ""
         self._drain = False
         self._ended = False
+        self._told_end = False
+        #: All was sent, and our end is shut while the other's goes on.
+        self.half_closed = False
 
     # What the owner calls.
 
     def resume_reading(self) -> None:
-        if self.state == OPEN:
+        if self.state <= HALF and not self._told_end:
             self.reading = True
+            if self._ended and not self.incoming:
+                self.pump()
 
     def pause_reading(self) -> None:
         self.reading = False
@@ -119,8 +125,17 @@ class Wire:
     def send_now(self) -> None:
         pass
 
+    @property
+    def full(self) -> bool:
+        return self._paused
+
+    def end_writing(self) -> None:
+        if self.state == OPEN:
+            self.state = HALF
+            self.half_closed = not self._stuck
+
     def close(self, reason: str, *, drain: bool = False) -> None:
-        if self.state != OPEN:
+        if self.state > HALF:
             return
         self.end = ("drain" if drain else "close", reason)
         self.state = DRAINING if drain else CLOSING
@@ -142,10 +157,11 @@ class Wire:
         """What waits is read, as far as somebody reads."""
         while self.incoming and (self.reading or self.state == DRAINING):
             data, self.incoming = self.incoming[: self.reads], self.incoming[self.reads :]
-            if self.state == OPEN:
+            if self.state <= HALF:
                 self.peer.data_received(data)
-        if self._ended and self.reading and self.state == OPEN:
+        if self._ended and self.reading and self.state <= HALF:
             self.reading = False
+            self._told_end = True
             self.peer.eof_received()
 
     def eof(self) -> None:
@@ -177,6 +193,8 @@ class Wire:
         self._stuck = [stuck[size:]] if stuck[size:] else []
         if self.state in (CLOSING, DRAINING):
             self._all_sent()
+        elif self.state == HALF:
+            self.half_closed = not self._stuck
         elif self._paused and self.unsent() <= LOW_WATER:
             self._paused = False
             self.peer.resume_writing()

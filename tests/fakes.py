@@ -18,7 +18,8 @@ from reusedproxy.net.dial import DialFailure
 from reusedproxy.net.tls import TLS_FAILED
 from reusedproxy.net.transport import CLOSED, CLOSING, OPEN, PEER_CLOSED
 from reusedproxy.servers.connection import ServerConnection
-from reusedproxy.servers.pool import ANY, HTTPConnectionPool, PoolLimits
+from reusedproxy.servers.pool import HTTPConnectionPool, PoolLimits
+from reusedproxy.servers.reuse import ANY
 from reusedproxy.wire.heads import Limits
 
 REFUSED = "Connection refused"
@@ -234,6 +235,9 @@ class RecordingExchange:
         self.framed = framed
         self.events: list[tuple[Any, ...]] = []
         self.body = b""
+        self.expects = False
+        #: Statuses that are as good as no answer.
+        self.unwanted_statuses: set[int] = set()
         #: What to do when the event of this name comes.
         self.on: dict[str, Callable[[], None]] = {}
 
@@ -246,6 +250,15 @@ class RecordingExchange:
 
     def response_interim(self, head: Any) -> None:
         self._note("interim", head.status)
+
+    def response_switched(self, head: Any, data: bytes) -> None:
+        self._note("switched", head.status, data)
+
+    def unwanted(self, status: int) -> bool:
+        return status in self.unwanted_statuses
+
+    def answer_unwanted(self, status: int) -> None:
+        self._note("unwanted", status)
 
     def response_whole(self, head: Any, body: bytes) -> None:
         self.body += body

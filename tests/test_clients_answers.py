@@ -187,13 +187,26 @@ class BrokenAnswerTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(200, "PD")])
         world.check_rest()
 
-    def test_until_close_only_a_reset_can_tell(self):
-        """A plain end would look like the answer's."""
+    def test_until_close_the_last_chunk_is_missing(self):
+        """It goes on chunked, so that the client can tell."""
         world, client = self.begun(b"HTTP/1.1 200 OK\r\n\r\nab")
         world.server.reset()
-        self.assertEqual(client.wire.end, ("abort", "exchange broken off"))
+        self.assertTrue(client.take().endswith(b"\r\n\r\n2\r\nab\r\n"))
+        self.assertEqual(client.wire.end, ("close", "last exchange"))
         self.assertEqual(world.flags(), [(200, "SD")])
         world.check_rest()
+
+    def test_until_close_to_http10_only_a_reset_can_tell(self):
+        """A plain end would look like the answer's."""
+        for head in (b"\r\nab", b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"):
+            world = World(self, warm=1)
+            client = world.client()
+            client.send(b"GET / HTTP/1.0\r\n\r\n")
+            world.server.answer(b"HTTP/1.1 200 OK\r\n" + head)
+            world.server.reset()
+            self.assertEqual(client.wire.end, ("abort", "exchange broken off"))
+            self.assertEqual(world.flags(), [(200, "SD")])
+            world.check_rest()
 
     def test_a_server_that_stops(self):
         """`timeout server` in the middle of a body."""

@@ -142,10 +142,25 @@ class OneRequestTests(SynchronousTestCase):
         world.check_rest()
 
     def test_until_close(self):
-        """A body that the server ends by closing goes on as one that we end by closing."""
+        """A body that the server ends by closing goes on chunked, and the client's connection stays."""
         world = World(self, warm=1)
         client = world.client()
         client.send(GET)
+        world.server.answer(b"HTTP/1.1 200 OK\r\n\r\nsome")
+        world.server.answer(b" more")
+        world.server.eof()
+        self.assertEqual(
+            client.take(), b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nsome\r\n5\r\n more\r\n0\r\n\r\n"
+        )
+        self.assertFalse(client.gone)
+        self.assertEqual(world.flags(), [(200, "--")])
+        world.check_rest()
+
+    def test_until_close_to_http10(self):
+        """It goes on as one that we end by closing."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
         world.server.answer(b"HTTP/1.1 200 OK\r\n\r\nsome")
         world.server.answer(b" more")
         world.server.eof()

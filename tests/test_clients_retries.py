@@ -62,7 +62,7 @@ class DialTests(SynchronousTestCase):
 
     def test_redispatch(self):
         """The last attempt goes to another server, and is counted as that instead of as a retry."""
-        world = World(self, servers=2, backend={"retries": 2, "redispatch": True})
+        world = World(self, servers=2, backend={"retries": 2, "redispatch": -1})
         first, second = world.servers
         client = world.client()
         client.send(GET)
@@ -93,7 +93,7 @@ class DialTests(SynchronousTestCase):
 
     def test_redispatch_waits_in_the_queue(self):
         """When the other server is full, and the first place is its."""
-        world = World(self, servers=2, maxconn=1, backend={"retries": 1, "redispatch": True})
+        world = World(self, servers=2, maxconn=1, backend={"retries": 1, "redispatch": -1})
         first, second = world.servers
         client, other = world.client(), world.client()
         client.send(GET)

@@ -101,9 +101,11 @@ class WordTests(SynchronousTestCase):
             ("option forwardfor heder X", "'option forwardfor': unknown word 'heder': did you mean 'header'?"),
             ("option forwardfor header", "'option forwardfor header' needs a value"),
             (
-                "option redispatch 3",
-                "'option redispatch' with an interval is HAProxy's; reusedproxy does only the last try yet",
+                "option redispatch often",
+                "'option redispatch' needs a whole number (n: every n-th retry, -n: the n-th from the last), not 'often'",
             ),
+            ("retry-on", "'retry-on' needs one or more of: none, conn-failure, empty-response, a status such as 503"),
+            ("retry-on none 503", "'retry-on none' stands alone: nothing can be retried beside it"),
             ("option httpchk /a\\ b", "'/a b' is not a URI to check"),
             ("option httpchk G@T /", "'G@T' is not an HTTP method"),
             ("option httpchk GET / HTTP/1.1\\r\\nHost", "'option httpchk': 'Host' behind the version is not a header"),

@@ -206,7 +206,7 @@ class BackendTests(SynchronousTestCase):
         """Into the model."""
         b = backend(" balance roundrobin\n http-reuse always\n retries 1\n option redispatch\n option allbackups\n")
         self.assertEqual(
-            (b.balance, b.http_reuse, b.retries, b.redispatch, b.allbackups), ("roundrobin", "always", 1, True, True)
+            (b.balance, b.http_reuse, b.retries, b.redispatch, b.allbackups), ("roundrobin", "always", 1, -1, True)
         )
 
     def test_http_reuse_unset_is_none(self):

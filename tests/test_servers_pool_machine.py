@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from reusedproxy.net.transport import OPEN, PEER_CLOSED, PEER_RESET, PEER_TRUNCATED
 from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, ServerConnection
 from reusedproxy.servers.governor import BACKOFF_LAST, DIALS, FLOOR_DIALS, PROOF
-from reusedproxy.servers.pool import ANY, FRESH, NEW, SAFE
+from reusedproxy.servers.reuse import ANY, FRESH, NEW, SAFE
 from tests.fakes import LATE_REFUSAL, Asker, PoolBench, RecordingExchange
 
 INDEX = st.integers(0, 1000)

@@ -7,9 +7,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.servers.connection import REFUSED_LATE, SERVER_FAULT, SERVER_GONE, SERVER_SLOW, UNTOUCHED
 from reusedproxy.servers.retry import DIAL_FAILED, IDEMPOTENT, may_retry
 
+DEFAULT = frozenset({"conn-failure"})
 FAILURES = [DIAL_FAILED, REFUSED_LATE, UNTOUCHED, SERVER_GONE, SERVER_FAULT, SERVER_SLOW]
 
-# (what failed, method, was idle, answered, held, retried, may it be tried again)
+# (what failed, method, was idle, answered, held, retried, may it be tried again), with HAProxy's default words
 TABLE = [
     (DIAL_FAILED, b"GET", False, False, True, False, True),
     (DIAL_FAILED, b"POST", False, False, True, False, True),
@@ -28,7 +29,28 @@ TABLE = [
     (SERVER_GONE, b"GET", True, False, True, True, False),  # RFC 9110 9.2.2: not twice
     (SERVER_FAULT, b"GET", True, False, True, False, False),
     (SERVER_SLOW, b"GET", True, False, True, False, False),
+    ("503", b"GET", True, True, True, False, False),
 ]  # fmt: skip
+
+# (the words of retry-on, what failed, answered, may it be tried again): any method, on a new connection
+WORDS_TABLE = [
+    ("none", DIAL_FAILED, False, False),
+    ("conn-failure", DIAL_FAILED, False, True),
+    ("conn-failure", UNTOUCHED, False, True),
+    ("conn-failure", SERVER_GONE, False, False),
+    ("503", DIAL_FAILED, False, False),  # the words replace the default
+    ("empty-response", SERVER_GONE, False, True),
+    ("empty-response", SERVER_GONE, True, False),  # half a head is junk
+    ("empty-response", SERVER_FAULT, True, False),
+    ("junk-response", SERVER_GONE, True, True),
+    ("junk-response", SERVER_GONE, False, False),
+    ("junk-response", SERVER_FAULT, True, True),
+    ("response-timeout", SERVER_SLOW, False, True),
+    ("response-timeout", SERVER_SLOW, True, True),
+    ("response-timeout", SERVER_GONE, False, False),
+    ("503", "503", True, True),
+    ("503", "502", True, False),
+]
 
 
 class MayRetryTests(SynchronousTestCase):
@@ -37,14 +59,37 @@ class MayRetryTests(SynchronousTestCase):
     def test_the_table(self) -> None:
         """Each case has the answer that the table gives it."""
         for failure, method, was_idle, answered, held, retried, expected in TABLE:
-            got = may_retry(failure, method=method, was_idle=was_idle, answered=answered, held=held, retried=retried)
+            got = may_retry(
+                failure,
+                retry_on=DEFAULT,
+                method=method,
+                was_idle=was_idle,
+                answered=answered,
+                held=held,
+                retried=retried,
+            )
             self.assertEqual(got, expected, (failure, method, was_idle, answered, held, retried))
 
     def every_case(self):
         bits = [True, False]
         for failure, method, *flags in product(FAILURES, [*IDEMPOTENT, b"POST", b"X"], bits, bits, bits, bits):
             names = dict(zip(("was_idle", "answered", "held", "retried"), flags, strict=True))
-            yield failure, method, names, may_retry(failure, method=method, **names)
+            yield failure, method, names, may_retry(failure, retry_on=DEFAULT, method=method, **names)
+
+    def test_the_words(self) -> None:
+        """`retry-on` asks for more, or for less, whatever the method; never for what we do not hold."""
+        for word, failure, answered, expected in WORDS_TABLE:
+            for method, retried in product((b"GET", b"POST"), (True, False)):
+                names = {"retry_on": {word}, "method": method, "was_idle": False, "answered": answered}
+                got = may_retry(failure, held=True, retried=retried, **names)
+                self.assertEqual(got, expected, (word, failure, answered, method))
+                self.assertFalse(may_retry(failure, held=False, retried=retried, **names))
+
+    def test_no_word_but_none_gives_up_the_idle_close_race(self) -> None:
+        """That race is ours, not the server's answer: whoever lists failures has not thought of it."""
+        for word, expected in (("none", False), ("503", True), ("conn-failure", True)):
+            names = {"method": b"GET", "was_idle": True, "answered": False, "held": True, "retried": False}
+            self.assertEqual(may_retry(SERVER_GONE, retry_on={word}, **names), expected, word)
 
     def test_never_once_answered_or_not_held(self) -> None:
         """No failure whatever repeats a request that was answered, or that we do not hold."""

@@ -146,7 +146,11 @@ REFUSED: list[tuple[str, bytes, int]] = [
     ("9112 3.2.2 port disagrees", get(HOST, b"http://a:81/"), 400),
     ("9112 3.2.2 default port of the other scheme", get(b"Host: a:80\r\n", b"https://a/"), 400),
     ("9112 3.2 absolute-form, no Host on 1.1", get(b"", b"http://a/"), 400),
-    ("9110 9.3.6 CONNECT", get(b"Host: a:443\r\n", b"a:443", b"CONNECT"), 501),
+    ("9110 9.3.6 CONNECT with another Host", get(b"Host: b:443\r\n", b"a:443", b"CONNECT"), 400),
+    ("9110 9.3.6 CONNECT without a port", get(b"Host: a\r\n", b"a", b"CONNECT"), 400),
+    ("9110 9.3.6 CONNECT with an empty port", get(b"Host: a:\r\n", b"a:", b"CONNECT"), 400),
+    ("9110 9.3.6 CONNECT with a body", get(b"Host: a:443\r\nContent-Length: 1\r\n", b"a:443", b"CONNECT"), 400),
+    ("9110 9.3.6 CONNECT chunked", get(b"Host: a:443\r\nTransfer-Encoding: chunked\r\n", b"a:443", b"CONNECT"), 400),
     ("9112 3.2.3 CONNECT with a path", get(HOST, b"/", b"CONNECT"), 400),
     ("9110 9.1 method", get(HOST, method=b"G(T"), 400),
     ("9110 9.1 method beyond ASCII", get(HOST, method=b"G\xc9T"), 400),
@@ -421,6 +425,18 @@ class FramingTests(SynchronousTestCase):
         self.assertIsNone(read(get(HOST + field)).upgrade)
         self.assertIsNone(read(get(HOST + b"Connection: upgrade\r\n")).upgrade)
         self.assertIsNone(read(get(HOST + field + b"Connection: upgrade\r\n", version=b"HTTP/1.0")).upgrade)
+
+    def test_what_cannot_be_switched_is_not_offered(self) -> None:
+        """No request with a body (as HAProxy), and never h2c, by which others' rules are passed (RFC 9113 3.1)."""
+        asks = HOST + b"Connection: upgrade\r\nUpgrade: %b\r\n"
+        for offer, expected in (
+            (b"h2c", None),
+            (b"H2C, websocket", b"websocket"),
+            (b" ,foo/2 ,, h2c", b"foo/2"),
+            (b"", None),
+        ):
+            self.assertEqual(read(get(asks % offer)).upgrade, expected, offer)
+        self.assertIsNone(read(get(asks % b"websocket" + b"Content-Length: 1\r\n")).upgrade)
 
     def test_fields_are_found_as_they_came(self) -> None:
         """Lookups see all that the client sent, hop-by-hop fields too, in any case and in order."""

@@ -16,8 +16,17 @@ from reusedproxy.clients.exchange import Exchange
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.transport import HIGH_WATER, PEER_RESET, Transport
 from reusedproxy.servers.connection import IDLE, RETIRING, ServerConnection
+from reusedproxy.servers.pool import HTTPConnectionPool
+from reusedproxy.servers.reuse import ANY
 from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody
-from reusedproxy.wire.heads import RequestFault, check_partial, find_head_end, read_request, skip_empty_lines
+from reusedproxy.wire.heads import (
+    RequestFault,
+    RequestHead,
+    check_partial,
+    find_head_end,
+    read_request,
+    skip_empty_lines,
+)
 
 if TYPE_CHECKING:
     from reusedproxy.clients.frontend import Frontend
@@ -151,8 +160,7 @@ class ClientConnection:
         timeouts = self.frontend.timeouts
         self.deadline = inf
         if self.exchange is not None:
-            if self._body is not None and not self._request_paused:
-                self._give(timeouts.client)
+            self._give_body_time()
             self.exchange.resume_response()
         elif self.state < BUSY:
             self._give(timeouts.http_keep_alive if self.state == WAITING else timeouts.http_request)
@@ -220,13 +228,39 @@ class ClientConnection:
         """The exchange takes the request's body again."""
         self._request_paused = False
         if self._body is not None and not self._eof:
-            self._give(self.frontend.timeouts.client)
+            self._give_body_time()
             self.transport.resume_reading()
 
     def keep(self, connection: ServerConnection) -> None:
         """This server connection is for this client alone, and ends with it."""
         self.kept = [each for each in self.kept or () if each is not connection and each.state != RETIRING]
         self.kept.append(connection)
+
+    def take_kept(self, pool: HTTPConnectionPool) -> ServerConnection | None:
+        """`http-reuse never`: the connection that this client's last exchange there has left, if it stands yet."""
+        for connection in self.kept or ():
+            if connection.pool is pool and connection.state == IDLE:
+                # The pool gives the newest to whoever takes any, which nobody else does in such a backend.
+                pool.idle.remove(connection)
+                pool.idle.append(connection)
+                return pool.acquire(ANY)
+        return None
+
+    def continue_came(self) -> None:
+        """The server asks for the body: it is the client's turn."""
+        if not self._blocked:
+            self._give_body_time()
+
+    def lend(self) -> tuple[bytes, bool]:
+        """The exchange uses the transport for itself: what has come behind its request, and whether nothing will follow."""
+        early, self._buffer = self._buffer, b""
+        self.deadline = inf
+        self.last = True
+        return early, self._eof
+
+    def take_back(self) -> None:
+        """The exchange needs the transport no more, and is about to end."""
+        self.transport.peer = self
 
     def finish(self) -> None:
         """Let the current exchange be the last, or that of the head that is coming; an idle connection ends now."""
@@ -280,7 +314,7 @@ class ClientConnection:
         rest = data[end:]
         body = b""
         if head.length:
-            body, rest = self._start_body(head.length, rest)
+            body, rest = self._start_body(head, rest)
         if self._eof and not rest:
             self.last = True
         self._buffer = rest
@@ -322,8 +356,9 @@ class ClientConnection:
 
     # Reading bodies.
 
-    def _start_body(self, length: int, data: bytes) -> tuple[bytes, bytes]:
+    def _start_body(self, head: RequestHead, data: bytes) -> tuple[bytes, bytes]:
         """What has come of the body, and what lies beyond its end."""
+        length = head.length
         body = LengthBody(length) if length > 0 else ChunkedBody(self.frontend.limits)
         try:
             data, rest = body.feed(data)
@@ -333,7 +368,8 @@ class ClientConnection:
             if self._eof:
                 raise RequestFault("ended in its body")
             self._body = body
-            self._give(self.frontend.timeouts.client)
+            if data or not head.expect_continue:
+                self._give(self.frontend.timeouts.client)
         return data, rest
 
     def _read_body(self, data: bytes) -> None:
@@ -359,6 +395,12 @@ class ClientConnection:
     # Ends.
 
     @property
+    def _time_to_take(self) -> float | None:
+        """How long the client may take nothing of what it was sent; at its end `client-fin` counts, if it is said."""
+        timeouts = self.frontend.timeouts
+        return timeouts.client_fin if self.state == ENDING and timeouts.client_fin else timeouts.client
+
+    @property
     def _silence_counts(self) -> bool:
         """Whether it is worth a line in the log that nothing at all has come."""
         return self.requests == 0 and not self.last and not self.frontend.settings.dontlognull
@@ -368,12 +410,18 @@ class ClientConnection:
         if timeout is not None:
             self.deadlines.watch(self, self.deadlines.now() + timeout)
 
+    def _give_body_time(self) -> None:
+        """It is the client's turn if more of its body is to come, we take it, and it need not wait for the server's 100."""
+        exchange = self.exchange
+        if self._body is not None and not self._request_paused and not (exchange is not None and exchange.expects):
+            self._give(self.frontend.timeouts.client)
+
     def _look_at_reader(self) -> None:
         """It had until now to take something. As long as it takes any, it may go on."""
         left = self.transport.unsent()
         if 0 < left < self._left:
             self._left = left
-            self._give(self.frontend.timeouts.client or DRAIN_FOR)
+            self._give(self._time_to_take or DRAIN_FOR)
         elif self.exchange is not None:
             self.exchange.client_lost("c")
         else:
@@ -406,4 +454,4 @@ class ClientConnection:
         self.transport.close(reason, drain=drain)
         if self.state == ENDING:
             self._left = self.transport.unsent()
-            self._give(DRAIN_FOR if drain and not self._blocked else self.frontend.timeouts.client)
+            self._give(DRAIN_FOR if drain and not self._blocked else self._time_to_take)

@@ -11,11 +11,18 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from reusedproxy.clients.answers import error_answer
+from reusedproxy.clients.passing import (
+    ends_with_connection,
+    request_head,
+    response_head,
+    switch_head,
+    switches_as_asked,
+)
+from reusedproxy.clients.tunnel import Tunnel, TunnelTimeouts
 from reusedproxy.net.dial import DialFailure
 from reusedproxy.net.transport import BROKEN
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.connection import (
-    IDLE,
     REFUSED_LATE,
     SERVER_FAULT,
     SERVER_GONE,
@@ -23,10 +30,10 @@ from reusedproxy.servers.connection import (
     UNTOUCHED,
     ServerConnection,
 )
-from reusedproxy.servers.pool import ANY, FRESH, NEW, SAFE, HTTPConnectionPool
 from reusedproxy.servers.retry import DIAL_FAILED, IDEMPOTENT, UNSEEN, may_retry
+from reusedproxy.servers.reuse import NEW, kind_of_connection
 from reusedproxy.servers.server import Server
-from reusedproxy.wire.heads import CHUNKED, RequestHead, ResponseHead
+from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from reusedproxy.clients.connection import ClientConnection
@@ -36,6 +43,7 @@ QUEUED = "queued"  # all servers are full
 CONNECTING = "connecting"  # a server is chosen; its pool will give a connection
 SENT = "sent"  # the request is going out; no answer yet
 ANSWERING = "answering"  # the answer's head has gone to the client
+TUNNEL = "tunnel"  # both sides have left HTTP
 ENDED = "ended"
 
 #: Bytes of a request kept so that it can be sent again, and kept back while there is no connection; as much as one of
@@ -50,7 +58,7 @@ _WHOSE_STATUS = {SERVER_GONE: 502, SERVER_FAULT: 502, SERVER_SLOW: 504, REFUSED_
 
 
 class Exchange:
-    """One request and its response. `state` is QUEUED, CONNECTING, SENT, ANSWERING or ENDED.
+    """One request and its response. `state` is QUEUED, CONNECTING, SENT, ANSWERING, TUNNEL or ENDED.
 
     `flags` are the first two letters of HAProxy's termination state. Times are the clock's seconds, 0 when that point
     was not reached: `began` (first byte of the request), `read` (its head complete), `placed` (a server was chosen),
@@ -64,6 +72,7 @@ class Exchange:
     connection: ServerConnection | None = None
     method = b""
     framed = True
+    expects = False
     status = 0
     flags = "--"
     bytes_in = 0
@@ -87,6 +96,7 @@ class Exchange:
     _held = True
     _more: list[bytes] | None = None
     _request = b""
+    _tunnel: Tunnel | None = None
 
     def __init__(self, client: ClientConnection, head: RequestHead | None, began: float, read: float) -> None:
         """`head` is None for what could not be read; such an exchange is only `refused`."""
@@ -106,17 +116,11 @@ class Exchange:
         assert head is not None
         self.backend = backend
         client = self.client
-        pieces = [head.block]
-        if client.forwarded and not (client.frontend.forward_unless and client.frontend.forwards_already(head)):
-            pieces.append(client.forwarded)
-        if client.frontend.server_closes:
-            pieces.append(b"connection: close\r\n")
-        elif head.minor == 0 and head.host is None:
-            pieces.append(b"connection: keep-alive\r\n")
-        pieces.append(b"\r\n")
-        if body:
-            pieces.append(body)
-        self._request = request = b"".join(pieces)
+        self.expects = head.expect_continue and not body
+        forwarded = client.forwarded
+        if forwarded and client.frontend.forward_unless and client.frontend.forwards_already(head):
+            forwarded = b""
+        self._request = request = request_head(head, forwarded, client.frontend.server_closes, body)
         self.bytes_in = len(request)
         if not ended:
             self._request_ended = False
@@ -131,6 +135,7 @@ class Exchange:
     def request_data(self, data: bytes) -> None:
         """More of the request's body."""
         self.bytes_in += len(data)
+        self.expects = False
         connection = self.connection
         if self._held:
             self._hold(data, connection is None)
@@ -149,10 +154,7 @@ class Exchange:
             return
         self.flags = flag + ("D" if self.state == SENT and not self._request_ended else self.phase)
         self.status = self.status or -1
-        assert self.backend is not None
-        self.backend.traffic.cli_abrt += 1
-        if self.server is not None:
-            self.server.traffic.cli_abrt += 1
+        self._count("cli_abrt")
         self._let_go("client gone")
         self._end(broken=True)
 
@@ -192,15 +194,17 @@ class Exchange:
 
     def placed(self, server: Server) -> None:
         self.server = server
-        head = self.head
-        assert head is not None
         now = self.client.deadlines.now()
         if not self.placed_at:  # what further attempts take counts as connecting, as in HAProxy's %Tc
             self.placed_at = now
         server.last_placed = now
-        kind = self._kind()
+        assert self.backend is not None
+        settings = self.backend.settings
+        kind = kind_of_connection(
+            settings.http_reuse, settings.retry_on, self.method, first=self.client.requests == 1, raced=self._raced
+        )
         pool = server.pool
-        connection = pool.acquire(kind) if kind != NEW else self._own(pool)
+        connection = pool.acquire(kind) if kind != NEW else self.client.take_kept(pool) or pool.acquire(NEW)
         if connection is not None:
             self._was_idle = True
             self.connected = now
@@ -208,8 +212,7 @@ class Exchange:
         else:
             self._was_idle = False
             self.state = CONNECTING
-            assert self.backend is not None
-            timeout = self.backend.settings.timeouts.connect
+            timeout = settings.timeouts.connect
             self._await(None if timeout is None else timeout + CONNECT_SLACK)
             pool.wait(self, kind)
 
@@ -219,11 +222,8 @@ class Exchange:
         self._send(connection)
 
     def connection_failed(self, failure: DialFailure) -> None:
-        server = self.server
-        assert server is not None and self.backend is not None
         if not self._try_again(DIAL_FAILED, False):
-            server.traffic.econ += 1
-            self.backend.traffic.econ += 1
+            self._count("econ")
             self.fail(503, "sC" if failure.timed_out else "SC")
 
     def deadline_passed(self) -> None:
@@ -241,26 +241,63 @@ class Exchange:
 
     def response_interim(self, head: ResponseHead) -> None:
         # RFC 9110 section 15.2: never to an HTTP/1.0 client.
-        if self.framed and head.status != 101:
-            self.client.write(head.block + b"\r\n")
-        elif head.status == 101:
-            # Nobody asked to switch: Upgrade does not go on yet.
-            connection = self.connection
-            assert connection is not None
+        if self.framed:
+            data = head.block + b"\r\n"
+            self.bytes_out += len(data)
+            if head.status == 100:
+                self.expects = False
+                self.client.continue_came()
+            self.client.write(data)
+
+    def response_switched(self, head: ResponseHead, data: bytes) -> None:
+        request, connection, backend = self.head, self.connection, self.backend
+        assert request is not None and connection is not None and backend is not None
+        if head.status == 101 and not switches_as_asked(head, request):
             connection.give_up("unasked 101")
             self.server_lost(SERVER_FAULT, "unasked 101", True)
+            return
+        self.state = TUNNEL
+        client = self.client
+        timeouts = TunnelTimeouts.of(client.frontend.timeouts, backend.settings.timeouts)
+        self._count_answer(head)
+        answer = switch_head(head)
+        self.bytes_out += len(answer)
+        client.write(answer)
+        early, ended = client.lend()
+        self._tunnel = Tunnel(client.transport, connection.transport, timeouts, client.deadlines, self.tunnel_over)
+        self._tunnel.start(early, data, ended)
+
+    def tunnel_over(self, flags: str, broken: bool) -> None:
+        """Both sides have ended, or one is gone."""
+        tunnel, connection = self._tunnel, self.connection
+        assert tunnel is not None and connection is not None
+        self.bytes_in += tunnel.client.sent
+        self.bytes_out += tunnel.server.sent
+        self.flags = flags
+        self.connection = self._tunnel = None
+        connection.take_back("tunnel over", at_once=broken)
+        self.client.take_back()
+        self._end(broken=broken)
+
+    def unwanted(self, status: int) -> bool:
+        assert self.backend is not None
+        return str(status) in self.backend.settings.retry_on and self._may(str(status), True)
+
+    def answer_unwanted(self, status: int) -> None:
+        self.connection = None
+        self._try_again(str(status), True)
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         if not self._request_ended:
             self.client.last = True
-        data = self._response(head, body)
+        data = self._response(head) + body
         self.connection = None
         self._end(last=data)
 
     def response_started(self, head: ResponseHead, data: bytes) -> None:
         self.state = ANSWERING
-        data = self._response(head, data)
-        self.bytes_out = len(data)
+        data = self._response(head) + data
+        self.bytes_out += len(data)
         self.client.write(data)
 
     def response_data(self, data: bytes) -> None:
@@ -274,25 +311,22 @@ class Exchange:
     def server_lost(self, whose: str, reason: str, answered: bool) -> None:
         self.connection = None
         server = self.server
-        assert server is not None and self.backend is not None
+        assert server is not None
         if whose not in UNSEEN:
-            server.traffic.eresp += 1
-            self.backend.traffic.eresp += 1
+            self._count("eresp")
         raced = self._was_idle and not answered and whose in (SERVER_GONE, UNTOUCHED)
         if self.state != ANSWERING and self._try_again(whose, answered):
             server.pool.counters.races_repeated += raced
             return
         server.pool.counters.races_lost += raced
         if whose in UNSEEN:
-            server.traffic.econ += 1
-            self.backend.traffic.econ += 1
+            self._count("econ")
         flags = _WHOSE_FLAGS[whose]
         if whose == SERVER_SLOW and not self._request_ended:
             flags = "sD"
         if self.state == ANSWERING:
             flags = flags[0] + "D"
-            server.traffic.srv_abrt += 1
-            self.backend.traffic.srv_abrt += 1
+            self._count("srv_abrt")
         self.fail(_WHOSE_STATUS[whose], flags)
 
     def break_off(self) -> None:
@@ -310,30 +344,6 @@ class Exchange:
         self.client.resume_request()
 
     # Its own affairs.
-
-    def _kind(self) -> int:
-        """What connection it may be given: HAProxy's table for `http-reuse`, and our own rule where that is unset."""
-        backend = self.backend
-        assert backend is not None
-        mode = backend.settings.http_reuse
-        if self._raced:
-            # Whatever has stood idle may have ended with the first: a restart ends them all.
-            return NEW
-        if mode is None:
-            return ANY if self.method in IDEMPOTENT else FRESH
-        if mode == "always" or (mode != "never" and self.client.requests > 1):
-            return ANY
-        return SAFE if mode == "aggressive" else NEW
-
-    def _own(self, pool: HTTPConnectionPool) -> ServerConnection | None:
-        """`http-reuse never`: the connection that this client's last exchange there has left, if it stands yet."""
-        for connection in self.client.kept or ():
-            if connection.pool is pool and connection.state == IDLE:
-                # The pool gives the newest to whoever takes any, which nobody else does in such a backend.
-                pool.idle.remove(connection)
-                pool.idle.append(connection)
-                return pool.acquire(ANY)
-        return pool.acquire(NEW)
 
     def _choose(self, avoid: Server | None) -> None:
         self.state = QUEUED
@@ -390,35 +400,45 @@ class Exchange:
         self._request = b""
 
     def _may(self, failure: str, answered: bool) -> bool:
-        return may_retry(
+        """Whether another attempt is allowed by what happened, and by how many there were."""
+        assert self.backend is not None
+        settings = self.backend.settings
+        again = may_retry(
             failure,
+            retry_on=settings.retry_on,
             method=self.method,
             was_idle=self._was_idle,
             answered=answered,
             held=self._held,
             retried=self._raced,
         )
+        return again and (self.retries < settings.retries or self._races(failure, answered))
+
+    def _races(self, failure: str, answered: bool) -> bool:
+        """Whether this is the idle-close race (or its harmless twin, nothing written yet), for the first time."""
+        return (
+            self._was_idle
+            and not self._raced
+            and not answered
+            and (failure == UNTOUCHED or (failure == SERVER_GONE and self.method in IDEMPOTENT))
+        )
 
     def _try_again(self, failure: str, answered: bool) -> bool:
         """Whether another attempt has begun."""
         backend, server = self.backend, self.server
         assert backend is not None and server is not None
-        again = self._may(failure, answered)
-        race = failure == SERVER_GONE or (failure == UNTOUCHED and self._was_idle and not self._raced)
-        if not again or (not race and self.retries >= backend.settings.retries):
+        if not self._may(failure, answered):
             return False
+        self._raced = self._raced or self._races(failure, answered)
         self.retries += 1
         self.connected = 0.0
-        self._raced = self._raced or race
         avoid = None
-        if backend.settings.redispatch and self.retries == backend.settings.retries:
+        if backend.settings.redispatches(self.retries):
             avoid = server
             self.redispatched = True
-            server.traffic.wredis += 1
-            backend.traffic.wredis += 1
+            self._count("wredis")
         else:  # HAProxy counts an attempt as one or the other
-            server.traffic.wretr += 1
-            backend.traffic.wretr += 1
+            self._count("wretr")
         if avoid is not None or not server.usable:
             self.server = None
             backend.done(server)
@@ -427,27 +447,29 @@ class Exchange:
             self.placed(server)
         return True
 
-    def _response(self, head: ResponseHead, body: bytes) -> bytes:
-        """The bytes for the client: the head with what this hop has to say, and the body."""
+    def _count(self, what: str) -> None:
+        """One more of `what`, at the backend and at the server if one is chosen."""
+        for counted in (self.backend, self.server):
+            if counted is not None:
+                counted.traffic.add(what)
+
+    def _response(self, head: ResponseHead) -> bytes:
+        """The head for the client."""
+        self._count_answer(head)
+        client, framed = self.client, self.framed
+        if ends_with_connection(head, framed):
+            client.last = self._until_close = True
+        elif self.method == b"CONNECT":
+            # What the client has sent for the tunnel must not be read as requests.
+            client.last = True
+        return response_head(head, framed, client.last)
+
+    def _count_answer(self, head: ResponseHead) -> None:
         self.status = status = head.status
         self.answered = self.client.deadlines.now()
         server = self.server
         assert server is not None
-        number = status // 100 if status < 600 else 0
-        server.traffic.hrsp[number] += 1
-        client = self.client
-        if not self.framed and head.length == 0 and head.values(b"Transfer-Encoding"):
-            # An answer to HEAD, or a 304: RFC 9112 section 6.1, never to an HTTP/1.0 client.
-            head.block = head.without_chunked()
-        if head.length < 0 and (head.length != CHUNKED or not self.framed):
-            client.last = self._until_close = True  # or chunked for one who cannot read it
-            if head.length == CHUNKED:
-                return b"".join((head.without_chunked(), b"connection: close\r\n\r\n", body))
-        if client.last:
-            return b"".join((head.block, b"connection: close\r\n\r\n", body))
-        if not self.framed:
-            return b"".join((head.block, b"connection: keep-alive\r\n\r\n", body))
-        return b"".join((head.block, b"\r\n", body))
+        server.traffic.hrsp[status // 100 if status < 600 else 0] += 1
 
     def _let_go(self, reason: str) -> None:
         """Leave wherever it waits, and the connection it uses."""
@@ -482,18 +504,8 @@ class Exchange:
         if self.slot:
             client.deadlines.cancel(self)
         if last:
-            self.bytes_out = len(last)
-        frontend, server, backend = client.frontend, self.server, self.backend
-        frontend.count(self)
-        if backend is not None:
-            traffic = backend.traffic
-            traffic.scur -= 1
-            traffic.bin += self.bytes_in
-            traffic.bout += self.bytes_out
-            if self.status > 0:
-                traffic.hrsp[self.status // 100 if self.status < 600 else 0] += 1
-            if server is not None:
-                server.traffic.bin += self.bytes_in
-                server.traffic.bout += self.bytes_out
-                backend.done(server)
+            self.bytes_out += len(last)
+        client.frontend.count(self)
+        if self.backend is not None:
+            self.backend.count(self)
         client.exchange_ended(self, last, error, broken)

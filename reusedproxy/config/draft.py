@@ -54,7 +54,8 @@ class ProxyDraft:
     dontlognull: bool = False
     http_reuse: str | None = None
     retries: int = 3
-    redispatch: bool = False
+    retry_on: frozenset[str] = frozenset(("conn-failure",))
+    redispatch: int = 0
     allbackups: bool = False
     httpchk: HTTPCheck | None = None
     check_send: Send | None = None

@@ -52,6 +52,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
         forwardfor=draft.forwardfor,
         http_reuse=draft.http_reuse,
         retries=draft.retries,
+        retry_on=draft.retry_on,
         redispatch=draft.redispatch,
         allbackups=draft.allbackups,
         http_check=check,
@@ -70,6 +71,7 @@ def _frontend_timeouts(said: Timeouts) -> Timeouts:
     http_request = said.http_request or said.client
     return Timeouts(
         client=said.client,
+        client_fin=said.client_fin,
         http_request=http_request,
         http_keep_alive=said.http_keep_alive or http_request,
     )
@@ -86,4 +88,5 @@ def _backend_timeouts(said: Timeouts) -> Timeouts:
         queue=said.queue or said.connect,
         check=said.check,
         tunnel=said.tunnel,
+        server_fin=said.server_fin,
     )

@@ -162,6 +162,18 @@ BALANCE = _words(
     roundrobin static-rr leastconn first source uri url_param hdr random rdp-cookie hash sticky log-hash
     """
 )
+# 421 and 429 came after 2.6.
+RETRY_ON = _words(
+    """
+    none conn-failure empty-response junk-response response-timeout 0rtt-rejected all-retryable-errors
+    401 403 404 408 421 425 429 500 501 502 503 504
+    """
+)
+ALL_RETRYABLE_ERRORS = _words(
+    """
+    conn-failure empty-response junk-response response-timeout 0rtt-rejected 500 502 503 504
+    """
+)
 TIMEOUTS = _words(
     """
     check client client-fin client-hs connect http-keep-alive http-request queue server server-fin tarpit tunnel
@@ -350,7 +362,6 @@ HINTS = {
     "errorfiles": "take the line out, reusedproxy answers with short pages of its own",
     "server-template": "write the 'server' lines out",
     "cookie": "take it out, every request is balanced on its own",
-    "retry-on": "take it out, a request is tried again when nothing of it can have been done",
     "tcplog": "write 'option httplog'",
     "httpslog": "write 'option httplog'",
     "tcp-check": "write 'option httpchk', or neither: then a check is a connection",

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from reusedproxy.config.draft import ProxyDraft, Reference
 from reusedproxy.config.global_section import GlobalDraft
-from reusedproxy.config.model import Bind, ListenAddress
+from reusedproxy.config.model import SAFE_TO_REUSE, Bind, ListenAddress
 from reusedproxy.config.report import Report, did_you_mean
 from reusedproxy.config.servers import OUR_WORDS, ServerDraft
 
@@ -200,7 +200,7 @@ def _reuse(draft: ProxyDraft, report: Report) -> None:
         report.notice(draft.said["option httpchk"] if "option httpchk" in draft.own else draft.place, text)
     if not warm:
         return
-    if draft.http_reuse in _REUSE_WARNINGS:
+    if draft.http_reuse in _REUSE_WARNINGS and (draft.http_reuse == "never" or not draft.retry_on >= SAFE_TO_REUSE):
         text = f"{draft.title}: 'http-reuse {draft.http_reuse}' with pool-min-conn: {_REUSE_WARNINGS[draft.http_reuse]}"
         report.warn(draft.said["http-reuse"], text)
     if draft.connection_mode in ("server-close", "close"):

@@ -83,6 +83,13 @@ class Timeouts:
     queue: float | None = None
     check: float | None = None
     tunnel: float | None = None
+    client_fin: float | None = None
+    server_fin: float | None = None
+
+
+#: The words of `retry-on` with which HAProxy holds a first request to be as safe as later ones on a connection that has
+#: stood idle (`http-reuse`; its src/backend.c, since 2.7).
+SAFE_TO_REUSE = frozenset(("conn-failure", "empty-response", "response-timeout"))
 
 
 @frozen
@@ -234,6 +241,8 @@ class Backend:
     """A `backend`, or the back half of a `listen`.
 
     `http_reuse`: None when the word is unset (our safe default applies), else never, safe, aggressive or always.
+    `retry_on` are the words of that line ("503" for a status) with "all-retryable-errors" written out; `redispatch` is n: a
+    retry goes to another server every n-th time, or (-n) the n-th from the last only; 0: never.
     `http_check` None: checks are a connection (and a TLS handshake) only.
     """
 
@@ -247,12 +256,19 @@ class Backend:
     forwardfor: ForwardFor | None = None
     http_reuse: str | None = None
     retries: int = 3
-    redispatch: bool = False
+    retry_on: frozenset[str] = frozenset(("conn-failure",))
+    redispatch: int = 0
     allbackups: bool = False
     http_check: HTTPCheck | None = None
     disabled: bool = False
     stats: StatsPage | None = None
     logs: tuple[LogTarget, ...] = ()
+
+    def redispatches(self, retry: int) -> bool:
+        """Whether this retry (the first is 1) goes to another server."""
+        if self.redispatch > 0:
+            return retry % self.redispatch == 0
+        return self.redispatch < 0 and retry == self.retries + 1 + self.redispatch
 
 
 @frozen

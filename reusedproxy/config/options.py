@@ -118,10 +118,15 @@ def _httplog(proxy: ProxyDraft, option: Line, report: Report) -> None:
 
 
 def _redispatch(proxy: ProxyDraft, option: Line, report: Report) -> None:
-    # -1: at the last try, which is what the word alone says; 0: never.
-    if option.arguments not in ((), ("-1",), ("0",)):
-        raise Wrong("'option redispatch' with an interval is HAProxy's; reusedproxy does only the last try yet")
-    proxy.redispatch = not option.prefix and option.arguments != ("0",)
+    option.at_most(1)
+    interval = option.arguments[0] if option.arguments else "-1"
+    try:
+        number = int(interval)
+    except ValueError:
+        raise Wrong(
+            f"'option redispatch' needs a whole number (n: every n-th retry, -n: the n-th from the last), not '{interval}'"
+        ) from None
+    proxy.redispatch = 0 if option.prefix else number
 
 
 _READERS: dict[str, Callable[[ProxyDraft, Line, Report], None]] = {

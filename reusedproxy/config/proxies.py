@@ -99,11 +99,13 @@ def _mode(proxy: ProxyDraft, line: Line, report: Report) -> None:
 _TIMEOUT_FIELDS = {
     "connect": ("connect", "B"),
     "client": ("client", "F"),
+    "client-fin": ("client_fin", "F"),
     "server": ("server", "B"),
     "http-request": ("http_request", "FB"),
     "http-keep-alive": ("http_keep_alive", "FB"),
     "queue": ("queue", "B"),
     "check": ("check", "B"),
+    "server-fin": ("server_fin", "B"),
     "tunnel": ("tunnel", "B"),
 }
 
@@ -124,10 +126,6 @@ def _timeout(proxy: ProxyDraft, line: Line, report: Report) -> None:
     value = units.seconds(line.words[2], f"'timeout {name}'")
     if not set(sides) & set(proxy.sides):
         _ignored(f"timeout {name}", proxy, line, report)
-    if name == "tunnel":
-        report.notice(
-            line.place, "'timeout tunnel' is without effect: there are no tunnels yet, Upgrade is not passed on"
-        )
     proxy.timeouts = evolve(proxy.timeouts, **{field: value or None})
 
 
@@ -247,6 +245,22 @@ def _retries(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.retries = units.integer(line.one_argument("a number"), "'retries'")
 
 
+def _retry_on(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    if not line.arguments:
+        raise Wrong("'retry-on' needs one or more of: none, conn-failure, empty-response, a status such as 503")
+    words: set[str] = set()
+    for word in line.arguments:
+        if word == "all-retryable-errors":
+            words.update(haproxy_words.ALL_RETRYABLE_ERRORS)
+        else:
+            words.add(one_of(word, sorted(haproxy_words.RETRY_ON, reverse=True), "'retry-on'"))
+    if "none" in words and len(words) > 1:
+        raise Wrong("'retry-on none' stands alone: nothing can be retried beside it")
+    if "0rtt-rejected" in words and "all-retryable-errors" not in line.arguments:
+        report.notice(line.place, "'retry-on 0rtt-rejected' does nothing here: no request is ever sent as early data")
+    proxy.retry_on = frozenset(words)
+
+
 # -- the statistics page ----------------------------------------------------------------------------------------------
 
 
@@ -295,5 +309,6 @@ KEYWORDS: dict[str, Keyword] = {
     "http-check": Keyword(_http_check, "B"),
     "http-reuse": Keyword(_http_reuse, "B"),
     "retries": Keyword(_retries, "B"),
+    "retry-on": Keyword(_retry_on, "B"),
     "fullconn": Keyword(_without_effect, "B"),
 }

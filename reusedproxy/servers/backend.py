@@ -19,6 +19,15 @@ class Placed(Protocol):
         """This server has a place for it, which it holds until it is given back with `Backend.done`."""
 
 
+class Ended(Protocol):
+    """A request that has ended, with an answer or without; `status` is not above 0 when none was sent."""
+
+    server: Server | None
+    status: int
+    bytes_in: int
+    bytes_out: int
+
+
 class Backend:
     """A `backend` section come to life: servers, the algorithm among them, and one queue, first come first served.
 
@@ -84,6 +93,20 @@ class Backend:
     def leave(self, asks: Placed) -> None:
         """This one waits no more in the queue."""
         self.queue.remove(asks)
+
+    def count(self, ended: Ended) -> None:
+        """A request that was begun here has ended; the place it had is free again."""
+        traffic, server = self.traffic, ended.server
+        traffic.scur -= 1
+        traffic.bin += ended.bytes_in
+        traffic.bout += ended.bytes_out
+        status = ended.status
+        if status > 0:
+            traffic.hrsp[status // 100 if status < 600 else 0] += 1
+        if server is not None:
+            server.traffic.bin += ended.bytes_in
+            server.traffic.bout += ended.bytes_out
+            self.done(server)
 
     def done(self, server: Server) -> None:
         """A place at `server` is free again; the first in the queue gets it."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from twisted.logger import Logger
 
-from reusedproxy.net.transport import BROKEN, OPEN, PEER_CLOSED, Transport
+from reusedproxy.net.transport import BROKEN, OPEN, PEER_CLOSED, Peer, Transport
 from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody, UntilCloseBody
 from reusedproxy.wire.heads import (
     CHUNKED,
@@ -47,12 +47,23 @@ class Exchange(Protocol):
     method: bytes
     #: Whether the client takes chunked coding; if not, it gets the bare payload.
     framed: bool
+    #: The client sends its body only when the server says 100, or after a while without.
+    expects: bool
 
     def may_repeat(self) -> bool:
         """Whether it would be sent once more if the connection, which had stood idle, were lost without an answer."""
 
     def response_interim(self, head: ResponseHead) -> None:
         """A 1xx head has come; the real one follows."""
+
+    def response_switched(self, head: ResponseHead, data: bytes) -> None:
+        """From here on the server speaks another protocol, or for another (101, 2xx to CONNECT); `data` is of that."""
+
+    def unwanted(self, status: int) -> bool:
+        """Whether an answer with this status is as good as none, and the request will be sent once more."""
+
+    def answer_unwanted(self, status: int) -> None:
+        """Such an answer has come. The connection is free again already, or gone."""
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         """Head and all of the body came at once. The connection is free again already."""
@@ -90,6 +101,7 @@ class ServerConnection:
     __slots__ = (
         "_answered",
         "_body",
+        "_continue_due",
         "_given",
         "_head",
         "_left",
@@ -132,6 +144,8 @@ class ServerConnection:
         self._head: ResponseHead | None = None
         self._body: LengthBody | ChunkedBody | UntilCloseBody | None = None
         self._request_ended = False
+        #: The server's 100 is waited for, with the request's body.
+        self._continue_due = False
         self._answered = False
         #: Bytes of the request that the transport was given; those that it had not sent when it was last the server's turn
         #: to take them.
@@ -153,13 +167,16 @@ class ServerConnection:
         self._given = len(data)
         self._left = 0
         self._timeout = timeout
-        if ended:
+        self._continue_due = exchange.expects and not ended
+        if ended or self._continue_due:
             self._expect()
         self.transport.write(data)
 
     def write(self, data: bytes) -> None:
         """More of the request's body."""
         self._given += len(data)
+        if self._continue_due:
+            self._continue_came()  # the client does not wait for it any more
         self.transport.write(data)
 
     def end_request(self) -> None:
@@ -178,10 +195,25 @@ class ServerConnection:
             self._expect()
         self.transport.resume_reading()
 
+    def lend(self, peer: Peer) -> None:
+        """Another peer speaks over its transport, in another protocol, until it is taken back."""
+        self.transport.peer = peer
+
+    def take_back(self, reason: str, *, at_once: bool) -> None:
+        """What was spoken in another protocol is over, and so is the connection."""
+        self.transport.peer = self
+        self.exchange = None
+        self.pool.retire(self, reason, at_once=at_once)
+
     def give_up(self, reason: str) -> None:
         """The exchange wants no more of it, in the middle of whatever it was; it hears nothing further."""
         self.exchange = None
         self.pool.retire(self, reason, at_once=True)
+
+    def _continue_came(self) -> None:
+        """The client's turn to send its body."""
+        self._continue_due = False
+        self.deadline = inf
 
     def _expect(self) -> None:
         """It is the server's turn, for at most `timeout server`."""
@@ -204,7 +236,7 @@ class ServerConnection:
         if self._request_ended:
             if self._timeout is not None:
                 self.deadline = self.pool.deadlines.now() + self._timeout
-        elif self._body is not None:
+        elif self._body is not None or self._continue_due:
             self._expect()
         try:
             if self._body is None:
@@ -274,8 +306,13 @@ class ServerConnection:
             head = read_response(data[:end], exchange.method, self._limits)
             if head.status >= 200:
                 break
-            exchange.response_interim(head)
             data = data[end:]
+            if head.status == 101:
+                self._switch(exchange, head, data)
+                return
+            if head.status == 100 and self._continue_due:
+                self._continue_came()
+            exchange.response_interim(head)
             if self.exchange is not exchange:
                 return
             if not data:
@@ -285,6 +322,9 @@ class ServerConnection:
             # RFC 9110 section 15.5.9: this is how servers end an idle connection, too; it has crossed our request.
             self._answered = False
             self._lose(SERVER_GONE, "server timed it out")
+            return
+        if head.status > 400 and exchange.unwanted(head.status):
+            self._refuse(exchange, head, data, end)
             return
         length = head.length
         if length >= 0 and len(data) - end >= length:
@@ -297,12 +337,31 @@ class ServerConnection:
         self._finish(head.keep_alive, len(data) > whole)
         exchange.response_whole(head, data[end:whole])
 
+    def _switch(self, exchange: Exchange, head: ResponseHead, rest: bytes) -> None:
+        """RFC 9110 sections 7.8 and 9.3.6. Nobody can say what belongs to which protocol if the request is not over."""
+        if not self._request_ended or self.transport.unsent():
+            raise ResponseFault("another protocol before the end of the request")
+        self.deadline = inf
+        exchange.response_switched(head, rest)
+
+    def _refuse(self, exchange: Exchange, head: ResponseHead, data: bytes, end: int) -> None:
+        """This answer goes nowhere; if all of it is here, its connection is as good as before."""
+        if 0 <= head.length <= len(data) - end:
+            self._finish(head.keep_alive, len(data) > end + head.length)
+        else:
+            self.exchange = None
+            self.pool.retire(self, "answer not wanted", at_once=True)
+        exchange.answer_unwanted(head.status)
+
     def _start_body(self, exchange: Exchange, head: ResponseHead, rest: bytes) -> None:
         body: LengthBody | ChunkedBody | UntilCloseBody
         if head.length == CHUNKED:
             body = ChunkedBody(self._limits, framed=exchange.framed)
         elif head.length == UNTIL_CLOSE:
-            body = UntilCloseBody()
+            if exchange.method == b"CONNECT":
+                self._switch(exchange, head, rest)
+                return
+            body = UntilCloseBody(framed=exchange.framed)
         else:
             body = LengthBody(head.length)
         data, rest = body.feed(rest)
@@ -370,9 +429,14 @@ class ServerConnection:
         if exchange is None:
             self.pool.lost(self, reason, self._answered)
             return
-        if isinstance(self._body, UntilCloseBody) and reason == PEER_CLOSED:
-            self._finish(False, False)
-            exchange.response_ended()
+        body = self._body
+        if isinstance(body, UntilCloseBody) and reason == PEER_CLOSED:
+            last = body.finish()
+            if last:
+                exchange.response_data(last)
+            if self.exchange is exchange:
+                self._finish(False, False)
+                exchange.response_ended()
         else:
             self._lose(SERVER_GONE, reason)
 

@@ -24,13 +24,8 @@ from reusedproxy.net.tls import TLS_FAILED, TLSTransport
 from reusedproxy.net.transport import CLOSED, Transport
 from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, ServerConnection
 from reusedproxy.servers.governor import Governor
+from reusedproxy.servers.reuse import ANY, FRESH, SAFE
 from reusedproxy.wire.heads import Limits
-
-# What a request may be given, from anything to nothing that has been used before (HAProxy's `http-reuse` table).
-ANY = 0
-FRESH = 1  # one so lately known alive that it will hardly die under the request, or a new one
-SAFE = 2  # one that has carried a request which was not its client's first, or a new one
-NEW = 3  # one that has never stood idle
 
 #: Seconds that the floor may be short because connections are in use before more are opened for it.
 REFILL_AFTER = 0.1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from reusedproxy.servers.connection import REFUSED_LATE, SERVER_GONE, UNTOUCHED
+from collections.abc import Collection
+
+from reusedproxy.servers.connection import REFUSED_LATE, SERVER_FAULT, SERVER_GONE, SERVER_SLOW, UNTOUCHED
 
 #: No connection could be opened: not one byte of the request has left us.
 DIAL_FAILED = "dial"
@@ -13,17 +15,38 @@ UNSEEN = frozenset((DIAL_FAILED, REFUSED_LATE, UNTOUCHED))
 #: RFC 9110 section 9.2.2. Everything else may have been carried out by a server that died before it answered.
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 
+# HAProxy's words for `retry-on`.
+NONE = "none"
+CONN_FAILURE = "conn-failure"
+EMPTY_RESPONSE = "empty-response"
+JUNK_RESPONSE = "junk-response"
+RESPONSE_TIMEOUT = "response-timeout"
 
-def may_retry(failure: str, *, method: bytes, was_idle: bool, answered: bool, held: bool, retried: bool) -> bool:
-    """Whether a request whose attempt ended in `failure` may be sent once more.
 
-    `was_idle`: the connection had stood idle, so the server may have closed it just as we wrote (RFC 9112 section 9.3.1:
-    the idle-close race); `answered`: a byte of the response had come; `held`: we still hold all of the request that was
-    written; `retried`: an attempt was lost to that race before (RFC 9110 section 9.2.2: an automatic retry that fails
-    is not retried). How often a request that nobody has seen may be sent is `retries`' affair, and not asked here.
+def may_retry(
+    failure: str,
+    *,
+    retry_on: Collection[str],
+    method: bytes,
+    was_idle: bool,
+    answered: bool,
+    held: bool,
+    retried: bool,
+) -> bool:
+    """Whether a request whose attempt ended in `failure` may be sent once more; for an answer, its status in digits.
+
+    `retry_on`: HAProxy's words, which ask for any method; `was_idle`: the connection had stood idle, so the server may have
+    closed it just as we wrote (RFC 9112 section 9.3.1: the idle-close race), which is repeated for idempotent methods
+    whatever the words but `none`; `answered`: a byte of the response had come; `held`: we still hold all of the request
+    that was written; `retried`: an attempt was lost to that race before (RFC 9110 section 9.2.2: an automatic retry that
+    fails is not retried). How often a request may be sent is `retries`' affair, and not asked here.
     """
-    if answered or not held:
+    if not held or NONE in retry_on:
         return False
     if failure in UNSEEN:
-        return True
-    return failure == SERVER_GONE and was_idle and not retried and method in IDEMPOTENT
+        return not answered and CONN_FAILURE in retry_on
+    if failure == SERVER_GONE and not answered:
+        return EMPTY_RESPONSE in retry_on or (was_idle and not retried and method in IDEMPOTENT)
+    if failure in (SERVER_GONE, SERVER_FAULT):
+        return JUNK_RESPONSE in retry_on
+    return (RESPONSE_TIMEOUT if failure == SERVER_SLOW else failure) in retry_on

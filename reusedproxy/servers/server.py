@@ -38,6 +38,10 @@ class Traffic:
     intercepted: int = 0
     hrsp: list[int] = field(factory=lambda: [0] * 6)
 
+    def add(self, what: str) -> None:
+        """One more of a rare kind; what every request counts is added in place."""
+        setattr(self, what, getattr(self, what) + 1)
+
 
 class Server:
     """A `server` line come to life. `state` is UP, DOWN (by its checks) or MAINT (`disabled`).

@@ -66,31 +66,29 @@ class LengthBody:
             return data, b""
         return data[:left], data[left:]
 
-    def finish(self) -> None:
-        """The connection ended."""
-        if not self.complete:
-            raise BodyFault(f"ended early: {self._left} of {self._length} bytes are missing")
-
 
 class UntilCloseBody:
-    """A body that only the connection's end completes; whoever ends it must know whether that end was clean."""
+    """A body that only the connection's end completes; whoever ends it must know whether that end was clean.
 
-    __slots__ = ("complete", "received")
+    `framed`: it goes on chunked, so that the next hop can tell this end from a truncation; else the payload alone.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_framed", "complete", "received")
+
+    def __init__(self, framed: bool = True) -> None:
         self.complete = False
         self.received = 0
+        self._framed = framed
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Everything goes on."""
-        if self.complete:
-            return b"", data
         self.received += len(data)
-        return data, b""
+        return chunk(data) if self._framed else data, b""
 
-    def finish(self) -> None:
-        """The connection ended, and the body with it."""
+    def finish(self) -> bytes:
+        """The connection ended, cleanly, and the body with it: what is still to be sent on."""
         self.complete = True
+        return LAST_CHUNK if self._framed else b""
 
 
 class ChunkedBody:
@@ -217,11 +215,6 @@ class ChunkedBody:
             raise BodyFault(f"a malformed {what} line" if data[line_end - 1 : line_end] == b"\r" else "a bare LF")
         if len(data) - at >= limit:
             raise BodyFault(f"a {what} line that is too long")
-
-    def finish(self) -> None:
-        """The connection ended."""
-        if not self.complete:
-            raise BodyFault("ended early: the last chunk is missing")
 
 
 def _check_size_so_far(data: bytes, at: int) -> None:

@@ -17,6 +17,7 @@ Notables = list[bytes | None]
 
 _MAX_LENGTH: Final = 2**63 - 1
 _ABSOLUTE: Final = re.compile(rb"([Hh][Tt][Tt][Pp][Ss]?)://([^/?]*)")
+_PORT: Final = re.compile(rb":[0-9]+\Z")
 _DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
 
 # The usual values of Connection, known whole: does it stay open.
@@ -123,9 +124,7 @@ def check_host(host: bytes) -> bytes:
 def check_target(method: bytes, target: bytes, host: bytes | None) -> bytes | None:
     """RFC 9112 3.2: which form a target has that does not begin with a slash, and the host it asks for."""
     if method == b"CONNECT":
-        if not HOST.match(target) or b":" not in target:
-            raise RequestFault("CONNECT wants host:port")  # RFC 9110 9.3.6
-        raise RequestFault("CONNECT is not done here", 501)
+        return _check_authority(target, host)
     if target[:1] == b"/":
         return host
     if target == b"*" and method == b"OPTIONS":
@@ -139,6 +138,15 @@ def check_target(method: bytes, target: bytes, host: bytes | None) -> bytes | No
     if host is not None and _plain(host, scheme) != _plain(authority, scheme):
         raise RequestFault("Host and request target disagree")  # RFC 9112 3.2.2 lets the target win; HAProxy refuses
     return authority
+
+
+def _check_authority(target: bytes, host: bytes | None) -> bytes:
+    """RFC 9110 9.3.6: CONNECT names host and port, and nothing else; as HAProxy, the same as Host."""
+    if not HOST.match(target) or not _PORT.search(target):
+        raise RequestFault("CONNECT wants host:port")
+    if host is not None and target.lower() != host.lower() and _PORT.sub(b"", target).lower() != host.lower():
+        raise RequestFault("Host and request target disagree")
+    return target
 
 
 def _plain(authority: bytes, scheme: bytes) -> bytes:
@@ -156,6 +164,13 @@ def expects_continue(value: bytes) -> bool:
     if wishes - {b"100-continue"}:
         raise RequestFault("an expectation that is not known here", 417)
     return bool(wishes)
+
+
+def offered_protocols(value: bytes) -> bytes | None:
+    """RFC 9110 7.8: what Upgrade offers, without h2c: that is obsolete (RFC 9113 3.1), and whoever gets it past a proxy can
+    ask for whatever the proxy would refuse. None: nothing is left."""
+    protocols = [protocol.strip(OWS) for protocol in value.split(b",")]
+    return b", ".join(each for each in protocols if each and each.lower() != b"h2c") or None
 
 
 def wants_trailers(value: bytes) -> bool:

@@ -33,6 +33,7 @@ from reusedproxy.wire.framing import (
     expects_continue,
     framing_value,
     named_fields,
+    offered_protocols,
     repeated,
     wants_trailers,
 )
@@ -192,6 +193,8 @@ def read_request(head: bytes, limits: Limits) -> RequestHead:
     minor = 0 if digit == b"0" else 1
     host, block = _route(head, line, _sent_host(host, notables, minor))
     length = body_length(notables, minor, RequestFault) or 0
+    if length and method == b"CONNECT":
+        raise RequestFault("a body in a CONNECT request")  # RFC 9110 9.3.6: it has none; what follows is the tunnel's
     keep_alive, options = connection_options(notables[CONNECTION], minor)
     if edits:
         block = _edited(block, edits, options)
@@ -229,11 +232,12 @@ def _add_wishes(request: RequestHead, notables: Notables, options: frozenset[byt
     """What the client asks beyond an answer: 100-continue, trailers, another protocol."""
     expect, te, upgrade = notables[EXPECT], notables[TE], notables[UPGRADE]
     expected = expect is not None and expects_continue(expect)
-    request.te_trailers = te is not None and wants_trailers(te)
     if request.minor:
+        request.te_trailers = te is not None and wants_trailers(te)
         request.expect_continue = expected and request.length != 0
-        if b"upgrade" in options:
-            request.upgrade = upgrade
+        # A server cannot switch before it has all of the request (7.8); as HAProxy, none with a body is offered to.
+        if upgrade is not None and b"upgrade" in options and request.length == 0:
+            request.upgrade = offered_protocols(upgrade)
     elif expect is not None:
         # RFC 9110 10.1.1: a 1.0 client's 100-continue is ignored (7.8: Upgrade too); its block may say 1.1 now.
         request.block = _without(request.block, _EXPECT)

@@ -1,0 +1,72 @@
+"""The heads that this hop sends on: what was received, and the few lines that we say in our own name. Pure bytes.
+
+`wire` has taken out what ended here (RFC 9110 section 7.6.1); what stands in its place is decided by this connection and
+the next one, never by content.
+"""
+
+from __future__ import annotations
+
+from reusedproxy.wire.heads import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
+
+CRLF = b"\r\n"
+
+
+def request_head(head: RequestHead, forwarded: bytes, closes: bool, body: bytes) -> bytes:
+    """For the server, with the first of the body: `forwarded` tells who asks, `closes` that the connection ends."""
+    if closes or head.te_trailers or head.upgrade is not None or (head.minor == 0 and head.host is None):
+        return b"".join((head.block, forwarded, _wishes(head, closes), CRLF, body))
+    return b"".join((head.block, forwarded, CRLF, body))
+
+
+def _wishes(head: RequestHead, closes: bool) -> bytes:
+    """What Connection names goes on only as our own wish (RFC 9110 sections 7.6.1, 7.8 and 10.1.4)."""
+    options = []
+    lines = b""
+    if head.upgrade is not None:
+        # Without `close`, which would contradict it; a server that does not switch has its connection ended by us.
+        options.append(b"upgrade")
+        lines = b"upgrade: %b\r\n" % head.upgrade
+    elif closes:
+        options.append(b"close")
+    elif head.minor == 0 and head.host is None:
+        options.append(b"keep-alive")  # it goes on as HTTP/1.0
+    if head.te_trailers:
+        options.append(b"te")
+        lines += b"te: trailers\r\n"
+    return b"%bconnection: %b\r\n" % (lines, b", ".join(options))
+
+
+def response_head(head: ResponseHead, framed: bool, last: bool) -> bytes:
+    """For the client: `framed` says that it understands chunked coding, `last` that its connection ends with this."""
+    if not framed:
+        if head.length <= 0 and head.values(b"Transfer-Encoding"):
+            # Also in an answer to HEAD and in a 304: never to an HTTP/1.0 client (RFC 9112 section 6.1).
+            head.block = head.without_chunked()
+        return head.block + (b"connection: close\r\n\r\n" if last else b"connection: keep-alive\r\n\r\n")
+    block = head.block
+    if head.length == UNTIL_CLOSE:
+        # So that the client can tell the end from a truncation, and its own connection stays.
+        block += b"transfer-encoding: chunked\r\n"
+    if head.upgrade is not None:
+        return block + (b"connection: upgrade, close\r\n\r\n" if last else b"connection: upgrade\r\n\r\n")
+    return block + (b"connection: close\r\n\r\n" if last else CRLF)
+
+
+def ends_with_connection(head: ResponseHead, framed: bool) -> bool:
+    """Whether only the end of the client's connection can tell it where this answer ends."""
+    return not framed and head.length in (CHUNKED, UNTIL_CLOSE)
+
+
+def switch_head(head: ResponseHead) -> bytes:
+    """The answer after which a tunnel begins: 101, or 2xx to CONNECT."""
+    return head.block + (b"connection: upgrade\r\n\r\n" if head.status == 101 else CRLF)
+
+
+def switches_as_asked(head: ResponseHead, request: RequestHead) -> bool:
+    """RFC 9110 section 7.8: a server must not switch to a protocol that the client has not named."""
+    asked, switched = _protocols(request.upgrade), _protocols(head.upgrade)
+    return bool(switched) and switched <= asked
+
+
+def _protocols(field: bytes | None) -> set[bytes]:
+    return {each.strip(b" \t").lower() for each in (field or b"").split(b",")} - {b""}

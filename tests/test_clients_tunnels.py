@@ -1,0 +1,337 @@
+"""Tunnels: what is asked, what is switched, and how both sides end (RFC 9110 sections 7.8 and 9.3.6)."""
+
+from __future__ import annotations
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.net.transport import HIGH_WATER, PEER_RESET, PEER_TRUNCATED
+from tests.clientfakes import GET, OK, TIMEOUTS, World, get
+
+ASKS = get("/chat", "Connection: keep-alive, Upgrade", "Upgrade: websocket")
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+YES = SWITCHED + b"Connection: Upgrade\r\n\r\n"
+CONNECT = b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"
+
+
+class Tunnelled:
+    """A world with one tunnel in it, both ends held."""
+
+    def __init__(self, test, *, timeouts=None, early=b"", late=b"", request=ASKS, answer=YES):
+        self.world = World(test, warm=1, timeouts=timeouts or TIMEOUTS)
+        self.client = self.world.client()
+        self.client.send(request + early)
+        (self.wire,) = [wire for wire in self.world.server.wires if wire.peer.exchange is not None]
+        self.asked = self.wire.take()
+        self.world.server.answer(answer + late)
+        self.answered = self.client.take()
+
+
+class SwitchingTests(SynchronousTestCase):
+    """From HTTP to another protocol."""
+
+    def test_what_the_server_is_asked_and_the_client_told(self):
+        """Upgrade goes on with a Connection of our own, both ways."""
+        tunnel = Tunnelled(self)
+        self.assertEqual(
+            tunnel.asked, b"GET /chat HTTP/1.1\r\nHost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n"
+        )
+        self.assertEqual(tunnel.answered, SWITCHED + b"connection: upgrade\r\n\r\n")
+        tunnel.client.send(b"from client")
+        tunnel.wire.feed(b"from server")
+        self.assertEqual((tunnel.wire.take(), tunnel.client.take()), (b"from client", b"from server"))
+
+    def test_what_came_too_early_goes_through(self):
+        """Bytes behind the request and behind the answer are the tunnel's."""
+        tunnel = Tunnelled(self, early=b"GET / HTTP/1.1\r\n\r\n", late=b"\x00raw")
+        self.assertTrue(tunnel.answered.endswith(b"\r\n\r\n\x00raw"))
+        self.assertEqual(tunnel.wire.take(), b"GET / HTTP/1.1\r\n\r\n")
+
+    def test_cut_at_every_byte(self):
+        """Wherever the bytes are cut, the same is told to both."""
+        for at in range(1, len(YES + b"late")):
+            world = World(self, warm=1)
+            client = world.client()
+            client.send(ASKS[: at % len(ASKS)])
+            client.send(ASKS[at % len(ASKS) :] + b"early")
+            (wire,) = [wire for wire in world.server.wires if wire.peer.exchange is not None]
+            wire.take()
+            data = YES + b"late"
+            wire.feed(data[:at])
+            wire.feed(data[at:])
+            self.assertEqual(client.take(), SWITCHED + b"connection: upgrade\r\n\r\nlate", at)
+            self.assertEqual(wire.take(), b"early", at)
+            client.wire.eof()
+            wire.eof()
+            world.check_rest()
+
+    def test_a_server_that_does_not_switch(self):
+        """It answers as ever, what followed is a request, and its connection is used again."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(ASKS + GET)
+        world.server.answer(OK)
+        world.server.answer(OK)
+        self.assertEqual(client.take(), OK + OK)
+        self.assertEqual(len(world.server.pool.idle), 1)
+        world.check_rest()
+
+    def test_426_says_what_it_wants(self):
+        """RFC 9110 section 15.5.22: with Upgrade, which Connection must name."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(GET)
+        world.server.answer(b"HTTP/1.1 426 No\r\nUpgrade: x/1\r\nConnection: upgrade\r\nContent-Length: 0\r\n\r\n")
+        self.assertEqual(
+            client.take(), b"HTTP/1.1 426 No\r\nContent-Length: 0\r\nUpgrade: x/1\r\nconnection: upgrade\r\n\r\n"
+        )
+        world.check_rest()
+
+    def test_a_switch_that_nobody_asked_for(self):
+        """None, another protocol, one more, one without a name, one we did not offer: 502."""
+        for request, answer in (
+            (GET, YES),
+            (ASKS, YES.replace(b"websocket", b"h2c")),
+            (ASKS, YES.replace(b"websocket", b"websocket, foo")),
+            (ASKS, b"HTTP/1.1 101 Ok\r\n\r\n"),
+            (get("/", "Upgrade: websocket"), YES),
+            (ASKS.replace(b"HTTP/1.1", b"HTTP/1.0"), YES),
+            (get("/", "Connection: upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AA"), YES.replace(b"websocket", b"h2c")),
+            (b"POST" + ASKS[3:-2] + b"Content-Length: 2\r\n\r\nab", YES),
+        ):  # fmt: skip
+            world = World(self, warm=1)
+            client = world.client()
+            client.send(request)
+            world.server.answer(answer + b"raw")
+            self.assertTrue(client.take().startswith(b"HTTP/1.1 502 "), (request, answer))
+            self.assertEqual(world.flags(), [(502, "PH")])
+            self.assertEqual(world.server.pool.idle, [])
+            world.check_rest()
+
+    def test_a_switch_before_the_end_of_the_request(self):
+        """Nobody could say which bytes are the request's."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(b"POST" + ASKS[3:-2] + b"Content-Length: 4\r\n\r\nab")
+        world.server.answer(YES)
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 502 "))
+        client.send(b"cd")
+        world.check_rest()
+
+    def test_interim_answers_before_it(self):
+        """103, then 101."""
+        tunnel = Tunnelled(self, answer=b"HTTP/1.1 103 E\r\nLink: x\r\n\r\n" + YES)
+        self.assertTrue(tunnel.answered.startswith(b"HTTP/1.1 103 E\r\nLink: x\r\n\r\nHTTP/1.1 101 "))
+
+
+class ConnectTests(SynchronousTestCase):
+    """CONNECT goes to the server, which decides; as HAProxy."""
+
+    def test_a_tunnel(self):
+        """2xx begins it, whatever its fields say of a body."""
+        for field in (b"", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"):
+            answer = b"HTTP/1.1 200 OK\r\n" + field + b"\r\n"
+            tunnel = Tunnelled(self, request=CONNECT, answer=answer, early=b"hi", late=b"ho")
+            self.assertEqual(tunnel.asked, CONNECT)
+            self.assertEqual((tunnel.answered, tunnel.wire.take()), (b"HTTP/1.1 200 OK\r\n\r\nho", b"hi"))
+
+    def test_refused(self):
+        """What was sent for the tunnel is not read as requests."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(CONNECT + GET)
+        world.server.answer(b"HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n")
+        self.assertEqual(client.take(), b"HTTP/1.1 405 No\r\nContent-Length: 0\r\nconnection: close\r\n\r\n")
+        self.assertEqual(client.wire.end, ("drain", "last exchange"))
+        self.assertEqual(world.flags(), [(405, "--")])
+        world.check_rest()
+
+
+class EndTests(SynchronousTestCase):
+    """Each side ends for itself."""
+
+    def check(self, tunnel, flags, ends):
+        self.assertEqual(tunnel.world.flags(), [(101, flags)])
+        self.assertEqual((tunnel.client.wire.end, tunnel.wire.end), ends)
+        self.assertEqual(tunnel.world.server.pool.closed, {"tunnel over": 1})
+        tunnel.world.check_rest()
+
+    closed = (("close", "last exchange"), ("close", "tunnel over"))
+    reset = (("abort", "exchange broken off"), ("abort", "tunnel over"))
+
+    def test_the_client_first(self):
+        """It ends its half; the server goes on, and ends later."""
+        tunnel = Tunnelled(self)
+        tunnel.client.wire.eof()
+        self.assertTrue(tunnel.wire.half_closed)
+        tunnel.wire.feed(b"last words")
+        self.assertEqual(tunnel.client.take(), b"last words")
+        self.assertEqual(tunnel.world.log, [])
+        tunnel.wire.eof()
+        self.check(tunnel, "--", self.closed)
+
+    def test_the_server_first(self):
+        """And the other way round."""
+        tunnel = Tunnelled(self)
+        tunnel.wire.eof()
+        self.assertTrue(tunnel.client.wire.half_closed)
+        tunnel.client.send(b"last words")
+        self.assertEqual(tunnel.wire.take(), b"last words")
+        tunnel.client.wire.eof()
+        self.check(tunnel, "--", self.closed)
+
+    def test_the_client_before_it_began(self):
+        """A client that ended its side behind its request has only to listen."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(ASKS)
+        client.wire.eof()
+        (wire,) = [wire for wire in world.server.wires if wire.peer.exchange is not None]
+        wire.feed(YES)
+        self.assertTrue(wire.half_closed)
+        wire.feed(b"news")
+        self.assertTrue(client.take().endswith(b"\r\n\r\nnews"))
+        wire.eof()
+        self.assertEqual(world.flags(), [(101, "--")])
+        world.check_rest()
+
+    def test_resets_reach_the_other_side(self):
+        """A reset is no end; the other side can tell."""
+        tunnel = Tunnelled(self)
+        tunnel.client.wire.reset()
+        self.assertEqual(tunnel.wire.end, self.reset[1])
+        self.check(tunnel, "CD", (None, self.reset[1]))
+        for reason in (PEER_RESET, "TLS: bad record mac"):
+            tunnel = Tunnelled(self)
+            tunnel.wire.reset(reason)
+            self.check(tunnel, "SD", (self.reset[0], None))
+
+    def test_an_end_without_close_notify(self):
+        """What came before it goes through; many servers end so."""
+        tunnel = Tunnelled(self)
+        tunnel.wire.feed(b"bye")
+        tunnel.wire.reset(PEER_TRUNCATED)
+        self.assertEqual(tunnel.client.take(), b"bye")
+        self.check(tunnel, "--", (self.closed[0], None))
+
+    def test_what_is_unsent_still_goes_out(self):
+        """The end waits behind the bytes."""
+        tunnel = Tunnelled(self)
+        tunnel.client.wire.stall()
+        tunnel.wire.feed(b"x" * 1000)
+        tunnel.wire.eof()
+        tunnel.client.wire.eof()
+        self.assertFalse(tunnel.client.gone)
+        tunnel.client.wire.go_on()
+        self.assertEqual(tunnel.client.take(), b"x" * 1000)
+        self.check(tunnel, "--", self.closed)
+
+    def test_numbers(self):
+        """Bytes both ways are counted with the heads."""
+        tunnel = Tunnelled(self)
+        tunnel.client.send(b"12345")
+        tunnel.wire.feed(b"123")
+        tunnel.client.wire.eof()
+        tunnel.wire.eof()
+        (exchange,) = tunnel.world.log
+        self.assertEqual((exchange.bytes_in, exchange.bytes_out), (len(tunnel.asked) + 5, len(tunnel.answered) + 3))
+        self.assertEqual(tunnel.world.server.server.traffic.hrsp[1], 1)
+        self.assertEqual(tunnel.world.backend.traffic.bin, exchange.bytes_in)
+
+    def test_it_holds_its_place(self):
+        """At the server, and against the listener's bound, until it ends."""
+        tunnel = Tunnelled(self)
+        world = tunnel.world
+        self.assertEqual((world.server.server.served, world.places.taken), (1, 1))
+        tunnel.wire.eof()
+        self.assertEqual((world.server.server.served, world.places.taken), (1, 1))
+        tunnel.client.wire.eof()
+        self.assertEqual((world.server.server.served, world.places.taken), (0, 0))
+
+    def test_a_stopping_proxy_lets_it_go_on(self):
+        """As HAProxy's soft stop."""
+        tunnel = Tunnelled(self)
+        tunnel.world.frontend.stop()
+        tunnel.client.send(b"still here")
+        self.assertEqual(tunnel.wire.take(), b"still here")
+
+
+class PaceTests(SynchronousTestCase):
+    """A slow side pauses the fast one, and silence ends both."""
+
+    def test_a_slow_side(self):
+        """In both directions."""
+        tunnel = Tunnelled(self)
+        for slow, fast in ((tunnel.client.wire, tunnel.wire), (tunnel.wire, tunnel.client.wire)):
+            slow.stall()
+            fast.reads = 16 * 1024
+            fast.feed(b"x" * (HIGH_WATER * 4))
+            self.assertFalse(fast.reading)
+            self.assertLess(slow.most_unsent, HIGH_WATER + 32 * 1024)
+            slow.go_on()
+            while fast.incoming:
+                fast.pump()
+            self.assertEqual(
+                slow.size, HIGH_WATER * 4 + (len(tunnel.answered) if slow is tunnel.client.wire else len(tunnel.asked))
+            )
+            self.assertTrue(fast.reading)
+
+    def test_a_client_that_was_slow_before(self):
+        """What it has not taken yet counts: the server is not read before."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.wire.stall()
+        client.send(ASKS)
+        (wire,) = [wire for wire in world.server.wires if wire.peer.exchange is not None]
+        wire.feed((b"HTTP/1.1 103 E\r\nLink: " + b"x" * 2000 + b"\r\n\r\n") * 40 + YES + b"raw")
+        self.assertFalse(wire.reading)
+        client.wire.go_on()
+        self.assertTrue(client.take().endswith(b"raw"))
+        self.assertTrue(wire.reading)
+
+    def ends_after(self, seconds, tunnel, flags):
+        tunnel.world.advance(seconds - 1)
+        self.assertEqual(tunnel.world.log, [])
+        tunnel.world.advance(1)
+        EndTests.check(self, tunnel, flags, EndTests.closed)
+
+    def test_timeout_tunnel(self):
+        """It supersedes the client's and the server's; each byte begins it anew."""
+        tunnel = Tunnelled(self, timeouts=evolve(TIMEOUTS, tunnel=600.0))
+        tunnel.world.advance(590)
+        tunnel.client.send(b"1")
+        tunnel.world.advance(590)
+        tunnel.wire.feed(b"2")
+        self.ends_after(600, tunnel, "cD")
+
+    def test_without_it(self):
+        """The shorter of `timeout client` (30 s) and `timeout server` (20 s)."""
+        self.ends_after(20, Tunnelled(self), "cD")
+
+    def test_client_fin(self):
+        """Once one direction is shut, whoever is still to end has that long."""
+        timeouts = evolve(TIMEOUTS, tunnel=600.0, client_fin=3.0)
+        tunnel = Tunnelled(self, timeouts=timeouts)
+        tunnel.client.wire.eof()
+        tunnel.world.advance(2)
+        tunnel.wire.feed(b"more")
+        self.ends_after(3, tunnel, "sD")
+        tunnel = Tunnelled(self, timeouts=timeouts)
+        tunnel.wire.eof()
+        self.ends_after(3, tunnel, "cD")
+
+    def test_server_fin(self):
+        """The same from the server's section."""
+        tunnel = Tunnelled(self, timeouts=evolve(TIMEOUTS, tunnel=600.0, client_fin=30.0, server_fin=5.0))
+        tunnel.client.wire.eof()
+        self.ends_after(5, tunnel, "sD")
+
+    def test_a_reader_that_is_slow_is_not_silent(self):
+        """Taking bytes is a sign of life."""
+        tunnel = Tunnelled(self)
+        tunnel.client.wire.stall()
+        tunnel.wire.feed(b"x" * (HIGH_WATER + 1))
+        tunnel.world.advance(15)
+        tunnel.client.wire.go_on()
+        tunnel.world.advance(15)
+        self.assertEqual(tunnel.world.log, [])
