@@ -72,6 +72,8 @@ class Wire:
 
     secure = False
     hung_up = False
+    #: All that happens, happens at once.
+    batch = 0
 
     def __init__(self) -> None:
         self.lost = 0
@@ -124,6 +126,9 @@ class Wire:
 
     def send_now(self) -> None:
         pass
+
+    def silent(self) -> bool:
+        return not self.incoming and not self._ended
 
     @property
     def full(self) -> bool:

@@ -31,6 +31,9 @@ class FakeTransport:
 
     hung_up = False
     lost = 0
+    full = False
+    #: All that happens, happens at once.
+    batch = 0
 
     def __init__(self, secure: bool = False) -> None:
         self.peer: Any = None
@@ -57,6 +60,9 @@ class FakeTransport:
 
     def unsent(self) -> int:
         return self.stuck
+
+    def silent(self) -> bool:
+        return True
 
     def close(self, reason: str, *, drain: bool = False) -> None:
         if self.state != OPEN:

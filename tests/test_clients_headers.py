@@ -38,6 +38,27 @@ class HopByHopTests(SynchronousTestCase):
         self.assertEqual(world.server.pool.closed, {"server asked to close": 1})
         world.check_rest()
 
+    def test_trailers_are_wished_for(self):
+        """RFC 9110 section 10.1.4: TE is each hop's own. We pass trailers on, so the client's wish is ours; no coding is."""
+        for fields, wish in (
+            (("TE: trailers", "Connection: TE"), ("te: trailers", "connection: te")),
+            (("te: deflate;q=0.5 , Trailers",), ("te: trailers", "connection: te")),
+            (("TE: gzip, trailersX",), ()),
+            (("TE: trailers", "Connection: upgrade, te", "Upgrade: x"), ("upgrade: x", "te: trailers", "connection: upgrade, te")),
+        ):  # fmt: skip
+            world = World(self, warm=1)
+            client = world.client()
+            client.send(get("/", *fields))
+            self.assertEqual(world.server.asked(), get("/", *wish), fields)
+            world.server.answer()
+            world.check_rest()
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(get("/", "TE: trailers", version="1.0"))
+        self.assertNotIn(b"te", world.server.asked())
+        world.server.answer()
+        world.check_rest()
+
     def test_a_server_that_speaks_http10(self):
         """What goes on is HTTP/1.1, framed as it was."""
         world = World(self, warm=1)

@@ -52,6 +52,8 @@ class Poller:
         self._reactor = reactor
         self._epoll = epoll()
         self._callbacks: dict[int, Callback] = {}
+        #: How many batches there were: what is ready has been looked at so often.
+        self.batch = 0
         #: While a batch is handed out: who has something to send at its end; None: send at once. Sending in a row wakes
         #: the receiving process once instead of for every message, and joins what one transport sends in pieces
         #: (measured, 32 keep-alive clients: 45.9 µs of CPU a request sending at once, 38.8 µs in a row).
@@ -89,6 +91,7 @@ class Poller:
 
     def doRead(self) -> None:
         callbacks = self._callbacks
+        self.batch += 1
         senders: list[Sender] = []
         self.senders = senders
         for fd, events in self._epoll.poll(0, BATCH):

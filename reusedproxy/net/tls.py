@@ -208,6 +208,17 @@ class TLSTransport(Transport):
         if session is not None:
             self._context.session = session
 
+    def silent(self) -> bool:
+        if Transport.silent(self):
+            return True  # nothing stands decrypted either: whole records are read
+        try:
+            receive(self._tls)
+        except SSL.WantReadError:
+            return True  # a session ticket, say
+        except SSL.Error as error:
+            openssl_reason(error)
+        return False
+
     def _send(self, data: bytes | memoryview) -> int:
         sent = 0
         try:

@@ -11,7 +11,7 @@ one more turn (measured for one request and its answer in an early sketch: 41 µ
 
 from __future__ import annotations
 
-from socket import SHUT_WR, SO_LINGER, SOL_SOCKET, socket
+from socket import MSG_PEEK, SHUT_WR, SO_LINGER, SOL_SOCKET, socket
 from struct import pack
 from typing import Protocol
 
@@ -192,6 +192,21 @@ class Transport:
     def unsent(self) -> int:
         """Bytes that the kernel has not taken yet."""
         return self._unsent_size
+
+    @property
+    def batch(self) -> int:
+        """The poller's present batch: what came in before it has been delivered, if it was being read."""
+        return self._poller.batch
+
+    def silent(self) -> bool:
+        """Whether nothing stands unread at this moment, no end either. What does is lost by asking."""
+        try:
+            self.socket.recv(1, MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
 
     @property
     def full(self) -> bool:

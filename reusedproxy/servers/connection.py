@@ -108,6 +108,7 @@ class ServerConnection:
         "_limits",
         "_received",
         "_request_ended",
+        "_rested",
         "_searched",
         "_timeout",
         "born",
@@ -146,6 +147,8 @@ class ServerConnection:
         self._request_ended = False
         #: The server's 100 is waited for, with the request's body.
         self._continue_due = False
+        #: The poller's batch in which its last answer ended.
+        self._rested = -1
         self._answered = False
         #: Bytes of the request that the transport was given; those that it had not sent when it was last the server's turn
         #: to take them.
@@ -161,6 +164,13 @@ class ServerConnection:
         `timeout` (`timeout server`, seconds; None: none) bounds each silence of the server when it is its turn.
         """
         self.exchange = exchange
+        if self._rested == self.transport.batch and not self.transport.silent():
+            # It was freed a moment ago, in this batch of events, so what came behind its last answer was not seen yet: it
+            # must not be read as the next one's. (Later than in the same batch it would have been delivered.)
+            self._answered = False
+            self._given = 0
+            self._lose(UNTOUCHED, "not silent when taken")
+            return
         self.requests += 1
         self._request_ended = ended
         self._answered = False
@@ -402,6 +412,7 @@ class ServerConnection:
         request_ended = self._request_ended and not (transport.unsent() or transport.lost)
         if keep_alive and request_ended and not more and not transport.hung_up and transport.state == OPEN:
             transport.resume_reading()  # the client may have had it paused to the last
+            self._rested = transport.batch
             self.pool.release(self)
         elif more:
             self.pool.retire(self, "bytes beyond the response")
