@@ -31,6 +31,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.manhole import KeyChecker, Manhole, ManholeError, authorized_keys
 from reusedproxy.operators.overview import GUIDE, namespace, table
 from reusedproxy.operators.session import run
+from reusedproxy.servers.captures import Captures
 from reusedproxy.servers.pool import HTTPConnectionPool, PoolLimits
 from reusedproxy.servers.server import Server
 from reusedproxy.service import ProxyService, Refused
@@ -288,7 +289,13 @@ class OverviewTests(SynchronousTestCase):
         traffic = SimpleNamespace(req_tot=7, hrsp=[0, 0, 5, 1, 0, 1])
         self.backend = SimpleNamespace(name="web", servers=[self.server], queue=[], traffic=traffic)
         self.frontend = SimpleNamespace(
-            name="main", connections=set(), connections_max=2, connections_total=7, traffic=traffic
+            name="main",
+            connections=set(),
+            connections_max=2,
+            connections_total=7,
+            traffic=traffic,
+            deadlines=dialer.deadlines,
+            invalid=Captures("Proxy main", "request", clock.seconds, lambda text: None),
         )
         self.proxy = SimpleNamespace(frontends=[self.frontend], backends=[self.backend])
         self.service: Any = SimpleNamespace(proxy=self.proxy)
@@ -320,6 +327,20 @@ class OverviewTests(SynchronousTestCase):
         self.assertEqual(
             [line.strip() for line in self.printed("pools").splitlines()[2:]],
             ["closed: purged: 5; life over: 2", "trouble: connect failed: Connection refused"],
+        )
+
+    def test_errors_prints_what_could_not_be_taken(self) -> None:
+        self.assertEqual(self.printed("errors"), "none\n")
+        self.server.pool.invalid.note("", "bare LF in the head", b"HTTP/1.1 200 OK\nA: b")
+        self.frontend.invalid.note("192.0.2.7:4711", "no Host header", b"GET / HTTP/1.1\r\n\r\n")
+        self.assertEqual(
+            self.printed("errors").splitlines(),
+            [
+                "frontend main: 1 in all; the last from 192.0.2.7:4711 0 s ago: no Host header",
+                r"    b'GET / HTTP/1.1\r\n\r\n'",
+                "server web/one: 1 in all; the last 0 s ago: bare LF in the head",
+                r"    b'HTTP/1.1 200 OK\nA: b'",
+            ],
         )
 
     def test_show_prints_frontends_backends_and_servers(self) -> None:

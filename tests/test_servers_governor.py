@@ -7,8 +7,9 @@ from itertools import pairwise
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net.transport import PEER_CLOSED, PEER_RESET
+from reusedproxy.servers.captures import TELL_EVERY
 from reusedproxy.servers.connection import IDLE
-from reusedproxy.servers.governor import BACKOFF_FIRST, BACKOFF_LAST, FLOOR_DIALS, PROOF, TROUBLE_EVERY
+from reusedproxy.servers.governor import BACKOFF_FIRST, BACKOFF_LAST, FLOOR_DIALS, PROOF
 from tests.fakes import LATE_REFUSAL, Asker, FakeDial, PoolBench, RecordingExchange
 
 
@@ -259,7 +260,7 @@ class LogTests(SynchronousTestCase):
         bench.pass_time(1)
         self.assertEqual(bench.announced, [("alert", "Server be/s1: TCP connect failed: Connection refused")])
         bench.pass_time(60)
-        self.assertLessEqual(len(bench.announced), 60 / TROUBLE_EVERY + 1)
+        self.assertLessEqual(len(bench.announced), 60 / TELL_EVERY + 1)
         self.assertRegex(
             bench.announced[1][1],
             r"^Server be/s1: TCP connect failed: Connection refused \(\d+ attempts since the last line\)$",
@@ -306,7 +307,7 @@ class LogTests(SynchronousTestCase):
             bench.dialer.answer = bench.dialer.accept
             bench.pass_time(1.2)
         self.assertGreater(bench.pool.counters.dials_failed, 50)
-        self.assertLessEqual(len(bench.announced), 2 * (75 / TROUBLE_EVERY + 1))
+        self.assertLessEqual(len(bench.announced), 2 * (75 / TELL_EVERY + 1))
 
     def test_time_outs_are_named(self) -> None:
         """With the phase in which the time was over."""

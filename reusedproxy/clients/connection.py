@@ -280,6 +280,7 @@ class ClientConnection:
             while data and self.state < BUSY and not self._blocked:
                 data = self._take_one(data)
         except RequestFault as fault:
+            self._capture(fault.reason, data)
             self._refuse(fault.status, "PR")
         else:
             if data and self._blocked:
@@ -377,7 +378,8 @@ class ClientConnection:
         assert body is not None and exchange is not None
         try:
             data, rest = body.feed(data)
-        except BodyFault:
+        except BodyFault as fault:
+            self._capture(fault.reason, data)
             exchange.fail(400, "P" + exchange.phase)
             return
         if body.complete:
@@ -443,6 +445,11 @@ class ClientConnection:
         self.frontend.traffic.ereq += 1
         exchange = self.exchange or Exchange(self, None, self._began, self.deadlines.now())
         exchange.refused(status, flags, heard)
+
+    def _capture(self, reason: str, data: bytes) -> None:
+        """Keep what could not be taken, for who asks why."""
+        host, port = self.address
+        self.frontend.invalid.note(f"{host}:{port}" if port else host, reason, data)
 
     def _end(self, reason: str, data: bytes = b"", *, drain: bool = False) -> None:
         """Send `data` and close. The client may take its time for it, within its time-out, if it goes on taking."""

@@ -253,6 +253,7 @@ class Exchange:
         request, connection, backend = self.head, self.connection, self.backend
         assert request is not None and connection is not None and backend is not None
         if head.status == 101 and not switches_as_asked(head, request):
+            connection.pool.invalid.note("", "unasked 101", head.head)
             connection.give_up("unasked 101")
             self.server_lost(SERVER_FAULT, "unasked 101", True)
             return

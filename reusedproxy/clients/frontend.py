@@ -20,6 +20,7 @@ from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport
 from reusedproxy.servers.backend import Backend
+from reusedproxy.servers.captures import Captures
 from reusedproxy.servers.server import Traffic
 from reusedproxy.wire.heads import Limits, RequestHead
 
@@ -94,6 +95,8 @@ class Frontend:
         #: As many clients as it may have: its listeners pause.
         self.full = False
         self._told_full = -inf
+        #: Requests that could not be taken.
+        self.invalid = Captures(f"Proxy {self.name}", "request", deadlines.now, lambda text: announce("notice", text))
         self._set_forwarding([settings.forwardfor, backend.settings.forwardfor if backend is not None else None])
         places.frontends.append(self)
 

@@ -20,6 +20,7 @@ GUIDE = """\
 reusedproxy manhole: Python, inside the running daemon.
   pools()          the pool of every server: what it holds, what it has done, why connections ended, what troubles it
   show()           frontends, backends and servers; show("BACKEND/SERVER") the connections of one server
+  errors()         the last request of each frontend, and the last answer of each server, that could not be taken, and why
   help()           this text; help(thing) what Python knows of a thing
   frontends, backends, servers      by name: servers["BACKEND/SERVER"].pool
   proxy, service                    all of it
@@ -57,6 +58,7 @@ def namespace(service: Service) -> dict[str, Any]:
         "servers": {each.full_name: each for each in overview.servers},
         "pools": overview.print_pools,
         "show": overview.show,
+        "errors": overview.print_errors,
         "help": _help,
     }
 
@@ -80,6 +82,19 @@ class Overview:
             print(row)
             for remark in _remarks(server.pool):
                 print(f"    {remark}")
+
+    def print_errors(self) -> None:
+        """What could not be taken, as HAProxy's `show errors`: one for each frontend and server that saw any."""
+        seen = [(f"frontend {each.name}", each.invalid, each.deadlines.now()) for each in self.frontends]
+        seen += [(f"server {each.full_name}", each.pool.invalid, each.pool.deadlines.now()) for each in self.servers]
+        for name, invalid, now in seen:
+            last = invalid.last
+            if last is not None:
+                source = f" from {last.source}" if last.source else ""
+                print(f"{name}: {invalid.count} in all; the last{source} {now - last.at:.0f} s ago: {last.reason}")
+                print(f"    {last.data!r}")
+        if not any(invalid.count for _, invalid, _ in seen):
+            print("none")
 
     def show(self, what: Any = None) -> None:
         """Everything in short; or one server, by name or itself, with its connections."""

@@ -254,6 +254,7 @@ class ServerConnection:
             else:
                 self._read_body(exchange, data)
         except (ResponseFault, BodyFault) as fault:
+            self.pool.invalid.note("", fault.reason, data)
             self._lose(SERVER_FAULT, str(fault))
         except Exception:
             # A programming error in one exchange is that one's end, not its client's endless wait.

@@ -17,6 +17,7 @@ from typing import Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.net.dial import DialFailure
+from reusedproxy.servers.captures import Teller
 
 #: Handshakes at once for the floor, and in all. More do not finish sooner: one costs about 1 ms of CPU.
 FLOOR_DIALS = 4
@@ -30,8 +31,6 @@ BACKOFF_LAST_WAITED = 1.0
 PROOF = 0.25
 #: Floor dials per second when nothing is configured.
 CONNECT_RATE = 100.0
-#: Seconds between two log lines about the same trouble.
-TROUBLE_EVERY = 10.0
 
 
 class Proven(Protocol):
@@ -74,10 +73,8 @@ class Governor:
         self._trial: Proven | None = None
         self._trial_call: IDelayedCall | None = None
         self._later_call: IDelayedCall | None = None
-        #: When each trouble was told last: another one is news.
-        self._told_at: dict[str, float] = {}
+        self._teller = Teller(self._now, lambda text: announce("alert", text))
         self._told = False
-        self._untold = 0
 
     # What the pool asks.
 
@@ -134,7 +131,8 @@ class Governor:
             self._backoff = min(most, self._random.uniform(BACKOFF_FIRST, 3 * max(BACKOFF_FIRST, self._backoff)))
             self._next_dial = now + self._backoff
         self.trouble = str(failure)
-        self._tell_trouble(now)
+        if self._teller.tell(self.trouble, f"{self._name}: {self.trouble}", "attempts"):
+            self._told = True
 
     def answered(self, connection: Proven) -> None:
         """A connection has carried an exchange to its end. An older one than the last failure proves nothing."""
@@ -182,15 +180,3 @@ class Governor:
     def _later(self) -> None:
         self._later_call = None
         self._go_on()
-
-    def _tell_trouble(self, now: float) -> None:
-        """One line when trouble begins, and one every while as long as it lasts or comes back."""
-        self._untold += 1
-        told_at = {text: at for text, at in self._told_at.items() if now - at < TROUBLE_EVERY}
-        if self.trouble not in told_at:
-            more = f" ({self._untold} attempts since the last line)" if self._untold > 1 else ""
-            self._announce("alert", f"{self._name}: {self.trouble}{more}")
-            told_at[self.trouble] = now
-            self._told = True
-            self._untold = 0
-        self._told_at = told_at

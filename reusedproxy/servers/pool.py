@@ -22,6 +22,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial, Dialer, DialFailure
 from reusedproxy.net.tls import TLS_FAILED, TLSTransport
 from reusedproxy.net.transport import CLOSED, Transport
+from reusedproxy.servers.captures import Captures
 from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, ServerConnection
 from reusedproxy.servers.governor import Governor
 from reusedproxy.servers.reuse import ANY, FRESH, SAFE
@@ -121,6 +122,8 @@ class HTTPConnectionPool:
         self._random = random
         self._wire_limits = wire_limits
         self._governor = Governor(name, limits.connect_rate, clock, random, announce, self._dial_more)
+        #: Answers of this server that could not be taken.
+        self.invalid = Captures(name, "response", clock.seconds, lambda text: announce("warning", text))
         self._most_idle = _most_idle(limits)
         self._used_peak = 0
         self._need = 0
