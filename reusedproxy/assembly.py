@@ -93,6 +93,8 @@ class Proxy:
     frontends: list[Frontend] = Factory(list)
     backends: list[Backend] = Factory(list)
     listeners: list[tuple[Frontend, Listener]] = Factory(list)
+    #: Client connections that its configuration allows; `places` are bound by it from its start on.
+    maxconn: int = 0
     #: By backend/server.
     lines: dict[str, Line] = Factory(dict)
     notices: list[Notice] = Factory(list)
@@ -126,12 +128,14 @@ class Assembly:
         self._previous = previous
         self._new_listeners: list[Listener] = []
         deadlines = previous.deadlines if previous is not None else Deadlines(reactor)
+        maxconn = settings.maxconn or _default_maxconn()
         self._proxy = Proxy(
             configuration,
             poller,
             deadlines,
-            Places(settings.maxconn or _default_maxconn()),
+            previous.places if previous is not None else Places(maxconn),
             LogTargets(settings.log_tag, deadlines),
+            maxconn=maxconn,
             notices=list(configuration.notices),
         )
 

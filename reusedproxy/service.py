@@ -225,6 +225,7 @@ class ProxyService(Service):
             signal.signal(number, lambda *_, action=action: self._reactor.callFromThread(action))
 
     def _begin(self, proxy: Proxy, verb: str) -> None:
+        proxy.places.maxconn = proxy.maxconn
         for backend in proxy.backends:
             backend.start()
         if proxy.rates is not None:

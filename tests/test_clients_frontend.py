@@ -85,7 +85,7 @@ class BoundTests(SynchronousTestCase):
         clients[0].drop()
         self.loop.until(lambda: self.made.frontend.connections_total == 6)
         self.assertEqual(self.held(), [2, 3])
-        self.assertEqual(self.alerts(), [])
+        self.assertEqual(self.alerts(), ["Proxy fe reached the connection limit of its bind 127.0.0.1:0 (maxconn 2)"])
         self.end()
 
     def test_the_processs(self):
@@ -100,6 +100,72 @@ class BoundTests(SynchronousTestCase):
         clients[1].drop()
         self.loop.until(lambda: self.held() == [0, 3])
         self.assertEqual([listener.state for listener in self.listeners], ["listening", "listening"])
+        self.end()
+
+    def succeed(self, maxconn):
+        """What a reload does: another frontend takes the listener over, the process's bound may be another."""
+        world, old = self.made, self.made.frontend
+        world.frontend = successor = Frontend(
+            old.settings, world.backend, self.loop.poller, world.deadlines, world.places, old.limits, world._announce
+        )
+        old.stop(keep=self.listeners)
+        world.places.maxconn = maxconn
+        for listener in self.listeners:
+            successor.listen(listener)
+        return successor
+
+    def test_clients_from_before_a_reload_count_on(self):
+        """Together with the new ones they may not be more than the bound."""
+        self.world(places=3)
+        old = self.clients(2)
+        for client in old:
+            client.send(GET)
+        self.loop.pump()
+        successor = self.succeed(3)
+        self.clients(2)
+        self.assertEqual((self.held(), successor.connections_total), ([3], 1))
+        self.assertEqual(self.alerts(), ["Proxy fe reached its connection limit (the process's maxconn 3)"])
+        old[0].drop()
+        self.loop.until(lambda: successor.connections_total == 2)
+        self.assertEqual((self.held(), self.made.places.taken), ([3], 3))
+        old[1].drop()
+        self.loop.until(lambda: self.held() == [2])
+        self.assertEqual(self.listeners[0].state, "listening")
+        self.end()
+
+    def test_a_reload_that_lowers_the_bound_below_what_is_there(self):
+        """Nobody is sent away, and nobody new comes in until enough have left; all listeners are held to it."""
+        self.world(binds=(0, 0), places=9)
+        old = self.clients(4)
+        for client in old:
+            client.send(GET)
+        self.loop.pump()
+        self.succeed(3)
+        self.assertEqual([listener.state for listener in self.listeners], ["paused", "paused"])
+        self.clients(1)
+        old[0].drop()
+        self.loop.until(lambda: self.held() == [3, 0])
+        self.assertEqual([listener.state for listener in self.listeners], ["paused", "paused"])
+        old[1].drop()
+        self.loop.until(lambda: self.made.frontend.connections_total == 1)
+        self.assertEqual(self.held(), [3, 0])
+        for client in old[2:]:
+            client.drop()
+        self.loop.until(lambda: self.held() == [1, 0])
+        self.end()
+
+    def test_a_reload_that_raises_the_bound(self):
+        """Who waited in the kernel comes in."""
+        self.world(places=1)
+        (old, _) = self.clients(2)
+        old.send(GET)
+        self.loop.pump()
+        self.assertEqual(self.listeners[0].state, "paused")
+        successor = self.succeed(3)
+        self.loop.until(lambda: successor.connections_total == 1)
+        self.assertEqual((self.held(), successor.maxconn), ([2], 3))
+        old.drop()
+        self.loop.until(lambda: self.held() == [1])
         self.end()
 
     def test_a_full_frontend_that_took_over_a_bind(self):
