@@ -105,8 +105,7 @@ class ClientConnection:
 
     def data_received(self, data: bytes) -> None:
         if self.state == WAITING and not self._blocked:
-            if self.requests:
-                self._began = self.deadlines.now()
+            self._began = self.deadlines.now()
             self._take(data)
         elif self.state == READING:
             self._take(self._buffer + data)
@@ -120,7 +119,7 @@ class ClientConnection:
         self._eof = True
         exchange = self.exchange
         if exchange is not None:
-            if self._body is not None or exchange.waits:
+            if self._body is not None or (exchange.waits and self._given_up(exchange)):
                 exchange.client_lost("C")
             elif not self._buffer:
                 self.last = True
@@ -164,8 +163,7 @@ class ClientConnection:
         elif self.state == READING or (self.state == WAITING and self._silence_counts):
             self._refuse(408, "cR")
         elif self.state == WAITING:
-            # As HAProxy: with `dontlognull` a first silence is answered and not logged; later ones are not even answered.
-            self._end("client silent", b"" if self.requests or self.last else ERRORS[408])
+            self._end("client silent", self._unlogged(408))
         elif self.exchange is not None:
             self.exchange.fail(408, "cD")
 
@@ -305,7 +303,9 @@ class ClientConnection:
         if self.state == WAITING and data:
             self.state = READING
             timeout = self.frontend.timeouts.http_request
-            self.deadlines.watch(self, inf if timeout is None else self._began + timeout)
+            # The first head's time counts from the connection: silence before it prolongs nothing.
+            since = self._began if self.requests else self.accepted
+            self.deadlines.watch(self, inf if timeout is None else since + timeout)
         self._buffer = data
         self._searched = len(data)
 
@@ -363,6 +363,15 @@ class ClientConnection:
         """Whether it is worth a line in the log that nothing at all has come."""
         return self.requests == 0 and not self.last and not self.frontend.settings.dontlognull
 
+    def _unlogged(self, status: int) -> bytes:
+        """What is said to a client that has said nothing and is not logged: HAProxy answers the first time, not later."""
+        return b"" if self.requests or self.last else ERRORS[status]
+
+    @staticmethod
+    def _given_up(exchange: Exchange) -> bool:
+        """Whether the end of its client's side, which may be all of the client's, ends one that no server has seen."""
+        return exchange.backend is None or exchange.backend.settings.abortonclose
+
     def _give(self, timeout: float | None) -> None:
         """It is the client's turn, for at most this long."""
         if timeout is not None:
@@ -384,7 +393,7 @@ class ClientConnection:
         if self.state == READING or (self.state == WAITING and self._silence_counts):
             self._refuse(400, "CR")
         elif self.state == WAITING:
-            self._end("client closed")
+            self._end("client closed", self._unlogged(400))
 
     def _refuse(self, status: int, flags: str) -> None:
         """Answer what is no request, and end. A client that is gone is only recorded."""

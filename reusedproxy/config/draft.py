@@ -56,6 +56,7 @@ class ProxyDraft:
     retries: int = 3
     redispatch: bool = False
     allbackups: bool = False
+    abortonclose: bool = True
     httpchk: HTTPCheck | None = None
     check_send: Send | None = None
     check_expect: Expect | None = None

@@ -54,6 +54,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
         retries=draft.retries,
         redispatch=draft.redispatch,
         allbackups=draft.allbackups,
+        abortonclose=draft.abortonclose,
         http_check=check,
         disabled=draft.disabled,
         stats=draft.stats,

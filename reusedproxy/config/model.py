@@ -234,7 +234,8 @@ class Backend:
     """A `backend`, or the back half of a `listen`.
 
     `http_reuse`: None when the word is unset (our safe default applies), else never, safe, aggressive or always.
-    `http_check` None: checks are a connection (and a TLS handshake) only.
+    `http_check` None: checks are a connection (and a TLS handshake) only. `abortonclose`: a client that ends its side gives
+    up what no server has been sent yet; so in HAProxy, too, since 3.3.
     """
 
     name: str
@@ -249,6 +250,7 @@ class Backend:
     retries: int = 3
     redispatch: bool = False
     allbackups: bool = False
+    abortonclose: bool = True
     http_check: HTTPCheck | None = None
     disabled: bool = False
     stats: StatsPage | None = None
