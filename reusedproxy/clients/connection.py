@@ -29,6 +29,9 @@ BUSY = 2  # an exchange is under way
 ENDING = 3  # what is left to send goes out, then it closes
 GONE = 4
 
+#: Requests of one client that we answer ourselves before the others get their turn: a quarter of a megabyte of pipelined
+#: requests for the statistics page kept everybody waiting for 1.5 s.
+ANSWERS_AT_ONCE = 8
 #: Seconds that a client may take to notice our end when its request was not read to the end.
 DRAIN_FOR = 2.0
 #: Seconds that a client which has just connected has for its request when the proxy stops or reloads.
@@ -160,6 +163,8 @@ class ClientConnection:
     def deadline_passed(self) -> None:
         if self._blocked or self.state == ENDING:
             self._look_at_reader()
+        elif self.state == WAITING and self._buffer:
+            self._go_on()
         elif self.state == READING or (self.state == WAITING and self._silence_counts):
             self._refuse(408, "cR")
         elif self.state == WAITING:
@@ -240,14 +245,19 @@ class ClientConnection:
     def _take(self, data: bytes) -> None:
         """Read heads, as long as there are whole ones and each exchange has ended."""
         self._taking = True
+        most = self.requests + ANSWERS_AT_ONCE
         try:
-            while data and self.state < BUSY and not self._blocked:
+            while data and self.state < BUSY and not self._blocked and self.requests < most:
                 data = self._take_one(data)
         except RequestFault as fault:
             self._refuse(fault.status, "PR")
         else:
             if data and self._blocked:
                 self._line_up(data)
+            elif data and self.state < BUSY:
+                self._buffer = data
+                self.transport.pause_reading()
+                self._give(0)  # its next turn
         finally:
             self._taking = False
 
