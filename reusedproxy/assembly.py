@@ -7,7 +7,6 @@ once. It starts nothing: what comes out is bound but does not accept, and has po
 from __future__ import annotations
 
 import os
-import resource
 import socket
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
@@ -21,6 +20,7 @@ from reusedproxy.clients.frontend import Frontend, Places
 from reusedproxy.config import model
 from reusedproxy.config.model import Notice
 from reusedproxy.config.report import Fault
+from reusedproxy.net import descriptors
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.listener import Listener, ListenError, bind_socket
@@ -42,6 +42,8 @@ Announce = Callable[[str, str], None]
 
 #: Seconds for TCP and TLS when `timeout connect` is unset; HAProxy would wait as long as the kernel.
 CONNECT_TIMEOUT = 30.0
+#: Descriptors for all that is neither a client's nor a server's connection.
+OTHERS = 100
 #: Connections that may wait in the kernel's queue when neither `backlog` nor `maxconn` says.
 BACKLOG = 4096
 
@@ -93,6 +95,8 @@ class Proxy:
     frontends: list[Frontend] = Factory(list)
     backends: list[Backend] = Factory(list)
     listeners: list[tuple[Frontend, Listener]] = Factory(list)
+    #: Client connections that its configuration allows; `places` are bound by it from its start on.
+    maxconn: int = 0
     #: By backend/server.
     lines: dict[str, Line] = Factory(dict)
     notices: list[Notice] = Factory(list)
@@ -126,12 +130,14 @@ class Assembly:
         self._previous = previous
         self._new_listeners: list[Listener] = []
         deadlines = previous.deadlines if previous is not None else Deadlines(reactor)
+        maxconn = settings.maxconn or _default_maxconn()
         self._proxy = Proxy(
             configuration,
             poller,
             deadlines,
-            Places(settings.maxconn or _default_maxconn()),
+            previous.places if previous is not None else Places(maxconn),
             LogTargets(settings.log_tag, deadlines),
+            maxconn=maxconn,
             notices=list(configuration.notices),
         )
 
@@ -224,7 +230,12 @@ class Assembly:
                     self._faults.append(Fault(bind.place, str(error)))
                     continue
                 listener = Listener(
-                    self._proxy.poller, self._proxy.deadlines, bind, bound, lambda text: self._announce("alert", text)
+                    self._proxy.poller,
+                    self._proxy.deadlines,
+                    bind,
+                    bound,
+                    lambda text: self._announce("alert", text),
+                    descriptors.last_for_clients(),
                 )
                 self._new_listeners.append(listener)
             self._proxy.listeners.append((frontend, listener))
@@ -282,7 +293,8 @@ class Assembly:
             if context is not None:
                 warnings = (f"server {name}: {text}" for text in _out_of_date(context.settings))
                 proxy.notices += (Notice("warning", settings.place, text) for text in warnings)
-            dialer = Dialer(proxy.poller, proxy.deadlines, identity.target, context, identity.timeout)
+            last = descriptors.last_for_servers()
+            dialer = Dialer(proxy.poller, proxy.deadlines, identity.target, context, identity.timeout, last)
             pool = HTTPConnectionPool(
                 f"Server {name}", dialer, identity.limits, self._reactor, self._random, self._announce, self._limits
             )
@@ -395,6 +407,4 @@ def _files(path: str) -> list[str]:
 
 def _default_maxconn() -> int:
     """HAProxy's rule: what the descriptor limit allows, two for each client, some kept for the rest."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limit = hard if hard != resource.RLIM_INFINITY else max(soft, 65536)
-    return max(100, (min(limit, 2**20) - 100) // 2)
+    return max(100, (min(descriptors.limit(), 2**20) - OTHERS) // 2)

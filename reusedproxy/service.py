@@ -23,11 +23,12 @@ from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
 from reusedproxy import __version__
-from reusedproxy.assembly import Assembly, AssemblyError, Proxy
+from reusedproxy.assembly import OTHERS, Assembly, AssemblyError, Proxy
 from reusedproxy.config.model import Configuration, Notice, Place
 from reusedproxy.config.model import Manhole as ManholeSettings
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 from reusedproxy.config.report import Fault
+from reusedproxy.net import descriptors
 from reusedproxy.net.poller import Poller
 
 if TYPE_CHECKING:
@@ -225,6 +226,11 @@ class ProxyService(Service):
             signal.signal(number, lambda *_, action=action: self._reactor.callFromThread(action))
 
     def _begin(self, proxy: Proxy, verb: str) -> None:
+        proxy.places.maxconn = proxy.maxconn
+        needed, limit = 2 * proxy.maxconn + OTHERS, descriptors.limit()
+        if needed > limit:
+            text = f"maxconn {proxy.maxconn} may need {needed} file descriptors, two for each client, and the limit is {limit}"
+            self.announce("warning", f"{text}: raise it (ulimit -n, LimitNOFILE=) or lower maxconn")
         for backend in proxy.backends:
             backend.start()
         if proxy.rates is not None:

@@ -307,11 +307,11 @@ class FarServer:
         dial.owner.dial_ready(dial, wire)
         return wire
 
-    def refuse(self, *, timed_out: bool = False) -> None:
-        """The oldest dial fails."""
+    def refuse(self, *, timed_out: bool = False, ours: bool = False) -> None:
+        """The oldest dial fails; `ours`: not by the server's doing."""
         dial = self.dialer.open[0]
         dial._end()
-        dial.owner.dial_failed(dial, DialFailure("TCP connect", "Connection refused", timed_out))
+        dial.owner.dial_failed(dial, DialFailure("TCP connect", "Connection refused", timed_out, ours))
 
     @property
     def busy(self) -> list[Wire]:

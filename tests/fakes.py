@@ -128,9 +128,9 @@ class FakeDial:
         assert transport.peer is not None, "nobody took the transport"
         return transport
 
-    def fail(self, reason: str = REFUSED, phase: str = "TCP connect") -> None:
+    def fail(self, reason: str = REFUSED, phase: str = "TCP connect", *, ours: bool = False) -> None:
         self._end()
-        self.owner.dial_failed(self, DialFailure(phase, reason))
+        self.owner.dial_failed(self, DialFailure(phase, reason, ours=ours))
 
     def time_out(self, phase: str = "TCP connect") -> None:
         self._end()

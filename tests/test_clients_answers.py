@@ -249,6 +249,23 @@ class TimeoutTests(SynchronousTestCase):
         client.wire.eof()
         world.check_rest()
 
+    def test_a_silence_before_the_first_head(self):
+        """It is part of the time that there is for the request, but in the log the request began with its first byte."""
+        world = World(self, warm=1)
+        asks, stops = world.client(), world.client()
+        world.advance(6)
+        asks.send(GET)
+        stops.send(GET[:5])
+        world.advance(1)
+        world.server.answer()
+        world.advance(3)
+        self.assertEqual(stops.take(), ERRORS[408])
+        served, cut = world.log
+        self.assertEqual((served.read - served.began, round(served.ended - served.began)), (0, 1))
+        self.assertEqual(round(cut.ended - cut.began), 4)
+        stops.wire.eof()
+        world.check_rest()
+
     def test_a_later_head_that_comes_slowly(self):
         """Its time counts from its first byte."""
         world = World(self, warm=1)
@@ -280,7 +297,7 @@ class TimeoutTests(SynchronousTestCase):
         world.check_rest()
 
     def test_dontlognull(self):
-        """Connections on which nothing came leave no line: silence (answered all the same), an end, a reset."""
+        """Connections on which nothing came leave no line, but are answered all the same: silence, an end, a reset."""
         for do in ("silence", "eof", "reset"):
             for quiet in (False, True):
                 world = World(self, frontend={"dontlognull": quiet})
@@ -291,6 +308,7 @@ class TimeoutTests(SynchronousTestCase):
                     client.wire.eof()
                 else:
                     getattr(client.wire, do)()
+                    self.assertEqual(client.take(), ERRORS[400] if do == "eof" else b"")
                 self.assertTrue(client.gone)
                 expected = [(408, "cR") if do == "silence" else (400, "CR")]
                 self.assertEqual(world.flags(), [] if quiet else expected)

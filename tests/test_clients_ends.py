@@ -145,6 +145,34 @@ class ClientEndTests(SynchronousTestCase):
             "mid response while it takes nothing": bytes(900_000 - HIGH_WATER - 1),
         }.get(name, OK)
 
+    def test_end_of_its_side_without_abortonclose(self):
+        """HAProxy's manual: `no option abortonclose` serves it, because it may have closed its output only."""
+        for full in (True, False):
+            world = World(self, warm=full, maxconn=full, backend={"abortonclose": False})
+            other = world.client()
+            if full:
+                other.send(GET)
+            client = world.client()
+            client.send(GET)
+            client.wire.eof()
+            self.assertFalse(client.gone)
+            world.server.answer() if full else world.server.connect()
+            world.server.answer()
+            self.assertTrue(client.take().endswith(b"ok"))
+            self.assertTrue(client.gone)
+            self.assertEqual(set(world.flags()), {(200, "--")})
+            world.check_rest()
+
+    def test_end_in_a_body_without_abortonclose(self):
+        """What can never be complete is no request."""
+        world = World(self, backend={"abortonclose": False})
+        client = world.client()
+        client.send(POST + b"bo")
+        client.wire.eof()
+        self.assertEqual((world.flags(), client.gone), ([(-1, "CC")], True))
+        world.server.connect()
+        world.check_rest()
+
     def test_a_dial_that_succeeds_too_late_is_not_wasted(self):
         """The connection that the client wanted becomes idle."""
         world = World(self)

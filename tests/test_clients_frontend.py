@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.clients.connection import ANSWERS_AT_ONCE
 from reusedproxy.clients.frontend import Frontend, Places
 from reusedproxy.config import model
 from reusedproxy.net.listener import Listener, bind_socket
@@ -85,7 +86,7 @@ class BoundTests(SynchronousTestCase):
         clients[0].drop()
         self.loop.until(lambda: self.made.frontend.connections_total == 6)
         self.assertEqual(self.held(), [2, 3])
-        self.assertEqual(self.alerts(), [])
+        self.assertEqual(self.alerts(), ["Proxy fe reached the connection limit of its bind 127.0.0.1:0 (maxconn 2)"])
         self.end()
 
     def test_the_processs(self):
@@ -100,6 +101,72 @@ class BoundTests(SynchronousTestCase):
         clients[1].drop()
         self.loop.until(lambda: self.held() == [0, 3])
         self.assertEqual([listener.state for listener in self.listeners], ["listening", "listening"])
+        self.end()
+
+    def succeed(self, maxconn):
+        """What a reload does: another frontend takes the listener over, the process's bound may be another."""
+        world, old = self.made, self.made.frontend
+        world.frontend = successor = Frontend(
+            old.settings, world.backend, self.loop.poller, world.deadlines, world.places, old.limits, world._announce
+        )
+        old.stop(keep=self.listeners)
+        world.places.maxconn = maxconn
+        for listener in self.listeners:
+            successor.listen(listener)
+        return successor
+
+    def test_clients_from_before_a_reload_count_on(self):
+        """Together with the new ones they may not be more than the bound."""
+        self.world(places=3)
+        old = self.clients(2)
+        for client in old:
+            client.send(GET)
+        self.loop.pump()
+        successor = self.succeed(3)
+        self.clients(2)
+        self.assertEqual((self.held(), successor.connections_total), ([3], 1))
+        self.assertEqual(self.alerts(), ["Proxy fe reached its connection limit (the process's maxconn 3)"])
+        old[0].drop()
+        self.loop.until(lambda: successor.connections_total == 2)
+        self.assertEqual((self.held(), self.made.places.taken), ([3], 3))
+        old[1].drop()
+        self.loop.until(lambda: self.held() == [2])
+        self.assertEqual(self.listeners[0].state, "listening")
+        self.end()
+
+    def test_a_reload_that_lowers_the_bound_below_what_is_there(self):
+        """Nobody is sent away, and nobody new comes in until enough have left; all listeners are held to it."""
+        self.world(binds=(0, 0), places=9)
+        old = self.clients(4)
+        for client in old:
+            client.send(GET)
+        self.loop.pump()
+        self.succeed(3)
+        self.assertEqual([listener.state for listener in self.listeners], ["paused", "paused"])
+        self.clients(1)
+        old[0].drop()
+        self.loop.until(lambda: self.held() == [3, 0])
+        self.assertEqual([listener.state for listener in self.listeners], ["paused", "paused"])
+        old[1].drop()
+        self.loop.until(lambda: self.made.frontend.connections_total == 1)
+        self.assertEqual(self.held(), [3, 0])
+        for client in old[2:]:
+            client.drop()
+        self.loop.until(lambda: self.held() == [1, 0])
+        self.end()
+
+    def test_a_reload_that_raises_the_bound(self):
+        """Who waited in the kernel comes in."""
+        self.world(places=1)
+        (old, _) = self.clients(2)
+        old.send(GET)
+        self.loop.pump()
+        self.assertEqual(self.listeners[0].state, "paused")
+        successor = self.succeed(3)
+        self.loop.until(lambda: successor.connections_total == 1)
+        self.assertEqual((self.held(), successor.maxconn), ([2], 3))
+        old.drop()
+        self.loop.until(lambda: self.held() == [1])
         self.end()
 
     def test_a_full_frontend_that_took_over_a_bind(self):
@@ -264,6 +331,28 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(client.take(), b"False" * 2)
         self.assertEqual(world.flags(), [(200, "LR")] * 2)
         self.assertEqual(world.server.dialer.dials, [])
+        world.check_rest()
+
+    def test_many_at_once(self):
+        """A client that asks for hundreds in one breath gets them all, in turns; the others' come in between."""
+        world = World(self)
+        world.frontend.pages.append(Page())
+        greedy, other = world.client(), world.client()
+        greedy.send(GET * 200 + GET[:9])
+        answered = greedy.take().count(b"False")
+        self.assertEqual(answered, ANSWERS_AT_ONCE)
+        other.send(GET)
+        self.assertEqual(other.take(), b"False")
+        greedy.send(GET[9:])
+        for turn in range(2, 202 // ANSWERS_AT_ONCE + 1):
+            world.advance(0)
+            answered += greedy.take().count(b"False")
+            self.assertEqual(answered, turn * ANSWERS_AT_ONCE)
+        world.advance(0)
+        greedy.wire.pump()
+        self.assertEqual(answered + greedy.take().count(b"False"), 201)
+        world.advance(15)
+        self.assertTrue(greedy.gone)
         world.check_rest()
 
     def test_a_page_that_closes(self):

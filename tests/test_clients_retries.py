@@ -44,6 +44,16 @@ class DialTests(SynchronousTestCase):
             self.assertEqual(world.backend.traffic.wretr, retries)
             world.check_rest()
 
+    def test_what_we_lack_is_not_the_servers_fault(self):
+        """Out of descriptors: RC in the log (HAProxy's manual, 8.5), and no connection error of the server's."""
+        world = World(self, backend={"retries": 0})
+        client = world.client()
+        client.send(GET)
+        world.server.refuse(ours=True)
+        self.assertEqual((client.take(), world.flags()), (ERRORS[503], [(503, "RC")]))
+        self.assertEqual(world.server.server.traffic.econ, 0)
+        world.check_rest()
+
     def test_an_attempt_that_succeeds(self):
         """The client sees nothing of those before it; a POST is as good as a GET."""
         for request in (GET, POST + b"body"):

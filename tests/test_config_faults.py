@@ -49,7 +49,10 @@ class WordTests(SynchronousTestCase):
             ),
             ("balance roundrobbin", "unknown balance algorithm 'roundrobbin': did you mean 'roundrobin'?"),
             ("option forwrdfor", "unknown option 'forwrdfor': did you mean 'forwardfor'?"),
-            ("option abortonclose", "'option abortonclose' is a HAProxy keyword that reusedproxy does not do yet"),
+            (
+                "option http-buffer-request",
+                "'option http-buffer-request' is a HAProxy keyword that reusedproxy does not do yet",
+            ),
             (
                 "option forceclose",
                 "'option forceclose' is gone: HAProxy removed it in 2.0: take it out, or write 'option httpclose'",

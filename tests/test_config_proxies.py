@@ -209,6 +209,12 @@ class BackendTests(SynchronousTestCase):
             (b.balance, b.http_reuse, b.retries, b.redispatch, b.allbackups), ("roundrobin", "always", 1, -1, True)
         )
 
+    def test_abortonclose_is_on_unless_negated(self):
+        """As in HAProxy since 3.3."""
+        lines = ["", " option abortonclose", " no option abortonclose", " default option abortonclose"]
+        lines.append(" no option abortonclose\n default option abortonclose")
+        self.assertEqual([backend(line).abortonclose for line in lines], [True, True, False, True, True])
+
     def test_http_reuse_unset_is_none(self):
         """Our own safe default applies then, which is none of HAProxy's words."""
         self.assertIsNone(backend("").http_reuse)
@@ -242,7 +248,7 @@ class BackendTests(SynchronousTestCase):
 
     def test_no_before_an_option_that_we_do_not_do_says_what_is_so(self):
         """Nothing to refuse, nothing to say."""
-        self.assertEqual(read("backend b\n server a h:1\n no option abortonclose\n").notices, ())
+        self.assertEqual(read("backend b\n server a h:1\n no option persist\n").notices, ())
 
     def test_http_checks(self):
         """`option httpchk` in all its lengths, and what `http-check` adds."""

@@ -145,6 +145,18 @@ class ConnectTests(DialCase):
         self.assertFalse(self.told())
         self.loop.clock.advance(0.1)
         self.assertEqual(self.failed(dial), "TCP connect failed: Too many open files")
+        self.assertTrue(self.owner.failures[0].ours)
+
+    def test_the_last_descriptors_are_not_for_servers(self) -> None:
+        """It fails as if there were none, and gives back the one that it got; nobody was asked."""
+        server = self.loop.server()
+        dialer = Dialer(self.loop.poller, self.loop.deadlines, server.target, None, 5.0, last=3)
+        before = os.listdir("/proc/self/fd")
+        dial = dialer.dial(self.owner)
+        self.loop.clock.advance(0.1)
+        self.assertEqual(self.failed(dial), "TCP connect failed: Too many open files")
+        self.assertTrue(self.owner.failures[0].ours)
+        self.assertEqual(len(os.listdir("/proc/self/fd")), len(before))
 
     def full(self) -> Target:
         """A port whose queue is full, so that the kernel answers nothing."""

@@ -9,6 +9,7 @@ import resource
 import socket
 import stat
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -83,10 +84,12 @@ class ListenerCase(SynchronousTestCase):
             self.bind(address, **words)
         return str(caught.exception)
 
-    def listener(self, address: ListenAddress = LOOPBACK, *, listening: bool = True, **words: object) -> Listener:
+    def listener(
+        self, address: ListenAddress = LOOPBACK, *, listening: bool = True, last: float = inf, **words: object
+    ) -> Listener:
         bound = self.bind(address, **words)
         line = self.line(address, **words)
-        listener = Listener(self.loop.poller, self.loop.deadlines, line, bound, self.warnings.append)
+        listener = Listener(self.loop.poller, self.loop.deadlines, line, bound, self.warnings.append, last)
         self.addCleanup(listener.close)
         self.addCleanup(lambda: [taken.close() for taken in self.taker.taken])
         if listening:
@@ -222,6 +225,25 @@ class ExhaustionTests(ListenerCase):
         self.assertEqual((listener.state, self.taker.taken), (EXHAUSTED, []))
         self.loop.advance(EXHAUSTED_PAUSE + 0.1)
         self.taken(1)
+
+    def test_the_last_descriptors_are_not_for_clients(self) -> None:
+        """The one that got the first of them is served; the next ones wait until numbers below are free again."""
+        gc.collect()
+        lowest = os.dup(0)
+        os.close(lowest)
+        listener = self.listener(last=lowest + 4)  # three sockets of ours and the clients' come before
+        clients = [self.client(listener) for _ in range(3)]
+        self.loop.until(lambda: listener.state == EXHAUSTED)
+        self.assertEqual(len(self.taker.taken), 1)
+        for _ in range(60):
+            self.loop.advance(0.25)
+        self.assertEqual((listener.state, len(self.taker.taken)), (EXHAUSTED, 1))
+        self.assertIn("the last few descriptors are not for clients", self.warnings[0])
+        self.assertEqual(len(self.warnings), 2)
+        for each in (clients[0].socket, clients[1].socket, self.taker.taken[0]):
+            each.close()
+        self.loop.advance(EXHAUSTED_PAUSE + 0.1)
+        self.loop.until(lambda: len(self.taker.taken) > 1)
 
     def test_long_out_of_descriptors_is_not_said_all_the_time(self) -> None:
         """It tries several times a second, and warns once in ten seconds."""

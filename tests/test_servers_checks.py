@@ -261,6 +261,17 @@ class JudgementTests(SynchronousTestCase):
         self.assertEqual(self.states(Bench(rise=3), "-++-+++"), "DDDDDDU")
         self.assertEqual(self.states(Bench(rise=1, fall=1), "-+-+"), "DUDU")
 
+    def test_what_is_not_the_servers_fault(self) -> None:
+        """Out of descriptors we know nothing of it: it keeps its state, and is asked again."""
+        bench = Bench(fall=2)
+        for _ in range(5):
+            bench.next_check()
+            bench.dialer.open[0].fail("Too many open files", ours=True)
+        self.assertEqual((bench.said, bench.checker.failures, bench.server.state), ([], 0, UP))
+        self.assertEqual(bench.checker.last.status, "SOCKERR")
+        bench.answer(BUSY, BUSY)
+        self.assertEqual(bench.server.state, DOWN)
+
     def test_changes_are_said_once(self) -> None:
         """With the last result, and only when the state changes."""
         bench = Bench(fall=2, rise=2)

@@ -12,6 +12,47 @@ from reusedproxy.servers.reuse import ANY, FRESH, NEW, SAFE
 from tests.fakes import Asker, PoolBench
 
 
+class OutOfDescriptorsTests(SynchronousTestCase):
+    """A dial that fails because we have nothing left to connect with."""
+
+    def test_who_waits_gets_what_comes_back(self) -> None:
+        """As long as a connection is in use: better later than a 503."""
+        bench = PoolBench()
+        first, second = Asker(), Asker()
+        bench.pool.wait(first)
+        bench.answer_all()
+        bench.pool.wait(second)
+        bench.dialer.open[0].fail("Too many open files", ours=True)
+        self.assertEqual(second.told, 0)
+        bench.use(first.connections[0])
+        bench.pool.release(first.connections[0])
+        self.assertEqual(second.connections, first.connections)
+
+    def test_without_any_in_use_all_have_waited_in_vain(self) -> None:
+        """Nothing would come back."""
+        bench = PoolBench()
+        asker = Asker()
+        bench.pool.wait(asker)
+        bench.dialer.open[0].fail("Too many open files", ours=True)
+        self.assertEqual(asker.failures, ["TCP connect failed: Too many open files"])
+
+    def test_dials_do_not_storm(self) -> None:
+        """One attempt after another, with pauses, however many wait."""
+        bench = PoolBench()
+        first = Asker()
+        bench.pool.wait(first)
+        bench.answer_all()
+        bench.pass_time(1)
+        for _ in range(100):
+            bench.pool.wait(Asker())
+        made = len(bench.dialer.dials)
+        for _ in range(500):
+            for dial in bench.dialer.open[:]:
+                dial.fail("Too many open files", ours=True)
+            bench.pass_time(0.02)
+        self.assertLess(len(bench.dialer.dials) - made, 50)
+
+
 class FloorTests(SynchronousTestCase):
     """`pool-min-conn`: so many stand ready, whatever happens."""
 

@@ -222,7 +222,11 @@ class Exchange:
         self._send(connection)
 
     def connection_failed(self, failure: DialFailure) -> None:
-        if not self._try_again(DIAL_FAILED, False):
+        if self._try_again(DIAL_FAILED, False):
+            return
+        if failure.ours:  # HAProxy's manual, section 8.5: a local resource has been exhausted
+            self.fail(503, "RC")
+        else:
             self._count("econ")
             self.fail(503, "sC" if failure.timed_out else "SC")
 

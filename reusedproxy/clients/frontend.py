@@ -41,7 +41,10 @@ class Page(Protocol):
 
 
 class Places:
-    """How many client connections there may be, in the whole process; who is full asks to be told of room."""
+    """How many client connections there may be, in the whole process; frontends that listen are told of room.
+
+    There is one for the process's life: after a reload the clients that are still there count on, against the new bound.
+    """
 
     def __init__(self, maxconn: int) -> None:
         self.maxconn = maxconn
@@ -79,7 +82,6 @@ class Frontend:
         self.pages: list[Page] = []
         self.log: AccessLog | None = None
         self.traffic = Traffic()
-        self.maxconn = settings.maxconn or places.maxconn
         self.connections: set[ClientConnection] = set()
         self.connections_max = 0
         self.connections_total = 0
@@ -94,11 +96,16 @@ class Frontend:
         self._announce = announce
         #: As many clients as it may have: its listeners pause.
         self.full = False
-        self._told_full = -inf
         #: Requests that could not be taken.
         self.invalid = Captures(f"Proxy {self.name}", "request", deadlines.now, lambda text: announce("notice", text))
+        #: When each bound was last said to be reached.
+        self._told_full: dict[str, float] = {}
         self._set_forwarding([settings.forwardfor, backend.settings.forwardfor if backend is not None else None])
-        places.frontends.append(self)
+
+    @property
+    def maxconn(self) -> int:
+        """How many clients it may have; HAProxy's manual: the process's `maxconn` where its own is unset."""
+        return self.settings.maxconn or self._places.maxconn
 
     def listen(self, listener: Listener) -> None:
         """Serve what this listener accepts."""
@@ -108,7 +115,11 @@ class Frontend:
             (bind for bind in self.settings.binds if bind.address == listener.bind.address), listener.bind
         )
         listener.listen(self)
-        if listener.full:
+        if self not in self._places.frontends:
+            self._places.frontends.append(self)
+        if self._places.full:
+            self._fill()
+        if listener.full or self.full:
             listener.pause()
 
     def stop(self, keep: Sequence[Listener] = ()) -> None:
@@ -145,6 +156,8 @@ class Frontend:
             for frontend in self._places.frontends:
                 frontend._fill()
         if listener.full:
+            bound = f"{listener.bind.address} (maxconn {listener.bind.maxconn})"
+            self._tell_full(f"Proxy {self.name} reached the connection limit of its bind {bound}")
             listener.pause()
 
     def connection_gone(self, connection: ClientConnection, listener: Listener) -> None:
@@ -217,13 +230,16 @@ class Frontend:
         if self.full:
             return
         self.full = True
-        now = self.deadlines.now()
-        # At the bound, each client that leaves makes room for a moment only.
-        if now - self._told_full >= FULL_EVERY:
-            self._told_full = now
-            self._announce("alert", f"Proxy {self.name} reached its connection limit ({self._bound()})")
+        self._tell_full(f"Proxy {self.name} reached its connection limit ({self._bound()})")
         for listener in self.listeners:
             listener.pause()
+
+    def _tell_full(self, text: str) -> None:
+        """Once in a while: at the bound, each client that leaves makes room for a moment only."""
+        now = self.deadlines.now()
+        if now - self._told_full.get(text, -inf) >= FULL_EVERY:
+            self._told_full[text] = now
+            self._announce("alert", text)
 
     def _bound(self) -> str:
         if self.settings.maxconn and len(self.connections) >= self.maxconn:

@@ -57,6 +57,7 @@ class ProxyDraft:
     retry_on: frozenset[str] = frozenset(("conn-failure",))
     redispatch: int = 0
     allbackups: bool = False
+    abortonclose: bool = True
     httpchk: HTTPCheck | None = None
     check_send: Send | None = None
     check_expect: Expect | None = None

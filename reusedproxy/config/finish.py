@@ -55,6 +55,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
         retry_on=draft.retry_on,
         redispatch=draft.redispatch,
         allbackups=draft.allbackups,
+        abortonclose=draft.abortonclose,
         http_check=check,
         disabled=draft.disabled,
         stats=draft.stats,

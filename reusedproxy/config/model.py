@@ -243,7 +243,8 @@ class Backend:
     `http_reuse`: None when the word is unset (our safe default applies), else never, safe, aggressive or always.
     `retry_on` are the words of that line ("503" for a status) with "all-retryable-errors" written out; `redispatch` is n: a
     retry goes to another server every n-th time, or (-n) the n-th from the last only; 0: never.
-    `http_check` None: checks are a connection (and a TLS handshake) only.
+    `http_check` None: checks are a connection (and a TLS handshake) only. `abortonclose`: a client that ends its side gives
+    up what no server has been sent yet; so in HAProxy, too, since 3.3.
     """
 
     name: str
@@ -259,6 +260,7 @@ class Backend:
     retry_on: frozenset[str] = frozenset(("conn-failure",))
     redispatch: int = 0
     allbackups: bool = False
+    abortonclose: bool = True
     http_check: HTTPCheck | None = None
     disabled: bool = False
     stats: StatsPage | None = None

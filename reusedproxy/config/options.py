@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 
-from attrs import evolve
+from attrs import evolve, fields_dict
 
 from reusedproxy.config import haproxy_words, hints
 from reusedproxy.config.checks import read_httpchk
@@ -14,7 +14,7 @@ from reusedproxy.config.model import ForwardFor
 from reusedproxy.config.report import Line, Report, Wrong, did_you_mean, not_done
 
 CONNECTION_MODES = {"http-keep-alive": "keep-alive", "http-server-close": "server-close", "httpclose": "close"}
-_FLAGS = {"dontlognull": "dontlognull", "allbackups": "allbackups"}
+_FLAGS = ("abortonclose", "allbackups", "dontlognull")
 
 
 def read_option(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -58,7 +58,8 @@ def _unknown(option: Line, report: Report) -> None:
 
 def _flag(proxy: ProxyDraft, option: Line, report: Report) -> None:
     _alone(option)
-    setattr(proxy, _FLAGS[option.keyword], not option.prefix)
+    unset = fields_dict(ProxyDraft)[option.keyword].default
+    setattr(proxy, option.keyword, unset if option.prefix == "default" else not option.prefix)
 
 
 def _alone(option: Line) -> None:

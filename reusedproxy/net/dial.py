@@ -28,6 +28,7 @@ from OpenSSL import SSL
 from twisted.logger import Logger
 
 from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.descriptors import EXHAUSTED
 from reusedproxy.net.poller import READ, WRITE, Poller
 from reusedproxy.net.tls import ClientContext, TLSTransport
 from reusedproxy.net.transport import BROKEN, Transport
@@ -57,11 +58,15 @@ class Target:
 
 @frozen
 class DialFailure:
-    """Why there is no connection. `phase`: "connect" or "handshake"; `timed_out`: its deadline passed in that phase."""
+    """Why there is no connection. `phase`: "connect" or "handshake"; `timed_out`: its deadline passed in that phase.
+
+    `ours`: we had nothing left to connect with, descriptors for instance; the server has not been asked.
+    """
 
     phase: str
     reason: str
     timed_out: bool = False
+    ours: bool = False
 
     def __str__(self) -> str:
         return f"{self.phase} timed out" if self.timed_out else f"{self.phase} failed: {self.reason}"
@@ -77,16 +82,26 @@ class DialOwner(Protocol):
 
 
 class Dialer:
-    """How to reach one server. `timeout` in seconds bounds TCP and TLS together; None waits as long as the kernel does."""
+    """How to reach one server. `timeout` in seconds bounds TCP and TLS together; None waits as long as the kernel does.
+
+    `last` is the descriptor from which on it counts as having none.
+    """
 
     def __init__(
-        self, poller: Poller, deadlines: Deadlines, target: Target, context: ClientContext | None, timeout: float | None
+        self,
+        poller: Poller,
+        deadlines: Deadlines,
+        target: Target,
+        context: ClientContext | None,
+        timeout: float | None,
+        last: float = inf,
     ) -> None:
         self.poller = poller
         self.deadlines = deadlines
         self.target = target
         self.context = context
         self.timeout = timeout
+        self.last = last
 
     def dial(self, owner: DialOwner) -> Dial:
         """Begin to connect. The owner hears of it later, never within this call."""
@@ -100,6 +115,7 @@ class Dial:
         "_dialer",
         "_error",
         "_fd",
+        "_ours",
         "_owner",
         "_tls",
         "_watched",
@@ -121,6 +137,7 @@ class Dial:
         self.slot = 0.0
         self.deadline = inf
         self._error = ""
+        self._ours = False
         self.took = 0.0
         self.born = dialer.deadlines.now()
         self.state = CONNECTING
@@ -130,6 +147,7 @@ class Dial:
         except OSError as error:
             # Told in the next turn, by the deadline that has passed already: an owner is never called within `dial`.
             self._error = error.strerror or str(error)
+            self._ours = error.errno in EXHAUSTED
             dialer.deadlines.watch(self, self.born)
             return
         dialer.deadlines.watch(self, inf if dialer.timeout is None else self.born + dialer.timeout)
@@ -139,6 +157,8 @@ class Dial:
         self.socket = socket(target.family, SOCK_STREAM)
         self.socket.setblocking(False)
         self._fd = self.socket.fileno()
+        if self._fd >= self._dialer.last:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         if target.family in (AF_INET, AF_INET6):
             self.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             self.socket.setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1)
@@ -220,7 +240,7 @@ class Dial:
         phase = "TCP connect" if self.state == CONNECTING else "TLS handshake"
         self._stop()
         self._close()
-        self._owner.dial_failed(self, DialFailure(phase, reason, timed_out))
+        self._owner.dial_failed(self, DialFailure(phase, reason, timed_out, self._ours))
 
     def _stop(self) -> None:
         self.state = DONE

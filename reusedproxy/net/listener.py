@@ -2,7 +2,7 @@
 
 A listener knows its socket and one taker; it must never know frontends. It pauses when told (at `maxconn`) and by
 itself when the process is out of descriptors, because a listening socket that cannot be accepted from stays ready and
-would spin the loop.
+would spin the loop; or has only those left that clients may not have.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import pwd
 import socket as sockets
 import stat
 from collections.abc import Callable
+from math import inf
 from typing import Protocol
 
 from twisted.logger import Logger
 
 from reusedproxy.config.model import Bind, ListenAddress
 from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.descriptors import EXHAUSTED as NONE_LEFT
 from reusedproxy.net.poller import READ, Poller
 
 #: Connections accepted before the others get their turn.
@@ -29,7 +31,7 @@ EXHAUSTED_PAUSE = 0.2
 #: Seconds between two warnings about it.
 WARN_EVERY = 10.0
 
-_EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_FEW_LEFT = "Too many open files: the last few descriptors are not for clients (see ulimit -n, maxconn)"
 
 # The states of a listener.
 BOUND = "bound"  # connections queue up in the kernel
@@ -57,11 +59,19 @@ class Listener:
     _log = Logger()
 
     def __init__(
-        self, poller: Poller, deadlines: Deadlines, bind: Bind, bound: sockets.socket, warn: Callable[[str], None]
+        self,
+        poller: Poller,
+        deadlines: Deadlines,
+        bind: Bind,
+        bound: sockets.socket,
+        warn: Callable[[str], None],
+        last: float = inf,
     ) -> None:
+        """`last`: the descriptor from which on it accepts no more."""
         self._poller = poller
         self._deadlines = deadlines
         self._warn = warn
+        self._last = last
         self.bind = bind
         self.socket = bound
         name = bound.getsockname()
@@ -116,11 +126,12 @@ class Listener:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in _EXHAUSTED:
-                    self._exhausted(error)
+                if error.errno in NONE_LEFT:
+                    self._exhausted(error.strerror or str(error))
                     return
                 continue  # this client has gone again already (ECONNABORTED and its like, accept(2))
             accepted.setblocking(False)
+            scarce = accepted.fileno() >= self._last
             self.connections += 1
             try:
                 taker.connection_made(accepted, address, self)
@@ -129,20 +140,36 @@ class Listener:
                 self._log.failure("a connection to {address} could not be taken", address=self.bind.address)
             if self.state != LISTENING:
                 return
+            if scarce:
+                self._exhausted(_FEW_LEFT)
+                return
 
     def deadline_passed(self) -> None:
         if self.state == EXHAUSTED:
-            self._move(LISTENING)
+            if self._next_descriptor() >= self._last:
+                self._exhausted(_FEW_LEFT)
+            else:
+                self._move(LISTENING)
 
-    def _exhausted(self, error: OSError) -> None:
-        self._move(EXHAUSTED)
+    def _next_descriptor(self) -> float:
+        """The number that the next connection would get."""
+        if self._last == inf:
+            return 0  # nobody asks, so that is found out by accepting
+        try:
+            number = os.dup(self.socket.fileno())
+        except OSError:
+            return inf
+        os.close(number)
+        return number
+
+    def _exhausted(self, reason: str) -> None:
+        if self.state != EXHAUSTED:
+            self._move(EXHAUSTED)
         now = self._deadlines.now()
         self._deadlines.watch(self, now + EXHAUSTED_PAUSE)
         if now >= self._warn_again:
             self._warn_again = now + WARN_EVERY
-            self._warn(
-                f"bind {self.bind.address}: cannot accept: {error.strerror}; trying again every {EXHAUSTED_PAUSE} s"
-            )
+            self._warn(f"bind {self.bind.address}: cannot accept: {reason}; trying again every {EXHAUSTED_PAUSE} s")
 
     def _move(self, state: str) -> None:
         was, self.state = self.state, state

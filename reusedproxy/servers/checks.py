@@ -22,6 +22,7 @@ from reusedproxy.wire.heads import Limits, ResponseFault, find_head_end, read_re
 #: What a check has found, in HAProxy's words (manual, "check_status"); the sentence is its log line's.
 WORDS = {
     "INI": "Initializing",
+    "SOCKERR": "Socket error",
     "L4OK": "Layer4 check passed",
     "L4TOUT": "Layer4 timeout",
     "L4CON": "Layer4 connection problem",
@@ -118,7 +119,11 @@ class Checker:
     def dial_failed(self, dial: Dial, failure: DialFailure) -> None:
         self._dial = None
         layer = "L6" if "TLS" in failure.phase else "L4"
-        if failure.timed_out:
+        if failure.ours:
+            # HAProxy counts it as a failure; but a server must not go DOWN because we are out of descriptors.
+            self.last = Result("SOCKERR", failure.reason)
+            self._check_in(self._interval())
+        elif failure.timed_out:
             self._end(f"{layer}TOUT", "")
         else:
             self._end("L6RSP" if layer == "L6" else "L4CON", failure.reason)

@@ -359,7 +359,8 @@ class HTTPConnectionPool:
         """A dial of ours has failed."""
         del self.connecting[dial]
         self._note_failure(failure)
-        self._fail_waiters(failure)
+        if not (failure.ours and self.in_use):  # else they are better off waiting for one that comes back
+            self._fail_waiters(failure)
         self._dial_more()
 
     def _late_failure(self, connection: ServerConnection, reason: str) -> DialFailure | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -54,11 +55,15 @@ frontend main
     default_backend servers
 """
 
-    def __init__(self, directory: Path, text: str) -> None:
+    def __init__(self, directory: Path, text: str, descriptors: int | None = None) -> None:
+        """
+        @param descriptors: how many it may have open (C{ulimit -n}).
+        """
         directory.mkdir(parents=True, exist_ok=True)
         self.port, self.stats_port = free_port(), free_port()
         self.file = directory / "reusedproxy.cfg"
         self._process = Process(directory)
+        self._limit = [] if descriptors is None else ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh"]
         self.write(text)
 
     def write(self, text: str) -> None:
@@ -83,6 +88,7 @@ frontend main
         """Start, and return when it accepts."""
         # Twisted looks for plugins in the path, so this serves an uninstalled checkout, too.
         command = [
+            *self._limit,
             sys.executable,
             "-c",
             _FROM_CHECKOUT,
@@ -104,6 +110,21 @@ frontend main
         except BaseException:
             self.stop()
             raise
+
+    def cpu_seconds(self) -> float:
+        """CPU time that it has used so far."""
+        # utime and stime are fields 14 and 15 of proc(5); the second is the name, which may contain anything.
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory(self) -> int:
+        """Its resident bytes."""
+        (line,) = [line for line in Path(f"/proc/{self.pid}/status").read_text().splitlines() if "VmRSS" in line]
+        return int(line.split()[1]) * 1024
+
+    def descriptors(self) -> int:
+        """How many it has open."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     def signal(self, number: int) -> None:
         assert self._process.running is not None

@@ -56,8 +56,8 @@ class MainJobTestCase(SynchronousTestCase):
         self.addCleanup(nginx.stop)
         return nginx
 
-    def daemon(self, text: str, name: str = "daemon") -> Daemon:
-        daemon = Daemon(self.directory / name, text)
+    def daemon(self, text: str, name: str = "daemon", *, descriptors: int | None = None) -> Daemon:
+        daemon = Daemon(self.directory / name, text, descriptors)
         self.addCleanup(daemon.stop)
         return daemon
 

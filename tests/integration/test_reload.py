@@ -81,6 +81,46 @@ class ReloadTests(MainJobTestCase):
             server.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
             self.assertEqual(asked.result(10), 204)
 
+    def test_old_and_new_clients_together_keep_to_maxconn(self) -> None:
+        """One bound counts through all reloads, with the value of the last one read."""
+        listening = socket.create_server((LOOPBACK, 0))
+        self.addCleanup(listening.close)
+        listening.setblocking(False)
+        asked: list[socket.socket] = []
+
+        def requests() -> int:
+            """How many have reached the server, which answers none."""
+            try:
+                while True:
+                    asked.append(listening.accept()[0])
+                    self.addCleanup(asked[-1].close)
+            except BlockingIOError:
+                return len(asked)
+
+        def client() -> socket.socket:
+            made = socket.create_connection((LOOPBACK, self.proxy.port), timeout=10)
+            self.addCleanup(made.close)
+            made.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            return made
+
+        line = f"backend servers\n    server slow {LOOPBACK}:{listening.getsockname()[1]}\nglobal\n    maxconn %d\n"
+        self.reload(line % 3, "0 of 1 pools kept")
+        full = "reached its connection limit (the process's maxconn %d)"
+        old = [client(), client()]
+        wait_for(lambda: requests() == 2, "two requests at the server")
+        self.reload(line % 3, "1 of 1 pools kept")
+        client()
+        wait_for(lambda: requests() == 3, "the third request")
+        wait_for(lambda: full % 3 in self.proxy.output, "the bound to be logged")
+        client()
+        self.reload(line % 4, "1 of 1 pools kept")
+        wait_for(lambda: requests() == 4, "the fourth request, by the higher bound")
+        wait_for(lambda: full % 4 in self.proxy.output, "the higher bound to be logged")
+        client()
+        old[0].close()
+        wait_for(lambda: requests() == 5, "the fifth request, in an old client's place")
+        self.assertNotIn("Traceback", self.proxy.output)
+
     def test_no_request_is_lost_in_many_reloads(self) -> None:
         """Clients that close after each response notice nothing, however often the file is read."""
         with ThreadPoolExecutor(4) as threads:
