@@ -16,7 +16,7 @@ EMPTY = b"\r\n0\r\n\r\n"
 
 #: What our limits are unless configured (Limits): the bytes of a head and its fields.
 MAX_HEAD = 15360
-MAX_HEADERS = 101
+MAX_HEADERS = 100
 
 
 def get(fields: bytes, target: bytes = b"/", method: bytes = b"GET", version: bytes = b"HTTP/1.1") -> bytes:

@@ -38,11 +38,11 @@ Fault = type[RequestFault] | type[ResponseFault]
 class Limits:
     """What a head may be at most: `max_head` bytes with its empty line, `max_headers` field lines.
 
-    The defaults are HAProxy's tune.bufsize less tune.maxrewrite, and tune.http.maxhdr.
+    The defaults are HAProxy's tune.bufsize less tune.maxrewrite, and tune.http.maxhdr less the first line.
     """
 
     max_head: int = 15360
-    max_headers: int = 101
+    max_headers: int = 100
 
 
 _CONTROL: Final = re.compile(rb"[\x00-\x08\n-\x1f\x7f]")
