@@ -190,15 +190,16 @@ MALFORMED_BODIES: list[MalformedBody] = [
 ]
 
 
-def cuts(data: bytes, every: int = 600) -> list[list[bytes]]:
-    """Whole, in two at every byte, and one byte at a time. Beyond `every` bytes: near the ends, and in between at some."""
+def cuts(data: bytes, begin: int = 1, every: int = 600) -> list[list[bytes]]:
+    """Whole, in two at every byte from `begin` on, and one byte at a time. Beyond `every` bytes: near the ends, and in
+    between at some."""
     size = len(data)
     if size <= every:
-        places = list(range(1, size))
+        places = list(range(begin, size))
         step = 1
     else:
-        places = [*range(1, 80), *range(80, size - 80, size // 20), *range(size - 80, size)]
-        step = max(1, size // 500)
+        places = [*range(begin, 80), *range(80, size - 80, size // 20), *range(size - 80, size)]
+        step = size // 300
     return [
         [data],
         *[[data[:at], data[at:]] for at in places],

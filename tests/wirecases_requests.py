@@ -196,6 +196,10 @@ REFUSED_REQUESTS: list[RefusedRequest] = [
         ("HTTP/2.0", get(HOST, version=b"HTTP/2.0")),
         ("HTTP/0.9 with a version", get(HOST, version=b"HTTP/0.9")),
         ("HTTP/3.0", get(HOST, version=b"HTTP/3.0")),
+        ("HTTP/2 without a minor version", get(HOST, version=b"HTTP/2")),
+        ("HTTP/22.0", get(HOST, version=b"HTTP/22.0")),
+        ("HTTP/2.0 and a NUL", get(HOST, version=b"HTTP/2.0\x00")),
+        ("HTTP/2.0 and a space", get(HOST, version=b"HTTP/2.0 ")),
         status=505,
     ),
     *_refused(

@@ -135,6 +135,10 @@ REQUESTS = [
     ),
     Difference(VERSION, "no answer cut, 0 to the server", BOTH, "9113 3.4: it speaks HTTP/2 to this client, which we do not", ("the HTTP/2 preface",)),
     Difference(VERSION, PASSED, US, "9112 2.3, 9110 15.6.6: another major version is another protocol", ("HTTP/2.0", "HTTP/3.0")),
+    Difference(
+        VERSION, BAD, BOTH, "9110 15.6.6: 505 says what is wrong, and is said as soon as the major version is known",
+        ("HTTP/2 without a minor version", "HTTP/22.0", "HTTP/2.0 and a NUL", "HTTP/2.0 and a space"),
+    ),
     Difference(VERSION, "200 closed, 1 to the server", US, "9112 2.3: the same", ("HTTP/0.9 with a version",)),
     Difference(
         BAD, "200 closed, 1 to the server", US, "9112 6.1, 6.3: a request with both may be refused or read as chunked; it reads and closes",
