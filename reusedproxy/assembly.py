@@ -126,7 +126,8 @@ class Assembly:
         self._announce = announce
         self._faults: list[Fault] = []
         settings = configuration.global_
-        self._limits = Limits(max_head=settings.bufsize - settings.maxrewrite, max_headers=settings.maxhdr)
+        # HAProxy's manual: tune.http.maxhdr counts the first line, too.
+        self._limits = Limits(max_head=settings.bufsize - settings.maxrewrite, max_headers=settings.maxhdr - 1)
         self._previous = previous
         self._new_listeners: list[Listener] = []
         deadlines = previous.deadlines if previous is not None else Deadlines(reactor)

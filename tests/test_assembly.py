@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.service import ProxyService, Refused
+from reusedproxy.wire.heads import Limits
 from tests.integration.peers import LOOPBACK, temporary_directory
 
 HEAD = "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n"
@@ -63,3 +64,19 @@ class NoticeTests(SynchronousTestCase):
         self.assertEqual((heard(bind=True), heard(bind=False)), ([said], []))
         path.touch()
         self.assertEqual(heard(bind=True), [])
+
+
+class LimitTests(SynchronousTestCase):
+    """What the `tune` words of HAProxy come to."""
+
+    def limits(self, text: str) -> Limits:
+        file = temporary_directory(self) / "proxy.cfg"
+        file.write_text(f"global\n{text}{HEAD}frontend f\n bind {LOOPBACK}:0\n")
+        (frontend,) = ProxyService(Clock(), [str(file)]).assemble(bind=False).frontends
+        return frontend.limits
+
+    def test_a_head_has_what_bufsize_leaves_and_maxhdr_lines_with_its_first(self) -> None:
+        """HAProxy's manual; its defaults are those of the wire alone."""
+        said = " tune.bufsize 8192\n tune.maxrewrite 2048\n tune.http.maxhdr 20\n"
+        self.assertEqual(self.limits(said), Limits(max_head=6144, max_headers=19))
+        self.assertEqual(self.limits(""), Limits())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.clients.answers import ERRORS
+from reusedproxy.clients.answers import ERRORS, KEEPING
 from reusedproxy.wire.heads import Limits
 from tests.clientfakes import GET, OK, POST, TIMEOUTS, World, get
 
@@ -90,10 +90,26 @@ class ServerFaultTests(SynchronousTestCase):
         client = world.client()
         client.send(sent)
         do(world.server)
-        self.assertEqual(client.take(), ERRORS[status])
+        self.assertEqual(client.take(), KEEPING[status])
         self.assertEqual(world.flags(), [(status, flags)])
-        self.assertTrue(client.gone)
+        # All of its request was read, so the client may ask again, as behind HAProxy.
+        client.send(GET)
+        if world.server.dialer.open:
+            world.server.connect()
+        world.server.answer()
+        self.assertEqual(client.take(), OK)
         world.check_rest()
+
+    def test_who_is_not_kept(self):
+        """A client that has more to send of the request, that is leaving, or of HTTP/1.0."""
+        for asks in (POST, get("/", "Connection: close"), get("/", "Connection: keep-alive", version="1.0")):
+            world = World(self, without_backend=True)
+            client = world.client()
+            client.send(asks)
+            self.assertEqual(client.take(), ERRORS[503])
+            client.wire.eof()
+            self.assertTrue(client.gone)
+            world.check_rest()
 
     def test_junk(self):
         """502, and whose fault it was."""
@@ -112,7 +128,7 @@ class ServerFaultTests(SynchronousTestCase):
         world.advance(19)
         self.assertEqual(client.take(), b"")
         world.advance(1)
-        self.assertEqual(client.take(), ERRORS[504])
+        self.assertEqual(client.take(), KEEPING[504])
         self.assertEqual(world.flags(), [(504, "sH")])
         world.check_rest()
 
@@ -121,7 +137,7 @@ class ServerFaultTests(SynchronousTestCase):
         world = World(self, without_backend=True)
         client = world.client()
         client.send(GET)
-        self.assertEqual(client.take(), ERRORS[503])
+        self.assertEqual(client.take(), KEEPING[503])
         self.assertEqual(world.flags(), [(503, "SC")])
         world.check_rest()
         world = World(self)
@@ -129,7 +145,7 @@ class ServerFaultTests(SynchronousTestCase):
         world.backend.use_usable()
         client = world.client()
         client.send(GET)
-        self.assertEqual(client.take(), ERRORS[503])
+        self.assertEqual(client.take(), KEEPING[503])
         self.assertEqual(world.flags(), [(503, "SC")])
         world.check_rest()
 
@@ -424,7 +440,7 @@ class TimeoutTests(SynchronousTestCase):
         first.send(GET)
         second.send(GET)
         world.advance(8)
-        self.assertEqual(second.take(), ERRORS[503])
+        self.assertEqual(second.take(), KEEPING[503])
         self.assertEqual(world.flags(), [(503, "sQ")])
         third.send(GET)
         world.server.answer()
@@ -438,7 +454,7 @@ class TimeoutTests(SynchronousTestCase):
         client = world.client()
         client.send(GET)
         world.server.refuse(timed_out=True)
-        self.assertEqual(client.take(), ERRORS[503])
+        self.assertEqual(client.take(), KEEPING[503])
         self.assertEqual(world.flags(), [(503, "sC")])
         world.check_rest()
 
@@ -450,7 +466,7 @@ class TimeoutTests(SynchronousTestCase):
         world.advance(6)
         self.assertEqual(world.log, [])
         world.advance(6)
-        self.assertEqual(client.take(), ERRORS[503])
+        self.assertEqual(client.take(), KEEPING[503])
         self.assertEqual(world.flags(), [(503, "sC")])
         world.check_rest()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.clients.answers import ERRORS
+from reusedproxy.clients.answers import ERRORS, KEEPING
 from reusedproxy.clients.exchange import HELD_MAX
 from tests.clientfakes import GET, OK, POST, World, get, response
 from tests.fakes import LATE_REFUSAL, FakeContext
@@ -35,7 +35,7 @@ class DialTests(SynchronousTestCase):
             client = world.client()
             client.send(GET)
             self.assertEqual(refuse_all(world.server, world), retries + 1)
-            self.assertEqual(client.take(), ERRORS[503])
+            self.assertEqual(client.take(), KEEPING[503])
             self.assertEqual(world.flags(), [(503, "SC")])
             (line,) = world.log
             self.assertEqual((line.retries, line.redispatched, line.connected), (retries, False, 0.0))
@@ -50,7 +50,7 @@ class DialTests(SynchronousTestCase):
         client = world.client()
         client.send(GET)
         world.server.refuse(ours=True)
-        self.assertEqual((client.take(), world.flags()), (ERRORS[503], [(503, "RC")]))
+        self.assertEqual((client.take(), world.flags()), (KEEPING[503], [(503, "RC")]))
         self.assertEqual(world.server.server.traffic.econ, 0)
         world.check_rest()
 
@@ -98,7 +98,7 @@ class DialTests(SynchronousTestCase):
         client.send(GET)
         self.assertEqual(refuse_all(first, world), 3)
         self.assertEqual(second.dialer.dials, [])
-        self.assertEqual(client.take(), ERRORS[503])
+        self.assertEqual(client.take(), KEEPING[503])
         world.check_rest()
 
     def test_redispatch_waits_in_the_queue(self):
@@ -199,7 +199,7 @@ class RaceTests(SynchronousTestCase):
     def test_post_is_not(self):
         """It may have been carried out."""
         world, client = self.lost(POST + b"body")
-        self.assertEqual(client.take(), ERRORS[502])
+        self.assertEqual(client.take(), KEEPING[502])
         self.assertEqual(world.flags(), [(502, "SH")])
         self.assertEqual(world.server.server.traffic.wretr, 0)
         self.assertEqual(self.races(world), (0, 1))
@@ -212,7 +212,7 @@ class RaceTests(SynchronousTestCase):
         client.send(GET)
         world.server.answer(b"H")
         world.server.eof()
-        self.assertEqual(client.take(), ERRORS[502])
+        self.assertEqual(client.take(), KEEPING[502])
         self.assertEqual(self.races(world), (0, 0))
         world.check_rest()
 
@@ -224,7 +224,7 @@ class RaceTests(SynchronousTestCase):
         world.server.eof()
         world.server.connect()
         world.server.eof()
-        self.assertEqual(client.take(), ERRORS[502])
+        self.assertEqual(client.take(), KEEPING[502])
         self.assertEqual(world.flags(), [(502, "SH")])
         world.check_rest()
 
@@ -327,7 +327,7 @@ class RaceTests(SynchronousTestCase):
             world.advance(2)
             world.server.connect()
         world.server.eof()
-        self.assertEqual(client.take(), ERRORS[503])
+        self.assertEqual(client.take(), KEEPING[503])
         self.assertEqual(world.flags(), [(503, "SC")])
         world.check_rest()
 
@@ -340,7 +340,7 @@ class RaceTests(SynchronousTestCase):
         world.advance(1)
         world.server.answer(b"H")
         world.server.eof()
-        self.assertEqual(client.take(), ERRORS[502])
+        self.assertEqual(client.take(), KEEPING[502])
         world.check_rest()
 
 
@@ -360,7 +360,7 @@ class LateRefusalTests(SynchronousTestCase):
             world.server.connect()
             self.assertTrue(world.server.asked().endswith(request))
             world.server.busy[0].reset(LATE_REFUSAL)
-            self.assertEqual(client.take(), ERRORS[503])
+            self.assertEqual(client.take(), KEEPING[503])
             self.assertEqual(world.flags(), [(503, "SC")])
             traffic = world.server.server.traffic
             self.assertEqual((traffic.wretr, traffic.econ, traffic.eresp), (1, 1, 0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.clients.answers import ERRORS
+from reusedproxy.clients.answers import KEEPING
 from tests.clientfakes import GET, OK, POST, World
 
 
@@ -146,5 +146,5 @@ class NeverTests(SynchronousTestCase):
         wire = self.ask(client)
         client.send(POST + b"body")
         wire.eof()
-        self.assertEqual(client.take(), ERRORS[502])
+        self.assertEqual(client.take(), KEEPING[502])
         self.world.check_rest()

@@ -8,68 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.wire.bodies import LAST_CHUNK, BodyFault, ChunkedBody, LengthBody, UntilCloseBody, chunk
 from reusedproxy.wire.heads import Limits
+from tests.wirecases import LEGAL_BODIES, MALFORMED_BODIES, cuts
 
 Body = LengthBody | ChunkedBody | UntilCloseBody
 NEXT = b"GET / HTTP/1.1\r\n"
-
-# (what is told, on the wire, framed, payload)
-CHUNKED: list[tuple[str, bytes, bytes, bytes]] = [
-    ("nothing", b"0\r\n\r\n", b"0\r\n\r\n", b""),
-    ("one chunk", b"5\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
-    ("hex in any case", b"a\r\n0123456789\r\nB\r\n0123456789a\r\n0\r\n\r\n", b"a\r\n0123456789\r\nB\r\n0123456789a\r\n0\r\n\r\n", b"01234567890123456789a"),
-    ("leading zeros", b"0005\r\nhello\r\n000\r\n\r\n", b"0005\r\nhello\r\n000\r\n\r\n", b"hello"),
-    ("sixteen digits", b"0000000000000005\r\nhello\r\n0\r\n\r\n", b"0000000000000005\r\nhello\r\n0\r\n\r\n", b"hello"),
-    ("payload that looks like framing", b"7\r\n0\r\n\r\n\r\n\r\n0\r\n\r\n", b"7\r\n0\r\n\r\n\r\n\r\n0\r\n\r\n", b"0\r\n\r\n\r\n"),
-    ("9112 7.1.1 extension", b"5;a\r\nhello\r\n0;b=c\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
-    ("9112 7.1.1 quoted", b'5;a="\\"; \xe9 ";b\r\nhello\r\n0\r\n\r\n', b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
-    ("9112 7.1.1 bad whitespace", b"5 ; a\t= b ;c\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"hello"),
-    ("9112 7.1.2 trailers", b"0\r\nA: b\r\nC:\r\n\r\n", b"0\r\nA: b\r\nC:\r\n\r\n", b""),
-    ("9110 6.5.1 forbidden trailers", b"1\r\nx\r\n0\r\nHost: b\r\nA: b\r\ncontent-LENGTH:5\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n0\r\nA: b\r\n\r\n", b"x"),
-]  # fmt: skip
-
-# (what is told, on the wire)
-MALFORMED: list[tuple[str, bytes]] = [
-    ("9112 7.1 sign", b"+5\r\nhello\r\n0\r\n\r\n"),
-    ("9112 7.1 minus", b"-5\r\nhello\r\n0\r\n\r\n"),
-    ("9112 7.1 0x", b"0x5\r\nhello\r\n0\r\n\r\n"),
-    ("9112 7.1 underscore", b"0_5\r\nhello\r\n0\r\n\r\n"),
-    ("9112 7.1 space before", b" 5\r\nhello\r\n0\r\n\r\n"),
-    ("9112 7.1 space after", b"5 \r\nhello\r\n0\r\n\r\n"),
-    ("9112 7.1 tab after", b"5\t\r\nhello\r\n0\r\n\r\n"),
-    ("9112 7.1 no digits", b"\r\nhello\r\n0\r\n\r\n"),
-    ("9112 7.1 only an extension", b";a\r\nhello\r\n0\r\n\r\n"),
-    ("9112 7.1 no hex", b"g\r\nhello\r\n0\r\n\r\n"),
-    ("9112 7.1 hex then junk", b"5x\r\nhello\r\n0\r\n\r\n"),
-    ("9112 7.1 seventeen digits", b"00000000000000005\r\nhello\r\n0\r\n\r\n"),
-    ("9112 7.1 overflow", b"8000000000000000\r\nhello\r\n0\r\n\r\n"),
-    ("9112 2.2 bare LF after a size", b"5\nhello\r\n0\r\n\r\n"),
-    ("9112 2.2 bare CR after a size", b"5\rhello\r\n0\r\n\r\n"),
-    ("9112 2.2 CR CR LF after a size", b"5\r\r\nhello\r\n0\r\n\r\n"),
-    ("9112 7.1 chunk too short", b"5\r\nhell\r\n0\r\n\r\n"),
-    ("9112 7.1 chunk too long", b"5\r\nhello!\r\n0\r\n\r\n"),
-    ("9112 7.1 bare LF after data", b"5\r\nhello\n0\r\n\r\n"),
-    ("9112 7.1 wrong terminator", b"5\r\nhelloXX0\r\n\r\n"),
-    ("9112 7.1 CR CR after data", b"5\r\nhello\r\r0\r\n\r\n"),
-    ("9112 7.1.1 extension without a name", b"5;\r\nhello\r\n0\r\n\r\n"),
-    ("9112 7.1.1 extension that is no token", b"5;a b\r\nhello\r\n0\r\n\r\n"),
-    ("9112 7.1.1 quote left open", b'5;a="b\r\nhello\r\n0\r\n\r\n'),
-    ("9112 7.1.1 bare LF in an extension", b"5;a\nb\r\nhello\r\n0\r\n\r\n"),
-    ("9112 7.1.1 LF in quotes", b'5;a="b\nc"\r\nhello\r\n0\r\n\r\n'),
-    ("9112 7.1.1 NUL in quotes", b'5;a="\x00"\r\nhello\r\n0\r\n\r\n'),
-    ("9112 7.1.1 overlong extension", b"5;a=" + b"b" * 1024 + b"\r\nhello\r\n0\r\n\r\n"),
-    ("9112 7.1.1 endless extension", b"5;" + b"a" * 100000),
-    ("9112 5.1 trailer without a colon", b"0\r\nA\r\n\r\n"),
-    ("9112 5.1 space before a trailer's colon", b"0\r\nA : b\r\n\r\n"),
-    ("9112 5.2 folded trailer", b"0\r\nA: b\r\n c\r\n\r\n"),
-    ("9110 5.5 control in a trailer", b"0\r\nA: \x00\r\n\r\n"),
-    ("9112 2.2 bare LF in trailers", b"0\r\nA: b\nC: d\r\n\r\n"),
-    ("9112 2.2 bare LF at the end", b"0\r\n\n"),
-    ("9112 2.2 bare CR in trailers", b"0\r\nA: b\rC: d\r\n\r\n"),
-    ("a request instead of the end", b"0\r\nGET / HTTP/1.1\r\n\r\n"),
-    ("too many trailers", b"0\r\n" + b"A: b\r\n" * 102 + b"\r\n"),
-    ("trailers too large", b"0\r\n" + (b"A: " + b"b" * 1000 + b"\r\n") * 16 + b"\r\n"),
-    ("endless trailer", b"0\r\nA: " + b"b" * 100000),
-]  # fmt: skip
 
 
 def read(body: Body, pieces: list[bytes]) -> tuple[bytes, bytes]:
@@ -80,12 +22,6 @@ def read(body: Body, pieces: list[bytes]) -> tuple[bytes, bytes]:
         out.append(sent)
         beyond.append(left)
     return b"".join(out), b"".join(beyond)
-
-
-def cuts(data: bytes) -> list[list[bytes]]:
-    """Whole, in two at every byte, and one byte at a time."""
-    halves = [[data[:at], data[at:]] for at in range(1, len(data))] if len(data) < 400 else []
-    return [[data], *halves, [data[at : at + 1] for at in range(len(data))]]
 
 
 @st.composite
@@ -152,25 +88,25 @@ class UntilCloseBodyTests(SynchronousTestCase):
 class ChunkedBodyTests(SynchronousTestCase):
     def test_it_goes_on_framed_however_it_is_cut(self) -> None:
         """Extensions and forbidden trailers are dropped, all else goes on, and the next message is left."""
-        for told, wire, framed, payload in CHUNKED:
-            for pieces in cuts(wire + NEXT):
+        for case in LEGAL_BODIES:
+            for pieces in cuts(case.data + NEXT):
                 body = ChunkedBody()
-                self.assertEqual(read(body, pieces), (framed, NEXT), told)
+                self.assertEqual(read(body, pieces), (case.goes_on, NEXT), case.name)
                 self.assertTrue(body.complete)
-                self.assertEqual(body.received, len(payload))
+                self.assertEqual(body.received, len(case.payload))
 
     def test_it_goes_on_as_payload_however_it_is_cut(self) -> None:
         """For an HTTP/1.0 peer nothing but the payload goes on."""
-        for told, wire, _, payload in CHUNKED:
-            for pieces in cuts(wire + NEXT):
-                self.assertEqual(read(ChunkedBody(framed=False), pieces), (payload, NEXT), told)
+        for case in LEGAL_BODIES:
+            for pieces in cuts(case.data + NEXT):
+                self.assertEqual(read(ChunkedBody(framed=False), pieces), (case.payload, NEXT), case.name)
 
     def test_malformed_bodies_are_refused_however_they_are_cut(self) -> None:
         """A fault is a fault in any pieces, at latest when the connection ends."""
-        for told, wire in MALFORMED:
-            for pieces in cuts(wire):
+        for case in MALFORMED_BODIES:
+            for pieces in cuts(case.data):
                 for framed in (True, False):
-                    self.assertRaises(BodyFault, self._read_to_end, ChunkedBody(framed=framed), pieces, told)
+                    self.assertRaises(BodyFault, self._read_to_end, ChunkedBody(framed=framed), pieces, case.name)
 
     def _read_to_end(self, body: ChunkedBody, pieces: list[bytes], told: str) -> None:
         read(body, pieces)
@@ -179,10 +115,10 @@ class ChunkedBodyTests(SynchronousTestCase):
 
     def test_every_early_end_is_a_fault(self) -> None:
         """Nothing but the last byte completes a body."""
-        for _, wire, _, _ in CHUNKED:
-            for end in range(len(wire)):
+        for case in LEGAL_BODIES:
+            for end in range(len(case.data)):
                 body = ChunkedBody()
-                body.feed(wire[:end])
+                body.feed(case.data[:end])
                 self.assertFalse(body.complete)
 
     def test_canonical_pieces_pass_as_the_same_object(self) -> None:

@@ -33,17 +33,19 @@ def answer(status: int, body: bytes, content_type: str, *, extra: bytes = b"", c
     return b"".join((head.encode("latin-1"), extra, connection, b"\r\n", body))
 
 
-def _error(status: int) -> bytes:
+def _error(status: int, *, close: bool) -> bytes:
     reason = _REASONS.get(status) or HTTPStatus(status).phrase
     page = f"<html><body><h1>{status} {reason}</h1>\n{_EXPLANATIONS[status]}\n</body></html>\n"
-    return answer(status, page.encode(), "text/html")
+    return answer(status, page.encode(), "text/html", close=close)
 
 
 #: Each error whole, connection closing; made once.
-ERRORS = {status: _error(status) for status in _EXPLANATIONS}
+ERRORS = {status: _error(status, close=True) for status in _EXPLANATIONS}
+#: Those that say nothing about the client, whose next request is as welcome as ever, when it has sent all of this one.
+KEEPING = {status: _error(status, close=False) for status in (502, 503, 504)}
 
 
-def error_answer(status: int, method: bytes) -> bytes:
+def error_answer(status: int, method: bytes, *, close: bool = True) -> bytes:
     """The error as it answers a request of this method (RFC 9110 section 9.3.2: to HEAD without its body)."""
-    whole = ERRORS[status]
+    whole = (ERRORS if close else KEEPING)[status]
     return whole[: whole.index(b"\r\n\r\n") + 4] if method == b"HEAD" else whole

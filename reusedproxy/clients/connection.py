@@ -219,6 +219,11 @@ class ClientConnection:
         """Whether it still counts as busy with `exchange`, which has come to nothing."""
         return self.state == BUSY and self.exchange in (exchange, None)
 
+    @property
+    def may_ask_again(self) -> bool:
+        """Whether it may send another request: all of this one has come, and it was not to be the last."""
+        return self._body is None and not self.last
+
     def pause_request(self) -> None:
         """The exchange takes no more of the request's body for now; the silence is not the client's."""
         if self._body is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from reusedproxy.clients.answers import error_answer
+from reusedproxy.clients.answers import KEEPING, error_answer
 from reusedproxy.clients.passing import (
     ends_with_connection,
     request_head,
@@ -167,8 +167,11 @@ class Exchange:
         if self.state == ANSWERING:
             self.client.last = True
             self._end(broken=self._until_close)
+            return
+        self.status = status
+        if status in KEEPING and self.framed and self.client.may_ask_again:
+            self._end(last=error_answer(status, self.method, close=False))
         else:
-            self.status = status
             self._end(last=error_answer(status, self.method), error=status)
 
     def pause_response(self) -> None:

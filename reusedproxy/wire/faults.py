@@ -38,15 +38,16 @@ Fault = type[RequestFault] | type[ResponseFault]
 class Limits:
     """What a head may be at most: `max_head` bytes with its empty line, `max_headers` field lines.
 
-    The defaults are HAProxy's tune.bufsize less tune.maxrewrite, and tune.http.maxhdr.
+    The defaults are HAProxy's tune.bufsize less tune.maxrewrite, and tune.http.maxhdr less the first line.
     """
 
     max_head: int = 15360
-    max_headers: int = 101
+    max_headers: int = 100
 
 
 _CONTROL: Final = re.compile(rb"[\x00-\x08\n-\x1f\x7f]")
-_VERSION_SO_FAR: Final = re.compile(rb"H(?:T(?:T(?:P(?:/(?:([0-9])(?:\.(?:([0-9]))?)?)?)?)?)?)?\Z")
+_VERSION_SO_FAR: Final = re.compile(rb"H(?:T(?:T(?:P(?:/(?:1(?:\.(?:([0-9]))?)?)?)?)?)?)?\Z")
+_OTHER_MAJOR: Final = re.compile(rb"HTTP/[02-9]")
 _STATUS_SO_FAR: Final = re.compile(rb"[1-9](?:[0-9](?:[0-9])?)?\Z")
 _CONTROL_NAMES: Final = {0: "NUL", 10: "bare LF", 13: "bare CR"}
 
@@ -105,15 +106,14 @@ def _check_size(data: bytes, limits: Limits, fault: Fault) -> None:
 
 
 def _check_request_line(line: bytes, whole: bool) -> None:
-    """RFC 9112 3: method SP request-target SP HTTP-version, one space each, nothing else."""
+    """RFC 9112 3: method SP request-target SP HTTP-version, one space each, nothing else. In this order, so that the
+    first fault decides about the status however the line comes."""
     if not line and not whole:
         return
-    _check_controls(line, RequestFault)
     parts = line.split(b" ", 3)
+    _check_controls(b" ".join(parts[:2]), RequestFault)
     if not TOKEN.match(parts[0]):
         raise RequestFault("the method is not a token")
-    if len(parts) > 3:
-        raise RequestFault("more than two spaces in the request line")
     if len(parts) > 1:
         target = parts[1]
         if b"#" in target:
@@ -124,21 +124,22 @@ def _check_request_line(line: bytes, whole: bool) -> None:
             raise RequestFault("a tab in the request line")
         if not target and (whole or len(parts) > 2):
             raise RequestFault("an empty request target")
-    if len(parts) == 3:
-        _check_version(parts[2], whole, RequestFault)
+    if len(parts) > 2:
+        _check_version(parts[2], whole or len(parts) > 3, RequestFault)
+        if len(parts) > 3:
+            raise RequestFault("more than two spaces in the request line")
     elif whole:
         raise RequestFault("no HTTP version in the request line (HTTP/0.9?)")
 
 
 def _check_version(version: bytes, whole: bool, fault: Fault) -> None:
     """RFC 9112 2.3: HTTP/DIGIT.DIGIT, exactly, upper case. Higher minor versions of 1 count as 1.1 (RFC 9110 2.5)."""
-    if not version and not whole:
-        return
-    found = _VERSION_SO_FAR.match(version)
-    if not found or (whole and found[2] is None):
-        raise fault("malformed HTTP version")
-    if found[1] is not None and found[1] != b"1":
+    if _OTHER_MAJOR.match(version):
         raise fault("not HTTP/1", 505)  # RFC 9110 15.6.6; the HTTP/2 preface too (RFC 9113 3.4)
+    _check_controls(version, fault)
+    found = _VERSION_SO_FAR.match(version)
+    if (version or whole) and (not found or (whole and found[1] is None)):
+        raise fault("malformed HTTP version")
 
 
 def _check_status_line(line: bytes, whole: bool) -> None:

@@ -73,7 +73,6 @@ __all__ = [
     "skip_empty_lines",
 ]
 
-_MAX_EMPTY: Final = 16
 _EMPTY_LINES: Final = re.compile(rb"(?:\r\n)*")
 _SLASH: Final = ord("/")
 _EXPECT: Final = frozenset({b"expect"})
@@ -153,15 +152,11 @@ def find_head_end(data: bytes, searched: int = 0) -> int:
     return end + 4 if end >= 0 else -1
 
 
-def skip_empty_lines(data: bytes, skipped: int = 0) -> int:
-    """How many bytes of empty lines stand before a request line (RFC 9112 2.2); `skipped` were skipped before them."""
-    if data[:1] != b"\r":
-        return 0
+def skip_empty_lines(data: bytes) -> int:
+    """How many bytes of empty lines stand before a request line (RFC 9112 2.2). Any number, as in HAProxy: a bound on
+    those of one piece would make the answer depend on how they were cut."""
     found = _EMPTY_LINES.match(data)
-    count = found.end() if found else 0
-    if skipped + count > _MAX_EMPTY:
-        raise RequestFault("too many empty lines before the request")
-    return count
+    return found.end() if found else 0
 
 
 def check_partial(data: bytes, limits: Limits, searched: int = 0) -> None:

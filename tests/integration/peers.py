@@ -31,7 +31,7 @@ from reusedproxy.demo.certificates import Authority, Credential
 LOOPBACK = "127.0.0.1"
 
 #: Programs and the Debian packages that bring them.
-PACKAGES = {"nginx": "nginx-light", "curl": "curl", "openssl": "openssl", "ssh": "openssh-client"}
+PACKAGES = {"nginx": "nginx-light", "curl": "curl", "openssl": "openssl", "ssh": "openssh-client", "haproxy": "haproxy"}
 
 Answer = TypeVar("Answer")
 
@@ -40,21 +40,21 @@ def missing(*programs: str) -> str:
     """
     Why a test that needs these programs cannot run, in words for C{skip}; empty when all are there.
     """
-    absent = [program for program in programs if _find(program) is None]
+    absent = [program for program in programs if find_program(program) is None]
     if not absent:
         return ""
     packages = " ".join(PACKAGES.get(program, program) for program in absent)
     return f"{' and '.join(absent)} not installed: apt-get install {packages}"
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, host: str = LOOPBACK) -> list[int]:
     """
-    TCP ports that were free on loopback a moment ago, all different: the kernel picks them.
+    TCP ports that were free on C{host} a moment ago, all different: the kernel picks them.
     """
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
-            each.bind((LOOPBACK, 0))
+            each.bind((host, 0))
         return [each.getsockname()[1] for each in sockets]
     finally:
         for each in sockets:
@@ -291,7 +291,7 @@ class Nginx:
 
     def start(self) -> None:
         """Start, and return when it answers."""
-        program = _find("nginx")
+        program = find_program("nginx")
         if program is None:
             raise AssertionError(missing("nginx"))
         self._asked = 0
@@ -400,7 +400,7 @@ class OpensslServer:
         return self._process.output
 
 
-def _find(program: str) -> str | None:
+def find_program(program: str) -> str | None:
     # The PATH of an ordinary user on Debian does not have sbin, where nginx is.
     return shutil.which(program) or shutil.which(program, path="/usr/local/sbin:/usr/sbin:/sbin")
 
