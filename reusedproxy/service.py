@@ -34,6 +34,9 @@ from reusedproxy.net.poller import Poller
 if TYPE_CHECKING:
     from reusedproxy.operators.manhole import Manhole
 
+#: Seconds that a stop may wait for clients before it says so.
+SAY_DRAIN = 1.0
+
 _LEVELS = {
     "emerg": LogLevel.critical,
     "alert": LogLevel.error,
@@ -164,6 +167,7 @@ class ProxyService(Service):
         self._replaced: list[Proxy] = []
         self._drained: Deferred[None] | None = None
         self._hard_stop: IDelayedCall | None = None
+        self._say_drain: IDelayedCall | None = None
 
     def announce(self, level: str, text: str) -> None:
         """What an operator should read, to the daemon's own log and to the `log` lines of the global section."""
@@ -323,21 +327,35 @@ class ProxyService(Service):
         limit = proxy.configuration.global_.hard_stop_after
         if limit is not None:
             self._hard_stop = self._reactor.callLater(limit, self._stop_now)
+        self._say_drain = self._reactor.callLater(SAY_DRAIN, self._tell_drain)
         self._wait_for_clients()
 
     def _wait_for_clients(self) -> None:
         if self.state == "draining":
-            if any(frontend.connections for proxy in self._living for frontend in proxy.frontends):
+            if self._clients():
                 self._reactor.callLater(0.05, self._wait_for_clients)
             else:
                 self._stop_now()
+
+    def _clients(self) -> int:
+        return sum(len(frontend.connections) for proxy in self._living for frontend in proxy.frontends)
+
+    def _tell_drain(self) -> None:
+        """Whoever stops it should know what it waits for: a download, or a WebSocket that lasts for days."""
+        assert self.proxy is not None
+        limit = self.proxy.configuration.global_.hard_stop_after
+        bound = "without a bound (hard-stop-after is not set)" if limit is None else f"for {limit:g} s at most"
+        self.announce(
+            "notice", f"stopping: waiting for {self._clients()} busy clients, {bound}; another signal ends them"
+        )
 
     def _stop_now(self) -> None:
         if self.state != "draining" or self.proxy is None or self._drained is None:
             return
         self.state = "stopped"
-        if self._hard_stop is not None and self._hard_stop.active():
-            self._hard_stop.cancel()
+        for call in (self._hard_stop, self._say_drain):
+            if call is not None and call.active():
+                call.cancel()
         for proxy in self._living:
             for frontend in proxy.frontends:
                 for connection in list(frontend.connections):

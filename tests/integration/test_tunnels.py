@@ -139,3 +139,16 @@ class WebSocketTests(MainJobTestCase):
             client.send("still here")
             self.assertEqual(client.recv(timeout=10), "still here")
         self.ended(daemon, "--")
+
+    def test_a_stop_waits_for_it_and_says_so(self) -> None:
+        """SIGTERM lets it go on; the next one ends it."""
+        daemon = self.proxied()
+        with self.connect(daemon) as client:
+            daemon.signal(signal.SIGTERM)
+            wait_for(lambda: "stopping: waiting for 1 busy clients, without a bound" in daemon.output, "it to be said")
+            client.send("still here")
+            self.assertEqual(client.recv(timeout=10), "still here")
+            daemon.signal(signal.SIGTERM)
+            with self.assertRaises(ConnectionClosed):
+                client.recv(timeout=10)
+        wait_for(daemon.ended, "the daemon to end")
