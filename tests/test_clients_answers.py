@@ -294,6 +294,7 @@ class TimeoutTests(SynchronousTestCase):
         world.advance(30)
         self.assertEqual(client.take(), ERRORS[408])
         self.assertEqual(world.flags(), [(408, "cD")])
+        self.assertEqual((world.backend.traffic.cli_abrt, world.server.server.traffic.cli_abrt), (1, 1))
         self.assertEqual(world.server.pool.idle, [])
         client.wire.eof()
         world.check_rest()

@@ -167,7 +167,7 @@ class ClientConnection:
             # As HAProxy: with `dontlognull` a first silence is answered and not logged; later ones are not even answered.
             self._end("client silent", b"" if self.requests or self.last else ERRORS[408])
         elif self.exchange is not None:
-            self.exchange.fail(408, "cD")
+            self.exchange.client_slow()
 
     # What its exchange calls.
 

@@ -147,14 +147,14 @@ class Exchange:
         """The client is gone; `flag` is C (it left) or c (its time was over)."""
         if self.state == ENDED:
             return
-        self.flags = flag + ("D" if self.state == SENT and not self._request_ended else self.phase)
         self.status = self.status or -1
-        assert self.backend is not None
-        self.backend.traffic.cli_abrt += 1
-        if self.server is not None:
-            self.server.traffic.cli_abrt += 1
+        self.flags = self._client_aborts(flag)
         self._let_go("client gone")
         self._end(broken=True)
+
+    def client_slow(self) -> None:
+        """The client has not sent what is missing of its request in time."""
+        self.fail(408, self._client_aborts("c"))
 
     def fail(self, status: int, flags: str) -> None:
         """Answer with an error of our own; an answer that has begun is broken off, and the client can tell."""
@@ -310,6 +310,14 @@ class Exchange:
         self.client.resume_request()
 
     # Its own affairs.
+
+    def _client_aborts(self, flag: str) -> str:
+        """Count an exchange that its client does not let end; its flags in the log."""
+        assert self.backend is not None
+        self.backend.traffic.cli_abrt += 1
+        if self.server is not None:
+            self.server.traffic.cli_abrt += 1
+        return flag + ("D" if self.state == SENT and not self._request_ended else self.phase)
 
     def _kind(self) -> int:
         """What connection it may be given: HAProxy's table for `http-reuse`, and our own rule where that is unset."""
