@@ -1,0 +1,145 @@
+"""The client fails after every byte of every kind of request, and of every kind of answer.
+
+One table says what follows. The client's exchange stands, by what has passed on the wires, in one of these phases:
+
+    before      nothing of its first request has come
+    idle        it has been answered before, and nothing more has come
+    head, body  there the request breaks off
+    asked       the request is complete; no head of an answer has come
+    answering   a head has come, and not all of the answer
+    done        all of the answer has come
+
+and what the client sees / what is logged is, with the flags as HAProxy's manual has them in section 8.5 (its 2.6 was
+asked, too):
+
+                client ends its side    client closes   reset           silence         nothing passes
+    before      400 / 400 CR            - / 400 CR      - / 400 CR      408 / 408 cR    - / 408 cR
+    idle        - / no line             - / no line     - / no line     - / no line     - / no line
+    head        400 / 400 CR            - / 400 CR      - / 400 CR      408 / 408 cR    - / 408 cR
+    body        reset / -1 CD           - / -1 CD       - / -1 CD       408 / 408 cD    - / 408 cD
+    asked       answer / --             - / --          - / -1 CH       answer / --     - / --
+    answering   answer / --             - / --          - / status CD   answer / --     - / --
+    done        answer / --             answer / --     answer / --     answer / --     answer / --
+
+"-": it does not listen any more, or it is closed without a word. One that has closed is found out only by a second
+write, so that it is logged as served: a kernel that takes bytes for the dead says nothing.
+
+Where nothing but its head has gone to a queue or to a dial, C or c comes with Q or C.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.faultwire import REQUESTS, RESPONSES, WHOLE, FaultWire, Kind, Scene, settle, where
+
+FAULTS = {
+    "ends its side": FaultWire.half_close,
+    "closes": FaultWire.vanish,
+    "reset": FaultWire.break_off,
+    "silence": lambda wire: None,
+    "nothing passes": FaultWire.fall_silent,
+}
+
+#: What the client sees: ANSWER, the status of an error, or nothing; and the line in the log (0 stands for the answer's
+#: own status).
+ANSWER = "the answer"
+SERVED = (0, "--")
+TABLE = {
+    "before": [(400, (400, "CR")), ("", (400, "CR")), ("", (400, "CR")), (408, (408, "cR")), ("", (408, "cR"))],
+    "idle": [("", None)] * 5,
+    "head": [(400, (400, "CR")), ("", (400, "CR")), ("", (400, "CR")), (408, (408, "cR")), ("", (408, "cR"))],
+    "body": [("", (-1, "CD")), ("", (-1, "CD")), ("", (-1, "CD")), (408, (408, "cD")), ("", (408, "cD"))],
+    "asked": [(ANSWER, SERVED), ("", SERVED), ("", (-1, "CH")), (ANSWER, SERVED), ("", SERVED)],
+    "answering": [(ANSWER, SERVED), ("", SERVED), ("", (0, "CD")), (ANSWER, SERVED), ("", SERVED)],
+    "done": [(ANSWER, SERVED)] * 5,
+}  # fmt: skip
+
+
+def phase(kind: Kind, place: str, asked: int, told: int) -> str:
+    """Where the exchange stands when so much has passed on the wires."""
+    if not asked:
+        return "before" if place in ("warm", "new") else "idle"
+    if asked < len(kind.request):
+        return "head" if asked < kind.request_head else "body"
+    if told == len(kind.said) and not kind.until_close:
+        return "done"
+    return "asked" if told < kind.said_head else "answering"
+
+
+class Faults(SynchronousTestCase):
+    """What all of these tests look at."""
+
+    def strike(self, kind: Kind, place: str, asked: int, told: int, fault: str) -> Scene:
+        """Bring it to the moment, let the fault happen, and all else go well."""
+        scene = Scene(self, kind, place)
+        scene.ask(asked)
+        if told:
+            scene.tell(told)
+        FAULTS[fault](scene.wire)
+        settle(scene.world)
+        if scene.server_wire is not None and asked == len(kind.request):
+            scene.tell()
+            scene.end_answer()
+        settle(scene.world)
+        if fault in ("silence", "nothing passes"):
+            scene.wait()
+        return scene
+
+    def check(self, scene: Scene, what: str, fault: str, told: int) -> None:
+        """By the table."""
+        sees, line = TABLE[what][list(FAULTS).index(fault)]
+        kind = scene.kind
+        if line is None:
+            self.assertEqual(scene.log(), [])
+        else:
+            status, flags = line
+            self.assertEqual(scene.log(), [(status or kind.status, flags)])
+            self.check_counters(scene, flags)
+        if sees == ANSWER:
+            scene.check_whole()
+        elif sees:
+            (answer,) = scene.answers()
+            self.assertEqual((answer.how, answer.status), (WHOLE, sees))
+        elif not told:
+            self.assertEqual(scene.answers(), [])
+        self.assertEqual(scene.reached(), 0 if what in ("before", "idle", "head") else 1)
+        if what != "done" or fault != "silence":
+            # Whoever ended its side while it was served is closed behind the answer.
+            self.assertTrue(scene.client.gone or scene.wire.end is not None)
+        scene.finish()
+
+    def check_counters(self, scene: Scene, flags: str) -> None:
+        """HAProxy's management guide, 9.1: cli_abrt for transfers that the client aborted, ereq for bad requests."""
+        aborted = int(flags[0] in "Cc" and flags[1] != "R")
+        traffic = scene.world.backend.traffic
+        self.assertEqual(scene.world.frontend.traffic.ereq, int(flags[1] == "R"))
+        self.assertEqual((traffic.cli_abrt, traffic.srv_abrt, traffic.eresp, traffic.econ), (aborted, 0, 0, 0))
+        self.assertEqual(scene.far.server.traffic.cli_abrt, aborted)
+
+    def each(self, kind: Kind, place: str, asked: int, told: int = 0) -> None:
+        for fault in FAULTS:
+            with where(kind, place, asked, told, fault):
+                scene = self.strike(kind, place, asked, told, fault)
+                self.check(scene, phase(kind, place, asked, told), fault, told)
+
+
+class RequestTests(Faults):
+    """The request breaks off."""
+
+    def test_after_every_byte(self) -> None:
+        """On connections new and old, on both sides."""
+        for kind in REQUESTS:
+            for place in ("warm", "kept", "pipelined", "new"):
+                for asked in range(len(kind.request) + 1):
+                    self.each(kind, place, asked)
+
+
+class AnswerTests(Faults):
+    """The client fails while it is answered."""
+
+    def test_after_every_byte(self) -> None:
+        """That the server says."""
+        for kind in RESPONSES:
+            for told in range(1, len(kind.said) + 1):
+                self.each(kind, "warm", len(kind.request), told)
