@@ -82,9 +82,8 @@ class FaultWire(Wire):
     def turn(self) -> None:
         """The network's turn, and the poller's."""
         self.pump()
-        if self._broken and self.state != CLOSED:
-            if self.state == DRAINING or self.reading or self._failed:
-                self.reset(self._broken)
+        if self._broken and self.state != CLOSED and (self.state == DRAINING or self.reading or self._failed):
+            self.reset(self._broken)
 
     def _out(self, data: bytes) -> None:
         if self._vanished:
@@ -277,12 +276,12 @@ class Scene:
         self.earlier = 0
         self._before = b""
         if place == "kept":
-            self.client.send(_EARLIER)
+            self.client.send(EARLIER)
             self.far.answer(_LENGTH)
             self.world.advance(1)
             self.earlier = 1
         elif place == "pipelined":
-            self._before = _EARLIER
+            self._before = EARLIER
             self.earlier = 1
 
     def ask(self, upto: int | None = None) -> None:
@@ -327,6 +326,11 @@ class Scene:
             self.world.advance(3)
             settle(self.world)
 
+    def wait_for_server(self) -> None:
+        """`timeout server` passes."""
+        self.world.advance(21)
+        settle(self.world)
+
     def answers(self) -> list[Answer]:
         """What the client got, after those of earlier exchanges, which must be whole."""
         found = answers(self.wire.written, far_end(self.wire), ["GET"] * self.earlier + [self.kind.method])
@@ -335,8 +339,9 @@ class Scene:
         return found[self.earlier :]
 
     def log(self) -> list[tuple[int, str]]:
-        """The log's lines, after those of earlier exchanges."""
-        lines = self.world.flags()
+        """The log's lines of this client, after those of earlier exchanges."""
+        client = self.client.connection
+        lines = [(each.status, each.flags) for each in self.world.log if each.client is client]
         self.test.assertEqual(lines[: self.earlier], [(200, "--")] * self.earlier)
         return lines[self.earlier :]
 
@@ -348,7 +353,24 @@ class Scene:
         """The client has got the answer: all of it, right, once."""
         (answer,) = self.answers()
         kind = self.kind
+        if kind.request.find(b"HTTP/1.0") > 0:
+            self.test.assertIsNone(answer.header(b"transfer-encoding"))
         self.test.assertEqual((answer.how, answer.status, answer.body), (WHOLE, kind.status, kind.content))
+
+    def check_cut(self) -> None:
+        """The client has got a part of the answer, and can tell that it is one."""
+        (answer,) = self.answers()
+        kind = self.kind
+        self.test.assertEqual((answer.how, answer.status), (CUT, kind.status))
+        self.test.assertTrue(kind.content.startswith(answer.body), answer.body)
+        self.test.assertNotEqual(far_end(self.wire), "open", "it would wait for the rest")
+
+    def check_error(self, status: int) -> None:
+        """The client has got an error, and the end of its connection."""
+        (answer,) = self.answers()
+        self.test.assertEqual((answer.how, answer.status), (WHOLE, status))
+        self.test.assertEqual(answer.header(b"connection"), b"close")
+        self.test.assertNotEqual(self.wire.end, None, "it is not closed")
 
     def finish(self) -> None:
         """No connection on which anything was doubtful is kept; somebody else is served; nothing is left."""
@@ -357,7 +379,7 @@ class Scene:
                 self.test.assertNotEqual(wire.state, OPEN, "a doubtful connection is kept")
         self.wire.take()
         other = self.world.client()
-        other.send(_OTHER)
+        other.send(OTHER)
         for _ in range(4):  # dials that were made in vain
             self.world.advance(1.1)
             self.connect()
@@ -372,5 +394,6 @@ class Scene:
         self.world.check_rest()
 
 
-_EARLIER = b"GET /earlier HTTP/1.1\r\nHost: a\r\n\r\n"
-_OTHER = b"GET /other HTTP/1.1\r\nHost: a\r\n\r\n"
+EARLIER_ANSWER = _LENGTH
+EARLIER = b"GET /earlier HTTP/1.1\r\nHost: a\r\n\r\n"
+OTHER = b"GET /other HTTP/1.1\r\nHost: a\r\n\r\n"

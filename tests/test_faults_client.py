@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.faultwire import REQUESTS, RESPONSES, WHOLE, FaultWire, Kind, Scene, settle, where
+from tests.faultwire import EARLIER_ANSWER, OTHER, REQUESTS, RESPONSES, FaultWire, Kind, Scene, settle, where
 
 FAULTS = {
     "ends its side": FaultWire.half_close,
@@ -40,6 +40,8 @@ FAULTS = {
     "silence": lambda wire: None,
     "nothing passes": FaultWire.fall_silent,
 }
+
+LEAVES = ("ends its side", "closes", "reset")
 
 #: What the client sees: ANSWER, the status of an error, or nothing; and the line in the log (0 stands for the answer's
 #: own status).
@@ -99,8 +101,7 @@ class Faults(SynchronousTestCase):
         if sees == ANSWER:
             scene.check_whole()
         elif sees:
-            (answer,) = scene.answers()
-            self.assertEqual((answer.how, answer.status), (WHOLE, sees))
+            scene.check_error(int(sees))
         elif not told:
             self.assertEqual(scene.answers(), [])
         self.assertEqual(scene.reached(), 0 if what in ("before", "idle", "head") else 1)
@@ -143,3 +144,80 @@ class AnswerTests(Faults):
         for kind in RESPONSES:
             for told in range(1, len(kind.said) + 1):
                 self.each(kind, "warm", len(kind.request), told)
+
+
+class WaitingTests(Faults):
+    """The client fails while its request waits for a connection, or for a place at a server.
+
+    ends its side, closes or is reset: the exchange ends at once (-1, CC or CQ), and no server hears of it. Silent, but
+    with a complete request: it is served. Silent in its body: the wait ends first, by its own time (503, sC or sQ).
+    """
+
+    def test_in_a_dial(self) -> None:
+        """The connection that comes too late is kept for others."""
+        for kind, asked in self.moments():
+            for fault in FAULTS:
+                with where(kind, asked, fault):
+                    scene = Scene(self, kind, "new", backend={"retries": 0})
+                    scene.client.send(kind.request[:asked])
+                    self.strike_waiting(scene, fault, "C")
+                    if fault in LEAVES:
+                        scene.connect()
+                        self.assertEqual(len(scene.far.pool.idle), 1)
+                    elif asked == len(kind.request):
+                        scene.connect()
+                        self.serve(scene, fault)
+                    else:
+                        scene.wait()
+                        self.assertEqual(scene.log(), [(503, "sC")])
+                    scene.finish()
+
+    def test_in_the_queue(self) -> None:
+        """Its place in the queue is given up."""
+        for kind, asked in self.moments():
+            for fault in FAULTS:
+                with where(kind, asked, fault):
+                    scene = Scene(self, kind, "warm", maxconn=1)
+                    other = scene.world.client()
+                    other.send(OTHER)
+                    scene.client.send(kind.request[:asked])
+                    self.assertEqual(len(scene.world.backend.queue), 1)
+                    self.strike_waiting(scene, fault, "Q")
+                    self.assertEqual(len(scene.world.backend.queue), fault not in LEAVES)
+                    if fault in LEAVES or asked == len(kind.request):
+                        scene.far.answer(EARLIER_ANSWER)
+                        scene.connect()
+                    if fault in LEAVES:
+                        pass
+                    elif asked == len(kind.request):
+                        self.serve(scene, fault)
+                    else:
+                        scene.world.advance(8)
+                        self.assertEqual(scene.log(), [(503, "sQ")])
+                        scene.far.answer(EARLIER_ANSWER)
+                        scene.wait()
+                    scene.finish()
+
+    def moments(self):
+        """After the head, in the body, and after all of it."""
+        for kind in REQUESTS:
+            for asked in range(kind.request_head, len(kind.request) + 1):
+                yield kind, asked
+
+    def strike_waiting(self, scene: Scene, fault: str, phase: str) -> None:
+        FAULTS[fault](scene.wire)
+        settle(scene.world)
+        self.assertEqual(scene.reached(), 0)
+        if fault in LEAVES:
+            self.assertEqual(scene.log(), [(-1, "C" + phase)])
+            self.assertEqual(scene.world.backend.traffic.cli_abrt, 1)
+        else:
+            self.assertEqual(scene.log(), [])
+
+    def serve(self, scene: Scene, fault: str) -> None:
+        scene.tell()
+        self.assertEqual(scene.log(), [(200, "--")])
+        self.assertEqual(scene.reached(), 1)
+        if fault == "silence":
+            scene.check_whole()
+        scene.wait()
