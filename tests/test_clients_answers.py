@@ -131,6 +131,7 @@ class ServerFaultTests(SynchronousTestCase):
         client.send(GET)
         self.assertEqual(client.take(), ERRORS[503])
         self.assertEqual(world.flags(), [(503, "SC")])
+        self.assertEqual((world.backend.traffic.econ, world.server.server.traffic.econ), (1, 0))
         world.check_rest()
 
     def test_head_gets_the_head_alone(self):
@@ -396,6 +397,7 @@ class TimeoutTests(SynchronousTestCase):
         world.advance(8)
         self.assertEqual(second.take(), ERRORS[503])
         self.assertEqual(world.flags(), [(503, "sQ")])
+        self.assertEqual((world.backend.traffic.econ, world.server.server.traffic.econ), (1, 0))
         third.send(GET)
         world.server.answer()
         world.server.answer()

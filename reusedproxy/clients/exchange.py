@@ -229,7 +229,7 @@ class Exchange:
     def deadline_passed(self) -> None:
         """`timeout queue` is over, or `timeout connect` while too many waited for connections."""
         if self.state == QUEUED:
-            self.fail(503, "sQ")
+            self._unplaced("sQ")
         elif self.state == CONNECTING and self.server is not None:
             self.server.pool.leave(self)
             self.connection_failed(DialFailure("connection", "others wait, too", timed_out=True))
@@ -347,10 +347,16 @@ class Exchange:
         self.state = QUEUED
         assert self.backend is not None
         if not self.backend.choose(self, avoid):
-            self.fail(503, "SC")
+            self._unplaced("SC")
         elif self.state == QUEUED:
             self.queued_behind += len(self.backend.queue) - 1
             self._await(self.backend.settings.timeouts.queue)
+
+    def _unplaced(self, flags: str) -> None:
+        """No server has taken it."""
+        assert self.backend is not None
+        self.backend.traffic.econ += 1
+        self.fail(503, flags)
 
     def _await(self, timeout: float | None) -> None:
         deadlines = self.client.deadlines
