@@ -33,6 +33,8 @@ class FaultWire(Wire):
     def __init__(self) -> None:
         super().__init__()
         self.doubtful = False
+        #: How the other side sees the end of the connection: "open", "fin", "reset".
+        self.far_end = "open"
         #: The other process has ended: what reaches it is answered with a reset.
         self._vanished = False
         self._broken = ""
@@ -74,6 +76,16 @@ class FaultWire(Wire):
             self._failed = True
         else:
             super().write(data)
+
+    def abort(self, reason: str) -> None:
+        if self.far_end == "open":
+            self.far_end = "reset"
+        super().abort(reason)
+
+    def _all_sent(self) -> None:
+        if not self._stuck and self.far_end == "open":
+            self.far_end = "fin"
+        super()._all_sent()
 
     def pump(self) -> None:
         super().pump()
@@ -117,13 +129,6 @@ class Answer:
 
     def header(self, name: bytes) -> bytes | None:
         return dict(self.headers).get(name)
-
-
-def far_end(wire: Wire) -> str:
-    """How the other side sees the connection: "open", "fin", "reset"."""
-    if wire.end is None or (wire.end[0] == "close" and wire.state != CLOSED):
-        return "open" if wire.state == OPEN else "reset"
-    return "reset" if wire.end[0] == "abort" or wire.lost else "fin"
 
 
 def answers(received: bytes, end: str, methods: list[str]) -> list[Answer]:
@@ -333,7 +338,7 @@ class Scene:
 
     def answers(self) -> list[Answer]:
         """What the client got, after those of earlier exchanges, which must be whole."""
-        found = answers(self.wire.written, far_end(self.wire), ["GET"] * self.earlier + [self.kind.method])
+        found = answers(self.wire.written, self.wire.far_end, ["GET"] * self.earlier + [self.kind.method])
         for answer in found[: self.earlier]:
             self.test.assertEqual((answer.how, answer.body), (WHOLE, b"content"))
         return found[self.earlier :]
@@ -363,7 +368,7 @@ class Scene:
         kind = self.kind
         self.test.assertEqual((answer.how, answer.status), (CUT, kind.status))
         self.test.assertTrue(kind.content.startswith(answer.body), answer.body)
-        self.test.assertNotEqual(far_end(self.wire), "open", "it would wait for the rest")
+        self.test.assertNotEqual(self.wire.far_end, "open", "it would wait for the rest")
 
     def check_error(self, status: int) -> None:
         """The client has got an error, and the end of its connection."""
@@ -384,7 +389,7 @@ class Scene:
             self.world.advance(1.1)
             self.connect()
         self.far.answer(_LENGTH)
-        (answer,) = answers(other.take(), far_end(other.wire), ["GET"])
+        (answer,) = answers(other.take(), other.wire.far_end, ["GET"])
         self.test.assertEqual((answer.how, answer.status, answer.body), (WHOLE, 200, b"content"))
         traffic = self.world.frontend.traffic
         self.test.assertEqual((traffic.req_tot, sum(traffic.hrsp)), (len(self.world.log),) * 2)
