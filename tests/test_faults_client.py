@@ -135,6 +135,19 @@ class RequestTests(Faults):
                 for asked in range(len(kind.request) + 1):
                     self.each(kind, place, asked)
 
+    def test_byte_by_byte(self) -> None:
+        """As long as the head comes within `timeout http-request`, and each byte of the body within `timeout client`."""
+        for kind in REQUESTS:
+            with where(kind):
+                scene = Scene(self, kind, "warm")
+                for asked in range(1, len(kind.request) + 1):
+                    scene.world.advance(0.01 if asked <= kind.request_head else 29)
+                    scene.ask(asked)
+                scene.tell()
+                scene.check_whole()
+                self.assertEqual((scene.log(), scene.reached()), ([(200, "--")], 1))
+                scene.finish()
+
 
 class AnswerTests(Faults):
     """The client fails while it is answered."""

@@ -165,6 +165,18 @@ class AnswerTests(Faults):
                         self.assertEqual(kept, len(scene.far.wires) - kind.until_close)
                         self.check(scene, ANSWER, "--")
 
+    def test_byte_by_byte(self) -> None:
+        """As long as each comes within `timeout server` there is no fault, however long it lasts."""
+        for kind in RESPONSES:
+            with where(kind):
+                scene = Scene(self, kind, "warm")
+                scene.ask()
+                for told in range(1, len(kind.said) + 1):
+                    scene.world.advance(19)
+                    scene.tell(told)
+                scene.end_answer()
+                self.check(scene, ANSWER, "--")
+
 
 class UploadTests(Faults):
     """The server fails while the client is still sending."""
