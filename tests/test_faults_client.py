@@ -29,9 +29,11 @@ Where nothing but its head has gone to a queue or to a dial, C or c comes with Q
 
 from __future__ import annotations
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.faultwire import EARLIER_ANSWER, OTHER, REQUESTS, RESPONSES, FaultWire, Kind, Scene, settle, where
+from tests.clientfakes import TIMEOUTS
+from tests.faultwire import EARLIER, EARLIER_ANSWER, OTHER, REQUESTS, RESPONSES, FaultWire, Kind, Scene, settle, where
 
 FAULTS = {
     "ends its side": FaultWire.half_close,
@@ -104,6 +106,8 @@ class Faults(SynchronousTestCase):
             scene.check_error(int(sees))
         elif not told:
             self.assertEqual(scene.answers(), [])
+        if what == "body" and fault == "ends its side":
+            self.assertEqual(scene.wire.far_end, "reset")
         self.assertEqual(scene.reached(), 0 if what in ("before", "idle", "head") else 1)
         if what != "done" or fault != "silence":
             # Whoever ended its side while it was served is closed behind the answer.
@@ -147,6 +151,38 @@ class RequestTests(Faults):
                 scene.check_whole()
                 self.assertEqual((scene.log(), scene.reached()), ([(200, "--")], 1))
                 scene.finish()
+
+    def test_silence_after_the_whole(self) -> None:
+        """`timeout client` is not for a client that has said all, whenever its last byte came."""
+        for kind in REQUESTS:
+            for asked in range(1, len(kind.request) + 1):
+                with where(kind, asked):
+                    scene = Scene(self, kind, "warm", timeouts=evolve(TIMEOUTS, client=5.0))
+                    scene.ask(asked)
+                    scene.ask()
+                    scene.world.advance(19)
+                    scene.tell()
+                    scene.check_whole()
+                    self.assertEqual(scene.log(), [(200, "--")])
+                    scene.finish()
+
+    def test_behind_another(self) -> None:
+        """It comes in pieces while another is under way, which is answered in the middle of it, or after it."""
+        for kind in REQUESTS:
+            for asked in range(len(kind.request) + 1):
+                with where(kind, asked):
+                    scene = Scene(self, kind, "warm")
+                    scene.earlier = 1
+                    scene.client.send(EARLIER)
+                    scene.wire.reads = 1
+                    scene.client.send(kind.request[:asked])
+                    self.assertEqual(scene.reached(), 0)
+                    scene.far.answer(EARLIER_ANSWER)
+                    scene.client.send(kind.request[asked:])
+                    scene.tell()
+                    scene.check_whole()
+                    self.assertEqual((scene.log(), scene.reached()), ([(200, "--")], 1))
+                    scene.finish()
 
 
 class AnswerTests(Faults):

@@ -89,9 +89,14 @@ class Listener:
         self.complete = False
         self.unsaid: bytes | None = None
         self.ends = False
+        #: It has answered before it had the whole request, whose rest may still come; nothing else may.
+        self.over = False
 
     def listen(self) -> None:
         self.received += self.wire.take()
+        if self.over:
+            assert b" HTTP/1." not in self.received, "asked again though it had not had the whole of a request"
+            return
         if self.current is None and b"\r\n" in self.received:
             number = int(self.received.split(b" ")[1][1:])
             self.current = self.machine.asked[number]
@@ -122,12 +127,14 @@ class Listener:
 
     def say(self, size: int) -> None:
         """Some of the answer."""
+        self.listen()
         assert self.unsaid is not None and self.current is not None
         data, self.unsaid = self.unsaid[:size], self.unsaid[size:]
         self.current.answered = True
         if not self.unsaid:
             # Said before it is heard: the proxy may ask the next thing at once.
             whole, ends = self.complete, self.ends
+            self.over = not whole
             self.current, self.unsaid, self.complete, self.received = None, None, False, b""
             self.wire.doubtful = self.wire.doubtful or not whole or ends
             self.wire.feed(data)

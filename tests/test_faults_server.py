@@ -232,7 +232,10 @@ class UploadTests(Faults):
                 scene = Scene(self, kind, "warm")
                 scene.ask(asked)
                 scene.tell()
-                self.assertNotEqual(scene.wire.end, None)
+                (answer,) = scene.answers()
+                self.assertEqual(answer.header(b"connection"), b"close")
+                assert scene.wire.end is not None
+                self.assertEqual(scene.wire.end[0], "drain", "what is still coming would reset the answer")
                 self.assertEqual(scene.far.pool.idle, [])
                 self.check(scene, ANSWER, "--")
 
