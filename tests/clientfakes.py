@@ -13,6 +13,7 @@ is answered by hand (`world.server.connect()`, `refuse()`), a `Wire` can be stal
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -267,7 +268,7 @@ class Client:
     """One client and its connection to us."""
 
     def __init__(self, world: World, address: tuple[str, int], listener: FakeListener | None = None) -> None:
-        self.wire = Wire()
+        self.wire = world.wire()
         self.listener = listener or world.listener
         self.listener.connections += 1
         world.places.taken += 1
@@ -293,15 +294,16 @@ class FarServer:
         self.server = server
         self.pool = server.pool
         self.dialer = dialer
-        self.wires: list[Wire] = []
+        self.wires: list[Any] = []
         #: Applied to each new connection.
         self.stalled = False
+        self.make_wire: Callable[[], Wire] = Wire
 
     def connect(self) -> Wire:
         """The oldest dial succeeds."""
         dial = self.dialer.open[0]
         dial._end()
-        wire = Wire()
+        wire = self.make_wire()
         wire.stalled = self.stalled
         self.wires.append(wire)
         dial.owner.dial_ready(dial, wire)
@@ -350,9 +352,11 @@ class World:
         limits: Limits | None = None,
         without_backend: bool = False,
         places: int = 1000,
+        wire: Callable[[], Any] = Wire,
     ) -> None:
-        """`warm` connections stand idle at each server; `maxconn` is each server's."""
+        """`warm` connections stand idle at each server; `maxconn` is each server's; `wire` makes each connection."""
         self.test = test
+        self.wire = wire
         self.clock = clock = Clock()
         clock.advance(1000)
         self.deadlines = Deadlines(clock)
@@ -436,7 +440,9 @@ class World:
             wire_limits,
         )
         settings = model.Server(name, PLACE, "192.0.2.1", 80, maxconn=maxconn)
-        return FarServer(Server("be", settings, pool, self.clock.seconds()), dialer)
+        far = FarServer(Server("be", settings, pool, self.clock.seconds()), dialer)
+        far.make_wire = self.wire
+        return far
 
     def _warm(self, each: FarServer, count: int) -> None:
         """Connections that have stood a moment, as if a floor had asked for them."""

@@ -147,6 +147,7 @@ class ServerFaultTests(SynchronousTestCase):
         client.send(GET)
         self.assertEqual(client.take(), KEEPING[503])
         self.assertEqual(world.flags(), [(503, "SC")])
+        self.assertEqual((world.backend.traffic.econ, world.server.server.traffic.econ), (1, 0))
         world.check_rest()
 
     def test_head_gets_the_head_alone(self):
@@ -341,6 +342,7 @@ class TimeoutTests(SynchronousTestCase):
         world.advance(30)
         self.assertEqual(client.take(), ERRORS[408])
         self.assertEqual(world.flags(), [(408, "cD")])
+        self.assertEqual((world.backend.traffic.cli_abrt, world.server.server.traffic.cli_abrt), (1, 1))
         self.assertEqual(world.server.pool.idle, [])
         client.wire.eof()
         world.check_rest()
@@ -442,6 +444,7 @@ class TimeoutTests(SynchronousTestCase):
         world.advance(8)
         self.assertEqual(second.take(), KEEPING[503])
         self.assertEqual(world.flags(), [(503, "sQ")])
+        self.assertEqual((world.backend.traffic.econ, world.server.server.traffic.econ), (1, 0))
         third.send(GET)
         world.server.answer()
         world.server.answer()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.answers import ERRORS, KEEPING
+from reusedproxy.clients.attempts import HELD_MAX
 from reusedproxy.clients.connection import GONE, ClientConnection
-from reusedproxy.clients.exchange import HELD_MAX, Exchange
+from reusedproxy.clients.exchange import Exchange
 from reusedproxy.net.transport import HIGH_WATER, Transport
 from tests.clientfakes import GET, OK, POST, World
 from tests.wire import Loop
@@ -246,7 +247,7 @@ class ServerEndTests(SynchronousTestCase):
                 world, client = moment.world, moment.client
                 world.log.clear()
                 exchange = client.connection.exchange
-                exchange._was_idle = False
+                exchange.was_idle = False
                 (wire,) = world.server.busy
                 wire.reading = True
                 getattr(wire, how)()

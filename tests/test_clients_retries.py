@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.answers import ERRORS, KEEPING
-from reusedproxy.clients.exchange import HELD_MAX
+from reusedproxy.clients.attempts import HELD_MAX
 from tests.clientfakes import GET, OK, POST, World, get, response
 from tests.fakes import LATE_REFUSAL, FakeContext
 

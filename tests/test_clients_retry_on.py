@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.clients.exchange import HELD_MAX
+from reusedproxy.clients.attempts import HELD_MAX
 from tests.clientfakes import GET, OK, POST, TIMEOUTS, World, response
 
 BUSY = response(b"no", status="503 Busy")

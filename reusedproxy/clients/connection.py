@@ -178,7 +178,7 @@ class ClientConnection:
         elif self.state == WAITING:
             self._end("client silent", self._unlogged(408))
         elif self.exchange is not None:
-            self.exchange.fail(408, "cD")
+            self.exchange.client_slow()
 
     # What its exchange calls.
 

@@ -11,6 +11,8 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from reusedproxy.clients.answers import KEEPING, error_answer
+from reusedproxy.clients.attempts import HELD_MAX, Attempts
+from reusedproxy.clients.outcomes import CONNECTION, DATA, HEAD, QUEUE, client_lost, server_lost
 from reusedproxy.clients.passing import (
     ends_with_connection,
     request_head,
@@ -22,15 +24,8 @@ from reusedproxy.clients.tunnel import Tunnel, TunnelTimeouts
 from reusedproxy.net.dial import DialFailure
 from reusedproxy.net.transport import BROKEN
 from reusedproxy.servers.backend import Backend
-from reusedproxy.servers.connection import (
-    REFUSED_LATE,
-    SERVER_FAULT,
-    SERVER_GONE,
-    SERVER_SLOW,
-    UNTOUCHED,
-    ServerConnection,
-)
-from reusedproxy.servers.retry import DIAL_FAILED, IDEMPOTENT, UNSEEN, may_retry
+from reusedproxy.servers.connection import SERVER_FAULT, SERVER_GONE, UNTOUCHED, ServerConnection
+from reusedproxy.servers.retry import DIAL_FAILED, UNSEEN
 from reusedproxy.servers.reuse import NEW, kind_of_connection
 from reusedproxy.servers.server import Server
 from reusedproxy.wire.heads import RequestHead, ResponseHead
@@ -46,18 +41,11 @@ ANSWERING = "answering"  # the answer's head has gone to the client
 TUNNEL = "tunnel"  # both sides have left HTTP
 ENDED = "ended"
 
-#: Bytes of a request kept so that it can be sent again, and kept back while there is no connection; as much as one of
-#: HAProxy's buffers, which bounds its retries alike.
-HELD_MAX = 16 * 1024
-
 #: Seconds beyond `timeout connect` that a wait for a connection may last, so that a dial's own failure is heard first.
 CONNECT_SLACK = 0.5
 
-_WHOSE_FLAGS = {SERVER_GONE: "SH", SERVER_FAULT: "PH", SERVER_SLOW: "sH", REFUSED_LATE: "SC", UNTOUCHED: "SC"}
-_WHOSE_STATUS = {SERVER_GONE: 502, SERVER_FAULT: 502, SERVER_SLOW: 504, REFUSED_LATE: 503, UNTOUCHED: 503}
 
-
-class Exchange:
+class Exchange(Attempts):
     """One request and its response. `state` is QUEUED, CONNECTING, SENT, ANSWERING, TUNNEL or ENDED.
 
     `flags` are the first two letters of HAProxy's termination state. Times are the clock's seconds, 0 when that point
@@ -67,18 +55,13 @@ class Exchange:
 
     # Most exchanges never touch most of these; as class attributes they cost nothing.
     state = QUEUED
-    backend: Backend | None = None
-    server: Server | None = None
     connection: ServerConnection | None = None
-    method = b""
     framed = True
     expects = False
     status = 0
     flags = "--"
     bytes_in = 0
     bytes_out = 0
-    retries = 0
-    redispatched = False
     #: How many stood before it in the backend's queue.
     queued_behind = 0
     placed_at = 0.0
@@ -91,11 +74,6 @@ class Exchange:
     _request_ended = True
     #: Only the connection's end completes the answer, so an end that is none must not look like one.
     _until_close = False
-    _was_idle = False
-    _raced = False
-    _held = True
-    _more: list[bytes] | None = None
-    _request = b""
     _tunnel: Tunnel | None = None
 
     def __init__(self, client: ClientConnection, head: RequestHead | None, began: float, read: float) -> None:
@@ -137,8 +115,13 @@ class Exchange:
         self.bytes_in += len(data)
         self.expects = False
         connection = self.connection
-        if self._held:
-            self._hold(data, connection is None)
+        if self.held:
+            self.hold(data)
+            if self.bytes_in > HELD_MAX:
+                if connection is None:
+                    self.client.pause_request()
+                else:
+                    self.drop()
         if connection is not None:
             connection.write(data)
 
@@ -152,11 +135,14 @@ class Exchange:
         """The client is gone; `flag` is C (it left) or c (its time was over)."""
         if self.state == ENDED:
             return
-        self.flags = flag + ("D" if self.state == SENT and not self._request_ended else self.phase)
         self.status = self.status or -1
-        self._count("cli_abrt")
+        self.flags = self._client_aborts(flag)
         self._let_go("client gone")
         self._end(broken=True)
+
+    def client_slow(self) -> None:
+        """The client has not sent what is missing of its request in time."""
+        self.fail(408, self._client_aborts("c"))
 
     def fail(self, status: int, flags: str) -> None:
         """Answer with an error of our own; an answer that has begun is broken off, and the client can tell."""
@@ -191,7 +177,7 @@ class Exchange:
     @property
     def phase(self) -> str:
         """Where it stands, in the second letter of HAProxy's termination state."""
-        return {QUEUED: "Q", CONNECTING: "C", SENT: "H"}.get(self.state, "D")
+        return {QUEUED: QUEUE, CONNECTING: CONNECTION, SENT: HEAD}.get(self.state, DATA)
 
     # What its backend and its pool call.
 
@@ -204,23 +190,23 @@ class Exchange:
         assert self.backend is not None
         settings = self.backend.settings
         kind = kind_of_connection(
-            settings.http_reuse, settings.retry_on, self.method, first=self.client.requests == 1, raced=self._raced
+            settings.http_reuse, settings.retry_on, self.method, first=self.client.requests == 1, raced=self.raced
         )
         pool = server.pool
         connection = pool.acquire(kind) if kind != NEW else self.client.take_kept(pool) or pool.acquire(NEW)
         if connection is not None:
-            self._was_idle = True
+            self.was_idle = True
             self.connected = now
             self._send(connection)
         else:
-            self._was_idle = False
+            self.was_idle = False
             self.state = CONNECTING
             timeout = settings.timeouts.connect
             self._await(None if timeout is None else timeout + CONNECT_SLACK)
             pool.wait(self, kind)
 
     def connection_ready(self, connection: ServerConnection) -> None:
-        self._was_idle = connection.requests > 0
+        self.was_idle = connection.requests > 0
         self.connected = self.client.deadlines.now()
         self._send(connection)
 
@@ -230,13 +216,13 @@ class Exchange:
         if failure.ours:  # HAProxy's manual, section 8.5: a local resource has been exhausted
             self.fail(503, "RC")
         else:
-            self._count("econ")
+            self.count("econ")
             self.fail(503, "sC" if failure.timed_out else "SC")
 
     def deadline_passed(self) -> None:
         """`timeout queue` is over, or `timeout connect` while too many waited for connections."""
         if self.state == QUEUED:
-            self.fail(503, "sQ")
+            self._unplaced("sQ")
         elif self.state == CONNECTING and self.server is not None:
             self.server.pool.leave(self)
             self.connection_failed(DialFailure("connection", "others wait, too", timed_out=True))
@@ -244,7 +230,7 @@ class Exchange:
     # What its server connection calls.
 
     def may_repeat(self) -> bool:
-        return self._may(SERVER_GONE, False)
+        return self.may_retry(SERVER_GONE, False)
 
     def response_interim(self, head: ResponseHead) -> None:
         # RFC 9110 section 15.2: never to an HTTP/1.0 client.
@@ -289,7 +275,7 @@ class Exchange:
 
     def unwanted(self, status: int) -> bool:
         assert self.backend is not None
-        return str(status) in self.backend.settings.retry_on and self._may(str(status), True)
+        return str(status) in self.backend.settings.retry_on and self.may_retry(str(status), True)
 
     def answer_unwanted(self, status: int) -> None:
         self.connection = None
@@ -321,21 +307,17 @@ class Exchange:
         server = self.server
         assert server is not None
         if whose not in UNSEEN:
-            self._count("eresp")
-        raced = self._was_idle and not answered and whose in (SERVER_GONE, UNTOUCHED)
+            self.count("eresp")
+        raced = self.was_idle and not answered and whose in (SERVER_GONE, UNTOUCHED)
         if self.state != ANSWERING and self._try_again(whose, answered):
             server.pool.counters.races_repeated += raced
             return
         server.pool.counters.races_lost += raced
         if whose in UNSEEN:
-            self._count("econ")
-        flags = _WHOSE_FLAGS[whose]
-        if whose == SERVER_SLOW and not self._request_ended:
-            flags = "sD"
+            self.count("econ")
         if self.state == ANSWERING:
-            flags = flags[0] + "D"
-            self._count("srv_abrt")
-        self.fail(_WHOSE_STATUS[whose], flags)
+            self.count("srv_abrt")
+        self.fail(*server_lost(whose, self.phase, self._request_ended))
 
     def break_off(self) -> None:
         client = self.client
@@ -353,14 +335,24 @@ class Exchange:
 
     # Its own affairs.
 
+    def _client_aborts(self, who: str) -> str:
+        """Count an exchange that its client does not let end; its letters in the log."""
+        self.count("cli_abrt")
+        return client_lost(who, self.phase, self._request_ended)
+
     def _choose(self, avoid: Server | None) -> None:
         self.state = QUEUED
         assert self.backend is not None
         if not self.backend.choose(self, avoid):
-            self.fail(503, "SC")
+            self._unplaced("SC")
         elif self.state == QUEUED:
             self.queued_behind += len(self.backend.queue) - 1
             self._await(self.backend.settings.timeouts.queue)
+
+    def _unplaced(self, flags: str) -> None:
+        """No server has taken it."""
+        self.count("econ")
+        self.fail(503, flags)
 
     def _await(self, timeout: float | None) -> None:
         deadlines = self.client.deadlines
@@ -376,90 +368,28 @@ class Exchange:
             self.client.deadlines.cancel(self)
         self.state = SENT
         self.connection = connection
-        request = self._request
-        if self._more:
-            request += b"".join(self._more)
+        request = self.all_held()
         if connection.requests:
             connection.safe = True  # HAProxy's manual: it has been reused, so the server is known to bear it
         if self.client.frontend.server_closes:
             connection.retire_at = -inf
         elif backend.settings.http_reuse == "never":
             self.client.keep(connection)
-        if len(request) > HELD_MAX:
-            self._drop_held()
         if not self._request_ended:
             self.client.resume_request()  # before sending, which may pause it
         connection.send(self, request, self._request_ended, backend.settings.timeouts.server)
 
-    def _hold(self, data: bytes, wait: bool) -> None:
-        """Keep this piece of the body: to send it later (`wait`), or perhaps again."""
-        if self._more is None:
-            self._more = []
-        self._more.append(data)
-        if self.bytes_in > HELD_MAX:
-            if wait:
-                self.client.pause_request()
-            else:
-                self._drop_held()
-
-    def _drop_held(self) -> None:
-        self._held = False
-        self._more = None
-        self._request = b""
-
-    def _may(self, failure: str, answered: bool) -> bool:
-        """Whether another attempt is allowed by what happened, and by how many there were."""
-        assert self.backend is not None
-        settings = self.backend.settings
-        again = may_retry(
-            failure,
-            retry_on=settings.retry_on,
-            method=self.method,
-            was_idle=self._was_idle,
-            answered=answered,
-            held=self._held,
-            retried=self._raced,
-        )
-        return again and (self.retries < settings.retries or self._races(failure, answered))
-
-    def _races(self, failure: str, answered: bool) -> bool:
-        """Whether this is the idle-close race (or its harmless twin, nothing written yet), for the first time."""
-        return (
-            self._was_idle
-            and not self._raced
-            and not answered
-            and (failure == UNTOUCHED or (failure == SERVER_GONE and self.method in IDEMPOTENT))
-        )
-
     def _try_again(self, failure: str, answered: bool) -> bool:
         """Whether another attempt has begun."""
-        backend, server = self.backend, self.server
-        assert backend is not None and server is not None
-        if not self._may(failure, answered):
+        server = self.server
+        if not self.grant(failure, answered):
             return False
-        self._raced = self._raced or self._races(failure, answered)
-        self.retries += 1
         self.connected = 0.0
-        avoid = None
-        if backend.settings.redispatches(self.retries):
-            avoid = server
-            self.redispatched = True
-            self._count("wredis")
-        else:  # HAProxy counts an attempt as one or the other
-            self._count("wretr")
-        if avoid is not None or not server.usable:
-            self.server = None
-            backend.done(server)
-            self._choose(avoid)
+        if self.server is None:
+            self._choose(server if self.redispatched else None)
         else:
-            self.placed(server)
+            self.placed(self.server)
         return True
-
-    def _count(self, what: str) -> None:
-        """One more of `what`, at the backend and at the server if one is chosen."""
-        for counted in (self.backend, self.server):
-            if counted is not None:
-                counted.traffic.add(what)
 
     def _response(self, head: ResponseHead) -> bytes:
         """The head for the client."""
