@@ -246,9 +246,13 @@ class FakeListener:
         self.bind = model.Bind(PLACE, model.ListenAddress("tcp"), maxconn=maxconn)
         self.connections = 0
         self.taker: Any = None
+        self.kept_alive = False
         self.events: list[str] = []
 
     full = Listener.full
+
+    def keep_alive(self, on: bool) -> None:
+        self.kept_alive = on
 
     def listen(self, taker: Any) -> None:
         self.taker = taker

@@ -219,6 +219,37 @@ class BackendTests(SynchronousTestCase):
         """Our own safe default applies then, which is none of HAProxy's words."""
         self.assertIsNone(backend("").http_reuse)
 
+    def test_tcp_keep_alive(self):
+        """For clients when it is asked for; `tcpka` asks for both sides, and servers have it always."""
+        for said, expected in (
+            ("", False),
+            (" option clitcpka", True),
+            (" option tcpka", True),
+            (" option tcpka\n no option clitcpka", False),
+        ):
+            self.assertEqual(frontend(said).clitcpka, expected, said)
+        notices = read("listen l\n mode http\n bind :1\n server s 1.2.3.4:5\n no option srvtcpka\n").notices
+        self.assertIn("without effect on servers", str(notices))
+
+    def test_retry_on(self):
+        """The words replace the default; all-retryable-errors is written out, as HAProxy's manual lists them."""
+        self.assertEqual(backend("").retry_on, {"conn-failure"})
+        self.assertEqual(backend(" retry-on 503 empty-response").retry_on, {"503", "empty-response"})
+        self.assertEqual(
+            backend(" retry-on all-retryable-errors").retry_on,
+            {
+                "conn-failure",
+                "empty-response",
+                "junk-response",
+                "response-timeout",
+                "0rtt-rejected",
+                "500",
+                "502",
+                "503",
+                "504",
+            },
+        )
+
     def test_server_timeouts_fall_back(self):
         """queue on connect; tunnel and check have a meaning when unset."""
         self.assertEqual(backend("").timeouts, Timeouts(connect=5.0, server=60.0, queue=5.0))

@@ -189,6 +189,15 @@ class AcceptingTests(ListenerCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(listener.state, LISTENING)
 
+    def test_tcp_keep_alive_is_inherited(self) -> None:
+        """As it is asked for, and no more when it is not."""
+        listener = self.listener()
+        for number, on in enumerate((True, False)):
+            listener.keep_alive(on)
+            self.client(listener)
+            self.loop.until(lambda number=number: len(self.taker.taken) > number)
+            self.assertEqual(self.taker.taken[number].getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), on)
+
 
 class ExhaustionTests(ListenerCase):
     def failing(self, *errors: int) -> tuple[Listener, FailingSocket]:

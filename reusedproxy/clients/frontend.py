@@ -114,6 +114,7 @@ class Frontend:
         listener.bind = next(
             (bind for bind in self.settings.binds if bind.address == listener.bind.address), listener.bind
         )
+        listener.keep_alive(self.settings.clitcpka)
         listener.listen(self)
         if self not in self._places.frontends:
             self._places.frontends.append(self)

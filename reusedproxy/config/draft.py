@@ -52,6 +52,7 @@ class ProxyDraft:
     log_global: bool = False
     httplog: bool = False
     dontlognull: bool = False
+    clitcpka: bool = False
     http_reuse: str | None = None
     retries: int = 3
     retry_on: frozenset[str] = frozenset(("conn-failure",))

@@ -31,6 +31,7 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
         logs=_logs(draft, global_),
         log_format="httplog" if draft.httplog else "default",
         dontlognull=draft.dontlognull,
+        clitcpka=draft.clitcpka,
         disabled=draft.disabled,
         stats=draft.stats,
     )

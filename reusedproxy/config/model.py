@@ -232,6 +232,7 @@ class Frontend:
     logs: tuple[LogTarget, ...] = ()
     log_format: str = "default"
     dontlognull: bool = False
+    clitcpka: bool = False
     disabled: bool = False
     stats: StatsPage | None = None
 

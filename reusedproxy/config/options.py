@@ -118,6 +118,18 @@ def _httplog(proxy: ProxyDraft, option: Line, report: Report) -> None:
     proxy.httplog = True
 
 
+def _tcp_keep_alive(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    """`tcpka` is both: `clitcpka`, and `srvtcpka`, which is always on."""
+    _alone(option)
+    if option.keyword != "srvtcpka" and "F" in proxy.sides:
+        proxy.clitcpka = not option.prefix
+    if option.prefix and option.keyword != "clitcpka" and "B" in proxy.sides:
+        text = (
+            f"'no option {option.keyword}' is without effect on servers: their connections always have TCP keep-alive"
+        )
+        report.notice(option.place, text)
+
+
 def _redispatch(proxy: ProxyDraft, option: Line, report: Report) -> None:
     option.at_most(1)
     interval = option.arguments[0] if option.arguments else "-1"
@@ -137,4 +149,5 @@ _READERS: dict[str, Callable[[ProxyDraft, Line, Report], None]] = {
     "httpchk": _httpchk,
     "httplog": _httplog,
     "redispatch": _redispatch,
+    **dict.fromkeys(("clitcpka", "srvtcpka", "tcpka"), _tcp_keep_alive),
 }

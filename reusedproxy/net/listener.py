@@ -96,6 +96,10 @@ class Listener:
         if self.state != LISTENING:
             self._move(LISTENING)
 
+    def keep_alive(self, on: bool) -> None:
+        """Whether TCP looks now and then whether a silent client is still there; accepted sockets inherit it on Linux."""
+        self.socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, on)
+
     def pause(self) -> None:
         """Leave new connections in the kernel's queue."""
         if self.state in (LISTENING, EXHAUSTED):
