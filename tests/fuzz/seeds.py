@@ -1,0 +1,81 @@
+"""Where fuzzing begins: the cases that the wire's tests have in their tables, and all that was ever found.
+
+A finding is kept in `found/TARGET-word`, as it was or made smaller; the tables are the rest, so no seed is written twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tests import test_wire_bodies, test_wire_requests, test_wire_responses
+from tests.fuzz.messages import METHODS
+
+FOUND = Path(__file__).with_name("found")
+
+_BODIES = (b"", b"5\r\nhello\r\n0\r\n\r\n", b"hello")
+#: Flags and cuts of the seeds of streams: all at once, and in pieces, with the servers in several moods.
+_CONTROLS = (b"\0\0\0\0\0\0", b"\x10\0\x05\0\x30\1", b"\x37\0\x01\x01\x00\7", b"\x2b\0\x09\0\x11\0")
+
+
+def seeds_of(name: str) -> list[bytes]:
+    """All inputs of a target to begin with."""
+    return [*dict.fromkeys(_FROM_TABLES[name]()), *(path.read_bytes() for path in sorted(FOUND.glob(f"{name}-*")))]
+
+
+def _bytes_in(*tables: Iterable[tuple[object, ...]]) -> Iterator[bytes]:
+    """Whatever bytes stand in rows: what comes in, and what goes on, which is no worse a beginning."""
+    for table in tables:
+        for row in table:
+            yield from (item for item in row if isinstance(item, bytes) and len(item) <= 1024)
+
+
+def _whole(head: bytes) -> bytes:
+    return head if b"\r\n\r\n" in head else head + b"\r\n"
+
+
+def _requests() -> Iterator[bytes]:
+    for head in _bytes_in(test_wire_requests.ACCEPTED, test_wire_requests.REFUSED):
+        yield _whole(head)
+
+
+def _responses() -> Iterator[bytes]:
+    for head in _bytes_in(test_wire_responses.FRAMED, test_wire_responses.REFUSED):
+        if head.startswith(b"HTTP"):
+            yield _whole(head)
+
+
+def _bodies() -> Iterator[bytes]:
+    return _bytes_in(test_wire_bodies.CHUNKED, test_wire_bodies.MALFORMED)
+
+
+def _client_streams() -> Iterator[bytes]:
+    bodies = [*_bodies()]
+    chunked = b"POST /%d HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    after = b"GET /after HTTP/1.1\r\nHost: a\r\n\r\n"
+    for number, head in enumerate(_requests()):
+        yield _CONTROLS[number % 4] + head + _BODIES[number % 3] + after
+    for number, body in enumerate(bodies):
+        yield _CONTROLS[number % 4] + chunked % number + body + after
+
+
+def _server_streams() -> Iterator[bytes]:
+    ok = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for number, head in enumerate(_responses()):
+        control = _CONTROLS[number % 4]
+        yield control + head
+        yield control + head + b"hello"
+        yield control + head + _BODIES[1]
+    for number, body in enumerate(_bodies()):
+        yield _CONTROLS[number % 4] + ok + body
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    yield _CONTROLS[0] + early + ok + _BODIES[1]
+
+
+_FROM_TABLES = {
+    "request": _requests,
+    "response": lambda: (bytes([n % len(METHODS)]) + head for n, head in enumerate(_responses())),
+    "chunked": lambda: (bytes([n]) + body for n, body in enumerate(_bodies())),
+    "client": _client_streams,
+    "server": _server_streams,
+}
