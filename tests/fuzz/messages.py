@@ -53,14 +53,16 @@ def check_request_head(data: bytes) -> None:
         assert fault.status in _REFUSALS, f"refused with {fault.status}"
         return
     _check_beginnings(data[:end], check_partial)
+    oracles.check_lines(data[:end])
+    oracles.check_lines(head.block + b"\r\n")
+    assert head.minor or not head.values(b"transfer-encoding"), "a transfer coding in HTTP/1.0"  # RFC 9112 6.1
     again = read_request(head.block + b"\r\n", _LIMITS_OF_COPIES)
     assert again.block == head.block, "what goes on would go on in another form"
     assert _meaning(again) == _meaning(head), "what goes on means something else"
     _check_kept_fields(head, again)
     received = oracles.read_request(data[:end] + _body_of(head.length))
     _check_same_request(received, head)
-    if received is not None and not _strange_options(head):
-        assert received.persists == head.keep_alive, "the connection persists, or not, to h11"
+    _check_same_fields(received, head)
     sent = head.block + b"\r\n" + _body_of(head.length)
     _check_same_request(oracles.read_request(sent), head)
     if head.length <= len(_PAYLOAD):
@@ -84,6 +86,18 @@ def _check_same_request(theirs: oracles.Request | None, ours: RequestHead) -> No
     assert absolute or hosts == ([] if ours.host is None else [ours.host]), "another host to h11"
 
 
+def _check_same_fields(theirs: oracles.Request | oracles.Response | None, ours: RequestHead | ResponseHead) -> None:
+    """h11 reads the same fields in what came, but joins lengths and lower-cases codings; and when the connection ends."""
+    assert theirs is not None
+    framing = (b"content-length", b"transfer-encoding")
+    fields = [(name.lower(), value) for name, value in ours.fields()]
+    expected = [pair for pair in theirs.fields if pair[0] not in framing]
+    assert [pair for pair in fields if pair[0] not in framing] == expected, "other fields to h11"
+    options = b",".join(ours.values(b"connection")).split(b",")
+    if all(TOKEN.match(option.strip(b" \t") or b"a") for option in options):  # else we take it for a close
+        assert theirs.persists == ours.keep_alive, "the connection persists, or not, to h11"
+
+
 def check_response_head(data: bytes) -> None:
     """The same for a response's head; the first byte picks the method that it answers."""
     method = METHODS[(data[0] if data else 0) % len(METHODS)]
@@ -98,6 +112,10 @@ def check_response_head(data: bytes) -> None:
         assert fault.status == 502, f"refused with {fault.status}"
         return
     _check_beginnings(data[:end], check_partial_response)
+    oracles.check_lines(data[:end])
+    oracles.check_lines(head.block + b"\r\n")
+    assert head.minor or not head.values(b"transfer-encoding"), "a transfer coding in HTTP/1.0"  # RFC 9112 6.1
+    assert not (head.keep_alive and head.length == UNTIL_CLOSE), "open after its body, which the end must end"
     sent = head.block + b"\r\n"
     again = read_response(sent, method, _LIMITS_OF_COPIES)
     assert again.block == head.block, "what goes on would go on in another form"
@@ -111,10 +129,12 @@ def check_response_head(data: bytes) -> None:
             theirs = oracles.read_response(form + b"HTTP/1.1 204 No\r\n\r\n", method, False)
             assert theirs is not None and theirs.interim == [head.status] and theirs.rest == b"", "no interim to h11"
         elif not (method == b"CONNECT" and head.length == UNTIL_CLOSE):
-            _check_same_response(form, method, head)
+            theirs = _check_same_response(form, method, head)
+            if form is not sent and head.length != UNTIL_CLOSE:
+                _check_same_fields(theirs, head)
 
 
-def _check_same_response(form: bytes, method: bytes, head: ResponseHead) -> None:
+def _check_same_response(form: bytes, method: bytes, head: ResponseHead) -> oracles.Response:
     closed = head.length == UNTIL_CLOSE
     theirs = oracles.read_response(form + _body_of(head.length), method, closed)
     assert theirs is not None and theirs.status == head.status, "another response to h11"
@@ -123,6 +143,7 @@ def _check_same_response(form: bytes, method: bytes, head: ResponseHead) -> None
         assert theirs.body == _payload_of(head.length), "another body to h11"
     else:
         assert theirs.body is None, "a shorter body to h11"
+    return theirs
 
 
 def _check_beginnings(head: bytes, check: Callable[[bytes, Limits, int], None]) -> None:
@@ -145,12 +166,6 @@ def _check_kept_fields(received: RequestHead | ResponseHead, sent: RequestHead |
             assert names.count(single) <= 1, f"{single!r} goes on twice"
 
 
-def _strange_options(head: RequestHead) -> bool:
-    """Connection lists what is no token; we take it for a close, h11 for nothing."""
-    options = b",".join(head.values(b"connection")).split(b",")
-    return not all(TOKEN.match(option.strip(b" \t") or b"a") for option in options)
-
-
 def _body_of(length: int) -> bytes:
     """A body that such a head announces; of a long one, the beginning."""
     if length == CHUNKED:
@@ -170,6 +185,7 @@ def check_chunked_body(data: bytes) -> None:
     place = data[0] if data else 0
     data = data[1:]
     place %= len(data) + 1
+    strict = oracles.read_chunked(data)
     for framed in (True, False):
         whole = _feed([data], framed)
         halves = _feed([data[:place], data[place:]], framed)
@@ -178,6 +194,10 @@ def check_chunked_body(data: bytes) -> None:
             assert whole.fault and halves.fault and bytewise.fault, "a fault that depends on the cuts"
         else:
             assert whole == halves == bytewise, "a body that depends on the cuts"
+        assert strict is not oracles.MALFORMED or not whole.complete, "a body that RFC 9112 7.1 does not know"
+        if isinstance(strict, oracles.Chunked) and strict.modest:
+            assert whole.complete and whole.rest == strict.rest, "a legal body was refused"
+            assert framed or whole.sent == strict.payload, "another body by RFC 9112 7.1"
     framed_body, bare = _feed([data], True), _feed([data], False)
     began = _feed([data[at : at + 1] for at in range(len(data))], True).sent
     if framed_body.fault or not framed_body.complete:

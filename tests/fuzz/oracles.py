@@ -1,6 +1,7 @@
-"""How others read the same bytes: whole streams to h11, single messages to httptools.
+"""How others read the same bytes: whole streams to h11, single messages to httptools, and chunked bodies to the letter of
+the RFC.
 
-Both accept more than we do, so they bound what we may take from a peer, and must take whatever we send on. Where they
+The first two accept more than we do, so they bound what we may take from a peer, and must take whatever we send on. Where they
 are known to differ from us for good reasons, it is bent straight here and nowhere else:
 
 - h11 never keeps an HTTP/1.0 connection open, and stops where a protocol may change: one h11 connection a message.
@@ -89,6 +90,8 @@ def requests_in(stream: bytes) -> list[Request]:
             return found + _begun(stream)
         if request is None:
             return found
+        if request.version == b"1.0" and any(name == b"transfer-encoding" for name, _ in request.fields):
+            return found  # RFC 9112 6.1: its framing is faulty; h11 takes it
         found.append(request)
         if request.body is None or not request.persists:
             return found
@@ -176,6 +179,60 @@ def _persists(version: bytes, fields: list[tuple[bytes, bytes]]) -> bool:
         option.strip(b" \t") for name, value in fields if name == b"connection" for option in value.lower().split(b",")
     ]
     return b"close" not in options and (version > b"1.0" or b"keep-alive" in options)
+
+
+#: What must not stand in a head, however lenient its reader (RFC 9110 5.5, RFC 9112 2.2 and 5.2).
+_ILL_LINES = re.compile(
+    rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n)|\r\n[ \t]|\r\n:|\r\n[^:\r]*[^!-~:\r][^:\r]*:"
+)
+
+
+def check_lines(head: bytes) -> None:
+    """No control character, bare CR or LF, folded line, or name that is empty or holds a space."""
+    found = _ILL_LINES.search(head)
+    assert found is None, f"{found[0]!r} in a head" if found else ""
+
+
+@frozen
+class Chunked:
+    """A chunked body by RFC 9112 7.1. `modest`: none of our limits is near."""
+
+    payload: bytes
+    rest: bytes
+    modest: bool
+
+
+MALFORMED = "malformed"
+_CHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_VALUE = rb"(?:" + _CHAR + rb'+|"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*")'
+_STRICT_CHUNK = re.compile(
+    rb"([0-9A-Fa-f]+)(?:[ \t]*;[ \t]*" + _CHAR + rb"+(?:[ \t]*=[ \t]*" + _VALUE + rb")?)*\r\n",
+)
+_STRICT_TRAILERS = re.compile(rb"(?:" + _CHAR + rb"+:[\t -~\x80-\xff]*\r\n)*\r\n")
+
+
+def read_chunked(data: bytes) -> Chunked | str | None:
+    """The body that stands at the beginning; MALFORMED: no beginning of one, as far as whole lines tell; None: no end."""
+    payload = b""
+    at, modest = 0, len(data) < 1000
+    while True:
+        line = _STRICT_CHUNK.match(data, at)
+        if line is None:
+            return MALFORMED if b"\n" in data[at:] else None
+        size = int(line[1], 16)
+        modest = modest and len(line[1]) <= 16
+        at = line.end()
+        if not size:
+            break
+        payload += data[at : at + size]
+        at += size
+        if data[at : at + 2] != b"\r\n":
+            return MALFORMED if len(data) >= at + 2 else None
+        at += 2
+    trailers = _STRICT_TRAILERS.match(data, at)
+    if trailers is None:
+        return MALFORMED if b"\r\n\r\n" in data[at - 2 :] else None
+    return Chunked(payload, data[trailers.end() :], modest and trailers[0].count(b"\r\n") <= 20)
 
 
 class _Listener:
