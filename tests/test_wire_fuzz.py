@@ -1,7 +1,15 @@
 """The fuzzer's targets without the fuzzer: all seeds and all past findings keep the promises (`make fuzz` looks for more)."""
 
+from typing import Any
+
+from httptools import HttpParserError
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.clients import exchange
+from reusedproxy.servers.connection import ServerConnection
+from reusedproxy.wire import heads
+from tests.clientfakes import POST
+from tests.fuzz.connections import CONTROL, DYING, WARM
 from tests.fuzz.seeds import FOUND, seeds_of
 from tests.fuzz.targets import TARGETS
 
@@ -41,3 +49,42 @@ class SeedTests(SynchronousTestCase):
         """A misnamed file would never be run again."""
         for path in FOUND.iterdir():
             self.assertIn(path.name.partition("-")[0], TARGETS, path)
+
+
+class BrokenPromiseTests(SynchronousTestCase):
+    """A target that sees nothing would pass every seed: each kind of promise is broken once by hand."""
+
+    def test_a_request_that_others_frame_otherwise_is_seen(self) -> None:
+        """Whoever takes the length where a coding stands, too, hides a request in a body."""
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n"
+        body = b"0\r\n\r\nGET /hidden HTTP/1.1\r\nHost: a\r\n\r\n"
+        data = head % len(body) + body
+        TARGETS["client"].check(bytes(CONTROL) + data)
+        self.patch(heads, "body_length", lambda *_: len(body))
+        self.assertRaises(AssertionError, TARGETS["request"].check, data)
+        self.assertRaises(HttpParserError, TARGETS["client"].check, bytes(CONTROL) + data)
+
+    def test_a_connection_that_is_reused_too_early_is_seen(self) -> None:
+        """Bytes beyond an answer that do not end the connection."""
+        data = bytes(CONTROL) + b"HTTP/1.1 204 No\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"
+        TARGETS["server"].check(data)
+        finish = ServerConnection._finish
+        self.patch(
+            ServerConnection, "_finish", lambda connection, keep_alive, more: finish(connection, keep_alive, False)
+        )
+        self.assertRaises(AssertionError, TARGETS["server"].check, data)
+
+    def test_a_request_that_is_repeated_wrongly_is_seen(self) -> None:
+        """A POST whose server died after it had read it."""
+        data = bytes([DYING | WARM]).ljust(CONTROL, b"\0") + (POST + b"body") * 2
+        TARGETS["client"].check(data)
+        may_retry: Any = exchange.may_retry
+        self.patch(exchange, "may_retry", lambda failure, **facts: may_retry(failure, **{**facts, "method": b"GET"}))
+        self.assertRaises(AssertionError, TARGETS["client"].check, data)
+
+    def test_a_failure_of_our_own_is_seen(self) -> None:
+        """Whatever would stand in the log with a traceback."""
+        data = bytes(CONTROL) + b"HTTP/1.1 204 No\r\n\r\n"
+        self.patch(exchange.Exchange, "response_whole", lambda *_: 1 / 0)
+        self.assertRaises(AssertionError, TARGETS["server"].check, data)
+        self.flushLoggedErrors(ZeroDivisionError)

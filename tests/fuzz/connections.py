@@ -24,9 +24,10 @@ from tests.fuzz.messages import LIMITS
 CONTROL = 6
 
 # The flags of a client's stream, and of a server's.
-EARLY, CHUNKED, INTERIM, CLOSING, WARM, HALF_CLOSE = 1, 2, 4, 8, 16, 32
+EARLY, CHUNKED, INTERIM, CLOSING, WARM, HALF_CLOSE, DELAYED, DYING = 1, 2, 4, 8, 16, 32, 64, 128
 METHOD, OLD, _WARM, EOF, RESET, LATE_END, PAUSE = 3, 4, 16, 32, 64, 128, 8
 
+_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"))
 #: Longer than any time-out.
 _LONG = 100.0
 _FOR_SECOND = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nX-For: second\r\n\r\nsecond"
@@ -73,6 +74,8 @@ class Reached:
     method: bytes
     target: bytes
     body: bytes | None = None
+    #: The connection ended instead of an answer.
+    lost: bool = False
 
 
 class StrictServer:
@@ -85,6 +88,7 @@ class StrictServer:
         self.data = b""
         self.current: Reached | None = None
         self.answered = False
+        self.requests = 0
 
     def pump(self) -> bool:
         """Read what has come and answer it; whether there was anything."""
@@ -98,19 +102,32 @@ class StrictServer:
             return bool(data)
         if self.current is None:
             self.current = Reached(request.method, request.target)
-            self.reached.append(self.current)
+            self._note(self.current)
             self.answered = False
         if request.body is not None:
             message = self.data[: len(self.data) - len(request.rest)]
-            oracles.check_with_httptools(message, request.method, request.target, request.body)
+            oracles.check_with_httptools(message, request.method, request.body)
             self.current.body = request.body
         if not self.answered and (request.body is not None or self.flags & EARLY):
             self.answered = True
+            if self.flags & DYING and self.requests > 1 and self.wire.state == OPEN:
+                self.current.lost = True
+                self.wire.eof()
+                return True
             self._answer(request)
         if request.body is not None:
             self.current = None
             self.data = request.rest
         return True
+
+    def _note(self, request: Reached) -> None:
+        """It is the next, or once more the last that got no answer, if it may be repeated (RFC 9110 9.2.2)."""
+        self.requests += 1
+        if self.reached and self.reached[-1].lost:
+            before = self.reached.pop()
+            assert (before.method, before.target) == (request.method, request.target), "another request after a loss"
+            assert before.method in _IDEMPOTENT, "a request was repeated that may not be"
+        self.reached.append(request)
 
     def _answer(self, request: oracles.Request) -> None:
         refused = request.method == b"CONNECT"  # or a tunnel would begin
@@ -145,7 +162,9 @@ def check_client_stream(data: bytes) -> None:
         ends: dict[int, StrictServer] = {}
         for piece in pieces:
             client.send(piece)
-            _serve(world, ends, flags, reached)
+            if not flags & DELAYED:
+                _serve(world, ends, flags, reached)
+        _serve(world, ends, flags, reached)
         if flags & HALF_CLOSE and client.wire.state == OPEN:
             client.wire.eof()
             _serve(world, ends, flags, reached)

@@ -249,7 +249,7 @@ class _Listener:
         self.messages += 1
 
 
-def check_with_httptools(message: bytes, method: bytes, target: bytes, body: bytes) -> None:
+def check_with_httptools(message: bytes, method: bytes, body: bytes) -> None:
     """The parser of Node reads exactly this request in the message, and no other."""
     if method not in _HTTPTOOLS_METHODS:
         return

@@ -15,7 +15,13 @@ FOUND = Path(__file__).with_name("found")
 
 _BODIES = (b"", b"5\r\nhello\r\n0\r\n\r\n", b"hello")
 #: Flags and cuts of the seeds of streams: all at once, and in pieces, with the servers in several moods.
-_CONTROLS = (b"\0\0\0\0\0\0", b"\x10\0\x05\0\x30\1", b"\x37\0\x01\x01\x00\7", b"\x2b\0\x09\0\x11\0")
+_CONTROLS = (
+    b"\0\0\0\0\0\0",
+    b"\x10\0\x05\0\x30\1",
+    b"\x37\0\x01\x01\x00\7",
+    b"\x2b\0\x09\0\x11\0",
+    b"\xd0\0\x21\0\x41\0",
+)
 
 
 def seeds_of(name: str) -> list[bytes]:
@@ -54,20 +60,20 @@ def _client_streams() -> Iterator[bytes]:
     chunked = b"POST /%d HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     after = b"GET /after HTTP/1.1\r\nHost: a\r\n\r\n"
     for number, head in enumerate(_requests()):
-        yield _CONTROLS[number % 4] + head + _BODIES[number % 3] + after
+        yield _CONTROLS[number % 5] + head + _BODIES[number % 3] + after
     for number, body in enumerate(bodies):
-        yield _CONTROLS[number % 4] + chunked % number + body + after
+        yield _CONTROLS[number % 5] + chunked % number + body + after
 
 
 def _server_streams() -> Iterator[bytes]:
     ok = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     for number, head in enumerate(_responses()):
-        control = _CONTROLS[number % 4]
+        control = _CONTROLS[number % 5]
         yield control + head
         yield control + head + b"hello"
         yield control + head + _BODIES[1]
     for number, body in enumerate(_bodies()):
-        yield _CONTROLS[number % 4] + ok + body
+        yield _CONTROLS[number % 5] + ok + body
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     yield _CONTROLS[0] + early + ok + _BODIES[1]
 
