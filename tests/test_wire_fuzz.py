@@ -9,8 +9,9 @@ from reusedproxy.clients import exchange
 from reusedproxy.servers.connection import ServerConnection
 from reusedproxy.wire import heads
 from tests.clientfakes import POST
-from tests.fuzz.connections import CONTROL, DYING, WARM
+from tests.fuzz.clients import DYING, WARM
 from tests.fuzz.seeds import FOUND, seeds_of
+from tests.fuzz.streams import CONTROL
 from tests.fuzz.targets import TARGETS
 
 

@@ -7,5 +7,5 @@ A target is a function that takes bytes and raises when a promise is broken. The
 `control` (a method, places to cut at, how the server behaves), the rest is what a peer sends. Nothing but `inside` knows
 atheris; tests/test_wire_fuzz.py runs all seeds and all past findings through the same functions.
 
-Reading order: oracles (how others read the same bytes), messages and connections (the promises), targets, seeds.
+Reading order: oracles (how others read the same bytes), messages, clients and servers (the promises), targets, seeds.
 """

@@ -79,6 +79,13 @@ def read_request(data: bytes, received: bool = False) -> Request | None:
     )
 
 
+def upgrade_of(request: Request) -> bytes:
+    """The protocols that it proposes to switch to (RFC 9110 7.8: only as an option of Connection), or nothing."""
+    options = b",".join(value for name, value in request.fields if name == b"connection").lower().split(b",")
+    proposed = b", ".join(value for name, value in request.fields if name == b"upgrade")
+    return proposed if b"upgrade" in [option.strip(b" \t") for option in options] else b""
+
+
 def requests_in(stream: bytes) -> list[Request]:
     """All requests of a client's stream, up to where it stops being HTTP; the last may have no end."""
     found: list[Request] = []
@@ -113,13 +120,16 @@ def skip_empty_lines(stream: bytes) -> bytes:
     return stream[found.end() :] if found else stream
 
 
-def read_response(data: bytes, method: bytes, closed: bool, received: bool = False) -> Response | None:
+def read_response(
+    data: bytes, method: bytes, closed: bool, *, offered: bool = False, received: bool = False
+) -> Response | None:
     """The response that stands at the beginning and answers such a request; None: its final head is not whole.
 
-    `closed`: the connection has ended cleanly behind the data. Raises h11.RemoteProtocolError for what h11 refuses.
+    `closed`: the connection has ended cleanly behind the data; `offered`: the request proposed another protocol. Raises h11.RemoteProtocolError for what h11 refuses.
     """
     client = h11.Connection(h11.CLIENT, max_incomplete_event_size=_NO_LIMIT)
-    client.send(h11.Request(method=method, target="/", headers=[("Host", "a")]))
+    proposal = [("Connection", "Upgrade"), ("Upgrade", "websocket")] if offered else []
+    client.send(h11.Request(method=method, target="/", headers=[("Host", "a"), *proposal]))
     client.send(h11.EndOfMessage())
     events = _events(client, data, received)
     interim = [event.status_code for event in events if isinstance(event, h11.InformationalResponse)]

@@ -10,17 +10,18 @@ from pathlib import Path
 
 from tests import test_wire_bodies, test_wire_requests, test_wire_responses
 from tests.fuzz.messages import METHODS
+from tests.fuzz.streams import CONTROL
 
 FOUND = Path(__file__).with_name("found")
 
 _BODIES = (b"", b"5\r\nhello\r\n0\r\n\r\n", b"hello")
 #: Flags and cuts of the seeds of streams: all at once, and in pieces, with the servers in several moods.
 _CONTROLS = (
-    b"\0\0\0\0\0\0",
-    b"\x10\0\x05\0\x30\1",
-    b"\x37\0\x01\x01\x00\7",
-    b"\x2b\0\x09\0\x11\0",
-    b"\xd0\0\x21\0\x41\0",
+    bytes(CONTROL),
+    b"\x10\0\x05\0\x30\1\0",
+    b"\x37\0\x01\x01\x00\7\2",
+    b"\x2b\0\x09\0\x11\0\1",
+    b"\xd0\0\x21\0\x41\0\3",
 )
 
 
@@ -61,6 +62,11 @@ def _client_streams() -> Iterator[bytes]:
     after = b"GET /after HTTP/1.1\r\nHost: a\r\n\r\n"
     for number, head in enumerate(_requests()):
         yield _CONTROLS[number % 5] + head + _BODIES[number % 3] + after
+    connect = b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n"
+    upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c, websocket\r\n\r\n"
+    for number, control in enumerate(_CONTROLS):
+        yield control + (connect, upgrade)[number % 2] + after
+        yield control + after + (upgrade, connect)[number % 2] + b"raw"
     for number, body in enumerate(bodies):
         yield _CONTROLS[number % 5] + chunked % number + body + after
 
@@ -75,6 +81,8 @@ def _server_streams() -> Iterator[bytes]:
     for number, body in enumerate(_bodies()):
         yield _CONTROLS[number % 5] + ok + body
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    yield _CONTROLS[2] + b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nraw"
+    yield _CONTROLS[3] + b"HTTP/1.1 200 OK\r\n\r\nraw"
     yield _CONTROLS[0] + early + ok + _BODIES[1]
 
 

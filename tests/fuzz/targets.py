@@ -8,7 +8,8 @@ from typing import Final
 
 from attrs import frozen
 
-from tests.fuzz import connections, messages
+from tests.fuzz import clients, messages, servers
+from tests.fuzz.streams import CONTROL
 
 #: Where the fuzzer keeps what it grows and finds.
 PLACE: Final = Path(".fuzz")
@@ -26,6 +27,6 @@ TARGETS: Final = {
     "request": Target(messages.check_request_head, 0, 20, 1200),
     "response": Target(messages.check_response_head, 1, 15, 1200),
     "chunked": Target(messages.check_chunked_body, 1, 15, 1500),
-    "client": Target(connections.check_client_stream, connections.CONTROL, 30, 2000),
-    "server": Target(connections.check_server_stream, connections.CONTROL, 20, 2000),
+    "client": Target(clients.check_client_stream, CONTROL, 30, 2000),
+    "server": Target(servers.check_server_stream, CONTROL, 20, 2000),
 }
