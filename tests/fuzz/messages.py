@@ -58,6 +58,7 @@ def check_request_head(data: bytes) -> None:
     oracles.check_lines(data[:end])
     oracles.check_lines(head.block + b"\r\n")
     assert head.minor or not head.values(b"transfer-encoding"), "a transfer coding in HTTP/1.0"  # RFC 9112 6.1
+    assert head.method != b"CONNECT" or not head.length, "a tunnel with a body"  # RFC 9110 9.3.6
     again = read_request(head.block + b"\r\n", _LIMITS_OF_COPIES)
     assert again.block == head.block, "what goes on would go on in another form"
     assert _meaning(again) == _meaning(head), "what goes on means something else"

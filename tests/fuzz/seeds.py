@@ -62,11 +62,14 @@ def _client_streams() -> Iterator[bytes]:
     after = b"GET /after HTTP/1.1\r\nHost: a\r\n\r\n"
     for number, head in enumerate(_requests()):
         yield _CONTROLS[number % 5] + head + _BODIES[number % 3] + after
-    connect = b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n"
-    upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c, websocket\r\n\r\n"
-    for number, control in enumerate(_CONTROLS):
-        yield control + (connect, upgrade)[number % 2] + after
-        yield control + after + (upgrade, connect)[number % 2] + b"raw"
+    connect = b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n"
+    upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c, websocket\r\n"
+    option = b"Connection: Upgrade\r\n"
+    for control in (*_CONTROLS, b"\x40\0\0\0\0\0\1", b"\x00\0\x60\0\x70\1\1"):
+        for head in (connect, connect + b"Content-Length: 3\r\n", upgrade + b"Connection: x\r\n", upgrade + option):
+            yield control + head + b"\r\n" + after
+            yield control + after + head + b"\r\nraw"
+        yield control + upgrade + option + b"Content-Length: 3\r\n\r\nraw" + after
     for number, body in enumerate(bodies):
         yield _CONTROLS[number % 5] + chunked % number + body + after
 
@@ -81,8 +84,9 @@ def _server_streams() -> Iterator[bytes]:
     for number, body in enumerate(_bodies()):
         yield _CONTROLS[number % 5] + ok + body
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
-    yield _CONTROLS[2] + b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nraw"
-    yield _CONTROLS[3] + b"HTTP/1.1 200 OK\r\n\r\nraw"
+    for control in (*_CONTROLS, b"\x40\0\0\0\0\0\0", b"\x60\0\0\0\0\0\1"):
+        yield control + b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nraw"
+        yield control + b"HTTP/1.1 200 OK\r\n\r\nraw"
     yield _CONTROLS[0] + early + ok + _BODIES[1]
 
 
