@@ -10,7 +10,6 @@ are known to differ from us for good reasons, it is bent straight here and nowhe
 - h11 refuses a trailer that would frame (Content-Length, Transfer-Encoding) and is malformed; RFC 9110 6.5.1 lets us
   drop any such trailer. So in what a peer sends (`received`) it is overlooked, and in what we send on it is not.
 - httptools knows a fixed list of methods; a message with another one is not given to it.
-- httptools refuses some versions and methods that are legal together (PRI; SOURCE in HTTP/1.1): left out likewise.
 """
 
 from __future__ import annotations

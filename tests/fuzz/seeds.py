@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from tests import test_wire_bodies, test_wire_requests, test_wire_responses
 from tests.fuzz.messages import METHODS
 from tests.fuzz.streams import CONTROL
+from tests.wirecases import LEGAL_BODIES, MALFORMED_BODIES
+from tests.wirecases_requests import LEGAL_REQUESTS, REFUSED_REQUESTS
+from tests.wirecases_responses import LEGAL_RESPONSES, REFUSED_RESPONSES
 
 FOUND = Path(__file__).with_name("found")
 
-_BODIES = (b"", b"5\r\nhello\r\n0\r\n\r\n", b"hello")
+#: What is longer is there for limits, which are smaller here.
+LONGEST = 1024
 #: Flags and cuts of the seeds of streams: all at once, and in pieces, with the servers in several moods.
 _CONTROLS = (
     bytes(CONTROL),
@@ -30,38 +34,27 @@ def seeds_of(name: str) -> list[bytes]:
     return [*dict.fromkeys(_FROM_TABLES[name]()), *(path.read_bytes() for path in sorted(FOUND.glob(f"{name}-*")))]
 
 
-def _bytes_in(*tables: Iterable[tuple[object, ...]]) -> Iterator[bytes]:
-    """Whatever bytes stand in rows: what comes in, and what goes on, which is no worse a beginning."""
-    for table in tables:
-        for row in table:
-            yield from (item for item in row if isinstance(item, bytes) and len(item) <= 1024)
+def _data_of(*tables: Iterable[Any]) -> list[bytes]:
+    return [case.data for table in tables for case in table if len(case.data) <= LONGEST]
 
 
-def _whole(head: bytes) -> bytes:
-    return head if b"\r\n\r\n" in head else head + b"\r\n"
+def _requests() -> list[bytes]:
+    return _data_of(LEGAL_REQUESTS, REFUSED_REQUESTS)
 
 
-def _requests() -> Iterator[bytes]:
-    for head in _bytes_in(test_wire_requests.ACCEPTED, test_wire_requests.REFUSED):
-        yield _whole(head)
+def _responses() -> list[bytes]:
+    return _data_of(LEGAL_RESPONSES, REFUSED_RESPONSES)
 
 
-def _responses() -> Iterator[bytes]:
-    for head in _bytes_in(test_wire_responses.FRAMED, test_wire_responses.REFUSED):
-        if head.startswith(b"HTTP"):
-            yield _whole(head)
-
-
-def _bodies() -> Iterator[bytes]:
-    return _bytes_in(test_wire_bodies.CHUNKED, test_wire_bodies.MALFORMED)
+def _bodies() -> list[bytes]:
+    return _data_of(LEGAL_BODIES, MALFORMED_BODIES)
 
 
 def _client_streams() -> Iterator[bytes]:
-    bodies = [*_bodies()]
     chunked = b"POST /%d HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
     after = b"GET /after HTTP/1.1\r\nHost: a\r\n\r\n"
-    for number, head in enumerate(_requests()):
-        yield _CONTROLS[number % 5] + head + _BODIES[number % 3] + after
+    for number, request in enumerate(_requests()):
+        yield _CONTROLS[number % 5] + request + after
     connect = b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n"
     upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c, websocket\r\n"
     option = b"Connection: Upgrade\r\n"
@@ -70,24 +63,22 @@ def _client_streams() -> Iterator[bytes]:
             yield control + head + b"\r\n" + after
             yield control + after + head + b"\r\nraw"
         yield control + upgrade + option + b"Content-Length: 3\r\n\r\nraw" + after
-    for number, body in enumerate(bodies):
+    for number, body in enumerate(_bodies()):
         yield _CONTROLS[number % 5] + chunked % number + body + after
 
 
 def _server_streams() -> Iterator[bytes]:
     ok = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    for number, head in enumerate(_responses()):
-        control = _CONTROLS[number % 5]
-        yield control + head
-        yield control + head + b"hello"
-        yield control + head + _BODIES[1]
+    for number, response in enumerate(_responses()):
+        yield _CONTROLS[number % 5] + response
+        yield _CONTROLS[(number + 1) % 5] + response
     for number, body in enumerate(_bodies()):
         yield _CONTROLS[number % 5] + ok + body
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     for control in (*_CONTROLS, b"\x40\0\0\0\0\0\0", b"\x60\0\0\0\0\0\1"):
         yield control + b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nraw"
         yield control + b"HTTP/1.1 200 OK\r\n\r\nraw"
-    yield _CONTROLS[0] + early + ok + _BODIES[1]
+    yield _CONTROLS[0] + early + ok + b"5\r\nhello\r\n0\r\n\r\n"
 
 
 _FROM_TABLES = {

@@ -10,12 +10,11 @@ from unittest import TestCase
 
 from attrs import define
 
-from reusedproxy.clients.answers import ERRORS, error_answer
 from reusedproxy.net.transport import CLOSED, HALF, OPEN, PEER_RESET
 from tests.clientfakes import Client, Wire, World
 from tests.fuzz import oracles
 from tests.fuzz.messages import LIMITS
-from tests.fuzz.streams import LONG, Failures, pieces_of
+from tests.fuzz.streams import LONG, Failures, errors_of_ours, pieces_of
 
 # The flags: the request's method and version, time between pieces, a connection that stands ready, and how it ends.
 METHOD, OLD, PAUSE, WARM, EOF, RESET, LATE_END = 3, 4, 8, 16, 32, 64, 128
@@ -143,7 +142,7 @@ def _check_first(first: Client, method: bytes, said: bytes, ended: bool, offered
     if ours is None or ours.body is None:
         return
     assert not ours.rest, "more than an answer"
-    if ours.status in ERRORS and wire.written.endswith(error_answer(ours.status, method)):
+    if wire.written.endswith(errors_of_ours(method)):
         return
     theirs = oracles.read_response(said, method, ended, offered=offered, received=True)
     assert theirs is not None and theirs.body is not None, "an answer that the server has not ended"

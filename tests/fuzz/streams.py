@@ -9,9 +9,12 @@ kind of scene; what they mean is said where they are used.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from twisted.logger import globalLogPublisher
+
+from reusedproxy.clients.answers import ERRORS, KEEPING, error_answer
 
 CONTROL = 7
 #: Seconds; longer than any time-out.
@@ -47,3 +50,9 @@ def pieces_of(data: bytes) -> tuple[int, int, list[bytes]]:
     size = size or len(middle) or 1
     between = [middle[at : at + size] for at in range(0, len(middle), size)]
     return flags, control[6], [piece for piece in (stream[:first], *between, stream[second:]) if piece]
+
+
+@cache
+def errors_of_ours(method: bytes) -> tuple[bytes, ...]:
+    """All answers of the proxy's own to a request of this method."""
+    return tuple(error_answer(status, method, close=pages is ERRORS) for pages in (ERRORS, KEEPING) for status in pages)
