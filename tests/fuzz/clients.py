@@ -205,6 +205,7 @@ def _check_reached(reached: list[Reached], asked: list[oracles.Request]) -> None
         assert b"h2c" not in [each.strip() for each in ours.upgrade.lower().split(b",")], "h2c goes on"
         # Also behind a CONNECT that was refused: those bytes were meant for the tunnel.
         leaves = ours.method == b"CONNECT" or ours.tunnel is not None
+        assert ours.method != b"CONNECT" or not ours.body, "a tunnel with a body"
         assert not leaves or ours is reached[-1], "a request behind a tunnel"
         assert ours.tunnel is None or theirs.rest.startswith(ours.tunnel), "other bytes in the tunnel"
 
