@@ -1,11 +1,10 @@
 """The fuzzer's targets without the fuzzer: all seeds and all past findings keep the promises (`make fuzz` looks for more)."""
 
-from typing import Any
-
 from httptools import HttpParserError
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients import exchange
+from reusedproxy.servers import retry
 from reusedproxy.servers.connection import ServerConnection
 from reusedproxy.wire import heads
 from tests.clientfakes import POST
@@ -79,8 +78,7 @@ class BrokenPromiseTests(SynchronousTestCase):
         """A POST whose server died after it had read it."""
         data = bytes([DYING | WARM]).ljust(CONTROL, b"\0") + (POST + b"body") * 2
         TARGETS["client"].check(data)
-        may_retry: Any = exchange.may_retry
-        self.patch(exchange, "may_retry", lambda failure, **facts: may_retry(failure, **{**facts, "method": b"GET"}))
+        self.patch(retry, "IDEMPOTENT", retry.IDEMPOTENT | {b"POST"})
         self.assertRaises(AssertionError, TARGETS["client"].check, data)
 
     def test_a_failure_of_our_own_is_seen(self) -> None:
