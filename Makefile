@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check-lint benchmark clean
+.PHONY: demo test fuzz lint check-lint benchmark clean
 
 # The package as a user gets it, with what the manhole needs.
 $(VENV)/installed: setup.py pyproject.toml
@@ -16,6 +16,10 @@ $(VENV)/installed: setup.py pyproject.toml
 
 $(VENV)/test-installed: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --group test
+	touch $@
+
+$(VENV)/fuzz-installed: $(VENV)/test-installed
+	$(BIN)/python -m pip install --quiet --group fuzz
 	touch $@
 
 $(VENV)/lint-installed: $(VENV)/installed
@@ -29,6 +33,13 @@ demo: $(VENV)/installed
 # All tests. Those that need nginx, curl, openssl or ssh say so where these are missing.
 test: $(VENV)/test-installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Look for bytes that break a promise of the wire's: SECONDS in all, of all TARGETS (tests/fuzz). It prints, for each,
+# executions, coverage (edges and libFuzzer's features) and the file with the finding, if any; what it has learned stays
+# in .fuzz for the next time.
+SECONDS ?= 3600
+fuzz: $(VENV)/fuzz-installed
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(TARGETS)
 
 lint: $(VENV)/lint-installed
 	$(BIN)/ruff format reusedproxy tests benchmarks twisted setup.py

@@ -121,6 +121,8 @@ class BlockTests(SynchronousTestCase):
         for line in (b"HTTP/1.1 101 Switching Protocols\r\n", b"HTTP/1.1 426 Upgrade Required\r\n"):
             response = read(line + b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
             self.assertEqual(response.block, line + b"Upgrade: websocket\r\n")
+            # Found by fuzzing: what goes on is put as we put it, however often it passes.
+            self.assertEqual(read(line + b"Upgrade:\r\nUpgrade:\r\n\r\n").block, line + b"Upgrade: ,\r\n")
             self.assertEqual(response.upgrade, b"websocket")
         self.assertIsNone(read(OK + b"Upgrade: h2\r\nConnection: upgrade\r\n\r\n").upgrade)
 

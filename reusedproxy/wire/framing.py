@@ -48,7 +48,7 @@ def repeated(kind: int, earlier: bytes, value: bytes, fault: Fault) -> bytes:
         if earlier != value:
             raise fault("two Content-Lengths that differ")
         return value
-    return earlier + b", " + value  # RFC 9110 5.3
+    return (earlier + b", " + value).strip(OWS)  # RFC 9110 5.3; either may be empty
 
 
 def framing_value(kind: int, value: bytes, raw: bytes, earlier: bytes | None) -> bytes:
