@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.clients.answers import ERRORS
 from reusedproxy.net.transport import HIGH_WATER, PEER_RESET, PEER_TRUNCATED
 from tests.clientfakes import GET, OK, TIMEOUTS, World, get
 
@@ -134,6 +135,20 @@ class ConnectTests(SynchronousTestCase):
             tunnel = Tunnelled(self, request=CONNECT, answer=answer, early=b"hi", late=b"ho")
             self.assertEqual(tunnel.asked, CONNECT)
             self.assertEqual((tunnel.answered, tunnel.wire.take()), (b"HTTP/1.1 200 OK\r\n\r\nho", b"hi"))
+
+    def test_failed(self):
+        """The same when no server answers: neither a 502 nor a 503 of ours lets it go on with requests."""
+        for fails in (lambda world: world.server.eof(), lambda world: world.server.answer(b"junk\r\n")):
+            world = World(self, warm=1, backend={"retries": 0})
+            client = world.client()
+            client.send(CONNECT + GET)
+            self.assertEqual(world.server.asked(), CONNECT)
+            fails(world)
+            self.assertEqual(client.take(), ERRORS[502])
+            self.assertEqual(world.server.asked(), b"")
+            client.wire.eof()
+            self.assertTrue(client.gone)
+            world.check_rest()
 
     def test_refused(self):
         """What was sent for the tunnel is not read as requests."""

@@ -155,7 +155,8 @@ class Exchange(Attempts):
             self._end(broken=self._until_close)
             return
         self.status = status
-        if status in KEEPING and self.framed and self.client.may_ask_again:
+        # What has come behind a CONNECT was meant for its tunnel, and must not be read as requests.
+        if status in KEEPING and self.framed and self.client.may_ask_again and self.method != b"CONNECT":
             self._end(last=error_answer(status, self.method, close=False))
         else:
             self._end(last=error_answer(status, self.method), error=status)
