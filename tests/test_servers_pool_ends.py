@@ -6,7 +6,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net.transport import CLOSED, PEER_RESET
 from reusedproxy.servers.connection import IN_USE, RETIRING
-from reusedproxy.servers.pool import FLUSH, LIFE_JITTER
+from reusedproxy.servers.governor import BACKOFF_LAST
+from reusedproxy.servers.keeper import LIFE_JITTER
+from reusedproxy.servers.pool import FLUSH
 from tests.fakes import Asker, PoolBench
 
 
@@ -234,7 +236,7 @@ class SuspendTests(SynchronousTestCase):
         def tried_twice(bench: PoolBench) -> None:
             trying(bench)
             bench.dialer.transports[-1].peer_ends()
-            bench.pass_time(1)
+            bench.pass_time(BACKOFF_LAST)
             bench.dialer.open[0].succeed()
 
         for put in (filling, refilling, waiting, trying, tried_twice):

@@ -16,27 +16,23 @@ from random import Random
 from typing import Protocol
 
 from attrs import define, evolve, frozen
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial, Dialer, DialFailure
 from reusedproxy.net.tls import TLS_FAILED, TLSTransport
 from reusedproxy.net.transport import CLOSED, Transport
 from reusedproxy.servers.captures import Captures
-from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, ServerConnection
+from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.servers.governor import Governor
+from reusedproxy.servers.keeper import Keeper
 from reusedproxy.servers.reuse import ANY, FRESH, SAFE
 from reusedproxy.wire.heads import Limits
 
-#: Seconds that the floor may be short because connections are in use before more are opened for it.
-REFILL_AFTER = 0.1
 #: Seconds of idleness below which a used connection is thought alive whatever the server's time-out (pools.md 2.4).
 FRESH_FOR = 0.5
-#: Seconds between two passes of upkeep, and of the grace for a closing connection's last bytes.
-UPKEEP = 1.0
+#: Seconds of grace for a closing connection's last bytes.
 FLUSH = 5.0
-#: Share by which lives are shortened at random, so that connections born together do not end together.
-LIFE_JITTER = 0.1
 
 
 class Waiter(Protocol):
@@ -90,8 +86,8 @@ class _Waiting:
 class HTTPConnectionPool:
     """The persistent connections of one server.
 
-    Each connection is in exactly one of `connecting` (still a dial), `idle` (the longest idle first), `in_use` and
-    `retiring`. `running` says whether the floor is kept and dials are made: "running", "suspended" or "closed".
+    Each connection is in exactly one of `connecting` (still a dial), `idle` (the longest idle first), `in_use`, `watched`
+    (given to nobody any more, to see when the server closes it) and `retiring`. `running` says whether the floor is kept and dials are made: "running", "suspended" or "closed".
     `closed` counts ends by their reason.
     """
 
@@ -112,25 +108,19 @@ class HTTPConnectionPool:
         self.connecting: dict[Dial, str] = {}
         self.idle: list[ServerConnection] = []
         self.in_use: set[ServerConnection] = set()
+        self.watched: set[ServerConnection] = set()
         self.retiring: set[ServerConnection] = set()
         self.waiters: deque[_Waiting] = deque()
         self.running = "suspended"
         self.counters = Counters()
         self.closed: dict[str, int] = {}
         self._dialer = dialer
-        self._clock = clock
-        self._random = random
         self._wire_limits = wire_limits
-        self._governor = Governor(name, limits.connect_rate, clock, random, announce, self._dial_more)
+        self._governor = Governor(name, limits.connect_rate, clock, random, announce, lambda: self.keeper.open_more())
+        self.keeper = Keeper(self, self._governor, clock, random)
         #: Answers of this server that could not be taken.
         self.invalid = Captures(name, "response", clock.seconds, lambda text: announce("warning", text))
         self._most_idle = _most_idle(limits)
-        self._used_peak = 0
-        self._need = 0
-        self._idle_peak = 0
-        self._purge_at = 0.0
-        self._refill_call: IDelayedCall | None = None
-        self._upkeep_call: IDelayedCall | None = None
 
     def __repr__(self) -> str:
         return (
@@ -157,8 +147,8 @@ class HTTPConnectionPool:
         self._use(connection)
         if connection.requests:
             self.counters.reuses += 1
-        if len(idle) < self.limits.min_conn and self._refill_call is None:
-            self._watch_floor()
+        if len(idle) < self.limits.min_conn:
+            self.keeper.borrowed_from_floor()
         return connection
 
     def wait(self, waiter: Waiter, kind: int = ANY) -> None:
@@ -170,7 +160,7 @@ class HTTPConnectionPool:
             waiter.connection_failed(DialFailure("connection", f"the pool is {self.running}"))
             return
         self.waiters.append(_Waiting(waiter, kind))
-        self._dial_more()
+        self.keeper.open_more()
 
     def leave(self, waiter: Waiter) -> None:
         """This one waits no more. No harm if it does not."""
@@ -201,6 +191,12 @@ class HTTPConnectionPool:
             connection.idle_since = now
             self._rest(connection)
 
+    def set_aside(self, connection: ServerConnection) -> None:
+        """Give this idle one to nobody any more, but let it stand; only its server or `retire` ends it."""
+        self.idle.remove(connection)
+        connection.state = WATCHED
+        self.watched.add(connection)
+
     def retire(self, connection: ServerConnection, reason: str, *, at_once: bool = False) -> None:
         """The only way out of the pool. `reason` is counted; `at_once` drops what is unsent and resets the connection."""
         if connection.state == RETIRING:
@@ -208,10 +204,9 @@ class HTTPConnectionPool:
         if connection.state == IDLE:
             self.idle.remove(connection)
         else:
-            self.in_use.discard(connection)
+            (self.in_use if connection.state == IN_USE else self.watched).discard(connection)
         connection.state = RETIRING
         self.retiring.add(connection)
-        self._governor.ended(connection)
         self.closed[reason] = self.closed.get(reason, 0) + 1
         if at_once:
             connection.transport.abort(reason)
@@ -219,7 +214,7 @@ class HTTPConnectionPool:
             connection.transport.close(reason)
             if connection.transport.state != CLOSED:
                 self.deadlines.watch(connection, self.deadlines.now() + FLUSH)
-        self._dial_more()
+        self.keeper.gone(connection)
 
     # What connections say.
 
@@ -228,6 +223,8 @@ class HTTPConnectionPool:
 
         `answered`: some byte had come for the last request it carried.
         """
+        if connection.state != IN_USE:
+            self.keeper.closed_by_peer(connection)
         refused = None if answered else self._late_failure(connection, reason)
         if refused is not None:
             self._note_failure(refused)
@@ -248,8 +245,7 @@ class HTTPConnectionPool:
         """Keep the floor, from now on."""
         if self.running == "suspended":
             self.running = "running"
-            self._upkeep()
-            self._dial_more()
+            self.keeper.start()
 
     def suspend(self, reason: str) -> None:
         """Let go of all idle connections and open none; those in use finish and go."""
@@ -264,7 +260,7 @@ class HTTPConnectionPool:
         """
         self.limits = evolve(self.limits, min_conn=0, max_conn=0)
         self._most_idle = 0
-        for connection in self.idle[:]:
+        for connection in [*self.idle, *self.watched]:
             self.retire(connection, reason)
 
     def close(self, reason: str) -> None:
@@ -281,18 +277,15 @@ class HTTPConnectionPool:
         in_use.add(connection)
         counters = self.counters
         counters.requests += 1
-        used = len(in_use)
-        if used > self._used_peak:
-            self._used_peak = used
-            if used > counters.used_max:
-                counters.used_max = used
+        if len(in_use) > counters.used_max:
+            counters.used_max = len(in_use)
+        self.keeper.taken(connection)
 
     def _rest(self, connection: ServerConnection) -> None:
         self.in_use.discard(connection)
         connection.state = IDLE
         self.idle.append(connection)
-        if len(self.idle) > self._idle_peak:
-            self._idle_peak = len(self.idle)
+        self.keeper.rested(connection)
 
     def _pick(self, kind: int) -> ServerConnection | None:
         """Take the newest idle connection fit for `kind` out of the list, which is not empty."""
@@ -339,21 +332,19 @@ class HTTPConnectionPool:
         self.counters.handshakes += 1
         now = self.deadlines.now()
         connection = ServerConnection(self, transport, now, self._wire_limits)
-        if self.limits.max_age is not None:
-            connection.retire_at = now + self.limits.max_age * (1 - self._random.uniform(0, LIFE_JITTER))
+        self.keeper.born(connection, now)
         self._governor.succeeded(connection, dial.took)
         if self.waiters:
             waiting = self.waiters.popleft()
             self.counters.handshakes_on_request_path += 1
             self._use(connection)
-            self._dial_more()
+            self.keeper.open_more()
             waiting.waiter.connection_ready(connection)
             return
         self._rest(connection)
-        self._retire_expired(now)
         if len(self.idle) > self._most_idle:
             self.retire(self.idle[0], "pool full")
-        self._dial_more()
+        self.keeper.open_more()
 
     def dial_failed(self, dial: Dial, failure: DialFailure) -> None:
         """A dial of ours has failed."""
@@ -361,7 +352,7 @@ class HTTPConnectionPool:
         self._note_failure(failure)
         if not (failure.ours and self.in_use):  # else they are better off waiting for one that comes back
             self._fail_waiters(failure)
-        self._dial_more()
+        self.keeper.open_more()
 
     def _late_failure(self, connection: ServerConnection, reason: str) -> DialFailure | None:
         """What this end of a connection says about its handshake, if it does."""
@@ -374,6 +365,7 @@ class HTTPConnectionPool:
 
     def _note_failure(self, failure: DialFailure) -> None:
         """Count it, say it, and wait longer before the next."""
+        self.keeper.dial_failed()
         self.counters.dials_failed += 1
         self._governor.failed(failure, bool(self.waiters))
 
@@ -385,100 +377,18 @@ class HTTPConnectionPool:
         for waiting in failed:
             waiting.waiter.connection_failed(failure)
 
-    def _dial_more(self) -> None:
-        """Open what is missing, as far as may be now: for those who wait first, then for the floor."""
-        if self.running != "running":
-            return
-        floor = self.limits.min_conn
-        if self.in_use and len(self.idle) < floor and self._refill_call is None:
-            self._watch_floor()
-        standing = len(self.idle) + len(self.in_use)
-        if self.limits.max_age is not None and floor:
-            now = self.deadlines.now()
-            standing -= sum(connection.retire_at <= now for connection in self.idle)
-        while True:
-            connecting, waiting = len(self.connecting), len(self.waiters)
-            demand = waiting > connecting
-            if not demand and connecting - waiting + standing >= floor:
-                return
-            wait = self._governor.wait(demand, connecting)
-            if wait > 0:
-                if wait != inf:
-                    self._governor.later(wait)
-                return
-            self._dial(demand)
-
-    def _dial(self, demand: bool) -> None:
+    def dial(self, demand: bool) -> None:
+        """Open one more: for somebody who waits (`demand`), or for the floor."""
         self.counters.dials += 1
         self._governor.began(demand)
         self.connecting[self._dialer.dial(self)] = "demand" if demand else "floor"
 
-    # Upkeep.
-
-    def _watch_floor(self) -> None:
-        """The floor is short because connections are in use. Most come back in a moment; look whether all did."""
-        self._idle_peak = len(self.idle)
-        self._refill_call = self._clock.callLater(REFILL_AFTER, self._refill)
-
-    def _refill(self) -> None:
-        """Open as many as were missing from the floor all the time since the last look."""
-        self._refill_call = None
-        if self.running != "running":
-            return
-        if not self.in_use:
-            self._dial_more()
-            return
-        missing = self.limits.min_conn - self._idle_peak - len(self.connecting)
-        while missing > 0 and self._governor.wait(False, len(self.connecting)) == 0:
-            self._dial(demand=False)
-            missing -= 1
-        if len(self.idle) < self.limits.min_conn:
-            self._watch_floor()
-
-    def _upkeep(self) -> None:
-        """Once in a while: end what is too old, and what has been more than enough for a while."""
-        now = self.deadlines.now()
-        floor = self.limits.min_conn
-        self._retire_expired(now)
-        if self.limits.idle_timeout is not None:
-            oldest = now - self.limits.idle_timeout
-            for connection in self.idle[: max(0, len(self.idle) - floor)]:
-                if connection.idle_since <= oldest:
-                    self.retire(connection, "idle too long")
-        if self.limits.purge_delay and now >= self._purge_at:
-            self._purge_at = now + self.limits.purge_delay
-            self._purge()
-        self._dial_more()
-        self._upkeep_call = self._clock.callLater(min(UPKEEP, self.limits.purge_delay or UPKEEP), self._upkeep)
-
-    def _retire_expired(self, now: float) -> None:
-        """End those whose life is over; the floor's last ones wait until others have been opened in their place."""
-        if self.limits.max_age is not None:
-            for connection in self.idle[:]:
-                if now >= connection.retire_at and len(self.idle) > self.limits.min_conn:
-                    self.retire(connection, "life over")
-
-    def _purge(self) -> None:
-        """HAProxy's `pool-purge-delay`: end half of what exceeds the need of late, the longest idle first."""
-        # The floor stands on top of what is needed: ending its connections would only have others opened for them.
-        needed = max(self._used_peak, self._need) + self.limits.min_conn
-        exceed = len(self.in_use) + len(self.idle) - needed
-        self._need = max((self._need + self._used_peak) // 2, self._used_peak)
-        self._used_peak = len(self.in_use)
-        spare = len(self.idle) - max(self.limits.min_conn, self.limits.low_conn)
-        for connection in self.idle[: max(0, min((exceed + 1) // 2, spare))]:
-            self.retire(connection, "purged")
-
     def _stop(self, reason: str) -> None:
-        self._governor.stop()
-        for call in (self._refill_call, self._upkeep_call):
-            if call is not None:
-                call.cancel()
-        self._refill_call = self._upkeep_call = None
+        self.keeper.stop()
         for dial in self.connecting:
             dial.cancel()
         self.connecting.clear()
-        for connection in self.idle[:]:
+        for connection in [*self.idle, *self.watched]:
             self.retire(connection, reason)
         waiting, self.waiters = self.waiters, deque()
         for each in waiting:

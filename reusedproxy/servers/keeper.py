@@ -1,0 +1,281 @@
+"""What a pool opens and what it lets go: its floor, the lives of its connections, and what is too much of them.
+
+A pool says what happens; its keeper answers with dials and ends. New ones are handshaken before old ones leave: a
+connection whose life is over is *due*, does not count as standing any more, and goes when another stands in its place, or
+when its server would close it otherwise. When a dial may start is the governor's affair; how long a server waits is told
+by two `Patience`s, one for connections that have carried nothing yet. It must never know requests.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from random import Random
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from reusedproxy.servers.connection import ServerConnection
+from reusedproxy.servers.governor import Governor
+from reusedproxy.servers.patience import Patience, advertised
+
+if TYPE_CHECKING:
+    from reusedproxy.servers.pool import HTTPConnectionPool, PoolLimits
+
+#: Seconds that the floor may be short because connections are in use before more are opened for it.
+REFILL_AFTER = 0.1
+#: Seconds between two passes of upkeep.
+UPKEEP = 1.0
+#: Share by which lives are shortened, so that connections born together do not end together.
+LIFE_JITTER = 0.2
+#: Steps of this share spread any number of lives over that (the golden ratio: no two ever meet, each new one falls into
+#: the widest gap).
+_GOLDEN = 0.6180339887498949
+#: A connection that is watched for its server's patience is let go at this many times the age at which it was set aside.
+WATCH_UNTIL = 4
+
+AHEAD = "ahead of the server's time-out"
+LIFE_OVER = "life over"
+
+
+class Keeper:
+    """Keeps one pool. `used` and `unused` are its server's patience with connections that have carried requests or not."""
+
+    def __init__(self, pool: HTTPConnectionPool, governor: Governor, clock: IReactorTime, random: Random) -> None:
+        self.pool = pool
+        self.governor = governor
+        self.used = Patience(clock.seconds)
+        self.unused = Patience(clock.seconds)
+        #: Idle connections whose life is over, and those in use for the last time.
+        self.due: set[ServerConnection] = set()
+        self.last_use: set[ServerConnection] = set()
+        self._clock = clock
+        self._now = clock.seconds
+        self._turn = random.random()
+        self._used_peak = 0
+        self._need = 0
+        self._idle_peak = 0
+        self._purge_at = 0.0
+        #: What was known when the idle ones' times were set last.
+        self._known = (inf, inf)
+        self._refill_call: IDelayedCall | None = None
+        self._upkeep_call: IDelayedCall | None = None
+
+    @property
+    def _limits(self) -> PoolLimits:
+        return self.pool.limits
+
+    def start(self) -> None:
+        self._upkeep()
+        self.open_more()
+
+    def stop(self) -> None:
+        """Open nothing more; no timer is left."""
+        self.governor.stop()
+        for call in (self._refill_call, self._upkeep_call):
+            if call is not None:
+                call.cancel()
+        self._refill_call = self._upkeep_call = None
+
+    # What the pool says of its connections.
+
+    def born(self, connection: ServerConnection, now: float) -> None:
+        """It has been opened."""
+        max_age = self._limits.max_age
+        if max_age is not None:
+            self._turn = (self._turn + _GOLDEN) % 1
+            connection.retire_at = now + max_age * (1 - LIFE_JITTER * self._turn)
+
+    def taken(self, connection: ServerConnection) -> None:
+        """It is in use."""
+        connection.deadline = inf
+        if self.due:
+            self.due.discard(connection)
+        used = len(self.pool.in_use)
+        if used > self._used_peak:
+            self._used_peak = used
+        most = self._limits.max_reuse
+        if most is not None and connection.requests >= most:
+            self.last_use.add(connection)
+            self.open_more()
+
+    def rested(self, connection: ServerConnection) -> None:
+        """It is idle."""
+        idle = len(self.pool.idle)
+        if idle > self._idle_peak:
+            self._idle_peak = idle
+        self._time(connection)
+        if self.due:
+            self._let_due_go()
+
+    def _time(self, connection: ServerConnection) -> None:
+        """Set when this idle one is to leave."""
+        leave_after = (self.used if connection.requests else self.unused).leave_after
+        leave_at = connection.retire_at
+        if leave_after != inf and connection.idle_since + leave_after < leave_at:
+            leave_at = connection.idle_since + leave_after
+        if leave_at != connection.deadline:
+            self.pool.deadlines.watch(connection, leave_at)
+
+    def gone(self, connection: ServerConnection) -> None:
+        """It has left the pool, for whatever reason."""
+        self.due.discard(connection)
+        self.last_use.discard(connection)
+        self.governor.ended(connection)
+        self.open_more()
+
+    def borrowed_from_floor(self) -> None:
+        """Fewer than the floor are idle now."""
+        if self._refill_call is None:
+            self._watch_floor()
+
+    def advertised(self, keep_alive: bytes) -> int | None:
+        """A Keep-Alive field of the server's: how many more requests it will take on that connection, if it says so."""
+        timeout, most = advertised(keep_alive)
+        if timeout is not None:
+            self.used.advertise(timeout)
+        return most
+
+    def closed_by_peer(self, connection: ServerConnection) -> None:
+        """The server has closed it while it stood idle, or was watched."""
+        patience = self.used if connection.requests else self.unused
+        patience.closed(self._now() - connection.idle_since)
+
+    def dial_failed(self) -> None:
+        """No connection could be opened."""
+        self.used.failed()
+        self.unused.failed()
+
+    # Lives.
+
+    def time_passed(self, connection: ServerConnection) -> None:
+        """The deadline of an idle connection: its life is over; or it was due, and its server will soon close it."""
+        pool, now = self.pool, self._now()
+        if connection in self.due:
+            pool.retire(connection, AHEAD)
+            return
+        old = now >= connection.retire_at
+        patience = self.used if connection.requests else self.unused
+        if not old and patience.may_look():
+            pool.set_aside(connection)
+            self._look_again(connection, patience)
+            self.open_more()
+            return
+        self.due.add(connection)
+        if len(pool.idle) > self._limits.min_conn:
+            pool.retire(connection, LIFE_OVER if old else AHEAD)
+            return
+        if patience.limit != inf:
+            # Halfway between leaving and being left: from there on no request may be given to it.
+            last = connection.idle_since + (patience.limit + patience.leave_after) / 2
+            pool.deadlines.watch(connection, max(last, now))
+        self.open_more()
+
+    def watched(self, connection: ServerConnection) -> None:
+        """A connection that was set aside still stands: the server is more patient than was thought."""
+        patience = self.used if connection.requests else self.unused
+        age = self._now() - connection.idle_since
+        patience.stood(age)
+        if age >= connection.watch_until:
+            self.pool.retire(connection, "seen enough")
+        else:
+            self._look_again(connection, patience)
+
+    def _look_again(self, connection: ServerConnection, patience: Patience) -> None:
+        now = self._now()
+        if connection.watch_until == inf:
+            connection.watch_until = WATCH_UNTIL * patience.limit
+        self.pool.deadlines.watch(connection, now + max(0.25, patience.limit / 10))
+
+    def _let_due_go(self) -> None:
+        """Others stand in their place."""
+        pool = self.pool
+        for connection in list(self.due):
+            if len(pool.idle) <= self._limits.min_conn:
+                break
+            pool.retire(connection, LIFE_OVER if self._now() >= connection.retire_at else AHEAD)
+
+    def _standing_idle(self) -> int:
+        """Idle connections with life left."""
+        return len(self.pool.idle) - len(self.due)
+
+    # Opening.
+
+    def open_more(self) -> None:
+        """Open what is missing, as far as may be now: for those who wait first, then for the floor."""
+        pool = self.pool
+        if pool.running != "running":
+            return
+        floor = self._limits.min_conn
+        standing = self._standing_idle()
+        if pool.in_use:
+            if standing < floor and self._refill_call is None:
+                self._watch_floor()
+            standing += len(pool.in_use) - len(self.last_use)
+        while True:
+            connecting, waiting = len(pool.connecting), len(pool.waiters)
+            demand = waiting > connecting
+            if not demand and connecting - waiting + standing >= floor:
+                return
+            wait = self.governor.wait(demand, connecting)
+            if wait > 0:
+                if wait != inf:
+                    self.governor.later(wait)
+                return
+            pool.dial(demand)
+
+    def _watch_floor(self) -> None:
+        """The floor is short because connections are in use. Most come back in a moment; look whether all did."""
+        self._idle_peak = self._standing_idle()
+        self._refill_call = self._clock.callLater(REFILL_AFTER, self._refill)
+
+    def _refill(self) -> None:
+        """Open as many as were missing from the floor all the time since the last look."""
+        self._refill_call = None
+        pool = self.pool
+        if pool.running != "running":
+            return
+        if not pool.in_use:
+            self.open_more()
+            return
+        missing = self._limits.min_conn - self._idle_peak - len(pool.connecting)
+        while missing > 0 and self.governor.wait(False, len(pool.connecting)) == 0:
+            pool.dial(demand=False)
+            missing -= 1
+        if self._standing_idle() < self._limits.min_conn:
+            self._watch_floor()
+
+    # Upkeep.
+
+    def _upkeep(self) -> None:
+        """Once in a while: end what has stood idle too long, and what has been more than enough for a while."""
+        pool, limits, now = self.pool, self._limits, self._now()
+        self.used.settle()
+        self.unused.settle()
+        known = (self.used.limit, self.unused.limit)
+        if known != self._known:
+            self._known = known
+            for connection in pool.idle:
+                if connection not in self.due:
+                    self._time(connection)
+        if limits.idle_timeout is not None:
+            oldest = now - limits.idle_timeout
+            for connection in pool.idle[: max(0, len(pool.idle) - limits.min_conn)]:
+                if connection.idle_since <= oldest:
+                    pool.retire(connection, "idle too long")
+        if limits.purge_delay and now >= self._purge_at:
+            self._purge_at = now + limits.purge_delay
+            self._purge()
+        self.open_more()
+        self._upkeep_call = self._clock.callLater(min(UPKEEP, limits.purge_delay or UPKEEP), self._upkeep)
+
+    def _purge(self) -> None:
+        """HAProxy's `pool-purge-delay`: end half of what exceeds the need of late, the longest idle first."""
+        pool, limits = self.pool, self._limits
+        # The floor stands on top of what is needed: ending its connections would only have others opened for them.
+        needed = max(self._used_peak, self._need) + limits.min_conn
+        exceed = len(pool.in_use) + len(pool.idle) - needed
+        self._need = max((self._need + self._used_peak) // 2, self._used_peak)
+        self._used_peak = len(pool.in_use)
+        spare = len(pool.idle) - max(limits.min_conn, limits.low_conn)
+        for connection in pool.idle[: max(0, min((exceed + 1) // 2, spare))]:
+            pool.retire(connection, "purged")
