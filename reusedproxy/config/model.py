@@ -294,7 +294,11 @@ class Manhole:
 
 @frozen
 class Global:
-    """The `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after` None: no bound."""
+    """The `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after` None: no bound.
+
+    Ours: `pool_connect_rate`, handshakes a second for the floors of all servers together; `pool_warm_start`, seconds that the
+    listeners wait at most for all floors at the start, None: not at all.
+    """
 
     maxconn: int | None = None
     logs: tuple[LogTarget, ...] = ()
@@ -305,6 +309,8 @@ class Global:
     maxhdr: int = 101
     stats_sockets: tuple[StatsSocket, ...] = ()
     manhole: Manhole | None = None
+    pool_connect_rate: float = 200.0
+    pool_warm_start: float | None = None
 
 
 @frozen

@@ -44,7 +44,7 @@ COLUMNS = _names(
     """
 )
 
-#: Ours, after HAProxy's. All but the last two add up over the servers of a backend.
+#: Ours, after HAProxy's. The first add up over the servers of a backend.
 POOL_COUNTS = _names(
     """
     pool_floor pool_idle pool_in_use pool_connecting pool_retiring pool_waiting pool_dials pool_dials_failed
@@ -52,7 +52,8 @@ POOL_COUNTS = _names(
     pool_races_repeated pool_races_lost
     """
 )
-POOL_COLUMNS = [*POOL_COUNTS, "pool_reuse_ratio", "pool_closed"]
+POOL_TIMES = _names("pool_limit_used pool_limit_used_from pool_limit_unused pool_limit_unused_from")
+POOL_COLUMNS = [*POOL_COUNTS, *POOL_TIMES, "pool_reuse_ratio", "pool_closed"]
 
 # Of `type`.
 FRONTEND, BACKEND, SERVER = 0, 1, 2
@@ -249,11 +250,22 @@ def pool_columns(pool: HTTPConnectionPool) -> Columns:
         "pool_requests": counters.requests,
         "pool_races_repeated": counters.races_repeated,
         "pool_races_lost": counters.races_lost,
+        **_limits(pool),
         "pool_closed": closed_because(pool),
         **_ratio([pool]),
     }
     if pool.limits.max_conn is not None:
         columns["src_ilim"] = pool.limits.max_conn
+    return columns
+
+
+def _limits(pool: HTTPConnectionPool) -> Columns:
+    """How long the server lets connections stand idle, in seconds, and from where that is known; nothing where it is not."""
+    columns: Columns = {}
+    for name, patience in (("used", pool.keeper.used), ("unused", pool.keeper.unused)):
+        if patience.source:
+            columns[f"pool_limit_{name}"] = round(patience.limit, 2)
+            columns[f"pool_limit_{name}_from"] = patience.source
     return columns
 
 

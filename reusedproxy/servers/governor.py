@@ -17,6 +17,7 @@ from typing import Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.net.dial import DialFailure
+from reusedproxy.servers.budget import Budget
 from reusedproxy.servers.captures import Teller
 
 #: Handshakes at once for the floor, and in all. More do not finish sooner: one costs about 1 ms of CPU.
@@ -54,8 +55,10 @@ class Governor:
         random: Random,
         announce: Callable[[str, str], None],
         go_on: Callable[[], None],
+        budget: Budget,
     ) -> None:
-        """`rate`: floor dials a second; `go_on()` is called when something that `wait` forbade may be possible now."""
+        """`rate`: floor dials a second; `go_on()` is called when something that `wait` forbade may be possible now; `budget`
+        is that of all servers."""
         self.failures = 0
         self.trouble = ""
         self._name = name
@@ -63,6 +66,7 @@ class Governor:
         self._random = random
         self._announce = announce
         self._go_on = go_on
+        self._budget = budget
         self._now = clock.seconds
         self._backoff = 0.0
         self._failed_at = -inf
@@ -95,7 +99,9 @@ class Governor:
         now = self._now()
         self._tokens = min(self._most_tokens, self._tokens + (now - self._tokens_at) * self._rate)
         self._tokens_at = now
-        return 0.0 if self._tokens >= 1 else (1 - self._tokens) / self._rate
+        if self._tokens < 1:
+            return (1 - self._tokens) / self._rate
+        return self._budget.wait(self, self._go_on)
 
     def later(self, wait: float) -> None:
         """Call `go_on` in `wait` seconds, or sooner if that was asked for before."""
@@ -112,6 +118,7 @@ class Governor:
         """A dial has started."""
         if not demand:
             self._tokens -= 1
+        self._budget.spend()
 
     def succeeded(self, connection: Proven, took: float) -> None:
         """A dial has ended well after `took` seconds."""
@@ -153,6 +160,7 @@ class Governor:
     def stop(self) -> None:
         """No dial is wanted for now; no timer is left. Failures are remembered: the first dial after it is a trial."""
         self._end_trial()
+        self._budget.leave(self)
         if self._later_call is not None:
             self._later_call.cancel()
             self._later_call = None

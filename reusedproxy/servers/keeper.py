@@ -30,6 +30,10 @@ LIFE_JITTER = 0.2
 #: Steps of this share spread any number of lives over that (the golden ratio: no two ever meet, each new one falls into
 #: the widest gap).
 _GOLDEN = 0.6180339887498949
+#: Seconds for which all that stood idle is suspect when one of them was lost under a request: those that have ended with it
+#: are heard of in that time. And seconds between two such alarms, since a request that kills its connection must not cost
+#: everybody theirs.
+SUSPECT_FOR, SUSPECT_EVERY = 1.0, 10.0
 #: A connection that is watched for its server's patience is let go at this many times the age at which it was set aside.
 WATCH_UNTIL = 4
 
@@ -59,6 +63,8 @@ class Keeper:
         self._known = (inf, inf)
         self._refill_call: IDelayedCall | None = None
         self._upkeep_call: IDelayedCall | None = None
+        self._suspect_call: IDelayedCall | None = None
+        self._suspected_at = -inf
 
     @property
     def _limits(self) -> PoolLimits:
@@ -71,10 +77,11 @@ class Keeper:
     def stop(self) -> None:
         """Open nothing more; no timer is left."""
         self.governor.stop()
-        for call in (self._refill_call, self._upkeep_call):
+        for call in (self._refill_call, self._upkeep_call, self._suspect_call):
             if call is not None:
                 call.cancel()
-        self._refill_call = self._upkeep_call = None
+        self._refill_call = self._upkeep_call = self._suspect_call = None
+        self.pool.suspected_at = -inf
 
     # What the pool says of its connections.
 
@@ -144,6 +151,19 @@ class Keeper:
         """No connection could be opened."""
         self.used.failed()
         self.unused.failed()
+
+    def suspect(self) -> None:
+        """A connection that had stood idle was lost under a request: those that stand may have ended with it."""
+        now = self._now()
+        if now - self._suspected_at < SUSPECT_EVERY or self.pool.running != "running":
+            return
+        self._suspected_at = self.pool.suspected_at = now
+        self._suspect_call = self._clock.callLater(SUSPECT_FOR, self._trust)
+
+    def _trust(self) -> None:
+        """What still stands has proven itself."""
+        self._suspect_call = None
+        self.pool.suspected_at = -inf
 
     # Lives.
 

@@ -22,6 +22,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial, Dialer, DialFailure
 from reusedproxy.net.tls import TLS_FAILED, TLSTransport
 from reusedproxy.net.transport import CLOSED, Transport
+from reusedproxy.servers.budget import Budget
 from reusedproxy.servers.captures import Captures
 from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.servers.governor import Governor
@@ -100,8 +101,10 @@ class HTTPConnectionPool:
         random: Random,
         announce: Callable[[str, str], None],
         wire_limits: Limits,
+        budget: Budget | None = None,
     ) -> None:
-        """`announce(level, text)` takes what an operator should read; `name` begins each text."""
+        """`announce(level, text)` takes what an operator should read; `name` begins each text; `budget` is shared with the
+        other servers' pools."""
         self.name = name
         self.limits = limits
         self.deadlines: Deadlines = dialer.deadlines
@@ -112,11 +115,21 @@ class HTTPConnectionPool:
         self.retiring: set[ServerConnection] = set()
         self.waiters: deque[_Waiting] = deque()
         self.running = "suspended"
+        #: Idle connections that have stood since then, or longer, may be dead: they are given to nobody for now.
+        self.suspected_at = -inf
         self.counters = Counters()
         self.closed: dict[str, int] = {}
         self._dialer = dialer
         self._wire_limits = wire_limits
-        self._governor = Governor(name, limits.connect_rate, clock, random, announce, lambda: self.keeper.open_more())
+        self._governor = Governor(
+            name,
+            limits.connect_rate,
+            clock,
+            random,
+            announce,
+            lambda: self.keeper.open_more(),
+            budget or Budget(clock),
+        )
         self.keeper = Keeper(self, self._governor, clock, random)
         #: Answers of this server that could not be taken.
         self.invalid = Captures(name, "response", clock.seconds, lambda text: announce("warning", text))
@@ -139,7 +152,7 @@ class HTTPConnectionPool:
     def acquire(self, kind: int = ANY) -> ServerConnection | None:
         """An idle connection fit for this kind of request, at once; None: `wait` for one."""
         idle = self.idle
-        if not idle:
+        if not idle or idle[-1].idle_since < self.suspected_at:
             return None
         connection = idle.pop() if kind == ANY else self._pick(kind)
         if connection is None:
@@ -225,6 +238,8 @@ class HTTPConnectionPool:
         """
         if connection.state != IN_USE:
             self.keeper.closed_by_peer(connection)
+        elif not answered and connection.requests > 1:
+            self.keeper.suspect()
         refused = None if answered else self._late_failure(connection, reason)
         if refused is not None:
             self._note_failure(refused)
