@@ -166,6 +166,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert not set(pool.idle) & pool.in_use and not set(pool.idle) & pool.retiring
         assert not pool.in_use & pool.retiring
         assert not pool.watched & ({*pool.idle} | pool.in_use | pool.retiring)
+        assert not pool.private
         assert pool.keeper.due <= {*pool.idle} and pool.keeper.last_use <= pool.in_use
         lists = ((IDLE, pool.idle), (IN_USE, pool.in_use), (WATCHED, pool.watched), (RETIRING, pool.retiring))
         for state, held in lists:

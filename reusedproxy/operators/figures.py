@@ -235,6 +235,7 @@ def pool_columns(pool: HTTPConnectionPool) -> Columns:
         "idle_conn_cur": len(pool.idle) - safe,
         "safe_conn_cur": safe,
         "used_conn_cur": len(pool.in_use),
+        "priv_idle_cur": len(pool.private),
         # HAProxy estimates how many it should keep; here the floor is told, and whoever waits needs one too.
         "need_conn_est": max(pool.limits.min_conn, len(pool.in_use) + len(pool.waiters)),
         "pool_floor": pool.limits.min_conn,

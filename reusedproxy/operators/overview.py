@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.operators.figures import closed_because
 from reusedproxy.servers.backend import Backend
-from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, ServerConnection
+from reusedproxy.servers.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.server import Server
 
@@ -114,7 +114,7 @@ class Overview:
         print(f"{server.full_name} is {server.state}; {server.pool!r}")
         pool = server.pool
         now = pool.deadlines.now()
-        held = [*pool.idle, *pool.in_use, *pool.retiring]
+        held = [*pool.idle, *pool.in_use, *pool.private, *pool.watched, *pool.retiring]
         print("\n".join(table([CONNECTION_HEADINGS, *(_connection_row(each, now) for each in held)])))
 
 
@@ -132,7 +132,7 @@ SERVER_HEADINGS = [
 ]
 # fmt: on
 CONNECTION_HEADINGS = ["connection", "age", "requests", "idle-for"]
-CONNECTION_STATES = {IDLE: "idle", IN_USE: "in use", RETIRING: "retiring"}
+CONNECTION_STATES = {IDLE: "idle", IN_USE: "in use", PRIVATE: "private", WATCHED: "watched", RETIRING: "retiring"}
 
 
 def _pool_row(server: Server) -> list[object]:

@@ -33,6 +33,7 @@ IDLE = 0
 IN_USE = 1
 RETIRING = 2
 WATCHED = 3
+PRIVATE = 4
 
 # Whose doing it was that an exchange lost its connection.
 SERVER_FAULT = "server"  # it broke the protocol: the answer cannot be trusted
@@ -90,7 +91,7 @@ class Exchange(Protocol):
 
 
 class ServerConnection:
-    """One connection of a pool. `state` is IDLE, IN_USE, WATCHED or RETIRING, and moved by the pool only.
+    """One connection of a pool. `state` is IDLE, IN_USE, WATCHED, PRIVATE or RETIRING, and moved by the pool only.
 
     `requests` counts those sent on it; `idle_since` is when it became idle; `safe` says that it
     has been reused once, so that its server is known to bear it (HAProxy's `http-reuse aggressive`); `retire_at` is when
@@ -117,6 +118,7 @@ class ServerConnection:
         "exchange",
         "idle_since",
         "pool",
+        "private",
         "proof_at",
         "requests",
         "retire_at",
@@ -135,6 +137,8 @@ class ServerConnection:
         self.retire_at = inf
         self.requests = 0
         self.safe = False
+        #: It serves one client only, from now to its end.
+        self.private = False
         #: The idle age beyond which nothing more is learned from watching it.
         self.watch_until = inf
         #: When it will have stood long enough for its handshake not to be refused any more.
@@ -339,6 +343,8 @@ class ServerConnection:
                 return
         if head.keep_alive_timeout is not None and self.pool.keeper.advertised(head.keep_alive_timeout) == 0:
             self.retire_at = -inf  # it will not take another request
+        if head.status in (401, 407) and head.binds_connection:
+            self.private = True
         if head.status == 408 and not head.keep_alive and self._request_ended and exchange.may_repeat():
             # RFC 9110 section 15.5.9: this is how servers end an idle connection, too; it has crossed our request.
             self._answered = False

@@ -24,7 +24,7 @@ from reusedproxy.net.tls import TLS_FAILED, TLSTransport
 from reusedproxy.net.transport import CLOSED, Transport
 from reusedproxy.servers.budget import Budget
 from reusedproxy.servers.captures import Captures
-from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, WATCHED, ServerConnection
+from reusedproxy.servers.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.servers.governor import Governor
 from reusedproxy.servers.keeper import Keeper
 from reusedproxy.servers.reuse import ANY, FRESH, SAFE
@@ -87,7 +87,8 @@ class _Waiting:
 class HTTPConnectionPool:
     """The persistent connections of one server.
 
-    Each connection is in exactly one of `connecting` (still a dial), `idle` (the longest idle first), `in_use`, `watched`
+    Each connection is in exactly one of `connecting` (still a dial), `idle` (the longest idle first), `in_use`, `private`
+    (idle, and kept for the one client that it has served), `watched`
     (given to nobody any more, to see when the server closes it) and `retiring`. `running` says whether the floor is kept and dials are made: "running", "suspended" or "closed".
     `closed` counts ends by their reason.
     """
@@ -111,6 +112,7 @@ class HTTPConnectionPool:
         self.connecting: dict[Dial, str] = {}
         self.idle: list[ServerConnection] = []
         self.in_use: set[ServerConnection] = set()
+        self.private: set[ServerConnection] = set()
         self.watched: set[ServerConnection] = set()
         self.retiring: set[ServerConnection] = set()
         self.waiters: deque[_Waiting] = deque()
@@ -164,6 +166,12 @@ class HTTPConnectionPool:
             self.keeper.borrowed_from_floor()
         return connection
 
+    def take(self, connection: ServerConnection) -> None:
+        """Whoever a private connection is kept for uses it again."""
+        self.private.discard(connection)
+        self._use(connection)
+        self.counters.reuses += 1
+
     def wait(self, waiter: Waiter, kind: int = ANY) -> None:
         """Give `waiter` the first fit connection that is ready, returned or new; a dial starts if need be.
 
@@ -196,6 +204,11 @@ class HTTPConnectionPool:
             self.retire(connection, "life over" if connection.retire_at != -inf else "one request only")
         elif limits.max_reuse is not None and connection.requests > limits.max_reuse:
             self.retire(connection, "max-reuse")
+        elif connection.private:
+            connection.idle_since = now
+            self.in_use.discard(connection)
+            connection.state = PRIVATE
+            self.private.add(connection)
         elif self.waiters and self._serve_returned(connection):
             pass
         elif len(self.idle) >= self._most_idle:
@@ -217,7 +230,7 @@ class HTTPConnectionPool:
         if connection.state == IDLE:
             self.idle.remove(connection)
         else:
-            (self.in_use if connection.state == IN_USE else self.watched).discard(connection)
+            {IN_USE: self.in_use, PRIVATE: self.private, WATCHED: self.watched}[connection.state].discard(connection)
         connection.state = RETIRING
         self.retiring.add(connection)
         self.closed[reason] = self.closed.get(reason, 0) + 1
@@ -275,7 +288,7 @@ class HTTPConnectionPool:
         """
         self.limits = evolve(self.limits, min_conn=0, max_conn=0)
         self._most_idle = 0
-        for connection in [*self.idle, *self.watched]:
+        for connection in [*self.idle, *self.private, *self.watched]:
             self.retire(connection, reason)
 
     def close(self, reason: str) -> None:
@@ -403,7 +416,7 @@ class HTTPConnectionPool:
         for dial in self.connecting:
             dial.cancel()
         self.connecting.clear()
-        for connection in [*self.idle, *self.watched]:
+        for connection in [*self.idle, *self.private, *self.watched]:
             self.retire(connection, reason)
         waiting, self.waiters = self.waiters, deque()
         for each in waiting:
