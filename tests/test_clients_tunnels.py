@@ -146,6 +146,23 @@ class ConnectTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(405, "--")])
         world.check_rest()
 
+    def test_refused_by_us(self):
+        """Nor when there is no server, or it breaks the connection: after these errors other clients may ask again."""
+        for warm, status, flags in ((0, 503, "SC"), (1, 502, "SH")):
+            world = World(self, warm=warm, backend={"retries": 0})
+            client = world.client()
+            client.send(CONNECT + GET)
+            if warm:
+                world.server.reset()
+            else:
+                world.server.refuse()
+            answer = client.take()
+            self.assertTrue(answer.startswith(b"HTTP/1.1 %d " % status))
+            self.assertIn(b"\r\nconnection: close\r\n", answer)
+            self.assertEqual(client.wire.end, ("drain", "error"))
+            self.assertEqual(world.flags(), [(status, flags)])
+            world.check_rest()
+
 
 class EndTests(SynchronousTestCase):
     """Each side ends for itself."""

@@ -323,7 +323,8 @@ class ClientConnection:
         self.requests += 1
         self.deadline = inf
         self.exchange = exchange = Exchange(self, head, self._began, self.deadlines.now())
-        if self.frontend.closing or not head.keep_alive:
+        if self.frontend.closing or not head.keep_alive or head.method == b"CONNECT":
+            # What a client sends behind CONNECT is for the tunnel; it must not be read as requests if there is none.
             self.last = True
         rest = data[end:]
         body = b""

@@ -397,9 +397,6 @@ class Exchange(Attempts):
         client, framed = self.client, self.framed
         if ends_with_connection(head, framed):
             client.last = self._until_close = True
-        elif self.method == b"CONNECT":
-            # What the client has sent for the tunnel must not be read as requests.
-            client.last = True
         return response_head(head, framed, client.last)
 
     def _count_answer(self, head: ResponseHead) -> None:
