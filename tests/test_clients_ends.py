@@ -320,6 +320,18 @@ class ServerDownTests(SynchronousTestCase):
         self.assertEqual({exchange.status for exchange in world.log}, {503})
         world.check_rest()
 
+    def test_nor_when_a_reload_has_disabled_it(self):
+        """Its pool opens nothing more, though the queue is of the time before: each is told so in turn."""
+        world = World(self, maxconn=1, warm=1, places=2000)
+        clients = [world.client() for _ in range(1001)]
+        for client in clients:
+            client.send(GET)
+        world.server.pool.suspend("server MAINT")
+        world.server.answer()
+        self.assertEqual(clients[0].take(), OK)
+        self.assertEqual(sorted(exchange.status for exchange in world.log), [200] + [503] * 1000)
+        world.check_rest()
+
     @staticmethod
     def down(far):
         return "DOWN", "Layer4 timeout"

@@ -57,6 +57,7 @@ class Backend:
         self._announce = announce
         self._balance = RoundRobin()
         self._active: list[Server] = []
+        self._placing = False
         self.use_usable()
 
     def start(self) -> None:
@@ -112,10 +113,8 @@ class Backend:
         """A place at `server` is free again; the first in the queue gets it."""
         server.served -= 1
         server.traffic.scur -= 1
-        if self.queue and server in self._active and not server.full:
-            asks = self.queue.popleft()
-            self._take(server)
-            asks.placed(server)
+        if self.queue:
+            self._place_queued()
 
     def server_changed(self, server: Server, state: str, reason: str) -> None:
         """Its checks have found `server` UP or DOWN."""
@@ -126,13 +125,24 @@ class Backend:
         if had_any and not self._active:
             self._announce("emerg", f"backend {self.name} has no server available!")
         server.keep_pool()
-        while self.queue:
-            chosen = self._balance.pick()
-            if chosen is None:
-                break
-            asks = self.queue.popleft()
-            self._take(chosen)
-            asks.placed(chosen)
+        self._place_queued()
+
+    def _place_queued(self) -> None:
+        """Those in the queue get what is free, in order.
+
+        One that is placed may end at once, when the server's pool opens no connections any more, and give its place
+        back before this returns: the next follows here and not within that, or a long queue would be too deep a call.
+        """
+        if self._placing:
+            return
+        self._placing = True
+        try:
+            while self.queue and (server := self._balance.pick()) is not None:
+                asks = self.queue.popleft()
+                self._take(server)
+                asks.placed(server)
+        finally:
+            self._placing = False
 
     def _announce_change(self, server: Server, reason: str) -> None:
         """HAProxy's own lines, word for word, because people grep for them."""
