@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.net.transport import HIGH_WATER, PEER_RESET, PEER_TRUNCATED
+from reusedproxy.net.transport import HALF, HIGH_WATER, PEER_RESET, PEER_TRUNCATED
 from tests.clientfakes import GET, OK, TIMEOUTS, World, get
 
 ASKS = get("/chat", "Connection: keep-alive, Upgrade", "Upgrade: websocket")
@@ -344,11 +344,33 @@ class PaceTests(SynchronousTestCase):
         self.ends_after(5, tunnel, "sD")
 
     def test_a_reader_that_is_slow_is_not_silent(self):
-        """Taking bytes is a sign of life."""
+        """Taking bytes is a sign of life, however few, and also when one direction is shut; taking none is silence."""
+        for size, shut in ((HIGH_WATER * 4, False), (HIGH_WATER // 2, True)):
+            tunnel = Tunnelled(self)
+            tunnel.client.wire.stall()
+            tunnel.wire.feed(b"x" * size)
+            if shut:
+                tunnel.wire.eof()
+                self.assertEqual(tunnel.client.wire.state, HALF)
+            for _ in range(20):
+                tunnel.world.advance(15)
+                tunnel.client.wire.pass_some(100)
+            self.assertEqual(tunnel.world.log, [])
+            tunnel.world.advance(20)
+            self.assertEqual(tunnel.world.log, [])
+            tunnel.world.advance(20)
+            self.assertEqual(tunnel.world.flags(), [(101, "cD")])
+            tunnel.client.wire.reset()
+            tunnel.world.check_rest()
+
+    def test_a_reader_that_takes_nothing(self):
+        """It has as long as the time-out says, and no longer."""
         tunnel = Tunnelled(self)
         tunnel.client.wire.stall()
-        tunnel.wire.feed(b"x" * (HIGH_WATER + 1))
-        tunnel.world.advance(15)
-        tunnel.client.wire.go_on()
-        tunnel.world.advance(15)
+        tunnel.wire.feed(b"x" * (HIGH_WATER * 4))
+        tunnel.world.advance(19)
         self.assertEqual(tunnel.world.log, [])
+        tunnel.world.advance(1)
+        self.assertEqual(tunnel.world.flags(), [(101, "cD")])
+        tunnel.client.wire.reset()
+        tunnel.world.check_rest()
