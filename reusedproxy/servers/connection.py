@@ -201,7 +201,7 @@ class ServerConnection:
         self.transport.pause_reading()
 
     def resume_response(self) -> None:
-        if self._request_ended or self._body is not None:
+        if self._request_ended or self._body is not None or self._continue_due:
             self._expect()
         self.transport.resume_reading()
 
