@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from twisted.logger import Logger
 
-from reusedproxy.net.transport import BROKEN, OPEN, PEER_CLOSED, Peer, Transport
+from reusedproxy.net.transport import BROKEN, OPEN, PEER_CLOSED, Transport
 from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody, UntilCloseBody
 from reusedproxy.wire.heads import (
     CHUNKED,
@@ -204,10 +204,6 @@ class ServerConnection:
         if self._request_ended or self._body is not None or self._continue_due:
             self._expect()
         self.transport.resume_reading()
-
-    def lend(self, peer: Peer) -> None:
-        """Another peer speaks over its transport, in another protocol, until it is taken back."""
-        self.transport.peer = peer
 
     def take_back(self, reason: str, *, at_once: bool) -> None:
         """What was spoken in another protocol is over, and so is the connection."""
