@@ -212,6 +212,18 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(101, "--")])
         world.check_rest()
 
+    def test_a_client_that_is_gone_when_it_is_told(self):
+        """Writing may find that out at once, with a head as large as a larger tune.bufsize allows."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(ASKS)
+        client.wire.write = lambda data: client.wire.reset()
+        world.server.answer(YES + b"raw")
+        self.assertEqual(world.flags(), [(101, "CD")])
+        self.assertEqual(world.server.pool.closed, {"client gone": 1})
+        self.assertEqual(world.deadlines.watching(), 0)
+        world.check_rest()
+
     def test_resets_reach_the_other_side(self):
         """A reset is no end; the other side can tell."""
         tunnel = Tunnelled(self)

@@ -257,6 +257,8 @@ class Exchange(Attempts):
         answer = switch_head(head)
         self.bytes_out += len(answer)
         client.write(answer)
+        if self.state != TUNNEL:
+            return  # the client was found gone
         early, ended = client.lend()
         self._tunnel = Tunnel(client.transport, connection.transport, timeouts, client.deadlines, self.tunnel_over)
         self._tunnel.start(early, data, ended)
