@@ -267,6 +267,22 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(tunnel.world.server.server.traffic.hrsp[1], 1)
         self.assertEqual(tunnel.world.backend.traffic.bin, exchange.bytes_in)
 
+    def test_who_broke_it_is_counted(self):
+        """Resets and time-outs, at server and backend; an end of both sides is nobody's abort."""
+        silent = evolve(TIMEOUTS, tunnel=1.0)
+        for end, timeouts, counted in (
+            (lambda tunnel: tunnel.client.wire.reset(), None, (1, 0)),
+            (lambda tunnel: tunnel.wire.reset(), None, (0, 1)),
+            (lambda tunnel: tunnel.world.advance(1), silent, (1, 0)),
+            (lambda tunnel: (tunnel.client.wire.eof(), tunnel.world.advance(1)), silent, (0, 1)),
+            (lambda tunnel: (tunnel.client.wire.eof(), tunnel.wire.eof()), None, (0, 0)),
+        ):
+            tunnel = Tunnelled(self, timeouts=timeouts)
+            end(tunnel)
+            for traffic in (tunnel.world.backend.traffic, tunnel.world.server.server.traffic):
+                self.assertEqual((traffic.cli_abrt, traffic.srv_abrt), counted, tunnel.world.flags())
+            tunnel.world.check_rest()
+
     def test_it_holds_its_place(self):
         """At the server, and against the listener's bound, until it ends."""
         tunnel = Tunnelled(self)

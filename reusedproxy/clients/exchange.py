@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from reusedproxy.clients.answers import KEEPING, error_answer
 from reusedproxy.clients.attempts import HELD_MAX, Attempts
-from reusedproxy.clients.outcomes import CONNECTION, DATA, HEAD, QUEUE, client_lost, server_lost
+from reusedproxy.clients.outcomes import ABORTS, CONNECTION, DATA, HEAD, QUEUE, client_lost, server_lost
 from reusedproxy.clients.passing import (
     ends_with_connection,
     request_head,
@@ -270,6 +270,8 @@ class Exchange(Attempts):
         self.bytes_in += tunnel.client.sent
         self.bytes_out += tunnel.server.sent
         self.flags = flags
+        if flags[0] in ABORTS:
+            self.count(ABORTS[flags[0]])
         self.connection = self._tunnel = None
         connection.take_back("tunnel over", at_once=broken)
         self.client.take_back()

@@ -11,6 +11,9 @@ from reusedproxy.servers.connection import REFUSED_LATE, SERVER_FAULT, SERVER_GO
 
 QUEUE, CONNECTION, HEAD, DATA = "QCHD"
 
+#: The count for who ended what was not over, by the first letter; as in HAProxy, time-outs are counted like resets.
+ABORTS = {"C": "cli_abrt", "c": "cli_abrt", "S": "srv_abrt", "s": "srv_abrt"}
+
 _SERVERS = {
     SERVER_GONE: (502, "S", HEAD),
     SERVER_FAULT: (502, "P", HEAD),
