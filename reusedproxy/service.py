@@ -24,6 +24,7 @@ from twisted.python.usage import UsageError
 
 from reusedproxy import __version__
 from reusedproxy.assembly import OTHERS, Assembly, AssemblyError, Proxy
+from reusedproxy.clients.outcomes import STOPPED
 from reusedproxy.config.model import Configuration, Notice, Place
 from reusedproxy.config.model import Manhole as ManholeSettings
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
@@ -309,7 +310,9 @@ class ProxyService(Service):
             if line.pool not in kept_pools:
                 line.pool.drain("reload")
             elif not new.lines[name].server.usable:
-                line.pool.suspend(f"server {new.lines[name].server.state}")
+                # Those who ask in the old one's name must not wait for a pool that opens nothing any more.
+                old_server, state = line.server, new.lines[name].server.state
+                next(each for each in old.backends if old_server in each.servers).server_left(old_server, state)
         if old.rates is not None:
             old.rates.stop()
         self._begin(new, "goes on at")
@@ -385,7 +388,7 @@ class ProxyService(Service):
         for proxy in self._living:
             for frontend in proxy.frontends:
                 for connection in list(frontend.connections):
-                    connection.transport.abort("proxy stopped")
+                    connection.transport.abort(STOPPED)
             for backend in proxy.backends:
                 backend.stop("proxy stopped")
             if proxy.rates is not None:

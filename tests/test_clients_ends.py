@@ -8,6 +8,7 @@ from reusedproxy.clients.answers import ERRORS, KEEPING
 from reusedproxy.clients.attempts import HELD_MAX
 from reusedproxy.clients.connection import GONE, ClientConnection
 from reusedproxy.clients.exchange import Exchange
+from reusedproxy.clients.outcomes import STOPPED
 from reusedproxy.net.transport import HIGH_WATER, Transport
 from tests.clientfakes import GET, OK, POST, World
 from tests.wire import Loop
@@ -213,6 +214,16 @@ class ClientEndTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 2)
         world.check_rest()
 
+    def test_the_daemon_does_not_wait_any_more(self):
+        """Neither side's fault: K in the log (HAProxy's manual, 8.5), and nobody's abort."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(GET)
+        client.wire.abort(STOPPED)
+        self.assertEqual(world.flags(), [(-1, "KH")])
+        self.assertEqual((world.backend.traffic.cli_abrt, world.backend.traffic.srv_abrt), (0, 0))
+        world.check_rest()
+
     def test_aborts_are_counted(self):
         """At the backend and, once one was chosen, at the server."""
         for name, (of_backend, of_server) in {"sent": (1, 1), "in the queue": (1, 0), "after": (0, 0)}.items():
@@ -318,6 +329,37 @@ class ServerDownTests(SynchronousTestCase):
         world.advance(9)
         self.assertEqual(len(world.log), 1001)
         self.assertEqual({exchange.status for exchange in world.log}, {503})
+        world.check_rest()
+
+    def test_disabled_by_a_reload(self):
+        """What waits in the old one's queue goes to the other server, or is told at once that there is none."""
+        for servers in (2, 1):
+            world = World(self, servers=servers, maxconn=1, warm=1)
+            clients = [world.client() for _ in range(servers + 2)]
+            for client in clients:
+                client.send(GET)
+            first = world.server
+            world.backend.server_left(first.server, "MAINT")
+            first.answer()
+            if servers == 2:
+                for _ in range(3):
+                    world.servers[1].answer()
+            self.assertEqual(
+                sorted(world.flags()), [(200, "--")] * 4 if servers == 2 else [(200, "--"), (503, "SC"), (503, "SC")]
+            )
+            self.assertEqual([line.server is first.server for line in world.log].count(True), 1)
+            world.check_rest()
+
+    def test_nor_when_a_reload_has_disabled_it(self):
+        """Its pool opens nothing more, though the queue is of the time before: each is told so in turn."""
+        world = World(self, maxconn=1, warm=1, places=2000)
+        clients = [world.client() for _ in range(1001)]
+        for client in clients:
+            client.send(GET)
+        world.server.pool.suspend("server MAINT")
+        world.server.answer()
+        self.assertEqual(clients[0].take(), OK)
+        self.assertEqual(sorted(exchange.status for exchange in world.log), [200] + [503] * 1000)
         world.check_rest()
 
     @staticmethod

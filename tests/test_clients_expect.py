@@ -66,6 +66,19 @@ class ExpectTests(SynchronousTestCase):
         client.wire.eof()
         world.check_rest()
 
+    def test_a_server_that_says_nothing_after_more_than_the_client_takes(self):
+        """While the client takes hints it is not the server's turn; afterwards it is again."""
+        world, client, wire = self.asked()
+        client.wire.stall()
+        wire.feed((b"HTTP/1.1 103 E\r\nLink: " + b"x" * 1000 + b"\r\n\r\n") * 100)
+        world.advance(25)
+        self.assertEqual(world.log, [])
+        client.wire.go_on()
+        world.advance(20)
+        self.assertEqual(world.flags(), [(504, "sD")])
+        client.wire.eof()
+        world.check_rest()
+
     def test_early_hints_are_no_continue(self):
         """103 gives the server new time, and the client none."""
         world, client, wire = self.asked()

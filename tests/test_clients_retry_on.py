@@ -6,7 +6,8 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.attempts import HELD_MAX
-from tests.clientfakes import GET, OK, POST, TIMEOUTS, World, response
+from reusedproxy.config import model
+from tests.clientfakes import GET, OK, PLACE, POST, TIMEOUTS, World, response
 
 BUSY = response(b"no", status="503 Busy")
 
@@ -181,17 +182,35 @@ class RedispatchTests(SynchronousTestCase):
         world.check_rest()
         return tried
 
-    def test_intervals(self):
-        """Every n-th retry, or the n-th from the last, goes elsewhere."""
-        for interval, expected in (
-            (0, "11111"),
-            (1, "12121"),
-            (2, "11221"),
-            (3, "11122"),
-            (9, "11111"),
-            (-1, "11112"),
-            (-2, "11122"),
-            (-4, "12222"),
-            (-5, "11111"),
-        ):
+    def test_with_another_server_up_each_retry_goes_there(self):
+        """As in HAProxy with roundrobin, whatever interval is said; 0 says never."""
+        for interval, expected in ((0, "11111"), (1, "12121"), (-1, "12121"), (3, "12121")):
             self.assertEqual(self.servers_tried(interval), expected, interval)
+
+    def test_a_server_that_has_just_refused_is_not_waited_for(self):
+        """The pause before its next dial is for its own sake: a request that may go elsewhere does."""
+        world = World(self, servers=2, backend={"retries": 3, "redispatch": -1})
+        first, second = world.servers
+        waiting = world.client()
+        waiting.send(GET)
+        first.refuse()
+        second.connect()
+        second.answer()
+        self.assertEqual(waiting.take(), OK)
+        for _ in range(4):
+            client = world.client()
+            client.send(GET)
+            self.assertEqual(first.dialer.open, [])
+            second.answer()
+            self.assertEqual(client.take(), OK)
+        world.check_rest()
+
+    def test_intervals(self):
+        """Every n-th retry, or the n-th from the last: what counts when there is a reason to stay."""
+        for interval, expected in (
+            (0, "----"), (1, "1234"), (2, "-2-4"), (3, "--3-"), (9, "----"),
+            (-1, "---4"), (-2, "--3-"), (-4, "1---"), (-5, "----"),
+        ):  # fmt: skip
+            settings = model.Backend("b", PLACE, retries=4, redispatch=interval)
+            said = "".join(str(retry) if settings.redispatches(retry) else "-" for retry in range(1, 5))
+            self.assertEqual(said, expected, interval)

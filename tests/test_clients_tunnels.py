@@ -6,7 +6,8 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.answers import ERRORS
-from reusedproxy.net.transport import HIGH_WATER, PEER_RESET, PEER_TRUNCATED
+from reusedproxy.clients.outcomes import STOPPED
+from reusedproxy.net.transport import HALF, HIGH_WATER, PEER_RESET, PEER_TRUNCATED
 from tests.clientfakes import GET, OK, TIMEOUTS, World, get
 
 ASKS = get("/chat", "Connection: keep-alive, Upgrade", "Upgrade: websocket")
@@ -161,6 +162,23 @@ class ConnectTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(405, "--")])
         world.check_rest()
 
+    def test_refused_by_us(self):
+        """Nor when there is no server, or it breaks the connection: after these errors other clients may ask again."""
+        for warm, status, flags in ((0, 503, "SC"), (1, 502, "SH")):
+            world = World(self, warm=warm, backend={"retries": 0})
+            client = world.client()
+            client.send(CONNECT + GET)
+            if warm:
+                world.server.reset()
+            else:
+                world.server.refuse()
+            answer = client.take()
+            self.assertTrue(answer.startswith(b"HTTP/1.1 %d " % status))
+            self.assertIn(b"\r\nconnection: close\r\n", answer)
+            self.assertEqual(client.wire.end, ("drain", "error"))
+            self.assertEqual(world.flags(), [(status, flags)])
+            world.check_rest()
+
 
 class EndTests(SynchronousTestCase):
     """Each side ends for itself."""
@@ -210,6 +228,18 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(101, "--")])
         world.check_rest()
 
+    def test_a_client_that_is_gone_when_it_is_told(self):
+        """Writing may find that out at once, with a head as large as a larger tune.bufsize allows."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(ASKS)
+        client.wire.write = lambda data: client.wire.reset()
+        world.server.answer(YES + b"raw")
+        self.assertEqual(world.flags(), [(101, "CD")])
+        self.assertEqual(world.server.pool.closed, {"client gone": 1})
+        self.assertEqual(world.deadlines.watching(), 0)
+        world.check_rest()
+
     def test_resets_reach_the_other_side(self):
         """A reset is no end; the other side can tell."""
         tunnel = Tunnelled(self)
@@ -220,6 +250,12 @@ class EndTests(SynchronousTestCase):
             tunnel = Tunnelled(self)
             tunnel.wire.reset(reason)
             self.check(tunnel, "SD", (self.reset[0], None))
+
+    def test_the_daemon_stops(self):
+        """It is the operator who ended it."""
+        tunnel = Tunnelled(self)
+        tunnel.client.wire.abort(STOPPED)
+        self.check(tunnel, "KD", (("abort", STOPPED), self.reset[1]))
 
     def test_an_end_without_close_notify(self):
         """What came before it goes through; many servers end so."""
@@ -252,6 +288,22 @@ class EndTests(SynchronousTestCase):
         self.assertEqual((exchange.bytes_in, exchange.bytes_out), (len(tunnel.asked) + 5, len(tunnel.answered) + 3))
         self.assertEqual(tunnel.world.server.server.traffic.hrsp[1], 1)
         self.assertEqual(tunnel.world.backend.traffic.bin, exchange.bytes_in)
+
+    def test_who_broke_it_is_counted(self):
+        """Resets and time-outs, at server and backend; an end of both sides is nobody's abort."""
+        silent = evolve(TIMEOUTS, tunnel=1.0)
+        for end, timeouts, counted in (
+            (lambda tunnel: tunnel.client.wire.reset(), None, (1, 0)),
+            (lambda tunnel: tunnel.wire.reset(), None, (0, 1)),
+            (lambda tunnel: tunnel.world.advance(1), silent, (1, 0)),
+            (lambda tunnel: (tunnel.client.wire.eof(), tunnel.world.advance(1)), silent, (0, 1)),
+            (lambda tunnel: (tunnel.client.wire.eof(), tunnel.wire.eof()), None, (0, 0)),
+        ):
+            tunnel = Tunnelled(self, timeouts=timeouts)
+            end(tunnel)
+            for traffic in (tunnel.world.backend.traffic, tunnel.world.server.server.traffic):
+                self.assertEqual((traffic.cli_abrt, traffic.srv_abrt), counted, tunnel.world.flags())
+            tunnel.world.check_rest()
 
     def test_it_holds_its_place(self):
         """At the server, and against the listener's bound, until it ends."""
@@ -342,11 +394,33 @@ class PaceTests(SynchronousTestCase):
         self.ends_after(5, tunnel, "sD")
 
     def test_a_reader_that_is_slow_is_not_silent(self):
-        """Taking bytes is a sign of life."""
+        """Taking bytes is a sign of life, however few, and also when one direction is shut; taking none is silence."""
+        for size, shut in ((HIGH_WATER * 4, False), (HIGH_WATER // 2, True)):
+            tunnel = Tunnelled(self)
+            tunnel.client.wire.stall()
+            tunnel.wire.feed(b"x" * size)
+            if shut:
+                tunnel.wire.eof()
+                self.assertEqual(tunnel.client.wire.state, HALF)
+            for _ in range(20):
+                tunnel.world.advance(15)
+                tunnel.client.wire.pass_some(100)
+            self.assertEqual(tunnel.world.log, [])
+            tunnel.world.advance(20)
+            self.assertEqual(tunnel.world.log, [])
+            tunnel.world.advance(20)
+            self.assertEqual(tunnel.world.flags(), [(101, "cD")])
+            tunnel.client.wire.reset()
+            tunnel.world.check_rest()
+
+    def test_a_reader_that_takes_nothing(self):
+        """It has as long as the time-out says, and no longer."""
         tunnel = Tunnelled(self)
         tunnel.client.wire.stall()
-        tunnel.wire.feed(b"x" * (HIGH_WATER + 1))
-        tunnel.world.advance(15)
-        tunnel.client.wire.go_on()
-        tunnel.world.advance(15)
+        tunnel.wire.feed(b"x" * (HIGH_WATER * 4))
+        tunnel.world.advance(19)
         self.assertEqual(tunnel.world.log, [])
+        tunnel.world.advance(1)
+        self.assertEqual(tunnel.world.flags(), [(101, "cD")])
+        tunnel.client.wire.reset()
+        tunnel.world.check_rest()

@@ -29,6 +29,15 @@ POISON = b"HTTP/1.1 200 OK\r\nX-Id: poison\r\nContent-Length: 6\r\n\r\npoison"
 OWN_ERRORS = (400, 408, 502, 503, 504)
 
 
+RETRY_ON = [
+    frozenset({"conn-failure"}),
+    frozenset({"none"}),
+    frozenset({"503"}),
+    frozenset({"response-timeout"}),
+    frozenset({"conn-failure", "empty-response", "junk-response", "response-timeout", "503"}),
+]
+
+
 @define(eq=False)
 class Asked:
     """One request, by its number, and what has come of it."""
@@ -49,6 +58,13 @@ class Asked:
         if close or not self.minor:
             lines.append("Connection: " + ("close" if close else "keep-alive"))
         body = b""
+        if self.number % 4 == 1 and self.method in ("GET", "DELETE"):
+            # No server here ever switches, so that what follows is a request.
+            lines.append("Upgrade: x")
+            if not any(line.startswith("Connection") for line in lines):
+                lines.append("Connection: upgrade")
+        if self.number % 3 == 1:
+            lines.append("Expect: 100-continue")
         if self.method in ("POST", "PUT"):
             body = self.content * size
             if framing == "chunked" and self.minor:
@@ -100,9 +116,12 @@ class Listener:
         if self.current is None and b"\r\n" in self.received:
             number = int(self.received.split(b" ")[1][1:])
             self.current = self.machine.asked[number]
-            assert not self.current.answered, "asked again though it was answered"
+            answered = self.current.answered and not self.machine.retry_on & {"junk-response", "503"}
+            assert not answered, "asked again though it was answered"
             self.current.reached += 1
             allowed = 2 if self.current.method in IDEMPOTENT else 1
+            if self.machine.retry_on != {"conn-failure"}:
+                allowed += self.machine.retries
             assert self.current.reached <= allowed, f"{self.current} reached servers too often"
         if self.current is not None and not self.complete:
             self.read()
@@ -156,8 +175,10 @@ class FaultMachine(RuleBasedStateMachine):
         http_reuse=st.sampled_from([None, None, None, "never", "safe", "aggressive", "always"]),
         mode=st.sampled_from(["keep-alive", "keep-alive", "server-close", "close"]),
         floor=st.sampled_from([0, 0, 2]),
+        retry_on=st.sampled_from(RETRY_ON),
     )
-    def begin(self, servers, warm, maxconn, retries, redispatch, http_reuse, mode, floor) -> None:
+    def begin(self, servers, warm, maxconn, retries, redispatch, http_reuse, mode, floor, retry_on) -> None:
+        self.retry_on, self.retries = retry_on, retries
         self.failures: list[Any] = []
         globalLogPublisher.addObserver(self.observe)
         self.world = World(
@@ -167,7 +188,7 @@ class FaultMachine(RuleBasedStateMachine):
             maxconn=maxconn,
             wire=FaultWire,
             timeouts=evolve(TIMEOUTS, queue=12.0),
-            backend={"retries": retries, "redispatch": redispatch, "http_reuse": http_reuse},
+            backend={"retries": retries, "redispatch": redispatch, "http_reuse": http_reuse, "retry_on": retry_on},
             frontend={"connection_mode": mode},
             pool={"min_conn": floor},
         )
@@ -258,7 +279,7 @@ class FaultMachine(RuleBasedStateMachine):
 
     @rule(
         index=INDEX,
-        kind=st.sampled_from(["length", "length", "chunked", "until close", "last", "old", "204", "304"]),
+        kind=st.sampled_from(["length", "length", "chunked", "until close", "last", "old", "204", "304", "503", "503"]),
         interim=st.sampled_from([0, 0, 0, 1, 2]),
         times=st.sampled_from([0, 1, 3, 40_000]),
         size=st.sampled_from([1, 30, 10**9, 10**9, 10**9]),
@@ -274,11 +295,11 @@ class FaultMachine(RuleBasedStateMachine):
         asked = listener.current
         assert asked is not None
         body = asked.content * times
-        lines = [f"HTTP/1.1 {kind if kind in ('204', '304') else '200'} OK", f"X-Id: {asked.number}"]
+        lines = [f"HTTP/1.1 {kind if kind in ('204', '304', '503') else '200'} OK", f"X-Id: {asked.number}"]
         if kind == "chunked":
             lines.append("Transfer-Encoding: chunked")
             body = chunks(body)
-        elif kind in ("length", "last", "304"):
+        elif kind in ("length", "last", "304", "503"):
             lines.append(f"Content-Length: {len(body)}")
             if kind == "last":
                 lines.append("Connection: close")
@@ -288,6 +309,8 @@ class FaultMachine(RuleBasedStateMachine):
         if kind in ("204", "304") or asked.method == "HEAD":
             body = b""
         before = b"HTTP/1.1 103 Early Hints\r\nX-Id: %d\r\n\r\n" % asked.number
+        if asked.number % 2:
+            before = b"HTTP/1.1 100 Continue\r\nX-Id: %d\r\n\r\n" % asked.number
         listener.unsaid = before * interim + "\r\n".join([*lines, "", ""]).encode() + body
         listener.say(size)
 

@@ -79,3 +79,13 @@ class WhoseFaultTests(SynchronousTestCase):
             last = world.server.pool.invalid.last
             assert last is not None
             self.assertEqual((last.reason, last.data), (why, said))
+
+    def test_a_head_in_pieces(self) -> None:
+        """All of it that came is kept."""
+        world = World(self, warm=1)
+        world.client().send(GET)
+        for piece in (b"HTTP/1.1 200 OK\r\nA: b\r\n", b"C", b" : d\r\n"):
+            world.server.answer(piece)
+        last = world.server.pool.invalid.last
+        assert last is not None
+        self.assertEqual(last.data, b"HTTP/1.1 200 OK\r\nA: b\r\nC : d\r\n")

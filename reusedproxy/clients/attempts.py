@@ -87,7 +87,7 @@ class Attempts:
             return False
         self.raced = self.raced or self._is_race(failure, answered)
         self.retries += 1
-        elsewhere = backend.settings.redispatches(self.retries)
+        elsewhere = backend.redispatches(self.retries)
         # HAProxy counts an attempt as one or the other.
         self.count("wredis" if elsewhere else "wretr")
         self.redispatched = self.redispatched or elsewhere

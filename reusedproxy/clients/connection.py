@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from reusedproxy.clients.answers import ERRORS
 from reusedproxy.clients.exchange import Exchange
+from reusedproxy.clients.outcomes import STOPPED
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.transport import HIGH_WATER, PEER_RESET, Transport
 from reusedproxy.servers.connection import PRIVATE, RETIRING, ServerConnection
@@ -141,7 +142,7 @@ class ClientConnection:
         was, self.state = self.state, GONE
         self.deadlines.cancel(self)
         if was == BUSY and self.exchange is not None:
-            self.exchange.client_lost("C")
+            self.exchange.client_lost("K" if reason == STOPPED else "C")
         elif was == READING or (was == WAITING and reason == PEER_RESET and self._silence_counts):
             self._refuse(400, "CR")
         for connection in self.kept or ():
@@ -324,7 +325,8 @@ class ClientConnection:
         self.requests += 1
         self.deadline = inf
         self.exchange = exchange = Exchange(self, head, self._began, self.deadlines.now())
-        if self.frontend.closing or not head.keep_alive:
+        if self.frontend.closing or not head.keep_alive or head.method == b"CONNECT":
+            # What a client sends behind CONNECT is for the tunnel; it must not be read as requests if there is none.
             self.last = True
         rest = data[end:]
         body = b""

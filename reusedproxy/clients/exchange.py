@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from reusedproxy.clients.answers import KEEPING, error_answer
 from reusedproxy.clients.attempts import HELD_MAX, Attempts
-from reusedproxy.clients.outcomes import CONNECTION, DATA, HEAD, QUEUE, client_lost, server_lost
+from reusedproxy.clients.outcomes import ABORTS, CONNECTION, DATA, HEAD, QUEUE, client_lost, server_lost
 from reusedproxy.clients.passing import (
     ends_with_connection,
     request_head,
@@ -155,8 +155,7 @@ class Exchange(Attempts):
             self._end(broken=self._until_close)
             return
         self.status = status
-        # What has come behind a CONNECT was meant for its tunnel, and must not be read as requests.
-        if status in KEEPING and self.framed and self.client.may_ask_again and self.method != b"CONNECT":
+        if status in KEEPING and self.framed and self.client.may_ask_again:
             self._end(last=error_answer(status, self.method, close=False))
         else:
             self._end(last=error_answer(status, self.method), error=status)
@@ -203,10 +202,18 @@ class Exchange(Attempts):
             self._send(connection)
         else:
             self.was_idle = False
+            if pool.paused and not self.redispatched and self.backend.redispatches(1):
+                # Its server refuses, and is tried again in a while; another one may take it now.
+                self.state = CONNECTING
+                self.connection_failed(DialFailure("connection", pool.trouble))
+                return
             self.state = CONNECTING
             timeout = settings.timeouts.connect
             self._await(None if timeout is None else timeout + CONNECT_SLACK)
             pool.wait(self, kind)
+
+    def unplaceable(self) -> None:
+        self._unplaced("SC")
 
     def connection_ready(self, connection: ServerConnection) -> None:
         self.was_idle = connection.requests > 0
@@ -260,6 +267,8 @@ class Exchange(Attempts):
         answer = switch_head(head)
         self.bytes_out += len(answer)
         client.write(answer)
+        if self.state != TUNNEL:
+            return  # the client was found gone
         early, ended = client.lend()
         self._tunnel = Tunnel(client.transport, connection.transport, timeouts, client.deadlines, self.tunnel_over)
         self._tunnel.start(early, data, ended)
@@ -271,6 +280,8 @@ class Exchange(Attempts):
         self.bytes_in += tunnel.client.sent
         self.bytes_out += tunnel.server.sent
         self.flags = flags
+        if flags[0] in ABORTS:
+            self.count(ABORTS[flags[0]])
         self.connection = self._tunnel = None
         connection.take_back("tunnel over", at_once=broken)
         self.client.take_back()
@@ -340,7 +351,8 @@ class Exchange(Attempts):
 
     def _client_aborts(self, who: str) -> str:
         """Count an exchange that its client does not let end; its letters in the log."""
-        self.count("cli_abrt")
+        if who in ABORTS:
+            self.count(ABORTS[who])
         return client_lost(who, self.phase, self._request_ended)
 
     def _choose(self, avoid: Server | None) -> None:
@@ -409,9 +421,6 @@ class Exchange(Attempts):
         client, framed = self.client, self.framed
         if ends_with_connection(head, framed):
             client.last = self._until_close = True
-        elif self.method == b"CONNECT":
-            # What the client has sent for the tunnel must not be read as requests.
-            client.last = True
         return response_head(head, framed, client.last)
 
     def _count_answer(self, head: ResponseHead) -> None:

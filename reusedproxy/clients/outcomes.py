@@ -1,7 +1,7 @@
 """How an exchange ended, in HAProxy's words: the status that the client gets and the two letters in the log.
 
 The letters are those of its manual, section 8.5: who ended it (C the client, S the server, P the proxy for what a peer said,
-R for want of resources; small letters: whose time was over), and what it was at (Q in the queue, C connecting, H before the
+R for want of resources, K an operator; small letters: whose time was over), and what it was at (Q in the queue, C connecting, H before the
 answer's head, D with data passing). Pure tables.
 """
 
@@ -9,7 +9,13 @@ from __future__ import annotations
 
 from reusedproxy.servers.connection import REFUSED_LATE, SERVER_FAULT, SERVER_GONE, SERVER_SLOW, UNTOUCHED
 
+#: Why a client's connection is aborted when the daemon does not wait for it any more: nobody's fault but ours.
+STOPPED = "proxy stopped"
+
 QUEUE, CONNECTION, HEAD, DATA = "QCHD"
+
+#: The count for who ended what was not over, by the first letter; as in HAProxy, time-outs are counted like resets.
+ABORTS = {"C": "cli_abrt", "c": "cli_abrt", "S": "srv_abrt", "s": "srv_abrt"}
 
 _SERVERS = {
     SERVER_GONE: (502, "S", HEAD),

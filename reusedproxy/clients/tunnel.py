@@ -13,6 +13,7 @@ from math import inf
 
 from attrs import frozen
 
+from reusedproxy.clients.outcomes import STOPPED
 from reusedproxy.config.model import Timeouts
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.transport import PEER_TRUNCATED, Transport
@@ -59,6 +60,8 @@ class Tunnel:
         self.slot = 0.0
         self._timeouts = timeouts
         self._idle = timeouts.open
+        #: Bytes that neither side had taken when something last passed.
+        self._left = 0
         self._deadlines = deadlines
         self._over: Over | None = over
 
@@ -80,6 +83,7 @@ class Tunnel:
     def touch(self) -> None:
         """Something has passed."""
         self.deadline = self._deadlines.now() + self._idle
+        self._left = self._unsent()
 
     def ended(self, side: _Side) -> None:
         """One side will send nothing more."""
@@ -97,13 +101,24 @@ class Tunnel:
         """
         if reason == PEER_TRUNCATED:
             self._end("--")
+        elif reason == STOPPED:
+            self._end("KD", broken=True)
         else:
             self._end(side.letter + "D", broken=True)
         side.transport.peer.connection_lost(reason)
 
     def deadline_passed(self) -> None:
-        # As HAProxy: whose turn it was to end. While both could speak, the client is named.
-        self._end("sD" if self.client.ended else "cD")
+        left = self._unsent()
+        if 0 < left < self._left:
+            # Nothing new has come, but what is there is being taken, slowly.
+            self._left = left
+            self._deadlines.watch(self, self._deadlines.now() + self._idle)
+        else:
+            # As HAProxy: whose turn it was to end. While both could speak, the client is named.
+            self._end("sD" if self.client.ended else "cD")
+
+    def _unsent(self) -> int:
+        return self.client.transport.unsent() + self.server.transport.unsent()
 
     def _end(self, flags: str, broken: bool = False) -> None:
         self._deadlines.cancel(self)
@@ -127,8 +142,8 @@ class _Side:
 
     def data_received(self, data: bytes) -> None:
         self.sent += len(data)
-        self._tunnel.touch()
         self.other.transport.write(data)
+        self._tunnel.touch()
 
     def eof_received(self) -> None:
         self.ended = True
@@ -138,7 +153,6 @@ class _Side:
         self.other.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        # A slow reader that reads is not silent, though nothing new is read for it.
         self._tunnel.touch()
         self.other.transport.resume_reading()
 

@@ -254,7 +254,7 @@ def _retry_on(proxy: ProxyDraft, line: Line, report: Report) -> None:
         if word == "all-retryable-errors":
             words.update(haproxy_words.ALL_RETRYABLE_ERRORS)
         else:
-            words.add(one_of(word, sorted(haproxy_words.RETRY_ON, reverse=True), "'retry-on'"))
+            words.add(one_of(word, sorted(haproxy_words.RETRY_ON), "'retry-on'"))
     if "none" in words and len(words) > 1:
         raise Wrong("'retry-on none' stands alone: nothing can be retried beside it")
     if "0rtt-rejected" in words and "all-retryable-errors" not in line.arguments:

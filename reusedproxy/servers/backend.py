@@ -18,6 +18,9 @@ class Placed(Protocol):
     def placed(self, server: Server) -> None:
         """This server has a place for it, which it holds until it is given back with `Backend.done`."""
 
+    def unplaceable(self) -> None:
+        """No server is left, and it waits no more."""
+
 
 class Ended(Protocol):
     """A request that has ended, with an answer or without; `status` is not above 0 when none was sent."""
@@ -57,6 +60,7 @@ class Backend:
         self._announce = announce
         self._balance = RoundRobin()
         self._active: list[Server] = []
+        self._placing = False
         self.use_usable()
 
     def start(self) -> None:
@@ -96,6 +100,14 @@ class Backend:
         self.queue_max = max(self.queue_max, len(self.queue))
         return True
 
+    def redispatches(self, retry: int) -> bool:
+        """Whether this retry (the first is 1) goes to another server.
+
+        As HAProxy (its src/backend.c): where the algorithm cares for no particular server, as roundrobin, and another is up,
+        each retry does, whatever interval `option redispatch` says.
+        """
+        return self.settings.redispatch != 0 and (len(self._active) > 1 or self.settings.redispatches(retry))
+
     def leave(self, asks: Placed) -> None:
         """This one waits no more in the queue."""
         self.queue.remove(asks)
@@ -118,10 +130,8 @@ class Backend:
         """A place at `server` is free again; the first in the queue gets it."""
         server.served -= 1
         server.traffic.scur -= 1
-        if self.queue and server in self._active and not server.full:
-            asks = self.queue.popleft()
-            self._take(server)
-            asks.placed(server)
+        if self.queue:
+            self._place_queued()
 
     def server_changed(self, server: Server, state: str, reason: str) -> None:
         """Its checks have found `server` UP or DOWN."""
@@ -132,13 +142,35 @@ class Backend:
         if had_any and not self._active:
             self._announce("emerg", f"backend {self.name} has no server available!")
         server.keep_pool()
-        while self.queue:
-            chosen = self._balance.pick()
-            if chosen is None:
-                break
-            asks = self.queue.popleft()
-            self._take(chosen)
-            asks.placed(chosen)
+        self._place_queued()
+
+    def server_left(self, server: Server, state: str) -> None:
+        """`server` takes no more requests, by its operator's word: those that wait go to others, in silence."""
+        server.move(state, self.now())
+        self.use_usable()
+        server.keep_pool()
+        self._place_queued()
+        if not self._active:
+            for asks in [*self.queue]:
+                self.leave(asks)
+                asks.unplaceable()
+
+    def _place_queued(self) -> None:
+        """Those in the queue get what is free, in order.
+
+        One that is placed may end at once, when the server's pool opens no connections any more, and give its place
+        back before this returns: the next follows here and not within that, or a long queue would be too deep a call.
+        """
+        if self._placing:
+            return
+        self._placing = True
+        try:
+            while self.queue and (server := self._balance.pick()) is not None:
+                asks = self.queue.popleft()
+                self._take(server)
+                asks.placed(server)
+        finally:
+            self._placing = False
 
     def _announce_change(self, server: Server, reason: str) -> None:
         """HAProxy's own lines, word for word, because people grep for them."""

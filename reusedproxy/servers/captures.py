@@ -40,7 +40,7 @@ class Teller:
 
 @frozen
 class Capture:
-    """One message: when it came (the clock's seconds), from whom, why it was not taken, and its last bytes that came."""
+    """One message: when it came (the clock's seconds), from whom, why it was not taken, and the beginning of its last piece."""
 
     at: float
     source: str

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from twisted.logger import Logger
 
-from reusedproxy.net.transport import BROKEN, OPEN, PEER_CLOSED, Peer, Transport
+from reusedproxy.net.transport import BROKEN, OPEN, PEER_CLOSED, Transport
 from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody, UntilCloseBody
 from reusedproxy.wire.heads import (
     CHUNKED,
@@ -209,13 +209,9 @@ class ServerConnection:
         self.transport.pause_reading()
 
     def resume_response(self) -> None:
-        if self._request_ended or self._body is not None:
+        if self._request_ended or self._body is not None or self._continue_due:
             self._expect()
         self.transport.resume_reading()
-
-    def lend(self, peer: Peer) -> None:
-        """Another peer speaks over its transport, in another protocol, until it is taken back."""
-        self.transport.peer = peer
 
     def take_back(self, reason: str, *, at_once: bool) -> None:
         """What was spoken in another protocol is over, and so is the connection."""
@@ -262,7 +258,7 @@ class ServerConnection:
             else:
                 self._read_body(exchange, data)
         except (ResponseFault, BodyFault) as fault:
-            self.pool.invalid.note("", fault.reason, data)
+            self.pool.invalid.note("", fault.reason, self._received or data)
             self._lose(SERVER_FAULT, str(fault))
         except Exception:
             # A programming error in one exchange is that one's end, not its client's endless wait.
@@ -316,8 +312,7 @@ class ServerConnection:
 
     def _read_head(self, exchange: Exchange, data: bytes) -> None:
         if self._received:
-            data = self._received + data
-            self._received = b""
+            data = self._received = self._received + data
         while True:
             end = find_head_end(data, self._searched)
             if end < 0:
@@ -327,6 +322,7 @@ class ServerConnection:
                 return
             self._searched = 0
             head = read_response(data[:end], exchange.method, self._limits)
+            self._received = b""
             if head.status >= 200:
                 break
             data = data[end:]

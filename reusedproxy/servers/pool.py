@@ -149,6 +149,11 @@ class HTTPConnectionPool:
         """Why the last dial failed, "" while dials succeed."""
         return self._governor.trouble
 
+    @property
+    def paused(self) -> bool:
+        """Its server refuses connections, and the next dial has to wait."""
+        return self._governor.failures > 0 and self._governor.wait(True, len(self.connecting)) > 0
+
     # Asking for a connection, and giving it back.
 
     def acquire(self, kind: int = ANY) -> ServerConnection | None:

@@ -152,3 +152,4 @@ class WebSocketTests(MainJobTestCase):
             with self.assertRaises(ConnectionClosed):
                 client.recv(timeout=10)
         wait_for(daemon.ended, "the daemon to end")
+        self.ended(daemon, "KD")
