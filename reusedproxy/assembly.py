@@ -34,7 +34,7 @@ from reusedproxy.operators.rates import Rates
 from reusedproxy.operators.stats import StatsPage
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.budget import Budget
-from reusedproxy.servers.checks import Checker
+from reusedproxy.servers.checks import Checker, request
 from reusedproxy.servers.pool import HTTPConnectionPool, PoolLimits
 from reusedproxy.servers.server import DOWN, Server
 from reusedproxy.wire.heads import Limits
@@ -314,6 +314,7 @@ class Assembly:
                 self._limits,
                 proxy.budget,
             )
+        pool.ping_request = _ping_request(backend, settings)
         server = Server(backend.name, settings, pool, proxy.deadlines.now())
         if previous is not None and settings.check is not None and server.usable and previous.server.state == DOWN:
             server.state = DOWN
@@ -343,6 +344,7 @@ class Assembly:
             timeouts.check,
             share * check.inter,
             backend.server_changed,
+            feeds=context is line.context and target == line.identity.target,
         )
         if server.state == DOWN:
             checker.health = 0
@@ -419,6 +421,14 @@ def _files(path: str) -> list[str]:
         return [os.path.join(path, name) for name in sorted(os.listdir(path))]
     except OSError:
         return []
+
+
+def _ping_request(backend: model.Backend, settings: model.Server) -> bytes:
+    """What `idle-ping` asks: the server's HTTP check, or OPTIONS * (RFC 9110 section 9.3.7)."""
+    if backend.http_check is not None:
+        return request(backend.http_check, keep=True)
+    name = (settings.tls.sni if settings.tls is not None else None) or settings.host or "localhost"
+    return f"OPTIONS * HTTP/1.1\r\nHost: {name}\r\n\r\n".encode("latin-1")
 
 
 def _default_maxconn() -> int:

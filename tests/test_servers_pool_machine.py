@@ -33,7 +33,7 @@ class PoolMachine(RuleBasedStateMachine):
     )
     def begin(self, **limits: Any) -> None:
         self.floor = limits.pop("floor")
-        self.bench = PoolBench(secure=True, min_conn=self.floor, **limits)
+        self.bench = PoolBench(secure=True, min_conn=self.floor, overdue_after=1e9, **limits)
         self.pool = self.bench.pool
         self.waiting: list[Asker] = []
         self.done: list[Asker] = []

@@ -49,7 +49,7 @@ POOL_COUNTS = _names(
     """
     pool_floor pool_idle pool_in_use pool_connecting pool_retiring pool_waiting pool_dials pool_dials_failed
     pool_handshakes pool_handshakes_request_path pool_requests
-    pool_races_repeated pool_races_lost
+    pool_races_repeated pool_races_lost pool_pings pool_pings_failed pool_donated pool_overdue
     """
 )
 POOL_TIMES = _names("pool_limit_used pool_limit_used_from pool_limit_unused pool_limit_unused_from")
@@ -251,6 +251,10 @@ def pool_columns(pool: HTTPConnectionPool) -> Columns:
         "pool_requests": counters.requests,
         "pool_races_repeated": counters.races_repeated,
         "pool_races_lost": counters.races_lost,
+        "pool_pings": counters.pings,
+        "pool_pings_failed": counters.pings_failed,
+        "pool_donated": counters.donated,
+        "pool_overdue": counters.overdue,
         **_limits(pool),
         "pool_closed": closed_because(pool),
         **_ratio([pool]),

@@ -116,6 +116,13 @@ class Overview:
         now = pool.deadlines.now()
         held = [*pool.idle, *pool.in_use, *pool.private, *pool.watched, *pool.retiring]
         print("\n".join(table([CONNECTION_HEADINGS, *(_connection_row(each, now) for each in held)])))
+        for each in pool.ended:
+            resumed = ", resumed" if each.resumed else ""
+            tls = f" {each.tls}{resumed}," if each.tls else ""
+            print(
+                f"{each.number} ended {now - each.at:.0f} s ago, by the {each.by}: {each.reason};{tls} opened in"
+                f" {each.took * 1000:.1f} ms, {each.age:.1f} s old, {each.requests} requests"
+            )
 
 
 # fmt: off
@@ -131,7 +138,7 @@ SERVER_HEADINGS = [
     "server", "state", "served", "requests", "connect-errors", "response-errors", "retries", *STATUS_HEADINGS
 ]
 # fmt: on
-CONNECTION_HEADINGS = ["connection", "age", "requests", "idle-for"]
+CONNECTION_HEADINGS = ["connection", "number", "age", "requests", "idle-for"]
 CONNECTION_STATES = {IDLE: "idle", IN_USE: "in use", PRIVATE: "private", WATCHED: "watched", RETIRING: "retiring"}
 
 
@@ -199,7 +206,13 @@ def _server_row(server: Server) -> list[object]:
 
 def _connection_row(connection: ServerConnection, now: float) -> list[object]:
     idle = f"{now - connection.idle_since:.1f}s" if connection.state == IDLE else "-"
-    return [CONNECTION_STATES[connection.state], f"{now - connection.born:.1f}s", connection.requests, idle]
+    return [
+        CONNECTION_STATES[connection.state],
+        connection.number,
+        f"{now - connection.born:.1f}s",
+        connection.requests,
+        idle,
+    ]
 
 
 def table(rows: Sequence[Sequence[object]]) -> list[str]:

@@ -117,6 +117,7 @@ class ServerConnection:
         "deadline",
         "exchange",
         "idle_since",
+        "number",
         "pool",
         "private",
         "proof_at",
@@ -125,12 +126,18 @@ class ServerConnection:
         "safe",
         "slot",
         "state",
+        "took",
         "transport",
         "watch_until",
     )
 
-    def __init__(self, pool: HTTPConnectionPool, transport: Transport, now: float, limits: Limits) -> None:
+    def __init__(
+        self, pool: HTTPConnectionPool, transport: Transport, now: float, limits: Limits, number: int, took: float
+    ) -> None:
+        """`number` is its place among those of its pool, `took` how many seconds it was opened in."""
         self.pool = pool
+        self.number = number
+        self.took = took
         self.transport = transport
         self.state = IDLE
         self.born = self.idle_since = now

@@ -32,6 +32,9 @@ BACKOFF_LAST_WAITED = 1.0
 PROOF = 0.25
 #: Floor dials per second when nothing is configured.
 CONNECT_RATE = 100.0
+#: The same to a server that closes what it is not asked on within a moment, and the seconds for which that is remembered.
+FLUTTER_RATE = 2.0
+FLUTTER_FOR = 30.0
 
 
 class Proven(Protocol):
@@ -72,7 +75,10 @@ class Governor:
         self._failed_at = -inf
         self._next_dial = -inf
         self._rate = rate or CONNECT_RATE
-        self._most_tokens = self._tokens = max(1.0, self._rate)
+        #: The server closes unused connections so soon that a floor costs more than it is worth.
+        self.careful = False
+        self._fluttered_at = -inf
+        self._tokens = max(1.0, self._rate)
         self._tokens_at = self._now()
         self._trial: Proven | None = None
         self._trial_call: IDelayedCall | None = None
@@ -97,10 +103,13 @@ class Governor:
         if connecting >= FLOOR_DIALS:
             return inf
         now = self._now()
-        self._tokens = min(self._most_tokens, self._tokens + (now - self._tokens_at) * self._rate)
+        rate = self._rate
+        if self.careful or now - self._fluttered_at < FLUTTER_FOR:
+            rate = min(rate, FLUTTER_RATE)
+        self._tokens = min(max(1.0, rate), self._tokens + (now - self._tokens_at) * rate)
         self._tokens_at = now
         if self._tokens < 1:
-            return (1 - self._tokens) / self._rate
+            return (1 - self._tokens) / rate
         return self._budget.wait(self, self._go_on)
 
     def later(self, wait: float) -> None:
@@ -140,6 +149,10 @@ class Governor:
         self.trouble = str(failure)
         if self._teller.tell(self.trouble, f"{self._name}: {self.trouble}", "attempts"):
             self._told = True
+
+    def fluttered(self) -> None:
+        """The server has closed an unused connection that it had accepted a moment ago."""
+        self._fluttered_at = self._now()
 
     def answered(self, connection: Proven) -> None:
         """A connection has carried an exchange to its end. An older one than the last failure proves nothing."""

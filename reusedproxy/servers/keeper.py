@@ -8,6 +8,7 @@ by two `Patience`s, one for connections that have carried nothing yet. It must n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from random import Random
 from typing import TYPE_CHECKING
@@ -30,10 +31,16 @@ LIFE_JITTER = 0.2
 #: Steps of this share spread any number of lives over that (the golden ratio: no two ever meet, each new one falls into
 #: the widest gap).
 _GOLDEN = 0.6180339887498949
+#: Handshakes a second for a floor that nobody uses from which on there is advice; and the seconds that unused connections may
+#: stand below which a floor is filled with care only.
+CHURN = 0.5
+CHURNING = 2.0
 #: Seconds for which all that stood idle is suspect when one of them was lost under a request: those that have ended with it
 #: are heard of in that time. And seconds between two such alarms, since a request that kills its connection must not cost
 #: everybody theirs.
 SUSPECT_FOR, SUSPECT_EVERY = 1.0, 10.0
+#: Share by which the time to a ping is shortened at random, so that a floor is not pinged all at once.
+PING_JITTER = 0.2
 #: A connection that is watched for its server's patience is let go at this many times the age at which it was set aside.
 WATCH_UNTIL = 4
 
@@ -44,16 +51,29 @@ LIFE_OVER = "life over"
 class Keeper:
     """Keeps one pool. `used` and `unused` are its server's patience with connections that have carried requests or not."""
 
-    def __init__(self, pool: HTTPConnectionPool, governor: Governor, clock: IReactorTime, random: Random) -> None:
+    def __init__(
+        self,
+        pool: HTTPConnectionPool,
+        governor: Governor,
+        clock: IReactorTime,
+        random: Random,
+        advise: Callable[[str], None],
+    ) -> None:
+        """`advise` takes what an operator could do better."""
         self.pool = pool
+        self._advise = advise
+        self._advised: set[str] = set()
         self.governor = governor
         self.used = Patience(clock.seconds)
         self.unused = Patience(clock.seconds)
         #: Idle connections whose life is over, and those in use for the last time.
         self.due: set[ServerConnection] = set()
         self.last_use: set[ServerConnection] = set()
+        #: Those that are asked by ourselves: as good as idle, for the floor.
+        self.pinged: set[ServerConnection] = set()
         self._clock = clock
         self._now = clock.seconds
+        self._random = random
         self._turn = random.random()
         self._used_peak = 0
         self._need = 0
@@ -61,6 +81,7 @@ class Keeper:
         self._purge_at = 0.0
         #: What was known when the idle ones' times were set last.
         self._known = (inf, inf)
+        self._used_by_nobody: dict[ServerConnection, float] = {}
         self._refill_call: IDelayedCall | None = None
         self._upkeep_call: IDelayedCall | None = None
         self._suspect_call: IDelayedCall | None = None
@@ -85,12 +106,12 @@ class Keeper:
 
     # What the pool says of its connections.
 
-    def born(self, connection: ServerConnection, now: float) -> None:
+    def born(self, connection: ServerConnection) -> None:
         """It has been opened."""
         max_age = self._limits.max_age
         if max_age is not None:
             self._turn = (self._turn + _GOLDEN) % 1
-            connection.retire_at = now + max_age * (1 - LIFE_JITTER * self._turn)
+            connection.retire_at = connection.born + max_age * (1 - LIFE_JITTER * self._turn)
 
     def taken(self, connection: ServerConnection) -> None:
         """It is in use."""
@@ -107,7 +128,7 @@ class Keeper:
 
     def rested(self, connection: ServerConnection) -> None:
         """It is idle."""
-        idle = len(self.pool.idle)
+        idle = self._standing_idle()
         if idle > self._idle_peak:
             self._idle_peak = idle
         self._time(connection)
@@ -120,6 +141,9 @@ class Keeper:
         leave_at = connection.retire_at
         if leave_after != inf and connection.idle_since + leave_after < leave_at:
             leave_at = connection.idle_since + leave_after
+        ping = self._limits.idle_ping
+        if ping is not None:
+            leave_at = min(leave_at, connection.idle_since + ping * (1 - PING_JITTER * self._random.random()))
         if leave_at != connection.deadline:
             self.pool.deadlines.watch(connection, leave_at)
 
@@ -127,6 +151,7 @@ class Keeper:
         """It has left the pool, for whatever reason."""
         self.due.discard(connection)
         self.last_use.discard(connection)
+        self.pinged.discard(connection)
         self.governor.ended(connection)
         self.open_more()
 
@@ -144,8 +169,13 @@ class Keeper:
 
     def closed_by_peer(self, connection: ServerConnection) -> None:
         """The server has closed it while it stood idle, or was watched."""
-        patience = self.used if connection.requests else self.unused
-        patience.closed(self._now() - connection.idle_since)
+        age = self._now() - connection.idle_since
+        if connection.requests:
+            self.used.closed(age)
+        else:
+            self.unused.closed(age)
+            if age < CHURNING:
+                self.governor.fluttered()
 
     def dial_failed(self) -> None:
         """No connection could be opened."""
@@ -175,6 +205,12 @@ class Keeper:
             return
         old = now >= connection.retire_at
         patience = self.used if connection.requests else self.unused
+        if not old and now < connection.idle_since + patience.leave_after:
+            if self._limits.idle_ping is not None:
+                pool.ping(connection)
+            else:
+                self._time(connection)  # more is known than when its time was set
+            return
         if not old and patience.may_look():
             pool.set_aside(connection)
             self._look_again(connection, patience)
@@ -215,8 +251,8 @@ class Keeper:
             pool.retire(connection, LIFE_OVER if self._now() >= connection.retire_at else AHEAD)
 
     def _standing_idle(self) -> int:
-        """Idle connections with life left."""
-        return len(self.pool.idle) - len(self.due)
+        """Idle connections with life left, or as good as idle."""
+        return len(self.pool.idle) - len(self.due) + len(self.pinged)
 
     # Opening.
 
@@ -230,7 +266,7 @@ class Keeper:
         if pool.in_use:
             if standing < floor and self._refill_call is None:
                 self._watch_floor()
-            standing += len(pool.in_use) - len(self.last_use)
+            standing += len(pool.in_use) - len(self.last_use) - len(self.pinged)
         while True:
             connecting, waiting = len(pool.connecting), len(pool.waiters)
             demand = waiting > connecting
@@ -274,6 +310,8 @@ class Keeper:
         known = (self.used.limit, self.unused.limit)
         if known != self._known:
             self._known = known
+            self.governor.careful = self.unused.leave_after < CHURNING
+            self._give_advice()
             for connection in pool.idle:
                 if connection not in self.due:
                     self._time(connection)
@@ -285,8 +323,43 @@ class Keeper:
         if limits.purge_delay and now >= self._purge_at:
             self._purge_at = now + limits.purge_delay
             self._purge()
+        self._look_for_leaks(now)
         self.open_more()
         self._upkeep_call = self._clock.callLater(min(UPKEEP, limits.purge_delay or UPKEEP), self._upkeep)
+
+    def _look_for_leaks(self, now: float) -> None:
+        """A connection that is in use, and by nobody for so long: somebody's fault, but it must not cost the server's places."""
+        pool = self.pool
+        since = self._used_by_nobody
+        self._used_by_nobody = {each: since.get(each, now) for each in pool.in_use if each.exchange is None}
+        for connection, at in self._used_by_nobody.items():
+            if now - at >= self._limits.overdue_after:
+                pool.counters.overdue += 1
+                text = f"connection {connection.number} was taken {now - at:.0f} s ago and used by nobody: it is ended"
+                self._advise(f"{text} (please report it)")
+                pool.retire(connection, "leaked", at_once=True)
+
+    def _give_advice(self) -> None:
+        """Once each: what of the configuration, or of the server's, works against the pool."""
+        limits, used, unused = self._limits, self.used, self.unused
+        if limits.idle_timeout is not None and used.limit < limits.idle_timeout:
+            self._advise_once(
+                "idle-timeout",
+                f"the server closes idle connections after {used.limit:.3g} s ({used.source}), so pool-idle-timeout"
+                f" {limits.idle_timeout:g}s is never reached: raise the server's keep-alive time-out, or say less",
+            )
+        if limits.min_conn and limits.idle_ping is None and limits.min_conn / unused.leave_after >= CHURN:
+            self._advise_once(
+                "churn",
+                f"the server closes connections that have carried no request after {unused.limit:.3g} s ({unused.source}), so"
+                f" pool-min-conn {limits.min_conn} costs {limits.min_conn / unused.leave_after:.2g} handshakes a second:"
+                " raise its time-out for a first request, say idle-ping with less than that, or a smaller floor",
+            )
+
+    def _advise_once(self, key: str, text: str) -> None:
+        if key not in self._advised:
+            self._advised.add(key)
+            self._advise(text)
 
     def _purge(self) -> None:
         """HAProxy's `pool-purge-delay`: end half of what exceeds the need of late, the longest idle first."""

@@ -27,11 +27,15 @@ from reusedproxy.servers.captures import Captures
 from reusedproxy.servers.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.servers.governor import Governor
 from reusedproxy.servers.keeper import Keeper
+from reusedproxy.servers.probe import Probe
+from reusedproxy.servers.records import REMEMBERED, Ended
 from reusedproxy.servers.reuse import ANY, FRESH, SAFE
-from reusedproxy.wire.heads import Limits
+from reusedproxy.wire.heads import Limits, ResponseHead
 
 #: Seconds of idleness below which a used connection is thought alive whatever the server's time-out (pools.md 2.4).
 FRESH_FOR = 0.5
+#: Seconds that a server has for its answer to a ping.
+PING_TIMEOUT = 5.0
 #: Seconds of grace for a closing connection's last bytes.
 FLUSH = 5.0
 
@@ -47,7 +51,8 @@ class Waiter(Protocol):
 
 @frozen
 class PoolLimits:
-    """What a pool may do. Times in seconds, None: no limit. The words are HAProxy's without their `pool-`."""
+    """What a pool may do. Times in seconds, None: no limit. The words are HAProxy's without their `pool-`; a connection that
+    is taken and used by nobody is given up after `overdue_after`."""
 
     min_conn: int = 0
     max_conn: int | None = None
@@ -57,6 +62,9 @@ class PoolLimits:
     idle_timeout: float | None = None
     max_age: float | None = None
     connect_rate: float | None = None
+    idle_ping: float | None = None
+    keep_checks: bool = False
+    overdue_after: float = 60.0
 
 
 @define
@@ -64,7 +72,8 @@ class Counters:
     """What has happened, since the start. A handshake is a connection made ready, with or without TLS.
 
     A race is a request whose connection had stood idle and ended under it before a byte of the answer came: repeated on
-    another connection, or lost (RFC 9112 section 9.3.1).
+    another connection, or lost (RFC 9112 section 9.3.1). A ping is a request of our own; `donated` connections came from
+    health checks; `overdue` ones were in use by nobody.
     """
 
     dials: int = 0
@@ -75,6 +84,10 @@ class Counters:
     reuses: int = 0
     races_repeated: int = 0
     races_lost: int = 0
+    pings: int = 0
+    pings_failed: int = 0
+    donated: int = 0
+    overdue: int = 0
     used_max: int = 0
 
 
@@ -117,10 +130,13 @@ class HTTPConnectionPool:
         self.retiring: set[ServerConnection] = set()
         self.waiters: deque[_Waiting] = deque()
         self.running = "suspended"
+        #: What is asked on a connection that has stood idle for `idle_ping`.
+        self.ping_request = b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n"
         #: Idle connections that have stood since then, or longer, may be dead: they are given to nobody for now.
         self.suspected_at = -inf
         self.counters = Counters()
         self.closed: dict[str, int] = {}
+        self.ended: deque[Ended] = deque(maxlen=REMEMBERED)
         self._dialer = dialer
         self._wire_limits = wire_limits
         self._governor = Governor(
@@ -132,7 +148,7 @@ class HTTPConnectionPool:
             lambda: self.keeper.open_more(),
             budget or Budget(clock),
         )
-        self.keeper = Keeper(self, self._governor, clock, random)
+        self.keeper = Keeper(self, self._governor, clock, random, lambda text: announce("notice", f"{name}: {text}"))
         #: Answers of this server that could not be taken.
         self.invalid = Captures(name, "response", clock.seconds, lambda text: announce("warning", text))
         self._most_idle = _most_idle(limits)
@@ -222,14 +238,57 @@ class HTTPConnectionPool:
             connection.idle_since = now
             self._rest(connection)
 
+    @property
+    def wants_one(self) -> bool:
+        """Whether a connection that somebody else has opened would be kept: the floor is short, or there is nothing at all."""
+        if self.running != "running":
+            return False
+        return len(self.idle) < self.limits.min_conn or (self.limits.keep_checks and not self.idle)
+
+    def adopt(self, transport: Transport, took: float) -> ServerConnection:
+        """Take a connection that was opened elsewhere, in the same way to the same server. It is in use, by whoever asks,
+        and comes back like any other."""
+        connection = self._make(transport, took)
+        connection.state = IN_USE
+        self.in_use.add(connection)
+        self.counters.donated += 1
+        return connection
+
+    def _make(self, transport: Transport, took: float) -> ServerConnection:
+        """A connection of this pool's, in none of its lists yet."""
+        self.counters.handshakes += 1
+        connection = ServerConnection(
+            self, transport, self.deadlines.now(), self._wire_limits, self.counters.handshakes, took
+        )
+        self.keeper.born(connection)
+        return connection
+
+    def ping(self, connection: ServerConnection) -> None:
+        """Ask on an idle connection whether its server is there; then it is idle again, or gone."""
+        self.idle.remove(connection)
+        connection.state = IN_USE
+        self.in_use.add(connection)
+        self.counters.pings += 1
+        self.keeper.pinged.add(connection)
+
+        def ended(head: ResponseHead | None, reason: str, slow: bool) -> None:
+            """Whatever it answers, it is there."""
+            self.keeper.pinged.discard(connection)
+            if head is None:
+                self.counters.pings_failed += 1
+
+        method = self.ping_request.split(b" ", 1)[0]
+        connection.send(Probe(method, ended), self.ping_request, True, PING_TIMEOUT)
+
     def set_aside(self, connection: ServerConnection) -> None:
         """Give this idle one to nobody any more, but let it stand; only its server or `retire` ends it."""
         self.idle.remove(connection)
         connection.state = WATCHED
         self.watched.add(connection)
 
-    def retire(self, connection: ServerConnection, reason: str, *, at_once: bool = False) -> None:
-        """The only way out of the pool. `reason` is counted; `at_once` drops what is unsent and resets the connection."""
+    def retire(self, connection: ServerConnection, reason: str, *, at_once: bool = False, by: str = "proxy") -> None:
+        """The only way out of the pool. `reason` is counted; `at_once` drops what is unsent and resets the connection; `by`
+        is who ends it, "proxy" or "server"."""
         if connection.state == RETIRING:
             return
         if connection.state == IDLE:
@@ -239,6 +298,7 @@ class HTTPConnectionPool:
         connection.state = RETIRING
         self.retiring.add(connection)
         self.closed[reason] = self.closed.get(reason, 0) + 1
+        self.ended.append(self._record(connection, reason, by))
         if at_once:
             connection.transport.abort(reason)
         else:
@@ -263,7 +323,7 @@ class HTTPConnectionPool:
             self._note_failure(refused)
         elif not answered and self._governor.on_trial(connection):
             self._note_failure(DialFailure("connection", f"{reason} before its first answer"))
-        self.retire(connection, reason, at_once=True)
+        self.retire(connection, reason, at_once=True, by="server")
         if refused is not None:
             self._fail_waiters(refused)
         return refused is not None
@@ -303,6 +363,12 @@ class HTTPConnectionPool:
             self._stop(reason)
 
     # Lists.
+
+    def _record(self, connection: ServerConnection, reason: str, by: str) -> Ended:
+        now, transport = self.deadlines.now(), connection.transport
+        tls, resumed = (transport.version, transport.resumed) if isinstance(transport, TLSTransport) else ("", False)
+        age, took = now - connection.born, connection.took
+        return Ended(connection.number, now, age, took, tls, resumed, connection.requests, by, reason)
 
     def _use(self, connection: ServerConnection) -> None:
         connection.state = IN_USE
@@ -362,10 +428,7 @@ class HTTPConnectionPool:
     def dial_ready(self, dial: Dial, transport: Transport) -> None:
         """A dial of ours has succeeded."""
         del self.connecting[dial]
-        self.counters.handshakes += 1
-        now = self.deadlines.now()
-        connection = ServerConnection(self, transport, now, self._wire_limits)
-        self.keeper.born(connection, now)
+        connection = self._make(transport, dial.took)
         self._governor.succeeded(connection, dial.took)
         if self.waiters:
             waiting = self.waiters.popleft()
