@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from random import Random
 
-from attrs import Factory, asdict, define, frozen
+from attrs import Factory, asdict, define, field, frozen
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 from twisted.internet.interfaces import IReactorTime
 
@@ -33,7 +33,8 @@ from reusedproxy.operators.logtargets import Target as LogSink
 from reusedproxy.operators.rates import Rates
 from reusedproxy.operators.stats import StatsPage
 from reusedproxy.servers.backend import Backend
-from reusedproxy.servers.checks import Checker
+from reusedproxy.servers.budget import Budget
+from reusedproxy.servers.checks import Checker, request
 from reusedproxy.servers.pool import HTTPConnectionPool, PoolLimits
 from reusedproxy.servers.server import DOWN, Server
 from reusedproxy.wire.heads import Limits
@@ -97,11 +98,17 @@ class Proxy:
     listeners: list[tuple[Frontend, Listener]] = Factory(list)
     #: Client connections that its configuration allows; `places` are bound by it from its start on.
     maxconn: int = 0
+    #: For the floors of all servers, through all reloads.
+    budget: Budget = field(kw_only=True)
     #: By backend/server.
     lines: dict[str, Line] = Factory(dict)
     notices: list[Notice] = Factory(list)
     #: Measured only when some page shows them.
     rates: Rates | None = None
+
+    @property
+    def pools(self) -> list[HTTPConnectionPool]:
+        return [line.pool for line in self.lines.values()]
 
 
 class Assembly:
@@ -139,6 +146,7 @@ class Assembly:
             previous.places if previous is not None else Places(maxconn),
             LogTargets(settings.log_tag, deadlines),
             maxconn=maxconn,
+            budget=previous.budget if previous is not None else Budget(reactor),
             notices=list(configuration.notices),
         )
 
@@ -297,8 +305,16 @@ class Assembly:
             last = descriptors.last_for_servers()
             dialer = Dialer(proxy.poller, proxy.deadlines, identity.target, context, identity.timeout, last)
             pool = HTTPConnectionPool(
-                f"Server {name}", dialer, identity.limits, self._reactor, self._random, self._announce, self._limits
+                f"Server {name}",
+                dialer,
+                identity.limits,
+                self._reactor,
+                self._random,
+                self._announce,
+                self._limits,
+                proxy.budget,
             )
+        pool.ping_request = _ping_request(backend, settings)
         server = Server(backend.name, settings, pool, proxy.deadlines.now())
         if previous is not None and settings.check is not None and server.usable and previous.server.state == DOWN:
             server.state = DOWN
@@ -328,6 +344,7 @@ class Assembly:
             timeouts.check,
             share * check.inter,
             backend.server_changed,
+            feeds=context is line.context and target == line.identity.target,
         )
         if server.state == DOWN:
             checker.health = 0
@@ -404,6 +421,14 @@ def _files(path: str) -> list[str]:
         return [os.path.join(path, name) for name in sorted(os.listdir(path))]
     except OSError:
         return []
+
+
+def _ping_request(backend: model.Backend, settings: model.Server) -> bytes:
+    """What `idle-ping` asks: the server's HTTP check, or OPTIONS * (RFC 9110 section 9.3.7)."""
+    if backend.http_check is not None:
+        return request(backend.http_check, keep=True)
+    name = (settings.tls.sni if settings.tls is not None else None) or settings.host or "localhost"
+    return f"OPTIONS * HTTP/1.1\r\nHost: {name}\r\n\r\n".encode("latin-1")
 
 
 def _default_maxconn() -> int:

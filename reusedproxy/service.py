@@ -35,6 +35,8 @@ from reusedproxy.net.poller import Poller
 if TYPE_CHECKING:
     from reusedproxy.operators.manhole import Manhole
 
+#: What is said of a listener when the daemon starts.
+FIRST = "listens on"
 #: Seconds that a stop may wait for clients before it says so.
 SAY_DRAIN = 1.0
 
@@ -224,7 +226,7 @@ class ProxyService(Service):
         self.state = "running"
         _raise_descriptor_limit()
         self._poller.start()
-        self._begin(proxy, "listens on")
+        self._begin(proxy, FIRST)
         if self.manhole is not None:
             self.manhole.start()
         for number, action in ((signal.SIGUSR1, self._reactor.stop), (signal.SIGHUP, self.reload)):
@@ -240,9 +242,33 @@ class ProxyService(Service):
             backend.start()
         if proxy.rates is not None:
             proxy.rates.start()
+        proxy.budget.rate = proxy.configuration.global_.pool_connect_rate
+        patience = proxy.configuration.global_.pool_warm_start
+        if patience is None or verb != FIRST:
+            self._listen(proxy, verb)
+        else:
+            self._warm_up(proxy, self._reactor.seconds(), patience)
+
+    def _listen(self, proxy: Proxy, verb: str) -> None:
         for frontend, listener in proxy.listeners:
             frontend.listen(listener)
             self.announce("notice", f"Proxy {frontend.name} {verb} {_bound_to(listener)}")
+
+    def _warm_up(self, proxy: Proxy, began: float, patience: float) -> None:
+        """`pool-warm-start`: clients wait in the kernel's queue until every floor stands, or the time is over."""
+        if self.state != "running" or proxy is not self.proxy:
+            return
+        took = self._reactor.seconds() - began
+        short = [pool for pool in proxy.pools if pool.running == "running" and len(pool.idle) < pool.limits.min_conn]
+        if short and took < patience:
+            self._reactor.callLater(0.05, self._warm_up, proxy, began, patience)
+            return
+        if short:
+            names = ", ".join(f"{pool.name} ({len(pool.idle)} of {pool.limits.min_conn})" for pool in short)
+            self.announce("warning", f"pool-warm-start: {patience:g} s are over, and some floors do not stand: {names}")
+        else:
+            self.announce("notice", f"pool-warm-start: all floors stand after {took:.2f} s")
+        self._listen(proxy, FIRST)
 
     def reload(self) -> None:
         """Read the configuration again (SIGHUP). What is wrong with it is logged, and all stays as it was.

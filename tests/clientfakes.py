@@ -415,6 +415,7 @@ class World:
             test.assertEqual((each.server.served, each.server.traffic.scur), (0, 0), "a place was leaked")
             test.assertEqual(len(pool.waiters), 0)
             test.assertEqual(pool.in_use, set())
+            test.assertTrue(len(pool.private) <= len(self.frontend.connections))
             for connection in pool.idle:
                 transport: Any = connection.transport
                 test.assertEqual(

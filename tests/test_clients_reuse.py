@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.answers import KEEPING
-from tests.clientfakes import GET, OK, POST, World
+from tests.clientfakes import GET, OK, POST, World, get
 
 
 class TableTests(SynchronousTestCase):
@@ -148,3 +150,93 @@ class NeverTests(SynchronousTestCase):
         wire.eof()
         self.assertEqual(client.take(), KEEPING[502])
         self.world.check_rest()
+
+
+class BoundTests(SynchronousTestCase):
+    """NTLM and Negotiate authenticate the connection: whoever is given it next would be taken for that client."""
+
+    CHALLENGE = b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic\r\nWWW-Authenticate: %b\r\nContent-Length: 0\r\n\r\n"
+
+    def test_a_challenge_binds_it_to_its_client(self):
+        """From the 401 on it serves this client alone, whatever `http-reuse` says, and ends with it."""
+        for mode, challenge in product(
+            (None, "safe", "always"), (b"NTLM", b"Negotiate", b"negotiate abc=", b"ntlm xyz")
+        ):
+            world = World(self, warm=1, backend={"http_reuse": mode})
+            far = world.server
+            one, other = world.client(), world.client()
+            one.connection.requests = 1  # `safe` gives a first request a new one
+            one.send(GET)
+            far.answer(self.CHALLENGE % challenge)
+            self.assertEqual((far.pool.idle, len(far.pool.private)), ([], 1))
+            other.send(GET)
+            far.connect()
+            far.answer()
+            self.assertEqual(other.take(), OK)
+            one.take()
+            one.send(get("/", "Authorization: NTLM TlRMTVNTUAAB"))
+            self.assertEqual([wire.take() != b"" for wire in far.wires], [True, True])
+            far.answer()
+            self.assertEqual((one.take(), len(far.pool.private)), (OK, 1))
+            one.wire.eof()
+            self.assertEqual((len(far.pool.idle), far.pool.closed), (1, {"client gone": 1}))
+            world.check_rest()
+
+    def test_credentials_bind_it_before_any_challenge(self):
+        """Kerberos comes with the first request; the connection is that user's from then on."""
+        for field in ("Authorization: Negotiate YII", "authorization:ntlm T", "Proxy-Authorization: NEGOTIATE x"):
+            world = World(self, warm=1)
+            client = world.client()
+            client.send(get("/", field))
+            world.server.answer()
+            self.assertEqual((world.server.pool.idle, len(world.server.pool.private)), ([], 1), field)
+            client.send(GET)
+            self.assertEqual(len(world.server.busy), 1)
+            world.server.answer()
+            client.wire.eof()
+            self.assertEqual(world.server.pool.private, set())
+            world.check_rest()
+
+    def test_others_do_not(self):
+        """Basic and Bearer go with each request."""
+        world = World(self, warm=1)
+        client = world.client()
+        for field in ("Authorization: Basic Negotiate", "Authorization: Bearer ntlm", "X-Authorization: NTLM x"):
+            client.send(get("/", field))
+            world.server.answer()
+            self.assertEqual(len(world.server.pool.idle), 1, field)
+        client.send(GET)
+        world.server.answer(self.CHALLENGE % b"Digest")
+        self.assertEqual(len(world.server.pool.idle), 1)
+        world.check_rest()
+
+    def test_the_next_request_goes_to_the_same_server(self):
+        """The others have no authenticated connection of this client's."""
+        world = World(self, servers=2, warm=1)
+        client = world.client()
+        client.send(GET)
+        world.server.answer(self.CHALLENGE % b"NTLM")
+        client.take()
+        for _ in range(3):
+            client.send(GET)
+            world.server.answer()
+            self.assertEqual(client.take(), OK)
+        self.assertEqual([len(far.wires) for far in world.servers], [1, 1])
+        self.assertEqual(world.servers[1].server.traffic.stot, 0)
+        client.wire.eof()
+        world.check_rest()
+
+    def test_one_that_its_server_closes(self):
+        """The client has to begin again, on another."""
+        world = World(self, warm=2)
+        client = world.client()
+        client.send(GET)
+        world.server.answer(self.CHALLENGE % b"NTLM")
+        (bound,) = world.server.pool.private
+        bound.transport.eof()
+        self.assertEqual(world.server.pool.private, set())
+        client.take()
+        client.send(GET)
+        world.server.answer()
+        self.assertEqual(client.take(), OK)
+        world.check_rest()

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config import haproxy_words
 from reusedproxy.config.global_section import _READERS as GLOBAL_READERS
+from reusedproxy.config.global_section import OUR_WORDS as GLOBAL_OUR_WORDS
 from reusedproxy.config.proxies import KEYWORDS
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 
@@ -248,7 +249,7 @@ class WordTests(SynchronousTestCase):
     def test_what_we_do_is_among_the_words_of_haproxy(self):
         """The data module would otherwise suggest less than what is valid."""
         self.assertEqual(set(KEYWORDS) - haproxy_words.PROXY, set())
-        self.assertEqual(set(GLOBAL_READERS) - haproxy_words.GLOBAL, {"manhole"})
+        self.assertEqual(set(GLOBAL_READERS) - haproxy_words.GLOBAL, GLOBAL_OUR_WORDS)
 
 
 class SectionTests(SynchronousTestCase):

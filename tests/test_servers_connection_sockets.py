@@ -25,7 +25,7 @@ class TakenInTheSameBatchTests(SynchronousTestCase):
         self.bench = PoolBench(min_conn=0)
         near, self.far = self.loop.pair(tcp=True)
         self.connection = ServerConnection(
-            self.bench.pool, Transport(self.loop.poller, near, Recorder()), self.bench.clock.seconds(), Limits()
+            self.bench.pool, Transport(self.loop.poller, near, Recorder()), self.bench.clock.seconds(), Limits(), 1, 0.0
         )
         self.bench.pool.in_use.add(self.connection)
         self.connection.state = 1

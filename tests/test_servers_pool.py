@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.net.transport import PEER_CLOSED
 from reusedproxy.servers.connection import IDLE, IN_USE
 from reusedproxy.servers.governor import DIALS, FLOOR_DIALS
-from reusedproxy.servers.pool import REFILL_AFTER
+from reusedproxy.servers.keeper import REFILL_AFTER
 from reusedproxy.servers.reuse import ANY, FRESH, NEW, SAFE
 from tests.fakes import Asker, PoolBench
 

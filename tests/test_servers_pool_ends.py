@@ -6,7 +6,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net.transport import CLOSED, PEER_RESET
 from reusedproxy.servers.connection import IN_USE, RETIRING
-from reusedproxy.servers.pool import FLUSH, LIFE_JITTER
+from reusedproxy.servers.governor import BACKOFF_LAST
+from reusedproxy.servers.pool import FLUSH
 from tests.fakes import Asker, PoolBench
 
 
@@ -107,16 +108,6 @@ class RetiringTests(SynchronousTestCase):
         bench.pass_time(103, step=0.5)
         self.assertEqual((len(bench.pool.idle), bench.pool.closed), (2, {"life over": 2}))
         self.assertEqual(len(bench.dialer.dials), 4)
-
-    def test_lives_begun_together_do_not_end_together(self) -> None:
-        """Each life is shortened at random, by a tenth at most."""
-        bench = PoolBench(min_conn=50, max_age=1000.0)
-        bench.answer_all()
-        ends = {connection.retire_at - bench.clock.seconds() for connection in bench.pool.idle}
-        self.assertEqual(len(ends), 50)
-        self.assertLessEqual(max(ends), 1000)
-        self.assertGreaterEqual(min(ends), 1000 * (1 - LIFE_JITTER))
-        self.assertGreater(max(ends) - min(ends), 1000 * LIFE_JITTER / 2)
 
     def test_max_age_of_one_in_use(self) -> None:
         """It finishes what it does and goes then."""
@@ -234,7 +225,7 @@ class SuspendTests(SynchronousTestCase):
         def tried_twice(bench: PoolBench) -> None:
             trying(bench)
             bench.dialer.transports[-1].peer_ends()
-            bench.pass_time(1)
+            bench.pass_time(BACKOFF_LAST)
             bench.dialer.open[0].succeed()
 
         for put in (filling, refilling, waiting, trying, tried_twice):

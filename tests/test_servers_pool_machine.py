@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from reusedproxy.net.transport import OPEN, PEER_CLOSED, PEER_RESET, PEER_TRUNCATED
-from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, ServerConnection
+from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.servers.governor import BACKOFF_LAST, DIALS, FLOOR_DIALS, PROOF
 from reusedproxy.servers.reuse import ANY, FRESH, NEW, SAFE
 from tests.fakes import LATE_REFUSAL, Asker, PoolBench, RecordingExchange
@@ -33,7 +33,7 @@ class PoolMachine(RuleBasedStateMachine):
     )
     def begin(self, **limits: Any) -> None:
         self.floor = limits.pop("floor")
-        self.bench = PoolBench(secure=True, min_conn=self.floor, **limits)
+        self.bench = PoolBench(secure=True, min_conn=self.floor, overdue_after=1e9, **limits)
         self.pool = self.bench.pool
         self.waiting: list[Asker] = []
         self.done: list[Asker] = []
@@ -124,6 +124,22 @@ class PoolMachine(RuleBasedStateMachine):
             if connection.transport.state == OPEN:
                 self._lose(connection.transport, PEER_CLOSED)
 
+    @rule(seconds=st.sampled_from([1.0, 2.0, 9.0]))
+    def server_says_how_long_it_waits(self, seconds: float) -> None:
+        self.pool.keeper.used.advertise(seconds)
+
+    @rule(seconds=st.sampled_from([1.0, 2.0, 4.0]), used=st.booleans())
+    def server_has_closed_idle_ones(self, seconds: float, used: bool) -> None:
+        patience = self.pool.keeper.used if used else self.pool.keeper.unused
+        patience.closed(seconds)
+        patience.closed(seconds)
+
+    @precondition(lambda self: self.pool.watched)
+    @rule(index=INDEX, reason=st.sampled_from([PEER_CLOSED, PEER_RESET]))
+    def server_closes_a_watched_one(self, index: int, reason: str) -> None:
+        watched = sorted(self.pool.watched, key=lambda connection: connection.idle_since)
+        self._lose(watched[index % len(watched)].transport, reason)
+
     # Time, and the owner.
 
     @rule(seconds=st.sampled_from([0.01, 0.1, 0.3, 1.0, 3.0, 10.0]))
@@ -149,13 +165,17 @@ class PoolMachine(RuleBasedStateMachine):
         assert len(pool.idle) == len(set(pool.idle))
         assert not set(pool.idle) & pool.in_use and not set(pool.idle) & pool.retiring
         assert not pool.in_use & pool.retiring
-        for state, held in ((IDLE, pool.idle), (IN_USE, pool.in_use), (RETIRING, pool.retiring)):
+        assert not pool.watched & ({*pool.idle} | pool.in_use | pool.retiring)
+        assert not pool.private
+        assert pool.keeper.due <= {*pool.idle} and pool.keeper.last_use <= pool.in_use
+        lists = ((IDLE, pool.idle), (IN_USE, pool.in_use), (WATCHED, pool.watched), (RETIRING, pool.retiring))
+        for state, held in lists:
             assert all(connection.state == state for connection in held)
         assert all(connection.transport.state == OPEN and connection.transport.reading for connection in pool.idle)
         assert pool.in_use == set(self.borrowed)
         assert pool.idle == sorted(pool.idle, key=lambda connection: connection.idle_since)
         opened = len(self.bench.dialer.transports)
-        assert opened == len(pool.idle) + len(pool.in_use) + sum(pool.closed.values())
+        assert opened == len(pool.idle) + len(pool.in_use) + len(pool.watched) + sum(pool.closed.values())
         assert opened == pool.counters.handshakes
 
     @invariant()
@@ -175,7 +195,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert len(pool.connecting) <= DIALS
         assert sum(cause == "floor" for cause in pool.connecting.values()) <= FLOOR_DIALS
         if pool.running != "running":
-            assert not pool.idle and not pool.connecting and not pool.waiters
+            assert not pool.idle and not pool.watched and not pool.connecting and not pool.waiters
         elif pool.waiters:
             # Somebody waits: something is under way for them, or its time has been set.
             assert pool.connecting or pool.trouble

@@ -16,9 +16,8 @@ from reusedproxy.clients.exchange import Exchange
 from reusedproxy.clients.outcomes import STOPPED
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.transport import HIGH_WATER, PEER_RESET, Transport
-from reusedproxy.servers.connection import IDLE, RETIRING, ServerConnection
+from reusedproxy.servers.connection import PRIVATE, RETIRING, ServerConnection
 from reusedproxy.servers.pool import HTTPConnectionPool
-from reusedproxy.servers.reuse import ANY
 from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody
 from reusedproxy.wire.heads import (
     RequestFault,
@@ -95,7 +94,7 @@ class ClientConnection:
         #: The header line that tells servers who asks, or nothing.
         self.forwarded = frontend.forwarded(address)
         self.slot = 0.0
-        #: Server connections that serve nobody else (`http-reuse never`).
+        #: Server connections that serve nobody else (`http-reuse never`, and those that are authenticated themselves).
         self.kept: list[ServerConnection] | None = None
         self.listener = listener
         self._buffer = b""
@@ -147,7 +146,7 @@ class ClientConnection:
         elif was == READING or (was == WAITING and reason == PEER_RESET and self._silence_counts):
             self._refuse(400, "CR")
         for connection in self.kept or ():
-            if connection.state == IDLE:
+            if connection.state == PRIVATE:
                 connection.pool.retire(connection, "client gone")
         self.frontend.connection_gone(self, self.listener)
 
@@ -246,14 +245,16 @@ class ClientConnection:
         self.kept.append(connection)
 
     def take_kept(self, pool: HTTPConnectionPool) -> ServerConnection | None:
-        """`http-reuse never`: the connection that this client's last exchange there has left, if it stands yet."""
+        """The connection that this client's last exchange there has left for it, if it stands yet."""
         for connection in self.kept or ():
-            if connection.pool is pool and connection.state == IDLE:
-                # The pool gives the newest to whoever takes any, which nobody else does in such a backend.
-                pool.idle.remove(connection)
-                pool.idle.append(connection)
-                return pool.acquire(ANY)
+            if connection.pool is pool and connection.state == PRIVATE:
+                pool.take(connection)
+                return connection
         return None
+
+    def has_kept(self, pool: HTTPConnectionPool) -> bool:
+        """Whether there is one."""
+        return any(each.pool is pool and each.state == PRIVATE for each in self.kept or ())
 
     def continue_came(self) -> None:
         """The server asks for the body: it is the client's turn."""

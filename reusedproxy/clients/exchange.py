@@ -193,7 +193,9 @@ class Exchange(Attempts):
             settings.http_reuse, settings.retry_on, self.method, first=self.client.requests == 1, raced=self.raced
         )
         pool = server.pool
-        connection = pool.acquire(kind) if kind != NEW else self.client.take_kept(pool) or pool.acquire(NEW)
+        connection = self.client.take_kept(pool) if self.client.kept else None
+        if connection is None and kind != NEW:
+            connection = pool.acquire(kind)
         if connection is not None:
             self.was_idle = True
             self.connected = now
@@ -356,11 +358,18 @@ class Exchange(Attempts):
     def _choose(self, avoid: Server | None) -> None:
         self.state = QUEUED
         assert self.backend is not None
-        if not self.backend.choose(self, avoid):
+        if not self.backend.choose(self, avoid, self._bound_to()):
             self._unplaced("SC")
         elif self.state == QUEUED:
             self.queued_behind += len(self.backend.queue) - 1
             self._await(self.backend.settings.timeouts.queue)
+
+    def _bound_to(self) -> Server | None:
+        """The server that this client has authenticated a connection to: its next request must go there, too."""
+        client, backend = self.client, self.backend
+        if not client.kept or backend is None or backend.settings.http_reuse == "never":
+            return None
+        return next((server for server in backend.servers if client.has_kept(server.pool)), None)
 
     def _unplaced(self, flags: str) -> None:
         """No server has taken it."""
@@ -386,7 +395,9 @@ class Exchange(Attempts):
             connection.safe = True  # HAProxy's manual: it has been reused, so the server is known to bear it
         if self.client.frontend.server_closes:
             connection.retire_at = -inf
-        elif backend.settings.http_reuse == "never":
+        elif backend.settings.http_reuse == "never" or (self.head is not None and self.head.binds_connection):
+            connection.private = True
+        if connection.private:
             self.client.keep(connection)
         if not self._request_ended:
             self.client.resume_request()  # before sending, which may pause it
@@ -415,6 +426,8 @@ class Exchange(Attempts):
     def _count_answer(self, head: ResponseHead) -> None:
         self.status = status = head.status
         self.answered = self.client.deadlines.now()
+        if status in (401, 407) and self.connection is not None and self.connection.private:
+            self.client.keep(self.connection)
         server = self.server
         assert server is not None
         server.traffic.hrsp[status // 100 if status < 600 else 0] += 1

@@ -15,7 +15,7 @@ from reusedproxy.config.model import Global, ListenAddress, LogTarget, Manhole, 
 from reusedproxy.config.parameters import read_parameters
 from reusedproxy.config.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
 
-OUR_WORDS = frozenset({"manhole"})
+OUR_WORDS = frozenset({"manhole", "pool-connect-rate", "pool-warm-start"})
 # Longer heads than this are nobody's; HAProxy's own limit for tune.http.maxhdr.
 _MOST_HEADERS = 32767
 
@@ -35,6 +35,8 @@ class GlobalDraft:
     maxhdr: int = 101
     stats_sockets: list[StatsSocket] = Factory(list)
     manhole: Manhole | None = None
+    pool_connect_rate: float = 200.0
+    pool_warm_start: float | None = None
     ca_base: str = ""
     crt_base: str = ""
     server_verify: str = "required"
@@ -91,6 +93,8 @@ class GlobalDraft:
             maxhdr=self.maxhdr,
             stats_sockets=tuple(self.stats_sockets),
             manhole=self.manhole,
+            pool_connect_rate=self.pool_connect_rate,
+            pool_warm_start=self.pool_warm_start,
         )
 
 
@@ -214,6 +218,15 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _pool_connect_rate(draft: GlobalDraft, line: Line) -> None:
+    value = units.integer(line.one_argument("a number of handshakes a second"), "'pool-connect-rate'", least=1)
+    draft.pool_connect_rate = float(value)
+
+
+def _pool_warm_start(draft: GlobalDraft, line: Line) -> None:
+    draft.pool_warm_start = units.seconds(line.one_argument("a time"), "'pool-warm-start'") or None
+
+
 def _setenv(draft: GlobalDraft, line: Line) -> None:
     if len(line.words) != 3:
         raise Wrong(f"'{line.keyword}' needs the name of a variable and its value")
@@ -246,6 +259,8 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "crt-base": _crt_base,
     "ssl-server-verify": _server_verify,
     "manhole": _manhole,
+    "pool-connect-rate": _pool_connect_rate,
+    "pool-warm-start": _pool_warm_start,
     "setenv": _setenv,
     "presetenv": _setenv,
     "unsetenv": _unsetenv,

@@ -134,6 +134,8 @@ class PoolSettings:
 
     `max_conn` None: any number idle; 0: none is kept. `max_reuse` None: any number of re-uses; 0: one request each.
     `purge_delay` 0 keeps no idle connection above the floor. `connect_rate`: floor dials per second, None: our default.
+    `idle_ping`: seconds of idleness after which a connection is asked whether its server is there; None: never.
+    `keep_checks`: HTTP checks leave their connections to an empty pool (`check-reuse-pool`; with a floor they do anyhow).
     """
 
     min_conn: int = 0
@@ -144,6 +146,8 @@ class PoolSettings:
     idle_timeout: float | None = None
     max_age: float | None = None
     connect_rate: float | None = None
+    idle_ping: float | None = None
+    keep_checks: bool = False
 
 
 @frozen
@@ -294,7 +298,11 @@ class Manhole:
 
 @frozen
 class Global:
-    """The `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after` None: no bound."""
+    """The `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after` None: no bound.
+
+    Ours: `pool_connect_rate`, handshakes a second for the floors of all servers together; `pool_warm_start`, seconds that the
+    listeners wait at most for all floors at the start, None: not at all.
+    """
 
     maxconn: int | None = None
     logs: tuple[LogTarget, ...] = ()
@@ -305,6 +313,8 @@ class Global:
     maxhdr: int = 101
     stats_sockets: tuple[StatsSocket, ...] = ()
     manhole: Manhole | None = None
+    pool_connect_rate: float = 200.0
+    pool_warm_start: float | None = None
 
 
 @frozen

@@ -13,6 +13,7 @@ from reusedproxy.config import haproxy_words, hints, units
 from reusedproxy.config.binds import read_bind
 from reusedproxy.config.checks import read_expect, read_send
 from reusedproxy.config.draft import ProxyDraft, Reference
+from reusedproxy.config.global_section import OUR_WORDS as GLOBAL_OUR_WORDS
 from reusedproxy.config.logs import log_target
 from reusedproxy.config.model import StatsPage
 from reusedproxy.config.options import read_option
@@ -76,7 +77,7 @@ def _hint(line: Line) -> str:
     word = line.keyword
     if hint := hints.for_unknown_word(line):
         return hint
-    if word in haproxy_words.GLOBAL or word == "manhole":
+    if word in haproxy_words.GLOBAL | GLOBAL_OUR_WORDS:
         return ": it belongs in section 'global'"
     # What we do comes first: a suggestion that leads to the next refusal helps nobody.
     if nearest(word, KEYWORDS):

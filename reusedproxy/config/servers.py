@@ -191,6 +191,9 @@ _DONE: dict[str, Setter] = {
     "max-reuse": _part("pool", "max_reuse", units.unlimited_or),
     "pool-idle-timeout": _part("pool", "idle_timeout", _limit),
     "pool-max-age": _part("pool", "max_age", _limit),
+    "idle-ping": _part("pool", "idle_ping", units.positive_seconds),
+    "check-reuse-pool": _part("pool", "keep_checks", lambda argument, what: True),
+    "no-check-reuse-pool": _part("pool", "keep_checks", lambda argument, what: False),
     "pool-connect-rate": _part("pool", "connect_rate", lambda argument, what: float(_at_least_one(argument, what))),
 }
 

@@ -202,6 +202,11 @@ class TLSTransport(Transport):
         """The protocol, for example "TLSv1.3"."""
         return self._tls.get_protocol_version_name()
 
+    @property
+    def resumed(self) -> bool:
+        """Whether the handshake went on from an earlier session; pyOpenSSL offers no word for it."""
+        return bool(_openssl.SSL_session_reused(self._tls._ssl))
+
     def remember_session(self) -> None:
         """Leave this connection's session for later ones to resume. In TLS 1.3 it comes with or after the first answer."""
         session = self._tls.get_session()

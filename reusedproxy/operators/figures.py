@@ -44,15 +44,16 @@ COLUMNS = _names(
     """
 )
 
-#: Ours, after HAProxy's. All but the last two add up over the servers of a backend.
+#: Ours, after HAProxy's. The first add up over the servers of a backend.
 POOL_COUNTS = _names(
     """
     pool_floor pool_idle pool_in_use pool_connecting pool_retiring pool_waiting pool_dials pool_dials_failed
     pool_handshakes pool_handshakes_request_path pool_requests
-    pool_races_repeated pool_races_lost
+    pool_races_repeated pool_races_lost pool_pings pool_pings_failed pool_donated pool_overdue
     """
 )
-POOL_COLUMNS = [*POOL_COUNTS, "pool_reuse_ratio", "pool_closed"]
+POOL_TIMES = _names("pool_limit_used pool_limit_used_from pool_limit_unused pool_limit_unused_from")
+POOL_COLUMNS = [*POOL_COUNTS, *POOL_TIMES, "pool_reuse_ratio", "pool_closed"]
 
 # Of `type`.
 FRONTEND, BACKEND, SERVER = 0, 1, 2
@@ -234,6 +235,7 @@ def pool_columns(pool: HTTPConnectionPool) -> Columns:
         "idle_conn_cur": len(pool.idle) - safe,
         "safe_conn_cur": safe,
         "used_conn_cur": len(pool.in_use),
+        "priv_idle_cur": len(pool.private),
         # HAProxy estimates how many it should keep; here the floor is told, and whoever waits needs one too.
         "need_conn_est": max(pool.limits.min_conn, len(pool.in_use) + len(pool.waiters)),
         "pool_floor": pool.limits.min_conn,
@@ -249,11 +251,26 @@ def pool_columns(pool: HTTPConnectionPool) -> Columns:
         "pool_requests": counters.requests,
         "pool_races_repeated": counters.races_repeated,
         "pool_races_lost": counters.races_lost,
+        "pool_pings": counters.pings,
+        "pool_pings_failed": counters.pings_failed,
+        "pool_donated": counters.donated,
+        "pool_overdue": counters.overdue,
+        **_limits(pool),
         "pool_closed": closed_because(pool),
         **_ratio([pool]),
     }
     if pool.limits.max_conn is not None:
         columns["src_ilim"] = pool.limits.max_conn
+    return columns
+
+
+def _limits(pool: HTTPConnectionPool) -> Columns:
+    """How long the server lets connections stand idle, in seconds, and from where that is known; nothing where it is not."""
+    columns: Columns = {}
+    for name, patience in (("used", pool.keeper.used), ("unused", pool.keeper.unused)):
+        if patience.source:
+            columns[f"pool_limit_{name}"] = round(patience.limit, 2)
+            columns[f"pool_limit_{name}_from"] = patience.source
     return columns
 
 

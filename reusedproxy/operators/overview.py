@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.operators.figures import closed_because
 from reusedproxy.servers.backend import Backend
-from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, ServerConnection
+from reusedproxy.servers.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.server import Server
 
@@ -114,8 +114,15 @@ class Overview:
         print(f"{server.full_name} is {server.state}; {server.pool!r}")
         pool = server.pool
         now = pool.deadlines.now()
-        held = [*pool.idle, *pool.in_use, *pool.retiring]
+        held = [*pool.idle, *pool.in_use, *pool.private, *pool.watched, *pool.retiring]
         print("\n".join(table([CONNECTION_HEADINGS, *(_connection_row(each, now) for each in held)])))
+        for each in pool.ended:
+            resumed = ", resumed" if each.resumed else ""
+            tls = f" {each.tls}{resumed}," if each.tls else ""
+            print(
+                f"{each.number} ended {now - each.at:.0f} s ago, by the {each.by}: {each.reason};{tls} opened in"
+                f" {each.took * 1000:.1f} ms, {each.age:.1f} s old, {each.requests} requests"
+            )
 
 
 # fmt: off
@@ -131,8 +138,8 @@ SERVER_HEADINGS = [
     "server", "state", "served", "requests", "connect-errors", "response-errors", "retries", *STATUS_HEADINGS
 ]
 # fmt: on
-CONNECTION_HEADINGS = ["connection", "age", "requests", "idle-for"]
-CONNECTION_STATES = {IDLE: "idle", IN_USE: "in use", RETIRING: "retiring"}
+CONNECTION_HEADINGS = ["connection", "number", "age", "requests", "idle-for"]
+CONNECTION_STATES = {IDLE: "idle", IN_USE: "in use", PRIVATE: "private", WATCHED: "watched", RETIRING: "retiring"}
 
 
 def _pool_row(server: Server) -> list[object]:
@@ -199,7 +206,13 @@ def _server_row(server: Server) -> list[object]:
 
 def _connection_row(connection: ServerConnection, now: float) -> list[object]:
     idle = f"{now - connection.idle_since:.1f}s" if connection.state == IDLE else "-"
-    return [CONNECTION_STATES[connection.state], f"{now - connection.born:.1f}s", connection.requests, idle]
+    return [
+        CONNECTION_STATES[connection.state],
+        connection.number,
+        f"{now - connection.born:.1f}s",
+        connection.requests,
+        idle,
+    ]
 
 
 def table(rows: Sequence[Sequence[object]]) -> list[str]:

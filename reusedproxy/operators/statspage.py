@@ -148,10 +148,16 @@ def _pool_rows(row: Row) -> str:
         _number(columns["pool_races_repeated"]),
         f"<td class='{'warn' if columns['pool_races_lost'] else 'fine'}'>{columns['pool_races_lost']:,}</td>",
         f"<td>{f'{float(ratio):.1%}' if ratio is not None else ''}</td>",
+        *(_limit(columns, name) for name in ("used", "unused")),
         f"<td class='left wide'>{escape(str(columns['pool_closed'])).replace('; ', '<br>')}</td>",
         f"<td class='left wide'>{_trouble(server)}</td>",
     ]
     return f"<tr>{''.join(cells)}</tr>\n"
+
+
+def _limit(columns: Columns, name: str) -> str:
+    source = columns.get(f"pool_limit_{name}_from")
+    return f"<td>{columns[f'pool_limit_{name}']} s<br><small>{source}</small></td>" if source else "<td></td>"
 
 
 def _trouble(server: Server) -> str:
@@ -247,9 +253,9 @@ _TRAFFIC_HEAD = """<thead>
 
 _POOL_HEAD = """<thead>
 <tr><td></td><th colspan=6>Pool: connections now</th><th colspan=2>Dials</th><th colspan=2>Handshakes</th>
-<th colspan=4>Requests</th><th rowspan=2>Closed because</th><th rowspan=2>Trouble</th></tr>
+<th colspan=4>Requests</th><th colspan=2>Idle limit</th><th rowspan=2>Closed because</th><th rowspan=2>Trouble</th></tr>
 <tr><td></td><th>floor</th><th>idle</th><th>in use</th><th>connecting</th><th>retiring</th><th>waiting</th><th>all</th>
-<th>failed</th><th>all</th><th>on request path</th><th>all</th><th>repeated</th><th>lost</th><th>reused</th></tr>
+<th>failed</th><th>all</th><th>on request path</th><th>all</th><th>repeated</th><th>lost</th><th>reused</th><th>used</th><th>unused</th></tr>
 </thead>
 """
 
@@ -258,7 +264,8 @@ _LEGEND = """<p class="legend"><i class="up">UP</i> <i class="falling">UP, going
 · floor: connections kept ready, handshaken and verified · waiting: requests without a connection
 · handshakes on request path: connections that a request had to wait for; the aim is 0
 · repeated, lost: requests whose idle connection ended under them; the aim is 0 lost
-· reused: the share of requests on a connection that had carried one before</p>
+· reused: the share of requests on a connection that had carried one before
+· idle limit: after how long the server closes a connection that has carried requests, or none yet; ours leave before</p>
 """
 
 _STYLE = """

@@ -81,9 +81,15 @@ class Backend:
         """Whether any server can be chosen at all."""
         return bool(self._active)
 
-    def choose(self, asks: Placed, avoid: Server | None = None) -> bool:
-        """Place it at once, or queue it. False: there is no server at all, and nothing was done."""
-        server = self._balance.pick(avoid)
+    def choose(self, asks: Placed, avoid: Server | None = None, bound: Server | None = None) -> bool:
+        """Place it at once, or queue it. False: there is no server at all, and nothing was done.
+
+        `bound`: where it goes if that server can take it at all, whoever's turn it is.
+        """
+        if bound is not None and bound.usable and not bound.full and bound is not avoid:
+            server: Server | None = bound
+        else:
+            server = self._balance.pick(avoid)
         if server is not None:
             self._take(server)
             asks.placed(server)

@@ -1,8 +1,8 @@
 """Health checks: is a server there, and does it answer as it should? One checker a server, one check at a time.
 
 A check opens its own connection (and handshake), so that it proves that new ones can be made; it may send an HTTP
-request and looks at the status. It knows a dialer, a clock and a server's thresholds; it says UP or DOWN to whoever
-listens, and must never touch the pool.
+request and looks at the status. Its connection may then go to the server's pool, where one is missing. It knows a dialer, a
+clock and a server's thresholds; it says UP or DOWN to whoever listens.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from reusedproxy.config.model import Check, HTTPCheck
 from reusedproxy.net.dial import Dial, Dialer, DialFailure
 from reusedproxy.net.transport import CLOSED, Transport
+from reusedproxy.servers.connection import ServerConnection
+from reusedproxy.servers.probe import Probe
 from reusedproxy.servers.server import DOWN, MAINT, UP, Server
-from reusedproxy.wire.heads import Limits, ResponseFault, find_head_end, read_response
+from reusedproxy.wire.heads import Limits, ResponseFault, ResponseHead, find_head_end, read_response
 
 #: What a check has found, in HAProxy's words (manual, "check_status"); the sentence is its log line's.
 WORDS = {
@@ -73,8 +75,10 @@ class Checker:
         timeout: float | None,
         first_after: float,
         changed: Callable[[Server, str, str], None],
+        feeds: bool = False,
     ) -> None:
-        """`timeout` is `timeout check`; `first_after` seconds pass before the first check, so that they do not march in step."""
+        """`timeout` is `timeout check`; `first_after` seconds pass before the first check, so that they do not march in step;
+        `feeds`: an HTTP check's connection is like those of the server's pool, and may be left to it."""
         self.server = server
         self.settings = settings
         self.health = settings.rise
@@ -88,6 +92,8 @@ class Checker:
         self._timeout = timeout
         self._first_after = first_after
         self._changed = changed
+        self._feeds = feeds
+        self._donated: ServerConnection | None = None
         self._call: IDelayedCall | None = None
         self._dial: Dial | None = None
         self._transport: Transport | None = None
@@ -141,6 +147,13 @@ class Checker:
             deadlines.watch(self, deadlines.now() + self._timeout)
         else:
             deadlines.watch(self, self._began + self.settings.inter)
+        if self._feeds and self.server.pool.wants_one:
+            self._transport = None
+            self._donated = self.server.pool.adopt(transport, dial.took)
+            self._donated.send(
+                Probe(self._http.method.encode(), self._probed), request(self._http, keep=True), True, None
+            )
+            return
         transport.resume_reading()
         transport.write(request(self._http))
 
@@ -158,6 +171,19 @@ class Checker:
         except ResponseFault as fault:
             self._end("L7RSP", str(fault))
             return
+        self._look_at(head)
+
+    def _probed(self, head: ResponseHead | None, reason: str, slow: bool) -> None:
+        """The check's connection is its pool's again, or gone."""
+        self._donated = None
+        if head is None:
+            self._end("L7RSP", reason)
+        else:
+            self._look_at(head)
+
+    def _look_at(self, head: ResponseHead) -> None:
+        http = self._http
+        assert http is not None
         expected = any(low <= head.status <= high for low, high in http.expect) != http.expect_not
         if expected:
             self._end("L7OK", "", head.status)
@@ -185,6 +211,9 @@ class Checker:
         if self._dial is not None:
             self._dial.cancel()
             self._dial = None
+        donated, self._donated = self._donated, None
+        if donated is not None:
+            donated.give_up("check timed out")
         transport, self._transport = self._transport, None
         if transport is not None and transport.state != CLOSED:
             # As HAProxy does: a reset leaves nothing behind in TIME_WAIT on either side.
@@ -224,17 +253,20 @@ class Checker:
         return settings.inter
 
 
-def request(http: HTTPCheck) -> bytes:
+def request(http: HTTPCheck, *, keep: bool = False) -> bytes:
     """The bytes of a check's request, as HAProxy 2.6 sends them.
 
-    In HTTP/1.1 the connection ends after it, unless a header says otherwise. The length is the body's, whatever was
-    configured.
+    In HTTP/1.1 the connection ends after it, unless a header says otherwise or it is to be kept (`keep`). The length is the
+    body's, whatever was configured.
     """
     body = http.body.encode()
     headers = [(name.lower(), value) for name, value in http.headers if name.lower() != "content-length"]
     if body:
         headers.append(("content-length", str(len(body))))
-    if http.version == "HTTP/1.1" and not any(name == "connection" for name, _ in headers):
-        headers.append(("connection", "close"))
+    if not any(name == "connection" for name, _ in headers):
+        if http.version == "HTTP/1.1" and not keep:
+            headers.append(("connection", "close"))
+        elif http.version == "HTTP/1.0" and keep:
+            headers.append(("connection", "keep-alive"))
     lines = [f"{http.method} {http.uri} {http.version}", *(f"{name}: {value}" for name, value in headers)]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 IDLE = 0
 IN_USE = 1
 RETIRING = 2
+WATCHED = 3
+PRIVATE = 4
 
 # Whose doing it was that an exchange lost its connection.
 SERVER_FAULT = "server"  # it broke the protocol: the answer cannot be trusted
@@ -89,7 +91,7 @@ class Exchange(Protocol):
 
 
 class ServerConnection:
-    """One connection of a pool. `state` is IDLE, IN_USE or RETIRING, and moved by the pool only.
+    """One connection of a pool. `state` is IDLE, IN_USE, WATCHED, PRIVATE or RETIRING, and moved by the pool only.
 
     `requests` counts those sent on it; `idle_since` is when it became idle; `safe` says that it
     has been reused once, so that its server is known to bear it (HAProxy's `http-reuse aggressive`); `retire_at` is when
@@ -115,24 +117,37 @@ class ServerConnection:
         "deadline",
         "exchange",
         "idle_since",
+        "number",
         "pool",
+        "private",
         "proof_at",
         "requests",
         "retire_at",
         "safe",
         "slot",
         "state",
+        "took",
         "transport",
+        "watch_until",
     )
 
-    def __init__(self, pool: HTTPConnectionPool, transport: Transport, now: float, limits: Limits) -> None:
+    def __init__(
+        self, pool: HTTPConnectionPool, transport: Transport, now: float, limits: Limits, number: int, took: float
+    ) -> None:
+        """`number` is its place among those of its pool, `took` how many seconds it was opened in."""
         self.pool = pool
+        self.number = number
+        self.took = took
         self.transport = transport
         self.state = IDLE
         self.born = self.idle_since = now
         self.retire_at = inf
         self.requests = 0
         self.safe = False
+        #: It serves one client only, from now to its end.
+        self.private = False
+        #: The idle age beyond which nothing more is learned from watching it.
+        self.watch_until = inf
         #: When it will have stood long enough for its handshake not to be refused any more.
         self.proof_at = now
         self.exchange: Exchange | None = None
@@ -289,6 +304,10 @@ class ServerConnection:
         left = self.transport.unsent()
         if self.state == RETIRING:
             self.transport.abort("peer did not take the end")
+        elif self.state == IDLE:
+            self.pool.keeper.time_passed(self)
+        elif self.state == WATCHED:
+            self.pool.keeper.watched(self)
         elif 0 < left < self._left:
             # Slowly, but it takes what it is sent.
             self._left = left
@@ -325,6 +344,10 @@ class ServerConnection:
             if not data:
                 self._received = data
                 return
+        if head.keep_alive_timeout is not None and self.pool.keeper.advertised(head.keep_alive_timeout) == 0:
+            self.retire_at = -inf  # it will not take another request
+        if head.status in (401, 407) and head.binds_connection:
+            self.private = True
         if head.status == 408 and not head.keep_alive and self._request_ended and exchange.may_repeat():
             # RFC 9110 section 15.5.9: this is how servers end an idle connection, too; it has crossed our request.
             self._answered = False
@@ -427,6 +450,7 @@ class ServerConnection:
     def _unasked(self, data: bytes) -> None:
         """A server speaks on an idle connection only to say goodbye (RFC 9110 section 15.5.9: a 408, say), or in error."""
         if self.requests == 0 and data.startswith((b"HTTP/1.1 408", b"HTTP/1.0 408", b"HTTP/1.1 400", b"HTTP/1.0 400")):
+            self.pool.keeper.closed_by_peer(self)
             self.pool.retire(self, "server timed it out unused")
         else:
             self.pool.retire(self, "unasked bytes")

@@ -17,6 +17,7 @@ from typing import Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.net.dial import DialFailure
+from reusedproxy.servers.budget import Budget
 from reusedproxy.servers.captures import Teller
 
 #: Handshakes at once for the floor, and in all. More do not finish sooner: one costs about 1 ms of CPU.
@@ -31,6 +32,9 @@ BACKOFF_LAST_WAITED = 1.0
 PROOF = 0.25
 #: Floor dials per second when nothing is configured.
 CONNECT_RATE = 100.0
+#: The same to a server that closes what it is not asked on within a moment, and the seconds for which that is remembered.
+FLUTTER_RATE = 2.0
+FLUTTER_FOR = 30.0
 
 
 class Proven(Protocol):
@@ -54,8 +58,10 @@ class Governor:
         random: Random,
         announce: Callable[[str, str], None],
         go_on: Callable[[], None],
+        budget: Budget,
     ) -> None:
-        """`rate`: floor dials a second; `go_on()` is called when something that `wait` forbade may be possible now."""
+        """`rate`: floor dials a second; `go_on()` is called when something that `wait` forbade may be possible now; `budget`
+        is that of all servers."""
         self.failures = 0
         self.trouble = ""
         self._name = name
@@ -63,12 +69,16 @@ class Governor:
         self._random = random
         self._announce = announce
         self._go_on = go_on
+        self._budget = budget
         self._now = clock.seconds
         self._backoff = 0.0
         self._failed_at = -inf
         self._next_dial = -inf
         self._rate = rate or CONNECT_RATE
-        self._most_tokens = self._tokens = max(1.0, self._rate)
+        #: The server closes unused connections so soon that a floor costs more than it is worth.
+        self.careful = False
+        self._fluttered_at = -inf
+        self._tokens = max(1.0, self._rate)
         self._tokens_at = self._now()
         self._trial: Proven | None = None
         self._trial_call: IDelayedCall | None = None
@@ -93,9 +103,14 @@ class Governor:
         if connecting >= FLOOR_DIALS:
             return inf
         now = self._now()
-        self._tokens = min(self._most_tokens, self._tokens + (now - self._tokens_at) * self._rate)
+        rate = self._rate
+        if self.careful or now - self._fluttered_at < FLUTTER_FOR:
+            rate = min(rate, FLUTTER_RATE)
+        self._tokens = min(max(1.0, rate), self._tokens + (now - self._tokens_at) * rate)
         self._tokens_at = now
-        return 0.0 if self._tokens >= 1 else (1 - self._tokens) / self._rate
+        if self._tokens < 1:
+            return (1 - self._tokens) / rate
+        return self._budget.wait(self, self._go_on)
 
     def later(self, wait: float) -> None:
         """Call `go_on` in `wait` seconds, or sooner if that was asked for before."""
@@ -112,6 +127,7 @@ class Governor:
         """A dial has started."""
         if not demand:
             self._tokens -= 1
+        self._budget.spend()
 
     def succeeded(self, connection: Proven, took: float) -> None:
         """A dial has ended well after `took` seconds."""
@@ -134,6 +150,10 @@ class Governor:
         if self._teller.tell(self.trouble, f"{self._name}: {self.trouble}", "attempts"):
             self._told = True
 
+    def fluttered(self) -> None:
+        """The server has closed an unused connection that it had accepted a moment ago."""
+        self._fluttered_at = self._now()
+
     def answered(self, connection: Proven) -> None:
         """A connection has carried an exchange to its end. An older one than the last failure proves nothing."""
         if connection is self._trial or connection.born > self._failed_at:
@@ -153,6 +173,7 @@ class Governor:
     def stop(self) -> None:
         """No dial is wanted for now; no timer is left. Failures are remembered: the first dial after it is a trial."""
         self._end_trial()
+        self._budget.leave(self)
         if self._later_call is not None:
             self._later_call.cancel()
             self._later_call = None

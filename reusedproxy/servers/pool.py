@@ -16,27 +16,28 @@ from random import Random
 from typing import Protocol
 
 from attrs import define, evolve, frozen
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial, Dialer, DialFailure
 from reusedproxy.net.tls import TLS_FAILED, TLSTransport
 from reusedproxy.net.transport import CLOSED, Transport
+from reusedproxy.servers.budget import Budget
 from reusedproxy.servers.captures import Captures
-from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, ServerConnection
+from reusedproxy.servers.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.servers.governor import Governor
+from reusedproxy.servers.keeper import Keeper
+from reusedproxy.servers.probe import Probe
+from reusedproxy.servers.records import REMEMBERED, Ended
 from reusedproxy.servers.reuse import ANY, FRESH, SAFE
-from reusedproxy.wire.heads import Limits
+from reusedproxy.wire.heads import Limits, ResponseHead
 
-#: Seconds that the floor may be short because connections are in use before more are opened for it.
-REFILL_AFTER = 0.1
 #: Seconds of idleness below which a used connection is thought alive whatever the server's time-out (pools.md 2.4).
 FRESH_FOR = 0.5
-#: Seconds between two passes of upkeep, and of the grace for a closing connection's last bytes.
-UPKEEP = 1.0
+#: Seconds that a server has for its answer to a ping.
+PING_TIMEOUT = 5.0
+#: Seconds of grace for a closing connection's last bytes.
 FLUSH = 5.0
-#: Share by which lives are shortened at random, so that connections born together do not end together.
-LIFE_JITTER = 0.1
 
 
 class Waiter(Protocol):
@@ -50,7 +51,8 @@ class Waiter(Protocol):
 
 @frozen
 class PoolLimits:
-    """What a pool may do. Times in seconds, None: no limit. The words are HAProxy's without their `pool-`."""
+    """What a pool may do. Times in seconds, None: no limit. The words are HAProxy's without their `pool-`; a connection that
+    is taken and used by nobody is given up after `overdue_after`."""
 
     min_conn: int = 0
     max_conn: int | None = None
@@ -60,6 +62,9 @@ class PoolLimits:
     idle_timeout: float | None = None
     max_age: float | None = None
     connect_rate: float | None = None
+    idle_ping: float | None = None
+    keep_checks: bool = False
+    overdue_after: float = 60.0
 
 
 @define
@@ -67,7 +72,8 @@ class Counters:
     """What has happened, since the start. A handshake is a connection made ready, with or without TLS.
 
     A race is a request whose connection had stood idle and ended under it before a byte of the answer came: repeated on
-    another connection, or lost (RFC 9112 section 9.3.1).
+    another connection, or lost (RFC 9112 section 9.3.1). A ping is a request of our own; `donated` connections came from
+    health checks; `overdue` ones were in use by nobody.
     """
 
     dials: int = 0
@@ -78,6 +84,10 @@ class Counters:
     reuses: int = 0
     races_repeated: int = 0
     races_lost: int = 0
+    pings: int = 0
+    pings_failed: int = 0
+    donated: int = 0
+    overdue: int = 0
     used_max: int = 0
 
 
@@ -90,8 +100,9 @@ class _Waiting:
 class HTTPConnectionPool:
     """The persistent connections of one server.
 
-    Each connection is in exactly one of `connecting` (still a dial), `idle` (the longest idle first), `in_use` and
-    `retiring`. `running` says whether the floor is kept and dials are made: "running", "suspended" or "closed".
+    Each connection is in exactly one of `connecting` (still a dial), `idle` (the longest idle first), `in_use`, `private`
+    (idle, and kept for the one client that it has served), `watched`
+    (given to nobody any more, to see when the server closes it) and `retiring`. `running` says whether the floor is kept and dials are made: "running", "suspended" or "closed".
     `closed` counts ends by their reason.
     """
 
@@ -104,33 +115,43 @@ class HTTPConnectionPool:
         random: Random,
         announce: Callable[[str, str], None],
         wire_limits: Limits,
+        budget: Budget | None = None,
     ) -> None:
-        """`announce(level, text)` takes what an operator should read; `name` begins each text."""
+        """`announce(level, text)` takes what an operator should read; `name` begins each text; `budget` is shared with the
+        other servers' pools."""
         self.name = name
         self.limits = limits
         self.deadlines: Deadlines = dialer.deadlines
         self.connecting: dict[Dial, str] = {}
         self.idle: list[ServerConnection] = []
         self.in_use: set[ServerConnection] = set()
+        self.private: set[ServerConnection] = set()
+        self.watched: set[ServerConnection] = set()
         self.retiring: set[ServerConnection] = set()
         self.waiters: deque[_Waiting] = deque()
         self.running = "suspended"
+        #: What is asked on a connection that has stood idle for `idle_ping`.
+        self.ping_request = b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        #: Idle connections that have stood since then, or longer, may be dead: they are given to nobody for now.
+        self.suspected_at = -inf
         self.counters = Counters()
         self.closed: dict[str, int] = {}
+        self.ended: deque[Ended] = deque(maxlen=REMEMBERED)
         self._dialer = dialer
-        self._clock = clock
-        self._random = random
         self._wire_limits = wire_limits
-        self._governor = Governor(name, limits.connect_rate, clock, random, announce, self._dial_more)
+        self._governor = Governor(
+            name,
+            limits.connect_rate,
+            clock,
+            random,
+            announce,
+            lambda: self.keeper.open_more(),
+            budget or Budget(clock),
+        )
+        self.keeper = Keeper(self, self._governor, clock, random, lambda text: announce("notice", f"{name}: {text}"))
         #: Answers of this server that could not be taken.
         self.invalid = Captures(name, "response", clock.seconds, lambda text: announce("warning", text))
         self._most_idle = _most_idle(limits)
-        self._used_peak = 0
-        self._need = 0
-        self._idle_peak = 0
-        self._purge_at = 0.0
-        self._refill_call: IDelayedCall | None = None
-        self._upkeep_call: IDelayedCall | None = None
 
     def __repr__(self) -> str:
         return (
@@ -154,7 +175,7 @@ class HTTPConnectionPool:
     def acquire(self, kind: int = ANY) -> ServerConnection | None:
         """An idle connection fit for this kind of request, at once; None: `wait` for one."""
         idle = self.idle
-        if not idle:
+        if not idle or idle[-1].idle_since < self.suspected_at:
             return None
         connection = idle.pop() if kind == ANY else self._pick(kind)
         if connection is None:
@@ -162,9 +183,15 @@ class HTTPConnectionPool:
         self._use(connection)
         if connection.requests:
             self.counters.reuses += 1
-        if len(idle) < self.limits.min_conn and self._refill_call is None:
-            self._watch_floor()
+        if len(idle) < self.limits.min_conn:
+            self.keeper.borrowed_from_floor()
         return connection
+
+    def take(self, connection: ServerConnection) -> None:
+        """Whoever a private connection is kept for uses it again."""
+        self.private.discard(connection)
+        self._use(connection)
+        self.counters.reuses += 1
 
     def wait(self, waiter: Waiter, kind: int = ANY) -> None:
         """Give `waiter` the first fit connection that is ready, returned or new; a dial starts if need be.
@@ -175,7 +202,7 @@ class HTTPConnectionPool:
             waiter.connection_failed(DialFailure("connection", f"the pool is {self.running}"))
             return
         self.waiters.append(_Waiting(waiter, kind))
-        self._dial_more()
+        self.keeper.open_more()
 
     def leave(self, waiter: Waiter) -> None:
         """This one waits no more. No harm if it does not."""
@@ -198,6 +225,11 @@ class HTTPConnectionPool:
             self.retire(connection, "life over" if connection.retire_at != -inf else "one request only")
         elif limits.max_reuse is not None and connection.requests > limits.max_reuse:
             self.retire(connection, "max-reuse")
+        elif connection.private:
+            connection.idle_since = now
+            self.in_use.discard(connection)
+            connection.state = PRIVATE
+            self.private.add(connection)
         elif self.waiters and self._serve_returned(connection):
             pass
         elif len(self.idle) >= self._most_idle:
@@ -206,25 +238,74 @@ class HTTPConnectionPool:
             connection.idle_since = now
             self._rest(connection)
 
-    def retire(self, connection: ServerConnection, reason: str, *, at_once: bool = False) -> None:
-        """The only way out of the pool. `reason` is counted; `at_once` drops what is unsent and resets the connection."""
+    @property
+    def wants_one(self) -> bool:
+        """Whether a connection that somebody else has opened would be kept: the floor is short, or there is nothing at all."""
+        if self.running != "running":
+            return False
+        return len(self.idle) < self.limits.min_conn or (self.limits.keep_checks and not self.idle)
+
+    def adopt(self, transport: Transport, took: float) -> ServerConnection:
+        """Take a connection that was opened elsewhere, in the same way to the same server. It is in use, by whoever asks,
+        and comes back like any other."""
+        connection = self._make(transport, took)
+        connection.state = IN_USE
+        self.in_use.add(connection)
+        self.counters.donated += 1
+        return connection
+
+    def _make(self, transport: Transport, took: float) -> ServerConnection:
+        """A connection of this pool's, in none of its lists yet."""
+        self.counters.handshakes += 1
+        connection = ServerConnection(
+            self, transport, self.deadlines.now(), self._wire_limits, self.counters.handshakes, took
+        )
+        self.keeper.born(connection)
+        return connection
+
+    def ping(self, connection: ServerConnection) -> None:
+        """Ask on an idle connection whether its server is there; then it is idle again, or gone."""
+        self.idle.remove(connection)
+        connection.state = IN_USE
+        self.in_use.add(connection)
+        self.counters.pings += 1
+        self.keeper.pinged.add(connection)
+
+        def ended(head: ResponseHead | None, reason: str, slow: bool) -> None:
+            """Whatever it answers, it is there."""
+            self.keeper.pinged.discard(connection)
+            if head is None:
+                self.counters.pings_failed += 1
+
+        method = self.ping_request.split(b" ", 1)[0]
+        connection.send(Probe(method, ended), self.ping_request, True, PING_TIMEOUT)
+
+    def set_aside(self, connection: ServerConnection) -> None:
+        """Give this idle one to nobody any more, but let it stand; only its server or `retire` ends it."""
+        self.idle.remove(connection)
+        connection.state = WATCHED
+        self.watched.add(connection)
+
+    def retire(self, connection: ServerConnection, reason: str, *, at_once: bool = False, by: str = "proxy") -> None:
+        """The only way out of the pool. `reason` is counted; `at_once` drops what is unsent and resets the connection; `by`
+        is who ends it, "proxy" or "server"."""
         if connection.state == RETIRING:
             return
         if connection.state == IDLE:
             self.idle.remove(connection)
         else:
-            self.in_use.discard(connection)
+            {IN_USE: self.in_use, PRIVATE: self.private, WATCHED: self.watched}[connection.state].discard(connection)
         connection.state = RETIRING
         self.retiring.add(connection)
-        self._governor.ended(connection)
         self.closed[reason] = self.closed.get(reason, 0) + 1
+        self.ended.append(self._record(connection, reason, by))
         if at_once:
             connection.transport.abort(reason)
         else:
             connection.transport.close(reason)
             if connection.transport.state != CLOSED:
                 self.deadlines.watch(connection, self.deadlines.now() + FLUSH)
-        self._dial_more()
+        self.keeper.gone(connection)
 
     # What connections say.
 
@@ -233,12 +314,16 @@ class HTTPConnectionPool:
 
         `answered`: some byte had come for the last request it carried.
         """
+        if connection.state != IN_USE:
+            self.keeper.closed_by_peer(connection)
+        elif not answered and connection.requests > 1:
+            self.keeper.suspect()
         refused = None if answered else self._late_failure(connection, reason)
         if refused is not None:
             self._note_failure(refused)
         elif not answered and self._governor.on_trial(connection):
             self._note_failure(DialFailure("connection", f"{reason} before its first answer"))
-        self.retire(connection, reason, at_once=True)
+        self.retire(connection, reason, at_once=True, by="server")
         if refused is not None:
             self._fail_waiters(refused)
         return refused is not None
@@ -253,8 +338,7 @@ class HTTPConnectionPool:
         """Keep the floor, from now on."""
         if self.running == "suspended":
             self.running = "running"
-            self._upkeep()
-            self._dial_more()
+            self.keeper.start()
 
     def suspend(self, reason: str) -> None:
         """Let go of all idle connections and open none; those in use finish and go."""
@@ -269,7 +353,7 @@ class HTTPConnectionPool:
         """
         self.limits = evolve(self.limits, min_conn=0, max_conn=0)
         self._most_idle = 0
-        for connection in self.idle[:]:
+        for connection in [*self.idle, *self.private, *self.watched]:
             self.retire(connection, reason)
 
     def close(self, reason: str) -> None:
@@ -280,24 +364,27 @@ class HTTPConnectionPool:
 
     # Lists.
 
+    def _record(self, connection: ServerConnection, reason: str, by: str) -> Ended:
+        now, transport = self.deadlines.now(), connection.transport
+        tls, resumed = (transport.version, transport.resumed) if isinstance(transport, TLSTransport) else ("", False)
+        age, took = now - connection.born, connection.took
+        return Ended(connection.number, now, age, took, tls, resumed, connection.requests, by, reason)
+
     def _use(self, connection: ServerConnection) -> None:
         connection.state = IN_USE
         in_use = self.in_use
         in_use.add(connection)
         counters = self.counters
         counters.requests += 1
-        used = len(in_use)
-        if used > self._used_peak:
-            self._used_peak = used
-            if used > counters.used_max:
-                counters.used_max = used
+        if len(in_use) > counters.used_max:
+            counters.used_max = len(in_use)
+        self.keeper.taken(connection)
 
     def _rest(self, connection: ServerConnection) -> None:
         self.in_use.discard(connection)
         connection.state = IDLE
         self.idle.append(connection)
-        if len(self.idle) > self._idle_peak:
-            self._idle_peak = len(self.idle)
+        self.keeper.rested(connection)
 
     def _pick(self, kind: int) -> ServerConnection | None:
         """Take the newest idle connection fit for `kind` out of the list, which is not empty."""
@@ -341,24 +428,19 @@ class HTTPConnectionPool:
     def dial_ready(self, dial: Dial, transport: Transport) -> None:
         """A dial of ours has succeeded."""
         del self.connecting[dial]
-        self.counters.handshakes += 1
-        now = self.deadlines.now()
-        connection = ServerConnection(self, transport, now, self._wire_limits)
-        if self.limits.max_age is not None:
-            connection.retire_at = now + self.limits.max_age * (1 - self._random.uniform(0, LIFE_JITTER))
+        connection = self._make(transport, dial.took)
         self._governor.succeeded(connection, dial.took)
         if self.waiters:
             waiting = self.waiters.popleft()
             self.counters.handshakes_on_request_path += 1
             self._use(connection)
-            self._dial_more()
+            self.keeper.open_more()
             waiting.waiter.connection_ready(connection)
             return
         self._rest(connection)
-        self._retire_expired(now)
         if len(self.idle) > self._most_idle:
             self.retire(self.idle[0], "pool full")
-        self._dial_more()
+        self.keeper.open_more()
 
     def dial_failed(self, dial: Dial, failure: DialFailure) -> None:
         """A dial of ours has failed."""
@@ -366,7 +448,7 @@ class HTTPConnectionPool:
         self._note_failure(failure)
         if not (failure.ours and self.in_use):  # else they are better off waiting for one that comes back
             self._fail_waiters(failure)
-        self._dial_more()
+        self.keeper.open_more()
 
     def _late_failure(self, connection: ServerConnection, reason: str) -> DialFailure | None:
         """What this end of a connection says about its handshake, if it does."""
@@ -379,6 +461,7 @@ class HTTPConnectionPool:
 
     def _note_failure(self, failure: DialFailure) -> None:
         """Count it, say it, and wait longer before the next."""
+        self.keeper.dial_failed()
         self.counters.dials_failed += 1
         self._governor.failed(failure, bool(self.waiters))
 
@@ -390,100 +473,18 @@ class HTTPConnectionPool:
         for waiting in failed:
             waiting.waiter.connection_failed(failure)
 
-    def _dial_more(self) -> None:
-        """Open what is missing, as far as may be now: for those who wait first, then for the floor."""
-        if self.running != "running":
-            return
-        floor = self.limits.min_conn
-        if self.in_use and len(self.idle) < floor and self._refill_call is None:
-            self._watch_floor()
-        standing = len(self.idle) + len(self.in_use)
-        if self.limits.max_age is not None and floor:
-            now = self.deadlines.now()
-            standing -= sum(connection.retire_at <= now for connection in self.idle)
-        while True:
-            connecting, waiting = len(self.connecting), len(self.waiters)
-            demand = waiting > connecting
-            if not demand and connecting - waiting + standing >= floor:
-                return
-            wait = self._governor.wait(demand, connecting)
-            if wait > 0:
-                if wait != inf:
-                    self._governor.later(wait)
-                return
-            self._dial(demand)
-
-    def _dial(self, demand: bool) -> None:
+    def dial(self, demand: bool) -> None:
+        """Open one more: for somebody who waits (`demand`), or for the floor."""
         self.counters.dials += 1
         self._governor.began(demand)
         self.connecting[self._dialer.dial(self)] = "demand" if demand else "floor"
 
-    # Upkeep.
-
-    def _watch_floor(self) -> None:
-        """The floor is short because connections are in use. Most come back in a moment; look whether all did."""
-        self._idle_peak = len(self.idle)
-        self._refill_call = self._clock.callLater(REFILL_AFTER, self._refill)
-
-    def _refill(self) -> None:
-        """Open as many as were missing from the floor all the time since the last look."""
-        self._refill_call = None
-        if self.running != "running":
-            return
-        if not self.in_use:
-            self._dial_more()
-            return
-        missing = self.limits.min_conn - self._idle_peak - len(self.connecting)
-        while missing > 0 and self._governor.wait(False, len(self.connecting)) == 0:
-            self._dial(demand=False)
-            missing -= 1
-        if len(self.idle) < self.limits.min_conn:
-            self._watch_floor()
-
-    def _upkeep(self) -> None:
-        """Once in a while: end what is too old, and what has been more than enough for a while."""
-        now = self.deadlines.now()
-        floor = self.limits.min_conn
-        self._retire_expired(now)
-        if self.limits.idle_timeout is not None:
-            oldest = now - self.limits.idle_timeout
-            for connection in self.idle[: max(0, len(self.idle) - floor)]:
-                if connection.idle_since <= oldest:
-                    self.retire(connection, "idle too long")
-        if self.limits.purge_delay and now >= self._purge_at:
-            self._purge_at = now + self.limits.purge_delay
-            self._purge()
-        self._dial_more()
-        self._upkeep_call = self._clock.callLater(min(UPKEEP, self.limits.purge_delay or UPKEEP), self._upkeep)
-
-    def _retire_expired(self, now: float) -> None:
-        """End those whose life is over; the floor's last ones wait until others have been opened in their place."""
-        if self.limits.max_age is not None:
-            for connection in self.idle[:]:
-                if now >= connection.retire_at and len(self.idle) > self.limits.min_conn:
-                    self.retire(connection, "life over")
-
-    def _purge(self) -> None:
-        """HAProxy's `pool-purge-delay`: end half of what exceeds the need of late, the longest idle first."""
-        # The floor stands on top of what is needed: ending its connections would only have others opened for them.
-        needed = max(self._used_peak, self._need) + self.limits.min_conn
-        exceed = len(self.in_use) + len(self.idle) - needed
-        self._need = max((self._need + self._used_peak) // 2, self._used_peak)
-        self._used_peak = len(self.in_use)
-        spare = len(self.idle) - max(self.limits.min_conn, self.limits.low_conn)
-        for connection in self.idle[: max(0, min((exceed + 1) // 2, spare))]:
-            self.retire(connection, "purged")
-
     def _stop(self, reason: str) -> None:
-        self._governor.stop()
-        for call in (self._refill_call, self._upkeep_call):
-            if call is not None:
-                call.cancel()
-        self._refill_call = self._upkeep_call = None
+        self.keeper.stop()
         for dial in self.connecting:
             dial.cancel()
         self.connecting.clear()
-        for connection in self.idle[:]:
+        for connection in [*self.idle, *self.private, *self.watched]:
             self.retire(connection, reason)
         waiting, self.waiters = self.waiters, deque()
         for each in waiting:

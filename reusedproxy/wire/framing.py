@@ -173,6 +173,12 @@ def offered_protocols(value: bytes) -> bytes | None:
     return b", ".join(each for each in protocols if each and each.lower() != b"h2c") or None
 
 
+def binds_connection(challenge: bytes) -> bool:
+    """Whether a challenge or credentials are of a scheme that authenticates the connection, not the request: NTLM, and
+    Negotiate (RFC 4559 section 6), against RFC 9110 section 11.7's will. What is authenticated so serves one client only."""
+    return challenge[:9].lower().startswith((b"ntlm", b"nego"))
+
+
 def wants_trailers(value: bytes) -> bool:
     """RFC 9110 10.1.4: TE lists `trailers`."""
     return b"trailers" in [member.strip(OWS) for member in value.lower().split(b",")]

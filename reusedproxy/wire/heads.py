@@ -26,6 +26,7 @@ from reusedproxy.wire.framing import (
     CHUNKED,
     UNTIL_CLOSE,
     Notables,
+    binds_connection,
     body_length,
     check_host,
     check_target,
@@ -109,6 +110,14 @@ class RequestHead:
     upgrade: bytes | None = None  # named by Connection; the field itself is not in block
     te_trailers: bool = False  # the client said `TE: trailers`; the field itself is not in block
 
+    @property
+    def binds_connection(self) -> bool:
+        """Whether it has credentials that authenticate the connection it goes out on."""
+        # Most requests have none at all: two looks at the bytes cost 0.1 us.
+        if b"uthorization:" not in self.head and b"UTHORIZATION:" not in self.head:
+            return False
+        return any(map(binds_connection, self.values(b"Authorization") + self.values(b"Proxy-Authorization")))
+
     def values(self, name: bytes) -> list[bytes]:
         """All values that the client sent under a name of any case, in order. Slow."""
         return _values(self.head, name)
@@ -140,6 +149,12 @@ class ResponseHead:
     def fields(self) -> list[tuple[bytes, bytes]]:
         """All fields that the server sent, in order and spelling. Slow."""
         return _fields(self.head)
+
+    @property
+    def binds_connection(self) -> bool:
+        """Whether a 401 or 407 asks for authentication that the connection will carry from then on. Slow."""
+        challenges = self.values(b"WWW-Authenticate") + self.values(b"Proxy-Authenticate")
+        return any(map(binds_connection, challenges))
 
     def without_chunked(self) -> bytes:
         """The block for an HTTP/1.0 client, which gets the body until close (RFC 9112 6.1: MUST NOT be sent TE)."""

@@ -18,6 +18,7 @@ from tests.integration.peers import (
     LOOPBACK,
     Nginx,
     OpensslServer,
+    free_port,
     missing,
     run_curl,
     temporary_directory,
@@ -400,3 +401,32 @@ class CommandLineTests(SynchronousTestCase):
         """Words that no HAProxy has, and what was probably meant."""
         text = self.PLAIN + "backend b\n http-server-close 10\n keepalive-timeout 10\n server s 127.0.0.1:2\n"
         self.check(text, "test.cfg:7: ", "option http-server-close", "test.cfg:8: ", "timeout http-keep-alive")
+
+
+class WarmStartTests(MainJobTestCase):
+    """`pool-warm-start`: clients are served when all floors stand, or when the time is over."""
+
+    def proxied(self, port: int, patience: str) -> Daemon:
+        daemon = self.daemon("backend servers\n" + self.server_line(port, "pool-min-conn 4"))
+        daemon.file.write_text(
+            daemon.file.read_text().replace("global\n", f"global\n    pool-warm-start {patience}\n", 1)
+        )
+        return daemon
+
+    def test_all_floors_stand_before_the_first_client(self) -> None:
+        """Whoever is served finds a connection ready."""
+        server = self.nginx()
+        server.start()
+        daemon = self.proxied(server.port, "10s")
+        daemon.start()
+        self.assertEqual(ask(daemon.port), 200)
+        said = daemon.output
+        self.assertLess(said.index("all floors stand after"), said.index("Proxy main listens on"))
+        self.assertEqual(list(daemon.pool("one", "handshakes", "handshakes_request_path")), [4, 0])
+
+    def test_a_server_that_is_not_there(self) -> None:
+        """Then it says which floors do not stand, and serves."""
+        daemon = self.proxied(free_port(), "300ms")
+        daemon.start()
+        self.assertEqual(ask(daemon.port), 503)
+        self.assertIn("some floors do not stand: Server servers/one (0 of 4)", daemon.output)

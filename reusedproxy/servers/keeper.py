@@ -1,0 +1,374 @@
+"""What a pool opens and what it lets go: its floor, the lives of its connections, and what is too much of them.
+
+A pool says what happens; its keeper answers with dials and ends. New ones are handshaken before old ones leave: a
+connection whose life is over is *due*, does not count as standing any more, and goes when another stands in its place, or
+when its server would close it otherwise. When a dial may start is the governor's affair; how long a server waits is told
+by two `Patience`s, one for connections that have carried nothing yet. It must never know requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from random import Random
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from reusedproxy.servers.connection import ServerConnection
+from reusedproxy.servers.governor import Governor
+from reusedproxy.servers.patience import Patience, advertised
+
+if TYPE_CHECKING:
+    from reusedproxy.servers.pool import HTTPConnectionPool, PoolLimits
+
+#: Seconds that the floor may be short because connections are in use before more are opened for it.
+REFILL_AFTER = 0.1
+#: Seconds between two passes of upkeep.
+UPKEEP = 1.0
+#: Share by which lives are shortened, so that connections born together do not end together.
+LIFE_JITTER = 0.2
+#: Steps of this share spread any number of lives over that (the golden ratio: no two ever meet, each new one falls into
+#: the widest gap).
+_GOLDEN = 0.6180339887498949
+#: Handshakes a second for a floor that nobody uses from which on there is advice; and the seconds that unused connections may
+#: stand below which a floor is filled with care only.
+CHURN = 0.5
+CHURNING = 2.0
+#: Seconds for which all that stood idle is suspect when one of them was lost under a request: those that have ended with it
+#: are heard of in that time. And seconds between two such alarms, since a request that kills its connection must not cost
+#: everybody theirs.
+SUSPECT_FOR, SUSPECT_EVERY = 1.0, 10.0
+#: Share by which the time to a ping is shortened at random, so that a floor is not pinged all at once.
+PING_JITTER = 0.2
+#: A connection that is watched for its server's patience is let go at this many times the age at which it was set aside.
+WATCH_UNTIL = 4
+
+AHEAD = "ahead of the server's time-out"
+LIFE_OVER = "life over"
+
+
+class Keeper:
+    """Keeps one pool. `used` and `unused` are its server's patience with connections that have carried requests or not."""
+
+    def __init__(
+        self,
+        pool: HTTPConnectionPool,
+        governor: Governor,
+        clock: IReactorTime,
+        random: Random,
+        advise: Callable[[str], None],
+    ) -> None:
+        """`advise` takes what an operator could do better."""
+        self.pool = pool
+        self._advise = advise
+        self._advised: set[str] = set()
+        self.governor = governor
+        self.used = Patience(clock.seconds)
+        self.unused = Patience(clock.seconds)
+        #: Idle connections whose life is over, and those in use for the last time.
+        self.due: set[ServerConnection] = set()
+        self.last_use: set[ServerConnection] = set()
+        #: Those that are asked by ourselves: as good as idle, for the floor.
+        self.pinged: set[ServerConnection] = set()
+        self._clock = clock
+        self._now = clock.seconds
+        self._random = random
+        self._turn = random.random()
+        self._used_peak = 0
+        self._need = 0
+        self._idle_peak = 0
+        self._purge_at = 0.0
+        #: What was known when the idle ones' times were set last.
+        self._known = (inf, inf)
+        self._used_by_nobody: dict[ServerConnection, float] = {}
+        self._refill_call: IDelayedCall | None = None
+        self._upkeep_call: IDelayedCall | None = None
+        self._suspect_call: IDelayedCall | None = None
+        self._suspected_at = -inf
+
+    @property
+    def _limits(self) -> PoolLimits:
+        return self.pool.limits
+
+    def start(self) -> None:
+        self._upkeep()
+        self.open_more()
+
+    def stop(self) -> None:
+        """Open nothing more; no timer is left."""
+        self.governor.stop()
+        for call in (self._refill_call, self._upkeep_call, self._suspect_call):
+            if call is not None:
+                call.cancel()
+        self._refill_call = self._upkeep_call = self._suspect_call = None
+        self.pool.suspected_at = -inf
+
+    # What the pool says of its connections.
+
+    def born(self, connection: ServerConnection) -> None:
+        """It has been opened."""
+        max_age = self._limits.max_age
+        if max_age is not None:
+            self._turn = (self._turn + _GOLDEN) % 1
+            connection.retire_at = connection.born + max_age * (1 - LIFE_JITTER * self._turn)
+
+    def taken(self, connection: ServerConnection) -> None:
+        """It is in use."""
+        connection.deadline = inf
+        if self.due:
+            self.due.discard(connection)
+        used = len(self.pool.in_use)
+        if used > self._used_peak:
+            self._used_peak = used
+        most = self._limits.max_reuse
+        if most is not None and connection.requests >= most:
+            self.last_use.add(connection)
+            self.open_more()
+
+    def rested(self, connection: ServerConnection) -> None:
+        """It is idle."""
+        idle = self._standing_idle()
+        if idle > self._idle_peak:
+            self._idle_peak = idle
+        self._time(connection)
+        if self.due:
+            self._let_due_go()
+
+    def _time(self, connection: ServerConnection) -> None:
+        """Set when this idle one is to leave."""
+        leave_after = (self.used if connection.requests else self.unused).leave_after
+        leave_at = connection.retire_at
+        if leave_after != inf and connection.idle_since + leave_after < leave_at:
+            leave_at = connection.idle_since + leave_after
+        ping = self._limits.idle_ping
+        if ping is not None:
+            leave_at = min(leave_at, connection.idle_since + ping * (1 - PING_JITTER * self._random.random()))
+        if leave_at != connection.deadline:
+            self.pool.deadlines.watch(connection, leave_at)
+
+    def gone(self, connection: ServerConnection) -> None:
+        """It has left the pool, for whatever reason."""
+        self.due.discard(connection)
+        self.last_use.discard(connection)
+        self.pinged.discard(connection)
+        self.governor.ended(connection)
+        self.open_more()
+
+    def borrowed_from_floor(self) -> None:
+        """Fewer than the floor are idle now."""
+        if self._refill_call is None:
+            self._watch_floor()
+
+    def advertised(self, keep_alive: bytes) -> int | None:
+        """A Keep-Alive field of the server's: how many more requests it will take on that connection, if it says so."""
+        timeout, most = advertised(keep_alive)
+        if timeout is not None:
+            self.used.advertise(timeout)
+        return most
+
+    def closed_by_peer(self, connection: ServerConnection) -> None:
+        """The server has closed it while it stood idle, or was watched."""
+        age = self._now() - connection.idle_since
+        if connection.requests:
+            self.used.closed(age)
+        else:
+            self.unused.closed(age)
+            if age < CHURNING:
+                self.governor.fluttered()
+
+    def dial_failed(self) -> None:
+        """No connection could be opened."""
+        self.used.failed()
+        self.unused.failed()
+
+    def suspect(self) -> None:
+        """A connection that had stood idle was lost under a request: those that stand may have ended with it."""
+        now = self._now()
+        if now - self._suspected_at < SUSPECT_EVERY or self.pool.running != "running":
+            return
+        self._suspected_at = self.pool.suspected_at = now
+        self._suspect_call = self._clock.callLater(SUSPECT_FOR, self._trust)
+
+    def _trust(self) -> None:
+        """What still stands has proven itself."""
+        self._suspect_call = None
+        self.pool.suspected_at = -inf
+
+    # Lives.
+
+    def time_passed(self, connection: ServerConnection) -> None:
+        """The deadline of an idle connection: its life is over; or it was due, and its server will soon close it."""
+        pool, now = self.pool, self._now()
+        if connection in self.due:
+            pool.retire(connection, AHEAD)
+            return
+        old = now >= connection.retire_at
+        patience = self.used if connection.requests else self.unused
+        if not old and now < connection.idle_since + patience.leave_after:
+            if self._limits.idle_ping is not None:
+                pool.ping(connection)
+            else:
+                self._time(connection)  # more is known than when its time was set
+            return
+        if not old and patience.may_look():
+            pool.set_aside(connection)
+            self._look_again(connection, patience)
+            self.open_more()
+            return
+        self.due.add(connection)
+        if len(pool.idle) > self._limits.min_conn:
+            pool.retire(connection, LIFE_OVER if old else AHEAD)
+            return
+        if patience.limit != inf:
+            # Halfway between leaving and being left: from there on no request may be given to it.
+            last = connection.idle_since + (patience.limit + patience.leave_after) / 2
+            pool.deadlines.watch(connection, max(last, now))
+        self.open_more()
+
+    def watched(self, connection: ServerConnection) -> None:
+        """A connection that was set aside still stands: the server is more patient than was thought."""
+        patience = self.used if connection.requests else self.unused
+        age = self._now() - connection.idle_since
+        patience.stood(age)
+        if age >= connection.watch_until:
+            self.pool.retire(connection, "seen enough")
+        else:
+            self._look_again(connection, patience)
+
+    def _look_again(self, connection: ServerConnection, patience: Patience) -> None:
+        now = self._now()
+        if connection.watch_until == inf:
+            connection.watch_until = WATCH_UNTIL * patience.limit
+        self.pool.deadlines.watch(connection, now + max(0.25, patience.limit / 10))
+
+    def _let_due_go(self) -> None:
+        """Others stand in their place."""
+        pool = self.pool
+        for connection in list(self.due):
+            if len(pool.idle) <= self._limits.min_conn:
+                break
+            pool.retire(connection, LIFE_OVER if self._now() >= connection.retire_at else AHEAD)
+
+    def _standing_idle(self) -> int:
+        """Idle connections with life left, or as good as idle."""
+        return len(self.pool.idle) - len(self.due) + len(self.pinged)
+
+    # Opening.
+
+    def open_more(self) -> None:
+        """Open what is missing, as far as may be now: for those who wait first, then for the floor."""
+        pool = self.pool
+        if pool.running != "running":
+            return
+        floor = self._limits.min_conn
+        standing = self._standing_idle()
+        if pool.in_use:
+            if standing < floor and self._refill_call is None:
+                self._watch_floor()
+            standing += len(pool.in_use) - len(self.last_use) - len(self.pinged)
+        while True:
+            connecting, waiting = len(pool.connecting), len(pool.waiters)
+            demand = waiting > connecting
+            if not demand and connecting - waiting + standing >= floor:
+                return
+            wait = self.governor.wait(demand, connecting)
+            if wait > 0:
+                if wait != inf:
+                    self.governor.later(wait)
+                return
+            pool.dial(demand)
+
+    def _watch_floor(self) -> None:
+        """The floor is short because connections are in use. Most come back in a moment; look whether all did."""
+        self._idle_peak = self._standing_idle()
+        self._refill_call = self._clock.callLater(REFILL_AFTER, self._refill)
+
+    def _refill(self) -> None:
+        """Open as many as were missing from the floor all the time since the last look."""
+        self._refill_call = None
+        pool = self.pool
+        if pool.running != "running":
+            return
+        if not pool.in_use:
+            self.open_more()
+            return
+        missing = self._limits.min_conn - self._idle_peak - len(pool.connecting)
+        while missing > 0 and self.governor.wait(False, len(pool.connecting)) == 0:
+            pool.dial(demand=False)
+            missing -= 1
+        if self._standing_idle() < self._limits.min_conn:
+            self._watch_floor()
+
+    # Upkeep.
+
+    def _upkeep(self) -> None:
+        """Once in a while: end what has stood idle too long, and what has been more than enough for a while."""
+        pool, limits, now = self.pool, self._limits, self._now()
+        self.used.settle()
+        self.unused.settle()
+        known = (self.used.limit, self.unused.limit)
+        if known != self._known:
+            self._known = known
+            self.governor.careful = self.unused.leave_after < CHURNING
+            self._give_advice()
+            for connection in pool.idle:
+                if connection not in self.due:
+                    self._time(connection)
+        if limits.idle_timeout is not None:
+            oldest = now - limits.idle_timeout
+            for connection in pool.idle[: max(0, len(pool.idle) - limits.min_conn)]:
+                if connection.idle_since <= oldest:
+                    pool.retire(connection, "idle too long")
+        if limits.purge_delay and now >= self._purge_at:
+            self._purge_at = now + limits.purge_delay
+            self._purge()
+        self._look_for_leaks(now)
+        self.open_more()
+        self._upkeep_call = self._clock.callLater(min(UPKEEP, limits.purge_delay or UPKEEP), self._upkeep)
+
+    def _look_for_leaks(self, now: float) -> None:
+        """A connection that is in use, and by nobody for so long: somebody's fault, but it must not cost the server's places."""
+        pool = self.pool
+        since = self._used_by_nobody
+        self._used_by_nobody = {each: since.get(each, now) for each in pool.in_use if each.exchange is None}
+        for connection, at in self._used_by_nobody.items():
+            if now - at >= self._limits.overdue_after:
+                pool.counters.overdue += 1
+                text = f"connection {connection.number} was taken {now - at:.0f} s ago and used by nobody: it is ended"
+                self._advise(f"{text} (please report it)")
+                pool.retire(connection, "leaked", at_once=True)
+
+    def _give_advice(self) -> None:
+        """Once each: what of the configuration, or of the server's, works against the pool."""
+        limits, used, unused = self._limits, self.used, self.unused
+        if limits.idle_timeout is not None and used.limit < limits.idle_timeout:
+            self._advise_once(
+                "idle-timeout",
+                f"the server closes idle connections after {used.limit:.3g} s ({used.source}), so pool-idle-timeout"
+                f" {limits.idle_timeout:g}s is never reached: raise the server's keep-alive time-out, or say less",
+            )
+        if limits.min_conn and limits.idle_ping is None and limits.min_conn / unused.leave_after >= CHURN:
+            self._advise_once(
+                "churn",
+                f"the server closes connections that have carried no request after {unused.limit:.3g} s ({unused.source}), so"
+                f" pool-min-conn {limits.min_conn} costs {limits.min_conn / unused.leave_after:.2g} handshakes a second:"
+                " raise its time-out for a first request, say idle-ping with less than that, or a smaller floor",
+            )
+
+    def _advise_once(self, key: str, text: str) -> None:
+        if key not in self._advised:
+            self._advised.add(key)
+            self._advise(text)
+
+    def _purge(self) -> None:
+        """HAProxy's `pool-purge-delay`: end half of what exceeds the need of late, the longest idle first."""
+        pool, limits = self.pool, self._limits
+        # The floor stands on top of what is needed: ending its connections would only have others opened for them.
+        needed = max(self._used_peak, self._need) + limits.min_conn
+        exceed = len(pool.in_use) + len(pool.idle) - needed
+        self._need = max((self._need + self._used_peak) // 2, self._used_peak)
+        self._used_peak = len(pool.in_use)
+        spare = len(pool.idle) - max(limits.min_conn, limits.low_conn)
+        for connection in pool.idle[: max(0, min((exceed + 1) // 2, spare))]:
+            pool.retire(connection, "purged")

@@ -1,0 +1,126 @@
+"""How long a server lets a connection stand idle before it closes it: said by the server, or learned from when it did.
+
+A connection that is used just as its server closes it loses a request, so connections leave ahead of that (RFC 9112
+section 9.3.1, 9.5). A server has two time-outs: one for connections that have never carried a request (its header time-out)
+and one for those that have (its keep-alive time-out); each is a `Patience`. It knows ages and a clock; it must never know
+connections or pools.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable
+from itertools import combinations
+from math import inf
+
+#: Closes remembered. Two of them that are alike make a time-out.
+RECENT = 4
+#: Seconds in which closes that belong together come in.
+SETTLE = 0.5
+#: Share, and seconds, by which ages may differ and still be of the same time-out.
+ALIKE, ALIKE_WITHIN = 0.1, 0.25
+#: A close sooner than this is a refusal, a crash or a limit of requests, not a time-out.
+SHORTEST = 0.75
+#: The margin is a second or a tenth, whichever is more, but at most half of the time.
+MARGIN, MARGIN_SHARE = 1.0, 0.1
+#: Seconds between two looks whether a server has become more patient, or this many of its time-outs.
+LOOK_EVERY, LOOK_AFTER = 60.0, 10
+
+_TIMEOUT = re.compile(rb"(?:^|[,;\s])timeout\s*=\s*\"?([0-9]{1,9})", re.IGNORECASE)
+_MAX = re.compile(rb"(?:^|[,;\s])max\s*=\s*\"?([0-9]{1,9})", re.IGNORECASE)
+
+
+def advertised(keep_alive: bytes) -> tuple[float | None, int | None]:
+    """`timeout` in seconds and `max` in further requests, of a Keep-Alive field; None where it says nothing.
+
+    RFC 2068 section 19.7.1.1; the parameters are those that Apache and Node send.
+    """
+    timeout, most = _TIMEOUT.search(keep_alive), _MAX.search(keep_alive)
+    return (float(timeout[1]) if timeout else None, int(most[1]) if most else None)
+
+
+class Patience:
+    """One of a server's two time-outs, as far as it is known.
+
+    `limit` is the idle age, in seconds, at which the server is thought to close, inf when nothing is known; `source` is
+    "advertised", "learned" or "". `leave_after` is the age at which to be gone. All three change by the methods alone.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.limit = inf
+        self.source = ""
+        self.leave_after = inf
+        #: How often the server has closed an idle connection that counted.
+        self.closes = 0
+        self._now = now
+        self._advertised = inf
+        self._learned = inf
+        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._unsettled: list[tuple[float, float]] = []
+        self._look_at = -inf
+
+    def advertise(self, seconds: float) -> None:
+        """The server has said it: what it says last counts."""
+        if seconds != self._advertised:
+            self._advertised = seconds
+            self._judge()
+
+    def closed(self, age: float) -> None:
+        """The server has closed a connection that had stood idle for so long. It counts once it has settled."""
+        self.settle()
+        if age >= SHORTEST:
+            self._unsettled.append((self._now(), age))
+
+    def failed(self) -> None:
+        """The server does not accept connections: what it has just closed it closed because it stopped."""
+        self._unsettled.clear()
+
+    def settle(self) -> None:
+        """Judge closes that came together: alike in age they may be a time-out, else somebody has ended the server."""
+        if not self._unsettled or self._now() - self._unsettled[0][0] < SETTLE:
+            return
+        ages = [age for _, age in self._unsettled]
+        self._unsettled = []
+        if not _alike(min(ages), max(ages)):
+            return
+        self.closes += len(ages)
+        self._recent.extend(ages)
+        pairs = [min(pair) for pair in combinations(self._recent, 2) if _alike(*pair)]
+        if pairs:
+            self._learned = min(pairs)
+            self._judge()
+
+    def stood(self, age: float) -> None:
+        """A connection still stands at this age: the server is at least so patient, whatever it did before."""
+        if age > self._learned:
+            self._learned = age
+            self._recent.clear()
+            self._judge()
+
+    def may_look(self) -> bool:
+        """Whether it is time to let one connection stand beyond the limit and see; if so, it is taken for begun.
+
+        Nobody's request goes over such a connection. What the server says itself is believed.
+        """
+        if self.source != "learned" or self._now() < self._look_at:
+            return False
+        self._look_at = self._now() + max(LOOK_EVERY, LOOK_AFTER * self.limit)
+        return True
+
+    def _judge(self) -> None:
+        self.limit = min(self._advertised, self._learned)
+        if self.limit == inf:
+            self.source = ""
+        else:
+            self.source = "advertised" if self._advertised <= self._learned else "learned"
+        self.leave_after = self.limit - margin(self.limit) if self.limit != inf else inf
+
+
+def _alike(one: float, other: float) -> bool:
+    return abs(one - other) <= max(ALIKE_WITHIN, ALIKE * max(one, other))
+
+
+def margin(limit: float) -> float:
+    """How long before a server's time-out a connection leaves."""
+    return min(limit / 2, max(MARGIN, MARGIN_SHARE * limit))

@@ -1,0 +1,272 @@
+"""The lives of pooled connections: they leave before their server closes them, and not before others stand in their place."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.net.transport import PEER_CLOSED
+from reusedproxy.servers.connection import IDLE, RETIRING, WATCHED
+from reusedproxy.servers.keeper import AHEAD, LIFE_JITTER, LIFE_OVER, WATCH_UNTIL
+from reusedproxy.servers.reuse import ANY, FRESH
+from tests.fakes import PoolBench, RecordingExchange
+
+
+def near(one: float, other: float, by: float = 0.15) -> bool:
+    return abs(one - other) <= by
+
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class Impatient:
+    """A server that closes idle connections at `after` seconds, unused ones at `unused`; it accepts all it is asked."""
+
+    def __init__(self, bench: PoolBench, after: float, unused: float | None = None) -> None:
+        self.bench = bench
+        self.after, self.unused = after, unused or after
+        #: Ages at which it did.
+        self.closed: list[float] = []
+        bench.dialer.answer = bench.dialer.accept
+
+    def live(self, seconds: float) -> None:
+        bench = self.bench
+        for _ in range(round(seconds / 0.05)):
+            bench.pass_time(0.05, step=0.05)
+            now = bench.clock.seconds()
+            for transport in bench.dialer.transports:
+                connection: Any = transport.peer
+                age = now - connection.idle_since
+                if connection.state in (IDLE, WATCHED) and age >= (self.after if connection.requests else self.unused):
+                    self.closed.append(round(age, 1))
+                    transport.peer_ends()
+
+
+class AheadTests(SynchronousTestCase):
+    """Learned from what the server did."""
+
+    def test_the_floor_is_renewed_before_it_is_closed(self) -> None:
+        """After the first closes, none is closed by the server any more, and the floor always stands."""
+        bench = PoolBench(min_conn=4, connect_rate=1000.0)
+        server = Impatient(bench, 10.0)
+        server.live(12)
+        self.assertEqual(len(server.closed), 4)
+        least = 4
+        for _ in range(60):
+            server.live(1)
+            least = min(least, len(bench.pool.idle))
+        self.assertEqual(least, 4)
+        self.assertEqual(len(server.closed), 5)  # the fifth was watched: nobody's request could go over it
+        self.assertGreater(bench.pool.closed[AHEAD], 16)
+        self.assertEqual(bench.pool.keeper.unused.source, "learned")
+        self.assertTrue(near(bench.pool.keeper.unused.limit, 10.0, 0.1), bench.pool.keeper.unused.limit)
+
+    def test_used_and_unused_ones_have_their_own(self) -> None:
+        """A server that waits 3 s for a next request, and 30 s for the first."""
+        bench = PoolBench(min_conn=2, connect_rate=1000.0)
+        server = Impatient(bench, 3.0, unused=30.0)
+        for _ in range(3):
+            server.live(1)
+            for connection in list(bench.pool.idle):
+                if not connection.requests:
+                    bench.pool.idle.remove(connection)
+                    bench.pool.idle.append(connection)
+            taken = [bench.borrow(), bench.borrow()]
+            for connection in taken:
+                bench.use(connection)
+            server.live(4)
+        keeper = bench.pool.keeper
+        self.assertTrue(near(keeper.used.limit, 3.0, 0.1), keeper.used.limit)
+        self.assertEqual(keeper.unused.source, "")
+
+    def test_a_farewell_counts_as_a_close(self) -> None:
+        """408 on an unused connection: that was its time-out."""
+        bench = PoolBench(min_conn=2)
+        bench.dialer.answer = bench.dialer.accept
+        bench.pass_time(8)
+        for transport in bench.dialer.transports[:2]:
+            transport.receive(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+        bench.pass_time(2)
+        self.assertTrue(near(bench.pool.keeper.unused.limit, 8.0, 0.1), bench.pool.keeper.unused.limit)
+
+    def test_the_server_refuses_the_replacement(self) -> None:
+        """The old one goes all the same, before the server closes it under a request."""
+        bench = PoolBench(min_conn=1)
+        Impatient(bench, 99)
+        bench.pass_time(0.1, step=0.05)
+        bench.pool.keeper.used.advertise(10.0)
+        connection = bench.borrow()
+        bench.use(connection)
+        bench.dialer.answer = bench.dialer.refuse
+        bench.pass_time(9.2)
+        self.assertEqual((connection.state, len(bench.pool.idle)), (IDLE, 1))
+        bench.pass_time(0.5)
+        self.assertEqual((connection.state, bench.pool.closed), (RETIRING, {AHEAD: 1}))
+
+    def test_one_that_is_due_may_still_be_used(self) -> None:
+        """What can be repeated may have it; what must not be lost may not."""
+        bench = PoolBench(min_conn=1)
+        Impatient(bench, 99)
+        bench.pass_time(0.1, step=0.05)
+        bench.pool.keeper.used.advertise(10.0)
+        connection = bench.borrow()
+        bench.use(connection)
+        bench.dialer.answer = None
+        bench.pass_time(9.2)
+        self.assertIsNone(bench.pool.acquire(FRESH))
+        self.assertIs(bench.pool.acquire(ANY), connection)
+        bench.use(connection)
+        self.assertEqual((connection.state, bench.pool.keeper.due), (IDLE, set()))
+
+    def test_what_the_server_says_counts_at_once(self) -> None:
+        """Keep-Alive: timeout=5 on the first answer, max=0 on the second."""
+        bench = PoolBench(min_conn=1)
+        bench.dialer.answer = bench.dialer.accept
+        bench.pass_time(0.1, step=0.05)
+        for field, state in ((b"timeout=5, max=1", IDLE), (b"timeout=5, max=0", RETIRING)):
+            connection = bench.borrow()
+            connection.send(RecordingExchange(), GET, True, None)
+            transport: Any = connection.transport
+            transport.receive(b"HTTP/1.1 204 No\r\nKeep-Alive: " + field + b"\r\n\r\n")
+            self.assertEqual(connection.state, state)
+        self.assertEqual((bench.pool.keeper.used.limit, bench.pool.keeper.used.source), (5.0, "advertised"))
+        bench.pass_time(30)
+        self.assertNotIn(PEER_CLOSED, bench.pool.closed)
+
+
+class WatchedTests(SynchronousTestCase):
+    """Whether a server has become more patient is seen on a connection that serves nobody."""
+
+    def learned(self, **limits: Any) -> tuple[PoolBench, Impatient]:
+        bench = PoolBench(min_conn=2, connect_rate=1000.0, **limits)
+        server = Impatient(bench, 4.0)
+        server.live(5.5)
+        self.assertTrue(near(bench.pool.keeper.unused.limit, 4.0, 0.1), bench.pool.keeper.unused.limit)
+        return bench, server
+
+    def test_it_is_given_to_nobody(self) -> None:
+        """It is none of the idle ones; the floor stands beside it."""
+        bench, server = self.learned()
+        server.after = server.unused = 99
+        server.live(5)
+        (watched,) = bench.pool.watched
+        self.assertEqual((watched.state, len(bench.pool.idle)), (WATCHED, 2))
+        self.assertNotIn(watched, [bench.borrow(), bench.borrow()])
+
+    def test_a_server_that_waits_longer_now(self) -> None:
+        """What is thought grows as far as it was seen to stand, and what waits with it."""
+        bench, server = self.learned()
+        server.after = server.unused = 12.0
+        server.live(16)
+        self.assertTrue(near(bench.pool.keeper.unused.limit, 12.0, 1.2), bench.pool.keeper.unused.limit)
+        self.assertEqual(server.closed[2:], [12.0])
+
+    def test_enough_is_enough(self) -> None:
+        """At four times the age it is let go; it is not kept for ever."""
+        bench, server = self.learned()
+        server.after = server.unused = 1e9
+        server.live(4 * WATCH_UNTIL + 4)
+        self.assertEqual((bench.pool.watched, bench.pool.closed["seen enough"]), (set(), 1))
+
+    def test_its_end_is_no_loss(self) -> None:
+        """Nothing is dialled for it, and nothing of it is left."""
+        bench, server = self.learned()
+        server.live(2)
+        self.assertEqual(len(bench.pool.watched), 1)
+        dials = len(bench.dialer.dials)
+        server.live(0.8)
+        self.assertEqual((bench.pool.watched, len(bench.dialer.dials)), (set(), dials))
+        bench.pool.close("stopping")
+        self.assertEqual(bench.timers_left(), [])
+
+
+class LifeTests(SynchronousTestCase):
+    """`pool-max-age` and `max-reuse`."""
+
+    def test_no_two_ends_meet(self) -> None:
+        """Connections born together end one after the other, with gaps that are no accident."""
+        for count in (2, 8, 50):
+            bench = PoolBench(min_conn=count, max_age=1000.0, connect_rate=1000.0)
+            bench.dialer.answer = bench.dialer.accept
+            bench.pass_time(1)
+            ends = sorted(connection.retire_at for connection in bench.pool.idle)
+            gaps = [after - before for before, after in pairwise(ends)]
+            self.assertGreater(min(gaps), 1000 * LIFE_JITTER / count / 3, count)
+            self.assertGreaterEqual(ends[0], bench.clock.seconds() + 1000 * (1 - LIFE_JITTER) - 1)
+
+    def test_the_floor_stands_through_all_of_them(self) -> None:
+        """Eight lives end, and eight stand at every moment."""
+        bench = PoolBench(min_conn=8, max_age=20.0)
+        bench.dialer.answer = bench.dialer.accept
+        bench.pass_time(1)
+        for _ in range(600):
+            bench.pass_time(0.1, step=0.05)
+            self.assertGreaterEqual(len(bench.pool.idle), 8)
+        self.assertGreater(bench.pool.closed[LIFE_OVER], 15)
+
+    def test_the_last_use_has_its_replacement_opened(self) -> None:
+        """`max-reuse`: while it serves for the last time the next one is handshaken."""
+        bench = PoolBench(min_conn=1, max_reuse=1)
+        bench.answer_all()
+        bench.use(bench.borrow())
+        last = bench.borrow()
+        bench.pass_time(0.2)
+        self.assertEqual(len(bench.dialer.open), 1)
+        bench.answer_all()
+        bench.use(last)
+        self.assertEqual((len(bench.pool.idle), bench.dialer.open, bench.pool.closed), (1, [], {"max-reuse": 1}))
+
+
+class SuspectTests(SynchronousTestCase):
+    """One that had stood idle is lost under a request: its server may have restarted."""
+
+    def lost(self) -> PoolBench:
+        """Four stand idle, all used before; one of them is lost under a request."""
+        bench = PoolBench(min_conn=4)
+        bench.answer_all()
+        for connection in [bench.borrow() for _ in range(4)]:
+            bench.use(connection)
+        bench.pass_time(0.5)
+        self.lose(bench)
+        return bench
+
+    def lose(self, bench: PoolBench) -> None:
+        connection = bench.borrow()
+        connection.send(RecordingExchange(), GET, True, None)
+        transport: Any = connection.transport
+        transport.peer_ends()
+
+    def test_the_others_are_given_to_nobody(self) -> None:
+        """Until they have stood a moment longer: whoever ended with it has been heard of by then."""
+        bench = self.lost()
+        stale = list(bench.pool.idle)
+        self.assertIsNone(bench.pool.acquire())
+        bench.answer_all()
+        fresh = bench.borrow()
+        self.assertNotIn(fresh, stale)
+        bench.use(fresh)
+        self.assertIs(bench.borrow(), fresh)
+        self.assertIsNone(bench.pool.acquire())
+        bench.pass_time(1.1)
+        self.assertIn(bench.borrow(), stale)
+
+    def test_a_request_that_kills_its_connections_is_no_weapon(self) -> None:
+        """The alarm is raised once in a while only, or each such request would cost all others a handshake."""
+        bench = self.lost()
+        bench.pass_time(1.1)
+        self.lose(bench)
+        self.assertIsNotNone(bench.pool.acquire())
+
+    def test_what_was_answered_is_no_alarm(self) -> None:
+        """A connection that ends in the middle of an answer says nothing about the others."""
+        bench = PoolBench(min_conn=2)
+        bench.answer_all()
+        bench.use(bench.borrow())
+        connection = bench.borrow()
+        connection.send(RecordingExchange(), GET, True, None)
+        transport: Any = connection.transport
+        transport.receive(b"HTTP/1.1 200")
+        transport.peer_ends()
+        self.assertIsNotNone(bench.pool.acquire())

@@ -1,0 +1,195 @@
+"""Connections that nobody asks on: pings, checks that feed the pool, servers that flutter, and what is said about them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING
+from reusedproxy.servers.governor import FLUTTER_FOR, FLUTTER_RATE
+from reusedproxy.servers.keeper import PING_JITTER
+from reusedproxy.servers.pool import PING_TIMEOUT
+from tests.fakes import Asker, PoolBench, RecordingExchange
+
+PONG = b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 2\r\n\r\nno"
+PING = b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+class PingTests(SynchronousTestCase):
+    """`idle-ping`."""
+
+    def pinged(self, count: int = 1, **limits: Any) -> tuple[PoolBench, list[Any]]:
+        """Idle connections, and those transports that have been asked."""
+        bench = PoolBench(min_conn=count, idle_ping=10.0, **limits)
+        bench.answer_all()
+        bench.pass_time(10.1)
+        return bench, [transport for transport in bench.dialer.transports if transport.written]
+
+    def test_any_answer_will_do(self) -> None:
+        """The server is there, and the connection is idle anew; it is given to nobody meanwhile."""
+        bench, (asked,) = self.pinged()
+        self.assertEqual(asked.take_written(), PING)
+        self.assertIsNone(bench.pool.acquire())
+        asked.receive(PONG[:30])
+        asked.receive(PONG[30:])
+        self.assertEqual((asked.peer.state, len(bench.pool.idle), bench.pool.counters.pings), (IDLE, 1, 1))
+        self.assertEqual((bench.pool.counters.requests, bench.pool.counters.reuses), (0, 0))
+        bench.pass_time(7.9)
+        self.assertEqual(asked.written, b"")
+        bench.pass_time(2.2)
+        self.assertEqual(asked.written, PING)
+
+    def test_no_answer(self) -> None:
+        """It goes, and another is opened in its place."""
+        bench, (asked,) = self.pinged()
+        bench.pass_time(PING_TIMEOUT + 0.1)
+        self.assertEqual((asked.peer.state, bench.pool.closed), (RETIRING, {"timeout server": 1}))
+        self.assertEqual((bench.pool.counters.pings_failed, len(bench.dialer.open)), (1, 1))
+
+    def test_its_server_is_gone(self) -> None:
+        """The loss is nobody's but the ping's."""
+        bench, (asked,) = self.pinged()
+        asked.peer_ends()
+        self.assertEqual((bench.pool.idle, bench.pool.counters.pings_failed), ([], 1))
+
+    def test_they_are_spread(self) -> None:
+        """A floor is not asked all at once."""
+        bench = PoolBench(min_conn=20, idle_ping=10.0, connect_rate=1000.0)
+        bench.dialer.answer = bench.dialer.accept
+        bench.pass_time(1)
+        asked: list[int] = []
+        for _ in range(120):
+            bench.pass_time(0.1, step=0.05)
+            asked.append(sum(bool(transport.take_written()) for transport in bench.dialer.transports))
+        self.assertEqual(sum(asked), 20)
+        self.assertLess(max(asked), 8)
+        first = next(at for at, count in enumerate(asked) if count)
+        self.assertGreaterEqual(first / 10 + 1, 10 * (1 - PING_JITTER) - 0.2)
+
+    def test_who_waits_gets_it_then(self) -> None:
+        """A request that comes during the ping is served by the first that is free."""
+        bench, (asked,) = self.pinged()
+        asker = Asker()
+        bench.pool.wait(asker)
+        asked.receive(PONG)
+        self.assertEqual(len(asker.connections), 1)
+
+    def test_what_was_used_meanwhile_is_not_asked(self) -> None:
+        """Its time begins anew with each use."""
+        bench = PoolBench(min_conn=1, idle_ping=10.0)
+        bench.answer_all()
+        for _ in range(5):
+            bench.pass_time(6)
+            bench.use(bench.borrow())
+        self.assertEqual(bench.pool.counters.pings, 0)
+
+    def test_a_server_that_closes_unused_ones_soon(self) -> None:
+        """After the first ping they are used ones: its time-out for a first request does not count any more."""
+        bench = PoolBench(min_conn=1, idle_ping=2.0)
+        bench.dialer.answer = bench.dialer.accept
+        for _ in range(30):
+            bench.pass_time(1)
+            for transport in bench.dialer.transports:
+                if transport.reading and transport.written:
+                    transport.take_written()
+                    transport.receive(PONG)
+                elif (
+                    transport.reading
+                    and not transport.peer.requests
+                    and bench.clock.seconds() - transport.peer.born > 3
+                ):
+                    transport.peer_ends()
+        self.assertEqual((bench.pool.counters.dials, bench.pool.closed), (1, {}))
+
+
+class FlutterTests(SynchronousTestCase):
+    """A server that accepts, and closes at once what it is not asked on."""
+
+    def dials(self, bench: PoolBench, closes_after: float, seconds: float) -> int:
+        bench.dialer.answer = bench.dialer.accept
+        before = len(bench.dialer.dials)
+        for _ in range(round(seconds / 0.05)):
+            bench.pass_time(0.05, step=0.05)
+            for transport in bench.dialer.transports:
+                if transport.reading and bench.clock.seconds() - transport.peer.born >= closes_after:
+                    transport.peer_ends()
+        return len(bench.dialer.dials) - before
+
+    def test_it_is_dialled_seldom(self) -> None:
+        """Two a second, not a hundred, however many the floor misses."""
+        for closes_after in (0.3, 0.5, 1.0):
+            bench = PoolBench(min_conn=8)
+            self.dials(bench, closes_after, 2)
+            self.assertLessEqual(self.dials(bench, closes_after, 20), 20 * FLUTTER_RATE + 2, closes_after)
+
+    def test_it_is_over_some_time_after(self) -> None:
+        """Then the floor is filled as fast as ever."""
+        bench = PoolBench(min_conn=8)
+        self.dials(bench, 0.5, 5)
+        self.dials(bench, 1e9, FLUTTER_FOR + 1)
+        self.assertEqual(len(bench.pool.idle), 8)
+        for connection in list(bench.pool.idle):
+            connection.transport.peer_ends()  # type: ignore[attr-defined]
+        self.dials(bench, 1e9, 0.3)
+        self.assertEqual(len(bench.pool.idle), 8)
+
+
+class AdviceTests(SynchronousTestCase):
+    """What works against the pool is said, once."""
+
+    def said(self, bench: PoolBench) -> list[str]:
+        return [text for level, text in bench.announced if level == "notice"]
+
+    def test_a_configuration_that_its_server_undercuts(self) -> None:
+        """With both figures, and what to do."""
+        bench = PoolBench(min_conn=1, idle_timeout=60.0)
+        bench.answer_all()
+        bench.pool.keeper.used.advertise(5.0)
+        bench.pass_time(10)
+        (text,) = self.said(bench)
+        self.assertIn("closes idle connections after 5 s (advertised), so pool-idle-timeout 60s is never reached", text)
+
+    def test_a_floor_that_is_churned(self) -> None:
+        """What it costs, and three ways out; none is needed where it is pinged."""
+        for limits, count in (({}, 1), ({"idle_ping": 1.0}, 0)):
+            bench = PoolBench(min_conn=8, **limits)
+            bench.answer_all()
+            for _ in range(2):
+                bench.pool.keeper.unused.closed(2.0)
+                bench.pool.keeper.unused.closed(2.0)
+                bench.pass_time(2)
+            self.assertEqual(len(self.said(bench)), count, limits)
+            for text in self.said(bench):
+                self.assertIn("pool-min-conn 8 costs 8 handshakes a second: raise its time-out", text)
+
+
+class LeakTests(SynchronousTestCase):
+    def test_taken_and_used_by_nobody(self) -> None:
+        """It is ended, counted and told of; one that serves an exchange for as long is not."""
+        bench = PoolBench(min_conn=2)
+        bench.answer_all()
+        leaked, busy = bench.borrow(), bench.borrow()
+        busy.send(RecordingExchange(), PING, True, None)
+        bench.pass_time(65, step=0.5)
+        self.assertEqual((leaked.state, busy.state), (RETIRING, IN_USE))
+        self.assertEqual((bench.pool.counters.overdue, bench.pool.closed["leaked"]), (1, 1))
+        self.assertIn("was taken 60 s ago and used by nobody", bench.announced[-1][1])
+
+
+class RecordTests(SynchronousTestCase):
+    def test_what_is_remembered_of_an_end(self) -> None:
+        """Who ended it, why, and what it had done; only of the last ones."""
+        bench = PoolBench(min_conn=1)
+        bench.dialer.answer = bench.dialer.accept
+        bench.pass_time(0.5)
+        bench.use(bench.borrow())
+        bench.pass_time(3)
+        bench.dialer.transports[0].peer_ends()
+        bench.pass_time(0.1)
+        bench.use(bench.borrow(), close=True)
+        first, second = bench.pool.ended
+        self.assertEqual((first.number, first.requests, first.by, first.reason), (1, 1, "server", "closed by peer"))
+        self.assertEqual((second.number, second.by, second.reason), (2, "proxy", "server asked to close"))
+        self.assertTrue(3.4 < first.age < 3.6, first)
+        self.assertEqual((first.took, first.tls, first.resumed), (0.001, "", False))
