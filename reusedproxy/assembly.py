@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
+from math import inf
 from random import Random
 
 from attrs import Factory, asdict, define, field, frozen
@@ -96,6 +97,8 @@ class Proxy:
     frontends: list[Frontend] = Factory(list)
     backends: list[Backend] = Factory(list)
     listeners: list[tuple[Frontend, Listener]] = Factory(list)
+    #: Those of them that were bound for it, and not taken over.
+    bound: list[Listener] = Factory(list)
     #: Client connections that its configuration allows; `places` are bound by it from its start on.
     maxconn: int = 0
     #: For the floors of all servers, through all reloads.
@@ -136,7 +139,6 @@ class Assembly:
         # HAProxy's manual: tune.http.maxhdr counts the first line, too.
         self._limits = Limits(max_head=settings.bufsize - settings.maxrewrite, max_headers=settings.maxhdr - 1)
         self._previous = previous
-        self._new_listeners: list[Listener] = []
         deadlines = previous.deadlines if previous is not None else Deadlines(reactor)
         maxconn = settings.maxconn or _default_maxconn()
         self._proxy = Proxy(
@@ -187,7 +189,7 @@ class Assembly:
         self._add_pages()
         proxy.logs.take_events_to(self._log_targets(self._configuration.global_.logs))
         if self._faults:
-            for listener in self._new_listeners:
+            for listener in self._proxy.bound:
                 listener.close()
             faults = sorted(self._faults, key=lambda fault: (fault.place.file, fault.place.line))
             raise AssemblyError(faults, proxy.notices)
@@ -246,7 +248,7 @@ class Assembly:
                     lambda text: self._announce("alert", text),
                     descriptors.last_for_clients(),
                 )
-                self._new_listeners.append(listener)
+                self._proxy.bound.append(listener)
             self._proxy.listeners.append((frontend, listener))
 
     def _look_up(self, binds: Iterable[model.Bind]) -> None:
@@ -314,6 +316,7 @@ class Assembly:
                 self._limits,
                 proxy.budget,
             )
+            pool.expires_at = proxy.deadlines.now() + _seconds_left(settings.tls)
         pool.ping_request = _ping_request(backend, settings)
         server = Server(backend.name, settings, pool, proxy.deadlines.now())
         if previous is not None and settings.check is not None and server.usable and previous.server.state == DOWN:
@@ -389,6 +392,12 @@ def _out_of_date(tls: model.ServerTLS) -> Iterable[str]:
         if trusted and all(each.not_valid_after_utc < now for each in trusted):
             last = max(each.not_valid_after_utc for each in trusted)
             yield f"ca-file {tls.ca_file}: every CA in it has expired, the last on {last:%d %b %Y %H:%M} UTC"
+
+
+def _seconds_left(tls: model.ServerTLS | None) -> float:
+    """Until the client certificate ends; inf without one."""
+    ours = _certificates(tls.crt)[:1] if tls is not None and tls.crt is not None else []
+    return (ours[0].not_valid_after_utc - datetime.now(timezone.utc)).total_seconds() if ours else inf
 
 
 def _certificates(path: str) -> list[Certificate]:

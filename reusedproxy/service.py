@@ -31,6 +31,7 @@ from reusedproxy.config.reader import ConfigurationError, Source, read_configura
 from reusedproxy.config.report import Fault
 from reusedproxy.net import descriptors
 from reusedproxy.net.poller import Poller
+from reusedproxy.turnover import Refusal, Turnover
 
 if TYPE_CHECKING:
     from reusedproxy.operators.manhole import Manhole
@@ -168,6 +169,8 @@ class ProxyService(Service):
         self._poller = Poller(reactor)
         #: Proxies that a reload has replaced, until their last client is gone.
         self._replaced: list[Proxy] = []
+        self._turnover: Turnover | None = None
+        self._reload_again = False
         self._drained: Deferred[None] | None = None
         self._hard_stop: IDelayedCall | None = None
         self._say_drain: IDelayedCall | None = None
@@ -274,10 +277,14 @@ class ProxyService(Service):
         """Read the configuration again (SIGHUP). What is wrong with it is logged, and all stays as it was.
 
         Pools and listeners whose description is unchanged go on as they are; clients that are idle are let go, the
-        others after their current answer; servers that are gone or changed lose their connections as they come free.
+        others after their current answer; servers that are gone or changed lose their connections as they come free. What
+        is new is tried and warmed first, see `Turnover`.
         """
         old = self.proxy
         if self.state != "running" or old is None:
+            return
+        if self._turnover is not None:
+            self._reload_again = True  # when the one that is under way has ended
             return
         try:
             configuration = load(self._paths)
@@ -293,9 +300,27 @@ class ProxyService(Service):
             self.announce(notice.level, f"reload: {notice.place}: {notice.text}")
         if configuration.global_.manhole != old.configuration.global_.manhole:
             self.announce("warning", "reload: 'manhole' has changed; this takes effect at the next start only")
-        self._replace(old, new)
-        kept = sum(line.pool in [each.pool for each in old.lines.values()] for line in new.lines.values())
-        self.announce("notice", f"configuration reloaded: {kept} of {len(new.lines)} pools kept as they are")
+        self._turnover = Turnover(old, new, self._reactor, self._turned)
+        self._turnover.start()
+
+    def _turned(self, refusal: Refusal | None) -> None:
+        """What is new has been tried."""
+        turnover, self._turnover = self._turnover, None
+        assert turnover is not None
+        old, new = turnover.old, turnover.new
+        if refusal is not None or self.state != "running":
+            turnover.close("reload refused")
+            if refusal is not None:
+                text = f"reload: server {refusal.name} does not accept what has changed: {refusal.reason}"
+                self.announce("alert", text)
+                self.announce("alert", "reload refused: everything stays as it was")
+        else:
+            self._replace(old, new)
+            kept = sum(line.pool in [each.pool for each in old.lines.values()] for line in new.lines.values())
+            self.announce("notice", f"configuration reloaded: {kept} of {len(new.lines)} pools kept as they are")
+        again, self._reload_again = self._reload_again, False
+        if again:
+            self.reload()
 
     def _replace(self, old: Proxy, new: Proxy) -> None:
         self.proxy = new

@@ -10,7 +10,19 @@ import reusedproxy
 PACKAGE = Path(reusedproxy.__file__).parent
 
 #: Each may import those that stand after it, and itself.
-LAYERS = ["service", "demo", "assembly", "operators", "clients", "servers", "net", "rules", "wire", "config"]
+LAYERS = [
+    "service",
+    "demo",
+    "turnover",
+    "assembly",
+    "operators",
+    "clients",
+    "servers",
+    "net",
+    "rules",
+    "wire",
+    "config",
+]
 
 #: What the pure layers may use besides themselves; everything else is out of their reach.
 PURE = {"wire", "config", "rules"}

@@ -206,6 +206,19 @@ class LifeTests(SynchronousTestCase):
             self.assertGreaterEqual(len(bench.pool.idle), 8)
         self.assertGreater(bench.pool.closed[LIFE_OVER], 15)
 
+    def test_the_end_of_the_client_certificate(self) -> None:
+        """Nothing that was opened before stays beyond it; what is opened later is the servers' to judge."""
+        bench = PoolBench(min_conn=2)
+        bench.dialer.answer = bench.dialer.accept
+        bench.pool.expires_at = bench.clock.seconds() + 100
+        bench.pass_time(99, step=0.5)
+        old = set(bench.pool.idle)
+        self.assertEqual((len(old), bench.pool.closed), (2, {}))
+        bench.pass_time(2)
+        self.assertFalse(old & set(bench.pool.idle))
+        bench.pass_time(100, step=0.5)
+        self.assertEqual((len(bench.pool.idle), bench.pool.closed), (2, {LIFE_OVER: 2}))
+
     def test_the_last_use_has_its_replacement_opened(self) -> None:
         """`max-reuse`: while it serves for the last time the next one is handshaken."""
         bench = PoolBench(min_conn=1, max_reuse=1)

@@ -113,6 +113,10 @@ class Keeper:
             self._turn = (self._turn + _GOLDEN) % 1
             connection.retire_at = connection.born + max_age * (1 - LIFE_JITTER * self._turn)
 
+        expires_at = self.pool.expires_at
+        if connection.born < expires_at < connection.retire_at:
+            connection.retire_at = expires_at
+
     def taken(self, connection: ServerConnection) -> None:
         """It is in use."""
         connection.deadline = inf

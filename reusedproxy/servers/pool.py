@@ -130,6 +130,8 @@ class HTTPConnectionPool:
         self.retiring: set[ServerConnection] = set()
         self.waiters: deque[_Waiting] = deque()
         self.running = "suspended"
+        #: The end of the client certificate, by the clock: nothing that was opened before stays beyond it.
+        self.expires_at = inf
         #: What is asked on a connection that has stood idle for `idle_ping`.
         self.ping_request = b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n"
         #: Idle connections that have stood since then, or longer, may be dead: they are given to nobody for now.

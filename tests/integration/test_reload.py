@@ -6,8 +6,9 @@ import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.integration.peers import LOOPBACK, wait_for
-from tests.integration.test_main_job import MainJobTestCase, ask
+from reusedproxy.demo.certificates import Authority
+from tests.integration.peers import LOOPBACK, OpensslServer, free_port, missing, wait_for
+from tests.integration.test_main_job import NAME, MainJobTestCase, ask
 
 
 class ReloadTests(MainJobTestCase):
@@ -23,10 +24,14 @@ class ReloadTests(MainJobTestCase):
         wait_for(lambda: self.server.established() == 2, "two connections at nginx")
 
     def reload(self, text: str, expected: str) -> None:
-        before = self.proxy.output.count(expected)
+        before = self.said(expected)
         self.proxy.write(text)
         self.proxy.signal(signal.SIGHUP)
-        wait_for(lambda: self.proxy.output.count(expected) > before, expected)
+        wait_for(lambda: self.said(expected) > before, expected)
+
+    def said(self, text: str) -> int:
+        """How often, in the daemon's own log; its `log stdout` says the same once more."""
+        return sum(text in line and "[reusedproxy.service" in line for line in self.proxy.output.splitlines())
 
     def test_an_unchanged_server_keeps_its_connections(self) -> None:
         """Another backend comes, the first one's two connections stay, and nobody dials it again."""
@@ -41,6 +46,22 @@ class ReloadTests(MainJobTestCase):
         self.reload("backend servers\n" + self.line, "0 of 1 pools kept as they are")
         wait_for(lambda: self.server.counts().accepted == 4 and self.server.established() == 2, "two new connections")
         self.assertEqual(ask(self.proxy.port), 200)
+
+    def test_a_certificate_is_replaced_under_load(self) -> None:
+        """No request waits for a handshake: the new connections stand before the first one is given to anybody."""
+        with ThreadPoolExecutor(2) as threads:
+            statuses = [threads.submit(lambda: [ask(self.proxy.port) for _ in range(200)]) for _ in range(2)]
+            for number in range(3):
+                self.authority.issue(f"client {number}", client=True).write(self.client_pem)
+                self.reload("backend servers\n" + self.line, "0 of 1 pools kept as they are")
+            self.assertEqual({status for each in statuses for status in each.result(60)}, {200})
+        self.assertEqual(self.proxy.pool("one", "handshakes_request_path"), [0])
+
+    def test_a_new_server_that_is_not_there_holds_nothing_up(self) -> None:
+        """A floor that cannot stand is no reason to keep the old file."""
+        more = f"    server gone {LOOPBACK}:{free_port()} pool-min-conn 3\n"
+        self.reload("backend servers\n" + self.line + more, "1 of 2 pools kept as they are")
+        self.assertEqual(self.server.counts().accepted, 2)
 
     def test_a_broken_file_changes_nothing(self) -> None:
         """Each fault is logged with its line, and requests go on as before."""
@@ -129,3 +150,34 @@ class ReloadTests(MainJobTestCase):
                 self.reload("backend servers\n" + self.line + "    # changed\n" * number, "1 of 1 pools kept")
             self.assertEqual({status for each in statuses for status in each.result(60)}, {200})
         self.assertLess(self.server.counts().accepted, 12)
+
+
+class RefusedReloadTests(MainJobTestCase):
+    """A server that breaks the handshake of a client whose certificate it does not trust, as nginx does not."""
+
+    skip = missing("openssl") or None
+
+    def test_a_certificate_that_its_server_does_not_accept_changes_nothing(self) -> None:
+        """It is tried while the old one serves on; the reason is said, and nobody notices."""
+        for version in ("-tls1_2", "-tls1_3"):
+            credential = self.authority.issue(NAME, hosts=[NAME])
+            server = OpensslServer(
+                self.directory / f"openssl{version}", self.authority, credential, version, "-naccept", "99"
+            )
+            self.addCleanup(server.stop)
+            server.start()
+            self.authority.issue("test client", client=True).write(self.client_pem)
+            proxy = self.daemon("backend servers\n" + self.server_line(server.port), name=f"daemon{version}")
+            proxy.start()
+            self.assertEqual(ask(proxy.port), 200)
+            Authority("another CA").issue("a stranger", client=True).write(self.client_pem)
+            proxy.signal(signal.SIGHUP)
+            wait_for(lambda proxy=proxy: "reload refused: everything stays as it was" in proxy.output, "the refusal")
+            self.assertIn(
+                "reload: server servers/one does not accept what has changed: TLS handshake failed", proxy.output
+            )
+            self.assertEqual(ask(proxy.port), 200)
+            self.authority.issue("renewed client", client=True).write(self.client_pem)
+            proxy.signal(signal.SIGHUP)
+            wait_for(lambda proxy=proxy: "0 of 1 pools kept as they are" in proxy.output, "the reload")
+            self.assertEqual(ask(proxy.port), 200)
