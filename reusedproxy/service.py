@@ -31,6 +31,7 @@ from reusedproxy.config.reader import ConfigurationError, Source, read_configura
 from reusedproxy.config.report import Fault
 from reusedproxy.net import descriptors
 from reusedproxy.net.poller import Poller
+from reusedproxy.net.standstill import Standstill
 from reusedproxy.turnover import Refusal, Turnover
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ class ProxyService(Service):
         self._poller = Poller(reactor)
         #: Proxies that a reload has replaced, until their last client is gone.
         self._replaced: list[Proxy] = []
+        self._standstill = Standstill(reactor, self._stood_still)
         self._turnover: Turnover | None = None
         self._reload_again = False
         self._drained: Deferred[None] | None = None
@@ -230,10 +232,18 @@ class ProxyService(Service):
         _raise_descriptor_limit()
         self._poller.start()
         self._begin(proxy, FIRST)
+        self._standstill.start()
         if self.manhole is not None:
             self.manhole.start()
         for number, action in ((signal.SIGUSR1, self._reactor.stop), (signal.SIGHUP, self.reload)):
             signal.signal(number, lambda *_, action=action: self._reactor.callFromThread(action))
+
+    def _stood_still(self, seconds: float, why: str) -> None:
+        """Servers have closed meanwhile what they liked, and may be unable to tell us any more."""
+        self.announce("warning", f"{why} for {seconds:.0f} s: all idle connections to servers are replaced")
+        for proxy in self._living:
+            for pool in proxy.pools:
+                pool.keeper.renew()
 
     def _begin(self, proxy: Proxy, verb: str) -> None:
         proxy.places.maxconn = proxy.maxconn
@@ -421,6 +431,7 @@ class ProxyService(Service):
             proxy.logs.close()
         if self.manhole is not None:
             self.manhole.stop()
+        self._standstill.stop()
         self.proxy.deadlines.stop()
         self._poller.stop()
         self._drained.callback(None)

@@ -46,6 +46,7 @@ WATCH_UNTIL = 4
 
 AHEAD = "ahead of the server's time-out"
 LIFE_OVER = "life over"
+STOOD = "stood through a standstill"
 
 
 class Keeper:
@@ -86,6 +87,8 @@ class Keeper:
         self._upkeep_call: IDelayedCall | None = None
         self._suspect_call: IDelayedCall | None = None
         self._suspected_at = -inf
+        #: What stood then stays suspect until it is gone.
+        self._renewed_at = -inf
 
     @property
     def _limits(self) -> PoolLimits:
@@ -194,10 +197,26 @@ class Keeper:
         self._suspected_at = self.pool.suspected_at = now
         self._suspect_call = self._clock.callLater(SUSPECT_FOR, self._trust)
 
+    def renew(self) -> None:
+        """All that stand idle may have ended without our hearing of it: nobody is given one of them any more, and they go as
+        others stand in their place."""
+        pool = self.pool
+        if pool.running != "running":
+            return
+        pool.suspected_at = self._renewed_at = self._now()
+        self.due.update(pool.idle)
+        self._let_due_go()
+        self.open_more()
+
+    def _why_due(self, connection: ServerConnection) -> str:
+        if connection.idle_since < self._renewed_at:
+            return STOOD
+        return LIFE_OVER if self._now() >= connection.retire_at else AHEAD
+
     def _trust(self) -> None:
         """What still stands has proven itself."""
         self._suspect_call = None
-        self.pool.suspected_at = -inf
+        self.pool.suspected_at = self._renewed_at
 
     # Lives.
 
@@ -252,7 +271,7 @@ class Keeper:
         for connection in list(self.due):
             if len(pool.idle) <= self._limits.min_conn:
                 break
-            pool.retire(connection, LIFE_OVER if self._now() >= connection.retire_at else AHEAD)
+            pool.retire(connection, self._why_due(connection))
 
     def _standing_idle(self) -> int:
         """Idle connections with life left, or as good as idle."""
