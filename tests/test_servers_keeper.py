@@ -11,7 +11,7 @@ from reusedproxy.net.transport import PEER_CLOSED
 from reusedproxy.servers.connection import IDLE, RETIRING, WATCHED
 from reusedproxy.servers.keeper import AHEAD, LIFE_JITTER, LIFE_OVER, WATCH_UNTIL
 from reusedproxy.servers.reuse import ANY, FRESH
-from tests.fakes import PoolBench, RecordingExchange
+from tests.fakes import Asker, PoolBench, RecordingExchange
 
 
 def near(one: float, other: float, by: float = 0.15) -> bool:
@@ -283,3 +283,53 @@ class SuspectTests(SynchronousTestCase):
         transport.receive(b"HTTP/1.1 200")
         transport.peer_ends()
         self.assertIsNotNone(bench.pool.acquire())
+
+
+class StrictTests(SynchronousTestCase):
+    """`strict-maxconn`: never more connections than that, of whatever kind."""
+
+    def test_the_floor_and_demand_together(self) -> None:
+        """The floor stops at the bound; who waits gets what comes back."""
+        bench = PoolBench(min_conn=2, most=3)
+        bench.answer_all()
+        held = [bench.borrow(), bench.borrow()]
+        askers = [Asker() for _ in range(3)]
+        for asker in askers:
+            bench.pool.wait(asker)
+        bench.pass_time(1)
+        self.assertEqual((bench.pool.standing, len(bench.dialer.open)), (3, 1))
+        bench.answer_all()
+        self.assertEqual([len(asker.connections) for asker in askers], [1, 0, 0])
+        bench.use(held[0])
+        self.assertEqual([len(asker.connections) for asker in askers], [1, 1, 0])
+
+    def test_who_needs_a_new_one_has_an_idle_one_go(self) -> None:
+        """A POST that is given none that has stood long."""
+        bench = PoolBench(min_conn=0, most=1)
+        bench.dialer.answer = bench.dialer.accept
+        first, second = Asker(), Asker()
+        bench.pool.wait(first)
+        bench.pass_time(0.1)
+        bench.use(first.connections[0])
+        bench.pass_time(3)
+        self.assertIsNone(bench.pool.acquire(FRESH))
+        bench.pool.wait(second, FRESH)
+        bench.pass_time(0.1)
+        self.assertEqual((len(second.connections), bench.pool.closed), (1, {"room for another": 1}))
+
+    def test_one_that_is_slow_to_go_holds_its_place(self) -> None:
+        """Only when its socket is closed is there room."""
+        bench = PoolBench(min_conn=0, most=1)
+        bench.dialer.answer = bench.dialer.accept
+        first, second = Asker(), Asker()
+        bench.pool.wait(first)
+        bench.pass_time(0.1)
+        (connection,) = first.connections
+        transport: Any = connection.transport
+        transport.stuck = 10
+        bench.pool.retire(connection, "stuck")
+        bench.pool.wait(second)
+        bench.pass_time(1)
+        self.assertEqual((len(second.connections), bench.pool.standing), (0, 1))
+        bench.pass_time(5)
+        self.assertEqual((len(second.connections), bench.pool.standing), (1, 1))

@@ -29,6 +29,7 @@ class PoolMachine(RuleBasedStateMachine):
         idle_timeout=st.sampled_from([None, 2.0]),
         max_age=st.sampled_from([None, 7.0]),
         connect_rate=st.sampled_from([None, 4.0]),
+        most=st.sampled_from([None, None, 8, 10]),
         seed=st.integers(0, 5),
     )
     def begin(self, **limits: Any) -> None:
@@ -193,6 +194,7 @@ class PoolMachine(RuleBasedStateMachine):
         pool = self.pool
         assert set(pool.connecting) == set(self.bench.dialer.open)
         assert len(pool.connecting) <= DIALS
+        assert pool.limits.most is None or pool.standing <= pool.limits.most
         assert sum(cause == "floor" for cause in pool.connecting.values()) <= FLOOR_DIALS
         if pool.running != "running":
             assert not pool.idle and not pool.watched and not pool.connecting and not pool.waiters

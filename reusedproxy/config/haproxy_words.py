@@ -346,7 +346,7 @@ SERVER = _arguments(
 SERVER_AS_WE_DO = _words(
     """
     guid id no-agent-check no-check-send-proxy no-check-ssl no-renegotiate no-send-proxy
-    no-send-proxy-v2 no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-sni-auto no-strict-maxconn no-tfo ssl-reuse stick
+    no-send-proxy-v2 no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-sni-auto no-tfo ssl-reuse stick
     tls-tickets
     """
 )

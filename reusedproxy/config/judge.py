@@ -154,6 +154,8 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
 
 def _pool(server: ServerDraft, report: Report) -> None:
     pool, name = server.words.pool, f"server '{server.name}'"
+    if server.words.strict and not server.words.maxconn:
+        report.warn(server.place, f"{name}: 'strict-maxconn' does nothing without 'maxconn'")
     if pool.keep_checks and not server.words.checked:
         report.warn(server.place, f"{name}: 'check-reuse-pool' does nothing without 'check'")
     if not pool.min_conn:

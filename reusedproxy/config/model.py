@@ -135,6 +135,7 @@ class PoolSettings:
     `max_conn` None: any number idle; 0: none is kept. `max_reuse` None: any number of re-uses; 0: one request each.
     `purge_delay` 0 keeps no idle connection above the floor. `connect_rate`: floor dials per second, None: our default.
     `idle_ping`: seconds of idleness after which a connection is asked whether its server is there; None: never.
+    `most`: connections at once, of every kind (`strict-maxconn`: the server's `maxconn`); None: any number.
     `keep_checks`: HTTP checks leave their connections to an empty pool (`check-reuse-pool`; with a floor they do anyhow).
     """
 
@@ -148,6 +149,7 @@ class PoolSettings:
     connect_rate: float | None = None
     idle_ping: float | None = None
     keep_checks: bool = False
+    most: int | None = None
 
 
 @frozen

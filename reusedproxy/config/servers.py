@@ -40,6 +40,7 @@ class ServerWords:
     backup: bool = False
     disabled: bool = False
     maxconn: int = 0
+    strict: bool = False
     said: set[str] = Factory(set)
 
     def copy(self) -> ServerWords:
@@ -184,6 +185,8 @@ _DONE: dict[str, Setter] = {
     "disabled": _flag("disabled", True),
     "enabled": _flag("disabled", False),
     "maxconn": _value("maxconn", _count),
+    "no-strict-maxconn": _flag("strict", False),
+    "strict-maxconn": _flag("strict", True),
     "pool-min-conn": _part("pool", "min_conn", _count),
     "pool-max-conn": _part("pool", "max_conn", units.unlimited_or),
     "pool-low-conn": _part("pool", "low_conn", _count),
@@ -220,7 +223,7 @@ def finished_server(draft: ServerDraft, ca_base: str, crt_base: str, default_ver
         maxconn=words.maxconn,
         check=words.check if words.checked else None,
         tls=tls,
-        pool=words.pool,
+        pool=evolve(words.pool, most=words.maxconn or None) if words.strict else words.pool,
     )
 
 

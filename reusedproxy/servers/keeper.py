@@ -300,7 +300,18 @@ class Keeper:
                 if wait != inf:
                     self.governor.later(wait)
                 return
+            if not self._has_room(demand):
+                return
             pool.dial(demand)
+
+    def _has_room(self, demand: bool) -> bool:
+        """Whether one more may be opened (`strict-maxconn`). For somebody who waits for a new one an idle one goes."""
+        pool, most = self.pool, self._limits.most
+        if most is None or pool.standing < most:
+            return True
+        if demand and pool.idle:
+            pool.retire(pool.idle[0], "room for another", at_once=True)
+        return pool.standing < most
 
     def _watch_floor(self) -> None:
         """The floor is short because connections are in use. Most come back in a moment; look whether all did."""
@@ -317,7 +328,7 @@ class Keeper:
             self.open_more()
             return
         missing = self._limits.min_conn - self._idle_peak - len(pool.connecting)
-        while missing > 0 and self.governor.wait(False, len(pool.connecting)) == 0:
+        while missing > 0 and self.governor.wait(False, len(pool.connecting)) == 0 and self._has_room(False):
             pool.dial(demand=False)
             missing -= 1
         if self._standing_idle() < self._limits.min_conn:

@@ -64,6 +64,7 @@ class PoolLimits:
     connect_rate: float | None = None
     idle_ping: float | None = None
     keep_checks: bool = False
+    most: int | None = None
     overdue_after: float = 60.0
 
 
@@ -241,9 +242,14 @@ class HTTPConnectionPool:
             self._rest(connection)
 
     @property
+    def standing(self) -> int:
+        """All connections that its server has of us, those that are being opened included."""
+        return sum(map(len, (self.connecting, self.idle, self.in_use, self.private, self.watched, self.retiring)))
+
+    @property
     def wants_one(self) -> bool:
         """Whether a connection that somebody else has opened would be kept: the floor is short, or there is nothing at all."""
-        if self.running != "running":
+        if self.running != "running" or (self.limits.most is not None and self.standing >= self.limits.most):
             return False
         return len(self.idle) < self.limits.min_conn or (self.limits.keep_checks and not self.idle)
 
@@ -333,6 +339,8 @@ class HTTPConnectionPool:
     def connection_gone(self, connection: ServerConnection) -> None:
         """Its socket is closed."""
         self.retiring.discard(connection)
+        if self.limits.most is not None:
+            self.keeper.open_more()  # somebody may have waited for its place
 
     # What its owner says.
 
