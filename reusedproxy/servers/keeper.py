@@ -118,34 +118,34 @@ class Keeper:
         connection.deadline = inf
         if self.due:
             self.due.discard(connection)
-        used = len(self.pool.in_use)
+        pool = self.pool
+        used = len(pool.in_use)
         if used > self._used_peak:
             self._used_peak = used
-        most = self._limits.max_reuse
+        if used > pool.counters.used_max:
+            pool.counters.used_max = used
+        most = pool.limits.max_reuse
         if most is not None and connection.requests >= most:
             self.last_use.add(connection)
             self.open_more()
 
     def rested(self, connection: ServerConnection) -> None:
-        """It is idle."""
-        idle = self._standing_idle()
-        if idle > self._idle_peak:
-            self._idle_peak = idle
-        self._time(connection)
-        if self.due:
-            self._let_due_go()
-
-    def _time(self, connection: ServerConnection) -> None:
-        """Set when this idle one is to leave."""
-        leave_after = (self.used if connection.requests else self.unused).leave_after
-        leave_at = connection.retire_at
-        if leave_after != inf and connection.idle_since + leave_after < leave_at:
-            leave_at = connection.idle_since + leave_after
-        ping = self._limits.idle_ping
+        """It is idle, or more is known now of how long it may be: set when it is to leave."""
+        since, patience = connection.idle_since, self.used if connection.requests else self.unused
+        leave_at = since + patience.leave_after
+        if leave_at > connection.retire_at:
+            leave_at = connection.retire_at
+        ping = self.pool.limits.idle_ping
         if ping is not None:
-            leave_at = min(leave_at, connection.idle_since + ping * (1 - PING_JITTER * self._random.random()))
+            ping_at = since + ping * (1 - PING_JITTER * self._random.random())
+            if ping_at < leave_at:
+                leave_at = ping_at
         if leave_at != connection.deadline:
             self.pool.deadlines.watch(connection, leave_at)
+        if self._refill_call is not None:
+            self._idle_peak = max(self._idle_peak, self._standing_idle())
+        if self.due:
+            self._let_due_go()
 
     def gone(self, connection: ServerConnection) -> None:
         """It has left the pool, for whatever reason."""
@@ -209,7 +209,7 @@ class Keeper:
             if self._limits.idle_ping is not None:
                 pool.ping(connection)
             else:
-                self._time(connection)  # more is known than when its time was set
+                self.rested(connection)  # more is known than when its time was set
             return
         if not old and patience.may_look():
             pool.set_aside(connection)
@@ -245,9 +245,8 @@ class Keeper:
     def _let_due_go(self) -> None:
         """Others stand in their place."""
         pool = self.pool
-        for connection in list(self.due):
-            if len(pool.idle) <= self._limits.min_conn:
-                break
+        while self.due and len(pool.idle) > self._limits.min_conn:
+            connection = self.due.pop()
             pool.retire(connection, LIFE_OVER if self._now() >= connection.retire_at else AHEAD)
 
     def _standing_idle(self) -> int:
@@ -312,9 +311,8 @@ class Keeper:
             self._known = known
             self.governor.careful = self.unused.leave_after < CHURNING
             self._give_advice()
-            for connection in pool.idle:
-                if connection not in self.due:
-                    self._time(connection)
+            for connection in [each for each in pool.idle if each not in self.due]:
+                self.rested(connection)
         if limits.idle_timeout is not None:
             oldest = now - limits.idle_timeout
             for connection in pool.idle[: max(0, len(pool.idle) - limits.min_conn)]:

@@ -9,9 +9,11 @@ Warm means: TCP is up, the TLS handshake is complete and the server's name has b
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from math import inf
+from operator import attrgetter
 from random import Random
 from typing import Protocol
 
@@ -28,7 +30,7 @@ from reusedproxy.servers.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATC
 from reusedproxy.servers.governor import Governor
 from reusedproxy.servers.keeper import Keeper
 from reusedproxy.servers.probe import Probe
-from reusedproxy.servers.records import REMEMBERED, Ended
+from reusedproxy.servers.records import REMEMBERED, Counters, Ended
 from reusedproxy.servers.reuse import ANY, FRESH, SAFE
 from reusedproxy.wire.heads import Limits, ResponseHead
 
@@ -65,30 +67,6 @@ class PoolLimits:
     idle_ping: float | None = None
     keep_checks: bool = False
     overdue_after: float = 60.0
-
-
-@define
-class Counters:
-    """What has happened, since the start. A handshake is a connection made ready, with or without TLS.
-
-    A race is a request whose connection had stood idle and ended under it before a byte of the answer came: repeated on
-    another connection, or lost (RFC 9112 section 9.3.1). A ping is a request of our own; `donated` connections came from
-    health checks; `overdue` ones were in use by nobody.
-    """
-
-    dials: int = 0
-    dials_failed: int = 0
-    handshakes: int = 0
-    handshakes_on_request_path: int = 0
-    requests: int = 0
-    reuses: int = 0
-    races_repeated: int = 0
-    races_lost: int = 0
-    pings: int = 0
-    pings_failed: int = 0
-    donated: int = 0
-    overdue: int = 0
-    used_max: int = 0
 
 
 @define
@@ -265,7 +243,7 @@ class HTTPConnectionPool:
 
     def ping(self, connection: ServerConnection) -> None:
         """Ask on an idle connection whether its server is there; then it is idle again, or gone."""
-        self.idle.remove(connection)
+        self._leave_idle(connection)
         connection.state = IN_USE
         self.in_use.add(connection)
         self.counters.pings += 1
@@ -282,7 +260,7 @@ class HTTPConnectionPool:
 
     def set_aside(self, connection: ServerConnection) -> None:
         """Give this idle one to nobody any more, but let it stand; only its server or `retire` ends it."""
-        self.idle.remove(connection)
+        self._leave_idle(connection)
         connection.state = WATCHED
         self.watched.add(connection)
 
@@ -292,7 +270,7 @@ class HTTPConnectionPool:
         if connection.state == RETIRING:
             return
         if connection.state == IDLE:
-            self.idle.remove(connection)
+            self._leave_idle(connection)
         else:
             {IN_USE: self.in_use, PRIVATE: self.private, WATCHED: self.watched}[connection.state].discard(connection)
         connection.state = RETIRING
@@ -372,12 +350,8 @@ class HTTPConnectionPool:
 
     def _use(self, connection: ServerConnection) -> None:
         connection.state = IN_USE
-        in_use = self.in_use
-        in_use.add(connection)
-        counters = self.counters
-        counters.requests += 1
-        if len(in_use) > counters.used_max:
-            counters.used_max = len(in_use)
+        self.in_use.add(connection)
+        self.counters.requests += 1
         self.keeper.taken(connection)
 
     def _rest(self, connection: ServerConnection) -> None:
@@ -385,6 +359,17 @@ class HTTPConnectionPool:
         connection.state = IDLE
         self.idle.append(connection)
         self.keeper.rested(connection)
+
+    def _leave_idle(self, connection: ServerConnection) -> None:
+        """Take it out of the list, which is in the order of `idle_since`.
+
+        A search from the front, for each of 5,000 that a server closes at once, takes 160 ms in all; this, 20.
+        """
+        idle = self.idle
+        at = bisect_left(idle, connection.idle_since, key=attrgetter("idle_since"))
+        if at == len(idle) or idle[at] is not connection:
+            at = idle.index(connection)  # it is one of several of that moment, or the clock was set back
+        del idle[at]
 
     def _pick(self, kind: int) -> ServerConnection | None:
         """Take the newest idle connection fit for `kind` out of the list, which is not empty."""
