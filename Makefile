@@ -42,13 +42,13 @@ fuzz: $(VENV)/fuzz-installed
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(TARGETS)
 
 lint: $(VENV)/lint-installed
-	$(BIN)/ruff format reusedproxy tests benchmarks twisted setup.py
-	$(BIN)/ruff check --fix reusedproxy tests benchmarks twisted setup.py
+	$(BIN)/ruff format reusedproxy tests benchmarks examples twisted setup.py
+	$(BIN)/ruff check --fix reusedproxy tests benchmarks examples twisted setup.py
 	$(BIN)/mypy
 
 check-lint: $(VENV)/lint-installed
-	$(BIN)/ruff format --check reusedproxy tests benchmarks twisted setup.py
-	$(BIN)/ruff check reusedproxy tests benchmarks twisted setup.py
+	$(BIN)/ruff format --check reusedproxy tests benchmarks examples twisted setup.py
+	$(BIN)/ruff check reusedproxy tests benchmarks examples twisted setup.py
 	$(BIN)/mypy
 
 # Beside HAProxy and nginx, in one run.
