@@ -81,6 +81,9 @@ class Keeper:
         self._purge_at = 0.0
         #: What was known when the idle ones' times were set last.
         self._known = (inf, inf)
+        #: Seconds in which fewer than the floor have stood, but for the present time; and since when that lasts.
+        self._below_floor = 0.0
+        self._below_since: float | None = None
         self._used_by_nobody: dict[ServerConnection, float] = {}
         self._refill_call: IDelayedCall | None = None
         self._upkeep_call: IDelayedCall | None = None
@@ -91,12 +94,23 @@ class Keeper:
     def _limits(self) -> PoolLimits:
         return self.pool.limits
 
+    @property
+    def below_floor_seconds(self) -> float:
+        """How long fewer connections have stood than the floor asks for, in all; while nothing is kept, nothing is asked for."""
+        return self._below_floor + (self._now() - self._below_since if self._below_since is not None else 0.0)
+
+    def _note_floor(self) -> None:
+        """Whenever there may be more connections than before, or fewer."""
+        self._below_floor = self.below_floor_seconds
+        self._below_since = self._now() if self.pool.below_floor else None
+
     def start(self) -> None:
         self._upkeep()
         self.open_more()
 
     def stop(self) -> None:
         """Open nothing more; no timer is left."""
+        self._note_floor()
         self.governor.stop()
         for call in (self._refill_call, self._upkeep_call, self._suspect_call):
             if call is not None:
@@ -260,6 +274,7 @@ class Keeper:
         pool = self.pool
         if pool.running != "running":
             return
+        self._note_floor()
         floor = self._limits.min_conn
         standing = self._standing_idle()
         if pool.in_use:

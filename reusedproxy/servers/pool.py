@@ -148,6 +148,16 @@ class HTTPConnectionPool:
         """Its server refuses connections, and the next dial has to wait."""
         return self._governor.failures > 0 and self._governor.wait(True, len(self.connecting)) > 0
 
+    @property
+    def below_floor(self) -> bool:
+        """Fewer than the floor stand, idle or in use."""
+        return self.running == "running" and len(self.idle) + len(self.in_use) < self.limits.min_conn
+
+    @property
+    def suspect(self) -> int:
+        """Idle connections that are given to nobody for now."""
+        return 0 if self.suspected_at == -inf else sum(each.idle_since < self.suspected_at for each in self.idle)
+
     # Asking for a connection, and giving it back.
 
     def acquire(self, kind: int = ANY) -> ServerConnection | None:
@@ -177,6 +187,7 @@ class HTTPConnectionPool:
         A pool that is not running fails it before this returns.
         """
         if self.running != "running":
+            self.counters.waits_failed += 1
             waiter.connection_failed(DialFailure("connection", f"the pool is {self.running}"))
             return
         self.waiters.append(_Waiting(waiter, kind))
@@ -404,6 +415,7 @@ class HTTPConnectionPool:
                 self.in_use.discard(connection)
                 self._use(connection)
                 self.counters.reuses += 1
+                self.counters.waits_queued += 1
                 waiting.waiter.connection_ready(connection)
                 return True
         return False
@@ -455,12 +467,14 @@ class HTTPConnectionPool:
         failed = [
             self.waiters.popleft() for _ in range(min(1, len(self.waiters)) if self.connecting else len(self.waiters))
         ]
+        self.counters.waits_failed += len(failed)
         for waiting in failed:
             waiting.waiter.connection_failed(failure)
 
     def dial(self, demand: bool) -> None:
         """Open one more: for somebody who waits (`demand`), or for the floor."""
         self.counters.dials += 1
+        self.counters.dials_for_requests += demand
         self._governor.began(demand)
         self.connecting[self._dialer.dial(self)] = "demand" if demand else "floor"
 
@@ -472,6 +486,7 @@ class HTTPConnectionPool:
         for connection in [*self.idle, *self.private, *self.watched]:
             self.retire(connection, reason)
         waiting, self.waiters = self.waiters, deque()
+        self.counters.waits_failed += len(waiting)
         for each in waiting:
             each.waiter.connection_failed(DialFailure("connection", reason))
 
