@@ -117,10 +117,10 @@ class Site:
         for pool in self.pools:
             pool.resume()
 
-    def restart(self, refused_for: float = 0.0) -> None:
-        """Every server closes all it has, at once, and refuses everybody for a while."""
+    def restart(self, refused_for: float = 0.0, only: list[HTTPConnectionPool] | None = None) -> None:
+        """Every server (or those of `only`) closes all it has, at once; all refuse everybody for a while."""
         self.set_down(refused_for > 0)
-        for pool in self.pools:
+        for pool in self.pools if only is None else only:
             for connection in list(pool.idle):
                 connection.transport.peer_ends()  # type: ignore[attr-defined]
         if refused_for:

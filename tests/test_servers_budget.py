@@ -78,6 +78,19 @@ class BudgetTests(SynchronousTestCase):
         site.pass_time(100 / 10 * 1.6)  # each refused dial takes a place in the line, a 64th of a second
         self.assertEqual(site.standing, [10] * 10 + [0] * 40)
 
+    def test_a_floor_in_use_has_its_turn_too(self) -> None:
+        """Its server has traffic while all others come back: what it lends for long is made good meanwhile."""
+        site = Site(101, 10, 50.0)
+        site.start()
+        site.until_warm(60)
+        busy, others = site.pools[0], site.pools[1:]
+        site.restart(only=others)
+        for _ in range(10):
+            self.assertIsNotNone(busy.acquire())
+        site.pass_time(4 * 101 / 50)
+        self.assertTrue(site.budget.line)
+        self.assertGreaterEqual(len(busy.idle), 3)
+
     def test_requests_are_not_held_up(self) -> None:
         """A dial for somebody who waits starts at once, whoever else waits; it counts, so floors wait for it."""
         site = Site(20, 10, 10.0)

@@ -77,6 +77,8 @@ class Keeper:
         self._turn = random.random()
         self._used_peak = 0
         self._need = 0
+        #: How many were missing from the floor at the last look because connections are in use, less those dialled since.
+        self._missing = 0
         self._idle_peak = 0
         self._purge_at = 0.0
         #: What was known when the idle ones' times were set last.
@@ -111,6 +113,7 @@ class Keeper:
     def stop(self) -> None:
         """Open nothing more; no timer is left."""
         self._note_floor()
+        self._missing = 0
         self.governor.stop()
         for call in (self._refill_call, self._upkeep_call, self._suspect_call):
             if call is not None:
@@ -293,6 +296,17 @@ class Keeper:
                 return
             pool.dial(demand)
 
+    def go_on(self) -> None:
+        """What the governor forbade may be possible now, or it is our turn among all servers."""
+        self.open_more()
+        self._make_good()
+
+    def _make_good(self) -> None:
+        pool = self.pool
+        while self._missing > 0 and self.governor.wait(False, len(pool.connecting)) == 0:
+            self._missing -= 1
+            pool.dial(demand=False)
+
     def _watch_floor(self) -> None:
         """The floor is short because connections are in use. Most come back in a moment; look whether all did."""
         self._idle_peak = self._standing_idle()
@@ -301,16 +315,15 @@ class Keeper:
     def _refill(self) -> None:
         """Open as many as were missing from the floor all the time since the last look."""
         self._refill_call = None
+        self._missing = 0
         pool = self.pool
         if pool.running != "running":
             return
         if not pool.in_use:
             self.open_more()
             return
-        missing = self._limits.min_conn - self._idle_peak - len(pool.connecting)
-        while missing > 0 and self.governor.wait(False, len(pool.connecting)) == 0:
-            pool.dial(demand=False)
-            missing -= 1
+        self._missing = self._limits.min_conn - self._idle_peak - len(pool.connecting)
+        self._make_good()
         if self._standing_idle() < self._limits.min_conn:
             self._watch_floor()
 

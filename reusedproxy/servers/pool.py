@@ -123,7 +123,7 @@ class HTTPConnectionPool:
             clock,
             random,
             announce,
-            lambda: self.keeper.open_more(),
+            lambda: self.keeper.go_on(),
             budget or Budget(clock),
         )
         self.keeper = Keeper(self, self._governor, clock, random, lambda text: announce("notice", f"{name}: {text}"))
