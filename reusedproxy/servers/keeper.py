@@ -148,17 +148,17 @@ class Keeper:
 
     def rested(self, connection: ServerConnection) -> None:
         """It is idle, or more is known now of how long it may be: set when it is to leave."""
-        since, patience = connection.idle_since, self.used if connection.requests else self.unused
-        leave_at = since + patience.leave_after
+        pool, since = self.pool, connection.idle_since
+        leave_at = since + (self.used if connection.requests else self.unused).leave_after
         if leave_at > connection.retire_at:
             leave_at = connection.retire_at
-        ping = self.pool.limits.idle_ping
+        ping = pool.limits.idle_ping
         if ping is not None:
             ping_at = since + ping * (1 - PING_JITTER * self._random.random())
             if ping_at < leave_at:
                 leave_at = ping_at
         if leave_at != connection.deadline:
-            self.pool.deadlines.watch(connection, leave_at)
+            pool.deadlines.watch(connection, leave_at)
         if self._refill_call is not None:
             self._idle_peak = max(self._idle_peak, self._standing_idle())
         if self.due:
