@@ -177,6 +177,7 @@ class CSVTests(StatsCase):
         pool.in_use.add(SimpleNamespace)
         counters = pool.counters
         counters.dials, counters.dials_failed, counters.handshakes, counters.handshakes_on_request_path = 9, 2, 7, 1
+        counters.dials_for_requests, counters.waits_queued, counters.waits_failed = 1, 11, 12
         counters.requests, counters.reuses, counters.races_repeated, counters.races_lost = 8, 6, 5, 4
         pool.closed = {"closed by peer": 1, 'a, "b"': 3}
         row = self.csv()["app", "one"]
@@ -185,7 +186,8 @@ class CSVTests(StatsCase):
             "used_conn_cur": "1", "need_conn_est": "4", "src_ilim": "", "pool_floor": "4", "pool_idle": "3",
             "pool_in_use": "1", "pool_connecting": "0", "pool_retiring": "0", "pool_waiting": "0", "pool_dials": "9",
             "pool_dials_failed": "2", "pool_handshakes": "7", "pool_handshakes_request_path": "1", "pool_requests": "8",
-            "pool_races_repeated": "5", "pool_races_lost": "4",
+            "pool_races_repeated": "5", "pool_races_lost": "4", "pool_dials_request_path": "1", "pool_suspect": "0",
+            "pool_waits_queued": "11", "pool_waits_failed": "12", "pool_below_floor": "0.0000",
             "pool_reuse_ratio": "0.7500", "pool_closed": 'a, "b": 3; closed by peer: 1',
         }  # fmt: skip
         self.assertEqual({name: row[name] for name in expected}, expected)

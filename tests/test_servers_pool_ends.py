@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.net.transport import CLOSED, PEER_RESET
+from reusedproxy.net.transport import CLOSED, PEER_CLOSED, PEER_RESET
 from reusedproxy.servers.connection import IN_USE, RETIRING
 from reusedproxy.servers.governor import BACKOFF_LAST
 from reusedproxy.servers.pool import FLUSH
@@ -127,6 +129,19 @@ class RetiringTests(SynchronousTestCase):
         transport.peer_ends(PEER_RESET)
         self.assertIsNone(bench.pool.acquire())
         self.assertEqual((transport.state, bench.pool.closed, bench.pool.retiring), (CLOSED, {PEER_RESET: 1}, set()))
+
+    def test_the_server_closes_in_any_order(self) -> None:
+        """Each leaves the list, also those that became idle at one moment, or while the clock was set back."""
+        bench = self.many(4)
+        bench.clock.advance(1)
+        for connection in bench.pool.idle[:2]:
+            connection.idle_since -= 5  # in the list before it was at that time
+        bench.pool.idle.append(bench.pool.idle.pop(0))
+        standing: list[Any] = list(bench.pool.idle)
+        for index in (2, 0, 3, 1):
+            standing[index].transport.peer_ends()
+            self.assertNotIn(standing[index], bench.pool.idle)
+        self.assertEqual((bench.pool.idle, bench.pool.closed), ([], {PEER_CLOSED: 4}))
 
     def test_unasked_bytes(self) -> None:
         """Bytes on an idle connection end it: they can belong to no request."""

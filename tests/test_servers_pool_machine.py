@@ -186,6 +186,14 @@ class PoolMachine(RuleBasedStateMachine):
         assert [each.waiter for each in self.pool.waiters] == self.waiting
         assert all(asker.told == 0 for asker in (*self.waiting, *self.left))
         assert all(asker.told == 1 for asker in self.done)
+        counters = self.pool.counters
+        ended = counters.handshakes_on_request_path + counters.waits_queued + counters.waits_failed
+        assert ended == len(self.done)
+
+    @invariant()
+    def the_time_below_the_floor_is_counted(self) -> None:
+        if hasattr(self, "pool"):
+            assert (self.pool.keeper._below_since is not None) == self.pool.below_floor
 
     @invariant()
     def ceilings_hold(self) -> None:

@@ -20,7 +20,8 @@ from twisted.internet.defer import Deferred
 from reusedproxy import __version__
 from reusedproxy.demo.certificates import Authority
 from reusedproxy.demo.server import EmbeddedServer
-from reusedproxy.servers.pool import Counters, HTTPConnectionPool
+from reusedproxy.servers.pool import HTTPConnectionPool
+from reusedproxy.servers.records import Counters
 from reusedproxy.service import ProxyService, Refused
 
 FLOOR = 4

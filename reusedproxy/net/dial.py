@@ -38,6 +38,9 @@ CONNECTING = "connecting"  # TCP
 HANDSHAKING = "handshaking"  # TLS
 DONE = "done"  # its owner has been told, or has given it up
 
+#: The phase of a dial that ended before any handshake.
+TCP_CONNECT = "TCP connect"
+
 #: Python's address for `socket.connect`: (host, port) and more for IPv6, or a path.
 SocketAddress = Any
 
@@ -237,7 +240,7 @@ class Dial:
         self._owner.dial_ready(self, transport)
 
     def _fail(self, reason: str, timed_out: bool = False) -> None:
-        phase = "TCP connect" if self.state == CONNECTING else "TLS handshake"
+        phase = TCP_CONNECT if self.state == CONNECTING else "TLS handshake"
         self._stop()
         self._close()
         self._owner.dial_failed(self, DialFailure(phase, reason, timed_out, self._ours))

@@ -47,12 +47,13 @@ COLUMNS = _names(
 #: Ours, after HAProxy's. The first add up over the servers of a backend.
 POOL_COUNTS = _names(
     """
-    pool_floor pool_idle pool_in_use pool_connecting pool_retiring pool_waiting pool_dials pool_dials_failed
-    pool_handshakes pool_handshakes_request_path pool_requests
+    pool_floor pool_idle pool_suspect pool_in_use pool_connecting pool_retiring pool_waiting pool_dials
+    pool_dials_request_path pool_dials_failed pool_handshakes pool_handshakes_request_path
+    pool_waits_queued pool_waits_failed pool_requests
     pool_races_repeated pool_races_lost pool_pings pool_pings_failed pool_donated pool_overdue
     """
 )
-POOL_TIMES = _names("pool_limit_used pool_limit_used_from pool_limit_unused pool_limit_unused_from")
+POOL_TIMES = _names("pool_below_floor pool_limit_used pool_limit_used_from pool_limit_unused pool_limit_unused_from")
 POOL_COLUMNS = [*POOL_COUNTS, *POOL_TIMES, "pool_reuse_ratio", "pool_closed"]
 
 # Of `type`.
@@ -240,14 +241,18 @@ def pool_columns(pool: HTTPConnectionPool) -> Columns:
         "need_conn_est": max(pool.limits.min_conn, len(pool.in_use) + len(pool.waiters)),
         "pool_floor": pool.limits.min_conn,
         "pool_idle": len(pool.idle),
+        "pool_suspect": pool.suspect,
         "pool_in_use": len(pool.in_use),
         "pool_connecting": len(pool.connecting),
         "pool_retiring": len(pool.retiring),
         "pool_waiting": len(pool.waiters),
         "pool_dials": counters.dials,
+        "pool_dials_request_path": counters.dials_for_requests,
         "pool_dials_failed": counters.dials_failed,
         "pool_handshakes": counters.handshakes,
         "pool_handshakes_request_path": counters.handshakes_on_request_path,
+        "pool_waits_queued": counters.waits_queued,
+        "pool_waits_failed": counters.waits_failed,
         "pool_requests": counters.requests,
         "pool_races_repeated": counters.races_repeated,
         "pool_races_lost": counters.races_lost,
@@ -255,6 +260,7 @@ def pool_columns(pool: HTTPConnectionPool) -> Columns:
         "pool_pings_failed": counters.pings_failed,
         "pool_donated": counters.donated,
         "pool_overdue": counters.overdue,
+        "pool_below_floor": round(pool.keeper.below_floor_seconds, 2),
         **_limits(pool),
         "pool_closed": closed_because(pool),
         **_ratio([pool]),

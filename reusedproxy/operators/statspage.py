@@ -133,18 +133,19 @@ def _pool_rows(row: Row) -> str:
     columns, server = row.columns, row.server
     assert server is not None
     pool = server.pool
-    short = pool.running == "running" and len(pool.idle) + len(pool.in_use) < pool.limits.min_conn
     on_path = columns["pool_handshakes_request_path"]
     ratio = columns.get("pool_reuse_ratio")
     cells = [
         f"<th>{escape(server.name)}</th>",
         _number(columns["pool_floor"]),
-        f"<td class='{'warn' if short else ''}'>{columns['pool_idle']:,}</td>",
+        f"<td>{_duration(float(columns['pool_below_floor']))}</td>",
+        f"<td class='{'warn' if pool.below_floor else ''}'>{columns['pool_idle']:,}</td>",
         *(_number(columns[f"pool_{name}"]) for name in ("in_use", "connecting", "retiring", "waiting", "dials")),
         f"<td class='{'warn' if columns['pool_dials_failed'] else ''}'>{columns['pool_dials_failed']:,}</td>",
         _number(columns["pool_handshakes"]),
         f"<td class='{'warn' if on_path else 'fine'}'>{on_path:,}</td>",
         _number(columns["pool_requests"]),
+        _number(columns["pool_waits_queued"]),
         _number(columns["pool_races_repeated"]),
         f"<td class='{'warn' if columns['pool_races_lost'] else 'fine'}'>{columns['pool_races_lost']:,}</td>",
         f"<td>{f'{float(ratio):.1%}' if ratio is not None else ''}</td>",
@@ -252,16 +253,17 @@ _TRAFFIC_HEAD = """<thead>
 """
 
 _POOL_HEAD = """<thead>
-<tr><td></td><th colspan=6>Pool: connections now</th><th colspan=2>Dials</th><th colspan=2>Handshakes</th>
-<th colspan=4>Requests</th><th colspan=2>Idle limit</th><th rowspan=2>Closed because</th><th rowspan=2>Trouble</th></tr>
-<tr><td></td><th>floor</th><th>idle</th><th>in use</th><th>connecting</th><th>retiring</th><th>waiting</th><th>all</th>
-<th>failed</th><th>all</th><th>on request path</th><th>all</th><th>repeated</th><th>lost</th><th>reused</th><th>used</th><th>unused</th></tr>
+<tr><td></td><th colspan=7>Pool: connections now</th><th colspan=2>Dials</th><th colspan=2>Handshakes</th>
+<th colspan=5>Requests</th><th colspan=2>Idle limit</th><th rowspan=2>Closed because</th><th rowspan=2>Trouble</th></tr>
+<tr><td></td><th>floor</th><th>below it</th><th>idle</th><th>in use</th><th>connecting</th><th>retiring</th><th>waiting</th><th>all</th>
+<th>failed</th><th>all</th><th>on request path</th><th>all</th><th>queued</th><th>repeated</th><th>lost</th><th>reused</th><th>used</th><th>unused</th></tr>
 </thead>
 """
 
 _LEGEND = """<p class="legend"><i class="up">UP</i> <i class="falling">UP, going down</i> <i class="rising">DOWN, going up</i>
 <i class="down">DOWN</i> <i class="maint">MAINT</i> <i class="unchecked">no check</i>
-· floor: connections kept ready, handshaken and verified · waiting: requests without a connection
+· floor: connections kept ready, handshaken and verified · below it: for how long fewer stood, in all
+· waiting: requests without a connection · queued: those that got one that came back
 · handshakes on request path: connections that a request had to wait for; the aim is 0
 · repeated, lost: requests whose idle connection ended under them; the aim is 0 lost
 · reused: the share of requests on a connection that had carried one before

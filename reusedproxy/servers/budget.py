@@ -45,7 +45,12 @@ class Budget:
 
     def spend(self) -> None:
         """Somebody dials; also one who did not have to ask."""
-        self._tokens = self._filled() - 1
+        # What was spent on requests holds up the floors for a second at most.
+        self._tokens = max(-self.rate, self._filled() - 1)
+
+    def give_back(self) -> None:
+        """A dial never came to a handshake. Else servers that refuse would starve the floors of those that do not."""
+        self._tokens = min(self._most, self._filled() + 1)
 
     def leave(self, who: object) -> None:
         """It wants no dial any more. No harm if it stands in no line."""

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from reusedproxy.net.dial import DialFailure
+from reusedproxy.net.dial import TCP_CONNECT, DialFailure
 from reusedproxy.servers.budget import Budget
 from reusedproxy.servers.captures import Teller
 
@@ -97,7 +97,8 @@ class Governor:
             if connecting or self._trial is not None:
                 return inf
             at = min(self._next_dial, self._failed_at + BACKOFF_LAST_WAITED) if demand else self._next_dial
-            return max(0.0, at - self._now())
+            wait = max(0.0, at - self._now())
+            return wait if demand or wait else self._budget.wait(self, self._go_on)
         if demand:
             return inf if connecting >= DIALS else 0.0
         if connecting >= FLOOR_DIALS:
@@ -140,6 +141,8 @@ class Governor:
     def failed(self, failure: DialFailure, waited: bool) -> None:
         """A dial has failed, or its connection was refused late; `waited`: somebody was waiting for it."""
         self.failures += 1
+        if failure.phase == TCP_CONNECT:
+            self._budget.give_back()
         now = self._failed_at = self._now()
         if now >= self._next_dial:
             # Decorrelated jitter. Of dials that were under way together only the first to fail makes the wait longer.

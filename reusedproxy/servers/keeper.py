@@ -78,10 +78,15 @@ class Keeper:
         self._turn = random.random()
         self._used_peak = 0
         self._need = 0
+        #: How many were missing from the floor at the last look because connections are in use, less those dialled since.
+        self._missing = 0
         self._idle_peak = 0
         self._purge_at = 0.0
         #: What was known when the idle ones' times were set last.
         self._known = (inf, inf)
+        #: Seconds in which fewer than the floor have stood, but for the present time; and since when that lasts.
+        self._below_floor = 0.0
+        self._below_since: float | None = None
         self._used_by_nobody: dict[ServerConnection, float] = {}
         self._refill_call: IDelayedCall | None = None
         self._upkeep_call: IDelayedCall | None = None
@@ -94,12 +99,24 @@ class Keeper:
     def _limits(self) -> PoolLimits:
         return self.pool.limits
 
+    @property
+    def below_floor_seconds(self) -> float:
+        """How long fewer connections have stood than the floor asks for, in all; while nothing is kept, nothing is asked for."""
+        return self._below_floor + (self._now() - self._below_since if self._below_since is not None else 0.0)
+
+    def _note_floor(self) -> None:
+        """Whenever there may be more connections than before, or fewer."""
+        self._below_floor = self.below_floor_seconds
+        self._below_since = self._now() if self.pool.below_floor else None
+
     def start(self) -> None:
         self._upkeep()
         self.open_more()
 
     def stop(self) -> None:
         """Open nothing more; no timer is left."""
+        self._note_floor()
+        self._missing = 0
         self.governor.stop()
         for call in (self._refill_call, self._upkeep_call, self._suspect_call):
             if call is not None:
@@ -125,34 +142,34 @@ class Keeper:
         connection.deadline = inf
         if self.due:
             self.due.discard(connection)
-        used = len(self.pool.in_use)
+        pool = self.pool
+        used = len(pool.in_use)
         if used > self._used_peak:
             self._used_peak = used
-        most = self._limits.max_reuse
+        if used > pool.counters.used_max:
+            pool.counters.used_max = used
+        most = pool.limits.max_reuse
         if most is not None and connection.requests >= most:
             self.last_use.add(connection)
             self.open_more()
 
     def rested(self, connection: ServerConnection) -> None:
-        """It is idle."""
-        idle = self._standing_idle()
-        if idle > self._idle_peak:
-            self._idle_peak = idle
-        self._time(connection)
+        """It is idle, or more is known now of how long it may be: set when it is to leave."""
+        pool, since = self.pool, connection.idle_since
+        leave_at = since + (self.used if connection.requests else self.unused).leave_after
+        if leave_at > connection.retire_at:
+            leave_at = connection.retire_at
+        ping = pool.limits.idle_ping
+        if ping is not None:
+            ping_at = since + ping * (1 - PING_JITTER * self._random.random())
+            if ping_at < leave_at:
+                leave_at = ping_at
+        if leave_at != connection.deadline:
+            pool.deadlines.watch(connection, leave_at)
+        if self._refill_call is not None:
+            self._idle_peak = max(self._idle_peak, self._standing_idle())
         if self.due:
             self._let_due_go()
-
-    def _time(self, connection: ServerConnection) -> None:
-        """Set when this idle one is to leave."""
-        leave_after = (self.used if connection.requests else self.unused).leave_after
-        leave_at = connection.retire_at
-        if leave_after != inf and connection.idle_since + leave_after < leave_at:
-            leave_at = connection.idle_since + leave_after
-        ping = self._limits.idle_ping
-        if ping is not None:
-            leave_at = min(leave_at, connection.idle_since + ping * (1 - PING_JITTER * self._random.random()))
-        if leave_at != connection.deadline:
-            self.pool.deadlines.watch(connection, leave_at)
 
     def gone(self, connection: ServerConnection) -> None:
         """It has left the pool, for whatever reason."""
@@ -232,7 +249,7 @@ class Keeper:
             if self._limits.idle_ping is not None:
                 pool.ping(connection)
             else:
-                self._time(connection)  # more is known than when its time was set
+                self.rested(connection)  # more is known than when its time was set
             return
         if not old and patience.may_look():
             pool.set_aside(connection)
@@ -268,9 +285,8 @@ class Keeper:
     def _let_due_go(self) -> None:
         """Others stand in their place."""
         pool = self.pool
-        for connection in list(self.due):
-            if len(pool.idle) <= self._limits.min_conn:
-                break
+        while self.due and len(pool.idle) > self._limits.min_conn:
+            connection = self.due.pop()
             pool.retire(connection, self._why_due(connection))
 
     def _standing_idle(self) -> int:
@@ -284,6 +300,7 @@ class Keeper:
         pool = self.pool
         if pool.running != "running":
             return
+        self._note_floor()
         floor = self._limits.min_conn
         standing = self._standing_idle()
         if pool.in_use:
@@ -313,6 +330,17 @@ class Keeper:
             pool.retire(pool.idle[0], "room for another", at_once=True)
         return pool.standing < most
 
+    def go_on(self) -> None:
+        """What the governor forbade may be possible now, or it is our turn among all servers."""
+        self.open_more()
+        self._make_good()
+
+    def _make_good(self) -> None:
+        pool = self.pool
+        while self._missing > 0 and self._has_room(False) and self.governor.wait(False, len(pool.connecting)) == 0:
+            self._missing -= 1
+            pool.dial(demand=False)
+
     def _watch_floor(self) -> None:
         """The floor is short because connections are in use. Most come back in a moment; look whether all did."""
         self._idle_peak = self._standing_idle()
@@ -321,16 +349,15 @@ class Keeper:
     def _refill(self) -> None:
         """Open as many as were missing from the floor all the time since the last look."""
         self._refill_call = None
+        self._missing = 0
         pool = self.pool
         if pool.running != "running":
             return
         if not pool.in_use:
             self.open_more()
             return
-        missing = self._limits.min_conn - self._idle_peak - len(pool.connecting)
-        while missing > 0 and self.governor.wait(False, len(pool.connecting)) == 0 and self._has_room(False):
-            pool.dial(demand=False)
-            missing -= 1
+        self._missing = self._limits.min_conn - self._idle_peak - len(pool.connecting)
+        self._make_good()
         if self._standing_idle() < self._limits.min_conn:
             self._watch_floor()
 
@@ -346,9 +373,8 @@ class Keeper:
             self._known = known
             self.governor.careful = self.unused.leave_after < CHURNING
             self._give_advice()
-            for connection in pool.idle:
-                if connection not in self.due:
-                    self._time(connection)
+            for connection in [each for each in pool.idle if each not in self.due]:
+                self.rested(connection)
         if limits.idle_timeout is not None:
             oldest = now - limits.idle_timeout
             for connection in pool.idle[: max(0, len(pool.idle) - limits.min_conn)]:
