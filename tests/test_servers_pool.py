@@ -345,6 +345,24 @@ class WaitingTests(SynchronousTestCase):
         self.assertEqual((len(first.failures), len(second.failures)), (1, 1))
         self.assertEqual(second.failures, ["TCP connect failed: Connection refused"])
 
+    def test_dials_that_end_after_it_has_asked_again_are_not_its_own(self) -> None:
+        """A server that stops fails all that is under way at once; who asks again waits for a dial that begins after it."""
+        bench = PoolBench()
+        askers = [Asker() for _ in range(8)]
+        for asker in askers:
+            asker.then = lambda asker=asker: bench.pool.wait(asker)  # type: ignore[misc]
+            bench.pool.wait(asker)
+        for dial in bench.dialer.open[:]:
+            dial.fail()
+        self.assertEqual([asker.told for asker in askers], [1] * 8)
+        for asker in askers:
+            asker.then = lambda: None
+        bench.pass_time(1)
+        bench.answer_all()
+        bench.pass_time(1)
+        bench.answer_all()
+        self.assertEqual([len(asker.connections) for asker in askers], [1] * 8)
+
     def test_asking_again_when_told_of_a_failure(self) -> None:
         """The new wait belongs to the next dial, not to the failure that is being told."""
         bench = PoolBench()

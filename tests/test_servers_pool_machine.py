@@ -216,9 +216,10 @@ class PoolMachine(RuleBasedStateMachine):
         assert not self.waiting and not pool.in_use and not pool.retiring
         if pool.limits.purge_delay or pool.limits.idle_timeout:
             bench.pass_time(60, step=0.5)
-        assert len(pool.idle) >= self.floor, pool
+        # Before a server that closes unused connections in a moment the floor is filled with care, and may be short.
+        assert len(pool.idle) >= self.floor or pool._governor.careful, pool
         if pool.limits.max_age is None:
-            assert len(pool.idle) == self.floor, pool
+            assert len(pool.idle) <= self.floor, pool
         # Trouble is over as soon as a newer connection stands; when the floor stood without one, nobody has tried again.
         failed_at = pool._governor._failed_at
         assert not pool.trouble or all(connection.born <= failed_at for connection in pool.idle)

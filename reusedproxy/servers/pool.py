@@ -95,15 +95,16 @@ class Counters:
 class _Waiting:
     waiter: Waiter
     kind: int
+    dials: int  # had begun when it came
 
 
 class HTTPConnectionPool:
     """The persistent connections of one server.
 
     Each connection is in exactly one of `connecting` (still a dial), `idle` (the longest idle first), `in_use`, `private`
-    (idle, and kept for the one client that it has served), `watched`
-    (given to nobody any more, to see when the server closes it) and `retiring`. `running` says whether the floor is kept and dials are made: "running", "suspended" or "closed".
-    `closed` counts ends by their reason.
+    (idle, and kept for the one client that it has served), `watched` (given to nobody any more, to see when the server
+    closes it) and `retiring`. `running` says whether the floor is kept and dials are made: "running", "suspended" or
+    "closed". `closed` counts ends by their reason.
     """
 
     def __init__(
@@ -201,7 +202,7 @@ class HTTPConnectionPool:
         if self.running != "running":
             waiter.connection_failed(DialFailure("connection", f"the pool is {self.running}"))
             return
-        self.waiters.append(_Waiting(waiter, kind))
+        self.waiters.append(_Waiting(waiter, kind, self.counters.dials))
         self.keeper.open_more()
 
     def leave(self, waiter: Waiter) -> None:
@@ -325,7 +326,7 @@ class HTTPConnectionPool:
             self._note_failure(DialFailure("connection", f"{reason} before its first answer"))
         self.retire(connection, reason, at_once=True, by="server")
         if refused is not None:
-            self._fail_waiters(refused)
+            self._fail_waiters(refused, self.counters.dials + 1)
         return refused is not None
 
     def connection_gone(self, connection: ServerConnection) -> None:
@@ -447,7 +448,7 @@ class HTTPConnectionPool:
         del self.connecting[dial]
         self._note_failure(failure)
         if not (failure.ours and self.in_use):  # else they are better off waiting for one that comes back
-            self._fail_waiters(failure)
+            self._fail_waiters(failure, self.counters.dials)
         self.keeper.open_more()
 
     def _late_failure(self, connection: ServerConnection, reason: str) -> DialFailure | None:
@@ -465,11 +466,12 @@ class HTTPConnectionPool:
         self.counters.dials_failed += 1
         self._governor.failed(failure, bool(self.waiters))
 
-    def _fail_waiters(self, failure: DialFailure) -> None:
-        """While other dials are under way they may still serve the rest; with none left, all have waited in vain."""
-        failed = [
-            self.waiters.popleft() for _ in range(min(1, len(self.waiters)) if self.connecting else len(self.waiters))
-        ]
+    def _fail_waiters(self, failure: DialFailure, dials: int) -> None:
+        """While other dials are under way they may still serve the rest; with none left, all have waited in vain who came
+        before so many had begun: else those under way when a server stops would use up all tries of a request at once."""
+        failed = [waiting for waiting in self.waiters if waiting.dials < dials][: 1 if self.connecting else None]
+        for waiting in failed:
+            self.waiters.remove(waiting)
         for waiting in failed:
             waiting.waiter.connection_failed(failure)
 
