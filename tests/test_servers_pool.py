@@ -363,6 +363,26 @@ class WaitingTests(SynchronousTestCase):
         bench.answer_all()
         self.assertEqual([len(asker.connections) for asker in askers], [1] * 8)
 
+    def test_an_idle_one_makes_room_when_a_server_takes_no_more(self) -> None:
+        """A server with one worker a connection serves nobody while the floor has them all: the longest idle one goes, so
+        that who needs a new one gets it; and there is advice."""
+        bench = PoolBench(min_conn=2)
+        bench.answer_all()
+        longest = bench.pool.idle[0]
+        bench.pass_time(10)
+        bench.pool.wait(Asker(), NEW)
+        bench.dialer.open[0].time_out("TLS handshake")
+        self.assertEqual(bench.pool.closed, {"makes room": 1})
+        self.assertNotIn(longest, bench.pool.idle)
+        self.assertIn("say a pool-min-conn below its workers", str(bench.announced))
+
+    def test_none_makes_room_for_the_floor(self) -> None:
+        """What is left of it would only take its place."""
+        bench = PoolBench(min_conn=2)
+        bench.dialer.open[0].succeed()
+        bench.dialer.open[0].time_out("TLS handshake")
+        self.assertEqual((bench.pool.closed, len(bench.pool.idle)), ({}, 1))
+
     def test_asking_again_when_told_of_a_failure(self) -> None:
         """The new wait belongs to the next dial, not to the failure that is being told."""
         bench = PoolBench()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from reusedproxy.net.dial import DialFailure
 from reusedproxy.servers.connection import ServerConnection
 from reusedproxy.servers.governor import Governor
 from reusedproxy.servers.patience import Patience, advertised
@@ -177,10 +178,20 @@ class Keeper:
             if age < CHURNING:
                 self.governor.fluttered()
 
-    def dial_failed(self) -> None:
+    def dial_failed(self, failure: DialFailure) -> None:
         """No connection could be opened."""
         self.used.failed()
         self.unused.failed()
+        pool = self.pool
+        if failure.timed_out and pool.waiters and pool.idle:
+            # Seen with gunicorn's sync workers: each sat on one connection of the floor, so a POST that needs a new one
+            # would get 503 after all its retries.
+            self._advise_once(
+                "workers",
+                f"no new connection while {len(pool.idle)} stand idle: a server with one worker a connection (gunicorn's"
+                " sync, Apache's prefork) has none left for anybody else: say a pool-min-conn below its workers, or 0",
+            )
+            pool.retire(pool.idle[0], "makes room")
 
     def suspect(self) -> None:
         """A connection that had stood idle was lost under a request: those that stand may have ended with it."""

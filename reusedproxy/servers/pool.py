@@ -462,9 +462,9 @@ class HTTPConnectionPool:
 
     def _note_failure(self, failure: DialFailure) -> None:
         """Count it, say it, and wait longer before the next."""
-        self.keeper.dial_failed()
         self.counters.dials_failed += 1
         self._governor.failed(failure, bool(self.waiters))
+        self.keeper.dial_failed(failure)
 
     def _fail_waiters(self, failure: DialFailure, dials: int) -> None:
         """While other dials are under way they may still serve the rest; with none left, all have waited in vain who came
