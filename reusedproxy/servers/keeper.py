@@ -19,6 +19,7 @@ from reusedproxy.net.dial import DialFailure
 from reusedproxy.servers.connection import ServerConnection
 from reusedproxy.servers.governor import Governor
 from reusedproxy.servers.patience import Patience, advertised
+from reusedproxy.wire.heads import ResponseHead
 
 if TYPE_CHECKING:
     from reusedproxy.servers.pool import HTTPConnectionPool, PoolLimits
@@ -72,6 +73,8 @@ class Keeper:
         self.last_use: set[ServerConnection] = set()
         #: Those that are asked by ourselves: as good as idle, for the floor.
         self.pinged: set[ServerConnection] = set()
+        #: A ping that ends the connection.
+        self._vain_ping = b""
         self._clock = clock
         self._now = clock.seconds
         self._random = random
@@ -91,6 +94,11 @@ class Keeper:
     @property
     def _limits(self) -> PoolLimits:
         return self.pool.limits
+
+    @property
+    def _ping_after(self) -> float | None:
+        """Seconds of idleness before a ping; None: there is none, or it would do harm."""
+        return None if self.pool.ping_request == self._vain_ping else self._limits.idle_ping
 
     def start(self) -> None:
         self._upkeep()
@@ -142,7 +150,7 @@ class Keeper:
         leave_at = connection.retire_at
         if leave_after != inf and connection.idle_since + leave_after < leave_at:
             leave_at = connection.idle_since + leave_after
-        ping = self._limits.idle_ping
+        ping = self._ping_after
         if ping is not None:
             leave_at = min(leave_at, connection.idle_since + ping * (1 - PING_JITTER * self._random.random()))
         if leave_at != connection.deadline:
@@ -155,6 +163,17 @@ class Keeper:
         self.pinged.discard(connection)
         self.governor.ended(connection)
         self.open_more()
+
+    def ping_ended(self, connection: ServerConnection, head: ResponseHead | None) -> None:
+        """Whatever it answers, it is there. But a refusal that ends the connection is worse than no ping: nginx 1.22
+        answers OPTIONS * so, and a floor that is pinged costs a handshake each time."""
+        self.pinged.discard(connection)
+        if head is None:
+            self.pool.counters.pings_failed += 1
+        elif head.status >= 400 and not head.keep_alive:
+            self._vain_ping = self.pool.ping_request
+            text = f"the server answers idle-ping's request with {head.status} and closes the connection: pings stop"
+            self._advise_once("ping", f"{text}; say what it takes with 'option httpchk'")
 
     def borrowed_from_floor(self) -> None:
         """Fewer than the floor are idle now."""
@@ -217,7 +236,7 @@ class Keeper:
         old = now >= connection.retire_at
         patience = self.used if connection.requests else self.unused
         if not old and now < connection.idle_since + patience.leave_after:
-            if self._limits.idle_ping is not None:
+            if self._ping_after is not None:
                 pool.ping(connection)
             else:
                 self._time(connection)  # more is known than when its time was set
@@ -359,7 +378,7 @@ class Keeper:
                 f"the server closes idle connections after {used.limit:.3g} s ({used.source}), so pool-idle-timeout"
                 f" {limits.idle_timeout:g}s is never reached: raise the server's keep-alive time-out, or say less",
             )
-        if limits.min_conn and limits.idle_ping is None and limits.min_conn / unused.leave_after >= CHURN:
+        if limits.min_conn and self._ping_after is None and limits.min_conn / unused.leave_after >= CHURN:
             self._advise_once(
                 "churn",
                 f"the server closes connections that have carried no request after {unused.limit:.3g} s ({unused.source}), so"

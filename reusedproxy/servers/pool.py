@@ -273,10 +273,7 @@ class HTTPConnectionPool:
         self.keeper.pinged.add(connection)
 
         def ended(head: ResponseHead | None, reason: str, slow: bool) -> None:
-            """Whatever it answers, it is there."""
-            self.keeper.pinged.discard(connection)
-            if head is None:
-                self.counters.pings_failed += 1
+            self.keeper.ping_ended(connection, head)
 
         method = self.ping_request.split(b" ", 1)[0]
         connection.send(Probe(method, ended), self.ping_request, True, PING_TIMEOUT)
