@@ -16,7 +16,8 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls import ClientContext
-from reusedproxy.servers.pool import HTTPConnectionPool, PoolLimits
+from reusedproxy.servers.limits import PoolLimits
+from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.probe import Probe
 from reusedproxy.wire.heads import Limits
 

@@ -36,7 +36,8 @@ from reusedproxy.operators.stats import StatsPage
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.budget import Budget
 from reusedproxy.servers.checks import Checker, request
-from reusedproxy.servers.pool import HTTPConnectionPool, PoolLimits
+from reusedproxy.servers.limits import PoolLimits
+from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.server import DOWN, Server
 from reusedproxy.wire.heads import Limits
 

@@ -39,7 +39,8 @@ from reusedproxy.net.transport import (
     PEER_RESET,
 )
 from reusedproxy.servers.backend import Backend
-from reusedproxy.servers.pool import HTTPConnectionPool, PoolLimits
+from reusedproxy.servers.limits import PoolLimits
+from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.server import Server
 from reusedproxy.wire.heads import Limits
 from tests.fakes import FakeDialer

@@ -18,7 +18,8 @@ from reusedproxy.net.dial import DialFailure
 from reusedproxy.net.tls import TLS_FAILED
 from reusedproxy.net.transport import CLOSED, CLOSING, OPEN, PEER_CLOSED
 from reusedproxy.servers.connection import ServerConnection
-from reusedproxy.servers.pool import HTTPConnectionPool, PoolLimits
+from reusedproxy.servers.limits import PoolLimits
+from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.reuse import ANY
 from reusedproxy.wire.heads import Limits
 

@@ -15,7 +15,8 @@ from twisted.internet.base import DelayedCall
 
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.servers.budget import Budget
-from reusedproxy.servers.pool import HTTPConnectionPool, PoolLimits
+from reusedproxy.servers.limits import PoolLimits
+from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
 from tests.fakes import FakeDial, FakeDialer
 

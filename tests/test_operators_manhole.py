@@ -32,7 +32,8 @@ from reusedproxy.operators.manhole import KeyChecker, Manhole, ManholeError, aut
 from reusedproxy.operators.overview import GUIDE, namespace, table
 from reusedproxy.operators.session import run
 from reusedproxy.servers.captures import Captures
-from reusedproxy.servers.pool import HTTPConnectionPool, PoolLimits
+from reusedproxy.servers.limits import PoolLimits
+from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.server import Server
 from reusedproxy.service import ProxyService, Refused
 from reusedproxy.wire.heads import Limits

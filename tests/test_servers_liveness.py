@@ -40,6 +40,27 @@ class PingTests(SynchronousTestCase):
         bench.pass_time(2.2)
         self.assertEqual(asked.written, PING)
 
+    def test_pings_that_end_the_connection_stop(self) -> None:
+        """nginx answers OPTIONS * with 400 and closes: pinging a floor would cost a handshake each time. There is advice."""
+        bench = PoolBench(min_conn=3, idle_ping=10.0)
+        bench.dialer.answer = bench.dialer.accept
+        bench.pass_time(10.1)
+        asked = next(transport for transport in bench.dialer.transports if transport.take_written())
+        asked.receive(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        pings = bench.pool.counters.pings
+        bench.pass_time(60)
+        self.assertLessEqual(bench.pool.counters.pings, pings)
+        self.assertEqual(len(bench.pool.idle), 3)
+        self.assertIn("with 400 and closes the connection: pings stop", str(bench.announced))
+
+    def test_a_last_answer_that_is_no_refusal_stops_none(self) -> None:
+        """It was that connection's last request only."""
+        bench, (asked,) = self.pinged()
+        bench.dialer.answer = bench.dialer.accept
+        asked.receive(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        bench.pass_time(11)
+        self.assertEqual(bench.pool.counters.pings, 2)
+
     def test_no_answer(self) -> None:
         """It goes, and another is opened in its place."""
         bench, (asked,) = self.pinged()

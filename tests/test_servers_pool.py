@@ -345,6 +345,44 @@ class WaitingTests(SynchronousTestCase):
         self.assertEqual((len(first.failures), len(second.failures)), (1, 1))
         self.assertEqual(second.failures, ["TCP connect failed: Connection refused"])
 
+    def test_dials_that_end_after_it_has_asked_again_are_not_its_own(self) -> None:
+        """A server that stops fails all that is under way at once; who asks again waits for a dial that begins after it."""
+        bench = PoolBench()
+        askers = [Asker() for _ in range(8)]
+        for asker in askers:
+            asker.then = lambda asker=asker: bench.pool.wait(asker)  # type: ignore[misc]
+            bench.pool.wait(asker)
+        for dial in bench.dialer.open[:]:
+            dial.fail()
+        self.assertEqual([asker.told for asker in askers], [1] * 8)
+        for asker in askers:
+            asker.then = lambda: None
+        bench.pass_time(1)
+        bench.answer_all()
+        bench.pass_time(1)
+        bench.answer_all()
+        self.assertEqual([len(asker.connections) for asker in askers], [1] * 8)
+
+    def test_an_idle_one_makes_room_when_a_server_takes_no_more(self) -> None:
+        """A server with one worker a connection serves nobody while the floor has them all: the longest idle one goes, so
+        that who needs a new one gets it; and there is advice."""
+        bench = PoolBench(min_conn=2)
+        bench.answer_all()
+        longest = bench.pool.idle[0]
+        bench.pass_time(10)
+        bench.pool.wait(Asker(), NEW)
+        bench.dialer.open[0].time_out("TLS handshake")
+        self.assertEqual(bench.pool.closed, {"makes room": 1})
+        self.assertNotIn(longest, bench.pool.idle)
+        self.assertIn("say a pool-min-conn below its workers", str(bench.announced))
+
+    def test_none_makes_room_for_the_floor(self) -> None:
+        """What is left of it would only take its place."""
+        bench = PoolBench(min_conn=2)
+        bench.dialer.open[0].succeed()
+        bench.dialer.open[0].time_out("TLS handshake")
+        self.assertEqual((bench.pool.closed, len(bench.pool.idle)), ({}, 1))
+
     def test_asking_again_when_told_of_a_failure(self) -> None:
         """The new wait belongs to the next dial, not to the failure that is being told."""
         bench = PoolBench()

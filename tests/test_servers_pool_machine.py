@@ -207,8 +207,9 @@ class PoolMachine(RuleBasedStateMachine):
         if pool.running != "running":
             assert not pool.idle and not pool.watched and not pool.connecting and not pool.waiters
         elif pool.waiters:
-            # Somebody waits: something is under way for them, or its time has been set.
-            assert pool.connecting or pool.trouble
+            # Somebody waits: something is under way for them, or its time has been set, or there is no room for more.
+            full = pool.limits.most is not None and pool.standing >= pool.limits.most
+            assert pool.connecting or pool.trouble or full
 
     def teardown(self) -> None:
         """Quiet, with a healthy server: all come back, the floor stands exactly; then the end, with nothing left."""
@@ -217,18 +218,18 @@ class PoolMachine(RuleBasedStateMachine):
         bench, pool = self.bench, self.pool
         pool.resume()
         bench.dialer.answer = bench.dialer.accept
-        while self.borrowed:
-            self.carry(0, False, False)
-        bench.pass_time(BACKOFF_LAST + 2 * PROOF, step=0.05)
-        while self.borrowed:  # handed to those who waited
-            self.carry(0, False, False)
+        for _ in range(3 + len(self.waiting)):
+            while self.borrowed:  # handed on to those who waited, at last
+                self.carry(0, False, False)
+            bench.pass_time(BACKOFF_LAST + 2 * PROOF, step=0.05)
         bench.pass_time(30, step=0.05)
         assert not self.waiting and not pool.in_use and not pool.retiring
         if pool.limits.purge_delay or pool.limits.idle_timeout:
             bench.pass_time(60, step=0.5)
-        assert len(pool.idle) >= self.floor, pool
+        # Before a server that closes unused connections in a moment the floor is filled with care, and may be short.
+        assert len(pool.idle) >= self.floor or pool._governor.careful, pool
         if pool.limits.max_age is None:
-            assert len(pool.idle) == self.floor, pool
+            assert len(pool.idle) <= self.floor, pool
         # Trouble is over as soon as a newer connection stands; when the floor stood without one, nobody has tried again.
         failed_at = pool._governor._failed_at
         assert not pool.trouble or all(connection.born <= failed_at for connection in pool.idle)

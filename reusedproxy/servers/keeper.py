@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from reusedproxy.net.dial import DialFailure
 from reusedproxy.servers.connection import ServerConnection
 from reusedproxy.servers.governor import Governor
 from reusedproxy.servers.patience import Patience, advertised
+from reusedproxy.wire.heads import ResponseHead
 
 if TYPE_CHECKING:
-    from reusedproxy.servers.pool import HTTPConnectionPool, PoolLimits
+    from reusedproxy.servers.limits import PoolLimits
+    from reusedproxy.servers.pool import HTTPConnectionPool
 
 #: Seconds that the floor may be short because connections are in use before more are opened for it.
 REFILL_AFTER = 0.1
@@ -72,6 +75,8 @@ class Keeper:
         self.last_use: set[ServerConnection] = set()
         #: Those that are asked by ourselves: as good as idle, for the floor.
         self.pinged: set[ServerConnection] = set()
+        #: A ping that ends the connection.
+        self._vain_ping = b""
         self._clock = clock
         self._now = clock.seconds
         self._random = random
@@ -108,6 +113,11 @@ class Keeper:
         """Whenever there may be more connections than before, or fewer."""
         self._below_floor = self.below_floor_seconds
         self._below_since = self._now() if self.pool.below_floor else None
+
+    @property
+    def _ping_after(self) -> float | None:
+        """Seconds of idleness before a ping; None: there is none, or it would do harm."""
+        return None if self.pool.ping_request == self._vain_ping else self._limits.idle_ping
 
     def start(self) -> None:
         self._upkeep()
@@ -160,7 +170,7 @@ class Keeper:
         if leave_at > connection.retire_at:
             leave_at = connection.retire_at
         ping = pool.limits.idle_ping
-        if ping is not None:
+        if ping is not None and pool.ping_request != self._vain_ping:
             ping_at = since + ping * (1 - PING_JITTER * self._random.random())
             if ping_at < leave_at:
                 leave_at = ping_at
@@ -178,6 +188,17 @@ class Keeper:
         self.pinged.discard(connection)
         self.governor.ended(connection)
         self.open_more()
+
+    def ping_ended(self, connection: ServerConnection, head: ResponseHead | None) -> None:
+        """Whatever it answers, it is there. But a refusal that ends the connection is worse than no ping: nginx 1.22
+        answers OPTIONS * so, and a floor that is pinged costs a handshake each time."""
+        self.pinged.discard(connection)
+        if head is None:
+            self.pool.counters.pings_failed += 1
+        elif head.status >= 400 and not head.keep_alive:
+            self._vain_ping = self.pool.ping_request
+            text = f"the server answers idle-ping's request with {head.status} and closes the connection: pings stop"
+            self._advise_once("ping", f"{text}; say what it takes with 'option httpchk'")
 
     def borrowed_from_floor(self) -> None:
         """Fewer than the floor are idle now."""
@@ -201,10 +222,20 @@ class Keeper:
             if age < CHURNING:
                 self.governor.fluttered()
 
-    def dial_failed(self) -> None:
+    def dial_failed(self, failure: DialFailure) -> None:
         """No connection could be opened."""
         self.used.failed()
         self.unused.failed()
+        pool = self.pool
+        if failure.timed_out and pool.waiters and pool.idle:
+            # Seen with gunicorn's sync workers: each sat on one connection of the floor, so a POST that needs a new one
+            # would get 503 after all its retries.
+            self._advise_once(
+                "workers",
+                f"no new connection while {len(pool.idle)} stand idle: a server with one worker a connection (gunicorn's"
+                " sync, Apache's prefork) has none left for anybody else: say a pool-min-conn below its workers, or 0",
+            )
+            pool.retire(pool.idle[0], "makes room")
 
     def suspect(self) -> None:
         """A connection that had stood idle was lost under a request: those that stand may have ended with it."""
@@ -246,7 +277,7 @@ class Keeper:
         old = now >= connection.retire_at
         patience = self.used if connection.requests else self.unused
         if not old and now < connection.idle_since + patience.leave_after:
-            if self._limits.idle_ping is not None:
+            if self._ping_after is not None:
                 pool.ping(connection)
             else:
                 self.rested(connection)  # more is known than when its time was set
@@ -408,7 +439,7 @@ class Keeper:
                 f"the server closes idle connections after {used.limit:.3g} s ({used.source}), so pool-idle-timeout"
                 f" {limits.idle_timeout:g}s is never reached: raise the server's keep-alive time-out, or say less",
             )
-        if limits.min_conn and limits.idle_ping is None and limits.min_conn / unused.leave_after >= CHURN:
+        if limits.min_conn and self._ping_after is None and limits.min_conn / unused.leave_after >= CHURN:
             self._advise_once(
                 "churn",
                 f"the server closes connections that have carried no request after {unused.limit:.3g} s ({unused.source}), so"

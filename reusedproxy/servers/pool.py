@@ -17,7 +17,7 @@ from operator import attrgetter
 from random import Random
 from typing import Protocol
 
-from attrs import define, evolve, frozen
+from attrs import define, evolve
 from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.net.deadlines import Deadlines
@@ -29,6 +29,7 @@ from reusedproxy.servers.captures import Captures
 from reusedproxy.servers.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.servers.governor import Governor
 from reusedproxy.servers.keeper import Keeper
+from reusedproxy.servers.limits import PoolLimits
 from reusedproxy.servers.probe import Probe
 from reusedproxy.servers.records import REMEMBERED, Counters, Ended
 from reusedproxy.servers.reuse import ANY, FRESH, SAFE
@@ -51,38 +52,20 @@ class Waiter(Protocol):
         """An attempt to connect has failed. Nobody waits any more; asking again is allowed at once."""
 
 
-@frozen
-class PoolLimits:
-    """What a pool may do. Times in seconds, None: no limit. The words are HAProxy's without their `pool-`; a connection that
-    is taken and used by nobody is given up after `overdue_after`."""
-
-    min_conn: int = 0
-    max_conn: int | None = None
-    low_conn: int = 0
-    purge_delay: float = 5.0
-    max_reuse: int | None = None
-    idle_timeout: float | None = None
-    max_age: float | None = None
-    connect_rate: float | None = None
-    idle_ping: float | None = None
-    keep_checks: bool = False
-    most: int | None = None
-    overdue_after: float = 60.0
-
-
 @define
 class _Waiting:
     waiter: Waiter
     kind: int
+    dials: int  # had begun when it came
 
 
 class HTTPConnectionPool:
     """The persistent connections of one server.
 
     Each connection is in exactly one of `connecting` (still a dial), `idle` (the longest idle first), `in_use`, `private`
-    (idle, and kept for the one client that it has served), `watched`
-    (given to nobody any more, to see when the server closes it) and `retiring`. `running` says whether the floor is kept and dials are made: "running", "suspended" or "closed".
-    `closed` counts ends by their reason.
+    (idle, and kept for the one client that it has served), `watched` (given to nobody any more, to see when the server
+    closes it) and `retiring`. `running` says whether the floor is kept and dials are made: "running", "suspended" or
+    "closed". `closed` counts ends by their reason.
     """
 
     def __init__(
@@ -193,7 +176,7 @@ class HTTPConnectionPool:
             self.counters.waits_failed += 1
             waiter.connection_failed(DialFailure("connection", f"the pool is {self.running}"))
             return
-        self.waiters.append(_Waiting(waiter, kind))
+        self.waiters.append(_Waiting(waiter, kind, self.counters.dials))
         self.keeper.open_more()
 
     def leave(self, waiter: Waiter) -> None:
@@ -269,10 +252,7 @@ class HTTPConnectionPool:
         self.keeper.pinged.add(connection)
 
         def ended(head: ResponseHead | None, reason: str, slow: bool) -> None:
-            """Whatever it answers, it is there."""
-            self.keeper.pinged.discard(connection)
-            if head is None:
-                self.counters.pings_failed += 1
+            self.keeper.ping_ended(connection, head)
 
         method = self.ping_request.split(b" ", 1)[0]
         connection.send(Probe(method, ended), self.ping_request, True, PING_TIMEOUT)
@@ -322,7 +302,7 @@ class HTTPConnectionPool:
             self._note_failure(DialFailure("connection", f"{reason} before its first answer"))
         self.retire(connection, reason, at_once=True, by="server")
         if refused is not None:
-            self._fail_waiters(refused)
+            self._fail_waiters(refused, self.counters.dials + 1)
         return refused is not None
 
     def connection_gone(self, connection: ServerConnection) -> None:
@@ -454,7 +434,7 @@ class HTTPConnectionPool:
         del self.connecting[dial]
         self._note_failure(failure)
         if not (failure.ours and self.in_use):  # else they are better off waiting for one that comes back
-            self._fail_waiters(failure)
+            self._fail_waiters(failure, self.counters.dials)
         self.keeper.open_more()
 
     def _late_failure(self, connection: ServerConnection, reason: str) -> DialFailure | None:
@@ -468,15 +448,16 @@ class HTTPConnectionPool:
 
     def _note_failure(self, failure: DialFailure) -> None:
         """Count it, say it, and wait longer before the next."""
-        self.keeper.dial_failed()
         self.counters.dials_failed += 1
         self._governor.failed(failure, bool(self.waiters))
+        self.keeper.dial_failed(failure)
 
-    def _fail_waiters(self, failure: DialFailure) -> None:
-        """While other dials are under way they may still serve the rest; with none left, all have waited in vain."""
-        failed = [
-            self.waiters.popleft() for _ in range(min(1, len(self.waiters)) if self.connecting else len(self.waiters))
-        ]
+    def _fail_waiters(self, failure: DialFailure, dials: int) -> None:
+        """While other dials are under way they may still serve the rest; with none left, all have waited in vain who came
+        before so many had begun: else those under way when a server stops would use up all tries of a request at once."""
+        failed = [waiting for waiting in self.waiters if waiting.dials < dials][: 1 if self.connecting else None]
+        for waiting in failed:
+            self.waiters.remove(waiting)
         self.counters.waits_failed += len(failed)
         for waiting in failed:
             waiting.waiter.connection_failed(failure)
