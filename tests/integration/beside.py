@@ -245,8 +245,9 @@ class Lanes:
 
     def __init__(self, make: Callable[[Path, str], Daemon], directory: Path, count: int, settings: str = "") -> None:
         """@param settings: lines for the C{global} section."""
+        self.recorders = [Recorder() for _ in range(count)]
+        # After them, or the kernel might give one of these to a recorder.
         ports = free_ports(count, HOST)
-        self.recorders = [Recorder() for _ in ports]
         text = ["backend servers\n"]
         for number, (port, recorder) in enumerate(zip(ports, self.recorders, strict=True)):
             text.append(_LANE.format(number=number, host=HOST, port=port, server=recorder.port))
