@@ -258,7 +258,7 @@ class ServerEndTests(SynchronousTestCase):
                 world, client = moment.world, moment.client
                 world.log.clear()
                 exchange = client.connection.exchange
-                exchange.was_idle = False
+                exchange.repeated = True
                 (wire,) = world.server.busy
                 wire.reading = True
                 getattr(wire, how)()

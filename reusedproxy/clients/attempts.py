@@ -27,8 +27,8 @@ class Attempts:
     redispatched = False
     #: The connection of this attempt had stood idle.
     was_idle = False
-    #: An attempt was lost to the idle-close race.
-    raced = False
+    #: An attempt's connection ended without an answer; and one of those had been written to.
+    raced = repeated = False
     #: All of the request that has come is still held.
     held = True
     _request = b""
@@ -63,10 +63,9 @@ class Attempts:
             failure,
             retry_on=settings.retry_on,
             method=self.method,
-            was_idle=self.was_idle,
             answered=answered,
             held=self.held,
-            retried=self.raced,
+            retried=self.repeated,
         )
         return again and (self.retries < settings.retries or self._is_race(failure, answered))
 
@@ -85,7 +84,9 @@ class Attempts:
         assert backend is not None and server is not None
         if not self.may_retry(failure, answered):
             return False
-        self.raced = self.raced or self._is_race(failure, answered)
+        if not answered and failure in (SERVER_GONE, UNTOUCHED):
+            self.raced = True
+            self.repeated = self.repeated or failure == SERVER_GONE
         self.retries += 1
         elsewhere = backend.redispatches(self.retries)
         # HAProxy counts an attempt as one or the other.

@@ -240,7 +240,7 @@ class Exchange(Attempts):
     # What its server connection calls.
 
     def may_repeat(self) -> bool:
-        return self.may_retry(SERVER_GONE, False)
+        return self.was_idle and self.may_retry(SERVER_GONE, False)
 
     def response_interim(self, head: ResponseHead) -> None:
         # RFC 9110 section 15.2: never to an HTTP/1.0 client.

@@ -8,6 +8,7 @@ by two `Patience`s, one for connections that have carried nothing yet. It must n
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from math import inf
 from random import Random
@@ -44,6 +45,9 @@ CHURNING = 2.0
 SUSPECT_FOR, SUSPECT_EVERY = 1.0, 10.0
 #: Share by which the time to a ping is shortened at random, so that a floor is not pinged all at once.
 PING_JITTER = 0.2
+#: A server that closes used connections which have stood for less than this, in seconds, in so many different seconds of the
+#: last so many, does it again and again: it is no restart, and no time-out that could be learned.
+HASTY_AGE, HASTY_TIMES, HASTY_WITHIN = 2.0, 4, 10.0
 #: A connection that is watched for its server's patience is let go at this many times the age at which it was set aside.
 WATCH_UNTIL = 4
 
@@ -97,6 +101,7 @@ class Keeper:
         self._upkeep_call: IDelayedCall | None = None
         self._suspect_call: IDelayedCall | None = None
         self._suspected_at = -inf
+        self._hasty: deque[float] = deque(maxlen=HASTY_TIMES)
         #: What stood then stays suspect until it is gone.
         self._renewed_at = -inf
 
@@ -217,10 +222,28 @@ class Keeper:
         age = self._now() - connection.idle_since
         if connection.requests:
             self.used.closed(age)
+            if age < HASTY_AGE:
+                self._note_haste()
         else:
             self.unused.closed(age)
             if age < CHURNING:
                 self.governor.fluttered()
+
+    @property
+    def hasty(self) -> bool:
+        """The server closes idle connections at any moment: none that has stood is fit for what may not be repeated."""
+        return len(self._hasty) == HASTY_TIMES and self._now() - self._hasty[0] <= HASTY_WITHIN
+
+    def _note_haste(self) -> None:
+        now = self._now()
+        if not self._hasty or now - self._hasty[-1] >= 1:
+            self._hasty.append(now)
+            if self.hasty:
+                self._advise_once(
+                    "hasty",
+                    "the server closes idle connections again and again within moments of an answer: requests that may not be"
+                    " repeated get new connections, a handshake each, until it does so no more",
+                )
 
     def dial_failed(self, failure: DialFailure) -> None:
         """No connection could be opened."""
@@ -247,11 +270,13 @@ class Keeper:
 
     def renew(self) -> None:
         """All that stand idle may have ended without our hearing of it: nobody is given one of them any more, and they go as
-        others stand in their place."""
+        others stand in their place; private ones, which nothing replaces, at once."""
         pool = self.pool
         if pool.running != "running":
             return
         pool.suspected_at = self._renewed_at = self._now()
+        for connection in [*pool.private, *pool.watched]:
+            pool.retire(connection, STOOD)
         self.due.update(pool.idle)
         self._let_due_go()
         self.open_more()

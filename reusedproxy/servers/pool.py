@@ -212,6 +212,8 @@ class HTTPConnectionPool:
         else:
             connection.idle_since = now
             self._rest(connection)
+            if self.waiters and limits.most is not None:
+                self.keeper.open_more()  # in its place, for somebody who needs a new one
 
     @property
     def standing(self) -> int:
@@ -376,7 +378,7 @@ class HTTPConnectionPool:
         """Take the newest idle connection fit for `kind` out of the list, which is not empty."""
         idle = self.idle
         if kind == FRESH:
-            return idle.pop() if self._fresh(idle[-1]) else None
+            return idle.pop() if self._fresh(idle[-1]) and not self.keeper.hasty else None
         if kind == SAFE:
             for index in range(len(idle) - 1, -1, -1):
                 if idle[index].safe:
@@ -399,8 +401,9 @@ class HTTPConnectionPool:
     def _serve_returned(self, connection: ServerConnection) -> bool:
         """Hand a connection that just came back to the first waiter it is fit for."""
         connection.idle_since = self.deadlines.now()
+        most = ANY if self.keeper.hasty else FRESH
         for waiting in self.waiters:
-            if waiting.kind <= FRESH or (waiting.kind == SAFE and connection.safe):
+            if waiting.kind <= most or (waiting.kind == SAFE and connection.safe):
                 self.waiters.remove(waiting)
                 self.in_use.discard(connection)
                 self._use(connection)
