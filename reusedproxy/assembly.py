@@ -33,10 +33,12 @@ from reusedproxy.operators.logtargets import LogTargets, UnknownHost
 from reusedproxy.operators.logtargets import Target as LogSink
 from reusedproxy.operators.rates import Rates
 from reusedproxy.operators.stats import StatsPage
+from reusedproxy.rules.samples import compiled
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.budget import Budget
 from reusedproxy.servers.checks import Checker, request
 from reusedproxy.servers.limits import PoolLimits
+from reusedproxy.servers.names import ConstantPool, NameRefused, host_name, naming
 from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.server import DOWN, Server
 from reusedproxy.wire.heads import Limits
@@ -73,6 +75,8 @@ class Identity:
     timeout: float
     limits: PoolLimits
     wire: Limits
+    #: What says the names of its connections, and the one that is known beforehand.
+    names: tuple[model.Expression | None, model.Expression | None, str | None]
 
 
 @define
@@ -296,6 +300,7 @@ class Assembly:
             backend.timeouts.connect or CONNECT_TIMEOUT,
             PoolLimits(**asdict(settings.pool)),
             self._limits,
+            (settings.sni, settings.pool_conn_name, settings.known_name),
         )
         previous = self._previous.lines.get(name) if self._previous is not None else None
         if previous is not None and previous.identity == identity:
@@ -305,25 +310,44 @@ class Assembly:
             if context is not None:
                 warnings = (f"server {name}: {text}" for text in _out_of_date(context.settings))
                 proxy.notices += (Notice("warning", settings.place, text) for text in warnings)
-            last = descriptors.last_for_servers()
-            dialer = Dialer(proxy.poller, proxy.deadlines, identity.target, context, identity.timeout, last)
-            pool = HTTPConnectionPool(
-                f"Server {name}",
-                dialer,
-                identity.limits,
-                self._reactor,
-                self._random,
-                self._announce,
-                self._limits,
-                proxy.budget,
-            )
+            pool = self._pool(f"Server {name}", settings, identity, context)
             pool.expires_at = proxy.deadlines.now() + _seconds_left(settings.tls)
         pool.ping_request = _ping_request(backend, settings)
         server = Server(backend.name, settings, pool, proxy.deadlines.now())
+        if isinstance(pool, ConstantPool):
+            server.naming = naming(
+                compiled(settings.sni) if settings.sni else _constant_name(settings).encode(),
+                compiled(settings.pool_conn_name) if settings.pool_conn_name else None,
+            )
         if previous is not None and settings.check is not None and server.usable and previous.server.state == DOWN:
             server.state = DOWN
         proxy.lines[name] = line = Line(identity, context, pool, server)
         return line
+
+    def _pool(
+        self, name: str, settings: model.Server, identity: Identity, context: ClientContext | None
+    ) -> HTTPConnectionPool:
+        """A pool of its own, or one for each name that its connections may have."""
+        proxy, last = self._proxy, descriptors.last_for_servers()
+
+        def dialer(context: ClientContext | None) -> Dialer:
+            return Dialer(proxy.poller, proxy.deadlines, identity.target, context, identity.timeout, last)
+
+        def dialer_for(sni: bytes) -> Dialer:
+            if context is None:
+                return dialer(None)
+            try:
+                return dialer(context.named(sni.decode("ascii")))
+            except (TLSConfigurationError, UnicodeError):
+                raise NameRefused(f"{sni.decode('latin-1')!r} is not a host name") from None
+
+        rest = (identity.limits, self._reactor, self._random, self._announce, self._limits, proxy.budget)
+        if settings.sni is None and (settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"):
+            return HTTPConnectionPool(name, dialer(context), *rest)
+        own: bytes | None = None
+        if settings.pool_conn_name is None:
+            own = host_name((settings.known_name or "").encode())
+        return ConstantPool(name, dialer(context), *rest, own=own, dialer_for=dialer_for, clock=self._reactor)
 
     def _checker(self, backend: Backend, line: Line, share: float) -> Checker:
         """`share` of its interval passes before the first check, so that a backend's checks are spread over it."""
@@ -332,6 +356,8 @@ class Assembly:
         assert check is not None
         timeout = min(check.inter, timeouts.connect or check.inter)
         target, context = line.identity.target, line.context
+        if context is not None and check.sni is not None and check.sni != _constant_name(settings):
+            context = self._named(context, check.sni, settings.place, server.full_name)
         if check.addr is not None or check.port is not None:
             # HAProxy: with another address or port, the traffic's TLS does not apply to the check.
             context = None
@@ -348,7 +374,7 @@ class Assembly:
             timeouts.check,
             share * check.inter,
             backend.server_changed,
-            feeds=context is line.context and target == line.identity.target,
+            feeds=line.pool.knows_name and context is line.context and target == line.identity.target,
         )
         if server.state == DOWN:
             checker.health = 0
@@ -370,10 +396,18 @@ class Assembly:
         if server.tls is None:
             return None
         try:
-            return ClientContext(server.tls)
+            context = ClientContext(server.tls)
         except TLSConfigurationError as error:
             self._faults.append(Fault(server.place, f"server {name}: {error}"))
             return None
+        return self._named(context, server.known_name, server.place, name) if server.known_name else context
+
+    def _named(self, context: ClientContext, sni: str, place: model.Place, name: str) -> ClientContext:
+        try:
+            return context.named(sni)
+        except TLSConfigurationError as error:
+            self._faults.append(Fault(place, f"server {name}: 'check-sni': {error}"))
+            return context
 
 
 def _out_of_date(tls: model.ServerTLS) -> Iterable[str]:
@@ -437,8 +471,13 @@ def _ping_request(backend: model.Backend, settings: model.Server) -> bytes:
     """What `idle-ping` asks: the server's HTTP check, or OPTIONS * (RFC 9110 section 9.3.7)."""
     if backend.http_check is not None:
         return request(backend.http_check, keep=True)
-    name = (settings.tls.sni if settings.tls is not None else None) or settings.host or "localhost"
+    name = _constant_name(settings) or settings.host or "localhost"
     return f"OPTIONS * HTTP/1.1\r\nHost: {name}\r\n\r\n".encode("latin-1")
+
+
+def _constant_name(settings: model.Server) -> str:
+    """The SNI of connections that no request has asked for; "" when there is none."""
+    return settings.known_name or (settings.tls.sni if settings.tls is not None else None) or ""
 
 
 def _default_maxconn() -> int:

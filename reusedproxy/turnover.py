@@ -45,7 +45,8 @@ class Turnover:
 
     def start(self) -> None:
         for name, line in self._lines.items():
-            if not line.pool.limits.min_conn and name in self.old.lines and line.context is not None:
+            tries = line.pool.knows_name and not line.pool.limits.min_conn
+            if tries and name in self.old.lines and line.context is not None:
                 line.pool.limits = evolve(line.pool.limits, min_conn=1)
                 self._lent.append(line.pool)
             if line.pool.limits.min_conn:

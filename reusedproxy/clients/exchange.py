@@ -25,6 +25,7 @@ from reusedproxy.net.dial import DialFailure
 from reusedproxy.net.transport import BROKEN
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.connection import SERVER_FAULT, SERVER_GONE, UNTOUCHED, ServerConnection
+from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.retry import DIAL_FAILED, UNSEEN
 from reusedproxy.servers.reuse import NEW, kind_of_connection
 from reusedproxy.servers.server import Server
@@ -56,6 +57,8 @@ class Exchange(Attempts):
     # Most exchanges never touch most of these; as class attributes they cost nothing.
     state = QUEUED
     connection: ServerConnection | None = None
+    #: Of the connection that it uses, or waits for.
+    pool: HTTPConnectionPool | None = None
     framed = True
     expects = False
     status = 0
@@ -193,6 +196,13 @@ class Exchange(Attempts):
             settings.http_reuse, settings.retry_on, self.method, first=self.client.requests == 1, raced=self.raced
         )
         pool = server.pool
+        if server.naming is not None:
+            named = server.pool_for(self)
+            if isinstance(named, DialFailure):
+                self.connection_failed(named)
+                return
+            pool = named
+        self.pool = pool
         connection = self.client.take_kept(pool) if self.client.kept else None
         if connection is None and kind != NEW:
             connection = pool.acquire(kind)
@@ -233,8 +243,8 @@ class Exchange(Attempts):
         """`timeout queue` is over, or `timeout connect` while too many waited for connections."""
         if self.state == QUEUED:
             self._unplaced("sQ")
-        elif self.state == CONNECTING and self.server is not None:
-            self.server.pool.leave(self)
+        elif self.state == CONNECTING and self.pool is not None:
+            self.pool.leave(self)
             self.connection_failed(DialFailure("connection", "others wait, too", timed_out=True))
 
     # What its server connection calls.
@@ -437,8 +447,8 @@ class Exchange(Attempts):
         if self.state == QUEUED and self.backend is not None and self.server is None:
             if self in self.backend.queue:
                 self.backend.leave(self)
-        elif self.state == CONNECTING and self.server is not None:
-            self.server.pool.leave(self)
+        elif self.state == CONNECTING and self.pool is not None:
+            self.pool.leave(self)
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.give_up(reason)

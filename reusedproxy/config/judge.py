@@ -140,14 +140,14 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
                 " or 'ca-file @system-ca' for the system's CAs; 'verify none' would trust anybody"
             )
             report.fault(server.place, text)
-        elif verify == "required" and not (words.tls.sni or words.tls.verifyhost):
+        elif verify == "required" and not (words.tls.sni or words.sni or words.tls.verifyhost):
             text = (
                 f"{name}: any certificate of its CAs is taken for this server's, as in HAProxy, because no name is said:"
                 " add 'verifyhost NAME', or 'sni str(NAME)'"
             )
             report.warn(server.place, text)
         return
-    unused = sorted(words.said & {"crt", "ca-file", "sni", "verifyhost", "verify"})
+    unused = sorted(words.said & {"crt", "ca-file", "sni", "verifyhost", "verify", "check-sni"})
     if unused and "no-ssl" not in words.said:
         report.warn(server.place, f"{name} has '{unused[0]}' but no 'ssl': it is spoken to in the clear")
 
@@ -160,6 +160,19 @@ def _pool(server: ServerDraft, report: Report) -> None:
         report.warn(server.place, f"{name}: 'check-reuse-pool' does nothing without 'check'")
     if not pool.min_conn:
         return
+    words = server.words
+    if words.sni is not None and words.ssl and words.check.sni is None:
+        text = (
+            f"{name}: pool-min-conn {pool.min_conn} with 'sni {words.sni}': no connection can be opened before a request says"
+            " its name; add 'check-sni NAME' for the name that is to be warm, or say 'sni str(NAME)'"
+        )
+        report.fault(server.place, text)
+    elif words.pool_conn_name is not None and words.pool_conn_name.fetch.name != "str":
+        text = (
+            f"{name}: pool-min-conn {pool.min_conn} with 'pool-conn-name {words.pool_conn_name}': no connection can be"
+            " opened before a request says its name"
+        )
+        report.fault(server.place, text)
     if pool.max_conn is not None and pool.min_conn > pool.max_conn:
         text = f"{name}: pool-min-conn {pool.min_conn} is more than pool-max-conn {pool.max_conn}"
         report.fault(server.place, text)

@@ -153,10 +153,32 @@ class PoolSettings:
 
 
 @frozen
+class Call:
+    """A sample fetch or converter with its arguments."""
+
+    name: str
+    arguments: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name}({','.join(self.arguments)})" if self.arguments else self.name
+
+
+@frozen
+class Expression:
+    """A sample expression: what is fetched, and how it is converted."""
+
+    fetch: Call
+    converters: tuple[Call, ...] = ()
+
+    def __str__(self) -> str:
+        return ",".join(map(str, (self.fetch, *self.converters)))
+
+
+@frozen
 class ServerTLS:
     """`ssl` and its companions on a server line. Paths are as configured, `ca_file` may be "@system-ca".
 
-    `sni` and `verifyhost` are plain names (of `sni str(NAME)`), None when unset.
+    `sni` and `verifyhost` are plain names (of `sni str(NAME)`), None when unset or not constant.
     """
 
     verify: str = "required"
@@ -168,7 +190,8 @@ class ServerTLS:
 
 @frozen
 class Check:
-    """`check` on a server line. Times in seconds; fast and down intervals None: as `inter`. `port` None: the server's."""
+    """`check` on a server line. Times in seconds; fast and down intervals None: as `inter`. `port` None: the server's;
+    `sni` None: as the server's, if that is constant."""
 
     inter: float = 2.0
     fastinter: float | None = None
@@ -177,6 +200,7 @@ class Check:
     fall: int = 3
     port: int | None = None
     addr: str | None = None
+    sni: str | None = None
 
 
 @frozen
@@ -200,7 +224,8 @@ class HTTPCheck:
 class Server:
     """One `server` line with `default-server` merged in. `port` None: none was written. `maxconn` 0: no limit.
 
-    kind "tcp": `host` is a literal address or a name to resolve at start; kind "unix": `host` is a path.
+    kind "tcp": `host` is a literal address or a name to resolve at start; kind "unix": `host` is a path. `sni` is set only
+    where it depends on the request (a constant one is its `tls`'); then `known_name` is the one for checks and the floor.
     """
 
     name: str
@@ -215,6 +240,9 @@ class Server:
     check: Check | None = None
     tls: ServerTLS | None = None
     pool: PoolSettings = PoolSettings()
+    sni: Expression | None = None
+    pool_conn_name: Expression | None = None
+    known_name: str | None = None
 
 
 @frozen

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from copy import copy
 from datetime import datetime, timezone
 from ipaddress import ip_address
 from socket import socket
@@ -107,6 +108,17 @@ class ClientContext:
         if settings.verify == "required":
             _trust(context, settings.ca_file)
             context.set_verify(SSL.VERIFY_PEER, _note_verify_fault)
+
+    def named(self, sni: str) -> ClientContext:
+        """The same for another name ("": none is sent): a session is never offered under another name.
+
+        Raises TLSConfigurationError for what is no name.
+        """
+        other = copy(self)
+        other.session = None
+        other.name = sni or self.settings.verifyhost
+        other._sni = None if not sni or _is_address(sni) else _wire_name(sni)  # RFC 6066 section 3: no addresses
+        return other
 
     def connection(self, connected: socket) -> SSL.Connection:
         """A client connection over `connected`, ready for its handshake."""

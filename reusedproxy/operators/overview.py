@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from reusedproxy.clients.frontend import Frontend
-from reusedproxy.operators.figures import closed_because
+from reusedproxy.operators.figures import closed_because, held
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.servers.pool import HTTPConnectionPool
@@ -114,8 +114,9 @@ class Overview:
         print(f"{server.full_name} is {server.state}; {server.pool!r}")
         pool = server.pool
         now = pool.deadlines.now()
-        held = [*pool.idle, *pool.in_use, *pool.private, *pool.watched, *pool.retiring]
-        print("\n".join(table([CONNECTION_HEADINGS, *(_connection_row(each, now) for each in held)])))
+        lists = [(each.idle, each.in_use, each.private, each.watched, each.retiring) for each in pool.family]
+        connections = [connection for each in lists for some in each for connection in some]
+        print("\n".join(table([CONNECTION_HEADINGS, *(_connection_row(each, now) for each in connections)])))
         for each in pool.ended:
             resumed = ", resumed" if each.resumed else ""
             tls = f" {each.tls}{resumed}," if each.tls else ""
@@ -148,10 +149,7 @@ def _pool_row(server: Server) -> list[object]:
         server.full_name,
         server.state,
         pool.limits.min_conn,
-        len(pool.idle),
-        len(pool.in_use),
-        len(pool.connecting),
-        len(pool.waiters),
+        *(held(pool, what) for what in ("idle", "in_use", "connecting", "waiters")),
         counters.dials,
         counters.dials_failed,
         counters.handshakes,
@@ -167,8 +165,7 @@ def _remarks(pool: HTTPConnectionPool) -> list[str]:
     remarks = []
     if pool.closed:
         remarks.append(f"closed: {closed_because(pool)}")
-    if pool.trouble:
-        remarks.append(f"trouble: {pool.trouble}")
+    remarks += [f"trouble: {each.trouble}" for each in pool.family if each.trouble]
     return remarks
 
 

@@ -85,6 +85,12 @@ class Governor:
         self._later_call: IDelayedCall | None = None
         self._teller = Teller(self._now, lambda text: announce("alert", text))
         self._told = False
+        #: Troubles count as one, whatever they are.
+        self._alike = ""
+
+    def share(self, other: Governor) -> None:
+        """Say together what troubles a server's names: clients choose them, so a line for each would be a flood."""
+        self._teller, self._alike = other._teller, "a name"
 
     # What the pool asks.
 
@@ -150,7 +156,7 @@ class Governor:
             self._backoff = min(most, self._random.uniform(BACKOFF_FIRST, 3 * max(BACKOFF_FIRST, self._backoff)))
             self._next_dial = now + self._backoff
         self.trouble = str(failure)
-        if self._teller.tell(self.trouble, f"{self._name}: {self.trouble}", "attempts"):
+        if self._teller.tell(self._alike or self.trouble, f"{self._name}: {self.trouble}", "attempts"):
             self._told = True
 
     def fluttered(self) -> None:

@@ -105,6 +105,11 @@ class Keeper:
         #: What stood then stays suspect until it is gone.
         self._renewed_at = -inf
 
+    def share(self, other: Keeper) -> None:
+        """What either learns of their server's habits, both know."""
+        self.used, self.unused, self._hasty, self._advised = other.used, other.unused, other._hasty, other._advised
+        self.governor.share(other.governor)
+
     @property
     def _limits(self) -> PoolLimits:
         return self.pool.limits
@@ -380,11 +385,11 @@ class Keeper:
     def _has_room(self, demand: bool) -> bool:
         """Whether one more may be opened (`strict-maxconn`). For somebody who waits for a new one an idle one goes."""
         pool, most = self.pool, self._limits.most
-        if most is None or pool.standing < most:
+        if most is None or pool.counted < most:
             return True
-        if demand and pool.idle:
-            pool.retire(pool.idle[0], "room for another", at_once=True)
-        return pool.standing < most
+        if demand:
+            pool.make_room()
+        return pool.counted < most
 
     def go_on(self) -> None:
         """What the governor forbade may be possible now, or it is our turn among all servers."""

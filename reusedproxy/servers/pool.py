@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import inf
 from operator import attrgetter
 from random import Random
@@ -144,6 +144,21 @@ class HTTPConnectionPool:
         """Idle connections that are given to nobody for now."""
         return 0 if self.suspected_at == -inf else sum(each.idle_since < self.suspected_at for each in self.idle)
 
+    @property
+    def first(self) -> HTTPConnectionPool:
+        """The server's own pool, which this one is, or belongs to."""
+        return self
+
+    @property
+    def family(self) -> Iterable[HTTPConnectionPool]:
+        """All pools of the server, when this is its own."""
+        return (self,)
+
+    @property
+    def knows_name(self) -> bool:
+        """Whether it may open connections before there is a request."""
+        return True
+
     # Asking for a connection, and giving it back.
 
     def acquire(self, kind: int = ANY) -> ServerConnection | None:
@@ -221,9 +236,19 @@ class HTTPConnectionPool:
         return sum(map(len, (self.connecting, self.idle, self.in_use, self.private, self.watched, self.retiring)))
 
     @property
+    def counted(self) -> int:
+        """Connections that count for the server's ceiling (`strict-maxconn`)."""
+        return self.standing
+
+    def make_room(self) -> None:
+        """Somebody needs a new connection and the ceiling is reached: the longest idle one goes, if there is one."""
+        if self.idle:
+            self.retire(self.idle[0], "room for another", at_once=True)
+
+    @property
     def wants_one(self) -> bool:
         """Whether a connection that somebody else has opened would be kept: the floor is short, or there is nothing at all."""
-        if self.running != "running" or (self.limits.most is not None and self.standing >= self.limits.most):
+        if self.running != "running" or (self.limits.most is not None and self.counted >= self.limits.most):
             return False
         return len(self.idle) < self.limits.min_conn or (self.limits.keep_checks and not self.idle)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import define, field
 
 from reusedproxy.config import model
+from reusedproxy.net.dial import DialFailure
+from reusedproxy.servers.names import ConstantPool, NameRefused, Naming
 from reusedproxy.servers.pool import HTTPConnectionPool
 
 # The states of a server, in HAProxy's words.
@@ -54,6 +58,8 @@ class Server:
         self.name = settings.name
         self.full_name = f"{backend}/{settings.name}"
         self.pool = pool
+        #: What says which of its pools a request belongs to; None: there is just the one.
+        self.naming: Naming | None = None
         self.weight = settings.weight
         self.backup = settings.backup
         self.maxconn = settings.maxconn
@@ -70,6 +76,15 @@ class Server:
     def usable(self) -> bool:
         """Whether it may be given requests: UP, and as in HAProxy none for a weight of 0."""
         return self.state == UP and self.weight > 0
+
+    def pool_for(self, request: Any) -> HTTPConnectionPool | DialFailure:
+        """The pool of the name that this request's connection must have (`sni`, `pool-conn-name`)."""
+        assert self.naming is not None and isinstance(self.pool, ConstantPool)
+        name, sni = self.naming(request)
+        try:
+            return self.pool.named(name, sni)
+        except NameRefused as refused:
+            return DialFailure("TLS handshake", str(refused))
 
     @property
     def full(self) -> bool:
