@@ -182,13 +182,37 @@ class Checker:
             self._look_at(head)
 
     def _look_at(self, head: ResponseHead) -> None:
-        http = self._http
-        assert http is not None
-        expected = any(low <= head.status <= high for low, high in http.expect) != http.expect_not
-        if expected:
+        if self._expects(head.status):
             self._end("L7OK", "", head.status)
         else:
             self._end("L7STS", head.reason.decode("latin-1"), head.status)
+
+    def _expects(self, status: int) -> bool:
+        http = self._http
+        assert http is not None
+        return any(low <= status <= high for low, high in http.expect) != http.expect_not
+
+    def asks_as(self, other: Checker) -> bool:
+        """Whether both ask the same, and expect the same, on connections like those of their pools."""
+        return self._feeds and other._feeds and self._http is not None and self._http == other._http
+
+    def try_on(self, connection: ServerConnection, told: Callable[[str], None]) -> None:
+        """Ask once on a connection of the pool, whatever the checks do; `told` why the answer is none that is expected, or ""."""
+        http = self._http
+        assert http is not None
+
+        def ended(head: ResponseHead | None, reason: str, slow: bool) -> None:
+            if head is None:
+                told(f"no answer to its check: {reason}")
+            else:
+                well = self._expects(head.status)
+                told(
+                    "" if well else f"it answers its check with {head.status} {head.reason.decode('latin-1')}".rstrip()
+                )
+
+        connection.send(
+            Probe(http.method.encode(), ended), request(http, keep=True), True, self._timeout or self.settings.inter
+        )
 
     def eof_received(self) -> None:
         self._end("L7RSP", "connection closed before the end of the response head")

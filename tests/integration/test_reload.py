@@ -152,6 +152,30 @@ class ReloadTests(MainJobTestCase):
         self.assertLess(self.server.counts().accepted, 12)
 
 
+class CheckedReloadTests(MainJobTestCase):
+    """nginx takes any client certificate in the handshake, and answers 400 to one that it does not trust."""
+
+    def test_a_certificate_whose_requests_are_refused_changes_nothing(self) -> None:
+        """Its check says so on one of the new connections, before anybody is sent there."""
+        server = self.nginx()
+        server.start()
+        text = "backend servers\n    option httpchk GET /\n" + self.server_line(
+            server.port, "check inter 200ms pool-min-conn 2"
+        )
+        proxy = self.daemon(text)
+        proxy.start()
+        wait_for(lambda: proxy.server("one")["check_status"] == "L7OK", "the first check")
+        Authority("another CA").issue("stranger", client=True).write(self.client_pem)
+        proxy.signal(signal.SIGHUP)
+        wait_for(lambda: "it answers its check with 400 Bad Request" in proxy.output, "the refusal", seconds=15)
+        self.assertEqual([ask(proxy.port) for _ in range(10)], [200] * 10)
+        self.assertEqual(proxy.server("one")["status"], "UP")
+        self.authority.issue("second client", client=True).write(self.client_pem)
+        proxy.signal(signal.SIGHUP)
+        wait_for(lambda: "0 of 1 pools kept" in proxy.output, "the reload")
+        self.assertEqual([ask(proxy.port) for _ in range(10)], [200] * 10)
+
+
 class RefusedReloadTests(MainJobTestCase):
     """A server that breaks the handshake of a client whose certificate it does not trust, as nginx does not."""
 
