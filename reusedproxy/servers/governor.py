@@ -32,6 +32,10 @@ BACKOFF_LAST_WAITED = 1.0
 PROOF = 0.25
 #: Floor dials per second when nothing is configured.
 CONNECT_RATE = 100.0
+#: Seconds' worth of them that may go at once: so in no second are there more than a tenth beyond the rate.
+BURST = 0.1
+#: As much of a token is one: a rest that rounding leaves would take no time at all to come, again and again.
+WHOLE = 1 - 1e-6
 #: The same to a server that closes what it is not asked on within a moment, and the seconds for which that is remembered.
 FLUTTER_RATE = 2.0
 FLUTTER_FOR = 30.0
@@ -78,7 +82,7 @@ class Governor:
         #: The server closes unused connections so soon that a floor costs more than it is worth.
         self.careful = False
         self._fluttered_at = -inf
-        self._tokens = max(1.0, self._rate)
+        self._tokens = max(1.0, self._rate * BURST)
         self._tokens_at = self._now()
         self._trial: Proven | None = None
         self._trial_call: IDelayedCall | None = None
@@ -113,9 +117,10 @@ class Governor:
         rate = self._rate
         if self.careful or now - self._fluttered_at < FLUTTER_FOR:
             rate = min(rate, FLUTTER_RATE)
-        self._tokens = min(max(1.0, rate), self._tokens + (now - self._tokens_at) * rate)
+        # Room for a second one: of a bucket that holds one, each moment that a timer is late would be lost.
+        self._tokens = min(max(2.0, rate * BURST), self._tokens + (now - self._tokens_at) * rate)
         self._tokens_at = now
-        if self._tokens < 1:
+        if self._tokens < WHOLE:
             return (1 - self._tokens) / rate
         return self._budget.wait(self, self._go_on)
 
