@@ -38,6 +38,7 @@ class Case:
     retries: int = 0
     redispatched: bool = False
     queued_behind: int = 0
+    by_page: bool = False
 
 
 CASES = [
@@ -65,7 +66,11 @@ CASES = [
     Case("a queue too long", 'f b/<NOSRV> 0/1000/-1/-1/1000 503 217 - - sQ-- 1/1/0/0/0 0/1 "GET /slow3 HTTP/1.1"',
          b"GET /slow3 HTTP/1.1", None, None, None, 1000, 503, 217, "sQ", "b", None, queued_behind=1),
     Case("the statistics", 'f f/<STATS> 0/0/0/0/0 200 54280 - - LR-- 1/1/0/0/0 0/0 "GET /stats HTTP/1.1"',
-         b"GET /stats HTTP/1.1", None, None, None, sent=54280, flags="LR", backend=None, server=None),
+         b"GET /stats HTTP/1.1", None, None, None, sent=54280, flags="LR", backend=None, server=None, by_page=True),
+    Case("answered by a rule", 'f f/<NOSRV> 0/-1/-1/-1/0 200 66 - - LR-- 1/1/0/0/0 0/0 "GET /health HTTP/1.1"',
+         b"GET /health HTTP/1.1", None, None, None, sent=66, flags="LR", backend=None, server=None),
+    Case("refused by a rule", 'f b/<NOSRV> 0/-1/-1/-1/0 403 189 - - PR-- 1/1/0/0/0 0/0 "GET /d HTTP/1.1"',
+         b"GET /d HTTP/1.1", None, None, None, status=403, sent=189, flags="PR", server=None),
     Case("times", 'f b/s1 0/5/6/7/20 200 52 - - ---- 1/1/0/0/0 0/0 "GET /ok HTTP/1.1"',
          placed=5, connected=11, answered=18, ended=20),
 ]  # fmt: skip
@@ -104,6 +109,7 @@ class LogCase(SynchronousTestCase):
         exchange.status, exchange.bytes_out, exchange.flags = case.status, case.sent, case.flags
         exchange.retries, exchange.redispatched = case.retries, case.redispatched
         exchange.queued_behind = case.queued_behind
+        exchange.by_page = case.by_page
         if case.backend:
             exchange.backend = SimpleNamespace(name=case.backend, traffic=Traffic())
         if case.server:

@@ -27,6 +27,15 @@ _NO_TRAILER: Final = frozenset(
 )
 
 
+_SEPARATORS: Final = bytes(octet if chr(octet).isalnum() and octet < 128 else 0x2D for octet in range(256))
+
+
+def trailer_key(name: bytes) -> bytes:
+    """What a name is compared by: lower case, and `-` for all but letters and digits, because servers that hand fields on
+    as variables make the same of X_Name, X.Name and X-Name."""
+    return name.translate(_SEPARATORS).lower()
+
+
 class BodyFault(Exception):
     """The body cannot be taken as it comes: its end is not where its framing says."""
 
@@ -101,9 +110,24 @@ class ChunkedBody:
 
     SIZE, DATA, DATA_END, TRAILER, DONE = range(5)
 
-    __slots__ = ("_fields", "_framed", "_left", "_limits", "_pending", "_state", "_trailers", "complete", "received")
+    __slots__ = (
+        "_dropped",
+        "_fields",
+        "_framed",
+        "_left",
+        "_limits",
+        "_pending",
+        "_state",
+        "_trailers",
+        "complete",
+        "received",
+    )
 
-    def __init__(self, limits: Limits = _DEFAULT_LIMITS, framed: bool = True) -> None:
+    def __init__(
+        self, limits: Limits = _DEFAULT_LIMITS, framed: bool = True, dropped: frozenset[bytes] = frozenset()
+    ) -> None:
+        """`dropped` are further names of trailers that do not go on, as `trailer_key` makes them."""
+        self._dropped = dropped
         self.complete = False
         self.received = 0
         self._framed = framed
@@ -203,7 +227,8 @@ class ChunkedBody:
         self._fields += 1
         if self._fields > self._limits.max_headers:
             raise BodyFault("too many trailer fields")
-        if not self._framed or found[1].lower() in _NO_TRAILER:
+        key = trailer_key(found[1])
+        if not self._framed or key in _NO_TRAILER or key in self._dropped:
             output.drop(at, end + 2)
         return step
 
