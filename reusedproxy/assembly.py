@@ -26,7 +26,8 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.listener import Listener, ListenError, bind_socket
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls import ClientContext, TLSConfigurationError
+from reusedproxy.net.tls_client import ClientContext
+from reusedproxy.net.tls_files import TLSConfigurationError
 from reusedproxy.operators.accesslog import access_log
 from reusedproxy.operators.figures import Figures
 from reusedproxy.operators.logtargets import LogTargets, UnknownHost

@@ -30,7 +30,7 @@ from twisted.logger import Logger
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED
 from reusedproxy.net.poller import READ, WRITE, Poller
-from reusedproxy.net.tls import ClientContext, TLSTransport
+from reusedproxy.net.tls_client import ClientContext, ClientTLSTransport
 from reusedproxy.net.transport import BROKEN, Transport
 
 # The states of a dial.
@@ -236,7 +236,7 @@ class Dial:
             transport = Transport(dialer.poller, self.socket, nobody)
         else:
             assert dialer.context is not None
-            transport = TLSTransport(dialer.poller, self.socket, nobody, tls, dialer.context)
+            transport = ClientTLSTransport(dialer.poller, self.socket, nobody, tls, dialer.context)
         self._owner.dial_ready(self, transport)
 
     def _fail(self, reason: str, timed_out: bool = False) -> None:

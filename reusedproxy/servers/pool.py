@@ -23,6 +23,7 @@ from twisted.internet.interfaces import IReactorTime
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial, Dialer, DialFailure
 from reusedproxy.net.tls import TLS_FAILED, TLSTransport
+from reusedproxy.net.tls_client import ClientTLSTransport
 from reusedproxy.net.transport import CLOSED, Transport
 from reusedproxy.servers.budget import Budget
 from reusedproxy.servers.captures import Captures
@@ -207,7 +208,7 @@ class HTTPConnectionPool:
         now = self.deadlines.now()
         if self._governor.failures:
             self._governor.answered(connection)
-        if connection.requests == 1 and isinstance(connection.transport, TLSTransport):
+        if connection.requests == 1 and isinstance(connection.transport, ClientTLSTransport):
             connection.transport.remember_session()
         if self.running != "running":
             self.retire(connection, "pool " + self.running)
