@@ -121,7 +121,8 @@ class Overview:
             tls = f" {each.tls}{resumed}," if each.tls else ""
             print(
                 f"{each.number} ended {now - each.at:.0f} s ago, by the {each.by}: {each.reason};{tls} opened in"
-                f" {each.took * 1000:.1f} ms, {each.age:.1f} s old, {each.requests} requests"
+                f" {each.took * 1000:.1f} ms, {each.age:.1f} s old, {each.requests} requests,"
+                f" idle {each.idle_last:.1f} s before the last and {each.idle_longest:.1f} s at most"
             )
 
 
