@@ -156,6 +156,8 @@ class FakeContext:
     """What a pool asks of a TLS context."""
 
     settings = ServerTLS(crt="client.pem")
+    ours_end = theirs_end = None
+    generation = 1
 
     def meaning(self, reason: str) -> str:
         return f"{reason}: the server refused our client certificate"

@@ -259,8 +259,10 @@ class HandshakeTests(DialCase):
         for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
             self.owner = Owner()
             server = self.loop.server(tls=server_context(version=version))
-            transport = self.ready(self.dial(server.target, self.context()))
+            context = self.context()
+            transport = self.ready(self.dial(server.target, context))
             self.assertIsInstance(transport, TLSTransport)
+            self.assertEqual(context.theirs_end, certificates().server.certificate.not_valid_after_utc.timestamp())
             far = server.newest
             self.assertEqual((far.client_name, far.server_name), ("CN=client", b"server.test"))
             self.assertEqual(far.received, b"hello")

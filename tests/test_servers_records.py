@@ -381,6 +381,15 @@ class WarmUpTests(SynchronousTestCase):
         bench.pass_time(3)
         self.assertEqual(self.took(bench), [0, 0])
 
+    def test_a_floor_that_is_given_up_on_the_way(self) -> None:
+        """As at a reload, when a pool is drained, or was only tried."""
+        bench = PoolBench(min_conn=2)
+        bench.pass_time(1)
+        bench.pool.drain("reload")
+        bench.answer_all()
+        bench.pass_time(3)
+        self.assertEqual(self.took(bench), [0, 0])
+
     def test_a_server_that_was_away(self) -> None:
         """Its absence does not count: from the begin of the first dial that succeeds."""
         bench = PoolBench(min_conn=3)

@@ -117,7 +117,9 @@ class Keeper:
         self._below_floor = self.below_floor_seconds
         below = self.pool.below_floor
         self._below_since = self._now() if below else None
-        if self.filling.state != "no":
+        if not self._limits.min_conn:
+            self.filling.stop()
+        elif self.filling.state != "no":
             now = self._now()
             self.filling.look(below, all(each.proof_at <= now for each in self.pool.idle))
 

@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial, Dialer, DialFailure
-from reusedproxy.net.tls import TLS_FAILED, TLSTransport
+from reusedproxy.net.tls import TLS_FAILED, ClientContext, TLSTransport
 from reusedproxy.net.transport import CLOSED, Transport
 from reusedproxy.servers import records
 from reusedproxy.servers.budget import Budget
@@ -110,6 +110,11 @@ class HTTPConnectionPool:
             f"{len(self.in_use)} in use, {len(self.connecting)} connecting, {len(self.retiring)} retiring, "
             f"{len(self.waiters)} waiting>"
         )
+
+    @property
+    def context(self) -> ClientContext | None:
+        """Of TLS; None in the clear."""
+        return self._dialer.context
 
     @property
     def trouble(self) -> str:
@@ -229,7 +234,7 @@ class HTTPConnectionPool:
 
     def _make(self, cause: str, dial: Dial, transport: Transport) -> ServerConnection:
         """A connection of this pool's, in none of its lists yet."""
-        counters, context = self.counters, self._dialer.context
+        counters, context = self.counters, self.context
         counters.opened(cause, dial, transport, context is not None and context.settings.crt is not None)
         connection = ServerConnection(
             self, transport, self.deadlines.now(), self._wire_limits, counters.handshakes, dial.took
@@ -434,7 +439,7 @@ class HTTPConnectionPool:
 
     def _late_failure(self, connection: ServerConnection, reason: str) -> DialFailure | None:
         """What this end of a connection says about its handshake, if it does."""
-        context = self._dialer.context
+        context = self.context
         if context is not None and connection.requests <= 1 and reason.startswith(TLS_FAILED):
             return DialFailure("TLS handshake", context.meaning(reason.removeprefix(TLS_FAILED)))
         if connection.requests == 0 and self.deadlines.now() < connection.proof_at:

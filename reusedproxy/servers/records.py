@@ -96,7 +96,7 @@ class Counters:
     overdue: int = 0
     used_max: int = 0
     #: Dials that have ended, and donations, by cause and result.
-    connects: Counter[tuple[str, str]] = Factory(Counter)
+    connects: Counter[tuple[str, ...]] = Factory(Counter)
     #: By protocol, whether resumed, and whether we have a certificate to show.
     tls_handshakes: Counter[tuple[str, bool, bool]] = Factory(Counter)
     #: By who it was, and a word of `reasons`.
@@ -104,7 +104,7 @@ class Counters:
     #: By class of method and outcome.
     races: Counter[tuple[str, str]] = Factory(Counter)
     #: By what proved that the request might be sent once more, and what became of that.
-    retries: Counter[tuple[str, str]] = Factory(Counter)
+    retries: Counter[tuple[str, ...]] = Factory(Counter)
     #: Seconds from asking to having, or to the end of it. Of WARM only those that took longer than the first bound.
     waits: dict[str, Histogram] = Factory(lambda: {result: _durations() for result in ACQUIRED})
     connect_seconds: Histogram = Factory(_durations)

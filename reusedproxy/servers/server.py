@@ -54,6 +54,8 @@ class Server:
         self.name = settings.name
         self.full_name = f"{backend}/{settings.name}"
         self.pool = pool
+        #: Pools that reloads have put this one in place of, while clients still use them.
+        self.former: list[HTTPConnectionPool] = []
         self.weight = settings.weight
         self.backup = settings.backup
         self.maxconn = settings.maxconn
