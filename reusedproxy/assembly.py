@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
-from math import inf
 from random import Random
 
 from attrs import Factory, asdict, define, field, frozen
@@ -309,10 +309,13 @@ class Assembly:
         else:
             context = self._context(settings, name)
             if context is not None:
+                context.ours_end = _end(context.settings)
+                context.generation = _generation(identity, previous)
                 warnings = (f"server {name}: {text}" for text in _out_of_date(context.settings))
                 proxy.notices += (Notice("warning", settings.place, text) for text in warnings)
             pool = self._pool(f"Server {name}", settings, identity, context)
-            pool.expires_at = proxy.deadlines.now() + _seconds_left(settings.tls)
+            if context is not None and context.ours_end is not None:
+                pool.expires_at = proxy.deadlines.now() + context.ours_end - time.time()
         pool.ping_request = _ping_request(backend, settings)
         server = Server(backend.name, settings, pool, proxy.deadlines.now())
         if isinstance(pool, ConstantPool):
@@ -320,6 +323,9 @@ class Assembly:
                 compiled(settings.sni) if settings.sni else _constant_name(settings).encode(),
                 compiled(settings.pool_conn_name) if settings.pool_conn_name else None,
             )
+        if previous is not None:
+            former = {*previous.server.former, previous.pool} - {pool}
+            server.former = [each for each in former if each.running != "closed"]
         if previous is not None and settings.check is not None and server.usable and previous.server.state == DOWN:
             server.state = DOWN
         proxy.lines[name] = line = Line(identity, context, pool, server)
@@ -430,10 +436,18 @@ def _out_of_date(tls: model.ServerTLS) -> Iterable[str]:
             yield f"ca-file {tls.ca_file}: every CA in it has expired, the last on {last:%d %b %Y %H:%M} UTC"
 
 
-def _seconds_left(tls: model.ServerTLS | None) -> float:
-    """Until the client certificate ends; inf without one."""
-    ours = _certificates(tls.crt)[:1] if tls is not None and tls.crt is not None else []
-    return (ours[0].not_valid_after_utc - datetime.now(timezone.utc)).total_seconds() if ours else inf
+def _end(tls: model.ServerTLS) -> float | None:
+    """When the client certificate ends, in Unix time; None without one."""
+    ours = _certificates(tls.crt)[:1] if tls.crt is not None else []
+    return ours[0].not_valid_after_utc.timestamp() if ours else None
+
+
+def _generation(identity: Identity, previous: Line | None) -> int:
+    """Which one it is of this server's certificates and TLS settings, since the start."""
+    if previous is None or previous.context is None:
+        return 1
+    same = (identity.tls, identity.files) == (previous.identity.tls, previous.identity.files)
+    return previous.context.generation + (not same)
 
 
 def _certificates(path: str) -> list[Certificate]:

@@ -52,7 +52,7 @@ class Turnover:
                 line.pool.limits = evolve(line.pool.limits, min_conn=1)
                 self._lent.append(line.pool)
             if line.pool.limits.min_conn:
-                line.pool.resume()
+                line.pool.resume(rotation=name in self.old.lines)
         self._look()
 
     def close(self, reason: str) -> None:

@@ -281,7 +281,7 @@ class CommandTests(SynchronousTestCase):
 class OverviewTests(SynchronousTestCase):
     def setUp(self) -> None:
         clock = Clock()
-        dialer: Any = SimpleNamespace(deadlines=Deadlines(clock))
+        dialer: Any = SimpleNamespace(deadlines=Deadlines(clock), context=None)
         pool = HTTPConnectionPool(
             "Server web/one", dialer, PoolLimits(min_conn=4), clock, Random(1), lambda *said: None, Limits()
         )
@@ -354,6 +354,23 @@ class OverviewTests(SynchronousTestCase):
         for name in ("web/one", "one", self.server):
             self.assertIn("web/one is UP", self.printed("show", name))
         error = self.assertRaises(LookupError, self.names["show"], "two")
+        self.assertIn("there are web/one", str(error))
+
+    def test_metrics_prints_all_that_is_counted_of_one_pool(self) -> None:
+        counters = self.server.pool.counters
+        counters.requests, counters.reuses = 1200, 1000
+        counters.connects["floor", "ok"] += 4
+        counters.connects["demand", "refused"] += 5
+        for seconds in (0.0004, 0.003, 40):
+            counters.connect_seconds.observe(seconds)
+        for name in ("web/one", "one", self.server):
+            lines = self.printed("metrics", name).splitlines()
+            self.assertIn("Who asked for a connection", lines)
+            told = [line.split(None, 1)[1] for line in lines if line.startswith(("  requests   ", "  connects "))]
+            self.assertEqual(told, ["never used 200, reused 1,000, new dial 0", "demand refused 5, floor ok 4"])
+            (connect,) = (line.split() for line in lines if line.startswith("  TCP connect"))
+            self.assertEqual(connect[2:], ["3", "5", "ms", ">", "10", "s", ">", "10", "s", "13.3", "s"])
+        error = self.assertRaises(LookupError, self.names["metrics"], "two")
         self.assertIn("there are web/one", str(error))
 
     def test_help_says_what_is_there_and_never_waits_for_input(self) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from reusedproxy.clients.answers import KEEPING, error_answer
 from reusedproxy.clients.attempts import HELD_MAX, Attempts
-from reusedproxy.clients.outcomes import ABORTS, CONNECTION, DATA, HEAD, QUEUE, client_lost, server_lost
+from reusedproxy.clients.outcomes import ABORTS, CONNECTION, DATA, GONE, HEAD, QUEUE, client_lost, server_lost
 from reusedproxy.clients.passing import (
     ends_with_connection,
     request_head,
@@ -27,7 +27,7 @@ from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.connection import SERVER_FAULT, SERVER_GONE, UNTOUCHED, ServerConnection
 from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.retry import DIAL_FAILED, UNSEEN
-from reusedproxy.servers.reuse import NEW, kind_of_connection
+from reusedproxy.servers.reuse import FRESH, NEW, kind_of_connection
 from reusedproxy.servers.server import Server
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
@@ -78,6 +78,8 @@ class Exchange(Attempts):
     #: Only the connection's end completes the answer, so an end that is none must not look like one.
     _until_close = False
     _tunnel: Tunnel | None = None
+    #: There are idle connections, but none that it may be given, so that it waits for a surer one.
+    _spared = False
 
     def __init__(self, client: ClientConnection, head: RequestHead | None, began: float, read: float) -> None:
         """`head` is None for what could not be read; such an exchange is only `refused`."""
@@ -220,6 +222,7 @@ class Exchange(Attempts):
             self.state = CONNECTING
             timeout = settings.timeouts.connect
             self._await(None if timeout is None else timeout + CONNECT_SLACK)
+            self._spared = kind <= FRESH and bool(pool.idle)
             pool.wait(self, kind)
 
     def unplaceable(self) -> None:
@@ -228,6 +231,8 @@ class Exchange(Attempts):
     def connection_ready(self, connection: ServerConnection) -> None:
         self.was_idle = connection.requests > 0
         self.connected = self.client.deadlines.now()
+        if self._spared:
+            self.avoided_race()
         self._send(connection)
 
     def connection_failed(self, failure: DialFailure) -> None:
@@ -244,7 +249,7 @@ class Exchange(Attempts):
         if self.state == QUEUED:
             self._unplaced("sQ")
         elif self.state == CONNECTING and self.pool is not None:
-            self.pool.leave(self)
+            self.pool.leave(self, timed_out=True)
             self.connection_failed(DialFailure("connection", "others wait, too", timed_out=True))
 
     # What its server connection calls.
@@ -333,10 +338,11 @@ class Exchange(Attempts):
         if whose not in UNSEEN:
             self.count("eresp")
         raced = self.was_idle and not answered and whose in (SERVER_GONE, UNTOUCHED)
+        if raced:
+            self.lost_race()
         if self.state != ANSWERING and self._try_again(whose, answered):
             server.pool.counters.races_repeated += raced
             return
-        server.pool.counters.races_lost += raced
         if whose in UNSEEN:
             self.count("econ")
         if self.state == ANSWERING:
@@ -474,6 +480,8 @@ class Exchange(Attempts):
         self.ended = client.deadlines.now()
         if self.slot:
             client.deadlines.cancel(self)
+        if self.unsettled:
+            self.settle(self.answered > 0, self.flags[0] in GONE)
         if last:
             self.bytes_out += len(last)
         client.frontend.count(self)

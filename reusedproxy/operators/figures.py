@@ -229,7 +229,7 @@ def pool_columns(pool: HTTPConnectionPool) -> Columns:
     """Of a server's pool: our own columns, and HAProxy's about idle connections and reuse."""
     counters = pool.counters
     safe = sum(connection.safe for each in pool.family for connection in each.idle)
-    idle, in_use, waiting = held(pool, "idle"), held(pool, "in_use"), held(pool, "waiters")
+    idle, in_use, waiting = pool.held("idle"), pool.held("in_use"), pool.held("waiters")
     columns: Columns = {
         "connect": counters.dials,
         "reuse": counters.reuses,
@@ -237,15 +237,15 @@ def pool_columns(pool: HTTPConnectionPool) -> Columns:
         "idle_conn_cur": idle - safe,
         "safe_conn_cur": safe,
         "used_conn_cur": in_use,
-        "priv_idle_cur": held(pool, "private"),
+        "priv_idle_cur": pool.held("private"),
         # HAProxy estimates how many it should keep; here the floor is told, and whoever waits needs one too.
         "need_conn_est": max(pool.limits.min_conn, in_use + waiting),
         "pool_floor": pool.limits.min_conn,
         "pool_idle": idle,
         "pool_suspect": sum(each.suspect for each in pool.family),
         "pool_in_use": in_use,
-        "pool_connecting": held(pool, "connecting"),
-        "pool_retiring": held(pool, "retiring"),
+        "pool_connecting": pool.held("connecting"),
+        "pool_retiring": pool.held("retiring"),
         "pool_waiting": waiting,
         "pool_dials": counters.dials,
         "pool_dials_request_path": counters.dials_for_requests,
@@ -269,11 +269,6 @@ def pool_columns(pool: HTTPConnectionPool) -> Columns:
     if pool.limits.max_conn is not None:
         columns["src_ilim"] = pool.limits.max_conn
     return columns
-
-
-def held(pool: HTTPConnectionPool, what: str) -> int:
-    """How many a server's pools hold of this kind, under all names."""
-    return sum(len(getattr(each, what)) for each in pool.family)
 
 
 def _limits(pool: HTTPConnectionPool) -> Columns:

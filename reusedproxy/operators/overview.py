@@ -6,11 +6,13 @@ It reads what living objects say of themselves and formats it; it must never cha
 from __future__ import annotations
 
 import pydoc
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from reusedproxy.clients.frontend import Frontend
-from reusedproxy.operators.figures import closed_because, held
+from reusedproxy.operators.figures import closed_because
+from reusedproxy.operators.poolview import SPREAD_HEADINGS, groups
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.servers.pool import HTTPConnectionPool
@@ -20,6 +22,7 @@ GUIDE = """\
 reusedproxy manhole: Python, inside the running daemon.
   pools()          the pool of every server: what it holds, what it has done, why connections ended, what troubles it
   show()           frontends, backends and servers; show("BACKEND/SERVER") the connections of one server
+  metrics("B/S")   all that is counted of one server's pool: waits, connects, handshakes, ends, races, certificates
   errors()         the last request of each frontend, and the last answer of each server, that could not be taken, and why
   help()           this text; help(thing) what Python knows of a thing
   frontends, backends, servers      by name: servers["BACKEND/SERVER"].pool
@@ -58,6 +61,7 @@ def namespace(service: Service) -> dict[str, Any]:
         "servers": {each.full_name: each for each in overview.servers},
         "pools": overview.print_pools,
         "show": overview.show,
+        "metrics": overview.print_metrics,
         "errors": overview.print_errors,
         "help": _help,
     }
@@ -96,6 +100,27 @@ class Overview:
         if not any(invalid.count for _, invalid, _ in seen):
             print("none")
 
+    def print_metrics(self, what: Any) -> None:
+        """Of one server's pool, by name or the server itself; of histograms the mean, and upper bounds for shares of all."""
+        server = self._server(what)
+        print(f"{server.full_name} is {server.state}; {server.pool!r}")
+        for group in groups(server, time.time()):
+            print(f"\n{group.title}")
+            for line in group.lines:
+                values = ", ".join(f"{each.labels} {each.text}".strip() for each in line.values)
+                print(f"  {line.words:<{WIDTH}}  {values or 'none'}")
+            if group.spreads:
+                rows = [["", *SPREAD_HEADINGS], *([each.words, *each.cells] for each in group.spreads)]
+                rows[0][0] = " " * WIDTH
+                print("\n".join(f"  {row}" for row in table(rows)))
+
+    def _server(self, what: Any) -> Server:
+        server = next((each for each in self.servers if what in (each, each.full_name, each.name)), None)
+        if server is None:
+            names = ", ".join(each.full_name for each in self.servers)
+            raise LookupError(f"no server {what!r}; there are {names or 'none'}")
+        return server
+
     def show(self, what: Any = None) -> None:
         """Everything in short; or one server, by name or itself, with its connections."""
         if what is None:
@@ -106,11 +131,7 @@ class Overview:
             ]
             print("\n\n".join("\n".join(table(block)) for block in blocks))
             return
-        server = next((each for each in self.servers if what in (each, each.full_name, each.name)), None)
-        if server is None:
-            raise LookupError(
-                f"no server {what!r}; there are {', '.join(each.full_name for each in self.servers) or 'none'}"
-            )
+        server = self._server(what)
         print(f"{server.full_name} is {server.state}; {server.pool!r}")
         pool = server.pool
         now = pool.deadlines.now()
@@ -122,7 +143,8 @@ class Overview:
             tls = f" {each.tls}{resumed}," if each.tls else ""
             print(
                 f"{each.number} ended {now - each.at:.0f} s ago, by the {each.by}: {each.reason};{tls} opened in"
-                f" {each.took * 1000:.1f} ms, {each.age:.1f} s old, {each.requests} requests"
+                f" {each.took * 1000:.1f} ms, {each.age:.1f} s old, {each.requests} requests,"
+                f" idle {each.idle_last:.1f} s before the last and {each.idle_longest:.1f} s at most"
             )
 
 
@@ -139,7 +161,9 @@ SERVER_HEADINGS = [
     "server", "state", "served", "requests", "connect-errors", "response-errors", "retries", *STATUS_HEADINGS
 ]
 # fmt: on
-CONNECTION_HEADINGS = ["connection", "number", "age", "requests", "idle-for"]
+#: Of the names of metrics.
+WIDTH = 42
+CONNECTION_HEADINGS = ["connection", "number", "age", "requests", "idle-for", "idle-before", "idle-most"]
 CONNECTION_STATES = {IDLE: "idle", IN_USE: "in use", PRIVATE: "private", WATCHED: "watched", RETIRING: "retiring"}
 
 
@@ -149,7 +173,7 @@ def _pool_row(server: Server) -> list[object]:
         server.full_name,
         server.state,
         pool.limits.min_conn,
-        *(held(pool, what) for what in ("idle", "in_use", "connecting", "waiters")),
+        *(pool.held(what) for what in ("idle", "in_use", "connecting", "waiters")),
         counters.dials,
         counters.dials_failed,
         counters.handshakes,
@@ -209,6 +233,8 @@ def _connection_row(connection: ServerConnection, now: float) -> list[object]:
         f"{now - connection.born:.1f}s",
         connection.requests,
         idle,
+        f"{connection.idle_last:.1f}s",
+        f"{connection.idle_longest:.1f}s",
     ]
 
 

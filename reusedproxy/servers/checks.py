@@ -149,7 +149,7 @@ class Checker:
             deadlines.watch(self, self._began + self.settings.inter)
         if self._feeds and self.server.pool.wants_one:
             self._transport = None
-            self._donated = self.server.pool.adopt(transport, dial.took)
+            self._donated = self.server.pool.adopt(dial, transport)
             self._donated.send(
                 Probe(self._http.method.encode(), self._probed), request(self._http, keep=True), True, None
             )

@@ -18,8 +18,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.net.dial import DialFailure
 from reusedproxy.servers.connection import ServerConnection
+from reusedproxy.servers.filling import Filling
 from reusedproxy.servers.governor import Governor
 from reusedproxy.servers.patience import Patience, advertised
+from reusedproxy.servers.records import DEMAND
 from reusedproxy.wire.heads import ResponseHead
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ class Keeper:
         self.governor = governor
         self.used = Patience(clock.seconds)
         self.unused = Patience(clock.seconds)
+        self.filling = Filling(clock.seconds, pool.counters.warm_up)
         #: Idle connections whose life is over, and those in use for the last time.
         self.due: set[ServerConnection] = set()
         self.last_use: set[ServerConnection] = set()
@@ -122,19 +125,29 @@ class Keeper:
     def _note_floor(self) -> None:
         """Whenever there may be more connections than before, or fewer."""
         self._below_floor = self.below_floor_seconds
-        self._below_since = self._now() if self.pool.below_floor else None
+        below = self.pool.below_floor
+        self._below_since = self._now() if below else None
+        if not self._limits.min_conn:
+            self.filling.stop()
+        elif self.filling.state != "no":
+            now = self._now()
+            self.filling.look(below, all(each.proof_at <= now for each in self.pool.idle))
 
     @property
     def _ping_after(self) -> float | None:
         """Seconds of idleness before a ping; None: there is none, or it would do harm."""
         return None if self.pool.ping_request == self._vain_ping else self._limits.idle_ping
 
-    def start(self) -> None:
+    def start(self, rotation: bool = False) -> None:
+        """`rotation`: in place of another pool, whose server is reached in another way now."""
+        if self._limits.min_conn:
+            self.filling.start(rotation)
         self._upkeep()
         self.open_more()
 
     def stop(self) -> None:
         """Open nothing more; no timer is left."""
+        self.filling.stop()
         self._note_floor()
         self._missing = 0
         self.governor.stop()
@@ -171,7 +184,10 @@ class Keeper:
         most = pool.limits.max_reuse
         if most is not None and connection.requests >= most:
             self.last_use.add(connection)
+            self.filling.owed += 1
+            began = self._now()
             self.open_more()
+            pool.counters.warm_took(self._now() - began)
 
     def rested(self, connection: ServerConnection) -> None:
         """It is idle, or more is known now of how long it may be: set when it is to leave."""
@@ -193,6 +209,8 @@ class Keeper:
 
     def gone(self, connection: ServerConnection) -> None:
         """It has left the pool, for whatever reason."""
+        if connection not in self.due and connection not in self.last_use and self._now() >= connection.retire_at:
+            self.filling.owed += 1
         self.due.discard(connection)
         self.last_use.discard(connection)
         self.pinged.discard(connection)
@@ -225,6 +243,7 @@ class Keeper:
     def closed_by_peer(self, connection: ServerConnection) -> None:
         """The server has closed it while it stood idle, or was watched."""
         age = self._now() - connection.idle_since
+        self.pool.counters.idle_at_peer_close.observe(age)
         if connection.requests:
             self.used.closed(age)
             if age < HASTY_AGE:
@@ -255,6 +274,7 @@ class Keeper:
         self.used.failed()
         self.unused.failed()
         pool = self.pool
+        self.filling.failed(pool.below_floor)
         if failure.timed_out and pool.waiters and pool.idle:
             # Seen with gunicorn's sync workers: each sat on one connection of the floor, so a POST that needs a new one
             # would get 503 after all its retries.
@@ -283,6 +303,7 @@ class Keeper:
         for connection in [*pool.private, *pool.watched]:
             pool.retire(connection, STOOD)
         self.due.update(pool.idle)
+        self.filling.owed += len(pool.idle)
         self._let_due_go()
         self.open_more()
 
@@ -314,6 +335,7 @@ class Keeper:
             return
         if not old and patience.may_look():
             pool.set_aside(connection)
+            self.filling.owed += 1
             self._look_again(connection, patience)
             self.open_more()
             return
@@ -321,6 +343,7 @@ class Keeper:
         if len(pool.idle) > self._limits.min_conn:
             pool.retire(connection, LIFE_OVER if old else AHEAD)
             return
+        self.filling.owed += 1
         if patience.limit != inf:
             # Halfway between leaving and being left: from there on no request may be given to it.
             last = connection.idle_since + (patience.limit + patience.leave_after) / 2
@@ -372,6 +395,7 @@ class Keeper:
             connecting, waiting = len(pool.connecting), len(pool.waiters)
             demand = waiting > connecting
             if not demand and connecting - waiting + standing >= floor:
+                self.filling.owed = 0
                 return
             wait = self.governor.wait(demand, connecting)
             if wait > 0:
@@ -380,7 +404,7 @@ class Keeper:
                 return
             if not self._has_room(demand):
                 return
-            pool.dial(demand)
+            pool.dial(DEMAND if demand else self.filling.cause(self.governor.failures > 0))
 
     def _has_room(self, demand: bool) -> bool:
         """Whether one more may be opened (`strict-maxconn`). For somebody who waits for a new one an idle one goes."""
@@ -400,7 +424,7 @@ class Keeper:
         pool = self.pool
         while self._missing > 0 and self._has_room(False) and self.governor.wait(False, len(pool.connecting)) == 0:
             self._missing -= 1
-            pool.dial(demand=False)
+            pool.dial(self.filling.cause(self.governor.failures > 0))
 
     def _watch_floor(self) -> None:
         """The floor is short because connections are in use. Most come back in a moment; look whether all did."""

@@ -60,6 +60,8 @@ class Server:
         self.pool = pool
         #: What says which of its pools a request belongs to; None: there is just the one.
         self.naming: Naming | None = None
+        #: Pools that reloads have put this one in place of, while clients still use them.
+        self.former: list[HTTPConnectionPool] = []
         self.weight = settings.weight
         self.backup = settings.backup
         self.maxconn = settings.maxconn
