@@ -8,7 +8,6 @@ by two `Patience`s, one for connections that have carried nothing yet. It must n
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from math import inf
 from random import Random
@@ -22,6 +21,7 @@ from reusedproxy.servers.filling import Filling
 from reusedproxy.servers.governor import Governor
 from reusedproxy.servers.patience import Patience, advertised
 from reusedproxy.servers.records import DEMAND
+from reusedproxy.servers.suspicion import Suspicion
 from reusedproxy.wire.heads import ResponseHead
 
 if TYPE_CHECKING:
@@ -41,15 +41,8 @@ _GOLDEN = 0.6180339887498949
 #: stand below which a floor is filled with care only.
 CHURN = 0.5
 CHURNING = 2.0
-#: Seconds for which all that stood idle is suspect when one of them was lost under a request: those that have ended with it
-#: are heard of in that time. And seconds between two such alarms, since a request that kills its connection must not cost
-#: everybody theirs.
-SUSPECT_FOR, SUSPECT_EVERY = 1.0, 10.0
 #: Share by which the time to a ping is shortened at random, so that a floor is not pinged all at once.
 PING_JITTER = 0.2
-#: A server that closes used connections which have stood for less than this, in seconds, in so many different seconds of the
-#: last so many, does it again and again: it is no restart, and no time-out that could be learned.
-HASTY_AGE, HASTY_TIMES, HASTY_WITHIN = 2.0, 4, 10.0
 #: A connection that is watched for its server's patience is let go at this many times the age at which it was set aside.
 WATCH_UNTIL = 4
 
@@ -102,15 +95,12 @@ class Keeper:
         self._used_by_nobody: dict[ServerConnection, float] = {}
         self._refill_call: IDelayedCall | None = None
         self._upkeep_call: IDelayedCall | None = None
-        self._suspect_call: IDelayedCall | None = None
-        self._suspected_at = -inf
-        self._hasty: deque[float] = deque(maxlen=HASTY_TIMES)
-        #: What stood then stays suspect until it is gone.
-        self._renewed_at = -inf
+        self.suspicion = Suspicion(clock, self._suspect)
 
     def share(self, other: Keeper) -> None:
         """What either learns of their server's habits, both know."""
-        self.used, self.unused, self._hasty, self._advised = other.used, other.unused, other._hasty, other._advised
+        self.used, self.unused, self._advised = other.used, other.unused, other._advised
+        self.suspicion.share(other.suspicion)
         self.governor.share(other.governor)
 
     @property
@@ -151,11 +141,11 @@ class Keeper:
         self._note_floor()
         self._missing = 0
         self.governor.stop()
-        for call in (self._refill_call, self._upkeep_call, self._suspect_call):
+        self.suspicion.stop()
+        for call in (self._refill_call, self._upkeep_call):
             if call is not None:
                 call.cancel()
-        self._refill_call = self._upkeep_call = self._suspect_call = None
-        self.pool.suspected_at = -inf
+        self._refill_call = self._upkeep_call = None
 
     # What the pool says of its connections.
 
@@ -246,28 +236,16 @@ class Keeper:
         self.pool.counters.idle_at_peer_close.observe(age)
         if connection.requests:
             self.used.closed(age)
-            if age < HASTY_AGE:
-                self._note_haste()
-        else:
-            self.unused.closed(age)
-            if age < CHURNING:
-                self.governor.fluttered()
-
-    @property
-    def hasty(self) -> bool:
-        """The server closes idle connections at any moment: none that has stood is fit for what may not be repeated."""
-        return len(self._hasty) == HASTY_TIMES and self._now() - self._hasty[0] <= HASTY_WITHIN
-
-    def _note_haste(self) -> None:
-        now = self._now()
-        if not self._hasty or now - self._hasty[-1] >= 1:
-            self._hasty.append(now)
-            if self.hasty:
+            if self.suspicion.closed(age):
                 self._advise_once(
                     "hasty",
                     "the server closes idle connections again and again within moments of an answer: requests that may not be"
                     " repeated get new connections, a handshake each, until it does so no more",
                 )
+        else:
+            self.unused.closed(age)
+            if age < CHURNING:
+                self.governor.fluttered()
 
     def dial_failed(self, failure: DialFailure) -> None:
         """No connection could be opened."""
@@ -285,13 +263,8 @@ class Keeper:
             )
             pool.retire(pool.idle[0], "makes room")
 
-    def suspect(self) -> None:
-        """A connection that had stood idle was lost under a request: those that stand may have ended with it."""
-        now = self._now()
-        if now - self._suspected_at < SUSPECT_EVERY or self.pool.running != "running":
-            return
-        self._suspected_at = self.pool.suspected_at = now
-        self._suspect_call = self._clock.callLater(SUSPECT_FOR, self._trust)
+    def _suspect(self, since: float) -> None:
+        self.pool.suspected_at = since
 
     def renew(self) -> None:
         """All that stand idle may have ended without our hearing of it: nobody is given one of them any more, and they go as
@@ -299,7 +272,7 @@ class Keeper:
         pool = self.pool
         if pool.running != "running":
             return
-        pool.suspected_at = self._renewed_at = self._now()
+        self.suspicion.stood_still()
         for connection in [*pool.private, *pool.watched]:
             pool.retire(connection, STOOD)
         self.due.update(pool.idle)
@@ -308,14 +281,9 @@ class Keeper:
         self.open_more()
 
     def _why_due(self, connection: ServerConnection) -> str:
-        if connection.idle_since < self._renewed_at:
+        if connection.idle_since < self.suspicion.renewed_at:
             return STOOD
         return LIFE_OVER if self._now() >= connection.retire_at else AHEAD
-
-    def _trust(self) -> None:
-        """What still stands has proven itself."""
-        self._suspect_call = None
-        self.pool.suspected_at = self._renewed_at
 
     # Lives.
 

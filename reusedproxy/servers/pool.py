@@ -326,8 +326,8 @@ class HTTPConnectionPool:
         """
         if connection.state != IN_USE:
             self.keeper.closed_by_peer(connection)
-        elif not answered and connection.requests > 1:
-            self.keeper.suspect()
+        elif not answered and connection.requests > 1 and self.running == "running":
+            self.keeper.suspicion.lost()
         refused = None if answered else self._late_failure(connection, reason)
         if refused is not None:
             self._note_failure(refused)
@@ -403,7 +403,7 @@ class HTTPConnectionPool:
         """Take the newest idle connection fit for `kind` out of the list, which is not empty."""
         idle = self.idle
         if kind == FRESH:
-            return idle.pop() if self._fresh(idle[-1]) and not self.keeper.hasty else None
+            return idle.pop() if self._fresh(idle[-1]) and not self.keeper.suspicion.hasty else None
         if kind == SAFE:
             began = self.deadlines.now() if len(idle) > QUICKLY_SEARCHED else None
             for index in range(len(idle) - 1, -1, -1):
@@ -429,7 +429,7 @@ class HTTPConnectionPool:
     def _serve_returned(self, connection: ServerConnection) -> bool:
         """Hand a connection that just came back to the first waiter it is fit for."""
         connection.idle_since = self.deadlines.now()
-        most = ANY if self.keeper.hasty else FRESH
+        most = ANY if self.keeper.suspicion.hasty else FRESH
         for waiting in self.waiters:
             if waiting.kind <= most or (waiting.kind == SAFE and connection.safe):
                 self.waiters.remove(waiting)
