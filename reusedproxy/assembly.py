@@ -41,7 +41,7 @@ from reusedproxy.servers.checks import Checker, request
 from reusedproxy.servers.limits import PoolLimits
 from reusedproxy.servers.names import ConstantPool, NameRefused, host_name, naming
 from reusedproxy.servers.pool import HTTPConnectionPool
-from reusedproxy.servers.server import DOWN, Server
+from reusedproxy.servers.server import Server
 from reusedproxy.wire.heads import Limits
 
 Announce = Callable[[str, str], None]
@@ -90,6 +90,12 @@ class Line:
     server: Server
     checker: Checker | None = None
 
+    def succeed(self, previous: Line) -> None:
+        """It takes the place of `previous` now, whose server may have changed since this one was made."""
+        self.server.succeed(previous.server)
+        if self.checker is not None:
+            self.checker.begin_again()
+
 
 @define
 class Proxy:
@@ -124,7 +130,7 @@ class Assembly:
     """One attempt to build a proxy, from nothing or in place of a `previous` one that is running.
 
     Then listeners and pools whose description is unchanged are taken over as they are, warm, and servers go on in the
-    state that their checks have found. Nothing of the previous proxy is changed here, so that an attempt may fail.
+    state that their operator has ordered and their checks have found. Nothing of the previous proxy is changed here, so that an attempt may fail.
     """
 
     def __init__(
@@ -190,6 +196,8 @@ class Assembly:
                 self._bind(frontend)
             else:
                 self._look_up(settings.binds)
+        for backend in proxy.backends:
+            backend.fullconn = backend.settings.fullconn or self._fullconn(backend.name)
         if bind:
             proxy.notices += self._unheard()
         self._add_pages()
@@ -200,6 +208,12 @@ class Assembly:
             faults = sorted(self._faults, key=lambda fault: (fault.place.file, fault.place.line))
             raise AssemblyError(faults, proxy.notices)
         return proxy
+
+    def _fullconn(self, backend: str) -> int:
+        """A tenth of the clients that may come to this backend at once, rounded up, as in HAProxy."""
+        frontends = [each.settings for each in self._proxy.frontends]
+        leading = [each for each in frontends if backend in (each.default_backend, *each.use_backends)]
+        return (sum(each.maxconn or self._proxy.maxconn for each in leading) + 9) // 10
 
     def _log_targets(self, lines: tuple[model.LogTarget, ...]) -> list[LogSink]:
         targets = []
@@ -324,10 +338,9 @@ class Assembly:
                 compiled(settings.pool_conn_name) if settings.pool_conn_name else None,
             )
         if previous is not None:
+            server.succeed(previous.server)
             former = {*previous.server.former, previous.pool} - {pool}
             server.former = [each for each in former if each.running != "closed"]
-        if previous is not None and settings.check is not None and server.usable and previous.server.state == DOWN:
-            server.state = DOWN
         proxy.lines[name] = line = Line(identity, context, pool, server)
         return line
 
@@ -383,8 +396,7 @@ class Assembly:
             backend.server_changed,
             feeds=line.pool.knows_name and context is line.context and target == line.identity.target,
         )
-        if server.state == DOWN:
-            checker.health = 0
+        checker.begin_again()
         return checker
 
     def _target(self, place: model.Place, kind: str, host: str, port: int | None) -> Target:

@@ -39,7 +39,7 @@ class Turnover:
         self._began = clock.seconds()
         kept = [line.pool for line in old.lines.values()]
         #: Those that are new, by backend/server.
-        self._lines = {name: line for name, line in new.lines.items() if line.server.usable and line.pool not in kept}
+        self._lines = {name: line for name, line in new.lines.items() if line.server.serving and line.pool not in kept}
         #: Pools that get one connection for the trial, though they have no floor.
         self._lent: list[HTTPConnectionPool] = []
         #: What those that were asked their checks' request have answered: None: nothing yet; "": well; or why not.

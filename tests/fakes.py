@@ -21,11 +21,13 @@ from reusedproxy.net.transport import CLOSED, CLOSING, OPEN, PEER_CLOSED
 from reusedproxy.servers.connection import ServerConnection
 from reusedproxy.servers.limits import PoolLimits
 from reusedproxy.servers.pool import HTTPConnectionPool
+from reusedproxy.servers.queue import Queue
 from reusedproxy.servers.reasons import WORDS
 from reusedproxy.servers.records import CANCELLED, LOST, OK, PROBE, QUEUED, TIMEOUT, WARM
 from reusedproxy.servers.records import FRESH as NEW
 from reusedproxy.servers.records import REFUSED as NO_CONNECTION
 from reusedproxy.servers.reuse import ANY
+from reusedproxy.servers.server import Server
 from reusedproxy.wire.heads import Limits
 
 REFUSED = "Connection refused"
@@ -244,6 +246,26 @@ class Asker:
     def connection_failed(self, failure: DialFailure) -> None:
         self.failures.append(str(failure))
         self.then()
+
+
+class Asks:
+    """Who asks for a server: the names of those it was given, and how often it heard that there is none."""
+
+    def __init__(self) -> None:
+        self.servers: list[str] = []
+        self.refused = 0
+        self.queue: Queue | None = None
+        self.srv_queue = self.backend_queue = 0
+        self.redispatched = False
+        #: Called when it is placed, as an exchange goes on then.
+        self.then: Callable[[], None] = lambda: None
+
+    def placed(self, server: Server) -> None:
+        self.servers.append(server.name)
+        self.then()
+
+    def unplaceable(self) -> None:
+        self.refused += 1
 
 
 class RecordingExchange:

@@ -52,6 +52,16 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual((s.weight, s.maxconn, s.backup, s.disabled), (10, 5, True, True))
         self.assertEqual(s.check, Check(1.0, 0.5, 5.0, 1, 2, 81, "192.0.2.2"))
 
+    def test_places(self):
+        """`minconn` alone is both, as in HAProxy; the cap of `strict-maxconn` is what comes of it."""
+        table = {
+            "maxconn 9 minconn 3 maxqueue 7": (3, 9, 7, None), "maxconn 9 minconn 20 strict-maxconn": (20, 20, 0, 20),
+            "minconn 4": (4, 4, 0, None), "maxconn 5 strict-maxconn": (0, 5, 0, 5),
+        }  # fmt: skip
+        for words, places in table.items():
+            s = server(words)
+            self.assertEqual((s.minconn, s.maxconn, s.maxqueue, s.pool.most), places, words)
+
     def test_pool_words(self):
         """HAProxy's and ours; -1 is no limit, and a time of 0 is none."""
         s = server(
@@ -178,6 +188,9 @@ class ServerWarningTests(SynchronousTestCase):
             (f"server a h:1 {MUTUAL} pool-min-conn 4 max-reuse 0", "max-reuse 0"),
             ("server a h:1 check check-sni a.test", "has 'check-sni' but no 'ssl'"),
             ("server a h:1 sni req.hdr(host)", "has 'sni' but no 'ssl'"),
+            ("server a h:1 maxqueue 5", "'maxqueue' does nothing without 'maxconn'"),
+            ("server a h:1 strict-maxconn", "'strict-maxconn' does nothing without 'maxconn'"),
+            ("server a h:1 minconn 9 maxconn 5", "minconn 9 is more than maxconn 5, and taken for both"),
             ("server a h:1 crt /c.pem", "no 'ssl': it is spoken to in the clear"),
             ("server a h:1 ssl ca-file /ca", "add 'verifyhost NAME', or 'sni str(NAME)'"),
             ("http-reuse never\nserver a h:1 pool-min-conn 1", "no request may use the warm connections"),

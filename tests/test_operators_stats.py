@@ -15,8 +15,9 @@ from reusedproxy.operators.figures import COLUMNS, POOL_COLUMNS
 from reusedproxy.operators.poolview import duration, groups, number
 from reusedproxy.servers.checks import Result
 from reusedproxy.servers.pool import HTTPConnectionPool
-from reusedproxy.servers.server import DOWN, UP
+from reusedproxy.servers.server import DOWN, DRAIN, MAINT, READY, UP
 from reusedproxy.wire.heads import Limits, read_request
+from tests.fakes import Asks
 
 CONFIGURATION = """
 defaults
@@ -30,7 +31,7 @@ frontend web
 backend app
   server one 127.0.0.1:1 check pool-min-conn 4
   server two 127.0.0.1:2 backup
-  server off 127.0.0.1:3 disabled maxconn 7
+  server off 127.0.0.1:3 disabled maxconn 7 minconn 2 maxqueue 5
 listen status
   bind 127.0.0.1:0
   stats enable
@@ -152,11 +153,45 @@ class CSVTests(StatsCase):
         checker = self.app.checkers[0]
         checker.health = 4
         self.assertEqual(state("one"), "UP")
-        self.one.move(DOWN, self.clock.seconds())
+        self.one.judge(DOWN, self.clock.seconds())
         checker.health = 0
         self.assertEqual(state("one"), "DOWN")
         checker.health = 1
         self.assertEqual(state("one"), "DOWN 1/2")
+
+    def test_drain_is_shown_with_its_health(self):
+        """HAProxy 2.6: a server in DRAIN that fails its checks is going down, and DOWN in the end."""
+
+        def state(name):
+            return self.csv()["app", name]["status"]
+
+        checker = self.app.checkers[0]
+        for server in (self.one, self.two):
+            self.app.set_state(server, DRAIN)
+        self.assertEqual([state(name) for name in ("one", "two", "BACKEND")], ["DRAIN 1/3", "DRAIN", "DOWN"])
+        checker.health = 4
+        self.assertEqual(state("one"), "DRAIN")
+        self.app.server_changed(self.one, DOWN, "test")
+        checker.health = 1
+        self.assertEqual(state("one"), "DOWN 1/2")
+        self.app.set_state(self.one, MAINT)
+        self.assertEqual(state("one"), "MAINT")
+
+    def test_queues_are_shown_where_they_stand(self):
+        """Who waits for one server does not wait for any; `qlimit` is `maxqueue`."""
+        self.two.maxconn = self.two.served = 1
+        bound, others = [Asks(), Asks()], [Asks(), Asks(), Asks()]
+        self.app.set_state(self.one, MAINT)
+        self.app.set_state(self.two, READY)
+        for asks in bound:
+            self.app.choose(asks, bound=self.two)
+        for asks in others:
+            self.app.choose(asks)
+        bound[0].queue.leave(bound[0])
+        rows = self.csv()
+        self.assertEqual([rows["app", name]["qcur"] for name in ("one", "two", "off", "BACKEND")], ["0", "1", "0", "3"])
+        self.assertEqual([rows["app", name]["qmax"] for name in ("one", "two", "off", "BACKEND")], ["0", "2", "0", "3"])
+        self.assertEqual([rows["app", name]["qlimit"] for name in ("two", "off", "BACKEND")], ["", "5", ""])
 
     def test_a_backend_is_down_when_its_servers_are(self):
         for server in (self.one, self.two):
@@ -316,9 +351,10 @@ class PageTests(StatsCase):
 
     def test_states_are_words_and_colours(self):
         self.app.checkers[0].health = 0
-        self.one.move(DOWN, self.clock.seconds())
+        self.one.judge(DOWN, self.clock.seconds())
+        self.app.set_state(self.two, DRAIN)
         body = self.ask()[2]
-        for mark in ("<i class='down'>DOWN</i>", "<i class='maint'>MAINT</i>", "<i class='unchecked'>no check</i>"):
+        for mark in ("<i class='down'>DOWN</i>", "<i class='drain'>DRAIN</i>", "<i class='maint'>MAINT</i>"):
             self.assertIn(mark, body)
 
     def test_the_promise_stands_at_the_top(self):

@@ -26,6 +26,7 @@ from reusedproxy.net.transport import BROKEN
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.connection import SERVER_FAULT, SERVER_GONE, UNTOUCHED, ServerConnection
 from reusedproxy.servers.pool import HTTPConnectionPool
+from reusedproxy.servers.queue import Queue
 from reusedproxy.servers.retry import DIAL_FAILED, UNSEEN
 from reusedproxy.servers.reuse import FRESH, NEW, kind_of_connection
 from reusedproxy.servers.server import Server
@@ -65,8 +66,11 @@ class Exchange(Attempts):
     flags = "--"
     bytes_in = 0
     bytes_out = 0
-    #: How many stood before it in the backend's queue.
-    queued_behind = 0
+    # Of `servers.queue.Placed`; and the server in whose own queue it ended its wait in vain.
+    queue: Queue | None = None
+    srv_queue = 0
+    backend_queue = 0
+    waited_for: Server | None = None
     placed_at = 0.0
     connected = 0.0
     answered = 0.0
@@ -377,7 +381,6 @@ class Exchange(Attempts):
         if not self.backend.choose(self, avoid, self._bound_to()):
             self._unplaced("SC")
         elif self.state == QUEUED:
-            self.queued_behind += len(self.backend.queue) - 1
             self._await(self.backend.settings.timeouts.queue)
 
     def _bound_to(self) -> Server | None:
@@ -389,6 +392,8 @@ class Exchange(Attempts):
 
     def _unplaced(self, flags: str) -> None:
         """No server has taken it."""
+        if self.queue is not None and self.queue.server is not None:
+            self.queue.server.traffic.add("econ")
         self.count("econ")
         self.fail(503, flags)
 
@@ -450,9 +455,9 @@ class Exchange(Attempts):
 
     def _let_go(self, reason: str) -> None:
         """Leave wherever it waits, and the connection it uses."""
-        if self.state == QUEUED and self.backend is not None and self.server is None:
-            if self in self.backend.queue:
-                self.backend.leave(self)
+        if self.queue is not None:
+            self.waited_for = self.queue.server
+            self.queue.leave(self)
         elif self.state == CONNECTING and self.pool is not None:
             self.pool.leave(self)
         connection, self.connection = self.connection, None

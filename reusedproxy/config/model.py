@@ -224,6 +224,9 @@ class HTTPCheck:
 class Server:
     """One `server` line with `default-server` merged in. `port` None: none was written. `maxconn` 0: no limit.
 
+    `minconn` between 0 and `maxconn`: the limit grows from the one to the other with the backend's load.
+    `maxqueue`: how many may wait for this server alone, 0: any number.
+
     kind "tcp": `host` is a literal address or a name to resolve at start; kind "unix": `host` is a path. `sni` is set only
     where it depends on the request (a constant one is its `tls`'); then `known_name` is the one for checks and the floor.
     """
@@ -236,7 +239,9 @@ class Server:
     weight: int = 1
     backup: bool = False
     disabled: bool = False
+    minconn: int = 0
     maxconn: int = 0
+    maxqueue: int = 0
     check: Check | None = None
     tls: ServerTLS | None = None
     pool: PoolSettings = PoolSettings()
@@ -278,6 +283,7 @@ class Backend:
     `http_reuse`: None when the word is unset (our safe default applies), else never, safe, aggressive or always.
     `retry_on` are the words of that line ("503" for a status) with "all-retryable-errors" written out; `redispatch` is n: a
     retry goes to another server every n-th time, or (-n) the n-th from the last only; 0: never.
+    `fullconn`: requests at which servers with a `minconn` bear their `maxconn`; 0: a tenth of its frontends' `maxconn`.
     `http_check` None: checks are a connection (and a TLS handshake) only. `abortonclose`: a client that ends its side gives
     up what no server has been sent yet; so in HAProxy, too, since 3.3.
     """
@@ -296,6 +302,7 @@ class Backend:
     redispatch: int = 0
     allbackups: bool = False
     abortonclose: bool = True
+    fullconn: int = 0
     http_check: HTTPCheck | None = None
     disabled: bool = False
     stats: StatsPage | None = None

@@ -40,7 +40,9 @@ class ServerWords:
     weight: int = 1
     backup: bool = False
     disabled: bool = False
+    minconn: int = 0
     maxconn: int = 0
+    maxqueue: int = 0
     strict: bool = False
     sni: Expression | None = None
     pool_conn_name: Expression | None = None
@@ -197,7 +199,9 @@ _DONE: dict[str, Setter] = {
     "no-backup": _flag("backup", False),
     "disabled": _flag("disabled", True),
     "enabled": _flag("disabled", False),
+    "minconn": _value("minconn", _count),
     "maxconn": _value("maxconn", _count),
+    "maxqueue": _value("maxqueue", _count),
     "no-strict-maxconn": _flag("strict", False),
     "strict-maxconn": _flag("strict", True),
     "pool-min-conn": _part("pool", "min_conn", _count),
@@ -217,6 +221,7 @@ _DONE: dict[str, Setter] = {
 def finished_server(draft: ServerDraft, ca_base: str, crt_base: str, default_verify: str) -> Server:
     """The model's server, with base directories put before relative paths."""
     words = draft.words
+    maxconn = max(words.minconn, words.maxconn)  # as in HAProxy, which takes `minconn` alone for both
     tls = None
     if words.ssl:
         ca_file = words.tls.ca_file
@@ -233,13 +238,15 @@ def finished_server(draft: ServerDraft, ca_base: str, crt_base: str, default_ver
         weight=words.weight,
         backup=words.backup,
         disabled=words.disabled,
-        maxconn=words.maxconn,
+        minconn=words.minconn,
+        maxconn=maxconn,
+        maxqueue=words.maxqueue,
         check=words.check if words.checked else None,
         tls=tls,
         sni=words.sni if words.ssl else None,
         pool_conn_name=words.pool_conn_name,
         known_name=words.check.sni if words.ssl and words.sni is not None else None,
-        pool=evolve(words.pool, most=words.maxconn or None) if words.strict else words.pool,
+        pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,
     )
 
 

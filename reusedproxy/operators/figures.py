@@ -170,7 +170,7 @@ class Figures:
             "sid": 0,
             "status": DOWN if down else UP,
             "qcur": len(backend.queue),
-            "qmax": backend.queue_max,
+            "qmax": backend.queue.most,
             "req_tot": backend.traffic.req_tot,
             "weight": sum(server.weight for server in usable),
             "act": sum(not server.backup for server in usable),
@@ -192,8 +192,8 @@ class Figures:
             "svname": server.name,
             "type": SERVER,
             "status": status(server, checker),
-            "qcur": 0,
-            "qmax": 0,
+            "qcur": len(server.queue),
+            "qmax": server.queue.most,
             "weight": server.weight,
             "uweight": server.weight,
             "act": int(not server.backup),
@@ -204,8 +204,10 @@ class Figures:
             **_last_session(now, [server.last_placed]),
             **pool_columns(server.pool),
         }
-        if server.maxconn:
-            columns["slim"] = server.maxconn
+        if server.settings.maxconn:
+            columns["slim"] = server.settings.maxconn
+        if server.settings.maxqueue:
+            columns["qlimit"] = server.settings.maxqueue
         if checker is not None:
             columns["chkdown"] = server.downs
             columns["downtime"] = int(server.downtime + (now - server.changed_at if server.state == DOWN else 0))
@@ -218,8 +220,8 @@ def status(server: Server, checker: Checker | None) -> str:
     if server.state == MAINT or checker is None:
         return "no check" if server.state == UP else server.state
     rise, fall, health = checker.settings.rise, checker.settings.fall, checker.health
-    if server.state == UP and health < rise + fall - 1:
-        return f"UP {health - rise + 1}/{fall}"
+    if server.serving and health < rise + fall - 1:
+        return f"{server.state} {health - rise + 1}/{fall}"
     if server.state == DOWN and health:
         return f"DOWN {health}/{rise}"
     return server.state

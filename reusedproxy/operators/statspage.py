@@ -14,7 +14,7 @@ from attrs import frozen
 from reusedproxy import __version__
 from reusedproxy.operators.figures import BACKEND, FRONTEND, SERVER, Columns, Figures, Row, Section
 from reusedproxy.operators.pooldetails import STYLE, pool_details
-from reusedproxy.servers.server import DOWN, MAINT, Server
+from reusedproxy.servers.server import DOWN, DRAIN, MAINT, Server
 
 #: Servers up to which all of their pools is in the page, folded: each takes 0.6 ms, in which nothing else runs.
 DETAILED = 20
@@ -197,12 +197,15 @@ def _number(value: str | int | float | None) -> str:
 
 
 def _colour(row: Row) -> str:
-    """The class of a state: as HAProxy, green is up, yellow going down, orange going up, red down, grey not checked."""
+    """The class of a state: as HAProxy, green is up, yellow going down, orange going up, red down, blue drained, grey not
+    checked."""
     status = str(row.columns["status"])
     if status in (MAINT, "STOP"):
         return "maint"
     if status == "no check":
         return "unchecked"
+    if status.startswith(DRAIN):
+        return "drain"
     going = "/" in status
     if status.startswith(DOWN):
         return "rising" if going else "down"
@@ -277,7 +280,8 @@ _POOL_HEAD = """<thead>
 """
 
 _LEGEND = """<p class="legend"><i class="up">UP</i> <i class="falling">UP, going down</i> <i class="rising">DOWN, going up</i>
-<i class="down">DOWN</i> <i class="maint">MAINT</i> <i class="unchecked">no check</i>
+<i class="down">DOWN</i> <i class="drain">DRAIN</i> <i class="maint">MAINT</i> <i class="unchecked">no check</i>
+· DRAIN: takes only requests that are bound to it · MAINT: takes none, and is not checked
 · floor: connections kept ready, handshaken and verified · below it: for how long fewer stood, in all
 · waiting: requests without a connection · queued: those that got one that came back
 · handshakes on request path: connections that a request had to wait for; the aim is 0
@@ -303,6 +307,6 @@ th{text-align:left}thead th{background:var(--head);text-align:center;font-weight
 .frontend{background:var(--front)}.backend{background:var(--sum);font-weight:600}
 td i,.legend i{font-style:normal;border-radius:3px;padding:0 .45em;color:#fff}
 i.up{background:#1f9d4b}i.falling{background:#e6c229;color:#332}i.rising{background:#e8862e}i.down{background:#d32f2f}
-i.maint{background:#8a6d4b}i.unchecked{background:#9aa0ad}
+i.drain{background:#1f7fd1}i.maint{background:#8a6d4b}i.unchecked{background:#9aa0ad}
 .warn{background:#e8862e44}.fine{color:#178a3c}.trouble{color:#d32f2f}.legend{color:var(--quiet);font-size:12px;margin-top:2em}
 """
