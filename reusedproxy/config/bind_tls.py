@@ -174,8 +174,8 @@ def _errors(argument: str, what: str) -> frozenset[int]:
         elif name in x509_errors.NUMBERS:
             numbers.add(x509_errors.NUMBERS[name])
         else:
-            near = nearest(name, sorted(x509_errors.NUMBERS, key=len))
-            hint = f": did you mean '{near}'?" if near and not each.isdigit() else ""
+            near = None if each.isdigit() else nearest(name, map(str.lower, x509_errors.NUMBERS))
+            hint = f": did you mean '{near.upper()}'?" if near else ""
             raise Wrong(
                 f"{what}: '{each}' is none of OpenSSL's verification errors, by number or name, nor 'all'{hint}"
             )
