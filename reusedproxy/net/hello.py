@@ -9,6 +9,7 @@ must never know a socket. What it cannot read is left to OpenSSL to refuse.
 from __future__ import annotations
 
 import re
+from struct import Struct, error, unpack
 
 from attrs import frozen
 
@@ -17,7 +18,9 @@ MOST = 32 * 1024
 
 _HANDSHAKE = 22
 _CLIENT_HELLO = 1
-_SERVER_NAME, _SIGNATURE_ALGORITHMS, _SUPPORTED_VERSIONS = 0, 13, 43
+_SERVER_NAME, _SIGNATURE_ALGORITHMS, _SUPPORTED_VERSIONS = _WANTED = (0, 13, 43)
+#: Its kind and its length.
+_EXTENSION = Struct(">HH")
 
 #: Suites of TLS 1.2 and before that an ECDSA certificate is used with (the IANA's registry: TLS_ECDHE_ECDSA_…).
 _ECDSA_SUITES = frozenset(
@@ -79,7 +82,7 @@ def read_hello(data: bytes) -> ClientHello | None:
         at += 5 + size
     try:
         return _read_message(message[4 : 4 + int.from_bytes(message[1:4], "big")])
-    except (IndexError, ValueError):
+    except (IndexError, error):
         return ClientHello()
 
 
@@ -99,53 +102,31 @@ def _what_came(data: bytes) -> NotTLS:
     return NotTLS("bytes", f"no TLS came, but bytes that begin with {data[:16]!r}")
 
 
-class _Reader:
-    """Vectors of TLS, one after the other (RFC 8446 section 3.4). Raises IndexError where something is cut off."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.at = 0
-
-    def take(self, size: int) -> bytes:
-        end = self.at + size
-        if end > len(self.data):
-            raise IndexError
-        piece = self.data[self.at : end]
-        self.at = end
-        return piece
-
-    def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "big")
-
-    def vector(self, size: int) -> bytes:
-        """`size`: of its length, in bytes."""
-        return self.take(self.number(size))
-
-    @property
-    def left(self) -> bool:
-        return self.at < len(self.data)
-
-
 def _read_message(message: bytes) -> ClientHello:
-    reader = _Reader(message)
-    version = reader.number(2)
-    reader.take(32)
-    reader.vector(1)
-    suites = _numbers(reader.vector(2))
-    reader.vector(1)
+    """RFC 8446 section 4.1.2. Of some twelve extensions three matter here."""
+    version = int.from_bytes(message[:2], "big")
+    _, at = _vector(message, 34, 1)
+    numbers, at = _vector(message, at, 2)
+    suites = _numbers(numbers)
+    _, at = _vector(message, at, 1)
     extensions: dict[int, bytes] = {}
-    if reader.left:
-        listed = _Reader(reader.vector(2))
-        while listed.left:
-            kind = listed.number(2)
-            extensions[kind] = listed.vector(2)
+    if at < len(message):
+        listed, _ = _vector(message, at, 2)
+        at = 0
+        while at < len(listed):
+            kind, size = _EXTENSION.unpack_from(listed, at)
+            at += 4 + size
+            if at > len(listed):
+                raise IndexError
+            if kind in _WANTED:
+                extensions[kind] = listed[at - size : at]
     if _SUPPORTED_VERSIONS in extensions:
-        offered = _numbers(_Reader(extensions[_SUPPORTED_VERSIONS]).vector(1))
         # Some are there only to see whether we bear unknown ones (RFC 8701).
+        offered = _numbers(_vector(extensions[_SUPPORTED_VERSIONS], 0, 1)[0])
         version = max((each for each in offered if each in _NAMES), default=version)
     rsa, ecdsa = True, False
     if _SIGNATURE_ALGORITHMS in extensions:
-        rsa, ecdsa = _signatures(_numbers(_Reader(extensions[_SIGNATURE_ALGORITHMS]).vector(2)))
+        rsa, ecdsa = _signatures(_numbers(_vector(extensions[_SIGNATURE_ALGORITHMS], 0, 2)[0]))
         ecdsa = ecdsa and any(suite in _ECDSA_SUITES or suite >> 8 == 0x13 for suite in suites)
     return ClientHello(_server_name(extensions.get(_SERVER_NAME)), version, rsa, ecdsa, suites)
 
@@ -154,10 +135,10 @@ def _server_name(extension: bytes | None) -> str | None:
     """RFC 6066 section 3: a list, of which only one kind was ever defined."""
     if not extension:
         return None
-    names = _Reader(_Reader(extension).vector(2))
-    if names.number(1) != 0:
+    names, _ = _vector(extension, 0, 2)
+    if names[0] != 0:
         return None
-    return names.vector(2).decode("latin-1").lower() or None
+    return _vector(names, 1, 2)[0].decode("latin-1").lower() or None
 
 
 def _signatures(algorithms: tuple[int, ...]) -> tuple[bool, bool]:
@@ -166,5 +147,15 @@ def _signatures(algorithms: tuple[int, ...]) -> tuple[bool, bool]:
     return rsa, any(each & 0xFF == 3 for each in algorithms)
 
 
+def _vector(data: bytes, at: int, size: int) -> tuple[bytes, int]:
+    """What follows a length of `size` bytes (RFC 8446 section 3.4), and where it ends. Raises IndexError if it is cut off."""
+    begin = at + size
+    end = begin + int.from_bytes(data[at:begin], "big")
+    if end > len(data) or begin > len(data):
+        raise IndexError
+    return data[begin:end], end
+
+
 def _numbers(vector: bytes) -> tuple[int, ...]:
-    return tuple(int.from_bytes(vector[at : at + 2], "big") for at in range(0, len(vector) - 1, 2))
+    count = len(vector) // 2
+    return unpack(f">{count}H", vector[: 2 * count])

@@ -301,16 +301,15 @@ class Certificates:
 class ServerTLSTransport(TLSTransport):
     """A client's connection, its handshake complete; it can tell what the handshake has shown."""
 
-    __slots__ = ("_shown",)
+    __slots__ = ("ca_fault", "crt_fault", "server_name")
 
     def __init__(self, poller: Poller, accepted: socket, peer: Peer, tls: SSL.Connection, shown: Shown) -> None:
         TLSTransport.__init__(self, poller, accepted, peer, tls)
-        self._shown = shown
-
-    @property
-    def server_name(self) -> str | None:
-        """The name that the client asked for (SNI), in lower case."""
-        return self._shown.hello.server_name
+        #: The name that the client asked for (SNI), in lower case.
+        self.server_name = shown.hello.server_name
+        #: What was first found wrong in this handshake and let pass: with the client's certificate, with those above it.
+        self.crt_fault = shown.crt_fault
+        self.ca_fault = shown.ca_fault
 
     @property
     def cipher(self) -> str:
@@ -332,13 +331,3 @@ class ServerTLSTransport(TLSTransport):
     def verify_result(self) -> int:
         """OpenSSL's X509_V_ERR number, 0 if all was well or no certificate was shown; let pass by `crt-ignore-err`, say."""
         return verify_result(self._tls)
-
-    @property
-    def crt_fault(self) -> VerifyFault | None:
-        """What was first found wrong with the client's certificate and let pass, in this handshake."""
-        return self._shown.crt_fault
-
-    @property
-    def ca_fault(self) -> VerifyFault | None:
-        """The same of those above it."""
-        return self._shown.ca_fault
