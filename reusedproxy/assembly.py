@@ -10,13 +10,12 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable
-from datetime import datetime, timezone
 from random import Random
 
 from attrs import Factory, asdict, define, field, frozen
-from cryptography.x509 import Certificate, load_pem_x509_certificates
 from twisted.internet.interfaces import IReactorTime
 
+from reusedproxy.certificates import Served, certificates_of, serve, server_out_of_date, server_stamps
 from reusedproxy.clients.frontend import Frontend, Places
 from reusedproxy.config import model
 from reusedproxy.config.model import Notice
@@ -28,7 +27,7 @@ from reusedproxy.net.listener import Listener, ListenError, bind_socket
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls_client import ClientContext
 from reusedproxy.net.tls_files import TLSConfigurationError
-from reusedproxy.operators.accesslog import access_log
+from reusedproxy.operators.accesslog import access_log, handshake_log
 from reusedproxy.operators.figures import Figures
 from reusedproxy.operators.logtargets import LogTargets, UnknownHost
 from reusedproxy.operators.logtargets import Target as LogSink
@@ -117,6 +116,8 @@ class Proxy:
     budget: Budget = field(kw_only=True)
     #: By backend/server.
     lines: dict[str, Line] = Factory(dict)
+    #: What TLS listeners show, by address.
+    served: dict[model.ListenAddress, Served] = Factory(dict)
     notices: list[Notice] = Factory(list)
     #: Measured only when some page shows them.
     rates: Rates | None = None
@@ -191,7 +192,10 @@ class Assembly:
                 self._announce,
             )
             proxy.frontends.append(frontend)
-            frontend.log = access_log(frontend, proxy.places, self._log_targets(settings.logs))
+            targets = self._log_targets(settings.logs)
+            frontend.log = access_log(frontend, proxy.places, targets)
+            frontend.handshakes.log = handshake_log(frontend, targets)
+            self._serve(frontend)
             if bind:
                 self._bind(frontend)
             else:
@@ -248,6 +252,24 @@ class Assembly:
                 if page is not None:
                     frontend.pages.append(StatsPage(page, figures, proxy.logs))
                     proxy.rates = rates
+
+    def _serve(self, frontend: Frontend) -> None:
+        """Read what its TLS listeners show. What is unchanged is taken over, with the sessions that clients may resume."""
+        proxy = self._proxy
+        previous = self._previous.served.values() if self._previous is not None else ()
+        for bind in frontend.settings.binds:
+            if bind.tls is None:
+                continue
+            try:
+                served = serve(bind.tls, [*previous, *proxy.served.values()])
+            except TLSConfigurationError as error:
+                self._faults.append(Fault(bind.place, f"bind {bind.address}: {error}"))
+                continue
+            proxy.served[bind.address] = served
+            frontend.certificates[bind.address] = served.certificates
+            if served not in previous:
+                notices = [Notice("warning", bind.place, f"bind {bind.address}: {text}") for text in served.warnings()]
+                proxy.notices += [each for each in notices if each not in proxy.notices]
 
     def _bind(self, frontend: Frontend) -> None:
         settings = frontend.settings
@@ -311,7 +333,7 @@ class Assembly:
         identity = Identity(
             self._target(settings.place, settings.kind, settings.host, settings.port),
             settings.tls,
-            _stamps(settings.tls),
+            server_stamps(settings.tls),
             backend.timeouts.connect or CONNECT_TIMEOUT,
             PoolLimits(**asdict(settings.pool)),
             self._limits,
@@ -325,7 +347,7 @@ class Assembly:
             if context is not None:
                 context.ours_end = _end(context.settings)
                 context.generation = _generation(identity, previous)
-                warnings = (f"server {name}: {text}" for text in _out_of_date(context.settings))
+                warnings = (f"server {name}: {text}" for text in server_out_of_date(context.settings))
                 proxy.notices += (Notice("warning", settings.place, text) for text in warnings)
             pool = self._pool(f"Server {name}", settings, identity, context)
             if context is not None and context.ours_end is not None:
@@ -429,28 +451,9 @@ class Assembly:
             return context
 
 
-def _out_of_date(tls: model.ServerTLS) -> Iterable[str]:
-    """What cannot work today because of its dates, though OpenSSL loads it without a word.
-
-    Warnings only: servers that do not look at our certificate's dates exist, and a clock may be wrong.
-    """
-    now = datetime.now(timezone.utc)
-    if tls.crt is not None:
-        ours = _certificates(tls.crt)[:1]  # the others are its chain
-        if ours and ours[0].not_valid_after_utc < now:
-            yield f"crt {tls.crt}: has expired, on {ours[0].not_valid_after_utc:%d %b %Y %H:%M} UTC"
-        elif ours and ours[0].not_valid_before_utc > now:
-            yield f"crt {tls.crt}: is not valid yet, before {ours[0].not_valid_before_utc:%d %b %Y %H:%M} UTC"
-    if tls.verify == "required" and tls.ca_file is not None and os.path.isfile(tls.ca_file):
-        trusted = _certificates(tls.ca_file)
-        if trusted and all(each.not_valid_after_utc < now for each in trusted):
-            last = max(each.not_valid_after_utc for each in trusted)
-            yield f"ca-file {tls.ca_file}: every CA in it has expired, the last on {last:%d %b %Y %H:%M} UTC"
-
-
 def _end(tls: model.ServerTLS) -> float | None:
     """When the client certificate ends, in Unix time; None without one."""
-    ours = _certificates(tls.crt)[:1] if tls.crt is not None else []
+    ours = certificates_of(tls.crt)[:1] if tls.crt is not None else []
     return ours[0].not_valid_after_utc.timestamp() if ours else None
 
 
@@ -460,38 +463,6 @@ def _generation(identity: Identity, previous: Line | None) -> int:
         return 1
     same = (identity.tls, identity.files) == (previous.identity.tls, previous.identity.files)
     return previous.context.generation + (not same)
-
-
-def _certificates(path: str) -> list[Certificate]:
-    """Those of a PEM file that OpenSSL has accepted already; none, if this library is more particular."""
-    try:
-        with open(path, "rb") as file:
-            return load_pem_x509_certificates(file.read())
-    except (OSError, ValueError):
-        return []
-
-
-def _stamps(tls: model.ServerTLS | None) -> tuple[tuple[str, int, int, int], ...]:
-    """Name, time, size and inode of each file that a server's TLS is made of; one that is missing has none."""
-    stamps = []
-    for path in (tls.crt, tls.crt and tls.crt + ".key", tls.ca_file) if tls is not None else ():
-        for name in _files(path) if path else ():
-            try:
-                found = os.stat(name)
-            except OSError:
-                continue
-            stamps.append((name, found.st_mtime_ns, found.st_size, found.st_ino))
-    return tuple(stamps)
-
-
-def _files(path: str) -> list[str]:
-    """The file, or those of the directory; none of one that may not be read, of which `_context` will tell."""
-    if not os.path.isdir(path):
-        return [path]
-    try:
-        return [os.path.join(path, name) for name in sorted(os.listdir(path))]
-    except OSError:
-        return []
 
 
 def _ping_request(backend: model.Backend, settings: model.Server) -> bytes:

@@ -435,8 +435,7 @@ class ProxyService(Service):
                 call.cancel()
         for proxy in self._living:
             for frontend in proxy.frontends:
-                for connection in list(frontend.connections):
-                    connection.transport.abort(STOPPED)
+                frontend.abort(STOPPED)
             for backend in proxy.backends:
                 backend.stop("proxy stopped")
             if proxy.rates is not None:

@@ -138,8 +138,8 @@ class WordTests(SynchronousTestCase):
         """The frontend's own words."""
         table = [
             (
-                "bind :81 ssl crt /c.pem alpn h2",
-                "'bind :81': 'ssl' is a HAProxy bind option that reusedproxy does not do yet: clients are served in the clear only",
+                "bind :81 ssl crt /c.pem alpn h2,http/1.0",
+                "'bind :81': 'alpn': reusedproxy does not speak 'h2' to clients yet: write 'alpn http/1.0'",
             ),
             (
                 "bind :81 accept-proxy",

@@ -15,6 +15,7 @@ LAYERS = [
     "demo",
     "turnover",
     "assembly",
+    "certificates",
     "operators",
     "clients",
     "servers",

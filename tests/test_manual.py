@@ -58,7 +58,8 @@ def taken_on_bind_lines() -> set[str]:
 
 
 def _bind_takes(word: str, takes: int) -> bool:
-    value = {"proto": "h1"}.get(word, "1")
+    values = {"proto": "h1", "verify": "none", "alpn": "http/1.1", "npn": "http/1.1"}
+    value = values.get(word, "TLSv1.2" if word.startswith("ssl-m") else "1")
     try:
         read_bind(Line(PLACE, ("bind", "/a.sock", word, *([value] * takes))), Report(("a.cfg",)))
     except Wrong:

@@ -96,7 +96,7 @@ class LogCase(SynchronousTestCase):
             address=("127.0.0.1", 36304),
             frontend=self.frontend,
             listener=SimpleNamespace(bind=SimpleNamespace(address=SimpleNamespace(host=None)), port=24003),
-            transport=SimpleNamespace(socket=socket),
+            transport=SimpleNamespace(secure=False, socket=socket),
         )
         self.lines = []
 

@@ -5,8 +5,7 @@ Judges nothing that the whole configuration is needed for: that is `judge`'s.
 
 from __future__ import annotations
 
-from attrs import evolve
-
+from reusedproxy.config.binds import finished_bind
 from reusedproxy.config.checks import finished_check
 from reusedproxy.config.draft import ProxyDraft
 from reusedproxy.config.global_section import GlobalDraft
@@ -21,7 +20,7 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
         name=draft.name,
         place=draft.place,
         mode=draft.mode or "tcp",
-        binds=tuple(bind if bind.backlog else evolve(bind, backlog=draft.backlog) for bind in draft.binds),
+        binds=tuple(finished_bind(bind, draft.backlog, global_) for bind in draft.binds),
         default_backend=default or (draft.name if draft.kind == "listen" else None),
         use_backends=tuple(reference.name for reference in draft.use_backends),
         maxconn=draft.maxconn,
@@ -75,6 +74,7 @@ def _frontend_timeouts(said: Timeouts) -> Timeouts:
     return Timeouts(
         client=said.client,
         client_fin=said.client_fin,
+        client_hs=said.client_hs,
         http_request=http_request,
         http_keep_alive=said.http_keep_alive or http_request,
     )

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from reusedproxy.config.draft import ProxyDraft, Reference
 from reusedproxy.config.global_section import GlobalDraft
+from reusedproxy.config.judge_tls import judge_listeners
 from reusedproxy.config.model import SAFE_TO_REUSE, Bind, ListenAddress
 from reusedproxy.config.report import Report, did_you_mean
 from reusedproxy.config.servers import OUR_WORDS, ServerDraft
@@ -30,9 +31,10 @@ def judge(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) ->
         _timeouts(draft, report)
         if "F" in draft.sides:
             _frontend(draft, report)
+            judge_listeners(draft.binds, global_, report)
         if "B" in draft.sides:
             _backend(draft, global_, report)
-    _binds_differ((bind for draft in drafts if not draft.disabled for bind in draft.binds), report)
+    _binds_differ((each.bind for draft in drafts if not draft.disabled for each in draft.binds), report)
 
 
 def _references(draft: ProxyDraft) -> Iterable[Reference]:

@@ -101,6 +101,7 @@ _TIMEOUT_FIELDS = {
     "connect": ("connect", "B"),
     "client": ("client", "F"),
     "client-fin": ("client_fin", "F"),
+    "client-hs": ("client_hs", "F"),
     "server": ("server", "B"),
     "http-request": ("http_request", "FB"),
     "http-keep-alive": ("http_keep_alive", "FB"),
