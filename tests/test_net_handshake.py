@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
@@ -143,6 +145,25 @@ class ThroughTests(HandshakeTestCase):
             self.assertTrue(far.handshaken)
             self.assertEqual(self.shaker.transport.protocol, expected)
 
+    def test_a_connection_outlives_its_certificates(self) -> None:
+        """After a reload nothing else holds them, and OpenSSL still calls back: for the alert that ends it, say."""
+        for fields in ({}, {"verify": "optional", "ca_file": certificates().ca_file}):
+            self.shaker.offer(**fields)
+            far = self.shaker.client(client_tls(version=TLS12))
+            transport = self.shaker.transports.pop()
+            known = weakref.ref(self.shaker.certificates.contexts[0])
+            self.shaker.offer()
+            self.shaker.handshakes.clear()
+            gc.collect()
+            self.assertIsNotNone(known())
+            transport.peer = Recorder()
+            transport.close("over")
+            self.loop.pump()
+            self.assertEqual(far.end, "close_notify")
+            del transport
+            gc.collect()
+            self.assertIsNone(known())
+
     def test_a_crowd_is_dealt_with_a_few_at_a_time(self) -> None:
         """Others are served between; and in the end all of the crowd are."""
         whole = hello()
@@ -155,10 +176,29 @@ class ThroughTests(HandshakeTestCase):
         self.loop.poller.doRead()
         answered = [far for far in fars if far._receive(65536)]
         self.assertEqual(len(answered), STEPS_AT_ONCE)
+        states = [each.state for each in self.shaker.handshakes]
+        self.assertEqual(states, ["shaking"] * STEPS_AT_ONCE + ["in line"] * 4 * STEPS_AT_ONCE)
+        # Only the first of them is watched.
+        self.assertEqual(self.loop.poller.watching(), STEPS_AT_ONCE + 1)
+        for gone in (STEPS_AT_ONCE, STEPS_AT_ONCE + 3, -1):
+            self.shaker.handshakes[gone].abort("gone")
         self.loop.pump()
-        self.assertEqual({each.state for each in self.shaker.handshakes}, {"shaking"})
+        states = [each.state for each in self.shaker.handshakes]
+        self.assertEqual((states.count("shaking"), states.count("done")), (5 * STEPS_AT_ONCE - 3, 3))
         for handshake in self.shaker.handshakes:
             handshake.abort("over")
+
+    def test_one_whose_turn_does_not_come(self) -> None:
+        """It is told apart from a client that is slow."""
+        self.shaker.turns._left = 0
+        self.shaker.turns._batch = self.loop.poller.batch + 1
+        near, far = self.loop.pair()
+        handshake = self.shaker.begin(near)
+        far.socket.send(hello())
+        self.loop.poller.doRead()
+        self.assertEqual(handshake.state, "in line")
+        handshake.deadline_passed()
+        self.assertIn("its turn did not come in time", self.shaker.failures.pop().reason)
 
 
 class EndTests(HandshakeTestCase):

@@ -116,6 +116,9 @@ class ServerContext:
             context.set_alpn_select_callback(self._select_protocol)
         # Answers the client that its name was understood (RFC 6066 section 3).
         context.set_tlsext_servername_callback(lambda connection: None)
+        # Connections outlive their listener's certificates after a reload, and OpenSSL calls back as long as they live:
+        # pyOpenSSL keeps a context's data with its last connection.
+        context.set_app_data(self)
         self._kept = [tell_alerts(context, self._note_alert)]
         if offer.verify != "none":
             self._trust(trusting)
