@@ -8,7 +8,7 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net.hello import MOST, ClientHello, NotTLS, read_hello
-from tests.wire import client_tls
+from tests.handshakes import client_tls
 
 TLS12 = SSL.TLS1_2_VERSION
 
