@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable
-from datetime import datetime, timezone
-from math import inf
 from random import Random
 
 from attrs import Factory, asdict, define, field, frozen
@@ -34,12 +33,14 @@ from reusedproxy.operators.logtargets import LogTargets, UnknownHost
 from reusedproxy.operators.logtargets import Target as LogSink
 from reusedproxy.operators.rates import Rates
 from reusedproxy.operators.stats import StatsPage
+from reusedproxy.rules.samples import compiled
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.budget import Budget
 from reusedproxy.servers.checks import Checker, request
 from reusedproxy.servers.limits import PoolLimits
+from reusedproxy.servers.names import ConstantPool, NameRefused, host_name, naming
 from reusedproxy.servers.pool import HTTPConnectionPool
-from reusedproxy.servers.server import DOWN, Server
+from reusedproxy.servers.server import Server
 from reusedproxy.wire.heads import Limits
 
 Announce = Callable[[str, str], None]
@@ -74,6 +75,8 @@ class Identity:
     timeout: float
     limits: PoolLimits
     wire: Limits
+    #: What says the names of its connections, and the one that is known beforehand.
+    names: tuple[model.Expression | None, model.Expression | None, str | None]
 
 
 @define
@@ -85,6 +88,12 @@ class Line:
     pool: HTTPConnectionPool
     server: Server
     checker: Checker | None = None
+
+    def succeed(self, previous: Line) -> None:
+        """It takes the place of `previous` now, whose server may have changed since this one was made."""
+        self.server.succeed(previous.server)
+        if self.checker is not None:
+            self.checker.begin_again()
 
 
 @define
@@ -122,7 +131,7 @@ class Assembly:
     """One attempt to build a proxy, from nothing or in place of a `previous` one that is running.
 
     Then listeners and pools whose description is unchanged are taken over as they are, warm, and servers go on in the
-    state that their checks have found. Nothing of the previous proxy is changed here, so that an attempt may fail.
+    state that their operator has ordered and their checks have found. Nothing of the previous proxy is changed here, so that an attempt may fail.
     """
 
     def __init__(
@@ -191,6 +200,8 @@ class Assembly:
                 self._bind(frontend)
             else:
                 self._look_up(settings.binds)
+        for backend in proxy.backends:
+            backend.fullconn = backend.settings.fullconn or self._fullconn(backend.name)
         if bind:
             proxy.notices += self._unheard()
         self._add_pages()
@@ -201,6 +212,12 @@ class Assembly:
             faults = sorted(self._faults, key=lambda fault: (fault.place.file, fault.place.line))
             raise AssemblyError(faults, proxy.notices)
         return proxy
+
+    def _fullconn(self, backend: str) -> int:
+        """A tenth of the clients that may come to this backend at once, rounded up, as in HAProxy."""
+        frontends = [each.settings for each in self._proxy.frontends]
+        leading = [each for each in frontends if backend in (each.default_backend, *each.use_backends)]
+        return (sum(each.maxconn or self._proxy.maxconn for each in leading) + 9) // 10
 
     def _log_targets(self, lines: tuple[model.LogTarget, ...]) -> list[LogSink]:
         targets = []
@@ -320,6 +337,7 @@ class Assembly:
             backend.timeouts.connect or CONNECT_TIMEOUT,
             PoolLimits(**asdict(settings.pool)),
             self._limits,
+            (settings.sni, settings.pool_conn_name, settings.known_name),
         )
         previous = self._previous.lines.get(name) if self._previous is not None else None
         if previous is not None and previous.identity == identity:
@@ -327,27 +345,51 @@ class Assembly:
         else:
             context = self._context(settings, name)
             if context is not None:
+                context.ours_end = _end(context.settings)
+                context.generation = _generation(identity, previous)
                 warnings = (f"server {name}: {text}" for text in server_out_of_date(context.settings))
                 proxy.notices += (Notice("warning", settings.place, text) for text in warnings)
-            last = descriptors.last_for_servers()
-            dialer = Dialer(proxy.poller, proxy.deadlines, identity.target, context, identity.timeout, last)
-            pool = HTTPConnectionPool(
-                f"Server {name}",
-                dialer,
-                identity.limits,
-                self._reactor,
-                self._random,
-                self._announce,
-                self._limits,
-                proxy.budget,
-            )
-            pool.expires_at = proxy.deadlines.now() + _seconds_left(settings.tls)
+            pool = self._pool(f"Server {name}", settings, identity, context)
+            if context is not None and context.ours_end is not None:
+                pool.expires_at = proxy.deadlines.now() + context.ours_end - time.time()
         pool.ping_request = _ping_request(backend, settings)
         server = Server(backend.name, settings, pool, proxy.deadlines.now())
-        if previous is not None and settings.check is not None and server.usable and previous.server.state == DOWN:
-            server.state = DOWN
+        if isinstance(pool, ConstantPool):
+            server.naming = naming(
+                compiled(settings.sni) if settings.sni else _constant_name(settings).encode(),
+                compiled(settings.pool_conn_name) if settings.pool_conn_name else None,
+            )
+        if previous is not None:
+            server.succeed(previous.server)
+            former = {*previous.server.former, previous.pool} - {pool}
+            server.former = [each for each in former if each.running != "closed"]
         proxy.lines[name] = line = Line(identity, context, pool, server)
         return line
+
+    def _pool(
+        self, name: str, settings: model.Server, identity: Identity, context: ClientContext | None
+    ) -> HTTPConnectionPool:
+        """A pool of its own, or one for each name that its connections may have."""
+        proxy, last = self._proxy, descriptors.last_for_servers()
+
+        def dialer(context: ClientContext | None) -> Dialer:
+            return Dialer(proxy.poller, proxy.deadlines, identity.target, context, identity.timeout, last)
+
+        def dialer_for(sni: bytes) -> Dialer:
+            if context is None:
+                return dialer(None)
+            try:
+                return dialer(context.named(sni.decode("ascii")))
+            except (TLSConfigurationError, UnicodeError):
+                raise NameRefused(f"{sni.decode('latin-1')!r} is not a host name") from None
+
+        rest = (identity.limits, self._reactor, self._random, self._announce, self._limits, proxy.budget)
+        if settings.sni is None and (settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"):
+            return HTTPConnectionPool(name, dialer(context), *rest)
+        own: bytes | None = None
+        if settings.pool_conn_name is None:
+            own = host_name((settings.known_name or "").encode())
+        return ConstantPool(name, dialer(context), *rest, own=own, dialer_for=dialer_for, clock=self._reactor)
 
     def _checker(self, backend: Backend, line: Line, share: float) -> Checker:
         """`share` of its interval passes before the first check, so that a backend's checks are spread over it."""
@@ -356,6 +398,8 @@ class Assembly:
         assert check is not None
         timeout = min(check.inter, timeouts.connect or check.inter)
         target, context = line.identity.target, line.context
+        if context is not None and check.sni is not None and check.sni != _constant_name(settings):
+            context = self._named(context, check.sni, settings.place, server.full_name)
         if check.addr is not None or check.port is not None:
             # HAProxy: with another address or port, the traffic's TLS does not apply to the check.
             context = None
@@ -372,10 +416,9 @@ class Assembly:
             timeouts.check,
             share * check.inter,
             backend.server_changed,
-            feeds=context is line.context and target == line.identity.target,
+            feeds=line.pool.knows_name and context is line.context and target == line.identity.target,
         )
-        if server.state == DOWN:
-            checker.health = 0
+        checker.begin_again()
         return checker
 
     def _target(self, place: model.Place, kind: str, host: str, port: int | None) -> Target:
@@ -394,24 +437,45 @@ class Assembly:
         if server.tls is None:
             return None
         try:
-            return ClientContext(server.tls)
+            context = ClientContext(server.tls)
         except TLSConfigurationError as error:
             self._faults.append(Fault(server.place, f"server {name}: {error}"))
             return None
+        return self._named(context, server.known_name, server.place, name) if server.known_name else context
+
+    def _named(self, context: ClientContext, sni: str, place: model.Place, name: str) -> ClientContext:
+        try:
+            return context.named(sni)
+        except TLSConfigurationError as error:
+            self._faults.append(Fault(place, f"server {name}: 'check-sni': {error}"))
+            return context
 
 
-def _seconds_left(tls: model.ServerTLS | None) -> float:
-    """Until the client certificate ends; inf without one."""
-    ours = certificates_of(tls.crt)[:1] if tls is not None and tls.crt is not None else []
-    return (ours[0].not_valid_after_utc - datetime.now(timezone.utc)).total_seconds() if ours else inf
+def _end(tls: model.ServerTLS) -> float | None:
+    """When the client certificate ends, in Unix time; None without one."""
+    ours = certificates_of(tls.crt)[:1] if tls.crt is not None else []
+    return ours[0].not_valid_after_utc.timestamp() if ours else None
+
+
+def _generation(identity: Identity, previous: Line | None) -> int:
+    """Which one it is of this server's certificates and TLS settings, since the start."""
+    if previous is None or previous.context is None:
+        return 1
+    same = (identity.tls, identity.files) == (previous.identity.tls, previous.identity.files)
+    return previous.context.generation + (not same)
 
 
 def _ping_request(backend: model.Backend, settings: model.Server) -> bytes:
     """What `idle-ping` asks: the server's HTTP check, or OPTIONS * (RFC 9110 section 9.3.7)."""
     if backend.http_check is not None:
         return request(backend.http_check, keep=True)
-    name = (settings.tls.sni if settings.tls is not None else None) or settings.host or "localhost"
+    name = _constant_name(settings) or settings.host or "localhost"
     return f"OPTIONS * HTTP/1.1\r\nHost: {name}\r\n\r\n".encode("latin-1")
+
+
+def _constant_name(settings: model.Server) -> str:
+    """The SNI of connections that no request has asked for; "" when there is none."""
+    return settings.known_name or (settings.tls.sni if settings.tls is not None else None) or ""
 
 
 def _default_maxconn() -> int:

@@ -39,17 +39,20 @@ class Turnover:
         self._began = clock.seconds()
         kept = [line.pool for line in old.lines.values()]
         #: Those that are new, by backend/server.
-        self._lines = {name: line for name, line in new.lines.items() if line.server.usable and line.pool not in kept}
+        self._lines = {name: line for name, line in new.lines.items() if line.server.serving and line.pool not in kept}
         #: Pools that get one connection for the trial, though they have no floor.
         self._lent: list[HTTPConnectionPool] = []
+        #: What those that were asked their checks' request have answered: None: nothing yet; "": well; or why not.
+        self._answers: dict[str, str | None] = {}
 
     def start(self) -> None:
         for name, line in self._lines.items():
-            if not line.pool.limits.min_conn and name in self.old.lines and line.context is not None:
+            tries = line.pool.knows_name and not line.pool.limits.min_conn
+            if tries and name in self.old.lines and line.context is not None:
                 line.pool.limits = evolve(line.pool.limits, min_conn=1)
                 self._lent.append(line.pool)
             if line.pool.limits.min_conn:
-                line.pool.resume()
+                line.pool.resume(rotation=name in self.old.lines)
         self._look()
 
     def close(self, reason: str) -> None:
@@ -63,7 +66,8 @@ class Turnover:
     def _look(self) -> None:
         refusal = next(filter(None, (self._refused(name, line) for name, line in self._lines.items())), None)
         late = self._clock.seconds() - self._began >= PATIENCE
-        if refusal is None and not late and not all(map(self._is_ready, self._lines.values())):
+        awaited = [name for name, line in self._lines.items() if not self._is_ready(name, line)]
+        if refusal is None and not late and awaited:
             self._clock.callLater(TICK, self._look)
             return
         for pool in self._lent:
@@ -71,16 +75,41 @@ class Turnover:
         self._over(refusal)
 
     def _refused(self, name: str, line: Line) -> Refusal | None:
-        """A handshake that fails now, at a server that the old one has no trouble with, is the new certificates' fault."""
+        """A handshake or check that fails now, at a server that the old one has no trouble with, is the new certificates'
+        fault."""
         old = self.old.lines.get(name)
-        if old is None or "TLS" not in line.pool.trouble or old.pool.trouble:
+        if old is None or old.pool.trouble:
             return None
-        return Refusal(name, line.pool.trouble)
+        if "TLS" in line.pool.trouble:
+            return Refusal(name, line.pool.trouble)
+        answer = self._answers.get(name)
+        return Refusal(name, answer) if answer else None
 
-    def _is_ready(self, line: Line) -> bool:
+    def _is_ready(self, name: str, line: Line) -> bool:
         """Its floor stands and has proven itself, or will not stand soon: a server that is away must not hold up a reload."""
         pool = line.pool
         if not pool.limits.min_conn or pool.trouble:
             return True
         now = self._clock.seconds()
-        return len(pool.idle) >= pool.limits.min_conn and all(each.proof_at <= now for each in pool.idle)
+        if name not in self._answers:
+            if len(pool.idle) < pool.limits.min_conn or any(each.proof_at > now for each in pool.idle):
+                return False
+            self._ask(name, line)
+        return self._answers.get(name) is not None
+
+    def _ask(self, name: str, line: Line) -> None:
+        """nginx, for one, takes any client certificate in the handshake, and answers requests with 400 if it does not trust
+        it: so where the server passes its HTTP checks, they are asked on one of the new connections, too."""
+        old = self.old.lines.get(name)
+        before, checker = old.checker if old is not None else None, line.checker
+        if before is None or checker is None or not before.last.passed or not checker.asks_as(before):
+            self._answers[name] = ""
+            return
+        connection = line.pool.acquire()
+        assert connection is not None, "it was looked for just now"
+        self._answers[name] = None
+
+        def told(why: str) -> None:
+            self._answers[name] = why
+
+        checker.try_on(connection, told)

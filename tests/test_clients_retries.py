@@ -239,6 +239,22 @@ class RaceTests(SynchronousTestCase):
             self.assertEqual(client.take(), OK)
             world.check_rest()
 
+    def test_a_new_connection_that_ends(self):
+        """Its server was stopped, say: as often as `retries` allows, but once; what may not be repeated is not."""
+        for request, retries, status in ((GET, 3, 200), (GET, 0, 502), (POST + b"body", 3, 502)):
+            world = World(self, warm=0, backend={"retries": retries})
+            client = world.client()
+            client.send(request)
+            world.server.connect()
+            world.server.eof()
+            if status == 200:
+                world.server.connect()
+                world.server.answer()
+            self.assertEqual(world.flags()[0][0], status, (request, retries))
+            self.assertEqual((self.races(world), world.server.dialer.open), ((0, 0), []))
+            client.take()
+            world.check_rest()
+
     def test_nor_on_one_that_is_given_back_just_then(self):
         """Its server may be about to end it as well."""
         world = World(self, warm=2)

@@ -204,7 +204,10 @@ class BackendTests(SynchronousTestCase):
 
     def test_every_word_is_read(self):
         """Into the model."""
-        b = backend(" balance roundrobin\n http-reuse always\n retries 1\n option redispatch\n option allbackups\n")
+        b = backend(
+            " balance roundrobin\n http-reuse always\n retries 1\n option redispatch\n option allbackups\n fullconn 9\n"
+        )
+        self.assertEqual(b.fullconn, 9)
         self.assertEqual(
             (b.balance, b.http_reuse, b.retries, b.redispatch, b.allbackups), ("roundrobin", "always", 1, -1, True)
         )

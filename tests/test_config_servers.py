@@ -52,6 +52,16 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual((s.weight, s.maxconn, s.backup, s.disabled), (10, 5, True, True))
         self.assertEqual(s.check, Check(1.0, 0.5, 5.0, 1, 2, 81, "192.0.2.2"))
 
+    def test_places(self):
+        """`minconn` alone is both, as in HAProxy; the cap of `strict-maxconn` is what comes of it."""
+        table = {
+            "maxconn 9 minconn 3 maxqueue 7": (3, 9, 7, None), "maxconn 9 minconn 20 strict-maxconn": (20, 20, 0, 20),
+            "minconn 4": (4, 4, 0, None), "maxconn 5 strict-maxconn": (0, 5, 0, 5),
+        }  # fmt: skip
+        for words, places in table.items():
+            s = server(words)
+            self.assertEqual((s.minconn, s.maxconn, s.maxqueue, s.pool.most), places, words)
+
     def test_pool_words(self):
         """HAProxy's and ours; -1 is no limit, and a time of 0 is none."""
         s = server(
@@ -63,13 +73,24 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual(s.pool, PoolSettings(purge_delay=0.0))
 
     def test_tls_words(self):
-        """`verify required` is the default; `sni` is a plain name so far."""
+        """`verify required` is the default; a constant `sni` is a plain name."""
         self.assertEqual(server(MUTUAL).tls, ServerTLS("required", "/ca", "/c.pem", "app.example", None))
         self.assertEqual(server("ssl verify none").tls, ServerTLS("none"))
         self.assertEqual(
             server("ssl ca-file @system-ca verifyhost app.example").tls,
             ServerTLS("required", "@system-ca", verifyhost="app.example"),
         )
+
+    def test_names_of_connections(self):
+        """What depends on the request stays an expression; the last word counts."""
+        s = server(
+            "ssl verify none sni req.hdr(host),host_only pool-conn-name req.hdr(x-tenant) check check-sni c.test"
+        )
+        self.assertEqual((str(s.sni), str(s.pool_conn_name)), ("req.hdr(host),host_only", "req.hdr(x-tenant)"))
+        self.assertEqual((s.tls.sni, s.known_name, s.check.sni), (None, "c.test", "c.test"))
+        s = server("ssl verify none sni req.hdr(host) sni str(a.test) check-sni c.test")
+        self.assertEqual((s.sni, s.tls.sni, s.known_name), (None, "a.test", None))
+        self.assertIsNone(server("sni req.hdr(host)").sni)
 
     def test_base_directories_stand_before_relative_paths(self):
         """Neither before absolute ones nor before @system-ca."""
@@ -119,7 +140,16 @@ class ServerFaultTests(SynchronousTestCase):
             ("server a h:1 verify maybe", "'none', 'required'"),
             ("server a h:1 ssl", "needs 'ca-file <file>', or 'ca-file @system-ca'"),
             ("server a h:1 sni app.example", "write 'sni str(app.example)'"),
-            ("server a h:1 sni req.hdr(host)", "only 'sni str(NAME)' yet"),
+            ("server a h:1 sni ssl_fc_sni", "'ssl_fc_sni' is a HAProxy sample fetch that reusedproxy does not do yet"),
+            ("server a h:1 sni req.hdr(host", "a ')' is missing"),
+            ("server a h:1 sni str()", "'str' takes 1 argument, not 0"),
+            ("server a h:1 sni str(' ')", "needs a name"),
+            ("server a h:1 pool-conn-name app.example", "write 'pool-conn-name str(app.example)'"),
+            (
+                "server a h:1 ssl verify none sni req.hdr(host) pool-min-conn 1",
+                "no connection can be opened before a request says its name; add 'check-sni NAME'",
+            ),
+            ("server a h:1 pool-conn-name req.hdr(x) pool-min-conn 1", "before a request says its name"),
             ("server a h:1 slowstart 5s", "'slowstart' is a HAProxy server option that reusedproxy does not do yet"),
             ("server a h:1 send-proxy", "'send-proxy' is a HAProxy server option"),
             ("server a h:1 pool-connect-rate 0", "at least 1"),
@@ -156,6 +186,11 @@ class ServerWarningTests(SynchronousTestCase):
         table = [
             (f"server a h:1 {MUTUAL} pool-min-conn 4 maxconn 2", "more than maxconn 2"),
             (f"server a h:1 {MUTUAL} pool-min-conn 4 max-reuse 0", "max-reuse 0"),
+            ("server a h:1 check check-sni a.test", "has 'check-sni' but no 'ssl'"),
+            ("server a h:1 sni req.hdr(host)", "has 'sni' but no 'ssl'"),
+            ("server a h:1 maxqueue 5", "'maxqueue' does nothing without 'maxconn'"),
+            ("server a h:1 strict-maxconn", "'strict-maxconn' does nothing without 'maxconn'"),
+            ("server a h:1 minconn 9 maxconn 5", "minconn 9 is more than maxconn 5, and taken for both"),
             ("server a h:1 crt /c.pem", "no 'ssl': it is spoken to in the clear"),
             ("server a h:1 ssl ca-file /ca", "add 'verifyhost NAME', or 'sni str(NAME)'"),
             ("http-reuse never\nserver a h:1 pool-min-conn 1", "no request may use the warm connections"),

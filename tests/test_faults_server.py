@@ -118,7 +118,7 @@ class AnswerTests(Faults):
             scene.tell(told)
         self.strike(scene, fault)
         sees, flags = expected(kind, told, fault)
-        if told or fault in SILENCES or not kind.idempotent or place == "new":
+        if told or fault in SILENCES or not kind.idempotent:
             scene.wait_for_server()
             if sees == ANSWER and kind.until_close:
                 scene.kind = evolve(kind, content=kind.said[kind.said_head : told])  # for all that anybody can know
@@ -198,7 +198,7 @@ class UploadTests(Faults):
                         if fault in SILENCES:
                             scene.wait()
                             self.check(scene, 408, "cD")
-                        elif kind.idempotent and place == "warm":
+                        elif kind.idempotent:
                             scene.connect()
                             scene.ask()
                             scene.tell()

@@ -21,6 +21,8 @@ from reusedproxy.config.draft import ProxyDraft
 from reusedproxy.config.model import Configuration, Place
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.config.report import Line, Report, Wrong
+from reusedproxy.operators.metrics import of_servers
+from reusedproxy.servers.reasons import WORDS
 from reusedproxy.service import Options
 
 ROOT = Path(__file__).parent.parent
@@ -188,6 +190,16 @@ class ProgramPageTests(SynchronousTestCase):
             self.assertRegex(explained, rf"Fl -{name}\b")
             if short:
                 self.assertRegex(explained, rf"Fl {short} , Fl -{name}\b")
+
+    def test_every_metric_is_explained_with_its_labels(self) -> None:
+        """One line for each, in their order."""
+        listed = re.findall(r"(?m)^\.It Ic (\S+) Pq (.*)\n.*\.$", self.page.text.partition(".Sh METRICS")[2])
+        known = [(each.name.removeprefix("reusedproxy_"), " ".join(each.labels)) for each in of_servers([])]
+        self.assertEqual(known, listed)
+
+    def test_every_reason_for_an_end_is_named(self) -> None:
+        named = re.findall(r"(?m)^\.Li (.*)", self.page.text.partition("Reasons of")[2].partition(".Sh")[0])
+        self.assertEqual(WORDS, set(re.split(r"[ ,.]+", " ".join(named))) - {""})
 
     def test_no_option_is_explained_that_is_not_in_the_help(self) -> None:
         for name in re.findall(r"(?m)^\.It Fl (?:\w , Fl )?-([a-z-]+)", self.page.text):

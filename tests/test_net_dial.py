@@ -97,7 +97,19 @@ class ConnectTests(DialCase):
         self.assertEqual(server.newest.received, b"hello")
         self.assertTrue(transport.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         self.assertTrue(transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+        self.assertEqual((transport.version, transport.resumed), ("", False))
         transport.abort("over")
+
+    def test_the_time_of_tcp_and_that_of_tls_are_told_apart(self) -> None:
+        """In the clear there is only one of them; who never came up has none."""
+        dial = self.dial(self.loop.server().target)
+        self.loop.clock.rightNow += 0.5
+        self.ready(dial).abort("over")
+        self.assertEqual((dial.tcp_took, dial.took), (0.5, 0.5))
+        self.owner = Owner()
+        dial = self.dial(self.refusing())
+        self.failed(dial)
+        self.assertEqual(dial.tcp_took, 0)
 
     def test_ipv6(self) -> None:
         """An IPv6 address is dialled as any other."""
@@ -230,9 +242,12 @@ class HandshakeTests(DialCase):
             ServerTLS(**{"ca_file": ours.ca_file, "crt": ours.crt, "sni": "server.test", **settings})  # type: ignore[arg-type]
         )
 
-    def tried(self, server: Server, **settings: str | None) -> str:
+    def tried(self, server: Server, *, unverified: bool = True, **settings: str | None) -> str:
+        """The failure in words; `unverified`: it is that we do not take the server's certificate."""
         self.owner = Owner()
-        return self.failed(self.dial(server.target, self.context(**settings)))
+        words = self.failed(self.dial(server.target, self.context(**settings)))
+        self.assertEqual(self.owner.failures[0].unverified, unverified, words)
+        return words
 
     def issued(self, authority: Authority | None = None, **how: object) -> Server:
         """A server with a certificate of its own."""
@@ -245,12 +260,25 @@ class HandshakeTests(DialCase):
         for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
             self.owner = Owner()
             server = self.loop.server(tls=server_context(version=version))
-            transport = self.ready(self.dial(server.target, self.context()))
+            context = self.context()
+            transport = self.ready(self.dial(server.target, context))
             self.assertIsInstance(transport, ClientTLSTransport)
+            self.assertEqual(context.theirs_end, certificates().server.certificate.not_valid_after_utc.timestamp())
             far = server.newest
             self.assertEqual((far.client_name, far.server_name), ("CN=client", b"server.test"))
             self.assertEqual(far.received, b"hello")
             transport.abort("over")
+
+    def test_the_handshake_takes_its_own_time(self) -> None:
+        """Its begin is when TCP was up."""
+        server = self.loop.server(tls=server_context())
+        dial = self.dial(server.target, self.context())
+        self.loop.clock.rightNow += 0.5
+        while dial.state == CONNECTING:
+            self.loop.reactor.turn()  # ours only: the server has not seen it yet
+        self.loop.clock.rightNow += 1
+        self.ready(dial).abort("over")
+        self.assertEqual((dial.tcp_took, dial.took), (0.5, 1.5))
 
     def test_the_name_may_be_an_address(self) -> None:
         """Verified against the addresses of the certificate."""
@@ -348,14 +376,14 @@ class HandshakeTests(DialCase):
         crt = ours.file("intruder.pem", ours.stranger.issue("intruder", client=True, key="ecdsa").pem)
         server = self.loop.server(tls=server_context(version=SSL.TLS1_2_VERSION))
         self.assertEqual(
-            self.tried(server, crt=crt),
+            self.tried(server, crt=crt, unverified=False),
             f"TLS handshake failed: tlsv1 alert unknown ca: the server refused our client certificate (crt {crt})",
         )
 
     def test_our_certificate_is_missing_in_tls_1_2(self) -> None:
         """The server demands what is not configured."""
         server = self.loop.server(tls=server_context(version=SSL.TLS1_2_VERSION))
-        self.assertIn("no crt is configured", self.tried(server, crt=None))
+        self.assertIn("no crt is configured", self.tried(server, crt=None, unverified=False))
 
     def test_a_server_without_tls(self) -> None:
         """Plain HTTP answers a ClientHello with a 400."""

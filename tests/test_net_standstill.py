@@ -68,6 +68,20 @@ class RenewTests(SynchronousTestCase):
         bench.use(busy)
         self.assertIs(bench.pool.acquire(), busy)
 
+    def test_private_ones_go_at_once(self) -> None:
+        """Nothing stands in their place: their client authenticates anew."""
+        bench = PoolBench()
+        bench.dialer.answer = bench.dialer.accept
+        asker = Asker()
+        bench.pool.wait(asker)
+        bench.pass_time(1)
+        (connection,) = asker.connections
+        connection.private = True
+        bench.use(connection)
+        self.assertEqual(bench.pool.private, {connection})
+        bench.pool.keeper.renew()
+        self.assertEqual((bench.pool.private, bench.pool.closed), (set(), {"stood through a standstill": 1}))
+
     def test_without_a_floor(self) -> None:
         """They go at once."""
         bench = PoolBench()

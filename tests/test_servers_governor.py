@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.net.transport import PEER_CLOSED, PEER_RESET
 from reusedproxy.servers.captures import TELL_EVERY
 from reusedproxy.servers.connection import IDLE
-from reusedproxy.servers.governor import BACKOFF_FIRST, BACKOFF_LAST, FLOOR_DIALS, PROOF
+from reusedproxy.servers.governor import BACKOFF_FIRST, BACKOFF_LAST, CONNECT_RATE, FLOOR_DIALS, PROOF
 from tests.fakes import LATE_REFUSAL, Asker, FakeDial, PoolBench, RecordingExchange
 
 
@@ -116,7 +116,7 @@ class RecoveryTests(SynchronousTestCase):
         bench = self.failing()
         bench.dialer.answer = bench.dialer.accept
         before = len(bench.dialer.dials)
-        bench.pass_time(BACKOFF_LAST + PROOF + 0.5)
+        bench.pass_time(BACKOFF_LAST + PROOF + 64 / CONNECT_RATE + 0.1)
         self.assertEqual(len(bench.pool.idle), 64)
         self.assertLessEqual(bench.dialer.most_open, FLOOR_DIALS)
         self.assertLessEqual(len(bench.dialer.dials) - before, 65)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.net.transport import PEER_CLOSED
 from reusedproxy.servers.connection import IDLE, RETIRING, WATCHED
 from reusedproxy.servers.keeper import AHEAD, LIFE_JITTER, LIFE_OVER, WATCH_UNTIL
-from reusedproxy.servers.reuse import ANY, FRESH
+from reusedproxy.servers.reuse import ANY, FRESH, NEW
 from tests.fakes import Asker, PoolBench, RecordingExchange
 
 
@@ -104,6 +104,44 @@ class AheadTests(SynchronousTestCase):
         self.assertEqual((connection.state, len(bench.pool.idle)), (IDLE, 1))
         bench.pass_time(0.5)
         self.assertEqual((connection.state, bench.pool.closed), (RETIRING, {AHEAD: 1}))
+
+    def test_a_server_that_closes_at_any_moment(self) -> None:
+        """What may not be repeated gets new connections then, and the old way when it is over; a restart is no such thing."""
+        bench = PoolBench(min_conn=4)
+        bench.dialer.answer = bench.dialer.accept
+        bench.pass_time(0.1, step=0.05)
+
+        def close_used(count: int) -> None:
+            for connection in [bench.borrow() for _ in range(count)]:
+                bench.use(connection)
+                bench.pass_time(0.02)
+                connection.transport.peer_ends()  # type: ignore[attr-defined]
+            bench.pass_time(1.2)
+
+        def fresh() -> bool:
+            bench.use(bench.borrow())
+            connection = bench.pool.acquire(FRESH)
+            if connection is not None:
+                bench.use(connection)
+            return connection is not None
+
+        close_used(4)
+        self.assertTrue(fresh())
+        for _ in range(3):
+            close_used(1)
+        self.assertFalse(fresh())
+        held = [bench.borrow() for _ in bench.pool.idle[:]]
+        asker = Asker()
+        bench.pool.wait(asker, FRESH)
+        bench.use(held[0])
+        self.assertEqual(asker.connections, [])
+        bench.pass_time(0.1)
+        self.assertEqual([connection.requests for connection in asker.connections], [0])
+        self.assertIn("new connections, a handshake each", str(bench.announced))
+        for connection in [*held[1:], *asker.connections]:
+            bench.use(connection)
+        bench.pass_time(10)
+        self.assertTrue(fresh())
 
     def test_one_that_is_due_may_still_be_used(self) -> None:
         """What can be repeated may have it; what must not be lost may not."""
@@ -314,6 +352,18 @@ class StrictTests(SynchronousTestCase):
         bench.pass_time(3)
         self.assertIsNone(bench.pool.acquire(FRESH))
         bench.pool.wait(second, FRESH)
+        bench.pass_time(0.1)
+        self.assertEqual((len(second.connections), bench.pool.closed), (1, {"room for another": 1}))
+
+    def test_who_needs_a_new_one_and_all_were_in_use(self) -> None:
+        """The first that comes back goes for it."""
+        bench = PoolBench(min_conn=0, most=1)
+        bench.dialer.answer = bench.dialer.accept
+        first, second = Asker(), Asker()
+        bench.pool.wait(first)
+        bench.pass_time(0.1)
+        bench.pool.wait(second, NEW)
+        bench.use(first.connections[0])
         bench.pass_time(0.1)
         self.assertEqual((len(second.connections), bench.pool.closed), (1, {"room for another": 1}))
 

@@ -10,29 +10,28 @@ from reusedproxy.servers.retry import DIAL_FAILED, IDEMPOTENT, may_retry
 DEFAULT = frozenset({"conn-failure"})
 FAILURES = [DIAL_FAILED, REFUSED_LATE, UNTOUCHED, SERVER_GONE, SERVER_FAULT, SERVER_SLOW]
 
-# (what failed, method, was idle, answered, held, retried, may it be tried again), with HAProxy's default words
+# (what failed, method, answered, held, retried, may it be tried again), with HAProxy's default words
 TABLE = [
-    (DIAL_FAILED, b"GET", False, False, True, False, True),
-    (DIAL_FAILED, b"POST", False, False, True, False, True),
-    (DIAL_FAILED, b"GET", False, False, True, True, True),  # the dial after a lost race; `retries` bounds it
-    (REFUSED_LATE, b"POST", False, False, True, False, True),  # the server has processed nothing
-    (REFUSED_LATE, b"POST", False, False, False, False, False),  # but we have not got it any more
-    (UNTOUCHED, b"POST", True, False, True, False, True),  # it was never written to the server
-    (UNTOUCHED, b"POST", True, False, False, False, False),
-    (SERVER_GONE, b"GET", True, False, True, False, True),  # the idle-close race
-    (SERVER_GONE, b"GET", False, False, True, False, False),  # a new connection: it was no race
-    (SERVER_GONE, b"POST", True, False, True, False, False),  # may have been carried out
-    (SERVER_GONE, b"PATCH", True, False, True, False, False),
-    (SERVER_GONE, b"get", True, False, True, False, False),  # methods are case-sensitive
-    (SERVER_GONE, b"GET", True, True, True, False, False),  # a byte of an answer had come
-    (SERVER_GONE, b"PUT", True, False, False, False, False),  # too large to be held
-    (SERVER_GONE, b"GET", True, False, True, True, False),  # RFC 9110 9.2.2: not twice
-    (SERVER_FAULT, b"GET", True, False, True, False, False),
-    (SERVER_SLOW, b"GET", True, False, True, False, False),
-    ("503", b"GET", True, True, True, False, False),
+    (DIAL_FAILED, b"GET", False, True, False, True),
+    (DIAL_FAILED, b"POST", False, True, False, True),
+    (DIAL_FAILED, b"GET", False, True, True, True),  # the dial after a lost race; `retries` bounds it
+    (REFUSED_LATE, b"POST", False, True, False, True),  # the server has processed nothing
+    (REFUSED_LATE, b"POST", False, False, False, False),  # but we have not got it any more
+    (UNTOUCHED, b"POST", False, True, False, True),  # it was never written to the server
+    (UNTOUCHED, b"POST", False, False, False, False),
+    (SERVER_GONE, b"GET", False, True, False, True),  # the idle-close race
+    (SERVER_GONE, b"POST", False, True, False, False),  # may have been carried out
+    (SERVER_GONE, b"PATCH", False, True, False, False),
+    (SERVER_GONE, b"get", False, True, False, False),  # methods are case-sensitive
+    (SERVER_GONE, b"GET", True, True, False, False),  # a byte of an answer had come
+    (SERVER_GONE, b"PUT", False, False, False, False),  # too large to be held
+    (SERVER_GONE, b"GET", False, True, True, False),  # RFC 9110 9.2.2: not twice
+    (SERVER_FAULT, b"GET", False, True, False, False),
+    (SERVER_SLOW, b"GET", False, True, False, False),
+    ("503", b"GET", True, True, False, False),
 ]  # fmt: skip
 
-# (the words of retry-on, what failed, answered, may it be tried again): any method, on a new connection
+# (the words of retry-on, what failed, answered, may it be tried again): any method, repeated before
 WORDS_TABLE = [
     ("none", DIAL_FAILED, False, False),
     ("conn-failure", DIAL_FAILED, False, True),
@@ -58,37 +57,36 @@ class MayRetryTests(SynchronousTestCase):
 
     def test_the_table(self) -> None:
         """Each case has the answer that the table gives it."""
-        for failure, method, was_idle, answered, held, retried, expected in TABLE:
+        for failure, method, answered, held, retried, expected in TABLE:
             got = may_retry(
                 failure,
                 retry_on=DEFAULT,
                 method=method,
-                was_idle=was_idle,
                 answered=answered,
                 held=held,
                 retried=retried,
             )
-            self.assertEqual(got, expected, (failure, method, was_idle, answered, held, retried))
+            self.assertEqual(got, expected, (failure, method, answered, held, retried))
 
     def every_case(self):
         bits = [True, False]
-        for failure, method, *flags in product(FAILURES, [*IDEMPOTENT, b"POST", b"X"], bits, bits, bits, bits):
-            names = dict(zip(("was_idle", "answered", "held", "retried"), flags, strict=True))
+        for failure, method, *flags in product(FAILURES, [*IDEMPOTENT, b"POST", b"X"], bits, bits, bits):
+            names = dict(zip(("answered", "held", "retried"), flags, strict=True))
             yield failure, method, names, may_retry(failure, retry_on=DEFAULT, method=method, **names)
 
     def test_the_words(self) -> None:
         """`retry-on` asks for more, or for less, whatever the method; never for what we do not hold."""
         for word, failure, answered, expected in WORDS_TABLE:
-            for method, retried in product((b"GET", b"POST"), (True, False)):
-                names = {"retry_on": {word}, "method": method, "was_idle": False, "answered": answered}
-                got = may_retry(failure, held=True, retried=retried, **names)
+            for method in (b"GET", b"POST"):
+                names = {"retry_on": {word}, "method": method, "answered": answered}
+                got = may_retry(failure, held=True, retried=True, **names)
                 self.assertEqual(got, expected, (word, failure, answered, method))
-                self.assertFalse(may_retry(failure, held=False, retried=retried, **names))
+                self.assertFalse(may_retry(failure, held=False, retried=True, **names))
 
     def test_no_word_but_none_gives_up_the_idle_close_race(self) -> None:
         """That race is ours, not the server's answer: whoever lists failures has not thought of it."""
         for word, expected in (("none", False), ("503", True), ("conn-failure", True)):
-            names = {"method": b"GET", "was_idle": True, "answered": False, "held": True, "retried": False}
+            names = {"method": b"GET", "answered": False, "held": True, "retried": False}
             self.assertEqual(may_retry(SERVER_GONE, retry_on={word}, **names), expected, word)
 
     def test_never_once_answered_or_not_held(self) -> None:

@@ -254,7 +254,7 @@ class ClientConnection:
 
     def has_kept(self, pool: HTTPConnectionPool) -> bool:
         """Whether there is one."""
-        return any(each.pool is pool and each.state == PRIVATE for each in self.kept or ())
+        return any(each.pool.first is pool and each.state == PRIVATE for each in self.kept or ())
 
     def continue_came(self) -> None:
         """The server asks for the body: it is the client's turn."""

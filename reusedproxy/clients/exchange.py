@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from reusedproxy.clients.answers import KEEPING, error_answer
 from reusedproxy.clients.attempts import HELD_MAX, Attempts
-from reusedproxy.clients.outcomes import ABORTS, CONNECTION, DATA, HEAD, QUEUE, client_lost, server_lost
+from reusedproxy.clients.outcomes import ABORTS, CONNECTION, DATA, GONE, HEAD, QUEUE, client_lost, server_lost
 from reusedproxy.clients.passing import (
     ends_with_connection,
     request_head,
@@ -25,8 +25,10 @@ from reusedproxy.net.dial import DialFailure
 from reusedproxy.net.transport import BROKEN
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.connection import SERVER_FAULT, SERVER_GONE, UNTOUCHED, ServerConnection
+from reusedproxy.servers.pool import HTTPConnectionPool
+from reusedproxy.servers.queue import Queue
 from reusedproxy.servers.retry import DIAL_FAILED, UNSEEN
-from reusedproxy.servers.reuse import NEW, kind_of_connection
+from reusedproxy.servers.reuse import FRESH, NEW, kind_of_connection
 from reusedproxy.servers.server import Server
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
@@ -56,14 +58,19 @@ class Exchange(Attempts):
     # Most exchanges never touch most of these; as class attributes they cost nothing.
     state = QUEUED
     connection: ServerConnection | None = None
+    #: Of the connection that it uses, or waits for.
+    pool: HTTPConnectionPool | None = None
     framed = True
     expects = False
     status = 0
     flags = "--"
     bytes_in = 0
     bytes_out = 0
-    #: How many stood before it in the backend's queue.
-    queued_behind = 0
+    # Of `servers.queue.Placed`; and the server in whose own queue it ended its wait in vain.
+    queue: Queue | None = None
+    srv_queue = 0
+    backend_queue = 0
+    waited_for: Server | None = None
     placed_at = 0.0
     connected = 0.0
     answered = 0.0
@@ -75,6 +82,8 @@ class Exchange(Attempts):
     #: Only the connection's end completes the answer, so an end that is none must not look like one.
     _until_close = False
     _tunnel: Tunnel | None = None
+    #: There are idle connections, but none that it may be given, so that it waits for a surer one.
+    _spared = False
 
     def __init__(self, client: ClientConnection, head: RequestHead | None, began: float, read: float) -> None:
         """`head` is None for what could not be read; such an exchange is only `refused`."""
@@ -193,6 +202,13 @@ class Exchange(Attempts):
             settings.http_reuse, settings.retry_on, self.method, first=self.client.requests == 1, raced=self.raced
         )
         pool = server.pool
+        if server.naming is not None:
+            named = server.pool_for(self)
+            if isinstance(named, DialFailure):
+                self.connection_failed(named)
+                return
+            pool = named
+        self.pool = pool
         connection = self.client.take_kept(pool) if self.client.kept else None
         if connection is None and kind != NEW:
             connection = pool.acquire(kind)
@@ -210,6 +226,7 @@ class Exchange(Attempts):
             self.state = CONNECTING
             timeout = settings.timeouts.connect
             self._await(None if timeout is None else timeout + CONNECT_SLACK)
+            self._spared = kind <= FRESH and bool(pool.idle)
             pool.wait(self, kind)
 
     def unplaceable(self) -> None:
@@ -218,6 +235,8 @@ class Exchange(Attempts):
     def connection_ready(self, connection: ServerConnection) -> None:
         self.was_idle = connection.requests > 0
         self.connected = self.client.deadlines.now()
+        if self._spared:
+            self.avoided_race()
         self._send(connection)
 
     def connection_failed(self, failure: DialFailure) -> None:
@@ -233,14 +252,14 @@ class Exchange(Attempts):
         """`timeout queue` is over, or `timeout connect` while too many waited for connections."""
         if self.state == QUEUED:
             self._unplaced("sQ")
-        elif self.state == CONNECTING and self.server is not None:
-            self.server.pool.leave(self)
+        elif self.state == CONNECTING and self.pool is not None:
+            self.pool.leave(self, timed_out=True)
             self.connection_failed(DialFailure("connection", "others wait, too", timed_out=True))
 
     # What its server connection calls.
 
     def may_repeat(self) -> bool:
-        return self.may_retry(SERVER_GONE, False)
+        return self.was_idle and self.may_retry(SERVER_GONE, False)
 
     def response_interim(self, head: ResponseHead) -> None:
         # RFC 9110 section 15.2: never to an HTTP/1.0 client.
@@ -323,10 +342,11 @@ class Exchange(Attempts):
         if whose not in UNSEEN:
             self.count("eresp")
         raced = self.was_idle and not answered and whose in (SERVER_GONE, UNTOUCHED)
+        if raced:
+            self.lost_race()
         if self.state != ANSWERING and self._try_again(whose, answered):
             server.pool.counters.races_repeated += raced
             return
-        server.pool.counters.races_lost += raced
         if whose in UNSEEN:
             self.count("econ")
         if self.state == ANSWERING:
@@ -361,7 +381,6 @@ class Exchange(Attempts):
         if not self.backend.choose(self, avoid, self._bound_to()):
             self._unplaced("SC")
         elif self.state == QUEUED:
-            self.queued_behind += len(self.backend.queue) - 1
             self._await(self.backend.settings.timeouts.queue)
 
     def _bound_to(self) -> Server | None:
@@ -373,6 +392,8 @@ class Exchange(Attempts):
 
     def _unplaced(self, flags: str) -> None:
         """No server has taken it."""
+        if self.queue is not None and self.queue.server is not None:
+            self.queue.server.traffic.add("econ")
         self.count("econ")
         self.fail(503, flags)
 
@@ -434,11 +455,11 @@ class Exchange(Attempts):
 
     def _let_go(self, reason: str) -> None:
         """Leave wherever it waits, and the connection it uses."""
-        if self.state == QUEUED and self.backend is not None and self.server is None:
-            if self in self.backend.queue:
-                self.backend.leave(self)
-        elif self.state == CONNECTING and self.server is not None:
-            self.server.pool.leave(self)
+        if self.queue is not None:
+            self.waited_for = self.queue.server
+            self.queue.leave(self)
+        elif self.state == CONNECTING and self.pool is not None:
+            self.pool.leave(self)
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.give_up(reason)
@@ -464,6 +485,8 @@ class Exchange(Attempts):
         self.ended = client.deadlines.now()
         if self.slot:
             client.deadlines.cancel(self)
+        if self.unsettled:
+            self.settle(self.answered > 0, self.flags[0] in GONE)
         if last:
             self.bytes_out += len(last)
         client.frontend.count(self)

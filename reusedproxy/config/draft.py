@@ -60,6 +60,7 @@ class ProxyDraft:
     redispatch: int = 0
     allbackups: bool = False
     abortonclose: bool = True
+    fullconn: int = 0
     httpchk: HTTPCheck | None = None
     check_send: Send | None = None
     check_expect: Expect | None = None

@@ -56,6 +56,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
         redispatch=draft.redispatch,
         allbackups=draft.allbackups,
         abortonclose=draft.abortonclose,
+        fullconn=draft.fullconn,
         http_check=check,
         disabled=draft.disabled,
         stats=draft.stats,

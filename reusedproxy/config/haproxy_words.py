@@ -8,7 +8,7 @@ does are in here too: each list says what HAProxy knows, not what we do.
 from __future__ import annotations
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
@@ -18,8 +18,8 @@ def _ordered(text: str) -> tuple[str, ...]:
 
 # -- sections ---------------------------------------------------------------------------------------------------------
 
-SECTIONS = _words("global defaults frontend backend listen")
-SECTIONS_NOT_DONE = _words(
+SECTIONS = words("global defaults frontend backend listen")
+SECTIONS_NOT_DONE = words(
     """
     peers resolvers userlist mailers cache program http-errors ring log-forward log-profile fcgi-app crt-store traces
     acme healthcheck
@@ -30,7 +30,7 @@ SECTIONS_NOT_DONE = _words(
 
 # Words that cannot matter in a single-process, single-threaded proxy, or that only steer a part that we do not have
 # (HTTP/2, Lua, compression, ...): accepted, and listed in one notice.
-GLOBAL_WITHOUT_EFFECT = _words(
+GLOBAL_WITHOUT_EFFECT = words(
     """
     nbthread nbproc thread-groups thread-group thread-hard-limit cpu-map cpu-policy cpu-set numa-cpu-mapping
     max-threads-per-group busy-polling noepoll nopoll nokqueue noevports nosplice nogetaddrinfo noreuseport
@@ -88,12 +88,12 @@ GLOBAL_BY_TWISTD = {
     "pidfile": "--pidfile",
     "daemon": "",
 }
-GLOBAL_BY_SERVICE_MANAGER = _words("ulimit-n fd-hard-limit")
+GLOBAL_BY_SERVICE_MANAGER = words("ulimit-n fd-hard-limit")
 GLOBAL = (
     GLOBAL_WITHOUT_EFFECT
     | frozenset(GLOBAL_BY_TWISTD)
     | GLOBAL_BY_SERVICE_MANAGER
-    | _words(
+    | words(
         """
         51degrees-allow-unmatched 51degrees-cache-size 51degrees-data-file 51degrees-difference 51degrees-drift
         51degrees-property-name-list 51degrees-property-separator 51degrees-use-performance-graph
@@ -119,7 +119,7 @@ GLOBAL = (
 
 # -- proxies ----------------------------------------------------------------------------------------------------------
 
-PROXY = _words(
+PROXY = words(
     """
     acl backlog balance bind bind-process capture clitcpka-cnt clitcpka-idle clitcpka-intvl compression cookie declare
     default-server default_backend description disabled dispatch email-alert enabled errorfile errorfiles errorloc
@@ -155,26 +155,26 @@ PROXY_REMOVED = {
     "rsprep": "HAProxy removed it in 2.1: the word is now 'http-response replace-header'",
 }
 MODES = ("tcp", "http")
-MODES_NOT_DONE = _words("log spop health haterm syslog")
+MODES_NOT_DONE = words("log spop health haterm syslog")
 
-BALANCE = _words(
+BALANCE = words(
     """
     roundrobin static-rr leastconn first source uri url_param hdr random rdp-cookie hash sticky log-hash
     """
 )
 # 421 and 429 came after 2.6.
-RETRY_ON = _words(
+RETRY_ON = words(
     """
     none conn-failure empty-response junk-response response-timeout 0rtt-rejected all-retryable-errors
     401 403 404 408 421 425 429 500 501 502 503 504
     """
 )
-ALL_RETRYABLE_ERRORS = _words(
+ALL_RETRYABLE_ERRORS = words(
     """
     conn-failure empty-response junk-response response-timeout 0rtt-rejected 500 502 503 504
     """
 )
-TIMEOUTS = _words(
+TIMEOUTS = words(
     """
     check client client-fin client-hs connect http-keep-alive http-request queue server server-fin tarpit tunnel
     """
@@ -244,14 +244,14 @@ OPTIONS = {
     "transparent": "B",
     "use-small-buffers": "FB",
 }
-OPTIONS_NEVER_NEGATED = _words(
+OPTIONS_NEVER_NEGATED = words(
     """
     external-check forwarded forwardfor http-restrict-req-hdr-names httpchk httplog httpslog ldap-check mysql-check
     originalto pgsql-check redis-check smtpchk spop-check ssl-hello-chk tcp-check tcpka tcplog
     """
 )
 # How the kernel is asked to copy or to send, or when counters are brought up to date: nothing that anybody can see.
-OPTIONS_WITHOUT_EFFECT = _words(
+OPTIONS_WITHOUT_EFFECT = words(
     """
     contstats disable-h2-upgrade http-no-delay socket-stats splice-auto splice-request splice-response tcp-smart-accept
     tcp-smart-connect use-small-buffers
@@ -262,16 +262,16 @@ OPTIONS_REMOVED = {
     "http-tunnel": "HAProxy removed it in 2.1: take it out, it is not needed",
 }
 
-STATS = _words(
+STATS = words(
     """
     admin auth enable hide-version http-request realm refresh scope show-desc show-legends show-modules show-node
     show-version uri
     """
 )
-STATS_GLOBAL = _words("bind-process calculate-max-counters maxconn socket timeout")
-HTTP_CHECK = _words("comment connect disable-on-404 expect send send-state set-var set-var-fmt unset-var")
-HTTP_CHECK_SEND = _words("meth uri uri-lf ver hdr body body-lf comment")
-HTTP_CHECK_EXPECT = _words(
+STATS_GLOBAL = words("bind-process calculate-max-counters maxconn socket timeout")
+HTTP_CHECK = words("comment connect disable-on-404 expect send send-state set-var set-var-fmt unset-var")
+HTTP_CHECK_SEND = words("meth uri uri-lf ver hdr body body-lf comment")
+HTTP_CHECK_EXPECT = words(
     """
     comment error-status fhdr hdr header min-recv ok-status on-error on-success rstatus rstring status status-code
     string string-lf tout-status
@@ -280,7 +280,7 @@ HTTP_CHECK_EXPECT = _words(
 
 # -- log --------------------------------------------------------------------------------------------------------------
 
-LOG_FORMATS = _words("local rfc3164 rfc5424 priority short timed iso raw")
+LOG_FORMATS = words("local rfc3164 rfc5424 priority short timed iso raw")
 LOG_FACILITIES = _ordered("""
     kern user mail daemon auth syslog lpr news uucp cron auth2 ftp ntp audit alert cron2 local0 local1 local2 local3
     local4 local5 local6 local7
@@ -311,7 +311,7 @@ BIND = _arguments(
     """
 )
 # They say something about a TLS listener only.
-BIND_TLS = _words(
+BIND_TLS = words(
     """
     allow-0rtt alpn ca-file ca-ignore-err ca-sign-file ca-sign-pass ca-verify-file ciphers ciphersuites client-sigalgs
     crl-file crt crt-ignore-err crt-list curves default-crt ech ecdhe force-sslv3 force-strict-sni force-tlsv10
@@ -323,7 +323,7 @@ BIND_TLS = _words(
 # How its words about versions name them, oldest first.
 TLS_SHORT = ("tlsv10", "tlsv11", "tlsv12", "tlsv13")
 # Threads, and how the kernel wakes us.
-BIND_WITHOUT_EFFECT = _words("defer-accept guid-prefix id label nice process shards thread")
+BIND_WITHOUT_EFFECT = words("defer-accept guid-prefix id label nice process shards thread")
 
 SERVER = _arguments(
     """
@@ -345,7 +345,7 @@ SERVER = _arguments(
     """
 )
 # What they say is what we do anyhow.
-SERVER_AS_WE_DO = _words(
+SERVER_AS_WE_DO = words(
     """
     guid id no-agent-check no-check-send-proxy no-check-ssl no-renegotiate no-send-proxy
     no-send-proxy-v2 no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-sni-auto no-tfo ssl-reuse stick

@@ -127,6 +127,7 @@ def _backend(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
     # A `default-server` line that was read in part would be missed in every server.
     for server in draft.servers if "default-server" not in draft.unreadable else ():
         _tls(server, global_, report)
+        _places(server, report)
         _pool(server, report)
     _checks(draft, report)
     _reuse(draft, report)
@@ -142,33 +143,56 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
                 " or 'ca-file @system-ca' for the system's CAs; 'verify none' would trust anybody"
             )
             report.fault(server.place, text)
-        elif verify == "required" and not (words.tls.sni or words.tls.verifyhost):
+        elif verify == "required" and not (words.tls.sni or words.sni or words.tls.verifyhost):
             text = (
                 f"{name}: any certificate of its CAs is taken for this server's, as in HAProxy, because no name is said:"
                 " add 'verifyhost NAME', or 'sni str(NAME)'"
             )
             report.warn(server.place, text)
         return
-    unused = sorted(words.said & {"crt", "ca-file", "sni", "verifyhost", "verify"})
+    unused = sorted(words.said & {"crt", "ca-file", "sni", "verifyhost", "verify", "check-sni"})
     if unused and "no-ssl" not in words.said:
         report.warn(server.place, f"{name} has '{unused[0]}' but no 'ssl': it is spoken to in the clear")
 
 
+def _places(server: ServerDraft, report: Report) -> None:
+    words, name = server.words, f"server '{server.name}'"
+    most = max(words.minconn, words.maxconn)
+    for word, said in (("strict-maxconn", words.strict), ("maxqueue", words.maxqueue)):
+        if said and not most:
+            report.warn(server.place, f"{name}: '{word}' does nothing without 'maxconn'")
+    if words.minconn > words.maxconn > 0:
+        text = (
+            f"{name}: minconn {words.minconn} is more than maxconn {words.maxconn}, and taken for both, as in HAProxy"
+        )
+        report.warn(server.place, text)
+
+
 def _pool(server: ServerDraft, report: Report) -> None:
     pool, name = server.words.pool, f"server '{server.name}'"
-    if server.words.strict and not server.words.maxconn:
-        report.warn(server.place, f"{name}: 'strict-maxconn' does nothing without 'maxconn'")
     if pool.keep_checks and not server.words.checked:
         report.warn(server.place, f"{name}: 'check-reuse-pool' does nothing without 'check'")
     if not pool.min_conn:
         return
+    words = server.words
+    if words.sni is not None and words.ssl and words.check.sni is None:
+        text = (
+            f"{name}: pool-min-conn {pool.min_conn} with 'sni {words.sni}': no connection can be opened before a request says"
+            " its name; add 'check-sni NAME' for the name that is to be warm, or say 'sni str(NAME)'"
+        )
+        report.fault(server.place, text)
+    elif words.pool_conn_name is not None and words.pool_conn_name.fetch.name != "str":
+        text = (
+            f"{name}: pool-min-conn {pool.min_conn} with 'pool-conn-name {words.pool_conn_name}': no connection can be"
+            " opened before a request says its name"
+        )
+        report.fault(server.place, text)
     if pool.max_conn is not None and pool.min_conn > pool.max_conn:
         text = f"{name}: pool-min-conn {pool.min_conn} is more than pool-max-conn {pool.max_conn}"
         report.fault(server.place, text)
-    if 0 < server.words.maxconn < pool.min_conn:
-        text = (
-            f"{name}: pool-min-conn {pool.min_conn} is more than maxconn {server.words.maxconn}: the rest is never used"
-        )
+    most = max(server.words.minconn, server.words.maxconn)
+    if 0 < most < pool.min_conn:
+        text = f"{name}: pool-min-conn {pool.min_conn} is more than maxconn {most}: the rest is never used"
         report.warn(server.place, text)
     if pool.max_reuse == 0:
         text = f"{name}: with max-reuse 0 every warm connection serves one request, and each request costs a handshake"

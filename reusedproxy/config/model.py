@@ -212,10 +212,32 @@ class PoolSettings:
 
 
 @frozen
+class Call:
+    """A sample fetch or converter with its arguments."""
+
+    name: str
+    arguments: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name}({','.join(self.arguments)})" if self.arguments else self.name
+
+
+@frozen
+class Expression:
+    """A sample expression: what is fetched, and how it is converted."""
+
+    fetch: Call
+    converters: tuple[Call, ...] = ()
+
+    def __str__(self) -> str:
+        return ",".join(map(str, (self.fetch, *self.converters)))
+
+
+@frozen
 class ServerTLS:
     """`ssl` and its companions on a server line. Paths are as configured, `ca_file` may be "@system-ca".
 
-    `sni` and `verifyhost` are plain names (of `sni str(NAME)`), None when unset.
+    `sni` and `verifyhost` are plain names (of `sni str(NAME)`), None when unset or not constant.
     """
 
     verify: str = "required"
@@ -227,7 +249,8 @@ class ServerTLS:
 
 @frozen
 class Check:
-    """`check` on a server line. Times in seconds; fast and down intervals None: as `inter`. `port` None: the server's."""
+    """`check` on a server line. Times in seconds; fast and down intervals None: as `inter`. `port` None: the server's;
+    `sni` None: as the server's, if that is constant."""
 
     inter: float = 2.0
     fastinter: float | None = None
@@ -236,6 +259,7 @@ class Check:
     fall: int = 3
     port: int | None = None
     addr: str | None = None
+    sni: str | None = None
 
 
 @frozen
@@ -259,7 +283,11 @@ class HTTPCheck:
 class Server:
     """One `server` line with `default-server` merged in. `port` None: none was written. `maxconn` 0: no limit.
 
-    kind "tcp": `host` is a literal address or a name to resolve at start; kind "unix": `host` is a path.
+    `minconn` between 0 and `maxconn`: the limit grows from the one to the other with the backend's load.
+    `maxqueue`: how many may wait for this server alone, 0: any number.
+
+    kind "tcp": `host` is a literal address or a name to resolve at start; kind "unix": `host` is a path. `sni` is set only
+    where it depends on the request (a constant one is its `tls`'); then `known_name` is the one for checks and the floor.
     """
 
     name: str
@@ -270,10 +298,15 @@ class Server:
     weight: int = 1
     backup: bool = False
     disabled: bool = False
+    minconn: int = 0
     maxconn: int = 0
+    maxqueue: int = 0
     check: Check | None = None
     tls: ServerTLS | None = None
     pool: PoolSettings = PoolSettings()
+    sni: Expression | None = None
+    pool_conn_name: Expression | None = None
+    known_name: str | None = None
 
 
 @frozen
@@ -309,6 +342,7 @@ class Backend:
     `http_reuse`: None when the word is unset (our safe default applies), else never, safe, aggressive or always.
     `retry_on` are the words of that line ("503" for a status) with "all-retryable-errors" written out; `redispatch` is n: a
     retry goes to another server every n-th time, or (-n) the n-th from the last only; 0: never.
+    `fullconn`: requests at which servers with a `minconn` bear their `maxconn`; 0: a tenth of its frontends' `maxconn`.
     `http_check` None: checks are a connection (and a TLS handshake) only. `abortonclose`: a client that ends its side gives
     up what no server has been sent yet; so in HAProxy, too, since 3.3.
     """
@@ -327,6 +361,7 @@ class Backend:
     redispatch: int = 0
     allbackups: bool = False
     abortonclose: bool = True
+    fullconn: int = 0
     http_check: HTTPCheck | None = None
     disabled: bool = False
     stats: StatsPage | None = None

@@ -152,10 +152,6 @@ def _harmless(proxy: ProxyDraft, line: Line, report: Report) -> None:
     """A name for people and statistics."""
 
 
-def _without_effect(proxy: ProxyDraft, line: Line, report: Report) -> None:
-    report.without_effect(line.keyword, line.place)
-
-
 # -- the frontend side -------------------------------------------------------------------------------------------------
 
 
@@ -243,6 +239,10 @@ def _http_reuse(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.http_reuse = one_of(word, ("never", "safe", "aggressive", "always"), "'http-reuse'")
 
 
+def _fullconn(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.fullconn = units.integer(line.one_argument("a number of requests"), "'fullconn'")
+
+
 def _retries(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.retries = units.integer(line.one_argument("a number"), "'retries'")
 
@@ -312,5 +312,5 @@ KEYWORDS: dict[str, Keyword] = {
     "http-reuse": Keyword(_http_reuse, "B"),
     "retries": Keyword(_retries, "B"),
     "retry-on": Keyword(_retry_on, "B"),
-    "fullconn": Keyword(_without_effect, "B"),
+    "fullconn": Keyword(_fullconn, "B"),
 }

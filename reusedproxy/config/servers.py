@@ -13,7 +13,8 @@ from attrs import Factory, define, evolve
 
 from reusedproxy.config import haproxy_words, units
 from reusedproxy.config.addresses import ServerAddress, server_address
-from reusedproxy.config.model import Check, Place, PoolSettings, Server, ServerTLS
+from reusedproxy.config.expressions import FETCHES, read_expression
+from reusedproxy.config.model import Check, Expression, Place, PoolSettings, Server, ServerTLS
 from reusedproxy.config.parameters import read_parameters
 from reusedproxy.config.report import Line, Wrong, not_done, one_of
 
@@ -39,8 +40,12 @@ class ServerWords:
     weight: int = 1
     backup: bool = False
     disabled: bool = False
+    minconn: int = 0
     maxconn: int = 0
+    maxqueue: int = 0
     strict: bool = False
+    sni: Expression | None = None
+    pool_conn_name: Expression | None = None
     said: set[str] = Factory(set)
 
     def copy(self) -> ServerWords:
@@ -147,13 +152,21 @@ def _verify(argument: str, what: str) -> str:
     return one_of(argument, ("none", "required"), what)
 
 
-def _sni(argument: str, what: str) -> str:
-    found = re.match(r"""str\(\s*(["']?)([^"'(),\s]+)\1\s*\)\Z""", argument)
-    if found:
-        return found[2]
-    if NAME.match(argument) and "." in argument and not argument.startswith(("req.", "ssl_", "var.", "txn.")):
-        raise Wrong(f"{what} takes an expression: write 'sni str({argument})'")
-    raise Wrong(f"{what} with '{argument}' is HAProxy's; reusedproxy does only 'sni str(NAME)' yet")
+def _set_sni(words: ServerWords, argument: str, what: str) -> None:
+    """A constant name belongs to the server's TLS; what depends on the request does not."""
+    expression = _expression(argument, what)
+    constant = expression.fetch.name == "str" and not expression.converters
+    if constant and not expression.fetch.arguments[0].strip():
+        raise Wrong(f"{what} needs a name: sni str(NAME)")
+    words.tls = evolve(words.tls, sni=expression.fetch.arguments[0].strip() if constant else None)
+    words.sni = None if constant else expression
+
+
+def _expression(argument: str, what: str) -> Expression:
+    host = re.match(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+\Z", argument)
+    if host and argument not in FETCHES and not argument.startswith(("req.", "res.", "capture.")):
+        raise Wrong(f"{what} takes an expression: write '{what.split(chr(39))[-2]} str({argument})'")
+    return read_expression(argument, what)
 
 
 def _check_address(argument: str, what: str) -> str:
@@ -167,7 +180,9 @@ _DONE: dict[str, Setter] = {
     "verify": _value("verify", _verify),
     "ca-file": _part("tls", "ca_file", _text),
     "crt": _part("tls", "crt", _text),
-    "sni": _part("tls", "sni", _sni),
+    "sni": _set_sni,
+    "pool-conn-name": _value("pool_conn_name", _expression),
+    "check-sni": _part("check", "sni", _text),
     "verifyhost": _part("tls", "verifyhost", _text),
     "no-verifyhost": _part("tls", "verifyhost", lambda argument, what: None),
     "check": _flag("checked", True),
@@ -184,7 +199,9 @@ _DONE: dict[str, Setter] = {
     "no-backup": _flag("backup", False),
     "disabled": _flag("disabled", True),
     "enabled": _flag("disabled", False),
+    "minconn": _value("minconn", _count),
     "maxconn": _value("maxconn", _count),
+    "maxqueue": _value("maxqueue", _count),
     "no-strict-maxconn": _flag("strict", False),
     "strict-maxconn": _flag("strict", True),
     "pool-min-conn": _part("pool", "min_conn", _count),
@@ -204,6 +221,7 @@ _DONE: dict[str, Setter] = {
 def finished_server(draft: ServerDraft, ca_base: str, crt_base: str, default_verify: str) -> Server:
     """The model's server, with base directories put before relative paths."""
     words = draft.words
+    maxconn = max(words.minconn, words.maxconn)  # as in HAProxy, which takes `minconn` alone for both
     tls = None
     if words.ssl:
         ca_file = words.tls.ca_file
@@ -220,10 +238,15 @@ def finished_server(draft: ServerDraft, ca_base: str, crt_base: str, default_ver
         weight=words.weight,
         backup=words.backup,
         disabled=words.disabled,
-        maxconn=words.maxconn,
+        minconn=words.minconn,
+        maxconn=maxconn,
+        maxqueue=words.maxqueue,
         check=words.check if words.checked else None,
         tls=tls,
-        pool=evolve(words.pool, most=words.maxconn or None) if words.strict else words.pool,
+        sni=words.sni if words.ssl else None,
+        pool_conn_name=words.pool_conn_name,
+        known_name=words.check.sni if words.ssl and words.sni is not None else None,
+        pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,
     )
 
 

@@ -41,12 +41,11 @@ class TLSTransport(Transport):
 
     @property
     def version(self) -> str:
-        """The protocol, for example "TLSv1.3"."""
         return self._tls.get_protocol_version_name()
 
     @property
     def resumed(self) -> bool:
-        """Whether the handshake went on from an earlier session; pyOpenSSL offers no word for it."""
+        # pyOpenSSL offers no word for it.
         return bool(_openssl.SSL_session_reused(self._tls._ssl))
 
     def silent(self) -> bool:

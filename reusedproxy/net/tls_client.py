@@ -7,6 +7,7 @@ retries.
 
 from __future__ import annotations
 
+from copy import copy
 from datetime import datetime, timezone
 from ipaddress import ip_address
 from socket import socket
@@ -28,13 +29,20 @@ class ClientContext:
     """One server line's TLS, made once and used for every connection to it.
 
     `session` is the newest one that a connection has left here; it belongs to this context alone, so it can never be
-    offered under another name or with another certificate.
+    offered under another name or with another certificate. `theirs_end` is when the certificate that the server showed last
+    ends, in Unix time, None while none was looked at.
     """
+
+    #: Told by whoever made it: when our certificate ends (Unix time, None without one); which one this is of the server
+    #: line's, as reloads with other certificates or settings made them.
+    ours_end: float | None = None
+    generation = 1
 
     def __init__(self, settings: ServerTLS) -> None:
         """Read all files, judge the names. Raises TLSConfigurationError."""
         self.settings = settings
         self.session: SSL.Session | None = None
+        self.theirs_end: float | None = None
         #: Whose name the certificate must carry: HAProxy's `verifyhost` counts only without `sni`.
         self.name = settings.sni or settings.verifyhost
         self._sni = None if settings.sni is None else _wire_name(settings.sni)
@@ -49,6 +57,17 @@ class ClientContext:
         if settings.verify == "required":
             trust(context, settings.ca_file)
             context.set_verify(SSL.VERIFY_PEER, _note_verify_fault)
+
+    def named(self, sni: str) -> ClientContext:
+        """The same for another name ("": none is sent): a session is never offered under another name.
+
+        Raises TLSConfigurationError for what is no name.
+        """
+        other = copy(self)
+        other.session = None
+        other.name = sni or self.settings.verifyhost
+        other._sni = None if not sni or _is_address(sni) else _wire_name(sni)  # RFC 6066 section 3: no addresses
+        return other
 
     def connection(self, connected: socket) -> SSL.Connection:
         """A client connection over `connected`, ready for its handshake."""
@@ -71,7 +90,9 @@ class ClientContext:
         certificate = connection.get_peer_certificate(as_cryptography=True)
         if certificate is None:
             return "the server showed no certificate"
-        if certificate.not_valid_after_utc < datetime.now(timezone.utc):
+        end = certificate.not_valid_after_utc
+        self.theirs_end = end.timestamp()
+        if end < datetime.now(timezone.utc):
             return f"certificate has expired ({certificate.subject.rfc4514_string()})"
         if self.name is None:
             return None

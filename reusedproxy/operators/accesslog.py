@@ -90,10 +90,10 @@ class HTTPLog:
     @staticmethod
     def _format_for(name: str) -> str:
         name = name.replace("%", "%%")
-        return f'%s:%s [%s%03d] {name} %s/%s %s/%s/%s/%s/%s %s %s - - %s-- %s/%s/%s/%s/%s%s 0/%s "%s"'
+        return f'%s:%s [%s%03d] {name} %s/%s %s/%s/%s/%s/%s %s %s - - %s-- %s/%s/%s/%s/%s%s %s/%s "%s"'
 
     def __call__(self, exchange: Exchange) -> None:
-        frontend, server, backend = self._frontend, exchange.server, exchange.backend
+        frontend, server, backend = self._frontend, exchange.server or exchange.waited_for, exchange.backend
         host, port = exchange.client.address
         began, read, ended = exchange.began, exchange.read, exchange.ended
         placed, connected, answered = exchange.placed_at, exchange.connected, exchange.answered
@@ -118,7 +118,7 @@ class HTTPLog:
             exchange.status or -1, exchange.bytes_out, exchange.flags,
             self._places.taken, len(frontend.connections), backend.traffic.scur if backend is not None else 0,
             server.served if server is not None else 0, "+" if exchange.redispatched else "", exchange.retries,
-            exchange.queued_behind, request,
+            exchange.srv_queue, exchange.backend_queue, request,
         ))
         # fmt: on
 

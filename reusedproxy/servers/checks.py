@@ -105,6 +105,10 @@ class Checker:
     def start(self) -> None:
         self._call = self._clock.callLater(self._first_after, self._check)
 
+    def begin_again(self) -> None:
+        """What the server is was decided elsewhere: one failure takes it down, if it is UP, as in HAProxy after MAINT."""
+        self.health = 0 if self.server.health == DOWN else self.settings.rise
+
     def stop(self) -> None:
         if self._call is not None:
             self._call.cancel()
@@ -149,7 +153,7 @@ class Checker:
             deadlines.watch(self, self._began + self.settings.inter)
         if self._feeds and self.server.pool.wants_one:
             self._transport = None
-            self._donated = self.server.pool.adopt(transport, dial.took)
+            self._donated = self.server.pool.adopt(dial, transport)
             self._donated.send(
                 Probe(self._http.method.encode(), self._probed), request(self._http, keep=True), True, None
             )
@@ -182,13 +186,37 @@ class Checker:
             self._look_at(head)
 
     def _look_at(self, head: ResponseHead) -> None:
-        http = self._http
-        assert http is not None
-        expected = any(low <= head.status <= high for low, high in http.expect) != http.expect_not
-        if expected:
+        if self._expects(head.status):
             self._end("L7OK", "", head.status)
         else:
             self._end("L7STS", head.reason.decode("latin-1"), head.status)
+
+    def _expects(self, status: int) -> bool:
+        http = self._http
+        assert http is not None
+        return any(low <= status <= high for low, high in http.expect) != http.expect_not
+
+    def asks_as(self, other: Checker) -> bool:
+        """Whether both ask the same, and expect the same, on connections like those of their pools."""
+        return self._feeds and other._feeds and self._http is not None and self._http == other._http
+
+    def try_on(self, connection: ServerConnection, told: Callable[[str], None]) -> None:
+        """Ask once on a connection of the pool, whatever the checks do; `told` why the answer is none that is expected, or ""."""
+        http = self._http
+        assert http is not None
+
+        def ended(head: ResponseHead | None, reason: str, slow: bool) -> None:
+            if head is None:
+                told(f"no answer to its check: {reason}")
+            else:
+                well = self._expects(head.status)
+                told(
+                    "" if well else f"it answers its check with {head.status} {head.reason.decode('latin-1')}".rstrip()
+                )
+
+        connection.send(
+            Probe(http.method.encode(), ended), request(http, keep=True), True, self._timeout or self.settings.inter
+        )
 
     def eof_received(self) -> None:
         self._end("L7RSP", "connection closed before the end of the response head")
@@ -224,10 +252,10 @@ class Checker:
     def _end(self, status: str, info: str, code: int | None = None) -> None:
         self._let_go()
         self.last = Result(status, info, code, self._dialer.deadlines.now() - self._began)
-        state = self._judge(self.last.passed)
+        health = self._judge(self.last.passed)
         self._check_in(self._interval())
-        if self.server.state not in (state, MAINT):
-            self._changed(self.server, state, str(self.last))
+        if self.server.state != MAINT and self.server.health != health:
+            self._changed(self.server, health, str(self.last))
 
     def _check_in(self, wait: float) -> None:
         self._call = self._clock.callLater(wait, self._check)

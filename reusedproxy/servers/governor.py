@@ -32,6 +32,10 @@ BACKOFF_LAST_WAITED = 1.0
 PROOF = 0.25
 #: Floor dials per second when nothing is configured.
 CONNECT_RATE = 100.0
+#: Seconds' worth of them that may go at once: so in no second are there more than a tenth beyond the rate.
+BURST = 0.1
+#: As much of a token is one: a rest that rounding leaves would take no time at all to come, again and again.
+WHOLE = 1 - 1e-6
 #: The same to a server that closes what it is not asked on within a moment, and the seconds for which that is remembered.
 FLUTTER_RATE = 2.0
 FLUTTER_FOR = 30.0
@@ -78,15 +82,40 @@ class Governor:
         #: The server closes unused connections so soon that a floor costs more than it is worth.
         self.careful = False
         self._fluttered_at = -inf
-        self._tokens = max(1.0, self._rate)
+        self._tokens = max(1.0, self._rate * BURST)
         self._tokens_at = self._now()
         self._trial: Proven | None = None
         self._trial_call: IDelayedCall | None = None
         self._later_call: IDelayedCall | None = None
         self._teller = Teller(self._now, lambda text: announce("alert", text))
         self._told = False
+        #: Troubles count as one, whatever they are.
+        self._alike = ""
+
+    def share(self, other: Governor) -> None:
+        """Say together what troubles a server's names: clients choose them, so a line for each would be a flood."""
+        self._teller, self._alike = other._teller, "a name"
 
     # What the pool asks.
+
+    @property
+    def tokens(self) -> float:
+        """How many dials for the floor the rate allows at this moment; less than 1: the next has to wait."""
+        now, rate = self._now(), self._rate_now
+        # Room for a second one: of a bucket that holds one, each moment that a timer is late would be lost.
+        self._tokens = min(max(2.0, rate * BURST), self._tokens + (now - self._tokens_at) * rate)
+        self._tokens_at = now
+        return self._tokens
+
+    @property
+    def _rate_now(self) -> float:
+        careful = self.careful or self._now() - self._fluttered_at < FLUTTER_FOR
+        return min(self._rate, FLUTTER_RATE) if careful else self._rate
+
+    @property
+    def backoff(self) -> float:
+        """Seconds between two dials while the server refuses; 0 while it does not."""
+        return self._backoff
 
     def wait(self, demand: bool, connecting: int) -> float:
         """Seconds until the next dial may start, for somebody waiting (`demand`) or for the floor.
@@ -103,14 +132,9 @@ class Governor:
             return inf if connecting >= DIALS else 0.0
         if connecting >= FLOOR_DIALS:
             return inf
-        now = self._now()
-        rate = self._rate
-        if self.careful or now - self._fluttered_at < FLUTTER_FOR:
-            rate = min(rate, FLUTTER_RATE)
-        self._tokens = min(max(1.0, rate), self._tokens + (now - self._tokens_at) * rate)
-        self._tokens_at = now
-        if self._tokens < 1:
-            return (1 - self._tokens) / rate
+        tokens = self.tokens
+        if tokens < WHOLE:
+            return (1 - tokens) / self._rate_now
         return self._budget.wait(self, self._go_on)
 
     def later(self, wait: float) -> None:
@@ -150,7 +174,7 @@ class Governor:
             self._backoff = min(most, self._random.uniform(BACKOFF_FIRST, 3 * max(BACKOFF_FIRST, self._backoff)))
             self._next_dial = now + self._backoff
         self.trouble = str(failure)
-        if self._teller.tell(self.trouble, f"{self._name}: {self.trouble}", "attempts"):
+        if self._teller.tell(self._alike or self.trouble, f"{self._name}: {self.trouble}", "attempts"):
             self._told = True
 
     def fluttered(self) -> None:

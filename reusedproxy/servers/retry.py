@@ -28,25 +28,25 @@ def may_retry(
     *,
     retry_on: Collection[str],
     method: bytes,
-    was_idle: bool,
     answered: bool,
     held: bool,
     retried: bool,
 ) -> bool:
     """Whether a request whose attempt ended in `failure` may be sent once more; for an answer, its status in digits.
 
-    `retry_on`: HAProxy's words, which ask for any method; `was_idle`: the connection had stood idle, so the server may have
-    closed it just as we wrote (RFC 9112 section 9.3.1: the idle-close race), which is repeated for idempotent methods
-    whatever the words but `none`; `answered`: a byte of the response had come; `held`: we still hold all of the request
-    that was written; `retried`: an attempt was lost to that race before (RFC 9110 section 9.2.2: an automatic retry that
-    fails is not retried). How often a request may be sent is `retries`' affair, and not asked here.
+    `retry_on`: HAProxy's words, which ask for any method. Whatever they are but `none`, an idempotent request whose
+    connection ended without an answer is repeated once: most such ends are servers that closed an idle connection just as we
+    wrote, or that were stopped (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1). `answered`: a byte of the response had
+    come; `held`: we still hold all of the request that was written; `retried`: it was repeated for such an end before
+    (section 9.2.2: an automatic retry that fails is not retried). How often a request may be sent is `retries`' affair, and
+    not asked here.
     """
     if not held or NONE in retry_on:
         return False
     if failure in UNSEEN:
         return not answered and CONN_FAILURE in retry_on
     if failure == SERVER_GONE and not answered:
-        return EMPTY_RESPONSE in retry_on or (was_idle and not retried and method in IDEMPOTENT)
+        return EMPTY_RESPONSE in retry_on or (not retried and method in IDEMPOTENT)
     if failure in (SERVER_GONE, SERVER_FAULT):
         return JUNK_RESPONSE in retry_on
     return (RESPONSE_TIMEOUT if failure == SERVER_SLOW else failure) in retry_on

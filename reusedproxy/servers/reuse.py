@@ -16,8 +16,8 @@ NEW = 3  # one that has never stood idle
 
 def kind_of_connection(mode: str | None, retry_on: Set[str], method: bytes, *, first: bool, raced: bool) -> int:
     """`mode` is the word of `http-reuse` (None: unset), `first` says that it is the client connection's first request,
-    `raced` that an idle connection was lost under it already: then whatever has stood idle may have ended with that, as
-    after a restart."""
+    `raced` that a connection ended under it already: then whatever has stood idle may have ended with that, as after a
+    restart."""
     if raced or mode == "never":
         return NEW
     if mode is None:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from reusedproxy.servers.keeper import AHEAD
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, missing, wait_for
+from tests.integration.peers import LOOPBACK, Nginx, missing, run_curl, wait_for
 from tests.integration.test_main_job import NAME, MainJobTestCase
 from tests.integration.workers import Application, missing_gunicorn, missing_node
 
@@ -47,6 +47,45 @@ def closed(row: dict[str, str], reason: str) -> int:
     """How many connections have left for this reason."""
     found = re.search(rf"(?:^|; ){re.escape(reason)}(?: without close_notify)?: (\d+)", row["pool_closed"])
     return int(found[1]) if found else 0
+
+
+class NamesTests(MainJobTestCase):
+    """`sni req.hdr(host)`, before an nginx with several names."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        credential = self.authority.issue(NAME, hosts=[NAME, "a.test", "b.test"])
+        self.server = Nginx(self.directory / "nginx", self.authority, credential)
+        self.addCleanup(self.server.stop)
+        self.server.start()
+
+    def proxy(self, more: str) -> Daemon:
+        line = self.server_line(self.server.port, more).replace(f"sni str({NAME})", "sni req.hdr(host)")
+        proxy = self.daemon("backend servers\n" + line)
+        proxy.start()
+        return proxy
+
+    def ask(self, proxy: Daemon, host: str) -> int:
+        return run_curl("-H", f"Host: {host}", proxy.url).status
+
+    def test_each_name_has_its_own_connections(self) -> None:
+        """They are reused for the same name only, and are verified for it; the known one is warm."""
+        proxy = self.proxy(f"pool-min-conn 2 check-sni {NAME}")
+        wait_for(lambda: self.server.established() == 2, "the floor")
+        for _ in range(3):
+            for host in (NAME, "a.test:80", "B.TEST", "a.test"):
+                self.assertEqual(self.ask(proxy, host), 200, host)
+        self.assertEqual(self.server.counts().accepted, 4)
+        self.assertEqual(list(proxy.pool("one", "requests", "handshakes_request_path", "idle")), [12, 2, 4])
+
+    def test_a_name_that_the_server_does_not_have(self) -> None:
+        """Its certificate is not for it: 503, why is said, and others are served on."""
+        proxy = self.proxy("")
+        self.assertEqual(self.ask(proxy, "a.test"), 200)
+        self.assertEqual(self.ask(proxy, "evil.test"), 503)
+        self.assertEqual(self.ask(proxy, "a.test"), 200)
+        wait_for(lambda: "the certificate is not for 'evil.test'" in proxy.output, "the reason")
+        self.assertEqual(self.server.counts().requests, 2)
 
 
 class PoolPeersTestCase(MainJobTestCase):

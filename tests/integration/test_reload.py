@@ -46,6 +46,9 @@ class ReloadTests(MainJobTestCase):
         self.reload("backend servers\n" + self.line, "0 of 1 pools kept as they are")
         wait_for(lambda: self.server.counts().accepted == 4 and self.server.established() == 2, "two new connections")
         self.assertEqual(ask(self.proxy.port), 200)
+        page = self.proxy.page()
+        self.assertIn("rotation ok <b>2</b>", page)
+        self.assertRegex(page, "generation</th><td> <b>2</b>")
 
     def test_a_certificate_is_replaced_under_load(self) -> None:
         """No request waits for a handshake: the new connections stand before the first one is given to anybody."""
@@ -150,6 +153,30 @@ class ReloadTests(MainJobTestCase):
                 self.reload("backend servers\n" + self.line + "    # changed\n" * number, "1 of 1 pools kept")
             self.assertEqual({status for each in statuses for status in each.result(60)}, {200})
         self.assertLess(self.server.counts().accepted, 12)
+
+
+class CheckedReloadTests(MainJobTestCase):
+    """nginx takes any client certificate in the handshake, and answers 400 to one that it does not trust."""
+
+    def test_a_certificate_whose_requests_are_refused_changes_nothing(self) -> None:
+        """Its check says so on one of the new connections, before anybody is sent there."""
+        server = self.nginx()
+        server.start()
+        text = "backend servers\n    option httpchk GET /\n" + self.server_line(
+            server.port, "check inter 200ms pool-min-conn 2"
+        )
+        proxy = self.daemon(text)
+        proxy.start()
+        wait_for(lambda: proxy.server("one")["check_status"] == "L7OK", "the first check")
+        Authority("another CA").issue("stranger", client=True).write(self.client_pem)
+        proxy.signal(signal.SIGHUP)
+        wait_for(lambda: "it answers its check with 400 Bad Request" in proxy.output, "the refusal", seconds=15)
+        self.assertEqual([ask(proxy.port) for _ in range(10)], [200] * 10)
+        self.assertEqual(proxy.server("one")["status"], "UP")
+        self.authority.issue("second client", client=True).write(self.client_pem)
+        proxy.signal(signal.SIGHUP)
+        wait_for(lambda: "0 of 1 pools kept" in proxy.output, "the reload")
+        self.assertEqual([ask(proxy.port) for _ in range(10)], [200] * 10)
 
 
 class RefusedReloadTests(MainJobTestCase):

@@ -1,0 +1,119 @@
+"""Sample expressions: how they are read, and what they fetch."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config import expressions
+from reusedproxy.config.expressions import read_expression
+from reusedproxy.config.report import Wrong
+from reusedproxy.rules import samples
+from reusedproxy.rules.samples import compiled
+from reusedproxy.wire.heads import Limits, read_request
+
+HEAD = (
+    b"GET / HTTP/1.1\r\nHost: App.Example:8443\r\nX-List: one, two,three\r\nX-List: four\r\n"
+    b'X-Quoted: "a, b", c\r\nX-Empty:\r\n\r\n'
+)
+
+
+class Facts:
+    """An exchange, as far as it matters."""
+
+    head = read_request(HEAD, Limits())
+
+
+def fetched(text: str) -> bytes | None:
+    return compiled(read_expression(text, "here"))(Facts())
+
+
+class FetchTests(SynchronousTestCase):
+    """What comes out."""
+
+    def test_the_table(self) -> None:
+        """HAProxy's manual, 7.3.1 and 7.3.6, its examples among them."""
+        for text, value in (
+            ("str(abc)", b"abc"),
+            ("str('a,b)')", b"a,b)"),
+            ('str("a\\"b")', b'a"b'),
+            ("str(a\\,b)", b"a,b"),
+            ("req.hdr(host)", b"App.Example:8443"),
+            ("hdr(HOST)", b"App.Example:8443"),
+            ("req.hdr(host),lower", b"app.example:8443"),
+            ("req.hdr(host),host_only,upper", b"APP.EXAMPLE"),
+            ("req.hdr(host),port_only", b"8443"),
+            ("req.hdr(host),field(1,:)", b"App.Example"),
+            ("req.hdr(x-list)", b"four"),
+            ("req.hdr(x-list,1)", b"one"),
+            ("req.hdr(x-list,-2)", b"three"),
+            ("req.hdr(x-list,5)", None),
+            ("req.hdr(x-quoted,1)", b'"a, b"'),
+            ("req.fhdr(x-list)", b"four"),
+            ("req.fhdr(x-list,1)", b"one, two,three"),
+            ("req.hdr(x-empty)", b""),
+            ("req.hdr(absent)", None),
+            ("req.hdr(absent),lower", None),
+            ("str([::1]:80),host_only", b"[::1]"),
+            ("str(a.test),port_only", b"0"),
+            ("str(f1_f2_f3__f5),field(5,_)", b"f5"),
+            ("str(f1_f2_f3__f5),field(2,_,0)", b"f2_f3__f5"),
+            ("str(f1_f2_f3__f5),field(2,_,2)", b"f2_f3"),
+            ("str(f1_f2_f3__f5),field(-2,_,3)", b"f2_f3_"),
+            ("str(f1_f2_f3__f5),field(-3,_,0)", b"f1_f2_f3"),
+            ("str(f1_f2_f3__f5),field(6,_)", None),
+            ("str(f1_f2_f3__f5),word(4,_)", b"f5"),
+            ("str(f1_f2_f3__f5),word(2,_,0)", b"f2_f3__f5"),
+            ("str(f1_f2_f3__f5),word(3,_,2)", b"f3__f5"),
+            ("str(f1_f2_f3__f5),word(-2,_,3)", b"f1_f2_f3"),
+            ("str(f1_f2_f3__f5),word(-3,_,0)", b"f1_f2"),
+            ("str(/f1/f2/f3/f4),word(1,/)", b"f1"),
+        ):
+            self.assertEqual(fetched(text), value, text)
+
+    def test_nothing_is_fetched_where_there_is_no_request(self) -> None:
+        """A constant is one all the same."""
+
+        class Nothing:
+            head = None
+
+        for text, value in (("req.hdr(host)", None), ("req.fhdr(host)", None), ("str(a)", b"a")):
+            self.assertEqual(compiled(read_expression(text, "here"))(Nothing()), value)
+
+
+class ReadTests(SynchronousTestCase):
+    """What the configuration may say."""
+
+    def test_faults(self) -> None:
+        """Each with what is wrong about it."""
+        for text, why in (
+            ("", "a sample fetch is missing"),
+            ("req.hdr", "'req.hdr' takes 1 to 2 arguments, not 0"),
+            ("req.hdr(a,b,c)", "'req.hdr' takes 1 to 2 arguments, not 3"),
+            ("req.hdr(host,x)", "'req.hdr' takes a number in place 2, not 'x'"),
+            ("str(a", "a ')' is missing"),
+            ("str('a)", "a ''' is missing"),
+            ("str(a)b", "'b' in the expression 'str(a)b' is too much"),
+            ("str(a),", "a converter is missing"),
+            ("str(a),lowr", "unknown converter 'lowr': did you mean 'lower'?"),
+            ("str(a),lower(1)", "'lower' takes no arguments, not 1"),
+            ("str(a),base64", "'base64' is a HAProxy converter that reusedproxy does not do yet"),
+            ("req.hdrr(a)", "unknown sample fetch 'req.hdrr': did you mean 'req.hdr'?"),
+            ("src", "'src' is a HAProxy sample fetch that reusedproxy does not do yet"),
+            ("sc0_conn_cur", "that reusedproxy does not do yet"),
+        ):
+            with self.assertRaises(Wrong, msg=text) as raised:
+                read_expression(text, "here")
+            self.assertIn(why, str(raised.exception), text)
+
+    def test_it_is_shown_as_it_was_written(self) -> None:
+        """In messages."""
+        for text in ("req.hdr(host),field(1,:)", "req.hdr(host,1),lower"):
+            self.assertEqual(str(read_expression(text, "here")), text)
+
+    def test_reading_and_doing_know_the_same(self) -> None:
+        """What may be written is done, and HAProxy knows it."""
+        names = {expressions._SAME.get(name, name) for name in expressions.FETCHES}
+        self.assertEqual(names, set(samples.FETCHES))
+        self.assertEqual(set(expressions.CONVERTERS), set(samples.CONVERTERS))
+        self.assertLessEqual(set(expressions.FETCHES), expressions.HAPROXY_FETCHES)
+        self.assertLessEqual(set(expressions.CONVERTERS), expressions.HAPROXY_CONVERTERS)
