@@ -20,6 +20,7 @@ from reusedproxy.net.handshake import (
     STEPS_AT_ONCE,
     TIMED_OUT,
 )
+from reusedproxy.net.poller import READ, WRITE
 from tests.handshakes import Shaker, client_tls, offer
 from tests.test_net_hello import hello
 from tests.wire import Far, Loop, Recorder, certificates
@@ -186,6 +187,27 @@ class ThroughTests(HandshakeTestCase):
         self.assertEqual((states.count("shaking"), states.count("done")), (5 * STEPS_AT_ONCE - 3, 3))
         for handshake in self.shaker.handshakes:
             handshake.abort("over")
+
+    def test_one_in_line_that_waits_to_write(self) -> None:
+        """A client that was slow to read our certificates does not hold the line up when it goes on."""
+        chain = tuple(Authority(f"CA {number}").credential.certificate for number in range(40))
+        ours = certificates().server
+        self.shaker = Shaker(self, self.loop, None, Credential(ours.certificate, ours.key, chain))
+        near, far = self.loop.pair(buffers=4096)
+        far.stall()
+        handshake = self.shaker.begin(near)
+        far.send(hello(context=client_tls(version=TLS12)))
+        self.loop.pump()
+        self.assertEqual((handshake.state, handshake.wants), ("shaking", WRITE))
+        self.shaker.turns._batch, self.shaker.turns._left = self.loop.poller.batch + 1, 0
+        far.read(65536)
+        self.loop.poller.doRead()
+        self.assertEqual(handshake.state, "in line")
+        far.go_on()
+        self.loop.pump()
+        self.assertEqual((handshake.state, handshake.wants), ("shaking", READ))
+        self.assertGreater(len(far.received), 10_000)
+        handshake.abort("over")
 
     def test_one_whose_turn_does_not_come(self) -> None:
         """It is told apart from a client that is slow."""

@@ -109,7 +109,7 @@ class Turns:
 
     def _watch_first(self) -> None:
         if self.waiting:
-            self.waiting[0].watch(READ)
+            self.waiting[0].watch(self.waiting[0].wants)
 
 
 class Handshake:
@@ -134,6 +134,7 @@ class Handshake:
         "listener",
         "slot",
         "state",
+        "wants",
     )
 
     _log = Logger()
@@ -167,6 +168,8 @@ class Handshake:
         self._context: ServerContext | None = None
         self._tls: SSL.Connection | None = None
         self._events = 0
+        #: What OpenSSL waits for.
+        self.wants = READ
         self._failure: HandshakeFailure | None = None
 
     def start(self, timeout: float) -> None:
@@ -268,8 +271,10 @@ class Handshake:
         try:
             context.step(self._tls, shown)
         except SSL.WantReadError:
+            self.wants = READ
             self.watch(READ)
         except SSL.WantWriteError:
+            self.wants = WRITE
             self.watch(WRITE)
         except SSL.ZeroReturnError:
             self._fail(EMPTY, "closed by the client in the middle of the handshake", "in the middle")
