@@ -415,6 +415,11 @@ class ClientCertificateTests(HandshakeTestCase):
             self.refused(credential, CRT_NOT_TRUSTED, words, trusted)
         self.assertEqual(self.shown(alone), [True, True])
 
+    def test_a_name_that_would_write_lines_of_its_own(self) -> None:
+        """Anybody can make a certificate and put into its name what they like."""
+        forged = Authority("x\n[ALERT] y").issue("z\x1b[31m" + "w" * 50, client=True, key="ecdsa")
+        self.refused(forged, CRT_NOT_TRUSTED, "CN=z?[31mwww", "issued by CN=x?[ALERT] y;")
+
     def test_a_fault_above_the_certificate(self) -> None:
         """Is HAProxy's other kind, and named by its place in the chain."""
         past = datetime.now(timezone.utc) - HOUR

@@ -112,6 +112,10 @@ class NotTLSTests(SynchronousTestCase):
         self.assertEqual(kind, "HTTP")
         self.assertIn("(GET /index.html): the client must say https://", text)
 
+    def test_what_is_quoted_does_no_harm(self) -> None:
+        """A terminal that shows the log must not obey it."""
+        self.assertIn(r"(GET /\x1b[31m\xe9): ", self.refused(b"GET /\x1b[31m\xe9 HTTP/1.1\r\n")[1])
+
     def test_a_proxy_header(self) -> None:
         """Of either version: a balancer in front was told to send it."""
         self.assertEqual(self.refused(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n")[0], "PROXY")

@@ -22,7 +22,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.hello import MOST, ClientHello, NotTLS, read_hello
 from reusedproxy.net.poller import FAILED, HUNG_UP, ON_CHANGE, READ, WRITE, Poller
 from reusedproxy.net.refusals import UNRECOGNIZED_NAME, explain
-from reusedproxy.net.tls import openssl_reason
+from reusedproxy.net.tls import LONGEST_NAME, openssl_reason
 from reusedproxy.net.tls_server import Certificates, ServerContext, ServerTLSTransport, Shown
 
 #: Steps of handshakes in one batch of events: with RSA-2048 one takes 0.7 ms, so others wait 3 ms at most for them.
@@ -253,7 +253,7 @@ class Handshake:
         self._shown.hello = hello
         self._context = self._certificates.choose(hello)
         if self._context is None:
-            asked = f"asks for {hello.server_name!r}" if hello.server_name else "sends no name (SNI)"
+            asked = f"asks for {hello.server_name[:LONGEST_NAME]!r}" if hello.server_name else "sends no name (SNI)"
             reason = f"the client {asked}, for which no 'crt' is (strict-sni); alert unrecognized name sent"
             try:
                 self._socket.send(UNRECOGNIZED_NAME)

@@ -31,7 +31,7 @@ from reusedproxy.net.openssl_server import (
     verify_result,
 )
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls import TLSTransport, VerifyFault, openssl_reason
+from reusedproxy.net.tls import TLSTransport, VerifyFault, name_of, openssl_reason
 from reusedproxy.net.tls_files import (
     TLSConfigurationError,
     certificates_in,
@@ -174,7 +174,7 @@ class ServerContext:
         if shown is None:
             return False
         parsed = certificate.to_cryptography()
-        fault = VerifyFault(error, depth, parsed.subject.rfc4514_string())
+        fault = VerifyFault(error, depth, name_of(parsed.subject))
         if depth:
             shown.ca_fault = shown.ca_fault or fault
         else:
@@ -182,7 +182,7 @@ class ServerContext:
         if error in (self.offer.ignored_ca_errors if depth else self.offer.ignored_crt_errors):
             return True
         shown.refused = fault
-        shown.issuer = parsed.issuer.rfc4514_string()
+        shown.issuer = name_of(parsed.issuer)
         return False
 
     def _select_protocol(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
