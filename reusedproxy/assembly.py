@@ -266,7 +266,7 @@ class Assembly:
                 self._faults.append(Fault(bind.place, f"bind {bind.address}: {error}"))
                 continue
             proxy.served[bind.address] = served
-            frontend.certificates[bind.address] = served.certificates
+            frontend.handshakes.certificates[bind.address] = served.certificates
             if served not in previous:
                 notices = [Notice("warning", bind.place, f"bind {bind.address}: {text}") for text in served.warnings()]
                 proxy.notices += [each for each in notices if each not in proxy.notices]

@@ -9,16 +9,18 @@ shaker.failures                                      # of those that were not
 from __future__ import annotations
 
 from pathlib import Path
+from socket import socket
 from typing import Any
 
-from attrs import evolve
+from attrs import define, evolve
+from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model import TLSOffer
 from reusedproxy.demo.certificates import Credential
 from reusedproxy.net.handshake import Handshake, HandshakeFailure, Turns
 from reusedproxy.net.tls_server import Certificate, Certificates, ServerTLSTransport
-from tests.wire import Loop, TLSClient, TLSClientFar, certificates, client_tls, scratch
+from tests.wire import Far, Loop, TLSFar, certificates, scratch
 
 #: What the test's authority signs is let in.
 TRUSTING = {"verify": "required"}
@@ -29,6 +31,63 @@ def offer(**fields: Any) -> TLSOffer:
     if fields.get("verify", "none") != "none":
         fields = {"ca_file": certificates().ca_file, **fields}
     return TLSOffer(**fields)
+
+
+@define
+class TLSClient:
+    """How a test's client speaks TLS. `session` is one to resume, of an earlier `TLSClientFar`."""
+
+    context: SSL.Context
+    name: str | None = None
+    session: SSL.Session | None = None
+
+    def __call__(self, loop: Loop, connected: socket) -> TLSClientFar:
+        return TLSClientFar(loop, connected, self)
+
+
+class TLSClientFar(TLSFar):
+    """A TLS client's end."""
+
+    def __init__(self, loop: Loop, connected: socket, client: TLSClient) -> None:
+        Far.__init__(self, loop, connected)
+        self.failure = ""
+        self.handshaken = False
+        self.tls = SSL.Connection(client.context, connected)
+        self.tls.set_connect_state()
+        if client.name is not None:
+            self.tls.set_tlsext_host_name(client.name.encode())
+        if client.session is not None:
+            self.tls.set_session(client.session)
+
+    @property
+    def shown(self) -> str:
+        """The subject of the certificate that it was shown."""
+        certificate = self.tls.get_peer_certificate(as_cryptography=True)
+        return "" if certificate is None else certificate.subject.rfc4514_string()
+
+
+def client_tls(
+    credential: Credential | None = None,
+    *,
+    version: int | None = None,
+    ciphers: str | None = None,
+    alpn: list[bytes] | None = None,
+) -> SSL.Context:
+    """The TLS of a test's client, which looks at nothing that it is shown; `credential` is its certificate."""
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    if credential is not None:
+        context.use_certificate(credential.certificate)
+        context.use_privatekey(credential.key)
+        for intermediate in credential.chain:
+            context.add_extra_chain_cert(intermediate)
+    if version is not None:
+        context.set_min_proto_version(version)
+        context.set_max_proto_version(version)
+    if ciphers is not None:
+        context.set_cipher_list(ciphers.encode())
+    if alpn is not None:
+        context.set_alpn_protos(alpn)
+    return context
 
 
 class Shaker:

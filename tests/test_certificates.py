@@ -210,7 +210,9 @@ class AssemblyTests(FilesTestCase):
         crt = self.write("a.pem")
         proxy = self.assemble("", f"ssl crt {crt}", f"ssl crt {crt}", f"ssl crt {crt} strict-sni")
         (frontend,) = proxy.frontends
-        clear, one, two, strict = (frontend.certificates.get(bind.address) for bind in frontend.settings.binds)
+        clear, one, two, strict = (
+            frontend.handshakes.certificates.get(bind.address) for bind in frontend.settings.binds
+        )
         self.assertIsNone(clear)
         self.assertIs(one, two)
         assert strict is not None and one is not None

@@ -14,9 +14,9 @@ from reusedproxy.net.listener import Listener, bind_socket
 from reusedproxy.net.tls_server import Certificate, Certificates
 from reusedproxy.operators.accesslog import HandshakeLog
 from tests.clientfakes import GET, OK, PLACE, World, get
-from tests.handshakes import offer
+from tests.handshakes import TLSClient, client_tls, offer
 from tests.test_net_hello import hello
-from tests.wire import Loop, TLSClient, certificates, client_tls, scratch
+from tests.wire import Loop, certificates, scratch
 
 
 class TLSListenerTestCase(SynchronousTestCase):
@@ -32,7 +32,7 @@ class TLSListenerTestCase(SynchronousTestCase):
         world.frontend._poller = loop.poller
         world.frontend.handshakes = Handshakes(world.frontend, loop.poller)
         world.frontend.handshakes.log = lambda handshake, failure: self.failures.append(failure)
-        world.frontend.certificates[bind.address] = self.certificates()
+        world.frontend.handshakes.certificates[bind.address] = self.certificates()
         world.frontend.listeners.clear()
         self.failures: list[HandshakeFailure] = []
         self.listener = Listener(loop.poller, world.deadlines, bind, bind_socket(bind, 10), self.fail)
@@ -253,7 +253,7 @@ class StopTests(TLSListenerTestCase):
         """After a reload; a connection that stands goes on."""
         world = self.world()
         before = self.connect()
-        world.frontend.certificates[self.listener.bind.address] = self.certificates("new server")
+        world.frontend.handshakes.certificates[self.listener.bind.address] = self.certificates("new server")
         world.frontend.listen(self.listener)
         after = self.connect()
         self.assertEqual((before.shown, after.shown), ("CN=server", "CN=new server"))

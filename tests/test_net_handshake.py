@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+import weakref
 from datetime import datetime, timedelta, timezone
 
 from OpenSSL import SSL
@@ -19,9 +20,10 @@ from reusedproxy.net.handshake import (
     STEPS_AT_ONCE,
     TIMED_OUT,
 )
-from tests.handshakes import Shaker, offer
+from reusedproxy.net.poller import READ, WRITE
+from tests.handshakes import Shaker, client_tls, offer
 from tests.test_net_hello import hello
-from tests.wire import Far, Loop, Recorder, certificates, client_tls
+from tests.wire import Far, Loop, Recorder, certificates
 
 TLS12, TLS13 = SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION
 HOUR = timedelta(hours=1)
@@ -143,6 +145,25 @@ class ThroughTests(HandshakeTestCase):
             self.assertTrue(far.handshaken)
             self.assertEqual(self.shaker.transport.protocol, expected)
 
+    def test_a_connection_outlives_its_certificates(self) -> None:
+        """After a reload nothing else holds them, and OpenSSL still calls back: for the alert that ends it, say."""
+        for fields in ({}, {"verify": "optional", "ca_file": certificates().ca_file}):
+            self.shaker.offer(**fields)
+            far = self.shaker.client(client_tls(version=TLS12))
+            transport = self.shaker.transports.pop()
+            known = weakref.ref(self.shaker.certificates.contexts[0])
+            self.shaker.offer()
+            self.shaker.handshakes.clear()
+            gc.collect()
+            self.assertIsNotNone(known())
+            transport.peer = Recorder()
+            transport.close("over")
+            self.loop.pump()
+            self.assertEqual(far.end, "close_notify")
+            del transport
+            gc.collect()
+            self.assertIsNone(known())
+
     def test_a_crowd_is_dealt_with_a_few_at_a_time(self) -> None:
         """Others are served between; and in the end all of the crowd are."""
         whole = hello()
@@ -155,10 +176,50 @@ class ThroughTests(HandshakeTestCase):
         self.loop.poller.doRead()
         answered = [far for far in fars if far._receive(65536)]
         self.assertEqual(len(answered), STEPS_AT_ONCE)
+        states = [each.state for each in self.shaker.handshakes]
+        self.assertEqual(states, ["shaking"] * STEPS_AT_ONCE + ["in line"] * 4 * STEPS_AT_ONCE)
+        # Only the first of them is watched.
+        self.assertEqual(self.loop.poller.watching(), STEPS_AT_ONCE + 1)
+        for gone in (STEPS_AT_ONCE, STEPS_AT_ONCE + 3, -1):
+            self.shaker.handshakes[gone].abort("gone")
         self.loop.pump()
-        self.assertEqual({each.state for each in self.shaker.handshakes}, {"shaking"})
+        states = [each.state for each in self.shaker.handshakes]
+        self.assertEqual((states.count("shaking"), states.count("done")), (5 * STEPS_AT_ONCE - 3, 3))
         for handshake in self.shaker.handshakes:
             handshake.abort("over")
+
+    def test_one_in_line_that_waits_to_write(self) -> None:
+        """A client that was slow to read our certificates does not hold the line up when it goes on."""
+        chain = tuple(Authority(f"CA {number}").credential.certificate for number in range(40))
+        ours = certificates().server
+        self.shaker = Shaker(self, self.loop, None, Credential(ours.certificate, ours.key, chain))
+        near, far = self.loop.pair(buffers=4096)
+        far.stall()
+        handshake = self.shaker.begin(near)
+        far.send(hello(context=client_tls(version=TLS12)))
+        self.loop.pump()
+        self.assertEqual((handshake.state, handshake.wants), ("shaking", WRITE))
+        self.shaker.turns._batch, self.shaker.turns._left = self.loop.poller.batch + 1, 0
+        far.read(65536)
+        self.loop.poller.doRead()
+        self.assertEqual(handshake.state, "in line")
+        far.go_on()
+        self.loop.pump()
+        self.assertEqual((handshake.state, handshake.wants), ("shaking", READ))
+        self.assertGreater(len(far.received), 10_000)
+        handshake.abort("over")
+
+    def test_one_whose_turn_does_not_come(self) -> None:
+        """It is told apart from a client that is slow."""
+        self.shaker.turns._left = 0
+        self.shaker.turns._batch = self.loop.poller.batch + 1
+        near, far = self.loop.pair()
+        handshake = self.shaker.begin(near)
+        far.socket.send(hello())
+        self.loop.poller.doRead()
+        self.assertEqual(handshake.state, "in line")
+        handshake.deadline_passed()
+        self.assertIn("its turn did not come in time", self.shaker.failures.pop().reason)
 
 
 class EndTests(HandshakeTestCase):
@@ -354,6 +415,11 @@ class ClientCertificateTests(HandshakeTestCase):
             self.refused(credential, CRT_NOT_TRUSTED, words, trusted)
         self.assertEqual(self.shown(alone), [True, True])
 
+    def test_a_name_that_would_write_lines_of_its_own(self) -> None:
+        """Anybody can make a certificate and put into its name what they like."""
+        forged = Authority("x\n[ALERT] y").issue("z\x1b[31m" + "w" * 50, client=True, key="ecdsa")
+        self.refused(forged, CRT_NOT_TRUSTED, "CN=z?[31mwww", "issued by CN=x?[ALERT] y;")
+
     def test_a_fault_above_the_certificate(self) -> None:
         """Is HAProxy's other kind, and named by its place in the chain."""
         past = datetime.now(timezone.utc) - HOUR
@@ -391,106 +457,3 @@ class ClientCertificateTests(HandshakeTestCase):
         self.assertEqual(sent(ca_names=False), [])
         self.assertEqual(sent(ca_file=None, ca_verify_file=self.ours.ca_file), [])
         self.assertEqual(len(self.shaker.transports), 9)
-
-
-class ResumptionTests(HandshakeTestCase):
-    """Sessions: by ticket, by the server's memory, or not at all."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        # pyOpenSSL takes a session back only in the context that it came from.
-        self.clients = {version: client_tls(certificates().client, version=version) for version in (TLS12, TLS13)}
-
-    def again(self, version: int, session: SSL.Session | None, name: str = "server.test") -> tuple[bool, SSL.Session]:
-        """One more handshake with `session`: whether it was resumed, and what it leaves."""
-        self.loop.pump()
-        far = self.shaker.client(self.clients[version], name=name, session=session)
-        self.assertTrue(far.handshaken, self.shaker.failures)
-        transport, peer = self.shaker.transport, Recorder()
-        transport.peer = peer
-        transport.resume_reading()
-        transport.write(b"an answer, with which the ticket is read")
-        self.loop.pump()
-        self.assertEqual(transport.resumed, far.resumed)
-        left = far.tls.get_session()
-        assert left is not None
-        transport.close("over")
-        self.loop.pump()
-        return far.resumed, left
-
-    def resumed(self, version: int, meanwhile: Callable[[], object] = lambda: None, name: str = "server.test") -> bool:
-        fresh, session = self.again(version, None)
-        self.assertFalse(fresh)
-        meanwhile()
-        return self.again(version, session, name)[0]
-
-    def test_by_ticket_and_by_memory(self) -> None:
-        """`no-tls-tickets` leaves the server to remember; without its memory nothing is resumed."""
-        for version in (TLS12, TLS13):
-            for fields, expected in (
-                ({}, True),
-                ({"tickets": False}, True),
-                ({"cache": False}, True),
-                ({"tickets": False, "cache": False}, False),
-            ):
-                self.shaker.offer(**fields)
-                self.assertEqual(self.resumed(version), expected, (version, fields))
-                self.shaker.terms = offer()
-
-    def test_new_contexts_know_no_old_sessions(self) -> None:
-        """After a reload with new files the handshake is simply a full one."""
-        for version in (TLS12, TLS13):
-            self.assertFalse(self.resumed(version, lambda: self.shaker.offer()))
-
-    def test_not_under_another_name(self) -> None:
-        """Whose terms may be others: a certificate that one name demands must not be got round by way of another."""
-        authority = certificates().authority
-        free = authority.issue("free", hosts=["free.test"], key="ecdsa")
-        guarded = authority.issue("guarded", hosts=["guarded.test"], key="ecdsa")
-        self.shaker = Shaker(self, self.loop, offer(), free, guarded)
-        for version in (TLS12, TLS13):
-            _, session = self.again(version, None, "free.test")
-            self.assertEqual(self.again(version, session, "guarded.test")[0], False)
-            self.assertEqual(self.again(version, session, "free.test")[0], True)
-
-    def test_a_client_certificate_is_known_again(self) -> None:
-        """It was verified in the first handshake, and what was let pass there is still known."""
-        expired = certificates().authority.issue(
-            "late", client=True, key="ecdsa", not_after=datetime.now(timezone.utc) - HOUR
-        )
-        self.shaker.offer(**{"verify": "required", "ca_file": certificates().ca_file})
-        for version in (TLS12, TLS13):
-            self.assertTrue(self.resumed(version))
-            certificate = self.shaker.transport.client_certificate
-            assert certificate is not None
-        self.shaker.offer(ignored_crt_errors=frozenset({10}))
-        for version in (TLS12, TLS13):
-            session, client = None, client_tls(expired, version=version)
-            for _ in range(2):
-                far = self.shaker.client(client, session=session)
-                transport = self.shaker.transport
-                transport.write(b"x")
-                self.loop.pump()
-                session = far.tls.get_session()
-            self.assertEqual((transport.resumed, transport.verify_result), (True, 10))
-
-    def test_one_that_has_expired_meanwhile(self) -> None:
-        """OpenSSL looks at nothing of a resumed session; we look at the date."""
-        soon = datetime.now(timezone.utc) + timedelta(seconds=1)
-        brief = certificates().authority.issue("brief", client=True, key="ecdsa", not_after=soon)
-        self.shaker.offer(**{"verify": "required", "ca_file": certificates().ca_file})
-        client = client_tls(brief, version=TLS12)
-        far = self.shaker.client(client)
-        context = self.shaker.certificates.contexts[0]
-        self.assertFalse(context.stale(self.shaker.transport._tls))
-        session = far.tls.get_session()
-        late = soon + HOUR
-
-        class Late(datetime):
-            @classmethod
-            def now(cls, tz: object = None) -> datetime:
-                return late
-
-        self.patch(__import__("reusedproxy.net.tls_server", fromlist=["datetime"]), "datetime", Late)
-        self.shaker.client(client, session=session)
-        self.failed(CRT_NOT_TRUSTED, "has expired since the session began that it resumes")

@@ -8,7 +8,7 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net.hello import MOST, ClientHello, NotTLS, read_hello
-from tests.wire import client_tls
+from tests.handshakes import client_tls
 
 TLS12 = SSL.TLS1_2_VERSION
 
@@ -111,6 +111,10 @@ class NotTLSTests(SynchronousTestCase):
         kind, text = self.refused(b"GET /index.html HTTP/1.1\r\nHost: a\r\n\r\n")
         self.assertEqual(kind, "HTTP")
         self.assertIn("(GET /index.html): the client must say https://", text)
+
+    def test_what_is_quoted_does_no_harm(self) -> None:
+        """A terminal that shows the log must not obey it."""
+        self.assertIn(r"(GET /\x1b[31m\xe9): ", self.refused(b"GET /\x1b[31m\xe9 HTTP/1.1\r\n")[1])
 
     def test_a_proxy_header(self) -> None:
         """Of either version: a balancer in front was told to send it."""

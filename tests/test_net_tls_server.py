@@ -17,10 +17,10 @@ from reusedproxy.net.hello import ClientHello
 from reusedproxy.net.tls_files import TLSConfigurationError
 from reusedproxy.net.tls_server import Certificate, Certificates
 from reusedproxy.net.transport import PEER_CLOSED, Transport
-from tests.handshakes import Shaker, offer
+from tests.handshakes import Shaker, client_tls, offer
 from tests.test_net_transport import PassingBehaviour
 from tests.test_net_transport_ends import EndBehaviour
-from tests.wire import Far, Loop, certificates, client_tls, scratch
+from tests.wire import Far, Loop, certificates, scratch
 
 TLS12, TLS13 = SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION
 MB = 1024 * 1024

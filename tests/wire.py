@@ -46,6 +46,10 @@ PATIENCE = 5.0
 UNASKED = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
+#: Makes a test's end of a connected socket.
+Ends = Callable[["Loop", socket.socket], "Far"]
+
+
 class HandReactor:
     """As much of a reactor as our code asks for; `turn` is one round of it."""
 
@@ -117,7 +121,7 @@ class Loop:
         tcp: bool = False,
         buffers: int | None = None,
         tls: SSL.Context | None = None,
-        client: TLSClient | None = None,
+        client: Ends | None = None,
     ) -> tuple[socket.socket, Far]:
         """A connected pair: our end, and the test's. `buffers`: bytes (roughly) that the kernel holds each way."""
         near, other = _tcp_pair() if tcp else socket.socketpair()
@@ -129,21 +133,21 @@ class Loop:
         self._test.addCleanup(near.close)
         return near, self.add(other, tls, client)
 
-    def add(self, connected: socket.socket, tls: SSL.Context | None = None, client: TLSClient | None = None) -> Far:
-        """Take a connected socket as a test's end; with `tls`, as the server of TLS on it; as the client with `client`."""
+    def add(self, connected: socket.socket, tls: SSL.Context | None = None, client: Ends | None = None) -> Far:
+        """Take a connected socket as a test's end; with `tls`, as the server of TLS on it; or as `client` makes it."""
         connected.setblocking(False)
         if connected.family != socket.AF_UNIX:
             # Otherwise the kernel holds small pieces back for an acknowledgement that takes its time.
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         far: Far
         if client is not None:
-            far = TLSClientFar(self, connected, client)
+            far = client(self, connected)
         else:
             far = Far(self, connected) if tls is None else TLSFar(self, connected, tls)
         self.far.append(far)
         return far
 
-    def connect(self, address: Any, client: TLSClient | None = None) -> Any:
+    def connect(self, address: Any, client: Ends | None = None) -> Any:
         """A client of ours: its end of a new connection to `address`, (host, port) or a path."""
         if isinstance(address, str):
             family = socket.AF_UNIX
@@ -396,36 +400,6 @@ class TLSFar(Far):
         self.socket.close()
 
 
-@define
-class TLSClient:
-    """How a test's client speaks TLS. `session` is one to resume, of an earlier `TLSClientFar`."""
-
-    context: SSL.Context
-    name: str | None = None
-    session: SSL.Session | None = None
-
-
-class TLSClientFar(TLSFar):
-    """A TLS client's end."""
-
-    def __init__(self, loop: Loop, connected: socket.socket, client: TLSClient) -> None:
-        Far.__init__(self, loop, connected)
-        self.failure = ""
-        self.handshaken = False
-        self.tls = SSL.Connection(client.context, connected)
-        self.tls.set_connect_state()
-        if client.name is not None:
-            self.tls.set_tlsext_host_name(client.name.encode())
-        if client.session is not None:
-            self.tls.set_session(client.session)
-
-    @property
-    def shown(self) -> str:
-        """The subject of the certificate that it was shown."""
-        certificate = self.tls.get_peer_certificate(as_cryptography=True)
-        return "" if certificate is None else certificate.subject.rfc4514_string()
-
-
 class Server:
     """A listening socket whose connections become Fars, newest last in `accepted`."""
 
@@ -596,30 +570,6 @@ def server_context(
     if version is not None:
         context.set_min_proto_version(version)
         context.set_max_proto_version(version)
-    return context
-
-
-def client_tls(
-    credential: Credential | None = None,
-    *,
-    version: int | None = None,
-    ciphers: str | None = None,
-    alpn: list[bytes] | None = None,
-) -> SSL.Context:
-    """The TLS of a test's client, which looks at nothing that it is shown; `credential` is its certificate."""
-    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-    if credential is not None:
-        context.use_certificate(credential.certificate)
-        context.use_privatekey(credential.key)
-        for intermediate in credential.chain:
-            context.add_extra_chain_cert(intermediate)
-    if version is not None:
-        context.set_min_proto_version(version)
-        context.set_max_proto_version(version)
-    if ciphers is not None:
-        context.set_cipher_list(ciphers.encode())
-    if alpn is not None:
-        context.set_alpn_protos(alpn)
     return context
 
 

@@ -20,7 +20,6 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.handshake import Handshake
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls_server import Certificates
 from reusedproxy.net.transport import Transport
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.captures import Captures
@@ -84,8 +83,6 @@ class Frontend:
         self.deadlines = deadlines
         self.pages: list[Page] = []
         self.log: AccessLog | None = None
-        #: What is shown to clients, by the address of the `bind` line; others are in the clear.
-        self.certificates: dict[model.ListenAddress, Certificates] = {}
         self.handshakes = Handshakes(self, poller)
         self.traffic = Traffic()
         self.connections: set[ClientConnection | Handshake] = set()
@@ -120,7 +117,7 @@ class Frontend:
         listener.bind = next(
             (bind for bind in self.settings.binds if bind.address == listener.bind.address), listener.bind
         )
-        listener.certificates = self.certificates.get(listener.bind.address)
+        listener.certificates = self.handshakes.certificates.get(listener.bind.address)
         listener.keep_alive(self.settings.clitcpka)
         listener.listen(self)
         if self not in self._places.frontends:

@@ -11,6 +11,7 @@ from socket import socket
 from typing import TYPE_CHECKING
 
 from reusedproxy.clients.connection import ClientConnection
+from reusedproxy.config.model import ListenAddress
 from reusedproxy.net.handshake import Handshake, HandshakeFailure, Turns
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
@@ -36,6 +37,8 @@ class Handshakes:
     def __init__(self, frontend: Frontend, poller: Poller) -> None:
         self.under_way: dict[Handshake, None] = {}
         self.log: HandshakeLog | None = None
+        #: What is shown to clients, by the address of the `bind` line; at others they are served in the clear.
+        self.certificates: dict[ListenAddress, Certificates] = {}
         self.completed = 0
         self.resumed = 0
         self.failed = 0

@@ -310,7 +310,7 @@ BIND = _arguments(
     tls-tickets transparent uid+1 user+1 v4v6 v6only verify+1
     """
 )
-# They say something about a TLS listener only, so `ssl` on the same line is the one that is reported.
+# They say something about a TLS listener only.
 BIND_TLS = words(
     """
     allow-0rtt alpn ca-file ca-ignore-err ca-sign-file ca-sign-pass ca-verify-file ciphers ciphersuites client-sigalgs

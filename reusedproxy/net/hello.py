@@ -95,7 +95,7 @@ def _what_came(data: bytes) -> NotTLS:
     if data.startswith((b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n")):
         return NotTLS("PROXY", "a PROXY protocol header came, which this 'bind' does not take")
     if found := _HTTP.match(data):
-        asked = found[0][:80].decode("latin-1")
+        asked = found[0][:80].decode("latin-1").encode("unicode_escape").decode("ascii")
         return NotTLS("HTTP", f"a plain HTTP request came ({asked}): the client must say https:// for this port")
     if len(data) > 2 and data[0] & 0x80 and data[2] == _CLIENT_HELLO:
         return NotTLS("SSLv2", "a hello of SSLv2 came")

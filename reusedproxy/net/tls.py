@@ -12,6 +12,7 @@ from socket import socket
 from typing import Any
 
 from attrs import frozen
+from cryptography import x509
 from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import SSL
 
@@ -23,6 +24,9 @@ from reusedproxy.net.transport import CLOSED, HALF, PEER_CLOSED, PEER_RESET, PEE
 RECORDS_AT_ONCE = 8
 #: At the peer's word, the reason given for a lost connection starts with this, and OpenSSL's words follow.
 TLS_FAILED = "TLS: "
+
+#: Characters of a certificate's name that a message has at most.
+LONGEST_NAME = 200
 
 _openssl: Any = Binding().lib
 _foreign: Any = Binding().ffi
@@ -124,6 +128,12 @@ class VerifyFault:
 
     def __str__(self) -> str:
         return f"{verify_words(self.error)} (certificate {self.depth} of the chain, {self.subject})"
+
+
+def name_of(subject: x509.Name) -> str:
+    """A certificate's subject or issuer for a message: whoever made it may have put line ends into it, or pages of text."""
+    text = subject.rfc4514_string()
+    return "".join(each if each.isprintable() else "?" for each in text[:LONGEST_NAME])
 
 
 def verify_words(error: int) -> str:

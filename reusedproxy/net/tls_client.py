@@ -20,7 +20,7 @@ from OpenSSL import SSL
 
 from reusedproxy.config.model import ServerTLS
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls import TLSTransport, VerifyFault, openssl_reason
+from reusedproxy.net.tls import TLSTransport, VerifyFault, name_of, openssl_reason
 from reusedproxy.net.tls_files import SYSTEM_CA, TLSConfigurationError, revoke, trust, use_certificate
 from reusedproxy.net.tls_parameters import set_parameters
 from reusedproxy.net.transport import Peer
@@ -98,7 +98,7 @@ class ClientContext:
         end = certificate.not_valid_after_utc
         self.theirs_end = end.timestamp()
         if end < datetime.now(timezone.utc):
-            return f"certificate has expired ({certificate.subject.rfc4514_string()})"
+            return f"certificate has expired ({name_of(certificate.subject)})"
         if self.name is None:
             return None
         try:
@@ -171,7 +171,7 @@ class ClientTLSTransport(TLSTransport):
 
 def _note_verify_fault(connection: SSL.Connection, certificate: Any, error: int, depth: int, ok: int) -> bool:
     if not ok and connection.get_app_data() is None:
-        subject = certificate.to_cryptography().subject.rfc4514_string()
+        subject = name_of(certificate.to_cryptography().subject)
         connection.set_app_data(VerifyFault(error, depth, subject))
     return bool(ok)
 

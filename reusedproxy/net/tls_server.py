@@ -29,7 +29,7 @@ from reusedproxy.net.openssl_server import (
     verify_result,
 )
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls import TLSTransport, VerifyFault, openssl_reason
+from reusedproxy.net.tls import TLSTransport, VerifyFault, name_of, openssl_reason
 from reusedproxy.net.tls_files import (
     TLSConfigurationError,
     certificates_in,
@@ -106,6 +106,9 @@ class ServerContext:
             context.set_alpn_select_callback(self._select_protocol)
         # Answers the client that its name was understood (RFC 6066 section 3).
         context.set_tlsext_servername_callback(lambda connection: None)
+        # Connections outlive their listener's certificates after a reload, and OpenSSL calls back as long as they live:
+        # pyOpenSSL keeps a context's data with its last connection.
+        context.set_app_data(self)
         self._kept = [tell_alerts(context, self._note_alert)]
         if offer.verify != "none":
             self._trust(trusting)
@@ -161,7 +164,7 @@ class ServerContext:
         if shown is None:
             return False
         parsed = certificate.to_cryptography()
-        fault = VerifyFault(error, depth, parsed.subject.rfc4514_string())
+        fault = VerifyFault(error, depth, name_of(parsed.subject))
         if depth:
             shown.ca_fault = shown.ca_fault or fault
         else:
@@ -169,7 +172,7 @@ class ServerContext:
         if error in (self.offer.ignored_ca_errors if depth else self.offer.ignored_crt_errors):
             return True
         shown.refused = fault
-        shown.issuer = parsed.issuer.rfc4514_string()
+        shown.issuer = name_of(parsed.issuer)
         return False
 
     def _select_protocol(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
