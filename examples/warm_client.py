@@ -15,7 +15,7 @@ from reusedproxy.config.model import ServerTLS
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls import ClientContext
+from reusedproxy.net.tls_client import ClientContext
 from reusedproxy.servers.limits import PoolLimits
 from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.probe import Probe

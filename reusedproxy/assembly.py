@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable
-from datetime import datetime, timezone
-from math import inf
 from random import Random
 
 from attrs import Factory, asdict, define, field, frozen
-from cryptography.x509 import Certificate, load_pem_x509_certificates
 from twisted.internet.interfaces import IReactorTime
 
+from reusedproxy.certificates import Served, certificates_of, serve, server_out_of_date, server_stamps
 from reusedproxy.clients.frontend import Frontend, Places
 from reusedproxy.config import model
 from reusedproxy.config.model import Notice
@@ -26,8 +25,9 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.listener import Listener, ListenError, bind_socket
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls import ClientContext, TLSConfigurationError
-from reusedproxy.operators.accesslog import access_log
+from reusedproxy.net.tls_client import ClientContext
+from reusedproxy.net.tls_files import TLSConfigurationError
+from reusedproxy.operators.accesslog import access_log, handshake_log
 from reusedproxy.operators.figures import Figures
 from reusedproxy.operators.logtargets import LogTargets, UnknownHost
 from reusedproxy.operators.logtargets import Target as LogSink
@@ -41,7 +41,7 @@ from reusedproxy.servers.checks import Checker, request
 from reusedproxy.servers.limits import PoolLimits
 from reusedproxy.servers.names import ConstantPool, NameRefused, host_name, naming
 from reusedproxy.servers.pool import HTTPConnectionPool
-from reusedproxy.servers.server import DOWN, Server
+from reusedproxy.servers.server import Server
 from reusedproxy.wire.heads import Limits
 
 Announce = Callable[[str, str], None]
@@ -90,6 +90,12 @@ class Line:
     server: Server
     checker: Checker | None = None
 
+    def succeed(self, previous: Line) -> None:
+        """It takes the place of `previous` now, whose server may have changed since this one was made."""
+        self.server.succeed(previous.server)
+        if self.checker is not None:
+            self.checker.begin_again()
+
 
 @define
 class Proxy:
@@ -111,6 +117,8 @@ class Proxy:
     budget: Budget = field(kw_only=True)
     #: By backend/server.
     lines: dict[str, Line] = Factory(dict)
+    #: What TLS listeners show, by address.
+    served: dict[model.ListenAddress, Served] = Factory(dict)
     notices: list[Notice] = Factory(list)
     #: Measured only when some page shows them.
     rates: Rates | None = None
@@ -124,7 +132,7 @@ class Assembly:
     """One attempt to build a proxy, from nothing or in place of a `previous` one that is running.
 
     Then listeners and pools whose description is unchanged are taken over as they are, warm, and servers go on in the
-    state that their checks have found. Nothing of the previous proxy is changed here, so that an attempt may fail.
+    state that their operator has ordered and their checks have found. Nothing of the previous proxy is changed here, so that an attempt may fail.
     """
 
     def __init__(
@@ -186,12 +194,17 @@ class Assembly:
             )
             proxy.frontends.append(frontend)
             frontend.routing = books.routing(frontend)
-            frontend.log = access_log(frontend, proxy.places, self._log_targets(settings.logs))
+            targets = self._log_targets(settings.logs)
+            frontend.log = access_log(frontend, proxy.places, targets)
+            frontend.handshakes.log = handshake_log(frontend, targets)
+            self._serve(frontend)
             if bind:
                 self._bind(frontend)
             else:
                 self._look_up(settings.binds)
         self._faults += books.faults
+        for backend in proxy.backends:
+            backend.fullconn = backend.settings.fullconn or self._fullconn(backend.name)
         if bind:
             proxy.notices += self._unheard()
         self._add_pages()
@@ -202,6 +215,16 @@ class Assembly:
             faults = sorted(self._faults, key=lambda fault: (fault.place.file, fault.place.line))
             raise AssemblyError(faults, proxy.notices)
         return proxy
+
+    def _fullconn(self, backend: str) -> int:
+        """A tenth of the clients that may come to this backend at once, rounded up, as in HAProxy."""
+        frontends = [each.settings for each in self._proxy.frontends]
+        leading = [
+            each
+            for each in frontends
+            if backend in (each.default_backend, *(rule.name.constant for rule in each.use_backends))
+        ]
+        return (sum(each.maxconn or self._proxy.maxconn for each in leading) + 9) // 10
 
     def _log_targets(self, lines: tuple[model.LogTarget, ...]) -> list[LogSink]:
         targets = []
@@ -241,6 +264,24 @@ class Assembly:
                 if page is not None and (page != own or not frontend.pages):
                     pages.append(StatsPage(page, figures, proxy.logs))
                     proxy.rates = rates
+
+    def _serve(self, frontend: Frontend) -> None:
+        """Read what its TLS listeners show. What is unchanged is taken over, with the sessions that clients may resume."""
+        proxy = self._proxy
+        previous = self._previous.served.values() if self._previous is not None else ()
+        for bind in frontend.settings.binds:
+            if bind.tls is None:
+                continue
+            try:
+                served = serve(bind.tls, [*previous, *proxy.served.values()])
+            except TLSConfigurationError as error:
+                self._faults.append(Fault(bind.place, f"bind {bind.address}: {error}"))
+                continue
+            proxy.served[bind.address] = served
+            frontend.handshakes.certificates[bind.address] = served.certificates
+            if served not in previous:
+                notices = [Notice("warning", bind.place, f"bind {bind.address}: {text}") for text in served.warnings()]
+                proxy.notices += [each for each in notices if each not in proxy.notices]
 
     def _bind(self, frontend: Frontend) -> None:
         settings = frontend.settings
@@ -304,7 +345,7 @@ class Assembly:
         identity = Identity(
             self._target(settings.place, settings.kind, settings.host, settings.port),
             settings.tls,
-            _stamps(settings.tls),
+            server_stamps(settings.tls),
             backend.timeouts.connect or CONNECT_TIMEOUT,
             PoolLimits(**asdict(settings.pool)),
             self._limits,
@@ -314,12 +355,15 @@ class Assembly:
         if previous is not None and previous.identity == identity:
             context, pool = previous.context, previous.pool
         else:
-            context = self._context(settings, name)
+            context = self._context(settings, name, settings.tls)
             if context is not None:
-                warnings = (f"server {name}: {text}" for text in _out_of_date(context.settings))
+                context.ours_end = _end(context.settings)
+                context.generation = _generation(identity, previous)
+                warnings = (f"server {name}: {text}" for text in server_out_of_date(context.settings))
                 proxy.notices += (Notice("warning", settings.place, text) for text in warnings)
             pool = self._pool(f"Server {name}", settings, identity, context)
-            pool.expires_at = proxy.deadlines.now() + _seconds_left(settings.tls)
+            if context is not None and context.ours_end is not None:
+                pool.expires_at = proxy.deadlines.now() + context.ours_end - time.time()
         pool.ping_request = _ping_request(backend, settings)
         server = Server(backend.name, settings, pool, proxy.deadlines.now())
         if isinstance(pool, ConstantPool):
@@ -327,8 +371,10 @@ class Assembly:
                 compiled_text(settings.sni) if settings.sni else _constant_name(settings).encode(),
                 compiled_text(settings.pool_conn_name) if settings.pool_conn_name else None,
             )
-        if previous is not None and settings.check is not None and server.usable and previous.server.state == DOWN:
-            server.state = DOWN
+        if previous is not None:
+            server.succeed(previous.server)
+            former = {*previous.server.former, previous.pool} - {pool}
+            server.former = [each for each in former if each.running != "closed"]
         proxy.lines[name] = line = Line(identity, context, pool, server)
         return line
 
@@ -364,11 +410,13 @@ class Assembly:
         assert check is not None
         timeout = min(check.inter, timeouts.connect or check.inter)
         target, context = line.identity.target, line.context
+        if settings.check_tls is not None and context is None:
+            context = self._context(settings, server.full_name, settings.check_tls)
         if context is not None and check.sni is not None and check.sni != _constant_name(settings):
             context = self._named(context, check.sni, settings.place, server.full_name)
         if check.addr is not None or check.port is not None:
-            # HAProxy: with another address or port, the traffic's TLS does not apply to the check.
-            context = None
+            # HAProxy: with another address or port, the traffic's TLS does not apply to the check, unless `check-ssl` says so.
+            context = context if settings.check_tls is not None else None
             target = self._target(
                 settings.place, settings.kind, check.addr or settings.host, check.port or settings.port
             )
@@ -384,8 +432,7 @@ class Assembly:
             backend.server_changed,
             feeds=line.pool.knows_name and context is line.context and target == line.identity.target,
         )
-        if server.state == DOWN:
-            checker.health = 0
+        checker.begin_again()
         return checker
 
     def _target(self, place: model.Place, kind: str, host: str, port: int | None) -> Target:
@@ -399,12 +446,12 @@ class Assembly:
             return Target(socket.AF_INET, ("0.0.0.0", 0))
         return Target(family, address)
 
-    def _context(self, server: model.Server, name: str) -> ClientContext | None:
+    def _context(self, server: model.Server, name: str, tls: model.ServerTLS | None) -> ClientContext | None:
         """One for each server, shared with its checks only: a session must never be offered to another server."""
-        if server.tls is None:
+        if tls is None:
             return None
         try:
-            context = ClientContext(server.tls)
+            context = ClientContext(tls)
         except TLSConfigurationError as error:
             self._faults.append(Fault(server.place, f"server {name}: {error}"))
             return None
@@ -418,61 +465,18 @@ class Assembly:
             return context
 
 
-def _out_of_date(tls: model.ServerTLS) -> Iterable[str]:
-    """What cannot work today because of its dates, though OpenSSL loads it without a word.
-
-    Warnings only: servers that do not look at our certificate's dates exist, and a clock may be wrong.
-    """
-    now = datetime.now(timezone.utc)
-    if tls.crt is not None:
-        ours = _certificates(tls.crt)[:1]  # the others are its chain
-        if ours and ours[0].not_valid_after_utc < now:
-            yield f"crt {tls.crt}: has expired, on {ours[0].not_valid_after_utc:%d %b %Y %H:%M} UTC"
-        elif ours and ours[0].not_valid_before_utc > now:
-            yield f"crt {tls.crt}: is not valid yet, before {ours[0].not_valid_before_utc:%d %b %Y %H:%M} UTC"
-    if tls.verify == "required" and tls.ca_file is not None and os.path.isfile(tls.ca_file):
-        trusted = _certificates(tls.ca_file)
-        if trusted and all(each.not_valid_after_utc < now for each in trusted):
-            last = max(each.not_valid_after_utc for each in trusted)
-            yield f"ca-file {tls.ca_file}: every CA in it has expired, the last on {last:%d %b %Y %H:%M} UTC"
+def _end(tls: model.ServerTLS) -> float | None:
+    """When the client certificate ends, in Unix time; None without one."""
+    ours = certificates_of(tls.crt)[:1] if tls.crt is not None else []
+    return ours[0].not_valid_after_utc.timestamp() if ours else None
 
 
-def _seconds_left(tls: model.ServerTLS | None) -> float:
-    """Until the client certificate ends; inf without one."""
-    ours = _certificates(tls.crt)[:1] if tls is not None and tls.crt is not None else []
-    return (ours[0].not_valid_after_utc - datetime.now(timezone.utc)).total_seconds() if ours else inf
-
-
-def _certificates(path: str) -> list[Certificate]:
-    """Those of a PEM file that OpenSSL has accepted already; none, if this library is more particular."""
-    try:
-        with open(path, "rb") as file:
-            return load_pem_x509_certificates(file.read())
-    except (OSError, ValueError):
-        return []
-
-
-def _stamps(tls: model.ServerTLS | None) -> tuple[tuple[str, int, int, int], ...]:
-    """Name, time, size and inode of each file that a server's TLS is made of; one that is missing has none."""
-    stamps = []
-    for path in (tls.crt, tls.crt and tls.crt + ".key", tls.ca_file) if tls is not None else ():
-        for name in _files(path) if path else ():
-            try:
-                found = os.stat(name)
-            except OSError:
-                continue
-            stamps.append((name, found.st_mtime_ns, found.st_size, found.st_ino))
-    return tuple(stamps)
-
-
-def _files(path: str) -> list[str]:
-    """The file, or those of the directory; none of one that may not be read, of which `_context` will tell."""
-    if not os.path.isdir(path):
-        return [path]
-    try:
-        return [os.path.join(path, name) for name in sorted(os.listdir(path))]
-    except OSError:
-        return []
+def _generation(identity: Identity, previous: Line | None) -> int:
+    """Which one it is of this server's certificates and TLS settings, since the start."""
+    if previous is None or previous.context is None:
+        return 1
+    same = (identity.tls, identity.files) == (previous.identity.tls, previous.identity.files)
+    return previous.context.generation + (not same)
 
 
 def _ping_request(backend: model.Backend, settings: model.Server) -> bytes:

@@ -32,6 +32,7 @@ from reusedproxy.config.report import Fault
 from reusedproxy.net import descriptors
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.standstill import Standstill
+from reusedproxy.servers.server import MAINT, READY
 from reusedproxy.turnover import Refusal, Turnover
 
 if TYPE_CHECKING:
@@ -263,8 +264,10 @@ class ProxyService(Service):
             self._warm_up(proxy, self._reactor.seconds(), patience)
 
     def _listen(self, proxy: Proxy, verb: str) -> None:
+        # All of them before anything is said: a line takes longer than a listener, and who reaches one may try the next.
         for frontend, listener in proxy.listeners:
             frontend.listen(listener)
+        for frontend, listener in proxy.listeners:
             self.announce("notice", f"Proxy {frontend.name} {verb} {_bound_to(listener)}")
 
     def _warm_up(self, proxy: Proxy, began: float, patience: float) -> None:
@@ -338,6 +341,7 @@ class ProxyService(Service):
         kept_listeners = [listener for _, listener in new.listeners]
         for frontend in old.frontends:
             frontend.stop(keep=kept_listeners)
+        self._hand_on_states(old, new)
         kept_pools = [line.pool for line in new.lines.values()]
         for name, line in old.lines.items():
             if line.checker is not None:
@@ -346,12 +350,23 @@ class ProxyService(Service):
                 line.pool.drain("reload")
             elif not new.lines[name].server.usable:
                 # Those who ask in the old one's name must not wait for a pool that opens nothing any more.
-                old_server, state = line.server, new.lines[name].server.state
-                next(each for each in old.backends if old_server in each.servers).server_left(old_server, state)
+                backend = next(each for each in old.backends if line.server in each.servers)
+                backend.server_replaced(line.server, new.lines[name].server)
         if old.rates is not None:
             old.rates.stop()
         self._begin(new, "goes on at")
         self._reactor.callLater(1.0, self._forget_replaced)
+
+    def _hand_on_states(self, old: Proxy, new: Proxy) -> None:
+        """What was ordered and found while the new one was tried counts, too; an order that stands is worth a line."""
+        for name, line in new.lines.items():
+            if name in old.lines:
+                line.succeed(old.lines[name])
+            ordered, said = line.server.admin, MAINT if line.server.settings.disabled else READY
+            if ordered != said:
+                self.announce("notice", f"Server {name} stays {ordered}, as was ordered before the reload")
+        for backend in new.backends:
+            backend.use_usable()
 
     def _forget_replaced(self) -> None:
         """Close what only replaced proxies had, once their last client is gone."""
@@ -422,8 +437,7 @@ class ProxyService(Service):
                 call.cancel()
         for proxy in self._living:
             for frontend in proxy.frontends:
-                for connection in list(frontend.connections):
-                    connection.transport.abort(STOPPED)
+                frontend.abort(STOPPED)
             for backend in proxy.backends:
                 backend.stop("proxy stopped")
             if proxy.rates is not None:

@@ -39,7 +39,7 @@ class Turnover:
         self._began = clock.seconds()
         kept = [line.pool for line in old.lines.values()]
         #: Those that are new, by backend/server.
-        self._lines = {name: line for name, line in new.lines.items() if line.server.usable and line.pool not in kept}
+        self._lines = {name: line for name, line in new.lines.items() if line.server.serving and line.pool not in kept}
         #: Pools that get one connection for the trial, though they have no floor.
         self._lent: list[HTTPConnectionPool] = []
         #: What those that were asked their checks' request have answered: None: nothing yet; "": well; or why not.
@@ -52,7 +52,7 @@ class Turnover:
                 line.pool.limits = evolve(line.pool.limits, min_conn=1)
                 self._lent.append(line.pool)
             if line.pool.limits.min_conn:
-                line.pool.resume()
+                line.pool.resume(rotation=name in self.old.lines)
         self._look()
 
     def close(self, reason: str) -> None:

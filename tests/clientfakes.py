@@ -39,11 +39,13 @@ from reusedproxy.net.transport import (
     PEER_RESET,
 )
 from reusedproxy.servers.backend import Backend
+from reusedproxy.servers.histogram import DURATIONS, Histogram
 from reusedproxy.servers.limits import PoolLimits
 from reusedproxy.servers.pool import HTTPConnectionPool
+from reusedproxy.servers.records import FRESH
 from reusedproxy.servers.server import Server
 from reusedproxy.wire.heads import Limits
-from tests.fakes import FakeDialer
+from tests.fakes import FakeDialer, check_sums
 
 PLACE = model.Place("t.cfg", 1)
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -73,6 +75,8 @@ class Wire:
     """
 
     secure = False
+    version = ""
+    resumed = False
     hung_up = False
     #: All that happens, happens at once.
     batch = 0
@@ -245,6 +249,7 @@ class FakeListener:
 
     def __init__(self, maxconn: int = 0) -> None:
         self.bind = model.Bind(PLACE, model.ListenAddress("tcp"), maxconn=maxconn)
+        self.certificates: Any = None
         self.connections = 0
         self.taker: Any = None
         self.kept_alive = False
@@ -413,6 +418,7 @@ class World:
         test.assertEqual(self.backend.traffic.scur, 0)
         for each in self.servers:
             pool = each.pool
+            check_sums(pool)
             test.assertEqual((each.server.served, each.server.traffic.scur), (0, 0), "a place was leaked")
             test.assertEqual(len(pool.waiters), 0)
             test.assertEqual(pool.in_use, set())
@@ -460,7 +466,9 @@ class World:
         for waiter in waiters:
             connection = waiter.connection
             each.pool.release(connection)
-        each.pool.counters.requests = 0
+        counters = each.pool.counters
+        counters.requests = counters.handshakes_on_request_path = 0  # nobody has asked yet
+        counters.waits[FRESH] = Histogram(DURATIONS)
         self.clock.advance(0.3)  # proven, and still fresh
 
     def _announce(self, level: str, text: str) -> None:

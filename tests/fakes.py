@@ -13,6 +13,7 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 
+from reusedproxy.config.model import ServerTLS
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import DialFailure
 from reusedproxy.net.tls import TLS_FAILED
@@ -20,7 +21,13 @@ from reusedproxy.net.transport import CLOSED, CLOSING, OPEN, PEER_CLOSED
 from reusedproxy.servers.connection import ServerConnection
 from reusedproxy.servers.limits import PoolLimits
 from reusedproxy.servers.pool import HTTPConnectionPool
+from reusedproxy.servers.queue import Queue
+from reusedproxy.servers.reasons import WORDS
+from reusedproxy.servers.records import CANCELLED, LOST, OK, PROBE, QUEUED, TIMEOUT, WARM
+from reusedproxy.servers.records import FRESH as NEW
+from reusedproxy.servers.records import REFUSED as NO_CONNECTION
 from reusedproxy.servers.reuse import ANY
+from reusedproxy.servers.server import Server
 from reusedproxy.wire.heads import Limits
 
 REFUSED = "Connection refused"
@@ -32,6 +39,7 @@ class FakeTransport:
 
     hung_up = False
     lost = 0
+    resumed = False
     full = False
     #: All that happens, happens at once.
     batch = 0
@@ -39,6 +47,7 @@ class FakeTransport:
     def __init__(self, secure: bool = False) -> None:
         self.peer: Any = None
         self.secure = secure
+        self.version = "TLSv1.3" if secure else ""
         self.state = OPEN
         self.reading = False
         self.written = b""
@@ -108,6 +117,7 @@ class FakeTransport:
 class FakeDial:
     """One attempt; a test says how it ends."""
 
+    tcp_took = 0.0004
     took = 0.001
 
     def __init__(self, dialer: FakeDialer, owner: Any) -> None:
@@ -129,9 +139,9 @@ class FakeDial:
         assert transport.peer is not None, "nobody took the transport"
         return transport
 
-    def fail(self, reason: str = REFUSED, phase: str = "TCP connect", *, ours: bool = False) -> None:
+    def fail(self, reason: str = REFUSED, phase: str = "TCP connect", **more: bool) -> None:
         self._end()
-        self.owner.dial_failed(self, DialFailure(phase, reason, ours=ours))
+        self.owner.dial_failed(self, DialFailure(phase, reason, **more))
 
     def time_out(self, phase: str = "TCP connect") -> None:
         self._end()
@@ -146,6 +156,10 @@ class FakeDial:
 
 class FakeContext:
     """What a pool asks of a TLS context."""
+
+    settings = ServerTLS(crt="client.pem")
+    ours_end = theirs_end = None
+    generation = 1
 
     def meaning(self, reason: str) -> str:
         return f"{reason}: the server refused our client certificate"
@@ -234,6 +248,26 @@ class Asker:
         self.then()
 
 
+class Asks:
+    """Who asks for a server: the names of those it was given, and how often it heard that there is none."""
+
+    def __init__(self) -> None:
+        self.servers: list[str] = []
+        self.refused = 0
+        self.queue: Queue | None = None
+        self.srv_queue = self.backend_queue = 0
+        self.redispatched = False
+        #: Called when it is placed, as an exchange goes on then.
+        self.then: Callable[[], None] = lambda: None
+
+    def placed(self, server: Server) -> None:
+        self.servers.append(server.name)
+        self.then()
+
+    def unplaceable(self) -> None:
+        self.refused += 1
+
+
 class RecordingExchange:
     """An exchange that writes down what it is told."""
 
@@ -294,6 +328,32 @@ class RecordingExchange:
     def _note(self, name: str, *more: Any) -> None:
         self.events.append((name, *more))
         self.on.get(name, lambda: None)()
+
+
+def check_sums(pool: HTTPConnectionPool) -> None:
+    """What a pool has counted adds up, at every moment, whatever has happened."""
+    counters = pool.counters
+    connects, closed = counters.connects, sum(counters.closed.values())
+    standing = len(pool.idle) + len(pool.in_use) + len(pool.private) + len(pool.watched)
+    assert counters.handshakes == standing + closed == sum(n for (_, result), n in connects.items() if result == OK)
+    assert closed == sum(pool.closed.values()) == counters.ages.count == counters.carried.count
+    assert all(word in WORDS for _, word in counters.closed)
+    by_others = sum(n for (cause, _), n in connects.items() if cause == PROBE)
+    assert by_others == counters.donated
+    assert counters.dials == connects.total() - by_others + len(pool.connecting)
+    not_opened = sum(n for (_, result), n in connects.items() if result not in (OK, CANCELLED))
+    assert not_opened <= counters.dials_failed  # some are refused when they are opened already
+    assert counters.connect_seconds.count <= counters.handshakes + not_opened
+    assert counters.tls_handshakes.total() == sum(each.count for each in counters.handshake_seconds.values())
+
+    acquired = {result: each.count for result, each in counters.acquired.items()}
+    assert acquired[WARM] == counters.idle_at_borrow.count
+    assert acquired[NEW] == counters.handshakes_on_request_path
+    assert acquired[QUEUED] == counters.waits_queued
+    assert acquired[WARM] + acquired[NEW] + acquired[QUEUED] == counters.requests
+    assert acquired[TIMEOUT] + acquired[NO_CONNECTION] >= counters.waits_failed
+    assert acquired[NO_CONNECTION] <= counters.waits_failed
+    assert counters.races_lost == sum(n for (_, outcome), n in counters.races.items() if outcome == LOST)
 
 
 class PoolBench:

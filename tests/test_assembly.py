@@ -8,6 +8,8 @@ from unittest import mock
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.assembly import Proxy
+from reusedproxy.servers.server import DOWN, DRAIN, MAINT, READY, UP
 from reusedproxy.service import ProxyService, Refused
 from reusedproxy.wire.heads import Limits
 from tests.integration.peers import LOOPBACK, temporary_directory
@@ -80,3 +82,71 @@ class LimitTests(SynchronousTestCase):
         said = " tune.bufsize 8192\n tune.maxrewrite 2048\n tune.http.maxhdr 20\n"
         self.assertEqual(self.limits(said), Limits(max_head=6144, max_headers=19))
         self.assertEqual(self.limits(""), Limits())
+
+
+class SuccessionTests(SynchronousTestCase):
+    """What a reload hands on from server to server."""
+
+    TEXT = f"{HEAD}frontend f\n bind {LOOPBACK}:0\n default_backend b\nbackend b\n"
+
+    def setUp(self) -> None:
+        self.file = temporary_directory(self) / "proxy.cfg"
+        self.service = ProxyService(Clock(), [str(self.file)])
+        self.said: list[str] = []
+        self.patch(self.service, "announce", lambda level, text: self.said.append(text))
+
+    def assemble(self, *servers: str) -> Proxy:
+        """By these lines, in place of what was there before."""
+        self.file.write_text(self.TEXT + "".join(f" server {server}\n" for server in servers))
+        return self.service.assemble(bind=False)
+
+    def states(self, proxy: Proxy) -> list[str]:
+        return [line.server.state for line in proxy.lines.values()]
+
+    def test_orders_and_what_checks_found_go_on(self) -> None:
+        """Also where the address is another one: it is the server that has the name."""
+        old = self.assemble(
+            "a 192.0.2.1:1", "c 192.0.2.1:1 check", "d 192.0.2.1:1 disabled", "e 192.0.2.1:1 check fall 1"
+        ).lines
+        backend = self.service.proxy.backends[0]  # type: ignore[union-attr]
+        backend.set_state(old["b/a"].server, DRAIN)
+        backend.set_state(old["b/d"].server, READY)
+        backend.server_changed(old["b/c"].server, DOWN, "x")
+        new = self.assemble(
+            "a 192.0.2.1:2", "c 192.0.2.1:1 check", "d 192.0.2.1:1 disabled", "e 192.0.2.1:1 check fall 1"
+        )
+        self.assertEqual(self.states(new), [DRAIN, DOWN, UP, UP])
+        self.assertEqual([new.lines[name].checker.health for name in ("b/c", "b/e")], [0, 2])  # type: ignore[union-attr]
+
+    def test_a_word_of_the_file_that_has_changed_counts_more(self) -> None:
+        old = self.assemble("a 192.0.2.1:1", "c 192.0.2.1:1 disabled")
+        for line in old.lines.values():
+            old.backends[0].set_state(line.server, DRAIN)
+        self.assertEqual(self.states(self.assemble("a 192.0.2.1:1 disabled", "c 192.0.2.1:1")), [MAINT, UP])
+
+    def test_an_order_that_comes_while_the_new_one_is_tried_counts_too(self) -> None:
+        """And the log says which stand."""
+        old = self.assemble("a 192.0.2.1:1", "c 192.0.2.1:1 check", "d 192.0.2.1:1 disabled")
+        new = self.assemble("a 192.0.2.1:1", "c 192.0.2.1:1 check", "d 192.0.2.1:1 disabled")
+        old.backends[0].set_state(old.lines["b/a"].server, MAINT)
+        old.backends[0].server_changed(old.lines["b/c"].server, DOWN, "x")
+        self.said.clear()
+        self.service._hand_on_states(old, new)
+        self.assertEqual(self.states(new), [MAINT, DOWN, MAINT])
+        self.assertEqual(new.lines["b/c"].checker.health, 0)  # type: ignore[union-attr]
+        self.assertFalse(new.backends[0].usable)
+        self.assertEqual(self.said, ["Server b/a stays MAINT, as was ordered before the reload"])
+
+
+class FullconnTests(SynchronousTestCase):
+    """`fullconn` unset is a tenth of the clients that may come, rounded up, as in HAProxy."""
+
+    def test_each_frontend_that_leads_there_counts(self) -> None:
+        file = temporary_directory(self) / "proxy.cfg"
+        file.write_text(
+            f"global\n maxconn 1000\n{HEAD}frontend f\n bind {LOOPBACK}:0\n maxconn 101\n default_backend b\n"
+            f"frontend g\n bind {LOOPBACK}:0\n use_backend b\n default_backend c\n"
+            "backend b\n server s 192.0.2.1:1\nbackend c\n fullconn 7\n server s 192.0.2.1:1\nbackend d\n server s 192.0.2.1:1\n"
+        )
+        proxy = ProxyService(Clock(), [str(file)]).assemble(bind=False)
+        self.assertEqual({each.name: each.fullconn for each in proxy.backends}, {"b": 111, "c": 7, "d": 0})

@@ -141,7 +141,7 @@ class ServerFaultTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(503, "SC")])
         world.check_rest()
         world = World(self)
-        world.server.server.move("DOWN", world.clock.seconds())
+        world.server.server.judge("DOWN", world.clock.seconds())
         world.backend.use_usable()
         client = world.client()
         client.send(GET)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.answers import ERRORS, KEEPING
@@ -339,7 +342,8 @@ class ServerDownTests(SynchronousTestCase):
             for client in clients:
                 client.send(GET)
             first = world.server
-            world.backend.server_left(first.server, "MAINT")
+            successor: Any = SimpleNamespace(admin="MAINT", health="UP", weight=1)
+            world.backend.server_replaced(first.server, successor)
             first.answer()
             if servers == 2:
                 for _ in range(3):

@@ -240,3 +240,91 @@ class BoundTests(SynchronousTestCase):
         world.server.answer()
         self.assertEqual(client.take(), OK)
         world.check_rest()
+
+    def authenticated(self, **words):
+        """A world of two servers with one place each, and two clients that are bound to the first."""
+        world = World(self, servers=2, warm=2, maxconn=1, **words)
+        clients = [world.client(), world.client()]
+        for client in clients:
+            client.send(get("/", "Authorization: Negotiate YII"))
+            world.server.answer()
+            client.take()
+            if client is clients[0]:  # the other one's turn would be at the second server
+                world.backend.use_usable()
+        self.assertEqual(len(world.server.pool.private), 2)
+        world.log.clear()
+        return world, *clients
+
+    def test_when_its_server_is_full_it_waits_there(self):
+        """Another server is free, but it would have to authenticate again; HAProxy's log says where and behind whom."""
+        world, one, other = self.authenticated()
+        one.send(GET)
+        other.send(GET)
+        self.assertEqual((len(world.server.server.queue), len(world.servers[1].busy)), (1, 0))
+        world.server.answer()
+        self.assertEqual((one.take(), other.take()), (OK, b""))
+        world.server.answer()
+        self.assertEqual(other.take(), OK)
+        self.assertEqual([(each.srv_queue, each.backend_queue) for each in world.log], [(0, 0), (1, 0)])
+        self.assertEqual(len(world.server.pool.private), 2)
+        for client in (one, other):
+            client.wire.eof()
+        world.check_rest()
+
+    def test_timeout_queue_bounds_that_wait(self):
+        """The log names the server that it has waited for, which counts the failure, too."""
+        world, one, other = self.authenticated()
+        one.send(GET)
+        other.send(GET)
+        world.advance(8)
+        self.assertEqual(other.take(), KEEPING[503])
+        (line,) = world.log
+        self.assertEqual((line.flags, line.srv_queue, line.server), ("sQ", 1, None))
+        self.assertIs(line.waited_for, world.server.server)
+        self.assertEqual((world.server.server.traffic.econ, world.backend.traffic.econ), (1, 1))
+        world.server.answer()
+        one.wire.eof()
+        other.wire.eof()
+        world.check_rest()
+
+    def test_a_client_that_leaves_waits_no_more(self):
+        world, one, other = self.authenticated()
+        one.send(GET)
+        other.send(GET)
+        other.wire.reset()
+        self.assertEqual(len(world.server.server.queue), 0)
+        world.server.answer()
+        one.wire.eof()
+        self.assertEqual([each.status for each in world.log], [-1, 200])
+        world.check_rest()
+
+    def test_in_drain_it_is_served_and_others_are_not(self):
+        """Its connection is there, and stays."""
+        world, one, other = self.authenticated()
+        world.backend.set_state(world.server.server, "DRAIN")
+        one.send(GET)
+        world.server.answer()
+        self.assertEqual(one.take(), OK)
+        world.backend.set_state(world.servers[1].server, "MAINT")
+        stranger = world.client()
+        stranger.send(GET)
+        self.assertEqual(stranger.take(), KEEPING[503])
+        for client in (one, other):
+            client.wire.eof()
+        world.check_rest()
+
+    def test_in_maint_it_begins_again_elsewhere(self):
+        """Those that wait for the server go on at another one at once."""
+        world, one, other = self.authenticated()
+        one.send(GET)
+        other.send(GET)
+        world.backend.set_state(world.server.server, "MAINT")
+        world.servers[1].answer()
+        self.assertEqual(other.take(), OK)
+        world.server.answer()
+        self.assertEqual(one.take(), OK)
+        self.assertEqual([each.redispatched for each in world.log], [True, False])
+        for client in (one, other):
+            client.wire.eof()
+        self.assertEqual(world.server.pool.private, set())
+        world.check_rest()

@@ -102,10 +102,10 @@ class GlobalTests(SynchronousTestCase):
 
     def test_words_without_effect_are_accepted_with_one_notice(self):
         """Threads and tuning do not matter in one process."""
-        text = "global\n nbthread 4\n cpu-map 1 0\n tune.ssl.cachesize 1\n tune.h2.max-concurrent-streams 5\n no busy-polling\n"
+        text = "global\n nbthread 4\n cpu-map 1 0\n tune.ssl.maxrecord 1\n tune.h2.max-concurrent-streams 5\n no busy-polling\n"
         (notice,) = read(text).notices
         self.assertEqual(notice.level, "notice")
-        for word in ("nbthread", "cpu-map", "tune.ssl.cachesize", "tune.h2.max-concurrent-streams", "busy-polling"):
+        for word in ("nbthread", "cpu-map", "tune.ssl.maxrecord", "tune.h2.max-concurrent-streams", "busy-polling"):
             self.assertIn(f"'{word}'", notice.text)
 
     def test_what_twistd_does_is_said_with_its_options(self):
@@ -204,7 +204,10 @@ class BackendTests(SynchronousTestCase):
 
     def test_every_word_is_read(self):
         """Into the model."""
-        b = backend(" balance roundrobin\n http-reuse always\n retries 1\n option redispatch\n option allbackups\n")
+        b = backend(
+            " balance roundrobin\n http-reuse always\n retries 1\n option redispatch\n option allbackups\n fullconn 9\n"
+        )
+        self.assertEqual(b.fullconn, 9)
         self.assertEqual(
             (b.balance, b.http_reuse, b.retries, b.redispatch, b.allbackups), ("roundrobin", "always", 1, -1, True)
         )

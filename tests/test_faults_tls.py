@@ -15,7 +15,8 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import ClientConnection
-from reusedproxy.net.tls import RECORD, RECORDS_AT_ONCE, TLSTransport
+from reusedproxy.net.tls import RECORD, RECORDS_AT_ONCE
+from reusedproxy.net.tls_client import ClientTLSTransport
 from reusedproxy.net.transport import HIGH_WATER, Transport
 from tests.clientfakes import World
 from tests.faultwire import CUT, RESPONSES, WHOLE, Kind, answers, where
@@ -65,7 +66,7 @@ class Scene:
         dial = self.world.server.dialer.open[0]
         dial._end()
         nobody: Any = None
-        self.near = TLSTransport(self.loop.poller, near, nobody, tls, context)
+        self.near = ClientTLSTransport(self.loop.poller, near, nobody, tls, context)
         dial.owner.dial_ready(dial, self.near)
         return far
 

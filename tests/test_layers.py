@@ -16,6 +16,7 @@ LAYERS = [
     "turnover",
     "assembly",
     "rulebooks",
+    "certificates",
     "operators",
     "clients",
     "servers",

@@ -35,6 +35,8 @@ from reusedproxy.config.draft import ProxyDraft
 from reusedproxy.config.model import Configuration, Place
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.config.report import Line, Report, Wrong
+from reusedproxy.operators.metrics import of_servers
+from reusedproxy.servers.reasons import WORDS
 from reusedproxy.service import Options
 
 ROOT = Path(__file__).parent.parent
@@ -70,7 +72,8 @@ def taken_on_bind_lines() -> set[str]:
 
 
 def _bind_takes(word: str, takes: int) -> bool:
-    value = {"proto": "h1"}.get(word, "1")
+    values = {"proto": "h1", "verify": "none", "alpn": "http/1.1", "npn": "http/1.1"}
+    value = values.get(word, "TLSv1.2" if word.startswith("ssl-m") else "1")
     try:
         read_bind(Line(PLACE, ("bind", "/a.sock", word, *([value] * takes))), Report(("a.cfg",)))
     except Wrong:
@@ -212,6 +215,16 @@ class ProgramPageTests(SynchronousTestCase):
             self.assertRegex(explained, rf"Fl -{name}\b")
             if short:
                 self.assertRegex(explained, rf"Fl {short} , Fl -{name}\b")
+
+    def test_every_metric_is_explained_with_its_labels(self) -> None:
+        """One line for each, in their order."""
+        listed = re.findall(r"(?m)^\.It Ic (\S+) Pq (.*)\n.*\.$", self.page.text.partition(".Sh METRICS")[2])
+        known = [(each.name.removeprefix("reusedproxy_"), " ".join(each.labels)) for each in of_servers([])]
+        self.assertEqual(known, listed)
+
+    def test_every_reason_for_an_end_is_named(self) -> None:
+        named = re.findall(r"(?m)^\.Li (.*)", self.page.text.partition("Reasons of")[2].partition(".Sh")[0])
+        self.assertEqual(WORDS, set(re.split(r"[ ,.]+", " ".join(named))) - {""})
 
     def test_no_option_is_explained_that_is_not_in_the_help(self) -> None:
         for name in re.findall(r"(?m)^\.It Fl (?:\w , Fl )?-([a-z-]+)", self.page.text):

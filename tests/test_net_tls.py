@@ -14,15 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model import ServerTLS
 from reusedproxy.net import openssl, tls
-from reusedproxy.net.tls import (
-    RECORD,
-    RECORDS_AT_ONCE,
-    SYSTEM_CA,
-    ClientContext,
-    TLSConfigurationError,
-    TLSTransport,
-    VerifyFault,
-)
+from reusedproxy.net.tls import RECORD, RECORDS_AT_ONCE, VerifyFault
+from reusedproxy.net.tls_client import ClientContext, ClientTLSTransport
+from reusedproxy.net.tls_files import SYSTEM_CA, TLSConfigurationError
 from reusedproxy.net.transport import PEER_CLOSED, PEER_TRUNCATED, Transport
 from tests.test_net_transport import PassingBehaviour
 from tests.test_net_transport_ends import EndBehaviour
@@ -64,13 +58,13 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
         while not shaken():
             self.loop.pump()
         self.assertIsNone(self.context.verify(tls))
-        return TLSTransport(self.loop.poller, near, self.peer, tls, self.context), far
+        return ClientTLSTransport(self.loop.poller, near, self.peer, tls, self.context), far
 
     def test_says_what_is_spoken(self) -> None:
         """The transport is secure and knows its protocol."""
         transport, far = self.open()
         self.assertTrue(transport.secure)
-        assert isinstance(transport, TLSTransport)
+        assert isinstance(transport, ClientTLSTransport)
         self.assertEqual(transport.version, self.NAME)
         self.assertEqual((far.client_name, far.server_name), ("CN=client", b"server.test"))  # type: ignore[attr-defined]
 
@@ -201,7 +195,7 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
     def test_a_reset_of_one_connection_is_not_anothers(self) -> None:
         """Nor does what the system said about one socket: a healthy connection with nothing to read lives on."""
         good, far = self.open()
-        assert isinstance(good, TLSTransport)
+        assert isinstance(good, ClientTLSTransport)
         good_peer = self.peer
         for find_out in ("write", "read", "close"):
             self.peer = Recorder()
@@ -225,7 +219,7 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
     def test_a_session_is_resumed(self) -> None:
         """What a connection leaves behind spares the next one the certificates; the server says so."""
         first, far = self.open()
-        assert isinstance(first, TLSTransport)
+        assert isinstance(first, ClientTLSTransport)
         self.assertFalse(far.resumed)  # type: ignore[attr-defined]
         far.send(b"first answer")
         self.loop.pump()
@@ -233,7 +227,7 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
         first.close("done")
         self.peer = Recorder()
         second, far = self.open()
-        assert isinstance(second, TLSTransport)
+        assert isinstance(second, ClientTLSTransport)
         self.assertTrue(far.resumed)  # type: ignore[attr-defined]
         self.assertIsNone(self.context.verify(second._tls))
         self.assertEqual(far.client_name, "CN=client")  # type: ignore[attr-defined]
@@ -241,7 +235,7 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
     def test_a_session_is_the_contexts_own(self) -> None:
         """Another server line, with another name or certificate, never offers it."""
         first, far = self.open()
-        assert isinstance(first, TLSTransport)
+        assert isinstance(first, ClientTLSTransport)
         far.send(b"x")
         self.loop.pump()
         first.remember_session()
@@ -253,7 +247,7 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
     def test_a_session_that_the_server_forgot_is_no_failure(self) -> None:
         """After a restart of the server the handshake is simply a full one."""
         first, far = self.open()
-        assert isinstance(first, TLSTransport)
+        assert isinstance(first, ClientTLSTransport)
         far.send(b"x")
         self.loop.pump()
         first.remember_session()
@@ -496,6 +490,6 @@ class MeaningTests(SynchronousTestCase):
         self.assertEqual(self.meaning("bad record mac"), "bad record mac")
 
     def test_verification_faults_in_words(self) -> None:
-        """Known numbers have OpenSSL's words, others their number."""
+        """OpenSSL's words for its numbers, and the certificate that is meant."""
         self.assertIn("certificate has expired (certificate 0 of the chain, CN=x)", str(VerifyFault(10, 0, "CN=x")))
-        self.assertIn("X509 error 999", str(VerifyFault(999, 1, "CN=x")))
+        self.assertIn("unknown certificate verification error", str(VerifyFault(999, 1, "CN=x")))

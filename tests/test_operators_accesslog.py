@@ -37,7 +37,9 @@ class Case:
     server: str | None = "s1"
     retries: int = 0
     redispatched: bool = False
-    queued_behind: int = 0
+    srv_queue: int = 0
+    backend_queue: int = 0
+    waited_for: str | None = None
     by_page: bool = False
 
 
@@ -64,7 +66,13 @@ CASES = [
     Case("no server", 'f none/<NOSRV> 0/-1/-1/-1/0 503 217 - - SC-- 1/1/0/0/0 0/0 "GET /none HTTP/1.1"',
          b"GET /none HTTP/1.1", None, None, None, 0, 503, 217, "SC", "none", None),
     Case("a queue too long", 'f b/<NOSRV> 0/1000/-1/-1/1000 503 217 - - sQ-- 1/1/0/0/0 0/1 "GET /slow3 HTTP/1.1"',
-         b"GET /slow3 HTTP/1.1", None, None, None, 1000, 503, 217, "sQ", "b", None, queued_behind=1),
+         b"GET /slow3 HTTP/1.1", None, None, None, 1000, 503, 217, "sQ", "b", None, backend_queue=1),
+    Case("a server's own queue", 'f b/s1 0/260/1/302/563 200 122 - - ---- 1/1/0/0/0 1/0 "GET /slow.3 HTTP/1.1"',
+         b"GET /slow.3 HTTP/1.1", 260, 261, 563, 563, 200, 122, srv_queue=1),
+    Case("a server's own queue too long", 'f b/s1 0/2004/-1/-1/2004 503 217 - - sQ-- 1/1/0/0/0 1/0 "GET /slow3 HTTP/1.1"',
+         b"GET /slow3 HTTP/1.1", None, None, None, 2004, 503, 217, "sQ", "b", None, srv_queue=1, waited_for="s1"),
+    Case("moved to the backend's queue", 'f b/s2 0/81/0/1001/1082 200 122 - - ---- 1/1/0/0/+0 1/1 "GET /slow1 HTTP/1.1"',
+         b"GET /slow1 HTTP/1.1", 81, 81, 1082, 1082, 200, 122, "--", "b", "s2", 0, True, 1, 1),
     Case("the statistics", 'f f/<STATS> 0/0/0/0/0 200 54280 - - LR-- 1/1/0/0/0 0/0 "GET /stats HTTP/1.1"',
          b"GET /stats HTTP/1.1", None, None, None, sent=54280, flags="LR", backend=None, server=None, by_page=True),
     Case("answered by a rule", 'f f/<NOSRV> 0/-1/-1/-1/0 200 66 - - LR-- 1/1/0/0/0 0/0 "GET /health HTTP/1.1"',
@@ -93,7 +101,7 @@ class LogCase(SynchronousTestCase):
             address=("127.0.0.1", 36304),
             frontend=self.frontend,
             listener=SimpleNamespace(bind=SimpleNamespace(address=SimpleNamespace(host=None)), port=24003),
-            transport=SimpleNamespace(socket=socket),
+            transport=SimpleNamespace(secure=False, socket=socket),
         )
         self.lines = []
 
@@ -108,7 +116,9 @@ class LogCase(SynchronousTestCase):
         exchange.answered, exchange.ended = at(case.answered, 3), at(case.ended, 4)
         exchange.status, exchange.bytes_out, exchange.flags = case.status, case.sent, case.flags
         exchange.retries, exchange.redispatched = case.retries, case.redispatched
-        exchange.queued_behind = case.queued_behind
+        exchange.srv_queue, exchange.backend_queue = case.srv_queue, case.backend_queue
+        if case.waited_for:
+            exchange.waited_for = SimpleNamespace(name=case.waited_for, served=0)
         exchange.by_page = case.by_page
         if case.backend:
             exchange.backend = SimpleNamespace(name=case.backend, traffic=Traffic())

@@ -27,16 +27,17 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config import model
-from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.manhole import KeyChecker, Manhole, ManholeError, authorized_keys
 from reusedproxy.operators.overview import GUIDE, namespace, table
 from reusedproxy.operators.session import run
+from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.captures import Captures
 from reusedproxy.servers.limits import PoolLimits
 from reusedproxy.servers.pool import HTTPConnectionPool
-from reusedproxy.servers.server import Server
+from reusedproxy.servers.server import DOWN, UP, Server
 from reusedproxy.service import ProxyService, Refused
 from reusedproxy.wire.heads import Limits
+from tests.fakes import FakeDialer
 from tests.integration.peers import temporary_directory
 
 PLACE = model.Place("proxy.cfg", 3)
@@ -281,14 +282,18 @@ class CommandTests(SynchronousTestCase):
 class OverviewTests(SynchronousTestCase):
     def setUp(self) -> None:
         clock = Clock()
-        dialer: Any = SimpleNamespace(deadlines=Deadlines(clock))
+        dialer: Any = FakeDialer(clock)
         pool = HTTPConnectionPool(
             "Server web/one", dialer, PoolLimits(min_conn=4), clock, Random(1), lambda *said: None, Limits()
         )
         settings = model.Server("one", PLACE, "127.0.0.1", 443)
         self.server = Server("web", settings, pool, 0.0)
         traffic = SimpleNamespace(req_tot=7, hrsp=[0, 0, 5, 1, 0, 1])
-        self.backend = SimpleNamespace(name="web", servers=[self.server], queue=[], traffic=traffic)
+        self.announced: list[str] = []
+        self.backend = Backend(
+            model.Backend("web", PLACE), [self.server], clock.seconds, lambda level, text: self.announced.append(text)
+        )
+        self.backend.traffic = traffic  # type: ignore[assignment]
         self.frontend = SimpleNamespace(
             name="main",
             connections=set(),
@@ -348,13 +353,64 @@ class OverviewTests(SynchronousTestCase):
         frontends, backends, servers = self.printed("show").split("\n\n")
         self.assertEqual(frontends.splitlines()[1].split(), ["main", "0", "2", "7", "7", "5", "1", "0", "1"])
         self.assertEqual(backends.splitlines()[1].split(), ["web", "1/1", "0", "7", "5", "1", "0", "1"])
-        self.assertEqual(servers.splitlines()[1].split()[:3], ["web/one", "UP", "0"])
+        self.assertEqual(servers.splitlines()[1].split()[:4], ["web/one", "UP", "0", "0"])
 
     def test_show_prints_the_connections_of_one_server_by_any_of_its_names(self) -> None:
         for name in ("web/one", "one", self.server):
             self.assertIn("web/one is UP", self.printed("show", name))
         error = self.assertRaises(LookupError, self.names["show"], "two")
         self.assertIn("there are web/one", str(error))
+
+    def test_metrics_prints_all_that_is_counted_of_one_pool(self) -> None:
+        counters = self.server.pool.counters
+        counters.requests, counters.reuses = 1200, 1000
+        counters.connects["floor", "ok"] += 4
+        counters.connects["demand", "refused"] += 5
+        for seconds in (0.0004, 0.003, 40):
+            counters.connect_seconds.observe(seconds)
+        for name in ("web/one", "one", self.server):
+            lines = self.printed("metrics", name).splitlines()
+            self.assertIn("Who asked for a connection", lines)
+            told = [line.split(None, 1)[1] for line in lines if line.startswith(("  requests   ", "  connects "))]
+            self.assertEqual(told, ["never used 200, reused 1,000, new dial 0", "demand refused 5, floor ok 4"])
+            (connect,) = (line.split() for line in lines if line.startswith("  TCP connect"))
+            self.assertEqual(connect[2:], ["3", "5", "ms", ">", "10", "s", ">", "10", "s", "13.3", "s"])
+        error = self.assertRaises(LookupError, self.names["metrics"], "two")
+        self.assertIn("there are web/one", str(error))
+
+    def test_orders_print_what_is_so_now(self) -> None:
+        """One line each."""
+        rest = "0 requests under way, 0 wait for it; %d of 1 servers of web are UP\n"
+        for order, state, up in (("drain", "DRAIN", 0), ("maint", "MAINT", 0), ("ready", "UP", 1), ("ready", "UP", 1)):
+            self.assertEqual(self.printed(order, "web/one"), f"web/one is {state}; {rest % up}")
+            self.assertEqual(self.server.state, state)
+        self.assertIn("Server web/one enters drain state.", self.announced[0])
+
+    def test_orders_say_why_a_server_is_something_else(self) -> None:
+        self.backend.server_changed(self.server, DOWN, "x")
+        said = self.printed("drain", "web/one")
+        self.assertTrue(said.startswith("web/one is DOWN, ordered DRAIN, but its checks fail; "), said)
+        self.backend.server_changed(self.server, UP, "x")
+        self.server.weight = 0
+        said = self.printed("ready", "web/one")
+        self.assertTrue(said.startswith("web/one is DRAIN, for its weight is 0; "), said)
+
+    def test_an_order_for_a_server_that_nobody_knows_names_the_nearest(self) -> None:
+        for name, meant in (("web/on", "web/one"), ("one", "web/one"), ("wbe/one", "web/one")):
+            error = self.assertRaises(LookupError, self.names["drain"], name)
+            self.assertEqual(str(error), f"no server '{name}': did you mean '{meant}'?")
+        self.assertEqual(
+            str(self.assertRaises(LookupError, self.names["maint"], "x")), "no server 'x'; there are web/one"
+        )
+        self.assertEqual((self.server.state, self.announced), ("UP", []))
+
+    def test_an_old_session_orders_in_the_proxy_that_runs_now(self) -> None:
+        """A reload has replaced the one it began with."""
+        successor = Server("web", self.server.settings, self.server.pool, 0.0)
+        backend = Backend(model.Backend("web", PLACE), [successor], lambda: 0.0, lambda level, text: None)
+        self.service.proxy = SimpleNamespace(frontends=[], backends=[backend])
+        self.printed("drain", "web/one")
+        self.assertEqual((self.server.state, successor.state), ("UP", "DRAIN"))
 
     def test_help_says_what_is_there_and_never_waits_for_input(self) -> None:
         self.assertEqual(self.printed("help"), GUIDE + "\n")

@@ -10,11 +10,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.assembly import Assembly
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.poller import Poller
+from reusedproxy.operators import statspage
 from reusedproxy.operators.figures import COLUMNS, POOL_COLUMNS
+from reusedproxy.operators.poolview import duration, groups, number
 from reusedproxy.servers.checks import Result
 from reusedproxy.servers.pool import HTTPConnectionPool
-from reusedproxy.servers.server import DOWN, UP
+from reusedproxy.servers.server import DOWN, DRAIN, MAINT, READY, UP
 from reusedproxy.wire.heads import Limits, read_request
+from tests.fakes import Asks
 
 CONFIGURATION = """
 defaults
@@ -28,7 +31,7 @@ frontend web
 backend app
   server one 127.0.0.1:1 check pool-min-conn 4
   server two 127.0.0.1:2 backup
-  server off 127.0.0.1:3 disabled maxconn 7
+  server off 127.0.0.1:3 disabled maxconn 7 minconn 2 maxqueue 5
 listen status
   bind 127.0.0.1:0
   stats enable
@@ -150,11 +153,45 @@ class CSVTests(StatsCase):
         checker = self.app.checkers[0]
         checker.health = 4
         self.assertEqual(state("one"), "UP")
-        self.one.move(DOWN, self.clock.seconds())
+        self.one.judge(DOWN, self.clock.seconds())
         checker.health = 0
         self.assertEqual(state("one"), "DOWN")
         checker.health = 1
         self.assertEqual(state("one"), "DOWN 1/2")
+
+    def test_drain_is_shown_with_its_health(self):
+        """HAProxy 2.6: a server in DRAIN that fails its checks is going down, and DOWN in the end."""
+
+        def state(name):
+            return self.csv()["app", name]["status"]
+
+        checker = self.app.checkers[0]
+        for server in (self.one, self.two):
+            self.app.set_state(server, DRAIN)
+        self.assertEqual([state(name) for name in ("one", "two", "BACKEND")], ["DRAIN 1/3", "DRAIN", "DOWN"])
+        checker.health = 4
+        self.assertEqual(state("one"), "DRAIN")
+        self.app.server_changed(self.one, DOWN, "test")
+        checker.health = 1
+        self.assertEqual(state("one"), "DOWN 1/2")
+        self.app.set_state(self.one, MAINT)
+        self.assertEqual(state("one"), "MAINT")
+
+    def test_queues_are_shown_where_they_stand(self):
+        """Who waits for one server does not wait for any; `qlimit` is `maxqueue`."""
+        self.two.maxconn = self.two.served = 1
+        bound, others = [Asks(), Asks()], [Asks(), Asks(), Asks()]
+        self.app.set_state(self.one, MAINT)
+        self.app.set_state(self.two, READY)
+        for asks in bound:
+            self.app.choose(asks, bound=self.two)
+        for asks in others:
+            self.app.choose(asks)
+        bound[0].queue.leave(bound[0])
+        rows = self.csv()
+        self.assertEqual([rows["app", name]["qcur"] for name in ("one", "two", "off", "BACKEND")], ["0", "1", "0", "3"])
+        self.assertEqual([rows["app", name]["qmax"] for name in ("one", "two", "off", "BACKEND")], ["0", "2", "0", "3"])
+        self.assertEqual([rows["app", name]["qlimit"] for name in ("two", "off", "BACKEND")], ["", "5", ""])
 
     def test_a_backend_is_down_when_its_servers_are(self):
         for server in (self.one, self.two):
@@ -237,6 +274,63 @@ class CSVTests(StatsCase):
         self.assertEqual(self.csv()["app", "BACKEND"]["lastsess"], "3")
 
 
+class DetailTests(StatsCase):
+    """All that is counted of a pool, folded at first."""
+
+    def test_each_server_has_its_own_folded(self):
+        body = self.ask()[2]
+        for name in ("app/one", "app/two", "app/off"):
+            self.assertIn(f"<details><summary>Pool of <b>{name}</b> in full", body)
+        self.assertNotIn("<details open>", body)
+        self.assertNotIn("<script", body)
+
+    def test_it_stays_unfolded_over_reloads(self):
+        """Of a page that reloads itself it is its address that says so."""
+        body = self.ask(b"GET /status;unfold HTTP/1.1")[2]
+        self.assertEqual(body.count("<details open>"), 3)
+        for link in ("'/status;norefresh;unfold'>stop", "'/status;unfold'>reload", "'/status'>fold pools"):
+            self.assertIn(f"<a href={link}", body)
+        body = self.ask(b"GET /status;norefresh HTTP/1.1")[2]
+        for link in ("'/status;norefresh'>reload", "'/status;norefresh;unfold'>unfold pools"):
+            self.assertIn(f"<a href={link}", body)
+
+    def test_where_there_are_many_servers_it_is_written_only_when_asked_for(self):
+        """It takes time in which nobody is served."""
+        self.patch(statspage, "DETAILED", 2)
+        self.assertNotIn("<details", self.ask()[2])
+        self.assertIn("<details open>", self.ask(b"GET /status;unfold HTTP/1.1")[2])
+
+    def test_the_numbers(self):
+        counters = self.one.pool.counters
+        counters.connects["recovery", "tls"] = 1234
+        counters.warm_up.observe(0.3)
+        body = self.ask()[2]
+        self.assertIn("recovery tls <b>1,234</b>", body)
+        self.assertIn(
+            "<th title='reusedproxy_warmup_seconds'>warm-up</th>"
+            "<td>1</td><td>500 ms</td><td>500 ms</td><td>500 ms</td><td>300 ms</td>",
+            body,
+        )
+
+    def test_units(self):
+        seconds = {0: "0 s", 50e-6: "50 µs", 2.5e-3: "2.5 ms", 0.25: "250 ms", 90: "90 s", 300: "5 min", 14400: "4 h"}
+        self.assertEqual([duration(each) for each in seconds], list(seconds.values()))
+        self.assertEqual([duration(86400 * 30), duration(86400 * 4000.4)], ["30 days", "4,000 days"])
+        self.assertEqual(
+            [number(each) for each in (0, 7, 1234567, 0.126, 99.96, 123.4)],
+            ["0", "7", "1,234,567", "0.126", "100", "123"],
+        )
+
+    def test_dates(self):
+        context = SimpleNamespace(ours_end=2e9, theirs_end=1e9, generation=3)
+        self.patch(HTTPConnectionPool, "context", context)
+        (certificates,) = (each for each in groups(self.one, 2e9 - 86400 * 10) if each.title == "Certificates")
+        self.assertEqual(
+            [line.values[0].text for line in certificates.lines],
+            ["2033-05-18 03:33 UTC, in 10 days", "2001-09-09 01:46 UTC, 11,564 days ago", "3", "0"],
+        )
+
+
 class PageTests(StatsCase):
     """The page."""
 
@@ -257,9 +351,10 @@ class PageTests(StatsCase):
 
     def test_states_are_words_and_colours(self):
         self.app.checkers[0].health = 0
-        self.one.move(DOWN, self.clock.seconds())
+        self.one.judge(DOWN, self.clock.seconds())
+        self.app.set_state(self.two, DRAIN)
         body = self.ask()[2]
-        for mark in ("<i class='down'>DOWN</i>", "<i class='maint'>MAINT</i>", "<i class='unchecked'>no check</i>"):
+        for mark in ("<i class='down'>DOWN</i>", "<i class='drain'>DRAIN</i>", "<i class='maint'>MAINT</i>"):
             self.assertIn(mark, body)
 
     def test_the_promise_stands_at_the_top(self):

@@ -12,7 +12,7 @@ from reusedproxy.config import model
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.balance import RoundRobin
 from reusedproxy.servers.server import DOWN, MAINT, UP, Server
-from tests.fakes import Asker, PoolBench
+from tests.fakes import Asker, Asks, PoolBench
 
 PLACE = model.Place("test.cfg", 1)
 
@@ -20,16 +20,6 @@ PLACE = model.Place("test.cfg", 1)
 def server(name: str = "s1", bench: PoolBench | None = None, **words: Any) -> Server:
     bench = bench or PoolBench(resume=False)
     return Server("be", model.Server(name=name, place=PLACE, host="127.0.0.1", **words), bench.pool, 1000.0)
-
-
-class Asks:
-    """Who asks for a server."""
-
-    def __init__(self) -> None:
-        self.servers: list[str] = []
-
-    def placed(self, chosen: Server) -> None:
-        self.servers.append(chosen.name)
 
 
 class RoundRobinTests(SynchronousTestCase):
@@ -117,7 +107,7 @@ class BackendTests(SynchronousTestCase):
         backend = self.backend(s1, s2)
         self.ask(backend, 2)
         first, second, third = self.ask(backend, 3)
-        self.assertEqual((len(backend.queue), backend.queue_max), (3, 3))
+        self.assertEqual((len(backend.queue), backend.queue.most), (3, 3))
         backend.done(s2)
         self.assertEqual((first.servers, second.servers), (["s2"], []))
         backend.done(s1)
@@ -131,7 +121,7 @@ class BackendTests(SynchronousTestCase):
         backend = self.backend(s1)
         self.ask(backend)
         leaver, stayer = self.ask(backend, 2)
-        backend.leave(leaver)
+        backend.queue.leave(leaver)
         backend.done(s1)
         self.assertEqual((leaver.servers, stayer.servers), ([], ["s1"]))
 

@@ -56,7 +56,7 @@ class Bench:
 
     def changed(self, server: Server, state: str, reason: str) -> None:
         self.said.append((state, reason))
-        server.move(state, self.clock.seconds())
+        server.judge(state, self.clock.seconds())
 
     def connect(self) -> FakeTransport:
         return self.dialer.open[0].succeed()
@@ -307,7 +307,7 @@ class JudgementTests(SynchronousTestCase):
         bench = Bench(disabled=True)
         bench.clock.pump([1.0] * 10)
         self.assertEqual((bench.dialer.dials, bench.said), ([], []))
-        bench.server.move(UP, bench.clock.seconds())
+        bench.server.administer("READY", bench.clock.seconds())
         bench.answer(BUSY)
         self.assertEqual([state for state, _ in bench.said], [DOWN])
 
@@ -315,7 +315,7 @@ class JudgementTests(SynchronousTestCase):
         """Its result changes nothing."""
         bench = Bench()
         transport = bench.connect()
-        bench.server.move("MAINT", bench.clock.seconds())
+        bench.server.administer("MAINT", bench.clock.seconds())
         transport.receive(BUSY)
         self.assertEqual(bench.said, [])
 

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net.transport import PEER_CLOSED, PEER_RESET, PEER_TRUNCATED
 from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, ServerConnection
+from reusedproxy.servers.reasons import LEFT_BEHIND, SERVER
 from tests.fakes import FakeTransport, PoolBench, RecordingExchange
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -178,7 +179,8 @@ class UnfitTests(SynchronousTestCase):
             dialogue = Dialogue(exchange := RecordingExchange())
             dialogue.transport.hung_up = True
             dialogue.says(data)
-            self.assertEqual((exchange.names, dialogue.closed), (["whole"], {PEER_CLOSED: 1}))
+            self.assertEqual((exchange.names, dialogue.closed), (["whole"], {LEFT_BEHIND: 1}))
+            self.assertEqual(dialogue.bench.pool.ended[0].by, SERVER)
 
     def test_a_body_streamed_and_answered_after_its_end(self) -> None:
         """The usual upload, for comparison."""

@@ -12,8 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from reusedproxy.net.transport import OPEN, PEER_CLOSED, PEER_RESET, PEER_TRUNCATED
 from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.servers.governor import BACKOFF_LAST, DIALS, FLOOR_DIALS, PROOF
+from reusedproxy.servers.records import DEMAND, LEFT, REFUSED, TIMEOUT, WARM
 from reusedproxy.servers.reuse import ANY, FRESH, NEW, SAFE
-from tests.fakes import LATE_REFUSAL, Asker, PoolBench, RecordingExchange
+from tests.fakes import LATE_REFUSAL, Asker, PoolBench, RecordingExchange, check_sums
 
 INDEX = st.integers(0, 1000)
 
@@ -41,6 +42,8 @@ class PoolMachine(RuleBasedStateMachine):
         self.left: list[Asker] = []
         self.borrowed: list[ServerConnection] = []
         self.ended: list[ServerConnection] = []
+        self.given = self.in_vain = 0
+        self.below = 0.0
 
     # What exchanges do.
 
@@ -51,6 +54,7 @@ class PoolMachine(RuleBasedStateMachine):
             if connection is not None:
                 assert connection.transport.state == OPEN
                 assert kind != NEW
+                self.given += 1
                 self.borrowed.append(connection)
 
     @rule(kind=st.sampled_from([ANY, ANY, FRESH, SAFE, NEW]), again=st.booleans())
@@ -63,6 +67,7 @@ class PoolMachine(RuleBasedStateMachine):
                 self.waiting.remove(asker)
                 self.done.append(asker)
             self.borrowed.extend(asker.connections)
+            self.in_vain += len(asker.failures)
             if again and asker.failures and self.pool.running == "running":
                 self.wait(kind, False)
 
@@ -70,11 +75,11 @@ class PoolMachine(RuleBasedStateMachine):
         self.pool.wait(asker, kind)
 
     @precondition(lambda self: self.waiting)
-    @rule(index=INDEX)
-    def leave(self, index: int) -> None:
+    @rule(index=INDEX, timed_out=st.booleans())
+    def leave(self, index: int, timed_out: bool) -> None:
         asker = self.waiting.pop(index % len(self.waiting))
         self.left.append(asker)
-        self.pool.leave(asker)
+        self.pool.leave(asker, timed_out)
 
     @precondition(lambda self: self.borrowed)
     @rule(index=INDEX, safe=st.booleans(), close=st.booleans())
@@ -180,6 +185,19 @@ class PoolMachine(RuleBasedStateMachine):
         assert opened == pool.counters.handshakes
 
     @invariant()
+    def what_is_counted_adds_up(self) -> None:
+        if not hasattr(self, "pool"):
+            return
+        check_sums(self.pool)
+        assert self.pool.counters.tls_handshakes.total() == self.pool.counters.handshakes
+        acquired = self.pool.counters.acquired
+        assert acquired[WARM].count == self.given
+        assert acquired[LEFT].count + acquired[TIMEOUT].count + acquired[REFUSED].count == self.in_vain + len(self.left)
+        below = self.pool.keeper.below_floor_seconds
+        assert below >= self.below
+        self.below = below
+
+    @invariant()
     def every_waiter_ends_once(self) -> None:
         if not hasattr(self, "pool"):
             return
@@ -203,7 +221,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert set(pool.connecting) == set(self.bench.dialer.open)
         assert len(pool.connecting) <= DIALS
         assert pool.limits.most is None or pool.standing <= pool.limits.most
-        assert sum(cause == "floor" for cause in pool.connecting.values()) <= FLOOR_DIALS
+        assert sum(cause != DEMAND for cause in pool.connecting.values()) <= FLOOR_DIALS
         if pool.running != "running":
             assert not pool.idle and not pool.watched and not pool.connecting and not pool.waiters
         elif pool.waiters:

@@ -46,6 +46,10 @@ PATIENCE = 5.0
 UNASKED = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
+#: Makes a test's end of a connected socket.
+Ends = Callable[["Loop", socket.socket], "Far"]
+
+
 class HandReactor:
     """As much of a reactor as our code asks for; `turn` is one round of it."""
 
@@ -112,7 +116,12 @@ class Loop:
         self.pump()
 
     def pair(
-        self, *, tcp: bool = False, buffers: int | None = None, tls: SSL.Context | None = None
+        self,
+        *,
+        tcp: bool = False,
+        buffers: int | None = None,
+        tls: SSL.Context | None = None,
+        client: Ends | None = None,
     ) -> tuple[socket.socket, Far]:
         """A connected pair: our end, and the test's. `buffers`: bytes (roughly) that the kernel holds each way."""
         near, other = _tcp_pair() if tcp else socket.socketpair()
@@ -122,19 +131,23 @@ class Loop:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
         self._test.addCleanup(near.close)
-        return near, self.add(other, tls)
+        return near, self.add(other, tls, client)
 
-    def add(self, connected: socket.socket, tls: SSL.Context | None = None) -> Far:
-        """Take a connected socket as a test's end; with `tls`, as the server of TLS on it."""
+    def add(self, connected: socket.socket, tls: SSL.Context | None = None, client: Ends | None = None) -> Far:
+        """Take a connected socket as a test's end; with `tls`, as the server of TLS on it; or as `client` makes it."""
         connected.setblocking(False)
         if connected.family != socket.AF_UNIX:
             # Otherwise the kernel holds small pieces back for an acknowledgement that takes its time.
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        far = Far(self, connected) if tls is None else TLSFar(self, connected, tls)
+        far: Far
+        if client is not None:
+            far = client(self, connected)
+        else:
+            far = Far(self, connected) if tls is None else TLSFar(self, connected, tls)
         self.far.append(far)
         return far
 
-    def connect(self, address: Any) -> Far:
+    def connect(self, address: Any, client: Ends | None = None) -> Any:
         """A client of ours: its end of a new connection to `address`, (host, port) or a path."""
         if isinstance(address, str):
             family = socket.AF_UNIX
@@ -146,7 +159,7 @@ class Loop:
         except OSError:
             connected.close()
             raise
-        return self.add(connected)
+        return self.add(connected, client=client)
 
     def server(
         self, host: str = "127.0.0.1", *, tls: SSL.Context | None = None, path: str | None = None, mute: bool = False

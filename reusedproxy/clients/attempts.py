@@ -6,9 +6,11 @@ is granted in one place, `grant`. It must never know how a request is sent.
 
 from __future__ import annotations
 
+from reusedproxy.servers import records
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.connection import SERVER_GONE, UNTOUCHED
-from reusedproxy.servers.retry import IDEMPOTENT, may_retry
+from reusedproxy.servers.records import Counters
+from reusedproxy.servers.retry import IDEMPOTENT, UNSEEN, may_retry
 from reusedproxy.servers.server import Server
 
 #: Bytes of a request kept so that it can be sent again, and kept back while there is no connection; as much as one of
@@ -31,6 +33,11 @@ class Attempts:
     raced = repeated = False
     #: All of the request that has come is still held.
     held = True
+    #: Something of these two is to be counted when it is known how the request ended.
+    unsettled = False
+    #: Races, by the counters of the server that each was lost at; the last retry, with what allowed it.
+    _races: tuple[Counters, ...] = ()
+    _retry: tuple[Counters, str] | None = None
     _request = b""
     _more: list[bytes] | None = None
 
@@ -92,8 +99,11 @@ class Attempts:
         """Whether there is one more attempt; if so it is counted, and `server` is None if it goes to another one."""
         backend, server = self.backend, self.server
         assert backend is not None and server is not None
+        self._settle_retry(records.FAILED)
         if not self.may_retry(failure, answered):
             return False
+        self.unsettled = True
+        self._retry = server.pool.counters, self._proof(failure, answered)
         if not answered and failure in (SERVER_GONE, UNTOUCHED):
             self.raced = True
             self.repeated = self.repeated or failure == SERVER_GONE
@@ -106,6 +116,41 @@ class Attempts:
             self.server = None
             backend.done(server)
         return True
+
+    def _proof(self, failure: str, answered: bool) -> str:
+        """What allows to send it once more, the strongest first."""
+        if failure in UNSEEN:
+            return records.UNSENT
+        by_method = failure == SERVER_GONE and not answered and not self.repeated and self.method in IDEMPOTENT
+        return records.IDEMPOTENT if by_method else records.OPT_IN
+
+    @property
+    def _class(self) -> str:
+        return records.IDEMPOTENT if self.method in IDEMPOTENT else records.UNSAFE
+
+    def lost_race(self) -> None:
+        """Its connection had stood idle, and ended before a byte of the answer came."""
+        assert self.server is not None
+        self.unsettled = True
+        self._races += (self.server.pool.counters,)
+
+    def avoided_race(self) -> None:
+        """It was given a connection that is surer than what stood idle."""
+        assert self.server is not None
+        self.server.pool.counters.race(self._class, records.AVOIDED)
+
+    def settle(self, answered: bool, left: bool) -> None:
+        """The request has ended: a server has `answered` it, or its client has `left` before, or it is lost."""
+        self._settle_retry(records.OK if answered else records.LEFT if left else records.FAILED)
+        outcome = records.RETRIED_OK if answered else records.LEFT if left else records.LOST
+        for counters in self._races:
+            counters.race(self._class, outcome)
+
+    def _settle_retry(self, result: str) -> None:
+        if self._retry is not None:
+            counters, proof = self._retry
+            counters.retries[proof, result] += 1
+            self._retry = None
 
     def count(self, what: str) -> None:
         """One more of `what`, at the backend and at the server if one is chosen."""

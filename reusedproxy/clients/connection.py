@@ -285,6 +285,10 @@ class ClientConnection:
             # Its request is probably on its way, and closing now would answer it with a reset.
             self._give(FIRST_FOR)
 
+    def abort(self, reason: str) -> None:
+        """End now, whatever is under way."""
+        self.transport.abort(reason)
+
     # Reading requests.
 
     def _take(self, data: bytes) -> None:

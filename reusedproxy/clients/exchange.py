@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from reusedproxy.clients.answers import KEEPING, error_answer
 from reusedproxy.clients.attempts import HELD_MAX, Attempts
 from reusedproxy.clients.known import Known
-from reusedproxy.clients.outcomes import ABORTS, CONNECTION, DATA, HEAD, QUEUE, client_lost, server_lost
+from reusedproxy.clients.outcomes import ABORTS, CONNECTION, DATA, GONE, HEAD, QUEUE, client_lost, server_lost
 from reusedproxy.clients.passing import (
     ends_with_connection,
     request_head,
@@ -26,8 +26,9 @@ from reusedproxy.net.dial import DialFailure
 from reusedproxy.net.transport import BROKEN
 from reusedproxy.servers.connection import SERVER_FAULT, SERVER_GONE, UNTOUCHED, ServerConnection
 from reusedproxy.servers.pool import HTTPConnectionPool
+from reusedproxy.servers.queue import Queue
 from reusedproxy.servers.retry import DIAL_FAILED, UNSEEN
-from reusedproxy.servers.reuse import NEW, kind_of_connection
+from reusedproxy.servers.reuse import FRESH, NEW, kind_of_connection
 from reusedproxy.servers.server import Server
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
@@ -66,10 +67,13 @@ class Exchange(Attempts, Known):
     flags = "--"
     bytes_in = 0
     bytes_out = 0
-    #: How many stood before it in the backend's queue.
-    queued_behind = 0
     #: How it goes from its frontend to its backend.
     way: Way | None = None
+    # Of `servers.queue.Placed`; and the server in whose own queue it ended its wait in vain.
+    queue: Queue | None = None
+    srv_queue = 0
+    backend_queue = 0
+    waited_for: Server | None = None
     placed_at = 0.0
     connected = 0.0
     answered = 0.0
@@ -81,6 +85,8 @@ class Exchange(Attempts, Known):
     #: Only the connection's end completes the answer, so an end that is none must not look like one.
     _until_close = False
     _tunnel: Tunnel | None = None
+    #: There are idle connections, but none that it may be given, so that it waits for a surer one.
+    _spared = False
 
     def __init__(self, client: ClientConnection, head: RequestHead | None, began: float, read: float) -> None:
         """`head` is None for what could not be read; such an exchange is only `refused`."""
@@ -218,6 +224,7 @@ class Exchange(Attempts, Known):
             self.state = CONNECTING
             timeout = settings.timeouts.connect
             self._await(None if timeout is None else timeout + CONNECT_SLACK)
+            self._spared = kind <= FRESH and bool(pool.idle)
             pool.wait(self, kind)
 
     def unplaceable(self) -> None:
@@ -226,6 +233,8 @@ class Exchange(Attempts, Known):
     def connection_ready(self, connection: ServerConnection) -> None:
         self.was_idle = connection.requests > 0
         self.connected = self.client.deadlines.now()
+        if self._spared:
+            self.avoided_race()
         self._send(connection)
 
     def connection_failed(self, failure: DialFailure) -> None:
@@ -242,7 +251,7 @@ class Exchange(Attempts, Known):
         if self.state == QUEUED:
             self._unplaced("sQ")
         elif self.state == CONNECTING and self.pool is not None:
-            self.pool.leave(self)
+            self.pool.leave(self, timed_out=True)
             self.connection_failed(DialFailure("connection", "others wait, too", timed_out=True))
 
     # What its server connection calls.
@@ -337,10 +346,11 @@ class Exchange(Attempts, Known):
         if whose not in UNSEEN:
             self.count("eresp")
         raced = self.was_idle and not answered and whose in (SERVER_GONE, UNTOUCHED)
+        if raced:
+            self.lost_race()
         if self.state != ANSWERING and self._try_again(whose, answered):
             server.pool.counters.races_repeated += raced
             return
-        server.pool.counters.races_lost += raced
         if whose in UNSEEN:
             self.count("econ")
         if self.state == ANSWERING:
@@ -375,7 +385,6 @@ class Exchange(Attempts, Known):
         if not self.backend.choose(self, avoid, self._bound_to()):
             self._unplaced("SC")
         elif self.state == QUEUED:
-            self.queued_behind += len(self.backend.queue) - 1
             self._await(self.backend.settings.timeouts.queue)
 
     def _bound_to(self) -> Server | None:
@@ -387,6 +396,8 @@ class Exchange(Attempts, Known):
 
     def _unplaced(self, flags: str) -> None:
         """No server has taken it."""
+        if self.queue is not None and self.queue.server is not None:
+            self.queue.server.traffic.add("econ")
         self.count("econ")
         self.fail(503, flags)
 
@@ -461,9 +472,9 @@ class Exchange(Attempts, Known):
 
     def _let_go(self, reason: str) -> None:
         """Leave wherever it waits, and the connection it uses."""
-        if self.state == QUEUED and self.backend is not None and self.server is None:
-            if self in self.backend.queue:
-                self.backend.leave(self)
+        if self.queue is not None:
+            self.waited_for = self.queue.server
+            self.queue.leave(self)
         elif self.state == CONNECTING and self.pool is not None:
             self.pool.leave(self)
         connection, self.connection = self.connection, None
@@ -492,6 +503,8 @@ class Exchange(Attempts, Known):
         self.ended = client.deadlines.now()
         if self.slot:
             client.deadlines.cancel(self)
+        if self.unsettled:
+            self.settle(self.answered > 0, self.flags[0] in GONE)
         if last:
             self.bytes_out += len(last)
         client.frontend.count(self)

@@ -13,9 +13,11 @@ from typing import Protocol
 
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.exchange import Exchange
+from reusedproxy.clients.handshakes import Handshakes
 from reusedproxy.clients.routing import Routing, Way
 from reusedproxy.config import model
 from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.handshake import Handshake
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport
@@ -82,8 +84,9 @@ class Frontend:
         self.deadlines = deadlines
         self.pages: list[Page] = []
         self.log: AccessLog | None = None
+        self.handshakes = Handshakes(self, poller)
         self.traffic = Traffic()
-        self.connections: set[ClientConnection] = set()
+        self.connections: set[ClientConnection | Handshake] = set()
         self.connections_max = 0
         self.connections_total = 0
         self.listeners: list[Listener] = []
@@ -94,7 +97,7 @@ class Frontend:
         self.routing: Routing | None = None
         self._poller = poller
         self._places = places
-        self._announce = announce
+        self.announce = announce
         #: As many clients as it may have: its listeners pause.
         self.full = False
         #: Requests that could not be taken.
@@ -114,6 +117,7 @@ class Frontend:
         listener.bind = next(
             (bind for bind in self.settings.binds if bind.address == listener.bind.address), listener.bind
         )
+        listener.certificates = self.handshakes.certificates.get(listener.bind.address)
         listener.keep_alive(self.settings.clitcpka)
         listener.listen(self)
         if self not in self._places.frontends:
@@ -138,6 +142,11 @@ class Frontend:
         for connection in list(self.connections):
             connection.finish()
 
+    def abort(self, reason: str) -> None:
+        """End what is left of its connections, now."""
+        for connection in list(self.connections):
+            connection.abort(reason)
+
     # What listeners and client connections call.
 
     def connection_made(self, accepted: socket, address: object, listener: Listener) -> None:
@@ -146,8 +155,11 @@ class Frontend:
         connections = self.connections
         self.connections_total += 1
         self._places.taken += 1
-        nobody: ClientConnection = None  # type: ignore[assignment]  # it makes itself the peer
-        connections.add(ClientConnection(self, Transport(self._poller, accepted, nobody), name, listener))
+        if listener.certificates is None:
+            nobody: ClientConnection = None  # type: ignore[assignment]  # it makes itself the peer
+            connections.add(ClientConnection(self, Transport(self._poller, accepted, nobody), name, listener))
+        else:
+            connections.add(self.handshakes.begin(accepted, name, listener, listener.certificates))
         size = len(connections)
         if size > self.connections_max:
             self.connections_max = size
@@ -161,7 +173,7 @@ class Frontend:
             self._tell_full(f"Proxy {self.name} reached the connection limit of its bind {bound}")
             listener.pause()
 
-    def connection_gone(self, connection: ClientConnection, listener: Listener) -> None:
+    def connection_gone(self, connection: ClientConnection | Handshake, listener: Listener) -> None:
         """Its socket is closed."""
         self.connections.discard(connection)
         self._places.taken -= 1
@@ -230,7 +242,7 @@ class Frontend:
         now = self.deadlines.now()
         if now - self._told_full.get(text, -inf) >= FULL_EVERY:
             self._told_full[text] = now
-            self._announce("alert", text)
+            self.announce("alert", text)
 
     def _bound(self) -> str:
         if self.settings.maxconn and len(self.connections) >= self.maxconn:

@@ -17,6 +17,9 @@ QUEUE, CONNECTION, HEAD, DATA = "QCHD"
 #: The count for who ended what was not over, by the first letter; as in HAProxy, time-outs are counted like resets.
 ABORTS = {"C": "cli_abrt", "c": "cli_abrt", "S": "srv_abrt", "s": "srv_abrt"}
 
+#: The first letters of what no server is to blame for: the client has gone, or an operator ends it all.
+GONE = "CcK"
+
 _SERVERS = {
     SERVER_GONE: (502, "S", HEAD),
     SERVER_FAULT: (502, "P", HEAD),

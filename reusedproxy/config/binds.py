@@ -5,43 +5,61 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from attrs import evolve
+from attrs import Factory, define, evolve
 
 from reusedproxy.config import haproxy_words, units
 from reusedproxy.config.addresses import listen_addresses
+from reusedproxy.config.bind_tls import TLSWords, finished_tls
+from reusedproxy.config.global_section import GlobalDraft
 from reusedproxy.config.model import Bind, ListenAddress
 from reusedproxy.config.parameters import read_parameters
 from reusedproxy.config.report import Line, Report, Wrong, not_done
 
 
-def read_bind(line: Line, report: Report) -> list[Bind]:
-    """One `Bind` for every address of the line."""
+@define
+class BindDraft:
+    """One address of a `bind` line. `ssl` says whether `tls` is in use."""
+
+    bind: Bind
+    ssl: bool = False
+    tls: TLSWords = Factory(TLSWords)
+
+
+def read_bind(line: Line, report: Report) -> list[BindDraft]:
+    """One for every address of the line."""
     if not line.arguments or not line.arguments[0]:
         raise Wrong("'bind' needs an address: bind *:80, say")
     what = f"'bind {line.words[1]}'"
     texts: list[str] = []
     addresses: tuple[ListenAddress, ...] = ()
-    bind = Bind(line.place, ListenAddress("tcp"))
+    draft = BindDraft(Bind(line.place, ListenAddress("tcp")))
     try:
         addresses = listen_addresses(line.words[1])
     except Wrong as wrong:
         texts.extend(wrong.texts)
     try:
-        bind = _read_words(line.words[2:], bind, what, report)
+        _read_words(line.words[2:], draft, what, report)
     except Wrong as wrong:
         texts.extend(wrong.texts)
     if texts:
         raise Wrong(*texts)
-    return [evolve(bind, address=address) for address in addresses]
+    return [evolve(draft, bind=evolve(draft.bind, address=address)) for address in addresses]
 
 
-def _read_words(arguments: tuple[str, ...], bind: Bind, what: str, report: Report) -> Bind:
+def finished_bind(draft: BindDraft, backlog: int, global_: GlobalDraft) -> Bind:
+    """The model's bind; `backlog` is for those that do not say it."""
+    tls = None
+    if draft.ssl:
+        tls = finished_tls(draft.tls, global_.bind_tls, global_.bind_offer, global_.crt_base, global_.ca_base)
+    return evolve(draft.bind, backlog=draft.bind.backlog or backlog, tls=tls)
+
+
+def _read_words(arguments: tuple[str, ...], draft: BindDraft, what: str, report: Report) -> None:
     settings: dict[str, Any] = {}
-    over_tls = "ssl" in arguments
 
     def apply(word: str, argument: str) -> None:
         if word in haproxy_words.BIND_WITHOUT_EFFECT:
-            report.without_effect(f"bind … {word}", bind.place)
+            report.without_effect(f"bind … {word}", draft.bind.place)
         elif word in ("name", "user", "group"):
             settings[word] = argument
         elif word in ("uid", "gid"):
@@ -53,12 +71,15 @@ def _read_words(arguments: tuple[str, ...], bind: Bind, what: str, report: Repor
         elif word == "proto" and argument != "h1":
             raise Wrong(f"{what}: {not_done(f'proto {argument}', 'bind option', 'clients speak HTTP/1 only')}")
         elif word == "ssl":
-            raise Wrong(f"{what}: {not_done('ssl', 'bind option', 'clients are served in the clear only')}")
-        elif word not in ("proto", "v4v6") and not (over_tls and word in haproxy_words.BIND_TLS):
-            raise Wrong(f"{what}: {not_done(word, 'bind option')}")
+            draft.ssl = True
+        elif draft.tls.read(word, argument, what):
+            if word == "npn":
+                report.without_effect("bind … npn", draft.bind.place)
+        elif word not in ("proto", "v4v6"):
+            raise Wrong(f"{what}: {not_done(word, 'bind option', haproxy_words.HINTS.get(f'bind {word}', ''))}")
 
     read_parameters(arguments, haproxy_words.BIND, apply, what)
-    return evolve(bind, **settings)
+    draft.bind = evolve(draft.bind, **settings)
 
 
 def _permissions(argument: str, what: str) -> int:

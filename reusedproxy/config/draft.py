@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from attrs import Factory, define, evolve, frozen
 
+from reusedproxy.config.binds import BindDraft
 from reusedproxy.config.checks import Expect, Send
-from reusedproxy.config.model import Bind, ForwardFor, HTTPCheck, LogTarget, Place, StatsPage, Timeouts
+from reusedproxy.config.model import ForwardFor, HTTPCheck, LogTarget, Place, StatsPage, Timeouts
 from reusedproxy.config.rulemodel import Criterion, Rule, UseBackend
 from reusedproxy.config.servers import ServerDraft, ServerWords
 
@@ -39,7 +40,7 @@ class ProxyDraft:
     own: set[str] = Factory(set)
     unreadable: set[str] = Factory(set)
     mode: str | None = None
-    binds: list[Bind] = Factory(list)
+    binds: list[BindDraft] = Factory(list)
     backlog: int = 0
     maxconn: int = 0
     default_backend: Reference | None = None
@@ -64,6 +65,7 @@ class ProxyDraft:
     redispatch: int = 0
     allbackups: bool = False
     abortonclose: bool = True
+    fullconn: int = 0
     httpchk: HTTPCheck | None = None
     check_send: Send | None = None
     check_expect: Expect | None = None

@@ -5,9 +5,8 @@ Judges nothing that the whole configuration is needed for: that is `judge`'s.
 
 from __future__ import annotations
 
-from attrs import evolve
-
 from reusedproxy.config.acls import resolved, resolved_backend
+from reusedproxy.config.binds import finished_bind
 from reusedproxy.config.checks import finished_check
 from reusedproxy.config.draft import ProxyDraft
 from reusedproxy.config.global_section import GlobalDraft
@@ -23,7 +22,7 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
         name=draft.name,
         place=draft.place,
         mode=draft.mode or "tcp",
-        binds=tuple(bind if bind.backlog else evolve(bind, backlog=draft.backlog) for bind in draft.binds),
+        binds=tuple(finished_bind(bind, draft.backlog, global_) for bind in draft.binds),
         default_backend=default or (draft.name if draft.kind == "listen" else None),
         use_backends=tuple(resolved_backend(rule, draft.acls) for rule in draft.use_backends),
         rules=_rules(draft),
@@ -44,7 +43,8 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
     """The side of a `backend` or `listen` that has servers."""
     check = finished_check(draft.httpchk, draft.check_send, draft.check_expect) if draft.httpchk else None
     servers = (
-        finished_server(server, global_.ca_base, global_.crt_base, global_.server_verify) for server in draft.servers
+        finished_server(server, global_.ca_base, global_.crt_base, global_.server_verify, global_.server_tls)
+        for server in draft.servers
     )
     return Backend(
         name=draft.name,
@@ -60,6 +60,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
         redispatch=draft.redispatch,
         allbackups=draft.allbackups,
         abortonclose=draft.abortonclose,
+        fullconn=draft.fullconn,
         http_check=check,
         disabled=draft.disabled,
         stats=draft.stats,
@@ -87,6 +88,7 @@ def _frontend_timeouts(said: Timeouts) -> Timeouts:
     return Timeouts(
         client=said.client,
         client_fin=said.client_fin,
+        client_hs=said.client_hs,
         http_request=http_request,
         http_keep_alive=said.http_keep_alive or http_request,
     )

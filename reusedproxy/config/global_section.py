@@ -10,6 +10,7 @@ from attrs import Factory, define
 
 from reusedproxy.config import haproxy_words, hints, units
 from reusedproxy.config.addresses import listen_addresses
+from reusedproxy.config.bind_tls import IN_DEFAULTS, IN_SERVER_DEFAULTS, TLSWords, read_options
 from reusedproxy.config.logs import log_target
 from reusedproxy.config.model import Global, ListenAddress, LogTarget, Manhole, Place, StatsSocket
 from reusedproxy.config.parameters import read_parameters
@@ -40,6 +41,10 @@ class GlobalDraft:
     ca_base: str = ""
     crt_base: str = ""
     server_verify: str = "required"
+    #: What `bind` lines with `ssl` begin with: `ssl-default-bind-options`, and fields of a `TLSOffer`.
+    bind_tls: TLSWords = Factory(TLSWords)
+    server_tls: TLSWords = Factory(TLSWords)
+    bind_offer: dict[str, object] = Factory(dict)
     said: dict[str, Place] = Factory(dict)
 
     def read(self, line: Line) -> None:
@@ -187,6 +192,49 @@ def _server_verify(draft: GlobalDraft, line: Line) -> None:
     draft.server_verify = one_of(word, ("none", "required"), "'ssl-server-verify'")
 
 
+def _bind_options(draft: GlobalDraft, line: Line) -> None:
+    draft.bind_tls = read_options(line.arguments, IN_DEFAULTS, f"'{line.keyword}'")
+
+
+def _bind_offer(field: str, what: str) -> Callable[[GlobalDraft, Line], None]:
+    def read(draft: GlobalDraft, line: Line) -> None:
+        draft.bind_offer[field] = line.one_argument(what)
+
+    return read
+
+
+def _server_options(draft: GlobalDraft, line: Line) -> None:
+    words = read_options(line.arguments, IN_SERVER_DEFAULTS, f"'{line.keyword}'")
+    # What `ssl-default-server-ciphers` and its like have said stays.
+    words.said = {**draft.server_tls.said, **words.said}
+    draft.server_tls = words
+
+
+def _server_offer(field: str, what: str) -> Callable[[GlobalDraft, Line], None]:
+    def read(draft: GlobalDraft, line: Line) -> None:
+        draft.server_tls.said[field] = line.one_argument(what)
+
+    return read
+
+
+def _session_cache(draft: GlobalDraft, line: Line) -> None:
+    size = units.integer(line.one_argument("a number of sessions"), "'tune.ssl.cachesize'")
+    draft.bind_offer["cache"] = size > 0
+    if size:
+        text = "'tune.ssl.cachesize': each certificate remembers up to 20480 sessions, OpenSSL's own bound; 0 remembers none"
+        draft.report.notice(line.place, text)
+
+
+def _session_lifetime(draft: GlobalDraft, line: Line) -> None:
+    draft.bind_offer["lifetime"] = units.positive_seconds(_seconds(line), "'tune.ssl.lifetime'")
+
+
+def _seconds(line: Line) -> str:
+    """HAProxy counts this one in seconds where no unit is said."""
+    said = line.one_argument("a time")
+    return f"{said}s" if said.isdigit() else said
+
+
 def _manhole(draft: GlobalDraft, line: Line) -> None:
     if len(line.words) < 4:
         raise Wrong("write 'manhole <address> authorized-keys <file> [host-key <file>]'")
@@ -258,6 +306,19 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "ca-base": _ca_base,
     "crt-base": _crt_base,
     "ssl-server-verify": _server_verify,
+    "ssl-default-bind-options": _bind_options,
+    "ssl-default-bind-ciphers": _bind_offer("ciphers", "a list of ciphers"),
+    "ssl-default-bind-ciphersuites": _bind_offer("ciphersuites", "a list of cipher suites"),
+    "ssl-default-bind-curves": _bind_offer("curves", "a list of curves"),
+    "ssl-default-bind-sigalgs": _bind_offer("sigalgs", "a list of signature algorithms"),
+    "ssl-default-server-options": _server_options,
+    "ssl-default-server-ciphers": _server_offer("ciphers", "a list of ciphers"),
+    "ssl-default-server-ciphersuites": _server_offer("ciphersuites", "a list of cipher suites"),
+    "ssl-default-server-curves": _server_offer("curves", "a list of curves"),
+    "ssl-default-server-sigalgs": _server_offer("sigalgs", "a list of signature algorithms"),
+    "ssl-dh-param-file": _bind_offer("dh_file", "a file"),
+    "tune.ssl.cachesize": _session_cache,
+    "tune.ssl.lifetime": _session_lifetime,
     "manhole": _manhole,
     "pool-connect-rate": _pool_connect_rate,
     "pool-warm-start": _pool_warm_start,

@@ -37,19 +37,18 @@ GLOBAL_WITHOUT_EFFECT = words(
     no-memory-trimming no-quic prealloc-fd maxpipes maxzlibmem maxcompcpuusage maxcomprate master-worker
     mworker-max-reloads mworker-prealloc profiling.tasks profiling.memory spread-checks max-spread-checks
     insecure-fork-wanted insecure-setuid-wanted expose-experimental-directives expose-deprecated-directives localpeer
-    node description set-dumpable strict-limits quiet pp2-never-send-local ssl-dh-param-file
+    node description set-dumpable strict-limits quiet pp2-never-send-local
     ssl-mode-async httpclient.resolvers.disabled httpclient.resolvers.id httpclient.resolvers.prefer
     httpclient.retries httpclient.ssl.ca-file httpclient.ssl.verify httpclient.timeout.connect
     h2-workaround-bogus-websocket-clients warn-blocked-traffic-after shm-stats-file
-    ssl-default-bind-ciphers ssl-default-bind-ciphersuites ssl-default-bind-curves ssl-default-bind-options
-    ssl-default-bind-sigalgs ssl-default-bind-client-sigalgs ssl-skip-self-issued-ca issuers-chain-path
+    ssl-skip-self-issued-ca
     ssl-load-extra-files ssl-load-extra-del-ext
     tune.http.cookielen tune.idle-pool.shared tune.idletimer tune.max-checks-per-thread tune.max-rules-at-once
     tune.maxaccept tune.maxpollevents tune.pipesize tune.pool-high-fd-ratio tune.pool-low-fd-ratio tune.recv_enough
     tune.runqueue-depth tune.stick-counters tune.takeover-other-tg-connections tune.defaults.purge
     tune.disable-fast-forward tune.disable-zero-copy-forwarding tune.rcvbuf.client tune.rcvbuf.server
     tune.rcvbuf.frontend tune.rcvbuf.backend tune.sndbuf.client tune.sndbuf.server tune.sndbuf.frontend
-    tune.sndbuf.backend tune.notsent-lowat.client tune.notsent-lowat.server tune.ssl.cachesize tune.ssl.lifetime
+    tune.sndbuf.backend tune.notsent-lowat.client tune.notsent-lowat.server
     tune.ssl.default-dh-param tune.ssl.force-private-cache tune.ssl.maxrecord tune.ssl.hard-maxrecord
     tune.ssl.capture-buffer-size tune.ssl.capture-cipherlist-size tune.ssl.ssl-ctx-cache-size tune.ssl.ocsp-update.maxdelay
     tune.ssl.ocsp-update.mindelay
@@ -103,14 +102,15 @@ GLOBAL = (
         dns-accept-family external-check force-cfg-parser-pause grace h1-accept-payload-with-any-method h1-case-adjust
         h1-case-adjust-file h1-do-not-close-on-insecure-transfer-encoding hard-stop-after
         harden.reject-privileged-ports.quic harden.reject-privileged-ports.tcp http-err-codes http-fail-codes
-        key-base limited-quic log log-send-hostname log-tag lua-load lua-load-per-thread lua-prepend-path maxconn
+        issuers-chain-path key-base limited-quic log log-send-hostname log-tag lua-load lua-load-per-thread lua-prepend-path maxconn
         maxconnrate maxsessrate maxsslconn maxsslrate ocsp-update.disable ocsp-update.httpproxy ocsp-update.maxdelay
         ocsp-update.mindelay ocsp-update.mode presetenv resetenv server-state-base server-state-file set-var
-        set-var-fmt setcap setenv ssl-default-server-ciphers ssl-default-server-ciphersuites
+        set-var-fmt setcap setenv ssl-default-bind-ciphers ssl-default-bind-ciphersuites ssl-default-bind-client-sigalgs
+        ssl-default-bind-curves ssl-default-bind-options ssl-default-bind-sigalgs ssl-default-server-ciphers ssl-default-server-ciphersuites
         ssl-default-server-client-sigalgs ssl-default-server-curves ssl-default-server-options
-        ssl-default-server-sigalgs ssl-engine ssl-propquery ssl-provider ssl-provider-path ssl-security-level
+        ssl-default-server-sigalgs ssl-dh-param-file ssl-engine ssl-propquery ssl-provider ssl-provider-path ssl-security-level
         ssl-server-verify stats stats-file tune.bufsize tune.bufsize.small tune.fail-alloc tune.http.logurilen
-        tune.http.maxhdr tune.maxrewrite tune.ssl.keylog unix-bind unsetenv wurfl-cache-size wurfl-data-file
+        tune.http.maxhdr tune.maxrewrite tune.ssl.cachesize tune.ssl.keylog tune.ssl.lifetime unix-bind unsetenv wurfl-cache-size wurfl-data-file
         wurfl-engine-mode wurfl-information-list wurfl-information-list-separator wurfl-useragent-priority
         zero-warning
         """
@@ -310,7 +310,7 @@ BIND = _arguments(
     tls-tickets transparent uid+1 user+1 v4v6 v6only verify+1
     """
 )
-# They say something about a TLS listener only, so `ssl` on the same line is the one that is reported.
+# They say something about a TLS listener only.
 BIND_TLS = words(
     """
     allow-0rtt alpn ca-file ca-ignore-err ca-sign-file ca-sign-pass ca-verify-file ciphers ciphersuites client-sigalgs
@@ -320,6 +320,8 @@ BIND_TLS = words(
     ssl-min-ver strict-sni tls-ticket-keys tls-tickets verify
     """
 )
+# How its words about versions name them, oldest first.
+TLS_SHORT = ("tlsv10", "tlsv11", "tlsv12", "tlsv13")
 # Threads, and how the kernel wakes us.
 BIND_WITHOUT_EFFECT = words("defer-accept guid-prefix id label nice process shards thread")
 
@@ -345,9 +347,8 @@ SERVER = _arguments(
 # What they say is what we do anyhow.
 SERVER_AS_WE_DO = words(
     """
-    guid id no-agent-check no-check-send-proxy no-check-ssl no-renegotiate no-send-proxy
-    no-send-proxy-v2 no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-sni-auto no-tfo ssl-reuse stick
-    tls-tickets
+    guid id no-agent-check no-check-send-proxy no-renegotiate no-send-proxy
+    no-send-proxy-v2 no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-sni-auto no-tfo stick
     """
 )
 
@@ -368,5 +369,10 @@ HINTS = {
     "transparent": "name a server's address and port",
     "resolvers": "take it out, a name is resolved at start",
     "userlist": "take it out, nobody can log in anywhere yet",
+    "bind tls-ticket-keys": "OpenSSL's binding has no call for it; tickets have keys of their own until the next reload of"
+    " changed files",
+    "bind allow-0rtt": "take it out, clients then send their request after the handshake",
+    "bind ocsp-update": "take it out, no OCSP response is sent to clients yet",
+    "bind generate-certificates": "name the certificates with 'crt' or 'crt-list'",
     "zero-warning": "use '--check' and read its warnings",
 }

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from reusedproxy.config.bind_tls import ON_SERVERS
 from reusedproxy.config.draft import ProxyDraft, Reference
 from reusedproxy.config.global_section import GlobalDraft
 from reusedproxy.config.judge_rules import judge_rules
+from reusedproxy.config.judge_tls import judge_listeners, judge_server
 from reusedproxy.config.model import SAFE_TO_REUSE, Bind, ListenAddress
 from reusedproxy.config.report import Report, did_you_mean
 from reusedproxy.config.servers import OUR_WORDS, ServerDraft
@@ -31,10 +33,11 @@ def judge(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) ->
         _timeouts(draft, report)
         if "F" in draft.sides:
             _frontend(draft, report)
+            judge_listeners(draft.binds, global_, report)
         if "B" in draft.sides:
             _backend(draft, global_, report)
         judge_rules(draft, report)
-    _binds_differ((bind for draft in drafts if not draft.disabled for bind in draft.binds), report)
+    _binds_differ((each.bind for draft in drafts if not draft.disabled for each in draft.binds), report)
 
 
 def _references(draft: ProxyDraft) -> Iterable[Reference]:
@@ -129,6 +132,7 @@ def _backend(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
     # A `default-server` line that was read in part would be missed in every server.
     for server in draft.servers if "default-server" not in draft.unreadable else ():
         _tls(server, global_, report)
+        _places(server, report)
         _pool(server, report)
     _checks(draft, report)
     _reuse(draft, report)
@@ -136,7 +140,8 @@ def _backend(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
 
 def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
     words, name = server.words, f"server '{server.name}'"
-    if words.ssl:
+    if words.ssl or words.check.ssl:
+        judge_server(server, name, global_, report)
         verify = words.verify or global_.server_verify
         if verify == "required" and words.tls.ca_file is None:
             text = (
@@ -151,15 +156,26 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
             )
             report.warn(server.place, text)
         return
-    unused = sorted(words.said & {"crt", "ca-file", "sni", "verifyhost", "verify", "check-sni"})
+    unused = sorted(words.said & {"crt", "ca-file", "sni", "verifyhost", "verify", "check-sni", *ON_SERVERS})
     if unused and "no-ssl" not in words.said:
         report.warn(server.place, f"{name} has '{unused[0]}' but no 'ssl': it is spoken to in the clear")
 
 
+def _places(server: ServerDraft, report: Report) -> None:
+    words, name = server.words, f"server '{server.name}'"
+    most = max(words.minconn, words.maxconn)
+    for word, said in (("strict-maxconn", words.strict), ("maxqueue", words.maxqueue)):
+        if said and not most:
+            report.warn(server.place, f"{name}: '{word}' does nothing without 'maxconn'")
+    if words.minconn > words.maxconn > 0:
+        text = (
+            f"{name}: minconn {words.minconn} is more than maxconn {words.maxconn}, and taken for both, as in HAProxy"
+        )
+        report.warn(server.place, text)
+
+
 def _pool(server: ServerDraft, report: Report) -> None:
     pool, name = server.words.pool, f"server '{server.name}'"
-    if server.words.strict and not server.words.maxconn:
-        report.warn(server.place, f"{name}: 'strict-maxconn' does nothing without 'maxconn'")
     if pool.keep_checks and not server.words.checked:
         report.warn(server.place, f"{name}: 'check-reuse-pool' does nothing without 'check'")
     if not pool.min_conn:
@@ -180,10 +196,9 @@ def _pool(server: ServerDraft, report: Report) -> None:
     if pool.max_conn is not None and pool.min_conn > pool.max_conn:
         text = f"{name}: pool-min-conn {pool.min_conn} is more than pool-max-conn {pool.max_conn}"
         report.fault(server.place, text)
-    if 0 < server.words.maxconn < pool.min_conn:
-        text = (
-            f"{name}: pool-min-conn {pool.min_conn} is more than maxconn {server.words.maxconn}: the rest is never used"
-        )
+    most = max(server.words.minconn, server.words.maxconn)
+    if 0 < most < pool.min_conn:
+        text = f"{name}: pool-min-conn {pool.min_conn} is more than maxconn {most}: the rest is never used"
         report.warn(server.place, text)
     if pool.max_reuse == 0:
         text = f"{name}: with max-reuse 0 every warm connection serves one request, and each request costs a handshake"

@@ -59,6 +59,63 @@ class ListenAddress:
         return f"[{host}]:{self.port}" if self.v6 and self.host else f"{host}:{self.port}"
 
 
+#: The protocol versions that can be served, oldest first.
+TLS_VERSIONS = ("TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+
+
+@frozen
+class CertificateSource:
+    """A `crt`, `default-crt` or `crt-list` (`kind`) of a `bind` line: a file, a directory or a bundle's name, or a list."""
+
+    kind: str
+    path: str
+
+
+@frozen
+class TLSOffer:
+    """How handshakes are held: what may be said for a whole `bind` line, or in a `crt-list` for one certificate.
+
+    Paths are as configured, with the base directories before them; `ca_file` may be "@system-ca". `ciphers`,
+    `ciphersuites`, `curves` and `sigalgs` None: OpenSSL's own. `min_version` and `max_version` are of `TLS_VERSIONS`; no `alpn`: the
+    extension is not answered. Ignored errors are OpenSSL's numbers (X509_V_ERR), of the client's own certificate and of
+    those above it.
+    """
+
+    verify: str = "none"
+    ca_file: str | None = None
+    ca_verify_file: str | None = None
+    crl_file: str | None = None
+    ca_names: bool = True
+    ignored_ca_errors: frozenset[int] = frozenset()
+    ignored_crt_errors: frozenset[int] = frozenset()
+    alpn: tuple[str, ...] = ("http/1.1",)
+    min_version: str = "TLSv1.2"
+    max_version: str = "TLSv1.3"
+    ciphers: str | None = None
+    ciphersuites: str | None = None
+    curves: str | None = None
+    sigalgs: str | None = None
+    client_prefers: bool = False
+    tickets: bool = True
+    cache: bool = True
+    lifetime: float = 300.0
+    dh_file: str | None = None
+
+
+@frozen
+class BindTLS:
+    """`ssl` on a `bind` line. `sources` in the order written; `strict_sni`: who asks for no name of ours is refused.
+
+    `crt_base` and `ca_base` are for the paths that a `crt-list` names.
+    """
+
+    sources: tuple[CertificateSource, ...] = ()
+    offer: TLSOffer = TLSOffer()
+    strict_sni: bool = False
+    crt_base: str = ""
+    ca_base: str = ""
+
+
 @frozen
 class Bind:
     """One `bind` line for one address. `maxconn` 0: bounded by the frontend's alone. `mode` is a unix socket's (octal)."""
@@ -71,6 +128,7 @@ class Bind:
     mode: int | None = None
     user: str | None = None
     group: str | None = None
+    tls: BindTLS | None = None
 
 
 @frozen
@@ -87,6 +145,7 @@ class Timeouts:
     tunnel: float | None = None
     client_fin: float | None = None
     server_fin: float | None = None
+    client_hs: float | None = None
 
 
 #: The words of `retry-on` with which HAProxy holds a first request to be as safe as later ones on a connection that has
@@ -180,7 +239,8 @@ class Expression:
 class ServerTLS:
     """`ssl` and its companions on a server line. Paths are as configured, `ca_file` may be "@system-ca".
 
-    `sni` and `verifyhost` are plain names (of `sni str(NAME)`), None when unset or not constant.
+    `sni` and `verifyhost` are plain names (of `sni str(NAME)`), None when unset or not constant. `ciphers` and their like
+    None: OpenSSL's own; versions are of `TLS_VERSIONS`; `resumes`: sessions are, where the server lets us.
     """
 
     verify: str = "required"
@@ -188,12 +248,22 @@ class ServerTLS:
     crt: str | None = None
     sni: str | None = None
     verifyhost: str | None = None
+    crl_file: str | None = None
+    min_version: str = "TLSv1.2"
+    max_version: str = "TLSv1.3"
+    ciphers: str | None = None
+    ciphersuites: str | None = None
+    curves: str | None = None
+    sigalgs: str | None = None
+    tickets: bool = True
+    resumes: bool = True
+    alpn: tuple[str, ...] = ()
 
 
 @frozen
 class Check:
     """`check` on a server line. Times in seconds; fast and down intervals None: as `inter`. `port` None: the server's;
-    `sni` None: as the server's, if that is constant."""
+    `sni` None: as the server's, if that is constant; `ssl`: over TLS in any case."""
 
     inter: float = 2.0
     fastinter: float | None = None
@@ -203,6 +273,7 @@ class Check:
     port: int | None = None
     addr: str | None = None
     sni: str | None = None
+    ssl: bool = False
 
 
 @frozen
@@ -226,8 +297,12 @@ class HTTPCheck:
 class Server:
     """One `server` line with `default-server` merged in. `port` None: none was written. `maxconn` 0: no limit.
 
+    `minconn` between 0 and `maxconn`: the limit grows from the one to the other with the backend's load.
+    `maxqueue`: how many may wait for this server alone, 0: any number.
+
     kind "tcp": `host` is a literal address or a name to resolve at start; kind "unix": `host` is a path. `sni` is set only
     where it depends on the request (a constant one is its `tls`'); then `known_name` is the one for checks and the floor.
+    `check_tls` is set where checks speak TLS whatever else holds (`check-ssl`).
     """
 
     name: str
@@ -238,13 +313,16 @@ class Server:
     weight: int = 1
     backup: bool = False
     disabled: bool = False
+    minconn: int = 0
     maxconn: int = 0
+    maxqueue: int = 0
     check: Check | None = None
     tls: ServerTLS | None = None
     pool: PoolSettings = PoolSettings()
     sni: Expression | None = None
     pool_conn_name: Expression | None = None
     known_name: str | None = None
+    check_tls: ServerTLS | None = None
 
 
 @frozen
@@ -281,6 +359,7 @@ class Backend:
     `http_reuse`: None when the word is unset (our safe default applies), else never, safe, aggressive or always.
     `retry_on` are the words of that line ("503" for a status) with "all-retryable-errors" written out; `redispatch` is n: a
     retry goes to another server every n-th time, or (-n) the n-th from the last only; 0: never.
+    `fullconn`: requests at which servers with a `minconn` bear their `maxconn`; 0: a tenth of its frontends' `maxconn`.
     `http_check` None: checks are a connection (and a TLS handshake) only. `abortonclose`: a client that ends its side gives
     up what no server has been sent yet; so in HAProxy, too, since 3.3.
     """
@@ -299,6 +378,7 @@ class Backend:
     redispatch: int = 0
     allbackups: bool = False
     abortonclose: bool = True
+    fullconn: int = 0
     http_check: HTTPCheck | None = None
     disabled: bool = False
     stats: StatsPage | None = None

@@ -104,6 +104,7 @@ _TIMEOUT_FIELDS = {
     "connect": ("connect", "B"),
     "client": ("client", "F"),
     "client-fin": ("client_fin", "F"),
+    "client-hs": ("client_hs", "F"),
     "server": ("server", "B"),
     "http-request": ("http_request", "FB"),
     "http-keep-alive": ("http_keep_alive", "FB"),
@@ -152,10 +153,6 @@ def _disabled(proxy: ProxyDraft, line: Line, report: Report) -> None:
 
 def _harmless(proxy: ProxyDraft, line: Line, report: Report) -> None:
     """A name for people and statistics."""
-
-
-def _without_effect(proxy: ProxyDraft, line: Line, report: Report) -> None:
-    report.without_effect(line.keyword, line.place)
 
 
 # -- the frontend side -------------------------------------------------------------------------------------------------
@@ -289,6 +286,10 @@ def _http_reuse(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.http_reuse = one_of(word, ("never", "safe", "aggressive", "always"), "'http-reuse'")
 
 
+def _fullconn(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.fullconn = units.integer(line.one_argument("a number of requests"), "'fullconn'")
+
+
 def _retries(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.retries = units.integer(line.one_argument("a number"), "'retries'")
 
@@ -362,5 +363,5 @@ KEYWORDS: dict[str, Keyword] = {
     "http-reuse": Keyword(_http_reuse, "B"),
     "retries": Keyword(_retries, "B"),
     "retry-on": Keyword(_retry_on, "B"),
-    "fullconn": Keyword(_without_effect, "B"),
+    "fullconn": Keyword(_fullconn, "B"),
 }

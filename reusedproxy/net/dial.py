@@ -30,7 +30,7 @@ from twisted.logger import Logger
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED
 from reusedproxy.net.poller import READ, WRITE, Poller
-from reusedproxy.net.tls import ClientContext, TLSTransport
+from reusedproxy.net.tls_client import ClientContext, ClientTLSTransport
 from reusedproxy.net.transport import BROKEN, Transport
 
 # The states of a dial.
@@ -61,15 +61,17 @@ class Target:
 
 @frozen
 class DialFailure:
-    """Why there is no connection. `phase`: "connect" or "handshake"; `timed_out`: its deadline passed in that phase.
+    """Why there is no connection. `phase`: TCP_CONNECT or "TLS handshake"; `timed_out`: its deadline passed in that phase.
 
-    `ours`: we had nothing left to connect with, descriptors for instance; the server has not been asked.
+    `ours`: we had nothing left to connect with, descriptors for instance; the server has not been asked. `unverified`: it
+    is the server's certificate that we do not take.
     """
 
     phase: str
     reason: str
     timed_out: bool = False
     ours: bool = False
+    unverified: bool = False
 
     def __str__(self) -> str:
         return f"{self.phase} timed out" if self.timed_out else f"{self.phase} failed: {self.reason}"
@@ -112,7 +114,8 @@ class Dialer:
 
 
 class Dial:
-    """One attempt; `state` is CONNECTING, HANDSHAKING or DONE. `took` is how many seconds it lasted."""
+    """One attempt; `state` is CONNECTING, HANDSHAKING or DONE. `took` is how many seconds it lasted, `tcp_took` those until
+    TCP was up (0: it never was)."""
 
     __slots__ = (
         "_dialer",
@@ -121,12 +124,14 @@ class Dial:
         "_ours",
         "_owner",
         "_tls",
+        "_unverified",
         "_watched",
         "born",
         "deadline",
         "slot",
         "socket",
         "state",
+        "tcp_took",
         "took",
     )
 
@@ -140,8 +145,8 @@ class Dial:
         self.slot = 0.0
         self.deadline = inf
         self._error = ""
-        self._ours = False
-        self.took = 0.0
+        self._ours = self._unverified = False
+        self.took = self.tcp_took = 0.0
         self.born = dialer.deadlines.now()
         self.state = CONNECTING
         self.socket: socket | None = None
@@ -192,6 +197,7 @@ class Dial:
             if error not in (0, errno.EISCONN):
                 self._fail(os.strerror(error))
                 return
+            self.tcp_took = self._dialer.deadlines.now() - self.born
             if self._dialer.context is None:
                 self._succeed()
                 return
@@ -222,8 +228,11 @@ class Dial:
             self._watch(WRITE)
             return ""
         except SSL.Error as error:
+            self._unverified = self._tls.get_app_data() is not None
             return context.explain(self._tls, error)
-        return context.verify(self._tls)
+        fault = context.verify(self._tls)
+        self._unverified = fault is not None
+        return fault
 
     def _succeed(self) -> None:
         dialer, tls = self._dialer, self._tls
@@ -236,14 +245,14 @@ class Dial:
             transport = Transport(dialer.poller, self.socket, nobody)
         else:
             assert dialer.context is not None
-            transport = TLSTransport(dialer.poller, self.socket, nobody, tls, dialer.context)
+            transport = ClientTLSTransport(dialer.poller, self.socket, nobody, tls, dialer.context)
         self._owner.dial_ready(self, transport)
 
     def _fail(self, reason: str, timed_out: bool = False) -> None:
         phase = TCP_CONNECT if self.state == CONNECTING else "TLS handshake"
         self._stop()
         self._close()
-        self._owner.dial_failed(self, DialFailure(phase, reason, timed_out, self._ours))
+        self._owner.dial_failed(self, DialFailure(phase, reason, timed_out, self._ours, self._unverified))
 
     def _stop(self) -> None:
         self.state = DONE

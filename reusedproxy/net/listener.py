@@ -23,6 +23,7 @@ from reusedproxy.config.model import Bind, ListenAddress
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED as NONE_LEFT
 from reusedproxy.net.poller import READ, Poller
+from reusedproxy.net.tls_server import Certificates
 
 #: Connections accepted before the others get their turn.
 ACCEPTS_AT_ONCE = 64
@@ -82,6 +83,8 @@ class Listener:
         self.slot = 0.0
         self._warn_again = 0.0
         self.taker: Taker | None = None
+        #: What clients are shown here; None: they are served in the clear. The taker sets it and makes use of it.
+        self.certificates: Certificates | None = None
         #: Connections accepted here that are still open; the taker counts them down.
         self.connections = 0
 

@@ -11,7 +11,7 @@ Measured, 150 events a batch, one core: 2.6 µs an event through EPollReactor._d
 from __future__ import annotations
 
 from collections.abc import Callable
-from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll
+from select import EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
@@ -22,6 +22,8 @@ from zope.interface import implementer
 HUNG_UP = EPOLLRDHUP
 READ = EPOLLIN | HUNG_UP
 WRITE = EPOLLOUT
+#: Told of once for each piece that comes, and not for as long as it is not read: for whoever only looks at what is there.
+ON_CHANGE = EPOLLET
 #: These come unasked.
 FAILED = EPOLLERR | EPOLLHUP
 

@@ -116,6 +116,16 @@ class Transport:
         #: Why it ends: its owner's word from `close`, or what the first failed write showed.
         self._reason = ""
 
+    @property
+    def version(self) -> str:
+        """The protocol of TLS, for example "TLSv1.3"; "" in the clear."""
+        return ""
+
+    @property
+    def resumed(self) -> bool:
+        """Whether a TLS handshake went on from an earlier session."""
+        return False
+
     # What its owner calls.
 
     def resume_reading(self) -> None:

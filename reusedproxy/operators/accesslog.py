@@ -12,6 +12,8 @@ from collections.abc import Callable
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.exchange import Exchange
 from reusedproxy.clients.frontend import Frontend, Places
+from reusedproxy.net.handshake import ABORTED, EMPTY, Handshake, HandshakeFailure
+from reusedproxy.net.listener import Listener
 from reusedproxy.operators.logtargets import MONTHS, Send, Target, escaped
 
 BAD_REQUEST = "<BADREQ>"
@@ -28,6 +30,33 @@ def access_log(frontend: Frontend, places: Places, targets: list[Target]) -> Cal
     if frontend.settings.log_format == "httplog":
         return HTTPLog(frontend, places, send)
     return ConnectLog(frontend, send)
+
+
+class HandshakeLog:
+    """A client's handshake has failed: HAProxy's own short line, whatever the format of the others (section 8.2.5)."""
+
+    def __init__(self, frontend: Frontend, send: Send, wall: Callable[[], float] = time.time) -> None:
+        self._frontend = frontend
+        self._send = send
+        self._wall = wall
+
+    def __call__(self, handshake: Handshake, failure: HandshakeFailure) -> None:
+        if self._frontend.settings.dontlognull and failure.kind in (EMPTY, ABORTED):
+            return
+        host, port = handshake.address
+        number = _bind_number(self._frontend, handshake.listener)
+        began = handshake.began + self._wall() - self._frontend.deadlines.now()
+        date = f"{_date(int(began))}{int(began % 1 * 1000):03d}"
+        bind = handshake.listener.bind.name or number
+        self._send(f"{host}:{port or number} [{date}] {self._frontend.name}/{bind}: {failure.kind}")
+
+
+def handshake_log(frontend: Frontend, targets: list[Target]) -> HandshakeLog | None:
+    """What writes its lines about handshakes to its targets; None: nobody takes them, or there are none."""
+    sends = [send for send in (target.sender("info") for target in targets) if send is not None]
+    if not sends or not any(bind.tls for bind in frontend.settings.binds):
+        return None
+    return HandshakeLog(frontend, sends[0] if len(sends) == 1 else _to_all(sends))
 
 
 def _to_all(sends: list[Send]) -> Send:
@@ -55,11 +84,16 @@ class HTTPLog:
         self._dates: dict[int, str] = {}
         self._offset = wall() - frontend.deadlines.now()
         # One %-format: an f-string of so many parts took 1.3 µs where this takes 0.8.
-        name = frontend.name.replace("%", "%%")
-        self._format = f'%s:%s [%s%03d] {name} %s/%s %s/%s/%s/%s/%s %s %s - - %s-- %s/%s/%s/%s/%s%s 0/%s "%s"'
+        # HAProxy marks what came over TLS.
+        self._format, self._format_tls = map(self._format_for, (frontend.name, frontend.name + "~"))
+
+    @staticmethod
+    def _format_for(name: str) -> str:
+        name = name.replace("%", "%%")
+        return f'%s:%s [%s%03d] {name} %s/%s %s/%s/%s/%s/%s %s %s - - %s-- %s/%s/%s/%s/%s%s %s/%s "%s"'
 
     def __call__(self, exchange: Exchange) -> None:
-        frontend, server, backend = self._frontend, exchange.server, exchange.backend
+        frontend, server, backend = self._frontend, exchange.server or exchange.waited_for, exchange.backend
         host, port = exchange.client.address
         began, read, ended = exchange.began, exchange.read, exchange.ended
         placed, connected, answered = exchange.placed_at, exchange.connected, exchange.answered
@@ -76,7 +110,7 @@ class HTTPLog:
         began_at = began + self._offset
         second = int(began_at)
         # fmt: off
-        self._send(self._format % (
+        self._send((self._format_tls if exchange.client.transport.secure else self._format) % (
             host, port or _listener_number(exchange.client),
             self._dates.get(second) or self._date(second), int((began_at - second) * 1000),
             backend.name if backend is not None else frontend.name, server_name,
@@ -84,7 +118,7 @@ class HTTPLog:
             exchange.status or -1, exchange.bytes_out, exchange.flags,
             self._places.taken, len(frontend.connections), backend.traffic.scur if backend is not None else 0,
             server.served if server is not None else 0, "+" if exchange.redispatched else "", exchange.retries,
-            exchange.queued_behind, request,
+            exchange.srv_queue, exchange.backend_queue, request,
         ))
         # fmt: on
 
@@ -93,11 +127,7 @@ class HTTPLog:
         self._offset = self._wall() - self._frontend.deadlines.now()
         if len(self._dates) >= _DATES:
             self._dates.clear()
-        at = time.localtime(second)
-        text = (
-            f"{at.tm_mday:02d}/{MONTHS[at.tm_mon - 1]}/{at.tm_year}:{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}."
-        )
-        self._dates[second] = text
+        self._dates[second] = text = _date(second)
         return text
 
 
@@ -137,6 +167,17 @@ def _request_line(exchange: Exchange) -> str:
     # ISO 8859-1: each byte a character. The grammar lets no byte through that must be escaped but these two.
     line = (exchange.line or head.head[: head.head.find(b"\r")]).decode("latin-1")
     return escaped(line) if '"' in line or "#" in line else line
+
+
+def _date(second: int) -> str:
+    """Of a line, without its milliseconds."""
+    at = time.localtime(second)
+    return f"{at.tm_mday:02d}/{MONTHS[at.tm_mon - 1]}/{at.tm_year}:{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}."
+
+
+def _bind_number(frontend: Frontend, listener: Listener) -> int:
+    """HAProxy counts a frontend's listeners from 1."""
+    return next((number for number, each in enumerate(frontend.listeners, 1) if each is listener), 0)
 
 
 def _listener_number(client: ClientConnection) -> int:

@@ -172,7 +172,7 @@ class Figures:
             "sid": 0,
             "status": DOWN if down else UP,
             "qcur": len(backend.queue),
-            "qmax": backend.queue_max,
+            "qmax": backend.queue.most,
             "dreq": backend.traffic.dreq,
             "req_tot": backend.traffic.req_tot,
             "weight": sum(server.weight for server in usable),
@@ -195,8 +195,8 @@ class Figures:
             "svname": server.name,
             "type": SERVER,
             "status": status(server, checker),
-            "qcur": 0,
-            "qmax": 0,
+            "qcur": len(server.queue),
+            "qmax": server.queue.most,
             "weight": server.weight,
             "uweight": server.weight,
             "act": int(not server.backup),
@@ -207,8 +207,10 @@ class Figures:
             **_last_session(now, [server.last_placed]),
             **pool_columns(server.pool),
         }
-        if server.maxconn:
-            columns["slim"] = server.maxconn
+        if server.settings.maxconn:
+            columns["slim"] = server.settings.maxconn
+        if server.settings.maxqueue:
+            columns["qlimit"] = server.settings.maxqueue
         if checker is not None:
             columns["chkdown"] = server.downs
             columns["downtime"] = int(server.downtime + (now - server.changed_at if server.state == DOWN else 0))
@@ -221,8 +223,8 @@ def status(server: Server, checker: Checker | None) -> str:
     if server.state == MAINT or checker is None:
         return "no check" if server.state == UP else server.state
     rise, fall, health = checker.settings.rise, checker.settings.fall, checker.health
-    if server.state == UP and health < rise + fall - 1:
-        return f"UP {health - rise + 1}/{fall}"
+    if server.serving and health < rise + fall - 1:
+        return f"{server.state} {health - rise + 1}/{fall}"
     if server.state == DOWN and health:
         return f"DOWN {health}/{rise}"
     return server.state
@@ -232,7 +234,7 @@ def pool_columns(pool: HTTPConnectionPool) -> Columns:
     """Of a server's pool: our own columns, and HAProxy's about idle connections and reuse."""
     counters = pool.counters
     safe = sum(connection.safe for each in pool.family for connection in each.idle)
-    idle, in_use, waiting = held(pool, "idle"), held(pool, "in_use"), held(pool, "waiters")
+    idle, in_use, waiting = pool.held("idle"), pool.held("in_use"), pool.held("waiters")
     columns: Columns = {
         "connect": counters.dials,
         "reuse": counters.reuses,
@@ -240,15 +242,15 @@ def pool_columns(pool: HTTPConnectionPool) -> Columns:
         "idle_conn_cur": idle - safe,
         "safe_conn_cur": safe,
         "used_conn_cur": in_use,
-        "priv_idle_cur": held(pool, "private"),
+        "priv_idle_cur": pool.held("private"),
         # HAProxy estimates how many it should keep; here the floor is told, and whoever waits needs one too.
         "need_conn_est": max(pool.limits.min_conn, in_use + waiting),
         "pool_floor": pool.limits.min_conn,
         "pool_idle": idle,
         "pool_suspect": sum(each.suspect for each in pool.family),
         "pool_in_use": in_use,
-        "pool_connecting": held(pool, "connecting"),
-        "pool_retiring": held(pool, "retiring"),
+        "pool_connecting": pool.held("connecting"),
+        "pool_retiring": pool.held("retiring"),
         "pool_waiting": waiting,
         "pool_dials": counters.dials,
         "pool_dials_request_path": counters.dials_for_requests,
@@ -272,11 +274,6 @@ def pool_columns(pool: HTTPConnectionPool) -> Columns:
     if pool.limits.max_conn is not None:
         columns["src_ilim"] = pool.limits.max_conn
     return columns
-
-
-def held(pool: HTTPConnectionPool, what: str) -> int:
-    """How many a server's pools hold of this kind, under all names."""
-    return sum(len(getattr(each, what)) for each in pool.family)
 
 
 def _limits(pool: HTTPConnectionPool) -> Columns:

@@ -1,25 +1,33 @@
 """What an operator sees in the manhole: the names of a session, and tables in plain text.
 
-It reads what living objects say of themselves and formats it; it must never change them, and knows nothing of SSH.
+It reads what living objects say of themselves and formats it, and hands on what an operator orders of a server; it changes
+nothing itself, and knows nothing of SSH.
 """
 
 from __future__ import annotations
 
 import pydoc
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from reusedproxy.clients.frontend import Frontend
-from reusedproxy.operators.figures import closed_because, held
+from reusedproxy.config.report import did_you_mean
+from reusedproxy.operators.figures import closed_because
+from reusedproxy.operators.poolview import SPREAD_HEADINGS, groups
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.servers.pool import HTTPConnectionPool
-from reusedproxy.servers.server import Server
+from reusedproxy.servers.server import DOWN, DRAIN, MAINT, READY, Server
 
 GUIDE = """\
 reusedproxy manhole: Python, inside the running daemon.
   pools()          the pool of every server: what it holds, what it has done, why connections ended, what troubles it
   show()           frontends, backends and servers; show("BACKEND/SERVER") the connections of one server
+  metrics("B/S")   all that is counted of one server's pool: waits, connects, handshakes, ends, races, certificates
+  drain("BACKEND/SERVER")  gives that server only requests that are bound to it; its connections and checks go on
+  maint("BACKEND/SERVER")  gives it none, lets its idle connections go and checks it no more
+  ready("BACKEND/SERVER")  ends both
   errors()         the last request of each frontend, and the last answer of each server, that could not be taken, and why
   help()           this text; help(thing) what Python knows of a thing
   frontends, backends, servers      by name: servers["BACKEND/SERVER"].pool
@@ -47,28 +55,39 @@ class Service(Protocol):
 
 def namespace(service: Service) -> dict[str, Any]:
     """The names that a new session finds."""
-    proxy = service.proxy
-    overview = Overview(proxy.frontends if proxy else (), proxy.backends if proxy else ())
+    overview = Overview(service)
     return {
         "__name__": "__manhole__",
         "service": service,
-        "proxy": proxy,
+        "proxy": service.proxy,
         "frontends": {each.name: each for each in overview.frontends},
         "backends": {each.name: each for each in overview.backends},
         "servers": {each.full_name: each for each in overview.servers},
         "pools": overview.print_pools,
         "show": overview.show,
+        "metrics": overview.print_metrics,
+        "drain": overview.drain,
+        "maint": overview.maint,
+        "ready": overview.ready,
         "errors": overview.print_errors,
         "help": _help,
     }
 
 
 class Overview:
-    """The helpers of a session: each prints, and returns nothing."""
+    """The helpers of a session: each prints, and returns nothing. A session may outlast reloads: they are about the proxy
+    that is running at that moment."""
 
-    def __init__(self, frontends: Sequence[Frontend], backends: Sequence[Backend]) -> None:
-        self.frontends = frontends
-        self.backends = backends
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    @property
+    def frontends(self) -> Sequence[Frontend]:
+        return self._service.proxy.frontends if self._service.proxy else ()
+
+    @property
+    def backends(self) -> Sequence[Backend]:
+        return self._service.proxy.backends if self._service.proxy else ()
 
     @property
     def servers(self) -> list[Server]:
@@ -96,6 +115,54 @@ class Overview:
         if not any(invalid.count for _, invalid, _ in seen):
             print("none")
 
+    def print_metrics(self, what: Any) -> None:
+        """Of one server's pool, by name or the server itself; of histograms the mean, and upper bounds for shares of all."""
+        server = self._server(what)
+        print(f"{server.full_name} is {server.state}; {server.pool!r}")
+        for group in groups(server, time.time()):
+            print(f"\n{group.title}")
+            for line in group.lines:
+                values = ", ".join(f"{each.labels} {each.text}".strip() for each in line.values)
+                print(f"  {line.words:<{WIDTH}}  {values or 'none'}")
+            if group.spreads:
+                rows = [["", *SPREAD_HEADINGS], *([each.words, *each.cells] for each in group.spreads)]
+                rows[0][0] = " " * WIDTH
+                print("\n".join(f"  {row}" for row in table(rows)))
+
+    def _server(self, what: Any) -> Server:
+        server = next((each for each in self.servers if what in (each, each.full_name, each.name)), None)
+        if server is None:
+            raise self._unknown(what)
+        return server
+
+    def drain(self, server: str) -> None:
+        """Give it only requests that are bound to it."""
+        self._order(server, DRAIN)
+
+    def maint(self, server: str) -> None:
+        """Give it no requests."""
+        self._order(server, MAINT)
+
+    def ready(self, server: str) -> None:
+        """Give it requests, as far as its checks and its weight allow."""
+        self._order(server, READY)
+
+    def _order(self, name: str, admin: str) -> None:
+        for backend in self.backends:
+            for server in backend.servers:
+                if server.full_name == name:
+                    backend.set_state(server, admin)
+                    print(_now(server, backend))
+                    return
+        raise self._unknown(name)
+
+    def _unknown(self, name: object) -> LookupError:
+        known = {each.full_name: each.name for each in self.servers}
+        alike = [full_name for full_name, short in known.items() if short == name]
+        hint = did_you_mean(alike[0], alike) if alike else did_you_mean(str(name), known)
+        listed = f"; there are {', '.join(known) or 'none'}"
+        return LookupError(f"no server {name!r}{hint or listed}")
+
     def show(self, what: Any = None) -> None:
         """Everything in short; or one server, by name or itself, with its connections."""
         if what is None:
@@ -106,11 +173,7 @@ class Overview:
             ]
             print("\n\n".join("\n".join(table(block)) for block in blocks))
             return
-        server = next((each for each in self.servers if what in (each, each.full_name, each.name)), None)
-        if server is None:
-            raise LookupError(
-                f"no server {what!r}; there are {', '.join(each.full_name for each in self.servers) or 'none'}"
-            )
+        server = self._server(what)
         print(f"{server.full_name} is {server.state}; {server.pool!r}")
         pool = server.pool
         now = pool.deadlines.now()
@@ -122,7 +185,8 @@ class Overview:
             tls = f" {each.tls}{resumed}," if each.tls else ""
             print(
                 f"{each.number} ended {now - each.at:.0f} s ago, by the {each.by}: {each.reason};{tls} opened in"
-                f" {each.took * 1000:.1f} ms, {each.age:.1f} s old, {each.requests} requests"
+                f" {each.took * 1000:.1f} ms, {each.age:.1f} s old, {each.requests} requests,"
+                f" idle {each.idle_last:.1f} s before the last and {each.idle_longest:.1f} s at most"
             )
 
 
@@ -136,10 +200,12 @@ STATUS_HEADINGS = ["2xx", "3xx", "4xx", "5xx"]
 FRONTEND_HEADINGS = ["frontend", "clients", "most", "total", "requests", *STATUS_HEADINGS]
 BACKEND_HEADINGS = ["backend", "servers-up", "queue", "requests", *STATUS_HEADINGS]
 SERVER_HEADINGS = [
-    "server", "state", "served", "requests", "connect-errors", "response-errors", "retries", *STATUS_HEADINGS
+    "server", "state", "served", "queue", "requests", "connect-errors", "response-errors", "retries", *STATUS_HEADINGS
 ]
 # fmt: on
-CONNECTION_HEADINGS = ["connection", "number", "age", "requests", "idle-for"]
+#: Of the names of metrics.
+WIDTH = 42
+CONNECTION_HEADINGS = ["connection", "number", "age", "requests", "idle-for", "idle-before", "idle-most"]
 CONNECTION_STATES = {IDLE: "idle", IN_USE: "in use", PRIVATE: "private", WATCHED: "watched", RETIRING: "retiring"}
 
 
@@ -149,7 +215,7 @@ def _pool_row(server: Server) -> list[object]:
         server.full_name,
         server.state,
         pool.limits.min_conn,
-        *(held(pool, what) for what in ("idle", "in_use", "connecting", "waiters")),
+        *(pool.held(what) for what in ("idle", "in_use", "connecting", "waiters")),
         counters.dials,
         counters.dials_failed,
         counters.handshakes,
@@ -193,12 +259,25 @@ def _server_row(server: Server) -> list[object]:
         server.full_name,
         server.state,
         server.served,
+        len(server.queue),
         traffic.stot,
         traffic.econ,
         traffic.eresp,
         traffic.wretr,
         *traffic.hrsp[2:],
     ]
+
+
+def _now(server: Server, backend: Backend) -> str:
+    """One line: what a server is after an order, why that is something else than what was ordered, and what is left."""
+    because = ""
+    if server.state == DOWN:
+        because = f", ordered {server.admin}, but its checks fail"
+    elif server.state != server.admin and server.state == DRAIN:
+        because = ", for its weight is 0"
+    usable = sum(each.usable for each in backend.servers)
+    left = f"{usable} of {len(backend.servers)} servers of {backend.name} are UP"
+    return f"{server.full_name} is {server.state}{because}; {server.served} requests under way, {len(server.queue)} wait for it; {left}"
 
 
 def _connection_row(connection: ServerConnection, now: float) -> list[object]:
@@ -209,6 +288,8 @@ def _connection_row(connection: ServerConnection, now: float) -> list[object]:
         f"{now - connection.born:.1f}s",
         connection.requests,
         idle,
+        f"{connection.idle_last:.1f}s",
+        f"{connection.idle_longest:.1f}s",
     ]
 
 

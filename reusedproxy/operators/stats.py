@@ -1,6 +1,6 @@
 """`stats enable`: the statistics' place among what a frontend answers itself.
 
-It reads the request as HAProxy does (the URI as a prefix; `;csv`, `;norefresh`) and answers with the page or the CSV. It
+It reads the request as HAProxy does (the URI as a prefix; `;csv`, `;norefresh`; ours is `;unfold`) and answers with the page or the CSV. It
 only looks: nothing can be changed here.
 """
 
@@ -76,6 +76,7 @@ class StatsPage:
             log_lines_dropped=self._logs.dropped,
             refresh=None if b";norefresh" in words else self.settings.refresh,
             refuses=b";st=DENY" in words,
+            unfolded=b";unfold" in words,
         )
         return write_page(self._figures, look)
 

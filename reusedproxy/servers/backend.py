@@ -1,25 +1,16 @@
-"""A backend: it finds a server for each request, and a place in the queue when all are full. It must never know clients."""
+"""A backend: it finds a server for each request, and a place in a queue when that is full. It must never know clients."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
+from itertools import count
 from typing import Protocol
 
 from reusedproxy.config import model
 from reusedproxy.servers.balance import RoundRobin
 from reusedproxy.servers.checks import Checker
-from reusedproxy.servers.server import DOWN, Server, Traffic
-
-
-class Placed(Protocol):
-    """Who asks for a server."""
-
-    def placed(self, server: Server) -> None:
-        """This server has a place for it, which it holds until it is given back with `Backend.done`."""
-
-    def unplaceable(self) -> None:
-        """No server is left, and it waits no more."""
+from reusedproxy.servers.queue import Placed, Queue
+from reusedproxy.servers.server import DOWN, DRAIN, MAINT, UP, Server, Traffic
 
 
 class Ended(Protocol):
@@ -32,9 +23,11 @@ class Ended(Protocol):
 
 
 class Backend:
-    """A `backend` section come to life: servers, the algorithm among them, and one queue, first come first served.
+    """A `backend` section come to life: servers, the algorithm among them, and the queues.
 
-    Backup servers are used when no other is left: the first of them, or all with `option allbackups`.
+    In `queue` wait those that any server may take, in a server's own queue those that are bound to it. A free place goes to
+    whoever has waited longest, in whichever of the two, as in HAProxy. Backup servers are used when no other is left: the
+    first of them, or all with `option allbackups`.
     """
 
     def __init__(
@@ -48,8 +41,9 @@ class Backend:
         self.settings = settings
         self.name = settings.name
         self.servers = servers
-        self.queue: deque[Placed] = deque()
-        self.queue_max = 0
+        self.queue = Queue()
+        #: The load (requests, waiting ones included) at which servers with a `minconn` bear their `maxconn`.
+        self.fullconn = settings.fullconn
         self.traffic = Traffic()
         self.checkers: list[Checker] = []
         self.now = now
@@ -61,6 +55,10 @@ class Backend:
         self._balance = RoundRobin()
         self._active: list[Server] = []
         self._placing = False
+        #: While it is placing: the servers that have got room since.
+        self._freed: list[Server] = []
+        self._tickets = count()
+        self._ramped = [server for server in servers if 0 < server.settings.minconn < server.settings.maxconn]
         self.use_usable()
 
     def start(self) -> None:
@@ -84,20 +82,29 @@ class Backend:
     def choose(self, asks: Placed, avoid: Server | None = None, bound: Server | None = None) -> bool:
         """Place it at once, or queue it. False: there is no server at all, and nothing was done.
 
-        `bound`: where it goes if that server can take it at all, whoever's turn it is.
+        `bound`: where it goes if that server can take it at all, whoever's turn it is. If that is full it waits there,
+        unless `maxqueue` others do.
         """
-        if bound is not None and bound.usable and not bound.full and bound is not avoid:
-            server: Server | None = bound
-        else:
-            server = self._balance.pick(avoid)
+        if self._ramped:
+            self._set_limits()
+            self._place_queued(*self._ramped)  # what one more request opens is for those who came before it
+        if bound is not None and bound.serving and bound is not avoid:
+            if not bound.full and not bound.queue.waiting:
+                self._take(bound)
+                asks.placed(bound)
+                return True
+            if not bound.settings.maxqueue or len(bound.queue) < bound.settings.maxqueue:
+                bound.queue.join(asks, next(self._tickets))
+                return True
+            self._count_redispatch(asks, bound)
+        server = self._balance.pick(avoid)
         if server is not None:
             self._take(server)
             asks.placed(server)
             return True
         if not self._active:
             return False
-        self.queue.append(asks)
-        self.queue_max = max(self.queue_max, len(self.queue))
+        self.queue.join(asks, next(self._tickets))
         return True
 
     def redispatches(self, retry: int) -> bool:
@@ -107,10 +114,6 @@ class Backend:
         each retry does, whatever interval `option redispatch` says.
         """
         return self.settings.redispatch != 0 and (len(self._active) > 1 or self.settings.redispatches(retry))
-
-    def leave(self, asks: Placed) -> None:
-        """This one waits no more in the queue."""
-        self.queue.remove(asks)
 
     def count(self, ended: Ended) -> None:
         """A request that was begun here has ended; the place it had is free again."""
@@ -127,67 +130,100 @@ class Backend:
             self.done(server)
 
     def done(self, server: Server) -> None:
-        """A place at `server` is free again; the first in the queue gets it."""
+        """A place at `server` is free again; who has waited longest for it gets it."""
         server.served -= 1
         server.traffic.scur -= 1
-        if self.queue:
-            self._place_queued()
+        if server.queue.waiting or self.queue.waiting:
+            self._place_queued(server)
 
-    def server_changed(self, server: Server, state: str, reason: str) -> None:
+    # States.
+
+    def server_changed(self, server: Server, health: str, reason: str) -> None:
         """Its checks have found `server` UP or DOWN."""
         had_any = self.usable
-        server.move(state, self.now())
+        server.judge(health, self.now())
+        requeued = self._regroup(server)
+        level = "alert" if health == DOWN else "notice"
+        self._announce(level, f"{_called(server)} is {health}, reason: {reason}. {self._left(server, requeued)}")
+        if server.admin == DRAIN:
+            self._announce("notice", f"{_called(server)} remains in forced drain mode.")
+        self._go_on(server, had_any)
+
+    def set_state(self, server: Server, admin: str) -> None:
+        """What an operator orders: READY, DRAIN or MAINT, as HAProxy's `set server <backend>/<server> state`."""
+        was, stood = server.admin, server.state
+        if admin == was:
+            return
+        had_any = self.usable
+        server.administer(admin, self.now())
+        for checker in self.checkers:
+            if checker.server is server and was == MAINT:
+                checker.begin_again()
+        requeued = self._regroup(server)
+        name = _called(server)
+        if admin == MAINT and stood == DOWN:
+            self._announce("notice", f"{name} was DOWN and now enters maintenance.")
+        elif admin == MAINT:
+            level = "alert" if stood == UP else "notice"
+            self._announce(level, f"{name} is going DOWN for maintenance. {self._left(server, requeued)}")
+        elif was == MAINT:
+            self._announce("notice", f"{name} is UP/{admin} (leaving forced maintenance).")
+            if admin == DRAIN:
+                self._announce("notice", f"{name} remains in forced drain mode.")
+        elif admin == DRAIN:
+            self._announce("notice", f"{name} enters drain state. {self._left(server, requeued)}")
+        else:
+            self._announce("notice", f"{name} is {server.health} (leaving forced drain).")
+        self._go_on(server, had_any)
+
+    def server_replaced(self, server: Server, successor: Server) -> None:
+        """A reload has put `successor` in the place of `server`, which is as that is from now on. No server comes back here
+        any more: those who wait for one are told, in silence for everybody else."""
+        server.follow(successor, self.now())
+        self._regroup(server)
+        server.keep_pool()
+        self._place_queued(server)
+        if not self._active:
+            for asks in [*self.queue.waiting]:
+                self.queue.leave(asks)
+                asks.unplaceable()
+
+    def _regroup(self, server: Server) -> int:
+        """The state of `server` has changed: choose among those that are usable now. Returns how many of those who wait
+        have another place to wait for, or none any more: HAProxy's "requeued"."""
         self.use_usable()
-        self._announce_change(server, reason)
+        if server.serving:
+            waiting = len(self.queue) if server in self._active else 0
+            return min(waiting, max(0, server.maxconn - server.served)) if server.maxconn else waiting
+        for asks in server.queue.waiting:
+            self._count_redispatch(asks, server)
+        return self.queue.take_over(server.queue)
+
+    def _go_on(self, server: Server, had_any: bool) -> None:
+        """Everybody knows the new state of `server`: now what follows from it."""
         if had_any and not self._active:
             self._announce("emerg", f"backend {self.name} has no server available!")
         server.keep_pool()
-        self._place_queued()
+        self._place_queued(server)
 
-    def server_left(self, server: Server, state: str) -> None:
-        """`server` takes no more requests, by its operator's word: those that wait go to others, in silence."""
-        server.move(state, self.now())
-        self.use_usable()
-        server.keep_pool()
-        self._place_queued()
-        if not self._active:
-            for asks in [*self.queue]:
-                self.leave(asks)
-                asks.unplaceable()
-
-    def _place_queued(self) -> None:
-        """Those in the queue get what is free, in order.
-
-        One that is placed may end at once, when the server's pool opens no connections any more, and give its place
-        back before this returns: the next follows here and not within that, or a long queue would be too deep a call.
-        """
-        if self._placing:
-            return
-        self._placing = True
-        try:
-            while self.queue and (server := self._balance.pick()) is not None:
-                asks = self.queue.popleft()
-                self._take(server)
-                asks.placed(server)
-        finally:
-            self._placing = False
-
-    def _announce_change(self, server: Server, reason: str) -> None:
-        """HAProxy's own lines, word for word, because people grep for them."""
+    def _left(self, server: Server, requeued: int) -> str:
+        """HAProxy's own words, because people grep for them."""
         active = sum(each.usable and not each.backup for each in self.servers)
         backup = sum(each.usable and each.backup for each in self.servers)
-        what = f"{'Backup ' if server.backup else ''}Server {server.full_name} is {server.state}, reason: {reason}."
-        queued = len(self.queue)
-        if server.state == DOWN:
-            running = " Running on backup." if backup and not active else ""
-            text = f"{active} active and {backup} backup servers left.{running}"
-            text += f" {server.served} sessions active, 0 requeued, {queued} remaining in queue."
-        else:
-            text = f"{active} active and {backup} backup servers online. 0 sessions requeued, {queued} total in queue."
-        self._announce("alert" if server.state == DOWN else "notice", f"{what} {text}")
+        running = " Running on backup." if backup and not active else ""
+        queued = len(server.queue)
+        if server.serving:
+            return (
+                f"{active} active and {backup} backup servers online.{running}"
+                f" {requeued} sessions requeued, {queued} total in queue."
+            )
+        return (
+            f"{active} active and {backup} backup servers left.{running}"
+            f" {server.served} sessions active, {requeued} requeued, {queued} remaining in queue."
+        )
 
     def use_usable(self) -> None:
-        """Choose from now on among those that are UP."""
+        """Choose from now on among those that are UP, or the backup servers."""
         active = [server for server in self.servers if server.usable and not server.backup]
         if not active:
             active = [server for server in self.servers if server.usable]
@@ -203,6 +239,8 @@ class Backend:
         self._active = active
         self._balance.use(active)
 
+    # Places.
+
     def _take(self, server: Server) -> None:
         server.served += 1
         traffic = server.traffic
@@ -210,3 +248,52 @@ class Backend:
         traffic.scur += 1
         if traffic.scur > traffic.smax:
             traffic.smax = traffic.scur
+
+    def _place_queued(self, *freed: Server) -> None:
+        """Those who wait get what is free, at the servers `freed` or, when they are not bound, anywhere.
+
+        One that is placed may end at once, when the server's pool opens no connections any more, and give its place
+        back before this returns: the next follows here and not within that, or a long queue would be too deep a call.
+        """
+        self._freed += freed
+        if self._placing:
+            return
+        self._placing = True
+        try:
+            while (server := self._awaited()) is not None:
+                own, shared = server.queue, self.queue
+                if not own.waiting or (shared.waiting and shared.oldest < own.oldest and server in self._active):
+                    own = shared
+                asks = own.serve()
+                self._take(server)
+                asks.placed(server)
+        finally:
+            self._placing = False
+
+    def _awaited(self) -> Server | None:
+        """A server that has room, and somebody waits for it."""
+        if self._ramped:
+            self._set_limits()
+        while self._freed:
+            server = self._freed[-1]
+            if not server.full and (server.queue.waiting or (self.queue.waiting and server in self._active)):
+                return server
+            self._freed.pop()
+        return self._balance.pick() if self.queue.waiting else None
+
+    def _set_limits(self) -> None:
+        """`minconn`: the limit follows the load, in HAProxy's straight line up to `fullconn`."""
+        load, top = self.traffic.scur, self.fullconn
+        for server in self._ramped:
+            least, most = server.settings.minconn, server.settings.maxconn
+            server.maxconn = most if load >= top else max(least, most * load // top)
+
+    def _count_redispatch(self, asks: Placed, server: Server) -> None:
+        """It was meant for `server`, which cannot take it."""
+        asks.redispatched = True
+        self.traffic.add("wredis")
+        server.traffic.add("wredis")
+
+
+def _called(server: Server) -> str:
+    return f"{'Backup ' if server.backup else ''}Server {server.full_name}"

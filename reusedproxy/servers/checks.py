@@ -105,6 +105,10 @@ class Checker:
     def start(self) -> None:
         self._call = self._clock.callLater(self._first_after, self._check)
 
+    def begin_again(self) -> None:
+        """What the server is was decided elsewhere: one failure takes it down, if it is UP, as in HAProxy after MAINT."""
+        self.health = 0 if self.server.health == DOWN else self.settings.rise
+
     def stop(self) -> None:
         if self._call is not None:
             self._call.cancel()
@@ -149,7 +153,7 @@ class Checker:
             deadlines.watch(self, self._began + self.settings.inter)
         if self._feeds and self.server.pool.wants_one:
             self._transport = None
-            self._donated = self.server.pool.adopt(transport, dial.took)
+            self._donated = self.server.pool.adopt(dial, transport)
             self._donated.send(
                 Probe(self._http.method.encode(), self._probed), request(self._http, keep=True), True, None
             )
@@ -248,10 +252,10 @@ class Checker:
     def _end(self, status: str, info: str, code: int | None = None) -> None:
         self._let_go()
         self.last = Result(status, info, code, self._dialer.deadlines.now() - self._began)
-        state = self._judge(self.last.passed)
+        health = self._judge(self.last.passed)
         self._check_in(self._interval())
-        if self.server.state not in (state, MAINT):
-            self._changed(self.server, state, str(self.last))
+        if self.server.state != MAINT and self.server.health != health:
+            self._changed(self.server, health, str(self.last))
 
     def _check_in(self, wait: float) -> None:
         self._call = self._clock.callLater(wait, self._check)

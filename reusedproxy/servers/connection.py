@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.logger import Logger
 
 from reusedproxy.net.transport import BROKEN, OPEN, PEER_CLOSED, Transport
+from reusedproxy.servers.reasons import LEFT_BEHIND, SERVER
 from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody, UntilCloseBody
 from reusedproxy.wire.heads import (
     CHUNKED,
@@ -93,8 +94,8 @@ class Exchange(Protocol):
 class ServerConnection:
     """One connection of a pool. `state` is IDLE, IN_USE, WATCHED, PRIVATE or RETIRING, and moved by the pool only.
 
-    `requests` counts those sent on it; `idle_since` is when it became idle; `safe` says that it
-    has been reused once, so that its server is known to bear it (HAProxy's `http-reuse aggressive`); `retire_at` is when
+    `requests` counts those sent on it; `idle_since` is when it became idle, `idle_last` and `idle_longest` for how long it had
+    been when it was taken for its last request, and at most; `safe` says that it has been reused once, so that its server is known to bear it (HAProxy's `http-reuse aggressive`); `retire_at` is when
     its life is over (-inf: after this one request).
     """
 
@@ -116,6 +117,8 @@ class ServerConnection:
         "born",
         "deadline",
         "exchange",
+        "idle_last",
+        "idle_longest",
         "idle_since",
         "number",
         "pool",
@@ -141,6 +144,7 @@ class ServerConnection:
         self.transport = transport
         self.state = IDLE
         self.born = self.idle_since = now
+        self.idle_last = self.idle_longest = 0.0
         self.retire_at = inf
         self.requests = 0
         self.safe = False
@@ -439,7 +443,7 @@ class ServerConnection:
         elif not request_ended:
             self.pool.retire(self, "response before the end of the request")
         elif keep_alive:
-            self.pool.retire(self, PEER_CLOSED)
+            self.pool.retire(self, LEFT_BEHIND, by=SERVER)
         else:
             self.pool.retire(self, "server asked to close")
 
@@ -451,7 +455,7 @@ class ServerConnection:
         """A server speaks on an idle connection only to say goodbye (RFC 9110 section 15.5.9: a 408, say), or in error."""
         if self.requests == 0 and data.startswith((b"HTTP/1.1 408", b"HTTP/1.0 408", b"HTTP/1.1 400", b"HTTP/1.0 400")):
             self.pool.keeper.closed_by_peer(self)
-            self.pool.retire(self, "server timed it out unused")
+            self.pool.retire(self, "server timed it out unused", by=SERVER)
         else:
             self.pool.retire(self, "unasked bytes")
 

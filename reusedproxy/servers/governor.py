@@ -98,6 +98,25 @@ class Governor:
 
     # What the pool asks.
 
+    @property
+    def tokens(self) -> float:
+        """How many dials for the floor the rate allows at this moment; less than 1: the next has to wait."""
+        now, rate = self._now(), self._rate_now
+        # Room for a second one: of a bucket that holds one, each moment that a timer is late would be lost.
+        self._tokens = min(max(2.0, rate * BURST), self._tokens + (now - self._tokens_at) * rate)
+        self._tokens_at = now
+        return self._tokens
+
+    @property
+    def _rate_now(self) -> float:
+        careful = self.careful or self._now() - self._fluttered_at < FLUTTER_FOR
+        return min(self._rate, FLUTTER_RATE) if careful else self._rate
+
+    @property
+    def backoff(self) -> float:
+        """Seconds between two dials while the server refuses; 0 while it does not."""
+        return self._backoff
+
     def wait(self, demand: bool, connecting: int) -> float:
         """Seconds until the next dial may start, for somebody waiting (`demand`) or for the floor.
 
@@ -113,15 +132,9 @@ class Governor:
             return inf if connecting >= DIALS else 0.0
         if connecting >= FLOOR_DIALS:
             return inf
-        now = self._now()
-        rate = self._rate
-        if self.careful or now - self._fluttered_at < FLUTTER_FOR:
-            rate = min(rate, FLUTTER_RATE)
-        # Room for a second one: of a bucket that holds one, each moment that a timer is late would be lost.
-        self._tokens = min(max(2.0, rate * BURST), self._tokens + (now - self._tokens_at) * rate)
-        self._tokens_at = now
-        if self._tokens < WHOLE:
-            return (1 - self._tokens) / rate
+        tokens = self.tokens
+        if tokens < WHOLE:
+            return (1 - tokens) / self._rate_now
         return self._budget.wait(self, self._go_on)
 
     def later(self, wait: float) -> None:

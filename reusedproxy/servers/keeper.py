@@ -8,7 +8,6 @@ by two `Patience`s, one for connections that have carried nothing yet. It must n
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from math import inf
 from random import Random
@@ -18,8 +17,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.net.dial import DialFailure
 from reusedproxy.servers.connection import ServerConnection
+from reusedproxy.servers.filling import Filling
 from reusedproxy.servers.governor import Governor
 from reusedproxy.servers.patience import Patience, advertised
+from reusedproxy.servers.records import DEMAND
+from reusedproxy.servers.suspicion import Suspicion
 from reusedproxy.wire.heads import ResponseHead
 
 if TYPE_CHECKING:
@@ -39,15 +41,8 @@ _GOLDEN = 0.6180339887498949
 #: stand below which a floor is filled with care only.
 CHURN = 0.5
 CHURNING = 2.0
-#: Seconds for which all that stood idle is suspect when one of them was lost under a request: those that have ended with it
-#: are heard of in that time. And seconds between two such alarms, since a request that kills its connection must not cost
-#: everybody theirs.
-SUSPECT_FOR, SUSPECT_EVERY = 1.0, 10.0
 #: Share by which the time to a ping is shortened at random, so that a floor is not pinged all at once.
 PING_JITTER = 0.2
-#: A server that closes used connections which have stood for less than this, in seconds, in so many different seconds of the
-#: last so many, does it again and again: it is no restart, and no time-out that could be learned.
-HASTY_AGE, HASTY_TIMES, HASTY_WITHIN = 2.0, 4, 10.0
 #: A connection that is watched for its server's patience is let go at this many times the age at which it was set aside.
 WATCH_UNTIL = 4
 
@@ -74,6 +69,7 @@ class Keeper:
         self.governor = governor
         self.used = Patience(clock.seconds)
         self.unused = Patience(clock.seconds)
+        self.filling = Filling(clock.seconds, pool.counters.warm_up)
         #: Idle connections whose life is over, and those in use for the last time.
         self.due: set[ServerConnection] = set()
         self.last_use: set[ServerConnection] = set()
@@ -99,15 +95,12 @@ class Keeper:
         self._used_by_nobody: dict[ServerConnection, float] = {}
         self._refill_call: IDelayedCall | None = None
         self._upkeep_call: IDelayedCall | None = None
-        self._suspect_call: IDelayedCall | None = None
-        self._suspected_at = -inf
-        self._hasty: deque[float] = deque(maxlen=HASTY_TIMES)
-        #: What stood then stays suspect until it is gone.
-        self._renewed_at = -inf
+        self.suspicion = Suspicion(clock, self._suspect)
 
     def share(self, other: Keeper) -> None:
         """What either learns of their server's habits, both know."""
-        self.used, self.unused, self._hasty, self._advised = other.used, other.unused, other._hasty, other._advised
+        self.used, self.unused, self._advised = other.used, other.unused, other._advised
+        self.suspicion.share(other.suspicion)
         self.governor.share(other.governor)
 
     @property
@@ -122,27 +115,37 @@ class Keeper:
     def _note_floor(self) -> None:
         """Whenever there may be more connections than before, or fewer."""
         self._below_floor = self.below_floor_seconds
-        self._below_since = self._now() if self.pool.below_floor else None
+        below = self.pool.below_floor
+        self._below_since = self._now() if below else None
+        if not self._limits.min_conn:
+            self.filling.stop()
+        elif self.filling.state != "no":
+            now = self._now()
+            self.filling.look(below, all(each.proof_at <= now for each in self.pool.idle))
 
     @property
     def _ping_after(self) -> float | None:
         """Seconds of idleness before a ping; None: there is none, or it would do harm."""
         return None if self.pool.ping_request == self._vain_ping else self._limits.idle_ping
 
-    def start(self) -> None:
+    def start(self, rotation: bool = False) -> None:
+        """`rotation`: in place of another pool, whose server is reached in another way now."""
+        if self._limits.min_conn:
+            self.filling.start(rotation)
         self._upkeep()
         self.open_more()
 
     def stop(self) -> None:
         """Open nothing more; no timer is left."""
+        self.filling.stop()
         self._note_floor()
         self._missing = 0
         self.governor.stop()
-        for call in (self._refill_call, self._upkeep_call, self._suspect_call):
+        self.suspicion.stop()
+        for call in (self._refill_call, self._upkeep_call):
             if call is not None:
                 call.cancel()
-        self._refill_call = self._upkeep_call = self._suspect_call = None
-        self.pool.suspected_at = -inf
+        self._refill_call = self._upkeep_call = None
 
     # What the pool says of its connections.
 
@@ -171,7 +174,10 @@ class Keeper:
         most = pool.limits.max_reuse
         if most is not None and connection.requests >= most:
             self.last_use.add(connection)
+            self.filling.owed += 1
+            began = self._now()
             self.open_more()
+            pool.counters.warm_took(self._now() - began)
 
     def rested(self, connection: ServerConnection) -> None:
         """It is idle, or more is known now of how long it may be: set when it is to leave."""
@@ -193,6 +199,8 @@ class Keeper:
 
     def gone(self, connection: ServerConnection) -> None:
         """It has left the pool, for whatever reason."""
+        if connection not in self.due and connection not in self.last_use and self._now() >= connection.retire_at:
+            self.filling.owed += 1
         self.due.discard(connection)
         self.last_use.discard(connection)
         self.pinged.discard(connection)
@@ -225,36 +233,26 @@ class Keeper:
     def closed_by_peer(self, connection: ServerConnection) -> None:
         """The server has closed it while it stood idle, or was watched."""
         age = self._now() - connection.idle_since
+        self.pool.counters.idle_at_peer_close.observe(age)
         if connection.requests:
             self.used.closed(age)
-            if age < HASTY_AGE:
-                self._note_haste()
-        else:
-            self.unused.closed(age)
-            if age < CHURNING:
-                self.governor.fluttered()
-
-    @property
-    def hasty(self) -> bool:
-        """The server closes idle connections at any moment: none that has stood is fit for what may not be repeated."""
-        return len(self._hasty) == HASTY_TIMES and self._now() - self._hasty[0] <= HASTY_WITHIN
-
-    def _note_haste(self) -> None:
-        now = self._now()
-        if not self._hasty or now - self._hasty[-1] >= 1:
-            self._hasty.append(now)
-            if self.hasty:
+            if self.suspicion.closed(age):
                 self._advise_once(
                     "hasty",
                     "the server closes idle connections again and again within moments of an answer: requests that may not be"
                     " repeated get new connections, a handshake each, until it does so no more",
                 )
+        else:
+            self.unused.closed(age)
+            if age < CHURNING:
+                self.governor.fluttered()
 
     def dial_failed(self, failure: DialFailure) -> None:
         """No connection could be opened."""
         self.used.failed()
         self.unused.failed()
         pool = self.pool
+        self.filling.failed(pool.below_floor)
         if failure.timed_out and pool.waiters and pool.idle:
             # Seen with gunicorn's sync workers: each sat on one connection of the floor, so a POST that needs a new one
             # would get 503 after all its retries.
@@ -265,13 +263,8 @@ class Keeper:
             )
             pool.retire(pool.idle[0], "makes room")
 
-    def suspect(self) -> None:
-        """A connection that had stood idle was lost under a request: those that stand may have ended with it."""
-        now = self._now()
-        if now - self._suspected_at < SUSPECT_EVERY or self.pool.running != "running":
-            return
-        self._suspected_at = self.pool.suspected_at = now
-        self._suspect_call = self._clock.callLater(SUSPECT_FOR, self._trust)
+    def _suspect(self, since: float) -> None:
+        self.pool.suspected_at = since
 
     def renew(self) -> None:
         """All that stand idle may have ended without our hearing of it: nobody is given one of them any more, and they go as
@@ -279,22 +272,18 @@ class Keeper:
         pool = self.pool
         if pool.running != "running":
             return
-        pool.suspected_at = self._renewed_at = self._now()
+        self.suspicion.stood_still()
         for connection in [*pool.private, *pool.watched]:
             pool.retire(connection, STOOD)
         self.due.update(pool.idle)
+        self.filling.owed += len(pool.idle)
         self._let_due_go()
         self.open_more()
 
     def _why_due(self, connection: ServerConnection) -> str:
-        if connection.idle_since < self._renewed_at:
+        if connection.idle_since < self.suspicion.renewed_at:
             return STOOD
         return LIFE_OVER if self._now() >= connection.retire_at else AHEAD
-
-    def _trust(self) -> None:
-        """What still stands has proven itself."""
-        self._suspect_call = None
-        self.pool.suspected_at = self._renewed_at
 
     # Lives.
 
@@ -314,6 +303,7 @@ class Keeper:
             return
         if not old and patience.may_look():
             pool.set_aside(connection)
+            self.filling.owed += 1
             self._look_again(connection, patience)
             self.open_more()
             return
@@ -321,6 +311,7 @@ class Keeper:
         if len(pool.idle) > self._limits.min_conn:
             pool.retire(connection, LIFE_OVER if old else AHEAD)
             return
+        self.filling.owed += 1
         if patience.limit != inf:
             # Halfway between leaving and being left: from there on no request may be given to it.
             last = connection.idle_since + (patience.limit + patience.leave_after) / 2
@@ -372,6 +363,7 @@ class Keeper:
             connecting, waiting = len(pool.connecting), len(pool.waiters)
             demand = waiting > connecting
             if not demand and connecting - waiting + standing >= floor:
+                self.filling.owed = 0
                 return
             wait = self.governor.wait(demand, connecting)
             if wait > 0:
@@ -380,7 +372,7 @@ class Keeper:
                 return
             if not self._has_room(demand):
                 return
-            pool.dial(demand)
+            pool.dial(DEMAND if demand else self.filling.cause(self.governor.failures > 0))
 
     def _has_room(self, demand: bool) -> bool:
         """Whether one more may be opened (`strict-maxconn`). For somebody who waits for a new one an idle one goes."""
@@ -400,7 +392,7 @@ class Keeper:
         pool = self.pool
         while self._missing > 0 and self._has_room(False) and self.governor.wait(False, len(pool.connecting)) == 0:
             self._missing -= 1
-            pool.dial(demand=False)
+            pool.dial(self.filling.cause(self.governor.failures > 0))
 
     def _watch_floor(self) -> None:
         """The floor is short because connections are in use. Most come back in a moment; look whether all did."""

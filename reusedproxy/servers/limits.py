@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from attrs import frozen
 
 
@@ -22,3 +24,10 @@ class PoolLimits:
     keep_checks: bool = False
     most: int | None = None
     overdue_after: float = 60.0
+
+    @property
+    def most_idle(self) -> float:
+        """How many may stand idle: HAProxy's `pool-max-conn`; a `pool-purge-delay` of 0 keeps none above the floor."""
+        if self.purge_delay == 0:
+            return self.min_conn
+        return inf if self.max_conn is None else max(self.max_conn, self.min_conn)

@@ -142,7 +142,7 @@ class ConstantPool(_Member):
         if self.running == "running":
             pool.resume()
         elif self.running == "closed":
-            pool.close("closed")
+            pool.close("pool closed")
         if len(self._others) >= NAMES:
             oldest = next((name for name, each in self._others.items() if _is_quiet(each)), None)
             if oldest is not None:
@@ -166,8 +166,8 @@ class ConstantPool(_Member):
 
     # What is said to one is said to all.
 
-    def resume(self) -> None:
-        super().resume()
+    def resume(self, rotation: bool = False) -> None:
+        super().resume(rotation)
         for pool in self._others.values():
             pool.resume()
 

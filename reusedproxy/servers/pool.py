@@ -15,15 +15,16 @@ from collections.abc import Callable, Iterable
 from math import inf
 from operator import attrgetter
 from random import Random
-from typing import Protocol
 
-from attrs import define, evolve
+from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial, Dialer, DialFailure
-from reusedproxy.net.tls import TLS_FAILED, TLSTransport
+from reusedproxy.net.tls import TLS_FAILED
+from reusedproxy.net.tls_client import ClientContext, ClientTLSTransport
 from reusedproxy.net.transport import CLOSED, Transport
+from reusedproxy.servers import records
 from reusedproxy.servers.budget import Budget
 from reusedproxy.servers.captures import Captures
 from reusedproxy.servers.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
@@ -31,32 +32,19 @@ from reusedproxy.servers.governor import Governor
 from reusedproxy.servers.keeper import Keeper
 from reusedproxy.servers.limits import PoolLimits
 from reusedproxy.servers.probe import Probe
-from reusedproxy.servers.records import REMEMBERED, Counters, Ended
+from reusedproxy.servers.reasons import PROXY, SERVER, word_for
 from reusedproxy.servers.reuse import ANY, FRESH, SAFE
+from reusedproxy.servers.waiters import Waiter, Waiting
 from reusedproxy.wire.heads import Limits, ResponseHead
 
 #: Seconds of idleness below which a used connection is thought alive whatever the server's time-out (pools.md 2.4).
 FRESH_FOR = 0.5
 #: Seconds that a server has for its answer to a ping.
 PING_TIMEOUT = 5.0
+#: Idle connections among which one that is safe is found in less time than needs to be measured (30 ns for each here).
+QUICKLY_SEARCHED = 250
 #: Seconds of grace for a closing connection's last bytes.
 FLUSH = 5.0
-
-
-class Waiter(Protocol):
-    """Who waits for a connection; exactly one of the two is called, unless it leaves first."""
-
-    def connection_ready(self, connection: ServerConnection) -> None: ...
-
-    def connection_failed(self, failure: DialFailure) -> None:
-        """An attempt to connect has failed. Nobody waits any more; asking again is allowed at once."""
-
-
-@define
-class _Waiting:
-    waiter: Waiter
-    kind: int
-    dials: int  # had begun when it came
 
 
 class HTTPConnectionPool:
@@ -90,7 +78,7 @@ class HTTPConnectionPool:
         self.private: set[ServerConnection] = set()
         self.watched: set[ServerConnection] = set()
         self.retiring: set[ServerConnection] = set()
-        self.waiters: deque[_Waiting] = deque()
+        self.waiters: deque[Waiting] = deque()
         self.running = "suspended"
         #: The end of the client certificate, by the clock: nothing that was opened before stays beyond it.
         self.expires_at = inf
@@ -98,9 +86,9 @@ class HTTPConnectionPool:
         self.ping_request = b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n"
         #: Idle connections that have stood since then, or longer, may be dead: they are given to nobody for now.
         self.suspected_at = -inf
-        self.counters = Counters()
+        self.counters = records.Counters()
         self.closed: dict[str, int] = {}
-        self.ended: deque[Ended] = deque(maxlen=REMEMBERED)
+        self.ended: deque[records.Ended] = deque(maxlen=records.REMEMBERED)
         self._dialer = dialer
         self._wire_limits = wire_limits
         self._governor = Governor(
@@ -115,7 +103,7 @@ class HTTPConnectionPool:
         self.keeper = Keeper(self, self._governor, clock, random, lambda text: announce("notice", f"{name}: {text}"))
         #: Answers of this server that could not be taken.
         self.invalid = Captures(name, "response", clock.seconds, lambda text: announce("warning", text))
-        self._most_idle = _most_idle(limits)
+        self._most_idle = limits.most_idle
 
     def __repr__(self) -> str:
         return (
@@ -123,6 +111,11 @@ class HTTPConnectionPool:
             f"{len(self.in_use)} in use, {len(self.connecting)} connecting, {len(self.retiring)} retiring, "
             f"{len(self.waiters)} waiting>"
         )
+
+    @property
+    def context(self) -> ClientContext | None:
+        """Of TLS; None in the clear."""
+        return self._dialer.context
 
     @property
     def trouble(self) -> str:
@@ -154,6 +147,10 @@ class HTTPConnectionPool:
         """All pools of the server, when this is its own."""
         return (self,)
 
+    def held(self, what: str) -> int:
+        """How many all pools of the server hold in the list of this name ("idle", say)."""
+        return sum(len(getattr(pool, what)) for pool in self.family)
+
     @property
     def knows_name(self) -> bool:
         """Whether it may open connections before there is a request."""
@@ -169,6 +166,7 @@ class HTTPConnectionPool:
         connection = idle.pop() if kind == ANY else self._pick(kind)
         if connection is None:
             return None
+        self.counters.borrowed(connection, self.deadlines.now())
         self._use(connection)
         if connection.requests:
             self.counters.reuses += 1
@@ -179,6 +177,7 @@ class HTTPConnectionPool:
     def take(self, connection: ServerConnection) -> None:
         """Whoever a private connection is kept for uses it again."""
         self.private.discard(connection)
+        self.counters.borrowed(connection, self.deadlines.now())
         self._use(connection)
         self.counters.reuses += 1
 
@@ -188,17 +187,21 @@ class HTTPConnectionPool:
         A pool that is not running fails it before this returns.
         """
         if self.running != "running":
-            self.counters.waits_failed += 1
-            waiter.connection_failed(DialFailure("connection", f"the pool is {self.running}"))
+            failure = DialFailure("connection", f"the pool is {self.running}")
+            self.counters.wait_failed(failure, 0.0)
+            waiter.connection_failed(failure)
             return
-        self.waiters.append(_Waiting(waiter, kind, self.counters.dials))
+        self.waiters.append(Waiting(waiter, kind, self.counters.dials, self.deadlines.now()))
         self.keeper.open_more()
 
-    def leave(self, waiter: Waiter) -> None:
-        """This one waits no more. No harm if it does not."""
+    def leave(self, waiter: Waiter, timed_out: bool = False) -> None:
+        """This one waits no more, because its time is over or for a reason of its own. No harm if it does not wait."""
         for waiting in self.waiters:
             if waiting.waiter is waiter:
                 self.waiters.remove(waiting)
+                self.counters.waits[records.TIMEOUT if timed_out else records.LEFT].observe(
+                    self.deadlines.now() - waiting.since
+                )
                 return
 
     def release(self, connection: ServerConnection) -> None:
@@ -207,7 +210,7 @@ class HTTPConnectionPool:
         now = self.deadlines.now()
         if self._governor.failures:
             self._governor.answered(connection)
-        if connection.requests == 1 and isinstance(connection.transport, TLSTransport):
+        if connection.requests == 1 and isinstance(connection.transport, ClientTLSTransport):
             connection.transport.remember_session()
         if self.running != "running":
             self.retire(connection, "pool " + self.running)
@@ -252,20 +255,21 @@ class HTTPConnectionPool:
             return False
         return len(self.idle) < self.limits.min_conn or (self.limits.keep_checks and not self.idle)
 
-    def adopt(self, transport: Transport, took: float) -> ServerConnection:
+    def adopt(self, dial: Dial, transport: Transport) -> ServerConnection:
         """Take a connection that was opened elsewhere, in the same way to the same server. It is in use, by whoever asks,
         and comes back like any other."""
-        connection = self._make(transport, took)
+        connection = self._make(records.PROBE, dial, transport)
         connection.state = IN_USE
         self.in_use.add(connection)
         self.counters.donated += 1
         return connection
 
-    def _make(self, transport: Transport, took: float) -> ServerConnection:
+    def _make(self, cause: str, dial: Dial, transport: Transport) -> ServerConnection:
         """A connection of this pool's, in none of its lists yet."""
-        self.counters.handshakes += 1
+        counters, context = self.counters, self.context
+        counters.opened(cause, dial, transport, context is not None and context.settings.crt is not None)
         connection = ServerConnection(
-            self, transport, self.deadlines.now(), self._wire_limits, self.counters.handshakes, took
+            self, transport, self.deadlines.now(), self._wire_limits, counters.handshakes, dial.took
         )
         self.keeper.born(connection)
         return connection
@@ -290,11 +294,13 @@ class HTTPConnectionPool:
         connection.state = WATCHED
         self.watched.add(connection)
 
-    def retire(self, connection: ServerConnection, reason: str, *, at_once: bool = False, by: str = "proxy") -> None:
+    def retire(self, connection: ServerConnection, reason: str, *, at_once: bool = False, by: str = PROXY) -> None:
         """The only way out of the pool. `reason` is counted; `at_once` drops what is unsent and resets the connection; `by`
-        is who ends it, "proxy" or "server"."""
+        is who ends it, PROXY or SERVER."""
         if connection.state == RETIRING:
             return
+        idle, pinged = connection.state != IN_USE, connection in self.keeper.pinged
+        word = word_for(reason, by, idle=idle, requests=connection.requests, pinged=pinged)
         if connection.state == IDLE:
             self._leave_idle(connection)
         else:
@@ -302,7 +308,7 @@ class HTTPConnectionPool:
         connection.state = RETIRING
         self.retiring.add(connection)
         self.closed[reason] = self.closed.get(reason, 0) + 1
-        self.ended.append(self._record(connection, reason, by))
+        self.ended.append(self.counters.end(connection, self.deadlines.now(), reason, by, word))
         if at_once:
             connection.transport.abort(reason)
         else:
@@ -320,14 +326,14 @@ class HTTPConnectionPool:
         """
         if connection.state != IN_USE:
             self.keeper.closed_by_peer(connection)
-        elif not answered and connection.requests > 1:
-            self.keeper.suspect()
+        elif not answered and connection.requests > 1 and self.running == "running":
+            self.keeper.suspicion.lost()
         refused = None if answered else self._late_failure(connection, reason)
         if refused is not None:
             self._note_failure(refused)
         elif not answered and self._governor.on_trial(connection):
             self._note_failure(DialFailure("connection", f"{reason} before its first answer"))
-        self.retire(connection, reason, at_once=True, by="server")
+        self.retire(connection, reason, at_once=True, by=SERVER)
         if refused is not None:
             self._fail_waiters(refused, self.counters.dials + 1)
         return refused is not None
@@ -340,11 +346,11 @@ class HTTPConnectionPool:
 
     # What its owner says.
 
-    def resume(self) -> None:
-        """Keep the floor, from now on."""
+    def resume(self, rotation: bool = False) -> None:
+        """Keep the floor, from now on; `rotation`: in place of another pool's, whose server is reached in another way now."""
         if self.running == "suspended":
             self.running = "running"
-            self.keeper.start()
+            self.keeper.start(rotation)
 
     def suspend(self, reason: str) -> None:
         """Let go of all idle connections and open none; those in use finish and go."""
@@ -369,12 +375,6 @@ class HTTPConnectionPool:
             self._stop(reason)
 
     # Lists.
-
-    def _record(self, connection: ServerConnection, reason: str, by: str) -> Ended:
-        now, transport = self.deadlines.now(), connection.transport
-        tls, resumed = (transport.version, transport.resumed) if isinstance(transport, TLSTransport) else ("", False)
-        age, took = now - connection.born, connection.took
-        return Ended(connection.number, now, age, took, tls, resumed, connection.requests, by, reason)
 
     def _use(self, connection: ServerConnection) -> None:
         connection.state = IN_USE
@@ -403,10 +403,13 @@ class HTTPConnectionPool:
         """Take the newest idle connection fit for `kind` out of the list, which is not empty."""
         idle = self.idle
         if kind == FRESH:
-            return idle.pop() if self._fresh(idle[-1]) and not self.keeper.hasty else None
+            return idle.pop() if self._fresh(idle[-1]) and not self.keeper.suspicion.hasty else None
         if kind == SAFE:
+            began = self.deadlines.now() if len(idle) > QUICKLY_SEARCHED else None
             for index in range(len(idle) - 1, -1, -1):
                 if idle[index].safe:
+                    if began is not None:
+                        self.counters.warm_took(self.deadlines.now() - began)
                     return idle.pop(index)
         return None
 
@@ -426,7 +429,7 @@ class HTTPConnectionPool:
     def _serve_returned(self, connection: ServerConnection) -> bool:
         """Hand a connection that just came back to the first waiter it is fit for."""
         connection.idle_since = self.deadlines.now()
-        most = ANY if self.keeper.hasty else FRESH
+        most = ANY if self.keeper.suspicion.hasty else FRESH
         for waiting in self.waiters:
             if waiting.kind <= most or (waiting.kind == SAFE and connection.safe):
                 self.waiters.remove(waiting)
@@ -434,6 +437,7 @@ class HTTPConnectionPool:
                 self._use(connection)
                 self.counters.reuses += 1
                 self.counters.waits_queued += 1
+                self.counters.waits[records.QUEUED].observe(connection.idle_since - waiting.since)
                 waiting.waiter.connection_ready(connection)
                 return True
         return False
@@ -442,12 +446,13 @@ class HTTPConnectionPool:
 
     def dial_ready(self, dial: Dial, transport: Transport) -> None:
         """A dial of ours has succeeded."""
-        del self.connecting[dial]
-        connection = self._make(transport, dial.took)
+        connection = self._make(self.connecting.pop(dial), dial, transport)
         self._governor.succeeded(connection, dial.took)
+        self.keeper.filling.opened(dial.took)
         if self.waiters:
             waiting = self.waiters.popleft()
             self.counters.handshakes_on_request_path += 1
+            self.counters.waits[records.FRESH].observe(connection.born - waiting.since)
             self._use(connection)
             self.keeper.open_more()
             waiting.waiter.connection_ready(connection)
@@ -459,7 +464,7 @@ class HTTPConnectionPool:
 
     def dial_failed(self, dial: Dial, failure: DialFailure) -> None:
         """A dial of ours has failed."""
-        del self.connecting[dial]
+        self.counters.not_opened(self.connecting.pop(dial), dial, failure)
         self._note_failure(failure)
         if not (failure.ours and self.in_use):  # else they are better off waiting for one that comes back
             self._fail_waiters(failure, self.counters.dials)
@@ -467,7 +472,7 @@ class HTTPConnectionPool:
 
     def _late_failure(self, connection: ServerConnection, reason: str) -> DialFailure | None:
         """What this end of a connection says about its handshake, if it does."""
-        context = self._dialer.context
+        context = self.context
         if context is not None and connection.requests <= 1 and reason.startswith(TLS_FAILED):
             return DialFailure("TLS handshake", context.meaning(reason.removeprefix(TLS_FAILED)))
         if connection.requests == 0 and self.deadlines.now() < connection.proof_at:
@@ -486,32 +491,30 @@ class HTTPConnectionPool:
         failed = [waiting for waiting in self.waiters if waiting.dials < dials][: 1 if self.connecting else None]
         for waiting in failed:
             self.waiters.remove(waiting)
-        self.counters.waits_failed += len(failed)
-        for waiting in failed:
-            waiting.waiter.connection_failed(failure)
+        self._tell(failed, failure)
 
-    def dial(self, demand: bool) -> None:
-        """Open one more: for somebody who waits (`demand`), or for the floor."""
+    def _tell(self, waiting: Iterable[Waiting], failure: DialFailure) -> None:
+        now = self.deadlines.now()
+        for each in waiting:
+            self.counters.wait_failed(failure, now - each.since)
+        for each in waiting:
+            each.waiter.connection_failed(failure)
+
+    def dial(self, cause: str) -> None:
+        """Open one more: for somebody who waits (DEMAND), or for the floor."""
+        demand = cause == records.DEMAND
         self.counters.dials += 1
         self.counters.dials_for_requests += demand
         self._governor.began(demand)
-        self.connecting[self._dialer.dial(self)] = "demand" if demand else "floor"
+        self.connecting[self._dialer.dial(self)] = cause
 
     def _stop(self, reason: str) -> None:
         self.keeper.stop()
-        for dial in self.connecting:
+        for dial, cause in self.connecting.items():
+            self.counters.connects[cause, records.CANCELLED] += 1
             dial.cancel()
         self.connecting.clear()
         for connection in [*self.idle, *self.private, *self.watched]:
             self.retire(connection, reason)
         waiting, self.waiters = self.waiters, deque()
-        self.counters.waits_failed += len(waiting)
-        for each in waiting:
-            each.waiter.connection_failed(DialFailure("connection", reason))
-
-
-def _most_idle(limits: PoolLimits) -> float:
-    """How many may stand idle at most: HAProxy's `pool-max-conn`; a `pool-purge-delay` of 0 keeps none above the floor."""
-    if limits.purge_delay == 0:
-        return limits.min_conn
-    return inf if limits.max_conn is None else max(limits.max_conn, limits.min_conn)
+        self._tell(waiting, DialFailure("connection", reason))

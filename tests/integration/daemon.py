@@ -144,6 +144,11 @@ frontend main
             text = answer.read().decode()
         return list(csv.DictReader(io.StringIO(text.removeprefix("# "))))
 
+    def page(self) -> str:
+        """Its page, with all of the pools."""
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.stats_port}/;unfold", timeout=5) as answer:
+            return str(answer.read().decode())
+
     def server(self, name: str, proxy: str = "servers") -> dict[str, str]:
         """The row of one server."""
         (row,) = [each for each in self.statistics() if each["pxname"] == proxy and each["svname"] == name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -127,6 +128,22 @@ class ManholeTests(SynchronousTestCase):
         self.assertNotIn("ZeroDivisionError", self.daemon.output)
         self.assertEqual(self.ssh("manhole@127.0.0.1", "import sys; sys.exit(3)").returncode, 3)
         self.assertEqual(self.ssh("manhole@127.0.0.1", "sorted(servers)").stdout, "['servers/quiet']\n")
+
+    def test_an_order_is_carried_out_and_outlives_reloads(self) -> None:
+        self.daemon.start()
+        done = self.ssh("manhole@127.0.0.1", 'drain("servers/quiet")')
+        rest = "0 requests under way, 0 wait for it; 0 of 1 servers of servers are UP\n"
+        self.assertEqual((done.stdout, done.returncode), (f"servers/quiet is DRAIN; {rest}", 0), done.stderr)
+        self.assertIn("Server servers/quiet enters drain state.", self.daemon.output)
+        self.daemon.signal(signal.SIGHUP)
+        wait_for(lambda: "configuration reloaded" in self.daemon.output, "the reload")
+        self.assertIn("Server servers/quiet stays DRAIN, as was ordered before the reload", self.daemon.output)
+        self.assertEqual(self.daemon.server("quiet")["status"], "DRAIN")
+        done = self.ssh("manhole@127.0.0.1", 'ready("server/quiet")')
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("no server 'server/quiet': did you mean 'servers/quiet'?", done.stderr)
+        self.ssh("manhole@127.0.0.1", 'ready("servers/quiet")')
+        self.assertEqual(self.daemon.server("quiet")["status"], "no check")
 
     def test_a_script_on_standard_input_is_run_as_a_whole(self) -> None:
         self.daemon.start()

@@ -46,6 +46,9 @@ class ReloadTests(MainJobTestCase):
         self.reload("backend servers\n" + self.line, "0 of 1 pools kept as they are")
         wait_for(lambda: self.server.counts().accepted == 4 and self.server.established() == 2, "two new connections")
         self.assertEqual(ask(self.proxy.port), 200)
+        page = self.proxy.page()
+        self.assertIn("rotation ok <b>2</b>", page)
+        self.assertRegex(page, "generation</th><td> <b>2</b>")
 
     def test_a_certificate_is_replaced_under_load(self) -> None:
         """No request waits for a handshake: the new connections stand before the first one is given to anybody."""

@@ -1,0 +1,92 @@
+"""Clients that have connected to a TLS listener and are not through their handshake yet: a frontend's newcomers.
+
+They count as the frontend's connections from the first moment, as in HAProxy; each becomes a client connection or a line
+in the log. It must never know what is asked once the handshake is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from socket import socket
+from typing import TYPE_CHECKING
+
+from reusedproxy.clients.connection import ClientConnection
+from reusedproxy.config.model import ListenAddress
+from reusedproxy.net.handshake import Handshake, HandshakeFailure, Turns
+from reusedproxy.net.listener import Listener
+from reusedproxy.net.poller import Poller
+from reusedproxy.net.tls_server import Certificates, ServerTLSTransport
+from reusedproxy.servers.captures import Teller
+
+if TYPE_CHECKING:
+    from reusedproxy.clients.frontend import Frontend
+
+#: Seconds for a handshake when no time-out says.
+TIMEOUT = 30.0
+
+HandshakeLog = Callable[[Handshake, HandshakeFailure], None]
+
+
+class Handshakes:
+    """Clients of a frontend that have connected but not completed their handshake; counted, bounded, and told of.
+
+    At most half of its places may be taken by those that are under way: then the
+    oldest, which is hardly one of somebody who means it, makes room.
+    """
+
+    def __init__(self, frontend: Frontend, poller: Poller) -> None:
+        self.under_way: dict[Handshake, None] = {}
+        self.log: HandshakeLog | None = None
+        #: What is shown to clients, by the address of the `bind` line; at others they are served in the clear.
+        self.certificates: dict[ListenAddress, Certificates] = {}
+        self.completed = 0
+        self.resumed = 0
+        self.failed = 0
+        self._frontend = frontend
+        self._poller = poller
+        self._turns = Turns(poller)
+        timeouts = frontend.timeouts
+        waits = [each for each in (timeouts.client, timeouts.http_request) if each is not None]
+        self._timeout = timeouts.client_hs or min(waits, default=TIMEOUT)
+        self._teller = Teller(frontend.deadlines.now, lambda text: frontend.announce("warning", text))
+
+    def begin(
+        self, accepted: socket, address: tuple[str, int], listener: Listener, certificates: Certificates
+    ) -> Handshake:
+        """A client has connected."""
+        frontend = self._frontend
+        handshake = Handshake(
+            self._poller, frontend.deadlines, self._turns, certificates, accepted, self, address, listener
+        )
+        self.under_way[handshake] = None
+        if len(self.under_way) > max(1, frontend.maxconn // 2):
+            next(iter(self.under_way)).abort("too many handshakes are under way, and it was the oldest")
+        handshake.start(self._timeout)
+        return handshake
+
+    def handshake_done(self, handshake: Handshake, transport: ServerTLSTransport) -> None:
+        """It becomes a client connection in the same place."""
+        frontend = self._frontend
+        del self.under_way[handshake]
+        self.completed += 1
+        self.resumed += transport.resumed
+        frontend.connections.discard(handshake)
+        connection = ClientConnection(frontend, transport, handshake.address, handshake.listener)
+        frontend.connections.add(connection)
+        if frontend.closing:
+            connection.finish()
+
+    def handshake_failed(self, handshake: Handshake, failure: HandshakeFailure) -> None:
+        frontend = self._frontend
+        del self.under_way[handshake]
+        self.failed += 1
+        listener = handshake.listener
+        frontend.connection_gone(handshake, listener)
+        if self.log is not None:
+            self.log(handshake, failure)
+        host, port = handshake.address
+        who = f"{host}:{port}" if port else host
+        text = (
+            f"Proxy {frontend.name}: TLS handshake with {who} at bind {listener.bind.address} failed: {failure.reason}"
+        )
+        self._teller.tell(failure.trouble, text, "failed handshakes")

@@ -1,0 +1,97 @@
+"""What a server needs of OpenSSL and pyOpenSSL has no call for, in the words of cryptography's binding.
+
+Call-backs are given to OpenSSL directly: pyOpenSSL's own for certificates forgets an error that was let pass, which then
+could not be told to anybody, and makes objects of every certificate that is in order. Here stand the names that pyOpenSSL
+does not promise; it must never know why somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from cryptography.hazmat.bindings.openssl.binding import Binding
+from OpenSSL import SSL, crypto
+
+_library: Any = Binding().lib
+_foreign: Any = Binding().ffi
+
+#: Number of the error, place in the chain (0: the client's own), the certificate; whether to go on.
+OnVerifyFault = Callable[[int, int, crypto.X509], bool]
+#: Whether we sent it, and its number.
+OnAlert = Callable[[bool, int], None]
+
+
+def verify_clients(context: SSL.Context, demand: bool, on_fault: OnVerifyFault) -> object:
+    """Ask clients for certificates; `demand`: no handshake without one. What is returned must be kept with the context."""
+
+    # One that raises counts as 0, which refuses, and cffi prints it.
+    @_foreign.callback("int (*)(int, X509_STORE_CTX *)")
+    def verified(ok: int, store: Any) -> int:
+        if ok:
+            return 1
+        certificate = _library.X509_STORE_CTX_get_current_cert(store)
+        _library.X509_up_ref(certificate)
+        shown: Any = crypto.X509._from_raw_x509_ptr(certificate)
+        error, depth = _library.X509_STORE_CTX_get_error(store), _library.X509_STORE_CTX_get_error_depth(store)
+        return int(on_fault(error, depth, shown))
+
+    mode = SSL.VERIFY_PEER | (SSL.VERIFY_FAIL_IF_NO_PEER_CERT if demand else 0)
+    _library.SSL_CTX_set_verify(_of(context), mode, verified)
+    return verified
+
+
+def tell_alerts(context: SSL.Context, on_alert: OnAlert) -> object:
+    """Call for each alert that is sent or received. What is returned must be kept with the context."""
+
+    @_foreign.callback("void (*)(const SSL *, int, int)")
+    def informed(connection: Any, where: int, value: int) -> None:
+        if where & SSL.SSL_CB_ALERT:
+            on_alert(bool(where & SSL.SSL_CB_WRITE), value & 0xFF)
+
+    _library.SSL_CTX_set_info_callback(_of(context), informed)
+    return informed
+
+
+def set_groups(context: SSL.Context, names: str) -> bool:
+    """Elliptic curves and other groups, as `openssl ciphers` would list them; whether all of them are known."""
+    known = bool(_library.SSL_CTX_set1_curves_list(_of(context), names.encode("ascii", "replace")) == 1)
+    _library.ERR_clear_error()
+    return known
+
+
+def set_signature_algorithms(context: SSL.Context, names: str) -> bool:
+    """By which a handshake may be signed; whether all of them are known."""
+    known = bool(_library.SSL_CTX_set1_sigalgs_list(_of(context), names.encode("ascii", "replace")) == 1)
+    _library.ERR_clear_error()
+    return known
+
+
+def share_store(context: SSL.Context, other: SSL.Context) -> None:
+    """Let `context` trust what `other` trusts, without a copy of it."""
+    store = _library.SSL_CTX_get_cert_store(_of(other))
+    _library.X509_STORE_up_ref(store)
+    _library.SSL_CTX_set_cert_store(_of(context), store)
+
+
+def verify_result(connection: SSL.Connection) -> int:
+    """The last X509_V_ERR of the client's certificate, of the handshake that a resumed session came from, too."""
+    handle: Any = connection
+    return int(_library.SSL_get_verify_result(handle._ssl))
+
+
+def suite_names(numbers: tuple[int, ...]) -> list[str]:
+    """Names of the cipher suites that this OpenSSL knows."""
+    names = []
+    connection = SSL.Connection(SSL.Context(SSL.TLS_METHOD))
+    handle: Any = connection
+    for number in numbers:
+        cipher = _library.SSL_CIPHER_find(handle._ssl, number.to_bytes(2, "big"))
+        if cipher != _foreign.NULL:
+            names.append(_foreign.string(_library.SSL_CIPHER_get_name(cipher)).decode("ascii"))
+    return names
+
+
+def _of(context: SSL.Context) -> Any:
+    handle: Any = context
+    return handle._context

@@ -1,0 +1,151 @@
+"""The files that TLS is made of: a certificate with its chain and key, and the CAs that are trusted.
+
+HAProxy's `crt` and `ca-file`, for both sides. Whatever is wrong with one is said with its name and in plain words. It must
+never know who shows the certificate, nor to whom.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import Certificate, load_pem_x509_certificates, load_pem_x509_crl
+from OpenSSL import SSL, crypto
+
+from reusedproxy.net.tls import openssl_reason
+
+SYSTEM_CA = "@system-ca"
+
+
+class TLSConfigurationError(Exception):
+    """A certificate, key or CA file cannot be used; the message names it and says why."""
+
+
+def use_certificate(context: SSL.Context, path: str) -> None:
+    """HAProxy's `crt`: one PEM with certificate, chain and key; or the key in a file of that name plus `.key`."""
+    blocks = pem_blocks("crt", path)
+    if not blocks:
+        raise TLSConfigurationError(f"crt {path}: is empty or no PEM file (it has no line that begins with -----BEGIN)")
+    if not any(block.endswith(b"CERTIFICATE") for block in blocks):
+        raise TLSConfigurationError(f"crt {path}: no usable certificate: there is none in it")
+    key = path if any(block.endswith(b"PRIVATE KEY") for block in blocks) else _key_beside(path)
+    try:
+        context.use_certificate_chain_file(path)
+    except SSL.Error as error:
+        raise TLSConfigurationError(f"crt {path}: no usable certificate: {openssl_reason(error)}") from None
+    try:
+        # Not by OpenSSL's own reader, which would stop the daemon at a passphrase with a prompt on the terminal.
+        with open(key, "rb") as file:
+            private: Any = load_pem_private_key(file.read(), None)
+        context.use_privatekey(private)
+        context.check_privatekey()
+    except OSError as error:
+        raise TLSConfigurationError(f"crt {key}: cannot be read: {error.strerror}") from None
+    except TypeError:
+        reason = "the key is protected by a passphrase, which a daemon cannot be asked for"
+        raise TLSConfigurationError(f"crt {key}: no usable private key: {reason}") from None
+    except SSL.Error as error:
+        raise TLSConfigurationError(f"crt {key}: no usable private key: {openssl_reason(error)}") from None
+    except (ValueError, UnsupportedAlgorithm):
+        # The library's words run over several lines and name no more than this.
+        raise TLSConfigurationError(f"crt {key}: no usable private key: it cannot be decoded") from None
+
+
+def keys_beside(path: str) -> list[str]:
+    """Where its key may be, if it is not in the file itself; HAProxy has the second with `ssl-load-extra-del-ext` only."""
+    return [path + ".key", *([path.removesuffix(".crt") + ".key"] if path.endswith(".crt") else [])]
+
+
+def _key_beside(path: str) -> str:
+    candidates = keys_beside(path)
+    for key in candidates:
+        if os.path.exists(key):
+            return key
+    raise TLSConfigurationError(
+        f"crt {path}: holds no private key, and there is no {' or '.join(candidates)} beside it"
+    )
+
+
+def pem_blocks(word: str, path: str) -> list[bytes]:
+    """What a PEM file says it holds: CERTIFICATE, RSA PRIVATE KEY and so on, in order (RFC 7468)."""
+    return re.findall(rb"^-----BEGIN ([A-Z0-9 ]+)-----", _content(f"{word} {path}", path), re.M)
+
+
+def certificates_in(what: str, path: str) -> list[Certificate]:
+    """Those of a PEM file, in order, at least one; `what` begins the message if there is none."""
+    try:
+        found = load_pem_x509_certificates(_content(what, path))
+    except ValueError as error:
+        raise TLSConfigurationError(f"{what}: no usable certificate: {error}") from None
+    return found
+
+
+def trust(context: SSL.Context, ca_file: str | None, word: str = "ca-file") -> None:
+    """HAProxy's `ca-file`: a PEM file, a directory of them, or @system-ca."""
+    if ca_file is None or ca_file == SYSTEM_CA:
+        context.set_default_verify_paths()
+        return
+    for file in _files_of(word, ca_file):
+        try:
+            context.load_verify_locations(file)
+        except SSL.Error as error:
+            raise TLSConfigurationError(f"{word} {file}: no usable CA certificate: {openssl_reason(error)}") from None
+
+
+def name_authorities(context: SSL.Context, ca_file: str) -> None:
+    """Tell clients whose certificates are taken; not of the system's CAs, which are too many."""
+    if ca_file == SYSTEM_CA:
+        return
+    for file in _files_of("ca-file", ca_file):
+        for authority in certificates_in(f"ca-file {file}", file):
+            context.add_client_ca(authority)
+
+
+def revoke(context: SSL.Context, crl_file: str) -> None:
+    """HAProxy's `crl-file`: lists in PEM, of which there must be one for every CA of a client's chain."""
+    what = f"crl-file {crl_file}"
+    blocks = re.findall(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", _content(what, crl_file), re.S)
+    if not blocks:
+        raise TLSConfigurationError(f"{what}: holds no list (no line says -----BEGIN X509 CRL-----)")
+    store = context.get_cert_store()
+    assert store is not None
+    try:
+        for block in blocks:
+            store.add_crl(load_pem_x509_crl(block))
+    except (ValueError, crypto.Error):
+        raise TLSConfigurationError(f"{what}: cannot be decoded") from None
+    store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
+
+
+def _content(what: str, path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise TLSConfigurationError(f"{what}: cannot be read: {error.strerror}") from None
+
+
+def _files_of(word: str, path: str) -> list[str]:
+    """The file, or those of the directory; all of them can be read."""
+    try:
+        files = _pem_files(path)
+        for file in files:
+            open(file, "rb").close()
+    except OSError as error:
+        raise TLSConfigurationError(f"{word} {path}: cannot be read: {error.strerror}") from None
+    if not files:
+        raise TLSConfigurationError(f"{word} {path}: there is no .pem, .crt or .cer file in this directory")
+    return files
+
+
+def _pem_files(path: str) -> list[str]:
+    if not os.path.isdir(path):
+        return [path]
+    return [
+        entry.path
+        for entry in sorted(os.scandir(path), key=lambda e: e.name)
+        if entry.name.endswith((".pem", ".crt", ".cer"))
+    ]

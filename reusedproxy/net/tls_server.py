@@ -1,0 +1,309 @@
+"""TLS towards clients: one context for each certificate, the choice among them, and what a handshake has shown.
+
+`Certificates` are all that one `bind` line serves. They are chosen by the client's first message before OpenSSL sees
+it, as HAProxy chooses: an exact name before a wildcard, the kind of key that the client takes, a default at last. It
+knows files and OpenSSL; it must never know frontends or requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from socket import socket
+from typing import Any
+
+from attrs import Factory, define, field, frozen
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import DNSName, ExtensionNotFound, SubjectAlternativeName
+from cryptography.x509.oid import NameOID
+from OpenSSL import SSL, crypto
+
+from reusedproxy.config.model import TLSOffer
+from reusedproxy.net.hello import ClientHello
+from reusedproxy.net.openssl_server import (
+    share_store,
+    tell_alerts,
+    verify_clients,
+    verify_result,
+)
+from reusedproxy.net.poller import Poller
+from reusedproxy.net.tls import TLSTransport, VerifyFault, name_of, openssl_reason
+from reusedproxy.net.tls_files import (
+    TLSConfigurationError,
+    certificates_in,
+    name_authorities,
+    pem_blocks,
+    revoke,
+    trust,
+    use_certificate,
+)
+from reusedproxy.net.tls_parameters import set_parameters
+from reusedproxy.net.transport import Peer
+
+#: OpenSSL wants a name for what sessions belong to, and has one store for each context anyhow.
+_SESSIONS_OF = b"reusedproxy"
+_EXPIRED = 10
+
+
+@frozen
+class Certificate:
+    """One to serve. `names` None: those that it carries; they may be wildcards and, with a `!`, exceptions to these.
+
+    `bundle` is what it and others of its name were asked for by; `default`: for clients that ask for no name of ours.
+    """
+
+    path: str
+    offer: TLSOffer
+    names: tuple[str, ...] | None = None
+    bundle: str = ""
+    default: bool = False
+
+
+@define
+class Shown:
+    """What one handshake has shown: the client's hello, its certificate's faults, the last alert.
+
+    `crt_fault` and `ca_fault` are the first of each kind, also those that are let pass; `alert` is (whether we sent it,
+    its number).
+    """
+
+    hello: ClientHello
+    crt_fault: VerifyFault | None = None
+    ca_fault: VerifyFault | None = None
+    issuer: str = ""
+    refused: VerifyFault | None = None
+    alert: tuple[bool, int] | None = None
+
+
+class ServerContext:
+    """One certificate with its key, and how it is served; made once and used for all handshakes that it is chosen for."""
+
+    def __init__(self, certificate: Certificate, trusting: dict[tuple[str | None, ...], SSL.Context]) -> None:
+        """`trusting` has the contexts whose CAs may be shared, and is added to. Raises TLSConfigurationError."""
+        self.crt = certificate.path
+        self.offer = offer = certificate.offer
+        #: Of the handshake whose step is being taken.
+        self._shown: Shown | None = None
+        self._context = context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        # A client that ends TCP without close_notify has ended its side, as over plain TCP: HTTP has lengths of its own,
+        # and an answer can still be sent.
+        options = SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | SSL.OP_IGNORE_UNEXPECTED_EOF
+        options |= 0 if offer.client_prefers else SSL.OP_CIPHER_SERVER_PREFERENCE
+        context.set_options(options)
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        set_parameters(context, offer)
+        use_certificate(context, self.crt)
+        self.leaf = certificates_in(f"crt {self.crt}", self.crt)[0]
+        if offer.dh_file or b"DH PARAMETERS" in pem_blocks("crt", self.crt):
+            self._set_dh(self.crt if offer.dh_file is None else offer.dh_file)
+        context.set_session_id(_SESSIONS_OF)
+        context.set_session_cache_mode(SSL.SESS_CACHE_SERVER if offer.cache else SSL.SESS_CACHE_OFF)
+        context.set_timeout(int(offer.lifetime))
+        if offer.alpn:
+            self._protocols = [each.encode("ascii") for each in offer.alpn]
+            context.set_alpn_select_callback(self._select_protocol)
+        # Answers the client that its name was understood (RFC 6066 section 3).
+        context.set_tlsext_servername_callback(lambda connection: None)
+        # Connections outlive their listener's certificates after a reload, and OpenSSL calls back as long as they live:
+        # pyOpenSSL keeps a context's data with its last connection.
+        context.set_app_data(self)
+        self._kept = [tell_alerts(context, self._note_alert)]
+        if offer.verify != "none":
+            self._trust(trusting)
+            self._kept.append(verify_clients(context, offer.verify == "required", self._note_fault))
+
+    @property
+    def kind(self) -> str:
+        """Of its key: "rsa", "ecdsa" or ""."""
+        key = self.leaf.public_key()
+        return "rsa" if isinstance(key, RSAPublicKey) else "ecdsa" if isinstance(key, EllipticCurvePublicKey) else ""
+
+    @property
+    def names(self) -> list[str]:
+        """What the certificate is for: HAProxy takes common names and DNS alternatives, whichever there are."""
+        names = [str(each.value) for each in self.leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        try:
+            alternatives = self.leaf.extensions.get_extension_for_class(SubjectAlternativeName).value
+            names += alternatives.get_values_for_type(DNSName)
+        except (ExtensionNotFound, ValueError):
+            pass  # none, or none that can be read: OpenSSL shows the certificate all the same
+        return names
+
+    def connection(self, accepted: socket) -> SSL.Connection:
+        """A server connection over `accepted`, ready for its handshake."""
+        connection = SSL.Connection(self._context, accepted)
+        connection.set_accept_state()
+        return connection
+
+    def step(self, connection: SSL.Connection, shown: Shown) -> None:
+        """Go on with a handshake, noting in `shown` what happens. Raises SSL.Error and its kinds."""
+        self._shown = shown
+        try:
+            connection.do_handshake()
+        finally:
+            self._shown = None
+
+    def stale(self, connection: SSL.Connection) -> bool:
+        """After a handshake that resumed a session: whether the client's certificate has expired since it was verified."""
+        if self.offer.verify == "none" or _EXPIRED in self.offer.ignored_crt_errors:
+            return False
+        certificate = connection.get_peer_certificate(as_cryptography=True)
+        return certificate is not None and certificate.not_valid_after_utc < datetime.now(timezone.utc)
+
+    # What OpenSSL calls.
+
+    def _note_alert(self, sent: bool, number: int) -> None:
+        if self._shown is not None:
+            self._shown.alert = (sent, number)
+
+    def _note_fault(self, error: int, depth: int, certificate: crypto.X509) -> bool:
+        """HAProxy's rule: what is in neither list ends the handshake, with `verify optional`, too."""
+        shown = self._shown
+        if shown is None:
+            return False
+        parsed = certificate.to_cryptography()
+        fault = VerifyFault(error, depth, name_of(parsed.subject))
+        if depth:
+            shown.ca_fault = shown.ca_fault or fault
+        else:
+            shown.crt_fault = shown.crt_fault or fault
+        if error in (self.offer.ignored_ca_errors if depth else self.offer.ignored_crt_errors):
+            return True
+        shown.refused = fault
+        shown.issuer = name_of(parsed.issuer)
+        return False
+
+    def _select_protocol(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
+        """The first of ours that the client offers; none: it is not answered, as HAProxy does."""
+        for ours in self._protocols:
+            if ours in offered:
+                return ours
+        return SSL.NO_OVERLAPPING_PROTOCOLS
+
+    # Its making.
+
+    def _set_dh(self, path: str) -> None:
+        try:
+            self._context.load_tmp_dh(path)
+        except SSL.Error as error:
+            raise TLSConfigurationError(f"{path}: no usable DH parameters: {openssl_reason(error)}") from None
+
+    def _trust(self, trusting: dict[tuple[str | None, ...], SSL.Context]) -> None:
+        offer, context = self.offer, self._context
+        files = (offer.ca_file, offer.ca_verify_file, offer.crl_file)
+        if files in trusting:
+            share_store(context, trusting[files])
+        else:
+            for word, path in (("ca-file", offer.ca_file), ("ca-verify-file", offer.ca_verify_file)):
+                if path is not None:
+                    trust(context, path, word)
+            if offer.crl_file is not None:
+                revoke(context, offer.crl_file)
+            trusting[files] = context
+        if offer.ca_names and offer.ca_file is not None:
+            name_authorities(context, offer.ca_file)
+
+
+@frozen
+class _Entry:
+    """One context under one name; `exceptions` are names that it must not be chosen for."""
+
+    context: ServerContext
+    kind: str
+    exceptions: frozenset[str] = frozenset()
+
+
+@define
+class Certificates:
+    """All that one `bind` line serves, and which is for whom. `crts` are the files, in the order loaded."""
+
+    strict: bool = False
+    contexts: list[ServerContext] = Factory(list)
+    _exact: dict[str, list[_Entry]] = field(factory=dict, alias="exact")
+    _wild: dict[str, list[_Entry]] = field(factory=dict, alias="wild")
+    _defaults: list[_Entry] = field(factory=list, alias="defaults")
+
+    @classmethod
+    def load(cls, certificates: Sequence[Certificate], strict: bool) -> Certificates:
+        """Raises TLSConfigurationError."""
+        made = cls(strict)
+        trusting: dict[tuple[str | None, ...], SSL.Context] = {}
+        # Nobody says which is the default: then it is the first, with the others of its bundle.
+        bundle = None if any(each.default for each in certificates) else certificates[0].bundle
+        for certificate in certificates:
+            context = ServerContext(certificate, trusting)
+            made.contexts.append(context)
+            names = context.names if certificate.names is None else certificate.names
+            exceptions = frozenset(name[1:].lower() for name in names if name.startswith("!"))
+            entry = _Entry(context, context.kind, exceptions)
+            if certificate.default or (bundle is not None and certificate.bundle == bundle):
+                made._defaults.append(entry)
+            made._file(entry, (name.lower() for name in names if not name.startswith("!")))
+        return made
+
+    def _file(self, entry: _Entry, names: Iterable[str]) -> None:
+        for name in names:
+            if name == "*":
+                self._defaults.append(entry)
+            elif name.startswith("*"):
+                self._wild.setdefault(name[1:], []).append(entry)
+            elif name:
+                self._exact.setdefault(name, []).append(entry)
+
+    def choose(self, hello: ClientHello) -> ServerContext | None:
+        """Whose certificate a client is shown; None: `strict-sni`, and it asks for none of them."""
+        found: dict[str, _Entry] = {}
+        name = hello.server_name
+        if name is not None:
+            for entry in self._exact.get(name, ()):
+                found.setdefault(entry.kind, entry)
+            _, dot, domain = name.partition(".")
+            for entry in self._wild.get(dot + domain, ()) if dot else ():
+                if name not in entry.exceptions:
+                    found.setdefault(entry.kind, entry)
+        if not found:
+            if self.strict:
+                return None
+            for entry in self._defaults:
+                found.setdefault(entry.kind, entry)
+        for kind, taken in (("ecdsa", hello.ecdsa), ("rsa", hello.rsa), ("", True), ("ecdsa", True), ("rsa", True)):
+            if taken and kind in found:
+                return found[kind].context
+        return None
+
+
+class ServerTLSTransport(TLSTransport):
+    """A client's connection, its handshake complete; it can tell what the handshake has shown."""
+
+    __slots__ = ("ca_fault", "crt_fault", "server_name")
+
+    def __init__(self, poller: Poller, accepted: socket, peer: Peer, tls: SSL.Connection, shown: Shown) -> None:
+        TLSTransport.__init__(self, poller, accepted, peer, tls)
+        #: The name that the client asked for (SNI), in lower case.
+        self.server_name = shown.hello.server_name
+        #: What was first found wrong in this handshake and let pass: with the client's certificate, with those above it.
+        self.crt_fault = shown.crt_fault
+        self.ca_fault = shown.ca_fault
+
+    @property
+    def cipher(self) -> str:
+        """For example "TLS_AES_256_GCM_SHA384"."""
+        return self._tls.get_cipher_name() or ""
+
+    @property
+    def protocol(self) -> str:
+        """What was agreed on by ALPN; "" if nothing was."""
+        return self._tls.get_alpn_proto_negotiated().decode("latin-1")
+
+    @property
+    def client_certificate(self) -> bytes | None:
+        """What the client has shown, in DER; in a resumed session that of the first handshake."""
+        certificate = self._tls.get_peer_certificate(as_cryptography=True)
+        return None if certificate is None else certificate.public_bytes(Encoding.DER)
+
+    @property
+    def verify_result(self) -> int:
+        """OpenSSL's X509_V_ERR number, 0 if all was well or no certificate was shown; let pass by `crt-ignore-err`, say."""
+        return verify_result(self._tls)

@@ -1,0 +1,459 @@
+"""Clients' handshakes: whole, cut off, too slow, refused; nothing is leaked, and every reason is said once."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from datetime import datetime, timedelta, timezone
+
+from OpenSSL import SSL
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config.x509_errors import ALL
+from reusedproxy.demo.certificates import SERVER_AUTH, Authority, Credential
+from reusedproxy.net.handshake import (
+    ABORTED,
+    CA_NOT_TRUSTED,
+    CRT_NOT_TRUSTED,
+    EMPTY,
+    REFUSED,
+    STEPS_AT_ONCE,
+    TIMED_OUT,
+)
+from reusedproxy.net.poller import READ, WRITE
+from tests.handshakes import Shaker, client_tls, offer
+from tests.test_net_hello import hello
+from tests.wire import Far, Loop, Recorder, certificates
+
+TLS12, TLS13 = SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION
+HOUR = timedelta(hours=1)
+
+
+class HandshakeTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.loop = Loop(self)
+        self.addCleanup(self.check_rest)
+        self.shaker = Shaker(self, self.loop)
+
+    def check_rest(self) -> None:
+        for transport in self.shaker.transports:
+            transport.peer = Recorder()
+            transport.abort("over")
+        self.assertEqual(self.loop.poller.watching(), 0)
+        self.assertEqual(self.loop.deadlines.watching(), 0)
+        self.assertEqual({each.state for each in self.shaker.handshakes} - {"done"}, set())
+
+    def raw(self, data: bytes = b"", *, tcp: bool = False) -> Far:
+        """A client that says what it is told to."""
+        near, far = self.loop.pair(tcp=tcp)
+        self.shaker.begin(near)
+        if data:
+            far.send(data)
+        self.loop.pump()
+        return far
+
+    def failed(self, kind: str, words: str) -> None:
+        (failure,) = self.shaker.failures
+        self.assertEqual(failure.kind, kind)
+        self.assertIn(words, failure.reason)
+        self.assertNotIn("\n", failure.reason)
+        self.shaker.failures.clear()
+
+
+class ThroughTests(HandshakeTestCase):
+    """What a handshake that is through can tell."""
+
+    def test_version_cipher_and_name(self) -> None:
+        """Of TLS 1.2 and 1.3."""
+        for version, name in ((TLS12, "TLSv1.2"), (TLS13, "TLSv1.3")):
+            far = self.shaker.client(client_tls(version=version), name="Server.Test")
+            transport = self.shaker.transport
+            self.assertTrue(far.handshaken and transport.secure)
+            self.assertEqual((transport.version, transport.server_name), (name, "server.test"))
+            self.assertEqual(transport.cipher, far.tls.get_cipher_name())
+            self.assertEqual((transport.resumed, transport.client_certificate), (False, None))
+            self.assertEqual((transport.verify_result, transport.crt_fault, transport.ca_fault), (0, None, None))
+
+    def test_cut_at_every_byte(self) -> None:
+        """A first message that comes in two pieces is as good as one, wherever it is cut."""
+        whole = hello()
+        for size in range(1, len(whole), 7):
+            far = self.raw(whole[:size])
+            self.assertEqual(self.shaker.handshakes[-1].state, "waiting")
+            far.send(whole[size:])
+            self.loop.pump()
+            self.assertEqual(self.shaker.handshakes[-1].state, "shaking")
+            self.assertEqual(far.received[:1], b"\x16")
+            self.shaker.handshakes[-1].abort("over")
+        self.assertEqual({failure.kind for failure in self.shaker.failures}, {ABORTED})
+
+    def test_byte_by_byte(self) -> None:
+        """Nobody spins, and nothing is lost, however slowly the client's messages come.
+
+        Over TCP: a unix socket's kernel holds back more than some 200 pieces of which none has been read.
+        """
+        for version in (TLS12, TLS13):
+            self.shake_slowly(client_tls(version=version))
+        self.assertEqual(len(self.shaker.transports), 2)
+
+    def shake_slowly(self, context: SSL.Context) -> None:
+        near, far = self.loop.pair(tcp=True)
+        self.shaker.begin(near)
+        client = SSL.Connection(context, None)
+        client.set_connect_state()
+        while self.shaker.handshakes[-1].state != "done":
+            try:
+                client.do_handshake()
+            except SSL.WantReadError:
+                pass
+            far.split(client.bio_read(65536), 1)
+            self.loop.until(lambda: far.received or self.shaker.handshakes[-1].state == "done")
+            if data := far.take():
+                client.bio_write(data)
+
+    def test_what_comes_with_the_last_message_is_not_lost(self) -> None:
+        """A client of TLS 1.3 sends its request right behind it."""
+        near, far = self.loop.pair()
+        self.shaker.begin(near)
+        client = SSL.Connection(client_tls(version=TLS13), None)
+        client.set_connect_state()
+        self.assertRaises(SSL.WantReadError, client.do_handshake)
+        far.send(client.bio_read(65536))
+        self.loop.pump()
+        client.bio_write(far.take())
+        client.do_handshake()
+        client.send(b"GET / HTTP/1.1\r\n\r\n")
+        far.send(client.bio_read(65536))
+        self.loop.pump()
+        transport, peer = self.shaker.transport, Recorder()
+        transport.peer = peer
+        transport.resume_reading()
+        self.loop.pump()
+        self.assertEqual(peer.received, b"GET / HTTP/1.1\r\n\r\n")
+
+    def test_protocols(self) -> None:
+        """ALPN: ours are answered in our order; a client that offers only others is not answered, as in HAProxy."""
+        for ours, theirs, expected in (
+            (("http/1.1",), [b"h2", b"http/1.1"], "http/1.1"),
+            (("http/1.1", "http/1.0"), [b"http/1.0", b"http/1.1"], "http/1.1"),
+            (("http/1.0",), [b"http/1.1"], ""),
+            ((), [b"http/1.1"], ""),
+            (("http/1.1",), [b"h2"], ""),
+        ):
+            self.shaker.offer(alpn=ours)
+            far = self.shaker.client(client_tls(alpn=theirs))
+            self.assertTrue(far.handshaken)
+            self.assertEqual(self.shaker.transport.protocol, expected)
+
+    def test_a_connection_outlives_its_certificates(self) -> None:
+        """After a reload nothing else holds them, and OpenSSL still calls back: for the alert that ends it, say."""
+        for fields in ({}, {"verify": "optional", "ca_file": certificates().ca_file}):
+            self.shaker.offer(**fields)
+            far = self.shaker.client(client_tls(version=TLS12))
+            transport = self.shaker.transports.pop()
+            known = weakref.ref(self.shaker.certificates.contexts[0])
+            self.shaker.offer()
+            self.shaker.handshakes.clear()
+            gc.collect()
+            self.assertIsNotNone(known())
+            transport.peer = Recorder()
+            transport.close("over")
+            self.loop.pump()
+            self.assertEqual(far.end, "close_notify")
+            del transport
+            gc.collect()
+            self.assertIsNone(known())
+
+    def test_a_crowd_is_dealt_with_a_few_at_a_time(self) -> None:
+        """Others are served between; and in the end all of the crowd are."""
+        whole = hello()
+        fars = []
+        for _ in range(5 * STEPS_AT_ONCE):
+            near, far = self.loop.pair()
+            self.shaker.begin(near)
+            far.socket.send(whole)
+            fars.append(far)
+        self.loop.poller.doRead()
+        answered = [far for far in fars if far._receive(65536)]
+        self.assertEqual(len(answered), STEPS_AT_ONCE)
+        states = [each.state for each in self.shaker.handshakes]
+        self.assertEqual(states, ["shaking"] * STEPS_AT_ONCE + ["in line"] * 4 * STEPS_AT_ONCE)
+        # Only the first of them is watched.
+        self.assertEqual(self.loop.poller.watching(), STEPS_AT_ONCE + 1)
+        for gone in (STEPS_AT_ONCE, STEPS_AT_ONCE + 3, -1):
+            self.shaker.handshakes[gone].abort("gone")
+        self.loop.pump()
+        states = [each.state for each in self.shaker.handshakes]
+        self.assertEqual((states.count("shaking"), states.count("done")), (5 * STEPS_AT_ONCE - 3, 3))
+        for handshake in self.shaker.handshakes:
+            handshake.abort("over")
+
+    def test_one_in_line_that_waits_to_write(self) -> None:
+        """A client that was slow to read our certificates does not hold the line up when it goes on."""
+        chain = tuple(Authority(f"CA {number}").credential.certificate for number in range(40))
+        ours = certificates().server
+        self.shaker = Shaker(self, self.loop, None, Credential(ours.certificate, ours.key, chain))
+        near, far = self.loop.pair(buffers=4096)
+        far.stall()
+        handshake = self.shaker.begin(near)
+        far.send(hello(context=client_tls(version=TLS12)))
+        self.loop.pump()
+        self.assertEqual((handshake.state, handshake.wants), ("shaking", WRITE))
+        self.shaker.turns._batch, self.shaker.turns._left = self.loop.poller.batch + 1, 0
+        far.read(65536)
+        self.loop.poller.doRead()
+        self.assertEqual(handshake.state, "in line")
+        far.go_on()
+        self.loop.pump()
+        self.assertEqual((handshake.state, handshake.wants), ("shaking", READ))
+        self.assertGreater(len(far.received), 10_000)
+        handshake.abort("over")
+
+    def test_one_whose_turn_does_not_come(self) -> None:
+        """It is told apart from a client that is slow."""
+        self.shaker.turns._left = 0
+        self.shaker.turns._batch = self.loop.poller.batch + 1
+        near, far = self.loop.pair()
+        handshake = self.shaker.begin(near)
+        far.socket.send(hello())
+        self.loop.poller.doRead()
+        self.assertEqual(handshake.state, "in line")
+        handshake.deadline_passed()
+        self.assertIn("its turn did not come in time", self.shaker.failures.pop().reason)
+
+
+class EndTests(HandshakeTestCase):
+    """Clients that go, and clients that do not come to the point."""
+
+    def test_a_client_that_says_nothing_and_goes(self) -> None:
+        """A probe, for instance."""
+        self.raw().drop()
+        self.loop.pump()
+        self.failed(EMPTY, "the client closed without a word")
+
+    def test_a_client_that_goes_in_its_first_message(self) -> None:
+        """However much of it has come."""
+        whole = hello()
+        for size in (1, 5, 6, len(whole) - 1):
+            self.raw(whole[:size]).drop()
+            self.loop.pump()
+            self.failed(EMPTY, f"the client closed after {size} bytes of its first message")
+
+    def test_a_client_that_goes_in_the_middle(self) -> None:
+        """After our answer to its first message: by an end, or by a reset."""
+        self.raw(hello()).drop()
+        self.loop.pump()
+        self.failed(EMPTY, "in the middle of the handshake")
+        self.raw(hello(), tcp=True).reset()
+        self.loop.until(lambda: self.shaker.failures)
+        self.assertIn("in the middle of the handshake", self.shaker.failures.pop().reason)
+
+    def test_a_client_that_resets_before_it_speaks(self) -> None:
+        """The kernel's word for it is said."""
+        self.raw(tcp=True).reset()
+        self.loop.until(lambda: self.shaker.failures)
+        self.failed(ABORTED, "Connection reset by peer, before the client's first message")
+
+    def test_a_client_that_stalls(self) -> None:
+        """One time for all of it: silence, a half message, no second one."""
+        for data in (b"", hello()[:100], hello()):
+            self.raw(data)
+            self.loop.advance(9.9)
+            self.assertEqual(self.shaker.failures, [])
+            self.loop.advance(0.2)
+            self.failed(TIMED_OUT, "in time")
+
+    def test_dribbling_wins_no_time(self) -> None:
+        """Each byte is looked at, and the time goes on."""
+        far = self.raw()
+        for byte in hello()[:40]:
+            far.send(bytes((byte,)))
+            self.loop.advance(0.3)
+        self.failed(TIMED_OUT, "its first message")
+
+    def test_an_owner_that_stops_leaves_a_moment(self) -> None:
+        """A handshake under way may still come to something, for a second."""
+        self.raw()
+        self.shaker.handshakes[-1].finish()
+        self.loop.advance(1.1)
+        self.failed(TIMED_OUT, "in time")
+
+    def test_no_tls_at_all(self) -> None:
+        """Plain HTTP is closed, and said to be what it is."""
+        far = self.raw(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.assertEqual((far.received, far.end), (b"", "eof"))
+        self.failed(REFUSED, "a plain HTTP request came (GET /)")
+
+    def test_an_error_of_ours_costs_one_handshake(self) -> None:
+        """It is logged, and the others go on."""
+        far = self.raw()
+        self.shaker.handshakes[-1]._certificates = None  # type: ignore[assignment]
+        far.send(hello())
+        self.loop.pump()
+        self.failed(ABORTED, "internal error")
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+
+
+class RefusalTests(HandshakeTestCase):
+    """What is refused: the client reads an alert, the log says what was expected and what came."""
+
+    def refused(self, far: Far, alert: str, *words: str, kind: str = REFUSED) -> None:
+        far.send(b"too early")
+        self.loop.pump()
+        self.assertIn(alert, far.failure)  # type: ignore[attr-defined]
+        for each in words:
+            self.assertIn(each, self.shaker.failure)
+        self.failed(kind, f"alert {alert} sent")
+
+    def test_a_version_that_is_not_served(self) -> None:
+        """Both sides' versions are named."""
+        self.shaker.offer(min_version="TLSv1.3")
+        far = self.shaker.client(client_tls(version=TLS12))
+        self.refused(far, "protocol version", "the client offers TLSv1.2 at most, served is TLSv1.3 (ssl-min-ver")
+
+    def test_no_cipher_in_common(self) -> None:
+        """The client's are named."""
+        self.shaker.offer(ciphers="ECDHE+AES256", max_version="TLSv1.2")
+        far = self.shaker.client(client_tls(version=TLS12, ciphers="ECDHE+AES128"))
+        self.refused(far, "handshake failure", "ECDHE-RSA-AES128-GCM-SHA256", "ciphers ECDHE+AES256", "ECDSA")
+
+    def test_a_name_that_is_not_served(self) -> None:
+        """With strict-sni only; the alert is that of RFC 6066."""
+        self.shaker = Shaker(self, self.loop, strict=True)
+        self.refused(self.shaker.client(name="other.test"), "unrecognized name", "asks for 'other.test'", "strict-sni")
+        self.refused(self.shaker.client(name=None), "unrecognized name", "sends no name (SNI)")
+        self.assertTrue(self.shaker.client(name="server.test").handshaken)
+
+    def test_our_certificate_is_refused(self) -> None:
+        """The client says so, and the file is named."""
+        context = client_tls()
+        context.set_verify(SSL.VERIFY_PEER, lambda *seen: bool(seen[-1]))
+        self.shaker.client(context)
+        crt = self.shaker.certificates.contexts[0].crt
+        self.assertIn(f"the client does not accept our certificate (crt {crt})", self.shaker.failure)
+        self.failed(REFUSED, "alert unknown ca received")
+
+    def test_garbage_in_the_middle(self) -> None:
+        """OpenSSL's own words."""
+        self.raw(hello()).send(b"garbage, garbage, garbage")
+        self.loop.pump()
+        self.loop.advance(2)
+        self.failed(REFUSED, "alert")
+
+    def test_a_client_that_does_not_go_is_closed(self) -> None:
+        """It has a second to read the alert."""
+        self.shaker.offer(min_version="TLSv1.3")
+        self.raw(hello(context=client_tls(version=TLS12)))
+        self.assertEqual(self.shaker.failures, [])
+        self.loop.advance(1.1)
+        self.failed(REFUSED, "unsupported protocol")
+
+
+class ClientCertificateTests(HandshakeTestCase):
+    """`verify`, and all that may be wrong with what a client shows; TLS 1.2 and 1.3."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ours = certificates()
+
+    def shown(self, credential: Credential | None, **fields: object) -> list[bool]:
+        """Whether the client was let in, by TLS 1.2 and 1.3."""
+        self.shaker.terms = offer(**{"verify": "required", **fields})
+        self.shaker.certificates = self.shaker.load()
+        count = len(self.shaker.transports)
+        let_in = []
+        for version in (TLS12, TLS13):
+            self.shaker.failures.clear()
+            far = self.shaker.client(client_tls(credential, version=version))
+            far.drop()
+            self.loop.pump()
+            let_in.append(len(self.shaker.transports) > count)
+            count = len(self.shaker.transports)
+        return let_in
+
+    def refused(self, credential: Credential | None, kind: str, *words: str, **fields: object) -> None:
+        self.assertEqual(self.shown(credential, **fields), [False, False])
+        for each in words:
+            self.assertIn(each, self.shaker.failure)
+        self.failed(kind, "sent")
+
+    def issued(self, authority: Authority | None = None, **fields: object) -> Credential:
+        return (authority or self.ours.authority).issue("visitor", client=True, key="ecdsa", **fields)  # type: ignore[arg-type]
+
+    def test_one_that_is_trusted(self) -> None:
+        """It can be looked at afterwards."""
+        self.assertEqual(self.shown(self.ours.client), [True, True])
+        transport = self.shaker.transport
+        assert transport.client_certificate is not None
+        self.assertIn(b"client", transport.client_certificate)
+        self.assertEqual((transport.verify_result, transport.crt_fault), (0, None))
+
+    def test_none(self) -> None:
+        """Demanded, or only asked for."""
+        self.refused(None, REFUSED, "the client showed no certificate, which 'verify required' demands", "ca-file")
+        self.assertEqual(self.shown(None, verify="optional"), [True, True])
+        self.assertIsNone(self.shaker.transport.client_certificate)
+
+    def test_optional_looks_at_what_is_shown(self) -> None:
+        """As in HAProxy: a bad one is worse than none."""
+        stranger = self.issued(self.ours.stranger)
+        self.refused(stranger, CRT_NOT_TRUSTED, "it was issued by CN=unknown CA", verify="optional")
+
+    def test_each_fault_in_words(self) -> None:
+        """With its subject, and the files that say who is trusted."""
+        now = datetime.now(timezone.utc)
+        trusted = f"trusted are those of ca-file {self.ours.ca_file}"
+        middle = Authority("middle CA", issuer=self.ours.authority)
+        alone = self.issued(middle)
+        for credential, words in (
+            (self.issued(not_after=now - HOUR), "certificate has expired (certificate 0 of the chain, CN=visitor)"),
+            (self.issued(not_before=now + HOUR), "certificate is not yet valid"),
+            (self.issued(self.ours.stranger), "unable to get local issuer certificate"),
+            (self.issued(extended_usage=[SERVER_AUTH]), "certificate purpose"),
+            (Credential(alone.certificate, alone.key), "issued by CN=middle CA"),
+        ):
+            self.refused(credential, CRT_NOT_TRUSTED, words, trusted)
+        self.assertEqual(self.shown(alone), [True, True])
+
+    def test_a_name_that_would_write_lines_of_its_own(self) -> None:
+        """Anybody can make a certificate and put into its name what they like."""
+        forged = Authority("x\n[ALERT] y").issue("z\x1b[31m" + "w" * 50, client=True, key="ecdsa")
+        self.refused(forged, CRT_NOT_TRUSTED, "CN=z?[31mwww", "issued by CN=x?[ALERT] y;")
+
+    def test_a_fault_above_the_certificate(self) -> None:
+        """Is HAProxy's other kind, and named by its place in the chain."""
+        past = datetime.now(timezone.utc) - HOUR
+        middle = Authority("old CA", issuer=self.ours.authority, not_after=past)
+        self.refused(
+            self.issued(middle), CA_NOT_TRUSTED, "certificate has expired (certificate 1 of the chain, CN=old CA)"
+        )
+        self.assertEqual(self.shown(self.issued(middle), ignored_ca_errors=frozenset({10})), [True, True])
+        transport = self.shaker.transport
+        self.assertEqual((transport.verify_result, transport.crt_fault), (10, None))
+        assert transport.ca_fault is not None
+        self.assertEqual((transport.ca_fault.error, transport.ca_fault.depth), (10, 1))
+
+    def test_ignored_errors_are_remembered(self) -> None:
+        """The connection goes on, and can tell what was wrong."""
+        expired = self.issued(not_after=datetime.now(timezone.utc) - HOUR)
+        self.assertEqual(self.shown(expired, ignored_crt_errors=frozenset({10})), [True, True])
+        transport = self.shaker.transport
+        self.assertEqual(transport.verify_result, 10)
+        assert transport.crt_fault is not None
+        self.assertEqual((transport.crt_fault.error, transport.crt_fault.depth), (10, 0))
+        self.refused(expired, CRT_NOT_TRUSTED, "has expired", ignored_crt_errors=frozenset({9}))
+        self.refused(expired, CRT_NOT_TRUSTED, "has expired", ignored_ca_errors=ALL)
+        self.assertEqual(self.shown(self.issued(self.ours.stranger), ignored_crt_errors=ALL), [True, True])
+
+    def test_names_of_authorities(self) -> None:
+        """They are sent, so that a browser can offer the right certificate; unless no-ca-names, or by ca-verify-file."""
+
+        def sent(**fields: object) -> list[str]:
+            self.shown(self.ours.client, **fields)
+            far = self.shaker.client(client_tls(self.ours.client, version=TLS12))
+            return [name.CN for name in far.tls.get_client_ca_list()]
+
+        self.assertEqual(sent(), ["test CA"])
+        self.assertEqual(sent(ca_names=False), [])
+        self.assertEqual(sent(ca_file=None, ca_verify_file=self.ours.ca_file), [])
+        self.assertEqual(len(self.shaker.transports), 9)

@@ -1,0 +1,344 @@
+"""TLS towards clients: the promises of every transport kept over it, the choice of a certificate, files that are refused."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta, timezone
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from OpenSSL import SSL
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config.model import TLSOffer
+from reusedproxy.demo.certificates import Authority, Credential
+from reusedproxy.net.hello import ClientHello
+from reusedproxy.net.tls_files import TLSConfigurationError
+from reusedproxy.net.tls_server import Certificate, Certificates
+from reusedproxy.net.transport import PEER_CLOSED, Transport
+from tests.handshakes import Shaker, client_tls, offer
+from tests.test_net_transport import PassingBehaviour
+from tests.test_net_transport_ends import EndBehaviour
+from tests.wire import Far, Loop, certificates, scratch
+
+TLS12, TLS13 = SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION
+MB = 1024 * 1024
+
+
+class ServerBehaviour(PassingBehaviour, EndBehaviour):
+    """Every promise of a transport, and those of TLS."""
+
+    OUR_END = "close_notify"
+    VERSION = 0
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.shaker = Shaker(self, self.loop)
+
+    def connect(self, tcp: bool, buffers: int | None) -> tuple[Transport, Far]:
+        count = len(self.shaker.transports)
+        far = self.shaker.client(client_tls(version=self.VERSION), tcp=tcp, buffers=buffers)
+        self.loop.until(lambda: len(self.shaker.transports) > count and far.handshaken)
+        transport = self.shaker.transport
+        transport.peer = self.peer
+        return transport, far
+
+    def test_much_both_ways(self) -> None:
+        """32 MB each way at once, and the same bytes come out."""
+        transport, far = self.open()
+        content = os.urandom(MB) * 32
+        far.unsent = content
+        transport.write(content)
+        self.loop.until(lambda: len(far.received) == len(content) and sum(map(len, self.peer.chunks)) == len(content))
+        self.assertTrue(far.received == content and self.peer.received == content)
+
+    def test_an_end_without_close_notify_is_an_end(self) -> None:
+        """As over plain TCP, where clients close as they like: what they asked can still be answered."""
+        transport, far = self.open()
+        far.send(b"question")
+        far.truncate()  # type: ignore[attr-defined]
+        self.loop.pump()
+        self.assertEqual(self.peer.events, ["data", "eof"])
+        transport.write(b"answer")
+        self.loop.pump()
+        transport.close("answered")
+        self.loop.pump()
+        self.assertEqual((far.received, far.end), (b"answer", "close_notify"))
+
+    def test_close_notify_alone_is_an_end(self) -> None:
+        """TCP may stay open behind it."""
+        transport, far = self.open()
+        far.close_notify()  # type: ignore[attr-defined]
+        self.loop.pump()
+        self.assertEqual(self.peer.events, ["eof"])
+        transport.write(b"answer")
+        transport.close("answered")
+        self.loop.pump()
+        self.assertEqual(far.received, b"answer")
+
+    def test_garbage_is_a_tls_error(self) -> None:
+        """OpenSSL's words are the reason."""
+        transport, far = self.open()
+        far.socket.send(b"GET / HTTP/1.1\r\n\r\n")
+        self.loop.pump()
+        self.assertIn("TLS: ", str(self.peer.lost))
+        self.gone(transport, str(self.peer.lost))
+
+
+class TLS12ServerTests(ServerBehaviour, SynchronousTestCase):
+    """Over TLS 1.2."""
+
+    VERSION = TLS12
+
+    def test_a_renegotiation_is_refused(self) -> None:
+        """It would let a client make us work as often as it likes; the connection goes on without."""
+        transport, far = self.open()
+        far.tls.renegotiate()  # type: ignore[attr-defined]
+        far.send(b"x")
+        self.loop.pump()
+        self.assertEqual(transport._tls.total_renegotiations(), 0)  # type: ignore[attr-defined]
+        self.assertNotIn(PEER_CLOSED, str(self.peer.lost))
+        if self.peer.lost is None:
+            transport.abort("over")
+
+
+class TLS13ServerTests(ServerBehaviour, SynchronousTestCase):
+    """Over TLS 1.3."""
+
+    VERSION = TLS13
+
+
+class ChoiceTests(SynchronousTestCase):
+    """Which certificate is served for which name, as HAProxy 2.6 was seen to do."""
+
+    def setUp(self) -> None:
+        self.folder = scratch(self)
+        self.authority = certificates().authority
+
+    def certificate(
+        self, name: str, *hosts: str, key: str = "ecdsa", names: tuple[str, ...] | None = None, default: bool = False
+    ) -> Certificate:
+        path = self.authority.issue(name, hosts=hosts, key=key).write(self.folder / f"{name}.{key}")
+        return Certificate(str(path), TLSOffer(), names, str(self.folder / name), default)
+
+    def chosen(self, *made: Certificate, strict: bool = False) -> Choice:
+        return Choice(Certificates.load(made, strict))
+
+    def test_exact_names_before_wildcards_of_one_label(self) -> None:
+        """In lower case, by common names and alternatives alike; whoever asks for nothing of ours gets the first."""
+        choice = self.chosen(
+            self.certificate("first"),
+            self.certificate("wild", "*.a.test"),
+            self.certificate("exact", "X.a.test"),
+        )
+        for name, expected in (
+            ("first", "first"),
+            ("x.a.test", "exact"),
+            ("y.a.test", "wild"),
+            ("x.y.a.test", "first"),
+            ("a.test", "first"),
+            (".a.test", "wild"),
+            ("other", "first"),
+            (None, "first"),
+        ):
+            self.assertEqual(choice(name), f"{expected}.ecdsa", name)
+
+    def test_the_first_that_has_a_name_keeps_it(self) -> None:
+        """Another with the same name is for nobody."""
+        choice = self.chosen(self.certificate("one", "a.test"), self.certificate("two", "a.test"))
+        self.assertEqual(choice("a.test"), "one.ecdsa")
+
+    def test_the_kind_of_key_that_the_client_takes(self) -> None:
+        """ECDSA before RSA; and better the wrong one, which the handshake then says, than none."""
+        choice = self.chosen(self.certificate("one", key="rsa"), self.certificate("one", key="ecdsa"))
+        self.assertEqual(choice("one"), "one.ecdsa")
+        self.assertEqual(choice("one", ecdsa=False), "one.rsa")
+        self.assertEqual(choice("one", rsa=False), "one.ecdsa")
+        only = self.chosen(self.certificate("only", key="rsa"))
+        self.assertEqual(only("only", rsa=False), "only.rsa")
+
+    def test_a_wildcard_of_the_better_kind_wins_over_an_exact_name(self) -> None:
+        """So does HAProxy: the kind is looked at first."""
+        choice = self.chosen(self.certificate("exact", "x.a.test", key="rsa"), self.certificate("wild", "*.a.test"))
+        self.assertEqual(choice("x.a.test"), "wild.ecdsa")
+        self.assertEqual(choice("x.a.test", ecdsa=False), "exact.rsa")
+
+    def test_a_default_of_both_kinds(self) -> None:
+        """The first one's bundle; HAProxy 2.6 has the first file only, newer ones the bundle."""
+        choice = self.chosen(
+            self.certificate("one", key="ecdsa"), self.certificate("one", key="rsa"), self.certificate("two", key="rsa")
+        )
+        self.assertEqual((choice(None), choice(None, ecdsa=False)), ("one.ecdsa", "one.rsa"))
+
+    def test_a_default_that_is_said(self) -> None:
+        """By default-crt, or by a lone * among the names."""
+        choice = self.chosen(self.certificate("one"), self.certificate("two", default=True))
+        self.assertEqual((choice(None), choice("one")), ("two.ecdsa", "one.ecdsa"))
+
+    def test_names_that_are_given(self) -> None:
+        """They stand in place of those in the certificate; a ! excepts from its line's wildcards, !* is nothing."""
+        choice = self.chosen(
+            self.certificate("first", "a.test", names=("!*",)),
+            self.certificate("wild", names=("*.w.test", "!no.w.test")),
+            self.certificate("other", names=("*.W.test", "z.test")),
+        )
+        for name, expected in (
+            ("a.test", "first"),
+            ("first", "first"),
+            ("yes.w.test", "wild"),
+            ("no.w.test", "other"),
+            ("wild", "first"),
+            ("z.test", "other"),
+        ):
+            self.assertEqual(choice(name), f"{expected}.ecdsa", name)
+
+    def test_strict(self) -> None:
+        """No default at all."""
+        choice = self.chosen(self.certificate("one", "*.a.test"), strict=True)
+        self.assertEqual((choice("x.a.test"), choice("b.test"), choice(None)), ("one.ecdsa", "", ""))
+
+
+class Choice:
+    """Asks `Certificates` for a name."""
+
+    def __init__(self, made: Certificates) -> None:
+        self.made = made
+
+    def __call__(self, name: str | None, rsa: bool = True, ecdsa: bool = True) -> str:
+        context = self.made.choose(ClientHello(name, rsa=rsa, ecdsa=ecdsa))
+        return "" if context is None else os.path.basename(context.crt)
+
+
+def revocations(authority: Authority, *revoked: Credential, until: timedelta = timedelta(days=1)) -> bytes:
+    """A list of what `authority` takes back."""
+    now = datetime.now(timezone.utc)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(authority.credential.certificate.subject)
+    builder = builder.last_update(now - timedelta(days=2)).next_update(now + until)
+    for credential in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(credential.certificate.serial_number)
+        builder = builder.add_revoked_certificate(entry.revocation_date(now - timedelta(days=1)).build())
+    return builder.sign(authority.credential.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+class RevocationTests(SynchronousTestCase):
+    """`crl-file`."""
+
+    def setUp(self) -> None:
+        self.loop = Loop(self)
+
+    def test_a_revoked_certificate(self) -> None:
+        """Is refused, and the list is named; others are let in; without a list nobody is; let pass, it is remembered."""
+        ours = certificates()
+        shaker = Shaker(self, self.loop, offer(verify="required"))
+        revoked = ours.authority.issue("revoked", client=True, key="ecdsa")
+        path = str(shaker.folder / "crl.pem")
+        with open(path, "wb") as file:
+            file.write(revocations(ours.authority, revoked))
+        shaker.offer(crl_file=path)
+        shaker.client(client_tls(revoked, version=TLS12)).drop()
+        self.loop.pump()
+        self.assertIn("certificate revoked (certificate 0 of the chain, CN=revoked)", shaker.failure)
+        self.assertIn(f"crl-file {path}; alert certificate revoked sent", shaker.failure)
+        self.assertTrue(shaker.client(client_tls(ours.client)).handshaken)
+        stranger = Authority("another")
+        with open(path, "wb") as file:
+            file.write(revocations(stranger))
+        shaker.offer(crl_file=path)
+        shaker.client(client_tls(ours.client)).drop()
+        self.loop.pump()
+        self.assertIn("unable to get certificate CRL", shaker.failure)
+        shaker.offer(ignored_crt_errors=frozenset({3}))
+        self.assertTrue(shaker.client(client_tls(ours.client)).handshaken)
+        self.assertEqual(shaker.transport.verify_result, 3)
+
+
+class FileTests(SynchronousTestCase):
+    """Files that cannot be served are named before anybody connects."""
+
+    def setUp(self) -> None:
+        self.folder = scratch(self)
+        self.ours = certificates()
+        self.crt = str(self.ours.server.write(self.folder / "ours.pem"))
+
+    def fault(self, crt: str | None = None, **fields: object) -> str:
+        with self.assertRaises(TLSConfigurationError) as caught:
+            Certificates.load([Certificate(crt or self.crt, offer(**fields))], False)
+        self.assertNotIn("\n", str(caught.exception))
+        return str(caught.exception)
+
+    def file(self, name: str, content: bytes) -> str:
+        (self.folder / name).write_bytes(content)
+        return str(self.folder / name)
+
+    def test_certificates_and_keys(self) -> None:
+        """Missing, mismatched, weak, without a key, with a passphrase, not a PEM file."""
+        pem, key = self.ours.server.certificate_pem, self.ours.server.key
+        secret = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+        weak = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+        weak_pem = (
+            x509.CertificateBuilder()
+            .subject_name(self.ours.server.certificate.subject)
+            .issuer_name(self.ours.server.certificate.subject)
+            .public_key(weak.public_key())
+            .serial_number(1)
+            .not_valid_before(datetime(2020, 1, 1))
+            .not_valid_after(datetime(2040, 1, 1))
+            .sign(weak, hashes.SHA256())
+            .public_bytes(serialization.Encoding.PEM)
+        )
+        for content, words in (
+            (b"", "is empty or no PEM file"),
+            (pem, "holds no private key, and there is no"),
+            (pem + self.ours.client.key_pem, "no usable private key: key values mismatch"),
+            (pem + secret, "is protected by a passphrase"),
+            (weak_pem, "ee key too small"),
+            (self.ours.server.key_pem, "no usable certificate: there is none in it"),
+        ):
+            path = self.file("bad.pem", content)
+            if words == "ee key too small":
+                path = self.file("bad.pem", content + b"-----BEGIN PRIVATE KEY-----\n")
+            fault = self.fault(path)
+            self.assertIn(f"crt {path}: ", fault)
+            self.assertIn(words, fault)
+        self.assertIn("cannot be read: No such file", self.fault("/none.pem"))
+
+    def test_a_key_in_a_file_of_its_own(self) -> None:
+        """Beside the certificate, as HAProxy has it."""
+        path = self.file("two.pem", self.ours.server.certificate_pem)
+        self.file("two.pem.key", self.ours.server.key_pem)
+        self.assertEqual(Certificates.load([Certificate(path, TLSOffer())], False).contexts[0].kind, "ecdsa")
+
+    def test_authorities_and_revocations(self) -> None:
+        """Missing, or not what they should be."""
+        self.assertIn("ca-file /none: cannot be read", self.fault(verify="required", ca_file="/none"))
+        fault = self.fault(verify="optional", ca_file=None, ca_verify_file="/none")
+        self.assertIn("ca-verify-file /none: cannot be read", fault)
+        self.assertIn("crl-file /none: cannot be read", self.fault(verify="required", crl_file="/none"))
+        path = self.file("x.pem", b"hello")
+        self.assertIn(f"crl-file {path}: holds no list", self.fault(verify="required", crl_file=path))
+        path = self.file("y.pem", b"-----BEGIN X509 CRL-----\nhello\n-----END X509 CRL-----\n")
+        self.assertIn(f"crl-file {path}: cannot be decoded", self.fault(verify="required", crl_file=path))
+        Certificates.load([Certificate(self.crt, TLSOffer(ca_file="/none"))], False)  # nobody asks for it
+
+    def test_lists_for_openssl(self) -> None:
+        """Ciphers, suites, curves and algorithms that it does not know."""
+        self.assertIn("ciphers NONSENSE: no cipher match", self.fault(ciphers="NONSENSE"))
+        self.assertIn("ciphersuites NONSENSE: ", self.fault(ciphersuites="NONSENSE"))
+        self.assertIn("curves NONSENSE: OpenSSL does not know", self.fault(curves="NONSENSE"))
+        self.assertIn("sigalgs NONSENSE: OpenSSL does not know", self.fault(sigalgs="NONSENSE"))
+        self.assertIn("no usable DH parameters", self.fault(dh_file=self.crt))
+        good = offer(
+            ciphers="ECDHE+AES256", ciphersuites="TLS_AES_128_GCM_SHA256", curves="X25519:P-256", sigalgs="ECDSA+SHA256"
+        )
+        Certificates.load([Certificate(self.crt, good)], False)
+
+    def test_a_fault_leaves_nothing_in_openssls_queue(self) -> None:
+        """It would be taken for an error of the next connection."""
+        for fields in ({"curves": "X"}, {"sigalgs": "X"}, {"ciphers": "X"}, {"ciphersuites": "X"}):
+            self.fault(**fields)
+            self.assertEqual(SSL._lib.ERR_peek_error(), 0, fields)
