@@ -2,7 +2,7 @@
 
     world = ruled(self, "http-request deny if { path_beg /admin }", backend="http-request set-header X 1", warm=1)
 
-More backends come as `others={"api": "http-request …"}`; each is a world of its own in `world.others`, with a server.
+`Seen` are facts without an exchange. More backends come as `others={"api": "http-request …"}`; each is a world of its own in `world.others`, with a server.
 """
 
 from __future__ import annotations
@@ -15,7 +15,40 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.rulebooks import RuleBooks
+from reusedproxy.rules.facts import Sample
+from reusedproxy.wire.heads import Limits, read_request, read_response
 from tests.clientfakes import World
+from tests.tlsfakes import Side
+
+
+class Seen:
+    """`reusedproxy.rules.facts.Facts` of a request from 127.0.0.1, and perhaps of the answer to it."""
+
+    source = ("127.0.0.1", 4711)
+    destination = ("127.0.0.1", 80)
+    first_request = True
+    frontend_name = "main"
+    backend_name: str | None = None
+    server_name: str | None = None
+    listener_name = "front"
+
+    def __init__(
+        self, head: bytes, answer: bytes = b"", tls: Side | None = None, server_tls: Side | None = None
+    ) -> None:
+        self.head = read_request(head, Limits())
+        self.answer = read_response(answer, b"GET", Limits()) if answer else None
+        self.client_tls, self.server_tls = tls, server_tls
+        self.variables: dict[str, Sample] = {}
+
+    def wall(self) -> float:
+        return 86400.5
+
+    def variable(self, name: str) -> Sample:
+        return self.variables.get(name)
+
+    def set_variable(self, name: str, value: Sample) -> None:
+        self.variables[name] = value
+
 
 DEFAULTS = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 60s\n"
 

@@ -127,7 +127,7 @@ class SmugglingTests(SynchronousTestCase):
             self.assertEqual(found.get(b"X_SSL_CN"), [b""], asked)
             self.assertNotIn(b"X_SSL_VERIFIED", found, asked)
             self.assertNotIn(b"X_INTERNAL", found, asked)
-            self.assertEqual(len(found.get(b"HOST", [])), 1, asked)
+            self.assertLessEqual(len(found.get(b"HOST", [])), 1, asked)  # HTTP/1.0 may have none
 
     @settings(max_examples=100, deadline=None)
     @given(requests(), st.text(max_size=40))

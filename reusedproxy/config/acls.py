@@ -20,9 +20,7 @@ from reusedproxy.config.rulemodel import Condition, Criterion, Rule, Term, UseBa
 from reusedproxy.config.sample_table import CASTS, FETCHES, SAME
 
 #: Fetches to whose names a method may be added: path_beg is path with -m beg.
-_BASES = words(
-    "base path url hdr req.hdr res.hdr req.fhdr res.fhdr shdr cook req.cook scook res.cook url_param urlp req.ver method"
-)
+_BASES = words("base path url hdr shdr cook scook urlp")
 _DERIVED = re.compile(r"([A-Za-z0-9_.]+?)_(beg|dir|dom|end|len|reg|str|sub)(?=[,(]|\Z)")
 _NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 _HAPROXY_FLAGS = {"-M": "load the file as a map", "-u": "an id", "-n": "no look-up of names"}
@@ -190,14 +188,14 @@ def _named(name: str, negated: bool, acls: Acls, place: Place, what: str, report
 
 def resolved(rule: Rule, acls: Acls) -> Rule:
     """With all lines of the ACLs that it names."""
-    return evolve(rule, condition=_with_acls(rule.condition, acls)) if rule.condition is not None else rule
+    return evolve(rule, condition=with_acls(rule.condition, acls)) if rule.condition is not None else rule
 
 
 def resolved_backend(rule: UseBackend, acls: Acls) -> UseBackend:
-    return evolve(rule, condition=_with_acls(rule.condition, acls)) if rule.condition is not None else rule
+    return evolve(rule, condition=with_acls(rule.condition, acls)) if rule.condition is not None else rule
 
 
-def _with_acls(condition: Condition, acls: Acls) -> Condition:
+def with_acls(condition: Condition, acls: Acls) -> Condition:
     def whole(term: Term) -> Term:
         return evolve(term, criteria=tuple(acls[term.name])) if term.name else term
 

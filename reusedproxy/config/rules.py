@@ -137,6 +137,8 @@ def _read(
     if word not in actions:
         if word in others:
             raise Wrong(not_done(f"{keyword} {word}", "rule"))
+        if word in _REQUEST | _RESPONSE:
+            raise Wrong(f"'{keyword}': '{word}' is for {'answers' if where == REQUEST else 'requests'} only")
         known = {*actions, *others}
         raise Wrong(f"'{keyword}': unknown action '{word}'{did_you_mean(word, actions) or did_you_mean(word, known)}")
     rest = (f"({argument}", *before[1:]) if parenthesis else tuple(before[1:])

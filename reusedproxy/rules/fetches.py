@@ -145,7 +145,7 @@ def _names(head: Head) -> Callable[..., Fetch]:
             found = head(facts)
             if found is None:
                 return None
-            return delimiter.encode().join(dict.fromkeys(name.lower() for name, _ in found.fields()))
+            return delimiter.encode().join(name.lower() for name, _ in found.fields())
 
         return fetch
 
@@ -225,7 +225,8 @@ def _cookie(response: bool, read: Callable[[bytes], Sample] = lambda value: valu
 
         def fetch(facts: Facts) -> Sample:
             found = values(facts)
-            return read(found[0]) if found else None
+            # Seen in HAProxy 2.6: of one name the last, of any name the first.
+            return read(found[-1] if name else found[0]) if found else None
 
         return fetch
 

@@ -106,8 +106,8 @@ TLS_FETCHES: dict[str, Callable[..., Fetch]] = {
     "ssl_fc_sni": _told(_client, lambda tls: tls.sni),
     "ssl_fc_has_sni": _is(_client, lambda tls: tls.sni is not None),
     # In this handshake: a resumed session has none, though its certificate is known.
-    "ssl_fc_has_crt": _is(_client, lambda tls: tls.certificate is not None and not tls.resumed),
-    "ssl_c_used": _is(_client, lambda tls: tls.certificate is not None),
+    "ssl_fc_has_crt": _told(_client, lambda tls: tls.certificate is not None and not tls.resumed),
+    "ssl_c_used": _told(_client, lambda tls: tls.certificate is not None),
     "ssl_c_verify": _told(_client, lambda tls: tls.verify_result),
     "ssl_c_err": _told(_client, lambda tls: tls.certificate_error),
     "ssl_c_ca_err": _told(_client, lambda tls: tls.authority_error[0]),
