@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from cryptography.hazmat.bindings.openssl.binding import Binding
-from cryptography.hazmat.primitives.serialization import Encoding
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
 from reusedproxy.net.transport import Transport
 
@@ -67,18 +66,22 @@ class TransportTLS:
     @property
     def certificate(self) -> bytes | None:
         if self._certificate is _UNREAD:
-            found = self._tls.get_peer_certificate(as_cryptography=True)
-            self._certificate = None if found is None else found.public_bytes(Encoding.DER)
+            found = self._tls.get_peer_certificate()
+            self._certificate = None if found is None else _der(found)
         certificate: bytes | None = self._certificate
         return certificate
 
     @property
     def chain(self) -> list[bytes]:
         """OpenSSL gives a server all but the client's own certificate, which stands first for us."""
-        found = self._tls.get_peer_cert_chain(as_cryptography=True) or []
-        ders = [each.public_bytes(Encoding.DER) for each in found]
+        ders = [_der(each) for each in self._tls.get_peer_cert_chain() or []]
         own = self.certificate
         return ders if own is None or ders[:1] == [own] else [own, *ders]
+
+
+def _der(certificate: crypto.X509) -> bytes:
+    """OpenSSL's own, since other readers refuse some that it has taken."""
+    return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
 
 
 def tls_side(transport: Transport) -> TransportTLS | None:

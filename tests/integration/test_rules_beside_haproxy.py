@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Sequence
+from pathlib import Path
 from unittest import TestCase
 
+from tests.integration import rulecerts
 from tests.integration.beside import HAProxy, read_answer
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, temporary_directory
+from tests.integration.peers import LOOPBACK, free_port, temporary_directory
 from tests.integration.test_beside_haproxy import why_not
 from tests.rulecases import CRITERIA, EXPRESSIONS, REQUEST
 
@@ -64,3 +67,98 @@ class RulesBesideHAProxyTests(TestCase):
         self.assertEqual([], [each for each in found if each[1] != each[2]], "ours | HAProxy's")
         expected = [(text, b"yes" if true else b"no") for text, true in CRITERIA]
         self.assertEqual(expected, [(text, ours) for text, ours, _ in found])
+
+
+#: What TLS has shown of the client, as an answer's text has it.
+SHOWN = (
+    *(
+        f"ssl_c_{side}_dn{arguments}"
+        for side in "si"
+        for arguments in ("", "(cn)", "(CN,2)", "(CN,-1)", "(CN,9)", "(CN,0)")
+    ),
+    "ssl_c_s_dn(,0,rfc2253)",
+    "ssl_c_i_dn(,0,rfc2253)",
+    "ssl_c_s_dn(OU)",
+    "ssl_c_serial,hex",
+    "ssl_c_sha1,hex",
+    "ssl_c_notbefore",
+    "ssl_c_notafter",
+    "ssl_c_version",
+    "ssl_c_sig_alg",
+    "ssl_c_key_alg",
+    "ssl_c_der,base64",
+    "ssl_c_used",
+    "ssl_c_verify",
+    "ssl_c_err",
+    "ssl_c_ca_err",
+    "ssl_c_ca_err_depth",
+    "ssl_fc",
+    "ssl_fc_has_crt",
+    "ssl_fc_has_sni",
+    "ssl_fc_sni",
+    "ssl_fc_protocol",
+    "ssl_fc_cipher",
+    "ssl_fc_alpn",
+    "ssl_fc_is_resumed",
+    "ssl_fc_use_keysize",
+    "ssl_fc_alg_keysize",
+    "ssl_c_sha1",  # last, because any byte can be in it
+)
+
+
+class CertificatesBesideHAProxyTests(TestCase):
+    """Certificates whose names mislead, as both tell servers of them."""
+
+    def setUp(self) -> None:
+        if reason := why_not():
+            self.skipTest(reason)
+        self.directory = temporary_directory(self)
+        self.files = rulecerts.make(self.directory)
+
+    def told(self, make: type[Daemon], name: str) -> list[list[bytes]]:
+        """The texts, for each client: without a certificate, with each of the others, and with one that is not trusted."""
+        port = free_port()
+        text = "".join(f"|%[{each}]" for each in SHOWN)
+        daemon = make(
+            self.directory / name,
+            f"    bind {LOOPBACK}:{port} ssl crt {self.files.server} ca-file {self.files.ca} verify optional"
+            " crt-ignore-err all ca-ignore-err all alpn http/1.1\n"
+            f'    http-request return status 200 content-type text/plain lf-string "{text}"\n{EMPTY_BACKEND}',
+        )
+        self.addCleanup(daemon.stop)
+        daemon.start()
+        (self.directory / "other").mkdir(exist_ok=True)
+        if not hasattr(self, "stranger"):
+            self.stranger = rulecerts.make(self.directory / "other").clients["plain"]
+        told = [self.texts(port, path) for path in (None, *self.files.clients.values(), self.stranger)]
+        daemon.stop()
+        return told
+
+    def texts(self, port: int, path: Path | None) -> list[bytes]:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_alpn_protocols(["http/1.1"])
+        if path is not None:
+            context.load_cert_chain(path)
+        name = None if path is None else "App.Example"
+        plain = socket.create_connection((LOOPBACK, port), timeout=10)
+        with context.wrap_socket(plain, server_hostname=name) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            return read_answer(client, "GET", b"")[1].split(b"|", len(SHOWN))[1:]
+
+    def test_they_are_told_of_alike(self) -> None:
+        """Every fetch about the client's TLS, for every name."""
+        ours, theirs = self.told(Daemon, "ours"), self.told(HAProxy, "theirs")
+        cases = ("none", *self.files.clients, "stranger")
+        different = []
+        for case, mine, others in zip(cases, ours, theirs, strict=True):
+            self.assertEqual((len(mine), len(others)), (len(SHOWN), len(SHOWN)), case)
+            different += [
+                (case, what, one, other) for what, one, other in zip(SHOWN, mine, others, strict=True) if one != other
+            ]
+        self.assertEqual([], different)
+        by_case = {case: dict(zip(SHOWN, mine, strict=True)) for case, mine in zip(cases, ours, strict=True)}
+        self.assertEqual(by_case["control"]["ssl_c_s_dn(cn)"], b"a%0D%0AX-Evil: 1%00b%7F")
+        self.assertEqual((by_case["none"]["ssl_c_used"], by_case["plain"]["ssl_c_verify"]), (b"0", b"0"))
+        self.assertNotEqual(by_case["stranger"]["ssl_c_verify"], b"0")
