@@ -61,6 +61,7 @@ class TLSSideTests(SynchronousTestCase):
         self.server.load_verify_locations(str(self.files.ca))
         self.server.set_alpn_select_callback(lambda connection, offered: offered[0])
         self.client.set_alpn_protos([b"http/1.1"])
+        self.client.set_verify(SSL.VERIFY_NONE)  # it goes on, and the verdict is remembered
 
     def der(self, path: Path) -> bytes:
         return x509.load_pem_x509_certificate(path.read_bytes()).public_bytes(Encoding.DER)

@@ -114,7 +114,8 @@ class Exchange(Attempts, Known):
         self.bytes_in = len(request)
         if not ended:
             self._request_ended = False
-        self.enter(way.backend)
+        if self.backend is None:
+            self.enter(way.backend)
         self._choose(None)
 
     def request_data(self, data: bytes) -> None:

@@ -118,15 +118,13 @@ class Routing:
         if way is None:
             exchange.fail(503, "SC")
             return
-        exchange.backend = way.backend
+        exchange.enter(way.backend)
         own = way.book
-        if own is not None and self._ends(exchange, own.request, ended, way):
+        if own is not None and self._ends(exchange, own.request, ended):
             return
-        if way.pages:
-            exchange.backend = None  # the statistics are the frontend's answer
-            if frontend.shows_page(exchange, way.pages, ended):
-                return
-        if own is not None and self._ends(exchange, own.redirects, ended, way):
+        if way.pages and frontend.shows_page(exchange, way.pages, ended):
+            return
+        if own is not None and self._ends(exchange, own.redirects, ended):
             return
         exchange.answer_rules = self._answer_rules[way.backend.name]
         exchange.begin(way, body, ended)
@@ -139,25 +137,21 @@ class Routing:
                 return way if choice.fixed else way or self._frontend.way
         return self._frontend.way
 
-    def _ends(self, exchange: Exchange, steps: Steps, ended: bool, way: Way | None = None) -> bool:
+    def _ends(self, exchange: Exchange, steps: Steps, ended: bool) -> bool:
         """Whether one of these rules has answered."""
         if not steps:
             return False
         try:
             verdict = run(steps, exchange)
         except Unusable:
-            if way is not None:
-                exchange.enter(way.backend)
             exchange.fail(400, "PR")
             return True
         if verdict is None:
             return False
-        if way is not None:
-            exchange.enter(way.backend)
         if verdict.denies:
-            self._frontend.traffic.dreq += 1
-            if way is not None:
-                way.backend.traffic.dreq += 1
+            for counted in (self._frontend, exchange.backend):
+                if counted is not None:
+                    counted.traffic.dreq += 1
         client = exchange.client
         client.last = client.last or not ended or not exchange.framed
         exchange.answered_here(verdict.status, _written(verdict, exchange), "PR" if verdict.denies else "LR")
