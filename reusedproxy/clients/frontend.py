@@ -212,7 +212,7 @@ class Frontend:
 
     def chunked_body(self) -> ChunkedBody:
         """What reads a request's body whose length is not known; rules have said whose trailers may not be in it."""
-        return ChunkedBody(self.limits, dropped=self.routing.no_trailers if self.routing is not None else frozenset())
+        return ChunkedBody(self.limits, dropped=self.routing.edits if self.routing is not None else None)
 
     def count(self, exchange: Exchange) -> None:
         """An exchange has ended."""

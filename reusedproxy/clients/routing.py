@@ -15,13 +15,13 @@ from attrs import frozen
 
 from reusedproxy.clients.answers import reply
 from reusedproxy.config import model
+from reusedproxy.config.rulemodel import EditHeader
 from reusedproxy.rules import editing
-from reusedproxy.rules.book import Answer, Book, Steps, run
+from reusedproxy.rules.book import Answer, Book, Steps, concerned, run
 from reusedproxy.rules.editing import Unusable
 from reusedproxy.rules.formats import Text
 from reusedproxy.rules.matching import Test
 from reusedproxy.servers.backend import Backend
-from reusedproxy.wire.bodies import trailer_key
 from reusedproxy.wire.heads import RequestHead
 
 if TYPE_CHECKING:
@@ -86,24 +86,25 @@ class Routing:
         choices: Iterable[Choice],
         ways: Mapping[str, Way],
         ours_alone: Iterable[str] = (),
-        edited: Iterable[str] = (),
+        edited: Iterable[EditHeader] = (),
     ) -> None:
-        """`ours_alone` are names of headers that clients cannot set at all; `edited` all that rules have a say in."""
+        """`ours_alone` are names of headers that clients cannot set at all; `edited` what rules do to any."""
         self._frontend = frontend
         self._book = book
-        self._choices = list(choices)
+        self.choices = list(choices)
         self.ways = dict(ways)
         self._ours = [editing.spellings(name) for name in sorted(ours_alone)]
         #: Whether the first line of a request may not stay as it was.
-        self._edits = bool(book.request) or any(way.book is not None for way in self.ways.values())
+        self._runs = bool(book.request) or any(way.book is not None for way in self.ways.values())
         self._answer_rules = {name: _answer_rules(way.book, book) for name, way in self.ways.items()}
-        self.no_trailers = frozenset(trailer_key(name.encode()) for name in edited)
+        #: Whether rules have a say in the header of this name.
+        self.edits = concerned(edited)
 
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
         """Begin `exchange` where the rules let it, or answer it."""
         head = exchange.head
         assert head is not None
-        if self._edits:
+        if self._runs:
             exchange.line = head.head[: head.head.find(b"\r")]  # the log is to say what the client said
         for lines in self._ours:
             editing.remove(head, lines)
@@ -131,7 +132,7 @@ class Routing:
 
     def _choose(self, exchange: Exchange) -> Way | None:
         """HAProxy: the first whose condition is true; where its name is that of no backend, the default."""
-        for choice in self._choices:
+        for choice in self.choices:
             if choice.test is None or choice.test(exchange):
                 way = self.ways.get(choice.name(exchange).decode("utf-8", "replace"))
                 return way if choice.fixed else way or self._frontend.way

@@ -82,12 +82,6 @@ def ours_alone(rules: Iterable[Rules]) -> frozenset[str]:
     )
 
 
-def edited(rules: Iterable[Rules]) -> frozenset[str]:
-    """The names of request headers that rules set or delete: none of them may come behind the body."""
-    return frozenset(
-        rule.action.name
-        for each in rules
-        for rule in each.request
-        if isinstance(rule.action, EditHeader)
-        and (rule.action.verb in ("set", "add") or (rule.action.verb == "del" and rule.action.method == "str"))
-    )
+def edited(rules: Iterable[Rules]) -> tuple[EditHeader, ...]:
+    """What rules do to headers of requests: none of those may come behind the body."""
+    return tuple(rule.action for each in rules for rule in each.request if isinstance(rule.action, EditHeader))

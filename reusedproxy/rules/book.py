@@ -35,6 +35,7 @@ from reusedproxy.rules.fetches import path_and_query
 from reusedproxy.rules.formats import Text, clean, text_of
 from reusedproxy.rules.matching import ReadPatterns, Test, condition, no_files
 from reusedproxy.rules.samples import compiled
+from reusedproxy.wire.bodies import plain_name
 
 
 @frozen
@@ -158,7 +159,7 @@ def _delete(action: EditHeader, where: str) -> Act:
             return None
 
         return delete
-    wanted = _wanted_name(action)
+    wanted = _wanted_name(action, where)
 
     def delete_matching(facts: Facts) -> Verdict:
         editing.remove_matching(head(facts), wanted)
@@ -167,23 +168,38 @@ def _delete(action: EditHeader, where: str) -> Act:
     return delete_matching
 
 
-def _wanted_name(action: EditHeader) -> Callable[[bytes], bool]:
+def _wanted_name(action: EditHeader, where: str) -> Callable[[bytes], bool]:
+    """Whether a header is one of those that `del-header -m` is about; in requests in any spelling."""
+    is_one = _name_test(action)
+    if where == RESPONSE:
+        return lambda name: is_one(name.lower())
+    return lambda name: is_one(name.lower()) or is_one(plain_name(name))
+
+
+def _name_test(action: EditHeader) -> Callable[[bytes], bool]:
     if action.method == "reg":
         expression = regular_expression(action.name, "del-header", ignore_case=True)
         return lambda name: expression.search(name) is not None
     text = action.name.lower().encode()
     if action.method == "beg":
-        return lambda name: name.lower().startswith(text)
+        return lambda name: name.startswith(text)
     if action.method == "end":
-        return lambda name: name.lower().endswith(text)
-    return lambda name: text in name.lower()
+        return lambda name: name.endswith(text)
+    return lambda name: text in name
+
+
+def concerned(actions: Iterable[EditHeader]) -> Callable[[bytes], bool]:
+    """Whether one of these is about the request header of this name."""
+    names = frozenset(plain_name(each.name.encode()) for each in actions if each.method == "str")
+    tests = [_wanted_name(each, REQUEST) for each in actions if each.method != "str"]
+    return lambda name: plain_name(name) in names or any(test(name) for test in tests)
 
 
 def _replace(action: EditHeader, where: str) -> Act:
     """Of each value that the expression is found in, all is replaced, as in HAProxy."""
     head, template = _head(where), text_of(action.value, where)
     expression = regular_expression(action.pattern, action.verb)
-    lines = editing.spellings(action.name, exactly=True)
+    lines = editing.spellings(action.name, exactly=where == RESPONSE)
     is_host = where == REQUEST and action.name.lower() == "host"
 
     def replace(facts: Facts) -> Verdict:

@@ -5,6 +5,7 @@ end; the received object goes on as it is whenever nothing in it must change. No
 line cut in two (a chunk size, a trailer) waits for its rest, and those are bounded.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from reusedproxy.wire.faults import Limits
@@ -30,8 +31,8 @@ _NO_TRAILER: Final = frozenset(
 _SEPARATORS: Final = bytes(octet if chr(octet).isalnum() and octet < 128 else 0x2D for octet in range(256))
 
 
-def trailer_key(name: bytes) -> bytes:
-    """What a name is compared by: lower case, and `-` for all but letters and digits, because servers that hand fields on
+def plain_name(name: bytes) -> bytes:
+    """What a name may be compared by: lower case, and `-` for all but letters and digits, because servers that hand fields on
     as variables make the same of X_Name, X.Name and X-Name."""
     return name.translate(_SEPARATORS).lower()
 
@@ -124,9 +125,9 @@ class ChunkedBody:
     )
 
     def __init__(
-        self, limits: Limits = _DEFAULT_LIMITS, framed: bool = True, dropped: frozenset[bytes] = frozenset()
+        self, limits: Limits = _DEFAULT_LIMITS, framed: bool = True, dropped: Callable[[bytes], bool] | None = None
     ) -> None:
-        """`dropped` are further names of trailers that do not go on, as `trailer_key` makes them."""
+        """`dropped` says of the name of a trailer whether it does not go on either."""
         self._dropped = dropped
         self.complete = False
         self.received = 0
@@ -227,8 +228,8 @@ class ChunkedBody:
         self._fields += 1
         if self._fields > self._limits.max_headers:
             raise BodyFault("too many trailer fields")
-        key = trailer_key(found[1])
-        if not self._framed or key in _NO_TRAILER or key in self._dropped:
+        name, dropped = found[1], self._dropped
+        if not self._framed or plain_name(name) in _NO_TRAILER or (dropped is not None and dropped(name)):
             output.drop(at, end + 2)
         return step
 

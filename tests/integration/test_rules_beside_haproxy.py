@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Sequence
@@ -9,16 +10,16 @@ from pathlib import Path
 from unittest import TestCase
 
 from tests.integration import rulecerts
-from tests.integration.beside import HAProxy, read_answer
+from tests.integration.beside import HOST, HAProxy, Recorder, read_answer
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, free_port, temporary_directory
+from tests.integration.peers import LOOPBACK, free_port, temporary_directory, wait_for
 from tests.integration.test_beside_haproxy import why_not
 from tests.rulecases import CRITERIA, EXPRESSIONS, REQUEST
 
 EMPTY_BACKEND = "backend servers\n    http-request return status 200 content-type text/plain string no\n"
 
 
-class RulesBesideHAProxyTests(TestCase):
+class BesideTestCase(TestCase):
     def setUp(self) -> None:
         if reason := why_not():
             self.skipTest(reason)
@@ -39,6 +40,10 @@ class RulesBesideHAProxyTests(TestCase):
         with socket.create_connection((LOOPBACK, port), timeout=10) as client:
             client.sendall(request)
             return read_answer(client, "GET", b"")[1]
+
+
+class RulesBesideHAProxyTests(BesideTestCase):
+    """Samples, converters and methods, one by one."""
 
     def test_samples_and_converters(self) -> None:
         """Each gives what the manual says, and what HAProxy makes of it."""
@@ -67,6 +72,66 @@ class RulesBesideHAProxyTests(TestCase):
         self.assertEqual([], [each for each in found if each[1] != each[2]], "ours | HAProxy's")
         expected = [(text, b"yes" if true else b"no") for text, true in CRITERIA]
         self.assertEqual(expected, [(text, ours) for text, ours, _ in found])
+
+
+#: Rules whose answers are told of in the log and counted, and what is asked of them.
+ANSWERING = """
+    http-request deny if { path /deny }
+    http-request return status 200 content-type text/plain string ok if { path /return }
+    http-request redirect location /x if { path /redirect }
+    http-response return status 200 content-type text/plain string ok if { status 419 }
+    redirect prefix http://b code 301 if { path_beg /old }
+backend servers
+    http-request deny deny_status 429 if { path /back }
+    http-request return status 404 if { path /nothing }
+    http-response deny if { status 418 }
+    http-response redirect location /y if { status 417 }
+    http-response set-status 202 if { status 203 }
+    server s1 {server}
+"""
+ASKED = (
+    *("/deny", "/return", "/redirect", "/old/x?y=1", "/back", "/nothing"),
+    *("/418", "/419", "/417", "/203", "/200"),
+)
+
+
+class AnswersBesideHAProxyTests(BesideTestCase):
+    """What rules answer, how that is logged, and what it counts as."""
+
+    def wait_for_lines(self, daemon: Daemon) -> None:
+        wait_for(lambda: daemon.output.count(' HTTP/1.1"') >= len(ASKED), "all lines of the log")
+
+    def test_log_and_statistics(self) -> None:
+        """Status, who answered, times that were not reached, letters; refused requests and answers."""
+        recorder = Recorder()
+        text = ANSWERING.replace("{server}", f"{HOST}:{recorder.port}")
+        told = []
+        for name, make in (("ours", Daemon), ("theirs", HAProxy)):
+            daemon = make(temporary_directory(self) / name, text)
+            self.addCleanup(daemon.stop)
+            daemon.start()
+            for path in ASKED:
+                status = path[1:] if path[1:].isdigit() else "200"
+                recorder.script(f"HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\nok".encode(), closes=False)
+                self.body(daemon.port, f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            self.wait_for_lines(daemon)
+            lines = re.findall(
+                r"\] main (\S+) 0/(-?)\S+/(-?)\d+/(-?)\d+/\d+ (\d+) \d+ - - (\S\S)-- .*\"GET (\S+)", daemon.output
+            )
+            rows = {(row["pxname"], row["svname"]): row for row in daemon.statistics()}
+            counts = {
+                key: (rows[key]["dreq"] or "0", rows[key]["dresp"])
+                for key in (("main", "FRONTEND"), ("servers", "BACKEND"), ("servers", "s1"))
+            }
+            told.append((lines, counts))
+            daemon.stop()
+        ours, theirs = told
+        self.assertEqual(ours, theirs)
+        self.assertEqual(len(ours[0]), len(ASKED))
+        self.assertEqual(
+            ours[1],
+            {("main", "FRONTEND"): ("2", "1"), ("servers", "BACKEND"): ("1", "1"), ("servers", "s1"): ("0", "1")},
+        )
 
 
 #: What TLS has shown of the client, as an answer's text has it.
