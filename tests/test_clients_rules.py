@@ -351,3 +351,55 @@ class ResponseTests(SynchronousTestCase):
         """Is how a rule for answers learns of the request."""
         rules = "http-request set-var(txn.path) path\n http-response set-header X-Path %[var(txn.path)]"
         self.assertIn(b"\r\nX-Path: /p\r\n", self.answered(rules, OK, request=get("/p"))[0])
+
+
+class AfterResponseTests(SynchronousTestCase):
+    """`http-after-response`: whatever is answered."""
+
+    RULE = "http-after-response set-header X-After %[status]"
+
+    def answered(self, rules: str, request: bytes = get("/"), **world: object) -> tuple[bytes, World]:
+        made = ruled(self, f"{self.RULE}\n {rules}", warm=1, **world)
+        client = made.client()
+        client.send(request)
+        if made.server.busy:
+            made.server.answer()
+        data = client.take()
+        if not client.gone:
+            client.wire.eof()
+        made.check_rest()
+        return data, made
+
+    def test_a_servers_answer(self):
+        """Behind `http-response`, backend's before frontend's."""
+        backend = "http-after-response set-header X-After be\n http-after-response add-header X-Other 1"
+        data, _ = self.answered("http-response set-status 202", backend=backend)
+        self.assertEqual(head_of(data)[1:], [b"Content-Length: 2", b"X-Other: 1", b"X-After: 202"])
+
+    def test_our_own_answers(self):
+        """Those of rules, and errors; but for what could not be read."""
+        for rule, status in (
+            ("http-request deny", 403),
+            ("http-request return status 200 content-type text/plain string ok", 200),
+            ("http-request redirect location /", 302),
+            ("http-response deny", 502),
+            ("http-request set-header Host %[req.hdr(none)]", 400),
+        ):
+            data, world = self.answered(rule)
+            self.assertIn(b"\r\nX-After: %d\r\n" % status, data)
+            self.assertEqual(world.log[0].bytes_out, len(data))
+        self.assertNotIn(b"X-After", self.answered("", b"nonsense\r\n\r\n")[0])
+
+    def test_an_error_where_no_server_could(self):
+        """503, with the backend's rules, too."""
+        world = ruled(self, self.RULE, "http-after-response set-status 500")
+        client = world.client()
+        client.send(get("/"))
+        for _ in range(4):
+            world.server.refuse()
+            world.advance(1)
+        data = client.take()
+        self.assertTrue(data.startswith(b"HTTP/1.1 500 Internal Server Error\r\n"), data)
+        self.assertIn(b"\r\nX-After: 500\r\n", data)
+        self.assertEqual(world.flags(), [(500, "SC")])
+        world.check_rest()

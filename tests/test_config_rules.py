@@ -131,7 +131,7 @@ class FaultTests(SynchronousTestCase):
             ("http-request", "'http-request' needs an action after it: http-request set-header X-Name value, say"),
             ("http-request denny", "'http-request': unknown action 'denny': did you mean 'deny'?"),
             ("http-request tarpit", "'http-request tarpit' is a HAProxy rule that reusedproxy does not do yet"),
-            ("http-response set-path /", "'http-response': 'set-path' is for requests only"),
+            ("http-response set-path /", "'http-response': 'set-path' cannot be done there, only by 'http-request'"),
             ("http-request set-header X", "'http-request set-header' needs its value"),
             (
                 "http-request set-header X a b",
@@ -202,6 +202,7 @@ class FaultTests(SynchronousTestCase):
                 "http-request deny if WAIT_END",
                 "'WAIT_END' is a HAProxy predefined ACL that reusedproxy does not do yet",
             ),
+            ("http-after-response deny", "'deny' cannot be done there, only by 'http-request' and 'http-response'"),
             ("acl a", "'acl' needs a name and what it tests: acl is_static path_end .css .js, say"),
             ("acl or path /", "'acl': 'or' cannot be a name"),
             ("acl a/b path /", "'acl': the name 'a/b' has a character that cannot stand in a name"),

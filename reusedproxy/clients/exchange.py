@@ -163,10 +163,8 @@ class Exchange(Attempts, Known):
             self._end(broken=self._until_close)
             return
         self.status = status
-        if status in KEEPING and self.framed and self.client.may_ask_again:
-            self._end(last=error_answer(status, self.method, close=False))
-        else:
-            self._end(last=error_answer(status, self.method), error=status)
+        keeps = status in KEEPING and self.framed and self.client.may_ask_again
+        self._end(last=self._own(error_answer(status, self.method, close=not keeps)), error=0 if keeps else status)
 
     def pause_response(self) -> None:
         """The client takes no more for now."""
@@ -494,7 +492,11 @@ class Exchange(Attempts, Known):
         self.flags = flags
         if flags[0] == "L":
             self.client.frontend.traffic.intercepted += 1
-        self._end(last=data)
+        self._end(last=self._own(data))
+
+    def _own(self, answer: bytes) -> bytes:
+        """With what rules make of it."""
+        return answer if self.own_rules is None else self.own_rules(self, answer)
 
     def _end(self, last: bytes = b"", error: int = 0, broken: bool = False) -> None:
         """The only end. `last` are the answer's last bytes, `error` their status if they are our own, `broken`: the answer

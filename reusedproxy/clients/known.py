@@ -39,6 +39,8 @@ class Known:
     head: RequestHead | None = None
     answer: ResponseHead | None = None
     line: bytes | None = None
+    #: What `http-after-response` makes of an answer of our own.
+    own_rules: Callable[..., bytes] | None = None
     answer_rules: Callable[..., tuple[int, bytes, str] | None] | None = None
     #: Answered with a page of the proxy's own, such as the statistics.
     by_page = False

@@ -1,7 +1,8 @@
 """From a request's head to its backend, past the rules of both sections, and back with the answer.
 
 In HAProxy's order: the frontend's `http-request`, its pages, its `redirect`; `use_backend`; then the same three of the
-backend; on the way back `http-response` of the backend, then of the frontend. A `listen` is one section, and its rules count
+backend; on the way back `http-response` of the backend, then of the frontend, and `http-after-response` of both, which looks at our own
+answers, too. A `listen` is one section, and its rules count
 once. A frontend without a rule, whose backend has none either, has no routing.
 """
 
@@ -22,7 +23,7 @@ from reusedproxy.rules.editing import Unusable
 from reusedproxy.rules.formats import Text
 from reusedproxy.rules.matching import Test
 from reusedproxy.servers.backend import Backend
-from reusedproxy.wire.heads import RequestHead
+from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from reusedproxy.clients.exchange import Exchange
@@ -96,6 +97,8 @@ class Routing:
         self._ours = [editing.spellings(name) for name in sorted(ours_alone)]
         #: Whether the first line of a request may not stay as it was.
         self._runs = bool(book.request) or any(way.book is not None for way in self.ways.values())
+        self._own_rules = _own_rules(None, book)
+        self._ways_own_rules = {name: _own_rules(way.book, book) for name, way in self.ways.items()}
         self._answer_rules = {name: _answer_rules(way.book, book) for name, way in self.ways.items()}
         #: Whether rules have a say in the header of this name.
         self.edits = concerned(edited)
@@ -109,6 +112,7 @@ class Routing:
         for lines in self._ours:
             editing.remove(head, lines)
         frontend, book = self._frontend, self._book
+        exchange.own_rules = self._own_rules
         if self._ends(exchange, book.request, ended):
             return
         if frontend.pages and frontend.shows_page(exchange, frontend.pages, ended):
@@ -120,6 +124,7 @@ class Routing:
             exchange.fail(503, "SC")
             return
         exchange.enter(way.backend)
+        exchange.own_rules = self._ways_own_rules[way.backend.name]
         own = way.book
         if own is not None and self._ends(exchange, own.request, ended):
             return
@@ -162,7 +167,8 @@ class Routing:
 def _answer_rules(backend: Book | None, frontend: Book) -> Callable[[Exchange], tuple[int, bytes, str] | None] | None:
     """What looks at answers that come this way: the backend's rules, then the frontend's; None: there are none."""
     books = [book.response for book in (backend, frontend) if book is not None and book.response]
-    if not books:
+    after = [book.after for book in (backend, frontend) if book is not None and book.after]
+    if not books and not after:
         return None
 
     def look(exchange: Exchange) -> tuple[int, bytes, str] | None:
@@ -170,9 +176,29 @@ def _answer_rules(backend: Book | None, frontend: Book) -> Callable[[Exchange], 
             verdict = run(steps, exchange)
             if verdict is not None:
                 return _instead(verdict, exchange)
+        for steps in after:
+            run(steps, exchange)
         return None
 
     return look
+
+
+def _own_rules(backend: Book | None, frontend: Book) -> Callable[[Exchange, bytes], bytes] | None:
+    """What looks at our own answers: only `http-after-response`."""
+    books = [book.after for book in (backend, frontend) if book is not None and book.after]
+    if not books:
+        return None
+
+    def change(exchange: Exchange, data: bytes) -> bytes:
+        end = data.index(b"\r\n\r\n") + 4
+        head = ResponseHead(exchange.status, b"", 1, 0, True, data[: end - 2], data[:end])
+        exchange.answer = head
+        for steps in books:
+            run(steps, exchange)
+        exchange.status = head.status
+        return head.block + b"\r\n" + data[end:]
+
+    return change
 
 
 def _instead(verdict: Answer, exchange: Exchange) -> tuple[int, bytes, str]:

@@ -48,6 +48,7 @@ class ProxyDraft:
     acls: dict[str, list[Criterion]] = Factory(dict)
     request_rules: list[Rule] = Factory(list)
     response_rules: list[Rule] = Factory(list)
+    after_rules: list[Rule] = Factory(list)
     redirects: list[Rule] = Factory(list)
     servers: list[ServerDraft] = Factory(list)
     default_server: ServerWords = Factory(ServerWords)
@@ -102,6 +103,7 @@ class ProxyDraft:
             acls={name: list(criteria) for name, criteria in self.acls.items()},
             request_rules=list(self.request_rules),
             response_rules=list(self.response_rules),
+            after_rules=list(self.after_rules),
             redirects=[],
             servers=[],
             default_server=self.default_server.copy(),

@@ -75,7 +75,9 @@ def _rules(draft: ProxyDraft) -> Rules:
     def whole(rules: list[Rule]) -> tuple[Rule, ...]:
         return tuple(resolved(rule, draft.acls) for rule in rules)
 
-    return Rules(whole(draft.request_rules), whole(draft.redirects), whole(draft.response_rules))
+    return Rules(
+        whole(draft.request_rules), whole(draft.redirects), whole(draft.response_rules), whole(draft.after_rules)
+    )
 
 
 def _logs(draft: ProxyDraft, global_: GlobalDraft) -> tuple[LogTarget, ...]:

@@ -18,7 +18,8 @@ from reusedproxy.config.sample_table import REQUEST, RESPONSE
 def judge_rules(draft: ProxyDraft, report: Report) -> None:
     """All rules of one section."""
     request, response = (
-        [resolved(rule, draft.acls) for rule in rules] for rules in (draft.request_rules, draft.response_rules)
+        [resolved(rule, draft.acls) for rule in rules]
+        for rules in (draft.request_rules, [*draft.response_rules, *draft.after_rules])
     )
     for rule in request:
         _can_match(rule.condition, rule.place, REQUEST, f"'{rule.words}'", report)

@@ -20,7 +20,13 @@ from reusedproxy.config.model import StatsPage
 from reusedproxy.config.options import read_option
 from reusedproxy.config.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
 from reusedproxy.config.rulemodel import Allow, Redirect, Reply, Rule
-from reusedproxy.config.rules import read_redirect, read_request_rule, read_response_rule, read_use_backend
+from reusedproxy.config.rules import (
+    read_after_rule,
+    read_redirect,
+    read_request_rule,
+    read_response_rule,
+    read_use_backend,
+)
 from reusedproxy.config.servers import read_default_server, read_server
 
 Reader = Callable[[ProxyDraft, Line, Report], None]
@@ -215,6 +221,11 @@ def _http_response(proxy: ProxyDraft, line: Line, report: Report) -> None:
     _add_rule(proxy.response_rules, read_response_rule(line, proxy.acls, report), report)
 
 
+def _http_after_response(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    _not_in_nameless_defaults(proxy, line)
+    _add_rule(proxy.after_rules, read_after_rule(line, proxy.acls, report), report)
+
+
 def _redirect(proxy: ProxyDraft, line: Line, report: Report) -> None:
     if proxy.use_backends:
         report.warn(line.place, "this 'redirect' rule counts before the 'use_backend' rules, wherever it stands")
@@ -355,6 +366,7 @@ KEYWORDS: dict[str, Keyword] = {
     "acl": Keyword(_acl),
     "http-request": Keyword(_http_request),
     "http-response": Keyword(_http_response),
+    "http-after-response": Keyword(_http_after_response),
     "redirect": Keyword(_redirect, in_defaults=False),
     "balance": Keyword(_balance, "B"),
     "server": Keyword(_server, "B", in_defaults=False),

@@ -161,14 +161,16 @@ class UseBackend:
 
 @frozen
 class Rules:
-    """All rules of one section, each kind in the order written. `redirects` are lines that begin with that word."""
+    """All rules of one section, each kind in the order written. `redirects` are lines that begin with that word, `after`
+    those of `http-after-response`."""
 
     request: tuple[Rule, ...] = ()
     redirects: tuple[Rule, ...] = ()
     response: tuple[Rule, ...] = ()
+    after: tuple[Rule, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.request or self.redirects or self.response)
+        return bool(self.request or self.redirects or self.response or self.after)
 
 
 NO_RULES = Rules()

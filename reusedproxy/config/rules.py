@@ -107,6 +107,11 @@ def read_response_rule(line: Line, acls: Acls, report: Report) -> Rule:
     return _read(line, RESPONSE, _RESPONSE, RESPONSE_NOT_DONE, acls, report)
 
 
+def read_after_rule(line: Line, acls: Acls, report: Report) -> Rule:
+    """`http-after-response ACTION … [if|unless CONDITION]`: of whatever is answered, also by ourselves."""
+    return _read(line, RESPONSE, _AFTER, RESPONSE_NOT_DONE, acls, report)
+
+
 def read_redirect(line: Line, acls: Acls, report: Report) -> Rule:
     """`redirect …`, as an old word of its own; `%` means nothing in it, as in HAProxy."""
     before, condition = split_condition(line.arguments)
@@ -138,13 +143,18 @@ def _read(
         if word in others:
             raise Wrong(not_done(f"{keyword} {word}", "rule"))
         if word in _REQUEST | _RESPONSE:
-            raise Wrong(f"'{keyword}': '{word}' is for {'answers' if where == REQUEST else 'requests'} only")
+            raise Wrong(f"'{keyword}': '{word}' cannot be done there, only by {_elsewhere(word)}")
         known = {*actions, *others}
         raise Wrong(f"'{keyword}': unknown action '{word}'{did_you_mean(word, actions) or did_you_mean(word, known)}")
     rest = (f"({argument}", *before[1:]) if parenthesis else tuple(before[1:])
     reading = Reading(rest, what, where, word, f"'{keyword}' rules", line, report)
     action = actions[word](reading)
     return Rule(line.place, f"{keyword} {word}", action, read_condition(condition, acls, line.place, what, report))
+
+
+def _elsewhere(word: str) -> str:
+    keywords = {"http-request": _REQUEST, "http-response": _RESPONSE}
+    return " and ".join(f"'{keyword}'" for keyword, actions in keywords.items() if word in actions)
 
 
 # Headers.
@@ -406,3 +416,5 @@ _REQUEST: dict[str, Reader] = {
     **dict.fromkeys(("replace-path", "replace-pathq", "replace-uri"), _replace_line),
 }
 _RESPONSE: dict[str, Reader] = {**_BOTH, "set-status": _set_status}
+#: Nothing can take the place of an answer any more.
+_AFTER = {word: read for word, read in _RESPONSE.items() if word not in ("deny", "return", "redirect")}

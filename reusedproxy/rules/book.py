@@ -60,12 +60,13 @@ Act = Callable[[Facts], Verdict]
 
 
 class Book:
-    """The rules of one section: `request`, `redirects` and `response` run those of their kind."""
+    """The rules of one section: `request`, `redirects`, `response` and `after` are those of each kind."""
 
     def __init__(self, rules: Rules, read: ReadPatterns = no_files) -> None:
         self.request = steps(rules.request, REQUEST, read)
         self.redirects = steps(rules.redirects, REQUEST, read)
         self.response = steps(rules.response, RESPONSE, read)
+        self.after = steps(rules.after, RESPONSE, read)
 
 
 Steps = list[tuple[Test | None, Act]]
