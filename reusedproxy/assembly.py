@@ -343,7 +343,7 @@ class Assembly:
         if previous is not None and previous.identity == identity:
             context, pool = previous.context, previous.pool
         else:
-            context = self._context(settings, name)
+            context = self._context(settings, name, settings.tls)
             if context is not None:
                 context.ours_end = _end(context.settings)
                 context.generation = _generation(identity, previous)
@@ -398,11 +398,13 @@ class Assembly:
         assert check is not None
         timeout = min(check.inter, timeouts.connect or check.inter)
         target, context = line.identity.target, line.context
+        if settings.check_tls is not None and context is None:
+            context = self._context(settings, server.full_name, settings.check_tls)
         if context is not None and check.sni is not None and check.sni != _constant_name(settings):
             context = self._named(context, check.sni, settings.place, server.full_name)
         if check.addr is not None or check.port is not None:
-            # HAProxy: with another address or port, the traffic's TLS does not apply to the check.
-            context = None
+            # HAProxy: with another address or port, the traffic's TLS does not apply to the check, unless `check-ssl` says so.
+            context = context if settings.check_tls is not None else None
             target = self._target(
                 settings.place, settings.kind, check.addr or settings.host, check.port or settings.port
             )
@@ -432,12 +434,12 @@ class Assembly:
             return Target(socket.AF_INET, ("0.0.0.0", 0))
         return Target(family, address)
 
-    def _context(self, server: model.Server, name: str) -> ClientContext | None:
+    def _context(self, server: model.Server, name: str, tls: model.ServerTLS | None) -> ClientContext | None:
         """One for each server, shared with its checks only: a session must never be offered to another server."""
-        if server.tls is None:
+        if tls is None:
             return None
         try:
-            context = ClientContext(server.tls)
+            context = ClientContext(tls)
         except TLSConfigurationError as error:
             self._faults.append(Fault(server.place, f"server {name}: {error}"))
             return None

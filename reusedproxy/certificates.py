@@ -155,7 +155,7 @@ def server_stamps(tls: ServerTLS | None) -> Stamps:
     if tls is None:
         return ()
     ours = [tls.crt, *keys_beside(tls.crt)] if tls.crt is not None else []
-    return stamps_of([*ours, *([tls.ca_file] if tls.ca_file is not None else [])])
+    return stamps_of([*ours, *(path for path in (tls.ca_file, tls.crl_file) if path is not None)])
 
 
 def out_of_date(
@@ -179,12 +179,14 @@ def out_of_date(
             yield f"ca-file {path}: every CA in it has expired, the last on {last:%d %b %Y %H:%M} UTC"
     for path in dict.fromkeys(crl_files):
         if path is not None and (until := _next_list(path)) is not None and until < now:
-            yield f"crl-file {path}: is out of date since {until:%d %b %Y %H:%M} UTC, so every client certificate is refused"
+            yield f"crl-file {path}: is out of date since {until:%d %b %Y %H:%M} UTC, so every certificate is refused"
 
 
 def server_out_of_date(tls: ServerTLS) -> Iterator[str]:
     """The same of a server line."""
-    return out_of_date([tls.crt] if tls.crt is not None else [], [tls.ca_file] if tls.verify == "required" else [])
+    verifies = tls.verify == "required"
+    ours = [tls.crt] if tls.crt is not None else []
+    return out_of_date(ours, [tls.ca_file] if verifies else [], [tls.crl_file] if verifies else [])
 
 
 def certificates_of(path: str) -> list[X509]:

@@ -264,8 +264,10 @@ class ProxyService(Service):
             self._warm_up(proxy, self._reactor.seconds(), patience)
 
     def _listen(self, proxy: Proxy, verb: str) -> None:
+        # All of them before anything is said: a line takes longer than a listener, and who reaches one may try the next.
         for frontend, listener in proxy.listeners:
             frontend.listen(listener)
+        for frontend, listener in proxy.listeners:
             self.announce("notice", f"Proxy {frontend.name} {verb} {_bound_to(listener)}")
 
     def _warm_up(self, proxy: Proxy, began: float, patience: float) -> None:

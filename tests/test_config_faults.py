@@ -139,7 +139,7 @@ class WordTests(SynchronousTestCase):
         table = [
             (
                 "bind :81 ssl crt /c.pem alpn h2,http/1.0",
-                "'bind :81': 'alpn': reusedproxy does not speak 'h2' to clients yet: write 'alpn http/1.0'",
+                "'bind :81': 'alpn': reusedproxy does not speak 'h2' yet: write 'alpn http/1.0'",
             ),
             (
                 "bind :81 accept-proxy",
@@ -220,8 +220,12 @@ class WordTests(SynchronousTestCase):
             ("unsetenv", "'unsetenv' needs the name of a variable"),
             ("lua-load /x", "'lua-load' is a HAProxy keyword that reusedproxy does not do yet"),
             (
-                "ssl-default-server-options no-tlsv13",
-                "'ssl-default-server-options' is a HAProxy keyword that reusedproxy does not do yet",
+                "ssl-default-server-options strict-sni",
+                "'ssl-default-server-options': 'strict-sni' cannot stand here, on the 'bind' line only",
+            ),
+            (
+                "ssl-default-server-options no-tlsv31",
+                "'ssl-default-server-options': unknown word 'no-tlsv31': did you mean 'no-tlsv13'?",
             ),
             ("tune.bufsize big", "'tune.bufsize' needs a size in bytes, or with k, m or g after the number, not 'big'"),
             ("manhole 127.0.0.1:22", "write 'manhole <address> authorized-keys <file> [host-key <file>]'"),

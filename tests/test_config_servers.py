@@ -81,6 +81,29 @@ class ServerTests(SynchronousTestCase):
             ServerTLS("required", "@system-ca", verifyhost="app.example"),
         )
 
+    def test_tls_parameters(self):
+        """The global section's, `default-server`'s and the line's, each on top of the one before."""
+        head = (
+            "global\n ca-base /cas\n ssl-default-server-ciphers AES\n ssl-default-server-curves X25519\n"
+            " ssl-default-server-options ssl-min-ver TLSv1.3 no-tls-tickets\n" + HEAD
+        )
+        text = (
+            " default-server ssl verify none ciphersuites TLS_AES_128_GCM_SHA256\n server a h:1 crl-file l.pem\n"
+            " server b h:1 ssl-min-ver TLSv1.2 ciphers ECDHE no-ssl-reuse tls-tickets alpn http/1.1\n server c h:1 no-ssl"
+        )
+        a, b, c = (server.tls for server in read(text, head).backends["b"].servers)
+        self.assertEqual((a.min_version, a.max_version, a.ciphers, a.curves), ("TLSv1.3", "TLSv1.3", "AES", "X25519"))
+        self.assertEqual((a.ciphersuites, a.tickets, a.resumes), ("TLS_AES_128_GCM_SHA256", False, True))
+        self.assertEqual((a.crl_file, b.crl_file, c), ("/cas/l.pem", None, None))
+        self.assertEqual((b.min_version, b.max_version, b.ciphers, b.curves), ("TLSv1.2", "TLSv1.3", "ECDHE", "X25519"))
+        self.assertEqual((b.tickets, b.resumes, b.alpn), (True, False, ("http/1.1",)))
+
+    def test_checks_over_tls(self):
+        """`check-ssl`, whatever the traffic does."""
+        s = server("verify none check check-ssl")
+        self.assertEqual((s.tls, s.check_tls), (None, ServerTLS("none")))
+        self.assertIsNone(server("ssl verify none check").check_tls)
+
     def test_names_of_connections(self):
         """What depends on the request stays an expression; the last word counts."""
         s = server(
@@ -144,6 +167,10 @@ class ServerFaultTests(SynchronousTestCase):
             ("server a h:1 sni req.hdr(host", "a ')' is missing"),
             ("server a h:1 sni str()", "'str' takes 1 argument, not 0"),
             ("server a h:1 sni str(' ')", "needs a name"),
+            ("server a h:1 check check-ssl", "needs 'ca-file <file>', or 'ca-file @system-ca'"),
+            ("server a h:1 ssl verify none no-tlsv12 no-tlsv13", "no version of TLS is left to be spoken"),
+            ("server a h:1 ssl verify none alpn h2", "write 'alpn http/1.1'"),
+            ("server a h:1 ssl verify none ssl-min-ver TLSv1.4", "'TLSv1.3', not 'TLSv1.4'"),
             ("server a h:1 pool-conn-name app.example", "write 'pool-conn-name str(app.example)'"),
             (
                 "server a h:1 ssl verify none sni req.hdr(host) pool-min-conn 1",
@@ -191,6 +218,8 @@ class ServerWarningTests(SynchronousTestCase):
             ("server a h:1 maxqueue 5", "'maxqueue' does nothing without 'maxconn'"),
             ("server a h:1 strict-maxconn", "'strict-maxconn' does nothing without 'maxconn'"),
             ("server a h:1 minconn 9 maxconn 5", "minconn 9 is more than maxconn 5, and taken for both"),
+            ("server a h:1 ciphers AES", "has 'ciphers' but no 'ssl'"),
+            ("server a h:1 ssl verify none ssl-min-ver TLSv1.0", "only at its lowest level of security"),
             ("server a h:1 crt /c.pem", "no 'ssl': it is spoken to in the clear"),
             ("server a h:1 ssl ca-file /ca", "add 'verifyhost NAME', or 'sni str(NAME)'"),
             ("http-reuse never\nserver a h:1 pool-min-conn 1", "no request may use the warm connections"),

@@ -59,6 +59,32 @@ IN_DEFAULTS = frozenset(
         "tls-tickets",
     ]
 )
+#: What may be said on server lines, and by `ssl-default-server-options` (manual, section 5.2).
+ON_SERVERS = frozenset(
+    [
+        "alpn",
+        "ciphers",
+        "ciphersuites",
+        "crl-file",
+        "curves",
+        "force-sslv3",
+        "force-tlsv10",
+        "force-tlsv11",
+        "force-tlsv12",
+        "force-tlsv13",
+        "no-sslv3",
+        "no-tls-tickets",
+        "no-tlsv10",
+        "no-tlsv11",
+        "no-tlsv12",
+        "no-tlsv13",
+        "sigalgs",
+        "ssl-max-ver",
+        "ssl-min-ver",
+        "tls-tickets",
+    ]
+)
+IN_SERVER_DEFAULTS = ON_SERVERS & IN_DEFAULTS
 _DEFAULT_MINIMUM = "TLSv1.2"
 _SPOKEN = ("http/1.1", "http/1.0")
 
@@ -74,6 +100,10 @@ class TLSWords:
     maximum: str | None = None
     strict: bool | None = None
     words: set[str] = Factory(set)
+
+    def copy(self) -> TLSWords:
+        """To be changed on its own."""
+        return evolve(self, said=dict(self.said), sources=[*self.sources], off=set(self.off), words=set(self.words))
 
     def read(self, word: str, argument: str, what: str) -> bool:
         """Take in one word; whether it is one of TLS that we do. Raises Wrong."""
@@ -147,7 +177,7 @@ def _protocols(argument: str, what: str) -> tuple[str, ...]:
     for name in names:
         if name in ("h2", "h3", "hq-interop"):
             rest = ",".join(each for each in names if each in _SPOKEN) or "http/1.1"
-            raise Wrong(f"{what}: reusedproxy does not speak '{name}' to clients yet: write 'alpn {rest}'")
+            raise Wrong(f"{what}: reusedproxy does not speak '{name}' yet: write 'alpn {rest}'")
         if name not in _SPOKEN:
             raise Wrong(f"{what}: '{name}' is not spoken here: it is a list of 'http/1.1' and 'http/1.0'")
     return names
@@ -268,7 +298,7 @@ def versions(words: TLSWords, defaults: TLSWords) -> tuple[str, str]:
     off = words.off | defaults.off
     left = [each for each in TLS_VERSIONS if minimum <= each <= (maximum or TLS_VERSIONS[-1]) and each not in off]
     if not left:
-        raise Wrong("no version of TLS is left to be served (ssl-min-ver, ssl-max-ver, no-tlsv…)")
+        raise Wrong("no version of TLS is left to be spoken (ssl-min-ver, ssl-max-ver, no-tlsv…)")
     return left[0], left[-1]
 
 

@@ -40,7 +40,8 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
     """The side of a `backend` or `listen` that has servers."""
     check = finished_check(draft.httpchk, draft.check_send, draft.check_expect) if draft.httpchk else None
     servers = (
-        finished_server(server, global_.ca_base, global_.crt_base, global_.server_verify) for server in draft.servers
+        finished_server(server, global_.ca_base, global_.crt_base, global_.server_verify, global_.server_tls)
+        for server in draft.servers
     )
     return Backend(
         name=draft.name,

@@ -10,7 +10,7 @@ from attrs import Factory, define
 
 from reusedproxy.config import haproxy_words, hints, units
 from reusedproxy.config.addresses import listen_addresses
-from reusedproxy.config.bind_tls import IN_DEFAULTS, TLSWords, read_options
+from reusedproxy.config.bind_tls import IN_DEFAULTS, IN_SERVER_DEFAULTS, TLSWords, read_options
 from reusedproxy.config.logs import log_target
 from reusedproxy.config.model import Global, ListenAddress, LogTarget, Manhole, Place, StatsSocket
 from reusedproxy.config.parameters import read_parameters
@@ -43,6 +43,7 @@ class GlobalDraft:
     server_verify: str = "required"
     #: What `bind` lines with `ssl` begin with: `ssl-default-bind-options`, and fields of a `TLSOffer`.
     bind_tls: TLSWords = Factory(TLSWords)
+    server_tls: TLSWords = Factory(TLSWords)
     bind_offer: dict[str, object] = Factory(dict)
     said: dict[str, Place] = Factory(dict)
 
@@ -202,6 +203,20 @@ def _bind_offer(field: str, what: str) -> Callable[[GlobalDraft, Line], None]:
     return read
 
 
+def _server_options(draft: GlobalDraft, line: Line) -> None:
+    words = read_options(line.arguments, IN_SERVER_DEFAULTS, f"'{line.keyword}'")
+    # What `ssl-default-server-ciphers` and its like have said stays.
+    words.said = {**draft.server_tls.said, **words.said}
+    draft.server_tls = words
+
+
+def _server_offer(field: str, what: str) -> Callable[[GlobalDraft, Line], None]:
+    def read(draft: GlobalDraft, line: Line) -> None:
+        draft.server_tls.said[field] = line.one_argument(what)
+
+    return read
+
+
 def _session_cache(draft: GlobalDraft, line: Line) -> None:
     size = units.integer(line.one_argument("a number of sessions"), "'tune.ssl.cachesize'")
     draft.bind_offer["cache"] = size > 0
@@ -296,6 +311,11 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "ssl-default-bind-ciphersuites": _bind_offer("ciphersuites", "a list of cipher suites"),
     "ssl-default-bind-curves": _bind_offer("curves", "a list of curves"),
     "ssl-default-bind-sigalgs": _bind_offer("sigalgs", "a list of signature algorithms"),
+    "ssl-default-server-options": _server_options,
+    "ssl-default-server-ciphers": _server_offer("ciphers", "a list of ciphers"),
+    "ssl-default-server-ciphersuites": _server_offer("ciphersuites", "a list of cipher suites"),
+    "ssl-default-server-curves": _server_offer("curves", "a list of curves"),
+    "ssl-default-server-sigalgs": _server_offer("sigalgs", "a list of signature algorithms"),
     "ssl-dh-param-file": _bind_offer("dh_file", "a file"),
     "tune.ssl.cachesize": _session_cache,
     "tune.ssl.lifetime": _session_lifetime,

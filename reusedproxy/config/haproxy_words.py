@@ -347,9 +347,8 @@ SERVER = _arguments(
 # What they say is what we do anyhow.
 SERVER_AS_WE_DO = words(
     """
-    guid id no-agent-check no-check-send-proxy no-check-ssl no-renegotiate no-send-proxy
-    no-send-proxy-v2 no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-sni-auto no-tfo ssl-reuse stick
-    tls-tickets
+    guid id no-agent-check no-check-send-proxy no-renegotiate no-send-proxy
+    no-send-proxy-v2 no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-sni-auto no-tfo stick
     """
 )
 

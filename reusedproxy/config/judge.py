@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from reusedproxy.config.bind_tls import ON_SERVERS
 from reusedproxy.config.draft import ProxyDraft, Reference
 from reusedproxy.config.global_section import GlobalDraft
-from reusedproxy.config.judge_tls import judge_listeners
+from reusedproxy.config.judge_tls import judge_listeners, judge_server
 from reusedproxy.config.model import SAFE_TO_REUSE, Bind, ListenAddress
 from reusedproxy.config.report import Report, did_you_mean
 from reusedproxy.config.servers import OUR_WORDS, ServerDraft
@@ -135,7 +136,8 @@ def _backend(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
 
 def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
     words, name = server.words, f"server '{server.name}'"
-    if words.ssl:
+    if words.ssl or words.check.ssl:
+        judge_server(server, name, global_, report)
         verify = words.verify or global_.server_verify
         if verify == "required" and words.tls.ca_file is None:
             text = (
@@ -150,7 +152,7 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
             )
             report.warn(server.place, text)
         return
-    unused = sorted(words.said & {"crt", "ca-file", "sni", "verifyhost", "verify", "check-sni"})
+    unused = sorted(words.said & {"crt", "ca-file", "sni", "verifyhost", "verify", "check-sni", *ON_SERVERS})
     if unused and "no-ssl" not in words.said:
         report.warn(server.place, f"{name} has '{unused[0]}' but no 'ssl': it is spoken to in the clear")
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reusedproxy.config.bind_tls import versions
+from reusedproxy.config.bind_tls import TLSWords, versions
 from reusedproxy.config.binds import BindDraft
 from reusedproxy.config.global_section import GlobalDraft
 from reusedproxy.config.haproxy_words import BIND_TLS
+from reusedproxy.config.model import Place
 from reusedproxy.config.report import Report, Wrong
+from reusedproxy.config.servers import ServerDraft
 
 
 def judge_listeners(binds: Sequence[BindDraft], global_: GlobalDraft, report: Report) -> None:
@@ -32,14 +34,23 @@ def _served(bind: BindDraft, name: str, global_: GlobalDraft, report: Report) ->
     elif verify == "none" and not lists and words.words & {"ca-file", "ca-verify-file", "crl-file"}:
         word = sorted(words.words & {"ca-file", "ca-verify-file", "crl-file"})[0]
         report.warn(place, f"{name}: '{word}' does nothing without 'verify required' or 'verify optional'")
+    _versions(words, global_.bind_tls, global_.bind_offer.get("ciphers"), name, place, report)
+
+
+def judge_server(server: ServerDraft, name: str, global_: GlobalDraft, report: Report) -> None:
+    """Versions and ciphers of one that is spoken to over TLS."""
+    defaults = global_.server_tls
+    _versions(server.words.parameters, defaults, defaults.said.get("ciphers"), name, server.place, report)
+
+
+def _versions(words: TLSWords, defaults: TLSWords, ciphers: object, name: str, place: Place, report: Report) -> None:
     try:
-        oldest, newest = versions(words, global_.bind_tls)
+        oldest, newest = versions(words, defaults)
     except Wrong as wrong:
         report.wrong(place, Wrong(*(f"{name}: {text}" for text in wrong.texts)))
         return
-    ciphers = words.said.get("ciphers") or global_.bind_offer.get("ciphers") or ""
-    if oldest < "TLSv1.2" and "SECLEVEL=0" not in str(ciphers):
-        text = f"OpenSSL serves {oldest} only at its lowest level of security: 'ciphers DEFAULT:@SECLEVEL=0'"
+    if oldest < "TLSv1.2" and "SECLEVEL=0" not in str(words.said.get("ciphers") or ciphers or ""):
+        text = f"OpenSSL speaks {oldest} only at its lowest level of security: 'ciphers DEFAULT:@SECLEVEL=0'"
         report.warn(place, f"{name}: {text}")
-    if newest < "TLSv1.2" and not (words.minimum or global_.bind_tls.minimum):
-        report.warn(place, f"{name}: {newest} only is served, since no 'ssl-min-ver' is said beside 'ssl-max-ver'")
+    if newest < "TLSv1.2" and not (words.minimum or defaults.minimum):
+        report.warn(place, f"{name}: {newest} only is spoken, since no 'ssl-min-ver' is said beside 'ssl-max-ver'")

@@ -237,7 +237,8 @@ class Expression:
 class ServerTLS:
     """`ssl` and its companions on a server line. Paths are as configured, `ca_file` may be "@system-ca".
 
-    `sni` and `verifyhost` are plain names (of `sni str(NAME)`), None when unset or not constant.
+    `sni` and `verifyhost` are plain names (of `sni str(NAME)`), None when unset or not constant. `ciphers` and their like
+    None: OpenSSL's own; versions are of `TLS_VERSIONS`; `resumes`: sessions are, where the server lets us.
     """
 
     verify: str = "required"
@@ -245,12 +246,22 @@ class ServerTLS:
     crt: str | None = None
     sni: str | None = None
     verifyhost: str | None = None
+    crl_file: str | None = None
+    min_version: str = "TLSv1.2"
+    max_version: str = "TLSv1.3"
+    ciphers: str | None = None
+    ciphersuites: str | None = None
+    curves: str | None = None
+    sigalgs: str | None = None
+    tickets: bool = True
+    resumes: bool = True
+    alpn: tuple[str, ...] = ()
 
 
 @frozen
 class Check:
     """`check` on a server line. Times in seconds; fast and down intervals None: as `inter`. `port` None: the server's;
-    `sni` None: as the server's, if that is constant."""
+    `sni` None: as the server's, if that is constant; `ssl`: over TLS in any case."""
 
     inter: float = 2.0
     fastinter: float | None = None
@@ -260,6 +271,7 @@ class Check:
     port: int | None = None
     addr: str | None = None
     sni: str | None = None
+    ssl: bool = False
 
 
 @frozen
@@ -288,6 +300,7 @@ class Server:
 
     kind "tcp": `host` is a literal address or a name to resolve at start; kind "unix": `host` is a path. `sni` is set only
     where it depends on the request (a constant one is its `tls`'); then `known_name` is the one for checks and the floor.
+    `check_tls` is set where checks speak TLS whatever else holds (`check-ssl`).
     """
 
     name: str
@@ -307,6 +320,7 @@ class Server:
     sni: Expression | None = None
     pool_conn_name: Expression | None = None
     known_name: str | None = None
+    check_tls: ServerTLS | None = None
 
 
 @frozen

@@ -13,6 +13,7 @@ from attrs import Factory, define, evolve
 
 from reusedproxy.config import haproxy_words, units
 from reusedproxy.config.addresses import ServerAddress, server_address
+from reusedproxy.config.bind_tls import ON_SERVERS, TLSWords, versions
 from reusedproxy.config.expressions import FETCHES, read_expression
 from reusedproxy.config.model import Check, Expression, Place, PoolSettings, Server, ServerTLS
 from reusedproxy.config.parameters import read_parameters
@@ -47,9 +48,11 @@ class ServerWords:
     sni: Expression | None = None
     pool_conn_name: Expression | None = None
     said: set[str] = Factory(set)
+    #: Versions, ciphers and the like.
+    parameters: TLSWords = Factory(TLSWords)
 
     def copy(self) -> ServerWords:
-        return evolve(self, said=set(self.said))
+        return evolve(self, said=set(self.said), parameters=self.parameters.copy())
 
 
 @define
@@ -97,7 +100,9 @@ def read_server(line: Line, defaults: ServerWords) -> ServerDraft:
 def _read_words(arguments: tuple[str, ...], words: ServerWords, what: str) -> None:
     def apply(word: str, argument: str) -> None:
         words.said.add(word)
-        if word in _DONE:
+        if word in ON_SERVERS:
+            words.parameters.read(word, argument, what)
+        elif word in _DONE:
             _DONE[word](words, argument, f"{what}: '{word}'")
         elif word not in haproxy_words.SERVER_AS_WE_DO:
             hint = haproxy_words.HINTS.get(word, "")
@@ -183,6 +188,10 @@ _DONE: dict[str, Setter] = {
     "sni": _set_sni,
     "pool-conn-name": _value("pool_conn_name", _expression),
     "check-sni": _part("check", "sni", _text),
+    "check-ssl": _part("check", "ssl", lambda argument, what: True),
+    "no-check-ssl": _part("check", "ssl", lambda argument, what: False),
+    "ssl-reuse": _part("tls", "resumes", lambda argument, what: True),
+    "no-ssl-reuse": _part("tls", "resumes", lambda argument, what: False),
     "verifyhost": _part("tls", "verifyhost", _text),
     "no-verifyhost": _part("tls", "verifyhost", lambda argument, what: None),
     "check": _flag("checked", True),
@@ -218,17 +227,22 @@ _DONE: dict[str, Setter] = {
 }
 
 
-def finished_server(draft: ServerDraft, ca_base: str, crt_base: str, default_verify: str) -> Server:
+def finished_server(draft: ServerDraft, ca_base: str, crt_base: str, default_verify: str, defaults: TLSWords) -> Server:
     """The model's server, with base directories put before relative paths."""
     words = draft.words
     maxconn = max(words.minconn, words.maxconn)  # as in HAProxy, which takes `minconn` alone for both
     tls = None
-    if words.ssl:
+    if words.ssl or words.check.ssl:
         ca_file = words.tls.ca_file
         if ca_file is not None and not ca_file.startswith("@"):
             ca_file = _based(ca_file, ca_base)
         crt = None if words.tls.crt is None else _based(words.tls.crt, crt_base)
-        tls = evolve(words.tls, verify=words.verify or default_verify, ca_file=ca_file, crt=crt)
+        said = {**defaults.said, **words.parameters.said}
+        if "crl_file" in said:
+            said["crl_file"] = _based(said["crl_file"], ca_base)
+        oldest, newest = versions(words.parameters, defaults)
+        tls = evolve(words.tls, verify=words.verify or default_verify, ca_file=ca_file, crt=crt, **said)
+        tls = evolve(tls, min_version=oldest, max_version=newest)
     return Server(
         name=draft.name,
         place=draft.place,
@@ -242,7 +256,8 @@ def finished_server(draft: ServerDraft, ca_base: str, crt_base: str, default_ver
         maxconn=maxconn,
         maxqueue=words.maxqueue,
         check=words.check if words.checked else None,
-        tls=tls,
+        tls=tls if words.ssl else None,
+        check_tls=tls if words.check.ssl else None,
         sni=words.sni if words.ssl else None,
         pool_conn_name=words.pool_conn_name,
         known_name=words.check.sni if words.ssl and words.sni is not None else None,

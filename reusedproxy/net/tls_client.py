@@ -21,7 +21,8 @@ from OpenSSL import SSL
 from reusedproxy.config.model import ServerTLS
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls import TLSTransport, VerifyFault, name_of, openssl_reason
-from reusedproxy.net.tls_files import SYSTEM_CA, TLSConfigurationError, trust, use_certificate
+from reusedproxy.net.tls_files import SYSTEM_CA, TLSConfigurationError, revoke, trust, use_certificate
+from reusedproxy.net.tls_parameters import set_parameters
 from reusedproxy.net.transport import Peer
 
 
@@ -49,13 +50,17 @@ class ClientContext:
         if self.name is not None and not _is_address(self.name):
             _wire_name(self.name)
         self._context = context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        context.set_min_proto_version(SSL.TLS1_2_VERSION)
         context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        set_parameters(context, settings)
+        if settings.alpn:
+            context.set_alpn_protos([each.encode("ascii") for each in settings.alpn])
         if settings.crt is not None:
             use_certificate(context, settings.crt)
         if settings.verify == "required":
             trust(context, settings.ca_file)
+            if settings.crl_file is not None:
+                revoke(context, settings.crl_file)
             context.set_verify(SSL.VERIFY_PEER, _note_verify_fault)
 
     def named(self, sni: str) -> ClientContext:
@@ -75,7 +80,7 @@ class ClientContext:
         connection.set_connect_state()
         if self._sni is not None:
             connection.set_tlsext_host_name(self._sni)
-        if self.session is not None:
+        if self.session is not None and self.settings.resumes:
             connection.set_session(self.session)
         return connection
 

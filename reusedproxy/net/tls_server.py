@@ -23,8 +23,6 @@ from OpenSSL import SSL, crypto
 from reusedproxy.config.model import TLSOffer
 from reusedproxy.net.hello import ClientHello
 from reusedproxy.net.openssl_server import (
-    set_groups,
-    set_signature_algorithms,
     share_store,
     tell_alerts,
     verify_clients,
@@ -41,14 +39,9 @@ from reusedproxy.net.tls_files import (
     trust,
     use_certificate,
 )
+from reusedproxy.net.tls_parameters import set_parameters
 from reusedproxy.net.transport import Peer
 
-VERSIONS = {
-    "TLSv1.0": SSL.TLS1_VERSION,
-    "TLSv1.1": SSL.TLS1_1_VERSION,
-    "TLSv1.2": SSL.TLS1_2_VERSION,
-    "TLSv1.3": SSL.TLS1_3_VERSION,
-}
 #: OpenSSL wants a name for what sessions belong to, and has one store for each context anyhow.
 _SESSIONS_OF = b"reusedproxy"
 _EXPIRED = 10
@@ -94,16 +87,13 @@ class ServerContext:
         #: Of the handshake whose step is being taken.
         self._shown: Shown | None = None
         self._context = context = SSL.Context(SSL.TLS_SERVER_METHOD)
-        context.set_min_proto_version(VERSIONS[offer.min_version])
-        context.set_max_proto_version(VERSIONS[offer.max_version])
         # A client that ends TCP without close_notify has ended its side, as over plain TCP: HTTP has lengths of its own,
         # and an answer can still be sent.
         options = SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | SSL.OP_IGNORE_UNEXPECTED_EOF
         options |= 0 if offer.client_prefers else SSL.OP_CIPHER_SERVER_PREFERENCE
-        options |= 0 if offer.tickets else SSL.OP_NO_TICKET
         context.set_options(options)
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-        self._set_parameters()
+        set_parameters(context, offer)
         use_certificate(context, self.crt)
         self.leaf = certificates_in(f"crt {self.crt}", self.crt)[0]
         if offer.dh_file or b"DH PARAMETERS" in pem_blocks("crt", self.crt):
@@ -193,23 +183,6 @@ class ServerContext:
         return SSL.NO_OVERLAPPING_PROTOCOLS
 
     # Its making.
-
-    def _set_parameters(self) -> None:
-        offer, context = self.offer, self._context
-        try:
-            if offer.ciphers is not None:
-                context.set_cipher_list(offer.ciphers.encode("ascii", "replace"))
-        except SSL.Error as error:
-            raise TLSConfigurationError(f"ciphers {offer.ciphers}: {openssl_reason(error)}") from None
-        try:
-            if offer.ciphersuites is not None:
-                context.set_tls13_ciphersuites(offer.ciphersuites.encode("ascii", "replace"))
-        except SSL.Error as error:
-            raise TLSConfigurationError(f"ciphersuites {offer.ciphersuites}: {openssl_reason(error)}") from None
-        if offer.curves is not None and not set_groups(context, offer.curves):
-            raise TLSConfigurationError(f"curves {offer.curves}: OpenSSL does not know one of them")
-        if offer.sigalgs is not None and not set_signature_algorithms(context, offer.sigalgs):
-            raise TLSConfigurationError(f"sigalgs {offer.sigalgs}: OpenSSL does not know one of them")
 
     def _set_dh(self, path: str) -> None:
         try:

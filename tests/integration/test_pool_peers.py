@@ -88,6 +88,31 @@ class NamesTests(MainJobTestCase):
         self.assertEqual(self.server.counts().requests, 2)
 
 
+class CheckTests(MainJobTestCase):
+    """`check-ssl`."""
+
+    def test_checks_speak_tls_where_requests_do_not(self) -> None:
+        """To nginx's TLS port beside a plain one; without it, on that port the check is a TCP connection only."""
+        server = self.nginx()
+        server.start()
+        files = f"ca-file {self.directory}/ca.pem crt {self.directory}/client.pem verifyhost {NAME}"
+        line = f"    server %s {LOOPBACK}:1 check inter 100ms port {server.port} %s\n"
+        wrong = f"ca-file {self.directory}/ca.pem verifyhost other.test"
+        proxy = self.daemon(
+            "backend servers\n    option httpchk GET /\n"
+            + line % ("tls", f"check-ssl {files}")
+            + line % ("plain", "")
+            + line % ("wrong", f"check-ssl {wrong}")
+        )
+        proxy.start()
+        wait_for(lambda: proxy.server("tls")["check_status"] == "L7OK", "a check over TLS")
+        wait_for(lambda: proxy.server("plain")["check_status"] == "L7STS", "nginx's 400 to plain HTTP on that port")
+        wait_for(
+            lambda: proxy.server("wrong")["check_status"] == "L6RSP", "the refusal of a certificate for another name"
+        )
+        self.assertIn("the certificate is not for 'other.test'", proxy.server("wrong")["last_chk"])
+
+
 class PoolPeersTestCase(MainJobTestCase):
     """A floor before some server."""
 
