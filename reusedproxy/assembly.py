@@ -196,10 +196,12 @@ class Assembly:
             frontend.log = access_log(frontend, proxy.places, targets)
             frontend.handshakes.log = handshake_log(frontend, targets)
             self._serve(frontend)
+        # At last and all together: who reaches one listener may try the next, and files take their time to be read.
+        for frontend in proxy.frontends:
             if bind:
                 self._bind(frontend)
             else:
-                self._look_up(settings.binds)
+                self._look_up(frontend.settings.binds)
         for backend in proxy.backends:
             backend.fullconn = backend.settings.fullconn or self._fullconn(backend.name)
         if bind:

@@ -281,6 +281,16 @@ class ClientConnection:
             # Its request is probably on its way, and closing now would answer it with a reset.
             self._give(FIRST_FOR)
 
+    def move(self, frontend: Frontend) -> bool:
+        """Go on at `frontend`, in the place of the one it came in by; False: it is not idle, or has to be let go."""
+        if self.state != WAITING or self._blocked or self._eof or self.last or self.kept:
+            return False
+        self.frontend.connections.discard(self)
+        self.frontend = frontend
+        self.forwarded = frontend.forwarded(self.address)
+        frontend.take_over(self)
+        return True
+
     def abort(self, reason: str) -> None:
         """End now, whatever is under way."""
         self.transport.abort(reason)

@@ -6,7 +6,7 @@ know how a request is read or carried.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address, ip_network
 from math import inf
 from socket import socket
@@ -127,20 +127,46 @@ class Frontend:
         if listener.full or self.full:
             listener.pause()
 
-    def stop(self, keep: Sequence[Listener] = ()) -> None:
+    def stop(self, successors: Mapping[Listener, Frontend] | None = None) -> None:
         """Accept nothing more; each connection ends after its current exchange, idle ones now.
 
-        Listeners to `keep` are not closed: another frontend goes on with them.
+        Listeners with `successors` are not closed: another frontend goes on with them, and with their idle clients. A client
+        that was let go might be asking at this moment, and would not know what became of its request.
         """
+        successors = successors or {}
         for listener in self.listeners:
-            if listener not in keep:
+            if listener not in successors:
                 listener.close()
         self.listeners = []
         if self in self._places.frontends:
             self._places.frontends.remove(self)
         self.closing = True
         for connection in list(self.connections):
-            connection.finish()
+            if not self._hand_over(connection, successors.get(connection.listener)):
+                connection.finish()
+
+    def _hand_over(self, connection: ClientConnection | Handshake, successor: Frontend | None) -> bool:
+        return (
+            successor is not None
+            and successor._places is self._places
+            and isinstance(connection, ClientConnection)
+            and self._admits_alike(successor, connection.listener)
+            and connection.move(successor)
+        )
+
+    def _admits_alike(self, successor: Frontend, listener: Listener) -> bool:
+        """Whether who was let in here would be let in there: a client that was, before another CA or list of revoked
+        certificates counted, has to come again."""
+        address = listener.bind.address
+        ours, theirs = self.handshakes.certificates.get(address), successor.handshakes.certificates.get(address)
+        return ours is theirs or (ours is not None and theirs is not None and ours.admission == theirs.admission)
+
+    def take_over(self, connection: ClientConnection) -> None:
+        """A client whose frontend stops goes on here; it has been counted already."""
+        self.connections.add(connection)
+        self.connections_max = max(self.connections_max, len(self.connections))
+        if len(self.connections) >= self.maxconn:
+            self._fill()
 
     def abort(self, reason: str) -> None:
         """End what is left of its connections, now."""
