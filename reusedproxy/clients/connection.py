@@ -68,6 +68,7 @@ class ClientConnection:
         "address",
         "deadline",
         "deadlines",
+        "destination",
         "exchange",
         "forwarded",
         "frontend",
@@ -97,6 +98,8 @@ class ClientConnection:
         #: Server connections that serve nobody else (`http-reuse never`, and those that are authenticated themselves).
         self.kept: list[ServerConnection] | None = None
         self.listener = listener
+        #: Where it was to go, if a PROXY protocol header has said so; None: to us.
+        self.destination: tuple[str, int] | None = None
         self._buffer = b""
         self._searched = 0
         self._body: LengthBody | ChunkedBody | None = None
@@ -271,6 +274,14 @@ class ClientConnection:
     def take_back(self) -> None:
         """The exchange needs the transport no more, and is about to end."""
         self.transport.peer = self
+
+    @property
+    def addressed(self) -> tuple[str, int] | None:
+        """What the client has connected to; None at a unix socket."""
+        if self.destination is not None:
+            return self.destination
+        name = self.transport.socket.getsockname()
+        return name[:2] if isinstance(name, tuple) else None
 
     def finish(self) -> None:
         """Let the current exchange be the last, or that of the head that is coming; an idle connection ends now."""

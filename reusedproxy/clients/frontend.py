@@ -14,10 +14,9 @@ from typing import Protocol
 
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.exchange import Exchange
-from reusedproxy.clients.handshakes import Handshakes
+from reusedproxy.clients.handshakes import Handshakes, Newcomer
 from reusedproxy.config import model
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.handshake import Handshake
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport
@@ -85,7 +84,7 @@ class Frontend:
         self.log: AccessLog | None = None
         self.handshakes = Handshakes(self, poller)
         self.traffic = Traffic()
-        self.connections: set[ClientConnection | Handshake] = set()
+        self.connections: set[ClientConnection | Newcomer] = set()
         self.connections_max = 0
         self.connections_total = 0
         self.listeners: list[Listener] = []
@@ -145,7 +144,7 @@ class Frontend:
             if not self._hand_over(connection, successors.get(connection.listener)):
                 connection.finish()
 
-    def _hand_over(self, connection: ClientConnection | Handshake, successor: Frontend | None) -> bool:
+    def _hand_over(self, connection: ClientConnection | Newcomer, successor: Frontend | None) -> bool:
         return (
             successor is not None
             and successor._places is self._places
@@ -181,11 +180,10 @@ class Frontend:
         connections = self.connections
         self.connections_total += 1
         self._places.taken += 1
-        if listener.certificates is None:
-            nobody: ClientConnection = None  # type: ignore[assignment]  # it makes itself the peer
-            connections.add(ClientConnection(self, Transport(self._poller, accepted, nobody), name, listener))
+        if listener.bind.accept_proxy:
+            connections.add(self.handshakes.expect_preface(accepted, name, listener))
         else:
-            connections.add(self.handshakes.begin(accepted, name, listener, listener.certificates))
+            connections.add(self.admit(accepted, name, listener))
         size = len(connections)
         if size > self.connections_max:
             self.connections_max = size
@@ -199,7 +197,14 @@ class Frontend:
             self._tell_full(f"Proxy {self.name} reached the connection limit of its bind {bound}")
             listener.pause()
 
-    def connection_gone(self, connection: ClientConnection | Handshake, listener: Listener) -> None:
+    def admit(self, accepted: socket, address: tuple[str, int], listener: Listener) -> ClientConnection | Newcomer:
+        """What it is from now on; it has been counted already, or will be."""
+        if listener.certificates is not None:
+            return self.handshakes.begin(accepted, address, listener, listener.certificates)
+        nobody: ClientConnection = None  # type: ignore[assignment]  # it makes itself the peer
+        return ClientConnection(self, Transport(self._poller, accepted, nobody), address, listener)
+
+    def connection_gone(self, connection: ClientConnection | Newcomer, listener: Listener) -> None:
         """Its socket is closed."""
         self.connections.discard(connection)
         self._places.taken -= 1
