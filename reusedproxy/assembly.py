@@ -16,6 +16,7 @@ from attrs import Factory, asdict, define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.certificates import Served, certificates_of, serve, server_out_of_date, server_stamps
+from reusedproxy.clients.exchange import Exchange
 from reusedproxy.clients.frontend import Frontend, Places
 from reusedproxy.config import model
 from reusedproxy.config.model import Notice
@@ -39,10 +40,11 @@ from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.budget import Budget
 from reusedproxy.servers.checks import Checker, request
 from reusedproxy.servers.limits import PoolLimits
-from reusedproxy.servers.names import ConstantPool, NameRefused, host_name, naming
+from reusedproxy.servers.names import ConstantPool, Name, NameRefused, host_name, naming
 from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.server import Server
 from reusedproxy.wire.heads import Limits
+from reusedproxy.wire.proxy_protocol import write_v1, write_v2
 
 Announce = Callable[[str, str], None]
 
@@ -77,7 +79,7 @@ class Identity:
     limits: PoolLimits
     wire: Limits
     #: What says the names of its connections, and the one that is known beforehand.
-    names: tuple[model.Expression | None, model.Expression | None, str | None]
+    names: tuple[model.Expression | None, model.Expression | None, str | None, str]
 
 
 @define
@@ -198,10 +200,12 @@ class Assembly:
             frontend.log = access_log(frontend, proxy.places, targets)
             frontend.handshakes.log = handshake_log(frontend, targets)
             self._serve(frontend)
+        # At last and all together: who reaches one listener may try the next, and files take their time to be read.
+        for frontend in proxy.frontends:
             if bind:
                 self._bind(frontend)
             else:
-                self._look_up(settings.binds)
+                self._look_up(frontend.settings.binds)
         self._faults += books.faults
         for backend in proxy.backends:
             backend.fullconn = backend.settings.fullconn or self._fullconn(backend.name)
@@ -349,7 +353,7 @@ class Assembly:
             backend.timeouts.connect or CONNECT_TIMEOUT,
             PoolLimits(**asdict(settings.pool)),
             self._limits,
-            (settings.sni, settings.pool_conn_name, settings.known_name),
+            (settings.sni, settings.pool_conn_name, settings.known_name, settings.send_proxy),
         )
         previous = self._previous.lines.get(name) if self._previous is not None else None
         if previous is not None and previous.identity == identity:
@@ -370,6 +374,7 @@ class Assembly:
             server.naming = naming(
                 compiled_text(settings.sni) if settings.sni else _constant_name(settings).encode(),
                 compiled_text(settings.pool_conn_name) if settings.pool_conn_name else None,
+                _announces(settings.send_proxy),
             )
         if previous is not None:
             server.succeed(previous.server)
@@ -384,22 +389,24 @@ class Assembly:
         """A pool of its own, or one for each name that its connections may have."""
         proxy, last = self._proxy, descriptors.last_for_servers()
 
-        def dialer(context: ClientContext | None) -> Dialer:
-            return Dialer(proxy.poller, proxy.deadlines, identity.target, context, identity.timeout, last)
+        def dialer(context: ClientContext | None, preface: bytes = b"") -> Dialer:
+            said = (lambda connected: preface) if preface else None
+            return Dialer(proxy.poller, proxy.deadlines, identity.target, context, identity.timeout, last, said)
 
-        def dialer_for(sni: bytes) -> Dialer:
-            if context is None:
-                return dialer(None)
+        def dialer_for(name: Name) -> Dialer:
+            if context is None or name.sni == _constant_name(settings).encode():
+                return dialer(context, name.preface)
             try:
-                return dialer(context.named(sni.decode("ascii")))
+                return dialer(context.named(name.sni.decode("ascii")), name.preface)
             except (TLSConfigurationError, UnicodeError):
-                raise NameRefused(f"{sni.decode('latin-1')!r} is not a host name") from None
+                raise NameRefused(f"{name.sni.decode('latin-1')!r} is not a host name") from None
 
         rest = (identity.limits, self._reactor, self._random, self._announce, self._limits, proxy.budget)
-        if settings.sni is None and (settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"):
+        constant = settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"
+        if settings.sni is None and constant and not settings.send_proxy:
             return HTTPConnectionPool(name, dialer(context), *rest)
         own: bytes | None = None
-        if settings.pool_conn_name is None:
+        if settings.pool_conn_name is None and not settings.send_proxy:
             own = host_name((settings.known_name or "").encode())
         return ConstantPool(name, dialer(context), *rest, own=own, dialer_for=dialer_for, clock=self._reactor)
 
@@ -424,7 +431,14 @@ class Assembly:
             server,
             check,
             backend.settings.http_check,
-            Dialer(self._proxy.poller, self._proxy.deadlines, target, context, timeout),
+            Dialer(
+                self._proxy.poller,
+                self._proxy.deadlines,
+                target,
+                context,
+                timeout,
+                preface=_announces_itself(check.send_proxy),
+            ),
             self._reactor,
             self._limits,
             timeouts.check,
@@ -485,6 +499,27 @@ def _ping_request(backend: model.Backend, settings: model.Server) -> bytes:
         return request(backend.http_check, keep=True)
     name = _constant_name(settings) or settings.host or "localhost"
     return f"OPTIONS * HTTP/1.1\r\nHost: {name}\r\n\r\n".encode("latin-1")
+
+
+def _announces(version: str) -> Callable[[Exchange], bytes] | None:
+    """What tells a server by the PROXY protocol who asks; None: nothing does."""
+    if not version:
+        return None
+    write = write_v1 if version == "v1" else write_v2
+    return lambda exchange: write(exchange.client.address, exchange.client.addressed)
+
+
+def _announces_itself(version: str) -> Callable[[socket.socket], bytes] | None:
+    """The same of a check, which is our own."""
+    if version == "v1":
+        return lambda connected: write_v1(
+            *(_address(name) for name in (connected.getsockname(), connected.getpeername()))
+        )
+    return (lambda connected: write_v2(None, None)) if version else None
+
+
+def _address(name: object) -> tuple[str, int] | None:
+    return name[:2] if isinstance(name, tuple) else None
 
 
 def _constant_name(settings: model.Server) -> str:

@@ -16,7 +16,7 @@ from cryptography.x509 import load_pem_x509_certificates, load_pem_x509_crl
 
 from reusedproxy.config.bind_tls import overridden
 from reusedproxy.config.crt_list import read_crt_list
-from reusedproxy.config.model import BindTLS, CertificateSource, ServerTLS
+from reusedproxy.config.model import BindTLS, CertificateSource, ServerTLS, TLSOffer
 from reusedproxy.config.report import Wrong
 from reusedproxy.net.tls_files import TLSConfigurationError, keys_beside
 from reusedproxy.net.tls_server import Certificate, Certificates
@@ -60,7 +60,19 @@ def serve(tls: BindTLS, previous: Iterable[Served] = ()) -> Served:
     for each in previous:
         if (each.tls, each.stamps) == (tls, stamps):
             return each
-    return Served(tls, stamps, Certificates.load(chosen, tls.strict_sni))
+    made = Certificates.load(chosen, tls.strict_sni)
+    made.admission = _admission(each.offer for each in chosen)
+    return Served(tls, stamps, made)
+
+
+def _admission(offers: Iterable[TLSOffer]) -> object:
+    """What is asked of clients, and by which CAs and lists they are judged."""
+    said = set()
+    for offer in offers:
+        files = [path for path in (offer.ca_file, offer.ca_verify_file, offer.crl_file) if path is not None]
+        ignored = (offer.ignored_ca_errors, offer.ignored_crt_errors)
+        said.add((offer.verify, *ignored, stamps_of(files)))
+    return frozenset(said)
 
 
 def _written_out(tls: BindTLS) -> Iterator[Certificate]:

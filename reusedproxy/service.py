@@ -264,10 +264,8 @@ class ProxyService(Service):
             self._warm_up(proxy, self._reactor.seconds(), patience)
 
     def _listen(self, proxy: Proxy, verb: str) -> None:
-        # All of them before anything is said: a line takes longer than a listener, and who reaches one may try the next.
         for frontend, listener in proxy.listeners:
             frontend.listen(listener)
-        for frontend, listener in proxy.listeners:
             self.announce("notice", f"Proxy {frontend.name} {verb} {_bound_to(listener)}")
 
     def _warm_up(self, proxy: Proxy, began: float, patience: float) -> None:
@@ -289,8 +287,8 @@ class ProxyService(Service):
     def reload(self) -> None:
         """Read the configuration again (SIGHUP). What is wrong with it is logged, and all stays as it was.
 
-        Pools and listeners whose description is unchanged go on as they are; clients that are idle are let go, the
-        others after their current answer; servers that are gone or changed lose their connections as they come free. What
+        Pools and listeners whose description is unchanged go on as they are; clients that are idle go on, too, and
+        the others have to come again after their current answer; servers that are gone or changed lose their connections as they come free. What
         is new is tried and warmed first, see `Turnover`.
         """
         old = self.proxy
@@ -338,9 +336,9 @@ class ProxyService(Service):
     def _replace(self, old: Proxy, new: Proxy) -> None:
         self.proxy = new
         self._replaced.append(old)
-        kept_listeners = [listener for _, listener in new.listeners]
+        successors = {listener: frontend for frontend, listener in new.listeners}
         for frontend in old.frontends:
-            frontend.stop(keep=kept_listeners)
+            frontend.stop(successors)
         self._hand_on_states(old, new)
         kept_pools = [line.pool for line in new.lines.values()]
         for name, line in old.lines.items():

@@ -5,11 +5,11 @@ from __future__ import annotations
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.clients.connection import ANSWERS_AT_ONCE
+from reusedproxy.clients.connection import ANSWERS_AT_ONCE, BUSY
 from reusedproxy.clients.frontend import Frontend, Places
 from reusedproxy.config import model
 from reusedproxy.net.listener import Listener, bind_socket
-from tests.clientfakes import GET, PLACE, World
+from tests.clientfakes import GET, OK, PLACE, World
 from tests.wire import Loop
 
 
@@ -109,11 +109,38 @@ class BoundTests(SynchronousTestCase):
         world.frontend = successor = Frontend(
             old.settings, world.backend, self.loop.poller, world.deadlines, world.places, old.limits, world._announce
         )
-        old.stop(keep=self.listeners)
+        old.stop(dict.fromkeys(self.listeners, successor))
         world.places.maxconn = maxconn
         for listener in self.listeners:
             successor.listen(listener)
         return successor
+
+    def test_idle_clients_go_on_in_the_successor(self):
+        """Nobody who asks at the moment of a reload is turned away; who is being served is told to come again."""
+        self.world(places=9)
+        old = self.made.frontend
+        idle, asked, busy = self.clients(3)
+        asked.send(GET)
+        self.loop.pump()
+        self.made.server.connect()
+        self.made.server.answer()
+        self.loop.pump()
+        busy.send(GET)
+        self.loop.pump()
+        successor = self.succeed(9)
+        self.assertEqual((len(old.connections), len(successor.connections)), (1, 2))
+        for client in (idle, asked):
+            self.assertEqual(client.end, "")
+            client.send(GET)
+        self.loop.pump()
+        self.assertEqual([connection.state for connection in successor.connections], [BUSY, BUSY])
+        while self.made.server.dialer.open:
+            self.made.server.connect()
+        while self.made.server.busy:
+            self.made.server.busy[0].feed(OK)
+        self.loop.pump()
+        self.assertEqual((len(old.connections), len(successor.connections)), (0, 2))
+        self.end()
 
     def test_clients_from_before_a_reload_count_on(self):
         """Together with the new ones they may not be more than the bound."""
@@ -175,11 +202,6 @@ class BoundTests(SynchronousTestCase):
         old = world.frontend
         (client,) = self.clients(1)
         (listener,) = self.listeners
-        old.stop(keep=[listener])
-        world.advance(1)
-        self.loop.pump()
-        self.assertEqual(listener.connections, 0)
-        listener.connections += 1
         world.frontend = successor = Frontend(
             evolve(old.settings, maxconn=1),
             world.backend,
@@ -189,6 +211,11 @@ class BoundTests(SynchronousTestCase):
             old.limits,
             world._announce,
         )
+        old.stop({listener: successor})
+        world.advance(1)
+        self.loop.pump()
+        self.assertEqual(listener.connections, 0)
+        listener.connections += 1
         successor.listen(listener)
         successor._fill()
         world.places.taken += 1
@@ -215,7 +242,7 @@ class BoundTests(SynchronousTestCase):
             old.limits,
             world._announce,
         )
-        old.stop(keep=[listener])
+        old.stop({listener: successor})
         successor.listen(listener)
         self.assertEqual(listener.state, "paused")
         clients[0].drop()

@@ -142,8 +142,8 @@ class WordTests(SynchronousTestCase):
                 "'bind :81': 'alpn': reusedproxy does not speak 'h2' yet: write 'alpn http/1.0'",
             ),
             (
-                "bind :81 accept-proxy",
-                "'bind :81': 'accept-proxy' is a HAProxy bind option that reusedproxy does not do yet",
+                "bind :81 tfo",
+                "'bind :81': 'tfo' is a HAProxy bind option that reusedproxy does not do yet",
             ),
             ("bind :81 nmae x", "'bind :81': unknown word 'nmae': did you mean 'name'?"),
             ("bind :80", "'bind *:80' stands already at t.cfg:7: an address is listened on once"),

@@ -69,6 +69,7 @@ class ClientConnection:
         "address",
         "deadline",
         "deadlines",
+        "destination",
         "exchange",
         "forwarded",
         "frontend",
@@ -101,6 +102,8 @@ class ClientConnection:
         self.listener = listener
         #: What rules have learnt of it; None: they have not asked.
         self.known: KnownClient | None = None
+        #: Where it was to go, if a PROXY protocol header has said so; None: to us.
+        self.destination: tuple[str, int] | None = None
         self._buffer = b""
         self._searched = 0
         self._body: LengthBody | ChunkedBody | None = None
@@ -276,6 +279,14 @@ class ClientConnection:
         """The exchange needs the transport no more, and is about to end."""
         self.transport.peer = self
 
+    @property
+    def addressed(self) -> tuple[str, int] | None:
+        """What the client has connected to; None at a unix socket."""
+        if self.destination is not None:
+            return self.destination
+        name = self.transport.socket.getsockname()
+        return name[:2] if isinstance(name, tuple) else None
+
     def finish(self) -> None:
         """Let the current exchange be the last, or that of the head that is coming; an idle connection ends now."""
         self.last = True
@@ -284,6 +295,16 @@ class ClientConnection:
         elif self.state == WAITING:
             # Its request is probably on its way, and closing now would answer it with a reset.
             self._give(FIRST_FOR)
+
+    def move(self, frontend: Frontend) -> bool:
+        """Go on at `frontend`, in the place of the one it came in by; False: it is not idle, or has to be let go."""
+        if self.state != WAITING or self._blocked or self._eof or self.last or self.kept:
+            return False
+        self.frontend.connections.discard(self)
+        self.frontend = frontend
+        self.forwarded = frontend.forwarded(self.address)
+        frontend.take_over(self)
+        return True
 
     def abort(self, reason: str) -> None:
         """End now, whatever is under way."""

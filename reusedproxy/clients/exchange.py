@@ -419,7 +419,11 @@ class Exchange(Attempts, Known):
             connection.safe = True  # HAProxy's manual: it has been reused, so the server is known to bear it
         if self.way is not None and self.way.server_closes:
             connection.retire_at = -inf
-        elif backend.settings.http_reuse == "never" or (self.head is not None and self.head.binds_connection):
+        elif (
+            backend.settings.http_reuse == "never"
+            or connection.pool.solo
+            or (self.head is not None and self.head.binds_connection)
+        ):
             connection.private = True
         if connection.private:
             self.client.keep(connection)

@@ -6,18 +6,17 @@ know how a request is read or carried.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from math import inf
 from socket import socket
 from typing import Protocol
 
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.exchange import Exchange
-from reusedproxy.clients.handshakes import Handshakes
+from reusedproxy.clients.handshakes import Handshakes, Newcomer
 from reusedproxy.clients.routing import Routing, Way
 from reusedproxy.config import model
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.handshake import Handshake
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport
@@ -86,7 +85,7 @@ class Frontend:
         self.log: AccessLog | None = None
         self.handshakes = Handshakes(self, poller)
         self.traffic = Traffic()
-        self.connections: set[ClientConnection | Handshake] = set()
+        self.connections: set[ClientConnection | Newcomer] = set()
         self.connections_max = 0
         self.connections_total = 0
         self.listeners: list[Listener] = []
@@ -127,20 +126,46 @@ class Frontend:
         if listener.full or self.full:
             listener.pause()
 
-    def stop(self, keep: Sequence[Listener] = ()) -> None:
+    def stop(self, successors: Mapping[Listener, Frontend] | None = None) -> None:
         """Accept nothing more; each connection ends after its current exchange, idle ones now.
 
-        Listeners to `keep` are not closed: another frontend goes on with them.
+        Listeners with `successors` are not closed: another frontend goes on with them, and with their idle clients. A client
+        that was let go might be asking at this moment, and would not know what became of its request.
         """
+        successors = successors or {}
         for listener in self.listeners:
-            if listener not in keep:
+            if listener not in successors:
                 listener.close()
         self.listeners = []
         if self in self._places.frontends:
             self._places.frontends.remove(self)
         self.closing = True
         for connection in list(self.connections):
-            connection.finish()
+            if not self._hand_over(connection, successors.get(connection.listener)):
+                connection.finish()
+
+    def _hand_over(self, connection: ClientConnection | Newcomer, successor: Frontend | None) -> bool:
+        return (
+            successor is not None
+            and successor._places is self._places
+            and isinstance(connection, ClientConnection)
+            and self._admits_alike(successor, connection.listener)
+            and connection.move(successor)
+        )
+
+    def _admits_alike(self, successor: Frontend, listener: Listener) -> bool:
+        """Whether who was let in here would be let in there: a client that was, before another CA or list of revoked
+        certificates counted, has to come again."""
+        address = listener.bind.address
+        ours, theirs = self.handshakes.certificates.get(address), successor.handshakes.certificates.get(address)
+        return ours is theirs or (ours is not None and theirs is not None and ours.admission == theirs.admission)
+
+    def take_over(self, connection: ClientConnection) -> None:
+        """A client whose frontend stops goes on here; it has been counted already."""
+        self.connections.add(connection)
+        self.connections_max = max(self.connections_max, len(self.connections))
+        if len(self.connections) >= self.maxconn:
+            self._fill()
 
     def abort(self, reason: str) -> None:
         """End what is left of its connections, now."""
@@ -155,11 +180,10 @@ class Frontend:
         connections = self.connections
         self.connections_total += 1
         self._places.taken += 1
-        if listener.certificates is None:
-            nobody: ClientConnection = None  # type: ignore[assignment]  # it makes itself the peer
-            connections.add(ClientConnection(self, Transport(self._poller, accepted, nobody), name, listener))
+        if listener.bind.accept_proxy:
+            connections.add(self.handshakes.expect_preface(accepted, name, listener))
         else:
-            connections.add(self.handshakes.begin(accepted, name, listener, listener.certificates))
+            connections.add(self.admit(accepted, name, listener))
         size = len(connections)
         if size > self.connections_max:
             self.connections_max = size
@@ -173,7 +197,14 @@ class Frontend:
             self._tell_full(f"Proxy {self.name} reached the connection limit of its bind {bound}")
             listener.pause()
 
-    def connection_gone(self, connection: ClientConnection | Handshake, listener: Listener) -> None:
+    def admit(self, accepted: socket, address: tuple[str, int], listener: Listener) -> ClientConnection | Newcomer:
+        """What it is from now on; it has been counted already, or will be."""
+        if listener.certificates is not None:
+            return self.handshakes.begin(accepted, address, listener, listener.certificates)
+        nobody: ClientConnection = None  # type: ignore[assignment]  # it makes itself the peer
+        return ClientConnection(self, Transport(self._poller, accepted, nobody), address, listener)
+
+    def connection_gone(self, connection: ClientConnection | Newcomer, listener: Listener) -> None:
         """Its socket is closed."""
         self.connections.discard(connection)
         self._places.taken -= 1

@@ -55,7 +55,9 @@ class Known:
 
     @property
     def destination(self) -> tuple[str, int]:
-        """The port is 0 of a unix socket, and of one that is closed."""
+        """Also by the PROXY protocol's word. The port is 0 of a unix socket, and of one that is closed."""
+        if self.client.destination is not None:
+            return self.client.destination
         try:
             found = self.client.transport.socket.getsockname()
         except OSError:

@@ -129,6 +129,7 @@ class Bind:
     user: str | None = None
     group: str | None = None
     tls: BindTLS | None = None
+    accept_proxy: bool = False
 
 
 @frozen
@@ -274,6 +275,7 @@ class Check:
     addr: str | None = None
     sni: str | None = None
     ssl: bool = False
+    send_proxy: str = ""
 
 
 @frozen
@@ -302,6 +304,7 @@ class Server:
 
     kind "tcp": `host` is a literal address or a name to resolve at start; kind "unix": `host` is a path. `sni` is set only
     where it depends on the request (a constant one is its `tls`'); then `known_name` is the one for checks and the floor.
+    `send_proxy` is "v1" or "v2" where the PROXY protocol is spoken, and its checks' `send_proxy` likewise.
     `check_tls` is set where checks speak TLS whatever else holds (`check-ssl`).
     """
 
@@ -323,6 +326,7 @@ class Server:
     pool_conn_name: Expression | None = None
     known_name: str | None = None
     check_tls: ServerTLS | None = None
+    send_proxy: str = ""
 
 
 @frozen

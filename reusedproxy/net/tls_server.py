@@ -221,6 +221,8 @@ class Certificates:
 
     strict: bool = False
     contexts: list[ServerContext] = Factory(list)
+    #: Told by whoever made it: what decides which clients are let in. Two that have the same admit the same.
+    admission: object = None
     _exact: dict[str, list[_Entry]] = field(factory=dict, alias="exact")
     _wild: dict[str, list[_Entry]] = field(factory=dict, alias="wild")
     _defaults: list[_Entry] = field(factory=list, alias="defaults")

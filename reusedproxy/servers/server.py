@@ -106,9 +106,8 @@ class Server:
     def pool_for(self, request: Any) -> HTTPConnectionPool | DialFailure:
         """The pool of the name that this request's connection must have (`sni`, `pool-conn-name`)."""
         assert self.naming is not None and isinstance(self.pool, ConstantPool)
-        name, sni = self.naming(request)
         try:
-            return self.pool.named(name, sni)
+            return self.pool.named(self.naming(request))
         except NameRefused as refused:
             return DialFailure("TLS handshake", str(refused))
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
+from http.client import HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event
 from unittest import SkipTest
 
 from attrs import field, frozen
@@ -212,6 +216,45 @@ class ReloadTests(FrontTestCase):
         said = f"reload: {self.daemon.file}:17: bind {LOOPBACK}:{self.port}: crt {self.directory}/server.pem: is empty or no PEM"
         self.assertIn(said, self.daemon.output)
         self.assertEqual((self.subject(), self.curl().status), ("CN=renewed", 200))
+
+    def test_certificates_of_both_sides_are_replaced_under_load(self) -> None:
+        """No request fails, of clients that stay or come each time; those that come are shown the new one."""
+        words = f"crt {self.directory}/server.pem"
+        self.proxy(words)
+        over = Event()
+        context = ssl.create_default_context(cafile=str(self.ca))
+        context.check_hostname = False
+
+        def ask(stays: bool) -> tuple[Counter[int], set[object]]:
+            statuses: Counter[int] = Counter()
+            shown = set()
+            while not over.is_set():
+                connection = HTTPSConnection(LOOPBACK, self.port, timeout=10, context=context)
+                connection.connect()
+                shown.add(connection.sock.getpeercert()["serialNumber"])
+                for _ in range(50 if stays else 1):
+                    connection.request("GET", "/")
+                    response = connection.getresponse()
+                    response.read()
+                    statuses[response.status] += 1
+                    if response.will_close:
+                        break
+                connection.close()
+            return statuses, shown
+
+        with ThreadPoolExecutor(4) as threads:
+            clients = [threads.submit(ask, bool(number % 2)) for number in range(4)]
+            try:
+                for _ in range(4):
+                    self.write("server.pem", NAME)
+                    self.authority.issue("another visitor", client=True).write(self.directory / "visitor.pem")
+                    self.reload(words, "configuration reloaded")
+            finally:
+                over.set()
+            for client in clients:
+                statuses, shown = client.result(60)
+                self.assertEqual(set(statuses), {200})
+                self.assertGreater(len(shown), 1)
 
     def test_one_that_is_out_of_date_is_said(self) -> None:
         """At the start and at a reload; it is served all the same."""
