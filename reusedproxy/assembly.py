@@ -34,7 +34,8 @@ from reusedproxy.operators.logtargets import LogTargets, UnknownHost
 from reusedproxy.operators.logtargets import Target as LogSink
 from reusedproxy.operators.rates import Rates
 from reusedproxy.operators.stats import StatsPage
-from reusedproxy.rules.samples import compiled
+from reusedproxy.rulebooks import RuleBooks, default_backend
+from reusedproxy.rules.samples import compiled_text
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.budget import Budget
 from reusedproxy.servers.checks import Checker, request
@@ -180,13 +181,13 @@ class Assembly:
             if not settings.disabled
         }
         proxy.backends = list(backends.values())
+        books = RuleBooks(backends)
         for settings in self._configuration.frontends.values():
             if settings.disabled:
                 continue
-            name = settings.use_backends[0] if settings.use_backends else settings.default_backend
             frontend = Frontend(
                 settings,
-                backends.get(name or ""),
+                backends.get(default_backend(settings) or ""),
                 proxy.poller,
                 proxy.deadlines,
                 proxy.places,
@@ -194,6 +195,7 @@ class Assembly:
                 self._announce,
             )
             proxy.frontends.append(frontend)
+            frontend.routing = books.routing(frontend)
             targets = self._log_targets(settings.logs)
             frontend.log = access_log(frontend, proxy.places, targets)
             frontend.handshakes.log = handshake_log(frontend, targets)
@@ -204,6 +206,7 @@ class Assembly:
                 self._bind(frontend)
             else:
                 self._look_up(frontend.settings.binds)
+        self._faults += books.faults
         for backend in proxy.backends:
             backend.fullconn = backend.settings.fullconn or self._fullconn(backend.name)
         if bind:
@@ -220,7 +223,11 @@ class Assembly:
     def _fullconn(self, backend: str) -> int:
         """A tenth of the clients that may come to this backend at once, rounded up, as in HAProxy."""
         frontends = [each.settings for each in self._proxy.frontends]
-        leading = [each for each in frontends if backend in (each.default_backend, *each.use_backends)]
+        leading = [
+            each
+            for each in frontends
+            if backend in (each.default_backend, *(rule.name.constant for rule in each.use_backends))
+        ]
         return (sum(each.maxconn or self._proxy.maxconn for each in leading) + 9) // 10
 
     def _log_targets(self, lines: tuple[model.LogTarget, ...]) -> list[LogSink]:
@@ -246,15 +253,20 @@ class Assembly:
                 )
 
     def _add_pages(self) -> None:
-        """A frontend answers with its own statistics page first, then with its backend's."""
+        """A frontend answers with its own statistics page first, then with its backend's (behind the rules, if it has any)."""
         proxy = self._proxy
         rates = Rates(proxy.frontends, proxy.backends, proxy.deadlines)
         figures = Figures(proxy, rates)
         for frontend in proxy.frontends:
-            settings = [frontend.settings.stats, frontend.backend.settings.stats if frontend.backend else None]
-            for page in dict.fromkeys(settings):
-                if page is not None:
-                    frontend.pages.append(StatsPage(page, figures, proxy.logs))
+            own = frontend.settings.stats
+            places = [(frontend.pages, own)]
+            if frontend.routing is not None:
+                places += [(way.pages, way.backend.settings.stats) for way in frontend.routing.ways.values()]
+            elif frontend.backend is not None:
+                places.append((frontend.pages, frontend.backend.settings.stats))
+            for pages, page in places:
+                if page is not None and (page != own or not frontend.pages):
+                    pages.append(StatsPage(page, figures, proxy.logs))
                     proxy.rates = rates
 
     def _serve(self, frontend: Frontend) -> None:
@@ -360,8 +372,8 @@ class Assembly:
         server = Server(backend.name, settings, pool, proxy.deadlines.now())
         if isinstance(pool, ConstantPool):
             server.naming = naming(
-                compiled(settings.sni) if settings.sni else _constant_name(settings).encode(),
-                compiled(settings.pool_conn_name) if settings.pool_conn_name else None,
+                compiled_text(settings.sni) if settings.sni else _constant_name(settings).encode(),
+                compiled_text(settings.pool_conn_name) if settings.pool_conn_name else None,
                 _announces(settings.send_proxy),
             )
         if previous is not None:

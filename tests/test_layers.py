@@ -15,6 +15,7 @@ LAYERS = [
     "demo",
     "turnover",
     "assembly",
+    "rulebooks",
     "certificates",
     "operators",
     "clients",

@@ -7,7 +7,6 @@ know how a request is read or carried.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address, ip_network
 from math import inf
 from socket import socket
 from typing import Protocol
@@ -15,6 +14,7 @@ from typing import Protocol
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.exchange import Exchange
 from reusedproxy.clients.handshakes import Handshakes, Newcomer
+from reusedproxy.clients.routing import Routing, Way
 from reusedproxy.config import model
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener
@@ -23,6 +23,7 @@ from reusedproxy.net.transport import Transport
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.captures import Captures
 from reusedproxy.servers.server import Traffic
+from reusedproxy.wire.bodies import ChunkedBody
 from reusedproxy.wire.heads import Limits, RequestHead
 
 #: Seconds between two log lines about the same bound.
@@ -60,8 +61,8 @@ class Places:
 class Frontend:
     """A `frontend` section come to life.
 
-    `closing`: each exchange is its client connection's last (option httpclose, stopping). `server_closes`: it is its server
-    connection's last (option http-server-close; httpclose of the backend).
+    `closing`: each exchange is its client connection's last (option httpclose, stopping). `way` leads to the backend where
+    no rule chooses another, None: there is none.
     """
 
     def __init__(
@@ -90,9 +91,9 @@ class Frontend:
         self.listeners: list[Listener] = []
         # HAProxy's manual, section 4.2: httpclose closes the side of its section; http-server-close counts wherever it is.
         self.closing = settings.connection_mode == "close"
-        self.server_closes = settings.connection_mode == "server-close" or (
-            backend is not None and backend.settings.connection_mode != "keep-alive"
-        )
+        self.way = None if backend is None else Way(settings, backend)
+        #: The rules of its section and of those that they lead to; None: there are none.
+        self.routing: Routing | None = None
         self._poller = poller
         self._places = places
         self.announce = announce
@@ -102,7 +103,6 @@ class Frontend:
         self.invalid = Captures(f"Proxy {self.name}", "request", deadlines.now, lambda text: announce("notice", text))
         #: When each bound was last said to be reached.
         self._told_full: dict[str, float] = {}
-        self._set_forwarding([settings.forwardfor, backend.settings.forwardfor if backend is not None else None])
 
     @property
     def maxconn(self) -> int:
@@ -220,20 +220,30 @@ class Frontend:
 
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
         """Begin `exchange` where its request belongs."""
-        backend = self.backend
-        if self.pages:
-            head = exchange.head
-            assert head is not None
-            for page in self.pages:
-                if page.wants(head.target):
-                    if not exchange.framed:
-                        exchange.client.last = True
-                    exchange.answered_here(*page.answer(head, exchange.client.last or not ended))
-                    return
-        if backend is None:
-            exchange.fail(503, "SC")
-        else:
-            exchange.begin(backend, body, ended)
+        if self.routing is not None:
+            self.routing.route(exchange, body, ended)
+        elif not (self.pages and self.shows_page(exchange, self.pages, ended)):
+            if self.way is None:
+                exchange.fail(503, "SC")
+            else:
+                exchange.begin(self.way, body, ended)
+
+    def shows_page(self, exchange: Exchange, pages: list[Page], ended: bool) -> bool:
+        """Whether the request was for one of these pages; then it is answered."""
+        head = exchange.head
+        assert head is not None
+        for page in pages:
+            if page.wants(head.target):
+                if not exchange.framed:
+                    exchange.client.last = True
+                exchange.by_page = True
+                exchange.answered_here(*page.answer(head, exchange.client.last or not ended))
+                return True
+        return False
+
+    def chunked_body(self) -> ChunkedBody:
+        """What reads a request's body whose length is not known; rules have said whose trailers may not be in it."""
+        return ChunkedBody(self.limits, dropped=self.routing.edits if self.routing is not None else None)
 
     def count(self, exchange: Exchange) -> None:
         """An exchange has ended."""
@@ -245,28 +255,8 @@ class Frontend:
         traffic.hrsp[status // 100 if 100 <= status < 600 else 0] += 1
 
     def forwarded(self, address: tuple[str, int]) -> bytes:
-        """The header line of `option forwardfor` for a client at `address`; nothing for one at a unix socket (port 0)."""
-        if self._forward is None or not address[1]:
-            return b""
-        if self._spared:
-            host = ip_address(address[0])
-            if any(host in network for network in self._spared):
-                return b""
-        return f"{self._forward}: {address[0]}\r\n".encode("latin-1")
-
-    def forwards_already(self, head: RequestHead) -> bool:
-        """Whether the request has the header of `if-none`. Asked only where that is configured."""
-        return self.forward_unless in head.block.lower()
-
-    def _set_forwarding(self, options: list[model.ForwardFor | None]) -> None:
-        """HAProxy's manual, `option forwardfor`: the backend's header counts, either's `except`, and `if-none` of both."""
-        asked = [option for option in options if option is not None]
-        self._forward = asked[-1].header if asked else None
-        self._spared = [ip_network(option.except_network, strict=False) for option in asked if option.except_network]
-        #: How the header line begins (lower case) beside which none of ours goes; nothing: ours always goes.
-        self.forward_unless = b""
-        if asked and all(option.if_none for option in asked):
-            self.forward_unless = f"\r\n{self._forward}:".lower().encode("latin-1")
+        """The header line that tells servers of a client at `address`, where no rule chooses another backend."""
+        return b"" if self.way is None else self.way.forwarded(address)
 
     # Its bounds.
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from reusedproxy.config.bind_tls import ON_SERVERS
 from reusedproxy.config.draft import ProxyDraft, Reference
 from reusedproxy.config.global_section import GlobalDraft
+from reusedproxy.config.judge_rules import judge_rules
 from reusedproxy.config.judge_tls import judge_listeners, judge_server
 from reusedproxy.config.model import SAFE_TO_REUSE, Bind, ListenAddress
 from reusedproxy.config.report import Report, did_you_mean
@@ -35,12 +36,15 @@ def judge(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) ->
             judge_listeners(draft.binds, global_, report)
         if "B" in draft.sides:
             _backend(draft, global_, report)
+        judge_rules(draft, report)
     _binds_differ((each.bind for draft in drafts if not draft.disabled for each in draft.binds), report)
 
 
 def _references(draft: ProxyDraft) -> Iterable[Reference]:
     if "F" in draft.sides:
-        yield from draft.use_backends
+        for rule in draft.use_backends:
+            if (name := rule.name.constant) is not None:
+                yield Reference(rule.place, name)
         if draft.default_backend:
             yield draft.default_backend
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
+from reusedproxy.config.rulemodel import NO_RULES, Rules, UseBackend
+
 
 @frozen
 class Place:
@@ -332,7 +334,7 @@ class Frontend:
     """A `frontend`, or the front half of a `listen`.
 
     `connection_mode`: "keep-alive" (default), "server-close" or "close" (option httpclose). `log_format`: "httplog",
-    or "default" for the short line that HAProxy writes without an option. `use_backends` are names, in order.
+    or "default" for the short line that HAProxy writes without an option.
     """
 
     name: str
@@ -340,7 +342,7 @@ class Frontend:
     mode: str = "tcp"
     binds: tuple[Bind, ...] = ()
     default_backend: str | None = None
-    use_backends: tuple[str, ...] = ()
+    use_backends: tuple[UseBackend, ...] = ()
     maxconn: int = 0
     timeouts: Timeouts = Timeouts()
     connection_mode: str = "keep-alive"
@@ -351,6 +353,7 @@ class Frontend:
     clitcpka: bool = False
     disabled: bool = False
     stats: StatsPage | None = None
+    rules: Rules = NO_RULES
 
 
 @frozen
@@ -384,6 +387,7 @@ class Backend:
     disabled: bool = False
     stats: StatsPage | None = None
     logs: tuple[LogTarget, ...] = ()
+    rules: Rules = NO_RULES
 
     def redispatches(self, retry: int) -> bool:
         """Whether this retry (the first is 1) goes to another server."""

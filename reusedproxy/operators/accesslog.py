@@ -107,7 +107,7 @@ class HTTPLog:
         connecting = int((connected - placed) * 1000) if connected else -1
         answering = int((answered - connected) * 1000) if answered else -1
         server_name = server.name if server is not None else "<NOSRV>"
-        if exchange.flags == "LR":
+        if exchange.by_page:
             server_name, waited, connecting, answering = "<STATS>", 0, 0, 0
         elif not placed and exchange.flags[1] == "Q":
             waited = int((ended - read) * 1000)
@@ -169,7 +169,7 @@ def _request_line(exchange: Exchange) -> str:
     if head is None:
         return BAD_REQUEST
     # ISO 8859-1: each byte a character. The grammar lets no byte through that must be escaped but these two.
-    line = head.head[: head.head.find(b"\r")].decode("latin-1")
+    line = (exchange.line or head.head[: head.head.find(b"\r")]).decode("latin-1")
     return escaped(line) if '"' in line or "#" in line else line
 
 
