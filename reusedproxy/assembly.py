@@ -196,6 +196,7 @@ class Assembly:
             )
             proxy.frontends.append(frontend)
             frontend.routing = books.routing(frontend)
+            frontend.gate = books.gate(frontend.settings)
             targets = self._log_targets(settings.logs)
             frontend.log = access_log(frontend, proxy.places, targets)
             frontend.handshakes.log = handshake_log(frontend, targets)
@@ -506,7 +507,7 @@ def _announces(version: str) -> Callable[[Exchange], bytes] | None:
     if not version:
         return None
     write = write_v1 if version == "v1" else write_v2
-    return lambda exchange: write(exchange.client.address, exchange.client.addressed)
+    return lambda exchange: write(exchange.source, exchange.destination)
 
 
 def _announces_itself(version: str) -> Callable[[socket.socket], bytes] | None:

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping
 from attrs import Factory, define
 
 from reusedproxy.clients.frontend import Frontend
+from reusedproxy.clients.gate import Gate
 from reusedproxy.clients.routing import Choice, Routing, Way
 from reusedproxy.config import model
 from reusedproxy.config.judge_rules import edited, ours_alone
 from reusedproxy.config.patterns import check_patterns
 from reusedproxy.config.report import Fault, Wrong
-from reusedproxy.config.rulemodel import Criterion
+from reusedproxy.config.rulemodel import Criterion, Receive
 from reusedproxy.rules.book import Book
 from reusedproxy.rules.formats import text_of
 from reusedproxy.rules.matching import condition
@@ -58,6 +59,12 @@ class RuleBooks:
         return Routing(
             frontend, self._book(settings), map(self._choice, choices), ways, ours_alone(rules), edited(rules)
         )
+
+    def gate(self, settings: model.Frontend) -> Gate | None:
+        """What decides who may come in there; None: everybody may."""
+        rules = settings.rules.connection
+        made = [(condition(rule.condition, read=self._patterns), rule.action) for rule in rules]
+        return Gate([(test, action) for test, action in made if isinstance(action, Receive)]) if made else None
 
     def _book(self, section: model.Frontend | model.Backend) -> Book:
         if section.place not in self._books:

@@ -69,7 +69,7 @@ class PrefaceTests(SynchronousTestCase):
                 self.assertIn(b"x-forwarded-for: 198.51.100.9\r\n", asked.lower())
                 (connection,) = self.frontend.connections
                 assert isinstance(connection, ClientConnection)
-                self.assertEqual((connection.address, connection.addressed), (WHO, WHERE))
+                self.assertEqual((connection.address, connection.destination), (WHO, WHERE))
                 self.world.server.answer()
                 self.loop.until(lambda far=far: far.received)
                 self.assertEqual(far.received, OK)
@@ -90,8 +90,8 @@ class PrefaceTests(SynchronousTestCase):
             self.loop.pump()
             (connection,) = self.frontend.connections
             self.assertEqual(connection.address[0], "127.0.0.1")
-            assert isinstance(connection, ClientConnection)
-            self.assertEqual(connection.addressed, ("127.0.0.1", self.listener.port))
+            assert isinstance(connection, ClientConnection) and connection.exchange is not None
+            self.assertEqual(connection.exchange.destination, ("127.0.0.1", self.listener.port))
             self.world.server.asked()
             self.world.server.answer()
             self.loop.pump()

@@ -279,14 +279,6 @@ class ClientConnection:
         """The exchange needs the transport no more, and is about to end."""
         self.transport.peer = self
 
-    @property
-    def addressed(self) -> tuple[str, int] | None:
-        """What the client has connected to; None at a unix socket."""
-        if self.destination is not None:
-            return self.destination
-        name = self.transport.socket.getsockname()
-        return name[:2] if isinstance(name, tuple) else None
-
     def finish(self) -> None:
         """Let the current exchange be the last, or that of the head that is coming; an idle connection ends now."""
         self.last = True

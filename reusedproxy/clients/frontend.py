@@ -13,6 +13,7 @@ from typing import Protocol
 
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.exchange import Exchange
+from reusedproxy.clients.gate import EXPECT_PROXY, REJECT, Arrival, Gate
 from reusedproxy.clients.handshakes import Handshakes, Newcomer
 from reusedproxy.clients.routing import Routing, Way
 from reusedproxy.config import model
@@ -94,6 +95,10 @@ class Frontend:
         self.way = None if backend is None else Way(settings, backend)
         #: The rules of its section and of those that they lead to; None: there are none.
         self.routing: Routing | None = None
+        #: Decides who may come in; None: everybody may.
+        self.gate: Gate | None = None
+        #: Those that it has turned away.
+        self.denied = 0
         self._poller = poller
         self._places = places
         self.announce = announce
@@ -177,10 +182,19 @@ class Frontend:
     def connection_made(self, accepted: socket, address: object, listener: Listener) -> None:
         """A client has connected."""
         name = address[:2] if isinstance(address, tuple) else ("unix", 0)
+        expects = listener.bind.accept_proxy
+        if self.gate is not None:
+            verdict = self.gate.judge(Arrival(accepted, name, listener, self.name))
+            if verdict == REJECT:
+                self.denied += 1
+                listener.connections -= 1
+                accepted.close()
+                return
+            expects = expects or verdict == EXPECT_PROXY
         connections = self.connections
         self.connections_total += 1
         self._places.taken += 1
-        if listener.bind.accept_proxy:
+        if expects:
             connections.add(self.handshakes.expect_preface(accepted, name, listener))
         else:
             connections.add(self.admit(accepted, name, listener))

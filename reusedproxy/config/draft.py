@@ -50,6 +50,7 @@ class ProxyDraft:
     response_rules: list[Rule] = Factory(list)
     after_rules: list[Rule] = Factory(list)
     redirects: list[Rule] = Factory(list)
+    connection_rules: list[Rule] = Factory(list)
     servers: list[ServerDraft] = Factory(list)
     default_server: ServerWords = Factory(ServerWords)
     timeouts: Timeouts = Factory(Timeouts)
@@ -105,6 +106,7 @@ class ProxyDraft:
             response_rules=list(self.response_rules),
             after_rules=list(self.after_rules),
             redirects=[],
+            connection_rules=list(self.connection_rules),
             servers=[],
             default_server=self.default_server.copy(),
             logs=list(self.logs),

@@ -76,7 +76,11 @@ def _rules(draft: ProxyDraft) -> Rules:
         return tuple(resolved(rule, draft.acls) for rule in rules)
 
     return Rules(
-        whole(draft.request_rules), whole(draft.redirects), whole(draft.response_rules), whole(draft.after_rules)
+        whole(draft.request_rules),
+        whole(draft.redirects),
+        whole(draft.response_rules),
+        whole(draft.after_rules),
+        whole(draft.connection_rules),
     )
 
 

@@ -28,6 +28,8 @@ def judge_rules(draft: ProxyDraft, report: Report) -> None:
         _can_match(rule.condition, rule.place, RESPONSE, f"'{rule.words}'", report)
     for rule in draft.redirects:
         _can_match(resolved(rule, draft.acls).condition, rule.place, REQUEST, "'redirect'", report)
+    for rule in draft.connection_rules:
+        _can_match(resolved(rule, draft.acls).condition, rule.place, "", f"'{rule.words}'", report)
     for chosen in draft.use_backends:
         condition = resolved_backend(chosen, draft.acls).condition
         _can_match(condition, chosen.place, REQUEST, "'use_backend'", report)

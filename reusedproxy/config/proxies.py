@@ -13,6 +13,7 @@ from reusedproxy.config import haproxy_words, hints, units
 from reusedproxy.config.acls import read_acl
 from reusedproxy.config.binds import read_bind
 from reusedproxy.config.checks import read_expect, read_send
+from reusedproxy.config.connection_rules import read_connection_rule
 from reusedproxy.config.draft import ProxyDraft, Reference
 from reusedproxy.config.global_section import OUR_WORDS as GLOBAL_OUR_WORDS
 from reusedproxy.config.logs import log_target
@@ -226,6 +227,11 @@ def _http_after_response(proxy: ProxyDraft, line: Line, report: Report) -> None:
     _add_rule(proxy.after_rules, read_after_rule(line, proxy.acls, report), report)
 
 
+def _tcp_request(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    _not_in_nameless_defaults(proxy, line)
+    proxy.connection_rules.append(read_connection_rule(line, proxy.acls, report))
+
+
 def _redirect(proxy: ProxyDraft, line: Line, report: Report) -> None:
     if proxy.use_backends:
         report.warn(line.place, "this 'redirect' rule counts before the 'use_backend' rules, wherever it stands")
@@ -364,6 +370,7 @@ KEYWORDS: dict[str, Keyword] = {
     "default_backend": Keyword(_default_backend, "F"),
     "use_backend": Keyword(_use_backend, "F", in_defaults=False),
     "acl": Keyword(_acl),
+    "tcp-request": Keyword(_tcp_request, "F"),
     "http-request": Keyword(_http_request),
     "http-response": Keyword(_http_response),
     "http-after-response": Keyword(_http_after_response),

@@ -137,7 +137,14 @@ class Allow:
     """No further rule of this section counts."""
 
 
-Action = EditHeader | EditLine | SetStatus | SetVariable | Reply | Redirect | Allow
+@frozen
+class Receive:
+    """`tcp-request connection`: `verb` is "accept", "reject" or "expect-proxy"."""
+
+    verb: str
+
+
+Action = Receive | EditHeader | EditLine | SetStatus | SetVariable | Reply | Redirect | Allow
 
 
 @frozen
@@ -162,12 +169,14 @@ class UseBackend:
 @frozen
 class Rules:
     """All rules of one section, each kind in the order written. `redirects` are lines that begin with that word, `after`
-    those of `http-after-response`."""
+    those of `http-after-response`, `connection` those of `tcp-request connection`. It is true when there are any for requests
+    or answers."""
 
     request: tuple[Rule, ...] = ()
     redirects: tuple[Rule, ...] = ()
     response: tuple[Rule, ...] = ()
     after: tuple[Rule, ...] = ()
+    connection: tuple[Rule, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.request or self.redirects or self.response or self.after)

@@ -150,6 +150,7 @@ class Figures:
             "h1req": traffic.req_tot,
             "dreq": traffic.dreq,
             "dresp": traffic.dresp,
+            "dcon": frontend.denied,
             "ereq": traffic.ereq,
             "req_tot": traffic.req_tot,
             "intercepted": traffic.intercepted,

@@ -48,6 +48,22 @@ class AcceptTests(MainJobTestCase):
         wait_for(lambda: "does not begin with a PROXY protocol header" in proxy.output, "the reason")
         self.assertNotIn("/bare", str(server.access_log()))
 
+    def test_only_some_may_speak_for_others(self) -> None:
+        """`tcp-request connection expect-proxy`: who comes from elsewhere is taken for itself, header or none."""
+        server = self.nginx()
+        server.start()
+        port = free_port()
+        rule = "tcp-request connection expect-proxy layer4 if { src 127.0.0.8 }"
+        proxy = self.daemon(
+            f"    bind {LOOPBACK}:{port}\n    {rule}\nbackend servers\n" + self.server_line(server.port)
+        )
+        proxy.start()
+        url = f"http://{LOOPBACK}:{port}/"
+        asked = [("127.0.0.8", True, 200), ("127.0.0.7", False, 200), ("127.0.0.7", True, 400)]
+        for interface, speaks, status in asked:
+            said = ["--haproxy-protocol"] if speaks else []
+            self.assertEqual(run_curl(*said, "--interface", interface, url).status, status, (interface, speaks))
+
 
 class SendTests(MainJobTestCase):
     """`server … send-proxy` and `send-proxy-v2`."""
