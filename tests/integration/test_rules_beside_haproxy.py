@@ -116,7 +116,7 @@ class AnswersBesideHAProxyTests(BesideTestCase):
                 self.body(daemon.port, f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
             self.wait_for_lines(daemon)
             lines = re.findall(
-                r"\] main (\S+) 0/(-?)\S+/(-?)\d+/(-?)\d+/\d+ (\d+) \d+ - - (\S\S)-- .*\"GET (\S+)", daemon.output
+                r"\] main (\S+) \d+/(-?)\d+/(-?)\d+/(-?)\d+/\d+ (\d+) \d+ - - (\S\S)-- .*\"GET (\S+)", daemon.output
             )
             rows = {(row["pxname"], row["svname"]): row for row in daemon.statistics()}
             counts = {
@@ -168,6 +168,23 @@ SHOWN = (
     "ssl_fc_use_keysize",
     "ssl_fc_alg_keysize",
     "ssl_c_sha1",  # last, because any byte can be in it
+)
+
+
+#: What is told of a server.
+OF_SERVERS = (
+    *("ssl_bc", "ssl_bc_protocol", "ssl_bc_cipher", "ssl_bc_is_resumed", "ssl_bc_alpn"),
+    *("ssl_bc_use_keysize", "ssl_bc_alg_keysize", "ssl_s_s_dn", "ssl_s_s_dn(cn)", "ssl_s_i_dn(,0,rfc2253)"),
+    *("ssl_s_serial,hex", "ssl_s_sha1,hex", "ssl_s_notbefore", "ssl_s_notafter", "ssl_s_version", "ssl_s_sig_alg"),
+    *(
+        "ssl_s_key_alg",
+        "ssl_s_der,base64",
+        "ssl_s_chain_der,base64",
+        "method",
+        "srv_name",
+        "be_name",
+        "fe_name",
+    ),
 )
 
 
@@ -227,3 +244,28 @@ class CertificatesBesideHAProxyTests(TestCase):
         self.assertEqual(by_case["control"]["ssl_c_s_dn(cn)"], b"a%0D%0AX-Evil: 1%00b%7F")
         self.assertEqual((by_case["none"]["ssl_c_used"], by_case["plain"]["ssl_c_verify"]), (b"0", b"0"))
         self.assertNotEqual(by_case["stranger"]["ssl_c_verify"], b"0")
+
+    def test_servers_are_told_of_alike(self) -> None:
+        """Every fetch about the server's TLS, in a rule for its answer."""
+        port = free_port()
+        bind = f"    bind {LOOPBACK}:{port} ssl crt {self.files.server} alpn http/1.1\n"
+        server = HAProxy(self.directory / "server", f"{bind}    http-request return status 204\n{EMPTY_BACKEND}")
+        self.addCleanup(server.stop)
+        server.start()
+        told = "".join(f"|%[{each}]" for each in OF_SERVERS)
+        text = (
+            f'    http-response return status 200 content-type text/plain lf-string "{told}"\nbackend servers\n'
+            f"    server s1 {LOOPBACK}:{port} ssl verify none alpn http/1.1\n"
+        )
+        bodies = []
+        for name, make in (("ours", Daemon), ("theirs", HAProxy)):
+            daemon = make(self.directory / f"{name}-before", text)
+            self.addCleanup(daemon.stop)
+            daemon.start()
+            with socket.create_connection((LOOPBACK, daemon.port), timeout=10) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                bodies.append(read_answer(client, "GET", b"")[1].split(b"|")[1:])
+            daemon.stop()
+        ours, theirs = (dict(zip(OF_SERVERS, body, strict=True)) for body in bodies)
+        self.assertEqual(ours, theirs)
+        self.assertEqual((ours["ssl_bc"], ours["ssl_s_s_dn(cn)"], ours["srv_name"]), (b"1", b"server", b"s1"))
