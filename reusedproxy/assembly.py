@@ -15,12 +15,13 @@ from random import Random
 from attrs import Factory, asdict, define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
-from reusedproxy.certificates import Served, certificates_of, serve, server_out_of_date, server_stamps
+from reusedproxy.certificates import Served, all_stamps, certificates_of, serve, server_out_of_date, server_stamps
 from reusedproxy.clients.frontend import Frontend, Places
 from reusedproxy.config import model
 from reusedproxy.config.model import Notice
 from reusedproxy.config.report import Fault
 from reusedproxy.net import descriptors
+from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.listener import Listener, ListenError, bind_socket
@@ -118,6 +119,9 @@ class Proxy:
     lines: dict[str, Line] = Factory(dict)
     #: What TLS listeners show, by address.
     served: dict[model.ListenAddress, Served] = Factory(dict)
+    #: Of all files of TLS, from before they were read.
+    stamps: tuple[tuple[str, int, int, int], ...] = ()
+    addresses: Addresses = Factory(Addresses)
     notices: list[Notice] = Factory(list)
     #: Measured only when some page shows them.
     rates: Rates | None = None
@@ -132,6 +136,8 @@ class Assembly:
 
     Then listeners and pools whose description is unchanged are taken over as they are, warm, and servers go on in the
     state that their operator has ordered and their checks have found. Nothing of the previous proxy is changed here, so that an attempt may fail.
+    With the very configuration of the previous one only files can be new: then names are not resolved again, nor notices
+    said.
     """
 
     def __init__(
@@ -152,6 +158,8 @@ class Assembly:
         # HAProxy's manual: tune.http.maxhdr counts the first line, too.
         self._limits = Limits(max_head=settings.bufsize - settings.maxrewrite, max_headers=settings.maxhdr - 1)
         self._previous = previous
+        self._again = previous is not None and configuration is previous.configuration
+        addresses = previous.addresses if previous is not None and self._again else Addresses()
         deadlines = previous.deadlines if previous is not None else Deadlines(reactor)
         maxconn = settings.maxconn or _default_maxconn()
         self._proxy = Proxy(
@@ -159,10 +167,12 @@ class Assembly:
             poller,
             deadlines,
             previous.places if previous is not None else Places(maxconn),
-            LogTargets(settings.log_tag, deadlines),
+            LogTargets(settings.log_tag, deadlines, addresses=addresses),
             maxconn=maxconn,
             budget=previous.budget if previous is not None else Budget(reactor),
-            notices=list(configuration.notices),
+            stamps=all_stamps(configuration),
+            addresses=addresses,
+            notices=[] if self._again else list(configuration.notices),
         )
 
     def build(self, *, bind: bool, faults: Iterable[Fault] = ()) -> Proxy:
@@ -204,7 +214,7 @@ class Assembly:
                 self._look_up(frontend.settings.binds)
         for backend in proxy.backends:
             backend.fullconn = backend.settings.fullconn or self._fullconn(backend.name)
-        if bind:
+        if bind and not self._again:
             proxy.notices += self._unheard()
         self._add_pages()
         proxy.logs.take_events_to(self._log_targets(self._configuration.global_.logs))
@@ -426,15 +436,14 @@ class Assembly:
         return checker
 
     def _target(self, place: model.Place, kind: str, host: str, port: int | None) -> Target:
-        """Resolve a server's address, as HAProxy's `init-addr libc` does: once, at the start."""
+        """Resolve a server's address: once, at the start."""
         if kind == "unix":
             return Target(socket.AF_UNIX, host)
         try:
-            family, _, _, _, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+            return Target(*self._proxy.addresses.find(place, host, port or 0, socket.SOCK_STREAM))
         except OSError as error:
             self._faults.append(Fault(place, f"could not resolve address '{host}': {error.strerror}"))
             return Target(socket.AF_INET, ("0.0.0.0", 0))
-        return Target(family, address)
 
     def _context(self, server: model.Server, name: str, tls: model.ServerTLS | None) -> ClientContext | None:
         """One for each server, shared with its checks only: a session must never be offered to another server."""

@@ -7,7 +7,7 @@ one sentence that names the file.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 
 from attrs import frozen
@@ -16,7 +16,7 @@ from cryptography.x509 import load_pem_x509_certificates, load_pem_x509_crl
 
 from reusedproxy.config.bind_tls import overridden
 from reusedproxy.config.crt_list import read_crt_list
-from reusedproxy.config.model import BindTLS, CertificateSource, ServerTLS, TLSOffer
+from reusedproxy.config.model import BindTLS, CertificateSource, Configuration, ServerTLS, TLSOffer
 from reusedproxy.config.report import Wrong
 from reusedproxy.net.tls_files import TLSConfigurationError, keys_beside
 from reusedproxy.net.tls_server import Certificate, Certificates
@@ -129,7 +129,7 @@ def _found(path: str) -> list[str]:
     return [path + end for end in BUNDLE if os.path.exists(path + end)] or [path]
 
 
-def _files(tls: BindTLS, certificates: Iterable[Certificate]) -> Iterator[str]:
+def _files(tls: BindTLS, certificates: Sequence[Certificate]) -> Iterator[str]:
     for each in tls.sources:
         yield each.path
     yield from (path for each in certificates for path in (each.path, *keys_beside(each.path)))
@@ -164,10 +164,38 @@ def _in(path: str) -> list[str]:
 
 def server_stamps(tls: ServerTLS | None) -> Stamps:
     """Of all that a server line's TLS is made of."""
-    if tls is None:
-        return ()
+    return stamps_of(_server_files(tls)) if tls is not None else ()
+
+
+def _server_files(tls: ServerTLS) -> list[str]:
     ours = [tls.crt, *keys_beside(tls.crt)] if tls.crt is not None else []
-    return stamps_of([*ours, *(path for path in (tls.ca_file, tls.crl_file) if path is not None)])
+    return [*ours, *(path for path in (tls.ca_file, tls.crl_file) if path is not None)]
+
+
+def all_stamps(configuration: Configuration) -> Stamps:
+    """Of all files that TLS is made of, of listeners and servers; also of those that are missing, once they are there."""
+    frontends = [each for each in configuration.frontends.values() if not each.disabled]
+    backends = [each for each in configuration.backends.values() if not each.disabled]
+    servers = [server for backend in backends for server in backend.servers]
+    # Many lines say the same: each file is looked at once.
+    offered = dict.fromkeys(bind.tls for frontend in frontends for bind in frontend.binds if bind.tls is not None)
+    asked = dict.fromkeys(tls for server in servers for tls in (server.tls, server.check_tls) if tls is not None)
+    files = [path for tls in offered for path in _files(tls, list(_sought(tls)))]
+    files += [path for tls in asked for path in _server_files(tls)]
+    return stamps_of(dict.fromkeys(files))
+
+
+def _sought(tls: BindTLS) -> Iterator[Certificate]:
+    """Under all names that a certificate may have. Those in a directory are found with it."""
+    for source in tls.sources:
+        bundles = [(source.path, tls.offer)]
+        if source.kind == "crt-list":
+            try:
+                bundles = [(each.bundle, each.offer) for each in _listed(tls, source)]
+            except TLSConfigurationError:
+                bundles = []  # whoever is to serve it says why; the list itself is looked at
+        for path, offer in bundles:
+            yield from (Certificate(path + end, offer) for end in ("", *BUNDLE))
 
 
 def out_of_date(

@@ -13,9 +13,10 @@ from reusedproxy.assembly import Proxy
 from reusedproxy.certificates import Served, serve
 from reusedproxy.config.model import BindTLS, CertificateSource, TLSOffer
 from reusedproxy.demo.certificates import Authority, Credential
+from reusedproxy.loading import Refused
 from reusedproxy.net.hello import ClientHello
 from reusedproxy.net.tls_files import TLSConfigurationError
-from reusedproxy.service import ProxyService, Refused
+from reusedproxy.service import ProxyService
 from tests.handshakes import offer
 from tests.integration.peers import LOOPBACK
 from tests.test_net_tls_server import revocations
