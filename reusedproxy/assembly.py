@@ -15,7 +15,7 @@ from random import Random
 from attrs import Factory, asdict, define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
-from reusedproxy.certificates import Served, all_stamps, certificates_of, serve, server_out_of_date, server_stamps
+from reusedproxy.certificates import FilesOfTLS, Served, Stamps, not_valid_yet, serve, server_stamps
 from reusedproxy.clients.frontend import Frontend, Places
 from reusedproxy.config import model
 from reusedproxy.config.model import Notice
@@ -27,7 +27,7 @@ from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.listener import Listener, ListenError, bind_socket
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls_client import ClientContext
-from reusedproxy.net.tls_files import TLSConfigurationError
+from reusedproxy.net.tls_files import TLSConfigurationError, certificates_of
 from reusedproxy.operators.accesslog import access_log, handshake_log
 from reusedproxy.operators.figures import Figures
 from reusedproxy.operators.logtargets import LogTargets, UnknownHost
@@ -72,7 +72,7 @@ class Identity:
 
     target: Target
     tls: model.ServerTLS | None
-    files: tuple[tuple[str, int, int, int], ...]
+    files: Stamps
     timeout: float
     limits: PoolLimits
     wire: Limits
@@ -119,8 +119,9 @@ class Proxy:
     lines: dict[str, Line] = Factory(dict)
     #: What TLS listeners show, by address.
     served: dict[model.ListenAddress, Served] = Factory(dict)
-    #: Of all files of TLS, from before they were read.
-    stamps: tuple[tuple[str, int, int, int], ...] = ()
+    files: FilesOfTLS = field(kw_only=True)
+    #: Theirs, from before they were read.
+    stamps: Stamps = ()
     addresses: Addresses = Factory(Addresses)
     notices: list[Notice] = Factory(list)
     #: Measured only when some page shows them.
@@ -159,6 +160,7 @@ class Assembly:
         self._limits = Limits(max_head=settings.bufsize - settings.maxrewrite, max_headers=settings.maxhdr - 1)
         self._previous = previous
         self._again = previous is not None and configuration is previous.configuration
+        files = FilesOfTLS(configuration)
         addresses = previous.addresses if previous is not None and self._again else Addresses()
         deadlines = previous.deadlines if previous is not None else Deadlines(reactor)
         maxconn = settings.maxconn or _default_maxconn()
@@ -170,7 +172,8 @@ class Assembly:
             LogTargets(settings.log_tag, deadlines, addresses=addresses),
             maxconn=maxconn,
             budget=previous.budget if previous is not None else Budget(reactor),
-            stamps=all_stamps(configuration),
+            files=files,
+            stamps=files.stamps(),
             addresses=addresses,
             notices=[] if self._again else list(configuration.notices),
         )
@@ -357,10 +360,12 @@ class Assembly:
         else:
             context = self._context(settings, name, settings.tls)
             if context is not None:
-                context.ours_end = _end(context.settings)
                 context.generation = _generation(identity, previous)
-                warnings = (f"server {name}: {text}" for text in server_out_of_date(context.settings))
-                proxy.notices += (Notice("warning", settings.place, text) for text in warnings)
+                crt = context.settings.crt
+                for ours in certificates_of(crt)[:1] if crt is not None else ():
+                    context.ours_end = ours.not_valid_after_utc.timestamp()
+                    texts = not_valid_yet(f"server {name}: crt {crt}", ours)
+                    proxy.notices += (Notice("warning", settings.place, text) for text in texts)
             pool = self._pool(f"Server {name}", settings, identity, context)
             if context is not None and context.ours_end is not None:
                 pool.expires_at = proxy.deadlines.now() + context.ours_end - time.time()
@@ -462,12 +467,6 @@ class Assembly:
         except TLSConfigurationError as error:
             self._faults.append(Fault(place, f"server {name}: 'check-sni': {error}"))
             return context
-
-
-def _end(tls: model.ServerTLS) -> float | None:
-    """When the client certificate ends, in Unix time; None without one."""
-    ours = certificates_of(tls.crt)[:1] if tls.crt is not None else []
-    return ours[0].not_valid_after_utc.timestamp() if ours else None
 
 
 def _generation(identity: Identity, previous: Line | None) -> int:

@@ -11,7 +11,6 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from functools import partial
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -24,7 +23,6 @@ from twisted.python.usage import UsageError
 
 from reusedproxy import __version__
 from reusedproxy.assembly import OTHERS, Assembly, AssemblyError, Proxy
-from reusedproxy.certificates import all_stamps
 from reusedproxy.clients.outcomes import STOPPED
 from reusedproxy.config.model import Configuration, Notice, Place
 from reusedproxy.config.model import Manhole as ManholeSettings
@@ -33,6 +31,7 @@ from reusedproxy.loading import Refused, load, notice_line
 from reusedproxy.net import descriptors
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.standstill import Standstill
+from reusedproxy.operators.expiry import Expiry, due
 from reusedproxy.renewal import FileWatch
 from reusedproxy.servers.server import MAINT, READY
 from reusedproxy.turnover import Refusal, Turnover
@@ -113,7 +112,9 @@ def makeService(options: Options) -> IService:
         for line in error.lines:
             print(line, file=sys.stderr)
         raise SystemExit(1) from None
-    for notice in proxy.notices:
+    # A daemon that starts says in its log what ends soon, and goes on watching it.
+    ends = due(proxy, time.time()) if options["check"] else ()
+    for notice in (*proxy.notices, *ends):
         print(notice_line(notice), file=sys.stderr)
     if options["check"]:
         print("Configuration file is valid")
@@ -137,6 +138,7 @@ class ProxyService(Service):
         #: Proxies that a reload has replaced, until their last client is gone.
         self._replaced: list[Proxy] = []
         self._standstill = Standstill(reactor, self._stood_still)
+        self._expiry = Expiry(reactor, self.announce)
         self._watch = FileWatch(reactor, self.renew)
         #: What `ssl-watch` has found to be new, while the turnover is for that.
         self._renewed: list[str] = []
@@ -213,6 +215,7 @@ class ProxyService(Service):
         for proxy in self._living:
             for pool in proxy.pools:
                 pool.keeper.renew()
+        self._expiry.look()
 
     def _begin(self, proxy: Proxy, verb: str) -> None:
         proxy.places.maxconn = proxy.maxconn
@@ -225,7 +228,8 @@ class ProxyService(Service):
         if proxy.rates is not None:
             proxy.rates.start()
         proxy.budget.rate = proxy.configuration.global_.pool_connect_rate
-        self._watch.begin(proxy.configuration.global_.ssl_watch, proxy.stamps, partial(all_stamps, proxy.configuration))
+        self._expiry.begin(proxy)
+        self._watch.begin(proxy.configuration.global_.ssl_watch, proxy.stamps, proxy.files.stamps)
         patience = proxy.configuration.global_.pool_warm_start
         if patience is None or verb != FIRST:
             self._listen(proxy, verb)
@@ -393,6 +397,7 @@ class ProxyService(Service):
         assert proxy is not None
         self.state = "draining"
         self._watch.stop()
+        self._expiry.stop()
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, lambda *_: self._reactor.callFromThread(self._stop_now))
         for frontend in proxy.frontends:

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.assembly import Proxy
-from reusedproxy.certificates import Stamps, all_stamps
+from reusedproxy.certificates import FilesOfTLS, Stamps
 from reusedproxy.config.model import Configuration
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.demo.certificates import Credential
@@ -121,7 +121,7 @@ class StampTests(FilesTestCase):
         return read_configuration([Source("x.cfg", HEAD + sections)], {})
 
     def named(self, bind: str, server: str) -> set[str]:
-        stamps = all_stamps(self.configuration(bind, server))
+        stamps = FilesOfTLS(self.configuration(bind, server)).stamps()
         return {os.path.relpath(stamp[0], self.folder) for stamp in stamps}
 
     def test_all_files_of_both_sides_and_what_lies_in_directories(self) -> None:
@@ -149,6 +149,16 @@ class StampTests(FilesTestCase):
         self.assertEqual(self.named(bind, server), set(expected.split()))
         self.write("none.pem")
         self.assertIn("none.pem", self.named(bind, server))
+
+    def test_what_a_list_names_is_what_it_names_now(self) -> None:
+        """And a certificate may come as a bundle, where there was none."""
+        self.write("one.pem")
+        path = self.text("list", f"{self.folder}/one.pem\n")
+        files = FilesOfTLS(self.configuration(f"crt-list {path}", ""))
+        self.assertEqual([os.path.basename(stamp[0]) for stamp in files.stamps()], ["list", "one.pem"])
+        self.text("list", f"{self.folder}/one.pem\n{self.folder}/two\n")
+        self.write("two.ecdsa")
+        self.assertEqual([os.path.basename(stamp[0]) for stamp in files.stamps()], ["list", "one.pem", "two.ecdsa"])
 
     def test_a_list_that_cannot_be_read_is_looked_at_itself(self) -> None:
         path = self.text("list", "/a.pem [nonsense]\n")
