@@ -302,6 +302,8 @@ class OverviewTests(SynchronousTestCase):
             connections_total=7,
             traffic=traffic,
             deadlines=dialer.deadlines,
+            handshakes=SimpleNamespace(certificates={}),
+            settings=SimpleNamespace(binds=()),
             invalid=Captures("Proxy main", "request", clock.seconds, lambda text: None),
         )
         self.proxy = SimpleNamespace(frontends=[self.frontend], backends=[self.backend])
