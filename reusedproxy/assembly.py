@@ -15,19 +15,20 @@ from random import Random
 from attrs import Factory, asdict, define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
-from reusedproxy.certificates import Served, certificates_of, serve, server_out_of_date, server_stamps
+from reusedproxy.certificates import FilesOfTLS, Served, Stamps, not_valid_yet, serve, server_stamps
 from reusedproxy.clients.exchange import Exchange
 from reusedproxy.clients.frontend import Frontend, Places
 from reusedproxy.config import model
 from reusedproxy.config.model import Notice
 from reusedproxy.config.report import Fault
 from reusedproxy.net import descriptors
+from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.listener import Listener, ListenError, bind_socket
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls_client import ClientContext
-from reusedproxy.net.tls_files import TLSConfigurationError
+from reusedproxy.net.tls_files import TLSConfigurationError, certificates_of
 from reusedproxy.operators.accesslog import access_log, handshake_log
 from reusedproxy.operators.figures import Figures
 from reusedproxy.operators.logtargets import LogTargets, UnknownHost
@@ -74,7 +75,7 @@ class Identity:
 
     target: Target
     tls: model.ServerTLS | None
-    files: tuple[tuple[str, int, int, int], ...]
+    files: Stamps
     timeout: float
     limits: PoolLimits
     wire: Limits
@@ -121,6 +122,10 @@ class Proxy:
     lines: dict[str, Line] = Factory(dict)
     #: What TLS listeners show, by address.
     served: dict[model.ListenAddress, Served] = Factory(dict)
+    files: FilesOfTLS = field(kw_only=True)
+    #: Theirs, from before they were read.
+    stamps: Stamps = ()
+    addresses: Addresses = Factory(Addresses)
     notices: list[Notice] = Factory(list)
     #: Measured only when some page shows them.
     rates: Rates | None = None
@@ -135,6 +140,8 @@ class Assembly:
 
     Then listeners and pools whose description is unchanged are taken over as they are, warm, and servers go on in the
     state that their operator has ordered and their checks have found. Nothing of the previous proxy is changed here, so that an attempt may fail.
+    With the very configuration of the previous one only files can be new: then names are not resolved again, nor notices
+    said.
     """
 
     def __init__(
@@ -155,6 +162,9 @@ class Assembly:
         # HAProxy's manual: tune.http.maxhdr counts the first line, too.
         self._limits = Limits(max_head=settings.bufsize - settings.maxrewrite, max_headers=settings.maxhdr - 1)
         self._previous = previous
+        self._again = previous is not None and configuration is previous.configuration
+        files = FilesOfTLS(configuration)
+        addresses = previous.addresses if previous is not None and self._again else Addresses()
         deadlines = previous.deadlines if previous is not None else Deadlines(reactor)
         maxconn = settings.maxconn or _default_maxconn()
         self._proxy = Proxy(
@@ -162,10 +172,13 @@ class Assembly:
             poller,
             deadlines,
             previous.places if previous is not None else Places(maxconn),
-            LogTargets(settings.log_tag, deadlines),
+            LogTargets(settings.log_tag, deadlines, addresses=addresses),
             maxconn=maxconn,
             budget=previous.budget if previous is not None else Budget(reactor),
-            notices=list(configuration.notices),
+            files=files,
+            stamps=files.stamps(),
+            addresses=addresses,
+            notices=[] if self._again else list(configuration.notices),
         )
 
     def build(self, *, bind: bool, faults: Iterable[Fault] = ()) -> Proxy:
@@ -210,7 +223,7 @@ class Assembly:
         self._faults += books.faults
         for backend in proxy.backends:
             backend.fullconn = backend.settings.fullconn or self._fullconn(backend.name)
-        if bind:
+        if bind and not self._again:
             proxy.notices += self._unheard()
         self._add_pages()
         proxy.logs.take_events_to(self._log_targets(self._configuration.global_.logs))
@@ -362,10 +375,12 @@ class Assembly:
         else:
             context = self._context(settings, name, settings.tls)
             if context is not None:
-                context.ours_end = _end(context.settings)
                 context.generation = _generation(identity, previous)
-                warnings = (f"server {name}: {text}" for text in server_out_of_date(context.settings))
-                proxy.notices += (Notice("warning", settings.place, text) for text in warnings)
+                crt = context.settings.crt
+                for ours in certificates_of(crt)[:1] if crt is not None else ():
+                    context.ours_end = ours.not_valid_after_utc.timestamp()
+                    texts = not_valid_yet(f"server {name}: crt {crt}", ours)
+                    proxy.notices += (Notice("warning", settings.place, text) for text in texts)
             pool = self._pool(f"Server {name}", settings, identity, context)
             if context is not None and context.ours_end is not None:
                 pool.expires_at = proxy.deadlines.now() + context.ours_end - time.time()
@@ -451,15 +466,14 @@ class Assembly:
         return checker
 
     def _target(self, place: model.Place, kind: str, host: str, port: int | None) -> Target:
-        """Resolve a server's address, as HAProxy's `init-addr libc` does: once, at the start."""
+        """Resolve a server's address: once, at the start."""
         if kind == "unix":
             return Target(socket.AF_UNIX, host)
         try:
-            family, _, _, _, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+            return Target(*self._proxy.addresses.find(place, host, port or 0, socket.SOCK_STREAM))
         except OSError as error:
             self._faults.append(Fault(place, f"could not resolve address '{host}': {error.strerror}"))
             return Target(socket.AF_INET, ("0.0.0.0", 0))
-        return Target(family, address)
 
     def _context(self, server: model.Server, name: str, tls: model.ServerTLS | None) -> ClientContext | None:
         """One for each server, shared with its checks only: a session must never be offered to another server."""
@@ -478,12 +492,6 @@ class Assembly:
         except TLSConfigurationError as error:
             self._faults.append(Fault(place, f"server {name}: 'check-sni': {error}"))
             return context
-
-
-def _end(tls: model.ServerTLS) -> float | None:
-    """When the client certificate ends, in Unix time; None without one."""
-    ours = certificates_of(tls.crt)[:1] if tls.crt is not None else []
-    return ours[0].not_valid_after_utc.timestamp() if ours else None
 
 
 def _generation(identity: Identity, previous: Line | None) -> int:

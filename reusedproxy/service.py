@@ -6,12 +6,11 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -27,11 +26,13 @@ from reusedproxy.assembly import OTHERS, Assembly, AssemblyError, Proxy
 from reusedproxy.clients.outcomes import STOPPED
 from reusedproxy.config.model import Configuration, Notice, Place
 from reusedproxy.config.model import Manhole as ManholeSettings
-from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 from reusedproxy.config.report import Fault
+from reusedproxy.loading import Refused, load, notice_line
 from reusedproxy.net import descriptors
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.standstill import Standstill
+from reusedproxy.operators.expiry import Expiry, due
+from reusedproxy.renewal import FileWatch
 from reusedproxy.servers.server import MAINT, READY
 from reusedproxy.turnover import Refusal, Turnover
 
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 FIRST = "listens on"
 #: Seconds that a stop may wait for clients before it says so.
 SAY_DRAIN = 1.0
+#: Files that are named when they have changed.
+NAMED = 3
 
 _LEVELS = {
     "emerg": LogLevel.critical,
@@ -109,51 +112,14 @@ def makeService(options: Options) -> IService:
         for line in error.lines:
             print(line, file=sys.stderr)
         raise SystemExit(1) from None
-    for notice in proxy.notices:
-        print(_notice(notice), file=sys.stderr)
+    # A daemon that starts says in its log what ends soon, and goes on watching it.
+    ends = due(proxy, time.time()) if options["check"] else ()
+    for notice in (*proxy.notices, *ends):
+        print(notice_line(notice), file=sys.stderr)
     if options["check"]:
         print("Configuration file is valid")
         raise SystemExit(0)
     return service
-
-
-class Refused(Exception):
-    """The configuration cannot be used; `lines` say all that is wrong with it, warnings among them."""
-
-    def __init__(self, faults: Iterable[object], notices: Iterable[Notice] = ()) -> None:
-        self.faults, self.notices = list(faults), list(notices)
-        self.lines = [*map(_notice, self.notices), *(f"[ALERT] {fault}" for fault in self.faults)]
-        super().__init__("\n".join(self.lines))
-
-
-def load(paths: list[str]) -> Configuration:
-    """Read configuration files and directories of them. Raises Refused."""
-    sources = []
-    faults = []
-    for path in paths:
-        try:
-            names = [path]
-            if os.path.isdir(path):
-                names = [os.path.join(path, name) for name in sorted(os.listdir(path)) if name.endswith(".cfg")]
-                if not names:
-                    faults.append(f"{path}: there is no *.cfg file in this directory")
-            for name in names:
-                with open(name, encoding="utf-8", newline="") as file:
-                    sources.append(Source(name, file.read()))
-        except OSError as error:
-            faults.append(f"{error.filename}: cannot be read: {error.strerror}")
-        except UnicodeDecodeError as error:
-            faults.append(f"{name}: is not a text file in UTF-8 (byte {error.start})")
-    if faults:
-        raise Refused(faults)
-    try:
-        return read_configuration(sources, os.environ)
-    except ConfigurationError as error:
-        raise Refused(error.faults, error.notices) from None
-
-
-def _notice(notice: Notice) -> str:
-    return f"[{notice.level.upper()}] {notice.place}: {notice.text}"
 
 
 class ProxyService(Service):
@@ -172,6 +138,10 @@ class ProxyService(Service):
         #: Proxies that a reload has replaced, until their last client is gone.
         self._replaced: list[Proxy] = []
         self._standstill = Standstill(reactor, self._stood_still)
+        self._expiry = Expiry(reactor, self.announce)
+        self._watch = FileWatch(reactor, self.renew)
+        #: What `ssl-watch` has found to be new, while the turnover is for that.
+        self._renewed: list[str] = []
         self._turnover: Turnover | None = None
         self._reload_again = False
         self._drained: Deferred[None] | None = None
@@ -245,6 +215,7 @@ class ProxyService(Service):
         for proxy in self._living:
             for pool in proxy.pools:
                 pool.keeper.renew()
+        self._expiry.look()
 
     def _begin(self, proxy: Proxy, verb: str) -> None:
         proxy.places.maxconn = proxy.maxconn
@@ -257,6 +228,8 @@ class ProxyService(Service):
         if proxy.rates is not None:
             proxy.rates.start()
         proxy.budget.rate = proxy.configuration.global_.pool_connect_rate
+        self._expiry.begin(proxy)
+        self._watch.begin(proxy.configuration.global_.ssl_watch, proxy.stamps, proxy.files.stamps)
         patience = proxy.configuration.global_.pool_warm_start
         if patience is None or verb != FIRST:
             self._listen(proxy, verb)
@@ -291,21 +264,35 @@ class ProxyService(Service):
         the others have to come again after their current answer; servers that are gone or changed lose their connections as they come free. What
         is new is tried and warmed first, see `Turnover`.
         """
-        old = self.proxy
-        if self.state != "running" or old is None:
+        if self.state != "running":
             return
         if self._turnover is not None:
             self._reload_again = True  # when the one that is under way has ended
             return
+        self._renewed = []
         try:
             configuration = load(self._paths)
+        except Refused as error:
+            self._refuse(error.faults, error.notices)
+        else:
+            self._turn_to(configuration)
+
+    def renew(self, changed: list[str]) -> None:
+        """Read the files of TLS again (`ssl-watch`), of which these have `changed`, and nothing else: an operator may be
+        half-way through the configuration."""
+        if (
+            self.state == "running" and self.proxy is not None and self._turnover is None
+        ):  # else the next look says it again
+            self._renewed = changed
+            self._turn_to(self.proxy.configuration)
+
+    def _turn_to(self, configuration: Configuration) -> None:
+        old = self.proxy
+        assert old is not None
+        try:
             new = self._build(configuration, True, [])
-        except (Refused, AssemblyError) as error:
-            for notice in error.notices:
-                self.announce(notice.level, f"reload: {notice.place}: {notice.text}")
-            for fault in error.faults:
-                self.announce("alert", f"reload: {fault}")
-            self.announce("alert", "reload refused: everything stays as it was")
+        except AssemblyError as error:
+            self._refuse(error.faults, error.notices)
             return
         for notice in new.notices:
             self.announce(notice.level, f"reload: {notice.place}: {notice.text}")
@@ -313,6 +300,19 @@ class ProxyService(Service):
             self.announce("warning", "reload: 'manhole' has changed; this takes effect at the next start only")
         self._turnover = Turnover(old, new, self._reactor, self._turned)
         self._turnover.start()
+
+    def _refuse(self, faults: Sequence[object], notices: Iterable[Notice] = ()) -> None:
+        if self._renewed:
+            # Nobody asked for it, so it is one line; at SIGHUP there is somebody who waits for all of it.
+            self._watch.refuse()
+            more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+            self.announce("alert", f"ssl-watch: {faults[0]}{more}; all files of TLS stay in use as they were")
+            return
+        for notice in notices:
+            self.announce(notice.level, f"reload: {notice.place}: {notice.text}")
+        for fault in faults:
+            self.announce("alert", f"reload: {fault}")
+        self.announce("alert", "reload refused: everything stays as it was")
 
     def _turned(self, refusal: Refusal | None) -> None:
         """What is new has been tried."""
@@ -322,13 +322,12 @@ class ProxyService(Service):
         if refusal is not None or self.state != "running":
             turnover.close("reload refused")
             if refusal is not None:
-                text = f"reload: server {refusal.name} does not accept what has changed: {refusal.reason}"
-                self.announce("alert", text)
-                self.announce("alert", "reload refused: everything stays as it was")
+                self._refuse([f"server {refusal.name} does not accept what has changed: {refusal.reason}"])
         else:
             self._replace(old, new)
             kept = sum(line.pool in [each.pool for each in old.lines.values()] for line in new.lines.values())
-            self.announce("notice", f"configuration reloaded: {kept} of {len(new.lines)} pools kept as they are")
+            what = f"files of TLS ({_listed(self._renewed)})" if self._renewed else "configuration"
+            self.announce("notice", f"{what} reloaded: {kept} of {len(new.lines)} pools kept as they are")
         again, self._reload_again = self._reload_again, False
         if again:
             self.reload()
@@ -397,6 +396,8 @@ class ProxyService(Service):
         proxy = self.proxy
         assert proxy is not None
         self.state = "draining"
+        self._watch.stop()
+        self._expiry.stop()
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, lambda *_: self._reactor.callFromThread(self._stop_now))
         for frontend in proxy.frontends:
@@ -453,6 +454,10 @@ def _raise_descriptor_limit() -> None:
     """Take as many descriptors as we may, as HAProxy does."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _bound_to(listener: Any) -> str:

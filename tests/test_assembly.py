@@ -9,8 +9,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.assembly import Proxy
+from reusedproxy.loading import Refused
 from reusedproxy.servers.server import DOWN, DRAIN, MAINT, READY, UP
-from reusedproxy.service import ProxyService, Refused
+from reusedproxy.service import ProxyService
 from reusedproxy.wire.heads import Limits
 from tests.integration.peers import LOOPBACK, temporary_directory
 

@@ -234,6 +234,12 @@ class WordTests(SynchronousTestCase):
                 "'manhole' gives away the whole daemon: let it listen on 127.0.0.1, [::1] or a unix socket's path",
             ),
             ("stats socket /x mdoe 600", "'stats socket': unknown word 'mdoe': did you mean 'mode'?"),
+            (
+                "ssl-watch 10",
+                "'ssl-watch': '10' is too short: the files are looked at once a second at most: did you mean '10s'?",
+            ),
+            ("ssl-watch 999ms", "'ssl-watch': '999ms' is too short: the files are looked at once a second at most"),
+            ("ssl-watch", "'ssl-watch' needs a time"),
             ("stats sokket /x", "'stats' in section 'global': unknown word 'sokket': did you mean 'socket'?"),
         ]
         for line, expected in table:

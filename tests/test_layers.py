@@ -14,6 +14,8 @@ LAYERS = [
     "service",
     "demo",
     "turnover",
+    "renewal",
+    "loading",
     "assembly",
     "rulebooks",
     "certificates",

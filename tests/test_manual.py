@@ -35,6 +35,7 @@ from reusedproxy.config.draft import ProxyDraft
 from reusedproxy.config.model import Configuration, Place
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.config.report import Line, Report, Wrong
+from reusedproxy.operators.exposition import of_frontends
 from reusedproxy.operators.metrics import of_servers
 from reusedproxy.servers.reasons import WORDS
 from reusedproxy.service import Options
@@ -219,7 +220,10 @@ class ProgramPageTests(SynchronousTestCase):
     def test_every_metric_is_explained_with_its_labels(self) -> None:
         """One line for each, in their order."""
         listed = re.findall(r"(?m)^\.It Ic (\S+) Pq (.*)\n.*\.$", self.page.text.partition(".Sh METRICS")[2])
-        known = [(each.name.removeprefix("reusedproxy_"), " ".join(each.labels)) for each in of_servers([])]
+        known = [
+            (each.name.removeprefix("reusedproxy_"), " ".join(each.labels))
+            for each in (*of_servers([]), *of_frontends([]))
+        ]
         self.assertEqual(known, listed)
 
     def test_every_reason_for_an_end_is_named(self) -> None:

@@ -27,6 +27,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config import model
+from reusedproxy.loading import Refused
 from reusedproxy.operators.manhole import KeyChecker, Manhole, ManholeError, authorized_keys
 from reusedproxy.operators.overview import GUIDE, namespace, table
 from reusedproxy.operators.session import run
@@ -35,7 +36,7 @@ from reusedproxy.servers.captures import Captures
 from reusedproxy.servers.limits import PoolLimits
 from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.server import DOWN, UP, Server
-from reusedproxy.service import ProxyService, Refused
+from reusedproxy.service import ProxyService
 from reusedproxy.wire.heads import Limits
 from tests.fakes import FakeDialer
 from tests.integration.peers import temporary_directory
@@ -301,6 +302,8 @@ class OverviewTests(SynchronousTestCase):
             connections_total=7,
             traffic=traffic,
             deadlines=dialer.deadlines,
+            handshakes=SimpleNamespace(certificates={}),
+            settings=SimpleNamespace(binds=()),
             invalid=Captures("Proxy main", "request", clock.seconds, lambda text: None),
         )
         self.proxy = SimpleNamespace(frontends=[self.frontend], backends=[self.backend])

@@ -16,7 +16,7 @@ from reusedproxy.config.model import Global, ListenAddress, LogTarget, Manhole, 
 from reusedproxy.config.parameters import read_parameters
 from reusedproxy.config.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
 
-OUR_WORDS = frozenset({"manhole", "pool-connect-rate", "pool-warm-start"})
+OUR_WORDS = frozenset({"manhole", "pool-connect-rate", "pool-warm-start", "ssl-watch"})
 # Longer heads than this are nobody's; HAProxy's own limit for tune.http.maxhdr.
 _MOST_HEADERS = 32767
 
@@ -38,6 +38,7 @@ class GlobalDraft:
     manhole: Manhole | None = None
     pool_connect_rate: float = 200.0
     pool_warm_start: float | None = None
+    ssl_watch: float | None = None
     ca_base: str = ""
     crt_base: str = ""
     server_verify: str = "required"
@@ -100,6 +101,7 @@ class GlobalDraft:
             manhole=self.manhole,
             pool_connect_rate=self.pool_connect_rate,
             pool_warm_start=self.pool_warm_start,
+            ssl_watch=self.ssl_watch,
         )
 
 
@@ -275,6 +277,14 @@ def _pool_warm_start(draft: GlobalDraft, line: Line) -> None:
     draft.pool_warm_start = units.seconds(line.one_argument("a time"), "'pool-warm-start'") or None
 
 
+def _ssl_watch(draft: GlobalDraft, line: Line) -> None:
+    value = units.seconds(said := line.one_argument("a time"), "'ssl-watch'")
+    if value < 1:
+        hint = f": did you mean '{said}s'?" if said.isdigit() and value else ""
+        raise Wrong(f"'ssl-watch': '{said}' is too short: the files are looked at once a second at most{hint}")
+    draft.ssl_watch = value
+
+
 def _setenv(draft: GlobalDraft, line: Line) -> None:
     if len(line.words) != 3:
         raise Wrong(f"'{line.keyword}' needs the name of a variable and its value")
@@ -322,6 +332,7 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "manhole": _manhole,
     "pool-connect-rate": _pool_connect_rate,
     "pool-warm-start": _pool_warm_start,
+    "ssl-watch": _ssl_watch,
     "setenv": _setenv,
     "presetenv": _setenv,
     "unsetenv": _unsetenv,

@@ -419,7 +419,8 @@ class Global:
     """The `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after` None: no bound.
 
     Ours: `pool_connect_rate`, handshakes a second for the floors of all servers together; `pool_warm_start`, seconds that the
-    listeners wait at most for all floors at the start, None: not at all.
+    listeners wait at most for all floors at the start, None: not at all; `ssl_watch`, seconds between two looks at the files of
+    TLS, None: none.
     """
 
     maxconn: int | None = None
@@ -433,6 +434,7 @@ class Global:
     manhole: Manhole | None = None
     pool_connect_rate: float = 200.0
     pool_warm_start: float | None = None
+    ssl_watch: float | None = None
 
 
 @frozen

@@ -29,7 +29,8 @@ CLIENT_AUTH = ExtendedKeyUsageOID.CLIENT_AUTH
 
 #: A day back, so that a peer whose clock is a little behind ours does not call a fresh certificate not yet valid.
 BACKDATE = timedelta(days=1)
-LIFE = timedelta(days=30)
+#: Long enough that nobody warns of their end.
+LIFE = timedelta(days=90)
 
 
 @frozen
@@ -93,7 +94,7 @@ class Authority:
         @param issuer: the authority that signs this one, which then is an intermediate; by default it signs itself.
         @param key: C{"ecdsa"} (P-256) or C{"rsa"} (2048 bits).
         @param not_before: start of validity; by default a day ago.
-        @param not_after: end of validity; by default 30 days after its start.
+        @param not_after: end of validity; by default 90 days after its start.
         """
         private = _new_key(key)
         extensions: list[tuple[x509.ExtensionType, bool]] = [
@@ -139,7 +140,7 @@ class Authority:
         @param client: for a client rather than a server; decides the extended key usage.
         @param key: C{"rsa"} (2048 bits) or C{"ecdsa"} (P-256).
         @param not_before: start of validity; by default a day ago. Tomorrow makes one that is not yet valid.
-        @param not_after: end of validity; by default 30 days after its start. An hour ago makes an expired one.
+        @param not_after: end of validity; by default 90 days after its start. An hour ago makes an expired one.
         @param usage: another key usage than the one that TLS needs; see L{key_usage}.
         @param extended_usage: another extended key usage; an empty sequence leaves the extension out.
         """

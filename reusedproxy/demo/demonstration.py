@@ -20,9 +20,10 @@ from twisted.internet.defer import Deferred
 from reusedproxy import __version__
 from reusedproxy.demo.certificates import Authority
 from reusedproxy.demo.server import EmbeddedServer
+from reusedproxy.loading import Refused
 from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.records import Counters
-from reusedproxy.service import ProxyService, Refused
+from reusedproxy.service import ProxyService
 
 FLOOR = 4
 PORT = 8080

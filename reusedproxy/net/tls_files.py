@@ -12,7 +12,12 @@ from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509 import Certificate, load_pem_x509_certificates, load_pem_x509_crl
+from cryptography.x509 import (
+    Certificate,
+    CertificateRevocationList,
+    load_pem_x509_certificates,
+    load_pem_x509_crl,
+)
 from OpenSSL import SSL, crypto
 
 from reusedproxy.net.tls import openssl_reason
@@ -83,6 +88,37 @@ def certificates_in(what: str, path: str) -> list[Certificate]:
     return found
 
 
+def certificates_of(path: str) -> list[Certificate]:
+    """Those of a PEM file that OpenSSL has accepted already; none, if this library is more particular."""
+    try:
+        with open(path, "rb") as file:
+            return load_pem_x509_certificates(file.read())
+    except (OSError, ValueError):
+        return []
+
+
+def authorities_of(ca_file: str) -> list[Certificate]:
+    """The same of a `ca-file`, which may be a directory; none of the system's."""
+    try:
+        files = _pem_files(ca_file) if ca_file != SYSTEM_CA else []
+    except OSError:
+        return []
+    return [each for file in files for each in certificates_of(file)]
+
+
+def revocations_of(crl_file: str) -> list[CertificateRevocationList]:
+    """The same of a `crl-file`."""
+    try:
+        with open(crl_file, "rb") as file:
+            return [load_pem_x509_crl(block) for block in _lists_in(file.read())]
+    except (OSError, ValueError):
+        return []
+
+
+def _lists_in(content: bytes) -> list[bytes]:
+    return re.findall(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", content, re.S)
+
+
 def trust(context: SSL.Context, ca_file: str | None, word: str = "ca-file") -> None:
     """HAProxy's `ca-file`: a PEM file, a directory of them, or @system-ca."""
     if ca_file is None or ca_file == SYSTEM_CA:
@@ -107,7 +143,7 @@ def name_authorities(context: SSL.Context, ca_file: str) -> None:
 def revoke(context: SSL.Context, crl_file: str) -> None:
     """HAProxy's `crl-file`: lists in PEM, of which there must be one for every CA of a client's chain."""
     what = f"crl-file {crl_file}"
-    blocks = re.findall(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", _content(what, crl_file), re.S)
+    blocks = _lists_in(_content(what, crl_file))
     if not blocks:
         raise TLSConfigurationError(f"{what}: holds no list (no line says -----BEGIN X509 CRL-----)")
     store = context.get_cert_store()

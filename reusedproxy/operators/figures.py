@@ -78,11 +78,12 @@ class Proxy(Protocol):
 
 @define
 class Row:
-    """One line of the statistics; `columns` by HAProxy's names, `server` when it is a server's."""
+    """One line of the statistics; `columns` by HAProxy's names, `server` when it is a server's, `frontend` when a frontend's."""
 
     columns: Columns
     server: Server | None = None
     checker: Checker | None = None
+    frontend: Frontend | None = None
 
 
 @define
@@ -118,7 +119,7 @@ class Figures:
         names = sorted(places, key=lambda name: (files.index(places[name].file), places[name].line))
         sections = {name: Section(name) for name in names}
         for frontend in proxy.frontends:
-            sections[frontend.name].frontend = Row(self._frontend(frontend))
+            sections[frontend.name].frontend = Row(self._frontend(frontend), frontend=frontend)
         for backend in proxy.backends:
             checkers = {checker.server: checker for checker in backend.checkers}
             section = sections[backend.name]

@@ -19,6 +19,7 @@ from attrs import evolve
 
 from reusedproxy.config.haproxy_words import LOG_FACILITIES, LOG_LEVELS
 from reusedproxy.config.model import LogTarget, Place
+from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
 
 Send = Callable[[str], None]
@@ -47,8 +48,15 @@ class UnknownHost(Exception):
 class LogTargets:
     """All targets of a configuration. Sections that name the same one share it, so that its lines keep their order."""
 
-    def __init__(self, tag: str, deadlines: Deadlines, wall: Callable[[], float] = time.time) -> None:
-        """`tag` is `log-tag`; `wall` tells the time of day."""
+    def __init__(
+        self,
+        tag: str,
+        deadlines: Deadlines,
+        wall: Callable[[], float] = time.time,
+        addresses: Addresses | None = None,
+    ) -> None:
+        """`tag` is `log-tag`; `wall` tells the time of day; `addresses` may know those of hosts already."""
+        self._addresses = addresses or Addresses()
         self._tag = tag
         self._deadlines = deadlines
         self._wall = wall
@@ -96,7 +104,7 @@ class LogTargets:
         if settings.kind == "unix":
             return Datagrams(socket.AF_UNIX, settings.path, self._deadlines.now)
         try:
-            family, _, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_DGRAM)[0]
+            family, address = self._addresses.find("log", settings.host, settings.port, socket.SOCK_DGRAM)
         except OSError as error:
             raise UnknownHost(f"could not resolve address '{settings.host}': {error.strerror}") from None
         return Datagrams(family, address, self._deadlines.now)

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
-from typing import Protocol
 
 from attrs import evolve, frozen
 
 from reusedproxy.net.tls_client import ClientContext
-from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.histogram import Histogram
 from reusedproxy.servers.reasons import SERVER
 from reusedproxy.servers.records import METHODS, RACES
@@ -65,20 +63,8 @@ class Family:
     samples: tuple[Sample, ...] = ()
 
 
-class Proxy(Protocol):
-    """What a running proxy is made of."""
-
-    @property
-    def backends(self) -> Sequence[Backend]: ...
-
-
 #: Of one server: the values of all labels but the first, which name it, and the number.
 Read = Callable[[Server], Mapping[tuple[str, ...], "float | Histogram"]]
-
-
-def families(proxy: Proxy) -> Iterator[Family]:
-    """Of all servers, in the order of the configuration."""
-    return of_servers([server for backend in proxy.backends for server in backend.servers])
 
 
 def of_servers(servers: Sequence[Server]) -> Iterator[Family]:
@@ -166,6 +152,12 @@ def _races(server: Server) -> Mapping[tuple[str, ...], float]:
     """All of them, because of one it matters that it is 0."""
     races = server.pool.counters.races
     return {(method, outcome): races[method, outcome] for method in METHODS for outcome in RACES}
+
+
+def theirs_end(server: Server) -> float | None:
+    """When the first of the certificates ends that a server has shown last, under each of its names."""
+    contexts = [context for each in server.pool.family if (context := each.context) is not None]
+    return min((each.theirs_end for each in contexts if each.theirs_end is not None), default=None)
 
 
 def _on_older(server: Server, context: ClientContext) -> int:
@@ -442,7 +434,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         "its certificate ends",
         "Unix time at which the certificate ends that the server showed last; absent before the first"
         " handshake, and with 'verify none', where nobody looks at it.",
-        lambda server: _of_context(server, lambda context: context.theirs_end),
+        lambda server: _one(end) if (end := theirs_end(server)) is not None else {},
     ),
     _family(
         GAUGE,

@@ -13,8 +13,10 @@ from typing import Any, Protocol
 
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.report import did_you_mean
+from reusedproxy.operators.expiry import days_left
 from reusedproxy.operators.figures import closed_because
 from reusedproxy.operators.poolview import SPREAD_HEADINGS, groups
+from reusedproxy.operators.tlsdetails import by_certificates, end_of, few
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.servers.pool import HTTPConnectionPool
@@ -23,7 +25,7 @@ from reusedproxy.servers.server import DOWN, DRAIN, MAINT, READY, Server
 GUIDE = """\
 reusedproxy manhole: Python, inside the running daemon.
   pools()          the pool of every server: what it holds, what it has done, why connections ended, what troubles it
-  show()           frontends, backends and servers; show("BACKEND/SERVER") the connections of one server
+  show()           frontends, backends, servers, TLS listeners; show("BACKEND/SERVER") the connections of one server
   metrics("B/S")   all that is counted of one server's pool: waits, connects, handshakes, ends, races, certificates
   drain("BACKEND/SERVER")  gives that server only requests that are bound to it; its connections and checks go on
   maint("BACKEND/SERVER")  gives it none, lets its idle connections go and checks it no more
@@ -171,6 +173,9 @@ class Overview:
                 [BACKEND_HEADINGS, *map(_backend_row, self.backends)],
                 [SERVER_HEADINGS, *map(_server_row, self.servers)],
             ]
+            listeners = [row for frontend in self.frontends for row in _listener_rows(frontend)]
+            if listeners:
+                blocks.append([LISTENER_HEADINGS, *listeners])
             print("\n\n".join("\n".join(table(block)) for block in blocks))
             return
         server = self._server(what)
@@ -199,6 +204,9 @@ POOL_HEADINGS = [
 STATUS_HEADINGS = ["2xx", "3xx", "4xx", "5xx"]
 FRONTEND_HEADINGS = ["frontend", "clients", "most", "total", "requests", *STATUS_HEADINGS]
 BACKEND_HEADINGS = ["backend", "servers-up", "queue", "requests", *STATUS_HEADINGS]
+LISTENER_HEADINGS = [
+    "TLS listener", "frontend", "certificates", "first-ends", "left", "handshakes", "resumed", "failed"
+]
 SERVER_HEADINGS = [
     "server", "state", "served", "queue", "requests", "connect-errors", "response-errors", "retries", *STATUS_HEADINGS
 ]
@@ -245,6 +253,18 @@ def _frontend_row(frontend: Frontend) -> list[object]:
         traffic.req_tot,
         *traffic.hrsp[2:],
     ]
+
+
+def _listener_rows(frontend: Frontend) -> list[list[object]]:
+    """Handshakes are counted for the frontend."""
+    rows: list[list[object]] = []
+    counted = frontend.handshakes
+    for certificates, addresses in by_certificates(frontend):
+        end = min(map(end_of, certificates.contexts))
+        date, left = time.strftime("%Y-%m-%d", time.gmtime(end)), end - time.time()
+        ends = [len(certificates.contexts), date, days_left(left) if left > 0 else "expired"]
+        rows.append([few(addresses), frontend.name, *ends, counted.completed, counted.resumed, counted.failed])
+    return rows
 
 
 def _backend_row(backend: Backend) -> list[object]:

@@ -12,8 +12,9 @@ from html import escape
 from attrs import frozen
 
 from reusedproxy import __version__
+from reusedproxy.operators import pooldetails, tlsdetails
 from reusedproxy.operators.figures import BACKEND, FRONTEND, SERVER, Columns, Figures, Row, Section
-from reusedproxy.operators.pooldetails import STYLE, pool_details
+from reusedproxy.operators.pooldetails import pool_details
 from reusedproxy.servers.server import DOWN, DRAIN, MAINT, Server
 
 #: Servers up to which all of their pools is in the page, folded: each takes 0.6 ms, in which nothing else runs.
@@ -49,7 +50,7 @@ def write_page(figures: Figures, look: Look) -> str:
     parts = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
         f'{refresh}<meta name="viewport" content="width=device-width">\n<link rel="icon" href="data:,">\n',
-        f"<title>reusedproxy statistics</title>\n<style>{_STYLE}{STYLE}</style>\n</head>\n<body>\n",
+        f"<title>reusedproxy statistics</title>\n<style>{_STYLE}{pooldetails.STYLE}{tlsdetails.STYLE}</style>\n</head>\n<body>\n",
         _header(figures, sections, look),
         *(_section(section, look, details) for section in sections),
         _LEGEND,
@@ -118,10 +119,13 @@ def _section(section: Section, look: Look, details: bool) -> str:
     rows = "".join(map(_traffic_row, section.rows()))
     name = escape(section.name)
     tables = f"<section>\n<h2 id='{name}'>{name}</h2>\n<table>\n{_TRAFFIC_HEAD}{rows}</table>\n"
+    if section.frontend is not None and section.frontend.frontend is not None:
+        tables += tlsdetails.listeners(section.frontend.frontend, look.at)
     if section.servers:
         tables += f"<table class='pools'>\n{_POOL_HEAD}{''.join(map(_pool_rows, section.servers))}</table>\n"
-        servers = [row.server for row in section.servers if row.server is not None and details]
-        tables += "".join(pool_details(server, look.at, look.unfolded) for server in servers)
+        servers = [row.server for row in section.servers if row.server is not None]
+        tables += tlsdetails.servers(servers, look.at)
+        tables += "".join(pool_details(server, look.at, look.unfolded) for server in servers if details)
     return tables + "</section>\n"
 
 

@@ -1,0 +1,51 @@
+"""Configuration files and directories of them, from their paths to values; and all that is wrong, as lines for people.
+
+It reads text; it must never know what becomes of the configuration.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from reusedproxy.config.model import Configuration, Notice
+from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+
+
+class Refused(Exception):
+    """The configuration cannot be used; `lines` say all that is wrong with it, warnings among them."""
+
+    def __init__(self, faults: Iterable[object], notices: Iterable[Notice] = ()) -> None:
+        self.faults, self.notices = list(faults), list(notices)
+        self.lines = [*map(notice_line, self.notices), *(f"[ALERT] {fault}" for fault in self.faults)]
+        super().__init__("\n".join(self.lines))
+
+
+def load(paths: list[str]) -> Configuration:
+    """Read configuration files and directories of them. Raises Refused."""
+    sources = []
+    faults = []
+    for path in paths:
+        try:
+            names = [path]
+            if os.path.isdir(path):
+                names = [os.path.join(path, name) for name in sorted(os.listdir(path)) if name.endswith(".cfg")]
+                if not names:
+                    faults.append(f"{path}: there is no *.cfg file in this directory")
+            for name in names:
+                with open(name, encoding="utf-8", newline="") as file:
+                    sources.append(Source(name, file.read()))
+        except OSError as error:
+            faults.append(f"{error.filename}: cannot be read: {error.strerror}")
+        except UnicodeDecodeError as error:
+            faults.append(f"{name}: is not a text file in UTF-8 (byte {error.start})")
+    if faults:
+        raise Refused(faults)
+    try:
+        return read_configuration(sources, os.environ)
+    except ConfigurationError as error:
+        raise Refused(error.faults, error.notices) from None
+
+
+def notice_line(notice: Notice) -> str:
+    return f"[{notice.level.upper()}] {notice.place}: {notice.text}"
