@@ -22,8 +22,9 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.hello import MOST, ClientHello, NotTLS, read_hello
 from reusedproxy.net.poller import FAILED, HUNG_UP, ON_CHANGE, READ, WRITE, Poller
 from reusedproxy.net.refusals import UNRECOGNIZED_NAME, explain
-from reusedproxy.net.tls import LONGEST_NAME, openssl_reason
+from reusedproxy.net.tls import openssl_reason
 from reusedproxy.net.tls_server import Certificates, ServerContext, ServerTLSTransport, Shown
+from reusedproxy.net.tls_words import LONGEST_NAME
 
 #: Steps of handshakes in one batch of events: with RSA-2048 one takes 0.7 ms, so others wait 3 ms at most for them.
 STEPS_AT_ONCE = 4

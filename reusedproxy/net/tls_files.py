@@ -16,6 +16,7 @@ from cryptography.x509 import Certificate, load_pem_x509_certificates, load_pem_
 from OpenSSL import SSL, crypto
 
 from reusedproxy.net.tls import openssl_reason
+from reusedproxy.net.tls_words import subjects_of
 
 SYSTEM_CA = "@system-ca"
 
@@ -83,16 +84,22 @@ def certificates_in(what: str, path: str) -> list[Certificate]:
     return found
 
 
-def trust(context: SSL.Context, ca_file: str | None, word: str = "ca-file") -> None:
-    """HAProxy's `ca-file`: a PEM file, a directory of them, or @system-ca."""
+def trust(context: SSL.Context, ca_file: str | None, word: str = "ca-file") -> str:
+    """HAProxy's `ca-file`: a PEM file, a directory of them, or @system-ca. What is trusted comes back in words."""
     if ca_file is None or ca_file == SYSTEM_CA:
         context.set_default_verify_paths()
-        return
+        return f"{word} {SYSTEM_CA}"
+    trusted: list[Certificate] = []
     for file in _files_of(word, ca_file):
         try:
             context.load_verify_locations(file)
         except SSL.Error as error:
             raise TLSConfigurationError(f"{word} {file}: no usable CA certificate: {openssl_reason(error)}") from None
+        try:
+            trusted += certificates_in(word, file)
+        except TLSConfigurationError:
+            return f"{word} {ca_file}"  # OpenSSL is content with it, and that is what counts
+    return f"{word} {ca_file} ({subjects_of(trusted)})"
 
 
 def name_authorities(context: SSL.Context, ca_file: str) -> None:

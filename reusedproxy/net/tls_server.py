@@ -29,7 +29,7 @@ from reusedproxy.net.openssl_server import (
     verify_result,
 )
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls import TLSTransport, VerifyFault, name_of, openssl_reason
+from reusedproxy.net.tls import TLSTransport, openssl_reason
 from reusedproxy.net.tls_files import (
     TLSConfigurationError,
     certificates_in,
@@ -40,6 +40,7 @@ from reusedproxy.net.tls_files import (
     use_certificate,
 )
 from reusedproxy.net.tls_parameters import set_parameters
+from reusedproxy.net.tls_words import VerifyFault
 from reusedproxy.net.transport import Peer
 
 #: OpenSSL wants a name for what sessions belong to, and has one store for each context anyhow.
@@ -72,7 +73,6 @@ class Shown:
     hello: ClientHello
     crt_fault: VerifyFault | None = None
     ca_fault: VerifyFault | None = None
-    issuer: str = ""
     refused: VerifyFault | None = None
     alert: tuple[bool, int] | None = None
 
@@ -80,10 +80,12 @@ class Shown:
 class ServerContext:
     """One certificate with its key, and how it is served; made once and used for all handshakes that it is chosen for."""
 
-    def __init__(self, certificate: Certificate, trusting: dict[tuple[str | None, ...], SSL.Context]) -> None:
+    def __init__(self, certificate: Certificate, trusting: dict[tuple[str | None, ...], ServerContext]) -> None:
         """`trusting` has the contexts whose CAs may be shared, and is added to. Raises TLSConfigurationError."""
         self.crt = certificate.path
         self.offer = offer = certificate.offer
+        #: By whom clients' certificates must be signed, in words.
+        self.trusted = ""
         #: Of the handshake whose step is being taken.
         self._shown: Shown | None = None
         self._context = context = SSL.Context(SSL.TLS_SERVER_METHOD)
@@ -163,8 +165,7 @@ class ServerContext:
         shown = self._shown
         if shown is None:
             return False
-        parsed = certificate.to_cryptography()
-        fault = VerifyFault(error, depth, name_of(parsed.subject))
+        fault = VerifyFault.of(error, depth, certificate)
         if depth:
             shown.ca_fault = shown.ca_fault or fault
         else:
@@ -172,7 +173,6 @@ class ServerContext:
         if error in (self.offer.ignored_ca_errors if depth else self.offer.ignored_crt_errors):
             return True
         shown.refused = fault
-        shown.issuer = name_of(parsed.issuer)
         return False
 
     def _select_protocol(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
@@ -190,18 +190,20 @@ class ServerContext:
         except SSL.Error as error:
             raise TLSConfigurationError(f"{path}: no usable DH parameters: {openssl_reason(error)}") from None
 
-    def _trust(self, trusting: dict[tuple[str | None, ...], SSL.Context]) -> None:
+    def _trust(self, trusting: dict[tuple[str | None, ...], ServerContext]) -> None:
         offer, context = self.offer, self._context
         files = (offer.ca_file, offer.ca_verify_file, offer.crl_file)
-        if files in trusting:
-            share_store(context, trusting[files])
+        if (other := trusting.get(files)) is not None:
+            share_store(context, other._context)
+            self.trusted = other.trusted
         else:
-            for word, path in (("ca-file", offer.ca_file), ("ca-verify-file", offer.ca_verify_file)):
-                if path is not None:
-                    trust(context, path, word)
+            named = (("ca-file", offer.ca_file), ("ca-verify-file", offer.ca_verify_file))
+            words = [trust(context, path, word) for word, path in named if path is not None]
+            self.trusted = f"trusted are those of {', '.join(words)}"
             if offer.crl_file is not None:
                 revoke(context, offer.crl_file)
-            trusting[files] = context
+                self.trusted += f"; revoked are those of crl-file {offer.crl_file}"
+            trusting[files] = self
         if offer.ca_names and offer.ca_file is not None:
             name_authorities(context, offer.ca_file)
 
@@ -231,7 +233,7 @@ class Certificates:
     def load(cls, certificates: Sequence[Certificate], strict: bool) -> Certificates:
         """Raises TLSConfigurationError."""
         made = cls(strict)
-        trusting: dict[tuple[str | None, ...], SSL.Context] = {}
+        trusting: dict[tuple[str | None, ...], ServerContext] = {}
         # Nobody says which is the default: then it is the first, with the others of its bundle.
         bundle = None if any(each.default for each in certificates) else certificates[0].bundle
         for certificate in certificates:

@@ -129,7 +129,7 @@ class CurlTests(FrontTestCase):
         self.assertIn("unknown ca", refused.error)
         for words in (
             "the client showed no certificate, which 'verify required' demands",
-            f"it was issued by CN=unknown CA; trusted are those of ca-file {self.ca}; alert unknown ca sent",
+            f"issued by CN=unknown CA); trusted are those of ca-file {self.ca} (CN=test CA); alert unknown ca sent",
             "main/2: SSL client certificate not trusted",
         ):
             wait_for(lambda words=words: words in self.daemon.output, words)
