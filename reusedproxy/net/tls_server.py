@@ -47,6 +47,16 @@ from reusedproxy.net.transport import Peer
 _SESSIONS_OF = b"reusedproxy"
 _EXPIRED = 10
 
+#: Of TLS 1.2, unless `ciphers` says: Mozilla's "intermediate" list (version 5.7), which current clients, and many old ones,
+#: have something of. OpenSSL's own has more: RSA key exchange, by which whoever gets the key can read what was recorded
+#: (RFC 9325 section 4.1: SHOULD NOT), and CBC. It would also do DHE, whose handshakes cost us much more than the client,
+#: and HAProxy does not; as there, it is for who gives parameters.
+CIPHERS = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+)
+DHE_CIPHERS = "DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-CHACHA20-POLY1305"
+
 
 @frozen
 class Certificate:
@@ -95,6 +105,9 @@ class ServerContext:
         options |= 0 if offer.client_prefers else SSL.OP_CIPHER_SERVER_PREFERENCE
         context.set_options(options)
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        #: Of TLS 1.2.
+        self.ciphers = offer.ciphers or CIPHERS
+        context.set_cipher_list(CIPHERS.encode("ascii"))
         set_parameters(context, offer)
         use_certificate(context, self.crt)
         self.leaf = certificates_in(f"crt {self.crt}", self.crt)[0]
@@ -189,6 +202,9 @@ class ServerContext:
             self._context.load_tmp_dh(path)
         except SSL.Error as error:
             raise TLSConfigurationError(f"{path}: no usable DH parameters: {openssl_reason(error)}") from None
+        if self.offer.ciphers is None:
+            self.ciphers += ":" + DHE_CIPHERS
+            self._context.set_cipher_list(self.ciphers.encode("ascii"))
 
     def _trust(self, trusting: dict[tuple[str | None, ...], ServerContext]) -> None:
         offer, context = self.offer, self._context
