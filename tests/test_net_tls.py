@@ -363,10 +363,21 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertFault(self.fault(crt=path), f"crt {path}", "no usable certificate: there is none in it")
 
     def test_a_file_that_is_no_pem(self) -> None:
-        """Empty, or the certificate in another form."""
-        for content in (b"", b"\x30\x82\x03\x00", b"certificate\n"):
+        """Empty, binary, text, or cut off; each is told from the others, whatever the file is for."""
+        for content, words in (
+            (b"\n", "is empty"),
+            (b"\x30\x82\x03\x00", "is no PEM file but a binary one, DER or PKCS #12"),
+            (b"certificate\n", "is no PEM file (it has no line"),
+            (b"\xef\xbb\xbf" + self.ours.client.pem, "begins with a byte order mark"),
+            (self.ours.client.pem[:300], "is cut off: a line -----BEGIN has no -----END"),
+        ):
             path = self.file("other.pem", content)
-            self.assertFault(self.fault(crt=path), f"crt {path}", "is empty or no PEM file")
+            self.assertFault(self.fault(crt=path), f"crt {path}", words)
+            self.assertFault(self.fault(ca_file=path), f"ca-file {path}", words)
+            self.assertFault(self.fault(ca_file=self.ours.ca_file, crl_file=path), f"crl-file {path}", words)
+        self.file("parts.pem", self.ours.client.certificate_pem)
+        key = self.file("parts.pem.key", b"\x30\x82\x03\x00")
+        self.assertFault(self.fault(crt=str(self.folder / "parts.pem")), f"crt {key}", "a binary one")
 
     def test_a_file_with_a_certificate_and_no_key(self) -> None:
         """The message says where the key was looked for."""
@@ -386,11 +397,14 @@ class ConfigurationTests(SynchronousTestCase):
 
     def test_a_key_of_another_certificate(self) -> None:
         """Whether they belong together is asked at start, not at the first handshake."""
+        expected = "no usable private key: it does not belong to the first certificate, which is CN=client"
         path = self.file("mixed.pem", self.ours.client.certificate_pem + self.ours.server.key_pem)
-        self.assertFault(self.fault(crt=path), f"crt {path}", "no usable private key: key values mismatch")
+        self.assertFault(self.fault(crt=path), f"crt {path}", expected)
         other = self.ours.authority.issue("other", key="rsa").key_pem
         path = self.file("mixed-kinds.pem", self.ours.client.certificate_pem + other)
-        self.assertFault(self.fault(crt=path), f"crt {path}", "no usable private key: ")
+        self.assertFault(self.fault(crt=path), f"crt {path}", expected)
+        path = self.file("chain-first.pem", self.ours.authority.certificate_pem + self.ours.client.pem)
+        self.assertFault(self.fault(crt=path), f"crt {path}", expected.replace("CN=client", "CN=test CA"))
 
     def test_a_key_with_a_passphrase(self) -> None:
         """A daemon cannot be asked, and does not ask."""
@@ -405,6 +419,13 @@ class ConfigurationTests(SynchronousTestCase):
             path = self.file(f"{name}.pem", self.ours.client.certificate_pem + locked)
             self.assertFault(self.fault(crt=path), f"crt {path}", "protected by a passphrase")
 
+    def test_a_key_in_the_form_of_openssh(self) -> None:
+        """It is a PEM file, too, and of no use."""
+        form = serialization.PrivateFormat.OpenSSH
+        key = self.ours.client.key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+        path = self.file("ssh.pem", self.ours.client.certificate_pem + key)
+        self.assertFault(self.fault(crt=path), f"crt {path}", "it has OpenSSH's format (ssh-keygen -p -m PEM changes")
+
     def test_a_key_that_is_garbage(self) -> None:
         """PEM around nonsense."""
         key = b"-----BEGIN PRIVATE KEY-----\nbm9uc2Vuc2U=\n-----END PRIVATE KEY-----\n"
@@ -417,10 +438,9 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertFault(self.fault(ca_file=path), f"ca-file {path}", "cannot be read: No such file or directory")
 
     def test_a_ca_file_without_a_certificate(self) -> None:
-        """An empty file, text and a lone key trust nobody."""
-        for name, content in (("empty", b""), ("text", b"hello\n"), ("key", self.ours.client.key_pem)):
-            path = self.file(f"{name}.pem", content)
-            self.assertFault(self.fault(ca_file=path), f"ca-file {path}", "no usable CA certificate: ")
+        """A lone key trusts nobody."""
+        path = self.file("key.pem", self.ours.client.key_pem)
+        self.assertFault(self.fault(ca_file=path), f"ca-file {path}", "no usable CA certificate: there is none in it")
 
     def test_a_ca_directory_without_certificates(self) -> None:
         """A directory in which nothing looks like a certificate file."""
@@ -432,7 +452,7 @@ class ConfigurationTests(SynchronousTestCase):
         """The file concerned is named, not only its directory."""
         self.file("a.pem", self.ours.authority.certificate_pem)
         path = self.file("b.crt", b"hello")
-        self.assertFault(self.fault(ca_file=str(self.folder)), f"ca-file {path}", "no usable CA certificate: ")
+        self.assertFault(self.fault(ca_file=str(self.folder)), f"ca-file {path}", "is no PEM file")
 
     def test_a_ca_directory_with_several(self) -> None:
         """All of them are trusted."""

@@ -303,16 +303,16 @@ class FileTests(SynchronousTestCase):
             .public_bytes(serialization.Encoding.PEM)
         )
         for content, words in (
-            (b"", "is empty or no PEM file"),
+            (b"", "is empty"),
             (pem, "holds no private key, and there is no"),
-            (pem + self.ours.client.key_pem, "no usable private key: key values mismatch"),
+            (pem + self.ours.client.key_pem, "no usable private key: it does not belong to the first certificate"),
             (pem + secret, "is protected by a passphrase"),
-            (weak_pem, "ee key too small"),
+            (weak_pem, "ee key too small (it has 1024 bits)"),
             (self.ours.server.key_pem, "no usable certificate: there is none in it"),
         ):
             path = self.file("bad.pem", content)
-            if words == "ee key too small":
-                path = self.file("bad.pem", content + b"-----BEGIN PRIVATE KEY-----\n")
+            if content == weak_pem:
+                path = self.file("bad.pem", content + b"-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n")
             fault = self.fault(path)
             self.assertIn(f"crt {path}: ", fault)
             self.assertIn(words, fault)
@@ -330,7 +330,7 @@ class FileTests(SynchronousTestCase):
         fault = self.fault(verify="optional", ca_file=None, ca_verify_file="/none")
         self.assertIn("ca-verify-file /none: cannot be read", fault)
         self.assertIn("crl-file /none: cannot be read", self.fault(verify="required", crl_file="/none"))
-        path = self.file("x.pem", b"hello")
+        path = self.file("x.pem", self.ours.authority.certificate_pem)
         self.assertIn(f"crl-file {path}: holds no list", self.fault(verify="required", crl_file=path))
         path = self.file("y.pem", b"-----BEGIN X509 CRL-----\nhello\n-----END X509 CRL-----\n")
         self.assertIn(f"crl-file {path}: cannot be decoded", self.fault(verify="required", crl_file=path))

@@ -213,7 +213,7 @@ class ReloadTests(FrontTestCase):
         self.assertIn(b"200 OK", standing.recv(4096))
         (self.directory / "server.pem").write_text("nothing")
         self.reload(words, "reload refused")
-        said = f"reload: {self.daemon.file}:17: bind {LOOPBACK}:{self.port}: crt {self.directory}/server.pem: is empty or no PEM"
+        said = f"reload: {self.daemon.file}:17: bind {LOOPBACK}:{self.port}: crt {self.directory}/server.pem: is no PEM"
         self.assertIn(said, self.daemon.output)
         self.assertEqual((self.subject(), self.curl().status), ("CN=renewed", 200))
 
