@@ -299,7 +299,7 @@ class SaidTests(TLSListenerTestCase):
         self.assertTrue(
             said.endswith(
                 "failed: client certificate refused: unable to get local issuer certificate (certificate 0 of the chain,"
-                f" CN=visitor); it was issued by CN=unknown CA; trusted are those of ca-file {certificates().ca_file};"
+                f" CN=visitor, issued by CN=unknown CA); trusted are those of ca-file {certificates().ca_file} (CN=test CA);"
                 " alert unknown ca sent"
             ),
             said,

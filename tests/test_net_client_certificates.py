@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from OpenSSL import SSL
 
 from reusedproxy.config.x509_errors import ALL
-from reusedproxy.demo.certificates import SERVER_AUTH, Authority, Credential
+from reusedproxy.demo.certificates import Authority, Credential
 from reusedproxy.net.handshake import CA_NOT_TRUSTED, CRT_NOT_TRUSTED, REFUSED
 from tests.handshakes import client_tls, offer
 from tests.test_net_handshake import HandshakeTestCase
@@ -65,35 +65,19 @@ class ClientCertificateTests(HandshakeTestCase):
     def test_optional_looks_at_what_is_shown(self) -> None:
         """As in HAProxy: a bad one is worse than none."""
         stranger = self.issued(self.ours.stranger)
-        self.refused(stranger, CRT_NOT_TRUSTED, "it was issued by CN=unknown CA", verify="optional")
-
-    def test_each_fault_in_words(self) -> None:
-        """With its subject, and the files that say who is trusted."""
-        now = datetime.now(timezone.utc)
-        trusted = f"trusted are those of ca-file {self.ours.ca_file}"
-        middle = Authority("middle CA", issuer=self.ours.authority)
-        alone = self.issued(middle)
-        for credential, words in (
-            (self.issued(not_after=now - HOUR), "certificate has expired (certificate 0 of the chain, CN=visitor)"),
-            (self.issued(not_before=now + HOUR), "certificate is not yet valid"),
-            (self.issued(self.ours.stranger), "unable to get local issuer certificate"),
-            (self.issued(extended_usage=[SERVER_AUTH]), "certificate purpose"),
-            (Credential(alone.certificate, alone.key), "issued by CN=middle CA"),
-        ):
-            self.refused(credential, CRT_NOT_TRUSTED, words, trusted)
-        self.assertEqual(self.shown(alone), [True, True])
+        self.refused(stranger, CRT_NOT_TRUSTED, "issued by CN=unknown CA", verify="optional")
 
     def test_a_name_that_would_write_lines_of_its_own(self) -> None:
         """Anybody can make a certificate and put into its name what they like."""
         forged = Authority("x\n[ALERT] y").issue("z\x1b[31m" + "w" * 50, client=True, key="ecdsa")
-        self.refused(forged, CRT_NOT_TRUSTED, "CN=z?[31mwww", "issued by CN=x?[ALERT] y;")
+        self.refused(forged, CRT_NOT_TRUSTED, "CN=z?[31mwww", "issued by CN=x?[ALERT] y)")
 
     def test_a_fault_above_the_certificate(self) -> None:
         """Is HAProxy's other kind, and named by its place in the chain."""
         past = datetime.now(timezone.utc) - HOUR
         middle = Authority("old CA", issuer=self.ours.authority, not_after=past)
         self.refused(
-            self.issued(middle), CA_NOT_TRUSTED, "certificate has expired (certificate 1 of the chain, CN=old CA)"
+            self.issued(middle), CA_NOT_TRUSTED, "certificate has expired (certificate 1 of the chain, CN=old CA"
         )
         self.assertEqual(self.shown(self.issued(middle), ignored_ca_errors=frozenset({10})), [True, True])
         transport = self.shaker.transport

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model import ServerTLS
 from reusedproxy.net import openssl, tls
-from reusedproxy.net.tls import RECORD, RECORDS_AT_ONCE, VerifyFault
+from reusedproxy.net.tls import RECORD, RECORDS_AT_ONCE
 from reusedproxy.net.tls_client import ClientContext, ClientTLSTransport
 from reusedproxy.net.tls_files import SYSTEM_CA, TLSConfigurationError
 from reusedproxy.net.transport import PEER_CLOSED, PEER_TRUNCATED, Transport
@@ -289,7 +289,7 @@ class TLS13TransportTests(TLSBehaviour, SynchronousTestCase):
         self.refuse("tlsv1 alert unknown ca", server_context(version=TLS13), crt=crt)
         self.assertEqual(
             self.context.meaning("tlsv1 alert unknown ca"),
-            f"tlsv1 alert unknown ca: the server refused our client certificate (crt {crt})",
+            f"tlsv1 alert unknown ca: the server refused our client certificate (crt {crt}); alert unknown ca received",
         )
 
     def test_the_refusal_is_heard_though_a_request_was_written(self) -> None:
@@ -363,10 +363,21 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertFault(self.fault(crt=path), f"crt {path}", "no usable certificate: there is none in it")
 
     def test_a_file_that_is_no_pem(self) -> None:
-        """Empty, or the certificate in another form."""
-        for content in (b"", b"\x30\x82\x03\x00", b"certificate\n"):
+        """Empty, binary, text, or cut off; each is told from the others, whatever the file is for."""
+        for content, words in (
+            (b"\n", "is empty"),
+            (b"\x30\x82\x03\x00", "is no PEM file but a binary one, DER or PKCS #12"),
+            (b"certificate\n", "is no PEM file (it has no line"),
+            (b"\xef\xbb\xbf" + self.ours.client.pem, "begins with a byte order mark"),
+            (self.ours.client.pem[:300], "is cut off: a line -----BEGIN has no -----END"),
+        ):
             path = self.file("other.pem", content)
-            self.assertFault(self.fault(crt=path), f"crt {path}", "is empty or no PEM file")
+            self.assertFault(self.fault(crt=path), f"crt {path}", words)
+            self.assertFault(self.fault(ca_file=path), f"ca-file {path}", words)
+            self.assertFault(self.fault(ca_file=self.ours.ca_file, crl_file=path), f"crl-file {path}", words)
+        self.file("parts.pem", self.ours.client.certificate_pem)
+        key = self.file("parts.pem.key", b"\x30\x82\x03\x00")
+        self.assertFault(self.fault(crt=str(self.folder / "parts.pem")), f"crt {key}", "a binary one")
 
     def test_a_file_with_a_certificate_and_no_key(self) -> None:
         """The message says where the key was looked for."""
@@ -386,11 +397,14 @@ class ConfigurationTests(SynchronousTestCase):
 
     def test_a_key_of_another_certificate(self) -> None:
         """Whether they belong together is asked at start, not at the first handshake."""
+        expected = "no usable private key: it does not belong to the first certificate, which is CN=client"
         path = self.file("mixed.pem", self.ours.client.certificate_pem + self.ours.server.key_pem)
-        self.assertFault(self.fault(crt=path), f"crt {path}", "no usable private key: key values mismatch")
+        self.assertFault(self.fault(crt=path), f"crt {path}", expected)
         other = self.ours.authority.issue("other", key="rsa").key_pem
         path = self.file("mixed-kinds.pem", self.ours.client.certificate_pem + other)
-        self.assertFault(self.fault(crt=path), f"crt {path}", "no usable private key: ")
+        self.assertFault(self.fault(crt=path), f"crt {path}", expected)
+        path = self.file("chain-first.pem", self.ours.authority.certificate_pem + self.ours.client.pem)
+        self.assertFault(self.fault(crt=path), f"crt {path}", expected.replace("CN=client", "CN=test CA"))
 
     def test_a_key_with_a_passphrase(self) -> None:
         """A daemon cannot be asked, and does not ask."""
@@ -405,6 +419,13 @@ class ConfigurationTests(SynchronousTestCase):
             path = self.file(f"{name}.pem", self.ours.client.certificate_pem + locked)
             self.assertFault(self.fault(crt=path), f"crt {path}", "protected by a passphrase")
 
+    def test_a_key_in_the_form_of_openssh(self) -> None:
+        """It is a PEM file, too, and of no use."""
+        form = serialization.PrivateFormat.OpenSSH
+        key = self.ours.client.key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+        path = self.file("ssh.pem", self.ours.client.certificate_pem + key)
+        self.assertFault(self.fault(crt=path), f"crt {path}", "it has OpenSSH's format (ssh-keygen -p -m PEM changes")
+
     def test_a_key_that_is_garbage(self) -> None:
         """PEM around nonsense."""
         key = b"-----BEGIN PRIVATE KEY-----\nbm9uc2Vuc2U=\n-----END PRIVATE KEY-----\n"
@@ -417,10 +438,9 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertFault(self.fault(ca_file=path), f"ca-file {path}", "cannot be read: No such file or directory")
 
     def test_a_ca_file_without_a_certificate(self) -> None:
-        """An empty file, text and a lone key trust nobody."""
-        for name, content in (("empty", b""), ("text", b"hello\n"), ("key", self.ours.client.key_pem)):
-            path = self.file(f"{name}.pem", content)
-            self.assertFault(self.fault(ca_file=path), f"ca-file {path}", "no usable CA certificate: ")
+        """A lone key trusts nobody."""
+        path = self.file("key.pem", self.ours.client.key_pem)
+        self.assertFault(self.fault(ca_file=path), f"ca-file {path}", "no usable CA certificate: there is none in it")
 
     def test_a_ca_directory_without_certificates(self) -> None:
         """A directory in which nothing looks like a certificate file."""
@@ -432,7 +452,7 @@ class ConfigurationTests(SynchronousTestCase):
         """The file concerned is named, not only its directory."""
         self.file("a.pem", self.ours.authority.certificate_pem)
         path = self.file("b.crt", b"hello")
-        self.assertFault(self.fault(ca_file=str(self.folder)), f"ca-file {path}", "no usable CA certificate: ")
+        self.assertFault(self.fault(ca_file=str(self.folder)), f"ca-file {path}", "is no PEM file")
 
     def test_a_ca_directory_with_several(self) -> None:
         """All of them are trusted."""
@@ -464,32 +484,3 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertEqual(context.name, "a.test")
         context = ClientContext(ServerTLS(verify="none", verifyhost="b.test"))
         self.assertEqual(context.name, "b.test")
-
-
-class MeaningTests(SynchronousTestCase):
-    """OpenSSL's reasons, and what they mean here."""
-
-    def meaning(self, reason: str, crt: str | None = None) -> str:
-        context = ClientContext(ServerTLS(verify="none"))
-        context.settings = ServerTLS(verify="none", crt=crt)
-        return context.meaning(reason)
-
-    def test_alerts_about_our_certificate_name_its_file(self) -> None:
-        """Whichever way a server says that it does not want our certificate."""
-        for alert in ("tlsv1 alert unknown ca", "ssl/tls alert bad certificate", "tlsv1 alert access denied"):
-            self.assertIn("(crt /etc/client.pem)", self.meaning(alert, "/etc/client.pem"))
-        self.assertIn("(and no crt is configured)", self.meaning("tlsv13 alert certificate required"))
-
-    def test_a_handshake_failure_without_a_certificate(self) -> None:
-        """TLS 1.2 has one alert for many things; without `crt` the likeliest is said."""
-        self.assertIn("no crt is configured", self.meaning("ssl/tls alert handshake failure"))
-        self.assertEqual(self.meaning("ssl/tls alert handshake failure", "/c"), "ssl/tls alert handshake failure")
-
-    def test_other_reasons_are_left_alone(self) -> None:
-        """What we know nothing about is said in OpenSSL's words."""
-        self.assertEqual(self.meaning("bad record mac"), "bad record mac")
-
-    def test_verification_faults_in_words(self) -> None:
-        """OpenSSL's words for its numbers, and the certificate that is meant."""
-        self.assertIn("certificate has expired (certificate 0 of the chain, CN=x)", str(VerifyFault(10, 0, "CN=x")))
-        self.assertIn("unknown certificate verification error", str(VerifyFault(999, 1, "CN=x")))

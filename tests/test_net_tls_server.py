@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from base64 import encodebytes
 from datetime import datetime, timedelta, timezone
 
 from cryptography import x509
@@ -24,6 +25,16 @@ from tests.wire import Far, Loop, certificates, scratch
 
 TLS12, TLS13 = SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION
 MB = 1024 * 1024
+#: RFC 7919, appendix A.1.
+FFDHE2048 = int(
+    "FFFFFFFFFFFFFFFFADF85458A2BB4A9AAFDC5620273D3CF1D8B9C583CE2D3695A9E13641146433FBCC939DCE249B3EF9"
+    "7D2FE363630C75D8F681B202AEC4617AD3DF1ED5D5FD65612433F51F5F066ED0856365553DED1AF3B557135E7F57C935"
+    "984F0C70E0E68B77E2A689DAF3EFE8721DF158A136ADE73530ACCA4F483A797ABC0AB182B324FB61D108A94BB2C8E3FB"
+    "B96ADAB760D7F4681D4F42A3DE394DF4AE56EDE76372BB190B07A7C8EE0A6D709E02FCE1CDF7E2ECC03404CD28342F61"
+    "9172FE9CE98583FF8E4F1232EEF28183C3FE3B1B4C6FAD733BB5FCBC2EC22005C58EF1837D1683B2C6F34A26C1B2EFFA"
+    "886B423861285C97FFFFFFFFFFFFFFFF",
+    16,
+)
 
 
 class ServerBehaviour(PassingBehaviour, EndBehaviour):
@@ -238,7 +249,7 @@ class RevocationTests(SynchronousTestCase):
         shaker.offer(crl_file=path)
         shaker.client(client_tls(revoked, version=TLS12)).drop()
         self.loop.pump()
-        self.assertIn("certificate revoked (certificate 0 of the chain, CN=revoked)", shaker.failure)
+        self.assertIn("certificate revoked (certificate 0 of the chain, CN=revoked, ", shaker.failure)
         self.assertIn(f"crl-file {path}; alert certificate revoked sent", shaker.failure)
         self.assertTrue(shaker.client(client_tls(ours.client)).handshaken)
         stranger = Authority("another")
@@ -292,16 +303,16 @@ class FileTests(SynchronousTestCase):
             .public_bytes(serialization.Encoding.PEM)
         )
         for content, words in (
-            (b"", "is empty or no PEM file"),
+            (b"", "is empty"),
             (pem, "holds no private key, and there is no"),
-            (pem + self.ours.client.key_pem, "no usable private key: key values mismatch"),
+            (pem + self.ours.client.key_pem, "no usable private key: it does not belong to the first certificate"),
             (pem + secret, "is protected by a passphrase"),
-            (weak_pem, "ee key too small"),
+            (weak_pem, "ee key too small (it has 1024 bits)"),
             (self.ours.server.key_pem, "no usable certificate: there is none in it"),
         ):
             path = self.file("bad.pem", content)
-            if words == "ee key too small":
-                path = self.file("bad.pem", content + b"-----BEGIN PRIVATE KEY-----\n")
+            if content == weak_pem:
+                path = self.file("bad.pem", content + b"-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n")
             fault = self.fault(path)
             self.assertIn(f"crt {path}: ", fault)
             self.assertIn(words, fault)
@@ -319,7 +330,7 @@ class FileTests(SynchronousTestCase):
         fault = self.fault(verify="optional", ca_file=None, ca_verify_file="/none")
         self.assertIn("ca-verify-file /none: cannot be read", fault)
         self.assertIn("crl-file /none: cannot be read", self.fault(verify="required", crl_file="/none"))
-        path = self.file("x.pem", b"hello")
+        path = self.file("x.pem", self.ours.authority.certificate_pem)
         self.assertIn(f"crl-file {path}: holds no list", self.fault(verify="required", crl_file=path))
         path = self.file("y.pem", b"-----BEGIN X509 CRL-----\nhello\n-----END X509 CRL-----\n")
         self.assertIn(f"crl-file {path}: cannot be decoded", self.fault(verify="required", crl_file=path))
@@ -342,3 +353,32 @@ class FileTests(SynchronousTestCase):
         for fields in ({"curves": "X"}, {"sigalgs": "X"}, {"ciphers": "X"}, {"ciphersuites": "X"}):
             self.fault(**fields)
             self.assertEqual(SSL._lib.ERR_peek_error(), 0, fields)
+
+
+class CipherTests(SynchronousTestCase):
+    """What is served of TLS 1.2 when nothing is said."""
+
+    def accepted(self, offered: str, credential: Credential, parameters: bytes = b"", **fields: object) -> bool:
+        shaker = Shaker(self, Loop(self), offer(**fields))
+        path = shaker.folder / "crt.pem"
+        path.write_bytes(credential.pem + parameters)
+        shaker.certificates = Certificates.load([Certificate(str(path), shaker.terms)], False)
+        far = shaker.client(client_tls(version=TLS12, ciphers=offered))
+        far.drop()
+        return far.handshaken
+
+    def test_forward_secrecy_and_aead(self) -> None:
+        """Neither RSA key exchange nor CBC; DHE where there are parameters; and what is said counts."""
+        rsa_server = certificates().authority.issue("server.test", key="rsa")
+        content = bytes.fromhex("3082010802820101") + FFDHE2048.to_bytes(257, "big") + b"\x02\x01\x02"
+        pem = b"-----BEGIN DH PARAMETERS-----\n" + encodebytes(content) + b"-----END DH PARAMETERS-----\n"
+        for ciphers in ("ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-RSA-CHACHA20-POLY1305"):
+            self.assertTrue(self.accepted(ciphers, rsa_server), ciphers)
+            self.assertTrue(self.accepted(ciphers.replace("RSA", "ECDSA"), certificates().server), ciphers)
+        for ciphers in ("AES128-GCM-SHA256", "ECDHE-RSA-AES128-SHA256", "ECDHE-RSA-AES256-SHA"):
+            self.assertFalse(self.accepted(ciphers, rsa_server), ciphers)
+            self.assertTrue(self.accepted(ciphers, rsa_server, ciphers="DEFAULT"), ciphers)
+        dhe = "DHE-RSA-AES128-GCM-SHA256"
+        self.assertFalse(self.accepted(dhe, rsa_server))
+        self.assertTrue(self.accepted(dhe, rsa_server, pem))
+        self.assertFalse(self.accepted(dhe, rsa_server, pem, ciphers="ECDHE+AESGCM"))

@@ -12,6 +12,7 @@ from reusedproxy.demo.certificates import Authority
 from reusedproxy.net.openssl_server import set_groups
 from reusedproxy.net.tls_client import ClientContext, ClientTLSTransport
 from reusedproxy.net.tls_files import TLSConfigurationError
+from reusedproxy.net.tls_words import VerifyFault, certificate_words
 from tests.test_net_dial import DialCase, Owner
 from tests.test_net_tls_server import revocations
 from tests.wire import Server, certificates, server_context
@@ -121,9 +122,9 @@ class WordTests(DialCase):
         revoked = ours.authority.issue("revoked", hosts=["server.test"], key="ecdsa")
         path = ours.file("servers-crl.pem", revocations(ours.authority, revoked))
         server = self.loop.server(tls=server_context(revoked))
-        self.assertIn(
-            "certificate revoked (certificate 0 of the chain, CN=revoked)", self.refused(server, crl_file=path)
-        )
+        found = self.refused(server, crl_file=path)
+        self.assertIn("certificate revoked (certificate 0 of the chain, CN=revoked, ", found)
+        self.assertIn(f"; revoked are those of crl-file {path}; alert ", found)
         self.spoken(self.loop.server(tls=server_context()), context(crl_file=path)).abort("over")
         stale = ours.file("other-crl.pem", revocations(Authority("another CA"), revoked))
         self.assertIn("unable to get certificate CRL", self.refused(server, crl_file=stale))
@@ -145,3 +146,43 @@ class FaultTests(SynchronousTestCase):
             with self.assertRaises(TLSConfigurationError, msg=settings) as raised:
                 context(**settings)
             self.assertIn(why, str(raised.exception))
+
+
+class MeaningTests(SynchronousTestCase):
+    """OpenSSL's reasons, and what they mean here."""
+
+    def meaning(self, reason: str, crt: str | None = None) -> str:
+        context = ClientContext(ServerTLS(verify="none"))
+        context.settings = ServerTLS(verify="none", crt=crt)
+        return context.meaning(reason)
+
+    def test_alerts_about_our_certificate_name_its_file(self) -> None:
+        """Whichever way a server says that it does not want our certificate."""
+        for alert in ("tlsv1 alert unknown ca", "ssl/tls alert bad certificate", "tlsv1 alert access denied"):
+            self.assertIn("(crt /etc/client.pem)", self.meaning(alert, "/etc/client.pem"))
+        self.assertIn("(and no crt is configured)", self.meaning("tlsv13 alert certificate required"))
+
+    def test_one_alert_for_many_things(self) -> None:
+        """What is offered is said, and that it may be the client's certificate."""
+        reason = "ssl/tls alert handshake failure"
+        expected = "the server has nothing in common with TLSv1.2 to TLSv1.3; or it may "
+        self.assertIn(f"{expected}demand a client certificate, and no crt is configured;", self.meaning(reason))
+        self.assertIn(f"{expected}not take our client certificate (crt /c);", self.meaning(reason, "/c"))
+
+    def test_other_reasons_are_left_alone(self) -> None:
+        """What we know nothing about is said in OpenSSL's words."""
+        self.assertEqual(self.meaning("bad record mac"), "bad record mac")
+
+    def test_verification_faults_in_words(self) -> None:
+        """OpenSSL's words for its numbers, and the certificate that is meant."""
+        self.assertIn("certificate has expired (certificate 0 of the chain, CN=x)", str(VerifyFault(10, 0, "CN=x")))
+        self.assertIn("unknown certificate verification error", str(VerifyFault(999, 1, "CN=x")))
+
+    def test_a_certificate_with_much_in_it(self) -> None:
+        """Whoever made it does not decide how long the line gets, or where it ends."""
+        hosts = [f"{number}.{'x' * 60}.test" for number in range(100)]
+        certificate = certificates().authority.issue("a\nb\x1b[31m" + "c" * 50, hosts=hosts).certificate
+        words = certificate_words(certificate)
+        self.assertTrue(words.startswith("CN=a?b?[31mccc"), words)
+        self.assertIn(" and 96 more, issued by CN=test CA", words)
+        self.assertLess(len(words), 400)

@@ -259,7 +259,7 @@ class RenewalTests(FilesTestCase):
             [
                 (
                     "alert",
-                    f"ssl-watch: {where}: is empty or no PEM file (it has no line that begins with -----BEGIN);"
+                    f"ssl-watch: {where}: is no PEM file (it has no line that begins with -----BEGIN);"
                     " all files of TLS stay in use as they were",
                 )
             ],

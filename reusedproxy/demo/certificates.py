@@ -88,19 +88,27 @@ class Authority:
         key: str = "ecdsa",
         not_before: datetime | None = None,
         not_after: datetime | None = None,
+        authority: bool = True,
+        path_length: int | None = None,
+        permitted: Iterable[str] = (),
     ) -> None:
         """
         @param name: the common name.
         @param issuer: the authority that signs this one, which then is an intermediate; by default it signs itself.
-        @param key: C{"ecdsa"} (P-256) or C{"rsa"} (2048 bits).
+        @param key: C{"ecdsa"} (P-256), C{"rsa"} (2048 bits) or C{"weak"} (RSA, 1024 bits).
         @param not_before: start of validity; by default a day ago.
         @param not_after: end of validity; by default 90 days after its start.
+        @param authority: whether its certificate says that it is one. One that is none must not be believed as such.
+        @param path_length: how many intermediates there may be below it; by default any number.
+        @param permitted: domains in which all that it signs must have its names; by default any.
         """
         private = _new_key(key)
         extensions: list[tuple[x509.ExtensionType, bool]] = [
-            (x509.BasicConstraints(ca=True, path_length=None), True),
-            (key_usage("key_cert_sign", "crl_sign"), True),
+            (x509.BasicConstraints(ca=authority, path_length=path_length if authority else None), True),
+            (key_usage("key_cert_sign", "crl_sign") if authority else key_usage("digital_signature"), True),
         ]
+        if domains := [x509.DNSName(domain) for domain in permitted]:
+            extensions.append((x509.NameConstraints(domains, None), True))
         signer = (_subject(name), private) if issuer is None else issuer._signer
         certificate = _sign(_subject(name), private, signer, (not_before, not_after), extensions)
         self.credential: Credential = Credential(certificate, private, () if issuer is None else issuer._chain)
@@ -138,7 +146,7 @@ class Authority:
         @param name: the common name. Modern verifiers do not look at it: give C{hosts} to a server.
         @param hosts: DNS names and IP addresses for the subject alternative names; none means no such extension.
         @param client: for a client rather than a server; decides the extended key usage.
-        @param key: C{"rsa"} (2048 bits) or C{"ecdsa"} (P-256).
+        @param key: C{"rsa"} (2048 bits), C{"ecdsa"} (P-256) or C{"weak"} (RSA, 1024 bits).
         @param not_before: start of validity; by default a day ago. Tomorrow makes one that is not yet valid.
         @param not_after: end of validity; by default 90 days after its start. An hour ago makes an expired one.
         @param usage: another key usage than the one that TLS needs; see L{key_usage}.
@@ -193,9 +201,11 @@ _USAGES = (
 def _new_key(kind: str) -> PrivateKey:
     if kind == "rsa":
         return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    if kind == "weak":
+        return rsa.generate_private_key(public_exponent=65537, key_size=1024)
     if kind == "ecdsa":
         return ec.generate_private_key(ec.SECP256R1())
-    raise ValueError(f"unknown kind of key {kind!r}: 'rsa' or 'ecdsa'")
+    raise ValueError(f"unknown kind of key {kind!r}: 'rsa', 'ecdsa' or 'weak'")
 
 
 def _subject(name: str) -> x509.Name:

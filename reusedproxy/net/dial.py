@@ -250,7 +250,7 @@ class Dial:
             self._watch(WRITE)
             return ""
         except SSL.Error as error:
-            self._unverified = self._tls.get_app_data() is not None
+            self._unverified = context.mistrusted(self._tls)
             return context.explain(self._tls, error)
         fault = context.verify(self._tls)
         self._unverified = fault is not None

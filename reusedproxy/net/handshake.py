@@ -22,8 +22,9 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.hello import MOST, ClientHello, NotTLS, read_hello
 from reusedproxy.net.poller import FAILED, HUNG_UP, ON_CHANGE, READ, WRITE, Poller
 from reusedproxy.net.refusals import UNRECOGNIZED_NAME, explain
-from reusedproxy.net.tls import LONGEST_NAME, openssl_reason
+from reusedproxy.net.tls import openssl_reason
 from reusedproxy.net.tls_server import Certificates, ServerContext, ServerTLSTransport, Shown
+from reusedproxy.net.tls_words import LONGEST_NAME
 
 #: Steps of handshakes in one batch of events: with RSA-2048 one takes 0.7 ms, so others wait 3 ms at most for them.
 STEPS_AT_ONCE = 4
@@ -122,6 +123,7 @@ class Handshake:
         "_events",
         "_failure",
         "_fd",
+        "_least",
         "_owner",
         "_poller",
         "_shown",
@@ -168,6 +170,8 @@ class Handshake:
         self._context: ServerContext | None = None
         self._tls: SSL.Connection | None = None
         self._events = 0
+        #: Bytes that must have come before it is worth a look.
+        self._least = 1
         #: What OpenSSL waits for.
         self.wants = READ
         self._failure: HandshakeFailure | None = None
@@ -237,17 +241,21 @@ class Handshake:
         except OSError as error:
             self._fail(ABORTED, f"{error.strerror or error}, before the client's first message", "before")
             return
+        if len(data) < self._least and not events & (HUNG_UP | FAILED) and data:
+            return
         try:
             hello = read_hello(data)
         except NotTLS as error:
             self._fail(REFUSED, str(error), error.kind)
             return
-        if hello is not None:
+        if not isinstance(hello, int):
             self._choose(hello)
         elif not data:
             self._fail(EMPTY, "the client closed without a word")
         elif events & (HUNG_UP | FAILED):
             self._fail(EMPTY, f"the client closed after {len(data)} bytes of its first message", "cut off")
+        else:
+            self._least = len(data) + hello
 
     def _choose(self, hello: ClientHello) -> None:
         self._shown.hello = hello

@@ -57,38 +57,45 @@ class ClientHello:
         return _NAMES.get(self.version, f"version {self.version:#06x}")
 
 
-def read_hello(data: bytes) -> ClientHello | None:
-    """The message that `data` begins with; None: more of it must come. Raises NotTLS."""
+def read_hello(data: bytes) -> ClientHello | int:
+    """The message that `data` begins with; or how many more bytes there must be, at least, before it is whole.
+
+    Raises NotTLS.
+    """
     if not data:
-        return None
+        return 1
     if data[0] != _HANDSHAKE or (len(data) > 1 and data[1] != 3):
         raise _what_came(data)
+    if len(data) == 1:
+        return 1
     message = b""
-    at = 0
+    at, length = 0, 4
     # It may be cut into several records (RFC 8446 section 5.1).
-    while len(message) < 4 or len(message) < 4 + int.from_bytes(message[1:4], "big"):
+    while len(message) < length:
         if message and message[0] != _CLIENT_HELLO:
             return ClientHello()
         if len(data) < at + 5:
-            _bound(data)
-            return None
+            return _missing(data, at + 5 + length - len(message))
         size = int.from_bytes(data[at + 3 : at + 5], "big")
         if data[at] != _HANDSHAKE or not size:
             return ClientHello()
         if len(data) < at + 5 + size:
-            _bound(data)
-            return None
+            return _missing(data, at + 5 + max(size, length - len(message)))
         message += data[at + 5 : at + 5 + size]
         at += 5 + size
+        if len(message) >= 4:
+            length = 4 + int.from_bytes(message[1:4], "big")
     try:
-        return _read_message(message[4 : 4 + int.from_bytes(message[1:4], "big")])
+        return _read_message(message[4:length])
     except (IndexError, error):
         return ClientHello()
 
 
-def _bound(data: bytes) -> None:
+def _missing(data: bytes, least: int) -> int:
+    """Looking again at each byte that comes would cost 4 ms each time of whoever cuts his message into records of one."""
     if len(data) >= MOST:
         raise NotTLS("long", f"the client's first message has more than {MOST} bytes")
+    return min(least, MOST) - len(data)
 
 
 def _what_came(data: bytes) -> NotTLS:

@@ -1,4 +1,4 @@
-"""What a server needs of OpenSSL and pyOpenSSL has no call for, in the words of cryptography's binding.
+"""What is needed of OpenSSL, mostly by a server, and pyOpenSSL has no call for, in the words of cryptography's binding.
 
 Call-backs are given to OpenSSL directly: pyOpenSSL's own for certificates forgets an error that was let pass, which then
 could not be told to anybody, and makes objects of every certificate that is in order. Here stand the names that pyOpenSSL
@@ -18,6 +18,8 @@ _foreign: Any = Binding().ffi
 
 #: Number of the error, place in the chain (0: the client's own), the certificate; whether to go on.
 OnVerifyFault = Callable[[int, int, crypto.X509], bool]
+#: X509_V_ERR_HOSTNAME_MISMATCH.
+HOSTNAME_MISMATCH = 62
 #: Whether we sent it, and its number.
 OnAlert = Callable[[bool, int], None]
 
@@ -39,6 +41,29 @@ def verify_clients(context: SSL.Context, demand: bool, on_fault: OnVerifyFault) 
     mode = SSL.VERIFY_PEER | (SSL.VERIFY_FAIL_IF_NO_PEER_CERT if demand else 0)
     _library.SSL_CTX_set_verify(_of(context), mode, verified)
     return verified
+
+
+def name_refusals(context: SSL.Context, error: int) -> object:
+    """What a call-back set by `set_verify` refuses though OpenSSL finds it in order shall count as `error`.
+
+    pyOpenSSL says nothing there, and then the peer would be told of an internal error of ours (alert 80). What is returned
+    must be kept with the context.
+    """
+    called = getattr(getattr(context, "_verify_helper", None), "callback", None)
+    if called is None:
+        return None  # it has other insides than those known here: refused it is all the same
+
+    @_foreign.callback("int (*)(int, X509_STORE_CTX *)")
+    def named(ok: int, store: Any) -> int:
+        if called(ok, store):
+            return 1
+        if ok:
+            _library.X509_STORE_CTX_set_error(store, error)
+        return 0
+
+    handle = _of(context)
+    _library.SSL_CTX_set_verify(handle, _library.SSL_CTX_get_verify_mode(handle), named)
+    return named
 
 
 def tell_alerts(context: SSL.Context, on_alert: OnAlert) -> object:

@@ -6,93 +6,59 @@ Pure, but for the names of ciphers, which OpenSSL knows. It must never know a so
 from __future__ import annotations
 
 from reusedproxy.net.openssl_server import suite_names
-from reusedproxy.net.tls_files import SYSTEM_CA
 from reusedproxy.net.tls_server import ServerContext, Shown
+from reusedproxy.net.tls_words import alert_words, several
 
 #: The alert for a name that is not served: fatal, 112 (RFC 6066 section 3), for clients of any version.
 UNRECOGNIZED_NAME = b"\x15\x03\x01\x00\x02\x02\x70"
 
-#: RFC 8446 section 6 and RFC 5246 section 7.2.
-ALERTS = {
-    0: "close notify",
-    10: "unexpected message",
-    20: "bad record mac",
-    22: "record overflow",
-    40: "handshake failure",
-    42: "bad certificate",
-    43: "unsupported certificate",
-    44: "certificate revoked",
-    45: "certificate expired",
-    46: "certificate unknown",
-    47: "illegal parameter",
-    48: "unknown ca",
-    49: "access denied",
-    50: "decode error",
-    51: "decrypt error",
-    70: "protocol version",
-    71: "insufficient security",
-    80: "internal error",
-    86: "inappropriate fallback",
-    90: "user canceled",
-    100: "no renegotiation",
-    109: "missing extension",
-    110: "unsupported extension",
-    112: "unrecognized name",
-    113: "bad certificate status response",
-    115: "unknown psk identity",
-    116: "certificate required",
-    120: "no application protocol",
-}
 #: Alerts by which a client says that it does not like our certificate.
 _OUR_CERTIFICATE = (42, 43, 44, 45, 46, 48, 51)
-#: Errors of verification that are about who issued a certificate.
-_ISSUER = (2, 18, 19, 20, 21, 27)
 
 
 def explain(reason: str, shown: Shown, context: ServerContext) -> str:
     """`reason` in OpenSSL's words, and what it means here; at the end the alert that was sent or received."""
-    text = _meaning(reason, shown, context)
-    if shown.alert is not None:
-        sent, number = shown.alert
-        text += f"; alert {ALERTS.get(number, number)} {'sent' if sent else 'received'}"
-    return text
+    return _meaning(reason, shown, context) + alert_words(shown.alert)
 
 
 def _meaning(reason: str, shown: Shown, context: ServerContext) -> str:
-    offer, hello = context.offer, shown.hello
+    hello = shown.hello
     if shown.refused is not None:
-        fault = shown.refused
-        by = f"; it was issued by {shown.issuer}" if fault.error in _ISSUER else ""
-        return f"client certificate refused: {fault}{by}; {_trusted(context)}"
+        return f"client certificate refused: {shown.refused}; {context.trusted}"
     if "did not return a certificate" in reason:
-        return f"the client showed no certificate, which 'verify required' demands ({_trusted(context)})"
+        return f"the client showed no certificate, which 'verify required' demands ({context.trusted})"
     if "unsupported protocol" in reason or "protocol version" in reason or "version too" in reason:
-        served = f"{offer.min_version} to {offer.max_version}"
-        if offer.min_version == offer.max_version:
-            served = offer.min_version
-        return (
-            f"{reason}: the client offers {hello.version_name} at most, served is {served} (ssl-min-ver, ssl-max-ver)"
-        )
+        return f"{reason}: the client offers {_versions(shown, context)} (ssl-min-ver, ssl-max-ver)"
     if "no shared cipher" in reason:
-        offered = ", ".join(suite_names(hello.suites)) or "none that OpenSSL knows"
-        ours = f"ciphers {offer.ciphers}, " if offer.ciphers else ""
-        return f"{reason}: the client offers {offered}; served are {ours}those for crt {context.crt}, a key of {_kind(context)}"
+        offered = several(suite_names(hello.suites), ", ") or "none that OpenSSL knows"
+        return f"{reason}: the client offers {offered}; served are {_served(context)}{_other_key(shown, context)}"
     if "no suitable signature" in reason or "no suitable key share" in reason or "no shared group" in reason:
-        return (
-            f"{reason} (crt {context.crt}, a key of {_kind(context)}; curves {offer.curves or 'as OpenSSL has them'})"
-        )
+        return f"{reason}: served are {_served(context)}{_other_key(shown, context)}"
     if shown.alert is not None and not shown.alert[0] and shown.alert[1] in _OUR_CERTIFICATE:
         return f"{reason}: the client does not accept our certificate (crt {context.crt})"
     return reason
 
 
+def _versions(shown: Shown, context: ServerContext) -> str:
+    offer, highest = context.offer, shown.hello.version_name
+    served = " to ".join(dict.fromkeys((offer.min_version, offer.max_version)))
+    if highest > offer.max_version:
+        return f"{highest}, but not what is served: {served}"
+    return f"{highest} at most, served is {served}"
+
+
+def _served(context: ServerContext) -> str:
+    """What of it the configuration says, and what it leaves as it is."""
+    offer = context.offer
+    said = (("ciphers", offer.ciphers), ("ciphersuites", offer.ciphersuites), ("curves", offer.curves))
+    words = [f"{word} {value}" for word, value in (*said, ("sigalgs", offer.sigalgs)) if value is not None]
+    return f"{', '.join(words) or 'the default ciphers and curves'}, for crt {context.crt}, a key of {_kind(context)}"
+
+
+def _other_key(shown: Shown, context: ServerContext) -> str:
+    takes = {"rsa": shown.hello.rsa, "ecdsa": shown.hello.ecdsa}.get(context.kind, True)
+    return "" if takes else ", which the client does not take"
+
+
 def _kind(context: ServerContext) -> str:
     return {"rsa": "RSA", "ecdsa": "ECDSA"}.get(context.kind, "another kind")
-
-
-def _trusted(context: ServerContext) -> str:
-    offer = context.offer
-    files = [f"ca-file {offer.ca_file or SYSTEM_CA}"] if offer.ca_file or not offer.ca_verify_file else []
-    files += [f"ca-verify-file {offer.ca_verify_file}"] if offer.ca_verify_file else []
-    files += [f"crl-file {offer.crl_file}"] if offer.crl_file else []
-    return f"trusted are those of {', '.join(files)}"

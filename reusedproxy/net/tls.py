@@ -11,8 +11,6 @@ import os
 from socket import socket
 from typing import Any
 
-from attrs import frozen
-from cryptography import x509
 from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import SSL
 
@@ -25,11 +23,7 @@ RECORDS_AT_ONCE = 8
 #: At the peer's word, the reason given for a lost connection starts with this, and OpenSSL's words follow.
 TLS_FAILED = "TLS: "
 
-#: Characters of a certificate's name that a message has at most.
-LONGEST_NAME = 200
-
 _openssl: Any = Binding().lib
-_foreign: Any = Binding().ffi
 
 
 class TLSTransport(Transport):
@@ -116,30 +110,6 @@ class TLSTransport(Transport):
             self._tls.shutdown()
         except SSL.Error:
             forget_errors()  # the peer has gone or its buffer is full: then it will not read our close_notify either
-
-
-@frozen
-class VerifyFault:
-    """What OpenSSL disliked about a certificate: X509_V_ERR number, place in the chain (0: the server's), subject."""
-
-    error: int
-    depth: int
-    subject: str
-
-    def __str__(self) -> str:
-        return f"{verify_words(self.error)} (certificate {self.depth} of the chain, {self.subject})"
-
-
-def name_of(subject: x509.Name) -> str:
-    """A certificate's subject or issuer for a message: whoever made it may have put line ends into it, or pages of text."""
-    text = subject.rfc4514_string()
-    return "".join(each if each.isprintable() else "?" for each in text[:LONGEST_NAME])
-
-
-def verify_words(error: int) -> str:
-    """OpenSSL's words for an X509_V_ERR number."""
-    words: bytes = _foreign.string(_openssl.X509_verify_cert_error_string(error))
-    return words.decode("ascii", "replace")
 
 
 def forget_errors() -> None:

@@ -7,23 +7,40 @@ retries.
 
 from __future__ import annotations
 
+import re
 from copy import copy
 from datetime import datetime, timezone
 from ipaddress import ip_address
 from socket import socket
-from typing import Any
 
 import service_identity.cryptography
 import service_identity.hazmat
-import service_identity.pyopenssl
-from OpenSSL import SSL
+from attrs import define
+from cryptography import x509
+from OpenSSL import SSL, crypto
 
 from reusedproxy.config.model import ServerTLS
+from reusedproxy.net.openssl_server import HOSTNAME_MISMATCH, name_refusals
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls import TLSTransport, VerifyFault, name_of, openssl_reason
-from reusedproxy.net.tls_files import SYSTEM_CA, TLSConfigurationError, revoke, trust, use_certificate
+from reusedproxy.net.tls import TLSTransport, openssl_reason
+from reusedproxy.net.tls_files import TLSConfigurationError, revoke, trust, use_certificate
 from reusedproxy.net.tls_parameters import set_parameters
+from reusedproxy.net.tls_words import ALERTS, VerifyFault, alert_words, certificate_words, names_in
 from reusedproxy.net.transport import Peer
+
+
+@define
+class Seen:
+    """What one handshake has shown: what is wrong with the server's certificate, whether it has its name, the last alert.
+
+    `fault` is OpenSSL's, `misnamed` ours; `alert` is (whether we sent it, its number).
+    """
+
+    context: ClientContext
+    fault: VerifyFault | None = None
+    misnamed: str = ""
+    named: bool = False
+    alert: tuple[bool, int] | None = None
 
 
 class ClientContext:
@@ -58,10 +75,13 @@ class ClientContext:
         if settings.crt is not None:
             use_certificate(context, settings.crt)
         if settings.verify == "required":
-            trust(context, settings.ca_file)
+            self._trusted = f"trusted are those of {trust(context, settings.ca_file)}"
             if settings.crl_file is not None:
                 revoke(context, settings.crl_file)
-            context.set_verify(SSL.VERIFY_PEER, _note_verify_fault)
+                self._trusted += f"; revoked are those of crl-file {settings.crl_file}"
+            context.set_verify(SSL.VERIFY_PEER, _note_certificate)
+            self._kept = name_refusals(context, HOSTNAME_MISMATCH)
+        context.set_info_callback(_note_alert)
 
     def named(self, sni: str) -> ClientContext:
         """The same for another name ("": none is sent): a session is never offered under another name.
@@ -78,6 +98,7 @@ class ClientContext:
         """A client connection over `connected`, ready for its handshake."""
         connection = SSL.Connection(self._context, connected)
         connection.set_connect_state()
+        connection.set_app_data(Seen(self))
         if self._sni is not None:
             connection.set_tlsext_host_name(self._sni)
         if self.session is not None and self.settings.resumes:
@@ -98,45 +119,81 @@ class ClientContext:
         end = certificate.not_valid_after_utc
         self.theirs_end = end.timestamp()
         if end < datetime.now(timezone.utc):
-            return f"certificate has expired ({name_of(certificate.subject)})"
+            shown = certificate_words(certificate, dates=True)
+            return f"the certificate has expired since the session began that is resumed ({shown})"
+        return None if connection.get_app_data().named else self.misnamed(certificate)
+
+    def misnamed(self, certificate: x509.Certificate) -> str | None:
+        """What is wrong with a server's names, in words, or None."""
         if self.name is None:
             return None
         try:
             if _is_address(self.name):
-                service_identity.pyopenssl.verify_ip_address(connection, self.name)
+                service_identity.cryptography.verify_certificate_ip_address(certificate, self.name)
             else:
-                service_identity.pyopenssl.verify_hostname(connection, self.name)
-        except (service_identity.VerificationError, service_identity.CertificateError):
-            return f"the certificate is not for {self.name!r}, it is for {_names(certificate)}"
+                service_identity.cryptography.verify_certificate_hostname(certificate, self.name)
+        except (service_identity.VerificationError, service_identity.CertificateError, ValueError):
+            shown = certificate_words(certificate, names=False)
+            return f"the certificate is not for {self.name!r}, it is for {names_in(certificate) or 'no name at all'} ({shown})"
         return None
 
+    def mistrusted(self, connection: SSL.Connection) -> bool:
+        """After a failed handshake: whether it is the server's certificate that we do not take."""
+        seen = connection.get_app_data()
+        return seen.fault is not None or bool(seen.misnamed)
+
     def explain(self, connection: SSL.Connection, error: SSL.Error) -> str:
-        """A failed handshake in words: OpenSSL's reason, what it means, and the file concerned."""
-        fault = connection.get_app_data()
-        if fault is not None:
-            return (
-                f"certificate verify failed: {fault}; trusted are those of ca-file {self.settings.ca_file or SYSTEM_CA}"
-            )
-        return self.meaning(openssl_reason(error))
+        """A failed handshake in words: OpenSSL's reason, what it means, the file concerned, and the alert."""
+        seen = connection.get_app_data()
+        reason = openssl_reason(error)
+        if seen.misnamed:
+            return seen.misnamed + alert_words(seen.alert)
+        if seen.fault is not None:
+            return f"certificate verify failed: {seen.fault}; {self._trusted}{alert_words(seen.alert)}"
+        # To a peer that has gone OpenSSL still sends one, which nobody reads.
+        sent = seen.alert is not None and seen.alert[0] and not isinstance(error, SSL.SysCallError)
+        return self.meaning(reason) + (alert_words(seen.alert) if sent else "")
 
     def meaning(self, reason: str) -> str:
-        """OpenSSL's reason, and what it means here, if we know more.
+        """OpenSSL's reason, what it means, if we know more, and the alert that it tells of.
 
         In TLS 1.3 a server may refuse our certificate after the handshake looked complete to us (RFC 8446 section 4.4.2),
         so this is asked for ends of fresh connections, too.
         """
+        received = _RECEIVED.search(reason)
+        return self._meaning(reason) + (f"; alert {received[1]} received" if received else "")
+
+    def _meaning(self, reason: str) -> str:
+        settings = self.settings
         if any(word in reason for word in _CLIENT_CERTIFICATE_ALERTS):
-            ours = f"crt {self.settings.crt}" if self.settings.crt else "and no crt is configured"
+            ours = f"crt {settings.crt}" if settings.crt else "and no crt is configured"
             return f"{reason}: the server refused our client certificate ({ours})"
         if "wrong version number" in reason or "http request" in reason:
             return f"{reason}: the server does not speak TLS on this port"
-        if "alert handshake failure" in reason and self.settings.crt is None:
-            return (
-                f"{reason}: no common parameters, or the server demands a client certificate and no crt is configured"
-            )
+        if "protocol version" in reason or "unsupported protocol" in reason:
+            return f"{reason}: offered are {self._versions} (ssl-min-ver, ssl-max-ver)"
+        if "alert handshake failure" in reason:
+            # One alert for both, but for newer servers.
+            ours = f"not take our client certificate (crt {settings.crt})"
+            ours = ours if settings.crt else "demand a client certificate, and no crt is configured"
+            return f"{reason}: the server has nothing in common with {self._offered}; or it may {ours}"
+        if "no application protocol" in reason:
+            return f"{reason}: offered by alpn are {', '.join(settings.alpn)}"
         return reason
 
+    @property
+    def _versions(self) -> str:
+        return " to ".join(dict.fromkeys((self.settings.min_version, self.settings.max_version)))
 
+    @property
+    def _offered(self) -> str:
+        settings = self.settings
+        said = (("ciphers", settings.ciphers), ("ciphersuites", settings.ciphersuites), ("curves", settings.curves))
+        return ", ".join([self._versions, *(f"{word} {value}" for word, value in said if value is not None)])
+
+
+#: OpenSSL's words for an alert that came: "tlsv1 alert unknown ca"; some have no "alert" in them.
+_RECEIVED = re.compile(rf"(?:alert |tlsv1 )({'|'.join(ALERTS.values())})$")
 #: Alerts by which a server refuses a client certificate (RFC 8446 section 6.2), in OpenSSL's words.
 _CLIENT_CERTIFICATE_ALERTS = (
     "alert unknown ca",
@@ -169,11 +226,28 @@ class ClientTLSTransport(TLSTransport):
             self._context.session = session
 
 
-def _note_verify_fault(connection: SSL.Connection, certificate: Any, error: int, depth: int, ok: int) -> bool:
-    if not ok and connection.get_app_data() is None:
-        subject = name_of(certificate.to_cryptography().subject)
-        connection.set_app_data(VerifyFault(error, depth, subject))
-    return bool(ok)
+# What OpenSSL calls. A context is shared by those of other names, so each connection knows its own.
+
+
+def _note_certificate(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
+    """Each certificate of the chain, the server's own last. Its name is looked at here, so that a server with another's is
+    told by an alert, and is not shown our certificate."""
+    seen: Seen = connection.get_app_data()
+    if not ok:
+        seen.fault = seen.fault or VerifyFault.of(error, depth, certificate)
+        return False
+    if depth == 0 and seen.context.name is not None:
+        try:
+            seen.misnamed = seen.context.misnamed(certificate.to_cryptography()) or ""
+        except ValueError:
+            seen.misnamed = "the server's certificate cannot be read"
+        seen.named = not seen.misnamed
+    return not seen.misnamed
+
+
+def _note_alert(connection: SSL.Connection, where: int, value: int) -> None:
+    if where & SSL.SSL_CB_ALERT:
+        connection.get_app_data().alert = bool(where & SSL.SSL_CB_WRITE), value & 0xFF
 
 
 def _is_address(name: str) -> bool:
@@ -192,10 +266,3 @@ def _wire_name(name: str) -> bytes:
         return name.encode("idna")
     except (ValueError, ImportError):
         raise TLSConfigurationError(f"{name!r} is not a host name") from None
-
-
-def _names(certificate: Any) -> str:
-    """The names a certificate carries, for a message."""
-    patterns = service_identity.cryptography.extract_patterns(certificate)
-    names = [str(getattr(pattern, "pattern", pattern)) for pattern in patterns]
-    return ", ".join(name[2:-1] if name.startswith("b'") else name for name in names) or "no name at all"

@@ -21,6 +21,7 @@ from cryptography.x509 import (
 from OpenSSL import SSL, crypto
 
 from reusedproxy.net.tls import openssl_reason
+from reusedproxy.net.tls_words import name_of, subjects_of
 
 SYSTEM_CA = "@system-ca"
 
@@ -31,32 +32,42 @@ class TLSConfigurationError(Exception):
 
 def use_certificate(context: SSL.Context, path: str) -> None:
     """HAProxy's `crt`: one PEM with certificate, chain and key; or the key in a file of that name plus `.key`."""
-    blocks = pem_blocks("crt", path)
-    if not blocks:
-        raise TLSConfigurationError(f"crt {path}: is empty or no PEM file (it has no line that begins with -----BEGIN)")
+    blocks = _blocks_in("crt", path)
     if not any(block.endswith(b"CERTIFICATE") for block in blocks):
         raise TLSConfigurationError(f"crt {path}: no usable certificate: there is none in it")
     key = path if any(block.endswith(b"PRIVATE KEY") for block in blocks) else _key_beside(path)
     try:
         context.use_certificate_chain_file(path)
     except SSL.Error as error:
-        raise TLSConfigurationError(f"crt {path}: no usable certificate: {openssl_reason(error)}") from None
+        reason = openssl_reason(error)
+        if "key too small" in reason:
+            key_size = getattr(certificates_in(f"crt {path}", path)[0].public_key(), "key_size", "few")
+            reason += f" (it has {key_size} bits)"
+        raise TLSConfigurationError(f"crt {path}: no usable certificate: {reason}") from None
+    private = _private_key(key)
     try:
-        # Not by OpenSSL's own reader, which would stop the daemon at a passphrase with a prompt on the terminal.
-        with open(key, "rb") as file:
-            private: Any = load_pem_private_key(file.read(), None)
         context.use_privatekey(private)
         context.check_privatekey()
-    except OSError as error:
-        raise TLSConfigurationError(f"crt {key}: cannot be read: {error.strerror}") from None
-    except TypeError:
-        reason = "the key is protected by a passphrase, which a daemon cannot be asked for"
+    except SSL.Error:
+        # OpenSSL says "key values mismatch", or for keys of different kinds "no certificate assigned".
+        first = name_of(certificates_in(f"crt {path}", path)[0].subject)
+        reason = f"it does not belong to the first certificate, which is {first}"
         raise TLSConfigurationError(f"crt {key}: no usable private key: {reason}") from None
-    except SSL.Error as error:
-        raise TLSConfigurationError(f"crt {key}: no usable private key: {openssl_reason(error)}") from None
+
+
+def _private_key(path: str) -> Any:
+    blocks = _blocks_in("crt", path)
+    try:
+        # Not by OpenSSL's own reader, which would stop the daemon at a passphrase with a prompt on the terminal.
+        return load_pem_private_key(_content(f"crt {path}", path), None)
+    except TypeError:
+        reason = "the key is protected by a passphrase, which a daemon cannot be asked for (openssl pkey takes it off)"
     except (ValueError, UnsupportedAlgorithm):
         # The library's words run over several lines and name no more than this.
-        raise TLSConfigurationError(f"crt {key}: no usable private key: it cannot be decoded") from None
+        reason = "it cannot be decoded"
+        if b"OPENSSH PRIVATE KEY" in blocks:
+            reason = "it has OpenSSH's format (ssh-keygen -p -m PEM changes it)"
+    raise TLSConfigurationError(f"crt {path}: no usable private key: {reason}")
 
 
 def keys_beside(path: str) -> list[str]:
@@ -77,6 +88,25 @@ def _key_beside(path: str) -> str:
 def pem_blocks(word: str, path: str) -> list[bytes]:
     """What a PEM file says it holds: CERTIFICATE, RSA PRIVATE KEY and so on, in order (RFC 7468)."""
     return re.findall(rb"^-----BEGIN ([A-Z0-9 ]+)-----", _content(f"{word} {path}", path), re.M)
+
+
+def _blocks_in(word: str, path: str) -> list[bytes]:
+    """The same; there is at least one, and all are whole."""
+    blocks = pem_blocks(word, path)
+    content = _content(f"{word} {path}", path)
+    if content.startswith(b"\xef\xbb\xbf"):
+        raise TLSConfigurationError(f"{word} {path}: begins with a byte order mark (UTF-8), as no PEM file does")
+    if len(blocks) > len(re.findall(rb"^-----END ", content, re.M)):
+        raise TLSConfigurationError(f"{word} {path}: is cut off: a line -----BEGIN has no -----END")
+    if blocks:
+        return blocks
+    if not content.strip():
+        reason = "is empty"
+    elif content[:1] == b"\x30":  # what any certificate or key begins with in ASN.1: a sequence
+        reason = "is no PEM file but a binary one, DER or PKCS #12 (openssl x509, pkey or pkcs12 changes it)"
+    else:
+        reason = "is no PEM file (it has no line that begins with -----BEGIN)"
+    raise TLSConfigurationError(f"{word} {path}: {reason}")
 
 
 def certificates_in(what: str, path: str) -> list[Certificate]:
@@ -119,16 +149,25 @@ def _lists_in(content: bytes) -> list[bytes]:
     return re.findall(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", content, re.S)
 
 
-def trust(context: SSL.Context, ca_file: str | None, word: str = "ca-file") -> None:
-    """HAProxy's `ca-file`: a PEM file, a directory of them, or @system-ca."""
+def trust(context: SSL.Context, ca_file: str | None, word: str = "ca-file") -> str:
+    """HAProxy's `ca-file`: a PEM file, a directory of them, or @system-ca. What is trusted comes back in words."""
     if ca_file is None or ca_file == SYSTEM_CA:
         context.set_default_verify_paths()
-        return
+        return f"{word} {SYSTEM_CA}"
+    trusted: list[Certificate] = []
     for file in _files_of(word, ca_file):
+        blocks = _blocks_in(word, file)
+        if not any(block.endswith((b"CERTIFICATE", b"CRL")) for block in blocks):
+            raise TLSConfigurationError(f"{word} {file}: no usable CA certificate: there is none in it")
         try:
             context.load_verify_locations(file)
         except SSL.Error as error:
             raise TLSConfigurationError(f"{word} {file}: no usable CA certificate: {openssl_reason(error)}") from None
+        try:
+            trusted += certificates_in(word, file)
+        except TLSConfigurationError:
+            return f"{word} {ca_file}"  # OpenSSL is content with it, and that is what counts
+    return f"{word} {ca_file} ({subjects_of(trusted)})"
 
 
 def name_authorities(context: SSL.Context, ca_file: str) -> None:
@@ -143,6 +182,7 @@ def name_authorities(context: SSL.Context, ca_file: str) -> None:
 def revoke(context: SSL.Context, crl_file: str) -> None:
     """HAProxy's `crl-file`: lists in PEM, of which there must be one for every CA of a client's chain."""
     what = f"crl-file {crl_file}"
+    _blocks_in("crl-file", crl_file)
     blocks = _lists_in(_content(what, crl_file))
     if not blocks:
         raise TLSConfigurationError(f"{what}: holds no list (no line says -----BEGIN X509 CRL-----)")

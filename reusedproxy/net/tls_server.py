@@ -29,7 +29,7 @@ from reusedproxy.net.openssl_server import (
     verify_result,
 )
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls import TLSTransport, VerifyFault, name_of, openssl_reason
+from reusedproxy.net.tls import TLSTransport, openssl_reason
 from reusedproxy.net.tls_files import (
     TLSConfigurationError,
     certificates_in,
@@ -40,11 +40,22 @@ from reusedproxy.net.tls_files import (
     use_certificate,
 )
 from reusedproxy.net.tls_parameters import set_parameters
+from reusedproxy.net.tls_words import VerifyFault
 from reusedproxy.net.transport import Peer
 
 #: OpenSSL wants a name for what sessions belong to, and has one store for each context anyhow.
 _SESSIONS_OF = b"reusedproxy"
 _EXPIRED = 10
+
+#: Of TLS 1.2, unless `ciphers` says: Mozilla's "intermediate" list (version 5.7), which current clients, and many old ones,
+#: have something of. OpenSSL's own has more: RSA key exchange, by which whoever gets the key can read what was recorded
+#: (RFC 9325 section 4.1: SHOULD NOT), and CBC. It would also do DHE, whose handshakes cost us much more than the client,
+#: and HAProxy does not; as there, it is for who gives parameters.
+CIPHERS = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+)
+DHE_CIPHERS = "DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-CHACHA20-POLY1305"
 
 
 @frozen
@@ -72,7 +83,6 @@ class Shown:
     hello: ClientHello
     crt_fault: VerifyFault | None = None
     ca_fault: VerifyFault | None = None
-    issuer: str = ""
     refused: VerifyFault | None = None
     alert: tuple[bool, int] | None = None
 
@@ -80,10 +90,12 @@ class Shown:
 class ServerContext:
     """One certificate with its key, and how it is served; made once and used for all handshakes that it is chosen for."""
 
-    def __init__(self, certificate: Certificate, trusting: dict[tuple[str | None, ...], SSL.Context]) -> None:
+    def __init__(self, certificate: Certificate, trusting: dict[tuple[str | None, ...], ServerContext]) -> None:
         """`trusting` has the contexts whose CAs may be shared, and is added to. Raises TLSConfigurationError."""
         self.crt = certificate.path
         self.offer = offer = certificate.offer
+        #: By whom clients' certificates must be signed, in words.
+        self.trusted = ""
         #: Of the handshake whose step is being taken.
         self._shown: Shown | None = None
         self._context = context = SSL.Context(SSL.TLS_SERVER_METHOD)
@@ -93,6 +105,9 @@ class ServerContext:
         options |= 0 if offer.client_prefers else SSL.OP_CIPHER_SERVER_PREFERENCE
         context.set_options(options)
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        #: Of TLS 1.2.
+        self.ciphers = offer.ciphers or CIPHERS
+        context.set_cipher_list(CIPHERS.encode("ascii"))
         set_parameters(context, offer)
         use_certificate(context, self.crt)
         self.leaf = certificates_in(f"crt {self.crt}", self.crt)[0]
@@ -163,8 +178,7 @@ class ServerContext:
         shown = self._shown
         if shown is None:
             return False
-        parsed = certificate.to_cryptography()
-        fault = VerifyFault(error, depth, name_of(parsed.subject))
+        fault = VerifyFault.of(error, depth, certificate)
         if depth:
             shown.ca_fault = shown.ca_fault or fault
         else:
@@ -172,7 +186,6 @@ class ServerContext:
         if error in (self.offer.ignored_ca_errors if depth else self.offer.ignored_crt_errors):
             return True
         shown.refused = fault
-        shown.issuer = name_of(parsed.issuer)
         return False
 
     def _select_protocol(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
@@ -189,19 +202,24 @@ class ServerContext:
             self._context.load_tmp_dh(path)
         except SSL.Error as error:
             raise TLSConfigurationError(f"{path}: no usable DH parameters: {openssl_reason(error)}") from None
+        if self.offer.ciphers is None:
+            self.ciphers += ":" + DHE_CIPHERS
+            self._context.set_cipher_list(self.ciphers.encode("ascii"))
 
-    def _trust(self, trusting: dict[tuple[str | None, ...], SSL.Context]) -> None:
+    def _trust(self, trusting: dict[tuple[str | None, ...], ServerContext]) -> None:
         offer, context = self.offer, self._context
         files = (offer.ca_file, offer.ca_verify_file, offer.crl_file)
-        if files in trusting:
-            share_store(context, trusting[files])
+        if (other := trusting.get(files)) is not None:
+            share_store(context, other._context)
+            self.trusted = other.trusted
         else:
-            for word, path in (("ca-file", offer.ca_file), ("ca-verify-file", offer.ca_verify_file)):
-                if path is not None:
-                    trust(context, path, word)
+            named = (("ca-file", offer.ca_file), ("ca-verify-file", offer.ca_verify_file))
+            words = [trust(context, path, word) for word, path in named if path is not None]
+            self.trusted = f"trusted are those of {', '.join(words)}"
             if offer.crl_file is not None:
                 revoke(context, offer.crl_file)
-            trusting[files] = context
+                self.trusted += f"; revoked are those of crl-file {offer.crl_file}"
+            trusting[files] = self
         if offer.ca_names and offer.ca_file is not None:
             name_authorities(context, offer.ca_file)
 
@@ -231,7 +249,7 @@ class Certificates:
     def load(cls, certificates: Sequence[Certificate], strict: bool) -> Certificates:
         """Raises TLSConfigurationError."""
         made = cls(strict)
-        trusting: dict[tuple[str | None, ...], SSL.Context] = {}
+        trusting: dict[tuple[str | None, ...], ServerContext] = {}
         # Nobody says which is the default: then it is the first, with the others of its bundle.
         bundle = None if any(each.default for each in certificates) else certificates[0].bundle
         for certificate in certificates:

@@ -16,8 +16,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.model import Notice, Place
-from reusedproxy.net.tls import name_of
 from reusedproxy.net.tls_files import authorities_of, certificates_of, revocations_of
+from reusedproxy.net.tls_words import name_of
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.server import Server
 

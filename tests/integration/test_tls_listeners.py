@@ -129,7 +129,7 @@ class CurlTests(FrontTestCase):
         self.assertIn("unknown ca", refused.error)
         for words in (
             "the client showed no certificate, which 'verify required' demands",
-            f"it was issued by CN=unknown CA; trusted are those of ca-file {self.ca}; alert unknown ca sent",
+            f"issued by CN=unknown CA); trusted are those of ca-file {self.ca} (CN=test CA); alert unknown ca sent",
             "main/2: SSL client certificate not trusted",
         ):
             wait_for(lambda words=words: words in self.daemon.output, words)
@@ -213,7 +213,7 @@ class ReloadTests(FrontTestCase):
         self.assertIn(b"200 OK", standing.recv(4096))
         (self.directory / "server.pem").write_text("nothing")
         self.reload(words, "reload refused")
-        said = f"reload: {self.daemon.file}:17: bind {LOOPBACK}:{self.port}: crt {self.directory}/server.pem: is empty or no PEM"
+        said = f"reload: {self.daemon.file}:17: bind {LOOPBACK}:{self.port}: crt {self.directory}/server.pem: is no PEM"
         self.assertIn(said, self.daemon.output)
         self.assertEqual((self.subject(), self.curl().status), ("CN=renewed", 200))
 
