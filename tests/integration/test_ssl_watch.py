@@ -62,7 +62,7 @@ class WatchTests(FrontTestCase):
                 self.assertEqual(self.subject(), "CN=renewed")
                 self.assertTrue(re.search("generation</th><td> <b>2</b>", self.daemon.page()))
                 (self.directory / "server.pem").write_text("nothing")
-                said = f"crt {self.directory}/server.pem: is empty or no PEM file"
+                said = f"crt {self.directory}/server.pem: is no PEM file"
                 wait_for(lambda: said in self.daemon.output, "the alert", seconds=20)
                 time.sleep(3)  # looks pass, and none of them says it again
                 self.assertEqual(self.subject(), "CN=renewed")
