@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Callable, Iterable
 from random import Random
 
-from attrs import Factory, asdict, define, field, frozen
+from attrs import Factory, define, field
 from twisted.internet.interfaces import IReactorTime
 
-from reusedproxy.certificates import FilesOfTLS, Served, Stamps, not_valid_yet, serve, server_stamps
-from reusedproxy.clients.exchange import Exchange
+from reusedproxy.certificates import FilesOfTLS, Served, Stamps, serve
 from reusedproxy.clients.frontend import Frontend, Places
 from reusedproxy.config import model
 from reusedproxy.config.model import Notice
 from reusedproxy.config.report import Fault
+from reusedproxy.lines import Line, Lines
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.listener import Listener, ListenError, bind_socket
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls_client import ClientContext
-from reusedproxy.net.tls_files import TLSConfigurationError, certificates_of
+from reusedproxy.net.tls_files import TLSConfigurationError
 from reusedproxy.operators.accesslog import access_log, handshake_log
 from reusedproxy.operators.figures import Figures
 from reusedproxy.operators.logtargets import LogTargets, UnknownHost
@@ -36,21 +33,13 @@ from reusedproxy.operators.logtargets import Target as LogSink
 from reusedproxy.operators.rates import Rates
 from reusedproxy.operators.stats import StatsPage
 from reusedproxy.rulebooks import RuleBooks, default_backend
-from reusedproxy.rules.samples import compiled_text
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.budget import Budget
-from reusedproxy.servers.checks import Checker, request
-from reusedproxy.servers.limits import PoolLimits
-from reusedproxy.servers.names import ConstantPool, Name, NameRefused, host_name, naming
 from reusedproxy.servers.pool import HTTPConnectionPool
-from reusedproxy.servers.server import Server
 from reusedproxy.wire.heads import Limits
-from reusedproxy.wire.proxy_protocol import write_v1, write_v2
 
 Announce = Callable[[str, str], None]
 
-#: Seconds for TCP and TLS when `timeout connect` is unset; HAProxy would wait as long as the kernel.
-CONNECT_TIMEOUT = 30.0
 #: Descriptors for all that is neither a client's nor a server's connection.
 OTHERS = 100
 #: Connections that may wait in the kernel's queue when neither `backlog` nor `maxconn` says.
@@ -64,40 +53,6 @@ class AssemblyError(Exception):
         super().__init__("\n".join(map(str, faults)))
         self.faults = faults
         self.notices = notices
-
-
-@frozen
-class Identity:
-    """What must be equal for the connections to a server to be kept when the configuration is read again.
-
-    `files` are the stamps of all certificates, keys and CAs, so that one that was replaced under its name counts as new.
-    """
-
-    target: Target
-    tls: model.ServerTLS | None
-    files: Stamps
-    timeout: float
-    limits: PoolLimits
-    wire: Limits
-    #: What says the names of its connections, and the one that is known beforehand.
-    names: tuple[model.Expression | None, model.Expression | None, str | None, str]
-
-
-@define
-class Line:
-    """One `server` line come to life, with what a later reading of the configuration may take over."""
-
-    identity: Identity
-    context: ClientContext | None
-    pool: HTTPConnectionPool
-    server: Server
-    checker: Checker | None = None
-
-    def succeed(self, previous: Line) -> None:
-        """It takes the place of `previous` now, whose server may have changed since this one was made."""
-        self.server.succeed(previous.server)
-        if self.checker is not None:
-            self.checker.begin_again()
 
 
 @define
@@ -154,8 +109,6 @@ class Assembly:
         previous: Proxy | None = None,
     ) -> None:
         self._configuration = configuration
-        self._reactor = reactor
-        self._random = random
         self._announce = announce
         self._faults: list[Fault] = []
         settings = configuration.global_
@@ -179,6 +132,19 @@ class Assembly:
             stamps=files.stamps(),
             addresses=addresses,
             notices=[] if self._again else list(configuration.notices),
+        )
+        self._lines = Lines(
+            reactor,
+            poller,
+            deadlines,
+            random,
+            self._proxy.budget,
+            self._limits,
+            addresses,
+            previous.lines if previous is not None else {},
+            announce,
+            self._faults,
+            self._proxy.notices,
         )
 
     def build(self, *, bind: bool, faults: Iterable[Fault] = ()) -> Proxy:
@@ -348,192 +314,14 @@ class Assembly:
 
     def _backend(self, settings: model.Backend) -> Backend:
         proxy = self._proxy
-        lines = [self._line(settings, each) for each in settings.servers]
+        lines = [self._lines.line(settings, each) for each in settings.servers]
+        proxy.lines.update((line.server.full_name, line) for line in lines)
         backend = Backend(settings, [line.server for line in lines], proxy.deadlines.now, self._announce)
         checked = [line for line in lines if line.server.settings.check is not None]
         for number, line in enumerate(checked):
-            line.checker = self._checker(backend, line, number / len(checked))
+            line.checker = self._lines.checker(backend, line, number / len(checked))
             backend.checkers.append(line.checker)
         return backend
-
-    def _line(self, backend: model.Backend, settings: model.Server) -> Line:
-        """One server with its pool: the previous one's, if all that makes a connection is the same."""
-        proxy = self._proxy
-        name = f"{backend.name}/{settings.name}"
-        identity = Identity(
-            self._target(settings.place, settings.kind, settings.host, settings.port),
-            settings.tls,
-            server_stamps(settings.tls),
-            backend.timeouts.connect or CONNECT_TIMEOUT,
-            PoolLimits(**asdict(settings.pool)),
-            self._limits,
-            (settings.sni, settings.pool_conn_name, settings.known_name, settings.send_proxy),
-        )
-        previous = self._previous.lines.get(name) if self._previous is not None else None
-        if previous is not None and previous.identity == identity:
-            context, pool = previous.context, previous.pool
-        else:
-            context = self._context(settings, name, settings.tls)
-            if context is not None:
-                context.generation = _generation(identity, previous)
-                crt = context.settings.crt
-                for ours in certificates_of(crt)[:1] if crt is not None else ():
-                    context.ours_end = ours.not_valid_after_utc.timestamp()
-                    texts = not_valid_yet(f"server {name}: crt {crt}", ours)
-                    proxy.notices += (Notice("warning", settings.place, text) for text in texts)
-            pool = self._pool(f"Server {name}", settings, identity, context)
-            if context is not None and context.ours_end is not None:
-                pool.expires_at = proxy.deadlines.now() + context.ours_end - time.time()
-        pool.ping_request = _ping_request(backend, settings)
-        server = Server(backend.name, settings, pool, proxy.deadlines.now())
-        if isinstance(pool, ConstantPool):
-            server.naming = naming(
-                compiled_text(settings.sni) if settings.sni else _constant_name(settings).encode(),
-                compiled_text(settings.pool_conn_name) if settings.pool_conn_name else None,
-                _announces(settings.send_proxy),
-            )
-        if previous is not None:
-            server.succeed(previous.server)
-            former = {*previous.server.former, previous.pool} - {pool}
-            server.former = [each for each in former if each.running != "closed"]
-        proxy.lines[name] = line = Line(identity, context, pool, server)
-        return line
-
-    def _pool(
-        self, name: str, settings: model.Server, identity: Identity, context: ClientContext | None
-    ) -> HTTPConnectionPool:
-        """A pool of its own, or one for each name that its connections may have."""
-        proxy, last = self._proxy, descriptors.last_for_servers()
-
-        def dialer(context: ClientContext | None, preface: bytes = b"") -> Dialer:
-            said = (lambda connected: preface) if preface else None
-            return Dialer(proxy.poller, proxy.deadlines, identity.target, context, identity.timeout, last, said)
-
-        def dialer_for(name: Name) -> Dialer:
-            if context is None or name.sni == _constant_name(settings).encode():
-                return dialer(context, name.preface)
-            try:
-                return dialer(context.named(name.sni.decode("ascii")), name.preface)
-            except (TLSConfigurationError, UnicodeError):
-                raise NameRefused(f"{name.sni.decode('latin-1')!r} is not a host name") from None
-
-        rest = (identity.limits, self._reactor, self._random, self._announce, self._limits, proxy.budget)
-        constant = settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"
-        if settings.sni is None and constant and not settings.send_proxy:
-            return HTTPConnectionPool(name, dialer(context), *rest)
-        own: bytes | None = None
-        if settings.pool_conn_name is None and not settings.send_proxy:
-            own = host_name((settings.known_name or "").encode())
-        return ConstantPool(name, dialer(context), *rest, own=own, dialer_for=dialer_for, clock=self._reactor)
-
-    def _checker(self, backend: Backend, line: Line, share: float) -> Checker:
-        """`share` of its interval passes before the first check, so that a backend's checks are spread over it."""
-        server, timeouts = line.server, backend.settings.timeouts
-        settings, check = server.settings, server.settings.check
-        assert check is not None
-        timeout = min(check.inter, timeouts.connect or check.inter)
-        target, context = line.identity.target, line.context
-        if settings.check_tls is not None and context is None:
-            context = self._context(settings, server.full_name, settings.check_tls)
-        if context is not None and check.sni is not None and check.sni != _constant_name(settings):
-            context = self._named(context, check.sni, settings.place, server.full_name)
-        if check.addr is not None or check.port is not None:
-            # HAProxy: with another address or port, the traffic's TLS does not apply to the check, unless `check-ssl` says so.
-            context = context if settings.check_tls is not None else None
-            target = self._target(
-                settings.place, settings.kind, check.addr or settings.host, check.port or settings.port
-            )
-        checker = Checker(
-            server,
-            check,
-            backend.settings.http_check,
-            Dialer(
-                self._proxy.poller,
-                self._proxy.deadlines,
-                target,
-                context,
-                timeout,
-                preface=_announces_itself(check.send_proxy),
-            ),
-            self._reactor,
-            self._limits,
-            timeouts.check,
-            share * check.inter,
-            backend.server_changed,
-            feeds=line.pool.knows_name and context is line.context and target == line.identity.target,
-        )
-        checker.begin_again()
-        return checker
-
-    def _target(self, place: model.Place, kind: str, host: str, port: int | None) -> Target:
-        """Resolve a server's address: once, at the start."""
-        if kind == "unix":
-            return Target(socket.AF_UNIX, host)
-        try:
-            return Target(*self._proxy.addresses.find(place, host, port or 0, socket.SOCK_STREAM))
-        except OSError as error:
-            self._faults.append(Fault(place, f"could not resolve address '{host}': {error.strerror}"))
-            return Target(socket.AF_INET, ("0.0.0.0", 0))
-
-    def _context(self, server: model.Server, name: str, tls: model.ServerTLS | None) -> ClientContext | None:
-        """One for each server, shared with its checks only: a session must never be offered to another server."""
-        if tls is None:
-            return None
-        try:
-            context = ClientContext(tls)
-        except TLSConfigurationError as error:
-            self._faults.append(Fault(server.place, f"server {name}: {error}"))
-            return None
-        return self._named(context, server.known_name, server.place, name) if server.known_name else context
-
-    def _named(self, context: ClientContext, sni: str, place: model.Place, name: str) -> ClientContext:
-        try:
-            return context.named(sni)
-        except TLSConfigurationError as error:
-            self._faults.append(Fault(place, f"server {name}: 'check-sni': {error}"))
-            return context
-
-
-def _generation(identity: Identity, previous: Line | None) -> int:
-    """Which one it is of this server's certificates and TLS settings, since the start."""
-    if previous is None or previous.context is None:
-        return 1
-    same = (identity.tls, identity.files) == (previous.identity.tls, previous.identity.files)
-    return previous.context.generation + (not same)
-
-
-def _ping_request(backend: model.Backend, settings: model.Server) -> bytes:
-    """What `idle-ping` asks: the server's HTTP check, or OPTIONS * (RFC 9110 section 9.3.7)."""
-    if backend.http_check is not None:
-        return request(backend.http_check, keep=True)
-    name = _constant_name(settings) or settings.host or "localhost"
-    return f"OPTIONS * HTTP/1.1\r\nHost: {name}\r\n\r\n".encode("latin-1")
-
-
-def _announces(version: str) -> Callable[[Exchange], bytes] | None:
-    """What tells a server by the PROXY protocol who asks; None: nothing does."""
-    if not version:
-        return None
-    write = write_v1 if version == "v1" else write_v2
-    return lambda exchange: write(exchange.source, exchange.destination)
-
-
-def _announces_itself(version: str) -> Callable[[socket.socket], bytes] | None:
-    """The same of a check, which is our own."""
-    if version == "v1":
-        return lambda connected: write_v1(
-            *(_address(name) for name in (connected.getsockname(), connected.getpeername()))
-        )
-    return (lambda connected: write_v2(None, None)) if version else None
-
-
-def _address(name: object) -> tuple[str, int] | None:
-    return name[:2] if isinstance(name, tuple) else None
-
-
-def _constant_name(settings: model.Server) -> str:
-    """The SNI of connections that no request has asked for; "" when there is none."""
-    return settings.known_name or (settings.tls.sni if settings.tls is not None else None) or ""
 
 
 def _default_maxconn() -> int:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from attrs import evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 
-from reusedproxy.assembly import Line, Proxy
+from reusedproxy.assembly import Proxy
+from reusedproxy.lines import Line
 from reusedproxy.servers.pool import HTTPConnectionPool
 
 #: Seconds that a reload waits for the floors of what is new.

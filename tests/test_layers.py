@@ -17,6 +17,7 @@ LAYERS = [
     "renewal",
     "loading",
     "assembly",
+    "lines",
     "rulebooks",
     "certificates",
     "operators",
