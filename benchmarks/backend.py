@@ -24,11 +24,15 @@ LARGE = 32_000_000
 
 @frozen
 class Site:
-    """Where a contender finds what it needs: a directory, the CA's certificate, the client's certificate and key."""
+    """
+    Where a contender finds what it needs: a directory, the CA's certificate, the client's certificate and key, and those
+    that it may show its own clients.
+    """
 
     directory: Path
     ca: Path
     client: Path
+    front: Path
 
 
 class Backend:
@@ -45,9 +49,9 @@ class Backend:
         if program is None:
             raise machine.Trouble("nginx is the server behind all contenders: apt-get install nginx-light")
         authority = Authority("benchmark CA", key="rsa")
-        authority.issue(SERVER_NAME, hosts=[SERVER_NAME, "127.0.0.1"]).write(directory / "server.pem")
+        front = authority.issue(SERVER_NAME, hosts=[SERVER_NAME, "127.0.0.1"]).write(directory / "server.pem")
         client = authority.issue("benchmark client", client=True).write(directory / "client.pem")
-        self.site = Site(directory, authority.write(directory / "ca.pem"), client)
+        self.site = Site(directory, authority.write(directory / "ca.pem"), client, front)
         files = directory / "files"
         files.mkdir()
         with open(files / "large", "wb") as large:

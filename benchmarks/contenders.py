@@ -22,6 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOOR = 64
 
 
+#: How clients come: in the clear; over TLS, resuming sessions; over TLS with whole handshakes.
+PLAIN, RESUMED, WHOLE = "plain", "resumed", "whole"
+
+
 @frozen
 class Target:
     """The server as a contender sees it: a port (the backend's or a relay's), and whether TLS is spoken there."""
@@ -46,7 +50,7 @@ class Contender:
         """Why it cannot take part and how to change that, or nothing."""
         raise NotImplementedError
 
-    def configuration(self, site: Site, port: int, server: Target, floor: int) -> str:
+    def configuration(self, site: Site, port: int, server: Target, floor: int, front: str = PLAIN) -> str:
         """Plain HTTP at C{port}, mutual TLS (or plain HTTP) to C{server}."""
         raise NotImplementedError
 
@@ -65,9 +69,11 @@ class Ours(Contender):
         absent = [name for name in ("twisted", "OpenSSL", "service_identity") if find_spec(name) is None]
         return f"{', '.join(absent)} not importable by {sys.executable}: run `pip install .` first" if absent else ""
 
-    def configuration(self, site: Site, port: int, server: Target, floor: int) -> str:
+    def configuration(self, site: Site, port: int, server: Target, floor: int, front: str = PLAIN) -> str:
         return _HAPROXY.format(
             port=port,
+            front=_FRONT[front].format(site=site),
+            resumption="tune.ssl.cachesize 0" if front == WHOLE else "",
             server=server,
             tls=_TLS.format(site=site, name=SERVER_NAME) if server.tls else "",
             more_global="",
@@ -89,9 +95,11 @@ class HAProxy(Contender):
     def missing(self) -> str:
         return "" if machine.program("haproxy") else "haproxy not installed: apt-get install haproxy"
 
-    def configuration(self, site: Site, port: int, server: Target, floor: int) -> str:
+    def configuration(self, site: Site, port: int, server: Target, floor: int, front: str = PLAIN) -> str:
         return _HAPROXY.format(
             port=port,
+            front=_FRONT[front].format(site=site),
+            resumption="tune.ssl.cachesize 0" if front == WHOLE else "",
             server=server,
             tls=_TLS.format(site=site, name=SERVER_NAME) if server.tls else "",
             more_global=self.more_global,
@@ -126,7 +134,7 @@ class Nginx(Contender):
     def missing(self) -> str:
         return "" if machine.program("nginx") else "nginx not installed: apt-get install nginx-light"
 
-    def configuration(self, site: Site, port: int, server: Target, floor: int) -> str:
+    def configuration(self, site: Site, port: int, server: Target, floor: int, front: str = PLAIN) -> str:
         directory = site.directory / f"nginx-{port}"
         directory.mkdir(exist_ok=True)
         return _NGINX.format(
@@ -137,6 +145,8 @@ class Nginx(Contender):
             scheme="https" if server.tls else "http",
             directory=directory,
             user=nginx_user(),
+            front="" if front == PLAIN else "ssl",
+            certificate=_NGINX_FRONT[front].format(site=site),
         )
 
     def command(self, configuration: Path) -> list[str]:
@@ -153,11 +163,14 @@ class Running:
     @ivar port: where its clients come in.
     """
 
-    def __init__(self, contender: Contender, site: Site, server: Target, floor: int = FLOOR) -> None:
+    def __init__(
+        self, contender: Contender, site: Site, server: Target, floor: int = FLOOR, front: str = PLAIN
+    ) -> None:
         self.key = contender.key
+        self.tls = front != PLAIN
         (self.port,) = machine.free_ports(1)
         configuration = site.directory / f"{contender.key}-{self.port}.cfg"
-        configuration.write_text(contender.configuration(site, self.port, server, floor))
+        configuration.write_text(contender.configuration(site, self.port, server, floor, front))
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
         self.daemon = machine.Daemon(
             f"{contender.key}-{self.port}",
@@ -189,6 +202,7 @@ class Running:
 _HAPROXY = """
 global
     {more_global}
+    {resumption}
 
 defaults
     mode http
@@ -197,14 +211,21 @@ defaults
     timeout server 1h
 
 frontend clients
-    bind 127.0.0.1:{port}
+    bind 127.0.0.1:{port} {front}
     default_backend servers
 
 backend servers
     {more_backend}
     server one 127.0.0.1:{server.port} {tls} {more_server}
 """
+_FRONT = {PLAIN: "", RESUMED: "ssl crt {site.front}", WHOLE: "ssl crt {site.front} no-tls-tickets"}
 _TLS = "ssl verify required ca-file {site.ca} crt {site.client} sni str({name}) verifyhost {name}"
+
+_NGINX_FRONT = {
+    PLAIN: "",
+    RESUMED: "ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {site.front}; ssl_certificate_key {site.front};",
+}
+_NGINX_FRONT[WHOLE] = _NGINX_FRONT[RESUMED] + " ssl_session_tickets off; ssl_session_cache off;"
 
 # keepalive 512 is more than any work here needs. Without proxy_max_temp_file_size 0, large bodies go through a file
 # whenever the client is slower than the server. TLSv1.3 is not in the default of 1.22.
@@ -233,7 +254,8 @@ http {{
         keepalive_time 24h;
     }}
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen 127.0.0.1:{port} {front} backlog=4096;
+        {certificate}
         location / {{
             proxy_pass {scheme}://servers;
             proxy_http_version 1.1;

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import select
 import socket
+import ssl
 import subprocess
 import time
 from pathlib import Path
@@ -35,14 +36,20 @@ class Load:
     trouble: str
 
 
-def wrk(port: int, path: str, *, seconds: float, connections: int, close: bool = False) -> Load:
+#: Whoever answers is taken for the contender.
+_ANYBODY = ssl.create_default_context()
+_ANYBODY.check_hostname = False
+_ANYBODY.verify_mode = ssl.CERT_NONE
+
+
+def wrk(port: int, path: str, *, seconds: float, connections: int, close: bool = False, tls: bool = False) -> Load:
     """Load one proxy for C{seconds}, with one thread."""
     command = [program("wrk") or "wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
     command += ["-s", str(Path(__file__).with_name("wrk.lua"))]
     if close:
         # wrk opens a new connection when the *response* says close; every proxy here repeats the word.
         command += ["-H", "Connection: close"]
-    command.append(f"http://{LOOPBACK}:{port}{path}")
+    command.append(f"{'https' if tls else 'http'}://{LOOPBACK}:{port}{path}")
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False)
     found = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", done.stdout.partition("RESULT")[2])}
     if done.returncode or not found:
@@ -84,10 +91,11 @@ def connect(port: int) -> socket.socket:
     return client
 
 
-def one_client(port: int) -> float:
+def one_client(port: int, tls: bool = False) -> float:
     """Seconds that a client needs which connects, asks once, and closes."""
     start = time.perf_counter()
-    with connect(port) as client:
+    with connect(port) as connected:
+        client = _ANYBODY.wrap_socket(connected) if tls else connected
         ask(client, CLOSE)
         return time.perf_counter() - start
 

@@ -24,7 +24,7 @@ try:
     import machine
     from attrs import frozen
     from backend import Backend, Site
-    from contenders import Ours, Running, Target
+    from contenders import PLAIN, Ours, Running, Target
 except ImportError as error:
     sys.exit(f"{error}: run it by a Python that has the package's dependencies (pip install .)")
 
@@ -40,8 +40,8 @@ class OursAtOnce(Ours):
 
     more: str = ""
 
-    def configuration(self, site: Site, port: int, server: Target, floor: int) -> str:
-        text = super().configuration(site, port, server, floor)
+    def configuration(self, site: Site, port: int, server: Target, floor: int, front: str = PLAIN) -> str:
+        text = super().configuration(site, port, server, floor, front)
         text = text.replace("global\n", f"global\n    pool-connect-rate {RATE}\n", 1)
         return text.replace(f"pool-min-conn {floor}", f"pool-min-conn {floor} pool-connect-rate {RATE} {self.more}")
 

@@ -57,6 +57,9 @@ class Bar:
 BARS = (
     Bar("clients close: CPU per request, times that of tuned HAProxy", "close", 2.0, to="tuned", stretch=1.5),
     Bar("clients keep alive: CPU per request, times that of tuned HAProxy", "keep-alive", 2.0, to="tuned", stretch=1.5),
+    Bar("TLS clients keep alive: CPU per request, times that of tuned HAProxy", "tls-keep-alive", 2.0, to="tuned"),
+    Bar("TLS clients close and resume: CPU per request, times that of tuned HAProxy", "tls-resumed", 2.0, to="tuned"),
+    Bar("TLS clients close, whole handshakes: the same", "tls-whole", 2.0, to="tuned"),
     Bar("clients close: CPU per request, times that of HAProxy as it comes", "close", 1 / 8, to="haproxy"),
     Bar("32 MB bodies: MB per CPU second, times that of tuned HAProxy", "large", 0.7, to="tuned", at_least=True),
     Bar("memory per idle pooled TLS connection, KiB", "pool", 48, stretch=24),

@@ -26,7 +26,7 @@ try:
     import machine
     from attrs import frozen
     from backend import Backend, Site
-    from contenders import HAProxyTuned, Ours, Running, Target
+    from contenders import PLAIN, HAProxyTuned, Ours, Running, Target
 except ImportError as error:
     sys.exit(f"{error}: run it by a Python that has the package's dependencies (pip install .)")
 
@@ -41,8 +41,8 @@ class OursForMany(Ours):
 
     clients: int
 
-    def configuration(self, site: Site, port: int, server: Target, floor: int) -> str:
-        text = super().configuration(site, port, server, floor)
+    def configuration(self, site: Site, port: int, server: Target, floor: int, front: str = PLAIN) -> str:
+        text = super().configuration(site, port, server, floor, front)
         return text.replace("global\n", f"global\n    maxconn {self.clients + 50}\n")
 
 
@@ -52,8 +52,8 @@ class HAProxyForMany(HAProxyTuned):
 
     clients: int
 
-    def configuration(self, site: Site, port: int, server: Target, floor: int) -> str:
-        text = super().configuration(site, port, server, floor)
+    def configuration(self, site: Site, port: int, server: Target, floor: int, front: str = PLAIN) -> str:
+        text = super().configuration(site, port, server, floor, front)
         return text.replace("global\n", f"global\n    maxconn {self.clients + 50}\n    no strict-limits\n")
 
 

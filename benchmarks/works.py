@@ -22,7 +22,7 @@ import load
 import machine
 from attrs import Factory, define, field
 from backend import LARGE, Backend
-from contenders import FLOOR, Contender, Running, Target
+from contenders import FLOOR, PLAIN, RESUMED, WHOLE, Contender, Running, Target
 from machine import Trouble
 
 ROUND_TRIP = 0.020
@@ -84,7 +84,12 @@ class Bench:
 
     @contextlib.contextmanager
     def running(
-        self, *keys: str, servers: dict[str, Target] | None = None, floor: int = FLOOR, check: bool = True
+        self,
+        *keys: str,
+        servers: dict[str, Target] | None = None,
+        floor: int = FLOOR,
+        check: bool = True,
+        front: str = PLAIN,
     ) -> Iterator[list[Running]]:
         """
         The contenders (those named, or all), started afresh, and stopped at the end.
@@ -100,7 +105,7 @@ class Bench:
                 with self.survive(contender.key):
                     try:
                         server = (servers or {}).get(contender.key, Target(self.backend.port))
-                        one = Running(contender, self.backend.site, server, floor)
+                        one = Running(contender, self.backend.site, server, floor, front)
                     except Trouble as trouble:
                         self.failed[contender.key] = str(trouble)
                         raise
@@ -135,7 +140,7 @@ def wait_for_answer(running: Running, title: str) -> None:
     deadline = time.monotonic() + 15
     while True:
         try:
-            load.one_client(running.port)
+            load.one_client(running.port, running.tls)
             return
         except (Trouble, OSError) as trouble:
             if time.monotonic() > deadline:
@@ -153,13 +158,22 @@ def kept_alive_clients(bench: Bench) -> list[Row]:
     return _requests(bench, "keep-alive", "client keeps alive", close=False)
 
 
-def _requests(bench: Bench, key: str, title: str, *, close: bool) -> list[Row]:
+def over_tls(bench: Bench) -> list[Row]:
+    """TLS in front, too: clients that stay, that come back and resume their sessions, and that come as strangers."""
+    return [
+        *_requests(bench, "tls-keep-alive", "TLS client keeps alive", close=False, front=RESUMED),
+        *_requests(bench, "tls-resumed", "TLS client closes, and resumes", close=True, front=RESUMED),
+        *_requests(bench, "tls-whole", "TLS client closes, whole handshakes", close=True, front=WHOLE),
+    ]
+
+
+def _requests(bench: Bench, key: str, title: str, *, close: bool, front: str = PLAIN) -> list[Row]:
     cost = Row(key, f"{title}: proxy CPU per request", "µs")
     rate = Row(f"{key}-rate", f"{title}: requests per second on one core", "1/s")
 
     def one(running: Running, seconds: float, *, warming: bool) -> None:
         accepted, before = machine.connections_accepted(), running.cpu_seconds()
-        result = load.wrk(running.port, "/tiny", seconds=seconds, connections=32, close=close)
+        result = load.wrk(running.port, "/tiny", seconds=seconds, connections=32, close=close, tls=running.tls)
         used, accepted = running.cpu_seconds() - before, machine.connections_accepted() - accepted
         if result.trouble:
             raise Trouble(f"{key}: errors, so it counts as failed: {result.trouble}")
@@ -169,7 +183,7 @@ def _requests(bench: Bench, key: str, title: str, *, close: bool) -> list[Row]:
             cost.add(running.key, used / result.requests * 1e6)
             rate.add(running.key, result.requests / result.seconds)
 
-    _rounds(bench, one)
+    _rounds(bench, one, front)
     return [cost, rate]
 
 
@@ -192,11 +206,11 @@ def large_bodies(bench: Bench) -> list[Row]:
     return [row]
 
 
-def _rounds(bench: Bench, one: Callable[..., None]) -> None:
+def _rounds(bench: Bench, one: Callable[..., None], front: str = PLAIN) -> None:
     """
     Interleaved rounds, after a second of warming for each. Who has errors in one round takes no part in the next.
     """
-    with bench.running() as everybody:
+    with bench.running(front=front) as everybody:
         healthy = list(everybody)
 
         def turn(running: Running, seconds: float, *, warming: bool) -> None:
@@ -387,6 +401,7 @@ def relay(
 WORKS: dict[str, tuple[Callable[[Bench], list[Row]], tuple[str, ...]]] = {
     "close": (closing_clients, ("wrk",)),
     "keep-alive": (kept_alive_clients, ("wrk",)),
+    "tls": (over_tls, ("wrk",)),
     "large": (large_bodies, ("wrk",)),
     "clients": (memory_of_clients, ()),
     "pool": (memory_of_pool, ()),

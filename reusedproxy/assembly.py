@@ -16,6 +16,7 @@ from attrs import Factory, asdict, define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.certificates import FilesOfTLS, Served, Stamps, not_valid_yet, serve, server_stamps
+from reusedproxy.clients.exchange import Exchange
 from reusedproxy.clients.frontend import Frontend, Places
 from reusedproxy.config import model
 from reusedproxy.config.model import Notice
@@ -34,15 +35,17 @@ from reusedproxy.operators.logtargets import LogTargets, UnknownHost
 from reusedproxy.operators.logtargets import Target as LogSink
 from reusedproxy.operators.rates import Rates
 from reusedproxy.operators.stats import StatsPage
-from reusedproxy.rules.samples import compiled
+from reusedproxy.rulebooks import RuleBooks, default_backend
+from reusedproxy.rules.samples import compiled_text
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.budget import Budget
 from reusedproxy.servers.checks import Checker, request
 from reusedproxy.servers.limits import PoolLimits
-from reusedproxy.servers.names import ConstantPool, NameRefused, host_name, naming
+from reusedproxy.servers.names import ConstantPool, Name, NameRefused, host_name, naming
 from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.server import Server
 from reusedproxy.wire.heads import Limits
+from reusedproxy.wire.proxy_protocol import write_v1, write_v2
 
 Announce = Callable[[str, str], None]
 
@@ -77,7 +80,7 @@ class Identity:
     limits: PoolLimits
     wire: Limits
     #: What says the names of its connections, and the one that is known beforehand.
-    names: tuple[model.Expression | None, model.Expression | None, str | None]
+    names: tuple[model.Expression | None, model.Expression | None, str | None, str]
 
 
 @define
@@ -191,13 +194,13 @@ class Assembly:
             if not settings.disabled
         }
         proxy.backends = list(backends.values())
+        books = RuleBooks(backends)
         for settings in self._configuration.frontends.values():
             if settings.disabled:
                 continue
-            name = settings.use_backends[0] if settings.use_backends else settings.default_backend
             frontend = Frontend(
                 settings,
-                backends.get(name or ""),
+                backends.get(default_backend(settings) or ""),
                 proxy.poller,
                 proxy.deadlines,
                 proxy.places,
@@ -205,6 +208,8 @@ class Assembly:
                 self._announce,
             )
             proxy.frontends.append(frontend)
+            frontend.routing = books.routing(frontend)
+            frontend.gate = books.gate(frontend.settings)
             targets = self._log_targets(settings.logs)
             frontend.log = access_log(frontend, proxy.places, targets)
             frontend.handshakes.log = handshake_log(frontend, targets)
@@ -215,6 +220,7 @@ class Assembly:
                 self._bind(frontend)
             else:
                 self._look_up(frontend.settings.binds)
+        self._faults += books.faults
         for backend in proxy.backends:
             backend.fullconn = backend.settings.fullconn or self._fullconn(backend.name)
         if bind and not self._again:
@@ -231,7 +237,11 @@ class Assembly:
     def _fullconn(self, backend: str) -> int:
         """A tenth of the clients that may come to this backend at once, rounded up, as in HAProxy."""
         frontends = [each.settings for each in self._proxy.frontends]
-        leading = [each for each in frontends if backend in (each.default_backend, *each.use_backends)]
+        leading = [
+            each
+            for each in frontends
+            if backend in (each.default_backend, *(rule.name.constant for rule in each.use_backends))
+        ]
         return (sum(each.maxconn or self._proxy.maxconn for each in leading) + 9) // 10
 
     def _log_targets(self, lines: tuple[model.LogTarget, ...]) -> list[LogSink]:
@@ -257,15 +267,20 @@ class Assembly:
                 )
 
     def _add_pages(self) -> None:
-        """A frontend answers with its own statistics page first, then with its backend's."""
+        """A frontend answers with its own statistics page first, then with its backend's (behind the rules, if it has any)."""
         proxy = self._proxy
         rates = Rates(proxy.frontends, proxy.backends, proxy.deadlines)
         figures = Figures(proxy, rates)
         for frontend in proxy.frontends:
-            settings = [frontend.settings.stats, frontend.backend.settings.stats if frontend.backend else None]
-            for page in dict.fromkeys(settings):
-                if page is not None:
-                    frontend.pages.append(StatsPage(page, figures, proxy.logs))
+            own = frontend.settings.stats
+            places = [(frontend.pages, own)]
+            if frontend.routing is not None:
+                places += [(way.pages, way.backend.settings.stats) for way in frontend.routing.ways.values()]
+            elif frontend.backend is not None:
+                places.append((frontend.pages, frontend.backend.settings.stats))
+            for pages, page in places:
+                if page is not None and (page != own or not frontend.pages):
+                    pages.append(StatsPage(page, figures, proxy.logs))
                     proxy.rates = rates
 
     def _serve(self, frontend: Frontend) -> None:
@@ -352,7 +367,7 @@ class Assembly:
             backend.timeouts.connect or CONNECT_TIMEOUT,
             PoolLimits(**asdict(settings.pool)),
             self._limits,
-            (settings.sni, settings.pool_conn_name, settings.known_name),
+            (settings.sni, settings.pool_conn_name, settings.known_name, settings.send_proxy),
         )
         previous = self._previous.lines.get(name) if self._previous is not None else None
         if previous is not None and previous.identity == identity:
@@ -373,8 +388,9 @@ class Assembly:
         server = Server(backend.name, settings, pool, proxy.deadlines.now())
         if isinstance(pool, ConstantPool):
             server.naming = naming(
-                compiled(settings.sni) if settings.sni else _constant_name(settings).encode(),
-                compiled(settings.pool_conn_name) if settings.pool_conn_name else None,
+                compiled_text(settings.sni) if settings.sni else _constant_name(settings).encode(),
+                compiled_text(settings.pool_conn_name) if settings.pool_conn_name else None,
+                _announces(settings.send_proxy),
             )
         if previous is not None:
             server.succeed(previous.server)
@@ -389,22 +405,24 @@ class Assembly:
         """A pool of its own, or one for each name that its connections may have."""
         proxy, last = self._proxy, descriptors.last_for_servers()
 
-        def dialer(context: ClientContext | None) -> Dialer:
-            return Dialer(proxy.poller, proxy.deadlines, identity.target, context, identity.timeout, last)
+        def dialer(context: ClientContext | None, preface: bytes = b"") -> Dialer:
+            said = (lambda connected: preface) if preface else None
+            return Dialer(proxy.poller, proxy.deadlines, identity.target, context, identity.timeout, last, said)
 
-        def dialer_for(sni: bytes) -> Dialer:
-            if context is None:
-                return dialer(None)
+        def dialer_for(name: Name) -> Dialer:
+            if context is None or name.sni == _constant_name(settings).encode():
+                return dialer(context, name.preface)
             try:
-                return dialer(context.named(sni.decode("ascii")))
+                return dialer(context.named(name.sni.decode("ascii")), name.preface)
             except (TLSConfigurationError, UnicodeError):
-                raise NameRefused(f"{sni.decode('latin-1')!r} is not a host name") from None
+                raise NameRefused(f"{name.sni.decode('latin-1')!r} is not a host name") from None
 
         rest = (identity.limits, self._reactor, self._random, self._announce, self._limits, proxy.budget)
-        if settings.sni is None and (settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"):
+        constant = settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"
+        if settings.sni is None and constant and not settings.send_proxy:
             return HTTPConnectionPool(name, dialer(context), *rest)
         own: bytes | None = None
-        if settings.pool_conn_name is None:
+        if settings.pool_conn_name is None and not settings.send_proxy:
             own = host_name((settings.known_name or "").encode())
         return ConstantPool(name, dialer(context), *rest, own=own, dialer_for=dialer_for, clock=self._reactor)
 
@@ -429,7 +447,14 @@ class Assembly:
             server,
             check,
             backend.settings.http_check,
-            Dialer(self._proxy.poller, self._proxy.deadlines, target, context, timeout),
+            Dialer(
+                self._proxy.poller,
+                self._proxy.deadlines,
+                target,
+                context,
+                timeout,
+                preface=_announces_itself(check.send_proxy),
+            ),
             self._reactor,
             self._limits,
             timeouts.check,
@@ -483,6 +508,27 @@ def _ping_request(backend: model.Backend, settings: model.Server) -> bytes:
         return request(backend.http_check, keep=True)
     name = _constant_name(settings) or settings.host or "localhost"
     return f"OPTIONS * HTTP/1.1\r\nHost: {name}\r\n\r\n".encode("latin-1")
+
+
+def _announces(version: str) -> Callable[[Exchange], bytes] | None:
+    """What tells a server by the PROXY protocol who asks; None: nothing does."""
+    if not version:
+        return None
+    write = write_v1 if version == "v1" else write_v2
+    return lambda exchange: write(exchange.source, exchange.destination)
+
+
+def _announces_itself(version: str) -> Callable[[socket.socket], bytes] | None:
+    """The same of a check, which is our own."""
+    if version == "v1":
+        return lambda connected: write_v1(
+            *(_address(name) for name in (connected.getsockname(), connected.getpeername()))
+        )
+    return (lambda connected: write_v2(None, None)) if version else None
+
+
+def _address(name: object) -> tuple[str, int] | None:
+    return name[:2] if isinstance(name, tuple) else None
 
 
 def _constant_name(settings: model.Server) -> str:

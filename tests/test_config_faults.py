@@ -142,8 +142,8 @@ class WordTests(SynchronousTestCase):
                 "'bind :81': 'alpn': reusedproxy does not speak 'h2' yet: write 'alpn http/1.0'",
             ),
             (
-                "bind :81 accept-proxy",
-                "'bind :81': 'accept-proxy' is a HAProxy bind option that reusedproxy does not do yet",
+                "bind :81 tfo",
+                "'bind :81': 'tfo' is a HAProxy bind option that reusedproxy does not do yet",
             ),
             ("bind :81 nmae x", "'bind :81': unknown word 'nmae': did you mean 'name'?"),
             ("bind :80", "'bind *:80' stands already at t.cfg:7: an address is listened on once"),
@@ -152,8 +152,8 @@ class WordTests(SynchronousTestCase):
                 "'bind 127.0.0.1:80' overlaps 'bind *:80' at t.cfg:7: *:80 is every address of that port, 127.0.0.1:80 among them",
             ),
             (
-                "use_backend b if TRUE",
-                "'use_backend … if <condition>' is HAProxy's; reusedproxy does not do it yet: only 'use_backend NAME' without a condition",
+                "use_backend b if true",
+                "'use_backend': there is no acl 'true' before this line: write TRUE",
             ),
             ("bind", "'bind' needs an address: bind *:80, say"),
             (
@@ -167,12 +167,12 @@ class WordTests(SynchronousTestCase):
             ("option httplog clf", "'option httplog clf' is a HAProxy keyword that reusedproxy does not do yet"),
             ("default_backend", "'default_backend' needs the name of a backend"),
             (
-                "use_backend %[req.hdr(host)]",
-                "'use_backend' with an expression (%[…]) is HAProxy's; reusedproxy does not do it yet",
+                "default_backend %[req.hdr(host)]",
+                "'default_backend' with an expression (%[…]) is HAProxy's; reusedproxy does not do it yet",
             ),
             ("use_backend bb", "there is no backend 'bb': did you mean 'b'?"),
             ("server a h:1", "'server' cannot stand in frontend 'f': servers belong in a 'backend' or 'listen'"),
-            ("acl x path /", "'acl' is a HAProxy keyword that reusedproxy does not do yet"),
+            ("capture request header x len 9", "'capture' is a HAProxy keyword that reusedproxy does not do yet"),
             (
                 "option tcplog",
                 "'option tcplog' is a HAProxy keyword that reusedproxy does not do yet: write 'option httplog'",

@@ -174,7 +174,7 @@ class FrontendTests(SynchronousTestCase):
     def test_use_backend_keeps_the_order(self):
         """Names, one after the other."""
         text = "frontend f\n bind :80\n use_backend a\n use_backend b\nbackend a\n server x h:1\nbackend b\n server x h:1\n"
-        self.assertEqual(read(text).frontends["f"].use_backends, ("a", "b"))
+        self.assertEqual([rule.name.constant for rule in read(text).frontends["f"].use_backends], ["a", "b"])
 
     def test_client_timeouts_fall_back(self):
         """http-keep-alive on http-request, and that on client."""

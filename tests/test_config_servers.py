@@ -104,6 +104,23 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual((s.tls, s.check_tls), (None, ServerTLS("none")))
         self.assertIsNone(server("ssl verify none check").check_tls)
 
+    def test_the_proxy_protocol(self):
+        """A check speaks it as the traffic does, unless it goes elsewhere or is told to."""
+        for words, sent, check in (
+            ("", "", ""),
+            ("send-proxy", "v1", "v1"),
+            ("send-proxy-v2", "v2", "v2"),
+            ("send-proxy no-send-proxy", "", ""),
+            ("send-proxy-v2 port 9", "v2", ""),
+            ("send-proxy-v2 port 9 check-send-proxy", "v2", "v2"),
+            ("check-send-proxy", "", "v1"),
+        ):
+            s = server(f"check {words}")
+            self.assertEqual((s.send_proxy, s.check.send_proxy), (sent, check), words)
+        said = notices("server a h:1 send-proxy")
+        self.assertEqual([level for level, _ in said], ["notice"])
+        self.assertIn("so it serves no other, and none can be warm", said[0][1])
+
     def test_names_of_connections(self):
         """What depends on the request stays an expression; the last word counts."""
         s = server(
@@ -163,7 +180,7 @@ class ServerFaultTests(SynchronousTestCase):
             ("server a h:1 verify maybe", "'none', 'required'"),
             ("server a h:1 ssl", "needs 'ca-file <file>', or 'ca-file @system-ca'"),
             ("server a h:1 sni app.example", "write 'sni str(app.example)'"),
-            ("server a h:1 sni ssl_fc_sni", "'ssl_fc_sni' is a HAProxy sample fetch that reusedproxy does not do yet"),
+            ("server a h:1 sni ssl_fc_npn", "'ssl_fc_npn' is a HAProxy sample fetch that reusedproxy does not do yet"),
             ("server a h:1 sni req.hdr(host", "a ')' is missing"),
             ("server a h:1 sni str()", "'str' takes 1 argument, not 0"),
             ("server a h:1 sni str(' ')", "needs a name"),
@@ -178,7 +195,9 @@ class ServerFaultTests(SynchronousTestCase):
             ),
             ("server a h:1 pool-conn-name req.hdr(x) pool-min-conn 1", "before a request says its name"),
             ("server a h:1 slowstart 5s", "'slowstart' is a HAProxy server option that reusedproxy does not do yet"),
-            ("server a h:1 send-proxy", "'send-proxy' is a HAProxy server option"),
+            ("server a h:1 send-proxy-v2-ssl", "'send-proxy-v2-ssl' is a HAProxy server option"),
+            ("server a h:1 send-proxy pool-min-conn 2", "none can be warm: take out pool-min-conn 2"),
+            ("server a h:1 send-proxy-v2 check check-reuse-pool", "none can be warm: take out check-reuse-pool"),
             ("server a h:1 pool-connect-rate 0", "at least 1"),
             ("server a h:1 pool-min-conn 5 pool-max-conn 4", "pool-min-conn 5 is more than pool-max-conn 4"),
             ("default-server", "needs words after it"),

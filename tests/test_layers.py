@@ -17,6 +17,7 @@ LAYERS = [
     "renewal",
     "loading",
     "assembly",
+    "rulebooks",
     "certificates",
     "operators",
     "clients",

@@ -15,7 +15,21 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config import conditions, global_section, haproxy_words, logs, options, proxies, servers, units
+from reusedproxy.config import (
+    acls,
+    conditions,
+    formats,
+    global_section,
+    haproxy_words,
+    logs,
+    options,
+    patterns,
+    proxies,
+    rules,
+    sample_table,
+    servers,
+    units,
+)
 from reusedproxy.config.binds import read_bind
 from reusedproxy.config.draft import ProxyDraft
 from reusedproxy.config.model import Configuration, Place
@@ -94,7 +108,15 @@ class ConfigurationPageTests(SynchronousTestCase):
         self.assertEqual([], self.page.lacks(done, "GLOBAL SECTION"))
 
     def test_every_proxy_keyword_is_explained(self) -> None:
-        self.assertEqual([], self.page.lacks(proxies.KEYWORDS, "PROXY SECTIONS", "OPTIONS"))
+        self.assertEqual([], self.page.lacks(proxies.KEYWORDS, "PROXY SECTIONS", "OPTIONS", "RULES"))
+
+    def test_every_word_of_rules_is_explained(self) -> None:
+        self.assertEqual([], self.page.lacks({*rules._REQUEST, *rules._RESPONSE}, "Actions"))
+        self.assertEqual([], self.page.lacks({*patterns.METHODS, *patterns.OPERATORS, *acls.PREDEFINED}, "Tests"))
+        names = {*sample_table.FETCHES, *sample_table.CONVERTERS, *sample_table.SAME}
+        self.assertEqual([], self.page.lacks(names, "Sample expressions"))
+        for alias in formats.ALIASES:
+            self.assertRegex(self.page.text, rf"(?m)^\.Li .*%{alias}( |$)")
 
     def test_every_balance_algorithm_is_explained(self) -> None:
         self.assertEqual([], self.page.lacks(taken_by("balance", haproxy_words.BALANCE), "PROXY SECTIONS"))
@@ -149,6 +171,8 @@ class ConfigurationPageTests(SynchronousTestCase):
             *options._READERS,
             *proxies._TIMEOUT_FIELDS,
             *servers._DONE,
+            *rules._REQUEST,
+            *rules._RESPONSE,
             *taken_on_bind_lines(),
         }
         headings = re.findall(r"(?m)^\.It Ic (\S+)", self.page.text.partition(".Sh GLOBAL SECTION")[2])
@@ -167,6 +191,7 @@ class ConfigurationPageTests(SynchronousTestCase):
         self.assertEqual(haproxy_words.STATS - taken_by("stats", haproxy_words.STATS, "1s"), named("Statistics"))
         for title, known, done in (
             ("In proxy sections", haproxy_words.PROXY, set(proxies.KEYWORDS)),
+            ("In rules", rules.REQUEST_NOT_DONE | rules.RESPONSE_NOT_DONE, {*rules._REQUEST, *rules._RESPONSE}),
             ("Options", set(haproxy_words.OPTIONS), {*options._READERS, *haproxy_words.OPTIONS_WITHOUT_EFFECT}),
             ("On bind lines", set(haproxy_words.BIND), taken_on_bind_lines()),
             ("On server lines", set(haproxy_words.SERVER), {*servers._DONE, *haproxy_words.SERVER_AS_WE_DO}),

@@ -40,6 +40,7 @@ class Case:
     srv_queue: int = 0
     backend_queue: int = 0
     waited_for: str | None = None
+    by_page: bool = False
 
 
 CASES = [
@@ -73,7 +74,11 @@ CASES = [
     Case("moved to the backend's queue", 'f b/s2 0/81/0/1001/1082 200 122 - - ---- 1/1/0/0/+0 1/1 "GET /slow1 HTTP/1.1"',
          b"GET /slow1 HTTP/1.1", 81, 81, 1082, 1082, 200, 122, "--", "b", "s2", 0, True, 1, 1),
     Case("the statistics", 'f f/<STATS> 0/0/0/0/0 200 54280 - - LR-- 1/1/0/0/0 0/0 "GET /stats HTTP/1.1"',
-         b"GET /stats HTTP/1.1", None, None, None, sent=54280, flags="LR", backend=None, server=None),
+         b"GET /stats HTTP/1.1", None, None, None, sent=54280, flags="LR", backend=None, server=None, by_page=True),
+    Case("answered by a rule", 'f f/<NOSRV> 0/-1/-1/-1/0 200 66 - - LR-- 1/1/0/0/0 0/0 "GET /health HTTP/1.1"',
+         b"GET /health HTTP/1.1", None, None, None, sent=66, flags="LR", backend=None, server=None),
+    Case("refused by a rule", 'f b/<NOSRV> 0/-1/-1/-1/0 403 189 - - PR-- 1/1/0/0/0 0/0 "GET /d HTTP/1.1"',
+         b"GET /d HTTP/1.1", None, None, None, status=403, sent=189, flags="PR", server=None),
     Case("times", 'f b/s1 0/5/6/7/20 200 52 - - ---- 1/1/0/0/0 0/0 "GET /ok HTTP/1.1"',
          placed=5, connected=11, answered=18, ended=20),
 ]  # fmt: skip
@@ -114,6 +119,7 @@ class LogCase(SynchronousTestCase):
         exchange.srv_queue, exchange.backend_queue = case.srv_queue, case.backend_queue
         if case.waited_for:
             exchange.waited_for = SimpleNamespace(name=case.waited_for, served=0)
+        exchange.by_page = case.by_page
         if case.backend:
             exchange.backend = SimpleNamespace(name=case.backend, traffic=Traffic())
         if case.server:

@@ -233,7 +233,7 @@ class CSVTests(StatsCase):
 
     def test_what_we_do_not_have_is_empty(self):
         row = self.csv()["app", "two"]
-        empty = ("dresp", "qlimit", "throttle", "check_status", "qtime", "slim", "pool_reuse_ratio", "cache_hits")
+        empty = ("dses", "qlimit", "throttle", "check_status", "qtime", "slim", "pool_reuse_ratio", "cache_hits")
         self.assertEqual([row[name] for name in empty], [""] * len(empty))
         self.assertEqual(self.csv()["app", "off"]["slim"], "7")
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config import expressions
+from reusedproxy.config import expressions, sample_table
 from reusedproxy.config.expressions import read_expression
 from reusedproxy.config.report import Wrong
-from reusedproxy.rules import samples
-from reusedproxy.rules.samples import compiled
+from reusedproxy.rules.converters import CONVERTERS
+from reusedproxy.rules.fetches import FETCHES
+from reusedproxy.rules.samples import Sample, compiled
 from reusedproxy.wire.heads import Limits, read_request
 
 HEAD = (
@@ -23,7 +24,7 @@ class Facts:
     head = read_request(HEAD, Limits())
 
 
-def fetched(text: str) -> bytes | None:
+def fetched(text: str) -> Sample:
     return compiled(read_expression(text, "here"))(Facts())
 
 
@@ -41,7 +42,7 @@ class FetchTests(SynchronousTestCase):
             ("hdr(HOST)", b"App.Example:8443"),
             ("req.hdr(host),lower", b"app.example:8443"),
             ("req.hdr(host),host_only,upper", b"APP.EXAMPLE"),
-            ("req.hdr(host),port_only", b"8443"),
+            ("req.hdr(host),port_only", 8443),
             ("req.hdr(host),field(1,:)", b"App.Example"),
             ("req.hdr(x-list)", b"four"),
             ("req.hdr(x-list,1)", b"one"),
@@ -54,7 +55,7 @@ class FetchTests(SynchronousTestCase):
             ("req.hdr(absent)", None),
             ("req.hdr(absent),lower", None),
             ("str([::1]:80),host_only", b"[::1]"),
-            ("str(a.test),port_only", b"0"),
+            ("str(a.test),port_only", 0),
             ("str(f1_f2_f3__f5),field(5,_)", b"f5"),
             ("str(f1_f2_f3__f5),field(2,_,0)", b"f2_f3__f5"),
             ("str(f1_f2_f3__f5),field(2,_,2)", b"f2_f3"),
@@ -96,9 +97,9 @@ class ReadTests(SynchronousTestCase):
             ("str(a),", "a converter is missing"),
             ("str(a),lowr", "unknown converter 'lowr': did you mean 'lower'?"),
             ("str(a),lower(1)", "'lower' takes no arguments, not 1"),
-            ("str(a),base64", "'base64' is a HAProxy converter that reusedproxy does not do yet"),
+            ("str(a),json", "'json' is a HAProxy converter that reusedproxy does not do yet"),
             ("req.hdrr(a)", "unknown sample fetch 'req.hdrr': did you mean 'req.hdr'?"),
-            ("src", "'src' is a HAProxy sample fetch that reusedproxy does not do yet"),
+            ("env(A)", "'env' is a HAProxy sample fetch that reusedproxy does not do yet"),
             ("sc0_conn_cur", "that reusedproxy does not do yet"),
         ):
             with self.assertRaises(Wrong, msg=text) as raised:
@@ -112,8 +113,8 @@ class ReadTests(SynchronousTestCase):
 
     def test_reading_and_doing_know_the_same(self) -> None:
         """What may be written is done, and HAProxy knows it."""
-        names = {expressions._SAME.get(name, name) for name in expressions.FETCHES}
-        self.assertEqual(names, set(samples.FETCHES))
-        self.assertEqual(set(expressions.CONVERTERS), set(samples.CONVERTERS))
-        self.assertLessEqual(set(expressions.FETCHES), expressions.HAPROXY_FETCHES)
-        self.assertLessEqual(set(expressions.CONVERTERS), expressions.HAPROXY_CONVERTERS)
+        self.assertEqual(set(sample_table.FETCHES) - sample_table.BY_PLACE, set(FETCHES))
+        self.assertEqual(set(sample_table.CONVERTERS), set(CONVERTERS))
+        self.assertLessEqual(set(sample_table.FETCHES), expressions.HAPROXY_FETCHES | {"fc_src", "fc_dst"})
+        self.assertLessEqual(set(sample_table.SAME), expressions.HAPROXY_FETCHES)
+        self.assertLessEqual(set(sample_table.CONVERTERS), expressions.HAPROXY_CONVERTERS)

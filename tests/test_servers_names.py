@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.servers import names
 from reusedproxy.servers.budget import Budget
 from reusedproxy.servers.limits import PoolLimits
-from reusedproxy.servers.names import ConstantPool, NameRefused, host_name, naming
+from reusedproxy.servers.names import ConstantPool, Name, NameRefused, host_name, naming
 from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.reuse import NEW
 from reusedproxy.wire.heads import Limits
@@ -34,7 +34,7 @@ class Bench:
         self.answers = answers
         self.pool = ConstantPool(
             "Server be/s1",
-            self.dialer_for(own or b""),
+            self.dialer_for(Name(own or b"", own or b"")),
             PoolLimits(**limits),
             self.clock,
             Random(1),
@@ -47,7 +47,8 @@ class Bench:
         )
         self.pool.resume()
 
-    def dialer_for(self, sni: bytes) -> Any:
+    def dialer_for(self, name: Name) -> Any:
+        sni = name.sni + name.preface
         if b" " in sni:
             raise NameRefused("it is not a host name")
         if sni not in self.dialers:
@@ -60,7 +61,7 @@ class Bench:
         self.clock.pump([0.02] * round(seconds / 0.02))
 
     def named(self, name: bytes) -> HTTPConnectionPool:
-        return self.pool.named(name, name)
+        return self.pool.named(Name(name, name))
 
     def borrow(self, name: bytes, kind: int = NEW) -> Any:
         """A connection of this name, opened if need be."""
@@ -168,10 +169,18 @@ class NamesTests(SynchronousTestCase):
     def test_pool_conn_name_is_shared_by_snis(self) -> None:
         """The operator says that they are the same; the first one opens."""
         bench = Bench(own=None)
-        pool = bench.pool.named(b"all", b"a.test")
+        pool = bench.pool.named(Name(b"all", b"a.test"))
         self.assertIsNot(pool, bench.pool)
-        self.assertIs(bench.pool.named(b"all", b"b.test"), pool)
+        self.assertIs(bench.pool.named(Name(b"all", b"b.test")), pool)
         self.assertEqual(set(bench.dialers), {b"", b"a.test"})
+
+    def test_a_preface_makes_connections_of_one_client(self) -> None:
+        """`send-proxy`: never the constant pool's, whatever the name; and they say so."""
+        bench = Bench(own=None)
+        one, other = (bench.pool.named(Name(b"", b"", preface)) for preface in (b"A", b"B"))
+        self.assertEqual((one.solo, other.solo, bench.pool.solo), (True, True, False))
+        self.assertIsNot(one, other)
+        self.assertEqual(set(bench.dialers), {b"", b"A", b"B"})
 
     def test_idle_ones_of_all_names_are_bounded(self) -> None:
         """`pool-max-conn`: the one idle for the longest goes, whatever its name."""
@@ -270,10 +279,11 @@ class NamingTests(SynchronousTestCase):
 
     def test_the_sni_is_the_name(self) -> None:
         """Unless `pool-conn-name` says another; nothing fetched is no name."""
-        self.assertEqual(naming(lambda facts: b"A:1", None)(None), (b"a", b"a"))
-        self.assertEqual(naming(lambda facts: None, None)(None), (b"", b""))
-        self.assertEqual(naming(lambda facts: b"A", lambda facts: b"Tenant 7")(None), (b"Tenant 7", b"a"))
-        self.assertEqual(naming(b"fixed", lambda facts: None)(None), (b"", b"fixed"))
+        self.assertEqual(naming(lambda facts: b"A:1", None)(None), Name(b"a", b"a"))
+        self.assertEqual(naming(lambda facts: None, None)(None), Name(b"", b""))
+        self.assertEqual(naming(lambda facts: b"A", lambda facts: b"Tenant 7")(None), Name(b"Tenant 7", b"a"))
+        self.assertEqual(naming(b"fixed", lambda facts: None)(None), Name(b"", b"fixed"))
+        self.assertEqual(naming(b"a", None, lambda facts: b"PROXY")(None), Name(b"a", b"a", b"PROXY"))
 
 
 class NamesMachine(RuleBasedStateMachine):

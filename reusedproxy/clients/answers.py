@@ -6,6 +6,17 @@ from http import HTTPStatus
 
 #: HAProxy's explanations (its errors' bodies), because people's monitoring knows them.
 _EXPLANATIONS = {
+    200: "Service ready.",
+    401: "You need a valid user and password to access this content.",
+    403: "Request forbidden by administrative rules.",
+    404: "The resource could not be found.",
+    405: "A request was made of a resource using a request method not supported by that resource",
+    407: "You need a valid user and password to access this content.",
+    410: "The resource is no longer available and will not be available again.",
+    421: "Request sent to a non-authoritative server.",
+    422: "The server cannot process the contained instructions.",
+    425: "Your browser sent early data.",
+    429: "You have sent too many requests in a given amount of time.",
     400: "Your browser sent an invalid request.",
     408: "Your browser didn't send a complete request in time.",
     413: "The request entity exceeds the maximum allowed.",
@@ -22,7 +33,14 @@ _EXPLANATIONS = {
 
 
 #: Where HAProxy's words are not those of Python's table.
-_REASONS = {400: "Bad request", 408: "Request Time-out", 504: "Gateway Time-out"}
+_REASONS = {
+    400: "Bad request",
+    407: "Unauthorized",
+    408: "Request Time-out",
+    413: "Payload Too Large",
+    422: "Unprocessable Content",
+    504: "Gateway Time-out",
+}
 
 
 def answer(status: int, body: bytes, content_type: str, *, extra: bytes = b"", close: bool = True) -> bytes:
@@ -49,3 +67,26 @@ def error_answer(status: int, method: bytes, *, close: bool = True) -> bytes:
     """The error as it answers a request of this method (RFC 9110 section 9.3.2: to HEAD without its body)."""
     whole = (ERRORS if close else KEEPING)[status]
     return whole[: whole.index(b"\r\n\r\n") + 4] if method == b"HEAD" else whole
+
+
+def reply(status: int, fields: bytes, body: bytes | None, content_type: bytes, *, close: bool) -> bytes:
+    """What a rule answers, whole. `fields` are its own header lines, each with its CRLF; `body` None: the page of that status."""
+    if body is None:
+        page = _error(status, close=close)
+        end = page.index(b"\r\n") + 2
+        return page[:end] + fields + page[end:]
+    lines = [b"HTTP/1.1 %d %b\r\n" % (status, _reason(status)), fields]
+    if status not in (204, 304):
+        lines.append(b"content-length: %d\r\n" % len(body))
+    if content_type:
+        lines.append(b"content-type: %b\r\n" % content_type)
+    if close:
+        lines.append(b"connection: close\r\n")
+    return b"".join((*lines, b"\r\n", body))
+
+
+def _reason(status: int) -> bytes:
+    try:
+        return (_REASONS.get(status) or HTTPStatus(status).phrase).encode()
+    except ValueError:
+        return b""

@@ -41,6 +41,16 @@ class Attempts:
     _request = b""
     _more: list[bytes] | None = None
 
+    def enter(self, backend: Backend) -> None:
+        """It is this backend's from now on."""
+        self.backend = backend
+        traffic = backend.traffic
+        traffic.stot += 1
+        traffic.req_tot += 1
+        traffic.scur += 1
+        if traffic.scur > traffic.smax:
+            traffic.smax = traffic.scur
+
     def hold(self, data: bytes) -> None:
         """Keep this piece of the body, to send it later or perhaps again."""
         if self._more is None:

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from reusedproxy.clients.answers import ERRORS
 from reusedproxy.clients.exchange import Exchange
+from reusedproxy.clients.known import KnownClient
 from reusedproxy.clients.outcomes import STOPPED
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.transport import HIGH_WATER, PEER_RESET, Transport
@@ -68,10 +69,12 @@ class ClientConnection:
         "address",
         "deadline",
         "deadlines",
+        "destination",
         "exchange",
         "forwarded",
         "frontend",
         "kept",
+        "known",
         "last",
         "listener",
         "requests",
@@ -97,6 +100,10 @@ class ClientConnection:
         #: Server connections that serve nobody else (`http-reuse never`, and those that are authenticated themselves).
         self.kept: list[ServerConnection] | None = None
         self.listener = listener
+        #: What rules have learnt of it; None: they have not asked.
+        self.known: KnownClient | None = None
+        #: Where it was to go, if a PROXY protocol header has said so; None: to us.
+        self.destination: tuple[str, int] | None = None
         self._buffer = b""
         self._searched = 0
         self._body: LengthBody | ChunkedBody | None = None
@@ -392,7 +399,7 @@ class ClientConnection:
     def _start_body(self, head: RequestHead, data: bytes) -> tuple[bytes, bytes]:
         """What has come of the body, and what lies beyond its end."""
         length = head.length
-        body = LengthBody(length) if length > 0 else ChunkedBody(self.frontend.limits)
+        body = LengthBody(length) if length > 0 else self.frontend.chunked_body()
         try:
             data, rest = body.feed(data)
         except BodyFault as fault:

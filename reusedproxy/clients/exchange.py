@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from reusedproxy.clients.answers import KEEPING, error_answer
 from reusedproxy.clients.attempts import HELD_MAX, Attempts
+from reusedproxy.clients.known import Known
 from reusedproxy.clients.outcomes import ABORTS, CONNECTION, DATA, GONE, HEAD, QUEUE, client_lost, server_lost
 from reusedproxy.clients.passing import (
     ends_with_connection,
@@ -23,7 +24,6 @@ from reusedproxy.clients.passing import (
 from reusedproxy.clients.tunnel import Tunnel, TunnelTimeouts
 from reusedproxy.net.dial import DialFailure
 from reusedproxy.net.transport import BROKEN
-from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.connection import SERVER_FAULT, SERVER_GONE, UNTOUCHED, ServerConnection
 from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.queue import Queue
@@ -34,6 +34,7 @@ from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from reusedproxy.clients.connection import ClientConnection
+    from reusedproxy.clients.routing import Way
 
 # The states of an exchange.
 QUEUED = "queued"  # all servers are full
@@ -47,7 +48,7 @@ ENDED = "ended"
 CONNECT_SLACK = 0.5
 
 
-class Exchange(Attempts):
+class Exchange(Attempts, Known):
     """One request and its response. `state` is QUEUED, CONNECTING, SENT, ANSWERING, TUNNEL or ENDED.
 
     `flags` are the first two letters of HAProxy's termination state. Times are the clock's seconds, 0 when that point
@@ -66,6 +67,8 @@ class Exchange(Attempts):
     flags = "--"
     bytes_in = 0
     bytes_out = 0
+    #: How it goes from its frontend to its backend.
+    way: Way | None = None
     # Of `servers.queue.Placed`; and the server in whose own queue it ended its wait in vain.
     queue: Queue | None = None
     srv_queue = 0
@@ -97,26 +100,22 @@ class Exchange(Attempts):
 
     # What its client connection calls.
 
-    def begin(self, backend: Backend, body: bytes, ended: bool) -> None:
+    def begin(self, way: Way, body: bytes, ended: bool) -> None:
         """Find a server for it. `body` is what has come of the body, `ended` whether that is all of it."""
         head = self.head
         assert head is not None
-        self.backend = backend
+        self.way = way
         client = self.client
         self.expects = head.expect_continue and not body
-        forwarded = client.forwarded
-        if forwarded and client.frontend.forward_unless and client.frontend.forwards_already(head):
+        forwarded = client.forwarded if way is client.frontend.way else way.forwarded(client.address)
+        if forwarded and way.forward_unless and way.forwards_already(head):
             forwarded = b""
-        self._request = request = request_head(head, forwarded, client.frontend.server_closes, body)
+        self._request = request = request_head(head, forwarded, way.server_closes, body)
         self.bytes_in = len(request)
         if not ended:
             self._request_ended = False
-        traffic = backend.traffic
-        traffic.stot += 1
-        traffic.req_tot += 1
-        traffic.scur += 1
-        if traffic.scur > traffic.smax:
-            traffic.smax = traffic.scur
+        if self.backend is None:
+            self.enter(way.backend)
         self._choose(None)
 
     def request_data(self, data: bytes) -> None:
@@ -164,10 +163,8 @@ class Exchange(Attempts):
             self._end(broken=self._until_close)
             return
         self.status = status
-        if status in KEEPING and self.framed and self.client.may_ask_again:
-            self._end(last=error_answer(status, self.method, close=False))
-        else:
-            self._end(last=error_answer(status, self.method), error=status)
+        keeps = status in KEEPING and self.framed and self.client.may_ask_again
+        self._end(last=self._own(error_answer(status, self.method, close=not keeps)), error=0 if keeps else status)
 
     def pause_response(self) -> None:
         """The client takes no more for now."""
@@ -279,6 +276,8 @@ class Exchange(Attempts):
             connection.give_up("unasked 101")
             self.server_lost(SERVER_FAULT, "unasked 101", True)
             return
+        if self.answer_rules is not None and self._replaced(head):
+            return
         self.state = TUNNEL
         client = self.client
         timeouts = TunnelTimeouts.of(client.frontend.timeouts, backend.settings.timeouts)
@@ -317,11 +316,15 @@ class Exchange(Attempts):
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         if not self._request_ended:
             self.client.last = True
+        if self.answer_rules is not None and self._replaced(head, whole=True):
+            return
         data = self._response(head) + body
         self.connection = None
         self._end(last=data)
 
     def response_started(self, head: ResponseHead, data: bytes) -> None:
+        if self.answer_rules is not None and self._replaced(head):
+            return
         self.state = ANSWERING
         data = self._response(head) + data
         self.bytes_out += len(data)
@@ -414,9 +417,13 @@ class Exchange(Attempts):
         request = self.all_held()
         if connection.requests:
             connection.safe = True  # HAProxy's manual: it has been reused, so the server is known to bear it
-        if self.client.frontend.server_closes:
+        if self.way is not None and self.way.server_closes:
             connection.retire_at = -inf
-        elif backend.settings.http_reuse == "never" or (self.head is not None and self.head.binds_connection):
+        elif (
+            backend.settings.http_reuse == "never"
+            or connection.pool.solo
+            or (self.head is not None and self.head.binds_connection)
+        ):
             connection.private = True
         if connection.private:
             self.client.keep(connection)
@@ -434,6 +441,19 @@ class Exchange(Attempts):
             self._choose(server if self.redispatched else None)
         else:
             self.placed(self.server)
+        return True
+
+    def _replaced(self, head: ResponseHead, whole: bool = False) -> bool:
+        """Whether a rule answers in place of this, which goes nowhere then. `whole`: its connection is free already."""
+        assert self.answer_rules is not None
+        self.answer = head
+        verdict = self.answer_rules(self)
+        if verdict is None:
+            return False
+        if whole:
+            self.connection = None
+        self._let_go("answer replaced by a rule")
+        self.answered_here(*verdict)
         return True
 
     def _response(self, head: ResponseHead) -> bytes:
@@ -470,12 +490,17 @@ class Exchange(Attempts):
         self.flags = flags
         self._end(last=error_answer(status, self.method) if heard else b"", error=status)
 
-    def answered_here(self, status: int, data: bytes) -> None:
-        """The one step of an exchange that needs no server: the proxy itself has the answer, whole in `data`."""
+    def answered_here(self, status: int, data: bytes, flags: str = "LR") -> None:
+        """The last step of an exchange that needs no server, or no more: the proxy itself has the answer, whole in `data`."""
         self.status = status
-        self.flags = "LR"
-        self.client.frontend.traffic.intercepted += 1
-        self._end(last=data)
+        self.flags = flags
+        if flags[0] == "L":
+            self.client.frontend.traffic.intercepted += 1
+        self._end(last=self._own(data))
+
+    def _own(self, answer: bytes) -> bytes:
+        """With what rules make of it."""
+        return answer if self.own_rules is None else self.own_rules(self, answer)
 
     def _end(self, last: bytes = b"", error: int = 0, broken: bool = False) -> None:
         """The only end. `last` are the answer's last bytes, `error` their status if they are our own, `broken`: the answer

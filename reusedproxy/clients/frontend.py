@@ -7,23 +7,24 @@ know how a request is read or carried.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address, ip_network
 from math import inf
 from socket import socket
 from typing import Protocol
 
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.exchange import Exchange
-from reusedproxy.clients.handshakes import Handshakes
+from reusedproxy.clients.gate import EXPECT_PROXY, REJECT, Arrival, Gate
+from reusedproxy.clients.handshakes import Handshakes, Newcomer
+from reusedproxy.clients.routing import Routing, Way
 from reusedproxy.config import model
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.handshake import Handshake
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.captures import Captures
 from reusedproxy.servers.server import Traffic
+from reusedproxy.wire.bodies import ChunkedBody
 from reusedproxy.wire.heads import Limits, RequestHead
 
 #: Seconds between two log lines about the same bound.
@@ -61,8 +62,8 @@ class Places:
 class Frontend:
     """A `frontend` section come to life.
 
-    `closing`: each exchange is its client connection's last (option httpclose, stopping). `server_closes`: it is its server
-    connection's last (option http-server-close; httpclose of the backend).
+    `closing`: each exchange is its client connection's last (option httpclose, stopping). `way` leads to the backend where
+    no rule chooses another, None: there is none.
     """
 
     def __init__(
@@ -85,15 +86,19 @@ class Frontend:
         self.log: AccessLog | None = None
         self.handshakes = Handshakes(self, poller)
         self.traffic = Traffic()
-        self.connections: set[ClientConnection | Handshake] = set()
+        self.connections: set[ClientConnection | Newcomer] = set()
         self.connections_max = 0
         self.connections_total = 0
         self.listeners: list[Listener] = []
         # HAProxy's manual, section 4.2: httpclose closes the side of its section; http-server-close counts wherever it is.
         self.closing = settings.connection_mode == "close"
-        self.server_closes = settings.connection_mode == "server-close" or (
-            backend is not None and backend.settings.connection_mode != "keep-alive"
-        )
+        self.way = None if backend is None else Way(settings, backend)
+        #: The rules of its section and of those that they lead to; None: there are none.
+        self.routing: Routing | None = None
+        #: Decides who may come in; None: everybody may.
+        self.gate: Gate | None = None
+        #: Those that it has turned away.
+        self.denied = 0
         self._poller = poller
         self._places = places
         self.announce = announce
@@ -103,7 +108,6 @@ class Frontend:
         self.invalid = Captures(f"Proxy {self.name}", "request", deadlines.now, lambda text: announce("notice", text))
         #: When each bound was last said to be reached.
         self._told_full: dict[str, float] = {}
-        self._set_forwarding([settings.forwardfor, backend.settings.forwardfor if backend is not None else None])
 
     @property
     def maxconn(self) -> int:
@@ -145,7 +149,7 @@ class Frontend:
             if not self._hand_over(connection, successors.get(connection.listener)):
                 connection.finish()
 
-    def _hand_over(self, connection: ClientConnection | Handshake, successor: Frontend | None) -> bool:
+    def _hand_over(self, connection: ClientConnection | Newcomer, successor: Frontend | None) -> bool:
         return (
             successor is not None
             and successor._places is self._places
@@ -178,14 +182,22 @@ class Frontend:
     def connection_made(self, accepted: socket, address: object, listener: Listener) -> None:
         """A client has connected."""
         name = address[:2] if isinstance(address, tuple) else ("unix", 0)
+        expects = listener.bind.accept_proxy
+        if self.gate is not None:
+            verdict = self.gate.judge(Arrival(accepted, name, listener, self.name))
+            if verdict == REJECT:
+                self.denied += 1
+                listener.connections -= 1
+                accepted.close()
+                return
+            expects = expects or verdict == EXPECT_PROXY
         connections = self.connections
         self.connections_total += 1
         self._places.taken += 1
-        if listener.certificates is None:
-            nobody: ClientConnection = None  # type: ignore[assignment]  # it makes itself the peer
-            connections.add(ClientConnection(self, Transport(self._poller, accepted, nobody), name, listener))
+        if expects:
+            connections.add(self.handshakes.expect_preface(accepted, name, listener))
         else:
-            connections.add(self.handshakes.begin(accepted, name, listener, listener.certificates))
+            connections.add(self.admit(accepted, name, listener))
         size = len(connections)
         if size > self.connections_max:
             self.connections_max = size
@@ -199,7 +211,14 @@ class Frontend:
             self._tell_full(f"Proxy {self.name} reached the connection limit of its bind {bound}")
             listener.pause()
 
-    def connection_gone(self, connection: ClientConnection | Handshake, listener: Listener) -> None:
+    def admit(self, accepted: socket, address: tuple[str, int], listener: Listener) -> ClientConnection | Newcomer:
+        """What it is from now on; it has been counted already, or will be."""
+        if listener.certificates is not None:
+            return self.handshakes.begin(accepted, address, listener, listener.certificates)
+        nobody: ClientConnection = None  # type: ignore[assignment]  # it makes itself the peer
+        return ClientConnection(self, Transport(self._poller, accepted, nobody), address, listener)
+
+    def connection_gone(self, connection: ClientConnection | Newcomer, listener: Listener) -> None:
         """Its socket is closed."""
         self.connections.discard(connection)
         self._places.taken -= 1
@@ -215,20 +234,30 @@ class Frontend:
 
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
         """Begin `exchange` where its request belongs."""
-        backend = self.backend
-        if self.pages:
-            head = exchange.head
-            assert head is not None
-            for page in self.pages:
-                if page.wants(head.target):
-                    if not exchange.framed:
-                        exchange.client.last = True
-                    exchange.answered_here(*page.answer(head, exchange.client.last or not ended))
-                    return
-        if backend is None:
-            exchange.fail(503, "SC")
-        else:
-            exchange.begin(backend, body, ended)
+        if self.routing is not None:
+            self.routing.route(exchange, body, ended)
+        elif not (self.pages and self.shows_page(exchange, self.pages, ended)):
+            if self.way is None:
+                exchange.fail(503, "SC")
+            else:
+                exchange.begin(self.way, body, ended)
+
+    def shows_page(self, exchange: Exchange, pages: list[Page], ended: bool) -> bool:
+        """Whether the request was for one of these pages; then it is answered."""
+        head = exchange.head
+        assert head is not None
+        for page in pages:
+            if page.wants(head.target):
+                if not exchange.framed:
+                    exchange.client.last = True
+                exchange.by_page = True
+                exchange.answered_here(*page.answer(head, exchange.client.last or not ended))
+                return True
+        return False
+
+    def chunked_body(self) -> ChunkedBody:
+        """What reads a request's body whose length is not known; rules have said whose trailers may not be in it."""
+        return ChunkedBody(self.limits, dropped=self.routing.edits if self.routing is not None else None)
 
     def count(self, exchange: Exchange) -> None:
         """An exchange has ended."""
@@ -240,28 +269,8 @@ class Frontend:
         traffic.hrsp[status // 100 if 100 <= status < 600 else 0] += 1
 
     def forwarded(self, address: tuple[str, int]) -> bytes:
-        """The header line of `option forwardfor` for a client at `address`; nothing for one at a unix socket (port 0)."""
-        if self._forward is None or not address[1]:
-            return b""
-        if self._spared:
-            host = ip_address(address[0])
-            if any(host in network for network in self._spared):
-                return b""
-        return f"{self._forward}: {address[0]}\r\n".encode("latin-1")
-
-    def forwards_already(self, head: RequestHead) -> bool:
-        """Whether the request has the header of `if-none`. Asked only where that is configured."""
-        return self.forward_unless in head.block.lower()
-
-    def _set_forwarding(self, options: list[model.ForwardFor | None]) -> None:
-        """HAProxy's manual, `option forwardfor`: the backend's header counts, either's `except`, and `if-none` of both."""
-        asked = [option for option in options if option is not None]
-        self._forward = asked[-1].header if asked else None
-        self._spared = [ip_network(option.except_network, strict=False) for option in asked if option.except_network]
-        #: How the header line begins (lower case) beside which none of ours goes; nothing: ours always goes.
-        self.forward_unless = b""
-        if asked and all(option.if_none for option in asked):
-            self.forward_unless = f"\r\n{self._forward}:".lower().encode("latin-1")
+        """The header line that tells servers of a client at `address`, where no rule chooses another backend."""
+        return b"" if self.way is None else self.way.forwarded(address)
 
     # Its bounds.
 

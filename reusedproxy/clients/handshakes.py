@@ -1,4 +1,4 @@
-"""Clients that have connected to a TLS listener and are not through their handshake yet: a frontend's newcomers.
+"""Clients that have connected and are not through their PROXY protocol header or TLS handshake yet: a frontend's newcomers.
 
 They count as the frontend's connections from the first moment, as in HAProxy; each becomes a client connection or a line
 in the log. It must never know what is asked once the handshake is done.
@@ -15,8 +15,10 @@ from reusedproxy.config.model import ListenAddress
 from reusedproxy.net.handshake import Handshake, HandshakeFailure, Turns
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
+from reusedproxy.net.preface import Preface
 from reusedproxy.net.tls_server import Certificates, ServerTLSTransport
 from reusedproxy.servers.captures import Teller
+from reusedproxy.wire.proxy_protocol import ProxyHeader
 
 if TYPE_CHECKING:
     from reusedproxy.clients.frontend import Frontend
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 #: Seconds for a handshake when no time-out says.
 TIMEOUT = 30.0
 
-HandshakeLog = Callable[[Handshake, HandshakeFailure], None]
+Newcomer = Handshake | Preface
+HandshakeLog = Callable[[Newcomer, HandshakeFailure], None]
 
 
 class Handshakes:
@@ -35,7 +38,9 @@ class Handshakes:
     """
 
     def __init__(self, frontend: Frontend, poller: Poller) -> None:
-        self.under_way: dict[Handshake, None] = {}
+        self.under_way: dict[Newcomer, None] = {}
+        #: Of those that another proxy has announced: what they had connected to.
+        self._destinations: dict[Newcomer, tuple[str, int] | None] = {}
         self.log: HandshakeLog | None = None
         #: What is shown to clients, by the address of the `bind` line; at others they are served in the clear.
         self.certificates: dict[ListenAddress, Certificates] = {}
@@ -58,11 +63,37 @@ class Handshakes:
         handshake = Handshake(
             self._poller, frontend.deadlines, self._turns, certificates, accepted, self, address, listener
         )
-        self.under_way[handshake] = None
-        if len(self.under_way) > max(1, frontend.maxconn // 2):
-            next(iter(self.under_way)).abort("too many handshakes are under way, and it was the oldest")
-        handshake.start(self._timeout)
+        self._begin(handshake)
         return handshake
+
+    def expect_preface(self, accepted: socket, address: tuple[str, int], listener: Listener) -> Preface:
+        """Another proxy has connected, and says first for whom (`accept-proxy`)."""
+        preface = Preface(self._poller, self._frontend.deadlines, accepted, self, address, listener)
+        self._begin(preface)
+        return preface
+
+    def _begin(self, newcomer: Newcomer) -> None:
+        self.under_way[newcomer] = None
+        if len(self.under_way) > max(1, self._frontend.maxconn // 2):
+            next(iter(self.under_way)).abort("too many handshakes are under way, and it was the oldest")
+        newcomer.start(self._timeout)
+
+    def preface_read(self, preface: Preface, header: ProxyHeader) -> None:
+        """From here on it is the client's connection, in the same place."""
+        frontend = self._frontend
+        del self.under_way[preface]
+        frontend.connections.discard(preface)
+        connection = frontend.admit(preface.socket, header.source or preface.address, preface.listener)
+        frontend.connections.add(connection)
+        if not isinstance(connection, ClientConnection):
+            self._destinations[connection] = header.destination
+            return
+        connection.destination = header.destination
+        if frontend.closing:
+            connection.finish()
+
+    def preface_failed(self, preface: Preface, failure: HandshakeFailure) -> None:
+        self._failed(preface, failure, "connection of")
 
     def handshake_done(self, handshake: Handshake, transport: ServerTLSTransport) -> None:
         """It becomes a client connection in the same place."""
@@ -72,21 +103,23 @@ class Handshakes:
         self.resumed += transport.resumed
         frontend.connections.discard(handshake)
         connection = ClientConnection(frontend, transport, handshake.address, handshake.listener)
+        connection.destination = self._destinations.pop(handshake, None)
         frontend.connections.add(connection)
         if frontend.closing:
             connection.finish()
 
     def handshake_failed(self, handshake: Handshake, failure: HandshakeFailure) -> None:
-        frontend = self._frontend
-        del self.under_way[handshake]
+        self._failed(handshake, failure, "TLS handshake with")
+
+    def _failed(self, newcomer: Newcomer, failure: HandshakeFailure, what: str) -> None:
+        frontend, listener = self._frontend, newcomer.listener
+        del self.under_way[newcomer]
+        self._destinations.pop(newcomer, None)
         self.failed += 1
-        listener = handshake.listener
-        frontend.connection_gone(handshake, listener)
+        frontend.connection_gone(newcomer, listener)
         if self.log is not None:
-            self.log(handshake, failure)
-        host, port = handshake.address
+            self.log(newcomer, failure)
+        host, port = newcomer.address
         who = f"{host}:{port}" if port else host
-        text = (
-            f"Proxy {frontend.name}: TLS handshake with {who} at bind {listener.bind.address} failed: {failure.reason}"
-        )
+        text = f"Proxy {frontend.name}: {what} {who} at bind {listener.bind.address} failed: {failure.reason}"
         self._teller.tell(failure.trouble, text, "failed handshakes")

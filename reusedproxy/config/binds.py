@@ -72,6 +72,8 @@ def _read_words(arguments: tuple[str, ...], draft: BindDraft, what: str, report:
             raise Wrong(f"{what}: {not_done(f'proto {argument}', 'bind option', 'clients speak HTTP/1 only')}")
         elif word == "ssl":
             draft.ssl = True
+        elif word == "accept-proxy":
+            settings["accept_proxy"] = True
         elif draft.tls.read(word, argument, what):
             if word == "npn":
                 report.without_effect("bind … npn", draft.bind.place)

@@ -10,6 +10,7 @@ from attrs import Factory, define, evolve, frozen
 from reusedproxy.config.binds import BindDraft
 from reusedproxy.config.checks import Expect, Send
 from reusedproxy.config.model import ForwardFor, HTTPCheck, LogTarget, Place, StatsPage, Timeouts
+from reusedproxy.config.rulemodel import Criterion, Rule, UseBackend
 from reusedproxy.config.servers import ServerDraft, ServerWords
 
 SIDES = {"frontend": "F", "backend": "B", "listen": "FB", "defaults": "FB"}
@@ -43,7 +44,13 @@ class ProxyDraft:
     backlog: int = 0
     maxconn: int = 0
     default_backend: Reference | None = None
-    use_backends: list[Reference] = Factory(list)
+    use_backends: list[UseBackend] = Factory(list)
+    acls: dict[str, list[Criterion]] = Factory(dict)
+    request_rules: list[Rule] = Factory(list)
+    response_rules: list[Rule] = Factory(list)
+    after_rules: list[Rule] = Factory(list)
+    redirects: list[Rule] = Factory(list)
+    connection_rules: list[Rule] = Factory(list)
     servers: list[ServerDraft] = Factory(list)
     default_server: ServerWords = Factory(ServerWords)
     timeouts: Timeouts = Factory(Timeouts)
@@ -94,6 +101,12 @@ class ProxyDraft:
             unreadable=set(self.unreadable),
             binds=[],
             use_backends=[],
+            acls={name: list(criteria) for name, criteria in self.acls.items()},
+            request_rules=list(self.request_rules),
+            response_rules=list(self.response_rules),
+            after_rules=list(self.after_rules),
+            redirects=[],
+            connection_rules=list(self.connection_rules),
             servers=[],
             default_server=self.default_server.copy(),
             logs=list(self.logs),

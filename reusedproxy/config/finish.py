@@ -5,11 +5,13 @@ Judges nothing that the whole configuration is needed for: that is `judge`'s.
 
 from __future__ import annotations
 
+from reusedproxy.config.acls import resolved, resolved_backend
 from reusedproxy.config.binds import finished_bind
 from reusedproxy.config.checks import finished_check
 from reusedproxy.config.draft import ProxyDraft
 from reusedproxy.config.global_section import GlobalDraft
 from reusedproxy.config.model import Backend, Frontend, LogTarget, Timeouts
+from reusedproxy.config.rulemodel import Rule, Rules
 from reusedproxy.config.servers import finished_server
 
 
@@ -22,7 +24,8 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
         mode=draft.mode or "tcp",
         binds=tuple(finished_bind(bind, draft.backlog, global_) for bind in draft.binds),
         default_backend=default or (draft.name if draft.kind == "listen" else None),
-        use_backends=tuple(reference.name for reference in draft.use_backends),
+        use_backends=tuple(resolved_backend(rule, draft.acls) for rule in draft.use_backends),
+        rules=_rules(draft),
         maxconn=draft.maxconn,
         timeouts=_frontend_timeouts(draft.timeouts),
         connection_mode=draft.connection_mode or "keep-alive",
@@ -62,6 +65,22 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
         disabled=draft.disabled,
         stats=draft.stats,
         logs=_logs(draft, global_),
+        rules=_rules(draft),
+    )
+
+
+def _rules(draft: ProxyDraft) -> Rules:
+    """With all lines of the ACLs that they name."""
+
+    def whole(rules: list[Rule]) -> tuple[Rule, ...]:
+        return tuple(resolved(rule, draft.acls) for rule in rules)
+
+    return Rules(
+        whole(draft.request_rules),
+        whole(draft.redirects),
+        whole(draft.response_rules),
+        whole(draft.after_rules),
+        whole(draft.connection_rules),
     )
 
 

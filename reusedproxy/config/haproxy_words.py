@@ -347,8 +347,8 @@ SERVER = _arguments(
 # What they say is what we do anyhow.
 SERVER_AS_WE_DO = words(
     """
-    guid id no-agent-check no-check-send-proxy no-renegotiate no-send-proxy
-    no-send-proxy-v2 no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-sni-auto no-tfo stick
+    guid id no-agent-check no-renegotiate
+    no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-sni-auto no-tfo stick
     """
 )
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from reusedproxy.config.bind_tls import ON_SERVERS
 from reusedproxy.config.draft import ProxyDraft, Reference
 from reusedproxy.config.global_section import GlobalDraft
+from reusedproxy.config.judge_rules import judge_rules
 from reusedproxy.config.judge_tls import judge_listeners, judge_server
 from reusedproxy.config.model import SAFE_TO_REUSE, Bind, ListenAddress
 from reusedproxy.config.report import Report, did_you_mean
@@ -35,12 +36,15 @@ def judge(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) ->
             judge_listeners(draft.binds, global_, report)
         if "B" in draft.sides:
             _backend(draft, global_, report)
+        judge_rules(draft, report)
     _binds_differ((each.bind for draft in drafts if not draft.disabled for each in draft.binds), report)
 
 
 def _references(draft: ProxyDraft) -> Iterable[Reference]:
     if "F" in draft.sides:
-        yield from draft.use_backends
+        for rule in draft.use_backends:
+            if (name := rule.name.constant) is not None:
+                yield Reference(rule.place, name)
         if draft.default_backend:
             yield draft.default_backend
 
@@ -157,6 +161,18 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
         report.warn(server.place, f"{name} has '{unused[0]}' but no 'ssl': it is spoken to in the clear")
 
 
+def _unpooled(server: ServerDraft, report: Report) -> None:
+    name, pool = f"server '{server.name}'", server.words.pool
+    word = "send-proxy" if server.words.send_proxy == "v1" else "send-proxy-v2"
+    text = f"{name}: with '{word}' each connection tells for which client it is, so it serves no other, and none can be warm"
+    if pool.min_conn:
+        report.fault(server.place, f"{text}: take out pool-min-conn {pool.min_conn}")
+    elif pool.keep_checks:
+        report.fault(server.place, f"{text}: take out check-reuse-pool")
+    else:
+        report.notice(server.place, text)
+
+
 def _places(server: ServerDraft, report: Report) -> None:
     words, name = server.words, f"server '{server.name}'"
     most = max(words.minconn, words.maxconn)
@@ -174,9 +190,11 @@ def _pool(server: ServerDraft, report: Report) -> None:
     pool, name = server.words.pool, f"server '{server.name}'"
     if pool.keep_checks and not server.words.checked:
         report.warn(server.place, f"{name}: 'check-reuse-pool' does nothing without 'check'")
+    words = server.words
+    if words.send_proxy:
+        _unpooled(server, report)
     if not pool.min_conn:
         return
-    words = server.words
     if words.sni is not None and words.ssl and words.check.sni is None:
         text = (
             f"{name}: pool-min-conn {pool.min_conn} with 'sni {words.sni}': no connection can be opened before a request says"

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
+from reusedproxy.config.rulemodel import NO_RULES, Rules, UseBackend
+
 
 @frozen
 class Place:
@@ -127,6 +129,7 @@ class Bind:
     user: str | None = None
     group: str | None = None
     tls: BindTLS | None = None
+    accept_proxy: bool = False
 
 
 @frozen
@@ -272,6 +275,7 @@ class Check:
     addr: str | None = None
     sni: str | None = None
     ssl: bool = False
+    send_proxy: str = ""
 
 
 @frozen
@@ -300,6 +304,7 @@ class Server:
 
     kind "tcp": `host` is a literal address or a name to resolve at start; kind "unix": `host` is a path. `sni` is set only
     where it depends on the request (a constant one is its `tls`'); then `known_name` is the one for checks and the floor.
+    `send_proxy` is "v1" or "v2" where the PROXY protocol is spoken, and its checks' `send_proxy` likewise.
     `check_tls` is set where checks speak TLS whatever else holds (`check-ssl`).
     """
 
@@ -321,6 +326,7 @@ class Server:
     pool_conn_name: Expression | None = None
     known_name: str | None = None
     check_tls: ServerTLS | None = None
+    send_proxy: str = ""
 
 
 @frozen
@@ -328,7 +334,7 @@ class Frontend:
     """A `frontend`, or the front half of a `listen`.
 
     `connection_mode`: "keep-alive" (default), "server-close" or "close" (option httpclose). `log_format`: "httplog",
-    or "default" for the short line that HAProxy writes without an option. `use_backends` are names, in order.
+    or "default" for the short line that HAProxy writes without an option.
     """
 
     name: str
@@ -336,7 +342,7 @@ class Frontend:
     mode: str = "tcp"
     binds: tuple[Bind, ...] = ()
     default_backend: str | None = None
-    use_backends: tuple[str, ...] = ()
+    use_backends: tuple[UseBackend, ...] = ()
     maxconn: int = 0
     timeouts: Timeouts = Timeouts()
     connection_mode: str = "keep-alive"
@@ -347,6 +353,7 @@ class Frontend:
     clitcpka: bool = False
     disabled: bool = False
     stats: StatsPage | None = None
+    rules: Rules = NO_RULES
 
 
 @frozen
@@ -380,6 +387,7 @@ class Backend:
     disabled: bool = False
     stats: StatsPage | None = None
     logs: tuple[LogTarget, ...] = ()
+    rules: Rules = NO_RULES
 
     def redispatches(self, retry: int) -> bool:
         """Whether this retry (the first is 1) goes to another server."""

@@ -10,14 +10,24 @@ from collections.abc import Callable
 from attrs import evolve, frozen
 
 from reusedproxy.config import haproxy_words, hints, units
+from reusedproxy.config.acls import read_acl
 from reusedproxy.config.binds import read_bind
 from reusedproxy.config.checks import read_expect, read_send
+from reusedproxy.config.connection_rules import read_connection_rule
 from reusedproxy.config.draft import ProxyDraft, Reference
 from reusedproxy.config.global_section import OUR_WORDS as GLOBAL_OUR_WORDS
 from reusedproxy.config.logs import log_target
 from reusedproxy.config.model import StatsPage
 from reusedproxy.config.options import read_option
 from reusedproxy.config.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
+from reusedproxy.config.rulemodel import Allow, Redirect, Reply, Rule
+from reusedproxy.config.rules import (
+    read_after_rule,
+    read_redirect,
+    read_request_rule,
+    read_response_rule,
+    read_use_backend,
+)
 from reusedproxy.config.servers import read_default_server, read_server
 
 Reader = Callable[[ProxyDraft, Line, Report], None]
@@ -172,12 +182,11 @@ def _default_backend(proxy: ProxyDraft, line: Line, report: Report) -> None:
 
 
 def _use_backend(proxy: ProxyDraft, line: Line, report: Report) -> None:
-    if len(line.words) > 2 and line.words[2] in ("if", "unless"):
-        raise Wrong(
-            f"'use_backend … {line.words[2]} <condition>' is HAProxy's; reusedproxy does not do it yet:"
-            " only 'use_backend NAME' without a condition"
-        )
-    proxy.use_backends.append(_reference(line))
+    previous = proxy.use_backends[-1] if proxy.use_backends else None
+    if previous is not None and previous.condition is None:
+        text = f"the 'use_backend' at {previous.place} has no condition, so this one never counts"
+        report.warn(line.place, text)
+    proxy.use_backends.append(read_use_backend(line, proxy.acls, report))
 
 
 def _reference(line: Line) -> Reference:
@@ -185,6 +194,61 @@ def _reference(line: Line) -> Reference:
     if "%[" in name:
         raise Wrong(f"'{line.keyword}' with an expression (%[…]) is HAProxy's; reusedproxy does not do it yet")
     return Reference(line.place, name)
+
+
+# -- rules ------------------------------------------------------------------------------------------------------------
+
+
+def _acl(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    _not_in_nameless_defaults(proxy, line)
+    if line.arguments:
+        # Whatever is wrong with it, that it does not exist is not what a rule that names it should be told.
+        proxy.acls.setdefault(line.words[1], [])
+    name, criterion = read_acl(line, report)
+    proxy.acls[name].append(criterion)
+
+
+def _http_request(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    _not_in_nameless_defaults(proxy, line)
+    for later, word in ((proxy.redirects, "redirect"), (proxy.use_backends, "use_backend")):
+        if later:
+            text = f"this 'http-request' rule counts before the '{word}' rules, wherever it stands"
+            report.warn(line.place, text)
+    _add_rule(proxy.request_rules, read_request_rule(line, proxy.acls, report), report)
+
+
+def _http_response(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    _not_in_nameless_defaults(proxy, line)
+    _add_rule(proxy.response_rules, read_response_rule(line, proxy.acls, report), report)
+
+
+def _http_after_response(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    _not_in_nameless_defaults(proxy, line)
+    _add_rule(proxy.after_rules, read_after_rule(line, proxy.acls, report), report)
+
+
+def _tcp_request(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    _not_in_nameless_defaults(proxy, line)
+    proxy.connection_rules.append(read_connection_rule(line, proxy.acls, report))
+
+
+def _redirect(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    if proxy.use_backends:
+        report.warn(line.place, "this 'redirect' rule counts before the 'use_backend' rules, wherever it stands")
+    _add_rule(proxy.redirects, read_redirect(line, proxy.acls, report), report)
+
+
+def _add_rule(rules: list[Rule], rule: Rule, report: Report) -> None:
+    if rules and rules[-1].condition is None and isinstance(rules[-1].action, (Allow, Reply, Redirect)):
+        text = f"the '{rules[-1].words}' at {rules[-1].place} has no condition, so no rule after it counts"
+        report.warn(rule.place, text)
+    rules.append(rule)
+
+
+def _not_in_nameless_defaults(proxy: ProxyDraft, line: Line) -> None:
+    """As in HAProxy (manual, section 4): rules that everybody inherits unasked are easily forgotten."""
+    if proxy.kind == "defaults" and not proxy.name:
+        raise Wrong(f"'{line.keyword}' cannot stand in a 'defaults' section without a name")
 
 
 # -- the backend side --------------------------------------------------------------------------------------------------
@@ -305,6 +369,12 @@ KEYWORDS: dict[str, Keyword] = {
     "backlog": Keyword(_backlog, "F"),
     "default_backend": Keyword(_default_backend, "F"),
     "use_backend": Keyword(_use_backend, "F", in_defaults=False),
+    "acl": Keyword(_acl),
+    "tcp-request": Keyword(_tcp_request, "F"),
+    "http-request": Keyword(_http_request),
+    "http-response": Keyword(_http_response),
+    "http-after-response": Keyword(_http_after_response),
+    "redirect": Keyword(_redirect, in_defaults=False),
     "balance": Keyword(_balance, "B"),
     "server": Keyword(_server, "B", in_defaults=False),
     "default-server": Keyword(_default_server, "B"),

@@ -47,6 +47,8 @@ class ServerWords:
     strict: bool = False
     sni: Expression | None = None
     pool_conn_name: Expression | None = None
+    send_proxy: str = ""
+    check_send_proxy: bool = False
     said: set[str] = Factory(set)
     #: Versions, ciphers and the like.
     parameters: TLSWords = Factory(TLSWords)
@@ -188,6 +190,12 @@ _DONE: dict[str, Setter] = {
     "sni": _set_sni,
     "pool-conn-name": _value("pool_conn_name", _expression),
     "check-sni": _part("check", "sni", _text),
+    "send-proxy": _flag("send_proxy", "v1"),
+    "send-proxy-v2": _flag("send_proxy", "v2"),
+    "no-send-proxy": _flag("send_proxy", ""),
+    "no-send-proxy-v2": _flag("send_proxy", ""),
+    "check-send-proxy": _flag("check_send_proxy", True),
+    "no-check-send-proxy": _flag("check_send_proxy", False),
     "check-ssl": _part("check", "ssl", lambda argument, what: True),
     "no-check-ssl": _part("check", "ssl", lambda argument, what: False),
     "ssl-reuse": _part("tls", "resumes", lambda argument, what: True),
@@ -255,7 +263,8 @@ def finished_server(draft: ServerDraft, ca_base: str, crt_base: str, default_ver
         minconn=words.minconn,
         maxconn=maxconn,
         maxqueue=words.maxqueue,
-        check=words.check if words.checked else None,
+        check=evolve(words.check, send_proxy=_check_proxy(words)) if words.checked else None,
+        send_proxy=words.send_proxy,
         tls=tls if words.ssl else None,
         check_tls=tls if words.check.ssl else None,
         sni=words.sni if words.ssl else None,
@@ -263,6 +272,14 @@ def finished_server(draft: ServerDraft, ca_base: str, crt_base: str, default_ver
         known_name=words.check.sni if words.ssl and words.sni is not None else None,
         pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,
     )
+
+
+def _check_proxy(words: ServerWords) -> str:
+    """HAProxy: as the traffic, unless the check goes elsewhere; `check-send-proxy` in any case."""
+    elsewhere = words.check.port is not None or words.check.addr is not None
+    if words.check_send_proxy:
+        return words.send_proxy or "v1"
+    return "" if elsewhere else words.send_proxy
 
 
 def _based(path: str, base: str) -> str:

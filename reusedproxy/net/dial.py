@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from math import inf
 from socket import (
     AF_INET,
@@ -100,7 +101,10 @@ class Dialer:
         context: ClientContext | None,
         timeout: float | None,
         last: float = inf,
+        preface: Callable[[socket], bytes] | None = None,
     ) -> None:
+        """`preface` gives what goes out first of all, in the clear, on a socket that is connected: it is short."""
+        self.preface = preface
         self.poller = poller
         self.deadlines = deadlines
         self.target = target
@@ -198,6 +202,8 @@ class Dial:
                 self._fail(os.strerror(error))
                 return
             self.tcp_took = self._dialer.deadlines.now() - self.born
+            if not self._introduce():
+                return
             if self._dialer.context is None:
                 self._succeed()
                 return
@@ -212,6 +218,22 @@ class Dial:
                 self._succeed()
             elif fault:
                 self._fail(fault)
+
+    def _introduce(self) -> bool:
+        """Say what comes before everything else; whether it could be said."""
+        assert self.socket is not None
+        if self._dialer.preface is None:
+            return True
+        try:
+            data = self._dialer.preface(self.socket)
+            sent = self.socket.send(data)
+        except OSError as error:
+            self._fail(error.strerror or str(error))
+            return False
+        if sent < len(data):  # an empty buffer that has no room for two hundred bytes
+            self._fail("no room for the PROXY protocol header")
+            return False
+        return True
 
     def _handshake(self) -> str | None:
         """Go on with it. None: all is well and verified; "": it needs more time; otherwise what is wrong."""

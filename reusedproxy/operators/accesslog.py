@@ -12,11 +12,15 @@ from collections.abc import Callable
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.exchange import Exchange
 from reusedproxy.clients.frontend import Frontend, Places
-from reusedproxy.net.handshake import ABORTED, EMPTY, Handshake, HandshakeFailure
+from reusedproxy.clients.handshakes import Newcomer
+from reusedproxy.net import handshake, preface
+from reusedproxy.net.handshake import HandshakeFailure
 from reusedproxy.net.listener import Listener
 from reusedproxy.operators.logtargets import MONTHS, Send, Target, escaped
 
 BAD_REQUEST = "<BADREQ>"
+#: Ends of connections on which hardly anything has come (`option dontlognull`).
+_WITHOUT_DATA = (handshake.EMPTY, handshake.ABORTED, preface.EMPTY, preface.ABORTED)
 #: Seconds whose dates are remembered: slow and fast exchanges end among each other.
 _DATES = 64
 
@@ -40,21 +44,21 @@ class HandshakeLog:
         self._send = send
         self._wall = wall
 
-    def __call__(self, handshake: Handshake, failure: HandshakeFailure) -> None:
-        if self._frontend.settings.dontlognull and failure.kind in (EMPTY, ABORTED):
+    def __call__(self, newcomer: Newcomer, failure: HandshakeFailure) -> None:
+        if self._frontend.settings.dontlognull and failure.kind in _WITHOUT_DATA:
             return
-        host, port = handshake.address
-        number = _bind_number(self._frontend, handshake.listener)
-        began = handshake.began + self._wall() - self._frontend.deadlines.now()
+        host, port = newcomer.address
+        number = _bind_number(self._frontend, newcomer.listener)
+        began = newcomer.began + self._wall() - self._frontend.deadlines.now()
         date = f"{_date(int(began))}{int(began % 1 * 1000):03d}"
-        bind = handshake.listener.bind.name or number
+        bind = newcomer.listener.bind.name or number
         self._send(f"{host}:{port or number} [{date}] {self._frontend.name}/{bind}: {failure.kind}")
 
 
 def handshake_log(frontend: Frontend, targets: list[Target]) -> HandshakeLog | None:
     """What writes its lines about handshakes to its targets; None: nobody takes them, or there are none."""
     sends = [send for send in (target.sender("info") for target in targets) if send is not None]
-    if not sends or not any(bind.tls for bind in frontend.settings.binds):
+    if not sends or not any(bind.tls or bind.accept_proxy for bind in frontend.settings.binds):
         return None
     return HandshakeLog(frontend, sends[0] if len(sends) == 1 else _to_all(sends))
 
@@ -103,7 +107,7 @@ class HTTPLog:
         connecting = int((connected - placed) * 1000) if connected else -1
         answering = int((answered - connected) * 1000) if answered else -1
         server_name = server.name if server is not None else "<NOSRV>"
-        if exchange.flags == "LR":
+        if exchange.by_page:
             server_name, waited, connecting, answering = "<STATS>", 0, 0, 0
         elif not placed and exchange.flags[1] == "Q":
             waited = int((ended - read) * 1000)
@@ -165,7 +169,7 @@ def _request_line(exchange: Exchange) -> str:
     if head is None:
         return BAD_REQUEST
     # ISO 8859-1: each byte a character. The grammar lets no byte through that must be escaped but these two.
-    line = head.head[: head.head.find(b"\r")].decode("latin-1")
+    line = (exchange.line or head.head[: head.head.find(b"\r")]).decode("latin-1")
     return escaped(line) if '"' in line or "#" in line else line
 
 

@@ -1,167 +1,153 @@
-"""Sample fetches and converters, compiled: from an expression of the configuration to a function of one exchange.
+"""Sample expressions, compiled: from an expression of the configuration to a function of one exchange.
 
-A sample is bytes, or None when there is nothing to fetch; then nothing is converted either, as in HAProxy. It knows heads;
-it must never know connections, or what a sample is wanted for.
+A sample has one of HAProxy's types, and is cast to another where that is asked (manual, section 7.3); None is nothing to
+fetch, and then nothing is converted either. Must never know connections, or what a sample is wanted for.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Protocol
+from ipaddress import IPv4Address, ip_address
 
-from reusedproxy.config.model import Expression
-from reusedproxy.wire.heads import RequestHead
+from reusedproxy.config.model import Call, Expression
+from reusedproxy.config.sample_table import BY_PLACE, REQUEST, RESPONSE
+from reusedproxy.config.sample_table import CONVERTERS as SIGNATURES
+from reusedproxy.config.sample_table import FETCHES as FETCH_SIGNATURES
+from reusedproxy.rules.converters import CONVERTERS, Convert
+from reusedproxy.rules.facts import Address, Binary, Facts, Sample
+from reusedproxy.rules.fetches import ALL, FETCHES, Fetch, FetchAll
 
+__all__ = ["CASTS", "Facts", "Fetch", "Sample", "compiled", "compiled_all", "compiled_text", "constant", "to_text"]
 
-class Facts(Protocol):
-    """What can be fetched from: one exchange, as far as it has come."""
-
-    @property
-    def head(self) -> RequestHead | None: ...
-
-
-Sample = bytes | None
-Fetch = Callable[[Facts], Sample]
-Convert = Callable[[bytes], Sample]
-
-_HOST_PORT = re.compile(rb"(\[[^\]]*\]|[^:]*)(?::([0-9]*))?\Z")
+_INTEGER = re.compile(rb"[-+]?[0-9]+")
 
 
-def compiled(expression: Expression) -> Fetch:
-    """The function that an expression is."""
-    fetch = FETCHES[expression.fetch.name](*expression.fetch.arguments)
-    for call in expression.converters:
-        fetch = _converted(fetch, CONVERTERS[call.name](*call.arguments))
-    return fetch
+def compiled(expression: Expression, where: str = REQUEST) -> Fetch:
+    """The function that an expression is, `where` being whose rules it stands in."""
+    call = expression.fetch
+    if not _is_at_hand(call, where):
+        return lambda facts: None
+    fetch = FETCHES[_name(call, where)](*call.arguments)
+    if not expression.converters:
+        return fetch
+    convert = _chain(expression.converters)
+    return lambda facts: convert(fetch(facts), facts)
+
+
+def compiled_all(expression: Expression, where: str = REQUEST) -> FetchAll:
+    """What an ACL tries: all values of a header, say, where the expression does not say which."""
+    call = expression.fetch
+    name = _name(call, where)
+    if name not in ALL or len(call.arguments) > 1 or not _is_at_hand(call, where):
+        one = compiled(expression, where)
+        return lambda facts: (one(facts),)
+    every = ALL[name](*call.arguments)
+    if not expression.converters:
+        return every
+    convert = _chain(expression.converters)
+    return lambda facts: [convert(sample, facts) for sample in every(facts)]
+
+
+def compiled_text(expression: Expression, where: str = REQUEST) -> Callable[[Facts], bytes | None]:
+    """The same as text."""
+    fetch = compiled(expression, where)
+    return lambda facts: to_text(fetch(facts))
 
 
 def constant(expression: Expression) -> bytes | None:
     """The value of an expression that is the same for all exchanges; None: it is not."""
-    return compiled(expression)(_Nothing()) if expression.fetch.name == "str" else None
+    if expression.fetch.name != "str":
+        return None
+    nothing: Facts = _Nothing()  # type: ignore[assignment]  # `str` looks at none of it
+    return compiled_text(expression)(nothing)
 
 
 class _Nothing:
     head = None
 
 
-def _converted(fetch: Fetch, convert: Convert) -> Fetch:
-    def both(facts: Facts) -> Sample:
-        sample = fetch(facts)
-        return None if sample is None else convert(sample)
-
-    return both
+def _name(call: Call, where: str) -> str:
+    if call.name in BY_PLACE:
+        return f"res.{call.name}" if where == RESPONSE else f"req.{call.name}"
+    return call.name
 
 
-# Fetches.
+def _is_at_hand(call: Call, where: str) -> bool:
+    return FETCH_SIGNATURES[call.name].where in ("", where)
 
 
-def _str(text: str) -> Fetch:
-    value = text.encode()
-    return lambda facts: value
+def _chain(calls: tuple[Call, ...]) -> Convert:
+    """All of them, one after the other, each given the type that it takes."""
+    steps = [(CASTS[SIGNATURES[call.name].takes], CONVERTERS[call.name](*call.arguments)) for call in calls]
 
-
-def _header(name: str, occurrence: str = "-1") -> Fetch:
-    """`req.hdr`: values are lists whose commas part them; the last one, unless a number says which (manual, 7.3.6)."""
-    wanted, number = name.encode("latin-1", "replace"), int(occurrence)
-
-    def fetch(facts: Facts) -> Sample:
-        if facts.head is None:
-            return None
-        values = facts.head.values(wanted)
-        return _nth([part for value in values for part in _list_of(value)], number)
-
-    return fetch
-
-
-def _full_header(name: str, occurrence: str = "-1") -> Fetch:
-    """`req.fhdr`: commas part nothing."""
-    wanted, number = name.encode("latin-1", "replace"), int(occurrence)
-    return lambda facts: None if facts.head is None else _nth(facts.head.values(wanted), number)
-
-
-def _list_of(value: bytes) -> list[bytes]:
-    """The parts of a list; a comma within a quoted string parts nothing (RFC 9110 section 5.6.1)."""
-    if b'"' not in value:
-        return [part.strip(b" \t") for part in value.split(b",")]
-    return [part.strip(b" \t") for part in re.findall(rb'(?:[^,"]|"(?:\\.|[^"\\])*"?)+', value)]
-
-
-def _nth(values: list[bytes], number: int) -> Sample:
-    """1 is the first, -1 the last; 0 is the last, too."""
-    index = number - 1 if number > 0 else number or -1
-    return values[index] if -len(values) <= index < len(values) else None
-
-
-FETCHES: dict[str, Callable[..., Fetch]] = {"str": _str, "req.hdr": _header, "req.fhdr": _full_header}
-
-
-# Converters.
-
-
-def _lower() -> Convert:
-    return bytes.lower
-
-
-def _upper() -> Convert:
-    return bytes.upper
-
-
-def _field(index: str, delimiters: str, count: str = "1") -> Convert:
-    return lambda sample: _part(sample, _cuts(sample, delimiters), int(index), int(count))
-
-
-def _word(index: str, delimiters: str, count: str = "1") -> Convert:
-    """As `field`, but fields without a character in them do not count."""
-
-    def convert(sample: bytes) -> Sample:
-        cuts = [(begin, end) for begin, end in _cuts(sample, delimiters) if begin != end]
-        return _part(sample, cuts, int(index), int(count))
+    def convert(sample: Sample, facts: Facts) -> Sample:
+        for cast, step in steps:
+            sample = cast(sample)
+            if sample is None:
+                return None
+            sample = step(sample, facts)
+        return sample
 
     return convert
 
 
-def _cuts(sample: bytes, delimiters: str) -> list[tuple[int, int]]:
-    """Where each field begins and ends."""
-    begin, cuts = 0, []
-    for at, byte in enumerate(sample):
-        if byte in delimiters.encode():
-            cuts.append((begin, at))
-            begin = at + 1
-    return [*cuts, (begin, len(sample))]
+# Casts. Each gives None for what cannot be cast.
 
 
-def _part(sample: bytes, cuts: list[tuple[int, int]], index: int, count: int) -> Sample:
-    """`count` fields from the `index`th on (0: all), towards the end; a negative index counts from it, towards the front."""
-    first = index - 1 if index > 0 else len(cuts) + index
-    if not index or not 0 <= first < len(cuts):
+def to_text(sample: Sample) -> bytes | None:
+    if isinstance(sample, Binary):
+        return sample.partition(b"\0")[0]  # as it is up to the first NUL (seen in HAProxy 2.6)
+    if isinstance(sample, bytes) or sample is None:
+        return sample
+    if isinstance(sample, int):  # True is 1, too
+        return b"%d" % sample
+    return str(sample).encode()
+
+
+def to_binary(sample: Sample) -> Binary | None:
+    if isinstance(sample, bytes):
+        return Binary(sample)
+    if isinstance(sample, bool) or sample is None:
         return None
-    if index > 0:
-        last = len(cuts) - 1 if count == 0 else min(first + count - 1, len(cuts) - 1)
-    else:
-        first, last = (0 if count == 0 else max(first - count + 1, 0)), first
-    return sample[cuts[first][0] : cuts[last][1]]
+    if isinstance(sample, int):
+        return Binary((sample & 2**64 - 1).to_bytes(8, "big"))
+    return Binary(sample.packed)
 
 
-def _host_only() -> Convert:
-    return lambda sample: _host_port(sample)[0]
+def to_int(sample: Sample) -> int | None:
+    if isinstance(sample, Binary) or sample is None:
+        return None
+    if isinstance(sample, bytes):
+        found = _INTEGER.match(sample)
+        return int(found[0][:20]) if found else 0 if sample else None
+    if isinstance(sample, (int, IPv4Address)):
+        return int(sample)
+    return None
 
 
-def _port_only() -> Convert:
-    """0 where there is none, as in HAProxy."""
-    return lambda sample: _host_port(sample)[1] or b"0"
+def to_bool(sample: Sample) -> bool | None:
+    number = to_int(sample)
+    return None if number is None else number != 0
 
 
-def _host_port(sample: bytes) -> tuple[bytes, bytes]:
-    found = _HOST_PORT.match(sample)
-    return (found[1], found[2] or b"") if found else (sample, b"")
+def to_address(sample: Sample) -> Address | None:
+    if isinstance(sample, (Binary, bool)) or sample is None:
+        return None
+    if isinstance(sample, bytes):
+        try:
+            return ip_address(sample.decode("latin-1"))
+        except ValueError:
+            return None
+    return IPv4Address(sample & 2**32 - 1) if isinstance(sample, int) else sample
 
 
-CONVERTERS: dict[str, Callable[..., Convert]] = {
-    "lower": _lower,
-    "upper": _upper,
-    "field": _field,
-    "word": _word,
-    "host_only": _host_only,
-    "port_only": _port_only,
+CASTS: dict[str, Callable[[Sample], Sample]] = {
+    "any": lambda sample: sample,
+    "str": to_text,
+    "meth": to_text,
+    "bin": to_binary,
+    "int": to_int,
+    "bool": to_bool,
+    "ip": to_address,
 }

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from math import inf
 from typing import Any
 
-from attrs import evolve
+from attrs import evolve, frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.net.dial import Dial, Dialer, DialFailure
@@ -29,18 +29,35 @@ class NameRefused(Exception):
     """Nothing can be connected to under this name; the message says why."""
 
 
-#: What is asked of each request: the name of its connection, and the SNI with which one of that name is opened.
-Naming = Callable[[Any], tuple[bytes, bytes]]
+@frozen
+class Name:
+    """What a connection and a request must have in common (`key`, `preface`), and the SNI with which one is opened.
+
+    `preface` is a PROXY protocol header, so such connections are one client's.
+    """
+
+    key: bytes
+    sni: bytes
+    preface: bytes = b""
 
 
-def naming(sni: Callable[[Any], bytes | None] | bytes, name: Callable[[Any], bytes | None] | None) -> Naming:
+#: What is asked of each request.
+Naming = Callable[[Any], Name]
+
+
+def naming(
+    sni: Callable[[Any], bytes | None] | bytes,
+    name: Callable[[Any], bytes | None] | None,
+    preface: Callable[[Any], bytes] | None = None,
+) -> Naming:
     """`sni` is what fetches it, or the constant one; `name` what fetches `pool-conn-name`, None: the SNI is the name."""
 
-    def both(facts: Any) -> tuple[bytes, bytes]:
+    def named(facts: Any) -> Name:
         host = sni if isinstance(sni, bytes) else host_name(sni(facts) or b"")
-        return (host if name is None else name(facts) or b""), host
+        key = host if name is None else name(facts) or b""
+        return Name(key, host, b"" if preface is None else preface(facts))
 
-    return both
+    return named
 
 
 def host_name(value: bytes) -> bytes:
@@ -103,13 +120,13 @@ class ConstantPool(_Member):
     """
 
     def __init__(
-        self, *arguments: Any, own: bytes | None, dialer_for: Callable[[bytes], Dialer], clock: IReactorTime
+        self, *arguments: Any, own: bytes | None, dialer_for: Callable[[Name], Dialer], clock: IReactorTime
     ) -> None:
-        """As any pool; `dialer_for(sni)` gives what connects with this name (b"": with none), or raises NameRefused."""
+        """As any pool; `dialer_for` gives what connects with a name, or raises NameRefused."""
         self.constant = self
         self.own = own
-        self._others: dict[bytes, _OtherPool] = {}
-        self._asked: set[bytes] = set()
+        self._others: dict[tuple[bytes, bytes], _OtherPool] = {}
+        self._asked: set[tuple[bytes, bytes]] = set()
         self._dialer_for = dialer_for
         self._arguments = arguments
         self._clock = clock
@@ -126,19 +143,21 @@ class ConstantPool(_Member):
     def knows_name(self) -> bool:
         return bool(self.own)
 
-    def named(self, name: bytes, sni: bytes) -> HTTPConnectionPool:
-        """The pool of this name, whose connections are opened with `sni`. Raises NameRefused."""
-        if name == self.own:
+    def named(self, name: Name) -> HTTPConnectionPool:
+        """The pool of this name. Raises NameRefused."""
+        if name.key == self.own and not name.preface:
             return self
-        pool = self._others.pop(name, None)
+        key = (name.key, name.preface)
+        pool = self._others.pop(key, None)
         if pool is None:
-            pool = self._new(sni)
-        self._others[name] = pool  # at the end: it was asked for the last
-        self._asked.add(name)
+            pool = self._new(name)
+        self._others[key] = pool  # at the end: it was asked for the last
+        self._asked.add(key)
         return pool
 
-    def _new(self, sni: bytes) -> _OtherPool:
-        pool = _OtherPool(self, self._dialer_for(sni), *self._arguments)
+    def _new(self, name: Name) -> _OtherPool:
+        pool = _OtherPool(self, self._dialer_for(name), *self._arguments)
+        pool.solo = bool(name.preface)
         if self.running == "running":
             pool.resume()
         elif self.running == "closed":
@@ -161,8 +180,8 @@ class ConstantPool(_Member):
         if self._others:
             self._sweep_call = self._clock.callLater(SWEEP, self._sweep)
 
-    def _forget(self, name: bytes, reason: str) -> None:
-        self._others.pop(name).close(reason)
+    def _forget(self, key: tuple[bytes, bytes], reason: str) -> None:
+        self._others.pop(key).close(reason)
 
     # What is said to one is said to all.
 

@@ -56,6 +56,9 @@ class HTTPConnectionPool:
     "closed". `closed` counts ends by their reason.
     """
 
+    #: Each of its connections is for the one client that it was opened for.
+    solo = False
+
     def __init__(
         self,
         name: str,

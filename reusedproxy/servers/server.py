@@ -26,7 +26,7 @@ class Traffic:
     """What one frontend, backend or server has carried: plain numbers under the names of HAProxy's statistics.
 
     scur, smax, stot: sessions now, at most, in all (of a server: requests). bin, bout: bytes of bodies and heads from and
-    to clients. hrsp: responses by the first digit of their status, [0] for others. intercepted: answered by
+    to clients. hrsp: responses by the first digit of their status, [0] for others. dreq, dresp: refused by a rule. intercepted: answered by
     the proxy itself. Times of the last 1024 exchanges are not kept; qtime and its like are left for a later version.
     """
 
@@ -35,6 +35,8 @@ class Traffic:
     stot: int = 0
     bin: int = 0
     bout: int = 0
+    dreq: int = 0
+    dresp: int = 0
     ereq: int = 0
     econ: int = 0
     eresp: int = 0
@@ -104,9 +106,8 @@ class Server:
     def pool_for(self, request: Any) -> HTTPConnectionPool | DialFailure:
         """The pool of the name that this request's connection must have (`sni`, `pool-conn-name`)."""
         assert self.naming is not None and isinstance(self.pool, ConstantPool)
-        name, sni = self.naming(request)
         try:
-            return self.pool.named(name, sni)
+            return self.pool.named(self.naming(request))
         except NameRefused as refused:
             return DialFailure("TLS handshake", str(refused))
 

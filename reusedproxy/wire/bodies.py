@@ -5,6 +5,7 @@ end; the received object goes on as it is whenever nothing in it must change. No
 line cut in two (a chunk size, a trailer) waits for its rest, and those are bounded.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from reusedproxy.wire.faults import Limits
@@ -25,6 +26,15 @@ _NO_TRAILER: Final = frozenset(
     b"content-encoding content-type content-range date location retry-after vary age expires warning "
     b"forwarded x-forwarded-for x-forwarded-host x-forwarded-proto".split()
 )
+
+
+_SEPARATORS: Final = bytes(octet if chr(octet).isalnum() and octet < 128 else 0x2D for octet in range(256))
+
+
+def plain_name(name: bytes) -> bytes:
+    """What a name may be compared by: lower case, and `-` for all but letters and digits, because servers that hand fields on
+    as variables make the same of X_Name, X.Name and X-Name."""
+    return name.translate(_SEPARATORS).lower()
 
 
 class BodyFault(Exception):
@@ -101,9 +111,24 @@ class ChunkedBody:
 
     SIZE, DATA, DATA_END, TRAILER, DONE = range(5)
 
-    __slots__ = ("_fields", "_framed", "_left", "_limits", "_pending", "_state", "_trailers", "complete", "received")
+    __slots__ = (
+        "_dropped",
+        "_fields",
+        "_framed",
+        "_left",
+        "_limits",
+        "_pending",
+        "_state",
+        "_trailers",
+        "complete",
+        "received",
+    )
 
-    def __init__(self, limits: Limits = _DEFAULT_LIMITS, framed: bool = True) -> None:
+    def __init__(
+        self, limits: Limits = _DEFAULT_LIMITS, framed: bool = True, dropped: Callable[[bytes], bool] | None = None
+    ) -> None:
+        """`dropped` says of the name of a trailer whether it does not go on either."""
+        self._dropped = dropped
         self.complete = False
         self.received = 0
         self._framed = framed
@@ -203,7 +228,8 @@ class ChunkedBody:
         self._fields += 1
         if self._fields > self._limits.max_headers:
             raise BodyFault("too many trailer fields")
-        if not self._framed or found[1].lower() in _NO_TRAILER:
+        name, dropped = found[1], self._dropped
+        if not self._framed or plain_name(name) in _NO_TRAILER or (dropped is not None and dropped(name)):
             output.drop(at, end + 2)
         return step
 

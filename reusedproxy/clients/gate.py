@@ -1,0 +1,75 @@
+"""Who may come in at all: `tcp-request connection` rules, run when a client has connected and has said nothing yet.
+
+All that is known then is where it comes from and what it has come to. It must never read from the client.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from socket import socket
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from reusedproxy.config.rulemodel import Receive
+from reusedproxy.rules.facts import Sample
+
+if TYPE_CHECKING:
+    from reusedproxy.net.listener import Listener
+
+# What becomes of a client.
+ACCEPT = "accept"
+REJECT = "reject"
+EXPECT_PROXY = "expect-proxy"  # it is another proxy, and says for whom it comes
+
+
+@frozen
+class Arrival:
+    """What can be known of it (`reusedproxy.rules.facts.Facts`); it has no request, no TLS and no variables."""
+
+    accepted: socket
+    source: tuple[str, int]
+    listener: Listener
+    frontend_name: str
+
+    head = answer = client_tls = server_tls = backend_name = server_name = None
+    first_request = True
+
+    @property
+    def destination(self) -> tuple[str, int]:
+        found = self.accepted.getsockname()
+        return (found[0], found[1]) if isinstance(found, tuple) else ("unix", 0)
+
+    @property
+    def listener_name(self) -> str:
+        return self.listener.bind.name
+
+    def wall(self) -> float:
+        return time.time()
+
+    def variable(self, name: str) -> Sample:
+        return None
+
+    def set_variable(self, name: str, value: Sample) -> None:
+        raise NotImplementedError("no connection rule sets any")
+
+
+@frozen
+class Gate:
+    """A frontend's rules, in order: each a test and what it decides. The first that accepts or rejects is the last."""
+
+    rules: Sequence[tuple[Callable[[Arrival], bool], Receive]]
+
+    def judge(self, arrival: Arrival) -> str:
+        """ACCEPT, REJECT or EXPECT_PROXY."""
+        verdict = ACCEPT
+        for test, action in self.rules:
+            if test(arrival):
+                if action.verb == EXPECT_PROXY:
+                    verdict = EXPECT_PROXY
+                elif action.verb == REJECT:
+                    return REJECT
+                else:
+                    break
+        return verdict

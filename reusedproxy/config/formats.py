@@ -1,0 +1,114 @@
+"""Log-format strings (manual, section 8.2.4): texts with `%[expression]` in them, and the aliases whose meaning is at hand.
+
+Must never know what a string is for; `reusedproxy.rules` makes bytes of it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from reusedproxy.config.expressions import expression_at, read_expression
+from reusedproxy.config.haproxy_words import words
+from reusedproxy.config.model import Expression
+from reusedproxy.config.report import Wrong, did_you_mean, not_done
+from reusedproxy.config.rulemodel import Format, Hole
+
+#: What each alias fetches.
+ALIASES = {
+    "ci": "src",
+    "cp": "src_port",
+    "fi": "dst",
+    "fp": "dst_port",
+    "f": "fe_name",
+    "ft": "fe_name",
+    "b": "be_name",
+    "s": "srv_name",
+    "HM": "method",
+    "HP": "path",
+    "HPO": "path",
+    "HQ": "query,regsub(^,?)",
+    "HU": "url",
+    "HV": "req.ver,regsub(^,HTTP/)",
+    "ST": "status",
+    "T": "date,http_date",
+    "Ts": "date",
+    "sslv": "ssl_fc_protocol",
+    "sslc": "ssl_fc_cipher",
+}
+HAPROXY_ALIASES = words(
+    """
+    B CC CS H HM HP HPO HQ HU HV ID ST T Ta Tc Td Th Ti Tl TR Tq Tr Ts Tt Tu Tw U ac b bc bi bp bq ci cp f fc fi fp ft hr hrl
+    hs hsl lc ms o pid r rc rt s sc si sp sq sslc sslv t tr trg trl ts tsc Ea OG
+    """
+)
+_FLAGS = re.compile(r"\{([^}]*)\}")
+_ALIAS = re.compile(r"[A-Za-z]+")
+
+
+def read_format(text: str, what: str) -> Format:
+    """The format that `text` is; `what` begins each message. Raises Wrong."""
+    parts: list[str | Hole] = []
+    at, usual = 0, False
+    while (percent := text.find("%", at)) >= 0:
+        _add(parts, text[at:percent])
+        at = percent + 1
+        if text[at : at + 1] == "%":
+            _add(parts, "%")
+            at += 1
+            continue
+        escaped = usual
+        if found := _FLAGS.match(text, at):
+            escaped = _escapes(found[1], escaped, what)
+            at = found.end()
+        if text[at : at + 1] == "[":
+            expression, at = expression_at(text, at + 1, f"{what}: in '%[…]'")
+            if text[at : at + 1] != "]":
+                wrong = f"'{text[at:]}' stands where ',' or ']' should" if at < len(text) else "the ']' is missing"
+                raise Wrong(f"{what}: {wrong} in '{text}'")
+            at += 1
+            parts.append(Hole(expression, escaped))
+        elif alias := _ALIAS.match(text, at):
+            at = alias.end()
+            if alias[0] == "o":
+                usual = escaped
+            else:
+                parts.append(Hole(_alias(alias[0], what), escaped))
+        else:
+            raise Wrong(f"{what}: a '%' means something in '{text}': write '%%' for the sign itself")
+    _add(parts, text[at:])
+    return Format(tuple(parts))
+
+
+def literal(text: str) -> Format:
+    """Where `%` means nothing."""
+    return Format((text,) if text else ())
+
+
+def _add(parts: list[str | Hole], text: str) -> None:
+    if text and parts and isinstance(parts[-1], str):
+        parts[-1] += text
+    elif text:
+        parts.append(text)
+
+
+def _escapes(text: str, usual: bool, what: str) -> bool:
+    """Whether these flags ask for `"`, `]` and backslash to be escaped.
+
+    Q (quotes around it) and M (`-` for nothing) are for logs: in what rules make, HAProxy 2.6 takes them and does nothing.
+    """
+    for flag in text.replace(" ", "").split(","):
+        if flag[1:] == "X":
+            raise Wrong(f"{what}: {not_done(f'%{{{flag}}}', 'flag')}")
+        if flag[:1] not in ("+", "-") or flag[1:] not in ("Q", "M", "E"):
+            raise Wrong(f"{what}: unknown flag '{flag}' in '%{{{text}}}': there are +E and +Q, and their contraries")
+        if flag[1:] == "E":
+            usual = flag[0] == "+"
+    return usual
+
+
+def _alias(name: str, what: str) -> Expression:
+    if name in ALIASES:
+        return read_expression(ALIASES[name], what)
+    if name in HAPROXY_ALIASES:
+        raise Wrong(f"{what}: {not_done(f'%{name}', 'alias')}")
+    raise Wrong(f"{what}: unknown alias '%{name}'{did_you_mean(name, HAPROXY_ALIASES)}; write '%%' for a plain '%'")

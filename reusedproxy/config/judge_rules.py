@@ -1,0 +1,90 @@
+"""What can only be judged of rules when their section has been read: conditions that can never be true where they stand, and
+headers that a client could set in our place. Adds warnings and notices to the report; changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reusedproxy.config.acls import resolved, resolved_backend
+from reusedproxy.config.draft import ProxyDraft
+from reusedproxy.config.expressions import where_of
+from reusedproxy.config.model import Place
+from reusedproxy.config.report import Report
+from reusedproxy.config.rulemodel import Condition, EditHeader, Rule, Rules
+from reusedproxy.config.sample_table import REQUEST, RESPONSE
+
+
+def judge_rules(draft: ProxyDraft, report: Report) -> None:
+    """All rules of one section."""
+    request, response = (
+        [resolved(rule, draft.acls) for rule in rules]
+        for rules in (draft.request_rules, [*draft.response_rules, *draft.after_rules])
+    )
+    for rule in request:
+        _can_match(rule.condition, rule.place, REQUEST, f"'{rule.words}'", report)
+        _names_the_client(rule, report)
+    for rule in response:
+        _can_match(rule.condition, rule.place, RESPONSE, f"'{rule.words}'", report)
+    for rule in draft.redirects:
+        _can_match(resolved(rule, draft.acls).condition, rule.place, REQUEST, "'redirect'", report)
+    for rule in draft.connection_rules:
+        _can_match(resolved(rule, draft.acls).condition, rule.place, "", f"'{rule.words}'", report)
+    for chosen in draft.use_backends:
+        condition = resolved_backend(chosen, draft.acls).condition
+        _can_match(condition, chosen.place, REQUEST, "'use_backend'", report)
+
+
+def _can_match(condition: Condition | None, place: Place, where: str, what: str, report: Report) -> None:
+    """HAProxy's own warning."""
+    for terms in condition.alternatives if condition is not None else ():
+        for term in terms:
+            for criterion in term.criteria:
+                needed = where_of(criterion.expression)
+                if needed and needed != where:
+                    acl = f"acl '{term.name}'" if term.name else "what stands in braces"
+                    head = "a response" if needed == RESPONSE else "a request"
+                    text = (
+                        f"{what}: {acl} is never true here: '{criterion.expression}' needs {head}, which is not at hand"
+                    )
+                    report.warn(place, text)
+
+
+# Headers that tell servers who the client is.
+
+
+def tells_of_tls(action: object) -> bool:
+    """Whether it is a header that is made of what TLS has shown of the client."""
+    return isinstance(action, EditHeader) and any(
+        expression.fetch.name.startswith(("ssl_c_", "ssl_fc")) for expression in action.value.expressions
+    )
+
+
+def _names_the_client(rule: Rule, report: Report) -> None:
+    action = rule.action
+    if not isinstance(action, EditHeader) or not tells_of_tls(action):
+        return
+    if action.verb == "add":
+        text = f"'{rule.words} {action.name}': what the client sent under that name goes on beside it: use 'set-header'"
+        report.warn(rule.place, text)
+    elif action.verb == "set" and rule.condition is not None:
+        text = (
+            f"'{rule.words} {action.name}': where its condition is not true, what the client sent under that name is"
+            " taken out as well (HAProxy would let it pass)"
+        )
+        report.notice(rule.place, text)
+
+
+def ours_alone(rules: Iterable[Rules]) -> frozenset[str]:
+    """The names of request headers that a client can never set, whatever the conditions of their rules say."""
+    return frozenset(
+        rule.action.name
+        for each in rules
+        for rule in each.request
+        if isinstance(rule.action, EditHeader) and rule.action.verb == "set" and tells_of_tls(rule.action)
+    )
+
+
+def edited(rules: Iterable[Rules]) -> tuple[EditHeader, ...]:
+    """What rules do to headers of requests: none of those may come behind the body."""
+    return tuple(rule.action for each in rules for rule in each.request if isinstance(rule.action, EditHeader))

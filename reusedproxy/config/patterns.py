@@ -1,0 +1,138 @@
+"""What a sample is compared with (manual, section 7.1): the methods of `-m`, and patterns read into values.
+
+Here is said what may be written; whether something matches is `reusedproxy.rules`' affair.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from reusedproxy.config.report import Wrong
+
+#: The methods that we do, and the type that each compares.
+METHODS = {
+    "found": "any",
+    "bool": "bool",
+    "int": "int",
+    "ip": "ip",
+    "bin": "bin",
+    "len": "int",
+    "str": "str",
+    "sub": "str",
+    "beg": "str",
+    "end": "str",
+    "dir": "str",
+    "dom": "str",
+    "reg": "str",
+}
+#: Of a sample of this type, when nothing is said; of bin and any it must be.
+DEFAULT = {"bool": "bool", "int": "int", "ip": "ip", "str": "str", "meth": "str"}
+OPERATORS = ("eq", "ge", "gt", "le", "lt")
+
+#: From one number to another, both included; None: without end.
+Range = tuple[int | None, int | None]
+Network = IPv4Network | IPv6Network
+
+_INTEGER = re.compile(r"-?[0-9]+\Z")
+_RANGE = re.compile(r"(-?[0-9]*):(-?[0-9]*)\Z")
+#: PCRE's names for classes of characters, which Python's expressions lack; a set of them may have others beside.
+_CLASSES = {
+    "alnum": "0-9A-Za-z",
+    "alpha": "A-Za-z",
+    "blank": r" \t",
+    "cntrl": r"\x00-\x1f\x7f",
+    "digit": "0-9",
+    "graph": "!-~",
+    "lower": "a-z",
+    "print": " -~",
+    "punct": r"!-/:-@\[-`{-~",
+    "space": r"\s",
+    "upper": "A-Z",
+    "word": r"\w",
+    "xdigit": "0-9A-Fa-f",
+}
+
+
+def ranges(texts: Iterable[str], what: str) -> list[Range]:
+    """Numbers, ranges `a:b`, and operators, each of which counts for all that follow it. Raises Wrong."""
+    found: list[Range] = []
+    operator = "eq"
+    for text in texts:
+        if text in OPERATORS:
+            operator = text
+            continue
+        if between := _RANGE.match(text):
+            low, high = (int(each) if each not in ("", "-") else None for each in between.groups())
+        elif _INTEGER.match(text):
+            low = high = int(text)
+        else:
+            raise Wrong(
+                f"{what}: '{text}' is no number, nor a range such as 1024:65535, nor one of {', '.join(OPERATORS)}"
+            )
+        if operator != "eq":
+            number = low if operator in ("ge", "gt") else high
+            if number is None:
+                raise Wrong(f"{what}: '{operator}' wants a number, not '{text}'")
+            low, high = _compared(operator, number)
+        found.append((low, high))
+    return found
+
+
+def _compared(operator: str, number: int) -> Range:
+    if operator in ("ge", "gt"):
+        return number + (operator == "gt"), None
+    return None, number - (operator == "lt")
+
+
+def network(text: str, what: str) -> Network:
+    """An address or a network; IPv4 may leave out bytes of 0 before the last one, as in 127.1/8. Raises Wrong."""
+    address, slash, mask = text.partition("/")
+    if ":" not in address:
+        parts = address.split(".")
+        if 1 < len(parts) < 4:
+            address = ".".join([*parts[:-1], *["0"] * (4 - len(parts)), parts[-1]])
+    try:
+        return ip_network(f"{address}{slash}{mask}", strict=False)
+    except ValueError:
+        raise Wrong(
+            f"{what}: '{text}' is no address, nor a network such as 10.0.0.0/8 (host names are not looked up)"
+        ) from None
+
+
+def block(text: str, what: str) -> bytes:
+    """Hexadecimal digits. Raises Wrong."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise Wrong(f"{what}: '{text}' is not made of pairs of hexadecimal digits") from None
+
+
+def regular_expression(text: str, what: str, ignore_case: bool = False) -> re.Pattern[bytes]:
+    """An expression for bytes. HAProxy's are PCRE's; nearly all of these mean the same to Python, and what does not exist
+    there is refused. Raises Wrong."""
+    translated = re.sub(r"\[:(\^?)(\w+):\]", lambda found: _class(found, text, what), text)
+    try:
+        return re.compile(translated.encode(), re.IGNORECASE if ignore_case else 0)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise Wrong(f"{what}: the regular expression '{text}' cannot be read: {error}") from None
+
+
+def _class(found: re.Match[str], text: str, what: str) -> str:
+    if found[1] or found[2] not in _CLASSES:
+        raise Wrong(f"{what}: the regular expression '{text}' has an unknown class {found[0]}")
+    return _CLASSES[found[2]]
+
+
+def check_patterns(method: str, texts: Iterable[str], what: str) -> None:
+    """That each can be read. Raises Wrong."""
+    if method in ("int", "len"):
+        ranges(texts, what)
+    for text in texts:
+        if method == "ip":
+            network(text, what)
+        elif method == "bin":
+            block(text, what)
+        elif method == "reg":
+            regular_expression(text, what)

@@ -1,0 +1,175 @@
+"""The sample fetches and converters that we do: their arguments, their types, and where they can be asked. Data and nothing
+else; what they do is `reusedproxy.rules`' affair, and a test holds that both know the same.
+
+Types are HAProxy's (manual, section 7.3): bool, int, str, bin, ip, meth; "same" is what the converter was given, "any" is
+whatever a variable holds.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+#: Where a fetch has something to say: the request's head is at hand only while its rules run, as in HAProxy.
+REQUEST, RESPONSE, ALWAYS = "request", "response", ""
+
+
+@frozen
+class Signature:
+    """`least` and `most` arguments, what comes in (of converters) and out, `where` it can be asked; `numbers` are the places
+    of arguments that must be whole numbers."""
+
+    least: int
+    most: int
+    gives: str
+    takes: str = ""
+    where: str = ALWAYS
+    numbers: tuple[int, ...] = ()
+
+
+def _of(
+    where: str, gives: str, names: str, least: int = 0, most: int = 0, numbers: tuple[int, ...] = ()
+) -> dict[str, Signature]:
+    return {name: Signature(least, most, gives, where=where, numbers=numbers) for name in names.split()}
+
+
+_CERTIFICATE = {
+    "bin": "der chain_der serial sha1",
+    "str": "notafter notbefore sig_alg key_alg",
+    "int": "version",
+}
+
+
+def _certificate(side: str) -> dict[str, Signature]:
+    """What is told of a peer's certificate: ssl_c_ is the client's, ssl_s_ the server's."""
+    names = {
+        f"{side}_{name}": Signature(0, 0, gives) for gives, those in _CERTIFICATE.items() for name in those.split()
+    }
+    dn = Signature(0, 3, "str", numbers=(1,))
+    return {**names, f"{side}_s_dn": dn, f"{side}_i_dn": dn}
+
+
+FETCHES: dict[str, Signature] = {
+    # Of no exchange in particular (7.3.2).
+    **_of(ALWAYS, "bool", "always_true always_false"),
+    **_of(ALWAYS, "bool", "bool", 1, 1),
+    **_of(ALWAYS, "int", "int", 1, 1, (0,)),
+    **_of(ALWAYS, "str", "str", 1, 1),
+    **_of(ALWAYS, "bin", "bin", 1, 1),
+    **_of(ALWAYS, "ip", "ipv4 ipv6", 1, 1),
+    **_of(ALWAYS, "meth", "meth", 1, 1),
+    **_of(ALWAYS, "any", "var", 1, 2),
+    **_of(ALWAYS, "int", "date", 0, 2, (0,)),
+    # Of the connections (7.3.3).
+    **_of(ALWAYS, "ip", "src dst fc_src fc_dst"),
+    **_of(ALWAYS, "int", "src_port dst_port fc_src_port fc_dst_port fc_http_major"),
+    **_of(ALWAYS, "str", "fe_name be_name so_name"),
+    # TLS (7.3.4).
+    **_of(ALWAYS, "bool", "ssl_fc ssl_fc_has_crt ssl_fc_has_sni ssl_fc_is_resumed ssl_c_used"),
+    **_of(ALWAYS, "str", "ssl_fc_sni ssl_fc_protocol ssl_fc_cipher ssl_fc_alpn"),
+    **_of(ALWAYS, "int", "ssl_fc_alg_keysize ssl_fc_use_keysize"),
+    **_of(ALWAYS, "int", "ssl_c_verify ssl_c_err ssl_c_ca_err ssl_c_ca_err_depth"),
+    **_certificate("ssl_c"),
+    **_of(RESPONSE, "bool", "ssl_bc ssl_bc_is_resumed"),
+    **_of(RESPONSE, "str", "ssl_bc_protocol ssl_bc_cipher ssl_bc_alpn"),
+    **_of(RESPONSE, "int", "ssl_bc_alg_keysize ssl_bc_use_keysize"),
+    **{name: Signature(each.least, each.most, each.gives, where=RESPONSE, numbers=each.numbers)
+       for name, each in _certificate("ssl_s").items()},
+    # HTTP (7.3.6).
+    **_of(ALWAYS, "meth", "method"),
+    **_of(REQUEST, "str", "path pathq url query base baseq req.ver"),
+    **_of(REQUEST, "str", "url_param", 0, 2),
+    **_of(REQUEST, "int", "urlp_val", 0, 2),
+    # These are the request's or the response's, whichever's rules they stand in.
+    **_of(ALWAYS, "str", "hdr", 1, 2, (1,)),
+    **_of(ALWAYS, "int", "hdr_cnt", 0, 1),
+    **_of(ALWAYS, "int", "hdr_val", 1, 2, (1,)),
+    **_of(ALWAYS, "ip", "hdr_ip", 1, 2, (1,)),
+    **_of(REQUEST, "str", "req.hdr req.fhdr", 1, 2, (1,)),
+    **_of(REQUEST, "int", "req.hdr_cnt req.fhdr_cnt", 0, 1),
+    **_of(REQUEST, "int", "req.hdr_val", 1, 2, (1,)),
+    **_of(REQUEST, "ip", "req.hdr_ip", 1, 2, (1,)),
+    **_of(REQUEST, "str", "req.hdr_names", 0, 1),
+    **_of(REQUEST, "str", "req.hdrs"),
+    **_of(REQUEST, "str", "req.cook", 0, 1),
+    **_of(REQUEST, "int", "req.cook_cnt req.cook_val", 0, 1),
+    **_of(REQUEST, "bool", "http_first_req req.proto_http"),
+    **_of(RESPONSE, "str", "srv_name"),
+    **_of(RESPONSE, "int", "status"),
+    **_of(RESPONSE, "str", "res.ver"),
+    **_of(RESPONSE, "str", "res.hdr res.fhdr", 1, 2, (1,)),
+    **_of(RESPONSE, "int", "res.hdr_cnt res.fhdr_cnt", 0, 1),
+    **_of(RESPONSE, "int", "res.hdr_val", 1, 2, (1,)),
+    **_of(RESPONSE, "ip", "res.hdr_ip", 1, 2, (1,)),
+    **_of(RESPONSE, "str", "res.hdr_names", 0, 1),
+    **_of(RESPONSE, "str", "res.hdrs"),
+    **_of(RESPONSE, "str", "res.cook", 0, 1),
+    **_of(RESPONSE, "int", "res.cook_cnt res.cook_val", 0, 1),
+}  # fmt: skip
+
+#: Other names of the same, by HAProxy's own tables: older ones, mostly.
+SAME = {
+    "urlp": "url_param",
+    "req_ver": "req.ver",
+    "resp_ver": "res.ver",
+    "cook": "req.cook",
+    "cook_cnt": "req.cook_cnt",
+    "cook_val": "req.cook_val",
+    "req_proto_http": "req.proto_http",
+    "scook": "res.cook",
+    "scook_cnt": "res.cook_cnt",
+    "scook_val": "res.cook_val",
+    "shdr": "res.hdr",
+    "shdr_cnt": "res.hdr_cnt",
+    "shdr_ip": "res.hdr_ip",
+    "shdr_val": "res.hdr_val",
+}
+
+#: These are the request's or the response's, whichever's rules they stand in.
+BY_PLACE = frozenset(("hdr", "hdr_cnt", "hdr_val", "hdr_ip"))
+
+
+def _converters(
+    takes: str, gives: str, names: str, least: int = 0, most: int = 0, numbers: tuple[int, ...] = ()
+) -> dict[str, Signature]:
+    return {name: Signature(least, most, gives, takes, numbers=numbers) for name in names.split()}
+
+
+CONVERTERS: dict[str, Signature] = {
+    **_converters("bin", "str", "hex base64 ub64enc"),
+    **_converters("str", "bin", "b64dec ub64dec"),
+    **_converters("str", "int", "hex2i"),
+    **_converters("str", "str", "lower upper host_only"),
+    **_converters("str", "int", "port_only"),
+    **_converters("str", "str", "field word", 2, 3, (0, 2)),
+    **_converters("str", "str", "ltrim rtrim", 1, 1),
+    **_converters("str", "str", "regsub", 2, 3),
+    **_converters("str", "str", "url_dec", 0, 1),
+    **_converters("str", "str", "url_enc", 0, 1),
+    **_converters("str", "str", "concat", 0, 3),
+    **_converters("str", "int", "length"),
+    **_converters("str", "int", "strcmp", 1, 1),
+    **_converters("str", "bool", "secure_memcmp", 1, 1),
+    **_converters("bin", "bin", "bytes", 1, 2),
+    **_converters("bin", "bin", "sha1"),
+    **_converters("bin", "bin", "sha2", 0, 1, (0,)),
+    **_converters("bin", "bin", "digest", 1, 1),
+    **_converters("bin", "int", "crc32"),
+    **_converters("bool", "bool", "not"),
+    **_converters("int", "bool", "bool odd even"),
+    **_converters("int", "int", "add sub mul div mod and or xor", 1, 1),
+    **_converters("int", "int", "cpl neg"),
+    **_converters("bool", "str", "iif", 2, 2),
+    **_converters("int", "str", "http_date", 0, 2, (0,)),
+    **_converters("ip", "ip", "ipmask", 1, 2),
+}
+
+#: The casts that HAProxy does by itself (its src/sample.c, sample_casts): from each type to these.
+CASTS: dict[str, frozenset[str]] = {
+    "any": frozenset(("bool", "int", "str", "bin", "ip", "meth")),
+    "bool": frozenset(("bool", "int", "str")),
+    "int": frozenset(("bool", "int", "str", "bin", "ip")),
+    "ip": frozenset(("ip", "int", "str", "bin")),
+    "str": frozenset(("bool", "int", "str", "bin", "ip", "meth")),
+    "bin": frozenset(("str", "bin")),
+    "meth": frozenset(("str", "bin", "meth")),
+}

@@ -1,0 +1,97 @@
+"""The rules of a configuration come to life: for each frontend what it does with them, and which backends they lead to.
+
+Here the files of `-f` are opened, and what is wrong with one is a fault like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from attrs import Factory, define
+
+from reusedproxy.clients.frontend import Frontend
+from reusedproxy.clients.gate import Gate
+from reusedproxy.clients.routing import Choice, Routing, Way
+from reusedproxy.config import model
+from reusedproxy.config.judge_rules import edited, ours_alone
+from reusedproxy.config.patterns import check_patterns
+from reusedproxy.config.report import Fault, Wrong
+from reusedproxy.config.rulemodel import Criterion, Receive
+from reusedproxy.rules.book import Book
+from reusedproxy.rules.formats import text_of
+from reusedproxy.rules.matching import condition
+from reusedproxy.servers.backend import Backend
+
+
+def default_backend(settings: model.Frontend) -> str | None:
+    """Where requests go without a look at them, if no rule comes before: the first `use_backend`, if it has no condition."""
+    first = settings.use_backends[0] if settings.use_backends else None
+    if first is not None and first.condition is None and first.name.constant is not None:
+        return first.name.constant
+    return settings.default_backend
+
+
+@define
+class RuleBooks:
+    """One book for each section, made once; `faults` are those of the files that conditions name."""
+
+    backends: Mapping[str, Backend]
+    faults: list[Fault] = Factory(list)
+    _books: dict[model.Place, Book] = Factory(dict)
+    _files: dict[str, list[str]] = Factory(dict)
+
+    def routing(self, frontend: Frontend) -> Routing | None:
+        """What `frontend` does with rules; None: it has none, and none are where it leads to."""
+        settings = frontend.settings
+        named = [rule.name.constant for rule in settings.use_backends]
+        everywhere = None in named
+        names = {*self.backends} if everywhere else {name for name in (*named, settings.default_backend) if name}
+        ways = {name: Way(settings, self.backends[name]) for name in sorted(names) if name in self.backends}
+        if frontend.way is not None:
+            ways[frontend.way.backend.name] = frontend.way
+        choices = settings.use_backends if default_backend(settings) == settings.default_backend else ()
+        rules = [settings.rules, *(way.backend.settings.rules for way in ways.values())]
+        if not any(rules) and not choices:
+            return None
+        for way in ways.values():
+            if way.backend.settings.place != settings.place and way.backend.settings.rules:
+                way.book = self._book(way.backend.settings)
+        return Routing(
+            frontend, self._book(settings), map(self._choice, choices), ways, ours_alone(rules), edited(rules)
+        )
+
+    def gate(self, settings: model.Frontend) -> Gate | None:
+        """What decides who may come in there; None: everybody may."""
+        rules = settings.rules.connection
+        made = [(condition(rule.condition, read=self._patterns), rule.action) for rule in rules]
+        return Gate([(test, action) for test, action in made if isinstance(action, Receive)]) if made else None
+
+    def _book(self, section: model.Frontend | model.Backend) -> Book:
+        if section.place not in self._books:
+            self._books[section.place] = Book(section.rules, self._patterns)
+        return self._books[section.place]
+
+    def _choice(self, rule: model.UseBackend) -> Choice:
+        test = None if rule.condition is None else condition(rule.condition, read=self._patterns)
+        return Choice(test, text_of(rule.name), rule.name.constant is not None)
+
+    def _patterns(self, criterion: Criterion, path: str) -> Iterable[str]:
+        """One a line; empty lines and those that begin with # are none."""
+        if path not in self._files:
+            try:
+                with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                    lines = [line.strip(" \t\r\n") for line in file]
+            except OSError as error:
+                return self._fault(criterion, f"cannot read the patterns in {path}: {error.strerror}")
+            self._files[path] = [line for line in lines if line and not line.startswith("#")]
+        try:
+            check_patterns(criterion.method, self._files[path], f"the patterns in {path}")
+        except Wrong as wrong:
+            return self._fault(criterion, str(wrong))
+        return self._files[path]
+
+    def _fault(self, criterion: Criterion, text: str) -> Iterable[str]:
+        fault = Fault(criterion.place, text)
+        if fault not in self.faults:
+            self.faults.append(fault)
+        return ()

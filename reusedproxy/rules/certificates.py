@@ -1,0 +1,251 @@
+"""What HAProxy tells of a certificate, in its formats, read from the DER that OpenSSL has accepted already.
+
+HAProxy shows names as the bytes that stand in the certificate, whatever their ASN.1 type says they are; a library that
+decodes them (and refuses some) could not. So the few fields are found by walking the DER: nothing here judges, and what is
+not where RFC 5280 has it is not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from attrs import frozen
+
+#: OpenSSL's short names (crypto/objects/objects.txt); others are shown as numbers with dots.
+SHORT_NAMES = {
+    "2.5.4.3": "CN",
+    "2.5.4.4": "SN",
+    "2.5.4.5": "serialNumber",
+    "2.5.4.6": "C",
+    "2.5.4.7": "L",
+    "2.5.4.8": "ST",
+    "2.5.4.9": "street",
+    "2.5.4.10": "O",
+    "2.5.4.11": "OU",
+    "2.5.4.12": "title",
+    "2.5.4.13": "description",
+    "2.5.4.15": "businessCategory",
+    "2.5.4.17": "postalCode",
+    "2.5.4.41": "name",
+    "2.5.4.42": "GN",
+    "2.5.4.43": "initials",
+    "2.5.4.44": "generationQualifier",
+    "2.5.4.45": "x500UniqueIdentifier",
+    "2.5.4.46": "dnQualifier",
+    "2.5.4.65": "pseudonym",
+    "2.5.4.72": "role",
+    "2.5.4.97": "organizationIdentifier",
+    "0.9.2342.19200300.100.1.1": "UID",
+    "0.9.2342.19200300.100.1.3": "mail",
+    "0.9.2342.19200300.100.1.25": "DC",
+    "1.2.840.113549.1.9.1": "emailAddress",
+    "1.2.840.113549.1.9.2": "unstructuredName",
+    "1.2.840.113549.1.9.8": "unstructuredAddress",
+    "1.3.6.1.4.1.311.60.2.1.1": "jurisdictionL",
+    "1.3.6.1.4.1.311.60.2.1.2": "jurisdictionST",
+    "1.3.6.1.4.1.311.60.2.1.3": "jurisdictionC",
+    "1.2.840.113549.1.1.1": "rsaEncryption",
+    "1.2.840.113549.1.1.4": "RSA-MD5",
+    "1.2.840.113549.1.1.5": "RSA-SHA1",
+    "1.2.840.113549.1.1.10": "RSASSA-PSS",
+    "1.2.840.113549.1.1.11": "RSA-SHA256",
+    "1.2.840.113549.1.1.12": "RSA-SHA384",
+    "1.2.840.113549.1.1.13": "RSA-SHA512",
+    "1.2.840.113549.1.1.14": "RSA-SHA224",
+    "1.2.840.10045.2.1": "id-ecPublicKey",
+    "1.2.840.10045.4.1": "ecdsa-with-SHA1",
+    "1.2.840.10045.4.3.1": "ecdsa-with-SHA224",
+    "1.2.840.10045.4.3.2": "ecdsa-with-SHA256",
+    "1.2.840.10045.4.3.3": "ecdsa-with-SHA384",
+    "1.2.840.10045.4.3.4": "ecdsa-with-SHA512",
+    "1.2.840.10040.4.1": "DSA",
+    "1.2.840.10040.4.3": "DSA-SHA1",
+    "2.16.840.1.101.3.4.3.2": "dsa_with_SHA256",
+    "1.3.101.112": "ED25519",
+    "1.3.101.113": "ED448",
+}
+_UTF8, _PRINTABLE, _T61, _IA5, _UNIVERSAL, _BMP = 0x0C, 0x13, 0x14, 0x16, 0x1C, 0x1E
+_STRINGS = {
+    _UTF8: "utf-8",
+    _PRINTABLE: "latin-1",
+    _T61: "latin-1",
+    _IA5: "latin-1",
+    _UNIVERSAL: "utf-32-be",
+    _BMP: "utf-16-be",
+}
+_GENERALIZED = 0x18
+
+
+class NotThere(Exception):
+    """The DER ends before what was looked for."""
+
+
+@frozen
+class Part:
+    """One element of DER: its tag, what it holds, and all of it."""
+
+    tag: int
+    content: bytes
+    whole: bytes
+
+
+def parts(data: bytes) -> Iterator[Part]:
+    """The elements that stand one after the other in `data` (X.690 section 8.1)."""
+    at = 0
+    while at < len(data):
+        if at + 2 > len(data):
+            raise NotThere
+        tag, length, begin = data[at], data[at + 1], at + 2
+        if length & 0x80:
+            size = length & 0x7F
+            length = int.from_bytes(data[begin : begin + size], "big")
+            begin += size
+        end = begin + length
+        if end > len(data):
+            raise NotThere
+        yield Part(tag, data[begin:end], data[at:end])
+        at = end
+
+
+@frozen
+class Attribute:
+    """One attribute of a name: its short name, the bytes of its value, and the value's DER; `group` is the number of its RDN."""
+
+    name: str
+    value: bytes
+    tag: int
+    whole: bytes
+    group: int
+
+
+class Certificate:
+    """One certificate, read when it is asked something."""
+
+    def __init__(self, der: bytes) -> None:
+        self.der = der
+        self._fields: list[Part] | None = None
+        self._version = 1
+
+    def subject(self) -> list[Attribute]:
+        return _attributes(self._field(4))
+
+    def issuer(self) -> list[Attribute]:
+        return _attributes(self._field(2))
+
+    def serial(self) -> bytes:
+        """Without a sign or leading zeros, as OpenSSL holds it."""
+        content = self._field(0).content
+        number = int.from_bytes(content, "big", signed=True)
+        return abs(number).to_bytes(max(1, (abs(number).bit_length() + 7) // 8), "big")
+
+    def sha1(self) -> bytes:
+        return hashlib.sha1(self.der).digest()
+
+    def not_before(self) -> bytes | None:
+        return _time(next(iter(parts(self._field(3).content))))
+
+    def not_after(self) -> bytes | None:
+        return _time(list(parts(self._field(3).content))[1])
+
+    def signature_algorithm(self) -> bytes:
+        return _algorithm(self._field(1))
+
+    def key_algorithm(self) -> bytes:
+        return _algorithm(next(parts(self._field(5).content)))
+
+    def version(self) -> int:
+        self._field(0)
+        return self._version
+
+    def _field(self, number: int) -> Part:
+        """RFC 5280 section 4.1, TBSCertificate: serial number, signature, issuer, validity, subject, key."""
+        if self._fields is None:
+            fields = list(parts(next(parts(next(parts(self.der)).content)).content))
+            if fields and fields[0].tag == 0xA0:
+                self._version = int.from_bytes(next(parts(fields[0].content)).content, "big") + 1
+                del fields[0]
+            self._fields = fields
+        if number >= len(self._fields):
+            raise NotThere
+        return self._fields[number]
+
+
+def _attributes(name: Part) -> list[Attribute]:
+    found = []
+    for group, rdn in enumerate(parts(name.content)):
+        for attribute in parts(rdn.content):
+            kind, value = parts(attribute.content)
+            found.append(Attribute(short_name(kind.content), value.content, value.tag, value.whole, group))
+    return found
+
+
+def _algorithm(identifier: Part) -> bytes:
+    return short_name(next(parts(identifier.content)).content).encode()
+
+
+def short_name(oid: bytes) -> str:
+    numbers: list[int] = []
+    number = 0
+    for byte in oid:
+        number = number << 7 | byte & 0x7F
+        if not byte & 0x80:
+            if not numbers:
+                first = min(number // 40, 2)
+                numbers += [first, number - 40 * first]
+            else:
+                numbers.append(number)
+            number = 0
+    dotted = ".".join(map(str, numbers))
+    return SHORT_NAMES.get(dotted, dotted)
+
+
+def _time(part: Part) -> bytes | None:
+    """YYMMDDhhmmssZ; as HAProxy, for the years from 2000 to 2049 of UTCTime and this century's of GeneralizedTime."""
+    text = part.content
+    if part.tag == _GENERALIZED:
+        return text[2:] if text.startswith(b"20") and len(text) >= 12 else None
+    return text if len(text) >= 10 and text[:1] < b"5" else None
+
+
+# Names as text.
+
+
+def one_line(attributes: list[Attribute]) -> bytes:
+    """/C=FR/O=x/CN=y, the bytes as they are."""
+    return b"".join(b"/%b=%b" % (each.name.encode(), each.value) for each in attributes)
+
+
+def rfc2253(attributes: list[Attribute]) -> bytes:
+    """CN=y,O=x,C=FR, as OpenSSL writes it (XN_FLAG_RFC2253): the last first, all but plain ASCII escaped."""
+    groups: dict[int, list[bytes]] = {}
+    for each in reversed(attributes):
+        groups.setdefault(each.group, []).append(b"%b=%b" % (each.name.encode(), _escaped(each)))
+    return b",".join(b"+".join(group) for group in groups.values())
+
+
+def entry(attributes: list[Attribute], name: str, occurrence: int) -> bytes | None:
+    """The value of the n-th of this name, -1 being the last."""
+    values = [each.value for each in attributes if each.name.lower() == name.lower()]
+    index = occurrence - 1 if occurrence > 0 else occurrence
+    return values[index] if occurrence and -len(values) <= index < len(values) else None
+
+
+def _escaped(attribute: Attribute) -> bytes:
+    encoding = _STRINGS.get(attribute.tag)
+    if encoding is None or attribute.name[0].isdigit():
+        return b"#" + attribute.whole.hex().upper().encode()
+    try:
+        text = attribute.value.decode(encoding).encode()
+    except UnicodeError:
+        text = attribute.value
+    out = bytearray()
+    for at, byte in enumerate(text):
+        edge = (at == 0 and byte in b" #") or (at == len(text) - 1 and byte == 0x20)
+        if byte < 0x20 or byte >= 0x7F:
+            out += b"\\%02X" % byte
+        elif byte in b',+"\\<>;' or edge:
+            out += b"\\%c" % byte
+        else:
+            out.append(byte)
+    return bytes(out)

@@ -1,0 +1,403 @@
+"""Sample fetches (manual, sections 7.3.2 to 7.3.6), each made of its arguments: a function of the facts.
+
+What is told of TLS is in `tls_fetches`. `ALL` has those that an ACL asks for every value and not for the last or first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from reusedproxy.rules.facts import Address, Binary, Facts, Sample
+from reusedproxy.rules.tls_fetches import TLS_FETCHES
+from reusedproxy.wire.heads import RequestHead, ResponseHead
+
+Fetch = Callable[[Facts], Sample]
+FetchAll = Callable[[Facts], Sequence[Sample]]
+Head = Callable[[Facts], "RequestHead | ResponseHead | None"]
+
+_AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_VALUE = re.compile(rb"[-+]?[0-9]+")
+
+
+# Of no exchange in particular.
+
+
+def _constant(value: Sample) -> Fetch:
+    return lambda facts: value
+
+
+def _var(name: str, default: str | None = None) -> Fetch:
+    otherwise = None if default is None else default.encode()
+
+    def fetch(facts: Facts) -> Sample:
+        value = facts.variable(name)
+        return otherwise if value is None else value
+
+    return fetch
+
+
+def _date(offset: str = "0", unit: str = "s") -> Fetch:
+    scale = {"s": 1, "ms": 1000, "us": 1000000}.get(unit, 1)
+    return lambda facts: int((facts.wall() + int(offset)) * scale)
+
+
+# The connections.
+
+
+def _address(of: Callable[[Facts], tuple[str, int]]) -> Callable[[], Fetch]:
+    def fetch(facts: Facts) -> Sample:
+        host, port = of(facts)
+        return address(host) if port else None
+
+    return lambda: fetch
+
+
+def address(host: str) -> Address | None:
+    """None for what is none, such as a unix socket's. An IPv4 client of an IPv6 socket is shown as IPv4."""
+    try:
+        found = ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found
+
+
+def _fact(fetch: Fetch) -> Callable[[], Fetch]:
+    return lambda: fetch
+
+
+def _named(name: Callable[[Facts], str | None]) -> Callable[[], Fetch]:
+    def fetch(facts: Facts) -> Sample:
+        text = name(facts)
+        return text.encode() if text else None
+
+    return lambda: fetch
+
+
+# Headers. HAProxy: commas part values, unless it is asked for the full header (manual, section 7.3.6).
+
+
+def _request(facts: Facts) -> RequestHead | None:
+    return facts.head
+
+
+def _response(facts: Facts) -> ResponseHead | None:
+    return facts.answer
+
+
+def _values(head: Head, full: bool) -> Callable[[str], Callable[[Facts], list[bytes]]]:
+    def make(name: str) -> Callable[[Facts], list[bytes]]:
+        wanted = name.encode("latin-1", "replace")
+
+        def fetch(facts: Facts) -> list[bytes]:
+            found = head(facts)
+            values = found.values(wanted) if found is not None else []
+            return values if full else [part for value in values for part in _list_of(value)]
+
+        return fetch
+
+    return make
+
+
+def _header(head: Head, full: bool, read: Callable[[bytes], Sample] = lambda value: value) -> Callable[..., Fetch]:
+    def make(name: str, occurrence: str = "-1") -> Fetch:
+        values, number = _values(head, full)(name), int(occurrence)
+
+        def fetch(facts: Facts) -> Sample:
+            found = _nth(values(facts), number)
+            return None if found is None else read(found)
+
+        return fetch
+
+    return make
+
+
+def _headers(head: Head, full: bool, read: Callable[[bytes], Sample] = lambda value: value) -> Callable[..., FetchAll]:
+    def make(name: str) -> FetchAll:
+        values = _values(head, full)(name)
+        return lambda facts: [read(value) for value in values(facts)]
+
+    return make
+
+
+def _count(head: Head, full: bool) -> Callable[..., Fetch]:
+    def make(name: str = "") -> Fetch:
+        values = _values(head, full)(name)
+
+        def fetch(facts: Facts) -> Sample:
+            found = head(facts)
+            if found is None:
+                return None
+            if name:
+                return len(values(facts))
+            parts = (1 if full else len(_list_of(value)) for _, value in found.fields())
+            return sum(parts)
+
+        return fetch
+
+    return make
+
+
+def _names(head: Head) -> Callable[..., Fetch]:
+    def make(delimiter: str = ",") -> Fetch:
+        def fetch(facts: Facts) -> Sample:
+            found = head(facts)
+            if found is None:
+                return None
+            return delimiter.encode().join(name.lower() for name, _ in found.fields())
+
+        return fetch
+
+    return make
+
+
+def _lines(head: Head) -> Callable[[], Fetch]:
+    def fetch(facts: Facts) -> Sample:
+        found = head(facts)
+        return (
+            None
+            if found is None
+            else b"".join(b"%b: %b\r\n" % (name.lower(), value) for name, value in found.fields()) + b"\r\n"
+        )
+
+    return lambda: fetch
+
+
+def _list_of(value: bytes) -> list[bytes]:
+    """The parts of a list; a comma within a quoted string parts nothing (RFC 9110 section 5.6.1)."""
+    if b'"' not in value:
+        return [part.strip(b" \t") for part in value.split(b",")]
+    return [part.strip(b" \t") for part in re.findall(rb'(?:[^,"]|"(?:\\.|[^"\\])*"?)+', value)]
+
+
+def _nth(values: list[bytes], number: int) -> bytes | None:
+    """1 is the first, -1 the last; 0 is the last, too."""
+    index = number - 1 if number > 0 else number or -1
+    return values[index] if -len(values) <= index < len(values) else None
+
+
+def _as_number(value: bytes) -> Sample:
+    found = _VALUE.match(value)
+    return int(found[0][:20]) if found else 0
+
+
+def _as_address(value: bytes) -> Sample:
+    """With a port or without (as X-Forwarded-For may have it)."""
+    text = value.decode("latin-1")
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    return address(text)
+
+
+# Cookies.
+
+
+def _cookie_values(response: bool) -> Callable[[str], Callable[[Facts], list[bytes]]]:
+    def make(name: str) -> Callable[[Facts], list[bytes]]:
+        wanted = name.encode("latin-1", "replace")
+
+        def fetch(facts: Facts) -> list[bytes]:
+            head = facts.answer if response else facts.head
+            if head is None:
+                return []
+            if response:
+                cookies = [value.partition(b";")[0] for value in head.values(b"Set-Cookie")]
+            else:
+                cookies = [each for value in head.values(b"Cookie") for each in value.split(b";")]
+            pairs = (cookie.partition(b"=") for cookie in cookies)
+            return [
+                value.strip(b" \t")
+                for own, sign, value in pairs
+                if sign and (not wanted or own.strip(b" \t") == wanted)
+            ]
+
+        return fetch
+
+    return make
+
+
+def _cookie(response: bool, read: Callable[[bytes], Sample] = lambda value: value) -> Callable[..., Fetch]:
+    def make(name: str = "") -> Fetch:
+        values = _cookie_values(response)(name)
+
+        def fetch(facts: Facts) -> Sample:
+            found = values(facts)
+            # Seen in HAProxy 2.6: of one name the last, of any name the first.
+            return read(found[-1] if name else found[0]) if found else None
+
+        return fetch
+
+    return make
+
+
+def _cookies(response: bool, read: Callable[[bytes], Sample] = lambda value: value) -> Callable[..., FetchAll]:
+    def make(name: str = "") -> FetchAll:
+        values = _cookie_values(response)(name)
+        return lambda facts: [read(value) for value in values(facts)]
+
+    return make
+
+
+def _cookie_count(response: bool) -> Callable[..., Fetch]:
+    def make(name: str = "") -> Fetch:
+        values = _cookie_values(response)(name)
+        return lambda facts: len(values(facts))
+
+    return make
+
+
+# The request's first line.
+
+
+def _of_head(read: Callable[[RequestHead], Sample]) -> Callable[[], Fetch]:
+    def fetch(facts: Facts) -> Sample:
+        return None if facts.head is None else read(facts.head)
+
+    return lambda: fetch
+
+
+def path_and_query(target: bytes) -> bytes | None:
+    """What follows the authority, if there is one; None for `*` and for what CONNECT asks for."""
+    if target[:1] == b"/":
+        return target
+    found = _AUTHORITY.match(target)
+    return target[found.end() :] if found else None
+
+
+def _path(head: RequestHead) -> Sample:
+    whole = path_and_query(head.target)
+    return None if whole is None else whole.partition(b"?")[0]
+
+
+def _query(head: RequestHead) -> Sample:
+    _, mark, query = head.target.partition(b"?")
+    return query if mark else None
+
+
+def _base(head: RequestHead, *, query: bool) -> Sample:
+    """Host and path."""
+    whole = path_and_query(head.target) or b""
+    hosts = head.values(b"Host")
+    return (hosts[0] if hosts else b"") + (whole if query else whole.partition(b"?")[0])
+
+
+def _parameters(head: RequestHead | None, name: bytes | None, delimiter: bytes) -> list[bytes]:
+    if head is None:
+        return []
+    _, mark, query = head.target.partition(delimiter)
+    pairs = (pair.partition(b"=") for pair in re.split(b"[&;" + re.escape(delimiter) + b"]", query)) if mark else ()
+    return [value for own, sign, value in pairs if sign and name in (None, own)]
+
+
+def _parameter(read: Callable[[bytes], Sample] = lambda value: value) -> Callable[..., Fetch]:
+    def make(name: str = "", delimiter: str = "?") -> Fetch:
+        wanted = name.encode() or None
+
+        def fetch(facts: Facts) -> Sample:
+            found = _parameters(facts.head, wanted, delimiter.encode())
+            return read(found[0]) if found else None
+
+        return fetch
+
+    return make
+
+
+def _all_parameters(read: Callable[[bytes], Sample] = lambda value: value) -> Callable[..., FetchAll]:
+    def make(name: str = "") -> FetchAll:
+        wanted = name.encode() or None
+        return lambda facts: [read(value) for value in _parameters(facts.head, wanted, b"?")]
+
+    return make
+
+
+def _version(head: Head) -> Callable[[], Fetch]:
+    def fetch(facts: Facts) -> Sample:
+        found = head(facts)
+        return None if found is None else b"1.%d" % found.minor
+
+    return lambda: fetch
+
+
+FETCHES: dict[str, Callable[..., Fetch]] = {
+    **TLS_FETCHES,
+    "always_true": lambda: _constant(True),
+    "always_false": lambda: _constant(False),
+    "bool": lambda text: _constant(text.lower() in ("true", "1")),
+    "int": lambda text: _constant(int(text)),
+    "str": lambda text: _constant(text.encode()),
+    "bin": lambda text: _constant(Binary(bytes.fromhex(text))),
+    "ipv4": lambda text: _constant(IPv4Address(text)),
+    "ipv6": lambda text: _constant(IPv6Address(text)),
+    "meth": lambda text: _constant(text.encode()),
+    "var": _var,
+    "date": _date,
+    "src": _address(lambda facts: facts.source),
+    "dst": _address(lambda facts: facts.destination),
+    "fc_src": _address(lambda facts: facts.source),
+    "fc_dst": _address(lambda facts: facts.destination),
+    "src_port": _fact(lambda facts: facts.source[1]),
+    "dst_port": _fact(lambda facts: facts.destination[1]),
+    "fc_src_port": _fact(lambda facts: facts.source[1]),
+    "fc_dst_port": _fact(lambda facts: facts.destination[1]),
+    "fc_http_major": _fact(lambda facts: 1),
+    "fe_name": _named(lambda facts: facts.frontend_name),
+    "be_name": _named(lambda facts: facts.backend_name),
+    "srv_name": _named(lambda facts: facts.server_name),
+    "so_name": _named(lambda facts: facts.listener_name),
+    "http_first_req": _fact(lambda facts: facts.first_request),
+    "req.proto_http": _fact(lambda facts: True),
+    "method": _of_head(lambda head: head.method),
+    "url": _of_head(lambda head: head.target),
+    "path": _of_head(_path),
+    "pathq": _of_head(lambda head: path_and_query(head.target)),
+    "query": _of_head(_query),
+    "base": _of_head(lambda head: _base(head, query=False)),
+    "baseq": _of_head(lambda head: _base(head, query=True)),
+    "url_param": _parameter(),
+    "urlp_val": _parameter(_as_number),
+    "req.ver": _version(_request),
+    "req.hdr": _header(_request, False),
+    "req.fhdr": _header(_request, True),
+    "req.hdr_cnt": _count(_request, False),
+    "req.fhdr_cnt": _count(_request, True),
+    "req.hdr_val": _header(_request, False, _as_number),
+    "req.hdr_ip": _header(_request, False, _as_address),
+    "req.hdr_names": _names(_request),
+    "req.hdrs": _lines(_request),
+    "req.cook": _cookie(False),
+    "req.cook_cnt": _cookie_count(False),
+    "req.cook_val": _cookie(False, _as_number),
+    "status": _fact(lambda facts: None if facts.answer is None else facts.answer.status),
+    "res.ver": _version(_response),
+    "res.hdr": _header(_response, False),
+    "res.fhdr": _header(_response, True),
+    "res.hdr_cnt": _count(_response, False),
+    "res.fhdr_cnt": _count(_response, True),
+    "res.hdr_val": _header(_response, False, _as_number),
+    "res.hdr_ip": _header(_response, False, _as_address),
+    "res.hdr_names": _names(_response),
+    "res.hdrs": _lines(_response),
+    "res.cook": _cookie(True),
+    "res.cook_cnt": _cookie_count(True),
+    "res.cook_val": _cookie(True, _as_number),
+}
+
+ALL: dict[str, Callable[..., FetchAll]] = {
+    "req.hdr": _headers(_request, False),
+    "req.fhdr": _headers(_request, True),
+    "req.hdr_val": _headers(_request, False, _as_number),
+    "req.hdr_ip": _headers(_request, False, _as_address),
+    "req.cook": _cookies(False),
+    "req.cook_val": _cookies(False, _as_number),
+    "res.hdr": _headers(_response, False),
+    "res.fhdr": _headers(_response, True),
+    "res.hdr_val": _headers(_response, False, _as_number),
+    "res.hdr_ip": _headers(_response, False, _as_address),
+    "res.cook": _cookies(True),
+    "res.cook_val": _cookies(True, _as_number),
+    "url_param": _all_parameters(),
+    "urlp_val": _all_parameters(_as_number),
+}

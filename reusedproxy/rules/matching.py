@@ -1,0 +1,189 @@
+"""Conditions, compiled: a function of the facts that says whether a rule counts (manual, sections 7.1 and 7.2).
+
+Patterns out of files come in by a function, because nothing is opened here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
+
+from reusedproxy.config.patterns import Network, Range, block, network, ranges, regular_expression
+from reusedproxy.config.rulemodel import Condition, Criterion, Term
+from reusedproxy.config.sample_table import REQUEST
+from reusedproxy.rules.facts import Address, Binary, Facts, Sample
+from reusedproxy.rules.samples import compiled_all, to_address, to_binary, to_bool, to_int, to_text
+
+Test = Callable[[Facts], bool]
+Matches = Callable[[Sample], bool]
+#: The lines of a file of patterns, without those that are none.
+ReadPatterns = Callable[[Criterion, str], Iterable[str]]
+
+_SUB_DIRECTORY, _DOMAIN = rb"/", rb"/?.:"
+
+
+def no_files(criterion: Criterion, path: str) -> Iterable[str]:
+    """Where there can be none."""
+    raise AssertionError(path)
+
+
+def condition(said: Condition | None, where: str = REQUEST, read: ReadPatterns = no_files) -> Test:
+    """The function that a condition is."""
+    if said is None:
+        return lambda facts: True
+    alternatives = [[_term(term, where, read) for term in terms] for terms in said.alternatives]
+    wanted = not said.unless
+    if len(alternatives) == 1:
+        terms = alternatives[0]
+        if len(terms) == 1 and wanted:
+            return terms[0]
+        return lambda facts: all(term(facts) for term in terms) is wanted
+    return lambda facts: any(all(term(facts) for term in terms) for terms in alternatives) is wanted
+
+
+def _term(term: Term, where: str, read: ReadPatterns) -> Test:
+    tests = [criterion(each, where, read) for each in term.criteria]
+    wanted = not term.negated
+    if len(tests) == 1:
+        test = tests[0]
+        return test if wanted else lambda facts: not test(facts)
+    return lambda facts: any(test(facts) for test in tests) is wanted
+
+
+def criterion(said: Criterion, where: str = REQUEST, read: ReadPatterns = no_files) -> Test:
+    """Whether one of the samples matches one of the patterns; of nothing, nothing is true."""
+    fetch = compiled_all(said.expression, where)
+    patterns = [*said.patterns, *(line for path in said.files for line in read(said, path))]
+    matches = _METHODS[said.method](patterns, said.ignore_case)
+    return lambda facts: any(sample is not None and matches(sample) for sample in fetch(facts))
+
+
+# The methods, each made of its patterns.
+
+
+def _found(patterns: Sequence[str], ignore_case: bool) -> Matches:
+    return lambda sample: True
+
+
+def _bool(patterns: Sequence[str], ignore_case: bool) -> Matches:
+    return lambda sample: bool(to_bool(sample))
+
+
+def _int(patterns: Sequence[str], ignore_case: bool) -> Matches:
+    between = ranges(patterns, "int")
+    return lambda sample: (number := to_int(sample)) is not None and _within(number, between)
+
+
+def _len(patterns: Sequence[str], ignore_case: bool) -> Matches:
+    between = ranges(patterns, "len")
+    return lambda sample: (text := to_text(sample)) is not None and _within(len(text), between)
+
+
+def _within(number: int, between: list[Range]) -> bool:
+    return any((low is None or low <= number) and (high is None or number <= high) for low, high in between)
+
+
+def _bin(patterns: Sequence[str], ignore_case: bool) -> Matches:
+    blocks = {Binary(block(text, "bin")) for text in patterns}
+    return lambda sample: to_binary(sample) in blocks
+
+
+def _ip(patterns: Sequence[str], ignore_case: bool) -> Matches:
+    networks = [network(text, "ip") for text in patterns]
+
+    def matches(sample: Sample) -> bool:
+        found = to_address(sample)
+        return found is not None and any(_is_in(found, each) for each in networks)
+
+    return matches
+
+
+def _is_in(address: Address, among: Network) -> bool:
+    """Manual, section 7.1.6: IPv4 within IPv6 and the other way round, where the one can be written as the other."""
+    if isinstance(address, IPv6Address):
+        if isinstance(among, IPv6Network):
+            return address in among
+        inner = address.ipv4_mapped or address.sixtofour
+        return inner is not None and inner in among
+    if isinstance(among, IPv4Network):
+        return address in among
+    return IPv6Address(b"\0" * 10 + b"\xff\xff" + address.packed) in among
+
+
+def _texts(patterns: Sequence[str], ignore_case: bool) -> tuple[bytes, ...]:
+    found = [text.encode() for text in patterns]
+    return tuple(text.lower() for text in found) if ignore_case else tuple(found)
+
+
+def _textual(test: Callable[[tuple[bytes, ...]], Callable[[bytes], bool]]) -> Callable[[Sequence[str], bool], Matches]:
+    """A method that compares texts."""
+
+    def make(patterns: Sequence[str], ignore_case: bool) -> Matches:
+        is_one = test(_texts(patterns, ignore_case))
+
+        def matches(sample: Sample) -> bool:
+            text = to_text(sample)
+            return text is not None and is_one(text.lower() if ignore_case else text)
+
+        return matches
+
+    return make
+
+
+def _equal(texts: tuple[bytes, ...]) -> Callable[[bytes], bool]:
+    return frozenset(texts).__contains__
+
+
+def _begins(texts: tuple[bytes, ...]) -> Callable[[bytes], bool]:
+    return lambda text: text.startswith(texts)
+
+
+def _ends(texts: tuple[bytes, ...]) -> Callable[[bytes], bool]:
+    return lambda text: text.endswith(texts)
+
+
+def _has(texts: tuple[bytes, ...]) -> Callable[[bytes], bool]:
+    return lambda text: any(each in text for each in texts)
+
+
+def _delimited(delimiters: bytes) -> Callable[[tuple[bytes, ...]], Callable[[bytes], bool]]:
+    """The pattern stands between delimiters, or at an end."""
+
+    def make(texts: tuple[bytes, ...]) -> Callable[[bytes], bool]:
+        words = [each.strip(delimiters) for each in texts]
+        border = b"[" + re.escape(delimiters) + b"]"
+        any_of = b"|".join(re.escape(word) for word in words if word)
+        if not any_of:
+            return lambda text: False
+        expression = re.compile(b"(?:\\A|(?<=%b))(?:%b)(?:\\Z|(?=%b))" % (border, any_of, border))
+        return lambda text: expression.search(text) is not None
+
+    return make
+
+
+def _regular(patterns: Sequence[str], ignore_case: bool) -> Matches:
+    expressions = [regular_expression(text, "reg", ignore_case) for text in patterns]
+
+    def matches(sample: Sample) -> bool:
+        text = to_text(sample)
+        return text is not None and any(each.search(text) is not None for each in expressions)
+
+    return matches
+
+
+_METHODS: dict[str, Callable[[Sequence[str], bool], Matches]] = {
+    "found": _found,
+    "bool": _bool,
+    "int": _int,
+    "len": _len,
+    "bin": _bin,
+    "ip": _ip,
+    "str": _textual(_equal),
+    "beg": _textual(_begins),
+    "end": _textual(_ends),
+    "sub": _textual(_has),
+    "dir": _textual(_delimited(_SUB_DIRECTORY)),
+    "dom": _textual(_delimited(_DOMAIN)),
+    "reg": _regular,
+}

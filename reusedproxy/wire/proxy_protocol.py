@@ -1,0 +1,135 @@
+"""The PROXY protocol (haproxy.org's proxy-protocol.txt), versions 1 and 2: who the client is, said before its first byte.
+
+It reads a header out of the bytes that have come, and writes one for a server. What stands behind the header may be a TLS
+handshake, which somebody else has to read from the socket: so it is read by peeking, and says how long it is.
+"""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
+
+from attrs import frozen
+
+SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
+#: The longest line of version 1, CRLF included (section 2.1).
+V1_MAX: Final = 107
+#: The longest header of version 2 that is taken: addresses and as many extensions as anybody sends. The protocol allows 65,551.
+V2_MAX: Final = 16 + 4096
+
+_ADDRESSES: Final = {0x11: "!4s4sHH", 0x21: "!16s16sHH"}
+#: Families and transports that are allowed, but tell nothing that we can use: the connection's own addresses count.
+_UNUSED: Final = frozenset(family << 4 | transport for family in range(4) for transport in range(3)) - {0x11, 0x21}
+
+Address = tuple[str, int]
+
+
+class ProxyFault(Exception):
+    """What came first is no PROXY protocol header; the message says why."""
+
+
+@frozen
+class ProxyHeader:
+    """`length` bytes that said who the client is and whom it addressed; None: nobody but the peer itself (LOCAL, UNKNOWN)."""
+
+    length: int
+    source: Address | None = None
+    destination: Address | None = None
+
+
+def read_proxy_header(data: bytes) -> ProxyHeader | None:
+    """The header that `data` begins with; None: it is not complete yet, and all of `data` belongs to it. Raises ProxyFault."""
+    if data.startswith(SIGNATURE):
+        return _read_v2(data)
+    if data.startswith(b"PROXY "):
+        return _read_v1(data)
+    if SIGNATURE.startswith(data) or b"PROXY ".startswith(data):
+        return None
+    raise ProxyFault("it does not begin with a PROXY protocol header")
+
+
+def _read_v1(data: bytes) -> ProxyHeader | None:
+    end = data.find(b"\r\n", 0, V1_MAX)
+    if end < 0:
+        if len(data) >= V1_MAX or b"\n" in data or (b"\r" in data and not data.endswith(b"\r")):
+            raise ProxyFault("the line of its PROXY protocol header does not end in time")
+        return None
+    words = data[:end].split(b" ")
+    if words[1:2] == [b"UNKNOWN"]:
+        return ProxyHeader(end + 2)
+    try:
+        kind, source, destination, source_port, destination_port = (word.decode("ascii") for word in words[1:])
+        family = {"TCP4": IPv4Address, "TCP6": IPv6Address}[kind]
+        ports = [_port(source_port), _port(destination_port)]
+        return ProxyHeader(end + 2, (str(family(source)), ports[0]), (str(family(destination)), ports[1]))
+    except (ValueError, KeyError):
+        raise ProxyFault(f"its PROXY protocol header cannot be understood: {data[:end]!r}") from None
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or (text[0] == "0" and text != "0") or int(text) > 65535:
+        raise ValueError(text)
+    return int(text)
+
+
+def _read_v2(data: bytes) -> ProxyHeader | None:
+    if len(data) < 16:
+        return None
+    command, family, length = data[12], data[13], int.from_bytes(data[14:16], "big")
+    if command not in (0x20, 0x21):
+        raise ProxyFault(f"its PROXY protocol header has the unknown version and command {command:#04x}")
+    if 16 + length > V2_MAX:
+        raise ProxyFault(f"its PROXY protocol header is too long, {16 + length} bytes")
+    if len(data) < 16 + length:
+        return None
+    if command == 0x20 or family in _UNUSED:
+        return ProxyHeader(16 + length)
+    if family not in _ADDRESSES:
+        raise ProxyFault(f"its PROXY protocol header has the unknown family and transport {family:#04x}")
+    form = _ADDRESSES[family]
+    if length < struct.calcsize(form):
+        raise ProxyFault(f"its PROXY protocol header is too short for its addresses, {length} bytes")
+    source, destination, source_port, destination_port = struct.unpack_from(form, data, 16)
+    return ProxyHeader(
+        16 + length, (str(ip_address(source)), source_port), (str(ip_address(destination)), destination_port)
+    )
+
+
+def write_v1(source: Address | None, destination: Address | None) -> bytes:
+    """The line for a server; without addresses (a client at a unix socket, say) it is UNKNOWN."""
+    families = _same_family(source, destination)
+    if families is None or source is None or destination is None:
+        return b"PROXY UNKNOWN\r\n"
+    one, other = families
+    return f"PROXY TCP{one.version} {one} {other} {source[1]} {destination[1]}\r\n".encode("ascii")
+
+
+def write_v2(source: Address | None, destination: Address | None) -> bytes:
+    """The binary header for a server; without addresses the connection is our own (LOCAL)."""
+    families = _same_family(source, destination)
+    if families is None or source is None or destination is None:
+        return SIGNATURE + b"\x20\0\0\0"
+    one, other = families
+    addresses = one.packed + other.packed + struct.pack("!HH", source[1], destination[1])
+    return SIGNATURE + bytes((0x21, 0x11 if one.version == 4 else 0x21)) + struct.pack("!H", len(addresses)) + addresses
+
+
+def _same_family(
+    source: Address | None, destination: Address | None
+) -> tuple[IPv4Address, IPv4Address] | tuple[IPv6Address, IPv6Address] | None:
+    """Both addresses in one family: IPv4 in IPv6's dress where only one is IPv6 (section 2.1)."""
+    if source is None or destination is None or not (source[1] and destination[1]):
+        return None
+    one, other = (_plain(ip_address(each[0].partition("%")[0])) for each in (source, destination))
+    if isinstance(one, IPv4Address) and isinstance(other, IPv4Address):
+        return one, other
+    return _dressed(one), _dressed(other)
+
+
+def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+def _dressed(address: IPv4Address | IPv6Address) -> IPv6Address:
+    return address if isinstance(address, IPv6Address) else IPv6Address(f"::ffff:{address}")

@@ -1,0 +1,271 @@
+"""Rules through reusedproxy and through HAProxy with the same lines: samples, converters, tests, and answers."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from unittest import TestCase
+
+from tests.integration import rulecerts
+from tests.integration.beside import HOST, HAProxy, Recorder, read_answer
+from tests.integration.daemon import Daemon
+from tests.integration.peers import LOOPBACK, free_port, temporary_directory, wait_for
+from tests.integration.test_beside_haproxy import why_not
+from tests.rulecases import CRITERIA, EXPRESSIONS, REQUEST
+
+EMPTY_BACKEND = "backend servers\n    http-request return status 200 content-type text/plain string no\n"
+
+
+class BesideTestCase(TestCase):
+    def setUp(self) -> None:
+        if reason := why_not():
+            self.skipTest(reason)
+
+    def both(self, text: str, requests: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+        """The bodies of the answers to these requests."""
+        directory = temporary_directory(self)
+        answers = []
+        for name, make in (("ours", Daemon), ("theirs", HAProxy)):
+            daemon = make(directory / name, text)
+            self.addCleanup(daemon.stop)
+            daemon.start()
+            answers.append([self.body(daemon.port, request) for request in requests])
+            daemon.stop()
+        return list(zip(*answers, strict=True))
+
+    def body(self, port: int, request: bytes) -> bytes:
+        with socket.create_connection((LOOPBACK, port), timeout=10) as client:
+            client.sendall(request)
+            return read_answer(client, "GET", b"")[1]
+
+
+class RulesBesideHAProxyTests(BesideTestCase):
+    """Samples, converters and methods, one by one."""
+
+    def test_samples_and_converters(self) -> None:
+        """Each gives what the manual says, and what HAProxy makes of it."""
+        rules = "".join(
+            f'    http-request return status 200 content-type text/plain lf-string "<%[{expression}]>"'
+            f" if {{ req.hdr(x-case) {number} }}\n"
+            for number, (expression, _) in enumerate(EXPRESSIONS)
+        )
+        requests = [REQUEST + b"X-Case: %d\r\n\r\n" % number for number in range(len(EXPRESSIONS))]
+        outcomes = self.both(rules + EMPTY_BACKEND, requests)
+        found = [(text, *pair) for (text, _), pair in zip(EXPRESSIONS, outcomes, strict=True)]
+        self.assertEqual([], [each for each in found if each[1] != each[2]], "ours | HAProxy's")
+        expected = [(text, b"<%b>" % value.encode()) for text, value in EXPRESSIONS]
+        self.assertEqual(expected, [(text, ours) for text, ours, _ in found])
+
+    def test_methods_of_matching(self) -> None:
+        """Whether each criterion is true."""
+        rules = "".join(
+            "    http-request return status 200 content-type text/plain string yes"
+            f" if {{ req.hdr(x-case) {number} }} {{ {criterion} }}\n"
+            for number, (criterion, _) in enumerate(CRITERIA)
+        )
+        requests = [REQUEST + b"X-Case: %d\r\n\r\n" % number for number in range(len(CRITERIA))]
+        outcomes = self.both(rules + EMPTY_BACKEND, requests)
+        found = [(text, *pair) for (text, _), pair in zip(CRITERIA, outcomes, strict=True)]
+        self.assertEqual([], [each for each in found if each[1] != each[2]], "ours | HAProxy's")
+        expected = [(text, b"yes" if true else b"no") for text, true in CRITERIA]
+        self.assertEqual(expected, [(text, ours) for text, ours, _ in found])
+
+
+#: Rules whose answers are told of in the log and counted, and what is asked of them.
+ANSWERING = """
+    http-request deny if { path /deny }
+    http-request return status 200 content-type text/plain string ok if { path /return }
+    http-request redirect location /x if { path /redirect }
+    http-response return status 200 content-type text/plain string ok if { status 419 }
+    redirect prefix http://b code 301 if { path_beg /old }
+backend servers
+    http-request deny deny_status 429 if { path /back }
+    http-request return status 404 if { path /nothing }
+    http-response deny if { status 418 }
+    http-response redirect location /y if { status 417 }
+    http-response set-status 202 if { status 203 }
+    server s1 {server}
+"""
+ASKED = (
+    *("/deny", "/return", "/redirect", "/old/x?y=1", "/back", "/nothing"),
+    *("/418", "/419", "/417", "/203", "/200"),
+)
+
+
+class AnswersBesideHAProxyTests(BesideTestCase):
+    """What rules answer, how that is logged, and what it counts as."""
+
+    def wait_for_lines(self, daemon: Daemon) -> None:
+        wait_for(lambda: daemon.output.count(' HTTP/1.1"') >= len(ASKED), "all lines of the log")
+
+    def test_log_and_statistics(self) -> None:
+        """Status, who answered, times that were not reached, letters; refused requests and answers."""
+        recorder = Recorder()
+        text = ANSWERING.replace("{server}", f"{HOST}:{recorder.port}")
+        told = []
+        for name, make in (("ours", Daemon), ("theirs", HAProxy)):
+            daemon = make(temporary_directory(self) / name, text)
+            self.addCleanup(daemon.stop)
+            daemon.start()
+            for path in ASKED:
+                status = path[1:] if path[1:].isdigit() else "200"
+                recorder.script(f"HTTP/1.1 {status} X\r\nContent-Length: 2\r\n\r\nok".encode(), closes=False)
+                self.body(daemon.port, f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            self.wait_for_lines(daemon)
+            lines = re.findall(
+                r"\] main (\S+) \d+/(-?)\d+/(-?)\d+/(-?)\d+/\d+ (\d+) \d+ - - (\S\S)-- .*\"GET (\S+)", daemon.output
+            )
+            rows = {(row["pxname"], row["svname"]): row for row in daemon.statistics()}
+            counts = {
+                key: (rows[key]["dreq"] or "0", rows[key]["dresp"])
+                for key in (("main", "FRONTEND"), ("servers", "BACKEND"), ("servers", "s1"))
+            }
+            told.append((lines, counts))
+            daemon.stop()
+        ours, theirs = told
+        self.assertEqual(ours, theirs)
+        self.assertEqual(len(ours[0]), len(ASKED))
+        self.assertEqual(
+            ours[1],
+            {("main", "FRONTEND"): ("2", "1"), ("servers", "BACKEND"): ("1", "1"), ("servers", "s1"): ("0", "1")},
+        )
+
+
+#: What TLS has shown of the client, as an answer's text has it.
+SHOWN = (
+    *(
+        f"ssl_c_{side}_dn{arguments}"
+        for side in "si"
+        for arguments in ("", "(cn)", "(CN,2)", "(CN,-1)", "(CN,9)", "(CN,0)")
+    ),
+    "ssl_c_s_dn(,0,rfc2253)",
+    "ssl_c_i_dn(,0,rfc2253)",
+    "ssl_c_s_dn(OU)",
+    "ssl_c_serial,hex",
+    "ssl_c_sha1,hex",
+    "ssl_c_notbefore",
+    "ssl_c_notafter",
+    "ssl_c_version",
+    "ssl_c_sig_alg",
+    "ssl_c_key_alg",
+    "ssl_c_der,base64",
+    "ssl_c_used",
+    "ssl_c_verify",
+    "ssl_c_err",
+    "ssl_c_ca_err",
+    "ssl_c_ca_err_depth",
+    "ssl_fc",
+    "ssl_fc_has_crt",
+    "ssl_fc_has_sni",
+    "ssl_fc_sni",
+    "ssl_fc_protocol",
+    "ssl_fc_cipher",
+    "ssl_fc_alpn",
+    "ssl_fc_is_resumed",
+    "ssl_fc_use_keysize",
+    "ssl_fc_alg_keysize",
+    "ssl_c_sha1",  # last, because any byte can be in it
+)
+
+
+#: What is told of a server.
+OF_SERVERS = (
+    *("ssl_bc", "ssl_bc_protocol", "ssl_bc_cipher", "ssl_bc_is_resumed", "ssl_bc_alpn"),
+    *("ssl_bc_use_keysize", "ssl_bc_alg_keysize", "ssl_s_s_dn", "ssl_s_s_dn(cn)", "ssl_s_i_dn(,0,rfc2253)"),
+    *("ssl_s_serial,hex", "ssl_s_sha1,hex", "ssl_s_notbefore", "ssl_s_notafter", "ssl_s_version", "ssl_s_sig_alg"),
+    *(
+        "ssl_s_key_alg",
+        "ssl_s_der,base64",
+        "ssl_s_chain_der,base64",
+        "method",
+        "srv_name",
+        "be_name",
+        "fe_name",
+    ),
+)
+
+
+class CertificatesBesideHAProxyTests(TestCase):
+    """Certificates whose names mislead, as both tell servers of them."""
+
+    def setUp(self) -> None:
+        if reason := why_not():
+            self.skipTest(reason)
+        self.directory = temporary_directory(self)
+        self.files = rulecerts.make(self.directory)
+
+    def told(self, make: type[Daemon], name: str) -> list[list[bytes]]:
+        """The texts, for each client: without a certificate, with each of the others, and with one that is not trusted."""
+        port = free_port()
+        text = "".join(f"|%[{each}]" for each in SHOWN)
+        daemon = make(
+            self.directory / name,
+            f"    bind {LOOPBACK}:{port} ssl crt {self.files.server} ca-file {self.files.ca} verify optional"
+            " crt-ignore-err all ca-ignore-err all alpn http/1.1\n"
+            f'    http-request return status 200 content-type text/plain lf-string "{text}"\n{EMPTY_BACKEND}',
+        )
+        self.addCleanup(daemon.stop)
+        daemon.start()
+        (self.directory / "other").mkdir(exist_ok=True)
+        if not hasattr(self, "stranger"):
+            self.stranger = rulecerts.make(self.directory / "other").clients["plain"]
+        told = [self.texts(port, path) for path in (None, *self.files.clients.values(), self.stranger)]
+        daemon.stop()
+        return told
+
+    def texts(self, port: int, path: Path | None) -> list[bytes]:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_alpn_protocols(["http/1.1"])
+        if path is not None:
+            context.load_cert_chain(path)
+        name = None if path is None else "App.Example"
+        plain = socket.create_connection((LOOPBACK, port), timeout=10)
+        with context.wrap_socket(plain, server_hostname=name) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            return read_answer(client, "GET", b"")[1].split(b"|", len(SHOWN))[1:]
+
+    def test_they_are_told_of_alike(self) -> None:
+        """Every fetch about the client's TLS, for every name."""
+        ours, theirs = self.told(Daemon, "ours"), self.told(HAProxy, "theirs")
+        cases = ("none", *self.files.clients, "stranger")
+        different = []
+        for case, mine, others in zip(cases, ours, theirs, strict=True):
+            self.assertEqual((len(mine), len(others)), (len(SHOWN), len(SHOWN)), case)
+            different += [
+                (case, what, one, other) for what, one, other in zip(SHOWN, mine, others, strict=True) if one != other
+            ]
+        self.assertEqual([], different)
+        by_case = {case: dict(zip(SHOWN, mine, strict=True)) for case, mine in zip(cases, ours, strict=True)}
+        self.assertEqual(by_case["control"]["ssl_c_s_dn(cn)"], b"a%0D%0AX-Evil: 1%00b%7F")
+        self.assertEqual((by_case["none"]["ssl_c_used"], by_case["plain"]["ssl_c_verify"]), (b"0", b"0"))
+        self.assertNotEqual(by_case["stranger"]["ssl_c_verify"], b"0")
+
+    def test_servers_are_told_of_alike(self) -> None:
+        """Every fetch about the server's TLS, in a rule for its answer."""
+        port = free_port()
+        bind = f"    bind {LOOPBACK}:{port} ssl crt {self.files.server} alpn http/1.1\n"
+        server = HAProxy(self.directory / "server", f"{bind}    http-request return status 204\n{EMPTY_BACKEND}")
+        self.addCleanup(server.stop)
+        server.start()
+        told = "".join(f"|%[{each}]" for each in OF_SERVERS)
+        text = (
+            f'    http-response return status 200 content-type text/plain lf-string "{told}"\nbackend servers\n'
+            f"    server s1 {LOOPBACK}:{port} ssl verify none alpn http/1.1\n"
+        )
+        bodies = []
+        for name, make in (("ours", Daemon), ("theirs", HAProxy)):
+            daemon = make(self.directory / f"{name}-before", text)
+            self.addCleanup(daemon.stop)
+            daemon.start()
+            with socket.create_connection((LOOPBACK, daemon.port), timeout=10) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                bodies.append(read_answer(client, "GET", b"")[1].split(b"|")[1:])
+            daemon.stop()
+        ours, theirs = (dict(zip(OF_SERVERS, body, strict=True)) for body in bodies)
+        self.assertEqual(ours, theirs)
+        self.assertEqual((ours["ssl_bc"], ours["ssl_s_s_dn(cn)"], ours["srv_name"]), (b"1", b"server", b"s1"))

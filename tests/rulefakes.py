@@ -1,0 +1,90 @@
+"""A world (`tests.clientfakes`) whose rules are read from lines of configuration, as they are written.
+
+    world = ruled(self, "http-request deny if { path_beg /admin }", backend="http-request set-header X 1", warm=1)
+
+`Seen` are facts without an exchange. More backends come as `others={"api": "http-request …"}`; each is a world of its own in `world.others`, with a server.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config import model
+from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.rulebooks import RuleBooks
+from reusedproxy.rules.facts import Sample
+from reusedproxy.wire.heads import Limits, read_request, read_response
+from tests.clientfakes import World
+from tests.tlsfakes import Side
+
+
+class Seen:
+    """`reusedproxy.rules.facts.Facts` of a request from 127.0.0.1, and perhaps of the answer to it."""
+
+    source = ("127.0.0.1", 4711)
+    destination = ("127.0.0.1", 80)
+    first_request = True
+    frontend_name = "main"
+    backend_name: str | None = None
+    server_name: str | None = None
+    listener_name = "front"
+
+    def __init__(
+        self, head: bytes, answer: bytes = b"", tls: Side | None = None, server_tls: Side | None = None
+    ) -> None:
+        self.head = read_request(head, Limits())
+        self.answer = read_response(answer, b"GET", Limits()) if answer else None
+        self.client_tls, self.server_tls = tls, server_tls
+        self.variables: dict[str, Sample] = {}
+
+    def wall(self) -> float:
+        return 86400.5
+
+    def variable(self, name: str) -> Sample:
+        return self.variables.get(name)
+
+    def set_variable(self, name: str, value: Sample) -> None:
+        self.variables[name] = value
+
+
+DEFAULTS = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 60s\n"
+
+
+def sections(frontend: str, backend: str = "", others: dict[str, str] | None = None) -> model.Configuration:
+    """A frontend `fe`, its backend `be`, and `others`."""
+    text = f"{DEFAULTS}frontend fe\n bind :80\n{frontend}\n default_backend be\nbackend be\n{backend}\n server s1 h:1\n"
+    for name, lines in (others or {}).items():
+        text += f"backend {name}\n{lines}\n server s1 h:1\n"
+    return read_configuration([Source("t.cfg", text)], {})
+
+
+def ruled(
+    test: SynchronousTestCase, lines: str, backend: str = "", others: dict[str, str] | None = None, **world: Any
+) -> World:
+    """The world whose frontend has these lines; keywords go to it."""
+    said = sections(lines, backend, others)
+    made = World(test, **world)
+    backends = {"be": made.backend}
+    made.others = {}  # type: ignore[attr-defined]
+    for name in others or {}:
+        other = made.others[name] = World(test, warm=1)  # type: ignore[attr-defined]
+        other.backend.name = name
+        backends[name] = other.backend
+    for name, each in backends.items():
+        settings = said.backends[name]
+        each.settings = evolve(each.settings, place=settings.place, rules=settings.rules)
+    own = said.frontends["fe"]
+    made.frontend.settings = evolve(
+        made.frontend.settings,
+        place=own.place,
+        rules=own.rules,
+        use_backends=own.use_backends,
+        default_backend="be",
+    )
+    books = RuleBooks(backends)
+    made.frontend.routing = books.routing(made.frontend)
+    test.assertEqual(books.faults, [])
+    return made

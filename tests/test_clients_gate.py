@@ -1,0 +1,125 @@
+"""`tcp-request connection`: clients that have connected and have said nothing yet."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, Arrival, Gate
+from reusedproxy.config import model
+from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+from reusedproxy.net.listener import Listener, bind_socket
+from reusedproxy.rulebooks import RuleBooks
+from tests.clientfakes import GET, OK, PLACE, World
+from tests.rulefakes import DEFAULTS
+from tests.wire import Loop
+
+BACKEND = "backend x\n server s 192.0.2.1:1\n"
+
+
+def frontend(lines: str) -> model.Frontend:
+    text = DEFAULTS + f"frontend a\n bind :80 name door\n default_backend x\n{lines}\n{BACKEND}"
+    return read_configuration([Source("t.cfg", text)], {}).frontends["a"]
+
+
+def gate(lines: str) -> Gate:
+    made = RuleBooks({}).gate(frontend(lines))
+    assert made is not None
+    return made
+
+
+class RuleTests(SynchronousTestCase):
+    """What rules decide."""
+
+    def verdict(self, lines: str, source: str = "192.0.2.9", port: int = 4711) -> str:
+        accepted: Any = SimpleNamespace(getsockname=lambda: ("198.51.100.1", 443))
+        listener: Any = SimpleNamespace(bind=SimpleNamespace(name="door"))
+        return gate(lines).judge(Arrival(accepted, (source, port), listener, "a"))
+
+    def test_the_table(self) -> None:
+        """The first that accepts or rejects is the last; a header may be expected on the way there."""
+        rule = "tcp-request connection"
+        for lines, verdict in (
+            (f"{rule} reject if {{ src 192.0.2.0/24 }}", REJECT),
+            (f"{rule} reject if {{ src 10.0.0.0/8 }}", ACCEPT),
+            (f"{rule} reject unless {{ src 10.0.0.0/8 }}", REJECT),
+            (f"{rule} accept if {{ src 192.0.2.9 }}\n{rule} reject", ACCEPT),
+            (f"{rule} reject", REJECT),
+            (f"{rule} expect-proxy layer4 if {{ src 192.0.2.9 }}", EXPECT_PROXY),
+            (f"{rule} expect-proxy layer4 if {{ src 192.0.2.8 }}", ACCEPT),
+            (f"{rule} expect-proxy layer4\n{rule} accept\n{rule} reject", EXPECT_PROXY),
+            (f"{rule} expect-proxy layer4\n{rule} reject if {{ dst_port 443 }}", REJECT),
+            (f"acl ours src 192.0.2.0/24\n{rule} reject if !ours", ACCEPT),
+            (
+                f"{rule} reject if {{ so_name door }} {{ fe_name a }} {{ dst 198.51.100.1 }} {{ src_port gt 1024 }}",
+                REJECT,
+            ),
+            (f"{rule} reject if {{ ssl_fc }}", ACCEPT),
+            (f"{rule} reject if {{ var(txn.x) -m found }}", ACCEPT),
+            (f"{rule} reject if HTTP_1.1", ACCEPT),
+        ):
+            self.assertEqual(self.verdict(lines), verdict, lines)
+
+    def test_no_rules_are_no_gate(self) -> None:
+        """And no routing comes of such rules."""
+        self.assertIsNone(RuleBooks({}).gate(frontend("")))
+        self.assertFalse(frontend("tcp-request connection reject").rules)
+
+    def test_faults(self) -> None:
+        """Each with what to write."""
+        for line, why in (
+            ("tcp-request", "needs 'connection' and an action"),
+            ("tcp-request connexion accept", "unknown word 'connexion': did you mean 'connection'?"),
+            ("tcp-request content reject", "'tcp-request content' is a HAProxy rule that reusedproxy does not do yet"),
+            ("tcp-request connection", "needs an action: accept, reject or 'expect-proxy layer4'"),
+            ("tcp-request connection rejct", "unknown action 'rejct': did you mean 'reject'?"),
+            ("tcp-request connection silent-drop", "does not do yet"),
+            ("tcp-request connection set-var(sess.x) src", "does not do yet"),
+            ("tcp-request connection expect-proxy", "'expect-proxy' is followed by layer4"),
+            ("tcp-request connection reject now", "'reject' is followed by nothing but a condition"),
+            ("tcp-request connection reject if nobody", "nobody"),
+        ):
+            with self.assertRaises(ConfigurationError, msg=line) as raised:
+                frontend(line)
+            self.assertIn(why, str(raised.exception), line)
+
+    def test_what_can_never_be_true_is_said(self) -> None:
+        """There is no request yet."""
+        text = (
+            DEFAULTS
+            + f"frontend a\n bind :80\n default_backend x\n tcp-request connection reject if {{ path /x }}\n{BACKEND}"
+        )
+        said = [notice.text for notice in read_configuration([Source("t.cfg", text)], {}).notices]
+        self.assertTrue(any("is never true here: 'path' needs a request" in text for text in said), said)
+
+
+class FrontendTests(SynchronousTestCase):
+    """A frontend that obeys."""
+
+    def test_who_is_turned_away_was_never_there(self) -> None:
+        """Closed at once, counted as denied and as nothing else; others come in."""
+        loop = Loop(self)
+        bind = model.Bind(PLACE, model.ListenAddress("tcp", host="127.0.0.1"), maxconn=1)
+        world = World(self, frontend={"binds": (bind,)}, warm=1)
+        world.frontend._poller = loop.poller
+        world.frontend.listeners.clear()
+        listener = Listener(loop.poller, world.deadlines, bind, bind_socket(bind, 10), self.fail)
+        world.frontend.listen(listener)
+        world.frontend.gate = gate("tcp-request connection reject if { src 127.0.0.1 }")
+        for count in (1, 2, 3):
+            far = loop.connect(("127.0.0.1", listener.port))
+            loop.until(lambda far=far: far.end)
+            self.assertEqual((world.frontend.denied, listener.connections), (count, 0))
+        self.assertEqual((world.frontend.connections_total, world.places.taken), (0, 0))
+        world.frontend.gate = gate("tcp-request connection reject if { src 127.0.0.2 }")
+        far = loop.connect(("127.0.0.1", listener.port))
+        far.send(GET)
+        loop.pump()
+        world.server.answer()
+        loop.until(lambda: far.received)
+        self.assertEqual(far.received, OK)
+        far.drop()
+        loop.until(lambda: not listener.connections)
+        world.check_rest()

@@ -1,0 +1,279 @@
+"""Fetches, converters, methods of matching and conditions: each against HAProxy's manual, on one request."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config.acls import read_condition, read_criterion, with_acls
+from reusedproxy.config.expressions import read_expression
+from reusedproxy.config.formats import read_format
+from reusedproxy.config.model import Place
+from reusedproxy.config.report import Report
+from reusedproxy.config.sample_table import CONVERTERS, FETCHES, RESPONSE, SAME
+from reusedproxy.rules.certificates import Certificate, one_line, rfc2253
+from reusedproxy.rules.facts import Binary
+from reusedproxy.rules.formats import text_of
+from reusedproxy.rules.matching import condition, criterion
+from reusedproxy.rules.samples import compiled_text
+from tests.rulecases import CRITERIA, EXPRESSIONS, REQUEST
+from tests.rulefakes import Seen
+from tests.tlsfakes import Side, certificate
+
+PLACE = Place("t.cfg", 1)
+HEAD = REQUEST + b"X-Case: 1\r\n\r\n"
+ANSWER = (
+    b"HTTP/1.1 201 Made\r\nContent-Length: 2\r\nSet-Cookie: s=1; path=/\r\nSet-Cookie: t=2\r\nX-List: a, b\r\n"
+    b"X-Ip: 10.0.0.1\r\n\r\n"
+)
+#: What is asked of an answer, by its rules.
+ANSWERED = (
+    ("status", "201"),
+    ("res.ver", "1.1"),
+    ("hdr(x-list)", "b"),
+    ("res.hdr(x-list,1)", "a"),
+    ("res.fhdr(x-list)", "a, b"),
+    ("shdr_cnt(x-list)", "2"),
+    ("res.fhdr_cnt(x-list)", "1"),
+    ("res.hdr_val(content-length)", "2"),
+    ("res.hdr_ip(x-ip)", "10.0.0.1"),
+    ("res.hdr_names", "content-length,set-cookie,set-cookie,x-list,x-ip"),
+    ("res.hdrs", ANSWER.partition(b"\r\n")[2].decode().lower()),
+    ("scook(t)", "2"),
+    ("res.cook_cnt(s)", "1"),
+    ("res.cook_val(t)", "2"),
+    ("method", "GET"),
+    ("path", ""),
+    ("srv_name", "s1"),
+    ("ssl_bc", "1"),
+    ("ssl_bc_protocol", "TLSv1.2"),
+    ("ssl_bc_cipher", "TLS_AES_256_GCM_SHA384"),
+    ("ssl_bc_is_resumed", "1"),
+    ("ssl_bc_alpn", "http/1.1"),
+    ("ssl_bc_alg_keysize", "256"),
+    ("ssl_bc_use_keysize", "256"),
+    ("ssl_s_s_dn(cn)", "server"),
+    ("ssl_s_version", "3"),
+)
+#: What is told of the client's TLS.
+SHOWN = (
+    ("ssl_fc", "1"),
+    ("ssl_fc_protocol", "TLSv1.3"),
+    ("ssl_fc_cipher", "TLS_AES_256_GCM_SHA384"),
+    ("ssl_fc_sni", "a.test"),
+    ("ssl_fc_has_sni", "1"),
+    ("ssl_fc_has_crt", "1"),
+    ("ssl_fc_is_resumed", "0"),
+    ("ssl_fc_alpn", "http/1.1"),
+    ("ssl_fc_alg_keysize", "256"),
+    ("ssl_fc_use_keysize", "256"),
+    ("ssl_c_used", "1"),
+    ("ssl_c_verify", "10"),
+    ("ssl_c_err", "10"),
+    ("ssl_c_ca_err", "20"),
+    ("ssl_c_ca_err_depth", "1"),
+    ("ssl_c_s_dn", "/CN=one/CN=two"),
+    ("ssl_c_s_dn(cn)", "one"),
+    ("ssl_c_s_dn(CN,2)", "two"),
+    ("ssl_c_s_dn(CN,-1)", "two"),
+    ("ssl_c_s_dn(CN,3)", ""),
+    ("ssl_c_s_dn(CN,0)", ""),
+    ("ssl_c_s_dn(O)", ""),
+    ("ssl_c_s_dn(,0,rfc2253)", "CN=two,CN=one"),
+    ("ssl_c_i_dn", ""),
+    ("ssl_c_serial,hex", "07"),
+    ("ssl_c_notbefore", "200102030405Z"),
+    ("ssl_c_notafter", "490102030405Z"),
+    ("ssl_c_version", "3"),
+    ("ssl_c_sig_alg", "ecdsa-with-SHA256"),
+    ("ssl_c_key_alg", "id-ecPublicKey"),
+    ("ssl_c_sha1,hex,length", "40"),
+    ("ssl_c_der,base64,b64dec,length", "0"),
+    ("ssl_c_chain_der,length", "0"),
+)
+
+
+class TableTests(SynchronousTestCase):
+    """The same tables go through a real HAProxy (`tests.integration.test_rules_beside_haproxy`)."""
+
+    def test_samples_and_converters(self) -> None:
+        """As text."""
+        for text, value in EXPRESSIONS:
+            found = compiled_text(read_expression(text, "here"))(Seen(HEAD))
+            self.assertEqual((found or b"").decode(), value, text)
+
+    def test_criteria(self) -> None:
+        """With every method."""
+        report = Report(("t.cfg",))
+        for text, true in CRITERIA:
+            said = read_criterion(text.split(), PLACE, "here", report)
+            self.assertIs(criterion(said)(Seen(HEAD)), true, text)  # type: ignore[arg-type]
+
+    def test_answers(self) -> None:
+        """`hdr` is the answer's; what is the request's is not at hand."""
+        tls = Side(certificate([("CN", "server")]), "TLSv1.2", resumed=True)
+        facts = Seen(HEAD, ANSWER, server_tls=tls)
+        facts.server_name = "s1"
+        for text, value in ANSWERED:
+            found = compiled_text(read_expression(text, "here"), RESPONSE)(facts)  # type: ignore[arg-type]
+            self.assertEqual((found or b"").decode(), value, text)
+
+    def test_certificates(self) -> None:
+        """What TLS has shown of the client."""
+        shown = Side(
+            certificate([("CN", "one"), ("CN", "two")]), verify_result=10, certificate_error=10, authority_error=(20, 1)
+        )
+        for text, value in SHOWN:
+            found = compiled_text(read_expression(text, "here"))(Seen(HEAD, tls=shown))  # type: ignore[arg-type]
+            if value != "0" or "length" not in text:
+                self.assertEqual((found or b"").decode(), value, text)
+            else:
+                self.assertIsNotNone(found, text)
+
+    def test_what_is_not_there_is_not_fetched(self) -> None:
+        """Of a client without a certificate; of a certificate that is none."""
+        for side in (Side(None), Side(b"\x30\x05nope"), Side(b"")):
+            for text, _ in SHOWN[15:30]:
+                found = compiled_text(read_expression(text.removesuffix(",length"), "here"))(Seen(HEAD, tls=side))  # type: ignore[arg-type]
+                if text != "ssl_c_sha1,hex,length":
+                    self.assertIsNone(found, (side.certificate, text))
+
+    def test_every_fetch_and_converter_is_in_a_table(self) -> None:
+        """One that is not would be tested by nobody."""
+        tables = [text for table in (EXPRESSIONS, CRITERIA, ANSWERED, SHOWN) for text, _ in table]
+        asked = {
+            SAME.get(name, name)
+            for text in tables
+            for name in re.findall(r"[a-zA-Z0-9_.]+", text)
+            if name in FETCHES | SAME
+        }
+        asked |= {"hdr_" + name for name in ("cnt", "val", "ip") if any(f"hdr_{name}(" in text for text in tables)}
+        certificates = {name for name in FETCHES if name.startswith(("ssl_s_", "ssl_c_"))}
+        elsewhere = {"date", "var", "so_name", "be_name", "dst_port", "fc_src", "fc_dst", "fc_src_port", "fc_dst_port"}
+        self.assertEqual(set(FETCHES) - asked - certificates - elsewhere, {"req.cook_val", "req.hdrs"})
+        converted = {name for text in tables for name in re.findall(r",([a-z0-9_]+)", text)}
+        self.assertEqual(set(CONVERTERS) - converted, {"strcmp", "secure_memcmp"})
+
+    def test_the_rest(self) -> None:
+        """What cannot be compared with another program's so simply."""
+        facts = Seen(HEAD)
+        facts.variables = {
+            "txn.s": b"abc",
+            "txn.n": 3,
+            "txn.b": True,
+            "txn.a": ip_address("10.0.0.1"),
+            "txn.x": Binary(b"\1\2"),
+        }
+        for text, value in (
+            ("date", b"86400"),
+            ("date(-86400,ms)", b"500"),
+            ("date,http_date", b"Fri, 02 Jan 1970 00:00:00 GMT"),
+            ("so_name", b"front"),
+            ("be_name", None),
+            ("dst_port", b"80"),
+            ("fc_src_port", b"4711"),
+            ("fc_dst", b"127.0.0.1"),
+            ("req.cook_val(a)", b"3"),
+            ("var(txn.s)", b"abc"),
+            ("var(txn.b)", b"1"),
+            ("var(txn.a),ipmask(8)", b"10.0.0.0"),
+            ("var(txn.x),hex", b"0102"),
+            ("var(txn.none,x)", b"x"),
+            ("int(2),add(txn.n)", b"5"),
+            ("int(2),add(txn.s)", None),
+            ("str(abd),strcmp(txn.s)", b"1"),
+            ("str(abc),strcmp(txn.s)", b"0"),
+            ("str(abc),secure_memcmp(txn.s)", b"1"),
+            ("str(abc),strcmp(txn.n)", None),
+            ("str(<),concat(,txn.n,>)", b"<3>"),
+            ("str(abcdef),bytes(txn.n)", b"def"),
+        ):
+            self.assertEqual(compiled_text(read_expression(text, "here"))(facts), value, text)  # type: ignore[arg-type]
+        self.assertTrue(
+            (compiled_text(read_expression("req.hdrs", "here"))(facts) or b"").endswith(b"x-case: 1\r\n\r\n")
+        )  # type: ignore[arg-type]
+
+
+class ConditionTests(SynchronousTestCase):
+    """Tests together."""
+
+    def is_true(self, text: str, *acls: str) -> bool:
+        report = Report(("t.cfg",))
+        known: dict[str, list[object]] = {}
+        for line in acls:
+            name, *words = line.split()
+            known.setdefault(name, []).append(read_criterion(words, PLACE, "here", report))
+        said = read_condition(text.split(), known, PLACE, "here", report)  # type: ignore[arg-type]
+        assert said is not None
+        return condition(with_acls(said, known))(Seen(HEAD))  # type: ignore[arg-type]
+
+    def test_the_table(self) -> None:
+        """Manual, section 7.2."""
+        acls = ("yes always_true", "no always_false", "either path /other", "either path_beg /a")
+        for text, true in (
+            ("if yes", True),
+            ("if no", False),
+            ("unless no", True),
+            ("unless yes", False),
+            ("if !no", True),
+            ("if ! no", True),
+            ("if !!no", False),
+            ("if yes no", False),
+            ("if yes or no", True),
+            ("if no || yes yes", True),
+            ("if no yes || no", False),
+            ("unless yes or no", False),
+            ("unless no yes", True),
+            ("if either", True),
+            ("if !either", False),
+            ("if { path_beg /a }", True),
+            ("if !{ path_beg /a }", False),
+            ("if yes { path_beg /a } !{ src 10.0.0.0/8 }", True),
+            ("if { path_beg /x } or { hdr(host) -m found } !no", True),
+            ("if TRUE", True),
+            ("if FALSE", False),
+            ("if METH_GET HTTP_1.1 HTTP HTTP_URL_SLASH LOCALHOST", True),
+            ("if METH_POST || HTTP_1.0 || HTTP_URL_ABS || HTTP_URL_STAR || HTTP_CONTENT || HTTP_2.0", False),
+        ):
+            self.assertIs(self.is_true(text, *acls), true, text)
+
+
+class FormatTests(SynchronousTestCase):
+    """Log-format strings."""
+
+    def test_the_table(self) -> None:
+        """Texts, holes, aliases and flags."""
+        for text, value in (
+            ("plain", b"plain"),
+            ("100%%", b"100%"),
+            ("%[path]", b"/a/b.css"),
+            ("<%[path]|%[src]>", b"</a/b.css|127.0.0.1>"),
+            ("%ci:%cp %fi:%fp %f %ft", b"127.0.0.1:4711 127.0.0.1:80 main main"),
+            ("%HM %HP %HQ %HV", b"GET /a/b.css ?x=1&y=two%20words&x=3;z=+4&e= HTTP/1.1"),
+            ("%{+Q}[req.hdr(x-quoted,1)]", b'"a, b"'),
+            ("%{+Q,+E}[req.hdr(x-quoted,1)]", b'\\"a, b\\"'),
+            ("%{+E}o%[req.hdr(x-quoted,1)]", b'\\"a, b\\"'),
+            ("%[req.hdr(none)]", b""),
+            ("%[str(a]b)]", b"a]b"),
+            ("%[str(a%0d%0ab),url_dec]", b"a%0D%0Ab"),
+            ("a\r\nb\x00\tc", b"a%0D%0Ab%00\tc"),
+        ):
+            self.assertEqual(text_of(read_format(text, "here"))(Seen(HEAD)), value, text)  # type: ignore[arg-type]
+
+
+class CertificateTests(SynchronousTestCase):
+    """Names as OpenSSL and HAProxy write them."""
+
+    def test_rfc2253_escapes(self) -> None:
+        """As HAProxy 2.6 with OpenSSL 3 wrote these."""
+        for name, line, escaped in (
+            ("Zoë €", "/CN=Zoë €", r"CN=Zo\C3\AB \E2\82\AC"),
+            ("#x /CN=admin ", "/CN=#x /CN=admin ", r"CN=\#x /CN=admin\ "),
+            (" lead", "/CN= lead", r"CN=\ lead"),
+            ('a+b="c"<>;,\\', '/CN=a+b="c"<>;,\\', r"CN=a\+b=\"c\"\<\>\;\,\\"),
+            ("a\r\n\x00\x7f", "/CN=a\r\n\x00\x7f", r"CN=a\0D\0A\00\7F"),
+        ):
+            subject = Certificate(certificate([("CN", name)])).subject()
+            self.assertEqual((one_line(subject).decode(), rfc2253(subject).decode()), (line, escaped))

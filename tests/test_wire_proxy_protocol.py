@@ -1,0 +1,154 @@
+"""The PROXY protocol: headers read from what comes in pieces, and written for servers."""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import IPv4Address, IPv6Address
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.wire.proxy_protocol import (
+    SIGNATURE,
+    V1_MAX,
+    V2_MAX,
+    ProxyFault,
+    ProxyHeader,
+    read_proxy_header,
+    write_v1,
+    write_v2,
+)
+
+ONE, OTHER = ("192.0.2.1", 56324), ("198.51.100.7", 443)
+SIX, OTHER_SIX = ("2001:db8::1", 1), ("2001:db8::2", 65535)
+BEHIND = b"GET / HTTP/1.1\r\n\r\n"
+
+
+def v2(command: int, family: int, rest: bytes = b"", length: int | None = None) -> bytes:
+    return SIGNATURE + bytes((command, family)) + struct.pack("!H", len(rest) if length is None else length) + rest
+
+
+def taken(stream: bytes, piece: int | None = None) -> tuple[ProxyHeader, bytes]:
+    """Read a header as a socket's reader does, that gets so much at a time; also what is left."""
+    for seen in range(0, len(stream) + (piece or len(stream)), piece or len(stream)):
+        found = read_proxy_header(stream[:seen])
+        if found is not None:
+            return found, stream[found.length :]
+    raise EOFError
+
+
+VALID = [
+    (b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\n", ONE, OTHER),
+    (b"PROXY TCP6 2001:db8::1 2001:db8::2 1 65535\r\n", SIX, OTHER_SIX),
+    (b"PROXY UNKNOWN\r\n", None, None),
+    (b"PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n", None, None),
+    (v2(0x21, 0x11, b"\xc0\0\2\1\xc6\x33\x64\7" + struct.pack("!HH", 56324, 443)), ONE, OTHER),
+    (v2(0x21, 0x11, b"\xc0\0\2\1\xc6\x33\x64\7" + struct.pack("!HH", 56324, 443) + b"\x01\0\2h2"), ONE, OTHER),
+    (v2(0x20, 0x00), None, None),
+    (v2(0x20, 0xFF, b"anything"), None, None),
+    (v2(0x21, 0x00, b"unspecified"), None, None),
+    (v2(0x21, 0x31, bytes(216)), None, None),
+    (v2(0x21, 0x12, bytes(12)), None, None),
+    (write_v1(SIX, OTHER_SIX), SIX, OTHER_SIX),
+    (write_v2(SIX, OTHER_SIX), SIX, OTHER_SIX),
+]
+
+INVALID = [
+    b"GET / HTTP/1.1\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    b"PROXYTCP4 ",
+    b"proxy TCP4 ",
+    b"PROXY TCP4 192.0.2.1 198.51.100.7 56324\r\n",
+    b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 443 1\r\n",
+    b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 65536\r\n",
+    b"PROXY TCP4 192.0.2.1 198.51.100.7 -1 443\r\n",
+    b"PROXY TCP4 192.0.2.1 198.51.100.7 0443 443\r\n",
+    b"PROXY TCP4 192.0.2.1 2001:db8::2 1 2\r\n",
+    b"PROXY TCP4 192.0.2.256 198.51.100.7 1 2\r\n",
+    b"PROXY UDP4 192.0.2.1 198.51.100.7 1 2\r\n",
+    b"PROXY  TCP4 192.0.2.1 198.51.100.7 1 2\r\n",
+    b"PROXY TCP4 192.0.2.1 198.51.100.7 1 2\n",
+    b"PROXY TCP4 192.0.2.1 198.51.100.7 1 2\rx",
+    b"PROXY UNKNOWN " + b"x" * V1_MAX + b"\r\n",
+    v2(0x11, 0x11, bytes(12)),
+    v2(0x22, 0x11, bytes(12)),
+    v2(0x21, 0x41, bytes(12)),
+    v2(0x21, 0x13, bytes(12)),
+    v2(0x21, 0x11, bytes(11)),
+    v2(0x21, 0x21, bytes(35)),
+    v2(0x21, 0x11, b"", length=V2_MAX),
+]
+
+
+class ReadTests(SynchronousTestCase):
+    """Who the client is."""
+
+    def test_valid_ones(self) -> None:
+        """Whole and byte by byte; what stands behind is not touched."""
+        for header, source, destination in VALID:
+            for piece in (None, 1, 7):
+                found, left = taken(header + BEHIND, piece)
+                self.assertEqual((found.source, found.destination), (source, destination), header)
+                self.assertEqual((found.length, left), (len(header), BEHIND), header)
+
+    def test_invalid_ones(self) -> None:
+        """Each is refused as soon as can be."""
+        for stream in INVALID:
+            for piece in (None, 1):
+                with self.assertRaises(ProxyFault, msg=stream):
+                    taken(stream + BEHIND, piece)
+
+    def test_what_is_not_complete_is_waited_for(self) -> None:
+        """A header that breaks off is none."""
+        for header, *_ in VALID:
+            for end in range(len(header)):
+                self.assertIsNone(read_proxy_header(header[:end]), header[:end])
+
+    @given(
+        st.binary(max_size=64), st.sampled_from([b"", b"PROXY ", b"PROXY TCP4 ", SIGNATURE, SIGNATURE + b"\x21\x11\0"])
+    )
+    def test_whatever_comes_is_judged(self, rest: bytes, start: bytes) -> None:
+        """A header, a fault, or that there is more to come; never anything else."""
+        try:
+            found = read_proxy_header(start + rest)
+        except ProxyFault:
+            return
+        if found is not None:
+            self.assertLessEqual(found.length, len(start + rest))
+
+
+class WriteTests(SynchronousTestCase):
+    """What a server is told."""
+
+    def test_they_can_be_read(self) -> None:
+        """In both versions, for both families."""
+        for source, destination in ((ONE, OTHER), (SIX, OTHER_SIX)):
+            for write in (write_v1, write_v2):
+                header = write(source, destination)
+                self.assertEqual(read_proxy_header(header), ProxyHeader(len(header), source, destination))
+
+    def test_the_documents_example(self) -> None:
+        """Section 2.1."""
+        line = write_v1(("192.168.0.1", 56324), ("192.168.0.11", 443))
+        self.assertEqual(line, b"PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\n")
+
+    def test_two_families_become_one(self) -> None:
+        """IPv4 in IPv6's dress; out of it where both wear it."""
+        line = write_v1(ONE, OTHER_SIX)
+        self.assertIn(b"PROXY TCP6 ::ffff:", line)
+        read = read_proxy_header(line)
+        assert read is not None and read.source is not None
+        self.assertEqual(IPv6Address(read.source[0]).ipv4_mapped, IPv4Address(ONE[0]))
+        line = write_v1(("::ffff:192.0.2.1", 1), ("::ffff:192.0.2.2", 2))
+        self.assertEqual(line, b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n")
+
+    def test_a_zone_is_left_out(self) -> None:
+        """It means something on this machine only."""
+        self.assertEqual(write_v1(("fe80::1%eth0", 1), OTHER_SIX), b"PROXY TCP6 fe80::1 2001:db8::2 1 65535\r\n")
+
+    def test_without_addresses(self) -> None:
+        """A client at a unix socket, a health check."""
+        for source in (None, ("unix", 0)):
+            self.assertEqual(write_v1(source, OTHER), b"PROXY UNKNOWN\r\n")
+            self.assertEqual(read_proxy_header(write_v2(source, OTHER)), ProxyHeader(16))

@@ -1,0 +1,72 @@
+"""Certificates made in a moment, and what a TLS connection would tell of one."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from functools import cache
+
+from attrs import define
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from reusedproxy.rules.certificates import parts
+
+CN = b"\x06\x03\x55\x04\x03"
+
+
+@define
+class Side:
+    """`reusedproxy.rules.facts.TLSSide`, of a client that has shown this certificate."""
+
+    certificate: bytes | None = None
+    version: str = "TLSv1.3"
+    cipher: str = "TLS_AES_256_GCM_SHA384"
+    cipher_bits: int = 256
+    sni: bytes | None = b"a.test"
+    alpn: bytes = b"http/1.1"
+    resumed: bool = False
+    verify_result: int = 0
+    certificate_error: int = 0
+    authority_error: tuple[int, int] = (0, 0)
+
+    @property
+    def chain(self) -> list[bytes]:
+        return [] if self.certificate is None else [self.certificate]
+
+
+@cache
+def _plain() -> bytes:
+    """A self-signed certificate with an empty subject."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = x509.CertificateBuilder(x509.Name([]), x509.Name([]), key.public_key(), 7, _at(2020), _at(2049))
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def _at(year: int) -> datetime:
+    return datetime(year, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+
+
+def _der(tag: int, content: bytes) -> bytes:
+    size = len(content)
+    length = bytes((size,)) if size < 128 else bytes((0x82, size >> 8, size & 0xFF))
+    return bytes((tag,)) + length + content
+
+
+def name(entries: list[tuple[str, str]], tag: int = 0x0C) -> bytes:
+    """The DER of a name; only CN is known here, of which any text is made, whatever a library would say to it."""
+    rdns = b""
+    for kind, text in entries:
+        assert kind == "CN"
+        value = _der(tag, text.encode("utf-8", "surrogatepass"))
+        rdns += _der(0x31, _der(0x30, CN + value))
+    return _der(0x30, rdns)
+
+
+def certificate(subject: list[tuple[str, str]]) -> bytes:
+    """The DER of a certificate with this subject; its signature is another's, which nobody looks at."""
+    tbs, algorithm, signature = parts(next(parts(_plain())).content)
+    fields = [part.whole for part in parts(tbs.content)]
+    fields[5] = name(subject)  # version, serial, signature, issuer, validity, subject
+    return _der(0x30, _der(0x30, b"".join(fields)) + algorithm.whole + signature.whole)
