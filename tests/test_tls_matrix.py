@@ -447,6 +447,20 @@ class LetInTests(MatrixTestCase):
                     self.assertEqual(self.lines(), [])
                     self.rest()
 
+    def test_a_server_that_closes_after_each_answer(self) -> None:
+        """Its sessions are resumed: none needs that more."""
+        answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
+        for version in VERSIONS:
+            with self.case(version):
+                server = self.ask(server_context(version=VERSIONS[version]), acts=lambda far: far.send(answer))
+                self.made.client().send(GET)
+                self.loop.until(lambda server=server: len(server.accepted) == 2 and server.newest.received)
+                self.assertTrue(server.newest.resumed)
+                server.newest.send(OK)
+                self.loop.pump()
+                self.assertEqual([status for status, _ in self.made.flags()], [200, 200])
+                self.rest()
+
     def test_a_protocol_that_is_not_served_is_not_answered(self) -> None:
         """As HAProxy does: the client decides whether it goes on without."""
         for version in VERSIONS.values():

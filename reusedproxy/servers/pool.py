@@ -213,8 +213,8 @@ class HTTPConnectionPool:
         now = self.deadlines.now()
         if self._governor.failures:
             self._governor.answered(connection)
-        if connection.requests == 1 and isinstance(connection.transport, ClientTLSTransport):
-            connection.transport.remember_session()
+        if connection.requests == 1:
+            _remember_session(connection)
         if self.running != "running":
             self.retire(connection, "pool " + self.running)
         elif now >= connection.retire_at:
@@ -302,6 +302,8 @@ class HTTPConnectionPool:
         is who ends it, PROXY or SERVER."""
         if connection.state == RETIRING:
             return
+        if connection.state == IN_USE and connection.requests == 1 and not at_once:
+            _remember_session(connection)  # its server closes after each answer, say: none needs it more
         idle, pinged = connection.state != IN_USE, connection in self.keeper.pinged
         word = word_for(reason, by, idle=idle, requests=connection.requests, pinged=pinged)
         if connection.state == IDLE:
@@ -521,3 +523,9 @@ class HTTPConnectionPool:
             self.retire(connection, reason)
         waiting, self.waiters = self.waiters, deque()
         self._tell(waiting, DialFailure("connection", reason))
+
+
+def _remember_session(connection: ServerConnection) -> None:
+    """After an answer: a server of TLS 1.3 has sent its session by then."""
+    if isinstance(connection.transport, ClientTLSTransport):
+        connection.transport.remember_session()
