@@ -7,6 +7,7 @@ from typing import Any
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.handshakes import TIMEOUT, Handshakes
 from reusedproxy.config import model
 from reusedproxy.net.handshake import HandshakeFailure
@@ -265,6 +266,49 @@ class StopTests(TLSListenerTestCase):
             client.drop()
         self.loop.until(lambda: not world.frontend.connections)
         self.end()
+
+    def test_idle_clients_at_a_reload(self) -> None:
+        """They go on where nothing has changed; with another certificate for one answer more, which tells them to come again;
+        and not at all where others are let in than before."""
+        for change, goes_on, last in (
+            ("nothing", True, False),
+            ("certificate", True, True),
+            ("admission", False, True),
+        ):
+            world = self.world()
+            old, address = world.frontend, self.listener.bind.address
+            client = self.connect()
+            client.send(GET)
+            self.loop.until(lambda world=world: world.server.busy)
+            world.server.answer()
+            self.loop.until(lambda client=client: client.received == OK)
+            world.frontend = successor = Frontend(
+                old.settings,
+                world.backend,
+                self.loop.poller,
+                world.deadlines,
+                world.places,
+                old.limits,
+                world._announce,
+            )
+            shown = old.handshakes.certificates[address]
+            if change != "nothing":
+                shown = self.certificates("renewed")
+                shown.admission = "others" if change == "admission" else None
+            successor.handshakes.certificates[address] = shown
+            old.stop({self.listener: successor})
+            successor.listen(self.listener)
+            self.loop.pump()
+            self.assertEqual((len(old.connections), len(successor.connections)), (0, int(goes_on)), change)
+            if goes_on:
+                client.send(GET)
+                self.loop.until(lambda world=world: world.server.busy)
+                world.server.answer()
+                self.loop.until(lambda client=client: len(client.received) > len(OK))
+                self.assertEqual(b"connection: close" in client.received, last, change)
+                client.drop()
+            self.loop.until(lambda world=world: not self.listener.connections)
+            self.end()
 
 
 class SaidTests(TLSListenerTestCase):

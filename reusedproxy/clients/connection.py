@@ -288,10 +288,12 @@ class ClientConnection:
             # Its request is probably on its way, and closing now would answer it with a reset.
             self._give(FIRST_FOR)
 
-    def move(self, frontend: Frontend) -> bool:
-        """Go on at `frontend`, in the place of the one it came in by; False: it is not idle, or has to be let go."""
-        if self.state != WAITING or self._blocked or self._eof or self.last or self.kept:
+    def move(self, frontend: Frontend, once: bool) -> bool:
+        """Go on at `frontend`, in the place of the one it came in by; `once`: for one request more. False: it is not idle, or has
+        to be let go."""
+        if self.state != WAITING or self._blocked or self._eof or self.kept:
             return False
+        self.last = self.last or once
         self.frontend.connections.discard(self)
         self.frontend = frontend
         self.forwarded = frontend.forwarded(self.address)

@@ -150,20 +150,16 @@ class Frontend:
                 connection.finish()
 
     def _hand_over(self, connection: ClientConnection | Newcomer, successor: Frontend | None) -> bool:
-        return (
-            successor is not None
-            and successor._places is self._places
-            and isinstance(connection, ClientConnection)
-            and self._admits_alike(successor, connection.listener)
-            and connection.move(successor)
-        )
-
-    def _admits_alike(self, successor: Frontend, listener: Listener) -> bool:
-        """Whether who was let in here would be let in there: a client that was, before another CA or list of revoked
-        certificates counted, has to come again."""
-        address = listener.bind.address
+        """Whether it goes on there. A client that was let in before another CA or list of revoked certificates counted has to
+        come again; one that was shown other certificates than are shown now, after its next answer, which tells it so."""
+        if successor is None or successor._places is not self._places or not isinstance(connection, ClientConnection):
+            return False
+        address = connection.listener.bind.address
         ours, theirs = self.handshakes.certificates.get(address), successor.handshakes.certificates.get(address)
-        return ours is theirs or (ours is not None and theirs is not None and ours.admission == theirs.admission)
+        if ours is theirs:
+            return connection.move(successor, once=False)
+        admits_alike = ours is not None and theirs is not None and ours.admission == theirs.admission
+        return admits_alike and connection.move(successor, once=True)
 
     def take_over(self, connection: ClientConnection) -> None:
         """A client whose frontend stops goes on here; it has been counted already."""

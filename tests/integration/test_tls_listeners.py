@@ -210,7 +210,9 @@ class ReloadTests(FrontTestCase):
             self.assertEqual({status for each in asked for status in each.result(60)}, {200})
         self.assertEqual(self.subject(), "CN=renewed")
         standing.send(f"GET / HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode())
-        self.assertIn(b"200 OK", standing.recv(4096))
+        answer = standing.recv(4096)
+        self.assertIn(b"200 OK", answer)
+        self.assertIn(b"connection: close", answer)  # so that it comes again, and is shown the new one
         (self.directory / "server.pem").write_text("nothing")
         self.reload(words, "reload refused")
         said = f"reload: {self.daemon.file}:17: bind {LOOPBACK}:{self.port}: crt {self.directory}/server.pem: is no PEM"
