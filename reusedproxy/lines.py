@@ -26,7 +26,7 @@ from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls_client import ClientContext
 from reusedproxy.net.tls_files import TLSConfigurationError, certificates_of
-from reusedproxy.rules.samples import compiled_text
+from reusedproxy.rules.samples import compiled_text, constant_text
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.budget import Budget
 from reusedproxy.servers.checks import Checker, request
@@ -171,6 +171,8 @@ class Lines:
         own: bytes | None = None
         if settings.pool_conn_name is None and not settings.send_proxy:
             own = host_name((settings.known_name or "").encode())
+        elif settings.pool_conn_name is not None and settings.known_name and not settings.send_proxy:
+            own = constant_text(settings.pool_conn_name)  # whatever the SNI of a request is, this one's will do
         return ConstantPool(name, dialer(context), *rest, own=own, dialer_for=dialer_for, clock=self._reactor)
 
     def checker(self, backend: Backend, line: Line, share: float) -> Checker:

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.assembly import Proxy
 from reusedproxy.loading import Refused
+from reusedproxy.servers.names import ConstantPool, Name
 from reusedproxy.servers.server import DOWN, DRAIN, MAINT, READY, UP
 from reusedproxy.service import ProxyService
 from reusedproxy.wire.heads import Limits
@@ -46,6 +47,30 @@ class FaultTests(SynchronousTestCase):
         text += f" server s {LOOPBACK}:1 ssl verify none crt {self.directory}/none.pem\n"
         self.assertIn("none.pem: cannot be read", self.refused(text, bind=True))
         socket.create_server((LOOPBACK, port)).close()
+
+
+class NameTests(SynchronousTestCase):
+    """Which of a server's pools keeps the floor: requests have to find what stands there."""
+
+    def test_the_floor_is_in_the_pool_of_the_name_that_is_known(self) -> None:
+        """`check-sni`, or what `pool-conn-name` always is; where no name is known no request goes to the first pool."""
+        file = temporary_directory(self) / "proxy.cfg"
+        for words, requests_name, own in (
+            ("check-sni a.test pool-min-conn 2", Name(b"a.test", b"a.test"), b"a.test"),
+            ("check-sni a.test pool-conn-name str(all) pool-min-conn 2", Name(b"all", b"b.test"), b"all"),
+            ("check-sni a.test pool-conn-name str(All),lower pool-min-conn 2", Name(b"all", b"b.test"), b"all"),
+            ("pool-conn-name str(all)", Name(b"all", b"b.test"), None),
+            ("check-sni a.test pool-conn-name req.hdr(x)", Name(b"a.test", b"a.test"), None),
+            ("check-sni a.test send-proxy", Name(b"a.test", b"a.test", b"PROXY"), None),
+            ("", Name(b"", b""), b""),
+        ):
+            server = f" server s {LOOPBACK}:1 ssl verify none sni req.hdr(host) {words}\n"
+            file.write_text(f"{HEAD}frontend f\n bind {LOOPBACK}:0\n default_backend b\nbackend b\n{server}")
+            pool = ProxyService(Clock(), [str(file)]).assemble(bind=False).lines["b/s"].pool
+            assert isinstance(pool, ConstantPool)
+            self.assertEqual(pool.own, own, words)
+            self.assertEqual(pool.named(requests_name) is pool, own is not None, words)
+            pool.close("over")
 
 
 class NoticeTests(SynchronousTestCase):

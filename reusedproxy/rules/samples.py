@@ -18,7 +18,7 @@ from reusedproxy.rules.converters import CONVERTERS, Convert
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.fetches import ALL, FETCHES, Fetch, FetchAll
 
-__all__ = ["CASTS", "Facts", "Fetch", "Sample", "compiled", "compiled_all", "compiled_text", "constant", "to_text"]
+__all__ = ["CASTS", "Facts", "Fetch", "Sample", "compiled", "compiled_all", "compiled_text", "constant_text", "to_text"]
 
 _INTEGER = re.compile(rb"[-+]?[0-9]+")
 
@@ -55,8 +55,8 @@ def compiled_text(expression: Expression, where: str = REQUEST) -> Callable[[Fac
     return lambda facts: to_text(fetch(facts))
 
 
-def constant(expression: Expression) -> bytes | None:
-    """The value of an expression that is the same for all exchanges; None: it is not."""
+def constant_text(expression: Expression) -> bytes | None:
+    """The value, as text, of an expression that is the same for all exchanges; None: it is not."""
     if expression.fetch.name != "str":
         return None
     nothing: Facts = _Nothing()  # type: ignore[assignment]  # `str` looks at none of it

@@ -27,7 +27,6 @@ REPLACE = "replace"  # one that stands has to leave, or has just left, because i
 RECOVERY = "recovery"  # the server had refused, or was not to be used
 ROTATION = "rotation"  # a reload has changed how its server is reached: its certificates, say
 PROBE = "probe"  # a health check has opened it, and leaves it to the pool
-CAUSES = (FLOOR, DEMAND, REPLACE, RECOVERY, ROTATION, PROBE)
 
 # How that went.
 OK = "ok"
@@ -37,7 +36,6 @@ TLS = "tls"  # the handshake failed
 VERIFY = "verify"  # we do not take the server's certificate
 LOCAL = "local"  # we had no descriptor; the server was not asked
 CANCELLED = "cancelled"  # nobody wants it any more
-RESULTS = (OK, REFUSED, TIMEOUT, TLS, VERIFY, LOCAL, CANCELLED)
 
 # How those who asked for a connection came by one, or did not.
 WARM = "warm"  # it stood idle
@@ -59,9 +57,7 @@ METHODS = (IDEMPOTENT, UNSAFE)
 UNSENT = "unsent"  # no server has seen a byte of it
 # (the class of its method: IDEMPOTENT)
 OPT_IN = "opt_in"  # `retry-on` says so
-PROOFS = (UNSENT, IDEMPOTENT, OPT_IN)
 FAILED = "failed"
-RETRIED = (OK, FAILED, LEFT)
 
 
 def _durations() -> Histogram:
