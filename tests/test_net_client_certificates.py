@@ -9,6 +9,7 @@ from OpenSSL import SSL
 from reusedproxy.config.x509_errors import ALL
 from reusedproxy.demo.certificates import Authority, Credential
 from reusedproxy.net.handshake import CA_NOT_TRUSTED, CRT_NOT_TRUSTED, REFUSED
+from reusedproxy.net.tlsside import tls_side
 from tests.handshakes import client_tls, offer
 from tests.test_net_handshake import HandshakeTestCase
 from tests.wire import certificates
@@ -52,15 +53,15 @@ class ClientCertificateTests(HandshakeTestCase):
         """It can be looked at afterwards."""
         self.assertEqual(self.shown(self.ours.client), [True, True])
         transport = self.shaker.transport
-        assert transport.client_certificate is not None
-        self.assertIn(b"client", transport.client_certificate)
-        self.assertEqual((transport.verify_result, transport.crt_fault), (0, None))
+        assert tls_side(transport).certificate is not None
+        self.assertIn(b"client", tls_side(transport).certificate)
+        self.assertEqual((tls_side(transport).verify_result, transport.crt_fault), (0, None))
 
     def test_none(self) -> None:
         """Demanded, or only asked for."""
         self.refused(None, REFUSED, "the client showed no certificate, which 'verify required' demands", "ca-file")
         self.assertEqual(self.shown(None, verify="optional"), [True, True])
-        self.assertIsNone(self.shaker.transport.client_certificate)
+        self.assertIsNone(tls_side(self.shaker.transport).certificate)
 
     def test_optional_looks_at_what_is_shown(self) -> None:
         """As in HAProxy: a bad one is worse than none."""
@@ -81,7 +82,7 @@ class ClientCertificateTests(HandshakeTestCase):
         )
         self.assertEqual(self.shown(self.issued(middle), ignored_ca_errors=frozenset({10})), [True, True])
         transport = self.shaker.transport
-        self.assertEqual((transport.verify_result, transport.crt_fault), (10, None))
+        self.assertEqual((tls_side(transport).verify_result, transport.crt_fault), (10, None))
         assert transport.ca_fault is not None
         self.assertEqual((transport.ca_fault.error, transport.ca_fault.depth), (10, 1))
 
@@ -90,7 +91,7 @@ class ClientCertificateTests(HandshakeTestCase):
         expired = self.issued(not_after=datetime.now(timezone.utc) - HOUR)
         self.assertEqual(self.shown(expired, ignored_crt_errors=frozenset({10})), [True, True])
         transport = self.shaker.transport
-        self.assertEqual(transport.verify_result, 10)
+        self.assertEqual(tls_side(transport).verify_result, 10)
         assert transport.crt_fault is not None
         self.assertEqual((transport.crt_fault.error, transport.crt_fault.depth), (10, 0))
         self.refused(expired, CRT_NOT_TRUSTED, "has expired", ignored_crt_errors=frozenset({9}))

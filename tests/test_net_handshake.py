@@ -19,6 +19,7 @@ from reusedproxy.net.handshake import (
     TIMED_OUT,
 )
 from reusedproxy.net.poller import READ, WRITE
+from reusedproxy.net.tlsside import tls_side
 from tests.handshakes import Shaker, client_tls
 from tests.test_net_hello import hello
 from tests.wire import Far, Loop, Recorder, certificates
@@ -68,9 +69,11 @@ class ThroughTests(HandshakeTestCase):
             transport = self.shaker.transport
             self.assertTrue(far.handshaken and transport.secure)
             self.assertEqual((transport.version, transport.server_name), (name, "server.test"))
-            self.assertEqual(transport.cipher, far.tls.get_cipher_name())
-            self.assertEqual((transport.resumed, transport.client_certificate), (False, None))
-            self.assertEqual((transport.verify_result, transport.crt_fault, transport.ca_fault), (0, None, None))
+            self.assertEqual(tls_side(transport).cipher, far.tls.get_cipher_name())
+            self.assertEqual((transport.resumed, tls_side(transport).certificate), (False, None))
+            self.assertEqual(
+                (tls_side(transport).verify_result, transport.crt_fault, transport.ca_fault), (0, None, None)
+            )
 
     def test_cut_at_every_byte(self) -> None:
         """A first message that comes in two pieces is as good as one, wherever it is cut."""
@@ -141,7 +144,7 @@ class ThroughTests(HandshakeTestCase):
             self.shaker.offer(alpn=ours)
             far = self.shaker.client(client_tls(alpn=theirs))
             self.assertTrue(far.handshaken)
-            self.assertEqual(self.shaker.transport.protocol, expected)
+            self.assertEqual(tls_side(self.shaker.transport).alpn.decode(), expected)
 
     def test_a_connection_outlives_its_certificates(self) -> None:
         """After a reload nothing else holds them, and OpenSSL still calls back: for the alert that ends it, say."""

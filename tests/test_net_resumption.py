@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from OpenSSL import SSL
 
 from reusedproxy.net.handshake import CRT_NOT_TRUSTED
+from reusedproxy.net.tlsside import tls_side
 from tests.handshakes import Shaker, client_tls, offer
 from tests.test_net_handshake import HandshakeTestCase
 from tests.wire import Recorder, certificates
@@ -84,7 +85,7 @@ class ResumptionTests(HandshakeTestCase):
         self.shaker.offer(**{"verify": "required", "ca_file": certificates().ca_file})
         for version in (TLS12, TLS13):
             self.assertTrue(self.resumed(version))
-            certificate = self.shaker.transport.client_certificate
+            certificate = tls_side(self.shaker.transport).certificate
             assert certificate is not None
         self.shaker.offer(ignored_crt_errors=frozenset({10}))
         for version in (TLS12, TLS13):
@@ -95,7 +96,7 @@ class ResumptionTests(HandshakeTestCase):
                 transport.write(b"x")
                 self.loop.pump()
                 session = far.tls.get_session()
-            self.assertEqual((transport.resumed, transport.verify_result), (True, 10))
+            self.assertEqual((transport.resumed, tls_side(transport).verify_result), (True, 10))
 
     def test_one_that_has_expired_meanwhile(self) -> None:
         """OpenSSL looks at nothing of a resumed session; we look at the date."""

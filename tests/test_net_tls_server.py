@@ -17,6 +17,7 @@ from reusedproxy.demo.certificates import Authority, Credential
 from reusedproxy.net.hello import ClientHello
 from reusedproxy.net.tls_files import TLSConfigurationError
 from reusedproxy.net.tls_server import Certificate, Certificates
+from reusedproxy.net.tlsside import tls_side
 from reusedproxy.net.transport import PEER_CLOSED, Transport
 from tests.handshakes import Shaker, client_tls, offer
 from tests.test_net_transport import PassingBehaviour
@@ -261,7 +262,7 @@ class RevocationTests(SynchronousTestCase):
         self.assertIn("unable to get certificate CRL", shaker.failure)
         shaker.offer(ignored_crt_errors=frozenset({3}))
         self.assertTrue(shaker.client(client_tls(ours.client)).handshaken)
-        self.assertEqual(shaker.transport.verify_result, 3)
+        self.assertEqual(tls_side(shaker.transport).verify_result, 3)
 
 
 class FileTests(SynchronousTestCase):

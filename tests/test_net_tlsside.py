@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.net.tls_server import ServerTLSTransport
 from reusedproxy.net.tlsside import TransportTLS, tls_side
 from tests.integration import rulecerts
 
@@ -45,6 +47,13 @@ def _pass_on(end: SSL.Connection, other: SSL.Connection) -> None:
         pass
 
 
+def transport(tls: SSL.Connection) -> Any:
+    """A real one, of which nothing is asked but what its TLS tells."""
+    made: Any = object.__new__(ServerTLSTransport)
+    made._tls = tls
+    return made
+
+
 class TLSSideTests(SynchronousTestCase):
     """Of either end."""
 
@@ -69,7 +78,7 @@ class TLSSideTests(SynchronousTestCase):
     def test_what_is_agreed_on(self) -> None:
         """Both ends say the same."""
         for tls in shaken(self.server, self.client):
-            side = TransportTLS(SimpleNamespace(_tls=tls))
+            side = TransportTLS(transport(tls))
             self.assertEqual((side.version, side.alpn, side.resumed), ("TLSv1.3", b"http/1.1", False))
             self.assertEqual((side.cipher, side.cipher_bits), (tls.get_cipher_name(), 256))
             self.assertEqual(side.sni, b"App.Example")
@@ -77,7 +86,7 @@ class TLSSideTests(SynchronousTestCase):
 
     def test_the_peers_certificate(self) -> None:
         """The other's, its own first in the chain, with OpenSSL's verdict."""
-        server, client = (TransportTLS(SimpleNamespace(_tls=tls)) for tls in shaken(self.server, self.client))
+        server, client = (TransportTLS(transport(tls)) for tls in shaken(self.server, self.client))
         shown = self.der(self.files.clients["plain"])
         self.assertEqual((server.certificate, server.chain, server.verify_result), (shown, [shown], 0))
         self.assertIs(server.certificate, server.certificate)
@@ -90,21 +99,23 @@ class TLSSideTests(SynchronousTestCase):
         """Nothing is shown."""
         bare = SSL.Context(SSL.TLS_CLIENT_METHOD)
         tls, _ = shaken(self.server, bare)
-        side = TransportTLS(SimpleNamespace(_tls=tls))
+        side = TransportTLS(transport(tls))
         self.assertEqual((side.certificate, side.chain, side.verify_result, side.alpn), (None, [], 0, b""))
 
     def test_a_resumed_session(self) -> None:
         """Its certificate is that of the first handshake."""
         _, first = shaken(self.server, self.client)
         server, _ = shaken(self.server, self.client, first.get_session())
-        side = TransportTLS(SimpleNamespace(_tls=server))
+        side = TransportTLS(transport(server))
         self.assertEqual((side.resumed, side.certificate), (True, self.der(self.files.clients["plain"])))
 
     def test_faults_that_were_let_pass(self) -> None:
         """Transports that know them are asked."""
         tls, _ = shaken(self.server, self.client)
         faults = {"crt_fault": SimpleNamespace(error=10, depth=0), "ca_fault": SimpleNamespace(error=20, depth=2)}
-        side = TransportTLS(SimpleNamespace(_tls=tls, **faults))
+        known = transport(tls)
+        known.crt_fault, known.ca_fault = faults["crt_fault"], faults["ca_fault"]
+        side = TransportTLS(known)
         self.assertEqual((side.certificate_error, side.authority_error), (10, (20, 2)))
 
     def test_nothing_is_told_in_the_clear(self) -> None:

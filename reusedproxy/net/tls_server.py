@@ -15,7 +15,6 @@ from typing import Any
 from attrs import Factory, define, field, frozen
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import DNSName, ExtensionNotFound, SubjectAlternativeName
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
@@ -26,7 +25,6 @@ from reusedproxy.net.openssl_server import (
     share_store,
     tell_alerts,
     verify_clients,
-    verify_result,
 )
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls import TLSTransport, openssl_reason
@@ -306,24 +304,3 @@ class ServerTLSTransport(TLSTransport):
         #: What was first found wrong in this handshake and let pass: with the client's certificate, with those above it.
         self.crt_fault = shown.crt_fault
         self.ca_fault = shown.ca_fault
-
-    @property
-    def cipher(self) -> str:
-        """For example "TLS_AES_256_GCM_SHA384"."""
-        return self._tls.get_cipher_name() or ""
-
-    @property
-    def protocol(self) -> str:
-        """What was agreed on by ALPN; "" if nothing was."""
-        return self._tls.get_alpn_proto_negotiated().decode("latin-1")
-
-    @property
-    def client_certificate(self) -> bytes | None:
-        """What the client has shown, in DER; in a resumed session that of the first handshake."""
-        certificate = self._tls.get_peer_certificate(as_cryptography=True)
-        return None if certificate is None else certificate.public_bytes(Encoding.DER)
-
-    @property
-    def verify_result(self) -> int:
-        """OpenSSL's X509_V_ERR number, 0 if all was well or no certificate was shown; let pass by `crt-ignore-err`, say."""
-        return verify_result(self._tls)

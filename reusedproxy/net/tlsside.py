@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import SSL, crypto
 
+from reusedproxy.net.openssl_server import verify_result
 from reusedproxy.net.transport import Transport
 
-_openssl: Any = Binding().lib
 _UNREAD = object()
 
 
@@ -26,7 +25,8 @@ class TransportTLS:
 
     @property
     def version(self) -> str:
-        return self._tls.get_protocol_version_name()
+        version: str = self._transport.version
+        return version
 
     @property
     def cipher(self) -> str:
@@ -46,11 +46,12 @@ class TransportTLS:
 
     @property
     def resumed(self) -> bool:
-        return bool(_openssl.SSL_session_reused(self._tls._ssl))
+        resumed: bool = self._transport.resumed
+        return resumed
 
     @property
     def verify_result(self) -> int:
-        return int(_openssl.SSL_get_verify_result(self._tls._ssl))
+        return verify_result(self._tls)
 
     @property
     def certificate_error(self) -> int:
