@@ -289,8 +289,4 @@ class Dial:
 
     def _watch(self, events: int) -> None:
         if events != self._watched:
-            if self._watched:
-                self._dialer.poller.change(self._fd, events)
-            else:
-                self._dialer.poller.watch(self._fd, events, self.on_ready)
-            self._watched = events
+            self._watched = self._dialer.poller.turn(self._fd, self._watched, events, self.on_ready)

@@ -220,15 +220,8 @@ class Handshake:
 
     def watch(self, events: int) -> None:
         """Wait for `events`; for none at all with 0."""
-        if events == self._events:
-            return
-        if not self._events:
-            self._poller.watch(self._fd, events, self.on_ready)
-        elif events:
-            self._poller.change(self._fd, events)
-        else:
-            self._poller.forget(self._fd)
-        self._events = events
+        if events != self._events:
+            self._events = self._poller.turn(self._fd, self._events, events, self.on_ready)
 
     # Its own affairs.
 

@@ -78,6 +78,16 @@ class Poller:
         """Watch a descriptor that is watched already for other events."""
         self._epoll.modify(fd, events)
 
+    def turn(self, fd: int, was: int, events: int, callback: Callback) -> int:
+        """Watch for `events` from now on where `was` were watched, 0 being nothing; the events, to be `was` the next time."""
+        if not was:
+            self.watch(fd, events, callback)
+        elif events:
+            self.change(fd, events)
+        else:
+            self.forget(fd)
+        return events
+
     def forget(self, fd: int) -> None:
         """Stop watching `fd`. Call it before the descriptor is closed."""
         del self._callbacks[fd]

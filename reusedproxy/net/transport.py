@@ -362,15 +362,8 @@ class Transport:
     def _watch(self) -> None:
         """Tell the poller what we wait for, if that has changed. Nothing: not even the peer's reset is looked at."""
         events = (READ if self._reading else 0) | (WRITE if self._blocked else 0)
-        if events == self._events:
-            return
-        if not self._events:
-            self._poller.watch(self._fd, events, self.on_ready)
-        elif events:
-            self._poller.change(self._fd, events)
-        else:
-            self._poller.forget(self._fd)
-        self._events = events
+        if events != self._events:
+            self._events = self._poller.turn(self._fd, self._events, events, self.on_ready)
 
     def _lose(self, reason: str) -> None:
         """The socket is of no more use. An owner that has closed already hears its own word."""
