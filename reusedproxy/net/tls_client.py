@@ -23,7 +23,7 @@ from reusedproxy.config.model import ServerTLS
 from reusedproxy.net.openssl_server import HOSTNAME_MISMATCH, name_refusals
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls import TLSTransport, openssl_reason
-from reusedproxy.net.tls_files import TLSConfigurationError, revoke, trust, use_certificate
+from reusedproxy.net.tls_files import TLSConfigurationError, Trusts, use_certificate
 from reusedproxy.net.tls_parameters import set_parameters
 from reusedproxy.net.tls_words import ALERTS, VerifyFault, alert_words, certificate_words, names_in
 from reusedproxy.net.transport import Peer
@@ -56,8 +56,8 @@ class ClientContext:
     ours_end: float | None = None
     generation = 1
 
-    def __init__(self, settings: ServerTLS) -> None:
-        """Read all files, judge the names. Raises TLSConfigurationError."""
+    def __init__(self, settings: ServerTLS, trusts: Trusts | None = None) -> None:
+        """Read all files, judge the names; `trusts` may have read the CAs for others. Raises TLSConfigurationError."""
         self.settings = settings
         self.session: SSL.Session | None = None
         self.theirs_end: float | None = None
@@ -75,10 +75,8 @@ class ClientContext:
         if settings.crt is not None:
             use_certificate(context, settings.crt)
         if settings.verify == "required":
-            self._trusted = f"trusted are those of {trust(context, settings.ca_file)}"
-            if settings.crl_file is not None:
-                revoke(context, settings.crl_file)
-                self._trusted += f"; revoked are those of crl-file {settings.crl_file}"
+            self._trusted = (trusts or Trusts()).of((("ca-file", settings.ca_file),), settings.crl_file)
+            self._trusted.give(context)
             context.set_verify(SSL.VERIFY_PEER, _note_certificate)
             self._kept = name_refusals(context, HOSTNAME_MISMATCH)
         context.set_info_callback(_note_alert)
@@ -149,7 +147,7 @@ class ClientContext:
         if seen.misnamed:
             return seen.misnamed + alert_words(seen.alert)
         if seen.fault is not None:
-            return f"certificate verify failed: {seen.fault}; {self._trusted}{alert_words(seen.alert)}"
+            return f"certificate verify failed: {seen.fault}; {self._trusted.words}{alert_words(seen.alert)}"
         # To a peer that has gone OpenSSL still sends one, which nobody reads.
         sent = seen.alert is not None and seen.alert[0] and not isinstance(error, SSL.SysCallError)
         return self.meaning(reason) + (alert_words(seen.alert) if sent else "")

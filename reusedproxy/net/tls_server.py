@@ -7,7 +7,7 @@ knows files and OpenSSL; it must never know frontends or requests.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from socket import socket
 from typing import Any
@@ -21,20 +21,16 @@ from OpenSSL import SSL, crypto
 
 from reusedproxy.config.model import TLSOffer
 from reusedproxy.net.hello import ClientHello
-from reusedproxy.net.openssl_server import (
-    share_store,
-    tell_alerts,
-    verify_clients,
-)
+from reusedproxy.net.openssl_server import tell_alerts, verify_clients
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls import TLSTransport, openssl_reason
 from reusedproxy.net.tls_files import (
     TLSConfigurationError,
+    Trusted,
+    Trusts,
     certificates_in,
     name_authorities,
     pem_blocks,
-    revoke,
-    trust,
     use_certificate,
 )
 from reusedproxy.net.tls_parameters import set_parameters
@@ -88,12 +84,11 @@ class Shown:
 class ServerContext:
     """One certificate with its key, and how it is served; made once and used for all handshakes that it is chosen for."""
 
-    def __init__(self, certificate: Certificate, trusting: dict[tuple[str | None, ...], ServerContext]) -> None:
-        """`trusting` has the contexts whose CAs may be shared, and is added to. Raises TLSConfigurationError."""
+    def __init__(self, certificate: Certificate, trusts: Trusts) -> None:
+        """`trusts` may have read the CAs for others. Raises TLSConfigurationError."""
         self.crt = certificate.path
         self.offer = offer = certificate.offer
-        #: By whom clients' certificates must be signed, in words.
-        self.trusted = ""
+        self._trusted: Trusted | None = None
         #: Of the handshake whose step is being taken.
         self._shown: Shown | None = None
         self._context = context = SSL.Context(SSL.TLS_SERVER_METHOD)
@@ -124,8 +119,13 @@ class ServerContext:
         context.set_app_data(self)
         self._kept = [tell_alerts(context, self._note_alert)]
         if offer.verify != "none":
-            self._trust(trusting)
+            self._trust(trusts)
             self._kept.append(verify_clients(context, offer.verify == "required", self._note_fault))
+
+    @property
+    def trusted(self) -> str:
+        """By whom clients' certificates must be signed, in words; "" if none are asked for."""
+        return "" if self._trusted is None else self._trusted.words
 
     @property
     def kind(self) -> str:
@@ -204,20 +204,12 @@ class ServerContext:
             self.ciphers += ":" + DHE_CIPHERS
             self._context.set_cipher_list(self.ciphers.encode("ascii"))
 
-    def _trust(self, trusting: dict[tuple[str | None, ...], ServerContext]) -> None:
+    def _trust(self, trusts: Trusts) -> None:
         offer, context = self.offer, self._context
-        files = (offer.ca_file, offer.ca_verify_file, offer.crl_file)
-        if (other := trusting.get(files)) is not None:
-            share_store(context, other._context)
-            self.trusted = other.trusted
-        else:
-            named = (("ca-file", offer.ca_file), ("ca-verify-file", offer.ca_verify_file))
-            words = [trust(context, path, word) for word, path in named if path is not None]
-            self.trusted = f"trusted are those of {', '.join(words)}"
-            if offer.crl_file is not None:
-                revoke(context, offer.crl_file)
-                self.trusted += f"; revoked are those of crl-file {offer.crl_file}"
-            trusting[files] = self
+        said = (("ca-file", offer.ca_file), ("ca-verify-file", offer.ca_verify_file))
+        named = tuple((word, path) for word, path in said if path is not None)
+        self._trusted = trusts.of(named, offer.crl_file)
+        self._trusted.give(context)
         if offer.ca_names and offer.ca_file is not None:
             name_authorities(context, offer.ca_file)
 
@@ -247,19 +239,24 @@ class Certificates:
     def load(cls, certificates: Sequence[Certificate], strict: bool) -> Certificates:
         """Raises TLSConfigurationError."""
         made = cls(strict)
-        trusting: dict[tuple[str | None, ...], ServerContext] = {}
+        for _ in made.loading(certificates, Trusts()):
+            pass
+        return made
+
+    def loading(self, certificates: Sequence[Certificate], trusts: Trusts) -> Iterator[None]:
+        """The same in steps, one for each certificate. Raises TLSConfigurationError."""
         # Nobody says which is the default: then it is the first, with the others of its bundle.
         bundle = None if any(each.default for each in certificates) else certificates[0].bundle
         for certificate in certificates:
-            context = ServerContext(certificate, trusting)
-            made.contexts.append(context)
+            context = ServerContext(certificate, trusts)
+            self.contexts.append(context)
             names = context.names if certificate.names is None else certificate.names
             exceptions = frozenset(name[1:].lower() for name in names if name.startswith("!"))
             entry = _Entry(context, context.kind, exceptions)
             if certificate.default or (bundle is not None and certificate.bundle == bundle):
-                made._defaults.append(entry)
-            made._file(entry, (name.lower() for name in names if not name.startswith("!")))
-        return made
+                self._defaults.append(entry)
+            self._file(entry, (name.lower() for name in names if not name.startswith("!")))
+            yield
 
     def _file(self, entry: _Entry, names: Iterable[str]) -> None:
         for name in names:
