@@ -209,6 +209,9 @@ class Dial:
                 return
             self.state = HANDSHAKING
         if self.state == HANDSHAKING:
+            if not self._dialer.poller.take_costly():
+                # What is watched stays ready.
+                return
             try:
                 fault = self._handshake()
             except Exception:
