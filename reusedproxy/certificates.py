@@ -19,7 +19,8 @@ from reusedproxy.config.bind_tls import overridden
 from reusedproxy.config.crt_list import read_crt_list
 from reusedproxy.config.model import BindTLS, CertificateSource, Configuration, ServerTLS, TLSOffer
 from reusedproxy.config.report import Wrong
-from reusedproxy.net.tls_files import TLSConfigurationError, keys_beside
+from reusedproxy.net.slices import Steps, run_through
+from reusedproxy.net.tls_files import TLSConfigurationError, Trusts, keys_beside
 from reusedproxy.net.tls_server import Certificate, Certificates
 
 #: HAProxy reads these of a directory with the certificate that they belong to, not as one.
@@ -54,12 +55,19 @@ def serve(tls: BindTLS, previous: Iterable[Served] = ()) -> Served:
 
     Raises TLSConfigurationError.
     """
+    return run_through(serving(tls, previous, Trusts()))
+
+
+def serving(tls: BindTLS, previous: Iterable[Served], trusts: Trusts) -> Steps[Served]:
+    """The same in steps; `trusts` may have read the CAs for others."""
     chosen = list(_written_out(tls))
     stamps = stamps_of(_files(tls, chosen))
+    yield
     for each in previous:
         if (each.tls, each.stamps) == (tls, stamps):
             return each
-    made = Certificates.load(chosen, tls.strict_sni)
+    made = Certificates(tls.strict_sni)
+    yield from made.loading(chosen, trusts)
     made.admission = _admission(each.offer for each in chosen)
     return Served(tls, stamps, made)
 
@@ -140,14 +148,20 @@ def _files(tls: BindTLS, certificates: Sequence[Certificate]) -> Iterator[str]:
 
 def stamps_of(paths: Iterable[str]) -> Stamps:
     """Name, time, size and inode of each file, and of those in a directory; one that is missing has none."""
+    return run_through(_looking_at(paths))
+
+
+def _looking_at(paths: Iterable[str]) -> Steps[Stamps]:
     stamps = {}
     for path in paths:
         found = _look_at(path)
         if found is not None and stat.S_ISDIR(found.st_mode):
             for name in _in(path):
                 stamps[name] = _look_at(name)
+                yield
         else:
             stamps[path] = found
+            yield
     return tuple(
         (name, each.st_mtime_ns, each.st_size, each.st_ino) for name, each in stamps.items() if each is not None
     )
@@ -194,8 +208,15 @@ class FilesOfTLS:
 
     def stamps(self) -> Stamps:
         """As they are now."""
-        paths = dict.fromkeys(path for tls in self._offered for path in _files(tls, list(self._sought(tls))))
-        return stamps_of({**paths, **dict.fromkeys(self._of_servers)})
+        return run_through(self.look())
+
+    def look(self) -> Steps[Stamps]:
+        """The same in steps."""
+        paths: dict[str, None] = {}
+        for tls in self._offered:
+            paths.update(dict.fromkeys(_files(tls, list(self._sought(tls)))))
+            yield
+        return (yield from _looking_at({**paths, **dict.fromkeys(self._of_servers)}))
 
     def _sought(self, tls: BindTLS) -> Iterator[Certificate]:
         """Each by its own name or, without, by all that it may have as a bundle; those in a directory are found with it."""

@@ -9,7 +9,8 @@ import os
 from collections.abc import Iterable
 
 from reusedproxy.config.model import Configuration, Notice
-from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+from reusedproxy.config.reader import ConfigurationError, Source, reading
+from reusedproxy.net.slices import Steps, run_through
 
 
 class Refused(Exception):
@@ -23,6 +24,11 @@ class Refused(Exception):
 
 def load(paths: list[str]) -> Configuration:
     """Read configuration files and directories of them. Raises Refused."""
+    return run_through(loading(paths))
+
+
+def loading(paths: list[str]) -> Steps[Configuration]:
+    """The same in steps."""
     sources = []
     faults = []
     for path in paths:
@@ -42,7 +48,7 @@ def load(paths: list[str]) -> Configuration:
     if faults:
         raise Refused(faults)
     try:
-        return read_configuration(sources, os.environ)
+        return (yield from reading(sources, os.environ))
     except ConfigurationError as error:
         raise Refused(error.faults, error.notices) from None
 

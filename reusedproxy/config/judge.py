@@ -6,7 +6,7 @@ that one mistake is reported once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from reusedproxy.config.bind_tls import ON_SERVERS
 from reusedproxy.config.draft import ProxyDraft, Reference
@@ -20,10 +20,11 @@ from reusedproxy.config.servers import OUR_WORDS, ServerDraft
 _POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse", *OUR_WORDS}
 
 
-def judge(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) -> None:
-    """Everything about proxies, in the order in which they stand."""
+def judge(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) -> Iterator[None]:
+    """Everything about proxies, in the order in which they stand; a step for each."""
     backend_names = [draft.name for draft in drafts if "B" in draft.sides]
     for draft in drafts:
+        yield
         if not report.names_in_doubt:
             for reference in _references(draft):
                 _backend_exists(reference, backend_names, report)

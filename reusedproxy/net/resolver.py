@@ -1,0 +1,132 @@
+"""Names of hosts, resolved in threads: a name server that does not answer costs nobody else anything.
+
+`getaddrinfo` waits 5 seconds and more for each try, so many names are asked for at once, and all of them together have one
+time limit. It knows names; it must never know who asks.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, ip_address
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+
+#: Names asked for at the same time.
+AT_ONCE = 32
+#: Seconds that the loop waits for all names together: three tries of the C library's, at its default of 5 s each.
+PATIENCE = 15.0
+
+#: Families and addresses for sockets, as `getaddrinfo` orders them.
+Found = list[tuple[int, Any]]
+
+
+@frozen(order=True)
+class Query:
+    """A host's name, for sockets of this kind and family (0: any)."""
+
+    host: str
+    kind: int
+    family: int = 0
+
+
+Answers = dict[Query, "Found | OSError"]
+
+
+def look_up(query: Query) -> Found:
+    """Ask the C library, and wait. Raises OSError."""
+    found = socket.getaddrinfo(query.host, 0, family=query.family, type=query.kind)
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def literal(query: Query) -> Found | None:
+    """What needs no asking: an address that is written out. None: it is a name."""
+    try:
+        address = ip_address(query.host)
+    except ValueError:
+        return None
+    if isinstance(address, IPv4Address):
+        return [(socket.AF_INET, (query.host, 0))] if query.family != socket.AF_INET6 else None
+    if query.family == socket.AF_INET:
+        return None
+    scope = address.scope_id
+    try:
+        number = 0 if scope is None else int(scope) if scope.isdigit() else socket.if_nametoindex(scope)
+    except OSError:
+        return None  # whoever resolves it says why not
+    return [(socket.AF_INET6, (str(address), 0, 0, number))]
+
+
+def resolve(queries: Iterable[Query]) -> Answers:
+    """All of them, side by side; returns when the last has been answered."""
+    wanted = set(queries)
+    told: SimpleQueue[tuple[Query, Found | OSError]] = SimpleQueue()
+    _ask(wanted, lambda query, answer: told.put((query, answer)))
+    return dict(told.get() for _ in wanted)
+
+
+class Resolver:
+    """Resolves while the loop goes on. `reactor` is asked for its clock and for calls from threads."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def resolve(self, queries: Iterable[Query]) -> Deferred[Answers]:
+        """Fires when all have been answered, or PATIENCE is over: those without an answer have failed then."""
+        wanted = set(queries)
+        answers: Answers = {}
+        all_told: Deferred[Answers] = Deferred(lambda _: finish())
+        limit: IDelayedCall | None = None
+
+        def finish() -> None:
+            if limit is not None and limit.active():
+                limit.cancel()
+
+        def told(query: Query, answer: Found | OSError) -> None:
+            answers[query] = answer
+            if len(answers) == len(wanted) and not all_told.called:
+                finish()
+                all_told.callback(answers)
+
+        def too_late() -> None:
+            late = TimeoutError(0, f"no answer from the resolver within {PATIENCE:g} s")
+            all_told.callback(dict.fromkeys(wanted, late) | answers)
+
+        if not wanted:
+            all_told.callback(answers)
+            return all_told
+        limit = self._reactor.callLater(PATIENCE, too_late)
+        _ask(wanted, lambda query, answer: self._reactor.callFromThread(told, query, answer))
+        return all_told
+
+
+def _ask(wanted: Iterable[Query], tell: Callable[[Query, Found | OSError], object]) -> None:
+    """Tell of each, from a thread. They are daemons: the process must not wait at its end for a name that nobody needs."""
+    queries: SimpleQueue[Query] = SimpleQueue()
+    count = 0
+    for query in sorted(wanted):
+        queries.put(query)
+        count += 1
+
+    def work() -> None:
+        while True:
+            try:
+                query = queries.get_nowait()
+            except Empty:
+                return
+            answer: Found | OSError
+            try:
+                answer = look_up(query)
+            except OSError as error:
+                answer = error
+            except UnicodeError as error:  # a name that no name server could know
+                answer = socket.gaierror(socket.EAI_NONAME, str(error))
+            tell(query, answer)
+
+    for _ in range(min(count, AT_ONCE)):
+        Thread(target=work, name="resolver", daemon=True).start()

@@ -1,0 +1,91 @@
+"""Long work in short slices: what takes a second in all holds the loop for a few milliseconds at a time.
+
+Work is a generator: each `yield` without a value is a place where it may pause, and with a Deferred it waits for that and is
+given its result. It knows a clock; it must never know what the work is. (A thread would not do: while it computes in
+Python, each system call of the loop waits up to 5 ms to get the interpreter back, several times for each request.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+T = TypeVar("T")
+#: Work that returns a T.
+Steps = Generator[Any, Any, T]
+
+#: Seconds that one slice may take, one step more at most; and those that the loop has to itself after it.
+SLICE = 0.002
+PAUSE = 0.002
+
+
+def run_through(steps: Steps[T]) -> T:
+    """All of it at once, where nobody waits yet. It must not wait for anything."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+class Slices:
+    """Runs `steps` from `start` to their end, or to `stop`; `over` hears of the end, with a Failure if they failed.
+
+    `longest` is what the longest slice has taken so far, in seconds.
+    """
+
+    def __init__(self, clock: IReactorTime, steps: Steps[None], over: Callable[[Failure | None], None]) -> None:
+        self.longest = 0.0
+        self._clock = clock
+        self._steps = steps
+        self._over = over
+        self._call: IDelayedCall | None = None
+        self._awaited: Deferred[Any] | None = None
+        self._stopped = False
+
+    def start(self) -> None:
+        self._run(None)
+
+    def stop(self) -> None:
+        """End it where it stands: it may clean up (GeneratorExit), and `over` hears nothing."""
+        self._stopped = True
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        if self._awaited is not None:
+            self._awaited.cancel()
+        self._steps.close()
+
+    def _run(self, value: object) -> None:
+        if self._stopped:
+            return  # what it waited for comes too late
+        self._call = self._awaited = None
+        began = self._clock.seconds()
+        try:
+            while True:
+                awaited = self._steps.send(value)
+                value = None
+                if isinstance(awaited, Deferred):
+                    self._awaited = awaited
+                    awaited.addCallbacks(self._run, self._failed)
+                    return
+                if self._stopped:
+                    return
+                if self._clock.seconds() - began >= SLICE:
+                    self._call = self._clock.callLater(PAUSE, self._run, None)
+                    return
+        except StopIteration:
+            self._over(None)
+        except Exception:
+            self._over(Failure())
+        finally:
+            self.longest = max(self.longest, self._clock.seconds() - began)
+
+    def _failed(self, failure: Failure) -> None:
+        if not self._stopped:
+            self._over(failure)
