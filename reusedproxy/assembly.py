@@ -10,11 +10,12 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from random import Random
+from typing import Any
 
 from attrs import Factory, define, field
 from twisted.internet.interfaces import IReactorTime
 
-from reusedproxy.certificates import FilesOfTLS, Served, Stamps, serve
+from reusedproxy.certificates import FilesOfTLS, Served, Stamps, serving
 from reusedproxy.clients.frontend import Frontend, Places
 from reusedproxy.config import model
 from reusedproxy.config.model import Notice
@@ -23,9 +24,11 @@ from reusedproxy.lines import Line, Lines
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener, ListenError, bind_socket
+from reusedproxy.net.listener import Listener, ListenError, backlog_of, bind_socket, owner_of
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls_files import TLSConfigurationError
+from reusedproxy.net.resolver import Query
+from reusedproxy.net.slices import Steps, run_through
+from reusedproxy.net.tls_files import TLSConfigurationError, Trusts
 from reusedproxy.operators.accesslog import access_log, handshake_log
 from reusedproxy.operators.figures import Figures
 from reusedproxy.operators.logtargets import LogTargets, UnknownHost
@@ -42,8 +45,6 @@ Announce = Callable[[str, str], None]
 
 #: Descriptors for all that is neither a client's nor a server's connection.
 OTHERS = 100
-#: Connections that may wait in the kernel's queue when neither `backlog` nor `maxconn` says.
-BACKLOG = 4096
 
 
 class AssemblyError(Exception):
@@ -81,6 +82,8 @@ class Proxy:
     #: Theirs, from before they were read.
     stamps: Stamps = ()
     addresses: Addresses = Factory(Addresses)
+    #: What its TLS trusts.
+    trusts: Trusts = Factory(Trusts)
     notices: list[Notice] = Factory(list)
     #: Measured only when some page shows them.
     rates: Rates | None = None
@@ -107,7 +110,9 @@ class Assembly:
         random: Random,
         announce: Announce,
         previous: Proxy | None = None,
+        addresses: Addresses | None = None,
     ) -> None:
+        """`addresses` may know what names are resolved to; see `queries`."""
         self._configuration = configuration
         self._announce = announce
         self._faults: list[Fault] = []
@@ -117,7 +122,9 @@ class Assembly:
         self._previous = previous
         self._again = previous is not None and configuration is previous.configuration
         files = FilesOfTLS(configuration)
-        addresses = previous.addresses if previous is not None and self._again else Addresses()
+        if addresses is None:
+            addresses = previous.addresses if previous is not None and self._again else Addresses()
+        trusts = Trusts(previous.trusts if previous is not None else None)
         deadlines = previous.deadlines if previous is not None else Deadlines(reactor)
         maxconn = settings.maxconn or _default_maxconn()
         self._proxy = Proxy(
@@ -129,8 +136,8 @@ class Assembly:
             maxconn=maxconn,
             budget=previous.budget if previous is not None else Budget(reactor),
             files=files,
-            stamps=files.stamps(),
             addresses=addresses,
+            trusts=trusts,
             notices=[] if self._again else list(configuration.notices),
         )
         self._lines = Lines(
@@ -141,6 +148,7 @@ class Assembly:
             self._proxy.budget,
             self._limits,
             addresses,
+            trusts,
             previous.lines if previous is not None else {},
             announce,
             self._faults,
@@ -152,13 +160,30 @@ class Assembly:
 
         Raises AssemblyError, having closed what it had opened; with the `faults` that others have found, in any case.
         """
+        self._proxy.addresses.look_up_all(queries(self._configuration))
+        return run_through(self.building(bind=bind, faults=faults))
+
+    def building(self, *, bind: bool, faults: Iterable[Fault] = ()) -> Steps[Proxy]:
+        """The same in steps; left before the end, it closes what it had opened."""
+        try:
+            proxy = yield from self._building(bind, faults)
+            if self._faults:
+                found = sorted(self._faults, key=lambda fault: (fault.place.file, fault.place.line))
+                raise AssemblyError(found, proxy.notices)
+        except BaseException:
+            for listener in self._proxy.bound:
+                listener.close()
+            raise
+        return proxy
+
+    def _building(self, bind: bool, faults: Iterable[Fault]) -> Steps[Proxy]:
         self._faults += faults
         proxy = self._proxy
-        backends = {
-            name: self._backend(settings)
-            for name, settings in self._configuration.backends.items()
-            if not settings.disabled
-        }
+        proxy.stamps = yield from proxy.files.look()  # before any of them is read
+        backends = {}
+        for each in self._configuration.backends.values():
+            if not each.disabled:
+                backends[each.name] = yield from self._backend(each)
         proxy.backends = list(backends.values())
         books = RuleBooks(backends)
         for settings in self._configuration.frontends.values():
@@ -179,25 +204,22 @@ class Assembly:
             targets = self._log_targets(settings.logs)
             frontend.log = access_log(frontend, proxy.places, targets)
             frontend.handshakes.log = handshake_log(frontend, targets)
-            self._serve(frontend)
+            yield from self._serve(frontend)
+            yield
         # At last and all together: who reaches one listener may try the next, and files take their time to be read.
         for frontend in proxy.frontends:
             if bind:
-                self._bind(frontend)
+                yield from self._bind(frontend)
             else:
                 self._look_up(frontend.settings.binds)
         self._faults += books.faults
         for backend in proxy.backends:
             backend.fullconn = backend.settings.fullconn or self._fullconn(backend.name)
+            yield
         if bind and not self._again:
             proxy.notices += self._unheard()
         self._add_pages()
         proxy.logs.take_events_to(self._log_targets(self._configuration.global_.logs))
-        if self._faults:
-            for listener in self._proxy.bound:
-                listener.close()
-            faults = sorted(self._faults, key=lambda fault: (fault.place.file, fault.place.line))
-            raise AssemblyError(faults, proxy.notices)
         return proxy
 
     def _fullconn(self, backend: str) -> int:
@@ -249,7 +271,7 @@ class Assembly:
                     pages.append(StatsPage(page, figures, proxy.logs))
                     proxy.rates = rates
 
-    def _serve(self, frontend: Frontend) -> None:
+    def _serve(self, frontend: Frontend) -> Steps[None]:
         """Read what its TLS listeners show. What is unchanged is taken over, with the sessions that clients may resume."""
         proxy = self._proxy
         previous = self._previous.served.values() if self._previous is not None else ()
@@ -257,7 +279,7 @@ class Assembly:
             if bind.tls is None:
                 continue
             try:
-                served = serve(bind.tls, [*previous, *proxy.served.values()])
+                served = yield from serving(bind.tls, [*previous, *proxy.served.values()], proxy.trusts)
             except TLSConfigurationError as error:
                 self._faults.append(Fault(bind.place, f"bind {bind.address}: {error}"))
                 continue
@@ -267,61 +289,112 @@ class Assembly:
                 notices = [Notice("warning", bind.place, f"bind {bind.address}: {text}") for text in served.warnings()]
                 proxy.notices += [each for each in notices if each not in proxy.notices]
 
-    def _bind(self, frontend: Frontend) -> None:
-        settings = frontend.settings
-        backlog = settings.maxconn or BACKLOG
-        for bind in settings.binds:
-            listener = self._taken_over(bind)
+    def _bind(self, frontend: Frontend) -> Steps[None]:
+        clients = frontend.settings.maxconn
+        for bind in frontend.settings.binds:
+            yield
+            try:
+                at = self._resolved(bind.address)
+                v6_only = self._v4_stands_beside(bind)
+                listener = self._taken_over(bind, at)
+                if listener is None:
+                    bound = bind_socket(bind, backlog_of(bind, clients), v6_only, at)
+                else:
+                    owner_of(bind)  # which is for later, but has to be possible
+                    self._proxy.notices += _fixed(bind, listener, v6_only)
+            except ListenError as error:
+                self._faults.append(Fault(bind.place, str(error)))
+                continue
+            except OSError as error:
+                self._faults.append(Fault(bind.place, f"cannot listen on {bind.address}: {error.strerror}"))
+                continue
             if listener is None:
-                try:
-                    bound = bind_socket(bind, backlog, self._v4_stands_beside(bind))
-                except ListenError as error:
-                    self._faults.append(Fault(bind.place, str(error)))
-                    continue
+                announce = self._announce  # a listener outlives this attempt, so it must not hold it
                 listener = Listener(
                     self._proxy.poller,
                     self._proxy.deadlines,
                     bind,
                     bound,
-                    lambda text: self._announce("alert", text),
+                    lambda text, announce=announce: announce("alert", text),  # type: ignore[misc]
                     descriptors.last_for_clients(),
                 )
+                listener.backlog = backlog_of(bind, clients)
                 self._proxy.bound.append(listener)
             self._proxy.listeners.append((frontend, listener))
+
+    def _resolved(self, address: model.ListenAddress) -> Any:
+        """What is listened on, for the socket; None: every address, or no address at all. Raises OSError."""
+        if not address.host:
+            return None
+        query = _query(address)
+        return self._proxy.addresses.find("bind", address.host, address.port, query.kind, query.family)[1]
 
     def _look_up(self, binds: Iterable[model.Bind]) -> None:
         """Of what `_bind` would find, that which can be found without opening a port: names that nobody knows."""
         for bind in binds:
-            address = bind.address
             try:
-                if address.host:
-                    socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+                self._resolved(bind.address)
             except OSError as error:
-                self._faults.append(Fault(bind.place, f"cannot listen on {address}: {error.strerror}"))
+                self._faults.append(Fault(bind.place, f"cannot listen on {bind.address}: {error.strerror}"))
 
     def _v4_stands_beside(self, bind: model.Bind) -> bool:
         """Whether an IPv4 address of the same port is listened on by itself; an IPv6 wildcard must leave it free then."""
         others = [each.address for frontend in self._configuration.frontends.values() for each in frontend.binds]
         return any(each.kind == "tcp" and not each.v6 and each.port == bind.address.port for each in others)
 
-    def _taken_over(self, bind: model.Bind) -> Listener | None:
-        """The previous proxy's listener at this address, if it has one that is not taken yet."""
+    def _taken_over(self, bind: model.Bind, at: Any) -> Listener | None:
+        """The previous proxy's listener at this address, if it has one that is not taken yet, and its name has not moved."""
         taken = [listener for _, listener in self._proxy.listeners]
         for _, listener in self._previous.listeners if self._previous is not None else ():
-            if listener.bind.address == bind.address and listener not in taken:
+            same = listener.bind.address == bind.address and listener not in taken
+            if same and (at is None or listener.socket.getsockname()[0] == at[0]):
                 return listener
         return None
 
-    def _backend(self, settings: model.Backend) -> Backend:
+    def _backend(self, settings: model.Backend) -> Steps[Backend]:
         proxy = self._proxy
-        lines = [self._lines.line(settings, each) for each in settings.servers]
+        lines = []
+        for each in settings.servers:
+            lines.append(self._lines.line(settings, each))
+            yield
         proxy.lines.update((line.server.full_name, line) for line in lines)
         backend = Backend(settings, [line.server for line in lines], proxy.deadlines.now, self._announce)
         checked = [line for line in lines if line.server.settings.check is not None]
         for number, line in enumerate(checked):
             line.checker = self._lines.checker(backend, line, number / len(checked))
             backend.checkers.append(line.checker)
+            yield
         return backend
+
+
+def queries(configuration: model.Configuration) -> Iterable[Query]:
+    """All names that a configuration needs the addresses of."""
+    logs = [*configuration.global_.logs]
+    for frontend in configuration.frontends.values():
+        if not frontend.disabled:
+            logs += frontend.logs
+            yield from (_query(bind.address) for bind in frontend.binds if bind.address.host)
+    yield from (Query(line.host, socket.SOCK_DGRAM) for line in logs if line.kind == "udp")
+    for backend in configuration.backends.values():
+        for server in backend.servers if not backend.disabled else ():
+            if server.kind == "tcp":
+                yield Query(server.host, socket.SOCK_STREAM)
+                if server.check is not None and server.check.addr is not None:
+                    yield Query(server.check.addr, socket.SOCK_STREAM)
+
+
+def _query(address: model.ListenAddress) -> Query:
+    return Query(address.host, socket.SOCK_STREAM, socket.AF_INET6 if address.v6 else socket.AF_INET)
+
+
+def _fixed(bind: model.Bind, listener: Listener, v6_only: bool) -> Iterable[Notice]:
+    """What of a listener that is taken over cannot be changed while its socket is bound (ipv6(7))."""
+    address = bind.address
+    if address.kind == "tcp" and address.v6:
+        is_only = bool(listener.socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
+        if is_only and not v6_only and not address.host:
+            text = "takes no IPv4 clients, as when an IPv4 address of this port stood beside it, until the next start"
+            yield Notice("warning", bind.place, f"bind {address}: {text}")
 
 
 def _default_maxconn() -> int:

@@ -25,7 +25,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls_client import ClientContext
-from reusedproxy.net.tls_files import TLSConfigurationError, certificates_of
+from reusedproxy.net.tls_files import TLSConfigurationError, Trusts, certificates_of
 from reusedproxy.rules.samples import compiled_text, constant_text
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.budget import Budget
@@ -66,13 +66,48 @@ class Line:
     context: ClientContext | None
     pool: HTTPConnectionPool
     server: Server
+    #: What `idle-ping` asks.
+    ping_request: bytes
     checker: Checker | None = None
 
     def succeed(self, previous: Line) -> None:
         """It takes the place of `previous` now, whose server may have changed since this one was made."""
         self.server.succeed(previous.server)
+        self.pool.ping_request = self.ping_request
         if self.checker is not None:
             self.checker.begin_again()
+
+
+@frozen
+class Dialers:
+    """Makes what connects to one server, for each name that its connections may have.
+
+    A pool keeps it for as long as it lives, through any number of reloads: so it has plain values, and nothing of the reading
+    of the configuration in which it was made, which has the reading before it.
+    """
+
+    poller: Poller
+    deadlines: Deadlines
+    target: Target
+    context: ClientContext | None
+    timeout: float
+    #: The descriptor from which on there are none for servers.
+    last: float
+    #: The SNI of `context`.
+    constant_name: bytes
+
+    def named(self, name: Name) -> Dialer:
+        """Raises NameRefused."""
+        if self.context is None or name.sni == self.constant_name:
+            return self.dialer(self.context, name.preface)
+        try:
+            return self.dialer(self.context.named(name.sni.decode("ascii")), name.preface)
+        except (TLSConfigurationError, UnicodeError):
+            raise NameRefused(f"{name.sni.decode('latin-1')!r} is not a host name") from None
+
+    def dialer(self, context: ClientContext | None, preface: bytes = b"") -> Dialer:
+        said = (lambda connected: preface) if preface else None
+        return Dialer(self.poller, self.deadlines, self.target, context, self.timeout, self.last, said)
 
 
 class Lines:
@@ -87,6 +122,7 @@ class Lines:
         budget: Budget,
         limits: Limits,
         addresses: Addresses,
+        trusts: Trusts,
         previous: Mapping[str, Line],
         announce: Callable[[str, str], None],
         faults: list[Fault],
@@ -100,6 +136,7 @@ class Lines:
         self._budget = budget
         self._limits = limits
         self._addresses = addresses
+        self._trusts = trusts
         self._previous = previous
         self._announce = announce
         self._faults = faults
@@ -109,7 +146,7 @@ class Lines:
         """One server with its pool: the previous one's, if all that makes a connection is the same."""
         name = f"{backend.name}/{settings.name}"
         identity = Identity(
-            self._target(settings.place, settings.kind, settings.host, settings.port),
+            self._target(name, settings, settings.host, settings.port),
             settings.tls,
             server_stamps(settings.tls),
             backend.timeouts.connect or CONNECT_TIMEOUT,
@@ -132,7 +169,7 @@ class Lines:
             pool = self._pool(f"Server {name}", settings, identity, context)
             if context is not None and context.ours_end is not None:
                 pool.expires_at = self._deadlines.now() + context.ours_end - time.time()
-        pool.ping_request = _ping_request(backend, settings)
+            pool.ping_request = _ping_request(backend, settings)
         server = Server(backend.name, settings, pool, self._deadlines.now())
         if isinstance(pool, ConstantPool):
             server.naming = naming(
@@ -144,36 +181,33 @@ class Lines:
             server.succeed(previous.server)
             former = {*previous.server.former, previous.pool} - {pool}
             server.former = [each for each in former if each.running != "closed"]
-        return Line(identity, context, pool, server)
+        return Line(identity, context, pool, server, _ping_request(backend, settings))
 
     def _pool(
         self, name: str, settings: model.Server, identity: Identity, context: ClientContext | None
     ) -> HTTPConnectionPool:
         """A pool of its own, or one for each name that its connections may have."""
-        last = descriptors.last_for_servers()
-
-        def dialer(context: ClientContext | None, preface: bytes = b"") -> Dialer:
-            said = (lambda connected: preface) if preface else None
-            return Dialer(self._poller, self._deadlines, identity.target, context, identity.timeout, last, said)
-
-        def dialer_for(name: Name) -> Dialer:
-            if context is None or name.sni == _constant_name(settings).encode():
-                return dialer(context, name.preface)
-            try:
-                return dialer(context.named(name.sni.decode("ascii")), name.preface)
-            except (TLSConfigurationError, UnicodeError):
-                raise NameRefused(f"{name.sni.decode('latin-1')!r} is not a host name") from None
-
+        dialers = Dialers(
+            self._poller,
+            self._deadlines,
+            identity.target,
+            context,
+            identity.timeout,
+            descriptors.last_for_servers(),
+            _constant_name(settings).encode(),
+        )
         rest = (identity.limits, self._reactor, self._random, self._announce, self._limits, self._budget)
         constant = settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"
         if settings.sni is None and constant and not settings.send_proxy:
-            return HTTPConnectionPool(name, dialer(context), *rest)
+            return HTTPConnectionPool(name, dialers.dialer(context), *rest)
         own: bytes | None = None
         if settings.pool_conn_name is None and not settings.send_proxy:
             own = host_name((settings.known_name or "").encode())
         elif settings.pool_conn_name is not None and settings.known_name and not settings.send_proxy:
             own = constant_text(settings.pool_conn_name)  # whatever the SNI of a request is, this one's will do
-        return ConstantPool(name, dialer(context), *rest, own=own, dialer_for=dialer_for, clock=self._reactor)
+        return ConstantPool(
+            name, dialers.dialer(context), *rest, own=own, dialer_for=dialers.named, clock=self._reactor
+        )
 
     def checker(self, backend: Backend, line: Line, share: float) -> Checker:
         """`share` of its interval passes before the first check, so that a backend's checks are spread over it."""
@@ -189,9 +223,7 @@ class Lines:
         if check.addr is not None or check.port is not None:
             # HAProxy: with another address or port, the traffic's TLS does not apply to the check, unless `check-ssl` says so.
             context = context if settings.check_tls is not None else None
-            target = self._target(
-                settings.place, settings.kind, check.addr or settings.host, check.port or settings.port
-            )
+            target = self._target(server.full_name, settings, check.addr or settings.host, check.port or settings.port)
         checker = Checker(
             server,
             check,
@@ -214,14 +246,14 @@ class Lines:
         checker.begin_again()
         return checker
 
-    def _target(self, place: model.Place, kind: str, host: str, port: int | None) -> Target:
-        """Resolve a server's address: once, at the start."""
-        if kind == "unix":
+    def _target(self, name: str, settings: model.Server, host: str, port: int | None) -> Target:
+        """Where the server `name` is, or its checks go."""
+        if settings.kind == "unix":
             return Target(socket.AF_UNIX, host)
         try:
-            return Target(*self._addresses.find(place, host, port or 0, socket.SOCK_STREAM))
+            return Target(*self._addresses.find(name, host, port or 0, socket.SOCK_STREAM))
         except OSError as error:
-            self._faults.append(Fault(place, f"could not resolve address '{host}': {error.strerror}"))
+            self._faults.append(Fault(settings.place, f"could not resolve address '{host}': {error.strerror}"))
             return Target(socket.AF_INET, ("0.0.0.0", 0))
 
     def _context(self, server: model.Server, name: str, tls: model.ServerTLS | None) -> ClientContext | None:
@@ -229,7 +261,7 @@ class Lines:
         if tls is None:
             return None
         try:
-            context = ClientContext(tls)
+            context = ClientContext(tls, self._trusts)
         except TLSConfigurationError as error:
             self._faults.append(Fault(server.place, f"server {name}: {error}"))
             return None

@@ -18,6 +18,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import DialFailure
 from reusedproxy.net.tls import TLS_FAILED
 from reusedproxy.net.transport import CLOSED, CLOSING, OPEN, PEER_CLOSED
+from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.connection import ServerConnection
 from reusedproxy.servers.limits import PoolLimits
 from reusedproxy.servers.pool import HTTPConnectionPool
@@ -266,6 +267,10 @@ class Asks:
 
     def unplaceable(self) -> None:
         self.refused += 1
+
+    def go_to(self, backend: Backend) -> None:
+        if not backend.choose(self):
+            backend.wait(self)
 
 
 class RecordingExchange:

@@ -13,6 +13,7 @@ from reusedproxy.loading import Refused
 from reusedproxy.servers.names import ConstantPool, Name
 from reusedproxy.servers.server import DOWN, DRAIN, MAINT, READY, UP
 from reusedproxy.service import ProxyService
+from reusedproxy.succession import hand_on_states
 from reusedproxy.wire.heads import Limits
 from tests.integration.peers import LOOPBACK, temporary_directory
 
@@ -157,7 +158,7 @@ class SuccessionTests(SynchronousTestCase):
         old.backends[0].set_state(old.lines["b/a"].server, MAINT)
         old.backends[0].server_changed(old.lines["b/c"].server, DOWN, "x")
         self.said.clear()
-        self.service._hand_on_states(old, new)
+        hand_on_states(old, new, self.service.announce)
         self.assertEqual(self.states(new), [MAINT, DOWN, MAINT])
         self.assertEqual(new.lines["b/c"].checker.health, 0)  # type: ignore[union-attr]
         self.assertFalse(new.backends[0].usable)

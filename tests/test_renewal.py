@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from unittest import mock
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -16,6 +18,8 @@ from reusedproxy.certificates import FilesOfTLS, Stamps
 from reusedproxy.config.model import Configuration
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.demo.certificates import Credential
+from reusedproxy.net.resolver import Answers, Query, resolve
+from reusedproxy.net.slices import Steps
 from reusedproxy.renewal import FileWatch
 from reusedproxy.service import ProxyService
 from tests.integration.peers import LOOPBACK
@@ -33,10 +37,14 @@ class WatchTests(SynchronousTestCase):
         self.files = {"a": 1, "b": 1}
         self.told: list[list[str]] = []
         self.watch = FileWatch(self.clock, self.told.append)
-        self.watch.begin(10.0, self.stamps(), self.stamps)
+        self.watch.begin(10.0, self.stamps(), self.look)
 
     def stamps(self) -> Stamps:
         return tuple((name, time, 0, 0) for name, time in self.files.items())
+
+    def look(self) -> Steps[Stamps]:
+        yield
+        return self.stamps()
 
     def looks(self, count: int = 1) -> None:
         self.clock.pump([10.0] * count)
@@ -73,7 +81,7 @@ class WatchTests(SynchronousTestCase):
         self.files["a"] = 2
         self.looks(3)
         self.assertEqual(len(self.told), 2)
-        self.watch.begin(10.0, self.stamps(), self.stamps)
+        self.watch.begin(10.0, self.stamps(), self.look)
         self.looks(3)
         self.assertEqual(len(self.told), 2)
 
@@ -92,7 +100,7 @@ class WatchTests(SynchronousTestCase):
         self.watch.stop()
         self.watch.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.watch.begin(None, (), self.stamps)
+        self.watch.begin(None, (), self.look)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
@@ -178,6 +186,13 @@ class Reactor(Clock):
         pass
 
 
+class ImmediateResolver:
+    """Answers at once, as a clock has no threads."""
+
+    def resolve(self, queries: Iterable[Query]) -> Deferred[Answers]:
+        return succeed(resolve(queries))
+
+
 class RenewalTests(FilesTestCase):
     """The whole service on a clock; it looks every second."""
 
@@ -194,6 +209,7 @@ class RenewalTests(FilesTestCase):
         )
         self.service = ProxyService(self.reactor, [self.config])
         self.patch(self.service, "announce", lambda level, text: self.said.append((level, text)))
+        self.patch(self.service, "_resolver", ImmediateResolver())
         for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
         self.service.assemble(bind=True)

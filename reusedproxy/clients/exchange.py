@@ -35,6 +35,7 @@ from reusedproxy.wire.heads import RequestHead, ResponseHead
 if TYPE_CHECKING:
     from reusedproxy.clients.connection import ClientConnection
     from reusedproxy.clients.routing import Way
+    from reusedproxy.servers.backend import Backend
 
 # The states of an exchange.
 QUEUED = "queued"  # all servers are full
@@ -229,6 +230,15 @@ class Exchange(Attempts, Known):
     def unplaceable(self) -> None:
         self._unplaced("SC")
 
+    def go_to(self, backend: Backend) -> None:
+        """`timeout queue` counts on from when it began to wait."""
+        self._move(backend)
+        if not backend.choose(self, None, self._bound_to()):
+            if self.slot:
+                backend.wait(self)
+            else:
+                self._unplaced("SC")
+
     def connection_ready(self, connection: ServerConnection) -> None:
         self.was_idle = connection.requests > 0
         self.connected = self.client.deadlines.now()
@@ -382,9 +392,24 @@ class Exchange(Attempts, Known):
         self.state = QUEUED
         assert self.backend is not None
         if not self.backend.choose(self, avoid, self._bound_to()):
-            self._unplaced("SC")
+            self._choose_later_one()
         elif self.state == QUEUED:
             self._await(self.backend.settings.timeouts.queue)
+
+    def _choose_later_one(self) -> None:
+        """Its backend has no server any more; a reload may have put another one in its place."""
+        assert self.backend is not None
+        successor = self.backend.successor
+        if successor is None:
+            self._unplaced("SC")
+        else:
+            self._move(successor)
+            self._choose(None)
+
+    def _move(self, backend: Backend) -> None:
+        assert self.backend is not None
+        self.backend.traffic.scur -= 1
+        self.enter(backend)
 
     def _bound_to(self) -> Server | None:
         """The server that this client has authenticated a connection to: its next request must go there, too."""

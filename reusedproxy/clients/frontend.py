@@ -6,7 +6,7 @@ know how a request is read or carried.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from socket import socket
 from typing import Protocol
@@ -18,7 +18,7 @@ from reusedproxy.clients.handshakes import Handshakes, Newcomer
 from reusedproxy.clients.routing import Routing, Way
 from reusedproxy.config import model
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener
+from reusedproxy.net.listener import Listener, ListenError
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport
 from reusedproxy.servers.backend import Backend
@@ -118,9 +118,13 @@ class Frontend:
         """Serve what this listener accepts."""
         self.listeners.append(listener)
         # One that a reload took over may have other settings than those it was made with.
-        listener.bind = next(
-            (bind for bind in self.settings.binds if bind.address == listener.bind.address), listener.bind
-        )
+        for bind in self.settings.binds:
+            if bind.address == listener.bind.address:
+                try:
+                    listener.adopt(bind, self.settings.maxconn)
+                except ListenError as error:
+                    self.announce("alert", f"Proxy {self.name}: {error}")
+                break
         listener.certificates = self.handshakes.certificates.get(listener.bind.address)
         listener.keep_alive(self.settings.clitcpka)
         listener.listen(self)
@@ -137,17 +141,27 @@ class Frontend:
         Listeners with `successors` are not closed: another frontend goes on with them, and with their idle clients. A client
         that was let go might be asking at this moment, and would not know what became of its request.
         """
-        successors = successors or {}
+        for _ in self.stopping(successors or {}):
+            pass
+
+    def stopping(self, successors: Mapping[Listener, Frontend]) -> Iterator[None]:
+        """The same in steps: the first is for its listeners, and one for each connection, which goes on as ever until then."""
         for listener in self.listeners:
             if listener not in successors:
                 listener.close()
         self.listeners = []
         if self in self._places.frontends:
             self._places.frontends.remove(self)
+        yield
+        asked: set[ClientConnection | Newcomer] = set()
+        while left := self.connections - asked:  # a handshake that has ended meanwhile makes another one
+            for connection in left:
+                asked.add(connection)
+                if connection in self.connections:
+                    if not self._hand_over(connection, successors.get(connection.listener)):
+                        connection.finish()
+                    yield
         self.closing = True
-        for connection in list(self.connections):
-            if not self._hand_over(connection, successors.get(connection.listener)):
-                connection.finish()
 
     def _hand_over(self, connection: ClientConnection | Newcomer, successor: Frontend | None) -> bool:
         """Whether it goes on there. A client that was let in before another CA or list of revoked certificates counted has to

@@ -27,6 +27,8 @@ from reusedproxy.net.tls_server import Certificates
 
 #: Connections accepted before the others get their turn.
 ACCEPTS_AT_ONCE = 64
+#: Connections that may wait in the kernel's queue when neither `backlog` nor `maxconn` says.
+BACKLOG = 4096
 #: Seconds to wait after running out of descriptors or memory.
 EXHAUSTED_PAUSE = 0.2
 #: Seconds between two warnings about it.
@@ -79,6 +81,8 @@ class Listener:
         #: The port that the kernel gave, for one that was asked for as 0; 0 for a unix socket.
         self.port: int = name[1] if isinstance(name, tuple) else 0
         self.state = BOUND
+        #: How many connections may wait in the kernel, where whoever made it has said so.
+        self.backlog: int | None = None
         self.deadline = 0.0
         self.slot = 0.0
         self._warn_again = 0.0
@@ -98,6 +102,25 @@ class Listener:
         self.taker = taker
         if self.state != LISTENING:
             self._move(LISTENING)
+
+    def adopt(self, bind: Bind, clients: int) -> None:
+        """Be as `bind` says, of the same address, from now on; `clients` is the backlog where it says none. Raises ListenError.
+
+        For a listener that was made by another reading of the configuration.
+        """
+        was, self.bind = self.bind, bind
+        try:
+            backlog = backlog_of(bind, clients)
+            if self.backlog not in (None, backlog):
+                self.socket.listen(backlog)
+                self.backlog = backlog
+            path = bind.address.path
+            if bind.address.kind == "unix" and (was.mode, was.user, was.group) != (bind.mode, bind.user, bind.group):
+                os.chmod(path, _unsaid_mode() if bind.mode is None else bind.mode)
+                uid, gid = owner_of(bind)
+                os.chown(path, os.geteuid() if uid < 0 else uid, os.getegid() if gid < 0 else gid)
+        except OSError as error:
+            raise ListenError(f"cannot change {bind.address} as its line says: {error.strerror or error}") from None
 
     def keep_alive(self, on: bool) -> None:
         """Whether TCP looks now and then whether a silent client is still there; accepted sockets inherit it on Linux."""
@@ -188,10 +211,15 @@ class Listener:
             self._poller.forget(self.socket.fileno())
 
 
-def bind_socket(bind: Bind, backlog: int, v6_only: bool = False) -> sockets.socket:
+def backlog_of(bind: Bind, clients: int) -> int:
+    """How many connections may wait in the kernel: what `backlog` says, else as many as there may be `clients`."""
+    return bind.backlog or clients or BACKLOG
+
+
+def bind_socket(bind: Bind, backlog: int, v6_only: bool = False, at: sockets._Address | None = None) -> sockets.socket:
     """A bound and listening socket for `bind`. Raises ListenError.
 
-    An IPv6 wildcard takes IPv4 clients, too, unless `v6_only`.
+    An IPv6 wildcard takes IPv4 clients, too, unless `v6_only`. `at` is what the host's name was resolved to.
     """
     address = bind.address
     try:
@@ -200,7 +228,7 @@ def bind_socket(bind: Bind, backlog: int, v6_only: bool = False) -> sockets.sock
         elif address.kind == "unix":
             bound = _bind_path(bind)
         else:
-            bound = _bind_port(address, v6_only)
+            bound = _bind_port(address, v6_only, at)
         try:
             bound.listen(bind.backlog or backlog)
         except OSError:
@@ -215,7 +243,7 @@ def bind_socket(bind: Bind, backlog: int, v6_only: bool = False) -> sockets.sock
     return bound
 
 
-def _bind_port(address: ListenAddress, v6_only: bool) -> sockets.socket:
+def _bind_port(address: ListenAddress, v6_only: bool, at: sockets._Address | None) -> sockets.socket:
     family = sockets.AF_INET6 if address.v6 else sockets.AF_INET
     bound = sockets.socket(family, sockets.SOCK_STREAM)
     try:
@@ -224,7 +252,7 @@ def _bind_port(address: ListenAddress, v6_only: bool) -> sockets.socket:
         bound.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
         if address.v6:
             bound.setsockopt(sockets.IPPROTO_IPV6, sockets.IPV6_V6ONLY, v6_only)
-        bound.bind((address.host, address.port))
+        bound.bind((address.host, address.port) if at is None else at)
     except OSError:
         bound.close()
         raise
@@ -243,7 +271,7 @@ def _bind_path(bind: Bind) -> sockets.socket:
             if bind.mode is not None:
                 os.chmod(path, bind.mode)
             if bind.user is not None or bind.group is not None:
-                _give(path, bind.user, bind.group)
+                os.chown(path, *owner_of(bind))
         except OSError:
             os.unlink(path)
             raise
@@ -268,11 +296,19 @@ def _is_dead(path: str) -> bool:
         return knocking.connect_ex(path) == errno.ECONNREFUSED
 
 
-def _give(path: str, user: str | None, group: str | None) -> None:
-    """Names or numbers; -1 leaves as it is (chown(2))."""
+def owner_of(bind: Bind) -> tuple[int, int]:
+    """Of a unix socket, by names or numbers; -1 is what was not said (chown(2)). Raises OSError for a name that nobody has."""
+    user, group = bind.user, bind.group
     try:
         uid = -1 if user is None else int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
         gid = -1 if group is None else int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
     except KeyError as error:
         raise OSError(errno.EINVAL, str(error.args[0])) from None
-    os.chown(path, uid, gid)
+    return uid, gid
+
+
+def _unsaid_mode() -> int:
+    """What a unix socket's permissions are where no `mode` says."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o777 & ~mask

@@ -46,6 +46,8 @@ class Backend:
         self.fullconn = settings.fullconn
         self.traffic = Traffic()
         self.checkers: list[Checker] = []
+        #: What a reload has put in its place.
+        self.successor: Backend | None = None
         self.now = now
         self.changed_at = now()
         #: How often no server was left, and the seconds of it that are over.
@@ -175,6 +177,20 @@ class Backend:
         else:
             self._announce("notice", f"{name} is {server.health} (leaving forced drain).")
         self._go_on(server, had_any)
+
+    def hand_over(self, successor: Backend) -> None:
+        """A reload has put `successor` in its place: who waits for a server goes on there, in the order of their coming."""
+        self.successor = successor
+        queues = [self.queue, *(server.queue for server in self.servers)]
+        waiting = {asks: wait for queue in queues for asks, wait in queue.waiting.items()}
+        for asks in sorted(waiting, key=lambda asks: waiting[asks].ticket):
+            if asks.queue is not None:  # else its client has left, for something that came of those before it
+                asks.queue.leave(asks)
+                asks.go_to(successor)
+
+    def wait(self, asks: Placed) -> None:
+        """Let it wait until some server takes it, though there may be none now."""
+        self.queue.join(asks, next(self._tickets))
 
     def server_replaced(self, server: Server, successor: Server) -> None:
         """A reload has put `successor` in the place of `server`, which is as that is from now on. No server comes back here

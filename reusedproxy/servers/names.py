@@ -195,11 +195,11 @@ class ConstantPool(_Member):
         for pool in [*self._others.values()]:
             pool.suspend(reason)
 
-    def drain(self, reason: str) -> None:
-        super().drain(reason)
+    def draining(self, reason: str) -> Iterator[None]:
         self.most_idle = 0
+        yield from super().draining(reason)
         for pool in [*self._others.values()]:
-            pool.drain(reason)
+            yield from pool.draining(reason)
 
     def close(self, reason: str) -> None:
         super().close(reason)

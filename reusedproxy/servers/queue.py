@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import define
 
 if TYPE_CHECKING:
+    from reusedproxy.servers.backend import Backend
     from reusedproxy.servers.server import Server
 
 
@@ -31,6 +32,9 @@ class Placed(Protocol):
 
     def unplaceable(self) -> None:
         """No server is left, and it waits no more."""
+
+    def go_to(self, backend: Backend) -> None:
+        """A reload has put `backend` in the place of the one that it waited at: be placed there, or wait on."""
 
 
 @define

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 from reusedproxy.demo.certificates import Authority
 from tests.integration.peers import LOOPBACK, OpensslServer, free_port, missing, wait_for
@@ -153,6 +156,32 @@ class ReloadTests(MainJobTestCase):
                 self.reload("backend servers\n" + self.line + "    # changed\n" * number, "1 of 1 pools kept")
             self.assertEqual({status for each in statuses for status in each.result(60)}, {200})
         self.assertLess(self.server.counts().accepted, 12)
+
+    def test_no_request_is_lost_while_certificates_rotate(self) -> None:
+        """Ten new client certificates, each with new pools, under clients that ask all the time."""
+        times: list[float] = []
+        over = Event()
+
+        def clients() -> set[int]:
+            statuses = set()
+            while not over.is_set():
+                began = time.monotonic()
+                statuses.add(ask(self.proxy.port))
+                times.append(time.monotonic() - began)
+            return statuses
+
+        with ThreadPoolExecutor(4) as threads:
+            statuses = [threads.submit(clients) for _ in range(4)]
+            try:
+                for number in range(10):
+                    self.authority.issue(f"client {number}", client=True).write(self.client_pem)
+                    self.reload("backend servers\n" + self.line, "0 of 1 pools kept")
+            finally:
+                over.set()
+            self.assertEqual(set().union(*(each.result(60) for each in statuses)), {200})
+        print(
+            f"p99 while ten certificates rotate: {sorted(times)[len(times) * 99 // 100] * 1e3:.1f} ms", file=sys.stderr
+        )
 
 
 class CheckedReloadTests(MainJobTestCase):

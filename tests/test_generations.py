@@ -1,0 +1,210 @@
+"""What is left of a configuration that reloads have replaced: nothing, as soon as its last client has gone."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import weakref
+from typing import Any
+
+from reusedproxy.assembly import Proxy
+from reusedproxy.servers.names import Name
+from reusedproxy.service import ProxyService
+from tests.integration.peers import LOOPBACK
+from tests.test_renewal import HEAD, FilesTestCase, Reactor
+
+RELOADS = 5
+
+
+class GenerationTestCase(FilesTestCase):
+    """A service on a clock; its server is not there, and is not waited for."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.said: list[str] = []
+        self.reactor = Reactor()
+        self.client = self.write("client.pem", client=True)
+        self.ca_file = self.authority.write(self.folder / "ca.pem")
+        self.config = str(self.folder / "proxy.cfg")
+        self.born: weakref.WeakSet[Any] = weakref.WeakSet()
+        for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+
+    def begin(self, server: str = "", bind: str = "", global_: str = "") -> None:
+        self.server, self.bind, self.global_ = server, bind, global_
+        self.born.clear()
+        self.configure()
+        self.service = ProxyService(self.reactor, [self.config])
+        self.patch(self.service, "announce", lambda level, text: self.said.append(text))
+        self.service.assemble(bind=True)
+        self.service.startService()
+        self.addCleanup(self.stop)
+        self.note()
+
+    def configure(self, more: str = "") -> None:
+        text = (
+            f"global\n{self.global_}{HEAD}frontend f\n bind {LOOPBACK}:0{self.bind}\n default_backend b\n"
+            f"backend b\n server s {LOOPBACK}:1 ssl verify required ca-file {self.ca_file} crt {self.client} {self.server}\n{more}"
+        )
+        self.text("proxy.cfg", text)
+
+    def stop(self) -> None:
+        self.service.stopService()
+        self.reactor.advance(0.1)
+        self.assertEqual(self.service.state, "stopped")
+
+    @property
+    def proxy(self) -> Proxy:
+        assert self.service.proxy is not None
+        return self.service.proxy
+
+    def note(self) -> None:
+        """What belongs to the present generation."""
+        proxy = self.proxy
+        self.born.update([*proxy.frontends, *proxy.backends, proxy.files, proxy.logs])
+        for line in proxy.lines.values():
+            self.born.update([line.pool, line.server])
+            if line.pool.context is not None:
+                self.born.add(line.pool.context)
+        for served in proxy.served.values():
+            self.born.update(served.certificates.contexts)
+
+    def living(self) -> dict[str, int]:
+        gc.collect()
+        kinds = [type(each).__name__ for each in self.born]
+        return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+
+    def touch(self, *paths: str) -> None:
+        for path in paths:
+            stamp = os.stat(path)
+            os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 1_000_000_000))
+
+    def reload(self) -> None:
+        before = self.service.proxy
+        self.service.reload()
+        self.reactor.pump([0.05] * 160)  # a server that is away is waited for until that is known
+        self.assertIsNot(self.service.proxy, before)
+        del before
+        self.note()
+
+
+class ForgottenTests(GenerationTestCase):
+    """Generations, the present one included, after some reloads."""
+
+    def assert_one_living(self) -> None:
+        self.assertEqual(set(self.living().values()), {1}, self.living())
+
+    def test_files_that_are_renewed_each_time(self) -> None:
+        """For each kind of pool: one for all, one for each name, one for each client."""
+        for words in (
+            "sni str(s.test)",
+            "sni req.hdr(host) check-sni s.test",
+            "sni str(s.test) pool-conn-name req.hdr(x)",
+            "sni str(s.test) send-proxy",
+            "sni str(s.test) check",
+        ):
+            with self.subTest(words=words):
+                self.begin(words)
+                for _ in range(RELOADS):
+                    self.touch(self.client)
+                    self.reload()
+                self.assert_one_living()
+                self.stop()
+
+    def test_names_that_were_asked_for(self) -> None:
+        """Pools of names belong to their server's."""
+        self.begin("sni req.hdr(host) check-sni s.test")
+        for _ in range(RELOADS):
+            pool: Any = self.proxy.lines["b/s"].pool
+            self.born.add(pool.named(Name(b"a.test", b"a.test")))
+            del pool
+            self.touch(self.client)
+            self.reload()
+        living = self.living()
+        self.assertNotIn("_OtherPool", living)
+        self.assertEqual(set(living.values()), {1}, living)
+
+    def test_nothing_has_changed(self) -> None:
+        """The pool and the certificates go on; all else is new."""
+        crt = self.write("front.pem")
+        self.begin("sni req.hdr(host) check-sni s.test", f" ssl crt {crt}")
+        for _ in range(RELOADS):
+            self.reload()
+        self.assert_one_living()
+
+    def test_what_listeners_show_is_renewed(self) -> None:
+        crt = self.write("front.pem")
+        self.begin("sni str(s.test)", f" ssl crt {crt}", " ssl-watch 1s\n")
+        for _ in range(RELOADS):
+            self.touch(crt)
+            self.reactor.pump([1.0] * 4)
+            self.note()
+        self.assertIn("files of TLS", self.said[-1])
+        self.assert_one_living()
+
+    def test_a_page_of_statistics_and_logs_on_both_sides(self) -> None:
+        self.begin("sni str(s.test)", "\n log stdout format raw daemon\n option httplog\n stats enable")
+        for _ in range(RELOADS):
+            self.reload()
+        self.assert_one_living()
+
+    def test_reloads_that_are_refused(self) -> None:
+        """By the configuration, and by files; what had been made of it goes at once."""
+        self.begin("sni req.hdr(host) check-sni s.test")
+        for more in ("nonsense\n", f" server t {LOOPBACK}:1 ssl verify none crt {self.folder}/none.pem\n"):
+            for _ in range(RELOADS):
+                self.configure(more)
+                self.service.reload()
+                self.assertEqual(self.said[-1], "reload refused: everything stays as it was")
+        gc.collect()
+        self.assertEqual(len([each for each in gc.get_objects() if isinstance(each, Proxy)]), 1)
+        self.assert_one_living()
+
+    def test_a_start_that_waits_for_its_floor_is_reloaded(self) -> None:
+        self.begin("sni str(s.test) pool-min-conn 1", "", " pool-warm-start 60s\n")
+        for _ in range(RELOADS):
+            self.touch(self.client)
+            self.reload()
+        self.reactor.advance(1)
+        self.assert_one_living()
+
+    def test_a_client_that_stays_keeps_its_own_generation_only(self) -> None:
+        self.begin("sni req.hdr(host) check-sni s.test")
+        staying: Any = _Staying()
+        self.proxy.frontends[0].connections.add(staying)
+        first = self.proxy.frontends[0]
+        for _ in range(RELOADS):
+            self.touch(self.client)
+            self.reload()
+        self.assertEqual(set(self.living().values()), {2}, self.living())
+        first.connections.discard(staying)
+        del first
+        self.reactor.advance(1.5)
+        self.assert_one_living()
+
+    def test_one_look_a_second_for_clients_that_stay(self) -> None:
+        """However many reloads there were; and none when the last has gone."""
+        self.begin("sni str(s.test)")
+        idle = len(self.reactor.getDelayedCalls())
+        staying: Any = _Staying()
+        first = self.proxy.frontends[0]
+        first.connections.add(staying)
+        for _ in range(10):
+            self.reload()
+        self.assertEqual(len(self.reactor.getDelayedCalls()), idle + 1)
+        first.connections.discard(staying)
+        self.reactor.advance(1.5)
+        self.assertEqual(len(self.reactor.getDelayedCalls()), idle)
+
+
+class _Staying:
+    """A client in the middle of a long download."""
+
+    listener = None
+
+    def finish(self) -> None:
+        """It will, but not now."""
+
+    def abort(self, reason: str) -> None:
+        """Told at the end of all."""
