@@ -199,7 +199,7 @@ class Assembly:
                 self._announce,
             )
             proxy.frontends.append(frontend)
-            frontend.routing = books.routing(frontend)
+            frontend.routing = yield from books.routing(frontend)
             frontend.gate = books.gate(frontend.settings)
             targets = self._log_targets(settings.logs)
             frontend.log = access_log(frontend, proxy.places, targets)

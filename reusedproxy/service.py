@@ -371,7 +371,10 @@ class ProxyService(Service):
         what = f"files of TLS ({_listed(self._renewed)})" if self._renewed else "configuration"
         self.announce("notice", f"{what} reloaded: {kept} of {len(new.lines)} pools kept as they are")
         yield
-        yield from clear(old, new, leaving)
+        try:
+            yield from clear(old, new, leaving)
+        finally:
+            self._replaced.cleared()
 
     @property
     def _living(self) -> list[Proxy]:

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.net.slices import run_through
 from reusedproxy.rulebooks import RuleBooks
 from reusedproxy.rules.facts import Sample
 from reusedproxy.wire.heads import Limits, read_request, read_response
@@ -85,6 +86,6 @@ def ruled(
         default_backend="be",
     )
     books = RuleBooks(backends)
-    made.frontend.routing = books.routing(made.frontend)
+    made.frontend.routing = run_through(books.routing(made.frontend))
     test.assertEqual(books.faults, [])
     return made

@@ -183,6 +183,15 @@ class ForgottenTests(GenerationTestCase):
         self.reactor.advance(1.5)
         self.assert_one_living()
 
+    def test_reloads_that_follow_each_other_within_a_second(self) -> None:
+        """Each would put off the look by its own second."""
+        self.begin("sni str(s.test)")
+        for _ in range(40):
+            self.service.reload()
+            self.reactor.advance(0.1)
+            self.note()
+        self.assertLessEqual(max(self.living().values()), 12, self.living())
+
     def test_one_look_a_second_for_clients_that_stay(self) -> None:
         """However many reloads there were; and none when the last has gone."""
         self.begin("sni str(s.test)")

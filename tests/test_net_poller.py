@@ -6,7 +6,7 @@ import socket
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.net.poller import BATCH, FAILED, HUNG_UP, READ, WRITE
+from reusedproxy.net.poller import BATCH, COSTLY_AT_ONCE, FAILED, HUNG_UP, READ, WRITE
 from tests.wire import Loop
 
 
@@ -49,6 +49,24 @@ class PollerTests(SynchronousTestCase):
         write, read, end = (int(str(seen)) for seen in self.events)
         self.assertEqual((write, read & READ, read & (WRITE | FAILED | HUNG_UP)), (WRITE, read, 0))
         self.assertTrue(end & FAILED and end & HUNG_UP)
+
+    def test_steps_that_are_costly_are_few_in_one_batch(self) -> None:
+        """Those that were not taken are ready in the next one: hundreds of handshakes must not hold up everybody else."""
+        taken: list[int] = []
+
+        def step(near: socket.socket, number: int) -> None:
+            if self.poller.take_costly():
+                near.recv(1)
+                taken.append(number)
+
+        sockets = [self.ready() for _ in range(2 * COSTLY_AT_ONCE + 1)]
+        for number, near in enumerate(sockets):
+            self.poller.watch(near.fileno(), READ, lambda events, near=near, number=number: step(near, number))
+        counts = []
+        for _ in range(3):
+            self.poller.doRead()
+            counts.append(len(taken))
+        self.assertEqual(counts, [COSTLY_AT_ONCE, 2 * COSTLY_AT_ONCE, 2 * COSTLY_AT_ONCE + 1])
 
     def test_forgotten_descriptors_are_silent(self) -> None:
         """After forget nothing is told."""
