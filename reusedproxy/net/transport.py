@@ -70,6 +70,7 @@ class Transport:
 
     __slots__ = (
         "_blocked",
+        "_crossed",
         "_events",
         "_fd",
         "_paused",
@@ -100,6 +101,8 @@ class Transport:
         self._fd = connected.fileno()
         self._poller = poller
         self._events = 0
+        #: What encryption makes of it: READ, reading waits until the socket takes bytes; WRITE, writing until some come.
+        self._crossed = 0
         self._reading = False
         self._read_size = READ_SIZE
         self._unsent: list[bytes | memoryview] = []
@@ -240,6 +243,9 @@ class Transport:
         try:
             # What a peer said before it closed is heard before a write finds out that it has. Our own words are asked,
             # not the events: another's turn in this batch may have paused us since they were seen.
+            if self._crossed:
+                self._uncross()
+                return
             if events & ~WRITE and self._reading:
                 self._read()
             if events & WRITE and self._blocked:
@@ -272,6 +278,24 @@ class Transport:
         """Say that nothing more will be sent."""
 
     # Its own affairs.
+
+    def _cross(self, direction: int) -> None:
+        """Reading (READ) or writing (WRITE) can go on only when the socket is ready for the other direction.
+
+        Watched for its own, which stays ready, it would be told of again and again, and take a whole core.
+        """
+        self._crossed |= direction
+        self._watch()
+
+    def _uncross(self) -> None:
+        """Something has changed: try both directions again; what still waits for the other one crosses anew."""
+        self._crossed = 0
+        if self._blocked:
+            self._flush()
+        if self._reading:
+            self._read()
+        if self.state != CLOSED:
+            self._watch()
 
     def _peer_ended(self, reason: str) -> None:
         if self.state <= HALF and not self._reason:
@@ -362,6 +386,10 @@ class Transport:
     def _watch(self) -> None:
         """Tell the poller what we wait for, if that has changed. Nothing: not even the peer's reset is looked at."""
         events = (READ if self._reading else 0) | (WRITE if self._blocked else 0)
+        if self._crossed:
+            reading = WRITE if self._crossed & READ else READ
+            writing = READ if self._crossed & WRITE else WRITE
+            events = (reading if self._reading else 0) | (writing if self._blocked else 0)
         if events != self._events:
             self._events = self._poller.turn(self._fd, self._events, events, self.on_ready)
 
