@@ -40,8 +40,6 @@ from reusedproxy.wire.heads import Limits
 
 Announce = Callable[[str, str], None]
 
-#: Descriptors for all that is neither a client's nor a server's connection.
-OTHERS = 100
 #: Connections that may wait in the kernel's queue when neither `backlog` nor `maxconn` says.
 BACKLOG = 4096
 
@@ -119,7 +117,7 @@ class Assembly:
         files = FilesOfTLS(configuration)
         addresses = previous.addresses if previous is not None and self._again else Addresses()
         deadlines = previous.deadlines if previous is not None else Deadlines(reactor)
-        maxconn = settings.maxconn or _default_maxconn()
+        maxconn = settings.maxconn or descriptors.clients()
         self._proxy = Proxy(
             configuration,
             poller,
@@ -322,8 +320,3 @@ class Assembly:
             line.checker = self._lines.checker(backend, line, number / len(checked))
             backend.checkers.append(line.checker)
         return backend
-
-
-def _default_maxconn() -> int:
-    """HAProxy's rule: what the descriptor limit allows, two for each client, some kept for the rest."""
-    return max(100, (min(descriptors.limit(), 2**20) - OTHERS) // 2)
