@@ -50,6 +50,8 @@ class TLSTransport(Transport):
         return bool(_openssl.SSL_session_reused(self._tls._ssl))
 
     def silent(self) -> bool:
+        if self._held:
+            return False
         # Nothing stands decrypted: whole records are read. What stands in the kernel may be a session ticket, which says
         # nothing; each is taken alone, and a failure behind it counts.
         while not Transport.silent(self):
