@@ -43,8 +43,6 @@ from reusedproxy.wire.heads import Limits
 
 Announce = Callable[[str, str], None]
 
-#: Descriptors for all that is neither a client's nor a server's connection.
-OTHERS = 100
 
 
 class AssemblyError(Exception):
@@ -126,7 +124,7 @@ class Assembly:
             addresses = previous.addresses if previous is not None and self._again else Addresses()
         trusts = Trusts(previous.trusts if previous is not None else None)
         deadlines = previous.deadlines if previous is not None else Deadlines(reactor)
-        maxconn = settings.maxconn or _default_maxconn()
+        maxconn = settings.maxconn or descriptors.clients()
         self._proxy = Proxy(
             configuration,
             poller,
@@ -395,8 +393,3 @@ def _fixed(bind: model.Bind, listener: Listener, v6_only: bool) -> Iterable[Noti
         if is_only and not v6_only and not address.host:
             text = "takes no IPv4 clients, as when an IPv4 address of this port stood beside it, until the next start"
             yield Notice("warning", bind.place, f"bind {address}: {text}")
-
-
-def _default_maxconn() -> int:
-    """HAProxy's rule: what the descriptor limit allows, two for each client, some kept for the rest."""
-    return max(100, (min(descriptors.limit(), 2**20) - OTHERS) // 2)

@@ -24,7 +24,7 @@ from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
 from reusedproxy import __version__
-from reusedproxy.assembly import OTHERS, Assembly, AssemblyError, Proxy, queries
+from reusedproxy.assembly import Assembly, AssemblyError, Proxy, queries
 from reusedproxy.clients.outcomes import STOPPED
 from reusedproxy.config.model import Configuration, Notice, Place
 from reusedproxy.config.model import Manhole as ManholeSettings
@@ -232,8 +232,8 @@ class ProxyService(Service):
 
     def _begin(self, proxy: Proxy, verb: str, endings: list[Ending] | None = None) -> None:
         proxy.places.maxconn = proxy.maxconn
-        needed, limit = 2 * proxy.maxconn + OTHERS, descriptors.limit()
-        if needed > limit:
+        if proxy.maxconn > descriptors.clients():
+            needed, limit = 2 * proxy.maxconn + descriptors.OTHERS, descriptors.limit()
             text = f"maxconn {proxy.maxconn} may need {needed} file descriptors, two for each client, and the limit is {limit}"
             self.announce("warning", f"{text}: raise it (ulimit -n, LimitNOFILE=) or lower maxconn")
         for backend in proxy.backends:

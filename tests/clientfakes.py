@@ -113,6 +113,13 @@ class Wire:
     def pause_reading(self) -> None:
         self.reading = False
 
+    def give_back(self, data: bytes) -> None:
+        """It comes again when `pump` goes on, and the end behind it."""
+        self.incoming = data + self.incoming
+        if self._told_end:
+            self._told_end = False
+            self.reading = True
+
     def write(self, data: bytes) -> None:
         assert type(data) is bytes and data, "nothing is written"
         if self.state != OPEN:

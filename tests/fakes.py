@@ -55,8 +55,13 @@ class FakeTransport:
         self.end: tuple[str, str] | None = None
         #: Bytes that the network does not take; while there are any, `close` waits.
         self.stuck = 0
+        #: What its owner has given back, to be delivered again.
+        self.held = b""
 
     # What the owner calls.
+
+    def give_back(self, data: bytes) -> None:
+        self.held = data + self.held
 
     def resume_reading(self) -> None:
         if self.state == OPEN:
@@ -95,6 +100,9 @@ class FakeTransport:
         """Bytes come in; only to one that reads."""
         assert self.reading and self.state == OPEN, "nobody reads"
         self.peer.data_received(data)
+        while self.held and self.reading and self.state == OPEN:
+            data, self.held = self.held, b""
+            self.peer.data_received(data)
 
     def peer_ends(self, reason: str = PEER_CLOSED) -> None:
         """The server ends the connection, cleanly or otherwise."""

@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model import ForwardFor, HTTPCheck, StatsPage, Timeouts
 from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.config.report import ConfigurationError
 
 ARTICLE = r"""
 frontend http_frontend
@@ -47,6 +48,35 @@ class ArticleTests(SynchronousTestCase):
 
     def setUp(self):
         self.configuration = read_configuration([Source("article.cfg", ARTICLE)], {})
+
+    def test_numbers_beyond_their_bounds_are_refused(self):
+        """Where the line stands and what is allowed is said; the bounds themselves are taken."""
+        for line, least, most in (
+            ("tune.bufsize", 1024, 1 << 24),
+            ("tune.http.maxhdr", 1, 32767),
+            ("tune.maxrewrite", 0, 8000),
+            ("tune.comp.maxlevel", 1, 9),
+            ("tune.h2.max-frame-size", 16384, 16777215),
+            ("tune.h2.header-table-size", 4096, 65536),
+            ("tune.idletimer", 0, 65535),
+            ("tune.maxaccept", -1, 2147483647),
+            ("tune.pool-low-fd-ratio", 0, 100),
+            ("spread-checks", 0, 50),
+        ):
+            for value in (least, most):
+                read(f"global\n {line} {value}\n")
+            for value in (least - 1, 2147483648 if line == "tune.maxrewrite" else most + 1, "abc"):
+                with self.assertRaises(ConfigurationError) as caught:
+                    read(f"global\n {line} {value}\n")
+                self.assertIn(f"'{line}'", str(caught.exception))
+
+    def test_lives_too_short_to_do_anything_else_are_refused(self):
+        """Each idle connection would be asked or replaced all the time."""
+        for word in ("idle-ping", "pool-max-age", "pool-idle-timeout"):
+            with self.assertRaises(ConfigurationError) as caught:
+                backend(f" server b 192.0.2.2:80 {word} 99ms\n")
+            self.assertIn("at least 100ms", str(caught.exception))
+            backend(f" server b 192.0.2.2:80 {word} 100ms\n")
 
     def test_its_servers_are_balanced_and_checked(self):
         """Both addresses, each checked every two seconds."""

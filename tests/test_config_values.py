@@ -12,7 +12,16 @@ from reusedproxy.config.logs import log_target
 from reusedproxy.config.model import Place
 from reusedproxy.config.report import Line, Wrong
 
-TIMES = [("0", 0.0), ("5000", 5.0), ("250us", 0.00025), ("2000ms", 2.0), ("5s", 5.0), ("10m", 600.0), ("1h", 3600.0)]
+TIMES = [
+    ("0", 0.0),
+    ("5000", 5.0),
+    ("250000us", 0.25),
+    ("1ms", 0.001),
+    ("2000ms", 2.0),
+    ("5s", 5.0),
+    ("10m", 600.0),
+    ("1h", 3600.0),
+]
 WRONG_TIMES = [
     ("", "needs a time"),
     ("x", "needs a time"),
@@ -23,6 +32,8 @@ WRONG_TIMES = [
     ("infinite", "0 waits for ever"),
     ("2147483648", "too long"),
     ("25d", "too long"),
+    ("1us", "too short: the shortest time is 1ms"),
+    ("999us", "too short: the shortest time is 1ms"),
     ("9" * 5000 + "d", "too long"),
 ]
 LISTEN = [

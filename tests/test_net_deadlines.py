@@ -177,15 +177,40 @@ class DeadlinesTests(SynchronousTestCase):
         self.clock.advance(3)
         self.assertEqual(len(waiter.told), 1)
 
+    def test_short_waits_leave_nothing_behind(self) -> None:
+        """An hour of owners that come with a far deadline and leave at once: the slots kept stay few."""
+        for _ in range(3600 * 8):
+            waiter = self.waiter()
+            self.deadlines.watch(waiter, self.clock.seconds() + 3600)
+            self.deadlines.cancel(waiter)
+            self.clock.advance(1 / 8)
+        self.assertLess(self.deadlines.slots(), 400)
+        self.assertEqual(self.deadlines.watching(), 0)
+
+    def test_a_far_deadline_is_looked_at_a_few_times_and_told_in_time(self) -> None:
+        """Coarse slots cost a far deadline some looks more, and not its precision."""
+        for after in (10, 3600, 24.8 * 86400):
+            waiter, looks = self.waiter(), 0
+            deadline = self.clock.seconds() + after
+            self.deadlines.watch(waiter, deadline)
+            while not waiter.told:
+                (call,) = self.clock.getDelayedCalls()
+                self.clock.advance(call.getTime() - self.clock.seconds())
+                looks += 1
+            self.assertLess(looks, 12)
+            self.assertGreaterEqual(waiter.told[0], deadline)
+            self.assertLess(waiter.told[0], deadline + SLOT + 1e-6)
+
 
 OWNERS = 4
-TIMES = st.floats(0, 3, allow_nan=False) | st.just(inf)
+TIMES = st.floats(0, 3, allow_nan=False) | st.floats(0, 5000) | st.just(inf)
 STEPS = st.one_of(
     st.tuples(st.just("watch"), st.integers(0, OWNERS - 1), TIMES),
     st.tuples(st.just("ahead"), st.integers(0, OWNERS - 1), st.floats(0, 3)),
     st.tuples(st.just("cancel"), st.integers(0, OWNERS - 1), st.just(0.0)),
     st.tuples(st.just("advance"), st.just(0), st.floats(0, 2)),
     st.tuples(st.just("advance"), st.just(0), st.floats(0, 0.05)),
+    st.tuples(st.just("advance"), st.just(0), st.floats(0, 3000)),
 )
 
 

@@ -11,22 +11,26 @@ import stat
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
+from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model import Bind, ListenAddress, Place
+from reusedproxy.net import descriptors
 from reusedproxy.net.listener import (
     ACCEPTS_AT_ONCE,
     BOUND,
     CLOSED,
     EXHAUSTED,
     EXHAUSTED_PAUSE,
+    FAILED_PAUSE,
     LISTENING,
     PAUSED,
     Listener,
     ListenError,
     bind_socket,
 )
+from reusedproxy.net.poller import READ
 from tests.wire import Far, Loop, scratch
 
 LOOPBACK = ListenAddress("tcp", "127.0.0.1")
@@ -253,6 +257,55 @@ class ExhaustionTests(ListenerCase):
             each.close()
         self.loop.advance(EXHAUSTED_PAUSE + 0.1)
         self.loop.until(lambda: len(self.taker.taken) > 1)
+
+    def test_it_goes_on_the_moment_a_descriptor_is_free(self) -> None:
+        """No time has to pass: at the end of the batch in which another connection was closed, one more client has room."""
+        ours, others = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(others.close)
+        gc.collect()
+        lowest = os.dup(0)
+        os.close(lowest)
+        listener = self.listener(last=lowest + 5)  # three sockets of ours and the clients' come before
+        for _ in range(3):
+            self.client(listener)
+        self.loop.until(lambda: listener.state == EXHAUSTED)
+        self.assertEqual(len(self.taker.taken), 2)
+
+        def close_one(_: int) -> None:
+            others.recv(1)
+            self.taker.taken.pop(0).close()
+
+        self.loop.poller.watch(others.fileno(), READ, close_one)
+        ours.send(b"x")
+        self.loop.until(lambda: len(self.taker.addresses) == 3)
+        self.loop.poller.forget(others.fileno())
+
+    def test_accepting_fails_for_good(self) -> None:
+        """Somebody has shut down the socket: it says why and looks again once a second."""
+        listener = self.listener()
+        listener.socket.shutdown(socket.SHUT_RDWR)
+        self.loop.pump()
+        self.assertEqual((listener.state, self.loop.poller.watching()), (EXHAUSTED, 0))
+        self.assertIn("cannot accept: Invalid argument; trying again every 1.0 s", self.warnings[0])
+        self.loop.advance(FAILED_PAUSE + 0.1)
+        self.assertEqual((listener.state, len(self.warnings)), (EXHAUSTED, 1))
+
+    def test_clients_that_have_gone_without_end(self) -> None:
+        """What is said of one client after another is hardly theirs: it rests as well."""
+        listener, failing = self.failing(*[errno.ECONNABORTED] * (ACCEPTS_AT_ONCE + 1))
+        self.client(listener)
+        self.loop.until(lambda: listener.state == EXHAUSTED)
+        self.loop.pump()
+        self.assertEqual(failing.accepts, ACCEPTS_AT_ONCE)
+        self.loop.advance(FAILED_PAUSE + 0.1)
+        self.taken(1)
+
+    def test_as_many_clients_as_descriptors_allow(self) -> None:
+        """Two for each, some for the rest: whatever the limit, what is taken by default fits into it."""
+        for limit, clients in ((128, 48), (100, 37), (1024, 462), (8, 3), (1 << 30, (2**20 - 100) // 2)):
+            with mock.patch.object(descriptors, "limit", lambda limit=limit: limit):
+                self.assertEqual(descriptors.clients(), clients)
 
     def test_long_out_of_descriptors_is_not_said_all_the_time(self) -> None:
         """It tries several times a second, and warns once in ten seconds."""

@@ -6,7 +6,7 @@ import socket
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.net.poller import BATCH, COSTLY_AT_ONCE, FAILED, HUNG_UP, READ, WRITE
+from reusedproxy.net.poller import BATCH, COSTLY_AT_ONCE, FAILED, HUNG_UP, READ, TURNS, WRITE
 from tests.wire import Loop
 
 
@@ -127,6 +127,23 @@ class PollerTests(SynchronousTestCase):
         self.poller.watch(bad.fileno(), READ, fail)
         self.loop.pump()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_turns_are_given_in_the_next_batch(self) -> None:
+        """Who lines up has one turn, and so many have theirs at a time; nobody left, nothing is ready."""
+
+        class Taker:
+            def take_turn(_) -> None:
+                self.events.append("turn")
+
+        for _ in range(TURNS + 3):
+            self.poller.line_up(Taker())
+        self.poller.doRead()
+        self.assertEqual(len(self.events), TURNS)
+        self.loop.pump()
+        self.assertEqual((len(self.events), self.poller.watching()), (TURNS + 3, 0))
+        self.poller.line_up(Taker())
+        self.loop.pump()
+        self.assertEqual(len(self.events), TURNS + 4)
 
     def test_senders_send_when_the_batch_is_over(self) -> None:
         """Who has something to send gets its turn after all events of the batch, and sends at once outside of one."""

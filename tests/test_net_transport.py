@@ -77,6 +77,67 @@ class PassingBehaviour(Streams):
         self.loop.pump()
         self.assertEqual(self.peer.received, b"12")
 
+    # Giving back.
+
+    def test_what_is_given_back_comes_again_in_the_next_turn(self) -> None:
+        """Before anything else, one turn for each; what comes meanwhile comes behind it, and so does the end."""
+        transport, far = self.open()
+        content, took = os.urandom(1000), []
+
+        def take() -> None:
+            data = self.peer.chunks.pop()
+            took.append(data[:100])
+            if data[100:]:
+                transport.give_back(data[100:])
+
+        self.peer.on["data"] = take
+        far.send(content)
+        self.loop.poller.doRead()
+        far.half_close()
+        while not took:
+            self.loop.poller.doRead()
+        self.assertEqual(len(took), 1)
+        self.loop.pump()
+        self.assertTrue(b"".join(took) == content)
+        self.assertEqual(self.peer.events[-1], "eof")
+        self.assertEqual(self.peer.events.count("eof"), 1)
+
+    def test_what_is_given_back_waits_while_reading_is_paused(self) -> None:
+        """A pause holds for it as for the rest; a transport with something held is not silent."""
+        transport, far = self.open()
+
+        def give_back() -> None:
+            del self.peer.on["data"]
+            transport.give_back(self.peer.chunks.pop())
+            transport.pause_reading()
+
+        self.peer.on["data"] = give_back
+        far.send(b"held")
+        self.loop.pump()
+        far.send(b" and more")
+        self.loop.pump()
+        self.assertEqual(self.peer.received, b"")
+        self.assertFalse(transport.silent())
+        transport.resume_reading()
+        self.loop.pump()
+        self.assertEqual(self.peer.received, b"held and more")
+
+    def test_given_back_behind_the_end(self) -> None:
+        """An owner that has heard of the end already hears of it again, behind what it gave back."""
+        transport, far = self.open()
+        self.peer.on["eof"] = lambda: (self.peer.on.clear(), transport.give_back(b"again"))
+        far.half_close()
+        self.loop.pump()
+        self.assertEqual((self.peer.received, self.peer.events), (b"again", ["eof", "data", "eof"]))
+
+    def test_closed_with_something_held(self) -> None:
+        """It is dropped with all the rest."""
+        transport, far = self.open()
+        self.peer.on["data"] = lambda: (transport.give_back(self.peer.chunks.pop()), transport.close("enough"))
+        far.send(b"held")
+        self.loop.pump()
+        self.assertEqual((self.peer.received, self.peer.lost), (b"", "enough"))
+
     # Writing.
 
     def test_a_write_outside_a_batch_goes_out_at_once(self) -> None:

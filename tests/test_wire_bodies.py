@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.wire.bodies import LAST_CHUNK, BodyFault, ChunkedBody, LengthBody, UntilCloseBody, chunk
+from reusedproxy.wire.bodies import (
+    CHUNKS_AT_ONCE,
+    LAST_CHUNK,
+    BodyFault,
+    ChunkedBody,
+    LengthBody,
+    UntilCloseBody,
+    chunk,
+)
 from reusedproxy.wire.heads import Limits
 from tests.wirecases import LEGAL_BODIES, MALFORMED_BODIES, cuts
 
@@ -15,12 +23,16 @@ NEXT = b"GET / HTTP/1.1\r\n"
 
 
 def read(body: Body, pieces: list[bytes]) -> tuple[bytes, bytes]:
-    """All that goes on, and all that lies beyond the end."""
+    """All that goes on, and all that lies beyond the end. What is held is fed again."""
     out, beyond = [], []
     for piece in pieces:
-        sent, left = body.feed(piece)
-        out.append(sent)
-        beyond.append(left)
+        while True:
+            sent, left = body.feed(piece)
+            out.append(sent)
+            beyond.append(left)
+            if not isinstance(body, ChunkedBody) or not body.held:
+                break
+            piece, body.held = body.held, b""
     return b"".join(out), b"".join(beyond)
 
 
@@ -145,6 +157,35 @@ class ChunkedBodyTests(SynchronousTestCase):
             for _ in range(3):
                 self.assertIs(body.feed(piece)[0], piece)
             self.assertEqual(body.received, 3 * 65536)
+
+    def test_small_chunks_are_read_so_many_at_a_time(self) -> None:
+        """One turn has a bound in chunks, whatever they look like; what is behind is held, and nothing is lost or doubled."""
+        for piece, payload in (
+            (b"1\r\nx\r\n", b"x"),
+            (b"1;a=b\r\nx\r\n", b"x"),
+            (b"00a\r\n0123456789\r\n", b"0123456789"),
+        ):
+            for framed in (True, False):
+                body, turns, out = ChunkedBody(framed=framed), 0, b""
+                data = piece * 5000 + LAST_CHUNK + NEXT
+                while True:
+                    sent, beyond = body.feed(data)
+                    turns, out = turns + 1, out + sent
+                    self.assertLessEqual(len(data) - len(body.held) - len(beyond), CHUNKS_AT_ONCE * len(piece))
+                    if body.complete:
+                        break
+                    data, body.held = body.held, b""
+                self.assertGreaterEqual(turns, 5000 // CHUNKS_AT_ONCE + 1)
+                self.assertEqual((body.received, beyond), (5000 * len(payload), NEXT))
+                reader = ChunkedBody(framed=False)
+                self.assertEqual(read(reader, [out])[0] if framed else out, payload * 5000)
+
+    def test_a_fault_behind_small_chunks(self) -> None:
+        """It is found when its turn comes, by whatever way the chunks before were read."""
+        for fault in (b"g\r\n", b"1\r\nxy\r\n", b"1\nx\r\n", b"ffffffffffffffff\r\n", b"1 \r\nx\r\n"):
+            for count in (1, 2, CHUNKS_AT_ONCE - 1, CHUNKS_AT_ONCE, CHUNKS_AT_ONCE + 1):
+                with self.assertRaises(BodyFault):
+                    read(ChunkedBody(), [b"1\r\nx\r\n" * count + fault + b"more"])
 
     def test_malformed_lines_are_not_waited_for(self) -> None:
         """What cannot become a size or an end raises before its line ends."""

@@ -147,6 +147,13 @@ class WriteTests(SynchronousTestCase):
         """It means something on this machine only."""
         self.assertEqual(write_v1(("fe80::1%eth0", 1), OTHER_SIX), b"PROXY TCP6 fe80::1 2001:db8::2 1 65535\r\n")
 
+    def test_a_port_of_0_is_a_port(self) -> None:
+        """Other proxies say it where they do not know one: the address counts all the same."""
+        source, destination = ("192.0.2.1", 0), ("192.0.2.2", 0)
+        self.assertEqual(write_v1(source, destination), b"PROXY TCP4 192.0.2.1 192.0.2.2 0 0\r\n")
+        for header in (write_v1(source, destination), write_v2(source, destination)):
+            self.assertEqual(read_proxy_header(header), ProxyHeader(len(header), source, destination))
+
     def test_without_addresses(self) -> None:
         """A client at a unix socket, a health check."""
         for source in (None, ("unix", 0)):

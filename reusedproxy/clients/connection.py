@@ -406,6 +406,9 @@ class ClientConnection:
             data, rest = body.feed(data)
         except BodyFault as fault:
             raise RequestFault(str(fault)) from None
+        if body.held:
+            self._eof = False  # it is told again, behind what is held
+            self._give_back(body)
         if not body.complete:
             if self._eof:
                 raise RequestFault("ended in its body")
@@ -430,10 +433,18 @@ class ClientConnection:
                 self.deadline = inf
         else:
             self._give(self.frontend.timeouts.client)
+            if body.held:
+                self._give_back(body)
         if data:
             exchange.request_data(data)
         if body.complete and self.exchange is exchange:
             exchange.request_ended()
+
+    def _give_back(self, body: LengthBody | ChunkedBody) -> None:
+        """So many small chunks are enough for one turn."""
+        assert isinstance(body, ChunkedBody)
+        self.transport.give_back(body.held)
+        body.held = b""
 
     # Ends.
 

@@ -54,8 +54,8 @@ class Way:
         self.pages: list[Page] = []
 
     def forwarded(self, address: tuple[str, int]) -> bytes:
-        """The header line of `option forwardfor` for a client at `address`; nothing for one at a unix socket (port 0)."""
-        if self._forward is None or not address[1]:
+        """The header line of `option forwardfor` for a client at `address`; nothing for one at a unix socket."""
+        if self._forward is None or address[0] == "unix":
             return b""
         if self._spared:
             host = ip_address(address[0])

@@ -19,6 +19,26 @@ from reusedproxy.config.report import Line, Report, Wrong, did_you_mean, nearest
 OUR_WORDS = frozenset({"manhole", "pool-connect-rate", "pool-warm-start", "ssl-watch"})
 # Longer heads than this are nobody's; HAProxy's own limit for tune.http.maxhdr.
 _MOST_HEADERS = 32767
+# Every client may have a head of so many bytes waiting, and each is read in one turn.
+_LARGEST_BUFFER = 1 << 24
+# What HAProxy takes for words that change nothing here (tried with 2.6): a file that it refuses is refused.
+_BOUNDS = {
+    "tune.comp.maxlevel": (1, 9),
+    "tune.fail-alloc": (0, 100),
+    "tune.h2.header-table-size": (4096, 65536),
+    "tune.h2.initial-window-size": (0,),
+    "tune.h2.max-concurrent-streams": (0,),
+    "tune.h2.max-frame-size": (16384, 16777215),
+    "tune.idletimer": (0, 65535),
+    "tune.maxaccept": (-1,),
+    "tune.pattern.cache-size": (0,),
+    "tune.peers.max-updates-at-once": (1,),
+    "tune.pool-high-fd-ratio": (0, 100),
+    "tune.pool-low-fd-ratio": (0, 100),
+    "tune.ssl.maxrecord": (0,),
+    "tune.ssl.ssl-ctx-cache-size": (0,),
+    "spread-checks": (0, 50),
+}
 
 
 @define
@@ -62,6 +82,8 @@ class GlobalDraft:
             text = f"'{word}' is not applied: give the limit where the daemon is started (LimitNOFILE= of systemd, ulimit -n)"
             self.report.notice(line.place, text)
         elif without_effect(word):
+            if word in _BOUNDS:
+                units.integer(line.one_argument("a number"), f"'{word}'", *_BOUNDS[word])
             self.report.without_effect(word, line.place)
         else:
             raise Wrong(_not_a_keyword(line))
@@ -169,6 +191,8 @@ def _bufsize(draft: GlobalDraft, line: Line) -> None:
     value = units.size(line.one_argument("a size"), "'tune.bufsize'")
     if value < 1024:
         raise Wrong("'tune.bufsize': fewer than 1024 bytes do not hold a request's head")
+    if value > _LARGEST_BUFFER:
+        raise Wrong(f"'tune.bufsize': {value} is out of range: at most {_LARGEST_BUFFER} bytes (16m)")
     draft.bufsize = value
 
 

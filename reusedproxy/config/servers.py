@@ -151,8 +151,8 @@ def _weight(argument: str, what: str) -> int:
 
 
 def _limit(argument: str, what: str) -> float | None:
-    """A time after which something ends; 0 is no limit, as with HAProxy's timeouts."""
-    return units.seconds(argument, what) or None
+    """A time after which a connection is replaced; 0 is no limit, as with HAProxy's timeouts."""
+    return None if not units.seconds(argument, what) else units.lasting_seconds(argument, what)
 
 
 def _verify(argument: str, what: str) -> str:
@@ -228,7 +228,7 @@ _DONE: dict[str, Setter] = {
     "max-reuse": _part("pool", "max_reuse", units.unlimited_or),
     "pool-idle-timeout": _part("pool", "idle_timeout", _limit),
     "pool-max-age": _part("pool", "max_age", _limit),
-    "idle-ping": _part("pool", "idle_ping", units.positive_seconds),
+    "idle-ping": _part("pool", "idle_ping", units.lasting_seconds),
     "check-reuse-pool": _part("pool", "keep_checks", lambda argument, what: True),
     "no-check-reuse-pool": _part("pool", "keep_checks", lambda argument, what: False),
     "pool-connect-rate": _part("pool", "connect_rate", lambda argument, what: float(_at_least_one(argument, what))),

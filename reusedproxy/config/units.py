@@ -13,6 +13,10 @@ TIME_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 864
 SIZE_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 # HAProxy's timers are 31 bits of milliseconds; a longer time is refused there, and nobody means one.
 LONGEST_TIME = 2147483.647
+# HAProxy's shortest but none ("timer underflow"): what is done again and again would take a whole core.
+SHORTEST_TIME = 0.001
+# Of what is done to each idle connection at such intervals.
+SHORTEST_LIFE = 0.1
 LARGEST_INTEGER = 2147483647
 
 _TIME = re.compile(r"([0-9]+)([a-zA-Z]*)\Z")
@@ -31,6 +35,8 @@ def seconds(text: str, what: str, default_unit: str = "ms") -> float:
     value = int(found[1]) * TIME_UNITS[unit] if len(found[1].lstrip("0")) <= 18 else LONGEST_TIME * 2
     if value > LONGEST_TIME:
         raise Wrong(f"{what}: '{text}' is too long: the longest time is 2147483647ms, about 24.8 days")
+    if 0 < value < SHORTEST_TIME:
+        raise Wrong(f"{what}: '{text}' is too short: the shortest time is 1ms")
     return value
 
 
@@ -48,6 +54,14 @@ def positive_seconds(text: str, what: str) -> float:
     value = seconds(text, what)
     if value <= 0:
         raise Wrong(f"{what} has to be longer than 0")
+    return value
+
+
+def lasting_seconds(text: str, what: str) -> float:
+    """A time after which a connection is asked or replaced, for all of a pool: never so short that nothing else is done."""
+    value = positive_seconds(text, what)
+    if value < SHORTEST_LIFE:
+        raise Wrong(f"{what}: '{text}' is too short: at least {SHORTEST_LIFE * 1e3:.0f}ms")
     return value
 
 

@@ -1,9 +1,11 @@
 """When a wait ends: deadlines that are moved for every request and almost never pass.
 
 A connection has one deadline and pushes it ahead all the time, so pushing must cost no more than an assignment. Time is
-cut into slots; an owner sits in the slot of the deadline it had when it was put there, and is looked at again only when
-that slot comes up: passed, it is told; moved ahead meanwhile, it is put into its new slot. It knows a clock and owners
-with a `deadline`; it must never know what they wait for.
+cut into slots; an owner sits in a slot at or before the deadline it had when it was put there, and is looked at again only
+when that slot comes up: passed, it is told; not yet, or moved ahead meanwhile, it is put into another slot. The farther a
+deadline is, the coarser are the slots, as in a hierarchical timer wheel: their number stays bounded whatever the time-outs
+are and however many connections come and go. It knows a clock and owners with a `deadline`; it must never know what they
+wait for.
 """
 
 from __future__ import annotations
@@ -17,6 +19,10 @@ from twisted.logger import Logger
 
 #: Slots per second. A deadline passes at most 1/64 s late; a busy proxy wakes at most 64 times a second for all of them.
 SLOTS = 64
+#: A deadline farther away than so many slots is looked at early, by a sixteenth of its distance at most, and then put into a
+#: finer slot: sixteen slots serve each doubling of the distance. With a slot for each 1/64 s, an hour of short connections
+#: with a time-out of an hour left 230,400 empty slots behind, 70 MB (now: 200 slots, 0.1 MB).
+EXACT = 2 * SLOTS
 
 
 class Owner(Protocol):
@@ -44,7 +50,7 @@ class Deadlines:
         self._call: IDelayedCall | None = None
         self._call_slot = 0
         #: The first slot whose turn has not come; what is watched too late waits there, and not in one that has gone by.
-        self._next_slot = 0
+        self._next_slot = int(clock.seconds() * SLOTS)
         self.now = clock.seconds
 
     def watch(self, owner: Owner, deadline: float) -> None:
@@ -76,8 +82,18 @@ class Deadlines:
         """How many owners are watched."""
         return sum(map(len, self._slots.values()))
 
+    def slots(self) -> int:
+        """How many slots are kept, empty ones included: each is looked at once."""
+        return len(self._slots)
+
     def _put_in(self, owner: Owner) -> None:
         number = int(owner.deadline * SLOTS) + 1
+        # Counted from the last turn, for asking the clock costs a third of all this. After a long rest too coarse a slot is
+        # chosen, at worst one that has gone by: then the next turn comes at once, and it is put right.
+        ahead = number - self._next_slot
+        if ahead > EXACT:
+            shift = ahead.bit_length() - 5
+            number = number >> shift << shift
         if number < self._next_slot:
             number = self._next_slot
         owner.slot = number

@@ -16,12 +16,20 @@ EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, 
 SERVERS_LEAST, SERVERS_MOST = 16, 128
 #: The very last ones are not for servers either: an operator must get in and reload, and checks must go on.
 OPERATORS = 6
+#: For all that is neither a client's nor a server's connection: so many, or a quarter of few.
+OTHERS = 100
 
 
 def limit() -> int:
     """How many this process may have open, once it has raised its soft limit to the hard one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return hard if hard != resource.RLIM_INFINITY else max(soft, 65536)
+
+
+def clients() -> int:
+    """How many clients there may be where no `maxconn` says: HAProxy's rule, two for each, some kept for the rest."""
+    most = min(limit(), 2**20)
+    return max(1, (most - min(OTHERS, most // 4)) // 2)
 
 
 def last_for_clients() -> int:

@@ -68,7 +68,7 @@ def read_hello(data: bytes) -> ClientHello | int:
         raise _what_came(data)
     if len(data) == 1:
         return 1
-    message = b""
+    message = bytearray()
     at, length = 0, 4
     # It may be cut into several records (RFC 8446 section 5.1).
     while len(message) < length:
@@ -86,7 +86,7 @@ def read_hello(data: bytes) -> ClientHello | int:
         if len(message) >= 4:
             length = 4 + int.from_bytes(message[1:4], "big")
     try:
-        return _read_message(message[4:length])
+        return _read_message(bytes(message[4:length]))
     except (IndexError, error):
         return ClientHello()
 

@@ -1,8 +1,8 @@
 """Accepting: one listening socket that turns each connection into a transport and hands it on.
 
 A listener knows its socket and one taker; it must never know frontends. It pauses when told (at `maxconn`) and by
-itself when the process is out of descriptors, because a listening socket that cannot be accepted from stays ready and
-would spin the loop; or has only those left that clients may not have.
+itself when accepting fails, because a listening socket that cannot be accepted from stays ready and would spin the loop; or
+when the process has only those descriptors left that clients may not have. It goes on as soon as one of these is free.
 """
 
 from __future__ import annotations
@@ -29,10 +29,28 @@ from reusedproxy.net.tls_server import Certificates
 ACCEPTS_AT_ONCE = 64
 #: Connections that may wait in the kernel's queue when neither `backlog` nor `maxconn` says.
 BACKLOG = 4096
-#: Seconds to wait after running out of descriptors or memory.
+#: Seconds to wait after running out of memory or of the machine's descriptors; and of our own, which are looked for at the
+#: end of each batch of events besides.
 EXHAUSTED_PAUSE = 0.2
+SHORT_PAUSE = 0.05
+#: Seconds to wait when accepting fails for another reason, which will hardly pass: somebody has shut down a socket given to us.
+FAILED_PAUSE = 1.0
 #: Seconds between two warnings about it.
 WARN_EVERY = 10.0
+
+#: What concerns one client alone: it has gone again already, or the network says of it what Linux tells here (accept(2)).
+_ONE_CLIENTS = frozenset(
+    (errno.ECONNABORTED, errno.ECONNRESET, errno.EPROTO, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.ENONET)
+    + (
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ETIMEDOUT,
+        errno.EPERM,
+        errno.EINTR,
+    )
+)
 
 _FEW_LEFT = "Too many open files: the last few descriptors are not for clients (see ulimit -n, maxconn)"
 
@@ -40,7 +58,7 @@ _FEW_LEFT = "Too many open files: the last few descriptors are not for clients (
 BOUND = "bound"  # connections queue up in the kernel
 LISTENING = "listening"
 PAUSED = "paused"  # by its taker
-EXHAUSTED = "exhausted"  # out of descriptors; goes on by itself
+EXHAUSTED = "exhausted"  # out of descriptors, or accepting fails; goes on by itself
 CLOSED = "closed"
 
 
@@ -150,16 +168,20 @@ class Listener:
     def on_ready(self, events: int) -> None:
         taker = self.taker
         assert taker is not None
+        fault = ""
         for _ in range(ACCEPTS_AT_ONCE):
             try:
                 accepted, address = self.socket.accept()
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in NONE_LEFT:
-                    self._exhausted(error.strerror or str(error))
+                if error.errno not in _ONE_CLIENTS:
+                    pause = EXHAUSTED_PAUSE if error.errno in NONE_LEFT else FAILED_PAUSE
+                    self._exhausted(error.strerror or str(error), pause)
                     return
-                continue  # this client has gone again already (ECONNABORTED and its like, accept(2))
+                fault = error.strerror or str(error)
+                continue
+            fault = ""
             accepted.setblocking(False)
             scarce = accepted.fileno() >= self._last
             self.connections += 1
@@ -171,20 +193,29 @@ class Listener:
             if self.state != LISTENING:
                 return
             if scarce:
-                self._exhausted(_FEW_LEFT)
+                self._exhausted(_FEW_LEFT, SHORT_PAUSE)
                 return
+        if fault:
+            self._exhausted(fault, FAILED_PAUSE)  # for each of so many clients: it is not theirs
 
     def deadline_passed(self) -> None:
         if self.state == EXHAUSTED:
-            if self._next_descriptor() >= self._last:
-                self._exhausted(_FEW_LEFT)
+            if self._is_short():
+                self._exhausted(_FEW_LEFT, SHORT_PAUSE)
             else:
                 self._move(LISTENING)
 
+    def descriptor_may_be_free(self) -> None:
+        """What the poller calls while there is none for another client."""
+        if not self._is_short():
+            self._move(LISTENING)
+
+    def _is_short(self) -> bool:
+        """Whether the next connection would get one of the last descriptors, or none."""
+        return self._next_descriptor() >= self._last
+
     def _next_descriptor(self) -> float:
         """The number that the next connection would get."""
-        if self._last == inf:
-            return 0  # nobody asks, so that is found out by accepting
         try:
             number = os.dup(self.socket.fileno())
         except OSError:
@@ -192,19 +223,26 @@ class Listener:
         os.close(number)
         return number
 
-    def _exhausted(self, reason: str) -> None:
+    def _exhausted(self, reason: str, pause: float) -> None:
         if self.state != EXHAUSTED:
             self._move(EXHAUSTED)
+        again = f"trying again every {pause} s"
+        if self._is_short():
+            pause, again = SHORT_PAUSE, "going on when some are free"
+            if self not in self._poller.short:
+                self._poller.short.append(self)
         now = self._deadlines.now()
-        self._deadlines.watch(self, now + EXHAUSTED_PAUSE)
+        self._deadlines.watch(self, now + pause)
         if now >= self._warn_again:
             self._warn_again = now + WARN_EVERY
-            self._warn(f"bind {self.bind.address}: cannot accept: {reason}; trying again every {EXHAUSTED_PAUSE} s")
+            self._warn(f"bind {self.bind.address}: cannot accept: {reason}; {again}")
 
     def _move(self, state: str) -> None:
         was, self.state = self.state, state
         if was == EXHAUSTED:
             self._deadlines.cancel(self)
+            if self in self._poller.short:
+                self._poller.short.remove(self)
         if state == LISTENING:
             self._poller.watch(self.socket.fileno(), READ, self.on_ready)
         elif was == LISTENING:

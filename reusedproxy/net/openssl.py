@@ -26,6 +26,19 @@ def receive_by_method(connection: SSL.Connection) -> bytes:
     return connection.recv(RECORD)
 
 
+def take_records_alone(connection: Any) -> None:
+    """Let a read return after each record that carries no data, where OpenSSL would go on as long as some come.
+
+    It is for clients, of which one that sends nothing but KeyUpdates would keep the call from returning (a full buffer of
+    them: 80 ms). Of servers session tickets come, and what stands behind them must be heard at once. pyOpenSSL sets the
+    other way for each connection; where its insides are not as they were, it stays so.
+    """
+    try:
+        SSL._lib.SSL_clear_mode(connection._ssl, SSL._lib.SSL_MODE_AUTO_RETRY)  # type: ignore[attr-defined]
+    except AttributeError:
+        pass
+
+
 def _direct_calls() -> Any:
     """The same two, called directly; None where pyOpenSSL has other insides than those known here."""
     try:

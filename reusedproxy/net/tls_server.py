@@ -21,6 +21,7 @@ from OpenSSL import SSL, crypto
 
 from reusedproxy.config.model import TLSOffer
 from reusedproxy.net.hello import ClientHello
+from reusedproxy.net.openssl import take_records_alone
 from reusedproxy.net.openssl_server import tell_alerts, verify_clients
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls import TLSTransport, openssl_reason
@@ -148,6 +149,7 @@ class ServerContext:
         """A server connection over `accepted`, ready for its handshake."""
         connection = SSL.Connection(self._context, accepted)
         connection.set_accept_state()
+        take_records_alone(connection)
         return connection
 
     def step(self, connection: SSL.Connection, shown: Shown) -> None:

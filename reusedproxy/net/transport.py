@@ -70,8 +70,11 @@ class Transport:
 
     __slots__ = (
         "_blocked",
+        "_crossed",
         "_events",
         "_fd",
+        "_held",
+        "_lined_up",
         "_paused",
         "_peer_has_ended",
         "_poller",
@@ -100,6 +103,11 @@ class Transport:
         self._fd = connected.fileno()
         self._poller = poller
         self._events = 0
+        #: What encryption makes of it: READ, reading waits until the socket takes bytes; WRITE, writing until some come.
+        self._crossed = 0
+        #: Given back by its owner, to be delivered before anything else is read; and whether its turn is to come.
+        self._held = b""
+        self._lined_up = False
         self._reading = False
         self._read_size = READ_SIZE
         self._unsent: list[bytes | memoryview] = []
@@ -130,15 +138,30 @@ class Transport:
 
     def resume_reading(self) -> None:
         """Deliver what comes in (again). A transport starts without."""
-        if self.state <= HALF and not self._reading and not self._peer_has_ended:
+        if self.state <= HALF and not self._reading and (self._held or not self._peer_has_ended):
             self._reading = True
             self._watch()
+            if self._held:
+                self._line_up()
 
     def pause_reading(self) -> None:
         """Leave what comes in to the kernel; the peer's sender fills up and stops. Its end goes unnoticed meanwhile."""
         if self._reading:
             self._reading = False
             self._watch()
+
+    def give_back(self, data: bytes) -> None:
+        """Have the end of what was delivered delivered again, in the next turn: the owner has done enough for one.
+
+        Nothing is read before, so this is bounded by what is read at a time; the peer's end is told behind it, again if it
+        was told already.
+        """
+        self._held = data + self._held
+        if self._peer_has_ended and self.state <= HALF:
+            self._reading = True
+        if self._reading:
+            self._watch()
+            self._line_up()
 
     def write(self, data: bytes) -> None:
         """Send `data`, at the latest at the end of the poller's batch, or as soon as the kernel takes it.
@@ -179,6 +202,7 @@ class Transport:
             return
         shut = self.state == HALF and not self._unsent
         self._reason = reason
+        self._held = b""
         self.state = DRAINING if drain else CLOSING
         if shut:
             self._end(reason)
@@ -210,6 +234,8 @@ class Transport:
 
     def silent(self) -> bool:
         """Whether nothing stands unread at this moment, no end either. What does is lost by asking."""
+        if self._held:
+            return False
         try:
             self.socket.recv(1, MSG_PEEK)
         except BlockingIOError:
@@ -240,10 +266,31 @@ class Transport:
         try:
             # What a peer said before it closed is heard before a write finds out that it has. Our own words are asked,
             # not the events: another's turn in this batch may have paused us since they were seen.
-            if events & ~WRITE and self._reading:
+            if self._crossed:
+                self._uncross()
+                return
+            if events & ~WRITE and self._reading and not self._held:
                 self._read()
             if events & WRITE and self._blocked:
                 self._flush()
+        except Exception:
+            self._broken()
+
+    def take_turn(self) -> None:
+        """Others had theirs: deliver what was given back."""
+        self._lined_up = False
+        if not self._held or not self._reading or self.state > HALF:
+            return
+        data, self._held = self._held, b""
+        try:
+            self.peer.data_received(data)
+            if self.state == CLOSED or self._held:
+                return
+            if self._peer_has_ended and self._reading:
+                self._reading = False
+                self.peer.eof_received()
+            else:
+                self._watch()
         except Exception:
             self._broken()
 
@@ -272,6 +319,29 @@ class Transport:
         """Say that nothing more will be sent."""
 
     # Its own affairs.
+
+    def _cross(self, direction: int) -> None:
+        """Reading (READ) or writing (WRITE) can go on only when the socket is ready for the other direction.
+
+        Watched for its own, which stays ready, it would be told of again and again, and take a whole core.
+        """
+        self._crossed |= direction
+        self._watch()
+
+    def _uncross(self) -> None:
+        """Something has changed: try both directions again; what still waits for the other one crosses anew."""
+        self._crossed = 0
+        if self._blocked:
+            self._flush()
+        if self._reading and not self._held:
+            self._read()
+        if self.state != CLOSED:
+            self._watch()
+
+    def _line_up(self) -> None:
+        if not self._lined_up:
+            self._lined_up = True
+            self._poller.line_up(self)
 
     def _peer_ended(self, reason: str) -> None:
         if self.state <= HALF and not self._reason:
@@ -361,7 +431,11 @@ class Transport:
 
     def _watch(self) -> None:
         """Tell the poller what we wait for, if that has changed. Nothing: not even the peer's reset is looked at."""
-        events = (READ if self._reading else 0) | (WRITE if self._blocked else 0)
+        events = (READ if self._reading and not self._held else 0) | (WRITE if self._blocked else 0)
+        if self._crossed:
+            reading = WRITE if self._crossed & READ else READ
+            writing = READ if self._crossed & WRITE else WRITE
+            events = (reading if self._reading and not self._held else 0) | (writing if self._blocked else 0)
         if events != self._events:
             self._events = self._poller.turn(self._fd, self._events, events, self.on_ready)
 
@@ -373,6 +447,7 @@ class Transport:
         self.state = CLOSED
         self._reading = False
         self._blocked = False
+        self._held = b""
         self._forget_unsent()
         if self._events:
             self._events = 0

@@ -48,8 +48,8 @@ def _date(offset: str = "0", unit: str = "s") -> Fetch:
 
 def _address(of: Callable[[Facts], tuple[str, int]]) -> Callable[[], Fetch]:
     def fetch(facts: Facts) -> Sample:
-        host, port = of(facts)
-        return address(host) if port else None
+        host = of(facts)[0]
+        return None if host == "unix" else address(host)
 
     return lambda: fetch
 

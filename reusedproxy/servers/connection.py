@@ -36,6 +36,9 @@ RETIRING = 2
 WATCHED = 3
 PRIVATE = 4
 
+#: Interim answers passed on before others get their turn.
+INTERIMS_AT_ONCE = 16
+
 # Whose doing it was that an exchange lost its connection.
 SERVER_FAULT = "server"  # it broke the protocol: the answer cannot be trusted
 SERVER_GONE = "gone"  # the connection ended
@@ -324,6 +327,7 @@ class ServerConnection:
     def _read_head(self, exchange: Exchange, data: bytes) -> None:
         if self._received:
             data = self._received = self._received + data
+        interims = 0
         while True:
             end = find_head_end(data, self._searched)
             if end < 0:
@@ -347,6 +351,10 @@ class ServerConnection:
                 return
             if not data:
                 self._received = data
+                return
+            interims += 1
+            if interims == INTERIMS_AT_ONCE:
+                self.transport.give_back(data)
                 return
         if head.keep_alive_timeout is not None and self.pool.keeper.advertised(head.keep_alive_timeout) == 0:
             self.retire_at = -inf  # it will not take another request
@@ -405,6 +413,8 @@ class ServerConnection:
         else:
             self._head = head
             self._body = body
+            if body.held:
+                self._give_back(body)
             if not self._request_ended:
                 self._expect()
             exchange.response_started(head, data)
@@ -421,8 +431,17 @@ class ServerConnection:
                     return
             self._finish(head.keep_alive, bool(rest))
             exchange.response_ended()
-        elif data:
+            return
+        if body.held:
+            self._give_back(body)
+        if data:
             exchange.response_data(data)
+
+    def _give_back(self, body: LengthBody | ChunkedBody | UntilCloseBody) -> None:
+        """So many small chunks are enough for one turn."""
+        assert isinstance(body, ChunkedBody)
+        self.transport.give_back(body.held)
+        body.held = b""
 
     # Ends.
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 REFILL_AFTER = 0.1
 #: Seconds between two passes of upkeep.
 UPKEEP = 1.0
+#: Seconds between two purges at least, however short `pool-purge-delay` is: each looks at all that is idle.
+PURGE_AT_MOST = 0.1
 #: Share by which lives are shortened, so that connections born together do not end together.
 LIFE_JITTER = 0.2
 #: Steps of this share spread any number of lives over that (the golden ratio: no two ever meet, each new one falls into
@@ -438,7 +440,8 @@ class Keeper:
             self._purge()
         self._look_for_leaks(now)
         self.open_more()
-        self._upkeep_call = self._clock.callLater(min(UPKEEP, limits.purge_delay or UPKEEP), self._upkeep)
+        every = min(UPKEEP, max(limits.purge_delay, PURGE_AT_MOST) if limits.purge_delay else UPKEEP)
+        self._upkeep_call = self._clock.callLater(every, self._upkeep)
 
     def _look_for_leaks(self, now: float) -> None:
         """A connection that is in use, and by nobody for so long: somebody's fault, but it must not cost the server's places."""

@@ -91,6 +91,8 @@ FIELD_LINE: Final = re.compile(rb"(" + _TCHAR + rb"+):[\t -~\x80-\xff]*\Z")
 # between the size and the line's end. A chunk-ext is dropped, so its groups are not kept.
 _BWS: Final = rb"[ \t]*"
 _QUOTED: Final = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+# Most have no extension. Between two chunks of content this one comes behind the data, with its CRLF.
+NEXT_CHUNK: Final = re.compile(rb"\r\n([0-9A-Fa-f]{1,16})\r\n")
 CHUNK_LINE: Final = re.compile(
     rb"([0-9A-Fa-f]{1,16})((?:" + _BWS + rb";" + _BWS + _TCHAR + rb"+(?:" + _BWS + rb"=" + _BWS
     + rb"(?:" + _TCHAR + rb"+|" + _QUOTED + rb"))?)*)\r\n"

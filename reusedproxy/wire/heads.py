@@ -74,7 +74,6 @@ __all__ = [
     "skip_empty_lines",
 ]
 
-_EMPTY_LINES: Final = re.compile(rb"(?:\r\n)*")
 _SLASH: Final = ord("/")
 _EXPECT: Final = frozenset({b"expect"})
 _BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
@@ -170,8 +169,13 @@ def find_head_end(data: bytes, searched: int = 0) -> int:
 def skip_empty_lines(data: bytes) -> int:
     """How many bytes of empty lines stand before a request line (RFC 9112 2.2). Any number, as in HAProxy: a bound on
     those of one piece would make the answer depend on how they were cut."""
-    found = _EMPTY_LINES.match(data)
-    return found.end() if found else 0
+    # By searches, not by an expression, which would take 6 ms for a quarter of a megabyte of them.
+    end = len(data) - len(data.lstrip(CRLF))
+    for stray in (b"\r\r", b"\n\n"):
+        found = data.find(stray, 0, end)
+        if found >= 0:
+            end = found + 1
+    return end & ~1 if data[:1] == b"\r" else 0
 
 
 def check_partial(data: bytes, limits: Limits, searched: int = 0) -> None:

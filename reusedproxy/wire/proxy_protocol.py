@@ -119,7 +119,7 @@ def _same_family(
     source: Address | None, destination: Address | None
 ) -> tuple[IPv4Address, IPv4Address] | tuple[IPv6Address, IPv6Address] | None:
     """Both addresses in one family: IPv4 in IPv6's dress where only one is IPv6 (section 2.1)."""
-    if source is None or destination is None or not (source[1] and destination[1]):
+    if source is None or destination is None or "unix" in (source[0], destination[0]):
         return None
     one, other = (_plain(ip_address(each[0].partition("%")[0])) for each in (source, destination))
     if isinstance(one, IPv4Address) and isinstance(other, IPv4Address):

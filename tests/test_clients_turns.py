@@ -1,0 +1,98 @@
+"""How much is done for one client, or for one server's answer, in one turn: pieces without end leave others theirs."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.servers.connection import INTERIMS_AT_ONCE
+from reusedproxy.wire.bodies import CHUNKS_AT_ONCE, LAST_CHUNK, ChunkedBody
+from tests.clientfakes import GET, OK, Wire, World
+
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNK = b"1\r\nx\r\n"
+MANY = 5 * CHUNKS_AT_ONCE
+
+
+def payload(framed: bytes) -> bytes:
+    """What a chunked body says."""
+    body, out = ChunkedBody(framed=False), b""
+    while framed:
+        out += body.feed(framed)[0]
+        framed, body.held = body.held, b""
+    assert body.complete
+    return out
+
+
+class TurnTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.world = World(self, warm=1)
+        self.client = self.world.client()
+        (self.server,) = self.world.server.wires
+        self.given: list[int] = []
+
+    def watch(self, wire: Wire) -> None:
+        """Note in `given` how much is given back, each time that a turn was enough."""
+        give_back = wire.give_back
+
+        def noted(data: bytes) -> None:
+            self.given.append(len(data))
+            give_back(data)
+
+        wire.give_back = noted  # type: ignore[method-assign]
+
+    def test_an_upload_in_the_smallest_chunks(self) -> None:
+        """So many of them a turn; all of it arrives, then the answer comes and the client may ask again."""
+        self.watch(self.client.wire)
+        self.client.send(POST + CHUNK * MANY + LAST_CHUNK)
+        self.client.wire.pump()
+        self.assertEqual(len(self.given), MANY // CHUNKS_AT_ONCE)
+        body = self.world.server.asked().partition(b"\r\n\r\n")[2]
+        self.assertEqual(payload(body), b"x" * MANY)
+        self.world.server.answer()
+        self.assertEqual(self.client.take(), OK)
+        self.client.send(GET)
+        self.world.server.answer()
+        self.assertEqual(self.client.take(), OK)
+        self.world.check_rest()
+
+    def test_its_end_comes_behind_what_is_held(self) -> None:
+        """A client that sent all of it and then shut its side is served; one whose body is cut off is not."""
+        for end, served in ((LAST_CHUNK, True), (b"", False)):
+            client = self.world.client()
+            client.wire.incoming = POST + CHUNK * MANY + end
+            client.wire._ended = True
+            client.wire.pump()
+            if served:
+                self.world.server.answer()
+                self.assertTrue(client.take().endswith(b"close\r\n\r\nok"))
+            self.assertEqual(client.gone, True)
+
+    def test_a_pipelined_upload_behind_the_end(self) -> None:
+        """It came whole before the client shut its side, and is read in turns all the same."""
+        world = World(self, warm=2)  # a POST wants a connection that is fresh
+        client = world.client()
+        client.send(GET + POST + CHUNK * (CHUNKS_AT_ONCE + 100) + LAST_CHUNK)
+        client.wire.eof()
+        world.server.answer()
+        client.wire.pump()
+        self.assertTrue(world.server.asked().endswith(LAST_CHUNK))
+        world.server.answer()
+        self.assertEqual(client.take().count(b"200 OK"), 2)
+
+    def test_an_answer_in_the_smallest_chunks(self) -> None:
+        """The same from a server; a client that takes nothing pauses what is held, too."""
+        self.client.send(GET)
+        self.watch(self.server)
+        self.server.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNK * MANY + LAST_CHUNK)
+        self.assertEqual(len(self.given), MANY // CHUNKS_AT_ONCE)
+        self.assertEqual(payload(self.client.take().partition(b"\r\n\r\n")[2]), b"x" * MANY)
+        self.assertEqual(self.world.server.server.pool.idle[0].transport, self.server)
+
+    def test_interim_answers_without_end(self) -> None:
+        """So many of them a turn; the final one comes behind."""
+        self.client.send(GET)
+        self.watch(self.server)
+        interim = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+        self.server.feed(interim * (3 * INTERIMS_AT_ONCE) + OK)
+        self.assertEqual(len(self.given), 3)
+        self.assertTrue(self.client.take().endswith(OK))
