@@ -11,7 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from reusedproxy.clients.answers import KEEPING, error_answer
-from reusedproxy.clients.attempts import HELD_MAX, Attempts
+from reusedproxy.clients.attempts import ATTEMPTS_AT_ONCE, HELD_MAX, Attempts
 from reusedproxy.clients.known import Known
 from reusedproxy.clients.outcomes import ABORTS, CONNECTION, DATA, GONE, HEAD, QUEUE, client_lost, server_lost
 from reusedproxy.clients.passing import (
@@ -200,6 +200,7 @@ class Exchange(Attempts, Known):
         )
         pool = server.pool
         if server.naming is not None:
+            self.state = CONNECTING
             named = server.pool_for(self)
             if isinstance(named, DialFailure):
                 self.connection_failed(named)
@@ -246,8 +247,10 @@ class Exchange(Attempts, Known):
             self.fail(503, "sC" if failure.timed_out else "SC")
 
     def deadline_passed(self) -> None:
-        """`timeout queue` is over, or `timeout connect` while too many waited for connections."""
-        if self.state == QUEUED:
+        """`timeout queue` is over, or `timeout connect` while too many waited for connections; or it is its next turn to try."""
+        if self.again:
+            self._attempt()
+        elif self.state == QUEUED:
             self._unplaced("sQ")
         elif self.state == CONNECTING and self.pool is not None:
             self.pool.leave(self, timed_out=True)
@@ -432,16 +435,32 @@ class Exchange(Attempts, Known):
         connection.send(self, request, self._request_ended, backend.settings.timeouts.server)
 
     def _try_again(self, failure: str, answered: bool) -> bool:
-        """Whether another attempt has begun."""
+        """Whether there is another attempt."""
         server = self.server
         if not self.grant(failure, answered):
             return False
         self.connected = 0.0
-        if self.server is None:
-            self._choose(server if self.redispatched else None)
+        self.avoided = server if self.redispatched else None
+        if self.again is None:
+            self._attempt()
         else:
-            self.placed(self.server)
+            self.again = True  # one that has failed at once, within `_attempt`
         return True
+
+    def _attempt(self) -> None:
+        """Make another attempt, and further ones as long as each fails at once: here, and not each within the one before."""
+        for _ in range(ATTEMPTS_AT_ONCE):
+            self.again = False
+            if self.server is None:
+                self._choose(self.avoided)
+            else:
+                self.placed(self.server)
+            if not self.again:
+                self.again = None
+                return
+        self.state = CONNECTING
+        self.pool = None
+        self._await(0)  # others have their turn
 
     def _replaced(self, head: ResponseHead, whole: bool = False) -> bool:
         """Whether a rule answers in place of this, which goes nowhere then. `whole`: its connection is free already."""
