@@ -142,7 +142,7 @@ class ClientConnection:
                 exchange.client_lost("C")
             elif not self._buffer:
                 self.last = True
-        elif not (self._blocked and self._buffer):
+        elif self.state == READING or not self._buffer:
             self._end_after_eof()
 
     def connection_lost(self, reason: str) -> None:
@@ -393,7 +393,7 @@ class ClientConnection:
         if self.state == WAITING:
             self._began = self.deadlines.now()
         self._take(data)
-        if self._eof and not self._blocked:
+        if self._eof and not (self._buffer and self.state == WAITING):
             self._end_after_eof()
 
     # Reading bodies.
