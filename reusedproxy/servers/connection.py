@@ -43,6 +43,9 @@ SERVER_SLOW = "slow"  # `timeout server` passed
 REFUSED_LATE = "refused"  # TLS: the server refused our certificate after the handshake; it has processed nothing
 UNTOUCHED = "untouched"  # it ended, or said something unasked, before any byte of the request had left us
 
+#: Interim answers (1xx) that a server may give to one request. 100 is said once and 103 a few times; 102, which is there to say
+#: that the answer takes its time (RFC 2518 section 10.1), may also come once a second for as long as that is.
+INTERIMS = 100
 
 class Exchange(Protocol):
     """What a connection serves. After `response_whole`, `response_ended` or `server_lost` it is not used any more."""
@@ -107,6 +110,7 @@ class ServerConnection:
         "_continue_due",
         "_given",
         "_head",
+        "_interims",
         "_left",
         "_limits",
         "_received",
@@ -166,6 +170,8 @@ class ServerConnection:
         self._request_ended = False
         #: The server's 100 is waited for, with the request's body.
         self._continue_due = False
+        #: The request (by `requests`) that was last answered with 1xx, how often, and since when.
+        self._interims = (0, 0, 0.0)
         #: The poller's batch in which its last answer ended.
         self._rested = -1
         self._answered = False
@@ -342,6 +348,7 @@ class ServerConnection:
                 return
             if head.status == 100 and self._continue_due:
                 self._continue_came()
+            self._count_interim(head.status)
             exchange.response_interim(head)
             if self.exchange is not exchange:
                 return
@@ -365,6 +372,16 @@ class ServerConnection:
             self._read_whole(exchange, head, data, end)
         else:
             self._start_body(exchange, head, data[end:])
+
+    def _count_interim(self, status: int) -> None:
+        """Bound how many of them a server may send: each renews `timeout server`."""
+        now = self.pool.deadlines.now()
+        request, count, since = self._interims
+        if request != self.requests:
+            count, since = 0, now
+        self._interims = self.requests, count + 1, since
+        if count >= INTERIMS + (now - since if status == 102 else 0):
+            raise ResponseFault("interim answers without end")
 
     def _read_whole(self, exchange: Exchange, head: ResponseHead, data: bytes, end: int) -> None:
         whole = end + head.length
