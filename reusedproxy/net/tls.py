@@ -8,7 +8,9 @@ buffers (measured for 300 bytes: write 7.2 µs and read 6.9 µs with memory BIOs
 from __future__ import annotations
 
 import os
+from fcntl import ioctl
 from socket import socket
+from termios import FIONREAD
 from typing import Any
 
 from cryptography.hazmat.bindings.openssl.binding import Binding
@@ -20,6 +22,9 @@ from reusedproxy.net.transport import CLOSED, HALF, PEER_CLOSED, PEER_RESET, PEE
 
 #: Records read in one go before their plaintext is handed on and others get their turn.
 RECORDS_AT_ONCE = 8
+#: A write of so many bytes is worth a look at what has come, before each record: 0.6 µs beside the 15 µs of the record.
+LOOK_FROM = 4 * 1024
+_NOTHING = bytes(4)
 #: At the peer's word, the reason given for a lost connection starts with this, and OpenSSL's words follow.
 TLS_FAILED = "TLS: "
 
@@ -32,6 +37,8 @@ class TLSTransport(Transport):
     __slots__ = ("_tls",)
 
     secure = True
+    #: What has come is read before anything long is sent.
+    looks = False
 
     def __init__(self, poller: Poller, connected: socket, peer: Peer, tls: SSL.Connection) -> None:
         Transport.__init__(self, poller, connected, peer)
@@ -59,9 +66,14 @@ class TLSTransport(Transport):
 
     def _send(self, data: bytes | memoryview) -> int:
         sent = 0
+        # After a failed write a plain socket can be read on; OpenSSL reads nothing more. So what a server answers before it
+        # refuses the rest of an upload is read first: on_ready does that, before it sends again.
+        looks = len(data) >= LOOK_FROM and self.looks and self._reading
         try:
             # No bytes at all are not given to OpenSSL, which takes them for a failure.
             while sent < len(data):
+                if looks and ioctl(self._fd, FIONREAD, _NOTHING) != _NOTHING:
+                    raise SSL.WantReadError
                 sent += send(self._tls, memoryview(data)[sent:] if sent else data)
         except (SSL.WantWriteError, SSL.WantReadError):
             if not sent:
