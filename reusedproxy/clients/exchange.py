@@ -41,6 +41,7 @@ QUEUED = "queued"  # all servers are full
 CONNECTING = "connecting"  # a server is chosen; its pool will give a connection
 SENT = "sent"  # the request is going out; no answer yet
 ANSWERING = "answering"  # the answer's head has gone to the client
+ANSWERED = "answered"  # all of the answer has, and the rest of the request goes on to the server
 TUNNEL = "tunnel"  # both sides have left HTTP
 ENDED = "ended"
 
@@ -49,7 +50,7 @@ CONNECT_SLACK = 0.5
 
 
 class Exchange(Attempts, Known):
-    """One request and its response. `state` is QUEUED, CONNECTING, SENT, ANSWERING, TUNNEL or ENDED.
+    """One request and its response. `state` is QUEUED, CONNECTING, SENT, ANSWERING, ANSWERED, TUNNEL or ENDED.
 
     `flags` are the first two letters of HAProxy's termination state. Times are the clock's seconds, 0 when that point
     was not reached: `began` (first byte of the request), `read` (its head complete), `placed` (a server was chosen),
@@ -145,8 +146,10 @@ class Exchange(Attempts, Known):
             return
         self.status = self.status or -1
         self.flags = self._client_aborts(flag)
+        # A client that sends no more has its answer, and may still be reading it.
+        whole = self.state == ANSWERED and flag == "C"
         self._let_go("client gone")
-        self._end(broken=True)
+        self._end(broken=not whole)
 
     def client_slow(self) -> None:
         """The client has not sent what is missing of its request in time."""
@@ -158,9 +161,9 @@ class Exchange(Attempts, Known):
             return
         self._let_go("exchange failed")
         self.flags = flags
-        if self.state == ANSWERING:
+        if self.state in (ANSWERING, ANSWERED):
             self.client.last = True
-            self._end(broken=self._until_close)
+            self._end(broken=self._until_close and self.state == ANSWERING)
             return
         self.status = status
         keeps = status in KEEPING and self.framed and self.client.may_ask_again
@@ -326,6 +329,8 @@ class Exchange(Attempts, Known):
         self._end(last=data)
 
     def response_started(self, head: ResponseHead, data: bytes) -> None:
+        if self.expects and not self._request_ended:
+            self.client.last = True  # it comes in place of 100, and the body is not passed on any more
         if self.answer_rules is not None and self._replaced(head):
             return
         self.state = ANSWERING
@@ -339,6 +344,31 @@ class Exchange(Attempts, Known):
 
     def response_ended(self) -> None:
         self.connection = None
+        self._end()
+
+    def response_early(self, head: ResponseHead | None, body: bytes) -> None:
+        if head is not None and not head.keep_alive:
+            self.client.last = True  # the server may close before it has taken all, and the rest has nowhere to go then
+        if head is None:
+            self.state = ANSWERED
+        elif self.answer_rules is None or not self._replaced(head):
+            data = self._response(head) + body
+            self.bytes_out += len(data)
+            self.state = ANSWERED
+            self.client.write(data)
+        if self.client.last and self.state == ANSWERED:
+            self.client.transport.end_writing()  # who reads to the end need not send to the end first
+
+    def request_sent(self) -> None:
+        self.connection = None
+        self._end()
+
+    def request_refused(self, whose: str | None) -> None:
+        self.connection = None
+        if whose is not None:
+            self.count("eresp")
+            self.count("srv_abrt")
+            _, self.flags = server_lost(whose, DATA, False)
         self._end()
 
     def server_lost(self, whose: str, reason: str, answered: bool) -> None:
@@ -362,7 +392,7 @@ class Exchange(Attempts, Known):
     def break_off(self) -> None:
         client = self.client
         try:
-            self.fail(500, "ID" if self.state == ANSWERING else "IH")
+            self.fail(500, "ID" if self.state in (ANSWERING, ANSWERED) else "IH")
         finally:
             if client.is_left_by(self):
                 client.transport.abort(BROKEN)
@@ -428,6 +458,8 @@ class Exchange(Attempts, Known):
             or (self.head is not None and self.head.binds_connection)
         ):
             connection.private = True
+            if self.head is not None and self.head.upgrade is not None and self.head.length:
+                connection.retire_at = -inf  # see `RequestHead.binds_connection`
         if connection.private:
             self.client.keep(connection)
         if not self._request_ended:

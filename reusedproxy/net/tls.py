@@ -110,6 +110,8 @@ class TLSTransport(Transport):
             ended = TLS_FAILED + openssl_reason(error)
         if data and self.state <= HALF:
             self.peer.data_received(data)
+        elif data:
+            self.drained += len(data)
         if ended is None or self.state == CLOSED:
             return
         if ended is PEER_CLOSED:
