@@ -180,6 +180,19 @@ class KeptTests(SynchronousTestCase):
         self.assertEqual(upload.pool.closed, {"server asked to close": 1})
         upload.world.check_rest()
 
+    def test_over_tls_the_client_is_told_at_the_end(self) -> None:
+        """What it has not sent yet it would give up otherwise (RFC 5246 section 7.2.1)."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.wire.secure = True
+        client.send(LENGTH[:-7].replace(b"Host", b"Connection: close\r\nHost"))
+        world.server.answer(NO)
+        self.assertEqual((client.wire.state, world.log), (OPEN, []))
+        client.send(LENGTH[-7:])
+        self.assertTrue(client.gone)
+        self.assertEqual((world.flags(), len(world.server.pool.idle)), ([(403, "--")], 1))
+        world.check_rest()
+
     def test_a_proxy_that_stops(self) -> None:
         """The upload is the client's last exchange."""
         upload = Upload(self)

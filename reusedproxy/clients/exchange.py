@@ -356,8 +356,11 @@ class Exchange(Attempts, Known):
             self.bytes_out += len(data)
             self.state = ANSWERED
             self.client.write(data)
-        if self.client.last and self.state == ANSWERED:
-            self.client.transport.end_writing()  # who reads to the end need not send to the end first
+        client = self.client
+        if self.state == ANSWERED and client.last and (self._until_close or not client.transport.secure):
+            # Who reads to the end need not send to the end first. But close_notify makes clients of TLS 1.2 give up what they
+            # have not sent (RFC 5246 section 7.2.1), so that is said early only where the answer's end needs it.
+            client.transport.end_writing()
 
     def request_sent(self) -> None:
         self.connection = None
