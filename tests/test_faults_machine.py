@@ -120,7 +120,11 @@ class Listener:
         if self.current is None and b"\r\n" in self.received:
             number = int(self.received.split(b" ")[1][1:])
             self.current = self.machine.asked[number]
-            answered = self.current.answered and not self.machine.retry_on & {"junk-response", "503"}
+            answered = self.current.answered and not self.machine.retry_on & {
+                "junk-response",
+                "response-timeout",
+                "503",
+            }
             assert not answered, "asked again though it was answered"
             self.current.reached += 1
             allowed = 2 if self.current.method in IDEMPOTENT else 1
