@@ -44,7 +44,6 @@ from reusedproxy.wire.heads import Limits
 Announce = Callable[[str, str], None]
 
 
-
 class AssemblyError(Exception):
     """What the configuration asks for cannot be had; `faults` says all of it, `notices` what was found besides."""
 

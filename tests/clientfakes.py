@@ -95,6 +95,8 @@ class Wire:
         self.reads = 256 * 1024
         self._stuck: list[bytes] = []
         self._paused = False
+        self._resume_at = LOW_WATER
+        self.drained = 0
         self._reason = ""
         self._drain = False
         self._ended = False
@@ -140,6 +142,11 @@ class Wire:
     def send_now(self) -> None:
         pass
 
+    def tell_when_sent(self) -> None:
+        assert self._stuck, "all is sent already"
+        self._paused = True
+        self._resume_at = 0
+
     def silent(self) -> bool:
         return not self.incoming and not self._ended
 
@@ -177,6 +184,8 @@ class Wire:
             data, self.incoming = self.incoming[: self.reads], self.incoming[self.reads :]
             if self.state <= HALF:
                 self.peer.data_received(data)
+            else:
+                self.drained += len(data)
         if self._ended and self.reading and self.state <= HALF:
             self.reading = False
             self._told_end = True
@@ -213,8 +222,9 @@ class Wire:
             self._all_sent()
         elif self.state == HALF:
             self.half_closed = not self._stuck
-        elif self._paused and self.unsent() <= LOW_WATER:
+        elif self._paused and self.unsent() <= self._resume_at:
             self._paused = False
+            self._resume_at = LOW_WATER
             self.peer.resume_writing()
 
     @property

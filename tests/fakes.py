@@ -80,6 +80,17 @@ class FakeTransport:
     def silent(self) -> bool:
         return True
 
+    def send_now(self) -> None:
+        """What is stuck stays so."""
+
+    def tell_when_sent(self) -> None:
+        """See `take_stuck`."""
+
+    def take_stuck(self) -> None:
+        """The network takes all."""
+        self.stuck = 0
+        self.peer.resume_writing()
+
     def close(self, reason: str, *, drain: bool = False) -> None:
         if self.state != OPEN:
             return
@@ -328,6 +339,16 @@ class RecordingExchange:
 
     def response_ended(self) -> None:
         self._note("ended")
+
+    def response_early(self, head: Any, body: bytes) -> None:
+        self.body += body
+        self._note("early", body)
+
+    def request_sent(self) -> None:
+        self._note("sent")
+
+    def request_refused(self, whose: str | None) -> None:
+        self._note("refused", whose)
 
     def server_lost(self, whose: str, reason: str, answered: bool) -> None:
         self._note("lost", whose, reason, answered)

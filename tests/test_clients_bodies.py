@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.attempts import HELD_MAX
 from reusedproxy.net.transport import HIGH_WATER
-from tests.clientfakes import GET, OK, World, response
+from tests.clientfakes import GET, OK, World
 
 READ = 256 * 1024
 BIG = 32 * 1024 * 1024
@@ -145,32 +145,6 @@ class BodyTests(SynchronousTestCase):
         client.send(GET)
         world.server.answer()
         self.assertEqual(client.take(), OK + OK)
-        world.check_rest()
-
-    def test_an_early_answer_in_one_piece(self):
-        """It is passed on with `connection: close`, then the client is drained and closed."""
-        world = World(self, warm=1)
-        client = world.client()
-        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n123")
-        world.server.answer(response(b"no", status="403 Forbidden"))
-        self.assertIn(b"connection: close\r\n", client.take())
-        self.assertEqual(client.wire.end, ("drain", "last exchange"))
-        client.send(bytes(500))
-        self.assertEqual(client.wire.incoming, b"", "it is read to its end")
-        client.wire.eof()
-        self.assertTrue(client.gone)
-        self.assertEqual(world.flags(), [(403, "--")])
-        self.assertEqual(world.server.pool.closed, {"response before the end of the request": 1})
-        world.check_rest()
-
-    def test_a_drained_client_that_does_not_stop_is_cut_off(self):
-        """Within seconds, whatever `timeout client` says."""
-        world = World(self, warm=1)
-        client = world.client()
-        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n123")
-        world.server.answer(response(b"no", status="403 Forbidden"))
-        world.advance(3)
-        self.assertEqual(client.wire.end, ("abort", "client did not take the end"))
         world.check_rest()
 
     def test_both_bodies_at_once(self):

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.answers import ERRORS, KEEPING
 from reusedproxy.clients.attempts import HELD_MAX
-from reusedproxy.clients.connection import GONE, ClientConnection
+from reusedproxy.clients.connection import ANSWERS_AT_ONCE, GONE, ClientConnection
 from reusedproxy.clients.exchange import Exchange
 from reusedproxy.clients.outcomes import STOPPED
 from reusedproxy.net.transport import HIGH_WATER, Transport
@@ -412,6 +412,49 @@ class EarlyAnswerTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(413, "--")])
         client.wire.eof()
         world.check_rest()
+
+
+class EndBehindManyTests(SynchronousTestCase):
+    """A client sends many requests and then its end, which TLS may deliver in one go."""
+
+    def test_all_are_answered(self):
+        """Those that wait for their turn, too; then the connection ends."""
+        for count in (1, ANSWERS_AT_ONCE, 3 * ANSWERS_AT_ONCE + 1):
+            world = World(self, without_backend=True)
+            client = world.client()
+            client.connection.data_received(GET * count)
+            client.connection.eof_received()
+            for _ in range(count // ANSWERS_AT_ONCE + 1):
+                world.advance(0)
+            self.assertEqual(client.take().count(b"HTTP/1.1 503 "), count)
+            self.assertTrue(client.gone)
+            world.check_rest()
+
+    def test_the_last_one_was_cut(self):
+        """It is no request, and the others are answered."""
+        world = World(self, without_backend=True)
+        client = world.client()
+        client.connection.data_received(GET * 10 + GET[:9])
+        client.connection.eof_received()
+        world.advance(0)
+        self.assertEqual(len(world.log), 11)
+        self.assertEqual(world.flags()[-1], (400, "CR"))
+        client.wire.eof()
+        self.assertTrue(client.gone)
+
+    def test_while_the_client_takes_nothing(self):
+        """They wait until it does."""
+        world = World(self, without_backend=True)
+        client = world.client()
+        client.wire.stall()
+        client.connection.data_received(GET * 2000)
+        client.connection.eof_received()
+        for _ in range(400):
+            client.wire.pass_some(10_000)
+            world.advance(0)
+        client.wire.go_on()
+        self.assertEqual(client.take().count(b"HTTP/1.1 503 "), 2000)
+        self.assertTrue(client.gone)
 
 
 class OwnFaultTests(SynchronousTestCase):

@@ -4,10 +4,69 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.clientfakes import OK, World
+from reusedproxy.servers.connection import INTERIMS
+from tests.clientfakes import GET, OK, World
 
 ASKS = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class InterimTests(SynchronousTestCase):
+    """How many interim answers a server may give, and for how long."""
+
+    HINT = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+    PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
+
+    def test_without_end(self):
+        """They end with an error, to each client, and the server's connection ends; the server is not asked for the rest."""
+        for interim in (self.HINT, GO_ON, self.PROCESSING):
+            for version in (b"HTTP/1.1", b"HTTP/1.0"):
+                world = World(self, warm=1)
+                client = world.client()
+                client.send(b"GET / %b\r\nHost: a\r\n\r\n" % version)
+                world.server.answer(interim * 5000)
+                got = client.take()
+                self.assertEqual(got.count(interim), INTERIMS if version == b"HTTP/1.1" else 0)
+                self.assertIn(b"HTTP/1.1 502 ", got)
+                self.assertEqual(world.flags(), [(502, "PH")])
+                self.assertEqual(world.server.pool.closed, {"interim answers without end": 1})
+                world.check_rest()
+
+    def test_slowly_without_end(self):
+        """Each comes within `timeout server`, but their number is bounded all the same."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(GET)
+        for _ in range(INTERIMS):
+            world.advance(15)
+            world.server.answer(self.HINT)
+            self.assertEqual(world.log, [])
+        world.server.answer(self.HINT)
+        self.assertEqual(world.flags(), [(502, "PH")])
+        world.check_rest()
+
+    def test_a_server_that_works_for_hours(self):
+        """102 is there to say so (RFC 2518 section 10.1), and renews `timeout server`."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(GET)
+        for _ in range(10_000):
+            world.advance(1)
+            world.server.answer(self.PROCESSING)
+        world.server.answer(OK)
+        self.assertTrue(client.take().endswith(self.PROCESSING + OK))
+        self.assertEqual(world.flags(), [(200, "--")])
+        world.check_rest()
+
+    def test_each_request_has_its_own(self):
+        """What was said to the one before it does not count."""
+        world = World(self, warm=1)
+        client = world.client()
+        for _ in range(5):
+            client.send(GET)
+            world.server.answer(self.HINT * INTERIMS + OK)
+        self.assertEqual(world.flags(), [(200, "--")] * 5)
+        world.check_rest()
 
 
 class ExpectTests(SynchronousTestCase):

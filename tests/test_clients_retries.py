@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.answers import ERRORS, KEEPING
-from reusedproxy.clients.attempts import HELD_MAX
+from reusedproxy.clients.attempts import ATTEMPTS_AT_ONCE, HELD_MAX
 from tests.clientfakes import GET, OK, POST, World, get, response
 from tests.fakes import LATE_REFUSAL, FakeContext
 
@@ -378,3 +378,44 @@ class LateRefusalTests(SynchronousTestCase):
             traffic = world.server.server.traffic
             self.assertEqual((traffic.wretr, traffic.econ, traffic.eresp), (1, 1, 0))
             world.check_rest()
+
+
+class AtOnceTests(SynchronousTestCase):
+    """Attempts that fail before they return, as at a server whose pool opens no connection, or by a name that is none."""
+
+    def test_very_many(self) -> None:
+        """They follow one another, and not one within the other; others have their turn meanwhile."""
+        for servers, redispatch in ((1, 0), (2, 1)):
+            world = World(self, servers=servers, backend={"retries": 100_000, "redispatch": redispatch})
+            for far in world.servers:
+                far.pool.suspend("for a while")
+            client = world.client()
+            client.send(GET)
+            self.assertEqual(client.connection.exchange.retries, ATTEMPTS_AT_ONCE + 1)
+            other = world.client()
+            other.send(GET)
+            self.assertEqual(other.connection.exchange.retries, ATTEMPTS_AT_ONCE + 1)
+            other.wire.reset()
+            for _ in range(100_000 // ATTEMPTS_AT_ONCE + 1):
+                world.advance(0)
+            self.assertEqual(client.take(), KEEPING[503])
+            self.assertEqual(world.flags(), [(-1, "CC"), (503, "SC")])
+            self.assertEqual(world.log[-1].retries, 100_000)
+            traffic = world.backend.traffic
+            self.assertEqual(traffic.wretr + traffic.wredis, 100_000 + ATTEMPTS_AT_ONCE + 1)
+            world.check_rest()
+
+    def test_one_that_comes_to_something(self) -> None:
+        """The server can be reached again when it is the request's turn."""
+        world = World(self, backend={"retries": 100_000})
+        world.server.pool.suspend("for a while")
+        client = world.client()
+        client.send(POST)
+        client.send(b"body")
+        world.server.pool.resume()
+        world.advance(0)
+        world.server.connect()
+        self.assertEqual(world.server.asked(), POST + b"body")
+        world.server.answer()
+        self.assertEqual((client.take(), world.flags()), (OK, [(200, "--")]))
+        world.check_rest()

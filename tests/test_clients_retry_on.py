@@ -85,12 +85,12 @@ class RetryOnTests(SynchronousTestCase):
         world.check_rest()
 
     def test_an_answer_before_the_whole_request_ends_its_connection(self):
-        """As ever."""
+        """All of the request goes to another, so none of the rest goes there."""
         world = self.world("503", warm=2)
         client = world.client()
         client.send(POST + b"bo")
         world.server.answer(BUSY)
-        self.assertEqual(world.server.pool.closed, {"response before the end of the request": 1})
+        self.assertEqual(world.server.pool.closed, {"answer not wanted": 1})
         client.send(b"dy")
         world.server.answer(OK)
         self.assertEqual(client.take(), OK)

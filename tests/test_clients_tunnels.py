@@ -99,7 +99,6 @@ class SwitchingTests(SynchronousTestCase):
             (get("/", "Upgrade: websocket"), YES),
             (ASKS.replace(b"HTTP/1.1", b"HTTP/1.0"), YES),
             (get("/", "Connection: upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AA"), YES.replace(b"websocket", b"h2c")),
-            (b"POST" + ASKS[3:-2] + b"Content-Length: 2\r\n\r\nab", YES),
         ):  # fmt: skip
             world = World(self, warm=1)
             client = world.client()
@@ -110,20 +109,153 @@ class SwitchingTests(SynchronousTestCase):
             self.assertEqual(world.server.pool.idle, [])
             world.check_rest()
 
-    def test_a_switch_before_the_end_of_the_request(self):
-        """Nobody could say which bytes are the request's."""
-        world = World(self, warm=1)
-        client = world.client()
-        client.send(b"POST" + ASKS[3:-2] + b"Content-Length: 4\r\n\r\nab")
-        world.server.answer(YES)
-        self.assertTrue(client.take().startswith(b"HTTP/1.1 502 "))
-        client.send(b"cd")
-        world.check_rest()
-
     def test_interim_answers_before_it(self):
         """103, then 101."""
         tunnel = Tunnelled(self, answer=b"HTTP/1.1 103 E\r\nLink: x\r\n\r\n" + YES)
         self.assertTrue(tunnel.answered.startswith(b"HTTP/1.1 103 E\r\nLink: x\r\n\r\nHTTP/1.1 101 "))
+
+
+LENGTH = b"POST" + ASKS[3:-2] + b"Content-Length: 4\r\n\r\nbody"
+CHUNKED = b"POST" + ASKS[3:-2] + b"Transfer-Encoding: chunked\r\n\r\n3\r\nbod\r\n1\r\ny\r\n0\r\n\r\n"
+
+
+class BodyTests(SynchronousTestCase):
+    """The request has a body: the other protocol begins behind it (RFC 9110 section 7.8)."""
+
+    def test_it_is_offered_behind_the_body(self):
+        """Whatever frames that."""
+        for request in (LENGTH, CHUNKED):
+            tunnel = Tunnelled(self, request=request, early=b"early", late=b"late")
+            head, _, body = tunnel.asked.partition(b"\r\n\r\n")
+            self.assertTrue(head.endswith(b"\r\nupgrade: websocket\r\nconnection: upgrade"), head)
+            self.assertEqual(body, request.partition(b"\r\n\r\n")[2])
+            self.assertTrue(tunnel.answered.endswith(b"\r\n\r\nlate"))
+            self.assertEqual(tunnel.wire.take(), b"early")
+            tunnel.client.wire.eof()
+            tunnel.wire.eof()
+            self.assertEqual(tunnel.world.flags(), [(101, "--")])
+            tunnel.world.check_rest()
+
+    def test_a_switch_before_the_end_of_the_request(self):
+        """Wherever it comes, the tunnel begins behind the body's last byte, on both sides; until then nothing of it passes."""
+        for request in (LENGTH, CHUNKED):
+            for at in range(request.index(b"\r\n\r\n") + 4, len(request)):
+                world = World(self, warm=1)
+                client = world.client()
+                client.send(request[:at])
+                (wire,) = world.server.wires
+                wire.feed(YES + b"late")
+                wire.feed(b"r")
+                self.assertEqual((client.take(), world.log), (b"", []))
+                for byte in request[at:]:
+                    client.send(bytes([byte]))
+                client.send(b"early")
+                wire.pump()
+                self.assertEqual(client.take(), SWITCHED + b"connection: upgrade\r\n\r\nlater")
+                self.assertTrue(wire.take().endswith(request.partition(b"\r\n\r\n")[2] + b"early"))
+                client.wire.eof()
+                wire.eof()
+                self.assertEqual(world.flags(), [(101, "--")])
+                world.check_rest()
+
+    def test_a_switch_before_the_server_has_taken_the_request(self):
+        """What waits for it goes first."""
+        for stuck, reads in ((10, 200_000), (199_999, 30_000)):
+            world = World(self, warm=1)
+            client = world.client()
+            client.wire.reads = reads
+            body = bytes(200_000)
+            request = LENGTH.replace(b": 4", b": 200000").replace(b"\r\n\r\nbody", b"\r\n\r\n")
+            client.send(request + body[stuck:])
+            (wire,) = world.server.wires
+            wire.stall()
+            client.send(body[:stuck])
+            wire.feed(YES)
+            self.assertEqual(client.take(), b"")
+            while client.take() == b"":
+                wire.pass_some(10_000)
+                client.wire.pump()
+            self.assertEqual((wire.unsent(), wire.written.count(0)), (0, len(body)))
+            client.send(b"early")
+            wire.go_on()
+            self.assertTrue(wire.take().endswith(b"early"))
+            client.wire.eof()
+            wire.eof()
+            world.check_rest()
+
+    def test_a_server_that_does_not_switch(self):
+        """Its answer is as any; but its connection carries nothing else: some servers take such a body for their next request."""
+        for request in (LENGTH, CHUNKED):
+            world = World(self, warm=1)
+            client = world.client()
+            client.send(request)
+            world.server.answer(OK)
+            self.assertEqual((client.take(), world.flags()), (OK, [(200, "--")]))
+            self.assertEqual(world.server.pool.closed, {"one request only": 1})
+            client.send(GET)
+            world.server.connect()
+            world.server.answer(OK)
+            self.assertEqual(client.take(), OK)
+            world.check_rest()
+
+    def test_a_client_that_leaves_before_the_end_of_its_request(self):
+        """There was no tunnel yet."""
+        for end in ("eof", "reset"):
+            world = World(self, warm=1)
+            client = world.client()
+            client.send(LENGTH[:-2])
+            world.server.answer(YES)
+            getattr(client.wire, end)()
+            self.assertEqual(world.flags(), [(-1, "CD")])
+            self.assertEqual(world.server.pool.closed, {"client gone": 1})
+            world.check_rest()
+
+    def test_a_client_that_stops_in_its_request(self):
+        """It is late, as any."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(LENGTH[:-2])
+        world.server.answer(YES)
+        world.advance(31)
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 408 "))
+        self.assertEqual(world.flags(), [(408, "cD")])
+        client.wire.eof()
+        world.check_rest()
+
+    def test_a_server_that_takes_no_more_of_it(self):
+        """`timeout server`, though it has switched."""
+        world = World(self, warm=1)
+        client = world.client()
+        (wire,) = world.server.wires
+        client.send(LENGTH[:-2].replace(b": 4", b": 200002"))
+        wire.stall()
+        client.send(bytes(100_000))
+        wire.feed(YES)
+        world.advance(21)
+        self.assertEqual(world.flags(), [(504, "sD")])
+        client.wire.eof()
+        world.check_rest()
+
+    def test_in_place_of_100(self):
+        """RFC 9110 section 7.8: 100 comes first, or the client would wait for it."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(LENGTH[:-4].replace(b"Host", b"Expect: 100-continue\r\nHost"))
+        world.server.answer(YES)
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 502 "))
+        self.assertEqual(world.flags(), [(502, "PH")])
+        client.wire.eof()
+        world.check_rest()
+
+    def test_h2c_is_not_offered_with_a_body_either(self):
+        """Nor taken."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(LENGTH.replace(b"websocket", b"h2c"))
+        self.assertNotIn(b"h2c", world.server.asked())
+        world.server.answer(YES.replace(b"websocket", b"h2c"))
+        self.assertEqual(world.flags(), [(502, "PH")])
+        world.check_rest()
 
 
 class ConnectTests(SynchronousTestCase):

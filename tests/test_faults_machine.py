@@ -105,18 +105,26 @@ class Listener:
         self.complete = False
         self.unsaid: bytes | None = None
         self.ends = False
-        #: It has answered before it had the whole request, whose rest may still come; nothing else may.
+        #: It has answered before it had the whole request, whose rest is to come before anything else.
         self.over = False
+        #: It has asked for the body.
+        self.continued = False
 
     def listen(self) -> None:
         self.received += self.wire.take()
         if self.over:
-            assert b" HTTP/1." not in self.received, "asked again though it had not had the whole of a request"
-            return
+            self.read()
+            if not self.complete:
+                return
+            self.over, self.complete, self.current = False, False, None
         if self.current is None and b"\r\n" in self.received:
             number = int(self.received.split(b" ")[1][1:])
             self.current = self.machine.asked[number]
-            answered = self.current.answered and not self.machine.retry_on & {"junk-response", "503"}
+            answered = self.current.answered and not self.machine.retry_on & {
+                "junk-response",
+                "response-timeout",
+                "503",
+            }
             assert not answered, "asked again though it was answered"
             self.current.reached += 1
             allowed = 2 if self.current.method in IDEMPOTENT else 1
@@ -139,7 +147,7 @@ class Listener:
             elif isinstance(event, h11.EndOfMessage):
                 self.complete = True
                 self.received = reader.trailing_data[0]
-                assert not self.received, "two requests at once"
+                assert self.over or not self.received, "two requests at once"
                 break
         content = self.current.content
         assert (content * (len(body) // len(content) + 1)).startswith(body), "a body of another request"
@@ -152,15 +160,26 @@ class Listener:
         self.current.answered = True
         if not self.unsaid:
             # Said before it is heard: the proxy may ask the next thing at once.
-            whole, ends = self.complete, self.ends
-            self.over = not whole
-            self.current, self.unsaid, self.complete, self.received = None, None, False, b""
-            self.wire.doubtful = self.wire.doubtful or not whole or ends
+            ends = self.ends
+            self.over = not self.complete
+            self.unsaid = None
+            if self.over:
+                # An answer in place of 100: nobody knows whether the body follows.
+                ends = ends or (not self.continued and self.waits_for_continue())
+            else:
+                self.current, self.complete, self.received = None, False, b""
+            self.continued = False
+            self.wire.doubtful = self.wire.doubtful or ends
             self.wire.feed(data)
-            if ends:
+            if self.ends:
                 self.wire.half_close()
         else:
             self.wire.feed(data)
+
+    def waits_for_continue(self) -> bool:
+        """Whether it was asked so, and nothing of the body has come."""
+        head, _, body = self.received.partition(b"\r\n\r\n")
+        return b"Expect" in head and not body
 
 
 class FaultMachine(RuleBasedStateMachine):
@@ -289,7 +308,9 @@ class FaultMachine(RuleBasedStateMachine):
         self.answer(index, kind, interim, times, size, early)
 
     def answer(self, index: int, kind: str, interim: int, times: int, size: int, early: bool) -> None:
-        listener = self.some(index, lambda each: each.current and each.unsaid is None and (early or each.complete))
+        listener = self.some(
+            index, lambda each: each.current and not each.over and each.unsaid is None and (early or each.complete)
+        )
         if listener is None:
             return
         asked = listener.current
@@ -311,6 +332,7 @@ class FaultMachine(RuleBasedStateMachine):
         before = b"HTTP/1.1 103 Early Hints\r\nX-Id: %d\r\n\r\n" % asked.number
         if asked.number % 2:
             before = b"HTTP/1.1 100 Continue\r\nX-Id: %d\r\n\r\n" % asked.number
+        listener.continued = asked.number % 2 == 1 and interim > 0
         listener.unsaid = before * interim + "\r\n".join([*lines, "", ""]).encode() + body
         listener.say(size)
 
@@ -372,6 +394,48 @@ class FaultMachine(RuleBasedStateMachine):
                         listener.say(10**9)
             self.nobody_is_confused()
             self.answer(0, kind, 0, 2, 10**9, False)
+            self.nobody_is_confused()
+
+    @rule(
+        index=INDEX,
+        method=st.sampled_from(["POST", "PUT"]),
+        framing=st.sampled_from(["length", "chunked"]),
+        size=st.sampled_from([3, 3, 9000, 40_000]),
+        missing=st.sampled_from([1, 4, 7, 20, 1000, 30_000]),
+        kind=st.sampled_from(["length", "length", "chunked", "204", "last", "503"]),
+        told=st.sampled_from([1, 40, 10**9, 10**9, 10**9]),
+        stalls=st.sampled_from([False, False, True]),
+        goes_on=st.booleans(),
+    )
+    def an_upload_is_answered_early(
+        self,
+        index: int,
+        method: str,
+        framing: str,
+        size: int,
+        missing: int,
+        kind: str,
+        told: int,
+        stalls: bool,
+        goes_on: bool,
+    ) -> None:
+        """Its rest comes at once, or at any later time."""
+        speaker = self.alive(index)
+        if speaker.unsaid or speaker.client.connection.exchange is not None:
+            return
+        self.ask(index, method, 1, framing, size, False, False)
+        self.say(speaker, max(1, len(speaker.unsaid) - missing))
+        for far in self.world.servers:
+            while far.dialer.open:
+                far.connect()
+        self.nobody_is_confused()
+        listener = self.some(index, lambda each: each.current and not each.over and each.unsaid is None)
+        if listener is not None and stalls:
+            listener.wire.stall()
+        self.answer(index, kind, 0, 2, told, True)
+        self.nobody_is_confused()
+        if goes_on:
+            self.say(speaker, 10**9)
             self.nobody_is_confused()
 
     # What is true, always and at the end.

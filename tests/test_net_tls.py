@@ -120,6 +120,7 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
     def test_records_before_a_failure_count_as_sent(self) -> None:
         """They have left; only what was never taken may be sent once more to another server."""
         transport, _ = self.open()
+        self.loop.pump()
         gone = iter([RECORD, SSL.SysCallError(-1, "Unexpected EOF")])
 
         def one_record(connection: SSL.Connection, data: object) -> int:
@@ -150,6 +151,17 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
         transport.resume_reading()
         self.loop.pump()
         self.assertEqual(self.peer.events, ["data", "eof"])
+
+    def test_what_came_is_read_before_much_is_sent(self) -> None:
+        """A server refuses an upload and resets: after a write that failed for that, OpenSSL would read no answer any more."""
+        transport, far = self.open()
+        self.loop.pump()
+        far.send(b"413")
+        far.pump()
+        far.drop()
+        transport.write(bytes(1 << 20))
+        self.loop.pump()
+        self.assertEqual(self.peer.received, b"413")
 
     def test_an_end_without_close_notify_is_a_truncation(self) -> None:
         """An attacker can end TCP: what came is delivered, and the loss has its own word."""

@@ -339,6 +339,23 @@ class PassingBehaviour(Streams):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
         self.assertEqual(self.loop.reactor.readers, [self.loop.poller])
 
+    def test_says_when_all_is_sent(self) -> None:
+        """Not when there is room again, as for a producer: when nothing is left. The next pause is as ever."""
+        transport, far = self.blocked()
+        transport.tell_when_sent()
+        self.peer.events.clear()
+        left = []
+        self.peer.on["resume"] = lambda: left.append(transport.unsent())
+        far.go_on()
+        self.loop.pump()
+        self.assertEqual((self.peer.events, left), (["resume"], [0]))
+        far.stall()
+        transport.write(bytes(4 * MB))
+        far.go_on()
+        self.loop.pump()
+        self.assertEqual(self.peer.events, ["resume", "pause", "resume"])
+        self.assertEqual(transport._resume_at, LOW_WATER)
+
 
 class PlainTransportTests(PassingBehaviour, SynchronousTestCase):
     """All of it over a plain socket."""

@@ -160,6 +160,28 @@ class EndBehaviour(Streams):
         self.assertEqual((len(far.received), far.end), (MB, self.OUR_END))
         self.gone(transport, "drained")
 
+    def test_a_drain_after_a_half_close(self) -> None:
+        """Our end is shut already; what the peer still sends is read, and counted, until it ends."""
+        transport, far = self.open()
+        transport.end_writing()
+        self.loop.pump()
+        transport.close("drained", drain=True)
+        far.send(b"x" * 1000)
+        self.loop.pump()
+        self.assertEqual((transport.state, transport.drained, self.peer.received), (DRAINING, 1000, b""))
+        far.half_close()
+        self.loop.pump()
+        self.gone(transport, "drained")
+
+    def test_a_drain_after_both_halves(self) -> None:
+        """There is nothing left to wait for."""
+        transport, far = self.open()
+        transport.end_writing()
+        far.half_close()
+        self.loop.pump()
+        transport.close("drained", drain=True)
+        self.gone(transport, "drained")
+
     def test_a_drain_is_ended_by_abort(self) -> None:
         """The wait for the peer's end is bounded by its owner."""
         transport, _ = self.open()

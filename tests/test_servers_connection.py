@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net.transport import PEER_CLOSED, PEER_RESET, PEER_TRUNCATED
 from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, ServerConnection
-from reusedproxy.servers.reasons import LEFT_BEHIND, SERVER
+from reusedproxy.servers.reasons import EARLY, LEFT_BEHIND, SERVER
 from tests.fakes import FakeTransport, PoolBench, RecordingExchange
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -150,22 +150,6 @@ class UnfitTests(SynchronousTestCase):
         dialogue.says(OK + b"Content-Length: 5\r\n\r\nhello")
         self.assertEqual(dialogue.closed, {"bytes beyond the response": 1})
 
-    def test_a_response_before_the_end_of_the_request(self) -> None:
-        """The rest of the request would be taken for the next one."""
-        dialogue = Dialogue(exchange := RecordingExchange(b"POST"), ended=False)
-        dialogue.says(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
-        self.assertEqual(exchange.names, ["whole"])
-        self.assertEqual(dialogue.closed, {"response before the end of the request": 1})
-
-    def test_a_response_while_the_request_is_still_unsent(self) -> None:
-        """Written to us is not written to the server."""
-        dialogue = Dialogue(RecordingExchange(b"POST"), ended=False)
-        dialogue.connection.write(b"x" * 100)
-        dialogue.connection.end_request()
-        dialogue.transport.stuck = 100
-        dialogue.says(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
-        self.assertEqual(dialogue.closed, {"response before the end of the request": 1})
-
     def test_a_response_when_a_write_had_failed(self) -> None:
         """The rest of the request will never arrive, though nothing of it waits any more."""
         dialogue = Dialogue(RecordingExchange(b"POST"))
@@ -207,6 +191,75 @@ class UnfitTests(SynchronousTestCase):
             if reason is not None:
                 self.assertEqual(told, reason)
             self.assertEqual((dialogue.transport.end, dialogue.closed), (("abort", told), {told: 1}))
+
+
+class EarlyTests(SynchronousTestCase):
+    """A response before the end of the request, whose rest the server reads."""
+
+    NO = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n"
+
+    def test_the_rest_goes_out(self) -> None:
+        """Then the connection is free, and told so after that."""
+        dialogue = Dialogue(exchange := RecordingExchange(b"POST"), ended=False)
+        exchange.on["sent"] = lambda: self.assertEqual(dialogue.connection.state, IDLE)
+        dialogue.says(self.NO)
+        self.assertEqual((exchange.names, dialogue.connection.state), (["early"], IN_USE))
+        dialogue.connection.write(b"body")
+        dialogue.connection.end_request()
+        self.assertEqual((exchange.names, dialogue.transport.written), (["early", "sent"], GET + b"body"))
+        self.assertEqual(dialogue.closed, {})
+
+    def test_while_the_request_is_still_unsent(self) -> None:
+        """Written to us is not written to the server."""
+        for taken in (True, False):
+            dialogue = Dialogue(exchange := RecordingExchange(b"POST"), ended=False, timeout=20.0)
+            dialogue.connection.write(b"x" * 100)
+            dialogue.connection.end_request()
+            dialogue.transport.stuck = 100
+            dialogue.says(self.NO)
+            self.assertEqual((exchange.names, dialogue.connection.state), (["early"], IN_USE))
+            if taken:
+                dialogue.transport.take_stuck()
+                self.assertEqual((exchange.names, dialogue.connection.state), (["early", "sent"], IDLE))
+            else:
+                dialogue.bench.clock.advance(20.1)
+                self.assertEqual(exchange.events[1:], [("refused", "slow")])
+                self.assertEqual(dialogue.closed, {"timeout server": 1})
+
+    def test_the_connection_ends(self) -> None:
+        """Whose fault it was depends on what it had said."""
+        for close, whose in ((b"", "gone"), (b"Connection: close\r\n", None)):
+            for reason in (PEER_CLOSED, PEER_RESET):
+                dialogue = Dialogue(exchange := RecordingExchange(b"POST"), ended=False)
+                dialogue.says(self.NO.replace(b"\r\n\r\n", b"\r\n" + close + b"\r\n"))
+                dialogue.transport.peer_ends(reason)
+                self.assertEqual(exchange.events[1:], [("refused", whose)])
+                self.assertEqual(dialogue.closed, {EARLY: 1})
+                self.assertEqual(dialogue.bench.pool.counters.dials_failed, 0)
+
+    def test_it_is_given_up(self) -> None:
+        """Nothing is told any more."""
+        dialogue = Dialogue(exchange := RecordingExchange(b"POST"), ended=False)
+        dialogue.says(self.NO)
+        dialogue.connection.give_up("client gone")
+        self.assertEqual((exchange.names, dialogue.closed), (["early"], {"client gone": 1}))
+
+    def test_it_is_not_taken_for_one_that_nobody_uses(self) -> None:
+        """However long the upload takes."""
+        dialogue = Dialogue(exchange := RecordingExchange(b"POST"), ended=False)
+        dialogue.says(self.NO)
+        for _ in range(400):
+            dialogue.bench.clock.advance(10)
+        self.assertEqual((exchange.names, dialogue.closed), (["early"], {}))
+
+    def test_an_exchange_that_fails_at_it(self) -> None:
+        """By our own fault: the connection does not wait for its rest."""
+        dialogue = Dialogue(exchange := RecordingExchange(b"POST"), ended=False)
+        exchange.on["early"] = lambda: 1 // 0
+        exchange.break_off = lambda: None
+        dialogue.says(self.NO)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual((dialogue.connection.uploader, dialogue.closed), (None, {"internal error": 1}))
 
 
 class UntouchedTests(SynchronousTestCase):

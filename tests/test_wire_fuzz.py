@@ -70,7 +70,9 @@ class BrokenPromiseTests(SynchronousTestCase):
         TARGETS["server"].check(data)
         finish = ServerConnection._finish
         self.patch(
-            ServerConnection, "_finish", lambda connection, keep_alive, more: finish(connection, keep_alive, False)
+            ServerConnection,
+            "_finish",
+            lambda connection, exchange, keep_alive, more: finish(connection, exchange, keep_alive, False),
         )
         self.assertRaises(AssertionError, TARGETS["server"].check, data)
 

@@ -226,7 +226,7 @@ class FramingTests(SynchronousTestCase):
         self.assertIsNone(read(get(HOST + field + b"Connection: upgrade\r\n", version=b"HTTP/1.0")).upgrade)
 
     def test_what_cannot_be_switched_is_not_offered(self) -> None:
-        """No request with a body (as HAProxy), and never h2c, by which others' rules are passed (RFC 9113 3.1)."""
+        """Never h2c, by which others' rules are passed (RFC 9113 3.1); else also with a body (RFC 9110 7.8)."""
         asks = HOST + b"Connection: upgrade\r\nUpgrade: %b\r\n"
         for offer, expected in (
             (b"h2c", None),
@@ -235,7 +235,8 @@ class FramingTests(SynchronousTestCase):
             (b"", None),
         ):
             self.assertEqual(read(get(asks % offer)).upgrade, expected, offer)
-        self.assertIsNone(read(get(asks % b"websocket" + b"Content-Length: 1\r\n")).upgrade)
+        self.assertEqual(read(get(asks % b"websocket" + b"Content-Length: 1\r\n")).upgrade, b"websocket")
+        self.assertIsNone(read(get(asks % b"h2c" + b"Content-Length: 1\r\n")).upgrade)
 
     def test_fields_are_found_as_they_came(self) -> None:
         """Lookups see all that the client sent, hop-by-hop fields too, in any case and in order."""

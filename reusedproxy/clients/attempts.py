@@ -16,6 +16,8 @@ from reusedproxy.servers.server import Server
 #: Bytes of a request kept so that it can be sent again, and kept back while there is no connection; as much as one of
 #: HAProxy's buffers, which bounds its retries alike.
 HELD_MAX = 16 * 1024
+#: Attempts that fail at once, of one request, before others get their turn.
+ATTEMPTS_AT_ONCE = 50
 
 
 class Attempts:
@@ -31,6 +33,10 @@ class Attempts:
     was_idle = False
     #: An attempt's connection ended without an answer; and one of those had been written to.
     raced = repeated = False
+    #: While an attempt is being made that may fail at once: whether it has, and another is due; None: none is being made.
+    again: bool | None = None
+    #: The server that the next attempt is not to go to.
+    avoided: Server | None = None
     #: All of the request that has come is still held.
     held = True
     #: Something of these two is to be counted when it is known how the request ended.

@@ -42,8 +42,14 @@ GONE = 4
 #: Requests of one client that we answer ourselves before the others get their turn: a quarter of a megabyte of pipelined
 #: requests for the statistics page kept everybody waiting for 1.5 s.
 ANSWERS_AT_ONCE = 8
-#: Seconds that a client may take to notice our end when its request was not read to the end.
-DRAIN_FOR = 2.0
+#: Seconds that a client may take to notice our end.
+NOTICE_FOR = 2.0
+#: A client whose request is not wanted to its end is read on nevertheless, because many read their answer only when they have
+#: sent everything, and closing would destroy it (RFC 9112 section 9.6): while it is silent for no longer than this many
+#: seconds (nginx's lingering_timeout), and no longer in all, and no more bytes, than these.
+DRAIN_SILENCE = 5.0
+DRAIN_FOR = 300.0
+DRAIN_MAX = 1 << 30
 #: Seconds that a client which has just connected has for its request when the proxy stops or reloads.
 FIRST_FOR = 1.0
 
@@ -60,6 +66,8 @@ class ClientConnection:
         "_blocked",
         "_body",
         "_buffer",
+        "_drain_until",
+        "_drained",
         "_eof",
         "_left",
         "_request_paused",
@@ -114,6 +122,9 @@ class ClientConnection:
         self._request_paused = False
         #: Bytes that the client had not taken when its deadline was set.
         self._left = 0
+        #: Of what is only drained: bytes when its deadline was set, and how long it may go on at most.
+        self._drained = 0
+        self._drain_until = 0.0
         self.accepted = self._began = now = deadlines.now()
         timeout = frontend.timeouts.http_request
         deadlines.watch(self, inf if timeout is None else now + timeout)
@@ -142,7 +153,7 @@ class ClientConnection:
                 exchange.client_lost("C")
             elif not self._buffer:
                 self.last = True
-        elif not (self._blocked and self._buffer):
+        elif self.state == READING or not self._buffer:
             self._end_after_eof()
 
     def connection_lost(self, reason: str) -> None:
@@ -211,8 +222,9 @@ class ClientConnection:
         unread = self._body is not None
         if error or unread or self.last:
             # More may be on its way to us, also after a request that was refused: it must not reset the answer.
-            coming = unread or bool(self._buffer) or (error > 0 and error not in (502, 503, 504))
-            self._end("error" if error else "last exchange", last, drain=coming)
+            coming = bool(self._buffer) or (error > 0 and error not in (502, 503, 504))
+            drain = DRAIN_SILENCE if unread else NOTICE_FOR if coming else 0.0
+            self._end("error" if error else "last exchange", last, drain=drain)
             return
         self.state = WAITING
         timeout = self.frontend.timeouts.http_keep_alive
@@ -393,7 +405,7 @@ class ClientConnection:
         if self.state == WAITING:
             self._began = self.deadlines.now()
         self._take(data)
-        if self._eof and not self._blocked:
+        if self._eof and not (self._buffer and self.state == WAITING):
             self._end_after_eof()
 
     # Reading bodies.
@@ -480,11 +492,15 @@ class ClientConnection:
             self._give(self.frontend.timeouts.client)
 
     def _look_at_reader(self) -> None:
-        """It had until now to take something. As long as it takes any, it may go on."""
-        left = self.transport.unsent()
+        """It had until now to take something, or to send what is drained. As long as it does, it may go on."""
+        left, drained = self.transport.unsent(), self.transport.drained
         if 0 < left < self._left:
             self._left = left
-            self._give(self._time_to_take or DRAIN_FOR)
+            self._drained = drained
+            self._give(self._time_to_take or DRAIN_SILENCE)
+        elif self._drained < drained < DRAIN_MAX and self.deadlines.now() < self._drain_until:
+            self._drained = drained
+            self._give(DRAIN_SILENCE)
         elif self.exchange is not None:
             self.exchange.client_lost("c")
         else:
@@ -512,14 +528,16 @@ class ClientConnection:
         host, port = self.address
         self.frontend.invalid.note(f"{host}:{port}" if port else host, reason, data)
 
-    def _end(self, reason: str, data: bytes = b"", *, drain: bool = False) -> None:
-        """Send `data` and close. The client may take its time for it, within its time-out, if it goes on taking."""
+    def _end(self, reason: str, data: bytes = b"", *, drain: float = 0.0) -> None:
+        """Send `data` and close. The client may take its time for it, within its time-out, if it goes on taking; what it sends
+        meanwhile is read and dropped, if `drain` says that it may send nothing for so many seconds."""
         self.state = ENDING
         self._buffer = b""
         self._body = None
         if data:
             self.transport.write(data)
-        self.transport.close(reason, drain=drain)
+        self.transport.close(reason, drain=drain > 0)
         if self.state == ENDING:
             self._left = self.transport.unsent()
-            self._give(DRAIN_FOR if drain and not self._blocked else self._time_to_take)
+            self._drain_until = self.deadlines.now() + DRAIN_FOR
+            self._give(drain if drain and not self._blocked else self._time_to_take)

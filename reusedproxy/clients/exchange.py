@@ -11,7 +11,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from reusedproxy.clients.answers import KEEPING, error_answer
-from reusedproxy.clients.attempts import HELD_MAX, Attempts
+from reusedproxy.clients.attempts import ATTEMPTS_AT_ONCE, HELD_MAX, Attempts
 from reusedproxy.clients.known import Known
 from reusedproxy.clients.outcomes import ABORTS, CONNECTION, DATA, GONE, HEAD, QUEUE, client_lost, server_lost
 from reusedproxy.clients.passing import (
@@ -42,6 +42,7 @@ QUEUED = "queued"  # all servers are full
 CONNECTING = "connecting"  # a server is chosen; its pool will give a connection
 SENT = "sent"  # the request is going out; no answer yet
 ANSWERING = "answering"  # the answer's head has gone to the client
+ANSWERED = "answered"  # all of the answer has, and the rest of the request goes on to the server
 TUNNEL = "tunnel"  # both sides have left HTTP
 ENDED = "ended"
 
@@ -50,7 +51,7 @@ CONNECT_SLACK = 0.5
 
 
 class Exchange(Attempts, Known):
-    """One request and its response. `state` is QUEUED, CONNECTING, SENT, ANSWERING, TUNNEL or ENDED.
+    """One request and its response. `state` is QUEUED, CONNECTING, SENT, ANSWERING, ANSWERED, TUNNEL or ENDED.
 
     `flags` are the first two letters of HAProxy's termination state. Times are the clock's seconds, 0 when that point
     was not reached: `began` (first byte of the request), `read` (its head complete), `placed` (a server was chosen),
@@ -146,8 +147,10 @@ class Exchange(Attempts, Known):
             return
         self.status = self.status or -1
         self.flags = self._client_aborts(flag)
+        # A client that sends no more has its answer, and may still be reading it.
+        whole = self.state == ANSWERED and flag == "C"
         self._let_go("client gone")
-        self._end(broken=True)
+        self._end(broken=not whole)
 
     def client_slow(self) -> None:
         """The client has not sent what is missing of its request in time."""
@@ -159,9 +162,9 @@ class Exchange(Attempts, Known):
             return
         self._let_go("exchange failed")
         self.flags = flags
-        if self.state == ANSWERING:
+        if self.state in (ANSWERING, ANSWERED):
             self.client.last = True
-            self._end(broken=self._until_close)
+            self._end(broken=self._until_close and self.state == ANSWERING)
             return
         self.status = status
         keeps = status in KEEPING and self.framed and self.client.may_ask_again
@@ -201,6 +204,7 @@ class Exchange(Attempts, Known):
         )
         pool = server.pool
         if server.naming is not None:
+            self.state = CONNECTING
             named = server.pool_for(self)
             if isinstance(named, DialFailure):
                 self.connection_failed(named)
@@ -256,8 +260,10 @@ class Exchange(Attempts, Known):
             self.fail(503, "sC" if failure.timed_out else "SC")
 
     def deadline_passed(self) -> None:
-        """`timeout queue` is over, or `timeout connect` while too many waited for connections."""
-        if self.state == QUEUED:
+        """`timeout queue` is over, or `timeout connect` while too many waited for connections; or it is its next turn to try."""
+        if self.again:
+            self._attempt()
+        elif self.state == QUEUED:
             self._unplaced("sQ")
         elif self.state == CONNECTING and self.pool is not None:
             self.pool.leave(self, timed_out=True)
@@ -333,6 +339,8 @@ class Exchange(Attempts, Known):
         self._end(last=data)
 
     def response_started(self, head: ResponseHead, data: bytes) -> None:
+        if self.expects and not self._request_ended:
+            self.client.last = True  # it comes in place of 100, and the body is not passed on any more
         if self.answer_rules is not None and self._replaced(head):
             return
         self.state = ANSWERING
@@ -346,6 +354,34 @@ class Exchange(Attempts, Known):
 
     def response_ended(self) -> None:
         self.connection = None
+        self._end()
+
+    def response_early(self, head: ResponseHead | None, body: bytes) -> None:
+        if head is not None and not head.keep_alive:
+            self.client.last = True  # the server may close before it has taken all, and the rest has nowhere to go then
+        if head is None:
+            self.state = ANSWERED
+        elif self.answer_rules is None or not self._replaced(head):
+            data = self._response(head) + body
+            self.bytes_out += len(data)
+            self.state = ANSWERED
+            self.client.write(data)
+        client = self.client
+        if self.state == ANSWERED and client.last and (self._until_close or not client.transport.secure):
+            # Who reads to the end need not send to the end first. But close_notify makes clients of TLS 1.2 give up what they
+            # have not sent (RFC 5246 section 7.2.1), so that is said early only where the answer's end needs it.
+            client.transport.end_writing()
+
+    def request_sent(self) -> None:
+        self.connection = None
+        self._end()
+
+    def request_refused(self, whose: str | None) -> None:
+        self.connection = None
+        if whose is not None:
+            self.count("eresp")
+            self.count("srv_abrt")
+            _, self.flags = server_lost(whose, DATA, False)
         self._end()
 
     def server_lost(self, whose: str, reason: str, answered: bool) -> None:
@@ -369,7 +405,7 @@ class Exchange(Attempts, Known):
     def break_off(self) -> None:
         client = self.client
         try:
-            self.fail(500, "ID" if self.state == ANSWERING else "IH")
+            self.fail(500, "ID" if self.state in (ANSWERING, ANSWERED) else "IH")
         finally:
             if client.is_left_by(self):
                 client.transport.abort(BROKEN)
@@ -450,6 +486,8 @@ class Exchange(Attempts, Known):
             or (self.head is not None and self.head.binds_connection)
         ):
             connection.private = True
+            if self.head is not None and self.head.upgrade is not None and self.head.length:
+                connection.retire_at = -inf  # see `RequestHead.binds_connection`
         if connection.private:
             self.client.keep(connection)
         if not self._request_ended:
@@ -457,16 +495,32 @@ class Exchange(Attempts, Known):
         connection.send(self, request, self._request_ended, backend.settings.timeouts.server)
 
     def _try_again(self, failure: str, answered: bool) -> bool:
-        """Whether another attempt has begun."""
+        """Whether there is another attempt."""
         server = self.server
         if not self.grant(failure, answered):
             return False
         self.connected = 0.0
-        if self.server is None:
-            self._choose(server if self.redispatched else None)
+        self.avoided = server if self.redispatched else None
+        if self.again is None:
+            self._attempt()
         else:
-            self.placed(self.server)
+            self.again = True  # one that has failed at once, within `_attempt`
         return True
+
+    def _attempt(self) -> None:
+        """Make another attempt, and further ones as long as each fails at once: here, and not each within the one before."""
+        for _ in range(ATTEMPTS_AT_ONCE):
+            self.again = False
+            if self.server is None:
+                self._choose(self.avoided)
+            else:
+                self.placed(self.server)
+            if not self.again:
+                self.again = None
+                return
+        self.state = CONNECTING
+        self.pool = None
+        self._await(0)  # others have their turn
 
     def _replaced(self, head: ResponseHead, whole: bool = False) -> bool:
         """Whether a rule answers in place of this, which goes nowhere then. `whole`: its connection is free already."""

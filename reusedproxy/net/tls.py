@@ -8,7 +8,9 @@ buffers (measured for 300 bytes: write 7.2 µs and read 6.9 µs with memory BIOs
 from __future__ import annotations
 
 import os
+from fcntl import ioctl
 from socket import MSG_PEEK, socket
+from termios import FIONREAD
 from typing import Any
 
 from cryptography.hazmat.bindings.openssl.binding import Binding
@@ -20,6 +22,9 @@ from reusedproxy.net.transport import CLOSED, HALF, PEER_CLOSED, PEER_RESET, PEE
 
 #: Records read in one go before their plaintext is handed on and others get their turn.
 RECORDS_AT_ONCE = 8
+#: A write of so many bytes is worth a look at what has come, before each record: 0.6 µs beside the 9 µs of its sending.
+LOOK_FROM = 4 * 1024
+_NOTHING = bytes(4)
 #: At the peer's word, the reason given for a lost connection starts with this, and OpenSSL's words follow.
 TLS_FAILED = "TLS: "
 
@@ -32,13 +37,17 @@ _openssl: Any = Binding().lib
 class TLSTransport(Transport):
     """A transport whose handshake is complete; what passes is encrypted."""
 
-    __slots__ = ("_tls",)
+    __slots__ = ("_half", "_tls")
 
     secure = True
+    #: What has come is read before anything long is sent.
+    looks = False
 
     def __init__(self, poller: Poller, connected: socket, peer: Peer, tls: SSL.Connection) -> None:
         Transport.__init__(self, poller, connected, peer)
         self._tls = tls
+        #: A record of ours is half sent.
+        self._half = False
 
     @property
     def version(self) -> str:
@@ -66,14 +75,26 @@ class TLSTransport(Transport):
 
     def _send(self, data: bytes | memoryview) -> int:
         sent = 0
+        half, self._half = self._half, False
+        # After a failed write a plain socket can be read on; OpenSSL reads nothing more. So what a server answers before it
+        # refuses the rest of an upload is read first: on_ready does that, before it sends again. Not behind half a record,
+        # whose rest OpenSSL must be given before it can do anything else.
+        looks = len(data) >= LOOK_FROM and self.looks and self._reading and not half
         try:
             # No bytes at all are not given to OpenSSL, which takes them for a failure.
             while sent < len(data):
+                if looks and ioctl(self._fd, FIONREAD, _NOTHING) != _NOTHING:
+                    if not sent:
+                        raise BlockingIOError
+                    break
                 sent += send(self._tls, memoryview(data)[sent:] if sent else data)
-        except (SSL.WantWriteError, SSL.WantReadError) as error:
+        except SSL.WantWriteError:
+            self._half = True
             if not sent:
-                if isinstance(error, SSL.WantReadError):
-                    self._crossed |= WRITE  # half a handshake message has come, TLS 1.3's KeyUpdate
+                raise BlockingIOError from None
+        except SSL.WantReadError:
+            if not sent:
+                self._crossed |= WRITE  # half a handshake message has come, TLS 1.3's KeyUpdate
                 raise BlockingIOError from None
         except SSL.Error as error:
             reason = openssl_reason(error)
@@ -86,7 +107,7 @@ class TLSTransport(Transport):
         self._lose(PEER_RESET)
 
     def _read(self) -> None:
-        if self._blocked and self._key_update_may_come():
+        if self._half and self._key_update_may_come():
             # OpenSSL cannot answer it behind a record of ours that is half sent, and would give up the connection ("bad
             # length"): it waits until that has gone.
             self._cross(READ)
@@ -115,6 +136,8 @@ class TLSTransport(Transport):
             ended = TLS_FAILED + openssl_reason(error)
         if data and self.state <= HALF:
             self.peer.data_received(data)
+        elif data:
+            self.drained += len(data)
         if ended is None or self.state == CLOSED:
             return
         if ended is PEER_CLOSED:

@@ -211,6 +211,8 @@ class ClientTLSTransport(TLSTransport):
 
     __slots__ = ("_context",)
 
+    looks = True
+
     def __init__(
         self, poller: Poller, connected: socket, peer: Peer, tls: SSL.Connection, context: ClientContext
     ) -> None:

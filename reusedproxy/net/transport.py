@@ -82,8 +82,10 @@ class Transport:
         "_read_size",
         "_reading",
         "_reason",
+        "_resume_at",
         "_unsent",
         "_unsent_size",
+        "drained",
         "hung_up",
         "lost",
         "peer",
@@ -116,11 +118,15 @@ class Transport:
         self._queued = False
         self._blocked = False
         self._paused = False
+        #: Unsent bytes at which a paused producer may go on.
+        self._resume_at = LOW_WATER
         self._peer_has_ended = False
         #: The kernel has seen the peer's end, though what came before it may not have been read yet.
         self.hung_up = False
         #: Bytes that the kernel will never take: a write has failed, or the end came first.
         self.lost = 0
+        #: Bytes that came when nobody wanted any more.
+        self.drained = 0
         #: Why it ends: its owner's word from `close`, or what the first failed write showed.
         self._reason = ""
 
@@ -184,6 +190,11 @@ class Transport:
             self._queued = True
             senders.append(self)
 
+    def tell_when_sent(self) -> None:
+        """Say `resume_writing` when the kernel has taken all, of which it has just refused some (see `send_now`)."""
+        self._paused = True
+        self._resume_at = 0
+
     def end_writing(self) -> None:
         """Send what is unsent, then shut our end only: a half-close. What the peer sends is still delivered."""
         if self.state != OPEN:
@@ -204,8 +215,11 @@ class Transport:
         self._reason = reason
         self._held = b""
         self.state = DRAINING if drain else CLOSING
-        if shut:
+        if shut and (not drain or self._peer_has_ended):
             self._end(reason)
+        elif shut:
+            self._reading = True
+            self._watch()
         elif not self._unsent:
             self._all_sent()
         elif self._blocked:
@@ -314,6 +328,8 @@ class Transport:
         self._read_size = BULK_READ_SIZE if len(data) >= READ_SIZE else READ_SIZE
         if self.state <= HALF:
             self.peer.data_received(data)
+        else:
+            self.drained += len(data)
 
     def _goodbye(self) -> None:
         """Say that nothing more will be sent."""
@@ -407,8 +423,9 @@ class Transport:
     def _check_high_water(self) -> None:
         """Tell the producer to pause, or to go on."""
         if self._paused:
-            if self._unsent_size <= LOW_WATER:
+            if self._unsent_size <= self._resume_at:
                 self._paused = False
+                self._resume_at = LOW_WATER
                 if self.state == OPEN:
                     self.peer.resume_writing()
         elif self._unsent_size > HIGH_WATER and self.state == OPEN:

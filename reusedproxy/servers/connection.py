@@ -8,12 +8,14 @@ alone. It must never know clients, balancing or retries.
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
 from reusedproxy.net.transport import BROKEN, OPEN, PEER_CLOSED, Transport
-from reusedproxy.servers.reasons import LEFT_BEHIND, SERVER
+from reusedproxy.servers.reasons import EARLY, LEFT_BEHIND, SERVER
+from reusedproxy.servers.served import Exchange
+from reusedproxy.servers.unfinished import Unfinished
 from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody, UntilCloseBody
 from reusedproxy.wire.heads import (
     CHUNKED,
@@ -46,55 +48,12 @@ SERVER_SLOW = "slow"  # `timeout server` passed
 REFUSED_LATE = "refused"  # TLS: the server refused our certificate after the handshake; it has processed nothing
 UNTOUCHED = "untouched"  # it ended, or said something unasked, before any byte of the request had left us
 
-
-class Exchange(Protocol):
-    """What a connection serves. After `response_whole`, `response_ended` or `server_lost` it is not used any more."""
-
-    method: bytes
-    #: Whether the client takes chunked coding; if not, it gets the bare payload.
-    framed: bool
-    #: The client sends its body only when the server says 100, or after a while without.
-    expects: bool
-
-    def may_repeat(self) -> bool:
-        """Whether it would be sent once more if the connection, which had stood idle, were lost without an answer."""
-
-    def response_interim(self, head: ResponseHead) -> None:
-        """A 1xx head has come; the real one follows."""
-
-    def response_switched(self, head: ResponseHead, data: bytes) -> None:
-        """From here on the server speaks another protocol, or for another (101, 2xx to CONNECT); `data` is of that."""
-
-    def unwanted(self, status: int) -> bool:
-        """Whether an answer with this status is as good as none, and the request will be sent once more."""
-
-    def answer_unwanted(self, status: int) -> None:
-        """Such an answer has come. The connection is free again already, or gone."""
-
-    def response_whole(self, head: ResponseHead, body: bytes) -> None:
-        """Head and all of the body came at once. The connection is free again already."""
-
-    def response_started(self, head: ResponseHead, data: bytes) -> None:
-        """Head and the first of the body; more follows."""
-
-    def response_data(self, data: bytes) -> None: ...
-
-    def response_ended(self) -> None:
-        """The body is complete. The connection is free again already."""
-
-    def server_lost(self, whose: str, reason: str, answered: bool) -> None:
-        """The connection is no more. `answered`: some byte of a response had come on it for this request."""
-
-    def break_off(self) -> None:
-        """One of these calls has failed by our own fault; the connection has nothing to do with it any more."""
-
-    def pause_request(self) -> None:
-        """The server takes no more bytes for now."""
-
-    def resume_request(self) -> None: ...
+#: Interim answers (1xx) that a server may give to one request. 100 is said once and 103 a few times; 102, which is there to say
+#: that the answer takes its time (RFC 2518 section 10.1), may also come once a second for as long as that is.
+INTERIMS = 100
 
 
-class ServerConnection:
+class ServerConnection(Unfinished):
     """One connection of a pool. `state` is IDLE, IN_USE, WATCHED, PRIVATE or RETIRING, and moved by the pool only.
 
     `requests` counts those sent on it; `idle_since` is when it became idle, `idle_last` and `idle_longest` for how long it had
@@ -107,19 +66,15 @@ class ServerConnection:
     __slots__ = (
         "_answered",
         "_body",
-        "_continue_due",
         "_given",
         "_head",
-        "_left",
+        "_interims",
         "_limits",
         "_received",
-        "_request_ended",
         "_rested",
         "_searched",
         "_timeout",
         "born",
-        "deadline",
-        "exchange",
         "idle_last",
         "idle_longest",
         "idle_since",
@@ -133,7 +88,6 @@ class ServerConnection:
         "slot",
         "state",
         "took",
-        "transport",
         "watch_until",
     )
 
@@ -158,6 +112,8 @@ class ServerConnection:
         #: When it will have stood long enough for its handshake not to be refused any more.
         self.proof_at = now
         self.exchange: Exchange | None = None
+        #: Whose answer is over while its request still goes out; `exchange` is None then.
+        self.uploader: Exchange | None = None
         self.slot = 0.0
         self.deadline = inf
         self._limits = limits
@@ -167,8 +123,14 @@ class ServerConnection:
         self._head: ResponseHead | None = None
         self._body: LengthBody | ChunkedBody | UntilCloseBody | None = None
         self._request_ended = False
-        #: The server's 100 is waited for, with the request's body.
+        #: The server's 100 is waited for, with the request's body; or its answer has come instead.
         self._continue_due = False
+        #: The request (by `requests`) that was last answered with 1xx, how often, and since when.
+        self._interims = (0, 0, 0.0)
+        #: Of an `uploader`: its answer did not say that the connection ends.
+        self._kept = True
+        #: A switch to another protocol that came before the end of the request, for which it waits; and what came behind it.
+        self._switched: tuple[ResponseHead, bytes] | None = None
         #: The poller's batch in which its last answer ended.
         self._rested = -1
         self._answered = False
@@ -206,23 +168,37 @@ class ServerConnection:
 
     def write(self, data: bytes) -> None:
         """More of the request's body."""
-        self._given += len(data)
         if self._continue_due:
+            if self._head is not None:
+                # It has answered instead of asking for the body. Servers that do not say so, and then take the body for
+                # their next request, exist ("Expect-based desync"): nothing of it goes there.
+                return
             self._continue_came()  # the client does not wait for it any more
+        self._given += len(data)
         self.transport.write(data)
 
     def end_request(self) -> None:
         """All of the request has been written; the server's silence counts from here."""
+        if self._continue_due:
+            return  # see `write`
         self._request_ended = True
+        if self.uploader is not None or self._switched is not None:
+            self.transport.send_now()
+            self._look_at_sent()
+            return
         self._left = self.transport.unsent()
         self._expect()
 
     def pause_response(self) -> None:
         """Read no more for now; the server is not to blame for the silence."""
+        if self.uploader is not None:
+            return  # all of it has come; what is looked for is the server's end
         self.deadline = inf
         self.transport.pause_reading()
 
     def resume_response(self) -> None:
+        if self.uploader is not None or self._switched is not None:
+            return
         if self._request_ended or self._body is not None or self._continue_due:
             self._expect()
         self.transport.resume_reading()
@@ -235,7 +211,8 @@ class ServerConnection:
 
     def give_up(self, reason: str) -> None:
         """The exchange wants no more of it, in the middle of whatever it was; it hears nothing further."""
-        self.exchange = None
+        self.exchange = self.uploader = None
+        self._switched = None
         self.pool.retire(self, reason, at_once=True)
 
     def _continue_came(self) -> None:
@@ -277,9 +254,8 @@ class ServerConnection:
         except Exception:
             # A programming error in one exchange is that one's end, not its client's endless wait.
             self._log.failure("an exchange ends by our own fault")
-            if self.exchange is exchange:
-                self.exchange = None
-                self.pool.retire(self, BROKEN, at_once=True)
+            if exchange in (self.exchange, self.uploader):
+                self.give_up(BROKEN)
             exchange.break_off()
 
     def eof_received(self) -> None:
@@ -296,16 +272,22 @@ class ServerConnection:
             self.pool.connection_gone(self)
 
     def pause_writing(self) -> None:
-        if self.exchange is not None:
+        exchange = self.exchange or self.uploader
+        if exchange is not None:
             self._left = self.transport.unsent()
             self._expect()
-            self.exchange.pause_request()
+            exchange.pause_request()
 
     def resume_writing(self) -> None:
-        if self.exchange is not None:
-            if not self._request_ended and self._body is None:
-                self.deadline = inf
-            self.exchange.resume_request()
+        exchange = self.exchange or self.uploader
+        if exchange is None:
+            return
+        if not self._request_ended and self._body is None:
+            self.deadline = inf
+        if self._request_ended and (self.uploader is not None or self._switched is not None):
+            self._look_at_sent()
+        else:
+            exchange.resume_request()
 
     def deadline_passed(self) -> None:
         left = self.transport.unsent()
@@ -321,6 +303,8 @@ class ServerConnection:
             self._expect()
         elif self.exchange is not None:
             self._lose(SERVER_SLOW, "timeout server")
+        elif self.uploader is not None:
+            self._refuse_rest(SERVER_SLOW, "timeout server")
 
     # Reading a response.
 
@@ -346,6 +330,7 @@ class ServerConnection:
                 return
             if head.status == 100 and self._continue_due:
                 self._continue_came()
+            self._count_interim(head.status)
             exchange.response_interim(head)
             if self.exchange is not exchange:
                 return
@@ -374,25 +359,49 @@ class ServerConnection:
         else:
             self._start_body(exchange, head, data[end:])
 
+    def _count_interim(self, status: int) -> None:
+        """Bound how many of them a server may send: each renews `timeout server`."""
+        now = self.pool.deadlines.now()
+        request, count, since = self._interims
+        if request != self.requests:
+            count, since = 0, now
+        self._interims = self.requests, count + 1, since
+        if count >= INTERIMS + (now - since if status == 102 else 0):
+            raise ResponseFault("interim answers without end")
+
     def _read_whole(self, exchange: Exchange, head: ResponseHead, data: bytes, end: int) -> None:
         whole = end + head.length
-        self._finish(head.keep_alive, len(data) > whole)
-        exchange.response_whole(head, data[end:whole])
+        self._finish(exchange, head.keep_alive, len(data) > whole)
+        if self.uploader is None:
+            exchange.response_whole(head, data[end:whole])
+        else:
+            exchange.response_early(head, data[end:whole])
 
     def _switch(self, exchange: Exchange, head: ResponseHead, rest: bytes) -> None:
-        """RFC 9110 sections 7.8 and 9.3.6. Nobody can say what belongs to which protocol if the request is not over."""
-        if not self._request_ended or self.transport.unsent():
-            raise ResponseFault("another protocol before the end of the request")
+        """RFC 9110 sections 7.8 and 9.3.6: the client's side switches at the end of its request, so that is waited for."""
+        if self._continue_due:
+            raise ResponseFault("another protocol in place of 100 Continue")  # section 7.8: 100 comes before 101
         self.deadline = inf
-        exchange.response_switched(head, rest)
+        transport = self.transport
+        if self._request_ended and not transport.unsent():
+            exchange.response_switched(head, rest)
+            return
+        transport.pause_reading()
+        self._switched = head, rest
+        if self._request_ended:
+            transport.send_now()
+            self._look_at_sent()
+        elif transport.full:
+            self._await_taking()
 
     def _refuse(self, exchange: Exchange, head: ResponseHead, data: bytes, end: int) -> None:
         """This answer goes nowhere; if all of it is here, its connection is as good as before."""
         if 0 <= head.length <= len(data) - end:
-            self._finish(head.keep_alive, len(data) > end + head.length)
+            self._finish(exchange, head.keep_alive, len(data) > end + head.length)
+            if self.uploader is not None:
+                self.give_up("answer not wanted")  # all of the request goes to another now
         else:
-            self.exchange = None
-            self.pool.retire(self, "answer not wanted", at_once=True)
+            self.give_up("answer not wanted")
         exchange.answer_unwanted(head.status)
 
     def _start_body(self, exchange: Exchange, head: ResponseHead, rest: bytes) -> None:
@@ -408,8 +417,11 @@ class ServerConnection:
             body = LengthBody(head.length)
         data, rest = body.feed(rest)
         if body.complete:
-            self._finish(head.keep_alive, bool(rest))
-            exchange.response_whole(head, data)
+            self._finish(exchange, head.keep_alive, bool(rest))
+            if self.uploader is None:
+                exchange.response_whole(head, data)
+            else:
+                exchange.response_early(head, data)
         else:
             self._head = head
             self._body = body
@@ -429,8 +441,11 @@ class ServerConnection:
                 exchange.response_data(data)
                 if self.exchange is not exchange:
                     return
-            self._finish(head.keep_alive, bool(rest))
-            exchange.response_ended()
+            self._finish(exchange, head.keep_alive, bool(rest))
+            if self.uploader is None:
+                exchange.response_ended()
+            else:
+                exchange.response_early(None, b"")
             return
         if body.held:
             self._give_back(body)
@@ -445,8 +460,8 @@ class ServerConnection:
 
     # Ends.
 
-    def _finish(self, keep_alive: bool, more: bool) -> None:
-        """The response is complete: go back to the pool, or away with the reason why not."""
+    def _finish(self, exchange: Exchange, keep_alive: bool, more: bool) -> None:
+        """The response is complete: go back to the pool, now or when the request is, or away with the reason why not."""
         self.exchange = None
         self._body = self._head = None
         self.deadline = inf
@@ -460,11 +475,29 @@ class ServerConnection:
         elif more:
             self.pool.retire(self, "bytes beyond the response")
         elif not request_ended:
-            self.pool.retire(self, "response before the end of the request")
+            if not self._takes_rest(exchange, keep_alive):
+                self.pool.retire(self, EARLY)
         elif keep_alive:
             self.pool.retire(self, LEFT_BEHIND, by=SERVER)
         else:
             self.pool.retire(self, "server asked to close")
+
+    def _rest(self) -> None:
+        """Both messages are over."""
+        self.uploader = None
+        self.deadline = inf
+        self._rested = self.transport.batch
+        if self._kept:
+            self.pool.release(self)
+        else:
+            self.pool.retire(self, "server asked to close")
+
+    def _refuse_rest(self, whose: str, reason: str) -> None:
+        """The rest of the request has nowhere to go. The server has answered, so nothing is held against it."""
+        uploader, self.uploader = self.uploader, None
+        assert uploader is not None
+        self.pool.retire(self, reason, at_once=True, by=SERVER)
+        uploader.request_refused(whose if self._kept or whose != SERVER_GONE else None)
 
     def _untouched(self) -> bool:
         """Whether all of the request is still with us, so that the server can have seen none of it."""
@@ -472,7 +505,11 @@ class ServerConnection:
 
     def _unasked(self, data: bytes) -> None:
         """A server speaks on an idle connection only to say goodbye (RFC 9110 section 15.5.9: a 408, say), or in error."""
-        if self.requests == 0 and data.startswith((b"HTTP/1.1 408", b"HTTP/1.0 408", b"HTTP/1.1 400", b"HTTP/1.0 400")):
+        if self.uploader is not None:
+            self._refuse_rest(SERVER_FAULT, "bytes beyond the response")
+        elif self.requests == 0 and data.startswith(
+            (b"HTTP/1.1 408", b"HTTP/1.0 408", b"HTTP/1.1 400", b"HTTP/1.0 400")
+        ):
             self.pool.keeper.closed_by_peer(self)
             self.pool.retire(self, "server timed it out unused", by=SERVER)
         else:
@@ -482,7 +519,10 @@ class ServerConnection:
         """The server has ended the connection: the normal end of some bodies, otherwise a loss."""
         exchange = self.exchange
         if exchange is None:
-            self.pool.lost(self, reason, self._answered)
+            if self.uploader is not None:
+                self._refuse_rest(SERVER_GONE, EARLY)
+            else:
+                self.pool.lost(self, reason, self._answered)
             return
         body = self._body
         if isinstance(body, UntilCloseBody) and reason == PEER_CLOSED:
@@ -490,7 +530,8 @@ class ServerConnection:
             if last:
                 exchange.response_data(last)
             if self.exchange is exchange:
-                self._finish(False, False)
+                self.transport.hung_up = True  # also where TLS alone has ended: it takes nothing more
+                self._finish(exchange, False, False)
                 exchange.response_ended()
         else:
             self._lose(SERVER_GONE, reason)

@@ -447,7 +447,9 @@ class Keeper:
         """A connection that is in use, and by nobody for so long: somebody's fault, but it must not cost the server's places."""
         pool = self.pool
         since = self._used_by_nobody
-        self._used_by_nobody = {each: since.get(each, now) for each in pool.in_use if each.exchange is None}
+        self._used_by_nobody = {
+            each: since.get(each, now) for each in pool.in_use if each.exchange is None and each.uploader is None
+        }
         for connection, at in self._used_by_nobody.items():
             if now - at >= self._limits.overdue_after:
                 pool.counters.overdue += 1

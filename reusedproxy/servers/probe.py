@@ -52,6 +52,15 @@ class Probe:
     def response_ended(self) -> None:
         self._ended(self._head, "", False)
 
+    def response_early(self, head: ResponseHead | None, body: bytes) -> None:
+        self._ended(head or self._head, "", False)
+
+    def request_sent(self) -> None:
+        """The connection, which took a little longer, is free."""
+
+    def request_refused(self, whose: str | None) -> None:
+        """It is gone. The answer stands."""
+
     def server_lost(self, whose: str, reason: str, answered: bool) -> None:
         self._ended(None, reason, whose == SERVER_SLOW)
 

@@ -14,6 +14,8 @@ PROXY = "proxy"
 
 #: A reason: it ended just behind an answer that promised more.
 LEFT_BEHIND = "closed by peer behind its answer"
+#: A reason: the answer came before the end of the request, and the rest could not go on to the server.
+EARLY = "response before the end of the request"
 
 IDLE = "idle"  # it had stood idle too long: by its server's time-out, or by `pool-idle-timeout`
 PEER_DEADLINE = "peer_deadline"  # ahead of its server's time-out
@@ -64,7 +66,7 @@ _ALWAYS = {
     "unasked bytes": UNSOLICITED_DATA,
     "not silent when taken": UNSOLICITED_DATA,
     "bytes beyond the response": UNSOLICITED_DATA,
-    "response before the end of the request": EARLY_RESPONSE,
+    EARLY: EARLY_RESPONSE,
     "client gone": CLIENT_GONE,
     "tunnel over": TUNNEL,
     "pool full": OVERFLOW,

@@ -111,7 +111,10 @@ class RequestHead:
 
     @property
     def binds_connection(self) -> bool:
-        """Whether it has credentials that authenticate the connection it goes out on."""
+        """Whether the connection that it goes out on may serve no other client: it has credentials that authenticate that, or
+        offers another protocol behind a body, which some servers (httptools 0.6) then take for their next request."""
+        if self.upgrade is not None and self.length:
+            return True
         # Most requests have none at all: two looks at the bytes cost 0.1 us.
         if b"uthorization:" not in self.head and b"UTHORIZATION:" not in self.head:
             return False
@@ -249,8 +252,8 @@ def _add_wishes(request: RequestHead, notables: Notables, options: frozenset[byt
     if request.minor:
         request.te_trailers = te is not None and wants_trailers(te)
         request.expect_continue = expected and request.length != 0
-        # A server cannot switch before it has all of the request (7.8); as HAProxy, none with a body is offered to.
-        if upgrade is not None and b"upgrade" in options and request.length == 0:
+        # Also with a body: the protocol changes behind the request (7.8). Container runtimes are attached to so.
+        if upgrade is not None and b"upgrade" in options:
             request.upgrade = offered_protocols(upgrade)
     elif expect is not None:
         # RFC 9110 10.1.1: a 1.0 client's 100-continue is ignored (7.8: Upgrade too); its block may say 1.1 now.

@@ -63,6 +63,7 @@ def _client_streams() -> Iterator[bytes]:
             yield control + head + b"\r\n" + after
             yield control + after + head + b"\r\nraw"
         yield control + upgrade + option + b"Content-Length: 3\r\n\r\nraw" + after
+        yield control + upgrade + option + b"Transfer-Encoding: chunked\r\n\r\n3\r\nraw\r\n0\r\n\r\n" + after
     for number, body in enumerate(_bodies()):
         yield _CONTROLS[number % 5] + chunked % number + body + after
 

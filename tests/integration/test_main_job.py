@@ -143,6 +143,40 @@ class WarmPoolTests(MainJobTestCase):
         self.assertIn(up.status, (201, 204, 405))
 
 
+class EarlyAnswerTests(MainJobTestCase):
+    """A server that answers an upload before it has read it, and keeps its connection: any refusal of nginx's."""
+
+    def test_refused_uploads_open_no_connection_to_the_server(self) -> None:
+        """40 of each kind, by clients that send everything before they read, travel over the four that stood before."""
+        (self.directory / "users").write_text("nobody:{PLAIN}nothing\n")
+        server = self.nginx(
+            extra_server=f"""
+            location = /returned {{ return 200 "no\\n"; }}
+            location = /unauthorized {{ auth_basic "x"; auth_basic_user_file {self.directory}/users; }}"""
+        )
+        server.start()
+        proxy = self.daemon(
+            "backend servers\n    http-reuse always\n" + self.server_line(server.port, "pool-min-conn 4")
+        )
+        proxy.start()
+        wait_for(lambda: proxy.pool("one", "idle") == [4], "the floor")
+        for path, status in (("/returned", 200), ("/unauthorized", 401)):
+            for chunked in (False, True):
+                connection = http.client.HTTPConnection(LOOPBACK, proxy.port, timeout=20)
+                self.addCleanup(connection.close)
+                connection.connect()
+                ours = connection.sock
+                for _ in range(20):
+                    body = bytes(200_000)
+                    connection.request("POST", path, iter((body,)) if chunked else body, encode_chunked=chunked)
+                    response = connection.getresponse()
+                    response.read()
+                    self.assertEqual(response.status, status)
+                self.assertIs(connection.sock, ours, "the client had to connect again")
+        self.assertEqual(server.counts().accepted, 4)
+        self.assertEqual(list(proxy.pool("one", "requests", "handshakes", "handshakes_request_path")), [80, 4, 0])
+
+
 class GracefulStopTests(MainJobTestCase):
     """SIGTERM and SIGUSR1 finish what runs."""
 

@@ -153,3 +153,56 @@ class WebSocketTests(MainJobTestCase):
                 client.recv(timeout=10)
         wait_for(daemon.ended, "the daemon to end")
         self.ended(daemon, "KD")
+
+
+class AttachTests(MainJobTestCase):
+    """A container runtime's way: POST with a body and `Upgrade: tcp`, then raw bytes; here over plain TCP to the server."""
+
+    skip = None
+
+    def check(self, request: bytes, early: bool) -> None:
+        """The server answers 101 behind the body, or before it has read that, and says each byte again in capitals."""
+        listening = socket.create_server((LOOPBACK, 0))
+        listening.settimeout(10)
+        self.addCleanup(listening.close)
+        daemon = self.daemon(f"backend servers\n    server one {LOOPBACK}:{listening.getsockname()[1]}\n")
+        daemon.start()
+        head, _, body = request.partition(b"\r\n\r\n")
+        with socket.create_connection((LOOPBACK, daemon.port), timeout=10) as client:
+            client.sendall(head + b"\r\n\r\n" + body[:3])
+            server, _ = listening.accept()
+            server.settimeout(10)
+            with server, server.makefile("rb") as received:
+                asked = b""
+                while not asked.endswith(b"\r\n\r\n"):
+                    asked += received.readline()
+                self.assertIn(b"\r\nupgrade: tcp\r\nconnection: upgrade\r\n", asked)
+                switched = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+                if early:
+                    server.sendall(switched + b"> ")
+                    time.sleep(0.2)
+                client.sendall(body[3:])
+                self.assertEqual(received.read(len(body)), body)
+                if not early:
+                    server.sendall(switched + b"> ")
+                with client.makefile("rb") as answer:
+                    self.assertEqual(answer.readline(), b"HTTP/1.1 101 UPGRADED\r\n")
+                    while answer.readline() != b"\r\n":
+                        pass
+                    self.assertEqual(answer.read(2), b"> ")
+                    client.sendall(b"ls\n")
+                    self.assertEqual(received.read(3), b"ls\n")
+                    server.sendall(b"LS\n")
+                    self.assertEqual(answer.readline(), b"LS\n")
+        pattern = r' 101 \d+ - - ---- .* "POST /exec/1/start HTTP/1.1"'
+        wait_for(lambda: re.search(pattern, daemon.output), "the access log")
+
+    def test_both_framings_in_both_orders(self) -> None:
+        """The body goes to the server first, whatever came first from there."""
+        head = b"POST /exec/1/start HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+        for framed in (
+            b'Content-Length: 13\r\n\r\n{"Tty":false}',
+            b'Transfer-Encoding: chunked\r\n\r\nd\r\n{"Tty":false}\r\n0\r\n\r\n',
+        ):
+            for early in (False, True):
+                self.check(head + framed, early)
