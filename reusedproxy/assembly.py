@@ -187,6 +187,7 @@ class Assembly:
             else:
                 self._look_up(frontend.settings.binds)
         self._faults += books.faults
+        proxy.notices += [] if self._again else books.notices
         for backend in proxy.backends:
             backend.fullconn = backend.settings.fullconn or self._fullconn(backend.name)
         if bind and not self._again:

@@ -152,6 +152,7 @@ class Figures:
             "dreq": traffic.dreq,
             "dresp": traffic.dresp,
             "dcon": frontend.denied,
+            "eint": traffic.eint,
             "ereq": traffic.ereq,
             "req_tot": traffic.req_tot,
             "intercepted": traffic.intercepted,
