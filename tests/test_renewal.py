@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
@@ -177,6 +178,9 @@ class Reactor(Clock):
     def stop(self) -> None:
         pass
 
+    def callWhenRunning(self, function: Callable[[], None]) -> None:
+        function()
+
 
 class RenewalTests(FilesTestCase):
     """The whole service on a clock; it looks every second."""
@@ -194,7 +198,8 @@ class RenewalTests(FilesTestCase):
         )
         self.service = ProxyService(self.reactor, [self.config])
         self.patch(self.service, "announce", lambda level, text: self.said.append((level, text)))
-        for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        self.patch(self.service.watchdog, "_timer", lambda seconds: None)
+        for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
         self.service.assemble(bind=True)
         self.service.startService()
