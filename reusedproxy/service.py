@@ -35,6 +35,7 @@ from reusedproxy.net.standstill import Standstill
 from reusedproxy.net.watchdog import Watchdog
 from reusedproxy.operators.expiry import Expiry, due
 from reusedproxy.operators.ownlog import log_to_pipe, never_block
+from reusedproxy.pidfile import remove_stale
 from reusedproxy.renewal import FileWatch
 from reusedproxy.servers.server import MAINT, READY
 from reusedproxy.turnover import Refusal, Turnover
@@ -99,6 +100,8 @@ class Options(TwistedOptions):
             raise UsageError("no configuration: say --config FILE, or --demo to see it work without one")
         if self.parent is not None:
             log_to_pipe(self.parent, _reactor)
+            if not self["check"]:
+                remove_stale(self.parent.get("pidfile"))
 
 
 def _reactor() -> Any:

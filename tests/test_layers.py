@@ -13,6 +13,7 @@ PACKAGE = Path(reusedproxy.__file__).parent
 LAYERS = [
     "service",
     "demo",
+    "pidfile",
     "turnover",
     "renewal",
     "loading",
