@@ -26,6 +26,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener, ListenError, bind_socket
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls_files import TLSConfigurationError
+from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.accesslog import access_log, handshake_log
 from reusedproxy.operators.figures import Figures
 from reusedproxy.operators.logtargets import LogTargets, UnknownHost
@@ -82,6 +83,8 @@ class Proxy:
     stamps: Stamps = ()
     addresses: Addresses = Factory(Addresses)
     notices: list[Notice] = Factory(list)
+    #: Those of the event loop.
+    standstills: Standstills = Factory(Standstills)
     #: Measured only when some page shows them.
     rates: Rates | None = None
 
@@ -131,6 +134,7 @@ class Assembly:
             files=files,
             stamps=files.stamps(),
             addresses=addresses,
+            standstills=previous.standstills if previous is not None else Standstills(),
             notices=[] if self._again else list(configuration.notices),
         )
         self._lines = Lines(

@@ -223,6 +223,7 @@ class ProxyService(Service):
         self._poller.start()
         self._begin(proxy, FIRST)
         self._standstill.start()
+        self.watchdog.seen = proxy.standstills
         self.watchdog.start()
         if self.manhole is not None:
             self.manhole.start()

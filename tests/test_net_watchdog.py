@@ -47,7 +47,7 @@ class WatchdogTests(SynchronousTestCase):
     def test_a_loop_that_turns(self) -> None:
         """Each look puts the timer off."""
         self.clock.pump([EVERY] * 100)
-        self.assertEqual((self.timers[1:], self.told, self.watchdog.count), ([EVERY + BOUND] * 100, [], 0))
+        self.assertEqual((self.timers[1:], self.told, self.watchdog.seen.count), ([EVERY + BOUND] * 100, [], 0))
 
     def test_a_loop_that_stands(self) -> None:
         """Is told while it does, with its stack, again after a while, and counted when it goes on."""
@@ -59,7 +59,7 @@ class WatchdogTests(SynchronousTestCase):
         ((stack, seconds),) = self.over
         self.assertIn("test_net_watchdog.py", stack)
         self.assertEqual(seconds, BOUND + AGAIN)
-        self.assertEqual((self.watchdog.count, self.watchdog.longest), (1, BOUND + AGAIN))
+        self.assertEqual((self.watchdog.seen.count, self.watchdog.seen.longest), (1, BOUND + AGAIN))
         self.assertEqual(self.died, [])
 
     def test_a_process_that_was_stopped(self) -> None:
@@ -84,7 +84,7 @@ class WatchdogTests(SynchronousTestCase):
         self.watchdog.start()
         self.clock.rightNow += 30
         self.go_on()
-        self.assertEqual((self.over, self.watchdog.count), ([], 0))
+        self.assertEqual((self.over, self.watchdog.seen.count), ([], 0))
 
     def test_a_stuck_process_that_should_end(self) -> None:
         """Ends after its bound, and says so."""

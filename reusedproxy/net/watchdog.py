@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
+from attrs import define
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 #: Seconds between two looks, and how late one may be: what takes longer than both together is always seen.
@@ -28,8 +29,17 @@ CALLS = 12
 Timer = Callable[[float], object]
 
 
+@define
+class Standstills:
+    """How often the loop went on late, by how many seconds in all and at most; it outlasts reloads."""
+
+    count: int = 0
+    seconds: float = 0.0
+    longest: float = 0.0
+
+
 class Watchdog:
-    """From `start` to `stop`. `count` standstills were seen, of `seconds` in all, the longest of `longest`.
+    """From `start` to `stop`. What it sees is counted in `seen`.
 
     `tell(text)` may be called by a signal's handler; `over(text, seconds)` is called by the loop when it goes on. `die(text)` is called
     by a handler, too, `limit` seconds after the last turn of a loop that should end, see `ending`.
@@ -44,9 +54,7 @@ class Watchdog:
         timer: Timer = lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds),
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.count = 0
-        self.seconds = 0.0
-        self.longest = 0.0
+        self.seen = Standstills()
         self._clock = clock
         self._tell = tell
         self._over = over
@@ -104,9 +112,10 @@ class Watchdog:
         now = self._now()
         late = now - self._looked_at - EVERY
         if self._looked_at >= 0 and late >= BOUND:
-            self.count += 1
-            self.seconds += late
-            self.longest = max(self.longest, late)
+            seen = self.seen
+            seen.count += 1
+            seen.seconds += late
+            seen.longest = max(seen.longest, late)
             self._over(self._stack, late)
         self._stack = ""
         self._looked_at = now

@@ -14,6 +14,7 @@ from attrs import define, field
 from reusedproxy.clients.frontend import Frontend, Places
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import CLOSED
+from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.rates import Meter, Rates
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.checks import WORDS, Checker
@@ -71,6 +72,9 @@ class Proxy(Protocol):
 
     @property
     def places(self) -> Places: ...
+
+    @property
+    def standstills(self) -> Standstills: ...
 
     @property
     def deadlines(self) -> Deadlines: ...

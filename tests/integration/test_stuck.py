@@ -62,6 +62,18 @@ class StuckTests(ProcessTestCase):
         self.assertGreater(time.monotonic() - began, 1.0)
         self.assertIn("told to stop, and the event loop does not turn", daemon.output)
 
+    def test_one_that_goes_on_is_counted(self) -> None:
+        """On the page, and in the log."""
+        daemon = self.daemon(
+            "import time\nimport reusedproxy.rules.regular as regular\n"
+            "made = regular.searching\n"
+            "regular.searching = lambda *said: lambda *text: time.sleep(2.2) or made(*said)(*text)\n",
+            "    http-request replace-path ^/(.*) /\\1\n",
+        )
+        self.assertEqual(run_curl(daemon.url).status, 200)
+        wait_for(lambda: "the event loop goes on" in daemon.output, "the line about its end")
+        self.assertIn("event loop stood still</span><b>1</b>", daemon.page())
+
     def test_told_twice_it_ends_at_once(self) -> None:
         """Whoever asks twice means it."""
         daemon, _ = self.stuck()
