@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
@@ -10,7 +11,7 @@ from tempfile import TemporaryFile
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.operators.ownlog import AGAIN, KEPT, LogStream, log_to_pipe, never_block
+from reusedproxy.operators.ownlog import AGAIN, KEPT, LogStream, _syslog, log_to_pipe, never_block
 
 
 class LogStreamTests(SynchronousTestCase):
@@ -134,6 +135,32 @@ class LogStreamTests(SynchronousTestCase):
         os.read(read, 1 << 20)
         stream.last_lines(1.0)
         self.assertTrue(os.read(read, 1 << 20).endswith(b"x\n"))
+
+
+class SyslogTests(SynchronousTestCase):
+    """`twistd --syslog`."""
+
+    def test_a_server_that_does_not_read(self) -> None:
+        """Costs lines, which are counted and said when it does."""
+        path = self.mktemp()[-60:].replace("/", "-")
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(server.close)
+        server.bind(path)
+        self.addCleanup(os.unlink, path)
+        server.settimeout(5)
+        emit = _syslog("proxy", path).emit
+        event = {"isError": 0, "system": "-", "message": ("x" * 200,), "format": None}
+        for _ in range(2000):
+            emit(event)
+        server.setblocking(False)
+        got = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                got.append(server.recv(4096))
+        self.assertRegex(got[0], rb"^<14>[A-Z][a-z]{2} [ 0-9]{2} [0-9:]{8} proxy\[\d+\]: \[-\] x+\n$")
+        emit(event)
+        server.recv(4096)
+        self.assertIn(b"%d lines of this log were lost" % (2000 - len(got)), server.recv(4096))
 
 
 class PlaceTests(SynchronousTestCase):

@@ -9,16 +9,22 @@ from __future__ import annotations
 import atexit
 import io
 import os
+import socket
 import stat
 import sys
+import syslog
 import time
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
-from twisted.logger import ILogObserver, Logger, textFileLogObserver
+from twisted.logger import ILogObserver, LegacyLogObserverWrapper, Logger, textFileLogObserver
+from twisted.python.syslog import SyslogObserver
 
+from reusedproxy.operators.logtargets import MONTHS, Datagrams
 from reusedproxy.operators.outlet import Ended, Outlet
 
+#: Where syslog(3) finds its server.
+SYSLOG = "/dev/log"
 #: Bytes kept for a reader that takes none.
 KEPT = 1024 * 1024
 #: The loss is said when no more than this is kept.
@@ -133,11 +139,44 @@ def never_block(options: MutableMapping[str, Any], reactor: Any) -> None:
         sys.stdout = _made(fd, reactor)
 
 
+def _syslog(prefix: str, path: str = SYSLOG, now: Callable[[], float] = time.monotonic) -> SyslogObserver:
+    """Twisted's own, whose lines go out by a datagram socket that never blocks."""
+    observer = SyslogObserver(prefix)
+    server = Datagrams(socket.AF_UNIX, path, now)
+    untold = 0
+
+    def send(priority: int, text: str) -> None:
+        nonlocal untold
+        at = time.localtime()
+        when = f"{MONTHS[at.tm_mon - 1]} {at.tm_mday:2d} {at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}"
+        head = f"<{priority if priority > 7 else priority | syslog.LOG_USER}>{when} {prefix}[{os.getpid()}]: "
+        before = server.dropped
+        server.write(head + text)
+        if server.dropped > before:
+            untold += server.dropped - before
+        elif untold:
+            server.write(f"{head}{untold} lines of this log were lost: nobody read them in time")
+            untold = 0
+
+    observer.syslog = send
+    return observer
+
+
 def log_to_pipe(options: MutableMapping[str, Any], reactor: Callable[[], Any]) -> None:
     """`twistd --logfile` of a pipe or a terminal (/dev/stdout in a container): twistd would wait for its reader, and at a
-    megabyte rename it. To be called before twistd has made its logger."""
+    megabyte rename it. `--syslog`: syslog(3) waits for a server that does not read. To be called before twistd has made its
+    logger."""
     path = options.get("logfile")
-    if not path or path == "-" or options.get("logger") or options.get("syslog"):
+    if options.get("logger"):
+        return
+    if options.get("syslog"):
+        if os.path.exists(SYSLOG):
+            emit: Any = _syslog(
+                str(options.get("prefix") or "")
+            ).emit  # an observer as Twisted's log has had them before
+            options["logger"] = lambda: LegacyLogObserverWrapper(emit)
+        return
+    if not path or path == "-":
         return
     try:
         mode = os.stat(path).st_mode
