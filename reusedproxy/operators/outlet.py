@@ -27,7 +27,7 @@ class Outlet:
         self._own: int | None = None
         self._piece = ATOMIC
 
-    def put_out(self, data: bytes) -> int:
+    def put_out(self, data: bytes | bytearray) -> int:
         """Write whole lines as long as they are taken; returns how many bytes were. Raises OSError when nobody will read."""
         start = 0
         try:
@@ -77,7 +77,7 @@ class Outlet:
             except OSError:
                 pass
 
-    def _write(self, data: bytes) -> int:
+    def _write(self, data: bytes | bytearray) -> int:
         if self._socket is not None:
             return self._socket.send(data, socket.MSG_DONTWAIT)
         return os.write(self._fd if self._own is None else self._own, data)
@@ -91,7 +91,7 @@ class Ended(OSError):
         self.taken = taken
 
 
-def _end_of_piece(data: bytes, start: int, most: int) -> int:
+def _end_of_piece(data: bytes | bytearray, start: int, most: int) -> int:
     """As many whole lines as go into `most` bytes; of a longer line, a part."""
     if len(data) - start <= most:
         return len(data)

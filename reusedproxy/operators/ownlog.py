@@ -47,7 +47,7 @@ class LogStream(io.TextIOBase):
         self._fd = fd
         self._outlet = Outlet(fd)
         self._later = later
-        self._kept = b""
+        self._kept = bytearray()
         self._untold = 0
         self._waiting = False
 
@@ -98,17 +98,17 @@ class LogStream(io.TextIOBase):
 
     def _put_out(self) -> None:
         try:
-            self._kept = self._kept[self._outlet.put_out(self._kept) :]
+            del self._kept[: self._outlet.put_out(self._kept)]
         except Ended as ended:
-            lost, self._kept = self._kept[ended.taken :], b""
-            self._lose(lost)
+            self._lose(self._kept[ended.taken :])
+            self._kept.clear()
             self._untold = 0  # there is nobody to tell
         if self._untold and len(self._kept) <= ROOM:
             lines, self._untold = self._untold, 0
             # As any other line of the log, whatever its format is.
             self._log.warn("{lines} lines of this log were lost: nobody read them in time", lines=lines)
 
-    def _lose(self, data: bytes) -> None:
+    def _lose(self, data: bytes | bytearray) -> None:
         lines = data.count(b"\n")
         self.dropped += lines
         self._untold += lines
