@@ -23,6 +23,7 @@ setup(
         "pyOpenSSL>=24.3",  # TLS towards servers, on the socket itself, with sessions and verification callbacks
         "service-identity>=24.1",  # is this certificate for that name? (RFC 6125, RFC 9525)
         "attrs>=23.1",  # values and records
+        "google-re2>=1.1",  # regular expressions of rules, in time linear in what a client sends; wheels for 3.10 to 3.13
         "cryptography>=42",  # certificates of the demonstration; pyOpenSSL needs it anyway
     ],
     extras_require={

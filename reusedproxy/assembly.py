@@ -29,6 +29,7 @@ from reusedproxy.net.poller import Poller
 from reusedproxy.net.resolver import Query
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls_files import TLSConfigurationError, Trusts
+from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.accesslog import access_log, handshake_log
 from reusedproxy.operators.figures import Figures
 from reusedproxy.operators.logtargets import LogTargets, UnknownHost
@@ -82,6 +83,8 @@ class Proxy:
     #: What its TLS trusts.
     trusts: Trusts = Factory(Trusts)
     notices: list[Notice] = Factory(list)
+    #: Those of the event loop.
+    standstills: Standstills = Factory(Standstills)
     #: Measured only when some page shows them.
     rates: Rates | None = None
 
@@ -135,6 +138,7 @@ class Assembly:
             files=files,
             addresses=addresses,
             trusts=trusts,
+            standstills=previous.standstills if previous is not None else Standstills(),
             notices=[] if self._again else list(configuration.notices),
         )
         self._lines = Lines(
@@ -210,6 +214,7 @@ class Assembly:
             else:
                 self._look_up(frontend.settings.binds)
         self._faults += books.faults
+        proxy.notices += [] if self._again else books.notices
         for backend in proxy.backends:
             backend.fullconn = backend.settings.fullconn or self._fullconn(backend.name)
             yield

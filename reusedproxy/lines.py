@@ -26,6 +26,7 @@ from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls_client import ClientContext
 from reusedproxy.net.tls_files import TLSConfigurationError, Trusts, certificates_of
+from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.samples import compiled_text, constant_text
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.budget import Budget
@@ -173,8 +174,8 @@ class Lines:
         server = Server(backend.name, settings, pool, self._deadlines.now())
         if isinstance(pool, ConstantPool):
             server.naming = naming(
-                compiled_text(settings.sni) if settings.sni else _constant_name(settings).encode(),
-                compiled_text(settings.pool_conn_name) if settings.pool_conn_name else None,
+                _name_of(settings.sni) if settings.sni else _constant_name(settings).encode(),
+                _name_of(settings.pool_conn_name) if settings.pool_conn_name else None,
                 _announces(settings.send_proxy),
             )
         if previous is not None:
@@ -310,6 +311,19 @@ def _announces_itself(version: str) -> Callable[[socket.socket], bytes] | None:
 
 def _address(name: object) -> tuple[str, int] | None:
     return name[:2] if isinstance(name, tuple) else None
+
+
+def _name_of(expression: model.Expression) -> Callable[[Exchange], bytes | None]:
+    """What fetches a name; one that cannot be found out within the bounds is none to connect with."""
+    fetch = compiled_text(expression)
+
+    def name(exchange: Exchange) -> bytes | None:
+        try:
+            return fetch(exchange)
+        except Unevaluated as unevaluated:
+            raise NameRefused(str(unevaluated)) from None
+
+    return name
 
 
 def _constant_name(settings: model.Server) -> str:

@@ -15,6 +15,7 @@ from reusedproxy.clients.routing import Choice, Routing, Way
 from reusedproxy.config import model
 from reusedproxy.config.judge_rules import edited, ours_alone
 from reusedproxy.config.patterns import check_patterns
+from reusedproxy.config.regular import risk
 from reusedproxy.config.report import Fault, Wrong
 from reusedproxy.config.rulemodel import Criterion, Receive
 from reusedproxy.net.slices import Steps
@@ -34,10 +35,11 @@ def default_backend(settings: model.Frontend) -> str | None:
 
 @define
 class RuleBooks:
-    """One book for each section, made once; `faults` are those of the files that conditions name."""
+    """One book for each section, made once; `faults` and `notices` are those of the files that conditions name."""
 
     backends: Mapping[str, Backend]
     faults: list[Fault] = Factory(list)
+    notices: list[model.Notice] = Factory(list)
     _books: dict[model.Place, Book] = Factory(dict)
     _files: dict[str, list[str]] = Factory(dict)
 
@@ -78,7 +80,7 @@ class RuleBooks:
 
     def _choice(self, rule: model.UseBackend) -> Choice:
         test = None if rule.condition is None else condition(rule.condition, read=self._patterns)
-        return Choice(test, text_of(rule.name), rule.name.constant is not None)
+        return Choice(rule.place, test, text_of(rule.name), rule.name.constant is not None)
 
     def _patterns(self, criterion: Criterion, path: str) -> Iterable[str]:
         """One a line; empty lines and those that begin with # are none."""
@@ -93,6 +95,12 @@ class RuleBooks:
             check_patterns(criterion.method, self._files[path], f"the patterns in {path}")
         except Wrong as wrong:
             return self._fault(criterion, str(wrong))
+        if criterion.method == "reg":
+            for text in self._files[path]:
+                if said := risk(text):
+                    notice = model.Notice("warning", criterion.place, f"the patterns in {path}: {said}")
+                    if notice not in self.notices:
+                        self.notices.append(notice)
         return self._files[path]
 
     def _fault(self, criterion: Criterion, text: str) -> Iterable[str]:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import resource
 import signal
 import sys
@@ -36,7 +37,10 @@ from reusedproxy.net.poller import Poller
 from reusedproxy.net.resolver import Resolver
 from reusedproxy.net.slices import Slices, Steps
 from reusedproxy.net.standstill import Standstill
+from reusedproxy.net.watchdog import Watchdog
 from reusedproxy.operators.expiry import Ending, Expiry, due
+from reusedproxy.operators.ownlog import log_to_pipe, never_block
+from reusedproxy.pidfile import remove_stale
 from reusedproxy.renewal import FileWatch
 from reusedproxy.succession import Replaced, clear, follow, hand_over_queues, pools_of, take_place
 from reusedproxy.turnover import Refusal, Turnover
@@ -48,6 +52,8 @@ if TYPE_CHECKING:
 FIRST = "listens on"
 #: Seconds that a stop may wait for clients before it says so.
 SAY_DRAIN = 1.0
+#: Seconds that a loop which does not turn has to end, when the daemon was told to stop and `hard-stop-after` says nothing.
+STUCK = 30.0
 #: Files that are named when they have changed.
 NAMED = 3
 
@@ -97,6 +103,16 @@ class Options(TwistedOptions):
                 raise UsageError("--demo brings its own configuration: leave --config and --check out")
         elif not self["config"]:
             raise UsageError("no configuration: say --config FILE, or --demo to see it work without one")
+        if self.parent is not None:
+            log_to_pipe(self.parent, _reactor)
+            if not self["check"]:
+                remove_stale(self.parent.get("pidfile"))
+
+
+def _reactor() -> Any:
+    from twisted.internet import reactor
+
+    return reactor
 
 
 def makeService(options: Options) -> IService:
@@ -128,6 +144,8 @@ def makeService(options: Options) -> IService:
     if options["check"]:
         print("Configuration file is valid")
         raise SystemExit(0)
+    if options.parent is not None:
+        never_block(options.parent, reactor)
     return service
 
 
@@ -146,6 +164,7 @@ class ProxyService(Service):
         self._poller = Poller(reactor)
         self._replaced = Replaced(reactor)
         self._standstill = Standstill(reactor, self._stood_still)
+        self.watchdog = Watchdog(reactor, self._stands, self._goes_on, self._die)
         self._expiry = Expiry(reactor, self.announce)
         self._watch = FileWatch(reactor, self.renew)
         #: What `ssl-watch` has found to be new, while the turnover is for that.
@@ -217,10 +236,44 @@ class ProxyService(Service):
         self._poller.start()
         self._begin(proxy, FIRST)
         self._standstill.start()
+        self.watchdog.seen = proxy.standstills
+        self.watchdog.start()
         if self.manhole is not None:
             self.manhole.start()
-        for number, action in ((signal.SIGUSR1, self._reactor.stop), (signal.SIGHUP, self.reload)):
-            signal.signal(number, lambda *_, action=action: self._reactor.callFromThread(action))
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        # Twisted puts its own handlers there when it runs: with those, an asked-for stop would end as if a signal had killed it.
+        self._take_signals()
+        self._reactor.callWhenRunning(self._take_signals)
+
+    def _take_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            signal.signal(number, self._told_to_stop)
+
+    def _told_to_stop(self, number: int, frame: object) -> None:
+        """A signal's handler, which runs although the loop may not turn."""
+        proxy = self.proxy
+        limit = proxy.configuration.global_.hard_stop_after if proxy is not None else None
+        self.watchdog.ending(STUCK if limit is None else limit)
+        self._reactor.callFromThread(self._stop_by, signal.Signals(number))
+
+    def _stop_by(self, number: signal.Signals) -> None:
+        if self.state == "running":
+            self.announce("notice", f"stopping: {number.name}")
+            self._reactor.stop()
+        elif self.state == "draining" and number != signal.SIGUSR1:
+            self._stop_now()
+
+    def _stands(self, text: str) -> None:
+        """Called by a signal's handler: to the log that never waits, and to no other, which may be the one that stands."""
+        self._log.warn("{text}", text=text)
+
+    def _goes_on(self, stack: str, seconds: float) -> None:
+        where = f"; it stood in {stack}" if stack else ""
+        self.announce("warning", f"the event loop goes on {seconds:.1f} s late{where}")
+
+    def _die(self, text: str) -> NoReturn:
+        self._log.critical("{text}", text=text)
+        os._exit(1)
 
     def _stood_still(self, seconds: float, why: str) -> None:
         """Servers have closed meanwhile what they liked, and may be unable to tell us any more."""
@@ -398,8 +451,6 @@ class ProxyService(Service):
             self._reloading = None
         self._watch.stop()
         self._expiry.stop()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, lambda *_: self._reactor.callFromThread(self._stop_now))
         for each in self._living:
             for frontend in each.frontends:
                 frontend.stop()
@@ -449,6 +500,7 @@ class ProxyService(Service):
             self.manhole.stop()
         self._replaced.stop()
         self._standstill.stop()
+        self.watchdog.stop()
         self.proxy.deadlines.stop()
         self._poller.stop()
         self._drained.callback(None)

@@ -403,3 +403,66 @@ class AfterResponseTests(SynchronousTestCase):
         self.assertIn(b"\r\nX-After: 500\r\n", data)
         self.assertEqual(world.flags(), [(500, "SC")])
         world.check_rest()
+
+
+class UnevaluatedTests(SynchronousTestCase):
+    """What a rule could not find out within its bounds is refused, whatever the rule would have done."""
+
+    catastrophe = "/" + "a" * 40 + "!"
+    hard = "^/(?!x)(a+)+$"
+
+    def refused(self, made: World) -> None:
+        """The client is told 500, nothing reaches the server, and the log names the line."""
+        client = made.client()
+        client.send(get(self.catastrophe))
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 500 "))
+        self.assertEqual(made.server.asked(), b"")
+        ((level, text),) = made.announced
+        self.assertEqual(level, "alert")
+        for part in ("t.cfg:", self.hard, "took more than 50 ms"):
+            self.assertIn(part, text)
+        self.assertEqual(made.frontend.traffic.eint, 1)
+        made.check_rest()
+
+    def test_a_request_that_may_not_pass_does_not_pass(self):
+        """Neither where a match denies, nor where one allows, nor where it changes the request."""
+        for rule in (
+            f"http-request deny if {{ path_reg {self.hard} }}",
+            f"http-request deny unless {{ path_reg {self.hard} }}",
+            f"http-request replace-path {self.hard} /x",
+            f"http-request set-header X '%[path,regsub(\"{self.hard}\",x)]'",
+            f"redirect location / if {{ path_reg {self.hard} }}",
+            f"use_backend be if {{ path_reg {self.hard} }}",
+        ):
+            self.refused(ruled(self, rule, warm=1))
+        self.refused(ruled(self, "", f"http-request deny if {{ path_reg {self.hard} }}", warm=1))
+
+    def test_what_is_easy_passes(self):
+        """The same rule, another request."""
+        made = ruled(self, f"http-request deny if {{ path_reg {self.hard} }}", warm=1)
+        made.client().send(get("/b"))
+        self.assertTrue(made.server.asked())
+        made.server.answer()
+        self.assertEqual(made.announced, [])
+
+    def test_an_answer_that_may_not_pass_does_not_pass(self):
+        """Of a server."""
+        for kind in ("http-response", "http-after-response"):
+            made = ruled(self, f"{kind} del-header Secret if {{ res.hdr(x) -m reg {self.hard} }}", warm=1)
+            client = made.client()
+            client.send(get("/"))
+            made.server.asked()
+            made.server.answer(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSecret: 1\r\nX: %b\r\n\r\nok" % self.catastrophe.encode()
+            )
+            told = client.take()
+            self.assertTrue(told.startswith(b"HTTP/1.1 500 "), told)
+            self.assertNotIn(b"Secret", told)
+            self.assertEqual(made.frontend.traffic.eint, 1)
+
+    def test_one_line_of_the_log_is_for_many(self):
+        """A client that asks again and again writes no more than one line in a while."""
+        made = ruled(self, f"http-request deny if {{ path_reg {self.hard} }}", warm=1)
+        for _ in range(3):
+            made.client().send(get(self.catastrophe))
+        self.assertEqual((len(made.announced), made.frontend.traffic.eint), (1, 3))

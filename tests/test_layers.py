@@ -14,6 +14,7 @@ LAYERS = [
     "service",
     "demo",
     "succession",
+    "pidfile",
     "turnover",
     "renewal",
     "loading",

@@ -28,6 +28,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config import model
 from reusedproxy.loading import Refused
+from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.manhole import KeyChecker, Manhole, ManholeError, authorized_keys
 from reusedproxy.operators.overview import GUIDE, namespace, table
 from reusedproxy.operators.session import run
@@ -306,7 +307,7 @@ class OverviewTests(SynchronousTestCase):
             settings=SimpleNamespace(binds=()),
             invalid=Captures("Proxy main", "request", clock.seconds, lambda text: None),
         )
-        self.proxy = SimpleNamespace(frontends=[self.frontend], backends=[self.backend])
+        self.proxy = SimpleNamespace(frontends=[self.frontend], backends=[self.backend], standstills=Standstills())
         self.service: Any = SimpleNamespace(proxy=self.proxy)
         self.names = namespace(self.service)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from unittest import mock
 
@@ -185,6 +185,9 @@ class Reactor(Clock):
     def stop(self) -> None:
         pass
 
+    def callWhenRunning(self, function: Callable[[], None]) -> None:
+        function()
+
 
 class ImmediateResolver:
     """Answers at once, as a clock has no threads."""
@@ -210,7 +213,8 @@ class RenewalTests(FilesTestCase):
         self.service = ProxyService(self.reactor, [self.config])
         self.patch(self.service, "announce", lambda level, text: self.said.append((level, text)))
         self.patch(self.service, "_resolver", ImmediateResolver())
-        for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        self.patch(self.service.watchdog, "_timer", lambda seconds: None)
+        for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
             self.addCleanup(signal.signal, number, signal.getsignal(number))
         self.service.assemble(bind=True)
         self.service.startService()

@@ -21,8 +21,9 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener, ListenError
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport
+from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.servers.backend import Backend
-from reusedproxy.servers.captures import Captures
+from reusedproxy.servers.captures import Captures, Teller
 from reusedproxy.servers.server import Traffic
 from reusedproxy.wire.bodies import ChunkedBody
 from reusedproxy.wire.heads import Limits, RequestHead
@@ -106,6 +107,7 @@ class Frontend:
         self.full = False
         #: Requests that could not be taken.
         self.invalid = Captures(f"Proxy {self.name}", "request", deadlines.now, lambda text: announce("notice", text))
+        self._unevaluated = Teller(deadlines.now, lambda text: announce("alert", text))
         #: When each bound was last said to be reached.
         self._told_full: dict[str, float] = {}
 
@@ -194,7 +196,11 @@ class Frontend:
         name = address[:2] if isinstance(address, tuple) else ("unix", 0)
         expects = listener.bind.accept_proxy
         if self.gate is not None:
-            verdict = self.gate.judge(Arrival(accepted, name, listener, self.name))
+            try:
+                verdict = self.gate.judge(Arrival(accepted, name, listener, self.name))
+            except Unevaluated as unevaluated:
+                self.not_evaluated(unevaluated)
+                verdict = REJECT
             if verdict == REJECT:
                 self.denied += 1
                 listener.connections -= 1
@@ -281,6 +287,13 @@ class Frontend:
     def forwarded(self, address: tuple[str, int]) -> bytes:
         """The header line that tells servers of a client at `address`, where no rule chooses another backend."""
         return b"" if self.way is None else self.way.forwarded(address)
+
+    def not_evaluated(self, unevaluated: Unevaluated) -> None:
+        """A rule could not be evaluated; whatever it was about has been refused."""
+        self.traffic.eint += 1
+        place = f"{unevaluated.place}: " if unevaluated.place is not None else ""
+        text = f"Proxy {self.name}: {place}a rule could not be evaluated, so what it was to judge is refused: {unevaluated}"
+        self._unevaluated.tell(place, text, "of these")
 
     # Its bounds.
 

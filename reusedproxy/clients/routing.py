@@ -22,6 +22,7 @@ from reusedproxy.rules.book import Answer, Book, Steps, concerned, run
 from reusedproxy.rules.editing import Unusable
 from reusedproxy.rules.formats import Text
 from reusedproxy.rules.matching import Test
+from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.servers.backend import Backend
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
@@ -72,6 +73,8 @@ class Way:
 class Choice:
     """One `use_backend` line: when, and the name of the backend; `fixed`: it is the same for all requests."""
 
+    place: model.Place
+
     test: Test | None
     name: Text
     fixed: bool
@@ -119,7 +122,12 @@ class Routing:
             return
         if self._ends(exchange, book.redirects, ended):
             return
-        way = self._choose(exchange)
+        try:
+            way = self._choose(exchange)
+        except Unevaluated as unevaluated:
+            frontend.not_evaluated(unevaluated)
+            exchange.fail(500, "PR")
+            return
         if way is None:
             exchange.fail(503, "SC")
             return
@@ -137,10 +145,15 @@ class Routing:
 
     def _choose(self, exchange: Exchange) -> Way | None:
         """HAProxy: the first whose condition is true; where its name is that of no backend, the default."""
-        for choice in self.choices:
-            if choice.test is None or choice.test(exchange):
-                way = self.ways.get(choice.name(exchange).decode("utf-8", "replace"))
-                return way if choice.fixed else way or self._frontend.way
+        choice = None
+        try:
+            for choice in self.choices:
+                if choice.test is None or choice.test(exchange):
+                    way = self.ways.get(choice.name(exchange).decode("utf-8", "replace"))
+                    return way if choice.fixed else way or self._frontend.way
+        except Unevaluated as unevaluated:
+            unevaluated.place = choice.place if choice is not None else None
+            raise
         return self._frontend.way
 
     def _ends(self, exchange: Exchange, steps: Steps, ended: bool) -> bool:
@@ -151,6 +164,11 @@ class Routing:
             verdict = run(steps, exchange)
         except Unusable:
             exchange.fail(400, "PR")
+            return True
+        except Unevaluated as unevaluated:
+            # Whether it may pass is not known, so it does not; nor is it the client's fault for sure.
+            self._frontend.not_evaluated(unevaluated)
+            exchange.fail(500, "PR")
             return True
         if verdict is None:
             return False
@@ -172,12 +190,16 @@ def _answer_rules(backend: Book | None, frontend: Book) -> Callable[[Exchange], 
         return None
 
     def look(exchange: Exchange) -> tuple[int, bytes, str] | None:
-        for steps in books:
-            verdict = run(steps, exchange)
-            if verdict is not None:
-                return _instead(verdict, exchange)
-        for steps in after:
-            run(steps, exchange)
+        try:
+            for steps in books:
+                verdict = run(steps, exchange)
+                if verdict is not None:
+                    return _instead(verdict, exchange)
+            for steps in after:
+                run(steps, exchange)
+        except Unevaluated as unevaluated:
+            exchange.client.frontend.not_evaluated(unevaluated)
+            return _instead(Answer(500, content=None), exchange)[:2] + ("PH",)
         return None
 
     return look
@@ -193,8 +215,12 @@ def _own_rules(backend: Book | None, frontend: Book) -> Callable[[Exchange, byte
         end = data.index(b"\r\n\r\n") + 4
         head = ResponseHead(exchange.status, b"", 1, 0, True, data[: end - 2], data[:end])
         exchange.answer = head
-        for steps in books:
-            run(steps, exchange)
+        try:
+            for steps in books:
+                run(steps, exchange)
+        except Unevaluated as unevaluated:
+            exchange.client.frontend.not_evaluated(unevaluated)
+            return data  # nothing but our own words are in it
         exchange.status = head.status
         return head.block + b"\r\n" + data[end:]
 

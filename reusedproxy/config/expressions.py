@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 from reusedproxy.config.haproxy_samples import CONVERTERS as HAPROXY_CONVERTERS
 from reusedproxy.config.haproxy_samples import FETCHES as HAPROXY_FETCHES
 from reusedproxy.config.model import Call, Expression
-from reusedproxy.config.patterns import regular_expression
+from reusedproxy.config.regular import read_regular
 from reusedproxy.config.report import Wrong, did_you_mean, not_done
 from reusedproxy.config.sample_table import CASTS, CONVERTERS, FETCHES, SAME, Signature
 
@@ -146,7 +146,7 @@ def _concat(name: str, arguments: tuple[str, ...], what: str) -> None:
 
 
 def _regular(name: str, arguments: tuple[str, ...], what: str) -> None:
-    regular_expression(arguments[0], what)
+    read_regular(arguments[0], what)
     if set("".join(arguments[2:])) - set("gi"):
         raise Wrong(f"{what}: the flags of 'regsub' are g and i, not '{arguments[2]}'")
 

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import attrs
+
 from reusedproxy.config.acls import resolved, resolved_backend
 from reusedproxy.config.draft import ProxyDraft
 from reusedproxy.config.expressions import where_of
-from reusedproxy.config.model import Place
+from reusedproxy.config.model import Call, Notice, Place
+from reusedproxy.config.regular import risk
 from reusedproxy.config.report import Report
-from reusedproxy.config.rulemodel import Condition, EditHeader, Rule, Rules
+from reusedproxy.config.rulemodel import Condition, Criterion, EditHeader, EditLine, Rule, Rules, UseBackend
 from reusedproxy.config.sample_table import REQUEST, RESPONSE
 
 
@@ -21,6 +24,15 @@ def judge_rules(draft: ProxyDraft, report: Report) -> None:
         [resolved(rule, draft.acls) for rule in rules]
         for rules in (draft.request_rules, [*draft.response_rules, *draft.after_rules])
     )
+    conditional = (*draft.redirects, *draft.connection_rules)
+    for rule in (*request, *response, *(resolved(each, draft.acls) for each in conditional)):
+        _backtracks(rule, f"'{rule.words}'", report)
+    for line in draft.use_backends:
+        _backtracks(resolved_backend(line, draft.acls), "'use_backend'", report)
+    for server in draft.servers:
+        for expression in (server.words.sni, server.words.pool_conn_name):
+            for text in regular_expressions(expression):
+                _warn_of(text, server.place, f"server {draft.name}/{server.name}", report)
     for rule in request:
         _can_match(rule.condition, rule.place, REQUEST, f"'{rule.words}'", report)
         _names_the_client(rule, report)
@@ -48,6 +60,39 @@ def _can_match(condition: Condition | None, place: Place, where: str, what: str,
                         f"{what}: {acl} is never true here: '{criterion.expression}' needs {head}, which is not at hand"
                     )
                     report.warn(place, text)
+
+
+# Regular expressions that RE2 cannot take.
+
+
+def _backtracks(rule: Rule | UseBackend, what: str, report: Report) -> None:
+    for text in regular_expressions(rule):
+        _warn_of(text, rule.place, what, report)
+
+
+def _warn_of(text: str, place: Place, what: str, report: Report) -> None:
+    if said := risk(text):
+        notice = Notice("warning", place, f"{what}: {said}")
+        if notice not in report.notices:  # defaults are judged once for each section that has them
+            report.notices.append(notice)
+
+
+def regular_expressions(said: object) -> Iterable[str]:
+    """All that stand in a value of the configuration, however deep."""
+    if isinstance(said, Criterion) and said.method == "reg":
+        yield from said.patterns
+    elif isinstance(said, Call) and said.name == "regsub":
+        yield said.arguments[0]
+    elif isinstance(said, EditHeader) and said.method == "reg":
+        yield said.name
+    if isinstance(said, (EditHeader, EditLine)) and said.pattern:
+        yield said.pattern
+    if isinstance(said, tuple):
+        for part in said:
+            yield from regular_expressions(part)
+    elif attrs.has(kind := type(said)):
+        for field in attrs.fields(kind):
+            yield from regular_expressions(getattr(said, field.name))
 
 
 # Headers that tell servers who the client is.

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
+from reusedproxy.config.regular import read_regular
 from reusedproxy.config.report import Wrong
 
 #: The methods that we do, and the type that each compares.
@@ -37,22 +38,6 @@ Network = IPv4Network | IPv6Network
 
 _INTEGER = re.compile(r"-?[0-9]+\Z")
 _RANGE = re.compile(r"(-?[0-9]*):(-?[0-9]*)\Z")
-#: PCRE's names for classes of characters, which Python's expressions lack; a set of them may have others beside.
-_CLASSES = {
-    "alnum": "0-9A-Za-z",
-    "alpha": "A-Za-z",
-    "blank": r" \t",
-    "cntrl": r"\x00-\x1f\x7f",
-    "digit": "0-9",
-    "graph": "!-~",
-    "lower": "a-z",
-    "print": " -~",
-    "punct": r"!-/:-@\[-`{-~",
-    "space": r"\s",
-    "upper": "A-Z",
-    "word": r"\w",
-    "xdigit": "0-9A-Fa-f",
-}
 
 
 def ranges(texts: Iterable[str], what: str) -> list[Range]:
@@ -109,22 +94,6 @@ def block(text: str, what: str) -> bytes:
         raise Wrong(f"{what}: '{text}' is not made of pairs of hexadecimal digits") from None
 
 
-def regular_expression(text: str, what: str, ignore_case: bool = False) -> re.Pattern[bytes]:
-    """An expression for bytes. HAProxy's are PCRE's; nearly all of these mean the same to Python, and what does not exist
-    there is refused. Raises Wrong."""
-    translated = re.sub(r"\[:(\^?)(\w+):\]", lambda found: _class(found, text, what), text)
-    try:
-        return re.compile(translated.encode(), re.IGNORECASE if ignore_case else 0)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise Wrong(f"{what}: the regular expression '{text}' cannot be read: {error}") from None
-
-
-def _class(found: re.Match[str], text: str, what: str) -> str:
-    if found[1] or found[2] not in _CLASSES:
-        raise Wrong(f"{what}: the regular expression '{text}' has an unknown class {found[0]}")
-    return _CLASSES[found[2]]
-
-
 def check_patterns(method: str, texts: Iterable[str], what: str) -> None:
     """That each can be read. Raises Wrong."""
     if method in ("int", "len"):
@@ -135,4 +104,4 @@ def check_patterns(method: str, texts: Iterable[str], what: str) -> None:
         elif method == "bin":
             block(text, what)
         elif method == "reg":
-            regular_expression(text, what)
+            read_regular(text, what)

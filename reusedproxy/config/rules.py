@@ -16,7 +16,7 @@ from reusedproxy.config.expressions import read_expression, variable, where_of
 from reusedproxy.config.formats import literal, read_format
 from reusedproxy.config.haproxy_words import words
 from reusedproxy.config.model import Expression
-from reusedproxy.config.patterns import regular_expression
+from reusedproxy.config.regular import read_regular
 from reusedproxy.config.report import Line, Report, Wrong, did_you_mean, not_done
 from reusedproxy.config.rulemodel import (
     Action,
@@ -198,7 +198,7 @@ def _del_header(reading: Reading) -> Action:
     if len(rest) != 1:
         raise Wrong(f"{reading.what} needs " + ("the name of a header" if not rest else f"no '{rest[1]}'"))
     if method == "reg":
-        regular_expression(rest[0], reading.what)
+        read_regular(rest[0], reading.what)
     elif method == "str":
         _header_name(reading, rest[0], deletes=True)
     return EditHeader("del", rest[0], method=method)
@@ -206,7 +206,7 @@ def _del_header(reading: Reading) -> Action:
 
 def _replace_header(reading: Reading) -> Action:
     name, pattern, value = reading.exactly("the name of a header", "a regular expression", "what to put instead")
-    regular_expression(pattern, reading.what)
+    read_regular(pattern, reading.what)
     return EditHeader(reading.action, _header_name(reading, name), reading.format(value), pattern=pattern)
 
 
@@ -220,7 +220,7 @@ def _set_line(reading: Reading) -> Action:
 
 def _replace_line(reading: Reading) -> Action:
     pattern, value = reading.exactly("a regular expression", "what to put instead")
-    regular_expression(pattern, reading.what)
+    read_regular(pattern, reading.what)
     return EditLine(reading.action.removeprefix("replace-"), reading.format(value), pattern)
 
 

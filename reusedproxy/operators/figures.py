@@ -14,6 +14,7 @@ from attrs import define, field
 from reusedproxy.clients.frontend import Frontend, Places
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import CLOSED
+from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.rates import Meter, Rates
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.checks import WORDS, Checker
@@ -71,6 +72,9 @@ class Proxy(Protocol):
 
     @property
     def places(self) -> Places: ...
+
+    @property
+    def standstills(self) -> Standstills: ...
 
     @property
     def deadlines(self) -> Deadlines: ...
@@ -152,6 +156,7 @@ class Figures:
             "dreq": traffic.dreq,
             "dresp": traffic.dresp,
             "dcon": frontend.denied,
+            "eint": traffic.eint,
             "ereq": traffic.ereq,
             "req_tot": traffic.req_tot,
             "intercepted": traffic.intercepted,

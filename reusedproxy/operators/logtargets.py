@@ -8,9 +8,7 @@ byte (its 2.6 was asked): no host name, a newline at the end of datagrams too, `
 from __future__ import annotations
 
 import os
-import select
 import socket
-import stat
 import time
 from collections.abc import Callable
 from math import inf
@@ -21,6 +19,7 @@ from reusedproxy.config.haproxy_words import LOG_FACILITIES, LOG_LEVELS
 from reusedproxy.config.model import LogTarget, Place
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.operators.outlet import Ended, Outlet
 
 Send = Callable[[str], None]
 
@@ -29,8 +28,6 @@ GATHER = 0.05
 ENOUGH = 32 * 1024
 #: Bytes kept for a descriptor that takes none; lines beyond are dropped.
 KEPT = 1024 * 1024
-#: A pipe that is ready takes this much without blocking (POSIX: PIPE_BUF), and keeps it in one piece.
-ATOMIC = select.PIPE_BUF
 #: Seconds until a datagram socket that failed is opened again.
 REOPEN = 1.0
 
@@ -172,23 +169,20 @@ class Target:
 class Descriptor:
     """Lines for standard output or error, gathered, and written when there are enough or some time has passed.
 
-    The descriptor stays blocking, because others may share it (a terminal with its shell): it is asked whether it is
-    ready, and given no more than it then takes for sure.
+    See `Outlet` for how it is never waited for.
     """
 
     def __init__(self, fd: int, deadlines: Deadlines) -> None:
         self.dropped = 0
         self.deadline = inf
         self.slot = 0.0
-        self._fd = fd
         self._deadlines = deadlines
         self._lines: list[str] = []
         self._size = 0
         self._unwritten = b""
         self._untold = 0
         self._closed = False
-        self._poll = select.poll()
-        self._poll.register(fd, select.POLLOUT)
+        self._outlet = Outlet(fd)
 
     def write(self, line: str) -> None:
         """Take a line, without its end."""
@@ -232,24 +226,12 @@ class Descriptor:
         self.flush()
 
     def _put_out(self) -> None:
-        data, start = self._unwritten, 0
         try:
-            piece = len(data) if stat.S_ISREG(os.fstat(self._fd).st_mode) else ATOMIC
-            while start < len(data) and self._ready():
-                start += os.write(self._fd, data[start : _end_of_piece(data, start, piece)])
-        except BlockingIOError:
-            pass  # whoever shares it has made it so
-        except OSError:
-            # Nobody will ever read it (a closed pipe, a full disk); a daemon does not end for that.
-            self.dropped += data.count(b"\n", start)
-            start = len(data)
-        self._unwritten = data[start:]
-
-    def _ready(self) -> bool:
-        events = self._poll.poll(0)
-        if events and not events[0][1] & select.POLLOUT:
-            raise OSError("closed")
-        return bool(events)
+            self._unwritten = self._unwritten[self._outlet.put_out(self._unwritten) :]
+        except Ended as ended:
+            # A daemon does not end for that.
+            self.dropped += self._unwritten.count(b"\n", ended.taken)
+            self._unwritten = b""
 
 
 class Datagrams:
@@ -319,10 +301,3 @@ def escaped(line: str) -> str:
 
 def _shown(character: str) -> str:
     return character if character.isprintable() else _UNPRINTABLE.get(ord(character), "?")
-
-
-def _end_of_piece(data: bytes, start: int, most: int) -> int:
-    """As many whole lines as go into `most` bytes; of a longer line, a part."""
-    if len(data) - start <= most:
-        return len(data)
-    return data.rfind(b"\n", start, start + most) + 1 or start + most

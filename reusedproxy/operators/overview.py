@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.report import did_you_mean
+from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.expiry import days_left
 from reusedproxy.operators.figures import closed_because
 from reusedproxy.operators.poolview import SPREAD_HEADINGS, groups
@@ -46,6 +47,9 @@ class Proxy(Protocol):
 
     @property
     def backends(self) -> Sequence[Backend]: ...
+
+    @property
+    def standstills(self) -> Standstills: ...
 
 
 class Service(Protocol):
@@ -177,6 +181,11 @@ class Overview:
             if listeners:
                 blocks.append([LISTENER_HEADINGS, *listeners])
             print("\n\n".join("\n".join(table(block)) for block in blocks))
+            stood = self._service.proxy.standstills if self._service.proxy else None
+            if stood is not None and stood.count:
+                print(
+                    f"\nThe event loop stood still {stood.count} times, {stood.longest:.1f} s at most; the log says where."
+                )
             return
         server = self._server(what)
         print(f"{server.full_name} is {server.state}; {server.pool!r}")

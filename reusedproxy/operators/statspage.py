@@ -103,6 +103,16 @@ def _facts(figures: Figures, sections: list[Section], look: Look) -> str:
         _fact("handshakes in all", f"{total('handshakes'):,}", f"{total('dials_failed'):,} dials failed"),
         _fact("client connections", f"{places.taken:,}", f"of {places.maxconn:,} at most"),
     ]
+    stood = figures.proxy.standstills
+    if stood.count:
+        facts.append(
+            _fact(
+                "event loop stood still",
+                f"{stood.count:,}",
+                f"times, {stood.longest:.1f} s at most (see the log)",
+                "bad",
+            )
+        )
     if look.log_lines_dropped:
         facts.append(_fact("log lines dropped", f"{look.log_lines_dropped:,}", "", "bad"))
     return "".join(facts)

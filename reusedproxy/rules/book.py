@@ -11,8 +11,7 @@ from http import HTTPStatus
 
 from attrs import frozen
 
-from reusedproxy.config.model import Expression
-from reusedproxy.config.patterns import regular_expression
+from reusedproxy.config.model import Expression, Place
 from reusedproxy.config.rulemodel import (
     Action,
     Allow,
@@ -34,6 +33,7 @@ from reusedproxy.rules.facts import Facts
 from reusedproxy.rules.fetches import path_and_query
 from reusedproxy.rules.formats import Text, clean, text_of
 from reusedproxy.rules.matching import ReadPatterns, Test, condition, no_files
+from reusedproxy.rules.regular import Unevaluated, matching_one_of, searching
 from reusedproxy.rules.samples import compiled
 from reusedproxy.wire.bodies import plain_name
 
@@ -69,23 +69,32 @@ class Book:
         self.after = steps(rules.after, RESPONSE, read)
 
 
-Steps = list[tuple[Test | None, Act]]
+Steps = list[tuple[Test | None, Act, Place]]
 
 
 def steps(rules: Iterable[Rule], where: str, read: ReadPatterns = no_files) -> Steps:
     return [
-        (None if rule.condition is None else condition(rule.condition, where, read), _act(rule.action, where))
+        (
+            None if rule.condition is None else condition(rule.condition, where, read),
+            _act(rule.action, where),
+            rule.place,
+        )
         for rule in rules
     ]
 
 
 def run(book: Steps, facts: Facts) -> Answer | None:
-    """The answer that a rule gives, if one does. Raises Unusable."""
-    for test, act in book:
-        if test is None or test(facts):
-            verdict = act(facts)
-            if verdict is not None:
-                return verdict if isinstance(verdict, Answer) else None
+    """The answer that a rule gives, if one does. Raises Unusable, and Unevaluated with the rule's place."""
+    place = None
+    try:
+        for test, act, place in book:  # noqa: B007 (it is used where one of them raises)
+            if test is None or test(facts):
+                verdict = act(facts)
+                if verdict is not None:
+                    return verdict if isinstance(verdict, Answer) else None
+    except Unevaluated as unevaluated:
+        unevaluated.place = place
+        raise
     return None
 
 
@@ -179,8 +188,7 @@ def _wanted_name(action: EditHeader, where: str) -> Callable[[bytes], bool]:
 
 def _name_test(action: EditHeader) -> Callable[[bytes], bool]:
     if action.method == "reg":
-        expression = regular_expression(action.name, "del-header", ignore_case=True)
-        return lambda name: expression.search(name) is not None
+        return matching_one_of([action.name], ignore_case=True)
     text = action.name.lower().encode()
     if action.method == "beg":
         return lambda name: name.startswith(text)
@@ -199,7 +207,7 @@ def concerned(actions: Iterable[EditHeader]) -> Callable[[bytes], bool]:
 def _replace(action: EditHeader, where: str) -> Act:
     """Of each value that the expression is found in, all is replaced, as in HAProxy."""
     head, template = _head(where), text_of(action.value, where)
-    expression = regular_expression(action.pattern, action.verb)
+    search = searching(action.pattern)
     lines = editing.spellings(action.name, exactly=where == RESPONSE)
     is_host = where == REQUEST and action.name.lower() == "host"
 
@@ -207,7 +215,7 @@ def _replace(action: EditHeader, where: str) -> Act:
         make = references(template(facts))
 
         def one(value: bytes) -> bytes:
-            found = expression.search(value)
+            found = search(value)
             return clean(make(found)) if found else value
 
         def each(value: bytes) -> bytes:
@@ -246,13 +254,13 @@ def _edit_line(action: EditLine) -> Act:
             return None
 
         return edit
-    expression = regular_expression(action.pattern, "replace")
+    search = searching(action.pattern)
 
     def replace(facts: Facts) -> Verdict:
         assert facts.head is not None
         whole = facts.head.target if action.part == "uri" else path_and_query(facts.head.target)
         if whole is not None:
-            found = expression.search(whole.partition(b"?")[0] if action.part == "path" else whole)
+            found = search(whole.partition(b"?")[0] if action.part == "path" else whole)
             if found:
                 set_part(facts.head, references(value(facts))(found))
         return None

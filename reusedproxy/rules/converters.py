@@ -17,8 +17,8 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from zlib import crc32
 
-from reusedproxy.config.patterns import regular_expression
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
+from reusedproxy.rules.regular import Found, replaced, searching
 
 #: The sample is of the type that the table says; a variable's value is whatever it holds.
 Convert = Callable[[Any, Facts], Sample]
@@ -104,19 +104,20 @@ def _rtrim(characters: str) -> Convert:
 
 
 def _regsub(pattern: str, instead: str, flags: str = "") -> Convert:
-    expression = regular_expression(pattern, "regsub", "i" in flags)
-    count = 0 if "g" in flags else 1
-    replacement = references(instead.encode())
-    return lambda sample, facts: expression.sub(replacement, sample, count)
+    search, make = searching(pattern, "i" in flags), references(instead.encode())
+    return lambda sample, facts: replaced(search, make, sample, "g" in flags)
 
 
-def references(template: bytes) -> Callable[[re.Match[bytes]], bytes]:
+def references(template: bytes) -> Callable[[Found], bytes]:
     r"""What a replacement is made of: \1 to \9 are the groups, \0 is all that matched."""
     return lambda found: _BACKWARDS.sub(lambda number: _group(found, int(number[1])), template)
 
 
-def _group(found: re.Match[bytes], number: int) -> bytes:
-    return (found[number] or b"") if number <= found.re.groups else b""
+def _group(found: Found, number: int) -> bytes:
+    try:
+        return found[number] or b""
+    except IndexError:
+        return b""
 
 
 def _url_dec(in_form: str = "0") -> Convert:

@@ -9,10 +9,11 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 
-from reusedproxy.config.patterns import Network, Range, block, network, ranges, regular_expression
+from reusedproxy.config.patterns import Network, Range, block, network, ranges
 from reusedproxy.config.rulemodel import Condition, Criterion, Term
 from reusedproxy.config.sample_table import REQUEST
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
+from reusedproxy.rules.regular import matching_one_of
 from reusedproxy.rules.samples import compiled_all, to_address, to_binary, to_bool, to_int, to_text
 
 Test = Callable[[Facts], bool]
@@ -112,7 +113,7 @@ def _is_in(address: Address, among: Network) -> bool:
 
 
 def _texts(patterns: Sequence[str], ignore_case: bool) -> tuple[bytes, ...]:
-    found = [text.encode() for text in patterns]
+    found = [text.encode("utf-8", "surrogateescape") for text in patterns]  # as files of them are read
     return tuple(text.lower() for text in found) if ignore_case else tuple(found)
 
 
@@ -152,22 +153,24 @@ def _delimited(delimiters: bytes) -> Callable[[tuple[bytes, ...]], Callable[[byt
 
     def make(texts: tuple[bytes, ...]) -> Callable[[bytes], bool]:
         words = [each.strip(delimiters) for each in texts]
-        border = b"[" + re.escape(delimiters) + b"]"
-        any_of = b"|".join(re.escape(word) for word in words if word)
-        if not any_of:
-            return lambda text: False
-        expression = re.compile(b"(?:\\A|(?<=%b))(?:%b)(?:\\Z|(?=%b))" % (border, any_of, border))
-        return lambda text: expression.search(text) is not None
+        border = re.escape(delimiters.decode())
+        return matching_one_of(
+            [
+                rf"(?:\A|[{border}]){re.escape(word.decode('utf-8', 'surrogateescape'))}(?:[{border}]|\z)"
+                for word in words
+                if word
+            ]
+        )
 
     return make
 
 
 def _regular(patterns: Sequence[str], ignore_case: bool) -> Matches:
-    expressions = [regular_expression(text, "reg", ignore_case) for text in patterns]
+    is_one = matching_one_of(patterns, ignore_case)
 
     def matches(sample: Sample) -> bool:
         text = to_text(sample)
-        return text is not None and any(each.search(text) is not None for each in expressions)
+        return text is not None and is_one(text)
 
     return matches
 

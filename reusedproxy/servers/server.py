@@ -26,7 +26,7 @@ class Traffic:
     """What one frontend, backend or server has carried: plain numbers under the names of HAProxy's statistics.
 
     scur, smax, stot: sessions now, at most, in all (of a server: requests). bin, bout: bytes of bodies and heads from and
-    to clients. hrsp: responses by the first digit of their status, [0] for others. dreq, dresp: refused by a rule. intercepted: answered by
+    to clients. hrsp: responses by the first digit of their status, [0] for others. dreq, dresp: refused by a rule. eint: refused because a rule could not be evaluated. intercepted: answered by
     the proxy itself. Times of the last 1024 exchanges are not kept; qtime and its like are left for a later version.
     """
 
@@ -37,6 +37,7 @@ class Traffic:
     bout: int = 0
     dreq: int = 0
     dresp: int = 0
+    eint: int = 0
     ereq: int = 0
     econ: int = 0
     eresp: int = 0

@@ -55,6 +55,9 @@ frontend main
     default_backend servers
 """
 
+    #: Lines of Python that the daemon's process runs first, to make a fault in it.
+    changes = ""
+
     def __init__(self, directory: Path, text: str, descriptors: int | None = None) -> None:
         """
         @param descriptors: how many it may have open (C{ulimit -n}).
@@ -84,21 +87,24 @@ frontend main
         """All it has printed: notices, its log, and the access log."""
         return self._process.output
 
-    def start(self) -> None:
-        """Start, and return when it accepts."""
+    def command(self) -> list[str]:
+        """What is run."""
         # Twisted looks for plugins in the path, so this serves an uninstalled checkout, too.
-        command = [
+        return [
             *self._limit,
             sys.executable,
             "-c",
-            _FROM_CHECKOUT,
+            _FROM_CHECKOUT + self.changes + "Twist.main()\n",
             str(ROOT),
             "--log-format=text",
             "reusedproxy",
             "--config",
             str(self.file),
         ]
-        self._process.spawn(command)
+
+    def start(self) -> None:
+        """Start, and return when it accepts."""
+        self._process.spawn(self.command())
 
         def accepting() -> bool:
             if self._process.died():
@@ -166,5 +172,4 @@ root = sys.argv.pop(1)
 sys.path.insert(0, root)
 sys.argv[0] = "twist"
 from twisted.application.twist._twist import Twist
-Twist.main()
 """

@@ -195,6 +195,30 @@ class PidFileTests(InitScriptTestCase):
         self.expect(0, "stop")
         self.assertIsNone(other.poll())
 
+    def test_an_empty_pid_file_is_in_nobodys_way(self) -> None:
+        self.pidfile.write_text("")
+        self.expect(1, "status")
+        self.expect(0, "start")
+        self.expect(0, "status")
+
+    def test_twistd_without_the_script_starts_over_what_a_crash_left(self) -> None:
+        other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        self.addCleanup(other.communicate)
+        command = [str(TWISTD), f"--pidfile={self.pidfile}", f"--logfile={self.log}"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        arguments = [*command, "reusedproxy", "--config", str(self.configuration)]
+        for text in ("", str(other.pid)):
+            self.pidfile.write_text(text)
+            done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=60, check=False)
+            self.assertEqual(0, done.returncode, done.stderr)
+            self.assertIn(f"{self.pidfile}: removed", done.stderr)
+            self.assertEqual(503, self.status_of_a_request(self.port))
+            # One that runs keeps its file, and is in the way of another.
+            again = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=60, check=False)
+            self.assertEqual(1, again.returncode, again.stderr)
+            self.expect(0, "stop")
+        self.assertIsNone(other.poll())
+
 
 class UserTests(InitScriptTestCase):
     user = "nobody"

@@ -14,6 +14,7 @@ from tests.integration.beside import HOST, HAProxy, Recorder, read_answer
 from tests.integration.daemon import Daemon
 from tests.integration.peers import LOOPBACK, free_port, temporary_directory, wait_for
 from tests.integration.test_beside_haproxy import why_not
+from tests.regularcases import FOUND, REPLACED
 from tests.rulecases import CRITERIA, EXPRESSIONS, REQUEST
 
 EMPTY_BACKEND = "backend servers\n    http-request return status 200 content-type text/plain string no\n"
@@ -72,6 +73,37 @@ class RulesBesideHAProxyTests(BesideTestCase):
         self.assertEqual([], [each for each in found if each[1] != each[2]], "ours | HAProxy's")
         expected = [(text, b"yes" if true else b"no") for text, true in CRITERIA]
         self.assertEqual(expected, [(text, ours) for text, ours, _ in found])
+
+    def test_regular_expressions(self) -> None:
+        """Whether each is found in a text, and what `regsub` makes of one."""
+        found = [pattern.removeprefix("-i ") for pattern, _, _ in FOUND]
+        flags = ["-i " if pattern.startswith("-i ") else "" for pattern, _, _ in FOUND]
+        rules = "".join(
+            "    http-request return status 200 content-type text/plain string yes"
+            f" if {{ req.hdr(x-case) {number} }} {{ req.fhdr(x-text),url_dec -m reg {flag}-- {quoted(pattern)} }}\n"
+            for number, (flag, pattern) in enumerate(zip(flags, found, strict=True))
+        )
+        rules += "".join(
+            f"    http-request set-var(txn.made) 'req.fhdr(x-text),regsub({arguments})'"
+            f" if {{ req.hdr(x-case) r{number} }}\n".replace("'", '"', 1).replace("' if", '" if', 1)
+            for number, (arguments, _, _) in enumerate(REPLACED)
+        )
+        rules += '    http-request return status 200 content-type text/plain lf-string "%[var(txn.made)]" if { var(txn.made) -m found }\n'
+        cases = [(str(number), text) for number, (_, text, _) in enumerate(FOUND)]
+        cases += [(f"r{number}", text) for number, (_, text, _) in enumerate(REPLACED)]
+        requests = [REQUEST + f"X-Text: {text}\r\nX-Case: {case}\r\n\r\n".encode() for case, text in cases]
+        outcomes = self.both(rules + EMPTY_BACKEND, requests)
+        named = [(said, text) for said, text, _ in (*FOUND, *REPLACED)]
+        different = [(*each, *pair) for each, pair in zip(named, outcomes, strict=True) if pair[0] != pair[1]]
+        self.assertEqual([], different, "ours | HAProxy's")
+        expected = [b"yes" if true else b"no" for _, _, true in FOUND] + [made.encode() for _, _, made in REPLACED]
+        wrong = [(*each, ours) for each, (ours, _), due in zip(named, outcomes, expected, strict=True) if ours != due]
+        self.assertEqual([], wrong)
+
+
+def quoted(text: str) -> str:
+    """As one word of a configuration."""
+    return "'" + text.replace("'", "'\\''") + "'"
 
 
 #: Rules whose answers are told of in the log and counted, and what is asked of them.

@@ -1,0 +1,49 @@
+"""What a daemon that crashed, or a machine that did, has left in its pid file.
+
+twistd refuses to start when the file names a process that lives, whoever that is, and when the file is empty. It looks at
+the file after it has read the command line, so a plugin can take one away that says nothing: an empty one (a crash before it was
+written, a full disk), and one whose number belongs to another process today, which numbers that are given again, and
+containers, in which they begin at 1, make likely. A file with other text is left for twistd to refuse: it may be no pid file.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+#: No pid file is longer.
+LONGEST = 64
+
+
+def remove_stale(path: str | None, proc: Path = Path("/proc")) -> None:
+    """Remove the file at `path` if it names no daemon of this program."""
+    if not path or not _is_stale(path, proc):
+        return
+    try:
+        os.remove(path)
+    except OSError:
+        return  # twistd says what is in its way
+    print(f"[NOTICE] {path}: removed, it named no running reusedproxy", file=sys.stderr)
+
+
+def _is_stale(path: str, proc: Path) -> bool:
+    try:
+        if not os.path.isfile(path) or os.path.getsize(path) > LONGEST:
+            return False
+        with open(path, "rb") as file:
+            text = file.read().strip(b" \t\r\n\0")  # after a loss of power a file may have zeros for its text
+    except OSError:
+        return False
+    if not text:
+        return True
+    if not text.isdigit():
+        return False
+    if int(text) == os.getpid():
+        return True
+    try:
+        words = (proc / text.decode() / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False  # no such process, which twistd finds out itself; or no /proc, and nobody can tell
+    # A zombie and a thread of the kernel have no words; neither serves anybody.
+    return b"reusedproxy" not in words

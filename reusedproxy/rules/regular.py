@@ -1,0 +1,177 @@
+"""Regular expressions at work on what clients and servers send: found, or not found, or not evaluated within the bounds.
+
+`re2` needs no bound but for very large expressions. Python's engine, for what RE2 cannot say, gets a bound of length and
+one of processor time; whoever exceeds it has found nothing out, which is not the same as no match: a rule that lets
+nobody in when it matches must not let somebody in because he made it take long. Therefore `Unevaluated` is raised, and
+the request is refused.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from reusedproxy.config.model import Place
+from reusedproxy.config.regular import (
+    BACKTRACKING_BYTES,
+    BACKTRACKING_SECONDS,
+    LONGEST_PROGRAM,
+    Regular,
+    linear_alternative,
+    read_regular,
+)
+
+#: Instructions times bytes: what RE2 does at worst, when its automaton grows beyond its memory (measured: 3 ns for each).
+#: An expression of 4096 instructions may look at 16 KB, the largest head there is as HAProxy comes.
+LARGEST_WORK = LONGEST_PROGRAM // 4 * 16 * 1024
+#: Replacements that one `regsub(…,g)` makes: each costs the search from where the last one ended.
+MOST_REPLACEMENTS = 4096
+
+
+class Unevaluated(Exception):
+    """An expression could not be matched within its bounds; the message says which, and what bound. `place` is where the rule
+    stands that wanted it, as far as that is known."""
+
+    place: Place | None = None
+
+
+class Found(Protocol):
+    """What both engines tell of a match. Of a group that took no part there is None, beyond the last one IndexError."""
+
+    def __getitem__(self, group: int) -> bytes | None: ...
+
+    def start(self) -> int: ...
+
+    def end(self) -> int: ...
+
+
+#: Looks for the first match from a position on, 0 unless it is given.
+Search = Callable[..., Any]
+
+
+def searching(text: str, ignore_case: bool = False) -> Search:
+    """The function that an expression is; each call raises Unevaluated when it exceeds a bound."""
+    return _search(read_regular(text, "regular expression", ignore_case))
+
+
+def matching_one_of(texts: Sequence[str], ignore_case: bool = False) -> Callable[[bytes], bool]:
+    """Whether one of the expressions is found in a text. Those that RE2 can take are made one, so that a thousand cost no
+    more than one does."""
+    read = [read_regular(text, "regular expression", ignore_case) for text in texts]
+    plain = [each.text for each in read if each.linear is not None and not each.before_newline]
+    ending = [each.text for each in read if each.linear is not None and each.before_newline]
+    searches: list[Search] = [_bounded(each) for each in _joined(plain, ignore_case)]
+    searches += [_also_before_newline(_bounded(each)) for each in _joined(ending, ignore_case)]
+    searches += [_search(each) for each in read if each.linear is None]
+    if len(searches) == 1:
+        search = searches[0]
+        return lambda text: search(text) is not None
+    return lambda text: any(search(text) is not None for search in searches)
+
+
+def replaced(search: Search, make: Callable[[Found], bytes], text: bytes, all_of_them: bool) -> bytes:
+    """`text` with what `make` gives in place of each match, or of the first. Raises Unevaluated."""
+    parts: list[bytes] = []
+    at = begin = count = 0  # where the search begins, where what is not written yet begins
+    while at <= len(text) and (found := search(text, at)) is not None:
+        start, end = found.start(), found.end()
+        parts += (text[begin:start], make(found))
+        begin = end
+        if not all_of_them:
+            break
+        at = end + (start == end)  # behind an empty match stands the next one a character further on
+        count += 1
+        if count == MOST_REPLACEMENTS:
+            raise Unevaluated(f"there are {MOST_REPLACEMENTS} replacements and more in {len(text)} bytes")
+    return b"".join((*parts, text[begin:])) if parts else text
+
+
+def _search(regular: Regular) -> Search:
+    if regular.linear is None:
+        assert regular.backtracking is not None
+        return _Backtracking(regular.text, regular.backtracking).search
+    search = _bounded(regular.linear)
+    return _also_before_newline(search) if regular.before_newline else search
+
+
+def _joined(texts: list[str], ignore_case: bool) -> list[Any]:
+    """As few expressions as these can be made."""
+    if not texts:
+        return []
+    if len(texts) == 1:
+        return [read_regular(texts[0], "regular expression", ignore_case).linear]
+    made = linear_alternative(texts, ignore_case)
+    if made is not None:
+        return [made]
+    half = len(texts) // 2
+    return _joined(texts[:half], ignore_case) + _joined(texts[half:], ignore_case)
+
+
+def _bounded(linear: Any) -> Search:
+    """RE2's search; of a very large expression on short texts only."""
+    search: Search = linear.search
+    longest = LARGEST_WORK // linear.programsize
+    if linear.programsize <= LONGEST_PROGRAM // 4:
+        return search
+
+    def search_short(text: bytes, at: int = 0) -> Any:
+        if len(text) > longest:
+            raise Unevaluated(f"a regular expression of this size looks at {longest} bytes at most, not {len(text)}")
+        return search(text, at)
+
+    return search_short
+
+
+def _also_before_newline(search: Search) -> Search:
+    """PCRE's `$` is true at the end, and before a newline that is the last byte; RE2's at the end only. A decoded %0A must
+    not hide a path from the rule that is about it."""
+
+    def search_twice(text: bytes, at: int = 0) -> Any:
+        found = search(text, at)
+        return search(text[:-1], at) if found is None and text[-1:] == b"\n" else found
+
+    return search_twice
+
+
+class _OutOfTime(Exception):
+    pass
+
+
+class _Backtracking:
+    """Python's engine with a bound: it asks for signals while it matches, so a timer's handler can end it by raising.
+
+    The timer counts the processor time of this process (ITIMER_VIRTUAL), so neither a busy machine nor a suspended one is
+    taken for a hard expression; nothing else here uses its signal, SIGVTALRM.
+    """
+
+    def __init__(self, text: str, pattern: re.Pattern[bytes]) -> None:
+        self._text = text
+        self._pattern = pattern
+        self._running = False
+
+    def search(self, text: bytes, at: int = 0) -> re.Match[bytes] | None:
+        if len(text) > BACKTRACKING_BYTES:
+            raise Unevaluated(
+                f"the regular expression '{self._text}' looks at {BACKTRACKING_BYTES} bytes at most, not {len(text)}"
+            )
+        # The handler stays: without one, a signal that comes late would end the process.
+        signal.signal(signal.SIGVTALRM, self._out_of_time)
+        try:
+            self._running = True
+            signal.setitimer(signal.ITIMER_VIRTUAL, BACKTRACKING_SECONDS)
+            try:
+                return self._pattern.search(text, at)
+            finally:
+                self._running = False
+                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        except _OutOfTime:
+            raise Unevaluated(
+                f"the regular expression '{self._text}' took more than {BACKTRACKING_SECONDS * 1000:.0f} ms for"
+                f" {len(text)} bytes"
+            ) from None
+
+    def _out_of_time(self, *_: object) -> None:
+        if self._running:
+            raise _OutOfTime

@@ -1,0 +1,166 @@
+"""A daemon that stands still, one whose log nobody reads, and how either ends, in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from unittest import TestCase
+
+from tests.integration.daemon import Daemon
+from tests.integration.peers import LOOPBACK, accepts_connections, free_port, run_curl, temporary_directory, wait_for
+
+RULES = "    http-request return status 200 content-type text/plain string ok\nbackend servers\n    server none {host}:{port}\n"
+#: What Python's engine tries for years.
+HARD = "    http-request deny if { path_reg ^/(?!x)(a+)+$ }\n"
+#: Its bound is taken away, and the one for a stuck process is short.
+UNBOUNDED = (
+    "import reusedproxy.rules.regular, reusedproxy.service\n"
+    "reusedproxy.rules.regular.BACKTRACKING_SECONDS = 1e6\nreusedproxy.service.STUCK = 2.0\n"
+)
+
+
+class ProcessTestCase(TestCase):
+    def daemon(self, changes: str = "", rules: str = "") -> Daemon:
+        text = RULES.format(host=LOOPBACK, port=free_port())
+        daemon = Daemon(temporary_directory(self) / "daemon", rules + text)
+        daemon.changes = changes
+        daemon.start()
+        self.addCleanup(self.kill, daemon)
+        return daemon
+
+    def kill(self, daemon: Daemon) -> None:
+        if daemon._process.running is not None and not daemon.ended():
+            daemon.signal(signal.SIGKILL)
+            self.status(daemon)
+
+    def status(self, daemon: Daemon, seconds: float = 10) -> int:
+        running = daemon._process.running
+        assert running is not None
+        return running.wait(seconds)
+
+
+class StuckTests(ProcessTestCase):
+    def stuck(self) -> tuple[Daemon, socket.socket]:
+        daemon = self.daemon(UNBOUNDED, HARD)
+        client = socket.create_connection((LOOPBACK, daemon.port), timeout=5)
+        self.addCleanup(client.close)
+        client.sendall(b"GET /%b! HTTP/1.1\r\nHost: a\r\n\r\n" % (b"a" * 60))
+        wait_for(lambda: "has stood still for" in daemon.output, "the line about it")
+        return daemon, client
+
+    def test_a_stuck_loop_is_told_of_with_its_stack_and_ends_when_told_to(self) -> None:
+        """While it stands in one call of the regular expressions' engine, which gives nobody else the interpreter."""
+        daemon, _ = self.stuck()
+        self.assertIn("rules/regular.py:", daemon.output)
+        self.assertIn(" search < ", daemon.output)
+        began = time.monotonic()
+        daemon.signal(signal.SIGTERM)
+        self.assertEqual(self.status(daemon), 1)
+        self.assertGreater(time.monotonic() - began, 1.0)
+        self.assertIn("told to stop, and the event loop does not turn", daemon.output)
+
+    def test_one_that_goes_on_is_counted(self) -> None:
+        """On the page, and in the log."""
+        daemon = self.daemon(
+            "import time\nimport reusedproxy.rules.regular as regular\n"
+            "made = regular.searching\n"
+            "regular.searching = lambda *said: lambda *text: time.sleep(2.2) or made(*said)(*text)\n",
+            "    http-request replace-path ^/(.*) /\\1\n",
+        )
+        self.assertEqual(run_curl(daemon.url).status, 200)
+        wait_for(lambda: "the event loop goes on" in daemon.output, "the line about its end")
+        self.assertIn("event loop stood still</span><b>1</b>", daemon.page())
+
+    def test_told_twice_it_ends_at_once(self) -> None:
+        """Whoever asks twice means it."""
+        daemon, _ = self.stuck()
+        daemon.signal(signal.SIGTERM)
+        time.sleep(0.3)
+        daemon.signal(signal.SIGTERM)
+        self.assertEqual(self.status(daemon, 1.5), 1)
+
+    def test_a_stopped_process_has_not_stood(self) -> None:
+        """SIGSTOP and SIGCONT: no line that it stands, and traffic goes on."""
+        daemon = self.daemon()
+        daemon.signal(signal.SIGSTOP)
+        time.sleep(3)
+        daemon.signal(signal.SIGCONT)
+        self.assertEqual(run_curl(daemon.url).status, 200)
+        self.assertNotIn("has stood still", daemon.output)
+
+    def test_the_bound_answers_500(self) -> None:
+        """The same request, as the daemon comes."""
+        daemon = self.daemon("", HARD)
+        self.assertEqual(run_curl(f"{daemon.url}/{'a' * 60}!").status, 500)
+        self.assertEqual(run_curl(f"{daemon.url}/b").status, 200)
+        wait_for(lambda: "could not be evaluated" in daemon.output, "the line about it")
+        self.assertRegex(daemon.output, r"reusedproxy.cfg:\d+: a rule could not be evaluated")
+
+
+class ExitTests(ProcessTestCase):
+    def test_whoever_is_told_to_stop_and_has_ends_with_0(self) -> None:
+        """Whatever told it."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            daemon = self.daemon()
+            daemon.signal(number)
+            self.assertEqual(self.status(daemon), 0, number)
+            self.assertIn(f"stopping: {number.name}", daemon.output)
+            self.assertIn("Main loop terminated", daemon.output)
+
+
+class UnreadTests(ProcessTestCase):
+    """Standard output and error are a pipe that nobody reads."""
+
+    def unread(self) -> tuple[subprocess.Popen[bytes], int, Daemon]:
+        daemon = self.daemon()
+        daemon.stop()
+        # A process of the same command, but for its output.
+        command = daemon.command()
+        read, write = os.pipe()
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=write, stderr=write)
+        os.close(write)
+        self.addCleanup(os.close, read)
+
+        def end() -> None:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+        self.addCleanup(end)
+        wait_for(lambda: accepts_connections(daemon.port), "the daemon to accept")
+        return process, read, daemon
+
+    def test_traffic_goes_on_and_the_loss_is_said(self) -> None:
+        """Events are written until the pipe and what is kept are full; then it stops as if somebody read."""
+        process, read, daemon = self.unread()
+        for _ in range(40):
+            # Each refused reload is four lines of 8 KB.
+            daemon.file.write_text("global\n" + "".join(f"    nonsense-{'x' * 1000}-{n}\n" for n in range(32)))
+            process.send_signal(signal.SIGHUP)
+            self.assertEqual(run_curl(daemon.url).status, 200)
+        wait_for(lambda: run_curl(daemon.url).status == 200, "an answer")
+        # Somebody reads again.
+        text = b""
+        os.set_blocking(read, False)
+        deadline = time.monotonic() + 10
+        while b"lines of this log were lost" not in text and time.monotonic() < deadline:
+            try:
+                text += os.read(read, 65536)
+            except BlockingIOError:
+                time.sleep(0.02)
+        self.assertRegex(text, rb"\d+ lines of this log were lost: nobody read them in time")
+        self.assertIn(b"Proxy main listens on", text)
+
+    def test_it_ends_when_told_to(self) -> None:
+        """And the pipe has what came before."""
+        process, read, daemon = self.unread()
+        daemon.file.write_text("global\n" + "".join(f"    nonsense-{'x' * 1000}-{n}\n" for n in range(100)))
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        self.assertEqual(run_curl(daemon.url).status, 200)
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(5), 0)
+        self.assertIn(b"Proxy main listens on", os.read(read, 65536))
