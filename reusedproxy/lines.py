@@ -156,7 +156,12 @@ class Lines:
             said = (lambda connected: preface) if preface else None
             return Dialer(self._poller, self._deadlines, identity.target, context, identity.timeout, last, said)
 
+        nameless = context is not None and settings.sni is not None and context.refuses_nameless
+
         def dialer_for(name: Name) -> Dialer:
+            if not name.sni and nameless:
+                text = f"'sni {settings.sni}' finds no name in this request, so no certificate could be verified"
+                raise NameRefused(text)
             if context is None or name.sni == _constant_name(settings).encode():
                 return dialer(context, name.preface)
             try:

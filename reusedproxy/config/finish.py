@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from reusedproxy.config.acls import resolved, resolved_backend
 from reusedproxy.config.binds import finished_bind
-from reusedproxy.config.checks import finished_check
+from reusedproxy.config.checks import finished_check, host_asked_for
 from reusedproxy.config.draft import ProxyDraft
 from reusedproxy.config.global_section import GlobalDraft
 from reusedproxy.config.model import Backend, Frontend, LogTarget, Timeouts
@@ -42,8 +42,9 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
 def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
     """The side of a `backend` or `listen` that has servers."""
     check = finished_check(draft.httpchk, draft.check_send, draft.check_expect) if draft.httpchk else None
+    host = host_asked_for(check)
     servers = (
-        finished_server(server, global_.ca_base, global_.crt_base, global_.server_verify, global_.server_tls)
+        finished_server(server, global_.ca_base, global_.crt_base, global_.server_verify, global_.server_tls, host)
         for server in draft.servers
     )
     return Backend(

@@ -348,7 +348,7 @@ SERVER = _arguments(
 SERVER_AS_WE_DO = words(
     """
     guid id no-agent-check no-renegotiate
-    no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-sni-auto no-tfo stick
+    no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-tfo stick
     """
 )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from reusedproxy.config.bind_tls import ON_SERVERS
+from reusedproxy.config.checks import finished_check, host_asked_for
 from reusedproxy.config.draft import ProxyDraft, Reference
 from reusedproxy.config.global_section import GlobalDraft
 from reusedproxy.config.judge_rules import judge_rules
@@ -129,11 +130,13 @@ def _backend(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
         and not (draft.kind == "listen" and draft.default_backend)
     ):
         report.warn(draft.place, f"{draft.title} has no 'server': every request is answered with 503")
+    check = finished_check(draft.httpchk, draft.check_send, draft.check_expect) if draft.httpchk else None
+    check_host = host_asked_for(check)
     # A `default-server` line that was read in part would be missed in every server.
     for server in draft.servers if "default-server" not in draft.unreadable else ():
         _tls(server, global_, report)
         _places(server, report)
-        _pool(server, report)
+        _pool(server, check_host, report)
     _checks(draft, report)
     _reuse(draft, report)
 
@@ -149,12 +152,24 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
                 " or 'ca-file @system-ca' for the system's CAs; 'verify none' would trust anybody"
             )
             report.fault(server.place, text)
-        elif verify == "required" and not (words.tls.sni or words.sni or words.tls.verifyhost):
+        elif verify == "required" and not (words.tls.sni or words.sni_of_requests or words.tls.verifyhost):
             text = (
-                f"{name}: any certificate of its CAs is taken for this server's, as in HAProxy, because no name is said:"
+                f"{name}: with 'no-sni-auto' and no name any certificate of its CAs is taken for this server's:"
                 " add 'verifyhost NAME', or 'sni str(NAME)'"
             )
             report.warn(server.place, text)
+        elif verify == "none":
+            text = (
+                f"{name}: with 'verify none' whoever answers at its address is taken for this server: say"
+                " 'verify required ca-file <file>'"
+            )
+            report.warn(server.place, text)
+        elif words.ssl and words.sni is None and words.sni_of_requests is not None and not words.said & {"sni-auto"}:
+            text = (
+                f"{name}: no 'sni' is said, so a request's Host is the name that the certificate must carry (sni-auto, as in"
+                " HAProxy since 3.3), and each name has connections of its own; 'sni str(NAME)' says one for all"
+            )
+            report.notice(server.place, text)
         return
     unused = sorted(words.said & {"crt", "ca-file", "sni", "verifyhost", "verify", "check-sni", *ON_SERVERS})
     if unused and "no-ssl" not in words.said:
@@ -186,7 +201,7 @@ def _places(server: ServerDraft, report: Report) -> None:
         report.warn(server.place, text)
 
 
-def _pool(server: ServerDraft, report: Report) -> None:
+def _pool(server: ServerDraft, check_host: str | None, report: Report) -> None:
     pool, name = server.words.pool, f"server '{server.name}'"
     if pool.keep_checks and not server.words.checked:
         report.warn(server.place, f"{name}: 'check-reuse-pool' does nothing without 'check'")
@@ -195,10 +210,12 @@ def _pool(server: ServerDraft, report: Report) -> None:
         _unpooled(server, report)
     if not pool.min_conn:
         return
-    if words.sni is not None and words.ssl and words.check.sni is None:
+    sni = words.sni_of_requests
+    if sni is not None and words.known_name(check_host) is None:
+        said = "no 'sni' (so the Host of each request is its server's name)" if words.sni is None else f"'sni {sni}'"
         text = (
-            f"{name}: pool-min-conn {pool.min_conn} with 'sni {words.sni}': no connection can be opened before a request says"
-            " its name; add 'check-sni NAME' for the name that is to be warm, or say 'sni str(NAME)'"
+            f"{name}: pool-min-conn {pool.min_conn} with {said}: no connection can be opened before a request says"
+            " its name; say 'sni str(NAME)', or add 'check-sni NAME' for the one name that is to be warm"
         )
         report.fault(server.place, text)
     elif words.pool_conn_name is not None and words.pool_conn_name.fetch.name != "str":

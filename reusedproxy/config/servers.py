@@ -23,6 +23,8 @@ from reusedproxy.config.report import Line, Wrong, not_done, one_of
 OUR_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "pool-connect-rate": 1}
 ARITIES = {**haproxy_words.SERVER, **OUR_WORDS}
 NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
+#: What `sni-auto` stands for, as in HAProxy.
+SNI_AUTO = read_expression("req.hdr(host),host_only", "'sni-auto'")
 
 
 @define
@@ -46,12 +48,32 @@ class ServerWords:
     maxqueue: int = 0
     strict: bool = False
     sni: Expression | None = None
+    sni_auto: bool = True
+    check_sni_auto: bool = True
     pool_conn_name: Expression | None = None
     send_proxy: str = ""
     check_send_proxy: bool = False
     said: set[str] = Factory(set)
     #: Versions, ciphers and the like.
     parameters: TLSWords = Factory(TLSWords)
+
+    @property
+    def sni_of_requests(self) -> Expression | None:
+        """What names the server for each request: `sni`, or the Host of `sni-auto`, which is HAProxy's default since 3.3.
+        None where the name is constant (`sni str()`, `verifyhost`), where `no-sni-auto` says that there is none, and
+        without TLS."""
+        if not self.ssl:
+            return None
+        if self.sni is None and self.sni_auto and not (self.tls.sni or self.tls.verifyhost):
+            return SNI_AUTO
+        return self.sni
+
+    def known_name(self, check_host: str | None) -> str | None:
+        """The one name that is known before a request says it: that of checks, by `check-sni`, or by the Host of the
+        HTTP check (`check-sni-auto`), which is `check_host`. None where all requests have the same."""
+        if self.sni_of_requests is None:
+            return None
+        return self.check.sni or (check_host if self.check_sni_auto else None)
 
     def copy(self) -> ServerWords:
         return evolve(self, said=set(self.said), parameters=self.parameters.copy())
@@ -188,6 +210,10 @@ _DONE: dict[str, Setter] = {
     "ca-file": _part("tls", "ca_file", _text),
     "crt": _part("tls", "crt", _text),
     "sni": _set_sni,
+    "sni-auto": _flag("sni_auto", True),
+    "no-sni-auto": _flag("sni_auto", False),
+    "check-sni-auto": _flag("check_sni_auto", True),
+    "no-check-sni-auto": _flag("check_sni_auto", False),
     "pool-conn-name": _value("pool_conn_name", _expression),
     "check-sni": _part("check", "sni", _text),
     "send-proxy": _flag("send_proxy", "v1"),
@@ -235,8 +261,10 @@ _DONE: dict[str, Setter] = {
 }
 
 
-def finished_server(draft: ServerDraft, ca_base: str, crt_base: str, default_verify: str, defaults: TLSWords) -> Server:
-    """The model's server, with base directories put before relative paths."""
+def finished_server(
+    draft: ServerDraft, ca_base: str, crt_base: str, default_verify: str, defaults: TLSWords, check_host: str | None
+) -> Server:
+    """The model's server, with base directories put before relative paths. `check_host` is whom the HTTP check asks for."""
     words = draft.words
     maxconn = max(words.minconn, words.maxconn)  # as in HAProxy, which takes `minconn` alone for both
     tls = None
@@ -267,9 +295,9 @@ def finished_server(draft: ServerDraft, ca_base: str, crt_base: str, default_ver
         send_proxy=words.send_proxy,
         tls=tls if words.ssl else None,
         check_tls=tls if words.check.ssl else None,
-        sni=words.sni if words.ssl else None,
+        sni=words.sni_of_requests,
         pool_conn_name=words.pool_conn_name,
-        known_name=words.check.sni if words.ssl and words.sni is not None else None,
+        known_name=words.known_name(check_host),
         pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,
     )
 
