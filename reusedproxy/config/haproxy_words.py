@@ -1,7 +1,7 @@
 """HAProxy's words: data and nothing else, so that the reader can tell a word it does not do from a word nobody knows.
 
 Taken from HAProxy's manual and from what the program lists about itself (2.6), with the words that 2.7 to 3.5 added as
-far as ../shared/reference/haproxy.md names them or we knew them; that newer part is not complete. Words that the reader
+far as we know them; that newer part is not complete. Words that the reader
 does are in here too: each list says what HAProxy knows, not what we do.
 """
 
@@ -182,7 +182,7 @@ TIMEOUTS = words(
 
 # Options: the sides that they act on ("F" frontend, "B" backend), and whether `no` and `default` may stand before.
 OPTIONS = {
-    "abortonclose": "B",
+    "abortonclose": "FB",  # in frontends since 3.3
     "accept-invalid-http-request": "F",
     "accept-invalid-http-response": "B",
     "accept-unsafe-violations-in-http-request": "F",
