@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from attrs import Factory, define, evolve, frozen
 
+from reusedproxy.config.bind_tls import TLSDefaults
 from reusedproxy.config.binds import BindDraft
 from reusedproxy.config.checks import Expect, Send
 from reusedproxy.config.model import ForwardFor, HTTPCheck, LogTarget, Place, StatsPage, Timeouts
@@ -75,6 +76,8 @@ class ProxyDraft:
     stats: StatsPage | None = None
     # The section's own head was faulty: it may lack what it was to inherit, so nothing is missed in it.
     head_faulty: bool = False
+    # What the global sections before the line that is being read say of TLS.
+    tls: TLSDefaults = Factory(TLSDefaults)
 
     @property
     def sides(self) -> str:

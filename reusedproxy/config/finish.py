@@ -22,7 +22,7 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
         name=draft.name,
         place=draft.place,
         mode=draft.mode or "tcp",
-        binds=tuple(finished_bind(bind, draft.backlog, global_) for bind in draft.binds),
+        binds=tuple(finished_bind(bind, draft.backlog) for bind in draft.binds),
         default_backend=default or (draft.name if draft.kind == "listen" else None),
         use_backends=tuple(resolved_backend(rule, draft.acls) for rule in draft.use_backends),
         rules=_rules(draft),
@@ -43,10 +43,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
     """The side of a `backend` or `listen` that has servers."""
     check = finished_check(draft.httpchk, draft.check_send, draft.check_expect) if draft.httpchk else None
     host = host_asked_for(check)
-    servers = (
-        finished_server(server, global_.ca_base, global_.crt_base, global_.server_verify, global_.server_tls, host)
-        for server in draft.servers
-    )
+    servers = (finished_server(server, global_.server_verify, host) for server in draft.servers)
     return Backend(
         name=draft.name,
         place=draft.place,

@@ -174,7 +174,7 @@ def _harmless(proxy: ProxyDraft, line: Line, report: Report) -> None:
 
 
 def _bind(proxy: ProxyDraft, line: Line, report: Report) -> None:
-    proxy.binds.extend(read_bind(line, report))
+    proxy.binds.extend(read_bind(line, proxy.tls, report))
 
 
 def _maxconn(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -282,7 +282,7 @@ def _server(proxy: ProxyDraft, line: Line, report: Report) -> None:
     twin = next((server for server in proxy.servers if server.name == name), None)
     if twin is not None:
         raise Wrong(f"server '{name}' stands already at {twin.place}: give each server of a backend its own name")
-    proxy.servers.append(read_server(line, proxy.default_server))
+    proxy.servers.append(read_server(line, proxy.default_server, proxy.tls))
 
 
 def _default_server(proxy: ProxyDraft, line: Line, report: Report) -> None:

@@ -140,6 +140,7 @@ class _Reading:
         elif isinstance(self.section, GlobalDraft):
             self.section.read(line)
         elif isinstance(self.section, ProxyDraft):
+            self.section.tls = self.global_.tls
             read_proxy_line(self.section, line, self.report)
 
     def _looks_like_section(self, line: Line, text: str) -> bool:

@@ -13,7 +13,7 @@ from attrs import Factory, define, evolve
 
 from reusedproxy.config import haproxy_words, units
 from reusedproxy.config.addresses import ServerAddress, server_address
-from reusedproxy.config.bind_tls import ON_SERVERS, TLSWords, versions
+from reusedproxy.config.bind_tls import ON_SERVERS, TLSDefaults, TLSWords, versions
 from reusedproxy.config.expressions import FETCHES, read_expression
 from reusedproxy.config.model import Check, Expression, Place, PoolSettings, Server, ServerTLS
 from reusedproxy.config.parameters import read_parameters
@@ -81,12 +81,13 @@ class ServerWords:
 
 @define
 class ServerDraft:
-    """One `server` line."""
+    """One `server` line; `defaults` is what held where it stands."""
 
     name: str
     place: Place
     address: ServerAddress
     words: ServerWords
+    defaults: TLSDefaults
 
 
 def read_default_server(line: Line, words: ServerWords) -> None:
@@ -98,7 +99,7 @@ def read_default_server(line: Line, words: ServerWords) -> None:
     _read_words(line.arguments, words, "'default-server'")
 
 
-def read_server(line: Line, defaults: ServerWords) -> ServerDraft:
+def read_server(line: Line, defaults: ServerWords, tls: TLSDefaults) -> ServerDraft:
     """A `server` line on top of what `default-server` said before it."""
     if len(line.words) < 3 or not line.words[1]:
         raise Wrong("'server' needs a name and an address: server web1 192.0.2.10:80, say")
@@ -118,7 +119,7 @@ def read_server(line: Line, defaults: ServerWords) -> ServerDraft:
         texts.extend(wrong.texts)
     if texts:
         raise Wrong(*texts)
-    return ServerDraft(name, line.place, address, words)
+    return ServerDraft(name, line.place, address, words, tls)
 
 
 def _read_words(arguments: tuple[str, ...], words: ServerWords, what: str) -> None:
@@ -261,22 +262,20 @@ _DONE: dict[str, Setter] = {
 }
 
 
-def finished_server(
-    draft: ServerDraft, ca_base: str, crt_base: str, default_verify: str, defaults: TLSWords, check_host: str | None
-) -> Server:
+def finished_server(draft: ServerDraft, default_verify: str, check_host: str | None) -> Server:
     """The model's server, with base directories put before relative paths. `check_host` is whom the HTTP check asks for."""
-    words = draft.words
+    words, defaults = draft.words, draft.defaults
     maxconn = max(words.minconn, words.maxconn)  # as in HAProxy, which takes `minconn` alone for both
     tls = None
     if words.ssl or words.check.ssl:
         ca_file = words.tls.ca_file
         if ca_file is not None and not ca_file.startswith("@"):
-            ca_file = _based(ca_file, ca_base)
-        crt = None if words.tls.crt is None else _based(words.tls.crt, crt_base)
-        said = {**defaults.said, **words.parameters.said}
+            ca_file = _based(ca_file, defaults.ca_base)
+        crt = None if words.tls.crt is None else _based(words.tls.crt, defaults.crt_base)
+        said = {**defaults.server.said, **words.parameters.said}
         if "crl_file" in said:
-            said["crl_file"] = _based(said["crl_file"], ca_base)
-        oldest, newest = versions(words.parameters, defaults)
+            said["crl_file"] = _based(said["crl_file"], defaults.ca_base)
+        oldest, newest = versions(words.parameters, defaults.server)
         tls = evolve(words.tls, verify=words.verify or default_verify, ca_file=ca_file, crt=crt, **said)
         tls = evolve(tls, min_version=oldest, max_version=newest)
     return Server(
