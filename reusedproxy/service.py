@@ -169,7 +169,11 @@ class ProxyService(Service):
 
     def _build(self, configuration: Configuration, bind: bool, faults: list[Fault]) -> Proxy:
         """Raises AssemblyError with these `faults` and all others."""
-        if not any(each.binds and not each.disabled for each in configuration.frontends.values()):
+        global_ = configuration.global_
+        reached = (
+            global_.manhole is not None or global_.stats_sockets
+        )  # as in HAProxy, for which these are listeners, too
+        if not reached and not any(each.binds and not each.disabled for each in configuration.frontends.values()):
             # An editor that has just emptied the file must not cost a running daemon its listeners at a reload.
             text = "nothing to serve: there is no 'bind' in any 'frontend' or 'listen'"
             faults.append(Fault(Place(self._paths[0], 1), text))

@@ -16,6 +16,7 @@ from reusedproxy.config.judge_rules import judge_rules
 from reusedproxy.config.judge_tls import judge_listeners, judge_server
 from reusedproxy.config.model import SAFE_TO_REUSE, Bind, ListenAddress
 from reusedproxy.config.report import Report, did_you_mean
+from reusedproxy.config.rulemodel import Redirect, Reply, Rule
 from reusedproxy.config.servers import OUR_WORDS, ServerDraft
 
 _POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse", *OUR_WORDS}
@@ -59,8 +60,29 @@ def _mode(draft: ProxyDraft, report: Report) -> None:
     if draft.mode == "http" or (draft.mode is None and "mode" in draft.unreadable):
         return
     why = f"(said at {draft.said['mode']})" if draft.mode else "(the default, as in HAProxy, when no 'mode' is said)"
-    text = f"{draft.title}: mode tcp {why} is not done yet in reusedproxy: say 'mode http' here or in 'defaults'"
+    other = sorted(each for each in draft.said if each.startswith(_NOT_HTTP))
+    if draft.mode or other:
+        why = f"{why[:-1]}, as '{other[0]}' shows)" if other and not draft.mode else why
+        text = f"{draft.title}: mode tcp {why} is not done yet in reusedproxy, which proxies HTTP only"
+    else:
+        text = f"{draft.title}: mode tcp {why} is not done yet in reusedproxy: say 'mode http' here or in 'defaults'"
     report.fault(draft.place, text)
+
+
+#: What is said only of what is no HTTP.
+_NOT_HTTP = tuple(
+    f"option {each}"
+    for each in [
+        "ldap-check",
+        "mysql-check",
+        "pgsql-check",
+        "redis-check",
+        "smtpchk",
+        "spop-check",
+        "ssl-hello-chk",
+        "tcplog",
+    ]
+)
 
 
 def _timeouts(draft: ProxyDraft, report: Report) -> None:
@@ -83,9 +105,23 @@ def _frontend(draft: ProxyDraft, report: Report) -> None:
     if "bind" not in draft.said:
         report.warn(draft.place, f"{draft.title} has no 'bind': nobody can reach it")
     goes_on = "default_backend" in draft.said or "use_backend" in draft.said or draft.kind == "listen"
-    if not goes_on and "stats" not in draft.said:
-        text = f"{draft.title} has no 'default_backend' and no 'use_backend': every request is answered with 503"
+    if not goes_on and "stats" not in draft.said and not _always_answers(draft):
+        text = (
+            f"{draft.title} has no 'default_backend' and no 'use_backend': what no rule answers is answered with 503"
+            if _answers(draft)
+            else f"{draft.title} has no 'default_backend' and no 'use_backend': every request is answered with 503"
+        )
         report.warn(draft.place, text)
+
+
+def _answers(draft: ProxyDraft) -> list[Rule]:
+    """The rules by which it answers requests itself."""
+    return [each for each in (*draft.request_rules, *draft.redirects) if isinstance(each.action, (Reply, Redirect))]
+
+
+def _always_answers(draft: ProxyDraft) -> bool:
+    """Whether no request gets past its rules: one of them has no condition."""
+    return any(rule.condition is None for rule in _answers(draft))
 
 
 def _binds_differ(binds: Iterable[Bind], report: Report) -> None:
@@ -128,8 +164,10 @@ def _backend(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
         "server" not in draft.said
         and "stats" not in draft.said
         and not (draft.kind == "listen" and draft.default_backend)
+        and not _always_answers(draft)
     ):
-        report.warn(draft.place, f"{draft.title} has no 'server': every request is answered with 503")
+        every = "what no rule answers" if _answers(draft) else "every request"
+        report.warn(draft.place, f"{draft.title} has no 'server': {every} is answered with 503")
     check = finished_check(draft.httpchk, draft.check_send, draft.check_expect) if draft.httpchk else None
     check_host = host_asked_for(check)
     # A `default-server` line that was read in part would be missed in every server.

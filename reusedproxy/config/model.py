@@ -170,7 +170,7 @@ class LogTarget:
     """One `log` line. kind "stdout"/"stderr": write there; "udp": `host`, `port`; "unix": `path` of a syslog socket.
 
     `format` is "raw", "short", "rfc3164" (default for syslog) or "rfc5424"; `facility` and `level` are syslog's names.
-    A longer line than `length` bytes is cut.
+    A longer line than `length` bytes is cut. A line that is more severe than `cap` is sent as one of that level.
     """
 
     place: Place
@@ -181,6 +181,7 @@ class LogTarget:
     format: str = "rfc3164"
     facility: str = "local0"
     level: str = "debug"
+    cap: str = "emerg"
     length: int = 1024
 
 
