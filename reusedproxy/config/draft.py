@@ -72,6 +72,8 @@ class ProxyDraft:
     httpchk: HTTPCheck | None = None
     check_send: Send | None = None
     check_expect: Expect | None = None
+    # It has a line of its own about HTTP checks.
+    own_checks: bool = False
     disabled: bool = False
     stats: StatsPage | None = None
     # The section's own head was faulty: it may lack what it was to inherit, so nothing is missed in it.
@@ -92,6 +94,14 @@ class ProxyDraft:
         self.said[what] = place
         self.own.add(what)
 
+    def begin_checks(self) -> None:
+        """Forgets what `defaults` says of HTTP checks: a section's first own line about them does so in HAProxy. That they
+        are HTTP checks is kept."""
+        if not self.own_checks:
+            self.own_checks = True
+            self.httpchk = None if self.httpchk is None else HTTPCheck()
+            self.check_send = self.check_expect = None
+
     def heir(self, kind: str, name: str, place: Place) -> ProxyDraft:
         """A new section that begins with what this one (a `defaults`) says."""
         return evolve(
@@ -111,6 +121,7 @@ class ProxyDraft:
             redirects=[],
             connection_rules=list(self.connection_rules),
             servers=[],
+            own_checks=False,
             default_server=self.default_server.copy(),
             logs=list(self.logs),
         )

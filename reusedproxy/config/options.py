@@ -112,6 +112,7 @@ def _network(text: str) -> str:
 
 
 def _httpchk(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    proxy.begin_checks()
     proxy.httpchk = read_httpchk(option, report)
 
 

@@ -304,6 +304,7 @@ def _http_check(proxy: ProxyDraft, line: Line, report: Report) -> None:
         )
     if rule in proxy.own:
         raise Wrong(f"a second '{rule}' makes a sequence, which reusedproxy does not do yet: one for each section")
+    proxy.begin_checks()
     if check.keyword == "send":
         proxy.check_send = read_send(check)
     else:
