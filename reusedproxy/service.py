@@ -105,7 +105,10 @@ def makeService(options: Options) -> IService:
         from reusedproxy.demo.demonstration import make_demo
 
         return make_demo(reactor)
-    service = ProxyService(reactor, options["config"])
+    # twistd gives up root's rights when everything is bound; `twist` has no such option.
+    parent = options.parent
+    user = parent["uid"] if isinstance(parent, TwistedOptions) and "uid" in parent else None
+    service = ProxyService(reactor, options["config"], user)
     try:
         proxy = service.assemble(bind=not options["check"])
     except Refused as error:
@@ -127,12 +130,14 @@ class ProxyService(Service):
 
     _log = Logger("reusedproxy")
 
-    def __init__(self, reactor: Any, paths: list[str]) -> None:
-        """`paths` of configuration files and directories are read by `assemble`, and again at each `reload`."""
+    def __init__(self, reactor: Any, paths: list[str], user: int | None = None) -> None:
+        """`paths` of configuration files and directories are read by `assemble`, and again at each `reload`. `user` is whom
+        the process becomes when it has started; None: it stays who it is."""
         self.state = "new"
         self.proxy: Proxy | None = None
         self.manhole: Manhole | None = None
         self._paths = paths
+        self._user = user
         self._reactor = reactor
         self._poller = Poller(reactor)
         #: Proxies that a reload has replaced, until their last client is gone.
@@ -192,7 +197,8 @@ class ProxyService(Service):
             )
             return [Fault(settings.place, text)]
         try:
-            self.manhole = Manhole(settings, self, self._reactor, self._poller, self.announce)
+            user = self._user if self.state == "new" else None  # at a reload it has become that user
+            self.manhole = Manhole(settings, self, self._reactor, self._poller, self.announce, user)
             if bind:
                 self.manhole.bind()
         except ManholeError as error:
