@@ -129,7 +129,7 @@ def check_target(method: bytes, target: bytes, host: bytes | None) -> tuple[byte
     one, with a path. So what rules compare is what the server will read, however the client has spelt it.
     """
     if method == b"CONNECT":
-        return target, _check_authority(target, host)
+        return target, _authority(target, host)
     if target[:1] == b"/":
         return target, host
     if target == b"*" and method == b"OPTIONS":
@@ -150,14 +150,15 @@ def check_target(method: bytes, target: bytes, host: bytes | None) -> tuple[byte
     return b"%b://%b%b%b" % (found[1], authority, b"" if rest[:1] == b"/" else b"/", rest), host
 
 
-def _check_authority(target: bytes, host: bytes | None) -> bytes:
-    """RFC 9110 9.3.6: CONNECT names host and port, and nothing else. Host must be the same; as in HAProxy, it may leave
-    out no ports but 80 and 443, or rules on Host would not see which port is asked for."""
+def _authority(target: bytes, host: bytes | None) -> bytes:
+    """RFC 9110 9.3.6: CONNECT names host and port, and nothing else. Host must be the same, and goes on without the ports
+    that HAProxy lets it leave out, or rules on Host would not see which host is asked for."""
     if not HOST.match(target) or not _PORT.search(target):
         raise RequestFault("CONNECT wants host:port")
-    if host is not None and host.lower() not in (target.lower(), _WELL_KNOWN_PORT.sub(b"", target).lower()):
+    plain = _WELL_KNOWN_PORT.sub(b"", target)
+    if host is not None and host.lower() not in (target.lower(), plain.lower()):
         raise RequestFault("Host and request target disagree")
-    return target
+    return plain if host is None else _WELL_KNOWN_PORT.sub(b"", host)
 
 
 def _without_default_port(authority: bytes, scheme: bytes) -> bytes:
