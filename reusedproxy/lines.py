@@ -96,9 +96,14 @@ class Dialers:
     last: float
     #: The SNI of `context`.
     constant_name: bytes
+    #: What fetches the SNI of a request where a connection without one would be unverified; "": it would not, or is wanted.
+    must_name: str
 
     def named(self, name: Name) -> Dialer:
         """Raises NameRefused."""
+        if not name.sni and self.must_name:
+            text = f"'sni {self.must_name}' finds no name in this request, so no certificate could be verified"
+            raise NameRefused(text)
         if self.context is None or name.sni == self.constant_name:
             return self.dialer(self.context, name.preface)
         try:
@@ -196,6 +201,7 @@ class Lines:
             identity.timeout,
             descriptors.last_for_servers(),
             _constant_name(settings).encode(),
+            str(settings.sni) if settings.sni is not None and context is not None and context.refuses_nameless else "",
         )
         rest = (identity.limits, self._reactor, self._random, self._announce, self._limits, self._budget)
         constant = settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"

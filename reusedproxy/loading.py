@@ -39,12 +39,11 @@ def loading(paths: list[str]) -> Steps[Configuration]:
                 if not names:
                     faults.append(f"{path}: there is no *.cfg file in this directory")
             for name in names:
-                with open(name, encoding="utf-8", newline="") as file:
+                # What is no UTF-8 is told with its line, and in a comment it harms nobody.
+                with open(name, encoding="utf-8", errors="surrogateescape", newline="") as file:
                     sources.append(Source(name, file.read()))
         except OSError as error:
             faults.append(f"{error.filename}: cannot be read: {error.strerror}")
-        except UnicodeDecodeError as error:
-            faults.append(f"{name}: is not a text file in UTF-8 (byte {error.start})")
     if faults:
         raise Refused(faults)
     try:

@@ -126,7 +126,10 @@ def makeService(options: Options) -> IService:
         from reusedproxy.demo.demonstration import make_demo
 
         return make_demo(reactor)
-    service = ProxyService(reactor, options["config"])
+    # twistd gives up root's rights when everything is bound; `twist` has no such option.
+    parent = options.parent
+    user = parent["uid"] if isinstance(parent, TwistedOptions) and "uid" in parent else None
+    service = ProxyService(reactor, options["config"], user)
     # Modules stay as long as the process: the garbage collector need not walk through them each time, which takes 17 ms, nor
     # wait until what a reload leaves behind is a quarter as much.
     gc.collect()
@@ -154,12 +157,14 @@ class ProxyService(Service):
 
     _log = Logger("reusedproxy")
 
-    def __init__(self, reactor: Any, paths: list[str]) -> None:
-        """`paths` of configuration files and directories are read by `assemble`, and again at each `reload`."""
+    def __init__(self, reactor: Any, paths: list[str], user: int | None = None) -> None:
+        """`paths` of configuration files and directories are read by `assemble`, and again at each `reload`. `user` is whom
+        the process becomes when it has started; None: it stays who it is."""
         self.state = "new"
         self.proxy: Proxy | None = None
         self.manhole: Manhole | None = None
         self._paths = paths
+        self._user = user
         self._reactor = reactor
         self._poller = Poller(reactor)
         self._replaced = Replaced(reactor)
@@ -203,7 +208,11 @@ class ProxyService(Service):
         return assembly.build(bind=bind, faults=faults)
 
     def _nothing_to_serve(self, configuration: Configuration) -> Iterable[Fault]:
-        if not any(each.binds and not each.disabled for each in configuration.frontends.values()):
+        global_ = configuration.global_
+        reached = (
+            global_.manhole is not None or global_.stats_sockets
+        )  # as in HAProxy, for which these are listeners, too
+        if not reached and not any(each.binds and not each.disabled for each in configuration.frontends.values()):
             # An editor that has just emptied the file must not cost a running daemon its listeners at a reload.
             text = "nothing to serve: there is no 'bind' in any 'frontend' or 'listen'"
             yield Fault(Place(self._paths[0], 1), text)
@@ -220,7 +229,8 @@ class ProxyService(Service):
             )
             return [Fault(settings.place, text)]
         try:
-            self.manhole = Manhole(settings, self, self._reactor, self._poller, self.announce)
+            user = self._user if self.state == "new" else None  # at a reload it has become that user
+            self.manhole = Manhole(settings, self, self._reactor, self._poller, self.announce, user)
             if bind:
                 self.manhole.bind()
         except ManholeError as error:

@@ -9,8 +9,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.assembly import Proxy
+from reusedproxy.demo.certificates import Authority
 from reusedproxy.loading import Refused
-from reusedproxy.servers.names import ConstantPool, Name
+from reusedproxy.servers.names import ConstantPool, Name, NameRefused
 from reusedproxy.servers.server import DOWN, DRAIN, MAINT, READY, UP
 from reusedproxy.service import ProxyService
 from reusedproxy.succession import hand_on_states
@@ -71,6 +72,32 @@ class NameTests(SynchronousTestCase):
             assert isinstance(pool, ConstantPool)
             self.assertEqual(pool.own, own, words)
             self.assertEqual(pool.named(requests_name) is pool, own is not None, words)
+            pool.close("over")
+
+    def test_a_server_whose_name_is_unknown_is_not_connected_to(self) -> None:
+        """Where verification is required and `sni` finds nothing in the request, nobody would be verified."""
+        directory = temporary_directory(self)
+        authority = Authority()
+        authority.write(directory / "ca.pem")
+        for words, refused in (
+            ("", True),
+            ("sni req.hdr(host)", True),
+            ("sni req.hdr(host) pool-conn-name req.hdr(x)", True),
+            ("sni req.hdr(host) verifyhost a.test", False),
+            ("no-sni-auto pool-conn-name req.hdr(x)", False),
+            ("verify none", False),
+        ):
+            server = f" server s {LOOPBACK}:1 ssl ca-file {directory}/ca.pem {words}\n"
+            file = directory / "proxy.cfg"
+            file.write_text(f"{HEAD}frontend f\n bind {LOOPBACK}:0\n default_backend b\nbackend b\n{server}")
+            pool = ProxyService(Clock(), [str(file)]).assemble(bind=False).lines["b/s"].pool
+            assert isinstance(pool, ConstantPool)
+            if refused:
+                fault = self.assertRaises(NameRefused, pool.named, Name(b"x", b""))
+                self.assertIn("finds no name in this request, so no certificate could be verified", str(fault))
+            else:
+                pool.named(Name(b"x", b""))
+            pool.named(Name(b"x", b"b.test"))
             pool.close("over")
 
 

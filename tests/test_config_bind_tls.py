@@ -129,7 +129,7 @@ class LineTests(SynchronousTestCase):
         before = (
             "global\n ssl-default-bind-options ssl-min-ver TLSv1.3 no-tls-tickets strict-sni\n"
             " ssl-default-bind-ciphers A\n ssl-default-bind-ciphersuites B\n ssl-default-bind-curves C\n"
-            " ssl-default-bind-sigalgs D\n ssl-dh-param-file /dh\n tune.ssl.cachesize 0\n tune.ssl.lifetime 60\n"
+            " ssl-default-bind-sigalgs D\n ssl-dh-param-file /dh\n tune.ssl.default-dh-param 3072\n tune.ssl.cachesize 0\n tune.ssl.lifetime 60\n"
         )
         made = tls("", before)
         self.assertEqual(
@@ -142,6 +142,7 @@ class LineTests(SynchronousTestCase):
                 curves="C",
                 sigalgs="D",
                 dh_file="/dh",
+                dh_size=3072,
                 cache=False,
                 lifetime=60.0,
             ),
@@ -153,6 +154,26 @@ class LineTests(SynchronousTestCase):
             ("TLSv1.2", True, False, "Z"),
         )
         self.assertEqual(offer("", "global\n tune.ssl.lifetime 2m\n").lifetime, 120.0)
+
+    def test_a_global_section_holds_for_the_lines_that_follow(self):
+        """As in HAProxy: several of them add up, and base directories do so, too."""
+        head = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 60s\n"
+        servers = " server one h:1 ssl ca-file ca.pem sni str(h)\n"
+        text = (
+            f"{head}frontend first\n bind :1 ssl crt a.pem\n default_backend early\nbackend early\n{servers}"
+            "global\n ssl-default-bind-options ssl-min-ver TLSv1.3\n ssl-default-bind-ciphers A\n crt-base /crts\n"
+            " ssl-default-server-ciphers B\n ca-base /cas\n"
+            "frontend second\n bind :2 ssl crt a.pem\n default_backend late\n"
+            f"global\n ssl-default-server-options ssl-min-ver TLSv1.3\nbackend late\n{servers}"
+        )
+        configuration = read_configuration([Source("t.cfg", text)], {})
+        first, second = (configuration.frontends[name].binds[0].tls for name in ("first", "second"))
+        self.assertEqual((first.offer.min_version, first.offer.ciphers), ("TLSv1.2", None))
+        self.assertEqual((second.offer.min_version, second.offer.ciphers), ("TLSv1.3", "A"))
+        self.assertEqual((first.sources[0].path, second.sources[0].path), ("a.pem", "/crts/a.pem"))
+        early, late = (configuration.backends[name].servers[0].tls for name in ("early", "late"))
+        self.assertEqual((early.min_version, early.ciphers, early.ca_file), ("TLSv1.2", None, "ca.pem"))
+        self.assertEqual((late.min_version, late.ciphers, late.ca_file), ("TLSv1.3", "B", "/cas/ca.pem"))
 
     def test_the_time_of_a_handshake(self):
         """It is a time-out of its own, and falls back on others elsewhere."""

@@ -272,7 +272,14 @@ class SectionTests(SynchronousTestCase):
             "1: listen 'l': mode tcp (the default, as in HAProxy, when no 'mode' is said) is not done yet", fault
         )
         (fault,) = faults("listen l\n mode tcp\n bind :80\n server a h:1\n")
-        self.assertIn("mode tcp (said at t.cfg:7)", fault)
+        self.assertIn("mode tcp (said at t.cfg:7) is not done yet in reusedproxy, which proxies HTTP only", fault)
+        (fault,) = [
+            each
+            for each in faults("listen l\n option mysql-check\n bind :80\n server a h:1\n", head="")
+            if "mode" in each
+        ]
+        self.assertIn("as 'option mysql-check' shows) is not done yet", fault)
+        self.assertNotIn("say 'mode http'", fault)
 
     def test_a_section_that_is_not_done_is_one_fault(self):
         """Its lines are nobody's."""
@@ -331,7 +338,12 @@ class SectionTests(SynchronousTestCase):
         table = [
             ("frontend f\n default_backend b\nbackend b\n server a h:1\n", "frontend 'f' has no 'bind'"),
             ("frontend f\n bind :80\n", "no 'default_backend' and no 'use_backend'"),
-            ("backend b\n", "backend 'b' has no 'server'"),
+            (
+                "frontend f\n bind :80\n http-request deny if { path /a }\n redirect location /b if { path /c }\n",
+                "no 'default_backend' and no 'use_backend': what no rule answers is answered with 503",
+            ),
+            ("backend b\n", "backend 'b' has no 'server': every request is answered with 503"),
+            ("backend b\n http-request deny if TRUE\n", "has no 'server': what no rule answers is answered with 503"),
             ("backend b\n server a h:1\n timeout server 0\n", "backend 'b' has no 'timeout server'"),
             ("backend b\n server a h:1\n bind :80\n", "'bind' is ignored: backend 'b' has no frontend side"),
             (
@@ -343,6 +355,19 @@ class SectionTests(SynchronousTestCase):
         for text, expected in table:
             (warning,) = warnings(text)
             self.assertIn(expected, warning)
+
+    def test_proxies_that_answer_everything_need_no_server(self):
+        """Redirections, and pages that are said in the file."""
+        for rule in ("redirect scheme https", "http-request return status 200", "http-request deny"):
+            self.assertEqual(warnings(f"frontend f\n bind :80\n {rule}\n"), [], rule)
+            self.assertEqual(warnings(f"backend b\n {rule}\n"), [], rule)
+
+    def test_bytes_that_are_not_utf_8(self):
+        """Are told with their line, and harm nobody in a comment. (As a file is read with `surrogateescape`.)"""
+        strange = b"caf\xe9".decode("utf-8", "surrogateescape")
+        self.assertEqual(faults(f"backend b # {strange}\n # {strange}\n server a h:1\n"), [])
+        (fault,) = faults(f"backend b\n server a h:1\n http-request set-header X {strange}\n")
+        self.assertEqual(fault, "3: byte 0xe9 in 'caf?' is not UTF-8: save the file as UTF-8")
 
 
 class AllAtOnceTests(SynchronousTestCase):

@@ -314,6 +314,22 @@ class BackendTests(SynchronousTestCase):
         """Nothing to refuse, nothing to say."""
         self.assertEqual(read("backend b\n server a h:1\n no option persist\n").notices, ())
 
+    def test_a_sections_own_checks_replace_those_of_defaults(self):
+        """As in HAProxy, with its first own line about them: none of the others' rules is left."""
+        head = DEFAULTS + " option httpchk GET /d\n http-check send hdr X y\n http-check expect status 204\n"
+        inherited = HTTPCheck("GET", "/d", headers=(("X", "y"),), expect=((204, 204),))
+        for lines, check in (
+            ("", inherited),
+            (" option httpchk GET /own", HTTPCheck("GET", "/own")),
+            (" option httpchk", HTTPCheck()),
+            (" http-check send hdr A b", HTTPCheck(headers=(("A", "b"),))),
+            (" http-check expect status 200", HTTPCheck(expect=((200, 200),))),
+            (" http-check expect status 200\n option httpchk GET /own", HTTPCheck("GET", "/own", expect=((200, 200),))),
+        ):
+            text = f"{head}backend b\n server a 192.0.2.1:80\n{lines}\n"
+            read = read_configuration([Source("t.cfg", text)], {})
+            self.assertEqual(read.backends["b"].http_check, check, lines)
+
     def test_http_checks(self):
         """`option httpchk` in all its lengths, and what `http-check` adds."""
         host = (("Host", "x.example"),)

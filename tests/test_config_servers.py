@@ -132,6 +132,35 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual((s.sni, s.tls.sni, s.known_name), (None, "a.test", None))
         self.assertIsNone(server("sni req.hdr(host)").sni)
 
+    def test_a_server_without_sni_is_named_by_each_requests_host(self):
+        """HAProxy since 3.3 (`sni-auto`); unless a name is said, or that there is none."""
+        auto = "req.hdr(host),host_only"
+        table = {
+            "": auto, "no-sni-auto sni-auto": auto, "check-sni c.test": auto, "no-sni-auto": "None",
+            "verifyhost v.test": "None", "verifyhost v.test no-verifyhost": auto, "sni str(a.test)": "None",
+            "no-sni-auto sni req.hdr(x)": "req.hdr(x)",
+        }  # fmt: skip
+        for words, sni in table.items():
+            self.assertEqual(str(server(f"ssl ca-file /ca {words}").sni), sni, words)
+        self.assertIsNone(server("").sni)
+        said = notices("server a h:1 ssl ca-file /ca")
+        self.assertEqual([level for level, _ in said], ["notice"])
+        self.assertIn("a request's Host is the name that the certificate must carry (sni-auto", said[0][1])
+        self.assertEqual(notices("server a h:1 ssl ca-file /ca sni-auto"), [])
+
+    def test_the_name_of_an_http_check_is_known_before_a_request(self):
+        """`check-sni-auto`: its Host, without a port; `check-sni` goes before it, and `no-check-sni-auto` is neither."""
+
+        def known(words, check="option httpchk GET / HTTP/1.1 c.test:8443"):
+            return read(f" {check}\n server a h:1 ssl ca-file /ca check {words}").backends["b"].servers[0].known_name
+
+        self.assertEqual(known("pool-min-conn 1"), "c.test")
+        self.assertEqual(known("", "option httpchk\n http-check send hdr host d.test"), "d.test")
+        self.assertEqual(known("check-sni e.test"), "e.test")
+        self.assertIsNone(known("no-check-sni-auto"))
+        self.assertIsNone(known("", "option httpchk"))
+        self.assertIsNone(known("sni str(a.test)"))
+
     def test_base_directories_stand_before_relative_paths(self):
         """Neither before absolute ones nor before @system-ca."""
         head = "global\n ca-base /cas\n crt-base /crts\n" + HEAD
@@ -190,8 +219,12 @@ class ServerFaultTests(SynchronousTestCase):
             ("server a h:1 ssl verify none ssl-min-ver TLSv1.4", "'TLSv1.3', not 'TLSv1.4'"),
             ("server a h:1 pool-conn-name app.example", "write 'pool-conn-name str(app.example)'"),
             (
+                "server a h:1 ssl ca-file /ca pool-min-conn 1",
+                "with no 'sni' (so the Host of each request is its server's name): no connection can be opened before",
+            ),
+            (
                 "server a h:1 ssl verify none sni req.hdr(host) pool-min-conn 1",
-                "no connection can be opened before a request says its name; add 'check-sni NAME'",
+                "no connection can be opened before a request says its name; say 'sni str(NAME)', or add 'check-sni NAME'",
             ),
             ("server a h:1 pool-conn-name req.hdr(x) pool-min-conn 1", "before a request says its name"),
             ("server a h:1 slowstart 5s", "'slowstart' is a HAProxy server option that reusedproxy does not do yet"),
@@ -238,9 +271,10 @@ class ServerWarningTests(SynchronousTestCase):
             ("server a h:1 strict-maxconn", "'strict-maxconn' does nothing without 'maxconn'"),
             ("server a h:1 minconn 9 maxconn 5", "minconn 9 is more than maxconn 5, and taken for both"),
             ("server a h:1 ciphers AES", "has 'ciphers' but no 'ssl'"),
-            ("server a h:1 ssl verify none ssl-min-ver TLSv1.0", "only at its lowest level of security"),
+            (f"server a h:1 {MUTUAL} ssl-min-ver TLSv1.0", "only at its lowest level of security"),
             ("server a h:1 crt /c.pem", "no 'ssl': it is spoken to in the clear"),
-            ("server a h:1 ssl ca-file /ca", "add 'verifyhost NAME', or 'sni str(NAME)'"),
+            ("server a h:1 ssl ca-file /ca no-sni-auto", "add 'verifyhost NAME', or 'sni str(NAME)'"),
+            ("server a h:1 ssl verify none", "whoever answers at its address is taken for this server"),
             ("http-reuse never\nserver a h:1 pool-min-conn 1", "no request may use the warm connections"),
             ("http-reuse safe\nserver a h:1 pool-min-conn 1", "the first request of a client never uses"),
             ("http-reuse aggressive\nserver a h:1 pool-min-conn 1", "only connections that have been reused before"),

@@ -49,6 +49,9 @@ LISTEN = [
     ("ipv6@:80", [":::80"]),
     ("ipv6@[2001:db8::1]:80", ["[2001:db8::1]:80"]),
     ("ipv4@192.0.2.1:80", ["192.0.2.1:80"]),
+    ("stream+ipv4@192.0.2.1:80", ["192.0.2.1:80"]),
+    ("tcp4@192.0.2.1:80", ["192.0.2.1:80"]),
+    ("tcp@192.0.2.1:80", ["192.0.2.1:80"]),
     (":80-83", ["*:80", "*:81", "*:82", "*:83"]),
     (":80,[::1]:81", ["*:80", "[::1]:81"]),
     ("/run/x.sock", ["unix@/run/x.sock"]),
@@ -82,6 +85,8 @@ SERVER = [
     ("2001:db8::1:80", ("tcp", "2001:db8::1", 80)),
     ("app.example.com:8443", ("tcp", "app.example.com", 8443)),
     ("ipv4@app:80", ("tcp", "app", 80)),
+    ("stream+ipv6@app:80", ("tcp", "app", 80)),
+    ("stream+unix@/run/app", ("unix", "/run/app", None)),
     ("/run/app.sock", ("unix", "/run/app.sock", None)),
     ("unix@/run/app.sock", ("unix", "/run/app.sock", None)),
 ]
@@ -207,7 +212,8 @@ class LogTargetTests(SynchronousTestCase):
             ("stdout format timed local0", "does not do yet"),
             ("stdout len 1 local0", "out of range"),
             ("ring@x local0", "'ring@' is a HAProxy log target that reusedproxy does not do yet"),
-            ("stdout local0 info notice", "does not do it yet"),
+            ("stdout local0 info loud", "the second level is one of"),
+            ("stdout local0 info notice x", "two levels at most"),
         ]
         for text, why in table:
             self.assertIn(why, str(self.assertRaises(Wrong, self.target, text)), text)

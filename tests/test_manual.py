@@ -30,6 +30,7 @@ from reusedproxy.config import (
     servers,
     units,
 )
+from reusedproxy.config.bind_tls import TLSDefaults
 from reusedproxy.config.binds import read_bind
 from reusedproxy.config.draft import ProxyDraft
 from reusedproxy.config.model import Configuration, Place
@@ -76,7 +77,7 @@ def _bind_takes(word: str, takes: int) -> bool:
     values = {"proto": "h1", "verify": "none", "alpn": "http/1.1", "npn": "http/1.1"}
     value = values.get(word, "TLSv1.2" if word.startswith("ssl-m") else "1")
     try:
-        read_bind(Line(PLACE, ("bind", "/a.sock", word, *([value] * takes))), Report(("a.cfg",)))
+        read_bind(Line(PLACE, ("bind", "/a.sock", word, *([value] * takes))), TLSDefaults(), Report(("a.cfg",)))
     except Wrong:
         return False
     return True

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from base64 import encodebytes
+import re
+from base64 import decodebytes, encodebytes
 from datetime import datetime, timedelta, timezone
 
 from cryptography import x509
@@ -14,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model import TLSOffer
 from reusedproxy.demo.certificates import Authority, Credential
+from reusedproxy.net import dh_groups
 from reusedproxy.net.hello import ClientHello
 from reusedproxy.net.tls_files import TLSConfigurationError
 from reusedproxy.net.tls_server import Certificate, Certificates
@@ -383,3 +385,18 @@ class CipherTests(SynchronousTestCase):
         self.assertFalse(self.accepted(dhe, rsa_server))
         self.assertTrue(self.accepted(dhe, rsa_server, pem))
         self.assertFalse(self.accepted(dhe, rsa_server, pem, ciphers="ECDHE+AESGCM"))
+        self.assertTrue(self.accepted(dhe, rsa_server, dh_size=4096))
+        self.assertTrue(self.accepted(dhe, rsa_server, dh_size=1024, ciphers="DHE+AESGCM"))
+        self.assertFalse(self.accepted(dhe, rsa_server, dh_size=2048, ciphers="ECDHE+AESGCM"))
+
+    def test_groups_for_dhe_are_those_of_rfc_7919(self) -> None:
+        """The first is compared with its digits in appendix A.1; all are safe primes of their size."""
+        for size in dh_groups.SIZES:
+            (der,) = re.findall(rb"-----\n(.*?)-----", dh_groups.parameters(size), re.DOTALL)
+            content = decodebytes(der)
+            prime = int.from_bytes(content[-size // 8 - 3 : -3], "big")
+            self.assertEqual((prime.bit_length(), content[-3:]), (size, b"\x02\x01\x02"))
+            if size < 4096:
+                self.assertEqual((pow(2, prime - 1, prime), pow(2, prime // 2 - 1, prime // 2)), (1, 1), size)
+        self.assertIn(FFDHE2048.to_bytes(256, "big"), decodebytes(dh_groups.parameters(2048).split(b"-----")[2]))
+        self.assertEqual([dh_groups.size_for(bits) for bits in (1, 2048, 2049, 9999)], [2048, 2048, 3072, 8192])

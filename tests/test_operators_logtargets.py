@@ -74,6 +74,12 @@ class HeaderTests(SynchronousTestCase):
         self.assertIsNotNone(target.sender("notice"))
         self.assertIsNotNone(target.sender("emerg"))
 
+    def test_lines_more_severe_than_the_second_level_are_sent_as_of_that_level(self):
+        target = self.target(format="short", level="info", cap="warning")
+        for level in ("emerg", "warning", "notice"):
+            target.sender(level)("line")
+        self.assertEqual(self.sink.lines, ["<4>line", "<4>line", "<5>line"])
+
 
 class DescriptorTests(SynchronousTestCase):
     """Standard output, here a pipe."""

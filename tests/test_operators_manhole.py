@@ -80,7 +80,7 @@ class FilesTestCase(SynchronousTestCase):
 class AuthorizedKeysTests(FilesTestCase):
     def test_comments_and_empty_lines_are_passed_over(self) -> None:
         self.write(self.keys, b"# people\n\n   \n" + self.key.public().toString("openssh"))
-        self.assertEqual(authorized_keys(str(self.keys)), [self.key.public()])
+        self.assertEqual(authorized_keys(str(self.keys), os.geteuid()), [self.key.public()])
 
     def test_a_missing_file_is_a_fault(self) -> None:
         self.keys.unlink()
@@ -96,6 +96,46 @@ class AuthorizedKeysTests(FilesTestCase):
         self.keys.chmod(0o620)
         (fault,) = self.faults()
         self.assertIn("can be written by others; its mode is 0620", fault)
+
+    def test_a_file_of_another_user_is_a_fault(self) -> None:
+        """As for sshd's StrictModes; root's will do, and that of the user whom the daemon becomes."""
+        with self.owned_by(12345):
+            self.assertIn("belongs to another user (12345), who could change it", self.faults()[0])
+            authorized_keys(str(self.keys), 12345)
+        with self.owned_by(0):
+            self.keys.chmod(0o644)
+            authorized_keys(str(self.keys), 12345)
+            self.keys.chmod(0o600)
+            fault = self.assertRaises(ManholeError, authorized_keys, str(self.keys), 12345).texts[0]
+            self.assertIn("cannot be read by user 12345, whom the daemon becomes: chown 12345", fault)
+
+    def test_a_directory_above_that_others_can_change_is_a_fault(self) -> None:
+        """They could put another file in its place; not so in one that is sticky."""
+        inner = self.directory / "one" / "two"
+        inner.mkdir(parents=True)
+        path = inner / "keys"
+        self.write(path, self.keys.read_bytes())
+        user = os.geteuid()
+        authorized_keys(str(path), user)
+        (self.directory / "one").chmod(0o775)
+        fault = self.assertRaises(ManholeError, authorized_keys, str(path), user).texts[0]
+        self.assertIn(f"the directory {self.directory / 'one'} can be written by others; its mode is 0775", fault)
+        link = self.directory / "link"
+        link.symlink_to(path)
+        self.assertRaises(ManholeError, authorized_keys, str(link), user)
+        (self.directory / "one").chmod(0o1777)
+        authorized_keys(str(path), user)
+
+    def owned_by(self, user: int) -> Any:
+        """A file's owner is another one, as far as fstat tells: only root could give files away."""
+        real = os.fstat
+
+        def other(fd: int) -> os.stat_result:
+            fields = list(real(fd))
+            fields[4] = user
+            return os.stat_result(fields)
+
+        return mock.patch("os.fstat", other)
 
     def test_each_line_that_is_no_key_is_a_fault_with_its_number(self) -> None:
         good = self.key.public().toString("openssh")

@@ -15,6 +15,7 @@ from reusedproxy.wire.proxy_protocol import (
     V2_MAX,
     ProxyFault,
     ProxyHeader,
+    crc32c,
     read_proxy_header,
     write_v1,
     write_v2,
@@ -38,7 +39,20 @@ def taken(stream: bytes, piece: int | None = None) -> tuple[ProxyHeader, bytes]:
     raise EOFError
 
 
+FOUR = b"\xc0\0\2\1\xc6\x33\x64\7" + struct.pack("!HH", 56324, 443)
+ALPN = b"\x01\0\2h2"
+
+
+def summed(extensions: bytes, off: int = 0) -> bytes:
+    """A header whose checksum stands before its other extensions, and is wrong by `off`."""
+    blank = v2(0x21, 0x11, FOUR + b"\x03\0\4\0\0\0\0" + extensions)
+    return blank[:31] + struct.pack("!I", crc32c(blank) ^ off) + blank[35:]
+
+
 VALID = [
+    (v2(0x21, 0x11, FOUR + b"\x04\0\0" + ALPN + b"\xe0\0\1x"), ONE, OTHER),
+    (summed(ALPN), ONE, OTHER),
+    (summed(b""), ONE, OTHER),
     (b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\n", ONE, OTHER),
     (b"PROXY TCP6 2001:db8::1 2001:db8::2 1 65535\r\n", SIX, OTHER_SIX),
     (b"PROXY UNKNOWN\r\n", None, None),
@@ -55,6 +69,13 @@ VALID = [
 ]
 
 INVALID = [
+    v2(0x21, 0x11, FOUR + b"\x01"),
+    v2(0x21, 0x11, FOUR + b"\x01\0"),
+    v2(0x21, 0x11, FOUR + b"\x01\0\3h2"),
+    v2(0x21, 0x11, FOUR + ALPN + b"\x01\xff\xffh2"),
+    v2(0x21, 0x11, FOUR + b"\x03\0\3abc"),
+    summed(ALPN, off=1),
+    summed(b"", off=1 << 31),
     b"GET / HTTP/1.1\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     b"PROXYTCP4 ",
@@ -98,6 +119,16 @@ class ReadTests(SynchronousTestCase):
             for piece in (None, 1):
                 with self.assertRaises(ProxyFault, msg=stream):
                     taken(stream + BEHIND, piece)
+
+    def test_checksums_are_those_of_rfc_3720(self) -> None:
+        """Its examples (appendix B.4), and the usual one."""
+        table = {
+            bytes(32): 0x8A9136AA,
+            b"\xff" * 32: 0x62A8AB43,
+            bytes(range(32)): 0x46DD794E,
+            b"123456789": 0xE3069283,
+        }
+        self.assertEqual({data: crc32c(data) for data in table}, table)
 
     def test_what_is_not_complete_is_waited_for(self) -> None:
         """A header that breaks off is none."""

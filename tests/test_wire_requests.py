@@ -37,6 +37,7 @@ ACCEPTED: list[tuple[str, bytes, bytes | None]] = [
 # (RFC section, head, status)
 REFUSED: list[tuple[str, bytes, int]] = [
     ("9110 9.3.6 CONNECT with another Host", get(b"Host: b:443\r\n", b"a:443", b"CONNECT"), 400),
+    ("9110 9.3.6 CONNECT with a Host that hides the port", get(b"Host: a\r\n", b"a:8080", b"CONNECT"), 400),
     ("9110 9.3.6 CONNECT without a port", get(b"Host: a\r\n", b"a", b"CONNECT"), 400),
     ("9110 9.3.6 CONNECT with an empty port", get(b"Host: a:\r\n", b"a:", b"CONNECT"), 400),
     ("9110 9.3.6 CONNECT with a body", get(b"Host: a:443\r\nContent-Length: 1\r\n", b"a:443", b"CONNECT"), 400),
@@ -67,6 +68,19 @@ class AcceptedRequestTests(SynchronousTestCase):
         """What is not in the shared tables."""
         for rule, head, block in ACCEPTED:
             self.assertEqual(read(head).block, head[:-2] if block is None else block, rule)
+
+    def test_rules_are_shown_the_target_and_the_fields_that_go_on(self) -> None:
+        """But for what ends at this hop, and for the version: nothing reaches a server that no rule could see."""
+        for name, data in LEGAL_HEADS:
+            head = read(data)
+            shown, sent = head.head.split(b"\r\n"), head.block.split(b"\r\n")
+            self.assertEqual(shown[0].rpartition(b" ")[0], sent[0].rpartition(b" ")[0], name)
+            self.assertEqual(head.target, shown[0].split(b" ")[1], name)
+            unseen = [line for line in sent[1:] if line not in shown[1:]]
+            framing = (b"content-length", b"transfer-encoding")
+            self.assertEqual([line for line in unseen if line.partition(b":")[0].lower() not in framing], [], name)
+            if head.host is not None and head.method != b"CONNECT":
+                self.assertEqual(head.values(b"Host"), [head.host], name)
 
     def test_what_goes_on_is_read_the_same_again(self) -> None:
         """The next hop sees the same method, target, host and length, and nothing left to remove."""
@@ -119,7 +133,9 @@ class RefusedRequestTests(SynchronousTestCase):
             (b" ", 400),
             (b"\n", 400),
             (b"GET /\r", 400),
-            (b"GET / HTTP/2", 505),
+            (b"GET / HTTP/2.0\r", 505),
+            (b"GET / HTTP/22", 400),
+            (b"GET / HTTP/01", 400),
             (b"PRI * HTTP/2.0\r\n", 505),
             (b"GET / HTTX", 400),
             (b"GET / HTTP/1.1\n", 400),
@@ -137,7 +153,7 @@ class RefusedRequestTests(SynchronousTestCase):
             (LINE + b"A: \x00", 400),
             (LINE + b"A: b\rc", 400),
             (LINE + b"A: b\r\n\t", 400),
-            (b"G" * 15361, 414),
+            (b"G" * 15361, 501),
             (b"GET /" + b"a" * 15361, 414),
             (LINE + b"A: " + b"b" * 15361, 431),
             (LINE + b"A: b\r\n" * 102, 431),

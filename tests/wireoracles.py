@@ -6,6 +6,7 @@ Neither is as strict as we are; what they take whole a peer may act upon.
 from __future__ import annotations
 
 from functools import cache
+from urllib.parse import urlsplit
 
 import h11
 import httptools
@@ -109,6 +110,33 @@ def _read(connection: h11.Connection) -> Message | None:
                 return message
     except h11.RemoteProtocolError:
         return None
+
+
+def normalised(
+    method: bytes, target: bytes, fields: list[tuple[bytes, bytes]]
+) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """A request's target and fields as RFC 9110 4.2.3 and RFC 9112 3.2.2 and 3.2.4 have a proxy send them on: an absolute
+    target with a path and without a needless port, and Host the same. h11 reads both as they were sent."""
+    parts = urlsplit(target.decode("latin-1")) if b"://" in target and target[:1] not in b"/*" else None
+    default = "" if parts is None or method == b"CONNECT" else {"http": ":80", "https": ":443"}[parts.scheme]
+
+    def without_port(authority: str) -> str:
+        return authority.removesuffix(default).removesuffix(":")
+
+    fields = [
+        (name, without_port(value.decode("latin-1")).encode("latin-1") if name == b"host" else value)
+        for name, value in fields
+    ]
+    if parts is None or method == b"CONNECT":
+        return target, fields
+    authority = without_port(parts.netloc)
+    if all(name != b"host" for name, _ in fields):
+        fields.insert(0, (b"host", authority.encode("latin-1")))
+    spelt, _, rest = target.partition(b"://")
+    rest = rest[len(parts.netloc) :]
+    if not rest and method == b"OPTIONS":
+        return b"*", fields
+    return spelt + b"://" + authority.encode("latin-1") + (b"" if rest.startswith(b"/") else b"/") + rest, fields
 
 
 def is_whole_request(data: bytes) -> bool:

@@ -15,8 +15,14 @@ from reusedproxy.config import units
 from reusedproxy.config.model import ListenAddress
 from reusedproxy.config.report import Wrong, did_you_mean, not_done
 
-_PREFIXES = ("ipv4", "ipv6", "unix", "uxst", "fd")
-_PREFIXES_NOT_DONE = re.compile(r"(abnsz?|sockpair|uxdg|(tcp|udp|quic|mptcp)[46]?|rhttp|ring)\Z")
+# Since 2.8 the transport may be said, too; a listener's and a server's is a stream in any case.
+_PREFIXES = {
+    "ipv4": "ipv4", "ipv6": "ipv6", "unix": "unix", "uxst": "unix", "fd": "fd", "stream+ipv4": "ipv4", "stream+ipv6": "ipv6",
+    "stream+unix": "unix", "tcp": "", "tcp4": "ipv4", "tcp6": "ipv6",
+}  # fmt: skip
+_PREFIXES_NOT_DONE = re.compile(
+    r"((stream|dgram)\+)?(abnsz?|sockpair|uxdg|(udp|quic|mptcp)[46]?|rhttp|ring|ipv[46]|unix|fd)\Z"
+)
 _EVERY_IPV4 = ("", "*", "0.0.0.0")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?\Z")
 # A range this long is a slip of the fingers: each port costs a socket.
@@ -52,11 +58,11 @@ def _family(text: str, what: str) -> tuple[str, str]:
     prefix, at, rest = text.partition("@")
     if text.startswith("/") or not at:
         return ("unix", text) if text.startswith("/") else ("", text)
+    if prefix in _PREFIXES:
+        return _PREFIXES[prefix], rest
     if _PREFIXES_NOT_DONE.match(prefix):
         raise Wrong(not_done(prefix + "@", "address prefix"))
-    if prefix not in _PREFIXES:
-        raise Wrong(f"{what}: unknown address prefix '{prefix}@'{did_you_mean(prefix, _PREFIXES)}")
-    return ("unix" if prefix == "uxst" else prefix), rest
+    raise Wrong(f"{what}: unknown address prefix '{prefix}@'{did_you_mean(prefix, _PREFIXES)}")
 
 
 def _unix_path(path: str, what: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attrs import Factory, define, evolve
+from attrs import Factory, define, evolve, frozen
 
 from reusedproxy.config import haproxy_words, x509_errors
 from reusedproxy.config.model import TLS_VERSIONS, BindTLS, CertificateSource, TLSOffer
@@ -262,21 +262,35 @@ def read_options(arguments: tuple[str, ...], known: frozenset[str], what: str) -
     return words
 
 
-def finished_tls(
-    words: TLSWords, defaults: TLSWords, more: Mapping[str, object], crt_base: str, ca_base: str
-) -> BindTLS:
-    """The model's value of a line's `words`, on top of the global section's; `more` are its fields of a `TLSOffer`."""
-    minimum, maximum = versions(words, defaults)
-    said: dict[str, Any] = {**more, **defaults.said, **words.said}
+@frozen
+class TLSDefaults:
+    """What `global` sections have said of TLS so far: it holds for the lines that follow, as in HAProxy.
+
+    `bind` and `server` are the options (`ssl-default-bind-options`) and, for servers, ciphers and the like; `offer` has
+    fields of a `TLSOffer` for `bind` lines. Never changed, but replaced.
+    """
+
+    bind: TLSWords = Factory(TLSWords)
+    offer: Mapping[str, object] = Factory(dict)
+    server: TLSWords = Factory(TLSWords)
+    ca_base: str = ""
+    crt_base: str = ""
+
+
+def finished_tls(words: TLSWords, defaults: TLSDefaults) -> BindTLS:
+    """The model's value of a line's `words`, on top of the global section's."""
+    minimum, maximum = versions(words, defaults.bind)
+    said: dict[str, Any] = {**defaults.offer, **defaults.bind.said, **words.said}
     offer = TLSOffer(**{**said, "min_version": minimum, "max_version": maximum})
     return BindTLS(
         tuple(
-            evolve(each, path=_based(each.path, "" if each.kind == "crt-list" else crt_base)) for each in words.sources
+            evolve(each, path=_based(each.path, "" if each.kind == "crt-list" else defaults.crt_base))
+            for each in words.sources
         ),
-        _with_bases(offer, words, ca_base),
-        bool(defaults.strict if words.strict is None else words.strict),
-        crt_base,
-        ca_base,
+        _with_bases(offer, words, defaults.ca_base),
+        bool(defaults.bind.strict if words.strict is None else words.strict),
+        defaults.crt_base,
+        defaults.ca_base,
     )
 
 

@@ -9,8 +9,7 @@ from attrs import Factory, define, evolve
 
 from reusedproxy.config import haproxy_words, units
 from reusedproxy.config.addresses import listen_addresses
-from reusedproxy.config.bind_tls import TLSWords, finished_tls
-from reusedproxy.config.global_section import GlobalDraft
+from reusedproxy.config.bind_tls import TLSDefaults, TLSWords, finished_tls
 from reusedproxy.config.model import Bind, ListenAddress
 from reusedproxy.config.parameters import read_parameters
 from reusedproxy.config.report import Line, Report, Wrong, not_done
@@ -18,21 +17,22 @@ from reusedproxy.config.report import Line, Report, Wrong, not_done
 
 @define
 class BindDraft:
-    """One address of a `bind` line. `ssl` says whether `tls` is in use."""
+    """One address of a `bind` line. `ssl` says whether `tls` is in use; `defaults` is what held where the line stands."""
 
     bind: Bind
+    defaults: TLSDefaults
     ssl: bool = False
     tls: TLSWords = Factory(TLSWords)
 
 
-def read_bind(line: Line, report: Report) -> list[BindDraft]:
+def read_bind(line: Line, defaults: TLSDefaults, report: Report) -> list[BindDraft]:
     """One for every address of the line."""
     if not line.arguments or not line.arguments[0]:
         raise Wrong("'bind' needs an address: bind *:80, say")
     what = f"'bind {line.words[1]}'"
     texts: list[str] = []
     addresses: tuple[ListenAddress, ...] = ()
-    draft = BindDraft(Bind(line.place, ListenAddress("tcp")))
+    draft = BindDraft(Bind(line.place, ListenAddress("tcp")), defaults)
     try:
         addresses = listen_addresses(line.words[1])
     except Wrong as wrong:
@@ -46,11 +46,9 @@ def read_bind(line: Line, report: Report) -> list[BindDraft]:
     return [evolve(draft, bind=evolve(draft.bind, address=address)) for address in addresses]
 
 
-def finished_bind(draft: BindDraft, backlog: int, global_: GlobalDraft) -> Bind:
+def finished_bind(draft: BindDraft, backlog: int) -> Bind:
     """The model's bind; `backlog` is for those that do not say it."""
-    tls = None
-    if draft.ssl:
-        tls = finished_tls(draft.tls, global_.bind_tls, global_.bind_offer, global_.crt_base, global_.ca_base)
+    tls = finished_tls(draft.tls, draft.defaults) if draft.ssl else None
     return evolve(draft.bind, backlog=draft.bind.backlog or backlog, tls=tls)
 
 

@@ -200,3 +200,11 @@ def finished_check(httpchk: HTTPCheck, send: Send | None, expect: Expect | None)
     if expect is not None:
         httpchk = evolve(httpchk, expect=expect.ranges, expect_not=expect.negated)
     return httpchk
+
+
+def host_asked_for(check: HTTPCheck | None) -> str | None:
+    """The name in the Host of an HTTP check, without its port; None: there is none."""
+    for name, value in check.headers if check is not None else ():
+        if name.lower() == "host":
+            return re.sub(r":[0-9]*\Z", "", value.strip()) or None
+    return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from attrs import Factory, define, evolve, frozen
 
+from reusedproxy.config.bind_tls import TLSDefaults
 from reusedproxy.config.binds import BindDraft
 from reusedproxy.config.checks import Expect, Send
 from reusedproxy.config.model import ForwardFor, HTTPCheck, LogTarget, Place, StatsPage, Timeouts
@@ -71,10 +72,14 @@ class ProxyDraft:
     httpchk: HTTPCheck | None = None
     check_send: Send | None = None
     check_expect: Expect | None = None
+    # It has a line of its own about HTTP checks.
+    own_checks: bool = False
     disabled: bool = False
     stats: StatsPage | None = None
     # The section's own head was faulty: it may lack what it was to inherit, so nothing is missed in it.
     head_faulty: bool = False
+    # What the global sections before the line that is being read say of TLS.
+    tls: TLSDefaults = Factory(TLSDefaults)
 
     @property
     def sides(self) -> str:
@@ -88,6 +93,14 @@ class ProxyDraft:
     def say(self, what: str, place: Place) -> None:
         self.said[what] = place
         self.own.add(what)
+
+    def begin_checks(self) -> None:
+        """Forgets what `defaults` says of HTTP checks: a section's first own line about them does so in HAProxy. That they
+        are HTTP checks is kept."""
+        if not self.own_checks:
+            self.own_checks = True
+            self.httpchk = None if self.httpchk is None else HTTPCheck()
+            self.check_send = self.check_expect = None
 
     def heir(self, kind: str, name: str, place: Place) -> ProxyDraft:
         """A new section that begins with what this one (a `defaults`) says."""
@@ -108,6 +121,7 @@ class ProxyDraft:
             redirects=[],
             connection_rules=list(self.connection_rules),
             servers=[],
+            own_checks=False,
             default_server=self.default_server.copy(),
             logs=list(self.logs),
         )

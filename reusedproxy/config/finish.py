@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from reusedproxy.config.acls import resolved, resolved_backend
 from reusedproxy.config.binds import finished_bind
-from reusedproxy.config.checks import finished_check
+from reusedproxy.config.checks import finished_check, host_asked_for
 from reusedproxy.config.draft import ProxyDraft
 from reusedproxy.config.global_section import GlobalDraft
 from reusedproxy.config.model import Backend, Frontend, LogTarget, Timeouts
@@ -22,7 +22,7 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
         name=draft.name,
         place=draft.place,
         mode=draft.mode or "tcp",
-        binds=tuple(finished_bind(bind, draft.backlog, global_) for bind in draft.binds),
+        binds=tuple(finished_bind(bind, draft.backlog) for bind in draft.binds),
         default_backend=default or (draft.name if draft.kind == "listen" else None),
         use_backends=tuple(resolved_backend(rule, draft.acls) for rule in draft.use_backends),
         rules=_rules(draft),
@@ -42,10 +42,8 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
 def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
     """The side of a `backend` or `listen` that has servers."""
     check = finished_check(draft.httpchk, draft.check_send, draft.check_expect) if draft.httpchk else None
-    servers = (
-        finished_server(server, global_.ca_base, global_.crt_base, global_.server_verify, global_.server_tls)
-        for server in draft.servers
-    )
+    host = host_asked_for(check)
+    servers = (finished_server(server, global_.server_verify, host) for server in draft.servers)
     return Backend(
         name=draft.name,
         place=draft.place,

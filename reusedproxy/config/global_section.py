@@ -6,11 +6,11 @@ import ipaddress
 import posixpath
 from collections.abc import Callable
 
-from attrs import Factory, define
+from attrs import Factory, define, evolve
 
 from reusedproxy.config import haproxy_words, hints, units
 from reusedproxy.config.addresses import listen_addresses
-from reusedproxy.config.bind_tls import IN_DEFAULTS, IN_SERVER_DEFAULTS, TLSWords, read_options
+from reusedproxy.config.bind_tls import IN_DEFAULTS, IN_SERVER_DEFAULTS, TLSDefaults, read_options
 from reusedproxy.config.logs import log_target
 from reusedproxy.config.model import Global, ListenAddress, LogTarget, Manhole, Place, StatsSocket
 from reusedproxy.config.parameters import read_parameters
@@ -59,13 +59,9 @@ class GlobalDraft:
     pool_connect_rate: float = 200.0
     pool_warm_start: float | None = None
     ssl_watch: float | None = None
-    ca_base: str = ""
-    crt_base: str = ""
     server_verify: str = "required"
-    #: What `bind` lines with `ssl` begin with: `ssl-default-bind-options`, and fields of a `TLSOffer`.
-    bind_tls: TLSWords = Factory(TLSWords)
-    server_tls: TLSWords = Factory(TLSWords)
-    bind_offer: dict[str, object] = Factory(dict)
+    #: For the lines that follow.
+    tls: TLSDefaults = Factory(TLSDefaults)
     said: dict[str, Place] = Factory(dict)
 
     def read(self, line: Line) -> None:
@@ -206,11 +202,11 @@ def _maxhdr(draft: GlobalDraft, line: Line) -> None:
 
 
 def _ca_base(draft: GlobalDraft, line: Line) -> None:
-    draft.ca_base = line.one_argument("a directory")
+    draft.tls = evolve(draft.tls, ca_base=line.one_argument("a directory"))
 
 
 def _crt_base(draft: GlobalDraft, line: Line) -> None:
-    draft.crt_base = line.one_argument("a directory")
+    draft.tls = evolve(draft.tls, crt_base=line.one_argument("a directory"))
 
 
 def _server_verify(draft: GlobalDraft, line: Line) -> None:
@@ -219,12 +215,16 @@ def _server_verify(draft: GlobalDraft, line: Line) -> None:
 
 
 def _bind_options(draft: GlobalDraft, line: Line) -> None:
-    draft.bind_tls = read_options(line.arguments, IN_DEFAULTS, f"'{line.keyword}'")
+    draft.tls = evolve(draft.tls, bind=read_options(line.arguments, IN_DEFAULTS, f"'{line.keyword}'"))
+
+
+def _set_offer(draft: GlobalDraft, field: str, value: object) -> None:
+    draft.tls = evolve(draft.tls, offer={**draft.tls.offer, field: value})
 
 
 def _bind_offer(field: str, what: str) -> Callable[[GlobalDraft, Line], None]:
     def read(draft: GlobalDraft, line: Line) -> None:
-        draft.bind_offer[field] = line.one_argument(what)
+        _set_offer(draft, field, line.one_argument(what))
 
     return read
 
@@ -232,27 +232,37 @@ def _bind_offer(field: str, what: str) -> Callable[[GlobalDraft, Line], None]:
 def _server_options(draft: GlobalDraft, line: Line) -> None:
     words = read_options(line.arguments, IN_SERVER_DEFAULTS, f"'{line.keyword}'")
     # What `ssl-default-server-ciphers` and its like have said stays.
-    words.said = {**draft.server_tls.said, **words.said}
-    draft.server_tls = words
+    words.said = {**draft.tls.server.said, **words.said}
+    draft.tls = evolve(draft.tls, server=words)
 
 
 def _server_offer(field: str, what: str) -> Callable[[GlobalDraft, Line], None]:
     def read(draft: GlobalDraft, line: Line) -> None:
-        draft.server_tls.said[field] = line.one_argument(what)
+        words = draft.tls.server.copy()
+        words.said[field] = line.one_argument(what)
+        draft.tls = evolve(draft.tls, server=words)
 
     return read
 
 
 def _session_cache(draft: GlobalDraft, line: Line) -> None:
     size = units.integer(line.one_argument("a number of sessions"), "'tune.ssl.cachesize'")
-    draft.bind_offer["cache"] = size > 0
+    _set_offer(draft, "cache", size > 0)
     if size:
         text = "'tune.ssl.cachesize': each certificate remembers up to 20480 sessions, OpenSSL's own bound; 0 remembers none"
         draft.report.notice(line.place, text)
 
 
 def _session_lifetime(draft: GlobalDraft, line: Line) -> None:
-    draft.bind_offer["lifetime"] = units.positive_seconds(_seconds(line), "'tune.ssl.lifetime'")
+    _set_offer(draft, "lifetime", units.positive_seconds(_seconds(line), "'tune.ssl.lifetime'"))
+
+
+def _dh_size(draft: GlobalDraft, line: Line) -> None:
+    size = units.integer(line.one_argument("a number of bits"), "'tune.ssl.default-dh-param'", least=1024)
+    if size < 2048:
+        text = f"'tune.ssl.default-dh-param {size}': groups of 2048 bits are the smallest that are used (RFC 7919)"
+        draft.report.notice(line.place, text)
+    _set_offer(draft, "dh_size", size)
 
 
 def _seconds(line: Line) -> str:
@@ -351,6 +361,7 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "ssl-default-server-curves": _server_offer("curves", "a list of curves"),
     "ssl-default-server-sigalgs": _server_offer("sigalgs", "a list of signature algorithms"),
     "ssl-dh-param-file": _bind_offer("dh_file", "a file"),
+    "tune.ssl.default-dh-param": _dh_size,
     "tune.ssl.cachesize": _session_cache,
     "tune.ssl.lifetime": _session_lifetime,
     "manhole": _manhole,

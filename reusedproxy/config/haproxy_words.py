@@ -1,7 +1,7 @@
 """HAProxy's words: data and nothing else, so that the reader can tell a word it does not do from a word nobody knows.
 
 Taken from HAProxy's manual and from what the program lists about itself (2.6), with the words that 2.7 to 3.5 added as
-far as ../shared/reference/haproxy.md names them or we knew them; that newer part is not complete. Words that the reader
+far as we know them; that newer part is not complete. Words that the reader
 does are in here too: each list says what HAProxy knows, not what we do.
 """
 
@@ -49,7 +49,7 @@ GLOBAL_WITHOUT_EFFECT = words(
     tune.disable-fast-forward tune.disable-zero-copy-forwarding tune.rcvbuf.client tune.rcvbuf.server
     tune.rcvbuf.frontend tune.rcvbuf.backend tune.sndbuf.client tune.sndbuf.server tune.sndbuf.frontend
     tune.sndbuf.backend tune.notsent-lowat.client tune.notsent-lowat.server
-    tune.ssl.default-dh-param tune.ssl.force-private-cache tune.ssl.maxrecord tune.ssl.hard-maxrecord
+    tune.ssl.force-private-cache tune.ssl.maxrecord tune.ssl.hard-maxrecord
     tune.ssl.capture-buffer-size tune.ssl.capture-cipherlist-size tune.ssl.ssl-ctx-cache-size tune.ssl.ocsp-update.maxdelay
     tune.ssl.ocsp-update.mindelay
     """
@@ -110,7 +110,7 @@ GLOBAL = (
         ssl-default-server-client-sigalgs ssl-default-server-curves ssl-default-server-options
         ssl-default-server-sigalgs ssl-dh-param-file ssl-engine ssl-propquery ssl-provider ssl-provider-path ssl-security-level
         ssl-server-verify stats stats-file tune.bufsize tune.bufsize.small tune.fail-alloc tune.http.logurilen
-        tune.http.maxhdr tune.maxrewrite tune.ssl.cachesize tune.ssl.keylog tune.ssl.lifetime unix-bind unsetenv wurfl-cache-size wurfl-data-file
+        tune.http.maxhdr tune.maxrewrite tune.ssl.cachesize tune.ssl.default-dh-param tune.ssl.keylog tune.ssl.lifetime unix-bind unsetenv wurfl-cache-size wurfl-data-file
         wurfl-engine-mode wurfl-information-list wurfl-information-list-separator wurfl-useragent-priority
         zero-warning
         """
@@ -182,7 +182,7 @@ TIMEOUTS = words(
 
 # Options: the sides that they act on ("F" frontend, "B" backend), and whether `no` and `default` may stand before.
 OPTIONS = {
-    "abortonclose": "B",
+    "abortonclose": "FB",  # in frontends since 3.3
     "accept-invalid-http-request": "F",
     "accept-invalid-http-response": "B",
     "accept-unsafe-violations-in-http-request": "F",
@@ -348,7 +348,7 @@ SERVER = _arguments(
 SERVER_AS_WE_DO = words(
     """
     guid id no-agent-check no-renegotiate
-    no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-sni-auto no-tfo stick
+    no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-tfo stick
     """
 )
 

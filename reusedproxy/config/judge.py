@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from reusedproxy.config.bind_tls import ON_SERVERS
+from reusedproxy.config.checks import finished_check, host_asked_for
 from reusedproxy.config.draft import ProxyDraft, Reference
 from reusedproxy.config.global_section import GlobalDraft
 from reusedproxy.config.judge_rules import judge_rules
 from reusedproxy.config.judge_tls import judge_listeners, judge_server
 from reusedproxy.config.model import SAFE_TO_REUSE, Bind, ListenAddress
 from reusedproxy.config.report import Report, did_you_mean
+from reusedproxy.config.rulemodel import Redirect, Reply, Rule
 from reusedproxy.config.servers import OUR_WORDS, ServerDraft
 
 _POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse", *OUR_WORDS}
@@ -59,8 +61,29 @@ def _mode(draft: ProxyDraft, report: Report) -> None:
     if draft.mode == "http" or (draft.mode is None and "mode" in draft.unreadable):
         return
     why = f"(said at {draft.said['mode']})" if draft.mode else "(the default, as in HAProxy, when no 'mode' is said)"
-    text = f"{draft.title}: mode tcp {why} is not done yet in reusedproxy: say 'mode http' here or in 'defaults'"
+    other = sorted(each for each in draft.said if each.startswith(_NOT_HTTP))
+    if draft.mode or other:
+        why = f"{why[:-1]}, as '{other[0]}' shows)" if other and not draft.mode else why
+        text = f"{draft.title}: mode tcp {why} is not done yet in reusedproxy, which proxies HTTP only"
+    else:
+        text = f"{draft.title}: mode tcp {why} is not done yet in reusedproxy: say 'mode http' here or in 'defaults'"
     report.fault(draft.place, text)
+
+
+#: What is said only of what is no HTTP.
+_NOT_HTTP = tuple(
+    f"option {each}"
+    for each in [
+        "ldap-check",
+        "mysql-check",
+        "pgsql-check",
+        "redis-check",
+        "smtpchk",
+        "spop-check",
+        "ssl-hello-chk",
+        "tcplog",
+    ]
+)
 
 
 def _timeouts(draft: ProxyDraft, report: Report) -> None:
@@ -83,9 +106,23 @@ def _frontend(draft: ProxyDraft, report: Report) -> None:
     if "bind" not in draft.said:
         report.warn(draft.place, f"{draft.title} has no 'bind': nobody can reach it")
     goes_on = "default_backend" in draft.said or "use_backend" in draft.said or draft.kind == "listen"
-    if not goes_on and "stats" not in draft.said:
-        text = f"{draft.title} has no 'default_backend' and no 'use_backend': every request is answered with 503"
+    if not goes_on and "stats" not in draft.said and not _always_answers(draft):
+        text = (
+            f"{draft.title} has no 'default_backend' and no 'use_backend': what no rule answers is answered with 503"
+            if _answers(draft)
+            else f"{draft.title} has no 'default_backend' and no 'use_backend': every request is answered with 503"
+        )
         report.warn(draft.place, text)
+
+
+def _answers(draft: ProxyDraft) -> list[Rule]:
+    """The rules by which it answers requests itself."""
+    return [each for each in (*draft.request_rules, *draft.redirects) if isinstance(each.action, (Reply, Redirect))]
+
+
+def _always_answers(draft: ProxyDraft) -> bool:
+    """Whether no request gets past its rules: one of them has no condition."""
+    return any(rule.condition is None for rule in _answers(draft))
 
 
 def _binds_differ(binds: Iterable[Bind], report: Report) -> None:
@@ -128,13 +165,17 @@ def _backend(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
         "server" not in draft.said
         and "stats" not in draft.said
         and not (draft.kind == "listen" and draft.default_backend)
+        and not _always_answers(draft)
     ):
-        report.warn(draft.place, f"{draft.title} has no 'server': every request is answered with 503")
+        every = "what no rule answers" if _answers(draft) else "every request"
+        report.warn(draft.place, f"{draft.title} has no 'server': {every} is answered with 503")
+    check = finished_check(draft.httpchk, draft.check_send, draft.check_expect) if draft.httpchk else None
+    check_host = host_asked_for(check)
     # A `default-server` line that was read in part would be missed in every server.
     for server in draft.servers if "default-server" not in draft.unreadable else ():
         _tls(server, global_, report)
         _places(server, report)
-        _pool(server, report)
+        _pool(server, check_host, report)
     _checks(draft, report)
     _reuse(draft, report)
 
@@ -150,12 +191,24 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
                 " or 'ca-file @system-ca' for the system's CAs; 'verify none' would trust anybody"
             )
             report.fault(server.place, text)
-        elif verify == "required" and not (words.tls.sni or words.sni or words.tls.verifyhost):
+        elif verify == "required" and not (words.tls.sni or words.sni_of_requests or words.tls.verifyhost):
             text = (
-                f"{name}: any certificate of its CAs is taken for this server's, as in HAProxy, because no name is said:"
+                f"{name}: with 'no-sni-auto' and no name any certificate of its CAs is taken for this server's:"
                 " add 'verifyhost NAME', or 'sni str(NAME)'"
             )
             report.warn(server.place, text)
+        elif verify == "none":
+            text = (
+                f"{name}: with 'verify none' whoever answers at its address is taken for this server: say"
+                " 'verify required ca-file <file>'"
+            )
+            report.warn(server.place, text)
+        elif words.ssl and words.sni is None and words.sni_of_requests is not None and not words.said & {"sni-auto"}:
+            text = (
+                f"{name}: no 'sni' is said, so a request's Host is the name that the certificate must carry (sni-auto, as in"
+                " HAProxy since 3.3), and each name has connections of its own; 'sni str(NAME)' says one for all"
+            )
+            report.notice(server.place, text)
         return
     unused = sorted(words.said & {"crt", "ca-file", "sni", "verifyhost", "verify", "check-sni", *ON_SERVERS})
     if unused and "no-ssl" not in words.said:
@@ -187,7 +240,7 @@ def _places(server: ServerDraft, report: Report) -> None:
         report.warn(server.place, text)
 
 
-def _pool(server: ServerDraft, report: Report) -> None:
+def _pool(server: ServerDraft, check_host: str | None, report: Report) -> None:
     pool, name = server.words.pool, f"server '{server.name}'"
     if pool.keep_checks and not server.words.checked:
         report.warn(server.place, f"{name}: 'check-reuse-pool' does nothing without 'check'")
@@ -196,10 +249,12 @@ def _pool(server: ServerDraft, report: Report) -> None:
         _unpooled(server, report)
     if not pool.min_conn:
         return
-    if words.sni is not None and words.ssl and words.check.sni is None:
+    sni = words.sni_of_requests
+    if sni is not None and words.known_name(check_host) is None:
+        said = "no 'sni' (so the Host of each request is its server's name)" if words.sni is None else f"'sni {sni}'"
         text = (
-            f"{name}: pool-min-conn {pool.min_conn} with 'sni {words.sni}': no connection can be opened before a request says"
-            " its name; add 'check-sni NAME' for the name that is to be warm, or say 'sni str(NAME)'"
+            f"{name}: pool-min-conn {pool.min_conn} with {said}: no connection can be opened before a request says"
+            " its name; say 'sni str(NAME)', or add 'check-sni NAME' for the one name that is to be warm"
         )
         report.fault(server.place, text)
     elif words.pool_conn_name is not None and words.pool_conn_name.fetch.name != "str":

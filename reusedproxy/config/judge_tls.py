@@ -34,12 +34,12 @@ def _served(bind: BindDraft, name: str, global_: GlobalDraft, report: Report) ->
     elif verify == "none" and not lists and words.words & {"ca-file", "ca-verify-file", "crl-file"}:
         word = sorted(words.words & {"ca-file", "ca-verify-file", "crl-file"})[0]
         report.warn(place, f"{name}: '{word}' does nothing without 'verify required' or 'verify optional'")
-    _versions(words, global_.bind_tls, global_.bind_offer.get("ciphers"), name, place, report)
+    _versions(words, bind.defaults.bind, bind.defaults.offer.get("ciphers"), name, place, report)
 
 
 def judge_server(server: ServerDraft, name: str, global_: GlobalDraft, report: Report) -> None:
     """Versions and ciphers of one that is spoken to over TLS."""
-    defaults = global_.server_tls
+    defaults = server.defaults.server
     _versions(server.words.parameters, defaults, defaults.said.get("ciphers"), name, server.place, report)
 
 

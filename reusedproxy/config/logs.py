@@ -10,7 +10,9 @@ from reusedproxy.config.report import Line, Wrong, did_you_mean, not_done, one_o
 _FORMATS = ("raw", "short", "rfc3164", "rfc5424")
 _DESCRIPTORS = {"stdout": "stdout", "fd@1": "stdout", "stderr": "stderr", "fd@2": "stderr"}
 _NOT_DONE = ("ring@", "tcp@", "tcp4@", "tcp6@", "uxst@", "fd@", "backend@", "sockpair@", "abns@", "udp6@")
-_USAGE = "log <stdout|stderr|address[:port]|path> [len <n>] [format <format>] <facility> [<level>]"
+_USAGE = (
+    "log <stdout|stderr|address[:port]|path> [len <n>] [format <format>] <facility> [<level> [<most severe level>]]"
+)
 
 
 def log_target(line: Line) -> LogTarget:
@@ -24,8 +26,9 @@ def log_target(line: Line) -> LogTarget:
         raise Wrong(f"'log': write 'format {rest[0]}', and a facility such as 'local0' after it")
     facility = one_of(rest[0], haproxy_words.LOG_FACILITIES, "'log': the facility")
     level = one_of(rest[1], haproxy_words.LOG_LEVELS, "'log': the level") if len(rest) > 1 else "debug"
-    if len(rest) > 2:
-        raise Wrong("'log' with a second level (the most severe one) is HAProxy's; reusedproxy does not do it yet")
+    cap = one_of(rest[2], haproxy_words.LOG_LEVELS, "'log': the second level") if len(rest) > 2 else "emerg"
+    if len(rest) > 3:
+        raise Wrong(f"'log' takes two levels at most: '{rest[3]}' is too much")
     kind, host, port, path = _destination(line.words[1], line.place)
     return LogTarget(
         place=line.place,
@@ -36,6 +39,7 @@ def log_target(line: Line) -> LogTarget:
         format=_format(settings.get("format", "rfc3164")),
         facility=facility,
         level=level,
+        cap=cap,
         length=units.integer(settings.get("len", "1024"), "'log len'", least=80, most=65535),
     )
 

@@ -77,7 +77,8 @@ class TLSOffer:
 
     Paths are as configured, with the base directories before them; `ca_file` may be "@system-ca". `ciphers`,
     `ciphersuites`, `curves` and `sigalgs` None: OpenSSL's own. `min_version` and `max_version` are of `TLS_VERSIONS`; no `alpn`: the
-    extension is not answered. Ignored errors are OpenSSL's numbers (X509_V_ERR), of the client's own certificate and of
+    extension is not answered. `dh_file` has DH parameters; without, `dh_size` is the size in bits of the group for DHE,
+    None: DHE is not served. Ignored errors are OpenSSL's numbers (X509_V_ERR), of the client's own certificate and of
     those above it.
     """
 
@@ -100,6 +101,7 @@ class TLSOffer:
     cache: bool = True
     lifetime: float = 300.0
     dh_file: str | None = None
+    dh_size: int | None = None
 
 
 @frozen
@@ -168,7 +170,7 @@ class LogTarget:
     """One `log` line. kind "stdout"/"stderr": write there; "udp": `host`, `port`; "unix": `path` of a syslog socket.
 
     `format` is "raw", "short", "rfc3164" (default for syslog) or "rfc5424"; `facility` and `level` are syslog's names.
-    A longer line than `length` bytes is cut.
+    A longer line than `length` bytes is cut. A line that is more severe than `cap` is sent as one of that level.
     """
 
     place: Place
@@ -179,6 +181,7 @@ class LogTarget:
     format: str = "rfc3164"
     facility: str = "local0"
     level: str = "debug"
+    cap: str = "emerg"
     length: int = 1024
 
 

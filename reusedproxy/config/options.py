@@ -58,6 +58,10 @@ def _unknown(option: Line, report: Report) -> None:
 
 def _flag(proxy: ProxyDraft, option: Line, report: Report) -> None:
     _alone(option)
+    if option.keyword == "abortonclose" and "B" not in proxy.sides:
+        # There it is about clients that leave within their TLS handshake, which is always the end of it.
+        report.without_effect(f"{option.prefix} option abortonclose".strip(), option.place)
+        return
     unset = fields_dict(ProxyDraft)[option.keyword].default
     setattr(proxy, option.keyword, unset if option.prefix == "default" else not option.prefix)
 
@@ -108,6 +112,7 @@ def _network(text: str) -> str:
 
 
 def _httpchk(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    proxy.begin_checks()
     proxy.httpchk = read_httpchk(option, report)
 
 

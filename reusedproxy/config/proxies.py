@@ -35,11 +35,16 @@ Reader = Callable[[ProxyDraft, Line, Report], None]
 
 @frozen
 class Keyword:
-    """A word that we do: its reader, the sides that it acts on, and whether `defaults` may say it."""
+    """A word that we do: its reader, the sides that it acts on, and whether `defaults` may say it.
+
+    `refused`: on the other side it is a fault, as in HAProxy, which ignores most words there with a warning. One that
+    restricts access is never ignored.
+    """
 
     read: Reader
     sides: str = "FB"
     in_defaults: bool = True
+    refused: bool = False
 
 
 def read_proxy_line(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -56,6 +61,9 @@ def read_proxy_line(proxy: ProxyDraft, line: Line, report: Report) -> None:
     if not set(keyword.sides) & set(proxy.sides):
         if line.keyword in ("server", "default-server"):
             raise Wrong(f"'{line.keyword}' cannot stand in {proxy.title}: servers belong in a 'backend' or 'listen'")
+        if keyword.refused:
+            other = "a 'backend'" if keyword.sides == "B" else "a 'frontend'"
+            raise Wrong(f"'{line.keyword}' cannot stand in {proxy.title}: it belongs in {other} or 'listen'")
         _ignored(line.keyword, proxy, line, report)
         return
     try:
@@ -166,7 +174,7 @@ def _harmless(proxy: ProxyDraft, line: Line, report: Report) -> None:
 
 
 def _bind(proxy: ProxyDraft, line: Line, report: Report) -> None:
-    proxy.binds.extend(read_bind(line, report))
+    proxy.binds.extend(read_bind(line, proxy.tls, report))
 
 
 def _maxconn(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -229,7 +237,12 @@ def _http_after_response(proxy: ProxyDraft, line: Line, report: Report) -> None:
 
 def _tcp_request(proxy: ProxyDraft, line: Line, report: Report) -> None:
     _not_in_nameless_defaults(proxy, line)
-    proxy.connection_rules.append(read_connection_rule(line, proxy.acls, report))
+    rule = read_connection_rule(line, proxy.acls, report)
+    if "F" not in proxy.sides:
+        raise Wrong(
+            f"'tcp-request connection' cannot stand in {proxy.title}: clients connect to a 'frontend' or 'listen'"
+        )
+    proxy.connection_rules.append(rule)
 
 
 def _redirect(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -269,7 +282,7 @@ def _server(proxy: ProxyDraft, line: Line, report: Report) -> None:
     twin = next((server for server in proxy.servers if server.name == name), None)
     if twin is not None:
         raise Wrong(f"server '{name}' stands already at {twin.place}: give each server of a backend its own name")
-    proxy.servers.append(read_server(line, proxy.default_server))
+    proxy.servers.append(read_server(line, proxy.default_server, proxy.tls))
 
 
 def _default_server(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -291,6 +304,7 @@ def _http_check(proxy: ProxyDraft, line: Line, report: Report) -> None:
         )
     if rule in proxy.own:
         raise Wrong(f"a second '{rule}' makes a sequence, which reusedproxy does not do yet: one for each section")
+    proxy.begin_checks()
     if check.keyword == "send":
         proxy.check_send = read_send(check)
     else:
@@ -370,7 +384,7 @@ KEYWORDS: dict[str, Keyword] = {
     "default_backend": Keyword(_default_backend, "F"),
     "use_backend": Keyword(_use_backend, "F", in_defaults=False),
     "acl": Keyword(_acl),
-    "tcp-request": Keyword(_tcp_request, "F"),
+    "tcp-request": Keyword(_tcp_request),
     "http-request": Keyword(_http_request),
     "http-response": Keyword(_http_response),
     "http-after-response": Keyword(_http_after_response),
@@ -381,6 +395,6 @@ KEYWORDS: dict[str, Keyword] = {
     "http-check": Keyword(_http_check, "B"),
     "http-reuse": Keyword(_http_reuse, "B"),
     "retries": Keyword(_retries, "B"),
-    "retry-on": Keyword(_retry_on, "B"),
+    "retry-on": Keyword(_retry_on, "B", refused=True),
     "fullconn": Keyword(_fullconn, "B"),
 }

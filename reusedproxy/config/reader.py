@@ -24,6 +24,8 @@ from reusedproxy.config.words import split_words
 
 __all__ = ["ConfigurationError", "Fault", "Source", "read_configuration", "reading"]
 
+#: A byte that could not be decoded, as it comes from a file that was read with `surrogateescape`.
+_NO_UTF8 = re.compile("[\udc80-\udcff]")
 _NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 
 
@@ -108,6 +110,12 @@ class _Reading:
             raise
         if not words:
             return
+        for word in words:
+            if not word.isascii() and (strange := _NO_UTF8.search(word)):
+                self.lost_line([*words])
+                raise Wrong(
+                    f"byte 0x{ord(strange[0]) - 0xDC00:02x} in '{_NO_UTF8.sub('?', word)}' is not UTF-8: save the file as UTF-8"
+                )
         if directive:
             conditionals.directive(Line(self.place, words))
             return
@@ -152,6 +160,7 @@ class _Reading:
         elif isinstance(self.section, GlobalDraft):
             self.section.read(line)
         elif isinstance(self.section, ProxyDraft):
+            self.section.tls = self.global_.tls
             read_proxy_line(self.section, line, self.report)
 
     def _looks_like_section(self, line: Line, text: str) -> bool:

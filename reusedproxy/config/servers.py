@@ -13,7 +13,7 @@ from attrs import Factory, define, evolve
 
 from reusedproxy.config import haproxy_words, units
 from reusedproxy.config.addresses import ServerAddress, server_address
-from reusedproxy.config.bind_tls import ON_SERVERS, TLSWords, versions
+from reusedproxy.config.bind_tls import ON_SERVERS, TLSDefaults, TLSWords, versions
 from reusedproxy.config.expressions import FETCHES, read_expression
 from reusedproxy.config.model import Check, Expression, Place, PoolSettings, Server, ServerTLS
 from reusedproxy.config.parameters import read_parameters
@@ -23,6 +23,8 @@ from reusedproxy.config.report import Line, Wrong, not_done, one_of
 OUR_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "pool-connect-rate": 1}
 ARITIES = {**haproxy_words.SERVER, **OUR_WORDS}
 NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
+#: What `sni-auto` stands for, as in HAProxy.
+SNI_AUTO = read_expression("req.hdr(host),host_only", "'sni-auto'")
 
 
 @define
@@ -46,6 +48,8 @@ class ServerWords:
     maxqueue: int = 0
     strict: bool = False
     sni: Expression | None = None
+    sni_auto: bool = True
+    check_sni_auto: bool = True
     pool_conn_name: Expression | None = None
     send_proxy: str = ""
     check_send_proxy: bool = False
@@ -53,18 +57,37 @@ class ServerWords:
     #: Versions, ciphers and the like.
     parameters: TLSWords = Factory(TLSWords)
 
+    @property
+    def sni_of_requests(self) -> Expression | None:
+        """What names the server for each request: `sni`, or the Host of `sni-auto`, which is HAProxy's default since 3.3.
+        None where the name is constant (`sni str()`, `verifyhost`), where `no-sni-auto` says that there is none, and
+        without TLS."""
+        if not self.ssl:
+            return None
+        if self.sni is None and self.sni_auto and not (self.tls.sni or self.tls.verifyhost):
+            return SNI_AUTO
+        return self.sni
+
+    def known_name(self, check_host: str | None) -> str | None:
+        """The one name that is known before a request says it: that of checks, by `check-sni`, or by the Host of the
+        HTTP check (`check-sni-auto`), which is `check_host`. None where all requests have the same."""
+        if self.sni_of_requests is None:
+            return None
+        return self.check.sni or (check_host if self.check_sni_auto else None)
+
     def copy(self) -> ServerWords:
         return evolve(self, said=set(self.said), parameters=self.parameters.copy())
 
 
 @define
 class ServerDraft:
-    """One `server` line."""
+    """One `server` line; `defaults` is what held where it stands."""
 
     name: str
     place: Place
     address: ServerAddress
     words: ServerWords
+    defaults: TLSDefaults
 
 
 def read_default_server(line: Line, words: ServerWords) -> None:
@@ -76,7 +99,7 @@ def read_default_server(line: Line, words: ServerWords) -> None:
     _read_words(line.arguments, words, "'default-server'")
 
 
-def read_server(line: Line, defaults: ServerWords) -> ServerDraft:
+def read_server(line: Line, defaults: ServerWords, tls: TLSDefaults) -> ServerDraft:
     """A `server` line on top of what `default-server` said before it."""
     if len(line.words) < 3 or not line.words[1]:
         raise Wrong("'server' needs a name and an address: server web1 192.0.2.10:80, say")
@@ -96,7 +119,7 @@ def read_server(line: Line, defaults: ServerWords) -> ServerDraft:
         texts.extend(wrong.texts)
     if texts:
         raise Wrong(*texts)
-    return ServerDraft(name, line.place, address, words)
+    return ServerDraft(name, line.place, address, words, tls)
 
 
 def _read_words(arguments: tuple[str, ...], words: ServerWords, what: str) -> None:
@@ -188,6 +211,10 @@ _DONE: dict[str, Setter] = {
     "ca-file": _part("tls", "ca_file", _text),
     "crt": _part("tls", "crt", _text),
     "sni": _set_sni,
+    "sni-auto": _flag("sni_auto", True),
+    "no-sni-auto": _flag("sni_auto", False),
+    "check-sni-auto": _flag("check_sni_auto", True),
+    "no-check-sni-auto": _flag("check_sni_auto", False),
     "pool-conn-name": _value("pool_conn_name", _expression),
     "check-sni": _part("check", "sni", _text),
     "send-proxy": _flag("send_proxy", "v1"),
@@ -235,20 +262,20 @@ _DONE: dict[str, Setter] = {
 }
 
 
-def finished_server(draft: ServerDraft, ca_base: str, crt_base: str, default_verify: str, defaults: TLSWords) -> Server:
-    """The model's server, with base directories put before relative paths."""
-    words = draft.words
+def finished_server(draft: ServerDraft, default_verify: str, check_host: str | None) -> Server:
+    """The model's server, with base directories put before relative paths. `check_host` is whom the HTTP check asks for."""
+    words, defaults = draft.words, draft.defaults
     maxconn = max(words.minconn, words.maxconn)  # as in HAProxy, which takes `minconn` alone for both
     tls = None
     if words.ssl or words.check.ssl:
         ca_file = words.tls.ca_file
         if ca_file is not None and not ca_file.startswith("@"):
-            ca_file = _based(ca_file, ca_base)
-        crt = None if words.tls.crt is None else _based(words.tls.crt, crt_base)
-        said = {**defaults.said, **words.parameters.said}
+            ca_file = _based(ca_file, defaults.ca_base)
+        crt = None if words.tls.crt is None else _based(words.tls.crt, defaults.crt_base)
+        said = {**defaults.server.said, **words.parameters.said}
         if "crl_file" in said:
-            said["crl_file"] = _based(said["crl_file"], ca_base)
-        oldest, newest = versions(words.parameters, defaults)
+            said["crl_file"] = _based(said["crl_file"], defaults.ca_base)
+        oldest, newest = versions(words.parameters, defaults.server)
         tls = evolve(words.tls, verify=words.verify or default_verify, ca_file=ca_file, crt=crt, **said)
         tls = evolve(tls, min_version=oldest, max_version=newest)
     return Server(
@@ -267,9 +294,9 @@ def finished_server(draft: ServerDraft, ca_base: str, crt_base: str, default_ver
         send_proxy=words.send_proxy,
         tls=tls if words.ssl else None,
         check_tls=tls if words.check.ssl else None,
-        sni=words.sni if words.ssl else None,
+        sni=words.sni_of_requests,
         pool_conn_name=words.pool_conn_name,
-        known_name=words.check.sni if words.ssl and words.sni is not None else None,
+        known_name=words.known_name(check_host),
         pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,
     )
 

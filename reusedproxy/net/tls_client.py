@@ -92,6 +92,11 @@ class ClientContext:
         other._sni = None if not sni or _is_address(sni) else _wire_name(sni)  # RFC 6066 section 3: no addresses
         return other
 
+    @property
+    def refuses_nameless(self) -> bool:
+        """Whether a connection without SNI would be one whose server nobody has verified."""
+        return self.settings.verify == "required" and not self.settings.verifyhost
+
     def connection(self, connected: socket) -> SSL.Connection:
         """A client connection over `connected`, ready for its handshake."""
         connection = SSL.Connection(self._context, connected)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from socket import socket
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from attrs import Factory, define, field, frozen
@@ -20,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
 from reusedproxy.config.model import TLSOffer
+from reusedproxy.net import dh_groups
 from reusedproxy.net.hello import ClientHello
 from reusedproxy.net.openssl import take_records_alone
 from reusedproxy.net.openssl_server import tell_alerts, verify_clients
@@ -107,6 +109,8 @@ class ServerContext:
         self.leaf = certificates_in(f"crt {self.crt}", self.crt)[0]
         if offer.dh_file or b"DH PARAMETERS" in pem_blocks("crt", self.crt):
             self._set_dh(self.crt if offer.dh_file is None else offer.dh_file)
+        elif offer.dh_size is not None:
+            self._set_dh_group(offer.dh_size)
         context.set_session_id(_SESSIONS_OF)
         context.set_session_cache_mode(SSL.SESS_CACHE_SERVER if offer.cache else SSL.SESS_CACHE_OFF)
         context.set_timeout(int(offer.lifetime))
@@ -205,6 +209,15 @@ class ServerContext:
         if self.offer.ciphers is None:
             self.ciphers += ":" + DHE_CIPHERS
             self._context.set_cipher_list(self.ciphers.encode("ascii"))
+
+    def _set_dh_group(self, most: int) -> None:
+        """As large as the certificate's key, as in HAProxy, and no larger than the next group to `most` bits."""
+        key = self.leaf.public_key()
+        size = dh_groups.size_for(min(most, key.key_size) if isinstance(key, RSAPublicKey) else most)
+        with NamedTemporaryFile() as file:
+            file.write(dh_groups.parameters(size))
+            file.flush()
+            self._set_dh(file.name)
 
     def _trust(self, trusts: Trusts) -> None:
         offer, context = self.offer, self._context

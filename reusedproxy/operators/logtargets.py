@@ -125,6 +125,7 @@ class Target:
         number = _LEVELS.index(level)
         if number > _LEVELS.index(self.settings.level):
             return None
+        number = max(number, _LEVELS.index(self.settings.cap))
         write = self.sink.write
         priority = _FACILITIES.index(self.settings.facility) * 8 + number
         room = self.settings.length - 1

@@ -79,21 +79,31 @@ class Manhole:
     full = False
 
     def __init__(
-        self, settings: model.Manhole, service: Service, reactor: Any, poller: Poller, announce: Announce
+        self,
+        settings: model.Manhole,
+        service: Service,
+        reactor: Any,
+        poller: Poller,
+        announce: Announce,
+        user: int | None = None,
     ) -> None:
-        """Look at the files. Raises ManholeError."""
+        """Look at the files. `user` is whom the daemon will become (`twistd --uid`); None: it stays who it is.
+
+        Raises ManholeError.
+        """
         self.state = "new"
         self.settings = settings
         self._reactor = reactor
         self._poller = poller
         self._deadlines = Deadlines(reactor)
         self._announce = announce
+        self._user = os.geteuid() if user is None else user
         self._factory = _Factory(settings, service, reactor, announce)
         self._listener: Listener | None = None
         faults: list[str] = []
-        for look in (lambda: authorized_keys(settings.authorized_keys), lambda: _host_key(settings.host_key)):
+        for look, path in ((authorized_keys, settings.authorized_keys), (_host_key, settings.host_key)):
             try:
-                look()
+                look(path, self._user)
             except ManholeError as error:
                 faults += error.texts
         if faults:
@@ -101,7 +111,8 @@ class Manhole:
 
     def bind(self) -> None:
         """Listen, but let nobody in yet; make the host key if there is none. Raises ManholeError."""
-        key = _host_key(self.settings.host_key) or _make_host_key(self.settings.host_key)
+        path = self.settings.host_key
+        key = _host_key(path, self._user) or _make_host_key(path, self._user)
         self._factory.use(key)
         try:
             # Only its owner may open a unix socket; on a port, the keys alone decide.
@@ -157,16 +168,15 @@ class Manhole:
 # Files.
 
 
-def authorized_keys(path: str) -> list[Key]:
-    """The keys of an OpenSSH authorized_keys file. Raises ManholeError.
+def authorized_keys(path: str, user: int) -> list[Key]:
+    """The keys of an OpenSSH authorized_keys file, which `user` is to read. Raises ManholeError.
 
     A line that is no key spoils the file, and so do options before a key: they mean limits that we would not keep.
     """
     what = f"manhole: authorized-keys {path}"
     found, faults = [], []
-    for number, line in enumerate(
-        _read(path, what, stat.S_IWGRP | stat.S_IWOTH, "can be written by others").splitlines(), 1
-    ):
+    content = _read(path, what, user, stat.S_IWGRP | stat.S_IWOTH, "can be written by others")
+    for number, line in enumerate(content.splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith(b"#"):
             continue
@@ -185,7 +195,7 @@ def authorized_keys(path: str) -> list[Key]:
     return found
 
 
-def _host_key(path: str) -> Key | None:
+def _host_key(path: str, user: int) -> Key | None:
     """Our own key; None when there is no such file yet. Raises ManholeError."""
     what = f"manhole: host-key {path}"
     if not os.path.lexists(path):
@@ -193,7 +203,7 @@ def _host_key(path: str) -> Key | None:
         if not os.path.isdir(directory):
             raise ManholeError(f"{what}: cannot be made: there is no directory {directory}")
         return None
-    content = _read(path, what, 0o077, "must be for its owner only (chmod 600)")
+    content = _read(path, what, user, 0o077, "must be for its owner only (chmod 600)")
     try:
         key = Key.fromString(content)
     except EncryptedKeyError:
@@ -205,19 +215,43 @@ def _host_key(path: str) -> Key | None:
     return key
 
 
-def _read(path: str, what: str, forbidden: int, complaint: str) -> bytes:
+def _read(path: str, what: str, user: int, forbidden: int, complaint: str) -> bytes:
+    """Reads a file that must be nobody's but `user`'s or root's: as sshd's StrictModes has it, it has no `forbidden`
+    modes, and stands in directories that nobody else can change. Raises ManholeError."""
     try:
         with open(path, "rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            status = os.fstat(file.fileno())
+            mode = stat.S_IMODE(status.st_mode)
             if mode & forbidden:
                 raise ManholeError(f"{what}: {complaint}; its mode is {mode:04o}")
+            if status.st_uid not in (0, user):
+                raise ManholeError(f"{what}: belongs to another user ({status.st_uid}), who could change it")
+            if status.st_uid != user and not mode & (stat.S_IRGRP | stat.S_IROTH):
+                # Read now, as root, but not by a later login or reload.
+                raise ManholeError(
+                    f"{what}: cannot be read by user {user}, whom the daemon becomes: chown {user} {path}"
+                )
+            _check_directories(os.path.realpath(path), what, user)
             return file.read()
     except OSError as error:
         raise ManholeError(f"{what}: cannot be read: {error.strerror}") from None
 
 
-def _make_host_key(path: str) -> Key:
-    """A new ed25519 key: never readable for others, never there by half, and never in place of another one."""
+def _check_directories(path: str, what: str, user: int) -> None:
+    """Whoever may write to a directory above a file may put another in its place. Not where it is sticky, as /tmp is: there
+    only what is one's own can be moved. (sshd refuses these, too.)"""
+    while (above := os.path.dirname(path)) != path:
+        path = above
+        status = os.stat(path)
+        mode = stat.S_IMODE(status.st_mode)
+        if status.st_uid not in (0, user):
+            raise ManholeError(f"{what}: the directory {path} belongs to another user ({status.st_uid})")
+        if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
+            raise ManholeError(f"{what}: the directory {path} can be written by others; its mode is {mode:04o}")
+
+
+def _make_host_key(path: str, user: int) -> Key:
+    """A new ed25519 key of `user`'s: never readable for others, never there by half, and never in place of another one."""
     content = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     draft = f"{path}.{os.getpid()}.new"
     try:
@@ -226,6 +260,8 @@ def _make_host_key(path: str) -> Key:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+                if user != os.geteuid():
+                    os.fchown(file.fileno(), user, -1)
                 os.link(draft, path)
             finally:
                 os.unlink(draft)
@@ -258,7 +294,7 @@ class KeyChecker:
     def requestAvatarId(self, credentials: Any) -> Any:
         """The name given. Raises ValidPublicKey (a signature, please) or UnauthorizedLogin."""
         try:
-            known = authorized_keys(self._path)
+            known = authorized_keys(self._path, os.geteuid())
         except ManholeError as error:
             raise UnauthorizedLogin(str(error)) from None
         key = Key.fromString(credentials.blob)

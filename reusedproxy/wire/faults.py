@@ -46,8 +46,7 @@ class Limits:
 
 
 _CONTROL: Final = re.compile(rb"[\x00-\x08\n-\x1f\x7f]")
-_VERSION_SO_FAR: Final = re.compile(rb"H(?:T(?:T(?:P(?:/(?:1(?:\.(?:([0-9]))?)?)?)?)?)?)?\Z")
-_OTHER_MAJOR: Final = re.compile(rb"HTTP/[02-9]")
+_VERSION_SO_FAR: Final = re.compile(rb"H(?:T(?:T(?:P(?:/(?:([0-9])(?:\.(?:([0-9]))?)?)?)?)?)?)?\Z")
 _STATUS_SO_FAR: Final = re.compile(rb"[1-9](?:[0-9](?:[0-9])?)?\Z")
 _CONTROL_NAMES: Final = {0: "NUL", 10: "bare LF", 13: "bare CR"}
 
@@ -96,6 +95,8 @@ def _lines(data: bytes, searched: int) -> tuple[list[bytes], bool, bool]:
 def _check_size(data: bytes, limits: Limits, fault: Fault) -> None:
     if len(data) > limits.max_head:
         line_end = data.find(CRLF, 0, limits.max_head)
+        if line_end < 0 and fault is RequestFault and b" " not in data[: limits.max_head]:
+            raise fault("the method is too long", 501)  # RFC 9112 3: one that no server implements
         if line_end < 0:
             raise fault("the start line is too long", 414)  # RFC 9110 15.5.15
         raise fault("the head is too large", 431)  # RFC 6585 5
@@ -125,21 +126,21 @@ def _check_request_line(line: bytes, whole: bool) -> None:
         if not target and (whole or len(parts) > 2):
             raise RequestFault("an empty request target")
     if len(parts) > 2:
-        _check_version(parts[2], whole or len(parts) > 3, RequestFault)
         if len(parts) > 3:
             raise RequestFault("more than two spaces in the request line")
+        _check_version(parts[2], whole, RequestFault)
     elif whole:
         raise RequestFault("no HTTP version in the request line (HTTP/0.9?)")
 
 
 def _check_version(version: bytes, whole: bool, fault: Fault) -> None:
     """RFC 9112 2.3: HTTP/DIGIT.DIGIT, exactly, upper case. Higher minor versions of 1 count as 1.1 (RFC 9110 2.5)."""
-    if _OTHER_MAJOR.match(version):
-        raise fault("not HTTP/1", 505)  # RFC 9110 15.6.6; the HTTP/2 preface too (RFC 9113 3.4)
     _check_controls(version, fault)
     found = _VERSION_SO_FAR.match(version)
-    if (version or whole) and (not found or (whole and found[1] is None)):
+    if (version or whole) and (not found or (whole and found[2] is None)):
         raise fault("malformed HTTP version")
+    if found and found[1] not in (None, b"1") and (whole or fault is ResponseFault):
+        raise fault("not HTTP/1", 505)  # RFC 9110 15.6.6; the HTTP/2 preface too (RFC 9113 3.4)
 
 
 def _check_status_line(line: bytes, whole: bool) -> None:

@@ -18,6 +18,7 @@ Notables = list[bytes | None]
 _MAX_LENGTH: Final = 2**63 - 1
 _ABSOLUTE: Final = re.compile(rb"([Hh][Tt][Tt][Pp][Ss]?)://([^/?]*)")
 _PORT: Final = re.compile(rb":[0-9]+\Z")
+_WELL_KNOWN_PORT: Final = re.compile(rb":(?:80|443)\Z")
 _DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
 
 # The usual values of Connection, known whole: does it stay open.
@@ -115,47 +116,54 @@ def named_fields(options: frozenset[bytes]) -> frozenset[bytes]:
 
 
 def check_host(host: bytes) -> bytes:
-    """RFC 9112 3.2, RFC 9110 7.2: the Host value; empty is legal."""
+    """RFC 9112 3.2, RFC 9110 7.2: the Host value, without an empty port (RFC 3986 6.2.3); it may be empty itself."""
     if host and not HOST.match(host):
         raise RequestFault("a malformed Host")
-    return host
+    return host.removesuffix(b":")
 
 
-def check_target(method: bytes, target: bytes, host: bytes | None) -> bytes | None:
-    """RFC 9112 3.2: which form a target has that does not begin with a slash, and the host it asks for."""
+def check_target(method: bytes, target: bytes, host: bytes | None) -> tuple[bytes, bytes | None]:
+    """Checks a target that may be of any form (RFC 9112 3.2) against Host, and returns both as they go on.
+
+    An absolute target is normalised as RFC 9110 4.2.3 has it, and Host with it: without the scheme's own port or an empty
+    one, with a path. So what rules compare is what the server will read, however the client has spelt it.
+    """
     if method == b"CONNECT":
-        return _check_authority(target, host)
+        return target, _authority(target, host)
     if target[:1] == b"/":
-        return host
+        return target, host
     if target == b"*" and method == b"OPTIONS":
-        return host
+        return target, host
     found = _ABSOLUTE.match(target)
     if not found:
         raise RequestFault("a request target of no known form")
     scheme, authority = found[1].lower(), found[2]
     if not HOST.match(authority):  # also user@host: RFC 9110 4.2.4
         raise RequestFault("a malformed authority in the request target")
-    if host is not None and _plain(host, scheme) != _plain(authority, scheme):
+    authority = _without_default_port(authority, scheme)
+    host = authority if host is None else _without_default_port(host, scheme)
+    if host.lower() != authority.lower():
         raise RequestFault("Host and request target disagree")  # RFC 9112 3.2.2 lets the target win; HAProxy refuses
-    return authority
+    rest = target[found.end() :]
+    if not rest and method == b"OPTIONS":
+        return b"*", host  # RFC 9112 3.2.4
+    return b"%b://%b%b%b" % (found[1], authority, b"" if rest[:1] == b"/" else b"/", rest), host
 
 
-def _check_authority(target: bytes, host: bytes | None) -> bytes:
-    """RFC 9110 9.3.6: CONNECT names host and port, and nothing else; as HAProxy, the same as Host."""
+def _authority(target: bytes, host: bytes | None) -> bytes:
+    """RFC 9110 9.3.6: CONNECT names host and port, and nothing else. Host must be the same, and goes on without the ports
+    that HAProxy lets it leave out, or rules on Host would not see which host is asked for."""
     if not HOST.match(target) or not _PORT.search(target):
         raise RequestFault("CONNECT wants host:port")
-    if host is not None and target.lower() != host.lower() and _PORT.sub(b"", target).lower() != host.lower():
+    plain = _WELL_KNOWN_PORT.sub(b"", target)
+    if host is not None and host.lower() not in (target.lower(), plain.lower()):
         raise RequestFault("Host and request target disagree")
-    return target
+    return plain if host is None else _WELL_KNOWN_PORT.sub(b"", host)
 
 
-def _plain(authority: bytes, scheme: bytes) -> bytes:
-    """An authority to compare: lower case, without the scheme's own port (RFC 9110 4.2.3)."""
-    authority = authority.lower()
-    port = _DEFAULT_PORTS[scheme]
-    if authority.endswith(port):
-        return authority[: -len(port)]
-    return authority[:-1] if authority.endswith(b":") else authority
+def _without_default_port(authority: bytes, scheme: bytes) -> bytes:
+    """RFC 9110 4.2.3, RFC 3986 6.2.3: the scheme's own port, and an empty one, are the same as none."""
+    return authority.removesuffix(_DEFAULT_PORTS[scheme]).removesuffix(b":")
 
 
 def expects_continue(value: bytes) -> bool:

@@ -74,6 +74,7 @@ __all__ = [
     "skip_empty_lines",
 ]
 
+_HOST_LINE: Final = re.compile(rb"(\r\n(?i:host):)[^\r]*")
 _SLASH: Final = ord("/")
 _EXPECT: Final = frozenset({b"expect"})
 _BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
@@ -208,7 +209,10 @@ def read_request(head: bytes, limits: Limits) -> RequestHead:
             return RequestHead(method, target, 1, length or 0, keep_alive, host, block, head)
     notables, edits = _notables(lines, head, limits, RequestFault)
     minor = 0 if digit == b"0" else 1
-    host, block = _route(head, line, _sent_host(host, notables, minor))
+    sent = _sent_host(host, notables, minor)
+    target, host = check_target(method, target, sent)
+    head = _normalised(head, line, target, host, notables[HOST_FIELD])
+    block = head[:-2] if host is None else _as_1_1(head[:-2])
     length = body_length(notables, minor, RequestFault) or 0
     if length and method == b"CONNECT":
         raise RequestFault("a body in a CONNECT request")  # RFC 9110 9.3.6: it has none; what follows is the tunnel's
@@ -234,15 +238,27 @@ def _sent_host(host: bytes | None, notables: Notables, minor: int) -> bytes | No
     return host
 
 
-def _route(head: bytes, line: re.Match[bytes], sent_host: bytes | None) -> tuple[bytes | None, bytes]:
-    """The host asked for, and the block in the version to send: 1.1 whenever there is a Host for it (RFC 9112 2.3)."""
-    host = check_target(line[1], line[2], sent_host)
-    if host is None or line[3] == b"1":
-        return host, head[:-2]
-    version = line.end(3)
-    # RFC 9112 3.2.2: a proxy gives an absolute target its Host.
-    added = b"\r\nHost: " + host if sent_host is None else b""
-    return host, head[: version - 1] + b"1" + added + head[version:-2]
+def _normalised(head: bytes, line: re.Match[bytes], target: bytes, host: bytes | None, later: bytes | None) -> bytes:
+    """The head with the target and the Host that go on; `later` is Host as it was sent, if it was not in the usual place.
+
+    Rules look at this, so they see what the server gets. Nearly always it is the head itself.
+    """
+    first = line.end(3)  # of the request line, without its CRLF
+    fields = head[first:]
+    if host is not None and host != (line[4] if later is None else later):
+        if line[4] is None and later is None:
+            fields = b"\r\nHost: " + host + fields  # RFC 9112 3.2.2: a proxy gives an absolute target its Host
+        else:
+            fields = _HOST_LINE.sub(lambda found: found[1] + b" " + host, fields, count=1)
+    elif target == line[2]:
+        return head
+    return b"%b %b HTTP/1.%b%b" % (line[1], target, line[3], fields)
+
+
+def _as_1_1(block: bytes) -> bytes:
+    """The block in the version to send: 1.1 whenever there is a Host for it (RFC 9112 2.3)."""
+    end = block.index(CRLF)
+    return block if block[end - 1 : end] == b"1" else b"%b1%b" % (block[: end - 1], block[end:])
 
 
 def _add_wishes(request: RequestHead, notables: Notables, options: frozenset[bytes]) -> None:
