@@ -37,7 +37,6 @@ class FetchTests(SynchronousTestCase):
             ("str(abc)", b"abc"),
             ("str('a,b)')", b"a,b)"),
             ('str("a\\"b")', b'a"b'),
-            ("str(a\\,b)", b"a,b"),
             ("req.hdr(host)", b"App.Example:8443"),
             ("hdr(HOST)", b"App.Example:8443"),
             ("req.hdr(host),lower", b"app.example:8443"),

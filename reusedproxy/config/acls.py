@@ -101,7 +101,7 @@ def read_criterion(words: Sequence[str], place: Place, what: str, report: Report
     method = method or DEFAULT.get(given, "")
     if not method:
         raise Wrong(f"{what}: '{text}' gives {given}, which has no usual way to be compared: add -m and a method")
-    if method != "found" and METHODS[method] not in CASTS[given] and not (method == "len" and "str" in CASTS[given]):
+    if method != "found" and METHODS[method] not in CASTS[given]:
         raise Wrong(f"{what}: '-m {method}' cannot be used with '{text}', which gives {given}")
     check_patterns(method, rest, what)
     if not rest and not files and not ended and method not in ("bool", "found"):

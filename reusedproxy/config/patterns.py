@@ -18,7 +18,7 @@ METHODS = {
     "int": "int",
     "ip": "ip",
     "bin": "bin",
-    "len": "int",
+    "len": "str",
     "str": "str",
     "sub": "str",
     "beg": "str",
@@ -28,7 +28,7 @@ METHODS = {
     "reg": "str",
 }
 #: Of a sample of this type, when nothing is said; of bin and any it must be.
-DEFAULT = {"bool": "bool", "int": "int", "ip": "ip", "str": "str", "meth": "str"}
+DEFAULT = {"bool": "bool", "int": "int", "ip": "ip", "ipv4": "ip", "ipv6": "ip", "str": "str", "meth": "str"}
 OPERATORS = ("eq", "ge", "gt", "le", "lt")
 
 #: From one number to another, both included; None: without end.

@@ -18,9 +18,15 @@ class Binary(bytes):
     __slots__ = ()
 
 
+class Method(bytes):
+    """A sample of HAProxy's type `meth`, where its type outlives its expression: in a variable."""
+
+    __slots__ = ()
+
+
 Address = IPv4Address | IPv6Address
-#: bool, int, bytes (str and meth), Binary (bin) or an address; None: there is nothing to fetch.
-Sample = bool | int | bytes | Binary | Address | None
+#: bool, int, bytes (str, and meth within an expression), Method, Binary (bin) or an address; None: nothing to fetch.
+Sample = bool | int | bytes | Method | Binary | Address | None
 
 
 class TLSSide(Protocol):

@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from unittest import TestCase
 
+from reusedproxy.rules.formats import clean
 from tests.integration import rulecerts
 from tests.integration.beside import HOST, HAProxy, Recorder, read_answer
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, free_port, temporary_directory, wait_for
+from tests.integration.peers import LOOPBACK, find_program, free_port, temporary_directory, wait_for
 from tests.integration.test_beside_haproxy import why_not
 from tests.rulecases import CRITERIA, EXPRESSIONS, REQUEST
+from tests.samplecases import BEFORE, CONVERSIONS, INPUTS, KNOWN_DIFFERENCES, REFUSED, asked
 
 EMPTY_BACKEND = "backend servers\n    http-request return status 200 content-type text/plain string no\n"
 
@@ -42,13 +45,18 @@ class BesideTestCase(TestCase):
             return read_answer(client, "GET", b"")[1]
 
 
+def escaped(text: str) -> str:
+    """Between double quotes of a line."""
+    return text.replace("\\", "\\\\")
+
+
 class RulesBesideHAProxyTests(BesideTestCase):
     """Samples, converters and methods, one by one."""
 
     def test_samples_and_converters(self) -> None:
         """Each gives what the manual says, and what HAProxy makes of it."""
         rules = "".join(
-            f'    http-request return status 200 content-type text/plain lf-string "<%[{expression}]>"'
+            f'    http-request return status 200 content-type text/plain lf-string "<%[{escaped(expression)}]>"'
             f" if {{ req.hdr(x-case) {number} }}\n"
             for number, (expression, _) in enumerate(EXPRESSIONS)
         )
@@ -58,6 +66,59 @@ class RulesBesideHAProxyTests(BesideTestCase):
         self.assertEqual([], [each for each in found if each[1] != each[2]], "ours | HAProxy's")
         expected = [(text, b"<%b>" % value.encode()) for text, value in EXPRESSIONS]
         self.assertEqual(expected, [(text, ours) for text, ours, _ in found])
+
+    def test_converters_of_samples_of_every_type(self) -> None:
+        """Each cell of the table: what comes out, or that nothing does."""
+        cells = [
+            (text, value)
+            for call, _, gives, expected in CONVERSIONS
+            for sample, value in zip(INPUTS, expected, strict=True)
+            if (text := asked(call, gives, sample)) not in KNOWN_DIFFERENCES and value != REFUSED
+        ]
+        rules = "".join(
+            f'    http-request return status 200 content-type text/plain lf-string "<%[{quoted}]>"'
+            f' if {{ req.hdr(x-case) {number} }} {{ "{quoted}" -m found }}\n'
+            for number, (text, _) in enumerate(cells)
+            if (quoted := escaped(text))
+        )
+        requests = [REQUEST + b"X-Case: %d\r\n\r\n" % number for number in range(len(cells))]
+        outcomes = self.both(BEFORE + rules + EMPTY_BACKEND, requests)
+        found = [(text, *pair) for (text, _), pair in zip(cells, outcomes, strict=True)]
+        self.assertEqual([], [each for each in found if each[1] != each[2]], "ours | HAProxy's")
+        nothing = b"no"
+        expected = [
+            (text, nothing if value is None else clean(b"<%b>" % value.encode("latin-1"))) for text, value in cells
+        ]
+        self.assertEqual(expected, [(text, ours) for text, ours, _ in found])
+
+    def test_what_is_refused_of_converters(self) -> None:
+        """By both: a sample that cannot be cast to what the converter takes."""
+        refused = [
+            asked(call, gives, sample)
+            for call, _, gives, expected in CONVERSIONS
+            for sample, value in zip(INPUTS, expected, strict=True)
+            if value == REFUSED
+        ]
+        directory = temporary_directory(self)
+        text = "".join(f'    http-request set-var(txn.x) "{each}"\n' for each in refused) + EMPTY_BACKEND
+        file = HAProxy(directory, text).file
+        first = file.read_text().splitlines().index(f'    http-request set-var(txn.x) "{refused[0]}"') + 1
+        program = find_program("haproxy")
+        assert program is not None
+        lines: set[int] = set()
+        while True:  # it gives up after some faults
+            said = subprocess.run(
+                [program, "-c", "-f", str(file)], check=False, capture_output=True, text=True, timeout=30
+            )
+            found = {int(number) for number in re.findall(r"ALERT.*\.cfg:(\d+)\]", said.stderr)}
+            if not found:
+                break
+            lines |= found
+            all_lines = file.read_text().splitlines()
+            file.write_text(
+                "\n".join("" if number in found else line for number, line in enumerate(all_lines, 1)) + "\n"
+            )
+        self.assertEqual([each for number, each in enumerate(refused, first) if number not in lines], [])
 
     def test_methods_of_matching(self) -> None:
         """Whether each criterion is true."""
