@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from OpenSSL import SSL
+
 from reusedproxy.config.model import Configuration, Notice
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 
@@ -42,7 +44,7 @@ def load(paths: list[str]) -> Configuration:
     if faults:
         raise Refused(faults)
     try:
-        return read_configuration(sources, os.environ)
+        return read_configuration(sources, os.environ, SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode("latin-1"))
     except ConfigurationError as error:
         raise Refused(error.faults, error.notices) from None
 

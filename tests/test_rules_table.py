@@ -225,6 +225,8 @@ class ConditionTests(SynchronousTestCase):
             ("if yes no", False),
             ("if yes or no", True),
             ("if no || yes yes", True),
+            ("if no OR yes", True),
+            ("if no Or no yes", False),
             ("if no yes || no", False),
             ("unless yes or no", False),
             ("unless no yes", True),

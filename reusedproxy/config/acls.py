@@ -62,7 +62,7 @@ def read_acl(line: Line, report: Report) -> tuple[str, Criterion]:
         raise Wrong(
             f"'acl': the name '{name}' has a character that cannot stand in a name: letters, digits, - _ . : can"
         )
-    if name in ("or", "if", "unless"):
+    if name.lower() == "or" or name in ("if", "unless"):
         raise Wrong(f"'acl': '{name}' cannot be a name: it has a meaning in conditions")
     return name, read_criterion(line.words[2:], line.place, f"acl '{name}'", report)
 
@@ -136,7 +136,7 @@ def read_condition(words: Sequence[str], acls: Acls, place: Place, what: str, re
     alternatives: list[list[Term]] = [[]]
     while rest:
         word = rest.pop(0)
-        if word in ("or", "||"):
+        if word.lower() == "or" or word == "||":
             if not alternatives[-1]:
                 raise Wrong(f"{what}: nothing stands before '{word}'")
             alternatives.append([])

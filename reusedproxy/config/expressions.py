@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
+from reusedproxy.config.arguments import Unfinished, arguments_at
 from reusedproxy.config.haproxy_samples import CONVERTERS as HAPROXY_CONVERTERS
 from reusedproxy.config.haproxy_samples import FETCHES as HAPROXY_FETCHES
 from reusedproxy.config.model import Call, Expression
@@ -22,8 +23,6 @@ _NAME = re.compile(r"[A-Za-z0-9_.+-]*")
 #: What `digest` is asked for most; it takes whatever OpenSSL knows.
 DIGESTS = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 _NUMBER = re.compile(r"[-+]?[0-9]+\Z")
-#: What a backslash makes of the character behind it, in arguments.
-_ESCAPES = {"\\": "\\", " ": " ", '"': '"', "'": "'", "r": "\r", "n": "\n", "t": "\t"}
 _VARIABLE = re.compile(r"(proc|sess|txn|req|res)\.([A-Za-z0-9_.]+)\Z")
 
 
@@ -44,7 +43,10 @@ def expression_at(text: str, at: int, what: str) -> tuple[Expression, int]:
         at = name.end()
         arguments: tuple[str, ...] = ()
         if text[at : at + 1] == "(":
-            arguments, at = _arguments(text, at + 1, what)
+            try:
+                arguments, at = arguments_at(text, at + 1)
+            except Unfinished as end:
+                raise Wrong(f"{what}: in the expression '{text}' a '{end.missing}' is missing") from None
         calls.append(_judged(name[0], arguments, first=not calls, what=what))
         if text[at : at + 1] != ",":
             break
@@ -70,34 +72,6 @@ def type_of(expression: Expression, what: str = "") -> str:
 def where_of(expression: Expression) -> str:
     """In whose rules it has something to say."""
     return FETCHES[expression.fetch.name].where
-
-
-def _arguments(text: str, at: int, what: str) -> tuple[tuple[str, ...], int]:
-    r"""What stands between parentheses, from behind the opening one, and where it ends.
-
-    As HAProxy's `make_arg_list`: quotes take away the meaning of commas, parentheses and blanks, and outside of single ones
-    \\, \ , \', \", \r, \n and \t are one character each. Any other backslash stands for itself, so that \1 and \d reach a
-    regular expression, and a comma behind it still ends the argument.
-    """
-    arguments, argument, quote = [], "", ""
-    while at < len(text):
-        character = text[at]
-        at += 1
-        if character == quote:
-            quote = ""
-        elif character in "'\"" and not quote:
-            quote = character
-        elif character == "\\" and quote != "'" and text[at : at + 1] in _ESCAPES:
-            argument += _ESCAPES[text[at]]
-            at += 1
-        elif character in ",)" and not quote:
-            arguments.append(argument)
-            argument = ""
-            if character == ")":
-                return tuple(arguments), at
-        else:
-            argument += character
-    raise Wrong(f"{what}: in the expression '{text}' a '{quote or ')'}' is missing")
 
 
 def _given(name: str, signature: Signature, arguments: tuple[str, ...]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from attrs import Factory, define, frozen
 
 from reusedproxy.config import finish, haproxy_words, hints
+from reusedproxy.config.addresses import expanded
 from reusedproxy.config.conditions import VERSION, Conditionals
 from reusedproxy.config.draft import ProxyDraft
 from reusedproxy.config.global_section import GlobalDraft
@@ -25,6 +26,9 @@ from reusedproxy.config.words import split_words
 __all__ = ["ConfigurationError", "Fault", "Source", "read_configuration"]
 
 _NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
+#: Which of their words is an address, and whose have another one behind `addr`.
+_ADDRESSES = {"bind": 1, "log": 1, "manhole": 1, "server": 2}
+_CHECKED_ADDRESSES = ("server", "default-server")
 
 
 @frozen
@@ -35,8 +39,11 @@ class Source:
     text: str
 
 
-def read_configuration(sources: Sequence[Source], environ: Mapping[str, str]) -> Configuration:
-    """Reads all `sources` in order, as one configuration. Raises `ConfigurationError` with all that is wrong."""
+def read_configuration(sources: Sequence[Source], environ: Mapping[str, str], library: str = "") -> Configuration:
+    """Reads all `sources` in order, as one configuration. Raises `ConfigurationError` with all that is wrong.
+
+    `library` is the name and version of what does TLS, for `.if`.
+    """
     environment = {
         **environ,
         "REUSEDPROXY": "1",
@@ -44,7 +51,7 @@ def read_configuration(sources: Sequence[Source], environ: Mapping[str, str]) ->
         "HAPROXY_STARTUP_VERSION": VERSION,
     }
     report = Report(tuple(source.name for source in sources))
-    reading = _Reading(report, environment, GlobalDraft(report, environment))
+    reading = _Reading(report, environment, library, GlobalDraft(report, environment))
     for source in sources:
         reading.read_source(source)
     return reading.configuration()
@@ -60,6 +67,7 @@ class _Reading:
 
     report: Report
     environment: dict[str, str]
+    library: str
     global_: GlobalDraft
     section: GlobalDraft | ProxyDraft | str | None = None
     proxies: list[ProxyDraft] = Factory(list)
@@ -71,7 +79,7 @@ class _Reading:
     # -- lines ---------------------------------------------------------------------------------------------------------
 
     def read_source(self, source: Source) -> None:
-        conditionals = Conditionals(self.report, self.environment)
+        conditionals = Conditionals(self.report, self.environment, self.library)
         lines = source.text.split("\n")
         if lines[-1].strip():
             text = "the file ends without an end of line: was it cut off? (HAProxy refuses it)"
@@ -99,6 +107,12 @@ class _Reading:
         if directive:
             conditionals.directive(Line(self.place, words))
             return
+        if "" in words:
+            self.lost_line(list(words))
+            number = words.index("")
+            text = f"argument {number} of '{words[0]}'" if number else "the first word"
+            raise Wrong(f"{text} is empty: is a variable not set? (HAProxy refuses the line)")
+        words = self.with_addresses(words)
         prefix = words[0] if words[0] in ("no", "default") and len(words) > 1 else ""
         self.read_words(Line(self.place, words[1:] if prefix else words, prefix), text)
 
@@ -112,6 +126,17 @@ class _Reading:
             self.section = ProxyDraft(word, "", self.place)
         elif word in haproxy_words.SECTIONS_NOT_DONE:
             self.section = "skipped"
+
+    def with_addresses(self, words: tuple[str, ...]) -> tuple[str, ...]:
+        """With the variables that stand in its addresses, outside of double quotes, too."""
+        if not any("$" in word for word in words):
+            return words
+        places = {_ADDRESSES.get(words[0], 0)}
+        if words[0] in _CHECKED_ADDRESSES:
+            places |= {number + 1 for number, word in enumerate(words) if word == "addr"}
+        return tuple(
+            expanded(word, self.variable) if number and number in places else word for number, word in enumerate(words)
+        )
 
     def variable(self, name: str) -> str | None:
         """A variable's value; those that begin with a dot say where we are."""
