@@ -17,7 +17,7 @@ from reusedproxy.config.haproxy_samples import FETCHES as HAPROXY_FETCHES
 from reusedproxy.config.model import Call, Expression
 from reusedproxy.config.patterns import regular_expression
 from reusedproxy.config.report import Wrong, did_you_mean, not_done
-from reusedproxy.config.sample_table import CASTS, CONVERTERS, FETCHES, SAME, Signature
+from reusedproxy.config.sample_table import CASTS, CONVERTERS, FETCHES, LOGGED, SAME, Signature
 
 _NAME = re.compile(r"[A-Za-z0-9_.+-]*")
 #: What `digest` is asked for most; it takes whatever OpenSSL knows.
@@ -71,7 +71,8 @@ def type_of(expression: Expression, what: str = "") -> str:
 
 def where_of(expression: Expression) -> str:
     """In whose rules it has something to say."""
-    return FETCHES[expression.fetch.name].where
+    name = expression.fetch.name
+    return (FETCHES.get(name) or LOGGED[name]).where
 
 
 def _given(name: str, signature: Signature, arguments: tuple[str, ...]) -> tuple[str, ...]:

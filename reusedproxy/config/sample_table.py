@@ -110,6 +110,9 @@ FETCHES: dict[str, Signature] = {
     **_of(RESPONSE, "int", "res.cook_cnt res.cook_val", 0, 1),
 }  # fmt: skip
 
+#: What log-format aliases show and no fetch does, by names that no expression can have.
+LOGGED = _of(ALWAYS, "str", "%r %HM %HU %HP %HPO %HQ %HV %T %ft %b %s")
+
 #: Other names of the same, by HAProxy's own tables: older ones, mostly.
 SAME = {
     "urlp": "url_param",

@@ -33,7 +33,7 @@ from reusedproxy.rules.converters import references
 from reusedproxy.rules.editing import Head
 from reusedproxy.rules.facts import Facts, Method, Sample
 from reusedproxy.rules.fetches import Fetch, path_and_query
-from reusedproxy.rules.formats import Text, clean, text_of
+from reusedproxy.rules.formats import Text, clean, text_of, text_of_body
 from reusedproxy.rules.matching import ReadPatterns, Test, condition, no_files
 from reusedproxy.rules.samples import compiled
 from reusedproxy.wire.bodies import plain_name
@@ -335,15 +335,6 @@ def _reply(action: Reply, where: str) -> Act:
         return Answer(action.status, action.denies, fields, body, content_type if body else b"")
 
     return reply
-
-
-def text_of_body(made: Format, where: str) -> Text:
-    """A body may have lines."""
-    constant = made.constant
-    if constant is None:
-        return text_of(made, where)
-    value = constant.encode()
-    return lambda facts: value
 
 
 def _redirect(action: Redirect, where: str) -> Act:

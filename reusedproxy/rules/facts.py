@@ -83,6 +83,10 @@ class Facts(Protocol):
     def head(self) -> RequestHead | None: ...
 
     @property
+    def line(self) -> bytes | None:
+        """The request's first line as it came, if rules may have changed it."""
+
+    @property
     def answer(self) -> ResponseHead | None:
         """The head of the response; None as long as there is none."""
 
@@ -120,7 +124,8 @@ class Facts(Protocol):
     def wall(self) -> float:
         """The time of day, in seconds since 1970."""
 
-    def variable(self, name: str) -> Sample: ...
+    def variable(self, name: str) -> Sample:
+        """`req` variables end with the request's rules, `res` ones begin with the response's, as HAProxy has it."""
 
     def set_variable(self, name: str, value: Sample) -> None:
-        """None takes it away."""
+        """None takes it away; one of the scope that is not at hand is not set."""

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from reusedproxy.rules.casts import address_of, number_of
 from reusedproxy.rules.converters import UNITS
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
+from reusedproxy.rules.log_fetches import LOG_FETCHES
 from reusedproxy.rules.tls_fetches import TLS_FETCHES
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
@@ -356,6 +357,7 @@ def _version(head: Head) -> Callable[[], Fetch]:
 
 FETCHES: dict[str, Callable[..., Fetch]] = {
     **TLS_FETCHES,
+    **LOG_FETCHES,
     "always_true": lambda: _constant(True),
     "always_false": lambda: _constant(False),
     "bool": lambda text: _constant(text.lower() in ("true", "1")),

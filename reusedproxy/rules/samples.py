@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from reusedproxy.config.model import Call, Expression
-from reusedproxy.config.sample_table import BY_PLACE, REQUEST, RESPONSE
+from reusedproxy.config.sample_table import BY_PLACE, LOGGED, REQUEST, RESPONSE
 from reusedproxy.config.sample_table import CONVERTERS as SIGNATURES
 from reusedproxy.config.sample_table import FETCHES as FETCH_SIGNATURES
 from reusedproxy.rules.casts import CASTS, to_text
@@ -76,7 +76,7 @@ def _name(call: Call, where: str) -> str:
 
 
 def _is_at_hand(call: Call, where: str) -> bool:
-    return FETCH_SIGNATURES[call.name].where in ("", where)
+    return call.name in LOGGED or FETCH_SIGNATURES[call.name].where in ("", where)
 
 
 def _chain(calls: tuple[Call, ...]) -> Convert:

@@ -330,3 +330,141 @@ class CertificatesBesideHAProxyTests(TestCase):
         ours, theirs = (dict(zip(OF_SERVERS, body, strict=True)) for body in bodies)
         self.assertEqual(ours, theirs)
         self.assertEqual((ours["ssl_bc"], ours["ssl_s_s_dn(cn)"], ours["srv_name"]), (b"1", b"server", b"s1"))
+
+    def test_a_chain_is_told_of_alike(self) -> None:
+        """A client's without its own certificate; none is nothing."""
+        port = free_port()
+        text = (
+            f"    bind {LOOPBACK}:{port} ssl crt {self.files.server} ca-file {self.files.ca} verify required\n"
+            "    http-request return status 200 content-type text/plain lf-string"
+            f' "%[ssl_c_chain_der,hex]|%[ssl_c_der,hex]"\n{EMPTY_BACKEND}'
+        )
+        told = []
+        shown = self.directory / "shown.pem"
+        shown.write_bytes(self.files.clients["plain"].read_bytes() + self.files.ca.read_bytes())
+        for name, make in (("ours", Daemon), ("theirs", HAProxy)):
+            daemon = make(self.directory / f"{name}-chain", text)
+            self.addCleanup(daemon.stop)
+            daemon.start()
+            told.append([self.whole(port, path) for path in (self.files.clients["plain"], shown)])
+            daemon.stop()
+        self.assertEqual(told[0], told[1])
+        (alone, leaf), (above, same_leaf) = (body.split(b"|") for body in told[0])
+        self.assertEqual((alone, leaf), (b"", same_leaf))
+        self.assertTrue(above and not above.startswith(leaf))
+
+    def whole(self, port: int, path: Path) -> bytes:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.load_cert_chain(path)
+        plain = socket.create_connection((LOOPBACK, port), timeout=10)
+        with context.wrap_socket(plain, server_hostname="a") as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            return read_answer(client, "GET", b"")[1]
+
+
+#: Texts of headers and bodies, apart from dates.
+FORMATS = (
+    *("%ci|%fi|%f|%ft|%b|%s|%HM|%HU|%HP|%HPO|%HQ|%HV|%r", "%{+Q}HU %{+Q}b %{+Q}s", "%{+M}sslv|%sslv", "%{+Q,+M}sslv"),
+    *("%{+Q}o%HM %HU%{-Q}o %HM", "%{+E}[req.hdr(x-q)]", "%{+Q}[path]", "a%%b", "%[str(a%0ab),url_dec]"),
+)
+LINES = (
+    *(b"GET /old/a?x=1&y HTTP/1.1", b"GET /q? HTTP/1.0", b"PURGE //x//?a?b HTTP/1.1", b"OPTIONS * HTTP/1.1"),
+    *(b'GET /a"b{c}|d HTTP/1.1', b"GET http://h/abs?z HTTP/1.1"),
+)
+
+
+class FormatsBesideHAProxyTests(BesideTestCase):
+    """Texts, and what they show of a request that rules have changed."""
+
+    def test_aliases_and_flags(self) -> None:
+        """In a body, after set-path and set-query."""
+        rules = (
+            "    http-request set-path /new unless METH_OPTIONS\n    http-request set-query n=1 unless METH_OPTIONS\n"
+            + "".join(
+                f'    http-request return status 200 content-type text/plain lf-string "{text}" if {{ req.hdr(x-case) {number} }}\n'
+                for number, text in enumerate(FORMATS)
+            )
+        )
+        cases = [(line, number) for line in LINES for number in range(len(FORMATS))]
+        requests = [
+            b'%b\r\nHost: h\r\nX-Q: a"b]c\\d\r\nX-Case: %d\r\nConnection: close\r\n\r\n' % case for case in cases
+        ]
+        outcomes = self.both(rules + EMPTY_BACKEND, requests)
+        found = [(line, FORMATS[number], *pair) for (line, number), pair in zip(cases, outcomes, strict=True)]
+        self.assertEqual([], [each for each in found if each[2] != each[3]], "ours | HAProxy's")
+        self.assertIn(b"GET /old/a?x=1&y HTTP/1.1", found[0][2])
+
+    def test_the_files_own_text(self) -> None:
+        """Byte for byte, with quotes of each kind, escapes and variables."""
+        texts = (
+            *(
+                r"a\nb\tc",
+                r'"a\nb\tc\r"',
+                r"'a\nb'",
+                r'"a\x01\x7f"',
+                r'"%[path]\n%[path]"',
+                r'"\"\\ \$HOME"',
+                "'$HOME ${HOME}'",
+            ),
+            *("$HOME", r"\$HOME", '"$NOPE_X|${NOPE_X-d}"', "a\"b\"'c'"),
+        )
+        rules = "".join(
+            f"    http-request return status 200 content-type text/plain lf-string {text} if {{ req.hdr(x-case) {number} }}\n"
+            for number, text in enumerate(texts)
+        )
+        requests = [REQUEST + b"X-Case: %d\r\n\r\n" % number for number in range(len(texts))]
+        outcomes = self.both(rules + EMPTY_BACKEND, requests)
+        self.assertEqual([], [(text, *pair) for text, pair in zip(texts, outcomes, strict=True) if pair[0] != pair[1]])
+
+
+class VariablesBesideHAProxyTests(BesideTestCase):
+    """How long each scope lives, on one connection, with answers of a server and of our own."""
+
+    SCOPES = ("sess", "txn", "req", "res")
+
+    def test_scopes(self) -> None:
+        """What is shown before and after each kind of rule."""
+        recorder = Recorder()
+        recorder.script(b"HTTP/1.1 200 X\r\nContent-Length: 2\r\n\r\nok", closes=False)
+        show = "|".join(f"{scope}=%[var({scope}.a)],%[var({scope}.b)],%[var({scope}.c)]" for scope in self.SCOPES)
+
+        def sets(keyword: str, name: str, value: str) -> str:
+            return "".join(f"    {keyword} set-var({scope}.{name}) {value}\n" for scope in self.SCOPES)
+
+        text = (
+            f'    http-request set-var-fmt(txn.before) "{show}"\n{sets("http-request", "a", "path")}'
+            f'    http-request return status 200 content-type text/plain lf-string "{show}" if {{ path /own }}\n'
+            f'    http-request deny if {{ path /deny }}\n    http-response set-header X-Before "%[var(txn.before)]"\n'
+            f'    http-response set-header X-1 "{show}"\n{sets("http-response", "b", "str(b)")}'
+            f'    http-after-response set-header X-2 "{show}"\n{sets("http-after-response", "c", "str(c)")}'
+            f'    http-after-response set-header X-3 "{show}"\n'
+            f"backend servers\n    server s1 {HOST}:{recorder.port}\n"
+        )
+        told = []
+        for name, make in (("ours", Daemon), ("theirs", HAProxy)):
+            daemon = make(temporary_directory(self) / name, text)
+            self.addCleanup(daemon.stop)
+            daemon.start()
+            with socket.create_connection((LOOPBACK, daemon.port), timeout=10) as client:
+                told.append([self.shown(client, path) for path in ("/1", "/own", "/2", "/deny")])
+            daemon.stop()
+        self.assertEqual(told[0], told[1])
+        self.assertIn(b"req=,,", b"".join(told[0][0]))
+
+    def shown(self, client: socket.socket, path: str) -> list[bytes]:
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += client.recv(65536)
+        head, _, body = data.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: (\d+)", head)
+        assert length is not None
+        while len(body) < int(length[1]):
+            body += client.recv(65536)
+        lines = [line for line in head.split(b"\r\n") if line.lower().startswith(b"x-")]
+        return [
+            *(name.lower() + value for name, _, value in (line.partition(b":") for line in lines)),
+            body if path == "/own" else b"",
+        ]
