@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.config.acls import read_criterion
 from reusedproxy.config.expressions import read_expression
+from reusedproxy.config.model import Place
+from reusedproxy.config.patterns import ranges
 from reusedproxy.config.reader import Source, read_configuration
-from reusedproxy.config.report import Wrong
+from reusedproxy.config.report import Report, Wrong
 from reusedproxy.config.sample_table import CASTS, CONVERTERS, FETCHES
 from reusedproxy.rules.book import Book, run
 from reusedproxy.rules.casts import MAX, MIN, address_of, number_of, to_binary, to_int, to_text
@@ -277,3 +280,30 @@ class FetchTests(SynchronousTestCase):
         """Only the first character parts the names of headers."""
         self.assertEqual(self.fetched("req.hdr_names(:;)", b"X: 1"), b"host:x")
         self.assertEqual(re.findall(rb"[^,]+", self.fetched("req.hdr_names", b"X: 1") or b""), [b"host", b"x"])
+
+
+class PatternTests(SynchronousTestCase):
+    """Patterns that HAProxy refuses, and one that it takes otherwise than it looks."""
+
+    def test_numbers(self) -> None:
+        """Ranges that hold nothing, or what no number can be."""
+        for patterns, why in (
+            (["10:1"], "the range '10:1' ends before it begins"),
+            ([":"], "without a beginning and without an end"),
+            (["9223372036854775808"], "is more than 64 bits hold"),
+            (["-5"], "'-5' means all numbers up to 5 to HAProxy: write 'eq -5', or ':5'"),
+            (["ne", "5"], "'ne' is no number"),
+        ):
+            with self.assertRaises(Wrong) as raised:
+                ranges(patterns, "here")
+            self.assertIn(why, str(raised.exception))
+        self.assertEqual(ranges(["1-3", "5-", "eq", "-5"], "here"), [(1, 3), (5, None), (-5, -5)])
+
+    def test_a_method_in_a_name_does_not_count_behind_converters(self) -> None:
+        """As in HAProxy, which says so since 3.x."""
+        report = Report(("t.cfg",))
+        said = read_criterion(["hdr_beg(host),lower", "app"], Place("t.cfg", 1), "acl 'a'", report)
+        self.assertEqual(said.method, "str")
+        (notice,) = report.sorted_notices()
+        self.assertIn("behind converters '_beg' does not count", notice.text)
+        self.assertIn("unless '-m beg' is written", notice.text)

@@ -75,6 +75,12 @@ def read_criterion(words: Sequence[str], place: Place, what: str, report: Report
         text, method = derived[1] + text[derived.end() :], derived[2]
     expression = read_expression(text, what)
     given = type_of(expression)
+    if method and expression.converters:
+        text_of_method = (
+            f"{what}: behind converters '_{method}' does not count, as in HAProxy, and the sample is compared"
+        )
+        report.warn(place, f"{text_of_method} as a whole unless '-m {method}' is written")
+        method = ""
     rest = list(words[1:])
     files: list[str] = []
     ignore_case = ended = False
