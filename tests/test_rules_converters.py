@@ -140,6 +140,10 @@ class CastTests(SynchronousTestCase):
         for text, address in (
             (b"10.1.2.3", "10.1.2.3"),
             (b"010.001.2.3", "10.1.2.3"),
+            (b"10.1.2.3:99", "10.1.2.3"),
+            (b"10.1.2.3 x", "10.1.2.3"),
+            (b"10.1.2.3.", None),
+            (b" 10.1.2.3", None),
             (b"10.1.2", None),
             (b"10.1.2.256", None),
             (b"10.1.2.3.4", None),
@@ -181,6 +185,8 @@ class ArgumentTests(SynchronousTestCase):
             (r"str(a.b),regsub(\.,-)", b"a-b"),
             (r"str(k=v),regsub('(.)=(.)','\2=\1')", b"v=k"),
             (r"str(ab),regsub(b,\x2d\-)", b"a--"),
+            ("str(a/b/c),field(2,/,-1)", b"b/c"),
+            ("str(a/b/c),word(-2,/,-1)", b"a/b"),
         ):
             self.assertEqual(self.fetched(text), value, text)
         with self.assertRaises(Wrong):

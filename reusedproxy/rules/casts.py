@@ -14,7 +14,7 @@ from reusedproxy.rules.facts import Address, Binary, Method, Sample
 
 MAX, MIN = 2**63 - 1, -(2**63)
 
-_IPV4 = re.compile(rb"0*([0-9]{1,3})\.0*([0-9]{1,3})\.0*([0-9]{1,3})\.0*([0-9]{1,3})\Z")
+_IPV4 = re.compile(rb"0*([0-9]{1,3})\.0*([0-9]{1,3})\.0*([0-9]{1,3})\.0*([0-9]{1,3})(?![0-9.])")
 _INTEGER = re.compile(rb"([-+]?)0*([0-9]*)")
 
 
@@ -86,12 +86,12 @@ def to_address(sample: Sample) -> Address | None:
 
 
 def address_of(text: bytes) -> Address | None:
-    """Zeros may lead the parts of an IPv4 address, which are decimal all the same; an IPv6 address has no zone."""
+    """As HAProxy reads it (buf2ip): zeros may lead the parts of an IPv4 address, which are decimal all the same, and a port or
+    anything else may follow it; an IPv6 address stands alone, and has no zone."""
     try:
-        if b":" in text and b"%" not in text:
-            return IPv6Address(text.decode("latin-1"))
-        found = _IPV4.match(text)
-        return IPv4Address(b".".join(found.groups()).decode()) if found else None
+        if found := _IPV4.match(text):
+            return IPv4Address(b".".join(found.groups()).decode())
+        return IPv6Address(text.decode("latin-1")) if b"%" not in text else None
     except ValueError:
         return None
 

@@ -74,14 +74,14 @@ def _cuts(sample: bytes, delimiters: str) -> list[tuple[int, int]]:
 
 
 def _part(sample: bytes, cuts: list[tuple[int, int]], index: int, count: int) -> Sample:
-    """`count` fields from the `index`th on (0: all), towards the end; a negative index counts from it, towards the front."""
+    """`count` fields from the `index`th on (0 or less: all), towards the end; a negative index counts from it, towards the front."""
     first = index - 1 if index > 0 else len(cuts) + index
     if not index or not 0 <= first < len(cuts):
         return None
     if index > 0:
-        last = len(cuts) - 1 if count == 0 else min(first + count - 1, len(cuts) - 1)
+        last = len(cuts) - 1 if count <= 0 else min(first + count - 1, len(cuts) - 1)
     else:
-        first, last = (0 if count == 0 else max(first - count + 1, 0)), first
+        first, last = (0 if count <= 0 else max(first - count + 1, 0)), first
     return sample[cuts[first][0] : cuts[last][1]]
 
 
