@@ -405,6 +405,7 @@ class FormatsBesideHAProxyTests(BesideTestCase):
                 r"'a\nb'",
                 r'"a\x01\x7f"',
                 r'"%[path]\n%[path]"',
+                r'"\xc3\xa9é"',
                 r'"\"\\ \$HOME"',
                 "'$HOME ${HOME}'",
             ),
