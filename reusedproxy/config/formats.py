@@ -57,13 +57,15 @@ def read_format(text: str, what: str) -> Format:
                 wrong = f"'{text[at:]}' stands where ',' or ']' should" if at < len(text) else "the ']' is missing"
                 raise Wrong(f"{what}: {wrong} in '{text}'")
             at += 1
-            parts.append(Hole(expression, "E" in flags))
+            parts.append(_hole(expression, flags))
+        elif text[at : at + 1] == "(":
+            raise Wrong(f"{what}: {not_done('%(name)', 'name of a part of a format')}")
         elif alias := _ALIAS.match(text, at):
             at = alias.end()
             if alias[0] == "o":
                 usual = flags
             else:
-                parts.append(Hole(_alias(alias[0], what), "E" in flags, "Q" in flags, "M" in flags))
+                parts.append(_hole(_alias(alias[0], what), flags))
         else:
             raise Wrong(f"{what}: a '%' means something in '{text}': write '%%' for the sign itself")
     _add(parts, text[at:])
@@ -85,7 +87,7 @@ def _add(parts: list[str | Hole], text: str) -> None:
 def _flags(text: str, usual: frozenset[str], what: str) -> frozenset[str]:
     """E asks for `"`, `]` and backslash to be escaped, Q for quotes around it, M for a dash in place of nothing.
 
-    As in HAProxy 2.x, Q and M are about aliases; of expressions HAProxy obeys them in logs only, which these are not.
+    HAProxy 2.x obeys the last two for aliases only, 3.x for expressions as well.
     """
     for flag in text.replace(" ", "").split(","):
         if flag[1:] == "X":
@@ -96,6 +98,10 @@ def _flags(text: str, usual: frozenset[str], what: str) -> frozenset[str]:
             )
         usual = usual | {flag[1]} if flag[0] == "+" else usual - {flag[1]}
     return usual
+
+
+def _hole(expression: Expression, flags: frozenset[str]) -> Hole:
+    return Hole(expression, "E" in flags, "Q" in flags, "M" in flags)
 
 
 def _alias(name: str, what: str) -> Expression:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @frozen
 class Hole:
-    """`%[expression]` (or an alias such as `%ci`) within a log-format string; `escaped`: `%{+E}`. Of aliases alone,
-    `quoted`: `%{+Q}`, and `shown`: `%{+M}`, a dash for nothing."""
+    """`%[expression]` (or an alias such as `%ci`) within a log-format string; `escaped`: `%{+E}`, `quoted`: `%{+Q}`,
+    `shown`: `%{+M}`, a dash for nothing."""
 
     expression: Expression
     escaped: bool = False
