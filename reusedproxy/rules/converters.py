@@ -50,24 +50,27 @@ def _upper() -> Convert:
 
 
 def _field(index: str, delimiters: str, count: str = "1") -> Convert:
-    return lambda sample, facts: _part(sample, _cuts(sample, delimiters), int(index), int(count))
+    first, most, signs = int(index), int(count), delimiters.encode()
+    return lambda sample, facts: _part(sample, _cuts(sample, signs), first, most)
 
 
 def _word(index: str, delimiters: str, count: str = "1") -> Convert:
     """As `field`, but fields without a character in them do not count."""
 
+    first, most, signs = int(index), int(count), delimiters.encode()
+
     def convert(sample: bytes, facts: Facts) -> Sample:
-        cuts = [(begin, end) for begin, end in _cuts(sample, delimiters) if begin != end]
-        return _part(sample, cuts, int(index), int(count))
+        cuts = [(begin, end) for begin, end in _cuts(sample, signs) if begin != end]
+        return _part(sample, cuts, first, most)
 
     return convert
 
 
-def _cuts(sample: bytes, delimiters: str) -> list[tuple[int, int]]:
+def _cuts(sample: bytes, delimiters: bytes) -> list[tuple[int, int]]:
     """Where each field begins and ends."""
     begin, cuts = 0, []
     for at, byte in enumerate(sample):
-        if byte in delimiters.encode():
+        if byte in delimiters:
             cuts.append((begin, at))
             begin = at + 1
     return [*cuts, (begin, len(sample))]
