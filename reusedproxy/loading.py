@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from OpenSSL import SSL
+
 from reusedproxy.config.model import Configuration, Notice
 from reusedproxy.config.reader import ConfigurationError, Source, reading
 from reusedproxy.net.slices import Steps, run_through
@@ -47,7 +49,8 @@ def loading(paths: list[str]) -> Steps[Configuration]:
     if faults:
         raise Refused(faults)
     try:
-        return (yield from reading(sources, os.environ))
+        library = SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode("latin-1")
+        return (yield from reading(sources, os.environ, library))
     except ConfigurationError as error:
         raise Refused(error.faults, error.notices) from None
 

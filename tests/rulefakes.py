@@ -32,6 +32,7 @@ class Seen:
     backend_name: str | None = None
     server_name: str | None = None
     listener_name = "front"
+    line: bytes | None = None
 
     def __init__(
         self, head: bytes, answer: bytes = b"", tls: Side | None = None, server_tls: Side | None = None

@@ -466,3 +466,58 @@ class UnevaluatedTests(SynchronousTestCase):
         for _ in range(3):
             made.client().send(get(self.catastrophe))
         self.assertEqual((len(made.announced), made.frontend.traffic.eint), (1, 3))
+
+
+class ScopeTests(SynchronousTestCase):
+    """How long variables live (HAProxy's manual, section 2.8)."""
+
+    SHOW = "|".join(f"{scope}=%[var({scope}.a)]%[var({scope}.b)]" for scope in ("sess", "txn", "req", "res"))
+
+    def lines(self, data: bytes) -> dict[bytes, bytes]:
+        return dict(line.split(b": ", 1) for line in head_of(data) if line.startswith(b"X-"))
+
+    def rules(self, keyword: str, value: str) -> str:
+        return "".join(f" http-{keyword} set-var({scope}.a) str({value})\n" for scope in ("sess", "txn", "req", "res"))
+
+    def test_each_scope_ends_where_haproxy_ends_it(self):
+        """`req` with the rules for requests, `res` begins with those for responses, `txn` is both, `sess` the connection."""
+        show, rules = self.SHOW, self.rules
+        frontend = (
+            f"http-request set-header X-0 {show}\n{rules('request', 'q')} http-request return status 200 hdr X-1 {show}"
+            f" content-type a/b string ok if {{ path /own }}\n{rules('response', 's')} http-response set-header X-4 {show}\n"
+            f" http-after-response set-header X-5 {show}\n"
+        )
+        backend = f" http-request set-header X-2 {show}\n http-response set-header X-3 {show}\n"
+        made = ruled(self, frontend, backend, warm=1)
+        client = made.client()
+        client.send(get("/"))
+        asked = self.lines(made.server.asked())
+        made.server.answer(response(b"x"))
+        told = self.lines(client.take())
+        self.assertEqual(asked, {b"X-0": b"sess=|txn=|req=|res=", b"X-2": b"sess=q|txn=q|req=q|res="})
+        after = b"sess=s|txn=s|req=|res=s"
+        self.assertEqual(told, {b"X-3": b"sess=q|txn=q|req=|res=", b"X-4": after, b"X-5": after})
+        client.send(get("/own"))
+        told = self.lines(client.take())
+        self.assertEqual(told, {b"X-1": b"sess=q|txn=q|req=q|res=", b"X-5": b"sess=q|txn=q|req=|res="})
+        client.send(get("/"))
+        self.assertEqual(self.lines(made.server.asked())[b"X-0"], b"sess=q|txn=|req=|res=")
+        made.server.answer(response(b"x"))
+        client.take()
+
+    def test_what_is_logged_of_the_request_outlives_its_rules(self):
+        """The first line as it came; the method, the version and whether it was the first are kept, too."""
+        made = ruled(
+            self,
+            "http-request set-path /new\n http-request set-query z\n http-request set-header X-1 %HU|%HP|%HPO|%HQ\n"
+            " http-response set-header X-2 %HU|%[req.ver]|%[http_first_req]\n"
+            " http-after-response set-header X-3 %r|%[method]|%[http_first_req]",
+            warm=1,
+        )
+        client = made.client()
+        for first in (b"1", b"0"):
+            client.send(get("/old?q"))
+            self.assertEqual(self.lines(made.server.asked())[b"X-1"], b"/old?q|/old|/old|?q")
+            made.server.answer(response(b"x"))
+            told = self.lines(client.take())
+            self.assertEqual(told, {b"X-2": b"/old?q|1.1|" + first, b"X-3": b"GET /old?q HTTP/1.1|GET|" + first})

@@ -19,9 +19,18 @@ TRUE = [
     "feature(OPENSSL)",
     "!feature(THREAD) && !feature(LUA) && !feature(QUIC)",
     "streq(a,a)",
-    "streq( a , a )",
+    "streq(a b,a b)",
+    "streq(,)",
+    "strstr(abc,b)",
+    "strstr(abc,)",
+    "openssl_version_atleast(1.1.1)",
+    "openssl_version_atleast(3.5.0)",
+    "openssl_version_atleast(3.5.0-beta1)",
+    "openssl_version_before(3.5.0a)",
+    "ssllib_name_startswith(OpenSSL)",
+    "ssllib_name_startswith(OpenSSL) && openssl_version_atleast(1.1.1k)",
     "strneq(a,b)",
-    'streq("a,b",a\\,b)',
+    "streq(\"a,b\",'a,b')",
     "version_atleast(2.6)",
     "version_atleast(3.2)",
     "version_atleast(3.2-dev5)",
@@ -45,6 +54,11 @@ FALSE = [
     "1 && 0",
     "(1 || 1) && 0",
     "enabled(POLL)",
+    "streq( a,a)",
+    "strstr(abc,x)",
+    "openssl_version_before(1.1.1)",
+    "ssllib_name_startswith(openssl)",
+    "ssllib_name_startswith(AWS-LC) && awslc_api_atleast(20)",
 ]
 WRONG = [
     ("1 x", "at the end of the condition"),
@@ -57,10 +71,13 @@ WRONG = [
     ("streq(a)", "takes 2"),
     ("feature(A,B)", "takes 1"),
     ("version_atleast(new)", "not a version"),
-    ("openssl_version_atleast(3)", "does not do yet"),
+    ("openssl_version_atleast(3)", "not a version of OpenSSL such as 3.0.0"),
+    ("streq(a\\,b,c)", "takes 2"),
+    ("fips_mode()", "does not do yet"),
     ("(" * 5000, "parentheses"),
 ]
 ENVIRONMENT = {"REUSEDPROXY": "1"}
+LIBRARY = "OpenSSL 3.5.0 8 Apr 2025"
 
 
 def notices(text, **environ):
@@ -83,24 +100,24 @@ class ConditionTests(SynchronousTestCase):
     def test_conditions_that_hold(self):
         """We call ourselves 3.2, with OpenSSL, without threads, Lua and QUIC."""
         for condition in TRUE:
-            self.assertTrue(evaluate(condition, ENVIRONMENT), condition)
+            self.assertTrue(evaluate(condition, ENVIRONMENT, LIBRARY), condition)
 
     def test_conditions_that_do_not_hold(self):
         """An empty condition is false."""
         for condition in FALSE:
-            self.assertFalse(evaluate(condition, ENVIRONMENT), condition)
+            self.assertFalse(evaluate(condition, ENVIRONMENT, LIBRARY), condition)
 
     def test_a_condition_that_cannot_be_understood_says_where(self):
         """And a misspelt predicate is answered with the nearest one."""
         for condition, why in WRONG:
-            self.assertIn(why, str(self.assertRaises(Wrong, evaluate, condition, ENVIRONMENT)), condition)
+            self.assertIn(why, str(self.assertRaises(Wrong, evaluate, condition, ENVIRONMENT, LIBRARY)), condition)
 
     @settings(deadline=None)
     @given(st.text(alphabet="01!&|() ,\"'\\abdefinstrq_"))
     def test_any_condition_is_judged_or_refused(self, condition):
         """Nothing else comes out of the evaluator."""
         try:
-            self.assertIsInstance(evaluate(condition, ENVIRONMENT), bool)
+            self.assertIsInstance(evaluate(condition, ENVIRONMENT, LIBRARY), bool)
         except Wrong as wrong:
             self.assertTrue(str(wrong))
 

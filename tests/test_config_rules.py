@@ -160,6 +160,10 @@ class FaultTests(SynchronousTestCase):
             ),
             ("http-request set-header X %[src", "the ']' is missing in '%[src'"),
             ("http-request set-header X %[src)]", "')]' stands where ',' or ']' should in '%[src)]'"),
+            (
+                "http-request set-header X %(a)ci",
+                "'%(name)' is a HAProxy name of a part of a format that reusedproxy does not do",
+            ),
             ("http-request set-header X 100%", "a '%' means something in '100%': write '%%' for the sign itself"),
             ("http-request set-header X %zz", "unknown alias '%zz'"),
             ("http-request set-header X %pid", "'%pid' is a HAProxy alias that reusedproxy does not do yet"),

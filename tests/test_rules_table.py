@@ -12,18 +12,19 @@ from reusedproxy.config.expressions import read_expression
 from reusedproxy.config.formats import read_format
 from reusedproxy.config.model import Place
 from reusedproxy.config.report import Report
-from reusedproxy.config.sample_table import CONVERTERS, FETCHES, RESPONSE, SAME
+from reusedproxy.config.sample_table import CONVERTERS, FETCHES, REQUEST, RESPONSE, SAME
 from reusedproxy.rules.certificates import Certificate, one_line, rfc2253
 from reusedproxy.rules.facts import Binary
-from reusedproxy.rules.formats import text_of
+from reusedproxy.rules.formats import text_of, text_of_body
 from reusedproxy.rules.matching import condition, criterion
-from reusedproxy.rules.samples import compiled_text
-from tests.rulecases import CRITERIA, EXPRESSIONS, REQUEST
+from reusedproxy.rules.samples import compiled, compiled_text
+from tests.rulecases import CRITERIA, EXPRESSIONS
+from tests.rulecases import REQUEST as ASKED
 from tests.rulefakes import Seen
 from tests.tlsfakes import Side, certificate
 
 PLACE = Place("t.cfg", 1)
-HEAD = REQUEST + b"X-Case: 1\r\n\r\n"
+HEAD = ASKED + b"X-Case: 1\r\n\r\n"
 ANSWER = (
     b"HTTP/1.1 201 Made\r\nContent-Length: 2\r\nSet-Cookie: s=1; path=/\r\nSet-Cookie: t=2\r\nX-List: a, b\r\n"
     b"X-Ip: 10.0.0.1\r\n\r\n"
@@ -45,6 +46,9 @@ ANSWERED = (
     ("res.cook_cnt(s)", "1"),
     ("res.cook_val(t)", "2"),
     ("method", "GET"),
+    ("req.ver", "1.1"),
+    ("http_first_req", "1"),
+    ("req.proto_http", "1"),
     ("path", ""),
     ("srv_name", "s1"),
     ("ssl_bc", "1"),
@@ -91,7 +95,7 @@ SHOWN = (
     ("ssl_c_key_alg", "id-ecPublicKey"),
     ("ssl_c_sha1,hex,length", "40"),
     ("ssl_c_der,base64,b64dec,length", "0"),
-    ("ssl_c_chain_der,length", "0"),
+    ("ssl_c_chain_der", "above"),
 )
 
 
@@ -123,7 +127,11 @@ class TableTests(SynchronousTestCase):
     def test_certificates(self) -> None:
         """What TLS has shown of the client."""
         shown = Side(
-            certificate([("CN", "one"), ("CN", "two")]), verify_result=10, certificate_error=10, authority_error=(20, 1)
+            certificate([("CN", "one"), ("CN", "two")]),
+            verify_result=10,
+            certificate_error=10,
+            authority_error=(20, 1),
+            above=(b"ab", b"ove"),
         )
         for text, value in SHOWN:
             found = compiled_text(read_expression(text, "here"))(Seen(HEAD, tls=shown))  # type: ignore[arg-type]
@@ -131,6 +139,16 @@ class TableTests(SynchronousTestCase):
                 self.assertEqual((found or b"").decode(), value, text)
             else:
                 self.assertIsNotNone(found, text)
+
+    def test_a_chain_without_anything_above_the_certificate_is_none(self) -> None:
+        """Of a client; a server's begins with its own certificate."""
+        side = Side(certificate([("CN", "x")]))
+        facts = Seen(HEAD, ANSWER, tls=side, server_tls=side)
+        for text, where, value in (
+            ("ssl_c_chain_der", REQUEST, None),
+            ("ssl_s_chain_der", RESPONSE, side.certificate),
+        ):
+            self.assertEqual(compiled(read_expression(text, "here"), where)(facts), value, text)  # type: ignore[arg-type]
 
     def test_what_is_not_there_is_not_fetched(self) -> None:
         """Of a client without a certificate; of a certificate that is none."""
@@ -154,7 +172,7 @@ class TableTests(SynchronousTestCase):
         elsewhere = {"date", "var", "so_name", "be_name", "dst_port", "fc_src", "fc_dst", "fc_src_port", "fc_dst_port"}
         self.assertEqual(set(FETCHES) - asked - certificates - elsewhere, {"req.cook_val", "req.hdrs"})
         converted = {name for text in tables for name in re.findall(r",([a-z0-9_]+)", text)}
-        self.assertEqual(set(CONVERTERS) - converted, {"strcmp", "secure_memcmp"})
+        self.assertEqual(set(CONVERTERS) - converted, {"strcmp", "secure_memcmp"})  # these want variables
 
     def test_the_rest(self) -> None:
         """What cannot be compared with another program's so simply."""
@@ -168,7 +186,7 @@ class TableTests(SynchronousTestCase):
         }
         for text, value in (
             ("date", b"86400"),
-            ("date(-86400,ms)", b"500"),
+            ("date(-86400000,ms)", b"500"),
             ("date,http_date", b"Fri, 02 Jan 1970 00:00:00 GMT"),
             ("so_name", b"front"),
             ("be_name", None),
@@ -182,11 +200,13 @@ class TableTests(SynchronousTestCase):
             ("var(txn.x),hex", b"0102"),
             ("var(txn.none,x)", b"x"),
             ("int(2),add(txn.n)", b"5"),
-            ("int(2),add(txn.s)", None),
+            ("int(2),add(txn.s)", b"2"),  # a text without a number is 0
+            ("int(2),add(txn.none)", None),
             ("str(abd),strcmp(txn.s)", b"1"),
             ("str(abc),strcmp(txn.s)", b"0"),
             ("str(abc),secure_memcmp(txn.s)", b"1"),
-            ("str(abc),strcmp(txn.n)", None),
+            ("str(abc),strcmp(txn.n)", b"46"),
+            ("str(abc),strcmp(txn.none)", None),
             ("str(<),concat(,txn.n,>)", b"<3>"),
             ("str(abcdef),bytes(txn.n)", b"def"),
         ):
@@ -223,6 +243,8 @@ class ConditionTests(SynchronousTestCase):
             ("if yes no", False),
             ("if yes or no", True),
             ("if no || yes yes", True),
+            ("if no OR yes", True),
+            ("if no Or no yes", False),
             ("if no yes || no", False),
             ("unless yes or no", False),
             ("unless no yes", True),
@@ -251,9 +273,13 @@ class FormatTests(SynchronousTestCase):
             ("%[path]", b"/a/b.css"),
             ("<%[path]|%[src]>", b"</a/b.css|127.0.0.1>"),
             ("%ci:%cp %fi:%fp %f %ft", b"127.0.0.1:4711 127.0.0.1:80 main main"),
+            ("%b %s %T", b"main <NOSRV> 02/Jan/1970:00:00:00 +0000"),
+            ('%{+Q}HM %{+Q}b "%{+M}sslv"', b'"GET" "main" "-"'),
+            ("%{+Q,+M}o%sslv %HM%{-Q}o %HM %{-M}sslv", b'"" "GET" GET '),
             ("%HM %HP %HQ %HV", b"GET /a/b.css ?x=1&y=two%20words&x=3;z=+4&e= HTTP/1.1"),
-            ("%{+Q}[req.hdr(x-quoted,1)]", b'"a, b"'),
-            ("%{+Q,+E}[req.hdr(x-quoted,1)]", b'\\"a, b\\"'),
+            ("%{+Q}[path] %{+Q}[req.hdr(none)]", b'"/a/b.css" ""'),
+            ("%{+M}[path] %{+M}[req.hdr(none)]", b"/a/b.css -"),
+            ("%{+Q,+E}[req.hdr(x-quoted,1)]", b'"\\"a, b\\""'),
             ("%{+E}o%[req.hdr(x-quoted,1)]", b'\\"a, b\\"'),
             ("%[req.hdr(none)]", b""),
             ("%[str(a]b)]", b"a]b"),
@@ -261,6 +287,26 @@ class FormatTests(SynchronousTestCase):
             ("a\r\nb\x00\tc", b"a%0D%0Ab%00\tc"),
         ):
             self.assertEqual(text_of(read_format(text, "here"))(Seen(HEAD)), value, text)  # type: ignore[arg-type]
+
+    def test_the_first_line_is_the_clients_own(self) -> None:
+        """Whatever rules have made of the request, as HAProxy keeps it for its log; a quote and what is no ASCII are escaped."""
+        for line, value in (
+            (b"GET /a?x HTTP/1.1", "GET|/a?x|/a|/a|?x|HTTP/1.1|GET /a?x HTTP/1.1"),
+            (b"GET /a? HTTP/1.0", "GET|/a?|/a|/a|?|HTTP/1.0|GET /a? HTTP/1.0"),
+            (b"GET http://h/a?b HTTP/1.1", "GET|http://h/a?b|http://h/a|/a|?b|HTTP/1.1|GET http://h/a?b HTTP/1.1"),
+            (b"OPTIONS * HTTP/1.1", "OPTIONS|*|*|||HTTP/1.1|OPTIONS * HTTP/1.1"),
+            (b'GET /"#\xff HTTP/1.1', "GET|/#22#23#FF|/#22#23#FF|/#22#23#FF||HTTP/1.1|GET /#22#23#FF HTTP/1.1"),
+        ):
+            facts = Seen(HEAD)
+            facts.line = line
+            found = text_of(read_format("%HM|%HU|%HP|%HPO|%HQ|%HV|%r", "here"))(facts)  # type: ignore[arg-type]
+            self.assertEqual(found.decode(), value)
+
+    def test_in_a_body_the_files_own_text_stays_as_it_is(self) -> None:
+        """What a sample holds does not, as in HAProxy 2.x; and nothing does in a header."""
+        made = read_format("a\r\n\tb\x01|%[str(c%0ad),url_dec]", "here")
+        self.assertEqual(text_of_body(made)(Seen(HEAD)), b"a\r\n\tb\x01|c%0Ad")  # type: ignore[arg-type]
+        self.assertEqual(text_of(made)(Seen(HEAD)), b"a%0D%0A\tb%01|c%0Ad")  # type: ignore[arg-type]
 
 
 class CertificateTests(SynchronousTestCase):

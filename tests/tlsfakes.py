@@ -30,10 +30,12 @@ class Side:
     verify_result: int = 0
     certificate_error: int = 0
     authority_error: tuple[int, int] = (0, 0)
+    #: What was shown above it.
+    above: tuple[bytes, ...] = ()
 
     @property
     def chain(self) -> list[bytes]:
-        return [] if self.certificate is None else [self.certificate]
+        return [] if self.certificate is None else [self.certificate, *self.above]
 
 
 @cache

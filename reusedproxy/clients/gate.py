@@ -33,7 +33,7 @@ class Arrival:
     listener: Listener
     frontend_name: str
 
-    head = answer = client_tls = server_tls = backend_name = server_name = None
+    head = line = answer = client_tls = server_tls = backend_name = server_name = None
     first_request = True
 
     @property

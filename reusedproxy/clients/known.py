@@ -96,16 +96,22 @@ class Known:
         return time.time()
 
     def variable(self, name: str) -> Sample:
-        return self._scope(name).get(name)
+        return self._scope(name).get(name) if self._at_hand(name) else None
 
     def set_variable(self, name: str, value: Sample) -> None:
+        if not self._at_hand(name):
+            return
         if value is None:
             self._scope(name).pop(name, None)
         else:
             self._scope(name)[name] = value
 
+    def _at_hand(self, name: str) -> bool:
+        """HAProxy drops `req` variables where the rules for responses begin, and has `res` ones from there on."""
+        return not name.startswith("req." if self.answer is not None else "res.")
+
     def _scope(self, name: str) -> dict[str, Sample]:
-        """`sess` lives as long as the client's connection; the others as long as the exchange."""
+        """`sess` lives as long as the client's connection; the others at most as long as the exchange."""
         if name.startswith("sess."):
             return self._known_client().variables
         if self._variables is None:

@@ -62,7 +62,7 @@ def read_acl(line: Line, report: Report) -> tuple[str, Criterion]:
         raise Wrong(
             f"'acl': the name '{name}' has a character that cannot stand in a name: letters, digits, - _ . : can"
         )
-    if name in ("or", "if", "unless"):
+    if name.lower() == "or" or name in ("if", "unless"):
         raise Wrong(f"'acl': '{name}' cannot be a name: it has a meaning in conditions")
     return name, read_criterion(line.words[2:], line.place, f"acl '{name}'", report)
 
@@ -75,6 +75,12 @@ def read_criterion(words: Sequence[str], place: Place, what: str, report: Report
         text, method = derived[1] + text[derived.end() :], derived[2]
     expression = read_expression(text, what)
     given = type_of(expression)
+    if method and expression.converters:
+        text_of_method = (
+            f"{what}: behind converters '_{method}' does not count, as in HAProxy, and the sample is compared"
+        )
+        report.warn(place, f"{text_of_method} as a whole unless '-m {method}' is written")
+        method = ""
     rest = list(words[1:])
     files: list[str] = []
     ignore_case = ended = False
@@ -101,7 +107,7 @@ def read_criterion(words: Sequence[str], place: Place, what: str, report: Report
     method = method or DEFAULT.get(given, "")
     if not method:
         raise Wrong(f"{what}: '{text}' gives {given}, which has no usual way to be compared: add -m and a method")
-    if method != "found" and METHODS[method] not in CASTS[given] and not (method == "len" and "str" in CASTS[given]):
+    if method != "found" and METHODS[method] not in CASTS[given]:
         raise Wrong(f"{what}: '-m {method}' cannot be used with '{text}', which gives {given}")
     check_patterns(method, rest, what)
     if not rest and not files and not ended and method not in ("bool", "found"):
@@ -136,7 +142,7 @@ def read_condition(words: Sequence[str], acls: Acls, place: Place, what: str, re
     alternatives: list[list[Term]] = [[]]
     while rest:
         word = rest.pop(0)
-        if word in ("or", "||"):
+        if word.lower() == "or" or word == "||":
             if not alternatives[-1]:
                 raise Wrong(f"{what}: nothing stands before '{word}'")
             alternatives.append([])

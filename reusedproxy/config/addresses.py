@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 
 from attrs import frozen
 
@@ -23,10 +24,24 @@ _PREFIXES = {
 _PREFIXES_NOT_DONE = re.compile(
     r"((stream|dgram)\+)?(abnsz?|sockpair|uxdg|(udp|quic|mptcp)[46]?|rhttp|ring|ipv[46]|unix|fd)\Z"
 )
+_VARIABLE = re.compile(r"\$\{([A-Za-z0-9_]*)\}?|\$([A-Za-z0-9_]*)", re.ASCII)
 _EVERY_IPV4 = ("", "*", "0.0.0.0")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?\Z")
 # A range this long is a slip of the fingers: each port costs a socket.
 _LONGEST_RANGE = 4096
+
+
+def expanded(text: str, variable: Callable[[str], str | None]) -> str:
+    """One address with the values of its variables: HAProxy expands $NAME and ${NAME} in addresses whatever quotes stand
+    around them (src/tools.c, env_expand), and nothing else there. One that is not set is empty."""
+
+    def value(found: re.Match[str]) -> str:
+        held = variable(found[1] or found[2] or "") or ""
+        if "," in held:
+            raise Wrong(f"'{found[0]}' holds a list ('{held}') where one address has to stand")
+        return held
+
+    return _VARIABLE.sub(value, text)
 
 
 def listen_addresses(text: str, what: str = "'bind'") -> tuple[ListenAddress, ...]:

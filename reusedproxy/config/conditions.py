@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from attrs import Factory, define
 
+from reusedproxy.config.arguments import Unfinished, arguments_at
 from reusedproxy.config.model import Place
 from reusedproxy.config.report import Line, Report, Wrong, did_you_mean
 
@@ -25,14 +26,14 @@ PREDICATES = {
     "version_atleast": 1,
     "version_before": 1,
     "enabled": 1,
+    "strstr": 2,
+    "openssl_version_atleast": 1,
+    "openssl_version_before": 1,
+    "ssllib_name_startswith": 1,
+    "awslc_api_atleast": 1,
+    "awslc_api_before": 1,
 }
-_NOT_DONE = (
-    "openssl_version_atleast",
-    "openssl_version_before",
-    "ssllib_name_startswith",
-    "strstr",
-    "awslc_api_atleast",
-)
+_NOT_DONE = ("fips_mode",)
 
 
 @define
@@ -50,6 +51,7 @@ class Conditionals:
 
     report: Report
     environment: Mapping[str, str]
+    library: str = ""
     blocks: list[_Block] = Factory(list)
 
     @property
@@ -103,7 +105,7 @@ class Conditionals:
             block.state = "past"
 
     def _judge(self, line: Line) -> bool:
-        return evaluate(" ".join(line.arguments), self.environment)
+        return evaluate(" ".join(line.arguments), self.environment, self.library)
 
     def _message(self, line: Line) -> None:
         if len(line.words) > 2:
@@ -118,11 +120,12 @@ class Conditionals:
         # .diag speaks in HAProxy's diagnostic mode only, which we do not have.
 
 
-def evaluate(expression: str, environment: Mapping[str, str]) -> bool:
-    """What a condition says; `Wrong` when it cannot be understood. An empty one is false."""
+def evaluate(expression: str, environment: Mapping[str, str], library: str = "") -> bool:
+    """What a condition says; `Wrong` when it cannot be understood. An empty one is false. `library` is what does TLS, in its
+    own words: "OpenSSL 3.5.0 8 Apr 2025", say."""
     if not expression.strip():
         return False
-    parser = _Condition(expression, environment)
+    parser = _Condition(expression, environment, library)
     value = parser.alternatives()
     if parser.rest():
         raise Wrong(f"'{parser.rest()}' at the end of the condition '{expression}' cannot be understood")
@@ -135,6 +138,7 @@ class _Condition:
 
     text: str
     environment: Mapping[str, str]
+    library: str
     at: int = 0
     depth: int = 0
 
@@ -204,25 +208,12 @@ class _Condition:
         return self.judge(name, arguments)
 
     def predicate_arguments(self, name: str) -> list[str]:
-        """Up to the closing parenthesis; quotes and backslashes protect, as in the arguments of sample fetches."""
-        arguments, quote = [""], ""
-        while self.at < len(self.text):
-            character = self.text[self.at]
-            self.at += 1
-            if quote:
-                quote, arguments[-1] = ("", arguments[-1]) if character == quote else (quote, arguments[-1] + character)
-            elif character in "\"'":
-                quote = character
-            elif character == ")":
-                return [argument.strip() for argument in arguments]
-            elif character == ",":
-                arguments.append("")
-            elif character == "\\" and self.at < len(self.text):
-                arguments[-1] += self.text[self.at]
-                self.at += 1
-            else:
-                arguments[-1] += character
-        raise Wrong(f"a ')' is missing after '{name}(' in the condition '{self.text}'")
+        """Up to the closing parenthesis."""
+        try:
+            arguments, self.at = arguments_at(self.text, self.at)
+        except Unfinished as end:
+            raise Wrong(f"a '{end.missing}' is missing after '{name}(' in the condition '{self.text}'") from None
+        return list(arguments)
 
     def judge(self, name: str, arguments: list[str]) -> bool:
         if name == "defined":
@@ -231,10 +222,30 @@ class _Condition:
             return arguments[0] in FEATURES
         if name in ("streq", "strneq"):
             return (arguments[0] == arguments[1]) == (name == "streq")
+        if name == "strstr":
+            return arguments[1] in arguments[0]
+        if name == "ssllib_name_startswith":
+            return self.library.startswith(arguments[0])
+        if name in ("openssl_version_atleast", "openssl_version_before"):
+            if not self.library:
+                raise Wrong(f"'{name}': it is not known which library does TLS")
+            atleast = _openssl_key(self.library.partition(" ")[2].partition(" ")[0]) >= _openssl_key(arguments[0])
+            return atleast == (name == "openssl_version_atleast")
+        if name in ("awslc_api_atleast", "awslc_api_before"):
+            return False  # it is asked behind ssllib_name_startswith(AWS-LC), and this is OpenSSL
         if name == "enabled":
             # Pollers, splicing, SO_REUSEPORT and the like: none of HAProxy's switches is ours.
             return False
         return (_version_key(VERSION) >= _version_key(arguments[0])) == (name == "version_atleast")
+
+
+def _openssl_key(text: str) -> tuple[int, int, int, int, int]:
+    """Sorts versions of OpenSSL: a letter comes after none, and 3.0.0-beta2 before 3.0.0."""
+    found = re.match(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})([a-z]?)(-(?:alpha|beta|dev|pre)\S*)?", text, re.ASCII)
+    if not found:
+        raise Wrong(f"'{text}' is not a version of OpenSSL such as 3.0.0 or 1.1.1k")
+    major, minor, patch = (int(part) for part in found.group(1, 2, 3))
+    return major, minor, patch, -1 if found[5] else 0, ord(found[4]) if found[4] else 0
 
 
 def _version_key(text: str) -> tuple[int, int, int, int, int]:

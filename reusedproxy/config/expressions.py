@@ -6,21 +6,23 @@ and a test holds that both know the same.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
+from reusedproxy.config.arguments import Unfinished, arguments_at
 from reusedproxy.config.haproxy_samples import CONVERTERS as HAPROXY_CONVERTERS
 from reusedproxy.config.haproxy_samples import FETCHES as HAPROXY_FETCHES
 from reusedproxy.config.model import Call, Expression
 from reusedproxy.config.regular import read_regular
 from reusedproxy.config.report import Wrong, did_you_mean, not_done
-from reusedproxy.config.sample_table import CASTS, CONVERTERS, FETCHES, SAME, Signature
+from reusedproxy.config.sample_table import CASTS, CONVERTERS, FETCHES, LOGGED, SAME, Signature
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]*")
-#: What `digest` knows.
+_NAME = re.compile(r"[A-Za-z0-9_.+-]*")
+#: What `digest` is asked for most; it takes whatever OpenSSL knows.
 DIGESTS = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
-_NUMBER = re.compile(r"-?[0-9]+\Z")
+_NUMBER = re.compile(r"[-+]?[0-9]+\Z")
 _VARIABLE = re.compile(r"(proc|sess|txn|req|res)\.([A-Za-z0-9_.]+)\Z")
 
 
@@ -41,7 +43,10 @@ def expression_at(text: str, at: int, what: str) -> tuple[Expression, int]:
         at = name.end()
         arguments: tuple[str, ...] = ()
         if text[at : at + 1] == "(":
-            arguments, at = _arguments(text, at + 1, what)
+            try:
+                arguments, at = arguments_at(text, at + 1)
+            except Unfinished as end:
+                raise Wrong(f"{what}: in the expression '{text}' a '{end.missing}' is missing") from None
         calls.append(_judged(name[0], arguments, first=not calls, what=what))
         if text[at : at + 1] != ",":
             break
@@ -66,32 +71,19 @@ def type_of(expression: Expression, what: str = "") -> str:
 
 def where_of(expression: Expression) -> str:
     """In whose rules it has something to say."""
-    return FETCHES[expression.fetch.name].where
+    name = expression.fetch.name
+    return (FETCHES.get(name) or LOGGED[name]).where
 
 
-def _arguments(text: str, at: int, what: str) -> tuple[tuple[str, ...], int]:
-    """What stands between parentheses, from behind the opening one, and where it ends. Quotes and \\ work as in HAProxy."""
-    arguments, argument, quote = [], "", ""
-    while at < len(text):
-        character = text[at]
-        at += 1
-        if character == quote:
-            quote = ""
-        elif character == "\\" and quote != "'" and at < len(text):
-            argument += text[at]
-            at += 1
-        elif quote:
-            argument += character
-        elif character in "'\"":
-            quote = character
-        elif character in ",)":
-            arguments.append(argument)
-            argument = ""
-            if character == ")":
-                return (() if arguments == [""] else tuple(arguments)), at
-        else:
-            argument += character
-    raise Wrong(f"{what}: in the expression '{text}' a '{quote or ')'}' is missing")
+def _given(name: str, signature: Signature, arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """The arguments that count. Empty parentheses hold an empty text where one must be given, and nothing elsewhere; an
+    empty number at the end is none."""
+    if arguments == ("",) and (not signature.least or 0 in signature.numbers):
+        return ()
+    last = len(arguments) - 1
+    if last in signature.numbers and last >= signature.least and not arguments[last]:
+        return arguments[:last]
+    return arguments
 
 
 def _judged(name: str, arguments: tuple[str, ...], *, first: bool, what: str) -> Call:
@@ -104,6 +96,7 @@ def _judged(name: str, arguments: tuple[str, ...], *, first: bool, what: str) ->
         if not name:
             raise Wrong(f"{what}: a {kind} is missing in the expression")
         raise Wrong(f"{what}: unknown {kind} '{name}'{did_you_mean(name, {*done, *known})}")
+    arguments = _given(name, signature, arguments)
     least, most = signature.least, signature.most
     if not least <= len(arguments) <= most:
         takes = f"{least} to {most}" if least != most else f"{least}" if least else "no"
@@ -111,9 +104,10 @@ def _judged(name: str, arguments: tuple[str, ...], *, first: bool, what: str) ->
     for place in signature.numbers:
         if place < len(arguments) and not _NUMBER.match(arguments[place]):
             raise Wrong(f"{what}: '{name}' takes a number in place {place + 1}, not '{arguments[place]}'")
-    if name in _ARGUMENTS and arguments:
-        _ARGUMENTS[name](name, arguments, what)
-    return Call(SAME.get(name, name) if first else name, arguments)
+    own = SAME.get(name, name) if first else name
+    if own in _ARGUMENTS and arguments:
+        _ARGUMENTS[own](name, arguments, what)
+    return Call(own, arguments)
 
 
 # Arguments of which more must be said than how many there are.
@@ -121,8 +115,9 @@ def _judged(name: str, arguments: tuple[str, ...], *, first: bool, what: str) ->
 
 def variable(name: str, what: str) -> str:
     """The name of a variable, with its scope. Raises Wrong."""
-    if name.startswith("proc."):
-        raise Wrong(f"{what}: variables of the scope 'proc' are HAProxy's; reusedproxy does not do them yet")
+    scope = name.partition(".")[0]
+    if scope in ("proc", "check", "psess") and "." in name:
+        raise Wrong(f"{what}: variables of the scope '{scope}' are HAProxy's; reusedproxy does not do them yet")
     if not _VARIABLE.match(name):
         raise Wrong(
             f"{what}: '{name}' is no variable: write sess, txn, req or res, a dot, and a name of letters, digits, _ and ."
@@ -146,13 +141,55 @@ def _concat(name: str, arguments: tuple[str, ...], what: str) -> None:
 
 
 def _regular(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if not arguments[0]:
+        raise Wrong(f"{what}: 'regsub' needs a regular expression: an empty one is found everywhere")
     read_regular(arguments[0], what)
+    if re.search(r"(?<!\\)(?:\\\\)*\\\Z", arguments[1]):
+        raise Wrong(f"{what}: 'regsub': '{arguments[1]}' ends with a backslash that nothing follows")
     if set("".join(arguments[2:])) - set("gi"):
         raise Wrong(f"{what}: the flags of 'regsub' are g and i, not '{arguments[2]}'")
 
 
+def _cut(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if int(arguments[0]) == 0:
+        raise Wrong(f"{what}: '{name}' counts from 1, or from -1 at the end: there is no number 0")
+    if not arguments[1]:
+        raise Wrong(f"{what}: '{name}' needs the characters that part the text")
+
+
+def _header(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if not arguments[0]:
+        raise Wrong(f"{what}: '{name}' needs the name of a header")
+    if len(arguments) > 1 and int(arguments[1]) < -10:
+        raise Wrong(f"{what}: '{name}' looks no further than 10 values back (-10), not '{arguments[1]}'")
+
+
+def _encoding(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if arguments[0] not in ("", "query"):
+        raise Wrong(f"{what}: '{name}' encodes for the query, not for '{arguments[0]}'")
+
+
+def _question_mark(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if arguments[0] not in ("", "with_qm"):
+        raise Wrong(f"{what}: '{name}' takes with_qm or nothing, not '{arguments[0]}'")
+
+
+def _unit(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if len(arguments) > 1 and arguments[1] not in ("", "s", "ms", "us"):
+        raise Wrong(f"{what}: the unit of '{name}' is s, ms or us, not '{arguments[1]}'")
+
+
+def _method(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if not re.match(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*\Z", arguments[0]):
+        raise Wrong(f"{what}: '{arguments[0]}' cannot be a method (RFC 9110 section 9.1)")
+
+
 def _digest(name: str, arguments: tuple[str, ...], what: str) -> None:
-    if arguments[0].lower() not in DIGESTS:
+    try:
+        size = hashlib.new(arguments[0].lower(), usedforsecurity=False).digest_size
+    except ValueError:
+        size = 0
+    if not size:  # 0, too, of those that make as much as they are asked for
         raise Wrong(f"{what}: '{name}': unknown algorithm '{arguments[0]}'{did_you_mean(arguments[0], DIGESTS)}")
 
 
@@ -162,21 +199,29 @@ def _sha2(name: str, arguments: tuple[str, ...], what: str) -> None:
 
 
 def _hexadecimal(name: str, arguments: tuple[str, ...], what: str) -> None:
-    if not re.match(r"(?:[0-9A-Fa-f]{2})*\Z", arguments[0]):
+    if not re.match(r"(?:[0-9A-Fa-f]{2})+\Z", arguments[0]):
         raise Wrong(f"{what}: '{name}' takes pairs of hexadecimal digits, not '{arguments[0]}'")
 
 
 def _address(name: str, arguments: tuple[str, ...], what: str) -> None:
+    _read_address(arguments[0], 4 if name == "ipv4" else 6, f"{what}: '{arguments[0]}'")
+
+
+def _read_address(text: str, version: int, what: str) -> None:
     try:
-        (IPv4Address if name == "ipv4" else IPv6Address)(arguments[0])
+        if "%" in text:
+            raise ValueError
+        (IPv4Address if version == 4 else IPv6Address)(text)
     except ValueError:
-        raise Wrong(f"{what}: '{arguments[0]}' is no {'IPv4' if name == 'ipv4' else 'IPv6'} address") from None
+        raise Wrong(f"{what} is no IPv{version} address") from None
 
 
 def _mask(name: str, arguments: tuple[str, ...], what: str) -> None:
-    for argument, bits in zip(arguments, (32, 128), strict=False):
-        if not (argument.isdigit() and int(argument) <= bits) and not (bits == 32 and re.match(r"[0-9.]+\Z", argument)):
-            raise Wrong(f"{what}: 'ipmask' takes a number of bits up to {bits}, not '{argument}'")
+    for argument, version, bits, sign in zip(arguments, (4, 6), (32, 128), ".:", strict=False):
+        if sign in argument:
+            _read_address(argument, version, f"{what}: the mask '{argument}' of 'ipmask'")
+        elif not (argument.isascii() and argument.isdigit() and int(argument) <= bits):
+            raise Wrong(f"{what}: 'ipmask' takes a number of bits up to {bits}, or a mask, not '{argument}'")
 
 
 def _truth(name: str, arguments: tuple[str, ...], what: str) -> None:
@@ -194,6 +239,13 @@ _ARGUMENTS: dict[str, Callable[[str, tuple[str, ...], str], None]] = {
     "strcmp": _is_variable,
     "secure_memcmp": _is_variable,
     "concat": _concat,
+    "field": _cut,
+    "word": _cut,
+    "url_enc": _encoding,
+    "query": _question_mark,
+    "meth": _method,
+    "date": _unit,
+    "http_date": _unit,
     "regsub": _regular,
     "digest": _digest,
     "sha2": _sha2,
@@ -203,5 +255,14 @@ _ARGUMENTS: dict[str, Callable[[str, tuple[str, ...], str], None]] = {
     "ipmask": _mask,
     "bool": _truth,
     **dict.fromkeys(("add", "sub", "mul", "div", "mod", "and", "or", "xor", "bytes"), _number_or_variable),
+    **dict.fromkeys(
+        (
+            f"{prefix}{kind}hdr{what}"
+            for prefix in ("", "req.", "res.")
+            for kind in ("", "f")
+            for what in ("", "_val", "_ip")
+        ),
+        _header,
+    ),
     **dict.fromkeys(("ssl_c_s_dn", "ssl_c_i_dn", "ssl_s_s_dn", "ssl_s_i_dn"), _dn),
 }

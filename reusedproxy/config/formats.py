@@ -9,31 +9,22 @@ import re
 
 from reusedproxy.config.expressions import expression_at, read_expression
 from reusedproxy.config.haproxy_words import words
-from reusedproxy.config.model import Expression
+from reusedproxy.config.model import Call, Expression
 from reusedproxy.config.report import Wrong, did_you_mean, not_done
 from reusedproxy.config.rulemodel import Format, Hole
 
-#: What each alias fetches.
+#: What each alias fetches; those that begin with a percent sign say what no fetch does.
 ALIASES = {
     "ci": "src",
     "cp": "src_port",
     "fi": "dst",
     "fp": "dst_port",
     "f": "fe_name",
-    "ft": "fe_name",
-    "b": "be_name",
-    "s": "srv_name",
-    "HM": "method",
-    "HP": "path",
-    "HPO": "path",
-    "HQ": "query,regsub(^,?)",
-    "HU": "url",
-    "HV": "req.ver,regsub(^,HTTP/)",
     "ST": "status",
-    "T": "date,http_date",
     "Ts": "date",
     "sslv": "ssl_fc_protocol",
     "sslc": "ssl_fc_cipher",
+    **{name: f"%{name}" for name in ("r", "HM", "HU", "HP", "HPO", "HQ", "HV", "T", "ft", "b", "s")},
 }
 HAPROXY_ALIASES = words(
     """
@@ -48,7 +39,7 @@ _ALIAS = re.compile(r"[A-Za-z]+")
 def read_format(text: str, what: str) -> Format:
     """The format that `text` is; `what` begins each message. Raises Wrong."""
     parts: list[str | Hole] = []
-    at, usual = 0, False
+    at, usual = 0, frozenset[str]()
     while (percent := text.find("%", at)) >= 0:
         _add(parts, text[at:percent])
         at = percent + 1
@@ -56,9 +47,9 @@ def read_format(text: str, what: str) -> Format:
             _add(parts, "%")
             at += 1
             continue
-        escaped = usual
+        flags = usual
         if found := _FLAGS.match(text, at):
-            escaped = _escapes(found[1], escaped, what)
+            flags = _flags(found[1], flags, what)
             at = found.end()
         if text[at : at + 1] == "[":
             expression, at = expression_at(text, at + 1, f"{what}: in '%[…]'")
@@ -66,13 +57,15 @@ def read_format(text: str, what: str) -> Format:
                 wrong = f"'{text[at:]}' stands where ',' or ']' should" if at < len(text) else "the ']' is missing"
                 raise Wrong(f"{what}: {wrong} in '{text}'")
             at += 1
-            parts.append(Hole(expression, escaped))
+            parts.append(_hole(expression, flags))
+        elif text[at : at + 1] == "(":
+            raise Wrong(f"{what}: {not_done('%(name)', 'name of a part of a format')}")
         elif alias := _ALIAS.match(text, at):
             at = alias.end()
             if alias[0] == "o":
-                usual = escaped
+                usual = flags
             else:
-                parts.append(Hole(_alias(alias[0], what), escaped))
+                parts.append(_hole(_alias(alias[0], what), flags))
         else:
             raise Wrong(f"{what}: a '%' means something in '{text}': write '%%' for the sign itself")
     _add(parts, text[at:])
@@ -91,24 +84,29 @@ def _add(parts: list[str | Hole], text: str) -> None:
         parts.append(text)
 
 
-def _escapes(text: str, usual: bool, what: str) -> bool:
-    """Whether these flags ask for `"`, `]` and backslash to be escaped.
+def _flags(text: str, usual: frozenset[str], what: str) -> frozenset[str]:
+    """E asks for `"`, `]` and backslash to be escaped, Q for quotes around it, M for a dash in place of nothing.
 
-    Q (quotes around it) and M (`-` for nothing) are for logs: in what rules make, HAProxy 2.6 takes them and does nothing.
+    HAProxy 2.x obeys the last two for aliases only, 3.x for expressions as well.
     """
     for flag in text.replace(" ", "").split(","):
         if flag[1:] == "X":
             raise Wrong(f"{what}: {not_done(f'%{{{flag}}}', 'flag')}")
         if flag[:1] not in ("+", "-") or flag[1:] not in ("Q", "M", "E"):
-            raise Wrong(f"{what}: unknown flag '{flag}' in '%{{{text}}}': there are +E and +Q, and their contraries")
-        if flag[1:] == "E":
-            usual = flag[0] == "+"
+            raise Wrong(
+                f"{what}: unknown flag '{flag}' in '%{{{text}}}': there are +E, +M and +Q, and their contraries"
+            )
+        usual = usual | {flag[1]} if flag[0] == "+" else usual - {flag[1]}
     return usual
 
 
+def _hole(expression: Expression, flags: frozenset[str]) -> Hole:
+    return Hole(expression, "E" in flags, "Q" in flags, "M" in flags)
+
+
 def _alias(name: str, what: str) -> Expression:
-    if name in ALIASES:
-        return read_expression(ALIASES[name], what)
+    if (fetch := ALIASES.get(name)) is not None:
+        return Expression(Call(fetch)) if fetch.startswith("%") else read_expression(fetch, what)
     if name in HAPROXY_ALIASES:
         raise Wrong(f"{what}: {not_done(f'%{name}', 'alias')}")
     raise Wrong(f"{what}: unknown alias '%{name}'{did_you_mean(name, HAPROXY_ALIASES)}; write '%%' for a plain '%'")

@@ -19,7 +19,7 @@ METHODS = {
     "int": "int",
     "ip": "ip",
     "bin": "bin",
-    "len": "int",
+    "len": "str",
     "str": "str",
     "sub": "str",
     "beg": "str",
@@ -29,7 +29,7 @@ METHODS = {
     "reg": "str",
 }
 #: Of a sample of this type, when nothing is said; of bin and any it must be.
-DEFAULT = {"bool": "bool", "int": "int", "ip": "ip", "str": "str", "meth": "str"}
+DEFAULT = {"bool": "bool", "int": "int", "ip": "ip", "ipv4": "ip", "ipv6": "ip", "str": "str", "meth": "str"}
 OPERATORS = ("eq", "ge", "gt", "le", "lt")
 
 #: From one number to another, both included; None: without end.
@@ -37,26 +37,38 @@ Range = tuple[int | None, int | None]
 Network = IPv4Network | IPv6Network
 
 _INTEGER = re.compile(r"-?[0-9]+\Z")
-_RANGE = re.compile(r"(-?[0-9]*):(-?[0-9]*)\Z")
+#: A dash parts them, too; behind a dash at the beginning HAProxy reads the end of a range, and everybody else a number.
+_RANGE = re.compile(r"(-?[0-9]*):(-?[0-9]*)\Z|([0-9]+)-([0-9]*)\Z")
 
 
 def ranges(texts: Iterable[str], what: str) -> list[Range]:
     """Numbers, ranges `a:b`, and operators, each of which counts for all that follow it. Raises Wrong."""
     found: list[Range] = []
-    operator = "eq"
+    operator = ""
     for text in texts:
         if text in OPERATORS:
             operator = text
             continue
         if between := _RANGE.match(text):
-            low, high = (int(each) if each not in ("", "-") else None for each in between.groups())
+            first, last = between.group(1, 2) if between[3] is None else between.group(3, 4)
+            low, high = (int(each) if each not in ("", "-") else None for each in (first, last))
+            if low is None and high is None:
+                raise Wrong(f"{what}: '{text}' is a range without a beginning and without an end")
+            if low is not None and high is not None and low > high:
+                raise Wrong(f"{what}: the range '{text}' ends before it begins, so nothing is in it")
+        elif not operator and text.startswith("-") and _INTEGER.match(text):
+            raise Wrong(
+                f"{what}: '{text}' means all numbers up to {text[1:]} to HAProxy: write 'eq {text}', or ':{text[1:]}'"
+            )
         elif _INTEGER.match(text):
             low = high = int(text)
         else:
             raise Wrong(
                 f"{what}: '{text}' is no number, nor a range such as 1024:65535, nor one of {', '.join(OPERATORS)}"
             )
-        if operator != "eq":
+        if any(each is not None and not -(2**63) <= each < 2**63 for each in (low, high)):
+            raise Wrong(f"{what}: '{text}' is more than 64 bits hold")
+        if operator not in ("", "eq"):
             number = low if operator in ("ge", "gt") else high
             if number is None:
                 raise Wrong(f"{what}: '{operator}' wants a number, not '{text}'")
@@ -76,7 +88,7 @@ def network(text: str, what: str) -> Network:
     address, slash, mask = text.partition("/")
     if ":" not in address:
         parts = address.split(".")
-        if 1 < len(parts) < 4:
+        if 1 < len(parts) < 4 or address == "0":
             address = ".".join([*parts[:-1], *["0"] * (4 - len(parts)), parts[-1]])
     try:
         return ip_network(f"{address}{slash}{mask}", strict=False)

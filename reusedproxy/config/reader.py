@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from attrs import Factory, define, frozen
 
 from reusedproxy.config import finish, haproxy_words, hints
+from reusedproxy.config.addresses import expanded
 from reusedproxy.config.conditions import VERSION, Conditionals
 from reusedproxy.config.draft import ProxyDraft
 from reusedproxy.config.global_section import GlobalDraft
@@ -24,9 +25,10 @@ from reusedproxy.config.words import split_words
 
 __all__ = ["ConfigurationError", "Fault", "Source", "read_configuration", "reading"]
 
-#: A byte that could not be decoded, as it comes from a file that was read with `surrogateescape`.
-_NO_UTF8 = re.compile("[\udc80-\udcff]")
 _NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
+#: Which of their words is an address, and whose have another one behind `addr`.
+_ADDRESSES = {"bind": 1, "log": 1, "manhole": 1, "server": 2}
+_CHECKED_ADDRESSES = ("server", "default-server")
 
 
 @frozen
@@ -37,9 +39,12 @@ class Source:
     text: str
 
 
-def read_configuration(sources: Sequence[Source], environ: Mapping[str, str]) -> Configuration:
-    """Reads all `sources` in order, as one configuration. Raises `ConfigurationError` with all that is wrong."""
-    steps = reading(sources, environ)
+def read_configuration(sources: Sequence[Source], environ: Mapping[str, str], library: str = "") -> Configuration:
+    """Reads all `sources` in order, as one configuration. Raises `ConfigurationError` with all that is wrong.
+
+    `library` is the name and version of what does TLS, for `.if`.
+    """
+    steps = reading(sources, environ, library)
     while True:
         try:
             next(steps)
@@ -48,7 +53,9 @@ def read_configuration(sources: Sequence[Source], environ: Mapping[str, str]) ->
             return configuration
 
 
-def reading(sources: Sequence[Source], environ: Mapping[str, str]) -> Generator[None, None, Configuration]:
+def reading(
+    sources: Sequence[Source], environ: Mapping[str, str], library: str = ""
+) -> Generator[None, None, Configuration]:
     """The same in steps, one for each line and section: 5,000 lines take 0.3 s in all."""
     environment = {
         **environ,
@@ -57,7 +64,7 @@ def reading(sources: Sequence[Source], environ: Mapping[str, str]) -> Generator[
         "HAPROXY_STARTUP_VERSION": VERSION,
     }
     report = Report(tuple(source.name for source in sources))
-    reader = _Reading(report, environment, GlobalDraft(report, environment))
+    reader = _Reading(report, environment, library, GlobalDraft(report, environment))
     for source in sources:
         yield from reader.read_source(source)
     return (yield from reader.configuration())
@@ -73,6 +80,7 @@ class _Reading:
 
     report: Report
     environment: dict[str, str]
+    library: str
     global_: GlobalDraft
     section: GlobalDraft | ProxyDraft | str | None = None
     proxies: list[ProxyDraft] = Factory(list)
@@ -84,7 +92,7 @@ class _Reading:
     # -- lines ---------------------------------------------------------------------------------------------------------
 
     def read_source(self, source: Source) -> Iterator[None]:
-        conditionals = Conditionals(self.report, self.environment)
+        conditionals = Conditionals(self.report, self.environment, self.library)
         lines = source.text.split("\n")
         if lines[-1].strip():
             text = "the file ends without an end of line: was it cut off? (HAProxy refuses it)"
@@ -110,15 +118,15 @@ class _Reading:
             raise
         if not words:
             return
-        for word in words:
-            if not word.isascii() and (strange := _NO_UTF8.search(word)):
-                self.lost_line([*words])
-                raise Wrong(
-                    f"byte 0x{ord(strange[0]) - 0xDC00:02x} in '{_NO_UTF8.sub('?', word)}' is not UTF-8: save the file as UTF-8"
-                )
         if directive:
             conditionals.directive(Line(self.place, words))
             return
+        if "" in words:
+            self.lost_line(list(words))
+            number = words.index("")
+            text = f"argument {number} of '{words[0]}'" if number else "the first word"
+            raise Wrong(f"{text} is empty: is a variable not set? (HAProxy refuses the line)")
+        words = self.with_addresses(words)
         prefix = words[0] if words[0] in ("no", "default") and len(words) > 1 else ""
         self.read_words(Line(self.place, words[1:] if prefix else words, prefix), text)
 
@@ -132,6 +140,17 @@ class _Reading:
             self.section = ProxyDraft(word, "", self.place)
         elif word in haproxy_words.SECTIONS_NOT_DONE:
             self.section = "skipped"
+
+    def with_addresses(self, words: tuple[str, ...]) -> tuple[str, ...]:
+        """With the variables that stand in its addresses, outside of double quotes, too."""
+        if not any("$" in word for word in words):
+            return words
+        places = {_ADDRESSES.get(words[0], 0)}
+        if words[0] in _CHECKED_ADDRESSES:
+            places |= {number + 1 for number, word in enumerate(words) if word == "addr"}
+        return tuple(
+            expanded(word, self.variable) if number and number in places else word for number, word in enumerate(words)
+        )
 
     def variable(self, name: str) -> str | None:
         """A variable's value; those that begin with a dot say where we are."""

@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
 @frozen
 class Hole:
-    """`%[expression]` (or an alias such as `%ci`) within a log-format string; `escaped`: `%{+E}`."""
+    """`%[expression]` (or an alias such as `%ci`) within a log-format string; `escaped`: `%{+E}`, `quoted`: `%{+Q}`,
+    `shown`: `%{+M}`, a dash for nothing."""
 
     expression: Expression
     escaped: bool = False
+    quoted: bool = False
+    shown: bool = False
 
 
 @frozen

@@ -1,8 +1,8 @@
 """The sample fetches and converters that we do: their arguments, their types, and where they can be asked. Data and nothing
 else; what they do is `reusedproxy.rules`' affair, and a test holds that both know the same.
 
-Types are HAProxy's (manual, section 7.3): bool, int, str, bin, ip, meth; "same" is what the converter was given, "any" is
-whatever a variable holds.
+Types are HAProxy's (manual, section 7.3): bool, int, str, bin, ipv4, ipv6, ip (one of these two), meth; "any" is whatever a
+variable holds.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "int", "int", 1, 1, (0,)),
     **_of(ALWAYS, "str", "str", 1, 1),
     **_of(ALWAYS, "bin", "bin", 1, 1),
-    **_of(ALWAYS, "ip", "ipv4 ipv6", 1, 1),
+    **_of(ALWAYS, "ipv4", "ipv4", 1, 1),
+    **_of(ALWAYS, "ipv6", "ipv6", 1, 1),
     **_of(ALWAYS, "meth", "meth", 1, 1),
     **_of(ALWAYS, "any", "var", 1, 2),
     **_of(ALWAYS, "int", "date", 0, 2, (0,)),
@@ -76,9 +77,10 @@ FETCHES: dict[str, Signature] = {
        for name, each in _certificate("ssl_s").items()},
     # HTTP (7.3.6).
     **_of(ALWAYS, "meth", "method"),
-    **_of(REQUEST, "str", "path pathq url query base baseq req.ver"),
-    **_of(REQUEST, "str", "url_param", 0, 2),
-    **_of(REQUEST, "int", "urlp_val", 0, 2),
+    **_of(REQUEST, "str", "path pathq url base baseq"),
+    **_of(REQUEST, "str", "query", 0, 1),
+    **_of(REQUEST, "str", "url_param", 0, 3),
+    **_of(REQUEST, "int", "urlp_val", 0, 3),
     # These are the request's or the response's, whichever's rules they stand in.
     **_of(ALWAYS, "str", "hdr", 1, 2, (1,)),
     **_of(ALWAYS, "int", "hdr_cnt", 0, 1),
@@ -92,7 +94,9 @@ FETCHES: dict[str, Signature] = {
     **_of(REQUEST, "str", "req.hdrs"),
     **_of(REQUEST, "str", "req.cook", 0, 1),
     **_of(REQUEST, "int", "req.cook_cnt req.cook_val", 0, 1),
-    **_of(REQUEST, "bool", "http_first_req req.proto_http"),
+    # What is kept of the request for as long as its exchange lasts.
+    **_of(ALWAYS, "str", "req.ver"),
+    **_of(ALWAYS, "bool", "http_first_req req.proto_http"),
     **_of(RESPONSE, "str", "srv_name"),
     **_of(RESPONSE, "int", "status"),
     **_of(RESPONSE, "str", "res.ver"),
@@ -105,6 +109,9 @@ FETCHES: dict[str, Signature] = {
     **_of(RESPONSE, "str", "res.cook", 0, 1),
     **_of(RESPONSE, "int", "res.cook_cnt res.cook_val", 0, 1),
 }  # fmt: skip
+
+#: What log-format aliases show and no fetch does, by names that no expression can have.
+LOGGED = _of(ALWAYS, "str", "%r %HM %HU %HP %HPO %HQ %HV %T %ft %b %s")
 
 #: Other names of the same, by HAProxy's own tables: older ones, mostly.
 SAME = {
@@ -143,19 +150,18 @@ CONVERTERS: dict[str, Signature] = {
     **_converters("str", "str", "field word", 2, 3, (0, 2)),
     **_converters("str", "str", "ltrim rtrim", 1, 1),
     **_converters("str", "str", "regsub", 2, 3),
-    **_converters("str", "str", "url_dec", 0, 1),
+    **_converters("str", "str", "url_dec", 0, 1, (0,)),
     **_converters("str", "str", "url_enc", 0, 1),
     **_converters("str", "str", "concat", 0, 3),
     **_converters("str", "int", "length"),
     **_converters("str", "int", "strcmp", 1, 1),
-    **_converters("str", "bool", "secure_memcmp", 1, 1),
+    **_converters("bin", "bool", "secure_memcmp", 1, 1),
     **_converters("bin", "bin", "bytes", 1, 2),
     **_converters("bin", "bin", "sha1"),
     **_converters("bin", "bin", "sha2", 0, 1, (0,)),
     **_converters("bin", "bin", "digest", 1, 1),
-    **_converters("bin", "int", "crc32"),
-    **_converters("bool", "bool", "not"),
-    **_converters("int", "bool", "bool odd even"),
+    **_converters("bin", "int", "crc32", 0, 1, (0,)),
+    **_converters("int", "bool", "bool not odd even"),
     **_converters("int", "int", "add sub mul div mod and or xor", 1, 1),
     **_converters("int", "int", "cpl neg"),
     **_converters("bool", "str", "iif", 2, 2),
@@ -163,13 +169,17 @@ CONVERTERS: dict[str, Signature] = {
     **_converters("ip", "ip", "ipmask", 1, 2),
 }
 
-#: The casts that HAProxy does by itself (its src/sample.c, sample_casts): from each type to these.
+#: The casts that HAProxy does by itself (its src/sample.c, sample_casts): from each type to these. `ip` is an address of
+#: either kind, known only when it is there.
 CASTS: dict[str, frozenset[str]] = {
-    "any": frozenset(("bool", "int", "str", "bin", "ip", "meth")),
-    "bool": frozenset(("bool", "int", "str")),
-    "int": frozenset(("bool", "int", "str", "bin", "ip")),
-    "ip": frozenset(("ip", "int", "str", "bin")),
-    "str": frozenset(("bool", "int", "str", "bin", "ip", "meth")),
-    "bin": frozenset(("str", "bin")),
-    "meth": frozenset(("str", "bin", "meth")),
+    "any": frozenset(("any", "bool", "int", "str", "bin", "ip", "meth")),
+    "bool": frozenset(("any", "bool", "int", "str", "bin")),
+    "int": frozenset(("any", "bool", "int", "str", "bin", "ip")),
+    # HAProxy 3.x refuses numbers of these; 2.x makes them of what turns out to be IPv4, and files rely on that.
+    "ip": frozenset(("any", "ip", "int", "str", "bin")),
+    "ipv4": frozenset(("any", "ip", "int", "str", "bin")),
+    "ipv6": frozenset(("any", "ip", "str", "bin")),
+    "str": frozenset(("any", "bool", "int", "str", "bin", "ip", "meth")),
+    "bin": frozenset(("any", "str", "bin", "meth")),
+    "meth": frozenset(("any", "str", "bin", "meth")),
 }

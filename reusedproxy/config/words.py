@@ -69,7 +69,7 @@ class _Splitter:
 
     def finish_word(self) -> None:
         if self.word is not None:
-            self.words.append("".join(self.word))
+            self.words.append(_text("".join(self.word)))
         self.word = None
 
     def strong_quotes(self) -> None:
@@ -121,7 +121,8 @@ class _Splitter:
         if code == "00":
             raise Wrong(f"\\x00 at column {start + 1}: a NUL character cannot stand in a configuration")
         self.at = start + 4
-        return chr(int(code, 16))
+        byte = int(code, 16)
+        return chr(byte) if byte < 0x80 else chr(0xDC00 + byte)  # one byte, to be a character with its neighbours
 
     def variable(self) -> bool:
         """Expands the variable at `at`. False when it was a `[*]` list with nothing in it: that makes no word."""
@@ -168,3 +169,19 @@ class _Splitter:
             raise Wrong(f"the brace of ${{ at column {start + 1} is not closed after the name of the variable")
         self.at += 1
         return expand_list, default
+
+
+def _text(word: str) -> str:
+    r"""Bytes that were written as \xHH are characters together, since a configuration is text. Raises Wrong."""
+    try:
+        word.encode()
+        return word
+    except UnicodeEncodeError:
+        pass
+    try:
+        return word.encode("utf-8", "surrogateescape").decode()
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise Wrong(
+            f"the byte 0x{byte:02x} is no character in UTF-8: save the file as UTF-8; single bytes are not done yet"
+        ) from None

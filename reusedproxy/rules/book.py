@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 from attrs import frozen
 
+from reusedproxy.config.expressions import type_of
 from reusedproxy.config.model import Expression, Place
 from reusedproxy.config.rulemodel import (
     Action,
@@ -29,9 +30,9 @@ from reusedproxy.config.sample_table import REQUEST, RESPONSE
 from reusedproxy.rules import editing
 from reusedproxy.rules.converters import references
 from reusedproxy.rules.editing import Head
-from reusedproxy.rules.facts import Facts
-from reusedproxy.rules.fetches import path_and_query
-from reusedproxy.rules.formats import Text, clean, text_of
+from reusedproxy.rules.facts import Facts, Method, Sample
+from reusedproxy.rules.fetches import Fetch, path_and_query
+from reusedproxy.rules.formats import Text, clean, text_of, text_of_body
 from reusedproxy.rules.matching import ReadPatterns, Test, condition, no_files
 from reusedproxy.rules.regular import Unevaluated, matching_one_of, searching
 from reusedproxy.rules.samples import compiled
@@ -306,6 +307,8 @@ def _set_variable(action: SetVariable, where: str) -> Act:
         return unset
     assert isinstance(value, Expression)
     fetch = compiled(value, where)
+    if type_of(value) == "meth":
+        fetch = _as_method(fetch)
 
     def set_sample(facts: Facts) -> Verdict:
         sample = fetch(facts)
@@ -314,6 +317,16 @@ def _set_variable(action: SetVariable, where: str) -> Act:
         return None
 
     return set_sample
+
+
+def _as_method(fetch: Fetch) -> Fetch:
+    """A variable tells a method from a text by its type alone."""
+
+    def fetch_method(facts: Facts) -> Sample:
+        sample = fetch(facts)
+        return Method(sample) if isinstance(sample, bytes) else None
+
+    return fetch_method
 
 
 # Answers.
@@ -330,15 +343,6 @@ def _reply(action: Reply, where: str) -> Act:
         return Answer(action.status, action.denies, fields, body, content_type if body else b"")
 
     return reply
-
-
-def text_of_body(made: Format, where: str) -> Text:
-    """A body may have lines."""
-    constant = made.constant
-    if constant is None:
-        return text_of(made, where)
-    value = constant.encode()
-    return lambda facts: value
 
 
 def _redirect(action: Redirect, where: str) -> Act:

@@ -12,26 +12,30 @@ import re
 from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as BadBase64
 from collections.abc import Callable
-from datetime import datetime, timezone
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from zlib import crc32
 
+from reusedproxy.rules.casts import MAX, bounded, ipv4_within, number_of, to_binary, to_int, to_text
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.regular import Found, replaced, searching
 
 #: The sample is of the type that the table says; a variable's value is whatever it holds.
 Convert = Callable[[Any, Facts], Sample]
 
-MAX, MIN = 2**63 - 1, -(2**63)
-
-_HOST_PORT = re.compile(rb"(\[[^\]]*\]|[^:]*)(?::([0-9]*))?\Z")
-_INTEGER = re.compile(r"-?[0-9]+\Z")
+_INTEGER = re.compile(r"[-+]?[0-9]+\Z")
+_BASE64_URL = re.compile(rb"[A-Za-z0-9_-]*={0,2}\Z")
+_HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]*\Z")
 _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
+_BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_BACKWARDS = re.compile(rb"\\([0-9])")
-_DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
-_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+_BACKWARDS = re.compile(rb"\\(?:([0-9])|x(..)|(.))", re.DOTALL)
+#: How many of each make a second.
+UNITS = {"": 1, "s": 1, "ms": 1000, "us": 1000000}
+#: HAProxy keeps to these bits of a date, so that one before 1970 is far ahead.
+_DATES = 2**55 - 1
+_DAYS = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"]
+_MONTHS = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 
 
 # Text.
@@ -46,53 +50,57 @@ def _upper() -> Convert:
 
 
 def _field(index: str, delimiters: str, count: str = "1") -> Convert:
-    return lambda sample, facts: _part(sample, _cuts(sample, delimiters), int(index), int(count))
+    first, most, signs = int(index), int(count), delimiters.encode()
+    return lambda sample, facts: _part(sample, _cuts(sample, signs), first, most)
 
 
 def _word(index: str, delimiters: str, count: str = "1") -> Convert:
     """As `field`, but fields without a character in them do not count."""
 
+    first, most, signs = int(index), int(count), delimiters.encode()
+
     def convert(sample: bytes, facts: Facts) -> Sample:
-        cuts = [(begin, end) for begin, end in _cuts(sample, delimiters) if begin != end]
-        return _part(sample, cuts, int(index), int(count))
+        cuts = [(begin, end) for begin, end in _cuts(sample, signs) if begin != end]
+        return _part(sample, cuts, first, most)
 
     return convert
 
 
-def _cuts(sample: bytes, delimiters: str) -> list[tuple[int, int]]:
+def _cuts(sample: bytes, delimiters: bytes) -> list[tuple[int, int]]:
     """Where each field begins and ends."""
     begin, cuts = 0, []
     for at, byte in enumerate(sample):
-        if byte in delimiters.encode():
+        if byte in delimiters:
             cuts.append((begin, at))
             begin = at + 1
     return [*cuts, (begin, len(sample))]
 
 
 def _part(sample: bytes, cuts: list[tuple[int, int]], index: int, count: int) -> Sample:
-    """`count` fields from the `index`th on (0: all), towards the end; a negative index counts from it, towards the front."""
+    """`count` fields from the `index`th on (0 or less: all), towards the end; a negative index counts from it, towards the front."""
     first = index - 1 if index > 0 else len(cuts) + index
     if not index or not 0 <= first < len(cuts):
         return None
     if index > 0:
-        last = len(cuts) - 1 if count == 0 else min(first + count - 1, len(cuts) - 1)
+        last = len(cuts) - 1 if count <= 0 else min(first + count - 1, len(cuts) - 1)
     else:
-        first, last = (0 if count == 0 else max(first - count + 1, 0)), first
+        first, last = (0 if count <= 0 else max(first - count + 1, 0)), first
     return sample[cuts[first][0] : cuts[last][1]]
 
 
 def _host_only() -> Convert:
-    return lambda sample, facts: _host_port(sample)[0]
+    return lambda sample, facts: _host_port(sample)[0].lower()
 
 
 def _port_only() -> Convert:
     """0 where there is none, as in HAProxy."""
-    return lambda sample, facts: int(_host_port(sample)[1][:20] or b"0")
+    return lambda sample, facts: number_of(_host_port(sample)[1].lstrip(b"+-")) & 2**32 - 1
 
 
 def _host_port(sample: bytes) -> tuple[bytes, bytes]:
-    found = _HOST_PORT.match(sample)
-    return (found[1], found[2] or b"") if found else (sample, b"")
+    """Cut at the last colon, unless that is within brackets: HAProxy looks for no more."""
+    host, colon, port = sample.rpartition(b":")
+    return (host, port) if colon and b"]" not in port else (sample, b"")
 
 
 def _ltrim(characters: str) -> Convert:
@@ -109,8 +117,21 @@ def _regsub(pattern: str, instead: str, flags: str = "") -> Convert:
 
 
 def references(template: bytes) -> Callable[[Found], bytes]:
-    r"""What a replacement is made of: \1 to \9 are the groups, \0 is all that matched."""
-    return lambda found: _BACKWARDS.sub(lambda number: _group(found, int(number[1])), template)
+    r"""What a replacement is made of: \1 to \9 are the groups, \0 is all that matched, \x41 is a byte; another character
+    behind a backslash stands for itself."""
+    parts: list[bytes | int] = []
+    at = 0
+    for found in _BACKWARDS.finditer(template):
+        parts += [template[at : found.start()], int(found[1]) if found[1] else _escaped(found)]
+        at = found.end()
+    parts.append(template[at:])
+    return lambda match: b"".join([_group(match, part) if isinstance(part, int) else part for part in parts])
+
+
+def _escaped(found: re.Match[bytes]) -> bytes:
+    if not found[2]:
+        return found[3]
+    return bytes.fromhex(found[2].decode()) if _HEXADECIMAL.match(found[2]) else found[2]
 
 
 def _group(found: Found, number: int) -> bytes:
@@ -121,10 +142,13 @@ def _group(found: Found, number: int) -> bytes:
 
 
 def _url_dec(in_form: str = "0") -> Convert:
-    """A plus is a blank behind the question mark only, or everywhere in what comes from a form."""
+    """A plus is a blank behind the question mark only, or everywhere in what comes from a form; nothing comes of a `%` that
+    no two digits follow."""
 
     def convert(sample: bytes, facts: Facts) -> Sample:
-        path, mark, query = (b"", b"", sample) if in_form not in ("", "0") else sample.partition(b"?")
+        if _BAD_PERCENT.search(sample):
+            return None
+        path, mark, query = (b"", b"", sample) if int(in_form) else sample.partition(b"?")
         return _PERCENT.sub(lambda found: bytes.fromhex(found[1].decode()), path + mark + query.replace(b"+", b" "))
 
     return convert
@@ -136,18 +160,10 @@ def _url_enc(kind: str = "query") -> Convert:
 
 def _concat(start: str = "", name: str = "", end: str = "") -> Convert:
     def convert(sample: bytes, facts: Facts) -> Sample:
-        value = _text(facts.variable(name)) if name else b""
+        value = (to_text(facts.variable(name)) or b"") if name else b""
         return b"".join((sample, start.encode(), value, end.encode()))
 
     return convert
-
-
-def _text(sample: Sample) -> bytes:
-    if sample is None:
-        return b""
-    if isinstance(sample, bytes):
-        return bytes(sample)
-    return str(int(sample) if isinstance(sample, bool) else sample).encode()
 
 
 def _length() -> Convert:
@@ -155,19 +171,26 @@ def _length() -> Convert:
 
 
 def _strcmp(name: str) -> Convert:
-    """Below 0, 0 or above it."""
+    """Below 0, 0 or above it: the distance of the first bytes that differ, as strncmp(3) has it."""
 
     def convert(sample: bytes, facts: Facts) -> Sample:
-        other = facts.variable(name)
-        return (sample > other) - (sample < other) if isinstance(other, bytes) else None
+        other = to_text(facts.variable(name))
+        if other is None:
+            return None
+        for one, two in zip(sample, other, strict=False):
+            if one != two:
+                return one - two
+        return (len(sample) > len(other)) - (len(sample) < len(other))
 
     return convert
 
 
 def _secure_memcmp(name: str) -> Convert:
-    def convert(sample: bytes, facts: Facts) -> Sample:
-        other = facts.variable(name)
-        return hmac.compare_digest(bytes(sample), bytes(other)) if isinstance(other, bytes) else None
+    """All of the bytes, NUL among them."""
+
+    def convert(sample: Binary, facts: Facts) -> Sample:
+        other = to_binary(facts.variable(name))
+        return None if other is None else hmac.compare_digest(bytes(sample), bytes(other))
 
     return convert
 
@@ -180,11 +203,13 @@ def _hex() -> Convert:
 
 
 def _hex2i() -> Convert:
-    """HAProxy reads as far as there are digits."""
+    """The last 16 digits, as a number with a sign; nothing comes of what is not made of digits alone."""
 
     def convert(sample: bytes, facts: Facts) -> Sample:
-        found = re.match(rb"[0-9A-Fa-f]{1,16}", sample)
-        return _bounded(int(found[0], 16)) if found else 0
+        if not _HEXADECIMAL.match(sample):
+            return None
+        number = int(sample[-16:] or b"0", 16)
+        return number - 2**64 if number > MAX else number
 
     return convert
 
@@ -209,7 +234,7 @@ def _b64dec() -> Convert:
 
 def _ub64dec() -> Convert:
     def convert(sample: bytes, facts: Facts) -> Sample:
-        if sample.translate(None, b"+/") != sample:
+        if not _BASE64_URL.match(sample):
             return None
         try:
             return Binary(urlsafe_b64decode(sample + b"=" * (-len(sample) % 4)))
@@ -224,7 +249,7 @@ def _bytes(offset: str, length: str = "") -> Convert:
 
     def convert(sample: bytes, facts: Facts) -> Sample:
         first, count = begin(facts), None if size is None else size(facts)
-        if first is None or not 0 <= first < len(sample) or (size is not None and (count is None or count < 0)):
+        if first is None or first < 0 or (size is not None and (count is None or count < 0)):
             return None
         return Binary(sample[first:] if count is None else sample[first : first + count])
 
@@ -243,8 +268,22 @@ def _digest(algorithm: str) -> Convert:
     return lambda sample, facts: Binary(hashlib.new(algorithm.lower(), sample).digest())
 
 
-def _crc32() -> Convert:
+def _crc32(avalanche: str = "0") -> Convert:
+    if int(avalanche):
+        return lambda sample, facts: _avalanche(crc32(sample))
     return lambda sample, facts: crc32(sample)
+
+
+def _avalanche(number: int) -> int:
+    """HAProxy's `full_hash`: one of Bob Jenkins' integer hashes, within 32 bits."""
+    whole = 2**32 - 1
+    number = (number + 0x7ED55D16 + (number << 12)) & whole
+    number = number ^ 0xC761C23C ^ number >> 19
+    number = (number + 0x165667B1 + (number << 5)) & whole
+    number = (number + 0xD3A2646C & whole) ^ (number << 9 & whole)
+    number = (number + 0xFD7046C5 + (number << 3)) & whole
+    number = number ^ 0xB55A4F09 ^ number >> 16
+    return number * 3221225473 & whole
 
 
 # Numbers and truth.
@@ -256,17 +295,7 @@ def _number(argument: str) -> Callable[[Facts], int | None]:
         value = int(argument)
         return lambda facts: value
 
-    def fetch(facts: Facts) -> int | None:
-        held = facts.variable(argument)
-        if isinstance(held, int):
-            return int(held)
-        return int(held) if isinstance(held, bytes) and re.match(rb"-?[0-9]{1,18}\Z", held) else None
-
-    return fetch
-
-
-def _bounded(number: int) -> int:
-    return MAX if number > MAX else MIN if number < MIN else number
+    return lambda facts: to_int(facts.variable(argument))
 
 
 def _arithmetic(operation: Callable[[int, int], int]) -> Callable[[str], Convert]:
@@ -275,7 +304,7 @@ def _arithmetic(operation: Callable[[int, int], int]) -> Callable[[str], Convert
 
         def convert(sample: int, facts: Facts) -> Sample:
             value = other(facts)
-            return None if value is None else _bounded(operation(sample, value))
+            return None if value is None else bounded(operation(sample, value))
 
         return convert
 
@@ -301,26 +330,42 @@ def _iif(true: str, false: str) -> Convert:
 
 
 def _http_date(offset: str = "0", unit: str = "s") -> Convert:
-    """RFC 9110 section 5.6.7."""
-    scale = {"s": 1, "ms": 1000, "us": 1000000}.get(unit, 1)
+    """RFC 9110 section 5.6.7; of smaller units with what is left of a second, as HAProxy writes it."""
+    scale = UNITS[unit]
 
     def convert(sample: int, facts: Facts) -> Sample:
-        try:
-            at = datetime.fromtimestamp(sample // scale + int(offset), timezone.utc)
-        except (ValueError, OverflowError, OSError):
-            return None
-        return f"{_DAYS[at.weekday()]}, {at:%d} {_MONTHS[at.month - 1]} {at:%Y %H:%M:%S} GMT".encode()
+        whole = sample + int(offset)
+        seconds = (abs(whole) // scale * (-1 if whole < 0 else 1)) & _DATES
+        rest = b".%d" % (abs(whole) % scale) if scale > 1 else b""
+        days, second = divmod(seconds, 86400)
+        year, month, day = _calendar(days)
+        hour, minute, second = second // 3600, second // 60 % 60, second % 60
+        weekday, month_name = _DAYS[(days + 3) % 7], _MONTHS[month - 1]
+        return b"%b, %02d %b %04d %02d:%02d:%02d%b GMT" % (weekday, day, month_name, year, hour, minute, second, rest)
 
     return convert
 
 
+def _calendar(days: int) -> tuple[int, int, int]:
+    """Year, month and day, that many days after 1970-01-01: Python's own dates end with the year 9999."""
+    # Years are counted from March, so that a leap day is the last of its year; 400 of them have 146097 days.
+    era, day_of_era = divmod(days + 719468, 146097)
+    year = (day_of_era - day_of_era // 1460 + day_of_era // 36524 - day_of_era // 146096) // 365
+    day_of_year = day_of_era - (365 * year + year // 4 - year // 100)
+    month = (5 * day_of_year + 2) // 153
+    day = day_of_year - (153 * month + 2) // 5 + 1
+    month = month + 3 if month < 10 else month - 9
+    return year + era * 400 + (month <= 2), month, day
+
+
 def _ipmask(mask4: str, mask6: str = "") -> Convert:
+    """An IPv6 address that stands for an IPv4 one is masked as that."""
     four = int(IPv4Address(mask4)) if "." in mask4 else 2**32 - 2 ** (32 - int(mask4))
-    six = 2**128 - 2 ** (128 - int(mask6)) if mask6 else None
+    six = int(IPv6Address(mask6)) if ":" in mask6 else 2**128 - 2 ** (128 - int(mask6)) if mask6 else None
 
     def convert(sample: Address, facts: Facts) -> Sample:
-        if isinstance(sample, IPv4Address):
-            return IPv4Address(int(sample) & four)
+        if (inner := ipv4_within(sample)) is not None:
+            return IPv4Address(int(inner) & four)
         return None if six is None else IPv6Address(int(sample) & six)
 
     return convert
@@ -358,7 +403,7 @@ CONVERTERS: dict[str, Callable[..., Convert]] = {
     "odd": _unary(lambda sample: sample % 2 == 1),
     "even": _unary(lambda sample: sample % 2 == 0),
     "cpl": _unary(lambda sample: ~sample),
-    "neg": _unary(lambda sample: _bounded(-sample)),
+    "neg": _unary(lambda sample: bounded(-sample)),
     "add": _arithmetic(lambda one, other: one + other),
     "sub": _arithmetic(lambda one, other: one - other),
     "mul": _arithmetic(lambda one, other: one * other),

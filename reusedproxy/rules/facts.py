@@ -18,9 +18,15 @@ class Binary(bytes):
     __slots__ = ()
 
 
+class Method(bytes):
+    """A sample of HAProxy's type `meth`, where its type outlives its expression: in a variable."""
+
+    __slots__ = ()
+
+
 Address = IPv4Address | IPv6Address
-#: bool, int, bytes (str and meth), Binary (bin) or an address; None: there is nothing to fetch.
-Sample = bool | int | bytes | Binary | Address | None
+#: bool, int, bytes (str, and meth within an expression), Method, Binary (bin) or an address; None: nothing to fetch.
+Sample = bool | int | bytes | Method | Binary | Address | None
 
 
 class TLSSide(Protocol):
@@ -77,6 +83,10 @@ class Facts(Protocol):
     def head(self) -> RequestHead | None: ...
 
     @property
+    def line(self) -> bytes | None:
+        """The request's first line as it came, if rules may have changed it."""
+
+    @property
     def answer(self) -> ResponseHead | None:
         """The head of the response; None as long as there is none."""
 
@@ -114,7 +124,8 @@ class Facts(Protocol):
     def wall(self) -> float:
         """The time of day, in seconds since 1970."""
 
-    def variable(self, name: str) -> Sample: ...
+    def variable(self, name: str) -> Sample:
+        """`req` variables end with the request's rules, `res` ones begin with the response's, as HAProxy has it."""
 
     def set_variable(self, name: str, value: Sample) -> None:
-        """None takes it away."""
+        """None takes it away; one of the scope that is not at hand is not set."""

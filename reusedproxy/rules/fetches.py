@@ -6,10 +6,13 @@ What is told of TLS is in `tls_fetches`. `ALL` has those that an ACL asks for ev
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from reusedproxy.rules.casts import address_of, number_of
+from reusedproxy.rules.converters import UNITS
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
+from reusedproxy.rules.log_fetches import LOG_FETCHES
 from reusedproxy.rules.tls_fetches import TLS_FETCHES
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
@@ -18,7 +21,8 @@ FetchAll = Callable[[Facts], Sequence[Sample]]
 Head = Callable[[Facts], "RequestHead | ResponseHead | None"]
 
 _AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
-_VALUE = re.compile(rb"[-+]?[0-9]+")
+_ADDRESS_AND_PORT = re.compile(rb"([0-9.]+)(?::([0-9]{1,6}))?\Z")
+_COOKIE = re.compile(rb'[ \t]*([^=;]*)(?:=((?:[^;"]|"(?:\\.|[^"\\])*"?)*))?', re.DOTALL)
 
 
 # Of no exchange in particular.
@@ -39,8 +43,8 @@ def _var(name: str, default: str | None = None) -> Fetch:
 
 
 def _date(offset: str = "0", unit: str = "s") -> Fetch:
-    scale = {"s": 1, "ms": 1000, "us": 1000000}.get(unit, 1)
-    return lambda facts: int((facts.wall() + int(offset)) * scale)
+    scale = UNITS[unit]
+    return lambda facts: int(facts.wall() * scale) + int(offset)
 
 
 # The connections.
@@ -145,7 +149,7 @@ def _names(head: Head) -> Callable[..., Fetch]:
             found = head(facts)
             if found is None:
                 return None
-            return delimiter.encode().join(name.lower() for name, _ in found.fields())
+            return delimiter.encode()[:1].join(name.lower() for name, _ in found.fields())
 
         return fetch
 
@@ -178,18 +182,18 @@ def _nth(values: list[bytes], number: int) -> bytes | None:
 
 
 def _as_number(value: bytes) -> Sample:
-    found = _VALUE.match(value)
-    return int(found[0][:20]) if found else 0
+    """The number that it begins with, without a plus; HAProxy lets numbers of more than 32 bits overflow, which we do not."""
+    return 0 if value.startswith(b"+") else number_of(value)
 
 
 def _as_address(value: bytes) -> Sample:
-    """With a port or without (as X-Forwarded-For may have it)."""
-    text = value.decode("latin-1")
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    return address(text)
+    """An IPv4 address, with a port or without (as X-Forwarded-For may have it), or an IPv6 address, with brackets or without."""
+    if found := _ADDRESS_AND_PORT.match(value):
+        return address_of(found[1]) if int(found[2] or b"0") <= 65535 else None
+    if value.startswith(b"[") and value.endswith(b"]"):
+        value = value[1:-1]
+    found_address = address_of(value)
+    return found_address if isinstance(found_address, IPv6Address) else None
 
 
 # Cookies.
@@ -203,20 +207,29 @@ def _cookie_values(response: bool) -> Callable[[str], Callable[[Facts], list[byt
             head = facts.answer if response else facts.head
             if head is None:
                 return []
-            if response:
-                cookies = [value.partition(b";")[0] for value in head.values(b"Set-Cookie")]
-            else:
-                cookies = [each for value in head.values(b"Cookie") for each in value.split(b";")]
-            pairs = (cookie.partition(b"=") for cookie in cookies)
-            return [
-                value.strip(b" \t")
-                for own, sign, value in pairs
-                if sign and (not wanted or own.strip(b" \t") == wanted)
-            ]
+            lines = head.values(b"Set-Cookie" if response else b"Cookie")
+            return [value for line in lines for part in _list_of(line) for value in _cookies_in(part, wanted, response)]
 
         return fetch
 
     return make
+
+
+def _cookies_in(part: bytes, wanted: bytes, response: bool) -> Iterator[bytes]:
+    """The values of these cookies, as HAProxy finds them: a semicolon within quotes parts nothing, a name that begins with a
+    dollar is none, and of what a server sets only the first counts, unless it has no value or the right name."""
+    at = 0
+    while at + len(wanted) + 1 < len(part):
+        found = _COOKIE.match(part, at)
+        assert found is not None
+        at = found.end() + 1
+        name, value = found[1].rstrip(b" \t"), found[2]
+        if value is None or name.startswith(b"$"):
+            continue
+        if not wanted or name == wanted:
+            yield value.strip(b" \t")
+        elif response:
+            return
 
 
 def _cookie(response: bool, read: Callable[[bytes], Sample] = lambda value: value) -> Callable[..., Fetch]:
@@ -272,9 +285,18 @@ def _path(head: RequestHead) -> Sample:
     return None if whole is None else whole.partition(b"?")[0]
 
 
-def _query(head: RequestHead) -> Sample:
-    _, mark, query = head.target.partition(b"?")
-    return query if mark else None
+def _query(mark: str = "") -> Fetch:
+    """Without the question mark, unless that is asked for and something follows it."""
+
+    def fetch(facts: Facts) -> Sample:
+        if facts.head is None:
+            return None
+        _, sign, query = facts.head.target.partition(b"?")
+        if not sign:
+            return None
+        return sign + query if mark and query else query
+
+    return fetch
 
 
 def _base(head: RequestHead, *, query: bool) -> Sample:
@@ -284,20 +306,32 @@ def _base(head: RequestHead, *, query: bool) -> Sample:
     return (hosts[0] if hosts else b"") + (whole if query else whole.partition(b"?")[0])
 
 
-def _parameters(head: RequestHead | None, name: bytes | None, delimiter: bytes) -> list[bytes]:
-    if head is None:
-        return []
-    _, mark, query = head.target.partition(delimiter)
-    pairs = (pair.partition(b"=") for pair in re.split(b"[&;" + re.escape(delimiter) + b"]", query)) if mark else ()
-    return [value for own, sign, value in pairs if sign and name in (None, own)]
+def _parameters(name: str, delimiter: str, case: str) -> Callable[[Facts], list[bytes]]:
+    """The values of the parameters of this name, or of all. HAProxy looks at the first character of either option."""
+    sign, ignore_case = delimiter.encode()[:1] or b"?", case[:1] == "i"
+    wanted = name.encode().lower() if ignore_case else name.encode()
+    parting = re.compile(b"[&;" + re.escape(sign) + b"]")
+
+    def fetch(facts: Facts) -> list[bytes]:
+        if facts.head is None:
+            return []
+        _, mark, query = facts.head.target.partition(sign)
+        pairs = (pair.partition(b"=") for pair in parting.split(query)) if mark else ()
+        return [
+            value
+            for own, equal, value in pairs
+            if equal and (not wanted or (own.lower() if ignore_case else own) == wanted)
+        ]
+
+    return fetch
 
 
 def _parameter(read: Callable[[bytes], Sample] = lambda value: value) -> Callable[..., Fetch]:
-    def make(name: str = "", delimiter: str = "?") -> Fetch:
-        wanted = name.encode() or None
+    def make(name: str = "", delimiter: str = "?", case: str = "") -> Fetch:
+        values = _parameters(name, delimiter, case)
 
         def fetch(facts: Facts) -> Sample:
-            found = _parameters(facts.head, wanted, delimiter.encode())
+            found = values(facts)
             return read(found[0]) if found else None
 
         return fetch
@@ -306,9 +340,9 @@ def _parameter(read: Callable[[bytes], Sample] = lambda value: value) -> Callabl
 
 
 def _all_parameters(read: Callable[[bytes], Sample] = lambda value: value) -> Callable[..., FetchAll]:
-    def make(name: str = "") -> FetchAll:
-        wanted = name.encode() or None
-        return lambda facts: [read(value) for value in _parameters(facts.head, wanted, b"?")]
+    def make(name: str = "", delimiter: str = "?", case: str = "") -> FetchAll:
+        values = _parameters(name, delimiter, case)
+        return lambda facts: [read(value) for value in values(facts)]
 
     return make
 
@@ -323,6 +357,7 @@ def _version(head: Head) -> Callable[[], Fetch]:
 
 FETCHES: dict[str, Callable[..., Fetch]] = {
     **TLS_FETCHES,
+    **LOG_FETCHES,
     "always_true": lambda: _constant(True),
     "always_false": lambda: _constant(False),
     "bool": lambda text: _constant(text.lower() in ("true", "1")),
@@ -353,7 +388,7 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "url": _of_head(lambda head: head.target),
     "path": _of_head(_path),
     "pathq": _of_head(lambda head: path_and_query(head.target)),
-    "query": _of_head(_query),
+    "query": _query,
     "base": _of_head(lambda head: _base(head, query=False)),
     "baseq": _of_head(lambda head: _base(head, query=True)),
     "url_param": _parameter(),
@@ -384,6 +419,9 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "res.cook_cnt": _cookie_count(True),
     "res.cook_val": _cookie(True, _as_number),
 }
+
+#: These have no number of a value among their arguments.
+PARAMETERS = frozenset(("url_param", "urlp_val"))
 
 ALL: dict[str, Callable[..., FetchAll]] = {
     "req.hdr": _headers(_request, False),

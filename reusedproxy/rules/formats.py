@@ -32,6 +32,19 @@ def text_of(made: Format, where: str = REQUEST) -> Text:
     return lambda facts: b"".join([text(facts) for text in texts])
 
 
+def text_of_body(made: Format, where: str = REQUEST) -> Text:
+    """The same where it is no header: the file's own text stays as it is, line ends among it."""
+    texts: list[Text] = []
+    for part in made.parts:
+        texts.append(_own(part) if isinstance(part, str) else _part(part, where))
+    return lambda facts: b"".join([text(facts) for text in texts])
+
+
+def _own(part: str) -> Text:
+    value = part.encode()
+    return lambda facts: value
+
+
 def clean(value: bytes) -> bytes:
     """Without a control character; a tab is none."""
     return _CONTROL.sub(lambda found: b"%%%02X" % found[0][0], value) if _CONTROL.search(value) else value
@@ -42,6 +55,14 @@ def _part(part: str | Hole, where: str) -> Text:
         value = clean(part.encode())
         return lambda facts: value
     fetch = compiled(part.expression, where)
-    if not part.escaped:
+    if not (part.escaped or part.quoted or part.shown):
         return lambda facts: clean(to_text(fetch(facts)) or b"")
-    return lambda facts: _ESCAPED.sub(lambda found: b"\\" + found[0], clean(to_text(fetch(facts)) or b""))
+    nothing = b"-" if part.shown and not part.quoted else b""
+
+    def text(facts: Facts) -> bytes:
+        value = clean(to_text(fetch(facts)) or b"") or nothing
+        if part.escaped:
+            value = _ESCAPED.sub(lambda found: b"\\" + found[0], value)
+        return b'"%b"' % value if part.quoted else value
+
+    return text

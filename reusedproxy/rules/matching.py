@@ -12,16 +12,17 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from reusedproxy.config.patterns import Network, Range, block, network, ranges
 from reusedproxy.config.rulemodel import Condition, Criterion, Term
 from reusedproxy.config.sample_table import REQUEST
+from reusedproxy.rules.casts import ipv4_within, to_address, to_binary, to_bool, to_int, to_text
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.regular import matching_one_of
-from reusedproxy.rules.samples import compiled_all, to_address, to_binary, to_bool, to_int, to_text
+from reusedproxy.rules.samples import compiled_all
 
 Test = Callable[[Facts], bool]
 Matches = Callable[[Sample], bool]
 #: The lines of a file of patterns, without those that are none.
 ReadPatterns = Callable[[Criterion, str], Iterable[str]]
 
-_SUB_DIRECTORY, _DOMAIN = rb"/", rb"/?.:"
+_SUB_DIRECTORY, _DOMAIN = rb"/?", rb"/?.:"
 
 
 def no_files(criterion: Criterion, path: str) -> Iterable[str]:
@@ -105,7 +106,7 @@ def _is_in(address: Address, among: Network) -> bool:
     if isinstance(address, IPv6Address):
         if isinstance(among, IPv6Network):
             return address in among
-        inner = address.ipv4_mapped or address.sixtofour
+        inner = ipv4_within(address)
         return inner is not None and inner in among
     if isinstance(among, IPv4Network):
         return address in among

@@ -85,7 +85,8 @@ def replaced(search: Search, make: Callable[[Found], bytes], text: bytes, all_of
         count += 1
         if count == MOST_REPLACEMENTS:
             raise Unevaluated(f"there are {MOST_REPLACEMENTS} replacements and more in {len(text)} bytes")
-    return b"".join((*parts, text[begin:])) if parts else text
+    # What was `bin` before is a text from here on, as in HAProxy, though nothing was found.
+    return b"".join((*parts, text[begin:])) if parts else bytes(text)
 
 
 def _search(regular: Regular) -> Search:

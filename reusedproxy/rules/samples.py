@@ -6,21 +6,18 @@ fetch, and then nothing is converted either. Must never know connections, or wha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from ipaddress import IPv4Address, ip_address
 
 from reusedproxy.config.model import Call, Expression
-from reusedproxy.config.sample_table import BY_PLACE, REQUEST, RESPONSE
+from reusedproxy.config.sample_table import BY_PLACE, LOGGED, REQUEST, RESPONSE
 from reusedproxy.config.sample_table import CONVERTERS as SIGNATURES
 from reusedproxy.config.sample_table import FETCHES as FETCH_SIGNATURES
+from reusedproxy.rules.casts import CASTS, to_text
 from reusedproxy.rules.converters import CONVERTERS, Convert
-from reusedproxy.rules.facts import Address, Binary, Facts, Sample
-from reusedproxy.rules.fetches import ALL, FETCHES, Fetch, FetchAll
+from reusedproxy.rules.facts import Facts, Sample
+from reusedproxy.rules.fetches import ALL, FETCHES, PARAMETERS, Fetch, FetchAll
 
-__all__ = ["CASTS", "Facts", "Fetch", "Sample", "compiled", "compiled_all", "compiled_text", "constant_text", "to_text"]
-
-_INTEGER = re.compile(rb"[-+]?[0-9]+")
+__all__ = ["Facts", "Fetch", "Sample", "compiled", "compiled_all", "compiled_text", "constant_text", "to_text"]
 
 
 def compiled(expression: Expression, where: str = REQUEST) -> Fetch:
@@ -39,14 +36,19 @@ def compiled_all(expression: Expression, where: str = REQUEST) -> FetchAll:
     """What an ACL tries: all values of a header, say, where the expression does not say which."""
     call = expression.fetch
     name = _name(call, where)
-    if name not in ALL or len(call.arguments) > 1 or not _is_at_hand(call, where):
+    if name not in ALL or _says_which(name, call.arguments) or not _is_at_hand(call, where):
         one = compiled(expression, where)
         return lambda facts: (one(facts),)
-    every = ALL[name](*call.arguments)
+    every = ALL[name](*(call.arguments if name in PARAMETERS else call.arguments[:1]))
     if not expression.converters:
         return every
     convert = _chain(expression.converters)
     return lambda facts: [convert(sample, facts) for sample in every(facts)]
+
+
+def _says_which(name: str, arguments: tuple[str, ...]) -> bool:
+    """Whether the expression asks for one value by its number; number 0 is all of them."""
+    return name not in PARAMETERS and len(arguments) > 1 and int(arguments[1]) != 0
 
 
 def compiled_text(expression: Expression, where: str = REQUEST) -> Callable[[Facts], bytes | None]:
@@ -74,7 +76,7 @@ def _name(call: Call, where: str) -> str:
 
 
 def _is_at_hand(call: Call, where: str) -> bool:
-    return FETCH_SIGNATURES[call.name].where in ("", where)
+    return call.name in LOGGED or FETCH_SIGNATURES[call.name].where in ("", where)
 
 
 def _chain(calls: tuple[Call, ...]) -> Convert:
@@ -90,64 +92,3 @@ def _chain(calls: tuple[Call, ...]) -> Convert:
         return sample
 
     return convert
-
-
-# Casts. Each gives None for what cannot be cast.
-
-
-def to_text(sample: Sample) -> bytes | None:
-    if isinstance(sample, Binary):
-        return sample.partition(b"\0")[0]  # as it is up to the first NUL (seen in HAProxy 2.6)
-    if isinstance(sample, bytes) or sample is None:
-        return sample
-    if isinstance(sample, int):  # True is 1, too
-        return b"%d" % sample
-    return str(sample).encode()
-
-
-def to_binary(sample: Sample) -> Binary | None:
-    if isinstance(sample, bytes):
-        return Binary(sample)
-    if isinstance(sample, bool) or sample is None:
-        return None
-    if isinstance(sample, int):
-        return Binary((sample & 2**64 - 1).to_bytes(8, "big"))
-    return Binary(sample.packed)
-
-
-def to_int(sample: Sample) -> int | None:
-    if isinstance(sample, Binary) or sample is None:
-        return None
-    if isinstance(sample, bytes):
-        found = _INTEGER.match(sample)
-        return int(found[0][:20]) if found else 0 if sample else None
-    if isinstance(sample, (int, IPv4Address)):
-        return int(sample)
-    return None
-
-
-def to_bool(sample: Sample) -> bool | None:
-    number = to_int(sample)
-    return None if number is None else number != 0
-
-
-def to_address(sample: Sample) -> Address | None:
-    if isinstance(sample, (Binary, bool)) or sample is None:
-        return None
-    if isinstance(sample, bytes):
-        try:
-            return ip_address(sample.decode("latin-1"))
-        except ValueError:
-            return None
-    return IPv4Address(sample & 2**32 - 1) if isinstance(sample, int) else sample
-
-
-CASTS: dict[str, Callable[[Sample], Sample]] = {
-    "any": lambda sample: sample,
-    "str": to_text,
-    "meth": to_text,
-    "bin": to_binary,
-    "int": to_int,
-    "bool": to_bool,
-    "ip": to_address,
-}

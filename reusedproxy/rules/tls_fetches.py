@@ -70,10 +70,20 @@ def _dn(side: Side, attributes: Callable[[Certificate], list[Attribute]]) -> Cal
     return make
 
 
-def _about_certificate(prefix: str, side: Side) -> dict[str, Callable[..., Fetch]]:
+def _chain_above(tls: TLSSide) -> Sample:
+    """What a client has shown above its own certificate: OpenSSL gives no more to a server (SSL_get_peer_cert_chain(3))."""
+    return Binary(b"".join(tls.chain[1:])) or None
+
+
+def _whole_chain(tls: TLSSide) -> Sample:
+    """What a server has shown, its own certificate first."""
+    return Binary(b"".join(tls.chain)) or None
+
+
+def _about_certificate(prefix: str, side: Side, chain: Callable[[TLSSide], Sample]) -> dict[str, Callable[..., Fetch]]:
     return {
         f"{prefix}_der": _of_certificate(side, lambda certificate: Binary(certificate.der)),
-        f"{prefix}_chain_der": _told(side, lambda tls: Binary(b"".join(tls.chain)) if tls.chain else None),
+        f"{prefix}_chain_der": _told(side, chain),
         f"{prefix}_s_dn": _dn(side, Certificate.subject),
         f"{prefix}_i_dn": _dn(side, Certificate.issuer),
         f"{prefix}_serial": _of_certificate(side, lambda certificate: Binary(certificate.serial())),
@@ -101,8 +111,8 @@ def _about_connection(prefix: str, side: Side) -> dict[str, Callable[..., Fetch]
 TLS_FETCHES: dict[str, Callable[..., Fetch]] = {
     **_about_connection("ssl_fc", _client),
     **_about_connection("ssl_bc", _server),
-    **_about_certificate("ssl_c", _client),
-    **_about_certificate("ssl_s", _server),
+    **_about_certificate("ssl_c", _client, _chain_above),
+    **_about_certificate("ssl_s", _server, _whole_chain),
     "ssl_fc_sni": _told(_client, lambda tls: tls.sni),
     "ssl_fc_has_sni": _is(_client, lambda tls: tls.sni is not None),
     # In this handshake: a resumed session has none, though its certificate is known.

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from unittest import TestCase
 
+from reusedproxy.rules.formats import clean
 from tests.integration import rulecerts
 from tests.integration.beside import HOST, HAProxy, Recorder, read_answer
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, free_port, temporary_directory, wait_for
+from tests.integration.peers import LOOPBACK, find_program, free_port, temporary_directory, wait_for
 from tests.integration.test_beside_haproxy import why_not
 from tests.regularcases import FOUND, REPLACED
 from tests.rulecases import CRITERIA, EXPRESSIONS, REQUEST
+from tests.samplecases import BEFORE, CONVERSIONS, INPUTS, KNOWN_DIFFERENCES, REFUSED, asked
 
 EMPTY_BACKEND = "backend servers\n    http-request return status 200 content-type text/plain string no\n"
 
@@ -43,13 +46,18 @@ class BesideTestCase(TestCase):
             return read_answer(client, "GET", b"")[1]
 
 
+def escaped(text: str) -> str:
+    """Between double quotes of a line."""
+    return text.replace("\\", "\\\\")
+
+
 class RulesBesideHAProxyTests(BesideTestCase):
     """Samples, converters and methods, one by one."""
 
     def test_samples_and_converters(self) -> None:
         """Each gives what the manual says, and what HAProxy makes of it."""
         rules = "".join(
-            f'    http-request return status 200 content-type text/plain lf-string "<%[{expression}]>"'
+            f'    http-request return status 200 content-type text/plain lf-string "<%[{escaped(expression)}]>"'
             f" if {{ req.hdr(x-case) {number} }}\n"
             for number, (expression, _) in enumerate(EXPRESSIONS)
         )
@@ -59,6 +67,59 @@ class RulesBesideHAProxyTests(BesideTestCase):
         self.assertEqual([], [each for each in found if each[1] != each[2]], "ours | HAProxy's")
         expected = [(text, b"<%b>" % value.encode()) for text, value in EXPRESSIONS]
         self.assertEqual(expected, [(text, ours) for text, ours, _ in found])
+
+    def test_converters_of_samples_of_every_type(self) -> None:
+        """Each cell of the table: what comes out, or that nothing does."""
+        cells = [
+            (text, value)
+            for call, _, gives, expected in CONVERSIONS
+            for sample, value in zip(INPUTS, expected, strict=True)
+            if (text := asked(call, gives, sample)) not in KNOWN_DIFFERENCES and value != REFUSED
+        ]
+        rules = "".join(
+            f'    http-request return status 200 content-type text/plain lf-string "<%[{quoted}]>"'
+            f' if {{ req.hdr(x-case) {number} }} {{ "{quoted}" -m found }}\n'
+            for number, (text, _) in enumerate(cells)
+            if (quoted := escaped(text))
+        )
+        requests = [REQUEST + b"X-Case: %d\r\n\r\n" % number for number in range(len(cells))]
+        outcomes = self.both(BEFORE + rules + EMPTY_BACKEND, requests)
+        found = [(text, *pair) for (text, _), pair in zip(cells, outcomes, strict=True)]
+        self.assertEqual([], [each for each in found if each[1] != each[2]], "ours | HAProxy's")
+        nothing = b"no"
+        expected = [
+            (text, nothing if value is None else clean(b"<%b>" % value.encode("latin-1"))) for text, value in cells
+        ]
+        self.assertEqual(expected, [(text, ours) for text, ours, _ in found])
+
+    def test_what_is_refused_of_converters(self) -> None:
+        """By both: a sample that cannot be cast to what the converter takes."""
+        refused = [
+            asked(call, gives, sample)
+            for call, _, gives, expected in CONVERSIONS
+            for sample, value in zip(INPUTS, expected, strict=True)
+            if value == REFUSED
+        ]
+        directory = temporary_directory(self)
+        text = "".join(f'    http-request set-var(txn.x) "{each}"\n' for each in refused) + EMPTY_BACKEND
+        file = HAProxy(directory, text).file
+        first = file.read_text().splitlines().index(f'    http-request set-var(txn.x) "{refused[0]}"') + 1
+        program = find_program("haproxy")
+        assert program is not None
+        lines: set[int] = set()
+        while True:  # it gives up after some faults
+            said = subprocess.run(
+                [program, "-c", "-f", str(file)], check=False, capture_output=True, text=True, timeout=30
+            )
+            found = {int(number) for number in re.findall(r"ALERT.*\.cfg:(\d+)\]", said.stderr)}
+            if not found:
+                break
+            lines |= found
+            all_lines = file.read_text().splitlines()
+            file.write_text(
+                "\n".join("" if number in found else line for number, line in enumerate(all_lines, 1)) + "\n"
+            )
+        self.assertEqual([each for number, each in enumerate(refused, first) if number not in lines], [])
 
     def test_methods_of_matching(self) -> None:
         """Whether each criterion is true."""
@@ -301,3 +362,142 @@ class CertificatesBesideHAProxyTests(TestCase):
         ours, theirs = (dict(zip(OF_SERVERS, body, strict=True)) for body in bodies)
         self.assertEqual(ours, theirs)
         self.assertEqual((ours["ssl_bc"], ours["ssl_s_s_dn(cn)"], ours["srv_name"]), (b"1", b"server", b"s1"))
+
+    def test_a_chain_is_told_of_alike(self) -> None:
+        """A client's without its own certificate; none is nothing."""
+        port = free_port()
+        text = (
+            f"    bind {LOOPBACK}:{port} ssl crt {self.files.server} ca-file {self.files.ca} verify required\n"
+            "    http-request return status 200 content-type text/plain lf-string"
+            f' "%[ssl_c_chain_der,hex]|%[ssl_c_der,hex]"\n{EMPTY_BACKEND}'
+        )
+        told = []
+        shown = self.directory / "shown.pem"
+        shown.write_bytes(self.files.clients["plain"].read_bytes() + self.files.ca.read_bytes())
+        for name, make in (("ours", Daemon), ("theirs", HAProxy)):
+            daemon = make(self.directory / f"{name}-chain", text)
+            self.addCleanup(daemon.stop)
+            daemon.start()
+            told.append([self.whole(port, path) for path in (self.files.clients["plain"], shown)])
+            daemon.stop()
+        self.assertEqual(told[0], told[1])
+        (alone, leaf), (above, same_leaf) = (body.split(b"|") for body in told[0])
+        self.assertEqual((alone, leaf), (b"", same_leaf))
+        self.assertTrue(above and not above.startswith(leaf))
+
+    def whole(self, port: int, path: Path) -> bytes:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.load_cert_chain(path)
+        plain = socket.create_connection((LOOPBACK, port), timeout=10)
+        with context.wrap_socket(plain, server_hostname="a") as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            return read_answer(client, "GET", b"")[1]
+
+
+#: Texts of headers and bodies, apart from dates.
+FORMATS = (
+    *("%ci|%fi|%f|%ft|%b|%s|%HM|%HU|%HP|%HPO|%HQ|%HV|%r", "%{+Q}HU %{+Q}b %{+Q}s", "%{+M}sslv|%sslv", "%{+Q,+M}sslv"),
+    *("%{+Q}o%HM %HU%{-Q}o %HM", "%{+E}[req.hdr(x-q)]", "a%%b", "%[str(a%0ab),url_dec]"),
+)
+LINES = (
+    *(b"GET /old/a?x=1&y HTTP/1.1", b"GET /q? HTTP/1.0", b"PURGE //x//?a?b HTTP/1.1", b"OPTIONS * HTTP/1.1"),
+    *(b'GET /a"b{c}|d HTTP/1.1', b"GET http://h/abs?z HTTP/1.1"),
+)
+
+
+class FormatsBesideHAProxyTests(BesideTestCase):
+    """Texts, and what they show of a request that rules have changed."""
+
+    def test_aliases_and_flags(self) -> None:
+        """In a body, after set-path and set-query."""
+        rules = (
+            "    http-request set-path /new unless METH_OPTIONS\n    http-request set-query n=1 unless METH_OPTIONS\n"
+            + "".join(
+                f'    http-request return status 200 content-type text/plain lf-string "{text}" if {{ req.hdr(x-case) {number} }}\n'
+                for number, text in enumerate(FORMATS)
+            )
+        )
+        cases = [(line, number) for line in LINES for number in range(len(FORMATS))]
+        requests = [
+            b'%b\r\nHost: h\r\nX-Q: a"b]c\\d\r\nX-Case: %d\r\nConnection: close\r\n\r\n' % case for case in cases
+        ]
+        outcomes = self.both(rules + EMPTY_BACKEND, requests)
+        found = [(line, FORMATS[number], *pair) for (line, number), pair in zip(cases, outcomes, strict=True)]
+        self.assertEqual([], [each for each in found if each[2] != each[3]], "ours | HAProxy's")
+        self.assertIn(b"GET /old/a?x=1&y HTTP/1.1", found[0][2])
+
+    def test_the_files_own_text(self) -> None:
+        """Byte for byte, with quotes of each kind, escapes and variables."""
+        texts = (
+            *(
+                r"a\nb\tc",
+                r'"a\nb\tc\r"',
+                r"'a\nb'",
+                r'"a\x01\x7f"',
+                r'"%[path]\n%[path]"',
+                r'"\xc3\xa9é"',
+                r'"\"\\ \$HOME"',
+                "'$HOME ${HOME}'",
+            ),
+            *("$HOME", r"\$HOME", '"$NOPE_X|${NOPE_X-d}"', "a\"b\"'c'"),
+        )
+        rules = "".join(
+            f"    http-request return status 200 content-type text/plain lf-string {text} if {{ req.hdr(x-case) {number} }}\n"
+            for number, text in enumerate(texts)
+        )
+        requests = [REQUEST + b"X-Case: %d\r\n\r\n" % number for number in range(len(texts))]
+        outcomes = self.both(rules + EMPTY_BACKEND, requests)
+        self.assertEqual([], [(text, *pair) for text, pair in zip(texts, outcomes, strict=True) if pair[0] != pair[1]])
+
+
+class VariablesBesideHAProxyTests(BesideTestCase):
+    """How long each scope lives, on one connection, with answers of a server and of our own."""
+
+    SCOPES = ("sess", "txn", "req", "res")
+
+    def test_scopes(self) -> None:
+        """What is shown before and after each kind of rule."""
+        recorder = Recorder()
+        recorder.script(b"HTTP/1.1 200 X\r\nContent-Length: 2\r\n\r\nok", closes=False)
+        show = "|".join(f"{scope}=%[var({scope}.a)],%[var({scope}.b)],%[var({scope}.c)]" for scope in self.SCOPES)
+
+        def sets(keyword: str, name: str, value: str) -> str:
+            return "".join(f"    {keyword} set-var({scope}.{name}) {value}\n" for scope in self.SCOPES)
+
+        text = (
+            f'    http-request set-var-fmt(txn.before) "{show}"\n{sets("http-request", "a", "path")}'
+            f'    http-request return status 200 content-type text/plain lf-string "{show}" if {{ path /own }}\n'
+            f'    http-request deny if {{ path /deny }}\n    http-response set-header X-Before "%[var(txn.before)]"\n'
+            f'    http-response set-header X-1 "{show}"\n{sets("http-response", "b", "str(b)")}'
+            f'    http-after-response set-header X-2 "{show}"\n{sets("http-after-response", "c", "str(c)")}'
+            f'    http-after-response set-header X-3 "{show}"\n'
+            f"backend servers\n    server s1 {HOST}:{recorder.port}\n"
+        )
+        told = []
+        for name, make in (("ours", Daemon), ("theirs", HAProxy)):
+            daemon = make(temporary_directory(self) / name, text)
+            self.addCleanup(daemon.stop)
+            daemon.start()
+            with socket.create_connection((LOOPBACK, daemon.port), timeout=10) as client:
+                told.append([self.shown(client, path) for path in ("/1", "/own", "/2", "/deny")])
+            daemon.stop()
+        self.assertEqual(told[0], told[1])
+        self.assertIn(b"req=,,", b"".join(told[0][0]))
+
+    def shown(self, client: socket.socket, path: str) -> list[bytes]:
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += client.recv(65536)
+        head, _, body = data.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: (\d+)", head)
+        assert length is not None
+        while len(body) < int(length[1]):
+            body += client.recv(65536)
+        lines = [line for line in head.split(b"\r\n") if line.lower().startswith(b"x-")]
+        return [
+            *(name.lower() + value for name, _, value in (line.partition(b":") for line in lines)),
+            body if path == "/own" else b"",
+        ]

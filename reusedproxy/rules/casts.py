@@ -1,0 +1,117 @@
+"""Casts: a sample of one type made into one of another, wherever a converter, a pattern or a text asks for it.
+
+The table of what may be cast is `sample_table.CASTS`; here is what comes out, as HAProxy's `sample_casts` (src/sample.c)
+has it. Each cast gives None for what cannot be cast, which ends the expression.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
+
+from reusedproxy.rules.facts import Address, Binary, Method, Sample
+
+MAX, MIN = 2**63 - 1, -(2**63)
+
+_IPV4 = re.compile(rb"0*([0-9]{1,3})\.0*([0-9]{1,3})\.0*([0-9]{1,3})\.0*([0-9]{1,3})(?![0-9.])")
+_INTEGER = re.compile(rb"([-+]?)0*([0-9]*)")
+
+
+def to_text(sample: Sample) -> bytes | None:
+    if isinstance(sample, Binary):
+        return sample.partition(b"\0")[0]  # a text ends at the first NUL
+    if isinstance(sample, bytes) or sample is None:
+        return sample
+    if isinstance(sample, int):  # True is 1, too
+        return b"%d" % sample
+    return str(sample).encode() if isinstance(sample, IPv4Address) else _ipv6_text(sample)
+
+
+def _ipv6_text(address: IPv6Address) -> bytes:
+    """As inet_ntop(3) writes it: with an IPv4 address at the end of a mapped or compatible one."""
+    packed = address.packed
+    if packed[:12] == bytes(10) + b"\xff\xff":
+        return f"::ffff:{IPv4Address(packed[12:])}".encode()
+    if packed[:12] == bytes(12) and packed[12:14] != bytes(2):
+        return f"::{IPv4Address(packed[12:])}".encode()
+    return str(address).encode()
+
+
+def to_binary(sample: Sample) -> Binary | None:
+    if isinstance(sample, Binary) or sample is None:
+        return sample
+    if isinstance(sample, bytes):
+        return Binary(sample)
+    if isinstance(sample, int):
+        return Binary((sample & 2**64 - 1).to_bytes(8, "big"))
+    return Binary(sample.packed)
+
+
+def to_int(sample: Sample) -> int | None:
+    if isinstance(sample, (Binary, Method, IPv6Address)) or sample is None:
+        return None
+    if isinstance(sample, bytes):
+        return number_of(sample) if sample else None
+    return int(sample)
+
+
+def number_of(text: bytes) -> int:
+    """The number that the text begins with, kept within 64 bits; 0: it begins with none."""
+    found = _INTEGER.match(text)
+    assert found is not None
+    negative, digits = found[1] == b"-", found[2]
+    if len(digits) > 19:  # without int(), which takes time that grows with the square of their number
+        return MIN if negative else MAX
+    return bounded(-int(digits or b"0") if negative else int(digits or b"0"))
+
+
+def bounded(number: int) -> int:
+    """What is too much stays at the limit."""
+    return MAX if number > MAX else MIN if number < MIN else number
+
+
+def to_bool(sample: Sample) -> bool | None:
+    """Of numbers, and of texts that begin with one; of no address."""
+    number = None if isinstance(sample, IPv4Address) else to_int(sample)
+    return None if number is None else number != 0
+
+
+def to_address(sample: Sample) -> Address | None:
+    if isinstance(sample, (Binary, Method, bool)) or sample is None:
+        return None
+    if isinstance(sample, bytes):
+        return address_of(sample)
+    return IPv4Address(sample & 2**32 - 1) if isinstance(sample, int) else sample
+
+
+def address_of(text: bytes) -> Address | None:
+    """As HAProxy reads it (buf2ip): zeros may lead the parts of an IPv4 address, which are decimal all the same, and a port or
+    anything else may follow it; an IPv6 address stands alone, and has no zone."""
+    try:
+        if found := _IPV4.match(text):
+            return IPv4Address(b".".join(found.groups()).decode())
+        return IPv6Address(text.decode("latin-1")) if b"%" not in text else None
+    except ValueError:
+        return None
+
+
+def ipv4_within(address: Address) -> IPv4Address | None:
+    """The IPv4 address that an IPv6 one stands for: mapped or compatible (RFC 4291 section 2.5.5), or 6to4 (RFC 3056)."""
+    if isinstance(address, IPv4Address):
+        return address
+    packed = address.packed
+    if packed[:8] == bytes(8) and packed[8:12] in (b"\0\0\xff\xff", bytes(4)):
+        return IPv4Address(packed[12:])
+    return address.sixtofour
+
+
+CASTS: dict[str, Callable[[Sample], Sample]] = {
+    "any": lambda sample: sample,
+    "str": to_text,
+    "meth": to_text,
+    "bin": to_binary,
+    "int": to_int,
+    "bool": to_bool,
+    "ip": to_address,
+}

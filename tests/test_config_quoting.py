@@ -1,0 +1,125 @@
+"""Words that are empty, and variables outside of double quotes: what HAProxy refuses, and what it expands."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config.model import Configuration
+from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+
+ENVIRONMENT = {
+    "HOST": "127.0.0.1",
+    "PORT": "8081",
+    "BOTH": "127.0.0.1:8081",
+    "LIST": "127.0.0.1:1,127.0.0.1:2",
+    "EMPTY": "",
+}
+TEXT = """\
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 30s
+    timeout server 60s
+frontend fe
+    bind 127.0.0.1:80
+{frontend}
+    default_backend be
+backend be
+    server s1 192.0.2.1:80
+{backend}
+"""
+
+
+def read(frontend: str = "", backend: str = "") -> Configuration:
+    text = TEXT.format(frontend=frontend, backend=backend)
+    return read_configuration([Source("t.cfg", text)], ENVIRONMENT)
+
+
+def faults(frontend: str = "", backend: str = "") -> list[str]:
+    try:
+        read(frontend, backend)
+    except ConfigurationError as error:
+        return str(error).splitlines()
+    return []
+
+
+class EmptyWordTests(SynchronousTestCase):
+    """An empty pattern would match everything: HAProxy 3.x refuses any empty argument, and 2.x ends the line there."""
+
+    def test_a_variable_that_is_not_set_is_a_fault(self) -> None:
+        """In patterns of every method, in rules and in conditions."""
+        for line, argument in (
+            ('acl a path_beg "$NONE"', "argument 3 of 'acl'"),
+            ('acl a path_beg "$EMPTY" /b', "argument 3 of 'acl'"),
+            ("acl a path_sub ''", "argument 3 of 'acl'"),
+            ('acl a path_reg -i ""', "argument 4 of 'acl'"),
+            ('http-request deny if { path_beg "${NONE}" }', "argument 5 of 'http-request'"),
+            ('http-request deny unless { path_end "" }', "argument 5 of 'http-request'"),
+            ('http-request deny if { path /x "$NONE" }', "argument 6 of 'http-request'"),
+            ('http-request replace-path "$NONE" /y', "argument 2 of 'http-request'"),
+            ('http-request del-header "$NONE" -m beg', "argument 2 of 'http-request'"),
+            ('http-request set-header X "$NONE"', "argument 3 of 'http-request'"),
+            ('tcp-request connection reject if { src "$NONE" }', "argument 6 of 'tcp-request'"),
+            ('use_backend be if { path_beg "$NONE" }', "argument 5 of 'use_backend'"),
+        ):
+            (fault,) = faults(f"    {line}\n")
+            self.assertIn(f"t.cfg:8: {argument} is empty: is a variable not set?", fault)
+        (fault,) = faults('    "" x\n')
+        self.assertIn("the first word is empty", fault)
+
+    def test_a_word_that_is_not_empty_as_a_whole_is_none(self) -> None:
+        """As in HAProxy."""
+        self.assertEqual(faults('    http-request deny if { path_beg "/x${NONE}" }\n    acl a str() -m str ok\n'), [])
+        self.assertEqual(faults('    .if streq("$NONE","")\n    acl a path /x\n    .endif\n'), [])
+
+    def test_the_head_of_a_section_is_one_all_the_same(self) -> None:
+        """The lines below it are not the section's before."""
+        text = TEXT.format(frontend="", backend='backend "$NONE"\n    balance roundrobin')
+        with self.assertRaises(ConfigurationError) as raised:
+            read_configuration([Source("t.cfg", text)], ENVIRONMENT)
+        self.assertIn("argument 1 of 'backend' is empty", str(raised.exception).splitlines()[0])
+
+
+class AddressTests(SynchronousTestCase):
+    """HAProxy expands variables in addresses on its own, whatever quotes stand around them."""
+
+    def test_binds_servers_and_logs(self) -> None:
+        """With braces and without, in single quotes, and behind a backslash in double ones."""
+        for word in (
+            "$HOST:$PORT",
+            "${HOST}:${PORT}",
+            "$BOTH",
+            "'$BOTH'",
+            '"\\$BOTH"',
+            '"$BOTH"',
+            "ipv4@$BOTH",
+            "${HOST:8081",
+        ):
+            said = read(f"    bind {word}\n", f"    server s2 {word} check addr $HOST\n    log $HOST local0\n")
+            (address,) = [each.address for each in said.frontends["fe"].binds if each.place.line == 8]
+            self.assertEqual((address.host, address.port), ("127.0.0.1", 8081), word)
+            server = said.backends["be"].servers[1]
+            self.assertEqual((server.host, server.port), ("127.0.0.1", 8081), word)
+
+    def test_one_that_is_not_set_is_empty(self) -> None:
+        """Which means every address to a bind, as there, and is none of a server's."""
+        (address,) = [
+            each.address for each in read("    bind $NONE:8081\n").frontends["fe"].binds if each.place.line == 8
+        ]
+        self.assertEqual((address.host, address.port), ("", 8081))
+        self.assertIn("':80' means the address that the client connected to", faults("", "    server s2 $NONE:80\n")[0])
+
+    def test_what_is_no_address(self) -> None:
+        """A list is none; a backslash takes no dollar's meaning away."""
+        for word, why in (
+            ("$LIST", "'$LIST' holds a list"),
+            ("\\$BOTH", "is not an address"),
+            ("${NONE-127.0.0.1}:80", "is not an address"),
+        ):
+            self.assertIn(why, faults(f"    bind {word}\n")[0], word)
+
+    def test_nothing_else_is_expanded(self) -> None:
+        """A header's value keeps its dollar."""
+        said = read("    http-request set-header X $HOST\n")
+        (rule,) = said.frontends["fe"].rules.request
+        self.assertEqual(rule.action.value.constant, "$HOST")  # type: ignore[union-attr]

@@ -1,0 +1,315 @@
+"""Converters, types and casts: each against HAProxy's, on samples of every type."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config.acls import read_criterion
+from reusedproxy.config.expressions import read_expression
+from reusedproxy.config.model import Place
+from reusedproxy.config.patterns import ranges
+from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.config.report import Report, Wrong
+from reusedproxy.config.sample_table import CASTS, CONVERTERS, FETCHES
+from reusedproxy.rules.book import Book, run
+from reusedproxy.rules.casts import MAX, MIN, address_of, number_of, to_binary, to_int, to_text
+from reusedproxy.rules.facts import Binary, Method
+from reusedproxy.rules.samples import compiled
+from tests.rulefakes import DEFAULTS, Seen
+from tests.samplecases import BEFORE, CONVERSIONS, INPUTS, REFUSED, asked
+
+HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+#: The casts that HAProxy does by itself (src/sample.c, sample_casts). It refuses numbers of addresses since 3.0.
+SAMPLE_CASTS = {
+    "any": "any bool int ip str bin meth",
+    "bool": "any bool int str bin",
+    "int": "any bool int ip str bin",
+    "ip": "any ip int str bin",
+    "ipv4": "any ip int str bin",
+    "ipv6": "any ip str bin",
+    "str": "any bool int ip str bin meth",
+    "bin": "any str bin meth",
+    "meth": "any str bin meth",
+}
+
+
+def seen_after(rules: str) -> Seen:
+    """The facts of a request that these rules have been run on."""
+    text = f"{DEFAULTS}frontend fe\n bind :80\n{rules} default_backend be\nbackend be\n server s1 h:1\n"
+    facts = Seen(HEAD)
+    run(Book(read_configuration([Source("t.cfg", text)], {}).frontends["fe"].rules).request, facts)  # type: ignore[arg-type]
+    return facts
+
+
+class ConverterTests(SynchronousTestCase):
+    """The same cells go through a real HAProxy (`tests.integration.test_rules_beside_haproxy`)."""
+
+    def test_every_cell(self) -> None:
+        """What each converter makes of a sample of each type."""
+        facts, different = seen_after(BEFORE), []
+        for call, _, gives, expected in CONVERSIONS:
+            for sample, value in zip(INPUTS, expected, strict=True):
+                text = asked(call, gives, sample)
+                try:
+                    made = to_text(compiled(read_expression(text, "here"))(facts))  # type: ignore[arg-type]
+                except Wrong:
+                    found: str | None = REFUSED
+                else:
+                    found = None if made is None else made.decode("latin-1")
+                if found != value:
+                    different.append((text, found, value))
+        self.assertEqual(different, [], "ours | expected")
+
+    def test_every_converter_is_in_the_table_with_its_types(self) -> None:
+        """One that is not would be tested by nobody."""
+        named = {call.partition("(")[0]: (takes, gives) for call, takes, gives, _ in CONVERSIONS}
+        self.assertEqual(named, {name: (each.takes, each.gives) for name, each in CONVERTERS.items()})
+
+    def test_the_casts_are_haproxys(self) -> None:
+        """Which types may follow each other."""
+        self.assertEqual(CASTS, {given: frozenset(to.split()) for given, to in SAMPLE_CASTS.items()})
+        self.assertLessEqual({each.gives for each in (*FETCHES.values(), *CONVERTERS.values())}, set(CASTS))
+
+    def test_a_comparison_in_constant_time_looks_at_every_byte(self) -> None:
+        """A digest that begins with NUL equals no other, least of all an empty one."""
+        facts = Seen(HEAD)
+        for held, given_, same in (
+            (Binary(b"\0abc"), "bin(00616263)", True),
+            (Binary(b"\0abc"), "bin(00616264)", False),
+            (Binary(b"\0abc"), "bin(00)", False),
+            (Binary(b"\0abc"), "str()", False),
+            (b"", "bin(00)", False),
+            (b"abc", "bin(616263)", True),
+        ):
+            facts.variables["txn.held"] = held
+            found = compiled(read_expression(f"{given_},secure_memcmp(txn.held)", "here"))(facts)  # type: ignore[arg-type]
+            self.assertIs(found, same, (held, given_))
+
+    @given(st.binary(max_size=40))
+    def test_binary_stays_binary(self, data: bytes) -> None:
+        """Through encoders and decoders, whatever its bytes are."""
+        facts = Seen(HEAD)
+        facts.variables["txn.x"] = Binary(data)
+        for calls in ("base64,b64dec", "ub64enc,ub64dec", "bytes(0)"):
+            found = compiled(read_expression(f"var(txn.x),{calls}", "here"))(facts)  # type: ignore[arg-type]
+            self.assertEqual((type(found), found), (Binary, data), calls)
+        same = compiled(read_expression("var(txn.x),secure_memcmp(txn.x)", "here"))(facts)  # type: ignore[arg-type]
+        self.assertIs(same, True)
+
+    @given(st.binary(max_size=60))
+    def test_no_text_breaks_a_converter(self, data: bytes) -> None:
+        """Whatever a client sends, there is a result or none, and texts have no NUL."""
+        facts = Seen(HEAD)
+        facts.variables["txn.x"] = data.replace(b"\0", b"")
+        for call, takes, gives, _ in CONVERSIONS:
+            if takes in ("str", "bin"):
+                found = compiled(read_expression(f"var(txn.x),{call}", "here"))(facts)  # type: ignore[arg-type]
+                self.assertTrue(found is None or gives != "bin" or isinstance(found, Binary), call)
+
+
+class CastTests(SynchronousTestCase):
+    """What a sample is in another type."""
+
+    def test_numbers_stay_within_64_bits(self) -> None:
+        """Also those of more digits than Python reads in linear time."""
+        for text, number in (
+            (b"12x", 12),
+            (b"+5", 5),
+            (b"-", 0),
+            (b"x", 0),
+            (b"000000000000000000000000000012", 12),
+            (b"9" * 10000, MAX),
+            (b"-" + b"9" * 10000, MIN),
+            (b"9223372036854775808", MAX),
+        ):
+            self.assertEqual(number_of(text), number, text[:30])
+        self.assertIsNone(to_int(b""))
+
+    def test_a_method_in_a_variable_is_no_number(self) -> None:
+        """HAProxy casts it to texts only."""
+        self.assertIsNone(to_int(Method(b"5")))
+        self.assertEqual((to_text(Method(b"GET")), to_binary(Method(b"GET"))), (b"GET", b"GET"))
+        self.assertIsInstance(seen_after(" http-request set-var(txn.m) method\n").variables["txn.m"], Method)
+
+    def test_addresses(self) -> None:
+        """Zeros do not make another address of one, or an access list would miss it."""
+        for text, address in (
+            (b"10.1.2.3", "10.1.2.3"),
+            (b"010.001.2.3", "10.1.2.3"),
+            (b"10.1.2.3:99", "10.1.2.3"),
+            (b"10.1.2.3 x", "10.1.2.3"),
+            (b"10.1.2.3.", None),
+            (b" 10.1.2.3", None),
+            (b"10.1.2", None),
+            (b"10.1.2.256", None),
+            (b"10.1.2.3.4", None),
+            (b"2001:DB8::1", "2001:db8::1"),
+            (b"fe80::1%lo", None),
+            (b"", None),
+        ):
+            found = address_of(text)
+            self.assertEqual(None if found is None else str(found), address, text)
+
+    def test_ipv6_as_text(self) -> None:
+        """As inet_ntop(3) writes it."""
+        for text, shown in (
+            ("::ffff:10.1.2.3", b"::ffff:10.1.2.3"),
+            ("::10.1.2.3", b"::10.1.2.3"),
+            ("::1", b"::1"),
+            ("::ffff:0:1", b"::ffff:0.0.0.1"),
+            ("2001:db8:0:0:1::", b"2001:db8:0:0:1::"),
+        ):
+            self.assertEqual(to_text(address_of(text.encode())), shown)
+
+
+class ArgumentTests(SynchronousTestCase):
+    """How the text between parentheses is read (HAProxy's src/arg.c, make_arg_list)."""
+
+    def fetched(self, text: str) -> object:
+        return compiled(read_expression(text, "here"))(Seen(HEAD))  # type: ignore[arg-type]
+
+    def test_backslashes(self) -> None:
+        r"""Those before \\, a blank, a quote, r, n and t say something; any other stands for itself."""
+        for text, value in (
+            (r"str(a\1\d\.b)", rb"a\1\d\.b"),
+            (r"str(a\\b)", rb"a\b"),
+            (r"str(a\ b\'\"c)", b"a b'\"c"),
+            (r"str(\r\n\t)", b"\r\n\t"),
+            (r"str('a\nb')", rb"a\nb"),
+            (r'str("a\nb")', b"a\nb"),
+            (r"str(a1b22),regsub(\d+,<\0>,g)", b"a<1>b<22>"),
+            (r"str(a.b),regsub(\.,-)", b"a-b"),
+            (r"str(k=v),regsub('(.)=(.)','\2=\1')", b"v=k"),
+            (r"str(ab),regsub(b,\x2d\-)", b"a--"),
+            ("str(a/b/c),field(2,/,-1)", b"b/c"),
+            ("str(a/b/c),word(-2,/,-1)", b"a/b"),
+        ):
+            self.assertEqual(self.fetched(text), value, text)
+        with self.assertRaises(Wrong):
+            read_expression(r"str(a\,b)", "here")  # the comma parts, as in HAProxy
+
+    def test_what_is_empty(self) -> None:
+        """Empty parentheses hold an empty text where one must be; an empty number at the end is none."""
+        for text, value in (
+            ("str()", b""),
+            ("str(a),ltrim()", b"a"),
+            ("str(a b),field(1,' ',)", b"a"),
+            ("hdr_cnt()", 1),
+        ):
+            self.assertEqual(self.fetched(text), value, text)
+
+    def test_what_is_refused(self) -> None:
+        """As HAProxy refuses it."""
+        for text, why in (
+            ("str(a),regsub(,x)", "'regsub' needs a regular expression"),
+            ("str(a),regsub(a,x\\\\)", "ends with a backslash that nothing follows"),
+            ("str(a),field(0,b)", "'field' counts from 1, or from -1 at the end"),
+            ("str(a),word(1,'')", "'word' needs the characters that part the text"),
+            ("hdr()", "'hdr' needs the name of a header"),
+            ("req.hdr(a,-11)", "looks no further than 10 values back"),
+            ("str(a),url_enc(path)", "encodes for the query, not for 'path'"),
+            ("date(0,h)", "the unit of 'date' is s, ms or us, not 'h'"),
+            ("meth(A B)", "'A B' cannot be a method"),
+            ("bin()", "'bin' takes pairs of hexadecimal digits"),
+            ("ipv6(::1%lo)", "'::1%lo' is no IPv6 address"),
+            ("src,ipmask(33)", "takes a number of bits up to 32, or a mask, not '33'"),
+            ("src,ipmask(1.2.3)", "the mask '1.2.3' of 'ipmask' is no IPv4 address"),
+            ("str(a),digest(shake256)", "unknown algorithm 'shake256'"),
+            ("ssl_c_s_dn(CN,,rfc2253)", "takes a number in place 2, not ''"),
+            ("var(proc.x)", "variables of the scope 'proc' are HAProxy's"),
+            ("ipv6(::1),add(1)", "it takes int, not ipv6"),
+        ):
+            with self.assertRaises(Wrong, msg=text) as raised:
+                read_expression(text, "here")
+            self.assertIn(why, str(raised.exception), text)
+
+
+class FetchTests(SynchronousTestCase):
+    """What of requests is read as HAProxy reads it."""
+
+    def fetched(self, text: str, *lines: bytes, target: bytes = b"/") -> bytes | None:
+        head = b"GET %b HTTP/1.1\r\nHost: a\r\n%b\r\n" % (target, b"".join(line + b"\r\n" for line in lines))
+        return to_text(compiled(read_expression(text, "here"))(Seen(head)))  # type: ignore[arg-type]
+
+    def test_cookies(self) -> None:
+        """A comma parts them, too; quotes hold a value together; names with a dollar are none."""
+        lines = (b'Cookie: a=1; $b=2; c = x y ; d; e=; q="x;y"; r=1,s=2', b"Cookie: a=3", b"Cookie: z=")
+        for name, value in {"a": "3", "$b": None, "b": None, "c": "x y", "d": None, "e": "", "q": '"x;y"'}.items():
+            self.assertEqual(self.fetched(f"req.cook({name})", *lines), None if value is None else value.encode(), name)
+        self.assertEqual([self.fetched(f"req.cook({name})", *lines) for name in "rsz"], [b"1", b"2", None])
+        self.assertEqual(self.fetched("req.cook_cnt", *lines), b"8")
+
+    def test_addresses_in_headers(self) -> None:
+        """With a port or without, and nothing beside them."""
+        for value, address in (
+            (b"10.1.2.3", b"10.1.2.3"),
+            (b"10.1.2.3:99", b"10.1.2.3"),
+            (b"10.1.2.3:70000", None),
+            (b"10.1.2.3:8x", None),
+            (b"10.1.2.3:", None),
+            (b"010.1.2.3", b"10.1.2.3"),
+            (b"[::1]", b"::1"),
+            (b"[::1]:80", None),
+            (b"[::1]x", None),
+            (b"::ffff:10.1.2.3", b"::ffff:10.1.2.3"),
+        ):
+            self.assertEqual(self.fetched("req.hdr_ip(x)", b"X: " + value), address, value)
+
+    def test_numbers_in_headers(self) -> None:
+        """Without a plus, as in HAProxy; larger than 32 bits, which overflow there."""
+        for value, number in (
+            (b"42abc", b"42"),
+            (b"-5", b"-5"),
+            (b"+5", b"0"),
+            (b"x", b"0"),
+            (b"5000000000", b"5000000000"),
+        ):
+            self.assertEqual(self.fetched("req.hdr_val(x)", b"X: " + value), number, value)
+
+    def test_parameters(self) -> None:
+        """The delimiter is one character, and names can be compared without case."""
+        for text, value in (
+            ("url_param(x)", b"1"),
+            ("url_param(X)", b"2"),
+            ("url_param(X,?,i)", b"1"),
+            ("url_param(p,;)", b"7?x=1"),
+            ("query", b"x=1&X=2"),
+            ("query(with_qm)", b"?x=1&X=2"),
+        ):
+            self.assertEqual(self.fetched(text, target=b"/a;p=7?x=1&X=2"), value, text)
+
+    def test_no_name_is_shown_twice(self) -> None:
+        """Only the first character parts the names of headers."""
+        self.assertEqual(self.fetched("req.hdr_names(:;)", b"X: 1"), b"host:x")
+        self.assertEqual(re.findall(rb"[^,]+", self.fetched("req.hdr_names", b"X: 1") or b""), [b"host", b"x"])
+
+
+class PatternTests(SynchronousTestCase):
+    """Patterns that HAProxy refuses, and one that it takes otherwise than it looks."""
+
+    def test_numbers(self) -> None:
+        """Ranges that hold nothing, or what no number can be."""
+        for patterns, why in (
+            (["10:1"], "the range '10:1' ends before it begins"),
+            ([":"], "without a beginning and without an end"),
+            (["9223372036854775808"], "is more than 64 bits hold"),
+            (["-5"], "'-5' means all numbers up to 5 to HAProxy: write 'eq -5', or ':5'"),
+            (["ne", "5"], "'ne' is no number"),
+        ):
+            with self.assertRaises(Wrong) as raised:
+                ranges(patterns, "here")
+            self.assertIn(why, str(raised.exception))
+        self.assertEqual(ranges(["1-3", "5-", "eq", "-5"], "here"), [(1, 3), (5, None), (-5, -5)])
+
+    def test_a_method_in_a_name_does_not_count_behind_converters(self) -> None:
+        """As in HAProxy, which says so since 3.x."""
+        report = Report(("t.cfg",))
+        said = read_criterion(["hdr_beg(host),lower", "app"], Place("t.cfg", 1), "acl 'a'", report)
+        self.assertEqual(said.method, "str")
+        (notice,) = report.sorted_notices()
+        self.assertIn("behind converters '_beg' does not count", notice.text)
+        self.assertIn("unless '-m beg' is written", notice.text)
