@@ -26,6 +26,14 @@ TLS_FAILED = "TLS: "
 _openssl: Any = Binding().lib
 
 
+class CertificateRefused(str):
+    """Why a connection ended whose server has refused our certificate when the handshake was complete for us.
+
+    Only TLS 1.3 knows it, and an alert that came from the server says it (RFC 8446 sections 4.4.2.4 and 6.2): nobody has
+    read what was sent. Whatever else breaks a connection is a plain reason, and the server may have read everything.
+    """
+
+
 class TLSTransport(Transport):
     """A transport whose handshake is complete; what passes is encrypted."""
 
@@ -72,8 +80,16 @@ class TLSTransport(Transport):
                 raise ConnectionResetError(reason) from None
         return sent
 
+    def _flush(self) -> None:
+        # After a failed write OpenSSL reads no more, so a peer that answers or refuses before it has read everything, and
+        # closes, is heard first. Of more than a record only: a request's head is always taken, and the look costs 2 us.
+        if self._unsent_size > RECORD and self._reading and not Transport.silent(self):
+            self._read()
+            if not self._unsent or self._blocked:
+                return
+        Transport._flush(self)
+
     def _send_failed(self) -> None:
-        # Unlike a plain socket there is nothing more to hear: after a failed write OpenSSL reads no more.
         self._lose(PEER_RESET)
 
     def _read(self) -> None:
@@ -95,7 +111,7 @@ class TLSTransport(Transport):
             forget_errors()
             ended = PEER_TRUNCATED if error.args[0] == -1 else PEER_RESET
         except SSL.Error as error:
-            ended = TLS_FAILED + openssl_reason(error)
+            ended = self._broken_by(error)
         if data and self.state <= HALF:
             self.peer.data_received(data)
         if ended is None or self.state == CLOSED:
@@ -104,6 +120,10 @@ class TLSTransport(Transport):
             self._peer_ended(ended)
         else:
             self._lose(ended)
+
+    def _broken_by(self, error: SSL.Error) -> str:
+        """Why the connection ends that OpenSSL has found to be of no more use."""
+        return TLS_FAILED + openssl_reason(error)
 
     def _goodbye(self) -> None:
         try:
