@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.net.transport import PEER_CLOSED
 from reusedproxy.servers.connection import IDLE, RETIRING, WATCHED
 from reusedproxy.servers.keeper import AHEAD, LIFE_JITTER, LIFE_OVER, WATCH_UNTIL
-from reusedproxy.servers.reuse import ANY, FRESH, NEW
+from reusedproxy.servers.reuse import ANY, FRESH, NEW, SAFE
 from tests.fakes import Asker, PoolBench, RecordingExchange
 
 
@@ -302,6 +302,22 @@ class SuspectTests(SynchronousTestCase):
         self.assertIsNone(bench.pool.acquire())
         bench.pass_time(1.1)
         self.assertIn(bench.borrow(), stale)
+
+    def test_no_kind_of_request_is_given_a_suspect(self) -> None:
+        """Not behind a newer one that is not fit for it, either."""
+        for kind in (ANY, FRESH, SAFE):
+            bench = PoolBench(min_conn=2)
+            bench.answer_all()
+            for each in (bench.borrow(), bench.borrow()):
+                bench.use(each)
+                each.safe = True
+            bench.pass_time(1)
+            bench.pool.keeper.renew()
+            bench.dialer.open[0].succeed()
+            suspects = set(bench.pool.idle[:-1])
+            self.assertTrue(suspects)
+            while (taken := bench.pool.acquire(kind)) is not None:
+                self.assertNotIn(taken, suspects)
 
     def test_a_request_that_kills_its_connections_is_no_weapon(self) -> None:
         """The alarm is raised once in a while only, or each such request would cost all others a handshake."""

@@ -151,11 +151,13 @@ class Governor:
 
     # What the pool reports.
 
-    def began(self, demand: bool) -> None:
-        """A dial has started."""
+    def began(self, demand: bool, secure: bool) -> None:
+        """A dial has started; `secure`: it makes a handshake."""
         if not demand:
             self._tokens -= 1
-        self._budget.spend()
+            self._budget.spend()
+        elif secure:
+            self._budget.spend_on_request()
 
     def succeeded(self, connection: Proven, took: float) -> None:
         """A dial has ended well after `took` seconds."""

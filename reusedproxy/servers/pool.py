@@ -417,6 +417,8 @@ class HTTPConnectionPool:
         if kind == SAFE:
             began = self.deadlines.now() if len(idle) > QUICKLY_SEARCHED else None
             for index in range(len(idle) - 1, -1, -1):
+                if idle[index].idle_since < self.suspected_at:
+                    break  # and so are all that have stood longer
                 if idle[index].safe:
                     if began is not None:
                         self.counters.warm_took(self.deadlines.now() - began)
@@ -519,7 +521,7 @@ class HTTPConnectionPool:
         demand = cause == records.DEMAND
         self.counters.dials += 1
         self.counters.dials_for_requests += demand
-        self._governor.began(demand)
+        self._governor.began(demand, self.context is not None)
         self.connecting[self._dialer.dial(self)] = cause
 
     def _stop(self, reason: str) -> None:
