@@ -193,6 +193,19 @@ class WatchedTests(SynchronousTestCase):
         self.assertEqual((watched.state, len(bench.pool.idle)), (WATCHED, 2))
         self.assertNotIn(watched, [bench.borrow(), bench.borrow()])
 
+    def test_its_successor_is_handshaken_first(self) -> None:
+        """The floor stands at every moment, however long a handshake takes."""
+        bench, server = self.learned()
+        bench.dialer.after = 0.06
+        server.after = server.unused = 99
+        bench.pass_time(1)
+        looks = 0
+        for _ in range(3000):
+            bench.pass_time(0.01, step=0.01)
+            looks += bool(bench.pool.watched)
+            self.assertGreaterEqual(len(bench.pool.idle), 2)
+        self.assertGreater(looks, 0)
+
     def test_a_server_that_waits_longer_now(self) -> None:
         """What is thought grows as far as it was seen to stand, and what waits with it."""
         bench, server = self.learned()
