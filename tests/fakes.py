@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from reusedproxy.config.model import ServerTLS
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import DialFailure
-from reusedproxy.net.tls import TLS_FAILED
+from reusedproxy.net.tls import TLS_FAILED, CertificateRefused
 from reusedproxy.net.transport import CLOSED, CLOSING, OPEN, PEER_CLOSED
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.connection import ServerConnection
@@ -32,7 +32,7 @@ from reusedproxy.servers.server import Server
 from reusedproxy.wire.heads import Limits
 
 REFUSED = "Connection refused"
-LATE_REFUSAL = TLS_FAILED + "tlsv1 alert unknown ca"
+LATE_REFUSAL = CertificateRefused(TLS_FAILED + "tlsv1 alert unknown ca")
 
 
 class FakeTransport:

@@ -6,6 +6,9 @@ Both ends are real OpenSSL; the server demands a client certificate.
 from __future__ import annotations
 
 import os
+import socket
+from datetime import datetime, timedelta, timezone
+from typing import Any
 from unittest import mock
 
 from cryptography.hazmat.primitives import serialization
@@ -14,9 +17,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model import ServerTLS
 from reusedproxy.net import openssl, tls
-from reusedproxy.net.tls import RECORD, RECORDS_AT_ONCE
-from reusedproxy.net.tls_client import ClientContext, ClientTLSTransport
+from reusedproxy.net.tls import RECORD, RECORDS_AT_ONCE, CertificateRefused
+from reusedproxy.net.tls_client import ClientContext, ClientTLSTransport, Seen
 from reusedproxy.net.tls_files import SYSTEM_CA, TLSConfigurationError
+from reusedproxy.net.tls_words import ALERTS
 from reusedproxy.net.transport import PEER_CLOSED, PEER_TRUNCATED, Transport
 from tests.test_net_transport import PassingBehaviour
 from tests.test_net_transport_ends import EndBehaviour
@@ -26,7 +30,7 @@ TLS12 = SSL.TLS1_2_VERSION
 TLS13 = SSL.TLS1_3_VERSION
 
 
-def client_context(**settings: str) -> ClientContext:
+def client_context(**settings: Any) -> ClientContext:
     """A context that trusts the test's authority and shows its client certificate."""
     ours = certificates()
     return ClientContext(ServerTLS(**{"ca_file": ours.ca_file, "crt": ours.crt, "sni": "server.test", **settings}))
@@ -135,6 +139,37 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
             self.assertRaises(ConnectionResetError, transport._send, b"x")
         transport.abort("over")
 
+    def test_what_a_peer_says_before_it_resets_is_heard(self) -> None:
+        """It has answered an upload early, and closed with bytes unread: the next write fails, and OpenSSL reads no more."""
+        transport, far = self.open(tcp=True)
+        far.stall()
+        transport.write(bytes(40_000))
+        far.tls.send(b"too large")  # type: ignore[attr-defined]
+        socket.close(far.socket.detach())
+        transport.write(bytes(40_000))
+        transport.write(bytes(40_000))
+        self.loop.until(lambda: self.peer.lost)
+        self.assertEqual(self.peer.received, b"too large")
+
+    def test_a_peer_that_ends_while_it_is_heard(self) -> None:
+        """Whoever hears it may close or abort then, in the middle of the write."""
+        for end in ("close", "abort", "write"):
+            self.peer = Recorder()
+            transport, far = self.open(tcp=True)
+            far.stall()
+            far.tls.send(b"no")  # type: ignore[attr-defined]
+            self.peer.on["data"] = {
+                "close": lambda: transport.close("enough"),  # noqa: B023
+                "abort": lambda: transport.abort("enough"),  # noqa: B023
+                "write": lambda: transport.write(bytes(50_000)),  # noqa: B023
+            }[end]
+            transport.write(bytes(40_000))
+            far.go_on()
+            self.loop.pump()
+            self.assertEqual(self.peer.received, b"no")
+            self.assertEqual(len(far.received), {"close": 40_000, "abort": 0, "write": 90_000}[end])
+            transport.abort("done")
+
     def test_close_notify_is_an_orderly_end(self) -> None:
         """The end of TLS is told as the peer's end even while TCP stays open."""
         _, far = self.open()
@@ -190,6 +225,17 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
         self.loop.pump()
         self.assertTrue(str(self.peer.lost).startswith("TLS: "), self.peer.lost)
         self.gone(transport, str(self.peer.lost))
+
+    def test_nothing_else_is_a_refusal_of_our_certificate(self) -> None:
+        """What cannot be read, ours or theirs (their alert says so): whoever sends it may have read the request."""
+        for whose in ("theirs", "ours"):
+            self.peer = Recorder()
+            transport, far = self.open()
+            unreadable = b"\x17\x03\x03\x00\x20" + bytes(32)
+            (far.socket if whose == "theirs" else transport.socket).send(unreadable)
+            self.loop.until(lambda: self.peer.lost)
+            self.assertTrue(str(self.peer.reason).startswith("TLS: "), self.peer.reason)
+            self.assertNotIsInstance(self.peer.reason, CertificateRefused)
 
     def test_an_error_of_one_connection_is_not_anothers(self) -> None:
         """OpenSSL's queue of errors belongs to the whole thread; a failure leaves nothing there."""
@@ -285,7 +331,7 @@ class TLS13TransportTests(TLSBehaviour, SynchronousTestCase):
     VERSION = TLS13
     NAME = "TLSv1.3"
 
-    def refuse(self, expected: str, servers: SSL.Context, **settings: str) -> None:
+    def refuse(self, expected: str, servers: SSL.Context, **settings: Any) -> None:
         self.context = client_context(**settings)
         self.servers = servers
         self.peer = Recorder()
@@ -293,6 +339,7 @@ class TLS13TransportTests(TLSBehaviour, SynchronousTestCase):
         self.loop.pump()
         self.assertFalse(far.handshaken)  # type: ignore[attr-defined]
         self.gone(transport, f"TLS: {expected}")
+        self.assertIsInstance(self.peer.reason, CertificateRefused)
 
     def test_a_client_certificate_is_refused_late(self) -> None:
         """The reason is the server's alert, and means our certificate file."""
@@ -304,6 +351,58 @@ class TLS13TransportTests(TLSBehaviour, SynchronousTestCase):
             f"tlsv1 alert unknown ca: the server refused our client certificate (crt {crt}); alert unknown ca received",
         )
 
+    def test_all_kinds_of_refusal(self) -> None:
+        """No certificate, one that has expired or is for servers, one of an authority that nobody knows."""
+        ours = certificates()
+        past = datetime.now(timezone.utc) - timedelta(days=9)
+        expired = ours.authority.issue(
+            "late", client=True, key="ecdsa", not_before=past, not_after=past + timedelta(days=1)
+        )
+        for crt, words in (
+            (None, "certificate required"),
+            (ours.file("expired.pem", expired.pem), "certificate expired"),
+            (ours.file("for-servers.pem", ours.server.pem), "unsupported certificate"),
+        ):
+            self.context = client_context(crt=crt)
+            self.peer = Recorder()
+            self.open()
+            self.loop.until(lambda: self.peer.lost)
+            self.assertTrue(str(self.peer.reason).endswith(words), self.peer.reason)
+            self.assertIsInstance(self.peer.reason, CertificateRefused)
+
+    def test_which_alerts_refuse_our_certificate(self) -> None:
+        """RFC 8446 section 6.2, those that came; when the handshake was complete, and nothing has shown that it was taken."""
+        words = "bad certificate|unsupported certificate|certificate revoked|certificate expired|certificate unknown"
+        refusals = {*words.split("|"), "unknown ca", "access denied", "certificate required", "decrypt error"}
+        for number, name in ALERTS.items():
+            for sent in (False, True):
+                for complete in (False, True):
+                    for accepted in (False, True):
+                        seen = Seen(self.context, alert=(sent, number), complete=complete, accepted=accepted)
+                        expected = name in refusals and not sent and complete and not accepted
+                        self.assertEqual(seen.refused, expected, (name, sent, complete, accepted))
+        self.assertFalse(Seen(self.context, complete=True).refused)
+
+    def test_a_ticket_proves_that_the_server_has_taken_our_certificate(self) -> None:
+        """It comes behind our end of the handshake (RFC 8446 section 4.6.1)."""
+        transport, _ = self.open()
+        assert isinstance(transport, ClientTLSTransport)
+        self.loop.pump()
+        self.assertTrue(transport._tls.get_app_data().accepted)
+
+    def test_the_refusal_is_heard_though_a_long_request_was_written(self) -> None:
+        """The server reads none of it: its reset follows the alert, and meets our writes."""
+        stranger = certificates().stranger.issue("intruder", client=True, key="ecdsa")
+        self.context = client_context(crt=certificates().file("stranger.pem", stranger.pem))
+        transport, far = self.open(tcp=True)
+        transport.write(bytes(50_000))
+        while not far.end:
+            far.pump()
+        transport.write(bytes(50_000))
+        self.loop.until(lambda: self.peer.lost)
+        self.gone(transport, "TLS: tlsv1 alert unknown ca")
+        self.assertIsInstance(self.peer.reason, CertificateRefused)
+
     def test_the_refusal_is_heard_though_a_request_was_written(self) -> None:
         """The alert stands unread before the reset that our write meets: the alert is the reason."""
         stranger = certificates().stranger.issue("intruder", client=True, key="ecdsa")
@@ -313,6 +412,7 @@ class TLS13TransportTests(TLSBehaviour, SynchronousTestCase):
         transport.resume_reading()
         self.loop.until(lambda: self.peer.lost)
         self.gone(transport, "TLS: tlsv1 alert unknown ca")
+        self.assertIsInstance(self.peer.reason, CertificateRefused)
 
 
 class PlainMethodsTests(TLSBehaviour, SynchronousTestCase):

@@ -100,16 +100,28 @@ class BudgetTests(SynchronousTestCase):
         site.pools[19].wait(asker)
         self.assertEqual(site.pools[19].counters.dials, before + 1)
 
-    def test_requests_hold_floors_up_for_a_second_at_most(self) -> None:
-        """However many were dialled for them."""
+    def test_half_of_the_rate_is_the_floors(self) -> None:
+        """However many handshakes begin for requests, all the time."""
         clock = Clock()
-        budget = Budget(clock, 10.0)
-        for _ in range(1000):
-            budget.spend()
+        budget = Budget(clock, 100.0)
         asked: list[float] = []
-        budget.wait(self, lambda: asked.append(clock.seconds()))
-        clock.pump([0.02] * 100)
-        self.assertTrue(1.0 <= asked[0] <= 1.2, asked)
+
+        def dial() -> None:
+            asked.append(clock.seconds())
+            budget.spend()
+            if budget.wait(self, dial) == 0:
+                dial()
+
+        for _ in range(1000):
+            budget.spend_on_request()
+        if budget.wait(self, dial) == 0:
+            dial()
+        for _ in range(200):
+            for _ in range(20):
+                budget.spend_on_request()
+            clock.advance(0.02)
+        self.assertLess(asked[0], 0.3)
+        self.assertTrue(4 * 50 - 10 <= len(asked) <= 4 * 100 + 10, len(asked))
 
     def test_who_stops_leaves_the_line(self) -> None:
         """And no timer is left when nobody waits."""

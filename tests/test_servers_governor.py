@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.net.transport import PEER_CLOSED, PEER_RESET
+from reusedproxy.net.tls import TLS_FAILED
+from reusedproxy.net.transport import PEER_CLOSED, PEER_RESET, PEER_TRUNCATED
 from reusedproxy.servers.captures import TELL_EVERY
-from reusedproxy.servers.connection import IDLE
+from reusedproxy.servers.connection import IDLE, ServerConnection
 from reusedproxy.servers.governor import BACKOFF_FIRST, BACKOFF_LAST, CONNECT_RATE, FLOOR_DIALS, PROOF
 from tests.fakes import LATE_REFUSAL, Asker, FakeDial, PoolBench, RecordingExchange
 
@@ -224,17 +226,97 @@ class LateRefusalTests(SynchronousTestCase):
             if in_use:
                 self.assertEqual(exchange.events, [("lost", "gone", LATE_REFUSAL, False)])
 
-    def test_a_trial_that_is_reset_under_its_request(self) -> None:
-        """It may have been carried out, so the request hears "gone"; but the next dial waits."""
-        bench = PoolBench(min_conn=1)
-        bench.dialer.open[0].fail()
+    def test_whatever_else_breaks_the_first_request(self) -> None:
+        """It may have been carried out, so the request hears "gone"; and no other pays for it: the server is not judged."""
+        for reason in (
+            PEER_CLOSED,
+            PEER_RESET,
+            PEER_TRUNCATED,
+            TLS_FAILED + "record layer failure",
+            TLS_FAILED + "closed",
+        ):
+            for floor in (0, 4):
+                bench = PoolBench(min_conn=floor, secure=True)
+                bench.pool.wait(asker := Asker())
+                transport = bench.dialer.open[0].succeed()
+                exchange = RecordingExchange(b"POST")
+                asker.connections[0].send(exchange, b"POST / HTTP/1.1\r\n\r\n", True, None)
+                transport.peer_ends(reason)
+                self.assertEqual(exchange.events, [("lost", "gone", reason, False)])
+                self.assertEqual((bench.pool.counters.dials_failed, bench.pool.trouble), (0, ""))
+                self.assertFalse(bench.pool.paused)
+                self.assertEqual(len(bench.dialer.open), floor)
+
+    def test_a_certificate_alert_on_a_used_connection(self) -> None:
+        """Its handshake was taken long ago: the request may have been carried out."""
+        bench = PoolBench(min_conn=1, secure=True)
+        transport = bench.dialer.open[0].succeed()
+        bench.use(bench.borrow())
+        bench.borrow().send(exchange := RecordingExchange(), b"GET / HTTP/1.1\r\n\r\n", True, None)
+        transport.receive(b"HTTP")
+        transport.peer_ends(LATE_REFUSAL)
+        self.assertEqual(exchange.events, [("lost", "gone", LATE_REFUSAL, True)])
+        self.assertEqual(bench.pool.counters.dials_failed, 0)
+
+
+class TrialUnderARequestTests(SynchronousTestCase):
+    """A client's request on the connection that is to prove itself: what it does to that says nothing about the server."""
+
+    def trial(self, **limits: Any) -> tuple[PoolBench, ServerConnection, Any]:
+        """One dial has failed, the next succeeds and carries a request."""
+        bench = PoolBench(**limits)
+        bench.pool.wait(asker := Asker())
+        while bench.dialer.open:
+            bench.dialer.open[0].fail()
+        bench.pool.wait(asker)
         bench.pass_time(1)
         transport = bench.dialer.open[0].succeed()
-        exchange = RecordingExchange()
-        bench.borrow().send(exchange, b"GET / HTTP/1.1\r\n\r\n", True, None)
-        transport.peer_ends(PEER_RESET)
-        self.assertEqual(exchange.events, [("lost", "gone", PEER_RESET, False)])
-        self.assertEqual((bench.pool.counters.dials_failed, bench.dialer.open), (2, []))
+        (connection,) = asker.connections
+        connection.send(RecordingExchange(), b"GET / HTTP/1.1\r\n\r\n", True, None)
+        return bench, connection, transport
+
+    def test_that_ends_without_an_answer(self) -> None:
+        """No failure and no proof: another is tried at once, still one at a time."""
+        for end in ("reset", "client gone"):
+            for floor in (0, 4):
+                bench, connection, transport = self.trial(min_conn=floor)
+                bench.pool.wait(Asker())
+                bench.pool.wait(Asker())
+                if end == "reset":
+                    transport.peer_ends(PEER_RESET)
+                else:
+                    connection.give_up(end)
+                self.assertEqual((bench.pool.counters.dials_failed, len(bench.dialer.open)), (max(floor, 1), 1), end)
+                self.assertNotEqual(bench.pool.trouble, "")
+
+    def test_whose_connection_ends_with_the_answer(self) -> None:
+        """The server has taken it: that is proof, though the connection never comes back."""
+        for end in ("closed", "client gone"):
+            bench, connection, transport = self.trial()
+            bench.pool.wait(Asker())
+            bench.pool.wait(Asker())
+            if end == "closed":
+                transport.receive(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+            else:
+                transport.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nsome")
+                connection.give_up(end)
+            self.assertEqual((bench.pool.trouble, len(bench.dialer.open)), ("", 2), end)
+
+    def test_that_was_never_sent(self) -> None:
+        """Who takes it and leaves has proven nothing, and the next waits."""
+        bench = PoolBench()
+        bench.pool.wait(asker := Asker())
+        bench.dialer.open[0].fail()
+        bench.pool.wait(asker)
+        bench.pass_time(1)
+        bench.dialer.open[0].succeed()
+        bench.pool.wait(Asker())
+        asker.connections[0].give_up("client gone")
+        self.assertEqual(bench.dialer.open, [])
+
+
+class WaitersTests(SynchronousTestCase):
+    """Who waits while a connection is refused late."""
 
     def test_waiters_hear_of_it(self) -> None:
         """With no dial under way, all who wait have waited in vain."""

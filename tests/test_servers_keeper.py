@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.net.transport import PEER_CLOSED
 from reusedproxy.servers.connection import IDLE, RETIRING, WATCHED
 from reusedproxy.servers.keeper import AHEAD, LIFE_JITTER, LIFE_OVER, WATCH_UNTIL
-from reusedproxy.servers.reuse import ANY, FRESH, NEW
+from reusedproxy.servers.reuse import ANY, FRESH, NEW, SAFE
 from tests.fakes import Asker, PoolBench, RecordingExchange
 
 
@@ -193,6 +193,19 @@ class WatchedTests(SynchronousTestCase):
         self.assertEqual((watched.state, len(bench.pool.idle)), (WATCHED, 2))
         self.assertNotIn(watched, [bench.borrow(), bench.borrow()])
 
+    def test_its_successor_is_handshaken_first(self) -> None:
+        """The floor stands at every moment, however long a handshake takes."""
+        bench, server = self.learned()
+        bench.dialer.after = 0.06
+        server.after = server.unused = 99
+        bench.pass_time(1)
+        looks = 0
+        for _ in range(3000):
+            bench.pass_time(0.01, step=0.01)
+            looks += bool(bench.pool.watched)
+            self.assertGreaterEqual(len(bench.pool.idle), 2)
+        self.assertGreater(looks, 0)
+
     def test_a_server_that_waits_longer_now(self) -> None:
         """What is thought grows as far as it was seen to stand, and what waits with it."""
         bench, server = self.learned()
@@ -302,6 +315,22 @@ class SuspectTests(SynchronousTestCase):
         self.assertIsNone(bench.pool.acquire())
         bench.pass_time(1.1)
         self.assertIn(bench.borrow(), stale)
+
+    def test_no_kind_of_request_is_given_a_suspect(self) -> None:
+        """Not behind a newer one that is not fit for it, either."""
+        for kind in (ANY, FRESH, SAFE):
+            bench = PoolBench(min_conn=2)
+            bench.answer_all()
+            for each in (bench.borrow(), bench.borrow()):
+                bench.use(each)
+                each.safe = True
+            bench.pass_time(1)
+            bench.pool.keeper.renew()
+            bench.dialer.open[0].succeed()
+            suspects = set(bench.pool.idle[:-1])
+            self.assertTrue(suspects)
+            while (taken := bench.pool.acquire(kind)) is not None:
+                self.assertNotIn(taken, suspects)
 
     def test_a_request_that_kills_its_connections_is_no_weapon(self) -> None:
         """The alarm is raised once in a while only, or each such request would cost all others a handshake."""

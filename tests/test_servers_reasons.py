@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 import reusedproxy
-from reusedproxy.net.tls import TLS_FAILED
+from reusedproxy.net.tls import TLS_FAILED, CertificateRefused
 from reusedproxy.net.transport import BROKEN, PEER_CLOSED, PEER_RESET, PEER_TRUNCATED
 from reusedproxy.servers import keeper, reasons
 from reusedproxy.servers.reasons import PROXY, SERVER, word_for
@@ -17,8 +17,8 @@ from reusedproxy.servers.reasons import PROXY, SERVER, word_for
 DEPENDING = {"timeout server"}
 
 
-def word(reason: str, by: str = PROXY, idle: bool = False, requests: int = 3, pinged: bool = False) -> str:
-    return word_for(reason, by, idle=idle, requests=requests, pinged=pinged)
+def word(reason: str, by: str = PROXY, idle: bool = False, pinged: bool = False) -> str:
+    return word_for(reason, by, idle=idle, pinged=pinged)
 
 
 class ReasonTests(SynchronousTestCase):
@@ -52,11 +52,11 @@ class ReasonTests(SynchronousTestCase):
             self.assertEqual(word(reason, SERVER, pinged=True), reasons.PING_FAIL)
 
     def test_a_refusal_after_the_handshake(self) -> None:
-        """TLS 1.3; later the same is a fault."""
-        refusal = TLS_FAILED + "tlsv1 alert unknown ca: the server refused our client certificate"
-        self.assertEqual(word(refusal, SERVER, idle=True, requests=0), reasons.REFUSED_LATE)
-        self.assertEqual(word(refusal, SERVER, requests=1), reasons.REFUSED_LATE)
-        self.assertEqual(word(refusal, SERVER, requests=2), reasons.ERROR)
+        """TLS 1.3; the same words for anything else are a fault."""
+        words = TLS_FAILED + "tlsv1 alert unknown ca"
+        for idle in (False, True):
+            self.assertEqual(word(CertificateRefused(words), SERVER, idle=idle), reasons.REFUSED_LATE)
+        self.assertEqual(word(words, SERVER), reasons.ERROR)
 
     def test_whatever_a_server_says(self) -> None:
         """Its words never become ours."""

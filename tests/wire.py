@@ -459,6 +459,8 @@ class Recorder:
         self.events: list[str] = []
         self.on: dict[str, Callable[[], object]] = {}
         self.chunks: list[bytes] = []
+        #: What `connection_lost` was told.
+        self.reason: str | None = None
 
     @property
     def received(self) -> bytes:
@@ -484,6 +486,7 @@ class Recorder:
         self._note("resume")
 
     def connection_lost(self, reason: str) -> None:
+        self.reason = reason
         self._note(f"lost: {reason}")
 
     def _note(self, event: str) -> None:

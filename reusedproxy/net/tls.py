@@ -34,6 +34,14 @@ _KEY_UPDATE = b"\x17\x03\x03\x00\x16"
 _openssl: Any = Binding().lib
 
 
+class CertificateRefused(str):
+    """Why a connection ended whose server has refused our certificate when the handshake was complete for us.
+
+    Only TLS 1.3 knows it, and an alert that came from the server says it (RFC 8446 sections 4.4.2.4 and 6.2): nobody has
+    read what was sent. Whatever else breaks a connection is a plain reason, and the server may have read everything.
+    """
+
+
 class TLSTransport(Transport):
     """A transport whose handshake is complete; what passes is encrypted."""
 
@@ -133,7 +141,7 @@ class TLSTransport(Transport):
             forget_errors()
             ended = PEER_TRUNCATED if error.args[0] == -1 else PEER_RESET
         except SSL.Error as error:
-            ended = TLS_FAILED + openssl_reason(error)
+            ended = self._broken_by(error)
         if data and self.state <= HALF:
             self.peer.data_received(data)
         elif data:
@@ -144,6 +152,10 @@ class TLSTransport(Transport):
             self._peer_ended(ended)
         else:
             self._lose(ended)
+
+    def _broken_by(self, error: SSL.Error) -> str:
+        """Why the connection ends that OpenSSL has found to be of no more use."""
+        return TLS_FAILED + openssl_reason(error)
 
     def _key_update_may_come(self) -> bool:
         """Whether the record that comes next has the size of TLS 1.3's KeyUpdate; all others go on being read meanwhile."""

@@ -22,7 +22,7 @@ from OpenSSL import SSL, crypto
 from reusedproxy.config.model import ServerTLS
 from reusedproxy.net.openssl_server import HOSTNAME_MISMATCH, name_refusals
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls import TLSTransport, openssl_reason
+from reusedproxy.net.tls import CertificateRefused, TLSTransport, openssl_reason
 from reusedproxy.net.tls_files import TLSConfigurationError, Trusts, use_certificate
 from reusedproxy.net.tls_parameters import set_parameters
 from reusedproxy.net.tls_words import ALERTS, VerifyFault, alert_words, certificate_words, names_in
@@ -33,7 +33,8 @@ from reusedproxy.net.transport import Peer
 class Seen:
     """What one handshake has shown: what is wrong with the server's certificate, whether it has its name, the last alert.
 
-    `fault` is OpenSSL's, `misnamed` ours; `alert` is (whether we sent it, its number).
+    `fault` is OpenSSL's, `misnamed` ours; `alert` is (whether we sent it, its number). `complete`: the handshake is, for us;
+    `accepted`: the server has said something of TLS since, a session ticket for instance, so it has taken our part of it.
     """
 
     context: ClientContext
@@ -41,6 +42,16 @@ class Seen:
     misnamed: str = ""
     named: bool = False
     alert: tuple[bool, int] | None = None
+    complete: bool = False
+    accepted: bool = False
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server has refused our certificate when the handshake was complete for us: only in TLS 1.3.
+
+        In TLS 1.2 its end of the handshake comes last, so nothing that it says later is about that.
+        """
+        return self.alert in _REFUSALS and self.complete and not self.accepted
 
 
 class ClientContext:
@@ -79,7 +90,7 @@ class ClientContext:
             self._trusted.give(context)
             context.set_verify(SSL.VERIFY_PEER, _note_certificate)
             self._kept = name_refusals(context, HOSTNAME_MISMATCH)
-        context.set_info_callback(_note_alert)
+        context.set_info_callback(_note_progress)
 
     def named(self, sni: str) -> ClientContext:
         """The same for another name ("": none is sent): a session is never offered under another name.
@@ -197,7 +208,12 @@ class ClientContext:
 
 #: OpenSSL's words for an alert that came: "tlsv1 alert unknown ca"; some have no "alert" in them.
 _RECEIVED = re.compile(rf"(?:alert |tlsv1 )({'|'.join(ALERTS.values())})$")
-#: Alerts by which a server refuses a client certificate (RFC 8446 section 6.2), in OpenSSL's words.
+#: Alerts, received, by which a server refuses a client certificate: RFC 8446 section 6.2, and decrypt_error, which section
+#: 4.4.3 demands for our signature under it, and OpenSSL sends for its issuer's. Nothing but a handshake can bring that about.
+#: handshake_failure is not among them: it says that there are no parameters in common, which is settled by then, so whoever
+#: sends it so late may mean anything.
+_REFUSALS = frozenset((False, number) for number in (42, 43, 44, 45, 46, 48, 49, 51, 116))
+#: The same alerts in OpenSSL's words.
 _CLIENT_CERTIFICATE_ALERTS = (
     "alert unknown ca",
     "alert bad certificate",
@@ -223,6 +239,12 @@ class ClientTLSTransport(TLSTransport):
     ) -> None:
         TLSTransport.__init__(self, poller, connected, peer, tls)
         self._context = context
+
+    def _broken_by(self, error: SSL.Error) -> str:
+        reason = TLSTransport._broken_by(self, error)
+        if self._tls.get_protocol_version() == SSL.TLS1_3_VERSION and self._tls.get_app_data().refused:
+            return CertificateRefused(reason)
+        return reason
 
     def remember_session(self) -> None:
         """Leave this connection's session for later ones to resume. In TLS 1.3 it comes with or after the first answer."""
@@ -250,9 +272,14 @@ def _note_certificate(connection: SSL.Connection, certificate: crypto.X509, erro
     return not seen.misnamed
 
 
-def _note_alert(connection: SSL.Connection, where: int, value: int) -> None:
+def _note_progress(connection: SSL.Connection, where: int, value: int) -> None:
     if where & SSL.SSL_CB_ALERT:
         connection.get_app_data().alert = bool(where & SSL.SSL_CB_WRITE), value & 0xFF
+    elif where & SSL.SSL_CB_HANDSHAKE_DONE:
+        connection.get_app_data().complete = True
+    elif where & SSL.SSL_CB_LOOP:
+        seen: Seen = connection.get_app_data()
+        seen.accepted = seen.complete
 
 
 def _is_address(name: str) -> bool:

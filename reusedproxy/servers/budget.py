@@ -1,8 +1,9 @@
 """How fast all servers together may be dialled for their floors, so that a site that comes back does not starve its traffic.
 
 A handshake costs about a millisecond of the one core that also carries every request. Governors ask before each dial for a
-floor; who must wait stands in a line, each server in turn. Dials for requests that wait are never held up here, but they
-are counted. It must never know pools.
+floor; who must wait stands in a line, each server in turn. Handshakes for requests that wait are never held up here, and
+they are counted up to half of the rate: the other half is the floors' alone, however many requests dial. Dials for
+requests in the clear are no handshakes and not counted. It must never know pools.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 #: Handshakes a second for the floors of all servers, when nothing is configured: about a fifth of a core.
 RATE = 200.0
+#: Share of the rate that requests may take from the floors.
+REQUESTS = 0.5
 #: Seconds between two looks at the line.
 TURN = 1 / 64
 
@@ -27,11 +30,18 @@ class Budget:
         self.line: dict[object, Callable[[], None]] = {}
         self._clock = clock
         self._now = clock.seconds
-        self._most = max(1.0, rate / 10)
         self._tokens = self._most
         self._tokens_at = self._now()
+        #: Of those, what requests may take at this moment.
+        self._share = max(1.0, REQUESTS * self._most)
+        self._share_at = self._tokens_at
         self._turn: object | None = None
         self._call: IDelayedCall | None = None
+
+    @property
+    def _most(self) -> float:
+        """The rate may be changed by a reload."""
+        return max(1.0, self.rate / 10)
 
     def wait(self, who: object, go_on: Callable[[], None]) -> float:
         """0: `who` may dial now, and must say so with `spend`. inf: it stands in the line, and `go_on` is called."""
@@ -44,9 +54,18 @@ class Budget:
         return inf
 
     def spend(self) -> None:
-        """Somebody dials; also one who did not have to ask."""
-        # What was spent on requests holds up the floors for a second at most.
-        self._tokens = max(-self.rate, self._filled() - 1)
+        """Somebody dials for a floor."""
+        self._tokens = self._filled() - 1
+
+    def spend_on_request(self) -> None:
+        """A handshake begins for a request, which did not have to ask. Beyond the requests' share it costs no floor its turn."""
+        now = self._now()
+        most = max(1.0, REQUESTS * self._most)
+        self._share = min(most, self._share + (now - self._share_at) * REQUESTS * self.rate)
+        self._share_at = now
+        if self._share >= 1:
+            self._share -= 1
+            self.spend()
 
     def give_back(self) -> None:
         """A dial never came to a handshake. Else servers that refuse would starve the floors of those that do not."""

@@ -140,6 +140,11 @@ class ServerConnection(Unfinished):
         transport.peer = self
         transport.resume_reading()
 
+    @property
+    def answered(self) -> bool:
+        """Whether some byte has come for the last request that it carried."""
+        return self._answered
+
     # What an exchange calls.
 
     def send(self, exchange: Exchange, data: bytes, ended: bool, timeout: float | None) -> None:

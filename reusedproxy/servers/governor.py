@@ -4,7 +4,8 @@ A pool asks before each dial and reports how each one ended. It knows a clock, w
 one connection that is on trial; it must never know who needs connections or how many.
 
 In TLS 1.3 a server refuses our certificate after the handshake looked complete to us (RFC 8446 section 4.4.2), so after
-failures a dial that succeeded proves nothing yet: its connection is on trial until it has answered, or has stood.
+failures a dial that succeeded proves nothing yet: its connection is on trial until it has answered, or has stood. One that
+ends under a request proves nothing either way, since that request may be the cause: the next is tried at once.
 """
 
 from __future__ import annotations
@@ -42,10 +43,12 @@ FLUTTER_FOR = 30.0
 
 
 class Proven(Protocol):
-    """What may be on trial. `born` is when its dial succeeded, `proof_at` when it has stood long enough."""
+    """What may be on trial. `born` is when its dial succeeded, `proof_at` when it has stood long enough; `requests` were sent
+    on it."""
 
     born: float
     proof_at: float
+    requests: int
 
 
 class Governor:
@@ -148,11 +151,13 @@ class Governor:
 
     # What the pool reports.
 
-    def began(self, demand: bool) -> None:
-        """A dial has started."""
+    def began(self, demand: bool, secure: bool) -> None:
+        """A dial has started; `secure`: it makes a handshake."""
         if not demand:
             self._tokens -= 1
-        self._budget.spend()
+            self._budget.spend()
+        elif secure:
+            self._budget.spend_on_request()
 
     def succeeded(self, connection: Proven, took: float) -> None:
         """A dial has ended well after `took` seconds."""
@@ -186,16 +191,13 @@ class Governor:
         if connection is self._trial or connection.born > self._failed_at:
             self._prove()
 
-    def on_trial(self, connection: Proven) -> bool:
-        """Whether this is the connection that must prove itself before another is opened."""
-        return connection is self._trial
-
     def ended(self, connection: Proven) -> None:
-        """A connection has left the pool. A trial that ends without a proof makes the next wait as a failure does."""
+        """A connection has left the pool. A trial that nobody asked anything makes the next wait as a failure does."""
         if connection is self._trial:
             self._end_trial()
-            now = self._failed_at = self._now()
-            self._next_dial = max(self._next_dial, now + self._backoff)
+            if not connection.requests:
+                now = self._failed_at = self._now()
+                self._next_dial = max(self._next_dial, now + self._backoff)
 
     def stop(self) -> None:
         """No dial is wanted for now; no timer is left. Failures are remembered: the first dial after it is a trial."""

@@ -75,6 +75,8 @@ class Keeper:
         #: Idle connections whose life is over, and those in use for the last time.
         self.due: set[ServerConnection] = set()
         self.last_use: set[ServerConnection] = set()
+        #: One that is due, and will be watched when another stands in its place.
+        self.curious: ServerConnection | None = None
         #: Those that are asked by ourselves: as good as idle, for the floor.
         self.pinged: set[ServerConnection] = set()
         #: A ping that ends the connection.
@@ -167,6 +169,8 @@ class Keeper:
         connection.deadline = inf
         if self.due:
             self.due.discard(connection)
+            if connection is self.curious:
+                self.curious = None
         pool = self.pool
         used = len(pool.in_use)
         if used > self._used_peak:
@@ -204,6 +208,8 @@ class Keeper:
         if connection not in self.due and connection not in self.last_use and self._now() >= connection.retire_at:
             self.filling.owed += 1
         self.due.discard(connection)
+        if connection is self.curious:
+            self.curious = None
         self.last_use.discard(connection)
         self.pinged.discard(connection)
         self.governor.ended(connection)
@@ -293,7 +299,7 @@ class Keeper:
         """The deadline of an idle connection: its life is over; or it was due, and its server will soon close it."""
         pool, now = self.pool, self._now()
         if connection in self.due:
-            pool.retire(connection, AHEAD)
+            self._let_go(connection, AHEAD)
             return
         old = now >= connection.retire_at
         patience = self.used if connection.requests else self.unused
@@ -303,15 +309,11 @@ class Keeper:
             else:
                 self.rested(connection)  # more is known than when its time was set
             return
-        if not old and patience.may_look():
-            pool.set_aside(connection)
-            self.filling.owed += 1
-            self._look_again(connection, patience)
-            self.open_more()
-            return
         self.due.add(connection)
+        if not old and self._room_to_look() and patience.may_look():
+            self.curious = connection
         if len(pool.idle) > self._limits.min_conn:
-            pool.retire(connection, LIFE_OVER if old else AHEAD)
+            self._let_go(connection, LIFE_OVER if old else AHEAD)
             return
         self.filling.owed += 1
         if patience.limit != inf:
@@ -341,7 +343,23 @@ class Keeper:
         pool = self.pool
         while self.due and len(pool.idle) > self._limits.min_conn:
             connection = self.due.pop()
-            pool.retire(connection, self._why_due(connection))
+            self._let_go(connection, self._why_due(connection))
+
+    def _let_go(self, connection: ServerConnection, reason: str) -> None:
+        """It serves nobody any more: it ends, or is watched for how long its server would have let it stand."""
+        if connection is not self.curious:
+            self.pool.retire(connection, reason)
+            return
+        self.curious = None
+        self.due.discard(connection)
+        self.pool.set_aside(connection)
+        self._look_again(connection, self.used if connection.requests else self.unused)
+        self.open_more()
+
+    def _room_to_look(self) -> bool:
+        """Whether one that is watched takes no other's place (`strict-maxconn`)."""
+        most = self._limits.most
+        return most is None or self.pool.counted + 1 < most
 
     def _standing_idle(self) -> int:
         """Idle connections with life left, or as good as idle."""

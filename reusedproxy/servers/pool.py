@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial, Dialer, DialFailure, DialOwner
-from reusedproxy.net.tls import TLS_FAILED
+from reusedproxy.net.tls import TLS_FAILED, CertificateRefused
 from reusedproxy.net.tls_client import ClientContext, ClientTLSTransport
 from reusedproxy.net.transport import CLOSED, Transport
 from reusedproxy.servers import records
@@ -306,10 +306,10 @@ class HTTPConnectionPool:
         is who ends it, PROXY or SERVER."""
         if connection.state == RETIRING:
             return
-        if connection.state == IN_USE and connection.requests == 1 and not at_once:
+        in_use, pinged = connection.state == IN_USE, connection in self.keeper.pinged
+        if in_use and connection.requests == 1 and not at_once:
             _remember_session(connection)  # its server closes after each answer, say: none needs it more
-        idle, pinged = connection.state != IN_USE, connection in self.keeper.pinged
-        word = word_for(reason, by, idle=idle, requests=connection.requests, pinged=pinged)
+        word = word_for(reason, by, idle=not in_use, pinged=pinged)
         if connection.state == IDLE:
             self._leave_idle(connection)
         else:
@@ -324,6 +324,10 @@ class HTTPConnectionPool:
             connection.transport.close(reason)
             if connection.transport.state != CLOSED:
                 self.deadlines.watch(connection, self.deadlines.now() + FLUSH)
+        if in_use and self._governor.failures and connection.answered:
+            self._governor.answered(
+                connection
+            )  # and then was closed, or its client left: the server has taken it all the same
         self.keeper.gone(connection)
 
     # What connections say.
@@ -337,15 +341,16 @@ class HTTPConnectionPool:
             self.keeper.closed_by_peer(connection)
         elif not answered and connection.requests > 1 and self.running == "running":
             self.keeper.suspicion.lost()
-        refused = None if answered else self._late_failure(connection, reason)
-        if refused is not None:
-            self._note_failure(refused)
-        elif not answered and self._governor.on_trial(connection):
-            self._note_failure(DialFailure("connection", f"{reason} before its first answer"))
+        refused = isinstance(reason, CertificateRefused) and connection.requests <= 1 and not answered
+        if not refused:
+            reason = str(reason)  # words like any other
+        failure = self._failure_of(connection, reason, refused)
+        if failure is not None:
+            self._note_failure(failure)
         self.retire(connection, reason, at_once=True, by=SERVER)
-        if refused is not None:
-            self._fail_waiters(refused, self.counters.dials + 1)
-        return refused is not None
+        if failure is not None:
+            self._fail_waiters(failure, self.counters.dials + 1)
+        return refused
 
     def connection_gone(self, connection: ServerConnection) -> None:
         """Its socket is closed."""
@@ -424,6 +429,8 @@ class HTTPConnectionPool:
         if kind == SAFE:
             began = self.deadlines.now() if len(idle) > QUICKLY_SEARCHED else None
             for index in range(len(idle) - 1, -1, -1):
+                if idle[index].idle_since < self.suspected_at:
+                    break  # and so are all that have stood longer
                 if idle[index].safe:
                     if began is not None:
                         self.counters.warm_took(self.deadlines.now() - began)
@@ -487,14 +494,18 @@ class HTTPConnectionPool:
             self._fail_waiters(failure, self.counters.dials)
         self.keeper.open_more()
 
-    def _late_failure(self, connection: ServerConnection, reason: str) -> DialFailure | None:
-        """What this end of a connection says about its handshake, if it does."""
+    def _failure_of(self, connection: ServerConnection, reason: str, refused: bool) -> DialFailure | None:
+        """What this end of a connection says about opening others, if it does.
+
+        Once a request was sent on it, only a refusal of our certificate does: whatever else has ended it may be that
+        request's doing, and no client's request may cost the others their server.
+        """
+        if not refused and (connection.requests or self.deadlines.now() >= connection.proof_at):
+            return None
         context = self.context
-        if context is not None and connection.requests <= 1 and reason.startswith(TLS_FAILED):
+        if context is not None and reason.startswith(TLS_FAILED):
             return DialFailure("TLS handshake", context.meaning(reason.removeprefix(TLS_FAILED)))
-        if connection.requests == 0 and self.deadlines.now() < connection.proof_at:
-            return DialFailure("connection", f"{reason} before its first use")
-        return None
+        return DialFailure("connection", f"{reason} before its first use")
 
     def _note_failure(self, failure: DialFailure) -> None:
         """Count it, say it, and wait longer before the next."""
@@ -522,7 +533,7 @@ class HTTPConnectionPool:
         demand = cause == records.DEMAND
         self.counters.dials += 1
         self.counters.dials_for_requests += demand
-        self._governor.began(demand)
+        self._governor.began(demand, self.context is not None)
         self.connecting[self._dialer.dial(self)] = cause
 
     def _stop(self, reason: str) -> None:

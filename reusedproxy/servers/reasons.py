@@ -6,7 +6,7 @@ quote a peer. Here each is one of a fixed set. Pure.
 
 from __future__ import annotations
 
-from reusedproxy.net.tls import TLS_FAILED
+from reusedproxy.net.tls import CertificateRefused
 
 # Who has ended a connection.
 SERVER = "server"
@@ -89,15 +89,15 @@ _ALWAYS = {
 }
 
 
-def word_for(reason: str, by: str, *, idle: bool, requests: int, pinged: bool) -> str:
-    """One of WORDS. `idle`: nobody used it; `requests` that it had carried; `pinged`: a request of our own was on it."""
+def word_for(reason: str, by: str, *, idle: bool, pinged: bool) -> str:
+    """One of WORDS. `idle`: nobody used it; `pinged`: a request of our own was on it."""
     always = _ALWAYS.get(reason)
     if always is not None:
         return always
     if reason.startswith("server "):  # and its state: DOWN, MAINT
         return DRAIN
     if by == SERVER:
-        if requests <= 1 and reason.startswith(TLS_FAILED):
+        if isinstance(reason, CertificateRefused):
             return REFUSED_LATE
         if idle:
             return IDLE
