@@ -325,7 +325,7 @@ def _row(kind: Kind, contenders: list[Contender], behind: Backend, hostile: int,
     cells, p99 = [kind.words.replace("|", "\\|")], {}
     for contender in contenders:
         if contender.key == "nginx" and not kind.nginx:
-            cells += ["–"] * 5
+            cells += ["-"] * 5
             continue
         try:
             seen = measured(contender, kind, behind, hostile, seconds)
