@@ -204,26 +204,21 @@ def quiet(port: int, path: str, until: float) -> tuple[list[float], int]:
     while due < until:
         time.sleep(max(0.0, due - time.monotonic()))
         number += 1
-        client = None
+        stay = bool(number % 2)
         try:
-            client = kept if number % 2 and kept is not None else _connect(port)
-            client.sendall(request + (b"\r\n" if number % 2 else b"Connection: close\r\n\r\n"))
-            answer = b""
-            while not answer.endswith(b"ok\n"):
-                piece = client.recv(4096)
-                if not piece:
-                    raise OSError("ended")
-                answer += piece
-            kept = client if number % 2 else kept
-            if not number % 2:
-                client.close()
+            if stay:
+                try:
+                    kept = _asked(kept or _connect(port), request + b"\r\n")
+                except ConnectionError:
+                    # The proxy may close what is idle, when it is reloaded for instance; clients ask once more then.
+                    kept = _asked(_connect(port), request + b"\r\n")
+            else:
+                _asked(_connect(port), request + b"Connection: close\r\n\r\n").close()
             times.append(time.monotonic() - due)
         except OSError:
             lost += 1
             times.append(max(PATIENCE, time.monotonic() - due))
-            if client is not None:
-                client.close()
-            if number % 2:
+            if stay:
                 kept = None
         due += PERIOD
         if time.monotonic() - until > PATIENCE:
@@ -231,6 +226,22 @@ def quiet(port: int, path: str, until: float) -> tuple[list[float], int]:
     if kept is not None:
         kept.close()
     return sorted(times), lost
+
+
+def _asked(client: socket.socket, request: bytes) -> socket.socket:
+    """The same connection, when the right answer has come."""
+    try:
+        client.sendall(request)
+        answer = b""
+        while not answer.endswith(b"ok\n"):
+            piece = client.recv(4096)
+            if not piece:
+                raise ConnectionResetError("ended without an answer")
+            answer += piece
+    except OSError:
+        client.close()
+        raise
+    return client
 
 
 def _connect(port: int) -> socket.socket:
