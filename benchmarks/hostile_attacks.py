@@ -178,7 +178,7 @@ def key_updates_shut(prey: Prey) -> None:
     connection = RawTLS(prey.tls)
     try:
         connection.write(b"GET /hostile/big HTTP/1.1\r\nHost: a\r\n\r\n")
-        time.sleep(0.8)  # until all buffers on the way are full
+        time.sleep(1.5)  # until all buffers on the way are full
         for _ in range(3):
             connection.update_key()
         while prey.on:
