@@ -142,6 +142,10 @@ class Daemon:
             family += [pid for pid, fields in everybody.items() if int(fields[1]) == parent]
         return {pid: everybody[pid] for pid in family}
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the program, not to its children."""
+        self._process.send_signal(number)
+
     def stop(self) -> None:
         """End it, gently first."""
         self._process.terminate()

@@ -249,8 +249,8 @@ class BoundTests(SynchronousTestCase):
             client.send(get("/", "Authorization: Negotiate YII"))
             world.server.answer()
             client.take()
-            if client is clients[0]:  # the other one's turn would be at the second server
-                world.backend.use_usable()
+            if client is clients[0]:  # the second server's turn is passed
+                world.backend._balance.pick()
         self.assertEqual(len(world.server.pool.private), 2)
         world.log.clear()
         return world, *clients

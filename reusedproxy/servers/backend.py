@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
+from sys import maxsize
 from typing import Protocol
 
 from reusedproxy.config import model
-from reusedproxy.servers.balance import RoundRobin
+from reusedproxy.servers.balance import ALGORITHMS
 from reusedproxy.servers.checks import Checker
 from reusedproxy.servers.queue import Placed, Queue
 from reusedproxy.servers.server import DOWN, DRAIN, MAINT, UP, Server, Traffic
@@ -54,13 +55,15 @@ class Backend:
         self.downs = 0
         self.downtime = 0.0
         self._announce = announce
-        self._balance = RoundRobin()
+        self._balance = ALGORITHMS[settings.balance]()
         self._active: list[Server] = []
         self._placing = False
         #: While it is placing: the servers that have got room since.
         self._freed: list[Server] = []
         self._tickets = count()
         self._ramped = [server for server in servers if 0 < server.settings.minconn < server.settings.maxconn]
+        #: The loads from which and below which all their limits are what they are now.
+        self._limits_from = self._limits_below = 0
         self.use_usable()
 
     def start(self) -> None:
@@ -89,7 +92,8 @@ class Backend:
         """
         if self._ramped:
             self._set_limits()
-            self._place_queued(*self._ramped)  # what one more request opens is for those who came before it
+            if self._freed:
+                self._place_queued()  # what one more request opens is for those who came before it
         if bound is not None and bound.serving and bound is not avoid:
             if not bound.full and not bound.queue.waiting:
                 self._take(bound)
@@ -133,7 +137,11 @@ class Backend:
 
     def done(self, server: Server) -> None:
         """A place at `server` is free again; who has waited longest for it gets it."""
-        server.served -= 1
+        if server.served == server.maxconn:
+            server.served -= 1
+            self._balance.freed(server)
+        else:
+            server.served -= 1
         server.traffic.scur -= 1
         if server.queue.waiting or self.queue.waiting:
             self._place_queued(server)
@@ -298,11 +306,23 @@ class Backend:
         return self._balance.pick() if self.queue.waiting else None
 
     def _set_limits(self) -> None:
-        """`minconn`: the limit follows the load, in HAProxy's straight line up to `fullconn`."""
+        """`minconn`: the limit follows the load, in HAProxy's straight line up to `fullconn`. That is a stair: the servers
+        are looked at when the load has left its step, and not for each request."""
         load, top = self.traffic.scur, self.fullconn
+        if self._limits_from <= load < self._limits_below:
+            return
+        self._limits_from, self._limits_below = 0, maxsize
         for server in self._ramped:
             least, most = server.settings.minconn, server.settings.maxconn
-            server.maxconn = most if load >= top else max(least, most * load // top)
+            was_full = server.full
+            server.maxconn = limit = most if load >= top else max(least, most * load // top)
+            if limit > least:
+                self._limits_from = max(self._limits_from, min(top, -(-limit * top // most)))
+            if limit < most:
+                self._limits_below = min(self._limits_below, min(top, -(-(limit + 1) * top // most)))
+            if was_full and not server.full:
+                self._balance.freed(server)
+                self._freed.append(server)
 
     def _count_redispatch(self, asks: Placed, server: Server) -> None:
         """It was meant for `server`, which cannot take it."""

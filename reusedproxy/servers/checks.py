@@ -214,9 +214,8 @@ class Checker:
                     "" if well else f"it answers its check with {head.status} {head.reason.decode('latin-1')}".rstrip()
                 )
 
-        connection.send(
-            Probe(http.method.encode(), ended), request(http, keep=True), True, self._timeout or self.settings.inter
-        )
+        probe = Probe(http.method.encode(), ended)
+        probe.ask(connection, request(http, keep=True), self._timeout or self.settings.inter)
 
     def eof_received(self) -> None:
         self._end("L7RSP", "connection closed before the end of the response head")

@@ -293,7 +293,7 @@ class HTTPConnectionPool:
             self.keeper.ping_ended(connection, head)
 
         method = self.ping_request.split(b" ", 1)[0]
-        connection.send(Probe(method, ended), self.ping_request, True, PING_TIMEOUT)
+        Probe(method, ended).ask(connection, self.ping_request, PING_TIMEOUT)
 
     def set_aside(self, connection: ServerConnection) -> None:
         """Give this idle one to nobody any more, but let it stand; only its server or `retire` ends it."""
