@@ -143,6 +143,21 @@ class AheadTests(SynchronousTestCase):
         bench.pass_time(10)
         self.assertTrue(fresh())
 
+    def test_a_few_ends_behind_answers_are_no_reason(self) -> None:
+        """One in 500 answers, for as long as you like: a handshake for each request would cost more than it saves."""
+        bench = PoolBench(min_conn=4)
+        bench.dialer.answer = bench.dialer.accept
+        bench.pass_time(0.1, step=0.05)
+        for _ in range(8):
+            for _ in range(500):
+                bench.use(bench.borrow())
+            bench.pool.idle[-1].transport.peer_ends()  # type: ignore[attr-defined]
+            bench.pass_time(1.2)
+            bench.use(bench.borrow())
+            self.assertIsNotNone(connection := bench.pool.acquire(FRESH))
+            assert connection is not None
+            bench.use(connection)
+
     def test_one_that_is_due_may_still_be_used(self) -> None:
         """What can be repeated may have it; what must not be lost may not."""
         bench = PoolBench(min_conn=1)

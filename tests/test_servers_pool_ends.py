@@ -10,6 +10,7 @@ from reusedproxy.net.transport import CLOSED, PEER_CLOSED, PEER_RESET
 from reusedproxy.servers.connection import IN_USE, RETIRING
 from reusedproxy.servers.governor import BACKOFF_LAST
 from reusedproxy.servers.pool import FLUSH
+from reusedproxy.servers.reuse import NEW
 from tests.fakes import Asker, PoolBench
 
 
@@ -79,6 +80,39 @@ class RetiringTests(SynchronousTestCase):
         dials = len(bench.dialer.dials)
         bench.pass_time(60)
         self.assertEqual((len(bench.pool.idle), len(bench.dialer.dials)), (4, dials))
+
+    def test_no_more_stand_than_were_used_at_once(self) -> None:
+        """Whatever opens them: each time somebody needs a new one, and one request is under way at any time."""
+        bench = self.many(1, min_conn=2)
+        for _ in range(50):
+            bench.pool.wait(asker := Asker(), NEW)
+            bench.answer_all()
+            bench.use(asker.connections[0])
+            bench.pass_time(0.1, step=0.05)
+        self.assertLessEqual(len(bench.pool.idle), 2 + 1)
+        self.assertIn(asker.connections[0], bench.pool.idle)  # the one used last is the surest
+        self.assertIn("more than are needed", bench.pool.closed)
+
+    def test_who_waits_counts_as_use(self) -> None:
+        """What was opened for a burst stays, though one connection that came back has served all of it."""
+        bench = PoolBench()
+        askers = [Asker() for _ in range(9)]
+        for asker in askers:
+            bench.pool.wait(asker)
+        bench.dialer.open[0].succeed()
+        for asker in askers:
+            bench.use(asker.connections[0])
+        bench.answer_all()
+        self.assertEqual((len(bench.pool.idle), bench.pool.closed), (9, {}))
+
+    def test_low_conn_counts_beside_the_need(self) -> None:
+        """HAProxy's `pool-low-conn`: as many may stand idle whatever is needed."""
+        bench = self.many(1, low_conn=4)
+        for _ in range(20):
+            bench.pool.wait(asker := Asker(), NEW)
+            bench.answer_all()
+            bench.use(asker.connections[0])
+        self.assertEqual(len(bench.pool.idle), 4 + 1)
 
     def test_idle_timeout(self) -> None:
         """What stood idle too long goes, but never the floor."""

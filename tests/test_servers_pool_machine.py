@@ -36,6 +36,8 @@ class PoolMachine(RuleBasedStateMachine):
     def begin(self, **limits: Any) -> None:
         self.floor = limits.pop("floor")
         self.bench = PoolBench(secure=True, min_conn=self.floor, overdue_after=1e9, **limits)
+        #: The most that were wanted at once, ever, as far as it was looked.
+        self.wanted = 0
         self.pool = self.bench.pool
         self.waiting: list[Asker] = []
         self.done: list[Asker] = []
@@ -56,6 +58,7 @@ class PoolMachine(RuleBasedStateMachine):
                 assert kind != NEW
                 self.given += 1
                 self.borrowed.append(connection)
+                self.want()
 
     @rule(kind=st.sampled_from([ANY, ANY, FRESH, SAFE, NEW]), again=st.booleans())
     def wait(self, kind: int, again: bool) -> None:
@@ -72,7 +75,11 @@ class PoolMachine(RuleBasedStateMachine):
                 self.wait(kind, False)
 
         asker.then = told
+        self.want(1)
         self.pool.wait(asker, kind)
+
+    def want(self, more: int = 0) -> None:
+        self.wanted = max(self.wanted, len(self.pool.in_use) + len(self.pool.waiters) + more)
 
     @precondition(lambda self: self.waiting)
     @rule(index=INDEX, timed_out=st.booleans())
@@ -212,6 +219,15 @@ class PoolMachine(RuleBasedStateMachine):
     def the_time_below_the_floor_is_counted(self) -> None:
         if hasattr(self, "pool"):
             assert (self.pool.keeper._below_since is not None) == self.pool.below_floor
+
+    @invariant()
+    def no_more_stand_than_are_called_for(self) -> None:
+        """The floor, and as many as were wanted at once, whatever has opened them; less when that is some time ago."""
+        if not hasattr(self, "pool"):
+            return
+        pool = self.pool
+        assert len(pool.idle) + len(pool.in_use) <= self.floor + self.wanted, pool
+        assert not pool.idle or len(pool.idle) + len(pool.in_use) <= pool.keeper.enough, pool
 
     @invariant()
     def ceilings_hold(self) -> None:

@@ -87,6 +87,8 @@ class Keeper:
         self._turn = random.random()
         self._used_peak = 0
         self._need = 0
+        #: Connections, idle and in use, that the floor and the use of late call for; what comes back beyond them is too many.
+        self.enough = self._spare
         #: How many were missing from the floor at the last look because connections are in use, less those dialled since.
         self._missing = 0
         self._idle_peak = 0
@@ -99,7 +101,7 @@ class Keeper:
         self._used_by_nobody: dict[ServerConnection, float] = {}
         self._refill_call: IDelayedCall | None = None
         self._upkeep_call: IDelayedCall | None = None
-        self.suspicion = Suspicion(clock, self._suspect)
+        self.suspicion = Suspicion(clock, self._suspect, lambda: pool.counters.requests)
 
     def share(self, other: Keeper) -> None:
         """What either learns of their server's habits, both know."""
@@ -134,6 +136,7 @@ class Keeper:
 
     def start(self, rotation: bool = False) -> None:
         """`rotation`: in place of another pool, whose server is reached in another way now."""
+        self.enough = max(self._used_peak, self._need) + self._spare
         if self._limits.min_conn:
             self.filling.start(rotation)
         self._upkeep()
@@ -174,7 +177,7 @@ class Keeper:
         pool = self.pool
         used = len(pool.in_use)
         if used > self._used_peak:
-            self._used_peak = used
+            self._peak(used)
         if used > pool.counters.used_max:
             pool.counters.used_max = used
         most = pool.limits.max_reuse
@@ -184,6 +187,25 @@ class Keeper:
             began = self._now()
             self.open_more()
             pool.counters.warm_took(self._now() - began)
+
+    def awaited(self) -> None:
+        """Somebody waits for one: had it stood, it would be in use."""
+        wanted = len(self.pool.in_use) + len(self.pool.waiters)
+        if wanted > self._used_peak:
+            self._peak(wanted)
+
+    def _peak(self, used: int) -> None:
+        """As many as never of late are in use at once."""
+        self._used_peak = used
+        enough = used + self._spare
+        if enough > self.enough:
+            self.enough = enough
+
+    @property
+    def _spare(self) -> int:
+        """Connections that are to stand idle whatever is needed. The floor stands on top of what is in use: ending its
+        connections would only have others opened for them."""
+        return max(self._limits.min_conn, self._limits.low_conn)
 
     def rested(self, connection: ServerConnection) -> None:
         """It is idle, or more is known now of how long it may be: set when it is to leave."""
@@ -247,8 +269,8 @@ class Keeper:
             if self.suspicion.closed(age):
                 self._advise_once(
                     "hasty",
-                    "the server closes idle connections again and again within moments of an answer: requests that may not be"
-                    " repeated get new connections, a handshake each, until it does so no more",
+                    "the server closes connections within moments of one answer in a hundred or more: requests that may not be"
+                    " repeated get new connections, a handshake each, until it does so less",
                 )
         else:
             self.unused.closed(age)
@@ -441,6 +463,7 @@ class Keeper:
         pool, limits, now = self.pool, self._limits, self._now()
         self.used.settle()
         self.unused.settle()
+        self.suspicion.haste.look()
         known = (self.used.limit, self.unused.limit)
         if known != self._known:
             self._known = known
@@ -498,13 +521,16 @@ class Keeper:
             self._advise(text)
 
     def _purge(self) -> None:
-        """HAProxy's `pool-purge-delay`: end half of what exceeds the need of late, the longest idle first."""
-        pool, limits = self.pool, self._limits
-        # The floor stands on top of what is needed: ending its connections would only have others opened for them.
-        needed = max(self._used_peak, self._need) + limits.min_conn
+        """HAProxy's `pool-purge-delay`: end half of what exceeds the need of late, the longest idle first.
+
+        What is left may stay until the next time, but nothing is added to it, whatever opened that.
+        """
+        pool = self.pool
+        needed = max(self._used_peak, self._need) + self._limits.min_conn
         exceed = len(pool.in_use) + len(pool.idle) - needed
         self._need = max((self._need + self._used_peak) // 2, self._used_peak)
         self._used_peak = len(pool.in_use)
-        spare = len(pool.idle) - max(limits.min_conn, limits.low_conn)
+        spare = len(pool.idle) - self._spare
         for connection in pool.idle[: max(0, min((exceed + 1) // 2, spare))]:
             pool.retire(connection, "purged")
+        self.enough = max(self._need + self._spare, len(pool.in_use) + len(pool.idle))

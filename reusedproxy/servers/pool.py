@@ -32,7 +32,7 @@ from reusedproxy.servers.governor import Governor
 from reusedproxy.servers.keeper import Keeper
 from reusedproxy.servers.limits import PoolLimits
 from reusedproxy.servers.probe import Probe
-from reusedproxy.servers.reasons import PROXY, SERVER, word_for
+from reusedproxy.servers.reasons import PROXY, SERVER, SURPLUS, word_for
 from reusedproxy.servers.reuse import ANY, FRESH, SAFE
 from reusedproxy.servers.waiters import Waiter, Waiting
 from reusedproxy.wire.heads import Limits, ResponseHead
@@ -195,6 +195,7 @@ class HTTPConnectionPool:
             waiter.connection_failed(failure)
             return
         self.waiters.append(Waiting(waiter, kind, self.counters.dials, self.deadlines.now()))
+        self.keeper.awaited()
         self.keeper.open_more()
 
     def leave(self, waiter: Waiter, timed_out: bool = False) -> None:
@@ -409,6 +410,8 @@ class HTTPConnectionPool:
         connection.state = IDLE
         self.idle.append(connection)
         self.keeper.rested(connection)
+        if len(self.idle) + len(self.in_use) > self.keeper.enough:
+            self.retire(self.idle[0], SURPLUS)  # the one used last is the surest
 
     def _leave_idle(self, connection: ServerConnection) -> None:
         """Take it out of the list, which is in the order of `idle_since`.

@@ -16,6 +16,8 @@ PROXY = "proxy"
 LEFT_BEHIND = "closed by peer behind its answer"
 #: A reason: the answer came before the end of the request, and the rest could not go on to the server.
 EARLY = "response before the end of the request"
+#: A reason: more stand than the floor and recent use call for.
+SURPLUS = "more than are needed"
 
 IDLE = "idle"  # it had stood idle too long: by its server's time-out, or by `pool-idle-timeout`
 PEER_DEADLINE = "peer_deadline"  # ahead of its server's time-out
@@ -29,7 +31,7 @@ REFUSED_LATE = "refused_late"  # TLS 1.3: the server refused our certificate whe
 PING_FAIL = "ping_fail"
 CLIENT_GONE = "client_gone"  # in the middle of its request
 TUNNEL = "tunnel"  # another protocol has ended
-OVERFLOW = "overflow"  # more than are wanted: pool-max-conn, pool-purge-delay, strict-maxconn
+OVERFLOW = "overflow"  # more than are wanted: pool-max-conn, pool-purge-delay, what is needed, strict-maxconn
 SUSPECT = "suspect"  # it had stood through a standstill of the process or the machine
 LEAKED = "leaked"  # in use by nobody
 DRAIN = "drain"  # its server is not to be used, or the proxy stops
@@ -71,6 +73,7 @@ _ALWAYS = {
     "tunnel over": TUNNEL,
     "pool full": OVERFLOW,
     "purged": OVERFLOW,
+    SURPLUS: OVERFLOW,
     "makes room": OVERFLOW,
     "room for another": OVERFLOW,
     "too many names": OVERFLOW,

@@ -1,8 +1,8 @@
 """What a pool does not believe of its server's idle connections, and until when.
 
 A request that was lost on one of them makes all that stood then suspect for a moment; a standstill of the process does for
-good; a server that closes them again and again within moments of an answer makes none of them fit for what may not be
-repeated. It knows a clock; it must never know connections.
+good; a server that closes too many of them within moments of an answer makes none of them fit for what may not be
+repeated. It knows a clock and how often connections were used; it must never know connections.
 """
 
 from __future__ import annotations
@@ -17,22 +17,67 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 #: are heard of in that time. And seconds between two such alarms, since a request that kills its connection must not cost
 #: everybody theirs.
 SUSPECT_FOR, SUSPECT_EVERY = 1.0, 10.0
-#: A server that closes used connections which have stood for less than this, in seconds, in so many different seconds of the
-#: last so many, does it again and again: it is no restart, and no time-out that could be learned.
-HASTY_AGE, HASTY_TIMES, HASTY_WITHIN = 2.0, 4, 10.0
+#: Age in seconds below which the end of a used connection is no time-out that could be learned.
+HASTY_AGE = 2.0
+#: A server is hasty when it closes so young in so many different seconds of the last so many (else it is a restart), and that
+#: behind at least this share of the answers: of 1,000 requests sent on used connections at most so many meet such an end,
+#: and those that may not be repeated are lost. Below, a handshake for each of them costs more than it saves. It is hasty
+#: no more when the share has fallen to half of that, or when all such ends are in one second.
+HASTY_TIMES, HASTY_WITHIN, HASTY_SHARE = 4, 10, 0.01
+
+
+class Haste:
+    """How often one server closes used connections within moments of an answer. `hasty`: too often, or not yet seldom again."""
+
+    def __init__(self, now: Callable[[], float], used: Callable[[], int]) -> None:
+        """`used()` is how often its connections have been given to requests so far."""
+        self.hasty = False
+        self._now = now
+        self._used = used
+        #: For each second of the last: which, the uses until its first look, the closes in it.
+        self._seconds: deque[list[int]] = deque()
+
+    def closed(self) -> bool:
+        """One more. True: the server turns out hasty."""
+        self._turn()
+        self._seconds[-1][2] += 1
+        was = self.hasty
+        self._judge()
+        return self.hasty and not was
+
+    def look(self) -> None:
+        """A second has passed."""
+        self._turn()
+        self._judge()
+
+    def _turn(self) -> None:
+        second, seconds = int(self._now()), self._seconds
+        if not seconds or seconds[-1][0] != second:
+            seconds.append([second, self._used(), 0])
+        while seconds[0][0] <= second - HASTY_WITHIN:
+            seconds.popleft()
+
+    def _judge(self) -> None:
+        closes = sum(each[2] for each in self._seconds)
+        times = sum(each[2] > 0 for each in self._seconds)
+        share = closes / max(1, self._used() - self._seconds[0][1])
+        if self.hasty:
+            self.hasty = times > 1 and share > HASTY_SHARE / 2
+        else:
+            self.hasty = times >= HASTY_TIMES and share >= HASTY_SHARE
 
 
 class Suspicion:
     """Of one pool. `since`: those that have been idle since then, or longer, are given to nobody; -inf: none is suspect."""
 
-    def __init__(self, clock: IReactorTime, suspect: Callable[[float], None]) -> None:
-        """`suspect(since)` is called with each change."""
+    def __init__(self, clock: IReactorTime, suspect: Callable[[float], None], used: Callable[[], int]) -> None:
+        """`suspect(since)` is called with each change; `used()` is how often connections were given to requests so far."""
         self._clock = clock
         self._now = clock.seconds
         self._suspect = suspect
         self._call: IDelayedCall | None = None
         self._lost_at = -inf
-        self._hasty: deque[float] = deque(maxlen=HASTY_TIMES)
+        self.haste = Haste(clock.seconds, used)
         #: What stood then stays suspect until it is gone.
         self.renewed_at = -inf
 
@@ -64,17 +109,13 @@ class Suspicion:
 
     def share(self, other: Suspicion) -> None:
         """Both are of the same server, which is hasty with all of its connections or with none."""
-        self._hasty = other._hasty
+        self.haste = other.haste
 
     @property
     def hasty(self) -> bool:
         """The server closes idle connections at any moment: none that has stood is fit for what may not be repeated."""
-        return len(self._hasty) == HASTY_TIMES and self._now() - self._hasty[0] <= HASTY_WITHIN
+        return self.haste.hasty
 
     def closed(self, age: float) -> bool:
         """The server has closed a used connection that had been idle for so long. True: it turns out hasty."""
-        now = self._now()
-        if age >= HASTY_AGE or (self._hasty and now - self._hasty[-1] < 1):
-            return False
-        self._hasty.append(now)
-        return self.hasty
+        return age < HASTY_AGE and self.haste.closed()
