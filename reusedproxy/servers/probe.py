@@ -84,7 +84,7 @@ class Probe:
         self._end(self._head, "", False)
 
     def response_early(self, head: ResponseHead | None, body: bytes) -> None:
-        self._ended(head or self._head, "", False)
+        self._end(head or self._head, "", False)
 
     def request_sent(self) -> None:
         """The connection, which took a little longer, is free."""
