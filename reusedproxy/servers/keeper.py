@@ -204,8 +204,9 @@ class Keeper:
     @property
     def _spare(self) -> int:
         """Connections that are to stand idle whatever is needed. The floor stands on top of what is in use: ending its
-        connections would only have others opened for them."""
-        return max(self._limits.min_conn, self._limits.low_conn)
+        connections would only have others opened for them. With `check-reuse-pool` a check may leave one."""
+        limits = self._limits
+        return max(limits.min_conn, limits.low_conn, int(limits.keep_checks))
 
     def rested(self, connection: ServerConnection) -> None:
         """It is idle, or more is known now of how long it may be: set when it is to leave."""
