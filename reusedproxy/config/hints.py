@@ -5,7 +5,7 @@ from __future__ import annotations
 from reusedproxy.config import haproxy_words
 from reusedproxy.config.report import Line
 
-# A widely read article recommends these and HAProxy has none of them (reference/haproxy.md, section 4).
+# A widely read article recommends these and HAProxy has none of them.
 _KEEPALIVE_TIMEOUTS = ("keepalive-timeout", "keep-alive-timeout", "http-keep-alive-timeout", "http-keepalive-timeout")
 
 

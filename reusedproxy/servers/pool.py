@@ -37,7 +37,7 @@ from reusedproxy.servers.reuse import ANY, FRESH, SAFE
 from reusedproxy.servers.waiters import Waiter, Waiting
 from reusedproxy.wire.heads import Limits, ResponseHead
 
-#: Seconds of idleness below which a used connection is thought alive whatever the server's time-out (pools.md 2.4).
+#: Seconds of idleness below which a used connection is thought alive whatever the server's time-out.
 FRESH_FOR = 0.5
 #: Seconds that a server has for its answer to a ping.
 PING_TIMEOUT = 5.0
@@ -444,7 +444,7 @@ class HTTPConnectionPool:
         """Whether the server will hardly have closed it yet: it was busy just now, or a quarter as long ago as another.
 
         The longest idle one still stands, so the server's time-out is at least that. It says something only about its
-        like: servers wait shorter, or longer, for a next request than for the first (pools.md 1.4).
+        like: servers wait shorter, or longer, for a next request than for the first.
         """
         now = self.deadlines.now()
         age = now - newest.idle_since
