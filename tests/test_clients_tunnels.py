@@ -21,8 +21,8 @@ SENT_ON = b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n"
 class Tunnelled:
     """A world with one tunnel in it, both ends held."""
 
-    def __init__(self, test, *, timeouts=None, early=b"", late=b"", request=ASKS, answer=YES):
-        self.world = World(test, warm=1, timeouts=timeouts or TIMEOUTS)
+    def __init__(self, test, *, timeouts=None, early=b"", late=b"", request=ASKS, answer=YES, backend=None):
+        self.world = World(test, warm=1, timeouts=timeouts or TIMEOUTS, backend=backend)
         self.client = self.world.client()
         self.client.send(request + early)
         (self.wire,) = [wire for wire in self.world.server.wires if wire.peer.exchange is not None]
@@ -118,16 +118,34 @@ class SwitchingTests(SynchronousTestCase):
 
 
 LENGTH = b"POST" + ASKS[3:-2] + b"Content-Length: 4\r\n\r\nbody"
+BODIED = {"upgrade_with_body": True}
 CHUNKED = b"POST" + ASKS[3:-2] + b"Transfer-Encoding: chunked\r\n\r\n3\r\nbod\r\n1\r\ny\r\n0\r\n\r\n"
 
 
 class BodyTests(SynchronousTestCase):
-    """The request has a body: the other protocol begins behind it (RFC 9110 section 7.8)."""
+    """The request has a body: the other protocol begins behind it (RFC 9110 section 7.8), where that is wished."""
+
+    def test_it_is_not_offered_unasked(self):
+        """Some servers take the body for their next request, which no rule has seen; HAProxy does not offer it either."""
+        for request in (LENGTH, CHUNKED):
+            world = World(self, warm=1)
+            client = world.client()
+            client.send(request)
+            self.assertNotIn(b"pgrade", world.server.asked())
+            world.server.answer(OK)
+            self.assertEqual(client.take(), OK)
+            client.send(request)
+            world.server.answer(YES)
+            self.assertTrue(client.take().startswith(b"HTTP/1.1 502 "))
+            last = world.server.pool.invalid.last
+            assert last is not None
+            self.assertIn("option http-upgrade-with-body", last.reason)
+            world.check_rest()
 
     def test_it_is_offered_behind_the_body(self):
         """Whatever frames that."""
         for request in (LENGTH, CHUNKED):
-            tunnel = Tunnelled(self, request=request, early=b"early", late=b"late")
+            tunnel = Tunnelled(self, backend=BODIED, request=request, early=b"early", late=b"late")
             head, _, body = tunnel.asked.partition(b"\r\n\r\n")
             self.assertTrue(head.endswith(b"\r\nupgrade: websocket\r\nconnection: upgrade"), head)
             self.assertEqual(body, request.partition(b"\r\n\r\n")[2])
@@ -142,7 +160,7 @@ class BodyTests(SynchronousTestCase):
         """Wherever it comes, the tunnel begins behind the body's last byte, on both sides; until then nothing of it passes."""
         for request in (LENGTH, CHUNKED):
             for at in range(request.index(b"\r\n\r\n") + 4, len(request)):
-                world = World(self, warm=1)
+                world = World(self, warm=1, backend=BODIED)
                 client = world.client()
                 client.send(request[:at])
                 (wire,) = world.server.wires
@@ -163,7 +181,7 @@ class BodyTests(SynchronousTestCase):
     def test_a_switch_before_the_server_has_taken_the_request(self):
         """What waits for it goes first."""
         for stuck, reads in ((10, 200_000), (199_999, 30_000)):
-            world = World(self, warm=1)
+            world = World(self, warm=1, backend=BODIED)
             client = world.client()
             client.wire.reads = reads
             body = bytes(200_000)
@@ -188,7 +206,7 @@ class BodyTests(SynchronousTestCase):
     def test_a_server_that_does_not_switch(self):
         """Its answer is as any; but its connection carries nothing else: some servers take such a body for their next request."""
         for request in (LENGTH, CHUNKED):
-            world = World(self, warm=1)
+            world = World(self, warm=1, backend=BODIED)
             client = world.client()
             client.send(request)
             world.server.answer(OK)
@@ -203,7 +221,7 @@ class BodyTests(SynchronousTestCase):
     def test_a_client_that_leaves_before_the_end_of_its_request(self):
         """There was no tunnel yet."""
         for end in ("eof", "reset"):
-            world = World(self, warm=1)
+            world = World(self, warm=1, backend=BODIED)
             client = world.client()
             client.send(LENGTH[:-2])
             world.server.answer(YES)
@@ -214,7 +232,7 @@ class BodyTests(SynchronousTestCase):
 
     def test_a_client_that_stops_in_its_request(self):
         """It is late, as any."""
-        world = World(self, warm=1)
+        world = World(self, warm=1, backend=BODIED)
         client = world.client()
         client.send(LENGTH[:-2])
         world.server.answer(YES)
@@ -226,7 +244,7 @@ class BodyTests(SynchronousTestCase):
 
     def test_a_server_that_takes_no_more_of_it(self):
         """`timeout server`, though it has switched."""
-        world = World(self, warm=1)
+        world = World(self, warm=1, backend=BODIED)
         client = world.client()
         (wire,) = world.server.wires
         client.send(LENGTH[:-2].replace(b": 4", b": 200002"))
@@ -240,7 +258,7 @@ class BodyTests(SynchronousTestCase):
 
     def test_in_place_of_100(self):
         """RFC 9110 section 7.8: 100 comes first, or the client would wait for it."""
-        world = World(self, warm=1)
+        world = World(self, warm=1, backend=BODIED)
         client = world.client()
         client.send(LENGTH[:-4].replace(b"Host", b"Expect: 100-continue\r\nHost"))
         world.server.answer(YES)
@@ -251,7 +269,7 @@ class BodyTests(SynchronousTestCase):
 
     def test_h2c_is_not_offered_with_a_body_either(self):
         """Nor taken."""
-        world = World(self, warm=1)
+        world = World(self, warm=1, backend=BODIED)
         client = world.client()
         client.send(LENGTH.replace(b"websocket", b"h2c"))
         self.assertNotIn(b"h2c", world.server.asked())

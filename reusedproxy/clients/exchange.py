@@ -107,6 +107,9 @@ class Exchange(Attempts, Known):
         head = self.head
         assert head is not None
         self.way = way
+        if head.upgrade is not None and head.length and not way.backend.settings.upgrade_with_body:
+            # As HAProxy. uvicorn (httptools) takes such a body for its next request, which no rule has seen.
+            head.upgrade = None
         client = self.client
         self.expects = head.expect_continue and not body
         forwarded = client.forwarded if way is client.frontend.way else way.forwarded(client.address)
@@ -288,7 +291,10 @@ class Exchange(Attempts, Known):
         request, connection, backend = self.head, self.connection, self.backend
         assert request is not None and connection is not None and backend is not None
         if head.status == 101 and not switches_as_asked(head, request):
-            connection.pool.invalid.note("", "unasked 101", head.head)
+            text = "unasked 101"
+            if request.length and request.values(b"Upgrade"):
+                text += " (Upgrade was not passed on, since there is a body: option http-upgrade-with-body)"
+            connection.pool.invalid.note("", text, head.head)
             connection.give_up("unasked 101")
             self.server_lost(SERVER_FAULT, "unasked 101", True)
             return

@@ -68,6 +68,7 @@ class ProxyDraft:
     redispatch: int = 0
     allbackups: bool = False
     abortonclose: bool = True
+    upgrade_with_body: bool = False
     fullconn: int = 0
     httpchk: HTTPCheck | None = None
     check_send: Send | None = None

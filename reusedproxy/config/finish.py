@@ -58,6 +58,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
         redispatch=draft.redispatch,
         allbackups=draft.allbackups,
         abortonclose=draft.abortonclose,
+        upgrade_with_body=draft.upgrade_with_body,
         fullconn=draft.fullconn,
         http_check=check,
         disabled=draft.disabled,

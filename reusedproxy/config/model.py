@@ -367,7 +367,8 @@ class Backend:
     `retry_on` are the words of that line ("503" for a status) with "all-retryable-errors" written out; `redispatch` is n: a
     retry goes to another server every n-th time, or (-n) the n-th from the last only; 0: never.
     `fullconn`: requests at which servers with a `minconn` bear their `maxconn`; 0: a tenth of its frontends' `maxconn`.
-    `http_check` None: checks are a connection (and a TLS handshake) only. `abortonclose`: a client that ends its side gives
+    `http_check` None: checks are a connection (and a TLS handshake) only. `upgrade_with_body`: its servers read the body of a
+    request that offers another protocol. `abortonclose`: a client that ends its side gives
     up what no server has been sent yet; so in HAProxy, too, since 3.3.
     """
 
@@ -385,6 +386,7 @@ class Backend:
     redispatch: int = 0
     allbackups: bool = False
     abortonclose: bool = True
+    upgrade_with_body: bool = False
     fullconn: int = 0
     http_check: HTTPCheck | None = None
     disabled: bool = False

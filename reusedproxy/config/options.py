@@ -15,6 +15,9 @@ from reusedproxy.config.report import Line, Report, Wrong, did_you_mean, not_don
 
 CONNECTION_MODES = {"http-keep-alive": "keep-alive", "http-server-close": "server-close", "httpclose": "close"}
 _FLAGS = ("abortonclose", "allbackups", "dontlognull")
+#: Our own, as `haproxy_words.OPTIONS`; HAProxy refuses them.
+OUR_OPTIONS = {"http-upgrade-with-body": "B"}
+_OPTIONS = {**haproxy_words.OPTIONS, **OUR_OPTIONS}
 
 
 def read_option(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -23,12 +26,12 @@ def read_option(proxy: ProxyDraft, line: Line, report: Report) -> None:
         raise Wrong("'option' needs the name of an option")
     option = Line(line.place, line.arguments, line.prefix)
     proxy.say(f"option {option.keyword}", line.place)
-    if option.keyword not in haproxy_words.OPTIONS:
+    if option.keyword not in _OPTIONS:
         _unknown(option, report)
         return
     if option.prefix and option.keyword in haproxy_words.OPTIONS_NEVER_NEGATED:
         raise Wrong(f"'{option.prefix}' cannot stand before 'option {option.keyword}'")
-    if not set(haproxy_words.OPTIONS[option.keyword]) & set(proxy.sides):
+    if not set(_OPTIONS[option.keyword]) & set(proxy.sides):
         side = "frontend" if proxy.sides == "B" else "backend"
         report.warn(line.place, f"'option {option.keyword}' is ignored: {proxy.title} has no {side} side")
         return
@@ -53,7 +56,7 @@ def _unknown(option: Line, report: Report) -> None:
         raise Wrong(f"unknown option '{name}': did you mean 'timeout {name}'?")
     if name in haproxy_words.PROXY:
         raise Wrong(f"unknown option '{name}': it is a keyword of its own, write it without 'option'")
-    raise Wrong(f"unknown option '{name}'{did_you_mean(name, haproxy_words.OPTIONS)}")
+    raise Wrong(f"unknown option '{name}'{did_you_mean(name, _OPTIONS)}")
 
 
 def _flag(proxy: ProxyDraft, option: Line, report: Report) -> None:
@@ -64,6 +67,11 @@ def _flag(proxy: ProxyDraft, option: Line, report: Report) -> None:
         return
     unset = fields_dict(ProxyDraft)[option.keyword].default
     setattr(proxy, option.keyword, unset if option.prefix == "default" else not option.prefix)
+
+
+def _upgrade_with_body(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    _alone(option)
+    proxy.upgrade_with_body = not option.prefix
 
 
 def _alone(option: Line) -> None:
@@ -151,6 +159,7 @@ _READERS: dict[str, Callable[[ProxyDraft, Line, Report], None]] = {
     **dict.fromkeys(_FLAGS, _flag),
     **dict.fromkeys(CONNECTION_MODES, _connection_mode),
     "forwardfor": _forwardfor,
+    "http-upgrade-with-body": _upgrade_with_body,
     "httpchk": _httpchk,
     "httplog": _httplog,
     "redispatch": _redispatch,

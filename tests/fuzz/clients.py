@@ -204,6 +204,9 @@ def _check_reached(reached: list[Reached], asked: list[oracles.Request]) -> None
         assert (ours.method, ours.target) == (theirs.method, target), "another request"
         assert ours.body is None or ours.body == theirs.body, "another body"
         assert not ours.upgrade or oracles.upgrade_of(theirs), "an upgrade that nobody asked for"
+        assert not ours.upgrade or not theirs.body, (
+            "an upgrade is offered with a body, which httptools takes for a request"
+        )
         assert b"h2c" not in [each.strip() for each in ours.upgrade.lower().split(b",")], "h2c goes on"
         # Also behind a CONNECT that was refused: those bytes were meant for the tunnel.
         leaves = ours.method == b"CONNECT" or ours.tunnel is not None

@@ -262,9 +262,6 @@ def check_with_httptools(message: bytes, method: bytes, body: bytes) -> None:
     """The parser of Node reads exactly this request in the message, and no other."""
     if method not in _HTTPTOOLS_METHODS:
         return
-    request = read_request(message)
-    if body and request is not None and upgrade_of(request):
-        return  # httptools tells llhttp, which would read it, that there is no body beside Upgrade
     listener = _Listener()
     parser = httptools.HttpRequestParser(listener)
     try:

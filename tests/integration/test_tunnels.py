@@ -165,7 +165,9 @@ class AttachTests(MainJobTestCase):
         listening = socket.create_server((LOOPBACK, 0))
         listening.settimeout(10)
         self.addCleanup(listening.close)
-        daemon = self.daemon(f"backend servers\n    server one {LOOPBACK}:{listening.getsockname()[1]}\n")
+        daemon = self.daemon(
+            f"backend servers\n    option http-upgrade-with-body\n    server one {LOOPBACK}:{listening.getsockname()[1]}\n"
+        )
         daemon.start()
         head, _, body = request.partition(b"\r\n\r\n")
         with socket.create_connection((LOOPBACK, daemon.port), timeout=10) as client:
