@@ -182,11 +182,12 @@ class ProxyService(Service):
         self._hard_stop: IDelayedCall | None = None
         self._say_drain: IDelayedCall | None = None
 
-    def announce(self, level: str, text: str) -> None:
-        """What an operator should read, to the daemon's own log and to the `log` lines of the global section."""
+    def announce(self, level: str, text: str, section: str = "") -> None:
+        """What an operator should read, to the daemon's own log and to the `log` lines of the `section` that it is about
+        ("frontend www", "backend app"), or of the global one."""
         self._log.emit(_LEVELS[level], "{text}", text=text)
         if self.proxy is not None:
-            self.proxy.logs.event(level, text)
+            self.proxy.logs.event(level, text, section)
 
     def assemble(self, *, bind: bool) -> Proxy:
         """Read the configuration, build everything, and with `bind` listen. Raises Refused."""
@@ -315,7 +316,8 @@ class ProxyService(Service):
     def _listen(self, proxy: Proxy, verb: str) -> None:
         for frontend, listener in proxy.listeners:
             frontend.listen(listener)
-            self.announce("notice", f"Proxy {frontend.name} {verb} {_bound_to(listener)}")
+            text = f"Proxy {frontend.name} {verb} {_bound_to(listener)}"
+            self.announce("notice", text, f"frontend {frontend.name}")
 
     def _warm_up(self, proxy: Proxy, began: float, patience: float) -> None:
         """`pool-warm-start`: clients wait in the kernel's queue until every floor stands, or the time is over."""
