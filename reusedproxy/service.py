@@ -40,6 +40,7 @@ from reusedproxy.net.standstill import Standstill
 from reusedproxy.net.watchdog import Watchdog
 from reusedproxy.operators.expiry import Ending, Expiry, due
 from reusedproxy.operators.ownlog import log_to_pipe, never_block
+from reusedproxy.operators.supervision import Manager, StatusFile, Supervision, ask_to_reload
 from reusedproxy.pidfile import remove_stale
 from reusedproxy.renewal import FileWatch
 from reusedproxy.succession import Replaced, clear, follow, hand_over_queues, pools_of, take_place
@@ -81,6 +82,15 @@ class Options(TwistedOptions):
             "Run a demonstration: throw-away certificates, a server that demands them, a proxy in front of it.",
         ],
     ]
+    optParameters = [
+        ["status-file", None, None, "A file that says how the daemon is, and how its last reload ended."],
+        [
+            "reload",
+            None,
+            None,
+            "Tell process RELOAD to reload, wait until its --status-file says how that ended, and exit.",
+        ],
+    ]
 
     def __init__(self) -> None:
         TwistedOptions.__init__(self)
@@ -101,9 +111,16 @@ class Options(TwistedOptions):
         if self["demo"]:
             if self["config"] or self["check"]:
                 raise UsageError("--demo brings its own configuration: leave --config and --check out")
+        elif self["reload"] is not None:
+            if not self["reload"].isdigit() or not int(self["reload"]):
+                raise UsageError(f"--reload needs the number of a process, not '{self['reload']}'")
+            if not self["status-file"]:
+                raise UsageError("--reload needs the --status-file that the daemon was started with")
+            if self["check"]:
+                raise UsageError("--reload does not go with --check")
         elif not self["config"]:
             raise UsageError("no configuration: say --config FILE, or --demo to see it work without one")
-        if self.parent is not None:
+        if self.parent is not None and self["reload"] is None:
             log_to_pipe(self.parent, _reactor)
             if not self["check"]:
                 remove_stale(self.parent.get("pidfile"))
@@ -122,6 +139,10 @@ def makeService(options: Options) -> IService:
     if not reactor.getDelayedCalls():
         # Twisted's clock is the time of day, so one that is set back would stop every timer (Twisted ticket #2424).
         reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    if options["reload"] is not None:
+        outcome = ask_to_reload(int(options["reload"]), options["status-file"])
+        print("\n".join(outcome.lines), file=sys.stdout if outcome.well else sys.stderr)
+        raise SystemExit(0 if outcome.well else 1)
     if options["demo"]:
         from reusedproxy.demo.demonstration import make_demo
 
@@ -147,9 +168,18 @@ def makeService(options: Options) -> IService:
     if options["check"]:
         print("Configuration file is valid")
         raise SystemExit(0)
+    service.supervision = Supervision(Manager(os.environ, reactor), _status_file(options["status-file"]))
     if options.parent is not None:
         never_block(options.parent, reactor)
     return service
+
+
+def _status_file(path: str | None) -> StatusFile | None:
+    try:
+        return StatusFile(path) if path else None
+    except OSError as error:
+        print(f"[ALERT] --status-file {path}: cannot be written: {error.strerror}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 class ProxyService(Service):
@@ -163,6 +193,7 @@ class ProxyService(Service):
         self.state = "new"
         self.proxy: Proxy | None = None
         self.manhole: Manhole | None = None
+        self.supervision = Supervision(Manager({}, reactor))
         self._paths = paths
         self._user = user
         self._reactor = reactor
@@ -245,6 +276,7 @@ class ProxyService(Service):
         self.state = "running"
         _raise_descriptor_limit()
         self._poller.start()
+        self.supervision.begin()
         self._begin(proxy, FIRST)
         self._standstill.start()
         self.watchdog.seen = proxy.standstills
@@ -311,6 +343,7 @@ class ProxyService(Service):
         if patience is None or verb != FIRST:
             self._listen(proxy, verb)
         else:
+            self.supervision.starting(patience)
             self._warm_up(proxy, self._reactor.seconds(), patience)
 
     def _listen(self, proxy: Proxy, verb: str) -> None:
@@ -318,6 +351,8 @@ class ProxyService(Service):
             frontend.listen(listener)
             text = f"Proxy {frontend.name} {verb} {_bound_to(listener)}"
             self.announce("notice", text, f"frontend {frontend.name}")
+        if verb == FIRST:
+            self.supervision.ready(f"serves (listeners: {len(proxy.listeners)}, servers: {len(proxy.lines)})")
 
     def _warm_up(self, proxy: Proxy, began: float, patience: float) -> None:
         """`pool-warm-start`: clients wait in the kernel's queue until every floor stands, or the time is over."""
@@ -349,6 +384,7 @@ class ProxyService(Service):
             self._reload_again = True
             return
         self._renewed = []
+        self.supervision.reloading()
         self._run(self._reload())
 
     def renew(self, changed: list[str]) -> None:
@@ -422,6 +458,7 @@ class ProxyService(Service):
             self.announce(notice.level, f"reload: {notice.place}: {notice.text}")
         for fault in faults:
             self.announce("alert", f"reload: {fault}")
+        self.supervision.refused([*map(str, faults)])
         self.announce("alert", "reload refused: everything stays as it was")
 
     def _replace(self, old: Proxy, new: Proxy, endings: list[Ending]) -> Steps[None]:
@@ -434,7 +471,10 @@ class ProxyService(Service):
         follow(old, new)
         kept = len(pools_of(new) & pools_of(old))
         what = f"files of TLS ({_listed(self._renewed)})" if self._renewed else "configuration"
-        self.announce("notice", f"{what} reloaded: {kept} of {len(new.lines)} pools kept as they are")
+        text = f"{what} reloaded: {kept} of {len(new.lines)} pools kept as they are"
+        self.announce("notice", text)
+        if not self._renewed:
+            self.supervision.reloaded(text)
         yield
         try:
             yield from clear(old, new, leaving)
@@ -458,6 +498,7 @@ class ProxyService(Service):
         proxy = self.proxy
         assert proxy is not None
         self.state = "draining"
+        self.supervision.stopping(f"stopping, {self._clients()} clients are connected")
         if self._reloading is not None:
             self._reloading.stop()
             self._reloading = None
@@ -513,6 +554,7 @@ class ProxyService(Service):
         self._replaced.stop()
         self._standstill.stop()
         self.watchdog.stop()
+        self.supervision.stopped()
         self.proxy.deadlines.stop()
         self._poller.stop()
         self._drained.callback(None)
