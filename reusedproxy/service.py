@@ -12,7 +12,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -27,10 +27,11 @@ from twisted.python.usage import UsageError
 from reusedproxy import __version__
 from reusedproxy.assembly import Assembly, AssemblyError, Proxy, queries
 from reusedproxy.clients.outcomes import STOPPED
-from reusedproxy.config.model import Configuration, Notice, Place
+from reusedproxy.config.model import Configuration, Global, Notice, Place
 from reusedproxy.config.model import Manhole as ManholeSettings
 from reusedproxy.config.report import Fault
-from reusedproxy.loading import Refused, load, loading, notice_line
+from reusedproxy.identity import Account, UnknownAccount, account_of, judged, reload_notice
+from reusedproxy.loading import Refused, files_in, load, loading, notice_line
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.poller import Poller
@@ -149,8 +150,7 @@ def makeService(options: Options) -> IService:
         return make_demo(reactor)
     # twistd gives up root's rights when everything is bound; `twist` has no such option.
     parent = options.parent
-    user = parent["uid"] if isinstance(parent, TwistedOptions) and "uid" in parent else None
-    service = ProxyService(reactor, options["config"], user)
+    service = ProxyService(reactor, options["config"], parent if isinstance(parent, TwistedOptions) else {})
     # Modules stay as long as the process: the garbage collector need not walk through them each time, which takes 17 ms, nor
     # wait until what a reload leaves behind is a quarter as much.
     gc.collect()
@@ -187,15 +187,17 @@ class ProxyService(Service):
 
     _log = Logger("reusedproxy")
 
-    def __init__(self, reactor: Any, paths: list[str], user: int | None = None) -> None:
-        """`paths` of configuration files and directories are read by `assemble`, and again at each `reload`. `user` is whom
-        the process becomes when it has started; None: it stays who it is."""
+    def __init__(self, reactor: Any, paths: list[str], options: Mapping[str, object] | None = None) -> None:
+        """`paths` of configuration files and directories are read by `assemble`, and again at each `reload`. `options` are
+        twistd's, which says whom the process becomes by `uid` and `gid`."""
         self.state = "new"
         self.proxy: Proxy | None = None
         self.manhole: Manhole | None = None
         self.supervision = Supervision(Manager({}, reactor))
         self._paths = paths
-        self._user = user
+        self._options = options or {}
+        #: Whom the process becomes by the configuration when it starts.
+        self._account: Account | None = None
         self._reactor = reactor
         self._poller = Poller(reactor)
         self._replaced = Replaced(reactor)
@@ -223,15 +225,46 @@ class ProxyService(Service):
     def assemble(self, *, bind: bool) -> Proxy:
         """Read the configuration, build everything, and with `bind` listen. Raises Refused."""
         configuration = load(self._paths)
-        faults = self._assemble_manhole(configuration.global_.manhole, bind)
+        faults, notices = self._decide_account(configuration.global_)
+        faults += self._assemble_manhole(configuration.global_.manhole, bind)
         try:
             self.proxy = self._build(configuration, bind, faults)
         except AssemblyError as error:
             if self.manhole is not None:
                 self.manhole.stop()
             raise Refused(error.faults, error.notices) from None
+        self.proxy.notices += [*notices, *self._unreadable(self.proxy)]
         self.state = "assembled"
         return self.proxy
+
+    def _decide_account(self, said: Global) -> tuple[list[Fault], list[Notice]]:
+        """Faults and notices about `user`, `group` and `chroot`."""
+        root = os.geteuid() == 0
+        faults, notices = judged(said, root, self._options)
+        try:
+            self._account = account_of(said, self._options) if root and self.state == "new" else None
+        except UnknownAccount as error:
+            faults.append(Fault(error.place, str(error)))
+        return faults, notices
+
+    @property
+    def _becoming(self) -> Account | None:
+        """Whom root becomes, by twistd's options or the configuration."""
+        uid, gid = self._options.get("uid"), self._options.get("gid")
+        if os.geteuid() == 0 and isinstance(uid, int):
+            return Account.of(uid, gid if isinstance(gid, int) else None)
+        return self._account
+
+    def _unreadable(self, proxy: Proxy) -> Iterable[Notice]:
+        """What root can read now, and a reload will not be able to."""
+        account, global_ = self._becoming, proxy.configuration.global_
+        if account is None or account.uid == 0:
+            return
+        paths = [*self._paths, *(name for path in self._paths for name in files_in(path))]
+        paths += [stamp[0] for stamp in proxy.stamps]
+        if global_.manhole is not None:
+            paths.append(global_.manhole.authorized_keys)
+        yield from reload_notice(account, paths, global_.user.place if global_.user else Place(self._paths[0], 1))
 
     def _build(self, configuration: Configuration, bind: bool, faults: list[Fault]) -> Proxy:
         """Raises AssemblyError with these `faults` and all others."""
@@ -261,7 +294,8 @@ class ProxyService(Service):
             )
             return [Fault(settings.place, text)]
         try:
-            user = self._user if self.state == "new" else None  # at a reload it has become that user
+            account = self._becoming
+            user = account.uid if account is not None else None
             self.manhole = Manhole(settings, self, self._reactor, self._poller, self.announce, user)
             if bind:
                 self.manhole.bind()
@@ -273,6 +307,9 @@ class ProxyService(Service):
         Service.startService(self)
         proxy = self.proxy
         assert proxy is not None
+        if self._account is not None:
+            # Everything is bound, and nothing has come in yet.
+            self._account.become()
         self.state = "running"
         _raise_descriptor_limit()
         self._poller.start()
@@ -428,6 +465,11 @@ class ProxyService(Service):
         assert old is not None
         assembly = Assembly(configuration, self._reactor, self._poller, SystemRandom(), self.announce, old, addresses)
         new = yield from assembly.building(bind=True, faults=self._nothing_to_serve(configuration))
+        was, now = old.configuration.global_, configuration.global_
+        if _people(was) != _people(now):
+            self.announce(
+                "warning", "reload: 'user', 'group' or 'chroot' has changed; this takes effect at the next start only"
+            )
         for notice in new.notices:
             self.announce(notice.level, f"reload: {notice.place}: {notice.text}")
         if configuration.global_.manhole != old.configuration.global_.manhole:
@@ -558,6 +600,10 @@ class ProxyService(Service):
         self.proxy.deadlines.stop()
         self._poller.stop()
         self._drained.callback(None)
+
+
+def _people(said: Global) -> list[str | None]:
+    return [None if each is None else f"{each.word} {each.value}" for each in (said.user, said.group, said.chroot)]
 
 
 def _raise_descriptor_limit() -> None:

@@ -420,6 +420,15 @@ class Manhole:
 
 
 @frozen
+class Said:
+    """A word of the configuration with what was said for it, where somebody else has to judge that."""
+
+    place: Place
+    word: str
+    value: str
+
+
+@frozen
 class Global:
     """The `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after` None: no bound.
 
@@ -429,6 +438,9 @@ class Global:
     """
 
     maxconn: int | None = None
+    user: Said | None = None
+    group: Said | None = None
+    chroot: Said | None = None
     logs: tuple[LogTarget, ...] = ()
     log_tag: str = "reusedproxy"
     hard_stop_after: float | None = None

@@ -291,6 +291,34 @@ class UserTests(InitScriptTestCase):
         self.expect(0, "stop")
         self.assertFalse(self.pidfile.exists())
 
+    def test_without_one_the_configuration_says_whom_the_daemon_becomes(self) -> None:
+        """After everything is bound: a unix socket stays root's. A reload works as that user."""
+        self.use_a_python_for_everybody()
+        with self.settings.open("a") as settings:
+            settings.write("USER=\n")
+        path = self.directory / "socket"
+        self.configure(
+            self.port, more=f"global\n    user {self.user}\nfrontend g\n    bind {path}\n    default_backend nobody\n"
+        )
+        self.expect(0, "start")
+        account = pwd.getpwnam(self.user)
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{self.pid}/status").read_text().splitlines())
+        self.assertEqual(
+            ([str(account.pw_uid)] * 4, [str(account.pw_gid)] * 4), (status["Uid"].split(), status["Gid"].split())
+        )
+        self.assertNotIn("0", status["Groups"].split())
+        self.assertEqual(0, path.stat().st_uid)
+        self.expect(0, "reload")
+        self.assertEqual(503, self.status_of_a_request(self.port))
+        self.expect(0, "stop")
+        self.configuration.chmod(0o600)
+        self.assertIn(
+            f"user {self.user}, whom the daemon becomes, cannot read what a reload reads again: {self.configuration};",
+            self.expect(0, "start"),
+        )
+        self.configure(self.port, more="global\n    user no-such-user\n")
+        self.assertIn(f"{self.configuration}:13: 'user': there is no user 'no-such-user'", self.expect(6, "configtest"))
+
     def test_a_user_that_does_not_exist_is_named(self) -> None:
         with self.settings.open("a") as settings:
             settings.write("USER=no-such-user\n")
