@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -20,7 +21,7 @@ from reusedproxy.clients.frontend import Frontend, Places
 from reusedproxy.config import model
 from reusedproxy.config.model import Notice
 from reusedproxy.config.report import Fault
-from reusedproxy.lines import Line, Lines
+from reusedproxy.lines import Announce, Line, Lines
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
@@ -41,8 +42,6 @@ from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.budget import Budget
 from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
-
-Announce = Callable[[str, str], None]
 
 
 class AssemblyError(Exception):
@@ -197,7 +196,7 @@ class Assembly:
                 proxy.deadlines,
                 proxy.places,
                 self._limits,
-                self._announce,
+                partial(self._announce, section=f"frontend {settings.name}"),
             )
             proxy.frontends.append(frontend)
             frontend.routing = yield from books.routing(frontend)
@@ -221,7 +220,12 @@ class Assembly:
         if bind and not self._again:
             proxy.notices += self._unheard()
         self._add_pages()
-        proxy.logs.take_events_to(self._log_targets(self._configuration.global_.logs))
+        sections = [*((f"frontend {each.settings.name}", each.settings.event_logs) for each in proxy.frontends)]
+        sections += ((f"backend {each.name}", each.settings.event_logs) for each in proxy.backends)
+        proxy.logs.take_events_to(
+            self._log_targets(self._configuration.global_.logs),
+            {section: self._log_targets(lines) for section, lines in sections},
+        )
         return proxy
 
     def _fullconn(self, backend: str) -> int:
@@ -235,20 +239,19 @@ class Assembly:
         return (sum(each.maxconn or self._proxy.maxconn for each in leading) + 9) // 10
 
     def _log_targets(self, lines: tuple[model.LogTarget, ...]) -> list[LogSink]:
-        targets = []
+        targets: dict[LogSink, None] = {}  # who is named twice is told once
         for line in lines:
             try:
-                targets.append(self._proxy.logs.open(line))
+                targets[self._proxy.logs.open(line)] = None
             except UnknownHost as error:
                 fault = Fault(line.place, f"'log': {error}")
                 if fault not in self._faults:  # `log global` repeats it
                     self._faults.append(fault)
-        return targets
+        return list(targets)
 
     def _unheard(self) -> Iterable[Notice]:
         """Syslog sockets that are not there now: in a container there is no /dev/log, and lines are lost unseen."""
-        frontends = self._configuration.frontends.values()
-        lines = [*self._configuration.global_.logs, *(line for frontend in frontends for line in frontend.logs)]
+        lines = [*_log_lines(self._configuration)]
         for path in dict.fromkeys(line.path for line in lines if line.kind == "unix"):
             if not os.path.exists(path):
                 place = next(line.place for line in lines if line.path == path)
@@ -311,7 +314,8 @@ class Assembly:
                 self._faults.append(Fault(bind.place, f"cannot listen on {bind.address}: {error.strerror}"))
                 continue
             if listener is None:
-                announce = self._announce  # a listener outlives this attempt, so it must not hold it
+                # A listener outlives this attempt, so it must not hold it.
+                announce = partial(self._announce, section=f"frontend {frontend.settings.name}")
                 listener = Listener(
                     self._proxy.poller,
                     self._proxy.deadlines,
@@ -360,7 +364,8 @@ class Assembly:
             lines.append(self._lines.line(settings, each))
             yield
         proxy.lines.update((line.server.full_name, line) for line in lines)
-        backend = Backend(settings, [line.server for line in lines], proxy.deadlines.now, self._announce)
+        announce = partial(self._announce, section=f"backend {settings.name}")
+        backend = Backend(settings, [line.server for line in lines], proxy.deadlines.now, announce)
         checked = [line for line in lines if line.server.settings.check is not None]
         for number, line in enumerate(checked):
             line.checker = self._lines.checker(backend, line, number / len(checked))
@@ -371,18 +376,26 @@ class Assembly:
 
 def queries(configuration: model.Configuration) -> Iterable[Query]:
     """All names that a configuration needs the addresses of."""
-    logs = [*configuration.global_.logs]
     for frontend in configuration.frontends.values():
         if not frontend.disabled:
-            logs += frontend.logs
             yield from (_query(bind.address) for bind in frontend.binds if bind.address.host)
-    yield from (Query(line.host, socket.SOCK_DGRAM) for line in logs if line.kind == "udp")
+    yield from (Query(line.host, socket.SOCK_DGRAM) for line in _log_lines(configuration) if line.kind == "udp")
     for backend in configuration.backends.values():
         for server in backend.servers if not backend.disabled else ():
             if server.kind == "tcp":
                 yield Query(server.host, socket.SOCK_STREAM)
                 if server.check is not None and server.check.addr is not None:
                     yield Query(server.check.addr, socket.SOCK_STREAM)
+
+
+def _log_lines(configuration: model.Configuration) -> Iterable[model.LogTarget]:
+    yield from configuration.global_.logs
+    for frontend in configuration.frontends.values():
+        if not frontend.disabled:
+            yield from (*frontend.logs, *frontend.event_logs)
+    for backend in configuration.backends.values():
+        if not backend.disabled:
+            yield from backend.event_logs
 
 
 def _query(address: model.ListenAddress) -> Query:

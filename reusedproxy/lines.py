@@ -9,7 +9,9 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from random import Random
+from typing import Protocol
 
 from attrs import asdict, define, frozen
 from twisted.internet.interfaces import IReactorTime
@@ -57,6 +59,12 @@ class Identity:
     wire: Limits
     #: What says the names of its connections, and the one that is known beforehand.
     names: tuple[model.Expression | None, model.Expression | None, str | None, str]
+
+
+class Announce(Protocol):
+    """Takes what an operator should read; `section`, such as "backend web", is whose `log` lines take it, "": the global one's."""
+
+    def __call__(self, level: str, text: str, section: str = "") -> None: ...
 
 
 @define
@@ -130,7 +138,7 @@ class Lines:
         addresses: Addresses,
         trusts: Trusts,
         previous: Mapping[str, Line],
-        announce: Callable[[str, str], None],
+        announce: Announce,
         faults: list[Fault],
         notices: list[Notice],
     ) -> None:
@@ -172,7 +180,8 @@ class Lines:
                     context.ours_end = ours.not_valid_after_utc.timestamp()
                     texts = not_valid_yet(f"server {name}: crt {crt}", ours)
                     self._notices += (Notice("warning", settings.place, text) for text in texts)
-            pool = self._pool(f"Server {name}", settings, identity, context)
+            announce = partial(self._announce, section=f"backend {backend.name}")
+            pool = self._pool(f"Server {name}", settings, identity, context, announce)
             if context is not None and context.ours_end is not None:
                 pool.expires_at = self._deadlines.now() + context.ours_end - time.time()
             pool.ping_request = _ping_request(backend, settings)
@@ -190,7 +199,12 @@ class Lines:
         return Line(identity, context, pool, server, _ping_request(backend, settings))
 
     def _pool(
-        self, name: str, settings: model.Server, identity: Identity, context: ClientContext | None
+        self,
+        name: str,
+        settings: model.Server,
+        identity: Identity,
+        context: ClientContext | None,
+        announce: Callable[[str, str], None],
     ) -> HTTPConnectionPool:
         """A pool of its own, or one for each name that its connections may have."""
         dialers = Dialers(
@@ -203,7 +217,7 @@ class Lines:
             _constant_name(settings).encode(),
             str(settings.sni) if settings.sni is not None and context is not None and context.refuses_nameless else "",
         )
-        rest = (identity.limits, self._reactor, self._random, self._announce, self._limits, self._budget)
+        rest = (identity.limits, self._reactor, self._random, announce, self._limits, self._budget)
         constant = settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"
         if settings.sni is None and constant and not settings.send_proxy:
             return HTTPConnectionPool(name, dialers.dialer(context), *rest)

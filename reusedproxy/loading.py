@@ -35,11 +35,9 @@ def loading(paths: list[str]) -> Steps[Configuration]:
     faults = []
     for path in paths:
         try:
-            names = [path]
-            if os.path.isdir(path):
-                names = [os.path.join(path, name) for name in sorted(os.listdir(path)) if name.endswith(".cfg")]
-                if not names:
-                    faults.append(f"{path}: there is no *.cfg file in this directory")
+            names = files_in(path)
+            if not names:
+                faults.append(f"{path}: there is no *.cfg file in this directory")
             for name in names:
                 # What is no UTF-8 is told with its line, and in a comment it harms nobody.
                 with open(name, encoding="utf-8", errors="surrogateescape", newline="") as file:
@@ -53,6 +51,13 @@ def loading(paths: list[str]) -> Steps[Configuration]:
         return (yield from reading(sources, os.environ, library))
     except ConfigurationError as error:
         raise Refused(error.faults, error.notices) from None
+
+
+def files_in(path: str) -> list[str]:
+    """What is read for it: itself, or the *.cfg files of a directory. Raises OSError."""
+    if not os.path.isdir(path):
+        return [path]
+    return [os.path.join(path, name) for name in sorted(os.listdir(path)) if name.endswith(".cfg")]
 
 
 def notice_line(notice: Notice) -> str:

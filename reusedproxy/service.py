@@ -12,7 +12,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -27,10 +27,11 @@ from twisted.python.usage import UsageError
 from reusedproxy import __version__
 from reusedproxy.assembly import Assembly, AssemblyError, Proxy, queries
 from reusedproxy.clients.outcomes import STOPPED
-from reusedproxy.config.model import Configuration, Notice, Place
+from reusedproxy.config.model import Configuration, Global, Notice, Place
 from reusedproxy.config.model import Manhole as ManholeSettings
 from reusedproxy.config.report import Fault
-from reusedproxy.loading import Refused, load, loading, notice_line
+from reusedproxy.identity import Account, UnknownAccount, account_of, judged, reload_notice
+from reusedproxy.loading import Refused, files_in, load, loading, notice_line
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.poller import Poller
@@ -40,6 +41,7 @@ from reusedproxy.net.standstill import Standstill
 from reusedproxy.net.watchdog import Watchdog
 from reusedproxy.operators.expiry import Ending, Expiry, due
 from reusedproxy.operators.ownlog import log_to_pipe, never_block
+from reusedproxy.operators.supervision import Manager, StatusFile, Supervision, ask_to_reload
 from reusedproxy.pidfile import remove_stale
 from reusedproxy.renewal import FileWatch
 from reusedproxy.succession import Replaced, clear, follow, hand_over_queues, pools_of, take_place
@@ -81,6 +83,15 @@ class Options(TwistedOptions):
             "Run a demonstration: throw-away certificates, a server that demands them, a proxy in front of it.",
         ],
     ]
+    optParameters = [
+        ["status-file", None, None, "A file that says how the daemon is, and how its last reload ended."],
+        [
+            "reload",
+            None,
+            None,
+            "Tell process RELOAD to reload, wait until its --status-file says how that ended, and exit.",
+        ],
+    ]
 
     def __init__(self) -> None:
         TwistedOptions.__init__(self)
@@ -101,9 +112,16 @@ class Options(TwistedOptions):
         if self["demo"]:
             if self["config"] or self["check"]:
                 raise UsageError("--demo brings its own configuration: leave --config and --check out")
+        elif self["reload"] is not None:
+            if not self["reload"].isdigit() or not int(self["reload"]):
+                raise UsageError(f"--reload needs the number of a process, not '{self['reload']}'")
+            if not self["status-file"]:
+                raise UsageError("--reload needs the --status-file that the daemon was started with")
+            if self["check"]:
+                raise UsageError("--reload does not go with --check")
         elif not self["config"]:
             raise UsageError("no configuration: say --config FILE, or --demo to see it work without one")
-        if self.parent is not None:
+        if self.parent is not None and self["reload"] is None:
             log_to_pipe(self.parent, _reactor)
             if not self["check"]:
                 remove_stale(self.parent.get("pidfile"))
@@ -122,14 +140,17 @@ def makeService(options: Options) -> IService:
     if not reactor.getDelayedCalls():
         # Twisted's clock is the time of day, so one that is set back would stop every timer (Twisted ticket #2424).
         reactor.seconds = time.monotonic  # type: ignore[method-assign]
+    if options["reload"] is not None:
+        outcome = ask_to_reload(int(options["reload"]), options["status-file"])
+        print("\n".join(outcome.lines), file=sys.stdout if outcome.well else sys.stderr)
+        raise SystemExit(0 if outcome.well else 1)
     if options["demo"]:
         from reusedproxy.demo.demonstration import make_demo
 
         return make_demo(reactor)
     # twistd gives up root's rights when everything is bound; `twist` has no such option.
     parent = options.parent
-    user = parent["uid"] if isinstance(parent, TwistedOptions) and "uid" in parent else None
-    service = ProxyService(reactor, options["config"], user)
+    service = ProxyService(reactor, options["config"], parent if isinstance(parent, TwistedOptions) else {})
     # Modules stay as long as the process: the garbage collector need not walk through them each time, which takes 17 ms, nor
     # wait until what a reload leaves behind is a quarter as much.
     gc.collect()
@@ -147,9 +168,18 @@ def makeService(options: Options) -> IService:
     if options["check"]:
         print("Configuration file is valid")
         raise SystemExit(0)
+    service.supervision = Supervision(Manager(os.environ, reactor), _status_file(options["status-file"]))
     if options.parent is not None:
         never_block(options.parent, reactor)
     return service
+
+
+def _status_file(path: str | None) -> StatusFile | None:
+    try:
+        return StatusFile(path) if path else None
+    except OSError as error:
+        print(f"[ALERT] --status-file {path}: cannot be written: {error.strerror}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 class ProxyService(Service):
@@ -157,14 +187,17 @@ class ProxyService(Service):
 
     _log = Logger("reusedproxy")
 
-    def __init__(self, reactor: Any, paths: list[str], user: int | None = None) -> None:
-        """`paths` of configuration files and directories are read by `assemble`, and again at each `reload`. `user` is whom
-        the process becomes when it has started; None: it stays who it is."""
+    def __init__(self, reactor: Any, paths: list[str], options: Mapping[str, object] | None = None) -> None:
+        """`paths` of configuration files and directories are read by `assemble`, and again at each `reload`. `options` are
+        twistd's, which says whom the process becomes by `uid` and `gid`."""
         self.state = "new"
         self.proxy: Proxy | None = None
         self.manhole: Manhole | None = None
+        self.supervision = Supervision(Manager({}, reactor))
         self._paths = paths
-        self._user = user
+        self._options = options or {}
+        #: Whom the process becomes by the configuration when it starts.
+        self._account: Account | None = None
         self._reactor = reactor
         self._poller = Poller(reactor)
         self._replaced = Replaced(reactor)
@@ -182,24 +215,56 @@ class ProxyService(Service):
         self._hard_stop: IDelayedCall | None = None
         self._say_drain: IDelayedCall | None = None
 
-    def announce(self, level: str, text: str) -> None:
-        """What an operator should read, to the daemon's own log and to the `log` lines of the global section."""
+    def announce(self, level: str, text: str, section: str = "") -> None:
+        """What an operator should read, to the daemon's own log and to the `log` lines of the `section` that it is about
+        ("frontend www", "backend app"), or of the global one."""
         self._log.emit(_LEVELS[level], "{text}", text=text)
         if self.proxy is not None:
-            self.proxy.logs.event(level, text)
+            self.proxy.logs.event(level, text, section)
 
     def assemble(self, *, bind: bool) -> Proxy:
         """Read the configuration, build everything, and with `bind` listen. Raises Refused."""
         configuration = load(self._paths)
-        faults = self._assemble_manhole(configuration.global_.manhole, bind)
+        faults, notices = self._decide_account(configuration.global_)
+        faults += self._assemble_manhole(configuration.global_.manhole, bind)
         try:
             self.proxy = self._build(configuration, bind, faults)
         except AssemblyError as error:
             if self.manhole is not None:
                 self.manhole.stop()
             raise Refused(error.faults, error.notices) from None
+        self.proxy.notices += [*notices, *self._unreadable(self.proxy)]
         self.state = "assembled"
         return self.proxy
+
+    def _decide_account(self, said: Global) -> tuple[list[Fault], list[Notice]]:
+        """Faults and notices about `user`, `group` and `chroot`."""
+        root = os.geteuid() == 0
+        faults, notices = judged(said, root, self._options)
+        try:
+            self._account = account_of(said, self._options) if root and self.state == "new" else None
+        except UnknownAccount as error:
+            faults.append(Fault(error.place, str(error)))
+        return faults, notices
+
+    @property
+    def _becoming(self) -> Account | None:
+        """Whom root becomes, by twistd's options or the configuration."""
+        uid, gid = self._options.get("uid"), self._options.get("gid")
+        if os.geteuid() == 0 and isinstance(uid, int):
+            return Account.of(uid, gid if isinstance(gid, int) else None)
+        return self._account
+
+    def _unreadable(self, proxy: Proxy) -> Iterable[Notice]:
+        """What root can read now, and a reload will not be able to."""
+        account, global_ = self._becoming, proxy.configuration.global_
+        if account is None or account.uid == 0:
+            return
+        paths = [*self._paths, *(name for path in self._paths for name in files_in(path))]
+        paths += [stamp[0] for stamp in proxy.stamps]
+        if global_.manhole is not None:
+            paths.append(global_.manhole.authorized_keys)
+        yield from reload_notice(account, paths, global_.user.place if global_.user else Place(self._paths[0], 1))
 
     def _build(self, configuration: Configuration, bind: bool, faults: list[Fault]) -> Proxy:
         """Raises AssemblyError with these `faults` and all others."""
@@ -229,7 +294,8 @@ class ProxyService(Service):
             )
             return [Fault(settings.place, text)]
         try:
-            user = self._user if self.state == "new" else None  # at a reload it has become that user
+            account = self._becoming
+            user = account.uid if account is not None else None
             self.manhole = Manhole(settings, self, self._reactor, self._poller, self.announce, user)
             if bind:
                 self.manhole.bind()
@@ -241,9 +307,13 @@ class ProxyService(Service):
         Service.startService(self)
         proxy = self.proxy
         assert proxy is not None
+        if self._account is not None:
+            # Everything is bound, and nothing has come in yet.
+            self._account.become()
         self.state = "running"
         _raise_descriptor_limit()
         self._poller.start()
+        self.supervision.begin()
         self._begin(proxy, FIRST)
         self._standstill.start()
         self.watchdog.seen = proxy.standstills
@@ -310,12 +380,16 @@ class ProxyService(Service):
         if patience is None or verb != FIRST:
             self._listen(proxy, verb)
         else:
+            self.supervision.starting(patience)
             self._warm_up(proxy, self._reactor.seconds(), patience)
 
     def _listen(self, proxy: Proxy, verb: str) -> None:
         for frontend, listener in proxy.listeners:
             frontend.listen(listener)
-            self.announce("notice", f"Proxy {frontend.name} {verb} {_bound_to(listener)}")
+            text = f"Proxy {frontend.name} {verb} {_bound_to(listener)}"
+            self.announce("notice", text, f"frontend {frontend.name}")
+        if verb == FIRST:
+            self.supervision.ready(f"serves (listeners: {len(proxy.listeners)}, servers: {len(proxy.lines)})")
 
     def _warm_up(self, proxy: Proxy, began: float, patience: float) -> None:
         """`pool-warm-start`: clients wait in the kernel's queue until every floor stands, or the time is over."""
@@ -347,6 +421,7 @@ class ProxyService(Service):
             self._reload_again = True
             return
         self._renewed = []
+        self.supervision.reloading()
         self._run(self._reload())
 
     def renew(self, changed: list[str]) -> None:
@@ -390,6 +465,11 @@ class ProxyService(Service):
         assert old is not None
         assembly = Assembly(configuration, self._reactor, self._poller, SystemRandom(), self.announce, old, addresses)
         new = yield from assembly.building(bind=True, faults=self._nothing_to_serve(configuration))
+        was, now = old.configuration.global_, configuration.global_
+        if _people(was) != _people(now):
+            self.announce(
+                "warning", "reload: 'user', 'group' or 'chroot' has changed; this takes effect at the next start only"
+            )
         for notice in new.notices:
             self.announce(notice.level, f"reload: {notice.place}: {notice.text}")
         if configuration.global_.manhole != old.configuration.global_.manhole:
@@ -420,6 +500,7 @@ class ProxyService(Service):
             self.announce(notice.level, f"reload: {notice.place}: {notice.text}")
         for fault in faults:
             self.announce("alert", f"reload: {fault}")
+        self.supervision.refused([*map(str, faults)])
         self.announce("alert", "reload refused: everything stays as it was")
 
     def _replace(self, old: Proxy, new: Proxy, endings: list[Ending]) -> Steps[None]:
@@ -432,7 +513,10 @@ class ProxyService(Service):
         follow(old, new)
         kept = len(pools_of(new) & pools_of(old))
         what = f"files of TLS ({_listed(self._renewed)})" if self._renewed else "configuration"
-        self.announce("notice", f"{what} reloaded: {kept} of {len(new.lines)} pools kept as they are")
+        text = f"{what} reloaded: {kept} of {len(new.lines)} pools kept as they are"
+        self.announce("notice", text)
+        if not self._renewed:
+            self.supervision.reloaded(text)
         yield
         try:
             yield from clear(old, new, leaving)
@@ -456,6 +540,7 @@ class ProxyService(Service):
         proxy = self.proxy
         assert proxy is not None
         self.state = "draining"
+        self.supervision.stopping(f"stopping, {self._clients()} clients are connected")
         if self._reloading is not None:
             self._reloading.stop()
             self._reloading = None
@@ -511,9 +596,14 @@ class ProxyService(Service):
         self._replaced.stop()
         self._standstill.stop()
         self.watchdog.stop()
+        self.supervision.stopped()
         self.proxy.deadlines.stop()
         self._poller.stop()
         self._drained.callback(None)
+
+
+def _people(said: Global) -> list[str | None]:
+    return [None if each is None else f"{each.word} {each.value}" for each in (said.user, said.group, said.chroot)]
 
 
 def _raise_descriptor_limit() -> None:

@@ -7,7 +7,7 @@ why there is another one.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -15,12 +15,11 @@ from twisted.python.failure import Failure
 
 from reusedproxy.assembly import Proxy
 from reusedproxy.clients.frontend import Frontend
+from reusedproxy.lines import Announce
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.slices import Slices, Steps
 from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.server import MAINT, READY
-
-Announce = Callable[[str, str], None]
 
 #: Seconds between two looks whether the last client of a replaced proxy has gone.
 EVERY = 1.0
@@ -60,7 +59,11 @@ def hand_on_states(old: Proxy, new: Proxy, announce: Announce) -> None:
             line.succeed(old.lines[name])
         ordered, said = line.server.admin, MAINT if line.server.settings.disabled else READY
         if ordered != said:
-            announce("notice", f"Server {name} stays {ordered}, as was ordered before the reload")
+            announce(
+                "notice",
+                f"Server {name} stays {ordered}, as was ordered before the reload",
+                f"backend {name.rpartition('/')[0]}",
+            )
     for backend in new.backends:
         backend.use_usable()
 

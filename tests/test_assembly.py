@@ -147,7 +147,7 @@ class SuccessionTests(SynchronousTestCase):
         self.file = temporary_directory(self) / "proxy.cfg"
         self.service = ProxyService(Clock(), [str(self.file)])
         self.said: list[str] = []
-        self.patch(self.service, "announce", lambda level, text: self.said.append(text))
+        self.patch(self.service, "announce", lambda level, text, section="": self.said.append(text))
 
     def assemble(self, *servers: str) -> Proxy:
         """By these lines, in place of what was there before."""
@@ -190,6 +190,86 @@ class SuccessionTests(SynchronousTestCase):
         self.assertEqual(new.lines["b/c"].checker.health, 0)  # type: ignore[union-attr]
         self.assertFalse(new.backends[0].usable)
         self.assertEqual(self.said, ["Server b/a stays MAINT, as was ordered before the reload"])
+
+
+class EventTests(SynchronousTestCase):
+    """Where an operator reads what happens to servers, as by HAProxy's send_log(): at the `log` lines of their backend."""
+
+    def setUp(self) -> None:
+        self.directory = temporary_directory(self)
+        self.sockets: dict[str, socket.socket] = {}
+        for name in ("global", "own", "front"):
+            self.sockets[name] = listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self.addCleanup(listening.close)
+            listening.bind(self.path(name))
+            listening.setblocking(False)
+
+    def path(self, name: str) -> str:
+        return str(self.directory / name)
+
+    def received(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name, listening in self.sockets.items():
+            while True:
+                try:
+                    line = listening.recv(4096).decode()
+                except BlockingIOError:
+                    break
+                found.setdefault(name, []).append(line.rstrip("\n"))
+        return found
+
+    def service(self, backend: str, frontend: str = "", defaults: str = "") -> ProxyService:
+        file = self.directory / "proxy.cfg"
+        file.write_text(
+            f"global\n log {self.path('global')} format raw local0\n{HEAD}{defaults}"
+            f"frontend f\n{frontend} bind {LOOPBACK}:0\n default_backend b\nbackend b\n{backend} server s 192.0.2.1:1 check\n"
+        )
+        service = ProxyService(Clock(), [str(file)])
+        self.patch(service, "_log", mock.Mock())  # Twisted's log would keep it in its history
+        service.assemble(bind=False)
+        return service
+
+    def told(self, backend: str, frontend: str = "", defaults: str = "") -> set[str]:
+        """Who hears of a server that goes down, each of them once."""
+        service = self.service(backend, frontend, defaults)
+        assert service.proxy is not None
+        (found,) = service.proxy.backends
+        found.server_changed(found.servers[0], DOWN, "x")
+        received = self.received()
+        for lines in received.values():
+            self.assertEqual(
+                [line.partition(",")[0] for line in lines], ["Server b/s is DOWN", "backend b has no server available!"]
+            )
+        return set(received)
+
+    def log(self, name: str) -> str:
+        return f" log {self.path(name)} format raw local0\n"
+
+    def test_events_of_a_server_go_where_its_backend_says(self) -> None:
+        self.assertEqual(self.told(self.log("own")), {"own"})
+        self.assertEqual(self.told(" log global\n" + self.log("own")), {"global", "own"})
+        self.assertEqual(self.told("", defaults=" log global\n"), {"global"})
+        self.assertEqual(self.told("", defaults=self.log("own")), {"own"})
+
+    def test_a_target_that_is_named_twice_hears_once(self) -> None:
+        self.assertEqual(self.told(" log global\n" + self.log("global")), {"global"})
+
+    def test_a_backend_that_says_nothing_of_logs_is_told_of_in_the_global_ones(self) -> None:
+        self.assertEqual(self.told("", frontend=self.log("front")), {"global"})
+        self.assertEqual(self.told(" no log\n", defaults=" log global\n"), set())
+
+    def test_trouble_of_a_pool_goes_there_too(self) -> None:
+        service = self.service(self.log("own"))
+        assert service.proxy is not None
+        service.proxy.lines["b/s"].pool.invalid.note("", "a reason", b"")
+        self.assertEqual(list(self.received()), ["own"])
+
+    def test_events_of_a_frontend_and_of_the_daemon(self) -> None:
+        service = self.service(self.log("own"), frontend=self.log("front"))
+        assert service.proxy is not None
+        service.proxy.frontends[0].announce("alert", "of the frontend")
+        service.announce("notice", "of the daemon")
+        self.assertEqual(self.received(), {"front": ["of the frontend"], "global": ["of the daemon"]})
 
 
 class FullconnTests(SynchronousTestCase):

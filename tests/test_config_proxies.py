@@ -139,9 +139,21 @@ class GlobalTests(SynchronousTestCase):
             self.assertIn(f"'{word}'", notice.text)
 
     def test_what_twistd_does_is_said_with_its_options(self):
-        """One notice for all of them, so that nobody thinks that the root directory was changed."""
-        (notice,) = read("global\n chroot /var/empty\n user www\n group www\n daemon\n").notices
-        self.assertIn("twistd --chroot /var/empty --uid www --gid www reusedproxy", notice.text)
+        """One notice for all of them."""
+        (notice,) = read("global\n pidfile /run/a.pid\n daemon\n").notices
+        self.assertIn("twistd --pidfile /run/a.pid reusedproxy", notice.text)
+
+    def test_whom_the_daemon_becomes_is_read_for_others_to_judge(self):
+        """The first of `user` and `uid`, and of `group` and `gid`, as in HAProxy."""
+        configuration = read("global\n uid 7\n user www\n group www\n chroot /var/empty\n")
+        said = configuration.global_
+        self.assertEqual(
+            [(each.word, each.value) for each in (said.user, said.group, said.chroot)],
+            [("uid", "7"), ("group", "www"), ("chroot", "/var/empty")],
+        )
+        self.assertEqual(
+            [each.text for each in configuration.notices], ["'user' is ignored: 'uid' stands already at t.cfg:7"]
+        )
 
     def test_limits_of_the_process_are_the_service_managers(self):
         """Not applied, and said with where to give them."""

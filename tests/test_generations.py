@@ -36,7 +36,7 @@ class GenerationTestCase(FilesTestCase):
         self.born.clear()
         self.configure()
         self.service = ProxyService(self.reactor, [self.config])
-        self.patch(self.service, "announce", lambda level, text: self.said.append(text))
+        self.patch(self.service, "announce", lambda level, text, section="": self.said.append(text))
         self.service.assemble(bind=True)
         self.service.startService()
         self.addCleanup(self.stop)

@@ -15,6 +15,7 @@ LAYERS = [
     "demo",
     "succession",
     "pidfile",
+    "identity",
     "turnover",
     "renewal",
     "loading",

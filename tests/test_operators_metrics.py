@@ -199,7 +199,9 @@ class ReloadTests(SynchronousTestCase):
             f"backend web\n server one 127.0.0.1:1 {tls}\n server two 127.0.0.1:1\n"
         )
         configuration = read_configuration([Source("a.cfg", text)], {})
-        assembly = Assembly(configuration, self.clock, self.poller, Random(1), lambda level, text: None, previous)
+        assembly = Assembly(
+            configuration, self.clock, self.poller, Random(1), lambda level, text, section="": None, previous
+        )
         return assembly.build(bind=False)
 
     def certificates(self, proxy: Proxy, number: int = 0) -> tuple[object, object]:

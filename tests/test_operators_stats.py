@@ -49,7 +49,9 @@ class StatsCase(SynchronousTestCase):
         poller = Poller(SimpleNamespace(removeReader=lambda reader: None))
         self.addCleanup(poller.stop)
         configuration = read_configuration([Source("x.cfg", CONFIGURATION)], {})
-        self.proxy = Assembly(configuration, self.clock, poller, Random(1), lambda level, text: None).build(bind=False)
+        self.proxy = Assembly(configuration, self.clock, poller, Random(1), lambda level, text, section="": None).build(
+            bind=False
+        )
         self.app = next(backend for backend in self.proxy.backends if backend.name == "app")
         self.one, self.two, self.off = self.app.servers
         self.web, self.status = self.proxy.frontends

@@ -211,7 +211,7 @@ class RenewalTests(FilesTestCase):
             f"backend b\n server s localhost:1 ssl ca-file {ca_file} crt {self.client} sni str(s.test)\n",
         )
         self.service = ProxyService(self.reactor, [self.config])
-        self.patch(self.service, "announce", lambda level, text: self.said.append((level, text)))
+        self.patch(self.service, "announce", lambda level, text, section="": self.said.append((level, text)))
         self.patch(self.service, "_resolver", ImmediateResolver())
         self.patch(self.service.watchdog, "_timer", lambda seconds: None)
         for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGALRM):

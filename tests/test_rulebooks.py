@@ -29,7 +29,9 @@ class RuleBookTests(SynchronousTestCase):
         poller = Poller(SimpleNamespace(removeReader=lambda reader: None))  # type: ignore[arg-type]
         self.addCleanup(poller.stop)
         configuration = read_configuration([Source("t.cfg", DEFAULTS + text)], {})
-        return Assembly(configuration, Clock(), poller, Random(1), lambda level, text: None).build(bind=False)
+        return Assembly(configuration, Clock(), poller, Random(1), lambda level, text, section="": None).build(
+            bind=False
+        )
 
     def write(self, text: str) -> None:
         with open(self.path, "w") as file:

@@ -59,6 +59,8 @@ class ProxyDraft:
     forwardfor: ForwardFor | None = None
     logs: list[LogTarget] = Factory(list)
     log_global: bool = False
+    # It has a `log` or `no log` line, or inherits one.
+    log_said: bool = False
     httplog: bool = False
     dontlognull: bool = False
     clitcpka: bool = False

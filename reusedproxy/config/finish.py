@@ -31,6 +31,7 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
         connection_mode=draft.connection_mode or "keep-alive",
         forwardfor=draft.forwardfor,
         logs=_logs(draft, global_),
+        event_logs=_event_logs(draft, global_),
         log_format="httplog" if draft.httplog else "default",
         dontlognull=draft.dontlognull,
         clitcpka=draft.clitcpka,
@@ -63,7 +64,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
         http_check=check,
         disabled=draft.disabled,
         stats=draft.stats,
-        logs=_logs(draft, global_),
+        event_logs=_event_logs(draft, global_),
         rules=_rules(draft),
     )
 
@@ -85,6 +86,12 @@ def _rules(draft: ProxyDraft) -> Rules:
 
 def _logs(draft: ProxyDraft, global_: GlobalDraft) -> tuple[LogTarget, ...]:
     return (*(global_.logs if draft.log_global else ()), *draft.logs)
+
+
+def _event_logs(draft: ProxyDraft, global_: GlobalDraft) -> tuple[LogTarget, ...]:
+    """HAProxy sends a section's events to the section's own lines, and to nobody where it has none; unless it says `no log`,
+    the global section's hear of them here."""
+    return _logs(draft, global_) if draft.log_said else tuple(global_.logs)
 
 
 def _frontend_timeouts(said: Timeouts) -> Timeouts:

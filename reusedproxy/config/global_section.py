@@ -12,7 +12,7 @@ from reusedproxy.config import haproxy_words, hints, units
 from reusedproxy.config.addresses import listen_addresses
 from reusedproxy.config.bind_tls import IN_DEFAULTS, IN_SERVER_DEFAULTS, TLSDefaults, read_options
 from reusedproxy.config.logs import log_target
-from reusedproxy.config.model import Global, ListenAddress, LogTarget, Manhole, Place, StatsSocket
+from reusedproxy.config.model import Global, ListenAddress, LogTarget, Manhole, Place, Said, StatsSocket
 from reusedproxy.config.parameters import read_parameters
 from reusedproxy.config.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
 
@@ -48,6 +48,9 @@ class GlobalDraft:
     report: Report
     environment: dict[str, str]
     maxconn: int | None = None
+    user: Said | None = None
+    group: Said | None = None
+    chroot: Said | None = None
     logs: list[LogTarget] = Factory(list)
     log_tag: str = "reusedproxy"
     hard_stop_after: float | None = None
@@ -109,6 +112,9 @@ class GlobalDraft:
             self.report.notice(self.said["stats"], "'stats socket' is not served yet: there is no runtime API so far")
         return Global(
             maxconn=self.maxconn,
+            user=self.user,
+            group=self.group,
+            chroot=self.chroot,
             logs=tuple(self.logs),
             log_tag=self.log_tag,
             hard_stop_after=self.hard_stop_after,
@@ -156,6 +162,26 @@ def _maxconn(draft: GlobalDraft, line: Line) -> None:
         raise Wrong(f"'maxconn' stands already at {draft.said['maxconn']}")
     # 0 lets HAProxy find a value by itself.
     draft.maxconn = units.integer(line.one_argument("a number of connections"), "'maxconn'") or None
+
+
+def _user(draft: GlobalDraft, line: Line) -> None:
+    """`user` or `uid`, `group` or `gid`: the first of each pair counts, as in HAProxy."""
+    word = line.keyword
+    value = line.one_argument("a name" if word in ("user", "group") else "a number")
+    if word in ("uid", "gid"):
+        units.integer(value, f"'{word}'", 0, 2**32 - 2)
+    said = Said(line.place, word, value)
+    before = draft.user if word in ("user", "uid") else draft.group
+    if before is not None:
+        draft.report.warn(line.place, f"'{word}' is ignored: '{before.word}' stands already at {before.place}")
+    elif word in ("user", "uid"):
+        draft.user = said
+    else:
+        draft.group = said
+
+
+def _chroot(draft: GlobalDraft, line: Line) -> None:
+    draft.chroot = Said(line.place, "chroot", line.one_argument("a directory"))
 
 
 def _stats(draft: GlobalDraft, line: Line) -> None:
@@ -342,6 +368,11 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "log": _log,
     "log-tag": _log_tag,
     "maxconn": _maxconn,
+    "user": _user,
+    "uid": _user,
+    "group": _user,
+    "gid": _user,
+    "chroot": _chroot,
     "stats": _stats,
     "hard-stop-after": _hard_stop_after,
     "tune.bufsize": _bufsize,

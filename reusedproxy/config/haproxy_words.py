@@ -80,11 +80,6 @@ GLOBAL_WITHOUT_EFFECT_PREFIXES = (
 )
 # What twistd, which starts us, does, with its option; it goes into the background without being told.
 GLOBAL_BY_TWISTD = {
-    "user": "--uid",
-    "uid": "--uid",
-    "group": "--gid",
-    "gid": "--gid",
-    "chroot": "--chroot",
     "pidfile": "--pidfile",
     "daemon": "",
 }
@@ -95,6 +90,7 @@ GLOBAL = (
     | GLOBAL_BY_SERVICE_MANAGER
     | words(
         """
+        user uid group gid chroot
         51degrees-allow-unmatched 51degrees-cache-size 51degrees-data-file 51degrees-difference 51degrees-drift
         51degrees-property-name-list 51degrees-property-separator 51degrees-use-performance-graph
         51degrees-use-predictive-graph anonkey ca-base capabilities close-spread-time cluster-secret crt-base

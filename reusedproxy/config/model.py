@@ -337,7 +337,8 @@ class Frontend:
     """A `frontend`, or the front half of a `listen`.
 
     `connection_mode`: "keep-alive" (default), "server-close" or "close" (option httpclose). `log_format`: "httplog",
-    or "default" for the short line that HAProxy writes without an option.
+    or "default" for the short line that HAProxy writes without an option. `logs` take its access log, `event_logs` what
+    happens to itself.
     """
 
     name: str
@@ -351,6 +352,7 @@ class Frontend:
     connection_mode: str = "keep-alive"
     forwardfor: ForwardFor | None = None
     logs: tuple[LogTarget, ...] = ()
+    event_logs: tuple[LogTarget, ...] = ()
     log_format: str = "default"
     dontlognull: bool = False
     clitcpka: bool = False
@@ -368,8 +370,8 @@ class Backend:
     retry goes to another server every n-th time, or (-n) the n-th from the last only; 0: never.
     `fullconn`: requests at which servers with a `minconn` bear their `maxconn`; 0: a tenth of its frontends' `maxconn`.
     `http_check` None: checks are a connection (and a TLS handshake) only. `upgrade_with_body`: its servers read the body of a
-    request that offers another protocol. `abortonclose`: a client that ends its side gives
-    up what no server has been sent yet; so in HAProxy, too, since 3.3.
+    request that offers another protocol. `abortonclose`: a client that ends its side gives up what no server has been sent
+    yet; so in HAProxy, too, since 3.3. `event_logs` take what happens to its servers.
     """
 
     name: str
@@ -391,7 +393,7 @@ class Backend:
     http_check: HTTPCheck | None = None
     disabled: bool = False
     stats: StatsPage | None = None
-    logs: tuple[LogTarget, ...] = ()
+    event_logs: tuple[LogTarget, ...] = ()
     rules: Rules = NO_RULES
 
     def redispatches(self, retry: int) -> bool:
@@ -420,6 +422,15 @@ class Manhole:
 
 
 @frozen
+class Said:
+    """A word of the configuration with what was said for it, where somebody else has to judge that."""
+
+    place: Place
+    word: str
+    value: str
+
+
+@frozen
 class Global:
     """The `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after` None: no bound.
 
@@ -429,6 +440,9 @@ class Global:
     """
 
     maxconn: int | None = None
+    user: Said | None = None
+    group: Said | None = None
+    chroot: Said | None = None
     logs: tuple[LogTarget, ...] = ()
     log_tag: str = "reusedproxy"
     hard_stop_after: float | None = None

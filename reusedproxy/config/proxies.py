@@ -150,6 +150,7 @@ def _timeout(proxy: ProxyDraft, line: Line, report: Report) -> None:
 
 
 def _log(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.log_said = True
     if line.prefix:
         line.at_most(0)
         proxy.logs.clear()

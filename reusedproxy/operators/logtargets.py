@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
 
 from attrs import evolve
@@ -60,6 +60,8 @@ class LogTargets:
         self._descriptors: dict[int, Descriptor] = {}
         self._targets: dict[LogTarget, Target] = {}
         self._event_targets: list[Target] = []
+        #: By section.
+        self._section_targets: Mapping[str, list[Target]] = {}
 
     def open(self, settings: LogTarget) -> Target:
         """The living thing of a `log` line. Raises UnknownHost; connects to nobody yet."""
@@ -69,14 +71,15 @@ class LogTargets:
             self._targets[key] = Target(settings, self._tag, sink, self._wall)
         return self._targets[key]
 
-    def take_events_to(self, targets: list[Target]) -> None:
-        """From now on, `event` writes to these."""
+    def take_events_to(self, targets: list[Target], of_sections: Mapping[str, list[Target]] | None = None) -> None:
+        """From now on, `event` writes to these; what is about one of the sections, to that section's."""
         self._event_targets = targets
+        self._section_targets = of_sections or {}
 
-    def event(self, level: str, text: str) -> None:
-        """A line about the proxy itself: a server is down, a pool has trouble."""
+    def event(self, level: str, text: str, section: str = "") -> None:
+        """A line about the proxy itself: a server is down, a pool has trouble. `section` is whose it is, such as "backend web"."""
         line = printable(text)
-        for target in self._event_targets:
+        for target in self._section_targets.get(section, self._event_targets):
             send = target.sender(level)
             if send is not None:
                 send(line)

@@ -10,6 +10,7 @@ import os
 import pwd
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from .peers import LOOPBACK, accepts_connections, free_port, run_curl, temporary_directory, wait_for
+from .peers import LOOPBACK, accepts_connections, free_port, run_curl, temporary_directory
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "etc" / "init.d" / "reusedproxy"
@@ -69,7 +70,7 @@ class InitScriptTestCase(SynchronousTestCase):
         text = CONFIGURATION + frontends + BACKEND.format(host=LOOPBACK, port=self.nobody) + more
         self.configuration.write_text(text)
 
-    def script(self, action: str) -> tuple[int, str]:
+    def script(self, action: str, user: int | None = None) -> tuple[int, str]:
         """The exit status of an action, and all it printed."""
         environment = {**os.environ, "REUSEDPROXY_DEFAULTS": str(self.settings), "PYTHONPATH": str(ROOT)}
         done = subprocess.run(
@@ -81,12 +82,15 @@ class InitScriptTestCase(SynchronousTestCase):
             env=environment,
             timeout=60,
             check=False,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
         )
         return done.returncode, done.stdout
 
-    def expect(self, status: int, action: str) -> str:
-        """Run an action that ends with `status`; what it printed."""
-        got, output = self.script(action)
+    def expect(self, status: int, action: str, user: int | None = None) -> str:
+        """Run an action, as another user or as ourselves, that ends with `status`; what it printed."""
+        got, output = self.script(action, user)
         log = self.log.read_text() if self.log.exists() else ""
         self.assertEqual(status, got, f"{action} said:\n{output}\nthe log:\n{log}")
         return output
@@ -123,7 +127,8 @@ class LifeTests(InitScriptTestCase):
         pid, other = self.pid, free_port()
         self.configure(self.port, other)
         self.expect(0, "reload")
-        wait_for(lambda: accepts_connections(other), "the reloaded daemon to listen on another port")
+        # It was back only when the new configuration was in use.
+        self.assertTrue(accepts_connections(other))
         self.assertEqual(503, self.status_of_a_request(self.port))
         self.assertEqual(pid, self.pid)
         self.expect(0, "status")
@@ -167,6 +172,19 @@ class RefusalTests(InitScriptTestCase):
         self.assertIn(self.message, self.expect(6, "restart"))
         self.assertEqual(pid, self.pid)
         self.assertEqual(503, self.status_of_a_request(self.port))
+
+    def test_a_reload_that_the_daemon_refuses_has_failed_and_says_why(self) -> None:
+        """The check before it opens no port, and could not find this out."""
+        self.expect(0, "start")
+        with socket.socket() as taken:
+            taken.bind((LOOPBACK, 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            self.configure(self.port, port)
+            self.assertIn(f"cannot listen on {LOOPBACK}:{port}: Address already in use", self.expect(1, "reload"))
+        self.assertEqual(503, self.status_of_a_request(self.port))
+        self.expect(0, "reload")
+        self.assertTrue(accepts_connections(port))
 
     def test_a_good_configuration_is_called_valid(self) -> None:
         self.assertIn("Configuration file is valid", self.expect(0, "configtest"))
@@ -227,6 +245,43 @@ class UserTests(InitScriptTestCase):
         if os.getuid() != 0:
             raise SkipTest("only root can become another user")
         InitScriptTestCase.setUp(self)
+        self.other = pwd.getpwnam(self.user).pw_uid
+
+    def use_a_python_for_everybody(self) -> None:
+        """Ours may be below root's home, where the user may not go; the system's can load the same packages if it is as new."""
+        for python in (sys.executable, "/usr/bin/python3"):
+            code = f"import sys; sys.path[:0] = {[str(ROOT), *(each for each in sys.path if each)]!r}"
+            try:
+                tried = subprocess.run(
+                    [python, "-c", f"{code}; import twisted, OpenSSL, attrs"],
+                    user=self.other,
+                    capture_output=True,
+                    cwd="/",
+                )
+            except OSError:
+                continue
+            if tried.returncode == 0:
+                break
+        else:
+            raise SkipTest(f"no Python here that {self.user} may run can load what the daemon needs")
+        program = self.directory / "twistd"
+        program.write_text(f"#!{python}\n{code}\nfrom twisted.scripts.twistd import run\nrun()\n")
+        program.chmod(0o755)
+        with self.settings.open("a") as settings:
+            settings.write(f"TWISTD={program}\n")
+
+    def test_another_user_is_told_what_he_cannot_know_or_do(self) -> None:
+        """LSB: 4 where the status is unknown, or where privileges are missing. Nothing is called done."""
+        self.settings.write_text(self.settings.read_text().replace(f"USER={self.user}", "USER="))
+        self.expect(0, "start")
+        self.pidfile.chmod(0o644)
+        self.assertIn(str(self.pid), self.expect(0, "status", self.other))
+        for action in ("stop", "reload"):
+            self.assertIn("only root can do that", self.expect(4, action, self.other))
+        self.pidfile.chmod(stat.S_IRUSR)
+        for action in ("status", "stop", "reload", "try-restart", "start"):
+            self.assertIn("ask as root", self.expect(4, action, self.other))
+        self.assertEqual(503, self.status_of_a_request(self.port))
 
     def test_the_daemon_becomes_the_user_of_the_settings(self) -> None:
         self.expect(0, "start")
@@ -236,19 +291,41 @@ class UserTests(InitScriptTestCase):
         self.expect(0, "stop")
         self.assertFalse(self.pidfile.exists())
 
+    def test_without_one_the_configuration_says_whom_the_daemon_becomes(self) -> None:
+        """After everything is bound: a unix socket stays root's. A reload works as that user."""
+        self.use_a_python_for_everybody()
+        with self.settings.open("a") as settings:
+            settings.write("USER=\n")
+        path = self.directory / "socket"
+        self.configure(
+            self.port, more=f"global\n    user {self.user}\nfrontend g\n    bind {path}\n    default_backend nobody\n"
+        )
+        self.expect(0, "start")
+        account = pwd.getpwnam(self.user)
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{self.pid}/status").read_text().splitlines())
+        self.assertEqual(
+            ([str(account.pw_uid)] * 4, [str(account.pw_gid)] * 4), (status["Uid"].split(), status["Gid"].split())
+        )
+        self.assertNotIn("0", status["Groups"].split())
+        self.assertEqual(0, path.stat().st_uid)
+        self.expect(0, "reload")
+        self.assertEqual(503, self.status_of_a_request(self.port))
+        self.expect(0, "stop")
+        self.configuration.chmod(0o600)
+        self.assertIn(
+            f"user {self.user}, whom the daemon becomes, cannot read what a reload reads again: {self.configuration};",
+            self.expect(0, "start"),
+        )
+        self.configure(self.port, more="global\n    user no-such-user\n")
+        self.assertIn(f"{self.configuration}:13: 'user': there is no user 'no-such-user'", self.expect(6, "configtest"))
+
     def test_a_user_that_does_not_exist_is_named(self) -> None:
         with self.settings.open("a") as settings:
             settings.write("USER=no-such-user\n")
         self.assertIn("there is no user 'no-such-user'", self.expect(6, "start"))
 
     def test_what_its_user_may_not_read_is_not_reloaded(self) -> None:
-        try:
-            account = pwd.getpwnam(self.user)
-            subprocess.run([TWISTD, "--version"], user=account.pw_uid, group=account.pw_gid, capture_output=True)
-        except PermissionError:
-            raise SkipTest(
-                f"{TWISTD} is where {self.user} may not go, so nothing can be checked as that user"
-            ) from None
+        self.use_a_python_for_everybody()
         self.expect(0, "start")
         self.configuration.chmod(0o600)
         self.assertIn(f"{self.configuration}: cannot be read: Permission denied", self.expect(6, "reload"))

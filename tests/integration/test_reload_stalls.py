@@ -52,7 +52,7 @@ class StallTests(TestCase):
         said: list[str] = []
         over: Deferred[None] = Deferred()
 
-        def announce(level: str, text: str) -> None:
+        def announce(level: str, text: str, section: str = "") -> None:
             said.append(text)
             if "reload" in text and not over.called:
                 reactor.callLater(0.5, over.callback, None)

@@ -1,0 +1,244 @@
+"""What is told to whoever started the daemon: that it is ready, how a reload ended, that it stops, that its loop still turns.
+
+There are two who listen, and each may be absent. systemd gives a socket (sd_notify(3), `Type=notify` and `WatchdogSec=`). An
+init script has a file, `--status-file`: one line of JSON with the number of the last reload and how it ended, for which
+`--reload` waits. It knows environment words, a datagram socket and that file; it must never know what a reload does.
+
+sd_notify is written here because it is one datagram: on PyPI `sdnotify` was last released in 2017 and hides every error, and
+`systemd-python` has to be compiled against systemd.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from attrs import frozen
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+# What the file says of the daemon.
+STARTING = "starting"
+RUNNING = "running"
+RELOADING = "reloading"
+RELOADED = "reloaded"
+REFUSED = "refused"
+STOPPING = "stopping"
+
+#: Bytes of the lines that a refusal may have in the file, and characters that systemd is told.
+KEPT = 16 * 1024
+STATUS_LENGTH = 200
+#: Seconds that `ask_to_reload` waits: names may take 15 of them and new connections 5; and between two looks.
+PATIENCE = 60.0
+LOOK = 0.05
+
+
+class Manager:
+    """systemd, or whoever else gave the process a $NOTIFY_SOCKET. What cannot be sent is lost, and said once."""
+
+    _log = Logger()
+
+    def __init__(self, environment: Mapping[str, str], clock: IReactorTime, pid: Callable[[], int] = os.getpid) -> None:
+        self._environment = environment
+        self._clock = clock
+        self._pid = pid
+        self._call: IDelayedCall | None = None
+        self._failed = False
+        path = environment.get("NOTIFY_SOCKET", "")
+        # Abstract names are written with an @ in place of their first byte, which is 0.
+        self._address = "\0" + path[1:] if path.startswith("@") else path
+
+    def tell(self, *words: str) -> None:
+        """Send all of these in one message; each is NAME=value."""
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+                sender.setblocking(False)
+                sender.sendto("\n".join(words).encode("utf-8", "backslashreplace"), self._address)
+        except OSError as error:
+            if not self._failed:
+                self._log.warn("$NOTIFY_SOCKET cannot be written to: {error}", error=error)
+            self._failed = True
+        else:
+            self._failed = False
+
+    def feed(self) -> None:
+        """Begin to say, twice in each $WATCHDOG_USEC, that the event loop turns: it does when a timer of its own is called."""
+        every = self._every()
+        if every is not None:
+            self.tell("WATCHDOG=1")
+            self._call = self._clock.callLater(every, self.feed)
+
+    def stop(self) -> None:
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        self._call = None
+
+    def _every(self) -> float | None:
+        """Seconds between two signs of life; None: nobody wants them, or not of this process (sd_watchdog_enabled(3))."""
+        words = self._environment
+        usec = words.get("WATCHDOG_USEC", "")
+        ours = words.get("WATCHDOG_PID", "") in ("", str(self._pid()))
+        return int(usec) / 2e6 if self._address and ours and usec.isdigit() and int(usec) else None
+
+
+class StatusFile:
+    """One line of JSON that is always whole or absent. It is opened before the daemon becomes its user, who may not be allowed to."""
+
+    _log = Logger()
+
+    def __init__(self, path: str) -> None:
+        """Raises OSError."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file = os.open(path, flags, 0o644)
+        os.fchmod(self._file, 0o644)  # whatever the umask: who asks is not always root
+
+    def write(self, state: str, reloads: int, lines: Sequence[str]) -> None:
+        text = json.dumps({"state": state, "reloads": reloads, "lines": _bounded(lines)}) + "\n"
+        try:
+            # A reader may come between: what it sees is the beginning of a line, which is no JSON.
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, text.encode("ascii"), 0)
+        except OSError as error:
+            self._log.error("--status-file cannot be written: {error}", error=error)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+class Supervision:
+    """The daemon's life as told to both. Reloads are counted from 1."""
+
+    def __init__(self, manager: Manager, file: StatusFile | None = None) -> None:
+        self._manager = manager
+        self._file = file
+        self._reloads = 0
+        #: It has served, so that a reload is none of a daemon that starts yet.
+        self._served = False
+        self._write(STARTING)
+
+    def begin(self) -> None:
+        """The event loop will turn from now on."""
+        self._manager.feed()
+
+    def starting(self, seconds: float) -> None:
+        """The start goes on for so long at most: do not give it up before."""
+        self._manager.tell(f"EXTEND_TIMEOUT_USEC={int((seconds + 30) * 1e6)}")
+
+    def ready(self, text: str) -> None:
+        """It serves."""
+        self._served = True
+        self._manager.tell("READY=1", _status(text))
+        self._write(RUNNING)
+
+    def reloading(self) -> None:
+        self._reloads += 1
+        self._write(RELOADING)
+        if self._served:
+            # The time tells systemd's `Type=notify-reload` which signal this is the answer to.
+            self._manager.tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def reloaded(self, text: str) -> None:
+        """It serves by the new configuration."""
+        self._served = True
+        self._manager.tell("READY=1", _status(text))
+        self._write(RELOADED, [text])
+
+    def refused(self, lines: Sequence[str]) -> None:
+        """The reload has changed nothing, for these reasons."""
+        words = ["READY=1"] if self._served else []
+        self._manager.tell(*words, _status(f"reload refused, all stays as it was: {lines[0] if lines else ''}"))
+        self._write(REFUSED, lines)
+
+    def stopping(self, text: str) -> None:
+        self._manager.tell("STOPPING=1", _status(text))
+        self._write(STOPPING)
+
+    def stopped(self) -> None:
+        """Nothing more is told."""
+        self._manager.stop()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _write(self, state: str, lines: Sequence[str] = ()) -> None:
+        if self._file is not None:
+            self._file.write(state, self._reloads, lines)
+
+
+def _status(text: str) -> str:
+    """What `systemctl status` shows: one line."""
+    return "STATUS=" + " ".join(text.split())[:STATUS_LENGTH]
+
+
+def _bounded(lines: Sequence[str]) -> list[str]:
+    kept: list[str] = []
+    size = 0
+    for line in lines:
+        size += len(line)
+        if size > KEPT:
+            kept.append(f"and {len(lines) - len(kept)} more, of which the log tells")
+            break
+        kept.append(line)
+    return kept
+
+
+@frozen
+class Outcome:
+    """How a reload that was asked for has ended: well or not, and what there is to say about it."""
+
+    well: bool
+    lines: list[str]
+
+
+def ask_to_reload(
+    pid: int,
+    path: str,
+    kill: Callable[[int, int], None] = os.kill,
+    now: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Outcome:
+    """Have process `pid`, whose `--status-file` is at `path`, reload, and wait for the outcome.
+
+    The number of reloads is read first. One with a higher number has begun later, and so has read the configuration as it is
+    now, whoever asked for it; one that was under way then may have read it before it was changed.
+    """
+    from signal import SIGHUP
+
+    before = _read(path)
+    if before is None:
+        text = f"{path}: is not the status file of a daemon that runs: start it with --status-file {path}"
+        return Outcome(False, [text])
+    try:
+        kill(pid, SIGHUP)
+    except OSError as error:
+        return Outcome(False, [f"process {pid} cannot be told to reload: {error.strerror}"])
+    until = now() + PATIENCE
+    while now() < until:
+        found = _read(path)
+        if found is not None:
+            state, reloads, lines = found
+            if state == STOPPING:
+                return Outcome(False, ["not reloaded: the daemon is stopping"])
+            if reloads > before[1] and state in (RELOADED, REFUSED):
+                return Outcome(state == RELOADED, lines)
+        try:
+            kill(pid, 0)
+        except OSError as error:
+            return Outcome(False, [f"not reloaded: process {pid} has ended ({error.strerror})"])
+        sleep(LOOK)
+    return Outcome(False, [f"the reload had not ended after {PATIENCE:g} s; the log tells how it goes on"])
+
+
+def _read(path: str) -> tuple[str, int, list[str]] | None:
+    """State, number of reloads, lines; None while there is nothing whole to read."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            said = json.loads(file.read(16 * KEPT))
+        return str(said["state"]), int(said["reloads"]), [str(line) for line in said["lines"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
