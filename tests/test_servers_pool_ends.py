@@ -20,12 +20,14 @@ class RetiringTests(SynchronousTestCase):
     def many(self, idle: int, **limits) -> PoolBench:
         """`idle` connections, all borrowed at once and returned."""
         bench = PoolBench(**limits)
-        askers = [Asker() for _ in range(idle)]
+        bench.answer_all()
+        taken = [bench.borrow() for _ in list(bench.pool.idle)[:idle]]
+        askers = [Asker() for _ in range(idle - len(taken))]
         for asker in askers:
             bench.pool.wait(asker)
         bench.answer_all()
-        for asker in askers:
-            bench.use(asker.connections[0])
+        for connection in [*taken, *(asker.connections[0] for asker in askers)]:
+            bench.use(connection)
         return bench
 
     def test_max_conn(self) -> None:

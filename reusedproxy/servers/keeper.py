@@ -408,7 +408,7 @@ class Keeper:
             if not demand and connecting - waiting + standing >= floor:
                 self.filling.owed = 0
                 return
-            wait = self.governor.wait(demand, connecting)
+            wait = self._wait_for_dial(demand)
             if wait > 0:
                 if wait != inf:
                     self.governor.later(wait)
@@ -416,6 +416,12 @@ class Keeper:
             if not self._has_room(demand):
                 return
             pool.dial(DEMAND if demand else self.filling.cause(self.governor.failures > 0))
+
+    def _wait_for_dial(self, demand: bool) -> float:
+        """Seconds until one more may be opened."""
+        connecting = self.pool.connecting
+        filling = 0 if demand else sum(cause != DEMAND for cause in connecting.values())
+        return self.governor.wait(demand, len(connecting), filling)
 
     def _has_room(self, demand: bool) -> bool:
         """Whether one more may be opened (`strict-maxconn`). For somebody who waits for a new one an idle one goes."""
@@ -433,7 +439,7 @@ class Keeper:
 
     def _make_good(self) -> None:
         pool = self.pool
-        while self._missing > 0 and self._has_room(False) and self.governor.wait(False, len(pool.connecting)) == 0:
+        while self._missing > 0 and self._has_room(False) and self._wait_for_dial(False) == 0:
             self._missing -= 1
             pool.dial(self.filling.cause(self.governor.failures > 0))
 
@@ -452,7 +458,8 @@ class Keeper:
         if not pool.in_use:
             self.open_more()
             return
-        self._missing = self._limits.min_conn - self._idle_peak - len(pool.connecting)
+        # Whoever waits takes what is opened for them.
+        self._missing = self._limits.min_conn - self._idle_peak - max(0, len(pool.connecting) - len(pool.waiters))
         self._make_good()
         if self._standing_idle() < self._limits.min_conn:
             self._watch_floor()

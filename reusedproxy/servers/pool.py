@@ -102,6 +102,7 @@ class HTTPConnectionPool:
             announce,
             lambda: self.keeper.go_on(),
             budget or Budget(clock),
+            dialer.context is not None,
         )
         self.keeper = Keeper(self, self._governor, clock, random, lambda text: announce("notice", f"{name}: {text}"))
         #: Answers of this server that could not be taken.
@@ -347,7 +348,7 @@ class HTTPConnectionPool:
             reason = str(reason)  # words like any other
         failure = self._failure_of(connection, reason, refused)
         if failure is not None:
-            self._note_failure(failure)
+            self._note_failure(None, failure)
         self.retire(connection, reason, at_once=True, by=SERVER)
         if failure is not None:
             self._fail_waiters(failure, self.counters.dials + 1)
@@ -474,7 +475,7 @@ class HTTPConnectionPool:
     def dial_ready(self, dial: Dial, transport: Transport) -> None:
         """A dial of ours has succeeded."""
         connection = self._make(self.connecting.pop(dial), dial, transport)
-        self._governor.succeeded(connection, dial.took)
+        self._governor.succeeded(dial, connection, dial.took)
         self.keeper.filling.opened(dial.took)
         if self.waiters:
             waiting = self.waiters.popleft()
@@ -492,7 +493,7 @@ class HTTPConnectionPool:
     def dial_failed(self, dial: Dial, failure: DialFailure) -> None:
         """A dial of ours has failed."""
         self.counters.not_opened(self.connecting.pop(dial), dial, failure)
-        self._note_failure(failure)
+        self._note_failure(dial, failure)
         if not (failure.ours and self.in_use):  # else they are better off waiting for one that comes back
             self._fail_waiters(failure, self.counters.dials)
         self.keeper.open_more()
@@ -510,10 +511,10 @@ class HTTPConnectionPool:
             return DialFailure("TLS handshake", context.meaning(reason.removeprefix(TLS_FAILED)))
         return DialFailure("connection", f"{reason} before its first use")
 
-    def _note_failure(self, failure: DialFailure) -> None:
-        """Count it, say it, and wait longer before the next."""
+    def _note_failure(self, dial: Dial | None, failure: DialFailure) -> None:
+        """Count it, say it, and wait longer before the next. None: the dial had ended well."""
         self.counters.dials_failed += 1
-        self._governor.failed(failure, bool(self.waiters))
+        self._governor.failed(dial, failure, bool(self.waiters))
         self.keeper.dial_failed(failure)
 
     def _fail_waiters(self, failure: DialFailure, dials: int) -> None:
@@ -536,8 +537,9 @@ class HTTPConnectionPool:
         demand = cause == records.DEMAND
         self.counters.dials += 1
         self.counters.dials_for_requests += demand
-        self._governor.began(demand, self.context is not None)
-        self.connecting[self._dialer.dial(self)] = cause
+        dial = self._dialer.dial(self)
+        self._governor.began(dial, demand)
+        self.connecting[dial] = cause
 
     def _stop(self, reason: str) -> None:
         self.keeper.stop()
