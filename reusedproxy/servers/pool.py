@@ -219,7 +219,7 @@ class HTTPConnectionPool:
             _remember_session(connection)
         if self.running != "running":
             self.retire(connection, "pool " + self.running)
-        elif now >= connection.retire_at:
+        elif now >= connection.retire_at and not self.keeper.outlives(connection, now):
             self.retire(connection, "life over" if connection.retire_at != -inf else "one request only")
         elif limits.max_reuse is not None and connection.requests > limits.max_reuse:
             self.retire(connection, "max-reuse")
@@ -230,7 +230,7 @@ class HTTPConnectionPool:
             self.private.add(connection)
         elif self.waiters and self._serve_returned(connection):
             pass
-        elif len(self.idle) >= self._most_idle:
+        elif len(self.idle) >= self._most_idle and not self.keeper.due:
             self.retire(connection, "pool full")
         else:
             connection.idle_since = now
@@ -249,9 +249,13 @@ class HTTPConnectionPool:
         return self.standing
 
     def make_room(self) -> None:
-        """Somebody needs a new connection and the ceiling is reached: the longest idle one goes, if there is one."""
+        """Somebody needs a new connection and the ceiling is reached: one goes that serves nobody any more, else the least
+        wanted of the idle ones, if there is one."""
+        for connection in self.watched:
+            self.retire(connection, "room for another", at_once=True)
+            return
         if self.idle:
-            self.retire(self.idle[0], "room for another", at_once=True)
+            self.retire(self.keeper.least_wanted(), "room for another", at_once=True)
 
     @property
     def wants_one(self) -> bool:
@@ -289,7 +293,7 @@ class HTTPConnectionPool:
         connection.state = IN_USE
         self.in_use.add(connection)
         self.counters.pings += 1
-        self.keeper.pinged.add(connection)
+        self.keeper.pinged[connection] = self.deadlines.now()
 
         def ended(head: ResponseHead | None, reason: str, slow: bool) -> None:
             self.keeper.ping_ended(connection, head)
@@ -412,7 +416,7 @@ class HTTPConnectionPool:
         self.idle.append(connection)
         self.keeper.rested(connection)
         if len(self.idle) + len(self.in_use) > self.keeper.enough:
-            self.retire(self.idle[0], SURPLUS)  # the one used last is the surest
+            self.retire(self.keeper.least_wanted(), SURPLUS)  # the one used last is the surest
 
     def _leave_idle(self, connection: ServerConnection) -> None:
         """Take it out of the list, which is in the order of `idle_since`.
@@ -457,7 +461,7 @@ class HTTPConnectionPool:
     def _serve_returned(self, connection: ServerConnection) -> bool:
         """Hand a connection that just came back to the first waiter it is fit for."""
         connection.idle_since = self.deadlines.now()
-        most = ANY if self.keeper.suspicion.hasty else FRESH
+        most = self.returned_fits
         for waiting in self.waiters:
             if waiting.kind <= most or (waiting.kind == SAFE and connection.safe):
                 self.waiters.remove(waiting)
@@ -469,6 +473,11 @@ class HTTPConnectionPool:
                 waiting.waiter.connection_ready(connection)
                 return True
         return False
+
+    @property
+    def returned_fits(self) -> int:
+        """The kind, and all before it, that any connection is fit for which has come back this moment."""
+        return ANY if self.keeper.suspicion.hasty else FRESH
 
     # Opening.
 
@@ -487,7 +496,7 @@ class HTTPConnectionPool:
             return
         self._rest(connection)
         if len(self.idle) > self._most_idle:
-            self.retire(self.idle[0], "pool full")
+            self.retire(self.keeper.least_wanted(), "pool full")
         self.keeper.open_more()
 
     def dial_failed(self, dial: Dial, failure: DialFailure) -> None:
