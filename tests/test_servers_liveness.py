@@ -125,13 +125,13 @@ class PingTests(SynchronousTestCase):
 
     def test_who_waits_for_a_ping_waits_no_longer_than_for_a_handshake(self) -> None:
         """Then one is dialled after all; at once for whoever could not take what is pinged."""
-        bench, asked = self.just_pinged()
+        bench, _asked = self.just_pinged()
         bench.pool.wait(asker := Asker())
         bench.pass_time(0.6)
         self.assertEqual(len(bench.dialer.open), 1)
         bench.answer_all()
         self.assertEqual(len(asker.connections), 1)
-        bench, asked = self.just_pinged()
+        bench, _asked = self.just_pinged()
         bench.pool.wait(Asker(), NEW)
         self.assertEqual(len(bench.dialer.open), 1)
 

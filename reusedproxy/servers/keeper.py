@@ -196,7 +196,7 @@ class Keeper:
         pool = self.pool
         used = len(pool.in_use)
         if used > self._used_peak:
-            self._peak(used)
+            self._peak(used - len(self.pinged))
         if used > pool.counters.used_max:
             pool.counters.used_max = used
         most = pool.limits.max_reuse
@@ -209,12 +209,12 @@ class Keeper:
 
     def awaited(self) -> None:
         """Somebody waits for one: had it stood, it would be in use."""
-        wanted = len(self.pool.in_use) + len(self.pool.waiters)
-        if wanted > self._used_peak:
-            self._peak(wanted)
+        self._peak(len(self.pool.in_use) - len(self.pinged) + len(self.pool.waiters))
 
     def _peak(self, used: int) -> None:
-        """As many as never of late are in use at once."""
+        """So many are in use by requests at once, perhaps as many as never of late."""
+        if used <= self._used_peak:
+            return
         self._used_peak = used
         enough = used + self._spare
         if enough > self.enough:
@@ -284,7 +284,6 @@ class Keeper:
     def ping_ended(self, connection: ServerConnection, head: ResponseHead | None) -> None:
         """Whatever it answers, it is there. But a refusal that ends the connection is worse than no ping: nginx 1.22
         answers OPTIONS * so, and a floor that is pinged costs a handshake each time."""
-        self.pinged.pop(connection, None)
         if head is None:
             self.pool.counters.pings_failed += 1
         elif head.status >= 400 and not head.keep_alive:
@@ -350,8 +349,9 @@ class Keeper:
         for connection in [*pool.private, *pool.watched]:
             pool.retire(connection, STOOD)
         self.due.update(pool.idle)
-        self.filling.owed += len(pool.idle)
         self._let_due_go()
+        for connection in self.due:
+            self._stay(connection, self.suspicion.renewed_at)
         self.open_more()
 
     def _why_due(self, connection: ServerConnection) -> str:
@@ -383,7 +383,8 @@ class Keeper:
         if self._beyond_floor:
             self._let_go(connection, LIFE_OVER if old else AHEAD)
         else:
-            self._replace(connection, now)
+            self._stay(connection, now)
+            self.open_more()
 
     def _due_at_once(self, connection: ServerConnection) -> None:
         """It has come back after its life."""
@@ -391,14 +392,15 @@ class Keeper:
         if self._beyond_floor:
             self._let_due_go()
         else:
-            self._replace(connection, connection.idle_since)
+            self._stay(connection, connection.idle_since)
+            self.open_more()
 
     @property
     def _beyond_floor(self) -> bool:
         """Whether the floor stands without one of the idle ones."""
         return len(self.pool.idle) + len(self.pinged) > self._limits.min_conn
 
-    def _replace(self, connection: ServerConnection, now: float) -> None:
+    def _stay(self, connection: ServerConnection, now: float) -> None:
         """One that is due is needed for the floor: it stays until another stands, or its server would soon close it."""
         self.filling.owed += 1
         patience = self.used if connection.requests else self.unused
@@ -413,7 +415,6 @@ class Keeper:
             self.pool.deadlines.watch(connection, last)
         else:
             connection.deadline = inf
-        self.open_more()
 
     def watched(self, connection: ServerConnection) -> None:
         """A connection that was set aside still stands: the server is more patient than was thought."""
@@ -620,7 +621,7 @@ class Keeper:
         needed = max(self._used_peak, self._need) + self._limits.min_conn
         exceed = len(pool.in_use) + len(pool.idle) - needed
         self._need = max((self._need + self._used_peak) // 2, self._used_peak)
-        self._used_peak = len(pool.in_use)
+        self._used_peak = len(pool.in_use) - len(self.pinged)
         spare = len(pool.idle) - self._spare
         for connection in pool.idle[: max(0, min((exceed + 1) // 2, spare))]:
             pool.retire(connection, "purged")

@@ -213,6 +213,8 @@ class HTTPConnectionPool:
         """Take back a connection whose exchange ended cleanly; the first waiter it is fit for gets it."""
         limits = self.limits
         now = self.deadlines.now()
+        if self.keeper.pinged:
+            self.keeper.pinged.pop(connection, None)
         if self._governor.failures:
             self._governor.answered(connection)
         if connection.requests == 1:
