@@ -64,7 +64,7 @@ class SiteDialer(FakeDialer):
     """Notes its handshakes in its site; while its server is down, TCP is refused."""
 
     def __init__(self, site: Site) -> None:
-        super().__init__(site.clock)  # type: ignore[arg-type]
+        super().__init__(site.clock, site.secure)  # type: ignore[arg-type]
         self.site = site
         self.deadlines = site.deadlines
         self.down = False
@@ -81,7 +81,8 @@ class SiteDialer(FakeDialer):
 class Site:
     """`pools` and `dialers` of the present generation, one a server; `shaken`: the time of each handshake."""
 
-    def __init__(self, servers: int, floor: int, rate: float, **limits: float) -> None:
+    def __init__(self, servers: int, floor: int, rate: float, secure: bool = True, **limits: float) -> None:
+        self.secure = secure
         self.clock = HeapClock()
         clock: Any = self.clock
         self.deadlines = Deadlines(clock)

@@ -6,7 +6,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.servers.budget import Budget
-from tests.fakes import Asker
+from reusedproxy.servers.governor import FLOOR_DIALS
+from reusedproxy.servers.records import DEMAND
+from reusedproxy.servers.reuse import NEW
+from tests.fakes import Asker, PoolBench
 from tests.site import Site
 
 
@@ -122,6 +125,56 @@ class BudgetTests(SynchronousTestCase):
             clock.advance(0.02)
         self.assertLess(asked[0], 0.3)
         self.assertTrue(4 * 50 - 10 <= len(asked) <= 4 * 100 + 10, len(asked))
+
+    def test_floors_in_the_clear_cost_no_handshake_its_turn(self) -> None:
+        """Each kind has the whole rate: a hundred plain servers that come back leave those of TLS their own."""
+        secure, plain = Site(2, 10, 10.0), Site(100, 10, 10.0, secure=False)
+        together = secure.budget
+        for dialer in plain.dialers:
+            dialer.clock, dialer.deadlines, dialer.site = secure.clock, secure.deadlines, secure  # type: ignore[assignment]
+        plain.clock, plain.deadlines, plain.budget = secure.clock, secure.deadlines, together
+        plain.pools = plain.generation()
+        plain.start()
+        secure.start()
+        self.assertLess(secure.until_warm(60), 2.5)
+        self.assertFalse(plain.warm())
+        together.rate = 1000.0  # as a reload does: for both
+        self.assertLess(plain.until_warm(60), 3)
+
+    def test_only_what_was_paid_is_given_back(self) -> None:
+        """A request's dial beyond their share that is refused leaves the floors no more than they had."""
+        bench = PoolBench(secure=True, min_conn=0)
+        budget = bench.pool._governor._budget
+        for _ in range(40):
+            bench.pool.wait(Asker(), NEW)
+        left = budget._tokens
+        self.assertEqual((left, len(bench.dialer.open)), (10.0, 40))  # of 20 half was the requests'
+        for dial in list(bench.dialer.open)[10:]:
+            dial.fail()
+        self.assertEqual(budget._tokens, left)
+        bench.dialer.open[0].fail()
+        self.assertEqual((budget._tokens, budget._share), (left + 1, 1.0))
+
+    def test_a_plain_dial_for_a_request_has_nothing_to_give_back(self) -> None:
+        """It was not counted."""
+        bench = PoolBench(min_conn=1)
+        before = bench.pool._governor._budget._tokens
+        bench.pool.wait(Asker(), NEW)
+        bench.dialer.open[-1].fail()
+        self.assertEqual(bench.pool._governor._budget._tokens, before)
+
+    def test_dials_for_requests_are_no_reason_to_wait_with_the_floor(self) -> None:
+        """However many are under way to the same server, the floor has its own few."""
+        bench = PoolBench(min_conn=8, secure=True)
+        bench.answer_all()
+        bench.pass_time(5)
+        self.assertEqual(len(bench.pool.idle), 8)
+        for _ in range(20):
+            bench.pool.wait(Asker(), NEW)
+        for connection in list(bench.pool.idle):
+            connection.transport.peer_ends()  # type: ignore[attr-defined]
+        causes = list(bench.pool.connecting.values())
+        self.assertEqual((causes.count(DEMAND), len(causes)), (20, 20 + FLOOR_DIALS))
 
     def test_who_stops_leaves_the_line(self) -> None:
         """And no timer is left when nobody waits."""

@@ -63,6 +63,48 @@ class AheadTests(SynchronousTestCase):
         self.assertEqual(bench.pool.keeper.unused.source, "learned")
         self.assertTrue(near(bench.pool.keeper.unused.limit, 10.0, 0.1), bench.pool.keeper.unused.limit)
 
+    def test_a_shorter_time_out_than_was_known(self) -> None:
+        """All that stand are too old at once: they stay for the moment in which others are handshaken."""
+        bench = PoolBench(min_conn=6, secure=True)
+        bench.dialer.answer = bench.dialer.accept
+        bench.pass_time(1)
+        bench.dialer.after = 0.1
+        for connection in [bench.borrow() for _ in range(6)]:
+            connection.took = 0.1
+            bench.use(connection)
+        bench.pass_time(30, step=0.05)
+        old = set(bench.pool.idle)
+        bench.pool.keeper.used.advertise(5.0)
+        for _ in range(300):
+            bench.pass_time(0.01, step=0.01)
+            self.assertGreaterEqual(len(bench.pool.idle), 6)
+        self.assertFalse(old & set(bench.pool.idle))
+
+    def test_a_shorter_time_out_and_no_others(self) -> None:
+        """When its server takes none they go all the same, a moment later."""
+        bench = PoolBench(min_conn=2)
+        bench.answer_all()
+        for connection in [bench.borrow() for _ in range(2)]:
+            bench.use(connection)
+        bench.pass_time(30, step=0.05)
+        bench.pool.keeper.used.advertise(5.0)
+        bench.dialer.answer = bench.dialer.refuse
+        bench.pass_time(2)
+        self.assertEqual((bench.pool.idle, bench.pool.closed), ([], {AHEAD: 2}))
+
+    def test_a_floor_whose_dials_take_long_is_renewed_in_time(self) -> None:
+        """Used in one moment, all have to leave in one: with few dials a second they begin earlier, one after the other."""
+        bench = PoolBench(min_conn=12, connect_rate=4.0)
+        bench.dialer.answer = bench.dialer.accept
+        bench.pass_time(5)
+        bench.pool.keeper.used.advertise(20.0)
+        for connection in [bench.borrow() for _ in range(12)]:
+            bench.use(connection)
+        for _ in range(450):
+            bench.pass_time(0.05, step=0.05)
+            self.assertGreaterEqual(len(bench.pool.idle), 12)
+        self.assertEqual(bench.pool.closed, {AHEAD: 12})
+
     def test_used_and_unused_ones_have_their_own(self) -> None:
         """A server that waits 3 s for a next request, and 30 s for the first."""
         bench = PoolBench(min_conn=2, connect_rate=1000.0)
@@ -398,6 +440,19 @@ class StrictTests(SynchronousTestCase):
         bench.pool.wait(second, FRESH)
         bench.pass_time(0.1)
         self.assertEqual((len(second.connections), bench.pool.closed), (1, {"room for another": 1}))
+
+    def test_one_that_is_watched_makes_room_first(self) -> None:
+        """It serves nobody any more."""
+        bench = PoolBench(min_conn=1, most=2)
+        bench.answer_all()
+        (standing,) = bench.pool.idle
+        bench.pool.wait(leaver := Asker(), NEW)
+        bench.answer_all()
+        bench.use(leaver.connections[0])
+        bench.pool.set_aside(leaver.connections[0])
+        bench.pool.wait(Asker(), NEW)
+        self.assertEqual((bench.pool.idle, bench.pool.closed), ([standing], {"room for another": 1}))
+        self.assertEqual(len(bench.dialer.open), 1)
 
     def test_who_needs_a_new_one_and_all_were_in_use(self) -> None:
         """The first that comes back goes for it."""

@@ -10,6 +10,7 @@ from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING
 from reusedproxy.servers.governor import FLUTTER_FOR, FLUTTER_RATE
 from reusedproxy.servers.keeper import PING_JITTER
 from reusedproxy.servers.pool import PING_TIMEOUT
+from reusedproxy.servers.reuse import NEW
 from tests.fakes import Asker, PoolBench, RecordingExchange
 
 PONG = b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 2\r\n\r\nno"
@@ -25,6 +26,15 @@ class PingTests(SynchronousTestCase):
         bench.answer_all()
         bench.pass_time(10.1)
         return bench, [transport for transport in bench.dialer.transports if transport.written]
+
+    def just_pinged(self) -> tuple[PoolBench, Any]:
+        """The only idle connection is asked this moment; a handshake takes half a second."""
+        bench = PoolBench(min_conn=1, idle_ping=10.0)
+        bench.answer_all()
+        bench.pool.idle[0].took = 0.5
+        while not bench.pool.keeper.pinged:
+            bench.pass_time(0.01, step=0.01)
+        return bench, bench.dialer.transports[0]
 
     def test_any_answer_will_do(self) -> None:
         """The server is there, and the connection is idle anew; it is given to nobody meanwhile."""
@@ -82,11 +92,58 @@ class PingTests(SynchronousTestCase):
         asked: list[int] = []
         for _ in range(120):
             bench.pass_time(0.1, step=0.05)
-            asked.append(sum(bool(transport.take_written()) for transport in bench.dialer.transports))
+            pinged = [transport for transport in bench.dialer.transports if transport.take_written()]
+            asked.append(len(pinged))
+            for transport in pinged:
+                transport.receive(PONG)
         self.assertEqual(sum(asked), 20)
         self.assertLess(max(asked), 8)
         first = next(at for at, count in enumerate(asked) if count)
         self.assertGreaterEqual(first / 10 + 1, 10 * (1 - PING_JITTER) - 0.2)
+
+    def test_one_stays_for_requests(self) -> None:
+        """However slow the server's answers are: the last idle one is not asked while others are."""
+        bench = PoolBench(min_conn=4, idle_ping=1.0)
+        bench.dialer.answer = bench.dialer.accept
+        bench.pass_time(0.5)
+        asked = 0
+        for _ in range(400):
+            bench.pass_time(0.01, step=0.01)
+            asked = max(asked, len(bench.pool.keeper.pinged))
+            self.assertTrue(bench.pool.idle)
+        self.assertGreaterEqual(asked, 2)
+
+    def test_who_comes_during_the_ping_of_the_last_one_waits_for_its_end(self) -> None:
+        """The answer is there before another's handshake would be complete; nothing is dialled for the moment."""
+        bench, asked = self.just_pinged()
+        bench.pass_time(0.2)
+        bench.pool.wait(asker := Asker())
+        bench.pass_time(0.1)
+        self.assertEqual(bench.dialer.open, [])
+        asked.receive(PONG)
+        self.assertEqual(([asked.peer], bench.dialer.open), (asker.connections, []))
+
+    def test_who_waits_for_a_ping_waits_no_longer_than_for_a_handshake(self) -> None:
+        """Then one is dialled after all; at once for whoever could not take what is pinged."""
+        bench, _asked = self.just_pinged()
+        bench.pool.wait(asker := Asker())
+        bench.pass_time(0.6)
+        self.assertEqual(len(bench.dialer.open), 1)
+        bench.answer_all()
+        self.assertEqual(len(asker.connections), 1)
+        bench, _asked = self.just_pinged()
+        bench.pool.wait(Asker(), NEW)
+        self.assertEqual(len(bench.dialer.open), 1)
+
+    def test_a_ping_is_no_last_use(self) -> None:
+        """`max-reuse`: a request of ours would end a connection that has only one left, and none would stand for it."""
+        for most in (0, 1):
+            bench = PoolBench(min_conn=1, idle_ping=1.0, max_reuse=most)
+            bench.answer_all()
+            for _ in range(most):
+                bench.use(bench.borrow())
+            bench.pass_time(20)
+            self.assertEqual((bench.pool.counters.pings, len(bench.pool.idle), bench.pool.closed), (0, 1, {}))
 
     def test_who_waits_gets_it_then(self) -> None:
         """A request that comes during the ping is served by the first that is free."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net.transport import CLOSED, PEER_CLOSED, PEER_RESET
-from reusedproxy.servers.connection import IN_USE, RETIRING
+from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING
 from reusedproxy.servers.governor import BACKOFF_LAST
 from reusedproxy.servers.pool import FLUSH
 from reusedproxy.servers.reuse import NEW
@@ -20,12 +21,14 @@ class RetiringTests(SynchronousTestCase):
     def many(self, idle: int, **limits) -> PoolBench:
         """`idle` connections, all borrowed at once and returned."""
         bench = PoolBench(**limits)
-        askers = [Asker() for _ in range(idle)]
+        bench.answer_all()
+        taken = [bench.borrow() for _ in list(bench.pool.idle)[:idle]]
+        askers = [Asker() for _ in range(idle - len(taken))]
         for asker in askers:
             bench.pool.wait(asker)
         bench.answer_all()
-        for asker in askers:
-            bench.use(asker.connections[0])
+        for connection in [*taken, *(asker.connections[0] for asker in askers)]:
+            bench.use(connection)
         return bench
 
     def test_max_conn(self) -> None:
@@ -146,14 +149,83 @@ class RetiringTests(SynchronousTestCase):
         self.assertEqual(len(bench.dialer.dials), 4)
 
     def test_max_age_of_one_in_use(self) -> None:
-        """It finishes what it does and goes then."""
+        """It finishes what it does and goes then, when the floor stands; else when it does."""
         bench = PoolBench(min_conn=1, max_age=10.0)
         bench.answer_all()
         connection = bench.borrow()
         bench.pass_time(20, step=0.5)
-        self.assertEqual(connection.state, IN_USE)
+        self.assertEqual((connection.state, len(bench.dialer.open)), (IN_USE, 1))
+        bench.use(connection)
+        self.assertEqual((connection.state, bench.pool.idle), (IDLE, [connection]))
+        bench.answer_all()
+        self.assertEqual((connection.state, bench.pool.closed), (RETIRING, {"life over": 1}))
+        connection = bench.borrow()
+        bench.pass_time(20, step=0.5)
+        bench.answer_all()
+        bench.use(connection)
+        self.assertEqual((connection.state, bench.pool.closed), (RETIRING, {"life over": 2}))
+
+    def test_a_life_that_ends_again_and_again(self) -> None:
+        """One that is always in use for a moment is replaced all the same, and serves until then."""
+        bench = PoolBench(min_conn=1, max_age=1.0)
+        bench.answer_all()
+        bench.dialer.after = 0.06
+        bench.dialer.answer = bench.dialer.accept
+        for _ in range(500):
+            connection = bench.borrow()
+            bench.pass_time(0.003, step=0.003)
+            bench.use(connection)
+            self.assertTrue(bench.pool.idle)
+            self.assertLess(bench.clock.seconds() - connection.born, 1.2)
+            bench.pass_time(0.003, step=0.003)
+        self.assertEqual(bench.pool.counters.handshakes_on_request_path, 0)
+
+    def test_one_that_outlived_its_life_is_none_for_who_waits(self) -> None:
+        """Its place is: another is opened there. Only when its server takes no others it goes on."""
+        for failing, closed in ((False, {"life over": 1}), (True, {})):
+            bench = PoolBench(min_conn=1, max_age=1.0)
+            bench.answer_all()
+            connection = bench.borrow()
+            bench.pass_time(2)
+            if failing:
+                bench.dialer.open[0].fail()
+            bench.pool.wait(asker := Asker())
+            bench.use(connection)
+            self.assertEqual((bench.pool.closed, asker.connections), (closed, [connection] if failing else []))
+
+    def test_the_end_of_the_certificate_of_one_in_use(self) -> None:
+        """It stands for nobody any more."""
+        bench = PoolBench(min_conn=1)
+        bench.pool.expires_at = bench.clock.seconds() + 5
+        bench.answer_all()
+        connection = bench.borrow()
+        bench.pass_time(6)
         bench.use(connection)
         self.assertEqual((connection.state, bench.pool.closed), (RETIRING, {"life over": 1}))
+
+    def test_one_request_only(self) -> None:
+        """It goes, whatever the floor lacks."""
+        bench = PoolBench(min_conn=1)
+        bench.answer_all()
+        connection = bench.borrow()
+        connection.retire_at = -inf
+        bench.use(connection)
+        self.assertEqual((connection.state, bench.pool.closed), (RETIRING, {"one request only": 1}))
+
+    def test_the_one_that_is_due_is_the_one_too_many(self) -> None:
+        """`pool-purge-delay 0`: a connection that comes back stands in the place of one whose life is over."""
+        bench = PoolBench(min_conn=2, purge_delay=0.0, max_age=100.0)
+        bench.answer_all()
+        bench.pool.wait(asker := Asker(), NEW)
+        bench.answer_all()
+        old = bench.pool.idle[1]  # not the one that has stood longest
+        old.retire_at = bench.clock.seconds()
+        bench.pool.deadlines.watch(old, old.retire_at)
+        bench.pass_time(0.1)
+        self.assertEqual(bench.pool.keeper.due, {old})
+        (new,) = asker.connections
+        bench.use(new)
+        self.assertEqual((old.state, new.state, bench.pool.closed), (RETIRING, IDLE, {"life over": 1}))
 
     def test_gone_at_once_when_the_server_closes(self) -> None:
         """A connection that the server has closed is never handed out."""

@@ -11,10 +11,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from reusedproxy.net.transport import OPEN, PEER_CLOSED, PEER_RESET, PEER_TRUNCATED
 from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, WATCHED, ServerConnection
-from reusedproxy.servers.governor import BACKOFF_LAST, DIALS, FLOOR_DIALS, PROOF
+from reusedproxy.servers.governor import BACKOFF_LAST, DIALS, FLOOR_DIALS, PROOF, WHOLE
+from reusedproxy.servers.keeper import AHEAD, LIFE_OVER, STOOD
+from reusedproxy.servers.reasons import PROXY, SURPLUS
 from reusedproxy.servers.records import DEMAND, LEFT, REFUSED, TIMEOUT, WARM
 from reusedproxy.servers.reuse import ANY, FRESH, NEW, SAFE
 from tests.fakes import LATE_REFUSAL, Asker, PoolBench, RecordingExchange, check_sums
+
+#: Reasons that are nobody's but ours.
+MAX_REUSE = "max-reuse"
+OURS = {AHEAD, LIFE_OVER, STOOD, SURPLUS, MAX_REUSE, "pool full", "purged", "idle too long", "seen enough"}
 
 INDEX = st.integers(0, 1000)
 
@@ -31,10 +37,15 @@ class PoolMachine(RuleBasedStateMachine):
         max_age=st.sampled_from([None, 7.0]),
         connect_rate=st.sampled_from([None, 4.0]),
         most=st.sampled_from([None, None, 8, 10]),
+        idle_ping=st.sampled_from([None, 1.5]),
+        accepts=st.booleans(),
+        answers_pings=st.booleans(),
         seed=st.integers(0, 5),
     )
     def begin(self, **limits: Any) -> None:
+        """`accepts`: dials succeed by themselves in a moment, when nobody says otherwise before; so do pings, or by hand."""
         self.floor = limits.pop("floor")
+        accepts, self.answers_pings = limits.pop("accepts"), limits.pop("answers_pings")
         self.bench = PoolBench(secure=True, min_conn=self.floor, overdue_after=1e9, **limits)
         #: The most that were wanted at once, ever, as far as it was looked.
         self.wanted = 0
@@ -46,6 +57,82 @@ class PoolMachine(RuleBasedStateMachine):
         self.ended: list[ServerConnection] = []
         self.given = self.in_vain = 0
         self.below = 0.0
+        #: When something was not as it should be that is not our doing.
+        self.trouble_at = self.bench.clock.seconds()
+        #: Those that are due, and since when another is wanted in their place.
+        self.asked_for: dict[ServerConnection, float] = {}
+        #: Why the floor was broken by what we did ourselves.
+        self.broken: list[str] = []
+        if accepts:
+            self.bench.dialer.answer = self.bench.dialer.accept
+        self.watch_what_we_do()
+
+    def watch_what_we_do(self) -> None:
+        """The pool's own actions are followed by a look at the floor, in the middle of whatever goes on."""
+        pool = self.pool
+        retire, set_aside, ping = pool.retire, pool.set_aside, pool.ping
+
+        def look(what: str, before: int, expected: bool) -> None:
+            after = len(pool.idle) + len(pool.in_use)
+            if after < before and after < pool.limits.min_conn and pool.running == "running" and not expected:
+                self.broken.append(f"{what}: {pool}")
+
+        def retired(connection: ServerConnection, reason: str, *, at_once: bool = False, by: str = PROXY) -> None:
+            before = len(pool.idle) + len(pool.in_use)
+            expected = by != PROXY or reason not in OURS or self.excused(connection, reason)
+            retire(connection, reason, at_once=at_once, by=by)
+            look(reason, before, expected)
+
+        def set_aside_now(connection: ServerConnection) -> None:
+            before = len(pool.idle) + len(pool.in_use)
+            expected = self.excused(connection, AHEAD)
+            set_aside(connection)
+            look("set aside", before, expected)
+
+        def pinged(connection: ServerConnection) -> None:
+            before, others = len(pool.idle) + len(pool.in_use), set(pool.keeper.pinged)
+            most = pool.limits.max_reuse
+            if (others and len(pool.idle) == 1) or (most is not None and connection.requests >= most):
+                self.broken.append(f"a ping too many: {pool}")
+            ping(connection)
+            look("ping", before, False)
+            if self.answers_pings:
+                self.bench.clock.callLater(0.001, self.answer_ping, connection)
+
+        def stays(connection: ServerConnection, now: float) -> None:
+            self.asked_for[connection] = self.bench.clock.seconds()
+            stay(connection, now)
+
+        pool.retire, pool.set_aside, pool.ping = retired, set_aside_now, pinged  # type: ignore[method-assign]
+        stay = pool.keeper._stay
+        pool.keeper._stay = stays  # type: ignore[method-assign]
+
+    def excused(self, connection: ServerConnection, reason: str) -> bool:
+        """Whether this may leave the floor short: a request needs its place, or another was asked for in time, in vain."""
+        pool, governor = self.pool, self.pool._governor
+        if reason == LIFE_OVER:
+            return connection.state == IN_USE and bool(pool.waiters)
+        now = self.bench.clock.seconds()
+        if reason == MAX_REUSE or (reason == AHEAD and now - self.asked_for.get(connection, now) > 0.08):
+            # It serves for the last time, or is due, so another has been asked for: it is on its way, or may not begin.
+            full = pool.limits.most is not None and pool.standing >= pool.limits.most
+            # Some servers close so soon that the rate cannot keep the floor; and this clock goes in steps.
+            lives = min(pool.keeper.used.leave_after, pool.keeper.unused.leave_after)
+            too_soon = governor._rate_now * lives < 2 * self.floor
+            held_up = governor.failures or governor.tokens < WHOLE + 0.06 * governor._rate_now or full or too_soon
+            if reason == AHEAD and self.bench.dialer.answer is not None:
+                # A handshake takes a moment only.
+                return bool(held_up) or now - self.trouble_at < 2.0
+            return bool(held_up or pool.connecting)
+        return False
+
+    def answer_ping(self, connection: ServerConnection) -> None:
+        transport: Any = connection.transport
+        if connection in self.pool.keeper.pinged and transport.state == OPEN:
+            transport.receive(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    def troubled(self) -> None:
+        self.trouble_at = self.bench.clock.seconds()
 
     # What exchanges do.
 
@@ -56,6 +143,7 @@ class PoolMachine(RuleBasedStateMachine):
             if connection is not None:
                 assert connection.transport.state == OPEN
                 assert kind != NEW
+                assert connection.idle_since >= self.pool.suspected_at, "a suspect"
                 self.given += 1
                 self.borrowed.append(connection)
                 self.want()
@@ -70,6 +158,7 @@ class PoolMachine(RuleBasedStateMachine):
                 self.waiting.remove(asker)
                 self.done.append(asker)
             self.borrowed.extend(asker.connections)
+            assert all(connection.idle_since >= self.pool.suspected_at for connection in asker.connections), "a suspect"
             self.in_vain += len(asker.failures)
             if again and asker.failures and self.pool.running == "running":
                 self.wait(kind, False)
@@ -120,12 +209,13 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(index=INDEX, timed_out=st.booleans())
     def dial_fails(self, index: int, timed_out: bool) -> None:
         dial = self._open(index)
+        self.troubled()
         if timed_out:
             dial.time_out()
         else:
             dial.fail()
 
-    @precondition(lambda self: self.pool.idle or self.pool.in_use)
+    @precondition(lambda self: self.pool.idle or self.borrowed)
     @rule(index=INDEX, reason=st.sampled_from([PEER_CLOSED, PEER_RESET, PEER_TRUNCATED, LATE_REFUSAL]))
     def server_closes(self, index: int, reason: str) -> None:
         held = [*self.pool.idle, *self.borrowed]
@@ -136,6 +226,17 @@ class PoolMachine(RuleBasedStateMachine):
         for connection in [*self.pool.idle, *self.borrowed]:
             if connection.transport.state == OPEN:
                 self._lose(connection.transport, PEER_CLOSED)
+
+    @precondition(lambda self: self.pool.keeper.pinged)
+    @rule(index=INDEX, lost=st.booleans())
+    def ping_ends(self, index: int, lost: bool) -> None:
+        pinged = list(self.pool.keeper.pinged)
+        connection: Any = pinged[index % len(pinged)]
+        if lost:
+            self.troubled()
+            connection.transport.peer_ends(PEER_CLOSED)
+        else:
+            self.answer_ping(connection)
 
     @rule(seconds=st.sampled_from([1.0, 2.0, 9.0]))
     def server_says_how_long_it_waits(self, seconds: float) -> None:
@@ -159,8 +260,14 @@ class PoolMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.bench.pass_time(seconds, step=0.05)
 
+    @rule()
+    def process_stands_still(self) -> None:
+        """All that stand are suspect from now on, and leave as others stand in their place."""
+        self.pool.keeper.renew()
+
     @rule(seconds=st.sampled_from([None, 0.0, 0.1, 5.0]))
     def server_is_down_for_a_while(self, seconds: float | None) -> None:
+        self.troubled()
         if seconds is not None:
             self.pool.suspend("server DOWN")
             self.each_connection_is_in_one_list_and_knows_which()
@@ -185,7 +292,7 @@ class PoolMachine(RuleBasedStateMachine):
         for state, held in lists:
             assert all(connection.state == state for connection in held)
         assert all(connection.transport.state == OPEN and connection.transport.reading for connection in pool.idle)
-        assert pool.in_use == set(self.borrowed)
+        assert pool.in_use == {*self.borrowed, *pool.keeper.pinged}
         assert pool.idle == sorted(pool.idle, key=lambda connection: connection.idle_since)
         opened = len(self.bench.dialer.transports)
         assert opened == len(pool.idle) + len(pool.in_use) + len(pool.watched) + sum(pool.closed.values())
@@ -230,6 +337,19 @@ class PoolMachine(RuleBasedStateMachine):
         assert not pool.idle or len(pool.idle) + len(pool.in_use) <= pool.keeper.enough, pool
 
     @invariant()
+    def the_floor_stands_whatever_we_do_ourselves(self) -> None:
+        """Idle and in use together, at every moment, unless the server, its refusals or a request's needs are the reason."""
+        if hasattr(self, "pool"):
+            assert not self.broken, self.broken
+
+    @invariant()
+    def what_is_due_leaves_when_others_stand(self) -> None:
+        if hasattr(self, "pool"):
+            keeper = self.pool.keeper
+            assert not keeper.due or len(self.pool.idle) + len(keeper.pinged) <= self.pool.limits.min_conn, self.pool
+            assert keeper.curious is None or keeper.curious in keeper.due
+
+    @invariant()
     def ceilings_hold(self) -> None:
         if not hasattr(self, "pool"):
             return
@@ -241,9 +361,11 @@ class PoolMachine(RuleBasedStateMachine):
         if pool.running != "running":
             assert not pool.idle and not pool.watched and not pool.connecting and not pool.waiters
         elif pool.waiters:
-            # Somebody waits: something is under way for them, or its time has been set, or there is no room for more.
+            # Somebody waits: something is under way for them, or its time has been set, or there is no room for more; or one
+            # that is pinged will be back sooner, and is waited for so long only.
             full = pool.limits.most is not None and pool.standing >= pool.limits.most
-            assert pool.connecting or pool.trouble or full
+            soon = pool.keeper.pinged and pool._governor._later_call is not None
+            assert pool.connecting or pool.trouble or full or soon
 
     def teardown(self) -> None:
         """Quiet, with a healthy server: all come back, the floor stands exactly; then the end, with nothing left."""
@@ -251,15 +373,21 @@ class PoolMachine(RuleBasedStateMachine):
             return
         bench, pool = self.bench, self.pool
         pool.resume()
-        bench.dialer.answer = bench.dialer.accept
+        if bench.dialer.answer is None:
+            bench.dialer.answer = bench.dialer.accept
+        self.answers_pings = True
         for _ in range(3 + len(self.waiting)):
             while self.borrowed:  # handed on to those who waited, at last
                 self.carry(0, False, False)
             bench.pass_time(BACKOFF_LAST + 2 * PROOF, step=0.05)
         bench.pass_time(30, step=0.05)
-        assert not self.waiting and not pool.in_use and not pool.retiring
+        assert not self.waiting and not self.borrowed and not pool.retiring
+        assert not self.broken, self.broken
         if pool.limits.purge_delay or pool.limits.idle_timeout:
-            bench.pass_time(60, step=0.5)
+            bench.pass_time(60, step=0.5)  # too coarse for what begins and ends within a step
+        while pool.keeper.pinged:
+            bench.pass_time(0.002, step=0.001)
+        assert not pool.in_use
         # Before a server that closes unused connections in a moment the floor is filled with care, and may be short.
         assert len(pool.idle) >= self.floor or pool._governor.careful, pool
         if pool.limits.max_age is None:
@@ -284,6 +412,7 @@ class PoolMachine(RuleBasedStateMachine):
         if transport.state != OPEN:
             return  # one too many: the pool has closed it at once
         connection = transport.peer
+        self.troubled()
         if connection.state == IN_USE:
             self.borrowed.remove(connection)
             connection.send(RecordingExchange(), b"GET / HTTP/1.1\r\n\r\n", True, None)

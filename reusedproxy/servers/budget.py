@@ -2,8 +2,9 @@
 
 A handshake costs about a millisecond of the one core that also carries every request. Governors ask before each dial for a
 floor; who must wait stands in a line, each server in turn. Handshakes for requests that wait are never held up here, and
-they are counted up to half of the rate: the other half is the floors' alone, however many requests dial. Dials for
-requests in the clear are no handshakes and not counted. It must never know pools.
+they are counted up to half of the rate: the other half is the floors' alone, however many requests dial. Connections in the
+clear cost a tenth of that: their floors have a bucket of their own, of the same rate, and dials for requests in the clear
+are not counted. It must never know pools.
 """
 
 from __future__ import annotations
@@ -22,10 +23,14 @@ TURN = 1 / 64
 
 
 class Budget:
-    """A bucket of `rate` tokens a second, at most a tenth of a second's worth (or one) at a time, and a fair line."""
+    """A bucket of `rate` tokens a second, at most a tenth of a second's worth (or one) at a time, and a fair line.
 
-    def __init__(self, clock: IReactorTime, rate: float = RATE) -> None:
-        self.rate = rate
+    `plain` is that of servers in the clear; only the one of handshakes has it.
+    """
+
+    def __init__(self, clock: IReactorTime, rate: float = RATE, *, plain: bool = False) -> None:
+        self.plain = None if plain else Budget(clock, rate, plain=True)
+        self._rate = rate
         #: Who waits, in order, and what to call when it is their turn.
         self.line: dict[object, Callable[[], None]] = {}
         self._clock = clock
@@ -39,8 +44,18 @@ class Budget:
         self._call: IDelayedCall | None = None
 
     @property
+    def rate(self) -> float:
+        """Tokens a second, of either bucket. A reload may change it."""
+        return self._rate
+
+    @rate.setter
+    def rate(self, rate: float) -> None:
+        self._rate = rate
+        if self.plain is not None:
+            self.plain.rate = rate
+
+    @property
     def _most(self) -> float:
-        """The rate may be changed by a reload."""
         return max(1.0, self.rate / 10)
 
     def wait(self, who: object, go_on: Callable[[], None]) -> float:
@@ -57,19 +72,27 @@ class Budget:
         """Somebody dials for a floor."""
         self._tokens = self._filled() - 1
 
-    def spend_on_request(self) -> None:
-        """A handshake begins for a request, which did not have to ask. Beyond the requests' share it costs no floor its turn."""
+    def spend_on_request(self) -> bool:
+        """A handshake begins for a request, which did not have to ask. Beyond the requests' share it costs no floor its turn.
+
+        True: it was paid for, and may be given back.
+        """
         now = self._now()
         most = max(1.0, REQUESTS * self._most)
         self._share = min(most, self._share + (now - self._share_at) * REQUESTS * self.rate)
         self._share_at = now
-        if self._share >= 1:
-            self._share -= 1
-            self.spend()
+        if self._share < 1:
+            return False
+        self._share -= 1
+        self.spend()
+        return True
 
-    def give_back(self) -> None:
-        """A dial never came to a handshake. Else servers that refuse would starve the floors of those that do not."""
+    def give_back(self, to_requests: bool) -> None:
+        """A dial that was paid for never came to a handshake. Else servers that refuse would starve the floors of those that
+        do not. `to_requests`: it was paid for from their share."""
         self._tokens = min(self._most, self._filled() + 1)
+        if to_requests:
+            self._share += 1  # brought within its bounds when it is looked at next
 
     def leave(self, who: object) -> None:
         """It wants no dial any more. No harm if it stands in no line."""

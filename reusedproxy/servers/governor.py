@@ -66,9 +66,10 @@ class Governor:
         announce: Callable[[str, str], None],
         go_on: Callable[[], None],
         budget: Budget,
+        secure: bool,
     ) -> None:
         """`rate`: floor dials a second; `go_on()` is called when something that `wait` forbade may be possible now; `budget`
-        is that of all servers."""
+        is that of all servers; `secure`: each dial makes a handshake."""
         self.failures = 0
         self.trouble = ""
         self._name = name
@@ -76,16 +77,19 @@ class Governor:
         self._random = random
         self._announce = announce
         self._go_on = go_on
-        self._budget = budget
+        self._secure = secure
+        self._budget = budget if secure or budget.plain is None else budget.plain
+        #: Dials under way that the budget was asked for; True: for a request.
+        self._paid: dict[object, bool] = {}
         self._now = clock.seconds
         self._backoff = 0.0
         self._failed_at = -inf
         self._next_dial = -inf
-        self._rate = rate or CONNECT_RATE
+        self.rate = rate or CONNECT_RATE
         #: The server closes unused connections so soon that a floor costs more than it is worth.
         self.careful = False
         self._fluttered_at = -inf
-        self._tokens = max(1.0, self._rate * BURST)
+        self._tokens = max(1.0, self.rate * BURST)
         self._tokens_at = self._now()
         self._trial: Proven | None = None
         self._trial_call: IDelayedCall | None = None
@@ -113,15 +117,16 @@ class Governor:
     @property
     def _rate_now(self) -> float:
         careful = self.careful or self._now() - self._fluttered_at < FLUTTER_FOR
-        return min(self._rate, FLUTTER_RATE) if careful else self._rate
+        return min(self.rate, FLUTTER_RATE) if careful else self.rate
 
     @property
     def backoff(self) -> float:
         """Seconds between two dials while the server refuses; 0 while it does not."""
         return self._backoff
 
-    def wait(self, demand: bool, connecting: int) -> float:
-        """Seconds until the next dial may start, for somebody waiting (`demand`) or for the floor.
+    def wait(self, demand: bool, connecting: int, filling: int = 0) -> float:
+        """Seconds until the next dial may start, for somebody waiting (`demand`) or for the floor. `connecting` are under way,
+        `filling` of them for the floor: those for requests are no reason to wait with it.
 
         0: now. inf: the end of a dial or of a trial decides, and the pool or `go_on` will ask again then.
         """
@@ -131,9 +136,11 @@ class Governor:
             at = min(self._next_dial, self._failed_at + BACKOFF_LAST_WAITED) if demand else self._next_dial
             wait = max(0.0, at - self._now())
             return wait if demand or wait else self._budget.wait(self, self._go_on)
+        if connecting >= DIALS:
+            return inf
         if demand:
-            return inf if connecting >= DIALS else 0.0
-        if connecting >= FLOOR_DIALS:
+            return 0.0
+        if filling >= FLOOR_DIALS:
             return inf
         tokens = self.tokens
         if tokens < WHOLE:
@@ -151,27 +158,30 @@ class Governor:
 
     # What the pool reports.
 
-    def began(self, demand: bool, secure: bool) -> None:
-        """A dial has started; `secure`: it makes a handshake."""
+    def began(self, dial: object, demand: bool) -> None:
+        """A dial has started."""
         if not demand:
             self._tokens -= 1
             self._budget.spend()
-        elif secure:
-            self._budget.spend_on_request()
+            self._paid[dial] = False
+        elif self._secure and self._budget.spend_on_request():
+            self._paid[dial] = True
 
-    def succeeded(self, connection: Proven, took: float) -> None:
+    def succeeded(self, dial: object, connection: Proven, took: float) -> None:
         """A dial has ended well after `took` seconds."""
+        self._paid.pop(dial, None)
         proof = max(PROOF, 2 * took)
         connection.proof_at = self._now() + proof
         if self.failures and self._trial is None:
             self._trial = connection
             self._trial_call = self._clock.callLater(proof, self._prove)
 
-    def failed(self, failure: DialFailure, waited: bool) -> None:
-        """A dial has failed, or its connection was refused late; `waited`: somebody was waiting for it."""
+    def failed(self, dial: object, failure: DialFailure, waited: bool) -> None:
+        """A dial has failed, or its connection was refused late (`dial` is None then); `waited`: somebody was waiting for it."""
         self.failures += 1
-        if failure.phase == TCP_CONNECT:
-            self._budget.give_back()
+        for_request = self._paid.pop(dial, None)
+        if for_request is not None and failure.phase == TCP_CONNECT:
+            self._budget.give_back(for_request)
         now = self._failed_at = self._now()
         if now >= self._next_dial:
             # Decorrelated jitter. Of dials that were under way together only the first to fail makes the wait longer.
@@ -202,6 +212,7 @@ class Governor:
     def stop(self) -> None:
         """No dial is wanted for now; no timer is left. Failures are remembered: the first dial after it is a trial."""
         self._end_trial()
+        self._paid.clear()
         self._budget.leave(self)
         if self._later_call is not None:
             self._later_call.cancel()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
+from operator import attrgetter
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,15 @@ CHURN = 0.5
 CHURNING = 2.0
 #: Share by which the time to a ping is shortened at random, so that a floor is not pinged all at once.
 PING_JITTER = 0.2
+#: Shorter times than this do not pass by the clock's arithmetic.
+INSTANT = 1e-6
+#: Seconds after which a ping is tried again that would leave none idle while others are under way.
+PING_PUT_OFF = 0.1
+#: Seconds that connections still stand, and at most, which turn out to be older than their server bears: until others are
+#: handshaken, that is for twice as long as they took, or as the rate of dials needs for all of them.
+GRACE, GRACE_MOST = 0.25, 2.0
+#: Seconds that the dials for a whole floor may take at its rate without any of them having to begin early.
+AT_ONCE = 0.1
 #: A connection that is watched for its server's patience is let go at this many times the age at which it was set aside.
 WATCH_UNTIL = 4
 
@@ -77,8 +87,8 @@ class Keeper:
         self.last_use: set[ServerConnection] = set()
         #: One that is due, and will be watched when another stands in its place.
         self.curious: ServerConnection | None = None
-        #: Those that are asked by ourselves: as good as idle, for the floor.
-        self.pinged: set[ServerConnection] = set()
+        #: Those that are asked by ourselves, and since when: as good as idle, for the floor.
+        self.pinged: dict[ServerConnection, float] = {}
         #: A ping that ends the connection.
         self._vain_ping = b""
         self._clock = clock
@@ -93,6 +103,10 @@ class Keeper:
         self._missing = 0
         self._idle_peak = 0
         self._purge_at = 0.0
+        #: Seconds over which the ends of a floor are spread, because its dials are: those that were used in one moment would
+        #: all be due in one.
+        early = pool.limits.min_conn / governor.rate
+        self._early = early if early > AT_ONCE else 0.0
         #: What was known when the idle ones' times were set last.
         self._known = (inf, inf)
         #: Seconds in which fewer than the floor have stood, but for the present time; and since when that lasts.
@@ -130,9 +144,14 @@ class Keeper:
             self.filling.look(below, all(each.proof_at <= now for each in self.pool.idle))
 
     @property
-    def _ping_after(self) -> float | None:
-        """Seconds of idleness before a ping; None: there is none, or it would do harm."""
-        return None if self.pool.ping_request == self._vain_ping else self._limits.idle_ping
+    def _pings(self) -> bool:
+        """Whether idle ones are asked: it is configured, and does no harm."""
+        return self._limits.idle_ping is not None and self.pool.ping_request != self._vain_ping
+
+    def _may_ping(self, connection: ServerConnection) -> bool:
+        """Not when that would be the last request that `max-reuse` lets it carry: nothing would stand in its place."""
+        most = self._limits.max_reuse
+        return self._pings and (most is None or connection.requests < most)
 
     def start(self, rotation: bool = False) -> None:
         """`rotation`: in place of another pool, whose server is reached in another way now."""
@@ -177,7 +196,7 @@ class Keeper:
         pool = self.pool
         used = len(pool.in_use)
         if used > self._used_peak:
-            self._peak(used)
+            self._peak(used - len(self.pinged))
         if used > pool.counters.used_max:
             pool.counters.used_max = used
         most = pool.limits.max_reuse
@@ -190,12 +209,12 @@ class Keeper:
 
     def awaited(self) -> None:
         """Somebody waits for one: had it stood, it would be in use."""
-        wanted = len(self.pool.in_use) + len(self.pool.waiters)
-        if wanted > self._used_peak:
-            self._peak(wanted)
+        self._peak(len(self.pool.in_use) - len(self.pinged) + len(self.pool.waiters))
 
     def _peak(self, used: int) -> None:
-        """As many as never of late are in use at once."""
+        """So many are in use by requests at once, perhaps as many as never of late."""
+        if used <= self._used_peak:
+            return
         self._used_peak = used
         enough = used + self._spare
         if enough > self.enough:
@@ -212,10 +231,15 @@ class Keeper:
         """It is idle, or more is known now of how long it may be: set when it is to leave."""
         pool, since = self.pool, connection.idle_since
         leave_at = since + (self.used if connection.requests else self.unused).leave_after
+        if self._early:
+            leave_at -= self._ahead(connection)
         if leave_at > connection.retire_at:
             leave_at = connection.retire_at
+            if since >= leave_at:
+                self._due_at_once(connection)
+                return
         ping = pool.limits.idle_ping
-        if ping is not None and pool.ping_request != self._vain_ping:
+        if ping is not None and self._may_ping(connection):
             ping_at = since + ping * (1 - PING_JITTER * self._random.random())
             if ping_at < leave_at:
                 leave_at = ping_at
@@ -226,6 +250,25 @@ class Keeper:
         if self.due:
             self._let_due_go()
 
+    def _ahead(self, connection: ServerConnection) -> float:
+        """Seconds by which it leaves earlier than it would have to: each a different part of what a floor's dials take."""
+        patience = self.used if connection.requests else self.unused
+        return min(self._early, patience.leave_after / 2) * (connection.number * _GOLDEN % 1)
+
+    def outlives(self, connection: ServerConnection, now: float) -> bool:
+        """Whether one that comes back after its life stands for the floor until another does, or for somebody who waits while
+        its server takes no others. Not after the one request that it may carry, nor with a certificate that has ended."""
+        pool = self.pool
+        if connection.retire_at == -inf or connection.private or connection.born < pool.expires_at <= now:
+            return False
+        if pool.waiters:
+            return self.governor.failures > 0
+        return len(pool.idle) + len(self.pinged) < self._limits.min_conn
+
+    def least_wanted(self) -> ServerConnection:
+        """Of the idle ones, of which there are some, the one that goes first when one has to: it is due, or has stood longest."""
+        return min(self.due, key=attrgetter("idle_since")) if self.due else self.pool.idle[0]
+
     def gone(self, connection: ServerConnection) -> None:
         """It has left the pool, for whatever reason."""
         if connection not in self.due and connection not in self.last_use and self._now() >= connection.retire_at:
@@ -234,14 +277,13 @@ class Keeper:
         if connection is self.curious:
             self.curious = None
         self.last_use.discard(connection)
-        self.pinged.discard(connection)
+        self.pinged.pop(connection, None)
         self.governor.ended(connection)
         self.open_more()
 
     def ping_ended(self, connection: ServerConnection, head: ResponseHead | None) -> None:
         """Whatever it answers, it is there. But a refusal that ends the connection is worse than no ping: nginx 1.22
         answers OPTIONS * so, and a floor that is pinged costs a handshake each time."""
-        self.pinged.discard(connection)
         if head is None:
             self.pool.counters.pings_failed += 1
         elif head.status >= 400 and not head.keep_alive:
@@ -292,7 +334,7 @@ class Keeper:
                 f"no new connection while {len(pool.idle)} stand idle: a server with one worker a connection (gunicorn's"
                 " sync, Apache's prefork) has none left for anybody else: say a pool-min-conn below its workers, or 0",
             )
-            pool.retire(pool.idle[0], "makes room")
+            pool.retire(self.least_wanted(), "makes room")
 
     def _suspect(self, since: float) -> None:
         self.pool.suspected_at = since
@@ -307,8 +349,9 @@ class Keeper:
         for connection in [*pool.private, *pool.watched]:
             pool.retire(connection, STOOD)
         self.due.update(pool.idle)
-        self.filling.owed += len(pool.idle)
         self._let_due_go()
+        for connection in self.due:
+            self._stay(connection, self.suspicion.renewed_at)
         self.open_more()
 
     def _why_due(self, connection: ServerConnection) -> str:
@@ -326,24 +369,52 @@ class Keeper:
             return
         old = now >= connection.retire_at
         patience = self.used if connection.requests else self.unused
-        if not old and now < connection.idle_since + patience.leave_after:
-            if self._ping_after is not None:
+        if not old and now < connection.idle_since + patience.leave_after - self._ahead(connection):
+            if not self._may_ping(connection):
+                self.rested(connection)  # more is known than when its time was set
+            elif not self.pinged or len(pool.idle) > len(self.pinged):
                 pool.ping(connection)
             else:
-                self.rested(connection)  # more is known than when its time was set
+                pool.deadlines.watch(connection, now + PING_PUT_OFF)  # one stays for requests
             return
         self.due.add(connection)
         if not old and self._room_to_look() and patience.may_look():
             self.curious = connection
-        if len(pool.idle) > self._limits.min_conn:
+        if self._beyond_floor:
             self._let_go(connection, LIFE_OVER if old else AHEAD)
-            return
+        else:
+            self._stay(connection, now)
+            self.open_more()
+
+    def _due_at_once(self, connection: ServerConnection) -> None:
+        """It has come back after its life."""
+        self.due.add(connection)
+        if self._beyond_floor:
+            self._let_due_go()
+        else:
+            self._stay(connection, connection.idle_since)
+            self.open_more()
+
+    @property
+    def _beyond_floor(self) -> bool:
+        """Whether the floor stands without one of the idle ones."""
+        return len(self.pool.idle) + len(self.pinged) > self._limits.min_conn
+
+    def _stay(self, connection: ServerConnection, now: float) -> None:
+        """One that is due is needed for the floor: it stays until another stands, or its server would soon close it."""
         self.filling.owed += 1
+        patience = self.used if connection.requests else self.unused
         if patience.limit != inf:
             # Halfway between leaving and being left: from there on no request may be given to it.
+            leave_at = connection.idle_since + patience.leave_after
             last = connection.idle_since + (patience.limit + patience.leave_after) / 2
-            pool.deadlines.watch(connection, max(last, now))
-        self.open_more()
+            if now > (leave_at + last) / 2:
+                # It was too late before it was known: the next moment would end all of them, and none would stand.
+                grace = max(GRACE, 2 * connection.took, len(self.due) / self.governor.rate)
+                last = now + min(grace, GRACE_MOST)
+            self.pool.deadlines.watch(connection, last)
+        else:
+            connection.deadline = inf
 
     def watched(self, connection: ServerConnection) -> None:
         """A connection that was set aside still stands: the server is more patient than was thought."""
@@ -363,9 +434,8 @@ class Keeper:
 
     def _let_due_go(self) -> None:
         """Others stand in their place."""
-        pool = self.pool
-        while self.due and len(pool.idle) > self._limits.min_conn:
-            connection = self.due.pop()
+        while self.due and self._beyond_floor:
+            connection = self.least_wanted()
             self._let_go(connection, self._why_due(connection))
 
     def _let_go(self, connection: ServerConnection, reason: str) -> None:
@@ -404,11 +474,13 @@ class Keeper:
             standing += len(pool.in_use) - len(self.last_use) - len(self.pinged)
         while True:
             connecting, waiting = len(pool.connecting), len(pool.waiters)
+            if self.pinged and waiting:
+                waiting -= self._soon_back()
             demand = waiting > connecting
             if not demand and connecting - waiting + standing >= floor:
                 self.filling.owed = 0
                 return
-            wait = self.governor.wait(demand, connecting)
+            wait = self._wait_for_dial(demand)
             if wait > 0:
                 if wait != inf:
                     self.governor.later(wait)
@@ -416,6 +488,24 @@ class Keeper:
             if not self._has_room(demand):
                 return
             pool.dial(DEMAND if demand else self.filling.cause(self.governor.failures > 0))
+
+    def _soon_back(self) -> int:
+        """How many of those who wait will be given one that is pinged: it answers sooner than a handshake would be complete,
+        or is waited for no longer."""
+        pool, now = self.pool, self._now()
+        left = [since + connection.took - now for connection, since in self.pinged.items()]
+        soon = [each for each in left if each > INSTANT]
+        if not soon:
+            return 0
+        self.governor.later(min(soon))
+        most = pool.returned_fits
+        return min(len(soon), sum(waiting.kind <= most for waiting in pool.waiters))
+
+    def _wait_for_dial(self, demand: bool) -> float:
+        """Seconds until one more may be opened."""
+        connecting = self.pool.connecting
+        filling = 0 if demand else sum(cause != DEMAND for cause in connecting.values())
+        return self.governor.wait(demand, len(connecting), filling)
 
     def _has_room(self, demand: bool) -> bool:
         """Whether one more may be opened (`strict-maxconn`). For somebody who waits for a new one an idle one goes."""
@@ -433,7 +523,7 @@ class Keeper:
 
     def _make_good(self) -> None:
         pool = self.pool
-        while self._missing > 0 and self._has_room(False) and self.governor.wait(False, len(pool.connecting)) == 0:
+        while self._missing > 0 and self._has_room(False) and self._wait_for_dial(False) == 0:
             self._missing -= 1
             pool.dial(self.filling.cause(self.governor.failures > 0))
 
@@ -452,7 +542,8 @@ class Keeper:
         if not pool.in_use:
             self.open_more()
             return
-        self._missing = self._limits.min_conn - self._idle_peak - len(pool.connecting)
+        # Whoever waits takes what is opened for them.
+        self._missing = self._limits.min_conn - self._idle_peak - max(0, len(pool.connecting) - len(pool.waiters))
         self._make_good()
         if self._standing_idle() < self._limits.min_conn:
             self._watch_floor()
@@ -508,7 +599,7 @@ class Keeper:
                 f"the server closes idle connections after {used.limit:.3g} s ({used.source}), so pool-idle-timeout"
                 f" {limits.idle_timeout:g}s is never reached: raise the server's keep-alive time-out, or say less",
             )
-        if limits.min_conn and self._ping_after is None and limits.min_conn / unused.leave_after >= CHURN:
+        if limits.min_conn and not self._pings and limits.min_conn / unused.leave_after >= CHURN:
             self._advise_once(
                 "churn",
                 f"the server closes connections that have carried no request after {unused.limit:.3g} s ({unused.source}), so"
@@ -530,7 +621,7 @@ class Keeper:
         needed = max(self._used_peak, self._need) + self._limits.min_conn
         exceed = len(pool.in_use) + len(pool.idle) - needed
         self._need = max((self._need + self._used_peak) // 2, self._used_peak)
-        self._used_peak = len(pool.in_use)
+        self._used_peak = len(pool.in_use) - len(self.pinged)
         spare = len(pool.idle) - self._spare
         for connection in pool.idle[: max(0, min((exceed + 1) // 2, spare))]:
             pool.retire(connection, "purged")

@@ -82,9 +82,15 @@ class _Member(HTTPConnectionPool):
         return sum(pool.standing for pool in self.constant.family)
 
     def make_room(self) -> None:
+        for pool in self.constant.family:
+            if pool.watched:
+                HTTPConnectionPool.make_room(pool)
+                return
         idle = [pool for pool in self.constant.family if pool.idle]
-        if idle:
-            HTTPConnectionPool.make_room(min(idle, key=lambda pool: pool.idle[0].idle_since))
+        if idle:  # a floor's only when there are no others
+            HTTPConnectionPool.make_room(
+                min(idle, key=lambda pool: (len(pool.idle) <= pool.limits.min_conn, pool.idle[0].idle_since))
+            )
 
     def connection_gone(self, connection: ServerConnection) -> None:
         super().connection_gone(connection)

@@ -102,6 +102,7 @@ class HTTPConnectionPool:
             announce,
             lambda: self.keeper.go_on(),
             budget or Budget(clock),
+            dialer.context is not None,
         )
         self.keeper = Keeper(self, self._governor, clock, random, lambda text: announce("notice", f"{name}: {text}"))
         #: Answers of this server that could not be taken.
@@ -212,13 +213,15 @@ class HTTPConnectionPool:
         """Take back a connection whose exchange ended cleanly; the first waiter it is fit for gets it."""
         limits = self.limits
         now = self.deadlines.now()
+        if self.keeper.pinged:
+            self.keeper.pinged.pop(connection, None)
         if self._governor.failures:
             self._governor.answered(connection)
         if connection.requests == 1:
             _remember_session(connection)
         if self.running != "running":
             self.retire(connection, "pool " + self.running)
-        elif now >= connection.retire_at:
+        elif now >= connection.retire_at and not self.keeper.outlives(connection, now):
             self.retire(connection, "life over" if connection.retire_at != -inf else "one request only")
         elif limits.max_reuse is not None and connection.requests > limits.max_reuse:
             self.retire(connection, "max-reuse")
@@ -229,7 +232,7 @@ class HTTPConnectionPool:
             self.private.add(connection)
         elif self.waiters and self._serve_returned(connection):
             pass
-        elif len(self.idle) >= self._most_idle:
+        elif len(self.idle) >= self._most_idle and not self.keeper.due:
             self.retire(connection, "pool full")
         else:
             connection.idle_since = now
@@ -248,9 +251,13 @@ class HTTPConnectionPool:
         return self.standing
 
     def make_room(self) -> None:
-        """Somebody needs a new connection and the ceiling is reached: the longest idle one goes, if there is one."""
+        """Somebody needs a new connection and the ceiling is reached: one goes that serves nobody any more, else the least
+        wanted of the idle ones, if there is one."""
+        for connection in self.watched:
+            self.retire(connection, "room for another", at_once=True)
+            return
         if self.idle:
-            self.retire(self.idle[0], "room for another", at_once=True)
+            self.retire(self.keeper.least_wanted(), "room for another", at_once=True)
 
     @property
     def wants_one(self) -> bool:
@@ -288,7 +295,7 @@ class HTTPConnectionPool:
         connection.state = IN_USE
         self.in_use.add(connection)
         self.counters.pings += 1
-        self.keeper.pinged.add(connection)
+        self.keeper.pinged[connection] = self.deadlines.now()
 
         def ended(head: ResponseHead | None, reason: str, slow: bool) -> None:
             self.keeper.ping_ended(connection, head)
@@ -347,7 +354,7 @@ class HTTPConnectionPool:
             reason = str(reason)  # words like any other
         failure = self._failure_of(connection, reason, refused)
         if failure is not None:
-            self._note_failure(failure)
+            self._note_failure(None, failure)
         self.retire(connection, reason, at_once=True, by=SERVER)
         if failure is not None:
             self._fail_waiters(failure, self.counters.dials + 1)
@@ -411,7 +418,7 @@ class HTTPConnectionPool:
         self.idle.append(connection)
         self.keeper.rested(connection)
         if len(self.idle) + len(self.in_use) > self.keeper.enough:
-            self.retire(self.idle[0], SURPLUS)  # the one used last is the surest
+            self.retire(self.keeper.least_wanted(), SURPLUS)  # the one used last is the surest
 
     def _leave_idle(self, connection: ServerConnection) -> None:
         """Take it out of the list, which is in the order of `idle_since`.
@@ -456,7 +463,7 @@ class HTTPConnectionPool:
     def _serve_returned(self, connection: ServerConnection) -> bool:
         """Hand a connection that just came back to the first waiter it is fit for."""
         connection.idle_since = self.deadlines.now()
-        most = ANY if self.keeper.suspicion.hasty else FRESH
+        most = self.returned_fits
         for waiting in self.waiters:
             if waiting.kind <= most or (waiting.kind == SAFE and connection.safe):
                 self.waiters.remove(waiting)
@@ -469,12 +476,17 @@ class HTTPConnectionPool:
                 return True
         return False
 
+    @property
+    def returned_fits(self) -> int:
+        """The kind, and all before it, that any connection is fit for which has come back this moment."""
+        return ANY if self.keeper.suspicion.hasty else FRESH
+
     # Opening.
 
     def dial_ready(self, dial: Dial, transport: Transport) -> None:
         """A dial of ours has succeeded."""
         connection = self._make(self.connecting.pop(dial), dial, transport)
-        self._governor.succeeded(connection, dial.took)
+        self._governor.succeeded(dial, connection, dial.took)
         self.keeper.filling.opened(dial.took)
         if self.waiters:
             waiting = self.waiters.popleft()
@@ -486,13 +498,13 @@ class HTTPConnectionPool:
             return
         self._rest(connection)
         if len(self.idle) > self._most_idle:
-            self.retire(self.idle[0], "pool full")
+            self.retire(self.keeper.least_wanted(), "pool full")
         self.keeper.open_more()
 
     def dial_failed(self, dial: Dial, failure: DialFailure) -> None:
         """A dial of ours has failed."""
         self.counters.not_opened(self.connecting.pop(dial), dial, failure)
-        self._note_failure(failure)
+        self._note_failure(dial, failure)
         if not (failure.ours and self.in_use):  # else they are better off waiting for one that comes back
             self._fail_waiters(failure, self.counters.dials)
         self.keeper.open_more()
@@ -510,10 +522,10 @@ class HTTPConnectionPool:
             return DialFailure("TLS handshake", context.meaning(reason.removeprefix(TLS_FAILED)))
         return DialFailure("connection", f"{reason} before its first use")
 
-    def _note_failure(self, failure: DialFailure) -> None:
-        """Count it, say it, and wait longer before the next."""
+    def _note_failure(self, dial: Dial | None, failure: DialFailure) -> None:
+        """Count it, say it, and wait longer before the next. None: the dial had ended well."""
         self.counters.dials_failed += 1
-        self._governor.failed(failure, bool(self.waiters))
+        self._governor.failed(dial, failure, bool(self.waiters))
         self.keeper.dial_failed(failure)
 
     def _fail_waiters(self, failure: DialFailure, dials: int) -> None:
@@ -536,8 +548,9 @@ class HTTPConnectionPool:
         demand = cause == records.DEMAND
         self.counters.dials += 1
         self.counters.dials_for_requests += demand
-        self._governor.began(demand, self.context is not None)
-        self.connecting[self._dialer.dial(self)] = cause
+        dial = self._dialer.dial(self)
+        self._governor.began(dial, demand)
+        self.connecting[dial] = cause
 
     def _stop(self, reason: str) -> None:
         self.keeper.stop()
