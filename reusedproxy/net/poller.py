@@ -33,12 +33,13 @@ FAILED = EPOLLERR | EPOLLHUP
 
 #: Events taken in one go; the rest stays ready in the kernel, so that timers and signals get their turn in between.
 BATCH = 256
-#: Steps of handshakes with servers in one batch: each costs 1 to 2 ms, and after a reload the floors of all servers are filled.
-COSTLY_AT_ONCE = 4
 #: Seconds of a batch for work in bulk: long reads, and what is left of them when a turn was enough. Whoever comes too late lines
 #: up and waits for the next batch, so that a request in between waits for so long and one piece of work, at each of its two or
 #: three steps (measured, 8 clients that upload chunks of one byte: batches of 8 ms without, of 1.6 ms with it).
 SLICE = 0.001
+#: Steps of handshakes with servers in one batch: one costs 1 to 2 ms, as much as all the work in bulk, and after a reload the floors
+#: of all servers are filled.
+COSTLY_AT_ONCE = 1
 
 Callback = Callable[[int], None]
 
