@@ -92,7 +92,7 @@ KINDS: dict[str, Kind] = {
     "answer-chunks": Kind("a server's chunks of one byte", attacks.answer_chunks),
     "answer-bytes": Kind("a server's answer byte by byte", attacks.answer_bytes),
     "regex-path": Kind(f"`{_PHP}` with a path of 2 KB", attacks.regular_path, rule=_PHP),
-    "regex-name": Kind(f"`{_NAME}` with 72 bytes", attacks.regular_name, rule=_NAME),
+    "regex-name": Kind(f"`{_NAME}` with 72 bytes", attacks.regular_name, path="/quiet!", rule=_NAME),
     "reloads": Kind("a reload each second, 100 servers", attacks.nothing, extra=_MANY, reloads=1.0),
     "flapping": Kind("50 servers that flap", attacks.nothing, extra=_FLAPPING, nginx=False),
     "refused": Kind("a server that refuses", attacks.refused_server),

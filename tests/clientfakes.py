@@ -106,6 +106,9 @@ class Wire:
 
     # What the owner calls.
 
+    def heard_since(self, batch: int) -> bool:
+        return False
+
     def resume_reading(self) -> None:
         if self.state <= HALF and not self._told_end:
             self.reading = True

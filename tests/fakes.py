@@ -63,6 +63,9 @@ class FakeTransport:
     def give_back(self, data: bytes) -> None:
         self.held = data + self.held
 
+    def heard_since(self, batch: int) -> bool:
+        return False
+
     def resume_reading(self) -> None:
         if self.state == OPEN:
             self.reading = True

@@ -51,19 +51,19 @@ class Taker:
 
 
 class FailingSocket:
-    """A listening socket whose next `accept`s fail."""
+    """A listening socket that fails to accept the next times."""
 
     def __init__(self, real: socket.socket, *errors: int) -> None:
         self.real = real
         self.errors = list(errors)
         self.accepts = 0
 
-    def accept(self) -> object:
+    def _accept(self) -> object:
         self.accepts += 1
         if self.errors:
             error = self.errors.pop(0)
             raise OSError(error, os.strerror(error))
-        return self.real.accept()
+        return self.real._accept()
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.real, name)
@@ -118,6 +118,7 @@ class AcceptingTests(ListenerCase):
         self.taken(1)
         (accepted,) = self.taker.taken
         self.assertFalse(accepted.getblocking())
+        self.assertEqual((accepted.family, accepted.type), (client.socket.family, client.socket.type))
         self.assertTrue(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         self.assertEqual(self.taker.addresses, [client.socket.getsockname()])
         self.assertEqual((listener.state, listener.connections), (LISTENING, 1))
@@ -138,6 +139,17 @@ class AcceptingTests(ListenerCase):
         for _ in range(ACCEPTS_AT_ONCE + 20):
             self.client(listener)
         self.taken(ACCEPTS_AT_ONCE + 20)
+
+    def test_a_batch_takes_so_many(self) -> None:
+        """However many wait, others have their turn between."""
+        listener = self.listener()
+        clients = []
+        for _ in range(ACCEPTS_AT_ONCE + 3):
+            clients.append(socket.create_connection(("127.0.0.1", listener.port)))
+            self.addCleanup(clients[-1].close)
+        self.loop.poller.doRead()
+        self.assertEqual(len(self.taker.taken), ACCEPTS_AT_ONCE)
+        self.taken(ACCEPTS_AT_ONCE + 3)
 
     def test_paused_and_resumed(self) -> None:
         """Connections queue up in the kernel meanwhile."""

@@ -6,14 +6,24 @@ import socket
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.net.poller import BATCH, COSTLY_AT_ONCE, FAILED, HUNG_UP, READ, TURNS, WRITE
+from reusedproxy.net.poller import BATCH, COSTLY_AT_ONCE, FAILED, HUNG_UP, READ, SLICE, WRITE, Taker
 from tests.wire import Loop
+
+
+class Now:
+    """A time that passes when somebody works."""
+
+    seconds = 5.0
+
+    def __call__(self) -> float:
+        return self.seconds
 
 
 class PollerTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.loop = Loop(self)
         self.poller = self.loop.poller
+        self.poller._now = self.now = Now()
         self.events: list[object] = []
 
     def pair(self) -> tuple[socket.socket, socket.socket]:
@@ -128,22 +138,62 @@ class PollerTests(SynchronousTestCase):
         self.loop.pump()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
+    def slow_taker(self, takes: float, again: int = 0) -> Taker:
+        """One whose turn takes so many seconds, and that lines up anew so many times."""
+        poller, events, now = self.poller, self.events, self.now
+
+        class SlowTaker:
+            left = again
+
+            def take_turn(self) -> None:
+                events.append("turn")
+                now.seconds += takes
+                if self.left:
+                    self.left -= 1
+                    poller.line_up(self)
+
+        return SlowTaker()
+
     def test_turns_are_given_in_the_next_batch(self) -> None:
-        """Who lines up has one turn, and so many have theirs at a time; nobody left, nothing is ready."""
+        """Who lines up has one turn a batch, as many as its slice of time allows; nobody left, nothing is ready."""
+        for _ in range(7):
+            self.poller.line_up(self.slow_taker(SLICE * 0.6))
+        seen = []
+        for _ in range(4):
+            self.poller.doRead()
+            seen.append(len(self.events))
+        self.assertEqual(seen, [2, 4, 6, 7])
+        self.assertEqual(self.loop.reactor.turn(), False)
+        self.poller.line_up(self.slow_taker(0, again=2))
+        for _ in range(3):
+            self.poller.doRead()
+        self.assertEqual((len(self.events), self.loop.reactor.turn()), (10, False))
 
-        class Taker:
-            def take_turn(_) -> None:
-                self.events.append("turn")
-
-        for _ in range(TURNS + 3):
-            self.poller.line_up(Taker())
+    def test_one_turn_at_least(self) -> None:
+        """However long it takes, each batch gets one of them on."""
+        for _ in range(3):
+            self.poller.line_up(self.slow_taker(10 * SLICE))
         self.poller.doRead()
-        self.assertEqual(len(self.events), TURNS)
-        self.loop.pump()
-        self.assertEqual((len(self.events), self.poller.watching()), (TURNS + 3, 0))
-        self.poller.line_up(Taker())
-        self.loop.pump()
-        self.assertEqual(len(self.events), TURNS + 4)
+        self.poller.doRead()
+        self.assertEqual(len(self.events), 2)
+
+    def test_work_in_bulk_has_a_slice_of_each_batch(self) -> None:
+        """Within it whoever comes may; then, and while somebody waits in the line, it lines up behind."""
+        poller, allowed = self.poller, []
+
+        def come(near: socket.socket) -> None:
+            allowed.append(poller.take_bulk())
+            self.now.seconds += SLICE * 0.6
+            if not allowed[-1]:
+                poller.forget(near.fileno())
+                poller.line_up(self.slow_taker(SLICE))
+
+        for near in [self.ready() for _ in range(4)]:
+            poller.watch(near.fileno(), READ, lambda _, near=near: come(near))  # type: ignore[misc]
+        poller.doRead()
+        self.assertEqual((allowed, self.events), ([True, True, False, False], []))
+        poller.doRead()
+        self.assertEqual(allowed[4:], [False, False])
 
     def test_senders_send_when_the_batch_is_over(self) -> None:
         """Who has something to send gets its turn after all events of the batch, and sends at once outside of one."""

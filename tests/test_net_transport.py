@@ -7,16 +7,31 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import (
     BROKEN,
     HIGH_WATER,
     LOW_WATER,
     OPEN,
     PEER_RESET,
+    READ_SIZE,
     Transport,
 )
 from tests.streams import MB, Streams
 from tests.wire import Far, Recorder
+
+
+class Slow:
+    """Somebody whose turn has to come first, and takes the slices of two batches."""
+
+    def __init__(self, poller: Poller) -> None:
+        self.poller = poller
+        self.left = 2
+
+    def take_turn(self) -> None:
+        self.left -= 1
+        if self.left:
+            self.poller.line_up(self)
 
 
 class PassingBehaviour(Streams):
@@ -76,6 +91,73 @@ class PassingBehaviour(Streams):
         transport.resume_reading()
         self.loop.pump()
         self.assertEqual(self.peer.received, b"12")
+
+    # Taking turns.
+
+    def test_who_reads_much_waits_for_its_turn(self) -> None:
+        """When the batch has had its slice of work in bulk, a long read is left for the next one; little is read at once."""
+        transport, far = self.open()
+        much, self.peer = self.peer, Recorder()
+        _, other_far = self.open()
+        content = os.urandom(150_000)
+        far.send(content)
+        self.loop.poller.doRead()
+        self.loop.poller.take_bulk = lambda: False  # type: ignore[method-assign]
+        had = len(much.received)
+        self.assertGreaterEqual(had, READ_SIZE)
+        other_far.send(b"little")
+        self.loop.poller.doRead()
+        self.assertEqual((len(much.received), self.peer.received), (had, b"little"))
+        self.assertFalse(transport.heard_since(self.loop.poller.batch - 1))
+        self.loop.poller.doRead()
+        self.assertTrue(much.received == content)
+        self.assertTrue(transport.heard_since(self.loop.poller.batch - 1))
+
+    def test_in_line_it_is_not_watched(self) -> None:
+        """What stands unread brings no events before its turn."""
+        transport, far = self.full_reader()
+        for _ in range(3):
+            self.loop.poller.line_up(Slow(self.loop.poller))
+        far.send(b"more")
+        self.loop.poller.doRead()
+        self.assertEqual(self.loop.poller.watching(), 0)
+        self.loop.pump()
+        self.assertEqual((self.peer.received[-4:], self.loop.poller.watching()), (b"more", 1))
+        transport.abort("done")
+
+    def test_paused_while_it_waits_for_its_turn(self) -> None:
+        """A pause holds through the turn, and what was waited for comes when it is over; so does an end."""
+        for ends in (False, True):
+            self.peer = Recorder()
+            transport, far = self.full_reader()
+            self.loop.poller.line_up(Slow(self.loop.poller))
+            far.send(b"more")
+            if ends:
+                far.half_close()
+            self.loop.poller.doRead()
+            transport.pause_reading()
+            self.loop.pump()
+            self.assertNotEqual(self.peer.received[-4:], b"more")
+            transport.resume_reading()
+            self.loop.pump()
+            self.assertEqual((self.peer.received[-4:], "eof" in self.peer.events), (b"more", ends))
+
+    def test_closed_while_it_waits_for_its_turn(self) -> None:
+        """The turn comes to nobody."""
+        transport, far = self.full_reader()
+        self.loop.poller.line_up(Slow(self.loop.poller))
+        far.send(b"more")
+        self.loop.poller.doRead()
+        transport.abort("done")
+        self.loop.pump()
+        self.assertEqual((self.peer.events[-1], self.loop.poller.watching()), ("lost: done", 0))
+
+    def full_reader(self) -> tuple[Transport, Far]:
+        """One that has just read all that it asked for, so that more is expected."""
+        transport, far = self.open()
+        far.send(bytes(READ_SIZE))
+        self.loop.pump()
+        return transport, far
 
     # Giving back.
 

@@ -27,16 +27,18 @@ class TakenInTheSameBatchTests(SynchronousTestCase):
         self.connection = ServerConnection(
             self.bench.pool, Transport(self.loop.poller, near, Recorder()), self.bench.clock.seconds(), Limits(), 1, 0.0
         )
-        self.bench.pool.in_use.add(self.connection)
-        self.connection.state = 1
-        self.bench.pool.keeper.taken(self.connection)
+        self.bench.pool.idle.append(self.connection)
+        self.take_idle()
         self.first, self.second = RecordingExchange(), RecordingExchange()
         self.connection.send(self.first, GET, True, None)
         self.loop.pump()
         self.first.on["whole"] = self.take
 
-    def take(self) -> None:
+    def take_idle(self) -> None:
         self.assertIs(self.bench.pool.acquire(), self.connection)
+
+    def take(self) -> None:
+        self.take_idle()
         self.connection.send(self.second, GET, True, None)
 
     def test_bytes_behind_the_answer_are_nobodys(self) -> None:
@@ -47,6 +49,17 @@ class TakenInTheSameBatchTests(SynchronousTestCase):
         self.assertEqual(self.second.events, [("lost", UNTOUCHED, "not silent when taken", False)])
         self.assertEqual((self.connection.state, self.far.received), (RETIRING, GET))
         self.assertEqual(self.bench.pool.closed, {"not silent when taken": 1})
+
+    def test_bytes_that_wait_for_their_turn_are_nobodys(self) -> None:
+        """They came later, and their reading was put off because much had come before: the second does not take them for its own."""
+        self.first.on.clear()
+        self.far.send(ANSWER)
+        self.loop.pump()
+        self.loop.poller.take_bulk = lambda: False  # type: ignore[method-assign]
+        self.far.send(HEAD % 0)
+        self.loop.poller.doRead()
+        self.take()
+        self.assertEqual(self.second.events, [("lost", UNTOUCHED, "not silent when taken", False)])
 
     def test_silence_behind_the_answer(self) -> None:
         """Then it serves the second."""

@@ -26,8 +26,8 @@ from reusedproxy.net.tls import openssl_reason
 from reusedproxy.net.tls_server import Certificates, ServerContext, ServerTLSTransport, Shown
 from reusedproxy.net.tls_words import LONGEST_NAME
 
-#: Steps of handshakes in one batch of events: with RSA-2048 one takes 0.7 ms, so others wait 3 ms at most for them.
-STEPS_AT_ONCE = 4
+#: Steps of handshakes in one batch of events: with RSA-2048 one takes 0.7 ms.
+STEPS_AT_ONCE = 2
 
 #: Seconds that are left when the proxy stops or reloads.
 FINISH_FOR = 1.0

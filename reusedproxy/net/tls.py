@@ -18,7 +18,17 @@ from OpenSSL import SSL
 
 from reusedproxy.net.openssl import RECORD, receive, send
 from reusedproxy.net.poller import READ, WRITE, Poller
-from reusedproxy.net.transport import CLOSED, HALF, PEER_CLOSED, PEER_RESET, PEER_TRUNCATED, Peer, Transport
+from reusedproxy.net.transport import (
+    BULK_READ_SIZE,
+    CLOSED,
+    HALF,
+    PEER_CLOSED,
+    PEER_RESET,
+    PEER_TRUNCATED,
+    READ_SIZE,
+    Peer,
+    Transport,
+)
 
 #: Records read in one go before their plaintext is handed on and others get their turn.
 RECORDS_AT_ONCE = 8
@@ -121,9 +131,11 @@ class TLSTransport(Transport):
             self._cross(READ)
             return
         tls, data, ended = self._tls, b"", None
+        self._read_size = READ_SIZE
         try:
             data = receive(tls)
             if len(data) == RECORD:
+                self._read_size = BULK_READ_SIZE  # the next ones wait for their turn
                 records = [data]
                 try:
                     while len(records) < RECORDS_AT_ONCE and len(records[-1]) == RECORD:

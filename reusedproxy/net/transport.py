@@ -107,7 +107,8 @@ class Transport:
         self._events = 0
         #: What encryption makes of it: READ, reading waits until the socket takes bytes; WRITE, writing until some come.
         self._crossed = 0
-        #: Given back by its owner, to be delivered before anything else is read; and whether its turn is to come.
+        #: Given back by its owner, to be delivered before anything else is read; and whether its turn is to come, before which
+        #: nothing is read.
         self._held = b""
         self._lined_up = False
         self._reading = False
@@ -146,9 +147,9 @@ class Transport:
         """Deliver what comes in (again). A transport starts without."""
         if self.state <= HALF and not self._reading and (self._held or not self._peer_has_ended):
             self._reading = True
-            self._watch()
             if self._held:
                 self._line_up()
+            self._watch()
 
     def pause_reading(self) -> None:
         """Leave what comes in to the kernel; the peer's sender fills up and stops. Its end goes unnoticed meanwhile."""
@@ -166,8 +167,8 @@ class Transport:
         if self._peer_has_ended and self.state <= HALF:
             self._reading = True
         if self._reading:
-            self._watch()
             self._line_up()
+            self._watch()
 
     def write(self, data: bytes) -> None:
         """Send `data`, at the latest at the end of the poller's batch, or as soon as the kernel takes it.
@@ -243,8 +244,12 @@ class Transport:
 
     @property
     def batch(self) -> int:
-        """The poller's present batch: what came in before it has been delivered, if it was being read."""
+        """The poller's present batch, for `heard_since`."""
         return self._poller.batch
+
+    def heard_since(self, batch: int) -> bool:
+        """Whether all that had come by the end of that batch has been delivered, if it was being read."""
+        return self._poller.batch > batch and not self._lined_up
 
     def silent(self) -> bool:
         """Whether nothing stands unread at this moment, no end either. What does is lost by asking."""
@@ -283,27 +288,33 @@ class Transport:
             if self._crossed:
                 self._uncross()
                 return
-            if events & ~WRITE and self._reading and not self._held:
-                self._read()
+            if events & ~WRITE and self._reading and not self._lined_up:
+                if self._read_size == READ_SIZE or self._poller.take_bulk():
+                    self._read()
+                else:
+                    # So much is coming that others have their turn before.
+                    self._line_up()
+                    self._watch()
             if events & WRITE and self._blocked:
                 self._flush()
         except Exception:
             self._broken()
 
     def take_turn(self) -> None:
-        """Others had theirs: deliver what was given back."""
+        """Others had theirs: deliver what was given back, or read."""
         self._lined_up = False
-        if not self._held or not self._reading or self.state > HALF:
+        if not self._reading:
             return
-        data, self._held = self._held, b""
         try:
-            self.peer.data_received(data)
-            if self.state == CLOSED or self._held:
-                return
-            if self._peer_has_ended and self._reading:
-                self._reading = False
-                self.peer.eof_received()
+            if not self._held:
+                self._read()
             else:
+                data, self._held = self._held, b""
+                self.peer.data_received(data)
+                if self._peer_has_ended and self._reading and not self._held:
+                    self._reading = False
+                    self.peer.eof_received()
+            if self.state != CLOSED:
                 self._watch()
         except Exception:
             self._broken()
@@ -448,11 +459,12 @@ class Transport:
 
     def _watch(self) -> None:
         """Tell the poller what we wait for, if that has changed. Nothing: not even the peer's reset is looked at."""
-        events = (READ if self._reading and not self._held else 0) | (WRITE if self._blocked else 0)
+        listening = self._reading and not self._lined_up
+        events = (READ if listening else 0) | (WRITE if self._blocked else 0)
         if self._crossed:
             reading = WRITE if self._crossed & READ else READ
             writing = READ if self._crossed & WRITE else WRITE
-            events = (reading if self._reading and not self._held else 0) | (writing if self._blocked else 0)
+            events = (reading if listening else 0) | (writing if self._blocked else 0)
         if events != self._events:
             self._events = self._poller.turn(self._fd, self._events, events, self.on_ready)
 

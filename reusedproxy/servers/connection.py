@@ -153,9 +153,9 @@ class ServerConnection(Unfinished):
         `timeout` (`timeout server`, seconds; None: none) bounds each silence of the server when it is its turn.
         """
         self.exchange = exchange
-        if self._rested == self.transport.batch and not self.transport.silent():
-            # It was freed a moment ago, in this batch of events, so what came behind its last answer was not seen yet: it
-            # must not be read as the next one's. (Later than in the same batch it would have been delivered.)
+        if not self.transport.heard_since(self._rested) and not self.transport.silent():
+            # It was freed a moment ago, in this batch of events or while it waits for its turn, so what came behind its last
+            # answer was not seen yet: it must not be read as the next one's. (Later it would have been delivered.)
             self._answered = False
             self._given = 0
             self._lose(UNTOUCHED, "not silent when taken")
