@@ -29,6 +29,7 @@ class TakenInTheSameBatchTests(SynchronousTestCase):
         )
         self.bench.pool.in_use.add(self.connection)
         self.connection.state = 1
+        self.bench.pool.keeper.taken(self.connection)
         self.first, self.second = RecordingExchange(), RecordingExchange()
         self.connection.send(self.first, GET, True, None)
         self.loop.pump()
