@@ -158,12 +158,12 @@ class AnswerTests(Faults):
                     with where(kind, place, told):
                         scene = Scene(self, kind, place)
                         scene.ask()
+                        wire = scene.server_wire
+                        assert wire is not None
                         scene.tell(told)
                         scene.tell()
                         scene.end_answer()
-                        # One that a client has left before is one more than are needed, and may have gone.
-                        answering = scene.far.wires[-1]
-                        self.assertEqual(answering.state == OPEN, not kind.until_close)
+                        self.assertEqual(wire.state == OPEN, not kind.until_close)
                         self.check(scene, ANSWER, "--")
 
     def test_byte_by_byte(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,6 +20,17 @@ from tests.streams import MB, Streams
 from tests.wire import Far, Recorder
 
 
+class _Holder(Recorder):
+    """A peer as all in the program are: it holds its transport, and ends it when the other side has."""
+
+    def __init__(self, transport: Transport) -> None:
+        Recorder.__init__(self)
+        self._transport = transport
+
+    def eof_received(self) -> None:
+        self._transport.close("ended")
+
+
 class EndBehaviour(Streams):
     """Ends, and halves of them."""
 
@@ -30,6 +43,24 @@ class EndBehaviour(Streams):
         self.gone(transport, "enough")
         self.loop.pump()
         self.assertEqual(far.end, self.OUR_END)
+
+    def test_no_garbage_is_left_by_an_end(self) -> None:
+        """The peer, which holds its transport, goes at once, and OpenSSL's memory with it: nothing waits for the collector."""
+        for end in ("close", "abort", "lost"):
+            transport, far = self.open()
+            peer = transport.peer = _Holder(transport)
+            gone = weakref.ref(peer)
+            gc.disable()
+            try:
+                if end == "lost":
+                    far.drop()
+                    self.loop.pump()
+                else:
+                    getattr(transport, end)("enough")
+                del peer, transport
+                self.assertIsNone(gone(), end)
+            finally:
+                gc.enable()
 
     def test_close_sends_what_is_unsent_first(self) -> None:
         """Behind a slow reader the end comes after the last byte."""

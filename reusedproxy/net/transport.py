@@ -44,7 +44,8 @@ BROKEN = "internal error"
 
 
 class Peer(Protocol):
-    """Whom a transport tells what happened. `connection_lost` comes exactly once and last, also after `close`."""
+    """Whom a transport tells what happened. `connection_lost` comes exactly once and last, also after `close`; the transport
+    holds its peer no longer than that."""
 
     def data_received(self, data: bytes) -> None: ...
 
@@ -483,3 +484,6 @@ class Transport:
             self._poller.forget_closing(self._fd)
         self.socket.close()
         self.peer.connection_lost(reason)
+        # Both hold each other: left to the garbage collector, which sees objects and not OpenSSL's 40 KiB each, several hundred
+        # ended connections would stand in memory at any time.
+        del self.peer
