@@ -352,7 +352,7 @@ class Assembly:
         """The previous proxy's listener at this address, if it has one that is not taken yet, and its name has not moved."""
         taken = [listener for _, listener in self._proxy.listeners]
         for _, listener in self._previous.listeners if self._previous is not None else ():
-            same = listener.bind.address == bind.address and listener not in taken
+            same = listener.bind.address == bind.address and listener not in taken and listener.stands
             if same and (at is None or listener.socket.getsockname()[0] == at[0]):
                 return listener
         return None

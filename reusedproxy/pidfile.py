@@ -12,8 +12,9 @@ import os
 import sys
 from pathlib import Path
 
-#: No pid file is longer.
+#: No pid file is longer, and no process has a larger number (Linux: PID_MAX_LIMIT).
 LONGEST = 64
+MOST = 2**22 + 1
 
 
 def remove_stale(path: str | None, proc: Path = Path("/proc")) -> None:
@@ -37,9 +38,9 @@ def _is_stale(path: str, proc: Path) -> bool:
         return False
     if not text:
         return True
-    if not text.isdigit():
+    if not text.lstrip(b"-").isdigit():
         return False
-    if int(text) == os.getpid():
+    if not 0 < int(text) < MOST or int(text) == os.getpid():
         return True
     try:
         words = (proc / text.decode() / "cmdline").read_bytes().split(b"\0")

@@ -443,6 +443,16 @@ class UnixTests(ListenerCase):
         listener.close()
         self.assertEqual(listener.state, CLOSED)
 
+    def test_a_path_that_is_anothers_by_now(self) -> None:
+        """Stays his."""
+        listener = self.listener(self.address)
+        self.assertTrue(listener.stands)
+        os.unlink(self.path)
+        self.assertFalse(listener.stands)
+        other = self.listener(self.address)
+        listener.close()
+        self.assertTrue(other.stands)
+
     def test_a_stale_socket_is_replaced(self) -> None:
         """What a crash left behind is in nobody's way."""
         with socket.socket(socket.AF_UNIX) as dead:

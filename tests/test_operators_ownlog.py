@@ -6,12 +6,16 @@ import contextlib
 import fcntl
 import os
 import socket
+import sys
 from tempfile import TemporaryFile
+from unittest import mock
 
+from twisted.application.app import AppLogger
 from twisted.internet.task import Clock
+from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.operators.ownlog import AGAIN, KEPT, LogStream, _syslog, log_to_pipe, never_block
+from reusedproxy.operators.ownlog import AGAIN, KEPT, LogStream, _syslog, never_block
 
 
 class LogStreamTests(SynchronousTestCase):
@@ -177,11 +181,24 @@ class PlaceTests(SynchronousTestCase):
         """Gets a log of ours; on a disk it keeps its own, which rotates."""
         path = self.mktemp()
         os.mkfifo(path)
-        options = {"logfile": path, "logger": None}
-        log_to_pipe(options, Clock)
-        self.assertIsNotNone(options["logger"])
         with open(path + "x", "w"):
             pass
-        options = {"logfile": path + "x", "logger": None}
-        log_to_pipe(options, Clock)
-        self.assertIsNone(options["logger"])
+        for file, ours in ((path, True), ("/dev/null", True), (path + "x", False)):
+            options = ServerOptions()
+            with mock.patch.object(sys, "stderr"):  # what --check would print goes nowhere
+                options.parseOptions(["--logfile", file, "reusedproxy", "--config", "none.cfg"])
+            self.assertEqual(callable(options["logger"]), ours, file)
+            AppLogger(options)
+
+    def test_twistd_with_syslog(self) -> None:
+        """Where there is a server; else twistd's own, which does not wait for one."""
+        path = self.mktemp()
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(server.close)
+        for there in (False, True):
+            if there:
+                server.bind(path)
+            options = ServerOptions()
+            with mock.patch("reusedproxy.operators.ownlog.SYSLOG", path):
+                options.parseOptions(["--syslog", "reusedproxy", "--config", "none.cfg"])
+            self.assertEqual(callable(options["logger"]), there)

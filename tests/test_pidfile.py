@@ -24,8 +24,8 @@ class PidFileTests(SynchronousTestCase):
         return not self.file.exists()
 
     def test_what_names_nobody(self) -> None:
-        """Nothing, blanks, and the zeros of a file whose text was not on the disk yet."""
-        for text in (b"", b" \n", b"\0" * 5):
+        """Nothing, blanks, numbers that no process has, and the zeros of a file whose text was not on the disk yet."""
+        for text in (b"", b" \n", b"\0" * 5, b"0", b"-77", b"9" * 40):
             self.assertTrue(self.is_removed(text, "python", "twistd", "reusedproxy"), text)
 
     def test_the_number_of_another_process(self) -> None:
@@ -40,7 +40,7 @@ class PidFileTests(SynchronousTestCase):
 
     def test_what_may_be_no_pid_file(self) -> None:
         """Is not ours to remove; nor is the number of nobody, which twistd takes care of itself."""
-        for text in (b"hello", b"77 78", b"-77", b"9" * 100, b"78"):
+        for text in (b"hello", b"77 78", b"9" * 100, b"78"):
             self.assertFalse(self.is_removed(text, "sleep"), text)
 
     def test_no_file(self) -> None:

@@ -10,7 +10,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.config.regular import BACKTRACKING_BYTES, LONGEST_PROGRAM, read_regular, risk
 from reusedproxy.config.report import Wrong
 from reusedproxy.rules.converters import CONVERTERS
-from reusedproxy.rules.regular import LARGEST_WORK, MOST_REPLACEMENTS, Unevaluated, matching_one_of, replaced, searching
+from reusedproxy.rules.regular import (
+    LARGEST_WORK,
+    MOST_REPLACEMENTS,
+    Unevaluated,
+    begin,
+    matching_one_of,
+    replaced,
+    searching,
+)
 from tests.regularcases import FOUND, REPLACED
 
 #: Expressions and what makes an engine that backtracks try for minutes.
@@ -129,9 +137,24 @@ class BacktrackingTests(SynchronousTestCase):
             search(b"a" * 40 + b"!")
         self.assertLess(time.process_time() - began, 1.0)
         self.assertIn("took more than 50 ms for 41 bytes", str(caught.exception))
-        # And it works on.
+        # And it works on, for another request.
+        begin()
         self.assertIsNotNone(search(b"aaa"))
         self.assertIsNone(search(b"xaa"))
+
+    def test_the_time_of_a_request_is_bounded(self) -> None:
+        """A header may have hundreds of values, and each match may take nearly as long as it may."""
+        search = searching(self.catastrophe)
+        text = b"a" * 14 + b"!"
+        begin()
+        began = time.process_time()
+        with self.assertRaises(Unevaluated) as caught:
+            for _ in range(5000):  # a millisecond each
+                search(text)
+        self.assertLess(time.process_time() - began, 0.5)
+        self.assertIn("took more than 50 ms", str(caught.exception))
+        begin()
+        self.assertIsNone(search(text))
 
     def test_its_text_is_bounded(self) -> None:
         """Before it begins."""

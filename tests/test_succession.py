@@ -335,6 +335,14 @@ class KeptListenerTests(GenerationTestCase):
         self.assertEqual(self.changed("mode 600 uid 12 gid 34"), (0o600, 12, 34))
         self.assertEqual(self.changed("mode 600"), (0o600, 0, os.getegid()))
 
+    def test_one_whose_file_was_removed_is_bound_again(self) -> None:
+        """Nobody could reach it; a reload is what an operator tries then."""
+        os.unlink(self.path)
+        self.configure()
+        self.reload()
+        self.assertTrue(stat.S_ISSOCK(os.stat(self.path).st_mode))
+        self.assertEqual(self.listener.state, CLOSED)
+
     def test_an_owner_that_nobody_knows_refuses_the_reload(self) -> None:
         self.bind = f"\n bind {self.path} user nobody-of-this-name"
         self.configure()
@@ -366,6 +374,9 @@ GLOBAL: dict[str, Any] = {
     "ssl_watch": (" ssl-watch 3s\n", lambda service: service._watch._every, 3.0),
     "pool_warm_start": None,  # listeners that are open wait for nothing
     "stats_sockets": None,  # not served yet
+    "user": None,  # whoever root has become at the start he stays, as are the next two
+    "group": None,
+    "chroot": None,
     "manhole": None,  # a reload says that it needs a start: see test_the_manhole_is_said
 }
 #: The same of a `bind` line, on its listener. The place is where it stands; the address tells which one it is.

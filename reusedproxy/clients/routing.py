@@ -17,7 +17,7 @@ from attrs import frozen
 from reusedproxy.clients.answers import reply
 from reusedproxy.config import model
 from reusedproxy.config.rulemodel import EditHeader
-from reusedproxy.rules import editing
+from reusedproxy.rules import editing, regular
 from reusedproxy.rules.book import Answer, Book, Steps, concerned, run
 from reusedproxy.rules.editing import Unusable
 from reusedproxy.rules.formats import Text
@@ -110,6 +110,7 @@ class Routing:
         """Begin `exchange` where the rules let it, or answer it."""
         head = exchange.head
         assert head is not None
+        regular.begin()
         if self._runs:
             exchange.line = head.head[: head.head.find(b"\r")]  # the log is to say what the client said
         for lines in self._ours:
@@ -190,6 +191,7 @@ def _answer_rules(backend: Book | None, frontend: Book) -> Callable[[Exchange], 
         return None
 
     def look(exchange: Exchange) -> tuple[int, bytes, str] | None:
+        regular.begin()
         try:
             for steps in books:
                 verdict = run(steps, exchange)

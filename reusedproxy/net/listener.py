@@ -107,11 +107,18 @@ class Listener:
         self.deadline = 0.0
         self.slot = 0.0
         self._warn_again = 0.0
+        #: The file of a unix socket, when it was bound.
+        self._file = _file_of(bind.address)
         self.taker: Taker | None = None
         #: What clients are shown here; None: they are served in the clear. The taker sets it and makes use of it.
         self.certificates: Certificates | None = None
         #: Connections accepted here that are still open; the taker counts them down.
         self.connections = 0
+
+    @property
+    def stands(self) -> bool:
+        """Whether clients can reach it: a unix socket's file may have been removed, or another put in its place."""
+        return self._file == _file_of(self.bind.address)
 
     @property
     def full(self) -> bool:
@@ -162,7 +169,7 @@ class Listener:
             return
         self._move(CLOSED)
         self.socket.close()
-        if self.bind.address.kind == "unix":
+        if self.bind.address.kind == "unix" and self.stands:
             try:
                 os.unlink(self.bind.address.path)
             except OSError:
@@ -253,6 +260,17 @@ class Listener:
             self._poller.watch(self.socket.fileno(), READ, self.on_ready)
         elif was == LISTENING:
             self._poller.forget(self.socket.fileno())
+
+
+def _file_of(address: ListenAddress) -> tuple[int, int] | None:
+    """Which file a unix socket's path names; None: none, or the address is no path."""
+    if address.kind != "unix":
+        return None
+    try:
+        status = os.stat(address.path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def backlog_of(bind: Bind, clients: int) -> int:

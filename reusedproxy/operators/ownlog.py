@@ -162,10 +162,10 @@ def _syslog(prefix: str, path: str = SYSLOG, now: Callable[[], float] = time.mon
     return observer
 
 
-def log_to_pipe(options: MutableMapping[str, Any], reactor: Callable[[], Any]) -> None:
+def log_to_pipe(options: Any, reactor: Callable[[], Any]) -> None:
     """`twistd --logfile` of a pipe or a terminal (/dev/stdout in a container): twistd would wait for its reader, and at a
-    megabyte rename it. `--syslog`: syslog(3) waits for a server that does not read. To be called before twistd has made its
-    logger."""
+    megabyte rename it. `--syslog`: syslog(3) waits for a server that does not read. To be called while twistd reads its
+    command line: `options` are its own."""
     path = options.get("logfile")
     if options.get("logger"):
         return
@@ -174,7 +174,7 @@ def log_to_pipe(options: MutableMapping[str, Any], reactor: Callable[[], Any]) -
             emit: Any = _syslog(
                 str(options.get("prefix") or "")
             ).emit  # an observer as Twisted's log has had them before
-            options["logger"] = lambda: LegacyLogObserverWrapper(emit)
+            _use(options, lambda: LegacyLogObserverWrapper(emit))
         return
     if not path or path == "-":
         return
@@ -189,4 +189,16 @@ def log_to_pipe(options: MutableMapping[str, Any], reactor: Callable[[], Any]) -
             stream: Any = _made(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), reactor())
             return textFileLogObserver(stream)
 
+        _use(options, observer)
+
+
+def _use(options: Any, observer: Callable[[], ILogObserver]) -> None:
+    """Have twistd log to this. It takes `logger` for the name of a module when it has read its command line, so the observer
+    is put there behind that."""
+    finish = options.postOptions
+
+    def finish_and_use() -> None:
+        finish()
         options["logger"] = observer
+
+    options.postOptions = finish_and_use
