@@ -21,7 +21,7 @@ from reusedproxy.net.handshake import (
 from reusedproxy.net.poller import READ, WRITE
 from reusedproxy.net.tlsside import tls_side
 from tests.handshakes import Shaker, client_tls
-from tests.test_net_hello import hello
+from tests.test_net_hello import hello, in_records, padded
 from tests.wire import Far, Loop, Recorder, certificates
 
 TLS12, TLS13 = SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION
@@ -111,6 +111,31 @@ class ThroughTests(HandshakeTestCase):
             self.loop.until(lambda: far.received or self.shaker.handshakes[-1].state == "done")
             if data := far.take():
                 client.bio_write(data)
+
+    def test_a_first_message_of_any_length_that_openssl_takes_is_answered(self) -> None:
+        """A fuzzer's, or one of tomorrow's; in whichever records, by the certificate of the name if that comes early enough."""
+        for padding, size in ((40000, 1 << 14), (64000, 1 << 14), (64000, 300)):
+            far = self.raw(tcp=True)
+            far.split(padded(hello("server.test"), padding, size), 10000)
+            self.loop.until(lambda far=far: far.received)  # type: ignore[misc]
+            self.assertEqual(far.received[:1], b"\x16")
+            self.assertEqual(self.shaker.handshakes[-1]._shown.hello.server_name, "server.test")
+            self.shaker.handshakes[-1].abort("over")
+
+    def test_one_that_openssl_does_not_take_is_told_so(self) -> None:
+        """By an alert that is not lost to a reset, though more has come than was read."""
+        for length, content, alert in (
+            (0x020800, bytes(3 << 14), 47),  # beyond 128 KiB: illegal parameter
+            (0x00C000 - 4, bytes(3 << 14), 50),  # whole, and nothing in it: decode error
+        ):
+            message = b"\x01" + length.to_bytes(3, "big") + content
+            far = self.raw(tcp=True)
+            far.split(in_records(b"\x16\x03\x01\0\0" + message, 1 << 14), 10000)
+            self.loop.until(lambda far=far: far.received)  # type: ignore[misc]
+            self.assertEqual((far.received[0], far.received[-1]), (21, alert))
+            far.drop()
+            self.loop.until(lambda: bool(self.shaker.failures))
+            self.failed(REFUSED, "alert ")
 
     def test_what_comes_with_the_last_message_is_not_lost(self) -> None:
         """A client of TLS 1.3 sends its request right behind it."""

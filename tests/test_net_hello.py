@@ -133,7 +133,32 @@ class NotTLSTests(SynchronousTestCase):
         self.assertEqual(self.refused(b"\x16\x04\x01")[0], "bytes")
 
     def test_a_message_without_end(self) -> None:
-        """More than that is waited for from nobody."""
+        """More than that is waited for from nobody: OpenSSL reads the rest, and judges it."""
         endless = (b"\x16\x03\x01\x40\x00" + b"\x01\x01\xff\xff" + bytes(0x4000 - 4)) * 3
         self.assertEqual(read_hello(endless[: MOST - 1]), 1)
-        self.assertEqual(self.refused(endless[:MOST])[0], "long")
+        self.assertEqual(read_hello(endless[:MOST]), ClientHello())
+        ends_behind_a_record = in_records(endless[:5] + endless[5:9] + bytes(MOST), 1019)
+        self.assertEqual(read_hello(ends_behind_a_record[:MOST]), ClientHello())
+
+    def test_of_a_message_that_is_too_long_the_beginning_counts(self) -> None:
+        """What stands within the bound is read as ever; what is cut off there, as if it had not been said."""
+        for size in (1 << 14, 500):
+            for padding in (40000, 64000):
+                long = padded(hello("a.test"), padding, size)
+                self.assertEqual(read(long[:MOST]), read(hello("a.test")))
+                self.assertIsNone(read(padded(hello("a.test"), padding, size, first=True)[:MOST]).server_name)
+
+
+def padded(message: bytes, padding: int, size: int, first: bool = False) -> bytes:
+    """The same with so much padding (RFC 7685, in two extensions that mean nothing), at its end or before all other extensions."""
+    body = message[9:]
+    at = 35 + body[34]
+    at += 2 + int.from_bytes(body[at : at + 2], "big")
+    at += 1 + body[at]
+    listed = body[at + 2 :]
+    more = b"".join(
+        kind + (padding // 2).to_bytes(2, "big") + bytes(padding // 2) for kind in (b"\x7a\x7a", b"\x8a\x8a")
+    )
+    listed = more + listed if first else listed + more
+    body = body[:at] + len(listed).to_bytes(2, "big") + listed
+    return in_records(message[:5] + b"\x01" + len(body).to_bytes(3, "big") + body, size)

@@ -103,11 +103,14 @@ class ResumptionTests(HandshakeTestCase):
         soon = datetime.now(timezone.utc) + timedelta(seconds=1)
         brief = certificates().authority.issue("brief", client=True, key="ecdsa", not_after=soon)
         self.shaker.offer(**{"verify": "required", "ca_file": certificates().ca_file})
-        client = client_tls(brief, version=TLS12)
-        far = self.shaker.client(client)
-        context = self.shaker.certificates.contexts[0]
-        self.assertFalse(context.stale(self.shaker.transport._tls))
-        session = far.tls.get_session()
+        sessions = []
+        for version in (TLS12, TLS13):
+            client = client_tls(brief, version=version)
+            for name in ("server.test", None):
+                far = self.shaker.client(client, name)
+                self.shaker.transport.write(b"x")
+                self.loop.pump()
+                sessions.append((client, name, far.tls.get_session()))
         late = soon + HOUR
 
         class Late(datetime):
@@ -116,5 +119,25 @@ class ResumptionTests(HandshakeTestCase):
                 return late
 
         self.patch(__import__("reusedproxy.net.tls_server", fromlist=["datetime"]), "datetime", Late)
-        self.shaker.client(client, session=session)
-        self.failed(CRT_NOT_TRUSTED, "has expired since the session began that it resumes")
+        for client, name, session in sessions:
+            far = self.shaker.client(client, name, session)
+            self.assertIn("alert certificate expired sent", self.shaker.failure)
+            self.failed(
+                CRT_NOT_TRUSTED,
+                "has expired since the session began that it resumes: certificate has expired (certificate 0",
+            )
+            self.assertIn("certificate expired", far.failure)
+
+    def test_one_that_may_be_expired(self) -> None:
+        """`crt-ignore-err` says so, for resumed sessions, too."""
+        expired = certificates().authority.issue(
+            "late", client=True, key="ecdsa", not_after=datetime.now(timezone.utc) - HOUR
+        )
+        self.shaker.offer(verify="required", ca_file=certificates().ca_file, ignored_crt_errors=frozenset({10}))
+        for version in (TLS12, TLS13):
+            client = client_tls(expired, version=version)
+            far = self.shaker.client(client)
+            self.shaker.transport.write(b"x")
+            self.loop.pump()
+            self.shaker.client(client, session=far.tls.get_session())
+            self.assertTrue(self.shaker.transport.resumed)

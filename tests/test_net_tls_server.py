@@ -6,17 +6,19 @@ import os
 import re
 from base64 import decodebytes, encodebytes
 from datetime import datetime, timedelta, timezone
+from unittest import mock
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model import TLSOffer
 from reusedproxy.demo.certificates import Authority, Credential
-from reusedproxy.net import dh_groups
+from reusedproxy.net import dh_groups, tls_server
 from reusedproxy.net.hello import ClientHello
+from reusedproxy.net.openssl_server import set_groups
 from reusedproxy.net.tls_files import TLSConfigurationError
 from reusedproxy.net.tls_server import Certificate, Certificates
 from reusedproxy.net.tlsside import tls_side
@@ -388,6 +390,45 @@ class CipherTests(SynchronousTestCase):
         self.assertTrue(self.accepted(dhe, rsa_server, dh_size=4096))
         self.assertTrue(self.accepted(dhe, rsa_server, dh_size=1024, ciphers="DHE+AESGCM"))
         self.assertFalse(self.accepted(dhe, rsa_server, dh_size=2048, ciphers="ECDHE+AESGCM"))
+
+    def group(self, offered: str, version: int, **fields: object) -> str:
+        """By which keys were exchanged with a client that offers these; "" for none."""
+        context = client_tls(version=version)
+        self.assertTrue(set_groups(context, offered))
+        far = Shaker(self, Loop(self), offer(**fields)).client(context)
+        far.drop()
+        return str(far.tls.get_group_name()).lower() if far.handshaken else ""
+
+    def test_groups_are_mozillas_with_the_hybrid_first(self) -> None:
+        """Unless `curves` says others. Without ML-KEM in OpenSSL, the same without it."""
+        self.assertEqual(self.group("X25519MLKEM768:X25519", TLS13), "x25519mlkem768")
+        # A client that has no key for it ready is not made to ask once more.
+        self.assertEqual(self.group("X25519:X25519MLKEM768", TLS13), "x25519")
+        for version in (TLS12, TLS13):
+            self.assertEqual(self.group("X448:secp521r1:secp384r1:prime256v1", version)[:4], "secp")
+            self.assertEqual(self.group("X448:secp521r1", version), "")
+        self.assertEqual(self.group("prime256v1:X25519", TLS12), "x25519")
+        self.assertEqual(self.group("X448", TLS13, curves="X448"), "x448")
+        real, said = tls_server.set_groups, []
+
+        def old_openssl(context: SSL.Context, names: str) -> bool:
+            said.append(names)
+            return "MLKEM" not in names and real(context, names)
+
+        self.patch(tls_server, "set_groups", old_openssl)
+        self.assertEqual(self.group("X25519", TLS13), "x25519")
+        self.assertEqual(said[1], "X25519:prime256v1:secp384r1")
+
+    def test_clients_certificates_may_have_keys_of_p_521(self) -> None:
+        """Which are on no list for the exchange, but in TLS 1.2 OpenSSL takes both from one."""
+        authority = certificates().authority
+        key = ec.generate_private_key(ec.SECP521R1())
+        with mock.patch("cryptography.hazmat.primitives.asymmetric.ec.generate_private_key", lambda curve: key):
+            credential = authority.issue("big", client=True, key="ecdsa")
+        self.assertIs(credential.key, key)
+        for version in (TLS12, TLS13):
+            far = Shaker(self, Loop(self), offer(verify="required")).client(client_tls(credential, version=version))
+            self.assertTrue(far.handshaken, version)
 
     def test_groups_for_dhe_are_those_of_rfc_7919(self) -> None:
         """The first is compared with its digits in appendix A.1; all are safe primes of their size."""

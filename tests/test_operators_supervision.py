@@ -291,7 +291,33 @@ class FileTests(SynchronousTestCase):
         self.assertRaises(OSError, StatusFile, str(self.path))
 
 
+UNIT = Path(__file__).parents[1] / "etc" / "systemd" / "reusedproxy.service"
+
+
 class OptionTests(SynchronousTestCase):
+    def test_the_systemd_unit_says_what_the_daemon_takes(self) -> None:
+        """The file that is written is the one that a reload waits for, below the directory that the unit is given."""
+        lines = [line.partition("=") for line in UNIT.read_text().splitlines() if line and line[0] not in "#["]
+        said = [(name, value.replace("$MAINPID", "7").split()) for name, _, value in lines]
+        parsed = []
+        for name, words in said:
+            if name.startswith("Exec"):
+                options = Options()
+                options.parseOptions(words[words.index("reusedproxy") + 1 :])
+                parsed.append((name, bool(options["check"]), options["reload"], options["status-file"]))
+        path = "/run/reusedproxy/status"
+        self.assertEqual(
+            parsed,
+            [
+                ("ExecStartPre", True, None, None),
+                ("ExecStart", False, None, path),
+                ("ExecReload", True, None, None),
+                ("ExecReload", False, "7", path),
+            ],
+        )
+        for line in (("Type", ["notify"]), ("RuntimeDirectory", ["reusedproxy"])):
+            self.assertIn(line, said)
+
     def test_reload_needs_a_process_and_its_file(self) -> None:
         for words, complaint in (
             (["--reload", "x", "--status-file", "f"], "number of a process"),

@@ -378,6 +378,9 @@ GLOBAL: dict[str, Any] = {
     "group": None,
     "chroot": None,
     "manhole": None,  # a reload says that it needs a start: see test_the_manhole_is_said
+    "user": None,  # the same: see test_whom_the_daemon_is_cannot_change
+    "group": None,
+    "chroot": None,
 }
 #: The same of a `bind` line, on its listener. The place is where it stands; the address tells which one it is.
 BIND: dict[str, Any] = {
@@ -420,6 +423,19 @@ class WordTests(GenerationTestCase):
         self.configure()
         self.reload()
         self.assertIn("reload: 'manhole' has changed; this takes effect at the next start only", self.said)
+
+    def test_whom_the_daemon_is_cannot_change(self) -> None:
+        """Which is said, and the reload goes on."""
+        self.begin("sni str(s.test)")
+        for line in (" user nobody\n", " user nobody\n group nogroup\n", " chroot /x\n", ""):
+            self.global_ = line
+            self.configure()
+            self.reload()
+            text = "reload: 'user', 'group' or 'chroot' has changed; this takes effect at the next start only"
+            self.assertEqual(self.said.count(text), 1, line)
+            self.said.clear()
+            self.reload()
+            self.assertNotIn(text, self.said)
 
     def test_what_a_bind_line_says(self) -> None:
         crt = self.write("front.pem")

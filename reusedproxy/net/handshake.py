@@ -289,16 +289,12 @@ class Handshake:
             reason = openssl_reason(error)
             self._refuse(kind, explain(reason, shown, context), f"{reason} {shown.refused and shown.refused.error}")
         else:
-            self._succeed(context, self._tls)
+            self._succeed(self._tls)
 
-    def _succeed(self, context: ServerContext, tls: SSL.Connection) -> None:
+    def _succeed(self, tls: SSL.Connection) -> None:
         # Whoever is told gives the transport its peer; until then nothing can happen to it, as it watches nothing.
         nobody: Any = None
         transport = ServerTLSTransport(self._poller, self._socket, nobody, tls, self._shown)
-        if transport.resumed and context.stale(tls):
-            reason = "the client's certificate has expired since the session began that it resumes"
-            self._fail(CRT_NOT_TRUSTED, reason)
-            return
         self._stop()
         self._owner.handshake_done(self, transport)
 

@@ -13,7 +13,8 @@ from struct import Struct, error, unpack
 
 from attrs import frozen
 
-#: Bytes that a client's first message may have; today's have 200 to 2000, and OpenSSL would take 128 KiB.
+#: Bytes of a client's first message that are looked at; today's have 200 to 2000. Of a longer one OpenSSL reads the rest, up to its
+#: own bound of 128 KiB, and answers or sends its alert; the kernel's buffer need not have room for more while nobody reads.
 MOST = 32 * 1024
 
 _HANDSHAKE = 22
@@ -60,7 +61,7 @@ class ClientHello:
 def read_hello(data: bytes) -> ClientHello | int:
     """The message that `data` begins with; or how many more bytes there must be, at least, before it is whole.
 
-    Raises NotTLS.
+    Of one that goes beyond MOST bytes, what these say. Raises NotTLS.
     """
     if not data:
         return 1
@@ -75,11 +76,15 @@ def read_hello(data: bytes) -> ClientHello | int:
         if message and message[0] != _CLIENT_HELLO:
             return ClientHello()
         if len(data) < at + 5:
+            if len(data) >= MOST:
+                return _beginning(message)
             return _missing(data, at + 5 + length - len(message))
         size = int.from_bytes(data[at + 3 : at + 5], "big")
         if data[at] != _HANDSHAKE or not size:
             return ClientHello()
         if len(data) < at + 5 + size:
+            if len(data) >= MOST:
+                return _beginning(message + data[at + 5 :])
             return _missing(data, at + 5 + max(size, length - len(message)))
         message += data[at + 5 : at + 5 + size]
         at += 5 + size
@@ -93,9 +98,15 @@ def read_hello(data: bytes) -> ClientHello | int:
 
 def _missing(data: bytes, least: int) -> int:
     """Looking again at each byte that comes would cost 4 ms each time of whoever cuts his message into records of one."""
-    if len(data) >= MOST:
-        raise NotTLS("long", f"the client's first message has more than {MOST} bytes")
     return min(least, MOST) - len(data)
+
+
+def _beginning(message: bytearray) -> ClientHello:
+    """What stands behind it is as if it were not said: a name there gets the certificate of those who say none."""
+    try:
+        return _read_message(bytes(message[4:]), whole=False)
+    except (IndexError, error):
+        return ClientHello()
 
 
 def _what_came(data: bytes) -> NotTLS:
@@ -109,8 +120,8 @@ def _what_came(data: bytes) -> NotTLS:
     return NotTLS("bytes", f"no TLS came, but bytes that begin with {data[:16]!r}")
 
 
-def _read_message(message: bytes) -> ClientHello:
-    """RFC 8446 section 4.1.2. Of some twelve extensions three matter here."""
+def _read_message(message: bytes, whole: bool = True) -> ClientHello:
+    """RFC 8446 section 4.1.2. Of some twelve extensions three matter here. One that is not `whole` is cut off somewhere."""
     version = int.from_bytes(message[:2], "big")
     _, at = _vector(message, 34, 1)
     numbers, at = _vector(message, at, 2)
@@ -118,13 +129,17 @@ def _read_message(message: bytes) -> ClientHello:
     _, at = _vector(message, at, 1)
     extensions: dict[int, bytes] = {}
     if at < len(message):
-        listed, _ = _vector(message, at, 2)
+        listed = _vector(message, at, 2)[0] if whole else message[at + 2 :]
         at = 0
         while at < len(listed):
+            if not whole and len(listed) - at < 4:
+                break
             kind, size = _EXTENSION.unpack_from(listed, at)
             at += 4 + size
             if at > len(listed):
-                raise IndexError
+                if whole:
+                    raise IndexError
+                break
             if kind in _WANTED:
                 extensions[kind] = listed[at - size : at]
     if _SUPPORTED_VERSIONS in extensions:

@@ -20,6 +20,9 @@ _foreign: Any = Binding().ffi
 OnVerifyFault = Callable[[int, int, crypto.X509], bool]
 #: X509_V_ERR_HOSTNAME_MISMATCH.
 HOSTNAME_MISMATCH = 62
+#: The alert (RFC 8446 section 6), and SSL_TLSEXT_ERR_ALERT_FATAL.
+CERTIFICATE_EXPIRED = 45
+_ALERT_FATAL = 2
 #: Whether we sent it, and its number.
 OnAlert = Callable[[bool, int], None]
 
@@ -64,6 +67,31 @@ def name_refusals(context: SSL.Context, error: int) -> object:
     handle = _of(context)
     _library.SSL_CTX_set_verify(handle, _library.SSL_CTX_get_verify_mode(handle), named)
     return named
+
+
+def ask_before_resuming(context: SSL.Context, is_over: Callable[[crypto.X509], bool]) -> object:
+    """Refuse a client that resumes a session, by the alert "certificate expired", where `is_over` says so of its certificate.
+
+    OpenSSL looks at no certificate then. Its call-back for the name is used: it is called for each client, after the session
+    has been found and before anything is answered, and can choose an alert. What is returned must be kept with the context.
+    """
+
+    # One that raises refuses.
+    @_foreign.callback("int (*)(SSL *, int *, void *)", error=_ALERT_FATAL)
+    def asked(connection: Any, alert: Any, argument: Any) -> int:
+        if not _library.SSL_session_reused(connection):
+            return 0
+        certificate = _library.SSL_get_peer_certificate(connection)
+        if certificate == _foreign.NULL:
+            return 0
+        shown: Any = crypto.X509._from_raw_x509_ptr(certificate)
+        if not is_over(shown):
+            return 0
+        alert[0] = CERTIFICATE_EXPIRED
+        return _ALERT_FATAL
+
+    _library.SSL_CTX_set_tlsext_servername_callback(_of(context), asked)
+    return asked
 
 
 def tell_alerts(context: SSL.Context, on_alert: OnAlert) -> object:

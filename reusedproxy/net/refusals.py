@@ -23,6 +23,8 @@ def explain(reason: str, shown: Shown, context: ServerContext) -> str:
 
 def _meaning(reason: str, shown: Shown, context: ServerContext) -> str:
     hello = shown.hello
+    if shown.over:
+        return f"the client's certificate has expired since the session began that it resumes: {shown.refused}"
     if shown.refused is not None:
         return f"client certificate refused: {shown.refused}; {context.trusted}"
     if "did not return a certificate" in reason:

@@ -24,7 +24,7 @@ from reusedproxy.config.model import TLSOffer
 from reusedproxy.net import dh_groups
 from reusedproxy.net.hello import ClientHello
 from reusedproxy.net.openssl import take_records_alone
-from reusedproxy.net.openssl_server import tell_alerts, verify_clients
+from reusedproxy.net.openssl_server import ask_before_resuming, set_groups, tell_alerts, verify_clients
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls import TLSTransport, openssl_reason
 from reusedproxy.net.tls_files import (
@@ -52,6 +52,13 @@ CIPHERS = (
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
     "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
 )
+#: Groups for the exchange of keys, unless `curves` says: Mozilla's again. With the first one, which OpenSSL has since 3.5, what is
+#: recorded today stays secret even if a quantum computer can break the others some day.
+HYBRID = "X25519MLKEM768"
+GROUPS = "X25519:prime256v1:secp384r1"
+#: OpenSSL goes by this list below TLS 1.3 for two more things: keys of clients' certificates, and whether DHE is served.
+FOR_THEIR_KEYS = ":secp521r1"
+FOR_DHE = ":ffdhe2048:ffdhe3072"
 DHE_CIPHERS = "DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-CHACHA20-POLY1305"
 
 
@@ -74,7 +81,7 @@ class Shown:
     """What one handshake has shown: the client's hello, its certificate's faults, the last alert.
 
     `crt_fault` and `ca_fault` are the first of each kind, also those that are let pass; `alert` is (whether we sent it,
-    its number).
+    its number). `over`: what was refused has expired since the session began that was to be resumed.
     """
 
     hello: ClientHello
@@ -82,6 +89,7 @@ class Shown:
     ca_fault: VerifyFault | None = None
     refused: VerifyFault | None = None
     alert: tuple[bool, int] | None = None
+    over: bool = False
 
 
 class ServerContext:
@@ -94,6 +102,8 @@ class ServerContext:
         self._trusted: Trusted | None = None
         #: Of the handshake whose step is being taken.
         self._shown: Shown | None = None
+        #: There are parameters for it.
+        self._does_dhe = False
         self._context = context = SSL.Context(SSL.TLS_SERVER_METHOD)
         # A client that ends TCP without close_notify has ended its side, as over plain TCP: HTTP has lengths of its own,
         # and an answer can still be sent.
@@ -111,6 +121,8 @@ class ServerContext:
             self._set_dh(self.crt if offer.dh_file is None else offer.dh_file)
         elif offer.dh_size is not None:
             self._set_dh_group(offer.dh_size)
+        if offer.curves is None:
+            self._set_groups()
         context.set_session_id(_SESSIONS_OF)
         context.set_session_cache_mode(SSL.SESS_CACHE_SERVER if offer.cache else SSL.SESS_CACHE_OFF)
         context.set_timeout(int(offer.lifetime))
@@ -124,6 +136,7 @@ class ServerContext:
         context.set_app_data(self)
         self._kept = [tell_alerts(context, self._note_alert)]
         if offer.verify != "none":
+            self._kept.append(ask_before_resuming(context, self._is_over))
             self._trust(trusts)
             self._kept.append(verify_clients(context, offer.verify == "required", self._note_fault))
 
@@ -164,14 +177,18 @@ class ServerContext:
         finally:
             self._shown = None
 
-    def stale(self, connection: SSL.Connection) -> bool:
-        """After a handshake that resumed a session: whether the client's certificate has expired since it was verified."""
-        if self.offer.verify == "none" or _EXPIRED in self.offer.ignored_crt_errors:
-            return False
-        certificate = connection.get_peer_certificate(as_cryptography=True)
-        return certificate is not None and certificate.not_valid_after_utc < datetime.now(timezone.utc)
-
     # What OpenSSL calls.
+
+    def _is_over(self, shown: crypto.X509) -> bool:
+        """Of a session that is to be resumed: whether the client's certificate has expired since it was verified."""
+        if _EXPIRED in self.offer.ignored_crt_errors:
+            return False
+        if shown.to_cryptography().not_valid_after_utc >= datetime.now(timezone.utc):
+            return False
+        if self._shown is not None:
+            self._shown.over = True
+            self._shown.refused = VerifyFault.of(_EXPIRED, 0, shown)
+        return True
 
     def _note_alert(self, sent: bool, number: int) -> None:
         if self._shown is not None:
@@ -201,7 +218,18 @@ class ServerContext:
 
     # Its making.
 
+    def _set_groups(self) -> None:
+        groups = GROUPS
+        if self.offer.verify != "none":
+            groups += FOR_THEIR_KEYS
+        if self._does_dhe:
+            groups += FOR_DHE
+        # One that OpenSSL does not know has all of the list refused.
+        if not set_groups(self._context, f"{HYBRID}:{groups}"):
+            set_groups(self._context, groups)
+
     def _set_dh(self, path: str) -> None:
+        self._does_dhe = True
         try:
             self._context.load_tmp_dh(path)
         except SSL.Error as error:
