@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from reusedproxy.net.transport import OPEN, PEER_CLOSED, PEER_RESET, PEER_TRUNCATED
 from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, WATCHED, ServerConnection
-from reusedproxy.servers.governor import BACKOFF_LAST, DIALS, FLOOR_DIALS, PROOF, WHOLE
+from reusedproxy.servers.governor import BACKOFF_LAST, DIALS, FLOOR_DIALS, FLUTTER_FOR, PROOF, WHOLE
 from reusedproxy.servers.keeper import AHEAD, LIFE_OVER, STOOD
 from reusedproxy.servers.reasons import PROXY, SURPLUS
 from reusedproxy.servers.records import DEMAND, LEFT, REFUSED, TIMEOUT, WARM
@@ -118,7 +118,8 @@ class PoolMachine(RuleBasedStateMachine):
             full = pool.limits.most is not None and pool.standing >= pool.limits.most
             # Some servers close so soon that the rate cannot keep the floor; and this clock goes in steps.
             lives = min(pool.keeper.used.leave_after, pool.keeper.unused.leave_after)
-            too_soon = governor._rate_now * lives < 2 * self.floor
+            fluttered = now - governor._fluttered_at < FLUTTER_FOR + 1.0
+            too_soon = governor._rate_now * lives < 2 * self.floor or fluttered
             held_up = governor.failures or governor.tokens < WHOLE + 0.06 * governor._rate_now or full or too_soon
             if reason == AHEAD and self.bench.dialer.answer is not None:
                 # A handshake takes a moment only.

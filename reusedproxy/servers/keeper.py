@@ -105,8 +105,7 @@ class Keeper:
         self._purge_at = 0.0
         #: Seconds over which the ends of a floor are spread, because its dials are: those that were used in one moment would
         #: all be due in one.
-        early = pool.limits.min_conn / governor.rate
-        self._early = early if early > AT_ONCE else 0.0
+        self._early = 0.0
         #: What was known when the idle ones' times were set last.
         self._known = (inf, inf)
         #: Seconds in which fewer than the floor have stood, but for the present time; and since when that lasts.
@@ -156,6 +155,8 @@ class Keeper:
     def start(self, rotation: bool = False) -> None:
         """`rotation`: in place of another pool, whose server is reached in another way now."""
         self.enough = max(self._used_peak, self._need) + self._spare
+        early = self._limits.min_conn / self.governor.rate
+        self._early = early if early > AT_ONCE else 0.0
         if self._limits.min_conn:
             self.filling.start(rotation)
         self._upkeep()
@@ -440,11 +441,11 @@ class Keeper:
 
     def _let_go(self, connection: ServerConnection, reason: str) -> None:
         """It serves nobody any more: it ends, or is watched for how long its server would have let it stand."""
+        self.due.discard(connection)
         if connection is not self.curious:
             self.pool.retire(connection, reason)
             return
         self.curious = None
-        self.due.discard(connection)
         self.pool.set_aside(connection)
         self._look_again(connection, self.used if connection.requests else self.unused)
         self.open_more()
