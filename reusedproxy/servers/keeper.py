@@ -48,7 +48,7 @@ PING_JITTER = 0.2
 #: Shorter times than this do not pass by the clock's arithmetic.
 INSTANT = 1e-6
 #: Seconds after which a ping is tried again that would leave none idle while others are under way.
-PING_PUT_OFF = 0.1
+PING_PUT_OFF = 0.25
 #: Seconds that connections still stand, and at most, which turn out to be older than their server bears: until others are
 #: handshaken, that is for twice as long as they took, or as the rate of dials needs for all of them.
 GRACE, GRACE_MOST = 0.25, 2.0
@@ -426,9 +426,13 @@ class Keeper:
 
     def _let_due_go(self) -> None:
         """Others stand in their place."""
-        while self.due and self._beyond_floor:
-            connection = self.least_wanted()
-            self._let_go(connection, self._why_due(connection))
+        if not self._beyond_floor:
+            return
+        for connection in sorted(self.due, key=attrgetter("idle_since")):
+            if connection in self.due:  # none that has made room for somebody meanwhile
+                self._let_go(connection, self._why_due(connection))
+            if not self._beyond_floor:
+                return
 
     def _let_go(self, connection: ServerConnection, reason: str) -> None:
         """It serves nobody any more: it ends, or is watched for how long its server would have let it stand."""
