@@ -63,6 +63,19 @@ class AheadTests(SynchronousTestCase):
         self.assertEqual(bench.pool.keeper.unused.source, "learned")
         self.assertTrue(near(bench.pool.keeper.unused.limit, 10.0, 0.1), bench.pool.keeper.unused.limit)
 
+    def test_a_floor_of_one_before_a_server_that_closes_soon(self) -> None:
+        """No more than one stands for long, either: the old one goes when the new one is there."""
+        bench = PoolBench(min_conn=1, secure=True)
+        bench.dialer.answer = bench.dialer.accept
+        bench.pass_time(0.1)
+        for _ in range(2):
+            bench.pool.keeper.unused.closed(1.0)
+        seen: list[int] = []
+        for _ in range(2000):
+            bench.pass_time(0.01, step=0.01)
+            seen.append(len(bench.pool.idle))
+        self.assertEqual(set(seen[200:]), {1})
+
     def test_a_shorter_time_out_than_was_known(self) -> None:
         """All that stand are too old at once: they stay for the moment in which others are handshaken."""
         bench = PoolBench(min_conn=6, secure=True)
@@ -292,6 +305,15 @@ class WatchedTests(SynchronousTestCase):
 
 class LifeTests(SynchronousTestCase):
     """`pool-max-age` and `max-reuse`."""
+
+    def test_each_has_one_successor(self) -> None:
+        """No more are opened than leave, with a bound on all of them as without."""
+        for most in (None, 8):
+            bench = PoolBench(min_conn=4, max_age=20.0, most=most)
+            bench.dialer.answer = bench.dialer.accept
+            bench.pass_time(100, step=0.05)
+            closed = bench.pool.closed
+            self.assertEqual((list(closed), len(bench.dialer.dials)), ([LIFE_OVER], 4 + closed[LIFE_OVER]))
 
     def test_no_two_ends_meet(self) -> None:
         """Connections born together end one after the other, with gaps that are no accident."""

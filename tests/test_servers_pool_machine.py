@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from reusedproxy.net.transport import OPEN, PEER_CLOSED, PEER_RESET, PEER_TRUNCATED
 from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING, WATCHED, ServerConnection
-from reusedproxy.servers.governor import BACKOFF_LAST, DIALS, FLOOR_DIALS, PROOF, WHOLE
+from reusedproxy.servers.governor import BACKOFF_LAST, DIALS, FLOOR_DIALS, FLUTTER_FOR, PROOF, WHOLE
 from reusedproxy.servers.keeper import AHEAD, LIFE_OVER, STOOD
 from reusedproxy.servers.reasons import PROXY, SURPLUS
 from reusedproxy.servers.records import DEMAND, LEFT, REFUSED, TIMEOUT, WARM
@@ -59,8 +59,8 @@ class PoolMachine(RuleBasedStateMachine):
         self.below = 0.0
         #: When something was not as it should be that is not our doing.
         self.trouble_at = self.bench.clock.seconds()
-        #: Those that are due, and since when another is wanted in their place.
-        self.asked_for: dict[ServerConnection, float] = {}
+        #: Those that are due, since when another is wanted in their place, and whether that was held up.
+        self.asked_for: dict[ServerConnection, tuple[float, bool]] = {}
         #: Why the floor was broken by what we did ourselves.
         self.broken: list[str] = []
         if accepts:
@@ -100,7 +100,7 @@ class PoolMachine(RuleBasedStateMachine):
                 self.bench.clock.callLater(0.001, self.answer_ping, connection)
 
         def stays(connection: ServerConnection, now: float) -> None:
-            self.asked_for[connection] = self.bench.clock.seconds()
+            self.asked_for[connection] = (self.bench.clock.seconds(), self.held_up())
             stay(connection, now)
 
         pool.retire, pool.set_aside, pool.ping = retired, set_aside_now, pinged  # type: ignore[method-assign]
@@ -109,22 +109,29 @@ class PoolMachine(RuleBasedStateMachine):
 
     def excused(self, connection: ServerConnection, reason: str) -> bool:
         """Whether this may leave the floor short: a request needs its place, or another was asked for in time, in vain."""
-        pool, governor = self.pool, self.pool._governor
+        pool = self.pool
         if reason == LIFE_OVER:
             return connection.state == IN_USE and bool(pool.waiters)
         now = self.bench.clock.seconds()
-        if reason == MAX_REUSE or (reason == AHEAD and now - self.asked_for.get(connection, now) > 0.08):
+        asked_at, was_held_up = self.asked_for.get(connection, (now, False))
+        if reason == MAX_REUSE or (reason == AHEAD and now - asked_at > 0.08):
             # It serves for the last time, or is due, so another has been asked for: it is on its way, or may not begin.
-            full = pool.limits.most is not None and pool.standing >= pool.limits.most
-            # Some servers close so soon that the rate cannot keep the floor; and this clock goes in steps.
-            lives = min(pool.keeper.used.leave_after, pool.keeper.unused.leave_after)
-            too_soon = governor._rate_now * lives < 2 * self.floor
-            held_up = governor.failures or governor.tokens < WHOLE + 0.06 * governor._rate_now or full or too_soon
+            held_up = was_held_up or self.held_up()
             if reason == AHEAD and self.bench.dialer.answer is not None:
                 # A handshake takes a moment only.
-                return bool(held_up) or now - self.trouble_at < 2.0
-            return bool(held_up or pool.connecting)
+                return held_up or now - self.trouble_at < 2.0
+            return held_up or bool(pool.connecting)
         return False
+
+    def held_up(self) -> bool:
+        """Whether no dial may begin now, or not as many as the floor needs."""
+        pool, governor = self.pool, self.pool._governor
+        full = pool.limits.most is not None and pool.standing >= pool.limits.most
+        # Some servers close so soon that the rate cannot keep the floor; and this clock goes in steps.
+        lives = min(pool.keeper.used.leave_after, pool.keeper.unused.leave_after)
+        fluttered = self.bench.clock.seconds() - governor._fluttered_at < FLUTTER_FOR + 1.0
+        too_soon = governor._rate_now * lives < 2 * self.floor or fluttered
+        return bool(governor.failures) or governor.tokens < WHOLE + 0.06 * governor._rate_now or full or too_soon
 
     def answer_ping(self, connection: ServerConnection) -> None:
         transport: Any = connection.transport
@@ -183,6 +190,9 @@ class PoolMachine(RuleBasedStateMachine):
         connection = self._take_borrowed(index)
         connection.safe = connection.safe or safe
         self.bench.use(connection, close)
+        pool = self.pool
+        if connection.state == IDLE:
+            assert len(pool.idle) + len(pool.in_use) <= min(self.floor + self.wanted, pool.keeper.enough), pool
 
     @precondition(lambda self: self.borrowed)
     @rule(index=INDEX)
@@ -333,8 +343,9 @@ class PoolMachine(RuleBasedStateMachine):
         if not hasattr(self, "pool"):
             return
         pool = self.pool
-        assert len(pool.idle) + len(pool.in_use) <= self.floor + self.wanted, pool
-        assert not pool.idle or len(pool.idle) + len(pool.in_use) <= pool.keeper.enough, pool
+        # Somebody who needs a new one may be given it while others stand idle; see `carry`, too.
+        assert len(pool.idle) <= self.floor + self.wanted, pool
+        assert len(pool.idle) <= pool.keeper.enough, pool
 
     @invariant()
     def the_floor_stands_whatever_we_do_ourselves(self) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.net.dial import DialFailure
+from reusedproxy.servers.advice import Advice
 from reusedproxy.servers.connection import ServerConnection
 from reusedproxy.servers.filling import Filling
 from reusedproxy.servers.governor import Governor
@@ -40,16 +41,14 @@ LIFE_JITTER = 0.2
 #: Steps of this share spread any number of lives over that (the golden ratio: no two ever meet, each new one falls into
 #: the widest gap).
 _GOLDEN = 0.6180339887498949
-#: Handshakes a second for a floor that nobody uses from which on there is advice; and the seconds that unused connections may
-#: stand below which a floor is filled with care only.
-CHURN = 0.5
+#: Seconds that unused connections may stand below which a floor is filled with care only.
 CHURNING = 2.0
 #: Share by which the time to a ping is shortened at random, so that a floor is not pinged all at once.
 PING_JITTER = 0.2
 #: Shorter times than this do not pass by the clock's arithmetic.
 INSTANT = 1e-6
 #: Seconds after which a ping is tried again that would leave none idle while others are under way.
-PING_PUT_OFF = 0.1
+PING_PUT_OFF = 0.25
 #: Seconds that connections still stand, and at most, which turn out to be older than their server bears: until others are
 #: handshaken, that is for twice as long as they took, or as the rate of dials needs for all of them.
 GRACE, GRACE_MOST = 0.25, 2.0
@@ -77,7 +76,7 @@ class Keeper:
         """`advise` takes what an operator could do better."""
         self.pool = pool
         self._advise = advise
-        self._advised: set[str] = set()
+        self._advice = Advice(advise)
         self.governor = governor
         self.used = Patience(clock.seconds)
         self.unused = Patience(clock.seconds)
@@ -105,8 +104,7 @@ class Keeper:
         self._purge_at = 0.0
         #: Seconds over which the ends of a floor are spread, because its dials are: those that were used in one moment would
         #: all be due in one.
-        early = pool.limits.min_conn / governor.rate
-        self._early = early if early > AT_ONCE else 0.0
+        self._early = 0.0
         #: What was known when the idle ones' times were set last.
         self._known = (inf, inf)
         #: Seconds in which fewer than the floor have stood, but for the present time; and since when that lasts.
@@ -119,7 +117,8 @@ class Keeper:
 
     def share(self, other: Keeper) -> None:
         """What either learns of their server's habits, both know."""
-        self.used, self.unused, self._advised = other.used, other.unused, other._advised
+        self.used, self.unused = other.used, other.unused
+        self._advice.share(other._advice)
         self.suspicion.share(other.suspicion)
         self.governor.share(other.governor)
 
@@ -156,6 +155,8 @@ class Keeper:
     def start(self, rotation: bool = False) -> None:
         """`rotation`: in place of another pool, whose server is reached in another way now."""
         self.enough = max(self._used_peak, self._need) + self._spare
+        early = self._limits.min_conn / self.governor.rate
+        self._early = early if early > AT_ONCE else 0.0
         if self._limits.min_conn:
             self.filling.start(rotation)
         self._upkeep()
@@ -288,8 +289,7 @@ class Keeper:
             self.pool.counters.pings_failed += 1
         elif head.status >= 400 and not head.keep_alive:
             self._vain_ping = self.pool.ping_request
-            text = f"the server answers idle-ping's request with {head.status} and closes the connection: pings stop"
-            self._advise_once("ping", f"{text}; say what it takes with 'option httpchk'")
+            self._advice.vain_ping(head.status)
 
     def borrowed_from_floor(self) -> None:
         """Fewer than the floor are idle now."""
@@ -310,11 +310,7 @@ class Keeper:
         if connection.requests:
             self.used.closed(age)
             if self.suspicion.closed(age):
-                self._advise_once(
-                    "hasty",
-                    "the server closes connections within moments of one answer in a hundred or more: requests that may not be"
-                    " repeated get new connections, a handshake each, until it does so less",
-                )
+                self._advice.hasty()
         else:
             self.unused.closed(age)
             if age < CHURNING:
@@ -329,11 +325,7 @@ class Keeper:
         if failure.timed_out and pool.waiters and pool.idle:
             # Seen with gunicorn's sync workers: each sat on one connection of the floor, so a POST that needs a new one
             # would get 503 after all its retries.
-            self._advise_once(
-                "workers",
-                f"no new connection while {len(pool.idle)} stand idle: a server with one worker a connection (gunicorn's"
-                " sync, Apache's prefork) has none left for anybody else: say a pool-min-conn below its workers, or 0",
-            )
+            self._advice.workers(len(pool.idle))
             pool.retire(self.least_wanted(), "makes room")
 
     def _suspect(self, since: float) -> None:
@@ -434,17 +426,21 @@ class Keeper:
 
     def _let_due_go(self) -> None:
         """Others stand in their place."""
-        while self.due and self._beyond_floor:
-            connection = self.least_wanted()
-            self._let_go(connection, self._why_due(connection))
+        if not self._beyond_floor:
+            return
+        for connection in sorted(self.due, key=attrgetter("idle_since")):
+            if connection in self.due:  # none that has made room for somebody meanwhile
+                self._let_go(connection, self._why_due(connection))
+            if not self._beyond_floor:
+                return
 
     def _let_go(self, connection: ServerConnection, reason: str) -> None:
         """It serves nobody any more: it ends, or is watched for how long its server would have let it stand."""
+        self.due.discard(connection)
         if connection is not self.curious:
             self.pool.retire(connection, reason)
             return
         self.curious = None
-        self.due.discard(connection)
         self.pool.set_aside(connection)
         self._look_again(connection, self.used if connection.requests else self.unused)
         self.open_more()
@@ -560,7 +556,7 @@ class Keeper:
         if known != self._known:
             self._known = known
             self.governor.careful = self.unused.leave_after < CHURNING
-            self._give_advice()
+            self._advice.patience(limits, self.used, self.unused, self._pings)
             for connection in [each for each in pool.idle if each not in self.due]:
                 self.rested(connection)
         if limits.idle_timeout is not None:
@@ -589,28 +585,6 @@ class Keeper:
                 text = f"connection {connection.number} was taken {now - at:.0f} s ago and used by nobody: it is ended"
                 self._advise(f"{text} (please report it)")
                 pool.retire(connection, "leaked", at_once=True)
-
-    def _give_advice(self) -> None:
-        """Once each: what of the configuration, or of the server's, works against the pool."""
-        limits, used, unused = self._limits, self.used, self.unused
-        if limits.idle_timeout is not None and used.limit < limits.idle_timeout:
-            self._advise_once(
-                "idle-timeout",
-                f"the server closes idle connections after {used.limit:.3g} s ({used.source}), so pool-idle-timeout"
-                f" {limits.idle_timeout:g}s is never reached: raise the server's keep-alive time-out, or say less",
-            )
-        if limits.min_conn and not self._pings and limits.min_conn / unused.leave_after >= CHURN:
-            self._advise_once(
-                "churn",
-                f"the server closes connections that have carried no request after {unused.limit:.3g} s ({unused.source}), so"
-                f" pool-min-conn {limits.min_conn} costs {limits.min_conn / unused.leave_after:.2g} handshakes a second:"
-                " raise its time-out for a first request, say idle-ping with less than that, or a smaller floor",
-            )
-
-    def _advise_once(self, key: str, text: str) -> None:
-        if key not in self._advised:
-            self._advised.add(key)
-            self._advise(text)
 
     def _purge(self) -> None:
         """HAProxy's `pool-purge-delay`: end half of what exceeds the need of late, the longest idle first.
