@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from attrs import frozen
-from hostile_tls import RawTLS, hello, hello_in_pieces
+from hostile_tls import RawTLS, anybody, hello, hello_in_pieces
 
 
 @frozen
@@ -203,17 +203,10 @@ def hello_bytes(prey: Prey) -> None:
             connection.sendall(bytes((byte,)))
 
 
-def _anybody() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
 @by(8)
 def handshakes(prey: Prey) -> None:
     """Whole TLS handshakes, one after the other."""
-    with connect(prey.tls) as connection, _anybody().wrap_socket(connection):
+    with connect(prey.tls) as connection, anybody().wrap_socket(connection):
         pass
 
 

@@ -13,6 +13,7 @@ is answered by hand (`world.server.connect()`, `refuse()`), a `Wire` can be stal
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -83,6 +84,8 @@ class Wire:
 
     def __init__(self) -> None:
         self.lost = 0
+        #: Who waits for a turn; a world's clients share one line.
+        self.turns: deque[Any] = deque()
         self.peer: Any = None
         self.state = OPEN
         self.reading = False
@@ -144,6 +147,9 @@ class Wire:
 
     def send_now(self) -> None:
         pass
+
+    def line_up(self, owner: Any) -> None:
+        self.turns.append(owner)
 
     def tell_when_sent(self) -> None:
         assert self._stuck, "all is sent already"
@@ -299,6 +305,7 @@ class Client:
 
     def __init__(self, world: World, address: tuple[str, int], listener: FakeListener | None = None) -> None:
         self.wire = world.wire()
+        self.wire.turns = world.turns
         self.listener = listener or world.listener
         self.listener.connections += 1
         world.places.taken += 1
@@ -390,6 +397,7 @@ class World:
         self.clock = clock = Clock()
         clock.advance(1000)
         self.deadlines = Deadlines(clock)
+        self.turns: deque[Any] = deque()
         self.announced: list[tuple[str, str]] = []
         self.log: list[Exchange] = []
         self.places = Places(places)
@@ -422,8 +430,10 @@ class World:
         return Client(self, address, listener)
 
     def advance(self, seconds: float) -> None:
-        """Time passes; a deadline may be told a moment late."""
+        """Time passes, a deadline may be told a moment late; and who waits for a turn has one."""
         self.clock.advance(seconds + 1 / 32)
+        for _ in range(len(self.turns)):
+            self.turns.popleft().take_turn()
 
     def flags(self) -> list[tuple[int, str]]:
         """Status and flags of each line in the log."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.clients.connection import ANSWERS_AT_ONCE
 from reusedproxy.servers.connection import INTERIMS_AT_ONCE
 from reusedproxy.wire.bodies import CHUNKS_AT_ONCE, LAST_CHUNK, ChunkedBody
 from tests.clientfakes import GET, OK, Wire, World
@@ -87,6 +88,37 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual(len(self.given), MANY // CHUNKS_AT_ONCE)
         self.assertEqual(payload(self.client.take().partition(b"\r\n\r\n")[2]), b"x" * MANY)
         self.assertEqual(self.world.server.server.pool.idle[0].transport, self.server)
+
+    def test_many_that_ask_for_our_own_answers(self) -> None:
+        """Each stands once in the line of those who have work left, and gets so many answers a turn, not all in one tick of a clock."""
+        world = World(self, without_backend=True)
+        clients = [world.client() for _ in range(3)]
+        for client in clients:
+            client.send(GET * (3 * ANSWERS_AT_ONCE))
+        self.assertEqual(list(world.turns), [client.connection for client in clients])
+        for client in clients:
+            world.turns.popleft().take_turn()
+            self.assertEqual(client.take().count(b"HTTP/1.1 503 "), 2 * ANSWERS_AT_ONCE)
+        self.assertEqual(list(world.turns), [client.connection for client in clients])
+        world.clock.advance(14)
+        world.advance(0)
+        for client in clients:
+            self.assertEqual(client.take().count(b"HTTP/1.1 503 "), ANSWERS_AT_ONCE)
+            self.assertEqual(client.gone, False)
+        self.assertEqual(list(world.turns), [])
+
+    def test_a_turn_that_comes_when_nothing_waits(self) -> None:
+        """It may come late: the client is gone, or takes nothing."""
+        world = World(self, without_backend=True)
+        client = world.client()
+        client.send(GET * (2 * ANSWERS_AT_ONCE))
+        client.wire.stall()
+        client.connection.pause_writing()
+        world.turns[0].take_turn()
+        self.assertEqual(client.take().count(b"HTTP/1.1 503 "), ANSWERS_AT_ONCE)
+        client.wire.reset()
+        world.turns[0].take_turn()
+        self.assertTrue(client.gone)
 
     def test_interim_answers_without_end(self) -> None:
         """So many of them a turn; the final one comes behind."""

@@ -192,9 +192,8 @@ class ThroughTests(HandshakeTestCase):
 
     def test_a_crowd_is_dealt_with_a_few_at_a_time(self) -> None:
         """Others are served between; and in the end all of the crowd are."""
-        whole = hello()
-        fars = []
-        for _ in range(5 * STEPS_AT_ONCE):
+        whole, fars, crowd = hello(), [], 20
+        for _ in range(crowd):
             near, far = self.loop.pair()
             self.shaker.begin(near)
             far.socket.send(whole)
@@ -203,14 +202,14 @@ class ThroughTests(HandshakeTestCase):
         answered = [far for far in fars if far._receive(65536)]
         self.assertEqual(len(answered), STEPS_AT_ONCE)
         states = [each.state for each in self.shaker.handshakes]
-        self.assertEqual(states, ["shaking"] * STEPS_AT_ONCE + ["in line"] * 4 * STEPS_AT_ONCE)
+        self.assertEqual(states, ["shaking"] * STEPS_AT_ONCE + ["in line"] * (crowd - STEPS_AT_ONCE))
         # Only the first of them is watched.
         self.assertEqual(self.loop.poller.watching(), STEPS_AT_ONCE + 1)
         for gone in (STEPS_AT_ONCE, STEPS_AT_ONCE + 3, -1):
             self.shaker.handshakes[gone].abort("gone")
         self.loop.pump()
         states = [each.state for each in self.shaker.handshakes]
-        self.assertEqual((states.count("shaking"), states.count("done")), (5 * STEPS_AT_ONCE - 3, 3))
+        self.assertEqual((states.count("shaking"), states.count("done")), (crowd - 3, 3))
         for handshake in self.shaker.handshakes:
             handshake.abort("over")
 

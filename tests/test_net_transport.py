@@ -152,6 +152,14 @@ class PassingBehaviour(Streams):
         self.loop.pump()
         self.assertEqual((self.peer.events[-1], self.loop.poller.watching()), ("lost: done", 0))
 
+    def test_an_owner_has_a_turn_of_its_own(self) -> None:
+        """In the next batch, with nothing to read."""
+        transport, _ = self.open()
+        owner = Slow(self.loop.poller)
+        transport.line_up(owner)
+        self.loop.poller.doRead()
+        self.assertEqual(owner.left, 1)
+
     def full_reader(self) -> tuple[Transport, Far]:
         """One that has just read all that it asked for, so that more is expected."""
         transport, far = self.open()

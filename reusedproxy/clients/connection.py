@@ -190,13 +190,18 @@ class ClientConnection:
         if self._blocked or self.state == ENDING:
             self._look_at_reader()
         elif self.state == WAITING and self._buffer:
-            self._go_on()
+            pass  # it is we who are late: its turn is to come
         elif self.state == READING or (self.state == WAITING and self._silence_counts):
             self._refuse(408, "cR")
         elif self.state == WAITING:
             self._end("client silent", self._unlogged(408))
         elif self.exchange is not None:
             self.exchange.client_slow()
+
+    def take_turn(self) -> None:
+        """Others had theirs: go on with the requests that have come."""
+        if self.state == WAITING and self._buffer and not self._blocked:
+            self._go_on()
 
     # What its exchange calls.
 
@@ -334,7 +339,7 @@ class ClientConnection:
             elif data and self.state < BUSY:
                 self._buffer = data
                 self.transport.pause_reading()
-                self._give(0)  # its next turn
+                self.transport.line_up(self)
         finally:
             self._taking = False
 

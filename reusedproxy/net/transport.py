@@ -17,7 +17,7 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from reusedproxy.net.poller import HUNG_UP, READ, WRITE, Poller
+from reusedproxy.net.poller import HUNG_UP, READ, WRITE, Poller, Taker
 
 #: Bytes asked for at a time: little as long as little comes (the buffer costs its size), much once a read came back full.
 READ_SIZE = 16 * 1024
@@ -170,6 +170,10 @@ class Transport:
         if self._reading:
             self._line_up()
             self._watch()
+
+    def line_up(self, owner: Taker) -> None:
+        """Call the owner's `take_turn` in the next batch, or a later one if others wait: it has work left, and nothing to read."""
+        self._poller.line_up(owner)
 
     def write(self, data: bytes) -> None:
         """Send `data`, at the latest at the end of the poller's batch, or as soon as the kernel takes it.
