@@ -35,6 +35,7 @@ from urllib.request import urlopen
 
 from attrs import define, field
 
+from benchmarks import machine
 from benchmarks.faulty_server import BEFORE, FAULTS, LATER, LOOPBACK, NOTICE, RESET
 from reusedproxy.demo.certificates import Authority
 from tests.integration.peers import accepts_connections, find_program, free_ports, wait_for
@@ -243,6 +244,7 @@ class Running:
         file.write_text(CONFIGURATION.format(head=head, host=LOOPBACK, **values))
         self._output = directory / f"{key}.output"
         with open(self._output, "wb") as output:
+            command = ["taskset", "-c", str(machine.PROXY_CORE), *command]
             self._process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output, env=environment)
         try:
             wait_for(lambda: accepts_connections(self.port), f"{key} to accept: {self._output.read_text()}")
@@ -437,6 +439,7 @@ def main() -> int:
         options.seed = random.randrange(2**32)
     options.requests = min(options.requests, 1_000_000)
     print(f"seed {options.seed}, {os.cpu_count()} cores", flush=True)
+    os.sched_setaffinity(0, {machine.LOAD_CORE})  # and so the server, which is started from here
     contenders = _installed(options.only.split(","))
     wrong: list[str] = []
     ratios: dict[str, list[float]] = {}
