@@ -1,9 +1,10 @@
 """The faulty run's server: a configurable share of its answers goes wrong, and it counts every request by its number.
 
-    python -m benchmarks.faulty_server PORT SHARE SEED [CERTIFICATE AUTHORITY]
+    python -m benchmarks.faulty_server PORT SHARE SEED FAULTS NOTICE [CERTIFICATE AUTHORITY]
 
 With the two files it speaks TLS and demands a client certificate. Each request's target is its number; the answer repeats
-it. A share of the answers, drawn anew for each that is given, goes wrong in one of the ways of `FAULTS`. A line on standard
+it. A share of the answers, drawn anew for each that is given, goes wrong in one of the ways of FAULTS (with commas between
+them). A line on standard
 input has one line of JSON written to standard output (`report`); the end of the input ends it. It must never know which
 proxy asks.
 """
@@ -19,12 +20,15 @@ import ssl
 import struct
 import sys
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 LOOPBACK = "127.0.0.1"
 #: What goes wrong: the connection is closed before, within or just behind the answer, or reset instead of it; or the answer
 #: is 500 and the connection's last; or it comes `SLOW` seconds late.
 BEFORE, WITHIN, BEHIND, RESET, BROKEN, SLOW_ANSWER = FAULTS = ("before", "within", "behind", "reset", "500", "slow")
+#: Two more, on demand: it is closed, or reset, up to NOTICE seconds after the answer, unless a request has come meanwhile.
+IDLE_CLOSE, IDLE_RESET = LATER = ("idle-close", "idle-reset")
 SLOW = 0.5
 #: An end behind the answer is on the wire at once, or after so many seconds at most, in which nothing is read any more: what
 #: is sent in that time crosses the close, as it would on a network with that much delay.
@@ -41,6 +45,7 @@ class Connection(asyncio.Protocol):
         self._data = b""
         #: An answer is under way, or none is given any more.
         self._busy = False
+        self._answers = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -70,7 +75,8 @@ class Connection(asyncio.Protocol):
 
     def _answer(self, number: bytes, bare: bool) -> None:
         server, transport = self._server, self._transport
-        fault = random.choice(FAULTS) if random.random() < server.share else ""
+        self._answers += 1
+        fault = random.choice(server.kinds) if random.random() < server.share else ""
         if fault:
             server.faults.setdefault(number, []).append(fault)
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(number)
@@ -81,6 +87,10 @@ class Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_later(SLOW, self._late, answer)
         elif not fault:
             transport.write(answer)
+        elif fault in LATER:
+            transport.write(answer)
+            end = transport.close if fault == IDLE_CLOSE else self._reset
+            asyncio.get_running_loop().call_later(random.uniform(0, server.notice), self._if_idle, end, self._answers)
         else:
             self._busy = True
             if fault == BROKEN:
@@ -89,15 +99,22 @@ class Connection(asyncio.Protocol):
                 transport.write(answer)
                 if random.random() < 0.5:
                     transport.pause_reading()
-                    asyncio.get_running_loop().call_later(random.uniform(0, NOTICE), transport.close)
+                    asyncio.get_running_loop().call_later(random.uniform(0, server.notice), transport.close)
                     return
             elif fault == WITHIN:
                 transport.write(answer[: len(answer) // 2])
             elif fault == RESET:
-                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
-                transport.abort()
+                self._reset()
                 return
             transport.close()
+
+    def _reset(self) -> None:
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+        self._transport.abort()
+
+    def _if_idle(self, end: Callable[[], None], answers: int) -> None:
+        if self._answers == answers and not self._data:
+            end()
 
     def _late(self, answer: bytes) -> None:
         if not self._transport.is_closing():
@@ -109,8 +126,10 @@ class Connection(asyncio.Protocol):
 class Server:
     """What all connections count."""
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, share: float, kinds: list[str], notice: float) -> None:
         self.share = share
+        self.kinds = kinds
+        self.notice = notice
         self.seen: Counter[bytes] = Counter()
         self.faults: dict[bytes, list[str]] = {}
         self.opened = self.standing = 0
@@ -126,7 +145,7 @@ class Server:
         return json.dumps(everything)
 
 
-async def run(port: int, share: float, files: list[str]) -> None:
+async def run(port: int, share: float, kinds: list[str], notice: float, files: list[str]) -> None:
     """Serve until nobody asks for reports any more."""
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     loop = asyncio.get_running_loop()
@@ -137,7 +156,7 @@ async def run(port: int, share: float, files: list[str]) -> None:
         context.load_cert_chain(files[0])
         context.load_verify_locations(files[1])
         context.verify_mode = ssl.CERT_REQUIRED
-    server = Server(share)
+    server = Server(share, kinds, notice)
     await loop.create_server(lambda: Connection(server), LOOPBACK, port, ssl=context, backlog=4096)
     print("ready", flush=True)
     while await loop.run_in_executor(None, sys.stdin.readline):
@@ -146,4 +165,4 @@ async def run(port: int, share: float, files: list[str]) -> None:
 
 if __name__ == "__main__":
     random.seed(int(sys.argv[3]))
-    asyncio.run(run(int(sys.argv[1]), float(sys.argv[2]), sys.argv[4:]))
+    asyncio.run(run(int(sys.argv[1]), float(sys.argv[2]), sys.argv[4].split(","), float(sys.argv[5]), sys.argv[6:]))
