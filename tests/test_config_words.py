@@ -143,7 +143,7 @@ class WordSplittingTests(SynchronousTestCase):
             self.assertTrue(str(wrong))
 
     @settings(deadline=None)
-    @given(st.lists(st.text(st.characters(exclude_characters="\0"))))
+    @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"))))
     def test_quoted_words_come_back_as_they_were(self, words):
         """Weak quotes can carry every character but NUL."""
         self.assertEqual(list(split_words(" ".join(map(quoted, words)), ENVIRONMENT.get)), words)

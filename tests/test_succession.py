@@ -374,9 +374,6 @@ GLOBAL: dict[str, Any] = {
     "ssl_watch": (" ssl-watch 3s\n", lambda service: service._watch._every, 3.0),
     "pool_warm_start": None,  # listeners that are open wait for nothing
     "stats_sockets": None,  # not served yet
-    "user": None,  # whoever root has become at the start he stays, as are the next two
-    "group": None,
-    "chroot": None,
     "manhole": None,  # a reload says that it needs a start: see test_the_manhole_is_said
     "user": None,  # the same: see test_whom_the_daemon_is_cannot_change
     "group": None,
