@@ -432,7 +432,7 @@ def main() -> int:
     parser.add_argument("--reuse", default="", help="http-reuse of all")
     parser.add_argument("--tls", action="store_true", help="mutual TLS to the server")
     parser.add_argument("--only", default=",".join(CONTENDERS))
-    parser.add_argument("--rounds", type=int, default=1, help="how often all take their turn; the median ratio counts")
+    parser.add_argument("--rounds", type=int, default=3, help="how often all take their turn; the median ratio counts")
     parser.add_argument("--seed", type=int, default=None)
     options = parser.parse_args()
     if options.seed is None:
