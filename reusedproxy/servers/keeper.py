@@ -268,7 +268,7 @@ class Keeper:
 
     def least_wanted(self) -> ServerConnection:
         """Of the idle ones, of which there are some, the one that goes first when one has to: it is due, or has stood longest."""
-        return min(self.due, key=attrgetter("idle_since")) if self.due else self.pool.idle[0]
+        return min(self.due, key=attrgetter("idle_since", "number")) if self.due else self.pool.idle[0]
 
     def gone(self, connection: ServerConnection) -> None:
         """It has left the pool, for whatever reason."""
@@ -428,7 +428,7 @@ class Keeper:
         """Others stand in their place."""
         if not self._beyond_floor:
             return
-        for connection in sorted(self.due, key=attrgetter("idle_since")):
+        for connection in sorted(self.due, key=attrgetter("idle_since", "number")):
             if connection in self.due:  # none that has made room for somebody meanwhile
                 self._let_go(connection, self._why_due(connection))
             if not self._beyond_floor:
