@@ -78,6 +78,24 @@ class PollerTests(SynchronousTestCase):
             counts.append(len(taken))
         self.assertEqual(counts, [COSTLY_AT_ONCE, 2 * COSTLY_AT_ONCE, 2 * COSTLY_AT_ONCE + 1])
 
+    def test_a_costly_step_is_the_batchs_work_in_bulk(self) -> None:
+        """It spends the slice, so what comes behind it lines up."""
+        near, seen = self.ready(), []
+
+        def step(_: int) -> None:
+            seen.append(self.poller.take_costly())
+            self.now.seconds += 2 * SLICE
+            seen.append(self.poller.take_bulk())
+            self.poller.forget(near.fileno())
+            for _ in range(2):
+                self.poller.line_up(self.slow_taker(0))
+
+        self.poller.watch(near.fileno(), READ, step)
+        self.poller.doRead()
+        self.assertEqual((seen, self.events), ([True, False], []))
+        self.poller.doRead()
+        self.assertEqual(self.events, ["turn"] * 2)
+
     def test_forgotten_descriptors_are_silent(self) -> None:
         """After forget nothing is told."""
         near = self.ready()

@@ -171,6 +171,8 @@ class Poller:
     def take_costly(self) -> bool:
         """Whether one more step of a handshake may be taken in this batch; else it is ready in the next one, too."""
         self._costly_left -= 1
+        if not self._bulk_until:
+            self._bulk_until = self._now() + SLICE  # it is spent on this
         return self._costly_left >= 0
 
     def watching(self) -> int:
