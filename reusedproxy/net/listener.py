@@ -25,7 +25,7 @@ from reusedproxy.net.descriptors import EXHAUSTED as NONE_LEFT
 from reusedproxy.net.poller import READ, Poller
 from reusedproxy.net.tls_server import Certificates
 
-#: Connections accepted before the others get their turn: each costs 25 us, and as much again where its request or end is there.
+#: Connections accepted before the others get their turn: each costs some 20 us, and as much again where its request or end is there.
 ACCEPTS_AT_ONCE = 16
 #: Connections that may wait in the kernel's queue when neither `backlog` nor `maxconn` says.
 BACKLOG = 4096
