@@ -32,10 +32,10 @@ TRUE = [
     "strneq(a,b)",
     "streq(\"a,b\",'a,b')",
     "version_atleast(2.6)",
-    "version_atleast(3.2)",
-    "version_atleast(3.2-dev5)",
-    "version_before(3.2.1)",
-    "version_before(3.3-dev1)",
+    "version_atleast(3.3)",
+    "version_atleast(3.3-dev5)",
+    "version_before(3.3.1)",
+    "version_before(3.4-dev1)",
     "0 && 0 || 1",
     "1 || 0 && 0",
     "(0 || 1) && (1)",
@@ -49,8 +49,8 @@ FALSE = [
     "!1",
     "defined(NOPE)",
     "feature(NOPE)",
-    "version_atleast(3.3)",
-    "version_before(3.2)",
+    "version_atleast(3.4)",
+    "version_before(3.3)",
     "1 && 0",
     "(1 || 1) && 0",
     "enabled(POLL)",
@@ -98,7 +98,7 @@ class ConditionTests(SynchronousTestCase):
     """A condition is true, false, or refused."""
 
     def test_conditions_that_hold(self):
-        """We call ourselves 3.2, with OpenSSL, without threads, Lua and QUIC."""
+        """We call ourselves 3.3, with OpenSSL, without threads, Lua and QUIC."""
         for condition in TRUE:
             self.assertTrue(evaluate(condition, ENVIRONMENT, LIBRARY), condition)
 

@@ -16,6 +16,7 @@ from twisted.scripts.twistd import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.operators.ownlog import AGAIN, KEPT, LogStream, _syslog, never_block
+from tests.integration.peers import temporary_directory
 
 
 class LogStreamTests(SynchronousTestCase):
@@ -146,7 +147,7 @@ class SyslogTests(SynchronousTestCase):
 
     def test_a_server_that_does_not_read(self) -> None:
         """Costs lines, which are counted and said when it does."""
-        path = self.mktemp()[-60:].replace("/", "-")
+        path = str(temporary_directory(self) / "log")
         server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.addCleanup(server.close)
         server.bind(path)
@@ -179,7 +180,7 @@ class PlaceTests(SynchronousTestCase):
 
     def test_twistd_with_a_pipe_for_a_file(self) -> None:
         """Gets a log of ours; on a disk it keeps its own, which rotates."""
-        path = self.mktemp()
+        path = str(temporary_directory(self) / "log")
         os.mkfifo(path)
         with open(path + "x", "w"):
             pass
@@ -192,7 +193,7 @@ class PlaceTests(SynchronousTestCase):
 
     def test_twistd_with_syslog(self) -> None:
         """Where there is a server; else twistd's own, which does not wait for one."""
-        path = self.mktemp()
+        path = str(temporary_directory(self) / "log")
         server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.addCleanup(server.close)
         for there in (False, True):

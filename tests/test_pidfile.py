@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.pidfile import remove_stale
+from tests.integration.peers import temporary_directory
 
 
 class PidFileTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.proc = Path(self.mktemp())
-        self.file = Path(self.mktemp())
+        self.proc = temporary_directory(self) / "here"
+        self.file = temporary_directory(self) / "here"
 
     def is_removed(self, text: bytes, *words: str) -> bool:
         """Whether a file of this text is, process 77 being the one with these words."""

@@ -14,7 +14,7 @@ from reusedproxy.config.arguments import Unfinished, arguments_at
 from reusedproxy.config.model import Place
 from reusedproxy.config.report import Line, Report, Wrong, did_you_mean
 
-VERSION = "3.2.0"
+VERSION = "3.3.0"
 FEATURES = frozenset({"OPENSSL"})
 DIRECTIVES = (".if", ".elif", ".else", ".endif", ".notice", ".warning", ".alert", ".diag")
 # How many arguments each predicate takes.
