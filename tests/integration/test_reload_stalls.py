@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import sys
@@ -57,6 +58,11 @@ class StallTests(TestCase):
             if "reload" in text and not over.called:
                 reactor.callLater(0.5, over.callback, None)
 
+        self.addCleanup(service.stopService)
+        # What other tests have left in this process is no part of the service: it would be collected with it.
+        gc.collect()
+        gc.freeze()
+        self.addCleanup(gc.unfreeze)
         self.patch(service, "announce", announce)
         with mock.patch("socket.getaddrinfo", _at_once):
             service.assemble(bind=True)
@@ -85,7 +91,6 @@ class StallTests(TestCase):
             print(f"longest turn in a reload: {longest[0] * 1e3:.1f} ms", file=sys.stderr)
             self.assertIn(f"configuration reloaded: 0 of {SERVERS} pools kept as they are", said)
             self.assertLess(longest[0], MOST)
-            return service.stopService()
 
         return over.addCallback(judge)
 

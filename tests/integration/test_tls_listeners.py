@@ -263,7 +263,8 @@ class ReloadTests(FrontTestCase):
         past = datetime.now(timezone.utc) - timedelta(hours=1)
         self.write("server.pem", NAME, not_after=past)
         self.proxy(f"crt {self.directory}/server.pem")
-        self.assertIn(f"crt {self.directory}/server.pem: has expired, on", self.daemon.output)
+        said = f"crt {self.directory}/server.pem: has expired, on"
+        wait_for(lambda: said in self.daemon.output, "the warning")
         self.assertIn("certificate has expired", self.curl().error)
 
 
