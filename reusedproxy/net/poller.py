@@ -95,9 +95,6 @@ class Poller:
         self.short: deque[Short] = deque()
 
     def start(self) -> None:
-        # Not at need: there may be no descriptor left by then.
-        self._bell = eventfd(1)
-        self._epoll.register(self._bell, 0)
         self._reactor.addReader(self)
 
     def stop(self) -> None:
@@ -131,6 +128,9 @@ class Poller:
     def line_up(self, taker: Taker) -> None:
         """Call `taker.take_turn` in the next batch, once."""
         self._turns.append(taker)
+        if self._bell < 0:
+            self._bell = eventfd(1)
+            self._epoll.register(self._bell, 0)
         if len(self._turns) == 1:
             self._callbacks[self._bell] = self._take_turns
             self._epoll.modify(self._bell, EPOLLIN)
