@@ -15,6 +15,7 @@ import machine
 from attrs import frozen
 
 from reusedproxy.demo.certificates import Authority
+from tests.ports import free_ports
 
 SERVER_NAME = "server.test"
 
@@ -56,7 +57,7 @@ class Backend:
         files.mkdir()
         with open(files / "large", "wb") as large:
             large.write(os.urandom(LARGE))
-        self.port, self.plain_port, self._status_port = machine.free_ports(3)
+        self.port, self.plain_port, self._status_port = free_ports(3)
         configuration = directory / "backend.conf"
         configuration.write_text(
             _NGINX.format(

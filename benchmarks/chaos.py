@@ -31,7 +31,8 @@ from attrs import define, field
 from benchmarks.chaos_clients import Asked, Clients
 from reusedproxy.demo.certificates import Authority
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, accepts_connections, find_program, free_ports, wait_for
+from tests.integration.peers import LOOPBACK, accepts_connections, find_program, wait_for
+from tests.ports import free_ports
 
 NAME = "server.test"
 FLOOR = 16

@@ -16,6 +16,8 @@ import machine
 from attrs import frozen
 from backend import SERVER_NAME, Site, nginx_user
 
+from tests.ports import free_ports
+
 ROOT = Path(__file__).resolve().parent.parent
 
 #: More than the 50 clients that come at once.
@@ -168,7 +170,7 @@ class Running:
     ) -> None:
         self.key = contender.key
         self.tls = front != PLAIN
-        (self.port,) = machine.free_ports(1)
+        (self.port,) = free_ports(1)
         configuration = site.directory / f"{contender.key}-{self.port}.cfg"
         configuration.write_text(contender.configuration(site, self.port, server, floor, front))
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}

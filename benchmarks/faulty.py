@@ -38,7 +38,8 @@ from attrs import define, field
 from benchmarks import machine
 from benchmarks.faulty_server import BEFORE, FAULTS, LATER, LOOPBACK, NOTICE, RESET
 from reusedproxy.demo.certificates import Authority
-from tests.integration.peers import accepts_connections, find_program, free_ports, wait_for
+from tests.integration.peers import accepts_connections, find_program, wait_for
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "server.test"

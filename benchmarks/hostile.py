@@ -31,6 +31,8 @@ try:
     from attrs import frozen
     from backend import SERVER_NAME, Backend, Site, nginx_user
     from contenders import ROOT
+
+    from tests.ports import free_ports
 except ImportError as error:
     sys.exit(f"{error}: run it by a Python that has the package's dependencies (pip install .)")
 
@@ -259,7 +261,7 @@ def _attack(kind: Kind, prey: attacks.Prey) -> None:
 
 def measured(contender: Contender, kind: Kind, behind: Backend, hostile: int, seconds: float) -> Seen:
     """One kind, one contender, in a fresh process."""
-    port, tls, preface, refused = machine.free_ports(4)
+    port, tls, preface, refused = free_ports(4)
     ports = Ports(port, tls, preface, behind.plain_port, behind.port, hostile, refused)
     path = behind.site.directory / f"{contender.key}-{port}.cfg"
     path.write_text(contender.configuration(kind, ports, behind.site))
@@ -319,7 +321,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="reusedproxy-benchmark-", ignore_cleanup_errors=True) as directory:
         os.sched_setaffinity(0, {machine.LOAD_CORE})
         behind = Backend(Path(directory), "1.3")
-        (hostile,) = machine.free_ports(1)
+        (hostile,) = free_ports(1)
         server = multiprocessing.Process(target=hostile_server.run, args=(hostile,), daemon=True)
         server.start()
         try:

@@ -37,18 +37,6 @@ def program(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin")
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports on loopback that were free a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind((LOOPBACK, 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 15.0) -> None:
     """Until C{condition} is true; L{Trouble} when it takes too long."""
     deadline = time.monotonic() + seconds

@@ -31,7 +31,8 @@ from attrs import define
 from benchmarks.soak_clients import Clients, Tally
 from reusedproxy.demo.certificates import Authority
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, Nginx, free_ports, missing
+from tests.integration.peers import LOOPBACK, Nginx, missing
+from tests.ports import free_ports
 
 NAME = "server.test"
 FLOOR = 4

@@ -25,6 +25,8 @@ from backend import LARGE, Backend
 from contenders import FLOOR, PLAIN, RESUMED, WHOLE, Contender, Running, Target
 from machine import Trouble
 
+from tests.ports import free_ports
+
 ROUND_TRIP = 0.020
 AT_ONCE = 50
 KEPT = 1000
@@ -378,7 +380,7 @@ def relay(
     @return: what to give them as their server, and a function that tells how many connections came to a contender's port so far.
     """
     server = bench.backend.port if tls else bench.backend.plain_port
-    status, *ports = machine.free_ports(1 + len(keys))
+    status, *ports = free_ports(1 + len(keys))
     by_key = dict(zip(keys, ports, strict=True))
     command = [sys.executable, str(Path(__file__).with_name("relay.py")), "--round-trip", str(round_trip)]
     command += ["--status", str(status), *(f"{port}:{server}" for port in ports)]

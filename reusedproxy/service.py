@@ -31,6 +31,7 @@ from reusedproxy.config.model import Configuration, Global, Notice, Place
 from reusedproxy.config.model import Manhole as ManholeSettings
 from reusedproxy.config.report import Fault
 from reusedproxy.identity import Account, UnknownAccount, account_of, judged, reload_notice
+from reusedproxy.launch import remove_stale, unusable
 from reusedproxy.loading import Refused, files_in, load, loading, notice_line
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
@@ -42,7 +43,6 @@ from reusedproxy.net.watchdog import Watchdog
 from reusedproxy.operators.expiry import Ending, Expiry, due
 from reusedproxy.operators.ownlog import log_to_pipe, never_block
 from reusedproxy.operators.supervision import Manager, StatusFile, Supervision, ask_to_reload
-from reusedproxy.pidfile import remove_stale
 from reusedproxy.renewal import FileWatch
 from reusedproxy.succession import Replaced, clear, follow, hand_over_queues, pools_of, take_place
 from reusedproxy.turnover import Refusal, Turnover
@@ -58,6 +58,9 @@ SAY_DRAIN = 1.0
 STUCK = 30.0
 #: Files that are named when they have changed.
 NAMED = 3
+
+#: The signals that stop the daemon.
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 _LEVELS = {
     "emerg": LogLevel.critical,
@@ -122,6 +125,8 @@ class Options(TwistedOptions):
         elif not self["config"]:
             raise UsageError("no configuration: say --config FILE, or --demo to see it work without one")
         if self.parent is not None and self["reload"] is None:
+            if not self["check"] and (fault := unusable(self.parent)):
+                raise UsageError(fault)
             log_to_pipe(self.parent, _reactor)
             if not self["check"]:
                 remove_stale(self.parent.get("pidfile"))
@@ -151,6 +156,8 @@ def makeService(options: Options) -> IService:
     # twistd gives up root's rights when everything is bound; `twist` has no such option.
     parent = options.parent
     service = ProxyService(reactor, options["config"], parent if isinstance(parent, TwistedOptions) else {})
+    if not options["check"]:
+        service.take_early_signals()
     # Modules stay as long as the process: the garbage collector need not walk through them each time, which takes 17 ms, nor
     # wait until what a reload leaves behind is a quarter as much.
     gc.collect()
@@ -221,6 +228,22 @@ class ProxyService(Service):
         self._log.emit(_LEVELS[level], "{text}", text=text)
         if self.proxy is not None:
             self.proxy.logs.event(level, text, section)
+
+    def take_early_signals(self) -> None:
+        """What comes while it starts: SIGHUP waits until it runs, for the files may have been read before they changed; a signal to
+        stop ends the process at once, which may be waiting for a name server."""
+        signal.signal(signal.SIGHUP, self._told_to_reload)
+        for number in STOPPING:
+            signal.signal(number, self._told_to_stop_early)
+
+    def _told_to_stop_early(self, number: int, frame: object) -> None:
+        print(f"[NOTICE] stopped by {signal.Signals(number).name} before it served", file=sys.stderr, flush=True)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    def _told_to_reload(self, number: int, frame: object) -> None:
+        """A signal's handler. What it leaves for the reactor is done when that runs."""
+        self._reactor.callFromThread(self.reload)
 
     def assemble(self, *, bind: bool) -> Proxy:
         """Read the configuration, build everything, and with `bind` listen. Raises Refused."""
@@ -320,13 +343,13 @@ class ProxyService(Service):
         self.watchdog.start()
         if self.manhole is not None:
             self.manhole.start()
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        signal.signal(signal.SIGHUP, self._told_to_reload)
         # Twisted puts its own handlers there when it runs: with those, an asked-for stop would end as if a signal had killed it.
         self._take_signals()
         self._reactor.callWhenRunning(self._take_signals)
 
     def _take_signals(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        for number in STOPPING:
             signal.signal(number, self._told_to_stop)
 
     def _told_to_stop(self, number: int, frame: object) -> None:

@@ -17,6 +17,7 @@ from reusedproxy.service import ProxyService
 from reusedproxy.succession import hand_on_states
 from reusedproxy.wire.heads import Limits
 from tests.integration.peers import LOOPBACK, temporary_directory
+from tests.ports import free_port
 
 HEAD = "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n"
 
@@ -43,8 +44,7 @@ class FaultTests(SynchronousTestCase):
 
     def test_sockets_that_were_bound_are_closed_again_when_something_else_is_wrong(self) -> None:
         """So that the next attempt, in a reload for instance, finds its ports free."""
-        with socket.create_server((LOOPBACK, 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         text = f"frontend f\n bind {LOOPBACK}:{port}\n default_backend b\nbackend b\n"
         text += f" server s {LOOPBACK}:1 ssl verify none crt {self.directory}/none.pem\n"
         self.assertIn("none.pem: cannot be read", self.refused(text, bind=True))

@@ -14,7 +14,7 @@ LAYERS = [
     "service",
     "demo",
     "succession",
-    "pidfile",
+    "launch",
     "identity",
     "turnover",
     "renewal",

@@ -22,7 +22,8 @@ import h11
 from attrs import define, field, frozen
 
 from tests.integration.daemon import Daemon
-from tests.integration.peers import accepts_connections, find_program, free_ports, wait_for
+from tests.integration.peers import accepts_connections, find_program, wait_for
+from tests.ports import free_ports
 
 PROBE = b"GET /probe HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

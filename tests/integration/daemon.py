@@ -17,7 +17,8 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.integration.peers import LOOPBACK, Process, accepts_connections, free_port, wait_for
+from tests.integration.peers import LOOPBACK, Process, accepts_connections, wait_for
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "twisted", "reusedproxy"]

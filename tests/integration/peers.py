@@ -27,6 +27,7 @@ from unittest import TestCase
 from attrs import define, field, frozen
 
 from reusedproxy.demo.certificates import Authority, Credential
+from tests.ports import free_port, free_ports
 
 LOOPBACK = "127.0.0.1"
 
@@ -45,25 +46,6 @@ def missing(*programs: str) -> str:
         return ""
     packages = " ".join(PACKAGES.get(program, program) for program in absent)
     return f"{' and '.join(absent)} not installed: apt-get install {packages}"
-
-
-def free_ports(count: int, host: str = LOOPBACK) -> list[int]:
-    """
-    TCP ports that were free on C{host} a moment ago, all different: the kernel picks them.
-    """
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind((host, 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
-def free_port() -> int:
-    """One of L{free_ports}."""
-    return free_ports(1)[0]
 
 
 def temporary_directory(test: TestCase) -> Path:

@@ -16,8 +16,9 @@ from attrs import frozen
 
 from tests.integration.beside import HAProxy
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, free_ports, temporary_directory
+from tests.integration.peers import LOOPBACK, temporary_directory
 from tests.integration.test_beside_haproxy import why_not
+from tests.ports import free_ports
 
 RULE_SETS = 24
 CONDITIONS = (

@@ -18,7 +18,9 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from .peers import LOOPBACK, accepts_connections, free_port, run_curl, temporary_directory
+from tests.ports import free_port
+
+from .peers import LOOPBACK, accepts_connections, run_curl, temporary_directory
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "etc" / "init.d" / "reusedproxy"

@@ -14,16 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.demo.certificates import Authority
 from tests.integration.daemon import Daemon
-from tests.integration.peers import (
-    LOOPBACK,
-    Nginx,
-    OpensslServer,
-    free_port,
-    missing,
-    run_curl,
-    temporary_directory,
-    wait_for,
-)
+from tests.integration.peers import LOOPBACK, Nginx, OpensslServer, missing, run_curl, temporary_directory, wait_for
+from tests.ports import free_port
 
 NAME = "server.test"
 

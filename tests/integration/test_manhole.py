@@ -12,7 +12,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.daemon import Daemon, run_once
-from tests.integration.peers import LOOPBACK, free_ports, missing, temporary_directory, wait_for
+from tests.integration.peers import LOOPBACK, missing, temporary_directory, wait_for
+from tests.ports import free_ports
 
 CONFIGURATION = """\
 backend servers

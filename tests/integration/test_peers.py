@@ -9,8 +9,9 @@ from unittest import SkipTest
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.demo.certificates import Authority
+from tests.ports import free_ports
 
-from .peers import Nginx, OpensslServer, free_ports, missing, run_curl, temporary_directory, wait_for
+from .peers import Nginx, OpensslServer, missing, run_curl, temporary_directory, wait_for
 
 
 class PeerTestCase(SynchronousTestCase):

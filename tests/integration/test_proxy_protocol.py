@@ -7,8 +7,9 @@ from http.client import HTTPConnection, HTTPException
 
 from reusedproxy.demo.certificates import Authority
 from tests.integration.beside import HAProxy
-from tests.integration.peers import LOOPBACK, free_port, missing, run_curl, wait_for
+from tests.integration.peers import LOOPBACK, missing, run_curl, wait_for
 from tests.integration.test_main_job import NAME, MainJobTestCase
+from tests.ports import free_port
 
 
 class AcceptTests(MainJobTestCase):

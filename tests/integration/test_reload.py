@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 from reusedproxy.demo.certificates import Authority
-from tests.integration.peers import LOOPBACK, OpensslServer, free_port, missing, wait_for
+from tests.integration.peers import LOOPBACK, OpensslServer, missing, wait_for
 from tests.integration.test_main_job import NAME, MainJobTestCase, ask
+from tests.ports import free_port
 
 
 class ReloadTests(MainJobTestCase):

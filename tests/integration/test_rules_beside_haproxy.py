@@ -14,8 +14,9 @@ from reusedproxy.rules.formats import clean
 from tests.integration import rulecerts
 from tests.integration.beside import HOST, HAProxy, Recorder, read_answer
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, find_program, free_port, temporary_directory, wait_for
+from tests.integration.peers import LOOPBACK, find_program, temporary_directory, wait_for
 from tests.integration.test_beside_haproxy import why_not
+from tests.ports import free_port
 from tests.regularcases import FOUND, REPLACED
 from tests.rulecases import CRITERIA, EXPRESSIONS, REQUEST
 from tests.samplecases import BEFORE, CONVERSIONS, INPUTS, KNOWN_DIFFERENCES, REFUSED, asked

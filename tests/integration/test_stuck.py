@@ -10,7 +10,8 @@ import time
 from unittest import TestCase
 
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, accepts_connections, free_port, run_curl, temporary_directory, wait_for
+from tests.integration.peers import LOOPBACK, accepts_connections, run_curl, temporary_directory, wait_for
+from tests.ports import free_port
 
 RULES = "    http-request return status 200 content-type text/plain string ok\nbackend servers\n    server none {host}:{port}\n"
 #: What Python's engine tries for years.
@@ -111,6 +112,37 @@ class ExitTests(ProcessTestCase):
             self.assertIn("Main loop terminated", daemon.output)
 
 
+class EarlySignalTests(ProcessTestCase):
+    """A signal that comes while the daemon starts: here, when its ports are bound and nothing serves them."""
+
+    SIGNALLED = (
+        "import os, signal\nimport reusedproxy.service as service\n"
+        "assemble = service.ProxyService.assemble\n"
+        "def signalled(self, **said):\n"
+        "    proxy = assemble(self, **said)\n"
+        "    os.kill(os.getpid(), signal.{name})\n"
+        "    return proxy\n"
+        "service.ProxyService.assemble = signalled\n"
+    )
+
+    def test_one_to_reload_waits_until_it_runs(self) -> None:
+        """As from a script that starts the daemon and then renews a certificate."""
+        daemon = self.daemon(self.SIGNALLED.format(name="SIGHUP"))
+        self.assertEqual(run_curl(daemon.url).status, 200)
+        wait_for(lambda: "reloaded" in daemon.output, "the reload")
+
+    def test_one_to_stop_ends_it_with_a_word(self) -> None:
+        """It ends as the signal ends programs, so that nobody takes it for a daemon that has served."""
+        for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
+            text = RULES.format(host=LOOPBACK, port=free_port())
+            daemon = Daemon(temporary_directory(self) / "daemon", text)
+            daemon.changes = self.SIGNALLED.format(name=name)
+            self.addCleanup(self.kill, daemon)
+            daemon._process.spawn(daemon.command())
+            self.assertEqual(self.status(daemon), -signal.Signals[name])
+            self.assertIn(f"[NOTICE] stopped by {name} before it served", daemon.output)
+
+
 class UnreadTests(ProcessTestCase):
     """Standard output and error are a pipe that nobody reads."""
 
@@ -159,7 +191,8 @@ class UnreadTests(ProcessTestCase):
         process, read, daemon = self.unread()
         daemon.file.write_text("global\n" + "".join(f"    nonsense-{'x' * 1000}-{n}\n" for n in range(100)))
         process.send_signal(signal.SIGHUP)
-        time.sleep(0.5)
+        status = daemon.file.parent / "status"
+        wait_for(lambda: "refused" in status.read_text(), "the reload to be refused")
         self.assertEqual(run_curl(daemon.url).status, 200)
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(5), 0)

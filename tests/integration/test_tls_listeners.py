@@ -24,18 +24,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.demo.certificates import Authority
 from tests.integration.beside import HAProxy
 from tests.integration.daemon import Daemon
-from tests.integration.peers import (
-    LOOPBACK,
-    Curl,
-    Nginx,
-    free_port,
-    free_ports,
-    missing,
-    run_curl,
-    temporary_directory,
-    wait_for,
-)
+from tests.integration.peers import LOOPBACK, Curl, Nginx, missing, run_curl, temporary_directory, wait_for
 from tests.integration.test_beside_haproxy import why_not
+from tests.ports import free_port, free_ports
 
 NAME = "server.test"
 

@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from reusedproxy.demo.certificates import Authority, Credential
-from tests.integration.peers import LOOPBACK, Process, accepts_connections, find_program, free_port, wait_for
+from tests.integration.peers import LOOPBACK, Process, accepts_connections, find_program, wait_for
+from tests.ports import free_port
 
 #: Answers carry their length: without one a sync worker would answer until the end of the connection.
 _APPLICATION = """\

@@ -1,4 +1,5 @@
-"""What a daemon that crashed, or a machine that did, has left in its pid file.
+"""What twistd would stumble over when it starts: paths on its command line that cannot be used, which it meets with a traceback,
+and what a daemon that crashed, or a machine that did, has left in its pid file.
 
 twistd refuses to start when the file names a process that lives, whoever that is, and when the file is empty. It looks at
 the file after it has read the command line, so a plugin can take one away that says nothing: an empty one (a crash before it was
@@ -9,12 +10,47 @@ containers, in which they begin at 1, make likely. A file with other text is lef
 from __future__ import annotations
 
 import os
+import stat
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 #: No pid file is longer, and no process has a larger number (Linux: PID_MAX_LIMIT).
 LONGEST = 64
 MOST = 2**22 + 1
+
+
+#: twistd's options that name a file which it writes, and those that name a directory which it enters.
+WRITTEN = ("pidfile", "logfile")
+ENTERED = ("chroot", "rundir")
+
+
+def unusable(options: Mapping[str, object]) -> str:
+    """What is wrong with the paths among twistd's `options`, in words; empty if nothing is."""
+    for name in ENTERED:
+        path = options.get(name)
+        if isinstance(path, str) and path != "." and not os.path.isdir(path):
+            return f"--{name} {path}: there is no such directory"
+    for name in WRITTEN:
+        path = options.get(name)
+        if isinstance(path, str) and path not in ("", "-") and (reason := _cannot_write(path)):
+            return f"--{name} {path}: {reason}"
+    return ""
+
+
+def _cannot_write(path: str) -> str:
+    directory = os.path.dirname(os.path.abspath(path))
+    try:
+        mode = os.stat(directory).st_mode
+    except OSError as error:
+        return f"its directory cannot be used: {error.strerror}"
+    if not stat.S_ISDIR(mode):
+        return f"{directory} is not a directory"
+    if os.path.isdir(path):
+        return "is a directory, a file is needed"
+    if not os.access(path if os.path.exists(path) else directory, os.W_OK):
+        return "cannot be written: Permission denied"
+    return ""
 
 
 def remove_stale(path: str | None, proc: Path = Path("/proc")) -> None:
