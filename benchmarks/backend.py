@@ -92,7 +92,8 @@ def nginx_user() -> str:
     return f"user {pwd.getpwuid(0).pw_name};" if os.geteuid() == 0 else ""
 
 
-_NGINX = """
+_NGINX = (
+    """
 daemon off;
 {user}
 pid {directory}/backend.pid;
@@ -100,13 +101,9 @@ worker_processes 1;
 worker_rlimit_nofile 16384;
 events {{ worker_connections 8192; }}
 http {{
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    scgi_temp_path {directory}/scgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    access_log off;
-    # A connection that has carried no request yet is under client_header_timeout, not under keepalive_timeout.
+"""
+    + machine.NGINX_FILES
+    + """    # A connection that has carried no request yet is under client_header_timeout, not under keepalive_timeout.
     client_header_timeout 24h;
     keepalive_requests 1000000000;
     keepalive_timeout 24h;
@@ -130,3 +127,4 @@ http {{
     }}
 }}
 """
+)

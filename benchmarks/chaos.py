@@ -28,6 +28,7 @@ from typing import Any
 
 from attrs import define, field
 
+from benchmarks import machine
 from benchmarks.chaos_clients import Asked, Clients
 from reusedproxy.demo.certificates import Authority
 from tests.integration.daemon import Daemon
@@ -56,7 +57,8 @@ backend site-{number}
     server one {host}:{server} ssl verify required ca-file {directory}/ca.pem crt {directory}/client.pem sni str({name}) verifyhost {name} {more}
 """
 
-NGINX = """
+NGINX = (
+    """
 daemon off;
 master_process off;
 pid {directory}/nginx.pid;
@@ -64,13 +66,9 @@ error_log {directory}/error.log crit;
 worker_rlimit_nofile 8192;
 events {{ worker_connections 4096; }}
 http {{
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    scgi_temp_path {directory}/scgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    access_log off;
-    proxy_http_version 1.1;
+"""
+    + machine.NGINX_FILES
+    + """    proxy_http_version 1.1;
     proxy_set_header Connection "";
     proxy_connect_timeout 2s;
     proxy_read_timeout 3s;
@@ -84,6 +82,7 @@ http {{
 {sites}
 }}
 """
+)
 NGINX_SITE = """
     upstream site-{number} {{ server {host}:{server}; keepalive 64; keepalive_timeout 1h; }}
     server {{ listen {host}:{port}; location / {{ proxy_pass https://site-{number}; }} }}

@@ -231,7 +231,8 @@ _NGINX_FRONT[WHOLE] = _NGINX_FRONT[RESUMED] + " ssl_session_tickets off; ssl_ses
 
 # keepalive 512 is more than any work here needs. Without proxy_max_temp_file_size 0, large bodies go through a file
 # whenever the client is slower than the server. TLSv1.3 is not in the default of 1.22.
-_NGINX = """
+_NGINX = (
+    """
 daemon off;
 {user}
 pid {directory}/pid;
@@ -239,13 +240,9 @@ worker_processes 1;
 worker_rlimit_nofile 16384;
 events {{ worker_connections 8192; }}
 http {{
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    scgi_temp_path {directory}/scgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    access_log off;
-    keepalive_requests 1000000000;
+"""
+    + machine.NGINX_FILES
+    + """    keepalive_requests 1000000000;
     keepalive_timeout 1h;
     keepalive_time 24h;
     upstream servers {{
@@ -275,3 +272,4 @@ http {{
     }}
 }}
 """
+)

@@ -401,7 +401,8 @@ backend refused
 {extra}
 """
 
-_NGINX = """
+_NGINX = (
+    """
 daemon off;
 {user}
 pid {directory}/pid;
@@ -409,13 +410,9 @@ worker_processes 1;
 worker_rlimit_nofile 16384;
 events {{ worker_connections 8192; }}
 http {{
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    scgi_temp_path {directory}/scgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    access_log off;
-    error_log stderr crit;
+"""
+    + machine.NGINX_FILES
+    + """    error_log stderr crit;
     keepalive_requests 1000000000;
     client_max_body_size 0;
     upstream quiet {{ server 127.0.0.1:{ports.quiet}; keepalive 64; keepalive_requests 1000000000; }}
@@ -451,6 +448,7 @@ http {{
     }}
 }}
 """
+)
 
 if __name__ == "__main__":
     main()

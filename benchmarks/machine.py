@@ -16,6 +16,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
+#: Where an nginx keeps its temporary files, for `format`: an ordinary user's would be in directories of root's.
+NGINX_FILES = """\
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    scgi_temp_path {directory}/scgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    access_log off;
+"""
+
 TICKS = os.sysconf("SC_CLK_TCK")
 
 _CORES = sorted(os.sched_getaffinity(0))

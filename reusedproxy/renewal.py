@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from reusedproxy.certificates import Stamps
-from reusedproxy.net.slices import Slices, Steps
+from reusedproxy.net.slices import Later, Steps
 
 
 class FileWatch:
@@ -26,14 +26,14 @@ class FileWatch:
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, tell: Callable[[list[str]], None]) -> None:
-        self._clock = clock
         self._tell = tell
         self._every: float | None = None
         self._stamps: Callable[[], Steps[Stamps]] = _nothing
-        self._slices: Slices | None = None
-        self._call: IDelayedCall | None = None
+        self._look = Later(clock, self._looking, self._looked)
         self._used: Stamps = ()
         self._seen: Stamps = ()
+        #: Whether the last look found what the one before had found.
+        self._rested = False
         self._refused: Stamps | None = None
 
     def begin(self, every: float | None, used: Stamps, stamps: Callable[[], Steps[Stamps]]) -> None:
@@ -46,12 +46,7 @@ class FileWatch:
         self._again()
 
     def stop(self) -> None:
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-        if self._slices is not None:
-            self._slices.stop()
-            self._slices = None
+        self._look.stop()
 
     def refuse(self) -> None:
         """What was told of last is bad: hear no more of it."""
@@ -59,27 +54,20 @@ class FileWatch:
 
     def _again(self) -> None:
         if self._every is not None:
-            self._call = self._clock.callLater(self._every, self._look)
-
-    def _look(self) -> None:
-        self._call = None
-        self._slices = Slices(self._clock, self._looking(), self._looked)
-        self._slices.start()
+            self._look.plan(self._every)
 
     def _looking(self) -> Steps[None]:
         """A file system may be slow, and the files many: 10 ms for 1000 certificates on a local disk."""
         stamps = yield from self._stamps()
-        self._slices = None
-        self._again()
-        rested = stamps == self._seen
+        self._rested = stamps == self._seen
         self._seen = stamps
-        if rested and stamps not in (self._used, self._refused):
-            self._tell(sorted({stamp[0] for stamp in set(stamps) ^ set(self._used)}))
 
     def _looked(self, failure: Failure | None) -> None:
+        self._again()
         if failure is not None:
             self._log.failure("ssl-watch: a look at the files has failed", failure)
-            self._again()
+        elif self._rested and self._seen not in (self._used, self._refused):
+            self._tell(sorted({stamp[0] for stamp in set(self._seen) ^ set(self._used)}))
 
 
 def _nothing() -> Steps[Stamps]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -17,7 +17,7 @@ from reusedproxy.assembly import Proxy
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.lines import Announce
 from reusedproxy.net.listener import Listener
-from reusedproxy.net.slices import Slices, Steps
+from reusedproxy.net.slices import Later, Steps
 from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.server import MAINT, READY
 
@@ -107,9 +107,7 @@ class Replaced:
         self.proxies: list[Proxy] = []
         self._present: Proxy | None = None
         self._clearing: Proxy | None = None
-        self._clock = clock
-        self._call: IDelayedCall | None = None
-        self._slices: Slices | None = None
+        self._closing = Later(clock, self._close_gone, self._looked)
 
     def add(self, old: Proxy, present: Proxy) -> None:
         """`present` has taken its place, and goes on to `clear` it until `cleared`."""
@@ -123,30 +121,19 @@ class Replaced:
         self._look_later()
 
     def _look_later(self) -> None:
-        if self.proxies and self._call is None and self._slices is None:
-            self._call = self._clock.callLater(EVERY, self._look)
+        if self.proxies:
+            self._closing.plan(EVERY)
 
     def stop(self) -> None:
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-        if self._slices is not None:
-            self._slices.stop()
-            self._slices = None
-
-    def _look(self) -> None:
-        """Close what only those had whose last client is gone."""
-        self._call = None
-        self._slices = Slices(self._clock, self._close_gone(), self._looked)
-        self._slices.start()
+        self._closing.stop()
 
     def _looked(self, failure: Failure | None) -> None:
-        self._slices = None
         if failure is not None:
             self._log.failure("a replaced proxy could not be closed", failure)
         self._look_later()
 
     def _close_gone(self) -> Steps[None]:
+        """Close what only those had whose last client is gone."""
         staying: list[Proxy] = []
         gone: list[Proxy] = []
         for each in self.proxies:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import weakref
 from typing import Any
 
@@ -12,24 +11,21 @@ from reusedproxy.assembly import Proxy
 from reusedproxy.servers.names import Name
 from reusedproxy.service import ProxyService
 from tests.integration.peers import LOOPBACK
-from tests.test_renewal import HEAD, FilesTestCase, Reactor
+from tests.services import HEAD, ServiceTestCase
 
 RELOADS = 5
 
 
-class GenerationTestCase(FilesTestCase):
+class GenerationTestCase(ServiceTestCase):
     """A service on a clock; its server is not there, and is not waited for."""
 
     def setUp(self) -> None:
         super().setUp()
         self.said: list[str] = []
-        self.reactor = Reactor()
         self.client = self.write("client.pem", client=True)
         self.ca_file = self.authority.write(self.folder / "ca.pem")
         self.config = str(self.folder / "proxy.cfg")
         self.born: weakref.WeakSet[Any] = weakref.WeakSet()
-        for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-            self.addCleanup(signal.signal, number, signal.getsignal(number))
 
     def begin(self, server: str = "", bind: str = "", global_: str = "") -> None:
         self.server, self.bind, self.global_ = server, bind, global_
@@ -48,16 +44,6 @@ class GenerationTestCase(FilesTestCase):
             f"backend b\n server s {LOOPBACK}:1 ssl verify required ca-file {self.ca_file} crt {self.client} {self.server}\n{more}"
         )
         self.text("proxy.cfg", text)
-
-    def stop(self) -> None:
-        self.service.stopService()
-        self.reactor.advance(0.1)
-        self.assertEqual(self.service.state, "stopped")
-
-    @property
-    def proxy(self) -> Proxy:
-        assert self.service.proxy is not None
-        return self.service.proxy
 
     def note(self) -> None:
         """What belongs to the present generation."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import signal
 from collections.abc import Mapping
 from unittest import SkipTest, mock
 
@@ -17,7 +16,7 @@ from reusedproxy.identity import Account, UnknownAccount, account_of, judged
 from reusedproxy.loading import Refused
 from reusedproxy.service import ProxyService
 from tests.integration.peers import LOOPBACK, temporary_directory
-from tests.test_renewal import HEAD, Reactor
+from tests.services import HEAD, Reactor, keep_signals
 
 NOBODY = pwd.getpwnam("nobody")
 #: Somebody else whom every system has.
@@ -140,8 +139,7 @@ class ServiceTests(SynchronousTestCase):
         self.become: list[tuple[int, int]] = []
         self.looked_at: list[str] = []
         self.found: list[str] = []
-        for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
-            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        keep_signals(self)
 
     def unreadable(self, paths: list[str]) -> list[str]:
         self.looked_at = paths

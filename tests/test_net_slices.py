@@ -8,14 +8,14 @@ from threading import Event
 from typing import Any
 from unittest import mock
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.resolver import PATIENCE, Answers, Query, Resolver, literal, resolve
-from reusedproxy.net.slices import PAUSE, SLICE, Slices, Steps, run_through
+from reusedproxy.net.slices import PAUSE, SLICE, Later, Slices, Steps, run_through
 
 STREAM = socket.SOCK_STREAM
 
@@ -94,6 +94,68 @@ class SliceTests(SynchronousTestCase):
             return 7
 
         self.assertEqual(run_through(work()), 7)
+
+
+class LaterTests(SynchronousTestCase):
+    """Work that is planned."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.begun = 0
+        self.ends: list[Failure | None] = []
+        self.later = Later(self.clock, self.work, self.ends.append)
+
+    def work(self) -> Steps[None]:
+        self.begun += 1
+        yield self.awaited
+
+    awaited: Deferred[None] | None = None
+
+    def test_it_begins_when_planned_and_once(self) -> None:
+        self.later.plan(2.0)
+        self.later.plan(1.0)
+        self.clock.advance(1.9)
+        self.assertEqual(self.begun, 0)
+        self.clock.advance(0.2)
+        self.assertEqual((self.begun, self.ends), (1, [None]))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_none_is_planned_while_it_is_under_way(self) -> None:
+        self.awaited = Deferred()
+        self.later.plan(1.0)
+        self.clock.advance(1.0)
+        self.later.plan(1.0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.awaited.callback(None)
+        self.later.plan(1.0)
+        self.clock.advance(1.0)
+        self.assertEqual(self.begun, 2)
+
+    def test_whoever_hears_of_the_end_may_plan_the_next(self) -> None:
+        self.later = Later(self.clock, self.work, lambda failure: self.later.plan(1.0))
+        self.later.plan(1.0)
+        for _ in range(3):
+            self.clock.advance(1.0)
+        self.assertEqual(self.begun, 3)
+
+    def test_a_failure_is_told(self) -> None:
+        self.awaited = fail(ValueError())
+        self.later.plan(0.0)
+        self.clock.advance(0.0)
+        (failure,) = self.ends
+        assert failure is not None
+        failure.trap(ValueError)
+
+    def test_stopped_it_does_not_begin_or_go_on(self) -> None:
+        self.later.stop()
+        self.later.plan(1.0)
+        self.later.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.awaited = Deferred()
+        self.later.plan(0.0)
+        self.clock.advance(0.0)
+        self.later.stop()
+        self.assertEqual((self.begun, self.ends, self.clock.getDelayedCalls()), (1, [], []))
 
 
 class Threads(Clock):

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from unittest import mock
 
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.assembly import Proxy
 from reusedproxy.certificates import FilesOfTLS, Stamps
 from reusedproxy.config.model import Configuration
 from reusedproxy.config.reader import Source, read_configuration
-from reusedproxy.demo.certificates import Credential
-from reusedproxy.net.resolver import Answers, Query, resolve
 from reusedproxy.net.slices import Steps
 from reusedproxy.renewal import FileWatch
 from reusedproxy.service import ProxyService
 from tests.integration.peers import LOOPBACK
+from tests.services import HEAD, FilesTestCase, ImmediateResolver, ServiceTestCase
 from tests.test_net_tls_server import revocations
-from tests.wire import certificates, scratch
-
-HEAD = "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n"
 
 
 class WatchTests(SynchronousTestCase):
@@ -104,20 +96,6 @@ class WatchTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
-class FilesTestCase(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.folder = scratch(self)
-        self.authority = certificates().authority
-
-    def write(self, path: str, name: str = "", client: bool = False) -> str:
-        made: Credential = self.authority.issue(name or path, key="ecdsa", client=client)
-        return str(made.write(self.folder / path))
-
-    def text(self, path: str, text: str) -> str:
-        (self.folder / path).write_text(text)
-        return str(self.folder / path)
-
-
 class StampTests(FilesTestCase):
     """What is looked at."""
 
@@ -173,36 +151,12 @@ class StampTests(FilesTestCase):
         self.assertEqual(self.named(f"crt-list {path}", ""), {"list"})
 
 
-class Reactor(Clock):
-    """A clock that listeners can be given; nothing comes in."""
-
-    def addReader(self, reader: object) -> None:
-        pass
-
-    def removeReader(self, reader: object) -> None:
-        pass
-
-    def stop(self) -> None:
-        pass
-
-    def callWhenRunning(self, function: Callable[[], None]) -> None:
-        function()
-
-
-class ImmediateResolver:
-    """Answers at once, as a clock has no threads."""
-
-    def resolve(self, queries: Iterable[Query]) -> Deferred[Answers]:
-        return succeed(resolve(queries))
-
-
-class RenewalTests(FilesTestCase):
+class RenewalTests(ServiceTestCase):
     """The whole service on a clock; it looks every second."""
 
     def setUp(self) -> None:
         super().setUp()
         self.said: list[tuple[str, str]] = []
-        self.reactor = Reactor()
         self.crt, self.client = self.write("front.pem"), self.write("client.pem", client=True)
         ca_file = self.authority.write(self.folder / "ca.pem")
         self.config = self.text(
@@ -214,22 +168,10 @@ class RenewalTests(FilesTestCase):
         self.patch(self.service, "announce", lambda level, text, section="": self.said.append((level, text)))
         self.patch(self.service, "_resolver", ImmediateResolver())
         self.patch(self.service.watchdog, "_timer", lambda seconds: None)
-        for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
-            self.addCleanup(signal.signal, number, signal.getsignal(number))
         self.service.assemble(bind=True)
         self.service.startService()
         self.addCleanup(self.stop)
         self.said.clear()
-
-    def stop(self) -> None:
-        self.service.stopService()
-        self.reactor.advance(0.1)
-        self.assertEqual(self.service.state, "stopped")
-
-    @property
-    def proxy(self) -> Proxy:
-        assert self.service.proxy is not None
-        return self.service.proxy
 
     def shown(self) -> list[str]:
         """The common names that clients and servers are shown."""

@@ -89,3 +89,42 @@ class Slices:
     def _failed(self, failure: Failure) -> None:
         if not self._stopped:
             self._over(failure)
+
+
+class Later:
+    """Work in slices that is planned, and begins some time later; there is one of it at most.
+
+    `over` hears of the end of each as with `Slices`, and may plan the next one.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, work: Callable[[], Steps[None]], over: Callable[[Failure | None], None]
+    ) -> None:
+        self._clock = clock
+        self._work = work
+        self._over = over
+        self._call: IDelayedCall | None = None
+        self._slices: Slices | None = None
+
+    def plan(self, seconds: float) -> None:
+        """Begin then, unless it is planned or under way."""
+        if self._call is None and self._slices is None:
+            self._call = self._clock.callLater(seconds, self._begin)
+
+    def stop(self) -> None:
+        """Forget what is planned, end what is under way."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        if self._slices is not None:
+            self._slices.stop()
+            self._slices = None
+
+    def _begin(self) -> None:
+        self._call = None
+        self._slices = Slices(self._clock, self._work(), self._ended)
+        self._slices.start()
+
+    def _ended(self, failure: Failure | None) -> None:
+        self._slices = None
+        self._over(failure)

@@ -1,0 +1,82 @@
+"""The whole service on a clock, for tests in memory: nothing comes in, and nobody is waited for."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.assembly import Proxy
+from reusedproxy.demo.certificates import Credential
+from reusedproxy.net.resolver import Answers, Query, resolve
+from reusedproxy.service import ProxyService
+from tests.wire import certificates, scratch
+
+HEAD = "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n"
+
+
+class Reactor(Clock):
+    """A clock that listeners can be given; nothing comes in."""
+
+    def addReader(self, reader: object) -> None:
+        pass
+
+    def removeReader(self, reader: object) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+    def callWhenRunning(self, function: Callable[[], None]) -> None:
+        function()
+
+
+class ImmediateResolver:
+    """Answers at once, as a clock has no threads."""
+
+    def resolve(self, queries: Iterable[Query]) -> Deferred[Answers]:
+        return succeed(resolve(queries))
+
+
+def keep_signals(test: SynchronousTestCase) -> None:
+    """Give a service's signals back to whom they belong when the test is over."""
+    for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        test.addCleanup(signal.signal, number, signal.getsignal(number))
+
+
+class FilesTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = scratch(self)
+        self.authority = certificates().authority
+
+    def write(self, path: str, name: str = "", client: bool = False) -> str:
+        made: Credential = self.authority.issue(name or path, key="ecdsa", client=client)
+        return str(made.write(self.folder / path))
+
+    def text(self, path: str, text: str) -> str:
+        (self.folder / path).write_text(text)
+        return str(self.folder / path)
+
+
+class ServiceTestCase(FilesTestCase):
+    """Whoever sets `service` and starts it adds `stop` to the cleanups."""
+
+    service: ProxyService
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.reactor = Reactor()
+        keep_signals(self)
+
+    def stop(self) -> None:
+        self.service.stopService()
+        self.reactor.advance(0.1)
+        self.assertEqual(self.service.state, "stopped")
+
+    @property
+    def proxy(self) -> Proxy:
+        assert self.service.proxy is not None
+        return self.service.proxy
