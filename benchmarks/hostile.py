@@ -192,6 +192,12 @@ class Seen:
     lost: int
     cpu: float
 
+    @staticmethod
+    def joined(rounds: list[Seen]) -> Seen:
+        """What was seen in all rounds."""
+        times = sorted(time for each in rounds for time in each.times)
+        return Seen(times, sum(each.lost for each in rounds), sum(each.cpu for each in rounds) / len(rounds))
+
     def at(self, share: float) -> float:
         """A percentile, in seconds."""
         return self.times[min(len(self.times) - 1, int(share * len(self.times)))]
@@ -303,10 +309,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", metavar="KIND[,KIND]", help=f"of {', '.join(KINDS)}")
     parser.add_argument("--contenders", metavar="NAME[,NAME]", help=f"of {', '.join(CONTENDERS)}")
-    parser.add_argument("--seconds", type=float, default=4.0, help="for each kind and contender (4)")
-    parser.add_argument("--quick", action="store_true", help="half a second each: does it run at all?")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of a round, for each kind and contender (2)")
+    parser.add_argument("--rounds", type=int, default=3, help="in which the contenders take turns (3)")
+    parser.add_argument("--quick", action="store_true", help="one round of half a second: does it run at all?")
     chosen = parser.parse_args()
-    seconds = 0.5 if chosen.quick else chosen.seconds
+    seconds, rounds = (0.5, 1) if chosen.quick else (chosen.seconds, chosen.rounds)
     kinds = _named(parser, chosen.only, [*KINDS])
     contenders = [CONTENDERS[key] for key in _named(parser, chosen.contenders, [*CONTENDERS])]
     contenders = [each for each in contenders if machine.program(each.program)]
@@ -327,25 +334,32 @@ def main() -> None:
         try:
             machine.wait_for(lambda: machine.listens(hostile), "the hostile server")
             for name in kinds:
-                print(_row(KINDS[name], contenders, behind, hostile, seconds), flush=True)
+                print(_row(KINDS[name], contenders, behind, hostile, seconds, rounds), flush=True)
         finally:
             server.kill()
             server.join()
             behind.stop()
 
 
-def _row(kind: Kind, contenders: list[Contender], behind: Backend, hostile: int, seconds: float) -> str:
+def _row(kind: Kind, contenders: list[Contender], behind: Backend, hostile: int, seconds: float, rounds: int) -> str:
     cells, p99 = [kind.words.replace("|", "\\|")], {}
+    runs: dict[str, list[Seen]] = {each.key: [] for each in contenders}
+    for _ in range(rounds):
+        for contender in contenders:
+            if contender.key == "nginx" and not kind.nginx:
+                continue
+            try:
+                runs[contender.key].append(measured(contender, kind, behind, hostile, seconds))
+            except machine.Trouble as trouble:
+                print(f"{kind.words}, {contender.title}: {trouble}", file=sys.stderr)
     for contender in contenders:
         if contender.key == "nginx" and not kind.nginx:
             cells += ["-"] * 5
             continue
-        try:
-            seen = measured(contender, kind, behind, hostile, seconds)
-        except machine.Trouble as trouble:
-            print(f"{kind.words}, {contender.title}: {trouble}", file=sys.stderr)
+        if len(runs[contender.key]) < rounds:
             cells += ["failed"] + [""] * 4
             continue
+        seen = Seen.joined(runs[contender.key])
         p99[contender.key] = seen.at(0.99)
         cells += [f"{1000 * value:.1f}" for value in (seen.at(0.5), seen.at(0.99), seen.times[-1])]
         cells += [f"{seen.lost}/{len(seen.times)}", f"{seen.cpu:.0%}"]
