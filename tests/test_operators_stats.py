@@ -4,9 +4,11 @@ from csv import DictReader
 from random import Random
 from types import SimpleNamespace
 
+from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy import __version__
 from reusedproxy.assembly import Assembly
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.poller import Poller
@@ -117,6 +119,11 @@ class RequestTests(StatsCase):
     def test_it_reloads_itself_unless_told_not_to(self):
         self.assertIn('<meta http-equiv="refresh" content="7">', self.ask()[2])
         self.assertNotIn('http-equiv="refresh"', self.ask(b"GET /status;norefresh HTTP/1.1")[2])
+
+    def test_it_says_its_version_unless_told_not_to(self):
+        self.assertIn(f"version {__version__}", self.ask()[2])
+        self.page.settings = evolve(self.page.settings, hide_version=True)
+        self.assertNotIn(__version__, self.ask()[2])
 
     def test_a_page_that_cannot_be_written_costs_one_answer(self):
         self.app.servers.append(None)

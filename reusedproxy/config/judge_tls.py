@@ -19,6 +19,9 @@ def judge_listeners(binds: Sequence[BindDraft], global_: GlobalDraft, report: Re
         name = f"bind '{bind.bind.address}'"
         if bind.ssl:
             _served(bind, name, global_, report)
+        elif bind.tls.said.get("verify") == "required":
+            text = f"{name}: 'verify required' without 'ssl' would let everybody in, in the clear: add 'ssl crt <file>'"
+            report.fault(bind.bind.place, text)
         elif unused := sorted(bind.tls.words & BIND_TLS):
             report.warn(bind.bind.place, f"{name} has '{unused[0]}' but no 'ssl': clients are served in the clear")
 

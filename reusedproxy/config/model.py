@@ -187,10 +187,11 @@ class LogTarget:
 
 @frozen
 class StatsPage:
-    """`stats enable|uri|refresh` of one section. `refresh` in seconds, None: the page does not reload itself."""
+    """`stats enable|uri|refresh|hide-version` of one section. `refresh` in seconds, None: the page does not reload itself."""
 
     uri: str = "/haproxy?stats"
     refresh: float | None = None
+    hide_version: bool = False
 
 
 @frozen

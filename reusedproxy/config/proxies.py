@@ -359,7 +359,10 @@ def _stats(proxy: ProxyDraft, line: Line, report: Report) -> None:
     elif word == "refresh":
         value = units.seconds(stats.one_argument("a time"), "'stats refresh'", default_unit="s")
         page = evolve(page, refresh=value or None)
-    elif word in ("realm", "hide-version", "show-desc", "show-legends", "show-modules", "show-node"):
+    elif word == "hide-version":
+        stats.at_most(0)
+        page = evolve(page, hide_version=True)
+    elif word in ("realm", "show-desc", "show-legends", "show-modules", "show-node"):
         report.without_effect(stats.keyword, line.place)
     elif word in haproxy_words.STATS:
         raise Wrong(not_done(stats.keyword, hint=haproxy_words.HINTS.get(stats.keyword, "")))

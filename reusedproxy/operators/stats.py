@@ -77,6 +77,7 @@ class StatsPage:
             refresh=None if b";norefresh" in words else self.settings.refresh,
             refuses=b";st=DENY" in words,
             unfolded=b";unfold" in words,
+            hide_version=self.settings.hide_version,
         )
         return write_page(self._figures, look)
 

@@ -34,6 +34,7 @@ class Look:
     refresh: float | None = None
     refuses: bool = False
     unfolded: bool = False
+    hide_version: bool = False
 
     def link(self, words: str, *, refresh: bool | None = None, unfolded: bool | None = None) -> str:
         """This page in another way, or as it is."""
@@ -68,8 +69,9 @@ def _header(figures: Figures, sections: list[Section], look: Look) -> str:
     if look.refresh:
         again = f"reloads every {look.refresh:.0f} s ({look.link('stop', refresh=False)})"
     now = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(look.at))
+    version = "" if look.hide_version else f"version {escape(__version__)}, "
     return (
-        f"<h1>reusedproxy <small>version {escape(__version__)}, pid {look.pid}, up {_duration(look.uptime)}</small></h1>\n"
+        f"<h1>reusedproxy <small>{version}pid {look.pid}, up {_duration(look.uptime)}</small></h1>\n"
         f"<p class='menu'>{now} · {again} · {look.link('reload')}"
         f" · {look.link('fold pools' if look.unfolded else 'unfold pools', unfolded=not look.unfolded)}"
         f" · <a href='{uri};csv'>CSV</a></p>\n"
