@@ -160,43 +160,91 @@ class AheadTests(SynchronousTestCase):
         bench.pass_time(0.5)
         self.assertEqual((connection.state, bench.pool.closed), (RETIRING, {AHEAD: 1}))
 
-    def test_a_server_that_closes_at_any_moment(self) -> None:
-        """What may not be repeated gets new connections then, and the old way when it is over; a restart is no such thing."""
+    def hasty(self, after: float) -> PoolBench:
+        """A pool whose server has closed connections, in four different seconds, so long after its answers."""
         bench = PoolBench(min_conn=4)
         bench.dialer.answer = bench.dialer.accept
         bench.pass_time(0.1, step=0.05)
-
-        def close_used(count: int) -> None:
+        for count in (4, 1, 1, 1):
+            self.assertTrue(self.fresh(bench))
             for connection in [bench.borrow() for _ in range(count)]:
                 bench.use(connection)
-                bench.pass_time(0.02)
+                bench.pass_time(after)
                 connection.transport.peer_ends()  # type: ignore[attr-defined]
             bench.pass_time(1.2)
+        return bench
 
-        def fresh() -> bool:
-            bench.use(bench.borrow())
-            connection = bench.pool.acquire(FRESH)
-            if connection is not None:
-                bench.use(connection)
-            return connection is not None
+    def fresh(self, bench: PoolBench) -> bool:
+        """Whether there is a connection for what may not be repeated when one has just come back."""
+        bench.use(bench.borrow())
+        connection = bench.pool.acquire(FRESH)
+        if connection is not None:
+            bench.use(connection)
+        return connection is not None
 
-        close_used(4)
-        self.assertTrue(fresh())
-        for _ in range(3):
-            close_used(1)
-        self.assertFalse(fresh())
+    def test_a_server_that_closes_within_moments(self) -> None:
+        """What may not be repeated gets new connections then, and the old way when it is over; a restart is no such thing."""
+        bench = self.hasty(0.02)
         held = [bench.borrow() for _ in bench.pool.idle[:]]
+        bench.use(held[0])
+        self.assertIsNone(bench.pool.acquire(FRESH))
+        held.append(bench.borrow())
         asker = Asker()
         bench.pool.wait(asker, FRESH)
-        bench.use(held[0])
+        bench.use(held[1])
         self.assertEqual(asker.connections, [])
         bench.pass_time(0.1)
         self.assertEqual([connection.requests for connection in asker.connections], [0])
-        self.assertIn("new connections, a handshake each", str(bench.announced))
-        for connection in [*held[1:], *asker.connections]:
+        self.assertIn("connections that have outlived such moments", str(bench.announced))
+        for connection in [*bench.pool.in_use]:
             bench.use(connection)
         bench.pass_time(10)
-        self.assertTrue(fresh())
+        self.assertTrue(self.fresh(bench))
+
+    def test_one_that_has_outlived_such_moments(self) -> None:
+        """Twice the time in which nearly all ends have come: it is as good as a new one, and costs no handshake."""
+        bench = self.hasty(0.02)
+        bench.pass_time(1)
+        rested, newest = bench.borrow(), bench.borrow()
+        bench.use(rested)
+        bench.pass_time(0.03)
+        bench.use(newest)
+        while (connection := bench.pool.acquire(FRESH)) is not None:
+            self.assertNotIn(connection, (rested, newest))
+        bench.pass_time(0.015)
+        self.assertIs(bench.pool.acquire(FRESH), rested)
+        self.assertIsNone(bench.pool.acquire(FRESH))
+        self.assertIs(bench.borrow(), newest)
+
+    def test_ends_that_come_at_any_time_are_outlived_by_none(self) -> None:
+        """Up to the age at which an end is a time-out's."""
+        bench = self.hasty(0.2)
+        bench.use(bench.borrow())
+        bench.pass_time(0.45)
+        self.assertIsNone(bench.pool.acquire(FRESH))
+
+    def test_those_that_rest_are_not_too_many(self) -> None:
+        """They stand beside what is needed, until they have rested: else each would be replaced by a handshake."""
+        bench = self.hasty(0.02)
+        bench.pass_time(10)
+        self.assertEqual(len(bench.pool.idle), 4)
+        for _ in range(4):
+            bench.pool.keeper.suspicion.haste.closed(0.02)
+            bench.pass_time(1)
+        askers = Asker(), Asker()
+        for asker in askers:
+            bench.pool.wait(asker, NEW)
+        bench.pass_time(0.1)
+        in_use = [*(bench.borrow() for _ in range(4)), *(asker.connections[0] for asker in askers)]
+        bench.pool.keeper.enough = 5
+        for connection in in_use:
+            bench.use(connection)
+        self.assertEqual({connection.state for connection in in_use}, {IDLE})
+        connection = bench.borrow()
+        bench.pass_time(0.1)
+        bench.pool.keeper.enough = 4
+        bench.use(connection)
+        self.assertEqual([each.state for each in in_use], [RETIRING] + [IDLE] * 5)
 
     def test_a_few_ends_behind_answers_are_no_reason(self) -> None:
         """One in 500 answers, for as long as you like: a handshake for each request would cost more than it saves."""

@@ -38,7 +38,7 @@ class Advice:
         self._once(
             "hasty",
             "the server closes connections within moments of one answer in a hundred or more: requests that may not be"
-            " repeated get new connections, a handshake each, until it does so less",
+            " repeated get connections that have outlived such moments, or new ones, until it does so less",
         )
 
     def workers(self, idle: int) -> None:

@@ -9,7 +9,7 @@ Warm means: TCP is up, the TLS handshake is complete and the server's name has b
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from math import inf
@@ -417,7 +417,8 @@ class HTTPConnectionPool:
         connection.state = IDLE
         self.idle.append(connection)
         self.keeper.rested(connection)
-        if len(self.idle) + len(self.in_use) > self.keeper.enough:
+        surplus = len(self.idle) + len(self.in_use) - self.keeper.enough
+        if surplus > 0 and surplus > len(self.idle) - self._rested:
             self.retire(self.keeper.least_wanted(), SURPLUS)  # the one used last is the surest
 
     def _leave_idle(self, connection: ServerConnection) -> None:
@@ -435,7 +436,10 @@ class HTTPConnectionPool:
         """Take the newest idle connection fit for `kind` out of the list, which is not empty."""
         idle = self.idle
         if kind == FRESH:
-            return idle.pop() if self._fresh(idle[-1]) and not self.keeper.suspicion.hasty else None
+            rested = self._rested
+            if rested and idle[rested - 1].idle_since >= self.suspected_at and self._fresh(idle[rested - 1]):
+                return idle.pop(rested - 1)
+            return None
         if kind == SAFE:
             began = self.deadlines.now() if len(idle) > QUICKLY_SEARCHED else None
             for index in range(len(idle) - 1, -1, -1):
@@ -446,6 +450,15 @@ class HTTPConnectionPool:
                         self.counters.warm_took(self.deadlines.now() - began)
                     return idle.pop(index)
         return None
+
+    @property
+    def _rested(self) -> int:
+        """How many of the idle ones, from the front, have outlived the ends that a hasty server puts to some just behind their
+        answers. The others are as good as in use for what may not be repeated."""
+        haste = self.keeper.suspicion.haste
+        if not haste.hasty:
+            return len(self.idle)
+        return bisect_right(self.idle, self.deadlines.now() - haste.rest, key=attrgetter("idle_since"))
 
     def _fresh(self, newest: ServerConnection) -> bool:
         """Whether the server will hardly have closed it yet: it was busy just now, or a quarter as long ago as another.

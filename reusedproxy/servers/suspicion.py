@@ -1,8 +1,8 @@
 """What a pool does not believe of its server's idle connections, and until when.
 
 A request that was lost on one of them makes all that stood then suspect for a moment; a standstill of the process does for
-good; a server that closes too many of them within moments of an answer makes none of them fit for what may not be
-repeated. It knows a clock and how often connections were used; it must never know connections.
+good; where a server closes too many of them within moments of an answer, those alone are fit for what may not be repeated
+that have stood for longer than such moments. It knows a clock and how often connections were used; it must never know connections.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ HASTY_AGE = 2.0
 #: and those that may not be repeated are lost. Below, a handshake for each of them costs more than it saves. It is hasty
 #: no more when the share has fallen to half of that, or when all such ends are in one second.
 HASTY_TIMES, HASTY_WITHIN, HASTY_SHARE = 4, 10, 0.01
+#: One that has stood for so many times the age under which nearly all (this share) of the last such ends have come has
+#: outlived them: what is left of an exponential tail is one in 400. At least so many seconds; and more than the other bound is
+#: no moment.
+OUTLIVES, NEARLY_ALL = 2.0, 0.95
+REST_LEAST, REST_MOST = 0.01, 0.25
+REMEMBERED = 64
 
 
 class Haste:
@@ -36,9 +42,19 @@ class Haste:
         self._used = used
         #: For each second of the last: which, the uses until its first look, the closes in it.
         self._seconds: deque[list[int]] = deque()
+        #: How long the last of them had stood.
+        self._ages: deque[float] = deque(maxlen=REMEMBERED)
 
-    def closed(self) -> bool:
-        """One more. True: the server turns out hasty."""
+    @property
+    def rest(self) -> float:
+        """Seconds after which one has outlived such ends; inf: they come at any time."""
+        ages = sorted(self._ages)
+        rest = max(REST_LEAST, OUTLIVES * ages[int(NEARLY_ALL * len(ages))]) if ages else inf
+        return rest if rest <= REST_MOST else inf
+
+    def closed(self, age: float) -> bool:
+        """One more, that had stood for so many seconds. True: the server turns out hasty."""
+        self._ages.append(age)
         self._turn()
         self._seconds[-1][2] += 1
         was = self.hasty
@@ -113,9 +129,9 @@ class Suspicion:
 
     @property
     def hasty(self) -> bool:
-        """The server closes idle connections at any moment: none that has stood is fit for what may not be repeated."""
+        """The server closes idle connections within moments: none that has just come back is fit for what may not be repeated."""
         return self.haste.hasty
 
     def closed(self, age: float) -> bool:
         """The server has closed a used connection that had been idle for so long. True: it turns out hasty."""
-        return age < HASTY_AGE and self.haste.closed()
+        return age < HASTY_AGE and self.haste.closed(age)
