@@ -15,6 +15,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from reusedproxy.operators.supervision import is_daemon
+
 #: No pid file is longer, and no process has a larger number (Linux: PID_MAX_LIMIT).
 LONGEST = 64
 MOST = 2**22 + 1
@@ -78,9 +80,4 @@ def _is_stale(path: str, proc: Path) -> bool:
         return False
     if not 0 < int(text) < MOST or int(text) == os.getpid():
         return True
-    try:
-        words = (proc / text.decode() / "cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return False  # no such process, which twistd finds out itself; or no /proc, and nobody can tell
-    # A zombie and a thread of the kernel have no words; neither serves anybody.
-    return b"reusedproxy" not in words
+    return is_daemon(int(text), proc) is False  # no such process: twistd finds that out itself

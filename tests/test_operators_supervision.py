@@ -26,6 +26,7 @@ from reusedproxy.operators.supervision import (
     StatusFile,
     Supervision,
     ask_to_reload,
+    is_daemon,
 )
 from reusedproxy.service import Options
 from tests.integration.peers import temporary_directory
@@ -183,8 +184,9 @@ class AskTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.path = str(temporary_directory(self) / "status")
-        self.file = StatusFile(self.path)
+        self.file = StatusFile(self.path, lambda: PID)
         self.addCleanup(self.file.close)
+        self.other_program = False
         self.clock = Clock()
         self.signals: list[tuple[int, int]] = []
         #: What the daemon does after so many looks.
@@ -204,7 +206,9 @@ class AskTests(SynchronousTestCase):
             self.file.write(*self.script[self.looks])
 
     def ask(self) -> Outcome:
-        return ask_to_reload(PID, self.path, self.kill, self.clock.seconds, self.sleep)
+        return ask_to_reload(
+            PID, self.path, self.kill, self.clock.seconds, self.sleep, lambda pid: not self.other_program
+        )
 
     def test_a_reload_that_is_done(self) -> None:
         self.file.write(RELOADED, 3, ["an earlier one"])
@@ -245,6 +249,24 @@ class AskTests(SynchronousTestCase):
         self.assertFalse(self.ask().well)
         self.assertEqual(self.signals, [])
 
+    def test_another_process_is_sent_no_signal(self) -> None:
+        """Neither one that the file is not of, nor one that was given the number of a daemon that died."""
+        self.file.write(RUNNING, 0, [])
+        outcome = ask_to_reload(PID + 1, self.path, self.kill)
+        self.assertEqual(
+            outcome.lines, [f"not reloaded: {self.path} is the status file of process {PID}, not of {PID + 1}"]
+        )
+        self.other_program = True
+        self.assertIn(f"process {PID} is another program", self.ask().lines[0])
+        self.assertEqual(self.signals, [])
+
+    def test_a_program_is_known_by_its_words(self) -> None:
+        proc = temporary_directory(self)
+        for pid, words in ((7, b"python\0twist\0reusedproxy\0-f\0x\0"), (8, b"sleep\0reusedproxy.cfg\0"), (9, b"")):
+            (proc / str(pid)).mkdir()
+            (proc / str(pid) / "cmdline").write_bytes(words)
+        self.assertEqual([is_daemon(pid, proc) for pid in (7, 8, 9, 10)], [True, False, False, None])
+
     def test_a_line_that_is_half_written_is_read_again(self) -> None:
         self.file.write(RUNNING, 0, [])
         real = self.sleep
@@ -275,7 +297,8 @@ class FileTests(SynchronousTestCase):
         self.addCleanup(file.close)
         file.write(REFUSED, 1, ["x" * 1000])
         file.write(RELOADED, 2, [])
-        self.assertEqual(json.loads(self.path.read_text()), {"state": RELOADED, "reloads": 2, "lines": []})
+        expected = {"pid": os.getpid(), "state": RELOADED, "reloads": 2, "lines": []}
+        self.assertEqual(json.loads(self.path.read_text()), expected)
 
     def test_a_thousand_faults_are_cut(self) -> None:
         file = StatusFile(str(self.path))

@@ -1,8 +1,8 @@
 """What is told to whoever started the daemon: that it is ready, how a reload ended, that it stops, that its loop still turns.
 
 There are two who listen, and each may be absent. systemd gives a socket (sd_notify(3), `Type=notify` and `WatchdogSec=`). An
-init script has a file, `--status-file`: one line of JSON with the number of the last reload and how it ended, for which
-`--reload` waits. It knows environment words, a datagram socket and that file; it must never know what a reload does.
+init script has a file, `--status-file`: one line of JSON with the daemon's process, the number of the last reload and how it
+ended, for which `--reload` waits. It knows environment words, a datagram socket and that file; it must never know what a reload does.
 
 sd_notify is written here because it is one datagram: on PyPI `sdnotify` was last released in 2017 and hides every error, and
 `systemd-python` has to be compiled against systemd.
@@ -15,6 +15,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from attrs import frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -91,14 +92,16 @@ class StatusFile:
 
     _log = Logger()
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, pid: Callable[[], int] = os.getpid) -> None:
         """Raises OSError."""
+        self._pid = pid
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._file = os.open(path, flags, 0o644)
         os.fchmod(self._file, 0o644)  # whatever the umask: who asks is not always root
 
     def write(self, state: str, reloads: int, lines: Sequence[str]) -> None:
-        text = json.dumps({"state": state, "reloads": reloads, "lines": _bounded(lines)}) + "\n"
+        said = {"pid": self._pid(), "state": state, "reloads": reloads, "lines": _bounded(lines)}
+        text = json.dumps(said) + "\n"
         try:
             # A reader may come between: what it sees is the beginning of a line, which is no JSON.
             os.ftruncate(self._file, 0)
@@ -122,7 +125,8 @@ class Supervision:
         self._write(STARTING)
 
     def begin(self) -> None:
-        """The event loop will turn from now on."""
+        """The event loop will turn from now on, in the process that goes on: twistd has become a daemon."""
+        self._write(STARTING)
         self._manager.feed()
 
     def starting(self, seconds: float) -> None:
@@ -195,14 +199,35 @@ class Outcome:
     lines: list[str]
 
 
+@frozen
+class _Said:
+    """What a status file says."""
+
+    pid: int
+    state: str
+    reloads: int
+    lines: list[str]
+
+
+def is_daemon(pid: int, proc: Path = Path("/proc")) -> bool | None:
+    """Whether process `pid` is one of this program, by the words that it was started with. None: nobody can tell, because there
+    is no such process, or no /proc. A zombie and a thread of the kernel have no words."""
+    try:
+        return b"reusedproxy" in (proc / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return None
+
+
 def ask_to_reload(
     pid: int,
     path: str,
     kill: Callable[[int, int], None] = os.kill,
     now: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
+    ours: Callable[[int], bool | None] = is_daemon,
 ) -> Outcome:
-    """Have process `pid`, whose `--status-file` is at `path`, reload, and wait for the outcome.
+    """Have process `pid`, whose `--status-file` is at `path`, reload, and wait for the outcome. No other process is sent a
+    signal, which would end most.
 
     The number of reloads is read first. One with a higher number has begun later, and so has read the configuration as it is
     now, whoever asked for it; one that was under way then may have read it before it was changed.
@@ -213,6 +238,12 @@ def ask_to_reload(
     if before is None:
         text = f"{path}: is not the status file of a daemon that runs: start it with --status-file {path}"
         return Outcome(False, [text])
+    if before.pid != pid:
+        return Outcome(False, [f"not reloaded: {path} is the status file of process {before.pid}, not of {pid}"])
+    if ours(pid) is False:
+        return Outcome(
+            False, [f"not reloaded: process {pid} is another program; the daemon that wrote {path} has ended"]
+        )
     try:
         kill(pid, SIGHUP)
     except OSError as error:
@@ -221,11 +252,10 @@ def ask_to_reload(
     while now() < until:
         found = _read(path)
         if found is not None:
-            state, reloads, lines = found
-            if state == STOPPING:
+            if found.state == STOPPING:
                 return Outcome(False, ["not reloaded: the daemon is stopping"])
-            if reloads > before[1] and state in (RELOADED, REFUSED):
-                return Outcome(state == RELOADED, lines)
+            if found.reloads > before.reloads and found.state in (RELOADED, REFUSED):
+                return Outcome(found.state == RELOADED, found.lines)
         try:
             kill(pid, 0)
         except OSError as error:
@@ -234,11 +264,12 @@ def ask_to_reload(
     return Outcome(False, [f"the reload had not ended after {PATIENCE:g} s; the log tells how it goes on"])
 
 
-def _read(path: str) -> tuple[str, int, list[str]] | None:
-    """State, number of reloads, lines; None while there is nothing whole to read."""
+def _read(path: str) -> _Said | None:
+    """None while there is nothing whole to read."""
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             said = json.loads(file.read(16 * KEPT))
-        return str(said["state"]), int(said["reloads"]), [str(line) for line in said["lines"]]
+        lines = [str(line) for line in said["lines"]]
+        return _Said(int(said["pid"]), str(said["state"]), int(said["reloads"]), lines)
     except (OSError, ValueError, KeyError, TypeError):
         return None
