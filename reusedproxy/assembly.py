@@ -6,7 +6,6 @@ once. It starts nothing: what comes out is bound but does not accept, and has po
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterable
 from functools import partial
@@ -33,7 +32,7 @@ from reusedproxy.net.tls_files import TLSConfigurationError, Trusts
 from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.accesslog import access_log, handshake_log
 from reusedproxy.operators.figures import Figures
-from reusedproxy.operators.logtargets import LogTargets, UnknownHost
+from reusedproxy.operators.logtargets import NO_SOCKET, LogTargets, UnknownHost, trouble_with
 from reusedproxy.operators.logtargets import Target as LogSink
 from reusedproxy.operators.rates import Rates
 from reusedproxy.operators.stats import StatsPage
@@ -217,8 +216,8 @@ class Assembly:
         for backend in proxy.backends:
             backend.fullconn = backend.settings.fullconn or self._fullconn(backend.name)
             yield
-        if bind and not self._again:
-            proxy.notices += self._unheard()
+        if not self._again:
+            proxy.notices += self._unheard(bind)
         self._add_pages()
         sections = [*((f"frontend {each.settings.name}", each.settings.event_logs) for each in proxy.frontends)]
         sections += ((f"backend {each.name}", each.settings.event_logs) for each in proxy.backends)
@@ -249,15 +248,15 @@ class Assembly:
                     self._faults.append(fault)
         return list(targets)
 
-    def _unheard(self) -> Iterable[Notice]:
-        """Syslog sockets that are not there now: in a container there is no /dev/log, and lines are lost unseen."""
+    def _unheard(self, bind: bool) -> Iterable[Notice]:
+        """Syslog sockets that take no lines now: in a container there is no /dev/log, and lines are lost unseen. A check, which may
+        be run elsewhere, names only what can be no socket."""
         lines = [*_log_lines(self._configuration)]
         for path in dict.fromkeys(line.path for line in lines if line.kind == "unix"):
-            if not os.path.exists(path):
+            trouble = trouble_with(path)
+            if trouble and (bind or trouble == NO_SOCKET):
                 place = next(line.place for line in lines if line.path == path)
-                yield Notice(
-                    "warning", place, f"'log {path}': there is no such socket; its lines are lost until there is"
-                )
+                yield Notice("warning", place, f"'log {path}': {trouble}; until that has changed, its lines are lost")
 
     def _add_pages(self) -> None:
         """A frontend answers with its own statistics page first, then with its backend's (behind the rules, if it has any)."""

@@ -72,14 +72,25 @@ class Account:
         """Meanwhile files are opened as this account; only root can."""
         uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
         os.setgroups(self.groups)
-        os.setegid(self.gid)
-        os.seteuid(self.uid)
         try:
+            os.setegid(self.gid)
+            os.seteuid(self.uid)
             yield
         finally:
             os.seteuid(uid)
             os.setegid(gid)
             os.setgroups(groups)
+
+    def impediment(self) -> str:
+        """Why root cannot become this account, in words; "" if it can. In a container root may lack the capabilities."""
+        try:
+            with self.acting():
+                return ""
+        except OSError as error:
+            return (
+                f"cannot become {self.name}: {error.strerror}: the capabilities CAP_SETUID and CAP_SETGID are missing; grant them,"
+                f" or start the daemon as {self.name}"
+            )
 
     def unreadable(self, paths: Iterable[str]) -> list[str]:
         """Which of these exist and cannot be read by this account."""

@@ -268,6 +268,10 @@ class ProxyService(Service):
             self._account = account_of(said, self._options) if root and self.state == "new" else None
         except UnknownAccount as error:
             faults.append(Fault(error.place, str(error)))
+        becoming = self._becoming
+        if becoming is not None and self.state == "new" and (text := becoming.impediment()):
+            line = None if self._options.get("uid") is not None else said.user or said.group
+            faults.append(Fault(Place(self._paths[0], 1) if line is None else line.place, text))
         return faults, notices
 
     @property

@@ -114,12 +114,22 @@ class NoticeTests(SynchronousTestCase):
             proxy = ProxyService(Clock(), [str(file)]).assemble(bind=bind)
             for _, listener in proxy.listeners:
                 listener.close()
-            return [f"{notice.place.line}: {notice.text}" for notice in proxy.notices if "socket" in notice.text]
+            return [f"{notice.place.line}: {notice.text}" for notice in proxy.notices if "'log" in notice.text]
 
-        said = f"2: 'log {path}': there is no such socket; its lines are lost until there is"
+        said = f"2: 'log {path}': there is no such socket; until that has changed, its lines are lost"
         self.assertEqual((heard(bind=True), heard(bind=False)), ([said], []))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+            server.bind(str(path))
+            self.assertEqual(heard(bind=True), [])
+        self.assertIn("nobody listens there", *heard(bind=True))
+        path.unlink()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+            server.bind(str(path))
+            server.listen()
+            self.assertIn("takes streams", *heard(bind=True))
+        path.unlink()
         path.touch()
-        self.assertEqual(heard(bind=True), [])
+        self.assertIn("it is no socket", *heard(bind=False))
 
 
 class LimitTests(SynchronousTestCase):

@@ -135,6 +135,7 @@ class ServiceTests(SynchronousTestCase):
         self.directory = temporary_directory(self)
         self.reactor = Reactor()
         self.patch(os, "geteuid", lambda: 0)
+        self.impediment = self.patch(Account, "impediment", lambda account: "")
         self.patch(Account, "unreadable", lambda account, paths: self.unreadable(list(paths)))
         self.become: list[tuple[int, int]] = []
         self.looked_at: list[str] = []
@@ -167,6 +168,18 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(bound, [True])
         service.stopService()
         self.reactor.advance(0.1)
+
+    def test_root_that_may_become_nobody_is_told_so(self) -> None:
+        """As in a container without these capabilities; by --check, too, and whoever says whom."""
+        denied = mock.Mock(side_effect=PermissionError(1, "Operation not permitted"))
+        self.impediment.restore()
+        self.patch(os, "setgroups", denied)
+        for lines, options, number in ((" user nobody", {}, 2), ("", {"uid": NOBODY.pw_uid}, 1)):
+            service = self.service(lines, **options)
+            (said,) = self.assertRaises(Refused, service.assemble, bind=False).lines
+            self.assertIn(
+                f"{self.file}:{number}: cannot become nobody: Operation not permitted: the capabilities", said
+            )
 
     def test_a_user_who_does_not_exist_is_refused_with_all_other_faults(self) -> None:
         service = self.service(" user no-such\n chroot /x\n log no-such-host.invalid local0")

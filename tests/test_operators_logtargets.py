@@ -10,7 +10,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model import LogTarget, Place
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.operators.logtargets import ENOUGH, KEPT, Datagrams, Descriptor, LogTargets, Target, UnknownHost
+from reusedproxy.operators.logtargets import (
+    ENOUGH,
+    KEPT,
+    REOPEN,
+    TELL_EVERY,
+    Datagrams,
+    Descriptor,
+    LogTargets,
+    Target,
+    UnknownHost,
+)
 
 #: 5 November 2026, 10:12:48.25 UTC.
 NOW = 1793873568.25
@@ -191,6 +201,25 @@ class DatagramTests(SynchronousTestCase):
         for _ in range(5000):
             datagrams.write("x" * 1000)
         self.assertGreater(datagrams.dropped, 0)
+
+    def test_what_is_lost_is_told_now_and_then(self):
+        """With the reason, and how many since it was told last."""
+        path = self.path()
+        told = []
+        datagrams = Datagrams(socket.AF_UNIX, path, self.clock.seconds, lambda *said: told.append(said))
+        for _ in range(5):
+            datagrams.write("x")
+        self.assertEqual(told, [("No such file or directory", 1)])
+        self.clock.advance(TELL_EVERY)
+        datagrams.write("x")
+        self.assertEqual(told[1:], [("No such file or directory", 5)])
+        server = self.syslog(path)
+        self.clock.advance(REOPEN)
+        datagrams.write("heard")
+        server.close()
+        self.clock.advance(TELL_EVERY)
+        datagrams.write("x")
+        self.assertEqual(told[2:], [("Connection refused", 1)])
 
     def test_udp_is_sent_to_its_address(self):
         server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

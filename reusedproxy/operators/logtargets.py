@@ -7,13 +7,17 @@ byte (its 2.6 was asked): no host name, a newline at the end of datagrams too, `
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import stat
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import inf
 
 from attrs import evolve
+from twisted.logger import Logger
 
 from reusedproxy.config.haproxy_words import LOG_FACILITIES, LOG_LEVELS
 from reusedproxy.config.model import LogTarget, Place
@@ -23,19 +27,41 @@ from reusedproxy.operators.outlet import Ended, Outlet
 
 Send = Callable[[str], None]
 
+_log = Logger("reusedproxy")
+
 #: Seconds that a line for standard output may wait for others, and the bytes that are written without waiting.
 GATHER = 0.05
 ENOUGH = 32 * 1024
 #: Bytes kept for a descriptor that takes none; lines beyond are dropped.
 KEPT = 1024 * 1024
-#: Seconds until a datagram socket that failed is opened again.
+#: Seconds until a datagram socket that failed is opened again; and between two words about lines that it loses.
 REOPEN = 1.0
+TELL_EVERY = 60.0
 
 _NOWHERE = Place("", 0)
 _LEVELS = list(LOG_LEVELS)
+#: Trouble that no daemon which is started later will end.
+NO_SOCKET = "it is no socket, so no syslog server takes lines there (a file: 'log stdout' and a redirection)"
 _FACILITIES = list(LOG_FACILITIES)
 # Not strftime's %b, which is the locale's.
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def trouble_with(path: str) -> str:
+    """Why no lines can go to a unix socket now, in words; "" if they can."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return NO_SOCKET
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as trial:
+            trial.connect(path)
+    except FileNotFoundError:
+        return "there is no such socket"
+    except ConnectionRefusedError:
+        return "nobody listens there"
+    except OSError as error:
+        wrong_type = error.errno == errno.EPROTOTYPE
+        return "it takes streams, and lines go as datagrams" if wrong_type else error.strerror or str(error)
+    return ""
 
 
 class UnknownHost(Exception):
@@ -102,12 +128,17 @@ class LogTargets:
                 self._descriptors[fd] = Descriptor(fd, self._deadlines)
             return self._descriptors[fd]
         if settings.kind == "unix":
-            return Datagrams(socket.AF_UNIX, settings.path, self._deadlines.now)
+            return Datagrams(socket.AF_UNIX, settings.path, self._deadlines.now, partial(_tell, settings.path))
         try:
             family, address = self._addresses.find("log", settings.host, settings.port, socket.SOCK_DGRAM)
         except OSError as error:
             raise UnknownHost(f"could not resolve address '{settings.host}': {error.strerror}") from None
-        return Datagrams(family, address, self._deadlines.now)
+        return Datagrams(family, address, self._deadlines.now, partial(_tell, f"{settings.host}:{settings.port}"))
+
+
+def _tell(where: str, reason: str, lines: int) -> None:
+    """To the daemon's own log, which is another way out."""
+    _log.warn("log {where}: {reason}; {lines} lines were lost", where=where, reason=reason, lines=lines)
 
 
 class Target:
@@ -241,12 +272,24 @@ class Descriptor:
 class Datagrams:
     """One datagram a line to one syslog server. A server that is away costs lines, and is tried again."""
 
-    def __init__(self, family: int, address: str | tuple[str | int | bytes, ...], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        family: int,
+        address: str | tuple[str | int | bytes, ...],
+        now: Callable[[], float],
+        tell: Callable[[str, int], None] | None = None,
+    ) -> None:
+        """`tell(reason, lines)` hears of lines that were lost, now and then."""
         self.dropped = 0
+        self._tell = tell
+        self._told = 0
+        self._tell_after = -inf
         self._family = family
         self._address = address
         self._now = now
         self._socket: socket.socket | None = None
+        #: Why it could not be opened.
+        self._why = ""
         self._open_after = -inf
 
     def write(self, line: str) -> None:
@@ -254,16 +297,24 @@ class Datagrams:
         data = line.encode("utf-8", "backslashreplace") + b"\n"
         opened = self._socket or self._open()
         if opened is None:
-            self.dropped += 1
+            self._lose(self._why)
             return
         try:
             opened.send(data)
         except BlockingIOError:
-            self.dropped += 1
-        except OSError:
+            self._lose("it takes lines too slowly")
+        except OSError as error:
             # On UDP this tells of an earlier datagram; a unix socket's server has gone, or has come again elsewhere.
-            self.dropped += 1
             self._close()
+            self._lose(error.strerror or str(error))
+
+    def _lose(self, reason: str) -> None:
+        self.dropped += 1
+        now = self._now()
+        if self._tell is not None and now >= self._tell_after:
+            self._tell_after = now + TELL_EVERY
+            lines, self._told = self.dropped - self._told, self.dropped
+            self._tell(reason, lines)
 
     def _open(self) -> socket.socket | None:
         now = self._now()
@@ -272,12 +323,14 @@ class Datagrams:
         self._open_after = now + REOPEN
         try:
             opened = socket.socket(self._family, socket.SOCK_DGRAM)
-        except OSError:
+        except OSError as error:
+            self._why = error.strerror or str(error)
             return None
         opened.setblocking(False)
         try:
             opened.connect(self._address)
-        except OSError:
+        except OSError as error:
+            self._why = error.strerror or str(error)
             opened.close()
             return None
         self._socket = opened
