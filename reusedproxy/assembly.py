@@ -66,6 +66,8 @@ class Proxy:
     listeners: list[tuple[Frontend, Listener]] = Factory(list)
     #: Those of them that were bound for it, and not taken over.
     bound: list[Listener] = Factory(list)
+    #: When the daemon began, by the clock; reloads do not change it.
+    began: float = 0.0
     #: Client connections that its configuration allows; `places` are bound by it from its start on.
     maxconn: int = 0
     #: For the floors of all servers, through all reloads.
@@ -131,6 +133,7 @@ class Assembly:
             deadlines,
             previous.places if previous is not None else Places(maxconn),
             LogTargets(settings.log_tag, deadlines, addresses=addresses),
+            began=previous.began if previous is not None else deadlines.now(),
             maxconn=maxconn,
             budget=previous.budget if previous is not None else Budget(reactor),
             files=files,

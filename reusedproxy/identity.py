@@ -157,6 +157,17 @@ def judged(said: Global, root: bool, options: Mapping[str, object]) -> tuple[lis
     return faults, notices
 
 
+def python_notice(account: Account) -> Iterator[Notice]:
+    """A warning where the account cannot read Python itself, of which parts are loaded when they are needed first."""
+    for path in account.unreadable([os.__file__, __file__]):
+        text = (
+            f"user {account.name}, whom the daemon becomes, cannot read {path}, so what is loaded later will be missing: install"
+            " Python and reusedproxy where everybody may read them"
+        )
+        yield Notice("warning", Place(path, 1), text)
+        return
+
+
 def reload_notice(account: Account, paths: Iterable[str], place: Place) -> Iterator[Notice]:
     """One warning that names what the account cannot read, if there is something."""
     found = account.unreadable(paths)

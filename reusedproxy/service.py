@@ -30,7 +30,7 @@ from reusedproxy.clients.outcomes import STOPPED
 from reusedproxy.config.model import Configuration, Global, Notice, Place
 from reusedproxy.config.model import Manhole as ManholeSettings
 from reusedproxy.config.report import Fault
-from reusedproxy.identity import Account, UnknownAccount, account_of, judged, reload_notice
+from reusedproxy.identity import Account, UnknownAccount, account_of, judged, python_notice, reload_notice
 from reusedproxy.launch import remove_stale, unusable
 from reusedproxy.loading import Refused, files_in, load, loading, notice_line
 from reusedproxy.net import descriptors
@@ -291,6 +291,7 @@ class ProxyService(Service):
         paths += [stamp[0] for stamp in proxy.stamps]
         if global_.manhole is not None:
             paths.append(global_.manhole.authorized_keys)
+        yield from python_notice(account)
         yield from reload_notice(account, paths, global_.user.place if global_.user else Place(self._paths[0], 1))
 
     def _build(self, configuration: Configuration, bind: bool, faults: list[Fault]) -> Proxy:
@@ -396,6 +397,10 @@ class ProxyService(Service):
             needed, limit = 2 * proxy.maxconn + descriptors.OTHERS, descriptors.limit()
             text = f"maxconn {proxy.maxconn} may need {needed} file descriptors, two for each client, and the limit is {limit}"
             self.announce("warning", f"{text}: raise it (ulimit -n, LimitNOFILE=) or lower maxconn")
+        floors = sum(pool.limits.min_conn for pool in proxy.pools)
+        if floors + descriptors.OTHERS > descriptors.limit():
+            text = f"pool-min-conn asks for {floors} connections in all, and the limit is {descriptors.limit()} file descriptors"
+            self.announce("warning", f"{text}: raise it (ulimit -n, LimitNOFILE=) or lower pool-min-conn")
         for backend in proxy.backends:
             backend.start()
         if proxy.rates is not None:
@@ -431,7 +436,9 @@ class ProxyService(Service):
             names = ", ".join(f"{pool.name} ({len(pool.idle)} of {pool.limits.min_conn})" for pool in short)
             self.announce("warning", f"pool-warm-start: {patience:g} s are over, and some floors do not stand: {names}")
         else:
-            self.announce("notice", f"pool-warm-start: all floors stand after {took:.2f} s")
+            unused = [pool.name for pool in proxy.pools if pool.running != "running" and pool.limits.min_conn]
+            but = f", but for servers that are not in use: {_listed(unused)}" if unused else ""
+            self.announce("notice", f"pool-warm-start: all floors stand after {took:.2f} s{but}")
         self._listen(proxy, FIRST)
 
     def reload(self) -> None:

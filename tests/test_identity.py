@@ -140,9 +140,12 @@ class ServiceTests(SynchronousTestCase):
         self.become: list[tuple[int, int]] = []
         self.looked_at: list[str] = []
         self.found: list[str] = []
+        self.of_python: list[str] = []
         keep_signals(self)
 
     def unreadable(self, paths: list[str]) -> list[str]:
+        if os.__file__ in paths:
+            return self.of_python
         self.looked_at = paths
         return self.found
 
@@ -197,6 +200,12 @@ class ServiceTests(SynchronousTestCase):
             self.assertEqual(notice.level, "warning")
             self.assertIn("cannot read what a reload reads again: /a, /b, /c, /d and 1 more;", notice.text)
             self.assertIn(str(self.file), self.looked_at)
+
+    def test_python_that_he_cannot_read_is_one_warning(self) -> None:
+        """What is loaded later would be missing, a codec for instance."""
+        self.of_python = ["/root/lib/python3/os.py", "/root/reusedproxy/identity.py"]
+        (notice,) = self.service(" user nobody").assemble(bind=False).notices
+        self.assertIn("user nobody, whom the daemon becomes, cannot read /root/lib/python3/os.py", notice.text)
 
     def test_root_who_stays_root_reads_everything(self) -> None:
         self.found = ["/a"]

@@ -120,6 +120,14 @@ class RequestTests(StatsCase):
         self.assertIn('<meta http-equiv="refresh" content="7">', self.ask()[2])
         self.assertNotIn('http-equiv="refresh"', self.ask(b"GET /status;norefresh HTTP/1.1")[2])
 
+    def test_a_reload_does_not_make_it_young(self):
+        """What is counted anew since then is said to be."""
+        self.assertNotIn("last reload", self.ask()[2])
+        self.proxy.began -= 3600
+        body = self.ask()[2]
+        self.assertIn("up 1h", body)
+        self.assertIn("The last reload was 0s ago.", body)
+
     def test_it_says_its_version_unless_told_not_to(self):
         self.assertIn(f"version {__version__}", self.ask()[2])
         self.page.settings = evolve(self.page.settings, hide_version=True)

@@ -77,6 +77,9 @@ class Proxy(Protocol):
     def standstills(self) -> Standstills: ...
 
     @property
+    def began(self) -> float: ...
+
+    @property
     def deadlines(self) -> Deadlines: ...
 
 

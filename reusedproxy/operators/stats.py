@@ -37,7 +37,8 @@ class StatsPage:
         self._logs = logs
         self._wall = wall
         self._uri = settings.uri.encode()
-        self._began = figures.proxy.deadlines.now()
+        #: Since when the traffic is counted: the start, or the last reload.
+        self._counted_from = figures.proxy.deadlines.now()
 
     def wants(self, target: bytes) -> bool:
         return _path(target).startswith(self._uri)
@@ -68,10 +69,13 @@ class StatsPage:
         return 200, whole[: len(whole) - len(body)] if head.method == b"HEAD" else whole
 
     def _page(self, words: bytes) -> str:
+        proxy = self._figures.proxy
+        now = proxy.deadlines.now()
         look = Look(
             uri=self.settings.uri,
             pid=os.getpid(),
-            uptime=self._figures.proxy.deadlines.now() - self._began,
+            uptime=now - proxy.began,
+            counted=now - self._counted_from,
             at=self._wall(),
             log_lines_dropped=self._logs.dropped,
             refresh=None if b";norefresh" in words else self.settings.refresh,

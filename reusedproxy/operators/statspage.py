@@ -29,6 +29,8 @@ class Look:
     uri: str
     pid: int
     uptime: float
+    #: Seconds for which traffic has been counted: since the last reload.
+    counted: float
     at: float
     log_lines_dropped: int = 0
     refresh: float | None = None
@@ -69,6 +71,12 @@ def _header(figures: Figures, sections: list[Section], look: Look) -> str:
     if look.refresh:
         again = f"reloads every {look.refresh:.0f} s ({look.link('stop', refresh=False)})"
     now = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(look.at))
+    since = ""
+    if look.uptime - look.counted >= 1:
+        since = (
+            f"<p>The last reload was {_duration(look.counted)} ago. Traffic of frontends, backends and servers is counted since"
+            " then; pools, and what is said of them here, since the start.</p>\n"
+        )
     version = "" if look.hide_version else f"version {escape(__version__)}, "
     return (
         f"<h1>reusedproxy <small>{version}pid {look.pid}, up {_duration(look.uptime)}</small></h1>\n"
@@ -77,6 +85,7 @@ def _header(figures: Figures, sections: list[Section], look: Look) -> str:
         f" · <a href='{uri};csv'>CSV</a></p>\n"
         + ("<p class='trouble'>Nothing was changed: this page takes no orders.</p>\n" if look.refuses else "")
         + f"<div class='facts'>{_facts(figures, sections, look)}</div>\n"
+        + since
     )
 
 
