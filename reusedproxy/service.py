@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from attrs import evolve
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -58,6 +59,8 @@ SAY_DRAIN = 1.0
 STUCK = 30.0
 #: Files that are named when they have changed.
 NAMED = 3
+
+_NOWHERE = Place("", 0)
 
 #: The signals that stop the daemon.
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -203,6 +206,8 @@ class ProxyService(Service):
         self.supervision = Supervision(Manager({}, reactor))
         self._paths = paths
         self._options = options or {}
+        #: What no reload can change, as it was at the start.
+        self._started_with: dict[str, object] = {}
         #: Whom the process becomes by the configuration when it starts.
         self._account: Account | None = None
         self._reactor = reactor
@@ -257,6 +262,7 @@ class ProxyService(Service):
                 self.manhole.stop()
             raise Refused(error.faults, error.notices) from None
         self.proxy.notices += [*notices, *self._unreadable(self.proxy)]
+        self._started_with = _fixed(configuration.global_)
         self.state = "assembled"
         return self.proxy
 
@@ -418,7 +424,8 @@ class ProxyService(Service):
     def _listen(self, proxy: Proxy, verb: str) -> None:
         for frontend, listener in proxy.listeners:
             frontend.listen(listener)
-            text = f"Proxy {frontend.name} {verb} {_bound_to(listener)}"
+            # Of a reload, one that it has bound is new.
+            text = f"Proxy {frontend.name} {FIRST if listener in proxy.bound else verb} {_bound_to(listener)}"
             self.announce("notice", text, f"frontend {frontend.name}")
         if verb == FIRST:
             self.supervision.ready(f"serves (listeners: {len(proxy.listeners)}, servers: {len(proxy.lines)})")
@@ -499,15 +506,12 @@ class ProxyService(Service):
         assert old is not None
         assembly = Assembly(configuration, self._reactor, self._poller, SystemRandom(), self.announce, old, addresses)
         new = yield from assembly.building(bind=True, faults=self._nothing_to_serve(configuration))
-        was, now = old.configuration.global_, configuration.global_
-        if _people(was) != _people(now):
-            self.announce(
-                "warning", "reload: 'user', 'group' or 'chroot' has changed; this takes effect at the next start only"
-            )
+        was, now = _fixed(old.configuration.global_), _fixed(configuration.global_)
+        for word, value in now.items():
+            if value not in (was[word], self._started_with[word]):
+                self.announce("warning", f"reload: '{word}' has changed; this takes effect at the next start only")
         for notice in new.notices:
             self.announce(notice.level, f"reload: {notice.place}: {notice.text}")
-        if configuration.global_.manhole != old.configuration.global_.manhole:
-            self.announce("warning", "reload: 'manhole' has changed; this takes effect at the next start only")
         tried: Deferred[Refusal | None] = Deferred()
         turnover = Turnover(old, new, self._reactor, tried.callback)
         try:
@@ -519,7 +523,10 @@ class ProxyService(Service):
             raise
         if refusal is not None:
             turnover.close("reload refused")
-            self._refuse([f"server {refusal.name} does not accept what has changed: {refusal.reason}"])
+            settings = new.lines[refusal.name].server.settings
+            crt = f" (crt {settings.tls.crt})" if settings.tls is not None and settings.tls.crt else ""
+            text = f"server {refusal.name} does not accept what has changed{crt}: {refusal.reason}"
+            self._refuse([Fault(settings.place, text)])
             return
         yield from self._replace(old, new, endings)
 
@@ -541,6 +548,11 @@ class ProxyService(Service):
         """From the first step on `new` serves; the others clear up behind it."""
         self.proxy = new
         self._replaced.add(old, new)
+        going = {listener for _, listener in new.listeners}
+        for frontend, listener in old.listeners:
+            if listener not in going:
+                text = f"Proxy {frontend.name} listens no more on {_bound_to(listener)}"
+                self.announce("notice", text, f"frontend {frontend.name}")
         leaving = take_place(old, new, self.announce)
         self._begin(new, "goes on at", endings)
         hand_over_queues(self._replaced.proxies, new)
@@ -636,8 +648,11 @@ class ProxyService(Service):
         self._drained.callback(None)
 
 
-def _people(said: Global) -> list[str | None]:
-    return [None if each is None else f"{each.word} {each.value}" for each in (said.user, said.group, said.chroot)]
+def _fixed(said: Global) -> dict[str, object]:
+    """What counts at the start only, by its word."""
+    people = {"user": said.user, "group": said.group, "chroot": said.chroot}
+    words: dict[str, object] = {word: each and (each.word, each.value) for word, each in people.items()}
+    return {**words, "manhole": said.manhole and evolve(said.manhole, place=_NOWHERE)}
 
 
 def _raise_descriptor_limit() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import sys
@@ -230,9 +231,8 @@ class RefusedReloadTests(MainJobTestCase):
             Authority("another CA").issue("a stranger", client=True).write(self.client_pem)
             proxy.signal(signal.SIGHUP)
             wait_for(lambda proxy=proxy: "reload refused: everything stays as it was" in proxy.output, "the refusal")
-            self.assertIn(
-                "reload: server servers/one does not accept what has changed: TLS handshake failed", proxy.output
-            )
+            line = "server servers/one does not accept what has changed (crt {}): TLS handshake failed"
+            self.assertRegex(proxy.output, r"reload: .*\.cfg:\d+: " + re.escape(line.format(self.client_pem)))
             self.assertEqual(ask(proxy.port), 200)
             self.authority.issue("renewed client", client=True).write(self.client_pem)
             proxy.signal(signal.SIGHUP)
