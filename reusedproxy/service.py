@@ -308,9 +308,8 @@ class ProxyService(Service):
 
     def _nothing_to_serve(self, configuration: Configuration) -> Iterable[Fault]:
         global_ = configuration.global_
-        reached = (
-            global_.manhole is not None or global_.stats_sockets
-        )  # as in HAProxy, for which these are listeners, too
+        # As in HAProxy, for which these are listeners, too.
+        reached = global_.manhole is not None or global_.stats_sockets
         if not reached and not any(each.binds and not each.disabled for each in configuration.frontends.values()):
             # An editor that has just emptied the file must not cost a running daemon its listeners at a reload.
             text = "nothing to serve: there is no 'bind' in any 'frontend' or 'listen'"
@@ -586,7 +585,7 @@ class ProxyService(Service):
         proxy = self.proxy
         assert proxy is not None
         self.state = "draining"
-        self.supervision.stopping(f"stopping, {self._clients()} clients are connected")
+        self.supervision.stopping(f"stopping, clients connected: {self._clients()}")
         if self._reloading is not None:
             self._reloading.stop()
             self._reloading = None
@@ -619,7 +618,7 @@ class ProxyService(Service):
         limit = self.proxy.configuration.global_.hard_stop_after
         bound = "without a bound (hard-stop-after is not set)" if limit is None else f"for {limit:g} s at most"
         self.announce(
-            "notice", f"stopping: waiting for {self._clients()} busy clients, {bound}; another signal ends them"
+            "notice", f"stopping: waiting for busy clients ({self._clients()}), {bound}; another signal ends them"
         )
 
     def _stop_now(self) -> None:

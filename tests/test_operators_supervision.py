@@ -145,7 +145,7 @@ class LifeTests(GenerationTestCase):
         self.assertRegex(when, "^MONOTONIC_USEC=[0-9]+$")
         self.assertEqual(self.status(), (RELOADED, 1, [text]))
         self.service.stopService()
-        self.assertEqual(self.states(), ["STOPPING=1", "STATUS=stopping, 0 clients are connected"])
+        self.assertEqual(self.states(), ["STOPPING=1", "STATUS=stopping, clients connected: 0"])
         self.assertEqual(self.status()[0], STOPPING)
 
     def test_a_reload_that_is_refused_names_all_reasons(self) -> None:

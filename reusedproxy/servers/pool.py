@@ -333,9 +333,8 @@ class HTTPConnectionPool:
             if connection.transport.state != CLOSED:
                 self.deadlines.watch(connection, self.deadlines.now() + FLUSH)
         if in_use and self._governor.failures and connection.answered:
-            self._governor.answered(
-                connection
-            )  # and then was closed, or its client left: the server has taken it all the same
+            # And then was closed, or its client left: the server has taken it all the same.
+            self._governor.answered(connection)
         self.keeper.gone(connection)
 
     # What connections say.

@@ -145,7 +145,9 @@ class WebSocketTests(MainJobTestCase):
         daemon = self.proxied()
         with self.connect(daemon) as client:
             daemon.signal(signal.SIGTERM)
-            wait_for(lambda: "stopping: waiting for 1 busy clients, without a bound" in daemon.output, "it to be said")
+            wait_for(
+                lambda: "stopping: waiting for busy clients (1), without a bound" in daemon.output, "it to be said"
+            )
             client.send("still here")
             self.assertEqual(client.recv(timeout=10), "still here")
             daemon.signal(signal.SIGTERM)
