@@ -140,4 +140,4 @@ def duration(seconds: float) -> str:
     for unit, size, most in _UNITS:
         if seconds < most:
             return f"{number(seconds / size)} {unit}"
-    return f"{number(round(seconds / 86400))} days"
+    return f"{number(seconds // 86400)} days"
