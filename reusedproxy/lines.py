@@ -223,7 +223,9 @@ class Lines:
             return HTTPConnectionPool(name, dialers.dialer(context), *rest)
         own: bytes | None = None
         if settings.pool_conn_name is None and not settings.send_proxy:
-            own = host_name((settings.known_name or "").encode())
+            # Without a known name it is that of no name at all, if such a connection may be opened.
+            known = settings.known_name
+            own = host_name(known.encode()) if known else None if dialers.must_name else b""
         elif settings.pool_conn_name is not None and settings.known_name and not settings.send_proxy:
             own = constant_text(settings.pool_conn_name)  # whatever the SNI of a request is, this one's will do
         return ConstantPool(

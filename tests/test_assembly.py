@@ -79,13 +79,18 @@ class NameTests(SynchronousTestCase):
         directory = temporary_directory(self)
         authority = Authority()
         authority.write(directory / "ca.pem")
-        for words, refused in (
-            ("", True),
-            ("sni req.hdr(host)", True),
-            ("sni req.hdr(host) pool-conn-name req.hdr(x)", True),
-            ("sni req.hdr(host) verifyhost a.test", False),
-            ("no-sni-auto pool-conn-name req.hdr(x)", False),
-            ("verify none", False),
+        for words, key, refused in (
+            ("", b"", True),
+            ("sni-auto", b"", True),
+            ("sni req.hdr(host)", b"", True),
+            ("sni req.hdr(host) check-sni a.test", b"", True),
+            ("sni req.hdr(host) pool-conn-name req.hdr(x)", b"x", True),
+            ("pool-conn-name req.hdr(x)", b"", True),
+            ("sni req.hdr(host) verifyhost a.test", b"", False),
+            ("sni req.hdr(host) verifyhost a.test send-proxy", b"", False),
+            ("sni req.hdr(host) send-proxy", b"", True),
+            ("no-sni-auto pool-conn-name req.hdr(x)", b"x", False),
+            ("verify none", b"", False),
         ):
             server = f" server s {LOOPBACK}:1 ssl ca-file {directory}/ca.pem {words}\n"
             file = directory / "proxy.cfg"
@@ -93,11 +98,11 @@ class NameTests(SynchronousTestCase):
             pool = ProxyService(Clock(), [str(file)]).assemble(bind=False).lines["b/s"].pool
             assert isinstance(pool, ConstantPool)
             if refused:
-                fault = self.assertRaises(NameRefused, pool.named, Name(b"x", b""))
+                fault = self.assertRaises(NameRefused, pool.named, Name(key, b""))
                 self.assertIn("finds no name in this request, so no certificate could be verified", str(fault))
             else:
-                pool.named(Name(b"x", b""))
-            pool.named(Name(b"x", b"b.test"))
+                pool.named(Name(key, b""))
+            pool.named(Name(key or b"b.test", b"b.test"))
             pool.close("over")
 
 

@@ -293,7 +293,8 @@ class NamesMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bench = Bench(answers=False, most=2, max_conn=1)
+        # What is held here has no exchange for as long as it likes.
+        self.bench = Bench(answers=False, most=2, max_conn=1, overdue_after=1e9)
         self.waiting: list[Asker] = []
         self.held: list[Any] = []
 
