@@ -527,6 +527,12 @@ class ProxyService(Service):
             text = f"server {refusal.name} does not accept what has changed{crt}: {refusal.reason}"
             self._refuse([Fault(settings.place, text)])
             return
+        for name, reason in turnover.distrusted.items():
+            self.announce(
+                "alert",
+                f"reload: server {name} is not trusted any more, and gets no more requests: {reason}",
+                f"backend {name.rpartition('/')[0]}",
+            )
         yield from self._replace(old, new, endings)
 
     def _refuse(self, faults: Sequence[object], notices: Iterable[Notice] = ()) -> None:

@@ -43,6 +43,7 @@ class Trial:
         self.connection: ServerConnection | None = None
         #: Why there is none, "" while that is not known.
         self.trouble = ""
+        self.unverified = False
         self._pool = pool
         self._now = now
         self._dial: Dial | None = pool.dial_for(self)
@@ -55,6 +56,7 @@ class Trial:
     def dial_failed(self, dial: Dial, failure: DialFailure) -> None:
         self._dial = None
         self.trouble = str(failure)
+        self.unverified = failure.unverified
 
     @property
     def proven(self) -> bool:
@@ -92,6 +94,8 @@ class Turnover:
         #: Of pools without a floor; those that have not begun wait for their turn.
         self._trials: dict[str, Trial] = {}
         self._to_try: list[str] = []
+        #: Servers that are not trusted any more, and why: what has changed is taken up all the same.
+        self.distrusted: dict[str, str] = {}
         #: What those that were asked their checks' request have answered: None: nothing yet; "": well; or why not.
         self._answers: dict[str, str | None] = {}
 
@@ -139,13 +143,17 @@ class Turnover:
 
     def _refused(self, name: str, line: Line) -> Refusal | None:
         """A handshake or check that fails now, at a server that the old one has no trouble with, is the new certificates'
-        fault."""
+        fault; or a new name's. But where it is we who do not take the server's certificate any more, since other CAs or lists of
+        revoked certificates count now, to go on as before would be to trust whom nobody trusts."""
         old = self.old.lines.get(name)
         if old is None or old.pool.trouble:
             return None
         trial = self._trials.get(name)
         trouble = line.pool.trouble or (trial.trouble if trial is not None else "")
-        if "TLS" in trouble:
+        unverified = line.pool.unverified or (trial is not None and trial.unverified)
+        if unverified and _name_of(line) == _name_of(old):
+            self.distrusted[name] = trouble
+        elif "TLS" in trouble:
             return Refusal(name, trouble)
         answer = self._answers.get(name)
         return Refusal(name, answer) if answer else None
@@ -186,3 +194,10 @@ class Turnover:
             self._answers[name] = why
 
         checker.try_on(connection, told)
+
+
+def _name_of(line: Line) -> tuple[object, ...]:
+    """The name that a server's certificate must have, as the configuration says it."""
+    settings = line.server.settings
+    tls = settings.tls
+    return settings.sni, settings.known_name, tls and tls.sni, tls and tls.verifyhost

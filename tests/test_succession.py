@@ -13,16 +13,19 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config import model
+from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.listener import CLOSED
 from reusedproxy.net.resolver import Answers, Query
 from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.limits import PoolLimits
+from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.server import MAINT, READY
 from reusedproxy.turnover import Refusal, Turnover
 from reusedproxy.wire.heads import Limits
 from tests.clientfakes import GET, OK, FarServer, World
 from tests.fakes import PoolBench
 from tests.integration.peers import LOOPBACK
+from tests.services import HEAD
 from tests.test_generations import GenerationTestCase
 
 
@@ -127,9 +130,20 @@ class QueueTests(SynchronousTestCase):
 class TrialTests(SynchronousTestCase):
     """The one connection by which a server without a floor is tried."""
 
-    def turnover(self, bench: PoolBench) -> Turnover:
-        old = SimpleNamespace(lines={"b/s": SimpleNamespace(pool=PoolBench().pool, checker=None)})
-        line = SimpleNamespace(server=SimpleNamespace(serving=True), pool=bench.pool, context=object(), checker=None)
+    def turnover(self, bench: PoolBench, before: str = "s.test", now: str = "s.test") -> Turnover:
+        """`before` and `now` are the names that the server must show."""
+
+        def line_of(pool: HTTPConnectionPool, name: str) -> SimpleNamespace:
+            said = read_configuration(
+                [Source("x", f"{HEAD}backend b\n server s h:1 ssl ca-file /ca sni str({name})\n")], {}
+            )
+            (settings,) = said.backends["b"].servers
+            return SimpleNamespace(
+                server=SimpleNamespace(serving=True, settings=settings), pool=pool, context=object(), checker=None
+            )
+
+        old = SimpleNamespace(lines={"b/s": line_of(PoolBench().pool, before)})
+        line = line_of(bench.pool, now)
         new = SimpleNamespace(
             lines={"b/s": line},
             bound=[],
@@ -171,6 +185,25 @@ class TrialTests(SynchronousTestCase):
         bench.dialer.open[0].fail("alert unknown ca", "TLS handshake")
         bench.pass_time(0.1)
         self.assertEqual(self.ends, [Refusal("b/s", "TLS handshake failed: alert unknown ca")])
+
+    def test_a_server_that_we_do_not_trust_any_more_does_not_hold_it_up(self) -> None:
+        """Else a list that revokes its certificate would have no effect, and neither would anything else."""
+        for floor in (0, 1):
+            bench = PoolBench(resume=False, min_conn=floor)
+            turnover = self.turnover(bench)
+            bench.dialer.open[0].fail("certificate revoked", "TLS handshake", unverified=True)
+            bench.pass_time(0.1)
+            self.assertEqual(self.ends, [None])
+            self.assertEqual(turnover.distrusted, {"b/s": "TLS handshake failed: certificate revoked"})
+            bench.pool.close("over")
+
+    def test_a_name_that_its_certificate_does_not_have_refuses_the_reload(self) -> None:
+        """When it is the name that has changed, which is a slip of the keyboard."""
+        bench = PoolBench(resume=False)
+        self.turnover(bench, before="s.test", now="t.test")
+        bench.dialer.open[0].fail("the certificate is not for 't.test'", "TLS handshake", unverified=True)
+        bench.pass_time(0.1)
+        self.assertEqual(self.ends, [Refusal("b/s", "TLS handshake failed: the certificate is not for 't.test'")])
 
     def test_a_server_that_is_away_is_not_waited_for(self) -> None:
         bench = PoolBench(resume=False)

@@ -72,6 +72,8 @@ class Governor:
         is that of all servers; `secure`: each dial makes a handshake."""
         self.failures = 0
         self.trouble = ""
+        #: That is that we do not take its certificate.
+        self.unverified = False
         self._name = name
         self._clock = clock
         self._random = random
@@ -189,6 +191,7 @@ class Governor:
             self._backoff = min(most, self._random.uniform(BACKOFF_FIRST, 3 * max(BACKOFF_FIRST, self._backoff)))
             self._next_dial = now + self._backoff
         self.trouble = str(failure)
+        self.unverified = failure.unverified
         if self._teller.tell(self._alike or self.trouble, f"{self._name}: {self.trouble}", "attempts"):
             self._told = True
 
@@ -227,6 +230,7 @@ class Governor:
         self._backoff = 0.0
         self._next_dial = -inf
         self.trouble = ""
+        self.unverified = False
         if self._told:
             self._told = False
             self._announce("notice", f"{self._name}: connections succeed again after {failures} failed attempts")

@@ -127,6 +127,11 @@ class HTTPConnectionPool:
         return self._governor.trouble
 
     @property
+    def unverified(self) -> bool:
+        """Whether that is that we do not take its server's certificate."""
+        return self._governor.unverified
+
+    @property
     def paused(self) -> bool:
         """Its server refuses connections, and the next dial has to wait."""
         return self._governor.failures > 0 and self._governor.wait(True, len(self.connecting)) > 0

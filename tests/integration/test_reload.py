@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 from reusedproxy.demo.certificates import Authority
-from tests.integration.peers import LOOPBACK, OpensslServer, missing, wait_for
+from tests.integration.peers import LOOPBACK, Nginx, OpensslServer, missing, wait_for
 from tests.integration.test_main_job import NAME, MainJobTestCase, ask
 from tests.ports import free_port
+from tests.test_net_tls_server import revocations
 
 
 class ReloadTests(MainJobTestCase):
@@ -208,6 +209,36 @@ class CheckedReloadTests(MainJobTestCase):
         proxy.signal(signal.SIGHUP)
         wait_for(lambda: "0 of 1 pools kept" in proxy.output, "the reload")
         self.assertEqual([ask(proxy.port) for _ in range(10)], [200] * 10)
+
+
+class DistrustTests(MainJobTestCase):
+    """What the proxy trusts becomes less."""
+
+    skip = missing("nginx") or None
+
+    def test_a_server_whose_certificate_is_revoked_gets_no_more_requests(self) -> None:
+        """Though its connections were warm; the reload is not held up by it, and so the list counts for everybody."""
+        credential = self.authority.issue(NAME, hosts=[NAME])
+        server = Nginx(self.directory / "nginx", self.authority, credential)
+        self.addCleanup(server.stop)
+        server.start()
+        crl = self.directory / "crl.pem"
+        crl.write_bytes(revocations(self.authority))
+        for watch in ("", "    ssl-watch 1s\n"):
+            proxy = self.daemon(
+                "backend servers\n" + self.server_line(server.port, f"crl-file {crl} pool-min-conn 2"),
+                name=f"daemon{len(watch)}",
+            )
+            proxy.file.write_text(proxy.file.read_text().replace("global\n", f"global\n{watch}", 1))
+            proxy.start()
+            self.assertEqual(ask(proxy.port), 200)
+            crl.write_bytes(revocations(self.authority, credential))
+            if not watch:
+                proxy.signal(signal.SIGHUP)
+            wait_for(lambda proxy=proxy: "0 of 1 pools kept as they are" in proxy.output, "the reload", seconds=15)
+            self.assertIn("server servers/one is not trusted any more, and gets no more requests", proxy.output)
+            self.assertEqual(ask(proxy.port), 503)
+            crl.write_bytes(revocations(self.authority))
 
 
 class RefusedReloadTests(MainJobTestCase):
