@@ -206,6 +206,7 @@ class FaultTests(SynchronousTestCase):
             ),
             ("ssl crt /c allow-0rtt", "take it out"),
             ("ssl crt", "'crt' needs a value after it"),
+            ("crt /c strict-sni", "'strict-sni' without 'ssl' would let everybody in"),
             ("verify required ca-file /ca", "'verify required' without 'ssl' would let everybody in"),
         ):
             found = faults(line)

@@ -305,10 +305,16 @@ class ClientConnection:
             # Its request is probably on its way, and closing now would answer it with a reset.
             self._give(FIRST_FOR)
 
+    def turn_away(self) -> None:
+        """It may not be connected any more: what is under way is the last, and nothing else is heard of."""
+        self.last = True
+        if self.state < BUSY:
+            self.transport.abort("not let in any more")
+
     def move(self, frontend: Frontend, once: bool) -> bool:
-        """Go on at `frontend`, in the place of the one it came in by; `once`: for one request more. False: it is not idle, or has
-        to be let go."""
-        if self.state != WAITING or self._blocked or self._eof or self.kept:
+        """Go on at `frontend`, in the place of the one it came in by; `once`: for one request more. False: an exchange is under
+        way, or it has to be let go. A head of which some has come is read on, and judged, there."""
+        if self.state not in (WAITING, READING) or self._blocked or self._eof or self.kept:
             return False
         self.last = self.last or once
         self.frontend.connections.discard(self)

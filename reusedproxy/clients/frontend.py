@@ -13,7 +13,7 @@ from typing import Protocol
 
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.exchange import Exchange
-from reusedproxy.clients.gate import EXPECT_PROXY, REJECT, Arrival, Gate
+from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, Arrival, Gate
 from reusedproxy.clients.handshakes import Handshakes, Newcomer
 from reusedproxy.clients.routing import Routing, Way
 from reusedproxy.config import model
@@ -166,16 +166,47 @@ class Frontend:
         self.closing = True
 
     def _hand_over(self, connection: ClientConnection | Newcomer, successor: Frontend | None) -> bool:
-        """Whether it goes on there. A client that was let in before another CA or list of revoked certificates counted has to
-        come again; one that was shown other certificates than are shown now, after its next answer, which tells it so."""
+        """Whether it goes on there, or is turned away: who may not connect any more by the rules there gets no further answer.
+
+        A client that was let in before another CA or list of revoked certificates counted has to come again; one that was shown
+        other certificates than are shown now, after its next answer, which tells it so."""
         if successor is None or successor._places is not self._places or not isinstance(connection, ClientConnection):
             return False
         address = connection.listener.bind.address
+        if not self._admitted_alike(connection, successor):
+            connection.turn_away()
+            return True
         ours, theirs = self.handshakes.certificates.get(address), successor.handshakes.certificates.get(address)
         if ours is theirs:
             return connection.move(successor, once=False)
         admits_alike = ours is not None and theirs is not None and ours.admission == theirs.admission
         return admits_alike and connection.move(successor, once=True)
+
+    def _admitted_alike(self, connection: ClientConnection, successor: Frontend) -> bool:
+        """Whether it would be let in there, and with a PROXY header before its first request as here."""
+        accepted, listener = connection.transport.socket, connection.listener
+        try:
+            peer = accepted.getpeername()
+        except OSError:
+            return True  # it is gone, which is about to be noticed
+        arrivals = [
+            (frontend, Arrival(accepted, _name_of(peer), listener, frontend.name)) for frontend in (self, successor)
+        ]
+        before, now = (frontend._verdict(arrival) for frontend, arrival in arrivals)
+        return now == before or (before == REJECT and now == ACCEPT)
+
+    def _verdict(self, arrival: Arrival) -> str:
+        """ACCEPT, REJECT or EXPECT_PROXY."""
+        verdict = ACCEPT
+        if self.gate is not None:
+            try:
+                verdict = self.gate.judge(arrival)
+            except Unevaluated as unevaluated:
+                self.not_evaluated(unevaluated)
+                return REJECT
+        address = arrival.listener.bind.address
+        bind = next((each for each in self.settings.binds if each.address == address), arrival.listener.bind)
+        return EXPECT_PROXY if verdict == ACCEPT and bind.accept_proxy else verdict
 
     def take_over(self, connection: ClientConnection) -> None:
         """A client whose frontend stops goes on here; it has been counted already."""
@@ -193,20 +224,16 @@ class Frontend:
 
     def connection_made(self, accepted: socket, address: object, listener: Listener) -> None:
         """A client has connected."""
-        name = address[:2] if isinstance(address, tuple) else ("unix", 0)
+        name = _name_of(address)
         expects = listener.bind.accept_proxy
         if self.gate is not None:
-            try:
-                verdict = self.gate.judge(Arrival(accepted, name, listener, self.name))
-            except Unevaluated as unevaluated:
-                self.not_evaluated(unevaluated)
-                verdict = REJECT
+            verdict = self._verdict(Arrival(accepted, name, listener, self.name))
             if verdict == REJECT:
                 self.denied += 1
                 listener.connections -= 1
                 accepted.close()
                 return
-            expects = expects or verdict == EXPECT_PROXY
+            expects = verdict == EXPECT_PROXY
         connections = self.connections
         self.connections_total += 1
         self._places.taken += 1
@@ -324,3 +351,8 @@ class Frontend:
         for listener in self.listeners:
             if not listener.full:
                 listener.resume()
+
+
+def _name_of(address: object) -> tuple[str, int]:
+    """Of a client, by its socket's address; all at unix sockets are alike."""
+    return address[:2] if isinstance(address, tuple) else ("unix", 0)

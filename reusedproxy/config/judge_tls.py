@@ -19,11 +19,18 @@ def judge_listeners(binds: Sequence[BindDraft], global_: GlobalDraft, report: Re
         name = f"bind '{bind.bind.address}'"
         if bind.ssl:
             _served(bind, name, global_, report)
-        elif bind.tls.said.get("verify") == "required":
-            text = f"{name}: 'verify required' without 'ssl' would let everybody in, in the clear: add 'ssl crt <file>'"
+        elif restricting := _restricting(bind.tls):
+            text = f"{name}: '{restricting}' without 'ssl' would let everybody in, in the clear: add 'ssl crt <file>'"
             report.fault(bind.bind.place, text)
         elif unused := sorted(bind.tls.words & BIND_TLS):
             report.warn(bind.bind.place, f"{name} has '{unused[0]}' but no 'ssl': clients are served in the clear")
+
+
+def _restricting(words: TLSWords) -> str:
+    """The word of a line that keeps somebody out, if there is one."""
+    if words.said.get("verify") == "required":
+        return "verify required"
+    return "strict-sni" if words.strict else ""
 
 
 def _served(bind: BindDraft, name: str, global_: GlobalDraft, report: Report) -> None:

@@ -16,6 +16,8 @@ from tests.integration.test_main_job import NAME, MainJobTestCase, ask
 from tests.ports import free_port
 from tests.test_net_tls_server import revocations
 
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
 
 class ReloadTests(MainJobTestCase):
     """A daemon with a floor of two at nginx, whose configuration changes."""
@@ -65,6 +67,39 @@ class ReloadTests(MainJobTestCase):
                 self.reload("backend servers\n" + self.line, "0 of 1 pools kept as they are")
             self.assertEqual({status for each in statuses for status in each.result(60)}, {200})
         self.assertEqual(self.proxy.pool("one", "handshakes_request_path"), [0])
+
+    def test_who_may_not_connect_any_more_is_heard_no_more(self) -> None:
+        """Though he has been connected since before, and may have sent the half of a request. Others stay."""
+        backend = "backend servers\n" + self.line
+        for rule, stays in (
+            ("    tcp-request connection reject if { src 192.0.2.1 }\n", True),
+            ("    tcp-request connection reject\n", False),
+            ("    tcp-request connection expect-proxy layer4\n", False),
+        ):
+            self.reload(backend, "pools kept as they are")
+            with self.connected() as idle, self.connected() as half, self.connected() as fresh:
+                self.assertIn(b"200 OK", self.asked(idle))
+                half.sendall(GET[:20])
+                self.reload(rule + backend, "pools kept as they are")
+                answers = [self.asked(idle), self.asked(half, GET[20:]), self.asked(fresh)]
+                self.assertEqual([b"200 OK" in answer for answer in answers], [stays] * 3, rule)
+
+    def test_a_head_that_is_half_sent_is_judged_by_the_new_rules(self) -> None:
+        with self.connected() as client:
+            client.sendall(GET[:20])
+            self.reload("    http-request deny\nbackend servers\n" + self.line, "pools kept as they are")
+            self.assertIn(b"403 Forbidden", self.asked(client, GET[20:]))
+
+    def connected(self) -> socket.socket:
+        return socket.create_connection((LOOPBACK, self.proxy.port), timeout=5)
+
+    def asked(self, client: socket.socket, request: bytes | None = None) -> bytes:
+        """The answer; nothing if the connection is ended instead."""
+        try:
+            client.sendall(GET if request is None else request)
+            return client.recv(65536)
+        except ConnectionError:
+            return b""
 
     def test_a_new_server_that_is_not_there_holds_nothing_up(self) -> None:
         """A floor that cannot stand is no reason to keep the old file."""
