@@ -307,6 +307,14 @@ class FileTests(SynchronousTestCase):
         lines = json.loads(self.path.read_text())["lines"]
         self.assertRegex(lines[-1], "^and [0-9]+ more, of which the log tells$")
 
+    def test_a_pipe_is_not_waited_for(self) -> None:
+        os.mkfifo(self.path)
+        self.assertRaises(OSError, StatusFile, str(self.path))
+        reader = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        self.assertIn("no regular file", str(self.assertRaises(OSError, StatusFile, str(self.path))))
+        self.assertFalse(ask_to_reload(PID, str(self.path), lambda *_: None).well)
+
     def test_a_link_is_not_followed(self) -> None:
         """Root opens it, and it may stand where others can write."""
         (self.path.parent / "target").write_text("precious")

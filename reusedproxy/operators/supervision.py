@@ -10,9 +10,11 @@ sd_notify is written here because it is one datagram: on PyPI `sdnotify` was las
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
+import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -95,8 +97,12 @@ class StatusFile:
     def __init__(self, path: str, pid: Callable[[], int] = os.getpid) -> None:
         """Raises OSError."""
         self._pid = pid
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        # Without O_NONBLOCK a pipe would be waited for.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         self._file = os.open(path, flags, 0o644)
+        if not stat.S_ISREG(os.fstat(self._file).st_mode):
+            os.close(self._file)
+            raise OSError(errno.EINVAL, "it is no regular file")
         os.fchmod(self._file, 0o644)  # whatever the umask: who asks is not always root
 
     def write(self, state: str, reloads: int, lines: Sequence[str]) -> None:
@@ -267,7 +273,7 @@ def ask_to_reload(
 def _read(path: str) -> _Said | None:
     """None while there is nothing whole to read."""
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), encoding="ascii", errors="replace") as file:
             said = json.loads(file.read(16 * KEPT))
         lines = [str(line) for line in said["lines"]]
         return _Said(int(said["pid"]), str(said["state"]), int(said["reloads"]), lines)
