@@ -267,6 +267,21 @@ class FormTests(SynchronousTestCase):
             self.assertEqual("", done.stdout, page.name)
 
 
+class ReadmeTests(SynchronousTestCase):
+    """The lines that set up the service."""
+
+    def test_they_set_up_what_the_unit_asks_for(self) -> None:
+        lines = (ROOT / "README.md").read_text().splitlines()
+        unit = (ROOT / "etc" / "systemd" / "reusedproxy.service").read_text()
+        copied = dict(line.split()[1:] for line in lines if line.startswith("cp "))
+        self.assertEqual([], [path for path in copied if not (ROOT / path).is_file()])
+        (user,) = re.findall(r"(?m)^User=(.*)", unit)
+        (configuration,) = re.findall(r"(?m)^Environment=CONFIG=(.*)", unit)
+        self.assertIn(f"adduser --system --group {user}", lines)
+        self.assertEqual(str(Path(configuration).parent), copied[f"etc/{Path(configuration).name}"])
+        self.assertIn(f"mkdir {Path(configuration).parent}", lines)
+
+
 class SampleConfigurationTests(SynchronousTestCase):
     """etc/reusedproxy.cfg, which a stranger starts from."""
 
