@@ -45,6 +45,12 @@ ROOT = Path(__file__).parent.parent
 PLACE = Place("a.cfg", 1)
 REFUSED = "NOT DONE YET"
 IGNORED = "ACCEPTED WITHOUT EFFECT"
+#: A line of a macro with another of mdoc(7) in it that is obeyed there, too. Those that the pages use so are not among them;
+#: 'No' is, but only behind other words.
+TAKEN_FOR_MACROS = re.compile(
+    r"(?m)^\.\w+ (?:No|(?:.* )?(?:A[cdnopqt]|B[coqx]|Br[coq]|Bsx|Cd|D[cox]|E[cmnorsv]|F[acnortx]|Hf|In|L[bk]|M[st]|Nx|O[tx]|Pf"
+    r"|Q[cloq]|S[cmoqty]|T[an]|Ux|V[at]|X[co]))(?: .*)?$"
+)
 
 
 class Page:
@@ -180,7 +186,7 @@ class ConfigurationPageTests(SynchronousTestCase):
         self.assertEqual([], sorted(set(headings) - known))
 
     def test_what_is_called_not_done_yet_is_refused(self) -> None:
-        items = dict(re.findall(r"(?ms)^\.It ([A-Z][^\n]*)\n(.*?)(?=^\.It|^\.El)", self.page.text))
+        items = dict(re.findall(r"(?ms)^\.It (?:\\&)?([A-Z][^\n]*)\n(.*?)(?=^\.It|^\.El)", self.page.text))
 
         def named(title: str) -> set[str]:
             return set(re.split(r"[\s,.]+", " ".join(re.findall(r"(?m)^\.Ic (.*)", items[title])))) - {""}
@@ -239,6 +245,11 @@ class ProgramPageTests(SynchronousTestCase):
 class FormTests(SynchronousTestCase):
     """What readers of manual pages demand of them."""
 
+    def test_no_word_of_a_sentence_is_taken_for_a_macro(self) -> None:
+        """On a macro's line, 'In general' would be read as a C header and shown as '<general>'; '\\&In' is the word."""
+        for page in sorted((ROOT / "man").iterdir()):
+            self.assertEqual([], TAKEN_FOR_MACROS.findall(page.read_text()), page.name)
+
     def test_groff_has_nothing_to_complain_of(self) -> None:
         if shutil.which("groff") is None:
             raise SkipTest("groff not installed: apt-get install groff")
@@ -254,6 +265,21 @@ class FormTests(SynchronousTestCase):
             command = ["mandoc", "-T", "lint", "-W", "warning", str(page)]
             done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
             self.assertEqual("", done.stdout, page.name)
+
+
+class ReadmeTests(SynchronousTestCase):
+    """The lines that set up the service."""
+
+    def test_they_set_up_what_the_unit_asks_for(self) -> None:
+        lines = (ROOT / "README.md").read_text().splitlines()
+        unit = (ROOT / "etc" / "systemd" / "reusedproxy.service").read_text()
+        copied = dict(line.split()[1:] for line in lines if line.startswith("cp "))
+        self.assertEqual([], [path for path in copied if not (ROOT / path).is_file()])
+        (user,) = re.findall(r"(?m)^User=(.*)", unit)
+        (configuration,) = re.findall(r"(?m)^Environment=CONFIG=(.*)", unit)
+        self.assertIn(f"adduser --system --group {user}", lines)
+        self.assertEqual(str(Path(configuration).parent), copied[f"etc/{Path(configuration).name}"])
+        self.assertIn(f"mkdir {Path(configuration).parent}", lines)
 
 
 class SampleConfigurationTests(SynchronousTestCase):

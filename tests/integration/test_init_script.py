@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
+import shutil
 import signal
 import socket
 import stat
@@ -24,6 +26,7 @@ from .peers import LOOPBACK, accepts_connections, run_curl, temporary_directory
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "etc" / "init.d" / "reusedproxy"
+GENERATOR = Path("/lib/systemd/system-generators/systemd-sysv-generator")
 TWISTD = Path(sys.executable).with_name("twistd")
 
 CONFIGURATION = """\
@@ -162,16 +165,16 @@ class RefusalTests(InitScriptTestCase):
 
     def test_a_broken_configuration_does_not_start(self) -> None:
         self.configure(self.port, more=self.wrong)
-        self.assertIn(self.message, self.expect(6, "configtest"))
-        self.assertIn(self.message, self.expect(6, "start"))
+        self.assertIn(self.message, self.expect(1, "configtest"))
+        self.assertIn(self.message, self.expect(1, "start"))
         self.expect(3, "status")
 
     def test_a_broken_configuration_leaves_a_running_daemon_as_it_is(self) -> None:
         self.expect(0, "start")
         pid = self.pid
         self.configure(self.port, more=self.wrong)
-        self.assertIn(self.message, self.expect(6, "reload"))
-        self.assertIn(self.message, self.expect(6, "restart"))
+        self.assertIn(self.message, self.expect(1, "reload"))
+        self.assertIn(self.message, self.expect(1, "restart"))
         self.assertEqual(pid, self.pid)
         self.assertEqual(503, self.status_of_a_request(self.port))
 
@@ -191,6 +194,23 @@ class RefusalTests(InitScriptTestCase):
     def test_a_good_configuration_is_called_valid(self) -> None:
         self.assertIn("Configuration file is valid", self.expect(0, "configtest"))
 
+    def test_a_file_that_cannot_be_written_is_named(self) -> None:
+        missing = self.directory / "missing"
+        for setting, file in (("LOGFILE", missing / "log"), ("PIDFILE", missing / "daemon.pid")):
+            text = self.settings.read_text()
+            with self.settings.open("a") as settings:
+                settings.write(f"{setting}={file}\n")
+            output = self.expect(1, "start")
+            self.assertIn(f"{file}: its directory cannot be used: No such file or directory", output)
+            self.assertNotIn("Traceback", output)
+            self.settings.write_text(text)
+
+    def test_a_program_that_is_missing_is_named(self) -> None:
+        with self.settings.open("a") as settings:
+            settings.write("TWISTD=no-such-program\n")
+        for action in ("start", "restart", "configtest"):
+            self.assertIn("there is no program 'no-such-program'", self.expect(1, action))
+
     def test_a_port_that_is_taken_is_said_at_once(self) -> None:
         with socket.socket() as taken:
             taken.bind((LOOPBACK, self.port))
@@ -200,6 +220,32 @@ class RefusalTests(InitScriptTestCase):
 
     def test_an_unknown_action_is_told_the_known_ones(self) -> None:
         self.assertIn("configtest", self.expect(2, "explode"))
+
+
+class SystemdTests(InitScriptTestCase):
+    """Where systemd makes a unit of the script, as it does where there is no other."""
+
+    def setUp(self) -> None:
+        if not GENERATOR.exists():
+            raise SkipTest(f"no {GENERATOR}: apt-get install systemd")
+        InitScriptTestCase.setUp(self)
+        scripts, levels, units = (self.directory / name for name in ("init.d", "levels", "units"))
+        for directory in (scripts, levels / "rc3.d", units):
+            directory.mkdir(parents=True)
+        shutil.copy(SCRIPT, scripts)
+        (levels / "rc3.d" / "S01reusedproxy").symlink_to(scripts / "reusedproxy")
+        places = {"SYSTEMD_SYSVINIT_PATH": str(scripts), "SYSTEMD_SYSVRCND_PATH": str(levels)}
+        subprocess.run([GENERATOR, units, units, units], env={**os.environ, **places}, timeout=30, check=True)
+        self.unit = (units / "reusedproxy.service").read_text().splitlines()
+
+    def test_a_daemon_that_has_died_is_not_called_active(self) -> None:
+        self.assertIn("PIDFile=/run/reusedproxy.pid", self.unit)
+        self.assertIn("RemainAfterExit=no", self.unit)
+
+    def test_no_failure_is_taken_for_success(self) -> None:
+        (successes,) = (line.partition("=")[2].split() for line in self.unit if line.startswith("SuccessExitStatus="))
+        statuses = {int(status) for status in re.findall(r"\bexit (\d)", SCRIPT.read_text())}
+        self.assertEqual(set(), statuses & {int(status) for status in successes})
 
 
 class PidFileTests(InitScriptTestCase):
@@ -217,6 +263,23 @@ class PidFileTests(InitScriptTestCase):
 
     def test_an_empty_pid_file_is_in_nobodys_way(self) -> None:
         self.pidfile.write_text("")
+        self.expect(1, "status")
+        self.expect(0, "start")
+        self.expect(0, "status")
+
+    def test_what_is_no_pid_file_is_left_and_named(self) -> None:
+        """By a slip of the pen it may be any file. Nothing is called done, for the daemon may run."""
+        self.pidfile.write_text("not a number\n")
+        for action, status in (("status", 4), ("start", 1), ("stop", 1), ("restart", 1), ("reload", 1)):
+            self.assertIn(f"{self.pidfile} is no pid file", self.expect(status, action))
+        self.assertEqual("not a number\n", self.pidfile.read_text())
+        self.pidfile.unlink()
+        self.pidfile.mkdir()
+        for action, status in (("status", 4), ("start", 1), ("stop", 1)):
+            self.assertIn(f"{self.pidfile} is no pid file", self.expect(status, action))
+
+    def test_a_pid_file_that_lost_its_text_with_the_power_is_in_nobodys_way(self) -> None:
+        self.pidfile.write_bytes(bytes(8))
         self.expect(1, "status")
         self.expect(0, "start")
         self.expect(0, "status")
@@ -319,16 +382,16 @@ class UserTests(InitScriptTestCase):
             self.expect(0, "start"),
         )
         self.configure(self.port, more="global\n    user no-such-user\n")
-        self.assertIn(f"{self.configuration}:13: 'user': there is no user 'no-such-user'", self.expect(6, "configtest"))
+        self.assertIn(f"{self.configuration}:13: 'user': there is no user 'no-such-user'", self.expect(1, "configtest"))
 
     def test_a_user_that_does_not_exist_is_named(self) -> None:
         with self.settings.open("a") as settings:
             settings.write("USER=no-such-user\n")
-        self.assertIn("there is no user 'no-such-user'", self.expect(6, "start"))
+        self.assertIn("there is no user 'no-such-user'", self.expect(1, "start"))
 
     def test_what_its_user_may_not_read_is_not_reloaded(self) -> None:
         self.use_a_python_for_everybody()
         self.expect(0, "start")
         self.configuration.chmod(0o600)
-        self.assertIn(f"{self.configuration}: cannot be read: Permission denied", self.expect(6, "reload"))
+        self.assertIn(f"{self.configuration}: cannot be read: Permission denied", self.expect(1, "reload"))
         self.assertEqual(503, self.status_of_a_request(self.port))
