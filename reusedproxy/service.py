@@ -129,7 +129,8 @@ class Options(TwistedOptions):
             raise UsageError("no configuration: say --config FILE, or --demo to see it work without one")
         if self.parent is not None and self["reload"] is None:
             if not self["check"] and (fault := unusable(self.parent)):
-                raise UsageError(fault)
+                print(f"[ALERT] {fault}", file=sys.stderr)
+                raise SystemExit(1)
             log_to_pipe(self.parent, _reactor)
             if not self["check"]:
                 remove_stale(self.parent.get("pidfile"))

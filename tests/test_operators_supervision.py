@@ -340,7 +340,6 @@ class OptionTests(SynchronousTestCase):
         self.assertEqual(
             parsed,
             [
-                ("ExecStartPre", True, None, None),
                 ("ExecStart", False, None, path),
                 ("ExecReload", True, None, None),
                 ("ExecReload", False, "7", path),
