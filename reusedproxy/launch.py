@@ -1,4 +1,4 @@
-"""What twistd would stumble over when it starts: paths on its command line that cannot be used, which it meets with a traceback,
+"""What twistd would stumble over, or be made to, when it starts: paths on its command line that cannot be used, which it meets with a traceback,
 and what a daemon that crashed, or a machine that did, has left in its pid file.
 
 twistd refuses to start when the file names a process that lives, whoever that is, and when the file is empty. It looks at
@@ -14,7 +14,13 @@ import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from twisted.logger import ILogObserver, textFileLogObserver
+from twisted.python.logfile import LogFile
+
+from reusedproxy.identity import Account
+from reusedproxy.operators.ownlog import use_observer
 from reusedproxy.operators.supervision import is_daemon
 
 #: No pid file is longer, and no process has a larger number (Linux: PID_MAX_LIMIT).
@@ -33,9 +39,19 @@ def unusable(options: Mapping[str, object]) -> str:
         path = options.get(name)
         if isinstance(path, str) and path != "." and not os.path.isdir(path):
             return f"--{name} {path}: there is no such directory"
+    account = _becoming(options)
     for name in WRITTEN:
         path = options.get(name)
-        if isinstance(path, str) and path not in ("", "-") and (reason := _cannot_write(path)):
+        if not isinstance(path, str) or path in ("", "-"):
+            continue
+        # The pid file is root's; the log file is opened by the user.
+        if account is None or name == "pidfile":
+            reason = _cannot_write(path)
+        else:
+            with account.acting():
+                reason = _cannot_write(path)
+            reason += f" for user {account.name}, whom the daemon becomes" if reason else ""
+        if reason:
             return f"--{name} {path}: {reason}"
     return ""
 
@@ -50,9 +66,36 @@ def _cannot_write(path: str) -> str:
         return f"{directory} is not a directory"
     if os.path.isdir(path):
         return "is a directory, a file is needed"
-    if not os.access(path if os.path.exists(path) else directory, os.W_OK):
+    if not os.access(path if os.path.exists(path) else directory, os.W_OK, effective_ids=True):
         return "cannot be written: Permission denied"
     return ""
+
+
+def log_as_user(options: Any) -> None:
+    """Have the log file opened by the user that twistd's --uid names, and not by root before: in a directory of his he could
+    have put a link to any file of root's there."""
+    account, path = _becoming(options), options.get("logfile")
+    if account is None or not path or path == "-" or options.get("syslog") or options.get("logger"):
+        return
+    whole = os.path.abspath(path)
+    if os.path.exists(whole) and not os.path.isfile(whole):
+        return  # a pipe, /dev/null
+
+    def observer() -> ILogObserver:
+        with account.acting():
+            file: Any = LogFile.fromFullPath(whole)
+        return textFileLogObserver(file)
+
+    use_observer(options, observer)
+
+
+def _becoming(options: Mapping[str, object]) -> Account | None:
+    """Whom root becomes by twistd's options."""
+    uid, gid = options.get("uid"), options.get("gid")
+    if os.geteuid() != 0 or not isinstance(uid, int) or uid == 0:
+        return None
+    account = Account.of(uid, gid if isinstance(gid, int) else None)
+    return None if account.impediment() else account  # which is said later
 
 
 def remove_stale(path: str | None, proc: Path = Path("/proc")) -> None:

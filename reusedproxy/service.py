@@ -32,7 +32,7 @@ from reusedproxy.config.model import Configuration, Global, Notice, Place
 from reusedproxy.config.model import Manhole as ManholeSettings
 from reusedproxy.config.report import Fault
 from reusedproxy.identity import Account, UnknownAccount, account_of, judged, python_notice, reload_notice
-from reusedproxy.launch import remove_stale, unusable
+from reusedproxy.launch import log_as_user, remove_stale, unusable
 from reusedproxy.loading import Refused, files_in, load, loading, notice_line
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
@@ -132,6 +132,7 @@ class Options(TwistedOptions):
                 print(f"[ALERT] {fault}", file=sys.stderr)
                 raise SystemExit(1)
             log_to_pipe(self.parent, _reactor)
+            log_as_user(self.parent)
             if not self["check"]:
                 remove_stale(self.parent.get("pidfile"))
 

@@ -197,7 +197,10 @@ class PoolMachine(RuleBasedStateMachine):
         self.bench.use(connection, close)
         pool = self.pool
         if connection.state == IDLE:
-            assert len(pool.idle) + len(pool.in_use) <= min(self.floor + self.wanted, pool.keeper.enough), pool
+            haste, now = pool.keeper.suspicion.haste, self.bench.clock.seconds()
+            resting = [each for each in pool.idle if haste.hasty and now - each.idle_since < haste.rest]
+            most = min(self.floor + self.wanted, pool.keeper.enough) + len(resting)
+            assert len(pool.idle) + len(pool.in_use) <= most, pool
 
     @precondition(lambda self: self.borrowed)
     @rule(index=INDEX)

@@ -174,7 +174,7 @@ def log_to_pipe(options: Any, reactor: Callable[[], Any]) -> None:
             emit: Any = _syslog(
                 str(options.get("prefix") or "")
             ).emit  # an observer as Twisted's log has had them before
-            _use(options, lambda: LegacyLogObserverWrapper(emit))
+            use_observer(options, lambda: LegacyLogObserverWrapper(emit))
         return
     if not path or path == "-":
         return
@@ -189,10 +189,10 @@ def log_to_pipe(options: Any, reactor: Callable[[], Any]) -> None:
             stream: Any = _made(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), reactor())
             return textFileLogObserver(stream)
 
-        _use(options, observer)
+        use_observer(options, observer)
 
 
-def _use(options: Any, observer: Callable[[], ILogObserver]) -> None:
+def use_observer(options: Any, observer: Callable[[], ILogObserver]) -> None:
     """Have twistd log to this. It takes `logger` for the name of a module when it has read its command line, so the observer
     is put there behind that."""
     finish = options.postOptions

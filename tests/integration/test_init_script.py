@@ -58,7 +58,10 @@ class InitScriptTestCase(SynchronousTestCase):
         # For the user that the daemon becomes; the directory is made for its owner alone.
         self.directory.chmod(0o755)
         self.pidfile = self.directory / "daemon.pid"
-        self.log = self.directory / "daemon.log"
+        self.log = self.directory / "log" / "daemon.log"
+        self.log.parent.mkdir()
+        if self.user:
+            shutil.chown(self.log.parent, self.user)
         self.port, self.nobody = free_port(), free_port()
         self.configuration = self.directory / "a.cfg"
         self.configure(self.port)
@@ -311,6 +314,15 @@ class UserTests(InitScriptTestCase):
             raise SkipTest("only root can become another user")
         InitScriptTestCase.setUp(self)
         self.other = pwd.getpwnam(self.user).pw_uid
+
+    def test_its_log_is_no_other_file_than_its_users(self) -> None:
+        """Whose directory it is in, so that he could put a link there."""
+        precious = self.directory / "precious"
+        precious.write_text("of root's\n")
+        precious.chmod(0o600)
+        self.log.symlink_to(precious)
+        self.assertIn(f"--logfile {self.log}: cannot be written", self.expect(1, "start"))
+        self.assertEqual(precious.read_text(), "of root's\n")
 
     def use_a_python_for_everybody(self) -> None:
         """Ours may be below root's home, where the user may not go; the system's can load the same packages if it is as new."""
