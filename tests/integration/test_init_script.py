@@ -315,6 +315,28 @@ class UserTests(InitScriptTestCase):
         InitScriptTestCase.setUp(self)
         self.other = pwd.getpwnam(self.user).pw_uid
 
+    def test_settings_that_cannot_be_read_leave_the_status_unknown(self) -> None:
+        """They may name another pid file."""
+        self.settings.chmod(0o600)
+        for action in ("status", "stop", "reload", "try-restart", "start"):
+            self.assertIn("cannot be read, so nobody knows what is meant", self.expect(4, action, self.other))
+
+    def test_a_process_of_somebody_else_is_not_the_daemon(self) -> None:
+        """Whatever he calls it, and though a crash has left its number."""
+        forged = subprocess.Popen(
+            ["sh", "-c", "read line", f"--pidfile={self.pidfile}"], stdin=subprocess.PIPE, user="daemon"
+        )
+        self.addCleanup(forged.communicate)
+        self.pidfile.write_text(f"{forged.pid}\n")
+        self.expect(1, "status")
+        self.expect(7, "reload")
+        self.assertIsNone(forged.poll())
+
+    def test_a_group_alone_is_not_ignored(self) -> None:
+        with self.settings.open("a") as settings:
+            settings.write("USER=\nGROUP=nogroup\n")
+        self.assertIn("GROUP=nogroup has no effect without USER=", self.expect(1, "start"))
+
     def test_its_log_is_no_other_file_than_its_users(self) -> None:
         """Whose directory it is in, so that he could put a link there."""
         precious = self.directory / "precious"
