@@ -177,18 +177,21 @@ class ThroughTests(HandshakeTestCase):
             self.shaker.offer(**fields)
             far = self.shaker.client(client_tls(version=TLS12))
             transport = self.shaker.transports.pop()
-            known = weakref.ref(self.shaker.certificates.contexts[0])
+            (context,) = self.shaker.certificates.contexts
+            known, called = weakref.ref(context), weakref.ref(context._calls)
+            del context
             self.shaker.offer()
             self.shaker.handshakes.clear()
             gc.collect()
-            self.assertIsNotNone(known())
+            self.assertIsNone(known())
+            self.assertIsNotNone(called())
             transport.peer = Recorder()
             transport.close("over")
             self.loop.pump()
             self.assertEqual(far.end, "close_notify")
             del transport
             gc.collect()
-            self.assertIsNone(known())
+            self.assertIsNone(called())
 
     def test_a_crowd_is_dealt_with_a_few_at_a_time(self) -> None:
         """Others are served between; and in the end all of the crowd are."""

@@ -92,6 +92,54 @@ class Shown:
     over: bool = False
 
 
+class _Calls:
+    """What OpenSSL calls while handshakes take their steps, in a `ServerContext`: it must not know that one, or the two would
+    hold each other, and OpenSSL's 50 KiB with them, until the garbage collector came."""
+
+    def __init__(self, offer: TLSOffer) -> None:
+        self.offer = offer
+        #: Of the handshake whose step is being taken.
+        self.shown: Shown | None = None
+        self._protocols = [each.encode("ascii") for each in offer.alpn]
+
+    def is_over(self, shown: crypto.X509) -> bool:
+        """Of a session that is to be resumed: whether the client's certificate has expired since it was verified."""
+        if _EXPIRED in self.offer.ignored_crt_errors:
+            return False
+        if shown.to_cryptography().not_valid_after_utc >= datetime.now(timezone.utc):
+            return False
+        if self.shown is not None:
+            self.shown.over = True
+            self.shown.refused = VerifyFault.of(_EXPIRED, 0, shown)
+        return True
+
+    def note_alert(self, sent: bool, number: int) -> None:
+        if self.shown is not None:
+            self.shown.alert = (sent, number)
+
+    def note_fault(self, error: int, depth: int, certificate: crypto.X509) -> bool:
+        """HAProxy's rule: what is in neither list ends the handshake, with `verify optional`, too."""
+        shown = self.shown
+        if shown is None:
+            return False
+        fault = VerifyFault.of(error, depth, certificate)
+        if depth:
+            shown.ca_fault = shown.ca_fault or fault
+        else:
+            shown.crt_fault = shown.crt_fault or fault
+        if error in (self.offer.ignored_ca_errors if depth else self.offer.ignored_crt_errors):
+            return True
+        shown.refused = fault
+        return False
+
+    def select_protocol(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
+        """The first of ours that the client offers; none: it is not answered, as HAProxy does."""
+        for ours in self._protocols:
+            if ours in offered:
+                return ours
+        return SSL.NO_OVERLAPPING_PROTOCOLS
+
+
 class ServerContext:
     """One certificate with its key, and how it is served; made once and used for all handshakes that it is chosen for."""
 
@@ -100,8 +148,7 @@ class ServerContext:
         self.crt = certificate.path
         self.offer = offer = certificate.offer
         self._trusted: Trusted | None = None
-        #: Of the handshake whose step is being taken.
-        self._shown: Shown | None = None
+        self._calls = calls = _Calls(offer)
         #: There are parameters for it.
         self._does_dhe = False
         self._context = context = SSL.Context(SSL.TLS_SERVER_METHOD)
@@ -127,18 +174,17 @@ class ServerContext:
         context.set_session_cache_mode(SSL.SESS_CACHE_SERVER if offer.cache else SSL.SESS_CACHE_OFF)
         context.set_timeout(int(offer.lifetime))
         if offer.alpn:
-            self._protocols = [each.encode("ascii") for each in offer.alpn]
-            context.set_alpn_select_callback(self._select_protocol)
+            context.set_alpn_select_callback(calls.select_protocol)
         # Answers the client that its name was understood (RFC 6066 section 3).
         context.set_tlsext_servername_callback(lambda connection: None)
         # Connections outlive their listener's certificates after a reload, and OpenSSL calls back as long as they live:
         # pyOpenSSL keeps a context's data with its last connection.
-        context.set_app_data(self)
-        self._kept = [tell_alerts(context, self._note_alert)]
+        kept = [tell_alerts(context, calls.note_alert)]
+        context.set_app_data(kept)
         if offer.verify != "none":
-            self._kept.append(ask_before_resuming(context, self._is_over))
+            kept.append(ask_before_resuming(context, calls.is_over))
             self._trust(trusts)
-            self._kept.append(verify_clients(context, offer.verify == "required", self._note_fault))
+            kept.append(verify_clients(context, offer.verify == "required", calls.note_fault))
 
     @property
     def trusted(self) -> str:
@@ -171,50 +217,11 @@ class ServerContext:
 
     def step(self, connection: SSL.Connection, shown: Shown) -> None:
         """Go on with a handshake, noting in `shown` what happens. Raises SSL.Error and its kinds."""
-        self._shown = shown
+        self._calls.shown = shown
         try:
             connection.do_handshake()
         finally:
-            self._shown = None
-
-    # What OpenSSL calls.
-
-    def _is_over(self, shown: crypto.X509) -> bool:
-        """Of a session that is to be resumed: whether the client's certificate has expired since it was verified."""
-        if _EXPIRED in self.offer.ignored_crt_errors:
-            return False
-        if shown.to_cryptography().not_valid_after_utc >= datetime.now(timezone.utc):
-            return False
-        if self._shown is not None:
-            self._shown.over = True
-            self._shown.refused = VerifyFault.of(_EXPIRED, 0, shown)
-        return True
-
-    def _note_alert(self, sent: bool, number: int) -> None:
-        if self._shown is not None:
-            self._shown.alert = (sent, number)
-
-    def _note_fault(self, error: int, depth: int, certificate: crypto.X509) -> bool:
-        """HAProxy's rule: what is in neither list ends the handshake, with `verify optional`, too."""
-        shown = self._shown
-        if shown is None:
-            return False
-        fault = VerifyFault.of(error, depth, certificate)
-        if depth:
-            shown.ca_fault = shown.ca_fault or fault
-        else:
-            shown.crt_fault = shown.crt_fault or fault
-        if error in (self.offer.ignored_ca_errors if depth else self.offer.ignored_crt_errors):
-            return True
-        shown.refused = fault
-        return False
-
-    def _select_protocol(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
-        """The first of ours that the client offers; none: it is not answered, as HAProxy does."""
-        for ours in self._protocols:
-            if ours in offered:
-                return ours
-        return SSL.NO_OVERLAPPING_PROTOCOLS
+            self._calls.shown = None
 
     # Its making.
 
