@@ -122,6 +122,7 @@ def take_pool_apart(pool: HTTPConnectionPool) -> Iterator[None]:
     for each in [*pool.family]:
         vars(each.keeper).clear()
         vars(each).clear()
+        each.running = "closed"  # a reload that is under way may have it among the former pools of a server
         yield
 
 

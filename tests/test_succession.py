@@ -20,6 +20,7 @@ from reusedproxy.servers.backend import Backend
 from reusedproxy.servers.limits import PoolLimits
 from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.server import MAINT, READY
+from reusedproxy.succession import take_pool_apart
 from reusedproxy.turnover import Refusal, Turnover
 from reusedproxy.wire.heads import Limits
 from tests.clientfakes import GET, OK, FarServer, World
@@ -125,6 +126,16 @@ class QueueTests(SynchronousTestCase):
         self.world.advance(9)
         self.world.server.answer()
         self.check_rest()
+
+
+class ApartTests(SynchronousTestCase):
+    def test_a_pool_that_is_taken_apart_is_a_closed_one(self) -> None:
+        """For a reload that is under way, which has it among the former pools of a server."""
+        bench = PoolBench()
+        bench.pool.close("reload")
+        for _ in take_pool_apart(bench.pool):
+            pass
+        self.assertEqual(vars(bench.pool), {"running": "closed"})
 
 
 class TrialTests(SynchronousTestCase):

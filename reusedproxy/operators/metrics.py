@@ -161,7 +161,8 @@ def theirs_end(server: Server) -> float | None:
 
 
 def _on_older(server: Server, context: ClientContext) -> int:
-    older = [each for each in server.former if each.context is None or each.context.generation < context.generation]
+    living = [each for each in server.former if each.running != "closed"]
+    older = [each for each in living if each.context is None or each.context.generation < context.generation]
     return sum(each.standing for each in older)
 
 
