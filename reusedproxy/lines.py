@@ -28,6 +28,7 @@ from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls_client import ClientContext
 from reusedproxy.net.tls_files import TLSConfigurationError, Trusts, certificates_of
+from reusedproxy.net.tls_words import LONGEST_NAME
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.samples import compiled_text, constant_text
 from reusedproxy.servers.backend import Backend
@@ -117,7 +118,7 @@ class Dialers:
         try:
             return self.dialer(self.context.named(name.sni.decode("ascii")), name.preface)
         except (TLSConfigurationError, UnicodeError):
-            raise NameRefused(f"{name.sni.decode('latin-1')!r} is not a host name") from None
+            raise NameRefused(f"{name.sni[:LONGEST_NAME].decode('latin-1')!r} is not a host name") from None
 
     def dialer(self, context: ClientContext | None, preface: bytes = b"") -> Dialer:
         said = (lambda connected: preface) if preface else None

@@ -62,8 +62,11 @@ NAMED = 3
 
 _NOWHERE = Place("", 0)
 
-#: The signals that stop the daemon.
+#: The signals that stop the daemon; those that have it reload, as HAProxy's master process is told by either; and that which has
+#: HAProxy say what its memory is used for, and must not end us.
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+RELOADING = (signal.SIGHUP, signal.SIGUSR2)
+IGNORED = signal.SIGQUIT
 
 _LEVELS = {
     "emerg": LogLevel.critical,
@@ -242,11 +245,16 @@ class ProxyService(Service):
             self.proxy.logs.event(level, text, section)
 
     def take_early_signals(self) -> None:
-        """What comes while it starts: SIGHUP waits until it runs, for the files may have been read before they changed; a signal to
+        """What comes while it starts: a signal to reload waits until it runs, for the files may have been read before they changed; a signal to
         stop ends the process at once, which may be waiting for a name server."""
-        signal.signal(signal.SIGHUP, self._told_to_reload)
+        self._take_other_signals()
         for number in STOPPING:
             signal.signal(number, self._told_to_stop_early)
+
+    def _take_other_signals(self) -> None:
+        for number in RELOADING:
+            signal.signal(number, self._told_to_reload)
+        signal.signal(IGNORED, self._told_nothing)
 
     def _told_to_stop_early(self, number: int, frame: object) -> None:
         print(f"[NOTICE] stopped by {signal.Signals(number).name} before it served", file=sys.stderr, flush=True)
@@ -256,6 +264,10 @@ class ProxyService(Service):
     def _told_to_reload(self, number: int, frame: object) -> None:
         """A signal's handler. What it leaves for the reactor is done when that runs."""
         self._reactor.callFromThread(self.reload)
+
+    def _told_nothing(self, number: int, frame: object) -> None:
+        text = f"{signal.Signals(number).name} is ignored: SIGHUP and SIGUSR2 reload, SIGTERM and SIGUSR1 stop"
+        self._reactor.callFromThread(self.announce, "notice", text)
 
     def assemble(self, *, bind: bool) -> Proxy:
         """Read the configuration, build everything, and with `bind` listen. Raises Refused."""
@@ -268,6 +280,10 @@ class ProxyService(Service):
             if self.manhole is not None:
                 self.manhole.stop()
             raise Refused(error.faults, error.notices) from None
+        if bind and (fault := _none_for_clients()):
+            for listener in self.proxy.bound:
+                listener.close()
+            raise Refused([Fault(Place(self._paths[0], 1), fault)], self.proxy.notices)
         self.proxy.notices += [*notices, *self._unreadable(self.proxy)]
         self._started_with = _fixed(configuration.global_)
         self.state = "assembled"
@@ -360,7 +376,7 @@ class ProxyService(Service):
         self.watchdog.start()
         if self.manhole is not None:
             self.manhole.start()
-        signal.signal(signal.SIGHUP, self._told_to_reload)
+        self._take_other_signals()
         # Twisted puts its own handlers there when it runs: with those, an asked-for stop would end as if a signal had killed it.
         self._take_signals()
         self._reactor.callWhenRunning(self._take_signals)
@@ -410,7 +426,7 @@ class ProxyService(Service):
             text = f"maxconn {proxy.maxconn} may need {needed} file descriptors, two for each client, and the limit is {limit}"
             self.announce("warning", f"{text}: raise it (ulimit -n, LimitNOFILE=) or lower maxconn")
         floors = sum(pool.limits.min_conn for pool in proxy.pools)
-        if floors + descriptors.OTHERS > descriptors.limit():
+        if floors and floors + descriptors.OTHERS > descriptors.limit():
             text = f"pool-min-conn asks for {floors} connections in all, and the limit is {descriptors.limit()} file descriptors"
             self.announce("warning", f"{text}: raise it (ulimit -n, LimitNOFILE=) or lower pool-min-conn")
         for backend in proxy.backends:
@@ -674,6 +690,16 @@ def _fixed(said: Global) -> dict[str, object]:
     people = {"user": said.user, "group": said.group, "chroot": said.chroot}
     words: dict[str, object] = {word: each and (each.word, each.value) for word, each in people.items()}
     return {**words, "manhole": said.manhole and evolve(said.manhole, place=_NOWHERE)}
+
+
+def _none_for_clients() -> str:
+    """What is wrong where everything is open that a start opens, and no descriptor is left that a client may have; or nothing."""
+    number = os.dup(2)
+    os.close(number)
+    if number < descriptors.last_for_clients():
+        return ""
+    limit = descriptors.limit()
+    return f"the limit of {limit} file descriptors leaves none for clients: raise it (ulimit -n, LimitNOFILE=)"
 
 
 def _raise_descriptor_limit() -> None:

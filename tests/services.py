@@ -43,7 +43,15 @@ class ImmediateResolver:
 
 def keep_signals(test: SynchronousTestCase) -> None:
     """Give a service's signals back to whom they belong when the test is over."""
-    for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+    for number in (
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGQUIT,
+        signal.SIGHUP,
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGALRM,
+    ):
         test.addCleanup(signal.signal, number, signal.getsignal(number))
 
 

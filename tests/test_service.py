@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reusedproxy.loading import Refused
 from reusedproxy.net import descriptors
 from reusedproxy.service import ProxyService
 from tests.integration.peers import LOOPBACK
@@ -32,6 +33,14 @@ class LimitTests(ServiceTestCase):
     def test_more_warm_connections_than_descriptors(self) -> None:
         (line,) = self.said(" maxconn 100\n", "pool-min-conn 950")
         self.assertIn("pool-min-conn asks for 950 connections in all, and the limit is 1000 file descriptors", line)
+
+    def test_none_for_clients(self) -> None:
+        """Everything would be open, and nobody served."""
+        config = self.text("proxy.cfg", f"{HEAD}frontend f\n bind {LOOPBACK}:0\n http-request deny\n")
+        service = ProxyService(self.reactor, [config])
+        self.patch(descriptors, "limit", lambda: 4)
+        (line,) = self.assertRaises(Refused, service.assemble, bind=True).lines
+        self.assertIn("the limit of 4 file descriptors leaves none for clients", line)
 
     def test_enough(self) -> None:
         self.assertEqual(self.said(" maxconn 100\n", "pool-min-conn 90"), [])

@@ -112,6 +112,17 @@ class ExitTests(ProcessTestCase):
             self.assertIn("Main loop terminated", daemon.output)
 
 
+class OtherSignalTests(ProcessTestCase):
+    def test_what_reloads_haproxy_reloads_and_what_it_bears_is_borne(self) -> None:
+        """A unit or a script that was made for HAProxy must not end it."""
+        daemon = self.daemon()
+        daemon.signal(signal.SIGUSR2)
+        wait_for(lambda: "configuration reloaded" in daemon.output, "the reload")
+        daemon.signal(signal.SIGQUIT)
+        wait_for(lambda: "SIGQUIT is ignored" in daemon.output, "the line about it")
+        self.assertEqual(run_curl(daemon.url).status, 200)
+
+
 class EarlySignalTests(ProcessTestCase):
     """A signal that comes while the daemon starts: here, when its ports are bound and nothing serves them."""
 
