@@ -343,7 +343,7 @@ class SectionTests(SynchronousTestCase):
                 "no 'default_backend' and no 'use_backend': what no rule answers is answered with 503",
             ),
             ("backend b\n", "backend 'b' has no 'server': every request is answered with 503"),
-            ("backend b\n http-request deny if TRUE\n", "has no 'server': what no rule answers is answered with 503"),
+            ("backend b\n http-request deny if HTTP\n", "has no 'server': what no rule answers is answered with 503"),
             ("backend b\n server a h:1\n timeout server 0\n", "backend 'b' has no 'timeout server'"),
             ("backend b\n server a h:1\n bind :80\n", "'bind' is ignored: backend 'b' has no frontend side"),
             (
@@ -361,6 +361,39 @@ class SectionTests(SynchronousTestCase):
         for rule in ("redirect scheme https", "http-request return status 200", "http-request deny"):
             self.assertEqual(warnings(f"frontend f\n bind :80\n {rule}\n"), [], rule)
             self.assertEqual(warnings(f"backend b\n {rule}\n"), [], rule)
+
+    def test_what_is_redirected_to_https_wherever_clients_speak_in_the_clear_needs_no_server(self):
+        """The condition is true of every request where no `bind` line has `ssl`."""
+        condition = [
+            "unless { ssl_fc }",
+            "if !{ ssl_fc }",
+            "if ! { ssl_fc }",
+            "code 301 unless { ssl_fc }",
+            "unless tls",
+            "if TRUE",
+        ]
+        for head in ("http-request redirect scheme https", "redirect scheme https"):
+            for each in condition:
+                lines = f" acl tls ssl_fc\n {head} {each}\n"
+                self.assertEqual(warnings(f"frontend f\n bind :80\n{lines}"), [], lines)
+                self.assertEqual(warnings(f"listen f\n bind :80\n bind :81\n{lines}"), [], lines)
+                self.assertEqual(warnings(f"frontend f\n bind :80\n default_backend b\nbackend b\n{lines}"), [], lines)
+
+    def test_what_is_not_redirected_needs_a_server(self):
+        """Those that come over TLS, those that a condition spares, and those that an earlier rule lets pass."""
+        redirect = " http-request redirect scheme https unless { ssl_fc }\n"
+        table = [
+            f"frontend f\n bind :80\n bind :443 ssl crt /c\n{redirect}",
+            f"listen f\n bind :443 ssl crt /c\n{redirect}",
+            f"frontend f\n bind :443 ssl crt /c\n default_backend b\nbackend b\n{redirect}",
+            "frontend f\n bind :80\n http-request redirect scheme https if { ssl_fc }\n",
+            "frontend f\n bind :80\n http-request redirect scheme https unless { ssl_fc } || { path /up }\n",
+            "frontend f\n bind :80\n http-request redirect scheme https if !{ ssl_fc } { path /up }\n",
+            f"frontend f\n bind :80\n http-request allow if {{ path /up }}\n{redirect}",
+        ]
+        for text in table:
+            (warning,) = warnings(text)
+            self.assertIn("what no rule answers is answered with 503", warning)
 
     def test_bytes_that_are_not_utf_8(self):
         """Are told with their line, and harm nobody in a comment. (As a file is read with `surrogateescape`.)"""

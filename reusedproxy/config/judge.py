@@ -12,11 +12,10 @@ from reusedproxy.config.bind_tls import ON_SERVERS
 from reusedproxy.config.checks import finished_check, host_asked_for
 from reusedproxy.config.draft import ProxyDraft, Reference
 from reusedproxy.config.global_section import GlobalDraft
-from reusedproxy.config.judge_rules import judge_rules
+from reusedproxy.config.judge_rules import always_answers, answering, judge_rules
 from reusedproxy.config.judge_tls import judge_listeners, judge_server
 from reusedproxy.config.model import SAFE_TO_REUSE, Bind, ListenAddress
 from reusedproxy.config.report import Report, did_you_mean
-from reusedproxy.config.rulemodel import Redirect, Reply, Rule
 from reusedproxy.config.servers import OUR_WORDS, ServerDraft
 
 _POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse", *OUR_WORDS}
@@ -25,6 +24,7 @@ _POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse"
 def judge(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) -> Iterator[None]:
     """Everything about proxies, in the order in which they stand; a step for each."""
     backend_names = [draft.name for draft in drafts if "B" in draft.sides]
+    all_clear = not any(bind.ssl for draft in drafts for bind in draft.binds)
     for draft in drafts:
         yield
         if not report.names_in_doubt:
@@ -34,11 +34,13 @@ def judge(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) ->
             continue
         _mode(draft, report)
         _timeouts(draft, report)
+        clear = not any(bind.ssl for bind in draft.binds) if "F" in draft.sides else all_clear
+        answers = always_answers(draft, clear=clear)
         if "F" in draft.sides:
-            _frontend(draft, report)
+            _frontend(draft, answers, report)
             judge_listeners(draft.binds, global_, report)
         if "B" in draft.sides:
-            _backend(draft, global_, report)
+            _backend(draft, answers, global_, report)
         judge_rules(draft, report)
     _binds_differ((each.bind for draft in drafts if not draft.disabled for each in draft.binds), report)
 
@@ -102,27 +104,17 @@ def _timeouts(draft: ProxyDraft, report: Report) -> None:
         report.warn(draft.place, text)
 
 
-def _frontend(draft: ProxyDraft, report: Report) -> None:
+def _frontend(draft: ProxyDraft, answers: bool, report: Report) -> None:
     if "bind" not in draft.said:
         report.warn(draft.place, f"{draft.title} has no 'bind': nobody can reach it")
     goes_on = "default_backend" in draft.said or "use_backend" in draft.said or draft.kind == "listen"
-    if not goes_on and "stats" not in draft.said and not _always_answers(draft):
+    if not goes_on and "stats" not in draft.said and not answers:
         text = (
             f"{draft.title} has no 'default_backend' and no 'use_backend': what no rule answers is answered with 503"
-            if _answers(draft)
+            if answering(draft)
             else f"{draft.title} has no 'default_backend' and no 'use_backend': every request is answered with 503"
         )
         report.warn(draft.place, text)
-
-
-def _answers(draft: ProxyDraft) -> list[Rule]:
-    """The rules by which it answers requests itself."""
-    return [each for each in (*draft.request_rules, *draft.redirects) if isinstance(each.action, (Reply, Redirect))]
-
-
-def _always_answers(draft: ProxyDraft) -> bool:
-    """Whether no request gets past its rules: one of them has no condition."""
-    return any(rule.condition is None for rule in _answers(draft))
 
 
 def _binds_differ(binds: Iterable[Bind], report: Report) -> None:
@@ -160,14 +152,14 @@ def _overlap(one: ListenAddress, other: ListenAddress) -> bool:
 # -- backends ---------------------------------------------------------------------------------------------------------
 
 
-def _backend(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
+def _backend(draft: ProxyDraft, answers: bool, global_: GlobalDraft, report: Report) -> None:
     if (
         "server" not in draft.said
         and "stats" not in draft.said
         and not (draft.kind == "listen" and draft.default_backend)
-        and not _always_answers(draft)
+        and not answers
     ):
-        every = "what no rule answers" if _answers(draft) else "every request"
+        every = "what no rule answers" if answering(draft) else "every request"
         report.warn(draft.place, f"{draft.title} has no 'server': {every} is answered with 503")
     check = finished_check(draft.httpchk, draft.check_send, draft.check_expect) if draft.httpchk else None
     check_host = host_asked_for(check)
