@@ -9,8 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.config import haproxy_words
 from reusedproxy.config.global_section import _READERS as GLOBAL_READERS
 from reusedproxy.config.global_section import OUR_WORDS as GLOBAL_OUR_WORDS
+from reusedproxy.config.judge import CONNECT_TIMEOUT as JUDGED_CONNECT_TIMEOUT
 from reusedproxy.config.proxies import KEYWORDS
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+from reusedproxy.lines import CONNECT_TIMEOUT
 
 HEAD = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 60s\n"
 LINES = HEAD.count("\n")
@@ -355,6 +357,38 @@ class SectionTests(SynchronousTestCase):
         for text, expected in table:
             (warning,) = warnings(text)
             self.assertIn(expected, warning)
+
+    def test_what_comes_of_a_missing_timeout_is_said_of_each(self):
+        """A connection is not tried for ever; who fell silent is waited for."""
+        silent = "that fell silent is waited for without end"
+        tried = "a connection to a server is tried for 30 s"
+        table = [
+            (
+                "",
+                "",
+                f"'timeout client' and no 'timeout connect' and no 'timeout server': {tried}; a client or a server {silent}",
+            ),
+            (" timeout client 1s\n", "", f"'timeout connect' and no 'timeout server': {tried}; a server {silent}"),
+            (" timeout client 1s\n timeout server 1s\n", "", f"'timeout connect': {tried}"),
+            (" timeout client 1s\n timeout connect 1s\n", "", f"'timeout server': a server {silent}"),
+            (" timeout server 1s\n timeout connect 1s\n", "", f"'timeout client': a client {silent}"),
+            (
+                " timeout server 1s\n timeout connect 1s\n timeout http-request 1s\n",
+                "",
+                "'timeout client': a client that fell silent within a body or an answer is waited for without end",
+            ),
+            (
+                " timeout client 1s\n timeout server 1s\n",
+                "maxconn 9",
+                f"'timeout connect': {tried}; a request waits for a full server without end",
+            ),
+            (" timeout client 1s\n timeout server 1s\n timeout queue 1s\n", "maxconn 9", f"'timeout connect': {tried}"),
+        ]
+        for said, words, expected in table:
+            text = f"listen l\n mode http\n bind :80\n{said} server a h:1 {words}\n"
+            (notice,) = read_configuration([Source("t.cfg", text)], {}).notices
+            self.assertEqual(notice.text, f"listen 'l' has no {expected}")
+        self.assertEqual(JUDGED_CONNECT_TIMEOUT, CONNECT_TIMEOUT)
 
     def test_proxies_that_answer_everything_need_no_server(self):
         """Redirections, and pages that are said in the file."""

@@ -18,6 +18,9 @@ from reusedproxy.config.model import SAFE_TO_REUSE, Bind, ListenAddress
 from reusedproxy.config.report import Report, did_you_mean
 from reusedproxy.config.servers import OUR_WORDS, ServerDraft
 
+#: Seconds for a connection to a server when no `timeout connect` says; the daemon's own default.
+CONNECT_TIMEOUT = 30.0
+
 _POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse", *OUR_WORDS}
 
 
@@ -89,19 +92,31 @@ _NOT_HTTP = tuple(
 
 
 def _timeouts(draft: ProxyDraft, report: Report) -> None:
-    """HAProxy's own warning: without these a dead peer keeps its connection for ever."""
+    """HAProxy's own warning: without most of these a dead peer keeps its connection for ever."""
     needed = ["client"] if "F" in draft.sides else []
     if "B" in draft.sides and ("server" in draft.said or draft.servers):
         needed += ["connect", "server"]
     # A time that could not be read is a fault already; 0 is "for ever", so that the warning stands.
     missing = [
-        f"'timeout {name}'"
-        for name in needed
-        if not getattr(draft.timeouts, name) and f"timeout {name}" not in draft.unreadable
+        name for name in needed if not getattr(draft.timeouts, name) and f"timeout {name}" not in draft.unreadable
     ]
     if missing:
-        text = f"{draft.title} has no {' and no '.join(missing)}: a peer that fell silent is waited for without end"
-        report.warn(draft.place, text)
+        names = " and no ".join(f"'timeout {name}'" for name in missing)
+        text = "; ".join(_without_timeouts(missing, draft))
+        report.warn(draft.place, f"{draft.title} has no {names}: {text}")
+
+
+def _without_timeouts(missing: Sequence[str], draft: ProxyDraft) -> Iterable[str]:
+    """What comes of it that they are not said."""
+    if "connect" in missing:
+        yield f"a connection to a server is tried for {CONNECT_TIMEOUT:g} s"
+        if not draft.timeouts.queue and any(each.words.maxconn or each.words.minconn for each in draft.servers):
+            yield "a request waits for a full server without end"
+    silent = [f"a {name}" for name in ("client", "server") if name in missing]
+    if silent:
+        # The head of a request is bounded by 'timeout http-request' alone.
+        within = " within a body or an answer" if silent == ["a client"] and draft.timeouts.http_request else ""
+        yield f"{' or '.join(silent)} that fell silent{within} is waited for without end"
 
 
 def _frontend(draft: ProxyDraft, answers: bool, report: Report) -> None:
