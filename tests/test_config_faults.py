@@ -12,6 +12,7 @@ from reusedproxy.config.global_section import OUR_WORDS as GLOBAL_OUR_WORDS
 from reusedproxy.config.judge import CONNECT_TIMEOUT as JUDGED_CONNECT_TIMEOUT
 from reusedproxy.config.proxies import KEYWORDS
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+from reusedproxy.config.report import nearest
 from reusedproxy.lines import CONNECT_TIMEOUT
 
 HEAD = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 60s\n"
@@ -257,6 +258,13 @@ class WordTests(SynchronousTestCase):
             for section in ("backend b\n server a h:1", "global\n maxconn 1"):
                 (fault,) = faults(f"{section}\n {line}\n")
                 self.assertIn("'timeout http-keep-alive 10s'", fault)
+
+    def test_the_nearest_word_is_found_whatever_its_case(self):
+        """The spelling that is nearest where several differ in case only."""
+        self.assertEqual(nearest("WEBB", ["APP", "WEB"]), "WEB")
+        self.assertEqual(nearest("webb", ["APP", "WEB"]), "WEB")
+        self.assertEqual([nearest(word, ["Web", "web"]) for word in ("Webb", "webb")], ["Web", "web"])
+        self.assertIsNone(nearest("x", ["APP", "WEB"]))
 
     def test_what_we_do_is_among_the_words_of_haproxy(self):
         """The data module would otherwise suggest less than what is valid."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from attrs import evolve
 
-from reusedproxy.config.expressions import read_expression, type_of
+from reusedproxy.config.expressions import ACL_METHODS, ACL_ONLY, read_expression, type_of
 from reusedproxy.config.haproxy_words import words
 from reusedproxy.config.model import Place
 from reusedproxy.config.patterns import DEFAULT, METHODS, check_patterns
@@ -19,9 +19,7 @@ from reusedproxy.config.report import Line, Report, Wrong, did_you_mean, not_don
 from reusedproxy.config.rulemodel import Condition, Criterion, Rule, Term, UseBackend
 from reusedproxy.config.sample_table import CASTS, FETCHES, SAME
 
-#: Fetches to whose names a method may be added: path_beg is path with -m beg.
-_BASES = words("base path url hdr shdr cook scook urlp")
-_DERIVED = re.compile(r"([A-Za-z0-9_.]+?)_(beg|dir|dom|end|len|reg|str|sub)(?=[,(]|\Z)")
+_DERIVED = re.compile(rf"([A-Za-z0-9_.]+?)_({'|'.join(sorted(ACL_METHODS))})(?=[,(]|\Z)")
 _NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 _HAPROXY_FLAGS = {"-M": "load the file as a map", "-u": "an id", "-n": "no look-up of names"}
 
@@ -71,9 +69,9 @@ def read_criterion(words: Sequence[str], place: Place, what: str, report: Report
     """A sample, flags, and patterns."""
     text, method = words[0], ""
     derived = _DERIVED.match(text)
-    if derived and derived[1] in _BASES and derived[0] not in FETCHES:
+    if derived and derived[0] in ACL_ONLY:
         text, method = derived[1] + text[derived.end() :], derived[2]
-    expression = read_expression(text, what)
+    expression = read_expression(text, what, ACL_ONLY)
     given = type_of(expression)
     if method and expression.converters:
         text_of_method = (
@@ -183,7 +181,7 @@ def _named(name: str, negated: bool, acls: Acls, place: Place, what: str, report
         raise Wrong(f"{what}: {not_done(name, 'predefined ACL')}")
     if name.startswith("{"):
         raise Wrong(f"{what}: '{name}': a brace stands by itself, with a blank on either side")
-    hint = f": write {name.upper()}" if name.upper() in PREDEFINED else did_you_mean(name, acls)
+    hint = f": write {name.upper()}" if name.upper() in PREDEFINED else did_you_mean(name, {*acls, *PREDEFINED})
     if name in FETCHES or name in SAME or _DERIVED.match(name):
         hint = f": write it in braces, {{ {name} … }}"
     raise Wrong(f"{what}: there is no acl '{name}' before this line{hint}")
