@@ -259,6 +259,40 @@ class WordTests(SynchronousTestCase):
                 (fault,) = faults(f"{section}\n {line}\n")
                 self.assertIn("'timeout http-keep-alive 10s'", fault)
 
+    def test_a_name_or_an_address_that_was_forgotten_is_missed(self):
+        """The words behind it are not taken for it."""
+        table = [
+            ("server 127.0.0.1:18443 sni str(x)", "the name is missing: 'server NAME 127.0.0.1:18443 sni …'"),
+            ("server [::1]:80 ssl", "the name is missing: 'server NAME [::1]:80 ssl …'"),
+            ("server /run/x.sock check", "the name is missing: 'server NAME /run/x.sock check …'"),
+            ("server 127.0.0.1:80", "the name is missing: 'server NAME 127.0.0.1:80'"),
+            ("server web1 check", "server 'web1': the address is missing: 'server web1 ADDRESS:PORT check …'"),
+            ("bind ssl crt /c.pem", "'bind': the address is missing: 'bind ADDRESS:PORT ssl …'"),
+            ("bind 127.0.0.1:", "'bind': the port is missing in '127.0.0.1:': write '127.0.0.1:80', say"),
+            ("bind fe80::", "'bind': the port is missing in 'fe80::': write 'fe80:::80', say"),
+            ("acl path_beg /x", "'acl': the name is missing: 'acl NAME path_beg /x …'"),
+            ("acl hdr(host) x", "'acl': the name is missing: 'acl NAME hdr(host) x …'"),
+            ("http-request if { path / }", "'http-request': an action is missing before 'if'"),
+        ]
+        for line, expected in table:
+            self.assertEqual(faults(f"listen l\n bind :80\n server a h:1\n {line}\n"), [f"4: {expected}"])
+        (fault,) = faults("global\n log local0 info\n")
+        self.assertIn("'log': the target is missing before 'local0': log <stdout", fault)
+        (fault,) = faults("global\n stats socket mode 600\n")
+        self.assertIn("'stats socket' needs an address", fault)
+
+    def test_a_log_may_go_to_a_host_that_is_called_as_a_facility(self):
+        """A facility follows it."""
+        self.assertEqual(faults("global\n log syslog local0 info\n log mail alert\n log cron len 80 local0\n"), [])
+
+    def test_a_server_may_be_called_as_a_word_of_its_line(self):
+        """A name and an address are known by where they stand."""
+        self.assertEqual(faults("backend b\n server check check:80 check\n server 10.0.0.1:80 10.0.0.1:80\n"), [])
+
+    def test_an_acl_may_be_called_as_what_it_tests(self):
+        """If that follows."""
+        self.assertEqual(faults("backend b\n server a h:1\n acl path path /a\n acl src src 10.0.0.1\n"), [])
+
     def test_the_nearest_word_is_found_whatever_its_case(self):
         """The spelling that is nearest where several differ in case only."""
         self.assertEqual(nearest("WEBB", ["APP", "WEB"]), "WEB")

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from attrs import evolve
 
 from reusedproxy.config.expressions import ACL_METHODS, ACL_ONLY, read_expression, type_of
+from reusedproxy.config.haproxy_samples import FETCHES as HAPROXY_FETCHES
 from reusedproxy.config.haproxy_words import words
 from reusedproxy.config.model import Place
 from reusedproxy.config.patterns import DEFAULT, METHODS, check_patterns
@@ -56,6 +57,8 @@ def read_acl(line: Line, report: Report) -> tuple[str, Criterion]:
     if len(line.words) < 3:
         raise Wrong("'acl' needs a name and what it tests: acl is_static path_end .css .js, say")
     name = line.words[1]
+    if not is_criterion(line.words[2]) and is_criterion(name):
+        raise Wrong(f"'acl': the name is missing: 'acl NAME {name} {line.words[2]} …'")
     if not _NAME.match(name):
         raise Wrong(
             f"'acl': the name '{name}' has a character that cannot stand in a name: letters, digits, - _ . : can"
@@ -63,6 +66,12 @@ def read_acl(line: Line, report: Report) -> tuple[str, Criterion]:
     if name.lower() == "or" or name in ("if", "unless"):
         raise Wrong(f"'acl': '{name}' cannot be a name: it has a meaning in conditions")
     return name, read_criterion(line.words[2:], line.place, f"acl '{name}'", report)
+
+
+def is_criterion(word: str) -> bool:
+    """Whether it begins with a name that can stand there, known or not done."""
+    name = re.split(r"[,(]", word, maxsplit=1)[0]
+    return name in ACL_ONLY or name in FETCHES or name in HAPROXY_FETCHES
 
 
 def read_criterion(words: Sequence[str], place: Place, what: str, report: Report) -> Criterion:

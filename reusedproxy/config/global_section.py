@@ -191,7 +191,7 @@ def _stats(draft: GlobalDraft, line: Line) -> None:
             f"'stats' in section 'global': unknown word '{word}'{did_you_mean(word, haproxy_words.STATS_GLOBAL)}"
         )
     if word == "socket":
-        if len(line.words) < 3:
+        if len(line.words) < 3 or line.words[2] in haproxy_words.BIND:
             raise Wrong("'stats socket' needs an address: stats socket /run/reusedproxy.sock mode 600 level admin, say")
         (address,) = _one_address(line.words[2], "'stats socket'")
         read_parameters(line.words[3:], haproxy_words.BIND, lambda word, argument: None, "'stats socket'")
