@@ -502,10 +502,65 @@ class AllAtOnceTests(SynchronousTestCase):
             'frontend f\n bind :80\n default_backend b\nbackend b "\n server a h:1\n',
             "backend b from nope\n server a h:1\n",
             "defaults\n mode http\n default_backend x\n timeout client 1s\nfrontend a\n bind :1\nfrontend b\n bind :2\n",
+            "global\n ssl-server-verify nonee\nbackend b\n server a h:1 ssl sni str(x)\n",
+            "global\n tune.bufsize 32kk\n tune.maxrewrite 20000\n",
+            "global\n stats socket mode 600\n",
+            ".if definde(X)\nbackend b\n server a h:1\n.endif\nfrontend f\n bind :80\n default_backend b\n",
         ]
         for text in table:
-            error = self.assertRaises(ConfigurationError, read_configuration, [Source("t.cfg", HEAD + text)], {})
-            self.assertEqual((len(error.faults), error.notices), (1, ()), text)
+            self.only_one(HEAD + text)
+
+    def test_nothing_is_missed_that_a_faulty_line_was_meant_to_say(self):
+        """Words with a slip in them, words that are not done or gone, and lines that cannot be cut into words."""
+        defaults = [
+            "timeoutt client 5s",
+            "timeout clientt 5s",
+            "clitimeout 5s",
+            "timeout client five",
+            'timeout client "5s',
+        ]
+        for line in defaults:
+            self.only_one(f"{HEAD.replace('timeout client 30s', line)}listen l\n bind :80\n server a h:1\n")
+        self.only_one(f"{HEAD.replace('mode http', 'mod http')}listen l\n bind :80\n server a h:1\n")
+        frontend = [
+            "default_backendd b",
+            "use_backendd b if { path / }",
+            "http-request redirectt scheme https",
+            "http-reques redirect scheme https",
+            "redirect scheme https iff TRUE",
+            "block if { path / }",
+            "statss enable",
+            'http-request return status 200 string "$',
+        ]
+        for line in frontend:
+            self.only_one(f"{HEAD}frontend f\n bind :80\n {line}\n")
+        self.only_one(f"{HEAD}frontend f\n bindd :80\n default_backend b\nbackend b\n server a h:1\n")
+        for line in ("serverr a h:1", "dispatch h:1", "server-template a 2 h:1", "option transparent", 'server a "$'):
+            self.only_one(f"{HEAD}backend b\n {line}\n")
+        backend = [
+            "option httpchkk\n http-check send hdr A b",
+            "optionn httpchk\n http-check send hdr A b",
+            "httpchk GET /\n http-check expect status 200",
+            "option httpchk GET / HTTP/2.0\n http-check send hdr A b",
+            "http-reuse always\n option httpchk GET / HTTP/1.1\n http-check send hdr Host: b",
+            "option httpchk\n http-reusee always",
+            "option httpchk\n server b h:1 pool-min-con 5",
+            "option httpchk\n default-server pool-min-con 5",
+            "acll x path /\n http-request deny if x",
+            "acl x pathh /\n http-request deny if x",
+            'acl x path "/\n http-request deny if x',
+        ]
+        for lines in backend:
+            self.only_one(f"{HEAD}backend b\n server a h:1\n {lines}\n")
+
+    def test_a_mode_that_is_said_behind_a_faulty_one_counts(self):
+        """Two lines, two faults."""
+        self.assertEqual(len(faults("backend b\n mode htpp\n mode tcp\n server a h:1\n")), 2)
+
+    def only_one(self, text):
+        """There is one fault, and no notice."""
+        error = self.assertRaises(ConfigurationError, read_configuration, [Source("t.cfg", text)], {})
+        self.assertEqual((len(error.faults), error.notices), (1, ()), f"{text}{error}{error.notices}")
 
     def test_the_text_of_the_error_is_one_line_a_fault(self):
         """`file:line: text`, for people and for editors."""

@@ -38,7 +38,8 @@ def judge(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) ->
         _mode(draft, report)
         _timeouts(draft, report)
         clear = not any(bind.ssl for bind in draft.binds) if "F" in draft.sides else all_clear
-        answers = always_answers(draft, clear=clear)
+        # What a rule that could not be read answers is not known.
+        answers = always_answers(draft, clear=clear) or bool(draft.unreadable & {"http-request", "redirect"})
         if "F" in draft.sides:
             _frontend(draft, answers, report)
             judge_listeners(draft.binds, global_, report)
@@ -63,7 +64,7 @@ def _backend_exists(reference: Reference, names: Sequence[str], report: Report) 
 
 
 def _mode(draft: ProxyDraft, report: Report) -> None:
-    if draft.mode == "http" or (draft.mode is None and "mode" in draft.unreadable):
+    if draft.mode == "http" or "mode" in draft.unreadable:
         return
     why = f"(said at {draft.said['mode']})" if draft.mode else "(the default, as in HAProxy, when no 'mode' is said)"
     other = sorted(each for each in draft.said if each.startswith(_NOT_HTTP))
@@ -191,7 +192,7 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
     words, name = server.words, f"server '{server.name}'"
     if words.ssl or words.check.ssl:
         judge_server(server, name, global_, report)
-        verify = words.verify or global_.server_verify
+        verify = words.verify or ("" if "ssl-server-verify" in global_.unreadable else global_.server_verify)
         if verify == "required" and words.tls.ca_file is None:
             text = (
                 f"{name}: 'ssl' verifies the server (verify required, the default), and for that needs 'ca-file <file>',"
@@ -283,6 +284,8 @@ def _pool(server: ServerDraft, check_host: str | None, report: Report) -> None:
 
 
 def _checks(draft: ProxyDraft, report: Report) -> None:
+    if draft.unreadable & {"option httpchk", "http-check"}:
+        return
     if "option httpchk" not in draft.said:
         for rule in ("http-check send", "http-check expect"):
             if rule in draft.own:
@@ -304,7 +307,14 @@ def _reuse(draft: ProxyDraft, report: Report) -> None:
     """What `http-reuse`, the connection modes and the pool words mean for each other."""
     warm = [server for server in draft.servers if server.words.pool.min_conn]
     pooled = any(server.words.said & _POOL_WORDS for server in draft.servers)
-    if "option httpchk" in draft.said and "http-reuse" not in draft.said and draft.servers and not pooled:
+    unsure = draft.unreadable & {"option httpchk", "server", "default-server"}
+    if (
+        "option httpchk" in draft.said
+        and "http-reuse" not in draft.said
+        and draft.servers
+        and not pooled
+        and not unsure
+    ):
         text = (
             f"{draft.title}: 'option httpchk' does not affect reuse. Connections to servers are reused because 'http-reuse'"
             " is unset (any request that can be repeated takes an idle one); 'pool-min-conn N' on the 'server' lines keeps"

@@ -19,7 +19,7 @@ from reusedproxy.config.draft import ProxyDraft
 from reusedproxy.config.global_section import GlobalDraft
 from reusedproxy.config.judge import judge
 from reusedproxy.config.model import Configuration, Place
-from reusedproxy.config.proxies import read_proxy_line
+from reusedproxy.config.proxies import lose_proxy_line, read_proxy_line
 from reusedproxy.config.report import ConfigurationError, Fault, Line, Report, Wrong, did_you_mean, nearest, not_done
 from reusedproxy.config.words import split_words
 
@@ -133,6 +133,8 @@ class _Reading:
     def lost_line(self, rough_words: list[str]) -> None:
         """A line that could not be split: it may have named something, or have been the head of a section."""
         self.report.names_in_doubt = True
+        if len(rough_words) > 1 and rough_words[0] in ("no", "default"):
+            rough_words = rough_words[1:]
         word = rough_words[0] if rough_words else ""
         if word == "global":
             self.section = self.global_
@@ -140,6 +142,10 @@ class _Reading:
             self.section = ProxyDraft(word, "", self.place)
         elif word in haproxy_words.SECTIONS_NOT_DONE:
             self.section = "skipped"
+        elif word and isinstance(self.section, ProxyDraft):
+            lose_proxy_line(self.section, Line(self.place, tuple(rough_words)))
+        elif isinstance(self.section, GlobalDraft):
+            self.section.unreadable.add(word)
 
     def with_addresses(self, words: tuple[str, ...]) -> tuple[str, ...]:
         """With the variables that stand in its addresses, outside of double quotes, too."""
