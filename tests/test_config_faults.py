@@ -400,6 +400,39 @@ class SectionTests(SynchronousTestCase):
             (warning,) = warnings(text)
             self.assertIn(expected, warning)
 
+    def test_a_log_format_without_a_log_is_warned_of(self):
+        """Where the option stands, or at each section that inherits it."""
+        httplog, rest = " option httplog\n", " default_backend b\nbackend b\n server a h:1\n"
+        none = "'option httplog' does nothing, no request is logged: there is no 'log' line; write"
+        global_ = "'log global' stands for the 'log' lines of section 'global', which has none"
+        table = [
+            (f"frontend f\n bind :80\n{httplog}{rest}", none, 8),
+            (f"frontend f\n bind :80\n{httplog} no log\n{rest}", none, 8),
+            (f"listen f\n bind :80\n{httplog} server a h:1\n", none, 8),
+            (f"frontend f\n bind :80\n{httplog} log global\n{rest}", global_, 8),
+            (f"defaults\n mode http\n{httplog} timeout client 1s\nfrontend f\n bind :80\n stats enable\n", none, 10),
+            (
+                f"defaults\n mode http\n{httplog} log global\n timeout client 1s\nfrontend f\n bind :80\n stats enable\n",
+                global_,
+                11,
+            ),
+        ]
+        for text, expected, line in table:
+            (notice,) = read_configuration([Source("t.cfg", HEAD + text)], {}).notices
+            self.assertIn(expected, notice.text)
+            self.assertEqual((notice.level, notice.place.line), ("warning", line))
+
+    def test_a_log_format_with_a_log_is_not_warned_of(self):
+        """One of the section or of `global`, or none because the section says so."""
+        listen = "listen l\n bind :80\n server a h:1\n {}\n"
+        for text in (
+            "defaults\n mode http\n timeout client 1s\n option httplog\nfrontend f\n bind :80\n stats enable\n no log\n",
+            listen.format("option httplog\n log stdout local0"),
+            listen.format("option httplog\n log global\nglobal\n log stdout local0"),
+            listen.format("no log"),
+        ):
+            self.assertEqual(warnings(text), [], text)
+
     def test_what_comes_of_a_missing_timeout_is_said_of_each(self):
         """A connection is not tried for ever; who fell silent is waited for."""
         silent = "that fell silent is waited for without end"
@@ -505,6 +538,8 @@ class AllAtOnceTests(SynchronousTestCase):
             "global\n ssl-server-verify nonee\nbackend b\n server a h:1 ssl sni str(x)\n",
             "global\n tune.bufsize 32kk\n tune.maxrewrite 20000\n",
             "global\n stats socket mode 600\n",
+            "listen l\n bind :80\n server a h:1\n option httplog\n log stdout\n",
+            "global\n log stdout\nlisten l\n bind :80\n server a h:1\n option httplog\n log global\n",
             ".if definde(X)\nbackend b\n server a h:1\n.endif\nfrontend f\n bind :80\n default_backend b\n",
         ]
         for text in table:

@@ -42,6 +42,7 @@ def judge(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) ->
         answers = always_answers(draft, clear=clear) or bool(draft.unreadable & {"http-request", "redirect"})
         if "F" in draft.sides:
             _frontend(draft, answers, report)
+            _log_format(draft, global_, report)
             judge_listeners(draft.binds, global_, report)
         if "B" in draft.sides:
             _backend(draft, answers, global_, report)
@@ -131,6 +132,22 @@ def _frontend(draft: ProxyDraft, answers: bool, report: Report) -> None:
             else f"{draft.title} has no 'default_backend' and no 'use_backend': every request is answered with 503"
         )
         report.warn(draft.place, text)
+
+
+def _log_format(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
+    """HAProxy's own warning, but not of a section that inherits the option and says 'no log'."""
+    if not draft.httplog or draft.logs or (draft.log_global and global_.logs):
+        return
+    if "log" in draft.unreadable or (draft.log_global and "log" in global_.unreadable):
+        return
+    place = draft.said["option httplog"] if "option httplog" in draft.own else draft.place
+    does_nothing = f"{draft.title}: 'option httplog' does nothing, no request is logged:"
+    if draft.log_global:
+        report.warn(
+            place, f"{does_nothing} 'log global' stands for the 'log' lines of section 'global', which has none"
+        )
+    elif "log" not in draft.own or "option httplog" in draft.own:
+        report.warn(place, f"{does_nothing} there is no 'log' line; write 'log stdout format raw local0', say")
 
 
 def _binds_differ(binds: Iterable[Bind], report: Report) -> None:
