@@ -54,6 +54,14 @@ def listen_addresses(text: str, what: str = "'bind'") -> tuple[ListenAddress, ..
     return tuple(found)
 
 
+def is_everywhere(text: str) -> bool:
+    """Whether every address of the machine is listened on; not, where that cannot be read."""
+    try:
+        return any(address.kind == "tcp" and not address.host for address in listen_addresses(text))
+    except Wrong:
+        return False
+
+
 def _listen_address(text: str, what: str) -> list[ListenAddress]:
     family, rest = _family(text, what)
     if family == "unix":
