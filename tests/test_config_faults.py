@@ -292,6 +292,8 @@ class WordTests(SynchronousTestCase):
     def test_an_acl_may_be_called_as_what_it_tests(self):
         """If that follows."""
         self.assertEqual(faults("backend b\n server a h:1\n acl path path /a\n acl src src 10.0.0.1\n"), [])
+        (fault,) = faults("backend b\n server a h:1\n acl url path_begg /a\n")
+        self.assertIn("did you mean 'path_beg'?", fault)
 
     def test_the_nearest_word_is_found_whatever_its_case(self):
         """The spelling that is nearest where several differ in case only."""

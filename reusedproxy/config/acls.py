@@ -16,11 +16,12 @@ from reusedproxy.config.haproxy_samples import FETCHES as HAPROXY_FETCHES
 from reusedproxy.config.haproxy_words import words
 from reusedproxy.config.model import Place
 from reusedproxy.config.patterns import DEFAULT, METHODS, check_patterns
-from reusedproxy.config.report import Line, Report, Wrong, did_you_mean, not_done
+from reusedproxy.config.report import Line, Report, Wrong, did_you_mean, nearest, not_done
 from reusedproxy.config.rulemodel import Condition, Criterion, Rule, Term, UseBackend
 from reusedproxy.config.sample_table import CASTS, FETCHES, SAME
 
 _DERIVED = re.compile(rf"([A-Za-z0-9_.]+?)_({'|'.join(sorted(ACL_METHODS))})(?=[,(]|\Z)")
+_CRITERIA = ACL_ONLY | FETCHES.keys() | HAPROXY_FETCHES
 _NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 _HAPROXY_FLAGS = {"-M": "load the file as a map", "-u": "an id", "-n": "no look-up of names"}
 
@@ -57,7 +58,7 @@ def read_acl(line: Line, report: Report) -> tuple[str, Criterion]:
     if len(line.words) < 3:
         raise Wrong("'acl' needs a name and what it tests: acl is_static path_end .css .js, say")
     name = line.words[1]
-    if not is_criterion(line.words[2]) and is_criterion(name):
+    if _is_criterion(name) and not _is_criterion(line.words[2], nearly=True):
         raise Wrong(f"'acl': the name is missing: 'acl NAME {name} {line.words[2]} …'")
     if not _NAME.match(name):
         raise Wrong(
@@ -68,10 +69,10 @@ def read_acl(line: Line, report: Report) -> tuple[str, Criterion]:
     return name, read_criterion(line.words[2:], line.place, f"acl '{name}'", report)
 
 
-def is_criterion(word: str) -> bool:
-    """Whether it begins with a name that can stand there, known or not done."""
+def _is_criterion(word: str, *, nearly: bool = False) -> bool:
+    """Whether it begins with a name that can stand there, done or not; `nearly`: or with one that has a slip in it."""
     name = re.split(r"[,(]", word, maxsplit=1)[0]
-    return name in ACL_ONLY or name in FETCHES or name in HAPROXY_FETCHES
+    return name in _CRITERIA or (nearly and name[:1].isalpha() and nearest(name, _CRITERIA) is not None)
 
 
 def read_criterion(words: Sequence[str], place: Place, what: str, report: Report) -> Criterion:
