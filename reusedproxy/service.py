@@ -347,6 +347,7 @@ class ProxyService(Service):
         except ImportError as error:
             text = (
                 f"'manhole' needs Twisted's SSH, which cannot be loaded ({error}): pip install 'reusedproxy[manhole]'"
+                " where reusedproxy is installed, or pip install '.[manhole]' in its checkout"
             )
             return [Fault(settings.place, text)]
         try:

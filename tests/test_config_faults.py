@@ -9,8 +9,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.config import haproxy_words
 from reusedproxy.config.global_section import _READERS as GLOBAL_READERS
 from reusedproxy.config.global_section import OUR_WORDS as GLOBAL_OUR_WORDS
+from reusedproxy.config.judge import CONNECT_TIMEOUT as JUDGED_CONNECT_TIMEOUT
 from reusedproxy.config.proxies import KEYWORDS
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+from reusedproxy.config.report import nearest
+from reusedproxy.lines import CONNECT_TIMEOUT
 
 HEAD = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 60s\n"
 LINES = HEAD.count("\n")
@@ -256,6 +259,49 @@ class WordTests(SynchronousTestCase):
                 (fault,) = faults(f"{section}\n {line}\n")
                 self.assertIn("'timeout http-keep-alive 10s'", fault)
 
+    def test_a_name_or_an_address_that_was_forgotten_is_missed(self):
+        """The words behind it are not taken for it."""
+        table = [
+            ("server 127.0.0.1:18443 sni str(x)", "the name is missing: 'server NAME 127.0.0.1:18443 sni …'"),
+            ("server [::1]:80 ssl", "the name is missing: 'server NAME [::1]:80 ssl …'"),
+            ("server /run/x.sock check", "the name is missing: 'server NAME /run/x.sock check …'"),
+            ("server 127.0.0.1:80", "the name is missing: 'server NAME 127.0.0.1:80'"),
+            ("server web1 check", "server 'web1': the address is missing: 'server web1 ADDRESS:PORT check …'"),
+            ("bind ssl crt /c.pem", "'bind': the address is missing: 'bind ADDRESS:PORT ssl …'"),
+            ("bind 127.0.0.1:", "'bind': the port is missing in '127.0.0.1:': write '127.0.0.1:80', say"),
+            ("bind fe80::", "'bind': the port is missing in 'fe80::': write 'fe80:::80', say"),
+            ("acl path_beg /x", "'acl': the name is missing: 'acl NAME path_beg /x …'"),
+            ("acl hdr(host) x", "'acl': the name is missing: 'acl NAME hdr(host) x …'"),
+            ("http-request if { path / }", "'http-request': an action is missing before 'if'"),
+        ]
+        for line, expected in table:
+            self.assertEqual(faults(f"listen l\n bind :80\n server a h:1\n {line}\n"), [f"4: {expected}"])
+        (fault,) = faults("global\n log local0 info\n")
+        self.assertIn("'log': the target is missing before 'local0': log <stdout", fault)
+        (fault,) = faults("global\n stats socket mode 600\n")
+        self.assertIn("'stats socket' needs an address", fault)
+
+    def test_a_log_may_go_to_a_host_that_is_called_as_a_facility(self):
+        """A facility follows it."""
+        self.assertEqual(faults("global\n log syslog local0 info\n log mail alert\n log cron len 80 local0\n"), [])
+
+    def test_a_server_may_be_called_as_a_word_of_its_line(self):
+        """A name and an address are known by where they stand."""
+        self.assertEqual(faults("backend b\n server check check:80 check\n server 10.0.0.1:80 10.0.0.1:80\n"), [])
+
+    def test_an_acl_may_be_called_as_what_it_tests(self):
+        """If that follows."""
+        self.assertEqual(faults("backend b\n server a h:1\n acl path path /a\n acl src src 10.0.0.1\n"), [])
+        (fault,) = faults("backend b\n server a h:1\n acl url path_begg /a\n")
+        self.assertIn("did you mean 'path_beg'?", fault)
+
+    def test_the_nearest_word_is_found_whatever_its_case(self):
+        """The spelling that is nearest where several differ in case only."""
+        self.assertEqual(nearest("WEBB", ["APP", "WEB"]), "WEB")
+        self.assertEqual(nearest("webb", ["APP", "WEB"]), "WEB")
+        self.assertEqual([nearest(word, ["Web", "web"]) for word in ("Webb", "webb")], ["Web", "web"])
+        self.assertIsNone(nearest("x", ["APP", "WEB"]))
+
     def test_what_we_do_is_among_the_words_of_haproxy(self):
         """The data module would otherwise suggest less than what is valid."""
         self.assertEqual(set(KEYWORDS) - haproxy_words.PROXY, set())
@@ -343,7 +389,7 @@ class SectionTests(SynchronousTestCase):
                 "no 'default_backend' and no 'use_backend': what no rule answers is answered with 503",
             ),
             ("backend b\n", "backend 'b' has no 'server': every request is answered with 503"),
-            ("backend b\n http-request deny if TRUE\n", "has no 'server': what no rule answers is answered with 503"),
+            ("backend b\n http-request deny if HTTP\n", "has no 'server': what no rule answers is answered with 503"),
             ("backend b\n server a h:1\n timeout server 0\n", "backend 'b' has no 'timeout server'"),
             ("backend b\n server a h:1\n bind :80\n", "'bind' is ignored: backend 'b' has no frontend side"),
             (
@@ -356,11 +402,109 @@ class SectionTests(SynchronousTestCase):
             (warning,) = warnings(text)
             self.assertIn(expected, warning)
 
+    def test_a_log_format_without_a_log_is_warned_of(self):
+        """Where the option stands, or at each section that inherits it."""
+        httplog, rest = " option httplog\n", " default_backend b\nbackend b\n server a h:1\n"
+        none = "'option httplog' does nothing, no request is logged: there is no 'log' line; write"
+        global_ = "'log global' stands for the 'log' lines of section 'global', which has none"
+        table = [
+            (f"frontend f\n bind :80\n{httplog}{rest}", none, 8),
+            (f"frontend f\n bind :80\n{httplog} no log\n{rest}", none, 8),
+            (f"listen f\n bind :80\n{httplog} server a h:1\n", none, 8),
+            (f"frontend f\n bind :80\n{httplog} log global\n{rest}", global_, 8),
+            (f"defaults\n mode http\n{httplog} timeout client 1s\nfrontend f\n bind :80\n stats enable\n", none, 10),
+            (
+                f"defaults\n mode http\n{httplog} log global\n timeout client 1s\nfrontend f\n bind :80\n stats enable\n",
+                global_,
+                11,
+            ),
+        ]
+        for text, expected, line in table:
+            (notice,) = read_configuration([Source("t.cfg", HEAD + text)], {}).notices
+            self.assertIn(expected, notice.text)
+            self.assertEqual((notice.level, notice.place.line), ("warning", line))
+
+    def test_a_log_format_with_a_log_is_not_warned_of(self):
+        """One of the section or of `global`, or none because the section says so."""
+        listen = "listen l\n bind :80\n server a h:1\n {}\n"
+        for text in (
+            "defaults\n mode http\n timeout client 1s\n option httplog\nfrontend f\n bind :80\n stats enable\n no log\n",
+            listen.format("option httplog\n log stdout local0"),
+            listen.format("option httplog\n log global\nglobal\n log stdout local0"),
+            listen.format("no log"),
+        ):
+            self.assertEqual(warnings(text), [], text)
+
+    def test_what_comes_of_a_missing_timeout_is_said_of_each(self):
+        """A connection is not tried for ever; who fell silent is waited for."""
+        silent = "that fell silent is waited for without end"
+        tried = "a connection to a server is tried for 30 s"
+        table = [
+            (
+                "",
+                "",
+                f"'timeout client' and no 'timeout connect' and no 'timeout server': {tried}; a client or a server {silent}",
+            ),
+            (" timeout client 1s\n", "", f"'timeout connect' and no 'timeout server': {tried}; a server {silent}"),
+            (" timeout client 1s\n timeout server 1s\n", "", f"'timeout connect': {tried}"),
+            (" timeout client 1s\n timeout connect 1s\n", "", f"'timeout server': a server {silent}"),
+            (" timeout server 1s\n timeout connect 1s\n", "", f"'timeout client': a client {silent}"),
+            (
+                " timeout server 1s\n timeout connect 1s\n timeout http-request 1s\n",
+                "",
+                "'timeout client': a client that fell silent within a body or an answer is waited for without end",
+            ),
+            (
+                " timeout client 1s\n timeout server 1s\n",
+                "maxconn 9",
+                f"'timeout connect': {tried}; a request waits for a full server without end",
+            ),
+            (" timeout client 1s\n timeout server 1s\n timeout queue 1s\n", "maxconn 9", f"'timeout connect': {tried}"),
+        ]
+        for said, words, expected in table:
+            text = f"listen l\n mode http\n bind :80\n{said} server a h:1 {words}\n"
+            (notice,) = read_configuration([Source("t.cfg", text)], {}).notices
+            self.assertEqual(notice.text, f"listen 'l' has no {expected}")
+        self.assertEqual(JUDGED_CONNECT_TIMEOUT, CONNECT_TIMEOUT)
+
     def test_proxies_that_answer_everything_need_no_server(self):
         """Redirections, and pages that are said in the file."""
         for rule in ("redirect scheme https", "http-request return status 200", "http-request deny"):
             self.assertEqual(warnings(f"frontend f\n bind :80\n {rule}\n"), [], rule)
             self.assertEqual(warnings(f"backend b\n {rule}\n"), [], rule)
+
+    def test_what_is_redirected_to_https_wherever_clients_speak_in_the_clear_needs_no_server(self):
+        """The condition is true of every request where no `bind` line has `ssl`."""
+        condition = [
+            "unless { ssl_fc }",
+            "if !{ ssl_fc }",
+            "if ! { ssl_fc }",
+            "code 301 unless { ssl_fc }",
+            "unless tls",
+            "if TRUE",
+        ]
+        for head in ("http-request redirect scheme https", "redirect scheme https"):
+            for each in condition:
+                lines = f" acl tls ssl_fc\n {head} {each}\n"
+                self.assertEqual(warnings(f"frontend f\n bind :80\n{lines}"), [], lines)
+                self.assertEqual(warnings(f"listen f\n bind :80\n bind :81\n{lines}"), [], lines)
+                self.assertEqual(warnings(f"frontend f\n bind :80\n default_backend b\nbackend b\n{lines}"), [], lines)
+
+    def test_what_is_not_redirected_needs_a_server(self):
+        """Those that come over TLS, those that a condition spares, and those that an earlier rule lets pass."""
+        redirect = " http-request redirect scheme https unless { ssl_fc }\n"
+        table = [
+            f"frontend f\n bind :80\n bind :443 ssl crt /c\n{redirect}",
+            f"listen f\n bind :443 ssl crt /c\n{redirect}",
+            f"frontend f\n bind :443 ssl crt /c\n default_backend b\nbackend b\n{redirect}",
+            "frontend f\n bind :80\n http-request redirect scheme https if { ssl_fc }\n",
+            "frontend f\n bind :80\n http-request redirect scheme https unless { ssl_fc } || { path /up }\n",
+            "frontend f\n bind :80\n http-request redirect scheme https if !{ ssl_fc } { path /up }\n",
+            f"frontend f\n bind :80\n http-request allow if {{ path /up }}\n{redirect}",
+        ]
+        for text in table:
+            (warning,) = warnings(text)
+            self.assertIn("what no rule answers is answered with 503", warning)
 
     def test_bytes_that_are_not_utf_8(self):
         """Are told with their line, and harm nobody in a comment. (As a file is read with `surrogateescape`.)"""
@@ -393,10 +537,67 @@ class AllAtOnceTests(SynchronousTestCase):
             'frontend f\n bind :80\n default_backend b\nbackend b "\n server a h:1\n',
             "backend b from nope\n server a h:1\n",
             "defaults\n mode http\n default_backend x\n timeout client 1s\nfrontend a\n bind :1\nfrontend b\n bind :2\n",
+            "global\n ssl-server-verify nonee\nbackend b\n server a h:1 ssl sni str(x)\n",
+            "global\n tune.bufsize 32kk\n tune.maxrewrite 20000\n",
+            "global\n stats socket mode 600\n",
+            "listen l\n bind :80\n server a h:1\n option httplog\n log stdout\n",
+            "global\n log stdout\nlisten l\n bind :80\n server a h:1\n option httplog\n log global\n",
+            ".if definde(X)\nbackend b\n server a h:1\n.endif\nfrontend f\n bind :80\n default_backend b\n",
         ]
         for text in table:
-            error = self.assertRaises(ConfigurationError, read_configuration, [Source("t.cfg", HEAD + text)], {})
-            self.assertEqual((len(error.faults), error.notices), (1, ()), text)
+            self.only_one(HEAD + text)
+
+    def test_nothing_is_missed_that_a_faulty_line_was_meant_to_say(self):
+        """Words with a slip in them, words that are not done or gone, and lines that cannot be cut into words."""
+        defaults = [
+            "timeoutt client 5s",
+            "timeout clientt 5s",
+            "clitimeout 5s",
+            "timeout client five",
+            'timeout client "5s',
+        ]
+        for line in defaults:
+            self.only_one(f"{HEAD.replace('timeout client 30s', line)}listen l\n bind :80\n server a h:1\n")
+        self.only_one(f"{HEAD.replace('mode http', 'mod http')}listen l\n bind :80\n server a h:1\n")
+        frontend = [
+            "default_backendd b",
+            "use_backendd b if { path / }",
+            "http-request redirectt scheme https",
+            "http-reques redirect scheme https",
+            "redirect scheme https iff TRUE",
+            "block if { path / }",
+            "statss enable",
+            'http-request return status 200 string "$',
+        ]
+        for line in frontend:
+            self.only_one(f"{HEAD}frontend f\n bind :80\n {line}\n")
+        self.only_one(f"{HEAD}frontend f\n bindd :80\n default_backend b\nbackend b\n server a h:1\n")
+        for line in ("serverr a h:1", "dispatch h:1", "server-template a 2 h:1", "option transparent", 'server a "$'):
+            self.only_one(f"{HEAD}backend b\n {line}\n")
+        backend = [
+            "option httpchkk\n http-check send hdr A b",
+            "optionn httpchk\n http-check send hdr A b",
+            "httpchk GET /\n http-check expect status 200",
+            "option httpchk GET / HTTP/2.0\n http-check send hdr A b",
+            "http-reuse always\n option httpchk GET / HTTP/1.1\n http-check send hdr Host: b",
+            "option httpchk\n http-reusee always",
+            "option httpchk\n server b h:1 pool-min-con 5",
+            "option httpchk\n default-server pool-min-con 5",
+            "acll x path /\n http-request deny if x",
+            "acl x pathh /\n http-request deny if x",
+            'acl x path "/\n http-request deny if x',
+        ]
+        for lines in backend:
+            self.only_one(f"{HEAD}backend b\n server a h:1\n {lines}\n")
+
+    def test_a_mode_that_is_said_behind_a_faulty_one_counts(self):
+        """Two lines, two faults."""
+        self.assertEqual(len(faults("backend b\n mode htpp\n mode tcp\n server a h:1\n")), 2)
+
+    def only_one(self, text):
+        """There is one fault, and no notice."""
+        error = self.assertRaises(ConfigurationError, read_configuration, [Source("t.cfg", text)], {})
+        self.assertEqual((len(error.faults), error.notices), (1, ()), f"{text}{error}{error.notices}")
 
     def test_the_text_of_the_error_is_one_line_a_fault(self):
         """`file:line: text`, for people and for editors."""

@@ -63,9 +63,12 @@ class EmptyWordTests(SynchronousTestCase):
             ('use_backend be if { path_beg "$NONE" }', "argument 5 of 'use_backend'"),
         ):
             (fault,) = faults(f"    {line}\n")
-            self.assertIn(f"t.cfg:8: {argument} is empty: is a variable not set?", fault)
+            why = ": the variable 'NONE' is not set" if "NONE" in line else ""
+            self.assertIn(f"t.cfg:8: {argument} is empty{why} (HAProxy refuses the line)", fault)
         (fault,) = faults('    "" x\n')
-        self.assertIn("the first word is empty", fault)
+        self.assertIn("the first word is empty (HAProxy", fault)
+        (fault,) = faults('    http-request set-path "$NONE$NONE2"\n')
+        self.assertIn("argument 2 of 'http-request' is empty: the variables 'NONE' and 'NONE2' are not set", fault)
 
     def test_a_word_that_is_not_empty_as_a_whole_is_none(self) -> None:
         """As in HAProxy."""
@@ -108,6 +111,39 @@ class AddressTests(SynchronousTestCase):
         ]
         self.assertEqual((address.host, address.port), ("", 8081))
         self.assertIn("':80' means the address that the client connected to", faults("", "    server s2 $NONE:80\n")[0])
+
+    def test_one_that_is_not_set_is_warned_of(self) -> None:
+        """With what is listened on therefore; HAProxy says nothing."""
+        everywhere = ", so that every address of this machine is listened on"
+        for line, expected in (
+            ('bind "${NONE}:8081"', f"the variable 'NONE' is not set: 'bind' has ':8081' for its address{everywhere}"),
+            ("bind $NONE:8081", f"the variable 'NONE' is not set: 'bind' has ':8081' for its address{everywhere}"),
+            ('bind "$NONE":8081', f"the variable 'NONE' is not set: 'bind' has ':8081' for its address{everywhere}"),
+            ("bind '${NONE}':8081", f"the variable 'NONE' is not set: 'bind' has ':8081' for its address{everywhere}"),
+            ("bind 127.0.0.1:8081,$NONE:8082", "has '127.0.0.1:8081,:8082' for its address" + everywhere),
+            ('bind "ipv6@$NONE:8081"', f"'bind' has 'ipv6@:8081' for its address{everywhere}"),
+            ('bind "127.0.0.1:${NONE}8081"', "'bind' has '127.0.0.1:8081' for its address"),
+            ('bind "127.0.0.1:$A${B}8081"', "the variables 'A' and 'B' are not set"),
+            ('log "127.0.0.1$NONE" local0', "the variable 'NONE' is not set: 'log' has '127.0.0.1' for its address"),
+        ):
+            (notice,) = read(f"    {line}\n").notices
+            self.assertEqual((notice.level, notice.place.line), ("warning", 8))
+            self.assertTrue(notice.text.endswith(expected) or notice.text.startswith(expected), (line, notice.text))
+        for line in ('server s2 "127.0.0.1$NONE:80"', 'server s2 127.0.0.1:80 check addr "127.0.0.1$NONE"'):
+            (notice,) = read("", f"    {line}\n").notices
+            self.assertIn("the variable 'NONE' is not set: 'server' has '127.0.0.1", notice.text)
+            self.assertNotIn("listened", notice.text)
+
+    def test_one_that_has_a_default_is_not_warned_of(self) -> None:
+        """Nor one that is set to nothing, nor what is no address."""
+        for line in (
+            'bind "${NONE-127.0.0.1}:8081"',
+            'bind "${NONE-}:8081"',
+            'bind "${EMPTY}:8081"',
+            'bind "$HOST:8081" name "a$NONE"',
+            'bind "127.0.0.1:8081${NONE[*]}"',
+        ):
+            self.assertEqual(read(f"    {line}\n").notices, (), line)
 
     def test_what_is_no_address(self) -> None:
         """A list is none; a backslash takes no dollar's meaning away."""

@@ -168,6 +168,19 @@ class FaultTests(SynchronousTestCase):
             ("http-request set-header X %zz", "unknown alias '%zz'"),
             ("http-request set-header X %pid", "'%pid' is a HAProxy alias that reusedproxy does not do yet"),
             ("http-request set-header X %{+Z}[src]", "unknown flag '+Z' in '%{+Z}'"),
+            ("acl a path_begg /x", "unknown sample fetch 'path_begg': did you mean 'path_beg'?"),
+            ("acl a hdr_domain(host) x", "unknown sample fetch 'hdr_domain': did you mean 'hdr_dom'?"),
+            ("http-request deny if { url_regex x }", "unknown sample fetch 'url_regex': did you mean 'url_reg'?"),
+            ("acl a pathh /x", "unknown sample fetch 'pathh': did you mean 'path'?"),
+            ("acl a path,uper,path_begg x", "unknown converter 'uper': did you mean 'upper'?"),
+            (
+                "http-request set-header X %[path_beg]",
+                "'path_beg' can stand in an 'acl' or a condition only, it is no sample fetch",
+            ),
+            (
+                "http-request deny if METH_GETT",
+                "there is no acl 'METH_GETT' before this line: did you mean 'METH_GET'?",
+            ),
             ("http-request set-header X %[srcc]", "unknown sample fetch 'srcc': did you mean 'src'?"),
             (
                 "http-request set-header X %[ssl_c_der,add(1)]",

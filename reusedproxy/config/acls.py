@@ -11,17 +11,17 @@ from collections.abc import Mapping, Sequence
 
 from attrs import evolve
 
-from reusedproxy.config.expressions import read_expression, type_of
+from reusedproxy.config.expressions import ACL_METHODS, ACL_ONLY, read_expression, type_of
+from reusedproxy.config.haproxy_samples import FETCHES as HAPROXY_FETCHES
 from reusedproxy.config.haproxy_words import words
 from reusedproxy.config.model import Place
 from reusedproxy.config.patterns import DEFAULT, METHODS, check_patterns
-from reusedproxy.config.report import Line, Report, Wrong, did_you_mean, not_done
+from reusedproxy.config.report import Line, Report, Wrong, did_you_mean, nearest, not_done
 from reusedproxy.config.rulemodel import Condition, Criterion, Rule, Term, UseBackend
 from reusedproxy.config.sample_table import CASTS, FETCHES, SAME
 
-#: Fetches to whose names a method may be added: path_beg is path with -m beg.
-_BASES = words("base path url hdr shdr cook scook urlp")
-_DERIVED = re.compile(r"([A-Za-z0-9_.]+?)_(beg|dir|dom|end|len|reg|str|sub)(?=[,(]|\Z)")
+_DERIVED = re.compile(rf"([A-Za-z0-9_.]+?)_({'|'.join(sorted(ACL_METHODS))})(?=[,(]|\Z)")
+_CRITERIA = ACL_ONLY | FETCHES.keys() | HAPROXY_FETCHES
 _NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 _HAPROXY_FLAGS = {"-M": "load the file as a map", "-u": "an id", "-n": "no look-up of names"}
 
@@ -58,6 +58,8 @@ def read_acl(line: Line, report: Report) -> tuple[str, Criterion]:
     if len(line.words) < 3:
         raise Wrong("'acl' needs a name and what it tests: acl is_static path_end .css .js, say")
     name = line.words[1]
+    if _is_criterion(name) and not _is_criterion(line.words[2], nearly=True):
+        raise Wrong(f"'acl': the name is missing: 'acl NAME {name} {line.words[2]} …'")
     if not _NAME.match(name):
         raise Wrong(
             f"'acl': the name '{name}' has a character that cannot stand in a name: letters, digits, - _ . : can"
@@ -67,13 +69,19 @@ def read_acl(line: Line, report: Report) -> tuple[str, Criterion]:
     return name, read_criterion(line.words[2:], line.place, f"acl '{name}'", report)
 
 
+def _is_criterion(word: str, *, nearly: bool = False) -> bool:
+    """Whether it begins with a name that can stand there, done or not; `nearly`: or with one that has a slip in it."""
+    name = re.split(r"[,(]", word, maxsplit=1)[0]
+    return name in _CRITERIA or (nearly and name[:1].isalpha() and nearest(name, _CRITERIA) is not None)
+
+
 def read_criterion(words: Sequence[str], place: Place, what: str, report: Report) -> Criterion:
     """A sample, flags, and patterns."""
     text, method = words[0], ""
     derived = _DERIVED.match(text)
-    if derived and derived[1] in _BASES and derived[0] not in FETCHES:
+    if derived and derived[0] in ACL_ONLY:
         text, method = derived[1] + text[derived.end() :], derived[2]
-    expression = read_expression(text, what)
+    expression = read_expression(text, what, ACL_ONLY)
     given = type_of(expression)
     if method and expression.converters:
         text_of_method = (
@@ -183,7 +191,7 @@ def _named(name: str, negated: bool, acls: Acls, place: Place, what: str, report
         raise Wrong(f"{what}: {not_done(name, 'predefined ACL')}")
     if name.startswith("{"):
         raise Wrong(f"{what}: '{name}': a brace stands by itself, with a blank on either side")
-    hint = f": write {name.upper()}" if name.upper() in PREDEFINED else did_you_mean(name, acls)
+    hint = f": write {name.upper()}" if name.upper() in PREDEFINED else did_you_mean(name, {*acls, *PREDEFINED})
     if name in FETCHES or name in SAME or _DERIVED.match(name):
         hint = f": write it in braces, {{ {name} … }}"
     raise Wrong(f"{what}: there is no acl '{name}' before this line{hint}")

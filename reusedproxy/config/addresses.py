@@ -54,6 +54,14 @@ def listen_addresses(text: str, what: str = "'bind'") -> tuple[ListenAddress, ..
     return tuple(found)
 
 
+def is_everywhere(text: str) -> bool:
+    """Whether every address of the machine is listened on; not, where that cannot be read."""
+    try:
+        return any(address.kind == "tcp" and not address.host for address in listen_addresses(text))
+    except Wrong:
+        return False
+
+
 def _listen_address(text: str, what: str) -> list[ListenAddress]:
     family, rest = _family(text, what)
     if family == "unix":
@@ -62,7 +70,7 @@ def _listen_address(text: str, what: str) -> list[ListenAddress]:
         return [ListenAddress("fd", fd=units.integer(rest, f"{what}: the file descriptor in '{text}'"))]
     host, port_text = _host_and_port(rest)
     if not port_text:
-        hint = f"write ':{text}'" if text.isdigit() else f"write '{text}:80', say"
+        hint = f"write ':{text}'" if text.isdigit() else f"write '{_without_colon(text)}:80', say"
         raise Wrong(f"{what}: the port is missing in '{text}': {hint}")
     host, v6 = _listen_host(host, family, text, what)
     return [ListenAddress("tcp", host=host, port=port, v6=v6) for port in _ports(port_text, text, what)]
@@ -94,6 +102,11 @@ def _host_and_port(text: str) -> tuple[str, str]:
         return text[1:-1], ""
     host, _, port = text.rpartition(":") if ":" in text else (text, "", "")
     return (host[1:-1] if host.startswith("[") and host.endswith("]") else host), port
+
+
+def _without_colon(text: str) -> str:
+    """Without the one at the end, unless it is part of an IPv6 address."""
+    return text[:-1] if text.endswith(":") and not text.endswith("::") else text
 
 
 def _listen_host(host: str, family: str, text: str, what: str) -> tuple[str, bool]:
@@ -164,11 +177,20 @@ def server_address(text: str, what: str) -> ServerAddress:
     return ServerAddress("tcp", host, _server_port(port_text, text, what))
 
 
+def is_server_address(text: str) -> bool:
+    """Whether it says where a server is, its port included."""
+    try:
+        server_address(text, "")
+    except Wrong:
+        return False
+    return True
+
+
 def _server_port(port_text: str, text: str, what: str) -> int:
     if not port_text:
         raise Wrong(
             f"{what}: no port in '{text}': HAProxy would take the port that the client connected to, which reusedproxy"
-            f" does not do yet: write '{text}:80', say"
+            f" does not do yet: write '{_without_colon(text)}:80', say"
         )
     if port_text[0] in "+-":
         raise Wrong(f"{what}: '{text}' maps ports ({port_text}), which reusedproxy does not do yet: write the port")

@@ -29,6 +29,8 @@ def read_bind(line: Line, defaults: TLSDefaults, report: Report) -> list[BindDra
     """One for every address of the line."""
     if not line.arguments or not line.arguments[0]:
         raise Wrong("'bind' needs an address: bind *:80, say")
+    if line.words[1] in haproxy_words.BIND:
+        raise Wrong(f"'bind': the address is missing: 'bind ADDRESS:PORT {line.words[1]} …'")
     what = f"'bind {line.words[1]}'"
     texts: list[str] = []
     addresses: tuple[ListenAddress, ...] = ()

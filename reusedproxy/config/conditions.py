@@ -105,7 +105,12 @@ class Conditionals:
             block.state = "past"
 
     def _judge(self, line: Line) -> bool:
-        return evaluate(" ".join(line.arguments), self.environment, self.library)
+        try:
+            return evaluate(" ".join(line.arguments), self.environment, self.library)
+        except Wrong:
+            # Nobody knows which lines would have counted.
+            self.report.names_in_doubt = True
+            raise
 
     def _message(self, line: Line) -> None:
         if len(line.words) > 2:

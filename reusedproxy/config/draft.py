@@ -97,6 +97,11 @@ class ProxyDraft:
         self.said[what] = place
         self.own.add(what)
 
+    def lose(self, what: str, place: Place) -> None:
+        """A line that cannot be read would have said it."""
+        self.say(what, place)
+        self.unreadable.add(what)
+
     def begin_checks(self) -> None:
         """Forgets what `defaults` says of HTTP checks: a section's first own line about them does so in HAProxy. That they
         are HTTP checks is kept."""

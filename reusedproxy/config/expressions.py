@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from ipaddress import IPv4Address, IPv6Address
 
 from reusedproxy.config.arguments import Unfinished, arguments_at
 from reusedproxy.config.haproxy_samples import CONVERTERS as HAPROXY_CONVERTERS
 from reusedproxy.config.haproxy_samples import FETCHES as HAPROXY_FETCHES
+from reusedproxy.config.haproxy_words import words
 from reusedproxy.config.model import Call, Expression
 from reusedproxy.config.regular import read_regular
 from reusedproxy.config.report import Wrong, did_you_mean, not_done
 from reusedproxy.config.sample_table import CASTS, CONVERTERS, FETCHES, LOGGED, SAME, Signature
 
+#: Fetches to whose names a method may be added where something is compared: path_beg is path with -m beg.
+BASES = words("base path url hdr shdr cook scook urlp")
+ACL_METHODS = words("beg dir dom end len reg str sub")
+ACL_ONLY = frozenset(f"{base}_{method}" for base in BASES for method in ACL_METHODS) - FETCHES.keys()
 _NAME = re.compile(r"[A-Za-z0-9_.+-]*")
 #: What `digest` is asked for most; it takes whatever OpenSSL knows.
 DIGESTS = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
@@ -26,15 +31,16 @@ _NUMBER = re.compile(r"[-+]?[0-9]+\Z")
 _VARIABLE = re.compile(r"(proc|sess|txn|req|res)\.([A-Za-z0-9_.]+)\Z")
 
 
-def read_expression(text: str, what: str) -> Expression:
-    """The expression that all of `text` is; `what` begins each message. Raises Wrong."""
-    expression, at = expression_at(text, 0, what)
+def read_expression(text: str, what: str, others: Collection[str] = ()) -> Expression:
+    """The expression that all of `text` is; `what` begins each message. `others` are names that could stand there, too, and
+    that the caller has looked for. Raises Wrong."""
+    expression, at = expression_at(text, 0, what, others)
     if at < len(text):
         raise Wrong(f"{what}: '{text[at:]}' in the expression '{text}' is too much: converters follow a ','")
     return expression
 
 
-def expression_at(text: str, at: int, what: str) -> tuple[Expression, int]:
+def expression_at(text: str, at: int, what: str, others: Collection[str] = ()) -> tuple[Expression, int]:
     """The expression that begins there, and where it ends. Raises Wrong."""
     calls: list[Call] = []
     while True:
@@ -47,7 +53,7 @@ def expression_at(text: str, at: int, what: str) -> tuple[Expression, int]:
                 arguments, at = arguments_at(text, at + 1)
             except Unfinished as end:
                 raise Wrong(f"{what}: in the expression '{text}' a '{end.missing}' is missing") from None
-        calls.append(_judged(name[0], arguments, first=not calls, what=what))
+        calls.append(_judged(name[0], arguments, first=not calls, what=what, others=others))
         if text[at : at + 1] != ",":
             break
         at += 1
@@ -86,7 +92,7 @@ def _given(name: str, signature: Signature, arguments: tuple[str, ...]) -> tuple
     return arguments
 
 
-def _judged(name: str, arguments: tuple[str, ...], *, first: bool, what: str) -> Call:
+def _judged(name: str, arguments: tuple[str, ...], *, first: bool, what: str, others: Collection[str]) -> Call:
     kind, known = ("sample fetch", HAPROXY_FETCHES) if first else ("converter", HAPROXY_CONVERTERS)
     done: dict[str, Signature] = FETCHES if first else CONVERTERS
     signature = done.get(SAME.get(name, name) if first else name)
@@ -95,7 +101,10 @@ def _judged(name: str, arguments: tuple[str, ...], *, first: bool, what: str) ->
             raise Wrong(f"{what}: {not_done(name, kind)}")
         if not name:
             raise Wrong(f"{what}: a {kind} is missing in the expression")
-        raise Wrong(f"{what}: unknown {kind} '{name}'{did_you_mean(name, {*done, *known})}")
+        if first and name in ACL_ONLY:
+            raise Wrong(f"{what}: '{name}' can stand in an 'acl' or a condition only, it is no sample fetch")
+        also = others if first else ()
+        raise Wrong(f"{what}: unknown {kind} '{name}'{did_you_mean(name, {*done, *known, *also})}")
     arguments = _given(name, signature, arguments)
     least, most = signature.least, signature.most
     if not least <= len(arguments) <= most:

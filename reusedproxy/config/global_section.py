@@ -66,9 +66,18 @@ class GlobalDraft:
     #: For the lines that follow.
     tls: TLSDefaults = Factory(TLSDefaults)
     said: dict[str, Place] = Factory(dict)
+    #: What was said in vain: words whose line could not be read.
+    unreadable: set[str] = Factory(set)
 
     def read(self, line: Line) -> None:
         """One line of a `global` section."""
+        try:
+            self._read(line)
+        except Wrong:
+            self.unreadable.add(line.keyword if line.keyword in _READERS else nearest(line.keyword, _READERS) or "")
+            raise
+
+    def _read(self, line: Line) -> None:
         word = line.keyword
         if line.prefix:
             self._prefixed(line)
@@ -102,13 +111,13 @@ class GlobalDraft:
             raise Wrong(f"'{line.prefix}' cannot stand before '{line.keyword}' in section 'global'")
 
     def finished(self) -> Global:
-        if self.maxrewrite >= self.bufsize:
+        if self.maxrewrite >= self.bufsize and not self.unreadable & {"tune.bufsize", "tune.maxrewrite"}:
             # HAProxy halves it silently; we say so.
             place = self.said.get("tune.maxrewrite") or self.said["tune.bufsize"]
             self.maxrewrite = self.bufsize // 2
             text = f"'tune.maxrewrite' has to be less than 'tune.bufsize' ({self.bufsize}): {self.maxrewrite} is taken"
             self.report.warn(place, text)
-        if "stats" in self.said:
+        if "stats" in self.said and "stats" not in self.unreadable:
             self.report.notice(self.said["stats"], "'stats socket' is not served yet: there is no runtime API so far")
         return Global(
             maxconn=self.maxconn,
@@ -191,7 +200,7 @@ def _stats(draft: GlobalDraft, line: Line) -> None:
             f"'stats' in section 'global': unknown word '{word}'{did_you_mean(word, haproxy_words.STATS_GLOBAL)}"
         )
     if word == "socket":
-        if len(line.words) < 3:
+        if len(line.words) < 3 or line.words[2] in haproxy_words.BIND:
             raise Wrong("'stats socket' needs an address: stats socket /run/reusedproxy.sock mode 600 level admin, say")
         (address,) = _one_address(line.words[2], "'stats socket'")
         read_parameters(line.words[3:], haproxy_words.BIND, lambda word, argument: None, "'stats socket'")

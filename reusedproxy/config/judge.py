@@ -12,12 +12,14 @@ from reusedproxy.config.bind_tls import ON_SERVERS
 from reusedproxy.config.checks import finished_check, host_asked_for
 from reusedproxy.config.draft import ProxyDraft, Reference
 from reusedproxy.config.global_section import GlobalDraft
-from reusedproxy.config.judge_rules import judge_rules
+from reusedproxy.config.judge_rules import always_answers, answering, judge_rules
 from reusedproxy.config.judge_tls import judge_listeners, judge_server
 from reusedproxy.config.model import SAFE_TO_REUSE, Bind, ListenAddress
 from reusedproxy.config.report import Report, did_you_mean
-from reusedproxy.config.rulemodel import Redirect, Reply, Rule
 from reusedproxy.config.servers import OUR_WORDS, ServerDraft
+
+#: Seconds for a connection to a server when no `timeout connect` says; the daemon's own default.
+CONNECT_TIMEOUT = 30.0
 
 _POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse", *OUR_WORDS}
 
@@ -25,6 +27,7 @@ _POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse"
 def judge(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) -> Iterator[None]:
     """Everything about proxies, in the order in which they stand; a step for each."""
     backend_names = [draft.name for draft in drafts if "B" in draft.sides]
+    all_clear = not any(bind.ssl for draft in drafts for bind in draft.binds)
     for draft in drafts:
         yield
         if not report.names_in_doubt:
@@ -34,11 +37,15 @@ def judge(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) ->
             continue
         _mode(draft, report)
         _timeouts(draft, report)
+        clear = not any(bind.ssl for bind in draft.binds) if "F" in draft.sides else all_clear
+        # What a rule that could not be read answers is not known.
+        answers = always_answers(draft, clear=clear) or bool(draft.unreadable & {"http-request", "redirect"})
         if "F" in draft.sides:
-            _frontend(draft, report)
+            _frontend(draft, answers, report)
+            _log_format(draft, global_, report)
             judge_listeners(draft.binds, global_, report)
         if "B" in draft.sides:
-            _backend(draft, global_, report)
+            _backend(draft, answers, global_, report)
         judge_rules(draft, report)
     _binds_differ((each.bind for draft in drafts if not draft.disabled for each in draft.binds), report)
 
@@ -58,7 +65,7 @@ def _backend_exists(reference: Reference, names: Sequence[str], report: Report) 
 
 
 def _mode(draft: ProxyDraft, report: Report) -> None:
-    if draft.mode == "http" or (draft.mode is None and "mode" in draft.unreadable):
+    if draft.mode == "http" or "mode" in draft.unreadable:
         return
     why = f"(said at {draft.said['mode']})" if draft.mode else "(the default, as in HAProxy, when no 'mode' is said)"
     other = sorted(each for each in draft.said if each.startswith(_NOT_HTTP))
@@ -87,42 +94,60 @@ _NOT_HTTP = tuple(
 
 
 def _timeouts(draft: ProxyDraft, report: Report) -> None:
-    """HAProxy's own warning: without these a dead peer keeps its connection for ever."""
+    """HAProxy's own warning: without most of these a dead peer keeps its connection for ever."""
     needed = ["client"] if "F" in draft.sides else []
     if "B" in draft.sides and ("server" in draft.said or draft.servers):
         needed += ["connect", "server"]
     # A time that could not be read is a fault already; 0 is "for ever", so that the warning stands.
     missing = [
-        f"'timeout {name}'"
-        for name in needed
-        if not getattr(draft.timeouts, name) and f"timeout {name}" not in draft.unreadable
+        name for name in needed if not getattr(draft.timeouts, name) and f"timeout {name}" not in draft.unreadable
     ]
     if missing:
-        text = f"{draft.title} has no {' and no '.join(missing)}: a peer that fell silent is waited for without end"
-        report.warn(draft.place, text)
+        names = " and no ".join(f"'timeout {name}'" for name in missing)
+        text = "; ".join(_without_timeouts(missing, draft))
+        report.warn(draft.place, f"{draft.title} has no {names}: {text}")
 
 
-def _frontend(draft: ProxyDraft, report: Report) -> None:
+def _without_timeouts(missing: Sequence[str], draft: ProxyDraft) -> Iterable[str]:
+    """What comes of it that they are not said."""
+    if "connect" in missing:
+        yield f"a connection to a server is tried for {CONNECT_TIMEOUT:g} s"
+        if not draft.timeouts.queue and any(each.words.maxconn or each.words.minconn for each in draft.servers):
+            yield "a request waits for a full server without end"
+    silent = [f"a {name}" for name in ("client", "server") if name in missing]
+    if silent:
+        # The head of a request is bounded by 'timeout http-request' alone.
+        within = " within a body or an answer" if silent == ["a client"] and draft.timeouts.http_request else ""
+        yield f"{' or '.join(silent)} that fell silent{within} is waited for without end"
+
+
+def _frontend(draft: ProxyDraft, answers: bool, report: Report) -> None:
     if "bind" not in draft.said:
         report.warn(draft.place, f"{draft.title} has no 'bind': nobody can reach it")
     goes_on = "default_backend" in draft.said or "use_backend" in draft.said or draft.kind == "listen"
-    if not goes_on and "stats" not in draft.said and not _always_answers(draft):
+    if not goes_on and "stats" not in draft.said and not answers:
         text = (
             f"{draft.title} has no 'default_backend' and no 'use_backend': what no rule answers is answered with 503"
-            if _answers(draft)
+            if answering(draft)
             else f"{draft.title} has no 'default_backend' and no 'use_backend': every request is answered with 503"
         )
         report.warn(draft.place, text)
 
 
-def _answers(draft: ProxyDraft) -> list[Rule]:
-    """The rules by which it answers requests itself."""
-    return [each for each in (*draft.request_rules, *draft.redirects) if isinstance(each.action, (Reply, Redirect))]
-
-
-def _always_answers(draft: ProxyDraft) -> bool:
-    """Whether no request gets past its rules: one of them has no condition."""
-    return any(rule.condition is None for rule in _answers(draft))
+def _log_format(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
+    """HAProxy's own warning, but not of a section that inherits the option and says 'no log'."""
+    if not draft.httplog or draft.logs or (draft.log_global and global_.logs):
+        return
+    if "log" in draft.unreadable or (draft.log_global and "log" in global_.unreadable):
+        return
+    place = draft.said["option httplog"] if "option httplog" in draft.own else draft.place
+    does_nothing = f"{draft.title}: 'option httplog' does nothing, no request is logged:"
+    if draft.log_global:
+        report.warn(
+            place, f"{does_nothing} 'log global' stands for the 'log' lines of section 'global', which has none"
+        )
+    elif "log" not in draft.own or "option httplog" in draft.own:
+        report.warn(place, f"{does_nothing} there is no 'log' line; write 'log stdout format raw local0', say")
 
 
 def _binds_differ(binds: Iterable[Bind], report: Report) -> None:
@@ -160,14 +185,14 @@ def _overlap(one: ListenAddress, other: ListenAddress) -> bool:
 # -- backends ---------------------------------------------------------------------------------------------------------
 
 
-def _backend(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
+def _backend(draft: ProxyDraft, answers: bool, global_: GlobalDraft, report: Report) -> None:
     if (
         "server" not in draft.said
         and "stats" not in draft.said
         and not (draft.kind == "listen" and draft.default_backend)
-        and not _always_answers(draft)
+        and not answers
     ):
-        every = "what no rule answers" if _answers(draft) else "every request"
+        every = "what no rule answers" if answering(draft) else "every request"
         report.warn(draft.place, f"{draft.title} has no 'server': {every} is answered with 503")
     check = finished_check(draft.httpchk, draft.check_send, draft.check_expect) if draft.httpchk else None
     check_host = host_asked_for(check)
@@ -184,7 +209,7 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
     words, name = server.words, f"server '{server.name}'"
     if words.ssl or words.check.ssl:
         judge_server(server, name, global_, report)
-        verify = words.verify or global_.server_verify
+        verify = words.verify or ("" if "ssl-server-verify" in global_.unreadable else global_.server_verify)
         if verify == "required" and words.tls.ca_file is None:
             text = (
                 f"{name}: 'ssl' verifies the server (verify required, the default), and for that needs 'ca-file <file>',"
@@ -276,6 +301,8 @@ def _pool(server: ServerDraft, check_host: str | None, report: Report) -> None:
 
 
 def _checks(draft: ProxyDraft, report: Report) -> None:
+    if draft.unreadable & {"option httpchk", "http-check"}:
+        return
     if "option httpchk" not in draft.said:
         for rule in ("http-check send", "http-check expect"):
             if rule in draft.own:
@@ -297,7 +324,14 @@ def _reuse(draft: ProxyDraft, report: Report) -> None:
     """What `http-reuse`, the connection modes and the pool words mean for each other."""
     warm = [server for server in draft.servers if server.words.pool.min_conn]
     pooled = any(server.words.said & _POOL_WORDS for server in draft.servers)
-    if "option httpchk" in draft.said and "http-reuse" not in draft.said and draft.servers and not pooled:
+    unsure = draft.unreadable & {"option httpchk", "server", "default-server"}
+    if (
+        "option httpchk" in draft.said
+        and "http-reuse" not in draft.said
+        and draft.servers
+        and not pooled
+        and not unsure
+    ):
         text = (
             f"{draft.title}: 'option httpchk' does not affect reuse. Connections to servers are reused because 'http-reuse'"
             " is unset (any request that can be repeated takes an idle one); 'pool-min-conn N' on the 'server' lines keeps"

@@ -1,5 +1,6 @@
-"""What can only be judged of rules when their section has been read: conditions that can never be true where they stand, and
-headers that a client could set in our place. Adds warnings and notices to the report; changes nothing.
+"""What can only be judged of rules when their section has been read: conditions that can never be true where they stand,
+headers that a client could set in our place, and whether any request gets past them. Adds warnings and notices to the report;
+changes nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,19 @@ from reusedproxy.config.expressions import where_of
 from reusedproxy.config.model import Call, Notice, Place
 from reusedproxy.config.regular import risk
 from reusedproxy.config.report import Report
-from reusedproxy.config.rulemodel import Condition, Criterion, EditHeader, EditLine, Rule, Rules, UseBackend
+from reusedproxy.config.rulemodel import (
+    Allow,
+    Condition,
+    Criterion,
+    EditHeader,
+    EditLine,
+    Redirect,
+    Reply,
+    Rule,
+    Rules,
+    Term,
+    UseBackend,
+)
 from reusedproxy.config.sample_table import REQUEST, RESPONSE
 
 
@@ -60,6 +73,57 @@ def _can_match(condition: Condition | None, place: Place, where: str, what: str,
                         f"{what}: {acl} is never true here: '{criterion.expression}' needs {head}, which is not at hand"
                     )
                     report.warn(place, text)
+
+
+# Requests that no rule lets through.
+
+
+def answering(draft: ProxyDraft) -> list[Rule]:
+    """The rules by which a section answers requests itself."""
+    return [each for each in (*draft.request_rules, *draft.redirects) if isinstance(each.action, (Reply, Redirect))]
+
+
+def always_answers(draft: ProxyDraft, *, clear: bool) -> bool:
+    """Whether no request gets past the section's rules. `clear`: no client that reaches it speaks TLS, so that `redirect
+    scheme https unless { ssl_fc }` answers all of them."""
+    for rules in (draft.request_rules, draft.redirects):
+        for rule in rules:
+            holds = _holds(resolved(rule, draft.acls).condition, clear)
+            if isinstance(rule.action, (Reply, Redirect)) and holds:
+                return True
+            if isinstance(rule.action, Allow) and holds is not False:
+                break
+    return False
+
+
+def _holds(condition: Condition | None, clear: bool) -> bool | None:
+    """What the condition is for every request; None: that depends on the request."""
+    if condition is None:
+        return True
+    found = _any(_all(_term_holds(term, clear) for term in terms) for terms in condition.alternatives)
+    return not found if condition.unless and found is not None else found
+
+
+def _term_holds(term: Term, clear: bool) -> bool | None:
+    found = _any(_criterion_holds(criterion, clear) for criterion in term.criteria)
+    return not found if term.negated and found is not None else found
+
+
+def _criterion_holds(criterion: Criterion, clear: bool) -> bool | None:
+    if criterion.method != "bool" or criterion.patterns or criterion.files:
+        return None
+    constants: dict[str, bool | None] = {"always_true": True, "always_false": False, "ssl_fc": False if clear else None}
+    return constants.get(str(criterion.expression))
+
+
+def _any(values: Iterable[bool | None]) -> bool | None:
+    found = set(values)
+    return True if True in found else None if None in found else False
+
+
+def _all(values: Iterable[bool | None]) -> bool | None:
+    found = set(values)
+    return False if False in found else None if None in found else True
 
 
 # Regular expressions that RE2 cannot take.

@@ -24,7 +24,9 @@ def log_target(line: Line) -> LogTarget:
         raise Wrong(f"'log' needs a facility after '{line.words[-1]}': {_USAGE}")
     if rest[0] in haproxy_words.LOG_FORMATS:
         raise Wrong(f"'log': write 'format {rest[0]}', and a facility such as 'local0' after it")
-    facility = one_of(rest[0], haproxy_words.LOG_FACILITIES, "'log': the facility")
+    if rest[0] not in (facilities := haproxy_words.LOG_FACILITIES) and line.words[1] in facilities:
+        raise Wrong(f"'log': the target is missing before '{line.words[1]}': {_USAGE}")
+    facility = one_of(rest[0], facilities, "'log': the facility")
     level = one_of(rest[1], haproxy_words.LOG_LEVELS, "'log': the level") if len(rest) > 1 else "debug"
     cap = one_of(rest[2], haproxy_words.LOG_LEVELS, "'log': the second level") if len(rest) > 2 else "emerg"
     if len(rest) > 3:

@@ -49,6 +49,23 @@ class Keyword:
 
 def read_proxy_line(proxy: ProxyDraft, line: Line, report: Report) -> None:
     """One line of a proxy section."""
+    try:
+        _read_line(proxy, line, report)
+    except Wrong:
+        lose_proxy_line(proxy, line)
+        raise
+
+
+def lose_proxy_line(proxy: ProxyDraft, line: Line) -> None:
+    """What a line that cannot be read would have said is not missing."""
+    what = hints.meant(line, KEYWORDS)
+    proxy.lose(what, line.place)
+    if what == "acl" and line.arguments:
+        # Whatever is wrong with it, that it does not exist is not what a rule that names it should be told.
+        proxy.acls.setdefault(line.words[1], [])
+
+
+def _read_line(proxy: ProxyDraft, line: Line, report: Report) -> None:
     keyword = KEYWORDS.get(line.keyword)
     if keyword is None:
         raise Wrong(_not_a_keyword(line, proxy.kind))
@@ -66,11 +83,7 @@ def read_proxy_line(proxy: ProxyDraft, line: Line, report: Report) -> None:
             raise Wrong(f"'{line.keyword}' cannot stand in {proxy.title}: it belongs in {other} or 'listen'")
         _ignored(line.keyword, proxy, line, report)
         return
-    try:
-        keyword.read(proxy, line, report)
-    except Wrong:
-        proxy.unreadable.add(said)
-        raise
+    keyword.read(proxy, line, report)
 
 
 def _ignored(what: str, proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -113,6 +126,7 @@ def _mode(proxy: ProxyDraft, line: Line, report: Report) -> None:
     if mode in haproxy_words.MODES_NOT_DONE:
         raise Wrong(f"'mode {mode}' is HAProxy's; reusedproxy does not do it yet: write 'mode http'")
     proxy.mode = one_of(mode, haproxy_words.MODES, "'mode'")
+    proxy.unreadable.discard("mode")
 
 
 _TIMEOUT_FIELDS = {
@@ -210,11 +224,8 @@ def _reference(line: Line) -> Reference:
 
 def _acl(proxy: ProxyDraft, line: Line, report: Report) -> None:
     _not_in_nameless_defaults(proxy, line)
-    if line.arguments:
-        # Whatever is wrong with it, that it does not exist is not what a rule that names it should be told.
-        proxy.acls.setdefault(line.words[1], [])
     name, criterion = read_acl(line, report)
-    proxy.acls[name].append(criterion)
+    proxy.acls.setdefault(name, []).append(criterion)
 
 
 def _http_request(proxy: ProxyDraft, line: Line, report: Report) -> None:

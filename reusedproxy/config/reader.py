@@ -13,15 +13,15 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from attrs import Factory, define, frozen
 
 from reusedproxy.config import finish, haproxy_words, hints
-from reusedproxy.config.addresses import expanded
+from reusedproxy.config.addresses import expanded, is_everywhere
 from reusedproxy.config.conditions import VERSION, Conditionals
 from reusedproxy.config.draft import ProxyDraft
 from reusedproxy.config.global_section import GlobalDraft
 from reusedproxy.config.judge import judge
 from reusedproxy.config.model import Configuration, Place
-from reusedproxy.config.proxies import read_proxy_line
+from reusedproxy.config.proxies import lose_proxy_line, read_proxy_line
 from reusedproxy.config.report import ConfigurationError, Fault, Line, Report, Wrong, did_you_mean, nearest, not_done
-from reusedproxy.config.words import split_words
+from reusedproxy.config.words import split_words, unset_variables
 
 __all__ = ["ConfigurationError", "Fault", "Source", "read_configuration", "reading"]
 
@@ -124,15 +124,18 @@ class _Reading:
         if "" in words:
             self.lost_line(list(words))
             number = words.index("")
-            text = f"argument {number} of '{words[0]}'" if number else "the first word"
-            raise Wrong(f"{text} is empty: is a variable not set? (HAProxy refuses the line)")
-        words = self.with_addresses(words)
+            what = f"argument {number} of '{words[0]}'" if number else "the first word"
+            unset = [name for at, name in unset_variables(text, self.variable) if at == number]
+            raise Wrong(f"{what} is empty{f': {_not_set(unset)}' if unset else ''} (HAProxy refuses the line)")
+        words = self.with_addresses(words, text)
         prefix = words[0] if words[0] in ("no", "default") and len(words) > 1 else ""
         self.read_words(Line(self.place, words[1:] if prefix else words, prefix), text)
 
     def lost_line(self, rough_words: list[str]) -> None:
         """A line that could not be split: it may have named something, or have been the head of a section."""
         self.report.names_in_doubt = True
+        if len(rough_words) > 1 and rough_words[0] in ("no", "default"):
+            rough_words = rough_words[1:]
         word = rough_words[0] if rough_words else ""
         if word == "global":
             self.section = self.global_
@@ -140,17 +143,40 @@ class _Reading:
             self.section = ProxyDraft(word, "", self.place)
         elif word in haproxy_words.SECTIONS_NOT_DONE:
             self.section = "skipped"
+        elif word and isinstance(self.section, ProxyDraft):
+            lose_proxy_line(self.section, Line(self.place, tuple(rough_words)))
+        elif isinstance(self.section, GlobalDraft):
+            self.section.unreadable.add(word)
 
-    def with_addresses(self, words: tuple[str, ...]) -> tuple[str, ...]:
-        """With the variables that stand in its addresses, outside of double quotes, too."""
-        if not any("$" in word for word in words):
+    def with_addresses(self, words: tuple[str, ...], text: str) -> tuple[str, ...]:
+        """With the variables that stand in its addresses, outside of double quotes, too. `text` is the whole line."""
+        if "$" not in text:
             return words
         places = {_ADDRESSES.get(words[0], 0)}
         if words[0] in _CHECKED_ADDRESSES:
             places |= {number + 1 for number, word in enumerate(words) if word == "addr"}
         return tuple(
-            expanded(word, self.variable) if number and number in places else word for number, word in enumerate(words)
+            self.address(words, number, text) if number and number in places else word
+            for number, word in enumerate(words)
         )
+
+    def address(self, words: tuple[str, ...], number: int, text: str) -> str:
+        """One of the words with its variables. Those that are not set are warned of: HAProxy says nothing, and listens on
+        every address."""
+        unset = [name for at, name in unset_variables(text, self.variable) if at == number]
+
+        def variable(name: str) -> str | None:
+            value = self.variable(name)
+            if value is None:
+                unset.append(name)
+            return value
+
+        word = expanded(words[number], variable)
+        if unset:
+            everywhere = words[0] == "bind" and is_everywhere(word)
+            comes_of_it = ", so that every address of this machine is listened on" if everywhere else ""
+            self.report.warn(self.place, f"{_not_set(unset)}: '{words[0]}' has '{word}' for its address{comes_of_it}")
+        return word
 
     def variable(self, name: str) -> str | None:
         """A variable's value; those that begin with a dot say where we are."""
@@ -280,3 +306,9 @@ class _Reading:
         return Configuration(
             global_=global_, frontends=frontends, backends=backends, notices=self.report.sorted_notices()
         )
+
+
+def _not_set(names: Sequence[str]) -> str:
+    """That these variables have no value."""
+    listed = " and ".join(f"'{name}'" for name in dict.fromkeys(names))
+    return f"the variable {listed} is not set" if len({*names}) == 1 else f"the variables {listed} are not set"

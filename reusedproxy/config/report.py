@@ -139,10 +139,15 @@ def _twistd_options(lines: Iterable[Line]) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that `word` most probably was meant to be, or None when nothing is near."""
+    """The known word that `word` most probably was meant to be, or None when nothing is near. Case counts least."""
     # Sorted, so that the answer does not depend on the order of a set.
-    found = difflib.get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.6)
-    return found[0] if found else None
+    spellings: dict[str, list[str]] = {}
+    for each in sorted(known):
+        spellings.setdefault(each.lower(), []).append(each)
+    found = difflib.get_close_matches(word.lower(), spellings, n=1, cutoff=0.6)
+    if not found:
+        return None
+    return max(spellings[found[0]], key=lambda each: difflib.SequenceMatcher(None, each, word).ratio())
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -136,8 +136,10 @@ def _read(
     if not line.arguments:
         raise Wrong(f"'{keyword}' needs an action after it: {keyword} set-header X-Name value, say")
     before, condition = split_condition(line.arguments)
+    if not before:
+        raise Wrong(f"'{keyword}': an action is missing before '{condition[0]}'")
     # `set-var(txn.name)` has its argument in the word.
-    word, parenthesis, argument = (before[0] if before else line.words[1]).partition("(")
+    word, parenthesis, argument = before[0].partition("(")
     what = f"'{keyword} {word}'"
     if word not in actions:
         if word in others:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from attrs import Factory, define, evolve
 
 from reusedproxy.config import haproxy_words, units
-from reusedproxy.config.addresses import ServerAddress, server_address
+from reusedproxy.config.addresses import ServerAddress, is_server_address, server_address
 from reusedproxy.config.bind_tls import ON_SERVERS, TLSDefaults, TLSWords, versions
 from reusedproxy.config.expressions import FETCHES, read_expression
 from reusedproxy.config.model import Check, Expression, Place, PoolSettings, Server, ServerTLS
@@ -101,10 +101,13 @@ def read_default_server(line: Line, words: ServerWords) -> None:
 
 def read_server(line: Line, defaults: ServerWords, tls: TLSDefaults) -> ServerDraft:
     """A `server` line on top of what `default-server` said before it."""
+    if len(line.words) == 2 and is_server_address(line.words[1]):
+        raise Wrong(f"the name is missing: 'server NAME {line.words[1]}'")
     if len(line.words) < 3 or not line.words[1]:
         raise Wrong("'server' needs a name and an address: server web1 192.0.2.10:80, say")
     name = line.words[1]
     what = f"server '{name}'"
+    _nothing_forgotten(name, line.words[2])
     texts: list[str] = []
     if not NAME.match(name):
         texts.append(f"{what}: a name has only letters, digits and - _ . : in it")
@@ -120,6 +123,15 @@ def read_server(line: Line, defaults: ServerWords, tls: TLSDefaults) -> ServerDr
     if texts:
         raise Wrong(*texts)
     return ServerDraft(name, line.place, address, words, tls)
+
+
+def _nothing_forgotten(name: str, address: str) -> None:
+    """Where a word that follows the address stands in its place, the name or the address is missing."""
+    if address not in ARITIES:
+        return
+    if is_server_address(name):
+        raise Wrong(f"the name is missing: 'server NAME {name} {address} …'")
+    raise Wrong(f"server '{name}': the address is missing: 'server {name} ADDRESS:PORT {address} …'")
 
 
 def _read_words(arguments: tuple[str, ...], words: ServerWords, what: str) -> None:

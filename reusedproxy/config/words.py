@@ -26,6 +26,14 @@ def split_words(line: str, lookup: Lookup) -> tuple[str, ...]:
     return _Splitter(line, lookup).run()
 
 
+def unset_variables(line: str, lookup: Lookup) -> tuple[tuple[int, str], ...]:
+    """Variables of `line` that have no value and no default: in which word, counted from 0, and its name. A list may be
+    empty."""
+    splitter = _Splitter(line, lookup)
+    splitter.run()
+    return tuple(splitter.unset)
+
+
 @define
 class _Splitter:
     """Walks over one line. `word` is None between words; an empty list is an empty word that quotes have begun."""
@@ -35,6 +43,7 @@ class _Splitter:
     at: int = 0
     words: list[str] = Factory(list)
     word: list[str] | None = None
+    unset: list[tuple[int, str]] = Factory(list)
 
     def run(self) -> tuple[str, ...]:
         while self.at < len(self.line):
@@ -134,6 +143,8 @@ class _Splitter:
         expand_list, default = self.brace_tail(start) if braces else (False, None)
         value = self.lookup(name)
         if value is None:
+            if default is None and not expand_list:
+                self.unset.append((len(self.words), name))
             value = default or ""
         if not expand_list:
             self.add(value)

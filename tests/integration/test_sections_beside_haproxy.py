@@ -144,7 +144,6 @@ DIFFERENCES = {
         "listen",
     ): "HAProxy warns of servers that are never used; requests may still be sent there",
     ("option abortonclose", "frontend"): "HAProxy takes it in frontends since 3.3",
-    ("option httplog", "frontend listen"): "HAProxy warns that there is no 'log' line; that is not about the section",
     ("option httpslog", "backend"): "HAProxy refuses this one log option, and ignores the others",
 }
 
