@@ -137,7 +137,7 @@ class Manhole:
         listener = self._listener
         assert listener is not None
         name = listener.socket.getsockname()
-        where = f"port {name[1]} of {name[0]}" if isinstance(name, tuple) else name
+        where = f"port {name[1]} of {name[0]}" if isinstance(name, tuple) else listener.bind.address.path or name
         self._factory.doStart()
         listener.listen(self)
         self.state = "open"
