@@ -29,7 +29,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.config import model
 from reusedproxy.loading import Refused
 from reusedproxy.net.watchdog import Standstills
-from reusedproxy.operators.manhole import KeyChecker, Manhole, ManholeError, authorized_keys
+from reusedproxy.operators.manhole import LONGEST_FILE, KeyChecker, Manhole, ManholeError, authorized_keys
 from reusedproxy.operators.overview import GUIDE, namespace, table
 from reusedproxy.operators.session import run
 from reusedproxy.servers.backend import Backend
@@ -137,6 +137,37 @@ class AuthorizedKeysTests(FilesTestCase):
 
         return mock.patch("os.fstat", other)
 
+    def test_what_is_no_regular_file_is_a_fault_and_is_not_waited_for(self) -> None:
+        """A FIFO that nobody writes to would have stopped the whole daemon, at the start or at the next login."""
+        for path in (self.keys, self.host_key):
+            path.unlink(missing_ok=True)
+            os.mkfifo(path, 0o600)
+        self.assertEqual(
+            self.faults(),
+            [
+                f"manhole: authorized-keys {self.keys}: is no regular file",
+                f"manhole: host-key {self.host_key}: is no regular file",
+            ],
+        )
+        self.assertIn("is no regular file", self.fault_of(Path("/dev/null")))
+        self.assertIn("cannot be read: Is a directory", self.fault_of(self.directory))
+
+    def fault_of(self, path: Path) -> str:
+        return self.assertRaises(ManholeError, authorized_keys, str(path), os.geteuid()).texts[0]
+
+    def test_a_file_that_became_a_fifo_lets_nobody_in(self) -> None:
+        self.keys.unlink()
+        os.mkfifo(self.keys, 0o600)
+        credentials = SSHPrivateKey(b"root", self.key.sshType(), self.key.public().blob(), b"", None)
+        checker = KeyChecker(str(self.keys))
+        refused = self.assertRaises(UnauthorizedLogin, checker.requestAvatarId, credentials)
+        self.assertIn("is no regular file", str(refused))
+
+    def test_a_file_without_end_is_a_fault(self) -> None:
+        os.truncate(self.keys, LONGEST_FILE + 1)
+        (fault,) = self.faults()
+        self.assertIn("is longer than 1048576 bytes", fault)
+
     def test_each_line_that_is_no_key_is_a_fault_with_its_number(self) -> None:
         good = self.key.public().toString("openssh")
         for bad in (
@@ -200,6 +231,20 @@ class HostKeyTests(FilesTestCase):
         self.host_key = self.directory / "nowhere" / "host_key"
         (fault,) = self.faults()
         self.assertIn(f"there is no directory {self.directory}/nowhere", fault)
+
+    def test_none_is_made_where_it_would_not_be_taken_the_next_time(self) -> None:
+        """Whoever may write to the directory could put his own in its place."""
+        shared = self.directory / "shared"
+        shared.mkdir()
+        shared.chmod(0o777)
+        self.host_key = shared / "host_key"
+        (fault,) = self.faults()
+        self.assertIn(f"the directory {shared} can be written by others; its mode is 0777", fault)
+        shared.chmod(0o755)
+        manhole = self.manhole()
+        shared.chmod(0o777)
+        self.assertRaises(ManholeError, manhole.bind)
+        self.assertEqual(list(shared.iterdir()), [])
 
     def test_an_rsa_key_as_older_programs_write_it_will_do(self) -> None:
         private = generate_private_key(public_exponent=65537, key_size=2048)

@@ -59,6 +59,8 @@ CONNECTIONS = 16
 LOGIN_TIMEOUT = 60.0
 #: Keys that one connection may offer. An agent with many keys needs some; OpenSSH's server takes 6.
 ATTEMPTS = 6
+#: Bytes of a file of keys: some thousands of them.
+LONGEST_FILE = 2**20
 
 #: What goes wrong in conch when it reads something that is not a key.
 _NO_KEY = (BadKeyError, EncryptedKeyError, UnsupportedAlgorithm, ValueError, IndexError, struct.error)
@@ -202,6 +204,7 @@ def _host_key(path: str, user: int) -> Key | None:
         directory = os.path.dirname(path) or "."
         if not os.path.isdir(directory):
             raise ManholeError(f"{what}: cannot be made: there is no directory {directory}")
+        _check_directories(os.path.realpath(path), what, user)
         return None
     content = _read(path, what, user, 0o077, "must be for its owner only (chmod 600)")
     try:
@@ -219,8 +222,12 @@ def _read(path: str, what: str, user: int, forbidden: int, complaint: str) -> by
     """Reads a file that must be nobody's but `user`'s or root's: as sshd's StrictModes has it, it has no `forbidden`
     modes, and stands in directories that nobody else can change. Raises ManholeError."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open_without_waiting) as file:
             status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ManholeError(f"{what}: is no regular file")
+            if status.st_size > LONGEST_FILE:
+                raise ManholeError(f"{what}: is longer than {LONGEST_FILE} bytes")
             mode = stat.S_IMODE(status.st_mode)
             if mode & forbidden:
                 raise ManholeError(f"{what}: {complaint}; its mode is {mode:04o}")
@@ -232,9 +239,14 @@ def _read(path: str, what: str, user: int, forbidden: int, complaint: str) -> by
                     f"{what}: cannot be read by user {user}, whom the daemon becomes: chown {user} {path}"
                 )
             _check_directories(os.path.realpath(path), what, user)
-            return file.read()
+            return file.read(LONGEST_FILE)
     except OSError as error:
         raise ManholeError(f"{what}: cannot be read: {error.strerror}") from None
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """A FIFO that nobody writes to would stop the whole daemon, at each login; a terminal would become its own."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _check_directories(path: str, what: str, user: int) -> None:
@@ -242,7 +254,10 @@ def _check_directories(path: str, what: str, user: int) -> None:
     only what is one's own can be moved. (sshd refuses these, too.)"""
     while (above := os.path.dirname(path)) != path:
         path = above
-        status = os.stat(path)
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise ManholeError(f"{what}: the directory {path} cannot be looked at: {error.strerror}") from None
         mode = stat.S_IMODE(status.st_mode)
         if status.st_uid not in (0, user):
             raise ManholeError(f"{what}: the directory {path} belongs to another user ({status.st_uid})")
