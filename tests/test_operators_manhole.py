@@ -596,6 +596,17 @@ class StartTests(FilesTestCase):
         self.service().assemble(bind=False)
         self.assertEqual({path.name for path in self.directory.iterdir()}, {"authorized_keys"})
 
+    def test_many_who_come_at_once_leave_room_for_one_more(self) -> None:
+        """Else he would wait for seconds, until TCP tries again."""
+        manhole = self.manhole()
+        manhole.bind()
+        self.addCleanup(manhole.stop)
+        for _ in range(100):
+            client = socket.socket(socket.AF_UNIX)
+            self.addCleanup(client.close)
+            client.setblocking(False)
+            client.connect(str(self.directory / "socket"))
+
     def test_an_address_that_others_could_reach_is_refused_though_it_came_as_an_open_socket(self) -> None:
         with socket.socket() as everybody:
             everybody.bind(("0.0.0.0", 0))

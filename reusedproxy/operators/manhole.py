@@ -63,6 +63,8 @@ Announce = Callable[[str, str], None]
 
 #: Connections at once. One more takes the place of the oldest that has not logged in; there is none for it beside as many sessions.
 CONNECTIONS = 16
+#: Connections that may wait in the kernel. Where there is no room, TCP tries again after a second, and then after more.
+BACKLOG = 128
 #: Seconds to log in. conch gives ten hours, and none of them before the keys are exchanged.
 LOGIN_TIMEOUT = 60.0
 #: Keys that one connection may offer. An agent with many keys needs some; OpenSSH's server takes 6.
@@ -140,7 +142,7 @@ class Manhole:
         try:
             # Only its owner may open a unix socket; on a port, the keys alone decide.
             bind = model.Bind(self.settings.place, self.settings.address, mode=0o600)
-            bound = bind_socket(bind, CONNECTIONS)
+            bound = bind_socket(bind, BACKLOG)
         except ListenError as error:
             raise ManholeError(f"manhole: {error}") from None
         if bound.family != socket.AF_UNIX and not ip_address(bound.getsockname()[0]).is_loopback:
