@@ -9,14 +9,17 @@ import resource
 import socket
 import stat
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from pathlib import Path
+from tempfile import mkdtemp
 from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model import Bind, ListenAddress, Place
 from reusedproxy.net import descriptors
+from reusedproxy.net import listener as listener_module
 from reusedproxy.net.listener import (
     ACCEPTS_AT_ONCE,
     BOUND,
@@ -484,6 +487,56 @@ class UnixTests(ListenerCase):
             self.assertIn("Address already in use", self.refused(self.address))
         self.assertTrue(os.path.exists(self.path))
 
+    def test_a_stale_sockets_path_is_never_without_a_socket(self) -> None:
+        """What replaces it does so in one step, and takes clients already."""
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(self.path)
+        seen: list[bool] = []
+
+        def rename(*names: str, **directories: int) -> None:
+            seen.append(stat.S_ISSOCK(os.lstat(self.path).st_mode))
+            real(*names, **directories)
+            self.loop.connect(self.path)
+
+        real = os.rename
+        with mock.patch("os.rename", rename):
+            self.listener(self.address)
+        self.assertEqual(seen, [True])
+        self.taken(1)
+
+    def test_a_link_is_not_removed_wherever_it_leads(self) -> None:
+        """Not even to a socket that nobody holds any more."""
+        target = self.path + ".dead"
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(target)
+        os.symlink(target, self.path)
+        self.assertIn("Address already in use", self.refused(self.address))
+        self.assertEqual(os.readlink(self.path), target)
+        self.assertTrue(os.path.exists(target))
+
+    def test_whoever_comes_first_to_a_path_keeps_it(self) -> None:
+        """Also where he comes after it was looked at."""
+        with socket.socket(socket.AF_UNIX) as other:
+
+            def is_dead(parent: int, name: str) -> bool:
+                other.bind(self.path)
+                return False
+
+            with mock.patch.object(listener_module, "_is_dead", is_dead):
+                self.assertIn("Address already in use", self.refused(self.address))
+        self.assertTrue(os.path.exists(self.path))
+
+    def test_where_there_are_no_hard_links(self) -> None:
+        """It is renamed into its place; other faults are faults."""
+        with mock.patch("os.link", side_effect=PermissionError(errno.EPERM, "Operation not permitted")):
+            self.listener(self.address)
+        self.loop.connect(self.path)
+        self.taken(1)
+        os.unlink(self.path)
+        with mock.patch("os.link", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+            self.assertIn("No space left on device", self.refused(self.address))
+        self.assertEqual(os.listdir(os.path.dirname(self.path)), [])
+
     def test_a_file_is_not_removed(self) -> None:
         """Nor is anything that is no socket at all."""
         Path(self.path).write_text("precious")
@@ -496,6 +549,88 @@ class UnixTests(ListenerCase):
         status = os.stat(self.path)
         self.assertEqual(stat.S_IMODE(status.st_mode), 0o640)
         self.assertEqual((status.st_uid, status.st_gid), (os.getuid(), os.getgid()))
+
+    def test_permissions_are_set_where_nobody_else_can_put_another_file(self) -> None:
+        """Else whoever owns the directory could have root give him any file, through a link in the socket's place."""
+        around = os.path.dirname(self.path)
+        seen: list[object] = []
+
+        def look(change: Callable[..., None], name: str, *values: int, dir_fd: int) -> None:
+            (draft,) = os.listdir(around)
+            status = os.lstat(os.path.join(around, draft))
+            seen.append((stat.filemode(status.st_mode), os.path.samestat(status, os.fstat(dir_fd))))
+            change(name, *values, dir_fd=dir_fd)
+
+        with mock.patch("os.chmod", partial(look, os.chmod)), mock.patch("os.chown", partial(look, os.chown)):
+            self.bind(self.address, mode=0o640, user=str(os.getuid()))
+        self.assertEqual(seen, [("drwx------", True)] * 2)
+        self.assertEqual(os.listdir(around), ["socket"])
+
+    def test_a_directory_put_in_place_of_the_private_one(self) -> None:
+        """Is refused; what it holds, and what a link leads to, is left alone."""
+        around = Path(self.path).parent
+        victim = around / "victim"
+        victim.mkdir(mode=0o755)
+        (victim / "socket").write_text("precious")
+
+        def theirs(draft: str) -> None:
+            os.mkdir(draft)
+            os.chmod(draft, 0o777)
+
+        for number, put in enumerate((lambda draft: os.symlink(victim, draft), theirs)):
+
+            def swapped(prefix: str, dir: str, number: int = number, put: Callable[[str], None] = put) -> str:
+                draft = mkdtemp(prefix=prefix, dir=dir)
+                os.rename(draft, around / f"moved{number}")
+                put(draft)
+                return draft
+
+            with mock.patch.object(listener_module, "mkdtemp", swapped):
+                fault = self.refused(self.address, mode=0o666)
+            self.assertRegex(fault, "was replaced in it by somebody else|Not a directory|symbolic links")
+        self.assertEqual(stat.S_IMODE((victim / "socket").stat().st_mode), 0o644)
+        self.assertEqual((victim / "socket").read_text(), "precious")
+
+    def test_a_line_that_has_changed_changes_the_file(self) -> None:
+        """As after a reload; what it does not say any more is as if it had never been said."""
+        listener = self.listener(self.address, mode=0o600)
+        listener.adopt(self.line(self.address, mode=0o640, group=str(os.getgid())), 10)
+        self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o640)
+        mask = os.umask(0o027)
+        self.addCleanup(os.umask, mask)
+        listener.adopt(self.line(self.address), 10)
+        self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o750)
+
+    def test_a_link_in_its_place_does_not_lead_a_change_to_another_file(self) -> None:
+        """Nor does the file of somebody else that was moved there."""
+        listener = self.listener(self.address, mode=0o600)
+        victim = Path(self.path + ".victim")
+        victim.write_text("precious")
+        victim.chmod(0o600)
+        os.rename(self.path, self.path + ".moved")
+        for put in (os.symlink, os.link):
+            put(victim, self.path)
+            with self.assertRaises(ListenError) as caught:
+                listener.adopt(self.line(self.address, mode=0o666 + (put is os.link)), 10)
+            self.assertEqual(
+                str(caught.exception),
+                f"cannot change unix@{self.path} as its line says: another file stands there by now",
+            )
+            os.unlink(self.path)
+        self.assertEqual(stat.S_IMODE(victim.stat().st_mode), 0o600)
+
+    def test_without_proc_it_says_what_is_missing(self) -> None:
+        """There is no other way to such a file that somebody else could not bend."""
+        with mock.patch("os.path.lexists", lambda path: False):
+            fault = self.refused(self.address)
+        self.assertEqual(fault, f"cannot listen on unix@{self.path}: this needs /proc, which is not mounted")
+
+    def test_the_longest_path_that_clients_can_connect_to(self) -> None:
+        """Its private place does not make it longer."""
+        path = self.path + "x" * (107 - len(self.path))
+        self.listener(ListenAddress("unix", path=path))
+        self.loop.connect(path)
+        self.taken(1)
 
     def test_an_unknown_user(self) -> None:
         """Said with the name; nothing is left in the file system."""

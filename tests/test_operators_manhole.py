@@ -7,8 +7,10 @@ import io
 import os
 import socket
 import stat
+import struct
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from random import Random
@@ -20,20 +22,42 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.conch.error import ValidPublicKey
+from twisted.conch.ssh.common import NS
+from twisted.conch.ssh.connection import SSHConnection
 from twisted.conch.ssh.keys import Key
+from twisted.conch.ssh.transport import SSHClientTransport
+from twisted.conch.ssh.userauth import SSHUserAuthClient
 from twisted.cred.credentials import IUsernamePassword, SSHPrivateKey
 from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config import model
 from reusedproxy.loading import Refused
 from reusedproxy.net.watchdog import Standstills
-from reusedproxy.operators.manhole import KeyChecker, Manhole, ManholeError, authorized_keys
+from reusedproxy.operators.manhole import (
+    ADMITTED,
+    ATTEMPTS,
+    CONNECTIONS,
+    LOGIN_TIMEOUT,
+    LONGEST_FILE,
+    LONGEST_MESSAGE,
+    MESSAGES,
+    KeyChecker,
+    Manhole,
+    ManholeError,
+    authorized_keys,
+)
 from reusedproxy.operators.overview import GUIDE, namespace, table
 from reusedproxy.operators.session import run
 from reusedproxy.servers.backend import Backend
-from reusedproxy.servers.captures import Captures
+from reusedproxy.servers.captures import TELL_AT_MOST, TELL_EVERY, Captures
 from reusedproxy.servers.limits import PoolLimits
 from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.server import DOWN, UP, Server
@@ -137,6 +161,37 @@ class AuthorizedKeysTests(FilesTestCase):
 
         return mock.patch("os.fstat", other)
 
+    def test_what_is_no_regular_file_is_a_fault_and_is_not_waited_for(self) -> None:
+        """A FIFO that nobody writes to would have stopped the whole daemon, at the start or at the next login."""
+        for path in (self.keys, self.host_key):
+            path.unlink(missing_ok=True)
+            os.mkfifo(path, 0o600)
+        self.assertEqual(
+            self.faults(),
+            [
+                f"manhole: authorized-keys {self.keys}: is no regular file",
+                f"manhole: host-key {self.host_key}: is no regular file",
+            ],
+        )
+        self.assertIn("is no regular file", self.fault_of(Path("/dev/null")))
+        self.assertIn("cannot be read: Is a directory", self.fault_of(self.directory))
+
+    def fault_of(self, path: Path) -> str:
+        return self.assertRaises(ManholeError, authorized_keys, str(path), os.geteuid()).texts[0]
+
+    def test_a_file_that_became_a_fifo_lets_nobody_in(self) -> None:
+        self.keys.unlink()
+        os.mkfifo(self.keys, 0o600)
+        credentials = SSHPrivateKey(b"root", self.key.sshType(), self.key.public().blob(), b"", None)
+        checker = KeyChecker(str(self.keys))
+        refused = self.assertRaises(UnauthorizedLogin, checker.requestAvatarId, credentials)
+        self.assertIn("is no regular file", str(refused))
+
+    def test_a_file_without_end_is_a_fault(self) -> None:
+        os.truncate(self.keys, LONGEST_FILE + 1)
+        (fault,) = self.faults()
+        self.assertIn("is longer than 1048576 bytes", fault)
+
     def test_each_line_that_is_no_key_is_a_fault_with_its_number(self) -> None:
         good = self.key.public().toString("openssh")
         for bad in (
@@ -201,6 +256,20 @@ class HostKeyTests(FilesTestCase):
         (fault,) = self.faults()
         self.assertIn(f"there is no directory {self.directory}/nowhere", fault)
 
+    def test_none_is_made_where_it_would_not_be_taken_the_next_time(self) -> None:
+        """Whoever may write to the directory could put his own in its place."""
+        shared = self.directory / "shared"
+        shared.mkdir()
+        shared.chmod(0o777)
+        self.host_key = shared / "host_key"
+        (fault,) = self.faults()
+        self.assertIn(f"the directory {shared} can be written by others; its mode is 0777", fault)
+        shared.chmod(0o755)
+        manhole = self.manhole()
+        shared.chmod(0o777)
+        self.assertRaises(ManholeError, manhole.bind)
+        self.assertEqual(list(shared.iterdir()), [])
+
     def test_an_rsa_key_as_older_programs_write_it_will_do(self) -> None:
         private = generate_private_key(public_exponent=65537, key_size=2048)
         self.write(self.host_key, private.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
@@ -249,6 +318,262 @@ class LoginTests(FilesTestCase):
         self.assertNotIn(IUsernamePassword, portal.listCredentialsInterfaces())
 
 
+class Client(SSHClientTransport):
+    """Somebody who connects, and does `then` once the keys are exchanged."""
+
+    def __init__(self, then: Callable[[Client], object]) -> None:
+        self.then = then
+        self.lost = False
+
+    def verifyHostKey(self, hostKey: bytes, fingerprint: str) -> Deferred[bool]:
+        return succeed(True)
+
+    def connectionSecure(self) -> None:
+        self.then(self)
+
+    def connectionLost(self, reason: object = None) -> None:
+        self.lost = True
+
+
+class KeyHolder(SSHUserAuthClient):
+    """Logs in, or tries to."""
+
+    def __init__(self, *keys: Key) -> None:
+        SSHUserAuthClient.__init__(self, b"me", SSHConnection())
+        self.keys = list(keys)
+
+    def getPublicKey(self) -> Key | None:
+        if not self.keys:
+            return None
+        self.key = self.keys.pop(0)
+        return self.key.public()
+
+    def getPrivateKey(self) -> Deferred[Key]:
+        return succeed(self.key)
+
+
+def packet(number: int, content: bytes = b"") -> bytes:
+    """A message before keys are exchanged."""
+    padding = 8 - (6 + len(content)) % 8 + 8
+    return struct.pack("!LBB", 2 + len(content) + padding, padding, number) + content + bytes(padding)
+
+
+VERSION = b"SSH-2.0-x\r\n"
+KEXINIT, NEWKEYS, KEX_INIT, SERVICE_REQUEST, AUTH_REQUEST, IGNORE, DEBUG, EXT_INFO = 20, 21, 30, 5, 50, 2, 4, 7
+CLOSED = "Manhole closed the connection from a unix socket before its login: "
+
+
+class ConnectionTests(FilesTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock = Clock()
+        self.said: list[str] = []
+        service = SimpleNamespace(proxy=None)
+        manhole = Manhole(self.settings(), service, self.clock, mock.Mock(), lambda level, text: self.said.append(text))
+        self.factory = manhole._factory
+        self.factory.use(new_key())
+        self.factory.doStart()
+        self.stop = manhole.stop
+
+    def connect(self) -> tuple[Any, StringTransport]:
+        """Somebody whose side the test plays."""
+        connection, transport = self.factory.buildProtocol(None), StringTransport(peerAddress=UNIXAddress(None))
+        connection.makeConnection(transport)
+        return connection, transport
+
+    def client(self, then: Callable[[Client], object] = lambda client: None) -> tuple[Any, Client, IOPump]:
+        connection, client = self.factory.buildProtocol(None), Client(then)
+        pump = connect(
+            connection,
+            FakeTransport(connection, True, peerAddress=UNIXAddress(None)),
+            client,
+            FakeTransport(client, False),
+        )
+        pump.flush()
+        return connection, client, pump
+
+    def session(self) -> tuple[Any, Client, IOPump]:
+        """Somebody inside."""
+        found = self.client(lambda client: client.requestService(KeyHolder(self.key)))
+        self.assertEqual(found[0].state, ADMITTED, self.said)
+        return found
+
+    def closed_for(self, *messages: bytes) -> str:
+        """The only line about somebody who sends these."""
+        self.said.clear()
+        self.clock.advance(TELL_EVERY)
+        connection, transport = self.connect()
+        for message in messages:
+            connection.dataReceived(message)
+        self.assertTrue(transport.disconnecting or transport.disconnected, messages)
+        connection.connectionLost(Failure(ConnectionDone()))
+        (line,) = self.said
+        self.assertTrue(line.startswith(CLOSED), line)
+        return line.removeprefix(CLOSED)
+
+    def test_what_is_no_ssh_ends_the_connection_with_one_line(self) -> None:
+        """conch stumbles over much of it."""
+        for messages, reason in (
+            ([b"GET / HTTP/1.1\r\n\r\n"], "SSH's reason 2: bad packet length 1195725856"),
+            ([b"x" * 5000], "SSH's reason 10: Peer version string longer than 4KB"),
+            ([b"SSH-1.0-\x1b[2J\n"], "SSH's reason 8: bad version 1.0"),
+            ([packet(KEXINIT) + b"\n"], "it sent what is no SSH"),
+            (
+                [VERSION, packet(KEXINIT, b"short")],
+                "it sent what is no SSH (error)",
+            ),
+            ([VERSION, packet(KEXINIT, bytes(61))], "SSH's reason 3: couldn't match all kex parts"),
+            ([VERSION, packet(KEX_INIT, b"\xff" * 11)], "it sent what is no SSH (AttributeError)"),
+            ([VERSION, packet(NEWKEYS)], "it sent what is no SSH (AttributeError)"),
+            ([VERSION, packet(DEBUG)], "it sent what is no SSH (TypeError)"),
+            ([VERSION, packet(EXT_INFO, b"\xff" * 4)], "it sent what is no SSH (error)"),
+            ([VERSION, b"\0\0\0\x0d" + bytes(20)], "SSH's reason 2: bad packet mod"),
+            (
+                [VERSION, packet(SERVICE_REQUEST, NS(b"ssh-userauth"))],
+                "it asked for a login before keys were exchanged",
+            ),
+            ([VERSION, packet(AUTH_REQUEST)], "it asked for a login before keys were exchanged"),
+        ):
+            self.assertEqual(self.closed_for(*messages)[: len(reason)], reason)
+
+    def test_garbage_of_any_kind_is_never_more_than_a_line(self) -> None:
+        random = Random(1)
+        connection, transport = self.connect()
+        connection.connectionLost(Failure(ConnectionDone()))
+        version, kexinit = transport.value().split(b"\r\n", 1)
+        for _ in range(300):
+            said = bytearray(kexinit + packet(KEX_INIT, NS(random.randbytes(32))) + packet(NEWKEYS))
+            for _ in range(random.randint(0, 4)):
+                said[random.randrange(len(said))] = random.randrange(256)
+            self.said.clear()
+            self.clock.advance(TELL_EVERY)
+            connection, _ = self.connect()
+            connection.dataReceived(version + b"\r\n")
+            connection.dataReceived(bytes(said) + random.randbytes(100))
+            connection.connectionLost(Failure(ConnectionDone()))
+            self.assertLessEqual(len(self.said), 1, said)
+
+    def test_what_follows_a_fault_is_not_read(self) -> None:
+        connection, transport = self.connect()
+        connection.dataReceived(VERSION + packet(AUTH_REQUEST) + packet(KEXINIT, bytes(61)))
+        sent = transport.value()
+        connection.dataReceived(packet(KEXINIT, bytes(61)))
+        self.assertEqual((len(self.said), transport.value()), (1, sent))
+
+    def test_nothing_is_unpacked_before_the_login(self) -> None:
+        """A kilobyte would become a megabyte."""
+        _, transport = self.connect()
+        self.assertIn(NS(b"none") * 2, transport.value())
+        self.assertNotIn(b"zlib", transport.value())
+
+    def test_a_message_is_not_collected_beyond_what_everybody_must_take(self) -> None:
+        length = struct.pack("!L", LONGEST_MESSAGE + 4)
+        self.assertEqual(self.closed_for(VERSION, length, bytes(LONGEST_MESSAGE)), "it sent a message that is too long")
+        connection, transport = self.connect()
+        connection.dataReceived(VERSION)
+        connection.dataReceived(packet(IGNORE, bytes(32768)))
+        self.assertFalse(transport.disconnecting)
+
+    def test_messages_before_the_login_are_counted(self) -> None:
+        self.assertEqual(self.closed_for(VERSION, packet(IGNORE) * (MESSAGES + 1)), "it sent too many messages")
+
+    def test_a_login_exchanges_keys_once_and_asks_for_its_service_once(self) -> None:
+        """Each costs time, and a new service would count the keys that are offered from the start."""
+        for again in (
+            Client.sendKexInit,
+            lambda client: [client.requestService(KeyHolder()) for _ in range(2)],
+        ):
+            self.said.clear()
+            self.clock.advance(TELL_EVERY)
+            _, client, _ = self.client(again)
+            self.assertTrue(client.lost)
+            self.assertEqual(self.said, [CLOSED + "it sent a message twice that a login has once"])
+
+    def test_a_session_may_exchange_keys_again_and_send_what_it_likes(self) -> None:
+        connection, client, pump = self.session()
+        client.sendKexInit()
+        pump.flush()
+        for _ in range(2 * MESSAGES):
+            client.sendPacket(IGNORE, NS(bytes(2 * LONGEST_MESSAGE)))
+        pump.flush()
+        self.assertEqual((connection.state, client.lost), (ADMITTED, False))
+        client.transport.loseConnection()
+        pump.flush()
+        self.assertEqual(self.said[-1], "Manhole has ended the session of user 'me' from a unix socket")
+
+    def test_keys_that_are_refused_are_a_bounded_number_of_lines_and_tries(self) -> None:
+        for _ in range(5):
+            strangers = [new_key() for _ in range(2 * ATTEMPTS)]
+            _, client, _ = self.client(lambda client, keys=strangers: client.requestService(KeyHolder(*keys)))
+            self.assertTrue(client.lost)
+        refused = [line for line in self.said if line.startswith("Manhole refused user 'me' from a unix socket")]
+        self.assertEqual(len(refused), TELL_AT_MOST)
+        self.assertIn("it is not among the authorized keys", refused[0])
+        self.assertEqual(
+            [line for line in self.said if line not in refused], [CLOSED + "SSH's reason 14: too many bad auths"]
+        )
+
+    def test_what_a_stranger_writes_is_one_line_of_the_log_and_not_long(self) -> None:
+        def log_in(client: Client) -> None:
+            login = KeyHolder()
+            client.requestService(login)
+            name, kind = b"me\n" * 100, b"ssh-\nManhole admitted\x1b[2J" * 100
+            what = NS(name) + NS(b"ssh-connection") + NS(b"publickey") + b"\0" + NS(kind) + NS(b"no key")
+            client.sendPacket(AUTH_REQUEST, what)
+
+        self.client(log_in)
+        (line,) = self.said
+        self.assertTrue(line.startswith("Manhole refused user 'me?me?"), line)
+        self.assertTrue(line.isprintable())
+        self.assertLess(len(line), 600)
+
+    def test_the_oldest_that_has_not_logged_in_makes_room_for_the_next(self) -> None:
+        waiting = [self.connect() for _ in range(CONNECTIONS)]
+        for _ in range(3):
+            waiting.append(self.connect())
+        self.assertEqual([transport.disconnected for _, transport in waiting], [True] * 3 + [False] * CONNECTIONS)
+        self.assertEqual(self.said, [CLOSED + "it was the oldest, and another one came"])
+        self.clock.advance(TELL_EVERY)
+        self.connect()
+        self.assertIn("(3 connections closed since the last line)", self.said[1])
+
+    def test_a_session_is_never_pushed_out(self) -> None:
+        sessions = [self.session()]
+        for _ in range(2 * CONNECTIONS):
+            self.connect()
+        self.assertFalse(sessions[0][1].lost)
+        while len(sessions) < CONNECTIONS:
+            sessions.append(self.session())
+        self.said.clear()
+        self.clock.advance(TELL_EVERY)
+        for _ in range(3):
+            self.assertIsNone(self.factory.buildProtocol(None))
+        self.assertFalse(any(client.lost for _, client, _ in sessions))
+        told = f"Manhole has {CONNECTIONS} sessions already and refused another connection"
+        self.assertEqual([line.partition(" (")[0] for line in self.said], [told])
+
+    def test_whoever_does_not_log_in_is_closed_in_time(self) -> None:
+        """Also who was told to go, and does not read it."""
+        _, idle = self.connect()
+        connection, told = self.connect()
+        connection.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+        session = self.session()
+        self.assertEqual((idle.disconnected, told.disconnecting, told.disconnected), (False, True, False))
+        self.clock.advance(LOGIN_TIMEOUT)
+        self.assertTrue(idle.disconnected and told.disconnected)
+        self.assertEqual(self.said[-1], CLOSED + "it did not log in within 60 s")
+        self.assertFalse(session[1].lost)
+
+    def test_closing_the_manhole_is_no_fault_of_those_who_have_not_logged_in(self) -> None:
+        _, transport = self.connect()
+        _, client, pump = self.session()
+        self.said.clear()
+        self.stop()
+        pump.flush()
+        self.assertTrue(transport.disconnected and client.lost)
+        self.assertEqual(self.said, ["Manhole has ended the session of user 'me' from a unix socket"])
+
+
 class StartTests(FilesTestCase):
     def service(self) -> ProxyService:
         directory = temporary_directory(self)
@@ -270,6 +595,17 @@ class StartTests(FilesTestCase):
     def test_checking_a_configuration_makes_and_opens_nothing(self) -> None:
         self.service().assemble(bind=False)
         self.assertEqual({path.name for path in self.directory.iterdir()}, {"authorized_keys"})
+
+    def test_many_who_come_at_once_leave_room_for_one_more(self) -> None:
+        """Else he would wait for seconds, until TCP tries again."""
+        manhole = self.manhole()
+        manhole.bind()
+        self.addCleanup(manhole.stop)
+        for _ in range(100):
+            client = socket.socket(socket.AF_UNIX)
+            self.addCleanup(client.close)
+            client.setblocking(False)
+            client.connect(str(self.directory / "socket"))
 
     def test_an_address_that_others_could_reach_is_refused_though_it_came_as_an_open_socket(self) -> None:
         with socket.socket() as everybody:

@@ -3,6 +3,9 @@
 A listener knows its socket and one taker; it must never know frontends. It pauses when told (at `maxconn`) and by
 itself when accepting fails, because a listening socket that cannot be accepted from stays ready and would spin the loop; or
 when the process has only those descriptors left that clients may not have. It goes on as soon as one of these is free.
+
+A unix socket may stand in a directory of somebody else's, while we are root: whatever has a name there may be another file
+the next moment. So nothing is done to such a name that would follow a link, or do harm to the wrong file.
 """
 
 from __future__ import annotations
@@ -13,8 +16,10 @@ import os
 import pwd
 import socket as sockets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from math import inf
+from tempfile import mkdtemp
 from typing import Protocol
 
 from twisted.logger import Logger
@@ -54,7 +59,12 @@ _ONE_CLIENTS = frozenset(
 
 _FEW_LEFT = "Too many open files: the last few descriptors are not for clients (see ulimit -n, maxconn)"
 
+#: What says that a file system has no hard links; or not for us, to what is another's already (proc(5), protected_hardlinks).
+_NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS))
+
 _STREAM = int(sockets.SOCK_STREAM)
+#: Bytes of a unix socket's path that clients can connect to (unix(7)).
+_LONGEST_PATH = 107
 
 # The states of a listener.
 BOUND = "bound"  # connections queue up in the kernel
@@ -107,8 +117,8 @@ class Listener:
         self.deadline = 0.0
         self.slot = 0.0
         self._warn_again = 0.0
-        #: The file of a unix socket, when it was bound.
-        self._file = _file_of(bind.address)
+        #: The file of a unix socket.
+        self._file = bound.file if isinstance(bound, _UnixSocket) else None
         self.taker: Taker | None = None
         #: What clients are shown here; None: they are served in the clear. The taker sets it and makes use of it.
         self.certificates: Certificates | None = None
@@ -118,7 +128,12 @@ class Listener:
     @property
     def stands(self) -> bool:
         """Whether clients can reach it: a unix socket's file may have been removed, or another put in its place."""
-        return self._file == _file_of(self.bind.address)
+        if self._file is None:
+            return True
+        try:
+            return self._file == _identity(os.lstat(self.bind.address.path))
+        except OSError:
+            return False
 
     @property
     def full(self) -> bool:
@@ -142,13 +157,21 @@ class Listener:
             if self.backlog not in (None, backlog):
                 self.socket.listen(backlog)
                 self.backlog = backlog
-            path = bind.address.path
-            if bind.address.kind == "unix" and (was.mode, was.user, was.group) != (bind.mode, bind.user, bind.group):
-                os.chmod(path, _unsaid_mode() if bind.mode is None else bind.mode)
-                uid, gid = owner_of(bind)
-                os.chown(path, os.geteuid() if uid < 0 else uid, os.getegid() if gid < 0 else gid)
+            if self._file is not None and (was.mode, was.user, was.group) != (bind.mode, bind.user, bind.group):
+                self._give_to_others(bind)
         except OSError as error:
             raise ListenError(f"cannot change {bind.address} as its line says: {error.strerror or error}") from None
+
+    def _give_to_others(self, bind: Bind) -> None:
+        """Set mode and owner of its file, and of no other that was put in its place."""
+        with _opened(bind.address.path, os.O_PATH | os.O_NOFOLLOW) as file:
+            if _identity(os.fstat(file)) != self._file:
+                raise OSError(errno.ESTALE, "another file stands there by now")
+            # Linux changes no mode without following links, but leads from here to the very file that is open.
+            path = _through(file)
+            os.chmod(path, _unsaid_mode() if bind.mode is None else bind.mode)
+            uid, gid = owner_of(bind)
+            os.chown(path, os.geteuid() if uid < 0 else uid, os.getegid() if gid < 0 else gid)
 
     def keep_alive(self, on: bool) -> None:
         """Whether TCP looks now and then whether a silent client is still there; accepted sockets inherit it on Linux."""
@@ -168,12 +191,12 @@ class Listener:
         if self.state == CLOSED:
             return
         self._move(CLOSED)
+        if self._file is not None:
+            # Before it is closed: its file's number is nobody else's so long.
+            with suppress(OSError), _parent(self.bind.address.path) as (parent, name):
+                if _identity(os.stat(name, dir_fd=parent, follow_symlinks=False)) == self._file:
+                    os.unlink(name, dir_fd=parent)
         self.socket.close()
-        if self.bind.address.kind == "unix" and self.stands:
-            try:
-                os.unlink(self.bind.address.path)
-            except OSError:
-                pass  # removed by somebody else: nothing is left to do
 
     def on_ready(self, events: int) -> None:
         taker = self.taker
@@ -262,17 +285,6 @@ class Listener:
             self._poller.forget(self.socket.fileno())
 
 
-def _file_of(address: ListenAddress) -> tuple[int, int] | None:
-    """Which file a unix socket's path names; None: none, or the address is no path."""
-    if address.kind != "unix":
-        return None
-    try:
-        status = os.stat(address.path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
 def backlog_of(bind: Bind, clients: int) -> int:
     """How many connections may wait in the kernel: what `backlog` says, else as many as there may be `clients`."""
     return bind.backlog or clients or BACKLOG
@@ -288,7 +300,7 @@ def bind_socket(bind: Bind, backlog: int, v6_only: bool = False, at: sockets._Ad
         if address.kind == "fd":
             bound = sockets.socket(fileno=os.dup(address.fd))
         elif address.kind == "unix":
-            bound = _bind_path(bind)
+            bound = _bind_path(bind, bind.backlog or backlog)
         else:
             bound = _bind_port(address, v6_only, at)
         try:
@@ -321,41 +333,120 @@ def _bind_port(address: ListenAddress, v6_only: bool, at: sockets._Address | Non
     return bound
 
 
-def _bind_path(bind: Bind) -> sockets.socket:
-    """Bind a unix socket, in place of a dead one only: a path that somebody listens on is in use."""
+class _UnixSocket(sockets.socket):
+    """One that listens, and knows its file; `getsockname` tells where it was bound, and not where it stands."""
+
+    file: tuple[int, int] | None = None
+
+
+def _bind_path(bind: Bind, backlog: int) -> _UnixSocket:
+    """A listening unix socket, in place of a dead one only: a path that somebody listens on is in use.
+
+    It gets its owner and mode in a directory that nobody else can enter, and appears at its path when it is complete (HAProxy:
+    beside its path, under another name). Whoever owns the directory of the path may rename ours, and gains nothing by it.
+    """
     path = bind.address.path
-    if _is_dead(path):
-        os.unlink(path)
-    bound = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
-    try:
-        bound.bind(path)
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        raise OSError(errno.ENAMETOOLONG, "AF_UNIX path too long")
+    with _parent(path) as (parent, name), _draft_directory(parent) as draft:
+        bound = _UnixSocket(sockets.AF_UNIX, sockets.SOCK_STREAM)
         try:
-            if bind.mode is not None:
-                os.chmod(path, bind.mode)
-            if bind.user is not None or bind.group is not None:
-                os.chown(path, *owner_of(bind))
+            # `ss -xl` shows this name, as far as there is room for it.
+            drafted = os.fsdecode(os.fsencode(name)[:64])
+            bound.bind(f"{_through(draft)}/{drafted}")
+            try:
+                bound.file = _identity(os.stat(drafted, dir_fd=draft, follow_symlinks=False))
+                if bind.mode is not None:
+                    os.chmod(drafted, bind.mode, dir_fd=draft)
+                if bind.user is not None or bind.group is not None:
+                    os.chown(drafted, *owner_of(bind), dir_fd=draft)
+                bound.listen(backlog)  # as long as it did not, it would seem to be dead
+                _put_in_place(draft, drafted, parent, name)
+            finally:
+                with suppress(FileNotFoundError):  # it was moved
+                    os.unlink(drafted, dir_fd=draft)
         except OSError:
-            os.unlink(path)
+            bound.close()
             raise
-    except OSError:
-        bound.close()
-        raise
     return bound
 
 
-def _is_dead(path: str) -> bool:
-    """Whether `path` is a socket that nobody holds any more: the one answer that says so is "connection refused".
+def _put_in_place(draft: int, drafted: str, parent: int, name: str) -> None:
+    """Move the socket from its draft to its name, at which a dead socket may stand until then, but nothing else."""
+    if _is_dead(parent, name):
+        os.rename(drafted, name, src_dir_fd=draft, dst_dir_fd=parent)
+        return
+    try:
+        # Unlike a rename, it replaces nothing, however late it comes.
+        os.link(drafted, name, src_dir_fd=draft, dst_dir_fd=parent, follow_symlinks=False)
+    except FileExistsError:
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)) from None
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.rename(drafted, name, src_dir_fd=draft, dst_dir_fd=parent)
 
-    Anything else that is in the way (a file, another's datagram socket, a listener whose queue is full) is in use.
+
+def _is_dead(parent: int, name: str) -> bool:
+    """Whether this is a socket that nobody holds any more: the one answer that says so is "connection refused".
+
+    Anything else that is in the way (a file, a link, another's datagram socket, a listener whose queue is full) is in use.
     """
     try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return False
+        with _opened(name, os.O_PATH | os.O_NOFOLLOW, parent) as file:
+            if not stat.S_ISSOCK(os.fstat(file).st_mode):
+                return False
+            with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as knocking:
+                knocking.setblocking(False)
+                return knocking.connect_ex(_through(file)) == errno.ECONNREFUSED
     except FileNotFoundError:
         return False
-    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as knocking:
-        knocking.setblocking(False)
-        return knocking.connect_ex(path) == errno.ECONNREFUSED
+
+
+@contextmanager
+def _draft_directory(parent: int) -> Iterator[int]:
+    """A new directory in `parent`, which only we can enter, open; removed at the end."""
+    path = mkdtemp(prefix=".reusedproxy-", dir=_through(parent))
+    try:
+        with _opened(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW) as draft:
+            status = os.fstat(draft)
+            # In another's directory, it may be another one already.
+            if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+                raise OSError(errno.ESTALE, "a directory was replaced in it by somebody else meanwhile")
+            yield draft
+    finally:
+        with suppress(OSError):  # somebody has moved it: let him keep it
+            os.rmdir(path)
+
+
+@contextmanager
+def _parent(path: str) -> Iterator[tuple[int, str]]:
+    """The directory of `path`, open, and the name in it: what is looked at and what is changed are in the same one then."""
+    directory, name = os.path.split(path)
+    with _opened(directory or ".", os.O_PATH | os.O_DIRECTORY) as parent:
+        yield parent, name
+
+
+@contextmanager
+def _opened(path: str, flags: int, parent: int | None = None) -> Iterator[int]:
+    descriptor = os.open(path, flags, dir_fd=parent)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _through(descriptor: int) -> str:
+    """A path to what is open, whatever its names have become. Raises OSError where /proc is not mounted."""
+    path = f"/proc/self/fd/{descriptor}"
+    if not os.path.lexists(path):
+        raise OSError(errno.ENOENT, "this needs /proc, which is not mounted")
+    return path
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    """Which file it is, whatever its name."""
+    return status.st_dev, status.st_ino
 
 
 def owner_of(bind: Bind) -> tuple[int, int]:

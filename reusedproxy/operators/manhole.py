@@ -27,20 +27,27 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.conch.avatar import ConchUser
-from twisted.conch.error import ValidPublicKey
+from twisted.conch.error import IgnoreAuthentication, ValidPublicKey
 from twisted.conch.interfaces import IConchUser, ISession
 from twisted.conch.ssh.common import getNS
 from twisted.conch.ssh.connection import SSHConnection
 from twisted.conch.ssh.factory import SSHFactory
 from twisted.conch.ssh.keys import BadKeyError, EncryptedKeyError, Key
 from twisted.conch.ssh.session import SSHSession
-from twisted.conch.ssh.transport import DISCONNECT_BY_APPLICATION, SSHServerTransport
+from twisted.conch.ssh.transport import DISCONNECT_BY_APPLICATION, MSG_SERVICE_REQUEST, SSHServerTransport
 from twisted.conch.ssh.userauth import SSHUserAuthServer
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import ISSHPrivateKey
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
-from twisted.logger import FilteringLogObserver, Logger, LogLevel, LogLevelFilterPredicate, globalLogPublisher
+from twisted.logger import (
+    FilteringLogObserver,
+    Logger,
+    LogLevel,
+    LogLevelFilterPredicate,
+    LogPublisher,
+    globalLogPublisher,
+)
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -50,15 +57,33 @@ from reusedproxy.net.listener import Listener, ListenError, bind_socket
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.overview import Service, namespace
 from reusedproxy.operators.session import Session
+from reusedproxy.servers.captures import Teller
 
 Announce = Callable[[str, str], None]
 
-#: Connections at once; more are closed unheard.
+#: Connections at once. One more takes the place of the oldest that has not logged in; there is none for it beside as many sessions.
 CONNECTIONS = 16
+#: Connections that may wait in the kernel. Where there is no room, TCP tries again after a second, and then after more.
+BACKLOG = 128
 #: Seconds to log in. conch gives ten hours, and none of them before the keys are exchanged.
 LOGIN_TIMEOUT = 60.0
 #: Keys that one connection may offer. An agent with many keys needs some; OpenSSH's server takes 6.
 ATTEMPTS = 6
+#: Messages of a connection until it has logged in; OpenSSH sends 5, and 1 or 2 for each key.
+MESSAGES = 50
+#: Bytes of such a message: everybody must take as many (RFC 4253, section 6.1), and conch takes a megabyte.
+LONGEST_MESSAGE = 35000
+#: Those that a login has once: SSH_MSG_SERVICE_REQUEST, and all of the key exchange (RFC 4250, section 4.1.2). conch would
+#: exchange keys as often as it is asked to, and count the keys that are offered anew with each request for the service.
+ONCE = frozenset((5, *range(20, 50)))
+#: Of these, the ones that a client may have sent on a wrong guess, for nothing (RFC 4253, section 7).
+GUESSED = range(30, 50)
+#: The first that is not about the transport or the keys.
+BEYOND_TRANSPORT = 50
+#: Characters of what a client has sent, in the log.
+SHOWN = 200
+#: Bytes of a file of keys: some thousands of them.
+LONGEST_FILE = 2**20
 
 #: What goes wrong in conch when it reads something that is not a key.
 _NO_KEY = (BadKeyError, EncryptedKeyError, UnsupportedAlgorithm, ValueError, IndexError, struct.error)
@@ -75,7 +100,7 @@ class ManholeError(Exception):
 class Manhole:
     """One `manhole` line come to life. `state` is "new", "bound", "open" (people may come in) or "closed"."""
 
-    #: Those above CONNECTIONS are closed, none is left waiting.
+    #: There is always room for one more, or it is closed; none is left waiting.
     full = False
 
     def __init__(
@@ -117,7 +142,7 @@ class Manhole:
         try:
             # Only its owner may open a unix socket; on a port, the keys alone decide.
             bind = model.Bind(self.settings.place, self.settings.address, mode=0o600)
-            bound = bind_socket(bind, CONNECTIONS)
+            bound = bind_socket(bind, BACKLOG)
         except ListenError as error:
             raise ManholeError(f"manhole: {error}") from None
         if bound.family != socket.AF_UNIX and not ip_address(bound.getsockname()[0]).is_loopback:
@@ -137,7 +162,7 @@ class Manhole:
         listener = self._listener
         assert listener is not None
         name = listener.socket.getsockname()
-        where = f"port {name[1]} of {name[0]}" if isinstance(name, tuple) else name
+        where = f"port {name[1]} of {name[0]}" if isinstance(name, tuple) else listener.bind.address.path or name
         self._factory.doStart()
         listener.listen(self)
         self.state = "open"
@@ -162,7 +187,7 @@ class Manhole:
         if was == "open":
             self._factory.doStop()
         for connection in list(self._factory.connections):
-            connection.sendDisconnect(DISCONNECT_BY_APPLICATION, b"reusedproxy stops")
+            connection.stop()
 
 
 # Files.
@@ -202,6 +227,7 @@ def _host_key(path: str, user: int) -> Key | None:
         directory = os.path.dirname(path) or "."
         if not os.path.isdir(directory):
             raise ManholeError(f"{what}: cannot be made: there is no directory {directory}")
+        _check_directories(os.path.realpath(path), what, user)
         return None
     content = _read(path, what, user, 0o077, "must be for its owner only (chmod 600)")
     try:
@@ -219,8 +245,12 @@ def _read(path: str, what: str, user: int, forbidden: int, complaint: str) -> by
     """Reads a file that must be nobody's but `user`'s or root's: as sshd's StrictModes has it, it has no `forbidden`
     modes, and stands in directories that nobody else can change. Raises ManholeError."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open_without_waiting) as file:
             status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ManholeError(f"{what}: is no regular file")
+            if status.st_size > LONGEST_FILE:
+                raise ManholeError(f"{what}: is longer than {LONGEST_FILE} bytes")
             mode = stat.S_IMODE(status.st_mode)
             if mode & forbidden:
                 raise ManholeError(f"{what}: {complaint}; its mode is {mode:04o}")
@@ -232,9 +262,14 @@ def _read(path: str, what: str, user: int, forbidden: int, complaint: str) -> by
                     f"{what}: cannot be read by user {user}, whom the daemon becomes: chown {user} {path}"
                 )
             _check_directories(os.path.realpath(path), what, user)
-            return file.read()
+            return file.read(LONGEST_FILE)
     except OSError as error:
         raise ManholeError(f"{what}: cannot be read: {error.strerror}") from None
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """A FIFO that nobody writes to would stop the whole daemon, at each login; a terminal would become its own."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _check_directories(path: str, what: str, user: int) -> None:
@@ -242,7 +277,10 @@ def _check_directories(path: str, what: str, user: int) -> None:
     only what is one's own can be moved. (sshd refuses these, too.)"""
     while (above := os.path.dirname(path)) != path:
         path = above
-        status = os.stat(path)
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise ManholeError(f"{what}: the directory {path} cannot be looked at: {error.strerror}") from None
         mode = stat.S_IMODE(status.st_mode)
         if status.st_uid not in (0, user):
             raise ManholeError(f"{what}: the directory {path} belongs to another user ({status.st_uid})")
@@ -313,12 +351,19 @@ class KeyChecker:
 
 #: conch tells a dozen things of every session that only its authors need, and twistd has no level for its log.
 _LOG = Logger(observer=FilteringLogObserver(globalLogPublisher, [LogLevelFilterPredicate(LogLevel.info)]))
+#: What it has to say about those who have not logged in has no bound, and whole messages of theirs in it.
+_NO_LOG = Logger(observer=LogPublisher())
+
+# The states of a connection.
+NEW = "new"
+ADMITTED = "admitted"
+ENDED = "ended"
 
 
 class _Login(SSHUserAuthServer):
     """conch's login, which tells the operator how it ended."""
 
-    _log = _LOG
+    _log = _NO_LOG
     attemptsBeforeDisconnect = ATTEMPTS
     transport: Any
     user: bytes
@@ -330,50 +375,140 @@ class _Login(SSHUserAuthServer):
         )
 
     def _admitted(self, result: Any, blob: bytes) -> Any:
-        self._say("notice", "admitted", blob)
-        self.transport.admitted()
+        self.transport.factory.announce("notice", self._told("admitted", blob))
+        self.transport.admitted(self._who)
         return result
 
     def _refused(self, failure: Failure, blob: bytes) -> Failure:
-        if failure.check(UnauthorizedLogin):
-            self._say("warning", "refused", blob, f": {failure.getErrorMessage()}")
+        if not failure.check(IgnoreAuthentication):  # which is conch's word for a key that has yet to be signed with
+            why = failure.getErrorMessage() if failure.check(UnauthorizedLogin) else type(failure.value).__name__
+            text = f"{self._told('refused', blob)}: {_shown(why)}"
+            self.transport.factory.refusals.tell(_fingerprint(blob), text, "keys refused")
         return failure
 
-    def _say(self, level: str, verdict: str, blob: bytes, why: str = "") -> None:
-        user = self.user.decode("utf-8", "replace")
-        text = f"Manhole {verdict} user {user!r} from {self.transport.peer} with key {_fingerprint(blob)}{why}"
-        self.transport.factory.announce(level, text)
+    @property
+    def _who(self) -> str:
+        return f"user {_shown(self.user)!r} from {self.transport.peer}"
+
+    def _told(self, verdict: str, blob: bytes) -> str:
+        return f"Manhole {verdict} {self._who} with key {_fingerprint(blob)}"
 
 
 class _Connection(SSHServerTransport):
-    """One connection, logged in or not."""
+    """One connection; `state` is NEW (it has not logged in), ADMITTED, or ENDED (and may have something to send yet).
 
-    _log = _LOG
+    As long as it is NEW, all that it may send is bounded, since whoever reaches the address may send it; whatever goes wrong
+    with it is its client's fault, and one line in the log at most.
+    """
+
+    _log = _NO_LOG
+    #: A compressed message of 1 KB unpacks to a megabyte, before anybody has logged in.
+    supportedCompressions = [b"none"]
     factory: _Factory
     transport: Any
 
     def connectionMade(self) -> None:
         factory = self.factory
-        factory.connections.add(self)
+        self.state = NEW
+        #: Who has logged in.
+        self._who = ""
+        self._messages = 0
+        self._sent_once: set[int] = set()
+        factory.connections[self] = None
         address = self.transport.getPeer()
         self.peer = f"{address.host}:{address.port}" if hasattr(address, "port") else "a unix socket"
-        self._deadline = factory.reactor.callLater(LOGIN_TIMEOUT, self.transport.abortConnection)
+        late = f"it did not log in within {LOGIN_TIMEOUT:g} s"
+        self._deadline = factory.reactor.callLater(LOGIN_TIMEOUT, self.abort, late)
         SSHServerTransport.connectionMade(self)
 
-    def receiveError(self, reasonCode: int, description: bytes) -> None:
-        """Every ssh says goodbye with this code, and conch takes it for an error."""
-        if reasonCode != DISCONNECT_BY_APPLICATION:
-            SSHServerTransport.receiveError(self, reasonCode, description)
+    def dataReceived(self, data: bytes) -> None:
+        if self.state == ENDED:
+            return
+        try:
+            SSHServerTransport.dataReceived(self, data)
+        except Exception as error:
+            if self.state == ADMITTED:
+                raise
+            # conch believes what it is sent, as far as one exception or another.
+            self.abort("it sent what is no SSH", f" ({type(error).__name__})")
+        if self.state == NEW and len(self.buf) > LONGEST_MESSAGE:
+            self.abort("it sent a message that is too long")
 
-    def admitted(self) -> None:
+    def getPacket(self) -> Any:
+        return None if self.state == ENDED else SSHServerTransport.getPacket(self)
+
+    def dispatchMessage(self, messageNum: int, payload: bytes) -> None:
+        fault = self._fault(messageNum) if self.state == NEW else ""
+        if fault:
+            self.abort(fault)
+        else:
+            SSHServerTransport.dispatchMessage(self, messageNum, payload)
+
+    def _fault(self, number: int) -> str:
+        """What is wrong about a message of this number before the login, if anything is."""
+        self._messages += 1
+        if self._messages > MESSAGES:
+            return "it sent too many messages"
+        if number in ONCE and not (number in GUESSED and self.ignoreNextPacket):
+            if number in self._sent_once:
+                return "it sent a message twice that a login has once"
+            self._sent_once.add(number)
+        if not self.isEncrypted("in") and (number >= BEYOND_TRANSPORT or number == MSG_SERVICE_REQUEST):
+            return "it asked for a login before keys were exchanged"
+        return ""
+
+    def sendDisconnect(self, reason: int, desc: bytes) -> None:
+        """What conch does about most faults: the client is told, too."""
+        self._end(f"SSH's reason {reason}", f": {_shown(desc)}")
+        SSHServerTransport.sendDisconnect(self, reason, desc)
+
+    def abort(self, why: str, detail: str = "") -> None:
+        """Close it at once, whatever is still to be sent."""
+        self._end(why, detail)
+        self.factory.connections.pop(self, None)
+        self.transport.abortConnection()
+
+    def stop(self) -> None:
+        """The manhole is closed: no fault of the client's."""
+        if self.state == ADMITTED:
+            self.sendDisconnect(DISCONNECT_BY_APPLICATION, b"reusedproxy stops")
+        else:
+            self.state = ENDED
+            self.transport.abortConnection()
+
+    def _end(self, why: str, detail: str) -> None:
+        was, self.state = self.state, ENDED
+        if was == NEW:
+            text = f"Manhole closed the connection from {self.peer} before its login: {why}{detail}"
+            self.factory.faults.tell(why, text, "connections closed")
+
+    def receiveError(self, reasonCode: int, description: bytes) -> None:
+        """Every ssh says goodbye with DISCONNECT_BY_APPLICATION; conch would call it an error."""
+        if self.state == ADMITTED and reasonCode != DISCONNECT_BY_APPLICATION:
+            said = f"SSH's reason {reasonCode}: {_shown(description)}"
+            self.factory.announce("notice", f"Manhole was left by {self._who} for {said}")
+
+    def admitted(self, who: str) -> None:
         """The time to log in does not matter any more."""
+        self.state = ADMITTED
+        self._who = who
         if self._deadline.active():
             self._deadline.cancel()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
-        self.factory.connections.discard(self)
-        self.admitted()
+        self.factory.connections.pop(self, None)
+        self.state = ENDED
+        if self._deadline.active():
+            self._deadline.cancel()
+        if self._who:
+            self.factory.announce("notice", f"Manhole has ended the session of {self._who}")
         SSHServerTransport.connectionLost(self, reason)
+
+
+def _shown(said: bytes | str) -> str:
+    """What a client has sent, as far as it is fit for the log."""
+    text = said if isinstance(said, str) else said.decode("utf-8", "replace")
+    return "".join(each if each.isprintable() else "?" for each in text[:SHOWN])
 
 
 class _Channels(SSHConnection):
@@ -386,13 +521,17 @@ class _Factory(SSHFactory):
     """What all connections share."""
 
     noisy = False
+    _log = _NO_LOG
     protocol = _Connection
     services = {b"ssh-userauth": _Login, b"ssh-connection": _Channels}
 
     def __init__(self, settings: model.Manhole, service: Service, reactor: Any, announce: Announce) -> None:
         self.reactor = reactor
         self.announce = announce
-        self.connections: set[_Connection] = set()
+        #: The oldest first.
+        self.connections: dict[_Connection, None] = {}
+        self.faults = Teller(reactor.seconds, lambda text: announce("warning", text))
+        self.refusals = Teller(reactor.seconds, lambda text: announce("warning", text))
         self.fingerprint = ""
         # What is not in here does not exist: there is no checker for passwords.
         self.portal = Portal(_Realm(service, reactor), [KeyChecker(settings.authorized_keys)])
@@ -406,8 +545,12 @@ class _Factory(SSHFactory):
 
     def buildProtocol(self, addr: Any) -> Any:
         if len(self.connections) >= CONNECTIONS:
-            self.announce("warning", f"Manhole has {CONNECTIONS} connections already and refused another")
-            return None
+            oldest = next((each for each in self.connections if each.state != ADMITTED), None)
+            if oldest is None:
+                text = f"Manhole has {CONNECTIONS} sessions already and refused another connection"
+                self.faults.tell("full", text, "connections closed")
+                return None
+            oldest.abort("it was the oldest, and another one came")
         return SSHFactory.buildProtocol(self, addr)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.operators.manhole import CONNECTIONS
 from tests.integration.daemon import Daemon, run_once
 from tests.integration.peers import LOOPBACK, missing, temporary_directory, wait_for
 from tests.ports import free_ports
@@ -87,7 +89,9 @@ class ManholeTests(SynchronousTestCase):
         """conch calls each goodbye an error, and tells how it got on."""
         self.daemon.start()
         self.assertEqual(self.ssh("manhole@127.0.0.1", "6 * 7").stdout, "42\n")
-        wait_for(lambda: [line for line in self.logged() if "connection lost" in line], "the end of the session")
+        wait_for(
+            lambda: "Manhole has ended the session of user 'manhole'" in self.daemon.output, "the end of the session"
+        )
         said = [line for line in self.logged() if "manhole" in line or "conch" in line]
         self.assertEqual([line for line in said if "#error]" in line or "#debug]" in line], [])
 
@@ -100,6 +104,22 @@ class ManholeTests(SynchronousTestCase):
         self.assertIn(self.stranger, line)
         self.assertRegex(line, r"from 127\.0\.0\.1:\d+ ")
         self.assertNotIn("Manhole admitted", self.daemon.output)
+
+    def test_strangers_that_say_nothing_or_no_ssh_keep_nobody_out_and_leave_a_line_in_the_log(self) -> None:
+        self.daemon.start()
+        for said in [b""] * 2 * CONNECTIONS + [
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"SSH-2.0-x\r\n\0\0\0\x0c\x0a" + b"\x1e" * 11,
+        ] * 3:
+            stranger = socket.create_connection((LOOPBACK, self.manhole), 10)
+            self.addCleanup(stranger.close)
+            stranger.sendall(said)
+        self.assertEqual(self.ssh("manhole@127.0.0.1", "6 * 7").stdout, "42\n")
+        closed = [line for line in self.logged() if "#warn] Manhole closed the connection from 127.0.0.1:" in line]
+        self.assertIn("before its login: it was the oldest, and another one came", closed[0])
+        self.assertLessEqual(len(closed), 3, closed)
+        self.assertNotIn("Traceback", self.daemon.output)
+        self.assertNotIn("Unhandled", self.daemon.output)
 
     def test_a_key_that_was_taken_out_of_the_file_is_refused_from_then_on(self) -> None:
         self.daemon.start()
