@@ -174,8 +174,8 @@ class HTTPLogTests(LogCase):
     def test_a_client_of_a_unix_socket_shows_its_listener(self):
         """It has no port; HAProxy puts the number of the `bind` there."""
         self.client.address = ("unix", 0)
-        self.local = "/run/two.sock"
-        self.frontend.listeners = [listener("/run/one.sock"), listener("/run/two.sock")]
+        self.frontend.listeners = [object(), object()]
+        self.client.listener = self.frontend.listeners[1]
         self.http_log()(self.exchange(CASES[0]))
         self.assertTrue(self.lines[0].startswith("unix:2 ["), self.lines[0])
 
@@ -205,8 +205,7 @@ class ConnectLogTests(LogCase):
 
     def test_a_unix_socket_has_no_addresses(self):
         self.client.address = ("unix", 0)
-        self.local = "/run/one.sock"
-        self.frontend.listeners = [listener("/run/one.sock")]
+        self.frontend.listeners = [self.client.listener]
         ConnectLog(self.frontend, self.lines.append)(self.exchange(CASES[0]))
         self.assertEqual(self.lines, ["Connect to unix:1 (f/HTTP)"])
 
@@ -231,7 +230,3 @@ class ChoiceTests(LogCase):
         log(self.exchange(CASES[0]))
         self.assertEqual(self.lines, others)
         self.assertEqual(len(others), 1)
-
-
-def listener(path):
-    return SimpleNamespace(bind=SimpleNamespace(address=SimpleNamespace(path=path)))

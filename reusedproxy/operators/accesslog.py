@@ -115,7 +115,7 @@ class HTTPLog:
         second = int(began_at)
         # fmt: off
         self._send((self._format_tls if exchange.client.transport.secure else self._format) % (
-            host, port or _listener_number(exchange.client),
+            host, port or _bind_number(exchange.client.frontend, exchange.client.listener),
             self._dates.get(second) or self._date(second), int((began_at - second) * 1000),
             backend.name if backend is not None else frontend.name, server_name,
             received, waited, connecting, answering, int((ended - began) * 1000),
@@ -150,7 +150,7 @@ class ConnectLog:
             return
         host, port = exchange.client.address
         if host == "unix":
-            ends = f"to unix:{_listener_number(exchange.client)}"
+            ends = f"to unix:{_bind_number(exchange.client.frontend, exchange.client.listener)}"
         else:
             ends = f"from {host}:{port} to {self._came_to(exchange.client)}"
         self._send(f"Connect {ends} ({self._frontend.name}/HTTP)")
@@ -180,17 +180,5 @@ def _date(second: int) -> str:
 
 
 def _bind_number(frontend: Frontend, listener: Listener) -> int:
-    """HAProxy counts a frontend's listeners from 1."""
+    """HAProxy counts a frontend's listeners from 1, and shows that for the port that a unix socket's clients do not have."""
     return next((number for number, each in enumerate(frontend.listeners, 1) if each is listener), 0)
-
-
-def _listener_number(client: ClientConnection) -> int:
-    """A unix socket's clients have no port; HAProxy shows the number of the `bind` that they came to."""
-    try:
-        path = client.transport.socket.getsockname()
-    except OSError:
-        return 0
-    numbers = [
-        number for number, listener in enumerate(client.frontend.listeners, 1) if listener.bind.address.path == path
-    ]
-    return numbers[0] if numbers else 0
