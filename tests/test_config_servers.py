@@ -260,6 +260,16 @@ class ServerFaultTests(SynchronousTestCase):
 class ServerWarningTests(SynchronousTestCase):
     """Settings that may not do what their author thinks."""
 
+    def test_a_server_that_is_to_be_verified_is_not_spoken_to_in_the_clear(self):
+        """Where the line itself says so; what `default-server` says is for those that have `ssl`."""
+        (line,) = faults("server a h:1 verify required ca-file /ca")
+        self.assertIn("server 'a': 'verify required' without 'ssl' verifies nobody", line)
+        for lines in (
+            "default-server verify required ca-file /ca\nserver a h:1",
+            "server a h:1 verify required ca-file /ca no-ssl",
+        ):
+            read(lines)
+
     def test_contradictions_are_said(self):
         """Each with the words that are concerned."""
         table = [

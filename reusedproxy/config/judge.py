@@ -236,7 +236,12 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
             report.notice(server.place, text)
         return
     unused = sorted(words.said & {"crt", "ca-file", "sni", "verifyhost", "verify", "check-sni", *ON_SERVERS})
-    if unused and "no-ssl" not in words.said:
+    if "no-ssl" in words.said:
+        return
+    if words.verify == "required" and "verify" in server.own:
+        text = f"{name}: 'verify required' without 'ssl' verifies nobody, for it is spoken to in the clear: add 'ssl'"
+        report.fault(server.place, text)
+    elif unused:
         report.warn(server.place, f"{name} has '{unused[0]}' but no 'ssl': it is spoken to in the clear")
 
 

@@ -81,13 +81,14 @@ class ServerWords:
 
 @define
 class ServerDraft:
-    """One `server` line; `defaults` is what held where it stands."""
+    """One `server` line; `defaults` is what held where it stands, `own` are the words that it says itself."""
 
     name: str
     place: Place
     address: ServerAddress
     words: ServerWords
     defaults: TLSDefaults
+    own: frozenset[str]
 
 
 def read_default_server(line: Line, words: ServerWords) -> None:
@@ -122,7 +123,7 @@ def read_server(line: Line, defaults: ServerWords, tls: TLSDefaults) -> ServerDr
         texts.extend(wrong.texts)
     if texts:
         raise Wrong(*texts)
-    return ServerDraft(name, line.place, address, words, tls)
+    return ServerDraft(name, line.place, address, words, tls, frozenset(line.words[3:]))
 
 
 def _nothing_forgotten(name: str, address: str) -> None:
