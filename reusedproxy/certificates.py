@@ -19,6 +19,7 @@ from reusedproxy.config.bind_tls import overridden
 from reusedproxy.config.crt_list import read_crt_list
 from reusedproxy.config.model import BindTLS, CertificateSource, Configuration, ServerTLS, TLSOffer
 from reusedproxy.config.report import Wrong
+from reusedproxy.net.files import unless_pipe
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls_files import TLSConfigurationError, Trusts, keys_beside
 from reusedproxy.net.tls_server import Certificate, Certificates
@@ -95,7 +96,7 @@ def _written_out(tls: BindTLS) -> Iterator[Certificate]:
 def _listed(tls: BindTLS, source: CertificateSource) -> Iterator[Certificate]:
     what = f"crt-list {source.path}"
     try:
-        with open(source.path, encoding="utf-8") as file:
+        with open(source.path, encoding="utf-8", opener=unless_pipe) as file:
             lines = read_crt_list(file.read())
     except OSError as error:
         raise TLSConfigurationError(f"{what}: cannot be read: {error.strerror}") from None

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from OpenSSL import SSL
 
 from reusedproxy.config.model import Configuration, Notice, Place
 from reusedproxy.config.reader import ConfigurationError, Fault, Source, reading
+from reusedproxy.net.files import unless_pipe
 from reusedproxy.net.slices import Steps, run_through
 
 
@@ -31,9 +32,9 @@ def load(paths: list[str]) -> Configuration:
     return run_through(loading(paths))
 
 
-def loading(paths: list[str]) -> Steps[Configuration]:
-    """The same in steps."""
-    sources, faults = _read(paths)
+def loading(paths: list[str], again: bool = False) -> Steps[Configuration]:
+    """The same in steps; `again`: clients are served meanwhile, so that no pipe can be waited for."""
+    sources, faults = _read(paths, unless_pipe if again else None)
     if faults:
         raise Refused(faults)
     try:
@@ -43,7 +44,7 @@ def loading(paths: list[str]) -> Steps[Configuration]:
         raise Refused(error.faults, error.notices, [source.name for source in sources]) from None
 
 
-def _read(paths: list[str]) -> tuple[list[Source], list[str]]:
+def _read(paths: list[str], opener: Callable[[str, int], int] | None) -> tuple[list[Source], list[str]]:
     """The texts, and what is wrong with the files."""
     sources: list[Source] = []
     faults: list[str] = []
@@ -55,7 +56,7 @@ def _read(paths: list[str]) -> tuple[list[Source], list[str]]:
                 faults.append(f"{path}: there is no *.cfg file in this directory")
             for name in names:
                 # What is no UTF-8 is told with its line, and in a comment it harms nobody.
-                with open(name, encoding="utf-8", errors="surrogateescape", newline="") as file:
+                with open(name, encoding="utf-8", errors="surrogateescape", newline="", opener=opener) as file:
                     status = os.fstat(file.fileno())
                     same = (status.st_dev, status.st_ino)
                     if same in read and stat.S_ISREG(status.st_mode):

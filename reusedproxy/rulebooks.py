@@ -18,6 +18,7 @@ from reusedproxy.config.patterns import check_patterns
 from reusedproxy.config.regular import risk
 from reusedproxy.config.report import Fault, Wrong
 from reusedproxy.config.rulemodel import Criterion, Receive
+from reusedproxy.net.files import unless_pipe
 from reusedproxy.net.slices import Steps
 from reusedproxy.rules.book import Book
 from reusedproxy.rules.formats import text_of
@@ -83,14 +84,16 @@ class RuleBooks:
         return Choice(rule.place, test, text_of(rule.name), rule.name.constant is not None)
 
     def _patterns(self, criterion: Criterion, path: str) -> Iterable[str]:
-        """One a line; empty lines and those that begin with # are none."""
+        """One a line, as HAProxy reads them (src/pattern.c, pat_ref_read_from_file): blanks before one do not count, those behind
+        it do; empty lines, and those whose first character is #, are none."""
         if path not in self._files:
             try:
-                with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                    lines = [line.strip(" \t\r\n") for line in file]
+                with open(path, encoding="utf-8", errors="surrogateescape", newline="\n", opener=unless_pipe) as file:
+                    texts = [line for line in file if not line.startswith("#")]
+                lines = [text.lstrip(" \t").rstrip("\n").partition("\r")[0] for text in texts]
             except OSError as error:
                 return self._fault(criterion, f"cannot read the patterns in {path}: {error.strerror}")
-            self._files[path] = [line for line in lines if line and not line.startswith("#")]
+            self._files[path] = [line for line in lines if line]
         try:
             check_patterns(criterion.method, self._files[path], f"the patterns in {path}")
         except Wrong as wrong:

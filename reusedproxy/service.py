@@ -521,7 +521,7 @@ class ProxyService(Service):
             self.reload()
 
     def _reload(self) -> Steps[None]:
-        configuration = yield from loading(self._paths)
+        configuration = yield from loading(self._paths, again=True)
         assert self.proxy is not None
         addresses = Addresses(self.proxy.addresses)
         names = addresses.unknown(queries(configuration))

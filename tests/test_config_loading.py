@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model import Notice, Place
 from reusedproxy.config.report import Fault
-from reusedproxy.loading import Refused, load
+from reusedproxy.loading import Refused, load, loading
+from reusedproxy.net.slices import run_through
 from tests.integration.peers import temporary_directory
 
 LISTEN = "listen {}\n mode http\n bind :{}\n server a h:1\n"
@@ -41,6 +43,18 @@ class FilesTests(SynchronousTestCase):
         (self.directory / "3.cfg").symlink_to(self.first)
         expected = f"[ALERT] {self.directory}/3.cfg: this is the same file as {self.first}, which is read already"
         self.assertEqual(self.refused(str(self.directory)), [expected])
+
+    def test_a_pipe_is_read_at_the_start_and_not_waited_for_at_a_reload(self) -> None:
+        """Whoever is served meanwhile would wait, too."""
+        pipe = str(self.directory / "pipe")
+        os.mkfifo(pipe)
+        error = self.assertRaises(Refused, run_through, loading([pipe], again=True))
+        self.assertIn("cannot be read: it is a pipe, and a reload needs a file", error.lines[0])
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        os.write(writer, LISTEN.format("l", 80).encode())
+        os.close(writer)
+        self.assertEqual(list(load([f"/proc/self/fd/{reader}"]).frontends), ["l"])
 
     def test_files_that_are_alike_are_two(self) -> None:
         lines = self.refused(self.first, self.file("3.cfg", Path(self.first).read_text()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from random import Random
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -84,6 +85,26 @@ class RuleBookTests(SynchronousTestCase):
         assert test is not None
         for path, true in ((b"/a/b", True), (b"/b", True), (b"/c", True), (b"/d", False)):
             self.assertIs(test(Seen(HEAD.replace(b"/a/b", path))), true)
+
+    def test_blanks_behind_a_pattern_belong_to_it(self) -> None:
+        """As in HAProxy; and a # begins a comment only where the line begins, a CR ends the pattern."""
+        self.write("/a \n /b\r\n #/c\n\t/d\re\n")
+        proxy = self.assembled(
+            f"frontend f\n bind :80\n use_backend x if {{ path,url_dec -f {self.path} }}\n default_backend y\n"
+            "backend x\n server s 192.0.2.1:1\nbackend y\n server s 192.0.2.1:1\n"
+        )
+        routing = proxy.frontends[0].routing
+        assert routing is not None
+        test = routing.choices[0].test
+        assert test is not None
+        for path, true in ((b"/a%20", True), (b"/a", False), (b"/b", True), (b"/d", True)):
+            self.assertIs(test(Seen(HEAD.replace(b"/a/b", path))), true, path)
+
+    def test_a_pipe_is_waited_for_by_nobody(self) -> None:
+        os.mkfifo(self.path)
+        with self.assertRaises(AssemblyError) as raised:
+            self.assembled(f"frontend f\n bind :80\n http-request deny if {{ src -f {self.path} }}\n")
+        self.assertIn("it is a pipe, and a reload needs a file that can be read again", str(raised.exception))
 
     def test_a_file_that_cannot_be_used_is_a_fault(self) -> None:
         """With the line that names it."""
