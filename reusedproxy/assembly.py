@@ -310,7 +310,7 @@ class Assembly:
                     owner_of(bind)  # which is for later, but has to be possible
                     self._proxy.notices += _fixed(bind, listener, v6_only)
             except ListenError as error:
-                self._faults.append(Fault(bind.place, str(error)))
+                self._faults.append(Fault(bind.place, f"{error}{self._in_the_way(bind)}"))
                 continue
             except OSError as error:
                 self._faults.append(Fault(bind.place, f"cannot listen on {bind.address}: {error.strerror}"))
@@ -329,6 +329,14 @@ class Assembly:
                 listener.backlog = backlog_of(bind, clients)
                 self._proxy.bound.append(listener)
             self._proxy.listeners.append((frontend, listener))
+
+    def _in_the_way(self, bind: model.Bind) -> str:
+        """Words about our own listener at another address of the same port, which stays open until this reload is through."""
+        for _, listener in self._previous.listeners if self._previous is not None else ():
+            address = listener.bind.address
+            if address.kind == bind.address.kind == "tcp" and listener.port == bind.address.port != 0:
+                return f" (we listen on {address}: what overlaps with that needs a restart, or a reload that ends it before)"
+        return ""
 
     def _resolved(self, address: model.ListenAddress) -> Any:
         """What is listened on, for the socket; None: every address, or no address at all. Raises OSError."""

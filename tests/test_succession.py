@@ -349,6 +349,17 @@ class WarmStartTests(GenerationTestCase):
         self.assertEqual(listener.state, CLOSED)
 
 
+class OverlapTests(GenerationTestCase):
+    def test_our_own_listener_in_the_way_is_named(self) -> None:
+        """Its port is not free before the new configuration serves."""
+        self.begin("sni str(s.test)")
+        ((_, listener),) = self.proxy.listeners
+        self.configure(f"frontend g\n bind *:{listener.port}\n default_backend b\n")
+        self.service.reload()
+        self.reactor.pump([0.05] * 10)
+        self.assertIn(f"Address already in use (we listen on {LOOPBACK}:0: what overlaps with that", str(self.said))
+
+
 class KeptListenerTests(GenerationTestCase):
     """A unix socket whose line changes while it is listened on."""
 
