@@ -255,10 +255,13 @@ class FramingTests(SynchronousTestCase):
         self.assertIsNone(read(get(asks % b"h2c" + b"Content-Length: 1\r\n")).upgrade)
 
     def test_fields_are_found_as_they_came(self) -> None:
-        """Lookups see all that the client sent, hop-by-hop fields too, in any case and in order."""
-        head = read(get(b"Accept: a \r\nHost: h\r\nACCEPT:b\r\nConnection: close\r\n"))
+        """Lookups see all that the client sent, hop-by-hop fields too, in any case and in order; but not what Connection names,
+        because nobody else is to see that (RFC 9110 7.6.1)."""
+        head = read(get(b"Accept: a \r\nHost: h\r\nACCEPT:b\r\nX-Hop: 1\r\nConnection: close\r\nConnection: X-hop\r\n"))
+        self.assertEqual(head.values(b"x-hop"), [])
+        self.assertNotIn(b"X-Hop", head.block)
         self.assertEqual(head.values(b"accept"), [b"a", b"b"])
-        self.assertEqual(head.values(b"Connection"), [b"close"])
+        self.assertEqual(head.values(b"Connection"), [b"close", b"X-hop"])
         self.assertEqual(head.values(b"nothing"), [])
         self.assertEqual(head.fields()[0:2], [(b"Accept", b"a"), (b"Host", b"h")])
 

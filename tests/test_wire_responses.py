@@ -95,6 +95,19 @@ class BlockTests(SynchronousTestCase):
             OK + LENGTH,
         )
 
+    def test_lookups_see_nothing_that_connection_names(self) -> None:
+        """Rules see what the client gets; what must not be lost (RFC 9110 11.6.1, 15.5.2) is in both."""
+        answer = (
+            b"HTTP/1.1 401 No\r\nConnection: x-hop, Date, WWW-Authenticate, Content-Length\r\nX-Hop: 1\r\nDate: y\r\n"
+            b"WWW-Authenticate: NTLM\r\n" + LENGTH
+        )
+        response = read(answer + b"\r\n")
+        self.assertEqual(response.block, b"HTTP/1.1 401 No\r\nWWW-Authenticate: NTLM\r\n" + LENGTH)
+        self.assertEqual(
+            [name for name, _ in response.fields()], [b"Connection", b"WWW-Authenticate", b"Content-Length"]
+        )
+        self.assertTrue(response.binds_connection)
+
     def test_the_version_is_ours(self) -> None:
         """RFC 9110 2.5, 7.6: a proxy sends its own version; the reason keeps its space (RFC 9112 4)."""
         self.assert_block(b"HTTP/1.0 200 Fine then\r\n" + LENGTH, b"HTTP/1.1 200 Fine then\r\n" + LENGTH)

@@ -33,11 +33,13 @@ _USUAL_CONNECTION: Final[dict[bytes, bool]] = {
 _NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 
 # RFC 9110 7.6.1: an option is never "intended for all recipients of the content"; without these the message would be
-# framed, routed or read another way than its sender wrote it, so naming them in Connection does nothing.
+# framed, routed or read another way than its sender wrote it (and a 401 or 407 must have its challenge), so naming them in
+# Connection does nothing. Those of the last line end at every hop, named or not, and rules may look at them.
 _NEVER_NAMED: Final = frozenset(
     b"host content-length transfer-encoding trailer expect cache-control content-type content-encoding content-range"
-    .split()
-)  # fmt: skip
+    b" www-authenticate proxy-authenticate"
+    b" close connection keep-alive proxy-connection te upgrade".split()
+)
 
 
 def repeated(kind: int, earlier: bytes, value: bytes, fault: Fault) -> bytes:
@@ -111,7 +113,7 @@ def connection_options(value: bytes | None, minor: int) -> tuple[bool, frozenset
 
 
 def named_fields(options: frozenset[bytes]) -> frozenset[bytes]:
-    """The fields that Connection names and that therefore stay here."""
+    """The fields that Connection names and that therefore stay here: neither rules nor the next hop see them."""
     return options - _NEVER_NAMED
 
 
