@@ -53,6 +53,8 @@ class RequestTests(SynchronousTestCase):
         )
         asked = self.asked(rules, get("/", "Cookie: foo=foobar; expires=1", "X-List: a, bbb ,bb"))
         self.assertEqual(asked[2:], [b"Cookie: foo=foobar;ip=192.0.2.7; expires=1", b"X-List: a,<bbb>,<bb>"])
+        asked = self.asked("http-request replace-value X-List ^b.* '<\\0>'", get("/", 'X-List: "a,b" , b"c,d", e'))
+        self.assertEqual(asked[2:], [b'X-List: "a,b" ,<b"c,d">, e'])
 
     def test_the_first_line(self):
         """Path, query and target; what cannot stand there is escaped."""
