@@ -108,6 +108,32 @@ class BlockTests(SynchronousTestCase):
         )
         self.assertTrue(response.binds_connection)
 
+    def test_a_challenge_binds_the_connection_wherever_it_stands(self) -> None:
+        """RFC 9110 11.6.1: in a list of challenges with parameters, and when in doubt."""
+        for value, binds in (
+            (b"NTLM", True),
+            (b"ntlm abc=", True),
+            (b'Basic realm="x", NTLM', True),
+            (b'Basic realm="a,b" , Negotiate', True),
+            (b", NTLM", True),
+            (b",, negotiate", True),
+            (b"Basic,NTLM", True),
+            (b"Basic\t,\tNTLM", True),
+            (b'Digest qop="auth\\"", nonce=1, Negotiate abc==', True),
+            (b'Basic realm="x, NTLM', True),  # nobody knows where it ends
+            (b"Basic realm=x NTLM", True),  # no list at all
+            (b'Basic realm="x"NTLM', True),
+            (b"Basic", False),
+            (b'Basic realm="NTLM", charset="UTF-8"', False),
+            (b'Basic realm="a, Negotiate"', False),
+            (b'Basic realm="\\", NTLM"', False),
+            (b"Bearer error=xntlm", False),
+            (b"", False),
+        ):
+            for status, name in ((b"401", b"WWW-Authenticate"), (b"407", b"proxy-authenticate")):
+                head = b"HTTP/1.1 %b No\r\n%b:%b\r\nContent-Length: 0\r\n\r\n" % (status, name, value)
+                self.assertIs(read(head).binds_connection, binds, value)
+
     def test_the_version_is_ours(self) -> None:
         """RFC 9110 2.5, 7.6: a proxy sends its own version; the reason keeps its space (RFC 9112 4)."""
         self.assert_block(b"HTTP/1.0 200 Fine then\r\n" + LENGTH, b"HTTP/1.1 200 Fine then\r\n" + LENGTH)

@@ -26,11 +26,12 @@ from reusedproxy.wire.framing import (
     CHUNKED,
     UNTIL_CLOSE,
     Notables,
-    binds_connection,
     body_length,
+    challenges_bind,
     check_host,
     check_target,
     connection_options,
+    credentials_bind,
     expects_continue,
     framing_value,
     named_fields,
@@ -119,7 +120,7 @@ class RequestHead:
         # Most requests have none at all: two looks at the bytes cost 0.1 us.
         if b"uthorization:" not in self.head and b"UTHORIZATION:" not in self.head:
             return False
-        return any(map(binds_connection, self.values(b"Authorization") + self.values(b"Proxy-Authorization")))
+        return any(map(credentials_bind, self.values(b"Authorization") + self.values(b"Proxy-Authorization")))
 
     def values(self, name: bytes) -> list[bytes]:
         """All values that the client sent under a name of any case, in order; none of what Connection names. Slow."""
@@ -157,7 +158,7 @@ class ResponseHead:
     def binds_connection(self) -> bool:
         """Whether a 401 or 407 asks for authentication that the connection will carry from then on. Slow."""
         challenges = self.values(b"WWW-Authenticate") + self.values(b"Proxy-Authenticate")
-        return any(map(binds_connection, challenges))
+        return any(map(challenges_bind, challenges))
 
     def without_chunked(self) -> bytes:
         """The block for an HTTP/1.0 client, which gets the body until close (RFC 9112 6.1: MUST NOT be sent TE)."""
