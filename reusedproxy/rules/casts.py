@@ -71,6 +71,11 @@ def bounded(number: int) -> int:
     return MAX if number > MAX else MIN if number < MIN else number
 
 
+def wrapped(number: int) -> int:
+    """What is too much begins again at the other limit, as HAProxy's times do."""
+    return (number - MIN) % 2**64 + MIN
+
+
 def to_bool(sample: Sample) -> bool | None:
     """Of numbers, and of texts that begin with one; of no address."""
     number = None if isinstance(sample, IPv4Address) else to_int(sample)

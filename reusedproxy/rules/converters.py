@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from zlib import crc32
 
-from reusedproxy.rules.casts import MAX, bounded, number_of, to_binary, to_int, to_text
+from reusedproxy.rules.casts import MAX, bounded, number_of, to_binary, to_int, to_text, wrapped
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.regular import Found, replaced, searching
 
@@ -332,10 +332,10 @@ def _iif(true: str, false: str) -> Convert:
 
 def _http_date(offset: str = "0", unit: str = "s") -> Convert:
     """RFC 9110 section 5.6.7; of smaller units with what is left of a second, as HAProxy writes it."""
-    scale = UNITS[unit]
+    scale, moved = UNITS[unit], int(offset)
 
     def convert(sample: int, facts: Facts) -> Sample:
-        whole = sample + int(offset)
+        whole = wrapped(sample + moved)
         seconds = (abs(whole) // scale * (-1 if whole < 0 else 1)) & _DATES
         rest = b".%d" % (abs(whole) % scale) if scale > 1 else b""
         days, second = divmod(seconds, 86400)

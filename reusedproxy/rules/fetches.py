@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from reusedproxy.rules.casts import address_of, number_of
+from reusedproxy.rules.casts import address_of, number_of, wrapped
 from reusedproxy.rules.converters import UNITS
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.log_fetches import LOG_FETCHES
@@ -47,8 +47,8 @@ def _var(name: str, default: str | None = None) -> Fetch:
 
 
 def _date(offset: str = "0", unit: str = "s") -> Fetch:
-    scale = UNITS[unit]
-    return lambda facts: int(facts.wall() * scale) + int(offset)
+    scale, moved = UNITS[unit], int(offset)
+    return lambda facts: wrapped(int(facts.wall() * scale) + moved)
 
 
 # The connections.
