@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model import ForwardFor
-from tests.clientfakes import OK, World, get, response
+from tests.clientfakes import GET, OK, World, get, response
 from tests.rulefakes import ruled
 
 
@@ -268,6 +268,20 @@ class RequestTests(SynchronousTestCase):
         world = ruled(self, "http-request del-header X-Forwarded-For", warm=1, frontend={"forwardfor": ForwardFor()})
         world.client().send(get("/", "X-Forwarded-For: 6.6.6.6"))
         self.assertEqual(head_of(world.server.asked())[2:], [b"X-Forwarded-For: 192.0.2.7"])
+        world.server.answer()
+        world.check_rest()
+
+    def test_a_mapped_address_is_the_same_to_rules_and_servers(self):
+        """Of an IPv4 client of an IPv6 socket, or from a PROXY protocol header; it is within IPv4 networks all the same."""
+        rules = "http-request set-header X-Src %[src] if { src 10.1.0.0/16 }\n http-request set-header X-Net %[src,ipmask(16)]"
+        world = ruled(self, rules, warm=1, frontend={"forwardfor": ForwardFor()})
+        client = world.client()
+        client.connection.address = ("::ffff:10.1.1.1", 4711)
+        client.connection.forwarded = world.frontend.forwarded(client.connection.address)
+        client.send(GET)
+        mapped = b"::ffff:10.1.1.1"
+        expected = [b"X-Src: " + mapped, b"X-Net: 10.1.0.0", b"X-Forwarded-For: " + mapped]
+        self.assertEqual(head_of(world.server.asked())[2:], expected)
         world.server.answer()
         world.check_rest()
 

@@ -63,12 +63,11 @@ def _address(of: Callable[[Facts], tuple[str, int]]) -> Callable[[], Fetch]:
 
 
 def address(host: str) -> Address | None:
-    """None for what is none, such as a unix socket's. An IPv4 client of an IPv6 socket is shown as IPv4."""
+    """None for what is none, such as a unix socket's."""
     try:
-        found = ip_address(host.partition("%")[0])
+        return ip_address(host.partition("%")[0])
     except ValueError:
         return None
-    return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found
 
 
 def _fact(fetch: Fetch) -> Callable[[], Fetch]:
