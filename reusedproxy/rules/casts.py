@@ -26,7 +26,7 @@ def to_text(sample: Sample) -> bytes | None:
         return sample
     if isinstance(sample, int):  # True is 1, too
         return b"%d" % sample
-    return address_text(sample).encode()
+    return str(sample).encode() if isinstance(sample, IPv4Address) else address_text(sample).encode()
 
 
 def to_binary(sample: Sample) -> Binary | None:
