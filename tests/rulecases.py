@@ -316,3 +316,14 @@ LINE_CRITERIA = (
     ("X: ::1.2.3.4", "hdr_ip(x),ipmask(24) 1.2.3.0", False),
     ("Cookie: x=;x=5", "req.cook(x),add(0) 5", False),
 )
+
+#: What we make of one line, and HAProxy 2.6 otherwise; docs/differences.md says why.
+LINE_DIFFERENCES = (
+    ("X: 1.5", "req.hdr_val(x)", "1", "85"),
+    ("X: 1 2", "req.hdr_val(x)", "1", "-58"),
+    ('X: "', "req.hdr_val(x)", "0", "-14"),
+    ("X: 5000000000", "req.hdr_val(x)", "5000000000", "705032704"),
+    ("Cookie: x=1.5", "req.cook_val(x)", "1", "85"),
+    ("X: [::1]", "req.hdr_ip(x)", "::1", ""),
+    ("X: a", "req.hdr(x),word(2,/),length", "", "0"),
+)

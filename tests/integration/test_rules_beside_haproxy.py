@@ -18,7 +18,7 @@ from tests.integration.peers import LOOPBACK, find_program, temporary_directory,
 from tests.integration.test_beside_haproxy import why_not
 from tests.ports import free_port
 from tests.regularcases import FOUND, REPLACED
-from tests.rulecases import CRITERIA, EXPRESSIONS, LINE_CRITERIA, LINE_EXPRESSIONS, REQUEST
+from tests.rulecases import CRITERIA, EXPRESSIONS, LINE_CRITERIA, LINE_DIFFERENCES, LINE_EXPRESSIONS, REQUEST
 from tests.samplecases import BEFORE, CONVERSIONS, INPUTS, KNOWN_DIFFERENCES, REFUSED, asked
 
 EMPTY_BACKEND = "backend servers\n    http-request return status 200 content-type text/plain string no\n"
@@ -160,6 +160,18 @@ class RulesBesideHAProxyTests(BesideTestCase):
             [(*case, *pair) for case, pair in zip(cases, outcomes, strict=True) if pair[0] != pair[1]],
             "ours | HAProxy's",
         )
+
+    def test_single_lines_that_differ(self) -> None:
+        """As it is written down: what has become the same is to be taken out there."""
+        rules = "".join(
+            f'    http-request return status 200 content-type text/plain lf-string "<%[{text}]>"'
+            f" if {{ req.hdr(x-case) {number} }}\n"
+            for number, (_, text, _, _) in enumerate(LINE_DIFFERENCES)
+        )
+        head = "GET / HTTP/1.1\r\nHost: a\r\nX-Case: {}\r\n{}\r\n\r\n"
+        requests = [head.format(number, line).encode() for number, (line, *_) in enumerate(LINE_DIFFERENCES)]
+        expected = [(f"<{ours}>".encode(), f"<{theirs}>".encode()) for _, _, ours, theirs in LINE_DIFFERENCES]
+        self.assertEqual(self.both(rules + EMPTY_BACKEND, requests), expected)
 
     def test_values_are_replaced_where_they_stand(self) -> None:
         """Those of a list; a comma within quotes parts none, and what is not replaced stays as it is."""
