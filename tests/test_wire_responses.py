@@ -121,6 +121,7 @@ class BlockTests(SynchronousTestCase):
             (b"Basic\t,\tNTLM", True),
             (b'Digest qop="auth\\"", nonce=1, Negotiate abc==', True),
             (b'Basic realm="x, NTLM', True),  # nobody knows where it ends
+            (b'Basic realm="' + b'\\"' * 4000 + b", NTLM", True),  # at once
             (b"Basic realm=x NTLM", True),  # no list at all
             (b'Basic realm="x"NTLM', True),
             (b"Basic", False),

@@ -32,7 +32,7 @@ _USUAL_CONNECTION: Final[dict[bytes, bool]] = {
 
 _BINDING_CREDENTIALS: Final = re.compile(rb'[, \t"]*(?i:ntlm|nego)')
 _BINDING_CHALLENGE: Final = re.compile(rb'(?:\A|[, \t"])(?i:ntlm|nego)')
-_CLOSED_QUOTES: Final = re.compile(rb'"(?:\\.|[^"\\])*"')
+_QUOTED: Final = re.compile(rb'"(?:\\.|[^"\\])*("?)')
 
 _NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 
@@ -199,7 +199,8 @@ def challenges_bind(challenges: bytes) -> bool:
     found = _BINDING_CHALLENGE.search(challenges)
     if found is None or b'"' not in challenges:
         return found is not None
-    return _BINDING_CHALLENGE.search(_CLOSED_QUOTES.sub(b'""', challenges)) is not None
+    outside = _QUOTED.sub(lambda found: b'""' if found[1] else found[0], challenges)
+    return _BINDING_CHALLENGE.search(outside) is not None
 
 
 def wants_trailers(value: bytes) -> bool:
