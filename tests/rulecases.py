@@ -266,3 +266,64 @@ CRITERIA = (
     ("bin(61006200) -m bin 61006200", True),
     ("bin(61006200) -m str a", True),
 )
+
+#: What expressions make of one line of a request's head.
+LINE_EXPRESSIONS = (
+    ('X: ,,,,a"', "req.hdr_cnt(x)", "5"),
+    ('X: ,a"', "req.hdr(x,1)", ""),
+    ('X: ,a"', "req.hdr(x,2)", 'a"'),
+    ('X: "",', "req.hdr(x,-1)", ""),
+    ('X: "",', "req.hdr(x,-2)", '""'),
+    ('X: a , "b,c" ,', "req.hdr(x,2)", '"b,c"'),
+    ('X: "a\\",b",c', "req.hdr(x,2)", "c"),
+    ('X: a,"b,c', "req.hdr_cnt(x)", "2"),
+    ('X: a,"b\\', "req.hdr(x)", '"b\\'),
+    ('Cookie: b"; sid=one,c', "req.cook(sid)", "one"),
+    ('Cookie: b",sid=one', "req.cook(sid)", "one"),
+    ('Cookie: $a/"; sid=one,c', "req.cook(sid)", "one"),
+    ('Cookie: b";a=1,sid=2,"x', "req.cook(a)", "1"),
+    ('Cookie: b";a=1,sid=2,"x', "req.cook_cnt", "2"),
+    ('Cookie: x" , sid = 7 , y', "req.cook(sid)", "7"),
+    ('Cookie: a=1,sid="2,3;4";sid=5', "req.cook(sid)", "5"),
+    ('Cookie: q="a\\",sid=1;b";sid=2', "req.cook(sid)", "2"),
+    ('Cookie: a="1,sid=2";sid=3', "req.cook(sid)", "3"),
+    ('Cookie: a="1;sid=2,sid=3', "req.cook(sid)", ""),
+    ("X: /a/", "req.hdr(x),word(1,/,2)", "a/"),
+    ("X: //a//b//", "req.hdr(x),word(1,/,0)", "a//b//"),
+    ("X: //a//b//", "req.hdr(x),word(2,/,2)", "b//"),
+    ("X: //a//b//", "req.hdr(x),word(1,/,2)", "a//b"),
+    ("X: //a//b//", "req.hdr(x),word(-2,/,2)", "//a"),
+    ("X: //a//b//", "req.hdr(x),word(-1,/,9)", "//a//b"),
+    ("X: //a//b//", "req.hdr(x),word(-1,/,2)", "a//b"),
+    ("X: ::1", "req.hdr(x),ipmask(24)", ""),
+    ("X: ::1.2.3.4", "req.hdr(x),ipmask(24)", ""),
+    ("X: ::1.2.3.4", "req.hdr(x),ipmask(24,64)", "::"),
+    ("X: 2002:102:304::", "req.hdr(x),ipmask(24,32)", "2002:102::"),
+    ("X: ::ffff:1.2.3.4", "req.hdr(x),ipmask(24,64)", "1.2.3.0"),
+)
+
+#: Whether criteria are true of one line.
+LINE_CRITERIA = (
+    ('X: ,a"', "hdr(x) -m len 0", True),
+    ("X: 1,", "hdr(x),bool", True),
+    ("X: ,1", "hdr(x),bool", False),  # nothing can be made of the first value, and that is the end
+    ("X: x,5", "hdr(x),add(0) 5", True),
+    ("X: ,5", "hdr(x),add(0) 5", False),
+    ("X: ,5", "hdr(x) -m int 5", True),
+    ("X: a,1.2.3.4", "hdr_ip(x),ipmask(24) 1.2.3.0", True),
+    ("X: a,1.2.3.4", "hdr(x),ipmask(24) 1.2.3.0", False),
+    ("X: ::1,1.2.3.4", "hdr_ip(x),ipmask(24) 1.2.3.0", False),
+    ("X: ::1.2.3.4", "hdr_ip(x),ipmask(24) 1.2.3.0", False),
+    ("Cookie: x=;x=5", "req.cook(x),add(0) 5", False),
+)
+
+#: What we make of one line, and HAProxy 2.6 otherwise; docs/differences.md says why.
+LINE_DIFFERENCES = (
+    ("X: 1.5", "req.hdr_val(x)", "1", "85"),
+    ("X: 1 2", "req.hdr_val(x)", "1", "-58"),
+    ('X: "', "req.hdr_val(x)", "0", "-14"),
+    ("X: 5000000000", "req.hdr_val(x)", "5000000000", "705032704"),
+    ("Cookie: x=1.5", "req.cook_val(x)", "1", "85"),
+    ("X: [::1]", "req.hdr_ip(x)", "::1", ""),
+    ("X: a", "req.hdr(x),word(2,/),length", "", "0"),
+)

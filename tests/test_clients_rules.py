@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model import ForwardFor
-from tests.clientfakes import OK, World, get, response
+from tests.clientfakes import GET, OK, World, get, response
 from tests.rulefakes import ruled
 
 
@@ -53,6 +53,8 @@ class RequestTests(SynchronousTestCase):
         )
         asked = self.asked(rules, get("/", "Cookie: foo=foobar; expires=1", "X-List: a, bbb ,bb"))
         self.assertEqual(asked[2:], [b"Cookie: foo=foobar;ip=192.0.2.7; expires=1", b"X-List: a,<bbb>,<bb>"])
+        asked = self.asked("http-request replace-value X-List ^b.* '<\\0>'", get("/", 'X-List: "a,b" , b"c,d", e'))
+        self.assertEqual(asked[2:], [b'X-List: "a,b" ,<b"c,d">, e'])
 
     def test_the_first_line(self):
         """Path, query and target; what cannot stand there is escaped."""
@@ -219,6 +221,33 @@ class RequestTests(SynchronousTestCase):
         asked = self.asked(rules, get("/", "Connection: keep-alive, Upgrade", "Upgrade: websocket"))
         self.assertIn(b"X-WS: 1", asked)
 
+    def test_rules_see_what_the_server_gets(self):
+        """RFC 9110 7.6.1: nothing that Connection names, whatever it is; what a rule sets goes on all the same."""
+        client = get("/", "X-A: 1", "X-B: 1", "x-c: 1", "Cookie: s=1", "Connection: close, X-A, x-b, X-C, cookie, X-D")
+        rules = (
+            "http-request set-header X-A ours unless { req.hdr(X-A) -m found }\n http-request replace-header X-B 1 2\n"
+            " http-request add-header X-C more\n http-request set-header X-D %[req.hdr_cnt(x-c)]%[req.cook(s)]\n"
+            " http-request set-header X-N %[req.hdr_names]"
+        )
+        names = b"X-N: host,connection,x-a,x-c,x-d"
+        self.assertEqual(self.asked(rules, client)[2:], [b"X-A: ours", b"X-C: more", b"X-D: 1", names])
+        _, world = self.answered("http-request deny unless { req.hdr(X-A) 1 }", client)
+        self.assertEqual(world.flags(), [(403, "PR")])
+
+    def test_what_connection_cannot_take_out_is_there_for_rules_too(self):
+        """Host, what frames the body, and what each hop says for itself."""
+        rules = (
+            "http-request set-header X-N %[req.hdr(host)]:%[req.hdr(content-length)]:%[req.hdr(upgrade)]:%[req.hdr(te)]"
+        )
+        asked = self.asked(
+            rules,
+            get(
+                "/", "TE: trailers", "Upgrade: x", "Content-Length: 0",
+                "Connection: Host, Content-Length, Connection, TE, Upgrade",
+            ),
+        )  # fmt: skip
+        self.assertEqual(asked[1:4], [b"Host: a", b"Content-Length: 0", b"X-N: a:0:x:trailers"])
+
     def test_deleting_a_wish_takes_it_back(self):
         """Upgrade and Expect are read out of the head before rules run."""
         rules = "http-request del-header Upgrade\n http-request del-header Expect"
@@ -241,6 +270,32 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(head_of(world.server.asked())[2:], [b"X-Forwarded-For: 192.0.2.7"])
         world.server.answer()
         world.check_rest()
+
+    def test_a_mapped_address_is_the_same_to_rules_and_servers(self):
+        """Of an IPv4 client of an IPv6 socket, or from a PROXY protocol header; it is within IPv4 networks all the same."""
+        rules = "http-request set-header X-Src %[src] if { src 10.1.0.0/16 }\n http-request set-header X-Net %[src,ipmask(16)]"
+        world = ruled(self, rules, warm=1, frontend={"forwardfor": ForwardFor()})
+        client = world.client()
+        client.connection.address = ("::ffff:10.1.1.1", 4711)
+        client.connection.forwarded = world.frontend.forwarded(client.connection.address)
+        client.send(GET)
+        mapped = b"::ffff:10.1.1.1"
+        expected = [b"X-Src: " + mapped, b"X-Net: 10.1.0.0", b"X-Forwarded-For: " + mapped]
+        self.assertEqual(head_of(world.server.asked())[2:], expected)
+        world.server.answer()
+        world.check_rest()
+
+    def test_forwardfor_counts_what_goes_on(self):
+        """A header that Connection names does not, so `if-none` adds ours; one that a rule has set does."""
+        for rules, expected in (
+            ("", b"X-Forwarded-For: 192.0.2.7"),
+            ("http-request set-header X-Forwarded-For 9.9.9.9", b"X-Forwarded-For: 9.9.9.9"),
+        ):
+            world = ruled(self, rules, warm=1, frontend={"forwardfor": ForwardFor(if_none=True)})
+            world.client().send(get("/", "X-Forwarded-For: 6.6.6.6", "Connection: X-Forwarded-For"))
+            self.assertEqual(head_of(world.server.asked())[2:], [expected])
+            world.server.answer()
+            world.check_rest()
 
 
 class BackendTests(SynchronousTestCase):
@@ -300,6 +355,15 @@ class ResponseTests(SynchronousTestCase):
                 b"X-Status: 200",
             ],
         )
+
+    def test_rules_see_what_the_client_gets(self):
+        """Nothing that the server's Connection names, but for what an answer must have."""
+        rules = (
+            "http-response set-header X-A ours unless { res.hdr(X-A) -m found }\n"
+            " http-response set-header X-N %[res.hdr_names]"
+        )
+        data, _ = self.answered(rules, response(b"ok", "X-A: 1", "Set-Cookie: s=1", "Connection: X-A, set-cookie"))
+        self.assertEqual(head_of(data)[1:], [b"Content-Length: 2", b"X-A: ours", b"X-N: content-length,connection,x-a"])
 
     def test_location_is_replaced(self):
         """A classic of published configurations."""

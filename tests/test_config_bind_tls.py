@@ -200,6 +200,8 @@ class FaultTests(SynchronousTestCase):
             ("ssl crt /c ssl-min-ver TLSv1.3 ssl-max-ver TLSv1.2", "no version of TLS is left to be spoken"),
             ("ssl crt /c crt-ignore-err cert_has_expird", "did you mean 'X509_V_ERR_CERT_HAS_EXPIRED'?"),
             ("ssl crt /c crt-ignore-err 0", "'0' is none of OpenSSL's verification errors"),
+            ("ssl crt /c crt-ignore-err " + "9" * 5000, "99' is none of OpenSSL's verification errors"),
+            ("ssl crt /c crt-ignore-err ²", "'²' is none of OpenSSL's verification errors"),
             (
                 "ssl crt /c tls-ticket-keys /k",
                 "'tls-ticket-keys' is a HAProxy bind option that reusedproxy does not do yet",

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import socket
+from base64 import encodebytes
 from datetime import datetime, timedelta, timezone
+from random import Random
 from typing import Any
 from unittest import mock
 
@@ -19,8 +21,8 @@ from reusedproxy.config.model import ServerTLS
 from reusedproxy.net import openssl, tls
 from reusedproxy.net.tls import RECORD, RECORDS_AT_ONCE, CertificateRefused
 from reusedproxy.net.tls_client import ClientContext, ClientTLSTransport, Seen
-from reusedproxy.net.tls_files import SYSTEM_CA, TLSConfigurationError
-from reusedproxy.net.tls_words import ALERTS
+from reusedproxy.net.tls_files import SYSTEM_CA, TLSConfigurationError, certificates_of
+from reusedproxy.net.tls_words import ALERTS, name_of
 from reusedproxy.net.transport import PEER_CLOSED, PEER_TRUNCATED, Transport
 from tests.test_net_transport import PassingBehaviour
 from tests.test_net_transport_ends import EndBehaviour
@@ -34,6 +36,11 @@ def client_context(**settings: Any) -> ClientContext:
     """A context that trusts the test's authority and shows its client certificate."""
     ours = certificates()
     return ClientContext(ServerTLS(**{"ca_file": ours.ca_file, "crt": ours.crt, "sni": "server.test", **settings}))
+
+
+def pem_of(der: bytes) -> bytes:
+    """A certificate that no library would write."""
+    return b"-----BEGIN CERTIFICATE-----\n%b-----END CERTIFICATE-----\n" % encodebytes(der)
 
 
 class TLSBehaviour(PassingBehaviour, EndBehaviour):
@@ -490,6 +497,42 @@ class ConfigurationTests(SynchronousTestCase):
         self.file("parts.pem", self.ours.client.certificate_pem)
         key = self.file("parts.pem.key", b"\x30\x82\x03\x00")
         self.assertFault(self.fault(crt=str(self.folder / "parts.pem")), f"crt {key}", "a binary one")
+
+    def test_a_certificate_whose_key_cannot_be_read(self) -> None:
+        """OpenSSL looks at it later than we have to; a CA in such a state is not ours to judge."""
+        der = self.ours.client.certificate.public_bytes(serialization.Encoding.DER)
+        curve, point = bytes.fromhex("2a8648ce3d030107"), b"\x03\x42\0\x04"
+        self.assertEqual((der.count(curve), der.count(point)), (1, 1))
+        for before, after in ((curve, curve[:-1] + b"\x63"), (point, b"\x03\x42\0\x09")):
+            content = pem_of(der.replace(before, after)) + self.ours.client.key_pem
+            path = self.file("damaged.pem", content)
+            words = "no usable certificate: the public key of the first one, which is CN=client, cannot be read ("
+            self.assertFault(self.fault(crt=path), f"crt {path}", words)
+
+    def test_a_certificate_with_an_extension_twice(self) -> None:
+        """RFC 5280 section 4.2 forbids it, and nobody could say which of them counts."""
+        der = self.ours.client.certificate.public_bytes(serialization.Encoding.DER)
+        key_usage, basic_constraints = bytes.fromhex("0603551d0f"), bytes.fromhex("0603551d13")
+        self.assertEqual((der.count(key_usage), der.count(basic_constraints)), (1, 1))
+        content = pem_of(der.replace(key_usage, basic_constraints)) + self.ours.client.key_pem
+        path = self.file("twice.pem", content)
+        self.assertFault(self.fault(crt=path), f"crt {path}", "no usable certificate: Duplicate")
+
+    def test_a_certificate_that_is_damaged_anywhere(self) -> None:
+        """It is refused with the file's name, or it is taken; both files are read by the table of certificates, too."""
+        der, random = self.ours.client.certificate.public_bytes(serialization.Encoding.DER), Random(1)
+        for _ in range(300):
+            damaged = bytearray(der)
+            for _ in range(random.randrange(1, 4)):
+                damaged[random.randrange(len(damaged))] = random.randrange(256)
+            path = self.file("damaged.pem", pem_of(bytes(damaged)) + self.ours.client.key_pem)
+            for settings in ({"crt": path}, {"ca_file": path}):
+                try:
+                    ClientContext(ServerTLS(**{"ca_file": self.ours.ca_file, **settings}))
+                except TLSConfigurationError as error:
+                    self.assertIn(path, str(error))
+            for each in certificates_of(path):
+                name_of(each.subject)
 
     def test_a_file_with_a_certificate_and_no_key(self) -> None:
         """The message says where the key was looked for."""

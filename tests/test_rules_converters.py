@@ -129,6 +129,18 @@ class CastTests(SynchronousTestCase):
             self.assertEqual(number_of(text), number, text[:30])
         self.assertIsNone(to_int(b""))
 
+    def test_times_wrap_at_64_bits(self) -> None:
+        """As in HAProxy: nothing that a rule or a client says of a time breaks a request."""
+        most = 2**63 - 1
+        for text, value in (
+            (f"date({most})", 86400 - 2**63 - 1),
+            (f"date({-most},us)", 86400500000 - most),
+            (f"int({most}),http_date({most})", b"Sun, 13 Jun 1141709097 06:26:06 GMT"),
+            ("req.hdr(x),http_date(1)", b"Thu, 01 Jan 1970 00:00:00 GMT"),
+        ):
+            head = b"GET / HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (b"9" * 5000)
+            self.assertEqual(compiled(read_expression(text, "here"))(Seen(head)), value, text)
+
     def test_a_method_in_a_variable_is_no_number(self) -> None:
         """HAProxy casts it to texts only."""
         self.assertIsNone(to_int(Method(b"5")))
@@ -222,10 +234,25 @@ class ArgumentTests(SynchronousTestCase):
             ("ssl_c_s_dn(CN,,rfc2253)", "takes a number in place 2, not ''"),
             ("var(proc.x)", "variables of the scope 'proc' are HAProxy's"),
             ("ipv6(::1),add(1)", "it takes int, not ipv6"),
+            ("src,ipmask(²)", "takes a number of bits up to 32, or a mask, not '²'"),
         ):
             with self.assertRaises(Wrong, msg=text) as raised:
                 read_expression(text, "here")
             self.assertIn(why, str(raised.exception), text)
+
+    def test_numbers_that_64_bits_do_not_hold_are_refused(self) -> None:
+        """When the file is read, and in a line that can be read."""
+        for text in (
+            *("int({})", "int(-{})", "hdr(a,{})", "date({})", "ssl_c_s_dn(CN,{})", "str(a),field(1,b,{})"),
+            *("int(1),add({})", "int(1),http_date({})", "str(a),bytes(0,{})", "str(a),crc32({})"),
+        ):
+            for digits in (20, 5000):
+                with self.assertRaises(Wrong, msg=text) as raised:
+                    read_expression(text.format("9" * digits), "here")
+                self.assertRegex(str(raised.exception), r"here: '\w+': '-?9{20,60}…?' is more than 64 bits hold\Z")
+            read_expression(text.format("0" * 20 + "1"), "here")
+        with self.assertRaisesRegex(Wrong, "takes a number of bits up to 32, or a mask, not '9{60}…'"):
+            read_expression(f"src,ipmask({'9' * 5000})", "here")
 
 
 class FetchTests(SynchronousTestCase):
@@ -297,6 +324,8 @@ class PatternTests(SynchronousTestCase):
             (["10:1"], "the range '10:1' ends before it begins"),
             ([":"], "without a beginning and without an end"),
             (["9223372036854775808"], "is more than 64 bits hold"),
+            (["1:" + "9" * 5000], f"here: '1:{'9' * 58}…' is more than 64 bits hold"),
+            (["gt", "9" * 5000], f"here: '{'9' * 60}…' is more than 64 bits hold"),
             (["-5"], "'-5' means all numbers up to 5 to HAProxy: write 'eq -5', or ':5'"),
             (["ne", "5"], "'ne' is no number"),
         ):

@@ -68,6 +68,15 @@ class MeaningTests(SynchronousTestCase):
                 read_regular(pattern, "here")
             self.assertIn(f"here: the regular expression '{pattern}'", str(caught.exception))
 
+    def test_numbers_of_any_length_are_refused_in_a_line(self) -> None:
+        """By either engine; what Python does not look at any more, too."""
+        for pattern in ("a{%s}", "(?!q)a{%s}", "(?!q)(?(%s)a)"):
+            for digits in (12, 5000):
+                with self.assertRaises(Wrong) as caught:
+                    read_regular(pattern % ("9" * digits), "here")
+                self.assertIn("here: the regular expression '", str(caught.exception))
+                self.assertLess(len(str(caught.exception)), 400)
+
     def test_patterns_of_a_file_may_have_any_byte(self) -> None:
         """Files are read as bytes that need not be UTF-8."""
         pattern = b"^\xff$".decode("utf-8", "surrogateescape")

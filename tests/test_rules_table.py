@@ -18,7 +18,7 @@ from reusedproxy.rules.facts import Binary
 from reusedproxy.rules.formats import text_of, text_of_body
 from reusedproxy.rules.matching import condition, criterion
 from reusedproxy.rules.samples import compiled, compiled_text
-from tests.rulecases import CRITERIA, EXPRESSIONS
+from tests.rulecases import CRITERIA, EXPRESSIONS, LINE_CRITERIA, LINE_DIFFERENCES, LINE_EXPRESSIONS
 from tests.rulecases import REQUEST as ASKED
 from tests.rulefakes import Seen
 from tests.tlsfakes import Side, certificate
@@ -114,6 +114,17 @@ class TableTests(SynchronousTestCase):
         for text, true in CRITERIA:
             said = read_criterion(text.split(), PLACE, "here", report)
             self.assertIs(criterion(said)(Seen(HEAD)), true, text)  # type: ignore[arg-type]
+
+    def test_single_lines(self) -> None:
+        """Lists and cookies with quotes and empty members, words at the ends, and values that cannot be converted."""
+        head = "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n\r\n"
+        for line, text, value in (*LINE_EXPRESSIONS, *(each[:3] for each in LINE_DIFFERENCES)):
+            found = compiled_text(read_expression(text, "here"))(Seen(head.format(line).encode()))
+            self.assertEqual((found or b"").decode(), value, (line, text))
+        report = Report(("t.cfg",))
+        for line, text, true in LINE_CRITERIA:
+            said = criterion(read_criterion(text.split(), PLACE, "here", report))  # type: ignore[arg-type]
+            self.assertIs(said(Seen(head.format(line).encode())), true, (line, text))  # type: ignore[arg-type]
 
     def test_answers(self) -> None:
         """`hdr` is the answer's; what is the request's is not at hand."""

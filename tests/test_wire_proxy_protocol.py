@@ -55,6 +55,12 @@ VALID = [
     (summed(b""), ONE, OTHER),
     (b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\n", ONE, OTHER),
     (b"PROXY TCP6 2001:db8::1 2001:db8::2 1 65535\r\n", SIX, OTHER_SIX),
+    (b"PROXY TCP6 ::FFFF:10.1.1.1 0:0::a02:1 1 2\r\n", ("::ffff:10.1.1.1", 1), ("::10.2.0.1", 2)),
+    (
+        v2(0x21, 0x21, bytes(10) + b"\xff\xff\x0a\1\1\1" + bytes(15) + b"\1\0\1\0\2"),
+        ("::ffff:10.1.1.1", 1),
+        ("::1", 2),
+    ),
     (b"PROXY UNKNOWN\r\n", None, None),
     (b"PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n", None, None),
     (v2(0x21, 0x11, b"\xc0\0\2\1\xc6\x33\x64\7" + struct.pack("!HH", 56324, 443)), ONE, OTHER),
@@ -167,7 +173,7 @@ class WriteTests(SynchronousTestCase):
     def test_two_families_become_one(self) -> None:
         """IPv4 in IPv6's dress; out of it where both wear it."""
         line = write_v1(ONE, OTHER_SIX)
-        self.assertIn(b"PROXY TCP6 ::ffff:", line)
+        self.assertIn(b"PROXY TCP6 ::ffff:192.0.2.1 ", line)
         read = read_proxy_header(line)
         assert read is not None and read.source is not None
         self.assertEqual(IPv6Address(read.source[0]).ipv4_mapped, IPv4Address(ONE[0]))

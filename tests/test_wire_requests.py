@@ -1,5 +1,7 @@
 """What the wire takes from clients, what it refuses and with which status, and what of it goes on."""
 
+from unittest import mock
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.wire.heads import (
@@ -255,12 +257,28 @@ class FramingTests(SynchronousTestCase):
         self.assertIsNone(read(get(asks % b"h2c" + b"Content-Length: 1\r\n")).upgrade)
 
     def test_fields_are_found_as_they_came(self) -> None:
-        """Lookups see all that the client sent, hop-by-hop fields too, in any case and in order."""
-        head = read(get(b"Accept: a \r\nHost: h\r\nACCEPT:b\r\nConnection: close\r\n"))
+        """Lookups see all that the client sent, hop-by-hop fields too, in any case and in order; but not what Connection names,
+        because nobody else is to see that (RFC 9110 7.6.1)."""
+        head = read(get(b"Accept: a \r\nHost: h\r\nACCEPT:b\r\nX-Hop: 1\r\nConnection: close\r\nConnection: X-hop\r\n"))
+        self.assertEqual(head.values(b"x-hop"), [])
+        self.assertNotIn(b"X-Hop", head.block)
         self.assertEqual(head.values(b"accept"), [b"a", b"b"])
-        self.assertEqual(head.values(b"Connection"), [b"close"])
+        self.assertEqual(head.values(b"Connection"), [b"close", b"X-hop"])
         self.assertEqual(head.values(b"nothing"), [])
         self.assertEqual(head.fields()[0:2], [(b"Accept", b"a"), (b"Host", b"h")])
+
+    def test_a_head_is_taken_apart_only_for_what_connection_names(self) -> None:
+        """Not for the usual options, nor for those of a WebSocket or of gRPC."""
+        with mock.patch("reusedproxy.wire.heads._without", side_effect=lambda block, names: block) as taken_apart:
+            for fields, times in (
+                (b"", 0),
+                (b"Connection: keep-alive\r\n", 0),
+                (b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n", 0),
+                (b"Connection: close, TE\r\nTE: trailers\r\n", 0),
+                (b"Connection: X-Hop\r\n", 2),
+            ):
+                read(get(HOST + fields))
+                self.assertEqual(taken_apart.call_count, times, fields)
 
 
 class FindingTheHeadTests(SynchronousTestCase):

@@ -95,6 +95,46 @@ class BlockTests(SynchronousTestCase):
             OK + LENGTH,
         )
 
+    def test_lookups_see_nothing_that_connection_names(self) -> None:
+        """Rules see what the client gets; what must not be lost (RFC 9110 11.6.1, 15.5.2) is in both."""
+        answer = (
+            b"HTTP/1.1 401 No\r\nConnection: x-hop, Date, WWW-Authenticate, Content-Length\r\nX-Hop: 1\r\nDate: y\r\n"
+            b"WWW-Authenticate: NTLM\r\n" + LENGTH
+        )
+        response = read(answer + b"\r\n")
+        self.assertEqual(response.block, b"HTTP/1.1 401 No\r\nWWW-Authenticate: NTLM\r\n" + LENGTH)
+        self.assertEqual(
+            [name for name, _ in response.fields()], [b"Connection", b"WWW-Authenticate", b"Content-Length"]
+        )
+        self.assertTrue(response.binds_connection)
+
+    def test_a_challenge_binds_the_connection_wherever_it_stands(self) -> None:
+        """RFC 9110 11.6.1: in a list of challenges with parameters, and when in doubt."""
+        for value, binds in (
+            (b"NTLM", True),
+            (b"ntlm abc=", True),
+            (b'Basic realm="x", NTLM', True),
+            (b'Basic realm="a,b" , Negotiate', True),
+            (b", NTLM", True),
+            (b",, negotiate", True),
+            (b"Basic,NTLM", True),
+            (b"Basic\t,\tNTLM", True),
+            (b'Digest qop="auth\\"", nonce=1, Negotiate abc==', True),
+            (b'Basic realm="x, NTLM', True),  # nobody knows where it ends
+            (b'Basic realm="' + b'\\"' * 4000 + b", NTLM", True),  # at once
+            (b"Basic realm=x NTLM", True),  # no list at all
+            (b'Basic realm="x"NTLM', True),
+            (b"Basic", False),
+            (b'Basic realm="NTLM", charset="UTF-8"', False),
+            (b'Basic realm="a, Negotiate"', False),
+            (b'Basic realm="\\", NTLM"', False),
+            (b"Bearer error=xntlm", False),
+            (b"", False),
+        ):
+            for status, name in ((b"401", b"WWW-Authenticate"), (b"407", b"proxy-authenticate")):
+                head = b"HTTP/1.1 %b No\r\n%b:%b\r\nContent-Length: 0\r\n\r\n" % (status, name, value)
+                self.assertIs(read(head).binds_connection, binds, value)
+
     def test_the_version_is_ours(self) -> None:
         """RFC 9110 2.5, 7.6: a proxy sends its own version; the reason keeps its space (RFC 9112 4)."""
         self.assert_block(b"HTTP/1.0 200 Fine then\r\n" + LENGTH, b"HTTP/1.1 200 Fine then\r\n" + LENGTH)

@@ -6,6 +6,7 @@ the global section, the line. Opens no file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -199,7 +200,7 @@ def _errors(argument: str, what: str) -> frozenset[int]:
     numbers = set()
     for each in argument.split(","):
         name = each.upper() if each.upper().startswith("X509_V_ERR_") else f"X509_V_ERR_{each.upper()}"
-        if each.isdigit() and int(each) in x509_errors.ALL:
+        if re.match(r"[0-9]{1,9}\Z", each) and int(each) in x509_errors.ALL:
             numbers.add(int(each))
         elif name in x509_errors.NUMBERS:
             numbers.add(x509_errors.NUMBERS[name])

@@ -16,9 +16,10 @@ from reusedproxy.config.haproxy_samples import CONVERTERS as HAPROXY_CONVERTERS
 from reusedproxy.config.haproxy_samples import FETCHES as HAPROXY_FETCHES
 from reusedproxy.config.haproxy_words import words
 from reusedproxy.config.model import Call, Expression
-from reusedproxy.config.regular import read_regular
+from reusedproxy.config.regular import read_regular, shortened
 from reusedproxy.config.report import Wrong, did_you_mean, not_done
 from reusedproxy.config.sample_table import CASTS, CONVERTERS, FETCHES, LOGGED, SAME, Signature
+from reusedproxy.config.units import within_64_bits
 
 #: Fetches to whose names a method may be added where something is compared: path_beg is path with -m beg.
 BASES = words("base path url hdr shdr cook scook urlp")
@@ -111,12 +112,19 @@ def _judged(name: str, arguments: tuple[str, ...], *, first: bool, what: str, ot
         takes = f"{least} to {most}" if least != most else f"{least}" if least else "no"
         raise Wrong(f"{what}: '{name}' takes {takes} argument{'' if most == 1 else 's'}, not {len(arguments)}")
     for place in signature.numbers:
-        if place < len(arguments) and not _NUMBER.match(arguments[place]):
-            raise Wrong(f"{what}: '{name}' takes a number in place {place + 1}, not '{arguments[place]}'")
+        if place < len(arguments):
+            if not _NUMBER.match(arguments[place]):
+                raise Wrong(f"{what}: '{name}' takes a number in place {place + 1}, not '{arguments[place]}'")
+            _check_size(name, arguments[place], what)
     own = SAME.get(name, name) if first else name
     if own in _ARGUMENTS and arguments:
         _ARGUMENTS[own](name, arguments, what)
     return Call(own, arguments)
+
+
+def _check_size(name: str, number: str, what: str) -> None:
+    if within_64_bits(number) is None:
+        raise Wrong(f"{what}: '{name}': '{shortened(number)}' is more than 64 bits hold")
 
 
 # Arguments of which more must be said than how many there are.
@@ -140,7 +148,9 @@ def _is_variable(name: str, arguments: tuple[str, ...], what: str) -> None:
 
 def _number_or_variable(name: str, arguments: tuple[str, ...], what: str) -> None:
     for argument in arguments:
-        if not _NUMBER.match(argument):
+        if _NUMBER.match(argument):
+            _check_size(name, argument, what)
+        else:
             variable(argument, f"{what}: '{name}' takes a number or a variable")
 
 
@@ -229,8 +239,8 @@ def _mask(name: str, arguments: tuple[str, ...], what: str) -> None:
     for argument, version, bits, sign in zip(arguments, (4, 6), (32, 128), ".:", strict=False):
         if sign in argument:
             _read_address(argument, version, f"{what}: the mask '{argument}' of 'ipmask'")
-        elif not (argument.isascii() and argument.isdigit() and int(argument) <= bits):
-            raise Wrong(f"{what}: 'ipmask' takes a number of bits up to {bits}, or a mask, not '{argument}'")
+        elif not re.match(r"[0-9]{1,3}\Z", argument) or int(argument) > bits:
+            raise Wrong(f"{what}: 'ipmask' takes a number of bits up to {bits}, or a mask, not '{shortened(argument)}'")
 
 
 def _truth(name: str, arguments: tuple[str, ...], what: str) -> None:

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from reusedproxy.config.regular import read_regular
+from reusedproxy.config.regular import read_regular, shortened
 from reusedproxy.config.report import Wrong
+from reusedproxy.config.units import within_64_bits
 
 #: The methods that we do, and the type that each compares.
 METHODS = {
@@ -51,7 +52,7 @@ def ranges(texts: Iterable[str], what: str) -> list[Range]:
             continue
         if between := _RANGE.match(text):
             first, last = between.group(1, 2) if between[3] is None else between.group(3, 4)
-            low, high = (int(each) if each not in ("", "-") else None for each in (first, last))
+            low, high = (_number(each, text, what) if each not in ("", "-") else None for each in (first, last))
             if low is None and high is None:
                 raise Wrong(f"{what}: '{text}' is a range without a beginning and without an end")
             if low is not None and high is not None and low > high:
@@ -61,13 +62,11 @@ def ranges(texts: Iterable[str], what: str) -> list[Range]:
                 f"{what}: '{text}' means all numbers up to {text[1:]} to HAProxy: write 'eq {text}', or ':{text[1:]}'"
             )
         elif _INTEGER.match(text):
-            low = high = int(text)
+            low = high = _number(text, text, what)
         else:
             raise Wrong(
                 f"{what}: '{text}' is no number, nor a range such as 1024:65535, nor one of {', '.join(OPERATORS)}"
             )
-        if any(each is not None and not -(2**63) <= each < 2**63 for each in (low, high)):
-            raise Wrong(f"{what}: '{text}' is more than 64 bits hold")
         if operator not in ("", "eq"):
             number = low if operator in ("ge", "gt") else high
             if number is None:
@@ -75,6 +74,13 @@ def ranges(texts: Iterable[str], what: str) -> list[Range]:
             low, high = _compared(operator, number)
         found.append((low, high))
     return found
+
+
+def _number(digits: str, text: str, what: str) -> int:
+    number = within_64_bits(digits)
+    if number is None:
+        raise Wrong(f"{what}: '{shortened(text)}' is more than 64 bits hold")
+    return number
 
 
 def _compared(operator: str, number: int) -> Range:

@@ -43,6 +43,9 @@ _CLASS_MEMBERS = {
 #: PCRE's escapes for several characters (pcrepattern(3), "Generic character types"), as members of a set.
 _SETS = {"h": r"\t \xa0", "v": r"\n\x0b\f\r\x85", "s": r"\t\n\x0b\f\r "}
 _COUNT_WITHOUT_LEAST = re.compile(r"\{,[0-9]+\}")
+_COUNT = re.compile(r"\{0*([0-9]*)(?:,0*([0-9]*))?\}")
+#: PCRE's; RE2 takes what is far beyond it for characters.
+LARGEST_COUNT = 65535
 _NAMED_GROUP = re.compile(r"\(\?(?:P?<([A-Za-z_]\w*)>|'([A-Za-z_]\w*)')")
 
 
@@ -68,16 +71,23 @@ def read_regular(text: str, what: str, ignore_case: bool = False) -> Regular:
     except re2.error as error:
         why = _words(error)
         if "too large" in why:
-            raise Wrong(f"{what}: the regular expression '{_shortened(text)}' {_TOO_LARGE}") from None
+            raise Wrong(f"{what}: the regular expression '{shortened(text)}' {_TOO_LARGE}") from None
     else:
         if linear.programsize > LONGEST_PROGRAM:
-            raise Wrong(f"{what}: the regular expression '{_shortened(text)}' {_TOO_LARGE}")
+            raise Wrong(f"{what}: the regular expression '{shortened(text)}' {_TOO_LARGE}")
         return Regular(text, linear, None, before_newline=before_newline)
     pattern, _ = _Translation(text, what, ignore_case, for_python=True).made()
     try:
         backtracking = re.compile(pattern, re.IGNORECASE if ignore_case else 0)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise Wrong(f"{what}: the regular expression '{text}' cannot be read: {error}") from None
+    except (
+        re.error,
+        OverflowError,
+        RecursionError,
+        ValueError,
+    ) as error:  # ValueError: a number of thousands of digits
+        raise Wrong(
+            f"{what}: the regular expression '{shortened(text)}' cannot be read: {shortened(str(error))}"
+        ) from None
     return Regular(text, None, backtracking, why)
 
 
@@ -93,7 +103,7 @@ def risk(text: str) -> str:
     if not why:
         return ""
     return (
-        f"the regular expression '{_shortened(text)}' has what RE2 cannot do in linear time ({why}), so it is matched by"
+        f"the regular expression '{shortened(text)}' has what RE2 cannot do in linear time ({why}), so it is matched by"
         f" backtracking, which a client can make slow: it looks at no more than {BACKTRACKING_BYTES} bytes for"
         f" {BACKTRACKING_SECONDS * 1000:.0f} ms, and a request for which that is not enough is answered with 500; write it"
         " without look-around, back-references and atomic groups"
@@ -126,7 +136,7 @@ def _words(error: re2.error) -> str:
     return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
@@ -154,6 +164,8 @@ class _Translation:
                 self._group()
             elif character == "{" and (count := _COUNT_WITHOUT_LEAST.match(self._text, self._at)):
                 self._take(len(count[0]), "\\" + count[0])  # PCRE 10.42: no repetition, but these characters
+            elif character == "{" and (count := _COUNT.match(self._text, self._at)):
+                self._take(len(count[0]), self._counted(count))
             elif character == "$":
                 self._take(1, self._end_of_text())
             elif self._ignore_case and not character.isascii() and not self._for_python:
@@ -166,6 +178,13 @@ class _Translation:
     def _take(self, length: int, instead: str) -> None:
         self._at += length
         self._out.append(instead)
+
+    def _counted(self, count: re.Match[str]) -> str:
+        if any(each and (len(each) > 5 or int(each) > LARGEST_COUNT) for each in count.groups()):
+            raise Wrong(
+                f"{self._what}: the regular expression '{shortened(self._text)}' repeats something more than {LARGEST_COUNT} times"
+            )
+        return count[0]
 
     def _end_of_text(self) -> str:
         self._before_newline = True

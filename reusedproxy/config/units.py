@@ -91,6 +91,15 @@ def integer(text: str, what: str, least: int = 0, most: int = LARGEST_INTEGER) -
     return value
 
 
+def within_64_bits(text: str) -> int | None:
+    """The whole number that `text` is, digits behind a sign or none; None: 64 bits do not hold it, or there are more zeros
+    before it than anybody writes. Python's int() refuses to look at more than 4300 digits, zeros among them."""
+    if len(text) > 40:
+        return None
+    value = int(text)
+    return value if -(2**63) <= value < 2**63 else None
+
+
 def unlimited_or(text: str, what: str) -> int | None:
     """A count where -1 stands for "no limit" (None)."""
     value = integer(text, what, least=-1)

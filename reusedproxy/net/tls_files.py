@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from functools import cached_property
 from hashlib import sha256
 from typing import Any
@@ -18,6 +19,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import (
     Certificate,
     CertificateRevocationList,
+    DuplicateExtension,
+    InvalidVersion,
+    UnsupportedGeneralNameType,
     load_pem_x509_certificates,
     load_pem_x509_crl,
 )
@@ -43,13 +47,13 @@ def use_certificate(context: SSL.Context, path: str) -> None:
     if not any(block.endswith(b"CERTIFICATE") for block in blocks):
         raise TLSConfigurationError(f"crt {path}: no usable certificate: there is none in it")
     key = path if any(block.endswith(b"PRIVATE KEY") for block in blocks) else _key_beside(path)
+    first, public = _first_in(path)
     try:
         context.use_certificate_chain_file(path)
     except SSL.Error as error:
         reason = openssl_reason(error)
         if "key too small" in reason:
-            key_size = getattr(certificates_in(f"crt {path}", path)[0].public_key(), "key_size", "few")
-            reason += f" (it has {key_size} bits)"
+            reason += f" (it has {getattr(public, 'key_size', 'few')} bits)"
         raise TLSConfigurationError(f"crt {path}: no usable certificate: {reason}") from None
     private = _private_key(key)
     try:
@@ -57,9 +61,26 @@ def use_certificate(context: SSL.Context, path: str) -> None:
         context.check_privatekey()
     except SSL.Error:
         # OpenSSL says "key values mismatch", or for keys of different kinds "no certificate assigned".
-        first = name_of(certificates_in(f"crt {path}", path)[0].subject)
-        reason = f"it does not belong to the first certificate, which is {first}"
+        reason = f"it does not belong to the first certificate, which is {name_of(first.subject)}"
         raise TLSConfigurationError(f"crt {key}: no usable private key: {reason}") from None
+
+
+def _first_in(path: str) -> tuple[Certificate, Any]:
+    """The certificate that is shown, and its public key; all that is told of it can be read."""
+    what = f"crt {path}"
+    first = certificates_in(what, path)[0]
+    with suppress(
+        ValueError
+    ):  # names that cannot be read are said to be so; OpenSSL shows the certificate all the same
+        try:
+            _ = first.extensions
+        except (DuplicateExtension, UnsupportedGeneralNameType) as error:
+            raise TLSConfigurationError(f"{what}: no usable certificate: {error}") from None
+    try:
+        return first, first.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        reason = f"the public key of the first one, which is {name_of(first.subject)}, cannot be read"
+        raise TLSConfigurationError(f"{what}: no usable certificate: {reason} ({error})") from None
 
 
 def _private_key(path: str) -> Any:
@@ -121,18 +142,24 @@ def _blocks_in(word: str, path: str) -> list[bytes]:
 def certificates_in(what: str, path: str) -> list[Certificate]:
     """Those of a PEM file, in order, at least one; `what` begins the message if there is none."""
     try:
-        found = load_pem_x509_certificates(_content(what, path))
-    except ValueError as error:
+        return _read(load_pem_x509_certificates(_content(what, path)))
+    except (ValueError, InvalidVersion) as error:
         raise TLSConfigurationError(f"{what}: no usable certificate: {error}") from None
-    return found
+
+
+def _read(certificates: list[Certificate]) -> list[Certificate]:
+    """The same, each read as far as it is ever asked: the library reads names only then. Raises ValueError."""
+    for each in certificates:
+        _ = each.subject, each.issuer, each.not_valid_before_utc, each.not_valid_after_utc
+    return certificates
 
 
 def certificates_of(path: str) -> list[Certificate]:
     """Those of a PEM file that OpenSSL has accepted already; none, if this library is more particular."""
     try:
         with open(path, "rb") as file:
-            return load_pem_x509_certificates(file.read())
-    except (OSError, ValueError):
+            return _read(load_pem_x509_certificates(file.read()))
+    except (OSError, ValueError, InvalidVersion):
         return []
 
 
@@ -150,7 +177,7 @@ def revocations_of(crl_file: str) -> list[CertificateRevocationList]:
     try:
         with open(crl_file, "rb") as file:
             return [load_pem_x509_crl(block) for block in _lists_in(file.read())]
-    except (OSError, ValueError):
+    except (OSError, ValueError, InvalidVersion):
         return []
 
 
@@ -273,7 +300,7 @@ def revoke(context: SSL.Context, crl_file: str) -> None:
     try:
         for block in blocks:
             store.add_crl(load_pem_x509_crl(block))
-    except (ValueError, crypto.Error):
+    except (ValueError, InvalidVersion, crypto.Error):
         raise TLSConfigurationError(f"{what}: cannot be decoded") from None
     store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
 

@@ -31,7 +31,7 @@ from reusedproxy.rules import editing
 from reusedproxy.rules.converters import references
 from reusedproxy.rules.editing import Head
 from reusedproxy.rules.facts import Facts, Method, Sample
-from reusedproxy.rules.fetches import Fetch, path_and_query
+from reusedproxy.rules.fetches import Fetch, members, path_and_query
 from reusedproxy.rules.formats import Text, clean, text_of, text_of_body
 from reusedproxy.rules.matching import ReadPatterns, Test, condition, no_files
 from reusedproxy.rules.regular import Unevaluated, matching_one_of, searching
@@ -220,9 +220,9 @@ def _replace(action: EditHeader, where: str) -> Act:
             return clean(make(found)) if found else value
 
         def each(value: bytes) -> bytes:
-            parts = [part.strip(b" \t") for part in value.split(b",")]
-            made = [one(part) for part in parts]
-            return value if made == parts else b",".join(made)
+            return b",".join(
+                part if (made := one(plain := part.strip(b" \t"))) == plain else made for part in members(value)
+            )
 
         edited = head(facts)
         change = one if action.verb == "replace-header" else each

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
 from reusedproxy.rules.facts import Address, Binary, Method, Sample
+from reusedproxy.wire.addresses import address_text
 
 MAX, MIN = 2**63 - 1, -(2**63)
 
@@ -25,17 +26,7 @@ def to_text(sample: Sample) -> bytes | None:
         return sample
     if isinstance(sample, int):  # True is 1, too
         return b"%d" % sample
-    return str(sample).encode() if isinstance(sample, IPv4Address) else _ipv6_text(sample)
-
-
-def _ipv6_text(address: IPv6Address) -> bytes:
-    """As inet_ntop(3) writes it: with an IPv4 address at the end of a mapped or compatible one."""
-    packed = address.packed
-    if packed[:12] == bytes(10) + b"\xff\xff":
-        return f"::ffff:{IPv4Address(packed[12:])}".encode()
-    if packed[:12] == bytes(12) and packed[12:14] != bytes(2):
-        return f"::{IPv4Address(packed[12:])}".encode()
-    return str(address).encode()
+    return str(sample).encode() if isinstance(sample, IPv4Address) else address_text(sample).encode()
 
 
 def to_binary(sample: Sample) -> Binary | None:
@@ -69,6 +60,11 @@ def number_of(text: bytes) -> int:
 def bounded(number: int) -> int:
     """What is too much stays at the limit."""
     return MAX if number > MAX else MIN if number < MIN else number
+
+
+def wrapped(number: int) -> int:
+    """What is too much begins again at the other limit, as HAProxy's times do."""
+    return (number - MIN) % 2**64 + MIN
 
 
 def to_bool(sample: Sample) -> bool | None:

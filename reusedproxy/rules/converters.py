@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from zlib import crc32
 
-from reusedproxy.rules.casts import MAX, bounded, ipv4_within, number_of, to_binary, to_int, to_text
+from reusedproxy.rules.casts import MAX, bounded, number_of, to_binary, to_int, to_text, wrapped
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.regular import Found, replaced, searching
 
@@ -77,15 +77,16 @@ def _cuts(sample: bytes, delimiters: bytes) -> list[tuple[int, int]]:
 
 
 def _part(sample: bytes, cuts: list[tuple[int, int]], index: int, count: int) -> Sample:
-    """`count` fields from the `index`th on (0 or less: all), towards the end; a negative index counts from it, towards the front."""
+    """`count` fields from the `index`th on (0 or less: all), towards the end; a negative index counts from it, towards the
+    front. Where there are not so many, the delimiters at that end of the text are taken, too, as in HAProxy."""
     first = index - 1 if index > 0 else len(cuts) + index
     if not index or not 0 <= first < len(cuts):
         return None
-    if index > 0:
-        last = len(cuts) - 1 if count <= 0 else min(first + count - 1, len(cuts) - 1)
-    else:
-        first, last = (0 if count <= 0 else max(first - count + 1, 0)), first
-    return sample[cuts[first][0] : cuts[last][1]]
+    if index < 0:
+        last = first - count + 1
+        return sample[cuts[last][0] if count > 0 and last >= 0 else 0 : cuts[first][1]]
+    last = first + count - 1
+    return sample[cuts[first][0] : cuts[last][1] if count > 0 and last < len(cuts) else len(sample)]
 
 
 def _host_only() -> Convert:
@@ -331,10 +332,10 @@ def _iif(true: str, false: str) -> Convert:
 
 def _http_date(offset: str = "0", unit: str = "s") -> Convert:
     """RFC 9110 section 5.6.7; of smaller units with what is left of a second, as HAProxy writes it."""
-    scale = UNITS[unit]
+    scale, moved = UNITS[unit], int(offset)
 
     def convert(sample: int, facts: Facts) -> Sample:
-        whole = sample + int(offset)
+        whole = wrapped(sample + moved)
         seconds = (abs(whole) // scale * (-1 if whole < 0 else 1)) & _DATES
         rest = b".%d" % (abs(whole) % scale) if scale > 1 else b""
         days, second = divmod(seconds, 86400)
@@ -359,12 +360,13 @@ def _calendar(days: int) -> tuple[int, int, int]:
 
 
 def _ipmask(mask4: str, mask6: str = "") -> Convert:
-    """An IPv6 address that stands for an IPv4 one is masked as that."""
+    """An IPv4-mapped address is masked as an IPv4 one; nothing comes of another IPv6 address without a mask for these."""
     four = int(IPv4Address(mask4)) if "." in mask4 else 2**32 - 2 ** (32 - int(mask4))
     six = int(IPv6Address(mask6)) if ":" in mask6 else 2**128 - 2 ** (128 - int(mask6)) if mask6 else None
 
     def convert(sample: Address, facts: Facts) -> Sample:
-        if (inner := ipv4_within(sample)) is not None:
+        inner = sample.ipv4_mapped if isinstance(sample, IPv6Address) else sample
+        if inner is not None:
             return IPv4Address(int(inner) & four)
         return None if six is None else IPv6Address(int(sample) & six)
 

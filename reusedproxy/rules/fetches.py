@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from reusedproxy.rules.casts import address_of, number_of
+from reusedproxy.rules.casts import address_of, number_of, wrapped
 from reusedproxy.rules.converters import UNITS
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.log_fetches import LOG_FETCHES
@@ -22,7 +22,11 @@ Head = Callable[[Facts], "RequestHead | ResponseHead | None"]
 
 _AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _ADDRESS_AND_PORT = re.compile(rb"([0-9.]+)(?::([0-9]{1,6}))?\Z")
-_COOKIE = re.compile(rb'[ \t]*([^=;]*)(?:=((?:[^;"]|"(?:\\.|[^"\\])*"?)*))?', re.DOTALL)
+_COMMA_OR_QUOTED = re.compile(rb',|"(?:\\.|[^"\\])*"?', re.DOTALL)
+#: A name and its value, which ends at a comma or a semicolon outside quotes; the names that clients send end at either, too.
+_COOKIE_VALUE = rb'(?:=((?:[^,;"]|"(?:\\.|[^"\\])*"?)*))?'
+_COOKIE = re.compile(rb"[ \t]*([^=,;]*)" + _COOKIE_VALUE, re.DOTALL)
+_SET_COOKIE = re.compile(rb"[ \t]*([^=;]*)" + _COOKIE_VALUE, re.DOTALL)
 
 
 # Of no exchange in particular.
@@ -43,8 +47,8 @@ def _var(name: str, default: str | None = None) -> Fetch:
 
 
 def _date(offset: str = "0", unit: str = "s") -> Fetch:
-    scale = UNITS[unit]
-    return lambda facts: int(facts.wall() * scale) + int(offset)
+    scale, moved = UNITS[unit], int(offset)
+    return lambda facts: wrapped(int(facts.wall() * scale) + moved)
 
 
 # The connections.
@@ -59,12 +63,11 @@ def _address(of: Callable[[Facts], tuple[str, int]]) -> Callable[[], Fetch]:
 
 
 def address(host: str) -> Address | None:
-    """None for what is none, such as a unix socket's. An IPv4 client of an IPv6 socket is shown as IPv4."""
+    """None for what is none, such as a unix socket's."""
     try:
-        found = ip_address(host.partition("%")[0])
+        return ip_address(host.partition("%")[0])
     except ValueError:
         return None
-    return found.ipv4_mapped or found if isinstance(found, IPv6Address) else found
 
 
 def _fact(fetch: Fetch) -> Callable[[], Fetch]:
@@ -169,10 +172,19 @@ def _lines(head: Head) -> Callable[[], Fetch]:
 
 
 def _list_of(value: bytes) -> list[bytes]:
-    """The parts of a list; a comma within a quoted string parts nothing (RFC 9110 section 5.6.1)."""
-    if b'"' not in value:
-        return [part.strip(b" \t") for part in value.split(b",")]
-    return [part.strip(b" \t") for part in re.findall(rb'(?:[^,"]|"(?:\\.|[^"\\])*"?)+', value)]
+    # Nearly all have no quote, and a call more for each of them would be felt.
+    return [part.strip(b" \t") for part in (members(value) if b'"' in value else value.split(b","))]
+
+
+def members(value: bytes) -> list[bytes]:
+    """The members of a list with the blanks around them, empty ones, too; a comma within a quoted string parts nothing (RFC
+    9110 section 5.6.1), nor does one behind a quote that stays open, as in HAProxy."""
+    found, begin = [], 0
+    for sign in _COMMA_OR_QUOTED.finditer(value):
+        if sign[0] == b",":
+            found.append(value[begin : sign.start()])
+            begin = sign.end()
+    return [*found, value[begin:]]
 
 
 def _nth(values: list[bytes], number: int) -> bytes | None:
@@ -217,10 +229,11 @@ def _cookie_values(response: bool) -> Callable[[str], Callable[[Facts], list[byt
 
 def _cookies_in(part: bytes, wanted: bytes, response: bool) -> Iterator[bytes]:
     """The values of these cookies, as HAProxy finds them: a semicolon within quotes parts nothing, a name that begins with a
-    dollar is none, and of what a server sets only the first counts, unless it has no value or the right name."""
-    at = 0
+    dollar is none, and of what a server sets only the first counts, unless it has no value or the right name. There can be
+    commas in `part` still: a quote in a name is one to the list, but not to the cookie behind it."""
+    cookie, at = _SET_COOKIE if response else _COOKIE, 0
     while at + len(wanted) + 1 < len(part):
-        found = _COOKIE.match(part, at)
+        found = cookie.match(part, at)
         assert found is not None
         at = found.end() + 1
         name, value = found[1].rstrip(b" \t"), found[2]

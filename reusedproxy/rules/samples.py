@@ -7,6 +7,7 @@ fetch, and then nothing is converted either. Must never know connections, or wha
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
 
 from reusedproxy.config.model import Call, Expression
 from reusedproxy.config.sample_table import BY_PLACE, LOGGED, REQUEST, RESPONSE
@@ -43,7 +44,13 @@ def compiled_all(expression: Expression, where: str = REQUEST) -> FetchAll:
     if not expression.converters:
         return every
     convert = _chain(expression.converters)
-    return lambda facts: [convert(sample, facts) for sample in every(facts)]
+
+    def converted(facts: Facts) -> list[Sample]:
+        """HAProxy looks no further than to the first value that cannot be converted."""
+        made = (convert(sample, facts) for sample in every(facts) if sample is not None)
+        return [*takewhile(lambda sample: sample is not None, made)]
+
+    return converted
 
 
 def _says_which(name: str, arguments: tuple[str, ...]) -> bool:

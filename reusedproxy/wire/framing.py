@@ -30,14 +30,20 @@ _USUAL_CONNECTION: Final[dict[bytes, bool]] = {
     b"Close": False,
 }
 
+_BINDING_CREDENTIALS: Final = re.compile(rb'[, \t"]*(?i:ntlm|nego)')
+_BINDING_CHALLENGE: Final = re.compile(rb'(?:\A|[, \t"])(?i:ntlm|nego)')
+_QUOTED: Final = re.compile(rb'"(?:\\.|[^"\\])*("?)')
+
 _NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 
 # RFC 9110 7.6.1: an option is never "intended for all recipients of the content"; without these the message would be
-# framed, routed or read another way than its sender wrote it, so naming them in Connection does nothing.
+# framed, routed or read another way than its sender wrote it (and a 401 or 407 must have its challenge), so naming them in
+# Connection does nothing. Those of the last line end at every hop, named or not, and rules may look at them.
 _NEVER_NAMED: Final = frozenset(
     b"host content-length transfer-encoding trailer expect cache-control content-type content-encoding content-range"
-    .split()
-)  # fmt: skip
+    b" www-authenticate proxy-authenticate"
+    b" close connection keep-alive proxy-connection te upgrade".split()
+)
 
 
 def repeated(kind: int, earlier: bytes, value: bytes, fault: Fault) -> bytes:
@@ -111,7 +117,7 @@ def connection_options(value: bytes | None, minor: int) -> tuple[bool, frozenset
 
 
 def named_fields(options: frozenset[bytes]) -> frozenset[bytes]:
-    """The fields that Connection names and that therefore stay here."""
+    """The fields that Connection names and that therefore stay here: neither rules nor the next hop see them."""
     return options - _NEVER_NAMED
 
 
@@ -181,10 +187,20 @@ def offered_protocols(value: bytes) -> bytes | None:
     return b", ".join(each for each in protocols if each and each.lower() != b"h2c") or None
 
 
-def binds_connection(challenge: bytes) -> bool:
-    """Whether a challenge or credentials are of a scheme that authenticates the connection, not the request: NTLM, and
-    Negotiate (RFC 4559 section 6), against RFC 9110 section 11.7's will. What is authenticated so serves one client only."""
-    return challenge[:9].lower().startswith((b"ntlm", b"nego"))
+def credentials_bind(credentials: bytes) -> bool:
+    """Whether credentials are of a scheme that authenticates the connection, not the request: NTLM, and Negotiate (RFC 4559
+    section 6), against RFC 9110 section 11.7's will. What is authenticated so serves one client only."""
+    return _BINDING_CREDENTIALS.match(credentials) is not None
+
+
+def challenges_bind(challenges: bytes) -> bool:
+    """Whether one of the challenges of a value, which is a list (RFC 9110 section 11.6.1), is of such a scheme. In doubt one is:
+    behind a quote that stays open, say, or behind a blank. That costs a connection's reuse and nothing else."""
+    found = _BINDING_CHALLENGE.search(challenges)
+    if found is None or b'"' not in challenges:
+        return found is not None
+    outside = _QUOTED.sub(lambda found: b'""' if found[1] else found[0], challenges)
+    return _BINDING_CHALLENGE.search(outside) is not None
 
 
 def wants_trailers(value: bytes) -> bool:

@@ -26,11 +26,12 @@ from reusedproxy.wire.framing import (
     CHUNKED,
     UNTIL_CLOSE,
     Notables,
-    binds_connection,
     body_length,
+    challenges_bind,
     check_host,
     check_target,
     connection_options,
+    credentials_bind,
     expects_continue,
     framing_value,
     named_fields,
@@ -105,7 +106,7 @@ class RequestHead:
     keep_alive: bool  # the client lets its connection persist
     host: bytes | None  # as Host says, or an absolute target; None only when block is HTTP/1.0
     block: bytes  # what goes on: request line and end-to-end fields, each with CRLF, without the closing empty line
-    head: bytes = field(repr=False)  # as it was received
+    head: bytes = field(repr=False)  # as it was received, but for what Connection names
     expect_continue: bool = False
     upgrade: bytes | None = None  # named by Connection; the field itself is not in block
     te_trailers: bool = False  # the client said `TE: trailers`; the field itself is not in block
@@ -119,10 +120,10 @@ class RequestHead:
         # Most requests have none at all: two looks at the bytes cost 0.1 us.
         if b"uthorization:" not in self.head and b"UTHORIZATION:" not in self.head:
             return False
-        return any(map(binds_connection, self.values(b"Authorization") + self.values(b"Proxy-Authorization")))
+        return any(map(credentials_bind, self.values(b"Authorization") + self.values(b"Proxy-Authorization")))
 
     def values(self, name: bytes) -> list[bytes]:
-        """All values that the client sent under a name of any case, in order. Slow."""
+        """All values that the client sent under a name of any case, in order; none of what Connection names. Slow."""
         return _values(self.head, name)
 
     def fields(self) -> list[tuple[bytes, bytes]]:
@@ -141,12 +142,12 @@ class ResponseHead:
     length: int
     keep_alive: bool  # as far as the head says, the server's connection may be used again
     block: bytes  # status line and end-to-end fields, each with CRLF, without the closing empty line
-    head: bytes = field(repr=False)
+    head: bytes = field(repr=False)  # as it was received, but for what Connection names
     keep_alive_timeout: bytes | None = None  # the raw value of Keep-Alive
     upgrade: bytes | None = None
 
     def values(self, name: bytes) -> list[bytes]:
-        """All values that the server sent under a name of any case, in order. Slow."""
+        """All values that the server sent under a name of any case, in order; none of what Connection names. Slow."""
         return _values(self.head, name)
 
     def fields(self) -> list[tuple[bytes, bytes]]:
@@ -157,7 +158,7 @@ class ResponseHead:
     def binds_connection(self) -> bool:
         """Whether a 401 or 407 asks for authentication that the connection will carry from then on. Slow."""
         challenges = self.values(b"WWW-Authenticate") + self.values(b"Proxy-Authenticate")
-        return any(map(binds_connection, challenges))
+        return any(map(challenges_bind, challenges))
 
     def without_chunked(self) -> bytes:
         """The block for an HTTP/1.0 client, which gets the body until close (RFC 9112 6.1: MUST NOT be sent TE)."""
@@ -218,7 +219,9 @@ def read_request(head: bytes, limits: Limits) -> RequestHead:
         raise RequestFault("a body in a CONNECT request")  # RFC 9110 9.3.6: it has none; what follows is the tunnel's
     keep_alive, options = connection_options(notables[CONNECTION], minor)
     if edits:
-        block = _edited(block, edits, options)
+        block = _edited(block, edits)
+    if options and (named := named_fields(options)):
+        block, head = _without(block, named), _without(head, named)
     request = RequestHead(method, target, minor, length, keep_alive, host, block, head)
     if options or minor == 0 or notables[EXPECT] is not None or notables[TE] is not None:
         _add_wishes(request, notables, options)
@@ -296,7 +299,9 @@ def read_response(head: bytes, method: bytes, limits: Limits) -> ResponseHead:
         length = body_length(notables, minor, ResponseFault)
         keep_alive, options = connection_options(notables[CONNECTION], minor)
         reason = reason or b""
-        block = _edited(b"HTTP/1.1 %b %b%b" % (code, reason, head[end:-2]), edits, options)
+        block = _edited(b"HTTP/1.1 %b %b%b" % (code, reason, head[end:-2]), edits)
+        if options and (named := named_fields(options)):
+            block, head = _without(block, named), _without(head, named)
     if status < 200 or status == 204 or method == b"CONNECT":
         length, block = _bodiless(status, method, length, block)
     if status == 304 or method == b"HEAD":
@@ -376,16 +381,17 @@ def _notables(lines: list[bytes], head: bytes, limits: Limits, fault: Fault) -> 
     return notables, edits
 
 
-def _edited(block: bytes, edits: Edits, options: frozenset[bytes]) -> bytes:
-    """The block with its notable lines put right and without those that Connection names (RFC 9110 7.6.1)."""
+def _edited(block: bytes, edits: Edits) -> bytes:
+    """The block with its notable lines put right."""
     for line, instead in edits:
         # The first place where this text stands is its own: an earlier line that begins with it has the same name, so
         # it was cut before (or is a Content-Length of the same value: then either may stay).
         block = block.replace(line, instead, 1)
-    return _without(block, named_fields(options)) if options else block
+    return block
 
 
 def _without(block: bytes, names: frozenset[bytes]) -> bytes:
+    """A block or a head without the lines of these names, in lower case."""
     line, *lines = block.split(CRLF)
     kept = [other for other in lines if other.partition(b":")[0].lower() not in names]
     return CRLF.join([line, *kept])

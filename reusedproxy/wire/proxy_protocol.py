@@ -7,10 +7,13 @@ handshake, which somebody else has to read from the socket: so it is read by pee
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from attrs import frozen
+
+from reusedproxy.wire.addresses import address_text
 
 SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 #: The longest line of version 1, CRLF included (section 2.1).
@@ -18,6 +21,7 @@ V1_MAX: Final = 107
 #: The longest header of version 2 that is taken: addresses and as many extensions as anybody sends. The protocol allows 65,551.
 V2_MAX: Final = 16 + 4096
 
+_FAMILIES: Final[dict[str, Callable[[str], IPv4Address | IPv6Address]]] = {"TCP4": IPv4Address, "TCP6": IPv6Address}
 _ADDRESSES: Final = {0x11: "!4s4sHH", 0x21: "!16s16sHH"}
 #: Families and transports that are allowed, but tell nothing that we can use: the connection's own addresses count.
 _UNUSED: Final = frozenset(family << 4 | transport for family in range(4) for transport in range(3)) - {0x11, 0x21}
@@ -62,9 +66,10 @@ def _read_v1(data: bytes) -> ProxyHeader | None:
         return ProxyHeader(end + 2)
     try:
         kind, source, destination, source_port, destination_port = (word.decode("ascii") for word in words[1:])
-        family = {"TCP4": IPv4Address, "TCP6": IPv6Address}[kind]
+        family = _FAMILIES[kind]
         ports = [_port(source_port), _port(destination_port)]
-        return ProxyHeader(end + 2, (str(family(source)), ports[0]), (str(family(destination)), ports[1]))
+        hosts = [address_text(family(text)) for text in (source, destination)]
+        return ProxyHeader(end + 2, (hosts[0], ports[0]), (hosts[1], ports[1]))
     except (ValueError, KeyError):
         raise ProxyFault(f"its PROXY protocol header cannot be understood: {data[:end]!r}") from None
 
@@ -94,9 +99,8 @@ def _read_v2(data: bytes) -> ProxyHeader | None:
         raise ProxyFault(f"its PROXY protocol header is too short for its addresses, {length} bytes")
     _check_extensions(data[: 16 + length], 16 + struct.calcsize(form))
     source, destination, source_port, destination_port = struct.unpack_from(form, data, 16)
-    return ProxyHeader(
-        16 + length, (str(ip_address(source)), source_port), (str(ip_address(destination)), destination_port)
-    )
+    hosts = [address_text(ip_address(packed)) for packed in (source, destination)]
+    return ProxyHeader(16 + length, (hosts[0], source_port), (hosts[1], destination_port))
 
 
 def _check_extensions(header: bytes, at: int) -> None:
@@ -141,7 +145,8 @@ def write_v1(source: Address | None, destination: Address | None) -> bytes:
     if families is None or source is None or destination is None:
         return b"PROXY UNKNOWN\r\n"
     one, other = families
-    return f"PROXY TCP{one.version} {one} {other} {source[1]} {destination[1]}\r\n".encode("ascii")
+    hosts = f"{address_text(one)} {address_text(other)}"
+    return f"PROXY TCP{one.version} {hosts} {source[1]} {destination[1]}\r\n".encode("ascii")
 
 
 def write_v2(source: Address | None, destination: Address | None) -> bytes:

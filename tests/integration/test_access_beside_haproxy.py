@@ -6,6 +6,7 @@ spellings of Host. We may refuse more than HAProxy, where `REASONS` say why, and
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -229,3 +230,21 @@ class AccessBesideHAProxyTests(TestCase):
         self.assertGreater(len(reasons), 4, "what is drawn has become too tame")
         self.assertGreater(sum(one.status == 403 for one in mine), 100, "too few are denied")
         self.assertGreater(sum(one.status == 299 for one in mine), 300, "too few are let in")
+
+    def test_what_connection_names_might_as_well_not_have_been_sent(self) -> None:
+        """RFC 9110 7.6.1: to the rules, and to the server. HAProxy looks at it and passes it on."""
+        random = Random(20261129)
+        rules = [draw_rules(random) + "    http-request set-header X-Seen %[req.hdr_cnt(x-role)]\n" for _ in range(8)]
+        drawn = [(random.randrange(8), draw_request(random)) for _ in range(300)]
+        _, ours = self.start(Daemon, "ours", rules)
+        _, theirs = self.start(HAProxy, "theirs", rules)
+        wrong, differing = [], 0
+        for number, request in drawn:
+            bare = re.sub(rb"\r\n(?i:x-role):[^\r]*", b"", request)
+            named = request.replace(b"\r\nConnection: close", b"\r\nConnection: close, X-ROLE")
+            one, two = self.ask(ours[number], named), self.ask(theirs[number], bare)
+            differing += one != self.ask(theirs[number], named)
+            if one != two and not reason_for(request, two):
+                wrong.append((rules[number], named, one, two))
+        self.assertEqual(wrong[:3], [], f"{len(wrong)} in all: rules, request, ours, HAProxy's without the field")
+        self.assertGreater(differing, 10, "what is drawn has become too tame")

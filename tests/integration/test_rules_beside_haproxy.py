@@ -18,7 +18,7 @@ from tests.integration.peers import LOOPBACK, find_program, temporary_directory,
 from tests.integration.test_beside_haproxy import why_not
 from tests.ports import free_port
 from tests.regularcases import FOUND, REPLACED
-from tests.rulecases import CRITERIA, EXPRESSIONS, REQUEST
+from tests.rulecases import CRITERIA, EXPRESSIONS, LINE_CRITERIA, LINE_DIFFERENCES, LINE_EXPRESSIONS, REQUEST
 from tests.samplecases import BEFORE, CONVERSIONS, INPUTS, KNOWN_DIFFERENCES, REFUSED, asked
 
 EMPTY_BACKEND = "backend servers\n    http-request return status 200 content-type text/plain string no\n"
@@ -135,6 +135,59 @@ class RulesBesideHAProxyTests(BesideTestCase):
         self.assertEqual([], [each for each in found if each[1] != each[2]], "ours | HAProxy's")
         expected = [(text, b"yes" if true else b"no") for text, true in CRITERIA]
         self.assertEqual(expected, [(text, ours) for text, ours, _ in found])
+
+    def test_single_lines(self) -> None:
+        """Each line with each of the expressions and criteria."""
+        texts = sorted({text for _, text, _ in LINE_EXPRESSIONS})
+        criteria = sorted({text for _, text, _ in LINE_CRITERIA})
+        rules = "".join(
+            f'    http-request return status 200 content-type text/plain lf-string "<%[{text}]>"'
+            f" if {{ req.hdr(x-case) {number} }}\n"
+            for number, text in enumerate(texts)
+        )
+        rules += "".join(
+            "    http-request return status 200 content-type text/plain string yes"
+            f" if {{ req.hdr(x-case) c{number} }} {{ {text} }}\n"
+            for number, text in enumerate(criteria)
+        )
+        lines = sorted({line for line, _, _ in (*LINE_EXPRESSIONS, *LINE_CRITERIA)})
+        cases = [(line, text, str(number)) for line in lines for number, text in enumerate(texts)]
+        cases += [(line, text, f"c{number}") for line in lines for number, text in enumerate(criteria)]
+        head = "GET / HTTP/1.1\r\nHost: a\r\nX-Case: {}\r\n{}\r\n\r\n"
+        outcomes = self.both(rules + EMPTY_BACKEND, [head.format(case, line).encode() for line, _, case in cases])
+        self.assertEqual(
+            [],
+            [(*case, *pair) for case, pair in zip(cases, outcomes, strict=True) if pair[0] != pair[1]],
+            "ours | HAProxy's",
+        )
+
+    def test_single_lines_that_differ(self) -> None:
+        """As it is written down: what has become the same is to be taken out there."""
+        rules = "".join(
+            f'    http-request return status 200 content-type text/plain lf-string "<%[{text}]>"'
+            f" if {{ req.hdr(x-case) {number} }}\n"
+            for number, (_, text, _, _) in enumerate(LINE_DIFFERENCES)
+        )
+        head = "GET / HTTP/1.1\r\nHost: a\r\nX-Case: {}\r\n{}\r\n\r\n"
+        requests = [head.format(number, line).encode() for number, (line, *_) in enumerate(LINE_DIFFERENCES)]
+        expected = [(f"<{ours}>".encode(), f"<{theirs}>".encode()) for _, _, ours, theirs in LINE_DIFFERENCES]
+        self.assertEqual(self.both(rules + EMPTY_BACKEND, requests), expected)
+
+    def test_values_are_replaced_where_they_stand(self) -> None:
+        """Those of a list; a comma within quotes parts none, and what is not replaced stays as it is."""
+        lines = ("a, bbb ,bb", 'a,"b,c" , b"d,e"', "b,,b", '"x,b",b', "b", ",b,", 'x , "b', "a ,  c")
+        rules = (
+            "    http-request replace-value X ^b.* <\\0>\n"
+            '    http-request return status 200 content-type text/plain lf-string "%[req.fhdr(x)]"\n'
+        )
+        requests = [f"GET / HTTP/1.1\r\nHost: a\r\nX: {line}\r\n\r\n".encode() for line in lines]
+        outcomes = self.both(rules + EMPTY_BACKEND, requests)
+        self.assertEqual(
+            [],
+            [(line, *pair) for line, pair in zip(lines, outcomes, strict=True) if pair[0] != pair[1]],
+            "ours | HAProxy's",
+        )
+        self.assertEqual([ours for ours, _ in outcomes[:2]], [b"a,<bbb>,<bb>", b'a,"b,c" ,<b"d,e">'])
 
     def test_regular_expressions(self) -> None:
         """Whether each is found in a text, and what `regsub` makes of one."""
