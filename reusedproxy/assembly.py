@@ -187,7 +187,7 @@ class Assembly:
             if not each.disabled:
                 backends[each.name] = yield from self._backend(each)
         proxy.backends = list(backends.values())
-        books = RuleBooks(backends)
+        books = RuleBooks(backends, frozenset(self._configuration.backends).difference(backends))
         for settings in self._configuration.frontends.values():
             if settings.disabled:
                 continue

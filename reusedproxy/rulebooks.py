@@ -5,7 +5,8 @@ Here the files of `-f` are opened, and what is wrong with one is a fault like an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 
 from attrs import Factory, define
 
@@ -25,6 +26,9 @@ from reusedproxy.rules.formats import text_of
 from reusedproxy.rules.matching import condition
 from reusedproxy.servers.backend import Backend
 
+#: What ends a line, and hides what follows it.
+_LINE_END = re.compile(r"[\n\r\0]")
+
 
 def default_backend(settings: model.Frontend) -> str | None:
     """Where requests go without a look at them, if no rule comes before: the first `use_backend`, if it has no condition."""
@@ -34,11 +38,22 @@ def default_backend(settings: model.Frontend) -> str | None:
     return settings.default_backend
 
 
+def patterns_in(lines: Iterable[str]) -> Iterator[str]:
+    """One a line; empty lines and those that begin with # are none. As HAProxy reads it (src/pattern.c, pat_ref_read_from_file): blanks before a pattern do not count,
+    those behind it do."""
+    for line in lines:
+        text = _LINE_END.split(line.lstrip(" \t"), maxsplit=1)[0]
+        if text and not line.startswith("#"):
+            yield text
+
+
 @define
 class RuleBooks:
-    """One book for each section, made once; `faults` and `notices` are those of the files that conditions name."""
+    """One book for each section, made once; `faults` and `notices` are those of the files that conditions name. `disabled` are
+    the names of backends that are there, but take nothing."""
 
     backends: Mapping[str, Backend]
+    disabled: frozenset[str] = frozenset()
     faults: list[Fault] = Factory(list)
     notices: list[model.Notice] = Factory(list)
     _books: dict[model.Place, Book] = Factory(dict)
@@ -66,7 +81,7 @@ class RuleBooks:
         for choice in choices:
             made.append(self._choice(choice))
             yield
-        return Routing(frontend, self._book(settings), made, ways, ours_alone(rules), edited(rules))
+        return Routing(frontend, self._book(settings), made, ways, ours_alone(rules), edited(rules), self.disabled)
 
     def gate(self, settings: model.Frontend) -> Gate | None:
         """What decides who may come in there; None: everybody may."""
@@ -84,16 +99,12 @@ class RuleBooks:
         return Choice(rule.place, test, text_of(rule.name), rule.name.constant is not None)
 
     def _patterns(self, criterion: Criterion, path: str) -> Iterable[str]:
-        """One a line, as HAProxy reads them (src/pattern.c, pat_ref_read_from_file): blanks before one do not count, those behind
-        it do; empty lines, and those whose first character is #, are none."""
         if path not in self._files:
             try:
                 with open(path, encoding="utf-8", errors="surrogateescape", newline="\n", opener=unless_pipe) as file:
-                    texts = [line for line in file if not line.startswith("#")]
-                lines = [text.lstrip(" \t").rstrip("\n").partition("\r")[0] for text in texts]
+                    self._files[path] = [*patterns_in(file)]
             except OSError as error:
                 return self._fault(criterion, f"cannot read the patterns in {path}: {error.strerror}")
-            self._files[path] = [line for line in lines if line]
         try:
             check_patterns(criterion.method, self._files[path], f"the patterns in {path}")
         except Wrong as wrong:

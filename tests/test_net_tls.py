@@ -14,7 +14,7 @@ from typing import Any
 from unittest import mock
 
 from cryptography.hazmat.primitives import serialization
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model import ServerTLS
@@ -22,7 +22,7 @@ from reusedproxy.net import openssl, tls
 from reusedproxy.net.tls import RECORD, RECORDS_AT_ONCE, CertificateRefused
 from reusedproxy.net.tls_client import ClientContext, ClientTLSTransport, Seen
 from reusedproxy.net.tls_files import SYSTEM_CA, TLSConfigurationError, certificates_of
-from reusedproxy.net.tls_words import ALERTS, name_of
+from reusedproxy.net.tls_words import ALERTS, VerifyFault, name_of
 from reusedproxy.net.transport import PEER_CLOSED, PEER_TRUNCATED, Transport
 from tests.test_net_transport import PassingBehaviour
 from tests.test_net_transport_ends import EndBehaviour
@@ -517,6 +517,13 @@ class ConfigurationTests(SynchronousTestCase):
         content = pem_of(der.replace(key_usage, basic_constraints)) + self.ours.client.key_pem
         path = self.file("twice.pem", content)
         self.assertFault(self.fault(crt=path), f"crt {path}", "no usable certificate: Duplicate")
+
+    def test_a_peer_that_shows_an_extension_twice(self) -> None:
+        """OpenSSL asks what we think of it, and nobody can read its names."""
+        der = self.ours.client.certificate.public_bytes(serialization.Encoding.DER)
+        twice = der.replace(bytes.fromhex("0603551d0f"), bytes.fromhex("0603551d13"))
+        fault = VerifyFault.of(18, 0, crypto.load_certificate(crypto.FILETYPE_ASN1, twice))
+        self.assertIn("CN=client, for names that cannot be read, issued by", fault.certificate)
 
     def test_a_certificate_that_is_damaged_anywhere(self) -> None:
         """It is refused with the file's name, or it is taken; both files are read by the table of certificates, too."""

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.assembly import Assembly, AssemblyError, Proxy
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.poller import Poller
+from reusedproxy.rulebooks import patterns_in
 from tests.rulefakes import DEFAULTS, Seen
 
 HEAD = b"GET /a/b HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -86,19 +87,33 @@ class RuleBookTests(SynchronousTestCase):
         for path, true in ((b"/a/b", True), (b"/b", True), (b"/c", True), (b"/d", False)):
             self.assertIs(test(Seen(HEAD.replace(b"/a/b", path))), true)
 
-    def test_blanks_behind_a_pattern_belong_to_it(self) -> None:
-        """As in HAProxy; and a # begins a comment only where the line begins, a CR ends the pattern."""
-        self.write("/a \n /b\r\n #/c\n\t/d\re\n")
+    def test_a_pattern_is_all_of_its_line_but_for_the_blanks_before_it(self) -> None:
+        """As in HAProxy, which ends it at a CR and at a NUL, too; a # begins a comment in the first column only."""
+        lines = ["/a \n", "\t /b\n", "# c\n", " # d\n", "/e\r\n", "/f\r/g\n", "\n", " \t\n", "/h\0/i\n", "/j\t"]
+        self.assertEqual([*patterns_in(lines)], ["/a ", "/b", "# d", "/e", "/f", "/h", "/j\t"])
+        self.write("/a \n/b\r/c\n")
         proxy = self.assembled(
-            f"frontend f\n bind :80\n use_backend x if {{ path,url_dec -f {self.path} }}\n default_backend y\n"
-            "backend x\n server s 192.0.2.1:1\nbackend y\n server s 192.0.2.1:1\n"
+            f"frontend f\n bind :80\n use_backend x if {{ path,url_dec -f {self.path} }}\n default_backend x\n"
+            "backend x\n server s 192.0.2.1:1\n"
         )
         routing = proxy.frontends[0].routing
         assert routing is not None
         test = routing.choices[0].test
         assert test is not None
-        for path, true in ((b"/a%20", True), (b"/a", False), (b"/b", True), (b"/d", True)):
-            self.assertIs(test(Seen(HEAD.replace(b"/a/b", path))), true, path)
+        for path, true in ((b"/a", False), (b"/a%20", True), (b"/b", True), (b"/c", False)):
+            self.assertIs(test(Seen(HEAD.replace(b"/a/b", path))), true)
+
+    def test_a_disabled_backend_is_not_replaced_by_the_default(self) -> None:
+        """Whether it is named in the file or by the request."""
+        (frontend,) = self.assembled(
+            "frontend f\n bind :80\n use_backend off if { path /off }\n use_backend %[path,field(2,/)]\n default_backend x\n"
+            "backend x\n server s 192.0.2.1:1\nbackend off\n disabled\n server s 192.0.2.1:1\n"
+        ).frontends
+        routing = frontend.routing
+        assert routing is not None
+        for path, name in ((b"/off", None), (b"/off/a", None), (b"/x", "x"), (b"/nowhere", "x")):
+            way = routing._choose(Seen(HEAD.replace(b"/a/b", path)))  # type: ignore[arg-type]
+            self.assertEqual(None if way is None else way.backend.name, name, path)
 
     def test_a_pipe_is_waited_for_by_nobody(self) -> None:
         os.mkfifo(self.path)

@@ -91,12 +91,15 @@ class Routing:
         ways: Mapping[str, Way],
         ours_alone: Iterable[str] = (),
         edited: Iterable[EditHeader] = (),
+        disabled: frozenset[str] = frozenset(),
     ) -> None:
-        """`ours_alone` are names of headers that clients cannot set at all; `edited` what rules do to any."""
+        """`ours_alone` are names of headers that clients cannot set at all; `edited` what rules do to any; `disabled` are
+        backends that are there, but to which no way leads."""
         self._frontend = frontend
         self._book = book
         self.choices = list(choices)
         self.ways = dict(ways)
+        self._disabled = disabled
         self._ours = [editing.spellings(name) for name in sorted(ours_alone)]
         #: Whether the first line of a request may not stay as it was.
         self._runs = bool(book.request) or any(way.book is not None for way in self.ways.values())
@@ -145,13 +148,16 @@ class Routing:
         exchange.begin(way, body, ended)
 
     def _choose(self, exchange: Exchange) -> Way | None:
-        """HAProxy: the first whose condition is true; where its name is that of no backend, the default."""
+        """HAProxy: the first whose condition is true; where its name is that of no backend, the default. None: the backend is
+        disabled."""
         choice = None
         try:
             for choice in self.choices:
                 if choice.test is None or choice.test(exchange):
-                    way = self.ways.get(choice.name(exchange).decode("utf-8", "replace"))
-                    return way if choice.fixed else way or self._frontend.way
+                    name = choice.name(exchange).decode("utf-8", "replace")
+                    if choice.fixed or name in self.ways or name in self._disabled:
+                        return self.ways.get(name)
+                    break
         except Unevaluated as unevaluated:
             unevaluated.place = choice.place if choice is not None else None
             raise

@@ -25,7 +25,7 @@ from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls import CertificateRefused, TLSTransport, openssl_reason
 from reusedproxy.net.tls_files import TLSConfigurationError, Trusts, use_certificate
 from reusedproxy.net.tls_parameters import set_parameters
-from reusedproxy.net.tls_words import ALERTS, VerifyFault, alert_words, certificate_words, names_in
+from reusedproxy.net.tls_words import ALERTS, UNREADABLE, VerifyFault, alert_words, certificate_words, names_in
 from reusedproxy.net.transport import Peer
 
 
@@ -146,7 +146,7 @@ class ClientContext:
                 service_identity.cryptography.verify_certificate_ip_address(certificate, self.name)
             else:
                 service_identity.cryptography.verify_certificate_hostname(certificate, self.name)
-        except (service_identity.VerificationError, service_identity.CertificateError, ValueError):
+        except (service_identity.VerificationError, service_identity.CertificateError, *UNREADABLE):
             shown = certificate_words(certificate, names=False)
             return f"the certificate is not for {self.name!r}, it is for {names_in(certificate) or 'no name at all'} ({shown})"
         return None

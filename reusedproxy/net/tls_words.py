@@ -57,6 +57,10 @@ _openssl: Any = Binding().lib
 _foreign: Any = Binding().ffi
 
 
+#: What cryptography raises of certificates that OpenSSL reads.
+UNREADABLE = (ValueError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
+
+
 def alert_words(alert: tuple[bool, int] | None) -> str:
     """What ends a message about a handshake: the alert, as (whether we sent it, its number), if there was one."""
     if alert is None:
@@ -79,7 +83,7 @@ class VerifyFault:
         try:
             certificate = shown.to_cryptography()
             return cls(error, depth, certificate_words(certificate, names=not depth, dates=error in _DATES))
-        except ValueError:
+        except UNREADABLE:
             return cls(error, depth, "which cannot be read")
 
     def __str__(self) -> str:
@@ -109,7 +113,7 @@ def names_in(certificate: x509.Certificate) -> str:
         carried = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return ""
-    except ValueError:
+    except UNREADABLE:
         return "names that cannot be read"
     return several([str(getattr(each, "value", each)) for each in carried], ", ")
 
