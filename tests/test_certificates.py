@@ -93,6 +93,19 @@ class FoundTests(FilesTestCase):
         """Is complained of by its own name."""
         self.assertEqual(self.fault("/none.pem"), "crt /none.pem: cannot be read: No such file or directory")
 
+    def test_a_pipe_is_not_waited_for(self) -> None:
+        """By all who are served meanwhile; wherever a file is named."""
+        pipe, crt = str(self.folder / "pipe"), self.write("a.pem")
+        os.mkfifo(pipe)
+        for sources, terms in (
+            ((pipe,), None),
+            ((f"crt-list {pipe}",), None),
+            ((crt,), TLSOffer(dh_file=pipe)),
+            ((crt,), TLSOffer(verify="required", ca_file=pipe)),
+            ((crt,), TLSOffer(verify="required", ca_file=certificates().ca_file, crl_file=pipe)),
+        ):
+            self.assertIn("it is a pipe, and a reload needs a file", self.fault(*sources, terms=terms))
+
     def test_a_list(self) -> None:
         """Names and terms of each line; base directories go before relative paths."""
         for name in ("a.pem", "b.pem"):

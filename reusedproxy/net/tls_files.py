@@ -27,6 +27,7 @@ from cryptography.x509 import (
 )
 from OpenSSL import SSL, crypto
 
+from reusedproxy.net.files import unless_pipe
 from reusedproxy.net.openssl_server import share_store
 from reusedproxy.net.tls import openssl_reason
 from reusedproxy.net.tls_words import name_of, subjects_of
@@ -157,7 +158,7 @@ def _read(certificates: list[Certificate]) -> list[Certificate]:
 def certificates_of(path: str) -> list[Certificate]:
     """Those of a PEM file that OpenSSL has accepted already; none, if this library is more particular."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=unless_pipe) as file:
             return _read(load_pem_x509_certificates(file.read()))
     except (OSError, ValueError, InvalidVersion):
         return []
@@ -175,7 +176,7 @@ def authorities_of(ca_file: str) -> list[Certificate]:
 def revocations_of(crl_file: str) -> list[CertificateRevocationList]:
     """The same of a `crl-file`."""
     try:
-        with open(crl_file, "rb") as file:
+        with open(crl_file, "rb", opener=unless_pipe) as file:
             return [load_pem_x509_crl(block) for block in _lists_in(file.read())]
     except (OSError, ValueError, InvalidVersion):
         return []
@@ -307,7 +308,7 @@ def revoke(context: SSL.Context, crl_file: str) -> None:
 
 def _content(what: str, path: str) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=unless_pipe) as file:
             return file.read()
     except OSError as error:
         raise TLSConfigurationError(f"{what}: cannot be read: {error.strerror}") from None
@@ -318,7 +319,7 @@ def _files_of(word: str, path: str) -> list[str]:
     try:
         files = _pem_files(path)
         for file in files:
-            open(file, "rb").close()
+            open(file, "rb", opener=unless_pipe).close()
     except OSError as error:
         raise TLSConfigurationError(f"{word} {path}: cannot be read: {error.strerror}") from None
     if not files:

@@ -7,6 +7,7 @@ knows files and OpenSSL; it must never know frontends or requests.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from socket import socket
@@ -22,6 +23,7 @@ from OpenSSL import SSL, crypto
 
 from reusedproxy.config.model import TLSOffer
 from reusedproxy.net import dh_groups
+from reusedproxy.net.files import unless_pipe
 from reusedproxy.net.hello import ClientHello
 from reusedproxy.net.openssl import take_records_alone
 from reusedproxy.net.openssl_server import ask_before_resuming, set_groups, tell_alerts, verify_clients
@@ -238,7 +240,10 @@ class ServerContext:
     def _set_dh(self, path: str) -> None:
         self._does_dhe = True
         try:
+            os.close(unless_pipe(path, os.O_RDONLY))
             self._context.load_tmp_dh(path)
+        except OSError as error:
+            raise TLSConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
         except SSL.Error as error:
             raise TLSConfigurationError(f"{path}: no usable DH parameters: {openssl_reason(error)}") from None
         if self.offer.ciphers is None:
