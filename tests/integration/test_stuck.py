@@ -106,6 +106,7 @@ class ExitTests(ProcessTestCase):
         """Whatever told it."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             daemon = self.daemon()
+            wait_for(lambda daemon=daemon: "Proxy main listens on" in daemon.output, "the daemon to serve")
             daemon.signal(number)
             self.assertEqual(self.status(daemon), 0, number)
             self.assertIn(f"stopping: {number.name}", daemon.output)
