@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
 from operator import attrgetter
 from random import Random
@@ -156,6 +156,14 @@ class HTTPConnectionPool:
         """All pools of the server, when this is its own."""
         return (self,)
 
+    def holding(self) -> Sequence[HTTPConnectionPool]:
+        """Those of them that need upkeep, itself first; the others hold nothing, and nobody waits there."""
+        return (self,)
+
+    def longest_idle(self, most: int) -> list[ServerConnection]:
+        """So many at most that may be let go, of all pools of the server."""
+        return self.idle[:most]
+
     def held(self, what: str) -> int:
         """How many all pools of the server hold in the list of this name ("idle", say)."""
         return sum(len(getattr(pool, what)) for pool in self.family)
@@ -232,9 +240,7 @@ class HTTPConnectionPool:
             self.retire(connection, "max-reuse")
         elif connection.private:
             connection.idle_since = now
-            self.in_use.discard(connection)
-            connection.state = PRIVATE
-            self.private.add(connection)
+            self._keep_apart(connection)
         elif self.waiters and self._serve_returned(connection):
             pass
         elif len(self.idle) >= self._most_idle and not self.keeper.due:
@@ -424,6 +430,12 @@ class HTTPConnectionPool:
         surplus = len(self.idle) + len(self.in_use) - self.keeper.enough
         if surplus > 0 and surplus > len(self.idle) - self._rested:
             self.retire(self.keeper.least_wanted(), SURPLUS)  # the one used last is the surest
+
+    def _keep_apart(self, connection: ServerConnection) -> None:
+        """It stays for the one client that it has served."""
+        self.in_use.discard(connection)
+        connection.state = PRIVATE
+        self.private.add(connection)
 
     def _leave_idle(self, connection: ServerConnection) -> None:
         """Take it out of the list, which is in the order of `idle_since`.
