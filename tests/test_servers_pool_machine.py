@@ -333,7 +333,7 @@ class PoolMachine(RuleBasedStateMachine):
     def every_waiter_ends_once(self) -> None:
         if not hasattr(self, "pool"):
             return
-        assert [each.waiter for each in self.pool.waiters] == self.waiting
+        assert [*self.pool.waiters.waiting] == self.waiting
         assert all(asker.told == 0 for asker in (*self.waiting, *self.left))
         assert all(asker.told == 1 for asker in self.done)
         counters = self.pool.counters

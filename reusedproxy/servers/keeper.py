@@ -498,7 +498,7 @@ class Keeper:
             return 0
         self.governor.later(min(soon))
         most = pool.returned_fits
-        return min(len(soon), sum(waiting.kind <= most for waiting in pool.waiters))
+        return min(len(soon), pool.waiters.fit(most))
 
     def _wait_for_dial(self, demand: bool) -> float:
         """Seconds until one more may be opened."""

@@ -11,7 +11,7 @@ It must never know requests.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from heapq import merge
 from itertools import islice, takewhile
 from math import inf
@@ -132,9 +132,9 @@ class _Member(HTTPConnectionPool):
         super().leave(waiter, timed_out)
         self._count()
 
-    def _tell(self, waiting: Iterable[Waiting], failure: DialFailure) -> None:
+    def _tell(self, failed: list[Waiting], failure: DialFailure) -> None:
+        super()._tell(failed, failure)
         self._count()
-        super()._tell(waiting, failure)
 
     def retire(self, connection: ServerConnection, reason: str, *, at_once: bool = False, by: str = PROXY) -> None:
         super().retire(connection, reason, at_once=at_once, by=by)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice, takewhile
 from math import inf
 from operator import attrgetter
 from random import Random
@@ -34,7 +35,7 @@ from reusedproxy.servers.limits import PoolLimits
 from reusedproxy.servers.probe import Probe
 from reusedproxy.servers.reasons import PROXY, SERVER, SURPLUS, word_for
 from reusedproxy.servers.reuse import ANY, FRESH, SAFE
-from reusedproxy.servers.waiters import Waiter, Waiting
+from reusedproxy.servers.waiters import Waiter, Waiters, Waiting
 from reusedproxy.wire.heads import Limits, ResponseHead
 
 #: Seconds of idleness below which a used connection is thought alive whatever the server's time-out.
@@ -81,7 +82,7 @@ class HTTPConnectionPool:
         self.private: set[ServerConnection] = set()
         self.watched: set[ServerConnection] = set()
         self.retiring: set[ServerConnection] = set()
-        self.waiters: deque[Waiting] = deque()
+        self.waiters = Waiters()
         self.running = "suspended"
         #: The end of the client certificate, by the clock: nothing that was opened before stays beyond it.
         self.expires_at = inf
@@ -208,19 +209,16 @@ class HTTPConnectionPool:
             self.counters.wait_failed(failure, 0.0)
             waiter.connection_failed(failure)
             return
-        self.waiters.append(Waiting(waiter, kind, self.counters.dials, self.deadlines.now()))
+        self.waiters.join(waiter, kind, self.counters.dials, self.deadlines.now())
         self.keeper.awaited()
         self.keeper.open_more()
 
     def leave(self, waiter: Waiter, timed_out: bool = False) -> None:
         """This one waits no more, because its time is over or for a reason of its own. No harm if it does not wait."""
-        for waiting in self.waiters:
-            if waiting.waiter is waiter:
-                self.waiters.remove(waiting)
-                self.counters.waits[records.TIMEOUT if timed_out else records.LEFT].observe(
-                    self.deadlines.now() - waiting.since
-                )
-                return
+        waiting = self.waiters.leave(waiter)
+        if waiting is not None:
+            result = records.TIMEOUT if timed_out else records.LEFT
+            self.counters.waits[result].observe(self.deadlines.now() - waiting.since)
 
     def release(self, connection: ServerConnection) -> None:
         """Take back a connection whose exchange ended cleanly; the first waiter it is fit for gets it."""
@@ -241,14 +239,14 @@ class HTTPConnectionPool:
         elif connection.private:
             connection.idle_since = now
             self._keep_apart(connection)
-        elif self.waiters and self._serve_returned(connection):
+        elif self.waiters.waiting and self._serve_returned(connection):
             pass
         elif len(self.idle) >= self._most_idle and not self.keeper.due:
             self.retire(connection, "pool full")
         else:
             connection.idle_since = now
             self._rest(connection)
-            if self.waiters and limits.most is not None:
+            if self.waiters.waiting and limits.most is not None:
                 self.keeper.open_more()  # in its place, for somebody who needs a new one
 
     @property
@@ -492,18 +490,17 @@ class HTTPConnectionPool:
     def _serve_returned(self, connection: ServerConnection) -> bool:
         """Hand a connection that just came back to the first waiter it is fit for."""
         connection.idle_since = self.deadlines.now()
-        most = self.returned_fits
-        for waiting in self.waiters:
-            if waiting.kind <= most or (waiting.kind == SAFE and connection.safe):
-                self.waiters.remove(waiting)
-                self.in_use.discard(connection)
-                self._use(connection)
-                self.counters.reuses += 1
-                self.counters.waits_queued += 1
-                self.counters.waits[records.QUEUED].observe(connection.idle_since - waiting.since)
-                waiting.waiter.connection_ready(connection)
-                return True
-        return False
+        waiting = self.waiters.first_fit(self.returned_fits, connection.safe)
+        if waiting is None:
+            return False
+        self.waiters.leave(waiting.waiter)
+        self.in_use.discard(connection)
+        self._use(connection)
+        self.counters.reuses += 1
+        self.counters.waits_queued += 1
+        self.counters.waits[records.QUEUED].observe(connection.idle_since - waiting.since)
+        waiting.waiter.connection_ready(connection)
+        return True
 
     @property
     def returned_fits(self) -> int:
@@ -518,7 +515,8 @@ class HTTPConnectionPool:
         self._governor.succeeded(dial, connection, dial.took)
         self.keeper.filling.opened(dial.took)
         if self.waiters:
-            waiting = self.waiters.popleft()
+            waiting = self.waiters.first()
+            self.waiters.leave(waiting.waiter)
             self.counters.handshakes_on_request_path += 1
             self.counters.waits[records.FRESH].observe(connection.born - waiting.since)
             self._use(connection)
@@ -560,16 +558,15 @@ class HTTPConnectionPool:
     def _fail_waiters(self, failure: DialFailure, dials: int) -> None:
         """While other dials are under way they may still serve the rest; with none left, all have waited in vain who came
         before so many had begun: else those under way when a server stops would use up all tries of a request at once."""
-        failed = [waiting for waiting in self.waiters if waiting.dials < dials][: 1 if self.connecting else None]
-        for waiting in failed:
-            self.waiters.remove(waiting)
-        self._tell(failed, failure)
+        failed = takewhile(lambda waiting: waiting.dials < dials, self.waiters.waiting.values())
+        self._tell([*islice(failed, 1 if self.connecting else None)], failure)
 
-    def _tell(self, waiting: Iterable[Waiting], failure: DialFailure) -> None:
+    def _tell(self, failed: list[Waiting], failure: DialFailure) -> None:
         now = self.deadlines.now()
-        for each in waiting:
+        for each in failed:
+            self.waiters.leave(each.waiter)
             self.counters.wait_failed(failure, now - each.since)
-        for each in waiting:
+        for each in failed:
             each.waiter.connection_failed(failure)
 
     def dial(self, cause: str) -> None:
@@ -589,8 +586,7 @@ class HTTPConnectionPool:
         self.connecting.clear()
         for connection in [*self.idle, *self.private, *self.watched]:
             self.retire(connection, reason)
-        waiting, self.waiters = self.waiters, deque()
-        self._tell(waiting, DialFailure("connection", reason))
+        self._tell([*self.waiters.waiting.values()], DialFailure("connection", reason))
 
 
 def _remember_session(connection: ServerConnection) -> None:
