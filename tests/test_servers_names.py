@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.servers import names
+from reusedproxy.servers import pool as pools
 from reusedproxy.servers.budget import Budget
 from reusedproxy.servers.limits import PoolLimits
 from reusedproxy.servers.names import ConstantPool, Name, NameRefused, host_name, naming
@@ -288,6 +289,18 @@ class NamesTests(SynchronousTestCase):
             bench.dialers[name].open[0].succeed()
             bench.use(asker.connections[0])
         self.assertEqual(bench.idle(), 3)
+
+    def test_those_of_all_names_end_in_the_same_slices(self) -> None:
+        """However many names a server that is DOWN had, and all at once when the daemon stops."""
+        for ends, left in ((lambda pool: pool.suspend("server DOWN"), 9), (lambda pool: pool.close("stopping"), 0)):
+            self.patch(pools, "SLICE", 0.0)  # one in each
+            bench = Bench()
+            for connection in bench.borrow_all(*(b"n%d" % number for number in range(10))):
+                bench.use(connection)
+            ends(bench.pool)
+            self.assertEqual((bench.idle(), bench.pool.counted), (0, left))
+            bench.pass_time(0.5)
+            self.assertEqual(bench.pool.counted, 0)
 
     def test_names_that_are_not_used_cost_no_time(self) -> None:
         """All pools of a server have one timer, and what holds nothing is not looked at."""

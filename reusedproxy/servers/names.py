@@ -29,7 +29,7 @@ from reusedproxy.servers.connection import ServerConnection
 from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.reasons import PROXY, SURPLUS
 from reusedproxy.servers.reuse import ANY
-from reusedproxy.servers.waiters import Waiter, Waiting
+from reusedproxy.servers.waiters import Waiter, Waiters
 
 #: Names of one server that have a pool at the same time; for one more, the one that was asked for the longest ago goes.
 NAMES = 1000
@@ -132,12 +132,14 @@ class _Member(HTTPConnectionPool):
         super().leave(waiter, timed_out)
         self._count()
 
-    def _tell(self, failed: list[Waiting], failure: DialFailure) -> None:
-        super()._tell(failed, failure)
+    def _refuse(self, refused: Waiters, failure: DialFailure) -> None:
+        super()._refuse(refused, failure)
         self._count()
 
-    def retire(self, connection: ServerConnection, reason: str, *, at_once: bool = False, by: str = PROXY) -> None:
-        super().retire(connection, reason, at_once=at_once, by=by)
+    def retire(
+        self, connection: ServerConnection, reason: str, *, at_once: bool = False, later: bool = False, by: str = PROXY
+    ) -> None:
+        super().retire(connection, reason, at_once=at_once, later=later, by=by)
         self._count()
 
     def _use(self, connection: ServerConnection) -> None:
@@ -157,15 +159,20 @@ class _Member(HTTPConnectionPool):
 
     def _count(self) -> None:
         """Here are more in use or waited for than before, or fewer."""
-        used = len(self.in_use)
-        wanted = used - len(self.keeper.pinged) + len(self.waiters)
         constant = self.constant
-        constant.used += used - self._counted_used
-        constant.wanted += wanted - self._counted_wanted
-        self._counted_used, self._counted_wanted = used, wanted
-        constant.keeper.peak(constant.wanted)
-        if constant.used > self.counters.used_max:
-            self.counters.used_max = constant.used
+        used = len(self.in_use)
+        if used != self._counted_used:
+            constant.used += used - self._counted_used
+            self._counted_used = used
+            if constant.used > self.counters.used_max:
+                self.counters.used_max = constant.used
+        wanted = used - len(self.keeper.pinged) + len(self.waiters.waiting)
+        if wanted != self._counted_wanted:
+            more = wanted > self._counted_wanted
+            constant.wanted += wanted - self._counted_wanted
+            self._counted_wanted = wanted
+            if more:
+                constant.keeper.peak(constant.wanted)
 
 
 class ConstantPool(_Member):
@@ -290,9 +297,9 @@ class ConstantPool(_Member):
             pool.resume()
 
     def suspend(self, reason: str) -> None:
-        super().suspend(reason)
-        for pool in [*self._others.values()]:
-            pool.suspend(reason)
+        for pool in [*self.family]:
+            pool.begin_to_suspend(reason)
+        self._backlog.go_on()
 
     def draining(self, reason: str) -> Iterator[None]:
         self.most_idle = 0
@@ -320,6 +327,7 @@ class _OtherPool(_Member):
         self.counters, self.closed, self.ended = constant.counters, constant.closed, constant.ended
         self.invalid = constant.invalid
         self.keeper.share(constant.keeper)
+        self._backlog = constant._backlog
 
     def wait(self, waiter: Waiter, kind: int = ANY) -> None:
         self.constant.awake[self] = None

@@ -12,16 +12,17 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice, takewhile
+from functools import partial
 from math import inf
 from operator import attrgetter
 from random import Random
 
 from attrs import evolve
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial, Dialer, DialFailure, DialOwner
+from reusedproxy.net.slices import PAUSE, SLICE
 from reusedproxy.net.tls import TLS_FAILED, CertificateRefused
 from reusedproxy.net.tls_client import ClientContext, ClientTLSTransport
 from reusedproxy.net.transport import CLOSED, Transport
@@ -35,7 +36,7 @@ from reusedproxy.servers.limits import PoolLimits
 from reusedproxy.servers.probe import Probe
 from reusedproxy.servers.reasons import PROXY, SERVER, SURPLUS, word_for
 from reusedproxy.servers.reuse import ANY, FRESH, SAFE
-from reusedproxy.servers.waiters import Waiter, Waiters, Waiting
+from reusedproxy.servers.waiters import Waiter, Waiters
 from reusedproxy.wire.heads import Limits, ResponseHead
 
 #: Seconds of idleness below which a used connection is thought alive whatever the server's time-out.
@@ -109,6 +110,11 @@ class HTTPConnectionPool:
         #: Answers of this server that could not be taken.
         self.invalid = Captures(name, "response", clock.seconds, lambda text: announce("warning", text))
         self._most_idle = limits.most_idle
+        self._backlog = Backlog(clock)
+        #: Those who wait no more, and hear of it in their turn.
+        self._refused: list[Waiters] = []
+        #: What is retired already, and whose sockets are closed in their turn, with the reasons.
+        self._ending: deque[tuple[ServerConnection, str]] = deque()
 
     def __repr__(self) -> str:
         return (
@@ -216,6 +222,8 @@ class HTTPConnectionPool:
     def leave(self, waiter: Waiter, timed_out: bool = False) -> None:
         """This one waits no more, because its time is over or for a reason of its own. No harm if it does not wait."""
         waiting = self.waiters.leave(waiter)
+        for refused in self._refused:
+            waiting = waiting or refused.leave(waiter)
         if waiting is not None:
             result = records.TIMEOUT if timed_out else records.LEFT
             self.counters.waits[result].observe(self.deadlines.now() - waiting.since)
@@ -318,9 +326,11 @@ class HTTPConnectionPool:
         connection.state = WATCHED
         self.watched.add(connection)
 
-    def retire(self, connection: ServerConnection, reason: str, *, at_once: bool = False, by: str = PROXY) -> None:
-        """The only way out of the pool. `reason` is counted; `at_once` drops what is unsent and resets the connection; `by`
-        is who ends it, PROXY or SERVER."""
+    def retire(
+        self, connection: ServerConnection, reason: str, *, at_once: bool = False, later: bool = False, by: str = PROXY
+    ) -> None:
+        """The only way out of the pool. `reason` is counted; `at_once` drops what is unsent and resets the connection;
+        `later` leaves its socket to the backlog; `by` is who ends it, PROXY or SERVER."""
         if connection.state == RETIRING:
             return
         in_use, pinged = connection.state == IN_USE, connection in self.keeper.pinged
@@ -337,14 +347,26 @@ class HTTPConnectionPool:
         self.ended.append(self.counters.end(connection, self.deadlines.now(), reason, by, word))
         if at_once:
             connection.transport.abort(reason)
+        elif later:
+            connection.deadline = inf
+            connection.transport.pause_reading()  # nobody is there to be told of anything
+            self._ending.append((connection, reason))
         else:
-            connection.transport.close(reason)
-            if connection.transport.state != CLOSED:
-                self.deadlines.watch(connection, self.deadlines.now() + FLUSH)
+            self._end(connection, reason)
         if in_use and self._governor.failures and connection.answered:
             # And then was closed, or its client left: the server has taken it all the same.
             self._governor.answered(connection)
         self.keeper.gone(connection)
+
+    def _end(self, connection: ServerConnection, reason: str) -> None:
+        connection.transport.close(reason)
+        if connection.transport.state != CLOSED:
+            self.deadlines.watch(connection, self.deadlines.now() + FLUSH)
+
+    def _end_one(self) -> bool:
+        if self._ending:
+            self._end(*self._ending.popleft())
+        return bool(self._ending)
 
     # What connections say.
 
@@ -383,7 +405,16 @@ class HTTPConnectionPool:
             self.keeper.start(rotation)
 
     def suspend(self, reason: str) -> None:
-        """Let go of all idle connections and open none; those in use finish and go."""
+        """Let go of all idle connections and open none; those in use finish and go.
+
+        From now on nobody is given one. But to end 800 of them over TLS takes 110 ms, and to tell 7,000 who wait 90: that is
+        done in slices, whatever comes meanwhile.
+        """
+        self.begin_to_suspend(reason)
+        self._backlog.go_on()
+
+    def begin_to_suspend(self, reason: str) -> None:
+        """All of it that may not wait; the backlog has the rest."""
         if self.running == "running":
             self.running = "suspended"
             self._stop(reason)
@@ -407,10 +438,11 @@ class HTTPConnectionPool:
                 yield
 
     def close(self, reason: str) -> None:
-        """As suspend, for good."""
+        """As suspend, for good, and all at once: no timer is left."""
         if self.running != "closed":
             self.running = "closed"
             self._stop(reason)
+            self._backlog.finish()
 
     # Lists.
 
@@ -558,16 +590,24 @@ class HTTPConnectionPool:
     def _fail_waiters(self, failure: DialFailure, dials: int) -> None:
         """While other dials are under way they may still serve the rest; with none left, all have waited in vain who came
         before so many had begun: else those under way when a server stops would use up all tries of a request at once."""
-        failed = takewhile(lambda waiting: waiting.dials < dials, self.waiters.waiting.values())
-        self._tell([*islice(failed, 1 if self.connecting else None)], failure)
+        self._refuse(self.waiters.take(dials, 1 if self.connecting else None), failure)
+        self._backlog.go_on()
 
-    def _tell(self, failed: list[Waiting], failure: DialFailure) -> None:
-        now = self.deadlines.now()
-        for each in failed:
-            self.waiters.leave(each.waiter)
-            self.counters.wait_failed(failure, now - each.since)
-        for each in failed:
-            each.waiter.connection_failed(failure)
+    def _refuse(self, refused: Waiters, failure: DialFailure) -> None:
+        """They wait no more, and are told in their turn."""
+        if refused.waiting:
+            self._refused.append(refused)
+            self._backlog.add(partial(self._tell_one, refused, failure))
+
+    def _tell_one(self, refused: Waiters, failure: DialFailure) -> bool:
+        if not refused.waiting:
+            self._refused.remove(refused)
+            return False
+        waiting = refused.first()
+        refused.leave(waiting.waiter)
+        self.counters.wait_failed(failure, self.deadlines.now() - waiting.since)
+        waiting.waiter.connection_failed(failure)
+        return True
 
     def dial(self, cause: str) -> None:
         """Open one more: for somebody who waits (DEMAND), or for the floor."""
@@ -585,8 +625,55 @@ class HTTPConnectionPool:
             dial.cancel()
         self.connecting.clear()
         for connection in [*self.idle, *self.private, *self.watched]:
-            self.retire(connection, reason)
-        self._tell([*self.waiters.waiting.values()], DialFailure("connection", reason))
+            self.retire(connection, reason, later=True)
+        self._refuse(self.waiters.take(), DialFailure("connection", reason))
+        if self._ending:
+            self._backlog.add(self._end_one)
+
+
+class Backlog:
+    """What is still to be done for a pool, or for all of a server's: some of it at once, the rest in slices. A job does one
+    thing each time that it is called, and says whether it has to be called again. One that raises is called again, too.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._jobs: deque[Callable[[], bool]] = deque()
+        self._call: IDelayedCall | None = None
+
+    def add(self, job: Callable[[], bool]) -> None:
+        """The next is to `go_on`, or to `finish`."""
+        self._jobs.append(job)
+
+    def go_on(self) -> None:
+        """Do what one slice has time for, unless they are under way."""
+        if self._call is None:
+            self._work(self._clock.seconds() + SLICE)
+
+    def finish(self) -> None:
+        """Do all of it; no timer is left."""
+        self._work(inf)
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _turn(self) -> None:
+        self._call = None
+        self.go_on()
+
+    def _work(self, until: float) -> None:
+        jobs = self._jobs
+        try:
+            while jobs:
+                job = jobs[0]
+                # Whoever is called may call us: then the job has perhaps come to its end meanwhile.
+                if not job() and jobs and jobs[0] is job:
+                    jobs.popleft()
+                if self._clock.seconds() >= until:
+                    return
+        finally:
+            if jobs and self._call is None:
+                self._call = self._clock.callLater(PAUSE, self._turn)
 
 
 def _remember_session(connection: ServerConnection) -> None:
