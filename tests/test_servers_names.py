@@ -208,6 +208,17 @@ class NamesTests(SynchronousTestCase):
         self.assertEqual(len(bench.named(b"n19").idle), 1)
         self.assertEqual(bench.pool.closed, {"more than are needed": 19})
 
+    def test_clients_that_come_one_after_the_other_keep_one_connection(self) -> None:
+        """`send-proxy`: each has another preface, and none is served by what was opened for another."""
+        bench = Bench(own=None)
+        for number in range(20):
+            pool = bench.pool.named(Name(b"", b"", b"%d" % number))
+            pool.wait(asker := Asker())
+            bench.pass_time(0.1)
+            bench.use(asker.connections[0])
+            self.assertEqual((bench.idle(), bench.pool.counted), (1, 1))
+        self.assertEqual(bench.pool.counters.handshakes, 20)
+
     def test_names_that_are_used_at_once_all_stay_warm(self) -> None:
         """Then all of them are needed."""
         bench = Bench()
