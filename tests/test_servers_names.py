@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.servers import names
+from reusedproxy.servers import pool as pools
 from reusedproxy.servers.budget import Budget
 from reusedproxy.servers.limits import PoolLimits
 from reusedproxy.servers.names import ConstantPool, Name, NameRefused, host_name, naming
@@ -74,6 +75,10 @@ class Bench:
             (connection,) = asker.connections
         return connection
 
+    def borrow_all(self, *names: bytes) -> list[Any]:
+        """Connections of these names, all in use at once."""
+        return [self.borrow(name) for name in names]
+
     def use(self, connection: Any) -> None:
         connection.send(RecordingExchange(), GET, True, None)
         connection.transport.receive(b"HTTP/1.1 204 No Content\r\n\r\n")
@@ -95,10 +100,11 @@ class NamesTests(SynchronousTestCase):
         """And is opened with it."""
         bench = Bench()
         one = bench.borrow(b"a.test")
+        self.assertIsNone(bench.named(b"b.test").acquire())
+        other = bench.borrow(b"b.test")
         bench.use(one)
         self.assertIsNone(bench.named(b"b.test").acquire())
         self.assertIsNone(bench.pool.acquire())
-        other = bench.borrow(b"b.test")
         bench.use(other)
         self.assertIs(bench.borrow(b"a.test"), one)
         self.assertIs(bench.borrow(b"b.test"), other)
@@ -119,10 +125,12 @@ class NamesTests(SynchronousTestCase):
     def test_they_count_together(self) -> None:
         """The statistics of a server are of all its names."""
         bench = Bench()
-        for name in (b"a", b"b", b"a"):
-            bench.use(bench.borrow(name))
+        for connection in bench.borrow_all(b"a", b"b"):
+            bench.use(connection)
+        bench.use(bench.borrow(b"a"))
         counters = bench.pool.counters
         self.assertEqual((counters.requests, counters.reuses, counters.handshakes), (3, 1, 2))
+        self.assertEqual(counters.used_max, 2)
         numbers = [connection.number for pool in bench.pool.family for connection in pool.idle]
         self.assertEqual(sorted(numbers), [1, 2])
 
@@ -185,11 +193,136 @@ class NamesTests(SynchronousTestCase):
     def test_idle_ones_of_all_names_are_bounded(self) -> None:
         """`pool-max-conn`: the one idle for the longest goes, whatever its name."""
         bench = Bench(max_conn=2)
-        for name in (b"a", b"b", b"c"):
-            bench.use(bench.borrow(name))
+        for connection in bench.borrow_all(b"a", b"b", b"c"):
+            bench.use(connection)
             bench.pass_time(0.1)
         self.assertEqual([len(bench.named(name).idle) for name in (b"a", b"b", b"c")], [0, 1, 1])
         self.assertEqual(bench.pool.closed, {"pool full": 1})
+
+    def test_a_client_that_asks_for_ever_new_names_keeps_one_connection(self) -> None:
+        """It uses one at a time, so no more than one stands, under whatever names: the one that was used last."""
+        bench = Bench()
+        for number in range(20):
+            bench.use(bench.borrow(b"n%d" % number))
+            self.assertEqual((bench.idle(), bench.pool.counted), (1, 1))
+        self.assertEqual(len(bench.named(b"n19").idle), 1)
+        self.assertEqual(bench.pool.closed, {"more than are needed": 19})
+
+    def test_clients_that_come_one_after_the_other_keep_one_connection(self) -> None:
+        """`send-proxy`: each has another preface, and none is served by what was opened for another."""
+        bench = Bench(own=None)
+        for number in range(20):
+            pool = bench.pool.named(Name(b"", b"", b"%d" % number))
+            pool.wait(asker := Asker())
+            bench.pass_time(0.1)
+            bench.use(asker.connections[0])
+            self.assertEqual((bench.idle(), bench.pool.counted), (1, 1))
+        self.assertEqual(bench.pool.counters.handshakes, 20)
+
+    def test_names_that_are_used_at_once_all_stay_warm(self) -> None:
+        """Then all of them are needed."""
+        bench = Bench()
+        names = [b"n%d" % number for number in range(10)]
+        for connection in bench.borrow_all(*names):
+            bench.use(connection)
+        self.assertEqual(bench.idle(), 10)
+        for connection in bench.borrow_all(*names):
+            bench.use(connection)
+        self.assertEqual(bench.pool.counters.handshakes, 10)
+
+    def test_who_waits_under_some_name_counts_as_in_use(self) -> None:
+        """Their server is quicker to answer than to shake hands; they would all have used one at once."""
+        bench = Bench(answers=False)
+        askers = [Asker() for _ in range(5)]
+        for number, asker in enumerate(askers):
+            bench.named(b"n%d" % number).wait(asker, NEW)
+        for number, asker in enumerate(askers):
+            bench.dialers[b"n%d" % number].open[0].succeed()
+            bench.use(asker.connections[0])
+        self.assertEqual(bench.idle(), 5)
+
+    def test_who_has_left_does_not_count_for_those_who_come_later(self) -> None:
+        """Neither do those who were told that there is no connection."""
+        bench = Bench(answers=False, purge_delay=1.0)
+        askers = [Asker() for _ in range(6)]
+        for number, asker in enumerate(askers):
+            bench.named(b"n%d" % number).wait(asker)
+        for number, asker in enumerate(askers[:3]):
+            bench.named(b"n%d" % number).leave(asker)
+        for number in range(3, 6):
+            bench.dialers[b"n%d" % number].open[0].fail()
+        self.assertEqual(bench.pool.wanted, 0)
+
+    def test_pool_low_conn_keeps_more_names_warm(self) -> None:
+        """For clients that take turns with several names, one at a time."""
+        bench = Bench(low_conn=4)
+        for _ in range(3):
+            for name in (b"a", b"b", b"c", b"d"):
+                bench.use(bench.borrow(name))
+        self.assertEqual((bench.idle(), bench.pool.counters.handshakes), (4, 4))
+
+    def test_no_other_name_costs_the_floor_anything(self) -> None:
+        """It stands on top of what is called for, though its connections have stood the longest."""
+        bench = Bench(own=b"own", min_conn=3)
+        bench.pass_time(1)
+        floor = [*bench.pool.idle]
+        for number in range(10):
+            bench.use(bench.borrow(b"n%d" % number))
+        self.assertEqual((bench.pool.idle, bench.idle()), (floor, 4))
+        bench.pass_time(30)
+        self.assertEqual((bench.pool.idle, bench.idle()), (floor, 3))
+
+    def test_what_was_needed_once_is_purged_under_all_names(self) -> None:
+        """Half of it at a time, the longest idle first, as in a pool without names."""
+        bench = Bench()
+        for connection in bench.borrow_all(*(b"n%d" % number for number in range(16))):
+            bench.use(connection)
+            bench.pass_time(0.02)
+        left = []
+        for _ in range(12):
+            bench.pass_time(5)
+            left.append(bench.idle())
+        self.assertEqual(left, sorted(left, reverse=True))
+        self.assertLess(left[-1], 2)
+        self.assertEqual(set(bench.pool.closed), {"purged"})
+
+    def test_what_a_hasty_server_may_yet_close_is_not_too_much(self) -> None:
+        """It counts as in use, as in a pool without names, until it has outlived that."""
+        bench = Bench()
+        haste = bench.pool.keeper.suspicion.haste
+        haste.hasty = True
+        for _ in range(20):
+            haste._ages.append(0.05)
+        for name in (b"a", b"b", b"c"):
+            pool = bench.named(name)
+            asker = Asker()
+            pool.wait(asker)
+            bench.dialers[name].open[0].succeed()
+            bench.use(asker.connections[0])
+        self.assertEqual(bench.idle(), 3)
+
+    def test_those_of_all_names_end_in_the_same_slices(self) -> None:
+        """However many names a server that is DOWN had, and all at once when the daemon stops."""
+        for ends, left in ((lambda pool: pool.suspend("server DOWN"), 9), (lambda pool: pool.close("stopping"), 0)):
+            self.patch(pools, "SLICE", 0.0)  # one in each
+            bench = Bench()
+            for connection in bench.borrow_all(*(b"n%d" % number for number in range(10))):
+                bench.use(connection)
+            ends(bench.pool)
+            self.assertEqual((bench.idle(), bench.pool.counted), (0, left))
+            bench.pass_time(0.5)
+            self.assertEqual(bench.pool.counted, 0)
+
+    def test_names_that_are_not_used_cost_no_time(self) -> None:
+        """All pools of a server have one timer, and what holds nothing is not looked at."""
+        bench = Bench(own=b"own", min_conn=1)
+        bench.pass_time(0.1)
+        timers = len(bench.clock.getDelayedCalls())
+        for number in range(50):
+            bench.use(bench.borrow(b"n%d" % number))
+        self.assertLessEqual(len(bench.clock.getDelayedCalls()), timers + 1)
+        bench.pass_time(1.1)
+        self.assertEqual(list(bench.pool.holding()), [bench.pool, bench.named(b"n49")])
 
     def test_strict_maxconn_bounds_all_names(self) -> None:
         """An idle connection of one name makes room for another's request; who waits gets the first place that is free."""
@@ -365,6 +498,16 @@ class NamesMachine(RuleBasedStateMachine):
         assert self.bench.idle() <= 1
         waiting = sum(len(pool.waiters) for pool in self.bench.pool.family)
         assert waiting == len(self.waiting)
+
+    @invariant()
+    def what_is_counted_for_all_is_true(self) -> None:
+        constant, pools = self.bench.pool, list(self.bench.pool.family)
+        used = sum(len(pool.in_use) for pool in pools)
+        assert constant.used == used
+        assert constant.wanted == used + len(self.waiting)
+        idle = [connection for pool in pools if pool is not constant for connection in pool.idle]
+        assert [*constant.rested] == sorted(idle, key=lambda each: each.idle_since)
+        assert all(pool in constant.awake for pool in pools if pool.standing or pool.waiters)
 
     @invariant()
     def nobody_waits_while_there_is_room(self) -> None:

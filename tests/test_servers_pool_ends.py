@@ -7,12 +7,13 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.net.transport import CLOSED, PEER_CLOSED, PEER_RESET
+from reusedproxy.net.transport import CLOSED, OPEN, PEER_CLOSED, PEER_RESET
+from reusedproxy.servers import pool
 from reusedproxy.servers.connection import IDLE, IN_USE, RETIRING
-from reusedproxy.servers.governor import BACKOFF_LAST
+from reusedproxy.servers.governor import BACKOFF_LAST, DIALS
 from reusedproxy.servers.pool import FLUSH
 from reusedproxy.servers.reuse import NEW
-from tests.fakes import Asker, PoolBench
+from tests.fakes import Asker, PoolBench, check_sums
 
 
 class RetiringTests(SynchronousTestCase):
@@ -354,3 +355,153 @@ class SuspendTests(SynchronousTestCase):
             put(bench)
             bench.pool.close("stopping")
             self.assertEqual(bench.timers_left(), [], put.__name__)
+
+
+class SlicesTests(SynchronousTestCase):
+    """A server goes, of which hundreds stand idle, and for which thousands wait: each turn of the loop ends a few."""
+
+    def setUp(self) -> None:
+        self.patch(pool, "SLICE", 0.0)  # one in each
+
+    def idle(self, count: int, **limits: Any) -> PoolBench:
+        bench = PoolBench(secure=True, min_conn=count, **limits)
+        bench.dialer.answer = bench.dialer.accept
+        bench.pass_time(3)
+        self.assertEqual(len(bench.pool.idle), count)
+        return bench
+
+    def standing(self, bench: PoolBench) -> int:
+        """Whose sockets are open."""
+        return sum(each.state == OPEN for each in bench.dialer.transports)
+
+    def waiting(self, count: int) -> tuple[PoolBench, list[Asker]]:
+        bench, askers = PoolBench(), [Asker() for _ in range(count)]
+        for asker in askers:
+            bench.pool.wait(asker)
+        return bench, askers
+
+    def test_nobody_is_given_one_from_the_first_moment(self) -> None:
+        """They are counted as gone, and their server's words for them go unheard."""
+        bench = self.idle(5)
+        bench.pool.suspend("server DOWN")
+        check_sums(bench.pool)
+        self.assertEqual((bench.pool.idle, len(bench.pool.retiring), self.standing(bench)), ([], 4, 4))
+        self.assertIsNone(bench.pool.acquire())
+        self.assertEqual(bench.pool.closed, {"server DOWN": 5})
+        self.assertFalse(any(each.reading for each in bench.dialer.transports))
+
+    def test_all_are_ended_in_the_end(self) -> None:
+        """With the word that they were retired for."""
+        bench = self.idle(5)
+        bench.pool.suspend("server DOWN")
+        bench.pass_time(0.1)
+        self.assertEqual((self.standing(bench), bench.pool.standing), (0, 0))
+        self.assertEqual({each.end for each in bench.dialer.transports}, {("close", "server DOWN")})
+        self.assertEqual(bench.clock.getDelayedCalls(), [])
+
+    def test_a_server_that_is_back_meanwhile_gets_new_ones(self) -> None:
+        """The old ones end beside them."""
+        bench = self.idle(5)
+        old = [*bench.dialer.transports]
+        bench.pool.suspend("server DOWN")
+        bench.pool.resume()
+        bench.pass_time(3)
+        self.assertEqual({each.state for each in old}, {CLOSED})
+        self.assertEqual((len(bench.pool.idle), self.standing(bench)), (5, 5))
+        check_sums(bench.pool)
+
+    def test_those_that_are_still_open_count_for_the_ceiling(self) -> None:
+        """`strict-maxconn`: their server has them yet."""
+        bench = self.idle(4, most=4)
+        bench.pool.suspend("server DOWN")
+        bench.pool.resume()
+        self.assertEqual(bench.pool.standing, 4)
+        for _ in range(200):
+            bench.pass_time(0.002)
+            self.assertLessEqual(bench.pool.standing, 4)
+        bench.pass_time(3)
+        self.assertEqual(len(bench.pool.idle), 4)
+
+    def test_a_server_that_ends_them_first(self) -> None:
+        """Says nothing of new ones by that."""
+        bench = self.idle(3)
+        bench.pool.suspend("server DOWN")
+        for transport in bench.dialer.transports:
+            transport.abort(PEER_RESET)
+        bench.pass_time(1)
+        self.assertEqual((bench.pool.standing, bench.pool.trouble), (0, ""))
+        check_sums(bench.pool)
+
+    def test_a_close_ends_the_rest_at_once(self) -> None:
+        """And tells the rest: the daemon stops."""
+        bench = self.idle(5)
+        bench.pool.suspend("server DOWN")
+        bench.pool.close("stopping")
+        self.assertEqual((self.standing(bench), bench.pool.standing), (0, 0))
+        self.assertEqual(bench.timers_left(), [])
+        bench, askers = self.waiting(5)
+        bench.pool.suspend("server DOWN")
+        bench.pool.close("stopping")
+        self.assertEqual([asker.told for asker in askers], [1] * 5)
+        self.assertEqual(bench.timers_left(), [])
+
+    def test_who_waits_is_told_once_and_in_the_order_of_their_coming(self) -> None:
+        """Some now, some in later turns."""
+        bench, askers = self.waiting(5)
+        bench.pool.suspend("server DOWN")
+        self.assertEqual([asker.told for asker in askers], [1, 0, 0, 0, 0])
+        self.assertEqual(len(bench.pool.waiters), 0)
+        bench.pass_time(0.004, step=0.002)
+        self.assertEqual([asker.told for asker in askers], [1, 1, 1, 0, 0])
+        bench.pool.resume()
+        bench.answer_all()
+        bench.pass_time(1)
+        self.assertEqual([asker.failures for asker in askers], [["connection failed: server DOWN"]] * 5)
+        check_sums(bench.pool)
+
+    def test_who_leaves_meanwhile_is_not_told(self) -> None:
+        """It may wait again, and then it is told of that."""
+        bench, askers = self.waiting(4)
+        bench.pool.suspend("server DOWN")
+        bench.pool.leave(askers[2])
+        bench.pool.leave(askers[3], timed_out=True)
+        bench.pool.resume()
+        bench.pool.wait(askers[3])
+        bench.answer_all()
+        bench.pass_time(1)
+        self.assertEqual([asker.told for asker in askers], [1, 1, 0, 1])
+        self.assertEqual(len(askers[3].connections), 1)
+        check_sums(bench.pool)
+
+    def test_dials_that_fail_tell_in_slices_too(self) -> None:
+        """Those who come meanwhile wait for the next dial."""
+        bench, askers = self.waiting(DIALS)
+        for dial in [*bench.dialer.open]:
+            dial.time_out()
+        late = Asker()
+        bench.pool.wait(late)
+        self.assertEqual(sum(asker.told for asker in askers), 1)
+        self.assertEqual(len(bench.pool.waiters), 1)
+        bench.pass_time(0.5, step=0.002)
+        self.assertEqual([asker.told for asker in askers], [1] * len(askers))
+        self.assertEqual(late.told, 0)
+
+    def test_one_that_fails_when_it_is_told_costs_the_others_nothing(self) -> None:
+        """Their turn comes all the same."""
+        bench, askers = self.waiting(3)
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        askers[0].then = fail
+        self.assertRaises(ZeroDivisionError, bench.pool.suspend, "server DOWN")
+        bench.pass_time(0.1)
+        self.assertEqual([asker.told for asker in askers], [1] * 3)
+
+    def test_a_close_while_one_is_told(self) -> None:
+        """The last client of a daemon that is to stop has got its answer."""
+        bench, askers = self.waiting(3)
+        askers[0].then = lambda: bench.pool.close("stopping")
+        bench.pool.suspend("server DOWN")
+        self.assertEqual([asker.told for asker in askers], [1] * 3)
+        self.assertEqual(bench.timers_left(), [])

@@ -82,10 +82,10 @@ class PoolMachine(RuleBasedStateMachine):
             if after < before and after < pool.limits.min_conn and pool.running == "running" and not expected:
                 self.broken.append(f"{what}: {pool}")
 
-        def retired(connection: ServerConnection, reason: str, *, at_once: bool = False, by: str = PROXY) -> None:
+        def retired(connection: ServerConnection, reason: str, *, by: str = PROXY, **how: bool) -> None:
             before = len(pool.idle) + len(pool.in_use)
             expected = by != PROXY or reason not in OURS or self.excused(connection, reason)
-            retire(connection, reason, at_once=at_once, by=by)
+            retire(connection, reason, by=by, **how)
             look(reason, before, expected)
 
         def set_aside_now(connection: ServerConnection) -> None:
@@ -333,7 +333,7 @@ class PoolMachine(RuleBasedStateMachine):
     def every_waiter_ends_once(self) -> None:
         if not hasattr(self, "pool"):
             return
-        assert [each.waiter for each in self.pool.waiters] == self.waiting
+        assert [*self.pool.waiters.waiting] == self.waiting
         assert all(asker.told == 0 for asker in (*self.waiting, *self.left))
         assert all(asker.told == 1 for asker in self.done)
         counters = self.pool.counters

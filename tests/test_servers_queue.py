@@ -249,3 +249,52 @@ class MinconnTests(QueueCase):
         self.assertEqual((s1.served, asking[4].servers), (2, []))
         backend.done(s1)
         self.assertEqual((s1.served, asking[4].servers), (2, ["s1"]))
+
+
+class HandOverTests(QueueCase):
+    """A reload puts another backend in the place of this one, and those who wait go over to it one by one."""
+
+    def setUp(self) -> None:
+        self.old, self.new = self.backend(server("s1")), self.backend(server("s1", maxconn=9))
+        self.waiting = self.ask(self.old, None, self.old.servers[0], None, None)[1:]
+
+    def test_the_first_step_moves_nobody(self) -> None:
+        """But everybody who asks from now on does so at the new one."""
+        next(self.old.handing_over(self.new))
+        self.assertIs(self.old.successor, self.new)
+        self.assertEqual([asks.servers for asks in self.waiting], [[]] * 3)
+
+    def test_each_step_moves_the_one_that_has_waited_longest(self) -> None:
+        """In whichever queue it was."""
+        steps = self.old.handing_over(self.new)
+        next(steps)
+        for moved in (1, 2, 3):
+            next(steps)
+            self.assertEqual([len(asks.servers) for asks in self.waiting], [1] * moved + [0] * (3 - moved))
+        self.assertEqual([*steps], [])
+
+    def test_who_is_placed_or_leaves_meanwhile_is_not_moved(self) -> None:
+        """A place that is free here goes to the first who waits, as ever."""
+        steps = self.old.handing_over(self.new)
+        next(steps)
+        self.old.done(self.old.servers[0])
+        self.assertEqual([len(asks.servers) for asks in self.waiting], [1, 0, 0])
+        self.waiting[1].queue.leave(self.waiting[1])
+        self.assertEqual(len([*steps]), 1)
+        self.assertEqual([len(asks.servers) for asks in self.waiting], [1, 0, 1])
+        self.assertEqual((self.old.servers[0].served, self.new.servers[0].served), (1, 1))
+
+    def test_who_moves_to_another_queue_meanwhile_goes_over_all_the_same(self) -> None:
+        """Its server has fallen, so it waits for any."""
+        steps = self.old.handing_over(self.new)
+        next(steps)
+        self.old.server_changed(self.old.servers[0], DOWN, "down")
+        self.assertEqual(len(self.old.queue), 3)
+        self.assertEqual(len([*steps]), 3)
+        self.assertEqual([len(asks.servers) for asks in self.waiting], [1, 1, 1])
+
+    def test_all_at_once(self) -> None:
+        """Where nobody has to be spared."""
+        self.old.hand_over(self.new)
+        self.assertEqual([len(asks.servers) for asks in self.waiting], [1, 1, 1])
+        self.assertEqual((len(self.old.queue), len(self.old.servers[0].queue)), (0, 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from sys import maxsize
 from typing import Protocol
@@ -188,13 +188,23 @@ class Backend:
 
     def hand_over(self, successor: Backend) -> None:
         """A reload has put `successor` in its place: who waits for a server goes on there, in the order of their coming."""
+        for _ in self.handing_over(successor):
+            pass
+
+    def handing_over(self, successor: Backend) -> Iterator[None]:
+        """The same in steps, one for each: 3,000 that find a free server there take 100 ms, and 300 over TLS.
+
+        Those who wait yet may be given a place here meanwhile, or leave. With the first step only `successor` is known.
+        """
         self.successor = successor
-        queues = [self.queue, *(server.queue for server in self.servers)]
-        waiting = {asks: wait for queue in queues for asks, wait in queue.waiting.items()}
-        for asks in sorted(waiting, key=lambda asks: waiting[asks].ticket):
-            if asks.queue is not None:  # else its client has left, for something that came of those before it
+        queues = {self.queue, *(server.queue for server in self.servers)}
+        waiting = {asks: wait.ticket for queue in queues for asks, wait in queue.waiting.items()}
+        yield
+        for asks in sorted(waiting, key=waiting.__getitem__):
+            if asks.queue in queues:  # else it has been placed, or moved, or its client has left
                 asks.queue.leave(asks)
                 asks.go_to(successor)
+                yield
 
     def wait(self, asks: Placed) -> None:
         """Let it wait until some server takes it, though there may be none now."""

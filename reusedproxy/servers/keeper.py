@@ -94,10 +94,10 @@ class Keeper:
         self._now = clock.seconds
         self._random = random
         self._turn = random.random()
-        self._used_peak = 0
-        self._need = 0
+        self._used_peak: float = 0
+        self._need: float = 0
         #: Connections, idle and in use, that the floor and the use of late call for; what comes back beyond them is too many.
-        self.enough = self._spare
+        self.enough: float = self._spare
         #: How many were missing from the floor at the last look because connections are in use, less those dialled since.
         self._missing = 0
         self._idle_peak = 0
@@ -121,6 +121,8 @@ class Keeper:
         self._advice.share(other._advice)
         self.suspicion.share(other.suspicion)
         self.governor.share(other.governor)
+        # What is called for is reckoned for all of them together, by the other.
+        self._used_peak = self.enough = inf
 
     @property
     def _limits(self) -> PoolLimits:
@@ -159,7 +161,8 @@ class Keeper:
         self._early = early if early > AT_ONCE else 0.0
         if self._limits.min_conn:
             self.filling.start(rotation)
-        self._upkeep()
+        if self.pool.first is self.pool:
+            self._upkeep()
         self.open_more()
 
     def stop(self) -> None:
@@ -197,7 +200,7 @@ class Keeper:
         pool = self.pool
         used = len(pool.in_use)
         if used > self._used_peak:
-            self._peak(used - len(self.pinged))
+            self.peak(used - len(self.pinged))
         if used > pool.counters.used_max:
             pool.counters.used_max = used
         most = pool.limits.max_reuse
@@ -210,9 +213,9 @@ class Keeper:
 
     def awaited(self) -> None:
         """Somebody waits for one: had it stood, it would be in use."""
-        self._peak(len(self.pool.in_use) - len(self.pinged) + len(self.pool.waiters))
+        self.peak(len(self.pool.in_use) - len(self.pinged) + len(self.pool.waiters))
 
-    def _peak(self, used: int) -> None:
+    def peak(self, used: int) -> None:
         """So many are in use by requests at once, perhaps as many as never of late."""
         if used <= self._used_peak:
             return
@@ -495,7 +498,7 @@ class Keeper:
             return 0
         self.governor.later(min(soon))
         most = pool.returned_fits
-        return min(len(soon), sum(waiting.kind <= most for waiting in pool.waiters))
+        return min(len(soon), pool.waiters.fit(most))
 
     def _wait_for_dial(self, demand: bool) -> float:
         """Seconds until one more may be opened."""
@@ -547,11 +550,23 @@ class Keeper:
     # Upkeep.
 
     def _upkeep(self) -> None:
-        """Once in a while: end what has stood idle too long, and what has been more than enough for a while."""
-        pool, limits, now = self.pool, self._limits, self._now()
+        """Once in a while, for all pools of the server: end what has stood idle too long, and what has been more than enough
+        for a while."""
+        limits, now = self._limits, self._now()
         self.used.settle()
         self.unused.settle()
         self.suspicion.haste.look()
+        for pool in self.pool.holding():
+            pool.keeper.look_after(now)
+        if limits.purge_delay and now >= self._purge_at:
+            self._purge_at = now + limits.purge_delay
+            self._purge()
+        every = min(UPKEEP, max(limits.purge_delay, PURGE_AT_MOST) if limits.purge_delay else UPKEEP)
+        self._upkeep_call = self._clock.callLater(every, self._upkeep)
+
+    def look_after(self, now: float) -> None:
+        """What upkeep does in each pool by itself."""
+        pool, limits = self.pool, self._limits
         known = (self.used.limit, self.unused.limit)
         if known != self._known:
             self._known = known
@@ -564,13 +579,8 @@ class Keeper:
             for connection in pool.idle[: max(0, len(pool.idle) - limits.min_conn)]:
                 if connection.idle_since <= oldest:
                     pool.retire(connection, "idle too long")
-        if limits.purge_delay and now >= self._purge_at:
-            self._purge_at = now + limits.purge_delay
-            self._purge()
         self._look_for_leaks(now)
         self.open_more()
-        every = min(UPKEEP, max(limits.purge_delay, PURGE_AT_MOST) if limits.purge_delay else UPKEEP)
-        self._upkeep_call = self._clock.callLater(every, self._upkeep)
 
     def _look_for_leaks(self, now: float) -> None:
         """A connection that is in use, and by nobody for so long: somebody's fault, but it must not cost the server's places."""
@@ -591,12 +601,14 @@ class Keeper:
 
         What is left may stay until the next time, but nothing is added to it, whatever opened that.
         """
-        pool = self.pool
-        needed = max(self._used_peak, self._need) + self._limits.min_conn
-        exceed = len(pool.in_use) + len(pool.idle) - needed
+        pools = self.pool.holding()
+        used = sum(len(pool.in_use) for pool in pools)
+        idle = sum(len(pool.idle) for pool in pools)
+        exceed = used + idle - max(self._used_peak, self._need) - self._limits.min_conn
         self._need = max((self._need + self._used_peak) // 2, self._used_peak)
-        self._used_peak = len(pool.in_use) - len(self.pinged)
-        spare = len(pool.idle) - self._spare
-        for connection in pool.idle[: max(0, min((exceed + 1) // 2, spare))]:
-            pool.retire(connection, "purged")
-        self.enough = max(self._need + self._spare, len(pool.in_use) + len(pool.idle))
+        self._used_peak = used - sum(len(pool.keeper.pinged) for pool in pools)
+        spare = idle - self._spare
+        purged = self.pool.longest_idle(int(max(0, min((exceed + 1) // 2, spare))))
+        for connection in purged:
+            connection.pool.retire(connection, "purged")
+        self.enough = max(self._need + self._spare, used + idle - len(purged))

@@ -2,22 +2,34 @@
 
 A server line may say `sni req.hdr(host)`, or `pool-conn-name`: then a connection serves only requests of its own name. The
 constant pool, which is the server's `pool` for everybody, is that of the one name that is known beforehand, if there is
-one; it keeps the floor, and it makes and ends the others, which have none. They count together and learn together, but
-each dials for itself: a name that the server refuses must not make the others wait. It must never know requests.
+one; it keeps the floor, and it makes and ends the others, which have none. They count together and learn together, and
+keep as many connections as all requests together have used at once of late: a client that asks for ever new names must
+not take all that the server has. But each dials for itself: a name that the server refuses must not make the others wait.
+It must never know requests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from heapq import merge
+from itertools import islice, takewhile
 from math import inf
+from operator import attrgetter
 from typing import Any
 
 from attrs import evolve, frozen
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from reusedproxy.net.dial import Dial, Dialer, DialFailure
+from reusedproxy.net.slices import Later, Steps
 from reusedproxy.servers.connection import ServerConnection
 from reusedproxy.servers.pool import HTTPConnectionPool
+from reusedproxy.servers.reasons import PROXY, SURPLUS
+from reusedproxy.servers.reuse import ANY
+from reusedproxy.servers.waiters import Waiter, Waiters
 
 #: Names of one server that have a pool at the same time; for one more, the one that was asked for the longest ago goes.
 NAMES = 1000
@@ -69,9 +81,15 @@ def host_name(value: bytes) -> bytes:
 
 
 class _Member(HTTPConnectionPool):
-    """One of a server's pools: its ceilings are those of all of them."""
+    """One of a server's pools: its ceilings are those of all of them, and so is what is called for.
+
+    What the constant pool counts of each is brought up to date wherever it changes: to add up 1,000 pools for each request
+    would take 100 µs.
+    """
 
     constant: ConstantPool
+    #: What the constant pool counts for this one.
+    _counted_used = _counted_wanted = 0
 
     @property
     def first(self) -> HTTPConnectionPool:
@@ -79,18 +97,17 @@ class _Member(HTTPConnectionPool):
 
     @property
     def counted(self) -> int:
-        return sum(pool.standing for pool in self.constant.family)
+        return sum(pool.standing for pool in self.constant.awake)
 
     def make_room(self) -> None:
-        for pool in self.constant.family:
+        for pool in self.constant.awake:
             if pool.watched:
                 HTTPConnectionPool.make_room(pool)
                 return
-        idle = [pool for pool in self.constant.family if pool.idle]
-        if idle:  # a floor's only when there are no others
-            HTTPConnectionPool.make_room(
-                min(idle, key=lambda pool: (len(pool.idle) <= pool.limits.min_conn, pool.idle[0].idle_since))
-            )
+        for connection in self.constant.longest_idle(1):
+            connection.pool.retire(connection, "room for another", at_once=True)
+            return
+        HTTPConnectionPool.make_room(self.constant)  # a floor's, when there are no others
 
     def connection_gone(self, connection: ServerConnection) -> None:
         super().connection_gone(connection)
@@ -103,27 +120,70 @@ class _Member(HTTPConnectionPool):
     def _give_place(self) -> None:
         """A place at the server is free: somebody may wait for it under another name."""
         if self.limits.most is not None:
-            for pool in self.constant.family:
+            for pool in [*self.constant.awake]:
                 if pool.waiters:
                     pool.keeper.open_more()
 
+    def wait(self, waiter: Waiter, kind: int = ANY) -> None:
+        super().wait(waiter, kind)
+        self._count()
+
+    def leave(self, waiter: Waiter, timed_out: bool = False) -> None:
+        super().leave(waiter, timed_out)
+        self._count()
+
+    def _refuse(self, refused: Waiters, failure: DialFailure) -> None:
+        super()._refuse(refused, failure)
+        self._count()
+
+    def retire(
+        self, connection: ServerConnection, reason: str, *, at_once: bool = False, later: bool = False, by: str = PROXY
+    ) -> None:
+        super().retire(connection, reason, at_once=at_once, later=later, by=by)
+        self._count()
+
+    def _use(self, connection: ServerConnection) -> None:
+        super()._use(connection)
+        self._count()
+
+    def _keep_apart(self, connection: ServerConnection) -> None:
+        super()._keep_apart(connection)
+        self._count()
+
     def _rest(self, connection: ServerConnection) -> None:
         super()._rest(connection)
-        most = self.constant.most_idle
-        if most != inf and sum(len(pool.idle) for pool in self.constant.family) > most:
-            spare = [pool for pool in self.constant.family if len(pool.idle) > pool.limits.min_conn]
-            if spare:
-                pool = min(spare, key=lambda pool: pool.idle[0].idle_since)
-                pool.retire(pool.idle[0], "pool full")
+        self._count()
+        self.constant.let_surplus_go()
         if self.limits.most is not None:
             self._give_place()
+
+    def _count(self) -> None:
+        """Here are more in use or waited for than before, or fewer."""
+        constant = self.constant
+        used = len(self.in_use)
+        if used != self._counted_used:
+            constant.used += used - self._counted_used
+            self._counted_used = used
+            if constant.used > self.counters.used_max:
+                self.counters.used_max = constant.used
+        wanted = used - len(self.keeper.pinged) + len(self.waiters.waiting)
+        if wanted != self._counted_wanted:
+            more = wanted > self._counted_wanted
+            constant.wanted += wanted - self._counted_wanted
+            self._counted_wanted = wanted
+            if more:
+                constant.keeper.peak(constant.wanted)
 
 
 class ConstantPool(_Member):
     """The pool that a server has in any case, and by which all of its pools are run.
 
-    `family` are all of them, itself first. `own` is the name that it serves, None: none at all.
+    `family` are all of them, itself first; `awake` those that may hold anything. `own` is the name that it serves, None:
+    none at all. Over all names so many are `used` at once, and `wanted` by requests, those that wait included; of the other
+    names `rested` are the idle ones, the longest idle first.
     """
+
+    _log = Logger()
 
     def __init__(
         self, *arguments: Any, own: bytes | None, dialer_for: Callable[[Name], Dialer], clock: IReactorTime
@@ -131,12 +191,15 @@ class ConstantPool(_Member):
         """As any pool; `dialer_for` gives what connects with a name, or raises NameRefused."""
         self.constant = self
         self.own = own
+        self.used = self.wanted = 0
+        self.rested: OrderedDict[ServerConnection, None] = OrderedDict()
+        #: In the order of their waking: a set's would not be the same in each run.
+        self.awake: dict[HTTPConnectionPool, None] = {self: None}
         self._others: dict[tuple[bytes, bytes], _OtherPool] = {}
         self._asked: set[tuple[bytes, bytes]] = set()
         self._dialer_for = dialer_for
         self._arguments = arguments
-        self._clock = clock
-        self._sweep_call: IDelayedCall | None = None
+        self._sweep = Later(clock, self._forget_unasked, self._swept)
         super().__init__(*arguments)
         self.most_idle, self._most_idle = self._most_idle, inf
 
@@ -144,6 +207,38 @@ class ConstantPool(_Member):
     def family(self) -> Iterator[HTTPConnectionPool]:
         yield self
         yield from self._others.values()
+
+    def holding(self) -> Sequence[HTTPConnectionPool]:
+        for pool in [pool for pool in self.awake if pool is not self and not (pool.standing or pool.waiters)]:
+            del self.awake[pool]
+        return [*self.awake]
+
+    def longest_idle(self, most: int) -> list[ServerConnection]:
+        beyond_floor = self.idle[: max(0, len(self.idle) - self.limits.min_conn)]
+        return [*islice(merge(beyond_floor, self.rested, key=attrgetter("idle_since")), most)]
+
+    def let_surplus_go(self) -> None:
+        """One has come to rest, under whatever name: the least wanted of them all goes if that is one too many."""
+        idle = len(self.idle) + len(self.rested)
+        surplus = self.used + idle - self.keeper.enough
+        if surplus > 0 and surplus > self._restless:
+            reason = SURPLUS
+        elif idle > self.most_idle:
+            reason = "pool full"
+        else:
+            return
+        for connection in self.longest_idle(1):
+            connection.pool.retire(connection, reason)
+
+    @property
+    def _restless(self) -> int:
+        """How many of the idle ones are as good as in use, since a hasty server may yet end them (see `_rested`)."""
+        haste = self.keeper.suspicion.haste
+        if not haste.hasty:
+            return 0
+        since = self.deadlines.now() - haste.rest
+        of_others = sum(1 for _ in takewhile(lambda each: each.idle_since > since, reversed(self.rested)))
+        return len(self.idle) - self._rested + of_others
 
     @property
     def knows_name(self) -> bool:
@@ -172,19 +267,24 @@ class ConstantPool(_Member):
             oldest = next((name for name, each in self._others.items() if _is_quiet(each)), None)
             if oldest is not None:
                 self._forget(oldest, "too many names")
-        if self._sweep_call is None and self.running != "closed":
-            self._sweep_call = self._clock.callLater(SWEEP, self._sweep)
+        if self.running != "closed":
+            self._sweep.plan(SWEEP)
         return pool
 
-    def _sweep(self) -> None:
+    def _forget_unasked(self) -> Steps[None]:
         """End the pools that hold nothing and that nobody has asked for of late."""
-        self._sweep_call = None
-        for name in [name for name in self._others if name not in self._asked]:
-            if not self._others[name].standing and not self._others[name].waiters:
+        asked, self._asked = self._asked, set()
+        for name in [name for name in self._others if name not in asked]:
+            pool = self._others.get(name)
+            if pool is not None and name not in self._asked and not (pool.standing or pool.waiters):
                 self._forget(name, "no more asked for")
-        self._asked.clear()
+                yield
+
+    def _swept(self, failure: Failure | None) -> None:
+        if failure is not None:
+            self._log.failure("names that nobody asks for could not be forgotten", failure)
         if self._others:
-            self._sweep_call = self._clock.callLater(SWEEP, self._sweep)
+            self._sweep.plan(SWEEP)
 
     def _forget(self, key: tuple[bytes, bytes], reason: str) -> None:
         self._others.pop(key).close(reason)
@@ -197,9 +297,9 @@ class ConstantPool(_Member):
             pool.resume()
 
     def suspend(self, reason: str) -> None:
-        super().suspend(reason)
-        for pool in [*self._others.values()]:
-            pool.suspend(reason)
+        for pool in [*self.family]:
+            pool.begin_to_suspend(reason)
+        self._backlog.go_on()
 
     def draining(self, reason: str) -> Iterator[None]:
         self.most_idle = 0
@@ -209,9 +309,7 @@ class ConstantPool(_Member):
 
     def close(self, reason: str) -> None:
         super().close(reason)
-        if self._sweep_call is not None:
-            self._sweep_call.cancel()
-            self._sweep_call = None
+        self._sweep.stop()
         for pool in [*self._others.values()]:
             pool.close(reason)
 
@@ -229,6 +327,23 @@ class _OtherPool(_Member):
         self.counters, self.closed, self.ended = constant.counters, constant.closed, constant.ended
         self.invalid = constant.invalid
         self.keeper.share(constant.keeper)
+        self._backlog = constant._backlog
+
+    def wait(self, waiter: Waiter, kind: int = ANY) -> None:
+        self.constant.awake[self] = None
+        super().wait(waiter, kind)
+
+    def _use(self, connection: ServerConnection) -> None:
+        self.constant.rested.pop(connection, None)
+        super()._use(connection)
+
+    def _rest(self, connection: ServerConnection) -> None:
+        self.constant.rested[connection] = None
+        super()._rest(connection)
+
+    def _leave_idle(self, connection: ServerConnection) -> None:
+        self.constant.rested.pop(connection, None)
+        super()._leave_idle(connection)
 
 
 def _is_quiet(pool: HTTPConnectionPool) -> bool:
