@@ -6,7 +6,7 @@ never change what it reads. A column that we have nothing for is left out: empty
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from attrs import define, field
@@ -59,6 +59,12 @@ POOL_COLUMNS = [*POOL_COUNTS, *POOL_TIMES, "pool_reuse_ratio", "pool_closed"]
 
 #: By the first digit of the status, 0 for all that have none of these.
 _RESPONSES = _names("hrsp_other hrsp_1xx hrsp_2xx hrsp_3xx hrsp_4xx hrsp_5xx")
+
+#: The statistics of hundreds of servers take long to make, and nothing else runs meanwhile. So they are made anew only when so many
+#: times as long has passed since, which leaves them a twentieth of the time however often they are asked for; OLDEST, in seconds,
+#: is enough in any case. Those of a few servers are always new, as good as.
+REST = 20
+OLDEST = 1.0
 
 # Of `type`.
 FRONTEND, BACKEND, SERVER = 0, 1, 2
@@ -113,12 +119,48 @@ class Section:
             yield self.backend
 
 
+class Moment:
+    """All figures as they stood at one time, `at` by the proxy's clock, and what was written of them."""
+
+    def __init__(self, sections: list[Section], at: float, now: Callable[[], float]) -> None:
+        self.sections = sections
+        self.at = at
+        self._now = now
+        #: Seconds that all of it has taken to make.
+        self._took = now() - at
+        self._texts: dict[str, str] = {}
+
+    def text(self, form: str, write: Callable[[], str]) -> str:
+        """What `write` makes of the figures; what it made before, if they were asked for in this form already."""
+        text = self._texts.get(form)
+        if text is None:
+            began = self._now()
+            text = self._texts[form] = write()
+            self._took += self._now() - began
+        return text
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it may be shown, and none has to be made anew."""
+        return self._now() - self.at - self._took < min(self._took * REST, OLDEST)
+
+
 class Figures:
     """Reads a proxy."""
 
     def __init__(self, proxy: Proxy, rates: Rates) -> None:
         self.proxy = proxy
         self._rates = rates
+        self._moment: Moment | None = None
+
+    def moment(self) -> Moment:
+        """The figures of now, or of a moment ago; all pages share it."""
+        if self._moment is None or not self._moment.fresh:
+            now = self.proxy.deadlines.now
+            at = now()
+            self._moment = None  # two would stand in memory
+            self._moment = Moment(self.sections(), at, now)
+        return self._moment
 
     def sections(self) -> list[Section]:
         """All of them, in the order of the configuration."""

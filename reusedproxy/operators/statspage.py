@@ -13,7 +13,7 @@ from attrs import frozen
 
 from reusedproxy import __version__
 from reusedproxy.operators import pooldetails, tlsdetails
-from reusedproxy.operators.figures import BACKEND, FRONTEND, SERVER, Columns, Figures, Row, Section
+from reusedproxy.operators.figures import BACKEND, FRONTEND, SERVER, Columns, Moment, Proxy, Row, Section
 from reusedproxy.operators.pooldetails import pool_details
 from reusedproxy.servers.server import DOWN, DRAIN, MAINT, Server
 
@@ -45,17 +45,15 @@ class Look:
         return f"<a href='{escape(self.uri)}{'' if stays else ';norefresh'}{';unfold' if open_ else ''}'>{words}</a>"
 
 
-def write_page(figures: Figures, look: Look) -> str:
-    """The whole document."""
-    sections = figures.sections()
-    details = look.unfolded or sum(len(section.servers) for section in sections) <= DETAILED
+def write_page(proxy: Proxy, moment: Moment, look: Look) -> str:
+    """The whole document. What differs from one look to another is short; the tables are written once for a moment."""
     refresh = f'<meta http-equiv="refresh" content="{look.refresh:.0f}">\n' if look.refresh else ""
     parts = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
         f'{refresh}<meta name="viewport" content="width=device-width">\n<link rel="icon" href="data:,">\n',
         f"<title>reusedproxy statistics</title>\n<style>{_STYLE}{pooldetails.STYLE}{tlsdetails.STYLE}</style>\n</head>\n<body>\n",
-        _header(figures, sections, look),
-        *(_section(section, look, details) for section in sections),
+        _header(proxy, moment, look),
+        moment.text("unfolded tables" if look.unfolded else "tables", lambda: _tables(moment.sections, look)),
         _LEGEND,
         "</body>\n</html>\n",
     ]
@@ -65,7 +63,7 @@ def write_page(figures: Figures, look: Look) -> str:
 # What stands above the tables.
 
 
-def _header(figures: Figures, sections: list[Section], look: Look) -> str:
+def _header(proxy: Proxy, moment: Moment, look: Look) -> str:
     uri = escape(look.uri)
     again = "does not reload itself"
     if look.refresh:
@@ -84,18 +82,18 @@ def _header(figures: Figures, sections: list[Section], look: Look) -> str:
         f" · {look.link('fold pools' if look.unfolded else 'unfold pools', unfolded=not look.unfolded)}"
         f" · <a href='{uri};csv'>CSV</a></p>\n"
         + ("<p class='trouble'>Nothing was changed: this page takes no orders.</p>\n" if look.refuses else "")
-        + f"<div class='facts'>{_facts(figures, sections, look)}</div>\n"
+        + f"<div class='facts'>{moment.text('facts', lambda: _facts(proxy, moment.sections))}{_lost_lines(look)}</div>\n"
         + since
     )
 
 
-def _facts(figures: Figures, sections: list[Section], look: Look) -> str:
+def _facts(proxy: Proxy, sections: list[Section]) -> str:
     """What is to be seen first: the two numbers that we promise, and where the proxy stands."""
 
     def total(name: str) -> int:
         return sum(int(row.columns[f"pool_{name}"]) for section in sections for row in section.servers)
 
-    on_path, places = total("handshakes_request_path"), figures.proxy.places
+    on_path, places = total("handshakes_request_path"), proxy.places
     lost = total("races_lost")
     facts = [
         _fact(
@@ -114,7 +112,7 @@ def _facts(figures: Figures, sections: list[Section], look: Look) -> str:
         _fact("handshakes in all", f"{total('handshakes'):,}", f"{total('dials_failed'):,} dials failed"),
         _fact("client connections", f"{places.taken:,}", f"of {places.maxconn:,} at most"),
     ]
-    stood = figures.proxy.standstills
+    stood = proxy.standstills
     if stood.count:
         facts.append(
             _fact(
@@ -124,9 +122,11 @@ def _facts(figures: Figures, sections: list[Section], look: Look) -> str:
                 "bad",
             )
         )
-    if look.log_lines_dropped:
-        facts.append(_fact("log lines dropped", f"{look.log_lines_dropped:,}", "", "bad"))
     return "".join(facts)
+
+
+def _lost_lines(look: Look) -> str:
+    return _fact("log lines dropped", f"{look.log_lines_dropped:,}", "", "bad") if look.log_lines_dropped else ""
 
 
 def _fact(name: str, value: str, more: str, kind: str = "") -> str:
@@ -134,6 +134,11 @@ def _fact(name: str, value: str, more: str, kind: str = "") -> str:
 
 
 # A proxy's tables.
+
+
+def _tables(sections: list[Section], look: Look) -> str:
+    details = look.unfolded or sum(len(section.servers) for section in sections) <= DETAILED
+    return "".join(_section(section, look, details) for section in sections)
 
 
 def _section(section: Section, look: Look, details: bool) -> str:
