@@ -476,6 +476,11 @@ class PageTests(StatsCase):
         for mark in ("<i class='down'>DOWN</i>", "<i class='drain'>DRAIN</i>", "<i class='maint'>MAINT</i>"):
             self.assertIn(mark, body)
 
+    def test_durations_have_two_units_as_in_haproxy(self):
+        for seconds, text in ((0.9, "0s"), (59, "59s"), (260, "4m20s"), (3600, "1h0m"), (97200, "1d3h"), (-1, "0s")):
+            self.proxy.began = self.clock.seconds() - seconds
+            self.assertIn(f", up {text}<", self.ask()[2])
+
     def test_the_promise_stands_at_the_top(self):
         """Handshakes on the request path: green at 0, red from 1 on."""
         self.assertIn("<div class='good'><span>TLS handshakes on the request path</span><b>0</b>", self.ask()[2])

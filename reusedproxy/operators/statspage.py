@@ -270,12 +270,10 @@ def _active(columns: Columns) -> str:
 def _duration(seconds: float) -> str:
     """The two largest units, as HAProxy writes them: 1d3h, 4m20s."""
     left = max(0, int(seconds))
-    units: list[str] = []
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):
-        count, left = divmod(left, size)
-        if count or (units and len(units) < 2) or unit == "s":
-            units.append(f"{count}{unit}")
-    return "".join(units[:2])
+    for size, unit, smaller, rest in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if left >= size:
+            return f"{left // size}{unit}{left % size // smaller}{rest}"
+    return f"{left}s"
 
 
 def _amount(size: int) -> str:
