@@ -177,7 +177,7 @@ class Figures:
             section = sections[backend.name]
             for number, server in enumerate(backend.servers, 1):
                 checker = checkers.get(server)
-                section.servers.append(Row({**self._server(server, checker), "sid": number}, server, checker))
+                section.servers.append(Row(self._server(server, checker, number), server, checker))
             section.backend = Row(self._backend(backend, section.servers))
         for number, section in enumerate(sections.values(), 1):
             for row in section.rows():
@@ -244,9 +244,11 @@ class Figures:
         columns.update(_ratio([server.pool for server in backend.servers]))
         return columns
 
-    def _server(self, server: Server, checker: Checker | None) -> Columns:
+    def _server(self, server: Server, checker: Checker | None, number: int) -> Columns:
         now = self.proxy.deadlines.now()
-        columns: Columns = {
+        columns = pool_columns(server.pool)
+        columns |= _carried(server.traffic, self._rates.sessions[server])
+        columns |= {
             "svname": server.name,
             "type": SERVER,
             "status": status(server, checker),
@@ -258,9 +260,8 @@ class Figures:
             "bck": int(server.backup),
             "lastchg": int(now - server.changed_at),
             "proto": "h1",
-            **_carried(server.traffic, self._rates.sessions[server]),
+            "sid": number,
             **_last_session(now, [server.last_placed]),
-            **pool_columns(server.pool),
         }
         if server.settings.maxconn:
             columns["slim"] = server.settings.maxconn

@@ -157,19 +157,18 @@ def _section(section: Section, look: Look, details: bool) -> str:
 
 def _traffic_row(row: Row) -> str:
     columns = row.columns
-    numbers = "".join(map(_number, (columns.get(name) for name in _TRAFFIC_NUMBERS)))
     last, down = columns.get("lastsess", -1), columns.get("downtime")
     cells = [
         f"<th>{escape(str(columns['svname']))}</th>",
-        numbers,
+        *map(_number, map(columns.get, _TRAFFIC_NUMBERS)),
         f"<td>{_duration(float(last)) + ' ago' if float(last) >= 0 else ''}</td>",
-        *(f"<td>{_amount(int(columns[name]))}</td>" for name in ("bin", "bout")),
-        *map(_number, (columns.get(name) for name in _TRAFFIC_TROUBLE)),
+        f"<td>{_amount(int(columns['bin']))}</td><td>{_amount(int(columns['bout']))}</td>",
+        *map(_number, map(columns.get, _TRAFFIC_TROUBLE)),
         f"<td class='left'><i class='{_colour(row)}'>{escape(str(columns['status']))}</i>{_since(columns)}</td>",
         f"<td class='left'>{_last_check(columns)}</td>",
         _number(columns.get("weight")),
         f"<td>{_active(columns)}</td>",
-        *map(_number, (columns.get(name) for name in ("chkfail", "chkdown"))),
+        *map(_number, (columns.get("chkfail"), columns.get("chkdown"))),
         f"<td>{_duration(float(down)) if down else ''}</td>",
     ]
     return f"<tr class='{_ROW_CLASSES[int(columns['type'])]}'>{''.join(cells)}</tr>\n"
@@ -186,7 +185,7 @@ def _pool_rows(row: Row) -> str:
         _number(columns["pool_floor"]),
         f"<td>{_duration(float(columns['pool_below_floor']))}</td>",
         f"<td class='{'warn' if pool.below_floor else ''}'>{columns['pool_idle']:,}</td>",
-        *(_number(columns[f"pool_{name}"]) for name in ("in_use", "connecting", "retiring", "waiting", "dials")),
+        *map(_number, map(columns.get, _POOL_NUMBERS)),
         f"<td class='{'warn' if columns['pool_dials_failed'] else ''}'>{columns['pool_dials_failed']:,}</td>",
         _number(columns["pool_handshakes"]),
         f"<td class='{'warn' if on_path else 'fine'}'>{on_path:,}</td>",
@@ -278,16 +277,19 @@ def _duration(seconds: float) -> str:
 
 def _amount(size: int) -> str:
     """Bytes, readable; the exact number is in the CSV."""
+    if size < 1024:
+        return str(size)
     amount, unit = float(size), ""
     for unit in ("", " K", " M", " G", " T"):
         if amount < 1024 or unit == " T":
             break
         amount /= 1024
-    return f"{amount:.1f}{unit}" if unit else str(size)
+    return f"{amount:.1f}{unit}"
 
 
 _ROW_CLASSES = {FRONTEND: "frontend", BACKEND: "backend", SERVER: "server"}
 _TRAFFIC_NUMBERS = ("qcur", "qmax", "rate", "rate_max", "scur", "smax", "slim", "stot")
+_POOL_NUMBERS = ("pool_in_use", "pool_connecting", "pool_retiring", "pool_waiting", "pool_dials")
 _TRAFFIC_TROUBLE = ("hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "ereq", "econ", "eresp", "wretr", "wredis")
 
 _TRAFFIC_HEAD = """<thead>
