@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.clients.connection import ANSWERS_AT_ONCE
 from reusedproxy.net.transport import HIGH_WATER
 from reusedproxy.wire.heads import Limits
 from tests.clientfakes import GET, OK, POST, World, get, response
@@ -239,7 +238,7 @@ class PipelineTests(SynchronousTestCase):
             while world.server.busy:
                 world.server.answer()
             if pages:
-                for _ in range(500 // ANSWERS_AT_ONCE):
+                for _ in range(500):
                     world.advance(0)
             self.assertEqual(client.connection.requests, 500)
             self.assertEqual(len(world.log), 500)

@@ -7,11 +7,23 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.clients.connection import ANSWERS_AT_ONCE
 from reusedproxy.servers.connection import INTERIMS_AT_ONCE
 from reusedproxy.wire.bodies import CHUNKS_AT_ONCE, LAST_CHUNK, ChunkedBody
+from reusedproxy.wire.heads import RequestHead
 from tests.clientfakes import GET, OK, Wire, World
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHUNK = b"1\r\nx\r\n"
 MANY = 5 * CHUNKS_AT_ONCE
+PAGE = b"GET /statistics HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class Statistics:
+    """A page of our own."""
+
+    def wants(self, target: bytes) -> bool:
+        return target == b"/statistics"
+
+    def answer(self, head: RequestHead, close: bool) -> tuple[int, bytes]:
+        return 200, OK
 
 
 def payload(framed: bytes) -> bytes:
@@ -105,6 +117,21 @@ class TurnTests(SynchronousTestCase):
         for client in clients:
             self.assertEqual(client.take().count(b"HTTP/1.1 503 "), ANSWERS_AT_ONCE)
             self.assertEqual(client.gone, False)
+        self.assertEqual(list(world.turns), [])
+
+    def test_one_that_asks_for_our_pages_without_end(self) -> None:
+        """To make one may take milliseconds: one a turn, and the last of them is followed by what else it has asked."""
+        world = World(self, without_backend=True)
+        world.frontend.pages.append(Statistics())
+        client = world.client()
+        client.send(PAGE * 3 + GET * 2)
+        for _ in range(2):
+            self.assertEqual(client.take(), OK)
+            self.assertEqual(list(world.turns), [client.connection])
+            world.turns.popleft().take_turn()
+        self.assertEqual(client.take(), OK)
+        world.turns.popleft().take_turn()
+        self.assertEqual(client.take().count(b"HTTP/1.1 503 "), 2)
         self.assertEqual(list(world.turns), [])
 
     def test_a_turn_that_comes_when_nothing_waits(self) -> None:

@@ -14,7 +14,10 @@ from reusedproxy.net.transport import (
     LOW_WATER,
     OPEN,
     PEER_RESET,
+    PIECE,
     READ_SIZE,
+    TRUSTED_AFTER,
+    TRUSTED_AGAIN_AFTER,
     Transport,
 )
 from tests.streams import MB, Streams
@@ -314,7 +317,42 @@ class PassingBehaviour(Streams):
         receiver.go_on()
         self.loop.pump()
         self.assertTrue(receiver.received == content)
-        self.assertLess(most, HIGH_WATER + 2 * 256 * 1024)
+        self.assertLessEqual(most, HIGH_WATER + PIECE)
+
+    def test_more_is_read_at_a_time_when_all_that_came_was_taken(self) -> None:
+        """So much of it that a reader who sleeps would have had it paused; a pause, or something written, and it has to show again."""
+        transport, far = self.open()
+
+        def largest(size: int) -> int:
+            self.peer.chunks.clear()
+            far.send(bytes(size))
+            self.loop.until(lambda: sum(map(len, self.peer.chunks)) == size)
+            return max(map(len, self.peer.chunks))
+
+        self.assertEqual(largest(4 * MB), PIECE)
+        largest(MB)
+        self.assertGreater(largest(4 * MB), PIECE)
+        for stop, after in (
+            (transport.pause_reading, TRUSTED_AGAIN_AFTER),
+            (lambda: transport.write(b"."), TRUSTED_AFTER),
+        ):
+            stop()
+            transport.resume_reading()
+            largest(2 * PIECE)  # may come whole
+            self.assertEqual(largest(after - 4 * PIECE), PIECE)
+            largest(MB)
+            self.assertGreater(largest(4 * MB), PIECE)
+
+    def test_pausing_between_the_pieces_of_a_turn(self) -> None:
+        """What has not been read then stays with the kernel."""
+        transport, far = self.open()
+        far.send(bytes(MB))
+        self.loop.pump()
+        self.peer.chunks.clear()
+        self.peer.on["data"] = transport.pause_reading
+        far.send(bytes(MB))
+        self.loop.pump()
+        self.assertLessEqual(len(self.peer.received), PIECE)
 
     def test_high_and_low_water_are_said_once_each(self) -> None:
         """Pause comes above HIGH_WATER and not again; resume at LOW_WATER, not before, and not again."""

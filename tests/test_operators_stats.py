@@ -1,7 +1,9 @@
 """The statistics: CSV that HAProxy's readers understand, and a page for people."""
 
+import sys
 from csv import DictReader
 from random import Random
+from time import localtime, strftime
 from types import SimpleNamespace
 
 from attrs import evolve
@@ -13,7 +15,8 @@ from reusedproxy.assembly import Assembly
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators import statspage
-from reusedproxy.operators.figures import COLUMNS, POOL_COLUMNS
+from reusedproxy.operators.csv import write_csv
+from reusedproxy.operators.figures import COLUMNS, POOL_COLUMNS, Row, Section
 from reusedproxy.operators.poolview import duration, groups, number
 from reusedproxy.servers.checks import Result
 from reusedproxy.servers.pool import HTTPConnectionPool
@@ -290,6 +293,105 @@ class CSVTests(StatsCase):
         self.assertEqual(self.csv()["app", "one"]["lastsess"], "3")
         self.assertEqual(self.csv()["app", "BACKEND"]["lastsess"], "3")
 
+    def test_what_would_end_a_field_is_quoted(self):
+        for text, field in (("a,b", '"a,b"'), ('a"b', '"a""b"'), ("a\rb\nc", '"a\rb\nc"'), ("a b;'", "a b;'")):
+            line = write_csv([Section("x", Row({"pxname": text, "svname": "s"}))]).split("\n", 1)[1]
+            self.assertTrue(line.startswith(field + ",s,,"), line)
+
+    def test_what_a_server_costs(self):
+        """Nothing else runs while the statistics are made: a call for each of its 148 columns would be the most of it."""
+
+        def calls(servers):
+            count = 0
+
+            def note(frame, event, arg):
+                nonlocal count
+                count += event in ("call", "c_call")
+
+            self.app.servers[:] = [self.two] * servers
+            before = sys.getprofile()
+            sys.setprofile(note)
+            try:
+                write_csv(self.page._figures.sections())
+            finally:
+                sys.setprofile(before)
+            return count
+
+        self.assertLess((calls(30) - calls(10)) / 20, 320)
+
+
+class MomentTests(StatsCase):
+    """Statistics that take long to make are shown again, as they were: whoever asks without end gets no more than his share."""
+
+    def setUp(self):
+        super().setUp()
+        self.made = 0
+        self.took = 0.01
+        sections = self.page._figures.sections
+
+        def slow():
+            self.made += 1
+            self.clock.advance(self.took)
+            return sections()
+
+        self.page._figures.sections = slow
+        self.page._wall = lambda: 1e9 + self.clock.seconds()
+
+    def test_they_take_a_twentieth_of_the_time(self):
+        for _ in range(1000):
+            self.clock.advance(0.001)
+            self.ask(b"GET /status;csv HTTP/1.1")
+        self.assertLessEqual(self.made, 6)
+        self.assertGreaterEqual(self.made, 5)
+
+    def test_none_are_older_than_a_second(self):
+        """Not counting what it takes to make them."""
+        self.took = 1.5
+        first = self.ask()[2]
+        self.clock.advance(0.9)
+        self.assertEqual(self.ask()[2], first)
+        self.clock.advance(0.15)
+        self.assertNotEqual(self.ask()[2], first)
+        self.assertEqual(self.made, 2)
+
+    def test_in_whatever_form_they_are_asked_for(self):
+        """Else a client would ask for another one each time."""
+        targets = ("", ";norefresh", ";unfold", ";unfold;norefresh", ";st=DENY", ";csv", ";csv?x", "?y")
+        pages = {target: self.ask(f"GET /status{target} HTTP/1.1".encode())[2] for target in targets}
+        self.assertEqual(self.made, 1)
+        self.assertIn("http-equiv", pages[""])
+        self.assertNotIn("http-equiv", pages[";norefresh"])
+        self.assertEqual(pages[";unfold"].count("<details open>"), 3)
+        self.assertIn("takes no orders", pages[";st=DENY"])
+        self.assertNotIn("takes no orders", pages["?y"])
+        self.assertTrue(pages[";csv?x"].startswith("# pxname"))
+
+    def test_what_is_written_of_them_counts(self):
+        """An unfolded page takes longer than its figures."""
+        self.took = 0.0
+        write = statspage._tables
+
+        def slow(*args):
+            self.clock.advance(0.01)
+            return write(*args)
+
+        self.patch(statspage, "_tables", slow)
+        first = self.ask()[2]
+        self.two.pool.counters.handshakes_on_request_path = 7
+        self.clock.advance(0.18)
+        self.assertEqual(self.ask()[2], first)
+        self.clock.advance(0.02)
+        self.assertIn("<b>7</b>", self.ask()[2])
+
+    def test_the_page_shows_of_what_time_they_are(self):
+        self.took = 0.1
+        page = self.ask()[2]
+        self.clock.advance(0.9)
+        self.assertIn(strftime("%H:%M:%S", localtime(1e9 + 1000)), page)
+        self.assertEqual(self.ask()[2], page)
+        self.clock.advance(0.2)
+        self.assertIn(strftime("%H:%M:%S", localtime(1e9 + 1001)), self.ask()[2])
+
 
 class DetailTests(StatsCase):
     """All that is counted of a pool, folded at first."""
@@ -373,6 +475,11 @@ class PageTests(StatsCase):
         body = self.ask()[2]
         for mark in ("<i class='down'>DOWN</i>", "<i class='drain'>DRAIN</i>", "<i class='maint'>MAINT</i>"):
             self.assertIn(mark, body)
+
+    def test_durations_have_two_units_as_in_haproxy(self):
+        for seconds, text in ((0.9, "0s"), (59, "59s"), (260, "4m20s"), (3600, "1h0m"), (97200, "1d3h"), (-1, "0s")):
+            self.proxy.began = self.clock.seconds() - seconds
+            self.assertIn(f", up {text}<", self.ask()[2])
 
     def test_the_promise_stands_at_the_top(self):
         """Handshakes on the request path: green at 0, red from 1 on."""

@@ -50,7 +50,7 @@ class DetailsTestCase(SynchronousTestCase):
 
     def page(self, proxy: Proxy) -> str:
         figures = Figures(proxy, Rates(proxy.frontends, proxy.backends, proxy.deadlines))
-        return write_page(figures, Look("/s", 1, 1.0, 1.0, self.now.timestamp()))
+        return write_page(proxy, figures.moment(), Look("/s", 1, 1.0, 1.0, self.now.timestamp()))
 
     def rows(self, proxy: Proxy) -> list[str]:
         """Of the tables about TLS, without the tags."""

@@ -40,7 +40,7 @@ ENDING = 3  # what is left to send goes out, then it closes
 GONE = 4
 
 #: Requests of one client that we answer ourselves before the others get their turn: a quarter of a megabyte of pipelined
-#: requests for the statistics page kept everybody waiting for 1.5 s.
+#: requests for the statistics page kept everybody waiting for 1.5 s. A page of ours ends the turn: it takes milliseconds.
 ANSWERS_AT_ONCE = 8
 #: Seconds that a client may take to notice our end.
 NOTICE_FOR = 2.0
@@ -73,6 +73,7 @@ class ClientConnection:
         "_request_paused",
         "_searched",
         "_taking",
+        "_turn_ends_at",
         "accepted",
         "address",
         "deadline",
@@ -117,6 +118,8 @@ class ClientConnection:
         self._body: LengthBody | ChunkedBody | None = None
         self._eof = False
         self._taking = False
+        #: How many `requests` it has when others have their turn.
+        self._turn_ends_at = 0
         self._blocked = False
         #: The exchange takes no more of the body for now.
         self._request_paused = False
@@ -232,6 +235,8 @@ class ClientConnection:
             self._end("error" if error else "last exchange", last, drain=drain)
             return
         self.state = WAITING
+        if exchange.by_page:
+            self._turn_ends_at = self.requests
         timeout = self.frontend.timeouts.http_keep_alive
         self.deadlines.watch(self, inf if timeout is None else exchange.ended + timeout)
         if last:
@@ -332,9 +337,9 @@ class ClientConnection:
     def _take(self, data: bytes) -> None:
         """Read heads, as long as there are whole ones and each exchange has ended."""
         self._taking = True
-        most = self.requests + ANSWERS_AT_ONCE
+        self._turn_ends_at = self.requests + ANSWERS_AT_ONCE
         try:
-            while data and self.state < BUSY and not self._blocked and self.requests < most:
+            while data and self.state < BUSY and not self._blocked and self.requests < self._turn_ends_at:
                 data = self._take_one(data)
         except RequestFault as fault:
             self._capture(fault.reason, data)

@@ -22,6 +22,15 @@ from reusedproxy.net.poller import HUNG_UP, READ, WRITE, Poller, Taker
 #: Bytes asked for at a time: little as long as little comes (the buffer costs its size), much once a read came back full.
 READ_SIZE = 16 * 1024
 BULK_READ_SIZE = 256 * 1024
+#: What the other side cannot send stands in memory for as long as its reader likes. So PIECE is read at a time, READS_AT_ONCE times in
+#: a turn, until TRUSTED_AFTER bytes have come since something was written, or TRUSTED_AGAIN_AFTER since reading was paused: a
+#: reader that sleeps never lets so many pass (measured on loopback: 3 to 4.3 MB in the kernel's buffers). Always BULK_READ_SIZE:
+#: 264 KB for each of 400 clients that read nothing, 114 this way; always PIECE: a tenth less throughput.
+PIECE = 32 * 1024
+READS_AT_ONCE = 8
+TRUSTED_AFTER = 4608 * 1024
+TRUSTED_AGAIN_AFTER = 512 * 1024
+
 #: Unsent bytes above which the producer is asked to pause, and at or below which it may go on.
 HIGH_WATER = 64 * 1024
 LOW_WATER = 16 * 1024
@@ -72,6 +81,7 @@ class Transport:
     __slots__ = (
         "_blocked",
         "_crossed",
+        "_doubted",
         "_events",
         "_fd",
         "_held",
@@ -114,6 +124,8 @@ class Transport:
         self._lined_up = False
         self._reading = False
         self._read_size = READ_SIZE
+        #: Bytes to come before more than PIECE is read at a time.
+        self._doubted = TRUSTED_AFTER
         self._unsent: list[bytes | memoryview] = []
         self._unsent_size = 0
         #: Unsent bytes wait for the end of the batch; for the kernel to take them.
@@ -156,6 +168,10 @@ class Transport:
         """Leave what comes in to the kernel; the peer's sender fills up and stops. Its end goes unnoticed meanwhile."""
         if self._reading:
             self._reading = False
+            if self._doubted < TRUSTED_AGAIN_AFTER:
+                self._doubted = TRUSTED_AGAIN_AFTER
+            if self._read_size > PIECE:
+                self._read_size = PIECE
             self._watch()
 
     def give_back(self, data: bytes) -> None:
@@ -182,6 +198,7 @@ class Transport:
         """
         if self.state != OPEN:
             return
+        self._doubted = TRUSTED_AFTER
         self._unsent.append(data)
         self._unsent_size += len(data)
         if self._queued:
@@ -294,8 +311,10 @@ class Transport:
                 self._uncross()
                 return
             if events & ~WRITE and self._reading and not self._lined_up:
-                if self._read_size == READ_SIZE or self._poller.take_bulk():
+                if self._read_size == READ_SIZE:
                     self._read()
+                elif self._poller.take_bulk():
+                    self._read_much()
                 else:
                     # So much is coming that others have their turn before.
                     self._line_up()
@@ -312,7 +331,7 @@ class Transport:
             return
         try:
             if not self._held:
-                self._read()
+                self._read_much()
             else:
                 data, self._held = self._held, b""
                 self.peer.data_received(data)
@@ -330,22 +349,31 @@ class Transport:
         """Hand bytes to the kernel; how many it took. Raises BlockingIOError (none), OSError (connection lost)."""
         return self.socket.send(data)
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Deliver what has come, or the first of it; whether there may be more."""
+        asked = self._read_size
         try:
-            data = self.socket.recv(self._read_size)
+            data = self.socket.recv(asked)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             self._lose(PEER_RESET)
-            return
+            return False
         if not data:
             self._peer_ended(PEER_CLOSED)
-            return
-        self._read_size = BULK_READ_SIZE if len(data) >= READ_SIZE else READ_SIZE
+            return False
+        if len(data) < READ_SIZE:
+            self._read_size = READ_SIZE
+        elif self._doubted > 0:
+            self._doubted -= len(data)
+            self._read_size = PIECE
+        else:
+            self._read_size = BULK_READ_SIZE
         if self.state <= HALF:
             self.peer.data_received(data)
         else:
             self.drained += len(data)
+        return len(data) == asked
 
     def _goodbye(self) -> None:
         """Say that nothing more will be sent."""
@@ -369,6 +397,12 @@ class Transport:
             self._read()
         if self.state != CLOSED:
             self._watch()
+
+    def _read_much(self) -> None:
+        """Read as much as a turn allows, in pieces, each of which may be the last for now: whoever takes it pauses, or gives back."""
+        left = READS_AT_ONCE
+        while left and self._read() and self._reading and not self._lined_up and self._read_size <= PIECE:
+            left -= 1
 
     def _line_up(self) -> None:
         if not self._lined_up:

@@ -6,7 +6,7 @@ never change what it reads. A column that we have nothing for is left out: empty
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from attrs import define, field
@@ -56,6 +56,15 @@ POOL_COUNTS = _names(
 )
 POOL_TIMES = _names("pool_below_floor pool_limit_used pool_limit_used_from pool_limit_unused pool_limit_unused_from")
 POOL_COLUMNS = [*POOL_COUNTS, *POOL_TIMES, "pool_reuse_ratio", "pool_closed"]
+
+#: By the first digit of the status, 0 for all that have none of these.
+_RESPONSES = _names("hrsp_other hrsp_1xx hrsp_2xx hrsp_3xx hrsp_4xx hrsp_5xx")
+
+#: The statistics of hundreds of servers take long to make, and nothing else runs meanwhile. So they are made anew only when so many
+#: times as long has passed since, which leaves them a twentieth of the time however often they are asked for; OLDEST, in seconds,
+#: is enough in any case. Those of a few servers are always new, as good as.
+REST = 20
+OLDEST = 1.0
 
 # Of `type`.
 FRONTEND, BACKEND, SERVER = 0, 1, 2
@@ -110,12 +119,48 @@ class Section:
             yield self.backend
 
 
+class Moment:
+    """All figures as they stood at one time, `at` by the proxy's clock, and what was written of them."""
+
+    def __init__(self, sections: list[Section], at: float, now: Callable[[], float]) -> None:
+        self.sections = sections
+        self.at = at
+        self._now = now
+        #: Seconds that all of it has taken to make.
+        self._took = now() - at
+        self._texts: dict[str, str] = {}
+
+    def text(self, form: str, write: Callable[[], str]) -> str:
+        """What `write` makes of the figures; what it made before, if they were asked for in this form already."""
+        text = self._texts.get(form)
+        if text is None:
+            began = self._now()
+            text = self._texts[form] = write()
+            self._took += self._now() - began
+        return text
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it may be shown, and none has to be made anew."""
+        return self._now() - self.at - self._took < min(self._took * REST, OLDEST)
+
+
 class Figures:
     """Reads a proxy."""
 
     def __init__(self, proxy: Proxy, rates: Rates) -> None:
         self.proxy = proxy
         self._rates = rates
+        self._moment: Moment | None = None
+
+    def moment(self) -> Moment:
+        """The figures of now, or of a moment ago; all pages share it."""
+        if self._moment is None or not self._moment.fresh:
+            now = self.proxy.deadlines.now
+            at = now()
+            self._moment = None  # two would stand in memory
+            self._moment = Moment(self.sections(), at, now)
+        return self._moment
 
     def sections(self) -> list[Section]:
         """All of them, in the order of the configuration."""
@@ -132,7 +177,7 @@ class Figures:
             section = sections[backend.name]
             for number, server in enumerate(backend.servers, 1):
                 checker = checkers.get(server)
-                section.servers.append(Row({**self._server(server, checker), "sid": number}, server, checker))
+                section.servers.append(Row(self._server(server, checker, number), server, checker))
             section.backend = Row(self._backend(backend, section.servers))
         for number, section in enumerate(sections.values(), 1):
             for row in section.rows():
@@ -199,9 +244,11 @@ class Figures:
         columns.update(_ratio([server.pool for server in backend.servers]))
         return columns
 
-    def _server(self, server: Server, checker: Checker | None) -> Columns:
+    def _server(self, server: Server, checker: Checker | None, number: int) -> Columns:
         now = self.proxy.deadlines.now()
-        columns: Columns = {
+        columns = pool_columns(server.pool)
+        columns |= _carried(server.traffic, self._rates.sessions[server])
+        columns |= {
             "svname": server.name,
             "type": SERVER,
             "status": status(server, checker),
@@ -213,9 +260,8 @@ class Figures:
             "bck": int(server.backup),
             "lastchg": int(now - server.changed_at),
             "proto": "h1",
-            **_carried(server.traffic, self._rates.sessions[server]),
+            "sid": number,
             **_last_session(now, [server.last_placed]),
-            **pool_columns(server.pool),
         }
         if server.settings.maxconn:
             columns["slim"] = server.settings.maxconn
@@ -243,8 +289,18 @@ def status(server: Server, checker: Checker | None) -> str:
 def pool_columns(pool: HTTPConnectionPool) -> Columns:
     """Of a server's pool: our own columns, and HAProxy's about idle connections and reuse."""
     counters = pool.counters
-    safe = sum(connection.safe for each in pool.family for connection in each.idle)
-    idle, in_use, waiting = pool.held("idle"), pool.held("in_use"), pool.held("waiters")
+    # One walk through them instead of one for each column (measured for 400 servers: 3.5 ms, now 1.6 ms).
+    idle = safe = suspect = in_use = connecting = retiring = private = waiting = 0
+    for each in pool.family:
+        if each.idle:
+            idle += len(each.idle)
+            safe += sum(connection.safe for connection in each.idle)
+            suspect += each.suspect
+        in_use += len(each.in_use)
+        connecting += len(each.connecting)
+        retiring += len(each.retiring)
+        private += len(each.private)
+        waiting += len(each.waiters)
     columns: Columns = {
         "connect": counters.dials,
         "reuse": counters.reuses,
@@ -252,15 +308,15 @@ def pool_columns(pool: HTTPConnectionPool) -> Columns:
         "idle_conn_cur": idle - safe,
         "safe_conn_cur": safe,
         "used_conn_cur": in_use,
-        "priv_idle_cur": pool.held("private"),
+        "priv_idle_cur": private,
         # HAProxy estimates how many it should keep; here the floor is told, and whoever waits needs one too.
         "need_conn_est": max(pool.limits.min_conn, in_use + waiting),
         "pool_floor": pool.limits.min_conn,
         "pool_idle": idle,
-        "pool_suspect": sum(each.suspect for each in pool.family),
+        "pool_suspect": suspect,
         "pool_in_use": in_use,
-        "pool_connecting": pool.held("connecting"),
-        "pool_retiring": pool.held("retiring"),
+        "pool_connecting": connecting,
+        "pool_retiring": retiring,
         "pool_waiting": waiting,
         "pool_dials": counters.dials,
         "pool_dials_request_path": counters.dials_for_requests,
@@ -328,8 +384,9 @@ def _carried(traffic: Traffic, rate: Meter) -> Columns:
 
 
 def _bytes_and_responses(traffic: Traffic) -> Columns:
-    responses = {f"hrsp_{digit}xx": traffic.hrsp[digit] for digit in range(1, 6)}
-    return {"bin": traffic.bin, "bout": traffic.bout, **responses, "hrsp_other": traffic.hrsp[0]}
+    columns: Columns = {"bin": traffic.bin, "bout": traffic.bout}
+    columns.update(zip(_RESPONSES, traffic.hrsp, strict=True))
+    return columns
 
 
 def _last_session(now: float, placed: list[float]) -> Columns:

@@ -1,7 +1,7 @@
 """`stats enable`: the statistics' place among what a frontend answers itself.
 
 It reads the request as HAProxy does (the URI as a prefix; `;csv`, `;norefresh`; ours is `;unfold`) and answers with the page or the CSV. It
-only looks: nothing can be changed here.
+only looks: nothing can be changed here. What took long to make is shown again for a moment (see `figures`).
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class StatsPage:
             return 405, answer(405, b"", "text/plain", extra=extra + b"allow: GET, HEAD, POST\r\n", close=close)
         words = _path(head.target)[len(self._uri) :]
         if b";csv" in words:
-            body = write_csv(self._figures.sections()).encode()
+            moment = self._figures.moment()
+            body = moment.text("csv", lambda: write_csv(moment.sections)).encode()
             whole = answer(200, body, "text/plain; charset=utf-8", extra=extra, close=close)
         else:
             body = self._page(words).encode()
@@ -69,21 +70,20 @@ class StatsPage:
         return 200, whole[: len(whole) - len(body)] if head.method == b"HEAD" else whole
 
     def _page(self, words: bytes) -> str:
-        proxy = self._figures.proxy
-        now = proxy.deadlines.now()
+        proxy, moment = self._figures.proxy, self._figures.moment()
         look = Look(
             uri=self.settings.uri,
             pid=os.getpid(),
-            uptime=now - proxy.began,
-            counted=now - self._counted_from,
-            at=self._wall(),
+            uptime=moment.at - proxy.began,
+            counted=moment.at - self._counted_from,
+            at=self._wall() - (proxy.deadlines.now() - moment.at),
             log_lines_dropped=self._logs.dropped,
             refresh=None if b";norefresh" in words else self.settings.refresh,
             refuses=b";st=DENY" in words,
             unfolded=b";unfold" in words,
             hide_version=self.settings.hide_version,
         )
-        return write_page(self._figures, look)
+        return write_page(proxy, moment, look)
 
 
 def _path(target: bytes) -> bytes:

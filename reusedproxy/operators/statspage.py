@@ -13,7 +13,7 @@ from attrs import frozen
 
 from reusedproxy import __version__
 from reusedproxy.operators import pooldetails, tlsdetails
-from reusedproxy.operators.figures import BACKEND, FRONTEND, SERVER, Columns, Figures, Row, Section
+from reusedproxy.operators.figures import BACKEND, FRONTEND, SERVER, Columns, Moment, Proxy, Row, Section
 from reusedproxy.operators.pooldetails import pool_details
 from reusedproxy.servers.server import DOWN, DRAIN, MAINT, Server
 
@@ -45,17 +45,15 @@ class Look:
         return f"<a href='{escape(self.uri)}{'' if stays else ';norefresh'}{';unfold' if open_ else ''}'>{words}</a>"
 
 
-def write_page(figures: Figures, look: Look) -> str:
-    """The whole document."""
-    sections = figures.sections()
-    details = look.unfolded or sum(len(section.servers) for section in sections) <= DETAILED
+def write_page(proxy: Proxy, moment: Moment, look: Look) -> str:
+    """The whole document. What differs from one look to another is short; the tables are written once for a moment."""
     refresh = f'<meta http-equiv="refresh" content="{look.refresh:.0f}">\n' if look.refresh else ""
     parts = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
         f'{refresh}<meta name="viewport" content="width=device-width">\n<link rel="icon" href="data:,">\n',
         f"<title>reusedproxy statistics</title>\n<style>{_STYLE}{pooldetails.STYLE}{tlsdetails.STYLE}</style>\n</head>\n<body>\n",
-        _header(figures, sections, look),
-        *(_section(section, look, details) for section in sections),
+        _header(proxy, moment, look),
+        moment.text("unfolded tables" if look.unfolded else "tables", lambda: _tables(moment.sections, look)),
         _LEGEND,
         "</body>\n</html>\n",
     ]
@@ -65,7 +63,7 @@ def write_page(figures: Figures, look: Look) -> str:
 # What stands above the tables.
 
 
-def _header(figures: Figures, sections: list[Section], look: Look) -> str:
+def _header(proxy: Proxy, moment: Moment, look: Look) -> str:
     uri = escape(look.uri)
     again = "does not reload itself"
     if look.refresh:
@@ -84,18 +82,18 @@ def _header(figures: Figures, sections: list[Section], look: Look) -> str:
         f" · {look.link('fold pools' if look.unfolded else 'unfold pools', unfolded=not look.unfolded)}"
         f" · <a href='{uri};csv'>CSV</a></p>\n"
         + ("<p class='trouble'>Nothing was changed: this page takes no orders.</p>\n" if look.refuses else "")
-        + f"<div class='facts'>{_facts(figures, sections, look)}</div>\n"
+        + f"<div class='facts'>{moment.text('facts', lambda: _facts(proxy, moment.sections))}{_lost_lines(look)}</div>\n"
         + since
     )
 
 
-def _facts(figures: Figures, sections: list[Section], look: Look) -> str:
+def _facts(proxy: Proxy, sections: list[Section]) -> str:
     """What is to be seen first: the two numbers that we promise, and where the proxy stands."""
 
     def total(name: str) -> int:
         return sum(int(row.columns[f"pool_{name}"]) for section in sections for row in section.servers)
 
-    on_path, places = total("handshakes_request_path"), figures.proxy.places
+    on_path, places = total("handshakes_request_path"), proxy.places
     lost = total("races_lost")
     facts = [
         _fact(
@@ -114,7 +112,7 @@ def _facts(figures: Figures, sections: list[Section], look: Look) -> str:
         _fact("handshakes in all", f"{total('handshakes'):,}", f"{total('dials_failed'):,} dials failed"),
         _fact("client connections", f"{places.taken:,}", f"of {places.maxconn:,} at most"),
     ]
-    stood = figures.proxy.standstills
+    stood = proxy.standstills
     if stood.count:
         facts.append(
             _fact(
@@ -124,9 +122,11 @@ def _facts(figures: Figures, sections: list[Section], look: Look) -> str:
                 "bad",
             )
         )
-    if look.log_lines_dropped:
-        facts.append(_fact("log lines dropped", f"{look.log_lines_dropped:,}", "", "bad"))
     return "".join(facts)
+
+
+def _lost_lines(look: Look) -> str:
+    return _fact("log lines dropped", f"{look.log_lines_dropped:,}", "", "bad") if look.log_lines_dropped else ""
 
 
 def _fact(name: str, value: str, more: str, kind: str = "") -> str:
@@ -134,6 +134,11 @@ def _fact(name: str, value: str, more: str, kind: str = "") -> str:
 
 
 # A proxy's tables.
+
+
+def _tables(sections: list[Section], look: Look) -> str:
+    details = look.unfolded or sum(len(section.servers) for section in sections) <= DETAILED
+    return "".join(_section(section, look, details) for section in sections)
 
 
 def _section(section: Section, look: Look, details: bool) -> str:
@@ -152,19 +157,18 @@ def _section(section: Section, look: Look, details: bool) -> str:
 
 def _traffic_row(row: Row) -> str:
     columns = row.columns
-    numbers = "".join(map(_number, (columns.get(name) for name in _TRAFFIC_NUMBERS)))
     last, down = columns.get("lastsess", -1), columns.get("downtime")
     cells = [
         f"<th>{escape(str(columns['svname']))}</th>",
-        numbers,
+        *map(_number, map(columns.get, _TRAFFIC_NUMBERS)),
         f"<td>{_duration(float(last)) + ' ago' if float(last) >= 0 else ''}</td>",
-        *(f"<td>{_amount(int(columns[name]))}</td>" for name in ("bin", "bout")),
-        *map(_number, (columns.get(name) for name in _TRAFFIC_TROUBLE)),
+        f"<td>{_amount(int(columns['bin']))}</td><td>{_amount(int(columns['bout']))}</td>",
+        *map(_number, map(columns.get, _TRAFFIC_TROUBLE)),
         f"<td class='left'><i class='{_colour(row)}'>{escape(str(columns['status']))}</i>{_since(columns)}</td>",
         f"<td class='left'>{_last_check(columns)}</td>",
         _number(columns.get("weight")),
         f"<td>{_active(columns)}</td>",
-        *map(_number, (columns.get(name) for name in ("chkfail", "chkdown"))),
+        *map(_number, (columns.get("chkfail"), columns.get("chkdown"))),
         f"<td>{_duration(float(down)) if down else ''}</td>",
     ]
     return f"<tr class='{_ROW_CLASSES[int(columns['type'])]}'>{''.join(cells)}</tr>\n"
@@ -181,7 +185,7 @@ def _pool_rows(row: Row) -> str:
         _number(columns["pool_floor"]),
         f"<td>{_duration(float(columns['pool_below_floor']))}</td>",
         f"<td class='{'warn' if pool.below_floor else ''}'>{columns['pool_idle']:,}</td>",
-        *(_number(columns[f"pool_{name}"]) for name in ("in_use", "connecting", "retiring", "waiting", "dials")),
+        *map(_number, map(columns.get, _POOL_NUMBERS)),
         f"<td class='{'warn' if columns['pool_dials_failed'] else ''}'>{columns['pool_dials_failed']:,}</td>",
         _number(columns["pool_handshakes"]),
         f"<td class='{'warn' if on_path else 'fine'}'>{on_path:,}</td>",
@@ -265,26 +269,27 @@ def _active(columns: Columns) -> str:
 def _duration(seconds: float) -> str:
     """The two largest units, as HAProxy writes them: 1d3h, 4m20s."""
     left = max(0, int(seconds))
-    units: list[str] = []
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):
-        count, left = divmod(left, size)
-        if count or (units and len(units) < 2) or unit == "s":
-            units.append(f"{count}{unit}")
-    return "".join(units[:2])
+    for size, unit, smaller, rest in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if left >= size:
+            return f"{left // size}{unit}{left % size // smaller}{rest}"
+    return f"{left}s"
 
 
 def _amount(size: int) -> str:
     """Bytes, readable; the exact number is in the CSV."""
+    if size < 1024:
+        return str(size)
     amount, unit = float(size), ""
     for unit in ("", " K", " M", " G", " T"):
         if amount < 1024 or unit == " T":
             break
         amount /= 1024
-    return f"{amount:.1f}{unit}" if unit else str(size)
+    return f"{amount:.1f}{unit}"
 
 
 _ROW_CLASSES = {FRONTEND: "frontend", BACKEND: "backend", SERVER: "server"}
 _TRAFFIC_NUMBERS = ("qcur", "qmax", "rate", "rate_max", "scur", "smax", "slim", "stot")
+_POOL_NUMBERS = ("pool_in_use", "pool_connecting", "pool_retiring", "pool_waiting", "pool_dials")
 _TRAFFIC_TROUBLE = ("hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "ereq", "econ", "eresp", "wretr", "wredis")
 
 _TRAFFIC_HEAD = """<thead>
