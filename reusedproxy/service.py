@@ -592,7 +592,7 @@ class ProxyService(Service):
                 self.announce("notice", text, f"frontend {frontend.name}")
         leaving = take_place(old, new, self.announce)
         self._begin(new, "goes on at", endings)
-        hand_over_queues(self._replaced.proxies, new)
+        queues = hand_over_queues(self._replaced.proxies, new)
         follow(old, new)
         kept = len(pools_of(new) & pools_of(old))
         what = f"files of TLS ({_listed(self._renewed)})" if self._renewed else "configuration"
@@ -602,6 +602,8 @@ class ProxyService(Service):
             self.supervision.reloaded(text)
         yield
         try:
+            for steps in queues:
+                yield from steps
             yield from clear(old, new, leaving)
         finally:
             self._replaced.cleared()

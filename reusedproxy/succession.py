@@ -67,14 +67,19 @@ def hand_on_states(old: Proxy, new: Proxy, announce: Announce) -> None:
         backend.use_usable()
 
 
-def hand_over_queues(replaced: list[Proxy], new: Proxy) -> None:
-    """Who waits for a server, or is to choose another one, goes on at the backend of the same name, which runs."""
+def hand_over_queues(replaced: list[Proxy], new: Proxy) -> list[Iterator[None]]:
+    """Who waits for a server, or is to choose another one, goes on at the backend of the same name, which runs. Returns what
+    is left to do for those who wait, in steps: from now on they, and all others, know where to go."""
     backends = {backend.name: backend for backend in new.backends}
+    left: list[Iterator[None]] = []
     for proxy in replaced:
         for backend in proxy.backends:
             successor = backend.successor = backends.get(backend.name)
             if successor is not None:
-                backend.hand_over(successor)
+                steps = backend.handing_over(successor)
+                next(steps)
+                left.append(steps)
+    return left
 
 
 def follow(old: Proxy, new: Proxy) -> None:
