@@ -148,6 +148,13 @@ def judged(said: Global, root: bool, options: Mapping[str, object]) -> tuple[lis
             f"{words}: without effect, since twistd's --uid says who the daemon becomes: {Account.of(by_option).name}"
         )
         notices.append(Notice("notice", lines[0].place, text))
+    log = options.get("logfile")
+    if lines and root and by_option is None and isinstance(log, str) and log not in ("", "-"):
+        text = (
+            f"'{lines[0].word}': twistd has opened --logfile {log} as root before, so the file stays root's and is not rotated while"
+            " the daemon runs: say the user to twistd (--uid and --gid, USER= of the init script) instead of here"
+        )
+        notices.append(Notice("warning", lines[0].place, text))
     chroot = said.chroot
     if chroot is not None and root and said.user is None and by_option is None:
         text = f"'chroot' {INSTEAD}; and say 'user', since root in a chroot can leave it"
@@ -175,6 +182,6 @@ def reload_notice(account: Account, paths: Iterable[str], place: Place) -> Itera
         more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
         text = (
             f"user {account.name}, whom the daemon becomes, cannot read what a reload reads again: {', '.join(found[:NAMED])}{more};"
-            " until that is changed (chgrp, chmod), each reload will be refused"
+            " until that is changed (chgrp, chmod), a reload after one of them has changed will be refused"
         )
         yield Notice("warning", place, text)

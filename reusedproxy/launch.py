@@ -71,6 +71,13 @@ def _cannot_write(path: str) -> str:
     return ""
 
 
+class UsersLogFile(LogFile):
+    """Rotated by its owner only: twistd writes the first lines while it is still root, whose the new file would be."""
+
+    def shouldRotate(self) -> bool:
+        return os.geteuid() == os.fstat(self._file.fileno()).st_uid and bool(super().shouldRotate())
+
+
 def log_as_user(options: Any) -> None:
     """Have the log file opened by the user that twistd's --uid names, and not by root before: in a directory of his he could
     have put a link to any file of root's there."""
@@ -83,7 +90,7 @@ def log_as_user(options: Any) -> None:
 
     def observer() -> ILogObserver:
         with account.acting():
-            file: Any = LogFile.fromFullPath(whole)
+            file: Any = UsersLogFile.fromFullPath(whole)
         return textFileLogObserver(file)
 
     use_observer(options, observer)

@@ -102,6 +102,14 @@ class JudgementTests(SynchronousTestCase):
     def test_what_root_obeys_needs_no_word(self) -> None:
         self.assertEqual(self.judged(" user nobody\n group nogroup", root=True), [])
 
+    def test_a_log_file_of_twistds_is_opened_before_the_line_is_read(self) -> None:
+        """So it stays root's, unless twistd's option says who the daemon becomes."""
+        ((level, text),) = self.judged(" user nobody", root=True, options={"logfile": "/var/log/x.log"})
+        self.assertEqual(level, "warning")
+        self.assertIn("'user': twistd has opened --logfile /var/log/x.log as root before", text)
+        for lines, options in ((" user nobody", {"logfile": "-"}), ("", {"logfile": "/var/log/x.log"})):
+            self.assertEqual(self.judged(lines, root=True, options=options), [])
+
     def test_another_user_is_told_that_they_have_no_effect(self) -> None:
         ((level, text),) = self.judged(" user nobody\n gid 7", root=False)
         self.assertEqual(level, "notice")

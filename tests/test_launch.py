@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.launch import remove_stale, unusable
+from reusedproxy.launch import UsersLogFile, remove_stale, unusable
 from tests.integration.peers import temporary_directory
 
 
@@ -49,6 +50,20 @@ class UnusableTests(SynchronousTestCase):
         self.assertEqual(
             unusable({"pidfile": "/etc/passwd"}), "--pidfile /etc/passwd: cannot be written: Permission denied"
         )
+
+
+class UsersLogFileTests(SynchronousTestCase):
+    def test_it_is_rotated_by_its_owner_only(self) -> None:
+        """Root's lines at the start would leave a file of root's, which the user cannot open at the next."""
+        file: Any = UsersLogFile.fromFullPath(str(temporary_directory(self) / "x.log"), rotateLength=10)
+        self.addCleanup(file.close)
+        owner = os.geteuid()
+        self.patch(os, "geteuid", lambda: owner + 1)
+        file.write("x" * 20)
+        self.assertEqual((file.shouldRotate(), file.listLogs()), (False, []))
+        self.patch(os, "geteuid", lambda: owner)
+        file.write("y")
+        self.assertEqual(file.listLogs(), [1])
 
 
 class PidFileTests(SynchronousTestCase):

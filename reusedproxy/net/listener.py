@@ -312,6 +312,8 @@ def bind_socket(bind: Bind, backlog: int, v6_only: bool = False, at: sockets._Ad
         hint = ""
         if isinstance(error, PermissionError) and address.kind == "tcp" and address.port < 1024:
             hint = " (ports below 1024 need root or CAP_NET_BIND_SERVICE)"
+        elif isinstance(error, PermissionError) and (bind.user is not None or bind.group is not None):
+            hint = " (only root can give it to another 'user', and to a 'group' that the daemon is not in)"
         raise ListenError(f"cannot listen on {address}: {error.strerror or error}{hint}") from None
     bound.setblocking(False)
     return bound
