@@ -320,7 +320,8 @@ class PassingBehaviour(Streams):
         self.assertLessEqual(most, HIGH_WATER + PIECE)
 
     def test_more_is_read_at_a_time_when_all_that_came_was_taken(self) -> None:
-        """So much of it that a reader who sleeps would have had it paused; a pause, or something written, and it has to show again."""
+        """So much of it that a reader who sleeps would have had it paused. Two pauses in short order, or something written, and that
+        has to be seen again."""
         transport, far = self.open()
 
         def largest(size: int) -> int:
@@ -329,19 +330,25 @@ class PassingBehaviour(Streams):
             self.loop.until(lambda: sum(map(len, self.peer.chunks)) == size)
             return max(map(len, self.peer.chunks))
 
-        self.assertEqual(largest(4 * MB), PIECE)
-        largest(MB)
-        self.assertGreater(largest(4 * MB), PIECE)
-        for stop, after in (
-            (transport.pause_reading, TRUSTED_AGAIN_AFTER),
-            (lambda: transport.write(b"."), TRUSTED_AFTER),
-        ):
-            stop()
+        def pause() -> None:
+            transport.pause_reading()
             transport.resume_reading()
-            largest(2 * PIECE)  # may come whole
-            self.assertEqual(largest(after - 4 * PIECE), PIECE)
-            largest(MB)
-            self.assertGreater(largest(4 * MB), PIECE)
+
+        # What comes in pieces of less than READ_SIZE does not count.
+        self.assertEqual(largest(TRUSTED_AFTER - PIECE), PIECE)
+        largest(MB)
+        self.assertGreater(largest(TRUSTED_AGAIN_AFTER), PIECE)
+        pause()
+        self.assertGreater(largest(MB), PIECE)
+        pause()
+        self.assertEqual(largest(TRUSTED_AGAIN_AFTER - PIECE), PIECE)
+        pause()
+        self.assertEqual(largest(TRUSTED_AGAIN_AFTER - PIECE), PIECE)
+        largest(MB)
+        self.assertGreater(largest(MB), PIECE)
+        transport.write(b"?")
+        largest(PIECE)  # may come whole
+        self.assertEqual(largest(TRUSTED_AFTER - 3 * PIECE), PIECE)
 
     def test_pausing_between_the_pieces_of_a_turn(self) -> None:
         """What has not been read then stays with the kernel."""

@@ -147,6 +147,7 @@ class TLSTransport(Transport):
                         records.append(receive(tls))
                 finally:
                     data = b"".join(records)
+                    self._doubted -= len(data)
         except SSL.WantReadError:
             pass
         except SSL.WantWriteError:
@@ -159,8 +160,6 @@ class TLSTransport(Transport):
             ended = PEER_TRUNCATED if error.args[0] == -1 else PEER_RESET
         except SSL.Error as error:
             ended = self._broken_by(error)
-        if most == RECORDS_AT_FIRST:
-            self._doubted -= len(data)
         if data and self.state <= HALF:
             self.peer.data_received(data)
         elif data:
