@@ -324,6 +324,17 @@ class NamesTests(SynchronousTestCase):
         bench.pass_time(1.1)
         self.assertEqual(list(bench.pool.holding()), [bench.pool, bench.named(b"n49")])
 
+    def test_upkeep_goes_on_when_it_has_failed_for_one_name(self) -> None:
+        """The other names have theirs the next time."""
+        bench = Bench(idle_timeout=3.0)
+        for connection in bench.borrow_all(b"a", b"b"):
+            bench.use(connection)
+        patched = self.patch(bench.named(b"a").keeper, "look_after", lambda now: 1 // 0)
+        self.assertRaises(ZeroDivisionError, bench.pass_time, 1.5)
+        patched.restore()
+        bench.pass_time(5)
+        self.assertEqual(bench.idle(), 0)
+
     def test_strict_maxconn_bounds_all_names(self) -> None:
         """An idle connection of one name makes room for another's request; who waits gets the first place that is free."""
         bench = Bench(most=2)

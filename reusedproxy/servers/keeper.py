@@ -553,6 +553,9 @@ class Keeper:
         """Once in a while, for all pools of the server: end what has stood idle too long, and what has been more than enough
         for a while."""
         limits, now = self._limits, self._now()
+        every = min(UPKEEP, max(limits.purge_delay, PURGE_AT_MOST) if limits.purge_delay else UPKEEP)
+        # Set first: one pool's failure must not cost the others theirs.
+        self._upkeep_call = self._clock.callLater(every, self._upkeep)
         self.used.settle()
         self.unused.settle()
         self.suspicion.haste.look()
@@ -561,8 +564,6 @@ class Keeper:
         if limits.purge_delay and now >= self._purge_at:
             self._purge_at = now + limits.purge_delay
             self._purge()
-        every = min(UPKEEP, max(limits.purge_delay, PURGE_AT_MOST) if limits.purge_delay else UPKEEP)
-        self._upkeep_call = self._clock.callLater(every, self._upkeep)
 
     def look_after(self, now: float) -> None:
         """What upkeep does in each pool by itself."""
