@@ -130,7 +130,8 @@ class Scene:
         for far in self.fars:
             if far.socket.fileno() >= 0:
                 far.socket.close()
-        self.loop.pump()
+        # An end that the kernel tells of a moment later is not lost.
+        self.loop.until(lambda: not self.world.server.pool.idle)
         self.client.wire.reset()
         self.world.check_rest()
 
