@@ -31,11 +31,11 @@ RESTARTED = 5000
 def pool_of(idle: int, **limits: Any) -> PoolBench:
     """A pool with so many idle connections, each of which has carried two requests."""
     bench = PoolBench(connect_rate=1e9, purge_delay=1e9, **limits)
-    asker = Asker()
-    for _ in range(idle):
+    askers = [Asker() for _ in range(idle)]
+    for asker in askers:
         bench.pool.wait(asker)
     bench.answer_all()
-    for connection in asker.connections:
+    for (connection,) in [asker.connections for asker in askers]:
         connection.requests = 2
         connection.safe = True
         bench.clock.rightNow += 1e-6

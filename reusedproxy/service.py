@@ -593,7 +593,6 @@ class ProxyService(Service):
         leaving = take_place(old, new, self.announce)
         self._begin(new, "goes on at", endings)
         queues = hand_over_queues(self._replaced.proxies, new)
-        follow(old, new)
         kept = len(pools_of(new) & pools_of(old))
         what = f"files of TLS ({_listed(self._renewed)})" if self._renewed else "configuration"
         text = f"{what} reloaded: {kept} of {len(new.lines)} pools kept as they are"
@@ -604,6 +603,7 @@ class ProxyService(Service):
         try:
             for steps in queues:
                 yield from steps
+            follow(old, new)
             yield from clear(old, new, leaving)
         finally:
             self._replaced.cleared()

@@ -208,16 +208,25 @@ class NamesTests(SynchronousTestCase):
         self.assertEqual(len(bench.named(b"n19").idle), 1)
         self.assertEqual(bench.pool.closed, {"more than are needed": 19})
 
-    def test_clients_that_come_one_after_the_other_keep_one_connection(self) -> None:
-        """`send-proxy`: each has another preface, and none is served by what was opened for another."""
+    def test_what_is_kept_for_one_client_is_neither_in_use_nor_too_much(self) -> None:
+        """`send-proxy`: one for each client at most, which ends with it; it costs the connections of others nothing."""
         bench = Bench(own=None)
+        kept = []
         for number in range(20):
             pool = bench.pool.named(Name(b"", b"", b"%d" % number))
             pool.wait(asker := Asker())
             bench.pass_time(0.1)
+            asker.connections[0].private = True
             bench.use(asker.connections[0])
-            self.assertEqual((bench.idle(), bench.pool.counted), (1, 1))
-        self.assertEqual(bench.pool.counters.handshakes, 20)
+            kept += asker.connections
+        bench.use(bench.borrow(b"other"))
+        self.assertEqual((bench.pool.used, bench.pool.wanted, bench.idle(), bench.pool.counted), (0, 0, 1, 21))
+        kept[0].pool.take(kept[0])
+        self.assertEqual((bench.pool.used, bench.pool.wanted), (1, 1))
+        bench.use(kept[0])
+        for connection in kept:
+            connection.pool.retire(connection, "client gone")
+        self.assertEqual((bench.pool.used, bench.pool.wanted, bench.pool.counted), (0, 0, 1))
 
     def test_names_that_are_used_at_once_all_stay_warm(self) -> None:
         """Then all of them are needed."""
