@@ -15,7 +15,7 @@ from reusedproxy.servers import names
 from reusedproxy.servers import pool as pools
 from reusedproxy.servers.budget import Budget
 from reusedproxy.servers.limits import PoolLimits
-from reusedproxy.servers.names import ConstantPool, Name, NameRefused, host_name, naming
+from reusedproxy.servers.names import KEPT_FOR, KEPT_NAMES, SWEEP, ConstantPool, Name, NameRefused, host_name, naming
 from reusedproxy.servers.pool import HTTPConnectionPool
 from reusedproxy.servers.reuse import NEW
 from reusedproxy.wire.heads import Limits
@@ -200,13 +200,27 @@ class NamesTests(SynchronousTestCase):
         self.assertEqual(bench.pool.closed, {"pool full": 1})
 
     def test_a_client_that_asks_for_ever_new_names_keeps_one_connection(self) -> None:
-        """It uses one at a time, so no more than one stands, under whatever names: the one that was used last."""
+        """It uses one at a time, so no more than one stands, under whatever names; it drives nobody else's out."""
         bench = Bench()
         for number in range(20):
             bench.use(bench.borrow(b"n%d" % number))
             self.assertEqual((bench.idle(), bench.pool.counted), (1, 1))
-        self.assertEqual(len(bench.named(b"n19").idle), 1)
+        self.assertEqual([len(bench.named(b"n%d" % number).idle) for number in (0, 19)], [1, 0])
         self.assertEqual(bench.pool.closed, {"more than are needed": 19})
+
+    def test_names_that_are_asked_for_again_keep_a_connection_each(self) -> None:
+        """As many as a few clients may use in turn; but no more, and not for ever."""
+        bench = Bench()
+        for _ in range(5):
+            for name in (b"a", b"b", b"c"):
+                bench.use(bench.borrow(name))
+        self.assertEqual((bench.idle(), bench.pool.counters.handshakes), (3, 5))
+        for _ in range(2):
+            for number in range(3 * KEPT_NAMES):
+                bench.use(bench.borrow(b"n%d" % number))
+        self.assertLessEqual(bench.idle(), 1 + KEPT_NAMES)
+        bench.pass_time(KEPT_FOR + 3 * SWEEP)
+        self.assertLessEqual(bench.idle(), 1)
 
     def test_what_is_kept_for_one_client_is_neither_in_use_nor_too_much(self) -> None:
         """`send-proxy`: one for each client at most, which ends with it; it costs the connections of others nothing."""

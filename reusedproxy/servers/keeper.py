@@ -605,11 +605,12 @@ class Keeper:
         pools = self.pool.holding()
         used = sum(len(pool.in_use) for pool in pools)
         idle = sum(len(pool.idle) for pool in pools)
-        exceed = used + idle - max(self._used_peak, self._need) - self._limits.min_conn
+        names = self.pool.known_names
+        exceed = used + idle - max(self._used_peak, self._need) - self._limits.min_conn - names
         self._need = max((self._need + self._used_peak) // 2, self._used_peak)
         self._used_peak = used - sum(len(pool.keeper.pinged) for pool in pools)
-        spare = idle - self._spare
+        spare = idle - self._spare - names
         purged = self.pool.longest_idle(int(max(0, min((exceed + 1) // 2, spare))))
         for connection in purged:
             connection.pool.retire(connection, "purged")
-        self.enough = max(self._need + self._spare, used + idle - len(purged))
+        self.enough = max(self._need + self._spare, used + idle - len(purged) - names)

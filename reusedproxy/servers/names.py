@@ -33,6 +33,9 @@ from reusedproxy.servers.waiters import Waiter, Waiters
 
 #: Names of one server that have a pool at the same time; for one more, the one that was asked for the longest ago goes.
 NAMES = 1000
+#: A name that is asked for again within one or two sweeps is one that clients use, and not one of a client's that thinks up new ones:
+#: so many of them may keep one connection more each than concurrent use calls for, as long as they are asked for in so many seconds.
+KEPT_NAMES, KEPT_FOR = 16, 60.0
 #: Seconds between two looks for pools that hold nothing; such a one goes when it was not asked for since the last look.
 SWEEP = 10.0
 
@@ -153,7 +156,7 @@ class _Member(HTTPConnectionPool):
     def _rest(self, connection: ServerConnection) -> None:
         super()._rest(connection)
         self._count()
-        self.constant.let_surplus_go()
+        self.constant.let_surplus_go(connection)
         if self.limits.most is not None:
             self._give_place()
 
@@ -197,6 +200,9 @@ class ConstantPool(_Member):
         self.awake: dict[HTTPConnectionPool, None] = {self: None}
         self._others: dict[tuple[bytes, bytes], _OtherPool] = {}
         self._asked: set[tuple[bytes, bytes]] = set()
+        self._asked_before: set[tuple[bytes, bytes]] = set()
+        #: Names that were asked for again, and when last.
+        self._again: dict[tuple[bytes, bytes], float] = {}
         self._dialer_for = dialer_for
         self._arguments = arguments
         self._sweep = Later(clock, self._forget_unasked, self._swept)
@@ -217,12 +223,21 @@ class ConstantPool(_Member):
         beyond_floor = self.idle[: max(0, len(self.idle) - self.limits.min_conn)]
         return [*islice(merge(beyond_floor, self.rested, key=attrgetter("idle_since")), most)]
 
-    def let_surplus_go(self) -> None:
-        """One has come to rest, under whatever name: the least wanted of them all goes if that is one too many."""
+    @property
+    def known_names(self) -> int:
+        return min(len(self._again), KEPT_NAMES)
+
+    def let_surplus_go(self, rested: ServerConnection) -> None:
+        """One has come to rest, under whatever name: if that is one too many, the least wanted of them all goes, or it goes
+        itself if nobody has asked for its name again."""
         idle = len(self.idle) + len(self.rested)
-        surplus = self.used + idle - self.keeper.enough
+        surplus = self.used + idle - self.keeper.enough - self.known_names
         if surplus > 0 and surplus > self._restless:
             reason = SURPLUS
+            pool = rested.pool
+            if isinstance(pool, _OtherPool) and pool.key not in self._again and rested in self.rested:
+                pool.retire(rested, reason)
+                return
         elif idle > self.most_idle:
             reason = "pool full"
         else:
@@ -253,11 +268,14 @@ class ConstantPool(_Member):
         if pool is None:
             pool = self._new(name)
         self._others[key] = pool  # at the end: it was asked for the last
+        if key in self._asked or key in self._asked_before:
+            self._again[key] = self.deadlines.now()
         self._asked.add(key)
         return pool
 
     def _new(self, name: Name) -> _OtherPool:
         pool = _OtherPool(self, self._dialer_for(name), *self._arguments)
+        pool.key = name.key, name.preface
         pool.solo = bool(name.preface)
         if self.running == "running":
             pool.resume()
@@ -274,6 +292,9 @@ class ConstantPool(_Member):
     def _forget_unasked(self) -> Steps[None]:
         """End the pools that hold nothing and that nobody has asked for of late."""
         asked, self._asked = self._asked, set()
+        self._asked_before = asked
+        since = self.deadlines.now() - KEPT_FOR
+        self._again = {key: at for key, at in self._again.items() if at >= since}
         for name in [name for name in self._others if name not in asked]:
             pool = self._others.get(name)
             if pool is not None and name not in self._asked and not (pool.standing or pool.waiters):
@@ -316,6 +337,9 @@ class ConstantPool(_Member):
 
 class _OtherPool(_Member):
     """The pool of one more name. What is counted and learned is its server's, and the constant pool's."""
+
+    #: What the constant pool has it by.
+    key: tuple[bytes, bytes]
 
     def __init__(self, constant: ConstantPool, dialer: Dialer, name: str, _: Dialer, *arguments: Any) -> None:
         self.constant = constant

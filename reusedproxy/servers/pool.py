@@ -163,6 +163,11 @@ class HTTPConnectionPool:
         """All pools of the server, when this is its own."""
         return (self,)
 
+    @property
+    def known_names(self) -> int:
+        """How many connections may stand beside what concurrent use calls for, one for each name that is asked for again."""
+        return 0
+
     def holding(self) -> Sequence[HTTPConnectionPool]:
         """Those of them that need upkeep, itself first; the others hold nothing, and nobody waits there."""
         return (self,)
