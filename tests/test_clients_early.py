@@ -156,7 +156,7 @@ class KeptTests(SynchronousTestCase):
                 upload.wire.feed(NO)
             self.assertEqual(upload.client.take(), NO)
             upload.world.advance(15)
-            upload.wire.pass_some(90_000)
+            upload.wire.pass_some(97_000)
             self.assertTrue(upload.client.wire.reading)
             upload.client.send(bytes(100_000))
             upload.world.advance(19)

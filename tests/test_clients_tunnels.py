@@ -502,7 +502,7 @@ class PaceTests(SynchronousTestCase):
         client.wire.stall()
         client.send(ASKS)
         (wire,) = [wire for wire in world.server.wires if wire.peer.exchange is not None]
-        wire.feed((b"HTTP/1.1 103 E\r\nLink: " + b"x" * 2000 + b"\r\n\r\n") * 40 + YES + b"raw")
+        wire.feed((b"HTTP/1.1 103 E\r\nLink: " + b"x" * 2000 + b"\r\n\r\n") * 10 + YES + b"raw")
         self.assertFalse(wire.reading)
         client.wire.go_on()
         self.assertTrue(client.take().endswith(b"raw"))

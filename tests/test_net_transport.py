@@ -10,14 +10,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import (
     BROKEN,
+    BULK_READ_SIZE,
     HIGH_WATER,
     LOW_WATER,
     OPEN,
     PEER_RESET,
-    PIECE,
     READ_SIZE,
-    TRUSTED_AFTER,
-    TRUSTED_AGAIN_AFTER,
     Transport,
 )
 from tests.streams import MB, Streams
@@ -102,7 +100,7 @@ class PassingBehaviour(Streams):
         transport, far = self.open()
         much, self.peer = self.peer, Recorder()
         _, other_far = self.open()
-        content = os.urandom(150_000)
+        content = os.urandom(140_000)
         far.send(content)
         self.loop.poller.doRead()
         self.loop.poller.take_bulk = lambda: False  # type: ignore[method-assign]
@@ -317,41 +315,16 @@ class PassingBehaviour(Streams):
         receiver.go_on()
         self.loop.pump()
         self.assertTrue(receiver.received == content)
-        self.assertLessEqual(most, HIGH_WATER + PIECE)
+        self.assertLessEqual(most, HIGH_WATER + BULK_READ_SIZE)
 
-    def test_more_is_read_at_a_time_when_all_that_came_was_taken(self) -> None:
-        """So much of it that a reader who sleeps would have had it paused. Two pauses in short order, or something written, and that
-        has to be seen again."""
-        transport, far = self.open()
+    def test_so_much_is_read_at_a_time(self) -> None:
+        """It may stand in memory for as long as whoever takes it sleeps."""
+        _, far = self.open()
+        far.send(bytes(4 * MB))
+        self.loop.until(lambda: sum(map(len, self.peer.chunks)) == 4 * MB)
+        self.assertLessEqual(max(map(len, self.peer.chunks)), BULK_READ_SIZE)
 
-        def largest(size: int) -> int:
-            self.peer.chunks.clear()
-            far.send(bytes(size))
-            self.loop.until(lambda: sum(map(len, self.peer.chunks)) == size)
-            return max(map(len, self.peer.chunks))
-
-        def pause() -> None:
-            transport.pause_reading()
-            transport.resume_reading()
-
-        # What comes in pieces of less than READ_SIZE does not count.
-        self.assertEqual(largest(TRUSTED_AFTER - PIECE), PIECE)
-        largest(MB)
-        self.assertGreater(largest(TRUSTED_AGAIN_AFTER), PIECE)
-        pause()
-        self.assertGreater(largest(MB), PIECE)
-        pause()
-        self.assertEqual(largest(TRUSTED_AGAIN_AFTER - PIECE), PIECE)
-        pause()
-        self.assertEqual(largest(TRUSTED_AGAIN_AFTER - PIECE), PIECE)
-        largest(MB)
-        self.assertGreater(largest(MB), PIECE)
-        transport.write(b"?")
-        largest(PIECE)  # may come whole
-        self.assertEqual(largest(TRUSTED_AFTER - 3 * PIECE), PIECE)
-
-    def test_pausing_between_the_pieces_of_a_turn(self) -> None:
-        """What has not been read then stays with the kernel."""
+    def test_what_is_read_into_a_pause_stays_with_the_kernel(self) -> None:
         transport, far = self.open()
         far.send(bytes(MB))
         self.loop.pump()
@@ -359,7 +332,22 @@ class PassingBehaviour(Streams):
         self.peer.on["data"] = transport.pause_reading
         far.send(bytes(MB))
         self.loop.pump()
-        self.assertLessEqual(len(self.peer.received), PIECE)
+        self.assertLessEqual(len(self.peer.received), BULK_READ_SIZE)
+
+    def test_what_is_unsent_holds_at_most_twice_its_size_in_memory(self) -> None:
+        """A view of its last byte would hold all that was sent before it."""
+        transport, far = self.open(buffers=4096)
+        far.stall()
+        transport.write(bytes(4 * BULK_READ_SIZE))
+        sizes = []
+        while transport.unsent():
+            (left,) = transport._unsent
+            sizes.append((len(left), len(left.obj) if isinstance(left, memoryview) else len(left)))
+            far.read(20_000)
+            self.loop.pump()
+        self.assertGreater(len(sizes), 5)
+        for size, held in sizes:
+            self.assertLessEqual(held, 2 * size)
 
     def test_high_and_low_water_are_said_once_each(self) -> None:
         """Pause comes above HIGH_WATER and not again; resume at LOW_WATER, not before, and not again."""

@@ -25,7 +25,6 @@ from reusedproxy.net.transport import (
     PEER_CLOSED,
     PEER_RESET,
     PEER_TRUNCATED,
-    PIECE,
     READ_SIZE,
     Peer,
     Transport,
@@ -33,8 +32,6 @@ from reusedproxy.net.transport import (
 
 #: Records read in one go before their plaintext is handed on and others get their turn.
 RECORDS_AT_ONCE = 8
-#: The same as long as its taker may sleep, see PIECE.
-RECORDS_AT_FIRST = PIECE // RECORD
 #: A write of so many bytes is worth a look at what has come, before each record: 0.6 µs beside the 9 µs of its sending.
 LOOK_FROM = 4 * 1024
 _NOTHING = bytes(4)
@@ -127,27 +124,24 @@ class TLSTransport(Transport):
         # Unlike a plain socket there is nothing more to hear: after a failed write OpenSSL reads no more.
         self._lose(PEER_RESET)
 
-    def _read(self) -> bool:
+    def _read(self) -> None:
         if self._half and self._key_update_may_come():
             # OpenSSL cannot answer it behind a record of ours that is half sent, and would give up the connection ("bad
             # length"): it waits until that has gone.
             self._cross(READ)
-            return False
-        tls, data, ended, most = self._tls, b"", None, RECORDS_AT_ONCE
+            return
+        tls, data, ended = self._tls, b"", None
         self._read_size = READ_SIZE
         try:
             data = receive(tls)
             if len(data) == RECORD:
                 self._read_size = BULK_READ_SIZE  # the next ones wait for their turn
-                if self._doubted > 0:
-                    self._read_size, most = PIECE, RECORDS_AT_FIRST
                 records = [data]
                 try:
-                    while len(records) < most and len(records[-1]) == RECORD:
+                    while len(records) < RECORDS_AT_ONCE and len(records[-1]) == RECORD:
                         records.append(receive(tls))
                 finally:
                     data = b"".join(records)
-                    self._doubted -= len(data)
         except SSL.WantReadError:
             pass
         except SSL.WantWriteError:
@@ -165,12 +159,11 @@ class TLSTransport(Transport):
         elif data:
             self.drained += len(data)
         if ended is None or self.state == CLOSED:
-            return len(data) == most * RECORD
+            return
         if ended is PEER_CLOSED:
             self._peer_ended(ended)
         else:
             self._lose(ended)
-        return False
 
     def _broken_by(self, error: SSL.Error) -> str:
         """Why the connection ends that OpenSSL has found to be of no more use."""
