@@ -20,7 +20,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 
-from reusedproxy.servers.reuse import ANY, FRESH, SAFE
+from reusedproxy.pool.kinds import ANY, FRESH, SAFE
 from tests.fakes import Asker, PoolBench
 
 ROUNDS, TURNS = 300, 500

@@ -17,7 +17,7 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from reusedproxy.servers.budget import RATE
+from reusedproxy.pool.dialing.budget import RATE
 from tests.site import Site
 
 

@@ -11,14 +11,14 @@ from socket import AF_INET
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import react
 
-from reusedproxy.config.model import ServerTLS
+from reusedproxy.config.model.proxies import ServerTLS
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls_client import ClientContext
-from reusedproxy.servers.limits import PoolLimits
-from reusedproxy.servers.pool import HTTPConnectionPool
-from reusedproxy.servers.probe import Probe
+from reusedproxy.net.tls.client import ClientContext
+from reusedproxy.pool.limits import PoolLimits
+from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.pool.probe import Probe
 from reusedproxy.wire.heads import Limits
 
 

@@ -21,10 +21,13 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.server import Server
 from reusedproxy.clients.connection import GONE, ClientConnection
-from reusedproxy.clients.exchange import Exchange
 from reusedproxy.clients.frontend import Frontend, Places
-from reusedproxy.config import model
+from reusedproxy.config.model import proxies as model
+from reusedproxy.exchanges.exchange import Exchange
+from reusedproxy.measures.histogram import DURATIONS, Histogram
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import DialFailure
 from reusedproxy.net.listener import Listener
@@ -39,12 +42,9 @@ from reusedproxy.net.transport import (
     PEER_CLOSED,
     PEER_RESET,
 )
-from reusedproxy.servers.backend import Backend
-from reusedproxy.servers.histogram import DURATIONS, Histogram
-from reusedproxy.servers.limits import PoolLimits
-from reusedproxy.servers.pool import HTTPConnectionPool
-from reusedproxy.servers.records import FRESH
-from reusedproxy.servers.server import Server
+from reusedproxy.pool.counters import FRESH
+from reusedproxy.pool.limits import PoolLimits
+from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
 from tests.fakes import FakeDialer, check_sums
 

@@ -13,22 +13,22 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 
-from reusedproxy.config.model import ServerTLS
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.queue import Queue
+from reusedproxy.backends.server import Server
+from reusedproxy.config.model.proxies import ServerTLS
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import DialFailure
-from reusedproxy.net.tls import TLS_FAILED, CertificateRefused
+from reusedproxy.net.tls.transport import TLS_FAILED, CertificateRefused
 from reusedproxy.net.transport import CLOSED, CLOSING, OPEN, PEER_CLOSED
-from reusedproxy.servers.backend import Backend
-from reusedproxy.servers.connection import ServerConnection
-from reusedproxy.servers.limits import PoolLimits
-from reusedproxy.servers.pool import HTTPConnectionPool
-from reusedproxy.servers.queue import Queue
-from reusedproxy.servers.reasons import WORDS
-from reusedproxy.servers.records import CANCELLED, LOST, OK, PROBE, QUEUED, TIMEOUT, WARM
-from reusedproxy.servers.records import FRESH as NEW
-from reusedproxy.servers.records import REFUSED as NO_CONNECTION
-from reusedproxy.servers.reuse import ANY
-from reusedproxy.servers.server import Server
+from reusedproxy.pool.connection import ServerConnection
+from reusedproxy.pool.counters import CANCELLED, LOST, OK, PROBE, QUEUED, TIMEOUT, WARM
+from reusedproxy.pool.counters import FRESH as NEW
+from reusedproxy.pool.counters import REFUSED as NO_CONNECTION
+from reusedproxy.pool.kinds import ANY
+from reusedproxy.pool.limits import PoolLimits
+from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.pool.reasons import WORDS
 from reusedproxy.wire.heads import Limits
 
 REFUSED = "Connection refused"

@@ -16,10 +16,10 @@ from attrs import define, evolve
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model import TLSOffer
+from reusedproxy.config.model.proxies import TLSOffer
 from reusedproxy.demo.certificates import Credential
-from reusedproxy.net.handshake import Handshake, HandshakeFailure, Turns
-from reusedproxy.net.tls_server import Certificate, Certificates, ServerTLSTransport
+from reusedproxy.net.tls.handshake import Handshake, HandshakeFailure, Turns
+from reusedproxy.net.tls.server import Certificate, Certificates, ServerTLSTransport
 from tests.wire import Far, Loop, TLSFar, certificates, scratch
 
 #: What the test's authority signs is let in.

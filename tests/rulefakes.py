@@ -12,10 +12,10 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config import model
+from reusedproxy.build.rule_sets import RuleBooks
+from reusedproxy.config.model import proxies as model
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.slices import run_through
-from reusedproxy.rulebooks import RuleBooks
 from reusedproxy.rules.facts import Sample
 from reusedproxy.wire.heads import Limits, read_request, read_response
 from tests.clientfakes import World

@@ -9,10 +9,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.assembly import Proxy
+from reusedproxy.build.assembly import Proxy
+from reusedproxy.daemon.service import ProxyService
 from reusedproxy.demo.certificates import Credential
 from reusedproxy.net.resolver import Answers, Query, resolve
-from reusedproxy.service import ProxyService
 from tests.wire import certificates, scratch
 
 HEAD = "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n"

@@ -14,9 +14,9 @@ from typing import Any
 from twisted.internet.base import DelayedCall
 
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.servers.budget import Budget
-from reusedproxy.servers.limits import PoolLimits
-from reusedproxy.servers.pool import HTTPConnectionPool
+from reusedproxy.pool.dialing.budget import Budget
+from reusedproxy.pool.limits import PoolLimits
+from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
 from tests.fakes import FakeDial, FakeDialer
 

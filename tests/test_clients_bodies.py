@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.clients.attempts import HELD_MAX
+from reusedproxy.exchanges.attempt import HELD_MAX
 from reusedproxy.net.transport import HIGH_WATER
 from tests.clientfakes import GET, OK, World
 

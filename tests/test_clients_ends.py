@@ -7,11 +7,11 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.clients.answers import ERRORS, KEEPING
-from reusedproxy.clients.attempts import HELD_MAX
 from reusedproxy.clients.connection import ANSWERS_AT_ONCE, GONE, ClientConnection
-from reusedproxy.clients.exchange import Exchange
-from reusedproxy.clients.outcomes import STOPPED
+from reusedproxy.exchanges.attempt import HELD_MAX
+from reusedproxy.exchanges.exchange import Exchange
+from reusedproxy.exchanges.outcomes import STOPPED
+from reusedproxy.exchanges.own_answers import ERRORS, KEEPING
 from reusedproxy.net.transport import HIGH_WATER, Transport
 from tests.clientfakes import GET, OK, POST, World
 from tests.wire import Loop

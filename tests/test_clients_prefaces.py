@@ -7,12 +7,12 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import ClientConnection
-from reusedproxy.clients.handshakes import TIMEOUT, Handshakes
-from reusedproxy.config import model
+from reusedproxy.clients.newcomers import TIMEOUT, Handshakes
+from reusedproxy.config.model import proxies as model
 from reusedproxy.net import preface
-from reusedproxy.net.handshake import HandshakeFailure
 from reusedproxy.net.listener import Listener, bind_socket
-from reusedproxy.operators.accesslog import HandshakeLog
+from reusedproxy.net.tls.handshake import HandshakeFailure
+from reusedproxy.operators.logs.access import HandshakeLog
 from reusedproxy.wire.proxy_protocol import write_v1, write_v2
 from tests.clientfakes import GET, OK, PLACE, World
 from tests.wire import Loop

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import ANSWERS_AT_ONCE
-from reusedproxy.servers.connection import INTERIMS_AT_ONCE
+from reusedproxy.pool.connection import INTERIMS_AT_ONCE
 from reusedproxy.wire.bodies import CHUNKS_AT_ONCE, LAST_CHUNK, ChunkedBody
 from reusedproxy.wire.heads import RequestHead
 from tests.clientfakes import GET, OK, Wire, World

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.conditions import evaluate
+from reusedproxy.config.language.conditions import evaluate
+from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
-from reusedproxy.config.report import Wrong
 
 TRUE = [
     "1",

@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config import haproxy_words
-from reusedproxy.config.global_section import _READERS as GLOBAL_READERS
-from reusedproxy.config.global_section import OUR_WORDS as GLOBAL_OUR_WORDS
-from reusedproxy.config.judge import CONNECT_TIMEOUT as JUDGED_CONNECT_TIMEOUT
-from reusedproxy.config.proxies import KEYWORDS
+from reusedproxy.build.server_lines import CONNECT_TIMEOUT
+from reusedproxy.config.language import haproxy_words
+from reusedproxy.config.language.report import nearest
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
-from reusedproxy.config.report import nearest
-from reusedproxy.lines import CONNECT_TIMEOUT
+from reusedproxy.config.sections.globals import _READERS as GLOBAL_READERS
+from reusedproxy.config.sections.globals import OUR_WORDS as GLOBAL_OUR_WORDS
+from reusedproxy.config.sections.proxies import KEYWORDS
+from reusedproxy.config.validate.proxies import CONNECT_TIMEOUT as JUDGED_CONNECT_TIMEOUT
 
 HEAD = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 60s\n"
 LINES = HEAD.count("\n")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model import ForwardFor, HTTPCheck, StatsPage, Timeouts
+from reusedproxy.config.language.report import ConfigurationError
+from reusedproxy.config.model.proxies import ForwardFor, HTTPCheck, StatsPage, Timeouts
 from reusedproxy.config.reader import Source, read_configuration
-from reusedproxy.config.report import ConfigurationError
 
 ARTICLE = r"""
 frontend http_frontend

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model import Configuration
+from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 
 ENVIRONMENT = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model import Configuration, Expression
+from reusedproxy.config.model.proxies import Configuration, Expression
+from reusedproxy.config.model.rules import EditHeader, Format, Hole, Redirect, Reply
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
-from reusedproxy.config.rulemodel import EditHeader, Format, Hole, Redirect, Reply
 from tests.rulefakes import DEFAULTS, sections
 
 #: As they stand in articles, manuals and answers about HAProxy.

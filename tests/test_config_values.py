@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config import units
-from reusedproxy.config.addresses import listen_addresses, server_address
-from reusedproxy.config.logs import log_target
-from reusedproxy.config.model import Place
-from reusedproxy.config.report import Line, Wrong
+from reusedproxy.config.language import units
+from reusedproxy.config.language.addresses import listen_addresses, server_address
+from reusedproxy.config.language.report import Line, Wrong
+from reusedproxy.config.model.proxies import Place
+from reusedproxy.config.sections.logs import log_target
 
 TIMES = [
     ("0", 0.0),

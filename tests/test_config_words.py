@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.report import Wrong
-from reusedproxy.config.words import split_words
+from reusedproxy.config.language.report import Wrong
+from reusedproxy.config.language.words import split_words
 
 ENVIRONMENT = {"LIST": "one two", "EMPTY": "", "WORD": "w"}
 

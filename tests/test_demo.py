@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.demo.demonstration import CLIENT_NAME, FLOOR, SERVER_NAME, configuration, introduction, summary
-from reusedproxy.servers.records import Counters
+from reusedproxy.pool.counters import Counters
 
 
 class ConfigurationTests(SynchronousTestCase):

@@ -15,7 +15,7 @@ from attrs import frozen
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.net.tls_client import ClientContext, ClientTLSTransport
+from reusedproxy.net.tls.client import ClientContext, ClientTLSTransport
 from reusedproxy.net.transport import Transport
 from tests.clientfakes import OK, World
 from tests.test_net_tls import client_context

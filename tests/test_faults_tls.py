@@ -15,8 +15,8 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import ClientConnection
-from reusedproxy.net.tls import RECORD, RECORDS_AT_ONCE
-from reusedproxy.net.tls_client import ClientTLSTransport
+from reusedproxy.net.tls.client import ClientTLSTransport
+from reusedproxy.net.tls.transport import RECORD, RECORDS_AT_ONCE
 from reusedproxy.net.transport import HIGH_WATER, Transport
 from tests.clientfakes import World
 from tests.faultwire import CUT, RESPONSES, WHOLE, Kind, answers, where

@@ -7,9 +7,9 @@ import os
 import weakref
 from typing import Any
 
-from reusedproxy.assembly import Proxy
-from reusedproxy.servers.names import Name
-from reusedproxy.service import ProxyService
+from reusedproxy.build.assembly import Proxy
+from reusedproxy.daemon.service import ProxyService
+from reusedproxy.pool.named import Name
 from tests.integration.peers import LOOPBACK
 from tests.services import HEAD, ServiceTestCase
 

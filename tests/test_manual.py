@@ -15,31 +15,22 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config import (
-    acls,
-    conditions,
-    formats,
-    global_section,
-    haproxy_words,
-    logs,
-    options,
-    patterns,
-    proxies,
-    rules,
-    sample_table,
-    servers,
-    units,
-)
-from reusedproxy.config.bind_tls import TLSDefaults
-from reusedproxy.config.binds import read_bind
-from reusedproxy.config.draft import ProxyDraft
-from reusedproxy.config.model import Configuration, Place
+from reusedproxy.command import Options
+from reusedproxy.config.language import conditions, haproxy_words, units
+from reusedproxy.config.language.report import Line, Report, Wrong
+from reusedproxy.config.model.proxies import Configuration, Place
 from reusedproxy.config.reader import Source, read_configuration
-from reusedproxy.config.report import Line, Report, Wrong
-from reusedproxy.operators.exposition import of_frontends
-from reusedproxy.operators.metrics import of_servers
-from reusedproxy.servers.reasons import WORDS
-from reusedproxy.service import Options
+from reusedproxy.config.rules import acls, formats, patterns
+from reusedproxy.config.rules import lines as rules
+from reusedproxy.config.rules import samples as sample_table
+from reusedproxy.config.sections import globals as global_section
+from reusedproxy.config.sections import logs, options, proxies, servers
+from reusedproxy.config.sections.binds import read_bind
+from reusedproxy.config.sections.draft import ProxyDraft
+from reusedproxy.config.tls.words import TLSDefaults
+from reusedproxy.operators.metrics.families import of_frontends
+from reusedproxy.operators.metrics.pools import of_servers
+from reusedproxy.pool.reasons import WORDS
 
 ROOT = Path(__file__).parent.parent
 PLACE = Place("a.cfg", 1)

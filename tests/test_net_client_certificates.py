@@ -6,10 +6,10 @@ from datetime import datetime, timedelta, timezone
 
 from OpenSSL import SSL
 
-from reusedproxy.config.x509_errors import ALL
+from reusedproxy.config.tls.x509_errors import ALL
 from reusedproxy.demo.certificates import Authority, Credential
-from reusedproxy.net.handshake import CA_NOT_TRUSTED, CRT_NOT_TRUSTED, REFUSED
-from reusedproxy.net.tlsside import tls_side
+from reusedproxy.net.tls.facts import tls_side
+from reusedproxy.net.tls.handshake import CA_NOT_TRUSTED, CRT_NOT_TRUSTED, REFUSED
 from tests.handshakes import client_tls, offer
 from tests.test_net_handshake import HandshakeTestCase
 from tests.wire import certificates

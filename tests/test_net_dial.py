@@ -11,13 +11,13 @@ from unittest import mock
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model import ServerTLS
+from reusedproxy.config.model.proxies import ServerTLS
 from reusedproxy.demo.certificates import Authority
 from reusedproxy.net import dial as dial_module
 from reusedproxy.net.dial import CONNECTING, DONE, HANDSHAKING, Dial, Dialer, DialFailure, Target
 from reusedproxy.net.poller import FAILED, READ, WRITE
-from reusedproxy.net.tls_client import ClientContext, ClientTLSTransport
-from reusedproxy.net.tls_words import verify_words
+from reusedproxy.net.tls.client import ClientContext, ClientTLSTransport
+from reusedproxy.net.tls.words import verify_words
 from reusedproxy.net.transport import BROKEN, Transport
 from tests.wire import Loop, Recorder, Server, certificates, scratch, server_context
 
@@ -348,7 +348,7 @@ class HandshakeTests(DialCase):
         transport.remember_session()
         transport.abort("over")
         self.owner = Owner()
-        with mock.patch("reusedproxy.net.tls_client.datetime") as clock:
+        with mock.patch("reusedproxy.net.tls.client.datetime") as clock:
             clock.now.return_value = datetime.now(timezone.utc) + timedelta(days=365)
             failure = self.failed(self.dial(server.target, context))
         expected = (

@@ -11,15 +11,15 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.demo.certificates import Authority, Credential
-from reusedproxy.net.handshake import (
+from reusedproxy.net.poller import READ, WRITE
+from reusedproxy.net.tls.facts import tls_side
+from reusedproxy.net.tls.handshake import (
     ABORTED,
     EMPTY,
     REFUSED,
     STEPS_AT_ONCE,
     TIMED_OUT,
 )
-from reusedproxy.net.poller import READ, WRITE
-from reusedproxy.net.tlsside import tls_side
 from tests.handshakes import Shaker, client_tls
 from tests.test_net_hello import hello, in_records, padded
 from tests.wire import Far, Loop, Recorder, certificates

@@ -7,7 +7,7 @@ import random
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.net.hello import MOST, ClientHello, NotTLS, read_hello
+from reusedproxy.net.tls.hello import MOST, ClientHello, NotTLS, read_hello
 from tests.handshakes import client_tls
 
 TLS12 = SSL.TLS1_2_VERSION

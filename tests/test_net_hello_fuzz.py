@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.net.hello import MOST, ClientHello, NotTLS, read_hello
+from reusedproxy.net.tls.hello import MOST, ClientHello, NotTLS, read_hello
 from tests.handshakes import Shaker, client_tls
 from tests.test_net_hello import hello, in_records
 from tests.wire import Loop

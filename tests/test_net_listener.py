@@ -17,7 +17,7 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model import Bind, ListenAddress, Place
+from reusedproxy.config.model.proxies import Bind, ListenAddress, Place
 from reusedproxy.net import descriptors
 from reusedproxy.net import listener as listener_module
 from reusedproxy.net.listener import (

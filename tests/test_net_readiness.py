@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from reusedproxy.config.model import TLSOffer
-from reusedproxy.net import tls
-from reusedproxy.net.hello import ClientHello
-from reusedproxy.net.tls import TLSTransport
-from reusedproxy.net.tls_server import Certificate, ServerContext, Shown
+from reusedproxy.config.model.proxies import TLSOffer
+from reusedproxy.net.tls import transport as tls
+from reusedproxy.net.tls.hello import ClientHello
+from reusedproxy.net.tls.server import Certificate, ServerContext, Shown
+from reusedproxy.net.tls.transport import TLSTransport
 from reusedproxy.net.transport import CLOSED, HIGH_WATER, Transport
 from tests.keyupdates import Updater, library
 from tests.wire import Loop, Recorder, certificates

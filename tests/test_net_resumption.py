@@ -7,8 +7,8 @@ from datetime import datetime, timedelta, timezone
 
 from OpenSSL import SSL
 
-from reusedproxy.net.handshake import CRT_NOT_TRUSTED
-from reusedproxy.net.tlsside import tls_side
+from reusedproxy.net.tls.facts import tls_side
+from reusedproxy.net.tls.handshake import CRT_NOT_TRUSTED
 from tests.handshakes import Shaker, client_tls, offer
 from tests.test_net_handshake import HandshakeTestCase
 from tests.wire import Recorder, certificates
@@ -118,7 +118,7 @@ class ResumptionTests(HandshakeTestCase):
             def now(cls, tz: object = None) -> datetime:
                 return late
 
-        self.patch(__import__("reusedproxy.net.tls_server", fromlist=["datetime"]), "datetime", Late)
+        self.patch(__import__("reusedproxy.net.tls.server", fromlist=["datetime"]), "datetime", Late)
         for client, name, session in sessions:
             far = self.shaker.client(client, name, session)
             self.assertIn("alert certificate expired sent", self.shaker.failure)

@@ -17,12 +17,13 @@ from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL, crypto
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model import ServerTLS
-from reusedproxy.net import openssl, tls
-from reusedproxy.net.tls import RECORD, RECORDS_AT_ONCE, CertificateRefused
-from reusedproxy.net.tls_client import ClientContext, ClientTLSTransport, Seen
-from reusedproxy.net.tls_files import SYSTEM_CA, TLSConfigurationError, certificates_of
-from reusedproxy.net.tls_words import ALERTS, VerifyFault, name_of
+from reusedproxy.config.model.proxies import ServerTLS
+from reusedproxy.net.tls import openssl
+from reusedproxy.net.tls import transport as tls
+from reusedproxy.net.tls.client import ClientContext, ClientTLSTransport, Seen
+from reusedproxy.net.tls.files import SYSTEM_CA, TLSConfigurationError, certificates_of
+from reusedproxy.net.tls.transport import RECORD, RECORDS_AT_ONCE, CertificateRefused
+from reusedproxy.net.tls.words import ALERTS, VerifyFault, name_of
 from reusedproxy.net.transport import PEER_CLOSED, PEER_TRUNCATED, Transport
 from tests.test_net_transport import PassingBehaviour
 from tests.test_net_transport_ends import EndBehaviour

@@ -14,14 +14,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model import TLSOffer
+from reusedproxy.config.model.proxies import TLSOffer
 from reusedproxy.demo.certificates import Authority, Credential
-from reusedproxy.net import dh_groups, tls_server
-from reusedproxy.net.hello import ClientHello
-from reusedproxy.net.openssl_server import set_groups
-from reusedproxy.net.tls_files import TLSConfigurationError
-from reusedproxy.net.tls_server import Certificate, Certificates
-from reusedproxy.net.tlsside import tls_side
+from reusedproxy.net.tls import dh_groups
+from reusedproxy.net.tls import server as tls_server
+from reusedproxy.net.tls.facts import tls_side
+from reusedproxy.net.tls.files import TLSConfigurationError
+from reusedproxy.net.tls.hello import ClientHello
+from reusedproxy.net.tls.openssl_server import set_groups
+from reusedproxy.net.tls.server import Certificate, Certificates
 from reusedproxy.net.transport import PEER_CLOSED, Transport
 from tests.handshakes import Shaker, client_tls, offer
 from tests.test_net_transport import PassingBehaviour

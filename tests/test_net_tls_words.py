@@ -7,12 +7,12 @@ from typing import Any
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model import ServerTLS
+from reusedproxy.config.model.proxies import ServerTLS
 from reusedproxy.demo.certificates import Authority
-from reusedproxy.net.openssl_server import set_groups
-from reusedproxy.net.tls_client import ClientContext, ClientTLSTransport
-from reusedproxy.net.tls_files import TLSConfigurationError
-from reusedproxy.net.tls_words import VerifyFault, certificate_words
+from reusedproxy.net.tls.client import ClientContext, ClientTLSTransport
+from reusedproxy.net.tls.files import TLSConfigurationError
+from reusedproxy.net.tls.openssl_server import set_groups
+from reusedproxy.net.tls.words import VerifyFault, certificate_words
 from tests.test_net_dial import DialCase, Owner
 from tests.test_net_tls_server import revocations
 from tests.wire import Server, certificates, server_context

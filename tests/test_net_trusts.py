@@ -8,10 +8,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model import ServerTLS
+from reusedproxy.config.model.proxies import ServerTLS
 from reusedproxy.demo.certificates import Authority
-from reusedproxy.net.tls_client import ClientContext
-from reusedproxy.net.tls_files import Trusts
+from reusedproxy.net.tls.client import ClientContext
+from reusedproxy.net.tls.files import Trusts
 from tests.test_net_tls_server import revocations
 from tests.wire import certificates, scratch
 

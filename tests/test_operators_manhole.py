@@ -38,10 +38,15 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, IOPump, connect
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config import model
-from reusedproxy.loading import Refused
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.server import DOWN, UP, Server
+from reusedproxy.config.model import proxies as model
+from reusedproxy.daemon.load import Refused
+from reusedproxy.daemon.service import ProxyService
+from reusedproxy.measures.last_errors import TELL_AT_MOST, TELL_EVERY, Captures
 from reusedproxy.net.watchdog import Standstills
-from reusedproxy.operators.manhole import (
+from reusedproxy.operators.shell.commands import GUIDE, namespace, table
+from reusedproxy.operators.shell.manhole import (
     ADMITTED,
     ATTEMPTS,
     CONNECTIONS,
@@ -54,14 +59,9 @@ from reusedproxy.operators.manhole import (
     ManholeError,
     authorized_keys,
 )
-from reusedproxy.operators.overview import GUIDE, namespace, table
-from reusedproxy.operators.session import run
-from reusedproxy.servers.backend import Backend
-from reusedproxy.servers.captures import TELL_AT_MOST, TELL_EVERY, Captures
-from reusedproxy.servers.limits import PoolLimits
-from reusedproxy.servers.pool import HTTPConnectionPool
-from reusedproxy.servers.server import DOWN, UP, Server
-from reusedproxy.service import ProxyService
+from reusedproxy.operators.shell.session import run
+from reusedproxy.pool.limits import PoolLimits
+from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
 from tests.fakes import FakeDialer
 from tests.integration.peers import temporary_directory
@@ -588,7 +588,7 @@ class StartTests(FilesTestCase):
         self.assertRegex(str(error), r"proxy\.cfg:3: .*cannot be read")
 
     def test_without_conch_the_fault_says_what_to_install(self) -> None:
-        with mock.patch.dict(sys.modules, {"reusedproxy.operators.manhole": None}):
+        with mock.patch.dict(sys.modules, {"reusedproxy.operators.shell.manhole": None}):
             error = self.assertRaises(Refused, self.service().assemble, bind=False)
         self.assertIn("pip install 'reusedproxy[manhole]'", str(error))
 

@@ -10,15 +10,15 @@ from types import SimpleNamespace
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.assembly import Assembly, Proxy
-from reusedproxy.config import model
+from reusedproxy.backends.server import Server
+from reusedproxy.build.assembly import Assembly, Proxy
+from reusedproxy.config.model import proxies as model
 from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.daemon.reload import Turnover
 from reusedproxy.net.poller import Poller
-from reusedproxy.operators.exposition import families
-from reusedproxy.operators.metrics import Distribution, Family, of_servers
-from reusedproxy.servers.records import ROTATION
-from reusedproxy.servers.server import Server
-from reusedproxy.turnover import Turnover
+from reusedproxy.operators.metrics.families import families
+from reusedproxy.operators.metrics.pools import Distribution, Family, of_servers
+from reusedproxy.pool.counters import ROTATION
 from tests.fakes import Asker, PoolBench
 from tests.wire import certificates, scratch
 

@@ -11,16 +11,16 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy import __version__
-from reusedproxy.assembly import Assembly
+from reusedproxy.backends.checks import Result
+from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, UP
+from reusedproxy.build.assembly import Assembly
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.poller import Poller
-from reusedproxy.operators import statspage
-from reusedproxy.operators.csv import write_csv
-from reusedproxy.operators.figures import COLUMNS, POOL_COLUMNS, Row, Section
-from reusedproxy.operators.poolview import duration, groups, number
-from reusedproxy.servers.checks import Result
-from reusedproxy.servers.pool import HTTPConnectionPool
-from reusedproxy.servers.server import DOWN, DRAIN, MAINT, READY, UP
+from reusedproxy.operators.metrics.view import duration, groups, number
+from reusedproxy.operators.stats import page as statspage
+from reusedproxy.operators.stats.csv import write_csv
+from reusedproxy.operators.stats.figures import COLUMNS, POOL_COLUMNS, Row, Section
+from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits, read_request
 from tests.fakes import Asks
 

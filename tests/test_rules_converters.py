@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.acls import read_criterion
-from reusedproxy.config.expressions import read_expression
-from reusedproxy.config.model import Place
-from reusedproxy.config.patterns import ranges
+from reusedproxy.config.language.report import Report, Wrong
+from reusedproxy.config.model.proxies import Place
 from reusedproxy.config.reader import Source, read_configuration
-from reusedproxy.config.report import Report, Wrong
-from reusedproxy.config.sample_table import CASTS, CONVERTERS, FETCHES
-from reusedproxy.rules.book import Book, run
-from reusedproxy.rules.casts import MAX, MIN, address_of, number_of, to_binary, to_int, to_text
+from reusedproxy.config.rules.acls import read_criterion
+from reusedproxy.config.rules.expressions import read_expression
+from reusedproxy.config.rules.patterns import ranges
+from reusedproxy.config.rules.samples import CASTS, CONVERTERS, FETCHES
 from reusedproxy.rules.facts import Binary, Method
-from reusedproxy.rules.samples import compiled
+from reusedproxy.rules.rule_set import Book, run
+from reusedproxy.rules.samples.casts import MAX, MIN, address_of, number_of, to_binary, to_int, to_text
+from reusedproxy.rules.samples.compile import compiled
 from tests.rulefakes import DEFAULTS, Seen
 from tests.samplecases import BEFORE, CONVERSIONS, INPUTS, REFUSED, asked
 

@@ -7,9 +7,8 @@ from urllib.parse import unquote_to_bytes
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.regular import BACKTRACKING_BYTES, LONGEST_PROGRAM, read_regular, risk
-from reusedproxy.config.report import Wrong
-from reusedproxy.rules.converters import CONVERTERS
+from reusedproxy.config.language.regular import BACKTRACKING_BYTES, LONGEST_PROGRAM, read_regular, risk
+from reusedproxy.config.language.report import Wrong
 from reusedproxy.rules.regular import (
     LARGEST_WORK,
     MOST_REPLACEMENTS,
@@ -19,6 +18,7 @@ from reusedproxy.rules.regular import (
     replaced,
     searching,
 )
+from reusedproxy.rules.samples.converters import CONVERTERS
 from tests.regularcases import FOUND, REPLACED
 
 #: Expressions and what makes an engine that backtracks try for minutes.

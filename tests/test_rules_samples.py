@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config import expressions, sample_table
-from reusedproxy.config.expressions import read_expression
-from reusedproxy.config.report import Wrong
-from reusedproxy.rules.converters import CONVERTERS
-from reusedproxy.rules.fetches import FETCHES
-from reusedproxy.rules.samples import Sample, compiled
+from reusedproxy.config.language.report import Wrong
+from reusedproxy.config.rules import expressions
+from reusedproxy.config.rules import samples as sample_table
+from reusedproxy.config.rules.expressions import read_expression
+from reusedproxy.rules.samples.compile import Sample, compiled
+from reusedproxy.rules.samples.converters import CONVERTERS
+from reusedproxy.rules.samples.fetches import FETCHES
 from reusedproxy.wire.heads import Limits, read_request
 
 HEAD = (

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.clients.known import KnownClient
-from reusedproxy.rules.formats import clean
+from reusedproxy.exchanges.facts import KnownClient
+from reusedproxy.rules.samples.formats import clean
 from reusedproxy.wire.heads import CHUNKED, Limits, find_head_end, read_request
 from tests.clientfakes import World
 from tests.rulefakes import ruled

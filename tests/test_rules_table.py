@@ -7,17 +7,17 @@ from ipaddress import ip_address
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.acls import read_condition, read_criterion, with_acls
-from reusedproxy.config.expressions import read_expression
-from reusedproxy.config.formats import read_format
-from reusedproxy.config.model import Place
-from reusedproxy.config.report import Report
-from reusedproxy.config.sample_table import CONVERTERS, FETCHES, REQUEST, RESPONSE, SAME
-from reusedproxy.rules.certificates import Certificate, one_line, rfc2253
+from reusedproxy.config.language.report import Report
+from reusedproxy.config.model.proxies import Place
+from reusedproxy.config.rules.acls import read_condition, read_criterion, with_acls
+from reusedproxy.config.rules.expressions import read_expression
+from reusedproxy.config.rules.formats import read_format
+from reusedproxy.config.rules.samples import CONVERTERS, FETCHES, REQUEST, RESPONSE, SAME
 from reusedproxy.rules.facts import Binary
-from reusedproxy.rules.formats import text_of, text_of_body
 from reusedproxy.rules.matching import condition, criterion
-from reusedproxy.rules.samples import compiled, compiled_text
+from reusedproxy.rules.samples.certificates import Certificate, one_line, rfc2253
+from reusedproxy.rules.samples.compile import compiled, compiled_text
+from reusedproxy.rules.samples.formats import text_of, text_of_body
 from tests.rulecases import CRITERIA, EXPRESSIONS, LINE_CRITERIA, LINE_DIFFERENCES, LINE_EXPRESSIONS
 from tests.rulecases import REQUEST as ASKED
 from tests.rulefakes import Seen
@@ -135,7 +135,7 @@ class TableTests(SynchronousTestCase):
             found = compiled_text(read_expression(text, "here"), RESPONSE)(facts)  # type: ignore[arg-type]
             self.assertEqual((found or b"").decode(), value, text)
 
-    def test_certificates(self) -> None:
+    def test_build_certificates(self) -> None:
         """What TLS has shown of the client."""
         shown = Side(
             certificate([("CN", "one"), ("CN", "two")]),

@@ -14,16 +14,16 @@ from typing import Any
 from attrs import frozen
 from OpenSSL import SSL
 
-from reusedproxy.config import model
+from reusedproxy.config.model import proxies as model
 from reusedproxy.demo.certificates import CLIENT_AUTH, SERVER_AUTH, key_usage
+from reusedproxy.measures.last_errors import TELL_AT_MOST
 from reusedproxy.net.dial import Dialer
-from reusedproxy.net.openssl_server import set_groups, set_signature_algorithms
-from reusedproxy.net.tls_client import ClientContext
-from reusedproxy.net.tls_words import ALERTS
-from reusedproxy.servers.captures import TELL_AT_MOST
+from reusedproxy.net.tls.client import ClientContext
+from reusedproxy.net.tls.openssl_server import set_groups, set_signature_algorithms
+from reusedproxy.net.tls.words import ALERTS
 from tests.clientfakes import GET, OK, World
 from tests.handshakes import TLSClient, offer
-from tests.test_clients_handshakes import TLSListenerTestCase
+from tests.test_clients_newcomers import TLSListenerTestCase
 from tests.test_net_hello import hello
 from tests.test_net_tls_server import revocations
 from tests.wire import Loop, certificates, server_context

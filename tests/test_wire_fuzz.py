@@ -3,9 +3,8 @@
 from httptools import HttpParserError
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.clients import exchange
-from reusedproxy.servers import retry
-from reusedproxy.servers.connection import ServerConnection
+from reusedproxy.exchanges import exchange, retry
+from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.wire import heads
 from tests.clientfakes import POST
 from tests.fuzz.clients import DYING, WARM

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from reusedproxy.rules.certificates import parts
+from reusedproxy.rules.samples.certificates import parts
 
 CN = b"\x06\x03\x55\x04\x03"
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
-from reusedproxy.clients.answers import ERRORS
-from reusedproxy.clients.exchange import Exchange
-from reusedproxy.clients.known import KnownClient
-from reusedproxy.clients.outcomes import STOPPED
+from reusedproxy.exchanges.exchange import Exchange
+from reusedproxy.exchanges.facts import KnownClient
+from reusedproxy.exchanges.outcomes import STOPPED
+from reusedproxy.exchanges.own_answers import ERRORS
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.transport import HIGH_WATER, PEER_RESET, Transport
-from reusedproxy.servers.connection import PRIVATE, RETIRING, ServerConnection
-from reusedproxy.servers.pool import HTTPConnectionPool
+from reusedproxy.pool.connection import PRIVATE, RETIRING, ServerConnection
+from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody
 from reusedproxy.wire.heads import (
     RequestFault,

@@ -11,20 +11,20 @@ from math import inf
 from socket import socket
 from typing import Protocol
 
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.server import Traffic
 from reusedproxy.clients.connection import ClientConnection
-from reusedproxy.clients.exchange import Exchange
 from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, Arrival, Gate
-from reusedproxy.clients.handshakes import Handshakes, Newcomer
-from reusedproxy.clients.routing import Routing, Way
-from reusedproxy.config import model
+from reusedproxy.clients.newcomers import Handshakes, Newcomer
+from reusedproxy.config.model import proxies as model
+from reusedproxy.exchanges.exchange import Exchange
+from reusedproxy.exchanges.routing import Routing, Way
+from reusedproxy.measures.last_errors import Captures, Teller
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener, ListenError
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport
 from reusedproxy.rules.regular import Unevaluated
-from reusedproxy.servers.backend import Backend
-from reusedproxy.servers.captures import Captures, Teller
-from reusedproxy.servers.server import Traffic
 from reusedproxy.wire.bodies import ChunkedBody
 from reusedproxy.wire.heads import Limits, RequestHead
 

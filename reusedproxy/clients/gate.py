@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from reusedproxy.config.rulemodel import Receive
+from reusedproxy.config.model.rules import Receive
 from reusedproxy.rules.facts import Sample
 
 if TYPE_CHECKING:

@@ -12,16 +12,26 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 
 from attrs import Factory, define, frozen
 
-from reusedproxy.config import finish, haproxy_words, hints
-from reusedproxy.config.addresses import expanded, is_everywhere
-from reusedproxy.config.conditions import VERSION, Conditionals
-from reusedproxy.config.draft import ProxyDraft
-from reusedproxy.config.global_section import GlobalDraft
-from reusedproxy.config.judge import judge
-from reusedproxy.config.model import Configuration, Place
-from reusedproxy.config.proxies import lose_proxy_line, read_proxy_line
-from reusedproxy.config.report import ConfigurationError, Fault, Line, Report, Wrong, did_you_mean, nearest, not_done
-from reusedproxy.config.words import split_words, unset_variables
+from reusedproxy.config.language import haproxy_words, hints
+from reusedproxy.config.language.addresses import expanded, is_everywhere
+from reusedproxy.config.language.conditions import VERSION, Conditionals
+from reusedproxy.config.language.report import (
+    ConfigurationError,
+    Fault,
+    Line,
+    Report,
+    Wrong,
+    did_you_mean,
+    nearest,
+    not_done,
+)
+from reusedproxy.config.language.words import split_words, unset_variables
+from reusedproxy.config.model.proxies import Configuration, Place
+from reusedproxy.config.sections import finish
+from reusedproxy.config.sections.draft import ProxyDraft
+from reusedproxy.config.sections.globals import GlobalDraft
+from reusedproxy.config.sections.proxies import lose_proxy_line, read_proxy_line
+from reusedproxy.config.validate.proxies import judge
 
 __all__ = ["ConfigurationError", "Fault", "Source", "read_configuration", "reading"]
 

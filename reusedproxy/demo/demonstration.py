@@ -18,12 +18,12 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 
 from reusedproxy import __version__
+from reusedproxy.daemon.load import Refused
+from reusedproxy.daemon.service import ProxyService
 from reusedproxy.demo.certificates import Authority
 from reusedproxy.demo.server import EmbeddedServer
-from reusedproxy.loading import Refused
-from reusedproxy.servers.pool import HTTPConnectionPool
-from reusedproxy.servers.records import Counters
-from reusedproxy.service import ProxyService
+from reusedproxy.pool.counters import Counters
+from reusedproxy.pool.pool import HTTPConnectionPool
 
 FLOOR = 4
 PORT = 8080

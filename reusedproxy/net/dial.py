@@ -31,7 +31,7 @@ from twisted.logger import Logger
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED
 from reusedproxy.net.poller import READ, WRITE, Poller
-from reusedproxy.net.tls_client import ClientContext, ClientTLSTransport
+from reusedproxy.net.tls.client import ClientContext, ClientTLSTransport
 from reusedproxy.net.transport import BROKEN, Transport
 
 # The states of a dial.

@@ -24,11 +24,11 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from reusedproxy.config.model import Bind, ListenAddress
+from reusedproxy.config.model.proxies import Bind, ListenAddress
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED as NONE_LEFT
 from reusedproxy.net.poller import READ, Poller
-from reusedproxy.net.tls_server import Certificates
+from reusedproxy.net.tls.server import Certificates
 
 #: Connections accepted before the others get their turn: each costs some 20 us, and as much again where its request or end is there.
 ACCEPTS_AT_ONCE = 16

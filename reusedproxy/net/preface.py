@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from twisted.logger import Logger
 
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.handshake import HandshakeFailure
 from reusedproxy.net.poller import READ, Poller
+from reusedproxy.net.tls.handshake import HandshakeFailure
 from reusedproxy.wire.proxy_protocol import V2_MAX, ProxyFault, ProxyHeader, read_proxy_header
 
 # The states of a preface.

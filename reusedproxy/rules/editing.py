@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from reusedproxy.rules.fetches import path_and_query
+from reusedproxy.rules.samples.fetches import path_and_query
 from reusedproxy.wire.grammar import HOST
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 

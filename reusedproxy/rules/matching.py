@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 
-from reusedproxy.config.patterns import Network, Range, block, network, ranges
-from reusedproxy.config.rulemodel import Condition, Criterion, Term
-from reusedproxy.config.sample_table import REQUEST
-from reusedproxy.rules.casts import ipv4_within, to_address, to_binary, to_bool, to_int, to_text
+from reusedproxy.config.model.rules import Condition, Criterion, Term
+from reusedproxy.config.rules.patterns import Network, Range, block, network, ranges
+from reusedproxy.config.rules.samples import REQUEST
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.regular import matching_one_of
-from reusedproxy.rules.samples import compiled_all
+from reusedproxy.rules.samples.casts import ipv4_within, to_address, to_binary, to_bool, to_int, to_text
+from reusedproxy.rules.samples.compile import compiled_all
 
 Test = Callable[[Facts], bool]
 Matches = Callable[[Sample], bool]

@@ -16,8 +16,7 @@ from typing import Any, Protocol
 
 from attrs import define
 
-from reusedproxy.config.model import Place
-from reusedproxy.config.regular import (
+from reusedproxy.config.language.regular import (
     BACKTRACKING_BYTES,
     BACKTRACKING_SECONDS,
     LONGEST_PROGRAM,
@@ -25,6 +24,7 @@ from reusedproxy.config.regular import (
     linear_alternative,
     read_regular,
 )
+from reusedproxy.config.model.proxies import Place
 
 #: Instructions times bytes: what RE2 does at worst, when its automaton grows beyond its memory (measured: 3 ns for each).
 #: An expression of 4096 instructions may look at 16 KB, the largest head there is as HAProxy comes.

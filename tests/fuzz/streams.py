@@ -14,7 +14,7 @@ from typing import Any
 
 from twisted.logger import globalLogPublisher
 
-from reusedproxy.clients.answers import ERRORS, KEEPING, error_answer
+from reusedproxy.exchanges.own_answers import ERRORS, KEEPING, error_answer
 
 CONTROL = 7
 #: Seconds; longer than any time-out.

@@ -9,7 +9,7 @@ import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from reusedproxy.servers.keeper import AHEAD
+from reusedproxy.pool.upkeep import AHEAD
 from tests.integration.daemon import Daemon
 from tests.integration.peers import LOOPBACK, Nginx, missing, run_curl, wait_for
 from tests.integration.test_main_job import NAME, MainJobTestCase

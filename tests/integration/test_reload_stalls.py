@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import TestCase
 
+from reusedproxy.daemon.service import ProxyService
 from reusedproxy.demo.certificates import Authority
-from reusedproxy.service import ProxyService
 from tests.integration.peers import LOOPBACK, temporary_directory
 
 SERVERS = 100

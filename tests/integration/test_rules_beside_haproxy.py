@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from unittest import TestCase
 
-from reusedproxy.rules.formats import clean
+from reusedproxy.rules.samples.formats import clean
 from tests.integration import rulecerts
 from tests.integration.beside import HOST, HAProxy, Recorder, read_answer
 from tests.integration.daemon import Daemon

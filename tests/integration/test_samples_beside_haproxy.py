@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from reusedproxy.config.expressions import read_expression
-from reusedproxy.config.report import Wrong
+from reusedproxy.config.language.report import Wrong
+from reusedproxy.config.rules.expressions import read_expression
 from tests.integration.test_rules_beside_haproxy import EMPTY_BACKEND, BesideTestCase, escaped
 
 REQUEST = b"GET /a/B:c?x=1%20&y=a+b HTTP/1.1\r\nHost: App.Example:8443\r\nCookie: c=v\r\nX: 1.2.3.4\r\n"

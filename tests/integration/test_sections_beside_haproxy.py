@@ -8,7 +8,7 @@ from unittest import TestCase
 
 from attrs import frozen
 
-from reusedproxy.config import haproxy_words
+from reusedproxy.config.language import haproxy_words
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 from tests.integration.beside import haproxy_version
 from tests.integration.peers import find_program, temporary_directory

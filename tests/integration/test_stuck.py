@@ -18,8 +18,8 @@ RULES = "    http-request return status 200 content-type text/plain string ok\nb
 HARD = "    http-request deny if { path_reg ^/(?!x)(a+)+$ }\n"
 #: Its bound is taken away, and the one for a stuck process is short.
 UNBOUNDED = (
-    "import reusedproxy.rules.regular, reusedproxy.service\n"
-    "reusedproxy.rules.regular.BACKTRACKING_SECONDS = 1e6\nreusedproxy.service.STUCK = 2.0\n"
+    "import reusedproxy.rules.regular, reusedproxy.daemon.service\n"
+    "reusedproxy.rules.regular.BACKTRACKING_SECONDS = 1e6\nreusedproxy.daemon.service.STUCK = 2.0\n"
 )
 
 
@@ -128,7 +128,7 @@ class EarlySignalTests(ProcessTestCase):
     """A signal that comes while the daemon starts: here, when its ports are bound and nothing serves them."""
 
     SIGNALLED = (
-        "import os, signal\nimport reusedproxy.service as service\n"
+        "import os, signal\nimport reusedproxy.daemon.service as service\n"
         "assemble = service.ProxyService.assemble\n"
         "def signalled(self, **said):\n"
         "    proxy = assemble(self, **said)\n"

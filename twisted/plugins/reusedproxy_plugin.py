@@ -3,5 +3,8 @@
 from twisted.application.service import ServiceMaker
 
 reusedproxy = ServiceMaker(
-    "reusedproxy", "reusedproxy.service", "An HTTP reverse proxy with warm, verified server connections.", "reusedproxy"
+    "reusedproxy",
+    "reusedproxy.command",
+    "An HTTP reverse proxy with warm, verified server connections.",
+    "reusedproxy",
 )

@@ -1,0 +1,345 @@
+"""A backend: it finds a server for each request, and a place in a queue when that is full. It must never know clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from sys import maxsize
+from typing import Protocol
+
+from reusedproxy.backends.balance import ALGORITHMS
+from reusedproxy.backends.checks import Checker
+from reusedproxy.backends.queue import Placed, Queue
+from reusedproxy.backends.server import DOWN, DRAIN, MAINT, UP, Server, Traffic
+from reusedproxy.config.model import proxies as model
+
+
+class Ended(Protocol):
+    """A request that has ended, with an answer or without; `status` is not above 0 when none was sent."""
+
+    server: Server | None
+    status: int
+    bytes_in: int
+    bytes_out: int
+
+
+class Backend:
+    """A `backend` section come to life: servers, the algorithm among them, and the queues.
+
+    In `queue` wait those that any server may take, in a server's own queue those that are bound to it. A free place goes to
+    whoever has waited longest, in whichever of the two, as in HAProxy. Backup servers are used when no other is left: the
+    first of them, or all with `option allbackups`.
+    """
+
+    def __init__(
+        self,
+        settings: model.Backend,
+        servers: list[Server],
+        now: Callable[[], float],
+        announce: Callable[[str, str], None],
+    ) -> None:
+        """`announce(level, text)` takes what an operator should read."""
+        self.settings = settings
+        self.name = settings.name
+        self.servers = servers
+        self.queue = Queue()
+        #: The load (requests, waiting ones included) at which servers with a `minconn` bear their `maxconn`.
+        self.fullconn = settings.fullconn
+        self.traffic = Traffic()
+        self.checkers: list[Checker] = []
+        #: What a reload has put in its place.
+        self.successor: Backend | None = None
+        self.now = now
+        self.changed_at = now()
+        #: How often no server was left, and the seconds of it that are over.
+        self.downs = 0
+        self.downtime = 0.0
+        self._announce = announce
+        self._balance = ALGORITHMS[settings.balance]()
+        self._active: list[Server] = []
+        self._placing = False
+        #: While it is placing: the servers that have got room since.
+        self._freed: list[Server] = []
+        self._tickets = count()
+        self._ramped = [server for server in servers if 0 < server.settings.minconn < server.settings.maxconn]
+        #: The loads from which and below which all their limits are what they are now.
+        self._limits_from = self._limits_below = 0
+        self.use_usable()
+
+    def start(self) -> None:
+        """Fill the pools and begin to check."""
+        for server in self.servers:
+            server.keep_pool()
+        for checker in self.checkers:
+            checker.start()
+
+    def stop(self, reason: str) -> None:
+        for checker in self.checkers:
+            checker.stop()
+        for server in self.servers:
+            server.pool.close(reason)
+
+    @property
+    def usable(self) -> bool:
+        """Whether any server can be chosen at all."""
+        return bool(self._active)
+
+    def choose(self, asks: Placed, avoid: Server | None = None, bound: Server | None = None) -> bool:
+        """Place it at once, or queue it. False: there is no server at all, and nothing was done.
+
+        `bound`: where it goes if that server can take it at all, whoever's turn it is. If that is full it waits there,
+        unless `maxqueue` others do.
+        """
+        if self._ramped:
+            self._set_limits()
+            if self._freed:
+                self._place_queued()  # what one more request opens is for those who came before it
+        if bound is not None and bound.serving and bound is not avoid:
+            if not bound.full and not bound.queue.waiting:
+                self._take(bound)
+                asks.placed(bound)
+                return True
+            if not bound.settings.maxqueue or len(bound.queue) < bound.settings.maxqueue:
+                bound.queue.join(asks, next(self._tickets))
+                return True
+            self._count_redispatch(asks, bound)
+        server = self._balance.pick(avoid)
+        if server is not None:
+            self._take(server)
+            asks.placed(server)
+            return True
+        if not self._active:
+            return False
+        self.queue.join(asks, next(self._tickets))
+        return True
+
+    def redispatches(self, retry: int) -> bool:
+        """Whether this retry (the first is 1) goes to another server.
+
+        As HAProxy (its src/backend.c): where the algorithm cares for no particular server, as roundrobin, and another is up,
+        each retry does, whatever interval `option redispatch` says.
+        """
+        return self.settings.redispatch != 0 and (len(self._active) > 1 or self.settings.redispatches(retry))
+
+    def count(self, ended: Ended) -> None:
+        """A request that was begun here has ended; the place it had is free again."""
+        traffic, server = self.traffic, ended.server
+        traffic.scur -= 1
+        traffic.bin += ended.bytes_in
+        traffic.bout += ended.bytes_out
+        status = ended.status
+        if status > 0:
+            traffic.hrsp[status // 100 if status < 600 else 0] += 1
+        if server is not None:
+            server.traffic.bin += ended.bytes_in
+            server.traffic.bout += ended.bytes_out
+            self.done(server)
+
+    def done(self, server: Server) -> None:
+        """A place at `server` is free again; who has waited longest for it gets it."""
+        if server.served == server.maxconn:
+            server.served -= 1
+            self._balance.freed(server)
+        else:
+            server.served -= 1
+        server.traffic.scur -= 1
+        if server.queue.waiting or self.queue.waiting:
+            self._place_queued(server)
+
+    # States.
+
+    def server_changed(self, server: Server, health: str, reason: str) -> None:
+        """Its checks have found `server` UP or DOWN."""
+        had_any = self.usable
+        server.judge(health, self.now())
+        requeued = self._regroup(server)
+        level = "alert" if health == DOWN else "notice"
+        self._announce(level, f"{_called(server)} is {health}, reason: {reason}. {self._left(server, requeued)}")
+        if server.admin == DRAIN:
+            self._announce("notice", f"{_called(server)} remains in forced drain mode.")
+        self._go_on(server, had_any)
+
+    def set_state(self, server: Server, admin: str) -> None:
+        """What an operator orders: READY, DRAIN or MAINT, as HAProxy's `set server <backend>/<server> state`."""
+        was, stood = server.admin, server.state
+        if admin == was:
+            return
+        had_any = self.usable
+        server.administer(admin, self.now())
+        for checker in self.checkers:
+            if checker.server is server and was == MAINT:
+                checker.begin_again()
+        requeued = self._regroup(server)
+        name = _called(server)
+        if admin == MAINT and stood == DOWN:
+            self._announce("notice", f"{name} was DOWN and now enters maintenance.")
+        elif admin == MAINT:
+            level = "alert" if stood == UP else "notice"
+            self._announce(level, f"{name} is going DOWN for maintenance. {self._left(server, requeued)}")
+        elif was == MAINT:
+            self._announce("notice", f"{name} is UP/{admin} (leaving forced maintenance).")
+            if admin == DRAIN:
+                self._announce("notice", f"{name} remains in forced drain mode.")
+        elif admin == DRAIN:
+            self._announce("notice", f"{name} enters drain state. {self._left(server, requeued)}")
+        else:
+            self._announce("notice", f"{name} is {server.health} (leaving forced drain).")
+        self._go_on(server, had_any)
+
+    def hand_over(self, successor: Backend) -> None:
+        """A reload has put `successor` in its place: who waits for a server goes on there, in the order of their coming."""
+        for _ in self.handing_over(successor):
+            pass
+
+    def handing_over(self, successor: Backend) -> Iterator[None]:
+        """The same in steps, one for each: 3,000 that find a free server there take 100 ms, and 300 over TLS.
+
+        Those who wait yet may be given a place here meanwhile, or leave. With the first step only `successor` is known.
+        """
+        self.successor = successor
+        queues = {self.queue, *(server.queue for server in self.servers)}
+        waiting = {asks: wait.ticket for queue in queues for asks, wait in queue.waiting.items()}
+        yield
+        for asks in sorted(waiting, key=waiting.__getitem__):
+            if asks.queue in queues:  # else it has been placed, or moved, or its client has left
+                asks.queue.leave(asks)
+                asks.go_to(successor)
+                yield
+
+    def wait(self, asks: Placed) -> None:
+        """Let it wait until some server takes it, though there may be none now."""
+        self.queue.join(asks, next(self._tickets))
+
+    def server_replaced(self, server: Server, successor: Server) -> None:
+        """A reload has put `successor` in the place of `server`, which is as that is from now on. No server comes back here
+        any more: those who wait for one are told, in silence for everybody else."""
+        server.follow(successor, self.now())
+        self._regroup(server)
+        server.keep_pool()
+        self._place_queued(server)
+        if not self._active:
+            for asks in [*self.queue.waiting]:
+                self.queue.leave(asks)
+                asks.unplaceable()
+
+    def _regroup(self, server: Server) -> int:
+        """The state of `server` has changed: choose among those that are usable now. Returns how many of those who wait
+        have another place to wait for, or none any more: HAProxy's "requeued"."""
+        self.use_usable()
+        if server.serving:
+            waiting = len(self.queue) if server in self._active else 0
+            return min(waiting, max(0, server.maxconn - server.served)) if server.maxconn else waiting
+        for asks in server.queue.waiting:
+            self._count_redispatch(asks, server)
+        return self.queue.take_over(server.queue)
+
+    def _go_on(self, server: Server, had_any: bool) -> None:
+        """Everybody knows the new state of `server`: now what follows from it."""
+        if had_any and not self._active:
+            self._announce("emerg", f"backend {self.name} has no server available!")
+        server.keep_pool()
+        self._place_queued(server)
+
+    def _left(self, server: Server, requeued: int) -> str:
+        """HAProxy's own words, because people grep for them."""
+        active = sum(each.usable and not each.backup for each in self.servers)
+        backup = sum(each.usable and each.backup for each in self.servers)
+        running = " Running on backup." if backup and not active else ""
+        queued = len(server.queue)
+        if server.serving:
+            return (
+                f"{active} active and {backup} backup servers online.{running}"
+                f" {requeued} sessions requeued, {queued} total in queue."
+            )
+        return (
+            f"{active} active and {backup} backup servers left.{running}"
+            f" {server.served} sessions active, {requeued} requeued, {queued} remaining in queue."
+        )
+
+    def use_usable(self) -> None:
+        """Choose from now on among those that are UP, or the backup servers."""
+        active = [server for server in self.servers if server.usable and not server.backup]
+        if not active:
+            active = [server for server in self.servers if server.usable]
+            if not self.settings.allbackups:
+                del active[1:]
+        if bool(active) != bool(self._active):
+            now = self.now()
+            if active:
+                self.downtime += now - self.changed_at
+            else:
+                self.downs += 1
+            self.changed_at = now
+        self._active = active
+        self._balance.use(active)
+
+    # Places.
+
+    def _take(self, server: Server) -> None:
+        server.served += 1
+        traffic = server.traffic
+        traffic.stot += 1
+        traffic.scur += 1
+        if traffic.scur > traffic.smax:
+            traffic.smax = traffic.scur
+
+    def _place_queued(self, *freed: Server) -> None:
+        """Those who wait get what is free, at the servers `freed` or, when they are not bound, anywhere.
+
+        One that is placed may end at once, when the server's pool opens no connections any more, and give its place
+        back before this returns: the next follows here and not within that, or a long queue would be too deep a call.
+        """
+        self._freed += freed
+        if self._placing:
+            return
+        self._placing = True
+        try:
+            while (server := self._awaited()) is not None:
+                own, shared = server.queue, self.queue
+                if not own.waiting or (shared.waiting and shared.oldest < own.oldest and server in self._active):
+                    own = shared
+                asks = own.serve()
+                self._take(server)
+                asks.placed(server)
+        finally:
+            self._placing = False
+
+    def _awaited(self) -> Server | None:
+        """A server that has room, and somebody waits for it."""
+        if self._ramped:
+            self._set_limits()
+        while self._freed:
+            server = self._freed[-1]
+            if not server.full and (server.queue.waiting or (self.queue.waiting and server in self._active)):
+                return server
+            self._freed.pop()
+        return self._balance.pick() if self.queue.waiting else None
+
+    def _set_limits(self) -> None:
+        """`minconn`: the limit follows the load, in HAProxy's straight line up to `fullconn`. That is a stair: the servers
+        are looked at when the load has left its step, and not for each request."""
+        load, top = self.traffic.scur, self.fullconn
+        if self._limits_from <= load < self._limits_below:
+            return
+        self._limits_from, self._limits_below = 0, maxsize
+        for server in self._ramped:
+            least, most = server.settings.minconn, server.settings.maxconn
+            was_full = server.full
+            server.maxconn = limit = most if load >= top else max(least, most * load // top)
+            if limit > least:
+                self._limits_from = max(self._limits_from, min(top, -(-limit * top // most)))
+            if limit < most:
+                self._limits_below = min(self._limits_below, min(top, -(-(limit + 1) * top // most)))
+            if was_full and not server.full:
+                self._balance.freed(server)
+                self._freed.append(server)
+
+    def _count_redispatch(self, asks: Placed, server: Server) -> None:
+        """It was meant for `server`, which cannot take it."""
+        asks.redispatched = True
+        self.traffic.add("wredis")
+        server.traffic.add("wredis")
+
+
+def _called(server: Server) -> str:
+    return f"{'Backup ' if server.backup else ''}Server {server.full_name}"

@@ -1,0 +1,170 @@
+"""One server: its state, its numbers, its queue, and the pool that belongs to it. It must never know backends or clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import define, field
+
+from reusedproxy.backends.queue import Queue
+from reusedproxy.config.model import proxies as model
+from reusedproxy.net.dial import DialFailure
+from reusedproxy.pool.named import ConstantPool, NameRefused, Naming
+from reusedproxy.pool.pool import HTTPConnectionPool
+
+# The states of a server, in HAProxy's words.
+UP = "UP"
+DOWN = "DOWN"
+DRAIN = "DRAIN"
+MAINT = "MAINT"
+#: What its operator may order besides DRAIN and MAINT.
+READY = "READY"
+
+
+@define
+class Traffic:
+    """What one frontend, backend or server has carried: plain numbers under the names of HAProxy's statistics.
+
+    scur, smax, stot: sessions now, at most, in all (of a server: requests). bin, bout: bytes of bodies and heads from and
+    to clients. hrsp: responses by the first digit of their status, [0] for others. dreq, dresp: refused by a rule. eint: refused because a rule could not be evaluated. intercepted: answered by
+    the proxy itself. Times of the last 1024 exchanges are not kept; qtime and its like are left for a later version.
+    """
+
+    scur: int = 0
+    smax: int = 0
+    stot: int = 0
+    bin: int = 0
+    bout: int = 0
+    dreq: int = 0
+    dresp: int = 0
+    eint: int = 0
+    ereq: int = 0
+    econ: int = 0
+    eresp: int = 0
+    wretr: int = 0
+    wredis: int = 0
+    cli_abrt: int = 0
+    srv_abrt: int = 0
+    req_tot: int = 0
+    intercepted: int = 0
+    hrsp: list[int] = field(factory=lambda: [0] * 6)
+
+    def add(self, what: str) -> None:
+        """One more of a rare kind; what every request counts is added in place."""
+        setattr(self, what, getattr(self, what) + 1)
+
+
+class Server:
+    """A `server` line come to life. `state` is what everybody goes by:
+
+    UP      takes requests
+    DRAIN   takes only those that are bound to it; its pool and its checks go on
+    DOWN    its checks fail: takes none
+    MAINT   out of service: takes none, and is not checked
+
+    It is made, in `_settle` alone, of two facts that change each by itself: `admin`, what its operator orders (READY, DRAIN
+    or MAINT; at the start MAINT with `disabled`), and `health`, what its checks have found (UP or DOWN). So a server in
+    DRAIN that falls is DOWN, and when it rises it is in DRAIN again. Without a weight, READY is no more than DRAIN.
+
+    `served` counts the requests that it has been given and that have not ended; `maxconn` (0: none) bounds them, at this
+    moment: with a `minconn` its backend raises and lowers it. Those that are bound to it wait in `queue` when it is full.
+    """
+
+    def __init__(self, backend: str, settings: model.Server, pool: HTTPConnectionPool, now: float) -> None:
+        self.settings = settings
+        self.name = settings.name
+        self.full_name = f"{backend}/{settings.name}"
+        self.pool = pool
+        #: What says which of its pools a request belongs to; None: there is just the one.
+        self.naming: Naming | None = None
+        #: Pools that reloads have put this one in place of, while clients still use them.
+        self.former: list[HTTPConnectionPool] = []
+        self.weight = settings.weight
+        self.backup = settings.backup
+        self.maxconn = settings.maxconn
+        self.served = 0
+        self.queue = Queue(self)
+        #: When it was last given a request, 0: never.
+        self.last_placed = 0.0
+        self.traffic = Traffic()
+        self.admin = MAINT if settings.disabled else READY
+        self.health = UP
+        self.state = self._made()
+        self.changed_at = now
+        self.downtime = 0.0
+        self.downs = 0
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may be chosen for any request."""
+        return self.state == UP
+
+    @property
+    def serving(self) -> bool:
+        """Whether it may be given those that are bound to it."""
+        return self.state in (UP, DRAIN)
+
+    def pool_for(self, request: Any) -> HTTPConnectionPool | DialFailure:
+        """The pool of the name that this request's connection must have (`sni`, `pool-conn-name`)."""
+        assert self.naming is not None and isinstance(self.pool, ConstantPool)
+        try:
+            return self.pool.named(self.naming(request))
+        except NameRefused as refused:
+            return DialFailure("TLS handshake", str(refused))
+
+    @property
+    def full(self) -> bool:
+        return bool(self.maxconn) and self.served >= self.maxconn
+
+    # What changes its state. `keep_pool` comes next, when everybody knows: those who wait for a connection are told by it.
+
+    def judge(self, health: str, now: float) -> None:
+        """Its checks have found it UP or DOWN."""
+        self.health = health
+        self._settle(now)
+
+    def administer(self, admin: str, now: float) -> None:
+        """Its operator orders READY, DRAIN or MAINT. Out of MAINT it comes as UP, until a check fails, as in HAProxy."""
+        if self.admin == MAINT:
+            self.health = UP
+        self.admin = admin
+        self._settle(now)
+
+    def succeed(self, previous: Server) -> None:
+        """It stands in the place of `previous` after a reload: what was ordered holds until the file's own word changes,
+        and what checks have found goes on if there are checks."""
+        if self.settings.disabled == previous.settings.disabled:
+            self.admin = previous.admin
+        if self.settings.check is not None and previous.admin != MAINT:
+            self.health = previous.health
+        self.state = self._made()
+
+    def follow(self, successor: Server, now: float) -> None:
+        """The other way round: a reload has replaced it, and its last requests go by what its successor is."""
+        self.admin, self.health, self.weight = successor.admin, successor.health, successor.weight
+        self._settle(now)
+
+    def _settle(self, now: float) -> None:
+        state = self._made()
+        if state == self.state:
+            return
+        if self.state == DOWN:
+            self.downtime += now - self.changed_at
+        if state == DOWN:
+            self.downs += 1
+        self.state = state
+        self.changed_at = now
+
+    def _made(self) -> str:
+        if self.admin == MAINT:
+            return MAINT
+        if self.health == DOWN:
+            return DOWN
+        return DRAIN if self.admin == DRAIN or not self.weight else UP
+
+    def keep_pool(self) -> None:
+        """Fill the pool, or empty it, as the state says."""
+        if self.serving:
+            self.pool.resume()
+        else:
+            self.pool.suspend(f"server {self.state}")

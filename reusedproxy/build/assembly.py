@@ -1,0 +1,422 @@
+"""From a configuration to living objects, all or nothing: contexts, addresses, pools, backends, sockets, frontends.
+
+It knows every layer's constructor and collects every fault before it gives up, so that an operator reads them all at
+once. It starts nothing: what comes out is bound but does not accept, and has pools that open no connection yet.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from functools import partial
+from random import Random
+from typing import Any
+
+from attrs import Factory, define, field
+from twisted.internet.interfaces import IReactorTime
+
+from reusedproxy.backends.backend import Backend
+from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
+from reusedproxy.build.rule_sets import RuleBooks, default_backend
+from reusedproxy.build.server_lines import Announce, Line, Lines
+from reusedproxy.clients.frontend import Frontend, Places
+from reusedproxy.config.language.report import Fault
+from reusedproxy.config.model import proxies as model
+from reusedproxy.config.model.proxies import Notice
+from reusedproxy.net import descriptors
+from reusedproxy.net.addresses import Addresses
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.listener import Listener, ListenError, backlog_of, bind_socket, owner_of
+from reusedproxy.net.poller import Poller
+from reusedproxy.net.resolver import Query
+from reusedproxy.net.slices import Steps, run_through
+from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
+from reusedproxy.net.watchdog import Standstills
+from reusedproxy.operators.logs.access import access_log, handshake_log
+from reusedproxy.operators.logs.targets import NO_SOCKET, LogTargets, UnknownHost, trouble_with
+from reusedproxy.operators.logs.targets import Target as LogSink
+from reusedproxy.operators.stats.figures import Figures
+from reusedproxy.operators.stats.handler import StatsPage
+from reusedproxy.operators.stats.rates import Rates
+from reusedproxy.pool.dialing.budget import Budget
+from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.wire.heads import Limits
+
+
+class AssemblyError(Exception):
+    """What the configuration asks for cannot be had; `faults` says all of it, `notices` what was found besides."""
+
+    def __init__(self, faults: list[Fault], notices: list[Notice]) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = faults
+        self.notices = notices
+
+
+@define
+class Proxy:
+    """All of it, alive: what the service starts and stops, and what the operators' side looks at."""
+
+    configuration: model.Configuration
+    poller: Poller
+    deadlines: Deadlines
+    places: Places
+    logs: LogTargets
+    frontends: list[Frontend] = Factory(list)
+    backends: list[Backend] = Factory(list)
+    listeners: list[tuple[Frontend, Listener]] = Factory(list)
+    #: Those of them that were bound for it, and not taken over.
+    bound: list[Listener] = Factory(list)
+    #: When the daemon began, by the clock; reloads do not change it.
+    began: float = 0.0
+    #: Client connections that its configuration allows; `places` are bound by it from its start on.
+    maxconn: int = 0
+    #: For the floors of all servers, through all reloads.
+    budget: Budget = field(kw_only=True)
+    #: By backend/server.
+    lines: dict[str, Line] = Factory(dict)
+    #: What TLS listeners show, by address.
+    served: dict[model.ListenAddress, Served] = Factory(dict)
+    files: FilesOfTLS = field(kw_only=True)
+    #: Theirs, from before they were read.
+    stamps: Stamps = ()
+    addresses: Addresses = Factory(Addresses)
+    #: What its TLS trusts.
+    trusts: Trusts = Factory(Trusts)
+    notices: list[Notice] = Factory(list)
+    #: Those of the event loop.
+    standstills: Standstills = Factory(Standstills)
+    #: Measured only when some page shows them.
+    rates: Rates | None = None
+
+    @property
+    def pools(self) -> list[HTTPConnectionPool]:
+        return [line.pool for line in self.lines.values()]
+
+
+class Assembly:
+    """One attempt to build a proxy, from nothing or in place of a `previous` one that is running.
+
+    Then listeners and pools whose description is unchanged are taken over as they are, warm, and servers go on in the
+    state that their operator has ordered and their checks have found. Nothing of the previous proxy is changed here, so that an attempt may fail.
+    With the very configuration of the previous one only files can be new: then names are not resolved again, nor notices
+    said.
+    """
+
+    def __init__(
+        self,
+        configuration: model.Configuration,
+        reactor: IReactorTime,
+        poller: Poller,
+        random: Random,
+        announce: Announce,
+        previous: Proxy | None = None,
+        addresses: Addresses | None = None,
+    ) -> None:
+        """`addresses` may know what names are resolved to; see `queries`."""
+        self._configuration = configuration
+        self._announce = announce
+        self._faults: list[Fault] = []
+        settings = configuration.global_
+        # HAProxy's manual: tune.http.maxhdr counts the first line, too.
+        self._limits = Limits(max_head=settings.bufsize - settings.maxrewrite, max_headers=settings.maxhdr - 1)
+        self._previous = previous
+        self._again = previous is not None and configuration is previous.configuration
+        files = FilesOfTLS(configuration)
+        if addresses is None:
+            addresses = previous.addresses if previous is not None and self._again else Addresses()
+        trusts = Trusts(previous.trusts if previous is not None else None)
+        deadlines = previous.deadlines if previous is not None else Deadlines(reactor)
+        maxconn = settings.maxconn or descriptors.clients()
+        self._proxy = Proxy(
+            configuration,
+            poller,
+            deadlines,
+            previous.places if previous is not None else Places(maxconn),
+            LogTargets(settings.log_tag, deadlines, addresses=addresses),
+            began=previous.began if previous is not None else deadlines.now(),
+            maxconn=maxconn,
+            budget=previous.budget if previous is not None else Budget(reactor),
+            files=files,
+            addresses=addresses,
+            trusts=trusts,
+            standstills=previous.standstills if previous is not None else Standstills(),
+            notices=[] if self._again else list(configuration.notices),
+        )
+        self._lines = Lines(
+            reactor,
+            poller,
+            deadlines,
+            random,
+            self._proxy.budget,
+            self._limits,
+            addresses,
+            trusts,
+            previous.lines if previous is not None else {},
+            announce,
+            self._faults,
+            self._proxy.notices,
+        )
+
+    def build(self, *, bind: bool, faults: Iterable[Fault] = ()) -> Proxy:
+        """Everything; with `bind`, the listening sockets too.
+
+        Raises AssemblyError, having closed what it had opened; with the `faults` that others have found, in any case.
+        """
+        self._proxy.addresses.look_up_all(queries(self._configuration))
+        return run_through(self.building(bind=bind, faults=faults))
+
+    def building(self, *, bind: bool, faults: Iterable[Fault] = ()) -> Steps[Proxy]:
+        """The same in steps; left before the end, it closes what it had opened."""
+        try:
+            proxy = yield from self._building(bind, faults)
+            if self._faults:
+                found = sorted(self._faults, key=lambda fault: (fault.place.file, fault.place.line))
+                raise AssemblyError(found, proxy.notices)
+        except BaseException:
+            for listener in self._proxy.bound:
+                listener.close()
+            raise
+        return proxy
+
+    def _building(self, bind: bool, faults: Iterable[Fault]) -> Steps[Proxy]:
+        self._faults += faults
+        proxy = self._proxy
+        proxy.stamps = yield from proxy.files.look()  # before any of them is read
+        backends = {}
+        for each in self._configuration.backends.values():
+            if not each.disabled:
+                backends[each.name] = yield from self._backend(each)
+        proxy.backends = list(backends.values())
+        books = RuleBooks(backends, frozenset(self._configuration.backends).difference(backends))
+        for settings in self._configuration.frontends.values():
+            if settings.disabled:
+                continue
+            frontend = Frontend(
+                settings,
+                backends.get(default_backend(settings) or ""),
+                proxy.poller,
+                proxy.deadlines,
+                proxy.places,
+                self._limits,
+                partial(self._announce, section=f"frontend {settings.name}"),
+            )
+            proxy.frontends.append(frontend)
+            frontend.routing = yield from books.routing(frontend)
+            frontend.gate = books.gate(frontend.settings)
+            targets = self._log_targets(settings.logs)
+            frontend.log = access_log(frontend, proxy.places, targets)
+            frontend.handshakes.log = handshake_log(frontend, targets)
+            yield from self._serve(frontend)
+            yield
+        # At last and all together: who reaches one listener may try the next, and files take their time to be read.
+        for frontend in proxy.frontends:
+            if bind:
+                yield from self._bind(frontend)
+            else:
+                self._look_up(frontend.settings.binds)
+        self._faults += books.faults
+        proxy.notices += [] if self._again else books.notices
+        for backend in proxy.backends:
+            backend.fullconn = backend.settings.fullconn or self._fullconn(backend.name)
+            yield
+        if not self._again:
+            proxy.notices += self._unheard(bind)
+        self._add_pages()
+        sections = [*((f"frontend {each.settings.name}", each.settings.event_logs) for each in proxy.frontends)]
+        sections += ((f"backend {each.name}", each.settings.event_logs) for each in proxy.backends)
+        proxy.logs.take_events_to(
+            self._log_targets(self._configuration.global_.logs),
+            {section: self._log_targets(lines) for section, lines in sections},
+        )
+        return proxy
+
+    def _fullconn(self, backend: str) -> int:
+        """A tenth of the clients that may come to this backend at once, rounded up, as in HAProxy."""
+        frontends = [each.settings for each in self._proxy.frontends]
+        leading = [
+            each
+            for each in frontends
+            if backend in (each.default_backend, *(rule.name.constant for rule in each.use_backends))
+        ]
+        return (sum(each.maxconn or self._proxy.maxconn for each in leading) + 9) // 10
+
+    def _log_targets(self, lines: tuple[model.LogTarget, ...]) -> list[LogSink]:
+        targets: dict[LogSink, None] = {}  # who is named twice is told once
+        for line in lines:
+            try:
+                targets[self._proxy.logs.open(line)] = None
+            except UnknownHost as error:
+                fault = Fault(line.place, f"'log': {error}")
+                if fault not in self._faults:  # `log global` repeats it
+                    self._faults.append(fault)
+        return list(targets)
+
+    def _unheard(self, bind: bool) -> Iterable[Notice]:
+        """Syslog sockets that take no lines now: in a container there is no /dev/log, and lines are lost unseen. A check, which may
+        be run elsewhere, names only what can be no socket."""
+        lines = [*_log_lines(self._configuration)]
+        for path in dict.fromkeys(line.path for line in lines if line.kind == "unix"):
+            trouble = trouble_with(path)
+            if trouble and (bind or trouble == NO_SOCKET):
+                place = next(line.place for line in lines if line.path == path)
+                yield Notice("warning", place, f"'log {path}': {trouble}; until that has changed, its lines are lost")
+
+    def _add_pages(self) -> None:
+        """A frontend answers with its own statistics page first, then with its backend's (behind the rules, if it has any)."""
+        proxy = self._proxy
+        rates = Rates(proxy.frontends, proxy.backends, proxy.deadlines)
+        figures = Figures(proxy, rates)
+        for frontend in proxy.frontends:
+            own = frontend.settings.stats
+            places = [(frontend.pages, own)]
+            if frontend.routing is not None:
+                places += [(way.pages, way.backend.settings.stats) for way in frontend.routing.ways.values()]
+            elif frontend.backend is not None:
+                places.append((frontend.pages, frontend.backend.settings.stats))
+            for pages, page in places:
+                if page is not None and (page != own or not frontend.pages):
+                    pages.append(StatsPage(page, figures, proxy.logs))
+                    proxy.rates = rates
+
+    def _serve(self, frontend: Frontend) -> Steps[None]:
+        """Read what its TLS listeners show. What is unchanged is taken over, with the sessions that clients may resume."""
+        proxy = self._proxy
+        previous = self._previous.served.values() if self._previous is not None else ()
+        for bind in frontend.settings.binds:
+            if bind.tls is None:
+                continue
+            try:
+                served = yield from serving(bind.tls, [*previous, *proxy.served.values()], proxy.trusts)
+            except TLSConfigurationError as error:
+                self._faults.append(Fault(bind.place, f"bind {bind.address}: {error}"))
+                continue
+            proxy.served[bind.address] = served
+            frontend.handshakes.certificates[bind.address] = served.certificates
+            if served not in previous:
+                notices = [Notice("warning", bind.place, f"bind {bind.address}: {text}") for text in served.warnings()]
+                proxy.notices += [each for each in notices if each not in proxy.notices]
+
+    def _bind(self, frontend: Frontend) -> Steps[None]:
+        clients = frontend.settings.maxconn
+        for bind in frontend.settings.binds:
+            yield
+            try:
+                at = self._resolved(bind.address)
+                v6_only = self._v4_stands_beside(bind)
+                listener = self._taken_over(bind, at)
+                if listener is None:
+                    bound = bind_socket(bind, backlog_of(bind, clients), v6_only, at)
+                else:
+                    owner_of(bind)  # which is for later, but has to be possible
+                    self._proxy.notices += _fixed(bind, listener, v6_only)
+            except ListenError as error:
+                self._faults.append(Fault(bind.place, f"{error}{self._in_the_way(bind)}"))
+                continue
+            except OSError as error:
+                self._faults.append(Fault(bind.place, f"cannot listen on {bind.address}: {error.strerror}"))
+                continue
+            if listener is None:
+                # A listener outlives this attempt, so it must not hold it.
+                announce = partial(self._announce, section=f"frontend {frontend.settings.name}")
+                listener = Listener(
+                    self._proxy.poller,
+                    self._proxy.deadlines,
+                    bind,
+                    bound,
+                    lambda text, announce=announce: announce("alert", text),  # type: ignore[misc]
+                    descriptors.last_for_clients(),
+                )
+                listener.backlog = backlog_of(bind, clients)
+                self._proxy.bound.append(listener)
+            self._proxy.listeners.append((frontend, listener))
+
+    def _in_the_way(self, bind: model.Bind) -> str:
+        """Words about our own listener at another address of the same port, which stays open until this reload is through."""
+        for _, listener in self._previous.listeners if self._previous is not None else ():
+            address = listener.bind.address
+            if address.kind == bind.address.kind == "tcp" and listener.port == bind.address.port != 0:
+                return f" (we listen on {address}: what overlaps with that needs a restart, or a reload that ends it before)"
+        return ""
+
+    def _resolved(self, address: model.ListenAddress) -> Any:
+        """What is listened on, for the socket; None: every address, or no address at all. Raises OSError."""
+        if not address.host:
+            return None
+        query = _query(address)
+        return self._proxy.addresses.find("bind", address.host, address.port, query.kind, query.family)[1]
+
+    def _look_up(self, binds: Iterable[model.Bind]) -> None:
+        """Of what `_bind` would find, that which can be found without opening a port: names that nobody knows."""
+        for bind in binds:
+            try:
+                self._resolved(bind.address)
+            except OSError as error:
+                self._faults.append(Fault(bind.place, f"cannot listen on {bind.address}: {error.strerror}"))
+
+    def _v4_stands_beside(self, bind: model.Bind) -> bool:
+        """Whether an IPv4 address of the same port is listened on by itself; an IPv6 wildcard must leave it free then."""
+        others = [each.address for frontend in self._configuration.frontends.values() for each in frontend.binds]
+        return any(each.kind == "tcp" and not each.v6 and each.port == bind.address.port for each in others)
+
+    def _taken_over(self, bind: model.Bind, at: Any) -> Listener | None:
+        """The previous proxy's listener at this address, if it has one that is not taken yet, and its name has not moved."""
+        taken = [listener for _, listener in self._proxy.listeners]
+        for _, listener in self._previous.listeners if self._previous is not None else ():
+            same = listener.bind.address == bind.address and listener not in taken and listener.stands
+            if same and (at is None or listener.socket.getsockname()[0] == at[0]):
+                return listener
+        return None
+
+    def _backend(self, settings: model.Backend) -> Steps[Backend]:
+        proxy = self._proxy
+        lines = []
+        for each in settings.servers:
+            lines.append(self._lines.line(settings, each))
+            yield
+        proxy.lines.update((line.server.full_name, line) for line in lines)
+        announce = partial(self._announce, section=f"backend {settings.name}")
+        backend = Backend(settings, [line.server for line in lines], proxy.deadlines.now, announce)
+        checked = [line for line in lines if line.server.settings.check is not None]
+        for number, line in enumerate(checked):
+            line.checker = self._lines.checker(backend, line, number / len(checked))
+            backend.checkers.append(line.checker)
+            yield
+        return backend
+
+
+def queries(configuration: model.Configuration) -> Iterable[Query]:
+    """All names that a configuration needs the addresses of."""
+    for frontend in configuration.frontends.values():
+        if not frontend.disabled:
+            yield from (_query(bind.address) for bind in frontend.binds if bind.address.host)
+    yield from (Query(line.host, socket.SOCK_DGRAM) for line in _log_lines(configuration) if line.kind == "udp")
+    for backend in configuration.backends.values():
+        for server in backend.servers if not backend.disabled else ():
+            if server.kind == "tcp":
+                yield Query(server.host, socket.SOCK_STREAM)
+                if server.check is not None and server.check.addr is not None:
+                    yield Query(server.check.addr, socket.SOCK_STREAM)
+
+
+def _log_lines(configuration: model.Configuration) -> Iterable[model.LogTarget]:
+    yield from configuration.global_.logs
+    for frontend in configuration.frontends.values():
+        if not frontend.disabled:
+            yield from (*frontend.logs, *frontend.event_logs)
+    for backend in configuration.backends.values():
+        if not backend.disabled:
+            yield from backend.event_logs
+
+
+def _query(address: model.ListenAddress) -> Query:
+    return Query(address.host, socket.SOCK_STREAM, socket.AF_INET6 if address.v6 else socket.AF_INET)
+
+
+def _fixed(bind: model.Bind, listener: Listener, v6_only: bool) -> Iterable[Notice]:
+    """What of a listener that is taken over cannot be changed while its socket is bound (ipv6(7))."""
+    address = bind.address
+    if address.kind == "tcp" and address.v6:
+        is_only = bool(listener.socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
+        if is_only and not v6_only and not address.host:
+            text = "takes no IPv4 clients, as when an IPv4 address of this port stood beside it, until the next start"
+            yield Notice("warning", bind.place, f"bind {address}: {text}")

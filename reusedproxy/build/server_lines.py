@@ -1,0 +1,354 @@
+"""One `server` line come to life: its address, its TLS, its pool and its checks; or, at a reload, those that it had.
+
+Two readings of a line are the same server if their `Identity` is; then its connections are kept, warm. It knows the
+constructors of a server's parts; it starts nothing, and must never know frontends.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from random import Random
+from typing import Protocol
+
+from attrs import asdict, define, frozen
+from twisted.internet.interfaces import IReactorTime
+
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.checks import Checker, request
+from reusedproxy.backends.server import Server
+from reusedproxy.build.certificates import Stamps, not_valid_yet, server_stamps
+from reusedproxy.config.language.report import Fault
+from reusedproxy.config.model import proxies as model
+from reusedproxy.config.model.proxies import Notice
+from reusedproxy.exchanges.exchange import Exchange
+from reusedproxy.net import descriptors
+from reusedproxy.net.addresses import Addresses
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.dial import Dialer, Target
+from reusedproxy.net.poller import Poller
+from reusedproxy.net.tls.client import ClientContext
+from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, certificates_of
+from reusedproxy.net.tls.words import LONGEST_NAME
+from reusedproxy.pool.dialing.budget import Budget
+from reusedproxy.pool.limits import PoolLimits
+from reusedproxy.pool.named import ConstantPool, Name, NameRefused, host_name, naming
+from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.rules.samples.compile import compiled_text, constant_text
+from reusedproxy.wire.heads import Limits
+from reusedproxy.wire.proxy_protocol import write_v1, write_v2
+
+#: Seconds for TCP and TLS when `timeout connect` is unset; HAProxy would wait as long as the kernel.
+CONNECT_TIMEOUT = 30.0
+
+
+@frozen
+class Identity:
+    """What must be equal for the connections to a server to be kept when the configuration is read again.
+
+    `files` are the stamps of all certificates, keys and CAs, so that one that was replaced under its name counts as new.
+    """
+
+    target: Target
+    tls: model.ServerTLS | None
+    files: Stamps
+    timeout: float
+    limits: PoolLimits
+    wire: Limits
+    #: What says the names of its connections, and the one that is known beforehand.
+    names: tuple[model.Expression | None, model.Expression | None, str | None, str]
+
+
+class Announce(Protocol):
+    """Takes what an operator should read; `section`, such as "backend web", is whose `log` lines take it, "": the global one's."""
+
+    def __call__(self, level: str, text: str, section: str = "") -> None: ...
+
+
+@define
+class Line:
+    """One `server` line come to life, with what a later reading of the configuration may take over."""
+
+    identity: Identity
+    context: ClientContext | None
+    pool: HTTPConnectionPool
+    server: Server
+    #: What `idle-ping` asks.
+    ping_request: bytes
+    checker: Checker | None = None
+
+    def succeed(self, previous: Line) -> None:
+        """It takes the place of `previous` now, whose server may have changed since this one was made."""
+        self.server.succeed(previous.server)
+        self.pool.ping_request = self.ping_request
+        if self.checker is not None:
+            self.checker.begin_again()
+
+
+@frozen
+class Dialers:
+    """Makes what connects to one server, for each name that its connections may have.
+
+    A pool keeps it for as long as it lives, through any number of reloads: so it has plain values, and nothing of the reading
+    of the configuration in which it was made, which has the reading before it.
+    """
+
+    poller: Poller
+    deadlines: Deadlines
+    target: Target
+    context: ClientContext | None
+    timeout: float
+    #: The descriptor from which on there are none for servers.
+    last: float
+    #: The SNI of `context`.
+    constant_name: bytes
+    #: What fetches the SNI of a request where a connection without one would be unverified; "": it would not, or is wanted.
+    must_name: str
+
+    def named(self, name: Name) -> Dialer:
+        """Raises NameRefused."""
+        if not name.sni and self.must_name:
+            text = f"'sni {self.must_name}' finds no name in this request, so no certificate could be verified"
+            raise NameRefused(text)
+        if self.context is None or name.sni == self.constant_name:
+            return self.dialer(self.context, name.preface)
+        try:
+            return self.dialer(self.context.named(name.sni.decode("ascii")), name.preface)
+        except (TLSConfigurationError, UnicodeError):
+            raise NameRefused(f"{name.sni[:LONGEST_NAME].decode('latin-1')!r} is not a host name") from None
+
+    def dialer(self, context: ClientContext | None, preface: bytes = b"") -> Dialer:
+        said = (lambda connected: preface) if preface else None
+        return Dialer(self.poller, self.deadlines, self.target, context, self.timeout, self.last, said)
+
+
+class Lines:
+    """Makes them, for one reading of the configuration."""
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        poller: Poller,
+        deadlines: Deadlines,
+        random: Random,
+        budget: Budget,
+        limits: Limits,
+        addresses: Addresses,
+        trusts: Trusts,
+        previous: Mapping[str, Line],
+        announce: Announce,
+        faults: list[Fault],
+        notices: list[Notice],
+    ) -> None:
+        """`previous` are those of the reading before, by backend/server; `faults` and `notices` are added to."""
+        self._reactor = reactor
+        self._poller = poller
+        self._deadlines = deadlines
+        self._random = random
+        self._budget = budget
+        self._limits = limits
+        self._addresses = addresses
+        self._trusts = trusts
+        self._previous = previous
+        self._announce = announce
+        self._faults = faults
+        self._notices = notices
+
+    def line(self, backend: model.Backend, settings: model.Server) -> Line:
+        """One server with its pool: the previous one's, if all that makes a connection is the same."""
+        name = f"{backend.name}/{settings.name}"
+        identity = Identity(
+            self._target(name, settings, settings.host, settings.port),
+            settings.tls,
+            server_stamps(settings.tls),
+            backend.timeouts.connect or CONNECT_TIMEOUT,
+            PoolLimits(**asdict(settings.pool)),
+            self._limits,
+            (settings.sni, settings.pool_conn_name, settings.known_name, settings.send_proxy),
+        )
+        previous = self._previous.get(name)
+        if previous is not None and previous.identity == identity:
+            context, pool = previous.context, previous.pool
+        else:
+            context = self._context(settings, name, settings.tls)
+            if context is not None:
+                context.generation = _generation(identity, previous)
+                crt = context.settings.crt
+                for ours in certificates_of(crt)[:1] if crt is not None else ():
+                    context.ours_end = ours.not_valid_after_utc.timestamp()
+                    texts = not_valid_yet(f"server {name}: crt {crt}", ours)
+                    self._notices += (Notice("warning", settings.place, text) for text in texts)
+            announce = partial(self._announce, section=f"backend {backend.name}")
+            pool = self._pool(f"Server {name}", settings, identity, context, announce)
+            if context is not None and context.ours_end is not None:
+                pool.expires_at = self._deadlines.now() + context.ours_end - time.time()
+            pool.ping_request = _ping_request(backend, settings)
+        server = Server(backend.name, settings, pool, self._deadlines.now())
+        if isinstance(pool, ConstantPool):
+            server.naming = naming(
+                _name_of(settings.sni) if settings.sni else _constant_name(settings).encode(),
+                _name_of(settings.pool_conn_name) if settings.pool_conn_name else None,
+                _announces(settings.send_proxy),
+            )
+        if previous is not None:
+            server.succeed(previous.server)
+            former = {*previous.server.former, previous.pool} - {pool}
+            server.former = [each for each in former if each.running != "closed"]
+        return Line(identity, context, pool, server, _ping_request(backend, settings))
+
+    def _pool(
+        self,
+        name: str,
+        settings: model.Server,
+        identity: Identity,
+        context: ClientContext | None,
+        announce: Callable[[str, str], None],
+    ) -> HTTPConnectionPool:
+        """A pool of its own, or one for each name that its connections may have."""
+        dialers = Dialers(
+            self._poller,
+            self._deadlines,
+            identity.target,
+            context,
+            identity.timeout,
+            descriptors.last_for_servers(),
+            _constant_name(settings).encode(),
+            str(settings.sni) if settings.sni is not None and context is not None and context.refuses_nameless else "",
+        )
+        rest = (identity.limits, self._reactor, self._random, announce, self._limits, self._budget)
+        constant = settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"
+        if settings.sni is None and constant and not settings.send_proxy:
+            return HTTPConnectionPool(name, dialers.dialer(context), *rest)
+        own: bytes | None = None
+        if settings.pool_conn_name is None and not settings.send_proxy:
+            # Without a known name it is that of no name at all, if such a connection may be opened.
+            known = settings.known_name
+            own = host_name(known.encode()) if known else None if dialers.must_name else b""
+        elif settings.pool_conn_name is not None and settings.known_name and not settings.send_proxy:
+            own = constant_text(settings.pool_conn_name)  # whatever the SNI of a request is, this one's will do
+        return ConstantPool(
+            name, dialers.dialer(context), *rest, own=own, dialer_for=dialers.named, clock=self._reactor
+        )
+
+    def checker(self, backend: Backend, line: Line, share: float) -> Checker:
+        """`share` of its interval passes before the first check, so that a backend's checks are spread over it."""
+        server, timeouts = line.server, backend.settings.timeouts
+        settings, check = server.settings, server.settings.check
+        assert check is not None
+        timeout = min(check.inter, timeouts.connect or check.inter)
+        target, context = line.identity.target, line.context
+        if settings.check_tls is not None and context is None:
+            context = self._context(settings, server.full_name, settings.check_tls)
+        if context is not None and check.sni is not None and check.sni != _constant_name(settings):
+            context = self._named(context, check.sni, settings.place, server.full_name)
+        if check.addr is not None or check.port is not None:
+            # HAProxy: with another address or port, the traffic's TLS does not apply to the check, unless `check-ssl` says so.
+            context = context if settings.check_tls is not None else None
+            target = self._target(server.full_name, settings, check.addr or settings.host, check.port or settings.port)
+        checker = Checker(
+            server,
+            check,
+            backend.settings.http_check,
+            Dialer(
+                self._poller,
+                self._deadlines,
+                target,
+                context,
+                timeout,
+                preface=_announces_itself(check.send_proxy),
+            ),
+            self._reactor,
+            self._limits,
+            timeouts.check,
+            share * check.inter,
+            backend.server_changed,
+            feeds=line.pool.knows_name and context is line.context and target == line.identity.target,
+        )
+        checker.begin_again()
+        return checker
+
+    def _target(self, name: str, settings: model.Server, host: str, port: int | None) -> Target:
+        """Where the server `name` is, or its checks go."""
+        if settings.kind == "unix":
+            return Target(socket.AF_UNIX, host)
+        try:
+            return Target(*self._addresses.find(name, host, port or 0, socket.SOCK_STREAM))
+        except OSError as error:
+            self._faults.append(Fault(settings.place, f"could not resolve address '{host}': {error.strerror}"))
+            return Target(socket.AF_INET, ("0.0.0.0", 0))
+
+    def _context(self, server: model.Server, name: str, tls: model.ServerTLS | None) -> ClientContext | None:
+        """One for each server, shared with its checks only: a session must never be offered to another server."""
+        if tls is None:
+            return None
+        try:
+            context = ClientContext(tls, self._trusts)
+        except TLSConfigurationError as error:
+            self._faults.append(Fault(server.place, f"server {name}: {error}"))
+            return None
+        return self._named(context, server.known_name, server.place, name) if server.known_name else context
+
+    def _named(self, context: ClientContext, sni: str, place: model.Place, name: str) -> ClientContext:
+        try:
+            return context.named(sni)
+        except TLSConfigurationError as error:
+            self._faults.append(Fault(place, f"server {name}: 'check-sni': {error}"))
+            return context
+
+
+def _generation(identity: Identity, previous: Line | None) -> int:
+    """Which one it is of this server's certificates and TLS settings, since the start."""
+    if previous is None or previous.context is None:
+        return 1
+    same = (identity.tls, identity.files) == (previous.identity.tls, previous.identity.files)
+    return previous.context.generation + (not same)
+
+
+def _ping_request(backend: model.Backend, settings: model.Server) -> bytes:
+    """What `idle-ping` asks: the server's HTTP check, or OPTIONS * (RFC 9110 section 9.3.7)."""
+    if backend.http_check is not None:
+        return request(backend.http_check, keep=True)
+    name = _constant_name(settings) or settings.host or "localhost"
+    return f"OPTIONS * HTTP/1.1\r\nHost: {name}\r\n\r\n".encode("latin-1")
+
+
+def _announces(version: str) -> Callable[[Exchange], bytes] | None:
+    """What tells a server by the PROXY protocol who asks; None: nothing does."""
+    if not version:
+        return None
+    write = write_v1 if version == "v1" else write_v2
+    return lambda exchange: write(exchange.source, exchange.destination)
+
+
+def _announces_itself(version: str) -> Callable[[socket.socket], bytes] | None:
+    """The same of a check, which is our own."""
+    if version == "v1":
+        return lambda connected: write_v1(
+            *(_address(name) for name in (connected.getsockname(), connected.getpeername()))
+        )
+    return (lambda connected: write_v2(None, None)) if version else None
+
+
+def _address(name: object) -> tuple[str, int] | None:
+    return name[:2] if isinstance(name, tuple) else None
+
+
+def _name_of(expression: model.Expression) -> Callable[[Exchange], bytes | None]:
+    """What fetches a name; one that cannot be found out within the bounds is none to connect with."""
+    fetch = compiled_text(expression)
+
+    def name(exchange: Exchange) -> bytes | None:
+        try:
+            return fetch(exchange)
+        except Unevaluated as unevaluated:
+            raise NameRefused(str(unevaluated)) from None
+
+    return name
+
+
+def _constant_name(settings: model.Server) -> str:
+    """The SNI of connections that no request has asked for; "" when there is none."""
+    return settings.known_name or (settings.tls.sni if settings.tls is not None else None) or ""

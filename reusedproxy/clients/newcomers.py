@@ -1,0 +1,125 @@
+"""Clients that have connected and are not through their PROXY protocol header or TLS handshake yet: a frontend's newcomers.
+
+They count as the frontend's connections from the first moment, as in HAProxy; each becomes a client connection or a line
+in the log. It must never know what is asked once the handshake is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from socket import socket
+from typing import TYPE_CHECKING
+
+from reusedproxy.clients.connection import ClientConnection
+from reusedproxy.config.model.proxies import ListenAddress
+from reusedproxy.measures.last_errors import Teller
+from reusedproxy.net.listener import Listener
+from reusedproxy.net.poller import Poller
+from reusedproxy.net.preface import Preface
+from reusedproxy.net.tls.handshake import Handshake, HandshakeFailure, Turns
+from reusedproxy.net.tls.server import Certificates, ServerTLSTransport
+from reusedproxy.wire.proxy_protocol import ProxyHeader
+
+if TYPE_CHECKING:
+    from reusedproxy.clients.frontend import Frontend
+
+#: Seconds for a handshake when no time-out says.
+TIMEOUT = 30.0
+
+Newcomer = Handshake | Preface
+HandshakeLog = Callable[[Newcomer, HandshakeFailure], None]
+
+
+class Handshakes:
+    """Clients of a frontend that have connected but not completed their handshake; counted, bounded, and told of.
+
+    At most half of its places may be taken by those that are under way: then the
+    oldest, which is hardly one of somebody who means it, makes room.
+    """
+
+    def __init__(self, frontend: Frontend, poller: Poller) -> None:
+        self.under_way: dict[Newcomer, None] = {}
+        #: Of those that another proxy has announced: what they had connected to.
+        self._destinations: dict[Newcomer, tuple[str, int] | None] = {}
+        self.log: HandshakeLog | None = None
+        #: What is shown to clients, by the address of the `bind` line; at others they are served in the clear.
+        self.certificates: dict[ListenAddress, Certificates] = {}
+        self.completed = 0
+        self.resumed = 0
+        self.failed = 0
+        self._frontend = frontend
+        self._poller = poller
+        self._turns = Turns(poller)
+        timeouts = frontend.timeouts
+        waits = [each for each in (timeouts.client, timeouts.http_request) if each is not None]
+        self._timeout = timeouts.client_hs or min(waits, default=TIMEOUT)
+        self._teller = Teller(frontend.deadlines.now, lambda text: frontend.announce("warning", text))
+
+    def begin(
+        self, accepted: socket, address: tuple[str, int], listener: Listener, certificates: Certificates
+    ) -> Handshake:
+        """A client has connected."""
+        frontend = self._frontend
+        handshake = Handshake(
+            self._poller, frontend.deadlines, self._turns, certificates, accepted, self, address, listener
+        )
+        self._begin(handshake)
+        return handshake
+
+    def expect_preface(self, accepted: socket, address: tuple[str, int], listener: Listener) -> Preface:
+        """Another proxy has connected, and says first for whom (`accept-proxy`)."""
+        preface = Preface(self._poller, self._frontend.deadlines, accepted, self, address, listener)
+        self._begin(preface)
+        return preface
+
+    def _begin(self, newcomer: Newcomer) -> None:
+        self.under_way[newcomer] = None
+        if len(self.under_way) > max(1, self._frontend.maxconn // 2):
+            next(iter(self.under_way)).abort("too many handshakes are under way, and it was the oldest")
+        newcomer.start(self._timeout)
+
+    def preface_read(self, preface: Preface, header: ProxyHeader) -> None:
+        """From here on it is the client's connection, in the same place."""
+        frontend = self._frontend
+        del self.under_way[preface]
+        frontend.connections.discard(preface)
+        connection = frontend.admit(preface.socket, header.source or preface.address, preface.listener)
+        frontend.connections.add(connection)
+        if not isinstance(connection, ClientConnection):
+            self._destinations[connection] = header.destination
+            return
+        connection.destination = header.destination
+        if frontend.closing:
+            connection.finish()
+
+    def preface_failed(self, preface: Preface, failure: HandshakeFailure) -> None:
+        self._failed(preface, failure, "connection of")
+
+    def handshake_done(self, handshake: Handshake, transport: ServerTLSTransport) -> None:
+        """It becomes a client connection in the same place."""
+        frontend = self._frontend
+        del self.under_way[handshake]
+        self.completed += 1
+        self.resumed += transport.resumed
+        frontend.connections.discard(handshake)
+        connection = ClientConnection(frontend, transport, handshake.address, handshake.listener)
+        connection.destination = self._destinations.pop(handshake, None)
+        frontend.connections.add(connection)
+        if frontend.closing:
+            connection.finish()
+
+    def handshake_failed(self, handshake: Handshake, failure: HandshakeFailure) -> None:
+        self._failed(handshake, failure, "TLS handshake with")
+
+    def _failed(self, newcomer: Newcomer, failure: HandshakeFailure, what: str) -> None:
+        frontend, listener = self._frontend, newcomer.listener
+        del self.under_way[newcomer]
+        self._destinations.pop(newcomer, None)
+        self.failed += 1
+        frontend.connection_gone(newcomer, listener)
+        if self.log is not None:
+            self.log(newcomer, failure)
+        host, port = newcomer.address
+        who = f"{host}:{port}" if port else host
+        text = f"Proxy {frontend.name}: {what} {who} at bind {listener.bind.address} failed: {failure.reason}"
+        self._teller.tell(failure.trouble, text, "failed handshakes")

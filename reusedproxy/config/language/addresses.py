@@ -1,0 +1,199 @@
+"""Addresses as HAProxy writes them: what to listen on, and where a server is.
+
+Knows prefixes (`ipv4@`, `unix@`, `fd@`), lists, port ranges and the last-colon rule for IPv6. Resolves nothing: a name
+stays a name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+
+from attrs import frozen
+
+from reusedproxy.config.language import units
+from reusedproxy.config.language.report import Wrong, did_you_mean, not_done
+from reusedproxy.config.model.proxies import ListenAddress
+
+# Since 2.8 the transport may be said, too; a listener's and a server's is a stream in any case.
+_PREFIXES = {
+    "ipv4": "ipv4", "ipv6": "ipv6", "unix": "unix", "uxst": "unix", "fd": "fd", "stream+ipv4": "ipv4", "stream+ipv6": "ipv6",
+    "stream+unix": "unix", "tcp": "", "tcp4": "ipv4", "tcp6": "ipv6",
+}  # fmt: skip
+_PREFIXES_NOT_DONE = re.compile(
+    r"((stream|dgram)\+)?(abnsz?|sockpair|uxdg|(udp|quic|mptcp)[46]?|rhttp|ring|ipv[46]|unix|fd)\Z"
+)
+_VARIABLE = re.compile(r"\$\{([A-Za-z0-9_]*)\}?|\$([A-Za-z0-9_]*)", re.ASCII)
+_EVERY_IPV4 = ("", "*", "0.0.0.0")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?\Z")
+# A range this long is a slip of the fingers: each port costs a socket.
+_LONGEST_RANGE = 4096
+
+
+def expanded(text: str, variable: Callable[[str], str | None]) -> str:
+    """One address with the values of its variables: HAProxy expands $NAME and ${NAME} in addresses whatever quotes stand
+    around them (src/tools.c, env_expand), and nothing else there. One that is not set is empty."""
+
+    def value(found: re.Match[str]) -> str:
+        held = variable(found[1] or found[2] or "") or ""
+        if "," in held:
+            raise Wrong(f"'{found[0]}' holds a list ('{held}') where one address has to stand")
+        return held
+
+    return _VARIABLE.sub(value, text)
+
+
+def listen_addresses(text: str, what: str = "'bind'") -> tuple[ListenAddress, ...]:
+    """What one comma-separated list of addresses listens on, ranges written out."""
+    found: list[ListenAddress] = []
+    for part in text.split(","):
+        if not part:
+            raise Wrong(f"{what}: an address is missing in '{text}'")
+        found.extend(_listen_address(part, what))
+    return tuple(found)
+
+
+def is_everywhere(text: str) -> bool:
+    """Whether every address of the machine is listened on; not, where that cannot be read."""
+    try:
+        return any(address.kind == "tcp" and not address.host for address in listen_addresses(text))
+    except Wrong:
+        return False
+
+
+def _listen_address(text: str, what: str) -> list[ListenAddress]:
+    family, rest = _family(text, what)
+    if family == "unix":
+        return [ListenAddress("unix", path=_unix_path(rest, what))]
+    if family == "fd":
+        return [ListenAddress("fd", fd=units.integer(rest, f"{what}: the file descriptor in '{text}'"))]
+    host, port_text = _host_and_port(rest)
+    if not port_text:
+        hint = f"write ':{text}'" if text.isdigit() else f"write '{_without_colon(text)}:80', say"
+        raise Wrong(f"{what}: the port is missing in '{text}': {hint}")
+    host, v6 = _listen_host(host, family, text, what)
+    return [ListenAddress("tcp", host=host, port=port, v6=v6) for port in _ports(port_text, text, what)]
+
+
+def _family(text: str, what: str) -> tuple[str, str]:
+    """The kind of address ("" when nothing was said) and the rest of the text."""
+    prefix, at, rest = text.partition("@")
+    if text.startswith("/") or not at:
+        return ("unix", text) if text.startswith("/") else ("", text)
+    if prefix in _PREFIXES:
+        return _PREFIXES[prefix], rest
+    if _PREFIXES_NOT_DONE.match(prefix):
+        raise Wrong(not_done(prefix + "@", "address prefix"))
+    raise Wrong(f"{what}: unknown address prefix '{prefix}@'{did_you_mean(prefix, _PREFIXES)}")
+
+
+def _unix_path(path: str, what: str) -> str:
+    if not path:
+        raise Wrong(f"{what}: 'unix@' needs the path of a socket after it")
+    if len(path.encode()) > 107:
+        raise Wrong(f"{what}: the path of a unix socket has at most 107 bytes, '{path}' is longer")
+    return path
+
+
+def _host_and_port(text: str) -> tuple[str, str]:
+    """Cut at the last colon, as HAProxy does even for an IPv6 address without brackets; [v6] alone has no port."""
+    if text.startswith("[") and text.endswith("]"):
+        return text[1:-1], ""
+    host, _, port = text.rpartition(":") if ":" in text else (text, "", "")
+    return (host[1:-1] if host.startswith("[") and host.endswith("]") else host), port
+
+
+def _without_colon(text: str) -> str:
+    """Without the one at the end, unless it is part of an IPv6 address."""
+    return text[:-1] if text.endswith(":") and not text.endswith("::") else text
+
+
+def _listen_host(host: str, family: str, text: str, what: str) -> tuple[str, bool]:
+    if host in _EVERY_IPV4:
+        return "", family == "ipv6"
+    if host == "::":
+        return "", True
+    version = _ip_version(host)
+    if version is None and not _is_name(host):
+        raise Wrong(f"{what}: '{host}' in '{text}' is not an address")
+    _check_family(version, family, text, what)
+    return host, version == 6 or (version is None and family == "ipv6")
+
+
+def _ip_version(host: str) -> int | None:
+    try:
+        return ipaddress.ip_address(host).version
+    except ValueError:
+        return None
+
+
+def _is_name(host: str) -> bool:
+    # 1.2.3.4.5 and 300.1.1.1 are mistyped addresses, not names.
+    return bool(_HOST_NAME.match(host)) and not re.match(r"[0-9.]+\Z", host)
+
+
+def _check_family(version: int | None, family: str, text: str, what: str) -> None:
+    if version is not None and family in ("ipv4", "ipv6") and family != f"ipv{version}":
+        raise Wrong(f"{what}: '{text}' says {family} of an IPv{version} address")
+
+
+def _ports(port_text: str, text: str, what: str) -> range:
+    first_text, dash, last_text = port_text.partition("-")
+    first = units.port(first_text, f"{what} '{text}'", least=0 if not dash else 1)
+    last = units.port(last_text, f"{what} '{text}'") if dash else first
+    if last < first:
+        raise Wrong(f"{what} '{text}': the range of ports goes backwards")
+    if last - first >= _LONGEST_RANGE:
+        raise Wrong(f"{what} '{text}': a range of more than {_LONGEST_RANGE} ports; each one costs a socket")
+    return range(first, last + 1)
+
+
+@frozen
+class ServerAddress:
+    """Where a server is: kind "tcp" with `host` and `port`, or kind "unix" with the path in `host`."""
+
+    kind: str
+    host: str
+    port: int | None
+
+
+def server_address(text: str, what: str) -> ServerAddress:
+    family, rest = _family(text, what)
+    if family == "fd":
+        raise Wrong(not_done("fd@", "address prefix", "a server has an address"))
+    if family == "unix":
+        return ServerAddress("unix", _unix_path(rest, what), None)
+    host, port_text = _host_and_port(rest)
+    if host in ("", "*", "0.0.0.0", "::"):
+        raise Wrong(
+            f"{what}: '{text}' means the address that the client connected to, which reusedproxy does not do yet:"
+            " write the server's address"
+        )
+    version = _ip_version(host)
+    if version is None and not _is_name(host):
+        raise Wrong(f"{what}: '{host}' in '{text}' is not an address")
+    _check_family(version, family, text, what)
+    return ServerAddress("tcp", host, _server_port(port_text, text, what))
+
+
+def is_server_address(text: str) -> bool:
+    """Whether it says where a server is, its port included."""
+    try:
+        server_address(text, "")
+    except Wrong:
+        return False
+    return True
+
+
+def _server_port(port_text: str, text: str, what: str) -> int:
+    if not port_text:
+        raise Wrong(
+            f"{what}: no port in '{text}': HAProxy would take the port that the client connected to, which reusedproxy"
+            f" does not do yet: write '{_without_colon(text)}:80', say"
+        )
+    if port_text[0] in "+-":
+        raise Wrong(f"{what}: '{text}' maps ports ({port_text}), which reusedproxy does not do yet: write the port")
+    if "-" in port_text:
+        raise Wrong(f"{what}: a server has one port, '{text}' has a range")
+    return units.port(port_text, f"{what}: '{text}'")

@@ -1,0 +1,264 @@
+"""The `.if` family: which lines count, and what a condition says (manual, section 2.4).
+
+Knows which version and which features we claim. Knows nothing of sections or keywords; the environment comes in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from attrs import Factory, define
+
+from reusedproxy.config.language.arguments import Unfinished, arguments_at
+from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean
+from reusedproxy.config.model.proxies import Place
+
+VERSION = "3.3.0"
+FEATURES = frozenset({"OPENSSL"})
+DIRECTIVES = (".if", ".elif", ".else", ".endif", ".notice", ".warning", ".alert", ".diag")
+# How many arguments each predicate takes.
+PREDICATES = {
+    "defined": 1,
+    "feature": 1,
+    "streq": 2,
+    "strneq": 2,
+    "version_atleast": 1,
+    "version_before": 1,
+    "enabled": 1,
+    "strstr": 2,
+    "openssl_version_atleast": 1,
+    "openssl_version_before": 1,
+    "ssllib_name_startswith": 1,
+    "awslc_api_atleast": 1,
+    "awslc_api_before": 1,
+}
+_NOT_DONE = ("fips_mode",)
+
+
+@define
+class _Block:
+    """One open `.if`. `state`: "taken" (its lines count), "waiting" (a later branch may), "past" (none may any more)."""
+
+    place: Place
+    state: str
+    else_seen: bool = False
+
+
+@define
+class Conditionals:
+    """Follows the directives of one file and says whether the present line counts."""
+
+    report: Report
+    environment: Mapping[str, str]
+    library: str = ""
+    blocks: list[_Block] = Factory(list)
+
+    @property
+    def active(self) -> bool:
+        return all(block.state == "taken" for block in self.blocks)
+
+    def directive(self, line: Line) -> None:
+        """A line whose first word begins with a dot."""
+        if line.keyword not in DIRECTIVES:
+            if self.active:
+                raise Wrong(f"unknown directive '{line.keyword}'{did_you_mean(line.keyword, DIRECTIVES)}")
+        elif line.keyword == ".if":
+            self._if(line)
+        elif line.keyword in (".elif", ".else", ".endif"):
+            self._branch(line)
+        elif self.active:
+            self._message(line)
+
+    def finish(self) -> None:
+        """At the end of a file: every `.if` must have been closed in it."""
+        for block in self.blocks:
+            self.report.fault(block.place, "this '.if' has no '.endif' in this file")
+        self.blocks.clear()
+
+    def _if(self, line: Line) -> None:
+        if not self.active:
+            self.blocks.append(_Block(line.place, "past"))
+            return
+        # Entered before the condition is judged: a faulty one then still has its .endif, and its lines are read.
+        self.blocks.append(block := _Block(line.place, "taken"))
+        block.state = "taken" if self._judge(line) else "waiting"
+
+    def _branch(self, line: Line) -> None:
+        if not self.blocks:
+            raise Wrong(f"'{line.keyword}' without an '.if' before it")
+        block = self.blocks[-1]
+        if line.keyword == ".endif":
+            self.blocks.pop()
+            line.at_most(0)
+            return
+        if block.else_seen:
+            raise Wrong(f"'{line.keyword}' after '.else' (the '.if' is at {block.place})")
+        if line.keyword == ".else":
+            block.else_seen = True
+            block.state = "taken" if block.state == "waiting" else "past"
+            line.at_most(0)
+        elif block.state == "waiting":
+            block.state = "taken"
+            block.state = "taken" if self._judge(line) else "waiting"
+        else:
+            block.state = "past"
+
+    def _judge(self, line: Line) -> bool:
+        try:
+            return evaluate(" ".join(line.arguments), self.environment, self.library)
+        except Wrong:
+            # Nobody knows which lines would have counted.
+            self.report.names_in_doubt = True
+            raise
+
+    def _message(self, line: Line) -> None:
+        if len(line.words) > 2:
+            raise Wrong(f"'{line.keyword}' takes one message: put quotes around it")
+        text = " ".join(line.arguments)
+        if line.keyword == ".alert":
+            raise Wrong(text or "'.alert' without a message")
+        if line.keyword == ".warning":
+            self.report.warn(line.place, text)
+        elif line.keyword == ".notice":
+            self.report.notice(line.place, text)
+        # .diag speaks in HAProxy's diagnostic mode only, which we do not have.
+
+
+def evaluate(expression: str, environment: Mapping[str, str], library: str = "") -> bool:
+    """What a condition says; `Wrong` when it cannot be understood. An empty one is false. `library` is what does TLS, in its
+    own words: "OpenSSL 3.5.0 8 Apr 2025", say."""
+    if not expression.strip():
+        return False
+    parser = _Condition(expression, environment, library)
+    value = parser.alternatives()
+    if parser.rest():
+        raise Wrong(f"'{parser.rest()}' at the end of the condition '{expression}' cannot be understood")
+    return value
+
+
+@define
+class _Condition:
+    """Recursive descent over one condition; && binds tighter than ||, ! tightest."""
+
+    text: str
+    environment: Mapping[str, str]
+    library: str
+    at: int = 0
+    depth: int = 0
+
+    def rest(self) -> str:
+        return self.text[self.at :].strip()
+
+    def take(self, token: str) -> bool:
+        while self.text[self.at : self.at + 1] in (" ", "\t"):
+            self.at += 1
+        if not self.text.startswith(token, self.at):
+            return False
+        self.at += len(token)
+        return True
+
+    def alternatives(self) -> bool:
+        value = self.conjunction()
+        while self.take("||"):
+            value = self.conjunction() or value
+        return value
+
+    def conjunction(self) -> bool:
+        value = self.term()
+        while self.take("&&"):
+            value = self.term() and value
+        return value
+
+    def term(self) -> bool:
+        negate = False
+        while self.take("!"):
+            negate = not negate
+        return self.bare_term() != negate
+
+    def bare_term(self) -> bool:
+        if self.take("("):
+            return self.parentheses()
+        found = re.compile(r"[+-]?[0-9]+").match(self.text, self.at)
+        if found:
+            self.at = found.end()
+            return bool(found[0].strip("+-0"))
+        found = re.compile(r"([a-z_]+)\(").match(self.text, self.at)
+        if not found:
+            raise Wrong(
+                f"the condition '{self.text}' cannot be understood at '{self.rest() or 'its end'}':"
+                f" a number, or one of {', '.join(name + '()' for name in PREDICATES)} is expected"
+            )
+        self.at = found.end()
+        return self.predicate(found[1])
+
+    def parentheses(self) -> bool:
+        self.depth += 1
+        if self.depth > 100:
+            raise Wrong("the condition has more than 100 parentheses inside each other")
+        value = self.alternatives()
+        if not self.take(")"):
+            raise Wrong(f"a ')' is missing in the condition '{self.text}'")
+        self.depth -= 1
+        return value
+
+    def predicate(self, name: str) -> bool:
+        if name in _NOT_DONE:
+            raise Wrong(f"'{name}' is a HAProxy predicate that reusedproxy does not do yet")
+        if name not in PREDICATES:
+            raise Wrong(f"unknown predicate '{name}' in the condition '{self.text}'{did_you_mean(name, PREDICATES)}")
+        arguments = self.predicate_arguments(name)
+        if len(arguments) != PREDICATES[name]:
+            raise Wrong(f"'{name}' takes {PREDICATES[name]} argument(s), {len(arguments)} given in '{self.text}'")
+        return self.judge(name, arguments)
+
+    def predicate_arguments(self, name: str) -> list[str]:
+        """Up to the closing parenthesis."""
+        try:
+            arguments, self.at = arguments_at(self.text, self.at)
+        except Unfinished as end:
+            raise Wrong(f"a '{end.missing}' is missing after '{name}(' in the condition '{self.text}'") from None
+        return list(arguments)
+
+    def judge(self, name: str, arguments: list[str]) -> bool:
+        if name == "defined":
+            return arguments[0] in self.environment
+        if name == "feature":
+            return arguments[0] in FEATURES
+        if name in ("streq", "strneq"):
+            return (arguments[0] == arguments[1]) == (name == "streq")
+        if name == "strstr":
+            return arguments[1] in arguments[0]
+        if name == "ssllib_name_startswith":
+            return self.library.startswith(arguments[0])
+        if name in ("openssl_version_atleast", "openssl_version_before"):
+            if not self.library:
+                raise Wrong(f"'{name}': it is not known which library does TLS")
+            atleast = _openssl_key(self.library.partition(" ")[2].partition(" ")[0]) >= _openssl_key(arguments[0])
+            return atleast == (name == "openssl_version_atleast")
+        if name in ("awslc_api_atleast", "awslc_api_before"):
+            return False  # it is asked behind ssllib_name_startswith(AWS-LC), and this is OpenSSL
+        if name == "enabled":
+            # Pollers, splicing, SO_REUSEPORT and the like: none of HAProxy's switches is ours.
+            return False
+        return (_version_key(VERSION) >= _version_key(arguments[0])) == (name == "version_atleast")
+
+
+def _openssl_key(text: str) -> tuple[int, int, int, int, int]:
+    """Sorts versions of OpenSSL: a letter comes after none, and 3.0.0-beta2 before 3.0.0."""
+    found = re.match(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})([a-z]?)(-(?:alpha|beta|dev|pre)\S*)?", text, re.ASCII)
+    if not found:
+        raise Wrong(f"'{text}' is not a version of OpenSSL such as 3.0.0 or 1.1.1k")
+    major, minor, patch = (int(part) for part in found.group(1, 2, 3))
+    return major, minor, patch, -1 if found[5] else 0, ord(found[4]) if found[4] else 0
+
+
+def _version_key(text: str) -> tuple[int, int, int, int, int]:
+    """Sorts versions as HAProxy does: missing parts are zero, and 3.2-dev9 comes before 3.2.0."""
+    found = re.match(
+        r"(\d{1,9})(?:\.(\d{1,9}))?(?:\.(\d{1,9}))?(?:-dev(\d{1,9}))?(?:-(\d{1,9}))?[-+.\w]*\Z", text, re.ASCII
+    )
+    if not found:
+        raise Wrong(f"'{text}' is not a version such as 3.2 or 2.4-dev19")
+    major, minor, patch, development, commits = (int(part) if part is not None else None for part in found.groups())
+    return major or 0, minor or 0, patch or 0, -1 if development is not None else 0, (development or 0) + (commits or 0)

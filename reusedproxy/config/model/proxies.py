@@ -1,0 +1,467 @@
+"""What a configuration says, once it has been read: frozen values and nothing else.
+
+Every value here is final: times are float seconds (None: no limit), sizes are bytes, defaults are filled in, inherited
+settings (`defaults`, `default-server`) are merged. Nothing in this module opens a file, resolves a name or knows that
+there is a network; `reader` makes these values and `reusedproxy.daemon.service` turns them into living objects.
+"""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+
+from reusedproxy.config.model.rules import NO_RULES, Rules, UseBackend
+
+
+@frozen
+class Place:
+    """Where in the configuration something was said, for every message that is about it."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@frozen
+class Notice:
+    """Something the operator should hear at start, though the daemon starts all the same.
+
+    `level` is "notice" (a setting that cannot matter here was accepted) or "warning" (this may not do what you think).
+    """
+
+    level: str
+    place: Place
+    text: str
+
+
+@frozen
+class ListenAddress:
+    """One thing to listen on, after ranges and lists have been expanded.
+
+    kind "tcp": `host` ("" is every address, IPv4 and, for `:::port`, IPv6) and `port` (0: the kernel picks);
+    kind "unix": `path`; kind "fd": `fd`, an already listening socket that we inherited.
+    """
+
+    kind: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    fd: int = -1
+    v6: bool = False
+
+    def __str__(self) -> str:
+        if self.kind == "unix":
+            return f"unix@{self.path}"
+        if self.kind == "fd":
+            return f"fd@{self.fd}"
+        host = self.host or ("::" if self.v6 else "*")
+        return f"[{host}]:{self.port}" if self.v6 and self.host else f"{host}:{self.port}"
+
+
+#: The protocol versions that can be served, oldest first.
+TLS_VERSIONS = ("TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+
+
+@frozen
+class CertificateSource:
+    """A `crt`, `default-crt` or `crt-list` (`kind`) of a `bind` line: a file, a directory or a bundle's name, or a list."""
+
+    kind: str
+    path: str
+
+
+@frozen
+class TLSOffer:
+    """How handshakes are held: what may be said for a whole `bind` line, or in a `crt-list` for one certificate.
+
+    Paths are as configured, with the base directories before them; `ca_file` may be "@system-ca". `ciphers`,
+    `ciphersuites`, `curves` and `sigalgs` None: OpenSSL's own. `min_version` and `max_version` are of `TLS_VERSIONS`; no `alpn`: the
+    extension is not answered. `dh_file` has DH parameters; without, `dh_size` is the size in bits of the group for DHE,
+    None: DHE is not served. Ignored errors are OpenSSL's numbers (X509_V_ERR), of the client's own certificate and of
+    those above it.
+    """
+
+    verify: str = "none"
+    ca_file: str | None = None
+    ca_verify_file: str | None = None
+    crl_file: str | None = None
+    ca_names: bool = True
+    ignored_ca_errors: frozenset[int] = frozenset()
+    ignored_crt_errors: frozenset[int] = frozenset()
+    alpn: tuple[str, ...] = ("http/1.1",)
+    min_version: str = "TLSv1.2"
+    max_version: str = "TLSv1.3"
+    ciphers: str | None = None
+    ciphersuites: str | None = None
+    curves: str | None = None
+    sigalgs: str | None = None
+    client_prefers: bool = False
+    tickets: bool = True
+    cache: bool = True
+    lifetime: float = 300.0
+    dh_file: str | None = None
+    dh_size: int | None = None
+
+
+@frozen
+class BindTLS:
+    """`ssl` on a `bind` line. `sources` in the order written; `strict_sni`: who asks for no name of ours is refused.
+
+    `crt_base` and `ca_base` are for the paths that a `crt-list` names.
+    """
+
+    sources: tuple[CertificateSource, ...] = ()
+    offer: TLSOffer = TLSOffer()
+    strict_sni: bool = False
+    crt_base: str = ""
+    ca_base: str = ""
+
+
+@frozen
+class Bind:
+    """One `bind` line for one address. `maxconn` 0: bounded by the frontend's alone. `mode` is a unix socket's (octal)."""
+
+    place: Place
+    address: ListenAddress
+    name: str = ""
+    maxconn: int = 0
+    backlog: int = 0
+    mode: int | None = None
+    user: str | None = None
+    group: str | None = None
+    tls: BindTLS | None = None
+    accept_proxy: bool = False
+
+
+@frozen
+class Timeouts:
+    """HAProxy's `timeout` words in seconds, its fallbacks (manual, section 4.2) already applied; None waits for ever."""
+
+    connect: float | None = None
+    client: float | None = None
+    server: float | None = None
+    http_request: float | None = None
+    http_keep_alive: float | None = None
+    queue: float | None = None
+    check: float | None = None
+    tunnel: float | None = None
+    client_fin: float | None = None
+    server_fin: float | None = None
+    client_hs: float | None = None
+
+
+#: The words of `retry-on` with which HAProxy holds a first request to be as safe as later ones on a connection that has
+#: stood idle (`http-reuse`; its src/backend.c, since 2.7).
+SAFE_TO_REUSE = frozenset(("conn-failure", "empty-response", "response-timeout"))
+
+
+@frozen
+class ForwardFor:
+    """`option forwardfor [except <net>] [header <name>] [if-none]`."""
+
+    header: str = "X-Forwarded-For"
+    except_network: str | None = None
+    if_none: bool = False
+
+
+@frozen
+class LogTarget:
+    """One `log` line. kind "stdout"/"stderr": write there; "udp": `host`, `port`; "unix": `path` of a syslog socket.
+
+    `format` is "raw", "short", "rfc3164" (default for syslog) or "rfc5424"; `facility` and `level` are syslog's names.
+    A longer line than `length` bytes is cut. A line that is more severe than `cap` is sent as one of that level.
+    """
+
+    place: Place
+    kind: str
+    host: str = ""
+    port: int = 514
+    path: str = ""
+    format: str = "rfc3164"
+    facility: str = "local0"
+    level: str = "debug"
+    cap: str = "emerg"
+    length: int = 1024
+
+
+@frozen
+class StatsPage:
+    """`stats enable|uri|refresh|hide-version` of one section. `refresh` in seconds, None: the page does not reload itself."""
+
+    uri: str = "/haproxy?stats"
+    refresh: float | None = None
+    hide_version: bool = False
+
+
+@frozen
+class PoolSettings:
+    """The `pool-*` words and `max-reuse` of one server.
+
+    `max_conn` None: any number idle; 0: none is kept. `max_reuse` None: any number of re-uses; 0: one request each.
+    `purge_delay` 0 keeps no idle connection above the floor. `connect_rate`: floor dials per second, None: our default.
+    `idle_ping`: seconds of idleness after which a connection is asked whether its server is there; None: never.
+    `most`: connections at once, of every kind (`strict-maxconn`: the server's `maxconn`); None: any number.
+    `keep_checks`: HTTP checks leave their connections to an empty pool (`check-reuse-pool`; with a floor they do anyhow).
+    """
+
+    min_conn: int = 0
+    max_conn: int | None = None
+    low_conn: int = 0
+    purge_delay: float = 5.0
+    max_reuse: int | None = None
+    idle_timeout: float | None = None
+    max_age: float | None = None
+    connect_rate: float | None = None
+    idle_ping: float | None = None
+    keep_checks: bool = False
+    most: int | None = None
+
+
+@frozen
+class Call:
+    """A sample fetch or converter with its arguments."""
+
+    name: str
+    arguments: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name}({','.join(self.arguments)})" if self.arguments else self.name
+
+
+@frozen
+class Expression:
+    """A sample expression: what is fetched, and how it is converted."""
+
+    fetch: Call
+    converters: tuple[Call, ...] = ()
+
+    def __str__(self) -> str:
+        return ",".join(map(str, (self.fetch, *self.converters)))
+
+
+@frozen
+class ServerTLS:
+    """`ssl` and its companions on a server line. Paths are as configured, `ca_file` may be "@system-ca".
+
+    `sni` and `verifyhost` are plain names (of `sni str(NAME)`), None when unset or not constant. `ciphers` and their like
+    None: OpenSSL's own; versions are of `TLS_VERSIONS`; `resumes`: sessions are, where the server lets us.
+    """
+
+    verify: str = "required"
+    ca_file: str | None = None
+    crt: str | None = None
+    sni: str | None = None
+    verifyhost: str | None = None
+    crl_file: str | None = None
+    min_version: str = "TLSv1.2"
+    max_version: str = "TLSv1.3"
+    ciphers: str | None = None
+    ciphersuites: str | None = None
+    curves: str | None = None
+    sigalgs: str | None = None
+    tickets: bool = True
+    resumes: bool = True
+    alpn: tuple[str, ...] = ()
+
+
+@frozen
+class Check:
+    """`check` on a server line. Times in seconds; fast and down intervals None: as `inter`. `port` None: the server's;
+    `sni` None: as the server's, if that is constant; `ssl`: over TLS in any case."""
+
+    inter: float = 2.0
+    fastinter: float | None = None
+    downinter: float | None = None
+    rise: int = 2
+    fall: int = 3
+    port: int | None = None
+    addr: str | None = None
+    sni: str | None = None
+    ssl: bool = False
+    send_proxy: str = ""
+
+
+@frozen
+class HTTPCheck:
+    """`option httpchk` with `http-check send` and `http-check expect status` of a backend.
+
+    `headers` are (name, value) in the order written. `expect` are inclusive ranges of status codes; `expect_not` turns
+    them round.
+    """
+
+    method: str = "OPTIONS"
+    uri: str = "/"
+    version: str = "HTTP/1.0"
+    headers: tuple[tuple[str, str], ...] = ()
+    body: str = ""
+    expect: tuple[tuple[int, int], ...] = ((200, 399),)
+    expect_not: bool = False
+
+
+@frozen
+class Server:
+    """One `server` line with `default-server` merged in. `port` None: none was written. `maxconn` 0: no limit.
+
+    `minconn` between 0 and `maxconn`: the limit grows from the one to the other with the backend's load.
+    `maxqueue`: how many may wait for this server alone, 0: any number.
+
+    kind "tcp": `host` is a literal address or a name to resolve at start; kind "unix": `host` is a path. `sni` is set only
+    where it depends on the request (a constant one is its `tls`'); then `known_name` is the one for checks and the floor.
+    `send_proxy` is "v1" or "v2" where the PROXY protocol is spoken, and its checks' `send_proxy` likewise.
+    `check_tls` is set where checks speak TLS whatever else holds (`check-ssl`).
+    """
+
+    name: str
+    place: Place
+    host: str
+    port: int | None = None
+    kind: str = "tcp"
+    weight: int = 1
+    backup: bool = False
+    disabled: bool = False
+    minconn: int = 0
+    maxconn: int = 0
+    maxqueue: int = 0
+    check: Check | None = None
+    tls: ServerTLS | None = None
+    pool: PoolSettings = PoolSettings()
+    sni: Expression | None = None
+    pool_conn_name: Expression | None = None
+    known_name: str | None = None
+    check_tls: ServerTLS | None = None
+    send_proxy: str = ""
+
+
+@frozen
+class Frontend:
+    """A `frontend`, or the front half of a `listen`.
+
+    `connection_mode`: "keep-alive" (default), "server-close" or "close" (option httpclose). `log_format`: "httplog",
+    or "default" for the short line that HAProxy writes without an option. `logs` take its access log, `event_logs` what
+    happens to itself.
+    """
+
+    name: str
+    place: Place
+    mode: str = "tcp"
+    binds: tuple[Bind, ...] = ()
+    default_backend: str | None = None
+    use_backends: tuple[UseBackend, ...] = ()
+    maxconn: int = 0
+    timeouts: Timeouts = Timeouts()
+    connection_mode: str = "keep-alive"
+    forwardfor: ForwardFor | None = None
+    logs: tuple[LogTarget, ...] = ()
+    event_logs: tuple[LogTarget, ...] = ()
+    log_format: str = "default"
+    dontlognull: bool = False
+    clitcpka: bool = False
+    disabled: bool = False
+    stats: StatsPage | None = None
+    rules: Rules = NO_RULES
+
+
+@frozen
+class Backend:
+    """A `backend`, or the back half of a `listen`.
+
+    `http_reuse`: None when the word is unset (our safe default applies), else never, safe, aggressive or always.
+    `retry_on` are the words of that line ("503" for a status) with "all-retryable-errors" written out; `redispatch` is n: a
+    retry goes to another server every n-th time, or (-n) the n-th from the last only; 0: never.
+    `fullconn`: requests at which servers with a `minconn` bear their `maxconn`; 0: a tenth of its frontends' `maxconn`.
+    `http_check` None: checks are a connection (and a TLS handshake) only. `upgrade_with_body`: its servers read the body of a
+    request that offers another protocol. `abortonclose`: a client that ends its side gives up what no server has been sent
+    yet; so in HAProxy, too, since 3.3. `event_logs` take what happens to its servers.
+    """
+
+    name: str
+    place: Place
+    mode: str = "tcp"
+    balance: str = "roundrobin"
+    servers: tuple[Server, ...] = ()
+    timeouts: Timeouts = Timeouts()
+    connection_mode: str = "keep-alive"
+    forwardfor: ForwardFor | None = None
+    http_reuse: str | None = None
+    retries: int = 3
+    retry_on: frozenset[str] = frozenset(("conn-failure",))
+    redispatch: int = 0
+    allbackups: bool = False
+    abortonclose: bool = True
+    upgrade_with_body: bool = False
+    fullconn: int = 0
+    http_check: HTTPCheck | None = None
+    disabled: bool = False
+    stats: StatsPage | None = None
+    event_logs: tuple[LogTarget, ...] = ()
+    rules: Rules = NO_RULES
+
+    def redispatches(self, retry: int) -> bool:
+        """Whether this retry (the first is 1) goes to another server."""
+        if self.redispatch > 0:
+            return retry % self.redispatch == 0
+        return self.redispatch < 0 and retry == self.retries + 1 + self.redispatch
+
+
+@frozen
+class StatsSocket:
+    """A `stats socket` line of the global section; read now, served by a later version."""
+
+    place: Place
+    address: ListenAddress
+
+
+@frozen
+class Manhole:
+    """`manhole <address> authorized-keys <file> [host-key <file>]` of the global section (ours; HAProxy has none)."""
+
+    place: Place
+    address: ListenAddress
+    authorized_keys: str
+    host_key: str
+
+
+@frozen
+class Said:
+    """A word of the configuration with what was said for it, where somebody else has to judge that."""
+
+    place: Place
+    word: str
+    value: str
+
+
+@frozen
+class Global:
+    """The `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after` None: no bound.
+
+    Ours: `pool_connect_rate`, handshakes a second for the floors of all servers together; `pool_warm_start`, seconds that the
+    listeners wait at most for all floors at the start, None: not at all; `ssl_watch`, seconds between two looks at the files of
+    TLS, None: none.
+    """
+
+    maxconn: int | None = None
+    user: Said | None = None
+    group: Said | None = None
+    chroot: Said | None = None
+    logs: tuple[LogTarget, ...] = ()
+    log_tag: str = "reusedproxy"
+    hard_stop_after: float | None = None
+    bufsize: int = 16384
+    maxrewrite: int = 1024
+    maxhdr: int = 101
+    stats_sockets: tuple[StatsSocket, ...] = ()
+    manhole: Manhole | None = None
+    pool_connect_rate: float = 200.0
+    pool_warm_start: float | None = None
+    ssl_watch: float | None = None
+
+
+@frozen
+class Configuration:
+    """All of it. Frontends and backends by name, in the order written; `notices` in the order found."""
+
+    global_: Global = Global()
+    frontends: dict[str, Frontend] = field(factory=dict)
+    backends: dict[str, Backend] = field(factory=dict)
+    notices: tuple[Notice, ...] = ()

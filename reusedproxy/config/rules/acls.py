@@ -1,0 +1,216 @@
+"""ACLs and the conditions made of them (manual, sections 7.1, 7.2 and 7.4): words in, frozen values out.
+
+A condition that names an ACL is finished only when its whole section has been read, since a later `acl` line of that name
+counts as well. Must never know what a condition is for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from attrs import evolve
+
+from reusedproxy.config.language.haproxy_words import words
+from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done
+from reusedproxy.config.model.proxies import Place
+from reusedproxy.config.model.rules import Condition, Criterion, Rule, Term, UseBackend
+from reusedproxy.config.rules.expressions import ACL_METHODS, ACL_ONLY, read_expression, type_of
+from reusedproxy.config.rules.haproxy_samples import FETCHES as HAPROXY_FETCHES
+from reusedproxy.config.rules.patterns import DEFAULT, METHODS, check_patterns
+from reusedproxy.config.rules.samples import CASTS, FETCHES, SAME
+
+_DERIVED = re.compile(rf"([A-Za-z0-9_.]+?)_({'|'.join(sorted(ACL_METHODS))})(?=[,(]|\Z)")
+_CRITERIA = ACL_ONLY | FETCHES.keys() | HAPROXY_FETCHES
+_NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
+_HAPROXY_FLAGS = {"-M": "load the file as a map", "-u": "an id", "-n": "no look-up of names"}
+
+#: Manual, section 7.4.
+PREDEFINED = {
+    "FALSE": "always_false",
+    "TRUE": "always_true",
+    "HTTP": "req.proto_http",
+    "HTTP_1.0": "req.ver 1.0",
+    "HTTP_1.1": "req.ver 1.1",
+    "HTTP_2.0": "req.ver 2.0",
+    "HTTP_3.0": "req.ver 3.0",
+    "HTTP_CONTENT": "req.hdr_val(content-length) gt 0",
+    "HTTP_URL_ABS": "url_reg ^[^/:]*://",
+    "HTTP_URL_SLASH": "url_beg /",
+    "HTTP_URL_STAR": "url *",
+    "LOCALHOST": "src 127.0.0.1/8 ::1",
+    "METH_CONNECT": "method CONNECT",
+    "METH_DELETE": "method DELETE",
+    "METH_GET": "method GET HEAD",
+    "METH_HEAD": "method HEAD",
+    "METH_OPTIONS": "method OPTIONS",
+    "METH_POST": "method POST",
+    "METH_PUT": "method PUT",
+    "METH_TRACE": "method TRACE",
+}
+_PREDEFINED_NOT_DONE = words("RDP_COOKIE REQ_CONTENT WAIT_END")
+
+Acls = Mapping[str, Sequence[Criterion]]
+
+
+def read_acl(line: Line, report: Report) -> tuple[str, Criterion]:
+    """`acl NAME criterion [flags] [operator] [patterns]`."""
+    if len(line.words) < 3:
+        raise Wrong("'acl' needs a name and what it tests: acl is_static path_end .css .js, say")
+    name = line.words[1]
+    if _is_criterion(name) and not _is_criterion(line.words[2], nearly=True):
+        raise Wrong(f"'acl': the name is missing: 'acl NAME {name} {line.words[2]} …'")
+    if not _NAME.match(name):
+        raise Wrong(
+            f"'acl': the name '{name}' has a character that cannot stand in a name: letters, digits, - _ . : can"
+        )
+    if name.lower() == "or" or name in ("if", "unless"):
+        raise Wrong(f"'acl': '{name}' cannot be a name: it has a meaning in conditions")
+    return name, read_criterion(line.words[2:], line.place, f"acl '{name}'", report)
+
+
+def _is_criterion(word: str, *, nearly: bool = False) -> bool:
+    """Whether it begins with a name that can stand there, done or not; `nearly`: or with one that has a slip in it."""
+    name = re.split(r"[,(]", word, maxsplit=1)[0]
+    return name in _CRITERIA or (nearly and name[:1].isalpha() and nearest(name, _CRITERIA) is not None)
+
+
+def read_criterion(words: Sequence[str], place: Place, what: str, report: Report) -> Criterion:
+    """A sample, flags, and patterns."""
+    text, method = words[0], ""
+    derived = _DERIVED.match(text)
+    if derived and derived[0] in ACL_ONLY:
+        text, method = derived[1] + text[derived.end() :], derived[2]
+    expression = read_expression(text, what, ACL_ONLY)
+    given = type_of(expression)
+    if method and expression.converters:
+        text_of_method = (
+            f"{what}: behind converters '_{method}' does not count, as in HAProxy, and the sample is compared"
+        )
+        report.warn(place, f"{text_of_method} as a whole unless '-m {method}' is written")
+        method = ""
+    rest = list(words[1:])
+    files: list[str] = []
+    ignore_case = ended = False
+    while rest and rest[0].startswith("-") and not ended and not re.match(r"-[0-9]", rest[0]):
+        flag = rest.pop(0)
+        if flag == "--":
+            ended = True
+        elif flag == "-i":
+            ignore_case = True
+        elif flag in ("-m", "-f"):
+            if not rest:
+                raise Wrong(f"{what}: '{flag}' needs {'a method' if flag == '-m' else 'a file'}")
+            argument = rest.pop(0)
+            if flag == "-f":
+                files.append(argument)
+            else:
+                method = _method(argument, what)
+        elif flag == "-n":
+            pass  # names are never looked up
+        elif flag in _HAPROXY_FLAGS:
+            raise Wrong(f"{what}: {not_done(flag, 'flag')}")
+        else:
+            raise Wrong(f"{what}: unknown flag '{flag}': there are -i, -m, -f, -n and --")
+    method = method or DEFAULT.get(given, "")
+    if not method:
+        raise Wrong(f"{what}: '{text}' gives {given}, which has no usual way to be compared: add -m and a method")
+    if method != "found" and METHODS[method] not in CASTS[given]:
+        raise Wrong(f"{what}: '-m {method}' cannot be used with '{text}', which gives {given}")
+    check_patterns(method, rest, what)
+    if not rest and not files and not ended and method not in ("bool", "found"):
+        report.warn(
+            place,
+            f"{what}: there is nothing to compare '{words[0]}' with, so it is never true; '-m found' asks whether it is there",
+        )
+    return Criterion(place, expression, method, tuple(rest), tuple(files), ignore_case)
+
+
+def _method(word: str, what: str) -> str:
+    if word not in METHODS:
+        raise Wrong(f"{what}: unknown method '-m {word}'{did_you_mean(word, METHODS)}")
+    return word
+
+
+def split_condition(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What stands before `if` or `unless`, and the condition from that word on."""
+    for at, word in enumerate(words):
+        if word in ("if", "unless"):
+            return list(words[:at]), list(words[at:])
+    return list(words), []
+
+
+def read_condition(words: Sequence[str], acls: Acls, place: Place, what: str, report: Report) -> Condition | None:
+    """`if` or `unless` and what follows; nothing: None."""
+    if not words:
+        return None
+    rest = list(words[1:])
+    if not rest:
+        raise Wrong(f"{what}: a condition is missing after '{words[0]}'")
+    alternatives: list[list[Term]] = [[]]
+    while rest:
+        word = rest.pop(0)
+        if word.lower() == "or" or word == "||":
+            if not alternatives[-1]:
+                raise Wrong(f"{what}: nothing stands before '{word}'")
+            alternatives.append([])
+            continue
+        negated = False
+        while word.startswith("!"):
+            negated, word = not negated, word[1:]
+            if not word:
+                if not rest:
+                    raise Wrong(f"{what}: nothing stands after '!'")
+                word = rest.pop(0)
+        if word == "{":
+            alternatives[-1].append(_anonymous(rest, negated, place, what, report))
+        else:
+            alternatives[-1].append(_named(word, negated, acls, place, what, report))
+    if not alternatives[-1]:
+        raise Wrong(f"{what}: nothing stands after the last 'or'")
+    return Condition(tuple(map(tuple, alternatives)), unless=words[0] == "unless")
+
+
+def _anonymous(rest: list[str], negated: bool, place: Place, what: str, report: Report) -> Term:
+    """What stands between braces; takes it from the words that are left."""
+    if "}" not in rest:
+        raise Wrong(f"{what}: a '}}' is missing (the braces stand by themselves, with a blank on either side)")
+    end = rest.index("}")
+    criterion, rest[: end + 1] = rest[:end], []
+    if not criterion:
+        raise Wrong(f"{what}: nothing stands between the braces")
+    return Term((read_criterion(criterion, place, f"{what}: in braces", report),), negated)
+
+
+def _named(name: str, negated: bool, acls: Acls, place: Place, what: str, report: Report) -> Term:
+    if name in acls:
+        return Term((), negated, name)
+    if name in PREDEFINED:
+        return Term((read_criterion(PREDEFINED[name].split(), place, name, report),), negated)
+    if name in _PREDEFINED_NOT_DONE:
+        raise Wrong(f"{what}: {not_done(name, 'predefined ACL')}")
+    if name.startswith("{"):
+        raise Wrong(f"{what}: '{name}': a brace stands by itself, with a blank on either side")
+    hint = f": write {name.upper()}" if name.upper() in PREDEFINED else did_you_mean(name, {*acls, *PREDEFINED})
+    if name in FETCHES or name in SAME or _DERIVED.match(name):
+        hint = f": write it in braces, {{ {name} … }}"
+    raise Wrong(f"{what}: there is no acl '{name}' before this line{hint}")
+
+
+# When the section has been read.
+
+
+def resolved(rule: Rule, acls: Acls) -> Rule:
+    """With all lines of the ACLs that it names."""
+    return evolve(rule, condition=with_acls(rule.condition, acls)) if rule.condition is not None else rule
+
+
+def resolved_backend(rule: UseBackend, acls: Acls) -> UseBackend:
+    return evolve(rule, condition=with_acls(rule.condition, acls)) if rule.condition is not None else rule
+
+
+def with_acls(condition: Condition, acls: Acls) -> Condition:
+    def whole(term: Term) -> Term:
+        return evolve(term, criteria=tuple(acls[term.name])) if term.name else term
+
+    return evolve(condition, alternatives=tuple(tuple(map(whole, terms)) for terms in condition.alternatives))

@@ -1,0 +1,44 @@
+"""The lines `tcp-request connection`: what happens to a client that has connected, before a byte of it is read."""
+
+from __future__ import annotations
+
+from reusedproxy.config.language.haproxy_words import words
+from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
+from reusedproxy.config.model.rules import Receive, Rule
+from reusedproxy.config.rules.acls import Acls, read_condition, split_condition
+
+_OTHER_STAGES = words("session content inspect-delay")
+_NOT_DONE = words(
+    """
+    capture expect-netscaler-cip sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 set-dst set-dst-port
+    set-fc-mark set-fc-tos set-mark set-src set-src-port set-tos set-var set-var-fmt silent-drop track-sc0 track-sc1
+    track-sc2 track-sc unset-var lua
+    """
+)
+#: What each is done with after its word.
+_DONE = {"accept": (), "reject": (), "expect-proxy": ("layer4",)}
+
+
+def read_connection_rule(line: Line, acls: Acls, report: Report) -> Rule:
+    """`tcp-request connection accept|reject|expect-proxy layer4 [if|unless CONDITION]` (manual, section 4.2)."""
+    if not line.arguments:
+        raise Wrong("'tcp-request' needs 'connection' and an action after it: tcp-request connection reject if …, say")
+    stage, *rest = line.arguments
+    if stage != "connection":
+        if stage in _OTHER_STAGES:
+            raise Wrong(not_done(f"tcp-request {stage}", "rule"))
+        raise Wrong(f"'tcp-request': unknown word '{stage}'{did_you_mean(stage, {'connection', *_OTHER_STAGES})}")
+    what = "'tcp-request connection'"
+    before, condition = split_condition(rest)
+    verb = before[0].partition("(")[0] if before else ""
+    if verb not in _DONE:
+        if verb in _NOT_DONE:
+            raise Wrong(not_done(f"tcp-request connection {verb}", "rule"))
+        if not verb:
+            raise Wrong(f"{what} needs an action: accept, reject or 'expect-proxy layer4'")
+        raise Wrong(f"{what}: unknown action '{verb}'{did_you_mean(verb, {*_DONE, *_NOT_DONE})}")
+    if tuple(before[1:]) != _DONE[verb]:
+        takes = " ".join(_DONE[verb]) or "nothing but a condition"
+        raise Wrong(f"{what}: '{verb}' is followed by {takes}")
+    said = f"tcp-request connection {verb}"
+    return Rule(line.place, said, Receive(verb), read_condition(condition, acls, line.place, what, report))

@@ -1,0 +1,287 @@
+"""Sample expressions (manual, section 7.3): `fetch(arguments),converter(arguments),…`, read into values and judged.
+
+Knows which fetches and converters there are and how many arguments each takes; what they do is `reusedproxy.rules`' affair,
+and a test holds that both know the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Collection
+from ipaddress import IPv4Address, IPv6Address
+
+from reusedproxy.config.language.arguments import Unfinished, arguments_at
+from reusedproxy.config.language.haproxy_words import words
+from reusedproxy.config.language.regular import read_regular, shortened
+from reusedproxy.config.language.report import Wrong, did_you_mean, not_done
+from reusedproxy.config.language.units import within_64_bits
+from reusedproxy.config.model.proxies import Call, Expression
+from reusedproxy.config.rules.haproxy_samples import CONVERTERS as HAPROXY_CONVERTERS
+from reusedproxy.config.rules.haproxy_samples import FETCHES as HAPROXY_FETCHES
+from reusedproxy.config.rules.samples import CASTS, CONVERTERS, FETCHES, LOGGED, SAME, Signature
+
+#: Fetches to whose names a method may be added where something is compared: path_beg is path with -m beg.
+BASES = words("base path url hdr shdr cook scook urlp")
+ACL_METHODS = words("beg dir dom end len reg str sub")
+ACL_ONLY = frozenset(f"{base}_{method}" for base in BASES for method in ACL_METHODS) - FETCHES.keys()
+_NAME = re.compile(r"[A-Za-z0-9_.+-]*")
+#: What `digest` is asked for most; it takes whatever OpenSSL knows.
+DIGESTS = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
+_NUMBER = re.compile(r"[-+]?[0-9]+\Z")
+_VARIABLE = re.compile(r"(proc|sess|txn|req|res)\.([A-Za-z0-9_.]+)\Z")
+
+
+def read_expression(text: str, what: str, others: Collection[str] = ()) -> Expression:
+    """The expression that all of `text` is; `what` begins each message. `others` are names that could stand there, too, and
+    that the caller has looked for. Raises Wrong."""
+    expression, at = expression_at(text, 0, what, others)
+    if at < len(text):
+        raise Wrong(f"{what}: '{text[at:]}' in the expression '{text}' is too much: converters follow a ','")
+    return expression
+
+
+def expression_at(text: str, at: int, what: str, others: Collection[str] = ()) -> tuple[Expression, int]:
+    """The expression that begins there, and where it ends. Raises Wrong."""
+    calls: list[Call] = []
+    while True:
+        name = _NAME.match(text, at)
+        assert name is not None
+        at = name.end()
+        arguments: tuple[str, ...] = ()
+        if text[at : at + 1] == "(":
+            try:
+                arguments, at = arguments_at(text, at + 1)
+            except Unfinished as end:
+                raise Wrong(f"{what}: in the expression '{text}' a '{end.missing}' is missing") from None
+        calls.append(_judged(name[0], arguments, first=not calls, what=what, others=others))
+        if text[at : at + 1] != ",":
+            break
+        at += 1
+    expression = Expression(calls[0], tuple(calls[1:]))
+    type_of(expression, what)
+    return expression, at
+
+
+def type_of(expression: Expression, what: str = "") -> str:
+    """The type of what it gives. Raises Wrong where a converter cannot take what stands before it."""
+    name, given = expression.fetch.name, FETCHES[expression.fetch.name].gives
+    for call in expression.converters:
+        converter = CONVERTERS[call.name]
+        if converter.takes not in CASTS[given]:
+            raise Wrong(
+                f"{what}: converter '{call.name}' cannot be applied to '{name}': it takes {converter.takes}, not {given}"
+            )
+        name, given = call.name, converter.gives
+    return given
+
+
+def where_of(expression: Expression) -> str:
+    """In whose rules it has something to say."""
+    name = expression.fetch.name
+    return (FETCHES.get(name) or LOGGED[name]).where
+
+
+def _given(name: str, signature: Signature, arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """The arguments that count. Empty parentheses hold an empty text where one must be given, and nothing elsewhere; an
+    empty number at the end is none."""
+    if arguments == ("",) and (not signature.least or 0 in signature.numbers):
+        return ()
+    last = len(arguments) - 1
+    if last in signature.numbers and last >= signature.least and not arguments[last]:
+        return arguments[:last]
+    return arguments
+
+
+def _judged(name: str, arguments: tuple[str, ...], *, first: bool, what: str, others: Collection[str]) -> Call:
+    kind, known = ("sample fetch", HAPROXY_FETCHES) if first else ("converter", HAPROXY_CONVERTERS)
+    done: dict[str, Signature] = FETCHES if first else CONVERTERS
+    signature = done.get(SAME.get(name, name) if first else name)
+    if signature is None:
+        if name in known or re.match(r"sc[0-2]_", name):
+            raise Wrong(f"{what}: {not_done(name, kind)}")
+        if not name:
+            raise Wrong(f"{what}: a {kind} is missing in the expression")
+        if first and name in ACL_ONLY:
+            raise Wrong(f"{what}: '{name}' can stand in an 'acl' or a condition only, it is no sample fetch")
+        also = others if first else ()
+        raise Wrong(f"{what}: unknown {kind} '{name}'{did_you_mean(name, {*done, *known, *also})}")
+    arguments = _given(name, signature, arguments)
+    least, most = signature.least, signature.most
+    if not least <= len(arguments) <= most:
+        takes = f"{least} to {most}" if least != most else f"{least}" if least else "no"
+        raise Wrong(f"{what}: '{name}' takes {takes} argument{'' if most == 1 else 's'}, not {len(arguments)}")
+    for place in signature.numbers:
+        if place < len(arguments):
+            if not _NUMBER.match(arguments[place]):
+                raise Wrong(f"{what}: '{name}' takes a number in place {place + 1}, not '{arguments[place]}'")
+            _check_size(name, arguments[place], what)
+    own = SAME.get(name, name) if first else name
+    if own in _ARGUMENTS and arguments:
+        _ARGUMENTS[own](name, arguments, what)
+    return Call(own, arguments)
+
+
+def _check_size(name: str, number: str, what: str) -> None:
+    if within_64_bits(number) is None:
+        raise Wrong(f"{what}: '{name}': '{shortened(number)}' is more than 64 bits hold")
+
+
+# Arguments of which more must be said than how many there are.
+
+
+def variable(name: str, what: str) -> str:
+    """The name of a variable, with its scope. Raises Wrong."""
+    scope = name.partition(".")[0]
+    if scope in ("proc", "check", "psess") and "." in name:
+        raise Wrong(f"{what}: variables of the scope '{scope}' are HAProxy's; reusedproxy does not do them yet")
+    if not _VARIABLE.match(name):
+        raise Wrong(
+            f"{what}: '{name}' is no variable: write sess, txn, req or res, a dot, and a name of letters, digits, _ and ."
+        )
+    return name
+
+
+def _is_variable(name: str, arguments: tuple[str, ...], what: str) -> None:
+    variable(arguments[0], what)
+
+
+def _number_or_variable(name: str, arguments: tuple[str, ...], what: str) -> None:
+    for argument in arguments:
+        if _NUMBER.match(argument):
+            _check_size(name, argument, what)
+        else:
+            variable(argument, f"{what}: '{name}' takes a number or a variable")
+
+
+def _concat(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if len(arguments) > 1 and arguments[1]:
+        variable(arguments[1], what)
+
+
+def _regular(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if not arguments[0]:
+        raise Wrong(f"{what}: 'regsub' needs a regular expression: an empty one is found everywhere")
+    read_regular(arguments[0], what)
+    if re.search(r"(?<!\\)(?:\\\\)*\\\Z", arguments[1]):
+        raise Wrong(f"{what}: 'regsub': '{arguments[1]}' ends with a backslash that nothing follows")
+    if set("".join(arguments[2:])) - set("gi"):
+        raise Wrong(f"{what}: the flags of 'regsub' are g and i, not '{arguments[2]}'")
+
+
+def _cut(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if int(arguments[0]) == 0:
+        raise Wrong(f"{what}: '{name}' counts from 1, or from -1 at the end: there is no number 0")
+    if not arguments[1]:
+        raise Wrong(f"{what}: '{name}' needs the characters that part the text")
+
+
+def _header(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if not arguments[0]:
+        raise Wrong(f"{what}: '{name}' needs the name of a header")
+    if len(arguments) > 1 and int(arguments[1]) < -10:
+        raise Wrong(f"{what}: '{name}' looks no further than 10 values back (-10), not '{arguments[1]}'")
+
+
+def _encoding(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if arguments[0] not in ("", "query"):
+        raise Wrong(f"{what}: '{name}' encodes for the query, not for '{arguments[0]}'")
+
+
+def _question_mark(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if arguments[0] not in ("", "with_qm"):
+        raise Wrong(f"{what}: '{name}' takes with_qm or nothing, not '{arguments[0]}'")
+
+
+def _unit(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if len(arguments) > 1 and arguments[1] not in ("", "s", "ms", "us"):
+        raise Wrong(f"{what}: the unit of '{name}' is s, ms or us, not '{arguments[1]}'")
+
+
+def _method(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if not re.match(r"[!#$%&'*+.^_`|~0-9A-Za-z-]*\Z", arguments[0]):
+        raise Wrong(f"{what}: '{arguments[0]}' cannot be a method (RFC 9110 section 9.1)")
+
+
+def _digest(name: str, arguments: tuple[str, ...], what: str) -> None:
+    try:
+        size = hashlib.new(arguments[0].lower(), usedforsecurity=False).digest_size
+    except ValueError:
+        size = 0
+    if not size:  # 0, too, of those that make as much as they are asked for
+        raise Wrong(f"{what}: '{name}': unknown algorithm '{arguments[0]}'{did_you_mean(arguments[0], DIGESTS)}")
+
+
+def _sha2(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if arguments and arguments[0] not in ("224", "256", "384", "512"):
+        raise Wrong(f"{what}: 'sha2' is of 224, 256, 384 or 512 bits, not '{arguments[0]}'")
+
+
+def _hexadecimal(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if not re.match(r"(?:[0-9A-Fa-f]{2})+\Z", arguments[0]):
+        raise Wrong(f"{what}: '{name}' takes pairs of hexadecimal digits, not '{arguments[0]}'")
+
+
+def _address(name: str, arguments: tuple[str, ...], what: str) -> None:
+    _read_address(arguments[0], 4 if name == "ipv4" else 6, f"{what}: '{arguments[0]}'")
+
+
+def _read_address(text: str, version: int, what: str) -> None:
+    try:
+        if "%" in text:
+            raise ValueError
+        (IPv4Address if version == 4 else IPv6Address)(text)
+    except ValueError:
+        raise Wrong(f"{what} is no IPv{version} address") from None
+
+
+def _mask(name: str, arguments: tuple[str, ...], what: str) -> None:
+    for argument, version, bits, sign in zip(arguments, (4, 6), (32, 128), ".:", strict=False):
+        if sign in argument:
+            _read_address(argument, version, f"{what}: the mask '{argument}' of 'ipmask'")
+        elif not re.match(r"[0-9]{1,3}\Z", argument) or int(argument) > bits:
+            raise Wrong(f"{what}: 'ipmask' takes a number of bits up to {bits}, or a mask, not '{shortened(argument)}'")
+
+
+def _truth(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if arguments[0].lower() not in ("true", "false", "1", "0"):
+        raise Wrong(f"{what}: 'bool' takes true or false, not '{arguments[0]}'")
+
+
+def _dn(name: str, arguments: tuple[str, ...], what: str) -> None:
+    if len(arguments) > 2 and arguments[2] != "rfc2253":
+        raise Wrong(f"{what}: the format of '{name}' is rfc2253, not '{arguments[2]}'")
+
+
+_ARGUMENTS: dict[str, Callable[[str, tuple[str, ...], str], None]] = {
+    "var": _is_variable,
+    "strcmp": _is_variable,
+    "secure_memcmp": _is_variable,
+    "concat": _concat,
+    "field": _cut,
+    "word": _cut,
+    "url_enc": _encoding,
+    "query": _question_mark,
+    "meth": _method,
+    "date": _unit,
+    "http_date": _unit,
+    "regsub": _regular,
+    "digest": _digest,
+    "sha2": _sha2,
+    "bin": _hexadecimal,
+    "ipv4": _address,
+    "ipv6": _address,
+    "ipmask": _mask,
+    "bool": _truth,
+    **dict.fromkeys(("add", "sub", "mul", "div", "mod", "and", "or", "xor", "bytes"), _number_or_variable),
+    **dict.fromkeys(
+        (
+            f"{prefix}{kind}hdr{what}"
+            for prefix in ("", "req.", "res.")
+            for kind in ("", "f")
+            for what in ("", "_val", "_ip")
+        ),
+        _header,
+    ),
+    **dict.fromkeys(("ssl_c_s_dn", "ssl_c_i_dn", "ssl_s_s_dn", "ssl_s_i_dn"), _dn),
+}

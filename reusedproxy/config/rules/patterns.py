@@ -1,0 +1,125 @@
+"""What a sample is compared with (manual, section 7.1): the methods of `-m`, and patterns read into values.
+
+Here is said what may be written; whether something matches is `reusedproxy.rules`' affair.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from reusedproxy.config.language.regular import read_regular, shortened
+from reusedproxy.config.language.report import Wrong
+from reusedproxy.config.language.units import within_64_bits
+
+#: The methods that we do, and the type that each compares.
+METHODS = {
+    "found": "any",
+    "bool": "bool",
+    "int": "int",
+    "ip": "ip",
+    "bin": "bin",
+    "len": "str",
+    "str": "str",
+    "sub": "str",
+    "beg": "str",
+    "end": "str",
+    "dir": "str",
+    "dom": "str",
+    "reg": "str",
+}
+#: Of a sample of this type, when nothing is said; of bin and any it must be.
+DEFAULT = {"bool": "bool", "int": "int", "ip": "ip", "ipv4": "ip", "ipv6": "ip", "str": "str", "meth": "str"}
+OPERATORS = ("eq", "ge", "gt", "le", "lt")
+
+#: From one number to another, both included; None: without end.
+Range = tuple[int | None, int | None]
+Network = IPv4Network | IPv6Network
+
+_INTEGER = re.compile(r"-?[0-9]+\Z")
+#: A dash parts them, too; behind a dash at the beginning HAProxy reads the end of a range, and everybody else a number.
+_RANGE = re.compile(r"(-?[0-9]*):(-?[0-9]*)\Z|([0-9]+)-([0-9]*)\Z")
+
+
+def ranges(texts: Iterable[str], what: str) -> list[Range]:
+    """Numbers, ranges `a:b`, and operators, each of which counts for all that follow it. Raises Wrong."""
+    found: list[Range] = []
+    operator = ""
+    for text in texts:
+        if text in OPERATORS:
+            operator = text
+            continue
+        if between := _RANGE.match(text):
+            first, last = between.group(1, 2) if between[3] is None else between.group(3, 4)
+            low, high = (_number(each, text, what) if each not in ("", "-") else None for each in (first, last))
+            if low is None and high is None:
+                raise Wrong(f"{what}: '{text}' is a range without a beginning and without an end")
+            if low is not None and high is not None and low > high:
+                raise Wrong(f"{what}: the range '{text}' ends before it begins, so nothing is in it")
+        elif not operator and text.startswith("-") and _INTEGER.match(text):
+            raise Wrong(
+                f"{what}: '{text}' means all numbers up to {text[1:]} to HAProxy: write 'eq {text}', or ':{text[1:]}'"
+            )
+        elif _INTEGER.match(text):
+            low = high = _number(text, text, what)
+        else:
+            raise Wrong(
+                f"{what}: '{text}' is no number, nor a range such as 1024:65535, nor one of {', '.join(OPERATORS)}"
+            )
+        if operator not in ("", "eq"):
+            number = low if operator in ("ge", "gt") else high
+            if number is None:
+                raise Wrong(f"{what}: '{operator}' wants a number, not '{text}'")
+            low, high = _compared(operator, number)
+        found.append((low, high))
+    return found
+
+
+def _number(digits: str, text: str, what: str) -> int:
+    number = within_64_bits(digits)
+    if number is None:
+        raise Wrong(f"{what}: '{shortened(text)}' is more than 64 bits hold")
+    return number
+
+
+def _compared(operator: str, number: int) -> Range:
+    if operator in ("ge", "gt"):
+        return number + (operator == "gt"), None
+    return None, number - (operator == "lt")
+
+
+def network(text: str, what: str) -> Network:
+    """An address or a network; IPv4 may leave out bytes of 0 before the last one, as in 127.1/8. Raises Wrong."""
+    address, slash, mask = text.partition("/")
+    if ":" not in address:
+        parts = address.split(".")
+        if 1 < len(parts) < 4 or address == "0":
+            address = ".".join([*parts[:-1], *["0"] * (4 - len(parts)), parts[-1]])
+    try:
+        return ip_network(f"{address}{slash}{mask}", strict=False)
+    except ValueError:
+        raise Wrong(
+            f"{what}: '{text}' is no address, nor a network such as 10.0.0.0/8 (host names are not looked up)"
+        ) from None
+
+
+def block(text: str, what: str) -> bytes:
+    """Hexadecimal digits. Raises Wrong."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise Wrong(f"{what}: '{text}' is not made of pairs of hexadecimal digits") from None
+
+
+def check_patterns(method: str, texts: Iterable[str], what: str) -> None:
+    """That each can be read. Raises Wrong."""
+    if method in ("int", "len"):
+        ranges(texts, what)
+    for text in texts:
+        if method == "ip":
+            network(text, what)
+        elif method == "bin":
+            block(text, what)
+        elif method == "reg":
+            read_regular(text, what)

@@ -1,0 +1,90 @@
+"""`bind` lines: addresses written out, one `Bind` each, with the words that follow them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from attrs import Factory, define, evolve
+
+from reusedproxy.config.language import haproxy_words, units
+from reusedproxy.config.language.addresses import listen_addresses
+from reusedproxy.config.language.parameters import read_parameters
+from reusedproxy.config.language.report import Line, Report, Wrong, not_done
+from reusedproxy.config.model.proxies import Bind, ListenAddress
+from reusedproxy.config.tls.words import TLSDefaults, TLSWords, finished_tls
+
+
+@define
+class BindDraft:
+    """One address of a `bind` line. `ssl` says whether `tls` is in use; `defaults` is what held where the line stands."""
+
+    bind: Bind
+    defaults: TLSDefaults
+    ssl: bool = False
+    tls: TLSWords = Factory(TLSWords)
+
+
+def read_bind(line: Line, defaults: TLSDefaults, report: Report) -> list[BindDraft]:
+    """One for every address of the line."""
+    if not line.arguments or not line.arguments[0]:
+        raise Wrong("'bind' needs an address: bind *:80, say")
+    if line.words[1] in haproxy_words.BIND:
+        raise Wrong(f"'bind': the address is missing: 'bind ADDRESS:PORT {line.words[1]} …'")
+    what = f"'bind {line.words[1]}'"
+    texts: list[str] = []
+    addresses: tuple[ListenAddress, ...] = ()
+    draft = BindDraft(Bind(line.place, ListenAddress("tcp")), defaults)
+    try:
+        addresses = listen_addresses(line.words[1])
+    except Wrong as wrong:
+        texts.extend(wrong.texts)
+    try:
+        _read_words(line.words[2:], draft, what, report)
+    except Wrong as wrong:
+        texts.extend(wrong.texts)
+    if texts:
+        raise Wrong(*texts)
+    return [evolve(draft, bind=evolve(draft.bind, address=address)) for address in addresses]
+
+
+def finished_bind(draft: BindDraft, backlog: int) -> Bind:
+    """The model's bind; `backlog` is for those that do not say it."""
+    tls = finished_tls(draft.tls, draft.defaults) if draft.ssl else None
+    return evolve(draft.bind, backlog=draft.bind.backlog or backlog, tls=tls)
+
+
+def _read_words(arguments: tuple[str, ...], draft: BindDraft, what: str, report: Report) -> None:
+    settings: dict[str, Any] = {}
+
+    def apply(word: str, argument: str) -> None:
+        if word in haproxy_words.BIND_WITHOUT_EFFECT:
+            report.without_effect(f"bind … {word}", draft.bind.place)
+        elif word in ("name", "user", "group"):
+            settings[word] = argument
+        elif word in ("uid", "gid"):
+            settings["user" if word == "uid" else "group"] = str(units.integer(argument, f"{what}: '{word}'"))
+        elif word in ("maxconn", "backlog"):
+            settings[word] = units.integer(argument, f"{what}: '{word}'")
+        elif word == "mode":
+            settings["mode"] = _permissions(argument, what)
+        elif word == "proto" and argument != "h1":
+            raise Wrong(f"{what}: {not_done(f'proto {argument}', 'bind option', 'clients speak HTTP/1 only')}")
+        elif word == "ssl":
+            draft.ssl = True
+        elif word == "accept-proxy":
+            settings["accept_proxy"] = True
+        elif draft.tls.read(word, argument, what):
+            if word == "npn":
+                report.without_effect("bind … npn", draft.bind.place)
+        elif word not in ("proto", "v4v6"):
+            raise Wrong(f"{what}: {not_done(word, 'bind option', haproxy_words.HINTS.get(f'bind {word}', ''))}")
+
+    read_parameters(arguments, haproxy_words.BIND, apply, what)
+    draft.bind = evolve(draft.bind, **settings)
+
+
+def _permissions(argument: str, what: str) -> int:
+    if not re.match(r"[0-7]{1,4}\Z", argument):
+        raise Wrong(f"{what}: 'mode' needs the permissions of a socket in octal, such as 660, not '{argument}'")
+    return int(argument, 8)

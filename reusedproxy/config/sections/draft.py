@@ -1,0 +1,135 @@
+"""What the lines of one proxy section have said so far, before fallbacks and names are judged.
+
+A `defaults` section is a draft too; a proxy begins as a copy of it. Only `finish` turns drafts into the model's values.
+"""
+
+from __future__ import annotations
+
+from attrs import Factory, define, evolve, frozen
+
+from reusedproxy.config.model.proxies import ForwardFor, HTTPCheck, LogTarget, Place, StatsPage, Timeouts
+from reusedproxy.config.model.rules import Criterion, Rule, UseBackend
+from reusedproxy.config.sections.binds import BindDraft
+from reusedproxy.config.sections.checks import Expect, Send
+from reusedproxy.config.sections.servers import ServerDraft, ServerWords
+from reusedproxy.config.tls.words import TLSDefaults
+
+SIDES = {"frontend": "F", "backend": "B", "listen": "FB", "defaults": "FB"}
+
+
+@frozen
+class Reference:
+    """A backend's name, and where it was named."""
+
+    place: Place
+    name: str
+
+
+@define
+class ProxyDraft:
+    """One `defaults`, `frontend`, `backend` or `listen` section.
+
+    `said` maps what was said ("mode", "option httpchk", "timeout client") to where, also when it was faulty, so that a
+    faulty line has no followers; `own` is the part of it that this section said itself, `unreadable` what was said
+    in vain. None is "not said".
+    """
+
+    kind: str
+    name: str
+    place: Place
+    said: dict[str, Place] = Factory(dict)
+    own: set[str] = Factory(set)
+    unreadable: set[str] = Factory(set)
+    mode: str | None = None
+    binds: list[BindDraft] = Factory(list)
+    backlog: int = 0
+    maxconn: int = 0
+    default_backend: Reference | None = None
+    use_backends: list[UseBackend] = Factory(list)
+    acls: dict[str, list[Criterion]] = Factory(dict)
+    request_rules: list[Rule] = Factory(list)
+    response_rules: list[Rule] = Factory(list)
+    after_rules: list[Rule] = Factory(list)
+    redirects: list[Rule] = Factory(list)
+    connection_rules: list[Rule] = Factory(list)
+    servers: list[ServerDraft] = Factory(list)
+    default_server: ServerWords = Factory(ServerWords)
+    timeouts: Timeouts = Factory(Timeouts)
+    connection_mode: str | None = None
+    forwardfor: ForwardFor | None = None
+    logs: list[LogTarget] = Factory(list)
+    log_global: bool = False
+    # It has a `log` or `no log` line, or inherits one.
+    log_said: bool = False
+    httplog: bool = False
+    dontlognull: bool = False
+    clitcpka: bool = False
+    http_reuse: str | None = None
+    retries: int = 3
+    retry_on: frozenset[str] = frozenset(("conn-failure",))
+    redispatch: int = 0
+    allbackups: bool = False
+    abortonclose: bool = True
+    upgrade_with_body: bool = False
+    fullconn: int = 0
+    httpchk: HTTPCheck | None = None
+    check_send: Send | None = None
+    check_expect: Expect | None = None
+    # It has a line of its own about HTTP checks.
+    own_checks: bool = False
+    disabled: bool = False
+    stats: StatsPage | None = None
+    # The section's own head was faulty: it may lack what it was to inherit, so nothing is missed in it.
+    head_faulty: bool = False
+    # What the global sections before the line that is being read say of TLS.
+    tls: TLSDefaults = Factory(TLSDefaults)
+
+    @property
+    def sides(self) -> str:
+        """ "F" when clients come in here, "B" when servers are here, both for `listen` (and `defaults`)."""
+        return SIDES[self.kind]
+
+    @property
+    def title(self) -> str:
+        return f"{self.kind} '{self.name}'" if self.name else f"this '{self.kind}' section"
+
+    def say(self, what: str, place: Place) -> None:
+        self.said[what] = place
+        self.own.add(what)
+
+    def lose(self, what: str, place: Place) -> None:
+        """A line that cannot be read would have said it."""
+        self.say(what, place)
+        self.unreadable.add(what)
+
+    def begin_checks(self) -> None:
+        """Forgets what `defaults` says of HTTP checks: a section's first own line about them does so in HAProxy. That they
+        are HTTP checks is kept."""
+        if not self.own_checks:
+            self.own_checks = True
+            self.httpchk = None if self.httpchk is None else HTTPCheck()
+            self.check_send = self.check_expect = None
+
+    def heir(self, kind: str, name: str, place: Place) -> ProxyDraft:
+        """A new section that begins with what this one (a `defaults`) says."""
+        return evolve(
+            self,
+            kind=kind,
+            name=name,
+            place=place,
+            said=dict(self.said),
+            own=set(),
+            unreadable=set(self.unreadable),
+            binds=[],
+            use_backends=[],
+            acls={name: list(criteria) for name, criteria in self.acls.items()},
+            request_rules=list(self.request_rules),
+            response_rules=list(self.response_rules),
+            after_rules=list(self.after_rules),
+            redirects=[],
+            connection_rules=list(self.connection_rules),
+            servers=[],
+            own_checks=False,
+            default_server=self.default_server.copy(),
+            logs=list(self.logs),
+        )

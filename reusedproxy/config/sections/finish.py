@@ -1,0 +1,121 @@
+"""Drafts into the model's values: fallbacks filled in, `log global` written out, servers finished.
+
+Judges nothing that the whole configuration is needed for: that is `judge`'s.
+"""
+
+from __future__ import annotations
+
+from reusedproxy.config.model.proxies import Backend, Frontend, LogTarget, Timeouts
+from reusedproxy.config.model.rules import Rule, Rules
+from reusedproxy.config.rules.acls import resolved, resolved_backend
+from reusedproxy.config.sections.binds import finished_bind
+from reusedproxy.config.sections.checks import finished_check, host_asked_for
+from reusedproxy.config.sections.draft import ProxyDraft
+from reusedproxy.config.sections.globals import GlobalDraft
+from reusedproxy.config.sections.servers import finished_server
+
+
+def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
+    """The side of a `frontend` or `listen` that clients see."""
+    default = draft.default_backend.name if draft.default_backend else None
+    return Frontend(
+        name=draft.name,
+        place=draft.place,
+        mode=draft.mode or "tcp",
+        binds=tuple(finished_bind(bind, draft.backlog) for bind in draft.binds),
+        default_backend=default or (draft.name if draft.kind == "listen" else None),
+        use_backends=tuple(resolved_backend(rule, draft.acls) for rule in draft.use_backends),
+        rules=_rules(draft),
+        maxconn=draft.maxconn,
+        timeouts=_frontend_timeouts(draft.timeouts),
+        connection_mode=draft.connection_mode or "keep-alive",
+        forwardfor=draft.forwardfor,
+        logs=_logs(draft, global_),
+        event_logs=_event_logs(draft, global_),
+        log_format="httplog" if draft.httplog else "default",
+        dontlognull=draft.dontlognull,
+        clitcpka=draft.clitcpka,
+        disabled=draft.disabled,
+        stats=draft.stats,
+    )
+
+
+def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
+    """The side of a `backend` or `listen` that has servers."""
+    check = finished_check(draft.httpchk, draft.check_send, draft.check_expect) if draft.httpchk else None
+    host = host_asked_for(check)
+    servers = (finished_server(server, global_.server_verify, host) for server in draft.servers)
+    return Backend(
+        name=draft.name,
+        place=draft.place,
+        mode=draft.mode or "tcp",
+        servers=tuple(servers),
+        timeouts=_backend_timeouts(draft.timeouts),
+        connection_mode=draft.connection_mode or "keep-alive",
+        forwardfor=draft.forwardfor,
+        http_reuse=draft.http_reuse,
+        retries=draft.retries,
+        retry_on=draft.retry_on,
+        redispatch=draft.redispatch,
+        allbackups=draft.allbackups,
+        abortonclose=draft.abortonclose,
+        upgrade_with_body=draft.upgrade_with_body,
+        fullconn=draft.fullconn,
+        http_check=check,
+        disabled=draft.disabled,
+        stats=draft.stats,
+        event_logs=_event_logs(draft, global_),
+        rules=_rules(draft),
+    )
+
+
+def _rules(draft: ProxyDraft) -> Rules:
+    """With all lines of the ACLs that they name."""
+
+    def whole(rules: list[Rule]) -> tuple[Rule, ...]:
+        return tuple(resolved(rule, draft.acls) for rule in rules)
+
+    return Rules(
+        whole(draft.request_rules),
+        whole(draft.redirects),
+        whole(draft.response_rules),
+        whole(draft.after_rules),
+        whole(draft.connection_rules),
+    )
+
+
+def _logs(draft: ProxyDraft, global_: GlobalDraft) -> tuple[LogTarget, ...]:
+    return (*(global_.logs if draft.log_global else ()), *draft.logs)
+
+
+def _event_logs(draft: ProxyDraft, global_: GlobalDraft) -> tuple[LogTarget, ...]:
+    """HAProxy sends a section's events to the section's own lines, and to nobody where it has none; unless it says `no log`,
+    the global section's hear of them here."""
+    return _logs(draft, global_) if draft.log_said else tuple(global_.logs)
+
+
+def _frontend_timeouts(said: Timeouts) -> Timeouts:
+    """Only the client side's: `http-keep-alive` falls back on `http-request`, and both on `client`."""
+    http_request = said.http_request or said.client
+    return Timeouts(
+        client=said.client,
+        client_fin=said.client_fin,
+        client_hs=said.client_hs,
+        http_request=http_request,
+        http_keep_alive=said.http_keep_alive or http_request,
+    )
+
+
+def _backend_timeouts(said: Timeouts) -> Timeouts:
+    """Only the servers' side: `queue` falls back on `connect`.
+
+    `tunnel` None: the client and server timeouts go on; `check` None: the check's interval bounds all of it.
+    """
+    return Timeouts(
+        connect=said.connect,
+        server=said.server,
+        queue=said.queue or said.connect,
+        check=said.check,
+        tunnel=said.tunnel,
+        server_fin=said.server_fin,
+    )

@@ -1,0 +1,415 @@
+"""The lines of the `global` section, and the environment words that may change how later lines are read."""
+
+from __future__ import annotations
+
+import ipaddress
+import posixpath
+from collections.abc import Callable
+
+from attrs import Factory, define, evolve
+
+from reusedproxy.config.language import haproxy_words, hints, units
+from reusedproxy.config.language.addresses import listen_addresses
+from reusedproxy.config.language.parameters import read_parameters
+from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
+from reusedproxy.config.model.proxies import Global, ListenAddress, LogTarget, Manhole, Place, Said, StatsSocket
+from reusedproxy.config.sections.logs import log_target
+from reusedproxy.config.tls.words import IN_DEFAULTS, IN_SERVER_DEFAULTS, TLSDefaults, read_options
+
+OUR_WORDS = frozenset({"manhole", "pool-connect-rate", "pool-warm-start", "ssl-watch"})
+# Longer heads than this are nobody's; HAProxy's own limit for tune.http.maxhdr.
+_MOST_HEADERS = 32767
+# Every client may have a head of so many bytes waiting, and each is read in one turn.
+_LARGEST_BUFFER = 1 << 24
+# What HAProxy takes for words that change nothing here (tried with 2.6): a file that it refuses is refused.
+_BOUNDS = {
+    "tune.comp.maxlevel": (1, 9),
+    "tune.fail-alloc": (0, 100),
+    "tune.h2.header-table-size": (4096, 65536),
+    "tune.h2.initial-window-size": (0,),
+    "tune.h2.max-concurrent-streams": (0,),
+    "tune.h2.max-frame-size": (16384, 16777215),
+    "tune.idletimer": (0, 65535),
+    "tune.maxaccept": (-1,),
+    "tune.pattern.cache-size": (0,),
+    "tune.peers.max-updates-at-once": (1,),
+    "tune.pool-high-fd-ratio": (0, 100),
+    "tune.pool-low-fd-ratio": (0, 100),
+    "tune.ssl.maxrecord": (0,),
+    "tune.ssl.ssl-ctx-cache-size": (0,),
+    "spread-checks": (0, 50),
+}
+
+
+@define
+class GlobalDraft:
+    """What `global` sections have said so far; several of them add up, as in HAProxy."""
+
+    report: Report
+    environment: dict[str, str]
+    maxconn: int | None = None
+    user: Said | None = None
+    group: Said | None = None
+    chroot: Said | None = None
+    logs: list[LogTarget] = Factory(list)
+    log_tag: str = "reusedproxy"
+    hard_stop_after: float | None = None
+    bufsize: int = 16384
+    maxrewrite: int = 1024
+    maxhdr: int = 101
+    stats_sockets: list[StatsSocket] = Factory(list)
+    manhole: Manhole | None = None
+    pool_connect_rate: float = 200.0
+    pool_warm_start: float | None = None
+    ssl_watch: float | None = None
+    server_verify: str = "required"
+    #: For the lines that follow.
+    tls: TLSDefaults = Factory(TLSDefaults)
+    said: dict[str, Place] = Factory(dict)
+    #: What was said in vain: words whose line could not be read.
+    unreadable: set[str] = Factory(set)
+
+    def read(self, line: Line) -> None:
+        """One line of a `global` section."""
+        try:
+            self._read(line)
+        except Wrong:
+            self.unreadable.add(line.keyword if line.keyword in _READERS else nearest(line.keyword, _READERS) or "")
+            raise
+
+    def _read(self, line: Line) -> None:
+        word = line.keyword
+        if line.prefix:
+            self._prefixed(line)
+        elif word in _READERS:
+            self.said.setdefault(word, line.place)
+            _READERS[word](self, line)
+        elif word in haproxy_words.GLOBAL_BY_TWISTD:
+            self.report.by_twistd.setdefault(word, line)
+        elif word in haproxy_words.GLOBAL_BY_SERVICE_MANAGER:
+            text = f"'{word}' is not applied: give the limit where the daemon is started (LimitNOFILE= of systemd, ulimit -n)"
+            self.report.notice(line.place, text)
+        elif without_effect(word):
+            if word in _BOUNDS:
+                units.integer(line.one_argument("a number"), f"'{word}'", *_BOUNDS[word])
+            self.report.without_effect(word, line.place)
+        else:
+            raise Wrong(_not_a_keyword(line))
+
+    def _prefixed(self, line: Line) -> None:
+        if line.keyword == "log" and not line.arguments:
+            self.logs.clear()
+        elif line.keyword in (
+            "busy-polling",
+            "set-dumpable",
+            "strict-limits",
+            "insecure-fork-wanted",
+            "numa-cpu-mapping",
+        ):
+            self.report.without_effect(line.keyword, line.place)
+        else:
+            raise Wrong(f"'{line.prefix}' cannot stand before '{line.keyword}' in section 'global'")
+
+    def finished(self) -> Global:
+        if self.maxrewrite >= self.bufsize and not self.unreadable & {"tune.bufsize", "tune.maxrewrite"}:
+            # HAProxy halves it silently; we say so.
+            place = self.said.get("tune.maxrewrite") or self.said["tune.bufsize"]
+            self.maxrewrite = self.bufsize // 2
+            text = f"'tune.maxrewrite' has to be less than 'tune.bufsize' ({self.bufsize}): {self.maxrewrite} is taken"
+            self.report.warn(place, text)
+        if "stats" in self.said and "stats" not in self.unreadable:
+            self.report.notice(self.said["stats"], "'stats socket' is not served yet: there is no runtime API so far")
+        return Global(
+            maxconn=self.maxconn,
+            user=self.user,
+            group=self.group,
+            chroot=self.chroot,
+            logs=tuple(self.logs),
+            log_tag=self.log_tag,
+            hard_stop_after=self.hard_stop_after,
+            bufsize=self.bufsize,
+            maxrewrite=self.maxrewrite,
+            maxhdr=self.maxhdr,
+            stats_sockets=tuple(self.stats_sockets),
+            manhole=self.manhole,
+            pool_connect_rate=self.pool_connect_rate,
+            pool_warm_start=self.pool_warm_start,
+            ssl_watch=self.ssl_watch,
+        )
+
+
+def without_effect(word: str) -> bool:
+    return word in haproxy_words.GLOBAL_WITHOUT_EFFECT or word.startswith(haproxy_words.GLOBAL_WITHOUT_EFFECT_PREFIXES)
+
+
+def _not_a_keyword(line: Line) -> str:
+    word = line.keyword
+    if word in haproxy_words.GLOBAL:
+        return not_done(word, hint=haproxy_words.HINTS.get(word, ""))
+    text = f"unknown keyword '{word}' in section 'global'"
+    if hint := hints.for_unknown_word(line):
+        return text + hint
+    if word in haproxy_words.PROXY:
+        return f"{text}: it belongs in a 'defaults', 'frontend', 'backend' or 'listen' section"
+    if nearest(word, _READERS):
+        return text + did_you_mean(word, _READERS)
+    return text + did_you_mean(word, haproxy_words.GLOBAL | haproxy_words.SECTIONS)
+
+
+def _log(draft: GlobalDraft, line: Line) -> None:
+    if line.arguments[:1] == ("global",):
+        raise Wrong("'log global' belongs in a proxy or 'defaults' section; here write where to log to")
+    draft.logs.append(log_target(line))
+
+
+def _log_tag(draft: GlobalDraft, line: Line) -> None:
+    draft.log_tag = line.one_argument("a word")
+
+
+def _maxconn(draft: GlobalDraft, line: Line) -> None:
+    if draft.said["maxconn"] != line.place:
+        raise Wrong(f"'maxconn' stands already at {draft.said['maxconn']}")
+    # 0 lets HAProxy find a value by itself.
+    draft.maxconn = units.integer(line.one_argument("a number of connections"), "'maxconn'") or None
+
+
+def _user(draft: GlobalDraft, line: Line) -> None:
+    """`user` or `uid`, `group` or `gid`: the first of each pair counts, as in HAProxy."""
+    word = line.keyword
+    value = line.one_argument("a name" if word in ("user", "group") else "a number")
+    if word in ("uid", "gid"):
+        units.integer(value, f"'{word}'", 0, 2**32 - 2)
+    said = Said(line.place, word, value)
+    before = draft.user if word in ("user", "uid") else draft.group
+    if before is not None:
+        draft.report.warn(line.place, f"'{word}' is ignored: '{before.word}' stands already at {before.place}")
+    elif word in ("user", "uid"):
+        draft.user = said
+    else:
+        draft.group = said
+
+
+def _chroot(draft: GlobalDraft, line: Line) -> None:
+    draft.chroot = Said(line.place, "chroot", line.one_argument("a directory"))
+
+
+def _stats(draft: GlobalDraft, line: Line) -> None:
+    word = line.words[1] if line.arguments else ""
+    if word not in haproxy_words.STATS_GLOBAL:
+        raise Wrong(
+            f"'stats' in section 'global': unknown word '{word}'{did_you_mean(word, haproxy_words.STATS_GLOBAL)}"
+        )
+    if word == "socket":
+        if len(line.words) < 3 or line.words[2] in haproxy_words.BIND:
+            raise Wrong("'stats socket' needs an address: stats socket /run/reusedproxy.sock mode 600 level admin, say")
+        (address,) = _one_address(line.words[2], "'stats socket'")
+        read_parameters(line.words[3:], haproxy_words.BIND, lambda word, argument: None, "'stats socket'")
+        draft.stats_sockets.append(StatsSocket(line.place, address))
+
+
+def _one_address(text: str, what: str) -> tuple[ListenAddress]:
+    addresses = listen_addresses(text, what)
+    if len(addresses) != 1:
+        raise Wrong(f"{what} takes one address, not '{text}'")
+    return (addresses[0],)
+
+
+def _hard_stop_after(draft: GlobalDraft, line: Line) -> None:
+    draft.hard_stop_after = units.seconds(line.one_argument("a time"), "'hard-stop-after'") or None
+
+
+def _bufsize(draft: GlobalDraft, line: Line) -> None:
+    value = units.size(line.one_argument("a size"), "'tune.bufsize'")
+    if value < 1024:
+        raise Wrong("'tune.bufsize': fewer than 1024 bytes do not hold a request's head")
+    if value > _LARGEST_BUFFER:
+        raise Wrong(f"'tune.bufsize': {value} is out of range: at most {_LARGEST_BUFFER} bytes (16m)")
+    draft.bufsize = value
+
+
+def _maxrewrite(draft: GlobalDraft, line: Line) -> None:
+    draft.maxrewrite = units.size(line.one_argument("a size"), "'tune.maxrewrite'")
+
+
+def _maxhdr(draft: GlobalDraft, line: Line) -> None:
+    value = line.one_argument("a number of headers")
+    draft.maxhdr = units.integer(value, "'tune.http.maxhdr'", least=1, most=_MOST_HEADERS)
+
+
+def _ca_base(draft: GlobalDraft, line: Line) -> None:
+    draft.tls = evolve(draft.tls, ca_base=line.one_argument("a directory"))
+
+
+def _crt_base(draft: GlobalDraft, line: Line) -> None:
+    draft.tls = evolve(draft.tls, crt_base=line.one_argument("a directory"))
+
+
+def _server_verify(draft: GlobalDraft, line: Line) -> None:
+    word = line.one_argument("'none' or 'required'")
+    draft.server_verify = one_of(word, ("none", "required"), "'ssl-server-verify'")
+
+
+def _bind_options(draft: GlobalDraft, line: Line) -> None:
+    draft.tls = evolve(draft.tls, bind=read_options(line.arguments, IN_DEFAULTS, f"'{line.keyword}'"))
+
+
+def _set_offer(draft: GlobalDraft, field: str, value: object) -> None:
+    draft.tls = evolve(draft.tls, offer={**draft.tls.offer, field: value})
+
+
+def _bind_offer(field: str, what: str) -> Callable[[GlobalDraft, Line], None]:
+    def read(draft: GlobalDraft, line: Line) -> None:
+        _set_offer(draft, field, line.one_argument(what))
+
+    return read
+
+
+def _server_options(draft: GlobalDraft, line: Line) -> None:
+    words = read_options(line.arguments, IN_SERVER_DEFAULTS, f"'{line.keyword}'")
+    # What `ssl-default-server-ciphers` and its like have said stays.
+    words.said = {**draft.tls.server.said, **words.said}
+    draft.tls = evolve(draft.tls, server=words)
+
+
+def _server_offer(field: str, what: str) -> Callable[[GlobalDraft, Line], None]:
+    def read(draft: GlobalDraft, line: Line) -> None:
+        words = draft.tls.server.copy()
+        words.said[field] = line.one_argument(what)
+        draft.tls = evolve(draft.tls, server=words)
+
+    return read
+
+
+def _session_cache(draft: GlobalDraft, line: Line) -> None:
+    size = units.integer(line.one_argument("a number of sessions"), "'tune.ssl.cachesize'")
+    _set_offer(draft, "cache", size > 0)
+    if size:
+        text = "'tune.ssl.cachesize': each certificate remembers up to 20480 sessions, OpenSSL's own bound; 0 remembers none"
+        draft.report.notice(line.place, text)
+
+
+def _session_lifetime(draft: GlobalDraft, line: Line) -> None:
+    _set_offer(draft, "lifetime", units.positive_seconds(_seconds(line), "'tune.ssl.lifetime'"))
+
+
+def _dh_size(draft: GlobalDraft, line: Line) -> None:
+    size = units.integer(line.one_argument("a number of bits"), "'tune.ssl.default-dh-param'", least=1024)
+    if size < 2048:
+        text = f"'tune.ssl.default-dh-param {size}': groups of 2048 bits are the smallest that are used (RFC 7919)"
+        draft.report.notice(line.place, text)
+    _set_offer(draft, "dh_size", size)
+
+
+def _seconds(line: Line) -> str:
+    """HAProxy counts this one in seconds where no unit is said."""
+    said = line.one_argument("a time")
+    return f"{said}s" if said.isdigit() else said
+
+
+def _manhole(draft: GlobalDraft, line: Line) -> None:
+    if len(line.words) < 4:
+        raise Wrong("write 'manhole <address> authorized-keys <file> [host-key <file>]'")
+    if draft.said["manhole"] != line.place:
+        raise Wrong(f"'manhole' stands already at {draft.said['manhole']}")
+    (address,) = _one_address(line.words[1], "'manhole'")
+    if address.kind == "tcp" and not _is_loopback(address.host):
+        raise Wrong("'manhole' gives away the whole daemon: let it listen on 127.0.0.1, [::1] or a unix socket's path")
+    files = {"authorized-keys": "", "host-key": ""}
+    rest = line.words[2:]
+    while rest:
+        if rest[0] not in files:
+            raise Wrong(f"'manhole': unknown word '{rest[0]}'{did_you_mean(rest[0], files)}")
+        if len(rest) < 2 or not rest[1]:
+            raise Wrong(f"'manhole': '{rest[0]}' needs the name of a file")
+        files[rest[0]] = rest[1]
+        rest = rest[2:]
+    keys = files["authorized-keys"]
+    if not keys:
+        raise Wrong("'manhole' needs 'authorized-keys <file>': only those who hold one of these keys may come in")
+    host_key = files["host-key"] or posixpath.join(posixpath.dirname(keys), "reusedproxy_host_key")
+    draft.manhole = Manhole(line.place, address, keys, host_key)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _pool_connect_rate(draft: GlobalDraft, line: Line) -> None:
+    value = units.integer(line.one_argument("a number of handshakes a second"), "'pool-connect-rate'", least=1)
+    draft.pool_connect_rate = float(value)
+
+
+def _pool_warm_start(draft: GlobalDraft, line: Line) -> None:
+    draft.pool_warm_start = units.seconds(line.one_argument("a time"), "'pool-warm-start'") or None
+
+
+def _ssl_watch(draft: GlobalDraft, line: Line) -> None:
+    value = units.seconds(said := line.one_argument("a time"), "'ssl-watch'")
+    if value < 1:
+        hint = f": did you mean '{said}s'?" if said.isdigit() and value else ""
+        raise Wrong(f"'ssl-watch': '{said}' is too short: the files are looked at once a second at most{hint}")
+    draft.ssl_watch = value
+
+
+def _setenv(draft: GlobalDraft, line: Line) -> None:
+    if len(line.words) != 3:
+        raise Wrong(f"'{line.keyword}' needs the name of a variable and its value")
+    if line.keyword == "setenv" or line.words[1] not in draft.environment:
+        draft.environment[line.words[1]] = line.words[2]
+
+
+def _unsetenv(draft: GlobalDraft, line: Line) -> None:
+    if not line.arguments:
+        raise Wrong("'unsetenv' needs the name of a variable")
+    for name in line.arguments:
+        draft.environment.pop(name, None)
+
+
+def _resetenv(draft: GlobalDraft, line: Line) -> None:
+    for name in draft.environment.keys() - {*line.arguments, "REUSEDPROXY"}:
+        del draft.environment[name]
+
+
+_READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
+    "log": _log,
+    "log-tag": _log_tag,
+    "maxconn": _maxconn,
+    "user": _user,
+    "uid": _user,
+    "group": _user,
+    "gid": _user,
+    "chroot": _chroot,
+    "stats": _stats,
+    "hard-stop-after": _hard_stop_after,
+    "tune.bufsize": _bufsize,
+    "tune.maxrewrite": _maxrewrite,
+    "tune.http.maxhdr": _maxhdr,
+    "ca-base": _ca_base,
+    "crt-base": _crt_base,
+    "ssl-server-verify": _server_verify,
+    "ssl-default-bind-options": _bind_options,
+    "ssl-default-bind-ciphers": _bind_offer("ciphers", "a list of ciphers"),
+    "ssl-default-bind-ciphersuites": _bind_offer("ciphersuites", "a list of cipher suites"),
+    "ssl-default-bind-curves": _bind_offer("curves", "a list of curves"),
+    "ssl-default-bind-sigalgs": _bind_offer("sigalgs", "a list of signature algorithms"),
+    "ssl-default-server-options": _server_options,
+    "ssl-default-server-ciphers": _server_offer("ciphers", "a list of ciphers"),
+    "ssl-default-server-ciphersuites": _server_offer("ciphersuites", "a list of cipher suites"),
+    "ssl-default-server-curves": _server_offer("curves", "a list of curves"),
+    "ssl-default-server-sigalgs": _server_offer("sigalgs", "a list of signature algorithms"),
+    "ssl-dh-param-file": _bind_offer("dh_file", "a file"),
+    "tune.ssl.default-dh-param": _dh_size,
+    "tune.ssl.cachesize": _session_cache,
+    "tune.ssl.lifetime": _session_lifetime,
+    "manhole": _manhole,
+    "pool-connect-rate": _pool_connect_rate,
+    "pool-warm-start": _pool_warm_start,
+    "ssl-watch": _ssl_watch,
+    "setenv": _setenv,
+    "presetenv": _setenv,
+    "unsetenv": _unsetenv,
+    "resetenv": _resetenv,
+}

@@ -1,0 +1,167 @@
+"""`option …` lines of proxies, with `no` and `default` before them."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+
+from attrs import evolve, fields_dict
+
+from reusedproxy.config.language import haproxy_words, hints
+from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
+from reusedproxy.config.model.proxies import ForwardFor
+from reusedproxy.config.sections.checks import read_httpchk
+from reusedproxy.config.sections.draft import ProxyDraft
+
+CONNECTION_MODES = {"http-keep-alive": "keep-alive", "http-server-close": "server-close", "httpclose": "close"}
+_FLAGS = ("abortonclose", "allbackups", "dontlognull")
+#: Our own, as `haproxy_words.OPTIONS`; HAProxy refuses them.
+OUR_OPTIONS = {"http-upgrade-with-body": "B"}
+_OPTIONS = {**haproxy_words.OPTIONS, **OUR_OPTIONS}
+
+
+def read_option(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    """`[no|default] option <name> …`."""
+    if not line.arguments:
+        raise Wrong("'option' needs the name of an option")
+    option = Line(line.place, line.arguments, line.prefix)
+    proxy.say(f"option {option.keyword}", line.place)
+    if option.keyword not in _OPTIONS:
+        _unknown(option, report)
+        return
+    if option.prefix and option.keyword in haproxy_words.OPTIONS_NEVER_NEGATED:
+        raise Wrong(f"'{option.prefix}' cannot stand before 'option {option.keyword}'")
+    if not set(_OPTIONS[option.keyword]) & set(proxy.sides):
+        side = "frontend" if proxy.sides == "B" else "backend"
+        report.warn(line.place, f"'option {option.keyword}' is ignored: {proxy.title} has no {side} side")
+        return
+    if option.keyword in haproxy_words.OPTIONS_WITHOUT_EFFECT:
+        report.without_effect(f"option {option.keyword}", line.place)
+    elif option.keyword in _READERS:
+        _READERS[option.keyword](proxy, option, report)
+    elif not option.prefix:
+        hint = haproxy_words.HINTS.get(option.keyword, "")
+        raise Wrong(not_done(f"option {option.keyword}", hint=hint))
+    # `no option X` of something that we never do says what is so already.
+
+
+def _unknown(option: Line, report: Report) -> None:
+    name = option.keyword
+    if name in haproxy_words.OPTIONS_REMOVED:
+        raise Wrong(f"'option {name}' is gone: {haproxy_words.OPTIONS_REMOVED[name]}")
+    if name == "http-use-htx" and option.prefix != "no":
+        report.warn(option.place, "'option http-use-htx' is obsolete and ignored: take it out")
+        return
+    if name in haproxy_words.TIMEOUTS:
+        raise Wrong(f"unknown option '{name}': did you mean 'timeout {name}'?")
+    if name in haproxy_words.PROXY:
+        raise Wrong(f"unknown option '{name}': it is a keyword of its own, write it without 'option'")
+    raise Wrong(f"unknown option '{name}'{did_you_mean(name, _OPTIONS)}")
+
+
+def _flag(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    _alone(option)
+    if option.keyword == "abortonclose" and "B" not in proxy.sides:
+        # There it is about clients that leave within their TLS handshake, which is always the end of it.
+        report.without_effect(f"{option.prefix} option abortonclose".strip(), option.place)
+        return
+    unset = fields_dict(ProxyDraft)[option.keyword].default
+    setattr(proxy, option.keyword, unset if option.prefix == "default" else not option.prefix)
+
+
+def _upgrade_with_body(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    _alone(option)
+    proxy.upgrade_with_body = not option.prefix
+
+
+def _alone(option: Line) -> None:
+    if option.arguments:
+        raise Wrong(f"'option {option.keyword}' takes nothing after it: '{option.arguments[0]}'")
+
+
+def _connection_mode(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    if option.arguments and option.keyword == "http-server-close":
+        raise Wrong(hints.server_close(option.arguments[0]))
+    _alone(option)
+    mode = CONNECTION_MODES[option.keyword]
+    if not option.prefix:
+        proxy.connection_mode = mode
+    elif proxy.connection_mode == mode:
+        proxy.connection_mode = None
+
+
+def _forwardfor(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    setting = ForwardFor()
+    words = option.arguments
+    while words:
+        if words[0] == "if-none":
+            setting, words = evolve(setting, if_none=True), words[1:]
+        elif words[0] in ("except", "header"):
+            if len(words) < 2 or not words[1]:
+                raise Wrong(f"'option forwardfor {words[0]}' needs a value")
+            if words[0] == "header":
+                setting = evolve(setting, header=words[1])
+            else:
+                setting = evolve(setting, except_network=_network(words[1]))
+            words = words[2:]
+        else:
+            known = ("except", "header", "if-none")
+            raise Wrong(f"'option forwardfor': unknown word '{words[0]}'{did_you_mean(words[0], known)}")
+    proxy.forwardfor = setting
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise Wrong(
+            f"'option forwardfor except' needs an address or a network such as 10.0.0.0/8, not '{text}'"
+        ) from None
+
+
+def _httpchk(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    proxy.begin_checks()
+    proxy.httpchk = read_httpchk(option, report)
+
+
+def _httplog(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    if option.arguments == ("clf",):
+        raise Wrong(not_done("option httplog clf"))
+    _alone(option)
+    proxy.httplog = True
+
+
+def _tcp_keep_alive(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    """`tcpka` is both: `clitcpka`, and `srvtcpka`, which is always on."""
+    _alone(option)
+    if option.keyword != "srvtcpka" and "F" in proxy.sides:
+        proxy.clitcpka = not option.prefix
+    if option.prefix and option.keyword != "clitcpka" and "B" in proxy.sides:
+        text = (
+            f"'no option {option.keyword}' is without effect on servers: their connections always have TCP keep-alive"
+        )
+        report.notice(option.place, text)
+
+
+def _redispatch(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    option.at_most(1)
+    interval = option.arguments[0] if option.arguments else "-1"
+    try:
+        number = int(interval)
+    except ValueError:
+        raise Wrong(
+            f"'option redispatch' needs a whole number (n: every n-th retry, -n: the n-th from the last), not '{interval}'"
+        ) from None
+    proxy.redispatch = 0 if option.prefix else number
+
+
+_READERS: dict[str, Callable[[ProxyDraft, Line, Report], None]] = {
+    **dict.fromkeys(_FLAGS, _flag),
+    **dict.fromkeys(CONNECTION_MODES, _connection_mode),
+    "forwardfor": _forwardfor,
+    "http-upgrade-with-body": _upgrade_with_body,
+    "httpchk": _httpchk,
+    "httplog": _httplog,
+    "redispatch": _redispatch,
+    **dict.fromkeys(("clitcpka", "srvtcpka", "tcpka"), _tcp_keep_alive),
+}

@@ -1,0 +1,415 @@
+"""The lines inside `defaults`, `frontend`, `backend` and `listen` sections: one table from keyword to reader.
+
+Each reader changes the draft of its section and raises `Wrong` for what cannot be read; it judges no other line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import evolve, frozen
+
+from reusedproxy.config.language import haproxy_words, hints, units
+from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
+from reusedproxy.config.model.proxies import StatsPage
+from reusedproxy.config.model.rules import Allow, Redirect, Reply, Rule
+from reusedproxy.config.rules.acls import read_acl
+from reusedproxy.config.rules.connection import read_connection_rule
+from reusedproxy.config.rules.lines import (
+    read_after_rule,
+    read_redirect,
+    read_request_rule,
+    read_response_rule,
+    read_use_backend,
+)
+from reusedproxy.config.sections.binds import read_bind
+from reusedproxy.config.sections.checks import read_expect, read_send
+from reusedproxy.config.sections.draft import ProxyDraft, Reference
+from reusedproxy.config.sections.globals import OUR_WORDS as GLOBAL_OUR_WORDS
+from reusedproxy.config.sections.logs import log_target
+from reusedproxy.config.sections.options import read_option
+from reusedproxy.config.sections.servers import read_default_server, read_server
+
+Reader = Callable[[ProxyDraft, Line, Report], None]
+
+
+@frozen
+class Keyword:
+    """A word that we do: its reader, the sides that it acts on, and whether `defaults` may say it.
+
+    `refused`: on the other side it is a fault, as in HAProxy, which ignores most words there with a warning. One that
+    restricts access is never ignored.
+    """
+
+    read: Reader
+    sides: str = "FB"
+    in_defaults: bool = True
+    refused: bool = False
+
+
+def read_proxy_line(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    """One line of a proxy section."""
+    try:
+        _read_line(proxy, line, report)
+    except Wrong:
+        lose_proxy_line(proxy, line)
+        raise
+
+
+def lose_proxy_line(proxy: ProxyDraft, line: Line) -> None:
+    """What a line that cannot be read would have said is not missing."""
+    what = hints.meant(line, KEYWORDS)
+    proxy.lose(what, line.place)
+    if what == "acl" and line.arguments:
+        # Whatever is wrong with it, that it does not exist is not what a rule that names it should be told.
+        proxy.acls.setdefault(line.words[1], [])
+
+
+def _read_line(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    keyword = KEYWORDS.get(line.keyword)
+    if keyword is None:
+        raise Wrong(_not_a_keyword(line, proxy.kind))
+    if line.prefix and line.keyword not in ("option", "log"):
+        raise Wrong(f"'{line.prefix}' stands before 'option' and 'log' only, not before '{line.keyword}'")
+    said = f"timeout {line.words[1]}" if line.keyword == "timeout" and line.arguments else line.keyword
+    proxy.say(said, line.place)
+    if proxy.kind == "defaults" and not keyword.in_defaults:
+        raise Wrong(f"'{line.keyword}' cannot stand in a 'defaults' section")
+    if not set(keyword.sides) & set(proxy.sides):
+        if line.keyword in ("server", "default-server"):
+            raise Wrong(f"'{line.keyword}' cannot stand in {proxy.title}: servers belong in a 'backend' or 'listen'")
+        if keyword.refused:
+            other = "a 'backend'" if keyword.sides == "B" else "a 'frontend'"
+            raise Wrong(f"'{line.keyword}' cannot stand in {proxy.title}: it belongs in {other} or 'listen'")
+        _ignored(line.keyword, proxy, line, report)
+        return
+    keyword.read(proxy, line, report)
+
+
+def _ignored(what: str, proxy: ProxyDraft, line: Line, report: Report) -> None:
+    side = "frontend" if proxy.sides == "B" else "backend"
+    instead = "; a server has a 'maxconn' of its own" if what == "maxconn" else ""
+    report.warn(line.place, f"'{what}' is ignored: {proxy.title} has no {side} side{instead}")
+
+
+# -- words that are not ours -------------------------------------------------------------------------------------------
+
+
+def _not_a_keyword(line: Line, kind: str) -> str:
+    word = line.keyword
+    if word in haproxy_words.PROXY:
+        return not_done(word, hint=haproxy_words.HINTS.get(word, ""))
+    if word in haproxy_words.PROXY_REMOVED:
+        return f"'{word}' is gone: {haproxy_words.PROXY_REMOVED[word]}"
+    return f"unknown keyword '{word}' in section '{kind}'{_hint(line)}"
+
+
+def _hint(line: Line) -> str:
+    word = line.keyword
+    if hint := hints.for_unknown_word(line):
+        return hint
+    if word in haproxy_words.GLOBAL | GLOBAL_OUR_WORDS:
+        return ": it belongs in section 'global'"
+    # What we do comes first: a suggestion that leads to the next refusal helps nobody.
+    if nearest(word, KEYWORDS):
+        return did_you_mean(word, KEYWORDS)
+    return did_you_mean(word, haproxy_words.PROXY | haproxy_words.SECTIONS)
+
+
+# -- words of both sides -----------------------------------------------------------------------------------------------
+
+
+def _mode(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    # Forgotten first, so that a mode that cannot be read does not leave the inherited one standing.
+    proxy.mode = None
+    mode = line.one_argument("'http' (or 'tcp')")
+    if mode in haproxy_words.MODES_NOT_DONE:
+        raise Wrong(f"'mode {mode}' is HAProxy's; reusedproxy does not do it yet: write 'mode http'")
+    proxy.mode = one_of(mode, haproxy_words.MODES, "'mode'")
+    proxy.unreadable.discard("mode")
+
+
+_TIMEOUT_FIELDS = {
+    "connect": ("connect", "B"),
+    "client": ("client", "F"),
+    "client-fin": ("client_fin", "F"),
+    "client-hs": ("client_hs", "F"),
+    "server": ("server", "B"),
+    "http-request": ("http_request", "FB"),
+    "http-keep-alive": ("http_keep_alive", "FB"),
+    "queue": ("queue", "B"),
+    "check": ("check", "B"),
+    "server-fin": ("server_fin", "B"),
+    "tunnel": ("tunnel", "B"),
+}
+
+
+def _timeout(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    if not line.arguments:
+        raise Wrong("'timeout' needs a name and a time: timeout client 30s, say")
+    name = line.words[1]
+    if name not in _TIMEOUT_FIELDS:
+        if name in haproxy_words.TIMEOUTS:
+            raise Wrong(not_done(f"timeout {name}"))
+        raise Wrong(f"unknown timeout '{name}'{did_you_mean(name, haproxy_words.TIMEOUTS)}")
+    field, sides = _TIMEOUT_FIELDS[name]
+    if len(line.words) < 3:
+        raise Wrong(f"'timeout {name}' needs a time")
+    if len(line.words) > 3:
+        raise Wrong(f"'timeout {name}' takes one time: '{line.words[3]}' is too much")
+    value = units.seconds(line.words[2], f"'timeout {name}'")
+    if not set(sides) & set(proxy.sides):
+        _ignored(f"timeout {name}", proxy, line, report)
+    proxy.timeouts = evolve(proxy.timeouts, **{field: value or None})
+
+
+def _log(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.log_said = True
+    if line.prefix:
+        line.at_most(0)
+        proxy.logs.clear()
+        proxy.log_global = False
+    elif line.arguments[:1] == ("global",):
+        line.at_most(1)
+        proxy.log_global = True
+    else:
+        proxy.logs.append(log_target(line))
+
+
+def _disabled(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    line.at_most(0)
+    proxy.disabled = line.keyword == "disabled"
+
+
+def _harmless(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    """A name for people and statistics."""
+
+
+# -- the frontend side -------------------------------------------------------------------------------------------------
+
+
+def _bind(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.binds.extend(read_bind(line, proxy.tls, report))
+
+
+def _maxconn(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.maxconn = units.integer(line.one_argument("a number of connections"), "'maxconn'")
+
+
+def _backlog(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.backlog = units.integer(line.one_argument("a number of connections"), "'backlog'")
+
+
+def _default_backend(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.default_backend = _reference(line)
+
+
+def _use_backend(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    previous = proxy.use_backends[-1] if proxy.use_backends else None
+    if previous is not None and previous.condition is None:
+        text = f"the 'use_backend' at {previous.place} has no condition, so this one never counts"
+        report.warn(line.place, text)
+    proxy.use_backends.append(read_use_backend(line, proxy.acls, report))
+
+
+def _reference(line: Line) -> Reference:
+    name = line.one_argument("the name of a backend")
+    if "%[" in name:
+        raise Wrong(f"'{line.keyword}' with an expression (%[…]) is HAProxy's; reusedproxy does not do it yet")
+    return Reference(line.place, name)
+
+
+# -- rules ------------------------------------------------------------------------------------------------------------
+
+
+def _acl(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    _not_in_nameless_defaults(proxy, line)
+    name, criterion = read_acl(line, report)
+    proxy.acls.setdefault(name, []).append(criterion)
+
+
+def _http_request(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    _not_in_nameless_defaults(proxy, line)
+    for later, word in ((proxy.redirects, "redirect"), (proxy.use_backends, "use_backend")):
+        if later:
+            text = f"this 'http-request' rule counts before the '{word}' rules, wherever it stands"
+            report.warn(line.place, text)
+    _add_rule(proxy.request_rules, read_request_rule(line, proxy.acls, report), report)
+
+
+def _http_response(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    _not_in_nameless_defaults(proxy, line)
+    _add_rule(proxy.response_rules, read_response_rule(line, proxy.acls, report), report)
+
+
+def _http_after_response(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    _not_in_nameless_defaults(proxy, line)
+    _add_rule(proxy.after_rules, read_after_rule(line, proxy.acls, report), report)
+
+
+def _tcp_request(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    _not_in_nameless_defaults(proxy, line)
+    rule = read_connection_rule(line, proxy.acls, report)
+    if "F" not in proxy.sides:
+        raise Wrong(
+            f"'tcp-request connection' cannot stand in {proxy.title}: clients connect to a 'frontend' or 'listen'"
+        )
+    proxy.connection_rules.append(rule)
+
+
+def _redirect(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    if proxy.use_backends:
+        report.warn(line.place, "this 'redirect' rule counts before the 'use_backend' rules, wherever it stands")
+    _add_rule(proxy.redirects, read_redirect(line, proxy.acls, report), report)
+
+
+def _add_rule(rules: list[Rule], rule: Rule, report: Report) -> None:
+    if rules and rules[-1].condition is None and isinstance(rules[-1].action, (Allow, Reply, Redirect)):
+        text = f"the '{rules[-1].words}' at {rules[-1].place} has no condition, so no rule after it counts"
+        report.warn(rule.place, text)
+    rules.append(rule)
+
+
+def _not_in_nameless_defaults(proxy: ProxyDraft, line: Line) -> None:
+    """As in HAProxy (manual, section 4): rules that everybody inherits unasked are easily forgotten."""
+    if proxy.kind == "defaults" and not proxy.name:
+        raise Wrong(f"'{line.keyword}' cannot stand in a 'defaults' section without a name")
+
+
+# -- the backend side --------------------------------------------------------------------------------------------------
+
+
+def _balance(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    # The word alone says roundrobin in HAProxy too.
+    algorithm = line.words[1].partition("(")[0] if line.arguments else "roundrobin"
+    if algorithm != "roundrobin":
+        if algorithm in haproxy_words.BALANCE:
+            raise Wrong(not_done(f"balance {algorithm}", hint="write 'balance roundrobin'"))
+        raise Wrong(f"unknown balance algorithm '{line.words[1]}'{did_you_mean(algorithm, haproxy_words.BALANCE)}")
+    line.at_most(1)
+
+
+def _server(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    name = line.words[1] if line.arguments else ""
+    twin = next((server for server in proxy.servers if server.name == name), None)
+    if twin is not None:
+        raise Wrong(f"server '{name}' stands already at {twin.place}: give each server of a backend its own name")
+    proxy.servers.append(read_server(line, proxy.default_server, proxy.tls))
+
+
+def _default_server(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    read_default_server(line, proxy.default_server)
+
+
+def _http_check(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    if not line.arguments:
+        raise Wrong("'http-check' needs 'send' or 'expect' after it")
+    check = Line(line.place, line.arguments)
+    rule = f"http-check {check.keyword}"
+    if check.keyword == "comment":
+        return
+    if check.keyword not in ("send", "expect"):
+        if check.keyword in haproxy_words.HTTP_CHECK or check.keyword.startswith(("set-var", "unset-var")):
+            raise Wrong(not_done(rule))
+        raise Wrong(
+            f"'http-check': unknown word '{check.keyword}'{did_you_mean(check.keyword, haproxy_words.HTTP_CHECK)}"
+        )
+    if rule in proxy.own:
+        raise Wrong(f"a second '{rule}' makes a sequence, which reusedproxy does not do yet: one for each section")
+    proxy.begin_checks()
+    if check.keyword == "send":
+        proxy.check_send = read_send(check)
+    else:
+        proxy.check_expect = read_expect(check)
+    proxy.say(rule, line.place)
+
+
+def _http_reuse(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    word = line.one_argument("never, safe, aggressive or always")
+    proxy.http_reuse = one_of(word, ("never", "safe", "aggressive", "always"), "'http-reuse'")
+
+
+def _fullconn(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.fullconn = units.integer(line.one_argument("a number of requests"), "'fullconn'")
+
+
+def _retries(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.retries = units.integer(line.one_argument("a number"), "'retries'")
+
+
+def _retry_on(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    if not line.arguments:
+        raise Wrong("'retry-on' needs one or more of: none, conn-failure, empty-response, a status such as 503")
+    words: set[str] = set()
+    for word in line.arguments:
+        if word == "all-retryable-errors":
+            words.update(haproxy_words.ALL_RETRYABLE_ERRORS)
+        else:
+            words.add(one_of(word, sorted(haproxy_words.RETRY_ON), "'retry-on'"))
+    if "none" in words and len(words) > 1:
+        raise Wrong("'retry-on none' stands alone: nothing can be retried beside it")
+    if "0rtt-rejected" in words and "all-retryable-errors" not in line.arguments:
+        report.notice(line.place, "'retry-on 0rtt-rejected' does nothing here: no request is ever sent as early data")
+    proxy.retry_on = frozenset(words)
+
+
+# -- the statistics page ----------------------------------------------------------------------------------------------
+
+
+def _stats(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    """Any word of it that can be read enables the page, as in HAProxy."""
+    if not line.arguments:
+        raise Wrong("'stats' needs a word after it: stats enable, say")
+    word = line.words[1]
+    stats = Line(line.place, (f"stats {word}", *line.words[2:]))
+    page = proxy.stats or StatsPage()
+    if word == "enable":
+        stats.at_most(0)
+    elif word == "uri":
+        page = evolve(page, uri=stats.one_argument("the beginning of a path"))
+    elif word == "refresh":
+        value = units.seconds(stats.one_argument("a time"), "'stats refresh'", default_unit="s")
+        page = evolve(page, refresh=value or None)
+    elif word == "hide-version":
+        stats.at_most(0)
+        page = evolve(page, hide_version=True)
+    elif word in ("realm", "show-desc", "show-legends", "show-modules", "show-node"):
+        report.without_effect(stats.keyword, line.place)
+    elif word in haproxy_words.STATS:
+        raise Wrong(not_done(stats.keyword, hint=haproxy_words.HINTS.get(stats.keyword, "")))
+    else:
+        raise Wrong(f"'stats': unknown word '{word}'{did_you_mean(word, haproxy_words.STATS)}")
+    proxy.stats = page
+
+
+KEYWORDS: dict[str, Keyword] = {
+    "mode": Keyword(_mode),
+    "option": Keyword(read_option),
+    "timeout": Keyword(_timeout),
+    "log": Keyword(_log),
+    "disabled": Keyword(_disabled),
+    "enabled": Keyword(_disabled),
+    "description": Keyword(_harmless, in_defaults=False),
+    "id": Keyword(_harmless, in_defaults=False),
+    "guid": Keyword(_harmless, in_defaults=False),
+    "stats": Keyword(_stats),
+    "bind": Keyword(_bind, "F", in_defaults=False),
+    "maxconn": Keyword(_maxconn, "F"),
+    "backlog": Keyword(_backlog, "F"),
+    "default_backend": Keyword(_default_backend, "F"),
+    "use_backend": Keyword(_use_backend, "F", in_defaults=False),
+    "acl": Keyword(_acl),
+    "tcp-request": Keyword(_tcp_request),
+    "http-request": Keyword(_http_request),
+    "http-response": Keyword(_http_response),
+    "http-after-response": Keyword(_http_after_response),
+    "redirect": Keyword(_redirect, in_defaults=False),
+    "balance": Keyword(_balance, "B"),
+    "server": Keyword(_server, "B", in_defaults=False),
+    "default-server": Keyword(_default_server, "B"),
+    "http-check": Keyword(_http_check, "B"),
+    "http-reuse": Keyword(_http_reuse, "B"),
+    "retries": Keyword(_retries, "B"),
+    "retry-on": Keyword(_retry_on, "B", refused=True),
+    "fullconn": Keyword(_fullconn, "B"),
+}

@@ -1,0 +1,326 @@
+"""`server` and `default-server` lines: their words collected, and made into the model's `Server` at the end.
+
+Knows every word that may stand on such a line. Does not know proxies: what `default-server` gives is copied by the
+caller. Opens no file: whether a certificate can be read is found out when the daemon builds its contexts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from attrs import Factory, define, evolve
+
+from reusedproxy.config.language import haproxy_words, units
+from reusedproxy.config.language.addresses import ServerAddress, is_server_address, server_address
+from reusedproxy.config.language.parameters import read_parameters
+from reusedproxy.config.language.report import Line, Wrong, not_done, one_of
+from reusedproxy.config.model.proxies import Check, Expression, Place, PoolSettings, Server, ServerTLS
+from reusedproxy.config.rules.expressions import FETCHES, read_expression
+from reusedproxy.config.tls.words import ON_SERVERS, TLSDefaults, TLSWords, versions
+
+# Our own; HAProxy refuses them.
+OUR_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "pool-connect-rate": 1}
+ARITIES = {**haproxy_words.SERVER, **OUR_WORDS}
+NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
+#: What `sni-auto` stands for, as in HAProxy.
+SNI_AUTO = read_expression("req.hdr(host),host_only", "'sni-auto'")
+
+
+@define
+class ServerWords:
+    """What has been said of a server so far. `verify` None: global `ssl-server-verify` decides.
+
+    `checked` and `ssl` say whether `check` and `tls` are in use: their settings may be given long before.
+    """
+
+    ssl: bool = False
+    verify: str | None = None
+    tls: ServerTLS = Factory(ServerTLS)
+    checked: bool = False
+    check: Check = Factory(Check)
+    pool: PoolSettings = Factory(PoolSettings)
+    weight: int = 1
+    backup: bool = False
+    disabled: bool = False
+    minconn: int = 0
+    maxconn: int = 0
+    maxqueue: int = 0
+    strict: bool = False
+    sni: Expression | None = None
+    sni_auto: bool = True
+    check_sni_auto: bool = True
+    pool_conn_name: Expression | None = None
+    send_proxy: str = ""
+    check_send_proxy: bool = False
+    said: set[str] = Factory(set)
+    #: Versions, ciphers and the like.
+    parameters: TLSWords = Factory(TLSWords)
+
+    @property
+    def sni_of_requests(self) -> Expression | None:
+        """What names the server for each request: `sni`, or the Host of `sni-auto`, which is HAProxy's default since 3.3.
+        None where the name is constant (`sni str()`, `verifyhost`), where `no-sni-auto` says that there is none, and
+        without TLS."""
+        if not self.ssl:
+            return None
+        if self.sni is None and self.sni_auto and not (self.tls.sni or self.tls.verifyhost):
+            return SNI_AUTO
+        return self.sni
+
+    def known_name(self, check_host: str | None) -> str | None:
+        """The one name that is known before a request says it: that of checks, by `check-sni`, or by the Host of the
+        HTTP check (`check-sni-auto`), which is `check_host`. None where all requests have the same."""
+        if self.sni_of_requests is None:
+            return None
+        return self.check.sni or (check_host if self.check_sni_auto else None)
+
+    def copy(self) -> ServerWords:
+        return evolve(self, said=set(self.said), parameters=self.parameters.copy())
+
+
+@define
+class ServerDraft:
+    """One `server` line; `defaults` is what held where it stands, `own` are the words that it says itself."""
+
+    name: str
+    place: Place
+    address: ServerAddress
+    words: ServerWords
+    defaults: TLSDefaults
+    own: frozenset[str]
+
+
+def read_default_server(line: Line, words: ServerWords) -> None:
+    if not line.arguments:
+        raise Wrong("'default-server' needs words after it: default-server check inter 2s, say")
+    first = line.arguments[0]
+    if first not in ARITIES and re.match(r"[\[0-9*/:]", first):
+        raise Wrong(f"'default-server' takes no name and no address: '{first}'")
+    _read_words(line.arguments, words, "'default-server'")
+
+
+def read_server(line: Line, defaults: ServerWords, tls: TLSDefaults) -> ServerDraft:
+    """A `server` line on top of what `default-server` said before it."""
+    if len(line.words) == 2 and is_server_address(line.words[1]):
+        raise Wrong(f"the name is missing: 'server NAME {line.words[1]}'")
+    if len(line.words) < 3 or not line.words[1]:
+        raise Wrong("'server' needs a name and an address: server web1 192.0.2.10:80, say")
+    name = line.words[1]
+    what = f"server '{name}'"
+    _nothing_forgotten(name, line.words[2])
+    texts: list[str] = []
+    if not NAME.match(name):
+        texts.append(f"{what}: a name has only letters, digits and - _ . : in it")
+    address, words = ServerAddress("tcp", "", None), defaults.copy()
+    try:
+        address = server_address(line.words[2], what)
+    except Wrong as wrong:
+        texts.extend(wrong.texts)
+    try:
+        _read_words(line.words[3:], words, what)
+    except Wrong as wrong:
+        texts.extend(wrong.texts)
+    if texts:
+        raise Wrong(*texts)
+    return ServerDraft(name, line.place, address, words, tls, frozenset(line.words[3:]))
+
+
+def _nothing_forgotten(name: str, address: str) -> None:
+    """Where a word that follows the address stands in its place, the name or the address is missing."""
+    if address not in ARITIES:
+        return
+    if is_server_address(name):
+        raise Wrong(f"the name is missing: 'server NAME {name} {address} …'")
+    raise Wrong(f"server '{name}': the address is missing: 'server {name} ADDRESS:PORT {address} …'")
+
+
+def _read_words(arguments: tuple[str, ...], words: ServerWords, what: str) -> None:
+    def apply(word: str, argument: str) -> None:
+        words.said.add(word)
+        if word in ON_SERVERS:
+            words.parameters.read(word, argument, what)
+        elif word in _DONE:
+            _DONE[word](words, argument, f"{what}: '{word}'")
+        elif word not in haproxy_words.SERVER_AS_WE_DO:
+            hint = haproxy_words.HINTS.get(word, "")
+            raise Wrong(f"{what}: {not_done(word, 'server option', hint)}")
+
+    read_parameters(arguments, ARITIES, apply, what)
+
+
+Setter = Callable[[ServerWords, str, str], None]
+Parse = Callable[[str, str], object]
+
+
+def _flag(field: str, value: object) -> Setter:
+    return lambda words, argument, what: setattr(words, field, value)
+
+
+def _value(field: str, parse: Parse) -> Setter:
+    return lambda words, argument, what: setattr(words, field, parse(argument, what))
+
+
+def _part(part: str, field: str, parse: Parse) -> Setter:
+    """Sets one field of one of the frozen values that `ServerWords` holds."""
+
+    def set_field(words: ServerWords, argument: str, what: str) -> None:
+        setattr(words, part, evolve(getattr(words, part), **{field: parse(argument, what)}))
+
+    return set_field
+
+
+def _text(argument: str, what: str) -> str:
+    return argument
+
+
+def _count(argument: str, what: str) -> int:
+    return units.integer(argument, what)
+
+
+def _at_least_one(argument: str, what: str) -> int:
+    return units.integer(argument, what, least=1)
+
+
+def _weight(argument: str, what: str) -> int:
+    return units.integer(argument, what, least=0, most=256)
+
+
+def _limit(argument: str, what: str) -> float | None:
+    """A time after which a connection is replaced; 0 is no limit, as with HAProxy's timeouts."""
+    return None if not units.seconds(argument, what) else units.lasting_seconds(argument, what)
+
+
+def _verify(argument: str, what: str) -> str:
+    return one_of(argument, ("none", "required"), what)
+
+
+def _set_sni(words: ServerWords, argument: str, what: str) -> None:
+    """A constant name belongs to the server's TLS; what depends on the request does not."""
+    expression = _expression(argument, what)
+    constant = expression.fetch.name == "str" and not expression.converters
+    if constant and not expression.fetch.arguments[0].strip():
+        raise Wrong(f"{what} needs a name: sni str(NAME)")
+    words.tls = evolve(words.tls, sni=expression.fetch.arguments[0].strip() if constant else None)
+    words.sni = None if constant else expression
+
+
+def _expression(argument: str, what: str) -> Expression:
+    host = re.match(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+\Z", argument)
+    if host and argument not in FETCHES and not argument.startswith(("req.", "res.", "capture.")):
+        raise Wrong(f"{what} takes an expression: write '{what.split(chr(39))[-2]} str({argument})'")
+    return read_expression(argument, what)
+
+
+def _check_address(argument: str, what: str) -> str:
+    address = server_address(f"[{argument}]:1" if argument.count(":") > 1 else f"{argument}:1", what)
+    return address.host
+
+
+_DONE: dict[str, Setter] = {
+    "ssl": _flag("ssl", True),
+    "no-ssl": _flag("ssl", False),
+    "verify": _value("verify", _verify),
+    "ca-file": _part("tls", "ca_file", _text),
+    "crt": _part("tls", "crt", _text),
+    "sni": _set_sni,
+    "sni-auto": _flag("sni_auto", True),
+    "no-sni-auto": _flag("sni_auto", False),
+    "check-sni-auto": _flag("check_sni_auto", True),
+    "no-check-sni-auto": _flag("check_sni_auto", False),
+    "pool-conn-name": _value("pool_conn_name", _expression),
+    "check-sni": _part("check", "sni", _text),
+    "send-proxy": _flag("send_proxy", "v1"),
+    "send-proxy-v2": _flag("send_proxy", "v2"),
+    "no-send-proxy": _flag("send_proxy", ""),
+    "no-send-proxy-v2": _flag("send_proxy", ""),
+    "check-send-proxy": _flag("check_send_proxy", True),
+    "no-check-send-proxy": _flag("check_send_proxy", False),
+    "check-ssl": _part("check", "ssl", lambda argument, what: True),
+    "no-check-ssl": _part("check", "ssl", lambda argument, what: False),
+    "ssl-reuse": _part("tls", "resumes", lambda argument, what: True),
+    "no-ssl-reuse": _part("tls", "resumes", lambda argument, what: False),
+    "verifyhost": _part("tls", "verifyhost", _text),
+    "no-verifyhost": _part("tls", "verifyhost", lambda argument, what: None),
+    "check": _flag("checked", True),
+    "no-check": _flag("checked", False),
+    "inter": _part("check", "inter", units.positive_seconds),
+    "fastinter": _part("check", "fastinter", units.positive_seconds),
+    "downinter": _part("check", "downinter", units.positive_seconds),
+    "rise": _part("check", "rise", _at_least_one),
+    "fall": _part("check", "fall", _at_least_one),
+    "port": _part("check", "port", units.port),
+    "addr": _part("check", "addr", _check_address),
+    "weight": _value("weight", _weight),
+    "backup": _flag("backup", True),
+    "no-backup": _flag("backup", False),
+    "disabled": _flag("disabled", True),
+    "enabled": _flag("disabled", False),
+    "minconn": _value("minconn", _count),
+    "maxconn": _value("maxconn", _count),
+    "maxqueue": _value("maxqueue", _count),
+    "no-strict-maxconn": _flag("strict", False),
+    "strict-maxconn": _flag("strict", True),
+    "pool-min-conn": _part("pool", "min_conn", _count),
+    "pool-max-conn": _part("pool", "max_conn", units.unlimited_or),
+    "pool-low-conn": _part("pool", "low_conn", _count),
+    "pool-purge-delay": _part("pool", "purge_delay", units.seconds),
+    "max-reuse": _part("pool", "max_reuse", units.unlimited_or),
+    "pool-idle-timeout": _part("pool", "idle_timeout", _limit),
+    "pool-max-age": _part("pool", "max_age", _limit),
+    "idle-ping": _part("pool", "idle_ping", units.lasting_seconds),
+    "check-reuse-pool": _part("pool", "keep_checks", lambda argument, what: True),
+    "no-check-reuse-pool": _part("pool", "keep_checks", lambda argument, what: False),
+    "pool-connect-rate": _part("pool", "connect_rate", lambda argument, what: float(_at_least_one(argument, what))),
+}
+
+
+def finished_server(draft: ServerDraft, default_verify: str, check_host: str | None) -> Server:
+    """The model's server, with base directories put before relative paths. `check_host` is whom the HTTP check asks for."""
+    words, defaults = draft.words, draft.defaults
+    maxconn = max(words.minconn, words.maxconn)  # as in HAProxy, which takes `minconn` alone for both
+    tls = None
+    if words.ssl or words.check.ssl:
+        ca_file = words.tls.ca_file
+        if ca_file is not None and not ca_file.startswith("@"):
+            ca_file = _based(ca_file, defaults.ca_base)
+        crt = None if words.tls.crt is None else _based(words.tls.crt, defaults.crt_base)
+        said = {**defaults.server.said, **words.parameters.said}
+        if "crl_file" in said:
+            said["crl_file"] = _based(said["crl_file"], defaults.ca_base)
+        oldest, newest = versions(words.parameters, defaults.server)
+        tls = evolve(words.tls, verify=words.verify or default_verify, ca_file=ca_file, crt=crt, **said)
+        tls = evolve(tls, min_version=oldest, max_version=newest)
+    return Server(
+        name=draft.name,
+        place=draft.place,
+        kind=draft.address.kind,
+        host=draft.address.host,
+        port=draft.address.port,
+        weight=words.weight,
+        backup=words.backup,
+        disabled=words.disabled,
+        minconn=words.minconn,
+        maxconn=maxconn,
+        maxqueue=words.maxqueue,
+        check=evolve(words.check, send_proxy=_check_proxy(words)) if words.checked else None,
+        send_proxy=words.send_proxy,
+        tls=tls if words.ssl else None,
+        check_tls=tls if words.check.ssl else None,
+        sni=words.sni_of_requests,
+        pool_conn_name=words.pool_conn_name,
+        known_name=words.known_name(check_host),
+        pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,
+    )
+
+
+def _check_proxy(words: ServerWords) -> str:
+    """HAProxy: as the traffic, unless the check goes elsewhere; `check-send-proxy` in any case."""
+    elsewhere = words.check.port is not None or words.check.addr is not None
+    if words.check_send_proxy:
+        return words.send_proxy or "v1"
+    return "" if elsewhere else words.send_proxy
+
+
+def _based(path: str, base: str) -> str:
+    return path if path.startswith("/") or not base else f"{base}/{path}"

@@ -1,0 +1,46 @@
+"""`crt-list` files: a certificate a line, with options of its own in brackets and the names it is for. Pure text."""
+
+from __future__ import annotations
+
+import re
+
+from attrs import frozen
+
+from reusedproxy.config.language.report import Wrong
+from reusedproxy.config.tls.words import IN_CRT_LIST, TLSWords, read_options
+
+_LINE = re.compile(r"(?P<path>[^\s\[]+)\s*(?:\[(?P<options>[^\[\]]*)\])?(?P<names>(?:\s+[^\s\[\]]+)*)\s*\Z")
+
+
+@frozen
+class CrtListLine:
+    """One certificate. `names` None: those that it carries itself."""
+
+    number: int
+    path: str
+    words: TLSWords
+    names: tuple[str, ...] | None = None
+
+
+def read_crt_list(text: str) -> list[CrtListLine]:
+    """All lines that say something. Raises Wrong, with the numbers of the lines that it is about."""
+    lines = []
+    texts: list[str] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        found = _LINE.match(line)
+        if found is None:
+            texts.append(f"line {number}: write '<file> [<options>] <names>', brackets as they stand here")
+            continue
+        try:
+            words = read_options(tuple((found["options"] or "").split()), IN_CRT_LIST, f"line {number}")
+        except Wrong as wrong:
+            texts.extend(wrong.texts)
+            continue
+        names = tuple(found["names"].split())
+        lines.append(CrtListLine(number, found["path"], words, names or None))
+    if texts:
+        raise Wrong(*texts)
+    return lines

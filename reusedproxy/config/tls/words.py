@@ -1,0 +1,328 @@
+"""The words about TLS on `bind` lines, in `ssl-default-bind-options` and in the brackets of a `crt-list`.
+
+What each of them says is collected in one `TLSWords`; `finished_tls` puts the layers together: OpenSSL's and our defaults,
+the global section, the line. Opens no file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import Factory, define, evolve, frozen
+
+from reusedproxy.config.language import haproxy_words
+from reusedproxy.config.language.parameters import read_parameters
+from reusedproxy.config.language.report import Wrong, did_you_mean, nearest, not_done, one_of
+from reusedproxy.config.model.proxies import TLS_VERSIONS, BindTLS, CertificateSource, TLSOffer
+from reusedproxy.config.tls import x509_errors
+
+#: What may stand in the brackets of a `crt-list`; HAProxy's list.
+IN_CRT_LIST = frozenset(
+    [
+        "allow-0rtt",
+        "alpn",
+        "ca-file",
+        "ca-verify-file",
+        "ciphers",
+        "ciphersuites",
+        "crl-file",
+        "curves",
+        "ecdhe",
+        "no-alpn",
+        "no-ca-names",
+        "npn",
+        "ssl-max-ver",
+        "ssl-min-ver",
+        "verify",
+    ]
+)
+#: What may be said for all lines by `ssl-default-bind-options`.
+IN_DEFAULTS = frozenset(
+    [
+        "force-sslv3",
+        "force-strict-sni",
+        "force-tlsv10",
+        "force-tlsv11",
+        "force-tlsv12",
+        "force-tlsv13",
+        "no-sslv3",
+        "no-strict-sni",
+        "no-tls-tickets",
+        "no-tlsv10",
+        "no-tlsv11",
+        "no-tlsv12",
+        "no-tlsv13",
+        "prefer-client-ciphers",
+        "ssl-max-ver",
+        "ssl-min-ver",
+        "strict-sni",
+        "tls-tickets",
+    ]
+)
+#: What may be said on server lines, and by `ssl-default-server-options` (manual, section 5.2).
+ON_SERVERS = frozenset(
+    [
+        "alpn",
+        "ciphers",
+        "ciphersuites",
+        "crl-file",
+        "curves",
+        "force-sslv3",
+        "force-tlsv10",
+        "force-tlsv11",
+        "force-tlsv12",
+        "force-tlsv13",
+        "no-sslv3",
+        "no-tls-tickets",
+        "no-tlsv10",
+        "no-tlsv11",
+        "no-tlsv12",
+        "no-tlsv13",
+        "sigalgs",
+        "ssl-max-ver",
+        "ssl-min-ver",
+        "tls-tickets",
+    ]
+)
+IN_SERVER_DEFAULTS = ON_SERVERS & IN_DEFAULTS
+_DEFAULT_MINIMUM = "TLSv1.2"
+_SPOKEN = ("http/1.1", "http/1.0")
+
+
+@define
+class TLSWords:
+    """What one place has said. `said` are the fields of a `TLSOffer`; `off` are versions that are not to be served."""
+
+    said: dict[str, Any] = Factory(dict)
+    sources: list[CertificateSource] = Factory(list)
+    off: set[str] = Factory(set)
+    minimum: str | None = None
+    maximum: str | None = None
+    strict: bool | None = None
+    words: set[str] = Factory(set)
+
+    def copy(self) -> TLSWords:
+        """To be changed on its own."""
+        return evolve(self, said=dict(self.said), sources=[*self.sources], off=set(self.off), words=set(self.words))
+
+    def read(self, word: str, argument: str, what: str) -> bool:
+        """Take in one word; whether it is one of TLS that we do. Raises Wrong."""
+        if word not in _DONE:
+            return False
+        self.words.add(word)
+        _DONE[word](self, argument, f"{what}: '{word}'")
+        return True
+
+
+Setter = Callable[[TLSWords, str, str], None]
+
+
+def _value(field: str, parse: Callable[[str, str], object]) -> Setter:
+    def set_field(words: TLSWords, argument: str, what: str) -> None:
+        words.said[field] = parse(argument, what)
+
+    return set_field
+
+
+def _flag(field: str, value: object) -> Setter:
+    return _value(field, lambda argument, what: value)
+
+
+def _strict(value: bool) -> Setter:
+    def set_strict(words: TLSWords, argument: str, what: str) -> None:
+        words.strict = value
+
+    return set_strict
+
+
+def _text(argument: str, what: str) -> str:
+    return argument
+
+
+def _source(kind: str) -> Setter:
+    return lambda words, argument, what: words.sources.append(CertificateSource(kind, argument))
+
+
+def _version(argument: str, what: str) -> str:
+    if argument == "SSLv3":
+        raise Wrong(f"{what}: OpenSSL has no SSLv3 any more: write 'TLSv1.0'")
+    return one_of(argument, TLS_VERSIONS, what)
+
+
+def _minimum(words: TLSWords, argument: str, what: str) -> None:
+    words.minimum = _version(argument, what)
+
+
+def _maximum(words: TLSWords, argument: str, what: str) -> None:
+    words.maximum = _version(argument, what)
+
+
+def _only(version: str) -> Setter:
+    def force(words: TLSWords, argument: str, what: str) -> None:
+        words.minimum = words.maximum = _version(version, what)
+
+    return force
+
+
+def _without(version: str) -> Setter:
+    return lambda words, argument, what: words.off.add(version)
+
+
+def _verify(argument: str, what: str) -> str:
+    return one_of(argument, ("none", "optional", "required"), what)
+
+
+def _protocols(argument: str, what: str) -> tuple[str, ...]:
+    names = tuple(argument.split(","))
+    for name in names:
+        if name in ("h2", "h3", "hq-interop"):
+            rest = ",".join(each for each in names if each in _SPOKEN) or "http/1.1"
+            raise Wrong(f"{what}: reusedproxy does not speak '{name}' yet: write 'alpn {rest}'")
+        if name not in _SPOKEN:
+            raise Wrong(f"{what}: '{name}' is not spoken here: it is a list of 'http/1.1' and 'http/1.0'")
+    return names
+
+
+def _judged(words: TLSWords, argument: str, what: str) -> None:
+    _protocols(argument, what)
+
+
+def _curve(words: TLSWords, argument: str, what: str) -> None:
+    """HAProxy: it does not count beside `curves`."""
+    words.said.setdefault("curves", argument)
+
+
+def _errors(argument: str, what: str) -> frozenset[int]:
+    """Numbers, names (with or without X509_V_ERR_ before them), or all."""
+    if argument == "all":
+        return x509_errors.ALL
+    numbers = set()
+    for each in argument.split(","):
+        name = each.upper() if each.upper().startswith("X509_V_ERR_") else f"X509_V_ERR_{each.upper()}"
+        if re.match(r"[0-9]{1,9}\Z", each) and int(each) in x509_errors.ALL:
+            numbers.add(int(each))
+        elif name in x509_errors.NUMBERS:
+            numbers.add(x509_errors.NUMBERS[name])
+        else:
+            near = None if each.isdigit() else nearest(name, map(str.lower, x509_errors.NUMBERS))
+            hint = f": did you mean '{near.upper()}'?" if near else ""
+            raise Wrong(
+                f"{what}: '{each}' is none of OpenSSL's verification errors, by number or name, nor 'all'{hint}"
+            )
+    return frozenset(numbers)
+
+
+_DONE: dict[str, Setter] = {
+    "crt": _source("crt"),
+    "default-crt": _source("default-crt"),
+    "crt-list": _source("crt-list"),
+    "strict-sni": _strict(True),
+    "force-strict-sni": _strict(True),
+    "no-strict-sni": _strict(False),
+    "verify": _value("verify", _verify),
+    "ca-file": _value("ca_file", _text),
+    "ca-verify-file": _value("ca_verify_file", _text),
+    "crl-file": _value("crl_file", _text),
+    "no-ca-names": _flag("ca_names", False),
+    "ca-ignore-err": _value("ignored_ca_errors", _errors),
+    "crt-ignore-err": _value("ignored_crt_errors", _errors),
+    "alpn": _value("alpn", _protocols),
+    "no-alpn": _flag("alpn", ()),
+    # Browsers stopped asking for it in 2016, and OpenSSL's binding has no call for it; its words are judged all the same.
+    "npn": _judged,
+    "ciphers": _value("ciphers", _text),
+    "ciphersuites": _value("ciphersuites", _text),
+    "curves": _value("curves", _text),
+    "ecdhe": _curve,
+    "sigalgs": _value("sigalgs", _text),
+    "prefer-client-ciphers": _flag("client_prefers", True),
+    "tls-tickets": _flag("tickets", True),
+    "no-tls-tickets": _flag("tickets", False),
+    "ssl-min-ver": _minimum,
+    "ssl-max-ver": _maximum,
+    "force-sslv3": _only("SSLv3"),
+    "no-sslv3": lambda words, argument, what: None,
+    **{f"force-{name}": _only(version) for name, version in zip(haproxy_words.TLS_SHORT, TLS_VERSIONS, strict=True)},
+    **{f"no-{name}": _without(version) for name, version in zip(haproxy_words.TLS_SHORT, TLS_VERSIONS, strict=True)},
+}
+
+
+def read_options(arguments: tuple[str, ...], known: frozenset[str], what: str) -> TLSWords:
+    """A list of words of which only those in `known` may stand here. Raises Wrong."""
+    words = TLSWords()
+
+    def apply(word: str, argument: str) -> None:
+        if not words.read(word, argument, what):
+            raise Wrong(f"{what}: {not_done(word, 'TLS option')}")
+
+    for each in arguments:
+        if each in haproxy_words.BIND_TLS and each not in known:
+            raise Wrong(f"{what}: '{each}' cannot stand here, on the 'bind' line only{did_you_mean(each, known)}")
+    read_parameters(arguments, {word: haproxy_words.BIND[word] for word in known}, apply, what)
+    return words
+
+
+@frozen
+class TLSDefaults:
+    """What `global` sections have said of TLS so far: it holds for the lines that follow, as in HAProxy.
+
+    `bind` and `server` are the options (`ssl-default-bind-options`) and, for servers, ciphers and the like; `offer` has
+    fields of a `TLSOffer` for `bind` lines. Never changed, but replaced.
+    """
+
+    bind: TLSWords = Factory(TLSWords)
+    offer: Mapping[str, object] = Factory(dict)
+    server: TLSWords = Factory(TLSWords)
+    ca_base: str = ""
+    crt_base: str = ""
+
+
+def finished_tls(words: TLSWords, defaults: TLSDefaults) -> BindTLS:
+    """The model's value of a line's `words`, on top of the global section's."""
+    minimum, maximum = versions(words, defaults.bind)
+    said: dict[str, Any] = {**defaults.offer, **defaults.bind.said, **words.said}
+    offer = TLSOffer(**{**said, "min_version": minimum, "max_version": maximum})
+    return BindTLS(
+        tuple(
+            evolve(each, path=_based(each.path, "" if each.kind == "crt-list" else defaults.crt_base))
+            for each in words.sources
+        ),
+        _with_bases(offer, words, defaults.ca_base),
+        bool(defaults.bind.strict if words.strict is None else words.strict),
+        defaults.crt_base,
+        defaults.ca_base,
+    )
+
+
+def overridden(tls: BindTLS, words: TLSWords) -> TLSOffer:
+    """The offer of one certificate, for which a `crt-list` says `words`."""
+    said = dict(words.said)
+    if words.minimum is not None:
+        said["min_version"] = words.minimum
+    if words.maximum is not None:
+        said["max_version"] = words.maximum
+    return _with_bases(evolve(tls.offer, **said), words, tls.ca_base)
+
+
+def versions(words: TLSWords, defaults: TLSWords) -> tuple[str, str]:
+    """HAProxy's rule: the lowest and the highest that is left, TLS 1.2 at least unless an older one is asked for."""
+    minimum, maximum = words.minimum or defaults.minimum, words.maximum or defaults.maximum
+    if minimum is None:
+        minimum = min(maximum or _DEFAULT_MINIMUM, _DEFAULT_MINIMUM)
+    off = words.off | defaults.off
+    left = [each for each in TLS_VERSIONS if minimum <= each <= (maximum or TLS_VERSIONS[-1]) and each not in off]
+    if not left:
+        raise Wrong("no version of TLS is left to be spoken (ssl-min-ver, ssl-max-ver, no-tlsv…)")
+    return left[0], left[-1]
+
+
+def _with_bases(offer: TLSOffer, words: TLSWords, ca_base: str) -> TLSOffer:
+    fields = ("ca_file", "ca_verify_file", "crl_file")
+    based: dict[str, Any] = {each: _based(words.said[each], ca_base) for each in fields if each in words.said}
+    return evolve(offer, **based)
+
+
+def _based(path: str, base: str) -> str:
+    return path if path.startswith(("/", "@")) or not base else f"{base}/{path}"

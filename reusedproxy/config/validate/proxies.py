@@ -1,0 +1,368 @@
+"""What can only be judged when everything has been read: names that must exist, settings that contradict each other.
+
+Adds faults, warnings and notices to the report; changes nothing. A section or line that was faulty is left alone, so
+that one mistake is reported once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from reusedproxy.config.language.report import Report, did_you_mean
+from reusedproxy.config.model.proxies import SAFE_TO_REUSE, Bind, ListenAddress
+from reusedproxy.config.sections.checks import finished_check, host_asked_for
+from reusedproxy.config.sections.draft import ProxyDraft, Reference
+from reusedproxy.config.sections.globals import GlobalDraft
+from reusedproxy.config.sections.servers import OUR_WORDS, ServerDraft
+from reusedproxy.config.tls.words import ON_SERVERS
+from reusedproxy.config.validate.rules import always_answers, answering, judge_rules
+from reusedproxy.config.validate.tls import judge_listeners, judge_server
+
+#: Seconds for a connection to a server when no `timeout connect` says; the daemon's own default.
+CONNECT_TIMEOUT = 30.0
+
+_POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse", *OUR_WORDS}
+
+
+def judge(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) -> Iterator[None]:
+    """Everything about proxies, in the order in which they stand; a step for each."""
+    backend_names = [draft.name for draft in drafts if "B" in draft.sides]
+    all_clear = not any(bind.ssl for draft in drafts for bind in draft.binds)
+    for draft in drafts:
+        yield
+        if not report.names_in_doubt:
+            for reference in _references(draft):
+                _backend_exists(reference, backend_names, report)
+        if draft.disabled or draft.head_faulty:
+            continue
+        _mode(draft, report)
+        _timeouts(draft, report)
+        clear = not any(bind.ssl for bind in draft.binds) if "F" in draft.sides else all_clear
+        # What a rule that could not be read answers is not known.
+        answers = always_answers(draft, clear=clear) or bool(draft.unreadable & {"http-request", "redirect"})
+        if "F" in draft.sides:
+            _frontend(draft, answers, report)
+            _log_format(draft, global_, report)
+            judge_listeners(draft.binds, global_, report)
+        if "B" in draft.sides:
+            _backend(draft, answers, global_, report)
+        judge_rules(draft, report)
+    _binds_differ((each.bind for draft in drafts if not draft.disabled for each in draft.binds), report)
+
+
+def _references(draft: ProxyDraft) -> Iterable[Reference]:
+    if "F" in draft.sides:
+        for rule in draft.use_backends:
+            if (name := rule.name.constant) is not None:
+                yield Reference(rule.place, name)
+        if draft.default_backend:
+            yield draft.default_backend
+
+
+def _backend_exists(reference: Reference, names: Sequence[str], report: Report) -> None:
+    if reference.name not in names:
+        report.fault(reference.place, f"there is no backend '{reference.name}'{did_you_mean(reference.name, names)}")
+
+
+def _mode(draft: ProxyDraft, report: Report) -> None:
+    if draft.mode == "http" or "mode" in draft.unreadable:
+        return
+    why = f"(said at {draft.said['mode']})" if draft.mode else "(the default, as in HAProxy, when no 'mode' is said)"
+    other = sorted(each for each in draft.said if each.startswith(_NOT_HTTP))
+    if draft.mode or other:
+        why = f"{why[:-1]}, as '{other[0]}' shows)" if other and not draft.mode else why
+        text = f"{draft.title}: mode tcp {why} is not done yet in reusedproxy, which proxies HTTP only"
+    else:
+        text = f"{draft.title}: mode tcp {why} is not done yet in reusedproxy: say 'mode http' here or in 'defaults'"
+    report.fault(draft.place, text)
+
+
+#: What is said only of what is no HTTP.
+_NOT_HTTP = tuple(
+    f"option {each}"
+    for each in [
+        "ldap-check",
+        "mysql-check",
+        "pgsql-check",
+        "redis-check",
+        "smtpchk",
+        "spop-check",
+        "ssl-hello-chk",
+        "tcplog",
+    ]
+)
+
+
+def _timeouts(draft: ProxyDraft, report: Report) -> None:
+    """HAProxy's own warning: without most of these a dead peer keeps its connection for ever."""
+    needed = ["client"] if "F" in draft.sides else []
+    if "B" in draft.sides and ("server" in draft.said or draft.servers):
+        needed += ["connect", "server"]
+    # A time that could not be read is a fault already; 0 is "for ever", so that the warning stands.
+    missing = [
+        name for name in needed if not getattr(draft.timeouts, name) and f"timeout {name}" not in draft.unreadable
+    ]
+    if missing:
+        names = " and no ".join(f"'timeout {name}'" for name in missing)
+        text = "; ".join(_without_timeouts(missing, draft))
+        report.warn(draft.place, f"{draft.title} has no {names}: {text}")
+
+
+def _without_timeouts(missing: Sequence[str], draft: ProxyDraft) -> Iterable[str]:
+    """What comes of it that they are not said."""
+    if "connect" in missing:
+        yield f"a connection to a server is tried for {CONNECT_TIMEOUT:g} s"
+        if not draft.timeouts.queue and any(each.words.maxconn or each.words.minconn for each in draft.servers):
+            yield "a request waits for a full server without end"
+    silent = [f"a {name}" for name in ("client", "server") if name in missing]
+    if silent:
+        # The head of a request is bounded by 'timeout http-request' alone.
+        within = " within a body or an answer" if silent == ["a client"] and draft.timeouts.http_request else ""
+        yield f"{' or '.join(silent)} that fell silent{within} is waited for without end"
+
+
+def _frontend(draft: ProxyDraft, answers: bool, report: Report) -> None:
+    if "bind" not in draft.said:
+        report.warn(draft.place, f"{draft.title} has no 'bind': nobody can reach it")
+    goes_on = "default_backend" in draft.said or "use_backend" in draft.said or draft.kind == "listen"
+    if not goes_on and "stats" not in draft.said and not answers:
+        text = (
+            f"{draft.title} has no 'default_backend' and no 'use_backend': what no rule answers is answered with 503"
+            if answering(draft)
+            else f"{draft.title} has no 'default_backend' and no 'use_backend': every request is answered with 503"
+        )
+        report.warn(draft.place, text)
+
+
+def _log_format(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
+    """HAProxy's own warning, but not of a section that inherits the option and says 'no log'."""
+    if not draft.httplog or draft.logs or (draft.log_global and global_.logs):
+        return
+    if "log" in draft.unreadable or (draft.log_global and "log" in global_.unreadable):
+        return
+    place = draft.said["option httplog"] if "option httplog" in draft.own else draft.place
+    does_nothing = f"{draft.title}: 'option httplog' does nothing, no request is logged:"
+    if draft.log_global:
+        report.warn(
+            place, f"{does_nothing} 'log global' stands for the 'log' lines of section 'global', which has none"
+        )
+    elif "log" not in draft.own or "option httplog" in draft.own:
+        report.warn(place, f"{does_nothing} there is no 'log' line; write 'log stdout format raw local0', say")
+
+
+def _binds_differ(binds: Iterable[Bind], report: Report) -> None:
+    """HAProxy lets the kernel deal connections out among binds that overlap; we listen once for each address."""
+    seen: dict[str, Bind] = {}
+    for bind in binds:
+        address = bind.address
+        if address.kind == "tcp" and address.port == 0:
+            continue  # the kernel picks another each time
+        text = str(address)
+        if text in seen:
+            place = seen[text].place
+            report.fault(bind.place, f"'bind {text}' stands already at {place}: an address is listened on once")
+            continue
+        for other in seen.values():
+            if _overlap(address, other.address):
+                wide, narrow = (address, other.address) if not address.host else (other.address, address)
+                report.fault(
+                    bind.place,
+                    f"'bind {text}' overlaps 'bind {other.address}' at {other.place}: {wide} is every address of that"
+                    f" port, {narrow} among them",
+                )
+        seen[text] = bind
+
+
+def _overlap(one: ListenAddress, other: ListenAddress) -> bool:
+    """Whether one is the wildcard that has the other among its addresses. The wildcard of IPv6 leaves IPv4 alone then."""
+    return (
+        one.kind == other.kind == "tcp"
+        and (one.port, one.v6) == (other.port, other.v6)
+        and not (one.host and other.host)
+    )
+
+
+# -- backends ---------------------------------------------------------------------------------------------------------
+
+
+def _backend(draft: ProxyDraft, answers: bool, global_: GlobalDraft, report: Report) -> None:
+    if (
+        "server" not in draft.said
+        and "stats" not in draft.said
+        and not (draft.kind == "listen" and draft.default_backend)
+        and not answers
+    ):
+        every = "what no rule answers" if answering(draft) else "every request"
+        report.warn(draft.place, f"{draft.title} has no 'server': {every} is answered with 503")
+    check = finished_check(draft.httpchk, draft.check_send, draft.check_expect) if draft.httpchk else None
+    check_host = host_asked_for(check)
+    # A `default-server` line that was read in part would be missed in every server.
+    for server in draft.servers if "default-server" not in draft.unreadable else ():
+        _tls(server, global_, report)
+        _places(server, report)
+        _pool(server, check_host, report)
+    _checks(draft, report)
+    _reuse(draft, report)
+
+
+def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
+    words, name = server.words, f"server '{server.name}'"
+    if words.ssl or words.check.ssl:
+        judge_server(server, name, global_, report)
+        verify = words.verify or ("" if "ssl-server-verify" in global_.unreadable else global_.server_verify)
+        if verify == "required" and words.tls.ca_file is None:
+            text = (
+                f"{name}: 'ssl' verifies the server (verify required, the default), and for that needs 'ca-file <file>',"
+                " or 'ca-file @system-ca' for the system's CAs; 'verify none' would trust anybody"
+            )
+            report.fault(server.place, text)
+        elif verify == "required" and not (words.tls.sni or words.sni_of_requests or words.tls.verifyhost):
+            text = (
+                f"{name}: with 'no-sni-auto' and no name any certificate of its CAs is taken for this server's:"
+                " add 'verifyhost NAME', or 'sni str(NAME)'"
+            )
+            report.warn(server.place, text)
+        elif verify == "none":
+            text = (
+                f"{name}: with 'verify none' whoever answers at its address is taken for this server: say"
+                " 'verify required ca-file <file>'"
+            )
+            report.warn(server.place, text)
+        elif words.ssl and words.sni is None and words.sni_of_requests is not None and not words.said & {"sni-auto"}:
+            text = (
+                f"{name}: no 'sni' is said, so a request's Host is the name that the certificate must carry (sni-auto, as in"
+                " HAProxy since 3.3), and each name has connections of its own; 'sni str(NAME)' says one for all"
+            )
+            report.notice(server.place, text)
+        return
+    unused = sorted(words.said & {"crt", "ca-file", "sni", "verifyhost", "verify", "check-sni", *ON_SERVERS})
+    if "no-ssl" in words.said:
+        return
+    if words.verify == "required" and "verify" in server.own:
+        text = f"{name}: 'verify required' without 'ssl' verifies nobody, for it is spoken to in the clear: add 'ssl'"
+        report.fault(server.place, text)
+    elif unused:
+        report.warn(server.place, f"{name} has '{unused[0]}' but no 'ssl': it is spoken to in the clear")
+
+
+def _unpooled(server: ServerDraft, report: Report) -> None:
+    name, pool = f"server '{server.name}'", server.words.pool
+    word = "send-proxy" if server.words.send_proxy == "v1" else "send-proxy-v2"
+    text = f"{name}: with '{word}' each connection tells for which client it is, so it serves no other, and none can be warm"
+    if pool.min_conn:
+        report.fault(server.place, f"{text}: take out pool-min-conn {pool.min_conn}")
+    elif pool.keep_checks:
+        report.fault(server.place, f"{text}: take out check-reuse-pool")
+    else:
+        report.notice(server.place, text)
+
+
+def _places(server: ServerDraft, report: Report) -> None:
+    words, name = server.words, f"server '{server.name}'"
+    most = max(words.minconn, words.maxconn)
+    for word, said in (("strict-maxconn", words.strict), ("maxqueue", words.maxqueue)):
+        if said and not most:
+            report.warn(server.place, f"{name}: '{word}' does nothing without 'maxconn'")
+    if words.minconn > words.maxconn > 0:
+        text = (
+            f"{name}: minconn {words.minconn} is more than maxconn {words.maxconn}, and taken for both, as in HAProxy"
+        )
+        report.warn(server.place, text)
+
+
+def _pool(server: ServerDraft, check_host: str | None, report: Report) -> None:
+    pool, name = server.words.pool, f"server '{server.name}'"
+    if pool.keep_checks and not server.words.checked:
+        report.warn(server.place, f"{name}: 'check-reuse-pool' does nothing without 'check'")
+    words = server.words
+    if words.send_proxy:
+        _unpooled(server, report)
+    if not pool.min_conn:
+        return
+    sni = words.sni_of_requests
+    if sni is not None and words.known_name(check_host) is None:
+        said = "no 'sni' (so the Host of each request is its server's name)" if words.sni is None else f"'sni {sni}'"
+        text = (
+            f"{name}: pool-min-conn {pool.min_conn} with {said}: no connection can be opened before a request says"
+            " its name; say 'sni str(NAME)', or add 'check-sni NAME' for the one name that is to be warm"
+        )
+        report.fault(server.place, text)
+    elif words.pool_conn_name is not None and words.pool_conn_name.fetch.name != "str":
+        text = (
+            f"{name}: pool-min-conn {pool.min_conn} with 'pool-conn-name {words.pool_conn_name}': no connection can be"
+            " opened before a request says its name"
+        )
+        report.fault(server.place, text)
+    if pool.max_conn is not None and pool.min_conn > pool.max_conn:
+        text = f"{name}: pool-min-conn {pool.min_conn} is more than pool-max-conn {pool.max_conn}"
+        report.fault(server.place, text)
+    most = max(server.words.minconn, server.words.maxconn)
+    if 0 < most < pool.min_conn:
+        text = f"{name}: pool-min-conn {pool.min_conn} is more than maxconn {most}: the rest is never used"
+        report.warn(server.place, text)
+    if pool.max_reuse == 0:
+        text = f"{name}: with max-reuse 0 every warm connection serves one request, and each request costs a handshake"
+        report.warn(server.place, text)
+
+
+def _checks(draft: ProxyDraft, report: Report) -> None:
+    if draft.unreadable & {"option httpchk", "http-check"}:
+        return
+    if "option httpchk" not in draft.said:
+        for rule in ("http-check send", "http-check expect"):
+            if rule in draft.own:
+                report.warn(draft.said[rule], f"'{rule}' does nothing without 'option httpchk'")
+        return
+    if draft.httpchk is None or not draft.own & {"option httpchk", "http-check send"}:
+        return
+    send = draft.check_send
+    version = (send.version if send else None) or draft.httpchk.version
+    headers = (*draft.httpchk.headers, *(send.headers if send else ()))
+    if version == "HTTP/1.1" and not any(name.lower() == "host" for name, _ in headers):
+        place = draft.said["http-check send" if "http-check send" in draft.own else "option httpchk"]
+        request = f"{draft.httpchk.method} {draft.httpchk.uri} HTTP/1.1"
+        text = f"an HTTP/1.1 check without a Host header is refused by most servers: 'option httpchk {request} NAME'"
+        report.warn(place, text)
+
+
+def _reuse(draft: ProxyDraft, report: Report) -> None:
+    """What `http-reuse`, the connection modes and the pool words mean for each other."""
+    warm = [server for server in draft.servers if server.words.pool.min_conn]
+    pooled = any(server.words.said & _POOL_WORDS for server in draft.servers)
+    unsure = draft.unreadable & {"option httpchk", "server", "default-server"}
+    if (
+        "option httpchk" in draft.said
+        and "http-reuse" not in draft.said
+        and draft.servers
+        and not pooled
+        and not unsure
+    ):
+        text = (
+            f"{draft.title}: 'option httpchk' does not affect reuse. Connections to servers are reused because 'http-reuse'"
+            " is unset (any request that can be repeated takes an idle one); 'pool-min-conn N' on the 'server' lines keeps"
+            " N of them open ahead of requests"
+        )
+        report.notice(draft.said["option httpchk"] if "option httpchk" in draft.own else draft.place, text)
+    if not warm:
+        return
+    if draft.http_reuse in _REUSE_WARNINGS and (draft.http_reuse == "never" or not draft.retry_on >= SAFE_TO_REUSE):
+        text = f"{draft.title}: 'http-reuse {draft.http_reuse}' with pool-min-conn: {_REUSE_WARNINGS[draft.http_reuse]}"
+        report.warn(draft.said["http-reuse"], text)
+    if draft.connection_mode in ("server-close", "close"):
+        option = "option http-server-close" if draft.connection_mode == "server-close" else "option httpclose"
+        text = f"{draft.title}: with '{option}' every warm connection (pool-min-conn) is closed after one request"
+        report.warn(draft.said.get(option, draft.place), text)
+
+
+_INSTEAD = "take 'http-reuse' out, or write 'http-reuse always'"
+_REUSE_WARNINGS = {
+    "never": f"no request may use the warm connections; {_INSTEAD}",
+    "safe": (
+        "the first request of a client never uses a warm connection, so clients that send one request never do;"
+        f" {_INSTEAD}"
+    ),
+    "aggressive": (
+        "the first request of a client uses only connections that have been reused before, so clients that send one"
+        f" request hardly use the warm ones; {_INSTEAD}"
+    ),
+}

@@ -1,0 +1,199 @@
+"""What can only be judged of rules when their section has been read: conditions that can never be true where they stand,
+headers that a client could set in our place, and whether any request gets past them. Adds warnings and notices to the report;
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from reusedproxy.config.language.regular import risk
+from reusedproxy.config.language.report import Report
+from reusedproxy.config.model.proxies import Call, Notice, Place
+from reusedproxy.config.model.rules import (
+    Allow,
+    Condition,
+    Criterion,
+    EditHeader,
+    EditLine,
+    Redirect,
+    Reply,
+    Rule,
+    Rules,
+    Term,
+    UseBackend,
+)
+from reusedproxy.config.rules.acls import resolved, resolved_backend
+from reusedproxy.config.rules.expressions import where_of
+from reusedproxy.config.rules.samples import REQUEST, RESPONSE
+from reusedproxy.config.sections.draft import ProxyDraft
+
+
+def judge_rules(draft: ProxyDraft, report: Report) -> None:
+    """All rules of one section."""
+    request, response = (
+        [resolved(rule, draft.acls) for rule in rules]
+        for rules in (draft.request_rules, [*draft.response_rules, *draft.after_rules])
+    )
+    conditional = (*draft.redirects, *draft.connection_rules)
+    for rule in (*request, *response, *(resolved(each, draft.acls) for each in conditional)):
+        _backtracks(rule, f"'{rule.words}'", report)
+    for line in draft.use_backends:
+        _backtracks(resolved_backend(line, draft.acls), "'use_backend'", report)
+    for server in draft.servers:
+        for expression in (server.words.sni, server.words.pool_conn_name):
+            for text in regular_expressions(expression):
+                _warn_of(text, server.place, f"server {draft.name}/{server.name}", report)
+    for rule in request:
+        _can_match(rule.condition, rule.place, REQUEST, f"'{rule.words}'", report)
+        _names_the_client(rule, report)
+    for rule in response:
+        _can_match(rule.condition, rule.place, RESPONSE, f"'{rule.words}'", report)
+    for rule in draft.redirects:
+        _can_match(resolved(rule, draft.acls).condition, rule.place, REQUEST, "'redirect'", report)
+    for rule in draft.connection_rules:
+        _can_match(resolved(rule, draft.acls).condition, rule.place, "", f"'{rule.words}'", report)
+    for chosen in draft.use_backends:
+        condition = resolved_backend(chosen, draft.acls).condition
+        _can_match(condition, chosen.place, REQUEST, "'use_backend'", report)
+
+
+def _can_match(condition: Condition | None, place: Place, where: str, what: str, report: Report) -> None:
+    """HAProxy's own warning."""
+    for terms in condition.alternatives if condition is not None else ():
+        for term in terms:
+            for criterion in term.criteria:
+                needed = where_of(criterion.expression)
+                if needed and needed != where:
+                    acl = f"acl '{term.name}'" if term.name else "what stands in braces"
+                    head = "a response" if needed == RESPONSE else "a request"
+                    text = (
+                        f"{what}: {acl} is never true here: '{criterion.expression}' needs {head}, which is not at hand"
+                    )
+                    report.warn(place, text)
+
+
+# Requests that no rule lets through.
+
+
+def answering(draft: ProxyDraft) -> list[Rule]:
+    """The rules by which a section answers requests itself."""
+    return [each for each in (*draft.request_rules, *draft.redirects) if isinstance(each.action, (Reply, Redirect))]
+
+
+def always_answers(draft: ProxyDraft, *, clear: bool) -> bool:
+    """Whether no request gets past the section's rules. `clear`: no client that reaches it speaks TLS, so that `redirect
+    scheme https unless { ssl_fc }` answers all of them."""
+    for rules in (draft.request_rules, draft.redirects):
+        for rule in rules:
+            holds = _holds(resolved(rule, draft.acls).condition, clear)
+            if isinstance(rule.action, (Reply, Redirect)) and holds:
+                return True
+            if isinstance(rule.action, Allow) and holds is not False:
+                break
+    return False
+
+
+def _holds(condition: Condition | None, clear: bool) -> bool | None:
+    """What the condition is for every request; None: that depends on the request."""
+    if condition is None:
+        return True
+    found = _any(_all(_term_holds(term, clear) for term in terms) for terms in condition.alternatives)
+    return not found if condition.unless and found is not None else found
+
+
+def _term_holds(term: Term, clear: bool) -> bool | None:
+    found = _any(_criterion_holds(criterion, clear) for criterion in term.criteria)
+    return not found if term.negated and found is not None else found
+
+
+def _criterion_holds(criterion: Criterion, clear: bool) -> bool | None:
+    if criterion.method != "bool" or criterion.patterns or criterion.files:
+        return None
+    constants: dict[str, bool | None] = {"always_true": True, "always_false": False, "ssl_fc": False if clear else None}
+    return constants.get(str(criterion.expression))
+
+
+def _any(values: Iterable[bool | None]) -> bool | None:
+    found = set(values)
+    return True if True in found else None if None in found else False
+
+
+def _all(values: Iterable[bool | None]) -> bool | None:
+    found = set(values)
+    return False if False in found else None if None in found else True
+
+
+# Regular expressions that RE2 cannot take.
+
+
+def _backtracks(rule: Rule | UseBackend, what: str, report: Report) -> None:
+    for text in regular_expressions(rule):
+        _warn_of(text, rule.place, what, report)
+
+
+def _warn_of(text: str, place: Place, what: str, report: Report) -> None:
+    if said := risk(text):
+        notice = Notice("warning", place, f"{what}: {said}")
+        if notice not in report.notices:  # defaults are judged once for each section that has them
+            report.notices.append(notice)
+
+
+def regular_expressions(said: object) -> Iterable[str]:
+    """All that stand in a value of the configuration, however deep."""
+    if isinstance(said, Criterion) and said.method == "reg":
+        yield from said.patterns
+    elif isinstance(said, Call) and said.name == "regsub":
+        yield said.arguments[0]
+    elif isinstance(said, EditHeader) and said.method == "reg":
+        yield said.name
+    if isinstance(said, (EditHeader, EditLine)) and said.pattern:
+        yield said.pattern
+    if isinstance(said, tuple):
+        for part in said:
+            yield from regular_expressions(part)
+    elif attrs.has(kind := type(said)):
+        for field in attrs.fields(kind):
+            yield from regular_expressions(getattr(said, field.name))
+
+
+# Headers that tell servers who the client is.
+
+
+def tells_of_tls(action: object) -> bool:
+    """Whether it is a header that is made of what TLS has shown of the client."""
+    return isinstance(action, EditHeader) and any(
+        expression.fetch.name.startswith(("ssl_c_", "ssl_fc")) for expression in action.value.expressions
+    )
+
+
+def _names_the_client(rule: Rule, report: Report) -> None:
+    action = rule.action
+    if not isinstance(action, EditHeader) or not tells_of_tls(action):
+        return
+    if action.verb == "add":
+        text = f"'{rule.words} {action.name}': what the client sent under that name goes on beside it: use 'set-header'"
+        report.warn(rule.place, text)
+    elif action.verb == "set" and rule.condition is not None:
+        text = (
+            f"'{rule.words} {action.name}': where its condition is not true, what the client sent under that name is"
+            " taken out as well (HAProxy would let it pass)"
+        )
+        report.notice(rule.place, text)
+
+
+def ours_alone(rules: Iterable[Rules]) -> frozenset[str]:
+    """The names of request headers that a client can never set, whatever the conditions of their rules say."""
+    return frozenset(
+        rule.action.name
+        for each in rules
+        for rule in each.request
+        if isinstance(rule.action, EditHeader) and rule.action.verb == "set" and tells_of_tls(rule.action)
+    )
+
+
+def edited(rules: Iterable[Rules]) -> tuple[EditHeader, ...]:
+    """What rules do to headers of requests: none of those may come behind the body."""
+    return tuple(rule.action for each in rules for rule in each.request if isinstance(rule.action, EditHeader))

@@ -1,0 +1,66 @@
+"""What `bind` lines say about TLS, judged when the global section is known, too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reusedproxy.config.language.haproxy_words import BIND_TLS
+from reusedproxy.config.language.report import Report, Wrong
+from reusedproxy.config.model.proxies import Place
+from reusedproxy.config.sections.binds import BindDraft
+from reusedproxy.config.sections.globals import GlobalDraft
+from reusedproxy.config.sections.servers import ServerDraft
+from reusedproxy.config.tls.words import TLSWords, versions
+
+
+def judge_listeners(binds: Sequence[BindDraft], global_: GlobalDraft, report: Report) -> None:
+    """Each line once, though it has several addresses."""
+    for bind in {each.bind.place: each for each in binds}.values():
+        name = f"bind '{bind.bind.address}'"
+        if bind.ssl:
+            _served(bind, name, global_, report)
+        elif restricting := _restricting(bind.tls):
+            text = f"{name}: '{restricting}' without 'ssl' would let everybody in, in the clear: add 'ssl crt <file>'"
+            report.fault(bind.bind.place, text)
+        elif unused := sorted(bind.tls.words & BIND_TLS):
+            report.warn(bind.bind.place, f"{name} has '{unused[0]}' but no 'ssl': clients are served in the clear")
+
+
+def _restricting(words: TLSWords) -> str:
+    """The word of a line that keeps somebody out, if there is one."""
+    if words.said.get("verify") == "required":
+        return "verify required"
+    return "strict-sni" if words.strict else ""
+
+
+def _served(bind: BindDraft, name: str, global_: GlobalDraft, report: Report) -> None:
+    words, place = bind.tls, bind.bind.place
+    if not words.sources:
+        report.fault(place, f"{name}: 'ssl' needs a certificate: 'crt <file>', with its chain and key in one PEM file")
+    verify = words.said.get("verify", "none")
+    lists = any(each.kind == "crt-list" for each in words.sources)
+    if verify != "none" and not words.words & {"ca-file", "ca-verify-file"}:
+        report.fault(place, f"{name}: 'verify {verify}' needs 'ca-file <file>': the CAs whose clients are let in")
+    elif verify == "none" and not lists and words.words & {"ca-file", "ca-verify-file", "crl-file"}:
+        word = sorted(words.words & {"ca-file", "ca-verify-file", "crl-file"})[0]
+        report.warn(place, f"{name}: '{word}' does nothing without 'verify required' or 'verify optional'")
+    _versions(words, bind.defaults.bind, bind.defaults.offer.get("ciphers"), name, place, report)
+
+
+def judge_server(server: ServerDraft, name: str, global_: GlobalDraft, report: Report) -> None:
+    """Versions and ciphers of one that is spoken to over TLS."""
+    defaults = server.defaults.server
+    _versions(server.words.parameters, defaults, defaults.said.get("ciphers"), name, server.place, report)
+
+
+def _versions(words: TLSWords, defaults: TLSWords, ciphers: object, name: str, place: Place, report: Report) -> None:
+    try:
+        oldest, newest = versions(words, defaults)
+    except Wrong as wrong:
+        report.wrong(place, Wrong(*(f"{name}: {text}" for text in wrong.texts)))
+        return
+    if oldest < "TLSv1.2" and "SECLEVEL=0" not in str(words.said.get("ciphers") or ciphers or ""):
+        text = f"OpenSSL speaks {oldest} only at its lowest level of security: 'ciphers DEFAULT:@SECLEVEL=0'"
+        report.warn(place, f"{name}: {text}")
+    if newest < "TLSv1.2" and not (words.minimum or defaults.minimum):
+        report.warn(place, f"{name}: {newest} only is spoken, since no 'ssl-min-ver' is said beside 'ssl-max-ver'")

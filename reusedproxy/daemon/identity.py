@@ -1,0 +1,187 @@
+"""Who the daemon becomes when root has started it: `user` and `group` of the configuration, where twistd's options say nothing.
+
+It is decided before anything is bound, done when everything is, and for good. Reloads then read all files as that user: so
+those that he cannot read are named at the start. It knows users, groups and paths; it must never know what is in the files.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from attrs import frozen
+
+from reusedproxy.config.language.report import Fault
+from reusedproxy.config.model.proxies import Global, Notice, Place, Said
+
+#: Files that are named when they cannot be read.
+NAMED = 4
+
+INSTEAD = (
+    "cannot be obeyed, because each reload reads the configuration, certificates and keys again, which are outside: remove the"
+    " line, and confine the daemon where it is started (systemd: ProtectSystem=strict, ProtectHome=yes and PrivateTmp=yes, as in"
+    " the unit that comes with reusedproxy)"
+)
+
+
+class UnknownAccount(Exception):
+    """There is no such user or group; `place` says whose line that is."""
+
+    def __init__(self, place: Place, text: str) -> None:
+        Exception.__init__(self, text)
+        self.place = place
+
+
+@frozen
+class Account:
+    """A user, his group, and the others that he is in."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+    @classmethod
+    def of(cls, uid: int, gid: int | None = None) -> Account:
+        """By numbers; `gid` None: his own group, or one of the same number where nobody has that uid."""
+        try:
+            known = pwd.getpwuid(uid)
+        except KeyError:
+            own = uid if gid is None else gid
+            return cls(uid, own, (own,))
+        own = known.pw_gid if gid is None else gid
+        return cls(uid, own, tuple(os.getgrouplist(known.pw_name, own)))
+
+    @property
+    def name(self) -> str:
+        try:
+            return pwd.getpwuid(self.uid).pw_name
+        except KeyError:
+            return str(self.uid)
+
+    def become(self) -> None:
+        """For good. Raises OSError."""
+        os.setgroups(self.groups)
+        os.setgid(self.gid)
+        os.setuid(self.uid)
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """Meanwhile files are opened as this account; only root can."""
+        uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
+        os.setgroups(self.groups)
+        try:
+            os.setegid(self.gid)
+            os.seteuid(self.uid)
+            yield
+        finally:
+            os.seteuid(uid)
+            os.setegid(gid)
+            os.setgroups(groups)
+
+    def impediment(self) -> str:
+        """Why root cannot become this account, in words; "" if it can. In a container root may lack the capabilities."""
+        try:
+            with self.acting():
+                return ""
+        except OSError as error:
+            return (
+                f"cannot become {self.name}: {error.strerror}: the capabilities CAP_SETUID and CAP_SETGID are missing; grant them,"
+                f" or start the daemon as {self.name}"
+            )
+
+    def unreadable(self, paths: Iterable[str]) -> list[str]:
+        """Which of these exist and cannot be read by this account."""
+        existing = [path for path in dict.fromkeys(paths) if os.path.lexists(path)]
+        with self.acting():
+            return [path for path in existing if not os.access(path, _needed(path), effective_ids=True)]
+
+
+def _needed(path: str) -> int:
+    return os.R_OK | os.X_OK if os.path.isdir(path) else os.R_OK
+
+
+def account_of(said: Global, options: Mapping[str, object]) -> Account | None:
+    """Whom root becomes by the configuration; None: nobody else, or twistd's `options` say who. Raises UnknownAccount."""
+    if options.get("uid") is not None:
+        return None
+    try:
+        gid = None if said.group is None else _number(said.group, lambda name: grp.getgrnam(name).gr_gid)
+        uid = None if said.user is None else _number(said.user, lambda name: pwd.getpwnam(name).pw_uid)
+    except KeyError as error:
+        raise UnknownAccount(*error.args) from None
+    given = options.get("gid")
+    if isinstance(given, int):
+        gid = given
+    if uid is not None:
+        return Account.of(uid, gid)
+    return None if gid is None else Account(0, gid, (gid,))
+
+
+def _number(said: Said, find: Callable[[str], int]) -> int:
+    """Raises KeyError with what UnknownAccount takes."""
+    if said.word in ("uid", "gid"):
+        return int(said.value)
+    try:
+        return find(said.value)
+    except KeyError:
+        kind = "user" if said.word == "user" else "group"
+        hint = f"adduser --system --group {said.value}" if kind == "user" else f"addgroup --system {said.value}"
+        raise KeyError(said.place, f"'{said.word}': there is no {kind} '{said.value}': {hint}") from None
+
+
+def judged(said: Global, root: bool, options: Mapping[str, object]) -> tuple[list[Fault], list[Notice]]:
+    """What is to be said of these lines, besides names that nobody has."""
+    by_option = options.get("uid")
+    faults: list[Fault] = []
+    notices: list[Notice] = []
+    lines = [each for each in (said.user, said.group) if each is not None]
+    if lines and not root:
+        words = ", ".join(f"'{each.word}'" for each in lines)
+        text = f"{words}: without effect, since the daemon is not started by root: it stays who it is"
+        notices.append(Notice("notice", lines[0].place, text))
+    elif lines and isinstance(by_option, int):
+        words = ", ".join(f"'{each.word} {each.value}'" for each in lines)
+        text = (
+            f"{words}: without effect, since twistd's --uid says who the daemon becomes: {Account.of(by_option).name}"
+        )
+        notices.append(Notice("notice", lines[0].place, text))
+    log = options.get("logfile")
+    if lines and root and by_option is None and isinstance(log, str) and log not in ("", "-"):
+        text = (
+            f"'{lines[0].word}': twistd has opened --logfile {log} as root before, so the file stays root's and is not rotated while"
+            " the daemon runs: say the user to twistd (--uid and --gid, USER= of the init script) instead of here"
+        )
+        notices.append(Notice("warning", lines[0].place, text))
+    chroot = said.chroot
+    if chroot is not None and root and said.user is None and by_option is None:
+        text = f"'chroot' {INSTEAD}; and say 'user', since root in a chroot can leave it"
+        faults.append(Fault(chroot.place, text))
+    elif chroot is not None:
+        notices.append(Notice("warning" if root else "notice", chroot.place, f"'chroot' {INSTEAD}"))
+    return faults, notices
+
+
+def python_notice(account: Account) -> Iterator[Notice]:
+    """A warning where the account cannot read Python itself, of which parts are loaded when they are needed first."""
+    for path in account.unreadable([os.__file__, __file__]):
+        text = (
+            f"user {account.name}, whom the daemon becomes, cannot read {path}, so what is loaded later will be missing: install"
+            " Python and reusedproxy where everybody may read them"
+        )
+        yield Notice("warning", Place(path, 1), text)
+        return
+
+
+def reload_notice(account: Account, paths: Iterable[str], place: Place) -> Iterator[Notice]:
+    """One warning that names what the account cannot read, if there is something."""
+    found = account.unreadable(paths)
+    if found:
+        more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+        text = (
+            f"user {account.name}, whom the daemon becomes, cannot read what a reload reads again: {', '.join(found[:NAMED])}{more};"
+            " until that is changed (chgrp, chmod), a reload after one of them has changed will be refused"
+        )
+        yield Notice("warning", place, text)

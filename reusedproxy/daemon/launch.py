@@ -1,0 +1,133 @@
+"""What twistd would stumble over, or be made to, when it starts: paths on its command line that cannot be used, which it meets with a traceback,
+and what a daemon that crashed, or a machine that did, has left in its pid file.
+
+twistd refuses to start when the file names a process that lives, whoever that is, and when the file is empty. It looks at
+the file after it has read the command line, so a plugin can take one away that says nothing: an empty one (a crash before it was
+written, a full disk), and one whose number belongs to another process today, which numbers that are given again, and
+containers, in which they begin at 1, make likely. A file with other text is left for twistd to refuse: it may be no pid file.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.logger import ILogObserver, textFileLogObserver
+from twisted.python.logfile import LogFile
+
+from reusedproxy.daemon.identity import Account
+from reusedproxy.daemon.supervision import is_daemon
+from reusedproxy.operators.logs.own import use_observer
+
+#: No pid file is longer, and no process has a larger number (Linux: PID_MAX_LIMIT).
+LONGEST = 64
+MOST = 2**22 + 1
+
+
+#: twistd's options that name a file which it writes, and those that name a directory which it enters.
+WRITTEN = ("pidfile", "logfile")
+ENTERED = ("chroot", "rundir")
+
+
+def unusable(options: Mapping[str, object]) -> str:
+    """What is wrong with the paths among twistd's `options`, in words; empty if nothing is."""
+    for name in ENTERED:
+        path = options.get(name)
+        if isinstance(path, str) and path != "." and not os.path.isdir(path):
+            return f"--{name} {path}: there is no such directory"
+    account = _becoming(options)
+    for name in WRITTEN:
+        path = options.get(name)
+        if not isinstance(path, str) or path in ("", "-"):
+            continue
+        # The pid file is root's; the log file is opened by the user.
+        if account is None or name == "pidfile":
+            reason = _cannot_write(path)
+        else:
+            with account.acting():
+                reason = _cannot_write(path)
+            reason += f" for user {account.name}, whom the daemon becomes" if reason else ""
+        if reason:
+            return f"--{name} {path}: {reason}"
+    return ""
+
+
+def _cannot_write(path: str) -> str:
+    directory = os.path.dirname(os.path.abspath(path))
+    try:
+        mode = os.stat(directory).st_mode
+    except OSError as error:
+        return f"its directory cannot be used: {error.strerror}"
+    if not stat.S_ISDIR(mode):
+        return f"{directory} is not a directory"
+    if os.path.isdir(path):
+        return "is a directory, a file is needed"
+    if not os.access(path if os.path.exists(path) else directory, os.W_OK, effective_ids=True):
+        return "cannot be written: Permission denied"
+    return ""
+
+
+class UsersLogFile(LogFile):
+    """Rotated by its owner only: twistd writes the first lines while it is still root, whose the new file would be."""
+
+    def shouldRotate(self) -> bool:
+        return os.geteuid() == os.fstat(self._file.fileno()).st_uid and bool(super().shouldRotate())
+
+
+def log_as_user(options: Any) -> None:
+    """Have the log file opened by the user that twistd's --uid names, and not by root before: in a directory of his he could
+    have put a link to any file of root's there."""
+    account, path = _becoming(options), options.get("logfile")
+    if account is None or not path or path == "-" or options.get("syslog") or options.get("logger"):
+        return
+    whole = os.path.abspath(path)
+    if os.path.exists(whole) and not os.path.isfile(whole):
+        return  # a pipe, /dev/null
+
+    def observer() -> ILogObserver:
+        with account.acting():
+            file: Any = UsersLogFile.fromFullPath(whole)
+        return textFileLogObserver(file)
+
+    use_observer(options, observer)
+
+
+def _becoming(options: Mapping[str, object]) -> Account | None:
+    """Whom root becomes by twistd's options."""
+    uid, gid = options.get("uid"), options.get("gid")
+    if os.geteuid() != 0 or not isinstance(uid, int) or uid == 0:
+        return None
+    account = Account.of(uid, gid if isinstance(gid, int) else None)
+    return None if account.impediment() else account  # which is said later
+
+
+def remove_stale(path: str | None, proc: Path = Path("/proc")) -> None:
+    """Remove the file at `path` if it names no daemon of this program."""
+    if not path or not _is_stale(path, proc):
+        return
+    try:
+        os.remove(path)
+    except OSError:
+        return  # twistd says what is in its way
+    print(f"[NOTICE] {path}: removed, it named no running reusedproxy", file=sys.stderr)
+
+
+def _is_stale(path: str, proc: Path) -> bool:
+    try:
+        if not os.path.isfile(path) or os.path.getsize(path) > LONGEST:
+            return False
+        with open(path, "rb") as file:
+            text = file.read().strip(b" \t\r\n\0")  # after a loss of power a file may have zeros for its text
+    except OSError:
+        return False
+    if not text:
+        return True
+    if not text.lstrip(b"-").isdigit():
+        return False
+    if not 0 < int(text) < MOST or int(text) == os.getpid():
+        return True
+    return is_daemon(int(text), proc) is False  # no such process: twistd finds that out itself

@@ -1,0 +1,98 @@
+"""Configuration files and directories of them, from their paths to values; and all that is wrong, as lines for people.
+
+It reads text; it must never know what becomes of the configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+
+from OpenSSL import SSL
+
+from reusedproxy.config.model.proxies import Configuration, Notice, Place
+from reusedproxy.config.reader import ConfigurationError, Fault, Source, reading
+from reusedproxy.net.files import unless_pipe
+from reusedproxy.net.slices import Steps, run_through
+
+
+class Refused(Exception):
+    """The configuration cannot be used; `lines` say all that is wrong with it, warnings among them, as one comes upon it who
+    goes through the files. `files` are their names in the order of reading, if that is known."""
+
+    def __init__(self, faults: Iterable[object], notices: Iterable[Notice] = (), files: Iterable[str] = ()) -> None:
+        self.faults, self.notices = list(faults), list(notices)
+        self.lines = _in_order(self.faults, self.notices, files)
+        super().__init__("\n".join(self.lines))
+
+
+def load(paths: list[str]) -> Configuration:
+    """Read configuration files and directories of them. Raises Refused."""
+    return run_through(loading(paths))
+
+
+def loading(paths: list[str], again: bool = False) -> Steps[Configuration]:
+    """The same in steps; `again`: clients are served meanwhile, so that no pipe can be waited for."""
+    sources, faults = _read(paths, unless_pipe if again else None)
+    if faults:
+        raise Refused(faults)
+    try:
+        library = SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode("latin-1")
+        return (yield from reading(sources, os.environ, library))
+    except ConfigurationError as error:
+        raise Refused(error.faults, error.notices, [source.name for source in sources]) from None
+
+
+def _read(paths: list[str], opener: Callable[[str, int], int] | None) -> tuple[list[Source], list[str]]:
+    """The texts, and what is wrong with the files."""
+    sources: list[Source] = []
+    faults: list[str] = []
+    read: dict[tuple[int, int], tuple[str, str]] = {}
+    for path in paths:
+        try:
+            names = files_in(path)
+            if not names:
+                faults.append(f"{path}: there is no *.cfg file in this directory")
+            for name in names:
+                # What is no UTF-8 is told with its line, and in a comment it harms nobody.
+                with open(name, encoding="utf-8", errors="surrogateescape", newline="", opener=opener) as file:
+                    status = os.fstat(file.fileno())
+                    same = (status.st_dev, status.st_ino)
+                    if same in read and stat.S_ISREG(status.st_mode):
+                        faults.append(_named_twice(name, path, *read[same]))
+                        continue
+                    read[same] = name, path
+                    sources.append(Source(name, file.read()))
+        except OSError as error:
+            faults.append(f"{error.filename}: cannot be read: {error.strerror}")
+    return sources, faults
+
+
+def _named_twice(name: str, path: str, other: str, other_path: str) -> str:
+    """Each of its sections would have a twin of the same name, at the same line."""
+    if os.path.normpath(name) != os.path.normpath(other):
+        return f"{name}: this is the same file as {other}, which is read already"
+    return f"{name}: this file is named twice: by '--config {other_path}' and by '--config {path}'"
+
+
+def files_in(path: str) -> list[str]:
+    """What is read for it: itself, or the *.cfg files of a directory. Raises OSError."""
+    if not os.path.isdir(path):
+        return [path]
+    return [os.path.join(path, name) for name in sorted(os.listdir(path)) if name.endswith(".cfg")]
+
+
+def _in_order(faults: Iterable[object], notices: Iterable[Notice], files: Iterable[str]) -> list[str]:
+    """One line for each, by file and line; what was warned of at a line comes before what is wrong with it. Faults of no line
+    come first."""
+    found: list[tuple[Place | None, str]] = [(notice.place, notice_line(notice)) for notice in notices]
+    found += [(fault.place if isinstance(fault, Fault) else None, f"[ALERT] {fault}") for fault in faults]
+    named = [*files, *(place.file for place, _ in found if place is not None)]
+    order = {name: number for number, name in reversed([*enumerate(named)])}
+    found.sort(key=lambda each: (-1, 0) if each[0] is None else (order[each[0].file], each[0].line))
+    return [line for _, line in found]
+
+
+def notice_line(notice: Notice) -> str:
+    return f"[{notice.level.upper()}] {notice.place}: {notice.text}"

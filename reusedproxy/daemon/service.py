@@ -1,0 +1,594 @@
+"""The service that starts, reloads, drains and stops a proxy.
+
+It takes signals, reads the configuration with `load` and has `build.assembly` build what it starts. Whatever is wrong is raised as
+`Refused`, one line for each fault, before anything is served. It must never know the command line.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import signal
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from random import SystemRandom
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from attrs import evolve
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+
+from reusedproxy.build.assembly import Assembly, AssemblyError, Proxy, queries
+from reusedproxy.config.language.report import Fault
+from reusedproxy.config.model.proxies import Configuration, Global, Notice, Place
+from reusedproxy.config.model.proxies import Manhole as ManholeSettings
+from reusedproxy.daemon.file_watch import FileWatch
+from reusedproxy.daemon.identity import Account, UnknownAccount, account_of, judged, python_notice, reload_notice
+from reusedproxy.daemon.load import Refused, files_in, load, loading
+from reusedproxy.daemon.reload import Refusal, Turnover
+from reusedproxy.daemon.succession import Replaced, clear, follow, hand_over_queues, pools_of, take_place
+from reusedproxy.daemon.supervision import Manager, Supervision
+from reusedproxy.exchanges.outcomes import STOPPED
+from reusedproxy.net import descriptors
+from reusedproxy.net.addresses import Addresses
+from reusedproxy.net.poller import Poller
+from reusedproxy.net.resolver import Resolver
+from reusedproxy.net.slices import Slices, Steps
+from reusedproxy.net.standstill import Standstill
+from reusedproxy.net.watchdog import Watchdog
+from reusedproxy.operators.logs.expiry import Ending, Expiry
+
+if TYPE_CHECKING:
+    from reusedproxy.operators.shell.manhole import Manhole
+
+#: What is said of a listener when the daemon starts.
+FIRST = "listens on"
+#: Seconds that a stop may wait for clients before it says so.
+SAY_DRAIN = 1.0
+#: Seconds that a loop which does not turn has to end, when the daemon was told to stop and `hard-stop-after` says nothing.
+STUCK = 30.0
+#: Files that are named when they have changed.
+NAMED = 3
+
+_NOWHERE = Place("", 0)
+
+#: The signals that stop the daemon; those that have it reload, as HAProxy's master process is told by either; and that which has
+#: HAProxy say what its memory is used for, and must not end us.
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+RELOADING = (signal.SIGHUP, signal.SIGUSR2)
+IGNORED = signal.SIGQUIT
+
+_LEVELS = {
+    "emerg": LogLevel.critical,
+    "alert": LogLevel.error,
+    "warning": LogLevel.warn,
+    "notice": LogLevel.info,
+}
+
+
+class ProxyService(Service):
+    """One proxy's life. `state` is "new", "assembled" (bound), "running", "draining" or "stopped"."""
+
+    _log = Logger("reusedproxy")
+
+    def __init__(self, reactor: Any, paths: list[str], options: Mapping[str, object] | None = None) -> None:
+        """`paths` of configuration files and directories are read by `assemble`, and again at each `reload`. `options` are
+        twistd's, which says whom the process becomes by `uid` and `gid`."""
+        self.state = "new"
+        self.proxy: Proxy | None = None
+        self.manhole: Manhole | None = None
+        self.supervision = Supervision(Manager({}, reactor))
+        self._paths = paths
+        self._options = options or {}
+        #: What no reload can change, as it was at the start.
+        self._started_with: dict[str, object] = {}
+        #: The process is ours alone, so that the garbage collector may be spared what a reload makes.
+        self.spares_collector = False
+        #: The reload that is under way has replaced the proxy.
+        self._taken_up = False
+        #: Whom the process becomes by the configuration when it starts.
+        self._account: Account | None = None
+        self._reactor = reactor
+        self._poller = Poller(reactor)
+        self._replaced = Replaced(reactor)
+        self._standstill = Standstill(reactor, self._stood_still)
+        self.watchdog = Watchdog(reactor, self._stands, self._goes_on, self._die)
+        self._expiry = Expiry(reactor, self.announce)
+        self._watch = FileWatch(reactor, self.renew)
+        #: What `ssl-watch` has found to be new, while the turnover is for that.
+        self._renewed: list[str] = []
+        #: The reload that is under way.
+        self._reloading: Slices | None = None
+        self._reload_again = False
+        self._resolver = Resolver(reactor)
+        self._drained: Deferred[None] | None = None
+        self._hard_stop: IDelayedCall | None = None
+        self._say_drain: IDelayedCall | None = None
+
+    def announce(self, level: str, text: str, section: str = "") -> None:
+        """What an operator should read, to the daemon's own log and to the `log` lines of the `section` that it is about
+        ("frontend www", "backend app"), or of the global one."""
+        self._log.emit(_LEVELS[level], "{text}", text=text)
+        if self.proxy is not None:
+            self.proxy.logs.event(level, text, section)
+
+    def take_early_signals(self) -> None:
+        """What comes while it starts: a signal to reload waits until it runs, for the files may have been read before they changed; a signal to
+        stop ends the process at once, which may be waiting for a name server."""
+        self._take_other_signals()
+        for number in STOPPING:
+            signal.signal(number, self._told_to_stop_early)
+
+    def _take_other_signals(self) -> None:
+        for number in RELOADING:
+            signal.signal(number, self._told_to_reload)
+        signal.signal(IGNORED, self._told_nothing)
+
+    def _told_to_stop_early(self, number: int, frame: object) -> None:
+        print(f"[NOTICE] stopped by {signal.Signals(number).name} before it served", file=sys.stderr, flush=True)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    def _told_to_reload(self, number: int, frame: object) -> None:
+        """A signal's handler. What it leaves for the reactor is done when that runs."""
+        self._reactor.callFromThread(self.reload)
+
+    def _told_nothing(self, number: int, frame: object) -> None:
+        text = f"{signal.Signals(number).name} is ignored: SIGHUP and SIGUSR2 reload, SIGTERM and SIGUSR1 stop"
+        self._reactor.callFromThread(self.announce, "notice", text)
+
+    def assemble(self, *, bind: bool) -> Proxy:
+        """Read the configuration, build everything, and with `bind` listen. Raises Refused."""
+        configuration = load(self._paths)
+        faults, notices = self._decide_account(configuration.global_)
+        faults += self._assemble_manhole(configuration.global_.manhole, bind)
+        try:
+            self.proxy = self._build(configuration, bind, faults)
+        except AssemblyError as error:
+            if self.manhole is not None:
+                self.manhole.stop()
+            raise Refused(error.faults, error.notices) from None
+        if bind and (fault := _none_for_clients()):
+            for listener in self.proxy.bound:
+                listener.close()
+            raise Refused([Fault(Place(self._paths[0], 1), fault)], self.proxy.notices)
+        self.proxy.notices += [*notices, *self._unreadable(self.proxy)]
+        self._started_with = _fixed(configuration.global_)
+        self.state = "assembled"
+        return self.proxy
+
+    def _decide_account(self, said: Global) -> tuple[list[Fault], list[Notice]]:
+        """Faults and notices about `user`, `group` and `chroot`."""
+        root = os.geteuid() == 0
+        faults, notices = judged(said, root, self._options)
+        try:
+            self._account = account_of(said, self._options) if root and self.state == "new" else None
+        except UnknownAccount as error:
+            faults.append(Fault(error.place, str(error)))
+        becoming = self._becoming
+        if becoming is not None and self.state == "new" and (text := becoming.impediment()):
+            line = None if self._options.get("uid") is not None else said.user or said.group
+            faults.append(Fault(Place(self._paths[0], 1) if line is None else line.place, text))
+        return faults, notices
+
+    @property
+    def _becoming(self) -> Account | None:
+        """Whom root becomes, by twistd's options or the configuration."""
+        uid, gid = self._options.get("uid"), self._options.get("gid")
+        if os.geteuid() == 0 and isinstance(uid, int):
+            return Account.of(uid, gid if isinstance(gid, int) else None)
+        return self._account
+
+    def _unreadable(self, proxy: Proxy) -> Iterable[Notice]:
+        """What root can read now, and a reload will not be able to."""
+        account, global_ = self._becoming, proxy.configuration.global_
+        if account is None or account.uid == 0:
+            return
+        paths = [*self._paths, *(name for path in self._paths for name in files_in(path))]
+        paths += [stamp[0] for stamp in proxy.stamps]
+        if global_.manhole is not None:
+            paths.append(global_.manhole.authorized_keys)
+        yield from python_notice(account)
+        yield from reload_notice(account, paths, global_.user.place if global_.user else Place(self._paths[0], 1))
+
+    def _build(self, configuration: Configuration, bind: bool, faults: list[Fault]) -> Proxy:
+        """Raises AssemblyError with these `faults` and all others."""
+        faults += self._nothing_to_serve(configuration)
+        assembly = Assembly(configuration, self._reactor, self._poller, SystemRandom(), self.announce, self.proxy)
+        return assembly.build(bind=bind, faults=faults)
+
+    def _nothing_to_serve(self, configuration: Configuration) -> Iterable[Fault]:
+        global_ = configuration.global_
+        # As in HAProxy, for which these are listeners, too.
+        reached = global_.manhole is not None or global_.stats_sockets
+        if not reached and not any(each.binds and not each.disabled for each in configuration.frontends.values()):
+            # An editor that has just emptied the file must not cost a running daemon its listeners at a reload.
+            text = "nothing to serve: there is no 'bind' in any 'frontend' or 'listen'"
+            yield Fault(Place(self._paths[0], 1), text)
+
+    def _assemble_manhole(self, settings: ManholeSettings | None, bind: bool) -> list[Fault]:
+        """The manhole, if one is configured. Returns what is wrong with it."""
+        if settings is None:
+            return []
+        try:
+            from reusedproxy.operators.shell.manhole import Manhole, ManholeError
+        except ImportError as error:
+            text = (
+                f"'manhole' needs Twisted's SSH, which cannot be loaded ({error}): pip install 'reusedproxy[manhole]'"
+                " where reusedproxy is installed, or pip install '.[manhole]' in its checkout"
+            )
+            return [Fault(settings.place, text)]
+        try:
+            account = self._becoming
+            user = account.uid if account is not None else None
+            self.manhole = Manhole(settings, self, self._reactor, self._poller, self.announce, user)
+            if bind:
+                self.manhole.bind()
+        except ManholeError as error:
+            return [Fault(settings.place, text) for text in error.texts]
+        return []
+
+    def startService(self) -> None:
+        Service.startService(self)
+        proxy = self.proxy
+        assert proxy is not None
+        if self._account is not None:
+            # Everything is bound, and nothing has come in yet.
+            self._account.become()
+        self.state = "running"
+        _raise_descriptor_limit()
+        self._poller.start()
+        self.supervision.begin()
+        self._begin(proxy, FIRST)
+        self._standstill.start()
+        self.watchdog.seen = proxy.standstills
+        self.watchdog.start()
+        if self.manhole is not None:
+            self.manhole.start()
+        self._take_other_signals()
+        # Twisted puts its own handlers there when it runs: with those, an asked-for stop would end as if a signal had killed it.
+        self._take_signals()
+        self._reactor.callWhenRunning(self._take_signals)
+
+    def _take_signals(self) -> None:
+        for number in STOPPING:
+            signal.signal(number, self._told_to_stop)
+
+    def _told_to_stop(self, number: int, frame: object) -> None:
+        """A signal's handler, which runs although the loop may not turn."""
+        proxy = self.proxy
+        limit = proxy.configuration.global_.hard_stop_after if proxy is not None else None
+        self.watchdog.ending(STUCK if limit is None else limit)
+        self._reactor.callFromThread(self._stop_by, signal.Signals(number))
+
+    def _stop_by(self, number: signal.Signals) -> None:
+        if self.state == "running":
+            self.announce("notice", f"stopping: {number.name}")
+            self._reactor.stop()
+        elif self.state == "draining" and number != signal.SIGUSR1:
+            self._stop_now()
+
+    def _stands(self, text: str) -> None:
+        """Called by a signal's handler: to the log that never waits, and to no other, which may be the one that stands."""
+        self._log.warn("{text}", text=text)
+
+    def _goes_on(self, stack: str, seconds: float) -> None:
+        where = f"; it stood in {stack}" if stack else ""
+        self.announce("warning", f"the event loop goes on {seconds:.1f} s late{where}")
+
+    def _die(self, text: str) -> NoReturn:
+        self._log.critical("{text}", text=text)
+        os._exit(1)
+
+    def _stood_still(self, seconds: float, why: str) -> None:
+        """Servers have closed meanwhile what they liked, and may be unable to tell us any more."""
+        self.announce("warning", f"{why} for {seconds:.0f} s: all idle connections to servers are replaced")
+        for proxy in self._living:
+            for pool in proxy.pools:
+                pool.keeper.renew()
+        self._expiry.look()
+
+    def _begin(self, proxy: Proxy, verb: str, endings: list[Ending] | None = None) -> None:
+        proxy.places.maxconn = proxy.maxconn
+        if proxy.maxconn > descriptors.clients():
+            needed, limit = 2 * proxy.maxconn + descriptors.OTHERS, descriptors.limit()
+            text = f"maxconn {proxy.maxconn} may need {needed} file descriptors, two for each client, and the limit is {limit}"
+            self.announce("warning", f"{text}: raise it (ulimit -n, LimitNOFILE=) or lower maxconn")
+        floors = sum(pool.limits.min_conn for pool in proxy.pools)
+        if floors and floors + descriptors.OTHERS > descriptors.limit():
+            text = f"pool-min-conn asks for {floors} connections in all, and the limit is {descriptors.limit()} file descriptors"
+            self.announce("warning", f"{text}: raise it (ulimit -n, LimitNOFILE=) or lower pool-min-conn")
+        for backend in proxy.backends:
+            backend.start()
+        if proxy.rates is not None:
+            proxy.rates.start()
+        proxy.budget.rate = proxy.configuration.global_.pool_connect_rate
+        self._expiry.begin(proxy, endings)
+        self._watch.begin(proxy.configuration.global_.ssl_watch, proxy.stamps, proxy.files.look)
+        patience = proxy.configuration.global_.pool_warm_start
+        if patience is None or verb != FIRST:
+            self._listen(proxy, verb)
+        else:
+            self.supervision.starting(patience)
+            self._warm_up(proxy, self._reactor.seconds(), patience)
+
+    def _listen(self, proxy: Proxy, verb: str) -> None:
+        for frontend, listener in proxy.listeners:
+            frontend.listen(listener)
+            # Of a reload, one that it has bound is new.
+            text = f"Proxy {frontend.name} {FIRST if listener in proxy.bound else verb} {_bound_to(listener)}"
+            self.announce("notice", text, f"frontend {frontend.name}")
+        if verb == FIRST:
+            self.supervision.ready(f"serves (listeners: {len(proxy.listeners)}, servers: {len(proxy.lines)})")
+
+    def _warm_up(self, proxy: Proxy, began: float, patience: float) -> None:
+        """`pool-warm-start`: clients wait in the kernel's queue until every floor stands, or the time is over."""
+        if self.state != "running" or proxy is not self.proxy:
+            return
+        took = self._reactor.seconds() - began
+        short = [pool for pool in proxy.pools if pool.running == "running" and len(pool.idle) < pool.limits.min_conn]
+        if short and took < patience:
+            self._reactor.callLater(0.05, self._warm_up, proxy, began, patience)
+            return
+        if short:
+            names = ", ".join(f"{pool.name} ({len(pool.idle)} of {pool.limits.min_conn})" for pool in short)
+            self.announce("warning", f"pool-warm-start: {patience:g} s are over, and some floors do not stand: {names}")
+        else:
+            unused = [pool.name for pool in proxy.pools if pool.running != "running" and pool.limits.min_conn]
+            but = f", but for servers that are not in use: {_listed(unused)}" if unused else ""
+            self.announce("notice", f"pool-warm-start: all floors stand after {took:.2f} s{but}")
+        self._listen(proxy, FIRST)
+
+    def reload(self) -> None:
+        """Read the configuration again (SIGHUP). What is wrong with it is logged, and all stays as it was.
+
+        Pools and listeners whose description is unchanged go on as they are; clients that are idle go on, too, and
+        the others have to come again after their current answer; servers that are gone or changed lose their connections as they come free. What
+        is new is tried and warmed first, see `Turnover`. All of it is done in short slices while clients are served; what is
+        asked for meanwhile is one more reload, however often.
+        """
+        if self.state != "running":
+            return
+        if self._reloading is not None:
+            self._reload_again = True
+            return
+        self._renewed = []
+        self.supervision.reloading()
+        self._run(self._reload())
+
+    def renew(self, changed: list[str]) -> None:
+        """Read the files of TLS again (`ssl-watch`), of which these have `changed`, and nothing else: an operator may be
+        half-way through the configuration."""
+        if (
+            self.state == "running" and self.proxy is not None and self._reloading is None
+        ):  # else the next look says it again
+            self._renewed = changed
+            self._run(self._turn_to(self.proxy.configuration, self.proxy.addresses))
+
+    def _run(self, steps: Steps[None]) -> None:
+        self._taken_up = False
+        if self.spares_collector:
+            gc.disable()  # it would look again and again at what is being made, and stays
+        self._reloading = Slices(self._reactor, steps, self._reload_over)
+        self._reloading.start()
+
+    def _reload_over(self, failure: Failure | None) -> None:
+        self._reloading = None
+        if self.spares_collector:
+            if self._taken_up:
+                gc.freeze()
+            gc.enable()
+        if failure is not None:
+            if isinstance(failure.value, (Refused, AssemblyError)):
+                self._refuse(failure.value.faults, failure.value.notices)
+            else:
+                self._log.failure("a reload ends by our own fault", failure)
+                self._refuse(["an error in reusedproxy, of which the log tells (please report it)"])
+        again, self._reload_again = self._reload_again, False
+        if again:
+            self.reload()
+
+    def _reload(self) -> Steps[None]:
+        configuration = yield from loading(self._paths, again=True)
+        assert self.proxy is not None
+        addresses = Addresses(self.proxy.addresses)
+        names = addresses.unknown(queries(configuration))
+        if names:
+            addresses.learn((yield self._resolver.resolve(names)))
+        addresses.forget_others(queries(configuration))
+        yield from self._turn_to(configuration, addresses)
+
+    def _turn_to(self, configuration: Configuration, addresses: Addresses) -> Steps[None]:
+        """Raises AssemblyError."""
+        old = self.proxy
+        assert old is not None
+        assembly = Assembly(configuration, self._reactor, self._poller, SystemRandom(), self.announce, old, addresses)
+        new = yield from assembly.building(bind=True, faults=self._nothing_to_serve(configuration))
+        was, now = _fixed(old.configuration.global_), _fixed(configuration.global_)
+        for word, value in now.items():
+            if value not in (was[word], self._started_with[word]):
+                self.announce("warning", f"reload: '{word}' has changed; this takes effect at the next start only")
+        for notice in new.notices:
+            self.announce(notice.level, f"reload: {notice.place}: {notice.text}")
+        tried: Deferred[Refusal | None] = Deferred()
+        turnover = Turnover(old, new, self._reactor, tried.callback)
+        try:
+            endings = yield from self._expiry.reading(new)
+            turnover.start()
+            refusal = yield tried
+        except BaseException:
+            turnover.close("reload broken off")
+            raise
+        if refusal is not None:
+            turnover.close("reload refused")
+            settings = new.lines[refusal.name].server.settings
+            crt = f" (crt {settings.tls.crt})" if settings.tls is not None and settings.tls.crt else ""
+            text = f"server {refusal.name} does not accept what has changed{crt}: {refusal.reason}"
+            self._refuse([Fault(settings.place, text)])
+            return
+        for name, reason in turnover.distrusted.items():
+            self.announce(
+                "alert",
+                f"reload: server {name} is not trusted any more, and gets no more requests: {reason}",
+                f"backend {name.rpartition('/')[0]}",
+            )
+        yield from self._replace(old, new, endings)
+
+    def _refuse(self, faults: Sequence[object], notices: Iterable[Notice] = ()) -> None:
+        if self._renewed:
+            # Nobody asked for it, so it is one line; at SIGHUP there is somebody who waits for all of it.
+            self._watch.refuse()
+            more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+            self.announce("alert", f"ssl-watch: {faults[0]}{more}; all files of TLS stay in use as they were")
+            return
+        for notice in notices:
+            self.announce(notice.level, f"reload: {notice.place}: {notice.text}")
+        for fault in faults:
+            self.announce("alert", f"reload: {fault}")
+        self.supervision.refused([*map(str, faults)])
+        self.announce("alert", "reload refused: everything stays as it was")
+
+    def _replace(self, old: Proxy, new: Proxy, endings: list[Ending]) -> Steps[None]:
+        """From the first step on `new` serves; the others clear up behind it."""
+        self.proxy = new
+        self._taken_up = True
+        self._replaced.add(old, new)
+        going = {listener for _, listener in new.listeners}
+        for frontend, listener in old.listeners:
+            if listener not in going:
+                text = f"Proxy {frontend.name} listens no more on {_bound_to(listener)}"
+                self.announce("notice", text, f"frontend {frontend.name}")
+        leaving = take_place(old, new, self.announce)
+        self._begin(new, "goes on at", endings)
+        queues = hand_over_queues(self._replaced.proxies, new)
+        kept = len(pools_of(new) & pools_of(old))
+        what = f"files of TLS ({_listed(self._renewed)})" if self._renewed else "configuration"
+        text = f"{what} reloaded: {kept} of {len(new.lines)} pools kept as they are"
+        self.announce("notice", text)
+        if not self._renewed:
+            self.supervision.reloaded(text)
+        yield
+        try:
+            for steps in queues:
+                yield from steps
+            follow(old, new)
+            yield from clear(old, new, leaving)
+        finally:
+            self._replaced.cleared()
+
+    @property
+    def _living(self) -> list[Proxy]:
+        """This proxy and those before it that still have clients."""
+        return [*self._replaced.proxies, self.proxy] if self.proxy is not None else []
+
+    def stopService(self) -> Deferred[None]:
+        """Stop accepting, let what runs finish, close the pools. `hard-stop-after` bounds it; another signal ends it."""
+        Service.stopService(self)
+        if self._drained is None:
+            self._drained = Deferred()
+            self._drain()
+        return self._drained
+
+    def _drain(self) -> None:
+        proxy = self.proxy
+        assert proxy is not None
+        self.state = "draining"
+        self.supervision.stopping(f"stopping, clients connected: {self._clients()}")
+        if self._reloading is not None:
+            self._reloading.stop()
+            self._reloading = None
+            gc.enable()
+        self._watch.stop()
+        self._expiry.stop()
+        for each in self._living:
+            for frontend in each.frontends:
+                frontend.stop()
+        for _, listener in proxy.listeners:
+            listener.close()  # also one that waits for `pool-warm-start`, and is no frontend's yet
+        limit = proxy.configuration.global_.hard_stop_after
+        if limit is not None:
+            self._hard_stop = self._reactor.callLater(limit, self._stop_now)
+        self._say_drain = self._reactor.callLater(SAY_DRAIN, self._tell_drain)
+        self._wait_for_clients()
+
+    def _wait_for_clients(self) -> None:
+        if self.state == "draining":
+            if self._clients():
+                self._reactor.callLater(0.05, self._wait_for_clients)
+            else:
+                self._stop_now()
+
+    def _clients(self) -> int:
+        return sum(len(frontend.connections) for proxy in self._living for frontend in proxy.frontends)
+
+    def _tell_drain(self) -> None:
+        """Whoever stops it should know what it waits for: a download, or a WebSocket that lasts for days."""
+        assert self.proxy is not None
+        limit = self.proxy.configuration.global_.hard_stop_after
+        bound = "without a bound (hard-stop-after is not set)" if limit is None else f"for {limit:g} s at most"
+        self.announce(
+            "notice", f"stopping: waiting for busy clients ({self._clients()}), {bound}; another signal ends them"
+        )
+
+    def _stop_now(self) -> None:
+        if self.state != "draining" or self.proxy is None or self._drained is None:
+            return
+        self.state = "stopped"
+        for call in (self._hard_stop, self._say_drain):
+            if call is not None and call.active():
+                call.cancel()
+        for proxy in self._living:
+            for frontend in proxy.frontends:
+                frontend.abort(STOPPED)
+            for backend in proxy.backends:
+                backend.stop("proxy stopped")
+            if proxy.rates is not None:
+                proxy.rates.stop()
+            proxy.logs.close()
+        if self.manhole is not None:
+            self.manhole.stop()
+        self._replaced.stop()
+        self._standstill.stop()
+        self.watchdog.stop()
+        self.supervision.stopped()
+        self.proxy.deadlines.stop()
+        self._poller.stop()
+        self._drained.callback(None)
+
+
+def _fixed(said: Global) -> dict[str, object]:
+    """What counts at the start only, by its word."""
+    people = {"user": said.user, "group": said.group, "chroot": said.chroot}
+    words: dict[str, object] = {word: each and (each.word, each.value) for word, each in people.items()}
+    return {**words, "manhole": said.manhole and evolve(said.manhole, place=_NOWHERE)}
+
+
+def _none_for_clients() -> str:
+    """What is wrong where everything is open that a start opens, and no descriptor is left that a client may have; or nothing."""
+    number = os.dup(2)
+    os.close(number)
+    if number < descriptors.last_for_clients():
+        return ""
+    limit = descriptors.limit()
+    return f"the limit of {limit} file descriptors leaves none for clients: raise it (ulimit -n, LimitNOFILE=)"
+
+
+def _raise_descriptor_limit() -> None:
+    """Take as many descriptors as we may, as HAProxy does."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
+def _bound_to(listener: Any) -> str:
+    address = listener.bind.address
+    if address.kind == "tcp" and address.port == 0:
+        return f"{address.host or '*'}:{listener.port}"
+    return str(address)

@@ -1,0 +1,52 @@
+"""Whether a failed attempt may be tried again: one pure function, so that it can be read as a table and tested as one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from reusedproxy.pool.connection import REFUSED_LATE, SERVER_FAULT, SERVER_GONE, SERVER_SLOW, UNTOUCHED
+
+#: No connection could be opened: not one byte of the request has left us.
+DIAL_FAILED = "dial"
+
+#: After these no server can have seen anything of the request.
+UNSEEN = frozenset((DIAL_FAILED, REFUSED_LATE, UNTOUCHED))
+
+#: RFC 9110 section 9.2.2. Everything else may have been carried out by a server that died before it answered.
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+
+# HAProxy's words for `retry-on`.
+NONE = "none"
+CONN_FAILURE = "conn-failure"
+EMPTY_RESPONSE = "empty-response"
+JUNK_RESPONSE = "junk-response"
+RESPONSE_TIMEOUT = "response-timeout"
+
+
+def may_retry(
+    failure: str,
+    *,
+    retry_on: Collection[str],
+    method: bytes,
+    answered: bool,
+    held: bool,
+    retried: bool,
+) -> bool:
+    """Whether a request whose attempt ended in `failure` may be sent once more; for an answer, its status in digits.
+
+    `retry_on`: HAProxy's words, which ask for any method. Whatever they are but `none`, an idempotent request whose
+    connection ended without an answer is repeated once: most such ends are servers that closed an idle connection just as we
+    wrote, or that were stopped (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1). `answered`: a byte of the response had
+    come; `held`: we still hold all of the request that was written; `retried`: it was repeated for such an end before
+    (section 9.2.2: an automatic retry that fails is not retried). How often a request may be sent is `retries`' affair, and
+    not asked here.
+    """
+    if not held or NONE in retry_on:
+        return False
+    if failure in UNSEEN:
+        return not answered and CONN_FAILURE in retry_on
+    if failure == SERVER_GONE and not answered:
+        return EMPTY_RESPONSE in retry_on or (not retried and method in IDEMPOTENT)
+    if failure in (SERVER_GONE, SERVER_FAULT):
+        return JUNK_RESPONSE in retry_on
+    return (RESPONSE_TIMEOUT if failure == SERVER_SLOW else failure) in retry_on

@@ -1,0 +1,160 @@
+"""A tunnel: bytes both ways between a client and a server that have left HTTP (101 Switching Protocols, CONNECT).
+
+From the moment both agreed, the two transports tell a tunnel what happens instead of their own connections: what one side
+sends goes to the other, a slow side pauses the fast one, and each side may end its half while the other goes on (RFC 9110
+sections 7.8 and 9.3.6). It counts bytes, knows one silence that is too long, and says once how it ended. It must never
+know what the bytes mean, nor pools, exchanges or logs: whoever made it has lent the transports and takes them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+
+from attrs import frozen
+
+from reusedproxy.config.model.proxies import Timeouts
+from reusedproxy.exchanges.outcomes import STOPPED
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.transport import PEER_TRUNCATED, Transport
+
+#: How a tunnel ended: HAProxy's two letters, and whether what was under way was broken off by a reset.
+Over = Callable[[str, bool], None]
+
+
+@frozen
+class TunnelTimeouts:
+    """Seconds of silence in both directions that end a tunnel, while both sides are `open` and when one has `ended`."""
+
+    open: float = inf
+    ended: float = inf
+
+    @classmethod
+    def of(cls, client: Timeouts, server: Timeouts) -> TunnelTimeouts:
+        """HAProxy's manual: `timeout tunnel` supersedes `client` and `server`; `client-fin` and `server-fin` supersede
+        it for a side that is shut in one direction. When one side ends, both are: its own end, and our end to the other."""
+        sides = [
+            inf if each is None else each for each in (server.tunnel or client.client, server.tunnel or server.server)
+        ]
+        shut = [
+            side if fin is None else fin
+            for side, fin in zip(sides, (client.client_fin, server.server_fin), strict=True)
+        ]
+        return cls(min(sides), min(shut))
+
+
+class Tunnel:
+    """Carries bytes between two transports until both sides have ended, one is lost, or both are silent for too long.
+
+    `over` hears of it, once, when the transports' peers are to be set back; a transport that was lost tells its old peer
+    so after that.
+    """
+
+    def __init__(
+        self, client: Transport, server: Transport, timeouts: TunnelTimeouts, deadlines: Deadlines, over: Over
+    ) -> None:
+        self.client = _Side(self, client, "C")
+        self.server = _Side(self, server, "S")
+        self.client.other, self.server.other = self.server, self.client
+        self.deadline = inf
+        self.slot = 0.0
+        self._timeouts = timeouts
+        self._idle = timeouts.open
+        #: Bytes that neither side had taken when something last passed.
+        self._left = 0
+        self._deadlines = deadlines
+        self._over: Over | None = over
+
+    def start(self, from_client: bytes, from_server: bytes, client_ended: bool) -> None:
+        """Carry from now on, beginning with what either side has sent already."""
+        self._deadlines.watch(self, self._deadlines.now() + self._idle)
+        for side in (self.client, self.server):
+            side.transport.peer = side
+        if from_server:
+            self.server.data_received(from_server)
+        if from_client:
+            self.client.data_received(from_client)
+        if client_ended:
+            self.client.eof_received()
+        for side in (self.client, self.server):
+            if not side.other.transport.full:
+                side.transport.resume_reading()
+
+    def touch(self) -> None:
+        """Something has passed."""
+        self.deadline = self._deadlines.now() + self._idle
+        self._left = self._unsent()
+
+    def ended(self, side: _Side) -> None:
+        """One side will send nothing more."""
+        side.other.transport.end_writing()
+        if side.other.ended:
+            self._end("--")
+        else:
+            self._idle = self._timeouts.ended
+            self._deadlines.watch(self, self._deadlines.now() + self._idle)
+
+    def lost(self, side: _Side, reason: str) -> None:
+        """One side is gone, without having ended or before it took all that it was sent.
+
+        An end without close_notify is how many end TLS; what was spoken inside has an end of its own (a WebSocket's close).
+        """
+        if reason == PEER_TRUNCATED:
+            self._end("--")
+        elif reason == STOPPED:
+            self._end("KD", broken=True)
+        else:
+            self._end(side.letter + "D", broken=True)
+        side.transport.peer.connection_lost(reason)
+
+    def deadline_passed(self) -> None:
+        left = self._unsent()
+        if 0 < left < self._left:
+            # Nothing new has come, but what is there is being taken, slowly.
+            self._left = left
+            self._deadlines.watch(self, self._deadlines.now() + self._idle)
+        else:
+            # As HAProxy: whose turn it was to end. While both could speak, the client is named.
+            self._end("sD" if self.client.ended else "cD")
+
+    def _unsent(self) -> int:
+        return self.client.transport.unsent() + self.server.transport.unsent()
+
+    def _end(self, flags: str, broken: bool = False) -> None:
+        self._deadlines.cancel(self)
+        over, self._over = self._over, None
+        if over is not None:
+            over(flags, broken)
+
+
+class _Side:
+    """One transport's peer: tells the tunnel what happens there. `ended`: it will send nothing more; `sent`: bytes so far."""
+
+    __slots__ = ("_tunnel", "ended", "letter", "other", "sent", "transport")
+
+    def __init__(self, tunnel: Tunnel, transport: Transport, letter: str) -> None:
+        self._tunnel = tunnel
+        self.transport = transport
+        self.letter = letter
+        self.other = self
+        self.ended = False
+        self.sent = 0
+
+    def data_received(self, data: bytes) -> None:
+        self.sent += len(data)
+        self.other.transport.write(data)
+        self._tunnel.touch()
+
+    def eof_received(self) -> None:
+        self.ended = True
+        self._tunnel.ended(self)
+
+    def pause_writing(self) -> None:
+        self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._tunnel.touch()
+        self.other.transport.resume_reading()
+
+    def connection_lost(self, reason: str) -> None:
+        self._tunnel.lost(self, reason)

@@ -1,0 +1,300 @@
+"""TLS towards servers: contexts made once, handshakes that are verified before anybody hears of them, errors in words.
+
+A `ClientContext` holds what one server line says about TLS: our certificate, whom we trust, the name that must be in the
+server's certificate, and the session to resume. It knows files and OpenSSL; it must never know pools, requests or
+retries.
+"""
+
+from __future__ import annotations
+
+import re
+from copy import copy
+from datetime import datetime, timezone
+from ipaddress import ip_address
+from socket import socket
+
+import service_identity.cryptography
+import service_identity.hazmat
+from attrs import define
+from cryptography import x509
+from OpenSSL import SSL, crypto
+
+from reusedproxy.config.model.proxies import ServerTLS
+from reusedproxy.net.poller import Poller
+from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, use_certificate
+from reusedproxy.net.tls.openssl_server import HOSTNAME_MISMATCH, name_refusals
+from reusedproxy.net.tls.parameters import set_parameters
+from reusedproxy.net.tls.transport import CertificateRefused, TLSTransport, openssl_reason
+from reusedproxy.net.tls.words import ALERTS, UNREADABLE, VerifyFault, alert_words, certificate_words, names_in
+from reusedproxy.net.transport import Peer
+
+
+@define
+class Seen:
+    """What one handshake has shown: what is wrong with the server's certificate, whether it has its name, the last alert.
+
+    `fault` is OpenSSL's, `misnamed` ours; `alert` is (whether we sent it, its number). `complete`: the handshake is, for us;
+    `accepted`: the server has said something of TLS since, a session ticket for instance, so it has taken our part of it.
+    """
+
+    context: ClientContext
+    fault: VerifyFault | None = None
+    misnamed: str = ""
+    named: bool = False
+    alert: tuple[bool, int] | None = None
+    complete: bool = False
+    accepted: bool = False
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server has refused our certificate when the handshake was complete for us: only in TLS 1.3.
+
+        In TLS 1.2 its end of the handshake comes last, so nothing that it says later is about that.
+        """
+        return self.alert in _REFUSALS and self.complete and not self.accepted
+
+
+class ClientContext:
+    """One server line's TLS, made once and used for every connection to it.
+
+    `session` is the newest one that a connection has left here; it belongs to this context alone, so it can never be
+    offered under another name or with another certificate. `theirs_end` is when the certificate that the server showed last
+    ends, in Unix time, None while none was looked at.
+    """
+
+    #: Told by whoever made it: when our certificate ends (Unix time, None without one); which one this is of the server
+    #: line's, as reloads with other certificates or settings made them.
+    ours_end: float | None = None
+    generation = 1
+
+    def __init__(self, settings: ServerTLS, trusts: Trusts | None = None) -> None:
+        """Read all files, judge the names; `trusts` may have read the CAs for others. Raises TLSConfigurationError."""
+        self.settings = settings
+        self.session: SSL.Session | None = None
+        self.theirs_end: float | None = None
+        #: Whose name the certificate must carry: HAProxy's `verifyhost` counts only without `sni`.
+        self.name = settings.sni or settings.verifyhost
+        self._sni = None if settings.sni is None else _wire_name(settings.sni)
+        if self.name is not None and not _is_address(self.name):
+            _wire_name(self.name)
+        self._context = context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        set_parameters(context, settings)
+        if settings.alpn:
+            context.set_alpn_protos([each.encode("ascii") for each in settings.alpn])
+        if settings.crt is not None:
+            use_certificate(context, settings.crt)
+        if settings.verify == "required":
+            self._trusted = (trusts or Trusts()).of((("ca-file", settings.ca_file),), settings.crl_file)
+            self._trusted.give(context)
+            context.set_verify(SSL.VERIFY_PEER, _note_certificate)
+            self._kept = name_refusals(context, HOSTNAME_MISMATCH)
+        context.set_info_callback(_note_progress)
+
+    def named(self, sni: str) -> ClientContext:
+        """The same for another name ("": none is sent): a session is never offered under another name.
+
+        Raises TLSConfigurationError for what is no name.
+        """
+        other = copy(self)
+        other.session = None
+        other.name = sni or self.settings.verifyhost
+        other._sni = None if not sni or _is_address(sni) else _wire_name(sni)  # RFC 6066 section 3: no addresses
+        return other
+
+    @property
+    def refuses_nameless(self) -> bool:
+        """Whether a connection without SNI would be one whose server nobody has verified."""
+        return self.settings.verify == "required" and not self.settings.verifyhost
+
+    def connection(self, connected: socket) -> SSL.Connection:
+        """A client connection over `connected`, ready for its handshake."""
+        connection = SSL.Connection(self._context, connected)
+        connection.set_connect_state()
+        connection.set_app_data(Seen(self))
+        if self._sni is not None:
+            connection.set_tlsext_host_name(self._sni)
+        if self.session is not None and self.settings.resumes:
+            connection.set_session(self.session)
+        return connection
+
+    def verify(self, connection: SSL.Connection) -> str | None:
+        """After the handshake: what is wrong with the server's certificate, in words, or None.
+
+        OpenSSL has checked the chain by now, but not the name; and of a resumed session it checks nothing, so the dates
+        are looked at again here.
+        """
+        if self.settings.verify != "required":
+            return None
+        certificate = connection.get_peer_certificate(as_cryptography=True)
+        if certificate is None:
+            return "the server showed no certificate"
+        end = certificate.not_valid_after_utc
+        self.theirs_end = end.timestamp()
+        if end < datetime.now(timezone.utc):
+            shown = certificate_words(certificate, dates=True)
+            return f"the certificate has expired since the session began that is resumed ({shown})"
+        return None if connection.get_app_data().named else self.misnamed(certificate)
+
+    def misnamed(self, certificate: x509.Certificate) -> str | None:
+        """What is wrong with a server's names, in words, or None."""
+        if self.name is None:
+            return None
+        try:
+            if _is_address(self.name):
+                service_identity.cryptography.verify_certificate_ip_address(certificate, self.name)
+            else:
+                service_identity.cryptography.verify_certificate_hostname(certificate, self.name)
+        except (service_identity.VerificationError, service_identity.CertificateError, *UNREADABLE):
+            shown = certificate_words(certificate, names=False)
+            return f"the certificate is not for {self.name!r}, it is for {names_in(certificate) or 'no name at all'} ({shown})"
+        return None
+
+    def mistrusted(self, connection: SSL.Connection) -> bool:
+        """After a failed handshake: whether it is the server's certificate that we do not take."""
+        seen = connection.get_app_data()
+        return seen.fault is not None or bool(seen.misnamed)
+
+    def explain(self, connection: SSL.Connection, error: SSL.Error) -> str:
+        """A failed handshake in words: OpenSSL's reason, what it means, the file concerned, and the alert."""
+        seen = connection.get_app_data()
+        reason = openssl_reason(error)
+        if seen.misnamed:
+            return seen.misnamed + alert_words(seen.alert)
+        if seen.fault is not None:
+            return f"certificate verify failed: {seen.fault}; {self._trusted.words}{alert_words(seen.alert)}"
+        # To a peer that has gone OpenSSL still sends one, which nobody reads.
+        sent = seen.alert is not None and seen.alert[0] and not isinstance(error, SSL.SysCallError)
+        return self.meaning(reason) + (alert_words(seen.alert) if sent else "")
+
+    def meaning(self, reason: str) -> str:
+        """OpenSSL's reason, what it means, if we know more, and the alert that it tells of.
+
+        In TLS 1.3 a server may refuse our certificate after the handshake looked complete to us (RFC 8446 section 4.4.2),
+        so this is asked for ends of fresh connections, too.
+        """
+        received = _RECEIVED.search(reason)
+        return self._meaning(reason) + (f"; alert {received[1]} received" if received else "")
+
+    def _meaning(self, reason: str) -> str:
+        settings = self.settings
+        if any(word in reason for word in _CLIENT_CERTIFICATE_ALERTS):
+            ours = f"crt {settings.crt}" if settings.crt else "and no crt is configured"
+            return f"{reason}: the server refused our client certificate ({ours})"
+        if "wrong version number" in reason or "http request" in reason:
+            return f"{reason}: the server does not speak TLS on this port"
+        if "protocol version" in reason or "unsupported protocol" in reason:
+            return f"{reason}: offered are {self._versions} (ssl-min-ver, ssl-max-ver)"
+        if "alert handshake failure" in reason:
+            # One alert for both, but for newer servers.
+            ours = f"not take our client certificate (crt {settings.crt})"
+            ours = ours if settings.crt else "demand a client certificate, and no crt is configured"
+            return f"{reason}: the server has nothing in common with {self._offered}; or it may {ours}"
+        if "no application protocol" in reason:
+            return f"{reason}: offered by alpn are {', '.join(settings.alpn)}"
+        return reason
+
+    @property
+    def _versions(self) -> str:
+        return " to ".join(dict.fromkeys((self.settings.min_version, self.settings.max_version)))
+
+    @property
+    def _offered(self) -> str:
+        settings = self.settings
+        said = (("ciphers", settings.ciphers), ("ciphersuites", settings.ciphersuites), ("curves", settings.curves))
+        return ", ".join([self._versions, *(f"{word} {value}" for word, value in said if value is not None)])
+
+
+#: OpenSSL's words for an alert that came: "tlsv1 alert unknown ca"; some have no "alert" in them.
+_RECEIVED = re.compile(rf"(?:alert |tlsv1 )({'|'.join(ALERTS.values())})$")
+#: Alerts, received, by which a server refuses a client certificate: RFC 8446 section 6.2, and decrypt_error, which section
+#: 4.4.3 demands for our signature under it, and OpenSSL sends for its issuer's. Nothing but a handshake can bring that about.
+#: handshake_failure is not among them: it says that there are no parameters in common, which is settled by then, so whoever
+#: sends it so late may mean anything.
+_REFUSALS = frozenset((False, number) for number in (42, 43, 44, 45, 46, 48, 49, 51, 116))
+#: The same alerts in OpenSSL's words.
+_CLIENT_CERTIFICATE_ALERTS = (
+    "alert unknown ca",
+    "alert bad certificate",
+    "alert certificate required",
+    "alert certificate expired",
+    "alert certificate revoked",
+    "alert certificate unknown",
+    "alert unsupported certificate",
+    "alert access denied",
+    "alert decrypt error",
+)
+
+
+class ClientTLSTransport(TLSTransport):
+    """A connection to a server, handshaken and verified."""
+
+    __slots__ = ("_context",)
+
+    looks = True
+
+    def __init__(
+        self, poller: Poller, connected: socket, peer: Peer, tls: SSL.Connection, context: ClientContext
+    ) -> None:
+        TLSTransport.__init__(self, poller, connected, peer, tls)
+        self._context = context
+
+    def _broken_by(self, error: SSL.Error) -> str:
+        reason = TLSTransport._broken_by(self, error)
+        if self._tls.get_protocol_version() == SSL.TLS1_3_VERSION and self._tls.get_app_data().refused:
+            return CertificateRefused(reason)
+        return reason
+
+    def remember_session(self) -> None:
+        """Leave this connection's session for later ones to resume. In TLS 1.3 it comes with or after the first answer."""
+        session = self._tls.get_session()
+        if session is not None:
+            self._context.session = session
+
+
+# What OpenSSL calls. A context is shared by those of other names, so each connection knows its own.
+
+
+def _note_certificate(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
+    """Each certificate of the chain, the server's own last. Its name is looked at here, so that a server with another's is
+    told by an alert, and is not shown our certificate."""
+    seen: Seen = connection.get_app_data()
+    if not ok:
+        seen.fault = seen.fault or VerifyFault.of(error, depth, certificate)
+        return False
+    if depth == 0 and seen.context.name is not None:
+        try:
+            seen.misnamed = seen.context.misnamed(certificate.to_cryptography()) or ""
+        except ValueError:
+            seen.misnamed = "the server's certificate cannot be read"
+        seen.named = not seen.misnamed
+    return not seen.misnamed
+
+
+def _note_progress(connection: SSL.Connection, where: int, value: int) -> None:
+    if where & SSL.SSL_CB_ALERT:
+        connection.get_app_data().alert = bool(where & SSL.SSL_CB_WRITE), value & 0xFF
+    elif where & SSL.SSL_CB_HANDSHAKE_DONE:
+        connection.get_app_data().complete = True
+    elif where & SSL.SSL_CB_LOOP:
+        seen: Seen = connection.get_app_data()
+        seen.accepted = seen.complete
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _wire_name(name: str) -> bytes:
+    """A host name as it goes over the wire; one that no certificate could ever carry is a fault of the configuration."""
+    try:
+        if not _is_address(name):
+            service_identity.hazmat.DNS_ID(name)
+        return name.encode("idna")
+    except (ValueError, ImportError):
+        raise TLSConfigurationError(f"{name!r} is not a host name") from None

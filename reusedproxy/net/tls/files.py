@@ -1,0 +1,337 @@
+"""The files that TLS is made of: a certificate with its chain and key, and the CAs that are trusted.
+
+HAProxy's `crt` and `ca-file`, for both sides. Whatever is wrong with one is said with its name and in plain words. It must
+never know who shows the certificate, nor to whom.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+from weakref import WeakValueDictionary
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import (
+    Certificate,
+    CertificateRevocationList,
+    DuplicateExtension,
+    InvalidVersion,
+    UnsupportedGeneralNameType,
+    load_pem_x509_certificates,
+    load_pem_x509_crl,
+)
+from OpenSSL import SSL, crypto
+
+from reusedproxy.net.files import unless_pipe
+from reusedproxy.net.tls.openssl_server import share_store
+from reusedproxy.net.tls.transport import openssl_reason
+from reusedproxy.net.tls.words import name_of, subjects_of
+
+SYSTEM_CA = "@system-ca"
+
+#: Words of the configuration, each with its path; None: the system's own CAs.
+Named = tuple[tuple[str, "str | None"], ...]
+
+
+class TLSConfigurationError(Exception):
+    """A certificate, key or CA file cannot be used; the message names it and says why."""
+
+
+def use_certificate(context: SSL.Context, path: str) -> None:
+    """HAProxy's `crt`: one PEM with certificate, chain and key; or the key in a file of that name plus `.key`."""
+    blocks = _blocks_in("crt", path)
+    if not any(block.endswith(b"CERTIFICATE") for block in blocks):
+        raise TLSConfigurationError(f"crt {path}: no usable certificate: there is none in it")
+    key = path if any(block.endswith(b"PRIVATE KEY") for block in blocks) else _key_beside(path)
+    first, public = _first_in(path)
+    try:
+        context.use_certificate_chain_file(path)
+    except SSL.Error as error:
+        reason = openssl_reason(error)
+        if "key too small" in reason:
+            reason += f" (it has {getattr(public, 'key_size', 'few')} bits)"
+        raise TLSConfigurationError(f"crt {path}: no usable certificate: {reason}") from None
+    private = _private_key(key)
+    try:
+        context.use_privatekey(private)
+        context.check_privatekey()
+    except SSL.Error:
+        # OpenSSL says "key values mismatch", or for keys of different kinds "no certificate assigned".
+        reason = f"it does not belong to the first certificate, which is {name_of(first.subject)}"
+        raise TLSConfigurationError(f"crt {key}: no usable private key: {reason}") from None
+
+
+def _first_in(path: str) -> tuple[Certificate, Any]:
+    """The certificate that is shown, and its public key; all that is told of it can be read."""
+    what = f"crt {path}"
+    first = certificates_in(what, path)[0]
+    with suppress(
+        ValueError
+    ):  # names that cannot be read are said to be so; OpenSSL shows the certificate all the same
+        try:
+            _ = first.extensions
+        except (DuplicateExtension, UnsupportedGeneralNameType) as error:
+            raise TLSConfigurationError(f"{what}: no usable certificate: {error}") from None
+    try:
+        return first, first.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        reason = f"the public key of the first one, which is {name_of(first.subject)}, cannot be read"
+        raise TLSConfigurationError(f"{what}: no usable certificate: {reason} ({error})") from None
+
+
+def _private_key(path: str) -> Any:
+    blocks = _blocks_in("crt", path)
+    try:
+        # Not by OpenSSL's own reader, which would stop the daemon at a passphrase with a prompt on the terminal.
+        # What OpenSSL itself would not look at: whether the primes of an RSA key are primes, which takes 35 ms for one of
+        # 2048 bits and 250 for 4096. That it belongs to its certificate is looked at below.
+        return load_pem_private_key(_content(f"crt {path}", path), None, unsafe_skip_rsa_key_validation=True)
+    except TypeError:
+        reason = "the key is protected by a passphrase, which a daemon cannot be asked for (openssl pkey takes it off)"
+    except (ValueError, UnsupportedAlgorithm):
+        # The library's words run over several lines and name no more than this.
+        reason = "it cannot be decoded"
+        if b"OPENSSH PRIVATE KEY" in blocks:
+            reason = "it has OpenSSH's format (ssh-keygen -p -m PEM changes it)"
+    raise TLSConfigurationError(f"crt {path}: no usable private key: {reason}")
+
+
+def keys_beside(path: str) -> list[str]:
+    """Where its key may be, if it is not in the file itself; HAProxy has the second with `ssl-load-extra-del-ext` only."""
+    return [path + ".key", *([path.removesuffix(".crt") + ".key"] if path.endswith(".crt") else [])]
+
+
+def _key_beside(path: str) -> str:
+    candidates = keys_beside(path)
+    for key in candidates:
+        if os.path.exists(key):
+            return key
+    raise TLSConfigurationError(
+        f"crt {path}: holds no private key, and there is no {' or '.join(candidates)} beside it"
+    )
+
+
+def pem_blocks(word: str, path: str) -> list[bytes]:
+    """What a PEM file says it holds: CERTIFICATE, RSA PRIVATE KEY and so on, in order (RFC 7468)."""
+    return re.findall(rb"^-----BEGIN ([A-Z0-9 ]+)-----", _content(f"{word} {path}", path), re.M)
+
+
+def _blocks_in(word: str, path: str) -> list[bytes]:
+    """The same; there is at least one, and all are whole."""
+    blocks = pem_blocks(word, path)
+    content = _content(f"{word} {path}", path)
+    if content.startswith(b"\xef\xbb\xbf"):
+        raise TLSConfigurationError(f"{word} {path}: begins with a byte order mark (UTF-8), as no PEM file does")
+    if len(blocks) > len(re.findall(rb"^-----END ", content, re.M)):
+        raise TLSConfigurationError(f"{word} {path}: is cut off: a line -----BEGIN has no -----END")
+    if blocks:
+        return blocks
+    if not content.strip():
+        reason = "is empty"
+    elif content[:1] == b"\x30":  # what any certificate or key begins with in ASN.1: a sequence
+        reason = "is no PEM file but a binary one, DER or PKCS #12 (openssl x509, pkey or pkcs12 changes it)"
+    else:
+        reason = "is no PEM file (it has no line that begins with -----BEGIN)"
+    raise TLSConfigurationError(f"{word} {path}: {reason}")
+
+
+def certificates_in(what: str, path: str) -> list[Certificate]:
+    """Those of a PEM file, in order, at least one; `what` begins the message if there is none."""
+    try:
+        return _read(load_pem_x509_certificates(_content(what, path)))
+    except (ValueError, InvalidVersion) as error:
+        raise TLSConfigurationError(f"{what}: no usable certificate: {error}") from None
+
+
+def _read(certificates: list[Certificate]) -> list[Certificate]:
+    """The same, each read as far as it is ever asked: the library reads names only then. Raises ValueError."""
+    for each in certificates:
+        _ = each.subject, each.issuer, each.not_valid_before_utc, each.not_valid_after_utc
+    return certificates
+
+
+def certificates_of(path: str) -> list[Certificate]:
+    """Those of a PEM file that OpenSSL has accepted already; none, if this library is more particular."""
+    try:
+        with open(path, "rb", opener=unless_pipe) as file:
+            return _read(load_pem_x509_certificates(file.read()))
+    except (OSError, ValueError, InvalidVersion):
+        return []
+
+
+def authorities_of(ca_file: str) -> list[Certificate]:
+    """The same of a `ca-file`, which may be a directory; none of the system's."""
+    try:
+        files = _pem_files(ca_file) if ca_file != SYSTEM_CA else []
+    except OSError:
+        return []
+    return [each for file in files for each in certificates_of(file)]
+
+
+def revocations_of(crl_file: str) -> list[CertificateRevocationList]:
+    """The same of a `crl-file`."""
+    try:
+        with open(crl_file, "rb", opener=unless_pipe) as file:
+            return [load_pem_x509_crl(block) for block in _lists_in(file.read())]
+    except (OSError, ValueError, InvalidVersion):
+        return []
+
+
+def _lists_in(content: bytes) -> list[bytes]:
+    return re.findall(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", content, re.S)
+
+
+def trusted_by(context: SSL.Context, ca_file: str | None, word: str) -> list[str]:
+    """Let `context` trust HAProxy's `ca-file`: a PEM file, a directory of them, or @system-ca. Returns the files."""
+    if ca_file is None or ca_file == SYSTEM_CA:
+        context.set_default_verify_paths()
+        return []
+    files = _files_of(word, ca_file)
+    for file in files:
+        blocks = _blocks_in(word, file)
+        if not any(block.endswith((b"CERTIFICATE", b"CRL")) for block in blocks):
+            raise TLSConfigurationError(f"{word} {file}: no usable CA certificate: there is none in it")
+        try:
+            context.load_verify_locations(file)
+        except SSL.Error as error:
+            raise TLSConfigurationError(f"{word} {file}: no usable CA certificate: {openssl_reason(error)}") from None
+    return files
+
+
+class Trust:
+    """What some files make trusted: a store of OpenSSL's, which all contexts that name these files share."""
+
+    def __init__(self, named: Named, crl_file: str | None) -> None:
+        """`named` are paths with their words. Raises TLSConfigurationError."""
+        self._context = SSL.Context(SSL.TLS_METHOD)
+        for word, path in named:
+            trusted_by(self._context, path, word)
+        if crl_file is not None:
+            revoke(self._context, crl_file)
+
+    def give(self, context: SSL.Context) -> None:
+        """Let `context` trust it."""
+        share_store(context, self._context)
+
+
+class Trusted:
+    """A `Trust` under the names of the files that it was asked for by."""
+
+    def __init__(self, trust: Trust, named: Named, crl_file: str | None) -> None:
+        self._trust = trust
+        self._named = named
+        self._crl_file = crl_file
+
+    def give(self, context: SSL.Context) -> None:
+        """Let `context` trust it."""
+        self._trust.give(context)
+
+    @cached_property
+    def words(self) -> str:
+        """What is trusted, for the message of a handshake that fails: to tell all names of 145 CAs takes 5 ms."""
+        each = ", ".join(f"{word} {path or SYSTEM_CA}{self._subjects(path)}" for word, path in self._named)
+        revoked = f"; revoked are those of crl-file {self._crl_file}" if self._crl_file is not None else ""
+        return f"trusted are those of {each}{revoked}"
+
+    def _subjects(self, path: str | None) -> str:
+        """None where the library is more particular than OpenSSL, which is content with the file."""
+        found = authorities_of(path) if path is not None else []
+        return f" ({subjects_of(found)})" if found else ""
+
+
+class Trusts:
+    """Each `Trust` once, by what is in its files, whatever their names: to load 145 CAs takes 7 ms, and 0.6 MB.
+
+    One for each reading of the configuration; what a `previous` one still uses, and is unchanged, is used again.
+    """
+
+    def __init__(self, previous: Trusts | None = None) -> None:
+        self._by_content: WeakValueDictionary[object, Trust] = (
+            WeakValueDictionary() if previous is None else previous._by_content
+        )
+        self._by_name: dict[tuple[Named, str | None], Trusted] = {}
+        self._digests: dict[str, bytes] = {}
+
+    def of(self, named: Named, crl_file: str | None = None) -> Trusted:
+        """`named` are paths (None: the system's) with their words. Raises TLSConfigurationError."""
+        asked = named, crl_file
+        if asked not in self._by_name:
+            content = tuple(part for word, path in named for part in self._content_of(word, path))
+            key = (content, None if crl_file is None else self._digest("crl-file", crl_file))
+            trust = self._by_content.get(key)
+            if trust is None:
+                trust = self._by_content[key] = Trust(named, crl_file)
+            self._by_name[asked] = Trusted(trust, named, crl_file)
+        return self._by_name[asked]
+
+    def _content_of(self, word: str, path: str | None) -> tuple[object, ...]:
+        if path is None or path == SYSTEM_CA:
+            return (self,)  # OpenSSL knows which files those are, so they are read again each time
+        return tuple(self._digest(word, file) for file in _files_of(word, path))
+
+    def _digest(self, word: str, path: str) -> bytes:
+        if path not in self._digests:
+            self._digests[path] = sha256(_content(f"{word} {path}", path)).digest()
+        return self._digests[path]
+
+
+def name_authorities(context: SSL.Context, ca_file: str) -> None:
+    """Tell clients whose certificates are taken; not of the system's CAs, which are too many."""
+    if ca_file == SYSTEM_CA:
+        return
+    for file in _files_of("ca-file", ca_file):
+        for authority in certificates_in(f"ca-file {file}", file):
+            context.add_client_ca(authority)
+
+
+def revoke(context: SSL.Context, crl_file: str) -> None:
+    """HAProxy's `crl-file`: lists in PEM, of which there must be one for every CA of a client's chain."""
+    what = f"crl-file {crl_file}"
+    _blocks_in("crl-file", crl_file)
+    blocks = _lists_in(_content(what, crl_file))
+    if not blocks:
+        raise TLSConfigurationError(f"{what}: holds no list (no line says -----BEGIN X509 CRL-----)")
+    store = context.get_cert_store()
+    assert store is not None
+    try:
+        for block in blocks:
+            store.add_crl(load_pem_x509_crl(block))
+    except (ValueError, InvalidVersion, crypto.Error):
+        raise TLSConfigurationError(f"{what}: cannot be decoded") from None
+    store.set_flags(crypto.X509StoreFlags.CRL_CHECK | crypto.X509StoreFlags.CRL_CHECK_ALL)
+
+
+def _content(what: str, path: str) -> bytes:
+    try:
+        with open(path, "rb", opener=unless_pipe) as file:
+            return file.read()
+    except OSError as error:
+        raise TLSConfigurationError(f"{what}: cannot be read: {error.strerror}") from None
+
+
+def _files_of(word: str, path: str) -> list[str]:
+    """The file, or those of the directory; all of them can be read."""
+    try:
+        files = _pem_files(path)
+        for file in files:
+            open(file, "rb", opener=unless_pipe).close()
+    except OSError as error:
+        raise TLSConfigurationError(f"{word} {path}: cannot be read: {error.strerror}") from None
+    if not files:
+        raise TLSConfigurationError(f"{word} {path}: there is no .pem, .crt or .cer file in this directory")
+    return files
+
+
+def _pem_files(path: str) -> list[str]:
+    if not os.path.isdir(path):
+        return [path]
+    return [
+        entry.path
+        for entry in sorted(os.scandir(path), key=lambda e: e.name)
+        if entry.name.endswith((".pem", ".crt", ".cer"))
+    ]

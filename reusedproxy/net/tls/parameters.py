@@ -1,0 +1,65 @@
+"""Versions, ciphers and curves of a TLS context, on either side. What OpenSSL does not take is said in its words."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from OpenSSL import SSL
+
+from reusedproxy.net.tls.files import TLSConfigurationError
+from reusedproxy.net.tls.openssl_server import set_groups, set_signature_algorithms
+from reusedproxy.net.tls.transport import openssl_reason
+
+VERSIONS = {
+    "TLSv1.0": SSL.TLS1_VERSION,
+    "TLSv1.1": SSL.TLS1_1_VERSION,
+    "TLSv1.2": SSL.TLS1_2_VERSION,
+    "TLSv1.3": SSL.TLS1_3_VERSION,
+}
+
+
+class Parameters(Protocol):
+    """What the configuration says; None: OpenSSL's own."""
+
+    @property
+    def min_version(self) -> str: ...
+
+    @property
+    def max_version(self) -> str: ...
+
+    @property
+    def ciphers(self) -> str | None: ...
+
+    @property
+    def ciphersuites(self) -> str | None: ...
+
+    @property
+    def curves(self) -> str | None: ...
+
+    @property
+    def sigalgs(self) -> str | None: ...
+
+    @property
+    def tickets(self) -> bool: ...
+
+
+def set_parameters(context: SSL.Context, said: Parameters) -> None:
+    """Raises TLSConfigurationError for what OpenSSL does not know."""
+    context.set_min_proto_version(VERSIONS[said.min_version])
+    context.set_max_proto_version(VERSIONS[said.max_version])
+    if not said.tickets:
+        context.set_options(SSL.OP_NO_TICKET)
+    try:
+        if said.ciphers is not None:
+            context.set_cipher_list(said.ciphers.encode("ascii", "replace"))
+    except SSL.Error as error:
+        raise TLSConfigurationError(f"ciphers {said.ciphers}: {openssl_reason(error)}") from None
+    try:
+        if said.ciphersuites is not None:
+            context.set_tls13_ciphersuites(said.ciphersuites.encode("ascii", "replace"))
+    except SSL.Error as error:
+        raise TLSConfigurationError(f"ciphersuites {said.ciphersuites}: {openssl_reason(error)}") from None
+    if said.curves is not None and not set_groups(context, said.curves):
+        raise TLSConfigurationError(f"curves {said.curves}: OpenSSL does not know one of them")
+    if said.sigalgs is not None and not set_signature_algorithms(context, said.sigalgs):
+        raise TLSConfigurationError(f"sigalgs {said.sigalgs}: OpenSSL does not know one of them")

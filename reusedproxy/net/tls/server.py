@@ -1,0 +1,358 @@
+"""TLS towards clients: one context for each certificate, the choice among them, and what a handshake has shown.
+
+`Certificates` are all that one `bind` line serves. They are chosen by the client's first message before OpenSSL sees
+it, as HAProxy chooses: an exact name before a wildcard, the kind of key that the client takes, a default at last. It
+knows files and OpenSSL; it must never know frontends or requests.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timezone
+from socket import socket
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from attrs import Factory, define, field, frozen
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.x509 import DNSName, ExtensionNotFound, SubjectAlternativeName
+from cryptography.x509.oid import NameOID
+from OpenSSL import SSL, crypto
+
+from reusedproxy.config.model.proxies import TLSOffer
+from reusedproxy.net.files import unless_pipe
+from reusedproxy.net.poller import Poller
+from reusedproxy.net.tls import dh_groups
+from reusedproxy.net.tls.files import (
+    TLSConfigurationError,
+    Trusted,
+    Trusts,
+    certificates_in,
+    name_authorities,
+    pem_blocks,
+    use_certificate,
+)
+from reusedproxy.net.tls.hello import ClientHello
+from reusedproxy.net.tls.openssl import take_records_alone
+from reusedproxy.net.tls.openssl_server import ask_before_resuming, set_groups, tell_alerts, verify_clients
+from reusedproxy.net.tls.parameters import set_parameters
+from reusedproxy.net.tls.transport import TLSTransport, openssl_reason
+from reusedproxy.net.tls.words import VerifyFault
+from reusedproxy.net.transport import Peer
+
+#: OpenSSL wants a name for what sessions belong to, and has one store for each context anyhow.
+_SESSIONS_OF = b"reusedproxy"
+_EXPIRED = 10
+
+#: Of TLS 1.2, unless `ciphers` says: Mozilla's "intermediate" list (version 5.7), which current clients, and many old ones,
+#: have something of. OpenSSL's own has more: RSA key exchange, by which whoever gets the key can read what was recorded
+#: (RFC 9325 section 4.1: SHOULD NOT), and CBC. It would also do DHE, whose handshakes cost us much more than the client,
+#: and HAProxy does not; as there, it is for who gives parameters.
+CIPHERS = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+)
+#: Groups for the exchange of keys, unless `curves` says: Mozilla's again. With the first one, which OpenSSL has since 3.5, what is
+#: recorded today stays secret even if a quantum computer can break the others some day.
+HYBRID = "X25519MLKEM768"
+GROUPS = "X25519:prime256v1:secp384r1"
+#: OpenSSL goes by this list below TLS 1.3 for two more things: keys of clients' certificates, and whether DHE is served.
+FOR_THEIR_KEYS = ":secp521r1"
+FOR_DHE = ":ffdhe2048:ffdhe3072"
+DHE_CIPHERS = "DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-CHACHA20-POLY1305"
+
+
+@frozen
+class Certificate:
+    """One to serve. `names` None: those that it carries; they may be wildcards and, with a `!`, exceptions to these.
+
+    `bundle` is what it and others of its name were asked for by; `default`: for clients that ask for no name of ours.
+    """
+
+    path: str
+    offer: TLSOffer
+    names: tuple[str, ...] | None = None
+    bundle: str = ""
+    default: bool = False
+
+
+@define
+class Shown:
+    """What one handshake has shown: the client's hello, its certificate's faults, the last alert.
+
+    `crt_fault` and `ca_fault` are the first of each kind, also those that are let pass; `alert` is (whether we sent it,
+    its number). `over`: what was refused has expired since the session began that was to be resumed.
+    """
+
+    hello: ClientHello
+    crt_fault: VerifyFault | None = None
+    ca_fault: VerifyFault | None = None
+    refused: VerifyFault | None = None
+    alert: tuple[bool, int] | None = None
+    over: bool = False
+
+
+class _Calls:
+    """What OpenSSL calls while handshakes take their steps, in a `ServerContext`: it must not know that one, or the two would
+    hold each other, and OpenSSL's 50 KiB with them, until the garbage collector came."""
+
+    def __init__(self, offer: TLSOffer) -> None:
+        self.offer = offer
+        #: Of the handshake whose step is being taken.
+        self.shown: Shown | None = None
+        self._protocols = [each.encode("ascii") for each in offer.alpn]
+
+    def is_over(self, shown: crypto.X509) -> bool:
+        """Of a session that is to be resumed: whether the client's certificate has expired since it was verified."""
+        if _EXPIRED in self.offer.ignored_crt_errors:
+            return False
+        if shown.to_cryptography().not_valid_after_utc >= datetime.now(timezone.utc):
+            return False
+        if self.shown is not None:
+            self.shown.over = True
+            self.shown.refused = VerifyFault.of(_EXPIRED, 0, shown)
+        return True
+
+    def note_alert(self, sent: bool, number: int) -> None:
+        if self.shown is not None:
+            self.shown.alert = (sent, number)
+
+    def note_fault(self, error: int, depth: int, certificate: crypto.X509) -> bool:
+        """HAProxy's rule: what is in neither list ends the handshake, with `verify optional`, too."""
+        shown = self.shown
+        if shown is None:
+            return False
+        fault = VerifyFault.of(error, depth, certificate)
+        if depth:
+            shown.ca_fault = shown.ca_fault or fault
+        else:
+            shown.crt_fault = shown.crt_fault or fault
+        if error in (self.offer.ignored_ca_errors if depth else self.offer.ignored_crt_errors):
+            return True
+        shown.refused = fault
+        return False
+
+    def select_protocol(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
+        """The first of ours that the client offers; none: it is not answered, as HAProxy does."""
+        for ours in self._protocols:
+            if ours in offered:
+                return ours
+        return SSL.NO_OVERLAPPING_PROTOCOLS
+
+
+class ServerContext:
+    """One certificate with its key, and how it is served; made once and used for all handshakes that it is chosen for."""
+
+    def __init__(self, certificate: Certificate, trusts: Trusts) -> None:
+        """`trusts` may have read the CAs for others. Raises TLSConfigurationError."""
+        self.crt = certificate.path
+        self.offer = offer = certificate.offer
+        self._trusted: Trusted | None = None
+        self._calls = calls = _Calls(offer)
+        #: There are parameters for it.
+        self._does_dhe = False
+        self._context = context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        # A client that ends TCP without close_notify has ended its side, as over plain TCP: HTTP has lengths of its own,
+        # and an answer can still be sent.
+        options = SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | SSL.OP_IGNORE_UNEXPECTED_EOF
+        options |= 0 if offer.client_prefers else SSL.OP_CIPHER_SERVER_PREFERENCE
+        context.set_options(options)
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        #: Of TLS 1.2.
+        self.ciphers = offer.ciphers or CIPHERS
+        context.set_cipher_list(CIPHERS.encode("ascii"))
+        set_parameters(context, offer)
+        use_certificate(context, self.crt)
+        self.leaf = certificates_in(f"crt {self.crt}", self.crt)[0]
+        if offer.dh_file or b"DH PARAMETERS" in pem_blocks("crt", self.crt):
+            self._set_dh(self.crt if offer.dh_file is None else offer.dh_file)
+        elif offer.dh_size is not None:
+            self._set_dh_group(offer.dh_size)
+        if offer.curves is None:
+            self._set_groups()
+        context.set_session_id(_SESSIONS_OF)
+        context.set_session_cache_mode(SSL.SESS_CACHE_SERVER if offer.cache else SSL.SESS_CACHE_OFF)
+        context.set_timeout(int(offer.lifetime))
+        if offer.alpn:
+            context.set_alpn_select_callback(calls.select_protocol)
+        # Answers the client that its name was understood (RFC 6066 section 3).
+        context.set_tlsext_servername_callback(lambda connection: None)
+        # Connections outlive their listener's certificates after a reload, and OpenSSL calls back as long as they live:
+        # pyOpenSSL keeps a context's data with its last connection.
+        kept = [tell_alerts(context, calls.note_alert)]
+        context.set_app_data(kept)
+        if offer.verify != "none":
+            kept.append(ask_before_resuming(context, calls.is_over))
+            self._trust(trusts)
+            kept.append(verify_clients(context, offer.verify == "required", calls.note_fault))
+
+    @property
+    def trusted(self) -> str:
+        """By whom clients' certificates must be signed, in words; "" if none are asked for."""
+        return "" if self._trusted is None else self._trusted.words
+
+    @property
+    def kind(self) -> str:
+        """Of its key: "rsa", "ecdsa" or ""."""
+        key = self.leaf.public_key()
+        return "rsa" if isinstance(key, RSAPublicKey) else "ecdsa" if isinstance(key, EllipticCurvePublicKey) else ""
+
+    @property
+    def names(self) -> list[str]:
+        """What the certificate is for: HAProxy takes common names and DNS alternatives, whichever there are."""
+        names = [str(each.value) for each in self.leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+        try:
+            alternatives = self.leaf.extensions.get_extension_for_class(SubjectAlternativeName).value
+            names += alternatives.get_values_for_type(DNSName)
+        except (ExtensionNotFound, ValueError):
+            pass  # none, or none that can be read: OpenSSL shows the certificate all the same
+        return names
+
+    def connection(self, accepted: socket) -> SSL.Connection:
+        """A server connection over `accepted`, ready for its handshake."""
+        connection = SSL.Connection(self._context, accepted)
+        connection.set_accept_state()
+        take_records_alone(connection)
+        return connection
+
+    def step(self, connection: SSL.Connection, shown: Shown) -> None:
+        """Go on with a handshake, noting in `shown` what happens. Raises SSL.Error and its kinds."""
+        self._calls.shown = shown
+        try:
+            connection.do_handshake()
+        finally:
+            self._calls.shown = None
+
+    # Its making.
+
+    def _set_groups(self) -> None:
+        groups = GROUPS
+        if self.offer.verify != "none":
+            groups += FOR_THEIR_KEYS
+        if self._does_dhe:
+            groups += FOR_DHE
+        # One that OpenSSL does not know has all of the list refused.
+        if not set_groups(self._context, f"{HYBRID}:{groups}"):
+            set_groups(self._context, groups)
+
+    def _set_dh(self, path: str) -> None:
+        self._does_dhe = True
+        try:
+            os.close(unless_pipe(path, os.O_RDONLY))
+            self._context.load_tmp_dh(path)
+        except OSError as error:
+            raise TLSConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
+        except SSL.Error as error:
+            raise TLSConfigurationError(f"{path}: no usable DH parameters: {openssl_reason(error)}") from None
+        if self.offer.ciphers is None:
+            self.ciphers += ":" + DHE_CIPHERS
+            self._context.set_cipher_list(self.ciphers.encode("ascii"))
+
+    def _set_dh_group(self, most: int) -> None:
+        """As large as the certificate's key, as in HAProxy, and no larger than the next group to `most` bits."""
+        key = self.leaf.public_key()
+        size = dh_groups.size_for(min(most, key.key_size) if isinstance(key, RSAPublicKey) else most)
+        with NamedTemporaryFile() as file:
+            file.write(dh_groups.parameters(size))
+            file.flush()
+            self._set_dh(file.name)
+
+    def _trust(self, trusts: Trusts) -> None:
+        offer, context = self.offer, self._context
+        said = (("ca-file", offer.ca_file), ("ca-verify-file", offer.ca_verify_file))
+        named = tuple((word, path) for word, path in said if path is not None)
+        self._trusted = trusts.of(named, offer.crl_file)
+        self._trusted.give(context)
+        if offer.ca_names and offer.ca_file is not None:
+            name_authorities(context, offer.ca_file)
+
+
+@frozen
+class _Entry:
+    """One context under one name; `exceptions` are names that it must not be chosen for."""
+
+    context: ServerContext
+    kind: str
+    exceptions: frozenset[str] = frozenset()
+
+
+@define
+class Certificates:
+    """All that one `bind` line serves, and which is for whom. `crts` are the files, in the order loaded."""
+
+    strict: bool = False
+    contexts: list[ServerContext] = Factory(list)
+    #: Told by whoever made it: what decides which clients are let in. Two that have the same admit the same.
+    admission: object = None
+    _exact: dict[str, list[_Entry]] = field(factory=dict, alias="exact")
+    _wild: dict[str, list[_Entry]] = field(factory=dict, alias="wild")
+    _defaults: list[_Entry] = field(factory=list, alias="defaults")
+
+    @classmethod
+    def load(cls, certificates: Sequence[Certificate], strict: bool) -> Certificates:
+        """Raises TLSConfigurationError."""
+        made = cls(strict)
+        for _ in made.loading(certificates, Trusts()):
+            pass
+        return made
+
+    def loading(self, certificates: Sequence[Certificate], trusts: Trusts) -> Iterator[None]:
+        """The same in steps, one for each certificate. Raises TLSConfigurationError."""
+        # Nobody says which is the default: then it is the first, with the others of its bundle.
+        bundle = None if any(each.default for each in certificates) else certificates[0].bundle
+        for certificate in certificates:
+            context = ServerContext(certificate, trusts)
+            self.contexts.append(context)
+            names = context.names if certificate.names is None else certificate.names
+            exceptions = frozenset(name[1:].lower() for name in names if name.startswith("!"))
+            entry = _Entry(context, context.kind, exceptions)
+            if certificate.default or (bundle is not None and certificate.bundle == bundle):
+                self._defaults.append(entry)
+            self._file(entry, (name.lower() for name in names if not name.startswith("!")))
+            yield
+
+    def _file(self, entry: _Entry, names: Iterable[str]) -> None:
+        for name in names:
+            if name == "*":
+                self._defaults.append(entry)
+            elif name.startswith("*"):
+                self._wild.setdefault(name[1:], []).append(entry)
+            elif name:
+                self._exact.setdefault(name, []).append(entry)
+
+    def choose(self, hello: ClientHello) -> ServerContext | None:
+        """Whose certificate a client is shown; None: `strict-sni`, and it asks for none of them."""
+        found: dict[str, _Entry] = {}
+        name = hello.server_name
+        if name is not None:
+            for entry in self._exact.get(name, ()):
+                found.setdefault(entry.kind, entry)
+            _, dot, domain = name.partition(".")
+            for entry in self._wild.get(dot + domain, ()) if dot else ():
+                if name not in entry.exceptions:
+                    found.setdefault(entry.kind, entry)
+        if not found:
+            if self.strict:
+                return None
+            for entry in self._defaults:
+                found.setdefault(entry.kind, entry)
+        for kind, taken in (("ecdsa", hello.ecdsa), ("rsa", hello.rsa), ("", True), ("ecdsa", True), ("rsa", True)):
+            if taken and kind in found:
+                return found[kind].context
+        return None
+
+
+class ServerTLSTransport(TLSTransport):
+    """A client's connection, its handshake complete; it can tell what the handshake has shown."""
+
+    __slots__ = ("ca_fault", "crt_fault", "server_name")
+
+    def __init__(self, poller: Poller, accepted: socket, peer: Peer, tls: SSL.Connection, shown: Shown) -> None:
+        TLSTransport.__init__(self, poller, accepted, peer, tls)
+        #: The name that the client asked for (SNI), in lower case.
+        self.server_name = shown.hello.server_name
+        #: What was first found wrong in this handshake and let pass: with the client's certificate, with those above it.
+        self.crt_fault = shown.crt_fault
+        self.ca_fault = shown.ca_fault

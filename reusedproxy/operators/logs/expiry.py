@@ -1,0 +1,257 @@
+"""What ends one day: certificates that we show or are shown, authorities, lists of revoked certificates; and who hears of it.
+
+It reads what listeners and servers use, and the time of day; it changes nothing, and what has ended is used all the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from datetime import datetime, timezone
+from typing import Protocol
+
+from attrs import frozen
+from cryptography.x509 import Certificate
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.server import Server
+from reusedproxy.clients.frontend import Frontend
+from reusedproxy.config.model.proxies import Notice, Place
+from reusedproxy.net.tls.files import authorities_of, certificates_of, revocations_of
+from reusedproxy.net.tls.words import name_of
+
+DAY = 86400.0
+#: Seconds before its end at which a certificate is warned of.
+THRESHOLDS = (30 * DAY, 7 * DAY, DAY)
+#: Seconds between two looks, which compare numbers only: 0.4 ms for 1000 certificates and 1000 servers.
+EVERY = 10.0
+
+Key = tuple[str, float]
+
+
+class Proxy(Protocol):
+    """What a running proxy is made of."""
+
+    @property
+    def frontends(self) -> Sequence[Frontend]: ...
+
+    @property
+    def backends(self) -> Sequence[Backend]: ...
+
+
+@frozen
+class Ending:
+    """One thing with its end in Unix time. `user` is the line that has it, `what` the file.
+
+    `soon` and `over` are what is said of it, with {left} and {date}; `thresholds` are seconds, the longest first.
+    Two with the same `key` are the same, whoever uses them.
+    """
+
+    place: Place
+    user: str
+    what: str
+    end: float
+    key: Key
+    certificate: Certificate | None = None
+    soon: str = "ends in {left}, on {date}"
+    over: str = "has expired, on {date}"
+    thresholds: tuple[float, ...] = THRESHOLDS
+
+    def stage(self, now: float) -> int:
+        """How many thresholds are behind us; one more when it has ended."""
+        left = self.end - now
+        if left > self.thresholds[0]:
+            return 0
+        return sum(left <= each for each in self.thresholds) + (left <= 0)
+
+    def level(self, now: float) -> str:
+        return "alert" if self.end <= now else "warning"
+
+    def text(self, now: float) -> str:
+        words = self.over if self.end <= now else self.soon
+        date = f"{datetime.fromtimestamp(self.end, timezone.utc):%d %b %Y %H:%M} UTC"
+        subject = f" ({name_of(self.certificate.subject)})" if self.certificate is not None else ""
+        return f"{self.user}: {self.what}: {words.format(left=days_left(self.end - now), date=date)}{subject}"
+
+
+class Expiry:
+    """Tells of what ends soon, and of what has ended, from `begin` to `stop`: each thing once at each of its thresholds.
+
+    Reloads are bridged: what was told of a file is not told again while it stays the same.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, announce: Callable[[str, str], None], wall: Callable[[], float] = time.time
+    ) -> None:
+        """`wall` tells the time of day, which `clock` need not know."""
+        self._clock = clock
+        self._announce = announce
+        self._wall = wall
+        self._proxy: Proxy | None = None
+        self._call: IDelayedCall | None = None
+        self._endings: list[Ending] = []
+        self._said: dict[Key, int] = {}
+
+    def begin(self, proxy: Proxy, found: list[Ending] | None = None) -> None:
+        """What `proxy` uses counts from now on; `found` is what `reading` has made of it beforehand."""
+        self._proxy = proxy
+        self._endings = list(endings(proxy, self._wall())) if found is None else found
+        self.look()
+
+    def reading(self, proxy: Proxy) -> Generator[None, None, list[Ending]]:
+        """Read all files that `proxy` uses, in steps: a bundle of 145 CAs takes 5 ms."""
+        found = []
+        for each in endings(proxy, self._wall()):
+            found.append(each)
+            yield
+        return found
+
+    def stop(self) -> None:
+        self._proxy = None
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def look(self) -> None:
+        """Now, and every so often after that: the time of day may be set, and stands still for no timer."""
+        if self._proxy is None:
+            return
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        self._call = self._clock.callLater(EVERY, self.look)
+        now = self._wall()
+        here = [each for each in self._endings if each.stage(now)]
+        here += shown_by_servers(self._proxy, now + THRESHOLDS[0])
+        keys = {each.key for each in here}
+        # A server may show two certificates by turns, so those are kept that nobody uses at this moment.
+        self._said = {key: stage for key, stage in self._said.items() if key in keys or key[1] > now}
+        for each in here:
+            stage = each.stage(now)
+            if stage > self._said.get(each.key, 0):
+                self._said[each.key] = stage
+                self._announce(each.level(now), each.text(now))
+
+
+def due(proxy: Proxy, now: float) -> Iterator[Notice]:
+    """What is to be said of a configuration's files that are only checked."""
+    return (Notice("warning", each.place, each.text(now)) for each in endings(proxy, now) if each.stage(now))
+
+
+def days_left(seconds: float) -> str:
+    """Whole days; of the last one, hours."""
+    for size, unit in ((DAY, "day"), (3600.0, "hour")):
+        if count := int(seconds / size):
+            return f"{count} {unit}{'s' if count > 1 else ''}"
+    return "less than an hour"
+
+
+def endings(proxy: Proxy, now: float) -> Iterator[Ending]:
+    """Of all files that `proxy` uses, each file once, in the order of the configuration."""
+    seen: set[tuple[str, str]] = set()
+    for place, user, word, path, certificate in _used(proxy):
+        if (word, path) not in seen:
+            seen.add((word, path))
+            yield from _READERS[word](_Use(place, user, f"{word} {path}"), path, certificate, now)
+
+
+def shown_by_servers(proxy: Proxy, until: float) -> Iterator[Ending]:
+    """The certificates that servers have shown last, as far as they were looked at, and end by then."""
+    for backend in proxy.backends:
+        for server in backend.servers:
+            for pool in server.pool.family:
+                context = pool.context
+                if context is not None and (end := context.theirs_end) is not None and end <= until:
+                    name = f" for {context.name}" if context.name else ""
+                    what, user = f"the certificate that it shows{name}", f"server {server.full_name}"
+                    yield Ending(server.settings.place, user, what, end, (user, end))
+
+
+# Who uses what.
+
+_Used = tuple[Place, str, str, str, Certificate | None]
+
+
+def _used(proxy: Proxy) -> Iterator[_Used]:
+    """Place, user, word and path of each file; and the certificate, where it is at hand."""
+    for frontend in proxy.frontends:
+        for bind in frontend.settings.binds:
+            shown = frontend.handshakes.certificates.get(bind.address)
+            for context in shown.contexts if shown is not None else ():
+                user, offer = f"bind {bind.address}", context.offer
+                yield bind.place, user, "crt", context.crt, context.leaf
+                if offer.verify != "none":
+                    files = (("ca-file", offer.ca_file), ("ca-verify-file", offer.ca_verify_file))
+                    for word, path in (*files, ("crl-file", offer.crl_file)):
+                        if path is not None:
+                            yield bind.place, user, word, path, None
+    for backend in proxy.backends:
+        for server in backend.servers:
+            yield from _used_by(server)
+
+
+def _used_by(server: Server) -> Iterator[_Used]:
+    for tls in (server.settings.tls, server.settings.check_tls):
+        if tls is not None:
+            trusted = (("ca-file", tls.ca_file), ("crl-file", tls.crl_file)) if tls.verify == "required" else ()
+            for word, path in (("crt", tls.crt), *trusted):
+                if path is not None:
+                    yield server.settings.place, f"server {server.full_name}", word, path, None
+
+
+# What is in it.
+
+
+@frozen
+class _Use:
+    place: Place
+    user: str
+    what: str
+
+    def ending(self, end: datetime, certificate: Certificate | None = None, **words: object) -> Ending:
+        at = end.timestamp()
+        name = self.what if certificate is None else f"{self.what} {certificate.serial_number}"
+        return Ending(self.place, self.user, self.what, at, (name, at), certificate, **words)  # type: ignore[arg-type]
+
+
+def _of_certificate(use: _Use, path: str, certificate: Certificate | None, now: float) -> Iterator[Ending]:
+    """The first of the file; the others are its chain."""
+    ours = [certificate] if certificate is not None else certificates_of(path)[:1]
+    return (use.ending(each.not_valid_after_utc, each) for each in ours)
+
+
+def _of_authorities(use: _Use, path: str, certificate: Certificate | None, now: float) -> Iterator[Ending]:
+    """One that has a successor of its name may end; and of those that have ended before, only the last is worth a word."""
+    trusted = authorities_of(path)
+    last = {
+        each.subject: each.not_valid_after_utc for each in sorted(trusted, key=lambda each: each.not_valid_after_utc)
+    }
+    living = [each for each in trusted if each.not_valid_after_utc.timestamp() > now]
+    for each in living:
+        if each.not_valid_after_utc == last[each.subject]:
+            soon, over = "a CA in it ends in {left}, on {date}", "a CA in it has expired, on {date}"
+            yield use.ending(each.not_valid_after_utc, each, soon=soon, over=over)
+    if trusted and not living:
+        yield use.ending(max(last.values()), over="every CA in it has expired, the last on {date}")
+
+
+def _of_revocations(use: _Use, path: str, certificate: Certificate | None, now: float) -> Iterator[Ending]:
+    """Lists live for hours or for months: it is worth a word when a tenth of that is left."""
+    for each in revocations_of(path):
+        until = each.next_update_utc
+        if until is not None:
+            life = (until - each.last_update_utc).total_seconds()
+            yield use.ending(
+                until,
+                soon="a newer list is due in {left}, on {date}; from then on every certificate is refused",
+                over="is out of date since {date}, so every certificate is refused",
+                thresholds=(min(7 * DAY, life / 10),),
+            )
+
+
+_READERS: dict[str, Callable[[_Use, str, Certificate | None, float], Iterator[Ending]]] = {
+    "crt": _of_certificate,
+    "ca-file": _of_authorities,
+    "ca-verify-file": _of_authorities,
+    "crl-file": _of_revocations,
+}

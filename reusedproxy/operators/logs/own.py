@@ -1,0 +1,204 @@
+"""The daemon's own log on its way out: Twisted writes it to a file object, and this is one that never blocks.
+
+What nobody reads is kept within a bound; beyond it lines are lost, counted, and the number is said when there is room
+again. A log that waits for its reader would stop all traffic, and the signal that is to end the daemon with it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import os
+import socket
+import stat
+import sys
+import syslog
+import time
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+from twisted.logger import ILogObserver, LegacyLogObserverWrapper, Logger, textFileLogObserver
+from twisted.python.syslog import SyslogObserver
+
+from reusedproxy.operators.logs.outlet import Ended, Outlet
+from reusedproxy.operators.logs.targets import MONTHS, Datagrams
+
+#: Where syslog(3) finds its server.
+SYSLOG = "/dev/log"
+#: Bytes kept for a reader that takes none.
+KEPT = 1024 * 1024
+#: The loss is said when no more than this is kept.
+ROOM = 32 * 1024
+#: Seconds until it is tried again, and how long the end of the process may wait for its last lines.
+AGAIN = 0.1
+LAST_LINES = 1.0
+
+Later = Callable[[float, Callable[[], None]], object]
+
+
+class LogStream(io.TextIOBase):
+    """A text file whose `write` comes back at once. `dropped` are lines that were lost."""
+
+    _log = Logger("reusedproxy")
+
+    def __init__(self, fd: int, later: Later) -> None:
+        """`later(seconds, function)` calls it then; the descriptor `fd` stays open and as it is."""
+        self.dropped = 0
+        self._fd = fd
+        self._outlet = Outlet(fd)
+        self._later = later
+        self._kept = bytearray()
+        self._untold = 0
+        self._waiting = False
+
+    encoding = "utf-8"
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def isatty(self) -> bool:
+        return os.isatty(self._fd)
+
+    def write(self, text: str) -> int:
+        """Write it, or keep it for when it is taken."""
+        data = text.encode("utf-8", "backslashreplace")
+        if len(self._kept) + len(data) > KEPT:
+            self._put_out()
+        if len(self._kept) + len(data) > KEPT:
+            self._lose(data)
+        else:
+            self._kept += data
+            self._put_out()
+        if self._kept and not self._waiting:
+            self._waiting = True
+            self._later(AGAIN, self._again)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back that would be taken."""
+
+    def last_lines(self, seconds: float = LAST_LINES) -> None:
+        """The process ends: whoever reads gets a moment for what is kept."""
+        until = time.monotonic() + seconds
+        try:
+            while (self._kept or self._untold) and self._outlet.is_ready(max(0.0, until - time.monotonic())):
+                self._put_out()
+        except OSError:
+            pass
+
+    def _again(self) -> None:
+        self._waiting = False
+        self._put_out()
+        if self._kept:
+            self._waiting = True
+            self._later(AGAIN, self._again)
+
+    def _put_out(self) -> None:
+        try:
+            del self._kept[: self._outlet.put_out(self._kept)]
+        except Ended as ended:
+            self._lose(self._kept[ended.taken :])
+            self._kept.clear()
+            self._untold = 0  # there is nobody to tell
+        if self._untold and len(self._kept) <= ROOM:
+            lines, self._untold = self._untold, 0
+            # As any other line of the log, whatever its format is.
+            self._log.warn("{lines} lines of this log were lost: nobody read them in time", lines=lines)
+
+    def _lose(self, data: bytes | bytearray) -> None:
+        lines = data.count(b"\n")
+        self.dropped += lines
+        self._untold += lines
+
+
+def _made(fd: int, reactor: Any) -> LogStream:
+    stream = LogStream(fd, reactor.callLater)
+    atexit.register(stream.last_lines)
+    return stream
+
+
+def never_block(options: MutableMapping[str, Any], reactor: Any) -> None:
+    """Put such a stream between Twisted's log and standard output, or the file that `twist` has opened.
+
+    `options` are those of `twist` or `twistd`. Both take their file from where it is put here only after the service has
+    been made. Files of twistd's own (`--logfile`) are on a disk, unless `log_to_pipe` has seen otherwise.
+    """
+    file = options.get("logFile")
+    if isinstance(file, io.TextIOBase) and not isinstance(file, LogStream):
+        file.flush()
+        options["logFile"] = _made(file.fileno(), reactor)
+    elif options.get("nodaemon") and options.get("logfile") in (None, "", "-") and not options.get("syslog"):
+        try:
+            fd = sys.stdout.fileno()
+        except (OSError, AttributeError):
+            return  # already something else
+        sys.stdout.flush()
+        sys.stdout = _made(fd, reactor)
+
+
+def _syslog(prefix: str, path: str = SYSLOG, now: Callable[[], float] = time.monotonic) -> SyslogObserver:
+    """Twisted's own, whose lines go out by a datagram socket that never blocks."""
+    observer = SyslogObserver(prefix)
+    server = Datagrams(socket.AF_UNIX, path, now)
+    untold = 0
+
+    def send(priority: int, text: str) -> None:
+        nonlocal untold
+        at = time.localtime()
+        when = f"{MONTHS[at.tm_mon - 1]} {at.tm_mday:2d} {at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}"
+        head = f"<{priority if priority > 7 else priority | syslog.LOG_USER}>{when} {prefix}[{os.getpid()}]: "
+        before = server.dropped
+        server.write(head + text)
+        if server.dropped > before:
+            untold += server.dropped - before
+        elif untold:
+            server.write(f"{head}{untold} lines of this log were lost: nobody read them in time")
+            untold = 0
+
+    observer.syslog = send
+    return observer
+
+
+def log_to_pipe(options: Any, reactor: Callable[[], Any]) -> None:
+    """`twistd --logfile` of a pipe or a terminal (/dev/stdout in a container): twistd would wait for its reader, and at a
+    megabyte rename it. `--syslog`: syslog(3) waits for a server that does not read. To be called while twistd reads its
+    command line: `options` are its own."""
+    path = options.get("logfile")
+    if options.get("logger"):
+        return
+    if options.get("syslog"):
+        if os.path.exists(SYSLOG):
+            emit: Any = _syslog(
+                str(options.get("prefix") or "")
+            ).emit  # an observer as Twisted's log has had them before
+            use_observer(options, lambda: LegacyLogObserverWrapper(emit))
+        return
+    if not path or path == "-":
+        return
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return
+    if stat.S_ISFIFO(mode) or (stat.S_ISCHR(mode)):
+
+        def observer() -> ILogObserver:
+            # Twisted wants no more of a file than a LogStream has.
+            stream: Any = _made(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), reactor())
+            return textFileLogObserver(stream)
+
+        use_observer(options, observer)
+
+
+def use_observer(options: Any, observer: Callable[[], ILogObserver]) -> None:
+    """Have twistd log to this. It takes `logger` for the name of a module when it has read its command line, so the observer
+    is put there behind that."""
+    finish = options.postOptions
+
+    def finish_and_use() -> None:
+        finish()
+        options["logger"] = observer
+
+    options.postOptions = finish_and_use

@@ -1,0 +1,360 @@
+"""Where log lines go: standard output and error, and syslog by datagram. It adds each target's header, and sends.
+
+It knows `log` lines of the configuration, descriptors and datagram sockets; it must never know what a line says. Nothing
+here waits: what cannot be taken at once is kept within a bound, or dropped and counted. Headers are HAProxy's, to the
+byte (its 2.6 was asked): no host name, a newline at the end of datagrams too, `len` counting all of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from math import inf
+
+from attrs import evolve
+from twisted.logger import Logger
+
+from reusedproxy.config.language.haproxy_words import LOG_FACILITIES, LOG_LEVELS
+from reusedproxy.config.model.proxies import LogTarget, Place
+from reusedproxy.net.addresses import Addresses
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.operators.logs.outlet import Ended, Outlet
+
+Send = Callable[[str], None]
+
+_log = Logger("reusedproxy")
+
+#: Seconds that a line for standard output may wait for others, and the bytes that are written without waiting.
+GATHER = 0.05
+ENOUGH = 32 * 1024
+#: Bytes kept for a descriptor that takes none; lines beyond are dropped.
+KEPT = 1024 * 1024
+#: Seconds until a datagram socket that failed is opened again; and between two words about lines that it loses.
+REOPEN = 1.0
+TELL_EVERY = 60.0
+
+_NOWHERE = Place("", 0)
+_LEVELS = list(LOG_LEVELS)
+#: Trouble that no daemon which is started later will end.
+NO_SOCKET = "it is no socket, so no syslog server takes lines there (a file: 'log stdout' and a redirection)"
+_FACILITIES = list(LOG_FACILITIES)
+# Not strftime's %b, which is the locale's.
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def trouble_with(path: str) -> str:
+    """Why no lines can go to a unix socket now, in words; "" if they can."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return NO_SOCKET
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as trial:
+            trial.connect(path)
+    except FileNotFoundError:
+        return "there is no such socket"
+    except ConnectionRefusedError:
+        return "nobody listens there"
+    except OSError as error:
+        wrong_type = error.errno == errno.EPROTOTYPE
+        return "it takes streams, and lines go as datagrams" if wrong_type else error.strerror or str(error)
+    return ""
+
+
+class UnknownHost(Exception):
+    """The name of a syslog server cannot be resolved."""
+
+
+class LogTargets:
+    """All targets of a configuration. Sections that name the same one share it, so that its lines keep their order."""
+
+    def __init__(
+        self,
+        tag: str,
+        deadlines: Deadlines,
+        wall: Callable[[], float] = time.time,
+        addresses: Addresses | None = None,
+    ) -> None:
+        """`tag` is `log-tag`; `wall` tells the time of day; `addresses` may know those of hosts already."""
+        self._addresses = addresses or Addresses()
+        self._tag = tag
+        self._deadlines = deadlines
+        self._wall = wall
+        self._descriptors: dict[int, Descriptor] = {}
+        self._targets: dict[LogTarget, Target] = {}
+        self._event_targets: list[Target] = []
+        #: By section.
+        self._section_targets: Mapping[str, list[Target]] = {}
+
+    def open(self, settings: LogTarget) -> Target:
+        """The living thing of a `log` line. Raises UnknownHost; connects to nobody yet."""
+        key = evolve(settings, place=_NOWHERE)
+        if key not in self._targets:
+            sink = self._sink(settings)
+            self._targets[key] = Target(settings, self._tag, sink, self._wall)
+        return self._targets[key]
+
+    def take_events_to(self, targets: list[Target], of_sections: Mapping[str, list[Target]] | None = None) -> None:
+        """From now on, `event` writes to these; what is about one of the sections, to that section's."""
+        self._event_targets = targets
+        self._section_targets = of_sections or {}
+
+    def event(self, level: str, text: str, section: str = "") -> None:
+        """A line about the proxy itself: a server is down, a pool has trouble. `section` is whose it is, such as "backend web"."""
+        line = printable(text)
+        for target in self._section_targets.get(section, self._event_targets):
+            send = target.sender(level)
+            if send is not None:
+                send(line)
+
+    @property
+    def dropped(self) -> int:
+        """Lines that were lost because their target did not take them."""
+        sinks = {id(target.sink): target.sink for target in self._targets.values()}
+        return sum(sink.dropped for sink in sinks.values())
+
+    def close(self) -> None:
+        """Write what is kept. What comes later is written at once."""
+        for descriptor in self._descriptors.values():
+            descriptor.close()
+
+    def _sink(self, settings: LogTarget) -> Descriptor | Datagrams:
+        if settings.kind in ("stdout", "stderr"):
+            fd = 1 if settings.kind == "stdout" else 2
+            if fd not in self._descriptors:
+                self._descriptors[fd] = Descriptor(fd, self._deadlines)
+            return self._descriptors[fd]
+        if settings.kind == "unix":
+            return Datagrams(socket.AF_UNIX, settings.path, self._deadlines.now, partial(_tell, settings.path))
+        try:
+            family, address = self._addresses.find("log", settings.host, settings.port, socket.SOCK_DGRAM)
+        except OSError as error:
+            raise UnknownHost(f"could not resolve address '{settings.host}': {error.strerror}") from None
+        return Datagrams(family, address, self._deadlines.now, partial(_tell, f"{settings.host}:{settings.port}"))
+
+
+def _tell(where: str, reason: str, lines: int) -> None:
+    """To the daemon's own log, which is another way out."""
+    _log.warn("log {where}: {reason}; {lines} lines were lost", where=where, reason=reason, lines=lines)
+
+
+class Target:
+    """One `log` line come to life."""
+
+    def __init__(
+        self, settings: LogTarget, tag: str, sink: Descriptor | Datagrams, wall: Callable[[], float] = time.time
+    ) -> None:
+        self.settings = settings
+        self.sink = sink
+        self._tag = tag
+        self._wall = wall
+        self._second = -1
+        self._when = ""
+
+    def sender(self, level: str) -> Send | None:
+        """What sends a line of this level, or None: the target does not take it."""
+        number = _LEVELS.index(level)
+        if number > _LEVELS.index(self.settings.level):
+            return None
+        number = max(number, _LEVELS.index(self.settings.cap))
+        write = self.sink.write
+        priority = _FACILITIES.index(self.settings.facility) * 8 + number
+        room = self.settings.length - 1
+
+        def raw(line: str) -> None:
+            write(line if len(line) <= room else line[:room])
+
+        def short(line: str) -> None:
+            write(f"<{number}>{line}"[:room])
+
+        def rfc3164(line: str) -> None:
+            write(f"<{priority}>{self._day_and_time(self._wall())}{line}"[:room])
+
+        def rfc5424(line: str) -> None:
+            write(f"<{priority}>1 {self._timestamp(self._wall())} - {self._tag} {os.getpid()} - - {line}"[:room])
+
+        return {"raw": raw, "short": short, "rfc3164": rfc3164, "rfc5424": rfc5424}[self.settings.format]
+
+    def _day_and_time(self, now: float) -> str:
+        """The rest of an RFC 3164 header, made once a second."""
+        second = int(now)
+        if second != self._second:
+            at = time.localtime(second)
+            self._second = second
+            # The process may have become a daemon, with another number, since the start.
+            self._when = (
+                f"{MONTHS[at.tm_mon - 1]} {at.tm_mday:2d} {at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d} "
+                f"{self._tag}[{os.getpid()}]: "
+            )
+        return self._when
+
+    def _timestamp(self, now: float) -> str:
+        second = int(now)
+        if second != self._second:
+            at = time.localtime(second)
+            self._second = second
+            zone = time.strftime("%z", at)
+            self._when = time.strftime("%Y-%m-%dT%H:%M:%S.%%06d", at) + f"{zone[:3]}:{zone[3:]}"
+        return self._when % int((now - second) * 1e6)
+
+
+class Descriptor:
+    """Lines for standard output or error, gathered, and written when there are enough or some time has passed.
+
+    See `Outlet` for how it is never waited for.
+    """
+
+    def __init__(self, fd: int, deadlines: Deadlines) -> None:
+        self.dropped = 0
+        self.deadline = inf
+        self.slot = 0.0
+        self._deadlines = deadlines
+        self._lines: list[str] = []
+        self._size = 0
+        self._unwritten = b""
+        self._untold = 0
+        self._closed = False
+        self._outlet = Outlet(fd)
+
+    def write(self, line: str) -> None:
+        """Take a line, without its end."""
+        size = self._size
+        if not size and not self._closed:
+            self._deadlines.watch(self, self._deadlines.now() + GATHER)
+        elif size > KEPT:
+            self.dropped += 1
+            self._untold += 1
+            return
+        self._lines.append(line)
+        self._size = size = size + len(line) + 1
+        # While the descriptor takes nothing, only the deadline tries again: not every line should ask.
+        if (size >= ENOUGH and not self._unwritten) or self._closed:
+            self.flush()
+
+    def deadline_passed(self) -> None:
+        self.flush()
+
+    def flush(self) -> None:
+        """Write as much as is taken now."""
+        if self._lines:
+            self._lines.append("")
+            text = "\n".join(self._lines)
+            self._lines.clear()
+            self._unwritten += text.encode("utf-8", "backslashreplace")
+        self._put_out()
+        if self._untold and len(self._unwritten) < ENOUGH:
+            self._unwritten += b"%d log lines were dropped: nobody read them in time\n" % self._untold
+            self._untold = 0
+            self._put_out()
+        self._size = len(self._unwritten)
+        if not self._size:
+            self._deadlines.cancel(self)
+        elif not self._closed:
+            self._deadlines.watch(self, self._deadlines.now() + GATHER)
+
+    def close(self) -> None:
+        """Gather no more."""
+        self._closed = True
+        self.flush()
+
+    def _put_out(self) -> None:
+        try:
+            self._unwritten = self._unwritten[self._outlet.put_out(self._unwritten) :]
+        except Ended as ended:
+            # A daemon does not end for that.
+            self.dropped += self._unwritten.count(b"\n", ended.taken)
+            self._unwritten = b""
+
+
+class Datagrams:
+    """One datagram a line to one syslog server. A server that is away costs lines, and is tried again."""
+
+    def __init__(
+        self,
+        family: int,
+        address: str | tuple[str | int | bytes, ...],
+        now: Callable[[], float],
+        tell: Callable[[str, int], None] | None = None,
+    ) -> None:
+        """`tell(reason, lines)` hears of lines that were lost, now and then."""
+        self.dropped = 0
+        self._tell = tell
+        self._told = 0
+        self._tell_after = -inf
+        self._family = family
+        self._address = address
+        self._now = now
+        self._socket: socket.socket | None = None
+        #: Why it could not be opened.
+        self._why = ""
+        self._open_after = -inf
+
+    def write(self, line: str) -> None:
+        """Send a line; its end is added, as HAProxy does."""
+        data = line.encode("utf-8", "backslashreplace") + b"\n"
+        opened = self._socket or self._open()
+        if opened is None:
+            self._lose(self._why)
+            return
+        try:
+            opened.send(data)
+        except BlockingIOError:
+            self._lose("it takes lines too slowly")
+        except OSError as error:
+            # On UDP this tells of an earlier datagram; a unix socket's server has gone, or has come again elsewhere.
+            self._close()
+            self._lose(error.strerror or str(error))
+
+    def _lose(self, reason: str) -> None:
+        self.dropped += 1
+        now = self._now()
+        if self._tell is not None and now >= self._tell_after:
+            self._tell_after = now + TELL_EVERY
+            lines, self._told = self.dropped - self._told, self.dropped
+            self._tell(reason, lines)
+
+    def _open(self) -> socket.socket | None:
+        now = self._now()
+        if now < self._open_after:
+            return None
+        self._open_after = now + REOPEN
+        try:
+            opened = socket.socket(self._family, socket.SOCK_DGRAM)
+        except OSError as error:
+            self._why = error.strerror or str(error)
+            return None
+        opened.setblocking(False)
+        try:
+            opened.connect(self._address)
+        except OSError as error:
+            self._why = error.strerror or str(error)
+            opened.close()
+            return None
+        self._socket = opened
+        return opened
+
+    def _close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+_UNPRINTABLE = {code: f"#{code:02X}" for code in (*range(32), *range(127, 256))}
+_ESCAPED = {**_UNPRINTABLE, ord('"'): "#22", ord("#"): "#23"}
+
+
+def printable(text: str) -> str:
+    """Text that cannot move a terminal's cursor or begin a line of its own; what is beyond ASCII stays readable."""
+    return text if text.isascii() and text.isprintable() else "".join(map(_shown, text))
+
+
+def escaped(line: str) -> str:
+    """A request line (each character a byte) as HAProxy's manual, section 8.6, says."""
+    return line.translate(_ESCAPED)
+
+
+def _shown(character: str) -> str:
+    return character if character.isprintable() else _UNPRINTABLE.get(ord(character), "?")

@@ -1,0 +1,460 @@
+"""The metrics of the pools: every name, what it means, and what it is now.
+
+For each server, families of samples in the model of Prometheus (counter, gauge, histogram with cumulative buckets), as plain
+values: a collector for prometheus_client's registry only has to copy them, the page and the manhole show them to people.
+Labels are names of the configuration and words of fixed sets, never what a client or a server said. It must never change what
+it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf
+
+from attrs import evolve, frozen
+
+from reusedproxy.backends.server import Server
+from reusedproxy.measures.histogram import Histogram
+from reusedproxy.net.tls.client import ClientContext
+from reusedproxy.pool.counters import METHODS, RACES
+from reusedproxy.pool.reasons import SERVER
+
+COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
+
+# The groups in which people read them, in this order.
+NOW = "Now"
+ASKED = "Who asked for a connection"
+OPENED = "Opened"
+CLOSED = "Closed, and why"
+TIMEOUTS = "The server's time-outs"
+RACED = "Races with the server's close, and retries"
+CERTIFICATES = "Certificates"
+GROUPS = (NOW, ASKED, OPENED, CLOSED, TIMEOUTS, RACED, CERTIFICATES)
+
+
+@frozen
+class Distribution:
+    """A histogram's sample: for each upper bound, "+Inf" at last, how many values were at most that; and their sum."""
+
+    buckets: tuple[tuple[str, int], ...]
+    sum: float
+    #: The same in plain numbers, for people.
+    histogram: Histogram
+
+
+@frozen
+class Sample:
+    """One value; `labels` are the values of its family's labels, in their order."""
+
+    labels: tuple[str, ...]
+    value: float | Distribution
+
+
+@frozen
+class Family:
+    """All samples of one name. `kind` is COUNTER, GAUGE or HISTOGRAM; `words` is what people call it, in the group `group`."""
+
+    name: str
+    kind: str
+    help: str
+    labels: tuple[str, ...]
+    group: str
+    words: str
+    samples: tuple[Sample, ...] = ()
+
+
+#: Of one server: the values of all labels but the first, which name it, and the number.
+Read = Callable[[Server], Mapping[tuple[str, ...], "float | Histogram"]]
+
+
+def of_servers(servers: Sequence[Server]) -> Iterator[Family]:
+    """Every family, also one that has no sample at this moment."""
+    for family, read in _FAMILIES:
+        named = sum(label in ("pool", "server") for label in family.labels)
+        samples = [
+            Sample((server.full_name,) * named + labels, _value(value))
+            for server in servers
+            for labels, value in read(server).items()
+        ]
+        yield evolve(family, samples=tuple(samples))
+
+
+def _value(value: float | Histogram) -> float | Distribution:
+    if not isinstance(value, Histogram):
+        return value
+    steps = value.cumulative()
+    buckets = tuple(("+Inf" if bound == inf else repr(float(bound)), count) for bound, count in steps)
+    return Distribution(buckets, value.sum, value)
+
+
+# What takes more than a look.
+
+
+def _one(value: float | Histogram, there: bool = True) -> Mapping[tuple[str, ...], float | Histogram]:
+    """The only sample, if it is `there`."""
+    return {(): value} if there else {}
+
+
+def _of_context(server: Server, read: Callable[[ClientContext], float | None]) -> Mapping[tuple[str, ...], float]:
+    """The only sample, where there is TLS, and if it is known."""
+    context = server.pool.context
+    value = read(context) if context is not None else None
+    return {(): value} if value is not None else {}
+
+
+def _yes(truth: bool) -> str:
+    return "yes" if truth else "no"
+
+
+def _connections(server: Server) -> Mapping[tuple[str, ...], float]:
+    pool = server.pool
+    suspect = sum(each.suspect for each in pool.family)
+    return {
+        ("idle",): pool.held("idle") - suspect,
+        ("active",): pool.held("in_use"),
+        ("connecting",): pool.held("connecting"),
+        ("retiring",): pool.held("retiring"),
+        ("suspect",): suspect,
+        ("private",): pool.held("private"),
+        ("watched",): pool.held("watched"),
+    }
+
+
+def _requests(server: Server) -> Mapping[tuple[str, ...], float]:
+    counters = server.pool.counters
+    new = counters.handshakes_on_request_path
+    unused = counters.requests - counters.reuses - new
+    return {("never_used",): unused, ("reused",): counters.reuses, ("new_dial",): new}
+
+
+def _handshakes(server: Server) -> Mapping[tuple[str, ...], float]:
+    handshakes = server.pool.counters.tls_handshakes
+    return {(tls, _yes(resumed), _yes(crt)): count for (tls, resumed, crt), count in handshakes.items()}
+
+
+def _handshake_seconds(server: Server) -> Mapping[tuple[str, ...], Histogram]:
+    if server.pool.context is None:
+        return {}
+    return {(_yes(resumed),): took for resumed, took in server.pool.counters.handshake_seconds.items()}
+
+
+def _closed(server: Server) -> Mapping[tuple[str, ...], float]:
+    closed = server.pool.counters.closed
+    return {("peer" if by == SERVER else "proxy", word): count for (by, word), count in closed.items()}
+
+
+def _timeouts(server: Server) -> Mapping[tuple[str, ...], float]:
+    phases = {"first_use": server.pool.keeper.unused, "keepalive": server.pool.keeper.used}
+    return {(phase, each.source): each.limit for phase, each in phases.items() if each.source}
+
+
+def _races(server: Server) -> Mapping[tuple[str, ...], float]:
+    """All of them, because of one it matters that it is 0."""
+    races = server.pool.counters.races
+    return {(method, outcome): races[method, outcome] for method in METHODS for outcome in RACES}
+
+
+def theirs_end(server: Server) -> float | None:
+    """When the first of the certificates ends that a server has shown last, under each of its names."""
+    contexts = [context for each in server.pool.family if (context := each.context) is not None]
+    return min((each.theirs_end for each in contexts if each.theirs_end is not None), default=None)
+
+
+def _on_older(server: Server, context: ClientContext) -> int:
+    living = [each for each in server.former if each.running != "closed"]
+    older = [each for each in living if each.context is None or each.context.generation < context.generation]
+    return sum(each.standing for each in older)
+
+
+# All of them.
+
+
+def _family(kind: str, name: str, labels: str, group: str, words: str, help: str, read: Read) -> tuple[Family, Read]:
+    return Family(f"reusedproxy_{name}", kind, help, tuple(labels.split()), group, words), read
+
+
+_FAMILIES: tuple[tuple[Family, Read], ...] = (
+    _family(
+        GAUGE,
+        "pool_connections",
+        "pool server state",
+        NOW,
+        "connections",
+        "Connections by state. idle: ready to be used. suspect: idle, but given to nobody until they have"
+        " proven that the server has not closed them. private: idle, and kept for the one client that has"
+        " authenticated them. watched: left alone to see how long the server waits. active: in use."
+        " connecting: not open yet. retiring: being closed.",
+        _connections,
+    ),
+    _family(
+        GAUGE,
+        "pool_floor",
+        "pool server",
+        NOW,
+        "floor",
+        "Idle connections to be kept ready (pool-min-conn).",
+        lambda server: _one(server.pool.limits.min_conn),
+    ),
+    _family(
+        GAUGE,
+        "pool_max",
+        "pool server",
+        NOW,
+        "idle at most",
+        "Idle connections to be kept at most (pool-max-conn); absent without a limit.",
+        lambda server: _one(server.pool.limits.most_idle, server.pool.limits.most_idle != inf),
+    ),
+    _family(
+        COUNTER,
+        "pool_below_floor_seconds_total",
+        "server",
+        NOW,
+        "below the floor, in all",
+        "Seconds in which fewer connections stood, idle or in use, than the floor asks for. Its share of the"
+        " time is the time in which the pool was not warm.",
+        lambda server: _one(server.pool.keeper.below_floor_seconds),
+    ),
+    _family(
+        GAUGE,
+        "pool_waiters",
+        "server",
+        NOW,
+        "waiting",
+        "Requests that wait for a connection.",
+        lambda server: _one(server.pool.held("waiters")),
+    ),
+    _family(
+        GAUGE,
+        "warmup_tokens",
+        "server",
+        NOW,
+        "dials allowed at once",
+        "Connections that the rate of dials for the floor (pool-connect-rate) allows at this moment; below 1"
+        " the next one waits.",
+        lambda server: _one(server.pool.keeper.governor.tokens),
+    ),
+    _family(
+        GAUGE,
+        "warmup_backoff_seconds",
+        "server",
+        NOW,
+        "pause between dials",
+        "Seconds between two dials while the server refuses connections; 0 while it takes them.",
+        lambda server: _one(server.pool.keeper.governor.backoff),
+    ),
+    _family(
+        COUNTER,
+        "borrow_overdue_total",
+        "server",
+        NOW,
+        "taken and not used",
+        "Connections that were taken and then used by nobody, so that they were ended: a fault of this program.",
+        lambda server: _one(server.pool.counters.overdue),
+    ),
+    _family(
+        COUNTER,
+        "pool_requests_total",
+        "server conn",
+        ASKED,
+        "requests",
+        "Requests by the connection that they were given. never_used: it had been opened before, and they"
+        " were its first. reused: it had carried others. new_dial: they had to wait until it was opened.",
+        _requests,
+    ),
+    _family(
+        HISTOGRAM,
+        "pool_acquire_seconds",
+        "server result",
+        ASKED,
+        "wait for a connection",
+        "Seconds from asking the pool for a connection to the end of that. warm: there was one (not timed"
+        " unless it took long: counted as 0 s). fresh: one was opened meanwhile. queued: another request gave"
+        " its back. timeout, refused: there was none. left: whoever asked went away.",
+        lambda server: {(result,): waits for result, waits in server.pool.counters.acquired.items()},
+    ),
+    _family(
+        HISTOGRAM,
+        "idle_age_at_borrow_seconds",
+        "server",
+        ASKED,
+        "idle before use",
+        "Seconds that a connection had stood idle when it was taken for a request.",
+        lambda server: _one(server.pool.counters.idle_at_borrow),
+    ),
+    _family(
+        COUNTER,
+        "connects_total",
+        "server cause result",
+        OPENED,
+        "connects",
+        "Attempts to open a connection that have ended. Causes: floor (one was missing), demand (a request"
+        " waited), replace (in place of one whose life is over), recovery (the server had refused, or had been"
+        " taken out), rotation (a reload changed its certificates or settings), probe (a health check left its"
+        " own). Results: ok, refused (no TCP connection), timeout, tls (no handshake), verify (the server's"
+        " certificate is not taken), local (no descriptor left), cancelled. A client certificate that is"
+        " refused after a TLS 1.3 handshake shows in closed_total as refused_late.",
+        lambda server: server.pool.counters.connects,
+    ),
+    _family(
+        COUNTER,
+        "tls_handshakes_total",
+        "server version resumed client_cert",
+        OPENED,
+        "TLS handshakes",
+        "Complete TLS handshakes. client_cert: whether there is a certificate of ours to show.",
+        _handshakes,
+    ),
+    _family(
+        COUNTER,
+        "tls_handshakes_on_request_path_total",
+        "server",
+        OPENED,
+        "TLS handshakes on the request path",
+        "Requests that had to wait for a TLS handshake: what a floor is there to keep at 0. Absent for a"
+        " server without TLS.",
+        lambda server: _one(server.pool.counters.handshakes_on_request_path, server.pool.context is not None),
+    ),
+    _family(
+        HISTOGRAM,
+        "connect_seconds",
+        "server",
+        OPENED,
+        "TCP connect",
+        "Seconds until TCP was up, also when TLS failed then.",
+        lambda server: _one(server.pool.counters.connect_seconds),
+    ),
+    _family(
+        HISTOGRAM,
+        "tls_handshake_seconds",
+        "server resumed",
+        OPENED,
+        "TLS handshake",
+        "Seconds of complete TLS handshakes, from when TCP was up; of abbreviated ones apart. Absent for a"
+        " server without TLS.",
+        _handshake_seconds,
+    ),
+    _family(
+        HISTOGRAM,
+        "warmup_seconds",
+        "server",
+        OPENED,
+        "warm-up",
+        "Seconds from the start, or from when a server took connections again, until the floor stood.",
+        lambda server: _one(server.pool.counters.warm_up),
+    ),
+    _family(
+        COUNTER,
+        "closed_total",
+        "server by reason",
+        CLOSED,
+        "closed",
+        "Connections that have ended, by whose doing (peer, proxy) and why. idle: stood idle too long."
+        " peer_deadline: left ahead of the server's time-out. max_age, max_requests: the end of its life."
+        " conn_close: said by the server with its answer. unsolicited_data, early_response, error: unfit, or"
+        " lost under a request. refused_late: our certificate was refused after the handshake. ping_fail: a"
+        " request of our own failed. client_gone, tunnel: not at its end, or not HTTP any more. overflow: more"
+        " than are wanted. suspect: stood through a standstill. leaked: see borrow_overdue_total. drain,"
+        " reload: its server is not to be used, or not so.",
+        _closed,
+    ),
+    _family(
+        HISTOGRAM,
+        "connection_age_seconds",
+        "server",
+        CLOSED,
+        "age at the end",
+        "Seconds that ended connections had lived.",
+        lambda server: _one(server.pool.counters.ages),
+    ),
+    _family(
+        HISTOGRAM,
+        "connection_requests",
+        "server",
+        CLOSED,
+        "requests carried",
+        "Requests that ended connections had carried, our own pings and checks among them.",
+        lambda server: _one(server.pool.counters.carried),
+    ),
+    _family(
+        HISTOGRAM,
+        "idle_age_at_peer_close_seconds",
+        "server",
+        CLOSED,
+        "idle when the server closed",
+        "Seconds that connections had stood idle when their server closed them: its time-out, if they are alike.",
+        lambda server: _one(server.pool.counters.idle_at_peer_close),
+    ),
+    _family(
+        GAUGE,
+        "peer_timeout_seconds",
+        "server phase source",
+        TIMEOUTS,
+        "it closes idle connections after",
+        "Seconds after which the server closes an idle connection, if that is known; ours leave before."
+        " first_use: one that has carried nothing yet. keepalive: one that has. advertised: the server says"
+        " so. learned: from when it did.",
+        _timeouts,
+    ),
+    _family(
+        COUNTER,
+        "idle_close_race_total",
+        "server method_class outcome",
+        RACED,
+        "races",
+        "Requests whose connection had stood idle and ended under them before a byte of the answer, or might"
+        " have. avoided: given a fresher connection, or a new one, though others stood idle. retried_ok: sent"
+        " once more, and answered. lost: the client got an error; must be 0. left: the client went away before"
+        " that was known.",
+        _races,
+    ),
+    _family(
+        COUNTER,
+        "retries_total",
+        "server proof result",
+        RACED,
+        "retries",
+        "Attempts at a request after its first, by what allowed them (unsent: no server had seen a byte of"
+        " it; idempotent: its method may be repeated; opt_in: retry-on) and what became of them (ok, failed,"
+        " left: the client went away). They count at the server of the attempt before.",
+        lambda server: server.pool.counters.retries,
+    ),
+    _family(
+        GAUGE,
+        "client_cert_not_after_timestamp_seconds",
+        "pool",
+        CERTIFICATES,
+        "our certificate ends",
+        "Unix time at which our certificate for this server ends; absent without one.",
+        lambda server: _of_context(server, lambda context: context.ours_end),
+    ),
+    _family(
+        GAUGE,
+        "server_cert_not_after_timestamp_seconds",
+        "server",
+        CERTIFICATES,
+        "its certificate ends",
+        "Unix time at which the certificate ends that the server showed last; absent before the first"
+        " handshake, and with 'verify none', where nobody looks at it.",
+        lambda server: _one(end) if (end := theirs_end(server)) is not None else {},
+    ),
+    _family(
+        GAUGE,
+        "cert_generation",
+        "pool",
+        CERTIFICATES,
+        "generation",
+        "How often reloads have brought other certificates or TLS settings for this server, and one; absent"
+        " without TLS.",
+        lambda server: _of_context(server, lambda context: context.generation),
+    ),
+    _family(
+        GAUGE,
+        "connections_on_old_generation",
+        "server",
+        CERTIFICATES,
+        "connections on older ones",
+        "Connections that still stand on certificates of an earlier generation, until their request ends;"
+        " absent without TLS.",
+        lambda server: _of_context(server, lambda context: _on_older(server, context)),
+    ),
+)

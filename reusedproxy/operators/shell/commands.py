@@ -1,0 +1,340 @@
+"""What an operator sees in the manhole: the names of a session, and tables in plain text.
+
+It reads what living objects say of themselves and formats it, and hands on what an operator orders of a server; it changes
+nothing itself, and knows nothing of SSH.
+"""
+
+from __future__ import annotations
+
+import pydoc
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, Server
+from reusedproxy.clients.frontend import Frontend
+from reusedproxy.config.language.report import did_you_mean
+from reusedproxy.net.watchdog import Standstills
+from reusedproxy.operators.logs.expiry import days_left
+from reusedproxy.operators.metrics.view import SPREAD_HEADINGS, groups
+from reusedproxy.operators.stats.figures import closed_because
+from reusedproxy.operators.stats.tls_details import by_certificates, end_of, few
+from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
+from reusedproxy.pool.pool import HTTPConnectionPool
+
+GUIDE = """\
+reusedproxy manhole: Python, inside the running daemon.
+  pools()          the pool of every server: what it holds, what it has done, why connections ended, what troubles it
+  show()           frontends, backends, servers, TLS listeners; show("BACKEND/SERVER") the connections of one server
+  metrics("B/S")   all that is counted of one server's pool: waits, connects, handshakes, ends, races, certificates
+  drain("BACKEND/SERVER")  gives that server only requests that are bound to it; its connections and checks go on
+  maint("BACKEND/SERVER")  gives it none, lets its idle connections go and checks it no more
+  ready("BACKEND/SERVER")  ends both
+  errors()         the last request of each frontend, and the last answer of each server, that could not be taken, and why
+  help()           this text; help(thing) what Python knows of a thing
+  frontends, backends, servers      by name: servers["BACKEND/SERVER"].pool
+  proxy, service                    all of it
+Nothing else runs while a line of yours does: one that does not end stops the whole daemon.
+^D or exit() leaves."""
+
+
+class Proxy(Protocol):
+    """What a running proxy is made of."""
+
+    @property
+    def frontends(self) -> Sequence[Frontend]: ...
+
+    @property
+    def backends(self) -> Sequence[Backend]: ...
+
+    @property
+    def standstills(self) -> Standstills: ...
+
+
+class Service(Protocol):
+    """Who runs it."""
+
+    @property
+    def proxy(self) -> Proxy | None: ...
+
+
+def namespace(service: Service) -> dict[str, Any]:
+    """The names that a new session finds."""
+    overview = Overview(service)
+    return {
+        "__name__": "__manhole__",
+        "service": service,
+        "proxy": service.proxy,
+        "frontends": {each.name: each for each in overview.frontends},
+        "backends": {each.name: each for each in overview.backends},
+        "servers": {each.full_name: each for each in overview.servers},
+        "pools": overview.print_pools,
+        "show": overview.show,
+        "metrics": overview.print_metrics,
+        "drain": overview.drain,
+        "maint": overview.maint,
+        "ready": overview.ready,
+        "errors": overview.print_errors,
+        "help": _help,
+    }
+
+
+class Overview:
+    """The helpers of a session: each prints, and returns nothing. A session may outlast reloads: they are about the proxy
+    that is running at that moment."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    @property
+    def frontends(self) -> Sequence[Frontend]:
+        return self._service.proxy.frontends if self._service.proxy else ()
+
+    @property
+    def backends(self) -> Sequence[Backend]:
+        return self._service.proxy.backends if self._service.proxy else ()
+
+    @property
+    def servers(self) -> list[Server]:
+        return [server for backend in self.backends for server in backend.servers]
+
+    def print_pools(self) -> None:
+        """The pool of every server."""
+        rows = table([POOL_HEADINGS, *(_pool_row(server) for server in self.servers)])
+        print(rows[0])
+        for server, row in zip(self.servers, rows[1:], strict=True):
+            print(row)
+            for remark in _remarks(server.pool):
+                print(f"    {remark}")
+
+    def print_errors(self) -> None:
+        """What could not be taken, as HAProxy's `show errors`: one for each frontend and server that saw any."""
+        seen = [(f"frontend {each.name}", each.invalid, each.deadlines.now()) for each in self.frontends]
+        seen += [(f"server {each.full_name}", each.pool.invalid, each.pool.deadlines.now()) for each in self.servers]
+        for name, invalid, now in seen:
+            last = invalid.last
+            if last is not None:
+                source = f" from {last.source}" if last.source else ""
+                print(f"{name}: {invalid.count} in all; the last{source} {now - last.at:.0f} s ago: {last.reason}")
+                print(f"    {last.data!r}")
+        if not any(invalid.count for _, invalid, _ in seen):
+            print("none")
+
+    def print_metrics(self, what: Any) -> None:
+        """Of one server's pool, by name or the server itself; of histograms the mean, and upper bounds for shares of all."""
+        server = self._server(what)
+        print(f"{server.full_name} is {server.state}; {server.pool!r}")
+        for group in groups(server, time.time()):
+            print(f"\n{group.title}")
+            for line in group.lines:
+                values = ", ".join(f"{each.labels} {each.text}".strip() for each in line.values)
+                print(f"  {line.words:<{WIDTH}}  {values or 'none'}")
+            if group.spreads:
+                rows = [["", *SPREAD_HEADINGS], *([each.words, *each.cells] for each in group.spreads)]
+                rows[0][0] = " " * WIDTH
+                print("\n".join(f"  {row}" for row in table(rows)))
+
+    def _server(self, what: Any) -> Server:
+        server = next((each for each in self.servers if what in (each, each.full_name, each.name)), None)
+        if server is None:
+            raise self._unknown(what)
+        return server
+
+    def drain(self, server: str) -> None:
+        """Give it only requests that are bound to it."""
+        self._order(server, DRAIN)
+
+    def maint(self, server: str) -> None:
+        """Give it no requests."""
+        self._order(server, MAINT)
+
+    def ready(self, server: str) -> None:
+        """Give it requests, as far as its checks and its weight allow."""
+        self._order(server, READY)
+
+    def _order(self, name: str, admin: str) -> None:
+        for backend in self.backends:
+            for server in backend.servers:
+                if server.full_name == name:
+                    backend.set_state(server, admin)
+                    print(_now(server, backend))
+                    return
+        raise self._unknown(name)
+
+    def _unknown(self, name: object) -> LookupError:
+        known = {each.full_name: each.name for each in self.servers}
+        alike = [full_name for full_name, short in known.items() if short == name]
+        hint = did_you_mean(alike[0], alike) if alike else did_you_mean(str(name), known)
+        listed = f"; there are {', '.join(known) or 'none'}"
+        return LookupError(f"no server {name!r}{hint or listed}")
+
+    def show(self, what: Any = None) -> None:
+        """Everything in short; or one server, by name or itself, with its connections."""
+        if what is None:
+            blocks: list[Sequence[Sequence[object]]] = [
+                [FRONTEND_HEADINGS, *map(_frontend_row, self.frontends)],
+                [BACKEND_HEADINGS, *map(_backend_row, self.backends)],
+                [SERVER_HEADINGS, *map(_server_row, self.servers)],
+            ]
+            listeners = [row for frontend in self.frontends for row in _listener_rows(frontend)]
+            if listeners:
+                blocks.append([LISTENER_HEADINGS, *listeners])
+            print("\n\n".join("\n".join(table(block)) for block in blocks))
+            stood = self._service.proxy.standstills if self._service.proxy else None
+            if stood is not None and stood.count:
+                print(
+                    f"\nThe event loop stood still {stood.count} times, {stood.longest:.1f} s at most; the log says where."
+                )
+            return
+        server = self._server(what)
+        print(f"{server.full_name} is {server.state}; {server.pool!r}")
+        pool = server.pool
+        now = pool.deadlines.now()
+        lists = [(each.idle, each.in_use, each.private, each.watched, each.retiring) for each in pool.family]
+        connections = [connection for each in lists for some in each for connection in some]
+        print("\n".join(table([CONNECTION_HEADINGS, *(_connection_row(each, now) for each in connections)])))
+        for each in pool.ended:
+            resumed = ", resumed" if each.resumed else ""
+            tls = f" {each.tls}{resumed}," if each.tls else ""
+            print(
+                f"{each.number} ended {now - each.at:.0f} s ago, by the {each.by}: {each.reason};{tls} opened in"
+                f" {each.took * 1000:.1f} ms, {each.age:.1f} s old, {each.requests} requests,"
+                f" idle {each.idle_last:.1f} s before the last and {each.idle_longest:.1f} s at most"
+            )
+
+
+# fmt: off
+POOL_HEADINGS = [
+    "server", "state", "floor", "idle", "in-use", "connecting", "waiting",
+    "dials", "failed", "handshakes", "on-request-path", "requests", "reuses",
+    "races-repeated", "races-lost",
+]
+STATUS_HEADINGS = ["2xx", "3xx", "4xx", "5xx"]
+FRONTEND_HEADINGS = ["frontend", "clients", "most", "total", "requests", *STATUS_HEADINGS]
+BACKEND_HEADINGS = ["backend", "servers-up", "queue", "requests", *STATUS_HEADINGS]
+LISTENER_HEADINGS = [
+    "TLS listener", "frontend", "certificates", "first-ends", "left", "handshakes", "resumed", "failed"
+]
+SERVER_HEADINGS = [
+    "server", "state", "served", "queue", "requests", "connect-errors", "response-errors", "retries", *STATUS_HEADINGS
+]
+# fmt: on
+#: Of the names of metrics.
+WIDTH = 42
+CONNECTION_HEADINGS = ["connection", "number", "age", "requests", "idle-for", "idle-before", "idle-most"]
+CONNECTION_STATES = {IDLE: "idle", IN_USE: "in use", PRIVATE: "private", WATCHED: "watched", RETIRING: "retiring"}
+
+
+def _pool_row(server: Server) -> list[object]:
+    pool, counters = server.pool, server.pool.counters
+    return [
+        server.full_name,
+        server.state,
+        pool.limits.min_conn,
+        *(pool.held(what) for what in ("idle", "in_use", "connecting", "waiters")),
+        counters.dials,
+        counters.dials_failed,
+        counters.handshakes,
+        counters.handshakes_on_request_path,
+        counters.requests,
+        counters.reuses,
+        counters.races_repeated,
+        counters.races_lost,
+    ]
+
+
+def _remarks(pool: HTTPConnectionPool) -> list[str]:
+    remarks = []
+    if pool.closed:
+        remarks.append(f"closed: {closed_because(pool)}")
+    remarks += [f"trouble: {each.trouble}" for each in pool.family if each.trouble]
+    return remarks
+
+
+def _frontend_row(frontend: Frontend) -> list[object]:
+    traffic = frontend.traffic
+    return [
+        frontend.name,
+        len(frontend.connections),
+        frontend.connections_max,
+        frontend.connections_total,
+        traffic.req_tot,
+        *traffic.hrsp[2:],
+    ]
+
+
+def _listener_rows(frontend: Frontend) -> list[list[object]]:
+    """Handshakes are counted for the frontend."""
+    rows: list[list[object]] = []
+    counted = frontend.handshakes
+    for certificates, addresses in by_certificates(frontend):
+        end = min(map(end_of, certificates.contexts))
+        date, left = time.strftime("%Y-%m-%d", time.gmtime(end)), end - time.time()
+        ends = [len(certificates.contexts), date, days_left(left) if left > 0 else "expired"]
+        rows.append([few(addresses), frontend.name, *ends, counted.completed, counted.resumed, counted.failed])
+    return rows
+
+
+def _backend_row(backend: Backend) -> list[object]:
+    up = sum(server.usable for server in backend.servers)
+    traffic = backend.traffic
+    return [backend.name, f"{up}/{len(backend.servers)}", len(backend.queue), traffic.req_tot, *traffic.hrsp[2:]]
+
+
+def _server_row(server: Server) -> list[object]:
+    traffic = server.traffic
+    return [
+        server.full_name,
+        server.state,
+        server.served,
+        len(server.queue),
+        traffic.stot,
+        traffic.econ,
+        traffic.eresp,
+        traffic.wretr,
+        *traffic.hrsp[2:],
+    ]
+
+
+def _now(server: Server, backend: Backend) -> str:
+    """One line: what a server is after an order, why that is something else than what was ordered, and what is left."""
+    because = ""
+    if server.state == DOWN:
+        because = f", ordered {server.admin}, but its checks fail"
+    elif server.state != server.admin and server.state == DRAIN:
+        because = ", for its weight is 0"
+    usable = sum(each.usable for each in backend.servers)
+    left = f"{usable} of {len(backend.servers)} servers of {backend.name} are UP"
+    return f"{server.full_name} is {server.state}{because}; {server.served} requests under way, {len(server.queue)} wait for it; {left}"
+
+
+def _connection_row(connection: ServerConnection, now: float) -> list[object]:
+    idle = f"{now - connection.idle_since:.1f}s" if connection.state == IDLE else "-"
+    return [
+        CONNECTION_STATES[connection.state],
+        connection.number,
+        f"{now - connection.born:.1f}s",
+        connection.requests,
+        idle,
+        f"{connection.idle_last:.1f}s",
+        f"{connection.idle_longest:.1f}s",
+    ]
+
+
+def table(rows: Sequence[Sequence[object]]) -> list[str]:
+    """Columns as wide as they need to be: the first to the left, numbers to the right."""
+    texts = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if at else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in texts
+    ]
+
+
+def _help(thing: Any = None) -> None:
+    """Python's own help() reads the daemon's standard input, which would stop the daemon."""
+    print(GUIDE if thing is None else pydoc.plain(pydoc.render_doc(thing)))

@@ -1,0 +1,578 @@
+"""The manhole: Python inside the running daemon, over SSH, for those whose public key is in a file.
+
+It listens where the configuration says (loopback or a unix socket, nowhere else), takes public keys and nothing but
+public keys, and gives whoever holds one everything: a session can read and change all that the daemon is. There is no
+sandbox, and nothing else runs while a line of a session does: an endless loop typed here stops the whole proxy.
+
+    ssh -p 2222 manhole@127.0.0.1               a prompt
+    ssh -p 2222 manhole@127.0.0.1 'pools()'     one command, its output and an exit status; or a script on standard input
+
+It knows SSH and its files; what a session does is `session`'s affair. It is imported only when a manhole is
+configured, because Twisted's SSH needs packages that nothing else does.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import struct
+from base64 import b64encode
+from collections.abc import Callable
+from hashlib import sha256
+from ipaddress import ip_address
+from typing import Any
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from twisted.conch.avatar import ConchUser
+from twisted.conch.error import IgnoreAuthentication, ValidPublicKey
+from twisted.conch.interfaces import IConchUser, ISession
+from twisted.conch.ssh.common import getNS
+from twisted.conch.ssh.connection import SSHConnection
+from twisted.conch.ssh.factory import SSHFactory
+from twisted.conch.ssh.keys import BadKeyError, EncryptedKeyError, Key
+from twisted.conch.ssh.session import SSHSession
+from twisted.conch.ssh.transport import DISCONNECT_BY_APPLICATION, MSG_SERVICE_REQUEST, SSHServerTransport
+from twisted.conch.ssh.userauth import SSHUserAuthServer
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import ISSHPrivateKey
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import IRealm, Portal
+from twisted.logger import (
+    FilteringLogObserver,
+    Logger,
+    LogLevel,
+    LogLevelFilterPredicate,
+    LogPublisher,
+    globalLogPublisher,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from reusedproxy.config.model import proxies as model
+from reusedproxy.measures.last_errors import Teller
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.listener import Listener, ListenError, bind_socket
+from reusedproxy.net.poller import Poller
+from reusedproxy.operators.shell.commands import Service, namespace
+from reusedproxy.operators.shell.session import Session
+
+Announce = Callable[[str, str], None]
+
+#: Connections at once. One more takes the place of the oldest that has not logged in; there is none for it beside as many sessions.
+CONNECTIONS = 16
+#: Connections that may wait in the kernel. Where there is no room, TCP tries again after a second, and then after more.
+BACKLOG = 128
+#: Seconds to log in. conch gives ten hours, and none of them before the keys are exchanged.
+LOGIN_TIMEOUT = 60.0
+#: Keys that one connection may offer. An agent with many keys needs some; OpenSSH's server takes 6.
+ATTEMPTS = 6
+#: Messages of a connection until it has logged in; OpenSSH sends 5, and 1 or 2 for each key.
+MESSAGES = 50
+#: Bytes of such a message: everybody must take as many (RFC 4253, section 6.1), and conch takes a megabyte.
+LONGEST_MESSAGE = 35000
+#: Those that a login has once: SSH_MSG_SERVICE_REQUEST, and all of the key exchange (RFC 4250, section 4.1.2). conch would
+#: exchange keys as often as it is asked to, and count the keys that are offered anew with each request for the service.
+ONCE = frozenset((5, *range(20, 50)))
+#: Of these, the ones that a client may have sent on a wrong guess, for nothing (RFC 4253, section 7).
+GUESSED = range(30, 50)
+#: The first that is not about the transport or the keys.
+BEYOND_TRANSPORT = 50
+#: Characters of what a client has sent, in the log.
+SHOWN = 200
+#: Bytes of a file of keys: some thousands of them.
+LONGEST_FILE = 2**20
+
+#: What goes wrong in conch when it reads something that is not a key.
+_NO_KEY = (BadKeyError, EncryptedKeyError, UnsupportedAlgorithm, ValueError, IndexError, struct.error)
+
+
+class ManholeError(Exception):
+    """There can be no manhole as configured; `texts` says all that is wrong."""
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__("\n".join(texts))
+        self.texts = texts
+
+
+class Manhole:
+    """One `manhole` line come to life. `state` is "new", "bound", "open" (people may come in) or "closed"."""
+
+    #: There is always room for one more, or it is closed; none is left waiting.
+    full = False
+
+    def __init__(
+        self,
+        settings: model.Manhole,
+        service: Service,
+        reactor: Any,
+        poller: Poller,
+        announce: Announce,
+        user: int | None = None,
+    ) -> None:
+        """Look at the files. `user` is whom the daemon will become (`twistd --uid`); None: it stays who it is.
+
+        Raises ManholeError.
+        """
+        self.state = "new"
+        self.settings = settings
+        self._reactor = reactor
+        self._poller = poller
+        self._deadlines = Deadlines(reactor)
+        self._announce = announce
+        self._user = os.geteuid() if user is None else user
+        self._factory = _Factory(settings, service, reactor, announce)
+        self._listener: Listener | None = None
+        faults: list[str] = []
+        for look, path in ((authorized_keys, settings.authorized_keys), (_host_key, settings.host_key)):
+            try:
+                look(path, self._user)
+            except ManholeError as error:
+                faults += error.texts
+        if faults:
+            raise ManholeError(*faults)
+
+    def bind(self) -> None:
+        """Listen, but let nobody in yet; make the host key if there is none. Raises ManholeError."""
+        path = self.settings.host_key
+        key = _host_key(path, self._user) or _make_host_key(path, self._user)
+        self._factory.use(key)
+        try:
+            # Only its owner may open a unix socket; on a port, the keys alone decide.
+            bind = model.Bind(self.settings.place, self.settings.address, mode=0o600)
+            bound = bind_socket(bind, BACKLOG)
+        except ListenError as error:
+            raise ManholeError(f"manhole: {error}") from None
+        if bound.family != socket.AF_UNIX and not ip_address(bound.getsockname()[0]).is_loopback:
+            bound.close()
+            raise ManholeError(
+                f"manhole: {self.settings.address} is not a loopback address, and others must not reach it"
+            )
+        # Our own listener: Twisted's would open a unix socket to everybody when it takes it over, and would unlink it
+        # in the next turn of a loop that has none when the daemon stops.
+        self._listener = Listener(
+            self._poller, self._deadlines, bind, bound, lambda text: self._announce("alert", text)
+        )
+        self.state = "bound"
+
+    def start(self) -> None:
+        """Let people in."""
+        listener = self._listener
+        assert listener is not None
+        name = listener.socket.getsockname()
+        where = f"port {name[1]} of {name[0]}" if isinstance(name, tuple) else listener.bind.address.path or name
+        self._factory.doStart()
+        listener.listen(self)
+        self.state = "open"
+        self._announce("notice", f"Manhole listens on {where}, its host key is {self._factory.fingerprint}")
+
+    def connection_made(self, accepted: socket.socket, address: object, listener: Listener) -> None:
+        """What the listener calls: from here on the connection is Twisted's."""
+        listener.connections -= 1
+        try:
+            self._reactor.adoptStreamConnection(accepted.fileno(), accepted.family, self._factory)
+        except OSError:
+            pass  # it has gone again already
+        finally:
+            accepted.close()  # the reactor has its own descriptor of it
+
+    def stop(self) -> None:
+        """Let nobody in any more, and end all sessions. Nothing has to wait for it."""
+        was, self.state = self.state, "closed"
+        if self._listener is not None:
+            self._listener.close()
+            self._deadlines.stop()
+        if was == "open":
+            self._factory.doStop()
+        for connection in list(self._factory.connections):
+            connection.stop()
+
+
+# Files.
+
+
+def authorized_keys(path: str, user: int) -> list[Key]:
+    """The keys of an OpenSSH authorized_keys file, which `user` is to read. Raises ManholeError.
+
+    A line that is no key spoils the file, and so do options before a key: they mean limits that we would not keep.
+    """
+    what = f"manhole: authorized-keys {path}"
+    found, faults = [], []
+    content = _read(path, what, user, stat.S_IWGRP | stat.S_IWOTH, "can be written by others")
+    for number, line in enumerate(content.splitlines(), 1):
+        words = line.split()
+        if not words or words[0].startswith(b"#"):
+            continue
+        try:
+            if not words[0].startswith((b"ssh-", b"ecdsa-", b"sk-")):
+                raise BadKeyError("the type of a key does not stand first")
+            found.append(Key.fromString(line.strip(), type="public_openssh"))
+        except _NO_KEY:
+            faults.append(
+                f"{what}, line {number}: not a public key as OpenSSH writes it (options before it are not supported)"
+            )
+    if not found and not faults:
+        faults.append(f"{what}: holds no key, so nobody could come in")
+    if faults:
+        raise ManholeError(*faults)
+    return found
+
+
+def _host_key(path: str, user: int) -> Key | None:
+    """Our own key; None when there is no such file yet. Raises ManholeError."""
+    what = f"manhole: host-key {path}"
+    if not os.path.lexists(path):
+        directory = os.path.dirname(path) or "."
+        if not os.path.isdir(directory):
+            raise ManholeError(f"{what}: cannot be made: there is no directory {directory}")
+        _check_directories(os.path.realpath(path), what, user)
+        return None
+    content = _read(path, what, user, 0o077, "must be for its owner only (chmod 600)")
+    try:
+        key = Key.fromString(content)
+    except EncryptedKeyError:
+        raise ManholeError(f"{what}: is protected by a passphrase, which a daemon cannot be asked for") from None
+    except _NO_KEY:
+        raise ManholeError(f"{what}: is not a private key; remove it, and a new one will be made") from None
+    if key.isPublic():
+        raise ManholeError(f"{what}: is a public key; the private one is needed")
+    return key
+
+
+def _read(path: str, what: str, user: int, forbidden: int, complaint: str) -> bytes:
+    """Reads a file that must be nobody's but `user`'s or root's: as sshd's StrictModes has it, it has no `forbidden`
+    modes, and stands in directories that nobody else can change. Raises ManholeError."""
+    try:
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ManholeError(f"{what}: is no regular file")
+            if status.st_size > LONGEST_FILE:
+                raise ManholeError(f"{what}: is longer than {LONGEST_FILE} bytes")
+            mode = stat.S_IMODE(status.st_mode)
+            if mode & forbidden:
+                raise ManholeError(f"{what}: {complaint}; its mode is {mode:04o}")
+            if status.st_uid not in (0, user):
+                raise ManholeError(f"{what}: belongs to another user ({status.st_uid}), who could change it")
+            if status.st_uid != user and not mode & (stat.S_IRGRP | stat.S_IROTH):
+                # Read now, as root, but not by a later login or reload.
+                raise ManholeError(
+                    f"{what}: cannot be read by user {user}, whom the daemon becomes: chown {user} {path}"
+                )
+            _check_directories(os.path.realpath(path), what, user)
+            return file.read(LONGEST_FILE)
+    except OSError as error:
+        raise ManholeError(f"{what}: cannot be read: {error.strerror}") from None
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """A FIFO that nobody writes to would stop the whole daemon, at each login; a terminal would become its own."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+def _check_directories(path: str, what: str, user: int) -> None:
+    """Whoever may write to a directory above a file may put another in its place. Not where it is sticky, as /tmp is: there
+    only what is one's own can be moved. (sshd refuses these, too.)"""
+    while (above := os.path.dirname(path)) != path:
+        path = above
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise ManholeError(f"{what}: the directory {path} cannot be looked at: {error.strerror}") from None
+        mode = stat.S_IMODE(status.st_mode)
+        if status.st_uid not in (0, user):
+            raise ManholeError(f"{what}: the directory {path} belongs to another user ({status.st_uid})")
+        if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
+            raise ManholeError(f"{what}: the directory {path} can be written by others; its mode is {mode:04o}")
+
+
+def _make_host_key(path: str, user: int) -> Key:
+    """A new ed25519 key of `user`'s: never readable for others, never there by half, and never in place of another one."""
+    content = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    draft = f"{path}.{os.getpid()}.new"
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                if user != os.geteuid():
+                    os.fchown(file.fileno(), user, -1)
+                os.link(draft, path)
+            finally:
+                os.unlink(draft)
+    except OSError as error:
+        raise ManholeError(f"manhole: host-key {path}: cannot be made: {error.strerror}") from None
+    return Key.fromString(content)
+
+
+def _fingerprint(blob: bytes) -> str:
+    """As `ssh-keygen -l` prints it."""
+    return "SHA256:" + b64encode(sha256(blob).digest()).decode().rstrip("=")
+
+
+# Logging in.
+
+
+@implementer(ICredentialsChecker)
+class KeyChecker:
+    """Admits who proves to hold one of the authorized keys, under whatever name.
+
+    conch's own SSHPublicKeyChecker says yes to every key that is offered and looks it up only once it is signed with;
+    this one refuses at the offer, and reads the file again each time: who is taken out of it is out.
+    """
+
+    credentialInterfaces = (ISSHPrivateKey,)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def requestAvatarId(self, credentials: Any) -> Any:
+        """The name given. Raises ValidPublicKey (a signature, please) or UnauthorizedLogin."""
+        try:
+            known = authorized_keys(self._path, os.geteuid())
+        except ManholeError as error:
+            raise UnauthorizedLogin(str(error)) from None
+        key = Key.fromString(credentials.blob)
+        if key not in known:
+            raise UnauthorizedLogin("it is not among the authorized keys")
+        if not credentials.signature:
+            raise ValidPublicKey
+        try:
+            proven = key.verify(credentials.signature, credentials.sigData)
+        except Exception as error:  # whatever a forged signature makes conch do, it is no login
+            raise UnauthorizedLogin(f"its signature cannot be read: {error}") from None
+        if not proven:
+            raise UnauthorizedLogin("its signature is wrong")
+        return credentials.username
+
+
+#: conch tells a dozen things of every session that only its authors need, and twistd has no level for its log.
+_LOG = Logger(observer=FilteringLogObserver(globalLogPublisher, [LogLevelFilterPredicate(LogLevel.info)]))
+#: What it has to say about those who have not logged in has no bound, and whole messages of theirs in it.
+_NO_LOG = Logger(observer=LogPublisher())
+
+# The states of a connection.
+NEW = "new"
+ADMITTED = "admitted"
+ENDED = "ended"
+
+
+class _Login(SSHUserAuthServer):
+    """conch's login, which tells the operator how it ended."""
+
+    _log = _NO_LOG
+    attemptsBeforeDisconnect = ATTEMPTS
+    transport: Any
+    user: bytes
+
+    def auth_publickey(self, packet: bytes) -> Any:
+        blob = getNS(packet[1:], 2)[1]
+        return SSHUserAuthServer.auth_publickey(self, packet).addCallbacks(
+            self._admitted, self._refused, callbackArgs=(blob,), errbackArgs=(blob,)
+        )
+
+    def _admitted(self, result: Any, blob: bytes) -> Any:
+        self.transport.factory.announce("notice", self._told("admitted", blob))
+        self.transport.admitted(self._who)
+        return result
+
+    def _refused(self, failure: Failure, blob: bytes) -> Failure:
+        if not failure.check(IgnoreAuthentication):  # which is conch's word for a key that has yet to be signed with
+            why = failure.getErrorMessage() if failure.check(UnauthorizedLogin) else type(failure.value).__name__
+            text = f"{self._told('refused', blob)}: {_shown(why)}"
+            self.transport.factory.refusals.tell(_fingerprint(blob), text, "keys refused")
+        return failure
+
+    @property
+    def _who(self) -> str:
+        return f"user {_shown(self.user)!r} from {self.transport.peer}"
+
+    def _told(self, verdict: str, blob: bytes) -> str:
+        return f"Manhole {verdict} {self._who} with key {_fingerprint(blob)}"
+
+
+class _Connection(SSHServerTransport):
+    """One connection; `state` is NEW (it has not logged in), ADMITTED, or ENDED (and may have something to send yet).
+
+    As long as it is NEW, all that it may send is bounded, since whoever reaches the address may send it; whatever goes wrong
+    with it is its client's fault, and one line in the log at most.
+    """
+
+    _log = _NO_LOG
+    #: A compressed message of 1 KB unpacks to a megabyte, before anybody has logged in.
+    supportedCompressions = [b"none"]
+    factory: _Factory
+    transport: Any
+
+    def connectionMade(self) -> None:
+        factory = self.factory
+        self.state = NEW
+        #: Who has logged in.
+        self._who = ""
+        self._messages = 0
+        self._sent_once: set[int] = set()
+        factory.connections[self] = None
+        address = self.transport.getPeer()
+        self.peer = f"{address.host}:{address.port}" if hasattr(address, "port") else "a unix socket"
+        late = f"it did not log in within {LOGIN_TIMEOUT:g} s"
+        self._deadline = factory.reactor.callLater(LOGIN_TIMEOUT, self.abort, late)
+        SSHServerTransport.connectionMade(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.state == ENDED:
+            return
+        try:
+            SSHServerTransport.dataReceived(self, data)
+        except Exception as error:
+            if self.state == ADMITTED:
+                raise
+            # conch believes what it is sent, as far as one exception or another.
+            self.abort("it sent what is no SSH", f" ({type(error).__name__})")
+        if self.state == NEW and len(self.buf) > LONGEST_MESSAGE:
+            self.abort("it sent a message that is too long")
+
+    def getPacket(self) -> Any:
+        return None if self.state == ENDED else SSHServerTransport.getPacket(self)
+
+    def dispatchMessage(self, messageNum: int, payload: bytes) -> None:
+        fault = self._fault(messageNum) if self.state == NEW else ""
+        if fault:
+            self.abort(fault)
+        else:
+            SSHServerTransport.dispatchMessage(self, messageNum, payload)
+
+    def _fault(self, number: int) -> str:
+        """What is wrong about a message of this number before the login, if anything is."""
+        self._messages += 1
+        if self._messages > MESSAGES:
+            return "it sent too many messages"
+        if number in ONCE and not (number in GUESSED and self.ignoreNextPacket):
+            if number in self._sent_once:
+                return "it sent a message twice that a login has once"
+            self._sent_once.add(number)
+        if not self.isEncrypted("in") and (number >= BEYOND_TRANSPORT or number == MSG_SERVICE_REQUEST):
+            return "it asked for a login before keys were exchanged"
+        return ""
+
+    def sendDisconnect(self, reason: int, desc: bytes) -> None:
+        """What conch does about most faults: the client is told, too."""
+        self._end(f"SSH's reason {reason}", f": {_shown(desc)}")
+        SSHServerTransport.sendDisconnect(self, reason, desc)
+
+    def abort(self, why: str, detail: str = "") -> None:
+        """Close it at once, whatever is still to be sent."""
+        self._end(why, detail)
+        self.factory.connections.pop(self, None)
+        self.transport.abortConnection()
+
+    def stop(self) -> None:
+        """The manhole is closed: no fault of the client's."""
+        if self.state == ADMITTED:
+            self.sendDisconnect(DISCONNECT_BY_APPLICATION, b"reusedproxy stops")
+        else:
+            self.state = ENDED
+            self.transport.abortConnection()
+
+    def _end(self, why: str, detail: str) -> None:
+        was, self.state = self.state, ENDED
+        if was == NEW:
+            text = f"Manhole closed the connection from {self.peer} before its login: {why}{detail}"
+            self.factory.faults.tell(why, text, "connections closed")
+
+    def receiveError(self, reasonCode: int, description: bytes) -> None:
+        """Every ssh says goodbye with DISCONNECT_BY_APPLICATION; conch would call it an error."""
+        if self.state == ADMITTED and reasonCode != DISCONNECT_BY_APPLICATION:
+            said = f"SSH's reason {reasonCode}: {_shown(description)}"
+            self.factory.announce("notice", f"Manhole was left by {self._who} for {said}")
+
+    def admitted(self, who: str) -> None:
+        """The time to log in does not matter any more."""
+        self.state = ADMITTED
+        self._who = who
+        if self._deadline.active():
+            self._deadline.cancel()
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self.factory.connections.pop(self, None)
+        self.state = ENDED
+        if self._deadline.active():
+            self._deadline.cancel()
+        if self._who:
+            self.factory.announce("notice", f"Manhole has ended the session of {self._who}")
+        SSHServerTransport.connectionLost(self, reason)
+
+
+def _shown(said: bytes | str) -> str:
+    """What a client has sent, as far as it is fit for the log."""
+    text = said if isinstance(said, str) else said.decode("utf-8", "replace")
+    return "".join(each if each.isprintable() else "?" for each in text[:SHOWN])
+
+
+class _Channels(SSHConnection):
+    """What runs in a connection after the login."""
+
+    _log = _LOG
+
+
+class _Factory(SSHFactory):
+    """What all connections share."""
+
+    noisy = False
+    _log = _NO_LOG
+    protocol = _Connection
+    services = {b"ssh-userauth": _Login, b"ssh-connection": _Channels}
+
+    def __init__(self, settings: model.Manhole, service: Service, reactor: Any, announce: Announce) -> None:
+        self.reactor = reactor
+        self.announce = announce
+        #: The oldest first.
+        self.connections: dict[_Connection, None] = {}
+        self.faults = Teller(reactor.seconds, lambda text: announce("warning", text))
+        self.refusals = Teller(reactor.seconds, lambda text: announce("warning", text))
+        self.fingerprint = ""
+        # What is not in here does not exist: there is no checker for passwords.
+        self.portal = Portal(_Realm(service, reactor), [KeyChecker(settings.authorized_keys)])
+
+    def use(self, key: Key) -> None:
+        """Take this for the host key."""
+        public = key.public()
+        self.privateKeys = {key.sshType(): key}
+        self.publicKeys = {key.sshType(): public}
+        self.fingerprint = _fingerprint(public.blob())
+
+    def buildProtocol(self, addr: Any) -> Any:
+        if len(self.connections) >= CONNECTIONS:
+            oldest = next((each for each in self.connections if each.state != ADMITTED), None)
+            if oldest is None:
+                text = f"Manhole has {CONNECTIONS} sessions already and refused another connection"
+                self.faults.tell("full", text, "connections closed")
+                return None
+            oldest.abort("it was the oldest, and another one came")
+        return SSHFactory.buildProtocol(self, addr)
+
+
+@implementer(IRealm)
+class _Realm:
+    def __init__(self, service: Service, reactor: Any) -> None:
+        self._service = service
+        self._reactor = reactor
+
+    def requestAvatar(self, avatarId: Any, mind: Any, *interfaces: Any) -> Any:
+        return IConchUser, _User(self._service, self._reactor), lambda: None
+
+
+class _User(ConchUser):
+    """Somebody inside: has sessions, and no forwarding, no file transfer, no agent."""
+
+    def __init__(self, service: Service, reactor: Any) -> None:
+        ConchUser.__init__(self)
+        self.channelLookup[b"session"] = SSHSession
+        self._service = service
+        self._reactor = reactor
+
+    def __conform__(self, interface: Any) -> Any:
+        """Each channel asks once: each has a session of its own, also when they share a connection (ControlMaster)."""
+        return Session(namespace(self._service), self._reactor) if interface is ISession else None

@@ -1,0 +1,183 @@
+"""What somebody does in the manhole: type at a prompt, run one command, or run a script from standard input.
+
+It knows Python and the channel that conch has opened; who may come in was decided before (`manhole`), and what there is
+to see is `overview`'s affair. What goes wrong in a session is shown to its user and to nobody else.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from io import StringIO
+from typing import Any
+
+from attrs import frozen
+from twisted.conch.insults.insults import ServerProtocol, modes
+from twisted.conch.interfaces import ISession
+from twisted.conch.manhole import FileWrapper, Manhole, ManholeInterpreter
+from twisted.internet.error import ProcessDone, ProcessTerminated
+from twisted.python.failure import Failure
+from twisted.python.monkey import MonkeyPatcher
+from zope.interface import implementer
+
+from reusedproxy.operators.shell.commands import GUIDE
+
+#: Bytes of a script on standard input.
+LONGEST_SCRIPT = 64 * 1024
+
+
+@implementer(ISession)
+class Session:
+    """What one channel asks for: a prompt on a terminal, one command, or a script on standard input."""
+
+    def __init__(self, names: dict[str, Any], reactor: Any) -> None:
+        self._names = names
+        self._reactor = reactor
+        self._size: tuple[int, int] | None = None
+        self._shell: Any = None
+        self._process: Any = None
+        self._script = b""
+
+    def getPty(self, term: bytes, windowSize: Sequence[int], modes: Any) -> None:
+        self._size = windowSize[1], windowSize[0]
+
+    def windowChanged(self, newWindowSize: Sequence[int]) -> None:
+        if self._shell is not None:
+            self._shell.width, self._shell.height = newWindowSize[1], newWindowSize[0]
+
+    def openShell(self, proto: Any) -> None:
+        if self._size is None:
+            self._process = proto
+            proto.makeConnection(_Input(self._script_received))
+            return
+        terminal = _Terminal(_Shell, self._names)
+        terminal.makeConnection(proto)
+        self._shell = terminal.terminalProtocol
+        self._shell.terminalSize(*self._size)
+        proto.makeConnection(_Input(terminal.dataReceived))
+
+    def execCommand(self, proto: Any, command: bytes) -> None:
+        proto.makeConnection(_Input(lambda data: None))
+        # Not now: the client has to hear first that its request was accepted.
+        self._reactor.callLater(0, self._run, proto, command)
+
+    def eofReceived(self) -> None:
+        """No more input: a script is complete. A terminal ends by ^D, a command by itself."""
+        process, self._process = self._process, None
+        if process is not None:
+            self._reactor.callLater(0, self._run, process, self._script)
+
+    def closed(self) -> None:
+        self._process = self._shell = None
+
+    def _script_received(self, data: bytes) -> None:
+        self._script += data
+        if len(self._script) > LONGEST_SCRIPT and self._process is not None:
+            process, self._process = self._process, None
+            process.errReceived(b"the script is too long\n")
+            process.processEnded(Failure(ProcessTerminated(exitCode=1)))
+
+    def _run(self, process: Any, source: bytes) -> None:
+        ran = run(source.decode("utf-8", "replace"), self._names)
+        newline = "\n" if self._size is None else "\r\n"
+        process.outReceived(ran.output.replace("\n", newline).encode("utf-8", "replace"))
+        if ran.errors:
+            process.errReceived(ran.errors.replace("\n", newline).encode("utf-8", "replace"))
+        process.processEnded(Failure(ProcessTerminated(exitCode=ran.status) if ran.status else ProcessDone(None)))
+
+
+@frozen
+class _Input:
+    """Where conch delivers what the client types."""
+
+    write: Callable[[bytes], None]
+
+    def loseConnection(self) -> None:
+        """The channel is gone; `Session.closed` says so, too."""
+
+
+@frozen
+class Ran:
+    """What came of a command: what it printed, what went wrong, and an exit status."""
+
+    output: str
+    errors: str
+    status: int
+
+
+def run(source: str, names: dict[str, Any]) -> Ran:
+    """Run it as if each of its statements were typed at a prompt: what an expression gives is printed."""
+    output, errors, status = StringIO(), StringIO(), 0
+    patches = MonkeyPatcher(
+        (sys, "stdout", output),
+        (sys, "stderr", errors),
+        (sys, "stdin", StringIO()),  # input() would wait for the daemon's own terminal
+        (sys, "displayhook", lambda value: None if value is None else print(repr(value))),
+    )
+    with patches:
+        try:
+            statements = ast.Interactive(ast.parse(source.strip(), "<manhole>").body)
+            exec(compile(statements, "<manhole>", "single"), names)
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+            if isinstance(end.code, str):
+                errors.write(end.code + "\n")
+        except BaseException as error:  # a KeyboardInterrupt of its own, too: it is its user's business alone
+            status = 1
+            trace = error.__traceback__
+            # Without our own frames; a SyntaxError has no others.
+            theirs = None if trace is None or isinstance(error, SyntaxError) else trace.tb_next
+            errors.write("".join(traceback.format_exception(type(error), error, theirs)))
+    return Ran(output.getvalue(), errors.getvalue(), status & 0xFF)
+
+
+class _Shell(Manhole):
+    """The prompt. conch's plain one: the coloured one tokenizes at each key, and breaks on half a character."""
+
+    def connectionMade(self) -> None:
+        Manhole.connectionMade(self)
+        self.interpreter = _Interpreter(self, self.namespace)
+
+    def initializeScreen(self) -> None:
+        """conch would clear the screen here, and again in terminalSize."""
+        self.setInsertMode()
+        self.terminal.write(GUIDE + "\n")
+
+    def terminalSize(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self.drawInputLine()
+
+    def lineReceived(self, line: bytes) -> None:
+        try:
+            Manhole.lineReceived(self, line)
+        except Exception:  # what the compiler chokes on, or a line that is not UTF-8, must not end the session
+            self.interpreter.resetBuffer()
+            self.addOutput(traceback.format_exc(limit=0))
+            self.pn = 0
+            self.drawInputLine()
+
+
+class _Interpreter(ManholeInterpreter):
+    """Whatever happens in there is shown to its user, and exit() ends the session, not the daemon."""
+
+    def __init__(self, handler: _Shell, names: dict[str, Any] | None) -> None:
+        ManholeInterpreter.__init__(self, handler, names, "<manhole>")
+        self.monkeyPatcher.addPatch(sys, "stderr", FileWrapper(handler))
+        self.monkeyPatcher.addPatch(sys, "stdin", StringIO())
+
+    def runcode(self, *arguments: Any, **options: Any) -> None:
+        try:
+            ManholeInterpreter.runcode(self, *arguments, **options)
+        except SystemExit:
+            self.handler.handle_QUIT()
+
+
+class _Terminal(ServerProtocol):
+    transport: Any
+
+    def loseConnection(self) -> None:
+        """conch would reset the terminal, and clear what its user has just read."""
+        self.resetModes([modes.IRM])
+        self.transport.processEnded(Failure(ProcessDone(None)))

@@ -1,0 +1,95 @@
+"""`stats enable`: the statistics' place among what a frontend answers itself.
+
+It reads the request as HAProxy does (the URI as a prefix; `;csv`, `;norefresh`; ours is `;unfold`) and answers with the page or the CSV. It
+only looks: nothing can be changed here. What took long to make is shown again for a moment (see `figures`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from twisted.logger import Logger
+
+from reusedproxy.config.model.proxies import StatsPage as Settings
+from reusedproxy.exchanges.own_answers import answer
+from reusedproxy.operators.logs.targets import LogTargets
+from reusedproxy.operators.stats.csv import write_csv
+from reusedproxy.operators.stats.figures import Figures
+from reusedproxy.operators.stats.page import Look, write_page
+from reusedproxy.wire.heads import RequestHead
+
+_HTML_HEADERS = b"content-security-policy: default-src 'none'; style-src 'unsafe-inline'; img-src data:\r\nx-content-type-options: nosniff\r\n"
+
+
+class StatsPage:
+    """One section's page."""
+
+    _log = Logger("reusedproxy")
+
+    def __init__(
+        self, settings: Settings, figures: Figures, logs: LogTargets, wall: Callable[[], float] = time.time
+    ) -> None:
+        """`wall` tells the time of day."""
+        self.settings = settings
+        self._figures = figures
+        self._logs = logs
+        self._wall = wall
+        self._uri = settings.uri.encode()
+        #: Since when the traffic is counted: the start, or the last reload.
+        self._counted_from = figures.proxy.deadlines.now()
+
+    def wants(self, target: bytes) -> bool:
+        return _path(target).startswith(self._uri)
+
+    def answer(self, head: RequestHead, close: bool) -> tuple[int, bytes]:
+        try:
+            return self._answer(head, close)
+        except Exception:
+            self._log.failure("the statistics could not be written")
+            return 500, answer(500, b"", "text/plain", close=close)
+
+    def _answer(self, head: RequestHead, close: bool) -> tuple[int, bytes]:
+        extra = b"connection: keep-alive\r\n" if head.minor == 0 and not close else b""
+        if head.method == b"POST":
+            # Its form's orders are HAProxy's `stats admin`, which answers thus when it is off.
+            location = b"location: " + self._uri + b";st=DENY\r\n"
+            return 303, answer(303, b"", "text/plain", extra=extra + location, close=close)
+        if head.method not in (b"GET", b"HEAD"):
+            # HAProxy passes these on to a server, which never meant to have this URI.
+            return 405, answer(405, b"", "text/plain", extra=extra + b"allow: GET, HEAD, POST\r\n", close=close)
+        words = _path(head.target)[len(self._uri) :]
+        if b";csv" in words:
+            moment = self._figures.moment()
+            body = moment.text("csv", lambda: write_csv(moment.sections)).encode()
+            whole = answer(200, body, "text/plain; charset=utf-8", extra=extra, close=close)
+        else:
+            body = self._page(words).encode()
+            whole = answer(200, body, "text/html; charset=utf-8", extra=extra + _HTML_HEADERS, close=close)
+        return 200, whole[: len(whole) - len(body)] if head.method == b"HEAD" else whole
+
+    def _page(self, words: bytes) -> str:
+        proxy, moment = self._figures.proxy, self._figures.moment()
+        look = Look(
+            uri=self.settings.uri,
+            pid=os.getpid(),
+            uptime=moment.at - proxy.began,
+            counted=moment.at - self._counted_from,
+            at=self._wall() - (proxy.deadlines.now() - moment.at),
+            log_lines_dropped=self._logs.dropped,
+            refresh=None if b";norefresh" in words else self.settings.refresh,
+            refuses=b";st=DENY" in words,
+            unfolded=b";unfold" in words,
+            hide_version=self.settings.hide_version,
+        )
+        return write_page(proxy, moment, look)
+
+
+def _path(target: bytes) -> bytes:
+    """The path of a request target, with its query; a proxy's client may have sent the absolute form (RFC 9112 3.2.2)."""
+    if target.startswith(b"/"):
+        return target
+    scheme, _, rest = target.partition(b"://")
+    start = rest.find(b"/")
+    return rest[start:] if start >= 0 and scheme.lower() in (b"http", b"https") else target

@@ -1,0 +1,78 @@
+"""How many a second: sessions and requests. Once a second it looks at plain counters, so that counting itself stays free.
+
+It knows frontends, backends and servers by their totals only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import inf
+
+from attrs import define
+
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.server import Server
+from reusedproxy.clients.frontend import Frontend
+from reusedproxy.net.deadlines import Deadlines
+
+EVERY = 1.0
+
+
+@define
+class Meter:
+    """One counter's rate: `now` over the last whole second, `most` so far."""
+
+    read: Callable[[], int]
+    now: int = 0
+    most: int = 0
+    last: int = 0
+
+    def look(self, seconds: float) -> None:
+        total = self.read()
+        self.now = round((total - self.last) / seconds)
+        self.last = total
+        self.most = max(self.most, self.now)
+
+
+class Rates:
+    """The meters of a proxy: `sessions` of each frontend, backend and server, `requests` of each frontend."""
+
+    def __init__(self, frontends: Sequence[Frontend], backends: Sequence[Backend], deadlines: Deadlines) -> None:
+        self.sessions: dict[Frontend | Backend | Server, Meter] = {}
+        self.requests: dict[Frontend, Meter] = {}
+        self.deadline = inf
+        self.slot = 0.0
+        self._deadlines = deadlines
+        self._looked = 0.0
+        for frontend in frontends:
+            self.sessions[frontend] = Meter(_connections(frontend))
+            self.requests[frontend] = Meter(_requests(frontend))
+        for backend in backends:
+            self.sessions[backend] = Meter(_sessions(backend))
+            self.sessions.update({server: Meter(_sessions(server)) for server in backend.servers})
+
+    def start(self) -> None:
+        self._looked = self._deadlines.now()
+        self._deadlines.watch(self, self._looked + EVERY)
+
+    def stop(self) -> None:
+        self._deadlines.cancel(self)
+
+    def deadline_passed(self) -> None:
+        now = self._deadlines.now()
+        if now > self._looked:
+            for meter in (*self.sessions.values(), *self.requests.values()):
+                meter.look(now - self._looked)
+        self.start()
+
+
+def _connections(frontend: Frontend) -> Callable[[], int]:
+    return lambda: frontend.connections_total
+
+
+def _requests(frontend: Frontend) -> Callable[[], int]:
+    return lambda: frontend.traffic.req_tot
+
+
+def _sessions(of: Backend | Server) -> Callable[[], int]:
+    return lambda: of.traffic.stot

@@ -1,0 +1,71 @@
+"""What an operator could do better for one server's pool: each piece of advice is given once.
+
+A pool's keeper says what it has seen; here it is put into words, with what to change. It must never know connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reusedproxy.pool.learning.idle_timeout import Patience
+    from reusedproxy.pool.limits import PoolLimits
+
+#: Handshakes a second for a floor that nobody uses from which on there is advice.
+CHURN = 0.5
+
+
+class Advice:
+    """Of one server, whatever pools it has."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        """`say` takes each text, to be read by an operator."""
+        self._say = say
+        self._said: set[str] = set()
+
+    def share(self, other: Advice) -> None:
+        """What either has said need not be said again."""
+        self._said = other._said
+
+    def vain_ping(self, status: int) -> None:
+        """The server answers pings with such a refusal, and ends the connection."""
+        text = f"the server answers idle-ping's request with {status} and closes the connection: pings stop"
+        self._once("ping", f"{text}; say what it takes with 'option httpchk'")
+
+    def hasty(self) -> None:
+        """The server closes used connections at any moment."""
+        self._once(
+            "hasty",
+            "the server closes connections within moments of one answer in a hundred or more: requests that may not be"
+            " repeated get connections that have outlived such moments, or new ones, until it does so less",
+        )
+
+    def workers(self, idle: int) -> None:
+        """A dial has timed out while so many stand idle."""
+        self._once(
+            "workers",
+            f"no new connection while {idle} stand idle: a server with one worker a connection (gunicorn's"
+            " sync, Apache's prefork) has none left for anybody else: say a pool-min-conn below its workers, or 0",
+        )
+
+    def patience(self, limits: PoolLimits, used: Patience, unused: Patience, pings: bool) -> None:
+        """What is configured, before what the server does with idle connections; `pings`: they are asked."""
+        if limits.idle_timeout is not None and used.limit < limits.idle_timeout:
+            self._once(
+                "idle-timeout",
+                f"the server closes idle connections after {used.limit:.3g} s ({used.source}), so pool-idle-timeout"
+                f" {limits.idle_timeout:g}s is never reached: raise the server's keep-alive time-out, or say less",
+            )
+        if limits.min_conn and not pings and limits.min_conn / unused.leave_after >= CHURN:
+            self._once(
+                "churn",
+                f"the server closes connections that have carried no request after {unused.limit:.3g} s ({unused.source}), so"
+                f" pool-min-conn {limits.min_conn} costs {limits.min_conn / unused.leave_after:.2g} handshakes a second:"
+                " raise its time-out for a first request, say idle-ping with less than that, or a smaller floor",
+            )
+
+    def _once(self, key: str, text: str) -> None:
+        if key not in self._said:
+            self._said.add(key)
+            self._say(text)

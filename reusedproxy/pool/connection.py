@@ -1,0 +1,556 @@
+"""One persistent connection to a server: it carries one exchange at a time and judges itself at the end of each.
+
+It turns bytes into a response head and body with `wire`, hands them to the exchange it serves, and knows when both
+messages are over. Whether it then goes back to its pool or away is decided here, by what was seen on this connection
+alone. It must never know clients, balancing or retries.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from twisted.logger import Logger
+
+from reusedproxy.net.transport import BROKEN, OPEN, PEER_CLOSED, Transport
+from reusedproxy.pool.reasons import EARLY, LEFT_BEHIND, SERVER
+from reusedproxy.pool.served import Exchange
+from reusedproxy.pool.unfinished import Unfinished
+from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody, UntilCloseBody
+from reusedproxy.wire.heads import (
+    CHUNKED,
+    UNTIL_CLOSE,
+    Limits,
+    ResponseFault,
+    ResponseHead,
+    check_partial_response,
+    find_head_end,
+    read_response,
+)
+
+if TYPE_CHECKING:
+    from reusedproxy.pool.pool import HTTPConnectionPool
+
+# Where a connection stands with its pool; each is one of the pool's lists.
+IDLE = 0
+IN_USE = 1
+RETIRING = 2
+WATCHED = 3
+PRIVATE = 4
+
+#: Interim answers passed on before others get their turn.
+INTERIMS_AT_ONCE = 16
+
+# Whose doing it was that an exchange lost its connection.
+SERVER_FAULT = "server"  # it broke the protocol: the answer cannot be trusted
+SERVER_GONE = "gone"  # the connection ended
+SERVER_SLOW = "slow"  # `timeout server` passed
+REFUSED_LATE = "refused"  # TLS: the server refused our certificate after the handshake; it has processed nothing
+UNTOUCHED = "untouched"  # it ended, or said something unasked, before any byte of the request had left us
+
+#: Interim answers (1xx) that a server may give to one request. 100 is said once and 103 a few times; 102, which is there to say
+#: that the answer takes its time (RFC 2518 section 10.1), may also come once a second for as long as that is.
+INTERIMS = 100
+
+
+class ServerConnection(Unfinished):
+    """One connection of a pool. `state` is IDLE, IN_USE, WATCHED, PRIVATE or RETIRING, and moved by the pool only.
+
+    `requests` counts those sent on it; `idle_since` is when it became idle, `idle_last` and `idle_longest` for how long it had
+    been when it was taken for its last request, and at most; `safe` says that it has been reused once, so that its server is known to bear it (HAProxy's `http-reuse aggressive`); `retire_at` is when
+    its life is over (-inf: after this one request).
+    """
+
+    _log = Logger()
+
+    __slots__ = (
+        "_answered",
+        "_body",
+        "_given",
+        "_head",
+        "_interims",
+        "_limits",
+        "_received",
+        "_rested",
+        "_searched",
+        "_timeout",
+        "born",
+        "idle_last",
+        "idle_longest",
+        "idle_since",
+        "number",
+        "pool",
+        "private",
+        "proof_at",
+        "requests",
+        "retire_at",
+        "safe",
+        "slot",
+        "state",
+        "took",
+        "watch_until",
+    )
+
+    def __init__(
+        self, pool: HTTPConnectionPool, transport: Transport, now: float, limits: Limits, number: int, took: float
+    ) -> None:
+        """`number` is its place among those of its pool, `took` how many seconds it was opened in."""
+        self.pool = pool
+        self.number = number
+        self.took = took
+        self.transport = transport
+        self.state = IDLE
+        self.born = self.idle_since = now
+        self.idle_last = self.idle_longest = 0.0
+        self.retire_at = inf
+        self.requests = 0
+        self.safe = False
+        #: It serves one client only, from now to its end.
+        self.private = False
+        #: The idle age beyond which nothing more is learned from watching it.
+        self.watch_until = inf
+        #: When it will have stood long enough for its handshake not to be refused any more.
+        self.proof_at = now
+        self.exchange: Exchange | None = None
+        #: Whose answer is over while its request still goes out; `exchange` is None then.
+        self.uploader: Exchange | None = None
+        self.slot = 0.0
+        self.deadline = inf
+        self._limits = limits
+        self._timeout: float | None = None
+        self._received = b""
+        self._searched = 0
+        self._head: ResponseHead | None = None
+        self._body: LengthBody | ChunkedBody | UntilCloseBody | None = None
+        self._request_ended = False
+        #: The server's 100 is waited for, with the request's body; or its answer has come instead.
+        self._continue_due = False
+        #: The request (by `requests`) that was last answered with 1xx, how often, and since when.
+        self._interims = (0, 0, 0.0)
+        #: Of an `uploader`: its answer did not say that the connection ends.
+        self._kept = True
+        #: A switch to another protocol that came before the end of the request, for which it waits; and what came behind it.
+        self._switched: tuple[ResponseHead, bytes] | None = None
+        #: The poller's batch in which its last answer ended.
+        self._rested = -1
+        self._answered = False
+        #: Bytes of the request that the transport was given; those that it had not sent when it was last the server's turn
+        #: to take them.
+        self._given = self._left = 0
+        transport.peer = self
+        transport.resume_reading()
+
+    @property
+    def answered(self) -> bool:
+        """Whether some byte has come for the last request that it carried."""
+        return self._answered
+
+    # What an exchange calls.
+
+    def send(self, exchange: Exchange, data: bytes, ended: bool, timeout: float | None) -> None:
+        """Begin an exchange: `data` is its head with the first of its body; `ended`: that is all of the request.
+
+        `timeout` (`timeout server`, seconds; None: none) bounds each silence of the server when it is its turn.
+        """
+        self.exchange = exchange
+        if not self.transport.heard_since(self._rested) and not self.transport.silent():
+            # It was freed a moment ago, in this batch of events or while it waits for its turn, so what came behind its last
+            # answer was not seen yet: it must not be read as the next one's. (Later it would have been delivered.)
+            self._answered = False
+            self._given = 0
+            self._lose(UNTOUCHED, "not silent when taken")
+            return
+        self.requests += 1
+        self._request_ended = ended
+        self._answered = False
+        self._given = len(data)
+        self._left = 0
+        self._timeout = timeout
+        self._continue_due = exchange.expects and not ended
+        if ended or self._continue_due:
+            self._expect()
+        self.transport.write(data)
+
+    def write(self, data: bytes) -> None:
+        """More of the request's body."""
+        if self._continue_due:
+            if self._head is not None:
+                # It has answered instead of asking for the body. Servers that do not say so, and then take the body for
+                # their next request, exist ("Expect-based desync"): nothing of it goes there.
+                return
+            self._continue_came()  # the client does not wait for it any more
+        self._given += len(data)
+        self.transport.write(data)
+
+    def end_request(self) -> None:
+        """All of the request has been written; the server's silence counts from here."""
+        if self._continue_due:
+            return  # see `write`
+        self._request_ended = True
+        if self.uploader is not None or self._switched is not None:
+            self.transport.send_now()
+            self._look_at_sent()
+            return
+        self._left = self.transport.unsent()
+        self._expect()
+
+    def pause_response(self) -> None:
+        """Read no more for now; the server is not to blame for the silence."""
+        if self.uploader is not None:
+            return  # all of it has come; what is looked for is the server's end
+        self.deadline = inf
+        self.transport.pause_reading()
+
+    def resume_response(self) -> None:
+        if self.uploader is not None or self._switched is not None:
+            return
+        if self._request_ended or self._body is not None or self._continue_due:
+            self._expect()
+        self.transport.resume_reading()
+
+    def take_back(self, reason: str, *, at_once: bool) -> None:
+        """What was spoken in another protocol is over, and so is the connection."""
+        self.transport.peer = self
+        self.exchange = None
+        self.pool.retire(self, reason, at_once=at_once)
+
+    def give_up(self, reason: str) -> None:
+        """The exchange wants no more of it, in the middle of whatever it was; it hears nothing further."""
+        self.exchange = self.uploader = None
+        self._switched = None
+        self.pool.retire(self, reason, at_once=True)
+
+    def _continue_came(self) -> None:
+        """The client's turn to send its body."""
+        self._continue_due = False
+        self.deadline = inf
+
+    def _expect(self) -> None:
+        """It is the server's turn, for at most `timeout server`."""
+        if self._timeout is not None:
+            deadlines = self.pool.deadlines
+            deadlines.watch(self, deadlines.now() + self._timeout)
+
+    # What the transport calls.
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is None:
+            self._unasked(data)
+            return
+        if not self._answered:
+            if self._untouched():
+                self._lose(UNTOUCHED, "unasked bytes")
+                return
+            self._answered = True
+        if self._request_ended:
+            if self._timeout is not None:
+                self.deadline = self.pool.deadlines.now() + self._timeout
+        elif self._body is not None or self._continue_due:
+            self._expect()
+        try:
+            if self._body is None:
+                self._read_head(exchange, data)
+            else:
+                self._read_body(exchange, data)
+        except (ResponseFault, BodyFault) as fault:
+            self.pool.invalid.note("", fault.reason, self._received or data)
+            self._lose(SERVER_FAULT, str(fault))
+        except Exception:
+            # A programming error in one exchange is that one's end, not its client's endless wait.
+            self._log.failure("an exchange ends by our own fault")
+            if exchange in (self.exchange, self.uploader):
+                self.give_up(BROKEN)
+            exchange.break_off()
+
+    def eof_received(self) -> None:
+        """A server that has ended its side ends the connection: nothing more can be asked on it."""
+        self._ended(PEER_CLOSED)
+
+    def connection_lost(self, reason: str) -> None:
+        try:
+            if self.state != RETIRING:
+                self._ended(reason)
+        finally:
+            # Whatever an exchange makes of it.
+            self.pool.deadlines.cancel(self)
+            self.pool.connection_gone(self)
+
+    def pause_writing(self) -> None:
+        exchange = self.exchange or self.uploader
+        if exchange is not None:
+            self._left = self.transport.unsent()
+            self._expect()
+            exchange.pause_request()
+
+    def resume_writing(self) -> None:
+        exchange = self.exchange or self.uploader
+        if exchange is None:
+            return
+        if not self._request_ended and self._body is None:
+            self.deadline = inf
+        if self._request_ended and (self.uploader is not None or self._switched is not None):
+            self._look_at_sent()
+        else:
+            exchange.resume_request()
+
+    def deadline_passed(self) -> None:
+        left = self.transport.unsent()
+        if self.state == RETIRING:
+            self.transport.abort("peer did not take the end")
+        elif self.state == IDLE:
+            self.pool.keeper.time_passed(self)
+        elif self.state == WATCHED:
+            self.pool.keeper.watched(self)
+        elif 0 < left < self._left:
+            # Slowly, but it takes what it is sent.
+            self._left = left
+            self._expect()
+        elif self.exchange is not None:
+            self._lose(SERVER_SLOW, "timeout server")
+        elif self.uploader is not None:
+            self._refuse_rest(SERVER_SLOW, "timeout server")
+
+    # Reading a response.
+
+    def _read_head(self, exchange: Exchange, data: bytes) -> None:
+        if self._received:
+            data = self._received = self._received + data
+        interims = 0
+        while True:
+            end = find_head_end(data, self._searched)
+            if end < 0:
+                self._received = data
+                self._searched = len(data)
+                check_partial_response(data, self._limits)
+                return
+            self._searched = 0
+            head = read_response(data[:end], exchange.method, self._limits)
+            self._received = b""
+            if head.status >= 200:
+                break
+            data = data[end:]
+            if head.status == 101:
+                self._switch(exchange, head, data)
+                return
+            if head.status == 100 and self._continue_due:
+                self._continue_came()
+            self._count_interim(head.status)
+            exchange.response_interim(head)
+            if self.exchange is not exchange:
+                return
+            if not data:
+                self._received = data
+                return
+            interims += 1
+            if interims == INTERIMS_AT_ONCE:
+                self.transport.give_back(data)
+                return
+        if head.keep_alive_timeout is not None and self.pool.keeper.advertised(head.keep_alive_timeout) == 0:
+            self.retire_at = -inf  # it will not take another request
+        if head.status in (401, 407) and head.binds_connection:
+            self.private = True
+        if head.status == 408 and not head.keep_alive and self._request_ended and exchange.may_repeat():
+            # RFC 9110 section 15.5.9: this is how servers end an idle connection, too; it has crossed our request.
+            self._answered = False
+            self._lose(SERVER_GONE, "server timed it out")
+            return
+        if head.status > 400 and exchange.unwanted(head.status):
+            self._refuse(exchange, head, data, end)
+            return
+        length = head.length
+        if length >= 0 and len(data) - end >= length:
+            self._read_whole(exchange, head, data, end)
+        else:
+            self._start_body(exchange, head, data[end:])
+
+    def _count_interim(self, status: int) -> None:
+        """Bound how many of them a server may send: each renews `timeout server`."""
+        now = self.pool.deadlines.now()
+        request, count, since = self._interims
+        if request != self.requests:
+            count, since = 0, now
+        self._interims = self.requests, count + 1, since
+        if count >= INTERIMS + (now - since if status == 102 else 0):
+            raise ResponseFault("interim answers without end")
+
+    def _read_whole(self, exchange: Exchange, head: ResponseHead, data: bytes, end: int) -> None:
+        whole = end + head.length
+        self._finish(exchange, head.keep_alive, len(data) > whole)
+        if self.uploader is None:
+            exchange.response_whole(head, data[end:whole])
+        else:
+            exchange.response_early(head, data[end:whole])
+
+    def _switch(self, exchange: Exchange, head: ResponseHead, rest: bytes) -> None:
+        """RFC 9110 sections 7.8 and 9.3.6: the client's side switches at the end of its request, so that is waited for."""
+        if self._continue_due:
+            raise ResponseFault("another protocol in place of 100 Continue")  # section 7.8: 100 comes before 101
+        self.deadline = inf
+        transport = self.transport
+        if self._request_ended and not transport.unsent():
+            exchange.response_switched(head, rest)
+            return
+        transport.pause_reading()
+        self._switched = head, rest
+        if self._request_ended:
+            transport.send_now()
+            self._look_at_sent()
+        elif transport.full:
+            self._await_taking()
+
+    def _refuse(self, exchange: Exchange, head: ResponseHead, data: bytes, end: int) -> None:
+        """This answer goes nowhere; if all of it is here, its connection is as good as before."""
+        if 0 <= head.length <= len(data) - end:
+            self._finish(exchange, head.keep_alive, len(data) > end + head.length)
+            if self.uploader is not None:
+                self.give_up("answer not wanted")  # all of the request goes to another now
+        else:
+            self.give_up("answer not wanted")
+        exchange.answer_unwanted(head.status)
+
+    def _start_body(self, exchange: Exchange, head: ResponseHead, rest: bytes) -> None:
+        body: LengthBody | ChunkedBody | UntilCloseBody
+        if head.length == CHUNKED:
+            body = ChunkedBody(self._limits, framed=exchange.framed)
+        elif head.length == UNTIL_CLOSE:
+            if exchange.method == b"CONNECT":
+                self._switch(exchange, head, rest)
+                return
+            body = UntilCloseBody(framed=exchange.framed)
+        else:
+            body = LengthBody(head.length)
+        data, rest = body.feed(rest)
+        if body.complete:
+            self._finish(exchange, head.keep_alive, bool(rest))
+            if self.uploader is None:
+                exchange.response_whole(head, data)
+            else:
+                exchange.response_early(head, data)
+        else:
+            self._head = head
+            self._body = body
+            if body.held:
+                self._give_back(body)
+            if not self._request_ended:
+                self._expect()
+            exchange.response_started(head, data)
+
+    def _read_body(self, exchange: Exchange, data: bytes) -> None:
+        body, head = self._body, self._head
+        assert body is not None and head is not None
+        data, rest = body.feed(data)
+        if body.complete:
+            if data:
+                # Before the connection is another's: the exchange may still pause it, or give it up.
+                exchange.response_data(data)
+                if self.exchange is not exchange:
+                    return
+            self._finish(exchange, head.keep_alive, bool(rest))
+            if self.uploader is None:
+                exchange.response_ended()
+            else:
+                exchange.response_early(None, b"")
+            return
+        if body.held:
+            self._give_back(body)
+        if data:
+            exchange.response_data(data)
+
+    def _give_back(self, body: LengthBody | ChunkedBody | UntilCloseBody) -> None:
+        """So many small chunks are enough for one turn."""
+        assert isinstance(body, ChunkedBody)
+        self.transport.give_back(body.held)
+        body.held = b""
+
+    # Ends.
+
+    def _finish(self, exchange: Exchange, keep_alive: bool, more: bool) -> None:
+        """The response is complete: go back to the pool, now or when the request is, or away with the reason why not."""
+        self.exchange = None
+        self._body = self._head = None
+        self.deadline = inf
+        transport = self.transport
+        # A request that still waits in our buffer has not ended either: the server has answered before it had all of it.
+        request_ended = self._request_ended and not (transport.unsent() or transport.lost)
+        if keep_alive and request_ended and not more and not transport.hung_up and transport.state == OPEN:
+            transport.resume_reading()  # the client may have had it paused to the last
+            self._rested = transport.batch
+            self.pool.release(self)
+        elif more:
+            self.pool.retire(self, "bytes beyond the response")
+        elif not request_ended:
+            if not self._takes_rest(exchange, keep_alive):
+                self.pool.retire(self, EARLY)
+        elif keep_alive:
+            self.pool.retire(self, LEFT_BEHIND, by=SERVER)
+        else:
+            self.pool.retire(self, "server asked to close")
+
+    def _rest(self) -> None:
+        """Both messages are over."""
+        self.uploader = None
+        self.deadline = inf
+        self._rested = self.transport.batch
+        if self._kept:
+            self.pool.release(self)
+        else:
+            self.pool.retire(self, "server asked to close")
+
+    def _refuse_rest(self, whose: str, reason: str) -> None:
+        """The rest of the request has nowhere to go. The server has answered, so nothing is held against it."""
+        uploader, self.uploader = self.uploader, None
+        assert uploader is not None
+        self.pool.retire(self, reason, at_once=True, by=SERVER)
+        uploader.request_refused(whose if self._kept or whose != SERVER_GONE else None)
+
+    def _untouched(self) -> bool:
+        """Whether all of the request is still with us, so that the server can have seen none of it."""
+        return self.transport.unsent() + self.transport.lost == self._given
+
+    def _unasked(self, data: bytes) -> None:
+        """A server speaks on an idle connection only to say goodbye (RFC 9110 section 15.5.9: a 408, say), or in error."""
+        if self.uploader is not None:
+            self._refuse_rest(SERVER_FAULT, "bytes beyond the response")
+        elif self.requests == 0 and data.startswith(
+            (b"HTTP/1.1 408", b"HTTP/1.0 408", b"HTTP/1.1 400", b"HTTP/1.0 400")
+        ):
+            self.pool.keeper.closed_by_peer(self)
+            self.pool.retire(self, "server timed it out unused", by=SERVER)
+        else:
+            self.pool.retire(self, "unasked bytes")
+
+    def _ended(self, reason: str) -> None:
+        """The server has ended the connection: the normal end of some bodies, otherwise a loss."""
+        exchange = self.exchange
+        if exchange is None:
+            if self.uploader is not None:
+                self._refuse_rest(SERVER_GONE, EARLY)
+            else:
+                self.pool.lost(self, reason, self._answered)
+            return
+        body = self._body
+        if isinstance(body, UntilCloseBody) and reason == PEER_CLOSED:
+            last = body.finish()
+            if last:
+                exchange.response_data(last)
+            if self.exchange is exchange:
+                self.transport.hung_up = True  # also where TLS alone has ended: it takes nothing more
+                self._finish(exchange, False, False)
+                exchange.response_ended()
+        else:
+            self._lose(SERVER_GONE, reason)
+
+    def _lose(self, whose: str, reason: str) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        self.exchange = None
+        if whose == SERVER_GONE:
+            untouched = self._untouched()
+            if self.pool.lost(self, reason, self._answered):
+                whose = REFUSED_LATE
+            elif untouched:
+                whose = UNTOUCHED
+        else:
+            self.pool.retire(self, reason, at_once=True)
+        exchange.server_lost(whose, reason, self._answered)

@@ -1,0 +1,223 @@
+"""What is counted of a pool, and what is remembered of a connection when it has ended, so that somebody can be told why it
+did. Values only: whoever counts calls one method here for each thing that happens, and reads the clock itself.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from attrs import Factory, define, frozen
+
+from reusedproxy.measures.histogram import DURATIONS, IDLE_AGES, LIVES, PATIENCES, REQUESTS, Histogram
+from reusedproxy.net.dial import TCP_CONNECT, Dial, DialFailure
+from reusedproxy.net.transport import Transport
+
+if TYPE_CHECKING:
+    from reusedproxy.pool.connection import ServerConnection
+
+#: Ends that each pool remembers.
+REMEMBERED = 50
+
+# Why a connection is opened.
+FLOOR = "floor"  # one is missing
+DEMAND = "demand"  # somebody waits
+REPLACE = "replace"  # one that stands has to leave, or has just left, because its life is over
+RECOVERY = "recovery"  # the server had refused, or was not to be used
+ROTATION = "rotation"  # a reload has changed how its server is reached: its certificates, say
+PROBE = "probe"  # a health check has opened it, and leaves it to the pool
+
+# How that went.
+OK = "ok"
+REFUSED = "refused"  # no TCP connection
+TIMEOUT = "timeout"
+TLS = "tls"  # the handshake failed
+VERIFY = "verify"  # we do not take the server's certificate
+LOCAL = "local"  # we had no descriptor; the server was not asked
+CANCELLED = "cancelled"  # nobody wants it any more
+
+# How those who asked for a connection came by one, or did not.
+WARM = "warm"  # it stood idle
+FRESH = "fresh"  # it was opened meanwhile
+QUEUED = "queued"  # another has given it back
+LEFT = "left"  # who asked has gone
+ACQUIRED = (WARM, FRESH, QUEUED, TIMEOUT, REFUSED, LEFT)
+
+# What became of a request whose connection might have ended as it was sent, or did.
+AVOIDED = "avoided"  # it could not have been repeated, and was given a fresher connection than stood idle, or a new one
+RETRIED_OK = "retried_ok"
+LOST = "lost"
+RACES = (AVOIDED, RETRIED_OK, LOST, LEFT)
+IDEMPOTENT = "idempotent"
+UNSAFE = "unsafe"
+METHODS = (IDEMPOTENT, UNSAFE)
+
+# What allowed to send a request once more, and what became of that.
+UNSENT = "unsent"  # no server has seen a byte of it
+# (the class of its method: IDEMPOTENT)
+OPT_IN = "opt_in"  # `retry-on` says so
+FAILED = "failed"
+
+
+def _durations() -> Histogram:
+    return Histogram(DURATIONS)
+
+
+@define
+class Counters:
+    """What has happened, since the start. A handshake is a connection made ready, with or without TLS.
+
+    A race is a request whose connection had stood idle and ended under it before a byte of the answer came: repeated on
+    another connection, or lost (RFC 9112 section 9.3.1), if need be after that. A ping is a request of our own; `donated`
+    connections came from health checks; `overdue` ones were in use by nobody. `dials_for_requests` began because somebody
+    waited; of all waits, some ended with a new connection (`handshakes_on_request_path`), some with one that came back, some
+    in vain.
+    """
+
+    dials: int = 0
+    dials_for_requests: int = 0
+    dials_failed: int = 0
+    handshakes: int = 0
+    handshakes_on_request_path: int = 0
+    waits_queued: int = 0
+    waits_failed: int = 0
+    requests: int = 0
+    reuses: int = 0
+    races_repeated: int = 0
+    races_lost: int = 0
+    pings: int = 0
+    pings_failed: int = 0
+    donated: int = 0
+    overdue: int = 0
+    used_max: int = 0
+    #: Dials that have ended, and donations, by cause and result.
+    connects: Counter[tuple[str, ...]] = Factory(Counter)
+    #: By protocol, whether resumed, and whether we have a certificate to show.
+    tls_handshakes: Counter[tuple[str, bool, bool]] = Factory(Counter)
+    #: By who it was, and a word of `reasons`.
+    closed: Counter[tuple[str, str]] = Factory(Counter)
+    #: By class of method and outcome.
+    races: Counter[tuple[str, str]] = Factory(Counter)
+    #: By what proved that the request might be sent once more, and what became of that.
+    retries: Counter[tuple[str, ...]] = Factory(Counter)
+    #: Seconds from asking to having, or to the end of it. Of WARM only those that took longer than the first bound.
+    waits: dict[str, Histogram] = Factory(lambda: {result: _durations() for result in ACQUIRED})
+    connect_seconds: Histogram = Factory(_durations)
+    #: By whether it was resumed.
+    handshake_seconds: dict[bool, Histogram] = Factory(lambda: {False: _durations(), True: _durations()})
+    ages: Histogram = Factory(lambda: Histogram(LIVES))
+    carried: Histogram = Factory(lambda: Histogram(REQUESTS))
+    idle_at_borrow: Histogram = Factory(lambda: Histogram(IDLE_AGES))
+    idle_at_peer_close: Histogram = Factory(lambda: Histogram(IDLE_AGES))
+    warm_up: Histogram = Factory(lambda: Histogram(PATIENCES))
+
+    @property
+    def warm(self) -> int:
+        """Requests that were given a connection at once."""
+        return self.requests - self.handshakes_on_request_path - self.waits_queued
+
+    @property
+    def acquired(self) -> dict[str, Histogram]:
+        """All that asked, by how it ended.
+
+        Those who got a connection at once are counted as the first bucket without a look at the clock, for what is done then
+        is far below its bound of 50 µs (0.7 µs here, see benchmarks/pool.py); where it need not be, `warm_took` is told.
+        """
+        slow = self.waits[WARM]
+        quick = Histogram(slow.bounds)
+        quick.counts[0] = self.warm - slow.count
+        return {**self.waits, WARM: quick.joined(slow)}
+
+    def warm_took(self, seconds: float) -> None:
+        """One was found at once, but with more work than usual."""
+        slow = self.waits[WARM]
+        if seconds > slow.bounds[0]:
+            slow.observe(seconds)
+
+    def borrowed(self, connection: ServerConnection, now: float) -> None:
+        """One that stood idle is taken for a request. Of every request: it is `Histogram.observe` once more, without a call."""
+        age = now - connection.idle_since
+        histogram = self.idle_at_borrow
+        histogram.counts[bisect_left(IDLE_AGES, age)] += 1
+        histogram.sum += age
+        connection.idle_last = age
+        if age > connection.idle_longest:
+            connection.idle_longest = age
+
+    def opened(self, cause: str, dial: Dial, transport: Transport, certificate: bool) -> None:
+        """A connection is ready; `certificate`: we have one to show."""
+        self.handshakes += 1
+        self.connects[cause, OK] += 1
+        self.connect_seconds.observe(dial.tcp_took)
+        if transport.secure:
+            resumed = transport.resumed
+            self.tls_handshakes[transport.version, resumed, certificate] += 1
+            self.handshake_seconds[resumed].observe(dial.took - dial.tcp_took)
+
+    def not_opened(self, cause: str, dial: Dial, failure: DialFailure) -> None:
+        """A dial of the pool's has failed."""
+        self.connects[cause, _result(failure)] += 1
+        if failure.phase != TCP_CONNECT:
+            self.connect_seconds.observe(dial.tcp_took)
+
+    def wait_failed(self, failure: DialFailure, seconds: float) -> None:
+        """Somebody who waited was told of this."""
+        self.waits_failed += 1
+        self.waits[TIMEOUT if failure.timed_out else REFUSED].observe(seconds)
+
+    def end(self, connection: ServerConnection, now: float, reason: str, by: str, word: str) -> Ended:
+        """A connection has left its pool; `word` is that of `reasons` for its reason."""
+        age, transport = now - connection.born, connection.transport
+        self.closed[by, word] += 1
+        self.ages.observe(age)
+        self.carried.observe(connection.requests)
+        return Ended(
+            connection.number,
+            now,
+            age,
+            connection.took,
+            transport.version,
+            transport.resumed,
+            connection.requests,
+            by,
+            reason,
+            connection.idle_last,
+            connection.idle_longest,
+        )
+
+    def race(self, method: str, outcome: str) -> None:
+        self.races[method, outcome] += 1
+        self.races_lost += outcome == LOST
+
+
+def _result(failure: DialFailure) -> str:
+    if failure.ours:
+        return LOCAL
+    if failure.timed_out:
+        return TIMEOUT
+    if failure.phase == TCP_CONNECT:
+        return REFUSED
+    return VERIFY if failure.unverified else TLS
+
+
+@frozen
+class Ended:
+    """One connection's life. Times in seconds: `at` (the clock's) it ended, `age` it had, `took` its TCP connect and handshake.
+
+    `tls` is the protocol, "" without; `resumed`: its handshake was an abbreviated one; `by`: "server" or "proxy", which
+    closed it, for `reason`. `idle_last` and `idle_longest` are how long it had stood idle when it was last taken for a
+    request, and at most (0: it never had): of ages at each borrow those that tell why it was lost, in two numbers.
+    """
+
+    number: int
+    at: float
+    age: float
+    took: float
+    tls: str
+    resumed: bool
+    requests: int
+    by: str
+    reason: str
+    idle_last: float = 0.0
+    idle_longest: float = 0.0

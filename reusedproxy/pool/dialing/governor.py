@@ -1,0 +1,247 @@
+"""When the next dial may start: full speed while a server accepts, one trial at a time while it does not.
+
+A pool asks before each dial and reports how each one ended. It knows a clock, what is configured about speed, and the
+one connection that is on trial; it must never know who needs connections or how many.
+
+In TLS 1.3 a server refuses our certificate after the handshake looked complete to us (RFC 8446 section 4.4.2), so after
+failures a dial that succeeded proves nothing yet: its connection is on trial until it has answered, or has stood. One that
+ends under a request proves nothing either way, since that request may be the cause: the next is tried at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from random import Random
+from typing import Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from reusedproxy.measures.last_errors import Teller
+from reusedproxy.net.dial import TCP_CONNECT, DialFailure
+from reusedproxy.pool.dialing.budget import Budget
+
+#: Handshakes at once for the floor, and in all. More do not finish sooner: one costs about 1 ms of CPU.
+FLOOR_DIALS = 4
+DIALS = 64
+#: Seconds between dials while a server refuses, at random between the first and three times the one before, and at most
+#: the last; somebody waiting makes the last shorter, so that a request's few attempts do not outlast its client.
+BACKOFF_FIRST = 0.25
+BACKOFF_LAST = 3.0
+BACKOFF_LAST_WAITED = 1.0
+#: A connection that has stood this long after its handshake, or twice as long as that took, will not be refused any more.
+PROOF = 0.25
+#: Floor dials per second when nothing is configured.
+CONNECT_RATE = 100.0
+#: Seconds' worth of them that may go at once: so in no second are there more than a tenth beyond the rate.
+BURST = 0.1
+#: As much of a token is one: a rest that rounding leaves would take no time at all to come, again and again.
+WHOLE = 1 - 1e-6
+#: The same to a server that closes what it is not asked on within a moment, and the seconds for which that is remembered.
+FLUTTER_RATE = 2.0
+FLUTTER_FOR = 30.0
+
+
+class Proven(Protocol):
+    """What may be on trial. `born` is when its dial succeeded, `proof_at` when it has stood long enough; `requests` were sent
+    on it."""
+
+    born: float
+    proof_at: float
+    requests: int
+
+
+class Governor:
+    """Decides about one server's dials. `failures` in a row; `trouble` is why the last failed, "" while dials succeed.
+
+    While there are failures, at most one of these is there: a dial under way, a connection on trial, a time to wait.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rate: float | None,
+        clock: IReactorTime,
+        random: Random,
+        announce: Callable[[str, str], None],
+        go_on: Callable[[], None],
+        budget: Budget,
+        secure: bool,
+    ) -> None:
+        """`rate`: floor dials a second; `go_on()` is called when something that `wait` forbade may be possible now; `budget`
+        is that of all servers; `secure`: each dial makes a handshake."""
+        self.failures = 0
+        self.trouble = ""
+        #: That is that we do not take its certificate.
+        self.unverified = False
+        self._name = name
+        self._clock = clock
+        self._random = random
+        self._announce = announce
+        self._go_on = go_on
+        self._secure = secure
+        self._budget = budget if secure or budget.plain is None else budget.plain
+        #: Dials under way that the budget was asked for; True: for a request.
+        self._paid: dict[object, bool] = {}
+        self._now = clock.seconds
+        self._backoff = 0.0
+        self._failed_at = -inf
+        self._next_dial = -inf
+        self.rate = rate or CONNECT_RATE
+        #: The server closes unused connections so soon that a floor costs more than it is worth.
+        self.careful = False
+        self._fluttered_at = -inf
+        self._tokens = max(1.0, self.rate * BURST)
+        self._tokens_at = self._now()
+        self._trial: Proven | None = None
+        self._trial_call: IDelayedCall | None = None
+        self._later_call: IDelayedCall | None = None
+        self._teller = Teller(self._now, lambda text: announce("alert", text))
+        self._told = False
+        #: Troubles count as one, whatever they are.
+        self._alike = ""
+
+    def share(self, other: Governor) -> None:
+        """Say together what troubles a server's names: clients choose them, so a line for each would be a flood."""
+        self._teller, self._alike = other._teller, "a name"
+
+    # What the pool asks.
+
+    @property
+    def tokens(self) -> float:
+        """How many dials for the floor the rate allows at this moment; less than 1: the next has to wait."""
+        now, rate = self._now(), self._rate_now
+        # Room for a second one: of a bucket that holds one, each moment that a timer is late would be lost.
+        self._tokens = min(max(2.0, rate * BURST), self._tokens + (now - self._tokens_at) * rate)
+        self._tokens_at = now
+        return self._tokens
+
+    @property
+    def _rate_now(self) -> float:
+        careful = self.careful or self._now() - self._fluttered_at < FLUTTER_FOR
+        return min(self.rate, FLUTTER_RATE) if careful else self.rate
+
+    @property
+    def backoff(self) -> float:
+        """Seconds between two dials while the server refuses; 0 while it does not."""
+        return self._backoff
+
+    def wait(self, demand: bool, connecting: int, filling: int = 0) -> float:
+        """Seconds until the next dial may start, for somebody waiting (`demand`) or for the floor. `connecting` are under way,
+        `filling` of them for the floor: those for requests are no reason to wait with it.
+
+        0: now. inf: the end of a dial or of a trial decides, and the pool or `go_on` will ask again then.
+        """
+        if self.failures:
+            if connecting or self._trial is not None:
+                return inf
+            at = min(self._next_dial, self._failed_at + BACKOFF_LAST_WAITED) if demand else self._next_dial
+            wait = max(0.0, at - self._now())
+            return wait if demand or wait else self._budget.wait(self, self._go_on)
+        if connecting >= DIALS:
+            return inf
+        if demand:
+            return 0.0
+        if filling >= FLOOR_DIALS:
+            return inf
+        tokens = self.tokens
+        if tokens < WHOLE:
+            return (1 - tokens) / self._rate_now
+        return self._budget.wait(self, self._go_on)
+
+    def later(self, wait: float) -> None:
+        """Call `go_on` in `wait` seconds, or sooner if that was asked for before."""
+        call = self._later_call
+        if call is not None:
+            if call.getTime() <= self._now() + wait:
+                return
+            call.cancel()
+        self._later_call = self._clock.callLater(wait, self._later)
+
+    # What the pool reports.
+
+    def began(self, dial: object, demand: bool) -> None:
+        """A dial has started."""
+        if not demand:
+            self._tokens -= 1
+            self._budget.spend()
+            self._paid[dial] = False
+        elif self._secure and self._budget.spend_on_request():
+            self._paid[dial] = True
+
+    def succeeded(self, dial: object, connection: Proven, took: float) -> None:
+        """A dial has ended well after `took` seconds."""
+        self._paid.pop(dial, None)
+        proof = max(PROOF, 2 * took)
+        connection.proof_at = self._now() + proof
+        if self.failures and self._trial is None:
+            self._trial = connection
+            self._trial_call = self._clock.callLater(proof, self._prove)
+
+    def failed(self, dial: object, failure: DialFailure, waited: bool) -> None:
+        """A dial has failed, or its connection was refused late (`dial` is None then); `waited`: somebody was waiting for it."""
+        self.failures += 1
+        for_request = self._paid.pop(dial, None)
+        if for_request is not None and failure.phase == TCP_CONNECT:
+            self._budget.give_back(for_request)
+        now = self._failed_at = self._now()
+        if now >= self._next_dial:
+            # Decorrelated jitter. Of dials that were under way together only the first to fail makes the wait longer.
+            most = BACKOFF_LAST_WAITED if waited else BACKOFF_LAST
+            self._backoff = min(most, self._random.uniform(BACKOFF_FIRST, 3 * max(BACKOFF_FIRST, self._backoff)))
+            self._next_dial = now + self._backoff
+        self.trouble = str(failure)
+        self.unverified = failure.unverified
+        if self._teller.tell(self._alike or self.trouble, f"{self._name}: {self.trouble}", "attempts"):
+            self._told = True
+
+    def fluttered(self) -> None:
+        """The server has closed an unused connection that it had accepted a moment ago."""
+        self._fluttered_at = self._now()
+
+    def answered(self, connection: Proven) -> None:
+        """A connection has carried an exchange to its end. An older one than the last failure proves nothing."""
+        if connection is self._trial or connection.born > self._failed_at:
+            self._prove()
+
+    def ended(self, connection: Proven) -> None:
+        """A connection has left the pool. A trial that nobody asked anything makes the next wait as a failure does."""
+        if connection is self._trial:
+            self._end_trial()
+            if not connection.requests:
+                now = self._failed_at = self._now()
+                self._next_dial = max(self._next_dial, now + self._backoff)
+
+    def stop(self) -> None:
+        """No dial is wanted for now; no timer is left. Failures are remembered: the first dial after it is a trial."""
+        self._end_trial()
+        self._paid.clear()
+        self._budget.leave(self)
+        if self._later_call is not None:
+            self._later_call.cancel()
+            self._later_call = None
+
+    # Its own affairs.
+
+    def _prove(self) -> None:
+        """The server has accepted our handshake for sure: what follows may go at full speed again."""
+        self._end_trial()
+        failures, self.failures = self.failures, 0
+        self._backoff = 0.0
+        self._next_dial = -inf
+        self.trouble = ""
+        self.unverified = False
+        if self._told:
+            self._told = False
+            self._announce("notice", f"{self._name}: connections succeed again after {failures} failed attempts")
+        self._go_on()
+
+    def _end_trial(self) -> None:
+        self._trial = None
+        call, self._trial_call = self._trial_call, None
+        if call is not None and call.active():
+            call.cancel()
+
+    def _later(self) -> None:
+        self._later_call = None
+        self._go_on()

@@ -1,0 +1,13 @@
+"""The kinds of connection that a pool may give to a request: from any at all to one that has never stood idle.
+
+Smaller kinds may be given what larger ones may. `exchanges.reuse` says which kind a request gets.
+"""
+
+#: Any connection.
+ANY = 0
+#: A connection so lately known alive that it will hardly close under the request, or a new one.
+FRESH = 1
+#: A connection that has carried a request which was not its client's first, or a new one.
+SAFE = 2
+#: A connection that has never stood idle.
+NEW = 3

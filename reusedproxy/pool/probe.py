@@ -1,0 +1,105 @@
+"""A request of our own over a pooled connection: a check whose connection is to be kept, or a ping. Its answer's body is
+read and dropped, so that the connection can carry others after it. It must never know what the answer means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+
+from reusedproxy.net.transport import BROKEN
+from reusedproxy.pool.connection import SERVER_SLOW, ServerConnection
+from reusedproxy.wire.heads import ResponseFault, ResponseHead
+
+#: The answer's head, or None and why there is none; `slow` says that its time was over.
+Ended = Callable[[ResponseHead | None, str, bool], None]
+
+
+class Probe:
+    """What a `ServerConnection` serves for ourselves. `ended` is called once, whatever the server sends and however the
+    connection ends; by then that is free again, or gone."""
+
+    framed = True
+    expects = False
+
+    def __init__(self, method: bytes, ended: Ended) -> None:
+        self.method = method
+        self.deadline = inf
+        self.slot = 0.0
+        self._head: ResponseHead | None = None
+        self._ended: Ended | None = ended
+        self._connection: ServerConnection | None = None
+
+    def ask(self, connection: ServerConnection, request: bytes, timeout: float) -> None:
+        """Send it. All of the answer has to be here within `timeout` seconds: a limit on each silence, as clients' requests
+        have it, would let a server that goes on sending 103, or a byte of the body now and then, hold it for ever."""
+        self._connection = connection
+        deadlines = connection.pool.deadlines
+        deadlines.watch(self, deadlines.now() + timeout)
+        connection.send(self, request, True, None)
+
+    def deadline_passed(self) -> None:
+        connection = self._connection
+        assert connection is not None
+        connection.give_up("timeout server")
+        self._end(None, "timeout server", True)
+
+    def _end(self, head: ResponseHead | None, reason: str, slow: bool) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.pool.deadlines.cancel(self)
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended(head, reason, slow)
+
+    # What its connection calls.
+
+    def may_repeat(self) -> bool:
+        return False
+
+    def unwanted(self, status: int) -> bool:
+        return False
+
+    def answer_unwanted(self, status: int) -> None:
+        """Every answer is wanted."""
+
+    def response_interim(self, head: ResponseHead) -> None:
+        """The real one follows, in time or not."""
+
+    def response_switched(self, head: ResponseHead, data: bytes) -> None:
+        """A tunnel, or a protocol that was not asked for (RFC 9110 section 15.2.2): the connection ends as with any other
+        answer that is none."""
+        raise ResponseFault("unasked 101" if head.status == 101 else "tunnel instead of an answer")
+
+    def response_whole(self, head: ResponseHead, body: bytes) -> None:
+        self._end(head, "", False)
+
+    def response_started(self, head: ResponseHead, data: bytes) -> None:
+        self._head = head
+
+    def response_data(self, data: bytes) -> None:
+        """Nobody reads it."""
+
+    def response_ended(self) -> None:
+        self._end(self._head, "", False)
+
+    def response_early(self, head: ResponseHead | None, body: bytes) -> None:
+        self._end(head or self._head, "", False)
+
+    def request_sent(self) -> None:
+        """The connection, which took a little longer, is free."""
+
+    def request_refused(self, whose: str | None) -> None:
+        """It is gone. The answer stands."""
+
+    def server_lost(self, whose: str, reason: str, answered: bool) -> None:
+        self._end(None, reason, whose == SERVER_SLOW)
+
+    def break_off(self) -> None:
+        self._end(None, BROKEN, False)
+
+    def pause_request(self) -> None:
+        """It is too small for that."""
+
+    def resume_request(self) -> None:
+        """See `pause_request`."""

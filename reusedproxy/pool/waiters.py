@@ -1,0 +1,98 @@
+"""Who waits for a connection of a pool, and what the pool knows of each.
+
+It keeps the order and finds whose turn it is. It must never know when a connection is ready, nor which it is fit for.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from itertools import count, islice, takewhile
+from math import inf
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import define
+
+from reusedproxy.net.dial import DialFailure
+from reusedproxy.pool.kinds import NEW, SAFE
+
+if TYPE_CHECKING:
+    from reusedproxy.pool.connection import ServerConnection
+
+
+class Waiter(Protocol):
+    """Who waits for a connection; exactly one of the two is called, unless it leaves first."""
+
+    def connection_ready(self, connection: ServerConnection) -> None: ...
+
+    def connection_failed(self, failure: DialFailure) -> None:
+        """An attempt to connect has failed. Nobody waits any more; asking again is allowed at once."""
+
+
+@define
+class Waiting:
+    """One place in a pool's queue, taken at `since` for a connection of this kind (see `reuse`); the lower its `number`, the
+    older it is."""
+
+    waiter: Waiter
+    kind: int
+    dials: int  # had begun when it came
+    since: float
+    number: int
+
+
+class Waiters:
+    """Those who wait at one pool, each at most once at a time."""
+
+    def __init__(self) -> None:
+        #: The oldest first. Whether it is empty is asked at the end of each request, so it is no secret. With a deque, each of
+        #: 7,000 that left in any order was searched for, for 120 µs; here that takes 0.5.
+        self.waiting: OrderedDict[Waiter, Waiting] = OrderedDict()
+        #: The same by their kinds: the first who may take one that came back may stand behind thousands who may not.
+        self._kinds: tuple[OrderedDict[Waiter, Waiting], ...] = tuple(OrderedDict() for _ in range(NEW + 1))
+        self._numbers = count()
+
+    def __len__(self) -> int:
+        return len(self.waiting)
+
+    def join(self, waiter: Waiter, kind: int, dials: int, now: float) -> None:
+        assert waiter not in self.waiting, "it waits already"
+        waiting = Waiting(waiter, kind, dials, now, next(self._numbers))
+        self.waiting[waiter] = self._kinds[kind][waiter] = waiting
+
+    def leave(self, waiter: Waiter) -> Waiting | None:
+        """This one waits no more. None: it did not."""
+        waiting = self.waiting.pop(waiter, None)
+        if waiting is not None:
+            del self._kinds[waiting.kind][waiter]
+        return waiting
+
+    def take(self, dials: float = inf, most: int | None = None) -> Waiters:
+        """Those who came before so many dials had begun, `most` of them; they wait here no more."""
+        taken = Waiters()
+        if most is None and self.waiting and next(reversed(self.waiting.values())).dials < dials:
+            # That is all of them. To move 7,000 would take 10 ms.
+            taken.waiting, self.waiting = self.waiting, taken.waiting
+            taken._kinds, self._kinds = self._kinds, taken._kinds
+            return taken
+        early = takewhile(lambda waiting: waiting.dials < dials, self.waiting.values())
+        for each in [*islice(early, most)]:
+            self.leave(each.waiter)
+            taken.join(each.waiter, each.kind, each.dials, each.since)
+        return taken
+
+    def first(self) -> Waiting:
+        """The oldest; there has to be one."""
+        return next(iter(self.waiting.values()))
+
+    def first_fit(self, most: int, safe: bool) -> Waiting | None:
+        """The oldest whose kind is `most` at most, or SAFE if the connection is."""
+        fit = [
+            next(iter(each.values()))
+            for kind, each in enumerate(self._kinds)
+            if each and (kind <= most or (safe and kind == SAFE))
+        ]
+        return min(fit, key=lambda waiting: waiting.number, default=None)
+
+    def fit(self, most: int) -> int:
+        """How many are of kind `most` at most."""
+        return sum(map(len, self._kinds[: most + 1]))

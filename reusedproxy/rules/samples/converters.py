@@ -1,0 +1,420 @@
+"""Converters (manual, section 7.3.1), each made of its arguments: a function of a sample, already of the type that it takes,
+and of the facts, which those need that take variables.
+
+Integers are of 64 bits with a sign; what would be more stays at the limit, as in HAProxy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as BadBase64
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+from zlib import crc32
+
+from reusedproxy.rules.facts import Address, Binary, Facts, Sample
+from reusedproxy.rules.regular import Found, replaced, searching
+from reusedproxy.rules.samples.casts import MAX, bounded, number_of, to_binary, to_int, to_text, wrapped
+
+#: The sample is of the type that the table says; a variable's value is whatever it holds.
+Convert = Callable[[Any, Facts], Sample]
+
+_INTEGER = re.compile(r"[-+]?[0-9]+\Z")
+_BASE64_URL = re.compile(rb"[A-Za-z0-9_-]*={0,2}\Z")
+_HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]*\Z")
+_PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
+_BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_BACKWARDS = re.compile(rb"\\(?:([0-9])|x(..)|(.))", re.DOTALL)
+#: How many of each make a second.
+UNITS = {"": 1, "s": 1, "ms": 1000, "us": 1000000}
+#: HAProxy keeps to these bits of a date, so that one before 1970 is far ahead.
+_DATES = 2**55 - 1
+_DAYS = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"]
+_MONTHS = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+
+
+# Text.
+
+
+def _lower() -> Convert:
+    return lambda sample, facts: sample.lower()
+
+
+def _upper() -> Convert:
+    return lambda sample, facts: sample.upper()
+
+
+def _field(index: str, delimiters: str, count: str = "1") -> Convert:
+    first, most, signs = int(index), int(count), delimiters.encode()
+    return lambda sample, facts: _part(sample, _cuts(sample, signs), first, most)
+
+
+def _word(index: str, delimiters: str, count: str = "1") -> Convert:
+    """As `field`, but fields without a character in them do not count."""
+
+    first, most, signs = int(index), int(count), delimiters.encode()
+
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        cuts = [(begin, end) for begin, end in _cuts(sample, signs) if begin != end]
+        return _part(sample, cuts, first, most)
+
+    return convert
+
+
+def _cuts(sample: bytes, delimiters: bytes) -> list[tuple[int, int]]:
+    """Where each field begins and ends."""
+    begin, cuts = 0, []
+    for at, byte in enumerate(sample):
+        if byte in delimiters:
+            cuts.append((begin, at))
+            begin = at + 1
+    return [*cuts, (begin, len(sample))]
+
+
+def _part(sample: bytes, cuts: list[tuple[int, int]], index: int, count: int) -> Sample:
+    """`count` fields from the `index`th on (0 or less: all), towards the end; a negative index counts from it, towards the
+    front. Where there are not so many, the delimiters at that end of the text are taken, too, as in HAProxy."""
+    first = index - 1 if index > 0 else len(cuts) + index
+    if not index or not 0 <= first < len(cuts):
+        return None
+    if index < 0:
+        last = first - count + 1
+        return sample[cuts[last][0] if count > 0 and last >= 0 else 0 : cuts[first][1]]
+    last = first + count - 1
+    return sample[cuts[first][0] : cuts[last][1] if count > 0 and last < len(cuts) else len(sample)]
+
+
+def _host_only() -> Convert:
+    return lambda sample, facts: _host_port(sample)[0].lower()
+
+
+def _port_only() -> Convert:
+    """0 where there is none, as in HAProxy."""
+    return lambda sample, facts: number_of(_host_port(sample)[1].lstrip(b"+-")) & 2**32 - 1
+
+
+def _host_port(sample: bytes) -> tuple[bytes, bytes]:
+    """Cut at the last colon, unless that is within brackets: HAProxy looks for no more."""
+    host, colon, port = sample.rpartition(b":")
+    return (host, port) if colon and b"]" not in port else (sample, b"")
+
+
+def _ltrim(characters: str) -> Convert:
+    return lambda sample, facts: sample.lstrip(characters.encode())
+
+
+def _rtrim(characters: str) -> Convert:
+    return lambda sample, facts: sample.rstrip(characters.encode())
+
+
+def _regsub(pattern: str, instead: str, flags: str = "") -> Convert:
+    search, make = searching(pattern, "i" in flags), references(instead.encode())
+    return lambda sample, facts: replaced(search, make, sample, "g" in flags)
+
+
+def references(template: bytes) -> Callable[[Found], bytes]:
+    r"""What a replacement is made of: \1 to \9 are the groups, \0 is all that matched, \x41 is a byte; another character
+    behind a backslash stands for itself."""
+    parts: list[bytes | int] = []
+    at = 0
+    for found in _BACKWARDS.finditer(template):
+        parts += [template[at : found.start()], int(found[1]) if found[1] else _escaped(found)]
+        at = found.end()
+    parts.append(template[at:])
+    return lambda match: b"".join([_group(match, part) if isinstance(part, int) else part for part in parts])
+
+
+def _escaped(found: re.Match[bytes]) -> bytes:
+    if not found[2]:
+        return found[3]
+    return bytes.fromhex(found[2].decode()) if _HEXADECIMAL.match(found[2]) else found[2]
+
+
+def _group(found: Found, number: int) -> bytes:
+    try:
+        return found[number] or b""
+    except IndexError:
+        return b""
+
+
+def _url_dec(in_form: str = "0") -> Convert:
+    """A plus is a blank behind the question mark only, or everywhere in what comes from a form; nothing comes of a `%` that
+    no two digits follow."""
+
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        if _BAD_PERCENT.search(sample):
+            return None
+        path, mark, query = (b"", b"", sample) if int(in_form) else sample.partition(b"?")
+        return _PERCENT.sub(lambda found: bytes.fromhex(found[1].decode()), path + mark + query.replace(b"+", b" "))
+
+    return convert
+
+
+def _url_enc(kind: str = "query") -> Convert:
+    return lambda sample, facts: b"".join(b"%c" % byte if byte in _UNRESERVED else b"%%%02X" % byte for byte in sample)
+
+
+def _concat(start: str = "", name: str = "", end: str = "") -> Convert:
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        value = (to_text(facts.variable(name)) or b"") if name else b""
+        return b"".join((sample, start.encode(), value, end.encode()))
+
+    return convert
+
+
+def _length() -> Convert:
+    return lambda sample, facts: len(sample)
+
+
+def _strcmp(name: str) -> Convert:
+    """Below 0, 0 or above it: the distance of the first bytes that differ, as strncmp(3) has it."""
+
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        other = to_text(facts.variable(name))
+        if other is None:
+            return None
+        for one, two in zip(sample, other, strict=False):
+            if one != two:
+                return one - two
+        return (len(sample) > len(other)) - (len(sample) < len(other))
+
+    return convert
+
+
+def _secure_memcmp(name: str) -> Convert:
+    """All of the bytes, NUL among them."""
+
+    def convert(sample: Binary, facts: Facts) -> Sample:
+        other = to_binary(facts.variable(name))
+        return None if other is None else hmac.compare_digest(bytes(sample), bytes(other))
+
+    return convert
+
+
+# Bytes.
+
+
+def _hex() -> Convert:
+    return lambda sample, facts: sample.hex().upper().encode()
+
+
+def _hex2i() -> Convert:
+    """The last 16 digits, as a number with a sign; nothing comes of what is not made of digits alone."""
+
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        if not _HEXADECIMAL.match(sample):
+            return None
+        number = int(sample[-16:] or b"0", 16)
+        return number - 2**64 if number > MAX else number
+
+    return convert
+
+
+def _base64() -> Convert:
+    return lambda sample, facts: b64encode(sample)
+
+
+def _ub64enc() -> Convert:
+    return lambda sample, facts: urlsafe_b64encode(sample).rstrip(b"=")
+
+
+def _b64dec() -> Convert:
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        try:
+            return Binary(b64decode(sample, validate=True))
+        except BadBase64:
+            return None
+
+    return convert
+
+
+def _ub64dec() -> Convert:
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        if not _BASE64_URL.match(sample):
+            return None
+        try:
+            return Binary(urlsafe_b64decode(sample + b"=" * (-len(sample) % 4)))
+        except BadBase64:
+            return None
+
+    return convert
+
+
+def _bytes(offset: str, length: str = "") -> Convert:
+    begin, size = _number(offset), _number(length) if length else None
+
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        first, count = begin(facts), None if size is None else size(facts)
+        if first is None or first < 0 or (size is not None and (count is None or count < 0)):
+            return None
+        return Binary(sample[first:] if count is None else sample[first : first + count])
+
+    return convert
+
+
+def _sha1() -> Convert:
+    return _digest("sha1")
+
+
+def _sha2(bits: str = "256") -> Convert:
+    return _digest(f"sha{bits}")
+
+
+def _digest(algorithm: str) -> Convert:
+    return lambda sample, facts: Binary(hashlib.new(algorithm.lower(), sample).digest())
+
+
+def _crc32(avalanche: str = "0") -> Convert:
+    if int(avalanche):
+        return lambda sample, facts: _avalanche(crc32(sample))
+    return lambda sample, facts: crc32(sample)
+
+
+def _avalanche(number: int) -> int:
+    """HAProxy's `full_hash`: one of Bob Jenkins' integer hashes, within 32 bits."""
+    whole = 2**32 - 1
+    number = (number + 0x7ED55D16 + (number << 12)) & whole
+    number = number ^ 0xC761C23C ^ number >> 19
+    number = (number + 0x165667B1 + (number << 5)) & whole
+    number = (number + 0xD3A2646C & whole) ^ (number << 9 & whole)
+    number = (number + 0xFD7046C5 + (number << 3)) & whole
+    number = number ^ 0xB55A4F09 ^ number >> 16
+    return number * 3221225473 & whole
+
+
+# Numbers and truth.
+
+
+def _number(argument: str) -> Callable[[Facts], int | None]:
+    """A number, or the variable that holds one."""
+    if _INTEGER.match(argument):
+        value = int(argument)
+        return lambda facts: value
+
+    return lambda facts: to_int(facts.variable(argument))
+
+
+def _arithmetic(operation: Callable[[int, int], int]) -> Callable[[str], Convert]:
+    def make(argument: str) -> Convert:
+        other = _number(argument)
+
+        def convert(sample: int, facts: Facts) -> Sample:
+            value = other(facts)
+            return None if value is None else bounded(operation(sample, value))
+
+        return convert
+
+    return make
+
+
+def _divided(one: int, other: int) -> int:
+    """Towards 0; by 0 it is the greatest there is."""
+    return MAX if not other else abs(one) // abs(other) * (1 if (one < 0) == (other < 0) else -1)
+
+
+def _rest(one: int, other: int) -> int:
+    """With the sign of the first; by 0 it is 0."""
+    return 0 if not other else abs(one) % abs(other) * (-1 if one < 0 else 1)
+
+
+def _unary(operation: Callable[[int], Sample]) -> Callable[[], Convert]:
+    return lambda: lambda sample, facts: operation(sample)
+
+
+def _iif(true: str, false: str) -> Convert:
+    return lambda sample, facts: (true if sample else false).encode()
+
+
+def _http_date(offset: str = "0", unit: str = "s") -> Convert:
+    """RFC 9110 section 5.6.7; of smaller units with what is left of a second, as HAProxy writes it."""
+    scale, moved = UNITS[unit], int(offset)
+
+    def convert(sample: int, facts: Facts) -> Sample:
+        whole = wrapped(sample + moved)
+        seconds = (abs(whole) // scale * (-1 if whole < 0 else 1)) & _DATES
+        rest = b".%d" % (abs(whole) % scale) if scale > 1 else b""
+        days, second = divmod(seconds, 86400)
+        year, month, day = _calendar(days)
+        hour, minute, second = second // 3600, second // 60 % 60, second % 60
+        weekday, month_name = _DAYS[(days + 3) % 7], _MONTHS[month - 1]
+        return b"%b, %02d %b %04d %02d:%02d:%02d%b GMT" % (weekday, day, month_name, year, hour, minute, second, rest)
+
+    return convert
+
+
+def _calendar(days: int) -> tuple[int, int, int]:
+    """Year, month and day, that many days after 1970-01-01: Python's own dates end with the year 9999."""
+    # Years are counted from March, so that a leap day is the last of its year; 400 of them have 146097 days.
+    era, day_of_era = divmod(days + 719468, 146097)
+    year = (day_of_era - day_of_era // 1460 + day_of_era // 36524 - day_of_era // 146096) // 365
+    day_of_year = day_of_era - (365 * year + year // 4 - year // 100)
+    month = (5 * day_of_year + 2) // 153
+    day = day_of_year - (153 * month + 2) // 5 + 1
+    month = month + 3 if month < 10 else month - 9
+    return year + era * 400 + (month <= 2), month, day
+
+
+def _ipmask(mask4: str, mask6: str = "") -> Convert:
+    """An IPv4-mapped address is masked as an IPv4 one; nothing comes of another IPv6 address without a mask for these."""
+    four = int(IPv4Address(mask4)) if "." in mask4 else 2**32 - 2 ** (32 - int(mask4))
+    six = int(IPv6Address(mask6)) if ":" in mask6 else 2**128 - 2 ** (128 - int(mask6)) if mask6 else None
+
+    def convert(sample: Address, facts: Facts) -> Sample:
+        inner = sample.ipv4_mapped if isinstance(sample, IPv6Address) else sample
+        if inner is not None:
+            return IPv4Address(int(inner) & four)
+        return None if six is None else IPv6Address(int(sample) & six)
+
+    return convert
+
+
+CONVERTERS: dict[str, Callable[..., Convert]] = {
+    "lower": _lower,
+    "upper": _upper,
+    "field": _field,
+    "word": _word,
+    "host_only": _host_only,
+    "port_only": _port_only,
+    "ltrim": _ltrim,
+    "rtrim": _rtrim,
+    "regsub": _regsub,
+    "url_dec": _url_dec,
+    "url_enc": _url_enc,
+    "concat": _concat,
+    "length": _length,
+    "strcmp": _strcmp,
+    "secure_memcmp": _secure_memcmp,
+    "hex": _hex,
+    "hex2i": _hex2i,
+    "base64": _base64,
+    "ub64enc": _ub64enc,
+    "b64dec": _b64dec,
+    "ub64dec": _ub64dec,
+    "bytes": _bytes,
+    "sha1": _sha1,
+    "sha2": _sha2,
+    "digest": _digest,
+    "crc32": _crc32,
+    "not": _unary(lambda sample: not sample),
+    "bool": _unary(bool),
+    "odd": _unary(lambda sample: sample % 2 == 1),
+    "even": _unary(lambda sample: sample % 2 == 0),
+    "cpl": _unary(lambda sample: ~sample),
+    "neg": _unary(lambda sample: bounded(-sample)),
+    "add": _arithmetic(lambda one, other: one + other),
+    "sub": _arithmetic(lambda one, other: one - other),
+    "mul": _arithmetic(lambda one, other: one * other),
+    "div": _arithmetic(_divided),
+    "mod": _arithmetic(_rest),
+    "and": _arithmetic(lambda one, other: one & other),
+    "or": _arithmetic(lambda one, other: one | other),
+    "xor": _arithmetic(lambda one, other: one ^ other),
+    "iif": _iif,
+    "http_date": _http_date,
+    "ipmask": _ipmask,
+}

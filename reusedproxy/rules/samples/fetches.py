@@ -1,0 +1,454 @@
+"""Sample fetches (manual, sections 7.3.2 to 7.3.6), each made of its arguments: a function of the facts.
+
+What is told of TLS is in `tls_fetches`. `ALL` has those that an ACL asks for every value and not for the last or first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from reusedproxy.rules.facts import Address, Binary, Facts, Sample
+from reusedproxy.rules.samples.casts import address_of, number_of, wrapped
+from reusedproxy.rules.samples.converters import UNITS
+from reusedproxy.rules.samples.log_fetches import LOG_FETCHES
+from reusedproxy.rules.samples.tls_fetches import TLS_FETCHES
+from reusedproxy.wire.heads import RequestHead, ResponseHead
+
+Fetch = Callable[[Facts], Sample]
+FetchAll = Callable[[Facts], Sequence[Sample]]
+Head = Callable[[Facts], "RequestHead | ResponseHead | None"]
+
+_AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_ADDRESS_AND_PORT = re.compile(rb"([0-9.]+)(?::([0-9]{1,6}))?\Z")
+_COMMA_OR_QUOTED = re.compile(rb',|"(?:\\.|[^"\\])*"?', re.DOTALL)
+#: A name and its value, which ends at a comma or a semicolon outside quotes; the names that clients send end at either, too.
+_COOKIE_VALUE = rb'(?:=((?:[^,;"]|"(?:\\.|[^"\\])*"?)*))?'
+_COOKIE = re.compile(rb"[ \t]*([^=,;]*)" + _COOKIE_VALUE, re.DOTALL)
+_SET_COOKIE = re.compile(rb"[ \t]*([^=;]*)" + _COOKIE_VALUE, re.DOTALL)
+
+
+# Of no exchange in particular.
+
+
+def _constant(value: Sample) -> Fetch:
+    return lambda facts: value
+
+
+def _var(name: str, default: str | None = None) -> Fetch:
+    otherwise = None if default is None else default.encode()
+
+    def fetch(facts: Facts) -> Sample:
+        value = facts.variable(name)
+        return otherwise if value is None else value
+
+    return fetch
+
+
+def _date(offset: str = "0", unit: str = "s") -> Fetch:
+    scale, moved = UNITS[unit], int(offset)
+    return lambda facts: wrapped(int(facts.wall() * scale) + moved)
+
+
+# The connections.
+
+
+def _address(of: Callable[[Facts], tuple[str, int]]) -> Callable[[], Fetch]:
+    def fetch(facts: Facts) -> Sample:
+        host = of(facts)[0]
+        return None if host == "unix" else address(host)
+
+    return lambda: fetch
+
+
+def address(host: str) -> Address | None:
+    """None for what is none, such as a unix socket's."""
+    try:
+        return ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def _fact(fetch: Fetch) -> Callable[[], Fetch]:
+    return lambda: fetch
+
+
+def _named(name: Callable[[Facts], str | None]) -> Callable[[], Fetch]:
+    def fetch(facts: Facts) -> Sample:
+        text = name(facts)
+        return text.encode() if text else None
+
+    return lambda: fetch
+
+
+# Headers. HAProxy: commas part values, unless it is asked for the full header (manual, section 7.3.6).
+
+
+def _request(facts: Facts) -> RequestHead | None:
+    return facts.head
+
+
+def _response(facts: Facts) -> ResponseHead | None:
+    return facts.answer
+
+
+def _values(head: Head, full: bool) -> Callable[[str], Callable[[Facts], list[bytes]]]:
+    def make(name: str) -> Callable[[Facts], list[bytes]]:
+        wanted = name.encode("latin-1", "replace")
+
+        def fetch(facts: Facts) -> list[bytes]:
+            found = head(facts)
+            values = found.values(wanted) if found is not None else []
+            return values if full else [part for value in values for part in _list_of(value)]
+
+        return fetch
+
+    return make
+
+
+def _header(head: Head, full: bool, read: Callable[[bytes], Sample] = lambda value: value) -> Callable[..., Fetch]:
+    def make(name: str, occurrence: str = "-1") -> Fetch:
+        values, number = _values(head, full)(name), int(occurrence)
+
+        def fetch(facts: Facts) -> Sample:
+            found = _nth(values(facts), number)
+            return None if found is None else read(found)
+
+        return fetch
+
+    return make
+
+
+def _headers(head: Head, full: bool, read: Callable[[bytes], Sample] = lambda value: value) -> Callable[..., FetchAll]:
+    def make(name: str) -> FetchAll:
+        values = _values(head, full)(name)
+        return lambda facts: [read(value) for value in values(facts)]
+
+    return make
+
+
+def _count(head: Head, full: bool) -> Callable[..., Fetch]:
+    def make(name: str = "") -> Fetch:
+        values = _values(head, full)(name)
+
+        def fetch(facts: Facts) -> Sample:
+            found = head(facts)
+            if found is None:
+                return None
+            if name:
+                return len(values(facts))
+            parts = (1 if full else len(_list_of(value)) for _, value in found.fields())
+            return sum(parts)
+
+        return fetch
+
+    return make
+
+
+def _names(head: Head) -> Callable[..., Fetch]:
+    def make(delimiter: str = ",") -> Fetch:
+        def fetch(facts: Facts) -> Sample:
+            found = head(facts)
+            if found is None:
+                return None
+            return delimiter.encode()[:1].join(name.lower() for name, _ in found.fields())
+
+        return fetch
+
+    return make
+
+
+def _lines(head: Head) -> Callable[[], Fetch]:
+    def fetch(facts: Facts) -> Sample:
+        found = head(facts)
+        return (
+            None
+            if found is None
+            else b"".join(b"%b: %b\r\n" % (name.lower(), value) for name, value in found.fields()) + b"\r\n"
+        )
+
+    return lambda: fetch
+
+
+def _list_of(value: bytes) -> list[bytes]:
+    # Nearly all have no quote, and a call more for each of them would be felt.
+    return [part.strip(b" \t") for part in (members(value) if b'"' in value else value.split(b","))]
+
+
+def members(value: bytes) -> list[bytes]:
+    """The members of a list with the blanks around them, empty ones, too; a comma within a quoted string parts nothing (RFC
+    9110 section 5.6.1), nor does one behind a quote that stays open, as in HAProxy."""
+    found, begin = [], 0
+    for sign in _COMMA_OR_QUOTED.finditer(value):
+        if sign[0] == b",":
+            found.append(value[begin : sign.start()])
+            begin = sign.end()
+    return [*found, value[begin:]]
+
+
+def _nth(values: list[bytes], number: int) -> bytes | None:
+    """1 is the first, -1 the last; 0 is the last, too."""
+    index = number - 1 if number > 0 else number or -1
+    return values[index] if -len(values) <= index < len(values) else None
+
+
+def _as_number(value: bytes) -> Sample:
+    """The number that it begins with, without a plus; HAProxy lets numbers of more than 32 bits overflow, which we do not."""
+    return 0 if value.startswith(b"+") else number_of(value)
+
+
+def _as_address(value: bytes) -> Sample:
+    """An IPv4 address, with a port or without (as X-Forwarded-For may have it), or an IPv6 address, with brackets or without."""
+    if found := _ADDRESS_AND_PORT.match(value):
+        return address_of(found[1]) if int(found[2] or b"0") <= 65535 else None
+    if value.startswith(b"[") and value.endswith(b"]"):
+        value = value[1:-1]
+    found_address = address_of(value)
+    return found_address if isinstance(found_address, IPv6Address) else None
+
+
+# Cookies.
+
+
+def _cookie_values(response: bool) -> Callable[[str], Callable[[Facts], list[bytes]]]:
+    def make(name: str) -> Callable[[Facts], list[bytes]]:
+        wanted = name.encode("latin-1", "replace")
+
+        def fetch(facts: Facts) -> list[bytes]:
+            head = facts.answer if response else facts.head
+            if head is None:
+                return []
+            lines = head.values(b"Set-Cookie" if response else b"Cookie")
+            return [value for line in lines for part in _list_of(line) for value in _cookies_in(part, wanted, response)]
+
+        return fetch
+
+    return make
+
+
+def _cookies_in(part: bytes, wanted: bytes, response: bool) -> Iterator[bytes]:
+    """The values of these cookies, as HAProxy finds them: a semicolon within quotes parts nothing, a name that begins with a
+    dollar is none, and of what a server sets only the first counts, unless it has no value or the right name. There can be
+    commas in `part` still: a quote in a name is one to the list, but not to the cookie behind it."""
+    cookie, at = _SET_COOKIE if response else _COOKIE, 0
+    while at + len(wanted) + 1 < len(part):
+        found = cookie.match(part, at)
+        assert found is not None
+        at = found.end() + 1
+        name, value = found[1].rstrip(b" \t"), found[2]
+        if value is None or name.startswith(b"$"):
+            continue
+        if not wanted or name == wanted:
+            yield value.strip(b" \t")
+        elif response:
+            return
+
+
+def _cookie(response: bool, read: Callable[[bytes], Sample] = lambda value: value) -> Callable[..., Fetch]:
+    def make(name: str = "") -> Fetch:
+        values = _cookie_values(response)(name)
+
+        def fetch(facts: Facts) -> Sample:
+            found = values(facts)
+            # Seen in HAProxy 2.6: of one name the last, of any name the first.
+            return read(found[-1] if name else found[0]) if found else None
+
+        return fetch
+
+    return make
+
+
+def _cookies(response: bool, read: Callable[[bytes], Sample] = lambda value: value) -> Callable[..., FetchAll]:
+    def make(name: str = "") -> FetchAll:
+        values = _cookie_values(response)(name)
+        return lambda facts: [read(value) for value in values(facts)]
+
+    return make
+
+
+def _cookie_count(response: bool) -> Callable[..., Fetch]:
+    def make(name: str = "") -> Fetch:
+        values = _cookie_values(response)(name)
+        return lambda facts: len(values(facts))
+
+    return make
+
+
+# The request's first line.
+
+
+def _of_head(read: Callable[[RequestHead], Sample]) -> Callable[[], Fetch]:
+    def fetch(facts: Facts) -> Sample:
+        return None if facts.head is None else read(facts.head)
+
+    return lambda: fetch
+
+
+def path_and_query(target: bytes) -> bytes | None:
+    """What follows the authority, if there is one; None for `*` and for what CONNECT asks for."""
+    if target[:1] == b"/":
+        return target
+    found = _AUTHORITY.match(target)
+    return target[found.end() :] if found else None
+
+
+def _path(head: RequestHead) -> Sample:
+    whole = path_and_query(head.target)
+    return None if whole is None else whole.partition(b"?")[0]
+
+
+def _query(mark: str = "") -> Fetch:
+    """Without the question mark, unless that is asked for and something follows it."""
+
+    def fetch(facts: Facts) -> Sample:
+        if facts.head is None:
+            return None
+        _, sign, query = facts.head.target.partition(b"?")
+        if not sign:
+            return None
+        return sign + query if mark and query else query
+
+    return fetch
+
+
+def _base(head: RequestHead, *, query: bool) -> Sample:
+    """Host and path."""
+    whole = path_and_query(head.target) or b""
+    hosts = head.values(b"Host")
+    return (hosts[0] if hosts else b"") + (whole if query else whole.partition(b"?")[0])
+
+
+def _parameters(name: str, delimiter: str, case: str) -> Callable[[Facts], list[bytes]]:
+    """The values of the parameters of this name, or of all. HAProxy looks at the first character of either option."""
+    sign, ignore_case = delimiter.encode()[:1] or b"?", case[:1] == "i"
+    wanted = name.encode().lower() if ignore_case else name.encode()
+    parting = re.compile(b"[&;" + re.escape(sign) + b"]")
+
+    def fetch(facts: Facts) -> list[bytes]:
+        if facts.head is None:
+            return []
+        _, mark, query = facts.head.target.partition(sign)
+        pairs = (pair.partition(b"=") for pair in parting.split(query)) if mark else ()
+        return [
+            value
+            for own, equal, value in pairs
+            if equal and (not wanted or (own.lower() if ignore_case else own) == wanted)
+        ]
+
+    return fetch
+
+
+def _parameter(read: Callable[[bytes], Sample] = lambda value: value) -> Callable[..., Fetch]:
+    def make(name: str = "", delimiter: str = "?", case: str = "") -> Fetch:
+        values = _parameters(name, delimiter, case)
+
+        def fetch(facts: Facts) -> Sample:
+            found = values(facts)
+            return read(found[0]) if found else None
+
+        return fetch
+
+    return make
+
+
+def _all_parameters(read: Callable[[bytes], Sample] = lambda value: value) -> Callable[..., FetchAll]:
+    def make(name: str = "", delimiter: str = "?", case: str = "") -> FetchAll:
+        values = _parameters(name, delimiter, case)
+        return lambda facts: [read(value) for value in values(facts)]
+
+    return make
+
+
+def _version(head: Head) -> Callable[[], Fetch]:
+    def fetch(facts: Facts) -> Sample:
+        found = head(facts)
+        return None if found is None else b"1.%d" % found.minor
+
+    return lambda: fetch
+
+
+FETCHES: dict[str, Callable[..., Fetch]] = {
+    **TLS_FETCHES,
+    **LOG_FETCHES,
+    "always_true": lambda: _constant(True),
+    "always_false": lambda: _constant(False),
+    "bool": lambda text: _constant(text.lower() in ("true", "1")),
+    "int": lambda text: _constant(int(text)),
+    "str": lambda text: _constant(text.encode()),
+    "bin": lambda text: _constant(Binary(bytes.fromhex(text))),
+    "ipv4": lambda text: _constant(IPv4Address(text)),
+    "ipv6": lambda text: _constant(IPv6Address(text)),
+    "meth": lambda text: _constant(text.encode()),
+    "var": _var,
+    "date": _date,
+    "src": _address(lambda facts: facts.source),
+    "dst": _address(lambda facts: facts.destination),
+    "fc_src": _address(lambda facts: facts.source),
+    "fc_dst": _address(lambda facts: facts.destination),
+    "src_port": _fact(lambda facts: facts.source[1]),
+    "dst_port": _fact(lambda facts: facts.destination[1]),
+    "fc_src_port": _fact(lambda facts: facts.source[1]),
+    "fc_dst_port": _fact(lambda facts: facts.destination[1]),
+    "fc_http_major": _fact(lambda facts: 1),
+    "fe_name": _named(lambda facts: facts.frontend_name),
+    "be_name": _named(lambda facts: facts.backend_name),
+    "srv_name": _named(lambda facts: facts.server_name),
+    "so_name": _named(lambda facts: facts.listener_name),
+    "http_first_req": _fact(lambda facts: facts.first_request),
+    "req.proto_http": _fact(lambda facts: True),
+    "method": _of_head(lambda head: head.method),
+    "url": _of_head(lambda head: head.target),
+    "path": _of_head(_path),
+    "pathq": _of_head(lambda head: path_and_query(head.target)),
+    "query": _query,
+    "base": _of_head(lambda head: _base(head, query=False)),
+    "baseq": _of_head(lambda head: _base(head, query=True)),
+    "url_param": _parameter(),
+    "urlp_val": _parameter(_as_number),
+    "req.ver": _version(_request),
+    "req.hdr": _header(_request, False),
+    "req.fhdr": _header(_request, True),
+    "req.hdr_cnt": _count(_request, False),
+    "req.fhdr_cnt": _count(_request, True),
+    "req.hdr_val": _header(_request, False, _as_number),
+    "req.hdr_ip": _header(_request, False, _as_address),
+    "req.hdr_names": _names(_request),
+    "req.hdrs": _lines(_request),
+    "req.cook": _cookie(False),
+    "req.cook_cnt": _cookie_count(False),
+    "req.cook_val": _cookie(False, _as_number),
+    "status": _fact(lambda facts: None if facts.answer is None else facts.answer.status),
+    "res.ver": _version(_response),
+    "res.hdr": _header(_response, False),
+    "res.fhdr": _header(_response, True),
+    "res.hdr_cnt": _count(_response, False),
+    "res.fhdr_cnt": _count(_response, True),
+    "res.hdr_val": _header(_response, False, _as_number),
+    "res.hdr_ip": _header(_response, False, _as_address),
+    "res.hdr_names": _names(_response),
+    "res.hdrs": _lines(_response),
+    "res.cook": _cookie(True),
+    "res.cook_cnt": _cookie_count(True),
+    "res.cook_val": _cookie(True, _as_number),
+}
+
+#: These have no number of a value among their arguments.
+PARAMETERS = frozenset(("url_param", "urlp_val"))
+
+ALL: dict[str, Callable[..., FetchAll]] = {
+    "req.hdr": _headers(_request, False),
+    "req.fhdr": _headers(_request, True),
+    "req.hdr_val": _headers(_request, False, _as_number),
+    "req.hdr_ip": _headers(_request, False, _as_address),
+    "req.cook": _cookies(False),
+    "req.cook_val": _cookies(False, _as_number),
+    "res.hdr": _headers(_response, False),
+    "res.fhdr": _headers(_response, True),
+    "res.hdr_val": _headers(_response, False, _as_number),
+    "res.hdr_ip": _headers(_response, False, _as_address),
+    "res.cook": _cookies(True),
+    "res.cook_val": _cookies(True, _as_number),
+    "url_param": _all_parameters(),
+    "urlp_val": _all_parameters(_as_number),
+}

@@ -1,0 +1,68 @@
+"""Log-format strings, compiled: what they make is always fit to stand in a header.
+
+Whatever a sample holds, no control character goes out: those are written as %XX, as HAProxy writes them in headers, so
+that neither a request nor the subject of a certificate can begin a line of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from reusedproxy.config.model.rules import Format, Hole
+from reusedproxy.config.rules.samples import REQUEST
+from reusedproxy.rules.facts import Facts
+from reusedproxy.rules.samples.compile import compiled, to_text
+
+Text = Callable[[Facts], bytes]
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_ESCAPED = re.compile(rb'["\\\]]')
+
+
+def text_of(made: Format, where: str = REQUEST) -> Text:
+    """The function that a format is."""
+    constant = made.constant
+    if constant is not None:
+        value = clean(constant.encode())
+        return lambda facts: value
+    texts = [_part(part, where) for part in made.parts]
+    if len(texts) == 1:
+        return texts[0]
+    return lambda facts: b"".join([text(facts) for text in texts])
+
+
+def text_of_body(made: Format, where: str = REQUEST) -> Text:
+    """The same where it is no header: the file's own text stays as it is, line ends among it."""
+    texts: list[Text] = []
+    for part in made.parts:
+        texts.append(_own(part) if isinstance(part, str) else _part(part, where))
+    return lambda facts: b"".join([text(facts) for text in texts])
+
+
+def _own(part: str) -> Text:
+    value = part.encode()
+    return lambda facts: value
+
+
+def clean(value: bytes) -> bytes:
+    """Without a control character; a tab is none."""
+    return _CONTROL.sub(lambda found: b"%%%02X" % found[0][0], value) if _CONTROL.search(value) else value
+
+
+def _part(part: str | Hole, where: str) -> Text:
+    if isinstance(part, str):
+        value = clean(part.encode())
+        return lambda facts: value
+    fetch = compiled(part.expression, where)
+    if not (part.escaped or part.quoted or part.shown):
+        return lambda facts: clean(to_text(fetch(facts)) or b"")
+    nothing = b"-" if part.shown and not part.quoted else b""
+
+    def text(facts: Facts) -> bytes:
+        value = clean(to_text(fetch(facts)) or b"") or nothing
+        if part.escaped:
+            value = _ESCAPED.sub(lambda found: b"\\" + found[0], value)
+        return b'"%b"' % value if part.quoted else value
+
+    return text

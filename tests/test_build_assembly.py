@@ -1,0 +1,301 @@
+"""From a configuration to living objects: what is refused on the way, and that nothing but a refusal comes of it."""
+
+from __future__ import annotations
+
+import socket
+from unittest import mock
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, UP
+from reusedproxy.build.assembly import Proxy
+from reusedproxy.daemon.load import Refused
+from reusedproxy.daemon.service import ProxyService
+from reusedproxy.daemon.succession import hand_on_states
+from reusedproxy.demo.certificates import Authority
+from reusedproxy.pool.named import ConstantPool, Name, NameRefused
+from reusedproxy.wire.heads import Limits
+from tests.integration.peers import LOOPBACK, temporary_directory
+from tests.ports import free_port
+
+HEAD = "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n"
+
+
+class FaultTests(SynchronousTestCase):
+    """Whatever is wrong with files, names and addresses is told with its line."""
+
+    def setUp(self) -> None:
+        self.directory = temporary_directory(self)
+
+    def refused(self, text: str, *, bind: bool = False) -> str:
+        file = self.directory / "proxy.cfg"
+        file.write_text(HEAD + text)
+        return str(self.assertRaises(Refused, ProxyService(Clock(), [str(file)]).assemble, bind=bind))
+
+    def test_a_directory_of_authorities_that_may_not_be_read(self) -> None:
+        """A daemon that has become an ordinary user meets it at a reload, where an exception would be nobody's."""
+        denied = PermissionError(13, "Permission denied")
+        text = f"frontend f\n bind {LOOPBACK}:0\n default_backend b\nbackend b\n"
+        text += f" server s {LOOPBACK}:1 ssl ca-file {self.directory} verifyhost s.test\n"
+        with mock.patch("os.listdir", side_effect=denied), mock.patch("os.scandir", side_effect=denied):
+            lines = self.refused(text)
+        self.assertIn(f"proxy.cfg:10: server b/s: ca-file {self.directory}: cannot be read: Permission denied", lines)
+
+    def test_sockets_that_were_bound_are_closed_again_when_something_else_is_wrong(self) -> None:
+        """So that the next attempt, in a reload for instance, finds its ports free."""
+        port = free_port()
+        text = f"frontend f\n bind {LOOPBACK}:{port}\n default_backend b\nbackend b\n"
+        text += f" server s {LOOPBACK}:1 ssl verify none crt {self.directory}/none.pem\n"
+        self.assertIn("none.pem: cannot be read", self.refused(text, bind=True))
+        socket.create_server((LOOPBACK, port)).close()
+
+
+class NameTests(SynchronousTestCase):
+    """Which of a server's pools keeps the floor: requests have to find what stands there."""
+
+    def test_the_floor_is_in_the_pool_of_the_name_that_is_known(self) -> None:
+        """`check-sni`, or what `pool-conn-name` always is; where no name is known no request goes to the first pool."""
+        file = temporary_directory(self) / "proxy.cfg"
+        for words, requests_name, own in (
+            ("check-sni a.test pool-min-conn 2", Name(b"a.test", b"a.test"), b"a.test"),
+            ("check-sni a.test pool-conn-name str(all) pool-min-conn 2", Name(b"all", b"b.test"), b"all"),
+            ("check-sni a.test pool-conn-name str(All),lower pool-min-conn 2", Name(b"all", b"b.test"), b"all"),
+            ("pool-conn-name str(all)", Name(b"all", b"b.test"), None),
+            ("check-sni a.test pool-conn-name req.hdr(x)", Name(b"a.test", b"a.test"), None),
+            ("check-sni a.test send-proxy", Name(b"a.test", b"a.test", b"PROXY"), None),
+            ("", Name(b"", b""), b""),
+        ):
+            server = f" server s {LOOPBACK}:1 ssl verify none sni req.hdr(host) {words}\n"
+            file.write_text(f"{HEAD}frontend f\n bind {LOOPBACK}:0\n default_backend b\nbackend b\n{server}")
+            pool = ProxyService(Clock(), [str(file)]).assemble(bind=False).lines["b/s"].pool
+            assert isinstance(pool, ConstantPool)
+            self.assertEqual(pool.own, own, words)
+            self.assertEqual(pool.named(requests_name) is pool, own is not None, words)
+            pool.close("over")
+
+    def test_a_server_whose_name_is_unknown_is_not_connected_to(self) -> None:
+        """Where verification is required and `sni` finds nothing in the request, nobody would be verified."""
+        directory = temporary_directory(self)
+        authority = Authority()
+        authority.write(directory / "ca.pem")
+        for words, key, refused in (
+            ("", b"", True),
+            ("sni-auto", b"", True),
+            ("sni req.hdr(host)", b"", True),
+            ("sni req.hdr(host) check-sni a.test", b"", True),
+            ("sni req.hdr(host) pool-conn-name req.hdr(x)", b"x", True),
+            ("pool-conn-name req.hdr(x)", b"", True),
+            ("sni req.hdr(host) verifyhost a.test", b"", False),
+            ("sni req.hdr(host) verifyhost a.test send-proxy", b"", False),
+            ("sni req.hdr(host) send-proxy", b"", True),
+            ("no-sni-auto pool-conn-name req.hdr(x)", b"x", False),
+            ("verify none", b"", False),
+        ):
+            server = f" server s {LOOPBACK}:1 ssl ca-file {directory}/ca.pem {words}\n"
+            file = directory / "proxy.cfg"
+            file.write_text(f"{HEAD}frontend f\n bind {LOOPBACK}:0\n default_backend b\nbackend b\n{server}")
+            pool = ProxyService(Clock(), [str(file)]).assemble(bind=False).lines["b/s"].pool
+            assert isinstance(pool, ConstantPool)
+            if refused:
+                fault = self.assertRaises(NameRefused, pool.named, Name(key, b""))
+                self.assertIn("finds no name in this request, so no certificate could be verified", str(fault))
+            else:
+                pool.named(Name(key, b""))
+            pool.named(Name(key or b"b.test", b"b.test"))
+            pool.close("over")
+
+
+class NoticeTests(SynchronousTestCase):
+    """What an operator should hear though all is well enough to start."""
+
+    def test_a_log_socket_that_is_not_there_is_said_once_at_the_start(self) -> None:
+        """Not by --check, which is run elsewhere, too."""
+        directory = temporary_directory(self)
+        file, path = directory / "proxy.cfg", directory / "log"
+        file.write_text(f"global\n log {path} local0\n{HEAD} log global\nfrontend f\n bind {LOOPBACK}:0\n")
+
+        def heard(*, bind: bool) -> list[str]:
+            proxy = ProxyService(Clock(), [str(file)]).assemble(bind=bind)
+            for _, listener in proxy.listeners:
+                listener.close()
+            return [f"{notice.place.line}: {notice.text}" for notice in proxy.notices if "'log" in notice.text]
+
+        said = f"2: 'log {path}': there is no such socket; until that has changed, its lines are lost"
+        self.assertEqual((heard(bind=True), heard(bind=False)), ([said], []))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+            server.bind(str(path))
+            self.assertEqual(heard(bind=True), [])
+        self.assertIn("nobody listens there", *heard(bind=True))
+        path.unlink()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+            server.bind(str(path))
+            server.listen()
+            self.assertIn("takes streams", *heard(bind=True))
+        path.unlink()
+        path.touch()
+        self.assertIn("it is no socket", *heard(bind=False))
+
+
+class LimitTests(SynchronousTestCase):
+    """What the `tune` words of HAProxy come to."""
+
+    def limits(self, text: str) -> Limits:
+        file = temporary_directory(self) / "proxy.cfg"
+        file.write_text(f"global\n{text}{HEAD}frontend f\n bind {LOOPBACK}:0\n")
+        (frontend,) = ProxyService(Clock(), [str(file)]).assemble(bind=False).frontends
+        return frontend.limits
+
+    def test_a_head_has_what_bufsize_leaves_and_maxhdr_lines_with_its_first(self) -> None:
+        """HAProxy's manual; its defaults are those of the wire alone."""
+        said = " tune.bufsize 8192\n tune.maxrewrite 2048\n tune.http.maxhdr 20\n"
+        self.assertEqual(self.limits(said), Limits(max_head=6144, max_headers=19))
+        self.assertEqual(self.limits(""), Limits())
+
+
+class SuccessionTests(SynchronousTestCase):
+    """What a reload hands on from server to server."""
+
+    TEXT = f"{HEAD}frontend f\n bind {LOOPBACK}:0\n default_backend b\nbackend b\n"
+
+    def setUp(self) -> None:
+        self.file = temporary_directory(self) / "proxy.cfg"
+        self.service = ProxyService(Clock(), [str(self.file)])
+        self.said: list[str] = []
+        self.patch(self.service, "announce", lambda level, text, section="": self.said.append(text))
+
+    def assemble(self, *servers: str) -> Proxy:
+        """By these lines, in place of what was there before."""
+        self.file.write_text(self.TEXT + "".join(f" server {server}\n" for server in servers))
+        return self.service.assemble(bind=False)
+
+    def states(self, proxy: Proxy) -> list[str]:
+        return [line.server.state for line in proxy.lines.values()]
+
+    def test_orders_and_what_checks_found_go_on(self) -> None:
+        """Also where the address is another one: it is the server that has the name."""
+        old = self.assemble(
+            "a 192.0.2.1:1", "c 192.0.2.1:1 check", "d 192.0.2.1:1 disabled", "e 192.0.2.1:1 check fall 1"
+        ).lines
+        backend = self.service.proxy.backends[0]  # type: ignore[union-attr]
+        backend.set_state(old["b/a"].server, DRAIN)
+        backend.set_state(old["b/d"].server, READY)
+        backend.server_changed(old["b/c"].server, DOWN, "x")
+        new = self.assemble(
+            "a 192.0.2.1:2", "c 192.0.2.1:1 check", "d 192.0.2.1:1 disabled", "e 192.0.2.1:1 check fall 1"
+        )
+        self.assertEqual(self.states(new), [DRAIN, DOWN, UP, UP])
+        self.assertEqual([new.lines[name].checker.health for name in ("b/c", "b/e")], [0, 2])  # type: ignore[union-attr]
+
+    def test_a_word_of_the_file_that_has_changed_counts_more(self) -> None:
+        old = self.assemble("a 192.0.2.1:1", "c 192.0.2.1:1 disabled")
+        for line in old.lines.values():
+            old.backends[0].set_state(line.server, DRAIN)
+        self.assertEqual(self.states(self.assemble("a 192.0.2.1:1 disabled", "c 192.0.2.1:1")), [MAINT, UP])
+
+    def test_an_order_that_comes_while_the_new_one_is_tried_counts_too(self) -> None:
+        """And the log says which stand."""
+        old = self.assemble("a 192.0.2.1:1", "c 192.0.2.1:1 check", "d 192.0.2.1:1 disabled")
+        new = self.assemble("a 192.0.2.1:1", "c 192.0.2.1:1 check", "d 192.0.2.1:1 disabled")
+        old.backends[0].set_state(old.lines["b/a"].server, MAINT)
+        old.backends[0].server_changed(old.lines["b/c"].server, DOWN, "x")
+        self.said.clear()
+        hand_on_states(old, new, self.service.announce)
+        self.assertEqual(self.states(new), [MAINT, DOWN, MAINT])
+        self.assertEqual(new.lines["b/c"].checker.health, 0)  # type: ignore[union-attr]
+        self.assertFalse(new.backends[0].usable)
+        self.assertEqual(self.said, ["Server b/a stays MAINT, as was ordered before the reload"])
+
+
+class EventTests(SynchronousTestCase):
+    """Where an operator reads what happens to servers, as by HAProxy's send_log(): at the `log` lines of their backend."""
+
+    def setUp(self) -> None:
+        self.directory = temporary_directory(self)
+        self.sockets: dict[str, socket.socket] = {}
+        for name in ("global", "own", "front"):
+            self.sockets[name] = listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self.addCleanup(listening.close)
+            listening.bind(self.path(name))
+            listening.setblocking(False)
+
+    def path(self, name: str) -> str:
+        return str(self.directory / name)
+
+    def received(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name, listening in self.sockets.items():
+            while True:
+                try:
+                    line = listening.recv(4096).decode()
+                except BlockingIOError:
+                    break
+                found.setdefault(name, []).append(line.rstrip("\n"))
+        return found
+
+    def service(self, backend: str, frontend: str = "", defaults: str = "") -> ProxyService:
+        file = self.directory / "proxy.cfg"
+        file.write_text(
+            f"global\n log {self.path('global')} format raw local0\n{HEAD}{defaults}"
+            f"frontend f\n{frontend} bind {LOOPBACK}:0\n default_backend b\nbackend b\n{backend} server s 192.0.2.1:1 check\n"
+        )
+        service = ProxyService(Clock(), [str(file)])
+        self.patch(service, "_log", mock.Mock())  # Twisted's log would keep it in its history
+        service.assemble(bind=False)
+        return service
+
+    def told(self, backend: str, frontend: str = "", defaults: str = "") -> set[str]:
+        """Who hears of a server that goes down, each of them once."""
+        service = self.service(backend, frontend, defaults)
+        assert service.proxy is not None
+        (found,) = service.proxy.backends
+        found.server_changed(found.servers[0], DOWN, "x")
+        received = self.received()
+        for lines in received.values():
+            self.assertEqual(
+                [line.partition(",")[0] for line in lines], ["Server b/s is DOWN", "backend b has no server available!"]
+            )
+        return set(received)
+
+    def log(self, name: str) -> str:
+        return f" log {self.path(name)} format raw local0\n"
+
+    def test_events_of_a_server_go_where_its_backend_says(self) -> None:
+        self.assertEqual(self.told(self.log("own")), {"own"})
+        self.assertEqual(self.told(" log global\n" + self.log("own")), {"global", "own"})
+        self.assertEqual(self.told("", defaults=" log global\n"), {"global"})
+        self.assertEqual(self.told("", defaults=self.log("own")), {"own"})
+
+    def test_a_target_that_is_named_twice_hears_once(self) -> None:
+        self.assertEqual(self.told(" log global\n" + self.log("global")), {"global"})
+
+    def test_a_backend_that_says_nothing_of_logs_is_told_of_in_the_global_ones(self) -> None:
+        self.assertEqual(self.told("", frontend=self.log("front")), {"global"})
+        self.assertEqual(self.told(" no log\n", defaults=" log global\n"), set())
+
+    def test_trouble_of_a_pool_goes_there_too(self) -> None:
+        service = self.service(self.log("own"))
+        assert service.proxy is not None
+        service.proxy.lines["b/s"].pool.invalid.note("", "a reason", b"")
+        self.assertEqual(list(self.received()), ["own"])
+
+    def test_events_of_a_frontend_and_of_the_daemon(self) -> None:
+        service = self.service(self.log("own"), frontend=self.log("front"))
+        assert service.proxy is not None
+        service.proxy.frontends[0].announce("alert", "of the frontend")
+        service.announce("notice", "of the daemon")
+        self.assertEqual(self.received(), {"front": ["of the frontend"], "global": ["of the daemon"]})
+
+
+class FullconnTests(SynchronousTestCase):
+    """`fullconn` unset is a tenth of the clients that may come, rounded up, as in HAProxy."""
+
+    def test_each_frontend_that_leads_there_counts(self) -> None:
+        file = temporary_directory(self) / "proxy.cfg"
+        file.write_text(
+            f"global\n maxconn 1000\n{HEAD}frontend f\n bind {LOOPBACK}:0\n maxconn 101\n default_backend b\n"
+            f"frontend g\n bind {LOOPBACK}:0\n use_backend b\n default_backend c\n"
+            "backend b\n server s 192.0.2.1:1\nbackend c\n fullconn 7\n server s 192.0.2.1:1\nbackend d\n server s 192.0.2.1:1\n"
+        )
+        proxy = ProxyService(Clock(), [str(file)]).assemble(bind=False)
+        self.assertEqual({each.name: each.fullconn for each in proxy.backends}, {"b": 111, "c": 7, "d": 0})

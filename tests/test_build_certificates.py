@@ -1,0 +1,241 @@
+"""Files of TLS: which are served of a directory, a bundle or a list, what is taken over at a reload, what is not valid yet."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta, timezone
+from unittest import mock
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.build.assembly import Proxy
+from reusedproxy.build.certificates import Served, serve
+from reusedproxy.config.model.proxies import BindTLS, CertificateSource, TLSOffer
+from reusedproxy.daemon.load import Refused
+from reusedproxy.daemon.service import ProxyService
+from reusedproxy.demo.certificates import Credential
+from reusedproxy.net.tls.files import TLSConfigurationError
+from reusedproxy.net.tls.hello import ClientHello
+from tests.handshakes import offer
+from tests.integration.peers import LOOPBACK
+from tests.test_net_tls_server import revocations
+from tests.wire import certificates, scratch
+
+DAY = timedelta(days=1)
+
+
+class FilesTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = scratch(self)
+        self.authority = certificates().authority
+
+    def write(self, path: str, credential: Credential | None = None, **fields: object) -> str:
+        """A certificate whose common name is the file's."""
+        where = self.folder / path
+        where.parent.mkdir(exist_ok=True)
+        made = credential or self.authority.issue(path, **{"key": "ecdsa", **fields})  # type: ignore[arg-type]
+        return str(made.write(where))
+
+    def text(self, path: str, *lines: str) -> str:
+        (self.folder / path).write_text("".join(line + "\n" for line in lines))
+        return str(self.folder / path)
+
+    def tls(self, *sources: str, terms: TLSOffer | None = None, **fields: object) -> BindTLS:
+        """Each source is "kind path", or the path of a `crt`."""
+        made = [source.split() if " " in source else ["crt", source] for source in sources]
+        return BindTLS(tuple(CertificateSource(*each) for each in made), terms or TLSOffer(), **fields)  # type: ignore[arg-type]
+
+    def names(self, *sources: str, **fields: object) -> list[str]:
+        """What is served, in order."""
+        served = serve(self.tls(*sources, **fields))  # type: ignore[arg-type]
+        return [os.path.relpath(each.crt, self.folder) for each in served.certificates.contexts]
+
+    def fault(self, *sources: str, **fields: object) -> str:
+        with self.assertRaises(TLSConfigurationError) as caught:
+            serve(self.tls(*sources, **fields))  # type: ignore[arg-type]
+        return str(caught.exception)
+
+
+class FoundTests(FilesTestCase):
+    """What a word comes to."""
+
+    def test_a_directory_in_the_order_of_names(self) -> None:
+        """By bytes, capitals first; what belongs to another file, and what begins with a dot, is no certificate."""
+        for name in ("b.pem", "a.txt", "Z.pem", ".hidden"):
+            self.write(f"d/{name}")
+        for name in ("b.pem.key", "b.pem.issuer", "b.pem.ocsp", "b.pem.sctl"):
+            self.text(f"d/{name}", "no certificate")
+        (self.folder / "d" / "inside").mkdir()
+        self.assertEqual(self.names(f"{self.folder}/d"), ["d/Z.pem", "d/a.txt", "d/b.pem"])
+
+    def test_faults_of_a_directory(self) -> None:
+        """Empty, or closed to us."""
+        (self.folder / "e").mkdir()
+        self.assertIn("there is no certificate in this directory", self.fault(f"{self.folder}/e"))
+        with mock.patch("os.scandir", side_effect=PermissionError(13, "Permission denied")):
+            self.assertIn("e: cannot be read: Permission denied", self.fault(f"{self.folder}/e"))
+
+    def test_a_bundle(self) -> None:
+        """The file itself, if there is one; else those of its name, and both are for whoever asks for nothing."""
+        self.write("one.rsa", key="rsa")
+        self.write("one.ecdsa")
+        self.assertEqual(self.names(f"{self.folder}/one"), ["one.ecdsa", "one.rsa"])
+        made = serve(self.tls(f"{self.folder}/one")).certificates
+        for ecdsa, expected in ((True, "ecdsa"), (False, "rsa")):
+            context = made.choose(ClientHello("other.test", ecdsa=ecdsa))
+            assert context is not None
+            self.assertEqual(context.kind, expected)
+        self.write("one")
+        self.assertEqual(self.names(f"{self.folder}/one"), ["one"])
+
+    def test_a_file_that_is_not_there(self) -> None:
+        """Is complained of by its own name."""
+        self.assertEqual(self.fault("/none.pem"), "crt /none.pem: cannot be read: No such file or directory")
+
+    def test_a_pipe_is_not_waited_for(self) -> None:
+        """By all who are served meanwhile; wherever a file is named."""
+        pipe, crt = str(self.folder / "pipe"), self.write("a.pem")
+        os.mkfifo(pipe)
+        for sources, terms in (
+            ((pipe,), None),
+            ((f"crt-list {pipe}",), None),
+            ((crt,), TLSOffer(dh_file=pipe)),
+            ((crt,), TLSOffer(verify="required", ca_file=pipe)),
+            ((crt,), TLSOffer(verify="required", ca_file=certificates().ca_file, crl_file=pipe)),
+        ):
+            self.assertIn("it is a pipe, and a reload needs a file", self.fault(*sources, terms=terms))
+
+    def test_a_list(self) -> None:
+        """Names and terms of each line; base directories go before relative paths."""
+        for name in ("a.pem", "b.pem"):
+            self.write(name)
+        path = self.text("list", "a.pem !*", "b.pem [verify required ca-file ca.pem] *.b.test")
+        certificates().authority.write(self.folder / "ca.pem")
+        tls = self.tls(f"crt-list {path}", crt_base=str(self.folder), ca_base=str(self.folder))
+        made = serve(tls).certificates
+        chosen = {name: made.choose(ClientHello(name)) for name in ("a.pem", "x.b.test")}
+        self.assertEqual([each and each.offer.verify for each in chosen.values()], ["none", "required"])
+        self.assertEqual(made.contexts[1].offer.ca_file, f"{self.folder}/ca.pem")
+
+    def test_faults_of_a_list(self) -> None:
+        """With its name and line."""
+        crt = self.write("a.pem")
+        for lines, words in (
+            ((), "names no certificate"),
+            ((f"{crt} [verify required]",), "line 1: 'verify required' needs 'ca-file <file>'"),
+            (("# x", f"{crt} [alpn h2]"), "line 2: 'alpn'"),
+            ((f"{crt} [ssl-min-ver TLSv1.3 ssl-max-ver TLSv1.2]",), "line 1: TLSv1.3 is above TLSv1.2"),
+            ((str(self.folder),), "is a directory: name its files"),
+            (("none.pem",), "crt none.pem: cannot be read"),
+        ):
+            path = self.text("list", *lines)
+            fault = self.fault(f"crt-list {path}")
+            self.assertIn(words, fault)
+            if "none.pem" not in words:
+                self.assertIn(f"crt-list {path}: ", fault)
+        self.assertIn("crt-list /none: cannot be read", self.fault("crt-list /none"))
+        (self.folder / "binary").write_bytes(b"\xff\xfe")
+        self.assertIn("is not a text file in UTF-8 (byte 0)", self.fault(f"crt-list {self.folder}/binary"))
+
+
+class StampTests(FilesTestCase):
+    """What has not changed is the same object, with the sessions that clients may resume."""
+
+    def test_any_file_that_changes_makes_it_new(self) -> None:
+        """Certificate, key, authorities, revocations, list; and one more in a directory."""
+        self.write("d/a.pem")
+        crt = self.write("two.crt")
+        (self.folder / "two.key").write_bytes(b"")
+        listed = self.text("list", crt)
+        ca_file = str(self.authority.write(self.folder / "ca.pem"))
+        crl_file = self.text("crl", revocations(self.authority).decode())
+        tls = self.tls(
+            f"{self.folder}/d", f"crt-list {listed}", terms=offer(verify="optional", ca_file=ca_file, crl_file=crl_file)
+        )
+        was = serve(tls)
+        self.assertIs(serve(tls, [was]), was)
+        for path in ("d/a.pem", "two.crt", "two.key", "list", "ca.pem", "crl"):
+            os.utime(self.folder / path, (1, 1))
+            now = serve(tls, [was])
+            self.assertIsNot(now, was, path)
+            was = now
+        self.write("d/b.pem")
+        self.assertIsNot(serve(tls, [was]), was)
+        self.assertIsNot(serve(self.tls(f"{self.folder}/d"), [was]), was)
+
+    def test_lines_that_say_the_same_share_it(self) -> None:
+        """A certificate for several addresses is read once."""
+        crt = self.write("a.pem")
+        was = serve(self.tls(crt))
+        self.assertIs(serve(self.tls(crt), [was]), was)
+
+
+class DateTests(FilesTestCase):
+    """What cannot work today is said; it is served all the same."""
+
+    def warnings(self, served: Served) -> list[str]:
+        return list(served.warnings())
+
+    def test_our_certificate(self) -> None:
+        """One that has ended is `operators.expiry`'s matter, from the start on."""
+        now = datetime.now(timezone.utc)
+        old, new = self.write("old.pem", not_after=now - DAY), self.write("new.pem", not_before=now + DAY)
+        (said,) = self.warnings(serve(self.tls(old, new, self.write("good.pem"))))
+        self.assertIn(f"crt {new}: is not valid yet, before", said)
+
+    def test_files_that_haproxy_would_use(self) -> None:
+        """They are not silently left out."""
+        crt = self.write("a.pem")
+        self.text("a.pem.ocsp", "")
+        self.text("a.pem.sctl", "")
+        first, second = self.warnings(serve(self.tls(crt)))
+        self.assertIn("a.pem.ocsp: is not used, no OCSP responses are sent to clients yet", first)
+        self.assertIn("a.pem.sctl: is not used", second)
+
+
+HEAD = "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n"
+
+
+class AssemblyTests(FilesTestCase):
+    """From the configuration's text to a listener's certificates."""
+
+    def assemble(self, *binds: str, previous: Proxy | None = None) -> Proxy:
+        lines = "".join(f" bind {LOOPBACK}:{number} {bind}\n" for number, bind in enumerate(binds, 20000))
+        path = self.text("proxy.cfg", f"{HEAD}frontend f\n stats enable\n{lines}")
+        service = ProxyService(Clock(), [path])
+        service.proxy = previous
+        return service.assemble(bind=False)
+
+    def test_each_line_has_its_own(self) -> None:
+        """And those in the clear have none; the same is read once."""
+        crt = self.write("a.pem")
+        proxy = self.assemble("", f"ssl crt {crt}", f"ssl crt {crt}", f"ssl crt {crt} strict-sni")
+        (frontend,) = proxy.frontends
+        clear, one, two, strict = (
+            frontend.handshakes.certificates.get(bind.address) for bind in frontend.settings.binds
+        )
+        self.assertIsNone(clear)
+        self.assertIs(one, two)
+        assert strict is not None and one is not None
+        self.assertEqual((strict.strict, one.strict), (True, False))
+
+    def test_a_fault_names_line_address_and_file(self) -> None:
+        """All of them at once."""
+        with self.assertRaises(Refused) as caught:
+            self.assemble("ssl crt /none.pem", "ssl crt /none.too")
+        first, second = str(caught.exception).splitlines()
+        self.assertIn("proxy.cfg:8: bind 127.0.0.1:20000: crt /none.pem: cannot be read: No such file", first)
+        self.assertIn("proxy.cfg:9: bind 127.0.0.1:20001: crt /none.too: ", second)
+
+    def test_what_is_unchanged_is_taken_over(self) -> None:
+        """What has changed is not, and its warnings are said again."""
+        old = self.write("a.pem", not_before=datetime.now(timezone.utc) + DAY)
+        good = self.write("b.pem")
+        was = self.assemble(f"ssl crt {old}", f"ssl crt {good}")
+        self.assertEqual([notice.text.partition("a.pem")[2][:18] for notice in was.notices], [": is not valid yet"])
+        os.utime(good, (1, 1))
+        now = self.assemble(f"ssl crt {old}", f"ssl crt {good}", previous=was)
+        self.assertEqual(now.notices, [])
+        same = [now.served[address] is was.served[address] for address in was.served]
+        self.assertEqual(same, [True, False])

@@ -1,0 +1,150 @@
+"""From rules that were read to frontends that obey them: files of patterns, who needs a routing, whose rules count."""
+
+from __future__ import annotations
+
+import os
+from random import Random
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.build.assembly import Assembly, AssemblyError, Proxy
+from reusedproxy.build.rule_sets import patterns_in
+from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.net.poller import Poller
+from tests.rulefakes import DEFAULTS, Seen
+
+HEAD = b"GET /a/b HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class RuleBookTests(SynchronousTestCase):
+    """Through the whole assembly."""
+
+    def setUp(self) -> None:
+        directory = TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.path = f"{directory.name}/patterns"
+
+    def assembled(self, text: str) -> Proxy:
+        poller = Poller(SimpleNamespace(removeReader=lambda reader: None))  # type: ignore[arg-type]
+        self.addCleanup(poller.stop)
+        configuration = read_configuration([Source("t.cfg", DEFAULTS + text)], {})
+        return Assembly(configuration, Clock(), poller, Random(1), lambda level, text, section="": None).build(
+            bind=False
+        )
+
+    def write(self, text: str) -> None:
+        with open(self.path, "w") as file:
+            file.write(text)
+
+    def test_without_rules_there_is_no_routing(self) -> None:
+        """A first `use_backend` without a condition is a plain default."""
+        proxy = self.assembled(
+            "frontend a\n bind :80\n use_backend x\n use_backend y\n default_backend z\n"
+            "backend x\n server s 192.0.2.1:1\nbackend y\n server s 192.0.2.1:1\nbackend z\n server s 192.0.2.1:1\n"
+        )
+        (frontend,) = proxy.frontends
+        assert frontend.way is not None
+        self.assertEqual((frontend.routing, frontend.way.backend.name), (None, "x"))
+
+    def test_rules_of_backends_need_one(self) -> None:
+        """Whichever way leads there; of a dynamic name all do."""
+        backends = "backend x\n server s 192.0.2.1:1\nbackend y\n http-request deny\n server s 192.0.2.1:1\n"
+        for rule, ways in (
+            ("default_backend y", {"y"}),
+            ("use_backend y if TRUE\n default_backend x", {"x", "y"}),
+            ("use_backend %[path]", {"x", "y"}),
+        ):
+            routing = self.assembled(f"frontend a\n bind :80\n {rule}\n{backends}").frontends[0].routing
+            assert routing is not None
+            self.assertEqual(set(routing.ways), ways)
+            self.assertEqual([name for name, way in routing.ways.items() if way.book is not None], ["y"])
+        self.assertIsNone(self.assembled(f"frontend a\n bind :80\n default_backend x\n{backends}").frontends[0].routing)
+
+    def test_a_listen_sections_rules_count_once(self) -> None:
+        """But they are a backend's where another frontend leads to it."""
+        proxy = self.assembled(
+            "listen l\n bind :80\n http-request set-header X 1\n server s 192.0.2.1:1\n"
+            "frontend f\n bind :81\n default_backend l\n"
+        )
+        own, other = (frontend.routing for frontend in proxy.frontends)
+        assert own is not None and other is not None
+        self.assertEqual((own.ways["l"].book, other.ways["l"].book is None), (None, False))
+
+    def test_patterns_come_out_of_files(self) -> None:
+        """Without comments and empty lines; with those of the line."""
+        self.write("# ours\n\n  /a\n/b\n")
+        proxy = self.assembled(
+            f"frontend f\n bind :80\n use_backend x if {{ path_beg -f {self.path} /c }}\n default_backend y\n"
+            "backend x\n server s 192.0.2.1:1\nbackend y\n server s 192.0.2.1:1\n"
+        )
+        routing = proxy.frontends[0].routing
+        assert routing is not None
+        test = routing.choices[0].test
+        assert test is not None
+        for path, true in ((b"/a/b", True), (b"/b", True), (b"/c", True), (b"/d", False)):
+            self.assertIs(test(Seen(HEAD.replace(b"/a/b", path))), true)
+
+    def test_a_pattern_is_all_of_its_line_but_for_the_blanks_before_it(self) -> None:
+        """As in HAProxy, which ends it at a CR and at a NUL, too; a # begins a comment in the first column only."""
+        lines = ["/a \n", "\t /b\n", "# c\n", " # d\n", "/e\r\n", "/f\r/g\n", "\n", " \t\n", "/h\0/i\n", "/j\t"]
+        self.assertEqual([*patterns_in(lines)], ["/a ", "/b", "# d", "/e", "/f", "/h", "/j\t"])
+        self.write("/a \n/b\r/c\n")
+        proxy = self.assembled(
+            f"frontend f\n bind :80\n use_backend x if {{ path,url_dec -f {self.path} }}\n default_backend x\n"
+            "backend x\n server s 192.0.2.1:1\n"
+        )
+        routing = proxy.frontends[0].routing
+        assert routing is not None
+        test = routing.choices[0].test
+        assert test is not None
+        for path, true in ((b"/a", False), (b"/a%20", True), (b"/b", True), (b"/c", False)):
+            self.assertIs(test(Seen(HEAD.replace(b"/a/b", path))), true)
+
+    def test_a_disabled_backend_is_not_replaced_by_the_default(self) -> None:
+        """Whether it is named in the file or by the request."""
+        (frontend,) = self.assembled(
+            "frontend f\n bind :80\n use_backend off if { path /off }\n use_backend %[path,field(2,/)]\n default_backend x\n"
+            "backend x\n server s 192.0.2.1:1\nbackend off\n disabled\n server s 192.0.2.1:1\n"
+        ).frontends
+        routing = frontend.routing
+        assert routing is not None
+        for path, name in ((b"/off", None), (b"/off/a", None), (b"/x", "x"), (b"/nowhere", "x")):
+            way = routing._choose(Seen(HEAD.replace(b"/a/b", path)))  # type: ignore[arg-type]
+            self.assertEqual(None if way is None else way.backend.name, name, path)
+
+    def test_a_pipe_is_waited_for_by_nobody(self) -> None:
+        os.mkfifo(self.path)
+        with self.assertRaises(AssemblyError) as raised:
+            self.assembled(f"frontend f\n bind :80\n http-request deny if {{ src -f {self.path} }}\n")
+        self.assertIn("it is a pipe, and a reload needs a file that can be read again", str(raised.exception))
+
+    def test_a_file_that_cannot_be_used_is_a_fault(self) -> None:
+        """With the line that names it."""
+        text = (
+            f"frontend f\n bind :80\n acl a src -f {self.path}\n http-request deny if a\n default_backend y\n"
+            "backend y\n server s 192.0.2.1:1\n"
+        )
+        with self.assertRaises(AssemblyError) as raised:
+            self.assembled(text)
+        self.assertEqual(
+            str(raised.exception), f"t.cfg:8: cannot read the patterns in {self.path}: No such file or directory"
+        )
+        self.write("10.0.0.0/8\nnonsense\n")
+        with self.assertRaises(AssemblyError) as raised:
+            self.assembled(text)
+        self.assertIn(f"t.cfg:8: the patterns in {self.path}: 'nonsense' is no address", str(raised.exception))
+
+    def test_statistics_stand_behind_the_rules(self) -> None:
+        """The frontend's and the backend's, each at its place; a `listen` has its page once."""
+        proxy = self.assembled(
+            "frontend f\n bind :80\n stats uri /f\n http-request deny if FALSE\n default_backend y\n"
+            "backend y\n stats uri /y\n server s 192.0.2.1:1\n"
+            "listen l\n bind :81\n stats uri /l\n http-request deny if FALSE\n"
+        )
+        front, listen = proxy.frontends
+        assert front.routing is not None and listen.routing is not None
+        self.assertEqual([len(front.pages), len(front.routing.ways["y"].pages)], [1, 1])
+        self.assertEqual([len(listen.pages), len(listen.routing.ways["l"].pages)], [1, 0])

@@ -1,0 +1,382 @@
+"""Clients of a TLS listener, from accept to their last answer: counted, bounded, served, let go; and what is logged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.clients.frontend import Frontend
+from reusedproxy.clients.newcomers import TIMEOUT, Handshakes
+from reusedproxy.config.model import proxies as model
+from reusedproxy.net.listener import Listener, bind_socket
+from reusedproxy.net.tls.handshake import HandshakeFailure
+from reusedproxy.net.tls.server import Certificate, Certificates
+from reusedproxy.operators.logs.access import HandshakeLog
+from tests.clientfakes import GET, OK, PLACE, World, get
+from tests.handshakes import TLSClient, client_tls, offer
+from tests.test_net_hello import hello
+from tests.wire import Loop, certificates, scratch
+
+
+class TLSListenerTestCase(SynchronousTestCase):
+    """A frontend with one TLS listener; the servers behind it are fakes."""
+
+    def world(self, *, terms: model.TLSOffer | None = None, **settings: Any) -> World:
+        self.loop = loop = Loop(self)
+        bind = model.Bind(PLACE, model.ListenAddress("tcp", host="127.0.0.1"), tls=model.BindTLS())
+        frontend = {"binds": (bind,), **settings.pop("frontend", {})}
+        self.made = world = World(self, frontend=frontend, **{"warm": 1, **settings})
+        self.terms = terms or model.TLSOffer()
+        self.folder = scratch(self)
+        world.frontend._poller = loop.poller
+        world.frontend.handshakes = Handshakes(world.frontend, loop.poller)
+        world.frontend.handshakes.log = lambda handshake, failure: self.failures.append(failure)
+        world.frontend.handshakes.certificates[bind.address] = self.certificates()
+        world.frontend.listeners.clear()
+        self.failures: list[HandshakeFailure] = []
+        self.listener = Listener(loop.poller, world.deadlines, bind, bind_socket(bind, 10), self.fail)
+        world.frontend.listen(self.listener)
+        return world
+
+    def certificates(self, name: str = "server") -> Certificates:
+        credential = certificates().authority.issue(name, hosts=["server.test"], key="ecdsa")
+        return Certificates.load([Certificate(str(credential.write(self.folder / "a.pem")), self.terms)], False)
+
+    def raw(self) -> Any:
+        """A client that has connected and says nothing of its own."""
+        count = self.made.frontend.connections_total
+        far = self.loop.connect(("127.0.0.1", self.listener.port))
+        self.loop.until(lambda: self.made.frontend.connections_total > count)
+        return far
+
+    def connect(self, context: SSL.Context | None = None, session: SSL.Session | None = None) -> Any:
+        """A client that is through its handshake."""
+        client = TLSClient(context or client_tls(), "server.test", session)
+        far = self.loop.connect(("127.0.0.1", self.listener.port), client)
+        self.loop.until(lambda: far.handshaken or far.end)
+        self.loop.until(lambda: not self.under_way)
+        return far
+
+    @property
+    def under_way(self) -> int:
+        return len(self.made.frontend.handshakes.under_way)
+
+    def said(self) -> list[str]:
+        return [text for _, text in self.made.announced if "TLS handshake" in text]
+
+    def end(self) -> None:
+        self.made.frontend.stop()
+        self.made.advance(3)
+        self.loop.pump()
+        self.assertEqual(self.listener.connections, 0)
+        self.made.check_rest()
+
+
+class ServedTests(TLSListenerTestCase):
+    """Requests over TLS."""
+
+    def test_a_request_and_its_answer(self) -> None:
+        """TLS 1.2 and 1.3; the client connection can tell what is spoken."""
+        world = self.world()
+        for version, name in ((SSL.TLS1_2_VERSION, "TLSv1.2"), (SSL.TLS1_3_VERSION, "TLSv1.3")):
+            client = self.connect(client_tls(version=version))
+            (connection,) = world.frontend.connections
+            self.assertEqual((connection.transport.version, connection.transport.server_name), (name, "server.test"))
+            client.send(GET)
+            self.loop.until(lambda: world.server.busy)
+            world.server.answer()
+            self.loop.until(lambda client=client: client.received == OK)
+            client.drop()
+            self.loop.until(lambda: not world.frontend.connections)
+        self.assertEqual(world.flags(), [(200, "--"), (200, "--")])
+        self.end()
+
+    def test_keep_alive_and_pipelining(self) -> None:
+        """As over plain TCP, in any pieces."""
+        world = self.world()
+        client = self.connect()
+        client.send(GET + get("/2"))
+        for _ in range(2):
+            self.loop.until(lambda: world.server.busy)
+            world.server.answer()
+            self.loop.pump()
+        self.loop.until(lambda: client.received == OK + OK)
+        client.split(get("/3"), 5)
+        self.loop.until(lambda: world.server.busy)
+        world.server.answer()
+        self.loop.until(lambda: client.received == 3 * OK)
+        client.drop()
+        self.loop.until(lambda: not world.frontend.connections)
+        self.end()
+
+    def test_a_client_that_ends_its_side_gets_its_answer(self) -> None:
+        """By close_notify, or by TCP alone; what was sent to a server is answered."""
+        world = self.world()
+        for end in ("close_notify", "truncate"):
+            client = self.connect()
+            client.send(GET)
+            self.loop.until(lambda: world.server.busy)
+            getattr(client, end)()
+            self.loop.pump()
+            world.server.answer()
+            self.loop.until(lambda client=client: client.received)
+            self.assertIn(b"200 OK", client.received)
+            self.loop.until(lambda: not world.frontend.connections)
+        self.end()
+
+    def test_the_last_answer_ends_with_close_notify(self) -> None:
+        """So that the client knows that all of it has come."""
+        world = self.world()
+        client = self.connect()
+        client.send(get("/", "Connection: close"))
+        self.loop.until(lambda: world.server.busy)
+        world.server.answer()
+        self.loop.until(lambda: client.end)
+        self.assertEqual(client.end, "close_notify")
+        self.end()
+
+    def test_a_session_is_resumed(self) -> None:
+        """And counted."""
+        world = self.world()
+        context = client_tls(version=SSL.TLS1_2_VERSION)
+        first = self.connect(context)
+        self.connect(context, first.tls.get_session())
+        self.assertEqual((world.frontend.handshakes.completed, world.frontend.handshakes.resumed), (2, 1))
+        self.end()
+
+
+class BoundTests(TLSListenerTestCase):
+    """How many, and for how long."""
+
+    def test_a_handshake_takes_a_place(self) -> None:
+        """From the first moment, and gives it back when it fails."""
+        world = self.world()
+        client = self.raw()
+        self.assertEqual((world.places.taken, self.listener.connections, len(world.frontend.connections)), (1, 1, 1))
+        client.drop()
+        self.loop.until(lambda: not self.under_way)
+        self.assertEqual((world.places.taken, self.listener.connections, len(world.frontend.connections)), (0, 0, 0))
+        self.end()
+
+    def test_maxconn_bounds_them_together(self) -> None:
+        """Those under way and those that are served; the listener pauses, and goes on."""
+        world = self.world(frontend={"maxconn": 2})
+        served = self.connect()
+        waiting = self.raw()
+        self.assertEqual(self.listener.state, "paused")
+        waiting.drop()
+        self.loop.until(lambda: self.listener.state == "listening")
+        served.drop()
+        self.loop.until(lambda: not world.frontend.connections)
+        self.end()
+
+    def test_the_oldest_makes_room_when_half_of_all_are_under_way(self) -> None:
+        """A crowd of half handshakes leaves room for those who mean it."""
+        world = self.world(frontend={"maxconn": 8})
+        crowd = [self.raw() for _ in range(6)]
+        self.loop.pump()
+        self.assertEqual(self.under_way, 4)
+        self.assertEqual([bool(far.end) for far in crowd], [True, True, False, False, False, False])
+        self.assertIn("too many handshakes are under way, and it was the oldest", self.said()[0])
+        self.assertTrue(self.loop.connect(("127.0.0.1", self.listener.port), TLSClient(client_tls())))
+        self.loop.until(lambda: world.frontend.handshakes.completed == 1)
+        self.assertEqual(self.under_way, 3)
+        self.end()
+
+    def test_its_time(self) -> None:
+        """`client-hs`, or the shorter of those for a client and for a request's head, or ours."""
+        for timeouts, expected in (
+            (model.Timeouts(client=30.0, http_request=10.0), 10.0),
+            (model.Timeouts(client=5.0, http_request=10.0), 5.0),
+            (model.Timeouts(client=5.0, client_hs=20.0), 20.0),
+            (model.Timeouts(), TIMEOUT),
+        ):
+            world = self.world(timeouts=timeouts)
+            client = self.raw()
+            world.advance(expected - 1)
+            self.loop.pump()
+            self.assertEqual((self.under_way, client.end), (1, ""))
+            world.advance(1)
+            self.loop.until(lambda client=client: client.end)
+            self.assertEqual(self.failures[-1].kind, "Timeout during SSL handshake")
+            self.end()
+
+    def test_a_request_has_its_time_from_the_end_of_the_handshake(self) -> None:
+        """A slow handshake leaves no less of it."""
+        world = self.world(timeouts=model.Timeouts(client=30.0, client_hs=20.0, http_request=10.0))
+        client = self.loop.connect(("127.0.0.1", self.listener.port), TLSClient(client_tls()))
+        client.stall()
+        self.loop.until(lambda: self.under_way)
+        world.advance(15)
+        client.go_on()
+        self.loop.until(lambda: client.handshaken and not self.under_way)
+        world.advance(9)
+        self.loop.pump()
+        self.assertEqual(client.end, "")
+        world.advance(1)
+        self.loop.until(lambda: client.end)
+        self.assertIn(b" 408 ", client.received)
+        self.end()
+
+
+class StopTests(TLSListenerTestCase):
+    """Stopping and reloading."""
+
+    def test_a_handshake_under_way_has_a_moment(self) -> None:
+        """And a request that comes in it is answered."""
+        world = self.world()
+        slow = self.raw()
+        near = self.loop.connect(("127.0.0.1", self.listener.port), TLSClient(client_tls()))
+        near.stall()
+        self.loop.until(lambda: self.under_way == 2)
+        world.frontend.stop()
+        near.go_on()
+        near.send(GET)
+        self.loop.until(lambda: world.server.busy)
+        world.server.answer()
+        self.loop.until(lambda: near.end)
+        self.assertIn(b"connection: close", near.received)
+        world.advance(1.1)
+        self.loop.until(lambda: slow.end)
+        self.end()
+
+    def test_all_are_ended_at_last(self) -> None:
+        """Those under way, too."""
+        world = self.world()
+        clients = [self.connect(), self.raw()]
+        world.frontend.abort("proxy stopped")
+        self.loop.until(lambda: all(client.end for client in clients))
+        self.end()
+
+    def test_new_handshakes_have_the_new_certificate(self) -> None:
+        """After a reload; a connection that stands goes on."""
+        world = self.world()
+        before = self.connect()
+        world.frontend.handshakes.certificates[self.listener.bind.address] = self.certificates("new server")
+        world.frontend.listen(self.listener)
+        after = self.connect()
+        self.assertEqual((before.shown, after.shown), ("CN=server", "CN=new server"))
+        for client in (before, after):
+            client.send(GET)
+            self.loop.until(lambda: world.server.busy)
+            world.server.answer()
+            self.loop.until(lambda client=client: client.received == OK)
+            client.drop()
+        self.loop.until(lambda: not world.frontend.connections)
+        self.end()
+
+    def test_idle_clients_at_a_reload(self) -> None:
+        """They go on where nothing has changed; with another certificate for one answer more, which tells them to come again;
+        and not at all where others are let in than before."""
+        for change, goes_on, last in (
+            ("nothing", True, False),
+            ("certificate", True, True),
+            ("admission", False, True),
+        ):
+            world = self.world()
+            old, address = world.frontend, self.listener.bind.address
+            client = self.connect()
+            client.send(GET)
+            self.loop.until(lambda world=world: world.server.busy)
+            world.server.answer()
+            self.loop.until(lambda client=client: client.received == OK)
+            world.frontend = successor = Frontend(
+                old.settings,
+                world.backend,
+                self.loop.poller,
+                world.deadlines,
+                world.places,
+                old.limits,
+                world._announce,
+            )
+            shown = old.handshakes.certificates[address]
+            if change != "nothing":
+                shown = self.certificates("renewed")
+                shown.admission = "others" if change == "admission" else None
+            successor.handshakes.certificates[address] = shown
+            old.stop({self.listener: successor})
+            successor.listen(self.listener)
+            self.loop.pump()
+            self.assertEqual((len(old.connections), len(successor.connections)), (0, int(goes_on)), change)
+            if goes_on:
+                client.send(GET)
+                self.loop.until(lambda world=world: world.server.busy)
+                world.server.answer()
+                self.loop.until(lambda client=client: len(client.received) > len(OK))
+                self.assertEqual(b"connection: close" in client.received, last, change)
+                client.drop()
+            self.loop.until(lambda world=world: not self.listener.connections)
+            self.end()
+
+
+class SaidTests(TLSListenerTestCase):
+    """What an operator reads."""
+
+    def test_each_reason_is_said_once_in_a_while(self) -> None:
+        """Whatever the client made of it; the others are counted."""
+        self.world()
+        for path in (b"/1", b"/2", b"/3"):
+            client = self.raw()
+            client.send(b"GET " + path + b" HTTP/1.1\r\n\r\n")
+            self.loop.until(lambda client=client: client.end)
+        (said,) = self.said()
+        self.assertIn("Proxy fe: TLS handshake with 127.0.0.1:", said)
+        self.assertIn(
+            " at bind 127.0.0.1:0 failed: a plain HTTP request came (GET /1): the client must say https", said
+        )
+        self.made.clock.advance(11)
+        self.raw().drop()
+        self.loop.until(lambda: not self.under_way)
+        self.assertIn("(3 failed handshakes since the last line)", self.said()[1])
+        self.assertEqual((len(self.failures), self.made.frontend.handshakes.failed), (4, 4))
+        self.end()
+
+    def test_a_refused_client_certificate(self) -> None:
+        """The whole sentence."""
+        self.world(terms=offer(verify="required"))
+        stranger = certificates().stranger.issue("visitor", client=True, key="ecdsa")
+        self.connect(client_tls(stranger, version=SSL.TLS1_2_VERSION)).drop()
+        self.loop.until(lambda: self.failures)
+        (said,) = self.said()
+        self.assertTrue(
+            said.endswith(
+                "failed: client certificate refused: unable to get local issuer certificate (certificate 0 of the chain,"
+                f" CN=visitor, issued by CN=unknown CA); trusted are those of ca-file {certificates().ca_file} (CN=test CA);"
+                " alert unknown ca sent"
+            ),
+            said,
+        )
+        self.end()
+
+    def line(self, *, name: str = "", dontlognull: bool = False, data: bytes = b"") -> list[str]:
+        """The access log's, of one client that says `data` and goes."""
+        world = self.world(frontend={"dontlognull": dontlognull})
+        lines: list[str] = []
+        self.listener.bind = model.Bind(PLACE, self.listener.bind.address, name=name)
+        world.frontend.handshakes.log = HandshakeLog(world.frontend, lines.append, lambda: 86400.25)
+        self.patch(__import__("time"), "localtime", __import__("time").gmtime)
+        client = self.raw()
+        if data:
+            client.send(data)
+            self.loop.pump()
+        self.port = client.socket.getsockname()[1] if not client.end else 0
+        if not client.end:
+            client.drop()
+        self.loop.until(lambda: not self.under_way)
+        self.end()
+        return lines
+
+    def test_the_line_of_the_access_log(self) -> None:
+        """HAProxy's: the bind by its name, or by its number."""
+        date = "[02/Jan/1970:00:00:00.250]"
+        self.assertEqual(self.line(), [f"127.0.0.1:{self.port} {date} fe/1: Connection closed during SSL handshake"])
+        (line,) = self.line(name="front", data=b"GET / HTTP/1.1\r\n\r\n")
+        self.assertTrue(line.endswith(f" {date} fe/front: SSL handshake failure"), line)
+
+    def test_dontlognull(self) -> None:
+        """Leaves out who went without a word, or in the middle, and not who was refused."""
+        self.assertEqual(self.line(dontlognull=True), [])
+        self.assertEqual(self.line(dontlognull=True, data=hello()[:50]), [])
+        self.assertEqual(len(self.line(dontlognull=True, data=b"GET / HTTP/1.1\r\n\r\n")), 1)

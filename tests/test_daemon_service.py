@@ -1,0 +1,46 @@
+"""What the daemon says when it begins."""
+
+from __future__ import annotations
+
+from reusedproxy.daemon.load import Refused
+from reusedproxy.daemon.service import ProxyService
+from reusedproxy.net import descriptors
+from tests.integration.peers import LOOPBACK
+from tests.services import HEAD, ServiceTestCase
+
+
+class LimitTests(ServiceTestCase):
+    """What is asked for beside what the process may have."""
+
+    def said(self, global_: str, server: str) -> list[str]:
+        text = f"global\n{global_}{HEAD}frontend f\n bind {LOOPBACK}:0\n default_backend b\nbackend b\n server s {LOOPBACK}:1"
+        self.service = ProxyService(self.reactor, [self.text("proxy.cfg", f"{text} {server}\n")])
+        said: list[str] = []
+        self.patch(self.service, "announce", lambda level, text, section="": said.append(f"{level}: {text}"))
+        self.patch(self.service.watchdog, "_timer", lambda seconds: None)
+        self.patch(descriptors, "limit", lambda: 1000)
+        self.service.assemble(bind=True)
+        self.service.startService()
+        self.addCleanup(self.stop)
+        return [line for line in said if "limit" in line]
+
+    def test_more_clients_than_descriptors(self) -> None:
+        (line,) = self.said(" maxconn 5000\n", "")
+        self.assertIn(
+            "warning: maxconn 5000 may need 10100 file descriptors, two for each client, and the limit is 1000", line
+        )
+
+    def test_more_warm_connections_than_descriptors(self) -> None:
+        (line,) = self.said(" maxconn 100\n", "pool-min-conn 950")
+        self.assertIn("pool-min-conn asks for 950 connections in all, and the limit is 1000 file descriptors", line)
+
+    def test_none_for_clients(self) -> None:
+        """Everything would be open, and nobody served."""
+        config = self.text("proxy.cfg", f"{HEAD}frontend f\n bind {LOOPBACK}:0\n http-request deny\n")
+        service = ProxyService(self.reactor, [config])
+        self.patch(descriptors, "limit", lambda: 4)
+        (line,) = self.assertRaises(Refused, service.assemble, bind=True).lines
+        self.assertIn("the limit of 4 file descriptors leaves none for clients", line)
+
+    def test_enough(self) -> None:
+        self.assertEqual(self.said(" maxconn 100\n", "pool-min-conn 90"), [])

@@ -1,0 +1,572 @@
+"""Reloads: who waits goes over to what is new, what is new is tried once, and nothing of it waits for anybody else."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from types import SimpleNamespace
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.server import MAINT, READY
+from reusedproxy.config.model import proxies as model
+from reusedproxy.config.reader import Source, read_configuration
+from reusedproxy.daemon.reload import Refusal, Turnover
+from reusedproxy.daemon.succession import take_pool_apart
+from reusedproxy.net.listener import CLOSED
+from reusedproxy.net.resolver import Answers, Query
+from reusedproxy.pool.limits import PoolLimits
+from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.wire.heads import Limits
+from tests.clientfakes import GET, OK, FarServer, World
+from tests.fakes import PoolBench
+from tests.integration.peers import LOOPBACK
+from tests.services import HEAD
+from tests.test_generations import GenerationTestCase
+
+
+class QueueTests(SynchronousTestCase):
+    """Requests that wait for a server with `maxconn 1` when a reload puts another backend in its place."""
+
+    def setUp(self) -> None:
+        self.world = World(self, maxconn=1, warm=1)
+        self.clients = [self.world.client() for _ in range(3)]
+        for number, client in enumerate(self.clients):
+            client.send(GET.replace(b"/", b"/%d" % number, 1))
+        self.assertEqual(len(self.world.backend.queue), 2)
+
+    def successor(self, *, maxconn: int = 0, out: bool = False) -> tuple[Backend, FarServer]:
+        world = self.world
+        new = world._server(7, maxconn, PoolLimits(), Limits())
+        world.servers.append(new)
+        backend = Backend(world.backend.settings, [new.server], world.clock.seconds, world._announce)
+        if out:
+            backend.set_state(new.server, MAINT)
+        backend.start()
+        if not out:
+            world._warm(new, 2)
+        self.later = backend
+        return backend, new
+
+    def check_rest(self) -> None:
+        self.assertEqual((self.later.traffic.scur, len(self.later.queue)), (0, 0))
+        self.later.stop("test over")
+        self.world.check_rest()
+
+    def finish(self, *servers: FarServer) -> None:
+        for server in servers:
+            server.answer()
+        self.assertEqual([client.take() for client in self.clients], [OK] * 3)
+        self.check_rest()
+
+    def test_they_go_to_the_new_servers(self) -> None:
+        """In the order of their coming; each is counted where it ends."""
+        backend, new = self.successor()
+        self.world.backend.hand_over(backend)
+        self.assertEqual([len(each.queue) for each in (self.world.backend, backend)], [0, 0])
+        asked = new.asked()
+        self.assertEqual((b"GET /1" in asked, b"GET /2" in asked), (True, True))
+        self.assertEqual((self.world.backend.traffic.scur, backend.traffic.scur), (1, 2))
+        self.finish(self.world.server, new, new)
+        self.assertEqual(backend.traffic.scur, 0)
+
+    def test_they_wait_on_where_the_new_server_is_full_too(self) -> None:
+        backend, new = self.successor(maxconn=1)
+        self.world.backend.hand_over(backend)
+        self.assertEqual(len(backend.queue), 1)
+        self.assertIn(b"GET /1", new.asked())  # the first to come
+        self.finish(self.world.server, new, new)
+
+    def test_with_no_server_left_they_wait_as_long_as_timeout_queue(self) -> None:
+        """8 s from when they began to wait; a request that comes now has 503 at once, as ever."""
+        backend, _ = self.successor(out=True)
+        self.world.advance(5)
+        self.world.backend.hand_over(backend)
+        self.world.advance(2.5)
+        self.assertEqual([client.take() for client in self.clients], [b""] * 3)
+        self.world.advance(0.6)
+        self.assertEqual([client.take()[:12] for client in self.clients[1:]], [b"HTTP/1.1 503"] * 2)
+        self.assertEqual(self.world.flags(), [(503, "sQ")] * 2)
+        self.world.server.answer()
+        self.check_rest()
+
+    def test_a_server_that_comes_back_meanwhile_takes_them(self) -> None:
+        backend, new = self.successor(out=True)
+        self.world.backend.hand_over(backend)
+        backend.set_state(new.server, READY)
+        for _ in range(2):
+            new.connect()
+        self.finish(self.world.server, new, new)
+
+    def test_who_has_to_choose_again_later_chooses_there(self) -> None:
+        """Its server's pool is suspended, because the new file says `disabled`, and the old backend has no other."""
+        backend, new = self.successor()
+        old = self.world.backend
+        old.hand_over(backend)
+        for _ in range(2):
+            new.answer()
+        client = self.world.client()
+        old.set_state(self.world.server.server, MAINT)
+        client.send(GET)
+        new.answer()
+        self.assertEqual(client.take(), OK)
+        self.world.server.answer()
+        self.check_rest()
+
+    def test_a_client_that_leaves_waits_nowhere(self) -> None:
+        backend, _ = self.successor(out=True)
+        self.world.backend.hand_over(backend)
+        self.clients[1].wire.reset()
+        self.assertEqual(len(backend.queue), 1)
+        self.world.advance(9)
+        self.world.server.answer()
+        self.check_rest()
+
+
+class ApartTests(SynchronousTestCase):
+    def test_a_pool_that_is_taken_apart_is_a_closed_one(self) -> None:
+        """For a reload that is under way, which has it among the former pools of a server."""
+        bench = PoolBench()
+        bench.pool.close("reload")
+        for _ in take_pool_apart(bench.pool):
+            pass
+        self.assertEqual(vars(bench.pool), {"running": "closed"})
+
+
+class TrialTests(SynchronousTestCase):
+    """The one connection by which a server without a floor is tried."""
+
+    def turnover(self, bench: PoolBench, before: str = "s.test", now: str = "s.test") -> Turnover:
+        """`before` and `now` are the names that the server must show."""
+
+        def line_of(pool: HTTPConnectionPool, name: str) -> SimpleNamespace:
+            said = read_configuration(
+                [Source("x", f"{HEAD}backend b\n server s h:1 ssl ca-file /ca sni str({name})\n")], {}
+            )
+            (settings,) = said.backends["b"].servers
+            return SimpleNamespace(
+                server=SimpleNamespace(serving=True, settings=settings), pool=pool, context=object(), checker=None
+            )
+
+        old = SimpleNamespace(lines={"b/s": line_of(PoolBench().pool, before)})
+        line = line_of(bench.pool, now)
+        new = SimpleNamespace(
+            lines={"b/s": line},
+            bound=[],
+            logs=SimpleNamespace(close=lambda: None),
+            configuration=SimpleNamespace(global_=model.Global()),
+        )
+        self.ends: list[Refusal | None] = []
+        made = Turnover(old, new, bench.clock, self.ends.append)  # type: ignore[arg-type]
+        made.start()
+        return made
+
+    def test_there_is_one_whatever_the_limits_say(self) -> None:
+        """Under limits by which no idle connection is kept, each was followed by another: 510 in 5 s."""
+        for limits in (
+            {},
+            {"max_conn": 0},
+            {"purge_delay": 0.0},
+            {"max_reuse": 0},
+            {"max_age": 0.001},
+            {"idle_timeout": 0.001},
+            {"most": 1},
+        ):
+            with self.subTest(limits=limits):
+                bench = PoolBench(resume=False, **limits)  # type: ignore[arg-type]
+                self.turnover(bench)
+                for _ in range(20):
+                    bench.answer_all()
+                    bench.pass_time(0.05)
+                self.assertEqual(self.ends, [None])
+                self.assertEqual(len(bench.dialer.dials), 1)
+                self.assertEqual(bench.pool.counters.handshakes_on_request_path, 0)
+                self.assertFalse(bench.pool.in_use)
+                self.assertLessEqual(len(bench.pool.idle), bench.pool.limits.most_idle)
+                bench.pool.close("over")
+
+    def test_a_server_that_refuses_its_handshake_refuses_the_reload(self) -> None:
+        bench = PoolBench(resume=False)
+        self.turnover(bench)
+        bench.dialer.open[0].fail("alert unknown ca", "TLS handshake")
+        bench.pass_time(0.1)
+        self.assertEqual(self.ends, [Refusal("b/s", "TLS handshake failed: alert unknown ca")])
+
+    def test_a_server_that_we_do_not_trust_any_more_does_not_hold_it_up(self) -> None:
+        """Else a list that revokes its certificate would have no effect, and neither would anything else."""
+        for floor in (0, 1):
+            bench = PoolBench(resume=False, min_conn=floor)
+            turnover = self.turnover(bench)
+            bench.dialer.open[0].fail("certificate revoked", "TLS handshake", unverified=True)
+            bench.pass_time(0.1)
+            self.assertEqual(self.ends, [None])
+            self.assertEqual(turnover.distrusted, {"b/s": "TLS handshake failed: certificate revoked"})
+            bench.pool.close("over")
+
+    def test_a_name_that_its_certificate_does_not_have_refuses_the_reload(self) -> None:
+        """When it is the name that has changed, which is a slip of the keyboard."""
+        bench = PoolBench(resume=False)
+        self.turnover(bench, before="s.test", now="t.test")
+        bench.dialer.open[0].fail("the certificate is not for 't.test'", "TLS handshake", unverified=True)
+        bench.pass_time(0.1)
+        self.assertEqual(self.ends, [Refusal("b/s", "TLS handshake failed: the certificate is not for 't.test'")])
+
+    def test_a_server_that_is_away_is_not_waited_for(self) -> None:
+        bench = PoolBench(resume=False)
+        self.turnover(bench)
+        bench.dialer.open[0].fail("Connection refused")
+        bench.pass_time(0.1)
+        self.assertEqual(self.ends, [None])
+
+    def test_one_that_does_not_answer_is_waited_for_5_seconds(self) -> None:
+        bench = PoolBench(resume=False)
+        self.turnover(bench)
+        bench.pass_time(4.9)
+        self.assertEqual(self.ends, [])
+        bench.pass_time(0.2)
+        self.assertEqual((self.ends, bench.dialer.open), ([None], []))
+
+    def test_when_it_is_broken_off_nothing_is_left(self) -> None:
+        for answered in (False, True):
+            bench = PoolBench(resume=False)
+            turnover = self.turnover(bench)
+            if answered:
+                bench.answer_all()
+            turnover.close("stopped")
+            bench.pass_time(10)
+            self.assertEqual((self.ends, bench.dialer.open, bench.pool.standing), ([], [], 0))
+
+
+class HeldResolver:
+    """Answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[list[Query], Deferred[Answers]]] = []
+        self.cancelled = 0
+
+    def resolve(self, queries: Any) -> Deferred[Answers]:
+        def cancel(_: object) -> None:
+            self.cancelled += 1
+
+        deferred: Deferred[Answers] = Deferred(cancel)
+        self.asked.append((sorted(queries), deferred))
+        return deferred
+
+    def answer(self, answer: Any = None) -> None:
+        queries, deferred = self.asked[-1]
+        deferred.callback(dict.fromkeys(queries, answer or [(socket.AF_INET, ("127.0.0.9", 0))]))
+
+
+class ReloadTests(GenerationTestCase):
+    """A reload while the name server takes its time."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.resolver = HeldResolver()
+        self.begin("sni str(s.test)")
+        self.patch(self.service, "_resolver", self.resolver)
+        self.configure(" server t localhost:1 ssl verify none\n server u localhost:2 ssl verify none\n")
+
+    def finish(self) -> None:
+        self.reactor.pump([0.05] * 160)
+
+    def test_a_name_is_asked_for_once_and_meanwhile_all_goes_on(self) -> None:
+        before = self.proxy
+        self.service.reload()
+        self.finish()
+        self.assertIs(self.proxy, before)
+        ((queries, _),) = self.resolver.asked
+        self.assertEqual([query.host for query in queries], ["localhost"])
+        self.resolver.answer()
+        self.finish()
+        targets = [str(line.identity.target) for line in self.proxy.lines.values()]
+        self.assertEqual(targets, ["127.0.0.1:1", "127.0.0.9:1", "127.0.0.9:2"])
+
+    def test_a_name_that_has_no_address_refuses_the_reload(self) -> None:
+        before = self.proxy
+        self.service.reload()
+        self.resolver.answer(TimeoutError(0, "no answer from the resolver within 15 s"))
+        self.assertIn("could not resolve address 'localhost': no answer from the resolver within 15 s", self.said[-3])
+        self.assertEqual(self.said[-1], "reload refused: everything stays as it was")
+        self.assertIs(self.proxy, before)
+
+    def test_what_is_asked_for_meanwhile_is_one_more(self) -> None:
+        """However often, and with the file as it is then."""
+        for _ in range(5):
+            self.service.reload()
+        self.assertEqual(len(self.resolver.asked), 1)
+        self.resolver.answer()
+        self.finish()
+        self.assertEqual(len(self.resolver.asked), 2)
+        self.resolver.answer()
+        self.finish()
+        self.assertEqual(len(self.resolver.asked), 2)
+        self.assertEqual(sum("reloaded:" in text for text in self.said), 2)
+
+    def test_a_stop_breaks_it_off_at_once(self) -> None:
+        self.service.reload()
+        self.stop()
+        self.assertEqual((self.resolver.cancelled, self.reactor.getDelayedCalls()), (1, []))
+
+    def test_a_stop_while_what_is_new_is_tried_closes_its_sockets(self) -> None:
+        self.touch(self.client)
+        self.bind = f"\n bind {LOOPBACK}:0 name new"
+        self.server = "sni str(s.test) pool-min-conn 1"
+        self.configure()
+        made: list[Any] = []
+        self.patch(Turnover, "start", lambda turnover: made.append(turnover))
+        self.service.reload()
+        (turnover,) = made
+        self.assertEqual(len(turnover.new.bound), 1)
+        self.stop()
+        self.assertEqual([listener.state for listener in turnover.new.bound], [CLOSED])
+        self.assertEqual({line.pool.running for line in turnover.new.lines.values()}, {"closed"})
+
+
+class WarmStartTests(GenerationTestCase):
+    """Listeners that still wait for the floors."""
+
+    def test_a_bind_line_that_a_reload_takes_away_is_closed(self) -> None:
+        """The kernel would go on to take clients for it."""
+        self.begin("sni str(s.test) pool-min-conn 1", f"\n bind {LOOPBACK}:0 name gone", " pool-warm-start 60s\n")
+        gone = [listener for _, listener in self.proxy.listeners]
+        self.bind = ""
+        self.configure()
+        self.reload()
+        kept = [listener for _, listener in self.proxy.listeners]
+        self.assertEqual([listener.state == CLOSED for listener in gone], [listener not in kept for listener in gone])
+        self.assertEqual([listener.state == CLOSED for listener in gone].count(True), 1)
+
+    def test_a_stop_closes_them(self) -> None:
+        self.begin("sni str(s.test) pool-min-conn 1", "", " pool-warm-start 60s\n")
+        ((_, listener),) = self.proxy.listeners
+        self.stop()
+        self.assertEqual(listener.state, CLOSED)
+
+
+class OverlapTests(GenerationTestCase):
+    def test_our_own_listener_in_the_way_is_named(self) -> None:
+        """Its port is not free before the new configuration serves."""
+        self.begin("sni str(s.test)")
+        ((_, listener),) = self.proxy.listeners
+        self.configure(f"frontend g\n bind *:{listener.port}\n default_backend b\n")
+        self.service.reload()
+        self.reactor.pump([0.05] * 10)
+        self.assertIn(f"Address already in use (we listen on {LOOPBACK}:0: what overlaps with that", str(self.said))
+
+
+class KeptListenerTests(GenerationTestCase):
+    """A unix socket whose line changes while it is listened on."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.path = str(self.folder / "socket")
+        self.begin("sni str(s.test)", f"\n bind {self.path} mode 600 backlog 5")
+        ((_, _), (_, self.listener)) = self.proxy.listeners
+
+    def changed(self, words: str) -> tuple[int, int, int]:
+        self.bind = f"\n bind {self.path} {words}"
+        self.configure()
+        self.reload()
+        self.assertIs(self.proxy.listeners[1][1], self.listener)
+        found = os.stat(self.path)
+        return stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
+
+    def test_permissions_are_set(self) -> None:
+        mask = os.umask(0)
+        os.umask(mask)
+        own = os.geteuid(), os.getegid()
+        self.assertEqual(self.changed("mode 660"), (0o660, *own))
+        self.assertEqual(self.changed(""), (0o777 & ~mask, *own))
+
+    def test_its_owner_is_set(self) -> None:
+        if os.geteuid():
+            self.skipTest("only root gives sockets away")
+        self.assertEqual(self.changed("mode 600 uid 12 gid 34"), (0o600, 12, 34))
+        self.assertEqual(self.changed("mode 600"), (0o600, 0, os.getegid()))
+
+    def test_one_whose_file_was_removed_is_bound_again(self) -> None:
+        """Nobody could reach it; a reload is what an operator tries then."""
+        os.unlink(self.path)
+        self.configure()
+        self.reload()
+        self.assertTrue(stat.S_ISSOCK(os.stat(self.path).st_mode))
+        self.assertEqual(self.listener.state, CLOSED)
+
+    def test_an_owner_that_nobody_knows_refuses_the_reload(self) -> None:
+        self.bind = f"\n bind {self.path} user nobody-of-this-name"
+        self.configure()
+        self.service.reload()
+        self.assertIn("nobody-of-this-name", self.said[-2])
+        self.assertEqual(self.said[-1], "reload refused: everything stays as it was")
+
+    def test_the_kernels_queue_is_made_longer(self) -> None:
+        self.changed("backlog 77")
+        self.assertEqual(self.listener.backlog, 77)
+        self.changed("")
+        self.assertEqual(self.listener.backlog, 4096)
+
+
+#: What a changed word of the `global` section comes to, on a service; None: it is for the start only.
+GLOBAL: dict[str, Any] = {
+    "maxconn": (" maxconn 77\n", lambda service: service.proxy.places.maxconn, 77),
+    "logs": (" log 127.0.0.1:9 daemon\n", lambda service: len(service.proxy.logs._event_targets), 1),
+    "log_tag": (" log-tag other\n", lambda service: service.proxy.logs._tag, "other"),
+    "hard_stop_after": (
+        " hard-stop-after 9s\n",
+        lambda service: service.proxy.configuration.global_.hard_stop_after,
+        9.0,
+    ),
+    "bufsize": (" tune.bufsize 32768\n", lambda service: service.proxy.frontends[0].limits.max_head, 31744),
+    "maxrewrite": (" tune.maxrewrite 2048\n", lambda service: service.proxy.frontends[0].limits.max_head, 14336),
+    "maxhdr": (" tune.http.maxhdr 55\n", lambda service: service.proxy.frontends[0].limits.max_headers, 54),
+    "pool_connect_rate": (" pool-connect-rate 7\n", lambda service: service.proxy.budget.rate, 7.0),
+    "ssl_watch": (" ssl-watch 3s\n", lambda service: service._watch._every, 3.0),
+    "pool_warm_start": None,  # listeners that are open wait for nothing
+    "stats_sockets": None,  # not served yet
+    "manhole": None,  # a reload says that it needs a start: see test_the_manhole_is_said
+    "user": None,  # the same: see test_whom_the_daemon_is_cannot_change
+    "group": None,
+    "chroot": None,
+}
+#: The same of a `bind` line, on its listener. The place is where it stands; the address tells which one it is.
+BIND: dict[str, Any] = {
+    "name": (" name n", lambda listener: listener.bind.name, "n"),
+    "maxconn": (" maxconn 3", lambda listener: listener.bind.maxconn, 3),
+    "backlog": (" backlog 9", lambda listener: listener.backlog, 9),
+    "accept_proxy": (" accept-proxy", lambda listener: listener.bind.accept_proxy, True),
+    "tls": (" ssl crt {crt}", lambda listener: listener.certificates is not None, True),
+    "mode": None,  # of unix sockets, as are the next two: KeptListenerTests
+    "user": None,
+    "group": None,
+    "place": None,
+    "address": None,
+}
+
+
+class WordTests(GenerationTestCase):
+    """Each word is in force after a reload, or a line says that it is not: nothing of a file is passed over in silence."""
+
+    def test_the_tables_have_every_word(self) -> None:
+        """A new one has to say what becomes of it."""
+        for table, kind in ((GLOBAL, model.Global), (BIND, model.Bind)):
+            self.assertEqual(set(table), {field.name for field in attrs.fields(kind)})
+
+    def test_what_the_global_section_says(self) -> None:
+        self.begin("sni str(s.test)")
+        for name, case in GLOBAL.items():
+            if case is not None:
+                text, read, expected = case
+                self.assertNotEqual(read(self.service), expected, name)
+                self.global_ = text
+                self.configure()
+                self.reload()
+                self.assertEqual(read(self.service), expected, name)
+
+    def test_the_manhole_is_said(self) -> None:
+        self.begin("sni str(s.test)")
+        keys = self.text("keys", "")
+        self.global_ = f" manhole {self.folder}/manhole authorized-keys {keys} host-key {self.folder}/host\n"
+        self.configure()
+        self.reload()
+        self.assertIn("reload: 'manhole' has changed; this takes effect at the next start only", self.said)
+
+    def test_whom_the_daemon_is_cannot_change(self) -> None:
+        """Which is said, and the reload goes on."""
+        self.begin("sni str(s.test)")
+        text = "reload: '{}' has changed; this takes effect at the next start only"
+        for line, words in (
+            (" user nobody\n", ["user"]),
+            (" user nobody\n group nogroup\n", ["group"]),
+            (" user root\n chroot /x\n", ["user", "chroot"]),
+            ("", []),  # as it began
+        ):
+            self.global_ = line
+            self.configure()
+            self.reload()
+            self.assertEqual(
+                [each for each in self.said if "next start" in each], [text.format(word) for word in words]
+            )
+            self.said.clear()
+            self.reload()
+            self.assertNotIn("next start", str(self.said))
+
+    def test_which_listeners_are_new_go_on_and_are_gone(self) -> None:
+        """In the words that an operator looks for."""
+        self.begin("sni str(s.test)")
+        more = f"frontend g\n bind {self.folder}/g.sock\n default_backend b\n"
+        for text, expected in (
+            (more, ["f goes on at", "g listens on"]),
+            ("", ["g listens no more on", "f goes on at"]),
+        ):
+            self.said.clear()
+            self.configure(text)
+            self.reload()
+            said = [line.removeprefix("Proxy ").rpartition(" ")[0] for line in self.said if line.startswith("Proxy ")]
+            self.assertEqual(said, expected)
+
+    def test_what_a_bind_line_says(self) -> None:
+        crt = self.write("front.pem")
+        self.begin("sni str(s.test)")
+        ((_, listener),) = self.proxy.listeners
+        for name, case in BIND.items():
+            if case is not None:
+                text, read, expected = case
+                self.assertNotEqual(read(listener), expected, name)
+                self.bind = text.format(crt=crt)
+                self.configure()
+                self.reload()
+                self.assertIs(self.proxy.listeners[0][1], listener)
+                self.assertEqual(read(listener), expected, name)
+                self.bind = ""
+                self.configure()
+                self.reload()
+                self.assertNotEqual(read(listener), expected, name)
+
+    def test_what_a_server_line_says(self) -> None:
+        """A pool that goes on has nothing of the line before it: what it is made of makes it another one, or is set anew."""
+        self.begin("sni str(s.test)")
+        for words, read, expected in (
+            ("weight 7", lambda line: line.server.weight, 7),
+            ("maxconn 7", lambda line: line.server.maxconn, 7),
+            ("backup", lambda line: line.server.backup, True),
+            ("disabled", lambda line: line.server.state, MAINT),
+            ("maxqueue 7", lambda line: line.server.settings.maxqueue, 7),
+            ("check inter 7s", lambda line: line.checker is not None and line.checker.settings.inter, 7.0),
+            ("pool-min-conn 7", lambda line: line.pool.limits.min_conn, 7),
+            ("pool-max-conn 7", lambda line: line.pool.limits.max_conn, 7),
+            ("pool-low-conn 7", lambda line: line.pool.limits.low_conn, 7),
+            ("pool-purge-delay 7s", lambda line: line.pool.limits.purge_delay, 7.0),
+            ("pool-idle-timeout 7s", lambda line: line.pool.limits.idle_timeout, 7.0),
+            ("pool-max-age 7s", lambda line: line.pool.limits.max_age, 7.0),
+            ("pool-connect-rate 7", lambda line: line.pool.limits.connect_rate, 7.0),
+            ("idle-ping 7s", lambda line: line.pool.limits.idle_ping, 7.0),
+            ("max-reuse 7", lambda line: line.pool.limits.max_reuse, 7),
+            ("ssl-max-ver TLSv1.2", lambda line: line.context.settings.max_version, "TLSv1.2"),
+            ("no-ssl-reuse", lambda line: line.context.settings.resumes, False),
+        ):
+            self.assertNotEqual(read(self.proxy.lines["b/s"]), expected, words)
+            self.server = f"sni str(s.test) {words}"
+            self.configure()
+            self.reload()
+            line = self.proxy.lines["b/s"]
+            self.assertEqual(read(line), expected, words)
+            self.assertEqual(line.pool.limits, line.identity.limits, words)
+
+    def test_what_idle_ping_asks_is_the_new_files(self) -> None:
+        """Not before the reload is accepted."""
+        self.begin("sni str(s.test) idle-ping 5s")
+        pool = self.proxy.lines["b/s"].pool
+        self.server += "\n option httpchk GET /alive HTTP/1.1"
+        self.configure(f" server t {LOOPBACK}:1 ssl verify none crt {self.folder}/none.pem\n")
+        self.service.reload()
+        self.assertTrue(pool.ping_request.startswith(b"OPTIONS *"))
+        self.configure()
+        self.reload()
+        self.assertIs(self.proxy.lines["b/s"].pool, pool)
+        self.assertTrue(pool.ping_request.startswith(b"GET /alive"))

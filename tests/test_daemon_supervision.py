@@ -1,0 +1,359 @@
+"""What a service manager and an init script hear of the daemon: systemd's datagrams, and the file that `--reload` waits for."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+from unittest import mock
+
+from twisted.internet.task import Clock
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.command import Options
+from reusedproxy.daemon.supervision import (
+    LOOK,
+    PATIENCE,
+    REFUSED,
+    RELOADED,
+    RELOADING,
+    RUNNING,
+    STOPPING,
+    Manager,
+    Outcome,
+    StatusFile,
+    Supervision,
+    ask_to_reload,
+    is_daemon,
+)
+from tests.integration.peers import temporary_directory
+from tests.test_generations import GenerationTestCase
+
+PID = 4711
+
+
+def listening(test: SynchronousTestCase, name: str | bytes) -> socket.socket:
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    test.addCleanup(opened.close)
+    opened.bind(name)
+    opened.setblocking(False)
+    return opened
+
+
+def heard(opened: socket.socket) -> list[list[str]]:
+    messages = []
+    while True:
+        try:
+            messages.append(opened.recv(65536).decode().split("\n"))
+        except BlockingIOError:
+            return messages
+
+
+class ManagerTests(SynchronousTestCase):
+    """sd_notify(3), as systemd's manual page describes it."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.path = str(temporary_directory(self) / "notify")
+        self.socket = listening(self, self.path)
+
+    def manager(self, **more: str) -> Manager:
+        return Manager({"NOTIFY_SOCKET": self.path, **more}, self.clock, lambda: PID)
+
+    def test_words_of_one_message_are_its_lines(self) -> None:
+        self.manager().tell("READY=1", "STATUS=well")
+        self.assertEqual(heard(self.socket), [["READY=1", "STATUS=well"]])
+
+    def test_a_name_that_begins_with_an_at_sign_is_abstract(self) -> None:
+        name = f"reusedproxy-test-{os.getpid()}"
+        abstract = listening(self, b"\0" + name.encode())
+        Manager({"NOTIFY_SOCKET": f"@{name}"}, self.clock).tell("READY=1")
+        self.assertEqual(heard(abstract), [["READY=1"]])
+
+    def test_without_a_socket_nobody_is_told(self) -> None:
+        manager = Manager({"WATCHDOG_USEC": "1000000"}, self.clock)
+        manager.tell("READY=1")
+        manager.feed()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_socket_that_has_gone_costs_one_line_in_the_log(self) -> None:
+        self.socket.close()
+        os.unlink(self.path)
+        manager = self.manager()
+        manager._log = log = mock.Mock()  # type: ignore[misc]
+        for _ in range(3):
+            manager.tell("WATCHDOG=1")
+        log.warn.assert_called_once()
+
+    def test_the_watchdog_is_fed_twice_in_its_time_and_only_while_the_loop_turns(self) -> None:
+        manager = self.manager(WATCHDOG_USEC="30000000", WATCHDOG_PID=str(PID))
+        manager.feed()
+        self.clock.pump([15.0] * 3)
+        self.assertEqual(heard(self.socket), [["WATCHDOG=1"]] * 4)
+        self.clock.rightNow += 1000.0  # the loop stands
+        self.assertEqual(heard(self.socket), [])
+        manager.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_watchdog_that_is_another_processs_or_makes_no_sense_is_not_fed(self) -> None:
+        for words in (
+            {"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"},
+            {"WATCHDOG_USEC": "0"},
+            {"WATCHDOG_USEC": "x"},
+            {},
+        ):
+            self.manager(**words).feed()
+        self.assertEqual((heard(self.socket), self.clock.getDelayedCalls()), ([], []))
+
+
+class LifeTests(GenerationTestCase):
+    """The service itself, on a clock: what it says, and when."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.socket = listening(self, str(self.folder / "notify"))
+        self.path = self.folder / "status"
+        self.told: list[list[str]] = []
+
+    def start(self, global_: str = "", server: str = "") -> None:
+        manager = Manager({"NOTIFY_SOCKET": str(self.folder / "notify"), "WATCHDOG_USEC": "60000000"}, self.reactor)
+        supervision = Supervision(manager, StatusFile(str(self.path)))
+        with mock.patch("reusedproxy.daemon.service.Supervision", lambda manager: supervision):
+            self.begin(server, global_=global_)
+
+    def states(self) -> list[str]:
+        """Without the signs of life."""
+        return [word for words in heard(self.socket) for word in words if word != "WATCHDOG=1"]
+
+    def status(self) -> tuple[str, int, list[str]]:
+        said = json.loads(self.path.read_text())
+        return said["state"], said["reloads"], said["lines"]
+
+    def test_a_life(self) -> None:
+        self.start()
+        self.assertEqual(self.states(), ["READY=1", "STATUS=serves (listeners: 1, servers: 1)"])
+        self.assertEqual(self.status(), (RUNNING, 0, []))
+        self.touch(self.client)
+        self.service.reload()
+        self.reactor.pump([0.05] * 160)
+        text = "configuration reloaded: 0 of 1 pools kept as they are"
+        reloading, when, *after = self.states()
+        self.assertEqual((reloading, after), ("RELOADING=1", ["READY=1", f"STATUS={text}"]))
+        self.assertRegex(when, "^MONOTONIC_USEC=[0-9]+$")
+        self.assertEqual(self.status(), (RELOADED, 1, [text]))
+        self.service.stopService()
+        self.assertEqual(self.states(), ["STOPPING=1", "STATUS=stopping, clients connected: 0"])
+        self.assertEqual(self.status()[0], STOPPING)
+
+    def test_a_reload_that_is_refused_names_all_reasons(self) -> None:
+        self.start()
+        self.states()
+        self.configure(" nonsense\n balnce\n")
+        self.service.reload()
+        self.reactor.pump([0.05] * 10)
+        state, reloads, lines = self.status()
+        self.assertEqual((state, reloads, len(lines)), (REFUSED, 1, 2))
+        self.assertIn("unknown keyword 'nonsense'", lines[0])
+        said = self.states()
+        self.assertEqual((said[0], said[2]), ("RELOADING=1", "READY=1"))
+        self.assertIn(f"STATUS=reload refused, all stays as it was: {self.config}:", said[3])
+
+    def test_files_that_are_renewed_without_being_asked_are_no_reload(self) -> None:
+        self.start(" ssl-watch 1s\n")
+        self.states()
+        self.touch(self.client)
+        self.reactor.pump([1.0] * 8)
+        self.assertIn("files of TLS", self.said[-1])
+        self.assertEqual((self.states(), self.status()[:2]), ([], (RUNNING, 0)))
+
+    def test_it_is_ready_when_it_listens(self) -> None:
+        """Which `pool-warm-start` puts off; systemd must not give up meanwhile."""
+        self.start(" pool-warm-start 100s\n", "verifyhost s.test pool-min-conn 1")
+        self.assertEqual(self.states(), ["EXTEND_TIMEOUT_USEC=130000000"])
+        self.configure(" nonsense\n")
+        self.service.reload()
+        self.reactor.pump([0.05] * 10)
+        self.assertNotIn("READY=1", self.states())
+
+
+class AskTests(SynchronousTestCase):
+    """`--reload`: a signal, and the outcome of a reload that has begun after it was asked for."""
+
+    def setUp(self) -> None:
+        self.path = str(temporary_directory(self) / "status")
+        self.file = StatusFile(self.path, lambda: PID)
+        self.addCleanup(self.file.close)
+        self.other_program = False
+        self.clock = Clock()
+        self.signals: list[tuple[int, int]] = []
+        #: What the daemon does after so many looks.
+        self.script: dict[int, tuple[str, int, list[str]]] = {}
+        self.looks = 0
+        self.dead_after = 10**9
+
+    def kill(self, pid: int, number: int) -> None:
+        if self.looks >= self.dead_after:
+            raise ProcessLookupError(3, "No such process")
+        self.signals.append((pid, number))
+
+    def sleep(self, seconds: float) -> None:
+        self.looks += 1
+        self.clock.advance(seconds)
+        if self.looks in self.script:
+            self.file.write(*self.script[self.looks])
+
+    def ask(self) -> Outcome:
+        return ask_to_reload(
+            PID, self.path, self.kill, self.clock.seconds, self.sleep, lambda pid: not self.other_program
+        )
+
+    def test_a_reload_that_is_done(self) -> None:
+        self.file.write(RELOADED, 3, ["an earlier one"])
+        self.script = {1: (RELOADING, 4, []), 9: (RELOADED, 4, ["done"])}
+        self.assertEqual(self.ask(), Outcome(True, ["done"]))
+        self.assertEqual(self.signals[0], (PID, signal.SIGHUP))
+
+    def test_a_reload_that_is_refused(self) -> None:
+        self.file.write(RUNNING, 0, [])
+        self.script = {5: (REFUSED, 1, ["a", "b"])}
+        self.assertEqual(self.ask(), Outcome(False, ["a", "b"]))
+
+    def test_one_that_was_under_way_is_not_taken_for_ours(self) -> None:
+        """It may have read the configuration before it was changed."""
+        self.file.write(RELOADING, 4, [])
+        self.script = {2: (RELOADED, 4, ["theirs"]), 3: (RELOADING, 5, []), 4: (REFUSED, 5, ["ours"])}
+        self.assertEqual(self.ask(), Outcome(False, ["ours"]))
+
+    def test_a_daemon_that_stops_or_dies_or_is_not_heard_of(self) -> None:
+        self.file.write(RUNNING, 0, [])
+        self.script = {2: (STOPPING, 0, [])}
+        self.assertEqual(self.ask(), Outcome(False, ["not reloaded: the daemon is stopping"]))
+        self.file.write(RUNNING, 0, [])
+        self.script, self.dead_after = {}, self.looks + 2
+        self.assertIn(f"process {PID} has ended", self.ask().lines[0])
+        self.assertIn("cannot be told to reload: No such process", self.ask().lines[0])
+        self.dead_after = 10**9
+        began = self.clock.seconds()
+        self.assertIn("had not ended after 60 s", self.ask().lines[0])
+        self.assertLess(abs(self.clock.seconds() - began - PATIENCE), 2 * LOOK)
+
+    def test_a_file_that_no_daemon_writes(self) -> None:
+        """Nobody is sent a signal: without the option a daemon could not answer."""
+        for text in ("", "nonsense", "{}", "[1]"):
+            Path(self.path).write_text(text)
+            self.assertIn("is not the status file of a daemon", self.ask().lines[0])
+        os.unlink(self.path)
+        self.assertFalse(self.ask().well)
+        self.assertEqual(self.signals, [])
+
+    def test_another_process_is_sent_no_signal(self) -> None:
+        """Neither one that the file is not of, nor one that was given the number of a daemon that died."""
+        self.file.write(RUNNING, 0, [])
+        outcome = ask_to_reload(PID + 1, self.path, self.kill)
+        self.assertEqual(
+            outcome.lines, [f"not reloaded: {self.path} is the status file of process {PID}, not of {PID + 1}"]
+        )
+        self.other_program = True
+        self.assertIn(f"process {PID} is another program", self.ask().lines[0])
+        self.assertEqual(self.signals, [])
+
+    def test_a_program_is_known_by_its_words(self) -> None:
+        proc = temporary_directory(self)
+        for pid, words in ((7, b"python\0twist\0reusedproxy\0-f\0x\0"), (8, b"sleep\0reusedproxy.cfg\0"), (9, b"")):
+            (proc / str(pid)).mkdir()
+            (proc / str(pid) / "cmdline").write_bytes(words)
+        self.assertEqual([is_daemon(pid, proc) for pid in (7, 8, 9, 10)], [True, False, False, None])
+
+    def test_a_line_that_is_half_written_is_read_again(self) -> None:
+        self.file.write(RUNNING, 0, [])
+        real = self.sleep
+
+        def torn(seconds: float) -> None:
+            real(seconds)
+            if self.looks == 1:
+                Path(self.path).write_text('{"state": "relo')
+            elif self.looks == 2:
+                self.file.write(RELOADED, 1, ["done"])
+
+        self.sleep = torn  # type: ignore[method-assign]
+        self.assertEqual(self.ask(), Outcome(True, ["done"]))
+
+
+class FileTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.path = temporary_directory(self) / "status"
+
+    def test_everybody_may_read_it_whatever_the_umask(self) -> None:
+        before = os.umask(0o077)
+        self.addCleanup(os.umask, before)
+        StatusFile(str(self.path)).close()
+        self.assertEqual(self.path.stat().st_mode & 0o777, 0o644)
+
+    def test_a_shorter_line_leaves_nothing_of_the_longer_one(self) -> None:
+        file = StatusFile(str(self.path))
+        self.addCleanup(file.close)
+        file.write(REFUSED, 1, ["x" * 1000])
+        file.write(RELOADED, 2, [])
+        expected = {"pid": os.getpid(), "state": RELOADED, "reloads": 2, "lines": []}
+        self.assertEqual(json.loads(self.path.read_text()), expected)
+
+    def test_a_thousand_faults_are_cut(self) -> None:
+        file = StatusFile(str(self.path))
+        self.addCleanup(file.close)
+        file.write(REFUSED, 1, ["é" * 100] * 1000)
+        lines = json.loads(self.path.read_text())["lines"]
+        self.assertRegex(lines[-1], "^and [0-9]+ more, of which the log tells$")
+
+    def test_a_pipe_is_not_waited_for(self) -> None:
+        os.mkfifo(self.path)
+        self.assertRaises(OSError, StatusFile, str(self.path))
+        reader = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        self.assertIn("no regular file", str(self.assertRaises(OSError, StatusFile, str(self.path))))
+        self.assertFalse(ask_to_reload(PID, str(self.path), lambda *_: None).well)
+
+    def test_a_link_is_not_followed(self) -> None:
+        """Root opens it, and it may stand where others can write."""
+        (self.path.parent / "target").write_text("precious")
+        self.path.symlink_to(self.path.parent / "target")
+        self.assertRaises(OSError, StatusFile, str(self.path))
+
+
+UNIT = Path(__file__).parents[1] / "etc" / "systemd" / "reusedproxy.service"
+
+
+class OptionTests(SynchronousTestCase):
+    def test_the_systemd_unit_says_what_the_daemon_takes(self) -> None:
+        """The file that is written is the one that a reload waits for, below the directory that the unit is given."""
+        lines = [line.partition("=") for line in UNIT.read_text().splitlines() if line and line[0] not in "#["]
+        said = [(name, value.replace("$MAINPID", "7").split()) for name, _, value in lines]
+        parsed = []
+        for name, words in said:
+            if name.startswith("Exec"):
+                options = Options()
+                options.parseOptions(words[words.index("reusedproxy") + 1 :])
+                parsed.append((name, bool(options["check"]), options["reload"], options["status-file"]))
+        path = "/run/reusedproxy/status"
+        self.assertEqual(
+            parsed,
+            [
+                ("ExecStart", False, None, path),
+                ("ExecReload", True, None, None),
+                ("ExecReload", False, "7", path),
+            ],
+        )
+        for line in (("Type", ["notify"]), ("RuntimeDirectory", ["reusedproxy"])):
+            self.assertIn(line, said)
+
+    def test_reload_needs_a_process_and_its_file(self) -> None:
+        for words, complaint in (
+            (["--reload", "x", "--status-file", "f"], "number of a process"),
+            (["--reload", "0", "--status-file", "f"], "number of a process"),
+            (["--reload", "7"], "needs the --status-file"),
+            (["--reload", "7", "--status-file", "f", "--check"], "does not go with --check"),
+        ):
+            self.assertIn(complaint, str(self.assertRaises(UsageError, Options().parseOptions, words)))
+        Options().parseOptions(["--reload", "7", "--status-file", "f"])

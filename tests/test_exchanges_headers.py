@@ -1,0 +1,178 @@
+"""What this hop says, adds and takes away on either side: hop-by-hop fields, X-Forwarded-For, the closing options."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config.model.proxies import ForwardFor
+from tests.clientfakes import GET, OK, World, get, response
+
+
+class HopByHopTests(SynchronousTestCase):
+    """RFC 9110 section 7.6.1: what is meant for this hop stays here, both ways."""
+
+    def test_from_the_client(self):
+        """Connection, what it names, and the other well-known ones."""
+        world = World(self, warm=1)
+        client = world.client()
+        hop = (
+            "Connection: keep-alive, X-Mine",
+            "X-Mine: 1",
+            "Keep-Alive: timeout=5",
+            "Proxy-Connection: x",
+            "TE: gzip",
+        )
+        client.send(get("/", *hop, "X-Other: 2"))
+        self.assertEqual(world.server.asked(), get("/", "X-Other: 2"))
+        world.server.answer()
+        world.check_rest()
+
+    def test_from_the_server(self):
+        """Its `Connection: close` ends its connection, not the client's."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(GET)
+        world.server.answer(response(b"ok", "Connection: close, X-Mine", "X-Mine: 1", "Keep-Alive: x"))
+        self.assertEqual(client.take(), OK)
+        self.assertFalse(client.gone)
+        self.assertEqual(world.server.pool.closed, {"server asked to close": 1})
+        world.check_rest()
+
+    def test_trailers_are_wished_for(self):
+        """RFC 9110 section 10.1.4: TE is each hop's own. We pass trailers on, so the client's wish is ours; no coding is."""
+        for fields, wish in (
+            (("TE: trailers", "Connection: TE"), ("te: trailers", "connection: te")),
+            (("te: deflate;q=0.5 , Trailers",), ("te: trailers", "connection: te")),
+            (("TE: gzip, trailersX",), ()),
+            (("TE: trailers", "Connection: upgrade, te", "Upgrade: x"), ("upgrade: x", "te: trailers", "connection: upgrade, te")),
+        ):  # fmt: skip
+            world = World(self, warm=1)
+            client = world.client()
+            client.send(get("/", *fields))
+            self.assertEqual(world.server.asked(), get("/", *wish), fields)
+            world.server.answer()
+            world.check_rest()
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(get("/", "TE: trailers", version="1.0"))
+        self.assertNotIn(b"te", world.server.asked())
+        world.server.answer()
+        world.check_rest()
+
+    def test_a_server_that_speaks_http10(self):
+        """What goes on is HTTP/1.1, framed as it was."""
+        world = World(self, warm=1)
+        client = world.client()
+        client.send(GET)
+        world.server.answer(OK.replace(b"/1.1", b"/1.0"))
+        self.assertEqual(client.take(), OK)
+        self.assertFalse(client.gone)
+        self.assertEqual(world.server.pool.closed, {"server asked to close": 1})
+        world.check_rest()
+
+
+class ForwardedForTests(SynchronousTestCase):
+    """`option forwardfor`, as HAProxy's manual has it."""
+
+    def sent(self, front, back=None, request=GET, address=("192.0.2.7", 4711)):
+        world = World(self, warm=1, frontend={"forwardfor": front}, backend={"forwardfor": back})
+        client = world.client(address)
+        client.send(request)
+        asked = world.server.asked()
+        world.server.answer()
+        world.check_rest()
+        return asked
+
+    def test_unset(self):
+        """Nothing is added, and what the client says goes on."""
+        self.assertEqual(self.sent(None), GET)
+        claimed = get("/", "X-Forwarded-For: 1.2.3.4")
+        self.assertEqual(self.sent(None, request=claimed), claimed)
+
+    def test_in_either_section(self):
+        """The frontend's or the backend's is enough."""
+        self.assertEqual(self.sent(ForwardFor()), get("/", "X-Forwarded-For: 192.0.2.7"))
+        self.assertEqual(self.sent(None, ForwardFor()), get("/", "X-Forwarded-For: 192.0.2.7"))
+
+    def test_is_added_behind_what_the_client_says(self):
+        """Another line, last, as servers expect it."""
+        claimed = get("/", "X-Forwarded-For: 1.2.3.4")
+        self.assertEqual(self.sent(ForwardFor(), request=claimed), claimed[:-2] + b"X-Forwarded-For: 192.0.2.7\r\n\r\n")
+
+    def test_header(self):
+        """The name is free; the backend's counts when both have one."""
+        self.assertEqual(self.sent(ForwardFor("X-Client")), get("/", "X-Client: 192.0.2.7"))
+        self.assertEqual(self.sent(ForwardFor("X-Client"), ForwardFor("X-Ip")), get("/", "X-Ip: 192.0.2.7"))
+
+    def test_except(self):
+        """Not for clients of that network; either section may name one."""
+        spared, other = ForwardFor(except_network="192.0.2.0/24"), ForwardFor(except_network="198.51.100.1")
+        self.assertEqual(self.sent(spared), GET)
+        self.assertEqual(self.sent(spared, other), GET)
+        self.assertEqual(self.sent(other, spared), GET)
+        self.assertEqual(self.sent(other), get("/", "X-Forwarded-For: 192.0.2.7"))
+        self.assertEqual(self.sent(spared, address=("2001:db8::1", 1)), get("/", "X-Forwarded-For: 2001:db8::1"))
+
+    def test_if_none(self):
+        """Only where the request has no such header, in any case; one it lost on the way does not count."""
+        option = ForwardFor(if_none=True)
+        self.assertEqual(self.sent(option), get("/", "X-Forwarded-For: 192.0.2.7"))
+        claimed = get("/", "x-forwarded-for: 1.2.3.4")
+        self.assertEqual(self.sent(option, request=claimed), claimed)
+        other = get("/", "Y-X-Forwarded-For: 1.2.3.4")
+        self.assertIn(b"192.0.2.7", self.sent(option, request=other))
+        named = get("/", "X-Forwarded-For: 1.2.3.4", "Connection: x-forwarded-for")
+        self.assertEqual(self.sent(option, request=named), get("/", "X-Forwarded-For: 192.0.2.7"))
+
+    def test_if_none_in_one_section_only(self):
+        """The other section wants it always, and wins."""
+        claimed = get("/", "X-Forwarded-For: 1.2.3.4")
+        self.assertIn(b"192.0.2.7", self.sent(ForwardFor(if_none=True), ForwardFor(), request=claimed))
+        self.assertIn(b"192.0.2.7", self.sent(ForwardFor(), ForwardFor(if_none=True), request=claimed))
+        both = ForwardFor(if_none=True)
+        self.assertNotIn(b"192.0.2.7", self.sent(both, both, request=claimed))
+
+    def test_a_client_at_a_unix_socket(self):
+        """It has no address to tell."""
+        self.assertEqual(self.sent(ForwardFor(), address=("unix", 0)), GET)
+
+
+class ClosingOptionTests(SynchronousTestCase):
+    """`option http-server-close` and `option httpclose`."""
+
+    def test_http_server_close_in_either_section(self):
+        """The server's connection is used once, and told so; the client's goes on."""
+        for where in ("frontend", "backend"):
+            world = World(self, warm=1, **{where: {"connection_mode": "server-close"}})
+            client = world.client()
+            client.send(GET)
+            self.assertEqual(world.server.asked(), get("/", "connection: close"))
+            world.server.answer()
+            self.assertEqual(client.take(), OK)
+            self.assertFalse(client.gone)
+            self.assertEqual(world.server.pool.idle, [])
+            world.check_rest()
+
+    def test_httpclose_of_the_frontend(self):
+        """The client's connection is used once; the server's is kept."""
+        world = World(self, warm=1, frontend={"connection_mode": "close"})
+        client = world.client()
+        client.send(GET)
+        self.assertEqual(world.server.asked(), GET)
+        world.server.answer()
+        self.assertIn(b"connection: close\r\n", client.take())
+        self.assertTrue(client.gone)
+        self.assertEqual(len(world.server.pool.idle), 1)
+        world.check_rest()
+
+    def test_httpclose_of_the_backend(self):
+        """The server's connection is used once; the client's is kept."""
+        world = World(self, warm=1, backend={"connection_mode": "close"})
+        client = world.client()
+        client.send(GET)
+        self.assertEqual(world.server.asked(), get("/", "connection: close"))
+        world.server.answer()
+        self.assertEqual(client.take(), OK)
+        self.assertFalse(client.gone)
+        self.assertEqual(world.server.pool.idle, [])
+        world.check_rest()

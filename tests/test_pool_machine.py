@@ -1,0 +1,457 @@
+"""The pool under everything at once: any order of events, and what must be true after each of them."""
+
+from __future__ import annotations
+
+import unittest
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from reusedproxy.net.transport import OPEN, PEER_CLOSED, PEER_RESET, PEER_TRUNCATED
+from reusedproxy.pool.connection import IDLE, IN_USE, RETIRING, WATCHED, ServerConnection
+from reusedproxy.pool.counters import DEMAND, LEFT, REFUSED, TIMEOUT, WARM
+from reusedproxy.pool.dialing.governor import BACKOFF_LAST, DIALS, FLOOR_DIALS, FLUTTER_FOR, PROOF, WHOLE
+from reusedproxy.pool.kinds import ANY, FRESH, NEW, SAFE
+from reusedproxy.pool.probe import Probe
+from reusedproxy.pool.reasons import PROXY, SURPLUS
+from reusedproxy.pool.upkeep import AHEAD, LIFE_OVER, STOOD
+from tests.fakes import LATE_REFUSAL, Asker, PoolBench, RecordingExchange, check_sums
+
+#: Reasons that are nobody's but ours.
+MAX_REUSE = "max-reuse"
+OURS = {AHEAD, LIFE_OVER, STOOD, SURPLUS, MAX_REUSE, "pool full", "purged", "idle too long", "seen enough"}
+
+INDEX = st.integers(0, 1000)
+
+
+class PoolMachine(RuleBasedStateMachine):
+    """One pool, its askers, its borrowed connections, and a server that does as it likes."""
+
+    @initialize(
+        floor=st.integers(0, 6),
+        max_conn=st.sampled_from([None, 6, 8]),
+        purge_delay=st.sampled_from([0.0, 1.0, 5.0]),
+        max_reuse=st.sampled_from([None, 0, 3]),
+        idle_timeout=st.sampled_from([None, 2.0]),
+        max_age=st.sampled_from([None, 7.0]),
+        connect_rate=st.sampled_from([None, 4.0]),
+        most=st.sampled_from([None, None, 8, 10]),
+        idle_ping=st.sampled_from([None, 1.5]),
+        accepts=st.booleans(),
+        answers_pings=st.booleans(),
+        seed=st.integers(0, 5),
+    )
+    def begin(self, **limits: Any) -> None:
+        """`accepts`: dials succeed by themselves in a moment, when nobody says otherwise before; so do pings, or by hand."""
+        # Sets of them are gone through in the order of their hashes; those of objects differ from run to run.
+        self.hashes = ServerConnection.__hash__, Probe.__hash__
+        ServerConnection.__hash__ = lambda connection: connection.number  # type: ignore[method-assign]
+        Probe.__hash__ = lambda probe: 1  # type: ignore[method-assign]
+        self.floor = limits.pop("floor")
+        accepts, self.answers_pings = limits.pop("accepts"), limits.pop("answers_pings")
+        self.bench = PoolBench(secure=True, min_conn=self.floor, overdue_after=1e9, **limits)
+        #: The most that were wanted at once, ever, as far as it was looked.
+        self.wanted = 0
+        self.pool = self.bench.pool
+        self.waiting: list[Asker] = []
+        self.done: list[Asker] = []
+        self.left: list[Asker] = []
+        self.borrowed: list[ServerConnection] = []
+        self.ended: list[ServerConnection] = []
+        self.given = self.in_vain = 0
+        self.below = 0.0
+        #: When something was not as it should be that is not our doing.
+        self.trouble_at = self.bench.clock.seconds()
+        #: Those that are due, since when another is wanted in their place, and whether that was held up.
+        self.asked_for: dict[ServerConnection, tuple[float, bool]] = {}
+        #: Why the floor was broken by what we did ourselves.
+        self.broken: list[str] = []
+        if accepts:
+            self.bench.dialer.answer = self.bench.dialer.accept
+        self.watch_what_we_do()
+
+    def watch_what_we_do(self) -> None:
+        """The pool's own actions are followed by a look at the floor, in the middle of whatever goes on."""
+        pool = self.pool
+        retire, set_aside, ping = pool.retire, pool.set_aside, pool.ping
+
+        def look(what: str, before: int, expected: bool) -> None:
+            after = len(pool.idle) + len(pool.in_use)
+            if after < before and after < pool.limits.min_conn and pool.running == "running" and not expected:
+                self.broken.append(f"{what}: {pool}")
+
+        def retired(connection: ServerConnection, reason: str, *, by: str = PROXY, **how: bool) -> None:
+            before = len(pool.idle) + len(pool.in_use)
+            expected = by != PROXY or reason not in OURS or self.excused(connection, reason)
+            retire(connection, reason, by=by, **how)
+            look(reason, before, expected)
+
+        def set_aside_now(connection: ServerConnection) -> None:
+            before = len(pool.idle) + len(pool.in_use)
+            expected = self.excused(connection, AHEAD)
+            set_aside(connection)
+            look("set aside", before, expected)
+
+        def pinged(connection: ServerConnection) -> None:
+            before, others = len(pool.idle) + len(pool.in_use), set(pool.keeper.pinged)
+            most = pool.limits.max_reuse
+            if (others and len(pool.idle) == 1) or (most is not None and connection.requests >= most):
+                self.broken.append(f"a ping too many: {pool}")
+            ping(connection)
+            look("ping", before, False)
+            if self.answers_pings:
+                self.bench.clock.callLater(0.001, self.answer_ping, connection)
+
+        def stays(connection: ServerConnection, now: float) -> None:
+            self.asked_for[connection] = (self.bench.clock.seconds(), self.held_up())
+            stay(connection, now)
+
+        pool.retire, pool.set_aside, pool.ping = retired, set_aside_now, pinged  # type: ignore[method-assign]
+        stay = pool.keeper._stay
+        pool.keeper._stay = stays  # type: ignore[method-assign]
+
+    def excused(self, connection: ServerConnection, reason: str) -> bool:
+        """Whether this may leave the floor short: a request needs its place, or another was asked for in time, in vain."""
+        pool = self.pool
+        if reason == LIFE_OVER:
+            return connection.state == IN_USE and bool(pool.waiters)
+        now = self.bench.clock.seconds()
+        asked_at, was_held_up = self.asked_for.get(connection, (now, False))
+        if reason == MAX_REUSE or (reason == AHEAD and now - asked_at > 0.08):
+            # It serves for the last time, or is due, so another has been asked for: it is on its way, or may not begin.
+            held_up = was_held_up or self.held_up()
+            if reason == AHEAD and self.bench.dialer.answer is not None:
+                # A handshake takes a moment only.
+                return held_up or now - self.trouble_at < 2.0
+            return held_up or bool(pool.connecting)
+        return False
+
+    def held_up(self) -> bool:
+        """Whether no dial may begin now, or not as many as the floor needs."""
+        pool, governor = self.pool, self.pool._governor
+        full = pool.limits.most is not None and pool.standing >= pool.limits.most
+        # Some servers close so soon that the rate cannot keep the floor; and this clock goes in steps.
+        lives = min(pool.keeper.used.leave_after, pool.keeper.unused.leave_after)
+        fluttered = self.bench.clock.seconds() - governor._fluttered_at < FLUTTER_FOR + 1.0
+        too_soon = governor._rate_now * lives < 2 * self.floor or fluttered
+        return bool(governor.failures) or governor.tokens < WHOLE + 0.06 * governor._rate_now or full or too_soon
+
+    def answer_ping(self, connection: ServerConnection) -> None:
+        transport: Any = connection.transport
+        if connection in self.pool.keeper.pinged and transport.state == OPEN:
+            transport.receive(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    def troubled(self) -> None:
+        self.trouble_at = self.bench.clock.seconds()
+
+    # What exchanges do.
+
+    @rule(kinds=st.lists(st.sampled_from([ANY, ANY, ANY, FRESH, SAFE, NEW]), min_size=1, max_size=5))
+    def acquire(self, kinds: list[int]) -> None:
+        for kind in kinds:
+            connection = self.pool.acquire(kind)
+            if connection is not None:
+                assert connection.transport.state == OPEN
+                assert kind != NEW
+                assert connection.idle_since >= self.pool.suspected_at, "a suspect"
+                self.given += 1
+                self.borrowed.append(connection)
+                self.want()
+
+    @rule(kind=st.sampled_from([ANY, ANY, FRESH, SAFE, NEW]), again=st.booleans())
+    def wait(self, kind: int, again: bool) -> None:
+        asker = Asker()
+        self.waiting.append(asker)
+
+        def told() -> None:
+            if asker in self.waiting:
+                self.waiting.remove(asker)
+                self.done.append(asker)
+            self.borrowed.extend(asker.connections)
+            assert all(connection.idle_since >= self.pool.suspected_at for connection in asker.connections), "a suspect"
+            self.in_vain += len(asker.failures)
+            if again and asker.failures and self.pool.running == "running":
+                self.wait(kind, False)
+
+        asker.then = told
+        self.want(1)
+        self.pool.wait(asker, kind)
+
+    def want(self, more: int = 0) -> None:
+        self.wanted = max(self.wanted, len(self.pool.in_use) + len(self.pool.waiters) + more)
+
+    @precondition(lambda self: self.waiting)
+    @rule(index=INDEX, timed_out=st.booleans())
+    def leave(self, index: int, timed_out: bool) -> None:
+        asker = self.waiting.pop(index % len(self.waiting))
+        self.left.append(asker)
+        self.pool.leave(asker, timed_out)
+
+    @precondition(lambda self: self.borrowed)
+    @rule(index=INDEX, safe=st.booleans(), close=st.booleans())
+    def carry(self, index: int, safe: bool, close: bool) -> None:
+        connection = self._take_borrowed(index)
+        connection.safe = connection.safe or safe
+        self.bench.use(connection, close)
+        pool = self.pool
+        if connection.state == IDLE:
+            haste, now = pool.keeper.suspicion.haste, self.bench.clock.seconds()
+            resting = [each for each in pool.idle if haste.hasty and now - each.idle_since < haste.rest]
+            most = min(self.floor + self.wanted, pool.keeper.enough) + len(resting)
+            assert len(pool.idle) + len(pool.in_use) <= most, pool
+
+    @precondition(lambda self: self.borrowed)
+    @rule(index=INDEX)
+    def give_up(self, index: int) -> None:
+        self._take_borrowed(index).give_up("client gone")
+
+    # What the server does.
+
+    @precondition(lambda self: self.bench.dialer.open)
+    @rule(index=INDEX)
+    def dial_succeeds(self, index: int) -> None:
+        self._open(index).succeed()
+
+    @rule()
+    def all_dials_succeed(self) -> None:
+        self.bench.answer_all()
+
+    @precondition(lambda self: self.bench.dialer.open)
+    @rule(index=INDEX)
+    def dial_succeeds_and_is_refused_late(self, index: int) -> None:
+        self._lose(self._open(index).succeed(), LATE_REFUSAL)
+
+    @precondition(lambda self: self.bench.dialer.open)
+    @rule(index=INDEX, timed_out=st.booleans())
+    def dial_fails(self, index: int, timed_out: bool) -> None:
+        dial = self._open(index)
+        self.troubled()
+        if timed_out:
+            dial.time_out()
+        else:
+            dial.fail()
+
+    @precondition(lambda self: self.pool.idle or self.borrowed)
+    @rule(index=INDEX, reason=st.sampled_from([PEER_CLOSED, PEER_RESET, PEER_TRUNCATED, LATE_REFUSAL]))
+    def server_closes(self, index: int, reason: str) -> None:
+        held = [*self.pool.idle, *self.borrowed]
+        self._lose(held[index % len(held)].transport, reason)
+
+    @rule()
+    def server_restarts(self) -> None:
+        for connection in [*self.pool.idle, *self.borrowed]:
+            if connection.transport.state == OPEN:
+                self._lose(connection.transport, PEER_CLOSED)
+
+    @precondition(lambda self: self.pool.keeper.pinged)
+    @rule(index=INDEX, lost=st.booleans())
+    def ping_ends(self, index: int, lost: bool) -> None:
+        pinged = list(self.pool.keeper.pinged)
+        connection: Any = pinged[index % len(pinged)]
+        if lost:
+            self.troubled()
+            connection.transport.peer_ends(PEER_CLOSED)
+        else:
+            self.answer_ping(connection)
+
+    @rule(seconds=st.sampled_from([1.0, 2.0, 9.0]))
+    def server_says_how_long_it_waits(self, seconds: float) -> None:
+        self.pool.keeper.used.advertise(seconds)
+
+    @rule(seconds=st.sampled_from([1.0, 2.0, 4.0]), used=st.booleans())
+    def server_has_closed_idle_ones(self, seconds: float, used: bool) -> None:
+        patience = self.pool.keeper.used if used else self.pool.keeper.unused
+        patience.closed(seconds)
+        patience.closed(seconds)
+
+    @precondition(lambda self: self.pool.watched)
+    @rule(index=INDEX, reason=st.sampled_from([PEER_CLOSED, PEER_RESET]))
+    def server_closes_a_watched_one(self, index: int, reason: str) -> None:
+        watched = sorted(self.pool.watched, key=lambda connection: connection.idle_since)
+        self._lose(watched[index % len(watched)].transport, reason)
+
+    # Time, and the owner.
+
+    @rule(seconds=st.sampled_from([0.01, 0.1, 0.3, 1.0, 3.0, 10.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.bench.pass_time(seconds, step=0.05)
+
+    @rule()
+    def process_stands_still(self) -> None:
+        """All that stand are suspect from now on, and leave as others stand in their place."""
+        self.pool.keeper.renew()
+
+    @rule(seconds=st.sampled_from([None, 0.0, 0.1, 5.0]))
+    def server_is_down_for_a_while(self, seconds: float | None) -> None:
+        self.troubled()
+        if seconds is not None:
+            self.pool.suspend("server DOWN")
+            self.each_connection_is_in_one_list_and_knows_which()
+            self.ceilings_hold()
+            self.bench.pass_time(seconds, step=0.05)
+        self.pool.resume()
+
+    # What is true at every moment.
+
+    @invariant()
+    def each_connection_is_in_one_list_and_knows_which(self) -> None:
+        if not hasattr(self, "pool"):
+            return
+        pool = self.pool
+        assert len(pool.idle) == len(set(pool.idle))
+        assert not set(pool.idle) & pool.in_use and not set(pool.idle) & pool.retiring
+        assert not pool.in_use & pool.retiring
+        assert not pool.watched & ({*pool.idle} | pool.in_use | pool.retiring)
+        assert not pool.private
+        assert pool.keeper.due <= {*pool.idle} and pool.keeper.last_use <= pool.in_use
+        lists = ((IDLE, pool.idle), (IN_USE, pool.in_use), (WATCHED, pool.watched), (RETIRING, pool.retiring))
+        for state, held in lists:
+            assert all(connection.state == state for connection in held)
+        assert all(connection.transport.state == OPEN and connection.transport.reading for connection in pool.idle)
+        assert pool.in_use == {*self.borrowed, *pool.keeper.pinged}
+        assert pool.idle == sorted(pool.idle, key=lambda connection: connection.idle_since)
+        opened = len(self.bench.dialer.transports)
+        assert opened == len(pool.idle) + len(pool.in_use) + len(pool.watched) + sum(pool.closed.values())
+        assert opened == pool.counters.handshakes
+
+    @invariant()
+    def what_is_counted_adds_up(self) -> None:
+        if not hasattr(self, "pool"):
+            return
+        check_sums(self.pool)
+        assert self.pool.counters.tls_handshakes.total() == self.pool.counters.handshakes
+        acquired = self.pool.counters.acquired
+        assert acquired[WARM].count == self.given
+        assert acquired[LEFT].count + acquired[TIMEOUT].count + acquired[REFUSED].count == self.in_vain + len(self.left)
+        below = self.pool.keeper.below_floor_seconds
+        assert below >= self.below
+        self.below = below
+
+    @invariant()
+    def every_waiter_ends_once(self) -> None:
+        if not hasattr(self, "pool"):
+            return
+        assert [*self.pool.waiters.waiting] == self.waiting
+        assert all(asker.told == 0 for asker in (*self.waiting, *self.left))
+        assert all(asker.told == 1 for asker in self.done)
+        counters = self.pool.counters
+        ended = counters.handshakes_on_request_path + counters.waits_queued + counters.waits_failed
+        assert ended == len(self.done)
+
+    @invariant()
+    def the_time_below_the_floor_is_counted(self) -> None:
+        if hasattr(self, "pool"):
+            assert (self.pool.keeper._below_since is not None) == self.pool.below_floor
+
+    @invariant()
+    def no_more_stand_than_are_called_for(self) -> None:
+        """The floor, and as many as were wanted at once, whatever has opened them; less when that is some time ago."""
+        if not hasattr(self, "pool"):
+            return
+        pool = self.pool
+        # Somebody who needs a new one may be given it while others stand idle; see `carry`, too.
+        assert len(pool.idle) <= self.floor + self.wanted, pool
+        assert len(pool.idle) <= pool.keeper.enough, pool
+
+    @invariant()
+    def the_floor_stands_whatever_we_do_ourselves(self) -> None:
+        """Idle and in use together, at every moment, unless the server, its refusals or a request's needs are the reason."""
+        if hasattr(self, "pool"):
+            assert not self.broken, self.broken
+
+    @invariant()
+    def what_is_due_leaves_when_others_stand(self) -> None:
+        if hasattr(self, "pool"):
+            keeper = self.pool.keeper
+            assert not keeper.due or len(self.pool.idle) + len(keeper.pinged) <= self.pool.limits.min_conn, self.pool
+            assert keeper.curious is None or keeper.curious in keeper.due
+
+    @invariant()
+    def ceilings_hold(self) -> None:
+        if not hasattr(self, "pool"):
+            return
+        pool = self.pool
+        assert set(pool.connecting) == set(self.bench.dialer.open)
+        assert len(pool.connecting) <= DIALS
+        assert pool.limits.most is None or pool.standing <= pool.limits.most
+        assert sum(cause != DEMAND for cause in pool.connecting.values()) <= FLOOR_DIALS
+        if pool.running != "running":
+            assert not pool.idle and not pool.watched and not pool.connecting and not pool.waiters
+        elif pool.waiters:
+            # Somebody waits: something is under way for them, or its time has been set, or there is no room for more; or one
+            # that is pinged will be back sooner, and is waited for so long only.
+            full = pool.limits.most is not None and pool.standing >= pool.limits.most
+            soon = pool.keeper.pinged and pool._governor._later_call is not None
+            assert pool.connecting or pool.trouble or full or soon
+
+    def teardown(self) -> None:
+        if hasattr(self, "pool"):
+            try:
+                self.come_to_rest()
+            finally:
+                ServerConnection.__hash__, Probe.__hash__ = self.hashes  # type: ignore[method-assign]
+
+    def come_to_rest(self) -> None:
+        """Quiet, with a healthy server: all come back, the floor stands exactly; then the end, with nothing left."""
+        bench, pool = self.bench, self.pool
+        pool.resume()
+        if bench.dialer.answer is None:
+            bench.dialer.answer = bench.dialer.accept
+        self.answers_pings = True
+        for _ in range(3 + len(self.waiting)):
+            while self.borrowed:  # handed on to those who waited, at last
+                self.carry(0, False, False)
+            bench.pass_time(BACKOFF_LAST + 2 * PROOF, step=0.05)
+        bench.pass_time(30, step=0.05)
+        assert not self.waiting and not self.borrowed and not pool.retiring
+        assert not self.broken, self.broken
+        if pool.limits.purge_delay or pool.limits.idle_timeout:
+            bench.pass_time(60, step=0.5)  # too coarse for what begins and ends within a step
+        while pool.keeper.pinged:
+            bench.pass_time(0.002, step=0.001)
+        assert not pool.in_use
+        # Before a server that closes unused connections in a moment the floor is filled with care, and may be short.
+        assert len(pool.idle) >= self.floor or pool._governor.careful, pool
+        if pool.limits.max_age is None:
+            assert len(pool.idle) <= self.floor, pool
+        # Trouble is over as soon as a newer connection stands; when the floor stood without one, nobody has tried again.
+        failed_at = pool._governor._failed_at
+        assert not pool.trouble or all(connection.born <= failed_at for connection in pool.idle)
+        pool.close("stopping")
+        self.each_connection_is_in_one_list_and_knows_which()
+        assert bench.timers_left() == []
+
+    # Helpers.
+
+    def _open(self, index: int) -> Any:
+        return self.bench.dialer.open[index % len(self.bench.dialer.open)]
+
+    def _take_borrowed(self, index: int) -> ServerConnection:
+        return self.borrowed.pop(index % len(self.borrowed))
+
+    def _lose(self, transport: Any, reason: str) -> None:
+        """The server ends a connection; one in use is in the middle of an exchange then."""
+        if transport.state != OPEN:
+            return  # one too many: the pool has closed it at once
+        connection = transport.peer
+        self.troubled()
+        if connection.state == IN_USE:
+            self.borrowed.remove(connection)
+            connection.send(RecordingExchange(), b"GET / HTTP/1.1\r\n\r\n", True, None)
+        transport.peer_ends(reason)
+
+
+class PoolMachineTests(PoolMachine.TestCase):  # type: ignore[misc, name-defined]
+    """Hypothesis looks for an order of events that breaks a promise."""
+
+    settings = settings(
+        max_examples=300,
+        stateful_step_count=50,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
+
+
+assert issubclass(PoolMachineTests, unittest.TestCase)
