@@ -11,7 +11,7 @@ from socket import AF_INET
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import react
 
-from reusedproxy.config.model.proxies import ServerTLS
+from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.poller import Poller

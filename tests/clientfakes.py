@@ -25,7 +25,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.connection import GONE, ClientConnection
 from reusedproxy.clients.frontend import Frontend, Places
-from reusedproxy.config.model import proxies as model
+from reusedproxy.config import model
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.measures.histogram import DURATIONS, Histogram
 from reusedproxy.net.deadlines import Deadlines

@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.queue import Queue
 from reusedproxy.backends.server import Server
-from reusedproxy.config.model.proxies import ServerTLS
+from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import DialFailure
 from reusedproxy.net.tls.transport import TLS_FAILED, CertificateRefused

@@ -16,7 +16,7 @@ from attrs import define, evolve
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model.proxies import TLSOffer
+from reusedproxy.config.model.tls import TLSOffer
 from reusedproxy.demo.certificates import Credential
 from reusedproxy.net.tls.handshake import Handshake, HandshakeFailure, Turns
 from reusedproxy.net.tls.server import Certificate, Certificates, ServerTLSTransport

@@ -13,7 +13,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.rule_sets import RuleBooks
-from reusedproxy.config.model import proxies as model
+from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.slices import run_through
 from reusedproxy.rules.facts import Sample

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.balance import RoundRobin
 from reusedproxy.backends.server import DOWN, MAINT, UP, Server
-from reusedproxy.config.model import proxies as model
+from reusedproxy.config import model
 from tests.fakes import Asker, Asks, PoolBench
 
 PLACE = model.Place("test.cfg", 1)

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.checks import Checker, request
 from reusedproxy.backends.server import DOWN, UP, Server
-from reusedproxy.config.model import proxies as model
+from reusedproxy.config import model
 from reusedproxy.config.model.proxies import Check, HTTPCheck
 from reusedproxy.net.transport import CLOSED, PEER_RESET
 from reusedproxy.wire.heads import Limits

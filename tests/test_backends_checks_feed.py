@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.checks import Checker, request
 from reusedproxy.backends.server import Server
-from reusedproxy.config.model import proxies as model
+from reusedproxy.config import model
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
 from tests.fakes import FakeDialer, PoolBench

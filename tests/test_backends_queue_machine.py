@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, UP, Server
-from reusedproxy.config.model import proxies as model
+from reusedproxy.config import model
 from tests.fakes import Asks, PoolBench
 
 PLACE = model.Place("test.cfg", 1)

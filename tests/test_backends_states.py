@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks import Checker
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, UP, Server
-from reusedproxy.config.model import proxies as model
+from reusedproxy.config import model
 from reusedproxy.wire.heads import Limits
 from tests.fakes import Asks, PoolBench
 

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.build.certificates import Served, serve
-from reusedproxy.config.model.proxies import BindTLS, CertificateSource, TLSOffer
+from reusedproxy.config.model.tls import BindTLS, CertificateSource, TLSOffer
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.demo.certificates import Credential

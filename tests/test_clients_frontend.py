@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import BUSY
 from reusedproxy.clients.frontend import Frontend, Places
-from reusedproxy.config.model import proxies as model
+from reusedproxy.config import model
 from reusedproxy.net.listener import Listener, bind_socket
 from tests.clientfakes import GET, OK, PLACE, World
 from tests.wire import Loop

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.rule_sets import RuleBooks
 from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, Arrival, Gate
-from reusedproxy.config.model import proxies as model
+from reusedproxy.config import model
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 from reusedproxy.net.listener import Listener, bind_socket
 from tests.clientfakes import GET, OK, PLACE, World

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.newcomers import TIMEOUT, Handshakes
-from reusedproxy.config.model import proxies as model
+from reusedproxy.config import model
 from reusedproxy.net.listener import Listener, bind_socket
 from reusedproxy.net.tls.handshake import HandshakeFailure
 from reusedproxy.net.tls.server import Certificate, Certificates

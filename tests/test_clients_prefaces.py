@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.newcomers import TIMEOUT, Handshakes
-from reusedproxy.config.model import proxies as model
+from reusedproxy.config import model
 from reusedproxy.net import preface
 from reusedproxy.net.listener import Listener, bind_socket
 from reusedproxy.net.tls.handshake import HandshakeFailure

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model.proxies import Configuration, Expression
+from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.rules import EditHeader, Format, Hole, Redirect, Reply
+from reusedproxy.config.model.values import Expression
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 from tests.rulefakes import DEFAULTS, sections
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model.proxies import Check, PoolSettings, ServerTLS
+from reusedproxy.config.model.proxies import Check, PoolSettings
+from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 
 HEAD = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 60s\nbackend b\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.language.report import Wrong
-from reusedproxy.config.model.proxies import BindTLS, CertificateSource, TLSOffer
+from reusedproxy.config.model.tls import BindTLS, CertificateSource, TLSOffer
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 from reusedproxy.config.tls import x509_errors
 from reusedproxy.config.tls.crt_list import read_crt_list

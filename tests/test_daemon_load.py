@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.language.report import Fault
-from reusedproxy.config.model.proxies import Notice, Place
+from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.daemon.load import Refused, load, loading
 from reusedproxy.net.slices import run_through
 from tests.integration.peers import temporary_directory

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import MAINT, READY
-from reusedproxy.config.model import proxies as model
+from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.daemon.reload import Refusal, Turnover
 from reusedproxy.daemon.succession import take_pool_apart

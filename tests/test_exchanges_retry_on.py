@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model import proxies as model
+from reusedproxy.config import model
 from reusedproxy.exchanges.attempt import HELD_MAX
 from tests.clientfakes import GET, OK, PLACE, POST, TIMEOUTS, World, response
 

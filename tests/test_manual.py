@@ -18,7 +18,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.command import Options
 from reusedproxy.config.language import conditions, haproxy_words, units
 from reusedproxy.config.language.report import Line, Report, Wrong
-from reusedproxy.config.model.proxies import Configuration, Place
+from reusedproxy.config.model.proxies import Configuration
+from reusedproxy.config.model.values import Place
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.config.rules import acls, formats, patterns
 from reusedproxy.config.rules import lines as rules

@@ -3,7 +3,8 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.measures.last_errors import CAPTURED, TELL_EVERY, Captures
+from reusedproxy.measures.last_errors import CAPTURED, Captures
+from reusedproxy.measures.log_throttle import TELL_EVERY
 from tests.clientfakes import GET, World, get
 
 BAD = b"HTTP/1.1 2x0 OK\r\n"

@@ -11,7 +11,7 @@ from unittest import mock
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model.proxies import ServerTLS
+from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.demo.certificates import Authority
 from reusedproxy.net import dial as dial_module
 from reusedproxy.net.dial import CONNECTING, DONE, HANDSHAKING, Dial, Dialer, DialFailure, Target

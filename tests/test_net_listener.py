@@ -17,7 +17,8 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model.proxies import Bind, ListenAddress, Place
+from reusedproxy.config.model.proxies import Bind
+from reusedproxy.config.model.values import ListenAddress, Place
 from reusedproxy.net import descriptors
 from reusedproxy.net import listener as listener_module
 from reusedproxy.net.listener import (

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from reusedproxy.config.model.proxies import TLSOffer
+from reusedproxy.config.model.tls import TLSOffer
 from reusedproxy.net.tls import transport as tls
 from reusedproxy.net.tls.hello import ClientHello
 from reusedproxy.net.tls.server import Certificate, ServerContext, Shown

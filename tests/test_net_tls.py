@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL, crypto
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model.proxies import ServerTLS
+from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.net.tls import openssl
 from reusedproxy.net.tls import transport as tls
 from reusedproxy.net.tls.client import ClientContext, ClientTLSTransport, Seen

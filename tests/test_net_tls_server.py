@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model.proxies import TLSOffer
+from reusedproxy.config.model.tls import TLSOffer
 from reusedproxy.demo.certificates import Authority, Credential
 from reusedproxy.net.tls import dh_groups
 from reusedproxy.net.tls import server as tls_server

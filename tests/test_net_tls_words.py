@@ -7,7 +7,7 @@ from typing import Any
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model.proxies import ServerTLS
+from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.demo.certificates import Authority
 from reusedproxy.net.tls.client import ClientContext, ClientTLSTransport
 from reusedproxy.net.tls.files import TLSConfigurationError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model.proxies import ServerTLS
+from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.demo.certificates import Authority
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.files import Trusts

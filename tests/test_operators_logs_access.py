@@ -6,9 +6,10 @@ from attrs import define
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.backends.server import Traffic
-from reusedproxy.config.model.proxies import Frontend, Place
+from reusedproxy.config.model.proxies import Frontend
+from reusedproxy.config.model.values import Place
 from reusedproxy.exchanges.exchange import Exchange
+from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.logs.access import ConnectLog, HTTPLog, access_log
 from reusedproxy.wire.heads import Limits, read_request

@@ -8,7 +8,8 @@ import time
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model.proxies import LogTarget, Place
+from reusedproxy.config.model.proxies import LogTarget
+from reusedproxy.config.model.values import Place
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.logs.targets import (
     ENOUGH,

@@ -40,10 +40,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import DOWN, UP, Server
-from reusedproxy.config.model import proxies as model
+from reusedproxy.config import model
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
-from reusedproxy.measures.last_errors import TELL_AT_MOST, TELL_EVERY, Captures
+from reusedproxy.measures.last_errors import Captures
+from reusedproxy.measures.log_throttle import TELL_AT_MOST, TELL_EVERY
 from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.shell.commands import GUIDE, namespace, table
 from reusedproxy.operators.shell.manhole import (

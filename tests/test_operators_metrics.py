@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.server import Server
 from reusedproxy.build.assembly import Assembly, Proxy
-from reusedproxy.config.model import proxies as model
+from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.daemon.reload import Turnover
 from reusedproxy.net.poller import Poller

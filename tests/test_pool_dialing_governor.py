@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.measures.last_errors import TELL_EVERY
+from reusedproxy.measures.log_throttle import TELL_EVERY
 from reusedproxy.net.tls.transport import TLS_FAILED
 from reusedproxy.net.transport import PEER_CLOSED, PEER_RESET, PEER_TRUNCATED
 from reusedproxy.pool.connection import IDLE, ServerConnection

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.checks import Checker
 from reusedproxy.backends.server import Server
-from reusedproxy.config.model import proxies as model
+from reusedproxy.config import model
 from reusedproxy.net.transport import OPEN
 from reusedproxy.pool.connection import IDLE, RETIRING, ServerConnection
 from reusedproxy.pool.pool import PING_TIMEOUT

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.language.report import Report, Wrong
-from reusedproxy.config.model.proxies import Place
+from reusedproxy.config.model.values import Place
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.config.rules.acls import read_criterion
 from reusedproxy.config.rules.expressions import read_expression

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.language.report import Report
-from reusedproxy.config.model.proxies import Place
+from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.acls import read_condition, read_criterion, with_acls
 from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.config.rules.formats import read_format

@@ -14,9 +14,9 @@ from typing import Any
 from attrs import frozen
 from OpenSSL import SSL
 
-from reusedproxy.config.model import proxies as model
+from reusedproxy.config import model
 from reusedproxy.demo.certificates import CLIENT_AUTH, SERVER_AUTH, key_usage
-from reusedproxy.measures.last_errors import TELL_AT_MOST
+from reusedproxy.measures.log_throttle import TELL_AT_MOST
 from reusedproxy.net.dial import Dialer
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.openssl_server import set_groups, set_signature_algorithms

@@ -10,8 +10,9 @@ from typing import Protocol
 from reusedproxy.backends.balance import ALGORITHMS
 from reusedproxy.backends.checks import Checker
 from reusedproxy.backends.queue import Placed, Queue
-from reusedproxy.backends.server import DOWN, DRAIN, MAINT, UP, Server, Traffic
-from reusedproxy.config.model import proxies as model
+from reusedproxy.backends.server import DOWN, DRAIN, MAINT, UP, Server
+from reusedproxy.config import model
+from reusedproxy.measures.traffic import Traffic
 
 
 class Ended(Protocol):

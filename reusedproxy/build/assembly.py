@@ -20,9 +20,9 @@ from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
 from reusedproxy.build.rule_sets import RuleBooks, default_backend
 from reusedproxy.build.server_lines import Announce, Line, Lines
 from reusedproxy.clients.frontend import Frontend, Places
+from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
-from reusedproxy.config.model import proxies as model
-from reusedproxy.config.model.proxies import Notice
+from reusedproxy.config.model.values import Notice
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines

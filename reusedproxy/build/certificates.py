@@ -16,7 +16,8 @@ from attrs import frozen
 from cryptography.x509 import Certificate as X509
 
 from reusedproxy.config.language.report import Wrong
-from reusedproxy.config.model.proxies import BindTLS, CertificateSource, Configuration, ServerTLS, TLSOffer
+from reusedproxy.config.model.proxies import Configuration
+from reusedproxy.config.model.tls import BindTLS, CertificateSource, ServerTLS, TLSOffer
 from reusedproxy.config.tls.crt_list import read_crt_list
 from reusedproxy.config.tls.words import overridden
 from reusedproxy.net.files import unless_pipe

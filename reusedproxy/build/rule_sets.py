@@ -13,9 +13,9 @@ from attrs import Factory, define
 from reusedproxy.backends.backend import Backend
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.gate import Gate
+from reusedproxy.config import model
 from reusedproxy.config.language.regular import risk
 from reusedproxy.config.language.report import Fault, Wrong
-from reusedproxy.config.model import proxies as model
 from reusedproxy.config.model.rules import Criterion, Receive
 from reusedproxy.config.rules.patterns import check_patterns
 from reusedproxy.config.validate.rules import edited, ours_alone

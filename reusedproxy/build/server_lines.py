@@ -20,9 +20,9 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks import Checker, request
 from reusedproxy.backends.server import Server
 from reusedproxy.build.certificates import Stamps, not_valid_yet, server_stamps
+from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
-from reusedproxy.config.model import proxies as model
-from reusedproxy.config.model.proxies import Notice
+from reusedproxy.config.model.values import Notice
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses

@@ -12,14 +12,15 @@ from socket import socket
 from typing import Protocol
 
 from reusedproxy.backends.backend import Backend
-from reusedproxy.backends.server import Traffic
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, Arrival, Gate
 from reusedproxy.clients.newcomers import Handshakes, Newcomer
-from reusedproxy.config.model import proxies as model
+from reusedproxy.config import model
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.routing import Routing, Way
-from reusedproxy.measures.last_errors import Captures, Teller
+from reusedproxy.measures.last_errors import Captures
+from reusedproxy.measures.log_throttle import Teller
+from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener, ListenError
 from reusedproxy.net.poller import Poller

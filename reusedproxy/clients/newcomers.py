@@ -11,8 +11,8 @@ from socket import socket
 from typing import TYPE_CHECKING
 
 from reusedproxy.clients.connection import ClientConnection
-from reusedproxy.config.model.proxies import ListenAddress
-from reusedproxy.measures.last_errors import Teller
+from reusedproxy.config.model.values import ListenAddress
+from reusedproxy.measures.log_throttle import Teller
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.preface import Preface

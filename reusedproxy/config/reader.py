@@ -26,7 +26,8 @@ from reusedproxy.config.language.report import (
     not_done,
 )
 from reusedproxy.config.language.words import split_words, unset_variables
-from reusedproxy.config.model.proxies import Configuration, Place
+from reusedproxy.config.model.proxies import Configuration
+from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections import finish
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.globals import GlobalDraft

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from attrs import frozen
 
 from reusedproxy.config.language.report import Fault
-from reusedproxy.config.model.proxies import Global, Notice, Place, Said
+from reusedproxy.config.model.proxies import Global, Said
+from reusedproxy.config.model.values import Notice, Place
 
 #: Files that are named when they cannot be read.
 NAMED = 4

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 
 from OpenSSL import SSL
 
-from reusedproxy.config.model.proxies import Configuration, Notice, Place
+from reusedproxy.config.model.proxies import Configuration
+from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.config.reader import ConfigurationError, Fault, Source, reading
 from reusedproxy.net.files import unless_pipe
 from reusedproxy.net.slices import Steps, run_through

@@ -24,8 +24,9 @@ from twisted.python.failure import Failure
 
 from reusedproxy.build.assembly import Assembly, AssemblyError, Proxy, queries
 from reusedproxy.config.language.report import Fault
-from reusedproxy.config.model.proxies import Configuration, Global, Notice, Place
+from reusedproxy.config.model.proxies import Configuration, Global
 from reusedproxy.config.model.proxies import Manhole as ManholeSettings
+from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.daemon.file_watch import FileWatch
 from reusedproxy.daemon.identity import Account, UnknownAccount, account_of, judged, python_notice, reload_notice
 from reusedproxy.daemon.load import Refused, files_in, load, loading

@@ -22,7 +22,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 from zope.interface import implementer_only
 
-from reusedproxy.config.model.proxies import Bind, ListenAddress, Place
+from reusedproxy.config.model.proxies import Bind
+from reusedproxy.config.model.values import ListenAddress, Place
 from reusedproxy.net.listener import bind_socket
 
 BACKLOG = 128

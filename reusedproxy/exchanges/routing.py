@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from reusedproxy.backends.backend import Backend
-from reusedproxy.config.model import proxies as model
+from reusedproxy.config import model
 from reusedproxy.config.model.rules import EditHeader
 from reusedproxy.exchanges.own_answers import reply
 from reusedproxy.rules import editing, regular

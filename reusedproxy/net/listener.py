@@ -24,7 +24,8 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from reusedproxy.config.model.proxies import Bind, ListenAddress
+from reusedproxy.config.model.proxies import Bind
+from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED as NONE_LEFT
 from reusedproxy.net.poller import READ, Poller

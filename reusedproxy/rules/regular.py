@@ -24,7 +24,7 @@ from reusedproxy.config.language.regular import (
     linear_alternative,
     read_regular,
 )
-from reusedproxy.config.model.proxies import Place
+from reusedproxy.config.model.values import Place
 
 #: Instructions times bytes: what RE2 does at worst, when its automaton grows beyond its memory (measured: 3 ns for each).
 #: An expression of 4096 instructions may look at 16 KB, the largest head there is as HAProxy comes.

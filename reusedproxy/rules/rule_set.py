@@ -11,7 +11,6 @@ from http import HTTPStatus
 
 from attrs import frozen
 
-from reusedproxy.config.model.proxies import Expression, Place
 from reusedproxy.config.model.rules import (
     Action,
     Allow,
@@ -25,6 +24,7 @@ from reusedproxy.config.model.rules import (
     SetStatus,
     SetVariable,
 )
+from reusedproxy.config.model.values import Expression, Place
 from reusedproxy.config.rules.expressions import type_of
 from reusedproxy.config.rules.samples import REQUEST, RESPONSE
 from reusedproxy.rules import editing

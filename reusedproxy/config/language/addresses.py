@@ -14,7 +14,7 @@ from attrs import frozen
 
 from reusedproxy.config.language import units
 from reusedproxy.config.language.report import Wrong, did_you_mean, not_done
-from reusedproxy.config.model.proxies import ListenAddress
+from reusedproxy.config.model.values import ListenAddress
 
 # Since 2.8 the transport may be said, too; a listener's and a server's is a stream in any case.
 _PREFIXES = {

@@ -12,7 +12,7 @@ from attrs import Factory, define
 
 from reusedproxy.config.language.arguments import Unfinished, arguments_at
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean
-from reusedproxy.config.model.proxies import Place
+from reusedproxy.config.model.values import Place
 
 VERSION = "3.3.0"
 FEATURES = frozenset({"OPENSSL"})

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from attrs import Factory, define, frozen
 
 from reusedproxy.config.language.haproxy_words import GLOBAL_BY_TWISTD
-from reusedproxy.config.model.proxies import Notice, Place
+from reusedproxy.config.model.values import Notice, Place
 
 
 @frozen

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 if TYPE_CHECKING:
-    from reusedproxy.config.model.proxies import Expression, Place
+    from reusedproxy.config.model.values import Expression, Place
 
 
 @frozen

@@ -13,8 +13,8 @@ from attrs import evolve
 
 from reusedproxy.config.language.haproxy_words import words
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done
-from reusedproxy.config.model.proxies import Place
 from reusedproxy.config.model.rules import Condition, Criterion, Rule, Term, UseBackend
+from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.expressions import ACL_METHODS, ACL_ONLY, read_expression, type_of
 from reusedproxy.config.rules.haproxy_samples import FETCHES as HAPROXY_FETCHES
 from reusedproxy.config.rules.patterns import DEFAULT, METHODS, check_patterns

@@ -16,7 +16,7 @@ from reusedproxy.config.language.haproxy_words import words
 from reusedproxy.config.language.regular import read_regular, shortened
 from reusedproxy.config.language.report import Wrong, did_you_mean, not_done
 from reusedproxy.config.language.units import within_64_bits
-from reusedproxy.config.model.proxies import Call, Expression
+from reusedproxy.config.model.values import Call, Expression
 from reusedproxy.config.rules.haproxy_samples import CONVERTERS as HAPROXY_CONVERTERS
 from reusedproxy.config.rules.haproxy_samples import FETCHES as HAPROXY_FETCHES
 from reusedproxy.config.rules.samples import CASTS, CONVERTERS, FETCHES, LOGGED, SAME, Signature

@@ -9,8 +9,8 @@ import re
 
 from reusedproxy.config.language.haproxy_words import words
 from reusedproxy.config.language.report import Wrong, did_you_mean, not_done
-from reusedproxy.config.model.proxies import Call, Expression
 from reusedproxy.config.model.rules import Format, Hole
+from reusedproxy.config.model.values import Call, Expression
 from reusedproxy.config.rules.expressions import expression_at, read_expression
 
 #: What each alias fetches; those that begin with a percent sign say what no fetch does.

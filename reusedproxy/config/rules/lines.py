@@ -14,7 +14,6 @@ from attrs import frozen
 from reusedproxy.config.language.haproxy_words import words
 from reusedproxy.config.language.regular import read_regular
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
-from reusedproxy.config.model.proxies import Expression
 from reusedproxy.config.model.rules import (
     Action,
     Allow,
@@ -28,6 +27,7 @@ from reusedproxy.config.model.rules import (
     SetVariable,
     UseBackend,
 )
+from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.acls import Acls, read_condition, split_condition
 from reusedproxy.config.rules.expressions import read_expression, variable, where_of
 from reusedproxy.config.rules.formats import literal, read_format

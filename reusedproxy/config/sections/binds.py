@@ -11,7 +11,8 @@ from reusedproxy.config.language import haproxy_words, units
 from reusedproxy.config.language.addresses import listen_addresses
 from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Report, Wrong, not_done
-from reusedproxy.config.model.proxies import Bind, ListenAddress
+from reusedproxy.config.model.proxies import Bind
+from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.config.tls.words import TLSDefaults, TLSWords, finished_tls
 
 

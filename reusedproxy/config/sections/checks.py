@@ -8,7 +8,8 @@ from attrs import evolve, frozen
 
 from reusedproxy.config.language import haproxy_words, units
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
-from reusedproxy.config.model.proxies import HTTPCheck, Place
+from reusedproxy.config.model.proxies import HTTPCheck
+from reusedproxy.config.model.values import Place
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _VERSION = re.compile(r"HTTP/1\.[01]\Z")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from attrs import Factory, define, evolve, frozen
 
-from reusedproxy.config.model.proxies import ForwardFor, HTTPCheck, LogTarget, Place, StatsPage, Timeouts
+from reusedproxy.config.model.proxies import ForwardFor, HTTPCheck, LogTarget, StatsPage, Timeouts
 from reusedproxy.config.model.rules import Criterion, Rule, UseBackend
+from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections.binds import BindDraft
 from reusedproxy.config.sections.checks import Expect, Send
 from reusedproxy.config.sections.servers import ServerDraft, ServerWords

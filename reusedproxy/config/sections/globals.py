@@ -12,7 +12,8 @@ from reusedproxy.config.language import haproxy_words, hints, units
 from reusedproxy.config.language.addresses import listen_addresses
 from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
-from reusedproxy.config.model.proxies import Global, ListenAddress, LogTarget, Manhole, Place, Said, StatsSocket
+from reusedproxy.config.model.proxies import Global, LogTarget, Manhole, Said, StatsSocket
+from reusedproxy.config.model.values import ListenAddress, Place
 from reusedproxy.config.sections.logs import log_target
 from reusedproxy.config.tls.words import IN_DEFAULTS, IN_SERVER_DEFAULTS, TLSDefaults, read_options
 

@@ -15,7 +15,7 @@ from attrs import Factory, define, evolve, frozen
 from reusedproxy.config.language import haproxy_words
 from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Wrong, did_you_mean, nearest, not_done, one_of
-from reusedproxy.config.model.proxies import TLS_VERSIONS, BindTLS, CertificateSource, TLSOffer
+from reusedproxy.config.model.tls import TLS_VERSIONS, BindTLS, CertificateSource, TLSOffer
 from reusedproxy.config.tls import x509_errors
 
 #: What may stand in the brackets of a `crt-list`; HAProxy's list.

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from reusedproxy.config.language.report import Report, did_you_mean
-from reusedproxy.config.model.proxies import SAFE_TO_REUSE, Bind, ListenAddress
+from reusedproxy.config.model.proxies import SAFE_TO_REUSE, Bind
+from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.config.sections.checks import finished_check, host_asked_for
 from reusedproxy.config.sections.draft import ProxyDraft, Reference
 from reusedproxy.config.sections.globals import GlobalDraft

@@ -11,7 +11,6 @@ import attrs
 
 from reusedproxy.config.language.regular import risk
 from reusedproxy.config.language.report import Report
-from reusedproxy.config.model.proxies import Call, Notice, Place
 from reusedproxy.config.model.rules import (
     Allow,
     Condition,
@@ -25,6 +24,7 @@ from reusedproxy.config.model.rules import (
     Term,
     UseBackend,
 )
+from reusedproxy.config.model.values import Call, Notice, Place
 from reusedproxy.config.rules.acls import resolved, resolved_backend
 from reusedproxy.config.rules.expressions import where_of
 from reusedproxy.config.rules.samples import REQUEST, RESPONSE

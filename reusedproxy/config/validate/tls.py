@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reusedproxy.config.language.haproxy_words import BIND_TLS
 from reusedproxy.config.language.report import Report, Wrong
-from reusedproxy.config.model.proxies import Place
+from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections.binds import BindDraft
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.servers import ServerDraft

@@ -19,7 +19,7 @@ from attrs import define
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
-from reusedproxy.config.model.proxies import ServerTLS
+from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, use_certificate
 from reusedproxy.net.tls.openssl_server import HOSTNAME_MISMATCH, name_refusals

@@ -21,7 +21,7 @@ from cryptography.x509 import DNSName, ExtensionNotFound, SubjectAlternativeName
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
-from reusedproxy.config.model.proxies import TLSOffer
+from reusedproxy.config.model.tls import TLSOffer
 from reusedproxy.net.files import unless_pipe
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls import dh_groups

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.frontend import Frontend
-from reusedproxy.config.model.proxies import Notice, Place
+from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.net.tls.files import authorities_of, certificates_of, revocations_of
 from reusedproxy.net.tls.words import name_of
 

@@ -20,7 +20,8 @@ from attrs import evolve
 from twisted.logger import Logger
 
 from reusedproxy.config.language.haproxy_words import LOG_FACILITIES, LOG_LEVELS
-from reusedproxy.config.model.proxies import LogTarget, Place
+from reusedproxy.config.model.proxies import LogTarget
+from reusedproxy.config.model.values import Place
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.logs.outlet import Ended, Outlet

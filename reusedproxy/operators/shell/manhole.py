@@ -51,8 +51,8 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from reusedproxy.config.model import proxies as model
-from reusedproxy.measures.last_errors import Teller
+from reusedproxy.config import model
+from reusedproxy.measures.log_throttle import Teller
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener, ListenError, bind_socket
 from reusedproxy.net.poller import Poller

@@ -13,8 +13,9 @@ from attrs import define, field
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks import WORDS, Checker
-from reusedproxy.backends.server import DOWN, MAINT, UP, Server, Traffic
+from reusedproxy.backends.server import DOWN, MAINT, UP, Server
 from reusedproxy.clients.frontend import Frontend, Places
+from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import CLOSED
 from reusedproxy.net.watchdog import Standstills

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from reusedproxy.measures.last_errors import Teller
+from reusedproxy.measures.log_throttle import Teller
 from reusedproxy.net.dial import TCP_CONNECT, DialFailure
 from reusedproxy.pool.dialing.budget import Budget
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import takewhile
 
-from reusedproxy.config.model.proxies import Call, Expression
+from reusedproxy.config.model.values import Call, Expression
 from reusedproxy.config.rules.samples import BY_PLACE, LOGGED, REQUEST, RESPONSE
 from reusedproxy.config.rules.samples import CONVERTERS as SIGNATURES
 from reusedproxy.config.rules.samples import FETCHES as FETCH_SIGNATURES
