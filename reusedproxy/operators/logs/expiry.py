@@ -6,20 +6,18 @@ It reads what listeners and servers use, and the time of day; it changes nothing
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from datetime import datetime, timezone
-from typing import Protocol
 
 from attrs import frozen
 from cryptography.x509 import Certificate
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
-from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.net.tls.files import authorities_of, certificates_of, revocations_of
 from reusedproxy.net.tls.words import name_of
+from reusedproxy.operators.proxy import Proxy
 
 DAY = 86400.0
 #: Seconds before its end at which a certificate is warned of.
@@ -28,16 +26,6 @@ THRESHOLDS = (30 * DAY, 7 * DAY, DAY)
 EVERY = 10.0
 
 Key = tuple[str, float]
-
-
-class Proxy(Protocol):
-    """What a running proxy is made of."""
-
-    @property
-    def frontends(self) -> Sequence[Frontend]: ...
-
-    @property
-    def backends(self) -> Sequence[Backend]: ...
 
 
 @frozen

@@ -7,23 +7,12 @@ configuration, and words of fixed sets.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 from attrs import evolve
 
-from reusedproxy.backends.backend import Backend
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.operators.metrics.pools import CERTIFICATES, COUNTER, GAUGE, OPENED, Family, Sample, of_servers
-
-
-class Proxy(Protocol):
-    """What a running proxy is made of."""
-
-    @property
-    def frontends(self) -> Sequence[Frontend]: ...
-
-    @property
-    def backends(self) -> Sequence[Backend]: ...
+from reusedproxy.operators.proxy import Proxy
 
 
 def families(proxy: Proxy) -> Iterator[Family]:

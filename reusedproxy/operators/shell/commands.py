@@ -15,9 +15,9 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, Server
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.language.report import did_you_mean
-from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.logs.expiry import days_left
 from reusedproxy.operators.metrics.view import SPREAD_HEADINGS, groups
+from reusedproxy.operators.proxy import Proxy
 from reusedproxy.operators.stats.figures import closed_because
 from reusedproxy.operators.stats.tls_details import by_certificates, end_of, few
 from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
@@ -37,19 +37,6 @@ reusedproxy manhole: Python, inside the running daemon.
   proxy, service                    all of it
 Nothing else runs while a line of yours does: one that does not end stops the whole daemon.
 ^D or exit() leaves."""
-
-
-class Proxy(Protocol):
-    """What a running proxy is made of."""
-
-    @property
-    def frontends(self) -> Sequence[Frontend]: ...
-
-    @property
-    def backends(self) -> Sequence[Backend]: ...
-
-    @property
-    def standstills(self) -> Standstills: ...
 
 
 class Service(Protocol):

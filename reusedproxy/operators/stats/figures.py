@@ -6,19 +6,17 @@ never change what it reads. A column that we have nothing for is left out: empty
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator
 
 from attrs import define, field
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks import WORDS, Checker
 from reusedproxy.backends.server import DOWN, MAINT, UP, Server
-from reusedproxy.clients.frontend import Frontend, Places
+from reusedproxy.clients.frontend import Frontend
 from reusedproxy.measures.traffic import Traffic
-from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import CLOSED
-from reusedproxy.net.watchdog import Standstills
+from reusedproxy.operators.proxy import Proxy
 from reusedproxy.operators.stats.rates import Meter, Rates
 from reusedproxy.pool.pool import HTTPConnectionPool
 
@@ -69,28 +67,6 @@ OLDEST = 1.0
 
 # Of `type`.
 FRONTEND, BACKEND, SERVER = 0, 1, 2
-
-
-class Proxy(Protocol):
-    """What a running proxy is made of."""
-
-    @property
-    def frontends(self) -> Sequence[Frontend]: ...
-
-    @property
-    def backends(self) -> Sequence[Backend]: ...
-
-    @property
-    def places(self) -> Places: ...
-
-    @property
-    def standstills(self) -> Standstills: ...
-
-    @property
-    def began(self) -> float: ...
-
-    @property
-    def deadlines(self) -> Deadlines: ...
 
 
 @define

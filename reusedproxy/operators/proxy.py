@@ -1,0 +1,37 @@
+"""What operators' modules may read of a running proxy.
+
+The proxy itself is made by `build.assembly`; this Protocol is all of it that statistics, metrics, certificates' ends and the manhole
+see. They read, and change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from reusedproxy.backends.backend import Backend
+from reusedproxy.clients.frontend import Frontend, Places
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.watchdog import Standstills
+
+
+class Proxy(Protocol):
+    """A running proxy. `began` is its start, in the clock's seconds."""
+
+    @property
+    def frontends(self) -> Sequence[Frontend]: ...
+
+    @property
+    def backends(self) -> Sequence[Backend]: ...
+
+    @property
+    def places(self) -> Places: ...
+
+    @property
+    def standstills(self) -> Standstills: ...
+
+    @property
+    def began(self) -> float: ...
+
+    @property
+    def deadlines(self) -> Deadlines: ...
