@@ -156,13 +156,16 @@ class QueueMachine(RuleBasedStateMachine):
     def order(self, number: int, admin: str) -> None:
         self.backend.set_state(self.servers[number], admin)
 
-    @rule(number=st.integers(0, 2), admin=st.sampled_from([DRAIN, MAINT]))
-    def reload(self, number: int, admin: str) -> None:
+    @rule(number=st.integers(0, 2), admin=st.sampled_from([DRAIN, MAINT]), asked=st.booleans())
+    def reload(self, number: int, admin: str, asked: bool) -> None:
         self.replaced = True
         server = self.servers[number]
         successor = Server("be", server.settings, server.pool, 0.0)
         successor.administer(admin, 0.0)
-        self.backend.server_replaced(server, successor)
+        self.backend.follow(server, successor)
+        if asked:
+            self.ask(None, False)
+        self.backend.server_replaced(server)
 
     # What is true at every moment.
 

@@ -343,7 +343,8 @@ class ServerDownTests(SynchronousTestCase):
                 client.send(GET)
             first = world.server
             successor: Any = SimpleNamespace(admin="MAINT", health="UP", weight=1)
-            world.backend.server_replaced(first.server, successor)
+            world.backend.follow(first.server, successor)
+            world.backend.server_replaced(first.server)
             first.answer()
             if servers == 2:
                 for _ in range(3):

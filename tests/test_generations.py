@@ -7,6 +7,7 @@ import os
 import weakref
 from typing import Any
 
+from reusedproxy.backends.server import MAINT
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.pool.named import Name
@@ -174,6 +175,38 @@ class ForgottenTests(GenerationTestCase):
         del first
         self.reactor.advance(1.5)
         self.assert_one_living()
+
+    def test_clients_of_several_generations_that_go_together(self) -> None:
+        """Their proxies have used the same pool, which goes once."""
+        self.begin("sni str(s.test)")
+        clients = []
+        for _ in range(3):
+            staying: Any = _Staying()
+            self.proxy.frontends[0].connections.add(staying)
+            clients.append((self.proxy.frontends[0], staying))
+            self.reload()
+        self.touch(self.client)
+        self.reload()
+        while clients:
+            frontend, staying = clients.pop()
+            frontend.connections.discard(staying)
+        del frontend
+        self.reactor.pump([1.5] * 3)
+        self.assert_one_living()
+
+    def test_nobody_is_sent_to_a_server_whose_pool_has_been_emptied(self) -> None:
+        """Clients of the generation before may choose a server until they have gone over."""
+        self.begin("sni str(s.test)")
+        (old,) = self.proxy.backends[0].servers
+        pool, states = old.pool, []
+        suspend = pool.suspend
+        pool.suspend = lambda reason: (states.append(old.state), suspend(reason))  # type: ignore[method-assign, assignment, return-value]
+        self.server += " disabled"
+        self.configure()
+        self.reload()
+        del pool.suspend
+        self.assertEqual(set(states), {MAINT})
+        self.assertIs(self.proxy.backends[0].servers[0].pool, pool)
 
     def test_reloads_that_follow_each_other_within_a_second(self) -> None:
         """Each would put off the look by its own second."""

@@ -68,8 +68,8 @@ class Backend:
         self.use_usable()
 
     def start(self) -> None:
-        """Fill the pools and begin to check."""
-        for server in self.servers:
+        """Fill the pools and begin to check. Those that serve come first: who is told that another's stands no more may ask there."""
+        for server in sorted(self.servers, key=lambda each: not each.serving):
             server.keep_pool()
         for checker in self.checkers:
             checker.start()
@@ -211,10 +211,15 @@ class Backend:
         """Let it wait until some server takes it, though there may be none now."""
         self.queue.join(asks, next(self._tickets))
 
-    def server_replaced(self, server: Server, successor: Server) -> None:
-        """A reload has put `successor` in the place of `server`, which is as that is from now on. No server comes back here
-        any more: those who wait for one are told, in silence for everybody else."""
+    def follow(self, server: Server, successor: Server) -> None:
+        """Take over the state of `successor`, which a reload has put in the place of `server`: nobody new is sent to it if it serves no
+        more. Its pool is the same one; `server_replaced` is due after this."""
         server.follow(successor, self.now())
+        self.use_usable()
+
+    def server_replaced(self, server: Server) -> None:
+        """Move those who wait for `server`, which has followed another. No server comes back here any more: where none is left, those
+        who wait are told."""
         self._regroup(server)
         server.keep_pool()
         self._place_queued(server)

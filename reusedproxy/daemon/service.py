@@ -31,7 +31,7 @@ from reusedproxy.daemon.file_watch import FileWatch
 from reusedproxy.daemon.identity import Account, UnknownAccount, account_of, judged, python_notice, reload_notice
 from reusedproxy.daemon.load import Refused, files_in, load, loading
 from reusedproxy.daemon.reload import Refusal, Turnover
-from reusedproxy.daemon.succession import Replaced, clear, follow, hand_over_queues, pools_of, take_place
+from reusedproxy.daemon.succession import Replaced, clear, follow, give_up, hand_over_queues, pools_of, take_place
 from reusedproxy.daemon.supervision import Manager, Supervision
 from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.net import descriptors
@@ -464,8 +464,9 @@ class ProxyService(Service):
                 text = f"Proxy {frontend.name} listens no more on {_bound_to(listener)}"
                 self.announce("notice", text, f"frontend {frontend.name}")
         leaving = take_place(old, new, self.announce)
-        self._begin(new, "goes on at", endings)
+        followed = follow(self._replaced.proxies, new)
         queues = hand_over_queues(self._replaced.proxies, new)
+        self._begin(new, "goes on at", endings)
         kept = len(pools_of(new) & pools_of(old))
         what = f"files of TLS ({_listed(self._renewed)})" if self._renewed else "configuration"
         text = f"{what} reloaded: {kept} of {len(new.lines)} pools kept as they are"
@@ -476,7 +477,7 @@ class ProxyService(Service):
         try:
             for steps in queues:
                 yield from steps
-            follow(old, new)
+            yield from give_up(followed)
             yield from clear(old, new, leaving)
         finally:
             self._replaced.cleared()

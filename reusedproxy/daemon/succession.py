@@ -12,7 +12,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from reusedproxy.backends.server import MAINT, READY
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.server import MAINT, READY, Server
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.build.server_lines import Announce
 from reusedproxy.clients.frontend import Frontend
@@ -82,14 +83,27 @@ def hand_over_queues(replaced: list[Proxy], new: Proxy) -> list[Iterator[None]]:
     return left
 
 
-def follow(old: Proxy, new: Proxy) -> None:
-    """Those who ask in an old server's name must not wait for a pool that opens nothing any more."""
+def follow(replaced: list[Proxy], new: Proxy) -> list[tuple[Proxy, Backend, Server]]:
+    """Have old servers whose successors serve no more do the same, before their pools, which are the same ones, open nothing any
+    more: else who asks in an old server's name is refused, retries and all. Returns them, for `give_up`."""
     kept = pools_of(new)
-    for backend in old.backends:
-        for server in backend.servers:
-            line = new.lines.get(server.full_name)
-            if line is not None and server.pool in kept and not line.server.usable:
-                backend.server_replaced(server, line.server)
+    followed = []
+    for proxy in replaced:
+        for backend in proxy.backends:
+            for server in backend.servers:
+                line = new.lines.get(server.full_name)
+                if line is not None and server.pool in kept and not line.server.usable:
+                    backend.follow(server, line.server)
+                    followed.append((proxy, backend, server))
+    return followed
+
+
+def give_up(followed: list[tuple[Proxy, Backend, Server]]) -> Iterator[None]:
+    """In steps: those who wait for one of these servers wait elsewhere, or are told that none is left."""
+    for proxy, backend, server in followed:
+        if proxy.backends:  # else its last client has gone meanwhile, and it has been taken apart
+            backend.server_replaced(server)
+        yield
 
 
 def clear(old: Proxy, new: Proxy, leaving: list[Iterator[None]]) -> Iterator[None]:
@@ -181,10 +195,11 @@ class Replaced:
             in_use = {pool for each in (*staying, present) for pool in pools_of(each)}
             for proxy in gone:
                 proxy.logs.close()
-                for pool in pools_of(proxy) - in_use:
-                    pool.close("reload")
-                    self._ending.append(pool)
-                    yield
+            # Several of them may have used the same pool.
+            for pool in {pool: None for each in gone for pool in pools_of(each) - in_use}:
+                pool.close("reload")
+                self._ending.append(pool)
+                yield
             for proxy in (*staying, present):
                 for line in proxy.lines.values():
                     former = line.server.former
