@@ -186,7 +186,10 @@ class BoundTests(SynchronousTestCase):
 
     def test_credentials_bind_it_before_any_challenge(self):
         """Kerberos comes with the first request; the connection is that user's from then on."""
-        for field in ("Authorization: Negotiate YII", "authorization:ntlm T", "Proxy-Authorization: NEGOTIATE x"):
+        for field in (
+            *("Authorization: Negotiate YII", "authorization:ntlm T", "Proxy-Authorization: NEGOTIATE x"),
+            *("AuthorizatioN: Negotiate YII", "AUTHorization: NTLM T", "proxy-AUTHORIZATION: NTLM T"),
+        ):
             world = World(self, warm=1)
             client = world.client()
             client.send(get("/", field))
