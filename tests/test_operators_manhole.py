@@ -151,6 +151,39 @@ class AuthorizedKeysTests(FilesTestCase):
         (self.directory / "one").chmod(0o1777)
         authorized_keys(str(path), user)
 
+    def test_what_leads_to_it_by_links_is_judged_too(self) -> None:
+        """Who may change a link, or what it leads through, says which file counts."""
+        user = os.geteuid()
+        open_, safe = self.directory / "open", self.directory / "safe"
+        for each in (open_, safe):
+            each.mkdir()
+        (safe / "keys").symlink_to(self.keys)
+        (open_ / "keys").symlink_to(self.keys)
+        (safe / "through").symlink_to("../open/keys")
+        for path in (safe / "keys", open_ / "keys", safe / "through"):
+            authorized_keys(str(path), user)
+        open_.chmod(0o777)
+        authorized_keys(str(safe / "keys"), user)
+        for path in (open_ / "keys", safe / "through"):
+            fault = self.assertRaises(ManholeError, authorized_keys, str(path), user).texts[0]
+            self.assertIn(f"the directory {open_} can be written by others; its mode is 0777", fault)
+
+    def test_a_link_of_another_user_is_a_fault(self) -> None:
+        """Also in a directory that is sticky, where he can change nothing but that."""
+        if os.geteuid():
+            self.skipTest("only root can give a link away")
+        link = self.directory / "link"
+        link.symlink_to(self.keys)
+        os.lchown(link, 12345, -1)
+        fault = self.assertRaises(ManholeError, authorized_keys, str(link), 0).texts[0]
+        self.assertIn(f"the link {link} belongs to another user (12345)", fault)
+
+    def test_links_that_lead_in_a_circle(self) -> None:
+        link = self.directory / "link"
+        link.symlink_to("link")
+        fault = self.assertRaises(ManholeError, authorized_keys, str(link), os.geteuid()).texts[0]
+        self.assertIn("Too many levels of symbolic links", fault)
+
     def owned_by(self, user: int) -> Any:
         """A file's owner is another one, as far as fstat tells: only root could give files away."""
         real = os.fstat

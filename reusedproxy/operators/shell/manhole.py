@@ -18,7 +18,8 @@ import socket
 import stat
 import struct
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from errno import ELOOP
 from hashlib import sha256
 from ipaddress import ip_address
 from typing import Any
@@ -84,6 +85,8 @@ BEYOND_TRANSPORT = 50
 SHOWN = 200
 #: Bytes of a file of keys: some thousands of them.
 LONGEST_FILE = 2**20
+#: Symbolic links on the way to a file, as in Linux (path_resolution(7)).
+MOST_LINKS = 40
 
 #: What goes wrong in conch when it reads something that is not a key.
 _NO_KEY = (BadKeyError, EncryptedKeyError, UnsupportedAlgorithm, ValueError, IndexError, struct.error)
@@ -227,7 +230,7 @@ def _host_key(path: str, user: int) -> Key | None:
         directory = os.path.dirname(path) or "."
         if not os.path.isdir(directory):
             raise ManholeError(f"{what}: cannot be made: there is no directory {directory}")
-        _check_directories(os.path.realpath(path), what, user)
+        _check_directories(path, what, user)
         return None
     content = _read(path, what, user, 0o077, "must be for its owner only (chmod 600)")
     try:
@@ -261,7 +264,7 @@ def _read(path: str, what: str, user: int, forbidden: int, complaint: str) -> by
                 raise ManholeError(
                     f"{what}: cannot be read by user {user}, whom the daemon becomes: chown {user} {path}"
                 )
-            _check_directories(os.path.realpath(path), what, user)
+            _check_directories(path, what, user)
             return file.read(LONGEST_FILE)
     except OSError as error:
         raise ManholeError(f"{what}: cannot be read: {error.strerror}") from None
@@ -273,19 +276,39 @@ def _open_without_waiting(path: str, flags: int) -> int:
 
 
 def _check_directories(path: str, what: str, user: int) -> None:
-    """Whoever may write to a directory above a file may put another in its place. Not where it is sticky, as /tmp is: there
-    only what is one's own can be moved. (sshd refuses these, too.)"""
-    while (above := os.path.dirname(path)) != path:
-        path = above
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            raise ManholeError(f"{what}: the directory {path} cannot be looked at: {error.strerror}") from None
-        mode = stat.S_IMODE(status.st_mode)
-        if status.st_uid not in (0, user):
-            raise ManholeError(f"{what}: the directory {path} belongs to another user ({status.st_uid})")
-        if mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
-            raise ManholeError(f"{what}: the directory {path} can be written by others; its mode is {mode:04o}")
+    """Judge all that leads to a file, links included: whoever may write to a directory on the way, or owns a link, may put another file
+    in its place. Not where the directory is sticky, as /tmp is: there only what is one's own can be moved. (sshd refuses these,
+    too, and does not look at links.) Raises ManholeError."""
+    try:
+        for each, link in _way_to(os.path.abspath(path)):
+            status = os.lstat(each)
+            mode, kind = stat.S_IMODE(status.st_mode), "link" if link else "directory"
+            if status.st_uid not in (0, user):
+                raise ManholeError(f"{what}: the {kind} {each} belongs to another user ({status.st_uid})")
+            if not link and mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
+                raise ManholeError(f"{what}: the directory {each} can be written by others; its mode is {mode:04o}")
+    except OSError as error:
+        raise ManholeError(f"{what}: the directory {error.filename} cannot be looked at: {error.strerror}") from None
+
+
+def _way_to(path: str) -> Iterator[tuple[str, bool]]:
+    """Yield the directories and links (True) by which the kernel comes to the absolute `path`. Raises OSError."""
+    rest, at, links = path.split("/")[::-1], "/", 0
+    yield at, False
+    while rest:
+        name = rest.pop()
+        here = os.path.dirname(at) if name == ".." else os.path.join(at, name) if name not in ("", ".") else at
+        if os.path.islink(here):
+            links += 1
+            if links > MOST_LINKS:
+                raise OSError(ELOOP, os.strerror(ELOOP), path)
+            yield here, True
+            target = os.readlink(here)
+            at = "/" if target.startswith("/") else at
+            rest += target.split("/")[::-1]
+        elif rest and here != at:
+            at = here
+            yield at, False
 
 
 def _make_host_key(path: str, user: int) -> Key:
