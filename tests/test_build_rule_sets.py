@@ -87,6 +87,27 @@ class RuleBookTests(SynchronousTestCase):
         for path, true in ((b"/a/b", True), (b"/b", True), (b"/c", True), (b"/d", False)):
             self.assertIs(test(Seen(HEAD.replace(b"/a/b", path))), true)
 
+    def test_a_flag_counts_for_what_stands_behind_it(self) -> None:
+        """As in HAProxy: `-i` not for files that were named before it; nor `-m`, which is refused there."""
+        self.write("/A\n")
+        for flags, expected in (
+            ("-f {} -i /C", (False, True)),
+            ("-i -f {} /C", (True, True)),
+            ("-f {} -i -f {} /C", (True, True)),
+            ("-f {} /C", (False, False)),
+        ):
+            proxy = self.assembled(
+                f"frontend f\n bind :80\n use_backend x if {{ path {flags.replace('{}', str(self.path))} }}\n default_backend x\n"
+                "backend x\n server s 192.0.2.1:1\n"
+            )
+            routing = proxy.frontends[0].routing
+            assert routing is not None
+            test = routing.choices[0].test
+            assert test is not None
+            found = tuple(test(Seen(HEAD.replace(b"/a/b", path))) for path in (b"/a", b"/c"))
+            self.assertEqual(found, expected, flags)
+            self.assertTrue(test(Seen(HEAD.replace(b"/a/b", b"/A"))))
+
     def test_a_pattern_is_all_of_its_line_but_for_the_blanks_before_it(self) -> None:
         """As in HAProxy, which ends it at a CR and at a NUL, too; a # begins a comment in the first column only."""
         lines = ["/a \n", "\t /b\n", "# c\n", " # d\n", "/e\r\n", "/f\r/g\n", "\n", " \t\n", "/h\0/i\n", "/j\t"]

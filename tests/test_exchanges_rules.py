@@ -71,7 +71,12 @@ class RequestTests(SynchronousTestCase):
             (r"replace-uri ^/api/(.*) /\1", "/api/v1?x", "/v1?x"),
             (r"replace-uri ^/api/(.*) /\1", "/other", "/other"),
             ("set-path /new", "http://a/old?q", "http://a/new?q"),
-            ("set-path /new", "*", "*"),
+            ("set-path /new?x", "*", "/new%3Fx"),
+            ("set-pathq /new?x", "*", "/new?x"),
+            ("set-query x", "*", "*"),
+            ("set-uri /new", "*", "/new"),
+            ("replace-path (.*) /new", "*", "*"),
+            ("set-uri *", "*", "*"),
         ):
             method = "OPTIONS" if target == "*" else "GET"
             asked = self.asked(f"http-request {rules}", get(target, method=method))

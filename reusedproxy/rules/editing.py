@@ -105,6 +105,9 @@ def drop_wish(head: RequestHead, name: str) -> None:
 
 
 def set_path(head: RequestHead, path: bytes) -> None:
+    if head.target == b"*":
+        _set_path_and_query(head, path.replace(b"?", b"%3F"))
+        return
     whole = path_and_query(head.target)
     if whole is not None:
         _, mark, query = whole.partition(b"?")
@@ -124,7 +127,10 @@ def set_query(head: RequestHead, query: bytes) -> None:
 
 def set_uri(head: RequestHead, value: bytes) -> None:
     """All of the target; where it names a host, that is the Host from then on."""
-    if head.method == b"CONNECT" or head.target == b"*":
+    if head.method == b"CONNECT":
+        return
+    if value == b"*" and head.method == b"OPTIONS":
+        _set_target(head, value)
         return
     found = _ABSOLUTE.match(value)
     if found is None:
@@ -139,8 +145,8 @@ def set_uri(head: RequestHead, value: bytes) -> None:
 
 
 def _set_path_and_query(head: RequestHead, value: bytes) -> None:
-    """What has no path (`*`, a CONNECT's target) keeps what it has."""
-    if path_and_query(head.target) is None or head.method == b"CONNECT":
+    """A CONNECT's target, which has no path, stays as it is; a path in place of `*` asks for something else, as in HAProxy."""
+    if head.method == b"CONNECT" or (path_and_query(head.target) is None and head.target != b"*"):
         return
     if not value.startswith(b"/"):
         raise Unusable("a path must begin with a slash")

@@ -56,9 +56,16 @@ def _term(term: Term, where: str, read: ReadPatterns) -> Test:
 def criterion(said: Criterion, where: str = REQUEST, read: ReadPatterns = no_files) -> Test:
     """Whether one of the samples matches one of the patterns; of nothing, nothing is true."""
     fetch = compiled_all(said.expression, where)
-    patterns = [*said.patterns, *(line for path in said.files for line in read(said, path))]
-    matches = _METHODS[said.method](patterns, said.ignore_case)
-    return lambda facts: any(sample is not None and matches(sample) for sample in fetch(facts))
+    make = _METHODS[said.method]
+    cased, others = (
+        [line for path in paths for line in read(said, path)]
+        for paths in (said.files[: said.cased_files], said.files[said.cased_files :])
+    )
+    if not said.ignore_case or not cased:
+        matches = make([*said.patterns, *cased, *others], said.ignore_case)
+        return lambda facts: any(sample is not None and matches(sample) for sample in fetch(facts))
+    one, other = make(cased, False), make([*said.patterns, *others], True)
+    return lambda facts: any(sample is not None and (one(sample) or other(sample)) for sample in fetch(facts))
 
 
 # The methods, each made of its patterns.
@@ -137,6 +144,20 @@ def _equal(texts: tuple[bytes, ...]) -> Callable[[bytes], bool]:
     return frozenset(texts).__contains__
 
 
+def _string(patterns: Sequence[str], ignore_case: bool) -> Matches:
+    """With its case, a text counts up to its first NUL, as in HAProxy's tree of strings (src/pattern.c, pat_match_str): a server
+    that is written in C reads no further either."""
+    if ignore_case:
+        return _textual(_equal)(patterns, ignore_case)
+    among = frozenset(_texts(patterns, ignore_case))
+
+    def matches(sample: Sample) -> bool:
+        text = to_text(sample)
+        return text is not None and (text if b"\0" not in text else text[: text.index(b"\0")]) in among
+
+    return matches
+
+
 def _begins(texts: tuple[bytes, ...]) -> Callable[[bytes], bool]:
     return lambda text: text.startswith(texts)
 
@@ -183,7 +204,7 @@ _METHODS: dict[str, Callable[[Sequence[str], bool], Matches]] = {
     "len": _len,
     "bin": _bin,
     "ip": _ip,
-    "str": _textual(_equal),
+    "str": _string,
     "beg": _textual(_begins),
     "end": _textual(_ends),
     "sub": _textual(_has),

@@ -46,7 +46,8 @@ class Format:
 class Criterion:
     """One `acl` line, or what stands between braces: a sample, how it is compared, and with what.
 
-    `patterns` are texts as written; those of `files`, one a line, come besides. `method` is HAProxy's word for `-m`.
+    `patterns` are texts as written; those of `files`, one a line, come besides. `method` is HAProxy's word for `-m`. `ignore_case`
+    is `-i`, which does not count for the first `cased_files` of the files, since they are named before it.
     """
 
     place: Place
@@ -55,6 +56,7 @@ class Criterion:
     patterns: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     ignore_case: bool = False
+    cased_files: int = 0
 
 
 @frozen

@@ -92,6 +92,7 @@ def read_criterion(words: Sequence[str], place: Place, what: str, report: Report
     rest = list(words[1:])
     files: list[str] = []
     ignore_case = ended = False
+    cased_files = 0
     while rest and rest[0].startswith("-") and not ended and not re.match(r"-[0-9]", rest[0]):
         flag = rest.pop(0)
         if flag == "--":
@@ -104,6 +105,9 @@ def read_criterion(words: Sequence[str], place: Place, what: str, report: Report
             argument = rest.pop(0)
             if flag == "-f":
                 files.append(argument)
+                cased_files += not ignore_case
+            elif files:
+                raise Wrong(f"{what}: '-m' must stand before the files and patterns that are compared by it")
             else:
                 method = _method(argument, what)
         elif flag == "-n":
@@ -123,7 +127,7 @@ def read_criterion(words: Sequence[str], place: Place, what: str, report: Report
             place,
             f"{what}: there is nothing to compare '{words[0]}' with, so it is never true; '-m found' asks whether it is there",
         )
-    return Criterion(place, expression, method, tuple(rest), tuple(files), ignore_case)
+    return Criterion(place, expression, method, tuple(rest), tuple(files), ignore_case, cased_files)
 
 
 def _method(word: str, what: str) -> str:

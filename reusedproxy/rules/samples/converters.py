@@ -24,6 +24,8 @@ from reusedproxy.rules.samples.casts import MAX, bounded, number_of, to_binary, 
 Convert = Callable[[Any, Facts], Sample]
 
 _INTEGER = re.compile(r"[-+]?[0-9]+\Z")
+_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)*\Z")
+_BASE64_PIECE = re.compile(rb"[^=]+=*")
 _BASE64_URL = re.compile(rb"[A-Za-z0-9_-]*={0,2}\Z")
 _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]*\Z")
 _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
@@ -225,10 +227,10 @@ def _ub64enc() -> Convert:
 
 def _b64dec() -> Convert:
     def convert(sample: bytes, facts: Facts) -> Sample:
-        try:
-            return Binary(b64decode(sample, validate=True))
-        except BadBase64:
+        # As HAProxy, each four characters by themselves; Python would take one = too many, and no more after the first.
+        if not _BASE64.match(sample):
             return None
+        return Binary(b"".join(map(b64decode, _BASE64_PIECE.findall(sample))))
 
     return convert
 
