@@ -34,6 +34,7 @@ setup(
         # Discovery never finds it: it has no __init__.py, so that Twisted's own package stays whole.
         "twisted.plugins",
     ],
+    entry_points={"console_scripts": ["reusedproxy = reusedproxy.__main__:main"]},
     # Without this, an editable install is an import hook that `twist` does not see plugins through.
     package_dir={"": "."},
     include_package_data=True,

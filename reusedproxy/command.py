@@ -28,7 +28,6 @@ from reusedproxy.operators.logs.own import log_to_pipe, never_block
 class Options(TwistedOptions):
     """The command line of `twist reusedproxy`."""
 
-    synopsis = "[options]"
     longdesc = (
         "An HTTP reverse proxy that keeps warm, verified connections to its servers; configured in HAProxy's words."
     )
@@ -54,6 +53,9 @@ class Options(TwistedOptions):
     def __init__(self) -> None:
         TwistedOptions.__init__(self)
         self["config"] = []
+
+    def getSynopsis(self) -> str:
+        return "Usage: twist reusedproxy [options], or reusedproxy [options]"
 
     def opt_config(self, path: str) -> None:
         """A configuration file, or a directory whose *.cfg files are read in order. May be given more than once."""

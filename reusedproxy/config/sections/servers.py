@@ -18,7 +18,8 @@ from reusedproxy.config.language.report import Line, Wrong, not_done, one_of
 from reusedproxy.config.model.proxies import Check, PoolSettings, Server
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.config.model.values import Expression, Place
-from reusedproxy.config.rules.expressions import FETCHES, read_expression
+from reusedproxy.config.rules.expressions import read_expression
+from reusedproxy.config.rules.samples import FETCHES
 from reusedproxy.config.tls.words import ON_SERVERS, TLSDefaults, TLSWords, versions
 
 # Our own; HAProxy refuses them.

@@ -158,7 +158,7 @@ class ClientContext:
 
     def explain(self, connection: SSL.Connection, error: SSL.Error) -> str:
         """A failed handshake in words: OpenSSL's reason, what it means, the file concerned, and the alert."""
-        seen = connection.get_app_data()
+        seen: Seen = connection.get_app_data()
         reason = openssl_reason(error)
         if seen.misnamed:
             return seen.misnamed + alert_words(seen.alert)

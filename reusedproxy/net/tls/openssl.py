@@ -44,7 +44,7 @@ def _direct_calls() -> Any:
     try:
         library, foreign = SSL._lib, SSL._ffi  # type: ignore[attr-defined]
         read, write, from_buffer = library.SSL_read, library.SSL_write, foreign.from_buffer
-        raise_error = SSL.Connection._raise_ssl_error  # type: ignore[attr-defined]
+        raise_error = SSL.Connection._raise_ssl_error
         # Whoever reads copies out of it before anything else can read: the reactor has one thread.
         buffer = foreign.new("char[]", RECORD)
         view = foreign.buffer(buffer)

@@ -234,7 +234,7 @@ def _host_key(path: str, user: int) -> Key | None:
         return None
     content = _read(path, what, user, 0o077, "must be for its owner only (chmod 600)")
     try:
-        key = Key.fromString(content)
+        key: Key = Key.fromString(content)
     except EncryptedKeyError:
         raise ManholeError(f"{what}: is protected by a passphrase, which a daemon cannot be asked for") from None
     except _NO_KEY:
@@ -328,7 +328,8 @@ def _make_host_key(path: str, user: int) -> Key:
                 os.unlink(draft)
     except OSError as error:
         raise ManholeError(f"manhole: host-key {path}: cannot be made: {error.strerror}") from None
-    return Key.fromString(content)
+    key: Key = Key.fromString(content)
+    return key
 
 
 def _fingerprint(blob: bytes) -> str:

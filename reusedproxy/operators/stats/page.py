@@ -13,9 +13,10 @@ from attrs import frozen
 
 from reusedproxy import __version__
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, Server
+from reusedproxy.operators.proxy import Proxy
 from reusedproxy.operators.stats import pool_details as pooldetails
 from reusedproxy.operators.stats import tls_details as tlsdetails
-from reusedproxy.operators.stats.figures import BACKEND, FRONTEND, SERVER, Columns, Moment, Proxy, Row, Section
+from reusedproxy.operators.stats.figures import BACKEND, FRONTEND, SERVER, Columns, Moment, Row, Section
 from reusedproxy.operators.stats.pool_details import pool_details
 
 #: Servers up to which all of their pools is in the page, folded: each takes 0.6 ms, in which nothing else runs.

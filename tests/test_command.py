@@ -1,0 +1,35 @@
+"""The command `reusedproxy`, which is `twist reusedproxy` for people who do not know Twisted."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy import __version__
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "reusedproxy", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+class CommandTests(SynchronousTestCase):
+    def test_it_takes_the_same_options(self) -> None:
+        self.assertEqual(run("--version").stdout, f"reusedproxy {__version__}\n")
+        self.assertIn("or reusedproxy [options]", run("--help").stdout)
+        checked = run("--check", "--config", str(ROOT / "etc" / "reusedproxy.cfg"))
+        self.assertEqual((checked.returncode, checked.stdout), (0, "Configuration file is valid\n"))
+
+    def test_what_is_wrong_ends_it(self) -> None:
+        """With a status that says so."""
+        wrong = run("--nonsense")
+        self.assertNotEqual(wrong.returncode, 0)
+        self.assertIn("option --nonsense not recognized", wrong.stdout + wrong.stderr)
+        missing = run("--check", "--config", "/nonexistent")
+        self.assertEqual(
+            (missing.returncode, missing.stderr),
+            (1, "[ALERT] /nonexistent: cannot be read: No such file or directory\n"),
+        )
