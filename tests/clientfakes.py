@@ -104,6 +104,7 @@ class Wire:
         self._drain = False
         self._ended = False
         self._told_end = False
+        self._on_end: Any = None
         #: All was sent, and our end is shut while the other's goes on.
         self.half_closed = False
 
@@ -115,11 +116,13 @@ class Wire:
     def resume_reading(self) -> None:
         if self.state <= HALF and not self._told_end:
             self.reading = True
+            self._on_end = None
             if self._ended and not self.incoming:
                 self.pump()
 
-    def pause_reading(self) -> None:
+    def pause_reading(self, on_end: Any = None) -> None:
         self.reading = False
+        self._on_end = on_end
 
     def give_back(self, data: bytes) -> None:
         """It comes again when `pump` goes on, and the end behind it."""
@@ -207,6 +210,9 @@ class Wire:
             self._lost(self._reason)
         else:
             self.pump()
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(len(self.incoming))
 
     def reset(self, reason: str = PEER_RESET) -> None:
         """The other side is gone."""

@@ -33,6 +33,43 @@ class BodyTests(SynchronousTestCase):
         self.assertEqual(client.take(), OK)
         world.check_rest()
 
+    def test_a_client_that_leaves_while_it_is_paused(self):
+        """It waits for a connection no more, whether it is reset or ends before all of its body can have come."""
+        for leave in ("reset", "eof"):
+            world = World(self)
+            gone, other = world.client(), world.client()
+            gone.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + bytes(20_000))
+            gone.send(bytes(20_000))
+            self.assertFalse(gone.wire.reading)
+            getattr(gone.wire, leave)()
+            self.assertEqual((gone.gone, world.flags()), (True, [(-1, "CC")]))
+            other.send(GET)
+            world.server.connect()
+            self.assertNotIn(b"POST", world.server.asked())
+            world.server.answer()
+            self.assertEqual(other.take(), OK)
+            world.check_rest()
+
+    def test_a_client_that_ends_its_side_behind_all_of_its_body(self):
+        """What it has sent stands unread yet: it waits for its answer."""
+        for framing in (
+            b"Content-Length: 40000\r\n\r\n" + bytes(20_000),
+            b"Transfer-Encoding: chunked\r\n\r\n9c40\r\n" + bytes(20_000),
+        ):
+            world = World(self)
+            client = world.client()
+            client.send(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing)
+            client.send(bytes(1000))
+            self.assertFalse(client.wire.reading)
+            client.send(bytes(19_000) + (b"\r\n0\r\n\r\n" if b"chunked" in framing else b""))
+            client.wire.eof()
+            self.assertFalse(client.gone)
+            world.server.connect()
+            client.wire.pump()
+            world.server.answer()
+            self.assertTrue(client.take().endswith(b"\r\n\r\nok"))
+            world.check_rest()
+
     def test_a_client_that_we_pause_is_not_late(self):
         """Its time does not run while we do not read."""
         world = World(self, maxconn=1)

@@ -59,6 +59,9 @@ class RuleTests(SynchronousTestCase):
             (f"{rule} reject if {{ ssl_fc }}", ACCEPT),
             (f"{rule} reject if {{ var(txn.x) -m found }}", ACCEPT),
             (f"{rule} reject if HTTP_1.1", ACCEPT),
+            (f"{rule} reject if HTTP", ACCEPT),
+            (f"{rule} reject unless HTTP", REJECT),
+            (f"{rule} reject if {{ http_first_req }}", ACCEPT),
         ):
             self.assertEqual(self.verdict(lines), verdict, lines)
 

@@ -111,10 +111,10 @@ class ValueTests(SynchronousTestCase):
         self.assertEqual(rules.request[1].action, Redirect("location", Format(("/",)), 302))
 
     def test_named_defaults_are_inherited(self) -> None:
-        """With their ACLs, before the section's own; nameless ones may have no rules, as in HAProxy."""
+        """Before the section's own; nameless ones may have no rules, as in HAProxy."""
         text = (
             "defaults web\n mode http\n timeout client 1s\n acl admin path_beg /admin\n http-request deny if admin\n"
-            "frontend fe from web\n bind :80\n http-request set-header X 1 if admin\n http-request return\n"
+            "frontend fe from web\n bind :80\n http-request set-header X 1\n http-request return\n"
         )
         rules = read_configuration([Source("t.cfg", text)], {}).frontends["fe"].rules
         words = [rule.words for rule in rules.request]
@@ -122,6 +122,37 @@ class ValueTests(SynchronousTestCase):
         with self.assertRaises(ConfigurationError) as raised:
             read_configuration([Source("t.cfg", DEFAULTS + " http-request deny\n")], {})
         self.assertIn("cannot stand in a 'defaults' section without a name", str(raised.exception))
+
+    def test_rules_of_defaults_keep_their_acls_to_themselves(self) -> None:
+        """Manual, section 4.2, "acl": a section cannot see them, and one of the same name there is another one."""
+        text = (
+            "defaults web\n mode http\n timeout client 1s\n acl trusted hdr(x-office) yes\n"
+            " http-request set-header X 1 if trusted\n"
+            "frontend fe from web\n bind :80\n acl trusted hdr(x-key) secret\n http-request deny unless trusted\n"
+            "frontend other from web\n bind :81\n http-request return if TRUE\n"
+        )
+        configuration = read_configuration([Source("t.cfg", text)], {})
+        of_defaults, own = configuration.frontends["fe"].rules.request
+        self.assertEqual(
+            [[each.patterns for each in rule.condition.alternatives[0][0].criteria] for rule in (of_defaults, own)],
+            [[("yes",)], [("secret",)]],
+        )
+        with self.assertRaises(ConfigurationError) as raised:
+            read_configuration([Source("t.cfg", text.replace("return if TRUE", "return if trusted"))], {})
+        self.assertIn("t.cfg:12: 'http-request return': there is no acl 'trusted'", str(raised.exception))
+
+    def test_lines_that_add_to_a_predefined_acl(self) -> None:
+        """As in HAProxy: those below its first use add to it, those above have taken its place."""
+        below = "http-request deny if METH_GET", "acl METH_GET path_beg /z"
+        for lines, count in ((below, 2), (below[::-1], 1)):
+            text = (
+                DEFAULTS
+                + "frontend fe\n bind :80\n"
+                + "".join(f" {line}\n" for line in lines)
+                + " http-request return\n"
+            )
+            deny, _ = read_configuration([Source("t.cfg", text)], {}).frontends["fe"].rules.request
+            self.assertEqual(len(deny.condition.alternatives[0][0].criteria), count)
 
 
 class FaultTests(SynchronousTestCase):

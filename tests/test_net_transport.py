@@ -334,6 +334,35 @@ class PassingBehaviour(Streams):
         self.loop.pump()
         self.assertLessEqual(len(self.peer.received), BULK_READ_SIZE)
 
+    def test_the_end_of_a_peer_that_is_not_read(self) -> None:
+        """It goes unnoticed; or a reset ends the connection, and its own end is told of once, with what stands unread before it."""
+        for heeded in (False, True):
+            self.peer = Recorder()
+            transport, far = self.open()
+            told: list[int] = []
+            transport.pause_reading(told.append if heeded else None)
+            far.send(b"x" * 1000)
+            far.half_close()
+            self.loop.pump()
+            self.assertEqual((len(told), self.peer.events, self.loop.poller.watching()), (int(heeded), [], 0))
+            self.assertGreaterEqual(sum(told), 1000 * heeded)
+            transport.resume_reading()
+            self.loop.pump()
+            self.assertEqual(self.peer.received, b"x" * 1000)
+            self.assertEqual(self.peer.events[-1], "eof")
+            transport.abort("over")
+
+    def test_a_reset_while_nothing_is_read(self) -> None:
+        """Over a socket pair the kernel makes one of a close with bytes unread."""
+        transport, far = self.open()
+        far.stall()
+        transport.write(b"unread")
+        self.loop.pump()
+        transport.pause_reading(lambda unread: None)
+        far.drop()
+        self.loop.pump()
+        self.assertEqual((self.peer.events, self.loop.poller.watching()), (["lost: reset by peer"], 0))
+
     def test_what_is_unsent_holds_at_most_twice_its_size_in_memory(self) -> None:
         """A view of its last byte would hold all that was sent before it."""
         transport, far = self.open(buffers=4096)

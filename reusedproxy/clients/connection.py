@@ -257,9 +257,17 @@ class ClientConnection:
         """The exchange takes no more of the request's body for now; the silence is not the client's."""
         if self._body is not None:
             self._request_paused = True
-            self.transport.pause_reading()
+            self.transport.pause_reading(self._ended_ahead)
             if not self._blocked:
                 self.deadline = inf
+
+    def _ended_ahead(self, unread: int) -> None:
+        """The client has ended its side while its body is not read. A client that has left must not wait for a connection, nor use one
+        up: so it counts as gone where what stands unread cannot be all of the body. (Encrypted it is more than it holds.)"""
+        body, exchange = self._body, self.exchange
+        if isinstance(body, LengthBody) and unread < body.left and exchange is not None:
+            self._eof = True
+            exchange.client_lost("C")
 
     def resume_request(self) -> None:
         """The exchange takes the request's body again."""

@@ -11,13 +11,17 @@ one more turn (measured for one request and its answer in an early sketch: 41 µ
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from fcntl import ioctl
 from socket import MSG_PEEK, SHUT_WR, SO_LINGER, SOL_SOCKET, socket
 from struct import pack
+from sys import byteorder
+from termios import FIONREAD
 from typing import Protocol
 
 from twisted.logger import Logger
 
-from reusedproxy.net.poller import HUNG_UP, READ, WRITE, Poller, Taker
+from reusedproxy.net.poller import FAILED, HUNG_UP, READ, WRITE, Poller, Taker
 
 #: Bytes asked for at a time: little as long as little comes (the buffer costs its size), much once a read came back full. What the
 #: other side cannot send stands in memory for as long as its reader likes: 400 clients that asked for 20 MB and read nothing cost
@@ -80,6 +84,7 @@ class Transport:
         "_fd",
         "_held",
         "_lined_up",
+        "_on_end",
         "_paused",
         "_peer_has_ended",
         "_poller",
@@ -117,6 +122,8 @@ class Transport:
         self._held = b""
         self._lined_up = False
         self._reading = False
+        #: While reading is paused: who is told that the peer has ended its side.
+        self._on_end: Callable[[int], None] | None = None
         self._read_size = READ_SIZE
         self._unsent: list[bytes | memoryview] = []
         self._unsent_size = 0
@@ -152,14 +159,20 @@ class Transport:
         """Deliver what comes in (again). A transport starts without."""
         if self.state <= HALF and not self._reading and (self._held or not self._peer_has_ended):
             self._reading = True
+            self._on_end = None
             if self._held:
                 self._line_up()
             self._watch()
 
-    def pause_reading(self) -> None:
-        """Leave what comes in to the kernel; the peer's sender fills up and stops. Its end goes unnoticed meanwhile."""
+    def pause_reading(self, on_end: Callable[[int], None] | None = None) -> None:
+        """Leave what comes in to the kernel; the peer's sender fills up and stops.
+
+        Its end goes unnoticed meanwhile, unless there is an `on_end`: then a reset ends the connection at once, and when the peer has
+        ended its side `on_end` is called, once, with the number of bytes that stand unread, which are still to be had.
+        """
         if self._reading:
             self._reading = False
+            self._on_end = on_end
             self._watch()
 
     def give_back(self, data: bytes) -> None:
@@ -306,6 +319,8 @@ class Transport:
                     self._watch()
             if events & WRITE and self._blocked:
                 self._flush()
+            if self._on_end is not None and events & ~WRITE and not self._reading:
+                self._end_noticed(events)
         except Exception:
             self._broken()
 
@@ -374,6 +389,17 @@ class Transport:
             self._read()
         if self.state != CLOSED:
             self._watch()
+
+    def _end_noticed(self, events: int) -> None:
+        """While nothing is read: it stays ready, so it is looked at once."""
+        on_end, self._on_end = self._on_end, None
+        if on_end is None or self.state != OPEN:
+            return
+        if events & FAILED:
+            self._lose(PEER_RESET)
+            return
+        self._watch()
+        on_end(int.from_bytes(ioctl(self._fd, FIONREAD, bytes(4)), byteorder))
 
     def _line_up(self) -> None:
         if not self._lined_up:
@@ -473,6 +499,8 @@ class Transport:
         """Tell the poller what we wait for, if that has changed. Nothing: not even the peer's reset is looked at."""
         listening = self._reading and not self._lined_up
         events = (READ if listening else 0) | (WRITE if self._blocked else 0)
+        if self._on_end is not None and self.state == OPEN:
+            events |= HUNG_UP
         if self._crossed:
             reading = WRITE if self._crossed & READ else READ
             writing = READ if self._crossed & WRITE else WRITE

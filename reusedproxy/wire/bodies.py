@@ -58,26 +58,27 @@ def chunk(data: bytes) -> bytes:
 class LengthBody:
     """A body of a known length."""
 
-    __slots__ = ("_left", "_length", "complete")
+    __slots__ = ("_length", "complete", "left")
 
     held = b""
 
     def __init__(self, length: int) -> None:
-        self._length = self._left = length
+        #: Bytes that are still to come.
+        self._length = self.left = length
         self.complete = length == 0
 
     @property
     def received(self) -> int:
         """Payload bytes so far."""
-        return self._length - self._left
+        return self._length - self.left
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """What to send on, and what lies beyond the end."""
-        left = self._left - len(data)
+        left = self.left - len(data)
         if left > 0:
-            self._left = left
+            self.left = left
             return data, b""
-        self._left = 0
+        self.left = 0
         self.complete = True
         if left == 0:
             return data, b""

@@ -7,7 +7,7 @@ counts as well. Must never know what a condition is for.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from attrs import evolve
 
@@ -50,7 +50,8 @@ PREDEFINED = {
 }
 _PREDEFINED_NOT_DONE = words("RDP_COOKIE REQ_CONTENT WAIT_END")
 
-Acls = Mapping[str, Sequence[Criterion]]
+#: Of one section: all lines of each name. A predefined one stands there from its first use on.
+Acls = dict[str, list[Criterion]]
 
 
 def read_acl(line: Line, report: Report) -> tuple[str, Criterion]:
@@ -190,7 +191,9 @@ def _named(name: str, negated: bool, acls: Acls, place: Place, what: str, report
     if name in acls:
         return Term((), negated, name)
     if name in PREDEFINED:
-        return Term((read_criterion(PREDEFINED[name].split(), place, name, report),), negated)
+        # As in HAProxy, an `acl` line of this name that stands below adds to it; one above has taken its place.
+        acls[name] = [read_criterion(PREDEFINED[name].split(), place, name, report)]
+        return Term((), negated, name)
     if name in _PREDEFINED_NOT_DONE:
         raise Wrong(f"{what}: {not_done(name, 'predefined ACL')}")
     if name.startswith("{"):
@@ -205,7 +208,7 @@ def _named(name: str, negated: bool, acls: Acls, place: Place, what: str, report
 
 
 def resolved(rule: Rule, acls: Acls) -> Rule:
-    """With all lines of the ACLs that it names."""
+    """Return the rule with all lines of the ACLs that it names; one that has them already keeps them."""
     return evolve(rule, condition=with_acls(rule.condition, acls)) if rule.condition is not None else rule
 
 
@@ -215,6 +218,6 @@ def resolved_backend(rule: UseBackend, acls: Acls) -> UseBackend:
 
 def with_acls(condition: Condition, acls: Acls) -> Condition:
     def whole(term: Term) -> Term:
-        return evolve(term, criteria=tuple(acls[term.name])) if term.name else term
+        return evolve(term, criteria=tuple(acls.get(term.name, ()))) if term.name and not term.criteria else term
 
     return evolve(condition, alternatives=tuple(tuple(map(whole, terms)) for terms in condition.alternatives))

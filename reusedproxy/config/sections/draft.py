@@ -10,6 +10,7 @@ from attrs import Factory, define, evolve, frozen
 from reusedproxy.config.model.proxies import ForwardFor, HTTPCheck, LogTarget, StatsPage, Timeouts
 from reusedproxy.config.model.rules import Criterion, Rule, UseBackend
 from reusedproxy.config.model.values import Place
+from reusedproxy.config.rules.acls import resolved
 from reusedproxy.config.sections.binds import BindDraft
 from reusedproxy.config.sections.checks import Expect, Send
 from reusedproxy.config.sections.servers import ServerDraft, ServerWords
@@ -112,7 +113,12 @@ class ProxyDraft:
             self.check_send = self.check_expect = None
 
     def heir(self, kind: str, name: str, place: Place) -> ProxyDraft:
-        """A new section that begins with what this one (a `defaults`) says."""
+        """Return a new section that begins with what this one (a `defaults`) says. Its rules keep the ACLs that stand with them, which
+        the new section cannot see (manual, section 4.2, "acl"): else a name that both have would widen either's rules."""
+
+        def rules(own: list[Rule]) -> list[Rule]:
+            return [resolved(rule, self.acls) for rule in own]
+
         return evolve(
             self,
             kind=kind,
@@ -123,12 +129,12 @@ class ProxyDraft:
             unreadable=set(self.unreadable),
             binds=[],
             use_backends=[],
-            acls={name: list(criteria) for name, criteria in self.acls.items()},
-            request_rules=list(self.request_rules),
-            response_rules=list(self.response_rules),
-            after_rules=list(self.after_rules),
+            acls={},
+            request_rules=rules(self.request_rules),
+            response_rules=rules(self.response_rules),
+            after_rules=rules(self.after_rules),
             redirects=[],
-            connection_rules=list(self.connection_rules),
+            connection_rules=rules(self.connection_rules),
             servers=[],
             own_checks=False,
             default_server=self.default_server.copy(),
