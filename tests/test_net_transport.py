@@ -352,6 +352,17 @@ class PassingBehaviour(Streams):
             self.assertEqual(self.peer.events[-1], "eof")
             transport.abort("over")
 
+    def test_what_comes_before_a_pause_is_no_end(self) -> None:
+        """Whoever pauses when he is given something is told nothing of the peer's end."""
+        transport, far = self.open()
+        told: list[int] = []
+        self.peer.on["data"] = lambda: transport.pause_reading(told.append)
+        for _ in range(3):
+            far.send(bytes(400_000))
+            self.loop.pump()
+            transport.resume_reading()
+        self.assertEqual((told, "eof" in self.peer.events), ([], False))
+
     def test_a_reset_while_nothing_is_read(self) -> None:
         """Over a socket pair the kernel makes one of a close with bytes unread."""
         transport, far = self.open()

@@ -319,7 +319,7 @@ class Transport:
                     self._watch()
             if events & WRITE and self._blocked:
                 self._flush()
-            if self._on_end is not None and events & ~WRITE and not self._reading:
+            if self._on_end is not None and events & (HUNG_UP | FAILED) and not self._reading:
                 self._end_noticed(events)
         except Exception:
             self._broken()
