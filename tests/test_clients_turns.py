@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import ANSWERS_AT_ONCE
@@ -132,6 +134,24 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual(client.take(), OK)
         world.turns.popleft().take_turn()
         self.assertEqual(client.take().count(b"HTTP/1.1 503 "), 2)
+        self.assertEqual(list(world.turns), [])
+
+    def test_answers_of_our_own_that_take_long(self) -> None:
+        """A turn ends after a time, too: rules may need milliseconds for one request."""
+        world = World(self, without_backend=True)
+        route = world.frontend.route
+
+        def slow(*arguments: Any) -> None:
+            world.clock.advance(0.003)
+            route(*arguments)
+
+        world.frontend.route = slow  # type: ignore[method-assign]
+        client = world.client()
+        client.send(GET * 6)
+        for _ in range(3):
+            self.assertEqual(client.take().count(b"HTTP/1.1 503 "), 2)
+            if world.turns:
+                world.turns.popleft().take_turn()
         self.assertEqual(list(world.turns), [])
 
     def test_a_turn_that_comes_when_nothing_waits(self) -> None:

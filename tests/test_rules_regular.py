@@ -10,12 +10,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.config.language.regular import BACKTRACKING_BYTES, LONGEST_PROGRAM, read_regular, risk
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.rules.regular import (
+    _SIMPLE,
     LARGEST_WORK,
     MOST_REPLACEMENTS,
+    MOST_SEARCHED,
     Unevaluated,
     begin,
     matching_one_of,
     replaced,
+    replacing,
     searching,
 )
 from reusedproxy.rules.samples.converters import CONVERTERS
@@ -119,11 +122,62 @@ class LinearTests(SynchronousTestCase):
 
     def test_replacements_are_counted(self) -> None:
         """Each costs a search, so there is a bound for them."""
-        search = searching("a.*b|a")
-        text = b"a" * (MOST_REPLACEMENTS - 1)
-        self.assertEqual(replaced(search, lambda found: b"", text, True), b"")
-        with self.assertRaises(Unevaluated):
-            replaced(search, lambda found: b"", text + b"a", True)
+        for pattern, most in (("a.*b|a", MOST_SEARCHED), ("a", MOST_REPLACEMENTS)):
+            replace = replacing(pattern, lambda found: b"", False, True)
+            text = b"a" * (most - 1)
+            self.assertEqual(replace(text), b"")
+            with self.assertRaises(Unevaluated):
+                replace(text + b"a")
+
+    def test_simple_expressions_mean_the_same_to_the_engine_that_replaces_them(self) -> None:
+        """Characters and classes one behind the other, or one that is repeated."""
+        text = b"/a-b/AB..c++d[e]\xe9%20 a,b;a=b\n/\x00z/aab"
+        for pattern in (
+            "a",
+            "/",
+            "ab",
+            "[^a-z]",
+            "[a-z]+",
+            r"\.",
+            r"\+",
+            r"\[e\]",
+            "%20",
+            "a-b",
+            "[a-c]b",
+            " ",
+            "a+",
+            "[^/]+",
+            "=",
+            "é",
+        ):
+            for ignore_case in (False, True):
+                self.assertIsNotNone(_SIMPLE.match(pattern) or pattern == "é")
+                search = searching(pattern, ignore_case)
+                for all_of_them in (False, True):
+                    expected = replaced(search, lambda found: b"<%b>" % (found[0] or b""), text, all_of_them)
+                    replace = replacing(pattern, lambda found: b"<%b>" % (found[0] or b""), ignore_case, all_of_them)
+                    self.assertEqual(replace(text), expected, pattern)
+
+    def test_what_may_take_more_than_linear_time_is_not_simple(self) -> None:
+        for pattern in (
+            r"\s+$",
+            "a*",
+            "a+b",
+            "a|b",
+            "(a)",
+            "a{2}",
+            ".",
+            "^a",
+            "a$",
+            "a++",
+            r"\d",
+            r"\b",
+            "[[:alpha:]]",
+            r"[\d]",
+            "a?",
+            "",
+        ):
+            self.assertIsNone(_SIMPLE.match(pattern), pattern)
 
 
 class BacktrackingTests(SynchronousTestCase):

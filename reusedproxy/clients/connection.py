@@ -42,6 +42,8 @@ GONE = 4
 #: Requests of one client that we answer ourselves before the others get their turn: a quarter of a megabyte of pipelined
 #: requests for the statistics page kept everybody waiting for 1.5 s. A page of ours ends the turn: it takes milliseconds.
 ANSWERS_AT_ONCE = 8
+#: Seconds of them, after which it is others' turn: rules that take long (`regsub` of a large header) are paid for by who asks.
+ANSWERS_FOR = 0.002
 #: Seconds that a client may take to notice our end.
 NOTICE_FOR = 2.0
 #: A client whose request is not wanted to its end is read on nevertheless, because many read their answer only when they have
@@ -346,9 +348,15 @@ class ClientConnection:
         """Read heads, as long as there are whole ones and each exchange has ended."""
         self._taking = True
         self._turn_ends_at = self.requests + ANSWERS_AT_ONCE
+        until = 0.0
         try:
             while data and self.state < BUSY and not self._blocked and self.requests < self._turn_ends_at:
                 data = self._take_one(data)
+                if data:
+                    now = self.deadlines.now()
+                    until = until or now + ANSWERS_FOR
+                    if now >= until:
+                        self._turn_ends_at = self.requests
         except RequestFault as fault:
             self._capture(fault.reason, data)
             self._refuse(fault.status, "PR")

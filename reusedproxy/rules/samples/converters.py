@@ -17,7 +17,7 @@ from typing import Any
 from zlib import crc32
 
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
-from reusedproxy.rules.regular import Found, replaced, searching
+from reusedproxy.rules.regular import Found, replacing
 from reusedproxy.rules.samples.casts import MAX, bounded, number_of, to_binary, to_int, to_text, wrapped
 
 #: The sample is of the type that the table says; a variable's value is whatever it holds.
@@ -115,8 +115,10 @@ def _rtrim(characters: str) -> Convert:
 
 
 def _regsub(pattern: str, instead: str, flags: str = "") -> Convert:
-    search, make = searching(pattern, "i" in flags), references(instead.encode())
-    return lambda sample, facts: replaced(search, make, sample, "g" in flags)
+    template = instead.encode()
+    constant = None if b"\\" in template else template
+    replace = replacing(pattern, references(template), "i" in flags, "g" in flags, constant)
+    return lambda sample, facts: replace(sample)
 
 
 def references(template: bytes) -> Callable[[Found], bytes]:
