@@ -155,7 +155,7 @@ class RequestTests(SynchronousTestCase):
         for rule, expected in (
             ("status 200 content-type text/plain string ok",
              b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: text/plain\r\n\r\nok"),
-            ("content-type text/plain lf-string 'm=%[method] %HQ' hdr X-Foo %[path]",
+            ("content-type text/plain lf-string 'm=%[method] %HQ' hdr X-Foo %[path] hdr X-Bar %[req.hdr(none)]",
              b"HTTP/1.1 200 OK\r\nX-Foo: /x\r\ncontent-length: 8\r\ncontent-type: text/plain\r\n\r\nm=GET ?q"),
             ("", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
             ("status 204", b"HTTP/1.1 204 No Content\r\n\r\n"),

@@ -57,6 +57,13 @@ class ClientCertificateTests(HandshakeTestCase):
         self.assertIn(b"client", tls_side(transport).certificate)
         self.assertEqual((tls_side(transport).verify_result, transport.crt_fault), (0, None))
 
+    def test_our_own_chain_is_what_crt_holds(self) -> None:
+        """Not what is known from `ca-file`, which says whose certificates clients may show."""
+        self.shaker.terms = offer(verify="optional")
+        self.shaker.certificates = self.shaker.load()
+        far = self.shaker.client(client_tls())
+        self.assertEqual(len(far.tls.get_peer_cert_chain() or ()), 1 + len(self.ours.server.chain))
+
     def test_none(self) -> None:
         """Demanded, or only asked for."""
         self.refused(None, REFUSED, "the client showed no certificate, which 'verify required' demands", "ca-file")

@@ -338,7 +338,8 @@ def _reply(action: Reply, where: str) -> Act:
     headers = [(name.encode(), text_of(value, where)) for name, value in action.headers]
 
     def reply(facts: Facts) -> Verdict:
-        fields = b"".join([b"%b: %b\r\n" % (name, value(facts)) for name, value in headers])
+        # One without a value is left out, as in HAProxy.
+        fields = b"".join([b"%b: %b\r\n" % (name, text) for name, value in headers if (text := value(facts))])
         body = content(facts) if content is not None else None if action.denies else b""
         return Answer(action.status, action.denies, fields, body, content_type if body else b"")
 

@@ -45,6 +45,9 @@ from reusedproxy.net.transport import Peer
 #: OpenSSL wants a name for what sessions belong to, and has one store for each context anyhow.
 _SESSIONS_OF = b"reusedproxy"
 _EXPIRED = 10
+#: OpenSSL's SSL_MODE_NO_AUTO_CHAIN, which pyOpenSSL does not name: what is shown is what `crt` holds, as in HAProxy, and not what else
+#: `ca-file`, which is for clients' certificates, would add to it.
+_NO_AUTO_CHAIN = 0x8
 
 #: Of TLS 1.2, unless `ciphers` says: Mozilla's "intermediate" list (version 5.7), which current clients, and many old ones,
 #: have something of. OpenSSL's own has more: RSA key exchange, by which whoever gets the key can read what was recorded
@@ -159,7 +162,7 @@ class ServerContext:
         options = SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | SSL.OP_IGNORE_UNEXPECTED_EOF
         options |= 0 if offer.client_prefers else SSL.OP_CIPHER_SERVER_PREFERENCE
         context.set_options(options)
-        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS | _NO_AUTO_CHAIN)
         #: Of TLS 1.2.
         self.ciphers = offer.ciphers or CIPHERS
         context.set_cipher_list(CIPHERS.encode("ascii"))
