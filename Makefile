@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz lint check-lint benchmark clean
+.PHONY: demo test test-unit test-integration coverage fuzz lint check-lint benchmark clean
 
 # The package as a user gets it, with what the manhole needs.
 $(VENV)/installed: setup.py pyproject.toml
@@ -31,8 +31,19 @@ demo: $(VENV)/installed
 	$(BIN)/twist --log-format=text reusedproxy --demo
 
 # All tests. Those that need nginx, curl, openssl or ssh say so where these are missing.
-test: $(VENV)/test-installed
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: test-unit test-integration
+
+# In memory, one process for each core.
+test-unit: $(VENV)/test-installed
+	$(BIN)/python -m pytest --ignore tests/integration --numprocesses auto $(PYTEST_ARGS)
+
+# The daemon as a user starts it, against real peers; one after the other, since many of them measure time.
+test-integration: $(VENV)/test-installed
+	$(BIN)/python -m pytest tests/integration $(PYTEST_ARGS)
+
+# What of the package the tests in memory run through, line by line, in htmlcov/.
+coverage: $(VENV)/test-installed
+	$(BIN)/python -m pytest --ignore tests/integration --numprocesses auto --cov reusedproxy --cov-report html --cov-report term:skip-covered $(PYTEST_ARGS)
 
 # Look for bytes that break a promise of the wire's: SECONDS in all, of all TARGETS (tests/fuzz). It prints, for each,
 # executions, coverage (edges and libFuzzer's features) and the file with the finding, if any; what it has learned stays
