@@ -19,7 +19,8 @@ from reusedproxy.config.language.report import Fault, Wrong
 from reusedproxy.config.model.rules import Criterion, Receive
 from reusedproxy.config.rules.patterns import check_patterns
 from reusedproxy.config.validate.rules import edited, ours_alone
-from reusedproxy.exchanges.routing import Choice, Routing, Way
+from reusedproxy.exchanges.route import Way
+from reusedproxy.exchanges.routing import Choice, Routing
 from reusedproxy.net.files import unless_pipe
 from reusedproxy.net.slices import Steps
 from reusedproxy.rules.matching import condition

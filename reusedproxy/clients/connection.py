@@ -1,24 +1,23 @@
 """One connection from a client: it reads requests in order, and has at most one of them under way.
 
 It turns bytes into request heads and bodies with `wire`, makes an exchange of each, writes what the exchange answers, and
-decides whether the client may ask again. It owns the client's deadlines. It must never know servers or pools.
+decides whether the client may ask again. It owns the client's deadlines. Upward it knows `owner.Owner` alone; exchanges
+know it as `exchanges.client.Client`. It must never know servers or pools.
 """
 
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
+from reusedproxy.clients.owner import Owner
 from reusedproxy.exchanges.exchange import Exchange
-from reusedproxy.exchanges.facts import KnownClient
 from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.exchanges.own_answers import ERRORS
+from reusedproxy.exchanges.session import Session
 from reusedproxy.net.listener import Listener
-from reusedproxy.net.transport import HIGH_WATER, PEER_RESET, Transport
-from reusedproxy.pool.connection import PRIVATE, RETIRING, ServerConnection
-from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.net.transport import BROKEN, HIGH_WATER, PEER_RESET, Transport
 from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody
 from reusedproxy.wire.heads import (
     RequestFault,
@@ -28,9 +27,6 @@ from reusedproxy.wire.heads import (
     read_request,
     skip_empty_lines,
 )
-
-if TYPE_CHECKING:
-    from reusedproxy.clients.frontend import Frontend
 
 # The states of a client connection.
 WAITING = 0  # for a request; nothing of it has come
@@ -82,11 +78,10 @@ class ClientConnection:
         "exchange",
         "forwarded",
         "frontend",
-        "kept",
-        "known",
         "last",
         "listener",
         "requests",
+        "session",
         "slot",
         "state",
         "transport",
@@ -94,7 +89,7 @@ class ClientConnection:
 
     _log = Logger()
 
-    def __init__(self, frontend: Frontend, transport: Transport, address: tuple[str, int], listener: Listener) -> None:
+    def __init__(self, frontend: Owner, transport: Transport, address: tuple[str, int], listener: Listener) -> None:
         self.frontend = frontend
         self.transport = transport
         self.address = address
@@ -106,11 +101,9 @@ class ClientConnection:
         #: The header line that tells servers who asks, or nothing.
         self.forwarded = frontend.forwarded(address)
         self.slot = 0.0
-        #: Server connections that serve nobody else (`http-reuse never`, and those that are authenticated themselves).
-        self.kept: list[ServerConnection] | None = None
         self.listener = listener
-        #: What rules have learnt of it; None: they have not asked.
-        self.known: KnownClient | None = None
+        #: What its exchanges keep for those that follow; None: nothing so far.
+        self.session: Session | None = None
         #: Where it was to go, if a PROXY protocol header has said so; None: to us.
         self.destination: tuple[str, int] | None = None
         self._buffer = b""
@@ -166,9 +159,8 @@ class ClientConnection:
             self.exchange.client_lost("K" if reason == STOPPED else "C")
         elif was == READING or (was == WAITING and reason == PEER_RESET and self._silence_counts):
             self._refuse(400, "CR")
-        for connection in self.kept or ():
-            if connection.state == PRIVATE:
-                connection.pool.retire(connection, "client gone")
+        if self.session is not None:
+            self.session.end()
         self.frontend.connection_gone(self, self.listener)
 
     def pause_writing(self) -> None:
@@ -212,9 +204,11 @@ class ClientConnection:
         """A part of an answer."""
         self.transport.write(data)
 
-    def exchange_ended(self, exchange: Exchange, last: bytes, error: int, broken: bool) -> None:
-        """Send the answer's `last` bytes; `error`: they are our own, of this status; `broken`: let the client see a reset."""
-        self.exchange = None
+    def exchange_ended(self, last: bytes, error: int, broken: bool) -> None:
+        """Ends the current exchange: writes its line of the access log, sends the answer's `last` bytes, and goes on with the
+        client's next request. `error`: they are our own, of this status; `broken`: a reset tells the client."""
+        exchange, self.exchange = self.exchange, None
+        assert exchange is not None
         if self.frontend.log is not None:
             try:
                 self.frontend.log(exchange)
@@ -244,9 +238,10 @@ class ClientConnection:
         if self._buffer and not self._taking:
             self._go_on()
 
-    def is_left_by(self, exchange: Exchange) -> bool:
-        """Whether it still counts as busy with `exchange`, which has come to nothing."""
-        return self.state == BUSY and self.exchange in (exchange, None)
+    def abort_exchange(self, exchange: object) -> None:
+        """Resets the connection if it still counts as busy with `exchange`, which has failed by a fault of ours."""
+        if self.state == BUSY and self.exchange in (exchange, None):
+            self.transport.abort(BROKEN)
 
     @property
     def may_ask_again(self) -> bool:
@@ -267,23 +262,6 @@ class ClientConnection:
         if self._body is not None and not self._eof:
             self._give_body_time()
             self.transport.resume_reading()
-
-    def keep(self, connection: ServerConnection) -> None:
-        """This server connection is for this client alone, and ends with it."""
-        self.kept = [each for each in self.kept or () if each is not connection and each.state != RETIRING]
-        self.kept.append(connection)
-
-    def take_kept(self, pool: HTTPConnectionPool) -> ServerConnection | None:
-        """The connection that this client's last exchange there has left for it, if it stands yet."""
-        for connection in self.kept or ():
-            if connection.pool is pool and connection.state == PRIVATE:
-                pool.take(connection)
-                return connection
-        return None
-
-    def has_kept(self, pool: HTTPConnectionPool) -> bool:
-        """Whether there is one."""
-        return any(each.pool.first is pool and each.state == PRIVATE for each in self.kept or ())
 
     def continue_came(self) -> None:
         """The server asks for the body: it is the client's turn."""
@@ -316,10 +294,12 @@ class ClientConnection:
         if self.state < BUSY:
             self.transport.abort("not let in any more")
 
-    def move(self, frontend: Frontend, once: bool) -> bool:
+    def move(self, frontend: Owner, once: bool) -> bool:
         """Go on at `frontend`, in the place of the one it came in by; `once`: for one request more. False: an exchange is under
         way, or it has to be let go. A head of which some has come is read on, and judged, there."""
-        if self.state not in (WAITING, READING) or self._blocked or self._eof or self.kept:
+        if self.state not in (WAITING, READING) or self._blocked or self._eof:
+            return False
+        if self.session is not None and self.session.private:
             return False
         self.last = self.last or once
         self.frontend.connections.discard(self)
@@ -536,7 +516,7 @@ class ClientConnection:
             self.state = BUSY
         self.last = True
         self.frontend.traffic.ereq += 1
-        exchange = self.exchange or Exchange(self, None, self._began, self.deadlines.now())
+        self.exchange = exchange = self.exchange or Exchange(self, None, self._began, self.deadlines.now())
         exchange.refused(status, flags, heard)
 
     def _capture(self, reason: str, data: bytes) -> None:

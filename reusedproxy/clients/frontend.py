@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from socket import socket
-from typing import Protocol
 
-from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.backend import Backend, Ended
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, Arrival, Gate
 from reusedproxy.clients.newcomers import Handshakes, Newcomer
+from reusedproxy.clients.owner import AccessLog, Connected
 from reusedproxy.config import model
 from reusedproxy.exchanges.exchange import Exchange
-from reusedproxy.exchanges.routing import Routing, Way
+from reusedproxy.exchanges.route import Page, Way
+from reusedproxy.exchanges.routing import Routing, shows_page
 from reusedproxy.measures.last_errors import Captures
 from reusedproxy.measures.log_throttle import Teller
 from reusedproxy.measures.traffic import Traffic
@@ -27,22 +28,10 @@ from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.wire.bodies import ChunkedBody
-from reusedproxy.wire.heads import Limits, RequestHead
+from reusedproxy.wire.heads import Limits
 
 #: Seconds between two log lines about the same bound.
 FULL_EVERY = 60.0
-
-AccessLog = Callable[[Exchange], None]
-
-
-class Page(Protocol):
-    """Something the proxy answers itself."""
-
-    def wants(self, target: bytes) -> bool:
-        """Whether this request target is for it."""
-
-    def answer(self, head: RequestHead, close: bool) -> tuple[int, bytes]:
-        """The status and the whole response; `close`: it must say that the connection ends."""
 
 
 class Places:
@@ -88,7 +77,7 @@ class Frontend:
         self.log: AccessLog | None = None
         self.handshakes = Handshakes(self, poller)
         self.traffic = Traffic()
-        self.connections: set[ClientConnection | Newcomer] = set()
+        self.connections: set[Connected] = set()
         self.connections_max = 0
         self.connections_total = 0
         self.listeners: list[Listener] = []
@@ -156,7 +145,7 @@ class Frontend:
         if self in self._places.frontends:
             self._places.frontends.remove(self)
         yield
-        asked: set[ClientConnection | Newcomer] = set()
+        asked: set[Connected] = set()
         while left := self.connections - asked:  # a handshake that has ended meanwhile makes another one
             for connection in left:
                 asked.add(connection)
@@ -166,7 +155,7 @@ class Frontend:
                     yield
         self.closing = True
 
-    def _hand_over(self, connection: ClientConnection | Newcomer, successor: Frontend | None) -> bool:
+    def _hand_over(self, connection: Connected, successor: Frontend | None) -> bool:
         """Whether it goes on there, or is turned away: who may not connect any more by the rules there gets no further answer.
 
         A client that was let in before another CA or list of revoked certificates counted has to come again; one that was shown
@@ -209,7 +198,7 @@ class Frontend:
         bind = next((each for each in self.settings.binds if each.address == address), arrival.listener.bind)
         return EXPECT_PROXY if verdict == ACCEPT and bind.accept_proxy else verdict
 
-    def take_over(self, connection: ClientConnection) -> None:
+    def take_over(self, connection: Connected) -> None:
         """A client whose frontend stops goes on here; it has been counted already."""
         self.connections.add(connection)
         self.connections_max = max(self.connections_max, len(self.connections))
@@ -262,7 +251,7 @@ class Frontend:
         nobody: ClientConnection = None  # type: ignore[assignment]  # it makes itself the peer
         return ClientConnection(self, Transport(self._poller, accepted, nobody), address, listener)
 
-    def connection_gone(self, connection: ClientConnection | Newcomer, listener: Listener) -> None:
+    def connection_gone(self, connection: Connected, listener: Listener) -> None:
         """Its socket is closed."""
         self.connections.discard(connection)
         self._places.taken -= 1
@@ -280,36 +269,23 @@ class Frontend:
         """Begin `exchange` where its request belongs."""
         if self.routing is not None:
             self.routing.route(exchange, body, ended)
-        elif not (self.pages and self.shows_page(exchange, self.pages, ended)):
+        elif not (self.pages and shows_page(self.pages, exchange, ended)):
             if self.way is None:
                 exchange.fail(503, "SC")
             else:
                 exchange.begin(self.way, body, ended)
 
-    def shows_page(self, exchange: Exchange, pages: list[Page], ended: bool) -> bool:
-        """Whether the request was for one of these pages; then it is answered."""
-        head = exchange.head
-        assert head is not None
-        for page in pages:
-            if page.wants(head.target):
-                if not exchange.framed:
-                    exchange.client.last = True
-                exchange.by_page = True
-                exchange.answered_here(*page.answer(head, exchange.client.last or not ended))
-                return True
-        return False
-
     def chunked_body(self) -> ChunkedBody:
         """What reads a request's body whose length is not known; rules have said whose trailers may not be in it."""
         return ChunkedBody(self.limits, dropped=self.routing.edits if self.routing is not None else None)
 
-    def count(self, exchange: Exchange) -> None:
-        """An exchange has ended."""
+    def count(self, ended: Ended) -> None:
+        """Counts an exchange that has ended."""
         traffic = self.traffic
         traffic.req_tot += 1
-        traffic.bin += exchange.bytes_in
-        traffic.bout += exchange.bytes_out
-        status = exchange.status
+        traffic.bin += ended.bytes_in
+        traffic.bout += ended.bytes_out
+        status = ended.status
         traffic.hrsp[status // 100 if 100 <= status < 600 else 0] += 1
 
     def forwarded(self, address: tuple[str, int]) -> bytes:

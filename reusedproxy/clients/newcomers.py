@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from socket import socket
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from reusedproxy.clients.connection import ClientConnection
+from reusedproxy.clients.owner import Owner
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.measures.log_throttle import Teller
 from reusedproxy.net.listener import Listener
@@ -20,14 +21,23 @@ from reusedproxy.net.tls.handshake import Handshake, HandshakeFailure, Turns
 from reusedproxy.net.tls.server import Certificates, ServerTLSTransport
 from reusedproxy.wire.proxy_protocol import ProxyHeader
 
-if TYPE_CHECKING:
-    from reusedproxy.clients.frontend import Frontend
-
 #: Seconds for a handshake when no time-out says.
 TIMEOUT = 30.0
 
 Newcomer = Handshake | Preface
 HandshakeLog = Callable[[Newcomer, HandshakeFailure], None]
+
+
+class Admitting(Owner, Protocol):
+    """The frontend, as its newcomers know it."""
+
+    announce: Callable[[str, str], None]
+
+    @property
+    def maxconn(self) -> int: ...
+
+    def admit(self, accepted: socket, address: tuple[str, int], listener: Listener) -> ClientConnection | Newcomer:
+        """Makes the client connection, or begins the handshake that comes before it."""
 
 
 class Handshakes:
@@ -37,7 +47,7 @@ class Handshakes:
     oldest, which is hardly one of somebody who means it, makes room.
     """
 
-    def __init__(self, frontend: Frontend, poller: Poller) -> None:
+    def __init__(self, frontend: Admitting, poller: Poller) -> None:
         self.under_way: dict[Newcomer, None] = {}
         #: Of those that another proxy has announced: what they had connected to.
         self._destinations: dict[Newcomer, tuple[str, int] | None] = {}

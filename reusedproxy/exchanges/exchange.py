@@ -8,12 +8,13 @@ exactly one place, `_end`, with its numbers counted and one access-log line. It 
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
 
+from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.queue import Queue
 from reusedproxy.backends.server import Server
 from reusedproxy.exchanges.attempt import ATTEMPTS_AT_ONCE, HELD_MAX, Attempts
-from reusedproxy.exchanges.facts import Known
+from reusedproxy.exchanges.client import Client
+from reusedproxy.exchanges.facts import ExchangeFacts
 from reusedproxy.exchanges.heads import (
     ends_with_connection,
     request_head,
@@ -25,18 +26,13 @@ from reusedproxy.exchanges.outcomes import ABORTS, CONNECTION, DATA, GONE, HEAD,
 from reusedproxy.exchanges.own_answers import KEEPING, error_answer
 from reusedproxy.exchanges.retry import DIAL_FAILED, UNSEEN
 from reusedproxy.exchanges.reuse import kind_of_connection
+from reusedproxy.exchanges.route import Way
 from reusedproxy.exchanges.tunnel import Tunnel, TunnelTimeouts
 from reusedproxy.net.dial import DialFailure
-from reusedproxy.net.transport import BROKEN
 from reusedproxy.pool.connection import SERVER_FAULT, SERVER_GONE, UNTOUCHED, ServerConnection
 from reusedproxy.pool.kinds import FRESH, NEW
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import RequestHead, ResponseHead
-
-if TYPE_CHECKING:
-    from reusedproxy.backends.backend import Backend
-    from reusedproxy.clients.connection import ClientConnection
-    from reusedproxy.exchanges.routing import Way
 
 # The states of an exchange.
 QUEUED = "queued"  # all servers are full
@@ -51,7 +47,7 @@ ENDED = "ended"
 CONNECT_SLACK = 0.5
 
 
-class Exchange(Attempts, Known):
+class Exchange(Attempts, ExchangeFacts):
     """One request and its response. `state` is QUEUED, CONNECTING, SENT, ANSWERING, ANSWERED, TUNNEL or ENDED.
 
     `flags` are the first two letters of HAProxy's termination state. Times are the clock's seconds, 0 when that point
@@ -91,7 +87,7 @@ class Exchange(Attempts, Known):
     #: There are idle connections, but none that it may be given, so that it waits for a surer one.
     _spared = False
 
-    def __init__(self, client: ClientConnection, head: RequestHead | None, began: float, read: float) -> None:
+    def __init__(self, client: Client, head: RequestHead | None, began: float, read: float) -> None:
         """`head` is None for what could not be read; such an exchange is only `refused`."""
         self.client = client
         self.head = head
@@ -215,7 +211,8 @@ class Exchange(Attempts, Known):
                 return
             pool = named
         self.pool = pool
-        connection = self.client.take_kept(pool) if self.client.kept else None
+        session = self.client.session
+        connection = session.take(pool) if session is not None and session.private else None
         if connection is None and kind != NEW:
             connection = pool.acquire(kind)
         if connection is not None:
@@ -410,12 +407,10 @@ class Exchange(Attempts, Known):
         self.fail(*server_lost(whose, self.phase, self._request_ended))
 
     def break_off(self) -> None:
-        client = self.client
         try:
             self.fail(500, "ID" if self.state in (ANSWERING, ANSWERED) else "IH")
         finally:
-            if client.is_left_by(self):
-                client.transport.abort(BROKEN)
+            self.client.abort_exchange(self)
 
     def pause_request(self) -> None:
         self.client.pause_request()
@@ -456,10 +451,10 @@ class Exchange(Attempts, Known):
 
     def _bound_to(self) -> Server | None:
         """The server that this client has authenticated a connection to: its next request must go there, too."""
-        client, backend = self.client, self.backend
-        if not client.kept or backend is None or backend.settings.http_reuse == "never":
+        session, backend = self.client.session, self.backend
+        if session is None or not session.private or backend is None or backend.settings.http_reuse == "never":
             return None
-        return next((server for server in backend.servers if client.has_kept(server.pool)), None)
+        return next((server for server in backend.servers if session.has_one_of(server.pool)), None)
 
     def _unplaced(self, flags: str) -> None:
         """No server has taken it."""
@@ -496,7 +491,7 @@ class Exchange(Attempts, Known):
             if self.head is not None and self.head.upgrade is not None and self.head.length:
                 connection.retire_at = -inf  # see `RequestHead.binds_connection`
         if connection.private:
-            self.client.keep(connection)
+            self._session().keep(connection)
         if not self._request_ended:
             self.client.resume_request()  # before sending, which may pause it
         connection.send(self, request, self._request_ended, backend.settings.timeouts.server)
@@ -554,7 +549,7 @@ class Exchange(Attempts, Known):
         self.status = status = head.status
         self.answered = self.client.deadlines.now()
         if status in (401, 407) and self.connection is not None and self.connection.private:
-            self.client.keep(self.connection)
+            self._session().keep(self.connection)
         server = self.server
         assert server is not None
         server.traffic.hrsp[status // 100 if status < 600 else 0] += 1
@@ -603,4 +598,4 @@ class Exchange(Attempts, Known):
         client.frontend.count(self)
         if self.backend is not None:
             self.backend.count(self)
-        client.exchange_ended(self, last, error, broken)
+        client.exchange_ended(last, error, broken)

@@ -9,64 +9,22 @@ once. A frontend without a rule, whose backend has none either, has no routing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from reusedproxy.backends.backend import Backend
 from reusedproxy.config import model
 from reusedproxy.config.model.rules import EditHeader
+from reusedproxy.exchanges.client import ClientFrontend
+from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.own_answers import reply
+from reusedproxy.exchanges.route import Page, Way
 from reusedproxy.rules import editing, regular
 from reusedproxy.rules.editing import Unusable
 from reusedproxy.rules.matching import Test
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.rule_set import Answer, Book, Steps, concerned, run
 from reusedproxy.rules.samples.formats import Text
-from reusedproxy.wire.heads import RequestHead, ResponseHead
-
-if TYPE_CHECKING:
-    from reusedproxy.clients.frontend import Frontend, Page
-    from reusedproxy.exchanges.exchange import Exchange
-
-
-class Way:
-    """From a frontend to one of its backends: what both sections say together about requests that go there.
-
-    `server_closes`: an exchange is its server connection's last (option http-server-close; httpclose of the backend).
-    """
-
-    def __init__(self, frontend: model.Frontend, backend: Backend) -> None:
-        self.backend = backend
-        self.server_closes = (
-            frontend.connection_mode == "server-close" or backend.settings.connection_mode != "keep-alive"
-        )
-        # HAProxy's manual, `option forwardfor`: the backend's header counts, either's `except`, and `if-none` of both.
-        asked = [option for option in (frontend.forwardfor, backend.settings.forwardfor) if option is not None]
-        self._forward = asked[-1].header if asked else None
-        self._spared = [ip_network(option.except_network, strict=False) for option in asked if option.except_network]
-        #: How the header line begins (lower case) beside which none of ours goes; nothing: ours always goes.
-        self.forward_unless = b""
-        if asked and all(option.if_none for option in asked):
-            self.forward_unless = f"\r\n{self._forward}:".lower().encode("latin-1")
-        #: Its backend's rules and pages; of a `listen` they are the frontend's already.
-        self.book: Book | None = None
-        self.pages: list[Page] = []
-
-    def forwarded(self, address: tuple[str, int]) -> bytes:
-        """The header line of `option forwardfor` for a client at `address`; nothing for one at a unix socket."""
-        if self._forward is None or address[0] == "unix":
-            return b""
-        if self._spared:
-            host = ip_address(address[0])
-            if any(host in network for network in self._spared):
-                return b""
-        return f"{self._forward}: {address[0]}\r\n".encode("latin-1")
-
-    def forwards_already(self, head: RequestHead) -> bool:
-        """Whether the request has the header of `if-none`. Asked only where that is configured."""
-        return self.forward_unless in head.block.lower()
+from reusedproxy.wire.heads import ResponseHead
 
 
 @frozen
@@ -85,7 +43,7 @@ class Routing:
 
     def __init__(
         self,
-        frontend: Frontend,
+        frontend: ClientFrontend,
         book: Book,
         choices: Iterable[Choice],
         ways: Mapping[str, Way],
@@ -122,7 +80,7 @@ class Routing:
         exchange.own_rules = self._own_rules
         if self._ends(exchange, book.request, ended):
             return
-        if frontend.pages and frontend.shows_page(exchange, frontend.pages, ended):
+        if frontend.pages and shows_page(frontend.pages, exchange, ended):
             return
         if self._ends(exchange, book.redirects, ended):
             return
@@ -140,7 +98,7 @@ class Routing:
         own = way.book
         if own is not None and self._ends(exchange, own.request, ended):
             return
-        if way.pages and frontend.shows_page(exchange, way.pages, ended):
+        if way.pages and shows_page(way.pages, exchange, ended):
             return
         if own is not None and self._ends(exchange, own.redirects, ended):
             return
@@ -187,6 +145,20 @@ class Routing:
         client.last = client.last or not ended or not exchange.framed
         exchange.answered_here(verdict.status, _written(verdict, exchange), "PR" if verdict.denies else "LR")
         return True
+
+
+def shows_page(pages: Iterable[Page], exchange: Exchange, ended: bool) -> bool:
+    """Answers a request for one of these pages, and tells whether it was for one. `ended`: all of its body has come."""
+    head = exchange.head
+    assert head is not None
+    for page in pages:
+        if page.wants(head.target):
+            if not exchange.framed:
+                exchange.client.last = True
+            exchange.by_page = True
+            exchange.answered_here(*page.answer(head, exchange.client.last or not ended))
+            return True
+    return False
 
 
 def _answer_rules(backend: Book | None, frontend: Book) -> Callable[[Exchange], tuple[int, bytes, str] | None] | None:
