@@ -53,7 +53,7 @@ FIRST_FOR = 1.0
 class ClientConnection:
     """One connection from a client. `state` is WAITING, READING, BUSY, ENDING or GONE; `requests` counts its heads.
 
-    `last` says that the connection ends after the current exchange. In any state it may be blocked: the client does not
+    `last` says that the connection ends after the current exchange, and `last_because` why. In any state it may be blocked: the client does not
     take what it was sent, so no further request of it is begun.
     """
 
@@ -79,6 +79,7 @@ class ClientConnection:
         "forwarded",
         "frontend",
         "last",
+        "last_because",
         "listener",
         "requests",
         "session",
@@ -97,6 +98,7 @@ class ClientConnection:
         self.state = WAITING
         self.requests = 0
         self.last = False
+        self.last_because = ""
         self.exchange: Exchange | None = None
         #: The header line that tells servers who asks, or nothing.
         self.forwarded = frontend.forwarded(address)
@@ -148,7 +150,7 @@ class ClientConnection:
             if self._body is not None or (exchange.waits and self._given_up(exchange)):
                 exchange.client_lost("C")
             elif not self._buffer:
-                self.last = True
+                self.end_after("client closed its side")
         elif self.state == READING or not self._buffer:
             self._end_after_eof()
 
@@ -199,6 +201,13 @@ class ClientConnection:
             self._go_on()
 
     # What its exchange calls.
+
+    def end_after(self, reason: str) -> None:
+        """Makes the current exchange, or the next one, the last: the client is told so, and the connection closed behind its
+        answer. The first reason counts."""
+        if not self.last:
+            self.last = True
+            self.last_because = reason
 
     def write(self, data: bytes) -> None:
         """A part of an answer."""
@@ -272,7 +281,7 @@ class ClientConnection:
         """The exchange uses the transport for itself: what has come behind its request, and whether nothing will follow."""
         early, self._buffer = self._buffer, b""
         self.deadline = inf
-        self.last = True
+        self.end_after("tunnel")
         return early, self._eof
 
     def take_back(self) -> None:
@@ -281,7 +290,7 @@ class ClientConnection:
 
     def finish(self) -> None:
         """Let the current exchange be the last, or that of the head that is coming; an idle connection ends now."""
-        self.last = True
+        self.end_after("proxy stopping")
         if self.state == WAITING and self.requests:
             self._end("proxy stopping")
         elif self.state == WAITING:
@@ -290,7 +299,7 @@ class ClientConnection:
 
     def turn_away(self) -> None:
         """It may not be connected any more: what is under way is the last, and nothing else is heard of."""
-        self.last = True
+        self.end_after("not let in any more")
         if self.state < BUSY:
             self.transport.abort("not let in any more")
 
@@ -301,7 +310,8 @@ class ClientConnection:
             return False
         if self.session is not None and self.session.private:
             return False
-        self.last = self.last or once
+        if once:
+            self.end_after("other certificates are shown now")
         self.frontend.connections.discard(self)
         self.frontend = frontend
         self.forwarded = frontend.forwarded(self.address)
@@ -356,15 +366,19 @@ class ClientConnection:
         self.requests += 1
         self.deadline = inf
         self.exchange = exchange = Exchange(self, head, self._began, self.deadlines.now())
-        if self.frontend.closing or not head.keep_alive or head.method == b"CONNECT":
+        if self.frontend.closing:
+            self.end_after("frontend closes")
+        elif not head.keep_alive:
+            self.end_after("client asked for the end")
+        elif head.method == b"CONNECT":
             # What a client sends behind CONNECT is for the tunnel; it must not be read as requests if there is none.
-            self.last = True
+            self.end_after("CONNECT")
         rest = data[end:]
         body = b""
         if head.length:
             body, rest = self._start_body(head, rest)
         if self._eof and not rest:
-            self.last = True
+            self.end_after("client closed its side")
         self._buffer = rest
         self.frontend.route(exchange, body, self._body is None)
         if self.state != WAITING:
@@ -514,7 +528,7 @@ class ClientConnection:
         heard = self.state != GONE
         if heard:
             self.state = BUSY
-        self.last = True
+        self.end_after("request refused")
         self.frontend.traffic.ereq += 1
         self.exchange = exchange = self.exchange or Exchange(self, None, self._began, self.deadlines.now())
         exchange.refused(status, flags, heard)

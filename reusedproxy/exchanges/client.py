@@ -50,8 +50,6 @@ class ClientFacts(Protocol):
 class Client(ClientFacts, Protocol):
     """What an exchange may ask of its client connection."""
 
-    #: The connection ends after this exchange.
-    last: bool
     deadlines: Deadlines
     #: The header line that tells the servers of the frontend's own `way` who asks, or nothing.
     forwarded: bytes
@@ -60,8 +58,15 @@ class Client(ClientFacts, Protocol):
     def frontend(self) -> ClientFrontend: ...
 
     @property
+    def last(self) -> bool:
+        """Whether the connection ends after this exchange."""
+
+    @property
     def may_ask_again(self) -> bool:
         """Whether another request may follow: all of this one has come, and it was not to be the last."""
+
+    def end_after(self, reason: str) -> None:
+        """Makes this exchange the connection's last: the client is told so, and the connection closed behind the answer."""
 
     def write(self, data: bytes) -> None:
         """Sends a part of the answer."""

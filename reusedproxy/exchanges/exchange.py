@@ -163,7 +163,7 @@ class Exchange(Attempts, ExchangeFacts):
         self._let_go("exchange failed")
         self.flags = flags
         if self.state in (ANSWERING, ANSWERED):
-            self.client.last = True
+            self.client.end_after("answer broken off")
             self._end(broken=self._until_close and self.state == ANSWERING)
             return
         self.status = status
@@ -335,7 +335,7 @@ class Exchange(Attempts, ExchangeFacts):
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         if not self._request_ended:
-            self.client.last = True
+            self.client.end_after("answered before its body")
         if self.answer_rules is not None and self._replaced(head, whole=True):
             return
         data = self._response(head) + body
@@ -344,7 +344,7 @@ class Exchange(Attempts, ExchangeFacts):
 
     def response_started(self, head: ResponseHead, data: bytes) -> None:
         if self.expects and not self._request_ended:
-            self.client.last = True  # it comes in place of 100, and the body is not passed on any more
+            self.client.end_after("answered in place of 100")  # the body is not passed on any more
         if self.answer_rules is not None and self._replaced(head):
             return
         self.state = ANSWERING
@@ -362,7 +362,8 @@ class Exchange(Attempts, ExchangeFacts):
 
     def response_early(self, head: ResponseHead | None, body: bytes) -> None:
         if head is not None and not head.keep_alive:
-            self.client.last = True  # the server may close before it has taken all, and the rest has nowhere to go then
+            # The server may close before it has taken all, and the rest has nowhere to go then.
+            self.client.end_after("answered before its body")
         if head is None:
             self.state = ANSWERED
         elif self.answer_rules is None or not self._replaced(head):
@@ -542,7 +543,8 @@ class Exchange(Attempts, ExchangeFacts):
         self._count_answer(head)
         client, framed = self.client, self.framed
         if ends_with_connection(head, framed):
-            client.last = self._until_close = True
+            self._until_close = True
+            client.end_after("answer without a length")
         return response_head(head, framed, client.last)
 
     def _count_answer(self, head: ResponseHead) -> None:

@@ -141,8 +141,8 @@ class Routing:
             for counted in (self._frontend, exchange.backend):
                 if counted is not None:
                     counted.traffic.dreq += 1
-        client = exchange.client
-        client.last = client.last or not ended or not exchange.framed
+        if not ended or not exchange.framed:
+            exchange.client.end_after("answered by a rule")
         exchange.answered_here(verdict.status, _written(verdict, exchange), "PR" if verdict.denies else "LR")
         return True
 
@@ -154,7 +154,7 @@ def shows_page(pages: Iterable[Page], exchange: Exchange, ended: bool) -> bool:
     for page in pages:
         if page.wants(head.target):
             if not exchange.framed:
-                exchange.client.last = True
+                exchange.client.end_after("HTTP/1.0 client")
             exchange.by_page = True
             exchange.answered_here(*page.answer(head, exchange.client.last or not ended))
             return True
@@ -213,7 +213,8 @@ def _instead(verdict: Answer, exchange: Exchange) -> tuple[int, bytes, str]:
         for counted in (client.frontend, exchange.backend, exchange.server):
             if counted is not None:
                 counted.traffic.dresp += 1
-    client.last = client.last or not client.may_ask_again or not exchange.framed
+    if not client.may_ask_again or not exchange.framed:
+        client.end_after("answered by a rule")
     return verdict.status, _written(verdict, exchange), "PH" if verdict.denies else "LH"
 
 
