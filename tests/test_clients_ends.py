@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.clients.connection import ANSWERS_AT_ONCE, GONE, ClientConnection
 from reusedproxy.exchanges.attempt import HELD_MAX
 from reusedproxy.exchanges.exchange import Exchange
+from reusedproxy.exchanges.failures import Failures
 from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.exchanges.own_answers import ERRORS, KEEPING
 from reusedproxy.net.transport import HIGH_WATER, Transport
@@ -261,7 +262,8 @@ class ServerEndTests(SynchronousTestCase):
                 world, client = moment.world, moment.client
                 world.log.clear()
                 exchange = client.connection.exchange
-                exchange.repeated = True
+                exchange.failures = Failures(exchange)
+                exchange.failures.repeated = True
                 (wire,) = world.server.busy
                 wire.reading = True
                 getattr(wire, how)()

@@ -14,12 +14,14 @@ from reusedproxy.exchanges.session import Session
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener
+from reusedproxy.net.tls.facts import tls_side
 from reusedproxy.net.transport import Transport
 from reusedproxy.rules.regular import Unevaluated
 
 
 class ClientFrontend(Protocol):
-    """What an exchange may ask of its frontend. `way` leads to the backend where no rule chooses another; None: there is none."""
+    """What an exchange may ask of its frontend. `way` leads to the backend where no rule chooses another; None: there is
+    none."""
 
     name: str
     timeouts: Timeouts
@@ -92,3 +94,11 @@ class Client(ClientFacts, Protocol):
 
     def abort_exchange(self, exchange: object) -> None:
         """Resets the connection if it still counts as busy with `exchange`, which has failed by a fault of ours."""
+
+
+def session_of(client: ClientFacts) -> Session:
+    """Returns the client connection's session, which the first that needs it makes."""
+    session = client.session
+    if session is None:
+        session = client.session = Session(tls_side(client.transport))
+    return session

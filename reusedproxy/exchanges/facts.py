@@ -10,8 +10,7 @@ from collections.abc import Callable
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
-from reusedproxy.exchanges.client import Client
-from reusedproxy.exchanges.session import Session
+from reusedproxy.exchanges.client import Client, session_of
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.rules.facts import Sample
@@ -29,6 +28,9 @@ class ExchangeFacts:
 
     # Most exchanges never touch these; as class attributes they cost nothing.
     client: Client
+    backend: Backend | None
+    server: Server | None
+    connection: ServerConnection | None
     head: RequestHead | None = None
     answer: ResponseHead | None = None
     line: bytes | None = None
@@ -37,9 +39,6 @@ class ExchangeFacts:
     answer_rules: Callable[..., tuple[int, bytes, str] | None] | None = None
     #: Answered with a page of the proxy's own, such as the statistics.
     by_page = False
-    backend: Backend | None = None
-    server: Server | None = None
-    connection: ServerConnection | None = None
     _variables: dict[str, Sample] | None = None
 
     @property
@@ -79,7 +78,7 @@ class ExchangeFacts:
 
     @property
     def client_tls(self) -> TransportTLS | None:
-        return self._session().tls
+        return session_of(self.client).tls
 
     @property
     def server_tls(self) -> TransportTLS | None:
@@ -106,14 +105,7 @@ class ExchangeFacts:
     def _scope(self, name: str) -> dict[str, Sample]:
         """`sess` lives as long as the client's connection; the others at most as long as the exchange."""
         if name.startswith("sess."):
-            return self._session().variables
+            return session_of(self.client).variables
         if self._variables is None:
             self._variables = {}
         return self._variables
-
-    def _session(self) -> Session:
-        """Returns the client connection's session, which the first that needs it makes."""
-        session = self.client.session
-        if session is None:
-            session = self.client.session = Session(tls_side(self.client.transport))
-        return session
