@@ -479,6 +479,10 @@ class Exchange(ExchangeFacts):
         if last:
             self.bytes_out += len(last)
         client.frontend.count(self)
-        if self.backend is not None:
-            self.backend.count(self)
-        client.exchange_ended(last, error, broken)
+        try:
+            if self.backend is not None:
+                # Gives the place to whoever waits for it. That comes first, so that the log has HAProxy's numbers, and that the
+                # client's next request does not overtake those who wait.
+                self.backend.count(self)
+        finally:
+            client.exchange_ended(last, error, broken)
