@@ -43,8 +43,8 @@ class Admitting(Owner, Protocol):
 class Handshakes:
     """Clients of a frontend that have connected but not completed their handshake; counted, bounded, and told of.
 
-    At most half of its places may be taken by those that are under way: then the
-    oldest, which is hardly one of somebody who means it, makes room.
+    At most half of its places may be taken by those that are under way: then the oldest, which is hardly one of somebody
+    who means it, makes room.
     """
 
     def __init__(self, frontend: Admitting, poller: Poller) -> None:
@@ -68,7 +68,7 @@ class Handshakes:
     def begin(
         self, accepted: socket, address: tuple[str, int], listener: Listener, certificates: Certificates
     ) -> Handshake:
-        """A client has connected."""
+        """Begins the TLS handshake of a client that has connected."""
         frontend = self._frontend
         handshake = Handshake(
             self._poller, frontend.deadlines, self._turns, certificates, accepted, self, address, listener
@@ -77,7 +77,7 @@ class Handshakes:
         return handshake
 
     def expect_preface(self, accepted: socket, address: tuple[str, int], listener: Listener) -> Preface:
-        """Another proxy has connected, and says first for whom (`accept-proxy`)."""
+        """Waits for the PROXY protocol header of another proxy that has connected (`accept-proxy`)."""
         preface = Preface(self._poller, self._frontend.deadlines, accepted, self, address, listener)
         self._begin(preface)
         return preface
@@ -89,7 +89,7 @@ class Handshakes:
         newcomer.start(self._timeout)
 
     def preface_read(self, preface: Preface, header: ProxyHeader) -> None:
-        """From here on it is the client's connection, in the same place."""
+        """Goes on with the client that the header has announced, in the same place."""
         frontend = self._frontend
         del self.under_way[preface]
         frontend.connections.discard(preface)
@@ -106,7 +106,7 @@ class Handshakes:
         self._failed(preface, failure, "connection of")
 
     def handshake_done(self, handshake: Handshake, transport: ServerTLSTransport) -> None:
-        """It becomes a client connection in the same place."""
+        """Makes a client connection of it, in the same place."""
         frontend = self._frontend
         del self.under_way[handshake]
         self.completed += 1

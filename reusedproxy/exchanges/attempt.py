@@ -18,7 +18,7 @@ from reusedproxy.exchanges.failures import Failures, Repeatable, race_class
 from reusedproxy.exchanges.outcomes import CONNECTION, HEAD, QUEUE
 from reusedproxy.exchanges.retry import DIAL_FAILED
 from reusedproxy.exchanges.reuse import kind_of_connection
-from reusedproxy.exchanges.route import Way
+from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.session import Session
 from reusedproxy.net.dial import DialFailure
 from reusedproxy.pool import counters as records
@@ -52,7 +52,7 @@ class Request(Repeatable, Served, Protocol):
 
     client: Client
     head: RequestHead | None
-    way: Way | None
+    route: Route | None
     connection: ServerConnection | None
     #: All of the request has come.
     complete: bool
@@ -278,7 +278,7 @@ class Attempt:
 
     def _send(self, connection: ServerConnection) -> None:
         request = self.request
-        client, backend, way, head = request.client, request.backend, request.way, request.head
+        client, backend, route, head = request.client, request.backend, request.route, request.head
         assert backend is not None
         if self.slot:
             client.deadlines.cancel(self)
@@ -287,7 +287,7 @@ class Attempt:
         data = request.all_held()
         if connection.requests:
             connection.safe = True  # HAProxy's manual: it has been reused, so the server is known to bear it
-        if way is not None and way.server_closes:
+        if route is not None and route.server_closes:
             connection.retire_at = -inf
         elif (
             backend.settings.http_reuse == "never"

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from reusedproxy.backends.backend import Ended
 from reusedproxy.config.model.proxies import Timeouts
-from reusedproxy.exchanges.route import Page, Way
+from reusedproxy.exchanges.route import Page, Route
 from reusedproxy.exchanges.session import Session
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
@@ -20,13 +20,13 @@ from reusedproxy.rules.regular import Unevaluated
 
 
 class ClientFrontend(Protocol):
-    """What an exchange may ask of its frontend. `way` leads to the backend where no rule chooses another; None: there is
-    none."""
+    """What an exchange may ask of its frontend. `default_route` leads to the backend where no rule chooses another; None:
+    there is none."""
 
     name: str
     timeouts: Timeouts
     traffic: Traffic
-    way: Way | None
+    default_route: Route | None
     pages: list[Page]
 
     def count(self, ended: Ended) -> None:
@@ -53,7 +53,7 @@ class Client(ClientFacts, Protocol):
     """What an exchange may ask of its client connection."""
 
     deadlines: Deadlines
-    #: The header line that tells the servers of the frontend's own `way` who asks, or nothing.
+    #: The header line that tells the servers of the frontend's own `default_route` who asks, or nothing.
     forwarded: bytes
 
     @property

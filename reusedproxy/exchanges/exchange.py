@@ -29,7 +29,7 @@ from reusedproxy.exchanges.heads import (
 from reusedproxy.exchanges.outcomes import ABORTS, DATA, GONE, QUEUE, client_lost, server_lost
 from reusedproxy.exchanges.own_answers import KEEPING, error_answer
 from reusedproxy.exchanges.retry import UNSEEN
-from reusedproxy.exchanges.route import Way
+from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.tunnel import Tunnel, TunnelTimeouts
 from reusedproxy.pool.connection import SERVER_FAULT, SERVER_GONE, ServerConnection
 from reusedproxy.wire.heads import RequestHead, ResponseHead
@@ -62,12 +62,12 @@ class Exchange(ExchangeFacts):
     method = b""
     framed = True
     expects = False
-    #: The way from its frontend to its backend.
-    way: Way | None = None
+    #: The route from its frontend to its backend.
+    route: Route | None = None
     backend: Backend | None = None
     server: Server | None = None
     connection: ServerConnection | None = None
-    #: The one that is under way, or was the last.
+    #: The one that is under way, or has led to the answer; None: before the first, and after the end.
     attempt: Attempt | None = None
     #: None: no attempt has failed.
     failures: Failures | None = None
@@ -108,26 +108,26 @@ class Exchange(ExchangeFacts):
 
     # What its client connection calls.
 
-    def begin(self, way: Way, body: bytes, ended: bool) -> None:
-        """Sends the request to a server of the backend where `way` leads. `body` is what has come of the body; `ended`: that
-        is all of it."""
+    def begin(self, route: Route, body: bytes, ended: bool) -> None:
+        """Sends the request to a server of the backend that `route` leads to. `body` is what has come of the body; `ended`:
+        that is all of it."""
         head = self.head
         assert head is not None
-        self.way = way
-        if head.upgrade is not None and head.length and not way.backend.settings.upgrade_with_body:
+        self.route = route
+        if head.upgrade is not None and head.length and not route.backend.settings.upgrade_with_body:
             # As HAProxy. uvicorn (httptools) takes such a body for its next request, which no rule has seen.
             head.upgrade = None
         client = self.client
         self.expects = head.expect_continue and not body
-        forwarded = client.forwarded if way is client.frontend.way else way.forwarded(client.address)
-        if forwarded and way.forward_unless and way.forwards_already(head):
+        forwarded = client.forwarded if route is client.frontend.default_route else route.forwarded(client.address)
+        if forwarded and route.forward_unless and route.forwards_already(head):
             forwarded = b""
-        self._request = request = request_head(head, forwarded, way.server_closes, body)
+        self._request = request = request_head(head, forwarded, route.server_closes, body)
         self.bytes_in = len(request)
         if not ended:
             self.complete = False
         if self.backend is None:
-            self.enter(way.backend)
+            self.enter(route.backend)
         self.attempt = attempt = Attempt(self)
         attempt.start()
 

@@ -24,7 +24,7 @@ class Page(Protocol):
         """Returns the status and the whole response; `close`: it must say that the connection ends."""
 
 
-class Way:
+class Route:
     """A route from a frontend to one of its backends: what both sections say together about requests that take it.
 
     `server_closes`: an exchange is its server connection's last (option http-server-close; httpclose of the backend).

@@ -1,9 +1,9 @@
-"""From a request's head to its backend, past the rules of both sections, and back with the answer.
+"""The routing of a request to its backend, past the rules of both sections, and the rules for the answer on its way back.
 
 In HAProxy's order: the frontend's `http-request`, its pages, its `redirect`; `use_backend`; then the same three of the
-backend; on the way back `http-response` of the backend, then of the frontend, and `http-after-response` of both, which looks at our own
-answers, too. A `listen` is one section, and its rules count
-once. A frontend without a rule, whose backend has none either, has no routing.
+backend; on the way back `http-response` of the backend, then of the frontend, and `http-after-response` of both, which looks
+at our own answers, too. A `listen` is one section, and its rules count once. A frontend without a rule, whose backend has
+none either, has no routing. It must never know how a request is sent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from reusedproxy.config.model.rules import EditHeader
 from reusedproxy.exchanges.client import ClientFrontend
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.own_answers import reply
-from reusedproxy.exchanges.route import Page, Way
+from reusedproxy.exchanges.route import Page, Route
 from reusedproxy.rules import editing, regular
 from reusedproxy.rules.editing import Unusable
 from reusedproxy.rules.matching import Test
@@ -39,36 +39,37 @@ class Choice:
 
 
 class Routing:
-    """What a frontend does with rules. `ways` are all that it has, by the name of their backend."""
+    """The rules of a frontend and of its backends, in their order. `routes` are all that it has, by the name of their
+    backend."""
 
     def __init__(
         self,
         frontend: ClientFrontend,
         book: Book,
         choices: Iterable[Choice],
-        ways: Mapping[str, Way],
+        routes: Mapping[str, Route],
         ours_alone: Iterable[str] = (),
         edited: Iterable[EditHeader] = (),
         disabled: frozenset[str] = frozenset(),
     ) -> None:
         """`ours_alone` are names of headers that clients cannot set at all; `edited` what rules do to any; `disabled` are
-        backends that are there, but to which no way leads."""
+        backends that are there, but to which no route leads."""
         self._frontend = frontend
         self._book = book
         self.choices = list(choices)
-        self.ways = dict(ways)
+        self.routes = dict(routes)
         self._disabled = disabled
         self._ours = [editing.spellings(name) for name in sorted(ours_alone)]
         #: Whether the first line of a request may not stay as it was.
-        self._runs = bool(book.request) or any(way.book is not None for way in self.ways.values())
+        self._runs = bool(book.request) or any(route.book is not None for route in self.routes.values())
         self._own_rules = _own_rules(None, book)
-        self._ways_own_rules = {name: _own_rules(way.book, book) for name, way in self.ways.items()}
-        self._answer_rules = {name: _answer_rules(way.book, book) for name, way in self.ways.items()}
+        self._backends_own_rules = {name: _own_rules(route.book, book) for name, route in self.routes.items()}
+        self._answer_rules = {name: _answer_rules(route.book, book) for name, route in self.routes.items()}
         #: Whether rules have a say in the header of this name.
         self.edits = concerned(edited)
 
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
-        """Begin `exchange` where the rules let it, or answer it."""
+        """Begins `exchange` where the rules let it, or answers it."""
         head = exchange.head
         assert head is not None
         regular.begin()
@@ -85,44 +86,44 @@ class Routing:
         if self._ends(exchange, book.redirects, ended):
             return
         try:
-            way = self._choose(exchange)
+            route = self._choose(exchange)
         except Unevaluated as unevaluated:
             frontend.not_evaluated(unevaluated)
             exchange.fail(500, "PR")
             return
-        if way is None:
+        if route is None:
             exchange.fail(503, "SC")
             return
-        exchange.enter(way.backend)
-        exchange.own_rules = self._ways_own_rules[way.backend.name]
-        own = way.book
+        exchange.enter(route.backend)
+        exchange.own_rules = self._backends_own_rules[route.backend.name]
+        own = route.book
         if own is not None and self._ends(exchange, own.request, ended):
             return
-        if way.pages and shows_page(way.pages, exchange, ended):
+        if route.pages and shows_page(route.pages, exchange, ended):
             return
         if own is not None and self._ends(exchange, own.redirects, ended):
             return
-        exchange.answer_rules = self._answer_rules[way.backend.name]
-        exchange.begin(way, body, ended)
+        exchange.answer_rules = self._answer_rules[route.backend.name]
+        exchange.begin(route, body, ended)
 
-    def _choose(self, exchange: Exchange) -> Way | None:
-        """HAProxy: the first whose condition is true; where its name is that of no backend, the default. None: the backend is
-        disabled."""
+    def _choose(self, exchange: Exchange) -> Route | None:
+        """Chooses the route as HAProxy does: the first whose condition is true; where its name is that of no backend, the
+        default. None: the backend is disabled."""
         choice = None
         try:
             for choice in self.choices:
                 if choice.test is None or choice.test(exchange):
                     name = choice.name(exchange).decode("utf-8", "replace")
-                    if choice.fixed or name in self.ways or name in self._disabled:
-                        return self.ways.get(name)
+                    if choice.fixed or name in self.routes or name in self._disabled:
+                        return self.routes.get(name)
                     break
         except Unevaluated as unevaluated:
             unevaluated.place = choice.place if choice is not None else None
             raise
-        return self._frontend.way
+        return self._frontend.default_route
 
     def _ends(self, exchange: Exchange, steps: Steps, ended: bool) -> bool:
-        """Whether one of these rules has answered."""
+        """Runs these rules, and tells whether one has answered."""
         if not steps:
             return False
         try:
@@ -162,7 +163,7 @@ def shows_page(pages: Iterable[Page], exchange: Exchange, ended: bool) -> bool:
 
 
 def _answer_rules(backend: Book | None, frontend: Book) -> Callable[[Exchange], tuple[int, bytes, str] | None] | None:
-    """What looks at answers that come this way: the backend's rules, then the frontend's; None: there are none."""
+    """Makes the function that runs the rules for an answer: the backend's, then the frontend's; None: there are none."""
     books = [book.response for book in (backend, frontend) if book is not None and book.response]
     after = [book.after for book in (backend, frontend) if book is not None and book.after]
     if not books and not after:
@@ -186,7 +187,7 @@ def _answer_rules(backend: Book | None, frontend: Book) -> Callable[[Exchange], 
 
 
 def _own_rules(backend: Book | None, frontend: Book) -> Callable[[Exchange, bytes], bytes] | None:
-    """What looks at our own answers: only `http-after-response`."""
+    """Makes the function that runs the rules for an answer of our own: only `http-after-response`."""
     books = [book.after for book in (backend, frontend) if book is not None and book.after]
     if not books:
         return None
@@ -219,7 +220,7 @@ def _instead(verdict: Answer, exchange: Exchange) -> tuple[int, bytes, str]:
 
 
 def _written(verdict: Answer, exchange: Exchange) -> bytes:
-    """The whole response; to HEAD without its body (RFC 9110 section 9.3.2)."""
+    """Writes the whole response; to HEAD without its body (RFC 9110 section 9.3.2)."""
     close = exchange.client.last
     whole = reply(verdict.status, verdict.fields, verdict.content, verdict.content_type, close=close)
     return whole[: whole.index(b"\r\n\r\n") + 4] if exchange.method == b"HEAD" else whole
