@@ -46,21 +46,21 @@ class RuleBookTests(SynchronousTestCase):
             "backend x\n server s 192.0.2.1:1\nbackend y\n server s 192.0.2.1:1\nbackend z\n server s 192.0.2.1:1\n"
         )
         (frontend,) = proxy.frontends
-        assert frontend.way is not None
-        self.assertEqual((frontend.routing, frontend.way.backend.name), (None, "x"))
+        assert frontend.default_route is not None
+        self.assertEqual((frontend.routing, frontend.default_route.backend.name), (None, "x"))
 
     def test_rules_of_backends_need_one(self) -> None:
         """Whichever way leads there; of a dynamic name all do."""
         backends = "backend x\n server s 192.0.2.1:1\nbackend y\n http-request deny\n server s 192.0.2.1:1\n"
-        for rule, ways in (
+        for rule, routes in (
             ("default_backend y", {"y"}),
             ("use_backend y if TRUE\n default_backend x", {"x", "y"}),
             ("use_backend %[path]", {"x", "y"}),
         ):
             routing = self.assembled(f"frontend a\n bind :80\n {rule}\n{backends}").frontends[0].routing
             assert routing is not None
-            self.assertEqual(set(routing.ways), ways)
-            self.assertEqual([name for name, way in routing.ways.items() if way.book is not None], ["y"])
+            self.assertEqual(set(routing.routes), routes)
+            self.assertEqual([name for name, route in routing.routes.items() if route.book is not None], ["y"])
         self.assertIsNone(self.assembled(f"frontend a\n bind :80\n default_backend x\n{backends}").frontends[0].routing)
 
     def test_a_listen_sections_rules_count_once(self) -> None:
@@ -71,7 +71,7 @@ class RuleBookTests(SynchronousTestCase):
         )
         own, other = (frontend.routing for frontend in proxy.frontends)
         assert own is not None and other is not None
-        self.assertEqual((own.ways["l"].book, other.ways["l"].book is None), (None, False))
+        self.assertEqual((own.routes["l"].book, other.routes["l"].book is None), (None, False))
 
     def test_patterns_come_out_of_files(self) -> None:
         """Without comments and empty lines; with those of the line."""
@@ -167,5 +167,5 @@ class RuleBookTests(SynchronousTestCase):
         )
         front, listen = proxy.frontends
         assert front.routing is not None and listen.routing is not None
-        self.assertEqual([len(front.pages), len(front.routing.ways["y"].pages)], [1, 1])
-        self.assertEqual([len(listen.pages), len(listen.routing.ways["l"].pages)], [1, 0])
+        self.assertEqual([len(front.pages), len(front.routing.routes["y"].pages)], [1, 1])
+        self.assertEqual([len(listen.pages), len(listen.routing.routes["l"].pages)], [1, 0])

@@ -8,8 +8,9 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import ANSWERS_AT_ONCE, GONE, ClientConnection
-from reusedproxy.exchanges.attempt import HELD_MAX
+from reusedproxy.exchanges.attempt import HELD_MAX, Attempt
 from reusedproxy.exchanges.exchange import Exchange
+from reusedproxy.exchanges.failures import Failures
 from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.exchanges.own_answers import ERRORS, KEEPING
 from reusedproxy.net.transport import HIGH_WATER, Transport
@@ -261,7 +262,8 @@ class ServerEndTests(SynchronousTestCase):
                 world, client = moment.world, moment.client
                 world.log.clear()
                 exchange = client.connection.exchange
-                exchange.repeated = True
+                exchange.failures = Failures(exchange)
+                exchange.failures.repeated = True
                 (wire,) = world.server.busy
                 wire.reading = True
                 getattr(wire, how)()
@@ -481,6 +483,21 @@ class OwnFaultTests(SynchronousTestCase):
         self.assertEqual(client.take(), ERRORS[500])
         self.assertEqual(world.flags(), [(500, "IH")])
         self.assertEqual(world.server.server.served, 0)
+
+    def test_while_another_is_given_its_place(self):
+        """The client whose exchange is over has nothing to do with that, and gets its answer."""
+        world = World(self, warm=1, maxconn=1)
+        client, other = world.client(), world.client()
+        client.send(GET)
+        other.send(GET)
+
+        def fails(*_args):
+            raise ZeroDivisionError("a bug")
+
+        self.patch(Attempt, "placed", fails)
+        world.server.answer()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual((client.take(), client.gone, world.flags()), (OK, False, [(200, "--")]))
 
     def test_when_not_even_that_can_be_sent(self):
         """The client's connection is reset."""

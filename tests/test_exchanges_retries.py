@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.exchanges.attempt import ATTEMPTS_AT_ONCE, HELD_MAX
@@ -107,7 +110,7 @@ class DialTests(SynchronousTestCase):
         other.send(GET)
         self.assertIs(other.connection.exchange.server, second.server)
         first.refuse()
-        self.assertEqual(client.connection.exchange.state, "connecting")  # `avoid` is better than nothing
+        self.assertEqual(client.connection.exchange.attempt.state, "connecting")  # `avoid` is better than nothing
         world.advance(1)
         first.connect()
         second.connect()
@@ -419,3 +422,27 @@ class AtOnceTests(SynchronousTestCase):
         world.server.answer()
         self.assertEqual((client.take(), world.flags()), (OK, [(200, "--")]))
         world.check_rest()
+
+
+class GarbageTests(SynchronousTestCase):
+    """An exchange and its attempts know each other while they last."""
+
+    def test_no_garbage_is_left_by_an_end(self) -> None:
+        """All of a request's memory goes with it at once: nothing waits for the collector."""
+        for failing in (0, 1):
+            world = World(self, warm=1 + failing)
+            world.frontend.log = None
+            client = world.client()
+            gc.disable()
+            try:
+                client.send(GET)
+                gone = weakref.ref(client.connection.exchange)
+                for _ in range(failing):
+                    world.server.reset()
+                    world.server.connect()
+                world.server.answer()
+                self.assertEqual(client.take(), OK)
+                self.assertIsNone(gone(), failing)
+            finally:
+                gc.enable()
+            world.check_rest()

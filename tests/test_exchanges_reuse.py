@@ -141,7 +141,7 @@ class NeverTests(SynchronousTestCase):
         self.world.server.connect()
         self.world.server.answer()
         self.assertEqual(client.take(), OK)
-        self.assertEqual(len(client.connection.kept), 1)
+        self.assertEqual(len(client.connection.session.private), 1)
         self.world.check_rest()
 
     def test_a_post_on_its_own_is_not_repeated(self):

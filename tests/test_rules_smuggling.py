@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.exchanges.facts import KnownClient
+from reusedproxy.exchanges.session import Session
 from reusedproxy.rules.samples.formats import clean
 from reusedproxy.wire.heads import CHUNKED, Limits, find_head_end, read_request
 from tests.clientfakes import World
@@ -109,7 +109,7 @@ class SmugglingTests(SynchronousTestCase):
         """What reaches the server."""
         world: World = ruled(self, RULES, warm=1)
         client = world.client()
-        client.connection.known = KnownClient(tls)  # type: ignore[arg-type]
+        client.connection.session = Session(tls)  # type: ignore[arg-type]
         at = 0
         for cut in sorted(cuts):
             if at < cut < len(request) and client.wire.state == 0:

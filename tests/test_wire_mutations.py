@@ -99,7 +99,7 @@ class RequestTests(SynchronousTestCase):
             asked = world.server.asked()
             if is_whole_request(asked):
                 requests.append(asked)
-            if not world.server.busy or world.server.busy[0].peer.exchange._request_ended is False:
+            if not world.server.busy or world.server.busy[0].peer.exchange.complete is False:
                 break
             world.server.answer()
         course = Course(requests, client.take(), client.wire.state == OPEN)

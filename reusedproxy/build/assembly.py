@@ -270,7 +270,7 @@ class Assembly:
             own = frontend.settings.stats
             places = [(frontend.pages, own)]
             if frontend.routing is not None:
-                places += [(way.pages, way.backend.settings.stats) for way in frontend.routing.ways.values()]
+                places += [(route.pages, route.backend.settings.stats) for route in frontend.routing.routes.values()]
             elif frontend.backend is not None:
                 places.append((frontend.pages, frontend.backend.settings.stats))
             for pages, page in places:

@@ -19,7 +19,8 @@ from reusedproxy.config.language.report import Fault, Wrong
 from reusedproxy.config.model.rules import Criterion, Receive
 from reusedproxy.config.rules.patterns import check_patterns
 from reusedproxy.config.validate.rules import edited, ours_alone
-from reusedproxy.exchanges.routing import Choice, Routing, Way
+from reusedproxy.exchanges.route import Route
+from reusedproxy.exchanges.routing import Choice, Routing
 from reusedproxy.net.files import unless_pipe
 from reusedproxy.net.slices import Steps
 from reusedproxy.rules.matching import condition
@@ -66,22 +67,22 @@ class RuleBooks:
         named = [rule.name.constant for rule in settings.use_backends]
         everywhere = None in named
         names = {*self.backends} if everywhere else {name for name in (*named, settings.default_backend) if name}
-        ways = {name: Way(settings, self.backends[name]) for name in sorted(names) if name in self.backends}
-        if frontend.way is not None:
-            ways[frontend.way.backend.name] = frontend.way
+        routes = {name: Route(settings, self.backends[name]) for name in sorted(names) if name in self.backends}
+        if frontend.default_route is not None:
+            routes[frontend.default_route.backend.name] = frontend.default_route
         choices = settings.use_backends if default_backend(settings) == settings.default_backend else ()
-        rules = [settings.rules, *(way.backend.settings.rules for way in ways.values())]
+        rules = [settings.rules, *(route.backend.settings.rules for route in routes.values())]
         if not any(rules) and not choices:
             return None
-        for way in ways.values():
-            if way.backend.settings.place != settings.place and way.backend.settings.rules:
-                way.book = self._book(way.backend.settings)
+        for route in routes.values():
+            if route.backend.settings.place != settings.place and route.backend.settings.rules:
+                route.book = self._book(route.backend.settings)
                 yield
         made = []
         for choice in choices:
             made.append(self._choice(choice))
             yield
-        return Routing(frontend, self._book(settings), made, ways, ours_alone(rules), edited(rules), self.disabled)
+        return Routing(frontend, self._book(settings), made, routes, ours_alone(rules), edited(rules), self.disabled)
 
     def gate(self, settings: model.Frontend) -> Gate | None:
         """What decides who may come in there; None: everybody may."""

@@ -1,24 +1,23 @@
 """One connection from a client: it reads requests in order, and has at most one of them under way.
 
 It turns bytes into request heads and bodies with `wire`, makes an exchange of each, writes what the exchange answers, and
-decides whether the client may ask again. It owns the client's deadlines. It must never know servers or pools.
+decides whether the client may ask again. It owns the client's deadlines. Upward it knows `owner.Owner` alone; exchanges
+know it as `exchanges.client.Client`. It must never know servers or pools.
 """
 
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
+from reusedproxy.clients.owner import Owner
 from reusedproxy.exchanges.exchange import Exchange
-from reusedproxy.exchanges.facts import KnownClient
 from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.exchanges.own_answers import ERRORS
+from reusedproxy.exchanges.session import Session
 from reusedproxy.net.listener import Listener
-from reusedproxy.net.transport import HIGH_WATER, PEER_RESET, Transport
-from reusedproxy.pool.connection import PRIVATE, RETIRING, ServerConnection
-from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.net.transport import BROKEN, HIGH_WATER, PEER_RESET, Transport
 from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody
 from reusedproxy.wire.heads import (
     RequestFault,
@@ -29,14 +28,11 @@ from reusedproxy.wire.heads import (
     skip_empty_lines,
 )
 
-if TYPE_CHECKING:
-    from reusedproxy.clients.frontend import Frontend
-
 # The states of a client connection.
-WAITING = 0  # for a request; nothing of it has come
-READING = 1  # a head that is not complete
-BUSY = 2  # an exchange is under way
-ENDING = 3  # what is left to send goes out, then it closes
+WAITING = 0
+READING = 1
+BUSY = 2
+ENDING = 3
 GONE = 4
 
 #: Requests of one client that we answer ourselves before the others get their turn: a quarter of a megabyte of pipelined
@@ -57,10 +53,16 @@ FIRST_FOR = 1.0
 
 
 class ClientConnection:
-    """One connection from a client. `state` is WAITING, READING, BUSY, ENDING or GONE; `requests` counts its heads.
+    """One connection from a client. `state` is one of these:
 
-    `last` says that the connection ends after the current exchange. In any state it may be blocked: the client does not
-    take what it was sent, so no further request of it is begun.
+    WAITING  for a request, of which nothing has come
+    READING  a head, of which some has come
+    BUSY     an exchange is under way
+    ENDING   what is left to send goes out, then the connection is closed
+    GONE     the connection is closed
+
+    `requests` counts the heads. `last` says that the connection ends after the current exchange, and `last_because` why. In any
+    state it may be blocked: the client does not take what it was sent, so no further request of it is begun.
     """
 
     __slots__ = (
@@ -84,11 +86,11 @@ class ClientConnection:
         "exchange",
         "forwarded",
         "frontend",
-        "kept",
-        "known",
         "last",
+        "last_because",
         "listener",
         "requests",
+        "session",
         "slot",
         "state",
         "transport",
@@ -96,7 +98,7 @@ class ClientConnection:
 
     _log = Logger()
 
-    def __init__(self, frontend: Frontend, transport: Transport, address: tuple[str, int], listener: Listener) -> None:
+    def __init__(self, frontend: Owner, transport: Transport, address: tuple[str, int], listener: Listener) -> None:
         self.frontend = frontend
         self.transport = transport
         self.address = address
@@ -104,15 +106,14 @@ class ClientConnection:
         self.state = WAITING
         self.requests = 0
         self.last = False
+        self.last_because = ""
         self.exchange: Exchange | None = None
         #: The header line that tells servers who asks, or nothing.
         self.forwarded = frontend.forwarded(address)
         self.slot = 0.0
-        #: Server connections that serve nobody else (`http-reuse never`, and those that are authenticated themselves).
-        self.kept: list[ServerConnection] | None = None
         self.listener = listener
-        #: What rules have learnt of it; None: they have not asked.
-        self.known: KnownClient | None = None
+        #: What its exchanges keep for those that follow; None: nothing so far.
+        self.session: Session | None = None
         #: Where it was to go, if a PROXY protocol header has said so; None: to us.
         self.destination: tuple[str, int] | None = None
         self._buffer = b""
@@ -150,14 +151,14 @@ class ClientConnection:
             self._line_up(self._buffer + data)
 
     def eof_received(self) -> None:
-        """The client will send nothing more. What it has asked goes on: it may have closed only its side."""
+        """Notes that the client will send nothing more. What it has asked goes on: it may have closed only its side."""
         self._eof = True
         exchange = self.exchange
         if exchange is not None:
             if self._body is not None or (exchange.waits and self._given_up(exchange)):
                 exchange.client_lost("C")
             elif not self._buffer:
-                self.last = True
+                self.end_after("client closed its side")
         elif self.state == READING or not self._buffer:
             self._end_after_eof()
 
@@ -168,9 +169,8 @@ class ClientConnection:
             self.exchange.client_lost("K" if reason == STOPPED else "C")
         elif was == READING or (was == WAITING and reason == PEER_RESET and self._silence_counts):
             self._refuse(400, "CR")
-        for connection in self.kept or ():
-            if connection.state == PRIVATE:
-                connection.pool.retire(connection, "client gone")
+        if self.session is not None:
+            self.session.end()
         self.frontend.connection_gone(self, self.listener)
 
     def pause_writing(self) -> None:
@@ -204,19 +204,28 @@ class ClientConnection:
             self.exchange.client_slow()
 
     def take_turn(self) -> None:
-        """Others had theirs: go on with the requests that have come."""
+        """Goes on with the requests that have come, now that other clients have had their turn."""
         if self.state == WAITING and self._buffer and not self._blocked:
             self._go_on()
 
     # What its exchange calls.
 
+    def end_after(self, reason: str) -> None:
+        """Makes the current exchange, or the next one, the last: the client is told so, and the connection closed behind its
+        answer. The first reason counts."""
+        if not self.last:
+            self.last = True
+            self.last_because = reason
+
     def write(self, data: bytes) -> None:
-        """A part of an answer."""
+        """Sends a part of the answer."""
         self.transport.write(data)
 
-    def exchange_ended(self, exchange: Exchange, last: bytes, error: int, broken: bool) -> None:
-        """Send the answer's `last` bytes; `error`: they are our own, of this status; `broken`: let the client see a reset."""
-        self.exchange = None
+    def exchange_ended(self, last: bytes, error: int, broken: bool) -> None:
+        """Ends the current exchange: writes its line of the access log, sends the answer's `last` bytes, and goes on with the
+        client's next request. `error`: they are our own, of this status; `broken`: a reset tells the client."""
+        exchange, self.exchange = self.exchange, None
+        assert exchange is not None
         if self.frontend.log is not None:
             try:
                 self.frontend.log(exchange)
@@ -246,17 +255,18 @@ class ClientConnection:
         if self._buffer and not self._taking:
             self._go_on()
 
-    def is_left_by(self, exchange: Exchange) -> bool:
-        """Whether it still counts as busy with `exchange`, which has come to nothing."""
-        return self.state == BUSY and self.exchange in (exchange, None)
+    def abort_exchange(self, exchange: object) -> None:
+        """Resets the connection if it still counts as busy with `exchange`, which has failed by a fault of ours."""
+        if self.state == BUSY and self.exchange in (exchange, None):
+            self.transport.abort(BROKEN)
 
     @property
     def may_ask_again(self) -> bool:
-        """Whether it may send another request: all of this one has come, and it was not to be the last."""
+        """Whether another request may follow: all of this one has come, and it was not to be the last."""
         return self._body is None and not self.last
 
     def pause_request(self) -> None:
-        """The exchange takes no more of the request's body for now; the silence is not the client's."""
+        """Stops reading the request's body: the exchange takes no more for now. No time-out of the client's runs meanwhile."""
         if self._body is not None:
             self._request_paused = True
             self.transport.pause_reading(self._ended_ahead)
@@ -272,48 +282,31 @@ class ClientConnection:
             exchange.client_lost("C")
 
     def resume_request(self) -> None:
-        """The exchange takes the request's body again."""
+        """Reads the request's body again."""
         self._request_paused = False
         if self._body is not None and not self._eof:
             self._give_body_time()
             self.transport.resume_reading()
 
-    def keep(self, connection: ServerConnection) -> None:
-        """This server connection is for this client alone, and ends with it."""
-        self.kept = [each for each in self.kept or () if each is not connection and each.state != RETIRING]
-        self.kept.append(connection)
-
-    def take_kept(self, pool: HTTPConnectionPool) -> ServerConnection | None:
-        """The connection that this client's last exchange there has left for it, if it stands yet."""
-        for connection in self.kept or ():
-            if connection.pool is pool and connection.state == PRIVATE:
-                pool.take(connection)
-                return connection
-        return None
-
-    def has_kept(self, pool: HTTPConnectionPool) -> bool:
-        """Whether there is one."""
-        return any(each.pool.first is pool and each.state == PRIVATE for each in self.kept or ())
-
     def continue_came(self) -> None:
-        """The server asks for the body: it is the client's turn."""
+        """Gives the client its time for the body, which the server asks for."""
         if not self._blocked:
             self._give_body_time()
 
     def lend(self) -> tuple[bytes, bool]:
-        """The exchange uses the transport for itself: what has come behind its request, and whether nothing will follow."""
+        """Lends the transport to a tunnel. Returns what has come behind the request, and whether nothing will follow."""
         early, self._buffer = self._buffer, b""
         self.deadline = inf
-        self.last = True
+        self.end_after("tunnel")
         return early, self._eof
 
     def take_back(self) -> None:
-        """The exchange needs the transport no more, and is about to end."""
+        """Takes the transport back from a tunnel, before the exchange ends."""
         self.transport.peer = self
 
     def finish(self) -> None:
-        """Let the current exchange be the last, or that of the head that is coming; an idle connection ends now."""
-        self.last = True
+        """Ends the connection after the current exchange, or that of the head that is coming; an idle one ends now."""
+        self.end_after("proxy stopping")
         if self.state == WAITING and self.requests:
             self._end("proxy stopping")
         elif self.state == WAITING:
@@ -321,17 +314,20 @@ class ClientConnection:
             self._give(FIRST_FOR)
 
     def turn_away(self) -> None:
-        """It may not be connected any more: what is under way is the last, and nothing else is heard of."""
-        self.last = True
+        """Ends the connection of a client that may not connect any more: after the current exchange, or now."""
+        self.end_after("not let in any more")
         if self.state < BUSY:
             self.transport.abort("not let in any more")
 
-    def move(self, frontend: Frontend, once: bool) -> bool:
-        """Go on at `frontend`, in the place of the one it came in by; `once`: for one request more. False: an exchange is under
-        way, or it has to be let go. A head of which some has come is read on, and judged, there."""
-        if self.state not in (WAITING, READING) or self._blocked or self._eof or self.kept:
+    def move(self, frontend: Owner, once: bool) -> bool:
+        """Moves the connection to `frontend`, from the one it came in by; `once`: for one request more. False: an exchange is
+        under way, or the connection cannot be moved. A head of which some has come is read on, and judged, there."""
+        if self.state not in (WAITING, READING) or self._blocked or self._eof:
             return False
-        self.last = self.last or once
+        if self.session is not None and self.session.private:
+            return False
+        if once:
+            self.end_after("other certificates are shown now")
         self.frontend.connections.discard(self)
         self.frontend = frontend
         self.forwarded = frontend.forwarded(self.address)
@@ -339,13 +335,13 @@ class ClientConnection:
         return True
 
     def abort(self, reason: str) -> None:
-        """End now, whatever is under way."""
+        """Ends the connection now, whatever is under way."""
         self.transport.abort(reason)
 
     # Reading requests.
 
     def _take(self, data: bytes) -> None:
-        """Read heads, as long as there are whole ones and each exchange has ended."""
+        """Reads heads, as long as there are whole ones and each exchange has ended."""
         self._taking = True
         self._turn_ends_at = self.requests + ANSWERS_AT_ONCE
         until = 0.0
@@ -371,13 +367,13 @@ class ClientConnection:
             self._taking = False
 
     def _line_up(self, data: bytes) -> None:
-        """Requests that came too early wait for their turn; the client may send no more than a head's size of them."""
+        """Keeps requests that came too early; the client may send no more than a head's size of them."""
         self._buffer = data
         if len(data) > self.frontend.limits.max_head:
             self.transport.pause_reading()
 
     def _take_one(self, data: bytes) -> bytes:
-        """Read one head and begin its exchange; what is left of the data when that has ended already."""
+        """Reads one head and begins its exchange. Returns what is left of the data when that has ended already."""
         if data[0] == 13:
             data = data[skip_empty_lines(data) :]
         end = find_head_end(data, self._searched)
@@ -394,13 +390,13 @@ class ClientConnection:
         self.exchange = exchange = Exchange(self, head, self._began, self.deadlines.now())
         if self.frontend.closing or not head.keep_alive or head.method == b"CONNECT":
             # What a client sends behind CONNECT is for the tunnel; it must not be read as requests if there is none.
-            self.last = True
+            self.end_after("frontend closes" if self.frontend.closing else "asked for by the request")
         rest = data[end:]
         body = b""
         if head.length:
             body, rest = self._start_body(head, rest)
         if self._eof and not rest:
-            self.last = True
+            self.end_after("client closed its side")
         self._buffer = rest
         self.frontend.route(exchange, body, self._body is None)
         if self.state != WAITING:
@@ -430,7 +426,7 @@ class ClientConnection:
         self._searched = len(data)
 
     def _go_on(self) -> None:
-        """Requests that came while another was under way have their turn."""
+        """Reads the requests that came while another was under way."""
         data, self._buffer = self._buffer, b""
         if not self._eof:
             self.transport.resume_reading()
@@ -443,7 +439,7 @@ class ClientConnection:
     # Reading bodies.
 
     def _start_body(self, head: RequestHead, data: bytes) -> tuple[bytes, bytes]:
-        """What has come of the body, and what lies beyond its end."""
+        """Begins to read a body. Returns what has come of it, and what lies beyond its end."""
         length = head.length
         body = LengthBody(length) if length > 0 else self.frontend.chunked_body()
         try:
@@ -485,7 +481,7 @@ class ClientConnection:
             exchange.request_ended()
 
     def _give_back(self, body: LengthBody | ChunkedBody) -> None:
-        """So many small chunks are enough for one turn."""
+        """Leaves the rest of many small chunks to the next turn."""
         assert isinstance(body, ChunkedBody)
         self.transport.give_back(body.held)
         body.held = b""
@@ -494,37 +490,39 @@ class ClientConnection:
 
     @property
     def _time_to_take(self) -> float | None:
-        """How long the client may take nothing of what it was sent; at its end `client-fin` counts, if it is said."""
+        """How long the client may take nothing of what it was sent; while the connection ends, `client-fin` counts if it is
+        set."""
         timeouts = self.frontend.timeouts
         return timeouts.client_fin if self.state == ENDING and timeouts.client_fin else timeouts.client
 
     @property
     def _silence_counts(self) -> bool:
-        """Whether it is worth a line in the log that nothing at all has come."""
+        """Whether a client that sends nothing at all is worth a line in the log."""
         return self.requests == 0 and not self.last and not self.frontend.settings.dontlognull
 
     def _unlogged(self, status: int) -> bytes:
-        """What is said to a client that has said nothing and is not logged: HAProxy answers the first time, not later."""
+        """Returns the answer to a client that has sent nothing and is not logged: HAProxy answers the first time, not later."""
         return b"" if self.requests or self.last else ERRORS[status]
 
     @staticmethod
     def _given_up(exchange: Exchange) -> bool:
-        """Whether the end of its client's side, which may be all of the client's, ends one that no server has seen."""
+        """Tells whether an exchange that no server has seen ends when its client closes its side (`option abortonclose`)."""
         return exchange.backend is None or exchange.backend.settings.abortonclose
 
     def _give(self, timeout: float | None) -> None:
-        """It is the client's turn, for at most this long."""
+        """Sets the time by which the client must act."""
         if timeout is not None:
             self.deadlines.watch(self, self.deadlines.now() + timeout)
 
     def _give_body_time(self) -> None:
-        """It is the client's turn if more of its body is to come, we take it, and it need not wait for the server's 100."""
+        """Sets the time for more of the body, if some is to come, we take it, and the client need not wait for the server's
+        100."""
         exchange = self.exchange
         if self._body is not None and not self._request_paused and not (exchange is not None and exchange.expects):
             self._give(self.frontend.timeouts.client)
 
     def _look_at_reader(self) -> None:
-        """It had until now to take something, or to send what is drained. As long as it does, it may go on."""
+        """Gives more time to a client that has taken some of the answer, or sent what is drained; ends it otherwise."""
         left, drained = self.transport.unsent(), self.transport.drained
         if 0 < left < self._left:
             self._left = left
@@ -539,30 +537,30 @@ class ClientConnection:
             self.transport.abort("client did not take the end")
 
     def _end_after_eof(self) -> None:
-        """No exchange is under way, and no further request can come."""
+        """Ends the connection: no exchange is under way, and no further request can come."""
         if self.state == READING or (self.state == WAITING and self._silence_counts):
             self._refuse(400, "CR")
         elif self.state == WAITING:
             self._end("client closed", self._unlogged(400))
 
     def _refuse(self, status: int, flags: str) -> None:
-        """Answer what is no request, and end. A client that is gone is only recorded."""
+        """Answers what is no request, and ends the connection. A client that is gone is only logged."""
         heard = self.state != GONE
         if heard:
             self.state = BUSY
-        self.last = True
+        self.end_after("request refused")
         self.frontend.traffic.ereq += 1
-        exchange = self.exchange or Exchange(self, None, self._began, self.deadlines.now())
+        self.exchange = exchange = self.exchange or Exchange(self, None, self._began, self.deadlines.now())
         exchange.refused(status, flags, heard)
 
     def _capture(self, reason: str, data: bytes) -> None:
-        """Keep what could not be taken, for who asks why."""
+        """Keeps what could not be read, for an operator who asks why."""
         host, port = self.address
         self.frontend.invalid.note(f"{host}:{port}" if port else host, reason, data)
 
     def _end(self, reason: str, data: bytes = b"", *, drain: float = 0.0) -> None:
-        """Send `data` and close. The client may take its time for it, within its time-out, if it goes on taking; what it sends
-        meanwhile is read and dropped, if `drain` says that it may send nothing for so many seconds."""
+        """Sends `data` and closes the connection. The client may take its time for it, within its time-out, if it goes on
+        taking; what it sends meanwhile is read and dropped, if `drain` says that it may send nothing for so many seconds."""
         self.state = ENDING
         self._buffer = b""
         self._body = None

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from socket import socket
-from typing import Protocol
 
-from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.backend import Backend, Ended
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, Arrival, Gate
 from reusedproxy.clients.newcomers import Handshakes, Newcomer
+from reusedproxy.clients.owner import AccessLog, Connected
 from reusedproxy.config import model
 from reusedproxy.exchanges.exchange import Exchange
-from reusedproxy.exchanges.routing import Routing, Way
+from reusedproxy.exchanges.route import Page, Route
+from reusedproxy.exchanges.routing import Routing, shows_page
 from reusedproxy.measures.last_errors import Captures
 from reusedproxy.measures.log_throttle import Teller
 from reusedproxy.measures.traffic import Traffic
@@ -27,26 +28,14 @@ from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.wire.bodies import ChunkedBody
-from reusedproxy.wire.heads import Limits, RequestHead
+from reusedproxy.wire.heads import Limits
 
 #: Seconds between two log lines about the same bound.
 FULL_EVERY = 60.0
 
-AccessLog = Callable[[Exchange], None]
-
-
-class Page(Protocol):
-    """Something the proxy answers itself."""
-
-    def wants(self, target: bytes) -> bool:
-        """Whether this request target is for it."""
-
-    def answer(self, head: RequestHead, close: bool) -> tuple[int, bytes]:
-        """The status and the whole response; `close`: it must say that the connection ends."""
-
 
 class Places:
-    """How many client connections there may be, in the whole process; frontends that listen are told of room.
+    """The limit of client connections in the whole process (`maxconn`); frontends that listen are told of room.
 
     There is one for the process's life: after a reload the clients that are still there count on, against the new bound.
     """
@@ -62,10 +51,10 @@ class Places:
 
 
 class Frontend:
-    """A `frontend` section come to life.
+    """A running `frontend` section.
 
-    `closing`: each exchange is its client connection's last (option httpclose, stopping). `way` leads to the backend where
-    no rule chooses another, None: there is none.
+    `closing`: each exchange is its client connection's last (option httpclose, stopping). `default_route` leads to the
+    backend where no rule chooses another; None: there is none.
     """
 
     def __init__(
@@ -88,13 +77,13 @@ class Frontend:
         self.log: AccessLog | None = None
         self.handshakes = Handshakes(self, poller)
         self.traffic = Traffic()
-        self.connections: set[ClientConnection | Newcomer] = set()
+        self.connections: set[Connected] = set()
         self.connections_max = 0
         self.connections_total = 0
         self.listeners: list[Listener] = []
         # HAProxy's manual, section 4.2: httpclose closes the side of its section; http-server-close counts wherever it is.
         self.closing = settings.connection_mode == "close"
-        self.way = None if backend is None else Way(settings, backend)
+        self.default_route = None if backend is None else Route(settings, backend)
         #: The rules of its section and of those that they lead to; None: there are none.
         self.routing: Routing | None = None
         #: Decides who may come in; None: everybody may.
@@ -114,11 +103,11 @@ class Frontend:
 
     @property
     def maxconn(self) -> int:
-        """How many clients it may have; HAProxy's manual: the process's `maxconn` where its own is unset."""
+        """The limit of its clients; HAProxy's manual: the process's `maxconn` where its own is unset."""
         return self.settings.maxconn or self._places.maxconn
 
     def listen(self, listener: Listener) -> None:
-        """Serve what this listener accepts."""
+        """Serves what this listener accepts."""
         self.listeners.append(listener)
         # One that a reload took over may have other settings than those it was made with.
         for bind in self.settings.binds:
@@ -139,7 +128,7 @@ class Frontend:
             listener.pause()
 
     def stop(self, successors: Mapping[Listener, Frontend] | None = None) -> None:
-        """Accept nothing more; each connection ends after its current exchange, idle ones now.
+        """Stops accepting; each connection ends after its current exchange, idle ones now.
 
         Listeners with `successors` are not closed: another frontend goes on with them, and with their idle clients. A client
         that was let go might be asking at this moment, and would not know what became of its request.
@@ -148,7 +137,7 @@ class Frontend:
             pass
 
     def stopping(self, successors: Mapping[Listener, Frontend]) -> Iterator[None]:
-        """The same in steps: the first is for its listeners, and one for each connection, which goes on as ever until then."""
+        """Stops in steps: the first is for its listeners, and one for each connection, which goes on as ever until then."""
         for listener in self.listeners:
             if listener not in successors:
                 listener.close()
@@ -156,7 +145,7 @@ class Frontend:
         if self in self._places.frontends:
             self._places.frontends.remove(self)
         yield
-        asked: set[ClientConnection | Newcomer] = set()
+        asked: set[Connected] = set()
         while left := self.connections - asked:  # a handshake that has ended meanwhile makes another one
             for connection in left:
                 asked.add(connection)
@@ -166,9 +155,10 @@ class Frontend:
                     yield
         self.closing = True
 
-    def _hand_over(self, connection: ClientConnection | Newcomer, successor: Frontend | None) -> bool:
-        """Whether it goes on there, or is turned away: who may not connect any more by the rules there gets no further answer.
+    def _hand_over(self, connection: Connected, successor: Frontend | None) -> bool:
+        """Hands a connection over, or turns it away, and tells whether it did either.
 
+        A client that may not connect any more, by the rules there, gets no further answer.
         A client that was let in before another CA or list of revoked certificates counted has to come again; one that was shown
         other certificates than are shown now, after its next answer, which tells it so."""
         if successor is None or successor._places is not self._places or not isinstance(connection, ClientConnection):
@@ -184,7 +174,7 @@ class Frontend:
         return admits_alike and connection.move(successor, once=True)
 
     def _admitted_alike(self, connection: ClientConnection, successor: Frontend) -> bool:
-        """Whether it would be let in there, and with a PROXY header before its first request as here."""
+        """Tells whether the client would be let in there, and with a PROXY header before its first request as here."""
         accepted, listener = connection.transport.socket, connection.listener
         try:
             peer = accepted.getpeername()
@@ -197,7 +187,7 @@ class Frontend:
         return now == before or (before == REJECT and now == ACCEPT)
 
     def _verdict(self, arrival: Arrival) -> str:
-        """ACCEPT, REJECT or EXPECT_PROXY."""
+        """Runs the rules for connections: ACCEPT, REJECT or EXPECT_PROXY."""
         verdict = ACCEPT
         if self.gate is not None:
             try:
@@ -209,22 +199,22 @@ class Frontend:
         bind = next((each for each in self.settings.binds if each.address == address), arrival.listener.bind)
         return EXPECT_PROXY if verdict == ACCEPT and bind.accept_proxy else verdict
 
-    def take_over(self, connection: ClientConnection) -> None:
-        """A client whose frontend stops goes on here; it has been counted already."""
+    def take_over(self, connection: Connected) -> None:
+        """Adopts a client whose frontend stops. The process has counted it already."""
         self.connections.add(connection)
         self.connections_max = max(self.connections_max, len(self.connections))
         if len(self.connections) >= self.maxconn:
             self._fill()
 
     def abort(self, reason: str) -> None:
-        """End what is left of its connections, now."""
+        """Ends what is left of its connections, now."""
         for connection in list(self.connections):
             connection.abort(reason)
 
     # What listeners and client connections call.
 
     def connection_made(self, accepted: socket, address: object, listener: Listener) -> None:
-        """A client has connected."""
+        """Admits a client that has connected, or rejects it by a rule."""
         name = _name_of(address)
         expects = listener.bind.accept_proxy
         if self.gate is not None:
@@ -256,14 +246,14 @@ class Frontend:
             listener.pause()
 
     def admit(self, accepted: socket, address: tuple[str, int], listener: Listener) -> ClientConnection | Newcomer:
-        """What it is from now on; it has been counted already, or will be."""
+        """Makes a client connection, or begins its TLS handshake. It has been counted already, or will be."""
         if listener.certificates is not None:
             return self.handshakes.begin(accepted, address, listener, listener.certificates)
         nobody: ClientConnection = None  # type: ignore[assignment]  # it makes itself the peer
         return ClientConnection(self, Transport(self._poller, accepted, nobody), address, listener)
 
-    def connection_gone(self, connection: ClientConnection | Newcomer, listener: Listener) -> None:
-        """Its socket is closed."""
+    def connection_gone(self, connection: Connected, listener: Listener) -> None:
+        """Forgets a connection whose socket is closed, and accepts others again if there was no room."""
         self.connections.discard(connection)
         self._places.taken -= 1
         listener.connections -= 1
@@ -277,47 +267,34 @@ class Frontend:
             listener.resume()
 
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
-        """Begin `exchange` where its request belongs."""
+        """Begins `exchange` where its request belongs: at a backend, or with a page of ours."""
         if self.routing is not None:
             self.routing.route(exchange, body, ended)
-        elif not (self.pages and self.shows_page(exchange, self.pages, ended)):
-            if self.way is None:
+        elif not (self.pages and shows_page(self.pages, exchange, ended)):
+            if self.default_route is None:
                 exchange.fail(503, "SC")
             else:
-                exchange.begin(self.way, body, ended)
-
-    def shows_page(self, exchange: Exchange, pages: list[Page], ended: bool) -> bool:
-        """Whether the request was for one of these pages; then it is answered."""
-        head = exchange.head
-        assert head is not None
-        for page in pages:
-            if page.wants(head.target):
-                if not exchange.framed:
-                    exchange.client.last = True
-                exchange.by_page = True
-                exchange.answered_here(*page.answer(head, exchange.client.last or not ended))
-                return True
-        return False
+                exchange.begin(self.default_route, body, ended)
 
     def chunked_body(self) -> ChunkedBody:
-        """What reads a request's body whose length is not known; rules have said whose trailers may not be in it."""
+        """Makes the reader of a request body whose length is not known. It drops the trailers that rules concern."""
         return ChunkedBody(self.limits, dropped=self.routing.edits if self.routing is not None else None)
 
-    def count(self, exchange: Exchange) -> None:
-        """An exchange has ended."""
+    def count(self, ended: Ended) -> None:
+        """Counts an exchange that has ended."""
         traffic = self.traffic
         traffic.req_tot += 1
-        traffic.bin += exchange.bytes_in
-        traffic.bout += exchange.bytes_out
-        status = exchange.status
+        traffic.bin += ended.bytes_in
+        traffic.bout += ended.bytes_out
+        status = ended.status
         traffic.hrsp[status // 100 if 100 <= status < 600 else 0] += 1
 
     def forwarded(self, address: tuple[str, int]) -> bytes:
-        """The header line that tells servers of a client at `address`, where no rule chooses another backend."""
-        return b"" if self.way is None else self.way.forwarded(address)
+        """Writes the header line that tells servers of a client at `address`, where no rule chooses another backend."""
+        return b"" if self.default_route is None else self.default_route.forwarded(address)
 
     def not_evaluated(self, unevaluated: Unevaluated) -> None:
-        """A rule could not be evaluated; whatever it was about has been refused."""
+        """Reports a rule that could not be evaluated; whatever it was about has been refused."""
         self.traffic.eint += 1
         place = f"{unevaluated.place}: " if unevaluated.place is not None else ""
         text = f"Proxy {self.name}: {place}a rule could not be evaluated, so what it was to judge is refused: {unevaluated}"
@@ -334,7 +311,7 @@ class Frontend:
             listener.pause()
 
     def _tell_full(self, text: str) -> None:
-        """Once in a while: at the bound, each client that leaves makes room for a moment only."""
+        """Says once in a while that a limit is reached: there, each client that leaves makes room for a moment only."""
         now = self.deadlines.now()
         if now - self._told_full.get(text, -inf) >= FULL_EVERY:
             self._told_full[text] = now
@@ -355,5 +332,5 @@ class Frontend:
 
 
 def _name_of(address: object) -> tuple[str, int]:
-    """Of a client, by its socket's address; all at unix sockets are alike."""
+    """Returns a client's address by its socket's; all at unix sockets are alike."""
     return address[:2] if isinstance(address, tuple) else ("unix", 0)

@@ -1,4 +1,4 @@
-"""Who may come in at all: `tcp-request connection` rules, run when a client has connected and has said nothing yet.
+"""Admission of clients: `tcp-request connection` rules, run when a client has connected and has said nothing yet.
 
 All that is known then is where it comes from and what it has come to. It must never read from the client.
 """
@@ -26,7 +26,7 @@ EXPECT_PROXY = "expect-proxy"  # it is another proxy, and says for whom it comes
 
 @frozen
 class Arrival:
-    """What can be known of it (`reusedproxy.rules.facts.Facts`); it has no request, no TLS and no variables."""
+    """The facts of a client that has just connected (`reusedproxy.rules.facts.Facts`): no request, no TLS and no variables."""
 
     accepted: socket
     source: tuple[str, int]
@@ -62,7 +62,7 @@ class Gate:
     rules: Sequence[tuple[Callable[[Arrival], bool], Receive]]
 
     def judge(self, arrival: Arrival) -> str:
-        """ACCEPT, REJECT or EXPECT_PROXY."""
+        """Runs the rules: ACCEPT, REJECT or EXPECT_PROXY."""
         verdict = ACCEPT
         for test, action in self.rules:
             if test(arrival):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from socket import socket
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from reusedproxy.clients.connection import ClientConnection
+from reusedproxy.clients.owner import Owner
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.measures.log_throttle import Teller
 from reusedproxy.net.listener import Listener
@@ -20,9 +21,6 @@ from reusedproxy.net.tls.handshake import Handshake, HandshakeFailure, Turns
 from reusedproxy.net.tls.server import Certificates, ServerTLSTransport
 from reusedproxy.wire.proxy_protocol import ProxyHeader
 
-if TYPE_CHECKING:
-    from reusedproxy.clients.frontend import Frontend
-
 #: Seconds for a handshake when no time-out says.
 TIMEOUT = 30.0
 
@@ -30,14 +28,26 @@ Newcomer = Handshake | Preface
 HandshakeLog = Callable[[Newcomer, HandshakeFailure], None]
 
 
+class Admitting(Owner, Protocol):
+    """The frontend, as its newcomers know it."""
+
+    announce: Callable[[str, str], None]
+
+    @property
+    def maxconn(self) -> int: ...
+
+    def admit(self, accepted: socket, address: tuple[str, int], listener: Listener) -> ClientConnection | Newcomer:
+        """Makes the client connection, or begins the handshake that comes before it."""
+
+
 class Handshakes:
     """Clients of a frontend that have connected but not completed their handshake; counted, bounded, and told of.
 
-    At most half of its places may be taken by those that are under way: then the
-    oldest, which is hardly one of somebody who means it, makes room.
+    At most half of its places may be taken by those that are under way: then the oldest, which is hardly one of somebody
+    who means it, makes room.
     """
 
-    def __init__(self, frontend: Frontend, poller: Poller) -> None:
+    def __init__(self, frontend: Admitting, poller: Poller) -> None:
         self.under_way: dict[Newcomer, None] = {}
         #: Of those that another proxy has announced: what they had connected to.
         self._destinations: dict[Newcomer, tuple[str, int] | None] = {}
@@ -58,7 +68,7 @@ class Handshakes:
     def begin(
         self, accepted: socket, address: tuple[str, int], listener: Listener, certificates: Certificates
     ) -> Handshake:
-        """A client has connected."""
+        """Begins the TLS handshake of a client that has connected."""
         frontend = self._frontend
         handshake = Handshake(
             self._poller, frontend.deadlines, self._turns, certificates, accepted, self, address, listener
@@ -67,7 +77,7 @@ class Handshakes:
         return handshake
 
     def expect_preface(self, accepted: socket, address: tuple[str, int], listener: Listener) -> Preface:
-        """Another proxy has connected, and says first for whom (`accept-proxy`)."""
+        """Waits for the PROXY protocol header of another proxy that has connected (`accept-proxy`)."""
         preface = Preface(self._poller, self._frontend.deadlines, accepted, self, address, listener)
         self._begin(preface)
         return preface
@@ -79,7 +89,7 @@ class Handshakes:
         newcomer.start(self._timeout)
 
     def preface_read(self, preface: Preface, header: ProxyHeader) -> None:
-        """From here on it is the client's connection, in the same place."""
+        """Goes on with the client that the header has announced, in the same place."""
         frontend = self._frontend
         del self.under_way[preface]
         frontend.connections.discard(preface)
@@ -96,7 +106,7 @@ class Handshakes:
         self._failed(preface, failure, "connection of")
 
     def handshake_done(self, handshake: Handshake, transport: ServerTLSTransport) -> None:
-        """It becomes a client connection in the same place."""
+        """Makes a client connection of it, in the same place."""
         frontend = self._frontend
         del self.under_way[handshake]
         self.completed += 1

@@ -1,165 +1,366 @@
-"""The attempts at one request: what is still held of it, how it has failed so far, and whether it may be tried again.
+"""One try at one server: from the wait for a place there to the connection that carries the request, or to its failure.
 
-`Exchange` begins with this. It does what is decided here; here is only the bookkeeping, and every attempt after the first
-is granted in one place, `grant`. It must never know how a request is sent.
+An attempt asks the backend for a server and the server's pool for a connection, waits for either, and sends the request. What
+comes back goes to the exchange itself; the attempt only says whether a failure is followed by another attempt. It knows its
+exchange as a `Request`, into which it writes where it has come to. It must never know answers or clients' bytes.
 """
 
 from __future__ import annotations
 
+from math import inf
+from typing import Protocol
+
 from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.queue import Queue
 from reusedproxy.backends.server import Server
-from reusedproxy.exchanges.retry import IDEMPOTENT, UNSEEN, may_retry
+from reusedproxy.exchanges.client import Client, session_of
+from reusedproxy.exchanges.failures import Failures, Repeatable, race_class
+from reusedproxy.exchanges.outcomes import CONNECTION, HEAD, QUEUE
+from reusedproxy.exchanges.retry import DIAL_FAILED
+from reusedproxy.exchanges.reuse import kind_of_connection
+from reusedproxy.exchanges.route import Route
+from reusedproxy.exchanges.session import Session
+from reusedproxy.net.dial import DialFailure
 from reusedproxy.pool import counters as records
-from reusedproxy.pool.connection import SERVER_GONE, UNTOUCHED
-from reusedproxy.pool.counters import Counters
+from reusedproxy.pool.connection import SERVER_GONE, UNTOUCHED, ServerConnection
+from reusedproxy.pool.kinds import FRESH, NEW
+from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.pool.served import Exchange as Served
+from reusedproxy.wire.heads import RequestHead
 
 #: Bytes of a request kept so that it can be sent again, and kept back while there is no connection; as much as one of
 #: HAProxy's buffers, which bounds its retries alike.
 HELD_MAX = 16 * 1024
 #: Attempts that fail at once, of one request, before others get their turn.
 ATTEMPTS_AT_ONCE = 50
+#: Seconds beyond `timeout connect` that a wait for a connection may last, so that a dial's own failure is heard first.
+CONNECT_SLACK = 0.5
+
+# The states of an attempt.
+QUEUED = "queued"
+CONNECTING = "connecting"
+SENT = "sent"
+FAILED = "failed"
+
+#: Where an attempt stands, in the second letter of HAProxy's termination state.
+PHASES = {QUEUED: QUEUE, CONNECTING: CONNECTION, SENT: HEAD, FAILED: CONNECTION}
 
 
-class Attempts:
-    """`retries` counts the attempts after the first; `redispatched`: one of them went to another server on purpose."""
+class Request(Repeatable, Served, Protocol):
+    """The exchange, as its attempts know it. They write `attempt`, `failures`, `server`, `connection` and all of the times and
+    numbers; everything else they read."""
 
-    # Most requests never touch most of these; as class attributes they cost nothing.
-    backend: Backend | None = None
-    server: Server | None = None
-    method = b""
-    retries = 0
-    redispatched = False
-    #: The connection of this attempt had stood idle.
-    was_idle = False
-    #: An attempt's connection ended without an answer; and one of those had been written to.
-    raced = repeated = False
-    #: While an attempt is being made that may fail at once: whether it has, and another is due; None: none is being made.
-    again: bool | None = None
-    #: The server that the next attempt is not to go to.
-    avoided: Server | None = None
-    #: All of the request that has come is still held.
-    held = True
-    #: Something of these two is to be counted when it is known how the request ended.
-    unsettled = False
-    #: Races, by the counters of the server that each was lost at; the last retry, with what allowed it.
-    _races: tuple[Counters, ...] = ()
-    _retry: tuple[Counters, str] | None = None
-    _request = b""
-    _more: list[bytes] | None = None
-
-    def enter(self, backend: Backend) -> None:
-        """It is this backend's from now on."""
-        self.backend = backend
-        traffic = backend.traffic
-        traffic.stot += 1
-        traffic.req_tot += 1
-        traffic.scur += 1
-        if traffic.scur > traffic.smax:
-            traffic.smax = traffic.scur
-
-    def hold(self, data: bytes) -> None:
-        """Keep this piece of the body, to send it later or perhaps again."""
-        if self._more is None:
-            self._more = []
-        self._more.append(data)
+    client: Client
+    head: RequestHead | None
+    route: Route | None
+    connection: ServerConnection | None
+    #: All of the request has come.
+    complete: bool
+    attempt: Attempt | None
+    #: None: no attempt has failed.
+    failures: Failures | None
+    #: When a server was first chosen, and when the connection was there.
+    placed_at: float
+    connected: float
+    #: Of `backends.queue.Placed`; and the server in whose own queue a wait has ended in vain.
+    srv_queue: int
+    backend_queue: int
+    waited_for: Server | None
 
     def all_held(self) -> bytes:
-        """What has come of the request. If it is too much to be held on, this was the last time."""
-        request = self._request
-        if self._more:
-            request += b"".join(self._more)
-        if len(request) > HELD_MAX:
-            self.drop()
-        return request
+        """Returns what has come of the request."""
 
-    def drop(self) -> None:
-        """It is too much to be held: from now on it cannot be sent again."""
-        self.held = False
-        self._more = None
-        self._request = b""
+    def move(self, backend: Backend) -> None:
+        """Makes the request that of another backend."""
 
-    def may_retry(self, failure: str, answered: bool) -> bool:
-        """Whether another attempt is allowed by what happened, and by how many there were."""
-        assert self.backend is not None
-        settings = self.backend.settings
-        again = may_retry(
-            failure,
-            retry_on=settings.retry_on,
-            method=self.method,
-            answered=answered,
-            held=self.held,
-            retried=self.repeated,
-        )
-        return again and (self.retries < settings.retries or self._is_race(failure, answered))
+    def fail(self, status: int, flags: str) -> None:
+        """Ends the exchange with an error of our own."""
 
-    def _is_race(self, failure: str, answered: bool) -> bool:
-        """Whether this is the idle-close race (or its harmless twin, nothing written yet), for the first time."""
-        return (
-            self.was_idle
-            and not self.raced
-            and not answered
-            and (failure == UNTOUCHED or (failure == SERVER_GONE and self.method in IDEMPOTENT))
-        )
 
-    def grant(self, failure: str, answered: bool) -> bool:
-        """Whether there is one more attempt; if so it is counted, and `server` is None if it goes to another one."""
-        backend, server = self.backend, self.server
-        assert backend is not None and server is not None
-        self._settle_retry(records.FAILED)
-        if not self.may_retry(failure, answered):
-            return False
-        self.unsettled = True
-        self._retry = server.pool.counters, self._proof(failure, answered)
-        if not answered and failure in (SERVER_GONE, UNTOUCHED):
-            self.raced = True
-            self.repeated = self.repeated or failure == SERVER_GONE
-        self.retries += 1
-        elsewhere = backend.redispatches(self.retries)
-        # HAProxy counts an attempt as one or the other.
-        self.count("wredis" if elsewhere else "wretr")
-        self.redispatched = self.redispatched or elsewhere
-        if elsewhere or not server.usable:
-            self.server = None
-            backend.done(server)
-        return True
+class Attempt:
+    """One try of a request at one server. `state` is one of these:
 
-    def _proof(self, failure: str, answered: bool) -> str:
-        """What allows to send it once more, the strongest first."""
-        if failure in UNSEEN:
-            return records.UNSENT
-        by_method = failure == SERVER_GONE and not answered and not self.repeated and self.method in IDEMPOTENT
-        return records.IDEMPOTENT if by_method else records.OPT_IN
+    QUEUED      the server, or all of them, are full: it waits for a place
+    CONNECTING  a server is chosen, whose pool will give a connection
+    SENT        the request is going out or has gone out, and the exchange gets what comes back
+    FAILED      nothing came of it, and another attempt follows: at once, or when others have had their turn
+
+    An attempt that fails without another to follow stays in its state, and the exchange ends.
+    """
+
+    # Most attempts never touch most of these; as class attributes they cost nothing.
+    state = QUEUED
+    #: The queue that it waits in; only queues change that.
+    queue: Queue | None = None
+    #: The pool that it uses, or waits at.
+    pool: HTTPConnectionPool | None = None
+    #: Its connection had stood idle.
+    was_idle = False
+    #: Of the queue or the wait for a connection: `Deadlines` wants these two.
+    deadline = inf
+    slot = 0.0
+    #: It is being started by `_make_another`, which goes on if it fails at once.
+    _in_a_row = False
+    #: There are idle connections, but none that it may be given, so that it waits for a surer one.
+    _spared = False
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+
+    # Finding a server.
+
+    def start(self, avoid: Server | None = None) -> None:
+        """Asks the backend for a server, `avoid` only if there is no other; or waits for one."""
+        request = self.request
+        backend, session = request.backend, request.client.session
+        assert backend is not None
+        bound = None if session is None else _bound_to(session, backend)
+        if not backend.choose(self, avoid, bound):
+            self._start_at_successor(backend)
+        elif self.state == QUEUED:
+            self._await(backend.settings.timeouts.queue)
+
+    def _start_at_successor(self, backend: Backend) -> None:
+        """Starts at the backend that a reload has put in the place of this one, which has no server any more."""
+        if backend.successor is None:
+            self._unplaced("SC")
+        else:
+            self.request.move(backend.successor)
+            self.start()
+
+    # What the backend calls (`backends.queue.Placed`).
 
     @property
-    def _class(self) -> str:
-        return records.IDEMPOTENT if self.method in IDEMPOTENT else records.UNSAFE
+    def srv_queue(self) -> int:
+        return self.request.srv_queue
 
-    def lost_race(self) -> None:
-        """Its connection had stood idle, and ended before a byte of the answer came."""
-        assert self.server is not None
-        self.unsettled = True
-        self._races += (self.server.pool.counters,)
+    @srv_queue.setter
+    def srv_queue(self, passed: int) -> None:
+        self.request.srv_queue = passed
 
-    def avoided_race(self) -> None:
-        """It was given a connection that is surer than what stood idle."""
-        assert self.server is not None
-        self.server.pool.counters.race(self._class, records.AVOIDED)
+    @property
+    def backend_queue(self) -> int:
+        return self.request.backend_queue
 
-    def settle(self, answered: bool, left: bool) -> None:
-        """The request has ended: a server has `answered` it, or its client has `left` before, or it is lost."""
-        self._settle_retry(records.OK if answered else records.LEFT if left else records.FAILED)
-        outcome = records.RETRIED_OK if answered else records.LEFT if left else records.LOST
-        for counters in self._races:
-            counters.race(self._class, outcome)
+    @backend_queue.setter
+    def backend_queue(self, passed: int) -> None:
+        self.request.backend_queue = passed
 
-    def _settle_retry(self, result: str) -> None:
-        if self._retry is not None:
-            counters, proof = self._retry
-            counters.retries[proof, result] += 1
-            self._retry = None
+    @property
+    def redispatched(self) -> bool:
+        return self.request.redispatched
 
-    def count(self, what: str) -> None:
-        """One more of `what`, at the backend and at the server if one is chosen."""
-        for counted in (self.backend, self.server):
-            if counted is not None:
-                counted.traffic.add(what)
+    @redispatched.setter
+    def redispatched(self, redispatched: bool) -> None:
+        self.request.redispatched = redispatched
+
+    def placed(self, server: Server) -> None:
+        """Takes a connection of this server's pool and sends the request, or waits for a connection."""
+        request = self.request
+        client, backend, failures = request.client, request.backend, request.failures
+        assert backend is not None
+        request.server = server
+        now = client.deadlines.now()
+        if not request.placed_at:  # what further attempts take counts as connecting, as in HAProxy's %Tc
+            request.placed_at = now
+        server.last_placed = now
+        pool = server.pool
+        if server.naming is not None:
+            self.state = CONNECTING
+            named = server.pool_for(request)
+            if isinstance(named, DialFailure):
+                self.connection_failed(named)
+                return
+            pool = named
+        self.pool = pool
+        settings = backend.settings
+        raced = failures is not None and failures.raced
+        kind = kind_of_connection(
+            settings.http_reuse, settings.retry_on, request.method, first=client.requests == 1, raced=raced
+        )
+        session = client.session
+        connection = session.take(pool) if session is not None and session.private else None
+        if connection is None and kind != NEW:
+            connection = pool.acquire(kind)
+        if connection is None:
+            self._wait_for_connection(pool, kind)
+            return
+        self.was_idle = True
+        request.connected = now
+        self._send(connection)
+
+    def _wait_for_connection(self, pool: HTTPConnectionPool, kind: int) -> None:
+        backend = self.request.backend
+        assert backend is not None
+        self.state = CONNECTING
+        if pool.paused and not self.request.redispatched and backend.redispatches(1):
+            # Its server refuses, and is tried again in a while; another one may take it now.
+            self.connection_failed(DialFailure("connection", pool.trouble))
+            return
+        timeout = backend.settings.timeouts.connect
+        self._await(None if timeout is None else timeout + CONNECT_SLACK)
+        self._spared = kind <= FRESH and bool(pool.idle)
+        pool.wait(self, kind)
+
+    def unplaceable(self) -> None:
+        """Ends the exchange: no server is left."""
+        self._unplaced("SC")
+
+    def go_to(self, backend: Backend) -> None:
+        """Waits on at the backend that a reload has put in the place of this one. `timeout queue` goes on counting."""
+        request = self.request
+        request.move(backend)
+        session = request.client.session
+        bound = None if session is None else _bound_to(session, backend)
+        if not backend.choose(self, None, bound):
+            if self.slot:
+                backend.wait(self)
+            else:
+                self._unplaced("SC")
+
+    def _unplaced(self, flags: str) -> None:
+        """Ends the exchange: no server has taken it."""
+        if self.queue is not None and self.queue.server is not None:
+            self.queue.server.traffic.add("econ")
+        self.request.count("econ")
+        self.request.fail(503, flags)
+
+    # What the pool calls (`pool.waiters.Waiter`), and the clock.
+
+    def connection_ready(self, connection: ServerConnection) -> None:
+        """Sends the request on the connection that it has waited for."""
+        request = self.request
+        self.was_idle = connection.requests > 0
+        request.connected = request.client.deadlines.now()
+        if self._spared:
+            assert request.server is not None
+            request.server.pool.counters.race(race_class(request.method), records.AVOIDED)
+        self._send(connection)
+
+    def connection_failed(self, failure: DialFailure) -> None:
+        """Makes another attempt, or ends the exchange: there is no connection."""
+        request = self.request
+        if self.fails(DIAL_FAILED, False):
+            return
+        if failure.ours:  # HAProxy's manual, section 8.5: a local resource has been exhausted
+            request.fail(503, "RC")
+        else:
+            request.count("econ")
+            request.fail(503, "sC" if failure.timed_out else "SC")
+
+    def deadline_passed(self) -> None:
+        """Ends a wait: for a place (`timeout queue`), for a connection (`timeout connect`, while too many others waited), or
+        for its next turn to try."""
+        if self.state == FAILED:
+            self._make_another()
+        elif self.state == QUEUED:
+            self._unplaced("sQ")
+        elif self.state == CONNECTING and self.pool is not None:
+            self.pool.leave(self, timed_out=True)
+            self.connection_failed(DialFailure("connection", "others wait, too", timed_out=True))
+
+    def leave(self) -> None:
+        """Stops waiting, wherever it does: the exchange ends."""
+        if self.queue is not None:
+            self.request.waited_for = self.queue.server
+            self.queue.leave(self)
+        elif self.state == CONNECTING and self.pool is not None:
+            self.pool.leave(self)
+
+    def _await(self, timeout: float | None) -> None:
+        deadlines = self.request.client.deadlines
+        if timeout is None:
+            deadlines.cancel(self)
+        else:
+            deadlines.watch(self, deadlines.now() + timeout)
+
+    # Sending, and what the exchange asks when that came to nothing.
+
+    def _send(self, connection: ServerConnection) -> None:
+        request = self.request
+        client, backend, route, head = request.client, request.backend, request.route, request.head
+        assert backend is not None
+        if self.slot:
+            client.deadlines.cancel(self)
+        self.state = SENT
+        request.connection = connection
+        data = request.all_held()
+        if connection.requests:
+            connection.safe = True  # HAProxy's manual: it has been reused, so the server is known to bear it
+        if route is not None and route.server_closes:
+            connection.retire_at = -inf
+        elif (
+            backend.settings.http_reuse == "never"
+            or connection.pool.solo
+            or (head is not None and head.binds_connection)
+        ):
+            connection.private = True
+            if head is not None and head.upgrade is not None and head.length:
+                connection.retire_at = -inf  # see `RequestHead.binds_connection`
+        if connection.private:
+            session_of(client).keep(connection)
+        if not request.complete:
+            client.resume_request()  # before sending, which may pause it
+        connection.send(request, data, request.complete, backend.settings.timeouts.server)
+
+    @property
+    def phase(self) -> str:
+        """Where it stands, in the second letter of HAProxy's termination state."""
+        return PHASES[self.state]
+
+    def may_retry(self, failure: str, answered: bool) -> bool:
+        """Tells whether this attempt, if it failed so, would be followed by another."""
+        return self._failures().may_retry(failure, answered, self.was_idle)
+
+    def lost(self, whose: str, answered: bool) -> bool:
+        """Makes another attempt, if one is allowed now that the connection was lost before the answer's head; tells whether."""
+        request = self.request
+        server = request.server
+        assert server is not None
+        raced = self.was_idle and not answered and whose in (SERVER_GONE, UNTOUCHED)
+        if raced:
+            self._failures().lost_race(server)
+        if not self.fails(whose, answered):
+            return False
+        server.pool.counters.races_repeated += raced
+        return True
+
+    def fails(self, failure: str, answered: bool) -> bool:
+        """Makes another attempt, if one is allowed after this failure; tells whether."""
+        request = self.request
+        if not self._failures().grant(failure, answered, self.was_idle):
+            return False
+        request.connected = 0.0
+        request.client.deadlines.cancel(self)
+        self.state = FAILED
+        if not self._in_a_row:
+            self._make_another()
+        return True
+
+    def _make_another(self) -> None:
+        """Makes another attempt, and further ones as long as each fails at once: here, and not each within the one before."""
+        request, failures = self.request, self._failures()
+        for _ in range(ATTEMPTS_AT_ONCE):
+            request.attempt = attempt = Attempt(request)
+            attempt._in_a_row = True
+            if request.server is None:
+                attempt.start(failures.avoided)
+            else:
+                attempt.placed(request.server)
+            attempt._in_a_row = False
+            if attempt.state != FAILED:
+                return
+        attempt._await(0)  # others have their turn
+
+    def _failures(self) -> Failures:
+        request = self.request
+        if request.failures is None:
+            request.failures = Failures(request)
+        return request.failures
+
+
+def _bound_to(session: Session, backend: Backend) -> Server | None:
+    """Finds the server that the client has authenticated a connection to: its next request must go there, too."""
+    if not session.private or backend.settings.http_reuse == "never":
+        return None
+    return next((server for server in backend.servers if session.has_one_of(server.pool)), None)

@@ -1,19 +1,24 @@
 """One request and its response: from a client's head to the last byte of its answer, through one server or several tries.
 
-An exchange stands between one client connection and one server connection. It asks its backend for a server, the
-server's pool for a connection, sends the request, passes the answer on, tries again where `retry` allows it, and ends in
-exactly one place, `_end`, with its numbers counted and one access-log line. It must never know sockets or grammar.
+An exchange stands between one client connection and one server connection. Its way, from top to bottom of this file:
+
+    begin               takes its route to a backend, and makes an `Attempt`, which finds a server and sends the request
+    response_*          passes on what the server answers; or `server_lost`, and perhaps another attempt
+    fail, answered_here answers in the proxy's own name, at any point
+    _end                is the only end: it counts, and lets the client go on with its next request
+
+Whatever happens before the answer's head is the affair of `attempt`, and whether a failure is followed by another attempt that
+of `failures`. Upward it knows `client.Client` alone. It must never know sockets or grammar.
 """
 
 from __future__ import annotations
 
-from math import inf
-from typing import TYPE_CHECKING
-
-from reusedproxy.backends.queue import Queue
+from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
-from reusedproxy.exchanges.attempt import ATTEMPTS_AT_ONCE, HELD_MAX, Attempts
-from reusedproxy.exchanges.facts import Known
+from reusedproxy.exchanges.attempt import HELD_MAX, SENT, Attempt
+from reusedproxy.exchanges.client import Client, session_of
+from reusedproxy.exchanges.facts import ExchangeFacts
+from reusedproxy.exchanges.failures import Failures
 from reusedproxy.exchanges.heads import (
     ends_with_connection,
     request_head,
@@ -21,59 +26,62 @@ from reusedproxy.exchanges.heads import (
     switch_head,
     switches_as_asked,
 )
-from reusedproxy.exchanges.outcomes import ABORTS, CONNECTION, DATA, GONE, HEAD, QUEUE, client_lost, server_lost
+from reusedproxy.exchanges.outcomes import ABORTS, DATA, GONE, QUEUE, client_lost, server_lost
 from reusedproxy.exchanges.own_answers import KEEPING, error_answer
-from reusedproxy.exchanges.retry import DIAL_FAILED, UNSEEN
-from reusedproxy.exchanges.reuse import kind_of_connection
+from reusedproxy.exchanges.retry import UNSEEN
+from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.tunnel import Tunnel, TunnelTimeouts
-from reusedproxy.net.dial import DialFailure
-from reusedproxy.net.transport import BROKEN
-from reusedproxy.pool.connection import SERVER_FAULT, SERVER_GONE, UNTOUCHED, ServerConnection
-from reusedproxy.pool.kinds import FRESH, NEW
-from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.pool.connection import SERVER_FAULT, SERVER_GONE, ServerConnection
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
-if TYPE_CHECKING:
-    from reusedproxy.backends.backend import Backend
-    from reusedproxy.clients.connection import ClientConnection
-    from reusedproxy.exchanges.routing import Way
-
 # The states of an exchange.
-QUEUED = "queued"  # all servers are full
-CONNECTING = "connecting"  # a server is chosen; its pool will give a connection
-SENT = "sent"  # the request is going out; no answer yet
-ANSWERING = "answering"  # the answer's head has gone to the client
-ANSWERED = "answered"  # all of the answer has, and the rest of the request goes on to the server
-TUNNEL = "tunnel"  # both sides have left HTTP
+TRYING = "trying"
+ANSWERING = "answering"
+ANSWERED = "answered"
+TUNNEL = "tunnel"
 ENDED = "ended"
 
-#: Seconds beyond `timeout connect` that a wait for a connection may last, so that a dial's own failure is heard first.
-CONNECT_SLACK = 0.5
 
+class Exchange(ExchangeFacts):
+    """One request and its response. `state` is one of these:
 
-class Exchange(Attempts, Known):
-    """One request and its response. `state` is QUEUED, CONNECTING, SENT, ANSWERING, ANSWERED, TUNNEL or ENDED.
+    TRYING     nothing of an answer has gone to the client; `attempt.state` tells more, once there is an attempt
+    ANSWERING  the answer's head has gone to the client
+    ANSWERED   all of the answer has, and the rest of the request goes on to the server
+    TUNNEL     both sides have left HTTP
+    ENDED      all is over, counted and logged
 
     `flags` are the first two letters of HAProxy's termination state. Times are the clock's seconds, 0 when that point
-    was not reached: `began` (first byte of the request), `read` (its head complete), `placed` (a server was chosen),
-    `connected`, `answered` (head of the response), `ended`.
+    was not reached: `began` (first byte of the request), `read` (its head complete), `placed_at` (a server was chosen),
+    `connected`, `answered` (head of the response), `ended`. `retries` counts the attempts after the first; `redispatched`:
+    one of them went to another server on purpose.
     """
 
     # Most exchanges never touch most of these; as class attributes they cost nothing.
-    state = QUEUED
-    connection: ServerConnection | None = None
-    #: Of the connection that it uses, or waits for.
-    pool: HTTPConnectionPool | None = None
+    state = TRYING
+    method = b""
     framed = True
     expects = False
+    #: The route from its frontend to its backend.
+    route: Route | None = None
+    backend: Backend | None = None
+    server: Server | None = None
+    connection: ServerConnection | None = None
+    #: The one that is under way, or has led to the answer; None: before the first, and after the end.
+    attempt: Attempt | None = None
+    #: None: no attempt has failed.
+    failures: Failures | None = None
+    #: All of the request has come; all of that is held, so that it can be sent again.
+    complete = True
+    held = True
+    # For the log.
     status = 0
     flags = "--"
     bytes_in = 0
     bytes_out = 0
-    #: How it goes from its frontend to its backend.
-    way: Way | None = None
-    # Of `servers.queue.Placed`; and the server in whose own queue it ended its wait in vain.
-    queue: Queue | None = None
+    retries = 0
+    redispatched = False
+    # Of `backends.queue.Placed`; and the server in whose own queue a wait has ended in vain.
     srv_queue = 0
     backend_queue = 0
     waited_for: Server | None = None
@@ -81,17 +89,14 @@ class Exchange(Attempts, Known):
     connected = 0.0
     answered = 0.0
     ended = 0.0
-    #: Of the queue or the wait for a connection: `Deadlines` wants these two.
-    deadline = inf
-    slot = 0.0
-    _request_ended = True
+    #: The head for the server with the first of the body, and the rest of the body, as far as they are held.
+    _request = b""
+    _more: list[bytes] | None = None
     #: Only the connection's end completes the answer, so an end that is none must not look like one.
     _until_close = False
     _tunnel: Tunnel | None = None
-    #: There are idle connections, but none that it may be given, so that it waits for a surer one.
-    _spared = False
 
-    def __init__(self, client: ClientConnection, head: RequestHead | None, began: float, read: float) -> None:
+    def __init__(self, client: Client, head: RequestHead | None, began: float, read: float) -> None:
         """`head` is None for what could not be read; such an exchange is only `refused`."""
         self.client = client
         self.head = head
@@ -103,29 +108,31 @@ class Exchange(Attempts, Known):
 
     # What its client connection calls.
 
-    def begin(self, way: Way, body: bytes, ended: bool) -> None:
-        """Find a server for it. `body` is what has come of the body, `ended` whether that is all of it."""
+    def begin(self, route: Route, body: bytes, ended: bool) -> None:
+        """Sends the request to a server of the backend that `route` leads to. `body` is what has come of the body; `ended`:
+        that is all of it."""
         head = self.head
         assert head is not None
-        self.way = way
-        if head.upgrade is not None and head.length and not way.backend.settings.upgrade_with_body:
+        self.route = route
+        if head.upgrade is not None and head.length and not route.backend.settings.upgrade_with_body:
             # As HAProxy. uvicorn (httptools) takes such a body for its next request, which no rule has seen.
             head.upgrade = None
         client = self.client
         self.expects = head.expect_continue and not body
-        forwarded = client.forwarded if way is client.frontend.way else way.forwarded(client.address)
-        if forwarded and way.forward_unless and way.forwards_already(head):
+        forwarded = client.forwarded if route is client.frontend.default_route else route.forwarded(client.address)
+        if forwarded and route.forward_unless and route.forwards_already(head):
             forwarded = b""
-        self._request = request = request_head(head, forwarded, way.server_closes, body)
+        self._request = request = request_head(head, forwarded, route.server_closes, body)
         self.bytes_in = len(request)
         if not ended:
-            self._request_ended = False
+            self.complete = False
         if self.backend is None:
-            self.enter(way.backend)
-        self._choose(None)
+            self.enter(route.backend)
+        self.attempt = attempt = Attempt(self)
+        attempt.start()
 
     def request_data(self, data: bytes) -> None:
-        """More of the request's body."""
+        """Passes on more of the request's body, or holds it."""
         self.bytes_in += len(data)
         self.expects = False
         connection = self.connection
@@ -140,13 +147,13 @@ class Exchange(Attempts, Known):
             connection.write(data)
 
     def request_ended(self) -> None:
-        """The body is complete."""
-        self._request_ended = True
+        """Ends the request's body."""
+        self.complete = True
         if self.connection is not None:
             self.connection.end_request()
 
     def client_lost(self, flag: str) -> None:
-        """The client is gone; `flag` is C (it left) or c (its time was over)."""
+        """Ends the exchange: the client is gone. `flag` is C (it left) or c (its time was over)."""
         if self.state == ENDED:
             return
         self.status = self.status or -1
@@ -157,17 +164,17 @@ class Exchange(Attempts, Known):
         self._end(broken=not whole)
 
     def client_slow(self) -> None:
-        """The client has not sent what is missing of its request in time."""
+        """Ends the exchange: the client has not sent in time what is missing of its request."""
         self.fail(408, self._client_aborts("c"))
 
     def fail(self, status: int, flags: str) -> None:
-        """Answer with an error of our own; an answer that has begun is broken off, and the client can tell."""
+        """Ends the exchange with an error of our own; an answer that has begun is broken off, and the client can tell."""
         if self.state == ENDED:
             return
         self._let_go("exchange failed")
         self.flags = flags
         if self.state in (ANSWERING, ANSWERED):
-            self.client.last = True
+            self.client.end_after("answer broken off")
             self._end(broken=self._until_close and self.state == ANSWERING)
             return
         self.status = status
@@ -175,7 +182,7 @@ class Exchange(Attempts, Known):
         self._end(last=self._own(error_answer(status, self.method, close=not keeps)), error=0 if keeps else status)
 
     def pause_response(self) -> None:
-        """The client takes no more for now."""
+        """Stops reading the answer: the client takes no more for now."""
         if self.connection is not None:
             self.connection.pause_response()
 
@@ -185,98 +192,68 @@ class Exchange(Attempts, Known):
 
     @property
     def waits(self) -> bool:
-        """Whether nothing of it has reached a server yet."""
-        return self.state in (QUEUED, CONNECTING)
+        """Whether nothing of the request has been sent to a server yet."""
+        return self.state == TRYING and (self.attempt is None or self.attempt.state != SENT)
 
     @property
     def phase(self) -> str:
         """Where it stands, in the second letter of HAProxy's termination state."""
-        return {QUEUED: QUEUE, CONNECTING: CONNECTION, SENT: HEAD}.get(self.state, DATA)
+        if self.state != TRYING:
+            return DATA
+        return QUEUE if self.attempt is None else self.attempt.phase
 
-    # What its backend and its pool call.
+    # What its attempts call (`attempt.Request`): its backend, and what is held of it.
 
-    def placed(self, server: Server) -> None:
-        self.server = server
-        now = self.client.deadlines.now()
-        if not self.placed_at:  # what further attempts take counts as connecting, as in HAProxy's %Tc
-            self.placed_at = now
-        server.last_placed = now
+    def enter(self, backend: Backend) -> None:
+        """Begins the request at this backend, and counts it there."""
+        self.backend = backend
+        traffic = backend.traffic
+        traffic.stot += 1
+        traffic.req_tot += 1
+        traffic.scur += 1
+        if traffic.scur > traffic.smax:
+            traffic.smax = traffic.scur
+
+    def move(self, backend: Backend) -> None:
+        """Makes the request that of another backend, which a reload has put in the place of its own."""
         assert self.backend is not None
-        settings = self.backend.settings
-        kind = kind_of_connection(
-            settings.http_reuse, settings.retry_on, self.method, first=self.client.requests == 1, raced=self.raced
-        )
-        pool = server.pool
-        if server.naming is not None:
-            self.state = CONNECTING
-            named = server.pool_for(self)
-            if isinstance(named, DialFailure):
-                self.connection_failed(named)
-                return
-            pool = named
-        self.pool = pool
-        connection = self.client.take_kept(pool) if self.client.kept else None
-        if connection is None and kind != NEW:
-            connection = pool.acquire(kind)
-        if connection is not None:
-            self.was_idle = True
-            self.connected = now
-            self._send(connection)
-        else:
-            self.was_idle = False
-            if pool.paused and not self.redispatched and self.backend.redispatches(1):
-                # Its server refuses, and is tried again in a while; another one may take it now.
-                self.state = CONNECTING
-                self.connection_failed(DialFailure("connection", pool.trouble))
-                return
-            self.state = CONNECTING
-            timeout = settings.timeouts.connect
-            self._await(None if timeout is None else timeout + CONNECT_SLACK)
-            self._spared = kind <= FRESH and bool(pool.idle)
-            pool.wait(self, kind)
+        self.backend.traffic.scur -= 1
+        self.enter(backend)
 
-    def unplaceable(self) -> None:
-        self._unplaced("SC")
+    def hold(self, data: bytes) -> None:
+        """Keeps this piece of the body, to send it later or perhaps again."""
+        if self._more is None:
+            self._more = []
+        self._more.append(data)
 
-    def go_to(self, backend: Backend) -> None:
-        """`timeout queue` counts on from when it began to wait."""
-        self._move(backend)
-        if not backend.choose(self, None, self._bound_to()):
-            if self.slot:
-                backend.wait(self)
-            else:
-                self._unplaced("SC")
+    def all_held(self) -> bytes:
+        """Returns what has come of the request. What is too much to be held on is returned only once."""
+        request = self._request
+        if self._more:
+            request += b"".join(self._more)
+        if len(request) > HELD_MAX:
+            self.drop()
+        return request
 
-    def connection_ready(self, connection: ServerConnection) -> None:
-        self.was_idle = connection.requests > 0
-        self.connected = self.client.deadlines.now()
-        if self._spared:
-            self.avoided_race()
-        self._send(connection)
+    def drop(self) -> None:
+        """Holds the request no more, so that it cannot be sent again."""
+        self.held = False
+        self._more = None
+        self._request = b""
 
-    def connection_failed(self, failure: DialFailure) -> None:
-        if self._try_again(DIAL_FAILED, False):
-            return
-        if failure.ours:  # HAProxy's manual, section 8.5: a local resource has been exhausted
-            self.fail(503, "RC")
-        else:
-            self.count("econ")
-            self.fail(503, "sC" if failure.timed_out else "SC")
+    def count(self, what: str) -> None:
+        """Adds one to this count of the backend, and of the server if one is chosen."""
+        for counted in (self.backend, self.server):
+            if counted is not None:
+                counted.traffic.add(what)
 
-    def deadline_passed(self) -> None:
-        """`timeout queue` is over, or `timeout connect` while too many waited for connections; or it is its next turn to try."""
-        if self.again:
-            self._attempt()
-        elif self.state == QUEUED:
-            self._unplaced("sQ")
-        elif self.state == CONNECTING and self.pool is not None:
-            self.pool.leave(self, timed_out=True)
-            self.connection_failed(DialFailure("connection", "others wait, too", timed_out=True))
-
-    # What its server connection calls.
+    # What its server connection calls (`pool.served.Exchange` says when).
 
     def may_repeat(self) -> bool:
-        return self.was_idle and self.may_retry(SERVER_GONE, False)
+        """Tells whether the request would be sent again if this connection, which had stood idle, were lost unanswered."""
+        attempt = self.attempt
+        assert attempt is not None
+        return attempt.was_idle and attempt.may_retry(SERVER_GONE, False)
 
     def response_interim(self, head: ResponseHead) -> None:
         # RFC 9110 section 15.2: never to an HTTP/1.0 client.
@@ -315,7 +292,7 @@ class Exchange(Attempts, Known):
         self._tunnel.start(early, data, ended)
 
     def tunnel_over(self, flags: str, broken: bool) -> None:
-        """Both sides have ended, or one is gone."""
+        """Ends the exchange: both sides of the tunnel have ended, or one is gone."""
         tunnel, connection = self._tunnel, self.connection
         assert tunnel is not None and connection is not None
         self.bytes_in += tunnel.client.sent
@@ -329,16 +306,18 @@ class Exchange(Attempts, Known):
         self._end(broken=broken)
 
     def unwanted(self, status: int) -> bool:
-        assert self.backend is not None
-        return str(status) in self.backend.settings.retry_on and self.may_retry(str(status), True)
+        """Tells whether an answer with this status is as good as none, and the request will be sent once more."""
+        assert self.backend is not None and self.attempt is not None
+        return str(status) in self.backend.settings.retry_on and self.attempt.may_retry(str(status), True)
 
     def answer_unwanted(self, status: int) -> None:
+        assert self.attempt is not None
         self.connection = None
-        self._try_again(str(status), True)
+        self.attempt.fails(str(status), True)
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
-        if not self._request_ended:
-            self.client.last = True
+        if not self.complete:
+            self.client.end_after("answered before its body")
         if self.answer_rules is not None and self._replaced(head, whole=True):
             return
         data = self._response(head) + body
@@ -346,8 +325,8 @@ class Exchange(Attempts, Known):
         self._end(last=data)
 
     def response_started(self, head: ResponseHead, data: bytes) -> None:
-        if self.expects and not self._request_ended:
-            self.client.last = True  # it comes in place of 100, and the body is not passed on any more
+        if self.expects and not self.complete:
+            self.client.end_after("answered in place of 100")  # the body is not passed on any more
         if self.answer_rules is not None and self._replaced(head):
             return
         self.state = ANSWERING
@@ -365,7 +344,8 @@ class Exchange(Attempts, Known):
 
     def response_early(self, head: ResponseHead | None, body: bytes) -> None:
         if head is not None and not head.keep_alive:
-            self.client.last = True  # the server may close before it has taken all, and the rest has nowhere to go then
+            # The server may close before it has taken all, and the rest has nowhere to go then.
+            self.client.end_after("answered before its body")
         if head is None:
             self.state = ANSWERED
         elif self.answer_rules is None or not self._replaced(head):
@@ -392,30 +372,24 @@ class Exchange(Attempts, Known):
         self._end()
 
     def server_lost(self, whose: str, reason: str, answered: bool) -> None:
+        """Makes another attempt, or ends the exchange: its connection is no more."""
         self.connection = None
-        server = self.server
-        assert server is not None
         if whose not in UNSEEN:
             self.count("eresp")
-        raced = self.was_idle and not answered and whose in (SERVER_GONE, UNTOUCHED)
-        if raced:
-            self.lost_race()
-        if self.state != ANSWERING and self._try_again(whose, answered):
-            server.pool.counters.races_repeated += raced
+        assert self.attempt is not None
+        if self.state != ANSWERING and self.attempt.lost(whose, answered):
             return
         if whose in UNSEEN:
             self.count("econ")
         if self.state == ANSWERING:
             self.count("srv_abrt")
-        self.fail(*server_lost(whose, self.phase, self._request_ended))
+        self.fail(*server_lost(whose, self.phase, self.complete))
 
     def break_off(self) -> None:
-        client = self.client
         try:
             self.fail(500, "ID" if self.state in (ANSWERING, ANSWERED) else "IH")
         finally:
-            if client.is_left_by(self):
-                client.transport.abort(BROKEN)
+            self.client.abort_exchange(self)
 
     def pause_request(self) -> None:
         self.client.pause_request()
@@ -423,114 +397,17 @@ class Exchange(Attempts, Known):
     def resume_request(self) -> None:
         self.client.resume_request()
 
-    # Its own affairs.
+    # Answers and ends.
 
     def _client_aborts(self, who: str) -> str:
-        """Count an exchange that its client does not let end; its letters in the log."""
+        """Counts an exchange that its client does not let end, and returns its letters for the log."""
         if who in ABORTS:
             self.count(ABORTS[who])
-        return client_lost(who, self.phase, self._request_ended)
-
-    def _choose(self, avoid: Server | None) -> None:
-        self.state = QUEUED
-        assert self.backend is not None
-        if not self.backend.choose(self, avoid, self._bound_to()):
-            self._choose_later_one()
-        elif self.state == QUEUED:
-            self._await(self.backend.settings.timeouts.queue)
-
-    def _choose_later_one(self) -> None:
-        """Its backend has no server any more; a reload may have put another one in its place."""
-        assert self.backend is not None
-        successor = self.backend.successor
-        if successor is None:
-            self._unplaced("SC")
-        else:
-            self._move(successor)
-            self._choose(None)
-
-    def _move(self, backend: Backend) -> None:
-        assert self.backend is not None
-        self.backend.traffic.scur -= 1
-        self.enter(backend)
-
-    def _bound_to(self) -> Server | None:
-        """The server that this client has authenticated a connection to: its next request must go there, too."""
-        client, backend = self.client, self.backend
-        if not client.kept or backend is None or backend.settings.http_reuse == "never":
-            return None
-        return next((server for server in backend.servers if client.has_kept(server.pool)), None)
-
-    def _unplaced(self, flags: str) -> None:
-        """No server has taken it."""
-        if self.queue is not None and self.queue.server is not None:
-            self.queue.server.traffic.add("econ")
-        self.count("econ")
-        self.fail(503, flags)
-
-    def _await(self, timeout: float | None) -> None:
-        deadlines = self.client.deadlines
-        if timeout is None:
-            deadlines.cancel(self)
-        else:
-            deadlines.watch(self, deadlines.now() + timeout)
-
-    def _send(self, connection: ServerConnection) -> None:
-        backend = self.backend
-        assert backend is not None
-        if self.slot:
-            self.client.deadlines.cancel(self)
-        self.state = SENT
-        self.connection = connection
-        request = self.all_held()
-        if connection.requests:
-            connection.safe = True  # HAProxy's manual: it has been reused, so the server is known to bear it
-        if self.way is not None and self.way.server_closes:
-            connection.retire_at = -inf
-        elif (
-            backend.settings.http_reuse == "never"
-            or connection.pool.solo
-            or (self.head is not None and self.head.binds_connection)
-        ):
-            connection.private = True
-            if self.head is not None and self.head.upgrade is not None and self.head.length:
-                connection.retire_at = -inf  # see `RequestHead.binds_connection`
-        if connection.private:
-            self.client.keep(connection)
-        if not self._request_ended:
-            self.client.resume_request()  # before sending, which may pause it
-        connection.send(self, request, self._request_ended, backend.settings.timeouts.server)
-
-    def _try_again(self, failure: str, answered: bool) -> bool:
-        """Whether there is another attempt."""
-        server = self.server
-        if not self.grant(failure, answered):
-            return False
-        self.connected = 0.0
-        self.avoided = server if self.redispatched else None
-        if self.again is None:
-            self._attempt()
-        else:
-            self.again = True  # one that has failed at once, within `_attempt`
-        return True
-
-    def _attempt(self) -> None:
-        """Make another attempt, and further ones as long as each fails at once: here, and not each within the one before."""
-        for _ in range(ATTEMPTS_AT_ONCE):
-            self.again = False
-            if self.server is None:
-                self._choose(self.avoided)
-            else:
-                self.placed(self.server)
-            if not self.again:
-                self.again = None
-                return
-        self.state = CONNECTING
-        self.pool = None
-        self._await(0)  # others have their turn
+        return client_lost(who, self.phase, self.complete)
 
     def _replaced(self, head: ResponseHead, whole: bool = False) -> bool:
-        """Whether a rule answers in place of this, which goes nowhere then. `whole`: its connection is free already."""
+        """Runs the rules for answers, and tells whether one has answered in place of this, which goes nowhere then. `whole`:
+        its connection is free already."""
         assert self.answer_rules is not None
         self.answer = head
         verdict = self.answer_rules(self)
@@ -543,41 +420,39 @@ class Exchange(Attempts, Known):
         return True
 
     def _response(self, head: ResponseHead) -> bytes:
-        """The head for the client."""
+        """Counts the answer, and returns its head for the client."""
         self._count_answer(head)
         client, framed = self.client, self.framed
         if ends_with_connection(head, framed):
-            client.last = self._until_close = True
+            self._until_close = True
+            client.end_after("answer without a length")
         return response_head(head, framed, client.last)
 
     def _count_answer(self, head: ResponseHead) -> None:
         self.status = status = head.status
         self.answered = self.client.deadlines.now()
         if status in (401, 407) and self.connection is not None and self.connection.private:
-            self.client.keep(self.connection)
+            session_of(self.client).keep(self.connection)
         server = self.server
         assert server is not None
         server.traffic.hrsp[status // 100 if status < 600 else 0] += 1
 
     def _let_go(self, reason: str) -> None:
-        """Leave wherever it waits, and the connection it uses."""
-        if self.queue is not None:
-            self.waited_for = self.queue.server
-            self.queue.leave(self)
-        elif self.state == CONNECTING and self.pool is not None:
-            self.pool.leave(self)
+        """Leaves wherever it waits, and gives up the connection that it uses."""
+        if self.attempt is not None:
+            self.attempt.leave()
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.give_up(reason)
 
     def refused(self, status: int, flags: str, heard: bool) -> None:
-        """The one step of an exchange that never begins: its request cannot be taken. `heard`: the client is there yet."""
+        """Ends an exchange that never begins: its request cannot be read. `heard`: the client is still there."""
         self.status = status
         self.flags = flags
         self._end(last=error_answer(status, self.method) if heard else b"", error=status)
 
     def answered_here(self, status: int, data: bytes, flags: str = "LR") -> None:
-        """The last step of an exchange that needs no server, or no more: the proxy itself has the answer, whole in `data`."""
+        """Ends an exchange that needs no server, or no more: the proxy itself has the answer, whole in `data`."""
         self.status = status
         self.flags = flags
         if flags[0] == "L":
@@ -585,22 +460,29 @@ class Exchange(Attempts, Known):
         self._end(last=self._own(data))
 
     def _own(self, answer: bytes) -> bytes:
-        """With what rules make of it."""
+        """Runs the rules for answers of our own."""
         return answer if self.own_rules is None else self.own_rules(self, answer)
 
     def _end(self, last: bytes = b"", error: int = 0, broken: bool = False) -> None:
-        """The only end. `last` are the answer's last bytes, `error` their status if they are our own, `broken`: the answer
-        cannot be completed, and only a reset can tell the client."""
+        """Ends the exchange; there is no other end. `last` are the answer's last bytes, `error` their status if they are our
+        own, `broken`: the answer cannot be completed, and only a reset can tell the client."""
         self.state = ENDED
         client = self.client
         self.ended = client.deadlines.now()
-        if self.slot:
-            client.deadlines.cancel(self)
-        if self.unsettled:
-            self.settle(self.answered > 0, self.flags[0] in GONE)
+        # Both know the exchange: left to the garbage collector, each request would stand in memory for a while.
+        attempt, self.attempt = self.attempt, None
+        if attempt is not None and attempt.slot:
+            client.deadlines.cancel(attempt)
+        if self.failures is not None:
+            self.failures.settle(self.answered > 0, self.flags[0] in GONE)
+            self.failures = None
         if last:
             self.bytes_out += len(last)
         client.frontend.count(self)
-        if self.backend is not None:
-            self.backend.count(self)
-        client.exchange_ended(self, last, error, broken)
+        try:
+            if self.backend is not None:
+                # Gives the place to whoever waits for it. That comes first, so that the log has HAProxy's numbers, and that the
+                # client's next request does not overtake those who wait.
+                self.backend.count(self)
+        finally:
+            client.exchange_ended(last, error, broken)

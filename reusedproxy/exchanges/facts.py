@@ -1,41 +1,36 @@
-"""What rules can know of an exchange (`reusedproxy.rules.facts.Facts`): its heads, its two connections, its variables.
+"""The facts that rules can fetch from an exchange (`reusedproxy.rules.facts.Facts`): its heads, connections and variables.
 
-`Exchange` begins with this, so that whoever has an exchange has the facts; nothing here costs anything until it is asked.
+Nothing here costs anything until a rule asks for it. It must never know how a request is sent.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from attrs import Factory, define
-
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.server import Server
+from reusedproxy.exchanges.client import Client, session_of
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
+from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.rules.facts import Sample
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
-if TYPE_CHECKING:
-    from reusedproxy.backends.backend import Backend
-    from reusedproxy.backends.server import Server
-    from reusedproxy.clients.connection import ClientConnection
-    from reusedproxy.pool.connection import ServerConnection
 
+class ExchangeFacts:
+    """The base of `Exchange`. `head` is the request's, as rules have left it; `line` its first line as it came, if they have
+    changed the head; `answer` the response's head. `answer_rules` look at that, and may give another answer: its status,
+    all of it, and the letters for the log.
 
-@define
-class KnownClient:
-    """What has been learnt of one client connection, for all of its exchanges: its TLS, and variables of the scope `sess`."""
-
-    tls: TransportTLS | None
-    variables: dict[str, Sample] = Factory(dict)
-
-
-class Known:
-    """`head` is the request's, with what rules have made of it; `line` its first line as it came, if they have; `answer` the
-    response's. `answer_rules` look at that, and may give another: status, all of it, and the letters for the log."""
+    A base class and no object of its own: rules are handed the exchange itself, so that most facts are plain attributes. An
+    object between would cost an allocation for each request and a call for each fetch.
+    """
 
     # Most exchanges never touch these; as class attributes they cost nothing.
-    client: ClientConnection
+    client: Client
+    backend: Backend | None
+    server: Server | None
+    connection: ServerConnection | None
     head: RequestHead | None = None
     answer: ResponseHead | None = None
     line: bytes | None = None
@@ -44,9 +39,6 @@ class Known:
     answer_rules: Callable[..., tuple[int, bytes, str] | None] | None = None
     #: Answered with a page of the proxy's own, such as the statistics.
     by_page = False
-    backend: Backend | None = None
-    server: Server | None = None
-    connection: ServerConnection | None = None
     _variables: dict[str, Sample] | None = None
 
     @property
@@ -55,7 +47,7 @@ class Known:
 
     @property
     def destination(self) -> tuple[str, int]:
-        """Also by the PROXY protocol's word. The port is 0 of a unix socket, and of one that is closed."""
+        """The address that a PROXY protocol header has told, or else our own. The port of a unix or a closed socket is 0."""
         if self.client.destination is not None:
             return self.client.destination
         try:
@@ -86,7 +78,7 @@ class Known:
 
     @property
     def client_tls(self) -> TransportTLS | None:
-        return self._known_client().tls
+        return session_of(self.client).tls
 
     @property
     def server_tls(self) -> TransportTLS | None:
@@ -113,13 +105,7 @@ class Known:
     def _scope(self, name: str) -> dict[str, Sample]:
         """`sess` lives as long as the client's connection; the others at most as long as the exchange."""
         if name.startswith("sess."):
-            return self._known_client().variables
+            return session_of(self.client).variables
         if self._variables is None:
             self._variables = {}
         return self._variables
-
-    def _known_client(self) -> KnownClient:
-        known = self.client.known
-        if known is None:
-            known = self.client.known = KnownClient(tls_side(self.client.transport))
-        return known

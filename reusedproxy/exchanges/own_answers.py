@@ -44,10 +44,17 @@ _REASONS = {
 
 
 def answer(status: int, body: bytes, content_type: str, *, extra: bytes = b"", close: bool = True) -> bytes:
-    """A whole response. `extra` are further header lines, each with its CRLF."""
+    """Writes a whole response. `extra` are further header lines, each with its CRLF."""
     reason = _REASONS.get(status) or HTTPStatus(status).phrase
     connection = b"connection: close\r\n" if close else b""
-    head = f"HTTP/1.1 {status} {reason}\r\ncontent-length: {len(body)}\r\ncache-control: no-cache\r\ncontent-type: {content_type}\r\n"
+    lines = (
+        f"HTTP/1.1 {status} {reason}",
+        f"content-length: {len(body)}",
+        "cache-control: no-cache",
+        f"content-type: {content_type}",
+        "",
+    )
+    head = "\r\n".join(lines)
     return b"".join((head.encode("latin-1"), extra, connection, b"\r\n", body))
 
 
@@ -64,13 +71,14 @@ KEEPING = {status: _error(status, close=False) for status in (502, 503, 504)}
 
 
 def error_answer(status: int, method: bytes, *, close: bool = True) -> bytes:
-    """The error as it answers a request of this method (RFC 9110 section 9.3.2: to HEAD without its body)."""
+    """Returns the error as it answers a request of this method (RFC 9110 section 9.3.2: to HEAD without its body)."""
     whole = (ERRORS if close else KEEPING)[status]
     return whole[: whole.index(b"\r\n\r\n") + 4] if method == b"HEAD" else whole
 
 
 def reply(status: int, fields: bytes, body: bytes | None, content_type: bytes, *, close: bool) -> bytes:
-    """What a rule answers, whole. `fields` are its own header lines, each with its CRLF; `body` None: the page of that status."""
+    """Writes the whole answer of a rule. `fields` are its own header lines, each with its CRLF; `body` None: the page of that
+    status."""
     if body is None:
         page = _error(status, close=close)
         end = page.index(b"\r\n") + 2

@@ -1,72 +1,30 @@
-"""From a request's head to its backend, past the rules of both sections, and back with the answer.
+"""The routing of a request to its backend, past the rules of both sections, and the rules for the answer on its way back.
 
 In HAProxy's order: the frontend's `http-request`, its pages, its `redirect`; `use_backend`; then the same three of the
-backend; on the way back `http-response` of the backend, then of the frontend, and `http-after-response` of both, which looks at our own
-answers, too. A `listen` is one section, and its rules count
-once. A frontend without a rule, whose backend has none either, has no routing.
+backend; on the way back `http-response` of the backend, then of the frontend, and `http-after-response` of both, which looks
+at our own answers, too. A `listen` is one section, and its rules count once. A frontend without a rule, whose backend has
+none either, has no routing. It must never know how a request is sent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from reusedproxy.backends.backend import Backend
 from reusedproxy.config import model
 from reusedproxy.config.model.rules import EditHeader
+from reusedproxy.exchanges.client import ClientFrontend
+from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.own_answers import reply
+from reusedproxy.exchanges.route import Page, Route
 from reusedproxy.rules import editing, regular
 from reusedproxy.rules.editing import Unusable
 from reusedproxy.rules.matching import Test
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.rule_set import Answer, Book, Steps, concerned, run
 from reusedproxy.rules.samples.formats import Text
-from reusedproxy.wire.heads import RequestHead, ResponseHead
-
-if TYPE_CHECKING:
-    from reusedproxy.clients.frontend import Frontend, Page
-    from reusedproxy.exchanges.exchange import Exchange
-
-
-class Way:
-    """From a frontend to one of its backends: what both sections say together about requests that go there.
-
-    `server_closes`: an exchange is its server connection's last (option http-server-close; httpclose of the backend).
-    """
-
-    def __init__(self, frontend: model.Frontend, backend: Backend) -> None:
-        self.backend = backend
-        self.server_closes = (
-            frontend.connection_mode == "server-close" or backend.settings.connection_mode != "keep-alive"
-        )
-        # HAProxy's manual, `option forwardfor`: the backend's header counts, either's `except`, and `if-none` of both.
-        asked = [option for option in (frontend.forwardfor, backend.settings.forwardfor) if option is not None]
-        self._forward = asked[-1].header if asked else None
-        self._spared = [ip_network(option.except_network, strict=False) for option in asked if option.except_network]
-        #: How the header line begins (lower case) beside which none of ours goes; nothing: ours always goes.
-        self.forward_unless = b""
-        if asked and all(option.if_none for option in asked):
-            self.forward_unless = f"\r\n{self._forward}:".lower().encode("latin-1")
-        #: Its backend's rules and pages; of a `listen` they are the frontend's already.
-        self.book: Book | None = None
-        self.pages: list[Page] = []
-
-    def forwarded(self, address: tuple[str, int]) -> bytes:
-        """The header line of `option forwardfor` for a client at `address`; nothing for one at a unix socket."""
-        if self._forward is None or address[0] == "unix":
-            return b""
-        if self._spared:
-            host = ip_address(address[0])
-            if any(host in network for network in self._spared):
-                return b""
-        return f"{self._forward}: {address[0]}\r\n".encode("latin-1")
-
-    def forwards_already(self, head: RequestHead) -> bool:
-        """Whether the request has the header of `if-none`. Asked only where that is configured."""
-        return self.forward_unless in head.block.lower()
+from reusedproxy.wire.heads import ResponseHead
 
 
 @frozen
@@ -81,36 +39,37 @@ class Choice:
 
 
 class Routing:
-    """What a frontend does with rules. `ways` are all that it has, by the name of their backend."""
+    """The rules of a frontend and of its backends, in their order. `routes` are all that it has, by the name of their
+    backend."""
 
     def __init__(
         self,
-        frontend: Frontend,
+        frontend: ClientFrontend,
         book: Book,
         choices: Iterable[Choice],
-        ways: Mapping[str, Way],
+        routes: Mapping[str, Route],
         ours_alone: Iterable[str] = (),
         edited: Iterable[EditHeader] = (),
         disabled: frozenset[str] = frozenset(),
     ) -> None:
         """`ours_alone` are names of headers that clients cannot set at all; `edited` what rules do to any; `disabled` are
-        backends that are there, but to which no way leads."""
+        backends that are there, but to which no route leads."""
         self._frontend = frontend
         self._book = book
         self.choices = list(choices)
-        self.ways = dict(ways)
+        self.routes = dict(routes)
         self._disabled = disabled
         self._ours = [editing.spellings(name) for name in sorted(ours_alone)]
         #: Whether the first line of a request may not stay as it was.
-        self._runs = bool(book.request) or any(way.book is not None for way in self.ways.values())
+        self._runs = bool(book.request) or any(route.book is not None for route in self.routes.values())
         self._own_rules = _own_rules(None, book)
-        self._ways_own_rules = {name: _own_rules(way.book, book) for name, way in self.ways.items()}
-        self._answer_rules = {name: _answer_rules(way.book, book) for name, way in self.ways.items()}
+        self._backends_own_rules = {name: _own_rules(route.book, book) for name, route in self.routes.items()}
+        self._answer_rules = {name: _answer_rules(route.book, book) for name, route in self.routes.items()}
         #: Whether rules have a say in the header of this name.
         self.edits = concerned(edited)
 
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
-        """Begin `exchange` where the rules let it, or answer it."""
+        """Begins `exchange` where the rules let it, or answers it."""
         head = exchange.head
         assert head is not None
         regular.begin()
@@ -122,49 +81,49 @@ class Routing:
         exchange.own_rules = self._own_rules
         if self._ends(exchange, book.request, ended):
             return
-        if frontend.pages and frontend.shows_page(exchange, frontend.pages, ended):
+        if frontend.pages and shows_page(frontend.pages, exchange, ended):
             return
         if self._ends(exchange, book.redirects, ended):
             return
         try:
-            way = self._choose(exchange)
+            route = self._choose(exchange)
         except Unevaluated as unevaluated:
             frontend.not_evaluated(unevaluated)
             exchange.fail(500, "PR")
             return
-        if way is None:
+        if route is None:
             exchange.fail(503, "SC")
             return
-        exchange.enter(way.backend)
-        exchange.own_rules = self._ways_own_rules[way.backend.name]
-        own = way.book
+        exchange.enter(route.backend)
+        exchange.own_rules = self._backends_own_rules[route.backend.name]
+        own = route.book
         if own is not None and self._ends(exchange, own.request, ended):
             return
-        if way.pages and frontend.shows_page(exchange, way.pages, ended):
+        if route.pages and shows_page(route.pages, exchange, ended):
             return
         if own is not None and self._ends(exchange, own.redirects, ended):
             return
-        exchange.answer_rules = self._answer_rules[way.backend.name]
-        exchange.begin(way, body, ended)
+        exchange.answer_rules = self._answer_rules[route.backend.name]
+        exchange.begin(route, body, ended)
 
-    def _choose(self, exchange: Exchange) -> Way | None:
-        """HAProxy: the first whose condition is true; where its name is that of no backend, the default. None: the backend is
-        disabled."""
+    def _choose(self, exchange: Exchange) -> Route | None:
+        """Chooses the route as HAProxy does: the first whose condition is true; where its name is that of no backend, the
+        default. None: the backend is disabled."""
         choice = None
         try:
             for choice in self.choices:
                 if choice.test is None or choice.test(exchange):
                     name = choice.name(exchange).decode("utf-8", "replace")
-                    if choice.fixed or name in self.ways or name in self._disabled:
-                        return self.ways.get(name)
+                    if choice.fixed or name in self.routes or name in self._disabled:
+                        return self.routes.get(name)
                     break
         except Unevaluated as unevaluated:
             unevaluated.place = choice.place if choice is not None else None
             raise
-        return self._frontend.way
+        return self._frontend.default_route
 
     def _ends(self, exchange: Exchange, steps: Steps, ended: bool) -> bool:
-        """Whether one of these rules has answered."""
+        """Runs these rules, and tells whether one has answered."""
         if not steps:
             return False
         try:
@@ -183,14 +142,28 @@ class Routing:
             for counted in (self._frontend, exchange.backend):
                 if counted is not None:
                     counted.traffic.dreq += 1
-        client = exchange.client
-        client.last = client.last or not ended or not exchange.framed
+        if not ended or not exchange.framed:
+            exchange.client.end_after("answered by a rule")
         exchange.answered_here(verdict.status, _written(verdict, exchange), "PR" if verdict.denies else "LR")
         return True
 
 
+def shows_page(pages: Iterable[Page], exchange: Exchange, ended: bool) -> bool:
+    """Answers a request for one of these pages, and tells whether it was for one. `ended`: all of its body has come."""
+    head = exchange.head
+    assert head is not None
+    for page in pages:
+        if page.wants(head.target):
+            if not exchange.framed:
+                exchange.client.end_after("HTTP/1.0 client")
+            exchange.by_page = True
+            exchange.answered_here(*page.answer(head, exchange.client.last or not ended))
+            return True
+    return False
+
+
 def _answer_rules(backend: Book | None, frontend: Book) -> Callable[[Exchange], tuple[int, bytes, str] | None] | None:
-    """What looks at answers that come this way: the backend's rules, then the frontend's; None: there are none."""
+    """Makes the function that runs the rules for an answer: the backend's, then the frontend's; None: there are none."""
     books = [book.response for book in (backend, frontend) if book is not None and book.response]
     after = [book.after for book in (backend, frontend) if book is not None and book.after]
     if not books and not after:
@@ -214,7 +187,7 @@ def _answer_rules(backend: Book | None, frontend: Book) -> Callable[[Exchange], 
 
 
 def _own_rules(backend: Book | None, frontend: Book) -> Callable[[Exchange, bytes], bytes] | None:
-    """What looks at our own answers: only `http-after-response`."""
+    """Makes the function that runs the rules for an answer of our own: only `http-after-response`."""
     books = [book.after for book in (backend, frontend) if book is not None and book.after]
     if not books:
         return None
@@ -241,12 +214,13 @@ def _instead(verdict: Answer, exchange: Exchange) -> tuple[int, bytes, str]:
         for counted in (client.frontend, exchange.backend, exchange.server):
             if counted is not None:
                 counted.traffic.dresp += 1
-    client.last = client.last or not client.may_ask_again or not exchange.framed
+    if not client.may_ask_again or not exchange.framed:
+        client.end_after("answered by a rule")
     return verdict.status, _written(verdict, exchange), "PH" if verdict.denies else "LH"
 
 
 def _written(verdict: Answer, exchange: Exchange) -> bytes:
-    """The whole response; to HEAD without its body (RFC 9110 section 9.3.2)."""
+    """Writes the whole response; to HEAD without its body (RFC 9110 section 9.3.2)."""
     close = exchange.client.last
     whole = reply(verdict.status, verdict.fields, verdict.content, verdict.content_type, close=close)
     return whole[: whole.index(b"\r\n\r\n") + 4] if exchange.method == b"HEAD" else whole

@@ -31,8 +31,9 @@ class TunnelTimeouts:
 
     @classmethod
     def of(cls, client: Timeouts, server: Timeouts) -> TunnelTimeouts:
-        """HAProxy's manual: `timeout tunnel` supersedes `client` and `server`; `client-fin` and `server-fin` supersede
-        it for a side that is shut in one direction. When one side ends, both are: its own end, and our end to the other."""
+        """Combines the time-outs as HAProxy's manual has it: `timeout tunnel` supersedes `client` and `server`; `client-fin`
+        and `server-fin` supersede it for a side that is shut in one direction. When one side ends, both are: its own end, and
+        our end to the other."""
         sides = [
             inf if each is None else each for each in (server.tunnel or client.client, server.tunnel or server.server)
         ]
@@ -66,7 +67,7 @@ class Tunnel:
         self._over: Over | None = over
 
     def start(self, from_client: bytes, from_server: bytes, client_ended: bool) -> None:
-        """Carry from now on, beginning with what either side has sent already."""
+        """Carries bytes from now on, beginning with what either side has sent already."""
         self._deadlines.watch(self, self._deadlines.now() + self._idle)
         for side in (self.client, self.server):
             side.transport.peer = side
@@ -81,12 +82,12 @@ class Tunnel:
                 side.transport.resume_reading()
 
     def touch(self) -> None:
-        """Something has passed."""
+        """Notes that something has passed, and sets the time for the next."""
         self.deadline = self._deadlines.now() + self._idle
         self._left = self._unsent()
 
     def ended(self, side: _Side) -> None:
-        """One side will send nothing more."""
+        """Ends one direction: this side will send nothing more."""
         side.other.transport.end_writing()
         if side.other.ended:
             self._end("--")
@@ -95,7 +96,7 @@ class Tunnel:
             self._deadlines.watch(self, self._deadlines.now() + self._idle)
 
     def lost(self, side: _Side, reason: str) -> None:
-        """One side is gone, without having ended or before it took all that it was sent.
+        """Ends the tunnel: one side is gone, without having ended or before it took all that it was sent.
 
         An end without close_notify is how many end TLS; what was spoken inside has an end of its own (a WebSocket's close).
         """

@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.frontend import Frontend, Places
 from reusedproxy.clients.newcomers import Newcomer
+from reusedproxy.exchanges.client import ClientFacts
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.net import preface
 from reusedproxy.net.listener import Listener
@@ -116,7 +116,7 @@ class HTTPLog:
         second = int(began_at)
         # fmt: off
         self._send((self._format_tls if exchange.client.transport.secure else self._format) % (
-            host, port or _bind_number(exchange.client.frontend, exchange.client.listener),
+            host, port or _bind_number(self._frontend, exchange.client.listener),
             self._dates.get(second) or self._date(second), int((began_at - second) * 1000),
             backend.name if backend is not None else frontend.name, server_name,
             received, waited, connecting, answering, int((ended - began) * 1000),
@@ -151,12 +151,12 @@ class ConnectLog:
             return
         host, port = exchange.client.address
         if host == "unix":
-            ends = f"to unix:{_bind_number(exchange.client.frontend, exchange.client.listener)}"
+            ends = f"to unix:{_bind_number(self._frontend, exchange.client.listener)}"
         else:
             ends = f"from {host}:{port} to {self._came_to(exchange.client)}"
         self._send(f"Connect {ends} ({self._frontend.name}/HTTP)")
 
-    def _came_to(self, client: ClientConnection) -> str:
+    def _came_to(self, client: ClientFacts) -> str:
         try:
             host, port = client.transport.socket.getsockname()[:2]
         except OSError:  # it is closed already

@@ -1,0 +1,60 @@
+"""What client connections may ask of the frontend that owns them: what they share, and whom they tell when they end.
+
+`frontend` implements it. Whoever is connected looks up through this Protocol only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from reusedproxy.config import model
+from reusedproxy.exchanges.client import ClientFrontend
+from reusedproxy.exchanges.exchange import Exchange
+from reusedproxy.measures.last_errors import Captures
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.listener import Listener
+from reusedproxy.wire.bodies import ChunkedBody
+from reusedproxy.wire.heads import Limits
+
+AccessLog = Callable[[Exchange], None]
+
+
+class Connected(Protocol):
+    """One of a frontend's connections: a client, or one whose handshake is under way."""
+
+    listener: Listener
+
+    def finish(self) -> None:
+        """Ends the connection as soon as nothing is under way: the proxy stops."""
+
+    def abort(self, reason: str) -> None:
+        """Ends the connection now, whatever is under way."""
+
+
+class Owner(ClientFrontend, Protocol):
+    """The frontend, as its client connections know it. `closing`: each exchange is its client connection's last."""
+
+    settings: model.Frontend
+    limits: Limits
+    deadlines: Deadlines
+    log: AccessLog | None
+    #: Requests that could not be read.
+    invalid: Captures
+    connections: set[Connected]
+    closing: bool
+
+    def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
+        """Begins `exchange` where its request belongs. `body` is what has come of the body; `ended`: that is all of it."""
+
+    def forwarded(self, address: tuple[str, int]) -> bytes:
+        """Writes the header line that tells servers of a client at `address`, where no rule chooses another backend."""
+
+    def chunked_body(self) -> ChunkedBody:
+        """Makes the reader of a request body whose length is not known."""
+
+    def take_over(self, connection: Connected) -> None:
+        """Adopts a connection of another frontend, which stops."""
+
+    def connection_gone(self, connection: Connected, listener: Listener) -> None:
+        """Forgets a connection whose socket is closed."""

@@ -1,0 +1,104 @@
+"""What an exchange may ask of the client connection that its request came by, and of that connection's frontend.
+
+Exchanges call downward, to backends and pools; upward they call nothing but these Protocols. `clients` implements them.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from reusedproxy.backends.backend import Ended
+from reusedproxy.config.model.proxies import Timeouts
+from reusedproxy.exchanges.route import Page, Route
+from reusedproxy.exchanges.session import Session
+from reusedproxy.measures.traffic import Traffic
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.listener import Listener
+from reusedproxy.net.tls.facts import tls_side
+from reusedproxy.net.transport import Transport
+from reusedproxy.rules.regular import Unevaluated
+
+
+class ClientFrontend(Protocol):
+    """What an exchange may ask of its frontend. `default_route` leads to the backend where no rule chooses another; None:
+    there is none."""
+
+    name: str
+    timeouts: Timeouts
+    traffic: Traffic
+    default_route: Route | None
+    pages: list[Page]
+
+    def count(self, ended: Ended) -> None:
+        """Counts an exchange that has ended."""
+
+    def not_evaluated(self, unevaluated: Unevaluated) -> None:
+        """Reports a rule that could not be evaluated; what it was about has been refused."""
+
+
+class ClientFacts(Protocol):
+    """What rules and logs may know of a client connection. `requests` counts the heads that it has sent."""
+
+    address: tuple[str, int]
+    #: The address that it had connected to, as a PROXY protocol header tells; None: there was no such header.
+    destination: tuple[str, int] | None
+    listener: Listener
+    requests: int
+    transport: Transport
+    #: Made by the first exchange that has something to keep.
+    session: Session | None
+
+
+class Client(ClientFacts, Protocol):
+    """What an exchange may ask of its client connection."""
+
+    deadlines: Deadlines
+    #: The header line that tells the servers of the frontend's own `default_route` who asks, or nothing.
+    forwarded: bytes
+
+    @property
+    def frontend(self) -> ClientFrontend: ...
+
+    @property
+    def last(self) -> bool:
+        """Whether the connection ends after this exchange."""
+
+    @property
+    def may_ask_again(self) -> bool:
+        """Whether another request may follow: all of this one has come, and it was not to be the last."""
+
+    def end_after(self, reason: str) -> None:
+        """Makes this exchange the connection's last: the client is told so, and the connection closed behind the answer."""
+
+    def write(self, data: bytes) -> None:
+        """Sends a part of the answer."""
+
+    def pause_request(self) -> None:
+        """Stops reading the request's body: the exchange can hold no more of it for now."""
+
+    def resume_request(self) -> None:
+        """Reads the request's body again."""
+
+    def continue_came(self) -> None:
+        """Gives the client its time for the body, which the server asks for with 100 (Continue)."""
+
+    def lend(self) -> tuple[bytes, bool]:
+        """Lends the transport to a tunnel. Returns what has come behind the request, and whether nothing will follow."""
+
+    def take_back(self) -> None:
+        """Takes the transport back from a tunnel, before the exchange ends."""
+
+    def exchange_ended(self, last: bytes, error: int, broken: bool) -> None:
+        """Ends the current exchange: sends the answer's `last` bytes. `error`: they are our own, of this status; `broken`:
+        the answer cannot be completed, and a reset tells the client."""
+
+    def abort_exchange(self, exchange: object) -> None:
+        """Resets the connection if it still counts as busy with `exchange`, which has failed by a fault of ours."""
+
+
+def session_of(client: ClientFacts) -> Session:
+    """Returns the client connection's session, which the first that needs it makes."""
+    session = client.session
+    if session is None:
+        session = client.session = Session(tls_side(client.transport))
+    return session

@@ -1,0 +1,62 @@
+"""The route of a request from a frontend to one of its backends, and the pages that the proxy shows instead.
+
+A route is made with the configuration and never changes; requests only look at it. It must never know exchanges.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+from typing import Protocol
+
+from reusedproxy.backends.backend import Backend
+from reusedproxy.config import model
+from reusedproxy.rules.rule_set import Book
+from reusedproxy.wire.heads import RequestHead
+
+
+class Page(Protocol):
+    """Something the proxy answers itself, such as its statistics."""
+
+    def wants(self, target: bytes) -> bool:
+        """Tells whether this request target is the page's."""
+
+    def answer(self, head: RequestHead, close: bool) -> tuple[int, bytes]:
+        """Returns the status and the whole response; `close`: it must say that the connection ends."""
+
+
+class Route:
+    """A route from a frontend to one of its backends: what both sections say together about requests that take it.
+
+    `server_closes`: an exchange is its server connection's last (option http-server-close; httpclose of the backend).
+    """
+
+    def __init__(self, frontend: model.Frontend, backend: Backend) -> None:
+        self.backend = backend
+        self.server_closes = (
+            frontend.connection_mode == "server-close" or backend.settings.connection_mode != "keep-alive"
+        )
+        # HAProxy's manual, `option forwardfor`: the backend's header counts, either's `except`, and `if-none` of both.
+        asked = [option for option in (frontend.forwardfor, backend.settings.forwardfor) if option is not None]
+        self._forward = asked[-1].header if asked else None
+        self._spared = [ip_network(option.except_network, strict=False) for option in asked if option.except_network]
+        #: How the header line begins (lower case) beside which none of ours goes; nothing: ours always goes.
+        self.forward_unless = b""
+        if asked and all(option.if_none for option in asked):
+            self.forward_unless = f"\r\n{self._forward}:".lower().encode("latin-1")
+        #: Its backend's rules and pages; of a `listen` they are the frontend's already.
+        self.book: Book | None = None
+        self.pages: list[Page] = []
+
+    def forwarded(self, address: tuple[str, int]) -> bytes:
+        """Writes the header line of `option forwardfor` for a client at `address`; nothing for one at a unix socket."""
+        if self._forward is None or address[0] == "unix":
+            return b""
+        if self._spared:
+            host = ip_address(address[0])
+            if any(host in network for network in self._spared):
+                return b""
+        return f"{self._forward}: {address[0]}\r\n".encode("latin-1")
+
+    def forwards_already(self, head: RequestHead) -> bool:
+        """Tells whether the request has the header of `if-none`. Asked only where that is configured."""
+        return self.forward_unless in head.block.lower()

@@ -1,0 +1,50 @@
+"""The session of a client connection: what its exchanges keep for the ones that follow, until the connection closes.
+
+That is what rules have learnt of its TLS, their variables of the scope `sess`, and the server connections that serve this
+client alone. Most client connections never have one. It must never know requests.
+"""
+
+from __future__ import annotations
+
+from attrs import Factory, define
+
+from reusedproxy.net.tls.facts import TransportTLS
+from reusedproxy.pool.connection import PRIVATE, RETIRING, ServerConnection
+from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.rules.facts import Sample
+
+
+@define
+class Session:
+    """What is kept for one client connection. `tls` is None where that is in the clear.
+
+    `private` are server connections that serve nobody else (`http-reuse never`, and those that are authenticated
+    themselves).
+    """
+
+    tls: TransportTLS | None
+    variables: dict[str, Sample] = Factory(dict)
+    private: list[ServerConnection] = Factory(list)
+
+    def keep(self, connection: ServerConnection) -> None:
+        """Reserves this server connection for the client; it is closed with the client's own."""
+        self.private = [each for each in self.private if each is not connection and each.state != RETIRING]
+        self.private.append(connection)
+
+    def take(self, pool: HTTPConnectionPool) -> ServerConnection | None:
+        """Takes the connection that the client's last exchange at `pool` has left, if it still stands."""
+        for connection in self.private:
+            if connection.pool is pool and connection.state == PRIVATE:
+                pool.take(connection)
+                return connection
+        return None
+
+    def has_one_of(self, pool: HTTPConnectionPool) -> bool:
+        """Tells whether an idle connection of `pool` is reserved for the client."""
+        return any(each.pool.first is pool and each.state == PRIVATE for each in self.private)
+
+    def end(self) -> None:
+        """Closes the server connections that are reserved for the client, who is gone."""
+        for connection in self.private:
+            if connection.state == PRIVATE:
+                connection.pool.retire(connection, "client gone")
