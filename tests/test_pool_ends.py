@@ -7,8 +7,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.net import backlog
 from reusedproxy.net.transport import CLOSED, OPEN, PEER_CLOSED, PEER_RESET
-from reusedproxy.pool import pool
 from reusedproxy.pool.connection import IDLE, IN_USE, RETIRING
 from reusedproxy.pool.dialing.governor import BACKOFF_LAST, DIALS
 from reusedproxy.pool.kinds import NEW
@@ -361,7 +361,7 @@ class SlicesTests(SynchronousTestCase):
     """A server goes, of which hundreds stand idle, and for which thousands wait: each turn of the loop ends a few."""
 
     def setUp(self) -> None:
-        self.patch(pool, "SLICE", 0.0)  # one in each
+        self.patch(backlog, "SLICE", 0.0)  # one in each
 
     def idle(self, count: int, **limits: Any) -> PoolBench:
         bench = PoolBench(secure=True, min_conn=count, **limits)

@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.net import backlog
 from reusedproxy.pool import named as names
-from reusedproxy.pool import pool as pools
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.kinds import NEW
 from reusedproxy.pool.limits import PoolLimits
@@ -327,7 +327,7 @@ class NamesTests(SynchronousTestCase):
     def test_those_of_all_names_end_in_the_same_slices(self) -> None:
         """However many names a server that is DOWN had, and all at once when the daemon stops."""
         for ends, left in ((lambda pool: pool.suspend("server DOWN"), 9), (lambda pool: pool.close("stopping"), 0)):
-            self.patch(pools, "SLICE", 0.0)  # one in each
+            self.patch(backlog, "SLICE", 0.0)  # one in each
             bench = Bench()
             for connection in bench.borrow_all(*(b"n%d" % number for number in range(10))):
                 bench.use(connection)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import count
 from sys import maxsize
-from typing import Protocol
+from typing import Any, Protocol
 
 from reusedproxy.backends.balance import ALGORITHMS
 from reusedproxy.backends.checks import Checker
-from reusedproxy.backends.queue import Placed, Queue
+from reusedproxy.backends.queue import Queue, Waits
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, UP, Server
 from reusedproxy.config import model
 from reusedproxy.measures.traffic import Traffic
@@ -22,6 +22,22 @@ class Ended(Protocol):
     status: int
     bytes_in: int
     bytes_out: int
+
+
+class Placed(Waits, Protocol):
+    """Who asks a backend for a server."""
+
+    #: It goes to another server than it was meant for.
+    redispatched: bool
+
+    def placed(self, server: Server) -> None:
+        """Takes a place at this server, until it is given back with `Backend.done`."""
+
+    def unplaceable(self) -> None:
+        """Hears that no server is left, and that it waits no more."""
+
+    def go_to(self, backend: Backend) -> None:
+        """Asks `backend`, which a reload has put in the place of the one that it waited at: to be placed, or to wait on."""
 
 
 class Backend:
@@ -43,7 +59,7 @@ class Backend:
         self.settings = settings
         self.name = settings.name
         self.servers = servers
-        self.queue = Queue()
+        self.queue: Queue[Server, Placed] = Queue()
         #: The load (requests, waiting ones included) at which servers with a `minconn` bear their `maxconn`.
         self.fullconn = settings.fullconn
         self.traffic = Traffic()
@@ -198,7 +214,7 @@ class Backend:
         Those who wait yet may be given a place here meanwhile, or leave. With the first step only `successor` is known.
         """
         self.successor = successor
-        queues = {self.queue, *(server.queue for server in self.servers)}
+        queues: set[Queue[Server, Any]] = {self.queue, *(server.queue for server in self.servers)}
         waiting = {asks: wait.ticket for queue in queues for asks, wait in queue.waiting.items()}
         yield
         for asks in sorted(waiting, key=waiting.__getitem__):

@@ -49,7 +49,8 @@ class Server:
         self.backup = settings.backup
         self.maxconn = settings.maxconn
         self.served = 0
-        self.queue = Queue(self)
+        #: Of `backend.Placed`: whoever may be placed here knows backends, and a server does not.
+        self.queue: Queue[Server, Any] = Queue(self)
         #: When it was last given a request, 0: never.
         self.last_placed = 0.0
         self.traffic = Traffic()

@@ -6,11 +6,9 @@ A pool's keeper says what it has seen; here it is put into words, with what to c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from reusedproxy.pool.learning.idle_timeout import Patience
-    from reusedproxy.pool.limits import PoolLimits
+from reusedproxy.pool.learning.idle_timeout import Patience
+from reusedproxy.pool.limits import PoolLimits
 
 #: Handshakes a second for a floor that nobody uses from which on there is advice.
 CHURN = 0.5

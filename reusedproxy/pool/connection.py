@@ -8,11 +8,11 @@ alone. It must never know clients, balancing or retries.
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
 from reusedproxy.net.transport import BROKEN, OPEN, PEER_CLOSED, Transport
+from reusedproxy.pool.owner import ConnectionOwner
 from reusedproxy.pool.reasons import EARLY, LEFT_BEHIND, SERVER
 from reusedproxy.pool.served import Exchange
 from reusedproxy.pool.unfinished import Unfinished
@@ -27,9 +27,6 @@ from reusedproxy.wire.heads import (
     find_head_end,
     read_response,
 )
-
-if TYPE_CHECKING:
-    from reusedproxy.pool.pool import HTTPConnectionPool
 
 # Where a connection stands with its pool; each is one of the pool's lists.
 IDLE = 0
@@ -92,7 +89,13 @@ class ServerConnection(Unfinished):
     )
 
     def __init__(
-        self, pool: HTTPConnectionPool, transport: Transport, now: float, limits: Limits, number: int, took: float
+        self,
+        pool: ConnectionOwner[ServerConnection],
+        transport: Transport,
+        now: float,
+        limits: Limits,
+        number: int,
+        took: float,
     ) -> None:
         """`number` is its place among those of its pool, `took` how many seconds it was opened in."""
         self.pool = pool
@@ -298,10 +301,8 @@ class ServerConnection(Unfinished):
         left = self.transport.unsent()
         if self.state == RETIRING:
             self.transport.abort("peer did not take the end")
-        elif self.state == IDLE:
-            self.pool.keeper.time_passed(self)
-        elif self.state == WATCHED:
-            self.pool.keeper.watched(self)
+        elif self.state == IDLE or self.state == WATCHED:
+            self.pool.deadline_passed(self)
         elif 0 < left < self._left:
             # Slowly, but it takes what it is sent.
             self._left = left
@@ -346,7 +347,7 @@ class ServerConnection(Unfinished):
             if interims == INTERIMS_AT_ONCE:
                 self.transport.give_back(data)
                 return
-        if head.keep_alive_timeout is not None and self.pool.keeper.advertised(head.keep_alive_timeout) == 0:
+        if head.keep_alive_timeout is not None and self.pool.advertised(head.keep_alive_timeout) == 0:
             self.retire_at = -inf  # it will not take another request
         if head.status in (401, 407) and head.binds_connection:
             self.private = True
@@ -515,7 +516,7 @@ class ServerConnection(Unfinished):
         elif self.requests == 0 and data.startswith(
             (b"HTTP/1.1 408", b"HTTP/1.0 408", b"HTTP/1.1 400", b"HTTP/1.0 400")
         ):
-            self.pool.keeper.closed_by_peer(self)
+            self.pool.closed_by_peer(self)
             self.pool.retire(self, "server timed it out unused", by=SERVER)
         else:
             self.pool.retire(self, "unasked bytes")

@@ -6,16 +6,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from attrs import Factory, define, frozen
 
 from reusedproxy.measures.histogram import DURATIONS, IDLE_AGES, LIVES, PATIENCES, REQUESTS, Histogram
 from reusedproxy.net.dial import TCP_CONNECT, Dial, DialFailure
 from reusedproxy.net.transport import Transport
-
-if TYPE_CHECKING:
-    from reusedproxy.pool.connection import ServerConnection
+from reusedproxy.pool.connection import ServerConnection
 
 #: Ends that each pool remembers.
 REMEMBERED = 50

@@ -18,12 +18,12 @@ from operator import attrgetter
 from random import Random
 
 from attrs import evolve
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.measures.last_errors import Captures
+from reusedproxy.net.backlog import Backlog
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial, Dialer, DialFailure, DialOwner
-from reusedproxy.net.slices import PAUSE, SLICE
 from reusedproxy.net.tls.client import ClientContext, ClientTLSTransport
 from reusedproxy.net.tls.transport import TLS_FAILED, CertificateRefused
 from reusedproxy.net.transport import CLOSED, Transport
@@ -401,6 +401,21 @@ class HTTPConnectionPool:
         if self.limits.most is not None:
             self.keeper.open_more()  # somebody may have waited for its place
 
+    def closed_by_peer(self, connection: ServerConnection) -> None:
+        """Its server has closed it while it stood idle, or was watched, and has said so."""
+        self.keeper.closed_by_peer(connection)
+
+    def deadline_passed(self, connection: ServerConnection) -> None:
+        """It is idle, or watched, and its time is over."""
+        if connection.state == WATCHED:
+            self.keeper.watched(connection)
+        else:
+            self.keeper.time_passed(connection)
+
+    def advertised(self, keep_alive: bytes) -> int | None:
+        """A Keep-Alive field of the server's: how many more requests it will take on that connection, if it says so."""
+        return self.keeper.advertised(keep_alive)
+
     # What its owner says.
 
     def resume(self, rotation: bool = False) -> None:
@@ -634,51 +649,6 @@ class HTTPConnectionPool:
         self._refuse(self.waiters.take(), DialFailure("connection", reason))
         if self._ending:
             self._backlog.add(self._end_one)
-
-
-class Backlog:
-    """What is still to be done for a pool, or for all of a server's: some of it at once, the rest in slices. A job does one
-    thing each time that it is called, and says whether it has to be called again. One that raises is called again, too.
-    """
-
-    def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
-        self._jobs: deque[Callable[[], bool]] = deque()
-        self._call: IDelayedCall | None = None
-
-    def add(self, job: Callable[[], bool]) -> None:
-        """The next is to `go_on`, or to `finish`."""
-        self._jobs.append(job)
-
-    def go_on(self) -> None:
-        """Do what one slice has time for, unless they are under way."""
-        if self._call is None:
-            self._work(self._clock.seconds() + SLICE)
-
-    def finish(self) -> None:
-        """Do all of it; no timer is left."""
-        self._work(inf)
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    def _turn(self) -> None:
-        self._call = None
-        self.go_on()
-
-    def _work(self, until: float) -> None:
-        jobs = self._jobs
-        try:
-            while jobs:
-                job = jobs[0]
-                # Whoever is called may call us: then the job has perhaps come to its end meanwhile.
-                if not job() and jobs and jobs[0] is job:
-                    jobs.popleft()
-                if self._clock.seconds() >= until:
-                    return
-        finally:
-            if jobs and self._call is None:
-                self._call = self._clock.callLater(PAUSE, self._turn)
 
 
 def _remember_session(connection: ServerConnection) -> None:

@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from itertools import count, islice, takewhile
 from math import inf
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from attrs import define
 
 from reusedproxy.net.dial import DialFailure
+from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.kinds import NEW, SAFE
-
-if TYPE_CHECKING:
-    from reusedproxy.pool.connection import ServerConnection
 
 
 class Waiter(Protocol):
