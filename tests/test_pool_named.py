@@ -11,11 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.net import backlog
 from reusedproxy.pool import named as names
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.kinds import NEW
-from reusedproxy.pool.limits import PoolLimits
 from reusedproxy.pool.named import KEPT_FOR, KEPT_NAMES, SWEEP, ConstantPool, Name, NameRefused, host_name, naming
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.pool.learning.idle_timeout import Patience
-from reusedproxy.pool.limits import PoolLimits
 
 #: Handshakes a second for a floor that nobody uses from which on there is advice.
 CHURN = 0.5

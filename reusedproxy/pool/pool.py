@@ -20,6 +20,7 @@ from random import Random
 from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 
+from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.measures.last_errors import Captures
 from reusedproxy.net.backlog import Backlog
 from reusedproxy.net.deadlines import Deadlines
@@ -32,7 +33,6 @@ from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.dialing.governor import Governor
 from reusedproxy.pool.kinds import ANY, FRESH, SAFE
-from reusedproxy.pool.limits import PoolLimits
 from reusedproxy.pool.probe import Probe
 from reusedproxy.pool.reasons import PROXY, SERVER, SURPLUS, word_for
 from reusedproxy.pool.upkeep import Keeper

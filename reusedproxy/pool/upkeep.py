@@ -27,7 +27,7 @@ from reusedproxy.pool.learning.stale_idle import Suspicion
 from reusedproxy.wire.heads import ResponseHead
 
 if TYPE_CHECKING:
-    from reusedproxy.pool.limits import PoolLimits
+    from reusedproxy.config.model.proxies import PoolLimits
     from reusedproxy.pool.pool import HTTPConnectionPool
 
 #: Seconds that the floor may be short because connections are in use before more are opened for it.
