@@ -138,10 +138,10 @@ class NamesTests(SynchronousTestCase):
         """What the server says under one name holds for all."""
         bench = Bench()
         bench.use(bench.borrow(b"a"))
-        bench.named(b"a").keeper.advertised(b"timeout=7")
+        bench.named(b"a").upkeep.advertised(b"timeout=7")
         bench.use(bench.borrow(b"b"))
-        self.assertEqual(bench.named(b"b").keeper.used.limit, 7)
-        self.assertEqual(bench.pool.keeper.used.limit, 7)
+        self.assertEqual(bench.named(b"b").upkeep.used.limit, 7)
+        self.assertEqual(bench.pool.upkeep.used.limit, 7)
 
     def test_a_name_that_is_refused_makes_no_other_wait(self) -> None:
         """A client may ask for any name it likes."""
@@ -312,7 +312,7 @@ class NamesTests(SynchronousTestCase):
     def test_what_a_hasty_server_may_yet_close_is_not_too_much(self) -> None:
         """It counts as in use, as in a pool without names, until it has outlived that."""
         bench = Bench()
-        haste = bench.pool.keeper.suspicion.haste
+        haste = bench.pool.holdings.guard.haste
         haste.hasty = True
         for _ in range(20):
             haste._ages.append(0.05)
@@ -352,7 +352,7 @@ class NamesTests(SynchronousTestCase):
         bench = Bench(idle_timeout=3.0)
         for connection in bench.borrow_all(b"a", b"b"):
             bench.use(connection)
-        patched = self.patch(bench.named(b"a").keeper, "look_after", lambda now: 1 // 0)
+        patched = self.patch(bench.named(b"a").upkeep, "look_after", lambda now: 1 // 0)
         self.assertRaises(ZeroDivisionError, bench.pass_time, 1.5)
         patched.restore()
         bench.pass_time(5)
@@ -540,7 +540,7 @@ class NamesMachine(RuleBasedStateMachine):
         assert constant.used == used
         assert constant.wanted == used + len(self.waiting)
         idle = [connection for pool in pools if pool is not constant for connection in pool.idle]
-        assert [*constant.rested] == sorted(idle, key=lambda each: each.idle_since)
+        assert [*constant.rested_others] == sorted(idle, key=lambda each: each.idle_since)
         assert all(pool in constant.awake for pool in pools if pool.standing or pool.waiters)
 
     @invariant()

@@ -10,8 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import reusedproxy
 from reusedproxy.net.tls.transport import TLS_FAILED, CertificateRefused
 from reusedproxy.net.transport import BROKEN, PEER_CLOSED, PEER_RESET, PEER_TRUNCATED
-from reusedproxy.pool import reasons
-from reusedproxy.pool import upkeep as keeper
+from reusedproxy.pool import reasons, upkeep
 from reusedproxy.pool.reasons import PROXY, SERVER, word_for
 
 #: Said where the word depends on what the connection was at.
@@ -36,7 +35,7 @@ class ReasonTests(SynchronousTestCase):
         self.assertIn("pool full", found)
         found.discard("pool ")  # and what it is
         self.assertEqual(found - set(reasons._ALWAYS) - DEPENDING, set())
-        for each in (keeper.AHEAD, keeper.LIFE_OVER, keeper.STOOD, "pool suspended", "pool closed"):
+        for each in (upkeep.AHEAD, upkeep.LIFE_OVER, upkeep.STOOD, "pool suspended", "pool closed"):
             self.assertIn(each, reasons._ALWAYS)
 
     def test_every_word_is_one_of_the_set(self) -> None:

@@ -23,13 +23,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from reusedproxy.net.dial import Dial, Dialer, DialFailure
+from reusedproxy.net.dial import Dialer
 from reusedproxy.net.slices import Later, Steps
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.kinds import ANY
 from reusedproxy.pool.pool import HTTPConnectionPool
-from reusedproxy.pool.reasons import PROXY, SURPLUS
-from reusedproxy.pool.waiters import Waiter, Waiters
+from reusedproxy.pool.reasons import SURPLUS
+from reusedproxy.pool.waiters import Waiter
 
 #: Names of one server that have a pool at the same time; for one more, the one that was asked for the longest ago goes.
 NAMES = 1000
@@ -112,53 +112,39 @@ class _Member(HTTPConnectionPool):
             return
         HTTPConnectionPool.make_room(self.constant)  # a floor's, when there are no others
 
-    def connection_gone(self, connection: ServerConnection) -> None:
-        super().connection_gone(connection)
-        self._give_place()
-
-    def dial_failed(self, dial: Dial, failure: DialFailure) -> None:
-        super().dial_failed(dial, failure)
-        self._give_place()
-
-    def _give_place(self) -> None:
-        """A place at the server is free: somebody may wait for it under another name."""
+    def _place_is_free(self) -> None:
+        """Lets somebody have the place who may wait for it under another name."""
         if self.limits.most is not None:
             for pool in [*self.constant.awake]:
                 if pool.waiters:
-                    pool.keeper.open_more()
+                    pool.upkeep.refill.open_more()
 
-    def wait(self, waiter: Waiter, kind: int = ANY) -> None:
-        super().wait(waiter, kind)
+    def _waiting_changed(self) -> None:
         self._count()
 
-    def leave(self, waiter: Waiter, timed_out: bool = False) -> None:
-        super().leave(waiter, timed_out)
+    # What the holdings say: the upkeep hears of it, then the server's other pools.
+
+    def taken(self, connection: ServerConnection) -> None:
+        self.upkeep.taken(connection)
         self._count()
 
-    def _refuse(self, refused: Waiters, failure: DialFailure) -> None:
-        super()._refuse(refused, failure)
-        self._count()
-
-    def retire(
-        self, connection: ServerConnection, reason: str, *, at_once: bool = False, later: bool = False, by: str = PROXY
-    ) -> None:
-        super().retire(connection, reason, at_once=at_once, later=later, by=by)
-        self._count()
-
-    def _use(self, connection: ServerConnection) -> None:
-        super()._use(connection)
-        self._count()
-
-    def _keep_apart(self, connection: ServerConnection) -> None:
-        super()._keep_apart(connection)
-        self._count()
-
-    def _rest(self, connection: ServerConnection) -> None:
-        super()._rest(connection)
+    def rested(self, connection: ServerConnection) -> None:
+        self.upkeep.rested(connection)
         self._count()
         self.constant.let_surplus_go(connection)
         if self.limits.most is not None:
-            self._give_place()
+            self._place_is_free()
+
+    def kept_apart(self, connection: ServerConnection) -> None:
+        self.upkeep.kept_apart(connection)
+        self._count()
+
+    def withdrawn(self, connection: ServerConnection) -> None:
+        self.upkeep.withdrawn(connection)
+
+    def gone(self, connection: ServerConnection, was: int) -> None:
+        self.upkeep.gone(connection, was)
+        self._count()
 
     def _count(self) -> None:
         """Here are more in use or waited for than before, or fewer."""
@@ -169,13 +155,13 @@ class _Member(HTTPConnectionPool):
             self._counted_used = used
             if constant.used > self.counters.used_max:
                 self.counters.used_max = constant.used
-        wanted = used - len(self.keeper.pinged) + len(self.waiters.waiting)
+        wanted = used - len(self.holdings.pinged) + len(self.waiters.waiting)
         if wanted != self._counted_wanted:
             more = wanted > self._counted_wanted
             constant.wanted += wanted - self._counted_wanted
             self._counted_wanted = wanted
             if more:
-                constant.keeper.peak(constant.wanted)
+                constant.upkeep.raise_peak(constant.wanted)
 
 
 class ConstantPool(_Member):
@@ -183,7 +169,7 @@ class ConstantPool(_Member):
 
     `family` are all of them, itself first; `awake` those that may hold anything. `own` is the name that it serves, None:
     none at all. Over all names so many are `used` at once, and `wanted` by requests, those that wait included; of the other
-    names `rested` are the idle ones, the longest idle first.
+    names `rested_others` are the idle ones, the longest idle first.
     """
 
     _log = Logger()
@@ -195,7 +181,7 @@ class ConstantPool(_Member):
         self.constant = self
         self.own = own
         self.used = self.wanted = 0
-        self.rested: OrderedDict[ServerConnection, None] = OrderedDict()
+        self.rested_others: OrderedDict[ServerConnection, None] = OrderedDict()
         #: In the order of their waking: a set's would not be the same in each run.
         self.awake: dict[HTTPConnectionPool, None] = {self: None}
         self._others: dict[tuple[bytes, bytes], _OtherPool] = {}
@@ -207,6 +193,7 @@ class ConstantPool(_Member):
         self._arguments = arguments
         self._sweep = Later(clock, self._forget_unasked, self._swept)
         super().__init__(*arguments)
+        self.holdings.watcher = self
         self.most_idle, self._most_idle = self._most_idle, inf
 
     @property
@@ -221,7 +208,7 @@ class ConstantPool(_Member):
 
     def longest_idle(self, most: int) -> list[ServerConnection]:
         beyond_floor = self.idle[: max(0, len(self.idle) - self.limits.min_conn)]
-        return [*islice(merge(beyond_floor, self.rested, key=attrgetter("idle_since")), most)]
+        return [*islice(merge(beyond_floor, self.rested_others, key=attrgetter("idle_since")), most)]
 
     @property
     def known_names(self) -> int:
@@ -230,12 +217,12 @@ class ConstantPool(_Member):
     def let_surplus_go(self, rested: ServerConnection) -> None:
         """One has come to rest, under whatever name: if that is one too many, the least wanted of them all goes, or it goes
         itself if nobody has asked for its name again."""
-        idle = len(self.idle) + len(self.rested)
-        surplus = self.used + idle - self.keeper.enough - self.known_names
+        idle = len(self.idle) + len(self.rested_others)
+        surplus = self.used + idle - self.upkeep.demand.enough - self.known_names
         if surplus > 0 and surplus > self._restless:
             reason = SURPLUS
             pool = rested.pool
-            if isinstance(pool, _OtherPool) and pool.key not in self._again and rested in self.rested:
+            if isinstance(pool, _OtherPool) and pool.key not in self._again and rested in self.rested_others:
                 pool.retire(rested, reason)
                 return
         elif idle > self.most_idle:
@@ -247,13 +234,13 @@ class ConstantPool(_Member):
 
     @property
     def _restless(self) -> int:
-        """How many of the idle ones are as good as in use, since a hasty server may yet end them (see `_rested`)."""
-        haste = self.keeper.suspicion.haste
+        """How many of the idle ones are as good as in use, since a hasty server may yet end them (see `Holdings.rested`)."""
+        haste = self.holdings.guard.haste
         if not haste.hasty:
             return 0
         since = self.deadlines.now() - haste.rest
-        of_others = sum(1 for _ in takewhile(lambda each: each.idle_since > since, reversed(self.rested)))
-        return len(self.idle) - self._rested + of_others
+        of_others = sum(1 for _ in takewhile(lambda each: each.idle_since > since, reversed(self.rested_others)))
+        return len(self.idle) - self.holdings.rested + of_others
 
     @property
     def knows_name(self) -> bool:
@@ -344,30 +331,32 @@ class _OtherPool(_Member):
     def __init__(self, constant: ConstantPool, dialer: Dialer, name: str, _: Dialer, *arguments: Any) -> None:
         self.constant = constant
         super().__init__(name, dialer, *arguments)
+        self.holdings.watcher = self
+        self.holdings.count_with(constant.holdings)
         self.limits = evolve(constant.limits, min_conn=0)
         self._most_idle = 0 if 0 in (constant.most_idle, constant.limits.purge_delay) else inf
         self.expires_at = constant.expires_at
         self.ping_request = constant.ping_request
         self.counters, self.closed, self.ended = constant.counters, constant.closed, constant.ended
         self.invalid = constant.invalid
-        self.keeper.share(constant.keeper)
+        self.upkeep.share(constant.upkeep)
         self._backlog = constant._backlog
 
     def wait(self, waiter: Waiter, kind: int = ANY) -> None:
         self.constant.awake[self] = None
         super().wait(waiter, kind)
 
-    def _use(self, connection: ServerConnection) -> None:
-        self.constant.rested.pop(connection, None)
-        super()._use(connection)
+    def taken(self, connection: ServerConnection) -> None:
+        self.constant.rested_others.pop(connection, None)
+        super().taken(connection)
 
-    def _rest(self, connection: ServerConnection) -> None:
-        self.constant.rested[connection] = None
-        super()._rest(connection)
+    def rested(self, connection: ServerConnection) -> None:
+        self.constant.rested_others[connection] = None
+        super().rested(connection)
 
-    def _leave_idle(self, connection: ServerConnection) -> None:
-        self.constant.rested.pop(connection, None)
-        super()._leave_idle(connection)
+    def withdrawn(self, connection: ServerConnection) -> None:
+        self.constant.rested_others.pop(connection, None)
+        super().withdrawn(connection)
 
 
 def _is_quiet(pool: HTTPConnectionPool) -> bool:

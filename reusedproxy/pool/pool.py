@@ -1,20 +1,18 @@
 """The connections of one server: kept warm, handed out newest first, refilled the moment one is missing.
 
-A pool opens connections through a dialer until as many stand idle as its floor asks for, gives one to whoever comes, and
-takes it back. It knows connections, waiters and the clock; it must never know configuration files, requests, balancing
-or health: whoever owns it says `suspend` and `resume`. When it may dial is its governor's affair.
+The pool is what everybody else calls: who needs a connection, the connections themselves, and the server that owns it. It
+gives an idle connection to whoever comes, or makes him wait for one, and takes it back. Which list a connection is in is the
+affair of its `Holdings`; how long it lives and how many stand, of its `Upkeep`; when it may dial, of its `Governor`. It must
+never know configuration files, requests, balancing or health.
 
 Warm means: TCP is up, the TLS handshake is complete and the server's name has been verified.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from math import inf
-from operator import attrgetter
 from random import Random
 
 from attrs import evolve
@@ -25,37 +23,30 @@ from reusedproxy.measures.last_errors import Captures
 from reusedproxy.net.backlog import Backlog
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial, Dialer, DialFailure, DialOwner
-from reusedproxy.net.tls.client import ClientContext, ClientTLSTransport
+from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.transport import TLS_FAILED, CertificateRefused
-from reusedproxy.net.transport import CLOSED, Transport
+from reusedproxy.net.transport import Transport
 from reusedproxy.pool import counters as records
-from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
+from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, WATCHED, ServerConnection
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.dialing.governor import Governor
-from reusedproxy.pool.kinds import ANY, FRESH, SAFE
-from reusedproxy.pool.probe import Probe
-from reusedproxy.pool.reasons import PROXY, SERVER, SURPLUS, word_for
-from reusedproxy.pool.upkeep import Keeper
+from reusedproxy.pool.holdings import Holdings, remember_session
+from reusedproxy.pool.kinds import ANY
+from reusedproxy.pool.reasons import PROXY, SERVER
+from reusedproxy.pool.upkeep import Upkeep
 from reusedproxy.pool.waiters import Waiter, Waiters
-from reusedproxy.wire.heads import Limits, ResponseHead
-
-#: Seconds of idleness below which a used connection is thought alive whatever the server's time-out.
-FRESH_FOR = 0.5
-#: Seconds that a server has for its answer to a ping.
-PING_TIMEOUT = 5.0
-#: Idle connections among which one that is safe is found in less time than needs to be measured (30 ns for each here).
-QUICKLY_SEARCHED = 250
-#: Seconds of grace for a closing connection's last bytes.
-FLUSH = 5.0
+from reusedproxy.wire.heads import Limits
 
 
 class HTTPConnectionPool:
-    """The persistent connections of one server.
+    """Keeps the persistent connections of one server. `running` is its state:
 
-    Each connection is in exactly one of `connecting` (still a dial), `idle` (the longest idle first), `in_use`, `private`
-    (idle, and kept for the one client that it has served), `watched` (given to nobody any more, to see when the server
-    closes it) and `retiring`. `running` says whether the floor is kept and dials are made: "running", "suspended" or
-    "closed". `closed` counts ends by their reason.
+    "suspended"  keeps no floor, dials nothing, gives nothing to anybody; at the start, and while its server is not to be used
+    "running"    keeps the floor, and dials for it and for those who wait
+    "closed"     as suspended, for good
+
+    The lists `connecting`, `idle`, `in_use`, `private`, `watched` and `retiring`, and the counts `closed` and `ended`, are those
+    of its `holdings`, which alone move connections.
     """
 
     #: Each of its connections is for the one client that it was opened for.
@@ -77,23 +68,17 @@ class HTTPConnectionPool:
         self.name = name
         self.limits = limits
         self.deadlines: Deadlines = dialer.deadlines
-        self.connecting: dict[Dial, str] = {}
-        self.idle: list[ServerConnection] = []
-        self.in_use: set[ServerConnection] = set()
-        self.private: set[ServerConnection] = set()
-        self.watched: set[ServerConnection] = set()
-        self.retiring: set[ServerConnection] = set()
+        self._backlog = Backlog(clock)
+        self.holdings = holdings = Holdings(clock, self.deadlines, self._backlog)
+        self.connecting, self.idle, self.in_use = holdings.connecting, holdings.idle, holdings.in_use
+        self.private, self.watched, self.retiring = holdings.private, holdings.watched, holdings.retiring
+        self.counters, self.closed, self.ended = holdings.counters, holdings.closed, holdings.ended
         self.waiters = Waiters()
         self.running = "suspended"
         #: The end of the client certificate, by the clock: nothing that was opened before stays beyond it.
         self.expires_at = inf
         #: What is asked on a connection that has stood idle for `idle_ping`.
         self.ping_request = b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        #: Idle connections that have stood since then, or longer, may be dead: they are given to nobody for now.
-        self.suspected_at = -inf
-        self.counters = records.Counters()
-        self.closed: dict[str, int] = {}
-        self.ended: deque[records.Ended] = deque(maxlen=records.REMEMBERED)
         self._dialer = dialer
         self._wire_limits = wire_limits
         self._governor = Governor(
@@ -102,19 +87,19 @@ class HTTPConnectionPool:
             clock,
             random,
             announce,
-            lambda: self.keeper.go_on(),
+            lambda: self.upkeep.refill.go_on(),
             budget or Budget(clock),
             dialer.context is not None,
         )
-        self.keeper = Keeper(self, self._governor, clock, random, lambda text: announce("notice", f"{name}: {text}"))
+        self.upkeep = Upkeep(
+            self, holdings, self._governor, clock, random, lambda text: announce("notice", f"{name}: {text}")
+        )
+        holdings.watcher = self.upkeep
         #: Answers of this server that could not be taken.
         self.invalid = Captures(name, "response", clock.seconds, lambda text: announce("warning", text))
         self._most_idle = limits.most_idle
-        self._backlog = Backlog(clock)
         #: Those who wait no more, and hear of it in their turn.
         self._refused: list[Waiters] = []
-        #: What is retired already, and whose sockets are closed in their turn, with the reasons.
-        self._ending: deque[tuple[ServerConnection, str]] = deque()
 
     def __repr__(self) -> str:
         return (
@@ -151,7 +136,7 @@ class HTTPConnectionPool:
     @property
     def suspect(self) -> int:
         """Idle connections that are given to nobody for now."""
-        return 0 if self.suspected_at == -inf else sum(each.idle_since < self.suspected_at for each in self.idle)
+        return self.holdings.suspect
 
     @property
     def first(self) -> HTTPConnectionPool:
@@ -172,6 +157,10 @@ class HTTPConnectionPool:
         """Those of them that need upkeep, itself first; the others hold nothing, and nobody waits there."""
         return (self,)
 
+    def look_after(self, now: float) -> None:
+        """Does the part of upkeep that each pool needs by itself."""
+        self.upkeep.look_after(now)
+
     def longest_idle(self, most: int) -> list[ServerConnection]:
         """So many at most that may be let go, of all pools of the server."""
         return self.idle[:most]
@@ -188,26 +177,19 @@ class HTTPConnectionPool:
     # Asking for a connection, and giving it back.
 
     def acquire(self, kind: int = ANY) -> ServerConnection | None:
-        """An idle connection fit for this kind of request, at once; None: `wait` for one."""
-        idle = self.idle
-        if not idle or idle[-1].idle_since < self.suspected_at:
-            return None
-        connection = idle.pop() if kind == ANY else self._pick(kind)
+        """Gives an idle connection fit for this kind of request, at once; None: `wait` for one."""
+        connection = self.holdings.lend(kind)
         if connection is None:
             return None
-        self.counters.borrowed(connection, self.deadlines.now())
-        self._use(connection)
         if connection.requests:
             self.counters.reuses += 1
-        if len(idle) < self.limits.min_conn:
-            self.keeper.borrowed_from_floor()
+        if len(self.idle) < self.limits.min_conn:
+            self.upkeep.refill.idle_taken()
         return connection
 
     def take(self, connection: ServerConnection) -> None:
-        """Whoever a private connection is kept for uses it again."""
-        self.private.discard(connection)
-        self.counters.borrowed(connection, self.deadlines.now())
-        self._use(connection)
+        """Gives a private connection to the client that it is kept for, again."""
+        self.holdings.take_private(connection)
         self.counters.reuses += 1
 
     def wait(self, waiter: Waiter, kind: int = ANY) -> None:
@@ -221,8 +203,9 @@ class HTTPConnectionPool:
             waiter.connection_failed(failure)
             return
         self.waiters.join(waiter, kind, self.counters.dials, self.deadlines.now())
-        self.keeper.awaited()
-        self.keeper.open_more()
+        self.upkeep.awaited()
+        self.upkeep.refill.open_more()
+        self._waiting_changed()
 
     def leave(self, waiter: Waiter, timed_out: bool = False) -> None:
         """This one waits no more, because its time is over or for a reason of its own. No harm if it does not wait."""
@@ -232,40 +215,41 @@ class HTTPConnectionPool:
         if waiting is not None:
             result = records.TIMEOUT if timed_out else records.LEFT
             self.counters.waits[result].observe(self.deadlines.now() - waiting.since)
+        self._waiting_changed()
 
     def release(self, connection: ServerConnection) -> None:
         """Take back a connection whose exchange ended cleanly; the first waiter it is fit for gets it."""
         limits = self.limits
         now = self.deadlines.now()
-        if self.keeper.pinged:
-            self.keeper.pinged.pop(connection, None)
+        if self.holdings.pinged:
+            self.holdings.pinged.pop(connection, None)
         if self._governor.failures:
             self._governor.answered(connection)
         if connection.requests == 1:
-            _remember_session(connection)
+            remember_session(connection)
         if self.running != "running":
             self.retire(connection, "pool " + self.running)
-        elif now >= connection.retire_at and not self.keeper.outlives(connection, now):
+        elif now >= connection.retire_at and not self.upkeep.outlives(connection, now):
             self.retire(connection, "life over" if connection.retire_at != -inf else "one request only")
         elif limits.max_reuse is not None and connection.requests > limits.max_reuse:
             self.retire(connection, "max-reuse")
         elif connection.private:
             connection.idle_since = now
-            self._keep_apart(connection)
+            self.holdings.keep_apart(connection)
         elif self.waiters.waiting and self._serve_returned(connection):
             pass
-        elif len(self.idle) >= self._most_idle and not self.keeper.due:
+        elif len(self.idle) >= self._most_idle and not self.holdings.due:
             self.retire(connection, "pool full")
         else:
             connection.idle_since = now
-            self._rest(connection)
+            self.holdings.rest(connection)
             if self.waiters.waiting and limits.most is not None:
-                self.keeper.open_more()  # in its place, for somebody who needs a new one
+                self.upkeep.refill.open_more()  # in its place, for somebody who needs a new one
 
     @property
     def standing(self) -> int:
         """All connections that its server has of us, those that are being opened included."""
-        return sum(map(len, (self.connecting, self.idle, self.in_use, self.private, self.watched, self.retiring)))
+        return self.holdings.standing
 
     @property
     def counted(self) -> int:
@@ -279,7 +263,7 @@ class HTTPConnectionPool:
             self.retire(connection, "room for another", at_once=True)
             return
         if self.idle:
-            self.retire(self.keeper.least_wanted(), "room for another", at_once=True)
+            self.retire(self.holdings.least_wanted, "room for another", at_once=True)
 
     @property
     def wants_one(self) -> bool:
@@ -296,8 +280,7 @@ class HTTPConnectionPool:
         """Take a connection that was opened elsewhere, in the same way to the same server. It is in use, by whoever asks,
         and comes back like any other."""
         connection = self._make(records.PROBE, dial, transport)
-        connection.state = IN_USE
-        self.in_use.add(connection)
+        self.holdings.adopt(connection)
         self.counters.donated += 1
         return connection
 
@@ -308,70 +291,14 @@ class HTTPConnectionPool:
         connection = ServerConnection(
             self, transport, self.deadlines.now(), self._wire_limits, counters.handshakes, dial.took
         )
-        self.keeper.born(connection)
+        self.upkeep.born(connection)
         return connection
-
-    def ping(self, connection: ServerConnection) -> None:
-        """Ask on an idle connection whether its server is there; then it is idle again, or gone."""
-        self._leave_idle(connection)
-        connection.state = IN_USE
-        self.in_use.add(connection)
-        self.counters.pings += 1
-        self.keeper.pinged[connection] = self.deadlines.now()
-
-        def ended(head: ResponseHead | None, reason: str, slow: bool) -> None:
-            self.keeper.ping_ended(connection, head)
-
-        method = self.ping_request.split(b" ", 1)[0]
-        Probe(method, ended).ask(connection, self.ping_request, PING_TIMEOUT)
-
-    def set_aside(self, connection: ServerConnection) -> None:
-        """Give this idle one to nobody any more, but let it stand; only its server or `retire` ends it."""
-        self._leave_idle(connection)
-        connection.state = WATCHED
-        self.watched.add(connection)
 
     def retire(
         self, connection: ServerConnection, reason: str, *, at_once: bool = False, later: bool = False, by: str = PROXY
     ) -> None:
-        """The only way out of the pool. `reason` is counted; `at_once` drops what is unsent and resets the connection;
-        `later` leaves its socket to the backlog; `by` is who ends it, PROXY or SERVER."""
-        if connection.state == RETIRING:
-            return
-        in_use, pinged = connection.state == IN_USE, connection in self.keeper.pinged
-        if in_use and connection.requests == 1 and not at_once:
-            _remember_session(connection)  # its server closes after each answer, say: none needs it more
-        word = word_for(reason, by, idle=not in_use, pinged=pinged)
-        if connection.state == IDLE:
-            self._leave_idle(connection)
-        else:
-            {IN_USE: self.in_use, PRIVATE: self.private, WATCHED: self.watched}[connection.state].discard(connection)
-        connection.state = RETIRING
-        self.retiring.add(connection)
-        self.closed[reason] = self.closed.get(reason, 0) + 1
-        self.ended.append(self.counters.end(connection, self.deadlines.now(), reason, by, word))
-        if at_once:
-            connection.transport.abort(reason)
-        elif later:
-            connection.deadline = inf
-            connection.transport.pause_reading()  # nobody is there to be told of anything
-            self._ending.append((connection, reason))
-        else:
-            self._end(connection, reason)
-        if in_use and self._governor.failures and connection.answered:
-            # And then was closed, or its client left: the server has taken it all the same.
-            self._governor.answered(connection)
-        self.keeper.gone(connection)
-
-    def _end(self, connection: ServerConnection, reason: str) -> None:
-        connection.transport.close(reason)
-        if connection.transport.state != CLOSED:
-            self.deadlines.watch(connection, self.deadlines.now() + FLUSH)
-
-    def _end_one(self) -> bool:
-        if self._ending:
-            self._end(*self._ending.popleft())
-        return bool(self._ending)
+        """Ends a connection; see `Holdings.retire`."""
+        self.holdings.retire(connection, reason, at_once=at_once, later=later, by=by)
 
     # What connections say.
 
@@ -381,9 +308,9 @@ class HTTPConnectionPool:
         `answered`: some byte had come for the last request it carried.
         """
         if connection.state != IN_USE:
-            self.keeper.closed_by_peer(connection)
+            self.upkeep.closed_by_peer(connection)
         elif not answered and connection.requests > 1 and self.running == "running":
-            self.keeper.suspicion.lost()
+            self.holdings.guard.lost()
         refused = isinstance(reason, CertificateRefused) and connection.requests <= 1 and not answered
         if not refused:
             reason = str(reason)  # words like any other
@@ -397,24 +324,22 @@ class HTTPConnectionPool:
 
     def connection_gone(self, connection: ServerConnection) -> None:
         """Its socket is closed."""
-        self.retiring.discard(connection)
+        self.holdings.forget(connection)
         if self.limits.most is not None:
-            self.keeper.open_more()  # somebody may have waited for its place
+            self.upkeep.refill.open_more()  # somebody may have waited for its place
+        self._place_is_free()
 
     def closed_by_peer(self, connection: ServerConnection) -> None:
         """Its server has closed it while it stood idle, or was watched, and has said so."""
-        self.keeper.closed_by_peer(connection)
+        self.upkeep.closed_by_peer(connection)
 
     def deadline_passed(self, connection: ServerConnection) -> None:
-        """It is idle, or watched, and its time is over."""
-        if connection.state == WATCHED:
-            self.keeper.watched(connection)
-        else:
-            self.keeper.time_passed(connection)
+        """Decides on a connection, idle or watched, whose time is over."""
+        self.upkeep.deadline_passed(connection)
 
     def advertised(self, keep_alive: bytes) -> int | None:
         """A Keep-Alive field of the server's: how many more requests it will take on that connection, if it says so."""
-        return self.keeper.advertised(keep_alive)
+        return self.upkeep.advertised(keep_alive)
 
     # What its owner says.
 
@@ -422,7 +347,7 @@ class HTTPConnectionPool:
         """Keep the floor, from now on; `rotation`: in place of another pool's, whose server is reached in another way now."""
         if self.running == "suspended":
             self.running = "running"
-            self.keeper.start(rotation)
+            self.upkeep.start(rotation)
 
     def suspend(self, reason: str) -> None:
         """Let go of all idle connections and open none; those in use finish and go.
@@ -464,100 +389,19 @@ class HTTPConnectionPool:
             self._stop(reason)
             self._backlog.finish()
 
-    # Lists.
-
-    def _use(self, connection: ServerConnection) -> None:
-        connection.state = IN_USE
-        self.in_use.add(connection)
-        self.counters.requests += 1
-        self.keeper.taken(connection)
-
-    def _rest(self, connection: ServerConnection) -> None:
-        self.in_use.discard(connection)
-        connection.state = IDLE
-        self.idle.append(connection)
-        self.keeper.rested(connection)
-        surplus = len(self.idle) + len(self.in_use) - self.keeper.enough
-        if surplus > 0 and surplus > len(self.idle) - self._rested:
-            self.retire(self.keeper.least_wanted(), SURPLUS)  # the one used last is the surest
-
-    def _keep_apart(self, connection: ServerConnection) -> None:
-        """It stays for the one client that it has served."""
-        self.in_use.discard(connection)
-        connection.state = PRIVATE
-        self.private.add(connection)
-
-    def _leave_idle(self, connection: ServerConnection) -> None:
-        """Take it out of the list, which is in the order of `idle_since`.
-
-        A search from the front, for each of 5,000 that a server closes at once, takes 160 ms in all; this, 20.
-        """
-        idle = self.idle
-        at = bisect_left(idle, connection.idle_since, key=attrgetter("idle_since"))
-        if at == len(idle) or idle[at] is not connection:
-            at = idle.index(connection)  # it is one of several of that moment, or the clock was set back
-        del idle[at]
-
-    def _pick(self, kind: int) -> ServerConnection | None:
-        """Take the newest idle connection fit for `kind` out of the list, which is not empty."""
-        idle = self.idle
-        if kind == FRESH:
-            rested = self._rested
-            if rested and idle[rested - 1].idle_since >= self.suspected_at and self._fresh(idle[rested - 1]):
-                return idle.pop(rested - 1)
-            return None
-        if kind == SAFE:
-            began = self.deadlines.now() if len(idle) > QUICKLY_SEARCHED else None
-            for index in range(len(idle) - 1, -1, -1):
-                if idle[index].idle_since < self.suspected_at:
-                    break  # and so are all that have stood longer
-                if idle[index].safe:
-                    if began is not None:
-                        self.counters.warm_took(self.deadlines.now() - began)
-                    return idle.pop(index)
-        return None
-
-    @property
-    def _rested(self) -> int:
-        """How many of the idle ones, from the front, have outlived the ends that a hasty server puts to some just behind their
-        answers. The others are as good as in use for what may not be repeated."""
-        haste = self.keeper.suspicion.haste
-        if not haste.hasty:
-            return len(self.idle)
-        return bisect_right(self.idle, self.deadlines.now() - haste.rest, key=attrgetter("idle_since"))
-
-    def _fresh(self, newest: ServerConnection) -> bool:
-        """Whether the server will hardly have closed it yet: it was busy just now, or a quarter as long ago as another.
-
-        The longest idle one still stands, so the server's time-out is at least that. It says something only about its
-        like: servers wait shorter, or longer, for a next request than for the first.
-        """
-        now = self.deadlines.now()
-        age = now - newest.idle_since
-        oldest = self.idle[0]
-        return age <= FRESH_FOR or (
-            (oldest.requests > 0) == (newest.requests > 0) and age <= (now - oldest.idle_since) / 4
-        )
-
     def _serve_returned(self, connection: ServerConnection) -> bool:
         """Hand a connection that just came back to the first waiter it is fit for."""
         connection.idle_since = self.deadlines.now()
-        waiting = self.waiters.first_fit(self.returned_fits, connection.safe)
+        waiting = self.waiters.first_fit(self.holdings.returned_fits, connection.safe)
         if waiting is None:
             return False
         self.waiters.leave(waiting.waiter)
-        self.in_use.discard(connection)
-        self._use(connection)
+        self.holdings.use(connection)
         self.counters.reuses += 1
         self.counters.waits_queued += 1
         self.counters.waits[records.QUEUED].observe(connection.idle_since - waiting.since)
         waiting.waiter.connection_ready(connection)
         return True
-
-    @property
-    def returned_fits(self) -> int:
-        """The kind, and all before it, that any connection is fit for which has come back this moment."""
-        return ANY if self.keeper.suspicion.hasty else FRESH
 
     # Opening.
 
@@ -565,20 +409,20 @@ class HTTPConnectionPool:
         """A dial of ours has succeeded."""
         connection = self._make(self.connecting.pop(dial), dial, transport)
         self._governor.succeeded(dial, connection, dial.took)
-        self.keeper.filling.opened(dial.took)
+        self.upkeep.refill.causes.opened(dial.took)
         if self.waiters:
             waiting = self.waiters.first()
             self.waiters.leave(waiting.waiter)
             self.counters.handshakes_on_request_path += 1
             self.counters.waits[records.FRESH].observe(connection.born - waiting.since)
-            self._use(connection)
-            self.keeper.open_more()
+            self.holdings.use(connection)
+            self.upkeep.refill.open_more()
             waiting.waiter.connection_ready(connection)
             return
-        self._rest(connection)
+        self.holdings.rest(connection)
         if len(self.idle) > self._most_idle:
-            self.retire(self.keeper.least_wanted(), "pool full")
-        self.keeper.open_more()
+            self.retire(self.holdings.least_wanted, "pool full")
+        self.upkeep.refill.open_more()
 
     def dial_failed(self, dial: Dial, failure: DialFailure) -> None:
         """A dial of ours has failed."""
@@ -586,7 +430,8 @@ class HTTPConnectionPool:
         self._note_failure(dial, failure)
         if not (failure.ours and self.in_use):  # else they are better off waiting for one that comes back
             self._fail_waiters(failure, self.counters.dials)
-        self.keeper.open_more()
+        self.upkeep.refill.open_more()
+        self._place_is_free()
 
     def _failure_of(self, connection: ServerConnection, reason: str, refused: bool) -> DialFailure | None:
         """What this end of a connection says about opening others, if it does.
@@ -605,7 +450,7 @@ class HTTPConnectionPool:
         """Count it, say it, and wait longer before the next. None: the dial had ended well."""
         self.counters.dials_failed += 1
         self._governor.failed(dial, failure, bool(self.waiters))
-        self.keeper.dial_failed(failure)
+        self.upkeep.dial_failed(failure)
 
     def _fail_waiters(self, failure: DialFailure, dials: int) -> None:
         """While other dials are under way they may still serve the rest; with none left, all have waited in vain who came
@@ -618,6 +463,7 @@ class HTTPConnectionPool:
         if refused.waiting:
             self._refused.append(refused)
             self._backlog.add(partial(self._tell_one, refused, failure))
+        self._waiting_changed()
 
     def _tell_one(self, refused: Waiters, failure: DialFailure) -> bool:
         if not refused.waiting:
@@ -639,7 +485,7 @@ class HTTPConnectionPool:
         self.connecting[dial] = cause
 
     def _stop(self, reason: str) -> None:
-        self.keeper.stop()
+        self.upkeep.stop()
         for dial, cause in self.connecting.items():
             self.counters.connects[cause, records.CANCELLED] += 1
             dial.cancel()
@@ -647,11 +493,13 @@ class HTTPConnectionPool:
         for connection in [*self.idle, *self.private, *self.watched]:
             self.retire(connection, reason, later=True)
         self._refuse(self.waiters.take(), DialFailure("connection", reason))
-        if self._ending:
-            self._backlog.add(self._end_one)
+        self.holdings.end_later()
 
+    # Hooks of pools that share a server (`pool.named`). Besides these they replace `counted`, `make_room`, and what says to which
+    # server's pools this one belongs: `first`, `family`, `holding`, `longest_idle`, `known_names`, `knows_name`.
 
-def _remember_session(connection: ServerConnection) -> None:
-    """After an answer: a server of TLS 1.3 has sent its session by then."""
-    if isinstance(connection.transport, ClientTLSTransport):
-        connection.transport.remember_session()
+    def _waiting_changed(self) -> None:
+        """Takes note that more or fewer wait than before."""
+
+    def _place_is_free(self) -> None:
+        """Takes note that the server has one connection less: somebody may have waited for its place."""

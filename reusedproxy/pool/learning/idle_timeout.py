@@ -2,7 +2,7 @@
 
 A connection that is used just as its server closes it loses a request, so connections leave ahead of that (RFC 9112
 section 9.3.1, 9.5). A server has two time-outs: one for connections that have never carried a request (its header time-out)
-and one for those that have (its keep-alive time-out); each is a `Patience`. It knows ages and a clock; it must never know
+and one for those that have (its keep-alive time-out); each has an `IdleTimeoutEstimate`. It knows ages and a clock; it must never know
 connections or pools.
 """
 
@@ -40,8 +40,8 @@ def advertised(keep_alive: bytes) -> tuple[float | None, int | None]:
     return (float(timeout[1]) if timeout else None, int(most[1]) if most else None)
 
 
-class Patience:
-    """One of a server's two time-outs, as far as it is known.
+class IdleTimeoutEstimate:
+    """Estimates one of a server's two idle time-outs.
 
     `limit` is the idle age, in seconds, at which the server is thought to close, inf when nothing is known; `source` is
     "advertised", "learned" or "". `leave_after` is the age at which to be gone. All three change by the methods alone.
