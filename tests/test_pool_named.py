@@ -234,13 +234,15 @@ class NamesTests(SynchronousTestCase):
             bench.use(asker.connections[0])
             kept += asker.connections
         bench.use(bench.borrow(b"other"))
-        self.assertEqual((bench.pool.used, bench.pool.wanted, bench.idle(), bench.pool.counted), (0, 0, 1, 21))
+        self.assertEqual(
+            (bench.pool.names.used, bench.pool.names.wanted, bench.idle(), bench.pool.counted), (0, 0, 1, 21)
+        )
         kept[0].pool.take(kept[0])
-        self.assertEqual((bench.pool.used, bench.pool.wanted), (1, 1))
+        self.assertEqual((bench.pool.names.used, bench.pool.names.wanted), (1, 1))
         bench.use(kept[0])
         for connection in kept:
             connection.pool.retire(connection, "client gone")
-        self.assertEqual((bench.pool.used, bench.pool.wanted, bench.pool.counted), (0, 0, 1))
+        self.assertEqual((bench.pool.names.used, bench.pool.names.wanted, bench.pool.counted), (0, 0, 1))
 
     def test_names_that_are_used_at_once_all_stay_warm(self) -> None:
         """Then all of them are needed."""
@@ -274,7 +276,7 @@ class NamesTests(SynchronousTestCase):
             bench.named(b"n%d" % number).leave(asker)
         for number in range(3, 6):
             bench.dialers[b"n%d" % number].open[0].fail()
-        self.assertEqual(bench.pool.wanted, 0)
+        self.assertEqual(bench.pool.names.wanted, 0)
 
     def test_pool_low_conn_keeps_more_names_warm(self) -> None:
         """For clients that take turns with several names, one at a time."""
@@ -537,11 +539,11 @@ class NamesMachine(RuleBasedStateMachine):
     def what_is_counted_for_all_is_true(self) -> None:
         constant, pools = self.bench.pool, list(self.bench.pool.family)
         used = sum(len(pool.in_use) for pool in pools)
-        assert constant.used == used
-        assert constant.wanted == used + len(self.waiting)
+        assert constant.names.used == used
+        assert constant.names.wanted == used + len(self.waiting)
         idle = [connection for pool in pools if pool is not constant for connection in pool.idle]
-        assert [*constant.rested_others] == sorted(idle, key=lambda each: each.idle_since)
-        assert all(pool in constant.awake for pool in pools if pool.standing or pool.waiters)
+        assert [*constant.names.rested] == sorted(idle, key=lambda each: each.idle_since)
+        assert all(pool in constant.names.awake for pool in pools if pool.standing or pool.waiters)
 
     @invariant()
     def nobody_waits_while_there_is_room(self) -> None:

@@ -127,6 +127,7 @@ def take_pool_apart(pool: HTTPConnectionPool) -> Iterator[None]:
     for each in [*pool.family]:
         vars(each.upkeep).clear()
         vars(each.holdings).clear()
+        vars(each.group).clear()
         vars(each).clear()
         each.running = "closed"  # a reload that is under way may have it among the former pools of a server
         yield

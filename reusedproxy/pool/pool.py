@@ -11,7 +11,6 @@ Warm means: TCP is up, the TLS handshake is complete and the server's name has b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from math import inf
 from random import Random
 
@@ -30,11 +29,12 @@ from reusedproxy.pool import counters as records
 from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, WATCHED, ServerConnection
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.dialing.governor import Governor
+from reusedproxy.pool.group import Alone, PoolGroup
 from reusedproxy.pool.holdings import Holdings, remember_session
 from reusedproxy.pool.kinds import ANY
 from reusedproxy.pool.reasons import PROXY, SERVER
 from reusedproxy.pool.upkeep import Upkeep
-from reusedproxy.pool.waiters import Waiter, Waiters
+from reusedproxy.pool.waiters import Refusals, Waiter, Waiters
 from reusedproxy.wire.heads import Limits
 
 
@@ -62,14 +62,16 @@ class HTTPConnectionPool:
         announce: Callable[[str, str], None],
         wire_limits: Limits,
         budget: Budget | None = None,
+        *,
+        group: PoolGroup[HTTPConnectionPool] | None = None,
     ) -> None:
         """`announce(level, text)` takes what an operator should read; `name` begins each text; `budget` is shared with the
-        other servers' pools."""
+        other servers' pools; `group` has the others of the same server, None: there are none."""
         self.name = name
         self.limits = limits
         self.deadlines: Deadlines = dialer.deadlines
-        self._backlog = Backlog(clock)
-        self.holdings = holdings = Holdings(clock, self.deadlines, self._backlog)
+        self.group: PoolGroup[HTTPConnectionPool] = group or Alone(self)
+        self.holdings = holdings = Holdings(clock, self.deadlines, Backlog(clock))
         self.connecting, self.idle, self.in_use = holdings.connecting, holdings.idle, holdings.in_use
         self.private, self.watched, self.retiring = holdings.private, holdings.watched, holdings.retiring
         self.counters, self.closed, self.ended = holdings.counters, holdings.closed, holdings.ended
@@ -91,15 +93,14 @@ class HTTPConnectionPool:
             budget or Budget(clock),
             dialer.context is not None,
         )
-        self.upkeep = Upkeep(
+        self.upkeep: Upkeep = Upkeep(
             self, holdings, self._governor, clock, random, lambda text: announce("notice", f"{name}: {text}")
         )
-        holdings.watcher = self.upkeep
+        holdings.watcher = self.group.watcher(self, self.upkeep)
         #: Answers of this server that could not be taken.
         self.invalid = Captures(name, "response", clock.seconds, lambda text: announce("warning", text))
         self._most_idle = limits.most_idle
-        #: Those who wait no more, and hear of it in their turn.
-        self._refused: list[Waiters] = []
+        self._refusals = Refusals(clock.seconds, lambda failure, waited: self.counters.wait_failed(failure, waited))
 
     def __repr__(self) -> str:
         return (
@@ -134,45 +135,49 @@ class HTTPConnectionPool:
         return self.running == "running" and len(self.idle) + len(self.in_use) < self.limits.min_conn
 
     @property
-    def suspect(self) -> int:
-        """Idle connections that are given to nobody for now."""
-        return self.holdings.suspect
-
-    @property
     def first(self) -> HTTPConnectionPool:
         """The server's own pool, which this one is, or belongs to."""
-        return self
+        return self.group.first
 
     @property
     def family(self) -> Iterable[HTTPConnectionPool]:
-        """All pools of the server, when this is its own."""
-        return (self,)
+        """All pools of the server."""
+        return self.group.pools
 
     @property
     def known_names(self) -> int:
         """How many connections may stand beside what concurrent use calls for, one for each name that is asked for again."""
-        return 0
+        return self.group.known_names
+
+    @property
+    def knows_name(self) -> bool:
+        """Whether it may open connections before there is a request."""
+        return self.group.knows_name
 
     def holding(self) -> Sequence[HTTPConnectionPool]:
-        """Those of them that need upkeep, itself first; the others hold nothing, and nobody waits there."""
-        return (self,)
+        """Returns those of the server's pools that need upkeep, its own first."""
+        return self.group.holding()
+
+    def longest_idle(self, most: int) -> list[ServerConnection]:
+        """Returns so many at most of the idle connections that may be let go, of all pools of the server."""
+        return self.group.longest_idle(most)
+
+    def held(self, what: str) -> int:
+        """Returns how many all pools of the server hold in the list of this name ("idle", say)."""
+        return sum(len(getattr(pool, what)) for pool in self.family)
 
     def look_after(self, now: float) -> None:
         """Does the part of upkeep that each pool needs by itself."""
         self.upkeep.look_after(now)
 
-    def longest_idle(self, most: int) -> list[ServerConnection]:
-        """So many at most that may be let go, of all pools of the server."""
-        return self.idle[:most]
-
-    def held(self, what: str) -> int:
-        """How many all pools of the server hold in the list of this name ("idle", say)."""
-        return sum(len(getattr(pool, what)) for pool in self.family)
-
-    @property
-    def knows_name(self) -> bool:
-        """Whether it may open connections before there is a request."""
-        return True
+    def share(self, other: HTTPConnectionPool) -> None:
+        """Counts, learns and closes sockets together with `other`, of the same server."""
+        self.holdings.count_with(other.holdings)
+        self.counters, self.closed, self.ended = other.counters, other.closed, other.ended
+        self.invalid = other.invalid
+        self.expires_at = other.expires_at
+        self.ping_request = other.ping_request
+        self.upkeep.share(other.upkeep)
 
     # Asking for a connection, and giving it back.
 
@@ -202,20 +207,19 @@ class HTTPConnectionPool:
             self.counters.wait_failed(failure, 0.0)
             waiter.connection_failed(failure)
             return
+        self.group.waiting_begins(self)
         self.waiters.join(waiter, kind, self.counters.dials, self.deadlines.now())
         self.upkeep.awaited()
         self.upkeep.refill.open_more()
-        self._waiting_changed()
+        self.group.waiting_changed(self)
 
     def leave(self, waiter: Waiter, timed_out: bool = False) -> None:
         """This one waits no more, because its time is over or for a reason of its own. No harm if it does not wait."""
-        waiting = self.waiters.leave(waiter)
-        for refused in self._refused:
-            waiting = waiting or refused.leave(waiter)
+        waiting = self.waiters.leave(waiter) or self._refusals.leave(waiter)
         if waiting is not None:
             result = records.TIMEOUT if timed_out else records.LEFT
             self.counters.waits[result].observe(self.deadlines.now() - waiting.since)
-        self._waiting_changed()
+        self.group.waiting_changed(self)
 
     def release(self, connection: ServerConnection) -> None:
         """Take back a connection whose exchange ended cleanly; the first waiter it is fit for gets it."""
@@ -253,12 +257,16 @@ class HTTPConnectionPool:
 
     @property
     def counted(self) -> int:
-        """Connections that count for the server's ceiling (`strict-maxconn`)."""
-        return self.standing
+        """How many connections count for the server's ceiling (`strict-maxconn`)."""
+        return self.group.counted
 
     def make_room(self) -> None:
-        """Somebody needs a new connection and the ceiling is reached: one goes that serves nobody any more, else the least
-        wanted of the idle ones, if there is one."""
+        """Ends a connection that may be spared, of whichever pool of the server: the ceiling is reached, and somebody needs a
+        new one."""
+        self.group.make_room(self)
+
+    def make_room_here(self) -> None:
+        """Ends a connection of this pool that serves nobody any more, else the least wanted of the idle ones, if there is one."""
         for connection in self.watched:
             self.retire(connection, "room for another", at_once=True)
             return
@@ -327,7 +335,7 @@ class HTTPConnectionPool:
         self.holdings.forget(connection)
         if self.limits.most is not None:
             self.upkeep.refill.open_more()  # somebody may have waited for its place
-        self._place_is_free()
+        self.group.place_is_free(self)
 
     def closed_by_peer(self, connection: ServerConnection) -> None:
         """Its server has closed it while it stood idle, or was watched, and has said so."""
@@ -356,7 +364,7 @@ class HTTPConnectionPool:
         done in slices, whatever comes meanwhile.
         """
         self.begin_to_suspend(reason)
-        self._backlog.go_on()
+        self.holdings.backlog.go_on()
 
     def begin_to_suspend(self, reason: str) -> None:
         """All of it that may not wait; the backlog has the rest."""
@@ -387,7 +395,7 @@ class HTTPConnectionPool:
         if self.running != "closed":
             self.running = "closed"
             self._stop(reason)
-            self._backlog.finish()
+            self.holdings.backlog.finish()
 
     def _serve_returned(self, connection: ServerConnection) -> bool:
         """Hand a connection that just came back to the first waiter it is fit for."""
@@ -431,7 +439,7 @@ class HTTPConnectionPool:
         if not (failure.ours and self.in_use):  # else they are better off waiting for one that comes back
             self._fail_waiters(failure, self.counters.dials)
         self.upkeep.refill.open_more()
-        self._place_is_free()
+        self.group.place_is_free(self)
 
     def _failure_of(self, connection: ServerConnection, reason: str, refused: bool) -> DialFailure | None:
         """What this end of a connection says about opening others, if it does.
@@ -456,24 +464,12 @@ class HTTPConnectionPool:
         """While other dials are under way they may still serve the rest; with none left, all have waited in vain who came
         before so many had begun: else those under way when a server stops would use up all tries of a request at once."""
         self._refuse(self.waiters.take(dials, 1 if self.connecting else None), failure)
-        self._backlog.go_on()
+        self.holdings.backlog.go_on()
 
     def _refuse(self, refused: Waiters, failure: DialFailure) -> None:
-        """They wait no more, and are told in their turn."""
-        if refused.waiting:
-            self._refused.append(refused)
-            self._backlog.add(partial(self._tell_one, refused, failure))
-        self._waiting_changed()
-
-    def _tell_one(self, refused: Waiters, failure: DialFailure) -> bool:
-        if not refused.waiting:
-            self._refused.remove(refused)
-            return False
-        waiting = refused.first()
-        refused.leave(waiting.waiter)
-        self.counters.wait_failed(failure, self.deadlines.now() - waiting.since)
-        waiting.waiter.connection_failed(failure)
-        return True
+        """Tells those who wait no more, in their turn."""
+        self._refusals.add(refused, failure, self.holdings.backlog)
+        self.group.waiting_changed(self)
 
     def dial(self, cause: str) -> None:
         """Open one more: for somebody who waits (DEMAND), or for the floor."""
@@ -494,12 +490,3 @@ class HTTPConnectionPool:
             self.retire(connection, reason, later=True)
         self._refuse(self.waiters.take(), DialFailure("connection", reason))
         self.holdings.end_later()
-
-    # Hooks of pools that share a server (`pool.named`). Besides these they replace `counted`, `make_room`, and what says to which
-    # server's pools this one belongs: `first`, `family`, `holding`, `longest_idle`, `known_names`, `knows_name`.
-
-    def _waiting_changed(self) -> None:
-        """Takes note that more or fewer wait than before."""
-
-    def _place_is_free(self) -> None:
-        """Takes note that the server has one connection less: somebody may have waited for its place."""

@@ -21,6 +21,7 @@ from reusedproxy.pool.connection import IN_USE, WATCHED, ServerConnection
 from reusedproxy.pool.dialing.governor import Governor
 from reusedproxy.pool.holdings import Holdings
 from reusedproxy.pool.kept import KeptPool
+from reusedproxy.pool.leaks import LeakWatch
 from reusedproxy.pool.learning.demand import DemandEstimate
 from reusedproxy.pool.learning.idle_timeout import IdleTimeoutEstimate, advertised
 from reusedproxy.pool.probe import Probe
@@ -81,7 +82,6 @@ class Upkeep:
         self.demand = DemandEstimate(self._spare)
         #: One that is due, and will be watched when another stands in its place.
         self.curious: ServerConnection | None = None
-        self._advise = advise
         self._advice = Advice(advise)
         self._clock = clock
         self._now = clock.seconds
@@ -95,7 +95,7 @@ class Upkeep:
         self._early = 0.0
         #: What was known when the idle ones' times were set last.
         self._known = (inf, inf)
-        self._used_by_nobody: dict[ServerConnection, float] = {}
+        self._leaks = LeakWatch(holdings, advise)
         self._call: IDelayedCall | None = None
 
     def share(self, other: Upkeep) -> None:
@@ -473,22 +473,8 @@ class Upkeep:
             for connection in held.idle[: max(0, len(held.idle) - limits.min_conn)]:
                 if connection.idle_since <= oldest:
                     held.retire(connection, "idle too long")
-        self._look_for_leaks(now)
+        self._leaks.look(now, limits.overdue_after)
         self.refill.open_more()
-
-    def _look_for_leaks(self, now: float) -> None:
-        """Ends connections that are in use, and by nobody for so long: somebody's fault, but it must not cost the server's
-        places."""
-        held, since = self.holdings, self._used_by_nobody
-        self._used_by_nobody = {
-            each: since.get(each, now) for each in held.in_use if each.exchange is None and each.uploader is None
-        }
-        for connection, at in self._used_by_nobody.items():
-            if now - at >= self._pool.limits.overdue_after:
-                held.counters.overdue += 1
-                text = f"connection {connection.number} was taken {now - at:.0f} s ago and used by nobody: it is ended"
-                self._advise(f"{text} (please report it)")
-                held.retire(connection, "leaked", at_once=True)
 
     def _purge(self) -> None:
         """Ends half of what exceeds the need of late, the longest idle first: HAProxy's `pool-purge-delay`.

@@ -108,7 +108,7 @@ def _yes(truth: bool) -> str:
 
 def _connections(server: Server) -> Mapping[tuple[str, ...], float]:
     pool = server.pool
-    suspect = sum(each.suspect for each in pool.family)
+    suspect = sum(each.holdings.suspect for each in pool.family)
     return {
         ("idle",): pool.held("idle") - suspect,
         ("active",): pool.held("in_use"),

@@ -296,7 +296,7 @@ def pool_columns(pool: HTTPConnectionPool) -> Columns:
         if each.idle:
             idle += len(each.idle)
             safe += sum(connection.safe for connection in each.idle)
-            suspect += each.suspect
+            suspect += each.holdings.suspect
         in_use += len(each.in_use)
         connecting += len(each.connecting)
         retiring += len(each.retiring)
