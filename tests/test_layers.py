@@ -35,6 +35,9 @@ KNOWN = {
     "exchanges/routing.py imports reusedproxy.clients.frontend.Page",
 }
 
+#: Layers in which modules still import one another in circles.
+CIRCULAR = {"clients", "exchanges"}
+
 #: What the pure layers may use besides themselves; everything else is out of their reach.
 PURE = {"wire", "config", "rules", "measures"}
 
@@ -52,6 +55,22 @@ def imports_of(path: Path) -> set[str]:
 
 def layer_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def module_of(path: Path) -> str:
+    name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Those that remain when again and again whoever knows nobody is taken out, and whom nobody knows."""
+    left = dict(graph)
+    while True:
+        known = {other for others in left.values() for other in others if other in left}
+        rest = {name: others for name, others in left.items() if name in known and others & left.keys()}
+        if len(rest) == len(left):
+            return [[name, *sorted(others & left.keys())] for name, others in sorted(left.items())]
+        left = rest
 
 
 class LayerTests(SynchronousTestCase):
@@ -75,6 +94,25 @@ class LayerTests(SynchronousTestCase):
                     if other in LAYERS and LAYERS.index(other) < own:
                         wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
         self.assertEqual(set(wrong) - KNOWN, set())
+
+    def test_no_circles(self) -> None:
+        """No module knows one that knows it, directly or by way of others, not even for types only."""
+        modules = {module_of(path): path for path in self.sources() if layer_of(path) not in CIRCULAR}
+        graph = {
+            module: {
+                name if name in modules else name.rpartition(".")[0]
+                for name in imports_of(path)
+                if name in modules or name.rpartition(".")[0] in modules
+            }
+            for module, path in modules.items()
+        }
+        self.assertGreater(sum(map(len, graph.values())), 100)
+        self.assertEqual(circles(graph), [])
+
+    def test_a_circle_is_seen(self) -> None:
+        """And who only leads to it, or away from it, is no part of it."""
+        graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"f"}, "f": set()}
+        self.assertEqual([circle[0] for circle in circles(graph)], ["b", "c"])
 
     def test_pure_layers_know_no_network(self) -> None:
         """The wire and the configuration are bytes and values: no Twisted, no OpenSSL, no sockets, no clock."""

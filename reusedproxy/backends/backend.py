@@ -41,7 +41,7 @@ class Placed(Waits, Protocol):
 
 
 class Backend:
-    """A `backend` section come to life: servers, the algorithm among them, and the queues.
+    """Runs a `backend` section: its servers, the algorithm among them, and the queues.
 
     In `queue` wait those that any server may take, in a server's own queue those that are bound to it. A free place goes to
     whoever has waited longest, in whichever of the two, as in HAProxy. Backup servers are used when no other is left: the
@@ -84,13 +84,14 @@ class Backend:
         self.use_usable()
 
     def start(self) -> None:
-        """Fill the pools and begin to check."""
+        """Fills the pools and begins to check."""
         for server in self.servers:
             server.keep_pool()
         for checker in self.checkers:
             checker.start()
 
     def stop(self, reason: str) -> None:
+        """Ends the checks, and closes the pools."""
         for checker in self.checkers:
             checker.stop()
         for server in self.servers:
@@ -102,7 +103,7 @@ class Backend:
         return bool(self._active)
 
     def choose(self, asks: Placed, avoid: Server | None = None, bound: Server | None = None) -> bool:
-        """Place it at once, or queue it. False: there is no server at all, and nothing was done.
+        """Finds a server for a request at once, or queues it. False: there is no server at all, and nothing was done.
 
         `bound`: where it goes if that server can take it at all, whoever's turn it is. If that is full it waits there,
         unless `maxqueue` others do.
@@ -131,7 +132,7 @@ class Backend:
         return True
 
     def redispatches(self, retry: int) -> bool:
-        """Whether this retry (the first is 1) goes to another server.
+        """Tells whether this retry (the first is 1) goes to another server.
 
         As HAProxy (its src/backend.c): where the algorithm cares for no particular server, as roundrobin, and another is up,
         each retry does, whatever interval `option redispatch` says.
@@ -139,7 +140,7 @@ class Backend:
         return self.settings.redispatch != 0 and (len(self._active) > 1 or self.settings.redispatches(retry))
 
     def count(self, ended: Ended) -> None:
-        """A request that was begun here has ended; the place it had is free again."""
+        """Counts a request that has ended, and frees the place it had."""
         traffic, server = self.traffic, ended.server
         traffic.scur -= 1
         traffic.bin += ended.bytes_in
@@ -153,7 +154,7 @@ class Backend:
             self.done(server)
 
     def done(self, server: Server) -> None:
-        """A place at `server` is free again; who has waited longest for it gets it."""
+        """Frees a place at `server`; who has waited longest for it gets it."""
         if server.served == server.maxconn:
             server.served -= 1
             self._balance.freed(server)
@@ -166,7 +167,7 @@ class Backend:
     # States.
 
     def server_changed(self, server: Server, health: str, reason: str) -> None:
-        """Its checks have found `server` UP or DOWN."""
+        """Takes note that checks have found `server` UP or DOWN."""
         had_any = self.usable
         server.judge(health, self.now())
         requeued = self._regroup(server)
@@ -177,7 +178,7 @@ class Backend:
         self._go_on(server, had_any)
 
     def set_state(self, server: Server, admin: str) -> None:
-        """What an operator orders: READY, DRAIN or MAINT, as HAProxy's `set server <backend>/<server> state`."""
+        """Does what an operator orders: READY, DRAIN or MAINT, as HAProxy's `set server <backend>/<server> state`."""
         was, stood = server.admin, server.state
         if admin == was:
             return
@@ -204,12 +205,12 @@ class Backend:
         self._go_on(server, had_any)
 
     def hand_over(self, successor: Backend) -> None:
-        """A reload has put `successor` in its place: who waits for a server goes on there, in the order of their coming."""
+        """Hands those who wait over to `successor`, which a reload has put in its place, in the order of their coming."""
         for _ in self.handing_over(successor):
             pass
 
     def handing_over(self, successor: Backend) -> Iterator[None]:
-        """The same in steps, one for each: 3,000 that find a free server there take 100 ms, and 300 over TLS.
+        """Hands over in steps, one for each: 3,000 that find a free server there take 100 ms, and 300 over TLS.
 
         Those who wait yet may be given a place here meanwhile, or leave. With the first step only `successor` is known.
         """
@@ -224,12 +225,12 @@ class Backend:
                 yield
 
     def wait(self, asks: Placed) -> None:
-        """Let it wait until some server takes it, though there may be none now."""
+        """Lets a request wait until some server takes it, though there may be none now."""
         self.queue.join(asks, next(self._tickets))
 
     def server_replaced(self, server: Server, successor: Server) -> None:
-        """A reload has put `successor` in the place of `server`, which is as that is from now on. No server comes back here
-        any more: those who wait for one are told, in silence for everybody else."""
+        """Lets `server` be as `successor`, which a reload has put in its place. No server comes back here any more:
+        those who wait for one are told, in silence for everybody else."""
         server.follow(successor, self.now())
         self._regroup(server)
         server.keep_pool()
@@ -240,7 +241,7 @@ class Backend:
                 asks.unplaceable()
 
     def _regroup(self, server: Server) -> int:
-        """The state of `server` has changed: choose among those that are usable now. Returns how many of those who wait
+        """Chooses among those that are usable now, as the state of `server` has changed. Returns how many of those who wait
         have another place to wait for, or none any more: HAProxy's "requeued"."""
         self.use_usable()
         if server.serving:
@@ -251,14 +252,14 @@ class Backend:
         return self.queue.take_over(server.queue)
 
     def _go_on(self, server: Server, had_any: bool) -> None:
-        """Everybody knows the new state of `server`: now what follows from it."""
+        """Does what follows from the new state of `server`, when everybody knows it."""
         if had_any and not self._active:
             self._announce("emerg", f"backend {self.name} has no server available!")
         server.keep_pool()
         self._place_queued(server)
 
     def _left(self, server: Server, requeued: int) -> str:
-        """HAProxy's own words, because people grep for them."""
+        """Says how many servers are left, in HAProxy's own words, because people grep for them."""
         active = sum(each.usable and not each.backup for each in self.servers)
         backup = sum(each.usable and each.backup for each in self.servers)
         running = " Running on backup." if backup and not active else ""
@@ -274,7 +275,7 @@ class Backend:
         )
 
     def use_usable(self) -> None:
-        """Choose from now on among those that are UP, or the backup servers."""
+        """Chooses from now on among those that are UP, or the backup servers."""
         active = [server for server in self.servers if server.usable and not server.backup]
         if not active:
             active = [server for server in self.servers if server.usable]
@@ -301,7 +302,7 @@ class Backend:
             traffic.smax = traffic.scur
 
     def _place_queued(self, *freed: Server) -> None:
-        """Those who wait get what is free, at the servers `freed` or, when they are not bound, anywhere.
+        """Gives those who wait what is free, at the servers `freed` or, when they are not bound, anywhere.
 
         One that is placed may end at once, when the server's pool opens no connections any more, and give its place
         back before this returns: the next follows here and not within that, or a long queue would be too deep a call.
@@ -322,7 +323,7 @@ class Backend:
             self._placing = False
 
     def _awaited(self) -> Server | None:
-        """A server that has room, and somebody waits for it."""
+        """Returns a server that has room, and somebody waits for it."""
         if self._ramped:
             self._set_limits()
         while self._freed:
@@ -333,8 +334,8 @@ class Backend:
         return self._balance.pick() if self.queue.waiting else None
 
     def _set_limits(self) -> None:
-        """`minconn`: the limit follows the load, in HAProxy's straight line up to `fullconn`. That is a stair: the servers
-        are looked at when the load has left its step, and not for each request."""
+        """Sets the limits of servers with a `minconn`: they follow the load, in HAProxy's straight line up to `fullconn`.
+        That is a stair: the servers are looked at when the load has left its step, and not for each request."""
         load, top = self.traffic.scur, self.fullconn
         if self._limits_from <= load < self._limits_below:
             return
@@ -352,7 +353,7 @@ class Backend:
                 self._freed.append(server)
 
     def _count_redispatch(self, asks: Placed, server: Server) -> None:
-        """It was meant for `server`, which cannot take it."""
+        """Counts a request that was meant for `server`, which cannot take it."""
         asks.redispatched = True
         self.traffic.add("wredis")
         server.traffic.add("wredis")

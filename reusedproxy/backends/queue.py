@@ -57,14 +57,14 @@ class Queue(Generic[S, W]):
         return next(iter(self.waiting.values())).ticket
 
     def join(self, asks: W, ticket: int) -> None:
-        """Wait from now on; `ticket` is newer than all that are here."""
+        """Takes in one that waits from now on; `ticket` is newer than all that are here."""
         asks.queue = self
         self.waiting[asks] = _Wait(ticket, self._served)
         if len(self.waiting) > self.most:
             self.most = len(self.waiting)
 
     def leave(self, asks: W) -> None:
-        """This one waits here no more."""
+        """Takes out one that waits here no more."""
         passed = self._served - self.waiting.pop(asks).served_before + 1
         asks.queue = None
         if self.server is None:
@@ -73,14 +73,14 @@ class Queue(Generic[S, W]):
             asks.srv_queue += passed
 
     def serve(self) -> W:
-        """The first of them, whose turn it is."""
+        """Takes out the first, whose turn it is."""
         asks = next(iter(self.waiting))
         self.leave(asks)
         self._served += 1
         return asks
 
     def take_over(self, other: Queue[S, W]) -> int:
-        """All of `other` wait here now, as if they always had. Returns how many."""
+        """Takes over all that wait in `other`, as if they always had waited here. Returns how many."""
         moved = [*other.waiting.items()]
         for asks, wait in moved:
             other.leave(asks)

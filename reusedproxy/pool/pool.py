@@ -45,9 +45,8 @@ class HTTPConnectionPool:
     "running"    keeps the floor, and dials for it and for those who wait
     "closed"     as suspended, for good
 
-    The lists `connecting`, `idle`, `in_use`, `private`, `watched` and `retiring`, and the counts `closed` and `ended`, are those
-    of its `holdings`, which alone move connections.
-    """
+    The lists `connecting`, `idle`, `in_use`, `private`, `watched` and `retiring`, and the counts `closed` and `ended`,
+    are those of its `holdings`, which alone move connections."""
 
     #: Each of its connections is for the one client that it was opened for.
     solo = False
@@ -111,7 +110,7 @@ class HTTPConnectionPool:
 
     @property
     def context(self) -> ClientContext | None:
-        """Of TLS; None in the clear."""
+        """The TLS context of its connections; None in the clear."""
         return self._dialer.context
 
     @property
@@ -126,12 +125,12 @@ class HTTPConnectionPool:
 
     @property
     def paused(self) -> bool:
-        """Its server refuses connections, and the next dial has to wait."""
+        """Whether its server refuses connections, and the next dial has to wait."""
         return self._governor.failures > 0 and self._governor.wait(True, len(self.connecting)) > 0
 
     @property
     def below_floor(self) -> bool:
-        """Fewer than the floor stand, idle or in use."""
+        """Whether fewer than the floor stand, idle or in use."""
         return self.running == "running" and len(self.idle) + len(self.in_use) < self.limits.min_conn
 
     @property
@@ -198,7 +197,7 @@ class HTTPConnectionPool:
         self.counters.reuses += 1
 
     def wait(self, waiter: Waiter, kind: int = ANY) -> None:
-        """Give `waiter` the first fit connection that is ready, returned or new; a dial starts if need be.
+        """Gives `waiter` the first fit connection that is ready, returned or new; a dial starts if need be.
 
         A pool that is not running fails it before this returns.
         """
@@ -214,7 +213,7 @@ class HTTPConnectionPool:
         self.group.waiting_changed(self)
 
     def leave(self, waiter: Waiter, timed_out: bool = False) -> None:
-        """This one waits no more, because its time is over or for a reason of its own. No harm if it does not wait."""
+        """Takes out a waiter whose time is over, or who has a reason of its own. No harm if it does not wait."""
         waiting = self.waiters.leave(waiter) or self._refusals.leave(waiter)
         if waiting is not None:
             result = records.TIMEOUT if timed_out else records.LEFT
@@ -222,7 +221,7 @@ class HTTPConnectionPool:
         self.group.waiting_changed(self)
 
     def release(self, connection: ServerConnection) -> None:
-        """Take back a connection whose exchange ended cleanly; the first waiter it is fit for gets it."""
+        """Takes back a connection whose exchange has ended cleanly; the first waiter it is fit for gets it."""
         limits = self.limits
         now = self.deadlines.now()
         if self.holdings.pinged:
@@ -266,7 +265,8 @@ class HTTPConnectionPool:
         self.group.make_room(self)
 
     def make_room_here(self) -> None:
-        """Ends a connection of this pool that serves nobody any more, else the least wanted of the idle ones, if there is one."""
+        """Ends a connection of this pool that serves nobody any more, else the least wanted of the idle ones, if there is
+        one."""
         for connection in self.watched:
             self.retire(connection, "room for another", at_once=True)
             return
@@ -275,17 +275,18 @@ class HTTPConnectionPool:
 
     @property
     def wants_one(self) -> bool:
-        """Whether a connection that somebody else has opened would be kept: the floor is short, or there is nothing at all."""
+        """Whether a connection that somebody else has opened would be kept: the floor is short, or there is nothing at
+        all."""
         if self.running != "running" or (self.limits.most is not None and self.counted >= self.limits.most):
             return False
         return len(self.idle) < self.limits.min_conn or (self.limits.keep_checks and not self.idle)
 
     def dial_for(self, owner: DialOwner) -> Dial:
-        """Connect as this pool does, for somebody who may `adopt` what comes of it, or not."""
+        """Dials as this pool does, for somebody who may `adopt` what comes of it, or not."""
         return self._dialer.dial(owner)
 
     def adopt(self, dial: Dial, transport: Transport) -> ServerConnection:
-        """Take a connection that was opened elsewhere, in the same way to the same server. It is in use, by whoever asks,
+        """Takes in a connection that was opened elsewhere, in the same way to the same server. It is in use, by whoever asks,
         and comes back like any other."""
         connection = self._make(records.PROBE, dial, transport)
         self.holdings.adopt(connection)
@@ -293,7 +294,7 @@ class HTTPConnectionPool:
         return connection
 
     def _make(self, cause: str, dial: Dial, transport: Transport) -> ServerConnection:
-        """A connection of this pool's, in none of its lists yet."""
+        """Makes a connection of this pool's, in none of its lists yet."""
         counters, context = self.counters, self.context
         counters.opened(cause, dial, transport, context is not None and context.settings.crt is not None)
         connection = ServerConnection(
@@ -311,7 +312,7 @@ class HTTPConnectionPool:
     # What connections say.
 
     def lost(self, connection: ServerConnection, reason: str, answered: bool = False) -> bool:
-        """Its server has ended a connection, idle or in use. True: that was a late refusal of the handshake.
+        """Retires a connection that its server has ended, idle or in use. True: that was a late refusal of the handshake.
 
         `answered`: some byte had come for the last request it carried.
         """
@@ -331,14 +332,14 @@ class HTTPConnectionPool:
         return refused
 
     def connection_gone(self, connection: ServerConnection) -> None:
-        """Its socket is closed."""
+        """Forgets a retired connection whose socket is closed."""
         self.holdings.forget(connection)
         if self.limits.most is not None:
             self.upkeep.refill.open_more()  # somebody may have waited for its place
         self.group.place_is_free(self)
 
     def closed_by_peer(self, connection: ServerConnection) -> None:
-        """Its server has closed it while it stood idle, or was watched, and has said so."""
+        """Learns from a connection that its server is about to close, idle or watched, and has said so."""
         self.upkeep.closed_by_peer(connection)
 
     def deadline_passed(self, connection: ServerConnection) -> None:
@@ -346,19 +347,20 @@ class HTTPConnectionPool:
         self.upkeep.deadline_passed(connection)
 
     def advertised(self, keep_alive: bytes) -> int | None:
-        """A Keep-Alive field of the server's: how many more requests it will take on that connection, if it says so."""
+        """Learns from a Keep-Alive field of the server's. Returns how many more requests it will take on that connection,
+        if it says so."""
         return self.upkeep.advertised(keep_alive)
 
     # What its owner says.
 
     def resume(self, rotation: bool = False) -> None:
-        """Keep the floor, from now on; `rotation`: in place of another pool's, whose server is reached in another way now."""
+        """Keeps the floor from now on; `rotation`: in place of another pool's, whose server is reached in another way now."""
         if self.running == "suspended":
             self.running = "running"
             self.upkeep.start(rotation)
 
     def suspend(self, reason: str) -> None:
-        """Let go of all idle connections and open none; those in use finish and go.
+        """Lets all idle connections go and opens none; those in use finish and go.
 
         From now on nobody is given one. But to end 800 of them over TLS takes 110 ms, and to tell 7,000 who wait 90: that is
         done in slices, whatever comes meanwhile.
@@ -367,13 +369,13 @@ class HTTPConnectionPool:
         self.holdings.backlog.go_on()
 
     def begin_to_suspend(self, reason: str) -> None:
-        """All of it that may not wait; the backlog has the rest."""
+        """Does the part of `suspend` that may not wait; the backlog has the rest."""
         if self.running == "running":
             self.running = "suspended"
             self._stop(reason)
 
     def drain(self, reason: str) -> None:
-        """Keep nothing any more, but serve those who wait, or still ask, on connections that go after them.
+        """Keeps nothing any more, but serves those who wait, or still ask, on connections that go after them.
 
         For a pool whose server is gone from the configuration: its last clients are on their way out.
         """
@@ -381,7 +383,7 @@ class HTTPConnectionPool:
             pass
 
     def draining(self, reason: str) -> Iterator[None]:
-        """The same in steps, one for each connection: to end one over TLS takes 60 µs."""
+        """Drains in steps, one for each connection: to end one over TLS takes 60 µs."""
         self.limits = evolve(self.limits, min_conn=0, max_conn=0)
         self._most_idle = 0
         yield
@@ -391,14 +393,14 @@ class HTTPConnectionPool:
                 yield
 
     def close(self, reason: str) -> None:
-        """As suspend, for good, and all at once: no timer is left."""
+        """Suspends for good, and all at once: no timer is left."""
         if self.running != "closed":
             self.running = "closed"
             self._stop(reason)
             self.holdings.backlog.finish()
 
     def _serve_returned(self, connection: ServerConnection) -> bool:
-        """Hand a connection that just came back to the first waiter it is fit for."""
+        """Hands a connection that has just come back to the first waiter it is fit for."""
         connection.idle_since = self.deadlines.now()
         waiting = self.waiters.first_fit(self.holdings.returned_fits, connection.safe)
         if waiting is None:
@@ -414,7 +416,7 @@ class HTTPConnectionPool:
     # Opening.
 
     def dial_ready(self, dial: Dial, transport: Transport) -> None:
-        """A dial of ours has succeeded."""
+        """Gives a new connection to the first who waits, or lets it stand idle."""
         connection = self._make(self.connecting.pop(dial), dial, transport)
         self._governor.succeeded(dial, connection, dial.took)
         self.upkeep.refill.causes.opened(dial.took)
@@ -433,7 +435,7 @@ class HTTPConnectionPool:
         self.upkeep.refill.open_more()
 
     def dial_failed(self, dial: Dial, failure: DialFailure) -> None:
-        """A dial of ours has failed."""
+        """Counts a dial that has failed, and tells those who have waited in vain."""
         self.counters.not_opened(self.connecting.pop(dial), dial, failure)
         self._note_failure(dial, failure)
         if not (failure.ours and self.in_use):  # else they are better off waiting for one that comes back
@@ -442,7 +444,7 @@ class HTTPConnectionPool:
         self.group.place_is_free(self)
 
     def _failure_of(self, connection: ServerConnection, reason: str, refused: bool) -> DialFailure | None:
-        """What this end of a connection says about opening others, if it does.
+        """Returns what this end of a connection says about opening others, if it does.
 
         Once a request was sent on it, only a refusal of our certificate does: whatever else has ended it may be that
         request's doing, and no client's request may cost the others their server.
@@ -455,14 +457,15 @@ class HTTPConnectionPool:
         return DialFailure("connection", f"{reason} before its first use")
 
     def _note_failure(self, dial: Dial | None, failure: DialFailure) -> None:
-        """Count it, say it, and wait longer before the next. None: the dial had ended well."""
+        """Counts a failure, says it, and waits longer before the next dial. None: the dial had ended well."""
         self.counters.dials_failed += 1
         self._governor.failed(dial, failure, bool(self.waiters))
         self.upkeep.dial_failed(failure)
 
     def _fail_waiters(self, failure: DialFailure, dials: int) -> None:
-        """While other dials are under way they may still serve the rest; with none left, all have waited in vain who came
-        before so many had begun: else those under way when a server stops would use up all tries of a request at once."""
+        """Refuses those who have waited in vain. While other dials are under way they may still serve the rest; with none
+        left, it is all who came before so many had begun: else those under way when a server stops would use up all tries
+        of a request at once."""
         self._refuse(self.waiters.take(dials, 1 if self.connecting else None), failure)
         self.holdings.backlog.go_on()
 
@@ -472,7 +475,7 @@ class HTTPConnectionPool:
         self.group.waiting_changed(self)
 
     def dial(self, cause: str) -> None:
-        """Open one more: for somebody who waits (DEMAND), or for the floor."""
+        """Opens one more connection: for somebody who waits (DEMAND), or for the floor."""
         demand = cause == records.DEMAND
         self.counters.dials += 1
         self.counters.dials_for_requests += demand

@@ -13,8 +13,15 @@ from reusedproxy.pool.counters import FLOOR, RECOVERY, REPLACE, ROTATION
 
 
 class DialCauses:
-    """Tells why the next connection for one floor is opened. `state` is "no", "away" (its server refuses), "filling", or "filled", which is believed when all have
-    proven that they are not refused after their handshake. `owed` counts those that leave for others in their place."""
+    """Tells why the next connection for one floor is opened. `state` is:
+
+    "no"       the floor is full, or none is kept
+    "away"     it is short, and its server refuses connections
+    "filling"  it is short, and is being filled
+    "filled"   it is full, which is believed when all have proven that they are not refused after their handshake
+
+    `owed` counts those that leave for others in their place.
+    """
 
     def __init__(self, now: Callable[[], float], took: Histogram) -> None:
         """`took` counts the seconds of each filling that has come to its end."""
@@ -51,7 +58,8 @@ class DialCauses:
             self._since = self._now() - took
 
     def look(self, below: bool, proven: bool) -> None:
-        """Looks whether the floor is full. `below`: fewer than the floor stand; `proven`: those that do have proven themselves."""
+        """Looks whether the floor is full. `below`: fewer than the floor stand; `proven`: those that do have proven
+        themselves."""
         if self.state == "filling" and not below:
             self.state = "filled"
             self._filled_at = self._now()
