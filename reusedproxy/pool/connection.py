@@ -57,7 +57,8 @@ class ServerConnection(Unfinished):
     `requests` counts those sent on it; `idle_since` is when it became idle, `idle_last` and `idle_longest` for how long
     it had been when it was taken for its last request, and at most; `safe` says that it has been reused once, so that its
     server is known to bear it (HAProxy's `http-reuse aggressive`); `retire_at` is when its life is over (-inf: after this
-    one request)."""
+    one request).
+    """
 
     _log = Logger()
 

@@ -40,7 +40,7 @@ SWEEP = 10.0
 
 
 class NameRefused(Exception):
-    """Nothing can be connected to under this name; the message says why."""
+    """Says that nothing can be connected to under this name, and why."""
 
 
 @frozen
@@ -66,7 +66,8 @@ def naming(
     name: Callable[[Any], bytes | None] | None,
     preface: Callable[[Any], bytes] | None = None,
 ) -> Naming:
-    """`sni` is what fetches it, or the constant one; `name` what fetches `pool-conn-name`, None: the SNI is the name."""
+    """Returns what tells the name of a request. `sni` is what fetches the SNI, or the constant one; `name` what fetches
+    `pool-conn-name`, None: the SNI is the name."""
 
     def named(facts: Any) -> Name:
         host = sni if isinstance(sni, bytes) else host_name(sni(facts) or b"")
@@ -77,7 +78,8 @@ def naming(
 
 
 def host_name(value: bytes) -> bytes:
-    """As it goes into SNI (RFC 6066 section 3): without a port or a final dot; its case does not count."""
+    """Returns a host name as it goes into SNI (RFC 6066 section 3): without a port or a final dot; its case does not
+    count."""
     host, colon, port = value.rpartition(b":")
     if colon and port.isdigit() and (b":" not in host or host.endswith(b"]")):
         value = host
@@ -85,8 +87,9 @@ def host_name(value: bytes) -> bytes:
 
 
 class NamedPools:
-    """The group of a server's pools, one for each name. `first` is the constant pool; `own` the name that it serves, None: none
-    at all; `others` those of the other names, the longest not asked for first; `awake` those that may hold anything.
+    """The group of a server's pools, one for each name. `first` is the constant pool; `own` the name that it serves,
+    None: none at all; `others` those of the other names, the longest not asked for first; `awake` those that may hold
+    anything.
 
     Over all names so many connections are `used` at once, and `wanted` by requests, those that wait included; of the other
     names `rested` are the idle ones, the longest idle first. `most_idle` may stand idle in all.
@@ -194,8 +197,8 @@ class NamedPools:
     # What is too much.
 
     def let_surplus_go(self, rested: ServerConnection, key: Key | None) -> None:
-        """Lets the least wanted of all idle connections go if the one that has come to rest is one too many; or that itself if
-        nobody has asked for its name, `key`, again."""
+        """Lets the least wanted of all idle connections go if the one that has come to rest is one too many; or that
+        itself if nobody has asked for its name, `key`, again."""
         idle = len(self.first.idle) + len(self.rested)
         surplus = self.used + idle - self.first.upkeep.demand.enough - self.known_names
         if surplus > 0 and surplus > self._restless:

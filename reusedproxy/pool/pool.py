@@ -46,7 +46,8 @@ class HTTPConnectionPool:
     "closed"     as suspended, for good
 
     The lists `connecting`, `idle`, `in_use`, `private`, `watched` and `retiring`, and the counts `closed` and `ended`,
-    are those of its `holdings`, which alone move connections."""
+    are those of its `holdings`, which alone move connections.
+    """
 
     #: Each of its connections is for the one client that it was opened for.
     solo = False

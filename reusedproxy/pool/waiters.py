@@ -1,4 +1,4 @@
-"""Who waits for a connection of a pool, and what the pool knows of each.
+"""The queue of those who wait for a connection of a pool, and of those who are told that there is none.
 
 It keeps the order and finds whose turn it is. It must never know when a connection is ready, nor which it is fit for.
 """

@@ -1,8 +1,9 @@
 """Which idle connections a pool gives to nobody because they may be dead already, and until when.
 
-A request that was lost on one of them makes all that stood then suspect for a moment; a standstill of the process does for
-good; where a server closes too many of them within moments of an answer, those alone are fit for what may not be repeated
-that have stood for longer than such moments. It knows a clock and how often connections were used; it must never know connections.
+A request that was lost on one of them makes all that stood then suspect for a moment; a standstill of the process does
+for good; where a server closes too many of them within moments of an answer, those alone are fit for what may not be
+repeated that have stood for longer than such moments. It knows a clock and how often connections were used; it must never
+know connections.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ REMEMBERED = 64
 
 
 class Haste:
-    """How often one server closes used connections within moments of an answer. `hasty`: too often, or not yet seldom again."""
+    """Counts how often one server closes used connections within moments of an answer. `hasty`: too often, or not yet seldom
+    again."""
 
     def __init__(self, now: Callable[[], float], used: Callable[[], int]) -> None:
         """`used()` is how often its connections have been given to requests so far."""
@@ -53,7 +55,7 @@ class Haste:
         return rest if rest <= REST_MOST else inf
 
     def closed(self, age: float) -> bool:
-        """One more, that had stood for so many seconds. True: the server turns out hasty."""
+        """Counts one more, that had stood for so many seconds. True: the server turns out hasty."""
         self._ages.append(age)
         self._turn()
         self._seconds[-1][2] += 1
@@ -62,7 +64,7 @@ class Haste:
         return self.hasty and not was
 
     def look(self) -> None:
-        """A second has passed."""
+        """Judges anew: a second has passed."""
         self._turn()
         self._judge()
 
@@ -132,8 +134,8 @@ class StaleIdleGuard:
 
     @property
     def hasty(self) -> bool:
-        """Tells whether the server closes idle connections within moments. Then none that has just come back is fit for what may
-        not be repeated."""
+        """Tells whether the server closes idle connections within moments. Then none that has just come back is fit for
+        what may not be repeated."""
         return self.haste.hasty
 
     def closed(self, age: float) -> bool:
