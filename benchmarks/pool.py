@@ -88,9 +88,9 @@ def restart(order: str) -> float:
 
 def knowing(bench: PoolBench, seconds: float) -> PoolBench:
     """The server has said how long it waits."""
-    keeper = getattr(bench.pool, "keeper", None)
-    if keeper is not None:
-        keeper.used.advertise(seconds)
+    upkeep = getattr(bench.pool, "upkeep", None) or getattr(bench.pool, "keeper", None)
+    if upkeep is not None:
+        upkeep.used.advertise(seconds)
     return bench
 
 

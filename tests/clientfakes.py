@@ -26,6 +26,7 @@ from reusedproxy.backends.server import Server
 from reusedproxy.clients.connection import GONE, ClientConnection
 from reusedproxy.clients.frontend import Frontend, Places
 from reusedproxy.config import model
+from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.measures.histogram import DURATIONS, Histogram
 from reusedproxy.net.deadlines import Deadlines
@@ -43,7 +44,6 @@ from reusedproxy.net.transport import (
     PEER_RESET,
 )
 from reusedproxy.pool.counters import FRESH
-from reusedproxy.pool.limits import PoolLimits
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
 from tests.fakes import FakeDialer, check_sums

@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.queue import Queue
 from reusedproxy.backends.server import Server
+from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import DialFailure
@@ -26,7 +27,6 @@ from reusedproxy.pool.counters import CANCELLED, LOST, OK, PROBE, QUEUED, TIMEOU
 from reusedproxy.pool.counters import FRESH as NEW
 from reusedproxy.pool.counters import REFUSED as NO_CONNECTION
 from reusedproxy.pool.kinds import ANY
-from reusedproxy.pool.limits import PoolLimits
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.reasons import WORDS
 from reusedproxy.wire.heads import Limits

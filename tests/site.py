@@ -13,9 +13,9 @@ from typing import Any
 
 from twisted.internet.base import DelayedCall
 
+from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.pool.dialing.budget import Budget
-from reusedproxy.pool.limits import PoolLimits
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
 from tests.fakes import FakeDial, FakeDialer

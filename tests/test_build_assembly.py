@@ -70,7 +70,7 @@ class NameTests(SynchronousTestCase):
             file.write_text(f"{HEAD}frontend f\n bind {LOOPBACK}:0\n default_backend b\nbackend b\n{server}")
             pool = ProxyService(Clock(), [str(file)]).assemble(bind=False).lines["b/s"].pool
             assert isinstance(pool, ConstantPool)
-            self.assertEqual(pool.own, own, words)
+            self.assertEqual(pool.names.own, own, words)
             self.assertEqual(pool.named(requests_name) is pool, own is not None, words)
             pool.close("over")
 

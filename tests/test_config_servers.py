@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model.proxies import Check, PoolSettings
+from reusedproxy.config.model.proxies import Check, PoolLimits
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 
@@ -42,7 +42,7 @@ class ServerTests(SynchronousTestCase):
         s = server("")
         self.assertEqual(
             (s.weight, s.maxconn, s.backup, s.disabled, s.check, s.tls, s.pool),
-            (1, 0, False, False, None, None, PoolSettings()),
+            (1, 0, False, False, None, None, PoolLimits()),
         )
 
     def test_every_word_is_read(self):
@@ -69,9 +69,9 @@ class ServerTests(SynchronousTestCase):
             "pool-min-conn 4 pool-max-conn 20 pool-low-conn 2 pool-purge-delay 1m max-reuse 100 pool-idle-timeout 50s"
             " pool-max-age 1h pool-connect-rate 5"
         )
-        self.assertEqual(s.pool, PoolSettings(4, 20, 2, 60.0, 100, 50.0, 3600.0, 5.0))
+        self.assertEqual(s.pool, PoolLimits(4, 20, 2, 60.0, 100, 50.0, 3600.0, 5.0))
         s = server("pool-max-conn -1 max-reuse -1 pool-purge-delay 0 pool-idle-timeout 0 pool-max-age 0")
-        self.assertEqual(s.pool, PoolSettings(purge_delay=0.0))
+        self.assertEqual(s.pool, PoolLimits(purge_delay=0.0))
 
     def test_tls_words(self):
         """`verify required` is the default; a constant `sni` is a plain name."""

@@ -15,12 +15,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import MAINT, READY
 from reusedproxy.config import model
+from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.daemon.reload import Refusal, Turnover
 from reusedproxy.daemon.succession import take_pool_apart
 from reusedproxy.net.listener import CLOSED
 from reusedproxy.net.resolver import Answers, Query
-from reusedproxy.pool.limits import PoolLimits
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
 from tests.clientfakes import GET, OK, FarServer, World

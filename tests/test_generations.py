@@ -115,7 +115,7 @@ class ForgottenTests(GenerationTestCase):
             self.touch(self.client)
             self.reload()
         living = self.living()
-        self.assertNotIn("_OtherPool", living)
+        self.assertNotIn("HTTPConnectionPool", living)
         self.assertEqual(set(living.values()), {1}, living)
 
     def test_nothing_has_changed(self) -> None:

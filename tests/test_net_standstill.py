@@ -58,7 +58,7 @@ class RenewTests(SynchronousTestCase):
         bench.answer_all()
         old = set(bench.pool.idle)
         bench.pass_time(1)
-        bench.pool.keeper.renew()
+        bench.pool.upkeep.renew()
         self.assertIsNone(bench.pool.acquire())
         self.assertEqual(set(bench.pool.idle), old)
         bench.dialer.answer = bench.dialer.accept
@@ -79,7 +79,7 @@ class RenewTests(SynchronousTestCase):
         connection.private = True
         bench.use(connection)
         self.assertEqual(bench.pool.private, {connection})
-        bench.pool.keeper.renew()
+        bench.pool.upkeep.renew()
         self.assertEqual((bench.pool.private, bench.pool.closed), (set(), {"stood through a standstill": 1}))
 
     def test_without_a_floor(self) -> None:
@@ -91,5 +91,5 @@ class RenewTests(SynchronousTestCase):
         bench.pass_time(1)
         bench.use(asker.connections[0])
         bench.pass_time(1)
-        bench.pool.keeper.renew()
+        bench.pool.upkeep.renew()
         self.assertEqual((bench.pool.idle, bench.pool.closed), ([], {"stood through a standstill": 1}))

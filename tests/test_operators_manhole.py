@@ -41,6 +41,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import DOWN, UP, Server
 from reusedproxy.config import model
+from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.measures.last_errors import Captures
@@ -61,7 +62,6 @@ from reusedproxy.operators.shell.manhole import (
     authorized_keys,
 )
 from reusedproxy.operators.shell.session import run
-from reusedproxy.pool.limits import PoolLimits
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
 from tests.fakes import FakeDialer

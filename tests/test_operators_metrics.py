@@ -130,7 +130,7 @@ class FamilyTests(SynchronousTestCase):
         bench.use(first)
         bench.use(bench.borrow())
         pool.wait(Asker())
-        pool.keeper.used.advertise(9)
+        pool.upkeep.used.advertise(9)
         found = of(self.server)
         self.assertEqual(found["pool_floor"], {(): 2})
         self.assertEqual(found["pool_max"], {(): 9})

@@ -8,7 +8,7 @@ from reusedproxy.net.transport import PEER_CLOSED
 from reusedproxy.pool.connection import IDLE, IN_USE
 from reusedproxy.pool.dialing.governor import DIALS, FLOOR_DIALS
 from reusedproxy.pool.kinds import ANY, FRESH, NEW, SAFE
-from reusedproxy.pool.upkeep import REFILL_AFTER
+from reusedproxy.pool.refill import REFILL_AFTER
 from tests.fakes import Asker, PoolBench
 
 

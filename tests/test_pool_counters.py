@@ -7,7 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net.transport import PEER_CLOSED
-from reusedproxy.pool import pool as pool_module
+from reusedproxy.pool import holdings
 from reusedproxy.pool.counters import (
     CANCELLED,
     DEMAND,
@@ -70,15 +70,15 @@ class BelowFloorTests(SynchronousTestCase):
         """From the start to the last handshake, and from an end on until another stands in its place."""
         bench = PoolBench(min_conn=2)
         bench.pass_time(3)
-        self.assertAlmostEqual(bench.pool.keeper.below_floor_seconds, 3)
+        self.assertAlmostEqual(bench.pool.upkeep.refill.below_floor_seconds, 3)
         bench.answer_all()
         bench.pass_time(5)
-        self.assertAlmostEqual(bench.pool.keeper.below_floor_seconds, 3)
+        self.assertAlmostEqual(bench.pool.upkeep.refill.below_floor_seconds, 3)
         bench.dialer.transports[0].peer_ends()
         bench.pass_time(0.5)
         bench.answer_all()
         bench.pass_time(5)
-        self.assertAlmostEqual(bench.pool.keeper.below_floor_seconds, 3.5)
+        self.assertAlmostEqual(bench.pool.upkeep.refill.below_floor_seconds, 3.5)
 
     def test_in_use_is_not_missing(self) -> None:
         """A floor that works stands."""
@@ -87,7 +87,7 @@ class BelowFloorTests(SynchronousTestCase):
         bench.borrow()
         bench.borrow()
         bench.pass_time(5)
-        self.assertEqual(bench.pool.keeper.below_floor_seconds, 0)
+        self.assertEqual(bench.pool.upkeep.refill.below_floor_seconds, 0)
 
     def test_nothing_is_missing_while_nothing_is_kept(self) -> None:
         """The server is down, say: that is told elsewhere."""
@@ -95,10 +95,10 @@ class BelowFloorTests(SynchronousTestCase):
         bench.pass_time(1)
         bench.pool.suspend("test")
         bench.pass_time(5)
-        self.assertAlmostEqual(bench.pool.keeper.below_floor_seconds, 1)
+        self.assertAlmostEqual(bench.pool.upkeep.refill.below_floor_seconds, 1)
         bench.pool.resume()
         bench.pass_time(1)
-        self.assertAlmostEqual(bench.pool.keeper.below_floor_seconds, 2)
+        self.assertAlmostEqual(bench.pool.upkeep.refill.below_floor_seconds, 2)
 
 
 class AcquireTests(SynchronousTestCase):
@@ -157,7 +157,7 @@ class AcquireTests(SynchronousTestCase):
 
     def test_a_long_search_is_measured(self) -> None:
         """The only safe one among thousands is the longest idle one, say."""
-        self.patch(pool_module, "QUICKLY_SEARCHED", 1)
+        self.patch(holdings, "QUICKLY_SEARCHED", 1)
         bench = PoolBench(min_conn=3)
         bench.answer_all()
         bench.pool.idle[0].safe = True
@@ -253,7 +253,7 @@ class ConnectTests(SynchronousTestCase):
         bench.answer_all()
         while not bench.dialer.open:
             bench.pass_time(0.1)
-        next(each for each in bench.dialer.transports if each.peer not in bench.pool.keeper.due).peer_ends()
+        next(each for each in bench.dialer.transports if each.peer not in bench.pool.holdings.due).peer_ends()
         bench.answer_all()
         self.assertEqual(self.connects(bench), {(FLOOR, OK): 3, (REPLACE, OK): 1})
 
@@ -261,7 +261,7 @@ class ConnectTests(SynchronousTestCase):
         bench = PoolBench(min_conn=2)
         bench.answer_all()
         bench.pass_time(1)
-        bench.pool.keeper.renew()
+        bench.pool.upkeep.renew()
         bench.answer_all()
         self.assertEqual(self.connects(bench), {(FLOOR, OK): 2, (REPLACE, OK): 2})
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.net import backlog
 from reusedproxy.net.transport import CLOSED, OPEN, PEER_CLOSED, PEER_RESET
-from reusedproxy.pool import pool
 from reusedproxy.pool.connection import IDLE, IN_USE, RETIRING
 from reusedproxy.pool.dialing.governor import BACKOFF_LAST, DIALS
+from reusedproxy.pool.holdings import FLUSH
 from reusedproxy.pool.kinds import NEW
-from reusedproxy.pool.pool import FLUSH
 from tests.fakes import Asker, PoolBench, check_sums
 
 
@@ -223,7 +223,7 @@ class RetiringTests(SynchronousTestCase):
         old.retire_at = bench.clock.seconds()
         bench.pool.deadlines.watch(old, old.retire_at)
         bench.pass_time(0.1)
-        self.assertEqual(bench.pool.keeper.due, {old})
+        self.assertEqual(bench.pool.holdings.due, {old})
         (new,) = asker.connections
         bench.use(new)
         self.assertEqual((old.state, new.state, bench.pool.closed), (RETIRING, IDLE, {"life over": 1}))
@@ -361,7 +361,7 @@ class SlicesTests(SynchronousTestCase):
     """A server goes, of which hundreds stand idle, and for which thousands wait: each turn of the loop ends a few."""
 
     def setUp(self) -> None:
-        self.patch(pool, "SLICE", 0.0)  # one in each
+        self.patch(backlog, "SLICE", 0.0)  # one in each
 
     def idle(self, count: int, **limits: Any) -> PoolBench:
         bench = PoolBench(secure=True, min_conn=count, **limits)

@@ -7,14 +7,14 @@ from math import inf
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.pool.learning.idle_timeout import LOOK_EVERY, RECENT, SETTLE, Patience, advertised, margin
+from reusedproxy.pool.learning.idle_timeout import LOOK_EVERY, RECENT, SETTLE, IdleTimeoutEstimate, advertised, margin
 
 
 class PatienceCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        self.patience = Patience(self.clock.seconds)
+        self.patience = IdleTimeoutEstimate(self.clock.seconds)
 
     def close(self, *ages: float, within: float = 0.0) -> None:
         """The server closes connections of these ages, one after the other, and it settles."""
@@ -39,7 +39,7 @@ class LearningTests(PatienceCase):
         """At once, or one after the other."""
         self.close(5.02, 5.0)
         self.assertEqual(self.known(), (5.0, "learned"))
-        self.patience = Patience(self.clock.seconds)
+        self.patience = IdleTimeoutEstimate(self.clock.seconds)
         self.close(60.3)
         self.assertEqual(self.known(), (inf, ""))
         self.close(59.9)

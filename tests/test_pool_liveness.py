@@ -9,8 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.pool.connection import IDLE, IN_USE, RETIRING
 from reusedproxy.pool.dialing.governor import FLUTTER_FOR, FLUTTER_RATE
 from reusedproxy.pool.kinds import NEW
-from reusedproxy.pool.pool import PING_TIMEOUT
-from reusedproxy.pool.upkeep import PING_JITTER
+from reusedproxy.pool.upkeep import PING_JITTER, PING_TIMEOUT
 from tests.fakes import Asker, PoolBench, RecordingExchange
 
 PONG = b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 2\r\n\r\nno"
@@ -32,7 +31,7 @@ class PingTests(SynchronousTestCase):
         bench = PoolBench(min_conn=1, idle_ping=10.0)
         bench.answer_all()
         bench.pool.idle[0].took = 0.5
-        while not bench.pool.keeper.pinged:
+        while not bench.pool.holdings.pinged:
             bench.pass_time(0.01, step=0.01)
         return bench, bench.dialer.transports[0]
 
@@ -109,7 +108,7 @@ class PingTests(SynchronousTestCase):
         asked = 0
         for _ in range(400):
             bench.pass_time(0.01, step=0.01)
-            asked = max(asked, len(bench.pool.keeper.pinged))
+            asked = max(asked, len(bench.pool.holdings.pinged))
             self.assertTrue(bench.pool.idle)
         self.assertGreaterEqual(asked, 2)
 
@@ -223,7 +222,7 @@ class AdviceTests(SynchronousTestCase):
         """With both figures, and what to do."""
         bench = PoolBench(min_conn=1, idle_timeout=60.0)
         bench.answer_all()
-        bench.pool.keeper.used.advertise(5.0)
+        bench.pool.upkeep.used.advertise(5.0)
         bench.pass_time(10)
         (text,) = self.said(bench)
         self.assertIn("closes idle connections after 5 s (advertised), so pool-idle-timeout 60s is never reached", text)
@@ -234,8 +233,8 @@ class AdviceTests(SynchronousTestCase):
             bench = PoolBench(min_conn=8, **limits)
             bench.answer_all()
             for _ in range(2):
-                bench.pool.keeper.unused.closed(2.0)
-                bench.pool.keeper.unused.closed(2.0)
+                bench.pool.upkeep.unused.closed(2.0)
+                bench.pool.upkeep.unused.closed(2.0)
                 bench.pass_time(2)
             self.assertEqual(len(self.said(bench)), count, limits)
             for text in self.said(bench):

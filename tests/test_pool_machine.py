@@ -75,7 +75,8 @@ class PoolMachine(RuleBasedStateMachine):
     def watch_what_we_do(self) -> None:
         """The pool's own actions are followed by a look at the floor, in the middle of whatever goes on."""
         pool = self.pool
-        retire, set_aside, ping = pool.retire, pool.set_aside, pool.ping
+        holdings, upkeep = pool.holdings, pool.upkeep
+        retire, set_aside, ping, stay = holdings.retire, holdings.set_aside, upkeep.ping, upkeep._stay
 
         def look(what: str, before: int, expected: bool) -> None:
             after = len(pool.idle) + len(pool.in_use)
@@ -95,7 +96,7 @@ class PoolMachine(RuleBasedStateMachine):
             look("set aside", before, expected)
 
         def pinged(connection: ServerConnection) -> None:
-            before, others = len(pool.idle) + len(pool.in_use), set(pool.keeper.pinged)
+            before, others = len(pool.idle) + len(pool.in_use), set(pool.holdings.pinged)
             most = pool.limits.max_reuse
             if (others and len(pool.idle) == 1) or (most is not None and connection.requests >= most):
                 self.broken.append(f"a ping too many: {pool}")
@@ -108,9 +109,8 @@ class PoolMachine(RuleBasedStateMachine):
             self.asked_for[connection] = (self.bench.clock.seconds(), self.held_up())
             stay(connection, now)
 
-        pool.retire, pool.set_aside, pool.ping = retired, set_aside_now, pinged  # type: ignore[method-assign]
-        stay = pool.keeper._stay
-        pool.keeper._stay = stays  # type: ignore[method-assign]
+        holdings.retire, holdings.set_aside = retired, set_aside_now  # type: ignore[method-assign]
+        upkeep.ping, upkeep._stay = pinged, stays  # type: ignore[method-assign]
 
     def excused(self, connection: ServerConnection, reason: str) -> bool:
         """Whether this may leave the floor short: a request needs its place, or another was asked for in time, in vain."""
@@ -133,14 +133,14 @@ class PoolMachine(RuleBasedStateMachine):
         pool, governor = self.pool, self.pool._governor
         full = pool.limits.most is not None and pool.standing >= pool.limits.most
         # Some servers close so soon that the rate cannot keep the floor; and this clock goes in steps.
-        lives = min(pool.keeper.used.leave_after, pool.keeper.unused.leave_after)
+        lives = min(pool.upkeep.used.leave_after, pool.upkeep.unused.leave_after)
         fluttered = self.bench.clock.seconds() - governor._fluttered_at < FLUTTER_FOR + 1.0
         too_soon = governor._rate_now * lives < 2 * self.floor or fluttered
         return bool(governor.failures) or governor.tokens < WHOLE + 0.06 * governor._rate_now or full or too_soon
 
     def answer_ping(self, connection: ServerConnection) -> None:
         transport: Any = connection.transport
-        if connection in self.pool.keeper.pinged and transport.state == OPEN:
+        if connection in self.pool.holdings.pinged and transport.state == OPEN:
             transport.receive(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     def troubled(self) -> None:
@@ -155,7 +155,7 @@ class PoolMachine(RuleBasedStateMachine):
             if connection is not None:
                 assert connection.transport.state == OPEN
                 assert kind != NEW
-                assert connection.idle_since >= self.pool.suspected_at, "a suspect"
+                assert connection.idle_since >= self.pool.holdings.guard.suspected_at, "a suspect"
                 self.given += 1
                 self.borrowed.append(connection)
                 self.want()
@@ -170,7 +170,9 @@ class PoolMachine(RuleBasedStateMachine):
                 self.waiting.remove(asker)
                 self.done.append(asker)
             self.borrowed.extend(asker.connections)
-            assert all(connection.idle_since >= self.pool.suspected_at for connection in asker.connections), "a suspect"
+            assert all(
+                connection.idle_since >= self.pool.holdings.guard.suspected_at for connection in asker.connections
+            ), "a suspect"
             self.in_vain += len(asker.failures)
             if again and asker.failures and self.pool.running == "running":
                 self.wait(kind, False)
@@ -197,9 +199,9 @@ class PoolMachine(RuleBasedStateMachine):
         self.bench.use(connection, close)
         pool = self.pool
         if connection.state == IDLE:
-            haste, now = pool.keeper.suspicion.haste, self.bench.clock.seconds()
+            haste, now = pool.holdings.guard.haste, self.bench.clock.seconds()
             resting = [each for each in pool.idle if haste.hasty and now - each.idle_since < haste.rest]
-            most = min(self.floor + self.wanted, pool.keeper.enough) + len(resting)
+            most = min(self.floor + self.wanted, pool.upkeep.demand.enough) + len(resting)
             assert len(pool.idle) + len(pool.in_use) <= most, pool
 
     @precondition(lambda self: self.borrowed)
@@ -245,10 +247,10 @@ class PoolMachine(RuleBasedStateMachine):
             if connection.transport.state == OPEN:
                 self._lose(connection.transport, PEER_CLOSED)
 
-    @precondition(lambda self: self.pool.keeper.pinged)
+    @precondition(lambda self: self.pool.holdings.pinged)
     @rule(index=INDEX, lost=st.booleans())
     def ping_ends(self, index: int, lost: bool) -> None:
-        pinged = list(self.pool.keeper.pinged)
+        pinged = list(self.pool.holdings.pinged)
         connection: Any = pinged[index % len(pinged)]
         if lost:
             self.troubled()
@@ -258,11 +260,11 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([1.0, 2.0, 9.0]))
     def server_says_how_long_it_waits(self, seconds: float) -> None:
-        self.pool.keeper.used.advertise(seconds)
+        self.pool.upkeep.used.advertise(seconds)
 
     @rule(seconds=st.sampled_from([1.0, 2.0, 4.0]), used=st.booleans())
     def server_has_closed_idle_ones(self, seconds: float, used: bool) -> None:
-        patience = self.pool.keeper.used if used else self.pool.keeper.unused
+        patience = self.pool.upkeep.used if used else self.pool.upkeep.unused
         patience.closed(seconds)
         patience.closed(seconds)
 
@@ -281,7 +283,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule()
     def process_stands_still(self) -> None:
         """All that stand are suspect from now on, and leave as others stand in their place."""
-        self.pool.keeper.renew()
+        self.pool.upkeep.renew()
 
     @rule(seconds=st.sampled_from([None, 0.0, 0.1, 5.0]))
     def server_is_down_for_a_while(self, seconds: float | None) -> None:
@@ -305,12 +307,12 @@ class PoolMachine(RuleBasedStateMachine):
         assert not pool.in_use & pool.retiring
         assert not pool.watched & ({*pool.idle} | pool.in_use | pool.retiring)
         assert not pool.private
-        assert pool.keeper.due <= {*pool.idle} and pool.keeper.last_use <= pool.in_use
+        assert pool.holdings.due <= {*pool.idle} and pool.holdings.last_use <= pool.in_use
         lists = ((IDLE, pool.idle), (IN_USE, pool.in_use), (WATCHED, pool.watched), (RETIRING, pool.retiring))
         for state, held in lists:
             assert all(connection.state == state for connection in held)
         assert all(connection.transport.state == OPEN and connection.transport.reading for connection in pool.idle)
-        assert pool.in_use == {*self.borrowed, *pool.keeper.pinged}
+        assert pool.in_use == {*self.borrowed, *pool.holdings.pinged}
         assert pool.idle == sorted(pool.idle, key=lambda connection: connection.idle_since)
         opened = len(self.bench.dialer.transports)
         assert opened == len(pool.idle) + len(pool.in_use) + len(pool.watched) + sum(pool.closed.values())
@@ -325,7 +327,7 @@ class PoolMachine(RuleBasedStateMachine):
         acquired = self.pool.counters.acquired
         assert acquired[WARM].count == self.given
         assert acquired[LEFT].count + acquired[TIMEOUT].count + acquired[REFUSED].count == self.in_vain + len(self.left)
-        below = self.pool.keeper.below_floor_seconds
+        below = self.pool.upkeep.refill.below_floor_seconds
         assert below >= self.below
         self.below = below
 
@@ -343,7 +345,7 @@ class PoolMachine(RuleBasedStateMachine):
     @invariant()
     def the_time_below_the_floor_is_counted(self) -> None:
         if hasattr(self, "pool"):
-            assert (self.pool.keeper._below_since is not None) == self.pool.below_floor
+            assert (self.pool.upkeep.refill._below_since is not None) == self.pool.below_floor
 
     @invariant()
     def no_more_stand_than_are_called_for(self) -> None:
@@ -353,7 +355,7 @@ class PoolMachine(RuleBasedStateMachine):
         pool = self.pool
         # Somebody who needs a new one may be given it while others stand idle; see `carry`, too.
         assert len(pool.idle) <= self.floor + self.wanted, pool
-        assert len(pool.idle) <= pool.keeper.enough, pool
+        assert len(pool.idle) <= pool.upkeep.demand.enough, pool
 
     @invariant()
     def the_floor_stands_whatever_we_do_ourselves(self) -> None:
@@ -364,9 +366,11 @@ class PoolMachine(RuleBasedStateMachine):
     @invariant()
     def what_is_due_leaves_when_others_stand(self) -> None:
         if hasattr(self, "pool"):
-            keeper = self.pool.keeper
-            assert not keeper.due or len(self.pool.idle) + len(keeper.pinged) <= self.pool.limits.min_conn, self.pool
-            assert keeper.curious is None or keeper.curious in keeper.due
+            upkeep, holdings = self.pool.upkeep, self.pool.holdings
+            assert not holdings.due or len(self.pool.idle) + len(holdings.pinged) <= self.pool.limits.min_conn, (
+                self.pool
+            )
+            assert upkeep.curious is None or upkeep.curious in holdings.due
 
     @invariant()
     def ceilings_hold(self) -> None:
@@ -383,7 +387,7 @@ class PoolMachine(RuleBasedStateMachine):
             # Somebody waits: something is under way for them, or its time has been set, or there is no room for more; or one
             # that is pinged will be back sooner, and is waited for so long only.
             full = pool.limits.most is not None and pool.standing >= pool.limits.most
-            soon = pool.keeper.pinged and pool._governor._later_call is not None
+            soon = pool.holdings.pinged and pool._governor._later_call is not None
             assert pool.connecting or pool.trouble or full or soon
 
     def teardown(self) -> None:
@@ -409,7 +413,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert not self.broken, self.broken
         if pool.limits.purge_delay or pool.limits.idle_timeout:
             bench.pass_time(60, step=0.5)  # too coarse for what begins and ends within a step
-        while pool.keeper.pinged:
+        while pool.holdings.pinged:
             bench.pass_time(0.002, step=0.001)
         assert not pool.in_use
         # Before a server that closes unused connections in a moment the floor is filled with care, and may be short.

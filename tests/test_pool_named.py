@@ -11,11 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.config.model.proxies import PoolLimits
+from reusedproxy.net import backlog
 from reusedproxy.pool import named as names
-from reusedproxy.pool import pool as pools
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.kinds import NEW
-from reusedproxy.pool.limits import PoolLimits
 from reusedproxy.pool.named import KEPT_FOR, KEPT_NAMES, SWEEP, ConstantPool, Name, NameRefused, host_name, naming
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
@@ -138,10 +138,10 @@ class NamesTests(SynchronousTestCase):
         """What the server says under one name holds for all."""
         bench = Bench()
         bench.use(bench.borrow(b"a"))
-        bench.named(b"a").keeper.advertised(b"timeout=7")
+        bench.named(b"a").upkeep.advertised(b"timeout=7")
         bench.use(bench.borrow(b"b"))
-        self.assertEqual(bench.named(b"b").keeper.used.limit, 7)
-        self.assertEqual(bench.pool.keeper.used.limit, 7)
+        self.assertEqual(bench.named(b"b").upkeep.used.limit, 7)
+        self.assertEqual(bench.pool.upkeep.used.limit, 7)
 
     def test_a_name_that_is_refused_makes_no_other_wait(self) -> None:
         """A client may ask for any name it likes."""
@@ -234,13 +234,15 @@ class NamesTests(SynchronousTestCase):
             bench.use(asker.connections[0])
             kept += asker.connections
         bench.use(bench.borrow(b"other"))
-        self.assertEqual((bench.pool.used, bench.pool.wanted, bench.idle(), bench.pool.counted), (0, 0, 1, 21))
+        self.assertEqual(
+            (bench.pool.names.used, bench.pool.names.wanted, bench.idle(), bench.pool.counted), (0, 0, 1, 21)
+        )
         kept[0].pool.take(kept[0])
-        self.assertEqual((bench.pool.used, bench.pool.wanted), (1, 1))
+        self.assertEqual((bench.pool.names.used, bench.pool.names.wanted), (1, 1))
         bench.use(kept[0])
         for connection in kept:
             connection.pool.retire(connection, "client gone")
-        self.assertEqual((bench.pool.used, bench.pool.wanted, bench.pool.counted), (0, 0, 1))
+        self.assertEqual((bench.pool.names.used, bench.pool.names.wanted, bench.pool.counted), (0, 0, 1))
 
     def test_names_that_are_used_at_once_all_stay_warm(self) -> None:
         """Then all of them are needed."""
@@ -274,7 +276,7 @@ class NamesTests(SynchronousTestCase):
             bench.named(b"n%d" % number).leave(asker)
         for number in range(3, 6):
             bench.dialers[b"n%d" % number].open[0].fail()
-        self.assertEqual(bench.pool.wanted, 0)
+        self.assertEqual(bench.pool.names.wanted, 0)
 
     def test_pool_low_conn_keeps_more_names_warm(self) -> None:
         """For clients that take turns with several names, one at a time."""
@@ -312,7 +314,7 @@ class NamesTests(SynchronousTestCase):
     def test_what_a_hasty_server_may_yet_close_is_not_too_much(self) -> None:
         """It counts as in use, as in a pool without names, until it has outlived that."""
         bench = Bench()
-        haste = bench.pool.keeper.suspicion.haste
+        haste = bench.pool.holdings.guard.haste
         haste.hasty = True
         for _ in range(20):
             haste._ages.append(0.05)
@@ -327,7 +329,7 @@ class NamesTests(SynchronousTestCase):
     def test_those_of_all_names_end_in_the_same_slices(self) -> None:
         """However many names a server that is DOWN had, and all at once when the daemon stops."""
         for ends, left in ((lambda pool: pool.suspend("server DOWN"), 9), (lambda pool: pool.close("stopping"), 0)):
-            self.patch(pools, "SLICE", 0.0)  # one in each
+            self.patch(backlog, "SLICE", 0.0)  # one in each
             bench = Bench()
             for connection in bench.borrow_all(*(b"n%d" % number for number in range(10))):
                 bench.use(connection)
@@ -352,7 +354,7 @@ class NamesTests(SynchronousTestCase):
         bench = Bench(idle_timeout=3.0)
         for connection in bench.borrow_all(b"a", b"b"):
             bench.use(connection)
-        patched = self.patch(bench.named(b"a").keeper, "look_after", lambda now: 1 // 0)
+        patched = self.patch(bench.named(b"a").upkeep, "look_after", lambda now: 1 // 0)
         self.assertRaises(ZeroDivisionError, bench.pass_time, 1.5)
         patched.restore()
         bench.pass_time(5)
@@ -537,11 +539,11 @@ class NamesMachine(RuleBasedStateMachine):
     def what_is_counted_for_all_is_true(self) -> None:
         constant, pools = self.bench.pool, list(self.bench.pool.family)
         used = sum(len(pool.in_use) for pool in pools)
-        assert constant.used == used
-        assert constant.wanted == used + len(self.waiting)
+        assert constant.names.used == used
+        assert constant.names.wanted == used + len(self.waiting)
         idle = [connection for pool in pools if pool is not constant for connection in pool.idle]
-        assert [*constant.rested] == sorted(idle, key=lambda each: each.idle_since)
-        assert all(pool in constant.awake for pool in pools if pool.standing or pool.waiters)
+        assert [*constant.names.rested] == sorted(idle, key=lambda each: each.idle_since)
+        assert all(pool in constant.names.awake for pool in pools if pool.standing or pool.waiters)
 
     @invariant()
     def nobody_waits_while_there_is_room(self) -> None:

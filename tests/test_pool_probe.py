@@ -10,8 +10,8 @@ from reusedproxy.backends.server import Server
 from reusedproxy.config import model
 from reusedproxy.net.transport import OPEN
 from reusedproxy.pool.connection import IDLE, RETIRING, ServerConnection
-from reusedproxy.pool.pool import PING_TIMEOUT
 from reusedproxy.pool.probe import Probe
+from reusedproxy.pool.upkeep import PING_TIMEOUT
 from reusedproxy.wire.heads import Limits
 from tests.fakes import FakeDialer, FakeTransport, PoolBench
 
@@ -178,7 +178,7 @@ class UserTests(SynchronousTestCase):
             send(bench.dialer.transports[0], pieces)
             counters = bench.pool.counters
             self.assertEqual((counters.pings, counters.pings_failed), (1, int(status is None)), name)
-            self.assertEqual((len(bench.pool.in_use), len(bench.pool.keeper.pinged)), (0, 0), name)
+            self.assertEqual((len(bench.pool.in_use), len(bench.pool.holdings.pinged)), (0, 0), name)
 
     def test_a_ping_ends_in_time_whatever_goes_on_coming(self) -> None:
         bench = PoolBench(min_conn=1, idle_ping=10.0)

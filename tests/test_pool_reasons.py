@@ -10,8 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 import reusedproxy
 from reusedproxy.net.tls.transport import TLS_FAILED, CertificateRefused
 from reusedproxy.net.transport import BROKEN, PEER_CLOSED, PEER_RESET, PEER_TRUNCATED
-from reusedproxy.pool import reasons
-from reusedproxy.pool import upkeep as keeper
+from reusedproxy.pool import reasons, upkeep
 from reusedproxy.pool.reasons import PROXY, SERVER, word_for
 
 #: Said where the word depends on what the connection was at.
@@ -28,14 +27,15 @@ class ReasonTests(SynchronousTestCase):
     def test_every_reason_in_the_source_has_its_word(self) -> None:
         """A new one is not an error by oversight."""
         found = set()
-        for path in Path(reusedproxy.__file__).parent.rglob("*.py"):
-            if {"pool", "backends", "exchanges", "clients", "daemon"} & set(path.parts):
+        package = Path(reusedproxy.__file__).parent
+        for path in package.rglob("*.py"):
+            if path.relative_to(package).parts[0] in {"pool", "backends", "exchanges", "clients", "daemon"}:
                 calls = re.findall(r"(?:retire|give_up|_lose|take_back|drain|pool\.close)\((.*)\)", path.read_text())
                 found |= {text for call in calls for text in re.findall(r'"([^"]+)"', call)}
         self.assertIn("pool full", found)
         found.discard("pool ")  # and what it is
         self.assertEqual(found - set(reasons._ALWAYS) - DEPENDING, set())
-        for each in (keeper.AHEAD, keeper.LIFE_OVER, keeper.STOOD, "pool suspended", "pool closed"):
+        for each in (upkeep.AHEAD, upkeep.LIFE_OVER, upkeep.STOOD, "pool suspended", "pool closed"):
             self.assertIn(each, reasons._ALWAYS)
 
     def test_every_word_is_one_of_the_set(self) -> None:

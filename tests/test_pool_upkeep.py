@@ -60,8 +60,8 @@ class AheadTests(SynchronousTestCase):
         self.assertEqual(least, 4)
         self.assertEqual(len(server.closed), 5)  # the fifth was watched: nobody's request could go over it
         self.assertGreater(bench.pool.closed[AHEAD], 16)
-        self.assertEqual(bench.pool.keeper.unused.source, "learned")
-        self.assertTrue(near(bench.pool.keeper.unused.limit, 10.0, 0.1), bench.pool.keeper.unused.limit)
+        self.assertEqual(bench.pool.upkeep.unused.source, "learned")
+        self.assertTrue(near(bench.pool.upkeep.unused.limit, 10.0, 0.1), bench.pool.upkeep.unused.limit)
 
     def test_a_floor_of_one_before_a_server_that_closes_soon(self) -> None:
         """No more than one stands for long, either: the old one goes when the new one is there."""
@@ -69,7 +69,7 @@ class AheadTests(SynchronousTestCase):
         bench.dialer.answer = bench.dialer.accept
         bench.pass_time(0.1)
         for _ in range(2):
-            bench.pool.keeper.unused.closed(1.0)
+            bench.pool.upkeep.unused.closed(1.0)
         seen: list[int] = []
         for _ in range(2000):
             bench.pass_time(0.01, step=0.01)
@@ -87,7 +87,7 @@ class AheadTests(SynchronousTestCase):
             bench.use(connection)
         bench.pass_time(30, step=0.05)
         old = set(bench.pool.idle)
-        bench.pool.keeper.used.advertise(5.0)
+        bench.pool.upkeep.used.advertise(5.0)
         for _ in range(300):
             bench.pass_time(0.01, step=0.01)
             self.assertGreaterEqual(len(bench.pool.idle), 6)
@@ -100,7 +100,7 @@ class AheadTests(SynchronousTestCase):
         for connection in [bench.borrow() for _ in range(2)]:
             bench.use(connection)
         bench.pass_time(30, step=0.05)
-        bench.pool.keeper.used.advertise(5.0)
+        bench.pool.upkeep.used.advertise(5.0)
         bench.dialer.answer = bench.dialer.refuse
         bench.pass_time(2)
         self.assertEqual((bench.pool.idle, bench.pool.closed), ([], {AHEAD: 2}))
@@ -110,7 +110,7 @@ class AheadTests(SynchronousTestCase):
         bench = PoolBench(min_conn=12, connect_rate=4.0)
         bench.dialer.answer = bench.dialer.accept
         bench.pass_time(5)
-        bench.pool.keeper.used.advertise(20.0)
+        bench.pool.upkeep.used.advertise(20.0)
         for connection in [bench.borrow() for _ in range(12)]:
             bench.use(connection)
         for _ in range(450):
@@ -132,9 +132,9 @@ class AheadTests(SynchronousTestCase):
             for connection in taken:
                 bench.use(connection)
             server.live(4)
-        keeper = bench.pool.keeper
-        self.assertTrue(near(keeper.used.limit, 3.0, 0.1), keeper.used.limit)
-        self.assertEqual(keeper.unused.source, "")
+        upkeep = bench.pool.upkeep
+        self.assertTrue(near(upkeep.used.limit, 3.0, 0.1), upkeep.used.limit)
+        self.assertEqual(upkeep.unused.source, "")
 
     def test_a_farewell_counts_as_a_close(self) -> None:
         """408 on an unused connection: that was its time-out."""
@@ -144,14 +144,14 @@ class AheadTests(SynchronousTestCase):
         for transport in bench.dialer.transports[:2]:
             transport.receive(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
         bench.pass_time(2)
-        self.assertTrue(near(bench.pool.keeper.unused.limit, 8.0, 0.1), bench.pool.keeper.unused.limit)
+        self.assertTrue(near(bench.pool.upkeep.unused.limit, 8.0, 0.1), bench.pool.upkeep.unused.limit)
 
     def test_the_server_refuses_the_replacement(self) -> None:
         """The old one goes all the same, before the server closes it under a request."""
         bench = PoolBench(min_conn=1)
         Impatient(bench, 99)
         bench.pass_time(0.1, step=0.05)
-        bench.pool.keeper.used.advertise(10.0)
+        bench.pool.upkeep.used.advertise(10.0)
         connection = bench.borrow()
         bench.use(connection)
         bench.dialer.answer = bench.dialer.refuse
@@ -229,20 +229,20 @@ class AheadTests(SynchronousTestCase):
         bench.pass_time(10)
         self.assertEqual(len(bench.pool.idle), 4)
         for _ in range(4):
-            bench.pool.keeper.suspicion.haste.closed(0.02)
+            bench.pool.holdings.guard.haste.closed(0.02)
             bench.pass_time(1)
         askers = Asker(), Asker()
         for asker in askers:
             bench.pool.wait(asker, NEW)
         bench.pass_time(0.1)
         in_use = [*(bench.borrow() for _ in range(4)), *(asker.connections[0] for asker in askers)]
-        bench.pool.keeper.enough = 5
+        bench.pool.upkeep.demand.enough = 5
         for connection in in_use:
             bench.use(connection)
         self.assertEqual({connection.state for connection in in_use}, {IDLE})
         connection = bench.borrow()
         bench.pass_time(0.1)
-        bench.pool.keeper.enough = 4
+        bench.pool.upkeep.demand.enough = 4
         bench.use(connection)
         self.assertEqual([each.state for each in in_use], [RETIRING] + [IDLE] * 5)
 
@@ -266,7 +266,7 @@ class AheadTests(SynchronousTestCase):
         bench = PoolBench(min_conn=1)
         Impatient(bench, 99)
         bench.pass_time(0.1, step=0.05)
-        bench.pool.keeper.used.advertise(10.0)
+        bench.pool.upkeep.used.advertise(10.0)
         connection = bench.borrow()
         bench.use(connection)
         bench.dialer.answer = None
@@ -274,7 +274,7 @@ class AheadTests(SynchronousTestCase):
         self.assertIsNone(bench.pool.acquire(FRESH))
         self.assertIs(bench.pool.acquire(ANY), connection)
         bench.use(connection)
-        self.assertEqual((connection.state, bench.pool.keeper.due), (IDLE, set()))
+        self.assertEqual((connection.state, bench.pool.holdings.due), (IDLE, set()))
 
     def test_what_the_server_says_counts_at_once(self) -> None:
         """Keep-Alive: timeout=5 on the first answer, max=0 on the second."""
@@ -287,7 +287,7 @@ class AheadTests(SynchronousTestCase):
             transport: Any = connection.transport
             transport.receive(b"HTTP/1.1 204 No\r\nKeep-Alive: " + field + b"\r\n\r\n")
             self.assertEqual(connection.state, state)
-        self.assertEqual((bench.pool.keeper.used.limit, bench.pool.keeper.used.source), (5.0, "advertised"))
+        self.assertEqual((bench.pool.upkeep.used.limit, bench.pool.upkeep.used.source), (5.0, "advertised"))
         bench.pass_time(30)
         self.assertNotIn(PEER_CLOSED, bench.pool.closed)
 
@@ -299,7 +299,7 @@ class WatchedTests(SynchronousTestCase):
         bench = PoolBench(min_conn=2, connect_rate=1000.0, **limits)
         server = Impatient(bench, 4.0)
         server.live(5.5)
-        self.assertTrue(near(bench.pool.keeper.unused.limit, 4.0, 0.1), bench.pool.keeper.unused.limit)
+        self.assertTrue(near(bench.pool.upkeep.unused.limit, 4.0, 0.1), bench.pool.upkeep.unused.limit)
         return bench, server
 
     def test_it_is_given_to_nobody(self) -> None:
@@ -329,7 +329,7 @@ class WatchedTests(SynchronousTestCase):
         bench, server = self.learned()
         server.after = server.unused = 12.0
         server.live(16)
-        self.assertTrue(near(bench.pool.keeper.unused.limit, 12.0, 1.2), bench.pool.keeper.unused.limit)
+        self.assertTrue(near(bench.pool.upkeep.unused.limit, 12.0, 1.2), bench.pool.upkeep.unused.limit)
         self.assertEqual(server.closed[2:], [12.0])
 
     def test_enough_is_enough(self) -> None:
@@ -452,7 +452,7 @@ class SuspectTests(SynchronousTestCase):
                 bench.use(each)
                 each.safe = True
             bench.pass_time(1)
-            bench.pool.keeper.renew()
+            bench.pool.upkeep.renew()
             bench.dialer.open[0].succeed()
             suspects = set(bench.pool.idle[:-1])
             self.assertTrue(suspects)
@@ -519,7 +519,7 @@ class StrictTests(SynchronousTestCase):
         bench.pool.wait(leaver := Asker(), NEW)
         bench.answer_all()
         bench.use(leaver.connections[0])
-        bench.pool.set_aside(leaver.connections[0])
+        bench.pool.holdings.set_aside(leaver.connections[0])
         bench.pool.wait(Asker(), NEW)
         self.assertEqual((bench.pool.idle, bench.pool.closed), ([standing], {"room for another": 1}))
         self.assertEqual(len(bench.dialer.open), 1)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import count
 from sys import maxsize
-from typing import Protocol
+from typing import Any, Protocol
 
 from reusedproxy.backends.balance import ALGORITHMS
 from reusedproxy.backends.checks import Checker
-from reusedproxy.backends.queue import Placed, Queue
+from reusedproxy.backends.queue import Queue, Waits
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, UP, Server
 from reusedproxy.config import model
 from reusedproxy.measures.traffic import Traffic
@@ -24,8 +24,24 @@ class Ended(Protocol):
     bytes_out: int
 
 
+class Placed(Waits, Protocol):
+    """Who asks a backend for a server."""
+
+    #: It goes to another server than it was meant for.
+    redispatched: bool
+
+    def placed(self, server: Server) -> None:
+        """Takes a place at this server, until it is given back with `Backend.done`."""
+
+    def unplaceable(self) -> None:
+        """Hears that no server is left, and that it waits no more."""
+
+    def go_to(self, backend: Backend) -> None:
+        """Asks `backend`, which a reload has put in the place of the one that it waited at: to be placed, or to wait on."""
+
+
 class Backend:
-    """A `backend` section come to life: servers, the algorithm among them, and the queues.
+    """Runs a `backend` section: its servers, the algorithm among them, and the queues.
 
     In `queue` wait those that any server may take, in a server's own queue those that are bound to it. A free place goes to
     whoever has waited longest, in whichever of the two, as in HAProxy. Backup servers are used when no other is left: the
@@ -43,7 +59,7 @@ class Backend:
         self.settings = settings
         self.name = settings.name
         self.servers = servers
-        self.queue = Queue()
+        self.queue: Queue[Server, Placed] = Queue()
         #: The load (requests, waiting ones included) at which servers with a `minconn` bear their `maxconn`.
         self.fullconn = settings.fullconn
         self.traffic = Traffic()
@@ -68,13 +84,14 @@ class Backend:
         self.use_usable()
 
     def start(self) -> None:
-        """Fill the pools and begin to check. Those that serve come first: who is told that another's stands no more may ask there."""
+        """Fills the pools and begins to check. Those that serve come first: who is told that another's stands no more may ask there."""
         for server in sorted(self.servers, key=lambda each: not each.serving):
             server.keep_pool()
         for checker in self.checkers:
             checker.start()
 
     def stop(self, reason: str) -> None:
+        """Ends the checks, and closes the pools."""
         for checker in self.checkers:
             checker.stop()
         for server in self.servers:
@@ -86,7 +103,7 @@ class Backend:
         return bool(self._active)
 
     def choose(self, asks: Placed, avoid: Server | None = None, bound: Server | None = None) -> bool:
-        """Place it at once, or queue it. False: there is no server at all, and nothing was done.
+        """Finds a server for a request at once, or queues it. False: there is no server at all, and nothing was done.
 
         `bound`: where it goes if that server can take it at all, whoever's turn it is. If that is full it waits there,
         unless `maxqueue` others do.
@@ -115,7 +132,7 @@ class Backend:
         return True
 
     def redispatches(self, retry: int) -> bool:
-        """Whether this retry (the first is 1) goes to another server.
+        """Tells whether this retry (the first is 1) goes to another server.
 
         As HAProxy (its src/backend.c): where the algorithm cares for no particular server, as roundrobin, and another is up,
         each retry does, whatever interval `option redispatch` says.
@@ -123,7 +140,7 @@ class Backend:
         return self.settings.redispatch != 0 and (len(self._active) > 1 or self.settings.redispatches(retry))
 
     def count(self, ended: Ended) -> None:
-        """A request that was begun here has ended; the place it had is free again."""
+        """Counts a request that has ended, and frees the place it had."""
         traffic, server = self.traffic, ended.server
         traffic.scur -= 1
         traffic.bin += ended.bytes_in
@@ -137,7 +154,7 @@ class Backend:
             self.done(server)
 
     def done(self, server: Server) -> None:
-        """A place at `server` is free again; who has waited longest for it gets it."""
+        """Frees a place at `server`; who has waited longest for it gets it."""
         if server.served == server.maxconn:
             server.served -= 1
             self._balance.freed(server)
@@ -150,7 +167,7 @@ class Backend:
     # States.
 
     def server_changed(self, server: Server, health: str, reason: str) -> None:
-        """Its checks have found `server` UP or DOWN."""
+        """Takes note that checks have found `server` UP or DOWN."""
         had_any = self.usable
         server.judge(health, self.now())
         requeued = self._regroup(server)
@@ -161,7 +178,7 @@ class Backend:
         self._go_on(server, had_any)
 
     def set_state(self, server: Server, admin: str) -> None:
-        """What an operator orders: READY, DRAIN or MAINT, as HAProxy's `set server <backend>/<server> state`."""
+        """Does what an operator orders: READY, DRAIN or MAINT, as HAProxy's `set server <backend>/<server> state`."""
         was, stood = server.admin, server.state
         if admin == was:
             return
@@ -188,17 +205,17 @@ class Backend:
         self._go_on(server, had_any)
 
     def hand_over(self, successor: Backend) -> None:
-        """A reload has put `successor` in its place: who waits for a server goes on there, in the order of their coming."""
+        """Hands those who wait over to `successor`, which a reload has put in its place, in the order of their coming."""
         for _ in self.handing_over(successor):
             pass
 
     def handing_over(self, successor: Backend) -> Iterator[None]:
-        """The same in steps, one for each: 3,000 that find a free server there take 100 ms, and 300 over TLS.
+        """Hands over in steps, one for each: 3,000 that find a free server there take 100 ms, and 300 over TLS.
 
         Those who wait yet may be given a place here meanwhile, or leave. With the first step only `successor` is known.
         """
         self.successor = successor
-        queues = {self.queue, *(server.queue for server in self.servers)}
+        queues: set[Queue[Server, Any]] = {self.queue, *(server.queue for server in self.servers)}
         waiting = {asks: wait.ticket for queue in queues for asks, wait in queue.waiting.items()}
         yield
         for asks in sorted(waiting, key=waiting.__getitem__):
@@ -208,17 +225,17 @@ class Backend:
                 yield
 
     def wait(self, asks: Placed) -> None:
-        """Let it wait until some server takes it, though there may be none now."""
+        """Lets a request wait until some server takes it, though there may be none now."""
         self.queue.join(asks, next(self._tickets))
 
     def follow(self, server: Server, successor: Server) -> None:
-        """Take over the state of `successor`, which a reload has put in the place of `server`: nobody new is sent to it if it serves no
+        """Takes over the state of `successor`, which a reload has put in the place of `server`: nobody new is sent to it if it serves no
         more. Its pool is the same one; `server_replaced` is due after this."""
         server.follow(successor, self.now())
         self.use_usable()
 
     def server_replaced(self, server: Server) -> None:
-        """Move those who wait for `server`, which has followed another. No server comes back here any more: where none is left, those
+        """Moves those who wait for `server`, which has followed another. No server comes back here any more: where none is left, those
         who wait are told."""
         self._regroup(server)
         server.keep_pool()
@@ -229,7 +246,7 @@ class Backend:
                 asks.unplaceable()
 
     def _regroup(self, server: Server) -> int:
-        """The state of `server` has changed: choose among those that are usable now. Returns how many of those who wait
+        """Chooses among those that are usable now, as the state of `server` has changed. Returns how many of those who wait
         have another place to wait for, or none any more: HAProxy's "requeued"."""
         self.use_usable()
         if server.serving:
@@ -240,14 +257,14 @@ class Backend:
         return self.queue.take_over(server.queue)
 
     def _go_on(self, server: Server, had_any: bool) -> None:
-        """Everybody knows the new state of `server`: now what follows from it."""
+        """Does what follows from the new state of `server`, when everybody knows it."""
         if had_any and not self._active:
             self._announce("emerg", f"backend {self.name} has no server available!")
         server.keep_pool()
         self._place_queued(server)
 
     def _left(self, server: Server, requeued: int) -> str:
-        """HAProxy's own words, because people grep for them."""
+        """Says how many servers are left, in HAProxy's own words, because people grep for them."""
         active = sum(each.usable and not each.backup for each in self.servers)
         backup = sum(each.usable and each.backup for each in self.servers)
         running = " Running on backup." if backup and not active else ""
@@ -263,7 +280,7 @@ class Backend:
         )
 
     def use_usable(self) -> None:
-        """Choose from now on among those that are UP, or the backup servers."""
+        """Chooses from now on among those that are UP, or the backup servers."""
         active = [server for server in self.servers if server.usable and not server.backup]
         if not active:
             active = [server for server in self.servers if server.usable]
@@ -290,7 +307,7 @@ class Backend:
             traffic.smax = traffic.scur
 
     def _place_queued(self, *freed: Server) -> None:
-        """Those who wait get what is free, at the servers `freed` or, when they are not bound, anywhere.
+        """Gives those who wait what is free, at the servers `freed` or, when they are not bound, anywhere.
 
         One that is placed may end at once, when the server's pool opens no connections any more, and give its place
         back before this returns: the next follows here and not within that, or a long queue would be too deep a call.
@@ -311,7 +328,7 @@ class Backend:
             self._placing = False
 
     def _awaited(self) -> Server | None:
-        """A server that has room, and somebody waits for it."""
+        """Returns a server that has room, and somebody waits for it."""
         if self._ramped:
             self._set_limits()
         while self._freed:
@@ -322,8 +339,8 @@ class Backend:
         return self._balance.pick() if self.queue.waiting else None
 
     def _set_limits(self) -> None:
-        """`minconn`: the limit follows the load, in HAProxy's straight line up to `fullconn`. That is a stair: the servers
-        are looked at when the load has left its step, and not for each request."""
+        """Sets the limits of servers with a `minconn`: they follow the load, in HAProxy's straight line up to `fullconn`.
+        That is a stair: the servers are looked at when the load has left its step, and not for each request."""
         load, top = self.traffic.scur, self.fullconn
         if self._limits_from <= load < self._limits_below:
             return
@@ -341,7 +358,7 @@ class Backend:
                 self._freed.append(server)
 
     def _count_redispatch(self, asks: Placed, server: Server) -> None:
-        """It was meant for `server`, which cannot take it."""
+        """Counts a request that was meant for `server`, which cannot take it."""
         asks.redispatched = True
         self.traffic.add("wredis")
         server.traffic.add("wredis")

@@ -17,13 +17,13 @@ class Algorithm(Protocol):
     """What a backend asks of each algorithm. A pick costs O(log servers) at most, whether or not servers are full."""
 
     def use(self, servers: Sequence[Server]) -> None:
-        """Choose among these from now on, all of a weight above 0. Called after each change of a state or a weight."""
+        """Chooses among these from now on, all of a weight above 0. Called after each change of a state or a weight."""
 
     def pick(self, avoid: Server | None = None) -> Server | None:
-        """The next that can take a request now, another than `avoid` if there is one; None: all are full."""
+        """Returns the next that can take a request now, another than `avoid` if there is one; None: all are full."""
 
     def freed(self, server: Server) -> None:
-        """`server` was full and has room again: a request of it has ended, or its limit has risen."""
+        """Takes in `server` again, which was full and has room: a request of it has ended, or its limit has risen."""
 
 
 #: One round in virtual time, in which each server has as many turns as its weight says. An integer, so that sums stay exact
@@ -138,7 +138,7 @@ class RoundRobin:
         return self._sum // self._weight if self._weight else self._stopped_at
 
     def _leave(self, turn: _Turn) -> None:
-        """It takes part no more; the caller takes it out of its heap."""
+        """Takes a server out of the turns; the caller takes it out of its heap."""
         now = self._now()
         turn.standing = (turn.begins - now) / turn.length
         self._weight -= turn.weight
@@ -147,7 +147,7 @@ class RoundRobin:
             self._stopped_at = now
 
     def _enter(self, turn: _Turn) -> None:
-        """It takes part again, as far ahead or behind as it was; the caller puts it into a heap."""
+        """Takes a server into the turns again, as far ahead or behind as it was; the caller puts it into a heap."""
         assert turn.standing is not None
         turn.weight = turn.server.weight
         turn.length = _ROUND // turn.weight

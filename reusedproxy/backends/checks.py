@@ -40,7 +40,7 @@ WORDS = {
 
 @frozen
 class Result:
-    """One check's end. `code` is the HTTP status if there was one; `duration` in seconds."""
+    """The result of one check. `code` is the HTTP status if there was one; `duration` in seconds."""
 
     status: str
     info: str = ""
@@ -106,7 +106,8 @@ class Checker:
         self._call = self._clock.callLater(self._first_after, self._check)
 
     def begin_again(self) -> None:
-        """What the server is was decided elsewhere: one failure takes it down, if it is UP, as in HAProxy after MAINT."""
+        """Begins from a state that was decided elsewhere: one failure takes it down, if it is UP, as in HAProxy after
+        MAINT."""
         self.health = 0 if self.server.health == DOWN else self.settings.rise
 
     def stop(self) -> None:
@@ -178,7 +179,7 @@ class Checker:
         self._look_at(head)
 
     def _probed(self, head: ResponseHead | None, reason: str, slow: bool) -> None:
-        """The check's connection is its pool's again, or gone."""
+        """Ends a check whose connection is its pool's again, or gone."""
         self._donated = None
         if head is None:
             self._end("L7RSP", reason)
@@ -197,11 +198,12 @@ class Checker:
         return any(low <= status <= high for low, high in http.expect) != http.expect_not
 
     def asks_as(self, other: Checker) -> bool:
-        """Whether both ask the same, and expect the same, on connections like those of their pools."""
+        """Tells whether both ask the same, and expect the same, on connections like those of their pools."""
         return self._feeds and other._feeds and self._http is not None and self._http == other._http
 
     def try_on(self, connection: ServerConnection, told: Callable[[str], None]) -> None:
-        """Ask once on a connection of the pool, whatever the checks do; `told` why the answer is none that is expected, or ""."""
+        """Asks once on a connection of the pool, whatever the checks do; `told` why the answer is none that is expected,
+        or ""."""
         http = self._http
         assert http is not None
 
@@ -271,7 +273,8 @@ class Checker:
         return UP if self.health >= rise else DOWN
 
     def _interval(self) -> float:
-        """`inter` while all is well, `fastinter` in between, `downinter` while DOWN."""
+        """Returns the seconds to the next check: `inter` while all is well, `fastinter` in between, `downinter` while
+        DOWN."""
         settings = self.settings
         if self.health == 0 and settings.downinter is not None:
             return settings.downinter
@@ -281,7 +284,7 @@ class Checker:
 
 
 def request(http: HTTPCheck, *, keep: bool = False) -> bytes:
-    """The bytes of a check's request, as HAProxy 2.6 sends them.
+    """Returns the bytes of a check's request, as HAProxy 2.6 sends them.
 
     In HTTP/1.1 the connection ends after it, unless a header says otherwise or it is to be kept (`keep`). The length is the
     body's, whatever was configured.

@@ -1,40 +1,32 @@
-"""A queue: who waits for a place, at one server or at any of a backend, the oldest first.
+"""A queue of those who wait for a place, at one server or at any of a backend, the oldest first.
 
-It keeps the order and counts. It must never know when a place is free, nor what those who wait do with it.
+It keeps the order, and counts for each who waits how many were placed before it. It must never know when a place is free,
+nor servers or backends: `Waits` is all that it asks of those who wait.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from attrs import define
 
-if TYPE_CHECKING:
-    from reusedproxy.backends.backend import Backend
-    from reusedproxy.backends.server import Server
 
-
-class Placed(Protocol):
-    """Who asks for a server. The numbers are HAProxy's `srv_queue` and `backend_queue` (manual, section 8.2.3): how many
-    left such a queue for a server while it waited there, itself included.
+class Waits(Protocol):
+    """What a queue writes down on who waits in it. The numbers are HAProxy's `srv_queue` and `backend_queue` (manual,
+    section 8.2.3): how many left such a queue for a server while it waited there, itself included.
     """
 
-    #: Where it waits now; only queues change that.
-    queue: Queue | None
+    #: The queue it waits in now; only queues change that.
+    queue: Queue[Any, Any] | None
     srv_queue: int
     backend_queue: int
-    #: It goes to another server than it was meant for.
-    redispatched: bool
 
-    def placed(self, server: Server) -> None:
-        """This server has a place for it, which it holds until it is given back with `Backend.done`."""
 
-    def unplaceable(self) -> None:
-        """No server is left, and it waits no more."""
-
-    def go_to(self, backend: Backend) -> None:
-        """A reload has put `backend` in the place of the one that it waited at: be placed there, or wait on."""
+#: A server.
+S = TypeVar("S")
+#: Who waits.
+W = TypeVar("W", bound=Waits)
 
 
 @define
@@ -45,14 +37,14 @@ class _Wait:
     served_before: int
 
 
-class Queue:
-    """Those who wait for a place at `server`; None: at any."""
+class Queue(Generic[S, W]):
+    """Holds those who wait for a place at `server`; None: at any."""
 
-    def __init__(self, server: Server | None = None) -> None:
+    def __init__(self, server: S | None = None) -> None:
         self.server = server
         #: In the order of their tickets. Whether it is empty is asked at the end of each request, so it is no secret. Of
         #: 10,000 that leave in any order, each search of a deque would take 37 µs; this, 0.2.
-        self.waiting: OrderedDict[Placed, _Wait] = OrderedDict()
+        self.waiting: OrderedDict[W, _Wait] = OrderedDict()
         self.most = 0
         self._served = 0
 
@@ -64,15 +56,15 @@ class Queue:
         """The ticket of the first; there has to be one."""
         return next(iter(self.waiting.values())).ticket
 
-    def join(self, asks: Placed, ticket: int) -> None:
-        """Wait from now on; `ticket` is newer than all that are here."""
+    def join(self, asks: W, ticket: int) -> None:
+        """Takes in one that waits from now on; `ticket` is newer than all that are here."""
         asks.queue = self
         self.waiting[asks] = _Wait(ticket, self._served)
         if len(self.waiting) > self.most:
             self.most = len(self.waiting)
 
-    def leave(self, asks: Placed) -> None:
-        """This one waits here no more."""
+    def leave(self, asks: W) -> None:
+        """Takes out one that waits here no more."""
         passed = self._served - self.waiting.pop(asks).served_before + 1
         asks.queue = None
         if self.server is None:
@@ -80,15 +72,15 @@ class Queue:
         else:
             asks.srv_queue += passed
 
-    def serve(self) -> Placed:
-        """The first of them, whose turn it is."""
+    def serve(self) -> W:
+        """Takes out the first, whose turn it is."""
         asks = next(iter(self.waiting))
         self.leave(asks)
         self._served += 1
         return asks
 
-    def take_over(self, other: Queue) -> int:
-        """All of `other` wait here now, as if they always had. Returns how many."""
+    def take_over(self, other: Queue[S, W]) -> int:
+        """Takes over all that wait in `other`, as if they always had waited here. Returns how many."""
         moved = [*other.waiting.items()]
         for asks, wait in moved:
             other.leave(asks)

@@ -21,7 +21,7 @@ READY = "READY"
 
 
 class Server:
-    """A `server` line come to life. `state` is what everybody goes by:
+    """Keeps the state, the numbers and the queue of a `server` line. `state` is what everybody goes by:
 
     UP      takes requests
     DRAIN   takes only those that are bound to it; its pool and its checks go on
@@ -49,7 +49,8 @@ class Server:
         self.backup = settings.backup
         self.maxconn = settings.maxconn
         self.served = 0
-        self.queue = Queue(self)
+        #: Of `backend.Placed`: whoever may be placed here knows backends, and a server does not.
+        self.queue: Queue[Server, Any] = Queue(self)
         #: When it was last given a request, 0: never.
         self.last_placed = 0.0
         self.traffic = Traffic()
@@ -71,7 +72,7 @@ class Server:
         return self.state in (UP, DRAIN)
 
     def pool_for(self, request: Any) -> HTTPConnectionPool | DialFailure:
-        """The pool of the name that this request's connection must have (`sni`, `pool-conn-name`)."""
+        """Returns the pool of the name that this request's connection must have (`sni`, `pool-conn-name`)."""
         assert self.naming is not None and isinstance(self.pool, ConstantPool)
         try:
             return self.pool.named(self.naming(request))
@@ -85,19 +86,20 @@ class Server:
     # What changes its state. `keep_pool` comes next, when everybody knows: those who wait for a connection are told by it.
 
     def judge(self, health: str, now: float) -> None:
-        """Its checks have found it UP or DOWN."""
+        """Takes note that its checks have found it UP or DOWN."""
         self.health = health
         self._settle(now)
 
     def administer(self, admin: str, now: float) -> None:
-        """Its operator orders READY, DRAIN or MAINT. Out of MAINT it comes as UP, until a check fails, as in HAProxy."""
+        """Does what its operator orders: READY, DRAIN or MAINT. Out of MAINT it comes as UP, until a check fails, as in
+        HAProxy."""
         if self.admin == MAINT:
             self.health = UP
         self.admin = admin
         self._settle(now)
 
     def succeed(self, previous: Server) -> None:
-        """It stands in the place of `previous` after a reload: what was ordered holds until the file's own word changes,
+        """Takes the place of `previous` after a reload: what was ordered holds until the file's own word changes,
         and what checks have found goes on if there are checks."""
         if self.settings.disabled == previous.settings.disabled:
             self.admin = previous.admin
@@ -106,7 +108,7 @@ class Server:
         self.state = self._made()
 
     def follow(self, successor: Server, now: float) -> None:
-        """The other way round: a reload has replaced it, and its last requests go by what its successor is."""
+        """Goes by what `successor` is, with its last requests: a reload has put that in its place."""
         self.admin, self.health, self.weight = successor.admin, successor.health, successor.weight
         self._settle(now)
 
@@ -129,7 +131,7 @@ class Server:
         return DRAIN if self.admin == DRAIN or not self.weight else UP
 
     def keep_pool(self) -> None:
-        """Fill the pool, or empty it, as the state says."""
+        """Fills the pool, or empties it, as the state says."""
         if self.serving:
             self.pool.resume()
         else:

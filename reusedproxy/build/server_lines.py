@@ -13,7 +13,7 @@ from functools import partial
 from random import Random
 from typing import Protocol
 
-from attrs import asdict, define, frozen
+from attrs import define, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.backends.backend import Backend
@@ -22,6 +22,7 @@ from reusedproxy.backends.server import Server
 from reusedproxy.build.certificates import Stamps, not_valid_yet, server_stamps
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
+from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.config.model.values import Notice
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.net import descriptors
@@ -33,7 +34,6 @@ from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, certificates_of
 from reusedproxy.net.tls.words import LONGEST_NAME
 from reusedproxy.pool.dialing.budget import Budget
-from reusedproxy.pool.limits import PoolLimits
 from reusedproxy.pool.named import ConstantPool, Name, NameRefused, host_name, naming
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.rules.regular import Unevaluated
@@ -165,7 +165,7 @@ class Lines:
             settings.tls,
             server_stamps(settings.tls),
             backend.timeouts.connect or CONNECT_TIMEOUT,
-            PoolLimits(**asdict(settings.pool)),
+            settings.pool,
             self._limits,
             (settings.sni, settings.pool_conn_name, settings.known_name, settings.send_proxy),
         )

@@ -290,7 +290,7 @@ class ProxyService(Service):
         self.announce("warning", f"{why} for {seconds:.0f} s: all idle connections to servers are replaced")
         for proxy in self._living:
             for pool in proxy.pools:
-                pool.keeper.renew()
+                pool.upkeep.renew()
         self._expiry.look()
 
     def _begin(self, proxy: Proxy, verb: str, endings: list[Ending] | None = None) -> None:

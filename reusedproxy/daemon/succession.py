@@ -139,7 +139,9 @@ def take_apart(proxy: Proxy) -> Iterator[None]:
 def take_pool_apart(pool: HTTPConnectionPool) -> Iterator[None]:
     """The same of a pool that is closed and has no connection left, with those of the other names of its server."""
     for each in [*pool.family]:
-        vars(each.keeper).clear()
+        vars(each.upkeep).clear()
+        vars(each.holdings).clear()
+        vars(each.group).clear()
         vars(each).clear()
         each.running = "closed"  # a reload that is under way may have it among the former pools of a server
         yield

@@ -8,7 +8,7 @@ exchange as a `Request`, into which it writes where it has come to. It must neve
 from __future__ import annotations
 
 from math import inf
-from typing import Protocol
+from typing import Any, Protocol
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.queue import Queue
@@ -91,7 +91,7 @@ class Attempt:
     # Most attempts never touch most of these; as class attributes they cost nothing.
     state = QUEUED
     #: The queue that it waits in; only queues change that.
-    queue: Queue | None = None
+    queue: Queue[Server, Any] | None = None
     #: The pool that it uses, or waits at.
     pool: HTTPConnectionPool | None = None
     #: Its connection had stood idle.

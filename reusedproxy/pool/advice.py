@@ -1,23 +1,21 @@
-"""What an operator could do better for one server's pool: each piece of advice is given once.
+"""Advice to the operator on one server's pool; each piece is given once.
 
-A pool's keeper says what it has seen; here it is put into words, with what to change. It must never know connections.
+Upkeep says what it has seen of a server; here it is put into words, with what to change. It must never know connections.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from reusedproxy.pool.learning.idle_timeout import Patience
-    from reusedproxy.pool.limits import PoolLimits
+from reusedproxy.config.model.proxies import PoolLimits
+from reusedproxy.pool.learning.idle_timeout import IdleTimeoutEstimate
 
 #: Handshakes a second for a floor that nobody uses from which on there is advice.
 CHURN = 0.5
 
 
 class Advice:
-    """Of one server, whatever pools it has."""
+    """Advises on one server, whatever pools it has."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         """`say` takes each text, to be read by an operator."""
@@ -25,16 +23,16 @@ class Advice:
         self._said: set[str] = set()
 
     def share(self, other: Advice) -> None:
-        """What either has said need not be said again."""
+        """Shares what has been said with another pool of the server: neither says it again."""
         self._said = other._said
 
     def vain_ping(self, status: int) -> None:
-        """The server answers pings with such a refusal, and ends the connection."""
+        """Says that the server refuses pings with this status, and ends the connection."""
         text = f"the server answers idle-ping's request with {status} and closes the connection: pings stop"
         self._once("ping", f"{text}; say what it takes with 'option httpchk'")
 
     def hasty(self) -> None:
-        """The server closes used connections at any moment."""
+        """Says that the server closes used connections at any moment."""
         self._once(
             "hasty",
             "the server closes connections within moments of one answer in a hundred or more: requests that may not be"
@@ -42,15 +40,17 @@ class Advice:
         )
 
     def workers(self, idle: int) -> None:
-        """A dial has timed out while so many stand idle."""
+        """Says that a dial has timed out while so many connections stand idle."""
         self._once(
             "workers",
             f"no new connection while {idle} stand idle: a server with one worker a connection (gunicorn's"
             " sync, Apache's prefork) has none left for anybody else: say a pool-min-conn below its workers, or 0",
         )
 
-    def patience(self, limits: PoolLimits, used: Patience, unused: Patience, pings: bool) -> None:
-        """What is configured, before what the server does with idle connections; `pings`: they are asked."""
+    def idle_timeouts(
+        self, limits: PoolLimits, used: IdleTimeoutEstimate, unused: IdleTimeoutEstimate, pings: bool
+    ) -> None:
+        """Compares what is configured with the server's idle time-outs; `pings`: idle connections are pinged."""
         if limits.idle_timeout is not None and used.limit < limits.idle_timeout:
             self._once(
                 "idle-timeout",

@@ -1,18 +1,18 @@
-"""One persistent connection to a server: it carries one exchange at a time and judges itself at the end of each.
+"""One persistent connection to a server: it carries one exchange at a time and decides at the end of each what it is fit for.
 
 It turns bytes into a response head and body with `wire`, hands them to the exchange it serves, and knows when both
 messages are over. Whether it then goes back to its pool or away is decided here, by what was seen on this connection
-alone. It must never know clients, balancing or retries.
+alone; `ConnectionOwner` is all that it knows of its pool. It must never know clients, balancing or retries.
 """
 
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
 from reusedproxy.net.transport import BROKEN, OPEN, PEER_CLOSED, Transport
+from reusedproxy.pool.owner import ConnectionOwner
 from reusedproxy.pool.reasons import EARLY, LEFT_BEHIND, SERVER
 from reusedproxy.pool.served import Exchange
 from reusedproxy.pool.unfinished import Unfinished
@@ -27,9 +27,6 @@ from reusedproxy.wire.heads import (
     find_head_end,
     read_response,
 )
-
-if TYPE_CHECKING:
-    from reusedproxy.pool.pool import HTTPConnectionPool
 
 # Where a connection stands with its pool; each is one of the pool's lists.
 IDLE = 0
@@ -54,11 +51,13 @@ INTERIMS = 100
 
 
 class ServerConnection(Unfinished):
-    """One connection of a pool. `state` is IDLE, IN_USE, WATCHED, PRIVATE or RETIRING, and moved by the pool only.
+    """Carries the exchanges of one connection. `state` is IDLE, IN_USE, WATCHED, PRIVATE or RETIRING; only `Holdings`
+    change it.
 
-    `requests` counts those sent on it; `idle_since` is when it became idle, `idle_last` and `idle_longest` for how long it had
-    been when it was taken for its last request, and at most; `safe` says that it has been reused once, so that its server is known to bear it (HAProxy's `http-reuse aggressive`); `retire_at` is when
-    its life is over (-inf: after this one request).
+    `requests` counts those sent on it; `idle_since` is when it became idle, `idle_last` and `idle_longest` for how long
+    it had been when it was taken for its last request, and at most; `safe` says that it has been reused once, so that its
+    server is known to bear it (HAProxy's `http-reuse aggressive`); `retire_at` is when its life is over (-inf: after this
+    one request).
     """
 
     _log = Logger()
@@ -92,7 +91,13 @@ class ServerConnection(Unfinished):
     )
 
     def __init__(
-        self, pool: HTTPConnectionPool, transport: Transport, now: float, limits: Limits, number: int, took: float
+        self,
+        pool: ConnectionOwner[ServerConnection],
+        transport: Transport,
+        now: float,
+        limits: Limits,
+        number: int,
+        took: float,
     ) -> None:
         """`number` is its place among those of its pool, `took` how many seconds it was opened in."""
         self.pool = pool
@@ -148,7 +153,7 @@ class ServerConnection(Unfinished):
     # What an exchange calls.
 
     def send(self, exchange: Exchange, data: bytes, ended: bool, timeout: float | None) -> None:
-        """Begin an exchange: `data` is its head with the first of its body; `ended`: that is all of the request.
+        """Begins an exchange: `data` is its head with the first of its body; `ended`: that is all of the request.
 
         `timeout` (`timeout server`, seconds; None: none) bounds each silence of the server when it is its turn.
         """
@@ -172,7 +177,7 @@ class ServerConnection(Unfinished):
         self.transport.write(data)
 
     def write(self, data: bytes) -> None:
-        """More of the request's body."""
+        """Sends more of the request's body."""
         if self._continue_due:
             if self._head is not None:
                 # It has answered instead of asking for the body. Servers that do not say so, and then take the body for
@@ -183,7 +188,7 @@ class ServerConnection(Unfinished):
         self.transport.write(data)
 
     def end_request(self) -> None:
-        """All of the request has been written; the server's silence counts from here."""
+        """Ends the request: all of it has been written, and the server's silence counts from here."""
         if self._continue_due:
             return  # see `write`
         self._request_ended = True
@@ -195,13 +200,14 @@ class ServerConnection(Unfinished):
         self._expect()
 
     def pause_response(self) -> None:
-        """Read no more for now; the server is not to blame for the silence."""
+        """Reads no more for now; the server is not to blame for the silence."""
         if self.uploader is not None:
             return  # all of it has come; what is looked for is the server's end
         self.deadline = inf
         self.transport.pause_reading()
 
     def resume_response(self) -> None:
+        """Reads on; it is the server's turn again."""
         if self.uploader is not None or self._switched is not None:
             return
         if self._request_ended or self._body is not None or self._continue_due:
@@ -209,24 +215,24 @@ class ServerConnection(Unfinished):
         self.transport.resume_reading()
 
     def take_back(self, reason: str, *, at_once: bool) -> None:
-        """What was spoken in another protocol is over, and so is the connection."""
+        """Ends the connection when what was spoken on it in another protocol is over."""
         self.transport.peer = self
         self.exchange = None
         self.pool.retire(self, reason, at_once=at_once)
 
     def give_up(self, reason: str) -> None:
-        """The exchange wants no more of it, in the middle of whatever it was; it hears nothing further."""
+        """Ends the connection in the middle of whatever it was; its exchange, which asks for this, hears nothing further."""
         self.exchange = self.uploader = None
         self._switched = None
         self.pool.retire(self, reason, at_once=True)
 
     def _continue_came(self) -> None:
-        """The client's turn to send its body."""
+        """Stops waiting for 100: it is the client's turn to send its body."""
         self._continue_due = False
         self.deadline = inf
 
     def _expect(self) -> None:
-        """It is the server's turn, for at most `timeout server`."""
+        """Gives the server `timeout server` from now on: it is its turn."""
         if self._timeout is not None:
             deadlines = self.pool.deadlines
             deadlines.watch(self, deadlines.now() + self._timeout)
@@ -264,7 +270,7 @@ class ServerConnection(Unfinished):
             exchange.break_off()
 
     def eof_received(self) -> None:
-        """A server that has ended its side ends the connection: nothing more can be asked on it."""
+        """Ends the connection, because the server has ended its side: nothing more can be asked on it."""
         self._ended(PEER_CLOSED)
 
     def connection_lost(self, reason: str) -> None:
@@ -298,10 +304,8 @@ class ServerConnection(Unfinished):
         left = self.transport.unsent()
         if self.state == RETIRING:
             self.transport.abort("peer did not take the end")
-        elif self.state == IDLE:
-            self.pool.keeper.time_passed(self)
-        elif self.state == WATCHED:
-            self.pool.keeper.watched(self)
+        elif self.state == IDLE or self.state == WATCHED:
+            self.pool.deadline_passed(self)
         elif 0 < left < self._left:
             # Slowly, but it takes what it is sent.
             self._left = left
@@ -346,7 +350,7 @@ class ServerConnection(Unfinished):
             if interims == INTERIMS_AT_ONCE:
                 self.transport.give_back(data)
                 return
-        if head.keep_alive_timeout is not None and self.pool.keeper.advertised(head.keep_alive_timeout) == 0:
+        if head.keep_alive_timeout is not None and self.pool.advertised(head.keep_alive_timeout) == 0:
             self.retire_at = -inf  # it will not take another request
         if head.status in (401, 407) and head.binds_connection:
             self.private = True
@@ -365,7 +369,7 @@ class ServerConnection(Unfinished):
             self._start_body(exchange, head, data[end:])
 
     def _count_interim(self, status: int) -> None:
-        """Bound how many of them a server may send: each renews `timeout server`."""
+        """Bounds how many interim answers a server may send: each renews `timeout server`."""
         now = self.pool.deadlines.now()
         request, count, since = self._interims
         if request != self.requests:
@@ -383,7 +387,8 @@ class ServerConnection(Unfinished):
             exchange.response_early(head, data[end:whole])
 
     def _switch(self, exchange: Exchange, head: ResponseHead, rest: bytes) -> None:
-        """RFC 9110 sections 7.8 and 9.3.6: the client's side switches at the end of its request, so that is waited for."""
+        """Switches to another protocol. RFC 9110 sections 7.8 and 9.3.6: the client's side switches at the end of its
+        request, so that is waited for."""
         if self._continue_due:
             raise ResponseFault("another protocol in place of 100 Continue")  # section 7.8: 100 comes before 101
         self.deadline = inf
@@ -400,7 +405,7 @@ class ServerConnection(Unfinished):
             self._await_taking()
 
     def _refuse(self, exchange: Exchange, head: ResponseHead, data: bytes, end: int) -> None:
-        """This answer goes nowhere; if all of it is here, its connection is as good as before."""
+        """Drops an unwanted answer; if all of it is here, its connection is as good as before."""
         if 0 <= head.length <= len(data) - end:
             self._finish(exchange, head.keep_alive, len(data) > end + head.length)
             if self.uploader is not None:
@@ -458,7 +463,7 @@ class ServerConnection(Unfinished):
             exchange.response_data(data)
 
     def _give_back(self, body: LengthBody | ChunkedBody | UntilCloseBody) -> None:
-        """So many small chunks are enough for one turn."""
+        """Leaves the rest of many small chunks to the next turn."""
         assert isinstance(body, ChunkedBody)
         self.transport.give_back(body.held)
         body.held = b""
@@ -466,7 +471,8 @@ class ServerConnection(Unfinished):
     # Ends.
 
     def _finish(self, exchange: Exchange, keep_alive: bool, more: bool) -> None:
-        """The response is complete: go back to the pool, now or when the request is, or away with the reason why not."""
+        """Ends a complete response: the connection goes back to its pool, now or when the request has ended, or is
+        retired with the reason why not."""
         self.exchange = None
         self._body = self._head = None
         self.deadline = inf
@@ -488,7 +494,7 @@ class ServerConnection(Unfinished):
             self.pool.retire(self, "server asked to close")
 
     def _rest(self) -> None:
-        """Both messages are over."""
+        """Goes back to the pool, or is retired, when both messages are over."""
         self.uploader = None
         self.deadline = inf
         self._rested = self.transport.batch
@@ -498,30 +504,32 @@ class ServerConnection(Unfinished):
             self.pool.retire(self, "server asked to close")
 
     def _refuse_rest(self, whose: str, reason: str) -> None:
-        """The rest of the request has nowhere to go. The server has answered, so nothing is held against it."""
+        """Retires the connection when the rest of the request has nowhere to go. The server has answered, so nothing is
+        held against it."""
         uploader, self.uploader = self.uploader, None
         assert uploader is not None
         self.pool.retire(self, reason, at_once=True, by=SERVER)
         uploader.request_refused(whose if self._kept or whose != SERVER_GONE else None)
 
     def _untouched(self) -> bool:
-        """Whether all of the request is still with us, so that the server can have seen none of it."""
+        """Tells whether all of the request is still with us, so that the server can have seen none of it."""
         return self.transport.unsent() + self.transport.lost == self._given
 
     def _unasked(self, data: bytes) -> None:
-        """A server speaks on an idle connection only to say goodbye (RFC 9110 section 15.5.9: a 408, say), or in error."""
+        """Retires a connection whose server speaks though nothing was asked: it does so only to say goodbye (RFC 9110
+        section 15.5.9: a 408, say), or in error."""
         if self.uploader is not None:
             self._refuse_rest(SERVER_FAULT, "bytes beyond the response")
         elif self.requests == 0 and data.startswith(
             (b"HTTP/1.1 408", b"HTTP/1.0 408", b"HTTP/1.1 400", b"HTTP/1.0 400")
         ):
-            self.pool.keeper.closed_by_peer(self)
+            self.pool.closed_by_peer(self)
             self.pool.retire(self, "server timed it out unused", by=SERVER)
         else:
             self.pool.retire(self, "unasked bytes")
 
     def _ended(self, reason: str) -> None:
-        """The server has ended the connection: the normal end of some bodies, otherwise a loss."""
+        """Takes note that the server has ended the connection: the normal end of some bodies, otherwise a loss."""
         exchange = self.exchange
         if exchange is None:
             if self.uploader is not None:
@@ -542,6 +550,7 @@ class ServerConnection(Unfinished):
             self._lose(SERVER_GONE, reason)
 
     def _lose(self, whose: str, reason: str) -> None:
+        """Retires the connection, and tells its exchange whose doing that was."""
         exchange = self.exchange
         assert exchange is not None
         self.exchange = None

@@ -6,16 +6,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from attrs import Factory, define, frozen
 
 from reusedproxy.measures.histogram import DURATIONS, IDLE_AGES, LIVES, PATIENCES, REQUESTS, Histogram
 from reusedproxy.net.dial import TCP_CONNECT, Dial, DialFailure
 from reusedproxy.net.transport import Transport
-
-if TYPE_CHECKING:
-    from reusedproxy.pool.connection import ServerConnection
+from reusedproxy.pool.connection import ServerConnection
 
 #: Ends that each pool remembers.
 REMEMBERED = 50
@@ -66,7 +63,7 @@ def _durations() -> Histogram:
 
 @define
 class Counters:
-    """What has happened, since the start. A handshake is a connection made ready, with or without TLS.
+    """Counts what has happened to a pool since the start. A handshake is a connection made ready, with or without TLS.
 
     A race is a request whose connection had stood idle and ended under it before a byte of the answer came: repeated on
     another connection, or lost (RFC 9112 section 9.3.1), if need be after that. A ping is a request of our own; `donated`
@@ -114,12 +111,12 @@ class Counters:
 
     @property
     def warm(self) -> int:
-        """Requests that were given a connection at once."""
+        """How many requests were given a connection at once."""
         return self.requests - self.handshakes_on_request_path - self.waits_queued
 
     @property
     def acquired(self) -> dict[str, Histogram]:
-        """All that asked, by how it ended.
+        """The waits of all that asked, by how they ended.
 
         Those who got a connection at once are counted as the first bucket without a look at the clock, for what is done then
         is far below its bound of 50 µs (0.7 µs here, see benchmarks/pool.py); where it need not be, `warm_took` is told.
@@ -130,13 +127,14 @@ class Counters:
         return {**self.waits, WARM: quick.joined(slow)}
 
     def warm_took(self, seconds: float) -> None:
-        """One was found at once, but with more work than usual."""
+        """Counts one that was found at once, but with more work than usual."""
         slow = self.waits[WARM]
         if seconds > slow.bounds[0]:
             slow.observe(seconds)
 
     def borrowed(self, connection: ServerConnection, now: float) -> None:
-        """One that stood idle is taken for a request. Of every request: it is `Histogram.observe` once more, without a call."""
+        """Counts an idle connection that is taken for a request. Of every request: it is `Histogram.observe` once more,
+        without a call."""
         age = now - connection.idle_since
         histogram = self.idle_at_borrow
         histogram.counts[bisect_left(IDLE_AGES, age)] += 1
@@ -146,7 +144,7 @@ class Counters:
             connection.idle_longest = age
 
     def opened(self, cause: str, dial: Dial, transport: Transport, certificate: bool) -> None:
-        """A connection is ready; `certificate`: we have one to show."""
+        """Counts a connection that is ready; `certificate`: we have one to show."""
         self.handshakes += 1
         self.connects[cause, OK] += 1
         self.connect_seconds.observe(dial.tcp_took)
@@ -156,18 +154,18 @@ class Counters:
             self.handshake_seconds[resumed].observe(dial.took - dial.tcp_took)
 
     def not_opened(self, cause: str, dial: Dial, failure: DialFailure) -> None:
-        """A dial of the pool's has failed."""
+        """Counts a dial of the pool's that has failed."""
         self.connects[cause, _result(failure)] += 1
         if failure.phase != TCP_CONNECT:
             self.connect_seconds.observe(dial.tcp_took)
 
     def wait_failed(self, failure: DialFailure, seconds: float) -> None:
-        """Somebody who waited was told of this."""
+        """Counts somebody who has waited, and was told of this failure."""
         self.waits_failed += 1
         self.waits[TIMEOUT if failure.timed_out else REFUSED].observe(seconds)
 
     def end(self, connection: ServerConnection, now: float, reason: str, by: str, word: str) -> Ended:
-        """A connection has left its pool; `word` is that of `reasons` for its reason."""
+        """Counts a connection that has left its pool, and returns its record; `word` is that of `reasons` for its reason."""
         age, transport = now - connection.born, connection.transport
         self.closed[by, word] += 1
         self.ages.observe(age)
@@ -187,6 +185,7 @@ class Counters:
         )
 
     def race(self, method: str, outcome: str) -> None:
+        """Counts a request whose connection ended under it, by class of method and outcome."""
         self.races[method, outcome] += 1
         self.races_lost += outcome == LOST
 
@@ -203,7 +202,8 @@ def _result(failure: DialFailure) -> str:
 
 @frozen
 class Ended:
-    """One connection's life. Times in seconds: `at` (the clock's) it ended, `age` it had, `took` its TCP connect and handshake.
+    """The record of one connection's life. Times in seconds: `at` (the clock's) it ended, `age` it had, `took` its TCP
+    connect and handshake.
 
     `tls` is the protocol, "" without; `resumed`: its handshake was an abbreviated one; `by`: "server" or "proxy", which
     closed it, for `reason`. `idle_last` and `idle_longest` are how long it had stood idle when it was last taken for a

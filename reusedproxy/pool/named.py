@@ -23,13 +23,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from reusedproxy.net.dial import Dial, Dialer, DialFailure
+from reusedproxy.net.dial import Dialer
 from reusedproxy.net.slices import Later, Steps
 from reusedproxy.pool.connection import ServerConnection
-from reusedproxy.pool.kinds import ANY
+from reusedproxy.pool.holdings import HoldingsWatcher
 from reusedproxy.pool.pool import HTTPConnectionPool
-from reusedproxy.pool.reasons import PROXY, SURPLUS
-from reusedproxy.pool.waiters import Waiter, Waiters
+from reusedproxy.pool.reasons import SURPLUS
 
 #: Names of one server that have a pool at the same time; for one more, the one that was asked for the longest ago goes.
 NAMES = 1000
@@ -41,7 +40,7 @@ SWEEP = 10.0
 
 
 class NameRefused(Exception):
-    """Nothing can be connected to under this name; the message says why."""
+    """Says that nothing can be connected to under this name, and why."""
 
 
 @frozen
@@ -56,6 +55,8 @@ class Name:
     preface: bytes = b""
 
 
+#: By what a pool of another name is found: `Name.key`, `Name.preface`.
+Key = tuple[bytes, bytes]
 #: What is asked of each request.
 Naming = Callable[[Any], Name]
 
@@ -65,7 +66,8 @@ def naming(
     name: Callable[[Any], bytes | None] | None,
     preface: Callable[[Any], bytes] | None = None,
 ) -> Naming:
-    """`sni` is what fetches it, or the constant one; `name` what fetches `pool-conn-name`, None: the SNI is the name."""
+    """Returns what tells the name of a request. `sni` is what fetches the SNI, or the constant one; `name` what fetches
+    `pool-conn-name`, None: the SNI is the name."""
 
     def named(facts: Any) -> Name:
         host = sni if isinstance(sni, bytes) else host_name(sni(facts) or b"")
@@ -76,167 +78,133 @@ def naming(
 
 
 def host_name(value: bytes) -> bytes:
-    """As it goes into SNI (RFC 6066 section 3): without a port or a final dot; its case does not count."""
+    """Returns a host name as it goes into SNI (RFC 6066 section 3): without a port or a final dot; its case does not
+    count."""
     host, colon, port = value.rpartition(b":")
     if colon and port.isdigit() and (b":" not in host or host.endswith(b"]")):
         value = host
     return value.strip(b"[]").removesuffix(b".").lower()
 
 
-class _Member(HTTPConnectionPool):
-    """One of a server's pools: its ceilings are those of all of them, and so is what is called for.
+class NamedPools:
+    """The group of a server's pools, one for each name. `first` is the constant pool; `own` the name that it serves,
+    None: none at all; `others` those of the other names, the longest not asked for first; `awake` those that may hold
+    anything.
 
-    What the constant pool counts of each is brought up to date wherever it changes: to add up 1,000 pools for each request
-    would take 100 µs.
-    """
-
-    constant: ConstantPool
-    #: What the constant pool counts for this one.
-    _counted_used = _counted_wanted = 0
-
-    @property
-    def first(self) -> HTTPConnectionPool:
-        return self.constant
-
-    @property
-    def counted(self) -> int:
-        return sum(pool.standing for pool in self.constant.awake)
-
-    def make_room(self) -> None:
-        for pool in self.constant.awake:
-            if pool.watched:
-                HTTPConnectionPool.make_room(pool)
-                return
-        for connection in self.constant.longest_idle(1):
-            connection.pool.retire(connection, "room for another", at_once=True)
-            return
-        HTTPConnectionPool.make_room(self.constant)  # a floor's, when there are no others
-
-    def connection_gone(self, connection: ServerConnection) -> None:
-        super().connection_gone(connection)
-        self._give_place()
-
-    def dial_failed(self, dial: Dial, failure: DialFailure) -> None:
-        super().dial_failed(dial, failure)
-        self._give_place()
-
-    def _give_place(self) -> None:
-        """A place at the server is free: somebody may wait for it under another name."""
-        if self.limits.most is not None:
-            for pool in [*self.constant.awake]:
-                if pool.waiters:
-                    pool.keeper.open_more()
-
-    def wait(self, waiter: Waiter, kind: int = ANY) -> None:
-        super().wait(waiter, kind)
-        self._count()
-
-    def leave(self, waiter: Waiter, timed_out: bool = False) -> None:
-        super().leave(waiter, timed_out)
-        self._count()
-
-    def _refuse(self, refused: Waiters, failure: DialFailure) -> None:
-        super()._refuse(refused, failure)
-        self._count()
-
-    def retire(
-        self, connection: ServerConnection, reason: str, *, at_once: bool = False, later: bool = False, by: str = PROXY
-    ) -> None:
-        super().retire(connection, reason, at_once=at_once, later=later, by=by)
-        self._count()
-
-    def _use(self, connection: ServerConnection) -> None:
-        super()._use(connection)
-        self._count()
-
-    def _keep_apart(self, connection: ServerConnection) -> None:
-        super()._keep_apart(connection)
-        self._count()
-
-    def _rest(self, connection: ServerConnection) -> None:
-        super()._rest(connection)
-        self._count()
-        self.constant.let_surplus_go(connection)
-        if self.limits.most is not None:
-            self._give_place()
-
-    def _count(self) -> None:
-        """Here are more in use or waited for than before, or fewer."""
-        constant = self.constant
-        used = len(self.in_use)
-        if used != self._counted_used:
-            constant.used += used - self._counted_used
-            self._counted_used = used
-            if constant.used > self.counters.used_max:
-                self.counters.used_max = constant.used
-        wanted = used - len(self.keeper.pinged) + len(self.waiters.waiting)
-        if wanted != self._counted_wanted:
-            more = wanted > self._counted_wanted
-            constant.wanted += wanted - self._counted_wanted
-            self._counted_wanted = wanted
-            if more:
-                constant.keeper.peak(constant.wanted)
-
-
-class ConstantPool(_Member):
-    """The pool that a server has in any case, and by which all of its pools are run.
-
-    `family` are all of them, itself first; `awake` those that may hold anything. `own` is the name that it serves, None:
-    none at all. Over all names so many are `used` at once, and `wanted` by requests, those that wait included; of the other
-    names `rested` are the idle ones, the longest idle first.
+    Over all names so many connections are `used` at once, and `wanted` by requests, those that wait included; of the other
+    names `rested` are the idle ones, the longest idle first. `most_idle` may stand idle in all.
     """
 
     _log = Logger()
 
+    #: Set by the pool itself, as it joins.
+    first: HTTPConnectionPool
+
     def __init__(
-        self, *arguments: Any, own: bytes | None, dialer_for: Callable[[Name], Dialer], clock: IReactorTime
+        self, arguments: Sequence[Any], own: bytes | None, dialer_for: Callable[[Name], Dialer], clock: IReactorTime
     ) -> None:
-        """As any pool; `dialer_for` gives what connects with a name, or raises NameRefused."""
-        self.constant = self
+        """`arguments` are those of each pool; `dialer_for` gives what connects with a name, or raises NameRefused."""
         self.own = own
+        self.most_idle = inf
         self.used = self.wanted = 0
         self.rested: OrderedDict[ServerConnection, None] = OrderedDict()
         #: In the order of their waking: a set's would not be the same in each run.
-        self.awake: dict[HTTPConnectionPool, None] = {self: None}
-        self._others: dict[tuple[bytes, bytes], _OtherPool] = {}
-        self._asked: set[tuple[bytes, bytes]] = set()
-        self._asked_before: set[tuple[bytes, bytes]] = set()
-        #: Names that were asked for again, and when last.
-        self._again: dict[tuple[bytes, bytes], float] = {}
-        self._dialer_for = dialer_for
+        self.awake: dict[HTTPConnectionPool, None] = {}
+        self.others: dict[Key, HTTPConnectionPool] = {}
         self._arguments = arguments
+        self._dialer_for = dialer_for
+        self._asked: set[Key] = set()
+        self._asked_before: set[Key] = set()
+        #: Names that were asked for again, and when last.
+        self._again: dict[Key, float] = {}
         self._sweep = Later(clock, self._forget_unasked, self._swept)
-        super().__init__(*arguments)
-        self.most_idle, self._most_idle = self._most_idle, inf
+
+    def named(self, name: Name) -> HTTPConnectionPool:
+        """Returns the pool of this name. Raises NameRefused."""
+        if name.key == self.own and not name.preface:
+            return self.first
+        key = (name.key, name.preface)
+        pool = self.others.pop(key, None)
+        if pool is None:
+            pool = self._open(key, name)
+        self.others[key] = pool  # at the end: it was asked for the last
+        if key in self._asked or key in self._asked_before:
+            self._again[key] = self.first.deadlines.now()
+        self._asked.add(key)
+        return pool
+
+    def stop(self) -> None:
+        """Forgets no names any more; no timer is left."""
+        self._sweep.stop()
+
+    # What the pools ask: see `PoolGroup`.
 
     @property
-    def family(self) -> Iterator[HTTPConnectionPool]:
-        yield self
-        yield from self._others.values()
+    def pools(self) -> Iterator[HTTPConnectionPool]:
+        yield self.first
+        yield from self.others.values()
 
-    def holding(self) -> Sequence[HTTPConnectionPool]:
-        for pool in [pool for pool in self.awake if pool is not self and not (pool.standing or pool.waiters)]:
-            del self.awake[pool]
-        return [*self.awake]
-
-    def longest_idle(self, most: int) -> list[ServerConnection]:
-        beyond_floor = self.idle[: max(0, len(self.idle) - self.limits.min_conn)]
-        return [*islice(merge(beyond_floor, self.rested, key=attrgetter("idle_since")), most)]
+    @property
+    def counted(self) -> int:
+        return sum(pool.standing for pool in self.awake)
 
     @property
     def known_names(self) -> int:
         return min(len(self._again), KEPT_NAMES)
 
-    def let_surplus_go(self, rested: ServerConnection) -> None:
-        """One has come to rest, under whatever name: if that is one too many, the least wanted of them all goes, or it goes
-        itself if nobody has asked for its name again."""
-        idle = len(self.idle) + len(self.rested)
-        surplus = self.used + idle - self.keeper.enough - self.known_names
+    @property
+    def knows_name(self) -> bool:
+        return bool(self.own)
+
+    def watcher(self, pool: HTTPConnectionPool, upkeep: HoldingsWatcher) -> HoldingsWatcher:
+        if not self.awake:
+            self.first = pool
+            self.awake[pool] = None
+        return Membership(self, pool, upkeep)
+
+    def holding(self) -> Sequence[HTTPConnectionPool]:
+        for pool in [pool for pool in self.awake if pool is not self.first and not (pool.standing or pool.waiters)]:
+            del self.awake[pool]
+        return [*self.awake]
+
+    def longest_idle(self, most: int) -> list[ServerConnection]:
+        first = self.first
+        beyond_floor = first.idle[: max(0, len(first.idle) - first.limits.min_conn)]
+        return [*islice(merge(beyond_floor, self.rested, key=attrgetter("idle_since")), most)]
+
+    def make_room(self, pool: HTTPConnectionPool) -> None:
+        for each in self.awake:
+            if each.watched:
+                each.make_room_here()
+                return
+        for connection in self.longest_idle(1):
+            connection.pool.retire(connection, "room for another", at_once=True)
+            return
+        self.first.make_room_here()  # a floor's, when there are no others
+
+    def waiting_begins(self, pool: HTTPConnectionPool) -> None:
+        self.awake[pool] = None
+
+    def waiting_changed(self, pool: HTTPConnectionPool) -> None:
+        _membership(pool).count()
+
+    def place_is_free(self, pool: HTTPConnectionPool) -> None:
+        if pool.limits.most is not None:
+            for each in [*self.awake]:
+                if each.waiters:
+                    each.upkeep.refill.open_more()
+
+    # What is too much.
+
+    def let_surplus_go(self, rested: ServerConnection, key: Key | None) -> None:
+        """Lets the least wanted of all idle connections go if the one that has come to rest is one too many; or that
+        itself if nobody has asked for its name, `key`, again."""
+        idle = len(self.first.idle) + len(self.rested)
+        surplus = self.used + idle - self.first.upkeep.demand.enough - self.known_names
         if surplus > 0 and surplus > self._restless:
             reason = SURPLUS
-            pool = rested.pool
-            if isinstance(pool, _OtherPool) and pool.key not in self._again and rested in self.rested:
-                pool.retire(rested, reason)
+            if key is not None and key not in self._again and rested in self.rested:
+                rested.pool.retire(rested, reason)
                 return
         elif idle > self.most_idle:
             reason = "pool full"
@@ -247,129 +215,168 @@ class ConstantPool(_Member):
 
     @property
     def _restless(self) -> int:
-        """How many of the idle ones are as good as in use, since a hasty server may yet end them (see `_rested`)."""
-        haste = self.keeper.suspicion.haste
+        """How many of the idle ones are as good as in use, since a hasty server may yet end them (see `Holdings.rested`)."""
+        held = self.first.holdings
+        haste = held.guard.haste
         if not haste.hasty:
             return 0
-        since = self.deadlines.now() - haste.rest
+        since = self.first.deadlines.now() - haste.rest
         of_others = sum(1 for _ in takewhile(lambda each: each.idle_since > since, reversed(self.rested)))
-        return len(self.idle) - self._rested + of_others
+        return len(held.idle) - held.rested + of_others
 
-    @property
-    def knows_name(self) -> bool:
-        return bool(self.own)
+    # Names that come and go.
 
-    def named(self, name: Name) -> HTTPConnectionPool:
-        """The pool of this name. Raises NameRefused."""
-        if name.key == self.own and not name.preface:
-            return self
-        key = (name.key, name.preface)
-        pool = self._others.pop(key, None)
-        if pool is None:
-            pool = self._new(name)
-        self._others[key] = pool  # at the end: it was asked for the last
-        if key in self._asked or key in self._asked_before:
-            self._again[key] = self.deadlines.now()
-        self._asked.add(key)
-        return pool
-
-    def _new(self, name: Name) -> _OtherPool:
-        pool = _OtherPool(self, self._dialer_for(name), *self._arguments)
-        pool.key = name.key, name.preface
+    def _open(self, key: Key, name: Name) -> HTTPConnectionPool:
+        first = self.first
+        title, _, _, *rest = self._arguments
+        limits = evolve(first.limits, min_conn=0, max_conn=None if self.most_idle else 0)
+        pool = HTTPConnectionPool(title, self._dialer_for(name), limits, *rest, group=self)
+        pool.share(first)
         pool.solo = bool(name.preface)
-        if self.running == "running":
+        _membership(pool).key = key
+        if first.running == "running":
             pool.resume()
-        elif self.running == "closed":
+        elif first.running == "closed":
             pool.close("pool closed")
-        if len(self._others) >= NAMES:
-            oldest = next((name for name, each in self._others.items() if _is_quiet(each)), None)
+        if len(self.others) >= NAMES:
+            oldest = next((key for key, each in self.others.items() if _is_quiet(each)), None)
             if oldest is not None:
                 self._forget(oldest, "too many names")
-        if self.running != "closed":
+        if first.running != "closed":
             self._sweep.plan(SWEEP)
         return pool
 
     def _forget_unasked(self) -> Steps[None]:
-        """End the pools that hold nothing and that nobody has asked for of late."""
+        """Ends the pools that hold nothing and that nobody has asked for of late."""
         asked, self._asked = self._asked, set()
         self._asked_before = asked
-        since = self.deadlines.now() - KEPT_FOR
+        since = self.first.deadlines.now() - KEPT_FOR
         self._again = {key: at for key, at in self._again.items() if at >= since}
-        for name in [name for name in self._others if name not in asked]:
-            pool = self._others.get(name)
-            if pool is not None and name not in self._asked and not (pool.standing or pool.waiters):
-                self._forget(name, "no more asked for")
+        for key in [key for key in self.others if key not in asked]:
+            pool = self.others.get(key)
+            if pool is not None and key not in self._asked and not (pool.standing or pool.waiters):
+                self._forget(key, "no more asked for")
                 yield
 
     def _swept(self, failure: Failure | None) -> None:
         if failure is not None:
             self._log.failure("names that nobody asks for could not be forgotten", failure)
-        if self._others:
+        if self.others:
             self._sweep.plan(SWEEP)
 
-    def _forget(self, key: tuple[bytes, bytes], reason: str) -> None:
-        self._others.pop(key).close(reason)
+    def _forget(self, key: Key, reason: str) -> None:
+        self.others.pop(key).close(reason)
 
-    # What is said to one is said to all.
+
+class Membership:
+    """One pool's part in its group, which hears of each move among its holdings after its upkeep has.
+
+    What the group counts of each pool is brought up to date wherever it changes: to add up 1,000 pools for each request would
+    take 100 µs. `key` is the pool's name in `NamedPools.others`, None: it is the first.
+    """
+
+    key: Key | None = None
+
+    def __init__(self, group: NamedPools, pool: HTTPConnectionPool, upkeep: HoldingsWatcher) -> None:
+        self._group = group
+        self._pool = pool
+        self._upkeep = upkeep
+        #: The idle ones of the other names; None: this is the first.
+        self._rested = None if pool is group.first else group.rested
+        #: What the group counts for this one.
+        self._used = self._wanted = 0
+
+    def taken(self, connection: ServerConnection) -> None:
+        if self._rested is not None:
+            self._rested.pop(connection, None)
+        self._upkeep.taken(connection)
+        self.count()
+
+    def rested(self, connection: ServerConnection) -> None:
+        if self._rested is not None:
+            self._rested[connection] = None
+        self._upkeep.rested(connection)
+        self.count()
+        self._group.let_surplus_go(connection, self.key)
+        self._group.place_is_free(self._pool)
+
+    def kept_apart(self, connection: ServerConnection) -> None:
+        self._upkeep.kept_apart(connection)
+        self.count()
+
+    def withdrawn(self, connection: ServerConnection) -> None:
+        if self._rested is not None:
+            self._rested.pop(connection, None)
+        self._upkeep.withdrawn(connection)
+
+    def gone(self, connection: ServerConnection, was: int) -> None:
+        self._upkeep.gone(connection, was)
+        self.count()
+
+    def count(self) -> None:
+        """Counts for the group how many are in use or waited for here: more than before, or fewer."""
+        group, pool = self._group, self._pool
+        used = len(pool.in_use)
+        if used != self._used:
+            group.used += used - self._used
+            self._used = used
+            if group.used > pool.counters.used_max:
+                pool.counters.used_max = group.used
+        wanted = used - len(pool.holdings.pinged) + len(pool.waiters.waiting)
+        if wanted != self._wanted:
+            more = wanted > self._wanted
+            group.wanted += wanted - self._wanted
+            self._wanted = wanted
+            if more:
+                group.first.upkeep.raise_peak(group.wanted)
+
+
+class ConstantPool(HTTPConnectionPool):
+    """The pool that a server has in any case, and by which all of its pools are run: `names` are all of them. What is said to
+    this one is said to all."""
+
+    def __init__(
+        self, *arguments: Any, own: bytes | None, dialer_for: Callable[[Name], Dialer], clock: IReactorTime
+    ) -> None:
+        """As any pool; `own` is the name that it serves, None: none at all; `dialer_for` gives what connects with a name, or
+        raises NameRefused."""
+        self.names = NamedPools(arguments, own, dialer_for, clock)
+        super().__init__(*arguments, group=self.names)
+        self.names.most_idle, self._most_idle = self._most_idle, inf
+
+    def named(self, name: Name) -> HTTPConnectionPool:
+        """Returns the pool of this name. Raises NameRefused."""
+        return self.names.named(name)
 
     def resume(self, rotation: bool = False) -> None:
         super().resume(rotation)
-        for pool in self._others.values():
+        for pool in self.names.others.values():
             pool.resume()
 
     def suspend(self, reason: str) -> None:
         for pool in [*self.family]:
             pool.begin_to_suspend(reason)
-        self._backlog.go_on()
+        self.holdings.backlog.go_on()
 
     def draining(self, reason: str) -> Iterator[None]:
-        self.most_idle = 0
+        self.names.most_idle = 0
         yield from super().draining(reason)
-        for pool in [*self._others.values()]:
+        for pool in [*self.names.others.values()]:
             yield from pool.draining(reason)
 
     def close(self, reason: str) -> None:
         super().close(reason)
-        self._sweep.stop()
-        for pool in [*self._others.values()]:
+        self.names.stop()
+        for pool in [*self.names.others.values()]:
             pool.close(reason)
 
 
-class _OtherPool(_Member):
-    """The pool of one more name. What is counted and learned is its server's, and the constant pool's."""
-
-    #: What the constant pool has it by.
-    key: tuple[bytes, bytes]
-
-    def __init__(self, constant: ConstantPool, dialer: Dialer, name: str, _: Dialer, *arguments: Any) -> None:
-        self.constant = constant
-        super().__init__(name, dialer, *arguments)
-        self.limits = evolve(constant.limits, min_conn=0)
-        self._most_idle = 0 if 0 in (constant.most_idle, constant.limits.purge_delay) else inf
-        self.expires_at = constant.expires_at
-        self.ping_request = constant.ping_request
-        self.counters, self.closed, self.ended = constant.counters, constant.closed, constant.ended
-        self.invalid = constant.invalid
-        self.keeper.share(constant.keeper)
-        self._backlog = constant._backlog
-
-    def wait(self, waiter: Waiter, kind: int = ANY) -> None:
-        self.constant.awake[self] = None
-        super().wait(waiter, kind)
-
-    def _use(self, connection: ServerConnection) -> None:
-        self.constant.rested.pop(connection, None)
-        super()._use(connection)
-
-    def _rest(self, connection: ServerConnection) -> None:
-        self.constant.rested[connection] = None
-        super()._rest(connection)
-
-    def _leave_idle(self, connection: ServerConnection) -> None:
-        self.constant.rested.pop(connection, None)
-        super()._leave_idle(connection)
+def _membership(pool: HTTPConnectionPool) -> Membership:
+    watcher = pool.holdings.watcher
+    assert isinstance(watcher, Membership)
+    return watcher
 
 
 def _is_quiet(pool: HTTPConnectionPool) -> bool:
-    """Nothing of it is in use or waited for."""
+    """Tells whether nothing of it is in use or waited for."""
     return not (pool.in_use or pool.waiters or pool.connecting)

@@ -1,61 +1,52 @@
 """The connections of one server: kept warm, handed out newest first, refilled the moment one is missing.
 
-A pool opens connections through a dialer until as many stand idle as its floor asks for, gives one to whoever comes, and
-takes it back. It knows connections, waiters and the clock; it must never know configuration files, requests, balancing
-or health: whoever owns it says `suspend` and `resume`. When it may dial is its governor's affair.
+The pool is what everybody else calls: who needs a connection, the connections themselves, and the server that owns it. It
+gives an idle connection to whoever comes, or makes him wait for one, and takes it back. Which list a connection is in is the
+affair of its `Holdings`; how long it lives and how many stand, of its `Upkeep`; when it may dial, of its `Governor`. It must
+never know configuration files, requests, balancing or health.
 
 Warm means: TCP is up, the TLS handshake is complete and the server's name has been verified.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from math import inf
-from operator import attrgetter
 from random import Random
 
 from attrs import evolve
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
+from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.measures.last_errors import Captures
+from reusedproxy.net.backlog import Backlog
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial, Dialer, DialFailure, DialOwner
-from reusedproxy.net.slices import PAUSE, SLICE
-from reusedproxy.net.tls.client import ClientContext, ClientTLSTransport
+from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.transport import TLS_FAILED, CertificateRefused
-from reusedproxy.net.transport import CLOSED, Transport
+from reusedproxy.net.transport import Transport
 from reusedproxy.pool import counters as records
-from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
+from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, WATCHED, ServerConnection
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.dialing.governor import Governor
-from reusedproxy.pool.kinds import ANY, FRESH, SAFE
-from reusedproxy.pool.limits import PoolLimits
-from reusedproxy.pool.probe import Probe
-from reusedproxy.pool.reasons import PROXY, SERVER, SURPLUS, word_for
-from reusedproxy.pool.upkeep import Keeper
-from reusedproxy.pool.waiters import Waiter, Waiters
-from reusedproxy.wire.heads import Limits, ResponseHead
-
-#: Seconds of idleness below which a used connection is thought alive whatever the server's time-out.
-FRESH_FOR = 0.5
-#: Seconds that a server has for its answer to a ping.
-PING_TIMEOUT = 5.0
-#: Idle connections among which one that is safe is found in less time than needs to be measured (30 ns for each here).
-QUICKLY_SEARCHED = 250
-#: Seconds of grace for a closing connection's last bytes.
-FLUSH = 5.0
+from reusedproxy.pool.group import Alone, PoolGroup
+from reusedproxy.pool.holdings import Holdings, remember_session
+from reusedproxy.pool.kinds import ANY
+from reusedproxy.pool.reasons import PROXY, SERVER
+from reusedproxy.pool.upkeep import Upkeep
+from reusedproxy.pool.waiters import Refusals, Waiter, Waiters
+from reusedproxy.wire.heads import Limits
 
 
 class HTTPConnectionPool:
-    """The persistent connections of one server.
+    """Keeps the persistent connections of one server. `running` is its state:
 
-    Each connection is in exactly one of `connecting` (still a dial), `idle` (the longest idle first), `in_use`, `private`
-    (idle, and kept for the one client that it has served), `watched` (given to nobody any more, to see when the server
-    closes it) and `retiring`. `running` says whether the floor is kept and dials are made: "running", "suspended" or
-    "closed". `closed` counts ends by their reason.
+    "suspended"  keeps no floor, dials nothing, gives nothing to anybody; at the start, and while its server is not to be used
+    "running"    keeps the floor, and dials for it and for those who wait
+    "closed"     as suspended, for good
+
+    The lists `connecting`, `idle`, `in_use`, `private`, `watched` and `retiring`, and the counts `closed` and `ended`,
+    are those of its `holdings`, which alone move connections.
     """
 
     #: Each of its connections is for the one client that it was opened for.
@@ -71,29 +62,25 @@ class HTTPConnectionPool:
         announce: Callable[[str, str], None],
         wire_limits: Limits,
         budget: Budget | None = None,
+        *,
+        group: PoolGroup[HTTPConnectionPool] | None = None,
     ) -> None:
         """`announce(level, text)` takes what an operator should read; `name` begins each text; `budget` is shared with the
-        other servers' pools."""
+        other servers' pools; `group` has the others of the same server, None: there are none."""
         self.name = name
         self.limits = limits
         self.deadlines: Deadlines = dialer.deadlines
-        self.connecting: dict[Dial, str] = {}
-        self.idle: list[ServerConnection] = []
-        self.in_use: set[ServerConnection] = set()
-        self.private: set[ServerConnection] = set()
-        self.watched: set[ServerConnection] = set()
-        self.retiring: set[ServerConnection] = set()
+        self.group: PoolGroup[HTTPConnectionPool] = group or Alone(self)
+        self.holdings = holdings = Holdings(clock, self.deadlines, Backlog(clock))
+        self.connecting, self.idle, self.in_use = holdings.connecting, holdings.idle, holdings.in_use
+        self.private, self.watched, self.retiring = holdings.private, holdings.watched, holdings.retiring
+        self.counters, self.closed, self.ended = holdings.counters, holdings.closed, holdings.ended
         self.waiters = Waiters()
         self.running = "suspended"
         #: The end of the client certificate, by the clock: nothing that was opened before stays beyond it.
         self.expires_at = inf
         #: What is asked on a connection that has stood idle for `idle_ping`.
         self.ping_request = b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        #: Idle connections that have stood since then, or longer, may be dead: they are given to nobody for now.
-        self.suspected_at = -inf
-        self.counters = records.Counters()
-        self.closed: dict[str, int] = {}
-        self.ended: deque[records.Ended] = deque(maxlen=records.REMEMBERED)
         self._dialer = dialer
         self._wire_limits = wire_limits
         self._governor = Governor(
@@ -102,19 +89,18 @@ class HTTPConnectionPool:
             clock,
             random,
             announce,
-            lambda: self.keeper.go_on(),
+            lambda: self.upkeep.refill.go_on(),
             budget or Budget(clock),
             dialer.context is not None,
         )
-        self.keeper = Keeper(self, self._governor, clock, random, lambda text: announce("notice", f"{name}: {text}"))
+        self.upkeep: Upkeep = Upkeep(
+            self, holdings, self._governor, clock, random, lambda text: announce("notice", f"{name}: {text}")
+        )
+        holdings.watcher = self.group.watcher(self, self.upkeep)
         #: Answers of this server that could not be taken.
         self.invalid = Captures(name, "response", clock.seconds, lambda text: announce("warning", text))
         self._most_idle = limits.most_idle
-        self._backlog = Backlog(clock)
-        #: Those who wait no more, and hear of it in their turn.
-        self._refused: list[Waiters] = []
-        #: What is retired already, and whose sockets are closed in their turn, with the reasons.
-        self._ending: deque[tuple[ServerConnection, str]] = deque()
+        self._refusals = Refusals(clock.seconds, lambda failure, waited: self.counters.wait_failed(failure, waited))
 
     def __repr__(self) -> str:
         return (
@@ -125,7 +111,7 @@ class HTTPConnectionPool:
 
     @property
     def context(self) -> ClientContext | None:
-        """Of TLS; None in the clear."""
+        """The TLS context of its connections; None in the clear."""
         return self._dialer.context
 
     @property
@@ -140,78 +126,79 @@ class HTTPConnectionPool:
 
     @property
     def paused(self) -> bool:
-        """Its server refuses connections, and the next dial has to wait."""
+        """Whether its server refuses connections, and the next dial has to wait."""
         return self._governor.failures > 0 and self._governor.wait(True, len(self.connecting)) > 0
 
     @property
     def below_floor(self) -> bool:
-        """Fewer than the floor stand, idle or in use."""
+        """Whether fewer than the floor stand, idle or in use."""
         return self.running == "running" and len(self.idle) + len(self.in_use) < self.limits.min_conn
-
-    @property
-    def suspect(self) -> int:
-        """Idle connections that are given to nobody for now."""
-        return 0 if self.suspected_at == -inf else sum(each.idle_since < self.suspected_at for each in self.idle)
 
     @property
     def first(self) -> HTTPConnectionPool:
         """The server's own pool, which this one is, or belongs to."""
-        return self
+        return self.group.first
 
     @property
     def family(self) -> Iterable[HTTPConnectionPool]:
-        """All pools of the server, when this is its own."""
-        return (self,)
+        """All pools of the server."""
+        return self.group.pools
 
     @property
     def known_names(self) -> int:
         """How many connections may stand beside what concurrent use calls for, one for each name that is asked for again."""
-        return 0
-
-    def holding(self) -> Sequence[HTTPConnectionPool]:
-        """Those of them that need upkeep, itself first; the others hold nothing, and nobody waits there."""
-        return (self,)
-
-    def longest_idle(self, most: int) -> list[ServerConnection]:
-        """So many at most that may be let go, of all pools of the server."""
-        return self.idle[:most]
-
-    def held(self, what: str) -> int:
-        """How many all pools of the server hold in the list of this name ("idle", say)."""
-        return sum(len(getattr(pool, what)) for pool in self.family)
+        return self.group.known_names
 
     @property
     def knows_name(self) -> bool:
         """Whether it may open connections before there is a request."""
-        return True
+        return self.group.knows_name
+
+    def holding(self) -> Sequence[HTTPConnectionPool]:
+        """Returns those of the server's pools that need upkeep, its own first."""
+        return self.group.holding()
+
+    def longest_idle(self, most: int) -> list[ServerConnection]:
+        """Returns so many at most of the idle connections that may be let go, of all pools of the server."""
+        return self.group.longest_idle(most)
+
+    def held(self, what: str) -> int:
+        """Returns how many all pools of the server hold in the list of this name ("idle", say)."""
+        return sum(len(getattr(pool, what)) for pool in self.family)
+
+    def look_after(self, now: float) -> None:
+        """Does the part of upkeep that each pool needs by itself."""
+        self.upkeep.look_after(now)
+
+    def share(self, other: HTTPConnectionPool) -> None:
+        """Counts, learns and closes sockets together with `other`, of the same server."""
+        self.holdings.count_with(other.holdings)
+        self.counters, self.closed, self.ended = other.counters, other.closed, other.ended
+        self.invalid = other.invalid
+        self.expires_at = other.expires_at
+        self.ping_request = other.ping_request
+        self.upkeep.share(other.upkeep)
 
     # Asking for a connection, and giving it back.
 
     def acquire(self, kind: int = ANY) -> ServerConnection | None:
-        """An idle connection fit for this kind of request, at once; None: `wait` for one."""
-        idle = self.idle
-        if not idle or idle[-1].idle_since < self.suspected_at:
-            return None
-        connection = idle.pop() if kind == ANY else self._pick(kind)
+        """Gives an idle connection fit for this kind of request, at once; None: `wait` for one."""
+        connection = self.holdings.lend(kind)
         if connection is None:
             return None
-        self.counters.borrowed(connection, self.deadlines.now())
-        self._use(connection)
         if connection.requests:
             self.counters.reuses += 1
-        if len(idle) < self.limits.min_conn:
-            self.keeper.borrowed_from_floor()
+        if len(self.idle) < self.limits.min_conn:
+            self.upkeep.refill.idle_taken()
         return connection
 
     def take(self, connection: ServerConnection) -> None:
-        """Whoever a private connection is kept for uses it again."""
-        self.private.discard(connection)
-        self.counters.borrowed(connection, self.deadlines.now())
-        self._use(connection)
+        """Gives a private connection to the client that it is kept for, again."""
+        self.holdings.take_private(connection)
         self.counters.reuses += 1
 
     def wait(self, waiter: Waiter, kind: int = ANY) -> None:
-        """Give `waiter` the first fit connection that is ready, returned or new; a dial starts if need be.
+        """Gives `waiter` the first fit connection that is ready, returned or new; a dial starts if need be.
 
         A pool that is not running fails it before this returns.
         """
@@ -220,170 +207,120 @@ class HTTPConnectionPool:
             self.counters.wait_failed(failure, 0.0)
             waiter.connection_failed(failure)
             return
+        self.group.waiting_begins(self)
         self.waiters.join(waiter, kind, self.counters.dials, self.deadlines.now())
-        self.keeper.awaited()
-        self.keeper.open_more()
+        self.upkeep.awaited()
+        self.upkeep.refill.open_more()
+        self.group.waiting_changed(self)
 
     def leave(self, waiter: Waiter, timed_out: bool = False) -> None:
-        """This one waits no more, because its time is over or for a reason of its own. No harm if it does not wait."""
-        waiting = self.waiters.leave(waiter)
-        for refused in self._refused:
-            waiting = waiting or refused.leave(waiter)
+        """Takes out a waiter whose time is over, or who has a reason of its own. No harm if it does not wait."""
+        waiting = self.waiters.leave(waiter) or self._refusals.leave(waiter)
         if waiting is not None:
             result = records.TIMEOUT if timed_out else records.LEFT
             self.counters.waits[result].observe(self.deadlines.now() - waiting.since)
+        self.group.waiting_changed(self)
 
     def release(self, connection: ServerConnection) -> None:
-        """Take back a connection whose exchange ended cleanly; the first waiter it is fit for gets it."""
+        """Takes back a connection whose exchange has ended cleanly; the first waiter it is fit for gets it."""
         limits = self.limits
         now = self.deadlines.now()
-        if self.keeper.pinged:
-            self.keeper.pinged.pop(connection, None)
+        if self.holdings.pinged:
+            self.holdings.pinged.pop(connection, None)
         if self._governor.failures:
             self._governor.answered(connection)
         if connection.requests == 1:
-            _remember_session(connection)
+            remember_session(connection)
         if self.running != "running":
             self.retire(connection, "pool " + self.running)
-        elif now >= connection.retire_at and not self.keeper.outlives(connection, now):
+        elif now >= connection.retire_at and not self.upkeep.outlives(connection, now):
             self.retire(connection, "life over" if connection.retire_at != -inf else "one request only")
         elif limits.max_reuse is not None and connection.requests > limits.max_reuse:
             self.retire(connection, "max-reuse")
         elif connection.private:
             connection.idle_since = now
-            self._keep_apart(connection)
+            self.holdings.keep_apart(connection)
         elif self.waiters.waiting and self._serve_returned(connection):
             pass
-        elif len(self.idle) >= self._most_idle and not self.keeper.due:
+        elif len(self.idle) >= self._most_idle and not self.holdings.due:
             self.retire(connection, "pool full")
         else:
             connection.idle_since = now
-            self._rest(connection)
+            self.holdings.rest(connection)
             if self.waiters.waiting and limits.most is not None:
-                self.keeper.open_more()  # in its place, for somebody who needs a new one
+                self.upkeep.refill.open_more()  # in its place, for somebody who needs a new one
 
     @property
     def standing(self) -> int:
         """All connections that its server has of us, those that are being opened included."""
-        return sum(map(len, (self.connecting, self.idle, self.in_use, self.private, self.watched, self.retiring)))
+        return self.holdings.standing
 
     @property
     def counted(self) -> int:
-        """Connections that count for the server's ceiling (`strict-maxconn`)."""
-        return self.standing
+        """How many connections count for the server's ceiling (`strict-maxconn`)."""
+        return self.group.counted
 
     def make_room(self) -> None:
-        """Somebody needs a new connection and the ceiling is reached: one goes that serves nobody any more, else the least
-        wanted of the idle ones, if there is one."""
+        """Ends a connection that may be spared, of whichever pool of the server: the ceiling is reached, and somebody needs a
+        new one."""
+        self.group.make_room(self)
+
+    def make_room_here(self) -> None:
+        """Ends a connection of this pool that serves nobody any more, else the least wanted of the idle ones, if there is
+        one."""
         for connection in self.watched:
             self.retire(connection, "room for another", at_once=True)
             return
         if self.idle:
-            self.retire(self.keeper.least_wanted(), "room for another", at_once=True)
+            self.retire(self.holdings.least_wanted, "room for another", at_once=True)
 
     @property
     def wants_one(self) -> bool:
-        """Whether a connection that somebody else has opened would be kept: the floor is short, or there is nothing at all."""
+        """Whether a connection that somebody else has opened would be kept: the floor is short, or there is nothing at
+        all."""
         if self.running != "running" or (self.limits.most is not None and self.counted >= self.limits.most):
             return False
         return len(self.idle) < self.limits.min_conn or (self.limits.keep_checks and not self.idle)
 
     def dial_for(self, owner: DialOwner) -> Dial:
-        """Connect as this pool does, for somebody who may `adopt` what comes of it, or not."""
+        """Dials as this pool does, for somebody who may `adopt` what comes of it, or not."""
         return self._dialer.dial(owner)
 
     def adopt(self, dial: Dial, transport: Transport) -> ServerConnection:
-        """Take a connection that was opened elsewhere, in the same way to the same server. It is in use, by whoever asks,
+        """Takes in a connection that was opened elsewhere, in the same way to the same server. It is in use, by whoever asks,
         and comes back like any other."""
         connection = self._make(records.PROBE, dial, transport)
-        connection.state = IN_USE
-        self.in_use.add(connection)
+        self.holdings.adopt(connection)
         self.counters.donated += 1
         return connection
 
     def _make(self, cause: str, dial: Dial, transport: Transport) -> ServerConnection:
-        """A connection of this pool's, in none of its lists yet."""
+        """Makes a connection of this pool's, in none of its lists yet."""
         counters, context = self.counters, self.context
         counters.opened(cause, dial, transport, context is not None and context.settings.crt is not None)
         connection = ServerConnection(
             self, transport, self.deadlines.now(), self._wire_limits, counters.handshakes, dial.took
         )
-        self.keeper.born(connection)
+        self.upkeep.born(connection)
         return connection
-
-    def ping(self, connection: ServerConnection) -> None:
-        """Ask on an idle connection whether its server is there; then it is idle again, or gone."""
-        self._leave_idle(connection)
-        connection.state = IN_USE
-        self.in_use.add(connection)
-        self.counters.pings += 1
-        self.keeper.pinged[connection] = self.deadlines.now()
-
-        def ended(head: ResponseHead | None, reason: str, slow: bool) -> None:
-            self.keeper.ping_ended(connection, head)
-
-        method = self.ping_request.split(b" ", 1)[0]
-        Probe(method, ended).ask(connection, self.ping_request, PING_TIMEOUT)
-
-    def set_aside(self, connection: ServerConnection) -> None:
-        """Give this idle one to nobody any more, but let it stand; only its server or `retire` ends it."""
-        self._leave_idle(connection)
-        connection.state = WATCHED
-        self.watched.add(connection)
 
     def retire(
         self, connection: ServerConnection, reason: str, *, at_once: bool = False, later: bool = False, by: str = PROXY
     ) -> None:
-        """The only way out of the pool. `reason` is counted; `at_once` drops what is unsent and resets the connection;
-        `later` leaves its socket to the backlog; `by` is who ends it, PROXY or SERVER."""
-        if connection.state == RETIRING:
-            return
-        in_use, pinged = connection.state == IN_USE, connection in self.keeper.pinged
-        if in_use and connection.requests == 1 and not at_once:
-            _remember_session(connection)  # its server closes after each answer, say: none needs it more
-        word = word_for(reason, by, idle=not in_use, pinged=pinged)
-        if connection.state == IDLE:
-            self._leave_idle(connection)
-        else:
-            {IN_USE: self.in_use, PRIVATE: self.private, WATCHED: self.watched}[connection.state].discard(connection)
-        connection.state = RETIRING
-        self.retiring.add(connection)
-        self.closed[reason] = self.closed.get(reason, 0) + 1
-        self.ended.append(self.counters.end(connection, self.deadlines.now(), reason, by, word))
-        if at_once:
-            connection.transport.abort(reason)
-        elif later:
-            connection.deadline = inf
-            connection.transport.pause_reading()  # nobody is there to be told of anything
-            self._ending.append((connection, reason))
-        else:
-            self._end(connection, reason)
-        if in_use and self._governor.failures and connection.answered:
-            # And then was closed, or its client left: the server has taken it all the same.
-            self._governor.answered(connection)
-        self.keeper.gone(connection)
-
-    def _end(self, connection: ServerConnection, reason: str) -> None:
-        connection.transport.close(reason)
-        if connection.transport.state != CLOSED:
-            self.deadlines.watch(connection, self.deadlines.now() + FLUSH)
-
-    def _end_one(self) -> bool:
-        if self._ending:
-            self._end(*self._ending.popleft())
-        return bool(self._ending)
+        """Ends a connection; see `Holdings.retire`."""
+        self.holdings.retire(connection, reason, at_once=at_once, later=later, by=by)
 
     # What connections say.
 
     def lost(self, connection: ServerConnection, reason: str, answered: bool = False) -> bool:
-        """Its server has ended a connection, idle or in use. True: that was a late refusal of the handshake.
+        """Retires a connection that its server has ended, idle or in use. True: that was a late refusal of the handshake.
 
         `answered`: some byte had come for the last request it carried.
         """
         if connection.state != IN_USE:
-            self.keeper.closed_by_peer(connection)
+            self.upkeep.closed_by_peer(connection)
         elif not answered and connection.requests > 1 and self.running == "running":
-            self.keeper.suspicion.lost()
+            self.holdings.guard.lost()
         refused = isinstance(reason, CertificateRefused) and connection.requests <= 1 and not answered
         if not refused:
             reason = str(reason)  # words like any other
@@ -396,36 +333,50 @@ class HTTPConnectionPool:
         return refused
 
     def connection_gone(self, connection: ServerConnection) -> None:
-        """Its socket is closed."""
-        self.retiring.discard(connection)
+        """Forgets a retired connection whose socket is closed."""
+        self.holdings.forget(connection)
         if self.limits.most is not None:
-            self.keeper.open_more()  # somebody may have waited for its place
+            self.upkeep.refill.open_more()  # somebody may have waited for its place
+        self.group.place_is_free(self)
+
+    def closed_by_peer(self, connection: ServerConnection) -> None:
+        """Learns from a connection that its server is about to close, idle or watched, and has said so."""
+        self.upkeep.closed_by_peer(connection)
+
+    def deadline_passed(self, connection: ServerConnection) -> None:
+        """Decides on a connection, idle or watched, whose time is over."""
+        self.upkeep.deadline_passed(connection)
+
+    def advertised(self, keep_alive: bytes) -> int | None:
+        """Learns from a Keep-Alive field of the server's. Returns how many more requests it will take on that connection,
+        if it says so."""
+        return self.upkeep.advertised(keep_alive)
 
     # What its owner says.
 
     def resume(self, rotation: bool = False) -> None:
-        """Keep the floor, from now on; `rotation`: in place of another pool's, whose server is reached in another way now."""
+        """Keeps the floor from now on; `rotation`: in place of another pool's, whose server is reached in another way now."""
         if self.running == "suspended":
             self.running = "running"
-            self.keeper.start(rotation)
+            self.upkeep.start(rotation)
 
     def suspend(self, reason: str) -> None:
-        """Let go of all idle connections and open none; those in use finish and go.
+        """Lets all idle connections go and opens none; those in use finish and go.
 
         From now on nobody is given one. But to end 800 of them over TLS takes 110 ms, and to tell 7,000 who wait 90: that is
         done in slices, whatever comes meanwhile.
         """
         self.begin_to_suspend(reason)
-        self._backlog.go_on()
+        self.holdings.backlog.go_on()
 
     def begin_to_suspend(self, reason: str) -> None:
-        """All of it that may not wait; the backlog has the rest."""
+        """Does the part of `suspend` that may not wait; the backlog has the rest."""
         if self.running == "running":
             self.running = "suspended"
             self._stop(reason)
 
     def drain(self, reason: str) -> None:
-        """Keep nothing any more, but serve those who wait, or still ask, on connections that go after them.
+        """Keeps nothing any more, but serves those who wait, or still ask, on connections that go after them.
 
         For a pool whose server is gone from the configuration: its last clients are on their way out.
         """
@@ -433,7 +384,7 @@ class HTTPConnectionPool:
             pass
 
     def draining(self, reason: str) -> Iterator[None]:
-        """The same in steps, one for each connection: to end one over TLS takes 60 µs."""
+        """Drains in steps, one for each connection: to end one over TLS takes 60 µs."""
         self.limits = evolve(self.limits, min_conn=0, max_conn=0)
         self._most_idle = 0
         yield
@@ -443,138 +394,58 @@ class HTTPConnectionPool:
                 yield
 
     def close(self, reason: str) -> None:
-        """As suspend, for good, and all at once: no timer is left."""
+        """Suspends for good, and all at once: no timer is left."""
         if self.running != "closed":
             self.running = "closed"
             self._stop(reason)
-            self._backlog.finish()
-
-    # Lists.
-
-    def _use(self, connection: ServerConnection) -> None:
-        connection.state = IN_USE
-        self.in_use.add(connection)
-        self.counters.requests += 1
-        self.keeper.taken(connection)
-
-    def _rest(self, connection: ServerConnection) -> None:
-        self.in_use.discard(connection)
-        connection.state = IDLE
-        self.idle.append(connection)
-        self.keeper.rested(connection)
-        surplus = len(self.idle) + len(self.in_use) - self.keeper.enough
-        if surplus > 0 and surplus > len(self.idle) - self._rested:
-            self.retire(self.keeper.least_wanted(), SURPLUS)  # the one used last is the surest
-
-    def _keep_apart(self, connection: ServerConnection) -> None:
-        """It stays for the one client that it has served."""
-        self.in_use.discard(connection)
-        connection.state = PRIVATE
-        self.private.add(connection)
-
-    def _leave_idle(self, connection: ServerConnection) -> None:
-        """Take it out of the list, which is in the order of `idle_since`.
-
-        A search from the front, for each of 5,000 that a server closes at once, takes 160 ms in all; this, 20.
-        """
-        idle = self.idle
-        at = bisect_left(idle, connection.idle_since, key=attrgetter("idle_since"))
-        if at == len(idle) or idle[at] is not connection:
-            at = idle.index(connection)  # it is one of several of that moment, or the clock was set back
-        del idle[at]
-
-    def _pick(self, kind: int) -> ServerConnection | None:
-        """Take the newest idle connection fit for `kind` out of the list, which is not empty."""
-        idle = self.idle
-        if kind == FRESH:
-            rested = self._rested
-            if rested and idle[rested - 1].idle_since >= self.suspected_at and self._fresh(idle[rested - 1]):
-                return idle.pop(rested - 1)
-            return None
-        if kind == SAFE:
-            began = self.deadlines.now() if len(idle) > QUICKLY_SEARCHED else None
-            for index in range(len(idle) - 1, -1, -1):
-                if idle[index].idle_since < self.suspected_at:
-                    break  # and so are all that have stood longer
-                if idle[index].safe:
-                    if began is not None:
-                        self.counters.warm_took(self.deadlines.now() - began)
-                    return idle.pop(index)
-        return None
-
-    @property
-    def _rested(self) -> int:
-        """How many of the idle ones, from the front, have outlived the ends that a hasty server puts to some just behind their
-        answers. The others are as good as in use for what may not be repeated."""
-        haste = self.keeper.suspicion.haste
-        if not haste.hasty:
-            return len(self.idle)
-        return bisect_right(self.idle, self.deadlines.now() - haste.rest, key=attrgetter("idle_since"))
-
-    def _fresh(self, newest: ServerConnection) -> bool:
-        """Whether the server will hardly have closed it yet: it was busy just now, or a quarter as long ago as another.
-
-        The longest idle one still stands, so the server's time-out is at least that. It says something only about its
-        like: servers wait shorter, or longer, for a next request than for the first.
-        """
-        now = self.deadlines.now()
-        age = now - newest.idle_since
-        oldest = self.idle[0]
-        return age <= FRESH_FOR or (
-            (oldest.requests > 0) == (newest.requests > 0) and age <= (now - oldest.idle_since) / 4
-        )
+            self.holdings.backlog.finish()
 
     def _serve_returned(self, connection: ServerConnection) -> bool:
-        """Hand a connection that just came back to the first waiter it is fit for."""
+        """Hands a connection that has just come back to the first waiter it is fit for."""
         connection.idle_since = self.deadlines.now()
-        waiting = self.waiters.first_fit(self.returned_fits, connection.safe)
+        waiting = self.waiters.first_fit(self.holdings.returned_fits, connection.safe)
         if waiting is None:
             return False
         self.waiters.leave(waiting.waiter)
-        self.in_use.discard(connection)
-        self._use(connection)
+        self.holdings.use(connection)
         self.counters.reuses += 1
         self.counters.waits_queued += 1
         self.counters.waits[records.QUEUED].observe(connection.idle_since - waiting.since)
         waiting.waiter.connection_ready(connection)
         return True
 
-    @property
-    def returned_fits(self) -> int:
-        """The kind, and all before it, that any connection is fit for which has come back this moment."""
-        return ANY if self.keeper.suspicion.hasty else FRESH
-
     # Opening.
 
     def dial_ready(self, dial: Dial, transport: Transport) -> None:
-        """A dial of ours has succeeded."""
+        """Gives a new connection to the first who waits, or lets it stand idle."""
         connection = self._make(self.connecting.pop(dial), dial, transport)
         self._governor.succeeded(dial, connection, dial.took)
-        self.keeper.filling.opened(dial.took)
+        self.upkeep.refill.causes.opened(dial.took)
         if self.waiters:
             waiting = self.waiters.first()
             self.waiters.leave(waiting.waiter)
             self.counters.handshakes_on_request_path += 1
             self.counters.waits[records.FRESH].observe(connection.born - waiting.since)
-            self._use(connection)
-            self.keeper.open_more()
+            self.holdings.use(connection)
+            self.upkeep.refill.open_more()
             waiting.waiter.connection_ready(connection)
             return
-        self._rest(connection)
+        self.holdings.rest(connection)
         if len(self.idle) > self._most_idle:
-            self.retire(self.keeper.least_wanted(), "pool full")
-        self.keeper.open_more()
+            self.retire(self.holdings.least_wanted, "pool full")
+        self.upkeep.refill.open_more()
 
     def dial_failed(self, dial: Dial, failure: DialFailure) -> None:
-        """A dial of ours has failed."""
+        """Counts a dial that has failed, and tells those who have waited in vain."""
         self.counters.not_opened(self.connecting.pop(dial), dial, failure)
         self._note_failure(dial, failure)
         if not (failure.ours and self.in_use):  # else they are better off waiting for one that comes back
             self._fail_waiters(failure, self.counters.dials)
-        self.keeper.open_more()
+        self.upkeep.refill.open_more()
+        self.group.place_is_free(self)
 
     def _failure_of(self, connection: ServerConnection, reason: str, refused: bool) -> DialFailure | None:
-        """What this end of a connection says about opening others, if it does.
+        """Returns what this end of a connection says about opening others, if it does.
 
         Once a request was sent on it, only a refusal of our certificate does: whatever else has ended it may be that
         request's doing, and no client's request may cost the others their server.
@@ -587,35 +458,25 @@ class HTTPConnectionPool:
         return DialFailure("connection", f"{reason} before its first use")
 
     def _note_failure(self, dial: Dial | None, failure: DialFailure) -> None:
-        """Count it, say it, and wait longer before the next. None: the dial had ended well."""
+        """Counts a failure, says it, and waits longer before the next dial. None: the dial had ended well."""
         self.counters.dials_failed += 1
         self._governor.failed(dial, failure, bool(self.waiters))
-        self.keeper.dial_failed(failure)
+        self.upkeep.dial_failed(failure)
 
     def _fail_waiters(self, failure: DialFailure, dials: int) -> None:
-        """While other dials are under way they may still serve the rest; with none left, all have waited in vain who came
-        before so many had begun: else those under way when a server stops would use up all tries of a request at once."""
+        """Refuses those who have waited in vain. While other dials are under way they may still serve the rest; with none
+        left, it is all who came before so many had begun: else those under way when a server stops would use up all tries
+        of a request at once."""
         self._refuse(self.waiters.take(dials, 1 if self.connecting else None), failure)
-        self._backlog.go_on()
+        self.holdings.backlog.go_on()
 
     def _refuse(self, refused: Waiters, failure: DialFailure) -> None:
-        """They wait no more, and are told in their turn."""
-        if refused.waiting:
-            self._refused.append(refused)
-            self._backlog.add(partial(self._tell_one, refused, failure))
-
-    def _tell_one(self, refused: Waiters, failure: DialFailure) -> bool:
-        if not refused.waiting:
-            self._refused.remove(refused)
-            return False
-        waiting = refused.first()
-        refused.leave(waiting.waiter)
-        self.counters.wait_failed(failure, self.deadlines.now() - waiting.since)
-        waiting.waiter.connection_failed(failure)
-        return True
+        """Tells those who wait no more, in their turn."""
+        self._refusals.add(refused, failure, self.holdings.backlog)
+        self.group.waiting_changed(self)
 
     def dial(self, cause: str) -> None:
-        """Open one more: for somebody who waits (DEMAND), or for the floor."""
+        """Opens one more connection: for somebody who waits (DEMAND), or for the floor."""
         demand = cause == records.DEMAND
         self.counters.dials += 1
         self.counters.dials_for_requests += demand
@@ -624,7 +485,7 @@ class HTTPConnectionPool:
         self.connecting[dial] = cause
 
     def _stop(self, reason: str) -> None:
-        self.keeper.stop()
+        self.upkeep.stop()
         for dial, cause in self.connecting.items():
             self.counters.connects[cause, records.CANCELLED] += 1
             dial.cancel()
@@ -632,56 +493,4 @@ class HTTPConnectionPool:
         for connection in [*self.idle, *self.private, *self.watched]:
             self.retire(connection, reason, later=True)
         self._refuse(self.waiters.take(), DialFailure("connection", reason))
-        if self._ending:
-            self._backlog.add(self._end_one)
-
-
-class Backlog:
-    """What is still to be done for a pool, or for all of a server's: some of it at once, the rest in slices. A job does one
-    thing each time that it is called, and says whether it has to be called again. One that raises is called again, too.
-    """
-
-    def __init__(self, clock: IReactorTime) -> None:
-        self._clock = clock
-        self._jobs: deque[Callable[[], bool]] = deque()
-        self._call: IDelayedCall | None = None
-
-    def add(self, job: Callable[[], bool]) -> None:
-        """The next is to `go_on`, or to `finish`."""
-        self._jobs.append(job)
-
-    def go_on(self) -> None:
-        """Do what one slice has time for, unless they are under way."""
-        if self._call is None:
-            self._work(self._clock.seconds() + SLICE)
-
-    def finish(self) -> None:
-        """Do all of it; no timer is left."""
-        self._work(inf)
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-
-    def _turn(self) -> None:
-        self._call = None
-        self.go_on()
-
-    def _work(self, until: float) -> None:
-        jobs = self._jobs
-        try:
-            while jobs:
-                job = jobs[0]
-                # Whoever is called may call us: then the job has perhaps come to its end meanwhile.
-                if not job() and jobs and jobs[0] is job:
-                    jobs.popleft()
-                if self._clock.seconds() >= until:
-                    return
-        finally:
-            if jobs and self._call is None:
-                self._call = self._clock.callLater(PAUSE, self._turn)
-
-
-def _remember_session(connection: ServerConnection) -> None:
-    """After an answer: a server of TLS 1.3 has sent its session by then."""
-    if isinstance(connection.transport, ClientTLSTransport):
-        connection.transport.remember_session()
+        self.holdings.end_later()

@@ -16,7 +16,7 @@ Ended = Callable[[ResponseHead | None, str, bool], None]
 
 
 class Probe:
-    """What a `ServerConnection` serves for ourselves. `ended` is called once, whatever the server sends and however the
+    """Asks one request of our own on a `ServerConnection`. `ended` is called once, whatever the server sends and however the
     connection ends; by then that is free again, or gone."""
 
     framed = True
@@ -31,8 +31,9 @@ class Probe:
         self._connection: ServerConnection | None = None
 
     def ask(self, connection: ServerConnection, request: bytes, timeout: float) -> None:
-        """Send it. All of the answer has to be here within `timeout` seconds: a limit on each silence, as clients' requests
-        have it, would let a server that goes on sending 103, or a byte of the body now and then, hold it for ever."""
+        """Sends the request. All of the answer has to be here within `timeout` seconds: a limit on each silence, as
+        clients' requests have it, would let a server that goes on sending 103, or a byte of the body now and then, hold
+        it for ever."""
         self._connection = connection
         deadlines = connection.pool.deadlines
         deadlines.watch(self, deadlines.now() + timeout)
@@ -99,7 +100,7 @@ class Probe:
         self._end(None, BROKEN, False)
 
     def pause_request(self) -> None:
-        """It is too small for that."""
+        """Nothing to pause: the request is too small for that."""
 
     def resume_request(self) -> None:
         """See `pause_request`."""

@@ -8,8 +8,8 @@ from reusedproxy.wire.heads import ResponseHead
 
 
 class Exchange(Protocol):
-    """What a connection serves. After `response_whole`, `response_ended` or `server_lost` it is not used any more; after
-    `response_early`, until `request_sent` or `request_refused`."""
+    """One request and its answer, as the connection that carries them sees it. After `response_whole`, `response_ended`
+    or `server_lost` it is not used any more; after `response_early`, until `request_sent` or `request_refused`."""
 
     method: bytes
     #: Whether the client takes chunked coding; if not, it gets the bare payload.
@@ -18,33 +18,35 @@ class Exchange(Protocol):
     expects: bool
 
     def may_repeat(self) -> bool:
-        """Whether it would be sent once more if the connection, which had stood idle, were lost without an answer."""
+        """Tells whether it would be sent once more if the connection, which had stood idle, were lost without an answer."""
 
     def response_interim(self, head: ResponseHead) -> None:
-        """A 1xx head has come; the real one follows."""
+        """Takes a 1xx head; the real one follows."""
 
     def response_switched(self, head: ResponseHead, data: bytes) -> None:
-        """From here on the server speaks another protocol, or for another (101, 2xx to CONNECT); `data` is of that."""
+        """Takes over the connection: from here on the server speaks another protocol, or for another (101, 2xx to
+        CONNECT); `data` is of that."""
 
     def unwanted(self, status: int) -> bool:
-        """Whether an answer with this status is as good as none, and the request will be sent once more."""
+        """Tells whether an answer with this status is as good as none, and the request will be sent once more."""
 
     def answer_unwanted(self, status: int) -> None:
-        """Such an answer has come. The connection is free again already, or gone."""
+        """Hears that such an answer has come. The connection is free again already, or gone."""
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
-        """Head and all of the body came at once. The connection is free again already."""
+        """Takes head and all of the body at once. The connection is free again already."""
 
     def response_started(self, head: ResponseHead, data: bytes) -> None:
-        """Head and the first of the body; more follows."""
+        """Takes the head and the first of the body; more follows."""
 
-    def response_data(self, data: bytes) -> None: ...
+    def response_data(self, data: bytes) -> None:
+        """Takes more of the body."""
 
     def response_ended(self) -> None:
-        """The body is complete. The connection is free again already."""
+        """Hears that the body is complete. The connection is free again already."""
 
     def response_early(self, head: ResponseHead | None, body: bytes) -> None:
-        """Head and all of the body came at once (None: the head has been told of, and the body is complete), before the
+        """Takes head and all of the body at once (None: the head has been told of, and the body is complete), before the
         request had gone out whole. The connection takes the rest of the request, and nothing else until that has ended."""
 
     def request_sent(self) -> None:
@@ -55,12 +57,13 @@ class Exchange(Protocol):
         wrong, since the server had said that it would close."""
 
     def server_lost(self, whose: str, reason: str, answered: bool) -> None:
-        """The connection is no more. `answered`: some byte of a response had come on it for this request."""
+        """Hears that the connection is no more. `answered`: some byte of a response had come on it for this request."""
 
     def break_off(self) -> None:
-        """One of these calls has failed by our own fault; the connection has nothing to do with it any more."""
+        """Ends, because one of these calls has failed by our own fault; the connection has nothing to do with it any more."""
 
     def pause_request(self) -> None:
-        """The server takes no more bytes for now."""
+        """Sends no more for now: the server does not take it."""
 
-    def resume_request(self) -> None: ...
+    def resume_request(self) -> None:
+        """Sends on."""

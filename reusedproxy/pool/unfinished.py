@@ -17,7 +17,8 @@ from reusedproxy.wire.heads import ResponseHead
 
 
 class Unfinished:
-    """`uploader` is the exchange whose answer is over while its request still goes out; the connection's `exchange` is None then."""
+    """`uploader` is the exchange whose answer is over while its request still goes out; the connection's `exchange` is
+    None then."""
 
     __slots__ = (
         "_continue_due",
@@ -42,15 +43,15 @@ class Unfinished:
     _switched: tuple[ResponseHead, bytes] | None
 
     def _expect(self) -> None:
-        """It is the server's turn, for at most `timeout server`."""
+        """Gives the server `timeout server` from now on: it is its turn."""
         raise NotImplementedError
 
     def _rest(self) -> None:
-        """Both messages are over."""
+        """Ends the exchange when both messages are over."""
         raise NotImplementedError
 
     def _takes_rest(self, exchange: Exchange, kept: bool) -> bool:
-        """Whether the rest of the request goes on to this server, which has answered it and has not closed."""
+        """Tells whether the rest of the request goes on to this server, which has answered it and has not closed."""
         transport = self.transport
         if self._continue_due or transport.hung_up:
             return False
@@ -71,7 +72,7 @@ class Unfinished:
         return True
 
     def _look_at_sent(self) -> None:
-        """The request has ended, and what waits for that goes on if all of it has been sent; else when it has."""
+        """Lets go on what waits for the end of the request, if all of that has been sent; else when it has."""
         transport = self.transport
         if transport.unsent():
             self._await_sent()
@@ -89,10 +90,11 @@ class Unfinished:
             uploader.request_sent()
 
     def _await_taking(self) -> None:
-        """It is the server's turn to take what it is sent."""
+        """Gives the server time to take what it is sent."""
         self._left = self.transport.unsent()
         self._expect()
 
     def _await_sent(self) -> None:
+        """Waits until all has been sent."""
         self._await_taking()
         self.transport.tell_when_sent()

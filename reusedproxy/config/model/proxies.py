@@ -7,6 +7,8 @@ there is a network; `reader` makes these values and `reusedproxy.daemon.service`
 
 from __future__ import annotations
 
+from math import inf
+
 from attrs import field, frozen
 
 from reusedproxy.config.model.rules import NO_RULES, Rules, UseBackend
@@ -91,14 +93,15 @@ class StatsPage:
 
 
 @frozen
-class PoolSettings:
-    """The `pool-*` words and `max-reuse` of one server.
+class PoolLimits:
+    """What the pool of one server may do: the `pool-*` words and `max-reuse`. Times are in seconds, None is no limit.
 
     `max_conn` None: any number idle; 0: none is kept. `max_reuse` None: any number of re-uses; 0: one request each.
     `purge_delay` 0 keeps no idle connection above the floor. `connect_rate`: floor dials per second, None: our default.
     `idle_ping`: seconds of idleness after which a connection is asked whether its server is there; None: never.
     `most`: connections at once, of every kind (`strict-maxconn`: the server's `maxconn`); None: any number.
     `keep_checks`: HTTP checks leave their connections to an empty pool (`check-reuse-pool`; with a floor they do anyhow).
+    `overdue_after`: a connection that is taken and used by nobody for so long is ended; no word sets it.
     """
 
     min_conn: int = 0
@@ -112,6 +115,14 @@ class PoolSettings:
     idle_ping: float | None = None
     keep_checks: bool = False
     most: int | None = None
+    overdue_after: float = 60.0
+
+    @property
+    def most_idle(self) -> float:
+        """How many may stand idle: HAProxy's `pool-max-conn`; a `pool-purge-delay` of 0 keeps none above the floor."""
+        if self.purge_delay == 0:
+            return self.min_conn
+        return inf if self.max_conn is None else max(self.max_conn, self.min_conn)
 
 
 @frozen
@@ -174,7 +185,7 @@ class Server:
     maxqueue: int = 0
     check: Check | None = None
     tls: ServerTLS | None = None
-    pool: PoolSettings = PoolSettings()
+    pool: PoolLimits = PoolLimits()
     sni: Expression | None = None
     pool_conn_name: Expression | None = None
     known_name: str | None = None

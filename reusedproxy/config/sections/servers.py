@@ -15,7 +15,7 @@ from reusedproxy.config.language import haproxy_words, units
 from reusedproxy.config.language.addresses import ServerAddress, is_server_address, server_address
 from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Wrong, not_done, one_of
-from reusedproxy.config.model.proxies import Check, PoolSettings, Server
+from reusedproxy.config.model.proxies import Check, PoolLimits, Server
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.config.model.values import Expression, Place
 from reusedproxy.config.rules.expressions import read_expression
@@ -42,7 +42,7 @@ class ServerWords:
     tls: ServerTLS = Factory(ServerTLS)
     checked: bool = False
     check: Check = Factory(Check)
-    pool: PoolSettings = Factory(PoolSettings)
+    pool: PoolLimits = Factory(PoolLimits)
     weight: int = 1
     backup: bool = False
     disabled: bool = False

@@ -108,7 +108,7 @@ def _yes(truth: bool) -> str:
 
 def _connections(server: Server) -> Mapping[tuple[str, ...], float]:
     pool = server.pool
-    suspect = sum(each.suspect for each in pool.family)
+    suspect = sum(each.holdings.suspect for each in pool.family)
     return {
         ("idle",): pool.held("idle") - suspect,
         ("active",): pool.held("in_use"),
@@ -144,7 +144,7 @@ def _closed(server: Server) -> Mapping[tuple[str, ...], float]:
 
 
 def _timeouts(server: Server) -> Mapping[tuple[str, ...], float]:
-    phases = {"first_use": server.pool.keeper.unused, "keepalive": server.pool.keeper.used}
+    phases = {"first_use": server.pool.upkeep.unused, "keepalive": server.pool.upkeep.used}
     return {(phase, each.source): each.limit for phase, each in phases.items() if each.source}
 
 
@@ -212,7 +212,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         "below the floor, in all",
         "Seconds in which fewer connections stood, idle or in use, than the floor asks for. Its share of the"
         " time is the time in which the pool was not warm.",
-        lambda server: _one(server.pool.keeper.below_floor_seconds),
+        lambda server: _one(server.pool.upkeep.refill.below_floor_seconds),
     ),
     _family(
         GAUGE,
@@ -231,7 +231,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         "dials allowed at once",
         "Connections that the rate of dials for the floor (pool-connect-rate) allows at this moment; below 1"
         " the next one waits.",
-        lambda server: _one(server.pool.keeper.governor.tokens),
+        lambda server: _one(server.pool.upkeep.governor.tokens),
     ),
     _family(
         GAUGE,
@@ -240,7 +240,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         NOW,
         "pause between dials",
         "Seconds between two dials while the server refuses connections; 0 while it takes them.",
-        lambda server: _one(server.pool.keeper.governor.backoff),
+        lambda server: _one(server.pool.upkeep.governor.backoff),
     ),
     _family(
         COUNTER,

@@ -272,7 +272,7 @@ def pool_columns(pool: HTTPConnectionPool) -> Columns:
         if each.idle:
             idle += len(each.idle)
             safe += sum(connection.safe for connection in each.idle)
-            suspect += each.suspect
+            suspect += each.holdings.suspect
         in_use += len(each.in_use)
         connecting += len(each.connecting)
         retiring += len(each.retiring)
@@ -309,7 +309,7 @@ def pool_columns(pool: HTTPConnectionPool) -> Columns:
         "pool_pings_failed": counters.pings_failed,
         "pool_donated": counters.donated,
         "pool_overdue": counters.overdue,
-        "pool_below_floor": round(pool.keeper.below_floor_seconds, 2),
+        "pool_below_floor": round(pool.upkeep.refill.below_floor_seconds, 2),
         **_limits(pool),
         "pool_closed": closed_because(pool),
         **_ratio([pool]),
@@ -322,10 +322,10 @@ def pool_columns(pool: HTTPConnectionPool) -> Columns:
 def _limits(pool: HTTPConnectionPool) -> Columns:
     """How long the server lets connections stand idle, in seconds, and from where that is known; nothing where it is not."""
     columns: Columns = {}
-    for name, patience in (("used", pool.keeper.used), ("unused", pool.keeper.unused)):
-        if patience.source:
-            columns[f"pool_limit_{name}"] = round(patience.limit, 2)
-            columns[f"pool_limit_{name}_from"] = patience.source
+    for name, estimate in (("used", pool.upkeep.used), ("unused", pool.upkeep.unused)):
+        if estimate.source:
+            columns[f"pool_limit_{name}"] = round(estimate.limit, 2)
+            columns[f"pool_limit_{name}_from"] = estimate.source
     return columns
 
 

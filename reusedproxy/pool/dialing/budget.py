@@ -59,7 +59,8 @@ class Budget:
         return max(1.0, self.rate / 10)
 
     def wait(self, who: object, go_on: Callable[[], None]) -> float:
-        """0: `who` may dial now, and must say so with `spend`. inf: it stands in the line, and `go_on` is called."""
+        """Returns how long `who` has to wait. 0: it may dial now, and must say so with `spend`. inf: it stands in the
+        line, and `go_on` is called."""
         if self._turn is who or (not self.line and self._filled() >= 1):
             self._turn = None
             return 0.0
@@ -69,11 +70,12 @@ class Budget:
         return inf
 
     def spend(self) -> None:
-        """Somebody dials for a floor."""
+        """Pays for a dial for a floor."""
         self._tokens = self._filled() - 1
 
     def spend_on_request(self) -> bool:
-        """A handshake begins for a request, which did not have to ask. Beyond the requests' share it costs no floor its turn.
+        """Pays for a handshake for a request, which did not have to ask. Beyond the requests' share it costs no floor its
+        turn.
 
         True: it was paid for, and may be given back.
         """
@@ -88,14 +90,14 @@ class Budget:
         return True
 
     def give_back(self, to_requests: bool) -> None:
-        """A dial that was paid for never came to a handshake. Else servers that refuse would starve the floors of those that
-        do not. `to_requests`: it was paid for from their share."""
+        """Gives back what was paid for a dial that never came to a handshake. Else servers that refuse would starve the
+        floors of those that do not. `to_requests`: it was paid for from their share."""
         self._tokens = min(self._most, self._filled() + 1)
         if to_requests:
             self._share += 1  # brought within its bounds when it is looked at next
 
     def leave(self, who: object) -> None:
-        """It wants no dial any more. No harm if it stands in no line."""
+        """Takes `who` out of the line: it wants no dial any more. No harm if it stands in no line."""
         self.line.pop(who, None)
 
     def _filled(self) -> float:
@@ -105,7 +107,7 @@ class Budget:
         return self._tokens
 
     def _serve(self) -> None:
-        """Each that waits has one turn, as long as there are tokens; who wants more stands behind the others again."""
+        """Gives each that waits one turn, as long as there are tokens; who wants more stands behind the others again."""
         self._call = None
         while self.line and self._filled() >= 1:
             who = next(iter(self.line))

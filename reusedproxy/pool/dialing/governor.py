@@ -1,7 +1,7 @@
 """When the next dial may start: full speed while a server accepts, one trial at a time while it does not.
 
-A pool asks before each dial and reports how each one ended. It knows a clock, what is configured about speed, and the
-one connection that is on trial; it must never know who needs connections or how many.
+A pool's refill asks before each dial; the pool reports how each one ended. It knows a clock, what is configured about
+speed, and the one connection that is on trial; it must never know who needs connections or how many.
 
 In TLS 1.3 a server refuses our certificate after the handshake looked complete to us (RFC 8446 section 4.4.2), so after
 failures a dial that succeeded proves nothing yet: its connection is on trial until it has answered, or has stood. One that
@@ -102,14 +102,14 @@ class Governor:
         self._alike = ""
 
     def share(self, other: Governor) -> None:
-        """Say together what troubles a server's names: clients choose them, so a line for each would be a flood."""
+        """Says together what troubles a server's names: clients choose them, so a line for each would be a flood."""
         self._teller, self._alike = other._teller, "a name"
 
     # What the pool asks.
 
     @property
     def tokens(self) -> float:
-        """How many dials for the floor the rate allows at this moment; less than 1: the next has to wait."""
+        """The dials for the floor that the rate allows at this moment; less than 1: the next has to wait."""
         now, rate = self._now(), self._rate_now
         # Room for a second one: of a bucket that holds one, each moment that a timer is late would be lost.
         self._tokens = min(max(2.0, rate * BURST), self._tokens + (now - self._tokens_at) * rate)
@@ -127,8 +127,8 @@ class Governor:
         return self._backoff
 
     def wait(self, demand: bool, connecting: int, filling: int = 0) -> float:
-        """Seconds until the next dial may start, for somebody waiting (`demand`) or for the floor. `connecting` are under way,
-        `filling` of them for the floor: those for requests are no reason to wait with it.
+        """Returns the seconds until the next dial may start, for somebody waiting (`demand`) or for the floor.
+        `connecting` are under way, `filling` of them for the floor: those for requests are no reason to wait with it.
 
         0: now. inf: the end of a dial or of a trial decides, and the pool or `go_on` will ask again then.
         """
@@ -150,7 +150,7 @@ class Governor:
         return self._budget.wait(self, self._go_on)
 
     def later(self, wait: float) -> None:
-        """Call `go_on` in `wait` seconds, or sooner if that was asked for before."""
+        """Calls `go_on` in `wait` seconds, or sooner if that was asked for before."""
         call = self._later_call
         if call is not None:
             if call.getTime() <= self._now() + wait:
@@ -161,7 +161,7 @@ class Governor:
     # What the pool reports.
 
     def began(self, dial: object, demand: bool) -> None:
-        """A dial has started."""
+        """Pays for a dial that has started."""
         if not demand:
             self._tokens -= 1
             self._budget.spend()
@@ -170,7 +170,7 @@ class Governor:
             self._paid[dial] = True
 
     def succeeded(self, dial: object, connection: Proven, took: float) -> None:
-        """A dial has ended well after `took` seconds."""
+        """Notes that a dial has ended well after `took` seconds; after failures its connection is on trial."""
         self._paid.pop(dial, None)
         proof = max(PROOF, 2 * took)
         connection.proof_at = self._now() + proof
@@ -179,7 +179,8 @@ class Governor:
             self._trial_call = self._clock.callLater(proof, self._prove)
 
     def failed(self, dial: object, failure: DialFailure, waited: bool) -> None:
-        """A dial has failed, or its connection was refused late (`dial` is None then); `waited`: somebody was waiting for it."""
+        """Backs off: a dial has failed, or its connection was refused late (`dial` is None then); `waited`: somebody was
+        waiting for it."""
         self.failures += 1
         for_request = self._paid.pop(dial, None)
         if for_request is not None and failure.phase == TCP_CONNECT:
@@ -196,16 +197,18 @@ class Governor:
             self._told = True
 
     def fluttered(self) -> None:
-        """The server has closed an unused connection that it had accepted a moment ago."""
+        """Slows down: the server has closed an unused connection that it had accepted a moment ago."""
         self._fluttered_at = self._now()
 
     def answered(self, connection: Proven) -> None:
-        """A connection has carried an exchange to its end. An older one than the last failure proves nothing."""
+        """Ends the trial: a connection has carried an exchange to its end. An older one than the last failure proves
+        nothing."""
         if connection is self._trial or connection.born > self._failed_at:
             self._prove()
 
     def ended(self, connection: Proven) -> None:
-        """A connection has left the pool. A trial that nobody asked anything makes the next wait as a failure does."""
+        """Notes that a connection has left the pool. A trial that nobody asked anything makes the next wait as a failure
+        does."""
         if connection is self._trial:
             self._end_trial()
             if not connection.requests:
@@ -213,7 +216,7 @@ class Governor:
                 self._next_dial = max(self._next_dial, now + self._backoff)
 
     def stop(self) -> None:
-        """No dial is wanted for now; no timer is left. Failures are remembered: the first dial after it is a trial."""
+        """Stops: no dial is wanted for now; no timer is left. Failures are remembered: the first dial after it is a trial."""
         self._end_trial()
         self._paid.clear()
         self._budget.leave(self)
@@ -224,7 +227,7 @@ class Governor:
     # Its own affairs.
 
     def _prove(self) -> None:
-        """The server has accepted our handshake for sure: what follows may go at full speed again."""
+        """Goes at full speed again: the server has accepted our handshake for sure."""
         self._end_trial()
         failures, self.failures = self.failures, 0
         self._backoff = 0.0

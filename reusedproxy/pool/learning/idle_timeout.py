@@ -1,9 +1,9 @@
 """How long a server lets a connection stand idle before it closes it: said by the server, or learned from when it did.
 
 A connection that is used just as its server closes it loses a request, so connections leave ahead of that (RFC 9112
-section 9.3.1, 9.5). A server has two time-outs: one for connections that have never carried a request (its header time-out)
-and one for those that have (its keep-alive time-out); each is a `Patience`. It knows ages and a clock; it must never know
-connections or pools.
+section 9.3.1, 9.5). A server has two time-outs: one for connections that have never carried a request (its header
+time-out) and one for those that have (its keep-alive time-out); each has an `IdleTimeoutEstimate`. It knows ages and a
+clock; it must never know connections or pools.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MAX = re.compile(rb"(?:^|[,;\s])max\s*=\s*\"?([0-9]{1,9})", re.IGNORECASE)
 
 
 def advertised(keep_alive: bytes) -> tuple[float | None, int | None]:
-    """`timeout` in seconds and `max` in further requests, of a Keep-Alive field; None where it says nothing.
+    """Returns `timeout` in seconds and `max` in further requests, of a Keep-Alive field; None where it says nothing.
 
     RFC 2068 section 19.7.1.1; the parameters are those that Apache and Node send.
     """
@@ -40,8 +40,8 @@ def advertised(keep_alive: bytes) -> tuple[float | None, int | None]:
     return (float(timeout[1]) if timeout else None, int(most[1]) if most else None)
 
 
-class Patience:
-    """One of a server's two time-outs, as far as it is known.
+class IdleTimeoutEstimate:
+    """Estimates one of a server's two idle time-outs.
 
     `limit` is the idle age, in seconds, at which the server is thought to close, inf when nothing is known; `source` is
     "advertised", "learned" or "". `leave_after` is the age at which to be gone. All three change by the methods alone.
@@ -61,23 +61,24 @@ class Patience:
         self._look_at = -inf
 
     def advertise(self, seconds: float) -> None:
-        """The server has said it: what it says last counts."""
+        """Takes what the server itself says: what it says last counts."""
         if seconds != self._advertised:
             self._advertised = seconds
             self._judge()
 
     def closed(self, age: float) -> None:
-        """The server has closed a connection that had stood idle for so long. It counts once it has settled."""
+        """Takes note that the server has closed a connection that had stood idle for so long. It counts once it has
+        settled."""
         self.settle()
         if age >= SHORTEST:
             self._unsettled.append((self._now(), age))
 
     def failed(self) -> None:
-        """The server does not accept connections: what it has just closed it closed because it stopped."""
+        """Drops what was closed just now: the server does not accept connections, so it closed them because it stopped."""
         self._unsettled.clear()
 
     def settle(self) -> None:
-        """Judge closes that came together: alike in age they may be a time-out, else somebody has ended the server."""
+        """Judges closes that came together: alike in age they may be a time-out, else somebody has ended the server."""
         if not self._unsettled or self._now() - self._unsettled[0][0] < SETTLE:
             return
         ages = [age for _, age in self._unsettled]
@@ -92,14 +93,14 @@ class Patience:
             self._judge()
 
     def stood(self, age: float) -> None:
-        """A connection still stands at this age: the server is at least so patient, whatever it did before."""
+        """Raises the estimate: a connection still stands at this age, whatever the server did before."""
         if age > self._learned:
             self._learned = age
             self._recent.clear()
             self._judge()
 
     def may_look(self) -> bool:
-        """Whether it is time to let one connection stand beyond the limit and see; if so, it is taken for begun.
+        """Tells whether it is time to let one connection stand beyond the limit and see; if so, it is taken for begun.
 
         Nobody's request goes over such a connection. What the server says itself is believed.
         """
@@ -122,5 +123,5 @@ def _alike(one: float, other: float) -> bool:
 
 
 def margin(limit: float) -> float:
-    """How long before a server's time-out a connection leaves."""
+    """Returns how long before a server's time-out a connection leaves."""
     return min(limit / 2, max(MARGIN, MARGIN_SHARE * limit))

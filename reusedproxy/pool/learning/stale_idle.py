@@ -1,8 +1,9 @@
-"""What a pool does not believe of its server's idle connections, and until when.
+"""Which idle connections a pool gives to nobody because they may be dead already, and until when.
 
-A request that was lost on one of them makes all that stood then suspect for a moment; a standstill of the process does for
-good; where a server closes too many of them within moments of an answer, those alone are fit for what may not be repeated
-that have stood for longer than such moments. It knows a clock and how often connections were used; it must never know connections.
+A request that was lost on one of them makes all that stood then suspect for a moment; a standstill of the process does
+for good; where a server closes too many of them within moments of an answer, those alone are fit for what may not be
+repeated that have stood for longer than such moments. It knows a clock and how often connections were used; it must never
+know connections.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ REMEMBERED = 64
 
 
 class Haste:
-    """How often one server closes used connections within moments of an answer. `hasty`: too often, or not yet seldom again."""
+    """Counts how often one server closes used connections within moments of an answer. `hasty`: too often, or not yet seldom
+    again."""
 
     def __init__(self, now: Callable[[], float], used: Callable[[], int]) -> None:
         """`used()` is how often its connections have been given to requests so far."""
@@ -53,7 +55,7 @@ class Haste:
         return rest if rest <= REST_MOST else inf
 
     def closed(self, age: float) -> bool:
-        """One more, that had stood for so many seconds. True: the server turns out hasty."""
+        """Counts one more, that had stood for so many seconds. True: the server turns out hasty."""
         self._ages.append(age)
         self._turn()
         self._seconds[-1][2] += 1
@@ -62,7 +64,7 @@ class Haste:
         return self.hasty and not was
 
     def look(self) -> None:
-        """A second has passed."""
+        """Judges anew: a second has passed."""
         self._turn()
         self._judge()
 
@@ -83,14 +85,17 @@ class Haste:
             self.hasty = times >= HASTY_TIMES and share >= HASTY_SHARE
 
 
-class Suspicion:
-    """Of one pool. `since`: those that have been idle since then, or longer, are given to nobody; -inf: none is suspect."""
+class StaleIdleGuard:
+    """Guards one pool's requests from idle connections that may be dead.
 
-    def __init__(self, clock: IReactorTime, suspect: Callable[[float], None], used: Callable[[], int]) -> None:
-        """`suspect(since)` is called with each change; `used()` is how often connections were given to requests so far."""
+    `suspected_at`: those that have been idle since then, or longer, are given to nobody for now; -inf: none is suspect.
+    """
+
+    def __init__(self, clock: IReactorTime, used: Callable[[], int]) -> None:
+        """`used()` is how often connections were given to requests so far."""
+        self.suspected_at = -inf
         self._clock = clock
         self._now = clock.seconds
-        self._suspect = suspect
         self._call: IDelayedCall | None = None
         self._lost_at = -inf
         self.haste = Haste(clock.seconds, used)
@@ -98,40 +103,41 @@ class Suspicion:
         self.renewed_at = -inf
 
     def lost(self) -> None:
-        """A connection that had stood idle was lost under a request: those that stand may have ended with it."""
+        """Suspects all that stand idle: one of them was lost under a request, and they may have ended with it."""
         now = self._now()
         if now - self._lost_at < SUSPECT_EVERY:
             return
         self._lost_at = now
-        self._suspect(now)
+        self.suspected_at = now
         self._call = self._clock.callLater(SUSPECT_FOR, self._trust)
 
     def stood_still(self) -> None:
-        """All that stand idle may have ended without our hearing of it."""
+        """Suspects all that stand idle for good: they may have ended without our hearing of it."""
         self.renewed_at = self._now()
-        self._suspect(self.renewed_at)
+        self.suspected_at = self.renewed_at
 
     def stop(self) -> None:
-        """There are none any more; no timer is left."""
+        """Suspects nothing any more, because nothing stands; no timer is left."""
         if self._call is not None:
             self._call.cancel()
             self._call = None
-        self._suspect(-inf)
+        self.suspected_at = -inf
 
     def _trust(self) -> None:
-        """What still stands has proven itself."""
+        """Ends the alarm: what still stands has proven itself."""
         self._call = None
-        self._suspect(self.renewed_at)
+        self.suspected_at = self.renewed_at
 
-    def share(self, other: Suspicion) -> None:
-        """Both are of the same server, which is hasty with all of its connections or with none."""
+    def share(self, other: StaleIdleGuard) -> None:
+        """Counts hasty ends together with another pool of the same server, which is hasty with all of them or with none."""
         self.haste = other.haste
 
     @property
     def hasty(self) -> bool:
-        """The server closes idle connections within moments: none that has just come back is fit for what may not be repeated."""
+        """Tells whether the server closes idle connections within moments. Then none that has just come back is fit for
+        what may not be repeated."""
         return self.haste.hasty
 
     def closed(self, age: float) -> bool:
-        """The server has closed a used connection that had been idle for so long. True: it turns out hasty."""
+        """Counts that the server has closed a used connection that had been idle for so long. True: it turns out hasty."""
         return age < HASTY_AGE and self.haste.closed(age)

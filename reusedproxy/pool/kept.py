@@ -1,0 +1,58 @@
+"""What upkeep asks of the pool that it keeps, besides the connections themselves. Names only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from reusedproxy.config.model.proxies import PoolLimits
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.pool.connection import ServerConnection
+from reusedproxy.pool.holdings import Holdings
+from reusedproxy.pool.waiters import Waiters
+
+
+class KeptPool(Protocol):
+    """The pool, as its upkeep sees it: what it may do, who waits, and what it shares with its server's other pools."""
+
+    limits: PoolLimits
+    holdings: Holdings
+    deadlines: Deadlines
+    waiters: Waiters
+    #: "running", "suspended" or "closed".
+    running: str
+    #: The end of the client certificate, by the clock: nothing that was opened before stays beyond it.
+    expires_at: float
+    #: What is asked on a connection that has stood idle for `idle_ping`.
+    ping_request: bytes
+
+    @property
+    def below_floor(self) -> bool:
+        """Whether fewer than the floor stand, idle or in use."""
+
+    @property
+    def counted(self) -> int:
+        """How many connections count for the server's ceiling (`strict-maxconn`)."""
+
+    @property
+    def first(self) -> object:
+        """The server's own pool, which does the upkeep for all of its pools."""
+
+    @property
+    def known_names(self) -> int:
+        """How many connections may stand beside what concurrent use calls for, one for each name that is asked for again."""
+
+    def holding(self) -> Sequence[KeptPool]:
+        """Returns the server's pools that need upkeep, itself first."""
+
+    def look_after(self, now: float) -> None:
+        """Does the part of upkeep that each pool needs by itself."""
+
+    def longest_idle(self, most: int) -> list[ServerConnection]:
+        """Returns so many at most of the idle connections that may be let go, of all pools of the server."""
+
+    def dial(self, cause: str) -> None:
+        """Opens one more connection: for somebody who waits (DEMAND), or for the floor."""
+
+    def make_room(self) -> None:
+        """Ends a connection that may be spared, at once: the ceiling is reached, and somebody needs a new one."""

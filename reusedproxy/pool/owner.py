@@ -1,0 +1,58 @@
+"""What a server connection says to the pool that owns it, and asks of it. Names only.
+
+A connection decides how each exchange on it has ended and says so here: `release` when it can carry another, `retire` when it
+cannot, `lost` when its server has ended it. It must never know how its pool keeps connections, or how many there are.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from reusedproxy.measures.last_errors import Captures
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.pool.reasons import PROXY
+
+#: The connection: `ServerConnection`, which imports this.
+C = TypeVar("C", contravariant=True)
+
+
+class ConnectionOwner(Protocol[C]):
+    """The pool, as its connections see it."""
+
+    #: Each of its connections is for the one client that it was opened for.
+    solo: bool
+    deadlines: Deadlines
+    #: Answers of this server that could not be taken.
+    invalid: Captures
+
+    @property
+    def first(self) -> object:
+        """The server's own pool, which this one is, or belongs to: to be compared with, by identity."""
+
+    def release(self, connection: C) -> None:
+        """Takes back a connection whose exchange has ended cleanly."""
+
+    def retire(
+        self, connection: C, reason: str, *, at_once: bool = False, later: bool = False, by: str = PROXY
+    ) -> None:
+        """Ends a connection. `reason` is counted; `at_once` drops what is unsent and resets the connection; `later` leaves
+        its socket to be closed in its turn; `by` is who ends it, PROXY or SERVER."""
+
+    def lost(self, connection: C, reason: str, answered: bool = False) -> bool:
+        """Retires a connection that its server has ended. True: that was a late refusal of the handshake.
+
+        `answered`: some byte had come for the last request it carried.
+        """
+
+    def closed_by_peer(self, connection: C) -> None:
+        """Learns for how long its server let an idle connection stand, before that is retired."""
+
+    def connection_gone(self, connection: C) -> None:
+        """Forgets a retired connection whose socket is closed."""
+
+    def deadline_passed(self, connection: C) -> None:
+        """Decides on a connection that serves nobody, idle or watched, whose deadline has passed."""
+
+    def advertised(self, keep_alive: bytes) -> int | None:
+        """Learns from a Keep-Alive field of the server's. Returns how many more requests the connection will take, if it
+        says so."""

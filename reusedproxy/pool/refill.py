@@ -1,0 +1,172 @@
+"""What a pool opens: connections for those who wait, and for the floor.
+
+How many are missing is decided here; when a dial may start is the governor's affair, and what it is opened for, the dial
+causes'. It must never know why connections leave.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from reusedproxy.pool.counters import DEMAND
+from reusedproxy.pool.dialing.causes import DialCauses
+from reusedproxy.pool.dialing.governor import Governor
+from reusedproxy.pool.holdings import Holdings
+from reusedproxy.pool.kept import KeptPool
+
+#: Seconds that the floor may be short because connections are in use before more are opened for it.
+REFILL_AFTER = 0.1
+#: Shorter times than this do not pass by the clock's arithmetic.
+INSTANT = 1e-6
+
+
+class Refill:
+    """Opens what one pool is short of. `look` is the timer of the next look at a floor that is short because connections are in
+    use."""
+
+    def __init__(self, pool: KeptPool, holdings: Holdings, governor: Governor, clock: IReactorTime) -> None:
+        self.causes = DialCauses(clock.seconds, holdings.counters.warm_up)
+        self.look: IDelayedCall | None = None
+        self._pool = pool
+        self._held = holdings
+        self._governor = governor
+        self._clock = clock
+        self._now = clock.seconds
+        #: How many were missing from the floor at the last look because connections are in use, less those dialled since.
+        self._missing = 0
+        self._idle_peak = 0
+        #: Seconds in which fewer than the floor have stood, but for the present time; and since when that lasts.
+        self._below_floor = 0.0
+        self._below_since: float | None = None
+
+    def stop(self) -> None:
+        """Opens nothing more; no timer is left."""
+        self.causes.stop()
+        self._note_floor()
+        self._missing = 0
+        if self.look is not None:
+            self.look.cancel()
+            self.look = None
+
+    @property
+    def below_floor_seconds(self) -> float:
+        """Seconds for which fewer connections have stood than the floor asks for, in all; a pool that is not running asks for none."""
+        return self._below_floor + (self._now() - self._below_since if self._below_since is not None else 0.0)
+
+    def _note_floor(self) -> None:
+        """Counts the time below the floor. Called whenever there may be more connections than before, or fewer."""
+        self._below_floor = self.below_floor_seconds
+        below = self._pool.below_floor
+        self._below_since = self._now() if below else None
+        if not self._pool.limits.min_conn:
+            self.causes.stop()
+        elif self.causes.state != "no":
+            now = self._now()
+            self.causes.look(below, all(each.proof_at <= now for each in self._held.idle))
+
+    def _standing_idle(self) -> int:
+        """Counts idle connections with life left, and those as good as idle."""
+        held = self._held
+        return len(held.idle) - len(held.due) + len(held.pinged)
+
+    # Opening.
+
+    def open_more(self) -> None:
+        """Opens what is missing, as far as may be now: for those who wait first, then for the floor."""
+        pool = self._pool
+        if pool.running != "running":
+            return
+        self._note_floor()
+        held, floor = self._held, pool.limits.min_conn
+        standing = self._standing_idle()
+        if held.in_use:
+            if standing < floor and self.look is None:
+                self._watch_floor()
+            standing += len(held.in_use) - len(held.last_use) - len(held.pinged)
+        while True:
+            connecting, waiting = len(held.connecting), len(pool.waiters)
+            if held.pinged and waiting:
+                waiting -= self._soon_back()
+            demand = waiting > connecting
+            if not demand and connecting - waiting + standing >= floor:
+                self.causes.owed = 0
+                return
+            wait = self._wait_for_dial(demand)
+            if wait > 0:
+                if wait != inf:
+                    self._governor.later(wait)
+                return
+            if not self._has_room(demand):
+                return
+            pool.dial(DEMAND if demand else self.causes.cause(self._governor.failures > 0))
+
+    def _soon_back(self) -> int:
+        """Counts those who wait and will be given one that is pinged: it answers sooner than a handshake would be complete,
+        or is waited for no longer."""
+        pool, now = self._pool, self._now()
+        left = [since + connection.took - now for connection, since in self._held.pinged.items()]
+        soon = [each for each in left if each > INSTANT]
+        if not soon:
+            return 0
+        self._governor.later(min(soon))
+        return min(len(soon), pool.waiters.fit(self._held.returned_fits))
+
+    def _wait_for_dial(self, demand: bool) -> float:
+        """Returns the seconds until one more may be opened."""
+        connecting = self._held.connecting
+        filling = 0 if demand else sum(cause != DEMAND for cause in connecting.values())
+        return self._governor.wait(demand, len(connecting), filling)
+
+    def _has_room(self, demand: bool) -> bool:
+        """Tells whether one more may be opened (`strict-maxconn`). For somebody who waits for a new one an idle one goes."""
+        pool, most = self._pool, self._pool.limits.most
+        if most is None or pool.counted < most:
+            return True
+        if demand:
+            pool.make_room()
+        return pool.counted < most
+
+    def go_on(self) -> None:
+        """Tries again: what the governor forbade may be possible now, or it is our turn among all servers."""
+        self.open_more()
+        self._make_good()
+
+    def _make_good(self) -> None:
+        """Opens those that are missing from the floor because connections are in use."""
+        pool = self._pool
+        while self._missing > 0 and self._has_room(False) and self._wait_for_dial(False) == 0:
+            self._missing -= 1
+            pool.dial(self.causes.cause(self._governor.failures > 0))
+
+    def idle_taken(self) -> None:
+        """Notes that fewer than the floor are idle, because one was taken."""
+        if self.look is None:
+            self._watch_floor()
+
+    def idle_returned(self) -> None:
+        """Notes that one has come back while the floor is short."""
+        self._idle_peak = max(self._idle_peak, self._standing_idle())
+
+    def _watch_floor(self) -> None:
+        """Sets a time to look at a floor that is short because connections are in use: most come back in a moment."""
+        self._idle_peak = self._standing_idle()
+        self.look = self._clock.callLater(REFILL_AFTER, self._refill)
+
+    def _refill(self) -> None:
+        """Opens as many as were missing from the floor all the time since the last look."""
+        self.look = None
+        self._missing = 0
+        pool = self._pool
+        if pool.running != "running":
+            return
+        held, floor = self._held, pool.limits.min_conn
+        if not held.in_use:
+            self.open_more()
+            return
+        # Whoever waits takes what is opened for them.
+        self._missing = floor - self._idle_peak - max(0, len(held.connecting) - len(pool.waiters))
+        self._make_good()
+        if self._standing_idle() < floor:
+            self._watch_floor()

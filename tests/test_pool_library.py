@@ -1,0 +1,95 @@
+"""The pool as a library: what a program of somebody else's imports, and one request by it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import reusedproxy.pool
+from reusedproxy.pool import HTTPConnectionPool, NoAnswer, ask
+from reusedproxy.pool.connection import IDLE
+from tests.fakes import PoolBench
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class FrontDoorTests(SynchronousTestCase):
+    """What `reusedproxy.pool` offers."""
+
+    def test_all_that_it_names_is_there(self) -> None:
+        for name in reusedproxy.pool.__all__:
+            self.assertTrue(hasattr(reusedproxy.pool, name), name)
+
+    def test_its_example_is_python(self) -> None:
+        """And imports names that are there."""
+        text = reusedproxy.pool.__doc__ or ""
+        lines = [line[4:] for line in text.splitlines() if line.startswith("    ") or not line]
+        source = "\n".join(lines)
+        compile(source, "example", "exec")
+        exec("\n".join(line for line in lines if line.startswith("from ")), {})
+
+
+class AskTests(SynchronousTestCase):
+    """One request on a pool."""
+
+    def setUp(self) -> None:
+        self.bench = PoolBench(min_conn=1)
+        self.pool: HTTPConnectionPool = self.bench.pool
+
+    @property
+    def transport(self) -> Any:
+        return self.bench.dialer.transports[0]
+
+    def test_the_answer_comes_whole(self) -> None:
+        """Its chunks are joined, and the connection is free again."""
+        self.bench.answer_all()
+        asked = ask(self.pool, GET)
+        self.transport.receive(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        self.assertNoResult(asked)
+        self.transport.receive(b"2\r\nde\r\n0\r\n\r\n")
+        answer = self.successResultOf(asked)
+        self.assertEqual((answer.head.status, answer.body), (200, b"abcde"))
+        self.assertEqual([each.state for each in self.pool.idle], [IDLE])
+
+    def test_it_waits_for_a_connection(self) -> None:
+        asked = ask(self.pool, GET)
+        self.assertNoResult(asked)
+        self.bench.answer_all()
+        self.transport.receive(b"HTTP/1.1 204 No Content\r\n\r\n")
+        self.assertEqual(self.successResultOf(asked).head.status, 204)
+
+    def test_there_is_no_connection(self) -> None:
+        """And why."""
+        asked = ask(self.pool, GET)
+        self.bench.dialer.open[0].fail()
+        self.assertIn("failed", str(self.failureResultOf(asked, NoAnswer).value))
+
+    def test_no_connection_is_ready_in_time(self) -> None:
+        asked = ask(self.pool, GET, timeout=2.0)
+        self.bench.pass_time(2.1)
+        self.failureResultOf(asked, NoAnswer)
+        self.assertEqual(len(self.pool.waiters), 0)
+
+    def test_the_server_says_nothing(self) -> None:
+        self.bench.answer_all()
+        asked = ask(self.pool, GET, timeout=2.0)
+        self.bench.pass_time(2.1)
+        self.assertEqual(str(self.failureResultOf(asked, NoAnswer).value), "timeout server")
+
+    def test_nobody_wants_the_answer_any_more(self) -> None:
+        """The connection ends, for its answer is still to come."""
+        self.bench.answer_all()
+        asked = ask(self.pool, GET)
+        asked.addErrback(lambda _: None)
+        asked.cancel()
+        self.assertEqual(self.pool.closed, {"client gone": 1})
+        self.assertFalse(self.pool.in_use)
+
+    def test_too_long_a_body(self) -> None:
+        self.patch(reusedproxy.pool.library, "MOST", 10)
+        self.bench.answer_all()
+        asked = ask(self.pool, GET)
+        self.transport.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b"x" * 20)
+        self.assertIn("longer", str(self.failureResultOf(asked, NoAnswer).value))
+        self.assertFalse(self.pool.in_use)
