@@ -324,8 +324,6 @@ class ClientConnection:
         under way, or the connection cannot be moved. A head of which some has come is read on, and judged, there."""
         if self.state not in (WAITING, READING) or self._blocked or self._eof:
             return False
-        if self.session is not None and self.session.private:
-            return False
         if once:
             self.end_after("other certificates are shown now")
         self.frontend.connections.discard(self)
