@@ -98,6 +98,17 @@ class NeverTests(SynchronousTestCase):
         self.assertEqual([self.world.server.wires.index(wire) for wire in wires], [0, 1, 0, 1, 0])
         self.world.check_rest()
 
+    def test_it_goes_with_its_client_through_a_reload(self):
+        """The client is moved to another frontend: it goes on with what it has, and nobody else gets that."""
+        one, other = self.world.client(), self.world.client()
+        first = self.ask(one)
+        self.assertTrue(one.connection.move(self.world.frontend, once=False))
+        self.assertIsNot(self.ask(other), first)
+        self.assertIs(self.ask(one), first)
+        self.world.server.pool.retire(one.connection.session.private[0], "reload")
+        self.assertIsNot(self.ask(one), first)
+        self.world.check_rest()
+
     def test_it_ends_with_its_client(self):
         """Whether the client leaves or is ended by us, idle or busy."""
         for how in ("eof", "reset"):
