@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-unit test-integration coverage fuzz lint check-lint benchmark clean
+.PHONY: demo test test-unit test-integration test-oldest coverage fuzz lint check-lint benchmark clean
 
 # The package as a user gets it, with what the manhole needs.
 $(VENV)/installed: setup.py pyproject.toml
@@ -40,6 +40,13 @@ test-unit: $(VENV)/test-installed
 # The daemon as a user starts it, against real peers; one after the other, since many of them measure time.
 test-integration: $(VENV)/test-installed
 	$(BIN)/python -m pytest tests/integration $(PYTEST_ARGS)
+
+# The tests in memory with the oldest dependencies that setup.py allows, in a place of their own.
+test-oldest: setup.py tests/oldest.txt
+	$(PYTHON) -m venv $(VENV)/oldest
+	$(VENV)/oldest/bin/python -m pip install --quiet --upgrade 'pip>=25.1' 'setuptools>=77' wheel
+	$(VENV)/oldest/bin/python -m pip install --quiet --constraint tests/oldest.txt --editable '.[manhole]' --group test
+	$(VENV)/oldest/bin/python -m pytest --ignore tests/integration --numprocesses auto $(PYTEST_ARGS)
 
 # What of the package the tests in memory run through, line by line, in htmlcov/.
 coverage: $(VENV)/test-installed

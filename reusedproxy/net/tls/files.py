@@ -151,7 +151,10 @@ def certificates_in(what: str, path: str) -> list[Certificate]:
 def _read(certificates: list[Certificate]) -> list[Certificate]:
     """The same, each read as far as it is ever asked: the library reads names only then. Raises ValueError."""
     for each in certificates:
-        _ = each.subject, each.issuer, each.not_valid_before_utc, each.not_valid_after_utc
+        try:
+            _ = each.subject, each.issuer, each.not_valid_before_utc, each.not_valid_after_utc
+        except KeyError as error:  # of cryptography before 48
+            raise ValueError(f"a name in it has a value of the unknown type {error}") from None
     return certificates
 
 
