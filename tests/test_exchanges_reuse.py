@@ -105,7 +105,9 @@ class NeverTests(SynchronousTestCase):
         self.assertTrue(one.connection.move(self.world.frontend, once=False))
         self.assertIsNot(self.ask(other), first)
         self.assertIs(self.ask(one), first)
-        self.world.server.pool.retire(one.connection.session.private[0], "reload")
+        (connection,) = one.connection.session.private
+        self.world.server.pool.retire(connection, "reload")
+        connection.pool = None  # as when it has been taken apart
         self.assertIsNot(self.ask(one), first)
         self.world.check_rest()
 

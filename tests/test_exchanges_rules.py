@@ -16,13 +16,13 @@ def head_of(data: bytes) -> list[bytes]:
 class RequestTests(SynchronousTestCase):
     """`http-request`."""
 
-    def asked(self, rules: str, request: bytes, **world: str) -> list[bytes]:
+    def asked(self, rules: str, request: bytes, answer: bytes = OK, **world: str) -> list[bytes]:
         """The lines that reach the server."""
         made = ruled(self, rules, warm=1, **world)
         made.client().send(request)
         asked = made.server.asked()
         self.assertTrue(asked, made.flags())
-        made.server.answer()
+        made.server.answer(answer)
         made.check_rest()
         return head_of(asked)
 
@@ -89,6 +89,15 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual(
             self.asked(rules, get("http://a/x")), [b"GET http://new.example/x HTTP/1.1", b"Host: new.example"]
         )
+        for host, asked, sent in (
+            ("new", "a:443", (b"CONNECT new:443", b"Host: new")),
+            ("new", "a:8080", (b"CONNECT new:8080", b"Host: new:8080")),
+            ("new:1", "a:8080", (b"CONNECT new:1", b"Host: new:1")),
+        ):
+            request = f"CONNECT {asked} HTTP/1.1\r\nHost: {asked}\r\n\r\n".encode()
+            refusal = b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"
+            line, *fields = self.asked(f"http-request set-header Host {host}", request, refusal)
+            self.assertEqual((line, fields), (sent[0] + b" HTTP/1.1", [sent[1]]))
         rules = "http-request set-uri http://b/x"
         self.assertEqual(self.asked(rules, get("/y")), [b"GET http://b/x HTTP/1.1", b"Host: b"])
         rules = "http-request replace-header Host (.*):.* \\1"

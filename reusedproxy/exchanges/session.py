@@ -34,14 +34,15 @@ class Session:
     def take(self, pool: HTTPConnectionPool) -> ServerConnection | None:
         """Takes the connection that the client's last exchange at `pool` has left, if it still stands."""
         for connection in self.private:
-            if connection.pool is pool and connection.state == PRIVATE:
+            if connection.state == PRIVATE and connection.pool is pool:
                 pool.take(connection)
                 return connection
         return None
 
     def has_one_of(self, pool: HTTPConnectionPool) -> bool:
         """Tells whether an idle connection of `pool` is reserved for the client."""
-        return any(each.pool.first is pool and each.state == PRIVATE for each in self.private)
+        # The state first: the pool of one that has left may have been taken apart since.
+        return any(each.state == PRIVATE and each.pool.first is pool for each in self.private)
 
     def end(self) -> None:
         """Closes the server connections that are reserved for the client, who is gone."""

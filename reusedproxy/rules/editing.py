@@ -19,6 +19,7 @@ Head = RequestHead | ResponseHead
 
 _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*://)([^/?#]*)")
 _NOT_IN_TARGET = re.compile(rb"[^!\"$-~]")
+_PORT = re.compile(rb":[0-9]+\Z")
 _HOST_LINE = re.compile(rb"\r\n(?i:host):[^\r]*")
 #: Lines that no pattern of several names takes out.
 _KEPT = frozenset(b"host content-length transfer-encoding trailer connection te upgrade expect".split())
@@ -77,10 +78,17 @@ def replace_values(head: Head, lines: re.Pattern[bytes], change: Callable[[bytes
 
 
 def set_host(head: RequestHead, value: bytes) -> None:
-    """There is one Host, and an absolute target says the same (RFC 9112 section 3.2.2)."""
+    """There is one Host, and an absolute target says the same (RFC 9112 section 3.2.2), as does the authority of CONNECT, which keeps its
+    port where the new one has none (section 3.2.3)."""
     host = value.strip(b" \t")
     if not host or not HOST.match(host):
         raise Unusable("Host would be malformed")
+    authority = host
+    if head.method == b"CONNECT" and not _PORT.search(host):
+        port = head.target[head.target.rindex(b":") :]
+        authority += port
+        if port not in (b":80", b":443"):
+            host = authority
     if _HOST_LINE.search(head.block):
         head.block = _HOST_LINE.sub(lambda found: b"\r\nHost: " + host, head.block)
         head.head = _HOST_LINE.sub(lambda found: b"\r\nHost: " + host, head.head)
@@ -89,7 +97,9 @@ def set_host(head: RequestHead, value: bytes) -> None:
     if head.host is not None:
         head.host = host
     found = _ABSOLUTE.match(head.target)
-    if found and head.method != b"CONNECT":
+    if head.method == b"CONNECT":
+        _set_target(head, authority)
+    elif found:
         _set_target(head, found[1] + host + head.target[found.end() :])
 
 
