@@ -1,7 +1,8 @@
-"""Names of hosts and what they were resolved to, for all who ask in one reading of the configuration, and the next.
+"""Caches the addresses of host names for one reading of the configuration, and carries each choice on to the next
+reading.
 
-Whoever asks again is given the same address as before as long as the name still has it, so that a name server that changes
-the order of its answers makes no server look changed.
+A caller gets the same address as in the reading before, as long as the name still has it. A name server that changes
+the order of its answers therefore makes no server look changed.
 """
 
 from __future__ import annotations
@@ -13,26 +14,38 @@ from reusedproxy.net.resolver import Answers, Found, Query, literal, look_up, re
 
 
 class Addresses:
-    """What was found. Names that `learn` or `look_up_all` has told of beforehand cost no time in `find`."""
+    """Holds the answers of the resolver.
+
+    `find` does not wait for names that `learn` or `look_up_all` has supplied before.
+    """
 
     def __init__(self, previous: Addresses | None = None) -> None:
-        """`previous`: those of the reading before, whose choice among a name's addresses holds on."""
+        """Takes over the choices of the `previous` reading: each name keeps the address that was chosen among its
+        addresses.
+        """
         self._answers: Answers = {}
         self._chosen: dict[tuple[object, Query], tuple[int, Any]] = dict(previous._chosen) if previous else {}
 
     def unknown(self, queries: Iterable[Query]) -> set[Query]:
-        """Those of them that a name server has to be asked for."""
+        """Returns those of the queries that a name server has to be asked for."""
         return {query for query in queries if query not in self._answers and literal(query) is None}
 
     def learn(self, answers: Answers) -> None:
         self._answers.update(answers)
 
     def look_up_all(self, queries: Iterable[Query]) -> None:
-        """Ask for all that is unknown, side by side, and wait for it: for the start, when nobody is served yet."""
+        """Resolves all unknown names at the same time and blocks until the last is answered.
+
+        It is for the start of the program, when no client is served yet.
+        """
         self.learn(resolve(self.unknown(queries)))
 
     def find(self, asker: object, host: str, port: int, kind: int, family: int = 0) -> tuple[int, Any]:
-        """Family and address for a socket of this kind: the first, as HAProxy's `init-addr libc`. Raises OSError."""
+        """Returns family and address for a socket of this kind. Raises OSError.
+
+        It takes the first address of the answer, as HAProxy's `init-addr libc` does, unless this `asker` already has
+        one that is still in the answer. A name that is not known yet is looked up here, and the call waits for it.
+        """
         query = Query(host, kind, family)
         answer: Found | OSError | None = literal(query) or self._answers.get(query)
         if answer is None:
@@ -45,6 +58,6 @@ class Addresses:
         return found, (address, port, *rest)
 
     def forget_others(self, queries: Iterable[Query]) -> None:
-        """Keep no choice for names that are asked for no more."""
+        """Drops the choices for names that are not among `queries`."""
         wanted = set(queries)
         self._chosen = {key: chosen for key, chosen in self._chosen.items() if key[1] in wanted}

@@ -1,7 +1,7 @@
-"""Many small jobs, done in short slices: some of them at once, the rest while other work goes on in between.
+"""Runs many small jobs in short time slices, with other work of the event loop in between.
 
-Unlike the generators of `net.slices`, jobs can be added while others are under way, and all that are left can be finished
-at once. It knows a clock; it must never know what the jobs are.
+Unlike the generators of `net.slices`, jobs can be added while others are under way, and all that are left can be
+finished at once. It knows a clock; it must never know what the jobs are.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from reusedproxy.net.slices import PAUSE, SLICE
 
 
 class Backlog:
-    """Calls jobs in the order of their coming, for as long as a slice lasts, then again after a pause.
+    """Calls jobs, first come first served, for the length of one slice, then again after a pause.
 
-    A job does one thing each time that it is called, and returns whether it has to be called again. One that raises is
-    called again, too.
+    A job does one unit of work per call and returns whether it has to be called again. A job that raises is called
+    again, too.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -32,12 +32,12 @@ class Backlog:
         self._jobs.append(job)
 
     def go_on(self) -> None:
-        """Calls jobs for the length of one slice, unless they are under way."""
+        """Calls jobs for the length of one slice, unless a next slice is scheduled already."""
         if self._call is None:
             self._work(self._clock.seconds() + SLICE)
 
     def finish(self) -> None:
-        """Calls all jobs until none is left, nor a timer."""
+        """Calls all jobs until none is left, and cancels the timer."""
         self._work(inf)
         if self._call is not None:
             self._call.cancel()
@@ -52,7 +52,7 @@ class Backlog:
         try:
             while jobs:
                 job = jobs[0]
-                # Whoever is called may call us: then the job has perhaps come to its end meanwhile.
+                # The job may have called `finish` or `go_on`, which may have completed and removed it meanwhile.
                 if not job() and jobs and jobs[0] is job:
                     jobs.popleft()
                 if self._clock.seconds() >= until:

@@ -1,11 +1,13 @@
-"""When a wait ends: deadlines that are moved for every request and almost never pass.
+"""Manages deadlines of connections: they are moved for every request and almost never pass.
 
 A connection has one deadline and pushes it ahead all the time, so pushing must cost no more than an assignment. Time is
-cut into slots; an owner sits in a slot at or before the deadline it had when it was put there, and is looked at again only
-when that slot comes up: passed, it is told; not yet, or moved ahead meanwhile, it is put into another slot. The farther a
-deadline is, the coarser are the slots, as in a hierarchical timer wheel: their number stays bounded whatever the time-outs
-are and however many connections come and go. It knows a clock and owners with a `deadline`; it must never know what they
-wait for.
+cut into slots. An owner is filed in a slot that comes up at most 1/64 s after its deadline, and often well before it.
+It is looked at only when that slot comes up. If its deadline has passed by then, the owner is told; if not, or if it
+was moved ahead meanwhile, the owner is filed in another slot. As in a hierarchical timer wheel, slots are the coarser
+the farther the deadline is: their number stays bounded whatever the time-outs are and however many connections come and
+go.
+
+It knows a clock and owners with a `deadline`; it must never know what they wait for.
 """
 
 from __future__ import annotations
@@ -19,14 +21,18 @@ from twisted.logger import Logger
 
 #: Slots per second. A deadline passes at most 1/64 s late; a busy proxy wakes at most 64 times a second for all of them.
 SLOTS = 64
-#: A deadline farther away than so many slots is looked at early, by a sixteenth of its distance at most, and then put into a
-#: finer slot: sixteen slots serve each doubling of the distance. With a slot for each 1/64 s, an hour of short connections
-#: with a time-out of an hour left 230,400 empty slots behind, 70 MB (now: 200 slots, 0.1 MB).
+#: Distance in slots beyond which a deadline is filed in a coarser slot. The owner is then looked at early, by a
+#: sixteenth of the distance at most, and refiled in a finer slot; sixteen slots serve each doubling of the distance.
+#: With a slot for each 1/64 s, an hour of short connections with a time-out of an hour left 230,400 empty slots behind,
+#: 70 MB (now: 200 slots, 0.1 MB).
 EXACT = 2 * SLOTS
 
 
 class Owner(Protocol):
-    """What can be watched: `deadline` in the clock's seconds (inf: none); `slot` belongs to `Deadlines` (0: not watched)."""
+    """Defines what can be watched.
+
+    `deadline` is in the clock's seconds (inf: none). `slot` belongs to `Deadlines` (0: not watched).
+    """
 
     deadline: float
     slot: float
@@ -35,10 +41,10 @@ class Owner(Protocol):
 
 
 class Deadlines:
-    """Tells each owner, once, that its deadline has passed; it is not watched any more from then on.
+    """Tells each owner once that its deadline has passed, and stops watching it then.
 
-    To move a deadline ahead, an owner may simply assign `deadline`. Only one that may come closer must be given to
-    `watch` again. Every owner must be given to `cancel` before it is thrown away.
+    To move a deadline ahead, an owner may simply assign `deadline`. To move it closer, it must call `watch` again.
+    Every owner must be given to `cancel` before it is discarded.
     """
 
     _log = Logger()
@@ -49,12 +55,12 @@ class Deadlines:
         self._due: list[int] = []
         self._call: IDelayedCall | None = None
         self._call_slot = 0
-        #: The first slot whose turn has not come; what is watched too late waits there, and not in one that has gone by.
+        #: The first slot whose turn has not come. An owner whose own slot has gone by already is filed here.
         self._next_slot = int(clock.seconds() * SLOTS)
         self.now = clock.seconds
 
     def watch(self, owner: Owner, deadline: float) -> None:
-        """Tell `owner` when the clock reaches `deadline` (inf: never)."""
+        """Watches `owner`: it is told when the clock reaches `deadline` (inf: never)."""
         owner.deadline = deadline
         if owner.slot:
             if deadline * SLOTS >= owner.slot - 1:
@@ -64,13 +70,13 @@ class Deadlines:
             self._put_in(owner)
 
     def cancel(self, owner: Owner) -> None:
-        """Forget `owner`. No harm if it is not watched."""
+        """Stops watching `owner`. An owner that is not watched may be given, too."""
         owner.deadline = inf
         if owner.slot:
             self._take_out(owner)
 
     def stop(self) -> None:
-        """Forget everybody; no timer is left."""
+        """Stops watching all owners and cancels the timer."""
         for owners in self._slots.values():
             for owner in owners:
                 owner.slot = 0
@@ -79,17 +85,18 @@ class Deadlines:
         self._schedule()
 
     def watching(self) -> int:
-        """How many owners are watched."""
+        """Returns the number of watched owners."""
         return sum(map(len, self._slots.values()))
 
     def slots(self) -> int:
-        """How many slots are kept, empty ones included: each is looked at once."""
+        """Returns the number of slots, empty ones included: each of them wakes the timer once."""
         return len(self._slots)
 
     def _put_in(self, owner: Owner) -> None:
         number = int(owner.deadline * SLOTS) + 1
-        # Counted from the last turn, for asking the clock costs a third of all this. After a long rest too coarse a slot is
-        # chosen, at worst one that has gone by: then the next turn comes at once, and it is put right.
+        # The distance is counted from the last turn, because reading the clock costs a third of the whole call. After a
+        # long idle time this chooses too coarse a slot, at worst one that has gone by: then the next turn comes at once
+        # and refiles the owner.
         ahead = number - self._next_slot
         if ahead > EXACT:
             shift = ahead.bit_length() - 5
@@ -107,7 +114,7 @@ class Deadlines:
             slot.add(owner)
 
     def _take_out(self, owner: Owner) -> None:
-        # A slot left empty keeps its turn: waking for nothing once is cheaper than moving the timer at every cancel.
+        # An empty slot is not removed: waking for nothing once is cheaper than moving the timer at every cancel.
         self._slots[int(owner.slot)].discard(owner)
         owner.slot = 0
 
@@ -129,8 +136,8 @@ class Deadlines:
             for owner in owners:
                 owner.slot = 0
             for owner in owners:
-                # One told before may have cancelled this one (no deadline left), watched it anew (it has a slot), or
-                # stopped it all (other slots).
+                # An owner told earlier in this loop may have cancelled this one (its deadline is inf), watched it anew
+                # (it has a slot), or stopped all (the slots are others).
                 if not owner.slot and slots is self._slots:
                     self._look_at(owner, now)
         if self._call is None:

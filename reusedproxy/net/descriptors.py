@@ -1,7 +1,7 @@
-"""What a process has only so many of: file descriptors. How many there are, and which of them clients may not take.
+"""Computes how many file descriptors the process has and which of the last ones clients and servers may not take.
 
-The kernel gives out the lowest free number, so the number of a new descriptor tells how many are taken at least. It knows
-limits and error numbers; it must never know what the descriptors are used for.
+The kernel gives out the lowest free number, so the number of a new descriptor is a lower bound of how many are taken.
+It knows limits and error numbers; it must never know what the descriptors are used for.
 """
 
 from __future__ import annotations
@@ -9,35 +9,46 @@ from __future__ import annotations
 import errno
 import resource
 
-#: How a system call says that we, or the machine, have no descriptor, port or memory left: no peer has to do with it.
+#: Errors of system calls that say that this process, or the machine, has no descriptor, port or memory left; the peer
+#: has no part in it.
 EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL))
 
-#: The last ones are not for clients, because what is accepted must be served: an eighth, between these two.
+#: The last descriptors are reserved for connections to servers, because an accepted request must be served: an eighth
+#: of all, between these two bounds.
 SERVERS_LEAST, SERVERS_MOST = 16, 128
-#: The very last ones are not for servers either: an operator must get in and reload, and checks must go on.
+#: The very last ones are reserved for operators and checks: an operator must be able to connect and reload, and health
+#: checks must go on.
 OPERATORS = 6
-#: For all that is neither a client's nor a server's connection: so many, or a quarter of few.
+#: Descriptors that are neither a client's nor a server's connection: this many, or a quarter of the limit where that is
+#: less.
 OTHERS = 100
 
 
 def limit() -> int:
-    """How many this process may have open, once it has raised its soft limit to the hard one."""
+    """Returns how many descriptors this process may have open once its soft limit is raised to the hard one.
+
+    Where the hard limit is infinite, it is the soft limit, at least 65536.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return hard if hard != resource.RLIM_INFINITY else max(soft, 65536)
 
 
 def clients() -> int:
-    """How many clients there may be where no `maxconn` says: HAProxy's rule, two for each, some kept for the rest."""
+    """Returns how many clients are allowed where no `maxconn` says: HAProxy's rule, two descriptors for each client
+    after some are kept for the rest.
+    """
     most = min(limit(), 2**20)
     return max(1, (most - min(OTHERS, most // 4)) // 2)
 
 
 def last_for_clients() -> int:
-    """The descriptor with which clients have had their share."""
+    """Returns the descriptor number at which clients have had their share: whichever client gets it is the last one
+    accepted for now.
+    """
     most = limit()
     return most - min(SERVERS_MOST, max(SERVERS_LEAST, most // 8))
 
 
 def last_for_servers() -> int:
-    """The same for clients and servers together."""
+    """Returns the descriptor number at which clients and servers together have had their share."""
     return limit() - OPERATORS

@@ -1,8 +1,10 @@
-"""Opening one connection: TCP, then TLS, then the name; only when all of it is done is there a transport.
+"""Opens one connection to a server: TCP, then TLS, then the check of the certificate's name.
 
-A `Dialer` knows where one server is and how to speak TLS to it; a `Dial` is one attempt with one deadline over all of
-its steps. It tells its owner exactly once: a transport that is warm, or a failure in words. It must never know why
-somebody wants the connection, nor whether another attempt will follow.
+Only a connection that has passed all of these becomes a transport.
+
+A `Dialer` knows where one server is and how to speak TLS to it. A `Dial` is one attempt, with one deadline over all of
+its steps. It tells its owner exactly once: either a transport that is ready for use, or a failure in words. It must
+never know why the connection is wanted, nor whether another attempt will follow.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from reusedproxy.net.transport import BROKEN, Transport
 # The states of a dial.
 CONNECTING = "connecting"  # TCP
 HANDSHAKING = "handshaking"  # TLS
-DONE = "done"  # its owner has been told, or has given it up
+DONE = "done"  # its owner has been told, or has cancelled it
 
 #: The phase of a dial that ended before any handshake.
 TCP_CONNECT = "TCP connect"
@@ -48,7 +50,7 @@ SocketAddress = Any
 
 @frozen
 class Target:
-    """Where to connect: a socket family and a literal address, resolved beforehand."""
+    """Holds the place to connect to: a socket family and a literal address, resolved beforehand."""
 
     family: int
     address: SocketAddress
@@ -62,10 +64,11 @@ class Target:
 
 @frozen
 class DialFailure:
-    """Why there is no connection. `phase`: TCP_CONNECT or "TLS handshake"; `timed_out`: its deadline passed in that phase.
+    """Describes why an attempt to connect failed.
 
-    `ours`: we had nothing left to connect with, descriptors for instance; the server has not been asked. `unverified`: it
-    is the server's certificate that we do not take.
+    `phase` is TCP_CONNECT or "TLS handshake". `timed_out` says that the deadline passed in that phase. `ours` says that
+    this process had no resources left, descriptors for instance, so that the failure says nothing about the server.
+    `unverified` says that the server's certificate was not accepted.
     """
 
     phase: str
@@ -79,18 +82,20 @@ class DialFailure:
 
 
 class DialOwner(Protocol):
-    """Who asked. Exactly one of the two is called, unless the dial was cancelled."""
+    """Receives the result of a dial. Exactly one of the two methods is called, unless the dial was cancelled."""
 
     def dial_ready(self, dial: Dial, transport: Transport) -> None:
-        """The transport has no peer yet and is not reading: set `peer` and start it."""
+        """Takes over the transport. It has no peer yet and is not reading: the owner sets `peer` and starts it."""
 
     def dial_failed(self, dial: Dial, failure: DialFailure) -> None: ...
 
 
 class Dialer:
-    """How to reach one server. `timeout` in seconds bounds TCP and TLS together; None waits as long as the kernel does.
+    """Knows how to reach one server.
 
-    `last` is the descriptor from which on it counts as having none.
+    `timeout` in seconds bounds TCP and TLS together; with None only the kernel's own limit applies. `last` is the first
+    descriptor number that a dial may not use: one that gets it, or a higher one, fails as if there were no descriptor
+    left.
     """
 
     def __init__(
@@ -103,7 +108,11 @@ class Dialer:
         last: float = inf,
         preface: Callable[[socket], bytes] | None = None,
     ) -> None:
-        """`preface` gives what goes out first of all, in the clear, on a socket that is connected: it is short."""
+        """Keeps the settings of all dials to this server.
+
+        `preface` returns the bytes that are sent first, unencrypted, on the connected socket that it is given. They
+        must be few, because they are sent in one call.
+        """
         self.preface = preface
         self.poller = poller
         self.deadlines = deadlines
@@ -113,13 +122,16 @@ class Dialer:
         self.last = last
 
     def dial(self, owner: DialOwner) -> Dial:
-        """Begin to connect. The owner hears of it later, never within this call."""
+        """Begins to connect. The owner is told later, never within this call."""
         return Dial(self, owner)
 
 
 class Dial:
-    """One attempt; `state` is CONNECTING, HANDSHAKING or DONE. `took` is how many seconds it lasted, `tcp_took` those until
-    TCP was up (0: it never was)."""
+    """Makes one attempt to connect; `state` is CONNECTING, HANDSHAKING or DONE.
+
+    `took` is the duration of the whole attempt in seconds, and `tcp_took` that until TCP was connected (0: it never
+    was).
+    """
 
     __slots__ = (
         "_dialer",
@@ -157,7 +169,7 @@ class Dial:
         try:
             self._connect(dialer.target)
         except OSError as error:
-            # Told in the next turn, by the deadline that has passed already: an owner is never called within `dial`.
+            # The owner is never called within `dial`: a deadline that has passed already tells it in the next turn.
             self._error = error.strerror or str(error)
             self._ours = error.errno in EXHAUSTED
             dialer.deadlines.watch(self, self.born)
@@ -179,7 +191,7 @@ class Dial:
             raise OSError(error, os.strerror(error))
 
     def cancel(self) -> None:
-        """Give it up; its owner hears nothing."""
+        """Ends the attempt. Its owner is told nothing."""
         if self.state != DONE:
             self._stop()
             self._close()
@@ -193,8 +205,9 @@ class Dial:
     def on_ready(self, events: int) -> None:
         assert self.socket is not None
         if self.state == CONNECTING:
-            # Asked by connecting again, not by SO_ERROR: the event may have been meant for a connection whose
-            # descriptor we got in the same batch, and SO_ERROR is as silent about a connect under way as about success.
+            # The state is asked by connecting again, not by SO_ERROR. The event may have been meant for another
+            # connection, whose descriptor this one got within the same batch, and SO_ERROR reads 0 both for a connect
+            # that is under way and for one that has succeeded.
             error = self.socket.connect_ex(self._dialer.target.address)
             if error == errno.EALREADY:
                 return
@@ -210,7 +223,7 @@ class Dial:
             self.state = HANDSHAKING
         if self.state == HANDSHAKING:
             if not self._dialer.poller.take_costly():
-                # What is watched stays ready.
+                # The socket stays ready, so the next batch calls again.
                 return
             try:
                 fault = self._handshake()
@@ -223,7 +236,7 @@ class Dial:
                 self._fail(fault)
 
     def _introduce(self) -> bool:
-        """Say what comes before everything else; whether it could be said."""
+        """Sends the preface, if there is one. Returns whether the dial goes on; if not, it has failed."""
         assert self.socket is not None
         if self._dialer.preface is None:
             return True
@@ -233,13 +246,16 @@ class Dial:
         except OSError as error:
             self._fail(error.strerror or str(error))
             return False
-        if sent < len(data):  # an empty buffer that has no room for two hundred bytes
+        if sent < len(data):  # the socket's buffer is still empty, so this is not expected for some two hundred bytes
             self._fail("no room for the PROXY protocol header")
             return False
         return True
 
     def _handshake(self) -> str | None:
-        """Go on with it. None: all is well and verified; "": it needs more time; otherwise what is wrong."""
+        """Takes one step of the TLS handshake.
+
+        Returns None when it is complete and verified, "" when it needs more time, and otherwise the fault in words.
+        """
         context = self._dialer.context
         assert context is not None and self.socket is not None
         if self._tls is None:
@@ -264,7 +280,7 @@ class Dial:
         assert self.socket is not None
         self._stop()
         self.took = dialer.deadlines.now() - self.born
-        # Whoever is told gives the transport its peer; until then nothing can happen to it, as it watches nothing.
+        # The owner sets the transport's peer. Until then no event can reach it, because it watches none.
         nobody: Any = None
         if tls is None:
             transport = Transport(dialer.poller, self.socket, nobody)

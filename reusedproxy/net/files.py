@@ -1,4 +1,7 @@
-"""Files that are read while clients are served: a pipe in a file's place would be waited for, by everybody."""
+"""Opens files that are read while clients are served.
+
+A pipe in place of a file would block the event loop, so it is refused.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ import stat
 
 
 def unless_pipe(path: str, flags: int) -> int:
-    """For `open(path, opener=unless_pipe)`: raises OSError for a pipe, which could not be read again at a reload anyway."""
+    """Opens a file for `open(path, opener=unless_pipe)`.
+
+    Raises OSError for a pipe, which could not be read again at a reload anyway.
+    """
     fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
     if stat.S_ISFIFO(os.fstat(fd).st_mode):
         os.close(fd)

@@ -1,11 +1,13 @@
-"""Accepting: one listening socket that turns each connection into a transport and hands it on.
+"""Accepts connections on one listening socket and hands them to a taker.
 
-A listener knows its socket and one taker; it must never know frontends. It pauses when told (at `maxconn`) and by
-itself when accepting fails, because a listening socket that cannot be accepted from stays ready and would spin the loop; or
-when the process has only those descriptors left that clients may not have. It goes on as soon as one of these is free.
+A listener knows its socket and one taker; it must never know frontends. It pauses when told to (at `maxconn`). It also
+pauses by itself when accepting fails, because a listening socket that cannot be accepted from stays ready and would
+spin the loop, and when the process has only those descriptors left that clients may not have. It goes on as soon as one
+of these is free.
 
-A unix socket may stand in a directory of somebody else's, while we are root: whatever has a name there may be another file
-the next moment. So nothing is done to such a name that would follow a link, or do harm to the wrong file.
+A unix socket may stand in a directory that another user owns, while this process runs as root. A name in such a
+directory may belong to another file the next moment. So no operation on such a name follows a link, and none can harm
+the wrong file.
 """
 
 from __future__ import annotations
@@ -31,20 +33,23 @@ from reusedproxy.net.descriptors import EXHAUSTED as NONE_LEFT
 from reusedproxy.net.poller import READ, Poller
 from reusedproxy.net.tls.server import Certificates
 
-#: Connections accepted before the others get their turn: each costs some 20 us, and as much again where its request or end is there.
+#: Connections accepted before other events get their turn: each costs some 20 us, and as much again where its request
+#: or its end is there already.
 ACCEPTS_AT_ONCE = 16
-#: Connections that may wait in the kernel's queue when neither `backlog` nor `maxconn` says.
+#: Length of the kernel's queue of connections when neither `backlog` nor `maxconn` gives one.
 BACKLOG = 4096
-#: Seconds to wait after running out of memory or of the machine's descriptors; and of our own, which are looked for at the
-#: end of each batch of events besides.
+#: Seconds to wait after the system ran out of memory or descriptors, and after this process ran out of descriptors. For
+#: its own descriptors it also looks at the end of each batch of events.
 EXHAUSTED_PAUSE = 0.2
 SHORT_PAUSE = 0.05
-#: Seconds to wait when accepting fails for another reason, which will hardly pass: somebody has shut down a socket given to us.
+#: Seconds to wait when accepting fails for another reason. Such a reason will hardly pass: somebody has shut down a
+#: socket given to this process, for instance.
 FAILED_PAUSE = 1.0
-#: Seconds between two warnings about it.
+#: Seconds between two warnings that accepting fails.
 WARN_EVERY = 10.0
 
-#: What concerns one client alone: it has gone again already, or the network says of it what Linux tells here (accept(2)).
+#: Errors of accept(2) that concern one client alone: it has gone again already, or Linux passes on a network error of
+#: its connection.
 _ONE_CLIENTS = frozenset(
     (errno.ECONNABORTED, errno.ECONNRESET, errno.EPROTO, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.ENONET)
     + (
@@ -60,11 +65,12 @@ _ONE_CLIENTS = frozenset(
 
 _FEW_LEFT = "Too many open files: the last few descriptors are not for clients (see ulimit -n, maxconn)"
 
-#: What says that a file system has no hard links; or not for us, to what is another's already (proc(5), protected_hardlinks).
+#: Errors that say that the file system has no hard links, or that this process may not make one to a file of another
+#: owner (proc(5), protected_hardlinks).
 _NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS))
 
 _STREAM = int(sockets.SOCK_STREAM)
-#: Bytes of a unix socket's path that clients can connect to (unix(7)).
+#: Longest path of a unix socket, in bytes, that clients can connect to (unix(7)).
 _LONGEST_PATH = 107
 
 # The states of a listener.
@@ -76,19 +82,22 @@ CLOSED = "closed"
 
 
 class ListenError(Exception):
-    """An address cannot be listened on; the message says which and why."""
+    """Says that an address cannot be listened on; the message says which and why."""
 
 
 class Taker(Protocol):
-    #: It wants no more for now.
+    #: Whether the taker wants no more connections for now.
     full: bool
 
     def connection_made(self, accepted: sockets.socket, address: object, listener: Listener) -> None:
-        """A client has connected from `address`. The socket is non-blocking and belongs to the taker from here on."""
+        """Takes a connection of a client at `address`.
+
+        The socket is non-blocking and belongs to the taker from here on.
+        """
 
 
 class Listener:
-    """One bound socket; `state` is BOUND, LISTENING, PAUSED, EXHAUSTED or CLOSED."""
+    """Accepts connections on one bound socket; `state` is BOUND, LISTENING, PAUSED, EXHAUSTED or CLOSED."""
 
     _log = Logger()
 
@@ -101,7 +110,10 @@ class Listener:
         warn: Callable[[str], None],
         last: float = inf,
     ) -> None:
-        """`last`: the descriptor from which on it accepts no more."""
+        """Keeps the bound socket.
+
+        `last` is the descriptor number from which on the listener accepts no further connection.
+        """
         self._poller = poller
         self._deadlines = deadlines
         self._warn = warn
@@ -110,10 +122,10 @@ class Listener:
         self.socket = bound
         self._family = int(bound.family)
         name = bound.getsockname()
-        #: The port that the kernel gave, for one that was asked for as 0; 0 for a unix socket.
+        #: The port that the kernel chose where the configuration says 0; 0 for a unix socket.
         self.port: int = name[1] if isinstance(name, tuple) else 0
         self.state = BOUND
-        #: How many connections may wait in the kernel, where whoever made it has said so.
+        #: Length of the kernel's queue of connections, if the code that made the listener has set it.
         self.backlog: int | None = None
         self.deadline = 0.0
         self.slot = 0.0
@@ -121,14 +133,17 @@ class Listener:
         #: The file of a unix socket.
         self._file = bound.file if isinstance(bound, _UnixSocket) else None
         self.taker: Taker | None = None
-        #: What clients are shown here; None: they are served in the clear. The taker sets it and makes use of it.
+        #: Certificates for the clients of this listener; None: they are served without TLS. The taker sets and uses
+        #: them.
         self.certificates: Certificates | None = None
         #: Connections accepted here that are still open; the taker counts them down.
         self.connections = 0
 
     @property
     def stands(self) -> bool:
-        """Whether clients can reach it: a unix socket's file may have been removed, or another put in its place."""
+        """Tells whether clients can reach the listener: a unix socket's file may have been removed, or replaced by
+        another.
+        """
         if self._file is None:
             return True
         try:
@@ -138,19 +153,21 @@ class Listener:
 
     @property
     def full(self) -> bool:
-        """Whether there are as many connections as its `maxconn` allows."""
+        """Tells whether there are as many connections as its `maxconn` allows."""
         return 0 < self.bind.maxconn <= self.connections
 
     def listen(self, taker: Taker) -> None:
-        """Accept for `taker`, from now on."""
+        """Starts to accept connections for `taker`."""
         self.taker = taker
         if self.state != LISTENING:
             self._move(LISTENING)
 
     def adopt(self, bind: Bind, clients: int) -> None:
-        """Be as `bind` says, of the same address, from now on; `clients` is the backlog where it says none. Raises ListenError.
+        """Takes over the settings of `bind`, a line for the same address from another reading of the configuration.
 
-        For a listener that was made by another reading of the configuration.
+        Raises ListenError.
+
+        `clients` is the backlog where `bind` gives none.
         """
         was, self.bind = self.bind, bind
         try:
@@ -164,22 +181,26 @@ class Listener:
             raise ListenError(f"cannot change {bind.address} as its line says: {error.strerror or error}") from None
 
     def _give_to_others(self, bind: Bind) -> None:
-        """Set mode and owner of its file, and of no other that was put in its place."""
+        """Sets mode and owner of the unix socket's file, and of no other file that was put in its place."""
         with _opened(bind.address.path, os.O_PATH | os.O_NOFOLLOW) as file:
             if _identity(os.fstat(file)) != self._file:
                 raise OSError(errno.ESTALE, "another file stands there by now")
-            # Linux changes no mode without following links, but leads from here to the very file that is open.
+            # Linux cannot change a mode without following links, but a path below /proc leads to the very file that is
+            # open.
             path = _through(file)
             os.chmod(path, _unsaid_mode() if bind.mode is None else bind.mode)
             uid, gid = owner_of(bind)
             os.chown(path, os.geteuid() if uid < 0 else uid, os.getegid() if gid < 0 else gid)
 
     def keep_alive(self, on: bool) -> None:
-        """Whether TCP looks now and then whether a silent client is still there; accepted sockets inherit it on Linux."""
+        """Switches TCP keep-alive on or off, by which the kernel probes whether a silent client is still there.
+
+        Accepted sockets inherit it on Linux.
+        """
         self.socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_KEEPALIVE, on)
 
     def pause(self) -> None:
-        """Leave new connections in the kernel's queue."""
+        """Stops accepting; new connections stay in the kernel's queue."""
         if self.state in (LISTENING, EXHAUSTED):
             self._move(PAUSED)
 
@@ -188,12 +209,16 @@ class Listener:
             self._move(LISTENING)
 
     def close(self) -> None:
-        """Close the socket; connections that wait in its queue are refused by the kernel. A unix path is removed."""
+        """Closes the socket.
+
+        The kernel refuses connections that wait in its queue. The file of a unix socket is removed.
+        """
         if self.state == CLOSED:
             return
         self._move(CLOSED)
         if self._file is not None:
-            # Before it is closed: its file's number is nobody else's so long.
+            # The file is removed before the socket is closed: as long as it is open, no other file can get its inode
+            # number.
             with suppress(OSError), _parent(self.bind.address.path) as (parent, name):
                 if _identity(os.stat(name, dir_fd=parent, follow_symlinks=False)) == self._file:
                     os.unlink(name, dir_fd=parent)
@@ -203,7 +228,7 @@ class Listener:
         taker = self.taker
         assert taker is not None
         fault = ""
-        # What `socket.accept` does, without its looking up of enumerations: 2.7 us a connection instead of 5.2.
+        # This is `socket.accept` without its look-ups of enumerations: 2.7 us a connection instead of 5.2.
         accept, family, kind = self.socket._accept, self._family, _STREAM  # type: ignore[attr-defined]
         for _ in range(ACCEPTS_AT_ONCE):
             try:
@@ -225,7 +250,7 @@ class Listener:
             try:
                 taker.connection_made(accepted, address, self)
             except Exception:
-                # The poller would forget the whole listening socket for it.
+                # An exception that reaches the poller would make it forget the whole listening socket.
                 self._log.failure("a connection to {address} could not be taken", address=self.bind.address)
             if self.state != LISTENING:
                 return
@@ -233,7 +258,7 @@ class Listener:
                 self._exhausted(_FEW_LEFT, SHORT_PAUSE)
                 return
         if fault:
-            self._exhausted(fault, FAILED_PAUSE)  # for each of so many clients: it is not theirs
+            self._exhausted(fault, FAILED_PAUSE)  # every client of this batch failed, so the clients are not the cause
 
     def deadline_passed(self) -> None:
         if self.state == EXHAUSTED:
@@ -243,16 +268,19 @@ class Listener:
                 self._move(LISTENING)
 
     def descriptor_may_be_free(self) -> None:
-        """What the poller calls while there is none for another client."""
+        """Looks again for a free descriptor.
+
+        The poller calls it at the end of a batch while there is none for another client.
+        """
         if not self._is_short():
             self._move(LISTENING)
 
     def _is_short(self) -> bool:
-        """Whether the next connection would get one of the last descriptors, or none."""
+        """Tells whether the next connection would get one of the last descriptors, or none."""
         return self._next_descriptor() >= self._last
 
     def _next_descriptor(self) -> float:
-        """The number that the next connection would get."""
+        """Returns the descriptor number that the next connection would get; inf if there is none."""
         try:
             number = os.dup(self.socket.fileno())
         except OSError:
@@ -287,14 +315,17 @@ class Listener:
 
 
 def backlog_of(bind: Bind, clients: int) -> int:
-    """How many connections may wait in the kernel: what `backlog` says, else as many as there may be `clients`."""
+    """Returns the length of the kernel's queue: the `backlog` of the line, else the number of `clients` allowed, else
+    BACKLOG.
+    """
     return bind.backlog or clients or BACKLOG
 
 
 def bind_socket(bind: Bind, backlog: int, v6_only: bool = False, at: sockets._Address | None = None) -> sockets.socket:
-    """A bound and listening socket for `bind`. Raises ListenError.
+    """Returns a bound, listening and non-blocking socket for `bind`. Raises ListenError.
 
-    An IPv6 wildcard takes IPv4 clients, too, unless `v6_only`. `at` is what the host's name was resolved to.
+    An IPv6 wildcard takes IPv4 clients, too, unless `v6_only`. `at` is the address that the host's name was resolved
+    to.
     """
     address = bind.address
     try:
@@ -325,7 +356,7 @@ def _bind_port(address: ListenAddress, v6_only: bool, at: sockets._Address | Non
     bound = sockets.socket(family, sockets.SOCK_STREAM)
     try:
         bound.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
-        # Accepted sockets inherit it on Linux, which saves a call for each.
+        # Accepted sockets inherit this option on Linux, which saves a call for each.
         bound.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
         if address.v6:
             bound.setsockopt(sockets.IPPROTO_IPV6, sockets.IPV6_V6ONLY, v6_only)
@@ -337,16 +368,20 @@ def _bind_port(address: ListenAddress, v6_only: bool, at: sockets._Address | Non
 
 
 class _UnixSocket(sockets.socket):
-    """One that listens, and knows its file; `getsockname` tells where it was bound, and not where it stands."""
+    """Adds the identity of its file to a unix socket; `getsockname` tells where it was bound, and not where it stands
+    now.
+    """
 
     file: tuple[int, int] | None = None
 
 
 def _bind_path(bind: Bind, backlog: int) -> _UnixSocket:
-    """A listening unix socket, in place of a dead one only: a path that somebody listens on is in use.
+    """Returns a listening unix socket at the path of `bind`, in place of a dead socket only: one that is listened on is
+    in use.
 
-    It gets its owner and mode in a directory that nobody else can enter, and appears at its path when it is complete (HAProxy:
-    beside its path, under another name). Whoever owns the directory of the path may rename ours, and gains nothing by it.
+    The socket gets its owner and mode in a directory that no other user can enter, and is moved to its path when it is
+    complete. (HAProxy makes it beside its path, under another name.) The owner of the path's directory may rename the
+    new directory, but gains nothing by it.
     """
     path = bind.address.path
     if len(os.fsencode(path)) > _LONGEST_PATH:
@@ -354,7 +389,7 @@ def _bind_path(bind: Bind, backlog: int) -> _UnixSocket:
     with _parent(path) as (parent, name), _draft_directory(parent) as draft:
         bound = _UnixSocket(sockets.AF_UNIX, sockets.SOCK_STREAM)
         try:
-            # `ss -xl` shows this name, as far as there is room for it.
+            # `ss -xl` shows this name, cut to 64 bytes so that the path below /proc fits.
             drafted = os.fsdecode(os.fsencode(name)[:64])
             bound.bind(f"{_through(draft)}/{drafted}")
             try:
@@ -363,10 +398,10 @@ def _bind_path(bind: Bind, backlog: int) -> _UnixSocket:
                     os.chmod(drafted, bind.mode, dir_fd=draft)
                 if bind.user is not None or bind.group is not None:
                     os.chown(drafted, *owner_of(bind), dir_fd=draft)
-                bound.listen(backlog)  # as long as it did not, it would seem to be dead
+                bound.listen(backlog)  # until it listens, it would look like a dead socket
                 _put_in_place(draft, drafted, parent, name)
             finally:
-                with suppress(FileNotFoundError):  # it was moved
+                with suppress(FileNotFoundError):  # it was moved into place
                     os.unlink(drafted, dir_fd=draft)
         except OSError:
             bound.close()
@@ -375,12 +410,14 @@ def _bind_path(bind: Bind, backlog: int) -> _UnixSocket:
 
 
 def _put_in_place(draft: int, drafted: str, parent: int, name: str) -> None:
-    """Move the socket from its draft to its name, at which a dead socket may stand until then, but nothing else."""
+    """Moves the socket from its draft directory to its name, where a dead socket may stand until then, but no other
+    file.
+    """
     if _is_dead(parent, name):
         os.rename(drafted, name, src_dir_fd=draft, dst_dir_fd=parent)
         return
     try:
-        # Unlike a rename, it replaces nothing, however late it comes.
+        # Unlike a rename, a link never replaces a file, even one that appeared since the check.
         os.link(drafted, name, src_dir_fd=draft, dst_dir_fd=parent, follow_symlinks=False)
     except FileExistsError:
         raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)) from None
@@ -391,9 +428,10 @@ def _put_in_place(draft: int, drafted: str, parent: int, name: str) -> None:
 
 
 def _is_dead(parent: int, name: str) -> bool:
-    """Whether this is a socket that nobody holds any more: the one answer that says so is "connection refused".
+    """Tells whether `name` is a socket that no process holds any more. Only the answer "connection refused" says so.
 
-    Anything else that is in the way (a file, a link, another's datagram socket, a listener whose queue is full) is in use.
+    Any other file in the way (a regular file, a link, a datagram socket, a listener whose queue is full) counts as in
+    use.
     """
     try:
         with _opened(name, os.O_PATH | os.O_NOFOLLOW, parent) as file:
@@ -408,23 +446,25 @@ def _is_dead(parent: int, name: str) -> bool:
 
 @contextmanager
 def _draft_directory(parent: int) -> Iterator[int]:
-    """A new directory in `parent`, which only we can enter, open; removed at the end."""
+    """Makes a directory in `parent` that only this user can enter, yields it open, and removes it at the end."""
     path = mkdtemp(prefix=".reusedproxy-", dir=_through(parent))
     try:
         with _opened(path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW) as draft:
             status = os.fstat(draft)
-            # In another's directory, it may be another one already.
+            # The owner of the parent directory may have replaced it already.
             if status.st_uid != os.geteuid() or status.st_mode & 0o077:
                 raise OSError(errno.ESTALE, "a directory was replaced in it by somebody else meanwhile")
             yield draft
     finally:
-        with suppress(OSError):  # somebody has moved it: let him keep it
+        with suppress(OSError):  # somebody has moved it away, so it is left where it is
             os.rmdir(path)
 
 
 @contextmanager
 def _parent(path: str) -> Iterator[tuple[int, str]]:
-    """The directory of `path`, open, and the name in it: what is looked at and what is changed are in the same one then."""
+    """Opens the directory of `path` and yields it with the name in it, so that check and change concern the same
+    directory.
+    """
     directory, name = os.path.split(path)
     with _opened(directory or ".", os.O_PATH | os.O_DIRECTORY) as parent:
         yield parent, name
@@ -440,7 +480,7 @@ def _opened(path: str, flags: int, parent: int | None = None) -> Iterator[int]:
 
 
 def _through(descriptor: int) -> str:
-    """A path to what is open, whatever its names have become. Raises OSError where /proc is not mounted."""
+    """Returns a path to an open file, however it has been renamed since. Raises OSError where /proc is not mounted."""
     path = f"/proc/self/fd/{descriptor}"
     if not os.path.lexists(path):
         raise OSError(errno.ENOENT, "this needs /proc, which is not mounted")
@@ -448,12 +488,15 @@ def _through(descriptor: int) -> str:
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
-    """Which file it is, whatever its name."""
+    """Returns device and inode number, which identify a file whatever its name."""
     return status.st_dev, status.st_ino
 
 
 def owner_of(bind: Bind) -> tuple[int, int]:
-    """Of a unix socket, by names or numbers; -1 is what was not said (chown(2)). Raises OSError for a name that nobody has."""
+    """Returns user and group ID of a unix socket, given by name or number; -1 where the line gives none (chown(2)).
+
+    Raises OSError for a name that does not exist.
+    """
     user, group = bind.user, bind.group
     try:
         uid = -1 if user is None else int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
@@ -464,7 +507,7 @@ def owner_of(bind: Bind) -> tuple[int, int]:
 
 
 def _unsaid_mode() -> int:
-    """What a unix socket's permissions are where no `mode` says."""
+    """Returns the permissions of a unix socket where no `mode` is given: 0777 without the umask's bits."""
     mask = os.umask(0)
     os.umask(mask)
     return 0o777 & ~mask

@@ -1,9 +1,9 @@
-"""One epoll instance of our own, standing as a single descriptor inside the reactor's.
+"""Watches all descriptors that carry traffic with one epoll instance, which is a single descriptor for the reactor.
 
-Everything that carries traffic (listeners, dials, transports) is watched here. The reactor sees one readable descriptor;
-when it is, one call takes all that happened and hands each event to its callback. Twisted's own dispatch passes a
-logging context and two method lookups through every event, and stays in charge of everything that is not traffic
-(timers, signals, manhole, checks of files). It knows descriptors and callbacks, and must never know what they carry.
+Listeners, dials and transports are watched here. The reactor sees one readable descriptor; when it is readable, one
+call takes all events and hands each to its callback. Twisted's own dispatch passes a logging context and two method
+lookups through every event; it stays in charge of everything that is not traffic (timers, signals, manhole, checks of
+files). It knows descriptors and callbacks, and must never know what they carry.
 
 Measured, 150 events a batch, one core: 2.6 µs an event through EPollReactor._doReadOrWrite, 0.35 µs here.
 """
@@ -22,53 +22,54 @@ from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.logger import Logger
 from zope.interface import implementer
 
-#: The peer has ended its side: what it has sent before is there to be read, and nothing will follow.
+#: The peer has ended its side: bytes sent before can still be read, and nothing will follow.
 HUNG_UP = EPOLLRDHUP
 READ = EPOLLIN | HUNG_UP
 WRITE = EPOLLOUT
-#: Told of once for each piece that comes, and not for as long as it is not read: for whoever only looks at what is there.
+#: Edge-triggered: one event for each arrival of data, not repeated while the data is unread. It is for callbacks that
+#: only peek.
 ON_CHANGE = EPOLLET
-#: These come unasked.
+#: The kernel reports these whether asked for or not.
 FAILED = EPOLLERR | EPOLLHUP
 
-#: Events taken in one go; the rest stays ready in the kernel, so that timers and signals get their turn in between.
+#: Events taken in one batch; the rest stays ready in the kernel, so that timers and signals get their turn in between.
 BATCH = 256
-#: Seconds of a batch for work in bulk: long reads, and what is left of them when a turn was enough. Whoever comes too late lines
-#: up and waits for the next batch, so that a request in between waits for so long and one piece of work, at each of its two or
+#: Seconds of a batch for bulk work: long reads, and what a read left to a later turn. Callers that come later line up
+#: for the next batch. So a request in between waits for this time and one piece of work at most, at each of its two or
 #: three steps (measured with 40 slow readers of large answers: the largest batches were 21 ms without, 1.9 ms with it).
 SLICE = 0.001
-#: Steps of handshakes with servers in one batch: one costs 1 to 2 ms, as much as all the work in bulk, and after a reload the floors
-#: of all servers are filled.
+#: Steps of TLS handshakes with servers in one batch. One costs 1 to 2 ms, as much as all bulk work of a batch, and
+#: after a reload the pools of all servers are filled to their floors.
 COSTLY_AT_ONCE = 1
 
 Callback = Callable[[int], None]
 
 
 class Sender(Protocol):
-    """Who has something to send at the end of a batch."""
+    """Sends what was written during a batch, at its end."""
 
     def send_now(self) -> None: ...
 
 
 class Taker(Protocol):
-    """Who has something left to do in the next batch, without an event of its own."""
+    """Does work that is left over, in a later batch and without an event of its own."""
 
     def take_turn(self) -> None: ...
 
 
 class Short(Protocol):
-    """Who cannot go on for want of a descriptor."""
+    """Waits for a free file descriptor."""
 
     def descriptor_may_be_free(self) -> None: ...
 
 
 @implementer(IReadDescriptor)
 class Poller:
-    """Watches descriptors, level-triggered, for callbacks that take the events seen: bits of READ, WRITE and FAILED.
+    """Watches descriptors, level-triggered, and calls back with the events seen: bits of READ, WRITE and FAILED.
 
-    An event is a hint: within one batch a callback may close a descriptor whose number another connection then gets,
-    so a callback must bear being called when nothing happened. A callback must not raise; one that does is forgotten,
-    with the failure logged, and the others go on.
+    An event is a hint. Within one batch a callback may close a descriptor whose number another connection then gets, so
+    a callback must cope with being called when nothing happened. A callback must not raise: if it does, the failure is
+    logged, its descriptor is watched no longer, and the others go on.
     """
 
     _log = Logger()
@@ -78,20 +79,23 @@ class Poller:
         self._now = now
         self._epoll = epoll()
         self._callbacks: dict[int, Callback] = {}
-        #: Who waits for a turn; while there is anybody, a descriptor that is always ready brings the next batch.
+        #: Takers that wait for a turn. While there are any, a descriptor that is always ready brings the next batch.
         self._turns: deque[Taker] = deque()
         self._bell = -1
-        #: When this batch does no more work in bulk; 0: it has not done any yet.
+        #: The time until which this batch does bulk work; 0: it has not done any yet.
         self._bulk_until = 0.0
-        #: How many batches there were: what is ready has been looked at so often.
+        #: The number of batches so far. A caller compares it to know whether ready descriptors have been looked at
+        #: since.
         self.batch = 0
         #: Steps of handshakes that may still be taken in this batch, see `take_costly`.
         self._costly_left = COSTLY_AT_ONCE
-        #: While a batch is handed out: who has something to send at its end; None: send at once. Sending in a row wakes
-        #: the receiving process once instead of for every message, and joins what one transport sends in pieces
-        #: (measured, 32 keep-alive clients: 45.9 µs of CPU a request sending at once, 38.8 µs in a row).
+        #: Senders with something to send at the end of the batch that is being handed out; None: send at once. Sending
+        #: all in a row wakes the receiving process once instead of for every message, and joins what one transport
+        #: sends in pieces (measured, 32 keep-alive clients: 45.9 µs of CPU a request sending at once, 38.8 µs in a
+        #: row).
         self.senders: list[Sender] | None = None
-        #: Who waits for a descriptor: at the end of each batch, which may have closed some, one of them looks.
+        #: Those that wait for a descriptor. At the end of each batch, which may have closed some, one of them looks
+        #: again.
         self.short: deque[Short] = deque()
 
     def start(self) -> None:
@@ -107,16 +111,19 @@ class Poller:
         self._callbacks.clear()
 
     def watch(self, fd: int, events: int, callback: Callback) -> None:
-        """Call `callback` whenever `fd` is ready for one of `events`."""
+        """Calls `callback` whenever `fd` is ready for one of `events`."""
         self._epoll.register(fd, events)
         self._callbacks[fd] = callback
 
     def change(self, fd: int, events: int) -> None:
-        """Watch a descriptor that is watched already for other events."""
+        """Changes the events for which a watched descriptor is watched."""
         self._epoll.modify(fd, events)
 
     def turn(self, fd: int, was: int, events: int, callback: Callback) -> int:
-        """Watch for `events` from now on where `was` were watched, 0 being nothing; the events, to be `was` the next time."""
+        """Watches `fd` for `events` from now on, where `was` was watched until now; 0 stands for nothing.
+
+        Returns `events`, which the caller passes as `was` the next time.
+        """
         if not was:
             self.watch(fd, events, callback)
         elif events:
@@ -126,7 +133,7 @@ class Poller:
         return events
 
     def line_up(self, taker: Taker) -> None:
-        """Call `taker.take_turn` in the next batch, once."""
+        """Calls `taker.take_turn` once, in the next batch or, if others wait longer than that, a later one."""
         self._turns.append(taker)
         if self._bell < 0:
             self._bell = eventfd(1)
@@ -136,7 +143,10 @@ class Poller:
             self._epoll.modify(self._bell, EPOLLIN)
 
     def take_bulk(self) -> bool:
-        """Whether a long piece of work may be done in this batch; else whoever asks has to line up, behind those who wait already."""
+        """Tells whether a long piece of work may be done in this batch.
+
+        If not, the caller has to line up behind those who wait already.
+        """
         if self._turns:
             return False
         if not self._bulk_until:
@@ -147,7 +157,7 @@ class Poller:
     def _take_turns(self, _: int) -> None:
         turns = self._turns
         self._bulk_until = until = self._bulk_until or self._now() + SLICE
-        for _ in range(len(turns)):  # whoever lines up anew waits for the next batch
+        for _ in range(len(turns)):  # a taker that lines up anew waits for the next batch
             taker = turns.popleft()
             try:
                 taker.take_turn()
@@ -160,23 +170,26 @@ class Poller:
             self._epoll.modify(self._bell, 0)
 
     def forget(self, fd: int) -> None:
-        """Stop watching `fd`. Call it before the descriptor is closed."""
+        """Stops watching `fd`. Call it before the descriptor is closed."""
         del self._callbacks[fd]
         self._epoll.unregister(fd)
 
     def forget_closing(self, fd: int) -> None:
-        """Stop watching `fd`, which the caller closes in the next moment: the kernel then forgets it by itself."""
+        """Stops watching `fd`, which the caller closes immediately: the kernel then removes it from epoll by itself."""
         del self._callbacks[fd]
 
     def take_costly(self) -> bool:
-        """Whether one more step of a handshake may be taken in this batch; else it is ready in the next one, too."""
+        """Tells whether one more step of a handshake may be taken in this batch.
+
+        If not, the socket is still ready in the next one.
+        """
         self._costly_left -= 1
         if not self._bulk_until:
-            self._bulk_until = self._now() + SLICE  # it is spent on this
+            self._bulk_until = self._now() + SLICE  # the step uses up the time for bulk work
         return self._costly_left >= 0
 
     def watching(self) -> int:
-        """How many descriptors are watched."""
+        """Returns the number of watched descriptors."""
         return len(self._callbacks) - (self._bell in self._callbacks)
 
     def doRead(self) -> None:
@@ -201,7 +214,7 @@ class Poller:
             try:
                 sender.send_now()
             except Exception:
-                # What escapes from here reaches the reactor, which would give up the one descriptor of all traffic.
+                # An exception that reached the reactor would make it drop the one descriptor of all traffic.
                 self._log.failure("sending at the end of a batch failed")
         if self.short:
             self.short.rotate(-1)
@@ -214,4 +227,4 @@ class Poller:
         return "reusedproxy"
 
     def connectionLost(self, reason: object) -> None:
-        """The reactor gives up its descriptors at the end of its run; there is nothing left to do then."""
+        """Does nothing: the reactor drops its descriptors at the end of its run, and nothing is left to do then."""

@@ -1,7 +1,8 @@
-"""The PROXY protocol header that a client's connection begins with: who the client is, said by another proxy before it.
+"""Reads the PROXY protocol header that a client's connection begins with, in which another proxy says who the client
+is.
 
-A `Preface` waits for the header, takes it out of the kernel and not one byte more, for what follows may be a TLS handshake,
-and tells its owner exactly once. It must never know what a frontend is.
+A `Preface` waits for the header and takes exactly the header out of the kernel, because what follows may be a TLS
+handshake. It tells its owner exactly once. It must never know what a frontend is.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from reusedproxy.wire.proxy_protocol import V2_MAX, ProxyFault, ProxyHeader, rea
 WAITING = "waiting"
 DONE = "done"  # its owner has been told
 
-# Why there is none, in HAProxy's sentences.
+# The reasons of a failure, in HAProxy's sentences.
 EMPTY = "Connection closed while waiting for PROXY protocol header"
 ABORTED = "Connection error while waiting for PROXY protocol header"
 TIMED_OUT = "Timeout while waiting for PROXY protocol header"
@@ -30,17 +31,20 @@ INVALID = "Received something which does not look like a PROXY protocol header"
 
 
 class PrefaceOwner(Protocol):
-    """Who is told: exactly one of the two is called, once."""
+    """Receives the result of a preface: exactly one of the two methods is called, once."""
 
     def preface_read(self, preface: Preface, header: ProxyHeader) -> None:
-        """`preface.socket` stands just behind the header."""
+        """Takes over `preface.socket`, of which everything up to the header's end has been read."""
 
     def preface_failed(self, preface: Preface, failure: HandshakeFailure) -> None:
-        """The socket is closed."""
+        """Tells that there is no valid header. The socket is closed."""
 
 
 class Preface:
-    """One client's; `state` is WAITING or DONE. `began` is when it was accepted."""
+    """Reads the header of one client; `state` is WAITING or DONE.
+
+    `began` is the time when the connection was accepted.
+    """
 
     __slots__ = (
         "_deadlines",
@@ -68,7 +72,9 @@ class Preface:
         address: tuple[str, int],
         listener: Any,
     ) -> None:
-        """`address` and `listener` are its owner's: where the connection comes from, and what it came to."""
+        """Keeps `address` and `listener` for the owner: where the connection comes from, and which listener accepted
+        it.
+        """
         self.address = address
         self.listener = listener
         self.state = WAITING
@@ -83,17 +89,20 @@ class Preface:
         self._read = b""
 
     def start(self, timeout: float) -> None:
-        """Wait for the header, for at most this many seconds. The owner hears of it later."""
+        """Waits for the header for at most `timeout` seconds since the connection was accepted.
+
+        The owner is told later.
+        """
         self._deadlines.watch(self, self.began + timeout)
         self._poller.watch(self._fd, READ, self.on_ready)
 
     def abort(self, reason: str) -> None:
-        """Close now; its owner is told that it failed."""
+        """Closes the connection now and tells the owner that it failed."""
         if self.state != DONE:
             self._fail(ABORTED, reason)
 
     def finish(self) -> None:
-        """Its owner stops: who has not even said who it is has nothing to lose."""
+        """Closes the connection because the proxy stops: a client that has sent no header yet loses no request by it."""
         self.abort("proxy stopping")
 
     def deadline_passed(self) -> None:
@@ -111,7 +120,8 @@ class Preface:
         try:
             data = self.socket.recv(V2_MAX, MSG_PEEK)
             header = read_proxy_header(self._read + data)
-            # All of what has come belongs to a header that is not complete: left there it would make us look for ever.
+            # An incomplete header is taken out of the kernel too: left there, it would keep the socket ready and spin
+            # the loop.
             taken = self.socket.recv(len(data) if header is None else header.length - len(self._read))
         except BlockingIOError:
             return

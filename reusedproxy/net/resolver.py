@@ -1,7 +1,7 @@
-"""Names of hosts, resolved in threads: a name server that does not answer costs nobody else anything.
+"""Resolves host names in threads, so that a name server that does not answer delays nothing else.
 
-`getaddrinfo` waits 5 seconds and more for each try, so many names are asked for at once, and all of them together have one
-time limit. It knows names; it must never know who asks.
+`getaddrinfo` waits 5 seconds and more for each try. So up to `AT_ONCE` names are asked for at the same time, and all of
+them together have one time limit. It knows names; it must never know who asks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Found = list[tuple[int, Any]]
 
 @frozen(order=True)
 class Query:
-    """A host's name, for sockets of this kind and family (0: any)."""
+    """Names a host to resolve, for sockets of this kind and family (0: any)."""
 
     host: str
     kind: int
@@ -39,13 +39,13 @@ Answers = dict[Query, "Found | OSError"]
 
 
 def look_up(query: Query) -> Found:
-    """Ask the C library, and wait. Raises OSError."""
+    """Resolves a name with the C library; blocks until it answers. Raises OSError."""
     found = socket.getaddrinfo(query.host, 0, family=query.family, type=query.kind)
     return [(family, address) for family, _, _, _, address in found]
 
 
 def literal(query: Query) -> Found | None:
-    """What needs no asking: an address that is written out. None: it is a name."""
+    """Returns the address of a host that is written as an IP address, without a look-up; None if it has to be resolved."""
     try:
         address = ip_address(query.host)
     except ValueError:
@@ -58,12 +58,12 @@ def literal(query: Query) -> Found | None:
     try:
         number = 0 if scope is None else int(scope) if scope.isdigit() else socket.if_nametoindex(scope)
     except OSError:
-        return None  # whoever resolves it says why not
+        return None  # the look-up that follows reports the error
     return [(socket.AF_INET6, (str(address), 0, 0, number))]
 
 
 def resolve(queries: Iterable[Query]) -> Answers:
-    """All of them, side by side; returns when the last has been answered."""
+    """Resolves all queries at the same time; blocks until the last has been answered."""
     wanted = set(queries)
     told: SimpleQueue[tuple[Query, Found | OSError]] = SimpleQueue()
     _ask(wanted, lambda query, answer: told.put((query, answer)))
@@ -71,13 +71,19 @@ def resolve(queries: Iterable[Query]) -> Answers:
 
 
 class Resolver:
-    """Resolves while the loop goes on. `reactor` is asked for its clock and for calls from threads."""
+    """Resolves names while the event loop goes on.
+
+    `reactor` gives the clock and takes the calls from threads (callFromThread).
+    """
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
 
     def resolve(self, queries: Iterable[Query]) -> Deferred[Answers]:
-        """Fires when all have been answered, or PATIENCE is over: those without an answer have failed then."""
+        """Returns a Deferred that fires when all queries have been answered, or after PATIENCE seconds.
+
+        Queries without an answer by then have a TimeoutError as theirs.
+        """
         wanted = set(queries)
         answers: Answers = {}
         all_told: Deferred[Answers] = Deferred(lambda _: finish())
@@ -106,7 +112,10 @@ class Resolver:
 
 
 def _ask(wanted: Iterable[Query], tell: Callable[[Query, Found | OSError], object]) -> None:
-    """Tell of each, from a thread. They are daemons: the process must not wait at its end for a name that nobody needs."""
+    """Looks up each query in a thread and calls `tell` there with the answer.
+
+    The threads are daemons: the process must not wait at its exit for a name that nobody needs any more.
+    """
     queries: SimpleQueue[Query] = SimpleQueue()
     count = 0
     for query in sorted(wanted):

@@ -1,8 +1,9 @@
-"""Long work in short slices: what takes a second in all holds the loop for a few milliseconds at a time.
+"""Runs long work in short time slices: work of a second in all holds the event loop for a few milliseconds at a time.
 
-Work is a generator: each `yield` without a value is a place where it may pause, and with a Deferred it waits for that and is
-given its result. It knows a clock; it must never know what the work is. (A thread would not do: while it computes in
-Python, each system call of the loop waits up to 5 ms to get the interpreter back, several times for each request.)
+Work is a generator. Each `yield` without a value is a place where it may pause; a `yield` of a Deferred waits for it
+and returns its result. It knows a clock; it must never know what the work is. (A thread would not do: while it computes
+in Python, each system call of the loop waits up to 5 ms to get the interpreter lock back, several times for each
+request.)
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ T = TypeVar("T")
 #: Work that returns a T.
 Steps = Generator[Any, Any, T]
 
-#: Seconds that one slice may take, one step more at most; and those that the loop has to itself after it.
+#: Seconds that one slice may take, exceeded by one step at most, and seconds that the loop then has for other work.
 SLICE = 0.002
 PAUSE = 0.002
 
 
 def run_through(steps: Steps[T]) -> T:
-    """All of it at once, where nobody waits yet. It must not wait for anything."""
+    """Runs all steps at once and returns their result, where no client waits yet. The work must not yield Deferreds."""
     while True:
         try:
             next(steps)
@@ -34,9 +35,11 @@ def run_through(steps: Steps[T]) -> T:
 
 
 class Slices:
-    """Runs `steps` from `start` to their end, or to `stop`; `over` hears of the end, with a Failure if they failed.
+    """Runs `steps` from `start` to their end or to `stop`.
 
-    `longest` is what the longest slice has taken so far, in seconds.
+    `over` is called at their end, with a Failure if they failed.
+
+    `longest` is the duration of the longest slice so far, in seconds.
     """
 
     def __init__(self, clock: IReactorTime, steps: Steps[None], over: Callable[[Failure | None], None]) -> None:
@@ -52,7 +55,7 @@ class Slices:
         self._run(None)
 
     def stop(self) -> None:
-        """End it where it stands: it may clean up (GeneratorExit), and `over` hears nothing."""
+        """Ends the work where it is. The generator may clean up (GeneratorExit); `over` is not called."""
         self._stopped = True
         if self._call is not None:
             self._call.cancel()
@@ -92,9 +95,9 @@ class Slices:
 
 
 class Later:
-    """Work in slices that is planned, and begins some time later; there is one of it at most.
+    """Runs work in slices after a delay; at most one run is planned or under way.
 
-    `over` hears of the end of each as with `Slices`, and may plan the next one.
+    `over` is called at the end of each run as by `Slices`, and may plan the next one.
     """
 
     def __init__(
@@ -107,12 +110,12 @@ class Later:
         self._slices: Slices | None = None
 
     def plan(self, seconds: float) -> None:
-        """Begin then, unless it is planned or under way."""
+        """Starts the work after so many seconds, unless a run is planned or under way already."""
         if self._call is None and self._slices is None:
             self._call = self._clock.callLater(seconds, self._begin)
 
     def stop(self) -> None:
-        """Forget what is planned, end what is under way."""
+        """Cancels the planned run and ends the one under way."""
         if self._call is not None:
             self._call.cancel()
             self._call = None

@@ -1,7 +1,7 @@
-"""Whether the process, or the whole machine, has stood still for a while: suspended, stopped, or blocked.
+"""Detects that the process, or the whole machine, has stood still for a while: suspended, stopped or blocked.
 
-Time-outs of others went on meanwhile: what was thought alive may be dead, and its end was told to nobody. It knows two
-clocks of the system; it must never know what hangs on them.
+The time-outs of peers went on meanwhile, so connections that look alive may be dead without any notice of it. It knows
+two clocks of the system; it must never know what depends on them.
 """
 
 from __future__ import annotations
@@ -11,20 +11,22 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-#: Seconds between two looks, and how late one may be before it means something.
+#: Seconds between two checks, and by how many seconds a check must be late to count as a standstill.
 EVERY = 1.0
 LATE = 10.0
-#: Seconds that the machine must have slept.
+#: Seconds of suspension from which on it counts as a standstill.
 SLEPT = 1.0
 
 
 def slept() -> float:
-    """Seconds that the machine has been suspended since it started (clock_gettime(2): BOOTTIME counts them)."""
+    """Returns the seconds that the machine has been suspended since it started (clock_gettime(2): BOOTTIME counts
+    them).
+    """
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 class Standstill:
-    """Looks once a second; `tell(seconds, why)` hears of each standstill, from `start` to `stop`."""
+    """Checks once a second, from `start` to `stop`, and calls `tell(seconds, why)` for each standstill."""
 
     def __init__(
         self, clock: IReactorTime, tell: Callable[[float, str], None], slept: Callable[[], float] = slept

@@ -1,12 +1,12 @@
-"""A connected stream socket: bytes in, bytes out, with an end that is said once.
+"""Implements a connected stream socket: bytes in, bytes out, and one notice of its end.
 
-A transport writes at the end of each batch of events, and keeps only what the kernel did not take; it says when that is too much and when it is
-gone again, so that whoever produces can be stopped. It knows a socket and a poller, and one peer object that it tells
-what happened; it must never know what the bytes mean. `tls` adds encryption by replacing the three places here that
-touch the socket.
+A transport writes at the end of each batch of events and buffers only what the kernel did not take. It tells its peer
+when that is too much and when it is gone again, so that the producer can be stopped. It knows a socket and a poller,
+and one peer object that it tells what happened; it must never know what the bytes mean. `tls` adds encryption by
+replacing the three methods here that touch the socket.
 
-Twisted's `transport.write` leaves even the first try to the reactor's next turn, at the price of two `epoll_ctl` calls and
-one more turn (measured for one request and its answer in an early sketch: 41 µs of CPU; trying at once, 29 µs).
+Twisted's `transport.write` leaves even the first try to the reactor's next turn, at the price of two `epoll_ctl` calls
+and one more turn (measured for one request and its answer in an early sketch: 41 µs of CPU; trying at once, 29 µs).
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from twisted.logger import Logger
 
 from reusedproxy.net.poller import FAILED, HUNG_UP, READ, WRITE, Poller, Taker
 
-#: Bytes asked for at a time: little as long as little comes (the buffer costs its size), much once a read came back full. What the
-#: other side cannot send stands in memory for as long as its reader likes: 400 clients that asked for 20 MB and read nothing cost
-#: 259 KB each with 256 KiB, 131 with 128 KiB, 101 with 32 KiB. Smaller pieces cost CPU: an upload of 2 MB to a TLS server 4.8 ms, 4.8
-#: and 5.3 ms.
+#: Bytes asked for in one read: few as long as little comes (the buffer costs its size), many once a read came back
+#: full. Data that the other side cannot send on stays in memory for as long as its reader likes: 400 clients that asked
+#: for 20 MB and read nothing cost 259 KB each with 256 KiB, 131 with 128 KiB, 101 with 32 KiB. Smaller pieces cost CPU:
+#: an upload of 2 MB to a TLS server 4.8 ms, 4.8 and 5.3 ms.
 READ_SIZE = 16 * 1024
 BULK_READ_SIZE = 128 * 1024
-#: Unsent bytes above which the producer is asked to pause, and at or below which it may go on. The kernel has filled its own buffer
-#: before, so that little is needed here.
+#: Unsent bytes above which the producer is asked to pause, and at or below which it may go on. The kernel's own buffer
+#: is full by then, so little is needed here.
 HIGH_WATER = 16 * 1024
 LOW_WATER = 4 * 1024
 
-#: Bytes that are sent at once even within a batch, while they are still in the processor's cache.
+#: Unsent bytes that are sent at once even within a batch, while they are still in the processor's cache.
 BULK = 32 * 1024
 
 # The states of a transport.
 OPEN = 0  # both directions in use
-HALF = 1  # its owner will write nothing more, and our end is shut as soon as all is sent; what comes in is delivered
-CLOSING = 2  # nothing more will be written by its owner; unsent bytes are still going out
-DRAINING = 3  # all sent and our end shut; reading on to the peer's end, so that a reset does not destroy our last bytes
+HALF = 1  # its owner writes no more; our end is shut as soon as all is sent, and incoming data is still delivered
+CLOSING = 2  # its owner writes no more; unsent bytes are still going out
+DRAINING = 3  # all sent and our end shut; it reads to the peer's end, so that a reset does not destroy our last bytes
 CLOSED = 4
 
-# Why a connection ended, as `connection_lost` is told; an owner adds its own words with `close` and `abort`.
+# The reasons why a connection ended, as given to `connection_lost`; an owner gives its own with `close` and `abort`.
 PEER_CLOSED = "closed by peer"
 PEER_RESET = "reset by peer"
 PEER_TRUNCATED = "closed by peer without close_notify"
@@ -52,29 +52,31 @@ BROKEN = "internal error"
 
 
 class Peer(Protocol):
-    """Whom a transport tells what happened. `connection_lost` comes exactly once and last, also after `close`; the transport
-    holds its peer no longer than that."""
+    """Receives the events of a transport.
+
+    `connection_lost` is called exactly once and last, also after `close`. The transport holds no reference to its peer
+    after that.
+    """
 
     def data_received(self, data: bytes) -> None: ...
 
     def eof_received(self) -> None:
-        """The other side will send nothing more; the transport does not read on, but can still write."""
+        """Tells that the other side will send nothing more. The transport stops reading, but can still write."""
 
     def pause_writing(self) -> None:
-        """More than HIGH_WATER bytes wait to be sent."""
+        """Asks to pause: more than HIGH_WATER bytes wait to be sent."""
 
     def resume_writing(self) -> None:
-        """At most LOW_WATER bytes wait to be sent."""
+        """Allows to go on: at most LOW_WATER bytes wait to be sent; none after `tell_when_sent`."""
 
     def connection_lost(self, reason: str) -> None: ...
 
 
 class Transport:
-    """One plain connected socket, non-blocking, owned from here on: it is closed by nobody else.
+    """Owns one connected, non-blocking socket without TLS; no other code closes the socket.
 
-    `state` is OPEN, HALF, CLOSING, DRAINING or CLOSED (see above); `end_writing`, `close` and `abort` move it, and the end
-    of the socket.
-    Methods may call back into the peer before they return: call them last.
+    `state` is OPEN, HALF, CLOSING, DRAINING or CLOSED (see above). It is changed by `end_writing`, `close` and `abort`,
+    and by the end of the socket. Methods may call back into the peer before they return, so they should be called last.
     """
 
     __slots__ = (
@@ -105,7 +107,7 @@ class Transport:
 
     _log = Logger()
 
-    #: Whether what passes is encrypted; the TLS transport says yes.
+    #: Whether the connection is encrypted; True in the TLS transport.
     secure = False
 
     def __init__(self, poller: Poller, connected: socket, peer: Peer) -> None:
@@ -115,48 +117,49 @@ class Transport:
         self._fd = connected.fileno()
         self._poller = poller
         self._events = 0
-        #: What encryption makes of it: READ, reading waits until the socket takes bytes; WRITE, writing until some come.
+        #: Directions that TLS has crossed. READ: reading waits until the socket takes bytes. WRITE: writing waits until
+        #: some come.
         self._crossed = 0
-        #: Given back by its owner, to be delivered before anything else is read; and whether its turn is to come, before which
-        #: nothing is read.
+        #: `_held`: bytes that the owner gave back, delivered before anything else is read. `_lined_up`: the transport
+        #: waits for its turn, before which nothing is read.
         self._held = b""
         self._lined_up = False
         self._reading = False
-        #: While reading is paused: who is told that the peer has ended its side.
+        #: While reading is paused: the function to call when the peer has ended its side.
         self._on_end: Callable[[int], None] | None = None
         self._read_size = READ_SIZE
         self._unsent: list[bytes | memoryview] = []
         self._unsent_size = 0
-        #: Unsent bytes wait for the end of the batch; for the kernel to take them.
+        #: Unsent bytes wait: for the end of the batch (`_queued`), for the kernel to take them (`_blocked`).
         self._queued = False
         self._blocked = False
         self._paused = False
-        #: Unsent bytes at which a paused producer may go on.
+        #: Unsent bytes at or below which a paused producer may go on.
         self._resume_at = LOW_WATER
         self._peer_has_ended = False
-        #: The kernel has seen the peer's end, though what came before it may not have been read yet.
+        #: Whether the kernel has seen the peer's end, though what came before it may not have been read yet.
         self.hung_up = False
-        #: Bytes that the kernel will never take: a write has failed, or the end came first.
+        #: Bytes that were written but never taken by the kernel, because a write failed or the end came first.
         self.lost = 0
-        #: Bytes that came when nobody wanted any more.
+        #: Bytes that were read and discarded after the owner had closed.
         self.drained = 0
-        #: Why it ends: its owner's word from `close`, or what the first failed write showed.
+        #: The reason of the end: the owner's from `close`, or that of the first failed write.
         self._reason = ""
 
     @property
     def version(self) -> str:
-        """The protocol of TLS, for example "TLSv1.3"; "" in the clear."""
+        """Returns the version of TLS, for example "TLSv1.3"; "" without TLS."""
         return ""
 
     @property
     def resumed(self) -> bool:
-        """Whether a TLS handshake went on from an earlier session."""
+        """Tells whether the TLS handshake resumed an earlier session."""
         return False
 
     # What its owner calls.
 
     def resume_reading(self) -> None:
-        """Deliver what comes in (again). A transport starts without."""
+        """Starts to deliver incoming data, or goes on with it. A new transport does not read."""
         if self.state <= HALF and not self._reading and (self._held or not self._peer_has_ended):
             self._reading = True
             self._on_end = None
@@ -165,10 +168,11 @@ class Transport:
             self._watch()
 
     def pause_reading(self, on_end: Callable[[int], None] | None = None) -> None:
-        """Leave what comes in to the kernel; the peer's sender fills up and stops.
+        """Leaves incoming data to the kernel, whose buffer fills up and stops the peer's sender.
 
-        Its end goes unnoticed meanwhile, unless there is an `on_end`: then a reset ends the connection at once, and when the peer has
-        ended its side `on_end` is called, once, with the number of bytes that stand unread, which are still to be had.
+        The peer's end goes unnoticed meanwhile, unless `on_end` is given. Then a reset ends the connection at once, and
+        when the peer has ended its side `on_end` is called, once, with the number of unread bytes, which can still be
+        read.
         """
         if self._reading:
             self._reading = False
@@ -176,10 +180,11 @@ class Transport:
             self._watch()
 
     def give_back(self, data: bytes) -> None:
-        """Have the end of what was delivered delivered again, in the next turn: the owner has done enough for one.
+        """Takes back the last bytes that were delivered and delivers them again in a later turn, because the owner has
+        done enough for one.
 
-        Nothing is read before, so this is bounded by what is read at a time; the peer's end is told behind it, again if it
-        was told already.
+        Nothing is read before that, so the amount is bounded by the size of a read. The peer's end is told after these
+        bytes, again if it was told already.
         """
         self._held = data + self._held
         if self._peer_has_ended and self.state <= HALF:
@@ -189,13 +194,15 @@ class Transport:
             self._watch()
 
     def line_up(self, owner: Taker) -> None:
-        """Call the owner's `take_turn` in the next batch, or a later one if others wait: it has work left, and nothing to read."""
+        """Calls the owner's `take_turn` in the next batch, or a later one if others wait: for an owner with work left
+        and nothing to read.
+        """
         self._poller.line_up(owner)
 
     def write(self, data: bytes) -> None:
-        """Send `data`, at the latest at the end of the poller's batch, or as soon as the kernel takes it.
+        """Sends `data`, at the latest at the end of the poller's batch, or as soon as the kernel takes it.
 
-        Silently dropped once the end has begun.
+        Once the transport has begun to close, data is silently dropped.
         """
         if self.state != OPEN:
             return
@@ -214,12 +221,14 @@ class Transport:
             senders.append(self)
 
     def tell_when_sent(self) -> None:
-        """Say `resume_writing` when the kernel has taken all, of which it has just refused some (see `send_now`)."""
+        """Calls `resume_writing` when the kernel has taken all unsent bytes, some of which it has just refused (see
+        `send_now`).
+        """
         self._paused = True
         self._resume_at = 0
 
     def end_writing(self) -> None:
-        """Send what is unsent, then shut our end only: a half-close. What the peer sends is still delivered."""
+        """Sends what is unsent, then shuts our end only: a half-close. What the peer sends is still delivered."""
         if self.state != OPEN:
             return
         self.state = HALF
@@ -227,7 +236,7 @@ class Transport:
             self._all_sent()
 
     def close(self, reason: str, *, drain: bool = False) -> None:
-        """Send what is unsent, then close. With `drain`, shut our end and read to the other's end before closing.
+        """Sends what is unsent, then closes. With `drain`, shuts our end and reads to the peer's end before closing.
 
         Draining is for an answer given before the request was read to its end: closing with bytes unread makes the
         kernel send a reset, which may overtake the answer (RFC 9112 section 9.6). The owner bounds the wait by `abort`.
@@ -246,35 +255,40 @@ class Transport:
         elif not self._unsent:
             self._all_sent()
         elif self._blocked:
-            # A peer that is to be drained may take nothing before it has sent all of its own.
+            # The peer may read nothing before it has sent all of its own data, so that is read meanwhile.
             self._reading = drain and not self._peer_has_ended
             self._watch()
 
     def abort(self, reason: str) -> None:
-        """Close at once; unsent bytes are lost and the peer sees a reset."""
+        """Closes at once; unsent bytes are lost and the peer sees a reset."""
         if self.state == CLOSED:
             return
         try:
             self.socket.setsockopt(SOL_SOCKET, SO_LINGER, pack("ii", 1, 0))
         except OSError:
-            pass  # it is gone already, which is all that is wanted
+            pass  # the connection is gone already, as wanted
         self._end(reason)
 
     def unsent(self) -> int:
-        """Bytes that the kernel has not taken yet."""
+        """Returns the number of bytes that the kernel has not taken yet."""
         return self._unsent_size
 
     @property
     def batch(self) -> int:
-        """The poller's present batch, for `heard_since`."""
+        """Returns the number of the poller's present batch, for `heard_since`."""
         return self._poller.batch
 
     def heard_since(self, batch: int) -> bool:
-        """Whether all that had come by the end of that batch has been delivered, if it was being read."""
+        """Tells whether all data that had come by the end of that batch has been delivered, provided that the transport
+        was reading.
+        """
         return self._poller.batch > batch and not self._lined_up
 
     def silent(self) -> bool:
-        """Whether nothing stands unread at this moment, no end either. What does is lost by asking."""
+        """Tells whether nothing is unread at this moment, neither data nor the peer's end.
+
+        Unread data may be lost by the call.
+        """
         if self._held:
             return False
         try:
@@ -287,13 +301,13 @@ class Transport:
 
     @property
     def full(self) -> bool:
-        """Its owner was asked to pause, and not yet to go on."""
+        """Tells whether the owner was asked to pause writing and not yet to go on."""
         return self._paused
 
     # What the poller calls.
 
     def send_now(self) -> None:
-        """The batch is over: send what was written in it."""
+        """Sends at the end of the batch what was written during it."""
         self._queued = False
         if self._unsent:
             try:
@@ -305,8 +319,9 @@ class Transport:
         if events & HUNG_UP:
             self.hung_up = True
         try:
-            # What a peer said before it closed is heard before a write finds out that it has. Our own words are asked,
-            # not the events: another's turn in this batch may have paused us since they were seen.
+            # Reading comes before writing, so that data sent before the peer closed is delivered before a write fails.
+            # The transport's own flags decide, not the events: a callback of another connection in this batch may have
+            # paused this one since.
             if self._crossed:
                 self._uncross()
                 return
@@ -314,7 +329,7 @@ class Transport:
                 if self._read_size == READ_SIZE or self._poller.take_bulk():
                     self._read()
                 else:
-                    # So much is coming that others have their turn before.
+                    # The last read came back full: other connections have their turn first.
                     self._line_up()
                     self._watch()
             if events & WRITE and self._blocked:
@@ -325,7 +340,7 @@ class Transport:
             self._broken()
 
     def take_turn(self) -> None:
-        """Others had theirs: deliver what was given back, or read."""
+        """Delivers what the owner gave back, or reads: the other connections have had their turn."""
         self._lined_up = False
         if not self._reading:
             return
@@ -346,11 +361,14 @@ class Transport:
     # The three places that touch the socket.
 
     def _send(self, data: bytes | memoryview) -> int:
-        """Hand bytes to the kernel; how many it took. Raises BlockingIOError (none), OSError (connection lost)."""
+        """Hands bytes to the kernel and returns how many it took.
+
+        Raises BlockingIOError (none), OSError (connection lost).
+        """
         return self.socket.send(data)
 
     def _read(self) -> None:
-        """Deliver what has come, or the first of it."""
+        """Reads what has come, at most one buffer, and delivers it."""
         try:
             data = self.socket.recv(self._read_size)
         except BlockingIOError:
@@ -368,20 +386,24 @@ class Transport:
             self.drained += len(data)
 
     def _goodbye(self) -> None:
-        """Say that nothing more will be sent."""
+        """Announces the end of sending to the peer; without TLS there is nothing to say."""
 
     # Its own affairs.
 
     def _cross(self, direction: int) -> None:
-        """Reading (READ) or writing (WRITE) can go on only when the socket is ready for the other direction.
+        """Notes that reading (READ) or writing (WRITE) can go on only when the socket is ready for the other direction.
 
-        Watched for its own, which stays ready, it would be told of again and again, and take a whole core.
+        Watched for its own direction, which stays ready, the socket would cause event after event and take a whole
+        core.
         """
         self._crossed |= direction
         self._watch()
 
     def _uncross(self) -> None:
-        """Something has changed: try both directions again; what still waits for the other one crosses anew."""
+        """Tries both directions again, since the socket has become ready.
+
+        A direction that still waits for the other crosses anew.
+        """
         self._crossed = 0
         if self._blocked:
             self._flush()
@@ -391,7 +413,7 @@ class Transport:
             self._watch()
 
     def _end_noticed(self, events: int) -> None:
-        """While nothing is read: it stays ready, so it is looked at once."""
+        """Handles the peer's end while reading is paused. The event stays ready, so it is handled once."""
         on_end, self._on_end = self._on_end, None
         if on_end is None or self.state != OPEN:
             return
@@ -412,7 +434,7 @@ class Transport:
             self.pause_reading()
             self.peer.eof_received()
         elif self._unsent:
-            # The peer may have ended its side only, and waits for what we still have to say.
+            # The peer may have ended its side only, and wait for the bytes that are still unsent.
             self.state = CLOSING
             self._reading = False
             self._watch()
@@ -424,7 +446,7 @@ class Transport:
         self.abort(BROKEN)
 
     def _flush(self) -> None:
-        """Hand the kernel what it takes; wait for it to take the rest."""
+        """Hands the kernel as much as it takes, and waits until it takes the rest."""
         unsent = self._unsent
         was_blocked, self._blocked = self._blocked, False
         while unsent:
@@ -441,7 +463,7 @@ class Transport:
             self._unsent_size -= sent
             if sent < len(data):
                 rest = memoryview(data)[sent:]
-                # A view holds all of what it was cut from in memory, for as long as the reader sleeps.
+                # A memoryview keeps the whole object that it was cut from in memory, for as long as the reader sleeps.
                 unsent[0] = bytes(rest) if 2 * len(rest) <= memoryview(rest.obj).nbytes else rest
                 self._blocked = True
                 break
@@ -453,9 +475,10 @@ class Transport:
             self._check_high_water()
 
     def _send_failed(self) -> None:
-        """Nothing can be sent any more. What the peer said before, often why it closed, may still wait to be read.
+        """Handles a failed write: nothing can be sent any more, but data that the peer sent before may still wait to be
+        read.
 
-        An early answer to a long request ends so (RFC 9112 section 9.5), and a TLS alert: they are delivered first.
+        An early answer to a long request ends so (RFC 9112 section 9.5), as does a TLS alert: they are delivered first.
         """
         if self.state > HALF or not self._reading:
             self._lose(PEER_RESET)
@@ -470,7 +493,7 @@ class Transport:
         self._unsent_size = 0
 
     def _check_high_water(self) -> None:
-        """Tell the producer to pause, or to go on."""
+        """Tells the producer to pause or to go on, if it has to."""
         if self._paused:
             if self._unsent_size <= self._resume_at:
                 self._paused = False
@@ -496,7 +519,10 @@ class Transport:
         self._watch()
 
     def _watch(self) -> None:
-        """Tell the poller what we wait for, if that has changed. Nothing: not even the peer's reset is looked at."""
+        """Tells the poller which events to wait for, if they have changed.
+
+        Where it waits for none, not even a reset is noticed.
+        """
         listening = self._reading and not self._lined_up
         events = (READ if listening else 0) | (WRITE if self._blocked else 0)
         if self._on_end is not None and self.state == OPEN:
@@ -509,7 +535,10 @@ class Transport:
             self._events = self._poller.turn(self._fd, self._events, events, self.on_ready)
 
     def _lose(self, reason: str) -> None:
-        """The socket is of no more use. An owner that has closed already hears its own word."""
+        """Ends a connection whose socket is of no more use.
+
+        An owner that has closed already is given its own reason.
+        """
         self._end(reason if self.state <= HALF else self._reason)
 
     def _end(self, reason: str) -> None:
@@ -523,6 +552,6 @@ class Transport:
             self._poller.forget_closing(self._fd)
         self.socket.close()
         self.peer.connection_lost(reason)
-        # Both hold each other: left to the garbage collector, which sees objects and not OpenSSL's 40 KiB each, several hundred
-        # ended connections would stand in memory at any time.
+        # Transport and peer refer to each other. Left to the garbage collector, which counts objects and not OpenSSL's
+        # 40 KiB each, several hundred ended connections would stay in memory at any time.
         del self.peer

@@ -1,9 +1,10 @@
-"""Whether the event loop turns: a look that comes too late is counted, and where the loop stands meanwhile is told.
+"""Watches whether the event loop turns: counts the times when it stood still, and reports the stack where it stood.
 
-A timer of the system (ITIMER_REAL, SIGALRM) is put off by each look; when no look comes, its handler runs in the main thread, between two
-steps of whatever the loop stands in, and has its stack. A thread could not: it would wait for the interpreter's lock, which a regular
-expression of Python's holds to its end. What is neither Python nor interrupted by signals (a look-up in the C library) is told when it
-comes back, with the same stack. A process that was told to stop and does not turn any more ends itself here.
+Each look from the loop restarts a timer of the system (ITIMER_REAL, SIGALRM). When no look comes, the signal's handler
+runs in the main thread, between two steps of the code that blocks the loop, and has its stack. A thread could not do
+this: it would wait for the interpreter's lock, which a regular expression of Python's holds to its end. Code that is
+neither Python nor interrupted by signals (a look-up in the C library) is reported when it returns, with the same stack.
+A process that was told to stop, and whose loop does not turn any more, is ended from here.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from types import FrameType
 from attrs import define
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-#: Seconds between two looks, and how late one may be: what takes longer than both together is always seen.
+#: Seconds between two looks, and by how many seconds a look must be late. A standstill longer than the sum of both is
+#: always seen.
 EVERY = 0.5
 BOUND = 1.0
-#: While it stands, it is told again after this time.
+#: Seconds after which a standstill that lasts is reported again.
 AGAIN = 10.0
-#: A timer that is this late says that the whole process did not run (stopped, or a machine without a processor to spare): wait this long.
+#: A timer that is LATE seconds late shows that the whole process did not run (it was stopped, or the machine had no
+#: processor to spare): the watchdog then waits for another WAIT seconds.
 LATE, WAIT = 0.5, 0.25
-#: Calls of the stack that are told, from the innermost.
+#: Number of calls of the stack that are reported, from the innermost.
 CALLS = 12
 
 Timer = Callable[[float], object]
@@ -31,7 +34,7 @@ Timer = Callable[[float], object]
 
 @define
 class Standstills:
-    """How often the loop went on late, by how many seconds in all and at most; it outlasts reloads."""
+    """Counts how often the loop was late, and sums up by how many seconds in all and at most. It outlasts reloads."""
 
     count: int = 0
     seconds: float = 0.0
@@ -39,10 +42,11 @@ class Standstills:
 
 
 class Watchdog:
-    """From `start` to `stop`. What it sees is counted in `seen`.
+    """Watches the loop from `start` to `stop`, and counts standstills in `seen`.
 
-    `tell(text)` may be called by a signal's handler; `over(text, seconds)` is called by the loop when it goes on. `die(text)` is called
-    by a handler, too, `limit` seconds after the last turn of a loop that should end, see `ending`.
+    `tell(text)` may be called by a signal's handler. `over(text, seconds)` is called by the loop when it goes on.
+    `die(text)` is called by a handler, too, `limit` seconds after the last turn of a loop that should end, see
+    `ending`.
     """
 
     def __init__(
@@ -65,12 +69,15 @@ class Watchdog:
         self._looked_at = 0.0
         self._due = 0.0
         self._stack = ""
-        #: Seconds after which a loop that should end and does not turn is ended; None: it should not end.
+        #: Seconds of standstill after which a process that was told to stop is ended; None: it was not told to stop.
         self._limit: float | None = None
         self._told_at = 0.0
 
     def start(self) -> None:
-        """The first look is the loop's first turn, so that what a start takes is no standstill."""
+        """Starts to watch.
+
+        The first look is the loop's first turn, so that the duration of the program's start is no standstill.
+        """
         signal.signal(signal.SIGALRM, self.alarm)
         self._looked_at = -1.0
         self._call = self._clock.callLater(0, self._look)
@@ -82,8 +89,11 @@ class Watchdog:
             self._call = None
 
     def ending(self, limit: float) -> None:
-        """The process was told to stop (by a signal, whose handler may call this): a loop that does not turn for `limit` seconds is
-        ended; told once more while it stands, at once."""
+        """Sets the limit for a process that was told to stop: it is ended when its loop does not turn for `limit`
+        seconds.
+
+        A signal's handler may call this. A second call while the loop stands still ends the process at once.
+        """
         stood = self._now() - self._looked_at
         if self._limit is not None and self._looked_at >= 0 and stood > EVERY + BOUND:
             self._die(f"told to stop again while the event loop has stood still for {stood:.1f} s: ends at once")
@@ -93,12 +103,12 @@ class Watchdog:
         self._set(min(EVERY + BOUND, limit))
 
     def alarm(self, number: int, frame: FrameType | None) -> None:
-        """No look has come in time."""
+        """Handles SIGALRM, which says that no look has come in time."""
         now = self._now()
         stood = now - self._looked_at
         late, self._stack = now - self._due, _stack(frame)
         if late > LATE:
-            self._set(WAIT)  # if the loop can turn, it will
+            self._set(WAIT)  # gives the loop the time to turn, if it can
             return
         self._tell(f"the event loop has stood still for {stood:.1f} s, in {self._stack}")
         if self._limit is None:
@@ -128,7 +138,7 @@ class Watchdog:
 
 
 def _stack(frame: FrameType | None) -> str:
-    """The calls in one line, the innermost first: `file:line function`."""
+    """Returns the calls in one line, the innermost first: `file:line function`."""
     calls: list[str] = []
     while frame is not None and len(calls) < CALLS:
         code = frame.f_code

@@ -1,7 +1,8 @@
-"""TLS towards servers: contexts made once, handshakes that are verified before anybody hears of them, errors in words.
+"""Implements TLS towards servers: contexts made once, handshakes that are verified before a connection is handed out,
+and errors in words.
 
-A `ClientContext` holds what one server line says about TLS: our certificate, whom we trust, the name that must be in the
-server's certificate, and the session to resume. It knows files and OpenSSL; it must never know pools, requests or
+A `ClientContext` holds what one server line says about TLS: our certificate, the trusted CAs, the name that must be in
+the server's certificate, and the session to resume. It knows files and OpenSSL; it must never know pools, requests or
 retries.
 """
 
@@ -31,10 +32,13 @@ from reusedproxy.net.transport import Peer
 
 @define
 class Seen:
-    """What one handshake has shown: what is wrong with the server's certificate, whether it has its name, the last alert.
+    """Records what one handshake has shown: faults of the server's certificate, whether its name was right, and the
+    last alert.
 
-    `fault` is OpenSSL's, `misnamed` ours; `alert` is (whether we sent it, its number). `complete`: the handshake is, for us;
-    `accepted`: the server has said something of TLS since, a session ticket for instance, so it has taken our part of it.
+    `fault` is what OpenSSL found wrong with the certificate, `misnamed` what this module found wrong with its names, in
+    words; `named` says that the names were checked and are right. `alert` is (whether we sent it, its number).
+    `complete` says that the handshake is complete on our side. `accepted` says that the server has sent a TLS message
+    since, a session ticket for instance, and so has accepted our part of the handshake.
     """
 
     context: ClientContext
@@ -47,32 +51,38 @@ class Seen:
 
     @property
     def refused(self) -> bool:
-        """Whether the server has refused our certificate when the handshake was complete for us: only in TLS 1.3.
+        """Tells whether the server has refused our certificate after the handshake was complete on our side: only in
+        TLS 1.3.
 
-        In TLS 1.2 its end of the handshake comes last, so nothing that it says later is about that.
+        In TLS 1.2 the server's part of the handshake comes last, so no later alert of the server is about the
+        certificate.
         """
         return self.alert in _REFUSALS and self.complete and not self.accepted
 
 
 class ClientContext:
-    """One server line's TLS, made once and used for every connection to it.
+    """Holds the TLS settings of one server line, made once and used for every connection to it.
 
-    `session` is the newest one that a connection has left here; it belongs to this context alone, so it can never be
-    offered under another name or with another certificate. `theirs_end` is when the certificate that the server showed last
-    ends, in Unix time, None while none was looked at.
+    `session` is the newest session that a connection has left here. It belongs to this context alone, so it can never
+    be offered under another name or with another certificate. `theirs_end` is the end of validity of the certificate
+    that the server showed last, in Unix time; None while none was looked at.
     """
 
-    #: Told by whoever made it: when our certificate ends (Unix time, None without one); which one this is of the server
-    #: line's, as reloads with other certificates or settings made them.
+    #: Set by the code that made the context. `ours_end`: end of validity of our certificate (Unix time, None without
+    #: one). `generation`: the number of this context among those of its server line, as reloads with other certificates
+    #: or settings made them.
     ours_end: float | None = None
     generation = 1
 
     def __init__(self, settings: ServerTLS, trusts: Trusts | None = None) -> None:
-        """Read all files, judge the names; `trusts` may have read the CAs for others. Raises TLSConfigurationError."""
+        """Reads all files and checks the names. Raises TLSConfigurationError.
+
+        `trusts` may have read the CAs already for other contexts.
+        """
         self.settings = settings
         self.session: SSL.Session | None = None
         self.theirs_end: float | None = None
-        #: Whose name the certificate must carry: HAProxy's `verifyhost` counts only without `sni`.
+        #: The name that the certificate must carry: HAProxy's `verifyhost` counts only without `sni`.
         self.name = settings.sni or settings.verifyhost
         self._sni = None if settings.sni is None else _wire_name(settings.sni)
         if self.name is not None and not _is_address(self.name):
@@ -93,9 +103,10 @@ class ClientContext:
         context.set_info_callback(_note_progress)
 
     def named(self, sni: str) -> ClientContext:
-        """The same for another name ("": none is sent): a session is never offered under another name.
+        """Returns a copy for another name ("": none is sent), with no session: a session is never offered under another
+        name.
 
-        Raises TLSConfigurationError for what is no name.
+        Raises TLSConfigurationError for what is not a host name.
         """
         other = copy(self)
         other.session = None
@@ -105,11 +116,13 @@ class ClientContext:
 
     @property
     def refuses_nameless(self) -> bool:
-        """Whether a connection without SNI would be one whose server nobody has verified."""
+        """Tells whether a connection without SNI has to be refused, because nothing says which name its certificate
+        must carry.
+        """
         return self.settings.verify == "required" and not self.settings.verifyhost
 
     def connection(self, connected: socket) -> SSL.Connection:
-        """A client connection over `connected`, ready for its handshake."""
+        """Returns a client connection over `connected`, ready for its handshake."""
         connection = SSL.Connection(self._context, connected)
         connection.set_connect_state()
         connection.set_app_data(Seen(self))
@@ -120,10 +133,10 @@ class ClientContext:
         return connection
 
     def verify(self, connection: SSL.Connection) -> str | None:
-        """After the handshake: what is wrong with the server's certificate, in words, or None.
+        """Returns what is wrong with the server's certificate after the handshake, in words, or None.
 
-        OpenSSL has checked the chain by now, but not the name; and of a resumed session it checks nothing, so the dates
-        are looked at again here.
+        OpenSSL has checked the chain by now, but for a resumed session it checks nothing, so the dates are checked
+        again here. The names are checked here unless that was done during the handshake.
         """
         if self.settings.verify != "required":
             return None
@@ -138,7 +151,7 @@ class ClientContext:
         return None if connection.get_app_data().named else self.misnamed(certificate)
 
     def misnamed(self, certificate: x509.Certificate) -> str | None:
-        """What is wrong with a server's names, in words, or None."""
+        """Returns what is wrong with the names of a server's certificate, in words, or None."""
         if self.name is None:
             return None
         try:
@@ -152,27 +165,27 @@ class ClientContext:
         return None
 
     def mistrusted(self, connection: SSL.Connection) -> bool:
-        """After a failed handshake: whether it is the server's certificate that we do not take."""
+        """Tells, after a failed handshake, whether it failed because the server's certificate was not accepted."""
         seen = connection.get_app_data()
         return seen.fault is not None or bool(seen.misnamed)
 
     def explain(self, connection: SSL.Connection, error: SSL.Error) -> str:
-        """A failed handshake in words: OpenSSL's reason, what it means, the file concerned, and the alert."""
+        """Describes a failed handshake in words: OpenSSL's reason, what it means, the file concerned, and the alert."""
         seen: Seen = connection.get_app_data()
         reason = openssl_reason(error)
         if seen.misnamed:
             return seen.misnamed + alert_words(seen.alert)
         if seen.fault is not None:
             return f"certificate verify failed: {seen.fault}; {self._trusted.words}{alert_words(seen.alert)}"
-        # To a peer that has gone OpenSSL still sends one, which nobody reads.
+        # OpenSSL still sends an alert to a peer that has gone, which nobody reads: it is not mentioned.
         sent = seen.alert is not None and seen.alert[0] and not isinstance(error, SSL.SysCallError)
         return self.meaning(reason) + (alert_words(seen.alert) if sent else "")
 
     def meaning(self, reason: str) -> str:
-        """OpenSSL's reason, what it means, if we know more, and the alert that it tells of.
+        """Returns OpenSSL's reason, what it means where more is known, and the alert that it tells of.
 
-        In TLS 1.3 a server may refuse our certificate after the handshake looked complete to us (RFC 8446 section 4.4.2),
-        so this is asked for ends of fresh connections, too.
+        In TLS 1.3 a server may refuse our certificate after the handshake looked complete to us (RFC 8446 section
+        4.4.2), so this is called for ends of fresh connections, too.
         """
         received = _RECEIVED.search(reason)
         return self._meaning(reason) + (f"; alert {received[1]} received" if received else "")
@@ -187,7 +200,7 @@ class ClientContext:
         if "protocol version" in reason or "unsupported protocol" in reason:
             return f"{reason}: offered are {self._versions} (ssl-min-ver, ssl-max-ver)"
         if "alert handshake failure" in reason:
-            # One alert for both, but for newer servers.
+            # Servers use this alert for both reasons; only newer ones have a separate one.
             ours = f"not take our client certificate (crt {settings.crt})"
             ours = ours if settings.crt else "demand a client certificate, and no crt is configured"
             return f"{reason}: the server has nothing in common with {self._offered}; or it may {ours}"
@@ -206,12 +219,12 @@ class ClientContext:
         return ", ".join([self._versions, *(f"{word} {value}" for word, value in said if value is not None)])
 
 
-#: OpenSSL's words for an alert that came: "tlsv1 alert unknown ca"; some have no "alert" in them.
+#: OpenSSL's words for a received alert, for instance "tlsv1 alert unknown ca"; some have no "alert" in them.
 _RECEIVED = re.compile(rf"(?:alert |tlsv1 )({'|'.join(ALERTS.values())})$")
-#: Alerts, received, by which a server refuses a client certificate: RFC 8446 section 6.2, and decrypt_error, which section
-#: 4.4.3 demands for our signature under it, and OpenSSL sends for its issuer's. Nothing but a handshake can bring that about.
-#: handshake_failure is not among them: it says that there are no parameters in common, which is settled by then, so whoever
-#: sends it so late may mean anything.
+#: Received alerts by which a server refuses a client certificate: those of RFC 8446 section 6.2, and decrypt_error,
+#: which section 4.4.3 demands for our signature under it, and which OpenSSL sends for a wrong signature of its issuer.
+#: Nothing but a handshake can cause these. handshake_failure is not among them: it says that there are no common
+#: parameters, which is settled by then, so a server that sends it so late may mean anything.
 _REFUSALS = frozenset((False, number) for number in (42, 43, 44, 45, 46, 48, 49, 51, 116))
 #: The same alerts in OpenSSL's words.
 _CLIENT_CERTIFICATE_ALERTS = (
@@ -228,7 +241,7 @@ _CLIENT_CERTIFICATE_ALERTS = (
 
 
 class ClientTLSTransport(TLSTransport):
-    """A connection to a server, handshaken and verified."""
+    """Carries a connection to a server whose handshake is complete and verified."""
 
     __slots__ = ("_context",)
 
@@ -247,18 +260,24 @@ class ClientTLSTransport(TLSTransport):
         return reason
 
     def remember_session(self) -> None:
-        """Leave this connection's session for later ones to resume. In TLS 1.3 it comes with or after the first answer."""
+        """Stores this connection's session for later ones to resume.
+
+        In TLS 1.3 it arrives with the first answer or after it.
+        """
         session = self._tls.get_session()
         if session is not None:
             self._context.session = session
 
 
-# What OpenSSL calls. A context is shared by those of other names, so each connection knows its own.
+# Callbacks of OpenSSL. Copies of a context for other names share one OpenSSL context, so the callbacks find the right
+# one through the connection.
 
 
 def _note_certificate(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
-    """Each certificate of the chain, the server's own last. Its name is looked at here, so that a server with another's is
-    told by an alert, and is not shown our certificate."""
+    """Notes the result for each certificate of the chain, the server's own last.
+
+    The name is checked here, so that a server with another name is told by an alert and is not shown our certificate.
+    """
     seen: Seen = connection.get_app_data()
     if not ok:
         seen.fault = seen.fault or VerifyFault.of(error, depth, certificate)
@@ -291,7 +310,10 @@ def _is_address(name: str) -> bool:
 
 
 def _wire_name(name: str) -> bytes:
-    """A host name as it goes over the wire; one that no certificate could ever carry is a fault of the configuration."""
+    """Returns a host name as it goes over the wire.
+
+    Raises TLSConfigurationError for one that no certificate could carry.
+    """
     try:
         if not _is_address(name):
             service_identity.hazmat.DNS_ID(name)

@@ -1,6 +1,6 @@
-"""What one TLS connection tells of itself, for rules: asked of OpenSSL when a rule asks, and never before.
+"""Gives rules access to one TLS connection. OpenSSL is asked when a rule asks, and never before.
 
-It is `reusedproxy.rules.facts.TLSSide` for any transport that is secure, whichever end of it we are.
+It implements `reusedproxy.rules.facts.TLSSide` for any transport with TLS, towards clients and towards servers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _UNREAD = object()
 
 
 class TransportTLS:
-    """One secure transport's. The certificate is taken out of OpenSSL once."""
+    """Implements `TLSSide` for one TLS transport. The certificate is taken out of OpenSSL once."""
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
@@ -55,7 +55,9 @@ class TransportTLS:
 
     @property
     def certificate_error(self) -> int:
-        """Transports that let faults pass know which they were."""
+        """Returns the number of the first fault that was let pass; 0 without one, and for transports that let none
+        pass.
+        """
         fault = getattr(self._transport, "crt_fault", None)
         return 0 if fault is None else int(fault.error)
 
@@ -74,17 +76,20 @@ class TransportTLS:
 
     @property
     def chain(self) -> list[bytes]:
-        """OpenSSL gives a server all but the client's own certificate, which stands first for us."""
+        """Returns the whole chain.
+
+        To a server OpenSSL gives all but the client's own certificate, so that is put first here.
+        """
         ders = [_der(each) for each in self._tls.get_peer_cert_chain() or []]
         own = self.certificate
         return ders if own is None or ders[:1] == [own] else [own, *ders]
 
 
 def _der(certificate: crypto.X509) -> bytes:
-    """OpenSSL's own, since other readers refuse some that it has taken."""
+    """Returns a certificate in DER as OpenSSL writes it, because other libraries refuse some that OpenSSL has accepted."""
     return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
 
 
 def tls_side(transport: Transport) -> TransportTLS | None:
-    """What its TLS tells; None: it is in the clear."""
+    """Returns access to the transport's TLS connection; None if it has no TLS."""
     return TransportTLS(transport) if transport.secure else None

@@ -1,7 +1,7 @@
-"""The files that TLS is made of: a certificate with its chain and key, and the CAs that are trusted.
+"""Reads the files of TLS: a certificate with its chain and key, and the CAs that are trusted.
 
-HAProxy's `crt` and `ca-file`, for both sides. Whatever is wrong with one is said with its name and in plain words. It must
-never know who shows the certificate, nor to whom.
+They are HAProxy's `crt` and `ca-file`, on `bind` and on `server` lines. An error message names the file and says in
+plain words what is wrong with it. It must never know who shows the certificate, nor to whom.
 """
 
 from __future__ import annotations
@@ -34,16 +34,20 @@ from reusedproxy.net.tls.words import name_of, subjects_of
 
 SYSTEM_CA = "@system-ca"
 
-#: Words of the configuration, each with its path; None: the system's own CAs.
+#: Keywords of the configuration, each with its path; None: the system's own CAs.
 Named = tuple[tuple[str, "str | None"], ...]
 
 
 class TLSConfigurationError(Exception):
-    """A certificate, key or CA file cannot be used; the message names it and says why."""
+    """Says that a certificate, key or CA file cannot be used; the message names it and says why."""
 
 
 def use_certificate(context: SSL.Context, path: str) -> None:
-    """HAProxy's `crt`: one PEM with certificate, chain and key; or the key in a file of that name plus `.key`."""
+    """Loads HAProxy's `crt`: one PEM file with certificate, chain and key, or with the key in a file beside it (see
+    `keys_beside`).
+
+    Raises TLSConfigurationError.
+    """
     blocks = _blocks_in("crt", path)
     if not any(block.endswith(b"CERTIFICATE") for block in blocks):
         raise TLSConfigurationError(f"crt {path}: no usable certificate: there is none in it")
@@ -67,12 +71,12 @@ def use_certificate(context: SSL.Context, path: str) -> None:
 
 
 def _first_in(path: str) -> tuple[Certificate, Any]:
-    """The certificate that is shown, and its public key; all that is told of it can be read."""
+    """Returns the certificate that is shown to peers, and its public key. Both are known to be readable."""
     what = f"crt {path}"
     first = certificates_in(what, path)[0]
     with suppress(
         ValueError
-    ):  # names that cannot be read are said to be so; OpenSSL shows the certificate all the same
+    ):  # names that cannot be read are reported as such; OpenSSL shows the certificate all the same
         try:
             _ = first.extensions
         except (DuplicateExtension, UnsupportedGeneralNameType) as error:
@@ -87,14 +91,14 @@ def _first_in(path: str) -> tuple[Certificate, Any]:
 def _private_key(path: str) -> Any:
     blocks = _blocks_in("crt", path)
     try:
-        # Not by OpenSSL's own reader, which would stop the daemon at a passphrase with a prompt on the terminal.
-        # What OpenSSL itself would not look at: whether the primes of an RSA key are primes, which takes 35 ms for one of
-        # 2048 bits and 250 for 4096. That it belongs to its certificate is looked at below.
+        # OpenSSL's own reader is not used: at a passphrase it would stop the daemon with a prompt on the terminal. The
+        # check whether the primes of an RSA key are primes is skipped, as OpenSSL does: it takes 35 ms for a key of
+        # 2048 bits and 250 ms for 4096. `use_certificate` checks that the key belongs to its certificate.
         return load_pem_private_key(_content(f"crt {path}", path), None, unsafe_skip_rsa_key_validation=True)
     except TypeError:
         reason = "the key is protected by a passphrase, which a daemon cannot be asked for (openssl pkey takes it off)"
     except (ValueError, UnsupportedAlgorithm):
-        # The library's words run over several lines and name no more than this.
+        # The library's message runs over several lines and says no more than this.
         reason = "it cannot be decoded"
         if b"OPENSSH PRIVATE KEY" in blocks:
             reason = "it has OpenSSH's format (ssh-keygen -p -m PEM changes it)"
@@ -102,7 +106,10 @@ def _private_key(path: str) -> Any:
 
 
 def keys_beside(path: str) -> list[str]:
-    """Where its key may be, if it is not in the file itself; HAProxy has the second with `ssl-load-extra-del-ext` only."""
+    """Returns the files where the key may be if the `crt` file has none.
+
+    HAProxy has the second with `ssl-load-extra-del-ext` only.
+    """
     return [path + ".key", *([path.removesuffix(".crt") + ".key"] if path.endswith(".crt") else [])]
 
 
@@ -117,12 +124,15 @@ def _key_beside(path: str) -> str:
 
 
 def pem_blocks(word: str, path: str) -> list[bytes]:
-    """What a PEM file says it holds: CERTIFICATE, RSA PRIVATE KEY and so on, in order (RFC 7468)."""
+    """Returns the labels of the blocks in a PEM file, in order: CERTIFICATE, RSA PRIVATE KEY and so on (RFC 7468)."""
     return re.findall(rb"^-----BEGIN ([A-Z0-9 ]+)-----", _content(f"{word} {path}", path), re.M)
 
 
 def _blocks_in(word: str, path: str) -> list[bytes]:
-    """The same; there is at least one, and all are whole."""
+    """Returns the labels as `pem_blocks` does, at least one.
+
+    Raises TLSConfigurationError if there is none or a block is cut off.
+    """
     blocks = pem_blocks(word, path)
     content = _content(f"{word} {path}", path)
     if content.startswith(b"\xef\xbb\xbf"):
@@ -133,7 +143,7 @@ def _blocks_in(word: str, path: str) -> list[bytes]:
         return blocks
     if not content.strip():
         reason = "is empty"
-    elif content[:1] == b"\x30":  # what any certificate or key begins with in ASN.1: a sequence
+    elif content[:1] == b"\x30":  # the first byte of any certificate or key in DER: an ASN.1 sequence
         reason = "is no PEM file but a binary one, DER or PKCS #12 (openssl x509, pkey or pkcs12 changes it)"
     else:
         reason = "is no PEM file (it has no line that begins with -----BEGIN)"
@@ -141,7 +151,10 @@ def _blocks_in(word: str, path: str) -> list[bytes]:
 
 
 def certificates_in(what: str, path: str) -> list[Certificate]:
-    """Those of a PEM file, in order, at least one; `what` begins the message if there is none."""
+    """Returns the certificates of a PEM file, in order, at least one.
+
+    Raises TLSConfigurationError; `what` begins the message.
+    """
     try:
         return _read(load_pem_x509_certificates(_content(what, path)))
     except (ValueError, InvalidVersion) as error:
@@ -149,7 +162,10 @@ def certificates_in(what: str, path: str) -> list[Certificate]:
 
 
 def _read(certificates: list[Certificate]) -> list[Certificate]:
-    """The same, each read as far as it is ever asked: the library reads names only then. Raises ValueError."""
+    """Returns the certificates after reading all fields that are used later: the library decodes names only then.
+
+    Raises ValueError.
+    """
     for each in certificates:
         try:
             _ = each.subject, each.issuer, each.not_valid_before_utc, each.not_valid_after_utc
@@ -159,7 +175,9 @@ def _read(certificates: list[Certificate]) -> list[Certificate]:
 
 
 def certificates_of(path: str) -> list[Certificate]:
-    """Those of a PEM file that OpenSSL has accepted already; none, if this library is more particular."""
+    """Returns the certificates of a PEM file that OpenSSL has accepted already; none if cryptography is stricter and
+    refuses it.
+    """
     try:
         with open(path, "rb", opener=unless_pipe) as file:
             return _read(load_pem_x509_certificates(file.read()))
@@ -168,7 +186,7 @@ def certificates_of(path: str) -> list[Certificate]:
 
 
 def authorities_of(ca_file: str) -> list[Certificate]:
-    """The same of a `ca-file`, which may be a directory; none of the system's."""
+    """Returns the certificates of a `ca-file`, which may be a directory; none for the system's CAs."""
     try:
         files = _pem_files(ca_file) if ca_file != SYSTEM_CA else []
     except OSError:
@@ -177,7 +195,7 @@ def authorities_of(ca_file: str) -> list[Certificate]:
 
 
 def revocations_of(crl_file: str) -> list[CertificateRevocationList]:
-    """The same of a `crl-file`."""
+    """Returns the lists of a `crl-file`; none if they cannot be read."""
     try:
         with open(crl_file, "rb", opener=unless_pipe) as file:
             return [load_pem_x509_crl(block) for block in _lists_in(file.read())]
@@ -190,7 +208,10 @@ def _lists_in(content: bytes) -> list[bytes]:
 
 
 def trusted_by(context: SSL.Context, ca_file: str | None, word: str) -> list[str]:
-    """Let `context` trust HAProxy's `ca-file`: a PEM file, a directory of them, or @system-ca. Returns the files."""
+    """Makes `context` trust HAProxy's `ca-file`: a PEM file, a directory of them, or @system-ca. Returns the files.
+
+    Raises TLSConfigurationError.
+    """
     if ca_file is None or ca_file == SYSTEM_CA:
         context.set_default_verify_paths()
         return []
@@ -207,10 +228,10 @@ def trusted_by(context: SSL.Context, ca_file: str | None, word: str) -> list[str
 
 
 class Trust:
-    """What some files make trusted: a store of OpenSSL's, which all contexts that name these files share."""
+    """Holds the OpenSSL store of some CA files, shared by all contexts that name the same files."""
 
     def __init__(self, named: Named, crl_file: str | None) -> None:
-        """`named` are paths with their words. Raises TLSConfigurationError."""
+        """Reads the files. `named` has paths with their keywords. Raises TLSConfigurationError."""
         self._context = SSL.Context(SSL.TLS_METHOD)
         for word, path in named:
             trusted_by(self._context, path, word)
@@ -218,12 +239,12 @@ class Trust:
             revoke(self._context, crl_file)
 
     def give(self, context: SSL.Context) -> None:
-        """Let `context` trust it."""
+        """Makes `context` trust what is in the store."""
         share_store(context, self._context)
 
 
 class Trusted:
-    """A `Trust` under the names of the files that it was asked for by."""
+    """Joins a `Trust` with the file names under which it was asked for."""
 
     def __init__(self, trust: Trust, named: Named, crl_file: str | None) -> None:
         self._trust = trust
@@ -231,26 +252,33 @@ class Trusted:
         self._crl_file = crl_file
 
     def give(self, context: SSL.Context) -> None:
-        """Let `context` trust it."""
+        """Makes `context` trust what is in the store."""
         self._trust.give(context)
 
     @cached_property
     def words(self) -> str:
-        """What is trusted, for the message of a handshake that fails: to tell all names of 145 CAs takes 5 ms."""
+        """Returns the trusted CAs in words, for the message of a failed handshake.
+
+        To list the names of 145 CAs takes 5 ms.
+        """
         each = ", ".join(f"{word} {path or SYSTEM_CA}{self._subjects(path)}" for word, path in self._named)
         revoked = f"; revoked are those of crl-file {self._crl_file}" if self._crl_file is not None else ""
         return f"trusted are those of {each}{revoked}"
 
     def _subjects(self, path: str | None) -> str:
-        """None where the library is more particular than OpenSSL, which is content with the file."""
+        """Returns the subjects of the CAs in parentheses; "" where cryptography is stricter than OpenSSL and cannot
+        read the file.
+        """
         found = authorities_of(path) if path is not None else []
         return f" ({subjects_of(found)})" if found else ""
 
 
 class Trusts:
-    """Each `Trust` once, by what is in its files, whatever their names: to load 145 CAs takes 7 ms, and 0.6 MB.
+    """Keeps one `Trust` for each set of file contents, whatever the files' names: to load 145 CAs takes 7 ms and 0.6
+    MB.
 
-    One for each reading of the configuration; what a `previous` one still uses, and is unchanged, is used again.
+    There is one `Trusts` for each reading of the configuration. A store of the `previous` one that is still in use, and
+    whose files have not changed, is used again.
     """
 
     def __init__(self, previous: Trusts | None = None) -> None:
@@ -261,7 +289,10 @@ class Trusts:
         self._digests: dict[str, bytes] = {}
 
     def of(self, named: Named, crl_file: str | None = None) -> Trusted:
-        """`named` are paths (None: the system's) with their words. Raises TLSConfigurationError."""
+        """Returns what makes a context trust `named`: paths (None: the system's CAs) with their keywords.
+
+        Raises TLSConfigurationError.
+        """
         asked = named, crl_file
         if asked not in self._by_name:
             content = tuple(part for word, path in named for part in self._content_of(word, path))
@@ -274,7 +305,7 @@ class Trusts:
 
     def _content_of(self, word: str, path: str | None) -> tuple[object, ...]:
         if path is None or path == SYSTEM_CA:
-            return (self,)  # OpenSSL knows which files those are, so they are read again each time
+            return (self,)  # only OpenSSL knows which files those are, so they are read again at each reading
         return tuple(self._digest(word, file) for file in _files_of(word, path))
 
     def _digest(self, word: str, path: str) -> bytes:
@@ -284,7 +315,7 @@ class Trusts:
 
 
 def name_authorities(context: SSL.Context, ca_file: str) -> None:
-    """Tell clients whose certificates are taken; not of the system's CAs, which are too many."""
+    """Tells clients the CAs whose certificates are accepted; not the system's CAs, which are too many."""
     if ca_file == SYSTEM_CA:
         return
     for file in _files_of("ca-file", ca_file):
@@ -293,7 +324,10 @@ def name_authorities(context: SSL.Context, ca_file: str) -> None:
 
 
 def revoke(context: SSL.Context, crl_file: str) -> None:
-    """HAProxy's `crl-file`: lists in PEM, of which there must be one for every CA of a client's chain."""
+    """Loads HAProxy's `crl-file`: lists in PEM, of which there must be one for every CA of a client's chain.
+
+    Raises TLSConfigurationError.
+    """
     what = f"crl-file {crl_file}"
     _blocks_in("crl-file", crl_file)
     blocks = _lists_in(_content(what, crl_file))
@@ -318,7 +352,7 @@ def _content(what: str, path: str) -> bytes:
 
 
 def _files_of(word: str, path: str) -> list[str]:
-    """The file, or those of the directory; all of them can be read."""
+    """Returns the file, or the files of the directory, all of which can be read. Raises TLSConfigurationError."""
     try:
         files = _pem_files(path)
         for file in files:

@@ -1,9 +1,9 @@
-"""A client's handshake: from an accepted socket to a transport, or to a reason in words.
+"""Performs the TLS handshake with a client: it turns an accepted socket into a transport, or into a reason in words.
 
-A `Handshake` looks at the client's first message where it lies in the kernel, chooses the certificate, lets OpenSSL do the
-rest, and tells its owner exactly once. Until the message is whole it costs no more than its socket, so that a flood of
-half handshakes is cheap; how many steps one batch of events may take is bounded (`Turns`), because one costs as much as
-twenty requests, and those who are served already must not wait for a crowd of newcomers. It must never know what a
+A `Handshake` peeks at the client's first message in the kernel's buffer, chooses the certificate, lets OpenSSL do the
+rest, and tells its owner exactly once. Until that message is complete it costs no more than its socket, so that a flood
+of half handshakes is cheap. The number of steps in one batch of events is bounded (`Turns`): a step costs as much as
+twenty requests, and clients that are served already must not wait for a crowd of newcomers. It must never know what a
 frontend is, or what the client will ask.
 """
 
@@ -26,21 +26,21 @@ from reusedproxy.net.tls.server import Certificates, ServerContext, ServerTLSTra
 from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import LONGEST_NAME
 
-#: Steps of handshakes in one batch of events: with RSA-2048 one takes 0.7 ms, and 3 ms where its first message comes in records of a
-#: byte.
+#: Steps of handshakes in one batch of events. With RSA-2048 one takes 0.7 ms, and 3 ms where the first message comes in
+#: records of one byte.
 STEPS_AT_ONCE = 1
 
-#: Seconds that are left when the proxy stops or reloads.
+#: Seconds that a handshake may still take when the proxy stops or reloads.
 FINISH_FOR = 1.0
 
 # The states of a handshake.
-WAITING = "waiting"  # for the whole of the client's first message
-IN_LINE = "in line"  # something has come that OpenSSL can work on, and others were there before
-SHAKING = "shaking"  # OpenSSL waits for the client
-ENDING = "ending"  # it has failed, and the client must read why before the socket is closed
-DONE = "done"  # its owner has been told, or has given it up
+WAITING = "waiting"  # for the client's first message to be complete
+IN_LINE = "in line"  # for its turn: something has come that OpenSSL can work on, and other handshakes were there before
+SHAKING = "shaking"  # OpenSSL waits for the client's next message
+ENDING = "ending"  # it has failed, and the client must read the alert before the socket is closed
+DONE = "done"  # its owner has been told
 
-# Why it failed, as HAProxy tells the reasons apart.
+# The kinds of failure that HAProxy distinguishes.
 EMPTY = "Connection closed during SSL handshake"
 ABORTED = "Connection error during SSL handshake"
 TIMED_OUT = "Timeout during SSL handshake"
@@ -58,7 +58,11 @@ _LATE = {
 
 @frozen
 class HandshakeFailure:
-    """`kind` is one of the sentences above; `reason` says more, `trouble` is the same for all that have it in common."""
+    """Describes a failed handshake.
+
+    `kind` is one of the sentences above, and `reason` says more. `trouble` is the same for all failures of the same
+    cause.
+    """
 
     kind: str
     reason: str
@@ -66,21 +70,21 @@ class HandshakeFailure:
 
 
 class HandshakeOwner(Protocol):
-    """Who is told: exactly one of the two is called, once."""
+    """Receives the result of a handshake: exactly one of the two methods is called, once."""
 
     def handshake_done(self, handshake: Handshake, transport: ServerTLSTransport) -> None:
-        """The transport has no peer yet and is not reading: set `peer` and start it."""
+        """Takes over the transport. It has no peer yet and is not reading: the owner sets `peer` and starts it."""
 
     def handshake_failed(self, handshake: Handshake, failure: HandshakeFailure) -> None:
-        """The socket is closed."""
+        """Tells that the handshake has failed. The socket is closed."""
 
 
 class Turns:
-    """Who may take a step in the present batch of events: so many, the others in the order of their coming.
+    """Bounds the handshake steps of one batch of events; the other handshakes wait in the order in which they came.
 
-    Those that wait are not watched, but for the first, whose event brings the next batch: left ready in the kernel, a crowd
-    of them would stand in line before everybody's events (1200 first messages at once: another client's answers took 50 to
-    80 ms, its events 40 ms apart).
+    Of those that wait only the first is watched, and its event brings the next batch. Left ready in the kernel, a crowd
+    of them would stand in line before the events of all other connections (1200 first messages at once: another
+    client's answers took 50 to 80 ms, its events were 40 ms apart).
     """
 
     def __init__(self, poller: Poller) -> None:
@@ -90,7 +94,7 @@ class Turns:
         self._left = 0
 
     def ask(self, handshake: Handshake) -> None:
-        """It can take a step: it does so now, or when its turn has come."""
+        """Lets a handshake that is ready take its step: now, or when its turn has come."""
         if handshake.state != IN_LINE:
             handshake.state = IN_LINE
             self.waiting.append(handshake)
@@ -105,7 +109,7 @@ class Turns:
             handshake.watch(0)
 
     def forget(self, handshake: Handshake) -> None:
-        """It stands in line no longer."""
+        """Takes a handshake out of the line."""
         self.waiting.remove(handshake)
         self._watch_first()
 
@@ -115,7 +119,10 @@ class Turns:
 
 
 class Handshake:
-    """One client's; `state` is WAITING, IN_LINE, SHAKING, ENDING or DONE. `began` is when it was accepted."""
+    """Performs one client's handshake; `state` is WAITING, IN_LINE, SHAKING, ENDING or DONE.
+
+    `began` is the time when the connection was accepted.
+    """
 
     __slots__ = (
         "_certificates",
@@ -153,7 +160,7 @@ class Handshake:
         address: tuple[str, int],
         listener: Any,
     ) -> None:
-        """`address` and `listener` are its owner's: where the client comes from, and what it came to."""
+        """Keeps `address` and `listener` for the owner: where the client connects from, and which listener accepted it."""
         self.address = address
         self.listener = listener
         self.state = WAITING
@@ -171,25 +178,28 @@ class Handshake:
         self._context: ServerContext | None = None
         self._tls: SSL.Connection | None = None
         self._events = 0
-        #: Bytes that must have come before it is worth a look.
+        #: Number of bytes that must have come before the first message is parsed again.
         self._least = 1
-        #: What OpenSSL waits for.
+        #: The event that OpenSSL waits for.
         self.wants = READ
         self._failure: HandshakeFailure | None = None
 
     def start(self, timeout: float) -> None:
-        """Wait for the client, for at most this many seconds all in all. The owner hears of it later."""
+        """Waits for the client, for at most `timeout` seconds since the connection was accepted.
+
+        The owner is told later.
+        """
         self._deadlines.watch(self, self.began + timeout)
-        # What was looked at stays in the kernel, and must not be told of again before more has come.
+        # The bytes stay in the kernel when they are peeked at, so only new bytes may cause an event.
         self.watch(READ | ON_CHANGE)
 
     def abort(self, reason: str) -> None:
-        """Close now; its owner is told that it failed."""
+        """Closes the connection now and tells the owner that it failed."""
         if self.state != DONE:
             self._fail(ABORTED, reason)
 
     def finish(self) -> None:
-        """Its owner stops: there is a moment left."""
+        """Shortens the deadline to FINISH_FOR seconds, because the owner stops."""
         self._deadlines.watch(self, min(self.deadline, self._deadlines.now() + FINISH_FOR))
 
     def deadline_passed(self) -> None:
@@ -209,10 +219,10 @@ class Handshake:
         except Exception:
             self._broken()
 
-    # What its turn calls.
+    # Called by `Turns`.
 
     def take_step(self) -> None:
-        """Go on with it, as far as the client has come."""
+        """Takes one step of the handshake, with what the client has sent so far."""
         self.state = SHAKING
         try:
             self._go_on()
@@ -220,14 +230,14 @@ class Handshake:
             self._broken()
 
     def watch(self, events: int) -> None:
-        """Wait for `events`; for none at all with 0."""
+        """Waits for `events`; for none with 0."""
         if events != self._events:
             self._events = self._poller.turn(self._fd, self._events, events, self.on_ready)
 
     # Its own affairs.
 
     def _look(self, events: int) -> None:
-        """Whether the client's first message is there."""
+        """Peeks at the client's first message and goes on if it is complete."""
         try:
             data = self._socket.recv(MOST, MSG_PEEK)
         except BlockingIOError:
@@ -260,7 +270,7 @@ class Handshake:
             try:
                 self._socket.send(UNRECOGNIZED_NAME)
             except OSError:
-                pass  # it is gone already, and needs no alert
+                pass  # the client is gone already, and needs no alert
             self._refuse(REFUSED, reason, "strict-sni")
             return
         self._turns.ask(self)
@@ -293,14 +303,17 @@ class Handshake:
             self._succeed(self._tls)
 
     def _succeed(self, tls: SSL.Connection) -> None:
-        # Whoever is told gives the transport its peer; until then nothing can happen to it, as it watches nothing.
+        # The owner sets the transport's peer. Until then no event can reach it, because it watches none.
         nobody: Any = None
         transport = ServerTLSTransport(self._poller, self._socket, nobody, tls, self._shown)
         self._stop()
         self._owner.handshake_done(self, transport)
 
     def _refuse(self, kind: str, reason: str, trouble: str) -> None:
-        """The client has been sent an alert. It may be sending still, and a reset would keep it from reading that."""
+        """Ends the handshake after an alert was sent, and reads on for a while.
+
+        The client may be sending still, and a reset would keep it from reading the alert.
+        """
         self._failure = HandshakeFailure(kind, reason, trouble)
         self.state = ENDING
         try:
@@ -313,7 +326,7 @@ class Handshake:
         self._drain()
 
     def _drain(self) -> None:
-        """Read to the client's end, at most so much as it may have on its way."""
+        """Reads until the client closes, or until the deadline."""
         try:
             data = self._socket.recv(MOST)
         except BlockingIOError:
@@ -326,7 +339,7 @@ class Handshake:
     def _fail(self, kind: str, reason: str, trouble: str = "") -> None:
         self._failure = self._failure or HandshakeFailure(kind, reason, trouble or reason)
         try:
-            # With bytes unread the kernel would send a reset for our close.
+            # With bytes unread, the kernel would send a reset at our close.
             self._socket.recv(MOST)
         except OSError:
             pass  # nothing is there

@@ -1,9 +1,10 @@
-"""The first message of a TLS client, read before OpenSSL sees it: which name is asked for, and what the client can take.
+"""Reads a TLS client's first message before OpenSSL does: the name that is asked for, and what the client supports.
 
-The certificate is chosen by it, so each has a context of its own and a session can never be resumed under another name's
-rules. OpenSSL's call-back for the name comes too late for that: it has looked at tickets by then, and pyOpenSSL has none
-that comes earlier. It also tells what came instead of TLS before anything is spent on it. Pure: bytes in, a value out; it
-must never know a socket. What it cannot read is left to OpenSSL to refuse.
+The certificate is chosen by it, so each certificate has a context of its own, and a session can never be resumed under
+the rules of another name. OpenSSL's callback for the name comes too late for that: OpenSSL has read session tickets by
+then, and pyOpenSSL offers no earlier callback. This module also recognises other protocols than TLS before anything is
+spent on the connection. It is pure: bytes in, a value out; it must never know a socket. A message that it cannot read
+is left to OpenSSL to refuse.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ from struct import Struct, error, unpack
 
 from attrs import frozen
 
-#: Bytes of a client's first message that are looked at; today's have 200 to 2000. Of a longer one OpenSSL reads the rest, up to its
-#: own bound of 128 KiB, and answers or sends its alert; the kernel's buffer need not have room for more while nobody reads.
+#: Bytes of a client's first message that are looked at; today's have 200 to 2000. The rest of a longer one is read by
+#: OpenSSL, up to its own bound of 128 KiB, which answers or sends its alert; the kernel's buffer need not have room for
+#: more while nobody reads.
 MOST = 32 * 1024
 
 _HANDSHAKE = 22
 _CLIENT_HELLO = 1
 _SERVER_NAME, _SIGNATURE_ALGORITHMS, _SUPPORTED_VERSIONS = _WANTED = (0, 13, 43)
-#: Its kind and its length.
+#: The header of an extension: its type and its length.
 _EXTENSION = Struct(">HH")
 
-#: Suites of TLS 1.2 and before that an ECDSA certificate is used with (the IANA's registry: TLS_ECDHE_ECDSA_…).
+#: Cipher suites of TLS 1.2 and earlier that use an ECDSA certificate (IANA's registry: TLS_ECDHE_ECDSA_…).
 _ECDSA_SUITES = frozenset(
     (0xC006, 0xC007, 0xC008, 0xC009, 0xC00A, 0xC023, 0xC024, 0xC02B, 0xC02C, 0xC048, 0xC049, 0xC05C, 0xC05D)
     + (0xC072, 0xC073, 0xC086, 0xC087, 0xC0AC, 0xC0AD, 0xC0AE, 0xC0AF, 0xCCA9)
@@ -33,7 +35,7 @@ _HTTP = re.compile(rb"[A-Z]{3,20} [^ \r\n]*")
 
 
 class NotTLS(Exception):
-    """What came is no TLS; the message says what it looks like, `kind` in one word."""
+    """Says that the first bytes are not TLS. The message says what they look like, `kind` in one word."""
 
     def __init__(self, kind: str, text: str) -> None:
         Exception.__init__(self, text)
@@ -42,9 +44,10 @@ class NotTLS(Exception):
 
 @frozen
 class ClientHello:
-    """What of the message matters here. `version` is the highest that is offered, 0 if that could not be read.
+    """Holds the parts of the message that matter here.
 
-    `rsa` and `ecdsa`: the client takes certificates with such keys. `suites` are the ciphers' numbers.
+    `version` is the highest version that is offered, 0 if it could not be read. `rsa` and `ecdsa` say whether the
+    client accepts certificates with such keys. `suites` are the numbers of the cipher suites.
     """
 
     server_name: str | None = None
@@ -59,9 +62,10 @@ class ClientHello:
 
 
 def read_hello(data: bytes) -> ClientHello | int:
-    """The message that `data` begins with; or how many more bytes there must be, at least, before it is whole.
+    """Returns the message that `data` begins with, or the number of bytes that must come at least before it is
+    complete.
 
-    Of one that goes beyond MOST bytes, what these say. Raises NotTLS.
+    Of a message longer than MOST bytes, the beginning is read. Raises NotTLS.
     """
     if not data:
         return 1
@@ -71,7 +75,7 @@ def read_hello(data: bytes) -> ClientHello | int:
         return 1
     message = bytearray()
     at, length = 0, 4
-    # It may be cut into several records (RFC 8446 section 5.1).
+    # The message may be split into several records (RFC 8446 section 5.1).
     while len(message) < length:
         if message and message[0] != _CLIENT_HELLO:
             return ClientHello()
@@ -97,12 +101,19 @@ def read_hello(data: bytes) -> ClientHello | int:
 
 
 def _missing(data: bytes, least: int) -> int:
-    """Looking again at each byte that comes would cost 4 ms each time of whoever cuts his message into records of one."""
+    """Returns how many bytes must still come before the next look, MOST in all at the most.
+
+    It asks for a whole record or message. To look again at every byte would cost 4 ms each time where a client splits
+    its message into records of one byte.
+    """
     return min(least, MOST) - len(data)
 
 
 def _beginning(message: bytearray) -> ClientHello:
-    """What stands behind it is as if it were not said: a name there gets the certificate of those who say none."""
+    """Reads the beginning of a message that is too long.
+
+    The rest is ignored: a client whose name is there is shown the certificate for clients that send no name.
+    """
     try:
         return _read_message(bytes(message[4:]), whole=False)
     except (IndexError, error):
@@ -121,7 +132,10 @@ def _what_came(data: bytes) -> NotTLS:
 
 
 def _read_message(message: bytes, whole: bool = True) -> ClientHello:
-    """RFC 8446 section 4.1.2. Of some twelve extensions three matter here. One that is not `whole` is cut off somewhere."""
+    """Reads a ClientHello (RFC 8446 section 4.1.2); of some twelve extensions three matter here.
+
+    A message that is not `whole` is cut off somewhere. Raises IndexError or struct.error for a malformed one.
+    """
     version = int.from_bytes(message[:2], "big")
     _, at = _vector(message, 34, 1)
     numbers, at = _vector(message, at, 2)
@@ -143,7 +157,7 @@ def _read_message(message: bytes, whole: bool = True) -> ClientHello:
             if kind in _WANTED:
                 extensions[kind] = listed[at - size : at]
     if _SUPPORTED_VERSIONS in extensions:
-        # Some are there only to see whether we bear unknown ones (RFC 8701).
+        # Clients send unknown versions to test whether servers ignore them (RFC 8701).
         offered = _numbers(_vector(extensions[_SUPPORTED_VERSIONS], 0, 1)[0])
         version = max((each for each in offered if each in _NAMES), default=version)
     rsa, ecdsa = True, False
@@ -154,7 +168,9 @@ def _read_message(message: bytes, whole: bool = True) -> ClientHello:
 
 
 def _server_name(extension: bytes | None) -> str | None:
-    """RFC 6066 section 3: a list, of which only one kind was ever defined."""
+    """Returns the host name in lower case (RFC 6066 section 3: a list of names, for which only one type was ever
+    defined).
+    """
     if not extension:
         return None
     names, _ = _vector(extension, 0, 2)
@@ -164,13 +180,18 @@ def _server_name(extension: bytes | None) -> str | None:
 
 
 def _signatures(algorithms: tuple[int, ...]) -> tuple[bool, bool]:
-    """Whether RSA and ECDSA are among them: by TLS 1.2's pairs of hash and key, and by TLS 1.3's RSA-PSS."""
+    """Tells whether RSA and ECDSA are among the algorithms: TLS 1.2's pairs of hash and signature, and TLS 1.3's
+    RSA-PSS.
+    """
     rsa = any(each & 0xFF == 1 or each in (0x0804, 0x0805, 0x0806) for each in algorithms)
     return rsa, any(each & 0xFF == 3 for each in algorithms)
 
 
 def _vector(data: bytes, at: int, size: int) -> tuple[bytes, int]:
-    """What follows a length of `size` bytes (RFC 8446 section 3.4), and where it ends. Raises IndexError if it is cut off."""
+    """Returns what follows a length of `size` bytes (RFC 8446 section 3.4), and where it ends.
+
+    Raises IndexError if it is cut off.
+    """
     begin = at + size
     end = begin + int.from_bytes(data[at:begin], "big")
     if end > len(data) or begin > len(data):

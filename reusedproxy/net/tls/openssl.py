@@ -1,9 +1,10 @@
-"""The two calls that every encrypted byte goes through, as short as pyOpenSSL lets them be.
+"""Provides the two calls that every encrypted byte goes through, as short as pyOpenSSL lets them be.
 
-pyOpenSSL's `recv` makes a new buffer of the size asked for and copies out of it, and both it and `send` ask OpenSSL for an
-error after each success. Called directly, with one buffer for all reads, a request over TLS costs a tenth less (measured,
-32 keep-alive clients: 37.3 µs of CPU a request through pyOpenSSL's methods, 33.8 this way). That reaches for names that
-pyOpenSSL does not promise; where they are not as they were, its methods serve. Nothing else here touches such names.
+pyOpenSSL's `recv` makes a new buffer of the size asked for and copies out of it, and both it and `send` ask OpenSSL for
+an error after each success. Called directly, with one buffer for all reads, a request over TLS costs a tenth less
+(measured, 32 keep-alive clients: 37.3 µs of CPU a request through pyOpenSSL's methods, 33.8 this way). This uses
+private names of pyOpenSSL. Where they have changed, pyOpenSSL's own methods are used. No other module but
+`openssl_server` uses such names.
 """
 
 from __future__ import annotations
@@ -17,21 +18,25 @@ RECORD = 16 * 1024
 
 
 def send_by_method(connection: SSL.Connection, data: bytes | memoryview) -> int:
-    """Write some of `data`, which is not empty; how much was taken. Raises SSL.Error and its kinds."""
+    """Writes some of `data`, which is not empty, and returns how many bytes were taken.
+
+    Raises SSL.Error and its subclasses.
+    """
     return connection.send(data)
 
 
 def receive_by_method(connection: SSL.Connection) -> bytes:
-    """Read what is there, at most one record. Raises SSL.Error and its kinds."""
+    """Reads what is there, at most one record. Raises SSL.Error and its subclasses."""
     return connection.recv(RECORD)
 
 
 def take_records_alone(connection: Any) -> None:
-    """Let a read return after each record that carries no data, where OpenSSL would go on as long as some come.
+    """Makes a read return after each record that carries no data, where OpenSSL would go on as long as more come.
 
-    It is for clients, of which one that sends nothing but KeyUpdates would keep the call from returning (a full buffer of
-    them: 80 ms). Of servers session tickets come, and what stands behind them must be heard at once. pyOpenSSL sets the
-    other way for each connection; where its insides are not as they were, it stays so.
+    It is for connections of clients: a client that sends nothing but KeyUpdates would keep the call from returning (a
+    full buffer of them: 80 ms). It is not for connections to servers: these send session tickets, and what comes after
+    a ticket must be read at once. pyOpenSSL sets the opposite for each connection; where pyOpenSSL's private names have
+    changed, that stays so.
     """
     try:
         SSL._lib.SSL_clear_mode(connection._ssl, SSL._lib.SSL_MODE_AUTO_RETRY)  # type: ignore[attr-defined]
@@ -40,12 +45,14 @@ def take_records_alone(connection: Any) -> None:
 
 
 def _direct_calls() -> Any:
-    """The same two, called directly; None where pyOpenSSL has other insides than those known here."""
+    """Returns functions that send and receive by direct calls; None where pyOpenSSL's private names are not those known
+    here.
+    """
     try:
         library, foreign = SSL._lib, SSL._ffi  # type: ignore[attr-defined]
         read, write, from_buffer = library.SSL_read, library.SSL_write, foreign.from_buffer
         raise_error = SSL.Connection._raise_ssl_error
-        # Whoever reads copies out of it before anything else can read: the reactor has one thread.
+        # One buffer is enough: the reactor has one thread, and data is copied out before the next read.
         buffer = foreign.new("char[]", RECORD)
         view = foreign.buffer(buffer)
         known = hasattr(SSL.Connection(SSL.Context(SSL.TLS_METHOD)), "_ssl")

@@ -1,8 +1,8 @@
-"""What is needed of OpenSSL, mostly by a server, and pyOpenSSL has no call for, in the words of cryptography's binding.
+"""Calls functions of OpenSSL that pyOpenSSL does not offer, mostly for servers, through cryptography's binding.
 
-Call-backs are given to OpenSSL directly: pyOpenSSL's own for certificates forgets an error that was let pass, which then
-could not be told to anybody, and makes objects of every certificate that is in order. Here stand the names that pyOpenSSL
-does not promise; it must never know why somebody asks.
+Callbacks are given to OpenSSL directly. pyOpenSSL's own callback for certificates forgets an error that was let pass,
+which then could not be reported, and makes Python objects of all certificates, valid ones too. This module uses private
+names of pyOpenSSL; it must never know why a caller needs a function.
 """
 
 from __future__ import annotations
@@ -16,21 +16,25 @@ from OpenSSL import SSL, crypto
 _library: Any = Binding().lib
 _foreign: Any = Binding().ffi
 
-#: Number of the error, place in the chain (0: the client's own), the certificate; whether to go on.
+#: Takes the error's number, the depth in the chain (0: the client's own certificate) and the certificate; returns
+#: whether to go on.
 OnVerifyFault = Callable[[int, int, crypto.X509], bool]
 #: X509_V_ERR_HOSTNAME_MISMATCH.
 HOSTNAME_MISMATCH = 62
-#: The alert (RFC 8446 section 6), and SSL_TLSEXT_ERR_ALERT_FATAL.
+#: The alert certificate_expired (RFC 8446 section 6), and SSL_TLSEXT_ERR_ALERT_FATAL.
 CERTIFICATE_EXPIRED = 45
 _ALERT_FATAL = 2
-#: Whether we sent it, and its number.
+#: Takes whether the alert was sent by this side, and its number.
 OnAlert = Callable[[bool, int], None]
 
 
 def verify_clients(context: SSL.Context, demand: bool, on_fault: OnVerifyFault) -> object:
-    """Ask clients for certificates; `demand`: no handshake without one. What is returned must be kept with the context."""
+    """Asks clients for certificates; with `demand`, no handshake succeeds without one.
 
-    # One that raises counts as 0, which refuses, and cffi prints it.
+    The returned object must be kept as long as the context.
+    """
+
+    # A callback that raises counts as 0, which refuses; cffi prints the exception.
     @_foreign.callback("int (*)(int, X509_STORE_CTX *)")
     def verified(ok: int, store: Any) -> int:
         if ok:
@@ -47,14 +51,14 @@ def verify_clients(context: SSL.Context, demand: bool, on_fault: OnVerifyFault) 
 
 
 def name_refusals(context: SSL.Context, error: int) -> object:
-    """What a call-back set by `set_verify` refuses though OpenSSL finds it in order shall count as `error`.
+    """Reports `error` for certificates that OpenSSL accepts and a callback set by `set_verify` refuses.
 
-    pyOpenSSL says nothing there, and then the peer would be told of an internal error of ours (alert 80). What is returned
-    must be kept with the context.
+    pyOpenSSL sets no error there, and then the peer would be sent the alert internal_error (80). The returned object
+    must be kept as long as the context.
     """
     called = getattr(getattr(context, "_verify_helper", None), "callback", None)
     if called is None:
-        return None  # it has other insides than those known here: refused it is all the same
+        return None  # pyOpenSSL's private names have changed: the certificate is refused all the same, with the other alert
 
     @_foreign.callback("int (*)(int, X509_STORE_CTX *)")
     def named(ok: int, store: Any) -> int:
@@ -70,13 +74,15 @@ def name_refusals(context: SSL.Context, error: int) -> object:
 
 
 def ask_before_resuming(context: SSL.Context, is_over: Callable[[crypto.X509], bool]) -> object:
-    """Refuse a client that resumes a session, by the alert "certificate expired", where `is_over` says so of its certificate.
+    """Refuses a client that resumes a session, with the alert certificate_expired, where `is_over` says so of its
+    certificate.
 
-    OpenSSL looks at no certificate then. Its call-back for the name is used: it is called for each client, after the session
-    has been found and before anything is answered, and can choose an alert. What is returned must be kept with the context.
+    OpenSSL checks no certificate when a session is resumed. The callback for the server name is used, because OpenSSL
+    calls it for each client, after the session has been found and before anything is answered, and it can choose an
+    alert. The returned object must be kept as long as the context.
     """
 
-    # One that raises refuses.
+    # A callback that raises refuses the client.
     @_foreign.callback("int (*)(SSL *, int *, void *)", error=_ALERT_FATAL)
     def asked(connection: Any, alert: Any, argument: Any) -> int:
         if not _library.SSL_session_reused(connection):
@@ -95,7 +101,10 @@ def ask_before_resuming(context: SSL.Context, is_over: Callable[[crypto.X509], b
 
 
 def tell_alerts(context: SSL.Context, on_alert: OnAlert) -> object:
-    """Call for each alert that is sent or received. What is returned must be kept with the context."""
+    """Calls `on_alert` for each alert that is sent or received.
+
+    The returned object must be kept as long as the context.
+    """
 
     @_foreign.callback("void (*)(const SSL *, int, int)")
     def informed(connection: Any, where: int, value: int) -> None:
@@ -107,34 +116,37 @@ def tell_alerts(context: SSL.Context, on_alert: OnAlert) -> object:
 
 
 def set_groups(context: SSL.Context, names: str) -> bool:
-    """Elliptic curves and other groups, as `openssl ciphers` would list them; whether all of them are known."""
+    """Sets elliptic curves and other groups, a list separated by colons. Returns whether OpenSSL knows all of them."""
     known = bool(_library.SSL_CTX_set1_curves_list(_of(context), names.encode("ascii", "replace")) == 1)
     _library.ERR_clear_error()
     return known
 
 
 def set_signature_algorithms(context: SSL.Context, names: str) -> bool:
-    """By which a handshake may be signed; whether all of them are known."""
+    """Sets the signature algorithms of handshakes, a list separated by colons.
+
+    Returns whether OpenSSL knows all of them.
+    """
     known = bool(_library.SSL_CTX_set1_sigalgs_list(_of(context), names.encode("ascii", "replace")) == 1)
     _library.ERR_clear_error()
     return known
 
 
 def share_store(context: SSL.Context, other: SSL.Context) -> None:
-    """Let `context` trust what `other` trusts, without a copy of it."""
+    """Makes `context` trust what `other` trusts, without a copy of the store."""
     store = _library.SSL_CTX_get_cert_store(_of(other))
     _library.X509_STORE_up_ref(store)
     _library.SSL_CTX_set_cert_store(_of(context), store)
 
 
 def verify_result(connection: SSL.Connection) -> int:
-    """The last X509_V_ERR of the client's certificate, of the handshake that a resumed session came from, too."""
+    """Returns the last X509_V_ERR of the peer's certificate; in a resumed session, that of the original handshake."""
     handle: Any = connection
     return int(_library.SSL_get_verify_result(handle._ssl))
 
 
 def suite_names(numbers: tuple[int, ...]) -> list[str]:
-    """Names of the cipher suites that this OpenSSL knows."""
+    """Returns the names of those cipher suites that this OpenSSL knows."""
     names = []
     connection = SSL.Connection(SSL.Context(SSL.TLS_METHOD))
     handle: Any = connection

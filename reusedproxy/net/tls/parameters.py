@@ -1,4 +1,7 @@
-"""Versions, ciphers and curves of a TLS context, on either side. What OpenSSL does not take is said in its words."""
+"""Sets versions, ciphers and curves of a TLS context, for clients and for servers.
+
+Errors are given in OpenSSL's words.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ VERSIONS = {
 
 
 class Parameters(Protocol):
-    """What the configuration says; None: OpenSSL's own."""
+    """Defines the settings that the configuration may have; None leaves OpenSSL's default."""
 
     @property
     def min_version(self) -> str: ...
@@ -44,7 +47,7 @@ class Parameters(Protocol):
 
 
 def set_parameters(context: SSL.Context, said: Parameters) -> None:
-    """Raises TLSConfigurationError for what OpenSSL does not know."""
+    """Applies the settings to a context. Raises TLSConfigurationError for a value that OpenSSL does not know."""
     context.set_min_proto_version(VERSIONS[said.min_version])
     context.set_max_proto_version(VERSIONS[said.max_version])
     if not said.tickets:

@@ -1,6 +1,7 @@
-"""Failed handshakes with clients in words: what OpenSSL says, what was expected and what came, which file is concerned.
+"""Describes failed handshakes with clients in words: OpenSSL's reason, what was expected and what came, and the file
+concerned.
 
-Pure, but for the names of ciphers, which OpenSSL knows. It must never know a socket or a log.
+It is pure, but for the names of ciphers, which OpenSSL knows. It must never know a socket or a log.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ from reusedproxy.net.tls.openssl_server import suite_names
 from reusedproxy.net.tls.server import ServerContext, Shown
 from reusedproxy.net.tls.words import alert_words, several
 
-#: The alert for a name that is not served: fatal, 112 (RFC 6066 section 3), for clients of any version.
+#: A fatal alert unrecognized_name (112, RFC 6066 section 3) as a record that clients of any version understand.
 UNRECOGNIZED_NAME = b"\x15\x03\x01\x00\x02\x02\x70"
 
-#: Alerts by which a client says that it does not like our certificate.
+#: Alerts by which a client says that it does not accept our certificate.
 _OUR_CERTIFICATE = (42, 43, 44, 45, 46, 48, 51)
 
 
 def explain(reason: str, shown: Shown, context: ServerContext) -> str:
-    """`reason` in OpenSSL's words, and what it means here; at the end the alert that was sent or received."""
+    """Returns `reason`, which is in OpenSSL's words, with what it means here, and the alert that was sent or received."""
     return _meaning(reason, shown, context) + alert_words(shown.alert)
 
 
@@ -50,7 +51,9 @@ def _versions(shown: Shown, context: ServerContext) -> str:
 
 
 def _served(context: ServerContext) -> str:
-    """What of it the configuration says, and what it leaves as it is."""
+    """Returns the ciphers and curves that the configuration sets, or that they are the default ones, and the
+    certificate.
+    """
     offer = context.offer
     said = (("ciphers", offer.ciphers), ("ciphersuites", offer.ciphersuites), ("curves", offer.curves))
     words = [f"{word} {value}" for word, value in (*said, ("sigalgs", offer.sigalgs)) if value is not None]

@@ -1,7 +1,8 @@
-"""TLS towards clients: one context for each certificate, the choice among them, and what a handshake has shown.
+"""Implements TLS towards clients: one context for each certificate, the choice among them, and what a handshake has
+shown.
 
-`Certificates` are all that one `bind` line serves. They are chosen by the client's first message before OpenSSL sees
-it, as HAProxy chooses: an exact name before a wildcard, the kind of key that the client takes, a default at last. It
+`Certificates` are all that one `bind` line serves. One is chosen by the client's first message before OpenSSL sees it,
+as HAProxy chooses: an exact name before a wildcard, the type of key that the client accepts, a default at last. It
 knows files and OpenSSL; it must never know frontends or requests.
 """
 
@@ -42,26 +43,29 @@ from reusedproxy.net.tls.transport import TLSTransport, openssl_reason
 from reusedproxy.net.tls.words import VerifyFault
 from reusedproxy.net.transport import Peer
 
-#: OpenSSL wants a name for what sessions belong to, and has one store for each context anyhow.
+#: OpenSSL requires a context for session IDs; each SSL_CTX has a session store of its own anyway, so one name serves
+#: for all.
 _SESSIONS_OF = b"reusedproxy"
 _EXPIRED = 10
-#: OpenSSL's SSL_MODE_NO_AUTO_CHAIN, which pyOpenSSL does not name: what is shown is what `crt` holds, as in HAProxy, and not what else
-#: `ca-file`, which is for clients' certificates, would add to it.
+#: OpenSSL's SSL_MODE_NO_AUTO_CHAIN, which pyOpenSSL does not name. A client is shown what `crt` holds, as in HAProxy,
+#: without what OpenSSL would add to it from `ca-file`, which is for clients' certificates.
 _NO_AUTO_CHAIN = 0x8
 
-#: Of TLS 1.2, unless `ciphers` says: Mozilla's "intermediate" list (version 5.7), which current clients, and many old ones,
-#: have something of. OpenSSL's own has more: RSA key exchange, by which whoever gets the key can read what was recorded
-#: (RFC 9325 section 4.1: SHOULD NOT), and CBC. It would also do DHE, whose handshakes cost us much more than the client,
-#: and HAProxy does not; as there, it is for who gives parameters.
+#: Ciphers of TLS 1.2 unless `ciphers` sets others: Mozilla's "intermediate" list (version 5.7), of which current
+#: clients, and many old ones, have at least one. OpenSSL's own list has more: RSA key exchange, by which whoever gets
+#: the key can read what was recorded (RFC 9325 section 4.1: SHOULD NOT), and CBC. OpenSSL's would also have DHE, whose
+#: handshakes cost the server much more than the client. HAProxy does not serve DHE by default either; as there, it is
+#: served only where parameters are given.
 CIPHERS = (
     "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
     "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
 )
-#: Groups for the exchange of keys, unless `curves` says: Mozilla's again. With the first one, which OpenSSL has since 3.5, what is
-#: recorded today stays secret even if a quantum computer can break the others some day.
+#: Groups for the key exchange unless `curves` sets others: Mozilla's again. With the first one, which OpenSSL has since
+#: 3.5, what is recorded today stays secret even if a quantum computer can break the others some day.
 HYBRID = "X25519MLKEM768"
 GROUPS = "X25519:prime256v1:secp384r1"
-#: OpenSSL goes by this list below TLS 1.3 for two more things: keys of clients' certificates, and whether DHE is served.
+#: Below TLS 1.3 OpenSSL uses the list of groups for two more things: the keys of clients' certificates, and whether DHE
+#: is served.
 FOR_THEIR_KEYS = ":secp521r1"
 FOR_DHE = ":ffdhe2048:ffdhe3072"
 DHE_CIPHERS = "DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-CHACHA20-POLY1305"
@@ -69,9 +73,11 @@ DHE_CIPHERS = "DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-CHACH
 
 @frozen
 class Certificate:
-    """One to serve. `names` None: those that it carries; they may be wildcards and, with a `!`, exceptions to these.
+    """Describes one certificate to serve.
 
-    `bundle` is what it and others of its name were asked for by; `default`: for clients that ask for no name of ours.
+    With `names` None the certificate's own names count. Names may be wildcards and, with a `!`, exceptions to these.
+    `bundle` is the path by which it and others of the same name were asked for. `default` says that it is for clients
+    that ask for no name of ours.
     """
 
     path: str
@@ -83,10 +89,11 @@ class Certificate:
 
 @define
 class Shown:
-    """What one handshake has shown: the client's hello, its certificate's faults, the last alert.
+    """Records what one handshake has shown: the client's hello, faults of its certificate, the last alert.
 
-    `crt_fault` and `ca_fault` are the first of each kind, also those that are let pass; `alert` is (whether we sent it,
-    its number). `over`: what was refused has expired since the session began that was to be resumed.
+    `crt_fault` and `ca_fault` are the first fault of each kind, also one that was let pass. `refused` is the fault that
+    ended the handshake. `alert` is (whether we sent it, its number). `over` says that the certificate has expired since
+    the session began that was to be resumed.
     """
 
     hello: ClientHello
@@ -98,17 +105,22 @@ class Shown:
 
 
 class _Calls:
-    """What OpenSSL calls while handshakes take their steps, in a `ServerContext`: it must not know that one, or the two would
-    hold each other, and OpenSSL's 50 KiB with them, until the garbage collector came."""
+    """Holds the callbacks of OpenSSL for a `ServerContext`, called while handshakes take their steps.
+
+    It must not refer to the `ServerContext`: the two would hold each other, and OpenSSL's 50 KiB with them, until the
+    garbage collector came.
+    """
 
     def __init__(self, offer: TLSOffer) -> None:
         self.offer = offer
-        #: Of the handshake whose step is being taken.
+        #: Record of the handshake whose step is being taken.
         self.shown: Shown | None = None
         self._protocols = [each.encode("ascii") for each in offer.alpn]
 
     def is_over(self, shown: crypto.X509) -> bool:
-        """Of a session that is to be resumed: whether the client's certificate has expired since it was verified."""
+        """Tells, for a session that is to be resumed, whether the client's certificate has expired since it was
+        verified.
+        """
         if _EXPIRED in self.offer.ignored_crt_errors:
             return False
         if shown.to_cryptography().not_valid_after_utc >= datetime.now(timezone.utc):
@@ -123,7 +135,10 @@ class _Calls:
             self.shown.alert = (sent, number)
 
     def note_fault(self, error: int, depth: int, certificate: crypto.X509) -> bool:
-        """HAProxy's rule: what is in neither list ends the handshake, with `verify optional`, too."""
+        """Applies HAProxy's rule: a fault that is in neither list ends the handshake, with `verify optional`, too.
+
+        Returns whether to go on.
+        """
         shown = self.shown
         if shown is None:
             return False
@@ -138,7 +153,10 @@ class _Calls:
         return False
 
     def select_protocol(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
-        """The first of ours that the client offers; none: it is not answered, as HAProxy does."""
+        """Returns the first of our protocols that the client offers.
+
+        Without one the extension is not answered, as in HAProxy.
+        """
         for ours in self._protocols:
             if ours in offered:
                 return ours
@@ -146,24 +164,24 @@ class _Calls:
 
 
 class ServerContext:
-    """One certificate with its key, and how it is served; made once and used for all handshakes that it is chosen for."""
+    """Holds one certificate with its key and settings, made once and used for all handshakes that it is chosen for."""
 
     def __init__(self, certificate: Certificate, trusts: Trusts) -> None:
-        """`trusts` may have read the CAs for others. Raises TLSConfigurationError."""
+        """Reads all files. `trusts` may have read the CAs already for other contexts. Raises TLSConfigurationError."""
         self.crt = certificate.path
         self.offer = offer = certificate.offer
         self._trusted: Trusted | None = None
         self._calls = calls = _Calls(offer)
-        #: There are parameters for it.
+        #: Whether DHE is served: there are parameters for it.
         self._does_dhe = False
         self._context = context = SSL.Context(SSL.TLS_SERVER_METHOD)
-        # A client that ends TCP without close_notify has ended its side, as over plain TCP: HTTP has lengths of its own,
+        # A client that ends TCP without close_notify has ended its side, as without TLS: HTTP has lengths of its own,
         # and an answer can still be sent.
         options = SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | SSL.OP_IGNORE_UNEXPECTED_EOF
         options |= 0 if offer.client_prefers else SSL.OP_CIPHER_SERVER_PREFERENCE
         context.set_options(options)
         context.set_mode(SSL.MODE_RELEASE_BUFFERS | _NO_AUTO_CHAIN)
-        #: Of TLS 1.2.
+        #: The ciphers of TLS 1.2.
         self.ciphers = offer.ciphers or CIPHERS
         context.set_cipher_list(CIPHERS.encode("ascii"))
         set_parameters(context, offer)
@@ -182,8 +200,8 @@ class ServerContext:
             context.set_alpn_select_callback(calls.select_protocol)
         # Answers the client that its name was understood (RFC 6066 section 3).
         context.set_tlsext_servername_callback(lambda connection: None)
-        # Connections outlive their listener's certificates after a reload, and OpenSSL calls back as long as they live:
-        # pyOpenSSL keeps a context's data with its last connection.
+        # Connections outlive their listener's certificates after a reload, and OpenSSL calls back as long as they live.
+        # So the callbacks are kept in the context's app data, which pyOpenSSL keeps as long as the last connection.
         kept = [tell_alerts(context, calls.note_alert)]
         context.set_app_data(kept)
         if offer.verify != "none":
@@ -193,18 +211,21 @@ class ServerContext:
 
     @property
     def trusted(self) -> str:
-        """By whom clients' certificates must be signed, in words; "" if none are asked for."""
+        """Returns in words the CAs that must have signed clients' certificates; "" if none are asked for."""
         return "" if self._trusted is None else self._trusted.words
 
     @property
     def kind(self) -> str:
-        """Of its key: "rsa", "ecdsa" or ""."""
+        """Returns the type of its key: "rsa", "ecdsa" or ""."""
         key = self.leaf.public_key()
         return "rsa" if isinstance(key, RSAPublicKey) else "ecdsa" if isinstance(key, EllipticCurvePublicKey) else ""
 
     @property
     def names(self) -> list[str]:
-        """What the certificate is for: HAProxy takes common names and DNS alternatives, whichever there are."""
+        """Returns the certificate's names.
+
+        As in HAProxy, these are common names and DNS alternative names, whichever there are.
+        """
         names = [str(each.value) for each in self.leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
         try:
             alternatives = self.leaf.extensions.get_extension_for_class(SubjectAlternativeName).value
@@ -214,21 +235,21 @@ class ServerContext:
         return names
 
     def connection(self, accepted: socket) -> SSL.Connection:
-        """A server connection over `accepted`, ready for its handshake."""
+        """Returns a server connection over `accepted`, ready for its handshake."""
         connection = SSL.Connection(self._context, accepted)
         connection.set_accept_state()
         take_records_alone(connection)
         return connection
 
     def step(self, connection: SSL.Connection, shown: Shown) -> None:
-        """Go on with a handshake, noting in `shown` what happens. Raises SSL.Error and its kinds."""
+        """Takes one step of a handshake and records in `shown` what happens. Raises SSL.Error and its subclasses."""
         self._calls.shown = shown
         try:
             connection.do_handshake()
         finally:
             self._calls.shown = None
 
-    # Its making.
+    # Its construction.
 
     def _set_groups(self) -> None:
         groups = GROUPS
@@ -236,7 +257,7 @@ class ServerContext:
             groups += FOR_THEIR_KEYS
         if self._does_dhe:
             groups += FOR_DHE
-        # One that OpenSSL does not know has all of the list refused.
+        # OpenSSL refuses the whole list for one group that it does not know.
         if not set_groups(self._context, f"{HYBRID}:{groups}"):
             set_groups(self._context, groups)
 
@@ -254,7 +275,9 @@ class ServerContext:
             self._context.set_cipher_list(self.ciphers.encode("ascii"))
 
     def _set_dh_group(self, most: int) -> None:
-        """As large as the certificate's key, as in HAProxy, and no larger than the next group to `most` bits."""
+        """Serves DHE with a group as large as the certificate's key, as in HAProxy, and no larger than the first group
+        of at least `most` bits.
+        """
         key = self.leaf.public_key()
         size = dh_groups.size_for(min(most, key.key_size) if isinstance(key, RSAPublicKey) else most)
         with NamedTemporaryFile() as file:
@@ -274,7 +297,7 @@ class ServerContext:
 
 @frozen
 class _Entry:
-    """One context under one name; `exceptions` are names that it must not be chosen for."""
+    """Files one context under a name; `exceptions` are names that it must not be chosen for."""
 
     context: ServerContext
     kind: str
@@ -283,11 +306,15 @@ class _Entry:
 
 @define
 class Certificates:
-    """All that one `bind` line serves, and which is for whom. `crts` are the files, in the order loaded."""
+    """Holds all certificates of one `bind` line and chooses among them.
+
+    `contexts` are in the order in which they were loaded.
+    """
 
     strict: bool = False
     contexts: list[ServerContext] = Factory(list)
-    #: Told by whoever made it: what decides which clients are let in. Two that have the same admit the same.
+    #: Set by the code that made it: a value of the settings that decide which clients are let in. Two with equal values
+    #: admit the same clients.
     admission: object = None
     _exact: dict[str, list[_Entry]] = field(factory=dict, alias="exact")
     _wild: dict[str, list[_Entry]] = field(factory=dict, alias="wild")
@@ -295,15 +322,15 @@ class Certificates:
 
     @classmethod
     def load(cls, certificates: Sequence[Certificate], strict: bool) -> Certificates:
-        """Raises TLSConfigurationError."""
+        """Loads all certificates at once. Raises TLSConfigurationError."""
         made = cls(strict)
         for _ in made.loading(certificates, Trusts()):
             pass
         return made
 
     def loading(self, certificates: Sequence[Certificate], trusts: Trusts) -> Iterator[None]:
-        """The same in steps, one for each certificate. Raises TLSConfigurationError."""
-        # Nobody says which is the default: then it is the first, with the others of its bundle.
+        """Loads the certificates in steps, one for each. Raises TLSConfigurationError."""
+        # Where no certificate is marked as the default, it is the first one, with the others of its bundle.
         bundle = None if any(each.default for each in certificates) else certificates[0].bundle
         for certificate in certificates:
             context = ServerContext(certificate, trusts)
@@ -326,7 +353,9 @@ class Certificates:
                 self._exact.setdefault(name, []).append(entry)
 
     def choose(self, hello: ClientHello) -> ServerContext | None:
-        """Whose certificate a client is shown; None: `strict-sni`, and it asks for none of them."""
+        """Returns the context of the certificate to show; None with `strict-sni` for a client that asks for none of the
+        names.
+        """
         found: dict[str, _Entry] = {}
         name = hello.server_name
         if name is not None:
@@ -348,7 +377,7 @@ class Certificates:
 
 
 class ServerTLSTransport(TLSTransport):
-    """A client's connection, its handshake complete; it can tell what the handshake has shown."""
+    """Carries a client's connection whose handshake is complete, and keeps what the handshake has shown."""
 
     __slots__ = ("ca_fault", "crt_fault", "server_name")
 
@@ -356,6 +385,7 @@ class ServerTLSTransport(TLSTransport):
         TLSTransport.__init__(self, poller, accepted, peer, tls)
         #: The name that the client asked for (SNI), in lower case.
         self.server_name = shown.hello.server_name
-        #: What was first found wrong in this handshake and let pass: with the client's certificate, with those above it.
+        #: The first faults that were found in this handshake and let pass: of the client's certificate, and of those
+        #: above it.
         self.crt_fault = shown.crt_fault
         self.ca_fault = shown.ca_fault

@@ -1,8 +1,8 @@
-"""What both sides of TLS share: a transport whose bytes are encrypted, and errors in OpenSSL's words.
+"""Implements the transport with encrypted bytes that both sides of TLS share, and errors in OpenSSL's words.
 
-`tls_client` makes handshakes towards servers, `tls_server` takes those of clients, `tls_files` reads what they show and
-trust. OpenSSL reads and writes the socket itself: with memory BIOs, as Twisted does it, every record crosses two more
-buffers (measured for 300 bytes: write 7.2 µs and read 6.9 µs with memory BIOs, 6.2 µs and 5.3 µs on the socket).
+`client` makes handshakes with servers, `handshake` and `server` those with clients, and `files` reads certificates and
+trusted CAs. OpenSSL reads and writes the socket itself: with memory BIOs, as Twisted uses it, every record crosses two
+more buffers (measured for 300 bytes: write 7.2 µs and read 6.9 µs with memory BIOs, 6.2 µs and 5.3 µs on the socket).
 """
 
 from __future__ import annotations
@@ -30,41 +30,45 @@ from reusedproxy.net.transport import (
     Transport,
 )
 
-#: Records read in one go before their plaintext is handed on and others get their turn.
+#: Records read in one go before their plaintext is handed on and other connections get their turn.
 RECORDS_AT_ONCE = 8
-#: A write of so many bytes is worth a look at what has come, before each record: 0.6 µs beside the 9 µs of its sending.
+#: Size of a write from which on the socket is checked for incoming data before each record: 0.6 µs beside the 9 µs of
+#: its sending.
 LOOK_FROM = 4 * 1024
 _NOTHING = bytes(4)
-#: At the peer's word, the reason given for a lost connection starts with this, and OpenSSL's words follow.
+#: How the reason of a lost connection begins if TLS has failed; OpenSSL's words follow.
 TLS_FAILED = "TLS: "
 
-#: How a record begins that can hold a KeyUpdate: five bytes, its kind, and the tag of all ciphers in use (RFC 8446 section 5.2).
+#: The beginning of a record that can hold a KeyUpdate: five bytes, for the message, its content type, and the tag of
+#: all ciphers in use (RFC 8446 section 5.2).
 _KEY_UPDATE = b"\x17\x03\x03\x00\x16"
 
 _openssl: Any = Binding().lib
 
 
 class CertificateRefused(str):
-    """Why a connection ended whose server has refused our certificate when the handshake was complete for us.
+    """Gives the reason of a connection whose server refused our certificate after the handshake was complete on our
+    side.
 
-    Only TLS 1.3 knows it, and an alert that came from the server says it (RFC 8446 sections 4.4.2.4 and 6.2): nobody has
-    read what was sent. Whatever else breaks a connection is a plain reason, and the server may have read everything.
+    This happens only in TLS 1.3, and only an alert of the server says it (RFC 8446 sections 4.4.2.4 and 6.2): the
+    server has read nothing of what was sent. Any other failure is a plain string, and the server may have read
+    everything.
     """
 
 
 class TLSTransport(Transport):
-    """A transport whose handshake is complete; what passes is encrypted."""
+    """Carries a connection whose handshake is complete; its bytes are encrypted."""
 
     __slots__ = ("_half", "_tls")
 
     secure = True
-    #: What has come is read before anything long is sent.
+    #: Whether incoming data is read before anything long is sent.
     looks = False
 
     def __init__(self, poller: Poller, connected: socket, peer: Peer, tls: SSL.Connection) -> None:
         Transport.__init__(self, poller, connected, peer)
         self._tls = tls
-        #: A record of ours is half sent.
+        #: Whether a record of ours is half sent.
         self._half = False
 
     @property
@@ -73,14 +77,14 @@ class TLSTransport(Transport):
 
     @property
     def resumed(self) -> bool:
-        # pyOpenSSL offers no word for it.
+        # pyOpenSSL has no function for it.
         return bool(_openssl.SSL_session_reused(self._tls._ssl))
 
     def silent(self) -> bool:
         if self._held:
             return False
-        # Nothing stands decrypted: whole records are read. What stands in the kernel may be a session ticket, which says
-        # nothing; each is taken alone, and a failure behind it counts.
+        # No decrypted data is waiting, because whole records are read. What is in the kernel may be a session ticket,
+        # which is not data. Records are taken one by one, and a failure after a ticket counts.
         while not Transport.silent(self):
             try:
                 receive(self._tls)
@@ -94,12 +98,12 @@ class TLSTransport(Transport):
     def _send(self, data: bytes | memoryview) -> int:
         sent = 0
         half, self._half = self._half, False
-        # After a failed write a plain socket can be read on; OpenSSL reads nothing more. So what a server answers before it
-        # refuses the rest of an upload is read first: on_ready does that, before it sends again. Not behind half a record,
-        # whose rest OpenSSL must be given before it can do anything else.
+        # After a failed write a plain socket can still be read, but OpenSSL reads nothing more. So what a server
+        # answers before it refuses the rest of an upload is read first: on_ready does that, before it sends again. This
+        # is not done after half a record, whose rest OpenSSL must be given before it can do anything else.
         looks = len(data) >= LOOK_FROM and self.looks and self._reading and not half
         try:
-            # No bytes at all are not given to OpenSSL, which takes them for a failure.
+            # An empty write is not given to OpenSSL, which would take it for a failure.
             while sent < len(data):
                 if looks and ioctl(self._fd, FIONREAD, _NOTHING) != _NOTHING:
                     if not sent:
@@ -116,18 +120,18 @@ class TLSTransport(Transport):
                 raise BlockingIOError from None
         except SSL.Error as error:
             reason = openssl_reason(error)
-            if not sent:  # the records before it have gone out: the next try will fail with none
+            if not sent:  # the records before it have gone out; if some have, the next try reports the failure
                 raise ConnectionResetError(reason) from None
         return sent
 
     def _send_failed(self) -> None:
-        # Unlike a plain socket there is nothing more to hear: after a failed write OpenSSL reads no more.
+        # Unlike with a plain socket, nothing more can be read: after a failed write OpenSSL reads no more.
         self._lose(PEER_RESET)
 
     def _read(self) -> None:
         if self._half and self._key_update_may_come():
-            # OpenSSL cannot answer it behind a record of ours that is half sent, and would give up the connection ("bad
-            # length"): it waits until that has gone.
+            # OpenSSL cannot answer a KeyUpdate while a record of ours is half sent, and would give up the connection
+            # ("bad length"). So the KeyUpdate waits until that record has gone.
             self._cross(READ)
             return
         tls, data, ended = self._tls, b"", None
@@ -135,7 +139,7 @@ class TLSTransport(Transport):
         try:
             data = receive(tls)
             if len(data) == RECORD:
-                self._read_size = BULK_READ_SIZE  # the next ones wait for their turn
+                self._read_size = BULK_READ_SIZE  # the next reads need a turn of the batch's bulk work
                 records = [data]
                 try:
                     while len(records) < RECORDS_AT_ONCE and len(records[-1]) == RECORD:
@@ -145,7 +149,7 @@ class TLSTransport(Transport):
         except SSL.WantReadError:
             pass
         except SSL.WantWriteError:
-            # OpenSSL has to answer first: a KeyUpdate, in TLS 1.3.
+            # OpenSSL has to send first: the answer to a KeyUpdate of TLS 1.3.
             self._cross(READ)
         except SSL.ZeroReturnError:
             ended = PEER_CLOSED
@@ -166,34 +170,35 @@ class TLSTransport(Transport):
             self._lose(ended)
 
     def _broken_by(self, error: SSL.Error) -> str:
-        """Why the connection ends that OpenSSL has found to be of no more use."""
+        """Returns the reason of the end of a connection that OpenSSL reports as failed."""
         return TLS_FAILED + openssl_reason(error)
 
     def _key_update_may_come(self) -> bool:
-        """Whether the record that comes next has the size of TLS 1.3's KeyUpdate; all others go on being read meanwhile."""
+        """Tells whether the next record has the size of TLS 1.3's KeyUpdate. All others can be read meanwhile."""
         try:
             return self.socket.recv(5, MSG_PEEK) == _KEY_UPDATE
         except OSError:
-            return False  # nothing is there, or its end, which reading tells
+            return False  # nothing has come, or a failure that the read will report
 
     def _goodbye(self) -> None:
         try:
             self._tls.shutdown()
         except SSL.Error:
-            forget_errors()  # the peer has gone or its buffer is full: then it will not read our close_notify either
+            forget_errors()  # the peer has gone or its buffer is full, so it would not read our close_notify either
 
 
 def forget_errors() -> None:
-    """Empty OpenSSL's queue of errors, which is the whole thread's. Due after every SysCallError.
+    """Empties OpenSSL's error queue, which belongs to the whole thread. It must be called after every SysCallError.
 
-    pyOpenSSL leaves there what it made a SysCallError of, and looks there for what ails the next connection. OpenSSL
-    before 4.0 does so, too (SSL_get_error(3)): one reset would end an innocent connection that has nothing to read.
+    pyOpenSSL leaves in the queue what it made a SysCallError of, and looks there for errors of the next connection.
+    OpenSSL before 4.0 does so, too (SSL_get_error(3)): one reset would end an innocent connection that has nothing to
+    read.
     """
     _openssl.ERR_clear_error()
 
 
 def openssl_reason(error: SSL.Error) -> str:
-    """OpenSSL's own words for what went wrong."""
+    """Returns OpenSSL's own words for an error."""
     if isinstance(error, SSL.SysCallError):
         forget_errors()
         return "closed by peer" if error.args[0] == -1 else f"{os.strerror(error.args[0])}"

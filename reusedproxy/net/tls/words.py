@@ -1,7 +1,7 @@
-"""What TLS says, in words that both sides share: alerts, what is wrong with a certificate, whom we trust.
+"""Puts TLS events in words for both sides: alerts, faults of certificates, trusted CAs.
 
-Pure, and careful: names come from whoever made the certificate, who may have put line ends into them, or pages of text, or
-what cannot be decoded. It must never know which side speaks, nor a socket or a log.
+It is pure, and careful with names. They come from whoever made the certificate and may hold line ends, pages of text,
+or bytes that cannot be decoded. It must never know which side speaks, nor a socket or a log.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import crypto
 
-#: Characters of a name, or of several, that a message has at most.
+#: The most characters of one name, or of several together, in a message.
 LONGEST_NAME = 200
-#: Names that are said of several.
+#: How many names of a list are given in a message.
 NAMES_SAID = 4
 
 #: RFC 8446 section 6 and RFC 5246 section 7.2.
@@ -50,19 +50,21 @@ ALERTS = {
     116: "certificate required",
     120: "no application protocol",
 }
-#: Errors of verification that are about dates.
+#: X509_V_ERR numbers of errors that are about dates.
 _DATES = (9, 10)
 
 _openssl: Any = Binding().lib
 _foreign: Any = Binding().ffi
 
 
-#: What cryptography raises of certificates that OpenSSL reads.
+#: Exceptions of cryptography for certificates that OpenSSL accepts.
 UNREADABLE = (ValueError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
 
 
 def alert_words(alert: tuple[bool, int] | None) -> str:
-    """What ends a message about a handshake: the alert, as (whether we sent it, its number), if there was one."""
+    """Returns the end of a message about a handshake: the alert, given as (whether we sent it, its number), if there
+    was one.
+    """
     if alert is None:
         return ""
     sent, number = alert
@@ -71,7 +73,11 @@ def alert_words(alert: tuple[bool, int] | None) -> str:
 
 @frozen
 class VerifyFault:
-    """What OpenSSL disliked about a certificate: X509_V_ERR number, place in the chain (0: the peer's own), what it is."""
+    """Describes what OpenSSL found wrong with a certificate.
+
+    `error` is the X509_V_ERR number, `depth` the place in the chain (0: the peer's own), `certificate` the certificate
+    in words.
+    """
 
     error: int
     depth: int
@@ -79,7 +85,10 @@ class VerifyFault:
 
     @classmethod
     def of(cls, error: int, depth: int, shown: crypto.X509) -> VerifyFault:
-        """OpenSSL takes certificates that cryptography cannot read: then that is what is said of it."""
+        """Makes the description.
+
+        A certificate that OpenSSL accepts and cryptography cannot read is described as unreadable.
+        """
         try:
             certificate = shown.to_cryptography()
             return cls(error, depth, certificate_words(certificate, names=not depth, dates=error in _DATES))
@@ -91,7 +100,7 @@ class VerifyFault:
 
 
 def certificate_words(certificate: x509.Certificate, *, names: bool = True, dates: bool = False) -> str:
-    """Subject, names if it carries any, issuer and, if they matter, its dates."""
+    """Returns subject, alternative names if it carries any, issuer and, with `dates`, the period of validity."""
     text = name_of(certificate.subject)
     if names and (carried := names_in(certificate)):
         text += f", for {carried}"
@@ -103,12 +112,12 @@ def certificate_words(certificate: x509.Certificate, *, names: bool = True, date
 
 
 def name_of(subject: x509.Name) -> str:
-    """A certificate's subject or issuer."""
+    """Returns a certificate's subject or issuer as printable text."""
     return printable(subject.rfc4514_string()) or "an empty name"
 
 
 def names_in(certificate: x509.Certificate) -> str:
-    """The alternative names that a certificate carries, "" without any."""
+    """Returns the alternative names that a certificate carries; "" without any."""
     try:
         carried = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -119,7 +128,7 @@ def names_in(certificate: x509.Certificate) -> str:
 
 
 def several(texts: Sequence[str], between: str) -> str:
-    """The first few, and how many more there are."""
+    """Joins the first NAMES_SAID texts and says how many more there are."""
     more = f" and {len(texts) - NAMES_SAID} more" if len(texts) > NAMES_SAID else ""
     return printable(between.join(texts[:NAMES_SAID])) + more
 
@@ -129,11 +138,11 @@ def printable(text: str) -> str:
 
 
 def subjects_of(certificates: Iterable[x509.Certificate]) -> str:
-    """Of CAs that are trusted."""
+    """Returns the subjects of trusted CAs."""
     return several([name_of(each.subject) for each in certificates], " / ")
 
 
 def verify_words(error: int) -> str:
-    """OpenSSL's words for an X509_V_ERR number."""
+    """Returns OpenSSL's words for an X509_V_ERR number."""
     words: bytes = _foreign.string(_openssl.X509_verify_cert_error_string(error))
     return words.decode("ascii", "replace")
