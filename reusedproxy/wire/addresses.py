@@ -1,4 +1,4 @@
-"""How IP addresses are written, the same for rules, for logs and for servers: as inet_ntop(3) does, which HAProxy uses."""
+"""Formats IP addresses as inet_ntop(3) does, which HAProxy uses: the same way for rules, for logs and for servers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from ipaddress import IPv4Address, IPv6Address
 
 
 def address_text(address: IPv4Address | IPv6Address) -> str:
-    """With an IPv4 address at the end of an IPv6 one that is mapped or compatible (RFC 4291 section 2.5.5), which Python writes
-    in hexadecimal."""
+    """Returns an IP address as text.
+
+    An IPv6 address that is IPv4-mapped or IPv4-compatible (RFC 4291 section 2.5.5) ends in a dotted IPv4 address, where
+    Python writes it in hexadecimal.
+    """
     if isinstance(address, IPv6Address):
         packed = address.packed
         if packed[:12] == bytes(10) + b"\xff\xff":

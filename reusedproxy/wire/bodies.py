@@ -1,9 +1,10 @@
-"""Reads message bodies as they come: how many bytes belong to this message, and what of them goes on.
+"""Reads message bodies as they come: how many bytes belong to the message, and what of them is sent on.
 
-One reader a message, chosen by the head's `length`. `feed` gives what to send on and what lies beyond the message's
-end; the received object goes on as it is whenever nothing in it must change. Of very small chunks it reads so many at a
-time, and leaves the rest in `held`, to be fed again when others have had their turn. No reader holds content back
-otherwise: only a line cut in two (a chunk size, a trailer) waits for its rest, and those are bounded.
+There is one reader for each message, chosen by the head's `length`. `feed` returns what to send on and what lies beyond
+the message's end. The object that was received is sent on itself whenever nothing in it must change. Of very small
+chunks a reader takes a bounded number at a time and leaves the rest in `held`, to be fed again when other connections
+have had their turn. Otherwise no reader holds content back: only an incomplete line (a chunk size, a trailer) waits for
+its rest, and the length of these is bounded.
 """
 
 from collections.abc import Callable
@@ -16,14 +17,15 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 
 _DEFAULT_LIMITS: Final = Limits()
 _MAX_CHUNK: Final = 2**63 - 1
-#: Chunks read in one go: of one byte each a quarter of a megabyte has 43,690, which took 90 ms; so many take 0.5 ms.
+#: Chunks read in one call. A quarter of a megabyte holds 43,690 chunks of one byte, which took 90 ms; this many take
+#: 0.5 ms.
 CHUNKS_AT_ONCE: Final = 1024
-#: As so many counts one with an extension, which costs the states' way.
+#: A chunk that is read state by state, as one with an extension is, counts as this many, because that way is slower.
 _BY_STATES: Final = 4
 _MAX_CHUNK_LINE: Final = 1024  # with its extensions; RFC 9112 7.1.1: a recipient ought to bound them
 
-# RFC 9110 6.5.1: what frames, routes, modifies, authenticates or describes cannot come after the content. A recipient
-# that does not know a trailer field as safe may drop it (6.5); these are dropped, the rest goes on.
+# Fields that frame, route, modify, authenticate or describe a message cannot come after its content (RFC 9110 6.5.1). A
+# recipient that does not know a trailer field as safe may drop it (6.5); these are dropped, the rest is sent on.
 _NO_TRAILER: Final = frozenset(
     b"content-length transfer-encoding trailer te connection keep-alive proxy-connection upgrade host via "
     b"cache-control expect max-forwards pragma range if-match if-none-match if-modified-since if-unmodified-since "
@@ -37,13 +39,15 @@ _SEPARATORS: Final = bytes(octet if chr(octet).isalnum() and octet < 128 else 0x
 
 
 def plain_name(name: bytes) -> bytes:
-    """What a name may be compared by: lower case, and `-` for all but letters and digits, because servers that hand fields on
-    as variables make the same of X_Name, X.Name and X-Name."""
+    """Returns a field name for comparison: in lower case, with `-` for all characters but letters and digits.
+
+    Servers that pass fields on as variables make the same variable of X_Name, X.Name and X-Name.
+    """
     return name.translate(_SEPARATORS).lower()
 
 
 class BodyFault(Exception):
-    """The body cannot be taken as it comes: its end is not where its framing says."""
+    """Says that the body's bytes contradict its framing, so that its end cannot be found."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -51,29 +55,29 @@ class BodyFault(Exception):
 
 
 def chunk(data: bytes) -> bytes:
-    """One chunk of our own (RFC 9112 7.1); nothing for no data, since an empty chunk would end the body."""
+    """Returns `data` as one chunk (RFC 9112 7.1); b"" for no data, because an empty chunk would end the body."""
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
 class LengthBody:
-    """A body of a known length."""
+    """Reads a body of a known length."""
 
     __slots__ = ("_length", "complete", "left")
 
     held = b""
 
     def __init__(self, length: int) -> None:
-        #: Bytes that are still to come.
+        #: `left`: bytes that are still to come.
         self._length = self.left = length
         self.complete = length == 0
 
     @property
     def received(self) -> int:
-        """Payload bytes so far."""
+        """Returns the number of payload bytes so far."""
         return self._length - self.left
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """What to send on, and what lies beyond the end."""
+        """Returns what to send on and what lies beyond the body's end."""
         left = self.left - len(data)
         if left > 0:
             self.left = left
@@ -86,9 +90,12 @@ class LengthBody:
 
 
 class UntilCloseBody:
-    """A body that only the connection's end completes; whoever ends it must know whether that end was clean.
+    """Reads a body that ends with the connection.
 
-    `framed`: it goes on chunked, so that the next hop can tell this end from a truncation; else the payload alone.
+    The owner of the connection has to know whether that end was clean.
+
+    With `framed` the body is sent on in chunks, so that the next hop can tell its end from a truncation; otherwise only
+    the payload is sent on.
     """
 
     __slots__ = ("_framed", "complete", "received")
@@ -101,22 +108,22 @@ class UntilCloseBody:
         self._framed = framed
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Everything goes on."""
+        """Returns all of `data` to send on, and b"" as what lies beyond the body."""
         self.received += len(data)
         return chunk(data) if self._framed else data, b""
 
     def finish(self) -> bytes:
-        """The connection ended, cleanly, and the body with it: what is still to be sent on."""
+        """Completes the body after the connection has ended cleanly. Returns what is still to be sent on."""
         self.complete = True
         return LAST_CHUNK if self._framed else b""
 
 
 class ChunkedBody:
-    """A chunked body (RFC 9112 7.1).
+    """Reads a chunked body (RFC 9112 7.1).
 
-    `framed`: what goes on is a chunked body again, extensions and forbidden trailers dropped; else the payload alone,
-    for an HTTP/1.0 peer. The state is what comes next: SIZE (a chunk's line), DATA (`_left` bytes), DATA_END (the CRLF
-    after them), TRAILER (a trailer line or the closing empty one), DONE.
+    With `framed` the body is sent on chunked again, without extensions and forbidden trailers; otherwise only the
+    payload is sent on, for an HTTP/1.0 peer. The state says what comes next: SIZE (a chunk's line), DATA (`_left`
+    bytes), DATA_END (the CRLF after them), TRAILER (a trailer line or the closing empty one), DONE.
     """
 
     SIZE, DATA, DATA_END, TRAILER, DONE = range(5)
@@ -138,22 +145,29 @@ class ChunkedBody:
     def __init__(
         self, limits: Limits = _DEFAULT_LIMITS, framed: bool = True, dropped: Callable[[bytes], bool] | None = None
     ) -> None:
-        """`dropped` says of the name of a trailer whether it does not go on either."""
+        """Sets the options.
+
+        `dropped` returns True for the name of a trailer field that is dropped, besides the forbidden ones.
+        """
         self._dropped = dropped
         self.complete = False
         self.received = 0
         self._framed = framed
         self._limits = limits
         self._state = self.SIZE
-        self._left = 0  # of the chunk's data
-        self._pending = b""  # the beginning of a line whose end has not come
-        #: What lies behind the chunks that were read in one go: whoever feeds takes it, and feeds it again.
+        self._left = 0  # bytes of the chunk's data that are still to come
+        self._pending = b""  # an incomplete line
+        #: What lies after the chunks that were read in one call. The caller of `feed` takes it, and feeds it again
+        #: later.
         self.held = b""
-        self._trailers = 0  # bytes of trailer lines
+        self._trailers = 0  # bytes of trailer lines so far
         self._fields = 0
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """What to send on, and what lies beyond the end."""
+        """Returns what to send on and what lies beyond the body's end. Raises BodyFault.
+
+        After the call, `held` has what was left for a later call.
+        """
         if self._state == self.DATA and len(data) < self._left:  # inside a big chunk
             self._left -= len(data)
             self.received += len(data)
@@ -175,7 +189,11 @@ class ChunkedBody:
         return output.upto(at), b""
 
     def _walk(self, data: bytes, output: "_Slices") -> tuple[int, bool]:
-        """Reads on until the message, the whole steps in the data or its turn end; where that is, and whether it was its turn."""
+        """Reads up to the message's end, the last complete element in the data, or CHUNKS_AT_ONCE chunks, whatever
+        comes first.
+
+        Returns the position, and whether the number of chunks was the reason to stop.
+        """
         at, end, chunks = 0, len(data), 0
         while at < end:
             state = self._state
@@ -207,9 +225,10 @@ class ChunkedBody:
         return at, False
 
     def _read_data(self, data: bytes, at: int, end: int, most: int, output: "_Slices") -> tuple[int, int]:
-        """Reads what is here of a chunk's data, and whole chunks without extensions behind it, at most so many.
+        """Reads the rest of a chunk's data as far as it is here, then up to `most` complete chunks without extensions.
 
-        This loop is the fast way of what the states say one by one (measured, chunks of one byte: 0.45 us each, 2 us by states).
+        Returns the position and the number of chunks. This loop is a short cut for what the states do one by one
+        (measured, chunks of one byte: 0.45 us each, 2 us by states).
         """
         left, chunks, begin = self._left, 0, at
         framed, line = self._framed, NEXT_CHUNK.match
@@ -227,7 +246,7 @@ class ChunkedBody:
                 break
             size = int(found[1], 16)
             if not size or size > _MAX_CHUNK:
-                # The last one, or a fault, is read by the states.
+                # The last chunk, or a fault, is left to the states.
                 self._left = 0
                 self._state = self.DATA_END
                 break
@@ -241,7 +260,10 @@ class ChunkedBody:
         return stop, chunks
 
     def _read_size(self, data: bytes, at: int, output: "_Slices") -> int:
-        """Reads one chunk's line, and the whole chunk's state from it; 0 when its end has not come."""
+        """Reads one chunk's line and sets the state that follows.
+
+        Returns the line's length; 0 when its end has not come.
+        """
         found = CHUNK_LINE.match(data, at, at + _MAX_CHUNK_LINE)
         if found is None:
             self._check_line(data, at, _MAX_CHUNK_LINE, "chunk size")
@@ -260,7 +282,10 @@ class ChunkedBody:
         return end - at
 
     def _read_trailer(self, data: bytes, at: int, output: "_Slices") -> int:
-        """Reads one trailer line, or the empty one that ends the message; 0 when its end has not come."""
+        """Reads one trailer line, or the empty line that ends the message.
+
+        Returns its length; 0 when its end has not come.
+        """
         limit = self._limits.max_head - self._trailers
         end = data.find(CRLF, at, at + limit)
         if end < 0:
@@ -286,7 +311,10 @@ class ChunkedBody:
 
     @staticmethod
     def _check_line(data: bytes, at: int, limit: int, what: str) -> None:
-        """Refuses a line that has not ended and never will, or that has ended wrongly."""
+        """Refuses a line that is too long before its end has come, or that ends in a malformed way.
+
+        Raises BodyFault.
+        """
         line_end = data.find(b"\n", at, at + limit)
         if line_end >= 0:
             raise BodyFault(f"a malformed {what} line" if data[line_end - 1 : line_end] == b"\r" else "a bare LF")
@@ -295,7 +323,7 @@ class ChunkedBody:
 
 
 def _check_size_so_far(data: bytes, at: int) -> None:
-    """A chunk's line must begin with its size, even before its end has come."""
+    """Refuses an incomplete chunk line that does not begin with a valid size. Raises BodyFault."""
     line = data[at : at + 18]
     digits = len(line) - len(line.lstrip(b"0123456789abcdefABCDEF"))
     if digits > 16:
@@ -305,7 +333,7 @@ def _check_size_so_far(data: bytes, at: int) -> None:
 
 
 class _Slices:
-    """What is left of one piece of data when some ranges of it are dropped; the very object when none is."""
+    """Collects what is left of one piece of data when some ranges of it are dropped; the very object when none is."""
 
     __slots__ = ("_at", "_data", "_pieces")
 
@@ -315,15 +343,15 @@ class _Slices:
         self._pieces: list[bytes] = []
 
     def drop(self, begin: int, end: int) -> None:
-        """Leaves one range out; ranges come in order."""
+        """Leaves out one range; the ranges come in order."""
         if begin > self._at:
             self._pieces.append(self._data[self._at : begin])
         self._at = end
 
     def upto(self, end: int) -> bytes:
-        """What is left before `end`."""
+        """Returns what is left before `end`."""
         if not self._pieces:
-            return self._data[self._at : end]  # bytes gives itself for a whole slice
+            return self._data[self._at : end]  # a slice of the whole is the object itself
         if end > self._at:
             self._pieces.append(self._data[self._at : end])
         return b"".join(self._pieces)

@@ -1,8 +1,9 @@
-"""Names what is wrong with a head that the readers did not accept, and with what status to answer it.
+"""Names the fault of a head that the readers did not accept, and the status to answer it with.
 
-The slow, careful half of the reading: it walks the lines again and stops at the first fault. It runs only when a head
-was refused or is still incomplete, and it knows syntax, not framing. Everything it says is for the log and for the
-client's author; what is refused was already decided in heads.py, so a fault it cannot name is still a fault.
+This is the slow and careful half of reading: it walks the lines again and stops at the first fault. It runs only when a
+head was refused or is still incomplete, and it knows syntax, not framing. Its texts are for the log and for the
+client's author. heads.py has decided already that the head is refused, so a head whose fault is not found here is
+refused all the same.
 """
 
 import re
@@ -14,7 +15,7 @@ from reusedproxy.wire.grammar import CRLF, TEXT, TOKEN
 
 
 class RequestFault(Exception):
-    """The client's message cannot be taken; `status` is what to answer before closing."""
+    """Says that the client's message cannot be accepted; `status` is what to answer before closing."""
 
     def __init__(self, reason: str, status: int = 400) -> None:
         super().__init__(reason)
@@ -23,7 +24,10 @@ class RequestFault(Exception):
 
 
 class ResponseFault(Exception):
-    """The server's message cannot be taken: 502 to the client, whatever `status` the same fault has in a request."""
+    """Says that the server's message cannot be accepted.
+
+    The client gets 502, whatever `status` the same fault has in a request.
+    """
 
     def __init__(self, reason: str, status: int = 502) -> None:
         super().__init__(reason)
@@ -36,7 +40,7 @@ Fault = type[RequestFault] | type[ResponseFault]
 
 @frozen
 class Limits:
-    """What a head may be at most: `max_head` bytes with its empty line, `max_headers` field lines.
+    """Bounds a head: `max_head` bytes with its empty line, `max_headers` field lines.
 
     The defaults are HAProxy's tune.bufsize less tune.maxrewrite, and tune.http.maxhdr less the first line.
     """
@@ -59,21 +63,27 @@ def refuse(head: bytes, limits: Limits, fault: Fault) -> NoReturn:
 
 
 def check_request_lines(data: bytes, limits: Limits, searched: int) -> None:
-    """Raises what makes these bytes no beginning of a request head; the first `searched` bytes were checked before."""
+    """Raises RequestFault if these bytes cannot be the beginning of a request head.
+
+    The first `searched` bytes were checked before.
+    """
     if data[:1] in (b"\x16", b"\x80") and not searched:
-        # RFC 8446 5.1 handshake record; 0x80 begins an SSLv2-style ClientHello.
+        # 0x16 begins a handshake record of TLS (RFC 8446 5.1), 0x80 an SSLv2-style ClientHello.
         raise RequestFault("TLS on a port that speaks plain HTTP")
     lines, first, whole = _lines(data[: limits.max_head], searched)
     if first:
         line = lines.pop(0)
-        if line or data != b"\r":  # half of an empty line that RFC 9112 2.2 lets us skip
+        if line or data != b"\r":  # half of an empty line, which RFC 9112 2.2 allows to skip
             _check_request_line(line, whole or bool(lines))
     _check_fields(lines, whole, RequestFault)
     _check_size(data, limits, RequestFault)
 
 
 def check_response_lines(data: bytes, limits: Limits, searched: int) -> None:
-    """The same for a response head."""
+    """Raises ResponseFault if these bytes cannot be the beginning of a response head.
+
+    The first `searched` bytes were checked before.
+    """
     lines, first, whole = _lines(data[: limits.max_head], searched)
     if first:
         _check_status_line(lines.pop(0), whole or bool(lines))
@@ -82,8 +92,11 @@ def check_response_lines(data: bytes, limits: Limits, searched: int) -> None:
 
 
 def _lines(data: bytes, searched: int) -> tuple[list[bytes], bool, bool]:
-    """The lines from the one that `searched` stands in, whether the start line is among them, and whether the last is
-    whole: a CR at the end of the data can only be followed by LF, so it ends a line as well."""
+    """Splits the data into lines, from the one in which the position `searched` is.
+
+    Returns the lines, whether the start line is among them, and whether the last one is complete. A CR at the end of
+    the data can only be followed by LF, so it completes a line as well.
+    """
     start = data.rfind(CRLF, 0, searched)
     lines = data[start + 2 if start >= 0 else 0 :].split(CRLF)
     whole = lines[-1][-1:] == b"\r"
@@ -100,15 +113,17 @@ def _check_size(data: bytes, limits: Limits, fault: Fault) -> None:
         if line_end < 0:
             raise fault("the start line is too long", 414)  # RFC 9110 15.5.15
         raise fault("the head is too large", 431)  # RFC 6585 5
-    # The start line's end and the empty line's are no fields.
+    # The line ends of the start line and of the empty line are not counted as fields.
     end = data.find(b"\r\n\r\n")
     if data.count(CRLF, 0, end if end >= 0 else len(data)) > limits.max_headers + (end < 0):
         raise fault("too many header fields", 431)
 
 
 def _check_request_line(line: bytes, whole: bool) -> None:
-    """RFC 9112 3: method SP request-target SP HTTP-version, one space each, nothing else. In this order, so that the
-    first fault decides about the status however the line comes."""
+    """Checks a request line (RFC 9112 3): method SP request-target SP HTTP-version, one space each, nothing else.
+
+    It checks in this order, so that the first fault decides the status however the line is split into pieces.
+    """
     if not line and not whole:
         return
     parts = line.split(b" ", 3)
@@ -134,7 +149,10 @@ def _check_request_line(line: bytes, whole: bool) -> None:
 
 
 def _check_version(version: bytes, whole: bool, fault: Fault) -> None:
-    """RFC 9112 2.3: HTTP/DIGIT.DIGIT, exactly, upper case. Higher minor versions of 1 count as 1.1 (RFC 9110 2.5)."""
+    """Checks the version (RFC 9112 2.3): HTTP/DIGIT.DIGIT, exactly, upper case.
+
+    Higher minor versions of 1 count as 1.1 (RFC 9110 2.5).
+    """
     _check_controls(version, fault)
     found = _VERSION_SO_FAR.match(version)
     if (version or whole) and (not found or (whole and found[2] is None)):
@@ -144,7 +162,7 @@ def _check_version(version: bytes, whole: bool, fault: Fault) -> None:
 
 
 def _check_status_line(line: bytes, whole: bool) -> None:
-    """RFC 9112 4: HTTP-version SP status-code SP [reason-phrase]."""
+    """Checks a status line (RFC 9112 4): HTTP-version SP status-code SP [reason-phrase]."""
     _check_controls(line, ResponseFault)
     parts = line.split(b" ", 2)
     _check_version(parts[0], whole or len(parts) > 1, ResponseFault)
@@ -167,7 +185,7 @@ def _check_fields(lines: list[bytes], whole: bool, fault: Fault) -> None:
 
 
 def _check_field(line: bytes, whole: bool, fault: Fault) -> None:
-    """RFC 9112 5: field-name ":" OWS field-value OWS."""
+    """Checks a field line (RFC 9112 5): field-name ":" OWS field-value OWS."""
     if line[0] in b" \t":
         raise fault("a folded header line")  # RFC 9112 5.2: reject with 400, or 502 for a response
     _check_controls(line, fault)

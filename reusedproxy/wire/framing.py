@@ -1,7 +1,7 @@
-"""What the few notable fields mean: how long the body is, whether the connection stays, which host is asked.
+"""Interprets the few notable fields: the body's length, whether the connection persists, and which host is asked for.
 
-It reads field values and never lines; it knows no transport and no policy. Each rule raises the fault class that it is
-given, since requests and responses obey most of them alike.
+It reads field values and never lines; it knows no transport and no policy. Each function raises the fault class that it
+is given, because most rules are the same for requests and responses.
 """
 
 import re
@@ -21,7 +21,7 @@ _PORT: Final = re.compile(rb":[0-9]+\Z")
 _WELL_KNOWN_PORT: Final = re.compile(rb":(?:80|443)\Z")
 _DEFAULT_PORTS: Final = {b"http": b":80", b"https": b":443"}
 
-# The usual values of Connection, known whole: does it stay open.
+# The usual values of Connection, and whether the connection persists with each.
 _USUAL_CONNECTION: Final[dict[bytes, bool]] = {
     b"keep-alive": True,
     b"Keep-Alive": True,
@@ -36,9 +36,10 @@ _QUOTED: Final = re.compile(rb'"(?:\\.|[^"\\])*("?)')
 
 _NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
 
-# RFC 9110 7.6.1: an option is never "intended for all recipients of the content"; without these the message would be
-# framed, routed or read another way than its sender wrote it (and a 401 or 407 must have its challenge), so naming them in
-# Connection does nothing. Those of the last line end at every hop, named or not, and rules may look at them.
+# RFC 9110 7.6.1: an option is never "intended for all recipients of the content". Without these fields the message
+# would be framed, routed or read in another way than its sender wrote it (and a 401 or 407 must have its challenge), so
+# naming them in Connection has no effect. Those of the last line end at every hop, named or not, and rules may look at
+# them.
 _NEVER_NAMED: Final = frozenset(
     b"host content-length transfer-encoding trailer expect cache-control content-type content-encoding content-range"
     b" www-authenticate proxy-authenticate"
@@ -47,11 +48,12 @@ _NEVER_NAMED: Final = frozenset(
 
 
 def repeated(kind: int, earlier: bytes, value: bytes, fault: Fault) -> bytes:
-    """What a notable field that stands twice means as one."""
+    """Returns the value that a notable field that occurs twice has as one. Raises `fault` if that is not allowed."""
     if kind == HOST_FIELD and fault is RequestFault:
         raise fault("two Host headers")  # RFC 9112 3.2
     if kind == CONTENT_LENGTH:
-        # RFC 9112 6.3 item 5: identical values may be taken as one; we take single numbers only, never a list.
+        # RFC 9112 6.3 item 5: identical values may be taken as one. Only single numbers are accepted here, never a
+        # list.
         if earlier != value:
             raise fault("two Content-Lengths that differ")
         return value
@@ -59,10 +61,10 @@ def repeated(kind: int, earlier: bytes, value: bytes, fault: Fault) -> bytes:
 
 
 def framing_value(kind: int, value: bytes, raw: bytes, earlier: bytes | None) -> bytes:
-    """What goes on after the colon of a field that frames: the `raw` object itself when nobody can misread it.
+    """Returns what is sent on after the colon of a framing field: the `raw` object itself if no parser can misread it.
 
-    Parsers have been found that read `chunked` with a tab behind it, or in capitals, as another coding (llhttp refuses
-    it); one length is enough.
+    Some parsers read `chunked` with a tab after it, or in capitals, as another coding (llhttp refuses it). A second
+    Content-Length is removed, because one is enough.
     """
     if kind == CONTENT_LENGTH and earlier is not None:
         return b""
@@ -71,7 +73,10 @@ def framing_value(kind: int, value: bytes, raw: bytes, earlier: bytes | None) ->
 
 
 def body_length(notables: Notables, minor: int, fault: Fault) -> int | None:
-    """RFC 9112 6.3: the length the fields give, CHUNKED, or None when they are silent. This alone decides framing."""
+    """Returns the length that the fields give (RFC 9112 6.3), CHUNKED, or None if they give none.
+
+    This alone decides framing.
+    """
     length, codings = notables[CONTENT_LENGTH], notables[TRANSFER_ENCODING]
     if codings is not None:
         if length is not None:
@@ -91,7 +96,7 @@ def body_length(notables: Notables, minor: int, fault: Fault) -> int | None:
 
 
 def _check_codings(codings: bytes, fault: Fault) -> None:
-    """RFC 9112 6.1: chunked must be there once and last; before it could stand codings that we do not know: 501."""
+    """Checks that chunked is there once and last (RFC 9112 6.1). Other codings before it are not known here: 501."""
     *others, last = codings.lower().split(b",")
     if last.strip(OWS) != b"chunked":
         raise fault("a Transfer-Encoding that does not end in chunked")
@@ -104,7 +109,9 @@ def _check_codings(codings: bytes, fault: Fault) -> None:
 
 
 def connection_options(value: bytes | None, minor: int) -> tuple[bool, frozenset[bytes]]:
-    """RFC 9112 9.3: whether the connection persists, and the lower-cased options (none for the usual values)."""
+    """Returns whether the connection persists (RFC 9112 9.3), and the options in lower case (none for the usual
+    values).
+    """
     if value is None:
         return minor > 0, _NO_OPTIONS
     usual = _USUAL_CONNECTION.get(value)
@@ -112,27 +119,33 @@ def connection_options(value: bytes | None, minor: int) -> tuple[bool, frozenset
         return usual, _NO_OPTIONS
     options = frozenset(option.strip(OWS) for option in value.lower().split(b",")) - {b""}
     if not all(map(TOKEN.match, options)):
-        return False, options  # it may mean close; nothing is lost by believing so
+        return False, options  # it may mean close, and closing does no harm
     return b"close" not in options and (minor > 0 or b"keep-alive" in options), options
 
 
 def named_fields(options: frozenset[bytes]) -> frozenset[bytes]:
-    """The fields that Connection names and that therefore stay here: neither rules nor the next hop see them."""
+    """Returns the fields that Connection names and that therefore end here: neither rules nor the next hop see them."""
     return options - _NEVER_NAMED
 
 
 def check_host(host: bytes) -> bytes:
-    """RFC 9112 3.2, RFC 9110 7.2: the Host value, without an empty port (RFC 3986 6.2.3); it may be empty itself."""
+    """Returns the value of Host (RFC 9112 3.2, RFC 9110 7.2) without an empty port (RFC 3986 6.2.3).
+
+    It may be empty.
+
+    Raises RequestFault.
+    """
     if host and not HOST.match(host):
         raise RequestFault("a malformed Host")
     return host.removesuffix(b":")
 
 
 def check_target(method: bytes, target: bytes, host: bytes | None) -> tuple[bytes, bytes | None]:
-    """Checks a target that may be of any form (RFC 9112 3.2) against Host, and returns both as they go on.
+    """Checks a target that may be of any form (RFC 9112 3.2) against Host, and returns both as they are sent on.
 
-    An absolute target is normalised as RFC 9110 4.2.3 has it, and Host with it: without the scheme's own port or an empty
-    one, with a path. So what rules compare is what the server will read, however the client has spelt it.
+    An absolute target is normalised as RFC 9110 4.2.3 says, and Host with it: without the scheme's own port or an empty
+    one, and with a path. So rules compare what the server will read, however the client has spelt it. Raises
+    RequestFault.
     """
     if method == b"CONNECT":
         return target, _authority(target, host)
@@ -157,8 +170,11 @@ def check_target(method: bytes, target: bytes, host: bytes | None) -> tuple[byte
 
 
 def _authority(target: bytes, host: bytes | None) -> bytes:
-    """RFC 9110 9.3.6: CONNECT names host and port, and nothing else. Host must be the same, and goes on without the ports
-    that HAProxy lets it leave out, or rules on Host would not see which host is asked for."""
+    """Checks that CONNECT's target is a host and a port and nothing else (RFC 9110 9.3.6), and that Host is the same.
+
+    Returns Host without the ports 80 and 443, which HAProxy allows it to leave out: otherwise rules on Host would not
+    recognise the host. Raises RequestFault.
+    """
     if not HOST.match(target) or not _PORT.search(target):
         raise RequestFault("CONNECT wants host:port")
     plain = _WELL_KNOWN_PORT.sub(b"", target)
@@ -168,12 +184,15 @@ def _authority(target: bytes, host: bytes | None) -> bytes:
 
 
 def _without_default_port(authority: bytes, scheme: bytes) -> bytes:
-    """RFC 9110 4.2.3, RFC 3986 6.2.3: the scheme's own port, and an empty one, are the same as none."""
+    """Removes the scheme's own port or an empty one, which mean the same as none (RFC 9110 4.2.3, RFC 3986 6.2.3)."""
     return authority.removesuffix(_DEFAULT_PORTS[scheme]).removesuffix(b":")
 
 
 def expects_continue(value: bytes) -> bool:
-    """RFC 9110 10.1.1: 100-continue, or 417."""
+    """Tells whether Expect says 100-continue (RFC 9110 10.1.1).
+
+    Raises RequestFault with 417 for any other expectation.
+    """
     wishes = {wish.strip(OWS) for wish in value.lower().split(b",")} - {b""}
     if wishes - {b"100-continue"}:
         raise RequestFault("an expectation that is not known here", 417)
@@ -181,21 +200,29 @@ def expects_continue(value: bytes) -> bool:
 
 
 def offered_protocols(value: bytes) -> bytes | None:
-    """RFC 9110 7.8: what Upgrade offers, without h2c: that is obsolete (RFC 9113 3.1), and whoever gets it past a proxy can
-    ask for whatever the proxy would refuse. None: nothing is left."""
+    """Returns the protocols that Upgrade offers (RFC 9110 7.8), without h2c; None if nothing is left.
+
+    h2c is obsolete (RFC 9113 3.1), and a client that gets it past a proxy can ask for whatever the proxy would refuse.
+    """
     protocols = [protocol.strip(OWS) for protocol in value.split(b",")]
     return b", ".join(each for each in protocols if each and each.lower() != b"h2c") or None
 
 
 def credentials_bind(credentials: bytes) -> bool:
-    """Whether credentials are of a scheme that authenticates the connection, not the request: NTLM, and Negotiate (RFC 4559
-    section 6), against RFC 9110 section 11.7's will. What is authenticated so serves one client only."""
+    """Tells whether credentials are of a scheme that authenticates the connection and not the request.
+
+    These schemes are NTLM, and Negotiate (RFC 4559 section 6), against the intention of RFC 9110 section 11.7. A
+    connection that is authenticated in this way serves one client only.
+    """
     return _BINDING_CREDENTIALS.match(credentials) is not None
 
 
 def challenges_bind(challenges: bytes) -> bool:
-    """Whether one of the challenges of a value, which is a list (RFC 9110 section 11.6.1), is of such a scheme. In doubt one is:
-    behind a quote that stays open, say, or behind a blank. That costs a connection's reuse and nothing else."""
+    """Tells whether one of the challenges in a value, which is a list (RFC 9110 section 11.6.1), is of such a scheme.
+
+    In doubt it returns True, for instance after a quote that stays open, or after a blank. That costs the reuse of a
+    connection and nothing else.
+    """
     found = _BINDING_CHALLENGE.search(challenges)
     if found is None or b'"' not in challenges:
         return found is not None
@@ -204,5 +231,5 @@ def challenges_bind(challenges: bytes) -> bool:
 
 
 def wants_trailers(value: bytes) -> bool:
-    """RFC 9110 10.1.4: TE lists `trailers`."""
+    """Tells whether TE lists `trailers` (RFC 9110 10.1.4)."""
     return b"trailers" in [member.strip(OWS) for member in value.lower().split(b",")]

@@ -1,7 +1,8 @@
-"""The PROXY protocol (haproxy.org's proxy-protocol.txt), versions 1 and 2: who the client is, said before its first byte.
+"""Reads and writes the header of the PROXY protocol (haproxy.org's proxy-protocol.txt), versions 1 and 2, by which a
+proxy tells who the client is.
 
-It reads a header out of the bytes that have come, and writes one for a server. What stands behind the header may be a TLS
-handshake, which somebody else has to read from the socket: so it is read by peeking, and says how long it is.
+It reads a header from the bytes that have come, and writes one for a server. The bytes after the header may be a TLS
+handshake, which OpenSSL has to read from the socket itself. So the caller peeks, and a header says how long it is.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from reusedproxy.wire.addresses import address_text
 SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 #: The longest line of version 1, CRLF included (section 2.1).
 V1_MAX: Final = 107
-#: The longest header of version 2 that is taken: addresses and as many extensions as anybody sends. The protocol allows 65,551.
+#: The longest header of version 2 that is accepted: the addresses and as many extensions as anybody sends. The protocol
+#: allows 65,551 bytes.
 V2_MAX: Final = 16 + 4096
 
 _FAMILIES: Final[dict[str, Callable[[str], IPv4Address | IPv6Address]]] = {"TCP4": IPv4Address, "TCP6": IPv6Address}
 _ADDRESSES: Final = {0x11: "!4s4sHH", 0x21: "!16s16sHH"}
-#: Families and transports that are allowed, but tell nothing that we can use: the connection's own addresses count.
+#: Families and transports that are allowed but of no use here: the connection's own addresses count.
 _UNUSED: Final = frozenset(family << 4 | transport for family in range(4) for transport in range(3)) - {0x11, 0x21}
 
 _CRC32C: Final = 0x03
@@ -32,12 +34,15 @@ Address = tuple[str, int]
 
 
 class ProxyFault(Exception):
-    """What came first is no PROXY protocol header; the message says why."""
+    """Says that the first bytes are no valid PROXY protocol header; the message says why."""
 
 
 @frozen
 class ProxyHeader:
-    """`length` bytes that said who the client is and whom it addressed; None: nobody but the peer itself (LOCAL, UNKNOWN)."""
+    """Holds a header of `length` bytes: the client's address and the address that it connected to.
+
+    Both are None where the header names nobody but the peer itself (LOCAL, UNKNOWN).
+    """
 
     length: int
     source: Address | None = None
@@ -45,7 +50,10 @@ class ProxyHeader:
 
 
 def read_proxy_header(data: bytes) -> ProxyHeader | None:
-    """The header that `data` begins with; None: it is not complete yet, and all of `data` belongs to it. Raises ProxyFault."""
+    """Returns the header that `data` begins with; None if it is incomplete, and all of `data` belongs to it.
+
+    Raises ProxyFault.
+    """
     if data.startswith(SIGNATURE):
         return _read_v2(data)
     if data.startswith(b"PROXY "):
@@ -104,8 +112,12 @@ def _read_v2(data: bytes) -> ProxyHeader | None:
 
 
 def _check_extensions(header: bytes, at: int) -> None:
-    """Checks the extensions of a version 2 header, which begin at `at`: their lengths (section 2.2), and the checksum if
-    there is one (section 2.2.3: a receiver must). What they say is not used."""
+    """Checks the extensions of a version 2 header, which begin at `at`.
+
+    Their contents are not used. Raises ProxyFault.
+
+    Checked are their lengths (section 2.2), and the checksum if there is one (section 2.2.3: a receiver must).
+    """
     while at < len(header):
         if at + 3 > len(header):
             raise ProxyFault("its PROXY protocol header ends within an extension")
@@ -122,7 +134,7 @@ def _check_extensions(header: bytes, at: int) -> None:
 
 
 def _crc32c_step(checksum: int) -> int:
-    """Returns what eight zero bits make of a checksum."""
+    """Returns the checksum after eight zero bits."""
     for _ in range(8):
         checksum = checksum >> 1 ^ (0x82F63B78 if checksum & 1 else 0)
     return checksum
@@ -132,7 +144,10 @@ _CRC32C_STEPS: Final = tuple(map(_crc32c_step, range(256)))
 
 
 def crc32c(data: bytes) -> int:
-    """Returns the checksum of RFC 4960 appendix B. (0.3 ms for the longest header; zlib has another polynomial.)"""
+    """Returns the CRC-32C checksum of RFC 4960 appendix B.
+
+    (0.3 ms for the longest header; zlib has another polynomial.)
+    """
     checksum = 0xFFFFFFFF
     for octet in data:
         checksum = checksum >> 8 ^ _CRC32C_STEPS[(checksum ^ octet) & 0xFF]
@@ -140,7 +155,7 @@ def crc32c(data: bytes) -> int:
 
 
 def write_v1(source: Address | None, destination: Address | None) -> bytes:
-    """The line for a server; without addresses (a client at a unix socket, say) it is UNKNOWN."""
+    """Returns the line for a server; without addresses (of a client at a unix socket, for instance) it is UNKNOWN."""
     families = _same_family(source, destination)
     if families is None or source is None or destination is None:
         return b"PROXY UNKNOWN\r\n"
@@ -150,7 +165,7 @@ def write_v1(source: Address | None, destination: Address | None) -> bytes:
 
 
 def write_v2(source: Address | None, destination: Address | None) -> bytes:
-    """The binary header for a server; without addresses the connection is our own (LOCAL)."""
+    """Returns the binary header for a server; without addresses it says that the connection is the proxy's own (LOCAL)."""
     families = _same_family(source, destination)
     if families is None or source is None or destination is None:
         return SIGNATURE + b"\x20\0\0\0"
@@ -162,7 +177,10 @@ def write_v2(source: Address | None, destination: Address | None) -> bytes:
 def _same_family(
     source: Address | None, destination: Address | None
 ) -> tuple[IPv4Address, IPv4Address] | tuple[IPv6Address, IPv6Address] | None:
-    """Both addresses in one family: IPv4 in IPv6's dress where only one is IPv6 (section 2.1)."""
+    """Returns both addresses in one family: an IPv4 address is IPv4-mapped where the other one is IPv6 (section 2.1).
+
+    Returns None where an address is missing or that of a unix socket.
+    """
     if source is None or destination is None or "unix" in (source[0], destination[0]):
         return None
     one, other = (_plain(ip_address(each[0].partition("%")[0])) for each in (source, destination))
