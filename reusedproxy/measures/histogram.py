@@ -1,7 +1,7 @@
-"""How often values of each size have come: what is kept of waits, handshakes and ages instead of the values themselves.
+"""Counts values by size: the distribution of waits, handshakes and ages is kept instead of the values themselves.
 
-Plain numbers: to count one costs a search among the bounds and two additions, whatever has come before. It knows nothing of
-what it counts.
+Only plain numbers are kept. To count a value costs a search among the bounds and two additions, however many came
+before. It knows nothing of what it counts.
 """
 
 from __future__ import annotations
@@ -13,19 +13,24 @@ from attrs import define, field
 
 #: Upper bounds, in seconds, for what takes as long as a network does.
 DURATIONS = (50e-6, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-#: The same for what may take minutes: a floor that fills.
+#: Upper bounds, in seconds, for what may take minutes: a pool that fills up to its floor.
 PATIENCES = (1e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-#: Seconds of idleness. Servers' time-outs are among them: gunicorn 2, Apache and Node 5, HAProxy's samples 10, nginx 60 and 75.
+#: Upper bounds of idle times, in seconds. Servers' time-outs are among them: gunicorn 2, Apache and Node 5, HAProxy's
+#: samples 10, nginx 60 and 75.
 IDLE_AGES = (1e-3, 0.01, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 75.0, 120.0, 300.0, 900.0, 3600.0)
-#: Seconds that a connection lives.
+#: Upper bounds of the lifetime of a connection, in seconds.
 LIVES = (0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0, 3600.0, 14400.0, 86400.0)
-#: Requests that one connection has carried.
+#: Upper bounds of the number of requests that one connection has carried.
 REQUESTS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 10000.0, 100000.0)
 
 
 @define
 class Histogram:
-    """`counts[i]` values were at most `bounds[i]` and above the bound before; the last of `counts` those above all bounds."""
+    """Counts values between bounds.
+
+    `counts[i]` is the number of values at most `bounds[i]` and above the bound before it; the last of `counts` is the
+    number of values above all bounds. `sum` is the sum of all values.
+    """
 
     bounds: tuple[float, ...]
     counts: list[int] = field()
@@ -45,12 +50,12 @@ class Histogram:
 
     @property
     def mean(self) -> float | None:
-        """None: nothing has come."""
+        """Returns the mean of all values; None if there is none."""
         count = self.count
         return self.sum / count if count else None
 
     def cumulative(self) -> list[tuple[float, int]]:
-        """For each bound, and inf at last, how many values were at most that."""
+        """Returns for each bound, and for inf at last, how many values were at most that."""
         total, steps = 0, []
         for bound, count in zip((*self.bounds, inf), self.counts, strict=True):
             total += count
@@ -58,13 +63,15 @@ class Histogram:
         return steps
 
     def quantile(self, share: float) -> float | None:
-        """The smallest bound below or at which this share of the values lies; inf: above all bounds; None: nothing has come."""
+        """Returns the smallest bound that this share of the values does not exceed; inf if it is above all bounds; None
+        without values.
+        """
         steps = self.cumulative()
         count = steps[-1][1]
         return next((bound for bound, total in steps if total >= share * count), inf) if count else None
 
     def joined(self, other: Histogram) -> Histogram:
-        """Both in one, of the same bounds."""
+        """Returns the sum of two histograms of the same bounds."""
         assert self.bounds == other.bounds
         counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
         return Histogram(self.bounds, counts, self.sum + other.sum)

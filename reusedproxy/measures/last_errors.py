@@ -1,6 +1,7 @@
-"""Messages that could not be taken: what was wrong with the last one, and a line about each kind of it.
+"""Keeps the last invalid message of a frontend or server for operators, and logs each kind of fault.
 
-HAProxy keeps one for each proxy, too (its `show errors`), but logs only that there was one. It must never know who reads.
+HAProxy keeps one for each proxy, too (its `show errors`), but logs only that there was one. It must never know who
+reads.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ from attrs import frozen
 
 from reusedproxy.measures.log_throttle import Teller
 
-#: Bytes kept of a message.
+#: Bytes of a message that are kept.
 CAPTURED = 1024
 
 
 @frozen
 class Capture:
-    """One message: when it came (the clock's seconds), from whom, why it was not taken, and the beginning of its last piece."""
+    """Holds one invalid message.
+
+    `at` is the time when it came (the clock's seconds), `source` its sender, `reason` what is wrong with it, and `data`
+    the beginning of its last piece.
+    """
 
     at: float
     source: str
@@ -26,10 +31,10 @@ class Capture:
 
 
 class Captures:
-    """The last invalid message of one frontend or server, `last`, and how many there were."""
+    """Keeps the last invalid message of one frontend or server, `last`, and how many there were."""
 
     def __init__(self, name: str, kind: str, now: Callable[[], float], say: Callable[[str], None]) -> None:
-        """`name` begins each line; `kind` is "request" or "response"."""
+        """Sets the words of the log lines: each begins with `name`; `kind` is "request" or "response"."""
         self.last: Capture | None = None
         self.count = 0
         self._name = name
@@ -38,7 +43,7 @@ class Captures:
         self._teller = Teller(now, say)
 
     def note(self, source: str, reason: str, data: bytes) -> None:
-        """One more. `source` may be nothing, where the name says it."""
+        """Records one more invalid message. `source` is "" where the name says who sent it."""
         self.count += 1
         self.last = Capture(self._now(), source, reason, data[:CAPTURED])
         by = f" from {source}" if source else ""

@@ -1,4 +1,4 @@
-"""Log throttle: says each kind of trouble at most once in a while, however often it comes, and counts the rest."""
+"""Limits log lines about trouble that repeats: each kind is logged once in a while, and the rest is counted."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from collections.abc import Callable
 TELL_EVERY = 10.0
 
 
-#: Lines in that time, about whatever: those who make trouble may make it of many kinds.
+#: Lines in that time about any trouble: a client that causes trouble may cause many kinds of it.
 TELL_AT_MOST = 10
 
 
 class Teller:
-    """Says each trouble at most once in `TELL_EVERY` seconds, however often it comes, and no more than `TELL_AT_MOST` of them;
-    the rest is counted into the next."""
+    """Logs each trouble at most once in `TELL_EVERY` seconds, and at most `TELL_AT_MOST` troubles in that time.
+
+    Those that are not logged are counted, and the next line tells their number.
+    """
 
     def __init__(self, now: Callable[[], float], say: Callable[[str], None]) -> None:
         self._now = now
@@ -23,7 +25,12 @@ class Teller:
         self._untold = 0
 
     def tell(self, trouble: str, text: str, what: str) -> bool:
-        """Say `text`, unless this `trouble` was said of late; `what` is the word for several of them."""
+        """Logs `text` unless this `trouble` was logged lately or too many others were.
+
+        Returns whether it was logged.
+
+        `what` is the plural noun for the number of troubles since the last line.
+        """
         now = self._now()
         self._untold += 1
         told_at = {each: at for each, at in self._told_at.items() if now - at < TELL_EVERY}

@@ -1,4 +1,7 @@
-"""What one frontend, backend or server has carried: counters under the names of HAProxy's statistics. It must never know who counts."""
+"""Counts what one frontend, backend or server has carried, under the names of HAProxy's statistics.
+
+It must never know who counts.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ from attrs import define, field
 
 @define
 class Traffic:
-    """What one frontend, backend or server has carried: plain numbers under the names of HAProxy's statistics.
+    """Holds the counters of one frontend, backend or server: plain numbers under the names of HAProxy's statistics.
 
-    scur, smax, stot: sessions now, at most, in all (of a server: requests). bin, bout: bytes of bodies and heads from and
-    to clients. hrsp: responses by the first digit of their status, [0] for others. dreq, dresp: refused by a rule. eint: refused because a rule could not be evaluated. intercepted: answered by
-    the proxy itself. Times of the last 1024 exchanges are not kept; qtime and its like are left for a later version.
+    scur, smax, stot: sessions now, at most, in all (of a server: requests). bin, bout: bytes of bodies and heads from
+    and to clients. hrsp: responses by the first digit of their status, [0] for others. dreq, dresp: refused by a rule.
+    eint: refused because a rule could not be evaluated. intercepted: answered by the proxy itself.
+
+    Times of the last 1024 exchanges are not kept; qtime and its like are left for a later version.
     """
 
     scur: int = 0
@@ -34,5 +39,5 @@ class Traffic:
     hrsp: list[int] = field(factory=lambda: [0] * 6)
 
     def add(self, what: str) -> None:
-        """One more of a rare kind; what every request counts is added in place."""
+        """Adds one to the counter of this name. It is for rare events; what every request counts is added in place."""
         setattr(self, what, getattr(self, what) + 1)
