@@ -1,9 +1,10 @@
-"""Changes to heads: the lines of one name, and the parts of a request's first line.
+"""Changes heads: the lines of one name, and the parts of a request's first line.
 
-A head is held twice, as it was received, which conditions look at, and as what goes on; both are changed alike, as bytes,
-because one search for the lines of a name costs less than taking a head apart. The wire layer has proved that every CR is
-followed by LF and every line has its colon, so that a pattern finds whole lines or nothing. What frames the message, and
-what each hop says for itself, is not in what goes on or is never given to these functions.
+A head is held twice: as it was received, which conditions look at, and as it is sent on. Both are changed alike, as
+bytes, because one search for the lines of a name costs less than taking a head apart. The wire layer has proved that
+every CR is followed by LF and that every line has its colon, so a pattern finds whole lines or nothing. Fields that
+frame the message, or that each hop sets for itself, are not in the head that is sent on, or are never given to these
+functions.
 """
 
 from __future__ import annotations
@@ -21,20 +22,23 @@ _ABSOLUTE = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*://)([^/?#]*)")
 _NOT_IN_TARGET = re.compile(rb"[^!\"$-~]")
 _PORT = re.compile(rb":[0-9]+\Z")
 _HOST_LINE = re.compile(rb"\r\n(?i:host):[^\r]*")
-#: Lines that no pattern of several names takes out.
+#: Names of lines that a pattern for several names never removes.
 _KEPT = frozenset(b"host content-length transfer-encoding trailer connection te upgrade expect".split())
 
 
 class Unusable(Exception):
-    """A rule has made of this request something that cannot be sent; the message says what."""
+    """Says that a rule has turned the request into something that cannot be sent; the message says what."""
 
 
 # Lines.
 
 
 def spellings(name: str, *, exactly: bool = False) -> re.Pattern[bytes]:
-    """The lines of this name. Unless `exactly`, with all that a CGI or WSGI server makes the same variable of: X_Name and
-    X.Name are HTTP_X_NAME to one or another of them, as X-Name is."""
+    """Returns a pattern that finds the lines of this name.
+
+    Unless `exactly`, it also finds all names of which a CGI or WSGI server makes the same variable: X_Name and X.Name
+    are HTTP_X_NAME to one or another of them, as X-Name is.
+    """
     parts = (name,) if exactly else re.split(r"[^0-9A-Za-z]", name)
     inner = rb"[^0-9A-Za-z:\r]".join(re.escape(part.encode()) for part in parts)
     return re.compile(rb"\r\n(?i:" + inner + rb"):[^\r]*")
@@ -46,7 +50,7 @@ def remove(head: Head, lines: re.Pattern[bytes]) -> None:
 
 
 def remove_matching(head: Head, wanted: Callable[[bytes], bool]) -> None:
-    """All lines whose name is wanted, but for what must stay."""
+    """Removes all lines whose name is wanted, except those in `_KEPT`."""
 
     def kept(block: bytes) -> bytes:
         first, *lines = block.split(b"\r\n")
@@ -65,7 +69,7 @@ def append(head: Head, name: bytes, value: bytes) -> None:
 
 
 def replace_values(head: Head, lines: re.Pattern[bytes], change: Callable[[bytes], bytes]) -> None:
-    """Each line's value becomes what `change` makes of it."""
+    """Replaces each line's value by what `change` returns for it."""
 
     def changed(found: re.Match[bytes]) -> bytes:
         name, _, value = found[0].partition(b":")
@@ -78,8 +82,13 @@ def replace_values(head: Head, lines: re.Pattern[bytes], change: Callable[[bytes
 
 
 def set_host(head: RequestHead, value: bytes) -> None:
-    """There is one Host, and an absolute target says the same (RFC 9112 section 3.2.2), as does the authority of CONNECT, which keeps its
-    port where the new one has none (section 3.2.3)."""
+    """Sets Host, of which there is one.
+
+    An absolute target, or the authority of CONNECT, is set to the same host. Raises Unusable.
+
+    RFC 9112 section 3.2.2 demands this of an absolute target, and section 3.2.3 of CONNECT, which keeps its port where
+    the new value has none.
+    """
     host = value.strip(b" \t")
     if not host or not HOST.match(host):
         raise Unusable("Host would be malformed")
@@ -104,7 +113,7 @@ def set_host(head: RequestHead, value: bytes) -> None:
 
 
 def drop_wish(head: RequestHead, name: str) -> None:
-    """What stands in the head and is also a wish that the wire layer has read out of it."""
+    """Clears the field of `head` in which the wire layer has noted this header: a rule has removed its line."""
     if name.lower() == "expect":
         head.expect_continue = False
     elif name.lower() == "upgrade":
@@ -129,14 +138,17 @@ def set_pathq(head: RequestHead, value: bytes) -> None:
 
 
 def set_query(head: RequestHead, query: bytes) -> None:
-    """Nothing takes the question mark out, too."""
+    """Sets the query; an empty one also removes the question mark."""
     whole = path_and_query(head.target)
     if whole is not None:
         _set_path_and_query(head, whole.partition(b"?")[0] + (b"?" + query if query else b""))
 
 
 def set_uri(head: RequestHead, value: bytes) -> None:
-    """All of the target; where it names a host, that is the Host from then on."""
+    """Sets the whole target. If it names a host, Host is set to that.
+
+    CONNECT's target is not changed. Raises Unusable.
+    """
     if head.method == b"CONNECT":
         return
     if value == b"*" and head.method == b"OPTIONS":
@@ -155,7 +167,10 @@ def set_uri(head: RequestHead, value: bytes) -> None:
 
 
 def _set_path_and_query(head: RequestHead, value: bytes) -> None:
-    """A CONNECT's target, which has no path, stays as it is; a path in place of `*` asks for something else, as in HAProxy."""
+    """Sets path and query. A path in place of `*` makes another request of it, as in HAProxy. Raises Unusable.
+
+    CONNECT's target, which has no path, is not changed.
+    """
     if head.method == b"CONNECT" or (path_and_query(head.target) is None and head.target != b"*"):
         return
     if not value.startswith(b"/"):
@@ -165,7 +180,7 @@ def _set_path_and_query(head: RequestHead, value: bytes) -> None:
 
 
 def _set_target(head: RequestHead, target: bytes) -> None:
-    """Whatever cannot stand in a target (RFC 9112 section 3.2) is written as %XX."""
+    """Sets the target; bytes that cannot occur in one (RFC 9112 section 3.2) are written as %XX."""
     target = _NOT_IN_TARGET.sub(lambda found: b"%%%02X" % found[0][0], target)
     head.block = _with_target(head.block, target)
     head.head = _with_target(head.head, target)
@@ -178,7 +193,10 @@ def _with_target(block: bytes, target: bytes) -> bytes:
 
 
 def set_status(head: ResponseHead, status: int, reason: bytes) -> None:
-    """Not of what has no body, whatever it says of one: what follows would not be what the new status says."""
+    """Sets status and reason, except of a response that has no body because of its status (1xx, 204, 304).
+
+    What follows such a head on the wire would not match the new status.
+    """
     if head.status in (204, 304) or head.status < 200:
         return
     head.status, head.reason = status, reason

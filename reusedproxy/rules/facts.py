@@ -1,7 +1,7 @@
-"""What rules can look at: one exchange as far as it has come, its two connections, and what TLS has shown of either peer.
+"""Defines what rules can look at: one exchange as far as it has come, its two connections, and the TLS side of each.
 
-Protocols only. Whoever carries exchanges gives the facts; everything that costs something to know is asked for, never
-handed over.
+It defines protocols only; the code that carries exchanges implements them. Whatever costs something to find out is a
+property or a method, called when a rule needs it and never computed beforehand.
 """
 
 from __future__ import annotations
@@ -13,94 +13,101 @@ from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 
 class Binary(bytes):
-    """A sample of HAProxy's type `bin`, which is no text and no number."""
+    """Marks a sample of HAProxy's type `bin`, which is neither text nor number."""
 
     __slots__ = ()
 
 
 class Method(bytes):
-    """A sample of HAProxy's type `meth`, where its type outlives its expression: in a variable."""
+    """Marks a sample of HAProxy's type `meth` where its type has to outlive its expression: in a variable."""
 
     __slots__ = ()
 
 
 Address = IPv4Address | IPv6Address
-#: bool, int, bytes (str, and meth within an expression), Method, Binary (bin) or an address; None: nothing to fetch.
+#: The value of an expression: bool, int, bytes (str, and meth within an expression), Method, Binary (bin) or an
+#: address; None where there is nothing to fetch.
 Sample = bool | int | bytes | Method | Binary | Address | None
 
 
 class TLSSide(Protocol):
-    """One TLS connection, as its own end of it tells."""
+    """Describes one TLS connection as the proxy's own end of it sees it."""
 
     @property
     def version(self) -> str:
-        """In HAProxy's words: "TLSv1.3"."""
+        """Returns the version in HAProxy's words: "TLSv1.3"."""
 
     @property
     def cipher(self) -> str:
-        """OpenSSL's name of it."""
+        """Returns OpenSSL's name of the cipher."""
 
     @property
     def cipher_bits(self) -> int:
-        """Of the cipher's key."""
+        """Returns the number of bits of the cipher's key."""
 
     @property
     def sni(self) -> bytes | None:
-        """The name that the client asked for."""
+        """Returns the name that was asked for (SNI)."""
 
     @property
     def alpn(self) -> bytes:
-        """The protocol agreed on; nothing if none was."""
+        """Returns the protocol agreed on by ALPN; b"" if there is none."""
 
     @property
     def resumed(self) -> bool: ...
 
     @property
     def verify_result(self) -> int:
-        """OpenSSL's X509_V_ERR number of the last verification; 0: all is well, or nothing was shown."""
+        """Returns OpenSSL's X509_V_ERR number of the last verification; 0 if all is well, or if no certificate was
+        shown.
+        """
 
     @property
     def certificate_error(self) -> int:
-        """The same number of what was first found wrong with the peer's certificate and let pass; 0: nothing."""
+        """Returns the X509_V_ERR number of the first fault of the peer's certificate that was let pass; 0 if there is
+        none.
+        """
 
     @property
     def authority_error(self) -> tuple[int, int]:
-        """The same of a certificate above it, and its depth in the chain."""
+        """Returns the X509_V_ERR number of the first fault that was let pass in a certificate above the peer's, and its
+        depth in the chain.
+        """
 
     @property
     def certificate(self) -> bytes | None:
-        """The peer's, in DER; in a resumed session that of the first handshake."""
+        """Returns the peer's certificate in DER; in a resumed session, that of the original handshake."""
 
     @property
     def chain(self) -> list[bytes]:
-        """All that the peer has shown, its own first, each in DER."""
+        """Returns all certificates that the peer has shown, its own first, each in DER."""
 
 
 class Facts(Protocol):
-    """What can be fetched from."""
+    """Gives access to one exchange, for sample fetches."""
 
     @property
     def head(self) -> RequestHead | None: ...
 
     @property
     def line(self) -> bytes | None:
-        """The request's first line as it came, if rules may have changed it."""
+        """Returns the request's first line as it came, if rules may have changed it."""
 
     @property
     def answer(self) -> ResponseHead | None:
-        """The head of the response; None as long as there is none."""
+        """Returns the head of the response; None as long as there is none."""
 
     @property
     def source(self) -> tuple[str, int]:
-        """Where the client connects from; the port is 0 of a unix socket."""
+        """Returns host and port that the client connects from; at a unix socket the port is 0."""
 
     @property
     def destination(self) -> tuple[str, int]:
-        """Where it has connected to."""
+        """Returns host and port that the client has connected to."""
 
     @property
     def first_request(self) -> bool:
-        """Whether its connection has carried none before."""
+        """Tells whether the client's connection has carried no request before this one."""
 
     @property
     def frontend_name(self) -> str: ...
@@ -116,16 +123,20 @@ class Facts(Protocol):
 
     @property
     def client_tls(self) -> TLSSide | None:
-        """None: the client's connection is in the clear."""
+        """Returns the TLS side of the client's connection; None without TLS."""
 
     @property
     def server_tls(self) -> TLSSide | None: ...
 
     def wall(self) -> float:
-        """The time of day, in seconds since 1970."""
+        """Returns the time of day, in seconds since 1970."""
 
     def variable(self, name: str) -> Sample:
-        """`req` variables end with the request's rules, `res` ones begin with the response's, as HAProxy has it."""
+        """Returns the value of a variable.
+
+        As in HAProxy, those of the scope `req` end with the request's rules, and those of `res` begin with the
+        response's.
+        """
 
     def set_variable(self, name: str, value: Sample) -> None:
-        """None takes it away; one of the scope that is not at hand is not set."""
+        """Sets a variable; None removes it. A variable of a scope that does not exist at this point is not set."""

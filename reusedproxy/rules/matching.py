@@ -1,6 +1,7 @@
-"""Conditions, compiled: a function of the facts that says whether a rule counts (manual, sections 7.1 and 7.2).
+"""Compiles conditions: each becomes a function of the facts that tells whether a rule applies (manual, sections 7.1 and
+7.2).
 
-Patterns out of files come in by a function, because nothing is opened here.
+Patterns from files are read by a function that the caller gives, because nothing is opened here.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from reusedproxy.rules.samples.compile import compiled_all
 
 Test = Callable[[Facts], bool]
 Matches = Callable[[Sample], bool]
-#: The lines of a file of patterns, without those that are none.
+#: Returns the patterns of a file, without its empty lines and comments.
 ReadPatterns = Callable[[Criterion, str], Iterable[str]]
 
 _SUB_DIRECTORY, _DOMAIN = rb"/?", rb"/?.:"
 
 
 def no_files(criterion: Criterion, path: str) -> Iterable[str]:
-    """Where there can be none."""
+    """Raises AssertionError: it reads patterns where no files of patterns are allowed."""
     raise AssertionError(path)
 
 
 def condition(said: Condition | None, where: str = REQUEST, read: ReadPatterns = no_files) -> Test:
-    """The function that a condition is."""
+    """Compiles a condition to a function; None becomes one that is always true."""
     if said is None:
         return lambda facts: True
     alternatives = [[_term(term, where, read) for term in terms] for terms in said.alternatives]
@@ -54,7 +55,7 @@ def _term(term: Term, where: str, read: ReadPatterns) -> Test:
 
 
 def criterion(said: Criterion, where: str = REQUEST, read: ReadPatterns = no_files) -> Test:
-    """Whether one of the samples matches one of the patterns; of nothing, nothing is true."""
+    """Compiles a criterion: whether one of the samples matches one of the patterns. Without a sample it is false."""
     fetch = compiled_all(said.expression, where)
     make = _METHODS[said.method]
     cased, others = (
@@ -68,7 +69,7 @@ def criterion(said: Criterion, where: str = REQUEST, read: ReadPatterns = no_fil
     return lambda facts: any(sample is not None and (one(sample) or other(sample)) for sample in fetch(facts))
 
 
-# The methods, each made of its patterns.
+# The matching methods. Each is a function that compiles patterns.
 
 
 def _found(patterns: Sequence[str], ignore_case: bool) -> Matches:
@@ -109,7 +110,11 @@ def _ip(patterns: Sequence[str], ignore_case: bool) -> Matches:
 
 
 def _is_in(address: Address, among: Network) -> bool:
-    """Manual, section 7.1.6: IPv4 within IPv6 and the other way round, where the one can be written as the other."""
+    """Tells whether an address is in a network.
+
+    An IPv4 address may be in an IPv6 network and the other way round, where one can be written as the other (manual,
+    section 7.1.6).
+    """
     if isinstance(address, IPv6Address):
         if isinstance(among, IPv6Network):
             return address in among
@@ -121,12 +126,14 @@ def _is_in(address: Address, among: Network) -> bool:
 
 
 def _texts(patterns: Sequence[str], ignore_case: bool) -> tuple[bytes, ...]:
-    found = [text.encode("utf-8", "surrogateescape") for text in patterns]  # as files of them are read
+    found = [
+        text.encode("utf-8", "surrogateescape") for text in patterns
+    ]  # files of patterns are read in the same encoding
     return tuple(text.lower() for text in found) if ignore_case else tuple(found)
 
 
 def _textual(test: Callable[[tuple[bytes, ...]], Callable[[bytes], bool]]) -> Callable[[Sequence[str], bool], Matches]:
-    """A method that compares texts."""
+    """Returns the method that compares texts by `test`."""
 
     def make(patterns: Sequence[str], ignore_case: bool) -> Matches:
         is_one = test(_texts(patterns, ignore_case))
@@ -145,8 +152,11 @@ def _equal(texts: tuple[bytes, ...]) -> Callable[[bytes], bool]:
 
 
 def _string(patterns: Sequence[str], ignore_case: bool) -> Matches:
-    """With its case, a text counts up to its first NUL, as in HAProxy's tree of strings (src/pattern.c, pat_match_str): a server
-    that is written in C reads no further either."""
+    """Compiles a comparison of whole texts. With its case, a text counts up to its first NUL only.
+
+    So does HAProxy's tree of strings (src/pattern.c, pat_match_str), and a server that is written in C reads no further
+    either.
+    """
     if ignore_case:
         return _textual(_equal)(patterns, ignore_case)
     among = frozenset(_texts(patterns, ignore_case))
@@ -171,7 +181,7 @@ def _has(texts: tuple[bytes, ...]) -> Callable[[bytes], bool]:
 
 
 def _delimited(delimiters: bytes) -> Callable[[tuple[bytes, ...]], Callable[[bytes], bool]]:
-    """The pattern stands between delimiters, or at an end."""
+    """Returns a test whether a pattern stands in the text with a delimiter, or an end of the text, on either side."""
 
     def make(texts: tuple[bytes, ...]) -> Callable[[bytes], bool]:
         words = [each.strip(delimiters) for each in texts]

@@ -1,9 +1,9 @@
-"""Regular expressions at work on what clients and servers send: found, or not found, or not evaluated within the bounds.
+"""Matches regular expressions with what clients and servers send: found, not found, or not evaluated within the bounds.
 
-`re2` needs no bound but for very large expressions. Python's engine, for what RE2 cannot say, gets a bound of length and
-one of processor time; whoever exceeds it has found nothing out, which is not the same as no match: a rule that lets
-nobody in when it matches must not let somebody in because he made it take long. Therefore `Unevaluated` is raised, and
-the request is refused.
+`re2` needs no bound except for very large expressions. Python's engine, for expressions that RE2 does not support, has
+a bound of length and one of processor time. A match that exceeds a bound has no result, and that is not the same as no
+match: a rule that refuses clients when it matches must not admit one that made the match take long. So `Unevaluated` is
+raised, and the request is refused.
 """
 
 from __future__ import annotations
@@ -26,27 +26,36 @@ from reusedproxy.config.language.regular import (
 )
 from reusedproxy.config.model.values import Place
 
-#: Instructions times bytes: what RE2 does at worst, when its automaton grows beyond its memory (measured: 3 ns for each).
-#: An expression of 4096 instructions may look at 16 KB, the largest head there is as HAProxy comes.
+#: The largest product of instructions and bytes. RE2 takes this many steps at worst, when its automaton grows beyond
+#: its memory (measured: 3 ns for each). An expression of 4096 instructions may look at 16 KB, the largest head with
+#: HAProxy's defaults.
 LARGEST_WORK = LONGEST_PROGRAM // 4 * 16 * 1024
-#: Replacements that one `regsub(…,g)` makes; and where each is a search of its own, from where the last one ended, at 5 µs.
+#: The most replacements of one `regsub(…,g)`; the second number is for expressions where each is a search of its own,
+#: from the end of the last one on, at 5 µs.
 MOST_REPLACEMENTS = 4096
 MOST_SEARCHED = 2048
-#: Expressions that both engines read alike and that Python's matches in linear time, since nothing in them can be repeated in two
-#: ways: characters and classes one behind the other, or one of them repeated. It replaces 40 times as fast (0.13 µs each).
+#: Expressions that both engines read alike and that Python's matches in linear time, because nothing in them can be
+#: repeated in two ways: a sequence of characters and classes, or one of them repeated. Python's engine replaces 40
+#: times as fast (0.13 µs each).
 _ATOM = r"(?:[A-Za-z0-9_ /:;,@#%&~\"'<>=!-]|\\[^A-Za-z0-9\x00-\x1f\x7f-\U0010ffff]|\[\^?[A-Za-z0-9_/:;,.@ ]+\])"
 _SIMPLE = re.compile(rf"(?:{_ATOM}+|{_ATOM}\+)\Z")
 
 
 class Unevaluated(Exception):
-    """An expression could not be matched within its bounds; the message says which, and what bound. `place` is where the rule
-    stands that wanted it, as far as that is known."""
+    """Says that an expression could not be matched within its bounds; the message says which expression, and which
+    bound.
+
+    `place` is the place of the rule in the configuration, as far as it is known.
+    """
 
     place: Place | None = None
 
 
 class Found(Protocol):
-    """What both engines tell of a match. Of a group that took no part there is None, beyond the last one IndexError."""
+    """Describes a match of either engine.
+
+    A group that took no part is None; a group beyond the last one raises IndexError.
+    """
 
     def __getitem__(self, group: int) -> bytes | None: ...
 
@@ -55,18 +64,20 @@ class Found(Protocol):
     def end(self) -> int: ...
 
 
-#: Looks for the first match from a position on, 0 unless it is given.
+#: Returns the first match from a position on, which is 0 unless it is given; None if there is none.
 Search = Callable[..., Any]
 
 
 def searching(text: str, ignore_case: bool = False) -> Search:
-    """The function that an expression is; each call raises Unevaluated when it exceeds a bound."""
+    """Compiles an expression to a search function, each call of which raises Unevaluated when it exceeds a bound."""
     return _search(read_regular(text, "regular expression", ignore_case))
 
 
 def matching_one_of(texts: Sequence[str], ignore_case: bool = False) -> Callable[[bytes], bool]:
-    """Whether one of the expressions is found in a text. Those that RE2 can take are made one, so that a thousand cost no
-    more than one does."""
+    """Compiles expressions to a function that tells whether one of them is found in a text.
+
+    Those that RE2 supports are joined to one, so that a thousand cost no more than one does.
+    """
     read = [read_regular(text, "regular expression", ignore_case) for text in texts]
     plain = [each.text for each in read if each.linear is not None and not each.before_newline]
     ending = [each.text for each in read if each.linear is not None and each.before_newline]
@@ -82,9 +93,9 @@ def matching_one_of(texts: Sequence[str], ignore_case: bool = False) -> Callable
 def replacing(
     text: str, make: Callable[[Found], bytes], ignore_case: bool, all_of_them: bool, constant: bytes | None = None
 ) -> Callable[[bytes], bytes]:
-    """Return the function that puts what `make` gives in place of each match, or of the first. It raises Unevaluated.
+    """Returns a function that replaces each match, or the first one, by what `make` returns. It raises Unevaluated.
 
-    `constant`: what `make` always gives, if it does and holds no backslash.
+    `constant` is what `make` always returns, if it does and holds no backslash.
     """
     if not _SIMPLE.match(text):
         search = searching(text, ignore_case)
@@ -103,20 +114,20 @@ def replacing(
 
 
 def replaced(search: Search, make: Callable[[Found], bytes], text: bytes, all_of_them: bool) -> bytes:
-    """Return `text` with what `make` gives in place of each match, or of the first. Raises Unevaluated."""
+    """Returns `text` with each match, or the first one, replaced by what `make` returns. Raises Unevaluated."""
     parts: list[bytes] = []
-    at = begin = count = 0  # where the search begins, where what is not written yet begins
+    at = begin = count = 0  # position of the next search, position of the first byte not copied yet
     while at <= len(text) and (found := search(text, at)) is not None:
         start, end = found.start(), found.end()
         parts += (text[begin:start], make(found))
         begin = end
         if not all_of_them:
             break
-        at = end + (start == end)  # behind an empty match stands the next one a character further on
+        at = end + (start == end)  # after an empty match the search goes on one character further
         count += 1
         if count == MOST_SEARCHED:
             raise Unevaluated(f"there are {MOST_SEARCHED} replacements and more in {len(text)} bytes")
-    # What was `bin` before is a text from here on, as in HAProxy, though nothing was found.
+    # The result is text even if the sample was `bin` and nothing was found, as in HAProxy.
     return b"".join((*parts, text[begin:])) if parts else bytes(text)
 
 
@@ -129,7 +140,7 @@ def _search(regular: Regular) -> Search:
 
 
 def _joined(texts: list[str], ignore_case: bool) -> list[Any]:
-    """As few expressions as these can be made."""
+    """Joins the expressions to as few as RE2 accepts."""
     if not texts:
         return []
     if len(texts) == 1:
@@ -142,7 +153,7 @@ def _joined(texts: list[str], ignore_case: bool) -> list[Any]:
 
 
 def _bounded(linear: Any) -> Search:
-    """RE2's search; of a very large expression on short texts only."""
+    """Returns RE2's search; a very large expression searches short texts only, and raises Unevaluated for others."""
     search: Search = linear.search
     longest = LARGEST_WORK // linear.programsize
     if linear.programsize <= LONGEST_PROGRAM // 4:
@@ -157,8 +168,10 @@ def _bounded(linear: Any) -> Search:
 
 
 def _also_before_newline(search: Search) -> Search:
-    """PCRE's `$` is true at the end, and before a newline that is the last byte; RE2's at the end only. A decoded %0A must
-    not hide a path from the rule that is about it."""
+    """Extends a search so that `$` matches as in PCRE: at the end, and before a newline that is the last byte.
+
+    RE2's `$` matches at the end only. A decoded %0A must not hide a path from the rule that is meant for it.
+    """
 
     def search_twice(text: bytes, at: int = 0) -> Any:
         found = search(text, at)
@@ -173,27 +186,32 @@ class _OutOfTime(Exception):
 
 @define
 class _Spent:
-    """What Python's engine has taken of the one thread's processor time: `seconds` of the present request, up to `at`."""
+    """Sums up the processor time that Python's engine has taken: `seconds` for the present request, until the time
+    `at`.
+    """
 
     seconds: float = 0.0
     at: float = 0.0
 
 
-#: For all expressions, as there is one thread and one timer. A header of 700 values, each of which takes 28 ms, took 20 s
-#: while each match had a bound of its own.
+#: One sum for all expressions, because there is one thread and one timer. While each match had a bound of its own, a
+#: header of 700 values, each of which takes 28 ms, took 20 s.
 _SPENT = _Spent()
 
 
 def begin() -> None:
-    """Rules begin to look at another request, or at an answer: its matches have the whole bound, all together."""
+    """Starts a new sum of processor time: rules begin to look at another request or response, whose matches share one
+    bound.
+    """
     _SPENT.seconds = 0.0
 
 
 class _Backtracking:
-    """Python's engine with a bound: it asks for signals while it matches, so a timer's handler can end it by raising.
+    """Runs Python's engine with a bound of processor time: a timer's signal handler ends a match by raising.
 
-    The timer counts the processor time of this process (ITIMER_VIRTUAL), so neither a busy machine nor a suspended one is
-    taken for a hard expression; nothing else here uses its signal, SIGVTALRM.
+    This works because the engine checks for signals while it matches. The timer counts the processor time of this
+    process (ITIMER_VIRTUAL), so a busy or suspended machine does not make an expression seem hard. Nothing else here
+    uses its signal, SIGVTALRM.
     """
 
     def __init__(self, text: str, pattern: re.Pattern[bytes]) -> None:
@@ -207,13 +225,13 @@ class _Backtracking:
                 f"the regular expression '{self._text}' looks at {BACKTRACKING_BYTES} bytes at most, not {len(text)}"
             )
         began = thread_time()
-        # Where nobody says that a request begins (`use_backend`, `sni`), other work makes it good.
+        # Where `begin` is not called (`use_backend`, `sni`), processor time spent on other work reduces the sum.
         spent = max(0.0, _SPENT.seconds - (began - _SPENT.at))
         if spent >= BACKTRACKING_SECONDS:
             raise Unevaluated(
                 f"matching '{self._text}' and its like took more than {BACKTRACKING_SECONDS * 1000:.0f} ms for one request"
             )
-        # The handler stays: without one, a signal that comes late would end the process.
+        # The handler is never removed: without one, a signal that comes late would end the process.
         signal.signal(signal.SIGVTALRM, self._out_of_time)
         try:
             self._running = True

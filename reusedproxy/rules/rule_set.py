@@ -1,7 +1,7 @@
-"""The rules of one section, compiled: a list of steps, which are run in order until one of them ends it.
+"""Compiles the rules of one section to a list of steps, which are run in order until one of them ends it.
 
-A step changes the head that the facts have, or a variable, or gives an answer of our own. It is decided here what is
-answered; how it is sent is for whoever asked.
+A step changes the head of the exchange, or a variable, or gives an answer of the proxy itself. This module decides what
+is answered; the caller decides how it is sent.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ from reusedproxy.wire.bodies import plain_name
 
 @frozen
 class Answer:
-    """What the proxy says itself. `fields` are header lines, each with its CRLF; `content` None: the page of that status."""
+    """Describes an answer of the proxy itself.
+
+    `fields` are header lines, each with its CRLF. With `content` None the error page of that status is sent.
+    """
 
     status: int
     denies: bool = False
@@ -52,7 +55,7 @@ class Answer:
 
 @frozen
 class Allowed:
-    """The rules of this section are over; the request goes on."""
+    """Ends the rules of this section; the request goes on."""
 
 
 ALLOWED = Allowed()
@@ -61,7 +64,7 @@ Act = Callable[[Facts], Verdict]
 
 
 class Book:
-    """The rules of one section: `request`, `redirects`, `response` and `after` are those of each kind."""
+    """Holds the compiled rules of one section by kind: `request`, `redirects`, `response` and `after`."""
 
     def __init__(self, rules: Rules, read: ReadPatterns = no_files) -> None:
         self.request = steps(rules.request, REQUEST, read)
@@ -85,7 +88,10 @@ def steps(rules: Iterable[Rule], where: str, read: ReadPatterns = no_files) -> S
 
 
 def run(book: Steps, facts: Facts) -> Answer | None:
-    """The answer that a rule gives, if one does. Raises Unusable, and Unevaluated with the rule's place."""
+    """Runs the steps. Returns the answer that a rule gives, or None.
+
+    Raises Unusable, and Unevaluated with the rule's place.
+    """
     place = None
     try:
         for test, act, place in book:  # noqa: B007 (it is used where one of them raises)
@@ -180,7 +186,7 @@ def _delete(action: EditHeader, where: str) -> Act:
 
 
 def _wanted_name(action: EditHeader, where: str) -> Callable[[bytes], bool]:
-    """Whether a header is one of those that `del-header -m` is about; in requests in any spelling."""
+    """Returns a test whether `del-header -m` is to remove a header of this name; in requests in any spelling."""
     is_one = _name_test(action)
     if where == RESPONSE:
         return lambda name: is_one(name.lower())
@@ -199,14 +205,17 @@ def _name_test(action: EditHeader) -> Callable[[bytes], bool]:
 
 
 def concerned(actions: Iterable[EditHeader]) -> Callable[[bytes], bool]:
-    """Whether one of these is about the request header of this name."""
+    """Returns a test whether one of these actions changes the request header of a given name."""
     names = frozenset(plain_name(each.name.encode()) for each in actions if each.method == "str")
     tests = [_wanted_name(each, REQUEST) for each in actions if each.method != "str"]
     return lambda name: plain_name(name) in names or any(test(name) for test in tests)
 
 
 def _replace(action: EditHeader, where: str) -> Act:
-    """Of each value that the expression is found in, all is replaced, as in HAProxy."""
+    """Compiles `replace-header` and `replace-value`.
+
+    As in HAProxy, a value in which the expression is found is replaced as a whole.
+    """
     head, template = _head(where), text_of(action.value, where)
     search = searching(action.pattern)
     lines = editing.spellings(action.name, exactly=where == RESPONSE)
@@ -281,7 +290,7 @@ def _set_status(action: SetStatus) -> Act:
 
 
 def reason_of(status: int) -> bytes:
-    """The usual phrase."""
+    """Returns the usual reason phrase of a status; b"" for an unknown one."""
     try:
         return HTTPStatus(status).phrase.encode()
     except ValueError:
@@ -312,7 +321,7 @@ def _set_variable(action: SetVariable, where: str) -> Act:
 
     def set_sample(facts: Facts) -> Verdict:
         sample = fetch(facts)
-        if sample is not None:  # HAProxy leaves the variable as it is where there is nothing to fetch
+        if sample is not None:  # as in HAProxy, the variable keeps its value where there is nothing to fetch
             facts.set_variable(name, sample)
         return None
 
@@ -320,7 +329,7 @@ def _set_variable(action: SetVariable, where: str) -> Act:
 
 
 def _as_method(fetch: Fetch) -> Fetch:
-    """A variable tells a method from a text by its type alone."""
+    """Marks the samples of a fetch as methods: only the type tells a method from a text in a variable."""
 
     def fetch_method(facts: Facts) -> Sample:
         sample = fetch(facts)
@@ -338,7 +347,7 @@ def _reply(action: Reply, where: str) -> Act:
     headers = [(name.encode(), text_of(value, where)) for name, value in action.headers]
 
     def reply(facts: Facts) -> Verdict:
-        # One without a value is left out, as in HAProxy.
+        # A header without a value is left out, as in HAProxy.
         fields = b"".join([b"%b: %b\r\n" % (name, text) for name, value in headers if (text := value(facts))])
         body = content(facts) if content is not None else None if action.denies else b""
         return Answer(action.status, action.denies, fields, body, content_type if body else b"")

@@ -39,8 +39,8 @@ _NOTHING = bytes(4)
 #: How the reason of a lost connection begins if TLS has failed; OpenSSL's words follow.
 TLS_FAILED = "TLS: "
 
-#: The beginning of a record that can hold a KeyUpdate: five bytes, for the message, its content type, and the tag of
-#: all ciphers in use (RFC 8446 section 5.2).
+#: The beginning of a record that can hold a KeyUpdate. Its length is that of the message (five bytes), its content
+#: type, and the tag of all ciphers in use (RFC 8446 section 5.2).
 _KEY_UPDATE = b"\x17\x03\x03\x00\x16"
 
 _openssl: Any = Binding().lib

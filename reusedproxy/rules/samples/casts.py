@@ -1,7 +1,7 @@
-"""Casts: a sample of one type made into one of another, wherever a converter, a pattern or a text asks for it.
+"""Casts a sample of one type to another, where a converter, a pattern or a text requires it.
 
-The table of what may be cast is `sample_table.CASTS`; here is what comes out, as HAProxy's `sample_casts` (src/sample.c)
-has it. Each cast gives None for what cannot be cast, which ends the expression.
+The table of the casts that are allowed is `config.rules.samples.CASTS`; the results are those of HAProxy's
+`sample_casts` (src/sample.c). Each cast returns None for what cannot be cast, which ends the expression.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _INTEGER = re.compile(rb"([-+]?)0*([0-9]*)")
 
 def to_text(sample: Sample) -> bytes | None:
     if isinstance(sample, Binary):
-        return sample.partition(b"\0")[0]  # a text ends at the first NUL
+        return sample.partition(b"\0")[0]  # text ends at the first NUL
     if isinstance(sample, bytes) or sample is None:
         return sample
-    if isinstance(sample, int):  # True is 1, too
+    if isinstance(sample, int):  # also bool: True becomes 1
         return b"%d" % sample
     return str(sample).encode() if isinstance(sample, IPv4Address) else address_text(sample).encode()
 
@@ -48,27 +48,27 @@ def to_int(sample: Sample) -> int | None:
 
 
 def number_of(text: bytes) -> int:
-    """The number that the text begins with, kept within 64 bits; 0: it begins with none."""
+    """Returns the number that the text begins with, kept within 64 bits; 0 if it begins with none."""
     found = _INTEGER.match(text)
     assert found is not None
     negative, digits = found[1] == b"-", found[2]
-    if len(digits) > 19:  # without int(), which takes time that grows with the square of their number
+    if len(digits) > 19:  # without int(), whose time grows with the square of their number
         return MIN if negative else MAX
     return bounded(-int(digits or b"0") if negative else int(digits or b"0"))
 
 
 def bounded(number: int) -> int:
-    """What is too much stays at the limit."""
+    """Returns the number, or the limit of 64 bits with a sign that it exceeds."""
     return MAX if number > MAX else MIN if number < MIN else number
 
 
 def wrapped(number: int) -> int:
-    """What is too much begins again at the other limit, as HAProxy's times do."""
+    """Returns the number modulo 2**64 within the limits of 64 bits with a sign, as HAProxy's times wrap around."""
     return (number - MIN) % 2**64 + MIN
 
 
 def to_bool(sample: Sample) -> bool | None:
-    """Of numbers, and of texts that begin with one; of no address."""
+    """Casts numbers, and texts that begin with one; None for addresses."""
     number = None if isinstance(sample, IPv4Address) else to_int(sample)
     return None if number is None else number != 0
 
@@ -82,8 +82,11 @@ def to_address(sample: Sample) -> Address | None:
 
 
 def address_of(text: bytes) -> Address | None:
-    """As HAProxy reads it (buf2ip): zeros may lead the parts of an IPv4 address, which are decimal all the same, and a port or
-    anything else may follow it; an IPv6 address stands alone, and has no zone."""
+    """Returns the address that a text holds, as HAProxy reads it (buf2ip); None if it holds none.
+
+    The parts of an IPv4 address are decimal, also with leading zeros, and a port or anything else may follow it. An
+    IPv6 address stands alone and has no zone.
+    """
     try:
         if found := _IPV4.match(text):
             return IPv4Address(b".".join(found.groups()).decode())
@@ -93,7 +96,10 @@ def address_of(text: bytes) -> Address | None:
 
 
 def ipv4_within(address: Address) -> IPv4Address | None:
-    """The IPv4 address that an IPv6 one stands for: mapped or compatible (RFC 4291 section 2.5.5), or 6to4 (RFC 3056)."""
+    """Returns the IPv4 address that an IPv6 address stands for; None if there is none.
+
+    Such an address is IPv4-mapped or IPv4-compatible (RFC 4291 section 2.5.5), or 6to4 (RFC 3056).
+    """
     if isinstance(address, IPv4Address):
         return address
     packed = address.packed

@@ -1,8 +1,8 @@
-"""What HAProxy tells of a certificate, in its formats, read from the DER that OpenSSL has accepted already.
+"""Reads fields of a certificate, in HAProxy's formats, from the DER that OpenSSL has accepted already.
 
-HAProxy shows names as the bytes that stand in the certificate, whatever their ASN.1 type says they are; a library that
-decodes them (and refuses some) could not. So the few fields are found by walking the DER: nothing here judges, and what is
-not where RFC 5280 has it is not there.
+HAProxy shows names as the bytes in the certificate, whatever ASN.1 type they have. A library that decodes names (and
+refuses some) could not do that. So the few fields are found by walking the DER. Nothing is validated here, and a field
+that is not where RFC 5280 has it counts as missing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
-#: OpenSSL's short names (crypto/objects/objects.txt); others are shown as numbers with dots.
+#: OpenSSL's short names (crypto/objects/objects.txt); other object identifiers are shown as numbers with dots.
 SHORT_NAMES = {
     "2.5.4.3": "CN",
     "2.5.4.4": "SN",
@@ -78,12 +78,12 @@ _GENERALIZED = 0x18
 
 
 class NotThere(Exception):
-    """The DER ends before what was looked for."""
+    """Says that the DER ends before the field that was looked for."""
 
 
 @frozen
 class Part:
-    """One element of DER: its tag, what it holds, and all of it."""
+    """Holds one element of DER: its tag, its content, and the whole element."""
 
     tag: int
     content: bytes
@@ -91,7 +91,7 @@ class Part:
 
 
 def parts(data: bytes) -> Iterator[Part]:
-    """The elements that stand one after the other in `data` (X.690 section 8.1)."""
+    """Yields the elements that follow one another in `data` (X.690 section 8.1). Raises NotThere if one is cut off."""
     at = 0
     while at < len(data):
         if at + 2 > len(data):
@@ -110,7 +110,10 @@ def parts(data: bytes) -> Iterator[Part]:
 
 @frozen
 class Attribute:
-    """One attribute of a name: its short name, the bytes of its value, and the value's DER; `group` is the number of its RDN."""
+    """Holds one attribute of a name: its short name, the bytes of its value, and the value's tag and DER.
+
+    `group` is the number of its RDN.
+    """
 
     name: str
     value: bytes
@@ -120,7 +123,7 @@ class Attribute:
 
 
 class Certificate:
-    """One certificate, read when it is asked something."""
+    """Gives access to one certificate, which is parsed at the first access."""
 
     def __init__(self, der: bytes) -> None:
         self.der = der
@@ -134,7 +137,7 @@ class Certificate:
         return _attributes(self._field(2))
 
     def serial(self) -> bytes:
-        """Without a sign or leading zeros, as OpenSSL holds it."""
+        """Returns the serial number without a sign or leading zeros, as OpenSSL holds it."""
         content = self._field(0).content
         number = int.from_bytes(content, "big", signed=True)
         return abs(number).to_bytes(max(1, (abs(number).bit_length() + 7) // 8), "big")
@@ -159,7 +162,11 @@ class Certificate:
         return self._version
 
     def _field(self, number: int) -> Part:
-        """RFC 5280 section 4.1, TBSCertificate: serial number, signature, issuer, validity, subject, key."""
+        """Returns a field of the TBSCertificate (RFC 5280 section 4.1): 0 is the serial number, 1 the signature, 2 the
+        issuer, 3 the validity, 4 the subject, 5 the key.
+
+        Raises NotThere.
+        """
         if self._fields is None:
             fields = list(parts(next(parts(next(parts(self.der)).content)).content))
             if fields and fields[0].tag == 0xA0:
@@ -201,7 +208,10 @@ def short_name(oid: bytes) -> str:
 
 
 def _time(part: Part) -> bytes | None:
-    """YYMMDDhhmmssZ; as HAProxy, for the years from 2000 to 2049 of UTCTime and this century's of GeneralizedTime."""
+    """Returns a time as YYMMDDhhmmssZ; None where HAProxy shows none.
+
+    HAProxy shows the years from 2000 to 2049 of UTCTime, and this century's of GeneralizedTime.
+    """
     text = part.content
     if part.tag == _GENERALIZED:
         return text[2:] if text.startswith(b"20") and len(text) >= 12 else None
@@ -212,12 +222,14 @@ def _time(part: Part) -> bytes | None:
 
 
 def one_line(attributes: list[Attribute]) -> bytes:
-    """/C=FR/O=x/CN=y, the bytes as they are."""
+    """Returns a name as /C=FR/O=x/CN=y, with the bytes of the values as they are."""
     return b"".join(b"/%b=%b" % (each.name.encode(), each.value) for each in attributes)
 
 
 def rfc2253(attributes: list[Attribute]) -> bytes:
-    """CN=y,O=x,C=FR, as OpenSSL writes it (XN_FLAG_RFC2253): the last first, all but plain ASCII escaped."""
+    """Returns a name as CN=y,O=x,C=FR, as OpenSSL writes it (XN_FLAG_RFC2253): the last first, all but plain ASCII
+    escaped.
+    """
     groups: dict[int, list[bytes]] = {}
     for each in reversed(attributes):
         groups.setdefault(each.group, []).append(b"%b=%b" % (each.name.encode(), _escaped(each)))
@@ -225,7 +237,7 @@ def rfc2253(attributes: list[Attribute]) -> bytes:
 
 
 def entry(attributes: list[Attribute], name: str, occurrence: int) -> bytes | None:
-    """The value of the n-th of this name, -1 being the last."""
+    """Returns the value of the n-th attribute of this name, -1 being the last."""
     values = [each.value for each in attributes if each.name.lower() == name.lower()]
     index = occurrence - 1 if occurrence > 0 else occurrence
     return values[index] if occurrence and -len(values) <= index < len(values) else None

@@ -1,7 +1,8 @@
-"""Sample expressions, compiled: from an expression of the configuration to a function of one exchange.
+"""Compiles sample expressions of the configuration, each to a function of one exchange.
 
-A sample has one of HAProxy's types, and is cast to another where that is asked (manual, section 7.3); None is nothing to
-fetch, and then nothing is converted either. Must never know connections, or what a sample is wanted for.
+A sample has one of HAProxy's types, and is cast to another where that is required (manual, section 7.3). None means
+that there is nothing to fetch, and then nothing is converted either. It must never know connections, or what a sample
+is used for.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ __all__ = ["Facts", "Fetch", "Sample", "compiled", "compiled_all", "compiled_tex
 
 
 def compiled(expression: Expression, where: str = REQUEST) -> Fetch:
-    """The function that an expression is, `where` being whose rules it stands in."""
+    """Compiles an expression. `where` says whether it stands in rules for requests or for responses."""
     call = expression.fetch
     if not _is_at_hand(call, where):
         return lambda facts: None
@@ -34,7 +35,9 @@ def compiled(expression: Expression, where: str = REQUEST) -> Fetch:
 
 
 def compiled_all(expression: Expression, where: str = REQUEST) -> FetchAll:
-    """What an ACL tries: all values of a header, say, where the expression does not say which."""
+    """Compiles an expression for an ACL, which tries all values: those of a header, for instance, unless the expression
+    asks for one.
+    """
     call = expression.fetch
     name = _name(call, where)
     if name not in ALL or _says_which(name, call.arguments) or not _is_at_hand(call, where):
@@ -46,7 +49,7 @@ def compiled_all(expression: Expression, where: str = REQUEST) -> FetchAll:
     convert = _chain(expression.converters)
 
     def converted(facts: Facts) -> list[Sample]:
-        """HAProxy looks no further than to the first value that cannot be converted."""
+        """Converts all values up to the first that cannot be converted: HAProxy looks no further."""
         made = (convert(sample, facts) for sample in every(facts) if sample is not None)
         return [*takewhile(lambda sample: sample is not None, made)]
 
@@ -54,18 +57,18 @@ def compiled_all(expression: Expression, where: str = REQUEST) -> FetchAll:
 
 
 def _says_which(name: str, arguments: tuple[str, ...]) -> bool:
-    """Whether the expression asks for one value by its number; number 0 is all of them."""
+    """Tells whether the expression asks for one value by its number; number 0 stands for all of them."""
     return name not in PARAMETERS and len(arguments) > 1 and int(arguments[1]) != 0
 
 
 def compiled_text(expression: Expression, where: str = REQUEST) -> Callable[[Facts], bytes | None]:
-    """The same as text."""
+    """Compiles an expression whose value is cast to text."""
     fetch = compiled(expression, where)
     return lambda facts: to_text(fetch(facts))
 
 
 def constant_text(expression: Expression) -> bytes | None:
-    """The value, as text, of an expression that is the same for all exchanges; None: it is not."""
+    """Returns the value, as text, of an expression that is the same for all exchanges; None for other expressions."""
     if expression.fetch.name != "str":
         return None
     nothing: Facts = _Nothing()  # type: ignore[assignment]  # `str` looks at none of it
@@ -87,7 +90,7 @@ def _is_at_hand(call: Call, where: str) -> bool:
 
 
 def _chain(calls: tuple[Call, ...]) -> Convert:
-    """All of them, one after the other, each given the type that it takes."""
+    """Joins converters, each of which is given the type that it takes."""
     steps = [(CASTS[SIGNATURES[call.name].takes], CONVERTERS[call.name](*call.arguments)) for call in calls]
 
     def convert(sample: Sample, facts: Facts) -> Sample:

@@ -1,7 +1,8 @@
-"""Converters (manual, section 7.3.1), each made of its arguments: a function of a sample, already of the type that it takes,
-and of the facts, which those need that take variables.
+"""Implements the converters (manual, section 7.3.1).
 
-Integers are of 64 bits with a sign; what would be more stays at the limit, as in HAProxy.
+Each function here takes a converter's arguments and returns a function of a sample and of the facts. The sample has
+already the type that the converter takes; the facts are for converters that use variables. Integers have 64 bits with a
+sign; a result beyond that stays at the limit, as in HAProxy.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.regular import Found, replacing
 from reusedproxy.rules.samples.casts import MAX, bounded, number_of, to_binary, to_int, to_text, wrapped
 
-#: The sample is of the type that the table says; a variable's value is whatever it holds.
+#: The sample has the type that the table of converters says; a variable's value may have any type.
 Convert = Callable[[Any, Facts], Sample]
 
 _INTEGER = re.compile(r"[-+]?[0-9]+\Z")
@@ -32,9 +33,9 @@ _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _BACKWARDS = re.compile(rb"\\(?:([0-9])|x(..)|(.))", re.DOTALL)
-#: How many of each make a second.
+#: Units of time: how many of each make a second.
 UNITS = {"": 1, "s": 1, "ms": 1000, "us": 1000000}
-#: HAProxy keeps to these bits of a date, so that one before 1970 is far ahead.
+#: HAProxy keeps only these bits of a date, so that one before 1970 is far in the future.
 _DATES = 2**55 - 1
 _DAYS = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"]
 _MONTHS = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
@@ -57,7 +58,7 @@ def _field(index: str, delimiters: str, count: str = "1") -> Convert:
 
 
 def _word(index: str, delimiters: str, count: str = "1") -> Convert:
-    """As `field`, but fields without a character in them do not count."""
+    """Makes `word`, which is `field` without counting empty fields."""
 
     first, most, signs = int(index), int(count), delimiters.encode()
 
@@ -69,7 +70,7 @@ def _word(index: str, delimiters: str, count: str = "1") -> Convert:
 
 
 def _cuts(sample: bytes, delimiters: bytes) -> list[tuple[int, int]]:
-    """Where each field begins and ends."""
+    """Returns the begin and the end of each field."""
     begin, cuts = 0, []
     for at, byte in enumerate(sample):
         if byte in delimiters:
@@ -79,8 +80,11 @@ def _cuts(sample: bytes, delimiters: bytes) -> list[tuple[int, int]]:
 
 
 def _part(sample: bytes, cuts: list[tuple[int, int]], index: int, count: int) -> Sample:
-    """`count` fields from the `index`th on (0 or less: all), towards the end; a negative index counts from it, towards the
-    front. Where there are not so many, the delimiters at that end of the text are taken, too, as in HAProxy."""
+    """Returns `count` fields from the `index`th on (0 or less: all), towards the end.
+
+    A negative index counts from the end, and the fields are taken towards the front. Where there are not so many
+    fields, the delimiters at that end of the text are included, as in HAProxy.
+    """
     first = index - 1 if index > 0 else len(cuts) + index
     if not index or not 0 <= first < len(cuts):
         return None
@@ -96,12 +100,12 @@ def _host_only() -> Convert:
 
 
 def _port_only() -> Convert:
-    """0 where there is none, as in HAProxy."""
+    """Makes `port_only`, which returns 0 where there is no port, as in HAProxy."""
     return lambda sample, facts: number_of(_host_port(sample)[1].lstrip(b"+-")) & 2**32 - 1
 
 
 def _host_port(sample: bytes) -> tuple[bytes, bytes]:
-    """Cut at the last colon, unless that is within brackets: HAProxy looks for no more."""
+    """Splits at the last colon, unless that is within brackets, as HAProxy does."""
     host, colon, port = sample.rpartition(b":")
     return (host, port) if colon and b"]" not in port else (sample, b"")
 
@@ -122,8 +126,11 @@ def _regsub(pattern: str, instead: str, flags: str = "") -> Convert:
 
 
 def references(template: bytes) -> Callable[[Found], bytes]:
-    r"""What a replacement is made of: \1 to \9 are the groups, \0 is all that matched, \x41 is a byte; another character
-    behind a backslash stands for itself."""
+    r"""Compiles a replacement text to a function of a match.
+
+    \1 to \9 are the groups, \0 is the whole match, \x41 is a byte. A backslash before another character stands for that
+    character.
+    """
     parts: list[bytes | int] = []
     at = 0
     for found in _BACKWARDS.finditer(template):
@@ -147,8 +154,10 @@ def _group(found: Found, number: int) -> bytes:
 
 
 def _url_dec(in_form: str = "0") -> Convert:
-    """A plus is a blank behind the question mark only, or everywhere in what comes from a form; nothing comes of a `%` that
-    no two digits follow."""
+    """Makes `url_dec`. It returns nothing where a `%` is not followed by two hexadecimal digits.
+
+    A plus is a blank after the question mark only, or everywhere in data of a form.
+    """
 
     def convert(sample: bytes, facts: Facts) -> Sample:
         if _BAD_PERCENT.search(sample):
@@ -176,7 +185,9 @@ def _length() -> Convert:
 
 
 def _strcmp(name: str) -> Convert:
-    """Below 0, 0 or above it: the distance of the first bytes that differ, as strncmp(3) has it."""
+    """Makes `strcmp`, which returns a number below 0, 0 or above it, as strncmp(3) does: the difference of the first
+    bytes that differ.
+    """
 
     def convert(sample: bytes, facts: Facts) -> Sample:
         other = to_text(facts.variable(name))
@@ -191,7 +202,7 @@ def _strcmp(name: str) -> Convert:
 
 
 def _secure_memcmp(name: str) -> Convert:
-    """All of the bytes, NUL among them."""
+    """Makes `secure_memcmp`, which compares all bytes, NUL among them."""
 
     def convert(sample: Binary, facts: Facts) -> Sample:
         other = to_binary(facts.variable(name))
@@ -208,7 +219,9 @@ def _hex() -> Convert:
 
 
 def _hex2i() -> Convert:
-    """The last 16 digits, as a number with a sign; nothing comes of what is not made of digits alone."""
+    """Makes `hex2i`, which reads the last 16 digits as a number with a sign; it returns nothing if there is another
+    character.
+    """
 
     def convert(sample: bytes, facts: Facts) -> Sample:
         if not _HEXADECIMAL.match(sample):
@@ -229,7 +242,8 @@ def _ub64enc() -> Convert:
 
 def _b64dec() -> Convert:
     def convert(sample: bytes, facts: Facts) -> Sample:
-        # As HAProxy, each four characters by themselves; Python would take one = too many, and no more after the first.
+        # As in HAProxy, each group of four characters is decoded by itself; Python would accept one = too many, and
+        # nothing after the first.
         if not _BASE64.match(sample):
             return None
         return Binary(b"".join(map(b64decode, _BASE64_PIECE.findall(sample))))
@@ -280,7 +294,7 @@ def _crc32(avalanche: str = "0") -> Convert:
 
 
 def _avalanche(number: int) -> int:
-    """HAProxy's `full_hash`: one of Bob Jenkins' integer hashes, within 32 bits."""
+    """Returns HAProxy's `full_hash`: one of Bob Jenkins' integer hashes, within 32 bits."""
     whole = 2**32 - 1
     number = (number + 0x7ED55D16 + (number << 12)) & whole
     number = number ^ 0xC761C23C ^ number >> 19
@@ -295,7 +309,7 @@ def _avalanche(number: int) -> int:
 
 
 def _number(argument: str) -> Callable[[Facts], int | None]:
-    """A number, or the variable that holds one."""
+    """Returns a function that gives a number: the argument itself, or the value of the variable that it names."""
     if _INTEGER.match(argument):
         value = int(argument)
         return lambda facts: value
@@ -317,12 +331,12 @@ def _arithmetic(operation: Callable[[int, int], int]) -> Callable[[str], Convert
 
 
 def _divided(one: int, other: int) -> int:
-    """Towards 0; by 0 it is the greatest there is."""
+    """Returns the quotient, rounded towards 0. Divided by 0 it is the greatest number."""
     return MAX if not other else abs(one) // abs(other) * (1 if (one < 0) == (other < 0) else -1)
 
 
 def _rest(one: int, other: int) -> int:
-    """With the sign of the first; by 0 it is 0."""
+    """Returns the remainder, with the sign of the first number. Divided by 0 it is 0."""
     return 0 if not other else abs(one) % abs(other) * (-1 if one < 0 else 1)
 
 
@@ -335,7 +349,10 @@ def _iif(true: str, false: str) -> Convert:
 
 
 def _http_date(offset: str = "0", unit: str = "s") -> Convert:
-    """RFC 9110 section 5.6.7; of smaller units with what is left of a second, as HAProxy writes it."""
+    """Makes `http_date` (RFC 9110 section 5.6.7).
+
+    With a smaller unit the fraction of the second is added, as HAProxy writes it.
+    """
     scale, moved = UNITS[unit], int(offset)
 
     def convert(sample: int, facts: Facts) -> Sample:
@@ -352,8 +369,8 @@ def _http_date(offset: str = "0", unit: str = "s") -> Convert:
 
 
 def _calendar(days: int) -> tuple[int, int, int]:
-    """Year, month and day, that many days after 1970-01-01: Python's own dates end with the year 9999."""
-    # Years are counted from March, so that a leap day is the last of its year; 400 of them have 146097 days.
+    """Returns year, month and day, that many days after 1970-01-01. (Python's own dates end with the year 9999.)"""
+    # Years are counted from March here, so that a leap day is the last of its year; 400 years have 146097 days.
     era, day_of_era = divmod(days + 719468, 146097)
     year = (day_of_era - day_of_era // 1460 + day_of_era // 36524 - day_of_era // 146096) // 365
     day_of_year = day_of_era - (365 * year + year // 4 - year // 100)
@@ -364,7 +381,10 @@ def _calendar(days: int) -> tuple[int, int, int]:
 
 
 def _ipmask(mask4: str, mask6: str = "") -> Convert:
-    """An IPv4-mapped address is masked as an IPv4 one; nothing comes of another IPv6 address without a mask for these."""
+    """Makes `ipmask`. An IPv4-mapped address is masked as an IPv4 address.
+
+    Without a mask for IPv6 it returns nothing for other IPv6 addresses.
+    """
     four = int(IPv4Address(mask4)) if "." in mask4 else 2**32 - 2 ** (32 - int(mask4))
     six = int(IPv6Address(mask6)) if ":" in mask6 else 2**128 - 2 ** (128 - int(mask6)) if mask6 else None
 

@@ -1,6 +1,8 @@
-"""Sample fetches (manual, sections 7.3.2 to 7.3.6), each made of its arguments: a function of the facts.
+"""Implements the sample fetches (manual, sections 7.3.2 to 7.3.6): functions that take a fetch's arguments and return a
+function of the facts.
 
-What is told of TLS is in `tls_fetches`. `ALL` has those that an ACL asks for every value and not for the last or first.
+Fetches about TLS are in `tls_fetches`. `ALL` has the fetches of which an ACL tries every value, and not only the last
+or first.
 """
 
 from __future__ import annotations
@@ -23,13 +25,14 @@ Head = Callable[[Facts], "RequestHead | ResponseHead | None"]
 _AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _ADDRESS_AND_PORT = re.compile(rb"([0-9.]+)(?::([0-9]{1,6}))?\Z")
 _COMMA_OR_QUOTED = re.compile(rb',|"(?:\\.|[^"\\])*"?', re.DOTALL)
-#: A name and its value, which ends at a comma or a semicolon outside quotes; the names that clients send end at either, too.
+#: A cookie's name and its value, which ends at a comma or a semicolon outside quotes. The names that clients send end
+#: at either, too.
 _COOKIE_VALUE = rb'(?:=((?:[^,;"]|"(?:\\.|[^"\\])*"?)*))?'
 _COOKIE = re.compile(rb"[ \t]*([^=,;]*)" + _COOKIE_VALUE, re.DOTALL)
 _SET_COOKIE = re.compile(rb"[ \t]*([^=;]*)" + _COOKIE_VALUE, re.DOTALL)
 
 
-# Of no exchange in particular.
+# Fetches that are independent of the exchange.
 
 
 def _constant(value: Sample) -> Fetch:
@@ -63,7 +66,7 @@ def _address(of: Callable[[Facts], tuple[str, int]]) -> Callable[[], Fetch]:
 
 
 def address(host: str) -> Address | None:
-    """None for what is none, such as a unix socket's."""
+    """Returns the IP address in a text; None if there is none, as for a unix socket."""
     try:
         return ip_address(host.partition("%")[0])
     except ValueError:
@@ -82,7 +85,7 @@ def _named(name: Callable[[Facts], str | None]) -> Callable[[], Fetch]:
     return lambda: fetch
 
 
-# Headers. HAProxy: commas part values, unless it is asked for the full header (manual, section 7.3.6).
+# Headers. As in HAProxy, commas separate values, unless the full header is asked for (manual, section 7.3.6).
 
 
 def _request(facts: Facts) -> RequestHead | None:
@@ -172,13 +175,16 @@ def _lines(head: Head) -> Callable[[], Fetch]:
 
 
 def _list_of(value: bytes) -> list[bytes]:
-    # Nearly all have no quote, and a call more for each of them would be felt.
+    # Nearly all values have no quote, and one more call for each of them would cost noticeable time.
     return [part.strip(b" \t") for part in (members(value) if b'"' in value else value.split(b","))]
 
 
 def members(value: bytes) -> list[bytes]:
-    """The members of a list with the blanks around them, empty ones, too; a comma within a quoted string parts nothing (RFC
-    9110 section 5.6.1), nor does one behind a quote that stays open, as in HAProxy."""
+    """Returns the members of a list with the blanks around them, empty ones, too.
+
+    A comma within a quoted string does not separate members (RFC 9110 section 5.6.1), nor does one after a quote that
+    stays open, as in HAProxy.
+    """
     found, begin = [], 0
     for sign in _COMMA_OR_QUOTED.finditer(value):
         if sign[0] == b",":
@@ -188,18 +194,25 @@ def members(value: bytes) -> list[bytes]:
 
 
 def _nth(values: list[bytes], number: int) -> bytes | None:
-    """1 is the first, -1 the last; 0 is the last, too."""
+    """Returns the value of this number: 1 is the first, -1 the last; 0 is the last, too. None if there is none."""
     index = number - 1 if number > 0 else number or -1
     return values[index] if -len(values) <= index < len(values) else None
 
 
 def _as_number(value: bytes) -> Sample:
-    """The number that it begins with, without a plus; HAProxy lets numbers of more than 32 bits overflow, which we do not."""
+    """Returns the number that the value begins with; 0 if it begins with a plus.
+
+    HAProxy lets numbers of more than 32 bits overflow; here they do not.
+    """
     return 0 if value.startswith(b"+") else number_of(value)
 
 
 def _as_address(value: bytes) -> Sample:
-    """An IPv4 address, with a port or without (as X-Forwarded-For may have it), or an IPv6 address, with brackets or without."""
+    """Returns an IPv4 address, with a port or without (as X-Forwarded-For may have it), or an IPv6 address, with
+    brackets or without.
+
+    Returns None for anything else.
+    """
     if found := _ADDRESS_AND_PORT.match(value):
         return address_of(found[1]) if int(found[2] or b"0") <= 65535 else None
     if value.startswith(b"[") and value.endswith(b"]"):
@@ -228,9 +241,12 @@ def _cookie_values(response: bool) -> Callable[[str], Callable[[Facts], list[byt
 
 
 def _cookies_in(part: bytes, wanted: bytes, response: bool) -> Iterator[bytes]:
-    """The values of these cookies, as HAProxy finds them: a semicolon within quotes parts nothing, a name that begins with a
-    dollar is none, and of what a server sets only the first counts, unless it has no value or the right name. There can be
-    commas in `part` still: a quote in a name is one to the list, but not to the cookie behind it."""
+    """Yields the values of the wanted cookies, as HAProxy finds them.
+
+    A semicolon within quotes does not separate cookies, and a name that begins with a dollar is none. Of what a server
+    sets only the first counts, unless that has no value or the right name. `part` may still have commas: a quote in a
+    cookie's name counts when a list is split, but not when cookies are read.
+    """
     cookie, at = _SET_COOKIE if response else _COOKIE, 0
     while at + len(wanted) + 1 < len(part):
         found = cookie.match(part, at)
@@ -251,7 +267,7 @@ def _cookie(response: bool, read: Callable[[bytes], Sample] = lambda value: valu
 
         def fetch(facts: Facts) -> Sample:
             found = values(facts)
-            # Seen in HAProxy 2.6: of one name the last, of any name the first.
+            # Observed in HAProxy 2.6: with a name the last cookie counts, without a name the first.
             return read(found[-1] if name else found[0]) if found else None
 
         return fetch
@@ -286,7 +302,7 @@ def _of_head(read: Callable[[RequestHead], Sample]) -> Callable[[], Fetch]:
 
 
 def path_and_query(target: bytes) -> bytes | None:
-    """What follows the authority, if there is one; None for `*` and for what CONNECT asks for."""
+    """Returns what follows the authority, if there is one; None for `*` and for the target of CONNECT."""
     if target[:1] == b"/":
         return target
     found = _AUTHORITY.match(target)
@@ -299,7 +315,7 @@ def _path(head: RequestHead) -> Sample:
 
 
 def _query(mark: str = "") -> Fetch:
-    """Without the question mark, unless that is asked for and something follows it."""
+    """Makes `query`. The question mark is left out, unless it is asked for and something follows it."""
 
     def fetch(facts: Facts) -> Sample:
         if facts.head is None:
@@ -313,14 +329,17 @@ def _query(mark: str = "") -> Fetch:
 
 
 def _base(head: RequestHead, *, query: bool) -> Sample:
-    """Host and path."""
+    """Returns Host and path, with `query` also the query."""
     whole = path_and_query(head.target) or b""
     hosts = head.values(b"Host")
     return (hosts[0] if hosts else b"") + (whole if query else whole.partition(b"?")[0])
 
 
 def _parameters(name: str, delimiter: str, case: str) -> Callable[[Facts], list[bytes]]:
-    """The values of the parameters of this name, or of all. HAProxy looks at the first character of either option."""
+    """Returns a function that gives the values of the parameters of this name, or of all.
+
+    As in HAProxy, only the first character of `delimiter` and of `case` counts.
+    """
     sign, ignore_case = delimiter.encode()[:1] or b"?", case[:1] == "i"
     wanted = name.encode().lower() if ignore_case else name.encode()
     parting = re.compile(b"[&;" + re.escape(sign) + b"]")
@@ -433,7 +452,7 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "res.cook_val": _cookie(True, _as_number),
 }
 
-#: These have no number of a value among their arguments.
+#: Fetches that have no number of a value among their arguments.
 PARAMETERS = frozenset(("url_param", "urlp_val"))
 
 ALL: dict[str, Callable[..., FetchAll]] = {

@@ -1,7 +1,7 @@
-"""Log-format strings, compiled: what they make is always fit to stand in a header.
+"""Compiles log-format strings. What they produce is always valid in a header.
 
-Whatever a sample holds, no control character goes out: those are written as %XX, as HAProxy writes them in headers, so
-that neither a request nor the subject of a certificate can begin a line of its own.
+No control character of a sample gets out: control characters are written as %XX, as HAProxy writes them in headers. So
+neither a request nor the subject of a certificate can begin a header line of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ESCAPED = re.compile(rb'["\\\]]')
 
 
 def text_of(made: Format, where: str = REQUEST) -> Text:
-    """The function that a format is."""
+    """Compiles a format to a function that returns its text."""
     constant = made.constant
     if constant is not None:
         value = clean(constant.encode())
@@ -33,7 +33,7 @@ def text_of(made: Format, where: str = REQUEST) -> Text:
 
 
 def text_of_body(made: Format, where: str = REQUEST) -> Text:
-    """The same where it is no header: the file's own text stays as it is, line ends among it."""
+    """Compiles a format for a body. The configuration's own text keeps its control characters, line ends among them."""
     texts: list[Text] = []
     for part in made.parts:
         texts.append(_own(part) if isinstance(part, str) else _part(part, where))
@@ -46,7 +46,7 @@ def _own(part: str) -> Text:
 
 
 def clean(value: bytes) -> bytes:
-    """Without a control character; a tab is none."""
+    """Writes control characters as %XX, except tabs."""
     return _CONTROL.sub(lambda found: b"%%%02X" % found[0][0], value) if _CONTROL.search(value) else value
 
 

@@ -1,7 +1,7 @@
-"""What log-format aliases show that no fetch does (manual, section 8.2.6): the request's first line as the client wrote it,
-whatever rules have made of it since, and names that are never missing.
+"""Implements log-format aliases that no sample fetch stands for (manual, section 8.2.6).
 
-They have names that no expression can have: `%HU` stands for itself.
+They show the request's first line as the client wrote it, whatever rules have changed since, and names that are never
+missing. They have names that no expression can have: the fetch of `%HU` is called `%HU`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 def first_line(facts: Facts) -> bytes:
-    """As it came; nothing: there is no request."""
+    """Returns the request's first line as it came; b"" if there is no request."""
     if facts.line is not None:
         return facts.line
     return b"" if facts.head is None else facts.head.head[: facts.head.head.find(b"\r")]
@@ -47,7 +47,7 @@ def _path_only(line: bytes) -> bytes:
 
 
 def _query(line: bytes) -> bytes:
-    """With its question mark."""
+    """Returns the query with its question mark."""
     _, mark, query = _target(line).partition(b"?")
     return mark + query
 

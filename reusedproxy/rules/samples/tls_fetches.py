@@ -1,7 +1,8 @@
-"""Sample fetches about TLS (manual, section 7.3.4): ssl_fc and ssl_c of the client's side, ssl_bc and ssl_s of the server's.
+"""Implements the sample fetches about TLS (manual, section 7.3.4): ssl_fc and ssl_c of the client's side, ssl_bc and
+ssl_s of the server's.
 
-Each asks its side when it is asked. Of a connection in the clear most have nothing to fetch; of one without a certificate
-all that are about the certificate.
+Each asks its side of the exchange when it is evaluated. Without TLS most have nothing to fetch; without a certificate
+none of those about the certificate has.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def _told(side: Side, read: Callable[[TLSSide], Sample]) -> Callable[[], Fetch]:
 
 
 def _is(side: Side, read: Callable[[TLSSide], bool] = lambda tls: True) -> Callable[[], Fetch]:
-    """False, too, of what is in the clear."""
+    """Makes a fetch that is False also without TLS."""
 
     def fetch(facts: Facts) -> Sample:
         tls = side(facts)
@@ -50,13 +51,15 @@ def _of_certificate(side: Side, read: Callable[[Certificate], Sample]) -> Callab
         try:
             return read(Certificate(der))
         except (NotThere, StopIteration, ValueError, IndexError):
-            return None  # what OpenSSL has taken for a certificate has not what is asked for
+            return None  # OpenSSL has accepted the certificate, but it lacks the field
 
     return lambda: fetch
 
 
 def _dn(side: Side, attributes: Callable[[Certificate], list[Attribute]]) -> Callable[..., Fetch]:
-    """All of it in one line, or as RFC 2253 has it; or one entry of it, by name and number."""
+    """Makes a fetch of a name: all of it in one line, or in the form of RFC 2253, or one entry of it by name and
+    number.
+    """
 
     def make(name: str = "", occurrence: str = "1", form: str = "") -> Fetch:
         def read(certificate: Certificate) -> Sample:
@@ -71,12 +74,14 @@ def _dn(side: Side, attributes: Callable[[Certificate], list[Attribute]]) -> Cal
 
 
 def _chain_above(tls: TLSSide) -> Sample:
-    """What a client has shown above its own certificate: OpenSSL gives no more to a server (SSL_get_peer_cert_chain(3))."""
+    """Returns the certificates that a client has shown above its own; OpenSSL gives a server no others
+    (SSL_get_peer_cert_chain(3)).
+    """
     return Binary(b"".join(tls.chain[1:])) or None
 
 
 def _whole_chain(tls: TLSSide) -> Sample:
-    """What a server has shown, its own certificate first."""
+    """Returns the certificates that a server has shown, its own first."""
     return Binary(b"".join(tls.chain)) or None
 
 
@@ -115,7 +120,8 @@ TLS_FETCHES: dict[str, Callable[..., Fetch]] = {
     **_about_certificate("ssl_s", _server, _whole_chain),
     "ssl_fc_sni": _told(_client, lambda tls: tls.sni),
     "ssl_fc_has_sni": _is(_client, lambda tls: tls.sni is not None),
-    # In this handshake: a resumed session has none, though its certificate is known.
+    # True only for a certificate shown in this handshake: a resumed session shows none, though its certificate is
+    # known.
     "ssl_fc_has_crt": _told(_client, lambda tls: tls.certificate is not None and not tls.resumed),
     "ssl_c_used": _told(_client, lambda tls: tls.certificate is not None),
     "ssl_c_verify": _told(_client, lambda tls: tls.verify_result),
