@@ -63,8 +63,9 @@ class Histogram:
         return steps
 
     def quantile(self, share: float) -> float | None:
-        """Returns the smallest bound that this share of the values does not exceed; inf if it is above all bounds; None
-        without values.
+        """Returns the smallest bound that this share of the values does not exceed.
+
+        Returns inf if that is above all bounds, and None without values.
         """
         steps = self.cumulative()
         count = steps[-1][1]

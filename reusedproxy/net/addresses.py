@@ -1,8 +1,8 @@
-"""Caches the addresses of host names for one reading of the configuration, and carries each choice on to the next
-reading.
+"""Caches the addresses of host names for one reading of the configuration.
 
-A caller gets the same address as in the reading before, as long as the name still has it. A name server that changes
-the order of its answers therefore makes no server look changed.
+Each choice among a name's addresses is carried on to the next reading: a caller gets the same address as before, as
+long as the name still has it. A name server that changes the order of its answers therefore makes no server look
+changed.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ class Addresses:
     """
 
     def __init__(self, previous: Addresses | None = None) -> None:
-        """Takes over the choices of the `previous` reading: each name keeps the address that was chosen among its
-        addresses.
+        """Takes over the choices of the `previous` reading.
+
+        A name keeps the address that was chosen for it there, as long as the name still has it.
         """
         self._answers: Answers = {}
         self._chosen: dict[tuple[object, Query], tuple[int, Any]] = dict(previous._chosen) if previous else {}

@@ -34,21 +34,26 @@ def limit() -> int:
 
 
 def clients() -> int:
-    """Returns how many clients are allowed where no `maxconn` says: HAProxy's rule, two descriptors for each client
-    after some are kept for the rest.
+    """Returns how many clients are allowed where no `maxconn` says.
+
+    It is HAProxy's rule: two descriptors for each client, after some are kept for the rest.
     """
     most = min(limit(), 2**20)
     return max(1, (most - min(OTHERS, most // 4)) // 2)
 
 
 def last_for_clients() -> int:
-    """Returns the descriptor number at which clients have had their share: whichever client gets it is the last one
-    accepted for now.
+    """Returns the descriptor number at which clients have had their share.
+
+    The client that gets this number, or a higher one, is served, but no further client is accepted for now.
     """
     most = limit()
     return most - min(SERVERS_MOST, max(SERVERS_LEAST, most // 8))
 
 
 def last_for_servers() -> int:
-    """Returns the descriptor number at which clients and servers together have had their share."""
+    """Returns the descriptor number at which clients and servers together have had their share.
+
+    A connection to a server that gets this number, or a higher one, is not made.
+    """
     return limit() - OPERATORS

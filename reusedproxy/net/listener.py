@@ -141,8 +141,9 @@ class Listener:
 
     @property
     def stands(self) -> bool:
-        """Tells whether clients can reach the listener: a unix socket's file may have been removed, or replaced by
-        another.
+        """Tells whether clients can reach the listener.
+
+        They cannot when a unix socket's file was removed, or replaced by another.
         """
         if self._file is None:
             return True
@@ -163,11 +164,10 @@ class Listener:
             self._move(LISTENING)
 
     def adopt(self, bind: Bind, clients: int) -> None:
-        """Takes over the settings of `bind`, a line for the same address from another reading of the configuration.
+        """Takes over the settings of another `bind` line with the same address. Raises ListenError.
 
-        Raises ListenError.
-
-        `clients` is the backlog where `bind` gives none.
+        It is for a listener that was made by another reading of the configuration. `clients` is the backlog where
+        `bind` gives none.
         """
         was, self.bind = self.bind, bind
         try:
@@ -209,9 +209,9 @@ class Listener:
             self._move(LISTENING)
 
     def close(self) -> None:
-        """Closes the socket.
+        """Closes the socket and removes the file of a unix socket.
 
-        The kernel refuses connections that wait in its queue. The file of a unix socket is removed.
+        The kernel refuses connections that wait in its queue.
         """
         if self.state == CLOSED:
             return
@@ -315,8 +315,9 @@ class Listener:
 
 
 def backlog_of(bind: Bind, clients: int) -> int:
-    """Returns the length of the kernel's queue: the `backlog` of the line, else the number of `clients` allowed, else
-    BACKLOG.
+    """Returns the length of the kernel's queue of connections.
+
+    It is the `backlog` of the line, else the number of `clients` allowed, else BACKLOG.
     """
     return bind.backlog or clients or BACKLOG
 
@@ -368,16 +369,18 @@ def _bind_port(address: ListenAddress, v6_only: bool, at: sockets._Address | Non
 
 
 class _UnixSocket(sockets.socket):
-    """Adds the identity of its file to a unix socket; `getsockname` tells where it was bound, and not where it stands
-    now.
+    """Adds the identity of its file to a listening unix socket.
+
+    `getsockname` tells where the socket was bound, and not where its file is now.
     """
 
     file: tuple[int, int] | None = None
 
 
 def _bind_path(bind: Bind, backlog: int) -> _UnixSocket:
-    """Returns a listening unix socket at the path of `bind`, in place of a dead socket only: one that is listened on is
-    in use.
+    """Returns a listening unix socket at the path of `bind`.
+
+    It may replace a dead socket, but none that a process listens on.
 
     The socket gets its owner and mode in a directory that no other user can enter, and is moved to its path when it is
     complete. (HAProxy makes it beside its path, under another name.) The owner of the path's directory may rename the
@@ -410,8 +413,9 @@ def _bind_path(bind: Bind, backlog: int) -> _UnixSocket:
 
 
 def _put_in_place(draft: int, drafted: str, parent: int, name: str) -> None:
-    """Moves the socket from its draft directory to its name, where a dead socket may stand until then, but no other
-    file.
+    """Moves the socket from its draft directory to its name.
+
+    A dead socket may stand there until then, but no other file.
     """
     if _is_dead(parent, name):
         os.rename(drafted, name, src_dir_fd=draft, dst_dir_fd=parent)
@@ -462,8 +466,9 @@ def _draft_directory(parent: int) -> Iterator[int]:
 
 @contextmanager
 def _parent(path: str) -> Iterator[tuple[int, str]]:
-    """Opens the directory of `path` and yields it with the name in it, so that check and change concern the same
-    directory.
+    """Opens the directory of `path` and yields it with the name in it.
+
+    Check and change of the name then concern the same directory.
     """
     directory, name = os.path.split(path)
     with _opened(directory or ".", os.O_PATH | os.O_DIRECTORY) as parent:

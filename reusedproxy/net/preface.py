@@ -1,5 +1,4 @@
-"""Reads the PROXY protocol header that a client's connection begins with, in which another proxy says who the client
-is.
+"""Reads the PROXY protocol header of a client's connection, in which another proxy says who the client is.
 
 A `Preface` waits for the header and takes exactly the header out of the kernel, because what follows may be a TLS
 handshake. It tells its owner exactly once. It must never know what a frontend is.
@@ -72,9 +71,7 @@ class Preface:
         address: tuple[str, int],
         listener: Any,
     ) -> None:
-        """Keeps `address` and `listener` for the owner: where the connection comes from, and which listener accepted
-        it.
-        """
+        """Keeps `address` and `listener` for the owner: the client's address, and the listener that accepted it."""
         self.address = address
         self.listener = listener
         self.state = WAITING

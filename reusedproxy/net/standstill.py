@@ -19,8 +19,9 @@ SLEPT = 1.0
 
 
 def slept() -> float:
-    """Returns the seconds that the machine has been suspended since it started (clock_gettime(2): BOOTTIME counts
-    them).
+    """Returns the seconds that the machine has been suspended since it started.
+
+    The clock BOOTTIME counts them and MONOTONIC does not (clock_gettime(2)).
     """
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
 

@@ -41,7 +41,9 @@ BULK = 32 * 1024
 OPEN = 0  # both directions in use
 HALF = 1  # its owner writes no more; our end is shut as soon as all is sent, and incoming data is still delivered
 CLOSING = 2  # its owner writes no more; unsent bytes are still going out
-DRAINING = 3  # all sent and our end shut; it reads to the peer's end, so that a reset does not destroy our last bytes
+DRAINING = (
+    3  # once all is sent and our end shut, it reads to the peer's end, so that a reset does not destroy our last bytes
+)
 CLOSED = 4
 
 # The reasons why a connection ended, as given to `connection_lost`; an owner gives its own with `close` and `abort`.
@@ -180,11 +182,10 @@ class Transport:
             self._watch()
 
     def give_back(self, data: bytes) -> None:
-        """Takes back the last bytes that were delivered and delivers them again in a later turn, because the owner has
-        done enough for one.
+        """Takes back the last bytes that were delivered, and delivers them again in a later turn.
 
-        Nothing is read before that, so the amount is bounded by the size of a read. The peer's end is told after these
-        bytes, again if it was told already.
+        It is for an owner that has done enough for one turn. Nothing is read before that, so the amount is bounded by
+        the size of a read. The peer's end is told after these bytes, again if it was told already.
         """
         self._held = data + self._held
         if self._peer_has_ended and self.state <= HALF:
@@ -194,8 +195,9 @@ class Transport:
             self._watch()
 
     def line_up(self, owner: Taker) -> None:
-        """Calls the owner's `take_turn` in the next batch, or a later one if others wait: for an owner with work left
-        and nothing to read.
+        """Calls the owner's `take_turn` in the next batch, or a later one if others wait.
+
+        It is for an owner that has work left and nothing to read.
         """
         self._poller.line_up(owner)
 
@@ -221,8 +223,9 @@ class Transport:
             senders.append(self)
 
     def tell_when_sent(self) -> None:
-        """Calls `resume_writing` when the kernel has taken all unsent bytes, some of which it has just refused (see
-        `send_now`).
+        """Calls `resume_writing` when the kernel has taken all unsent bytes.
+
+        It is for a transport of whose bytes the kernel has just refused some (see `send_now`).
         """
         self._paused = True
         self._resume_at = 0
@@ -279,8 +282,9 @@ class Transport:
         return self._poller.batch
 
     def heard_since(self, batch: int) -> bool:
-        """Tells whether all data that had come by the end of that batch has been delivered, provided that the transport
-        was reading.
+        """Tells whether all data that had come by the end of batch number `batch` has been delivered.
+
+        The answer holds only for a transport that was reading.
         """
         return self._poller.batch > batch and not self._lined_up
 
@@ -475,10 +479,10 @@ class Transport:
             self._check_high_water()
 
     def _send_failed(self) -> None:
-        """Handles a failed write: nothing can be sent any more, but data that the peer sent before may still wait to be
-        read.
+        """Handles a failed write, after which nothing can be sent any more.
 
-        An early answer to a long request ends so (RFC 9112 section 9.5), as does a TLS alert: they are delivered first.
+        Data that the peer sent before may still wait to be read, and often tells why it closed. An early answer to a
+        long request ends so (RFC 9112 section 9.5), as does a TLS alert: they are delivered first.
         """
         if self.state > HALF or not self._reading:
             self._lose(PEER_RESET)

@@ -89,10 +89,10 @@ class Watchdog:
             self._call = None
 
     def ending(self, limit: float) -> None:
-        """Sets the limit for a process that was told to stop: it is ended when its loop does not turn for `limit`
-        seconds.
+        """Sets the limit for a process that was told to stop.
 
-        A signal's handler may call this. A second call while the loop stands still ends the process at once.
+        The process is ended when its loop does not turn for `limit` seconds. A signal's handler may call this. A second
+        call while the loop stands still ends the process at once.
         """
         stood = self._now() - self._looked_at
         if self._limit is not None and self._looked_at >= 0 and stood > EVERY + BOUND:

@@ -58,20 +58,21 @@ class TLSSide(Protocol):
 
     @property
     def verify_result(self) -> int:
-        """Returns OpenSSL's X509_V_ERR number of the last verification; 0 if all is well, or if no certificate was
-        shown.
+        """Returns OpenSSL's X509_V_ERR number of the last verification.
+
+        It is 0 if all is well, or if no certificate was shown.
         """
 
     @property
     def certificate_error(self) -> int:
-        """Returns the X509_V_ERR number of the first fault of the peer's certificate that was let pass; 0 if there is
-        none.
-        """
+        """Returns the X509_V_ERR number of the first fault of the peer's certificate that was let pass; 0 without one."""
 
     @property
     def authority_error(self) -> tuple[int, int]:
-        """Returns the X509_V_ERR number of the first fault that was let pass in a certificate above the peer's, and its
-        depth in the chain.
+        """Returns number and depth of the first fault that was let pass in a certificate above the peer's; (0, 0)
+        without one.
+
+        The number is an X509_V_ERR; the depth is that of the certificate in the chain.
         """
 
     @property

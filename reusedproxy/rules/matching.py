@@ -1,5 +1,4 @@
-"""Compiles conditions: each becomes a function of the facts that tells whether a rule applies (manual, sections 7.1 and
-7.2).
+"""Compiles conditions to functions of the facts that tell whether a rule applies (manual, sections 7.1 and 7.2).
 
 Patterns from files are read by a function that the caller gives, because nothing is opened here.
 """

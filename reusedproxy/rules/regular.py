@@ -42,8 +42,7 @@ _SIMPLE = re.compile(rf"(?:{_ATOM}+|{_ATOM}\+)\Z")
 
 
 class Unevaluated(Exception):
-    """Says that an expression could not be matched within its bounds; the message says which expression, and which
-    bound.
+    """Says that an expression could not be matched within its bounds; the message says which one, and which bound.
 
     `place` is the place of the rule in the configuration, as far as it is known.
     """
@@ -186,8 +185,9 @@ class _OutOfTime(Exception):
 
 @define
 class _Spent:
-    """Sums up the processor time that Python's engine has taken: `seconds` for the present request, until the time
-    `at`.
+    """Sums up the processor time that Python's engine has taken.
+
+    `seconds` is the sum for the present request; `at` is the thread's processor time when it was last added to.
     """
 
     seconds: float = 0.0
@@ -200,9 +200,7 @@ _SPENT = _Spent()
 
 
 def begin() -> None:
-    """Starts a new sum of processor time: rules begin to look at another request or response, whose matches share one
-    bound.
-    """
+    """Starts a new sum of processor time: all matches for one request, or for one response, share one bound."""
     _SPENT.seconds = 0.0
 
 

@@ -189,10 +189,10 @@ class ChunkedBody:
         return output.upto(at), b""
 
     def _walk(self, data: bytes, output: "_Slices") -> tuple[int, bool]:
-        """Reads up to the message's end, the last complete element in the data, or CHUNKS_AT_ONCE chunks, whatever
-        comes first.
+        """Reads the message as far as the data goes, CHUNKS_AT_ONCE chunks at most.
 
-        Returns the position, and whether the number of chunks was the reason to stop.
+        It stops at the message's end or at an incomplete element. Returns the position, and whether the number of
+        chunks was the reason to stop.
         """
         at, end, chunks = 0, len(data), 0
         while at < end:

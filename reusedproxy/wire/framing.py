@@ -109,8 +109,9 @@ def _check_codings(codings: bytes, fault: Fault) -> None:
 
 
 def connection_options(value: bytes | None, minor: int) -> tuple[bool, frozenset[bytes]]:
-    """Returns whether the connection persists (RFC 9112 9.3), and the options in lower case (none for the usual
-    values).
+    """Returns whether the connection persists (RFC 9112 9.3), and the options in lower case.
+
+    For the usual values of Connection no options are returned.
     """
     if value is None:
         return minor > 0, _NO_OPTIONS

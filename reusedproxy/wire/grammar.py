@@ -1,9 +1,8 @@
-"""Defines which bytes may stand where in a message head: the character classes and expressions of RFC 9110 and RFC
-9112.
+"""Defines which bytes may stand where in a message head, by character classes and regular expressions.
 
-It knows syntax only, never what a field means. Every expression here is anchored or starts at a literal CR, and
-neighbouring repetitions never share a character. So matching is linear in the input whatever a peer sends (Python 3.10
-has no possessive quantifiers to force it).
+They are those of RFC 9110 and RFC 9112. This module knows syntax only, never what a field means. Every expression here
+is anchored or starts at a literal CR, and neighbouring repetitions never share a character. So matching is linear in
+the input whatever a peer sends (Python 3.10 has no possessive quantifiers to force it).
 """
 
 import re
@@ -35,7 +34,7 @@ REQUEST_LINE: Final = re.compile(
     rb"(?:\r\n[Hh](?i:ost):[ \t]?(" + _PLAIN_HOST + rb")(?=\r\n)|(?=\r\n))"
 )  # fmt: skip
 
-# RFC 9112 4. A server MUST send the space before an empty reason; many do not, and nothing hangs on it.
+# RFC 9112 4. A server MUST send the space before an empty reason. Many do not, and it is harmless.
 STATUS_LINE: Final = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: ([^\r\n]*))?(?=\r\n)")
 
 # The fields that decide framing or end at this hop. From CONNECTION on they are hop-by-hop (RFC 9110 7.6.1) and never

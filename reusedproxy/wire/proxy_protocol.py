@@ -1,8 +1,8 @@
-"""Reads and writes the header of the PROXY protocol (haproxy.org's proxy-protocol.txt), versions 1 and 2, by which a
-proxy tells who the client is.
+"""Reads and writes the header of the PROXY protocol, versions 1 and 2, by which a proxy tells who the client is.
 
-It reads a header from the bytes that have come, and writes one for a server. The bytes after the header may be a TLS
-handshake, which OpenSSL has to read from the socket itself. So the caller peeks, and a header says how long it is.
+The protocol is that of haproxy.org's proxy-protocol.txt, whose sections are cited here. A header is read from the bytes
+that have come, and one is written for a server. The bytes after the header may be a TLS handshake, which OpenSSL has to
+read from the socket itself. So the caller peeks, and a header says how long it is.
 """
 
 from __future__ import annotations

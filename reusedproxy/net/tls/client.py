@@ -1,9 +1,8 @@
-"""Implements TLS towards servers: contexts made once, handshakes that are verified before a connection is handed out,
-and errors in words.
+"""Implements TLS towards servers.
 
-A `ClientContext` holds what one server line says about TLS: our certificate, the trusted CAs, the name that must be in
-the server's certificate, and the session to resume. It knows files and OpenSSL; it must never know pools, requests or
-retries.
+A `ClientContext` holds what one server line says about TLS, and is made once: our certificate, the trusted CAs, the
+name that must be in the server's certificate, and the session to resume. Handshakes are verified before a connection is
+handed out, and errors are put in words. It knows files and OpenSSL; it must never know pools, requests or retries.
 """
 
 from __future__ import annotations
@@ -32,13 +31,12 @@ from reusedproxy.net.transport import Peer
 
 @define
 class Seen:
-    """Records what one handshake has shown: faults of the server's certificate, whether its name was right, and the
-    last alert.
+    """Records what one handshake has shown.
 
-    `fault` is what OpenSSL found wrong with the certificate, `misnamed` what this module found wrong with its names, in
-    words; `named` says that the names were checked and are right. `alert` is (whether we sent it, its number).
-    `complete` says that the handshake is complete on our side. `accepted` says that the server has sent a TLS message
-    since, a session ticket for instance, and so has accepted our part of the handshake.
+    `fault` is what OpenSSL found wrong with the server's certificate, `misnamed` what this module found wrong with its
+    names, in words. `named` says that the names were checked and are right. `alert` is the last alert: (whether we sent
+    it, its number). `complete` says that the handshake is complete on our side. `accepted` says that the server has
+    sent a TLS message since, a session ticket for instance, and so has accepted our part of the handshake.
     """
 
     context: ClientContext
@@ -51,11 +49,10 @@ class Seen:
 
     @property
     def refused(self) -> bool:
-        """Tells whether the server has refused our certificate after the handshake was complete on our side: only in
-        TLS 1.3.
+        """Tells whether the server has refused our certificate after the handshake was complete on our side.
 
-        In TLS 1.2 the server's part of the handshake comes last, so no later alert of the server is about the
-        certificate.
+        This can happen only in TLS 1.3. In TLS 1.2 the server's part of the handshake comes last, so no later alert of
+        the server is about the certificate.
         """
         return self.alert in _REFUSALS and self.complete and not self.accepted
 
@@ -103,10 +100,11 @@ class ClientContext:
         context.set_info_callback(_note_progress)
 
     def named(self, sni: str) -> ClientContext:
-        """Returns a copy for another name ("": none is sent), with no session: a session is never offered under another
-        name.
+        """Returns a copy for another name ("": none is sent).
 
         Raises TLSConfigurationError for what is not a host name.
+
+        The copy has no session, because a session is never offered under another name.
         """
         other = copy(self)
         other.session = None
@@ -116,8 +114,9 @@ class ClientContext:
 
     @property
     def refuses_nameless(self) -> bool:
-        """Tells whether a connection without SNI has to be refused, because nothing says which name its certificate
-        must carry.
+        """Tells whether connections without SNI have to be refused.
+
+        That is so where certificates are verified and, without SNI, nothing says which name they must carry.
         """
         return self.settings.verify == "required" and not self.settings.verifyhost
 

@@ -55,8 +55,9 @@ class TransportTLS:
 
     @property
     def certificate_error(self) -> int:
-        """Returns the number of the first fault that was let pass; 0 without one, and for transports that let none
-        pass.
+        """Returns the number of the first fault that was let pass; 0 without one.
+
+        Only transports that let faults pass have such a number.
         """
         fault = getattr(self._transport, "crt_fault", None)
         return 0 if fault is None else int(fault.error)

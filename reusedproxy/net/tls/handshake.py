@@ -160,7 +160,7 @@ class Handshake:
         address: tuple[str, int],
         listener: Any,
     ) -> None:
-        """Keeps `address` and `listener` for the owner: where the client connects from, and which listener accepted it."""
+        """Keeps `address` and `listener` for the owner: the client's address, and the listener that accepted it."""
         self.address = address
         self.listener = listener
         self.state = WAITING

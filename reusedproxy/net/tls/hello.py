@@ -62,10 +62,10 @@ class ClientHello:
 
 
 def read_hello(data: bytes) -> ClientHello | int:
-    """Returns the message that `data` begins with, or the number of bytes that must come at least before it is
-    complete.
+    """Returns the message that `data` begins with. Raises NotTLS.
 
-    Of a message longer than MOST bytes, the beginning is read. Raises NotTLS.
+    If the message is incomplete, returns the number of bytes that must come at least before it is complete. Of a
+    message longer than MOST bytes, the beginning is read.
     """
     if not data:
         return 1
@@ -168,8 +168,9 @@ def _read_message(message: bytes, whole: bool = True) -> ClientHello:
 
 
 def _server_name(extension: bytes | None) -> str | None:
-    """Returns the host name in lower case (RFC 6066 section 3: a list of names, for which only one type was ever
-    defined).
+    """Returns the host name in lower case; None if there is none.
+
+    It is in a list of names, for which only one type was ever defined (RFC 6066 section 3).
     """
     if not extension:
         return None
@@ -180,8 +181,9 @@ def _server_name(extension: bytes | None) -> str | None:
 
 
 def _signatures(algorithms: tuple[int, ...]) -> tuple[bool, bool]:
-    """Tells whether RSA and ECDSA are among the algorithms: TLS 1.2's pairs of hash and signature, and TLS 1.3's
-    RSA-PSS.
+    """Tells whether RSA and ECDSA are among the algorithms.
+
+    These are TLS 1.2's pairs of hash and signature, and TLS 1.3's RSA-PSS.
     """
     rsa = any(each & 0xFF == 1 or each in (0x0804, 0x0805, 0x0806) for each in algorithms)
     return rsa, any(each & 0xFF == 3 for each in algorithms)

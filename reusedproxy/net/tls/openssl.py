@@ -45,8 +45,9 @@ def take_records_alone(connection: Any) -> None:
 
 
 def _direct_calls() -> Any:
-    """Returns functions that send and receive by direct calls; None where pyOpenSSL's private names are not those known
-    here.
+    """Returns functions that send and receive by direct calls.
+
+    Returns None where pyOpenSSL's private names are not those known here.
     """
     try:
         library, foreign = SSL._lib, SSL._ffi  # type: ignore[attr-defined]

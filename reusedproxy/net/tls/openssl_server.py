@@ -58,7 +58,7 @@ def name_refusals(context: SSL.Context, error: int) -> object:
     """
     called = getattr(getattr(context, "_verify_helper", None), "callback", None)
     if called is None:
-        return None  # pyOpenSSL's private names have changed: the certificate is refused all the same, with the other alert
+        return None  # pyOpenSSL's private names have changed: the certificate is refused, but with the other alert
 
     @_foreign.callback("int (*)(int, X509_STORE_CTX *)")
     def named(ok: int, store: Any) -> int:
@@ -74,12 +74,11 @@ def name_refusals(context: SSL.Context, error: int) -> object:
 
 
 def ask_before_resuming(context: SSL.Context, is_over: Callable[[crypto.X509], bool]) -> object:
-    """Refuses a client that resumes a session, with the alert certificate_expired, where `is_over` says so of its
-    certificate.
+    """Refuses clients that resume a session with a certificate for which `is_over` returns True.
 
-    OpenSSL checks no certificate when a session is resumed. The callback for the server name is used, because OpenSSL
-    calls it for each client, after the session has been found and before anything is answered, and it can choose an
-    alert. The returned object must be kept as long as the context.
+    The alert is certificate_expired. OpenSSL checks no certificate when a session is resumed. The callback for the
+    server name is used, because OpenSSL calls it for each client, after the session has been found and before anything
+    is answered, and it can choose an alert. The returned object must be kept as long as the context.
     """
 
     # A callback that raises refuses the client.

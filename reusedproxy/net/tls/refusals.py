@@ -1,7 +1,7 @@
-"""Describes failed handshakes with clients in words: OpenSSL's reason, what was expected and what came, and the file
-concerned.
+"""Describes failed handshakes with clients in words.
 
-It is pure, but for the names of ciphers, which OpenSSL knows. It must never know a socket or a log.
+A description has OpenSSL's reason, what was expected and what came, and the file concerned. It is pure, but for the
+names of ciphers, which OpenSSL knows. It must never know a socket or a log.
 """
 
 from __future__ import annotations
@@ -51,9 +51,7 @@ def _versions(shown: Shown, context: ServerContext) -> str:
 
 
 def _served(context: ServerContext) -> str:
-    """Returns the ciphers and curves that the configuration sets, or that they are the default ones, and the
-    certificate.
-    """
+    """Returns in words what is served: ciphers and curves, of the configuration or by default, and the certificate."""
     offer = context.offer
     said = (("ciphers", offer.ciphers), ("ciphersuites", offer.ciphersuites), ("curves", offer.curves))
     words = [f"{word} {value}" for word, value in (*said, ("sigalgs", offer.sigalgs)) if value is not None]

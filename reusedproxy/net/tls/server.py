@@ -1,9 +1,8 @@
-"""Implements TLS towards clients: one context for each certificate, the choice among them, and what a handshake has
-shown.
+"""Implements TLS towards clients: the contexts, the choice among them, and the record of a handshake.
 
-`Certificates` are all that one `bind` line serves. One is chosen by the client's first message before OpenSSL sees it,
-as HAProxy chooses: an exact name before a wildcard, the type of key that the client accepts, a default at last. It
-knows files and OpenSSL; it must never know frontends or requests.
+`Certificates` are all that one `bind` line serves, each with a context. One is chosen by the client's first message
+before OpenSSL sees it, as HAProxy chooses: an exact name before a wildcard, the type of key that the client accepts, a
+default at last. It knows files and OpenSSL; it must never know frontends or requests.
 """
 
 from __future__ import annotations
@@ -118,9 +117,7 @@ class _Calls:
         self._protocols = [each.encode("ascii") for each in offer.alpn]
 
     def is_over(self, shown: crypto.X509) -> bool:
-        """Tells, for a session that is to be resumed, whether the client's certificate has expired since it was
-        verified.
-        """
+        """Tells whether the client's certificate has expired since it was verified. It is for a session to be resumed."""
         if _EXPIRED in self.offer.ignored_crt_errors:
             return False
         if shown.to_cryptography().not_valid_after_utc >= datetime.now(timezone.utc):
@@ -275,8 +272,9 @@ class ServerContext:
             self._context.set_cipher_list(self.ciphers.encode("ascii"))
 
     def _set_dh_group(self, most: int) -> None:
-        """Serves DHE with a group as large as the certificate's key, as in HAProxy, and no larger than the first group
-        of at least `most` bits.
+        """Serves DHE with a group as large as the certificate's key, as in HAProxy.
+
+        The group is no larger than the first one of at least `most` bits.
         """
         key = self.leaf.public_key()
         size = dh_groups.size_for(min(most, key.key_size) if isinstance(key, RSAPublicKey) else most)
@@ -353,8 +351,9 @@ class Certificates:
                 self._exact.setdefault(name, []).append(entry)
 
     def choose(self, hello: ClientHello) -> ServerContext | None:
-        """Returns the context of the certificate to show; None with `strict-sni` for a client that asks for none of the
-        names.
+        """Returns the context of the certificate to show to a client.
+
+        Returns None with `strict-sni` for a client that asks for none of the names.
         """
         found: dict[str, _Entry] = {}
         name = hello.server_name

@@ -47,8 +47,7 @@ _openssl: Any = Binding().lib
 
 
 class CertificateRefused(str):
-    """Gives the reason of a connection whose server refused our certificate after the handshake was complete on our
-    side.
+    """Gives the reason of an end where the server refused our certificate after the handshake was complete for us.
 
     This happens only in TLS 1.3, and only an alert of the server says it (RFC 8446 sections 4.4.2.4 and 6.2): the
     server has read nothing of what was sent. Any other failure is a plain string, and the server may have read

@@ -62,8 +62,9 @@ UNREADABLE = (ValueError, x509.DuplicateExtension, x509.InvalidVersion, x509.Uns
 
 
 def alert_words(alert: tuple[bool, int] | None) -> str:
-    """Returns the end of a message about a handshake: the alert, given as (whether we sent it, its number), if there
-    was one.
+    """Returns the end of a message about a handshake: its alert in words; "" without one.
+
+    `alert` is (whether we sent it, its number).
     """
     if alert is None:
         return ""

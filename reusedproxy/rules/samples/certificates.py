@@ -162,10 +162,9 @@ class Certificate:
         return self._version
 
     def _field(self, number: int) -> Part:
-        """Returns a field of the TBSCertificate (RFC 5280 section 4.1): 0 is the serial number, 1 the signature, 2 the
-        issuer, 3 the validity, 4 the subject, 5 the key.
+        """Returns a field of the TBSCertificate (RFC 5280 section 4.1) by number. Raises NotThere.
 
-        Raises NotThere.
+        0 is the serial number, 1 the signature, 2 the issuer, 3 the validity, 4 the subject, 5 the key.
         """
         if self._fields is None:
             fields = list(parts(next(parts(next(parts(self.der)).content)).content))
@@ -227,8 +226,9 @@ def one_line(attributes: list[Attribute]) -> bytes:
 
 
 def rfc2253(attributes: list[Attribute]) -> bytes:
-    """Returns a name as CN=y,O=x,C=FR, as OpenSSL writes it (XN_FLAG_RFC2253): the last first, all but plain ASCII
-    escaped.
+    """Returns a name as CN=y,O=x,C=FR, as OpenSSL writes it (XN_FLAG_RFC2253).
+
+    The last attribute comes first, and all characters but plain ASCII are escaped.
     """
     groups: dict[int, list[bytes]] = {}
     for each in reversed(attributes):

@@ -35,9 +35,7 @@ def compiled(expression: Expression, where: str = REQUEST) -> Fetch:
 
 
 def compiled_all(expression: Expression, where: str = REQUEST) -> FetchAll:
-    """Compiles an expression for an ACL, which tries all values: those of a header, for instance, unless the expression
-    asks for one.
-    """
+    """Compiles an expression for an ACL, which tries all values: those of a header, say, unless it asks for one."""
     call = expression.fetch
     name = _name(call, where)
     if name not in ALL or _says_which(name, call.arguments) or not _is_at_hand(call, where):

@@ -185,8 +185,9 @@ def _length() -> Convert:
 
 
 def _strcmp(name: str) -> Convert:
-    """Makes `strcmp`, which returns a number below 0, 0 or above it, as strncmp(3) does: the difference of the first
-    bytes that differ.
+    """Makes `strcmp`, which compares as strncmp(3) does: the result is below 0, 0 or above 0.
+
+    It is the difference of the first bytes that differ. Without the variable it returns nothing.
     """
 
     def convert(sample: bytes, facts: Facts) -> Sample:
@@ -219,8 +220,9 @@ def _hex() -> Convert:
 
 
 def _hex2i() -> Convert:
-    """Makes `hex2i`, which reads the last 16 digits as a number with a sign; it returns nothing if there is another
-    character.
+    """Makes `hex2i`, which reads the last 16 digits as a number with a sign.
+
+    It returns nothing for a text that has other characters than hexadecimal digits.
     """
 
     def convert(sample: bytes, facts: Facts) -> Sample:

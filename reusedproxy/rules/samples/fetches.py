@@ -1,8 +1,7 @@
-"""Implements the sample fetches (manual, sections 7.3.2 to 7.3.6): functions that take a fetch's arguments and return a
-function of the facts.
+"""Implements the sample fetches (manual, sections 7.3.2 to 7.3.6).
 
-Fetches about TLS are in `tls_fetches`. `ALL` has the fetches of which an ACL tries every value, and not only the last
-or first.
+Each function takes a fetch's arguments and returns a function of the facts. Fetches about TLS are in `tls_fetches`.
+`ALL` has the fetches of which an ACL tries every value, and not only the last or first.
 """
 
 from __future__ import annotations
@@ -208,10 +207,9 @@ def _as_number(value: bytes) -> Sample:
 
 
 def _as_address(value: bytes) -> Sample:
-    """Returns an IPv4 address, with a port or without (as X-Forwarded-For may have it), or an IPv6 address, with
-    brackets or without.
+    """Returns the IP address that a value holds; None if it holds none.
 
-    Returns None for anything else.
+    An IPv4 address may have a port (as in X-Forwarded-For), and an IPv6 address may have brackets.
     """
     if found := _ADDRESS_AND_PORT.match(value):
         return address_of(found[1]) if int(found[2] or b"0") <= 65535 else None

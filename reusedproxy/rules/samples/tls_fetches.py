@@ -1,8 +1,8 @@
-"""Implements the sample fetches about TLS (manual, section 7.3.4): ssl_fc and ssl_c of the client's side, ssl_bc and
-ssl_s of the server's.
+"""Implements the sample fetches about TLS (manual, section 7.3.4).
 
-Each asks its side of the exchange when it is evaluated. Without TLS most have nothing to fetch; without a certificate
-none of those about the certificate has.
+ssl_fc and ssl_c are about the client's side, ssl_bc and ssl_s about the server's. Each asks its side of the exchange
+when it is evaluated. Without TLS most have nothing to fetch; without a certificate none of those about the certificate
+has.
 """
 
 from __future__ import annotations
@@ -57,8 +57,9 @@ def _of_certificate(side: Side, read: Callable[[Certificate], Sample]) -> Callab
 
 
 def _dn(side: Side, attributes: Callable[[Certificate], list[Attribute]]) -> Callable[..., Fetch]:
-    """Makes a fetch of a name: all of it in one line, or in the form of RFC 2253, or one entry of it by name and
-    number.
+    """Makes a fetch of a name, as a whole or one entry of it.
+
+    The whole is in one line or in the form of RFC 2253. An entry is chosen by name and number.
     """
 
     def make(name: str = "", occurrence: str = "1", form: str = "") -> Fetch:
@@ -74,8 +75,9 @@ def _dn(side: Side, attributes: Callable[[Certificate], list[Attribute]]) -> Cal
 
 
 def _chain_above(tls: TLSSide) -> Sample:
-    """Returns the certificates that a client has shown above its own; OpenSSL gives a server no others
-    (SSL_get_peer_cert_chain(3)).
+    """Returns the certificates that a client has shown above its own.
+
+    OpenSSL's chain of a client has no others (SSL_get_peer_cert_chain(3)); `TLSSide.chain` puts its own first.
     """
     return Binary(b"".join(tls.chain[1:])) or None
 
