@@ -107,6 +107,8 @@ class Transport:
 
     #: Whether what passes is encrypted; the TLS transport says yes.
     secure = False
+    #: Bytes that may have been read from the socket and not delivered, while reading is paused.
+    holds = 0
 
     def __init__(self, poller: Poller, connected: socket, peer: Peer) -> None:
         self.socket = connected
@@ -168,7 +170,7 @@ class Transport:
         """Leave what comes in to the kernel; the peer's sender fills up and stops.
 
         Its end goes unnoticed meanwhile, unless there is an `on_end`: then a reset ends the connection at once, and when the peer has
-        ended its side `on_end` is called, once, with the number of bytes that stand unread, which are still to be had.
+        ended its side `on_end` is called, once, with the number of bytes that may still be had: no fewer than stand unread.
         """
         if self._reading:
             self._reading = False
@@ -399,7 +401,7 @@ class Transport:
             self._lose(PEER_RESET)
             return
         self._watch()
-        on_end(int.from_bytes(ioctl(self._fd, FIONREAD, bytes(4)), byteorder))
+        on_end(int.from_bytes(ioctl(self._fd, FIONREAD, bytes(4)), byteorder) + self.holds)
 
     def _line_up(self) -> None:
         if not self._lined_up:

@@ -58,6 +58,8 @@ class TLSTransport(Transport):
     __slots__ = ("_half", "_tls")
 
     secure = True
+    #: OpenSSL may have read all but the end of a record, the largest of which is this (RFC 5246 section 6.2.3).
+    holds = 5 + RECORD + 2048
     #: What has come is read before anything long is sent.
     looks = False
 
