@@ -275,7 +275,7 @@ class ClientConnection:
 
     def _ended_ahead(self, unread: int) -> None:
         """The client has ended its side while its body is not read. A client that has left must not wait for a connection, nor use one
-        up: so it counts as gone where what stands unread cannot be all of the body. (Encrypted it is more than it holds.)"""
+        up: so it counts as gone where what may still be had cannot be all of the body."""
         body, exchange = self._body, self.exchange
         if isinstance(body, LengthBody) and unread < body.left and exchange is not None:
             self._eof = True

@@ -111,6 +111,8 @@ class Transport:
 
     #: Whether the connection is encrypted; True in the TLS transport.
     secure = False
+    #: The most bytes that may have been read from the socket and not delivered while reading is paused.
+    holds = 0
 
     def __init__(self, poller: Poller, connected: socket, peer: Peer) -> None:
         self.socket = connected
@@ -173,8 +175,8 @@ class Transport:
         """Leaves incoming data to the kernel, whose buffer fills up and stops the peer's sender.
 
         The peer's end goes unnoticed meanwhile, unless `on_end` is given. Then a reset ends the connection at once, and
-        when the peer has ended its side `on_end` is called, once, with the number of unread bytes, which can still be
-        read.
+        when the peer has ended its side `on_end` is called, once, with an upper bound of the bytes that can still be
+        read: no fewer than are unread.
         """
         if self._reading:
             self._reading = False
@@ -425,7 +427,7 @@ class Transport:
             self._lose(PEER_RESET)
             return
         self._watch()
-        on_end(int.from_bytes(ioctl(self._fd, FIONREAD, bytes(4)), byteorder))
+        on_end(int.from_bytes(ioctl(self._fd, FIONREAD, bytes(4)), byteorder) + self.holds)
 
     def _line_up(self) -> None:
         if not self._lined_up:

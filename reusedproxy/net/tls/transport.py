@@ -61,6 +61,9 @@ class TLSTransport(Transport):
     __slots__ = ("_half", "_tls")
 
     secure = True
+    #: The most bytes that OpenSSL may have read of an incomplete record: the largest record with its header (RFC 5246
+    #: section 6.2.3).
+    holds = 5 + RECORD + 2048
     #: Whether incoming data is read before anything long is sent.
     looks = False
 
