@@ -8,7 +8,7 @@ from collections.abc import Callable
 TELL_EVERY = 10.0
 
 
-#: Lines in that time about any trouble: a client that causes trouble may cause many kinds of it.
+#: The most lines in that time, about whatever trouble: a client that causes trouble may cause many kinds of it.
 TELL_AT_MOST = 10
 
 

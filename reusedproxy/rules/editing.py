@@ -82,12 +82,10 @@ def replace_values(head: Head, lines: re.Pattern[bytes], change: Callable[[bytes
 
 
 def set_host(head: RequestHead, value: bytes) -> None:
-    """Sets Host, of which there is one.
+    """Sets Host, and the same host in the target. Raises Unusable.
 
-    An absolute target, or the authority of CONNECT, is set to the same host. Raises Unusable.
-
-    RFC 9112 section 3.2.2 demands this of an absolute target, and section 3.2.3 of CONNECT, which keeps its port where
-    the new value has none.
+    The target changes where it is absolute (RFC 9112 section 3.2.2). It also changes with CONNECT (section 3.2.3),
+    which keeps its port where the new value has none.
     """
     host = value.strip(b" \t")
     if not host or not HOST.match(host):
@@ -167,9 +165,10 @@ def set_uri(head: RequestHead, value: bytes) -> None:
 
 
 def _set_path_and_query(head: RequestHead, value: bytes) -> None:
-    """Sets path and query. A path in place of `*` makes another request of it, as in HAProxy. Raises Unusable.
+    """Sets path and query. Raises Unusable.
 
-    CONNECT's target, which has no path, is not changed.
+    A path may replace `*`, which asks for another resource, as in HAProxy. CONNECT's target, which has no path, is not
+    changed.
     """
     if head.method == b"CONNECT" or (path_and_query(head.target) is None and head.target != b"*"):
         return

@@ -69,10 +69,9 @@ class TLSSide(Protocol):
 
     @property
     def authority_error(self) -> tuple[int, int]:
-        """Returns number and depth of the first fault that was let pass in a certificate above the peer's; (0, 0)
-        without one.
+        """Returns number and depth of the first fault that was let pass in a certificate above the peer's.
 
-        The number is an X509_V_ERR; the depth is that of the certificate in the chain.
+        The number is an X509_V_ERR; the depth is that of the certificate in the chain. Without a fault both are 0.
         """
 
     @property
@@ -92,7 +91,7 @@ class Facts(Protocol):
 
     @property
     def line(self) -> bytes | None:
-        """Returns the request's first line as it came, if rules may have changed it."""
+        """Returns the request's first line as it came, if rules may have changed it; None otherwise."""
 
     @property
     def answer(self) -> ResponseHead | None:

@@ -125,9 +125,7 @@ def _is_in(address: Address, among: Network) -> bool:
 
 
 def _texts(patterns: Sequence[str], ignore_case: bool) -> tuple[bytes, ...]:
-    found = [
-        text.encode("utf-8", "surrogateescape") for text in patterns
-    ]  # files of patterns are read in the same encoding
+    found = [text.encode("utf-8", "surrogateescape") for text in patterns]  # as pattern files are read
     return tuple(text.lower() for text in found) if ignore_case else tuple(found)
 
 

@@ -221,9 +221,10 @@ class ClientContext:
 #: OpenSSL's words for a received alert, for instance "tlsv1 alert unknown ca"; some have no "alert" in them.
 _RECEIVED = re.compile(rf"(?:alert |tlsv1 )({'|'.join(ALERTS.values())})$")
 #: Received alerts by which a server refuses a client certificate: those of RFC 8446 section 6.2, and decrypt_error,
-#: which section 4.4.3 demands for our signature under it, and which OpenSSL sends for a wrong signature of its issuer.
-#: Nothing but a handshake can cause these. handshake_failure is not among them: it says that there are no common
-#: parameters, which is settled by then, so a server that sends it so late may mean anything.
+#: which section 4.4.3 demands where our signature with the certificate's key is wrong, and which OpenSSL also sends
+#: where its issuer's signature is. Nothing but a handshake can cause these. handshake_failure is not among them: it
+#: says that there are no common parameters, which is settled by then, so a server that sends it so late may mean
+#: anything.
 _REFUSALS = frozenset((False, number) for number in (42, 43, 44, 45, 46, 48, 49, 51, 116))
 #: The same alerts in OpenSSL's words.
 _CLIENT_CERTIFICATE_ALERTS = (

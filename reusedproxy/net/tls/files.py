@@ -73,9 +73,8 @@ def _first_in(path: str) -> tuple[Certificate, Any]:
     """Returns the certificate that is shown to peers, and its public key. Both are known to be readable."""
     what = f"crt {path}"
     first = certificates_in(what, path)[0]
-    with suppress(
-        ValueError
-    ):  # names that cannot be read are reported as such; OpenSSL shows the certificate all the same
+    # Names that cannot be read are reported as such; OpenSSL shows the certificate all the same.
+    with suppress(ValueError):
         try:
             _ = first.extensions
         except (DuplicateExtension, UnsupportedGeneralNameType) as error:

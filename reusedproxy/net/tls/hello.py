@@ -112,7 +112,7 @@ def _missing(data: bytes, least: int) -> int:
 def _beginning(message: bytearray) -> ClientHello:
     """Reads the beginning of a message that is too long.
 
-    The rest is ignored: a client whose name is there is shown the certificate for clients that send no name.
+    The rest is ignored: a client whose server name is in the rest is shown the certificate for clients that send none.
     """
     try:
         return _read_message(bytes(message[4:]), whole=False)

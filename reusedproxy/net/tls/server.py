@@ -42,8 +42,8 @@ from reusedproxy.net.tls.transport import TLSTransport, openssl_reason
 from reusedproxy.net.tls.words import VerifyFault
 from reusedproxy.net.transport import Peer
 
-#: OpenSSL requires a context for session IDs; each SSL_CTX has a session store of its own anyway, so one name serves
-#: for all.
+#: OpenSSL requires a session ID context. Each SSL_CTX has a session store of its own anyway, so one value serves for
+#: all.
 _SESSIONS_OF = b"reusedproxy"
 _EXPIRED = 10
 #: OpenSSL's SSL_MODE_NO_AUTO_CHAIN, which pyOpenSSL does not name. A client is shown what `crt` holds, as in HAProxy,
@@ -117,7 +117,7 @@ class _Calls:
         self._protocols = [each.encode("ascii") for each in offer.alpn]
 
     def is_over(self, shown: crypto.X509) -> bool:
-        """Tells whether the client's certificate has expired since it was verified. It is for a session to be resumed."""
+        """Tells, of a session to be resumed, whether the client's certificate has expired since it was verified."""
         if _EXPIRED in self.offer.ignored_crt_errors:
             return False
         if shown.to_cryptography().not_valid_after_utc >= datetime.now(timezone.utc):

@@ -241,9 +241,9 @@ def _cookie_values(response: bool) -> Callable[[str], Callable[[Facts], list[byt
 def _cookies_in(part: bytes, wanted: bytes, response: bool) -> Iterator[bytes]:
     """Yields the values of the wanted cookies, as HAProxy finds them.
 
-    A semicolon within quotes does not separate cookies, and a name that begins with a dollar is none. Of what a server
-    sets only the first counts, unless that has no value or the right name. `part` may still have commas: a quote in a
-    cookie's name counts when a list is split, but not when cookies are read.
+    A semicolon within quotes does not separate cookies, and a name that begins with a dollar is none. In a Set-Cookie,
+    reading stops at the first name that has a value and is not the wanted one. `part` may still have commas: a quote in
+    a cookie's name counts when a list is split, but not when cookies are read.
     """
     cookie, at = _SET_COOKIE if response else _COOKIE, 0
     while at + len(wanted) + 1 < len(part):

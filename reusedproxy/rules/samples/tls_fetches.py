@@ -77,7 +77,8 @@ def _dn(side: Side, attributes: Callable[[Certificate], list[Attribute]]) -> Cal
 def _chain_above(tls: TLSSide) -> Sample:
     """Returns the certificates that a client has shown above its own.
 
-    OpenSSL's chain of a client has no others (SSL_get_peer_cert_chain(3)); `TLSSide.chain` puts its own first.
+    These are all that OpenSSL's chain of a client has (SSL_get_peer_cert_chain(3)). `TLSSide.chain` puts the client's
+    own certificate first, which is left out here.
     """
     return Binary(b"".join(tls.chain[1:])) or None
 
