@@ -395,12 +395,12 @@ class Transport:
     def _end_noticed(self, events: int) -> None:
         """While nothing is read: it stays ready, so it is looked at once."""
         on_end, self._on_end = self._on_end, None
+        self._watch()
         if on_end is None or self.state != OPEN:
             return
         if events & FAILED:
             self._lose(PEER_RESET)
             return
-        self._watch()
         on_end(int.from_bytes(ioctl(self._fd, FIONREAD, bytes(4)), byteorder) + self.holds)
 
     def _line_up(self) -> None:

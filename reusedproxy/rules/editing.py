@@ -81,6 +81,8 @@ def set_host(head: RequestHead, value: bytes) -> None:
     """There is one Host, and an absolute target says the same (RFC 9112 section 3.2.2), as does the authority of CONNECT, which keeps its
     port where the new one has none (section 3.2.3)."""
     host = value.strip(b" \t")
+    if head.method == b"CONNECT":
+        host = host.removesuffix(b":")  # an empty port is none
     if not host or not HOST.match(host):
         raise Unusable("Host would be malformed")
     authority = host
