@@ -92,6 +92,7 @@ class RequestTests(SynchronousTestCase):
         for host, asked, sent in (
             ("new", "a:443", (b"CONNECT new:443", b"Host: new")),
             ("new", "a:8080", (b"CONNECT new:8080", b"Host: new:8080")),
+            ("new:", "a:8080", (b"CONNECT new:8080", b"Host: new:8080")),
             ("new:1", "a:8080", (b"CONNECT new:1", b"Host: new:1")),
         ):
             request = f"CONNECT {asked} HTTP/1.1\r\nHost: {asked}\r\n\r\n".encode()

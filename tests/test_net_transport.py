@@ -352,6 +352,21 @@ class PassingBehaviour(Streams):
             self.assertEqual(self.peer.events[-1], "eof")
             transport.abort("over")
 
+    def test_the_end_of_a_peer_behind_our_own(self) -> None:
+        """Of a transport that still has something to send when its owner has said all: the peer's end does not keep the loop busy."""
+        transport, far = self.open(buffers=4096)
+        far.stall()
+        transport.pause_reading(self.fail)
+        transport.write(bytes(MB))
+        transport.end_writing()
+        far.half_close()
+        self.loop.pump()
+        batches = [self.loop.poller._epoll.poll(0) for _ in range(2)]
+        self.assertEqual([events for batch in batches for _, events in batch], [])
+        far.go_on()
+        self.loop.pump()
+        self.assertEqual(len(far.received), MB)
+
     def test_what_comes_before_a_pause_is_no_end(self) -> None:
         """Whoever pauses when he is given something is told nothing of the peer's end."""
         transport, far = self.open()

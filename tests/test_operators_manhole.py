@@ -168,6 +168,19 @@ class AuthorizedKeysTests(FilesTestCase):
             fault = self.assertRaises(ManholeError, authorized_keys, str(path), user).texts[0]
             self.assertIn(f"the directory {open_} can be written by others; its mode is 0777", fault)
 
+    def test_two_dots_behind_a_link_lead_out_of_what_it_leads_to(self) -> None:
+        """As for the kernel, and not by the path's text."""
+        user = os.geteuid()
+        inner = self.directory / "open" / "inner"
+        inner.mkdir(parents=True)
+        (self.directory / "current").symlink_to(inner)
+        self.write(self.directory / "open" / "keys", self.keys.read_bytes())
+        path = f"{self.directory}/current/../keys"
+        authorized_keys(path, user)
+        inner.parent.chmod(0o777)
+        fault = self.assertRaises(ManholeError, authorized_keys, path, user).texts[0]
+        self.assertIn(f"the directory {inner.parent} can be written by others", fault)
+
     def test_a_link_of_another_user_is_a_fault(self) -> None:
         """Also in a directory that is sticky, where he can change nothing but that."""
         if os.geteuid():

@@ -238,7 +238,6 @@ class Backend:
         """Moves those who wait for `server`, which has followed another. No server comes back here any more: where none is left, those
         who wait are told."""
         self._regroup(server)
-        server.keep_pool()
         self._place_queued(server)
         if not self._active:
             for asks in [*self.queue.waiting]:

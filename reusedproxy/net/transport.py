@@ -421,12 +421,12 @@ class Transport:
     def _end_noticed(self, events: int) -> None:
         """Handles the peer's end while reading is paused. The event stays ready, so it is handled once."""
         on_end, self._on_end = self._on_end, None
+        self._watch()
         if on_end is None or self.state != OPEN:
             return
         if events & FAILED:
             self._lose(PEER_RESET)
             return
-        self._watch()
         on_end(int.from_bytes(ioctl(self._fd, FIONREAD, bytes(4)), byteorder) + self.holds)
 
     def _line_up(self) -> None:

@@ -88,6 +88,8 @@ def set_host(head: RequestHead, value: bytes) -> None:
     which keeps its port where the new value has none.
     """
     host = value.strip(b" \t")
+    if head.method == b"CONNECT":
+        host = host.removesuffix(b":")  # an empty port is none
     if not host or not HOST.match(host):
         raise Unusable("Host would be malformed")
     authority = host

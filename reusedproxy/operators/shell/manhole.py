@@ -280,7 +280,7 @@ def _check_directories(path: str, what: str, user: int) -> None:
     in its place. Not where the directory is sticky, as /tmp is: there only what is one's own can be moved. (sshd refuses these,
     too, and does not look at links.) Raises ManholeError."""
     try:
-        for each, link in _way_to(os.path.abspath(path)):
+        for each, link in _way_to(os.path.join(os.getcwd(), path)):
             status = os.lstat(each)
             mode, kind = stat.S_IMODE(status.st_mode), "link" if link else "directory"
             if status.st_uid not in (0, user):
