@@ -133,7 +133,7 @@ class Poller:
         return events
 
     def line_up(self, taker: Taker) -> None:
-        """Calls `taker.take_turn` once, in the next batch or, if others wait longer than that, a later one."""
+        """Calls `taker.take_turn` once, in the next batch, or in a later one if others wait."""
         self._turns.append(taker)
         if self._bell < 0:
             self._bell = eventfd(1)
