@@ -242,7 +242,7 @@ class _Condition:
             atleast = _openssl_key(self.library.partition(" ")[2].partition(" ")[0]) >= _openssl_key(arguments[0])
             return atleast == (name == "openssl_version_atleast")
         if name in ("awslc_api_atleast", "awslc_api_before"):
-            return False  # it is asked behind ssllib_name_startswith(AWS-LC), and this is OpenSSL
+            return False  # configurations ask it after ssllib_name_startswith(AWS-LC); this is OpenSSL
         if name == "enabled":
             # HAProxy's switches (pollers, splicing, SO_REUSEPORT, ...) do not exist here, so none is enabled.
             return False

@@ -252,7 +252,7 @@ class _Translation:
         self._take(begin, self._text[self._at : self._at + begin])
         if self._text.startswith("]", self._at):
             self._take(1, r"\]")
-        several = False  # whether what came last was a class: a hyphen behind it is only a hyphen
+        several = False  # the last member was a class: a hyphen after it is literal
         while self._at < len(self._text):
             character = self._text[self._at]
             if character == "]":
@@ -293,4 +293,4 @@ class _Translation:
 
 
 def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")  # as files of patterns are read
+    return text.encode("utf-8", "surrogateescape")  # as pattern files are decoded

@@ -83,7 +83,7 @@ FETCHES: dict[str, Signature] = {
     **_of(REQUEST, "str", "query", 0, 1),
     **_of(REQUEST, "str", "url_param", 0, 3),
     **_of(REQUEST, "int", "urlp_val", 0, 3),
-    # These are the request's or the response's, whichever's rules they stand in.
+    # Fetches from the request in a request's rules, and from the response in a response's.
     **_of(ALWAYS, "str", "hdr", 1, 2, (1,)),
     **_of(ALWAYS, "int", "hdr_cnt", 0, 1),
     **_of(ALWAYS, "int", "hdr_val", 1, 2, (1,)),
@@ -133,7 +133,7 @@ SAME = {
     "shdr_val": "res.hdr_val",
 }
 
-#: These are the request's or the response's, whichever's rules they stand in.
+#: Fetches from the request in a request's rules, and from the response in a response's.
 BY_PLACE = frozenset(("hdr", "hdr_cnt", "hdr_val", "hdr_ip"))
 
 

@@ -1,4 +1,4 @@
-"""Lists the names of OpenSSL's verification errors (x509_vfy.h), for `ca-ignore-err` and `crt-ignore-err`. Data only."""
+"""Lists OpenSSL's verification errors by name (x509_vfy.h), for `ca-ignore-err` and `crt-ignore-err`. Data only."""
 
 from __future__ import annotations
 
