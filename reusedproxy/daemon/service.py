@@ -50,15 +50,15 @@ if TYPE_CHECKING:
 FIRST = "listens on"
 #: Seconds that a stop waits for clients before it announces that.
 SAY_DRAIN = 1.0
-#: Seconds until a blocked event loop is killed after the order to stop, without `hard-stop-after`.
+#: Seconds until the process exits when its event loop is blocked and it was told to stop, without `hard-stop-after`.
 STUCK = 30.0
 #: Number of names in a list of changed files or servers.
 NAMED = 3
 
 _NOWHERE = Place("", 0)
 
-#: Signals that stop the daemon; signals that reload it, both as in HAProxy's master process; and the signal at which
-#: HAProxy reports its memory pools, which must not end the daemon.
+#: Signals that stop the daemon. Signals that reload it: HAProxy's master process accepts either. The signal at which
+#: HAProxy reports its memory pools; it must not end the daemon.
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 RELOADING = (signal.SIGHUP, signal.SIGUSR2)
 IGNORED = signal.SIGQUIT

@@ -158,7 +158,7 @@ class Supervision:
         self._reloads += 1
         self._write(RELOADING)
         if self._served:
-            # By the time systemd's `Type=notify-reload` knows which signal this answers.
+            # From this time systemd's `Type=notify-reload` knows which signal this answers.
             self._manager.tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def reloaded(self, text: str) -> None:
