@@ -18,7 +18,7 @@ from reusedproxy.config.language.report import Wrong
 
 #: Memory limit in bytes for one expression: its program and the automaton built while matching (RE2's own default).
 MEMORY = 8 * 1024 * 1024
-#: Largest program in RE2 instructions: about one for each character, and a repetition {n} counts n times.
+#: Largest program in RE2 instructions: about one for each character, n of each for {n}. A larger one is refused.
 LONGEST_PROGRAM = 16 * 1024
 #: Limits for the backtracking engine: processor time for one match, and bytes of the subject.
 BACKTRACKING_SECONDS = 0.05

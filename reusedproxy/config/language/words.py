@@ -135,9 +135,8 @@ class _Splitter:
             raise Wrong(f"\\x00 at column {start + 1}: a NUL character cannot stand in a configuration")
         self.at = start + 4
         byte = int(code, 16)
-        return (
-            chr(byte) if byte < 0x80 else chr(0xDC00 + byte)
-        )  # one byte, decoded together with its neighbours by _text
+        # A single byte: _text decodes it together with its neighbours.
+        return chr(byte) if byte < 0x80 else chr(0xDC00 + byte)
 
     def variable(self) -> bool:
         """Expands the variable at `at`. Returns False for an empty `[*]` list, which makes no word. Raises Wrong."""

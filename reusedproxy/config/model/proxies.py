@@ -2,7 +2,7 @@
 
 Every value is final: times are float seconds (None: no limit), sizes are bytes, defaults are filled in, inherited
 settings (`defaults`, `default-server`) are merged. Must never open a file, resolve a name or know of the network:
-`reader` makes these values, and `reusedproxy.daemon.service` turns them into running objects.
+`config.sections` makes these values, and `build.assembly` turns them into running objects.
 """
 
 from __future__ import annotations
@@ -289,8 +289,7 @@ class StatsSocket:
 
 @frozen
 class Manhole:
-    """`manhole <address> authorized-keys <file> [host-key <file>]` of the global section (an own word; HAProxy has
-    none)."""
+    """`manhole <address> authorized-keys <file> [host-key <file>]` of the global section; HAProxy has no such keyword."""
 
     place: Place
     address: ListenAddress
@@ -311,9 +310,9 @@ class Said:
 class Global:
     """The `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after` None: no limit.
 
-    Own words: `pool_connect_rate`, handshakes per second for the floors of all servers together; `pool_warm_start`, the
-    most seconds that the listeners wait for all floors at the start, None: not at all; `ssl_watch`, seconds between two
-    checks of the TLS files for changes, None: no checks.
+    Keywords that HAProxy does not have: `pool_connect_rate`, handshakes per second for the floors of all servers
+    together; `pool_warm_start`, the most seconds that the listeners wait for all floors at the start, None: not at all;
+    `ssl_watch`, seconds between two checks of the TLS files for changes, None: no checks.
     """
 
     maxconn: int | None = None

@@ -1,6 +1,6 @@
 """Turns drafts into the model's values: applies fallbacks, writes out `log global`, finishes servers.
 
-Makes no check that needs the whole configuration: those are in `judge`.
+Makes no check that needs the whole configuration: those are in `config.validate`.
 """
 
 from __future__ import annotations

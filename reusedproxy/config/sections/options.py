@@ -15,7 +15,7 @@ from reusedproxy.config.sections.draft import ProxyDraft
 
 CONNECTION_MODES = {"http-keep-alive": "keep-alive", "http-server-close": "server-close", "httpclose": "close"}
 _FLAGS = ("abortonclose", "allbackups", "dontlognull")
-#: Own options, in the form of `haproxy_words.OPTIONS`; HAProxy refuses them.
+#: reusedproxy's own options, in the form of `haproxy_words.OPTIONS`; HAProxy refuses them.
 OUR_OPTIONS = {"http-upgrade-with-body": "B"}
 _OPTIONS = {**haproxy_words.OPTIONS, **OUR_OPTIONS}
 

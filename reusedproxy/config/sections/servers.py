@@ -22,7 +22,7 @@ from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.config.rules.samples import FETCHES
 from reusedproxy.config.tls.words import ON_SERVERS, TLSDefaults, TLSWords, versions
 
-# Own words; HAProxy refuses them.
+# reusedproxy's own words; HAProxy refuses them.
 OUR_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "pool-connect-rate": 1}
 ARITIES = {**haproxy_words.SERVER, **OUR_WORDS}
 NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
