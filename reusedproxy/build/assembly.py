@@ -338,8 +338,10 @@ class Assembly:
             self._proxy.listeners.append((frontend, listener))
 
     def _in_the_way(self, bind: model.Bind) -> str:
-        """Returns a hint about the own listener at another address of the same port, which stays open until the reload
-        has succeeded; "" without one."""
+        """Returns a hint when this daemon itself listens at another address of the same port, "" otherwise.
+
+        That listener stays open until the reload has succeeded.
+        """
         for _, listener in self._previous.listeners if self._previous is not None else ():
             address = listener.bind.address
             if address.kind == bind.address.kind == "tcp" and listener.port == bind.address.port != 0:
@@ -423,8 +425,7 @@ def _query(address: model.ListenAddress) -> Query:
 
 
 def _fixed(bind: model.Bind, listener: Listener, v6_only: bool) -> Iterable[Notice]:
-    """Returns notices about settings of a listener that is taken over which cannot change while its socket is bound
-    (ipv6(7))."""
+    """Returns notices about settings of a listener taken over that its bound socket cannot change (ipv6(7))."""
     address = bind.address
     if address.kind == "tcp" and address.v6:
         is_only = bool(listener.socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))

@@ -253,7 +253,7 @@ def not_valid_yet(what: str, certificate: X509) -> Iterator[str]:
     """Warns of a certificate that is not valid yet, which OpenSSL loads silently.
 
     It is only a warning: some peers do not check these dates, and the clock may be wrong. (Certificates that end soon
-    or have expired are watched by `operators.expiry`.)
+    or have expired are watched by `operators.logs.expiry`.)
     """
     if certificate.not_valid_before_utc > datetime.now(timezone.utc):
         yield f"{what}: is not valid yet, before {certificate.not_valid_before_utc:%d %b %Y %H:%M} UTC"

@@ -231,7 +231,7 @@ class Lines:
             known = settings.known_name
             own = host_name(known.encode()) if known else None if dialers.must_name else b""
         elif settings.pool_conn_name is not None and settings.known_name and not settings.send_proxy:
-            # The pool's name decides: its connections, with the known SNI, serve requests with any other one.
+            # The pool's name decides: its connections, which use the known SNI, serve requests whatever their SNI.
             own = constant_text(settings.pool_conn_name)
         return ConstantPool(
             name, dialers.dialer(context), *rest, own=own, dialer_for=dialers.named, clock=self._reactor
