@@ -1,7 +1,7 @@
 """Writes the access log: one line for each exchange, as HAProxy writes it (its manual, section 8.2).
 
-Knows the facts that an exchange records, and HAProxy's two formats; where lines go is `logtargets`' task. It runs for
-every request, so the date of a second is formatted once.
+Knows the facts that an exchange records, and HAProxy's two formats. Must never know where lines go: that is the task of
+`targets`. It runs for every request, so the date of a second is formatted once.
 """
 
 from __future__ import annotations
@@ -74,8 +74,9 @@ def _to_all(sends: list[Send]) -> Send:
 
 
 class HTTPLog:
-    """`option httplog`: %ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq
-    %{+Q}r
+    """Writes the lines of `option httplog`:
+
+        %ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %{+Q}r
 
     Where HAProxy's lines differ from its manual, the manual is followed: a 503 of a frontend without a backend has its
     TR (HAProxy 2.6: -1), and an error before any backend has the number of bytes sent (2.6: 0). Measured (Python 3.11):

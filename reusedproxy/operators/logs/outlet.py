@@ -51,7 +51,7 @@ class Outlet:
         return bool(events)
 
     def close(self) -> None:
-        """Closes the own descriptors, but not the one that was given."""
+        """Closes the descriptors that were opened here, but not the one that was given."""
         if self._socket is not None:
             self._socket.close()
         if self._own is not None:
@@ -70,9 +70,9 @@ class Outlet:
         elif stat.S_ISSOCK(mode):
             self._socket = socket.socket(fileno=os.dup(self._fd))
         else:
-            # An own description of the same pipe or terminal may have O_NONBLOCK. Without /proc, or when it belongs to
-            # a user that this process no longer is, the descriptor is polled first and given only what it then surely
-            # takes.
+            # A second open file description of the same pipe or terminal may have O_NONBLOCK. Without /proc, or when it
+            # belongs to a user that this process no longer is, the descriptor is polled first and given only what it
+            # then surely takes.
             try:
                 self._own = os.open(
                     f"/proc/self/fd/{self._fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

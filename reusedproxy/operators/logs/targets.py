@@ -350,8 +350,10 @@ _ESCAPED = {**_UNPRINTABLE, ord('"'): "#22", ord("#"): "#23"}
 
 
 def printable(text: str) -> str:
-    """Returns the text without characters that move a terminal's cursor or begin a new line; others beyond ASCII stay
-    readable."""
+    """Replaces the characters that move a terminal's cursor or begin a new line; others beyond ASCII stay readable.
+
+    Characters below 256 become "#" and their code in hexadecimal, others "?".
+    """
     return text if text.isascii() and text.isprintable() else "".join(map(_shown, text))
 
 

@@ -1,7 +1,7 @@
 """Returns all metrics of a proxy, ready for a collector: those of its servers' pools, and those of its TLS listeners.
 
-The latter are few and defined here; the former are in `metrics`, with the data model of both. Labels are names and
-files of the configuration, and words of fixed sets.
+The latter are few and defined here; the former are in `pools`, with the data model of both. Labels are names and files
+of the configuration, and words of fixed sets.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Computes the figures of the statistics: HAProxy's columns and the own ones, for frontends, backends and servers.
+"""Computes the figures of the statistics for frontends, backends and servers: HAProxy's columns, and reusedproxy's.
 
 Reads running objects and names their values; CSV and page are two ways to show the result. Must never change what it
 reads. A column without a value is left out: empty, not 0.
@@ -44,7 +44,7 @@ COLUMNS = _names(
     """
 )
 
-#: Own columns, after HAProxy's. The first group adds up over the servers of a backend.
+#: reusedproxy's columns, after HAProxy's. The first group adds up over the servers of a backend.
 POOL_COUNTS = _names(
     """
     pool_floor pool_idle pool_suspect pool_in_use pool_connecting pool_retiring pool_waiting pool_dials
@@ -266,7 +266,7 @@ def status(server: Server, checker: Checker | None) -> str:
 
 
 def pool_columns(pool: HTTPConnectionPool) -> Columns:
-    """Returns the columns of a server's pool: the own ones, and HAProxy's about idle connections and reuse."""
+    """Returns the columns of a server's pool: reusedproxy's, and HAProxy's about idle connections and reuse."""
     counters = pool.counters
     # One pass over the pools instead of one for each column (measured for 400 servers: 1.6 ms instead of 3.5 ms).
     idle = safe = suspect = in_use = connecting = retiring = private = waiting = 0
@@ -288,8 +288,8 @@ def pool_columns(pool: HTTPConnectionPool) -> Columns:
         "safe_conn_cur": safe,
         "used_conn_cur": in_use,
         "priv_idle_cur": private,
-        # HAProxy estimates the number to keep; here it is the floor, or the connections in use plus the waiting
-        # requests.
+        # HAProxy estimates the number to keep. Here it is the floor or, if larger, the connections in use plus the
+        # waiting requests.
         "need_conn_est": max(pool.limits.min_conn, in_use + waiting),
         "pool_floor": pool.limits.min_conn,
         "pool_idle": idle,

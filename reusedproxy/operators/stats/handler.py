@@ -1,6 +1,6 @@
 """Answers requests for `stats enable`: the statistics within the URIs of a frontend.
 
-Parses the request as HAProxy does (the URI as a prefix; `;csv`, `;norefresh`; `;unfold` is an own word), and answers
+Parses the request as HAProxy does (the URI as a prefix; `;csv`, `;norefresh`; `;unfold` is not in HAProxy), and answers
 with the page or the CSV. Must never change anything. Output that took long to compute is reused for a moment (see
 `figures`).
 """

@@ -1,7 +1,7 @@
 """Renders the folded part of the statistics page: all metrics of each server's pool.
 
-Turns the output of `poolview` into HTML. Names of servers come from the configuration and pass through `escape`; all
-other text is this program's own.
+Turns the output of `metrics.view` into HTML. Names of servers come from the configuration and pass through `escape`;
+all other text is this program's.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ def listeners(frontend: Frontend, now: float) -> str:
 
 
 def servers(shown: Iterable[Server], now: float) -> str:
-    """Returns the table with the ends of the client certificate and the server's own for each TLS server, "" without
-    any."""
+    """Returns the table of TLS servers with the end of the client certificate and of the server's certificate, ""
+    without any."""
     rows = "".join(_server(server, now) for server in shown if server.pool.context is not None)
     head = "<thead><tr><th>TLS</th><th>our certificate</th><th>ends</th><th>left</th><th>its own ends</th><th>left</th></tr></thead>"
     return f"<table class='tls'>{head}\n{rows}</table>\n" if rows else ""
