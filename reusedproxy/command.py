@@ -1,7 +1,7 @@
-"""The command line of `twist reusedproxy`: its options, and the service that they ask for.
+"""Parses the command line of `twist reusedproxy`, and makes the service that it asks for.
 
-`twist` and `twistd` load this module when they are asked for reusedproxy. It prints what is wrong, one line for each fault, and ends the
-program before anything is served. It must never know how a proxy is built.
+`twist` and `twistd` load this module when they are asked for reusedproxy. It prints faults, one line each, and ends the
+program before anything is served. Must never know how a proxy is built.
 """
 
 from __future__ import annotations
@@ -98,11 +98,12 @@ def _reactor() -> Any:
 
 
 def makeService(options: Options) -> IService:
-    """What `twist` calls. Everything is bound when it returns; faults are printed and end the program with status 1."""
+    """Makes the service; `twist` calls it. Everything is bound when it returns; faults are printed and end the program
+    with status 1."""
     from twisted.internet import reactor
 
     if not reactor.getDelayedCalls():
-        # Twisted's clock is the time of day, so one that is set back would stop every timer (Twisted ticket #2424).
+        # Twisted's clock is the time of day: setting it back would stop every timer (Twisted ticket #2424).
         reactor.seconds = time.monotonic  # type: ignore[method-assign]
     if options["reload"] is not None:
         outcome = ask_to_reload(int(options["reload"]), options["status-file"])
@@ -112,7 +113,7 @@ def makeService(options: Options) -> IService:
         from reusedproxy.demo.demonstration import make_demo
 
         return make_demo(reactor)
-    # twistd gives up root's rights when everything is bound; `twist` has no such option.
+    # twistd drops root's privileges when everything is bound; `twist` has no such option.
     parent = options.parent
     service = ProxyService(reactor, options["config"], parent if isinstance(parent, TwistedOptions) else {})
     if not options["check"]:
@@ -123,7 +124,7 @@ def makeService(options: Options) -> IService:
         for line in error.lines:
             print(line, file=sys.stderr)
         raise SystemExit(1) from None
-    # A daemon that starts says in its log what ends soon, and goes on watching it.
+    # A daemon that starts logs what ends soon itself, and goes on watching it.
     ends = due(proxy, time.time()) if options["check"] else ()
     for notice in (*proxy.notices, *ends):
         print(notice_line(notice), file=sys.stderr)
@@ -133,8 +134,9 @@ def makeService(options: Options) -> IService:
     service.supervision = Supervision(Manager(os.environ, reactor), _status_file(options["status-file"]))
     if options.parent is not None:
         never_block(options.parent, reactor)
-    # What is here stays as long as the process, or goes by counted references (see `succession.take_apart`): the garbage
-    # collector need not walk through it each time, which takes 17 ms for the modules alone, and 100 for 1,250 sections.
+    # The objects made so far live as long as the process, or are freed by reference counting (see
+    # `succession.take_apart`). The garbage collector need not traverse them each time, which takes 17 ms for the
+    # modules alone, and 100 ms for 1,250 sections.
     gc.collect()
     gc.freeze()
     service.spares_collector = True

@@ -1,7 +1,8 @@
-"""From a configuration to living objects, all or nothing: contexts, addresses, pools, backends, sockets, frontends.
+"""Builds running objects from a configuration, all or nothing: contexts, addresses, pools, backends, sockets,
+frontends.
 
-It knows every layer's constructor and collects every fault before it gives up, so that an operator reads them all at
-once. It starts nothing: what comes out is bound but does not accept, and has pools that open no connection yet.
+Knows every layer's constructor, and collects all faults before it gives up, so that an operator sees them at once.
+Starts nothing: the result is bound but does not accept, and its pools open no connection yet.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from reusedproxy.wire.heads import Limits
 
 
 class AssemblyError(Exception):
-    """What the configuration asks for cannot be had; `faults` says all of it, `notices` what was found besides."""
+    """Raised when the configuration cannot be realised; `faults` are all faults, `notices` the other findings."""
 
     def __init__(self, faults: list[Fault], notices: list[Notice]) -> None:
         super().__init__("\n".join(map(str, faults)))
@@ -54,7 +55,7 @@ class AssemblyError(Exception):
 
 @define
 class Proxy:
-    """All of it, alive: what the service starts and stops, and what the operators' side looks at."""
+    """A complete proxy: the objects that the service starts and stops, and that the operators' interfaces show."""
 
     configuration: model.Configuration
     poller: Poller
@@ -64,28 +65,28 @@ class Proxy:
     frontends: list[Frontend] = Factory(list)
     backends: list[Backend] = Factory(list)
     listeners: list[tuple[Frontend, Listener]] = Factory(list)
-    #: Those of them that were bound for it, and not taken over.
+    #: The listeners bound for this proxy; those taken over from a previous one are not among them.
     bound: list[Listener] = Factory(list)
-    #: When the daemon began, by the clock; reloads do not change it.
+    #: Start of the daemon, in the clock's time; reloads do not change it.
     began: float = 0.0
-    #: Client connections that its configuration allows; `places` are bound by it from its start on.
+    #: Client connections that the configuration allows; `places` gets this limit when the proxy starts.
     maxconn: int = 0
-    #: For the floors of all servers, through all reloads.
+    #: Handshake budget for the floors of all servers, shared through all reloads.
     budget: Budget = field(kw_only=True)
-    #: By backend/server.
+    #: Server lines by backend/server.
     lines: dict[str, Line] = Factory(dict)
-    #: What TLS listeners show, by address.
+    #: Certificates of TLS listeners, by address.
     served: dict[model.ListenAddress, Served] = Factory(dict)
     files: FilesOfTLS = field(kw_only=True)
-    #: Theirs, from before they were read.
+    #: Stamps of these files, taken before the files were read.
     stamps: Stamps = ()
     addresses: Addresses = Factory(Addresses)
-    #: What its TLS trusts.
+    #: CAs and revocation lists that have been read.
     trusts: Trusts = Factory(Trusts)
     notices: list[Notice] = Factory(list)
-    #: Those of the event loop.
+    #: Standstills of the event loop.
     standstills: Standstills = Factory(Standstills)
-    #: Measured only when some page shows them.
+    #: Measured only when a statistics page shows them.
     rates: Rates | None = None
 
     @property
@@ -94,12 +95,12 @@ class Proxy:
 
 
 class Assembly:
-    """One attempt to build a proxy, from nothing or in place of a `previous` one that is running.
+    """One attempt to build a proxy, from scratch or in place of a running `previous` one.
 
-    Then listeners and pools whose description is unchanged are taken over as they are, warm, and servers go on in the
-    state that their operator has ordered and their checks have found. Nothing of the previous proxy is changed here, so that an attempt may fail.
-    With the very configuration of the previous one only files can be new: then names are not resolved again, nor notices
-    said.
+    Listeners and pools whose description is unchanged are taken over, with their warm connections. Servers keep the
+    state that their operator has ordered and their checks have found. Must never change the previous proxy, so that an
+    attempt may fail. When the configuration is the very object of the previous proxy, only files can have changed:
+    names are then not resolved again, and notices not repeated.
     """
 
     def __init__(
@@ -112,12 +113,12 @@ class Assembly:
         previous: Proxy | None = None,
         addresses: Addresses | None = None,
     ) -> None:
-        """`addresses` may know what names are resolved to; see `queries`."""
+        """Prepares the attempt; `addresses` may have names resolved before, see `queries`."""
         self._configuration = configuration
         self._announce = announce
         self._faults: list[Fault] = []
         settings = configuration.global_
-        # HAProxy's manual: tune.http.maxhdr counts the first line, too.
+        # HAProxy's manual: tune.http.maxhdr counts the start line, too.
         self._limits = Limits(max_head=settings.bufsize - settings.maxrewrite, max_headers=settings.maxhdr - 1)
         self._previous = previous
         self._again = previous is not None and configuration is previous.configuration
@@ -158,15 +159,16 @@ class Assembly:
         )
 
     def build(self, *, bind: bool, faults: Iterable[Fault] = ()) -> Proxy:
-        """Everything; with `bind`, the listening sockets too.
+        """Builds the proxy and, with `bind`, its listening sockets.
 
-        Raises AssemblyError, having closed what it had opened; with the `faults` that others have found, in any case.
+        Raises AssemblyError, after closing everything that was opened. It does so in any case when the caller passes
+        `faults`.
         """
         self._proxy.addresses.look_up_all(queries(self._configuration))
         return run_through(self.building(bind=bind, faults=faults))
 
     def building(self, *, bind: bool, faults: Iterable[Fault] = ()) -> Steps[Proxy]:
-        """The same in steps; left before the end, it closes what it had opened."""
+        """Builds the proxy like `build`, in steps. Abandoned before the end, it closes everything that was opened."""
         try:
             proxy = yield from self._building(bind, faults)
             if self._faults:
@@ -181,7 +183,7 @@ class Assembly:
     def _building(self, bind: bool, faults: Iterable[Fault]) -> Steps[Proxy]:
         self._faults += faults
         proxy = self._proxy
-        proxy.stamps = yield from proxy.files.look()  # before any of them is read
+        proxy.stamps = yield from proxy.files.look()  # before any of these files is read
         backends = {}
         for each in self._configuration.backends.values():
             if not each.disabled:
@@ -208,7 +210,8 @@ class Assembly:
             frontend.handshakes.log = handshake_log(frontend, targets)
             yield from self._serve(frontend)
             yield
-        # At last and all together: who reaches one listener may try the next, and files take their time to be read.
+        # Sockets are bound last and together: a client that reaches one listener may try the next, and reading files
+        # takes time.
         for frontend in proxy.frontends:
             if bind:
                 yield from self._bind(frontend)
@@ -231,7 +234,7 @@ class Assembly:
         return proxy
 
     def _fullconn(self, backend: str) -> int:
-        """A tenth of the clients that may come to this backend at once, rounded up, as in HAProxy."""
+        """Returns a tenth of the clients that may come to this backend at once, rounded up, as in HAProxy."""
         frontends = [each.settings for each in self._proxy.frontends]
         leading = [
             each
@@ -241,7 +244,7 @@ class Assembly:
         return (sum(each.maxconn or self._proxy.maxconn for each in leading) + 9) // 10
 
     def _log_targets(self, lines: tuple[model.LogTarget, ...]) -> list[LogSink]:
-        targets: dict[LogSink, None] = {}  # who is named twice is told once
+        targets: dict[LogSink, None] = {}  # a target that is named twice gets each line once
         for line in lines:
             try:
                 targets[self._proxy.logs.open(line)] = None
@@ -252,8 +255,11 @@ class Assembly:
         return list(targets)
 
     def _unheard(self, bind: bool) -> Iterable[Notice]:
-        """Syslog sockets that take no lines now: in a container there is no /dev/log, and lines are lost unseen. A check, which may
-        be run elsewhere, names only what can be no socket."""
+        """Returns warnings about syslog sockets that take no lines now.
+
+        A container has no /dev/log, and the lines would be lost unnoticed. A check, which may run on another machine,
+        warns only of paths that cannot be a socket.
+        """
         lines = [*_log_lines(self._configuration)]
         for path in dict.fromkeys(line.path for line in lines if line.kind == "unix"):
             trouble = trouble_with(path)
@@ -262,7 +268,7 @@ class Assembly:
                 yield Notice("warning", place, f"'log {path}': {trouble}; until that has changed, its lines are lost")
 
     def _add_pages(self) -> None:
-        """A frontend answers with its own statistics page first, then with its backend's (behind the rules, if it has any)."""
+        """Adds statistics pages: a frontend's own page first, then its backend's (after the rules, if it has any)."""
         proxy = self._proxy
         rates = Rates(proxy.frontends, proxy.backends, proxy.deadlines)
         figures = Figures(proxy, rates)
@@ -279,7 +285,8 @@ class Assembly:
                     proxy.rates = rates
 
     def _serve(self, frontend: Frontend) -> Steps[None]:
-        """Read what its TLS listeners show. What is unchanged is taken over, with the sessions that clients may resume."""
+        """Loads the certificates of the frontend's TLS listeners. Unchanged ones are taken over, with the sessions that
+        clients may resume."""
         proxy = self._proxy
         previous = self._previous.served.values() if self._previous is not None else ()
         for bind in frontend.settings.binds:
@@ -307,7 +314,7 @@ class Assembly:
                 if listener is None:
                     bound = bind_socket(bind, backlog_of(bind, clients), v6_only, at)
                 else:
-                    owner_of(bind)  # which is for later, but has to be possible
+                    owner_of(bind)  # not needed yet, but it must be possible
                     self._proxy.notices += _fixed(bind, listener, v6_only)
             except ListenError as error:
                 self._faults.append(Fault(bind.place, f"{error}{self._in_the_way(bind)}"))
@@ -316,7 +323,7 @@ class Assembly:
                 self._faults.append(Fault(bind.place, f"cannot listen on {bind.address}: {error.strerror}"))
                 continue
             if listener is None:
-                # A listener outlives this attempt, so it must not hold it.
+                # A listener outlives this attempt, so it must hold no reference to it.
                 announce = partial(self._announce, section=f"frontend {frontend.settings.name}")
                 listener = Listener(
                     self._proxy.poller,
@@ -331,7 +338,10 @@ class Assembly:
             self._proxy.listeners.append((frontend, listener))
 
     def _in_the_way(self, bind: model.Bind) -> str:
-        """Words about our own listener at another address of the same port, which stays open until this reload is through."""
+        """Returns a hint when this daemon itself listens at another address of the same port, "" otherwise.
+
+        That listener stays open until the reload has succeeded.
+        """
         for _, listener in self._previous.listeners if self._previous is not None else ():
             address = listener.bind.address
             if address.kind == bind.address.kind == "tcp" and listener.port == bind.address.port != 0:
@@ -339,14 +349,14 @@ class Assembly:
         return ""
 
     def _resolved(self, address: model.ListenAddress) -> Any:
-        """What is listened on, for the socket; None: every address, or no address at all. Raises OSError."""
+        """Returns the address to listen on, for the socket; None for every address or no IP address. Raises OSError."""
         if not address.host:
             return None
         query = _query(address)
         return self._proxy.addresses.find("bind", address.host, address.port, query.kind, query.family)[1]
 
     def _look_up(self, binds: Iterable[model.Bind]) -> None:
-        """Of what `_bind` would find, that which can be found without opening a port: names that nobody knows."""
+        """Collects those faults of `_bind` that can be found without opening a port: names that cannot be resolved."""
         for bind in binds:
             try:
                 self._resolved(bind.address)
@@ -354,12 +364,14 @@ class Assembly:
                 self._faults.append(Fault(bind.place, f"cannot listen on {bind.address}: {error.strerror}"))
 
     def _v4_stands_beside(self, bind: model.Bind) -> bool:
-        """Whether an IPv4 address of the same port is listened on by itself; an IPv6 wildcard must leave it free then."""
+        """Tells whether another listener has an IPv4 address with the same port; an IPv6 wildcard must then leave IPv4
+        free."""
         others = [each.address for frontend in self._configuration.frontends.values() for each in frontend.binds]
         return any(each.kind == "tcp" and not each.v6 and each.port == bind.address.port for each in others)
 
     def _taken_over(self, bind: model.Bind, at: Any) -> Listener | None:
-        """The previous proxy's listener at this address, if it has one that is not taken yet, and its name has not moved."""
+        """Returns the previous proxy's open listener at this address, unless it is taken or its name now resolves to
+        another address."""
         taken = [listener for _, listener in self._proxy.listeners]
         for _, listener in self._previous.listeners if self._previous is not None else ():
             same = listener.bind.address == bind.address and listener not in taken and listener.stands
@@ -385,7 +397,7 @@ class Assembly:
 
 
 def queries(configuration: model.Configuration) -> Iterable[Query]:
-    """All names that a configuration needs the addresses of."""
+    """Returns all names whose addresses a configuration needs."""
     for frontend in configuration.frontends.values():
         if not frontend.disabled:
             yield from (_query(bind.address) for bind in frontend.binds if bind.address.host)
@@ -413,7 +425,7 @@ def _query(address: model.ListenAddress) -> Query:
 
 
 def _fixed(bind: model.Bind, listener: Listener, v6_only: bool) -> Iterable[Notice]:
-    """What of a listener that is taken over cannot be changed while its socket is bound (ipv6(7))."""
+    """Returns notices about settings of a listener taken over that its bound socket cannot change (ipv6(7))."""
     address = bind.address
     if address.kind == "tcp" and address.v6:
         is_only = bool(listener.socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))

@@ -1,7 +1,7 @@
-"""Files of TLS, found and looked at: what a `bind` line serves, by which a file is known to be unchanged, what is not
-valid yet.
+"""Finds the TLS files of a configuration: what a `bind` line serves, stamps that tell a changed file, dates in the
+future.
 
-It knows the configuration's values and the file system, and gives `net` plain values. It starts nothing; what is wrong is
+Knows the configuration's values and the file system, and passes plain values to `net`. Starts nothing; each fault is
 one sentence that names the file.
 """
 
@@ -25,9 +25,9 @@ from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, keys_beside
 from reusedproxy.net.tls.server import Certificate, Certificates
 
-#: HAProxy reads these of a directory with the certificate that they belong to, not as one.
+#: Files that HAProxy, in a directory, reads with the certificate that they belong to, not as a certificate.
 BESIDE = (".key", ".issuer", ".ocsp", ".sctl")
-#: What ends the names of a bundle's files, in HAProxy's order: certificates of several kinds for the same names.
+#: Suffixes of a bundle's files, in HAProxy's order: certificates with several key types for the same names.
 BUNDLE = (".dsa", ".ecdsa", ".rsa")
 
 Stamps = tuple[tuple[str, int, int, int], ...]
@@ -35,14 +35,14 @@ Stamps = tuple[tuple[str, int, int, int], ...]
 
 @frozen
 class Served:
-    """What one `bind` line serves. Two that have the same `tls` and `stamps` are the same."""
+    """The certificates of one `bind` line. Two instances with the same `tls` and `stamps` are equivalent."""
 
     tls: BindTLS
     stamps: Stamps
     certificates: Certificates
 
     def warnings(self) -> Iterator[str]:
-        """What an operator should hear of files that were read without a fault."""
+        """Returns warnings about files that were loaded without a fault."""
         contexts = self.certificates.contexts
         for path, leaf in {each.crt: each.leaf for each in contexts}.items():
             yield from not_valid_yet(f"crt {path}", leaf)
@@ -53,7 +53,7 @@ class Served:
 
 
 def serve(tls: BindTLS, previous: Iterable[Served] = ()) -> Served:
-    """Read all that `tls` names, or take over one of the `previous`, with the sessions that its clients may resume.
+    """Loads all files that `tls` names, or takes over one of `previous`, with the sessions that its clients may resume.
 
     Raises TLSConfigurationError.
     """
@@ -61,7 +61,7 @@ def serve(tls: BindTLS, previous: Iterable[Served] = ()) -> Served:
 
 
 def serving(tls: BindTLS, previous: Iterable[Served], trusts: Trusts) -> Steps[Served]:
-    """The same in steps; `trusts` may have read the CAs for others."""
+    """Loads the files like `serve`, in steps; `trusts` has CAs that were read before. Raises TLSConfigurationError."""
     chosen = list(_written_out(tls))
     stamps = stamps_of(_files(tls, chosen))
     yield
@@ -75,7 +75,7 @@ def serving(tls: BindTLS, previous: Iterable[Served], trusts: Trusts) -> Steps[S
 
 
 def _admission(offers: Iterable[TLSOffer]) -> object:
-    """What is asked of clients, and by which CAs and lists they are judged."""
+    """Returns a value that identifies what clients must show, and the CAs and revocation lists that verify it."""
     said = set()
     for offer in offers:
         files = [path for path in (offer.ca_file, offer.ca_verify_file, offer.crl_file) if path is not None]
@@ -121,7 +121,8 @@ def _listed(tls: BindTLS, source: CertificateSource) -> Iterator[Certificate]:
 
 
 def _found(path: str) -> list[str]:
-    """The file; those of the directory, in the order of their names; or those of the bundle."""
+    """Returns the file, the files of the directory in the order of their names, or those of the bundle. Raises
+    TLSConfigurationError."""
     if os.path.isdir(path):
         try:
             entries = sorted(os.scandir(path), key=lambda entry: entry.name)
@@ -134,7 +135,7 @@ def _found(path: str) -> list[str]:
         return files
     if os.path.exists(path):
         return [path]
-    # For a file that is not there at all its own name is the one to complain of.
+    # If nothing exists, the name without suffix is the one to report.
     return [path + end for end in BUNDLE if os.path.exists(path + end)] or [path]
 
 
@@ -149,7 +150,7 @@ def _files(tls: BindTLS, certificates: Sequence[Certificate]) -> Iterator[str]:
 
 
 def stamps_of(paths: Iterable[str]) -> Stamps:
-    """Name, time, size and inode of each file, and of those in a directory; one that is missing has none."""
+    """Returns name, mtime, size and inode of each file, and of those in a directory; missing files are left out."""
     return run_through(_looking_at(paths))
 
 
@@ -177,7 +178,7 @@ def _look_at(path: str) -> os.stat_result | None:
 
 
 def _in(path: str) -> list[str]:
-    """The files of a directory; none of one that may not be read, of which whoever uses it will tell."""
+    """Returns the files of a directory; none for an unreadable one, which is reported where it is used."""
     try:
         return [os.path.join(path, name) for name in sorted(os.listdir(path))]
     except OSError:
@@ -185,7 +186,7 @@ def _in(path: str) -> list[str]:
 
 
 def server_stamps(tls: ServerTLS | None) -> Stamps:
-    """Of all that a server line's TLS is made of."""
+    """Returns the stamps of all TLS files of a server line."""
     return stamps_of(_server_files(tls)) if tls is not None else ()
 
 
@@ -195,8 +196,10 @@ def _server_files(tls: ServerTLS) -> list[str]:
 
 
 class FilesOfTLS:
-    """All files that a configuration's TLS is made of, of listeners and servers; also those that are missing, once they are
-    there. Each is looked at once, however many lines name it: 10 ms for 1000 certificates."""
+    """All TLS files of a configuration, of listeners and servers; missing ones count as soon as they appear.
+
+    Each file is looked at once, however many lines name it: 10 ms for 1000 certificates.
+    """
 
     def __init__(self, configuration: Configuration) -> None:
         frontends = [each for each in configuration.frontends.values() if not each.disabled]
@@ -205,15 +208,15 @@ class FilesOfTLS:
         self._offered = dict.fromkeys(each.tls for frontend in frontends for each in frontend.binds if each.tls)
         asked = dict.fromkeys(tls for server in servers for tls in (server.tls, server.check_tls) if tls)
         self._of_servers = [path for tls in asked for path in _server_files(tls)]
-        #: What lists have said, with the stamps that they had then: of a thousand lines it takes 60 ms to read them.
+        #: Parsed lists with their stamps at that time: parsing a list of a thousand lines takes 60 ms.
         self._lists: dict[tuple[BindTLS, str], tuple[Stamps, list[Certificate]]] = {}
 
     def stamps(self) -> Stamps:
-        """As they are now."""
+        """Returns the files' current stamps."""
         return run_through(self.look())
 
     def look(self) -> Steps[Stamps]:
-        """The same in steps."""
+        """Returns the files' current stamps, in steps."""
         paths: dict[str, None] = {}
         for tls in self._offered:
             paths.update(dict.fromkeys(_files(tls, list(self._sought(tls)))))
@@ -221,7 +224,11 @@ class FilesOfTLS:
         return (yield from _looking_at({**paths, **dict.fromkeys(self._of_servers)}))
 
     def _sought(self, tls: BindTLS) -> Iterator[Certificate]:
-        """Each by its own name or, without, by all that it may have as a bundle; those in a directory are found with it."""
+        """Returns the certificates under every name that they may have: their own or, if it does not exist, the
+        bundle's as well.
+
+        Files in a directory are found through the directory.
+        """
         for source in tls.sources:
             named = [Certificate(source.path, tls.offer, bundle=source.path)]
             if source.kind == "crt-list":
@@ -237,15 +244,16 @@ class FilesOfTLS:
             try:
                 named = list(_listed(tls, source))
             except TLSConfigurationError:
-                named = []  # whoever is to serve it says why; the list itself is looked at
+                named = []  # the fault is reported where the list is loaded; its stamp is still watched
             self._lists[tls, source.path] = stamps, named
         return named
 
 
 def not_valid_yet(what: str, certificate: X509) -> Iterator[str]:
-    """OpenSSL loads it without a word. (What ends one day, or has ended, `operators.expiry` looks at all the time.)
+    """Warns of a certificate that is not valid yet, which OpenSSL loads silently.
 
-    A warning only: peers that do not look at our certificate's dates exist, and a clock may be wrong.
+    It is only a warning: some peers do not check these dates, and the clock may be wrong. (Certificates that end soon
+    or have expired are watched by `operators.logs.expiry`.)
     """
     if certificate.not_valid_before_utc > datetime.now(timezone.utc):
         yield f"{what}: is not valid yet, before {certificate.not_valid_before_utc:%d %b %Y %H:%M} UTC"

@@ -1,6 +1,6 @@
-"""The rules of a configuration come to life: for each frontend what it does with them, and which backends they lead to.
+"""Builds the rules of a configuration: the routing of each frontend, and the backends that it may lead to.
 
-Here the files of `-f` are opened, and what is wrong with one is a fault like any other.
+Opens the pattern files of `-f`; a fault in one of them is reported like any other.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from reusedproxy.rules.matching import condition
 from reusedproxy.rules.rule_set import Book
 from reusedproxy.rules.samples.formats import text_of
 
-#: What ends a line, and hides what follows it.
+#: A character that ends a pattern; the rest of the line is ignored.
 _LINE_END = re.compile(r"[\n\r\0]")
 
 
 def default_backend(settings: model.Frontend) -> str | None:
-    """Where requests go without a look at them, if no rule comes before: the first `use_backend`, if it has no condition."""
+    """Returns the backend for requests when no rule comes first: that of a first `use_backend` without condition, else
+    of `default_backend`."""
     first = settings.use_backends[0] if settings.use_backends else None
     if first is not None and first.condition is None and first.name.constant is not None:
         return first.name.constant
@@ -40,8 +41,10 @@ def default_backend(settings: model.Frontend) -> str | None:
 
 
 def patterns_in(lines: Iterable[str]) -> Iterator[str]:
-    """One a line; empty lines and those that begin with # are none. As HAProxy reads it (src/pattern.c, pat_ref_read_from_file): blanks before a pattern do not count,
-    those behind it do."""
+    """Returns the patterns, one a line, without empty lines and lines that begin with #.
+
+    As in HAProxy (src/pattern.c, pat_ref_read_from_file), blanks before a pattern are ignored, those after it are not.
+    """
     for line in lines:
         text = _LINE_END.split(line.lstrip(" \t"), maxsplit=1)[0]
         if text and not line.startswith("#"):
@@ -50,8 +53,10 @@ def patterns_in(lines: Iterable[str]) -> Iterator[str]:
 
 @define
 class RuleBooks:
-    """One book for each section, made once; `faults` and `notices` are those of the files that conditions name. `disabled` are
-    the names of backends that are there, but take nothing."""
+    """Builds one rule book for each section, once; `faults` and `notices` are those of the pattern files.
+
+    `disabled` are the names of backends that exist and take no requests.
+    """
 
     backends: Mapping[str, Backend]
     disabled: frozenset[str] = frozenset()
@@ -61,8 +66,10 @@ class RuleBooks:
     _files: dict[str, list[str]] = Factory(dict)
 
     def routing(self, frontend: Frontend) -> Steps[Routing | None]:
-        """What `frontend` does with rules; None: it has none, and none are where it leads to. In steps: a thousand conditions
-        take 60 ms."""
+        """Returns the routing of `frontend`; None when neither it nor any backend that it leads to has rules.
+
+        Runs in steps: a thousand conditions take 60 ms.
+        """
         settings = frontend.settings
         named = [rule.name.constant for rule in settings.use_backends]
         everywhere = None in named
@@ -85,7 +92,7 @@ class RuleBooks:
         return Routing(frontend, self._book(settings), made, routes, ours_alone(rules), edited(rules), self.disabled)
 
     def gate(self, settings: model.Frontend) -> Gate | None:
-        """What decides who may come in there; None: everybody may."""
+        """Returns the check for new connections (`tcp-request connection`); None when all are accepted."""
         rules = settings.rules.connection
         made = [(condition(rule.condition, read=self._patterns), rule.action) for rule in rules]
         return Gate([(test, action) for test, action in made if isinstance(action, Receive)]) if made else None

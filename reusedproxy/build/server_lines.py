@@ -1,7 +1,7 @@
-"""One `server` line come to life: its address, its TLS, its pool and its checks; or, at a reload, those that it had.
+"""Builds one `server` line: its address, TLS, pool and checks; at a reload it takes over those that are unchanged.
 
-Two readings of a line are the same server if their `Identity` is; then its connections are kept, warm. It knows the
-constructors of a server's parts; it starts nothing, and must never know frontends.
+Two readings of a line are the same server if their `Identity` is equal; its connections are then kept. Knows the
+constructors of a server's parts. Starts nothing, and must never know frontends.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ from reusedproxy.rules.samples.compile import compiled_text, constant_text
 from reusedproxy.wire.heads import Limits
 from reusedproxy.wire.proxy_protocol import write_v1, write_v2
 
-#: Seconds for TCP and TLS when `timeout connect` is unset; HAProxy would wait as long as the kernel.
+#: Seconds for TCP and TLS when `timeout connect` is unset; HAProxy waits as long as the kernel does.
 CONNECT_TIMEOUT = 30.0
 
 
 @frozen
 class Identity:
-    """What must be equal for the connections to a server to be kept when the configuration is read again.
+    """The properties that must be equal for a server's connections to be kept when the configuration is read again.
 
-    `files` are the stamps of all certificates, keys and CAs, so that one that was replaced under its name counts as new.
+    `files` are the stamps of all certificates, keys and CAs, so that a file replaced under its name makes a difference.
     """
 
     target: Target
@@ -58,30 +58,32 @@ class Identity:
     timeout: float
     limits: PoolLimits
     wire: Limits
-    #: What says the names of its connections, and the one that is known beforehand.
+    #: The expressions for the names of its connections, the name known in advance, and the PROXY protocol version.
     names: tuple[model.Expression | None, model.Expression | None, str | None, str]
 
 
 class Announce(Protocol):
-    """Takes what an operator should read; `section`, such as "backend web", is whose `log` lines take it, "": the global one's."""
+    """Takes a message for the operator; `section`, such as "backend web", selects the `log` lines that get it, "" the
+    global ones."""
 
     def __call__(self, level: str, text: str, section: str = "") -> None: ...
 
 
 @define
 class Line:
-    """One `server` line come to life, with what a later reading of the configuration may take over."""
+    """One `server` line with its running parts, for a later reading of the configuration to take over."""
 
     identity: Identity
     context: ClientContext | None
     pool: HTTPConnectionPool
     server: Server
-    #: What `idle-ping` asks.
+    #: The request of `idle-ping`.
     ping_request: bytes
     checker: Checker | None = None
 
     def succeed(self, previous: Line) -> None:
-        """It takes the place of `previous` now, whose server may have changed since this one was made."""
+        """Takes the place of `previous`, and takes over its server's state, which may have changed since this line was
+        built."""
         self.server.succeed(previous.server)
         self.pool.ping_request = self.ping_request
         if self.checker is not None:
@@ -90,10 +92,10 @@ class Line:
 
 @frozen
 class Dialers:
-    """Makes what connects to one server, for each name that its connections may have.
+    """Makes the dialers for one server, one for each name that its connections may have.
 
-    A pool keeps it for as long as it lives, through any number of reloads: so it has plain values, and nothing of the reading
-    of the configuration in which it was made, which has the reading before it.
+    A pool keeps this object as long as it lives, through any number of reloads. So it holds plain values, and no
+    reference to the configuration in which it was made, which would keep all earlier ones alive.
     """
 
     poller: Poller
@@ -101,15 +103,16 @@ class Dialers:
     target: Target
     context: ClientContext | None
     timeout: float
-    #: The descriptor from which on there are none for servers.
+    #: Number of the first descriptor that is not available for servers.
     last: float
-    #: The SNI of `context`.
+    #: SNI of `context`.
     constant_name: bytes
-    #: What fetches the SNI of a request where a connection without one would be unverified; "": it would not, or is wanted.
+    #: The `sni` expression when a connection without SNI could not be verified; "" when it could, or need not be
+    #: verified.
     must_name: str
 
     def named(self, name: Name) -> Dialer:
-        """Raises NameRefused."""
+        """Returns the dialer for connections with this name. Raises NameRefused."""
         if not name.sni and self.must_name:
             text = f"'sni {self.must_name}' finds no name in this request, so no certificate could be verified"
             raise NameRefused(text)
@@ -126,7 +129,7 @@ class Dialers:
 
 
 class Lines:
-    """Makes them, for one reading of the configuration."""
+    """Builds the server lines for one reading of the configuration."""
 
     def __init__(
         self,
@@ -143,7 +146,7 @@ class Lines:
         faults: list[Fault],
         notices: list[Notice],
     ) -> None:
-        """`previous` are those of the reading before, by backend/server; `faults` and `notices` are added to."""
+        """Takes the `previous` reading's lines, by backend/server; adds to `faults` and `notices`."""
         self._reactor = reactor
         self._poller = poller
         self._deadlines = deadlines
@@ -158,7 +161,7 @@ class Lines:
         self._notices = notices
 
     def line(self, backend: model.Backend, settings: model.Server) -> Line:
-        """One server with its pool: the previous one's, if all that makes a connection is the same."""
+        """Builds one server with its pool: the previous one's, if everything that makes a connection is the same."""
         name = f"{backend.name}/{settings.name}"
         identity = Identity(
             self._target(name, settings, settings.host, settings.port),
@@ -207,7 +210,7 @@ class Lines:
         context: ClientContext | None,
         announce: Callable[[str, str], None],
     ) -> HTTPConnectionPool:
-        """A pool of its own, or one for each name that its connections may have."""
+        """Returns a single pool, or one with a pool for each name that its connections may have."""
         dialers = Dialers(
             self._poller,
             self._deadlines,
@@ -224,17 +227,19 @@ class Lines:
             return HTTPConnectionPool(name, dialers.dialer(context), *rest)
         own: bytes | None = None
         if settings.pool_conn_name is None and not settings.send_proxy:
-            # Without a known name it is that of no name at all, if such a connection may be opened.
+            # Without a known name this is the pool for no name, if such a connection may be opened.
             known = settings.known_name
             own = host_name(known.encode()) if known else None if dialers.must_name else b""
         elif settings.pool_conn_name is not None and settings.known_name and not settings.send_proxy:
-            own = constant_text(settings.pool_conn_name)  # whatever the SNI of a request is, this one's will do
+            # The pool's name decides: its connections, which use the known SNI, serve requests whatever their SNI.
+            own = constant_text(settings.pool_conn_name)
         return ConstantPool(
             name, dialers.dialer(context), *rest, own=own, dialer_for=dialers.named, clock=self._reactor
         )
 
     def checker(self, backend: Backend, line: Line, share: float) -> Checker:
-        """`share` of its interval passes before the first check, so that a backend's checks are spread over it."""
+        """Builds the checker; the `share` of its interval passes before the first check, so that a backend's checks are
+        spread."""
         server, timeouts = line.server, backend.settings.timeouts
         settings, check = server.settings, server.settings.check
         assert check is not None
@@ -245,7 +250,7 @@ class Lines:
         if context is not None and check.sni is not None and check.sni != _constant_name(settings):
             context = self._named(context, check.sni, settings.place, server.full_name)
         if check.addr is not None or check.port is not None:
-            # HAProxy: with another address or port, the traffic's TLS does not apply to the check, unless `check-ssl` says so.
+            # HAProxy: a check of another address or port does not use the traffic's TLS, unless `check-ssl` is set.
             context = context if settings.check_tls is not None else None
             target = self._target(server.full_name, settings, check.addr or settings.host, check.port or settings.port)
         checker = Checker(
@@ -271,7 +276,7 @@ class Lines:
         return checker
 
     def _target(self, name: str, settings: model.Server, host: str, port: int | None) -> Target:
-        """Where the server `name` is, or its checks go."""
+        """Returns the address of the server `name`, or that of its checks."""
         if settings.kind == "unix":
             return Target(socket.AF_UNIX, host)
         try:
@@ -281,7 +286,7 @@ class Lines:
             return Target(socket.AF_INET, ("0.0.0.0", 0))
 
     def _context(self, server: model.Server, name: str, tls: model.ServerTLS | None) -> ClientContext | None:
-        """One for each server, shared with its checks only: a session must never be offered to another server."""
+        """Returns a TLS context for one server and its checks only: a session must never be offered to another server."""
         if tls is None:
             return None
         try:
@@ -300,7 +305,7 @@ class Lines:
 
 
 def _generation(identity: Identity, previous: Line | None) -> int:
-    """Which one it is of this server's certificates and TLS settings, since the start."""
+    """Returns the number of this server's set of certificates and TLS settings, counted from the start."""
     if previous is None or previous.context is None:
         return 1
     same = (identity.tls, identity.files) == (previous.identity.tls, previous.identity.files)
@@ -308,7 +313,7 @@ def _generation(identity: Identity, previous: Line | None) -> int:
 
 
 def _ping_request(backend: model.Backend, settings: model.Server) -> bytes:
-    """What `idle-ping` asks: the server's HTTP check, or OPTIONS * (RFC 9110 section 9.3.7)."""
+    """Returns the request of `idle-ping`: the server's HTTP check, or OPTIONS * (RFC 9110 section 9.3.7)."""
     if backend.http_check is not None:
         return request(backend.http_check, keep=True)
     name = _constant_name(settings) or settings.host or "localhost"
@@ -316,7 +321,7 @@ def _ping_request(backend: model.Backend, settings: model.Server) -> bytes:
 
 
 def _announces(version: str) -> Callable[[Exchange], bytes] | None:
-    """What tells a server by the PROXY protocol who asks; None: nothing does."""
+    """Returns the function that makes the PROXY protocol header with the client's address; None without `send-proxy`."""
     if not version:
         return None
     write = write_v1 if version == "v1" else write_v2
@@ -324,7 +329,8 @@ def _announces(version: str) -> Callable[[Exchange], bytes] | None:
 
 
 def _announces_itself(version: str) -> Callable[[socket.socket], bytes] | None:
-    """The same of a check, which is our own."""
+    """Returns the function that makes the PROXY protocol header for a check, sent from the proxy's own address (v1) or
+    as LOCAL (v2); None without."""
     if version == "v1":
         return lambda connected: write_v1(
             *(_address(name) for name in (connected.getsockname(), connected.getpeername()))
@@ -337,7 +343,8 @@ def _address(name: object) -> tuple[str, int] | None:
 
 
 def _name_of(expression: model.Expression) -> Callable[[Exchange], bytes | None]:
-    """What fetches a name; one that cannot be found out within the bounds is none to connect with."""
+    """Returns the function that fetches a connection's name. It raises NameRefused when the expression exceeds its
+    limits."""
     fetch = compiled_text(expression)
 
     def name(exchange: Exchange) -> bytes | None:
@@ -350,5 +357,5 @@ def _name_of(expression: model.Expression) -> Callable[[Exchange], bytes | None]
 
 
 def _constant_name(settings: model.Server) -> str:
-    """The SNI of connections that no request has asked for; "" when there is none."""
+    """Returns the SNI of connections that are opened without a request, "" for none."""
     return settings.known_name or (settings.tls.sni if settings.tls is not None else None) or ""

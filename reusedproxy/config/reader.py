@@ -1,8 +1,8 @@
-"""The reader of the configuration: texts in, one frozen `Configuration` out, or every fault with its file and line.
+"""Reads the configuration: texts in, one frozen `Configuration` out, or every fault with its file and line.
 
-This is the story from the top: lines are cut into words, `.if` blocks choose among them, section words choose who
-reads the lines that follow, and at the end everything is judged together. Pure: no file is opened, no name resolved;
-the environment comes in as a mapping.
+Lines are split into words, `.if` blocks choose among them, section keywords choose who reads the lines that follow, and
+at the end everything is checked together. Must never open a file or resolve a name; the environment is passed in as a
+mapping.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ from reusedproxy.config.validate.proxies import judge
 __all__ = ["ConfigurationError", "Fault", "Source", "read_configuration", "reading"]
 
 _NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
-#: Which of their words is an address, and whose have another one behind `addr`.
+#: Index of the word that is an address, by keyword; the next line names those with a further address after `addr`.
 _ADDRESSES = {"bind": 1, "log": 1, "manhole": 1, "server": 2}
 _CHECKED_ADDRESSES = ("server", "default-server")
 
 
 @frozen
 class Source:
-    """One configuration text and the name that messages give it."""
+    """One configuration text and its name in messages."""
 
     name: str
     text: str
 
 
 def read_configuration(sources: Sequence[Source], environ: Mapping[str, str], library: str = "") -> Configuration:
-    """Reads all `sources` in order, as one configuration. Raises `ConfigurationError` with all that is wrong.
+    """Reads all `sources` in order, as one configuration. Raises `ConfigurationError` with all faults.
 
-    `library` is the name and version of what does TLS, for `.if`.
+    `library` is the name and version of the TLS library, for `.if`.
     """
     steps = reading(sources, environ, library)
     while True:
@@ -67,7 +67,8 @@ def read_configuration(sources: Sequence[Source], environ: Mapping[str, str], li
 def reading(
     sources: Sequence[Source], environ: Mapping[str, str], library: str = ""
 ) -> Generator[None, None, Configuration]:
-    """The same in steps, one for each line and section: 5,000 lines take 0.3 s in all."""
+    """Reads the configuration like `read_configuration`, in steps, one for each line and section: 5,000 lines take 0.3
+    s in all."""
     environment = {
         **environ,
         "REUSEDPROXY": "1",
@@ -85,8 +86,8 @@ def reading(
 class _Reading:
     """One run over the sources.
 
-    `section` is who reads the next line: the global draft, a proxy's draft, None before the first section, or "skipped"
-    after the head of a section that we do not do, whose lines are then nobody's.
+    `section` is the reader of the next line: the global draft, a proxy's draft, None before the first section, or
+    "skipped" after the head of a section that is not implemented, whose lines are ignored.
     """
 
     report: Report
@@ -96,7 +97,7 @@ class _Reading:
     section: GlobalDraft | ProxyDraft | str | None = None
     proxies: list[ProxyDraft] = Factory(list)
     defaults: list[ProxyDraft] = Factory(list)
-    # Names of `defaults` that a proxy took by `from`, and that it took because they were the last: never both.
+    # Names of `defaults` sections used by `from`; such a section must not be inherited implicitly as well.
     taken_by_name: set[str] = Factory(set)
     place: Place = Factory(lambda: Place("", 0))
 
@@ -143,7 +144,8 @@ class _Reading:
         self.read_words(Line(self.place, words[1:] if prefix else words, prefix), text)
 
     def lost_line(self, rough_words: list[str]) -> None:
-        """A line that could not be split: it may have named something, or have been the head of a section."""
+        """Notes the loss of a line that could not be split: it may have defined a name, or have been the head of a
+        section."""
         self.report.names_in_doubt = True
         if len(rough_words) > 1 and rough_words[0] in ("no", "default"):
             rough_words = rough_words[1:]
@@ -160,7 +162,8 @@ class _Reading:
             self.section.unreadable.add(word)
 
     def with_addresses(self, words: tuple[str, ...], text: str) -> tuple[str, ...]:
-        """With the variables that stand in its addresses, outside of double quotes, too. `text` is the whole line."""
+        """Returns the words with variables expanded in addresses outside of double quotes, too. `text` is the whole
+        line."""
         if "$" not in text:
             return words
         places = {_ADDRESSES.get(words[0], 0)}
@@ -172,8 +175,10 @@ class _Reading:
         )
 
     def address(self, words: tuple[str, ...], number: int, text: str) -> str:
-        """One of the words with its variables. Those that are not set are warned of: HAProxy says nothing, and listens on
-        every address."""
+        """Returns one of the words with its variables expanded.
+
+        Warns of variables that are not set: HAProxy says nothing, and listens on every address.
+        """
         unset = [name for at, name in unset_variables(text, self.variable) if at == number]
 
         def variable(name: str) -> str | None:
@@ -190,7 +195,7 @@ class _Reading:
         return word
 
     def variable(self, name: str) -> str | None:
-        """A variable's value; those that begin with a dot say where we are."""
+        """Returns a variable's value; names that begin with a dot give the current file, line and section."""
         if name == ".FILE":
             return self.place.file
         if name == ".LINE":
@@ -205,7 +210,7 @@ class _Reading:
         if not line.prefix and line.keyword in haproxy_words.SECTIONS | haproxy_words.SECTIONS_NOT_DONE:
             self.begin_section(line)
         elif self._looks_like_section(line, text):
-            # Read as what it was meant to be: its lines would be followers of this fault otherwise.
+            # Read as the section that was meant, so that its lines do not cause further faults.
             meant = nearest(line.keyword, haproxy_words.SECTIONS)
             assert meant is not None
             self.report.fault(line.place, f"unknown section '{line.keyword}': did you mean '{meant}'?")
@@ -220,7 +225,8 @@ class _Reading:
             read_proxy_line(self.section, line, self.report)
 
     def _looks_like_section(self, line: Line, text: str) -> bool:
-        """A mistyped section word at the left margin, in a text whose other lines are known by their words."""
+        """Tells whether the line is a mistyped section keyword: at the left margin, no known keyword, and closest to a
+        section's."""
         if text[:1] in (" ", "\t") or line.prefix or line.keyword in haproxy_words.PROXY | haproxy_words.GLOBAL:
             return False
         known = haproxy_words.SECTIONS | haproxy_words.PROXY
@@ -229,7 +235,7 @@ class _Reading:
     # -- sections ------------------------------------------------------------------------------------------------------
 
     def begin_section(self, line: Line) -> None:
-        """The head of a section. Whatever is wrong with it, the lines that follow are read as its own."""
+        """Begins a section. The lines that follow are read as its own, even if its head is faulty. Raises Wrong."""
         if line.keyword in haproxy_words.SECTIONS_NOT_DONE:
             self.section = "skipped"
             raise Wrong(not_done(line.keyword, "section", haproxy_words.HINTS.get(line.keyword, "")))
@@ -237,7 +243,7 @@ class _Reading:
             self.section = self.global_
             line.at_most(0)
             return
-        # A draft that is in no list is read and forgotten: for a head that has no name.
+        # Stays in use when the head has no name: a draft that is in no list, whose lines are read and dropped.
         self.section = ProxyDraft(line.keyword, "", line.place)
         try:
             self.begin_proxy(line)
@@ -265,7 +271,7 @@ class _Reading:
             raise Wrong(wrong)
 
     def parent(self, line: Line, name: str, rest: tuple[str, ...]) -> tuple[ProxyDraft, str]:
-        """The defaults that a section begins with, and what is wrong with the words that say so ("": nothing)."""
+        """Returns the `defaults` section that a section inherits, and the fault of the words that name it ("": none)."""
         nothing = ProxyDraft("defaults", "", line.place)
         last = self.defaults[-1] if self.defaults and line.keyword != "defaults" else nothing
         if not rest:
@@ -320,6 +326,6 @@ class _Reading:
 
 
 def _not_set(names: Sequence[str]) -> str:
-    """That these variables have no value."""
+    """Returns the message that these variables are not set."""
     listed = " and ".join(f"'{name}'" for name in dict.fromkeys(names))
     return f"the variable {listed} is not set" if len({*names}) == 1 else f"the variables {listed} are not set"

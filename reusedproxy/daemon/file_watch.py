@@ -1,6 +1,6 @@
-"""`ssl-watch`: files that change while they are in use are looked at every so often, and told of once they have come to rest.
+"""Watches files for `ssl-watch`, and reports those that have changed and come to rest.
 
-It knows stamps of files and a clock; it must never know what is in the files, nor how they are taken up.
+Knows stamps of files and a clock. Must never know what the files contain, nor how they are loaded.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from reusedproxy.net.slices import Later, Steps
 
 
 class FileWatch:
-    """Looks from `begin` to `stop`. `tell(names)` hears of files that have changed, and were then the same for one more look:
-    a renewal writes several, and not all at once.
+    """Looks at files from `begin` to `stop`, and calls `tell(names)` with those that have changed.
 
-    It hears of them at each look from then on, until it calls `begin` (they are in use now) or `refuse` (they are not to be
-    used, as long as they stay as they are).
+    A change is reported only after one more look has found the files the same: a renewal writes several of them, and
+    not all at once. It is reported at each further look, until the owner calls `begin` (the files are in use now) or
+    `refuse` (they must not be used as long as they stay as they are).
     """
 
     _log = Logger()
@@ -32,12 +32,13 @@ class FileWatch:
         self._look = Later(clock, self._looking, self._looked)
         self._used: Stamps = ()
         self._seen: Stamps = ()
-        #: Whether the last look found what the one before had found.
+        #: The last two looks found the same.
         self._rested = False
         self._refused: Stamps | None = None
 
     def begin(self, every: float | None, used: Stamps, stamps: Callable[[], Steps[Stamps]]) -> None:
-        """Look `every` so many seconds (None: never); `used` is what `stamps` said before the files in use were read."""
+        """Starts to look every `every` seconds (None: never); `used` are the stamps from before the files in use were
+        read."""
         self.stop()
         self._every = every
         self._used = self._seen = used
@@ -49,7 +50,7 @@ class FileWatch:
         self._look.stop()
 
     def refuse(self) -> None:
-        """What was told of last is bad: hear no more of it."""
+        """Rejects the files reported last; they are not reported again until they change."""
         self._refused = self._seen
 
     def _again(self) -> None:
@@ -57,7 +58,8 @@ class FileWatch:
             self._look.plan(self._every)
 
     def _looking(self) -> Steps[None]:
-        """A file system may be slow, and the files many: 10 ms for 1000 certificates on a local disk."""
+        """Takes the stamps, in steps: a file system may be slow, and the files many (10 ms for 1000 certificates on a
+        local disk)."""
         stamps = yield from self._stamps()
         self._rested = stamps == self._seen
         self._seen = stamps

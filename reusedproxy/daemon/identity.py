@@ -1,7 +1,8 @@
-"""Who the daemon becomes when root has started it: `user` and `group` of the configuration, where twistd's options say nothing.
+"""Decides which user the daemon becomes when root has started it: `user` and `group`, unless twistd's options say it.
 
-It is decided before anything is bound, done when everything is, and for good. Reloads then read all files as that user: so
-those that he cannot read are named at the start. It knows users, groups and paths; it must never know what is in the files.
+The decision is made before anything is bound, carried out when everything is, and final. Reloads read all files as that
+user, so files that it cannot read are named at the start. Knows users, groups and paths; must never know what the files
+contain.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import Global, Said
 from reusedproxy.config.model.values import Notice, Place
 
-#: Files that are named when they cannot be read.
+#: Number of unreadable files that are named.
 NAMED = 4
 
 INSTEAD = (
@@ -29,7 +30,7 @@ INSTEAD = (
 
 
 class UnknownAccount(Exception):
-    """There is no such user or group; `place` says whose line that is."""
+    """Raised for a user or group that does not exist; `place` is its line."""
 
     def __init__(self, place: Place, text: str) -> None:
         Exception.__init__(self, text)
@@ -38,7 +39,7 @@ class UnknownAccount(Exception):
 
 @frozen
 class Account:
-    """A user, his group, and the others that he is in."""
+    """A user with its primary group and supplementary groups."""
 
     uid: int
     gid: int
@@ -46,7 +47,8 @@ class Account:
 
     @classmethod
     def of(cls, uid: int, gid: int | None = None) -> Account:
-        """By numbers; `gid` None: his own group, or one of the same number where nobody has that uid."""
+        """Returns the account with these numbers. `gid` None: the user's own group, or the same number for an unknown
+        uid."""
         try:
             known = pwd.getpwuid(uid)
         except KeyError:
@@ -63,14 +65,14 @@ class Account:
             return str(self.uid)
 
     def become(self) -> None:
-        """For good. Raises OSError."""
+        """Changes the process to this account for good. Raises OSError."""
         os.setgroups(self.groups)
         os.setgid(self.gid)
         os.setuid(self.uid)
 
     @contextmanager
     def acting(self) -> Iterator[None]:
-        """Meanwhile files are opened as this account; only root can."""
+        """Opens files as this account within the context; only root can. Raises OSError."""
         uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
         os.setgroups(self.groups)
         try:
@@ -83,7 +85,8 @@ class Account:
             os.setgroups(groups)
 
     def impediment(self) -> str:
-        """Why root cannot become this account, in words; "" if it can. In a container root may lack the capabilities."""
+        """Returns the reason why root cannot become this account, "" if it can. Root in a container may lack the
+        capabilities."""
         try:
             with self.acting():
                 return ""
@@ -94,7 +97,7 @@ class Account:
             )
 
     def unreadable(self, paths: Iterable[str]) -> list[str]:
-        """Which of these exist and cannot be read by this account."""
+        """Returns those of the paths that exist and that this account cannot read."""
         existing = [path for path in dict.fromkeys(paths) if os.path.lexists(path)]
         with self.acting():
             return [path for path in existing if not os.access(path, _needed(path), effective_ids=True)]
@@ -105,7 +108,10 @@ def _needed(path: str) -> int:
 
 
 def account_of(said: Global, options: Mapping[str, object]) -> Account | None:
-    """Whom root becomes by the configuration; None: nobody else, or twistd's `options` say who. Raises UnknownAccount."""
+    """Returns the account that root becomes by the configuration. Raises UnknownAccount.
+
+    None: the configuration names nobody, or twistd's `options` say it.
+    """
     if options.get("uid") is not None:
         return None
     try:
@@ -122,7 +128,7 @@ def account_of(said: Global, options: Mapping[str, object]) -> Account | None:
 
 
 def _number(said: Said, find: Callable[[str], int]) -> int:
-    """Raises KeyError with what UnknownAccount takes."""
+    """Returns the number of a user or group. Raises KeyError with the arguments for UnknownAccount."""
     if said.word in ("uid", "gid"):
         return int(said.value)
     try:
@@ -134,7 +140,7 @@ def _number(said: Said, find: Callable[[str], int]) -> int:
 
 
 def judged(said: Global, root: bool, options: Mapping[str, object]) -> tuple[list[Fault], list[Notice]]:
-    """What is to be said of these lines, besides names that nobody has."""
+    """Returns faults and notices about `user`, `group` and `chroot`, but for names that do not exist."""
     by_option = options.get("uid")
     faults: list[Fault] = []
     notices: list[Notice] = []
@@ -166,7 +172,7 @@ def judged(said: Global, root: bool, options: Mapping[str, object]) -> tuple[lis
 
 
 def python_notice(account: Account) -> Iterator[Notice]:
-    """A warning where the account cannot read Python itself, of which parts are loaded when they are needed first."""
+    """Returns a warning if the account cannot read Python itself, whose modules are partly loaded later."""
     for path in account.unreadable([os.__file__, __file__]):
         text = (
             f"user {account.name}, whom the daemon becomes, cannot read {path}, so what is loaded later will be missing: install"
@@ -177,7 +183,7 @@ def python_notice(account: Account) -> Iterator[Notice]:
 
 
 def reload_notice(account: Account, paths: Iterable[str], place: Place) -> Iterator[Notice]:
-    """One warning that names what the account cannot read, if there is something."""
+    """Returns one warning with the paths that the account cannot read, if there are any."""
     found = account.unreadable(paths)
     if found:
         more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""

@@ -1,10 +1,10 @@
-"""What twistd would stumble over, or be made to, when it starts: paths on its command line that cannot be used, which it meets with a traceback,
-and what a daemon that crashed, or a machine that did, has left in its pid file.
+"""Checks twistd's options before it starts: unusable paths, on which it fails with a traceback, and stale pid files.
 
-twistd refuses to start when the file names a process that lives, whoever that is, and when the file is empty. It looks at
-the file after it has read the command line, so a plugin can take one away that says nothing: an empty one (a crash before it was
-written, a full disk), and one whose number belongs to another process today, which numbers that are given again, and
-containers, in which they begin at 1, make likely. A file with other text is left for twistd to refuse: it may be no pid file.
+twistd refuses to start when the pid file names a live process, whichever it is, and when the file is empty. It reads
+the file after the command line, so a plugin can remove it before. Two kinds are removed: an empty one (a crash before
+it was written, a full disk), and one whose number belongs to another program now. The latter is likely, since numbers
+are reused, and in containers begin at 1. A file with other text is left for twistd to refuse: it may be no pid file at
+all.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from reusedproxy.daemon.identity import Account
 from reusedproxy.daemon.supervision import is_daemon
 from reusedproxy.operators.logs.own import use_observer
 
-#: No pid file is longer, and no process has a larger number (Linux: PID_MAX_LIMIT).
+#: Largest size of a pid file in bytes, and an upper bound for process numbers (Linux: PID_MAX_LIMIT).
 LONGEST = 64
 MOST = 2**22 + 1
 
 
-#: twistd's options that name a file which it writes, and those that name a directory which it enters.
+#: twistd's options with a file that it writes, and those with a directory that it enters.
 WRITTEN = ("pidfile", "logfile")
 ENTERED = ("chroot", "rundir")
 
 
 def unusable(options: Mapping[str, object]) -> str:
-    """What is wrong with the paths among twistd's `options`, in words; empty if nothing is."""
+    """Returns the fault of the first unusable path among twistd's `options`, "" if all can be used."""
     for name in ENTERED:
         path = options.get(name)
         if isinstance(path, str) and path != "." and not os.path.isdir(path):
@@ -44,7 +44,7 @@ def unusable(options: Mapping[str, object]) -> str:
         path = options.get(name)
         if not isinstance(path, str) or path in ("", "-"):
             continue
-        # The pid file is root's; the log file is opened by the user.
+        # The pid file is written by root, the log file by the user.
         if account is None or name == "pidfile":
             reason = _cannot_write(path)
         else:
@@ -72,15 +72,17 @@ def _cannot_write(path: str) -> str:
 
 
 class UsersLogFile(LogFile):
-    """Rotated by its owner only: twistd writes the first lines while it is still root, whose the new file would be."""
+    """A log file that only its owner rotates: twistd writes the first lines as root, who would own the new file."""
 
     def shouldRotate(self) -> bool:
         return os.geteuid() == os.fstat(self._file.fileno()).st_uid and bool(super().shouldRotate())
 
 
 def log_as_user(options: Any) -> None:
-    """Have the log file opened by the user that twistd's --uid names, and not by root before: in a directory of his he could
-    have put a link to any file of root's there."""
+    """Opens the log file as the user of twistd's --uid, instead of as root.
+
+    In a directory of his own, that user could have put a symbolic link to any of root's files in its place.
+    """
     account, path = _becoming(options), options.get("logfile")
     if account is None or not path or path == "-" or options.get("syslog") or options.get("logger"):
         return
@@ -97,22 +99,22 @@ def log_as_user(options: Any) -> None:
 
 
 def _becoming(options: Mapping[str, object]) -> Account | None:
-    """Whom root becomes by twistd's options."""
+    """Returns the account that root becomes by twistd's options; None for nobody, or if it cannot."""
     uid, gid = options.get("uid"), options.get("gid")
     if os.geteuid() != 0 or not isinstance(uid, int) or uid == 0:
         return None
     account = Account.of(uid, gid if isinstance(gid, int) else None)
-    return None if account.impediment() else account  # which is said later
+    return None if account.impediment() else account  # an impediment is reported later
 
 
 def remove_stale(path: str | None, proc: Path = Path("/proc")) -> None:
-    """Remove the file at `path` if it names no daemon of this program."""
+    """Removes the pid file at `path` if it names no daemon of this program."""
     if not path or not _is_stale(path, proc):
         return
     try:
         os.remove(path)
     except OSError:
-        return  # twistd says what is in its way
+        return  # twistd reports the obstacle
     print(f"[NOTICE] {path}: removed, it named no running reusedproxy", file=sys.stderr)
 
 
@@ -121,7 +123,7 @@ def _is_stale(path: str, proc: Path) -> bool:
         if not os.path.isfile(path) or os.path.getsize(path) > LONGEST:
             return False
         with open(path, "rb") as file:
-            text = file.read().strip(b" \t\r\n\0")  # after a loss of power a file may have zeros for its text
+            text = file.read().strip(b" \t\r\n\0")  # after a power failure a file may contain zeros
     except OSError:
         return False
     if not text:
@@ -130,4 +132,4 @@ def _is_stale(path: str, proc: Path) -> bool:
         return False
     if not 0 < int(text) < MOST or int(text) == os.getpid():
         return True
-    return is_daemon(int(text), proc) is False  # no such process: twistd finds that out itself
+    return is_daemon(int(text), proc) is False  # None, no such process: twistd handles that itself

@@ -1,6 +1,6 @@
-"""Configuration files and directories of them, from their paths to values; and all that is wrong, as lines for people.
+"""Loads configuration files and directories of them, and renders all faults as lines for people.
 
-It reads text; it must never know what becomes of the configuration.
+Reads text; must never know what the configuration is used for.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from reusedproxy.net.slices import Steps, run_through
 
 
 class Refused(Exception):
-    """The configuration cannot be used; `lines` say all that is wrong with it, warnings among them, as one comes upon it who
-    goes through the files. `files` are their names in the order of reading, if that is known."""
+    """Raised for a configuration that cannot be used.
+
+    `lines` are all faults and warnings, in the order of the files and their lines. `files` are the names in reading
+    order, if known.
+    """
 
     def __init__(self, faults: Iterable[object], notices: Iterable[Notice] = (), files: Iterable[str] = ()) -> None:
         self.faults, self.notices = list(faults), list(notices)
@@ -29,12 +32,13 @@ class Refused(Exception):
 
 
 def load(paths: list[str]) -> Configuration:
-    """Read configuration files and directories of them. Raises Refused."""
+    """Reads configuration files and directories of them. Raises Refused."""
     return run_through(loading(paths))
 
 
 def loading(paths: list[str], again: bool = False) -> Steps[Configuration]:
-    """The same in steps; `again`: clients are served meanwhile, so that no pipe can be waited for."""
+    """Reads the configuration like `load`, in steps. With `again` clients are being served, so no pipe is waited for.
+    Raises Refused."""
     sources, faults = _read(paths, unless_pipe if again else None)
     if faults:
         raise Refused(faults)
@@ -46,7 +50,7 @@ def loading(paths: list[str], again: bool = False) -> Steps[Configuration]:
 
 
 def _read(paths: list[str], opener: Callable[[str, int], int] | None) -> tuple[list[Source], list[str]]:
-    """The texts, and what is wrong with the files."""
+    """Returns the texts, and the faults of files that cannot be read."""
     sources: list[Source] = []
     faults: list[str] = []
     read: dict[tuple[int, int], tuple[str, str]] = {}
@@ -56,7 +60,7 @@ def _read(paths: list[str], opener: Callable[[str, int], int] | None) -> tuple[l
             if not names:
                 faults.append(f"{path}: there is no *.cfg file in this directory")
             for name in names:
-                # What is no UTF-8 is told with its line, and in a comment it harms nobody.
+                # Invalid UTF-8 is reported with its line later; in a comment it does no harm.
                 with open(name, encoding="utf-8", errors="surrogateescape", newline="", opener=opener) as file:
                     status = os.fstat(file.fileno())
                     same = (status.st_dev, status.st_ino)
@@ -71,22 +75,24 @@ def _read(paths: list[str], opener: Callable[[str, int], int] | None) -> tuple[l
 
 
 def _named_twice(name: str, path: str, other: str, other_path: str) -> str:
-    """Each of its sections would have a twin of the same name, at the same line."""
+    """Returns the message for a file that is read twice: each of its sections would have a duplicate at the same line."""
     if os.path.normpath(name) != os.path.normpath(other):
         return f"{name}: this is the same file as {other}, which is read already"
     return f"{name}: this file is named twice: by '--config {other_path}' and by '--config {path}'"
 
 
 def files_in(path: str) -> list[str]:
-    """What is read for it: itself, or the *.cfg files of a directory. Raises OSError."""
+    """Returns the files to read for the path: itself, or the *.cfg files of a directory. Raises OSError."""
     if not os.path.isdir(path):
         return [path]
     return [os.path.join(path, name) for name in sorted(os.listdir(path)) if name.endswith(".cfg")]
 
 
 def _in_order(faults: Iterable[object], notices: Iterable[Notice], files: Iterable[str]) -> list[str]:
-    """One line for each, by file and line; what was warned of at a line comes before what is wrong with it. Faults of no line
-    come first."""
+    """Returns one line for each fault and notice, sorted by file and line.
+
+    At the same line, notices come before faults. Faults without a line come first.
+    """
     found: list[tuple[Place | None, str]] = [(notice.place, notice_line(notice)) for notice in notices]
     found += [(fault.place if isinstance(fault, Fault) else None, f"[ALERT] {fault}") for fault in faults]
     named = [*files, *(place.file for place, _ in found if place is not None)]

@@ -1,8 +1,9 @@
-"""One proxy in place of another, at a reload: what is new is tried and warmed before anybody is sent to it.
+"""Tries a new proxy before it replaces the old one at a reload: its connections are opened before any client uses it.
 
-A pool whose description has changed, by a renewed certificate for instance, begins anew. While the old proxy serves on, the
-new one's pools open their floors, or one connection where there is none. If a server that takes the old certificates does
-not take the new ones, everything stays as it was. It knows lines and pools; it must never know files or signals.
+A pool whose description has changed, by a renewed certificate for instance, starts anew. While the old proxy still
+serves, the new one's pools open their floors, or one connection where there is no floor. If a server that accepts the
+old certificates does not accept the new ones, everything stays as it was. Knows lines and pools; must never know files
+or signals.
 """
 
 from __future__ import annotations
@@ -20,28 +21,30 @@ from reusedproxy.pool.connection import IN_USE, ServerConnection
 from reusedproxy.pool.dialing.governor import PROOF
 from reusedproxy.pool.pool import HTTPConnectionPool
 
-#: Seconds that a reload waits for the floors of what is new.
+#: Seconds that a reload waits for the floors of new pools.
 PATIENCE = 5.0
 TICK = 0.05
 
 
 @frozen
 class Refusal:
-    """Why the new one cannot take over: a server, and what it says."""
+    """The reason why the new proxy cannot take over: a server, and its error."""
 
     name: str
     reason: str
 
 
 class Trial:
-    """One connection to a server whose pool has no floor: opened as the pool would, and held until the turnover is over.
+    """One connection to a server whose pool has no floor: opened as the pool would open it, and held until the turnover
+    is over.
 
-    The pool's limits must not decide about it: under `pool-max-conn 0`, say, it would be let go at once, and opened again.
+    The pool's limits must not apply to it: with `pool-max-conn 0`, for example, it would be closed at once, and opened
+    again.
     """
 
     def __init__(self, pool: HTTPConnectionPool, now: Callable[[], float]) -> None:
         self.connection: ServerConnection | None = None
-        #: Why there is none, "" while that is not known.
+        #: The error of the dial, "" without one.
         self.trouble = ""
         self.unverified = False
         self._pool = pool
@@ -60,16 +63,16 @@ class Trial:
 
     @property
     def proven(self) -> bool:
-        """It has stood long enough for its handshake not to be refused any more."""
+        """Tells whether the connection has stood long enough that the server will not refuse its handshake any more."""
         return self.connection is not None and self._now() >= self.connection.proof_at
 
     def take(self) -> ServerConnection | None:
-        """The connection, for something that gives it back itself; None: its server has ended it."""
+        """Returns the connection to a caller that releases it itself; None when the server has closed it."""
         connection, self.connection = self.connection, None
         return connection if connection is not None and connection.state == IN_USE else None
 
     def end(self) -> None:
-        """It is the pool's, like any other, or goes."""
+        """Cancels the dial, or releases the connection to the pool."""
         if self._dial is not None:
             self._dial.cancel()
             self._dial = None
@@ -79,7 +82,7 @@ class Trial:
 
 
 class Turnover:
-    """Tries `new` while `old` serves; `over` is called once, with a refusal or None. Nothing of the old one is touched."""
+    """Tries `new` while `old` serves; calls `over` once, with a refusal or None. Must never change the old proxy."""
 
     def __init__(self, old: Proxy, new: Proxy, clock: IReactorTime, over: Callable[[Refusal | None], None]) -> None:
         self.old = old
@@ -89,14 +92,14 @@ class Turnover:
         self._began = clock.seconds()
         self._call: IDelayedCall | None = None
         kept = {line.pool for line in old.lines.values()}
-        #: Those that are new, by backend/server.
+        #: New lines, by backend/server.
         self._lines = {name: line for name, line in new.lines.items() if line.server.serving and line.pool not in kept}
-        #: Of pools without a floor; those that have not begun wait for their turn.
+        #: Trials of pools without a floor, and the names of servers whose trial has not begun.
         self._trials: dict[str, Trial] = {}
         self._to_try: list[str] = []
-        #: Servers that are not trusted any more, and why: what has changed is taken up all the same.
+        #: Servers that are no longer trusted, and the reason; they do not prevent the reload.
         self.distrusted: dict[str, str] = {}
-        #: What those that were asked their checks' request have answered: None: nothing yet; "": well; or why not.
+        #: Results of the check requests on new connections: None: pending, "": passed, else the failure.
         self._answers: dict[str, str | None] = {}
 
     def start(self) -> None:
@@ -109,7 +112,7 @@ class Turnover:
         self._look()
 
     def close(self, reason: str) -> None:
-        """The new one is not wanted: its pools and sockets go."""
+        """Discards the new proxy: closes its pools, and the sockets bound for it."""
         if self._call is not None and self._call.active():
             self._call.cancel()
         self._end_trials()
@@ -121,7 +124,7 @@ class Turnover:
 
     def _look(self) -> None:
         self._call = None
-        # At the pace of the floors: a hundred handshakes at the same moment would hold up everybody.
+        # At the rate of the floors: a hundred handshakes at the same moment would block the event loop.
         pace = max(1, int(self.new.configuration.global_.pool_connect_rate * TICK))
         for name in self._to_try[:pace]:
             self._trials[name] = Trial(self._lines[name].pool, self._clock.seconds)
@@ -142,9 +145,12 @@ class Turnover:
         self._to_try.clear()
 
     def _refused(self, name: str, line: Line) -> Refusal | None:
-        """A handshake or check that fails now, at a server that the old one has no trouble with, is the new certificates'
-        fault; or a new name's. But where it is we who do not take the server's certificate any more, since other CAs or lists of
-        revoked certificates count now, to go on as before would be to trust whom nobody trusts."""
+        """Returns a refusal when a handshake or check fails at a server that the old proxy reaches without trouble.
+
+        The new certificates, or a new name, are then the cause. A server whose certificate fails verification, with its
+        name unchanged, does not refuse the reload: other CAs or revocation lists apply now, and to go on as before
+        would mean to trust a server that must not be trusted.
+        """
         old = self.old.lines.get(name)
         if old is None or old.pool.trouble:
             return None
@@ -159,8 +165,8 @@ class Turnover:
         return Refusal(name, answer) if answer else None
 
     def _is_ready(self, name: str, line: Line) -> bool:
-        """Its floor, or its trial, stands and has proven itself, or will not stand soon: a server that is away must not hold up
-        a reload."""
+        """Tells whether the server's floor or trial stands and is proven, or will not stand soon: an absent server must
+        not delay a reload."""
         pool, now = line.pool, self._clock.seconds()
         trial = self._trials.get(name)
         if name in self._to_try:
@@ -177,8 +183,11 @@ class Turnover:
         return self._answers.get(name) is not None
 
     def _ask(self, name: str, line: Line) -> None:
-        """nginx, for one, takes any client certificate in the handshake, and answers requests with 400 if it does not trust
-        it: so where the server passes its HTTP checks, they are asked on one of the new connections, too."""
+        """Sends the server's HTTP check on one of the new connections, if the server passes its checks.
+
+        nginx, for example, accepts any client certificate in the handshake, and answers requests with 400 if it does
+        not trust it.
+        """
         old = self.old.lines.get(name)
         before, checker = old.checker if old is not None else None, line.checker
         if before is None or checker is None or not before.last.passed or not checker.asks_as(before):
@@ -186,7 +195,7 @@ class Turnover:
             return
         connection = self._trials[name].take() if name in self._trials else line.pool.acquire()
         if connection is None:
-            self._answers[name] = ""  # its server ended it, with no word about our certificate
+            self._answers[name] = ""  # the server closed it, without a complaint about the certificate
             return
         self._answers[name] = None
 
@@ -197,7 +206,7 @@ class Turnover:
 
 
 def _name_of(line: Line) -> tuple[object, ...]:
-    """The name that a server's certificate must have, as the configuration says it."""
+    """Returns the settings that determine the name in a server's certificate."""
     settings = line.server.settings
     tls = settings.tls
     return settings.sni, settings.known_name, tls and tls.sni, tls and tls.verifyhost

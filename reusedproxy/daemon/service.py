@@ -1,7 +1,7 @@
-"""The service that starts, reloads, drains and stops a proxy.
+"""Starts, reloads, drains and stops a proxy.
 
-It takes signals, reads the configuration with `load` and has `build.assembly` build what it starts. Whatever is wrong is raised as
-`Refused`, one line for each fault, before anything is served. It must never know the command line.
+Handles signals, reads the configuration with `load` and builds the proxy with `build.assembly`. Every fault is raised
+as `Refused`, one line each, before anything is served. Must never know the command line.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ from reusedproxy.operators.logs.expiry import Ending, Expiry
 if TYPE_CHECKING:
     from reusedproxy.operators.shell.manhole import Manhole
 
-#: What is said of a listener when the daemon starts.
+#: Verb of the message about a listener when the daemon starts.
 FIRST = "listens on"
-#: Seconds that a stop may wait for clients before it says so.
+#: Seconds that a stop waits for clients before it announces that.
 SAY_DRAIN = 1.0
-#: Seconds that a loop which does not turn has to end, when the daemon was told to stop and `hard-stop-after` says nothing.
+#: Seconds until the process exits when its event loop is blocked and it was told to stop, without `hard-stop-after`.
 STUCK = 30.0
-#: Files that are named when they have changed.
+#: Number of names in a list of changed files or servers.
 NAMED = 3
 
 _NOWHERE = Place("", 0)
 
-#: The signals that stop the daemon; those that have it reload, as HAProxy's master process is told by either; and that which has
-#: HAProxy say what its memory is used for, and must not end us.
+#: Signals that stop the daemon. Signals that reload it: HAProxy's master process accepts either. The signal at which
+#: HAProxy reports its memory pools; it must not end the daemon.
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 RELOADING = (signal.SIGHUP, signal.SIGUSR2)
 IGNORED = signal.SIGQUIT
@@ -72,26 +72,29 @@ _LEVELS = {
 
 
 class ProxyService(Service):
-    """One proxy's life. `state` is "new", "assembled" (bound), "running", "draining" or "stopped"."""
+    """The life cycle of one proxy. `state` is "new", "assembled" (bound), "running", "draining" or "stopped"."""
 
     _log = Logger("reusedproxy")
 
     def __init__(self, reactor: Any, paths: list[str], options: Mapping[str, object] | None = None) -> None:
-        """`paths` of configuration files and directories are read by `assemble`, and again at each `reload`. `options` are
-        twistd's, which says whom the process becomes by `uid` and `gid`."""
+        """Takes the `paths` of configuration files and directories, read by `assemble` and again at each `reload`.
+
+        `options` are twistd's; `uid` and `gid` among them name the account that the process becomes.
+        """
         self.state = "new"
         self.proxy: Proxy | None = None
         self.manhole: Manhole | None = None
         self.supervision = Supervision(Manager({}, reactor))
         self._paths = paths
         self._options = options or {}
-        #: What no reload can change, as it was at the start.
+        #: Settings that no reload can change, as they were at the start.
         self._started_with: dict[str, object] = {}
-        #: The process is ours alone, so that the garbage collector may be spared what a reload makes.
+        #: The process belongs to this daemon alone, so a reload may disable the garbage collector and freeze its
+        #: objects.
         self.spares_collector = False
-        #: The reload that is under way has replaced the proxy.
+        #: The current reload has replaced the proxy.
         self._taken_up = False
-        #: Whom the process becomes by the configuration when it starts.
+        #: The account that the process becomes by the configuration when it starts.
         self._account: Account | None = None
         self._reactor = reactor
         self._poller = Poller(reactor)
@@ -100,9 +103,9 @@ class ProxyService(Service):
         self.watchdog = Watchdog(reactor, self._stands, self._goes_on, self._die)
         self._expiry = Expiry(reactor, self.announce)
         self._watch = FileWatch(reactor, self.renew)
-        #: What `ssl-watch` has found to be new, while the turnover is for that.
+        #: The changed files during a reload that `ssl-watch` has begun.
         self._renewed: list[str] = []
-        #: The reload that is under way.
+        #: The current reload.
         self._reloading: Slices | None = None
         self._reload_again = False
         self._resolver = Resolver(reactor)
@@ -111,15 +114,18 @@ class ProxyService(Service):
         self._say_drain: IDelayedCall | None = None
 
     def announce(self, level: str, text: str, section: str = "") -> None:
-        """What an operator should read, to the daemon's own log and to the `log` lines of the `section` that it is about
-        ("frontend www", "backend app"), or of the global one."""
+        """Sends a message for the operator to the daemon's own log, and to the `log` lines of the `section` that it is
+        about ("frontend www", "backend app"), or of the global one."""
         self._log.emit(_LEVELS[level], "{text}", text=text)
         if self.proxy is not None:
             self.proxy.logs.event(level, text, section)
 
     def take_early_signals(self) -> None:
-        """What comes while it starts: a signal to reload waits until it runs, for the files may have been read before they changed; a signal to
-        stop ends the process at once, which may be waiting for a name server."""
+        """Installs the handlers for signals during the start.
+
+        A signal to reload is kept until the daemon runs, since the files may have been read before they changed. A
+        signal to stop ends the process at once, which may be waiting for a name server.
+        """
         self._take_other_signals()
         for number in STOPPING:
             signal.signal(number, self._told_to_stop_early)
@@ -135,7 +141,7 @@ class ProxyService(Service):
         os.kill(os.getpid(), number)
 
     def _told_to_reload(self, number: int, frame: object) -> None:
-        """A signal's handler. What it leaves for the reactor is done when that runs."""
+        """Handles a signal: schedules the reload for when the reactor runs."""
         self._reactor.callFromThread(self.reload)
 
     def _told_nothing(self, number: int, frame: object) -> None:
@@ -143,7 +149,7 @@ class ProxyService(Service):
         self._reactor.callFromThread(self.announce, "notice", text)
 
     def assemble(self, *, bind: bool) -> Proxy:
-        """Read the configuration, build everything, and with `bind` listen. Raises Refused."""
+        """Reads the configuration, builds everything, and with `bind` opens the listening sockets. Raises Refused."""
         configuration = load(self._paths)
         faults, notices = self._decide_account(configuration.global_)
         faults += self._assemble_manhole(configuration.global_.manhole, bind)
@@ -163,7 +169,7 @@ class ProxyService(Service):
         return self.proxy
 
     def _decide_account(self, said: Global) -> tuple[list[Fault], list[Notice]]:
-        """Faults and notices about `user`, `group` and `chroot`."""
+        """Returns faults and notices about `user`, `group` and `chroot`."""
         root = os.geteuid() == 0
         faults, notices = judged(said, root, self._options)
         try:
@@ -178,14 +184,14 @@ class ProxyService(Service):
 
     @property
     def _becoming(self) -> Account | None:
-        """Whom root becomes, by twistd's options or the configuration."""
+        """Returns the account that root becomes, by twistd's options or the configuration."""
         uid, gid = self._options.get("uid"), self._options.get("gid")
         if os.geteuid() == 0 and isinstance(uid, int):
             return Account.of(uid, gid if isinstance(gid, int) else None)
         return self._account
 
     def _unreadable(self, proxy: Proxy) -> Iterable[Notice]:
-        """What root can read now, and a reload will not be able to."""
+        """Returns notices about files that root can read now, and a reload will not be able to."""
         account, global_ = self._becoming, proxy.configuration.global_
         if account is None or account.uid == 0:
             return
@@ -197,22 +203,22 @@ class ProxyService(Service):
         yield from reload_notice(account, paths, global_.user.place if global_.user else Place(self._paths[0], 1))
 
     def _build(self, configuration: Configuration, bind: bool, faults: list[Fault]) -> Proxy:
-        """Raises AssemblyError with these `faults` and all others."""
+        """Builds the proxy. Raises AssemblyError with these `faults` and all others."""
         faults += self._nothing_to_serve(configuration)
         assembly = Assembly(configuration, self._reactor, self._poller, SystemRandom(), self.announce, self.proxy)
         return assembly.build(bind=bind, faults=faults)
 
     def _nothing_to_serve(self, configuration: Configuration) -> Iterable[Fault]:
         global_ = configuration.global_
-        # As in HAProxy, for which these are listeners, too.
+        # As in HAProxy, the sockets for operators count as listeners.
         reached = global_.manhole is not None or global_.stats_sockets
         if not reached and not any(each.binds and not each.disabled for each in configuration.frontends.values()):
-            # An editor that has just emptied the file must not cost a running daemon its listeners at a reload.
+            # A reload must not close a running daemon's listeners because an editor has just emptied the file.
             text = "nothing to serve: there is no 'bind' in any 'frontend' or 'listen'"
             yield Fault(Place(self._paths[0], 1), text)
 
     def _assemble_manhole(self, settings: ManholeSettings | None, bind: bool) -> list[Fault]:
-        """The manhole, if one is configured. Returns what is wrong with it."""
+        """Builds the manhole, if one is configured, and returns its faults."""
         if settings is None:
             return []
         try:
@@ -238,7 +244,7 @@ class ProxyService(Service):
         proxy = self.proxy
         assert proxy is not None
         if self._account is not None:
-            # Everything is bound, and nothing has come in yet.
+            # Everything is bound, and no client has been accepted yet.
             self._account.become()
         self.state = "running"
         _raise_descriptor_limit()
@@ -251,7 +257,7 @@ class ProxyService(Service):
         if self.manhole is not None:
             self.manhole.start()
         self._take_other_signals()
-        # Twisted puts its own handlers there when it runs: with those, an asked-for stop would end as if a signal had killed it.
+        # Twisted installs its own handlers when it runs; with them an ordered stop would look like a death by signal.
         self._take_signals()
         self._reactor.callWhenRunning(self._take_signals)
 
@@ -260,7 +266,7 @@ class ProxyService(Service):
             signal.signal(number, self._told_to_stop)
 
     def _told_to_stop(self, number: int, frame: object) -> None:
-        """A signal's handler, which runs although the loop may not turn."""
+        """Handles a signal, even if the event loop is blocked: starts the watchdog's deadline and schedules the stop."""
         proxy = self.proxy
         limit = proxy.configuration.global_.hard_stop_after if proxy is not None else None
         self.watchdog.ending(STUCK if limit is None else limit)
@@ -274,7 +280,8 @@ class ProxyService(Service):
             self._stop_now()
 
     def _stands(self, text: str) -> None:
-        """Called by a signal's handler: to the log that never waits, and to no other, which may be the one that stands."""
+        """Logs a blocked event loop. A signal handler calls it, so it writes only to the log that never blocks, as any
+        other may be the cause."""
         self._log.warn("{text}", text=text)
 
     def _goes_on(self, stack: str, seconds: float) -> None:
@@ -286,7 +293,10 @@ class ProxyService(Service):
         os._exit(1)
 
     def _stood_still(self, seconds: float, why: str) -> None:
-        """Servers have closed meanwhile what they liked, and may be unable to tell us any more."""
+        """Replaces all idle connections after a standstill of the process.
+
+        Servers may have closed some of them meanwhile, and may be unable to tell it any more.
+        """
         self.announce("warning", f"{why} for {seconds:.0f} s: all idle connections to servers are replaced")
         for proxy in self._living:
             for pool in proxy.pools:
@@ -320,14 +330,15 @@ class ProxyService(Service):
     def _listen(self, proxy: Proxy, verb: str) -> None:
         for frontend, listener in proxy.listeners:
             frontend.listen(listener)
-            # Of a reload, one that it has bound is new.
+            # At a reload, a listener bound for this proxy is new.
             text = f"Proxy {frontend.name} {FIRST if listener in proxy.bound else verb} {_bound_to(listener)}"
             self.announce("notice", text, f"frontend {frontend.name}")
         if verb == FIRST:
             self.supervision.ready(f"serves (listeners: {len(proxy.listeners)}, servers: {len(proxy.lines)})")
 
     def _warm_up(self, proxy: Proxy, began: float, patience: float) -> None:
-        """`pool-warm-start`: clients wait in the kernel's queue until every floor stands, or the time is over."""
+        """Delays listening for `pool-warm-start`: clients wait in the kernel's queue until every floor stands, or the
+        time is over."""
         if self.state != "running" or proxy is not self.proxy:
             return
         took = self._reactor.seconds() - began
@@ -345,12 +356,12 @@ class ProxyService(Service):
         self._listen(proxy, FIRST)
 
     def reload(self) -> None:
-        """Read the configuration again (SIGHUP). What is wrong with it is logged, and all stays as it was.
+        """Reads the configuration again (SIGHUP). Faults are logged, and everything stays as it was.
 
-        Pools and listeners whose description is unchanged go on as they are; clients that are idle go on, too, and
-        the others have to come again after their current answer; servers that are gone or changed lose their connections as they come free. What
-        is new is tried and warmed first, see `Turnover`. All of it is done in short slices while clients are served; what is
-        asked for meanwhile is one more reload, however often.
+        Pools and listeners whose description is unchanged go on as they are. Idle clients go on, too; others have to
+        reconnect after their current response. Servers that are gone or changed lose their connections as these become
+        free. New pools are tried and warmed first, see `Turnover`. All work is done in short slices while clients are
+        served; any number of requests to reload in the meantime cause one more reload.
         """
         if self.state != "running":
             return
@@ -362,18 +373,18 @@ class ProxyService(Service):
         self._run(self._reload())
 
     def renew(self, changed: list[str]) -> None:
-        """Read the files of TLS again (`ssl-watch`), of which these have `changed`, and nothing else: an operator may be
-        half-way through the configuration."""
+        """Reads the TLS files again (`ssl-watch`), of which these have `changed`. The configuration is not read: an
+        operator may be in the middle of editing it."""
         if (
             self.state == "running" and self.proxy is not None and self._reloading is None
-        ):  # else the next look says it again
+        ):  # else the next look reports it again
             self._renewed = changed
             self._run(self._turn_to(self.proxy.configuration, self.proxy.addresses))
 
     def _run(self, steps: Steps[None]) -> None:
         self._taken_up = False
         if self.spares_collector:
-            gc.disable()  # it would look again and again at what is being made, and stays
+            gc.disable()  # it would traverse the new, permanent objects again and again
         self._reloading = Slices(self._reactor, steps, self._reload_over)
         self._reloading.start()
 
@@ -404,7 +415,7 @@ class ProxyService(Service):
         yield from self._turn_to(configuration, addresses)
 
     def _turn_to(self, configuration: Configuration, addresses: Addresses) -> Steps[None]:
-        """Raises AssemblyError."""
+        """Builds and tries a proxy for the configuration, and replaces the current one, in steps. Raises AssemblyError."""
         old = self.proxy
         assert old is not None
         assembly = Assembly(configuration, self._reactor, self._poller, SystemRandom(), self.announce, old, addresses)
@@ -441,7 +452,7 @@ class ProxyService(Service):
 
     def _refuse(self, faults: Sequence[object], notices: Iterable[Notice] = ()) -> None:
         if self._renewed:
-            # Nobody asked for it, so it is one line; at SIGHUP there is somebody who waits for all of it.
+            # Nobody asked for this reload, so it gets one line; at SIGHUP somebody waits for all faults.
             self._watch.refuse()
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
             self.announce("alert", f"ssl-watch: {faults[0]}{more}; all files of TLS stay in use as they were")
@@ -454,7 +465,7 @@ class ProxyService(Service):
         self.announce("alert", "reload refused: everything stays as it was")
 
     def _replace(self, old: Proxy, new: Proxy, endings: list[Ending]) -> Steps[None]:
-        """From the first step on `new` serves; the others clear up behind it."""
+        """Replaces `old` by `new` in steps: `new` serves from the first step on, the further steps release `old`."""
         self.proxy = new
         self._taken_up = True
         self._replaced.add(old, new)
@@ -484,11 +495,12 @@ class ProxyService(Service):
 
     @property
     def _living(self) -> list[Proxy]:
-        """This proxy and those before it that still have clients."""
+        """Returns this proxy and those before it that still have clients."""
         return [*self._replaced.proxies, self.proxy] if self.proxy is not None else []
 
     def stopService(self) -> Deferred[None]:
-        """Stop accepting, let what runs finish, close the pools. `hard-stop-after` bounds it; another signal ends it."""
+        """Stops accepting, lets running exchanges finish, and closes the pools. `hard-stop-after` limits it; another
+        signal ends it."""
         Service.stopService(self)
         if self._drained is None:
             self._drained = Deferred()
@@ -510,7 +522,7 @@ class ProxyService(Service):
             for frontend in each.frontends:
                 frontend.stop()
         for _, listener in proxy.listeners:
-            listener.close()  # also one that waits for `pool-warm-start`, and is no frontend's yet
+            listener.close()  # also one that waits for `pool-warm-start` and belongs to no frontend yet
         limit = proxy.configuration.global_.hard_stop_after
         if limit is not None:
             self._hard_stop = self._reactor.callLater(limit, self._stop_now)
@@ -528,7 +540,7 @@ class ProxyService(Service):
         return sum(len(frontend.connections) for proxy in self._living for frontend in proxy.frontends)
 
     def _tell_drain(self) -> None:
-        """Whoever stops it should know what it waits for: a download, or a WebSocket that lasts for days."""
+        """Announces that the stop waits for busy clients: a download, or a WebSocket that lasts for days."""
         assert self.proxy is not None
         limit = self.proxy.configuration.global_.hard_stop_after
         bound = "without a bound (hard-stop-after is not set)" if limit is None else f"for {limit:g} s at most"
@@ -563,14 +575,14 @@ class ProxyService(Service):
 
 
 def _fixed(said: Global) -> dict[str, object]:
-    """What counts at the start only, by its word."""
+    """Returns the settings that take effect at the start only, by keyword."""
     people = {"user": said.user, "group": said.group, "chroot": said.chroot}
     words: dict[str, object] = {word: each and (each.word, each.value) for word, each in people.items()}
     return {**words, "manhole": said.manhole and evolve(said.manhole, place=_NOWHERE)}
 
 
 def _none_for_clients() -> str:
-    """What is wrong where everything is open that a start opens, and no descriptor is left that a client may have; or nothing."""
+    """Returns the fault that no descriptor is left for clients after everything has been opened, "" if some are."""
     number = os.dup(2)
     os.close(number)
     if number < descriptors.last_for_clients():
@@ -580,7 +592,7 @@ def _none_for_clients() -> str:
 
 
 def _raise_descriptor_limit() -> None:
-    """Take as many descriptors as we may, as HAProxy does."""
+    """Raises the limit of file descriptors to the hard limit, as HAProxy does."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

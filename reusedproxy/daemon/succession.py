@@ -1,7 +1,7 @@
-"""One proxy takes another's place, once it has been tried: listeners, states, clients and those who wait go over to it.
+"""Replaces one proxy by another after its trial: listeners, states, clients and waiting requests go over to it.
 
-What must be done at one moment is `take_place`; what may take its time is `clear`. It knows proxies; it must never know
-why there is another one.
+`take_place` does what must be done at one moment, `clear` what may take time. Knows proxies; must never know why there
+is a new one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from reusedproxy.net.listener import Listener
 from reusedproxy.net.slices import Later, Steps
 from reusedproxy.pool.pool import HTTPConnectionPool
 
-#: Seconds between two looks whether the last client of a replaced proxy has gone.
+#: Seconds between two checks whether the last client of a replaced proxy has gone.
 EVERY = 1.0
 
 
@@ -30,12 +30,13 @@ def pools_of(proxy: Proxy) -> set[HTTPConnectionPool]:
 
 
 def take_place(old: Proxy, new: Proxy, announce: Announce) -> list[Iterator[None]]:
-    """Close the listeners that `new` does not go on with, and hand on states. Returns what is left to do for the clients."""
+    """Closes the listeners that `new` does not take over, and hands on states. Returns the remaining steps for the
+    clients."""
     successors = {listener: frontend for frontend, listener in new.listeners}
     leaving = [_leaving(frontend, successors) for frontend in old.frontends]
     for _, listener in old.listeners:
         if listener not in successors:
-            listener.close()  # also one that has waited for `pool-warm-start`, and is no frontend's yet
+            listener.close()  # also one that waited for `pool-warm-start` and belongs to no frontend yet
     hand_on_states(old, new, announce)
     for line in old.lines.values():
         if line.checker is not None:
@@ -46,14 +47,15 @@ def take_place(old: Proxy, new: Proxy, announce: Announce) -> list[Iterator[None
 
 
 def _leaving(frontend: Frontend, successors: Mapping[Listener, Frontend]) -> Iterator[None]:
-    """The first step is done."""
+    """Starts the frontend's stop, performs its first step, and returns the remaining ones."""
     steps = frontend.stopping(successors)
     next(steps)
     return steps
 
 
 def hand_on_states(old: Proxy, new: Proxy, announce: Announce) -> None:
-    """What was ordered and found while the new one was tried counts, too; an order that stands is worth a line."""
+    """Hands on orders and check results, those from the time of the trial included. Announces each order that stays in
+    force."""
     for name, line in new.lines.items():
         if name in old.lines:
             line.succeed(old.lines[name])
@@ -69,8 +71,10 @@ def hand_on_states(old: Proxy, new: Proxy, announce: Announce) -> None:
 
 
 def hand_over_queues(replaced: list[Proxy], new: Proxy) -> list[Iterator[None]]:
-    """Who waits for a server, or is to choose another one, goes on at the backend of the same name, which runs. Returns what
-    is left to do for those who wait, in steps: from now on they, and all others, know where to go."""
+    """Moves requests that wait for a server, or must choose another one, to the running backend of the same name.
+
+    Returns the remaining steps for the waiting requests; from now on they, and all others, have their new backend.
+    """
     backends = {backend.name: backend for backend in new.backends}
     left: list[Iterator[None]] = []
     for proxy in replaced:
@@ -84,8 +88,11 @@ def hand_over_queues(replaced: list[Proxy], new: Proxy) -> list[Iterator[None]]:
 
 
 def follow(replaced: list[Proxy], new: Proxy) -> list[tuple[Proxy, Backend, Server]]:
-    """Have old servers whose successors serve no more do the same, before their pools, which are the same ones, open nothing any
-    more: else who asks in an old server's name is refused, retries and all. Returns them, for `give_up`."""
+    """Takes old servers out of use whose successors are not usable, and returns them, for `give_up`.
+
+    This comes before their pools, which both share, stop opening connections: otherwise a request in an old server's
+    name would be refused, retries included.
+    """
     kept = pools_of(new)
     followed = []
     for proxy in replaced:
@@ -99,15 +106,16 @@ def follow(replaced: list[Proxy], new: Proxy) -> list[tuple[Proxy, Backend, Serv
 
 
 def give_up(followed: list[tuple[Proxy, Backend, Server]]) -> Iterator[None]:
-    """In steps: those who wait for one of these servers wait elsewhere, or are told that none is left."""
+    """Moves the requests that wait for one of these servers to another queue, or fails them when none is left, in
+    steps."""
     for proxy, backend, server in followed:
-        if proxy.backends:  # else its last client has gone meanwhile, and it has been taken apart
+        if proxy.backends:  # else its last client has gone in the meantime, and the proxy has been freed
             backend.server_replaced(server)
         yield
 
 
 def clear(old: Proxy, new: Proxy, leaving: list[Iterator[None]]) -> Iterator[None]:
-    """In steps: let the clients go over or go, then the connections to servers that `new` does not use."""
+    """Hands over or closes the clients, then closes connections to servers that `new` does not use, in steps."""
     for steps in leaving:
         yield from steps
     kept = pools_of(new)
@@ -117,9 +125,10 @@ def clear(old: Proxy, new: Proxy, leaving: list[Iterator[None]]) -> Iterator[Non
 
 
 def take_apart(proxy: Proxy) -> Iterator[None]:
-    """Free a proxy that nobody uses any more, in steps, but for its pools.
+    """Frees a proxy that is no longer used, in steps, except its pools.
 
-    It is full of cycles, and would be left to the garbage collector, which cannot be sliced: 100 ms for 1,250 sections.
+    It is full of reference cycles, and would be left to the garbage collector, which cannot be sliced: 100 ms for 1,250
+    sections.
     """
     frontends, backends, lines = proxy.frontends, proxy.backends, proxy.lines
     proxy.frontends, proxy.backends, proxy.lines = [], [], {}
@@ -137,13 +146,13 @@ def take_apart(proxy: Proxy) -> Iterator[None]:
 
 
 def take_pool_apart(pool: HTTPConnectionPool) -> Iterator[None]:
-    """The same of a pool that is closed and has no connection left, with those of the other names of its server."""
+    """Frees a closed pool without connections, with the pools for the other names of its server, in steps."""
     for each in [*pool.family]:
         vars(each.upkeep).clear()
         vars(each.holdings).clear()
         vars(each.group).clear()
         vars(each).clear()
-        each.running = "closed"  # a reload that is under way may have it among the former pools of a server
+        each.running = "closed"  # a reload in progress may have it among a server's former pools
         yield
 
 
@@ -156,18 +165,18 @@ class Replaced:
         self.proxies: list[Proxy] = []
         self._present: Proxy | None = None
         self._clearing: Proxy | None = None
-        #: Pools of those that are gone, whose last connections are still being closed.
+        #: Pools of proxies that are gone, whose last connections are still being closed.
         self._ending: list[HTTPConnectionPool] = []
         self._closing = Later(clock, self._close_gone, self._looked)
 
     def add(self, old: Proxy, present: Proxy) -> None:
-        """`present` has taken its place, and goes on to `clear` it until `cleared`."""
+        """Adds `old`, which `present` has replaced; `old` is not freed before `cleared` is called."""
         self.proxies.append(old)
         self._present = present
         self._clearing = old
 
     def cleared(self) -> None:
-        """Nobody has anything to do with the last one any more, but its clients."""
+        """Marks the last replaced proxy as cleared: only its clients still use it."""
         self._clearing = None
         self._look_later()
 
@@ -184,7 +193,7 @@ class Replaced:
         self._look_later()
 
     def _close_gone(self) -> Steps[None]:
-        """Close what only those had whose last client is gone."""
+        """Closes what only proxies without clients used, in steps."""
         staying: list[Proxy] = []
         gone: list[Proxy] = []
         for each in self.proxies:

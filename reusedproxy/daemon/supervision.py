@@ -1,11 +1,13 @@
-"""What is told to whoever started the daemon: that it is ready, how a reload ended, that it stops, that its loop still turns.
+"""Reports the daemon's state to its supervisor: ready, result of a reload, stopping, and that its event loop still
+runs.
 
-There are two who listen, and each may be absent. systemd gives a socket (sd_notify(3), `Type=notify` and `WatchdogSec=`). An
-init script has a file, `--status-file`: one line of JSON with the daemon's process, the number of the last reload and how it
-ended, for which `--reload` waits. It knows environment words, a datagram socket and that file; it must never know what a reload does.
+There are two receivers, and each may be absent. systemd gives a socket (sd_notify(3), `Type=notify` and
+`WatchdogSec=`). An init script has a file, `--status-file`: one line of JSON with the daemon's process, the number of
+the last reload and its result, for which `--reload` waits. Knows environment variables, a datagram socket and that
+file; must never know what a reload does.
 
-sd_notify is written here because it is one datagram: on PyPI `sdnotify` was last released in 2017 and hides every error, and
-`systemd-python` has to be compiled against systemd.
+sd_notify is implemented here because it is one datagram: on PyPI `sdnotify` was last released in 2017 and hides every
+error, and `systemd-python` has to be compiled against systemd.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-# What the file says of the daemon.
+# States in the status file.
 STARTING = "starting"
 RUNNING = "running"
 RELOADING = "reloading"
@@ -31,16 +33,18 @@ RELOADED = "reloaded"
 REFUSED = "refused"
 STOPPING = "stopping"
 
-#: Bytes of the lines that a refusal may have in the file, and characters that systemd is told.
+#: Largest size of a refusal's lines in the file, in characters, and of the text for systemd.
 KEPT = 16 * 1024
 STATUS_LENGTH = 200
-#: Seconds that `ask_to_reload` waits: names may take 15 of them and new connections 5; and between two looks.
+#: Seconds that `ask_to_reload` waits (resolving names may take 15 s, new connections 5 s), and seconds between two
+#: looks.
 PATIENCE = 60.0
 LOOK = 0.05
 
 
 class Manager:
-    """systemd, or whoever else gave the process a $NOTIFY_SOCKET. What cannot be sent is lost, and said once."""
+    """systemd, or another manager that set $NOTIFY_SOCKET. Messages that cannot be sent are lost; the failure is logged
+    once."""
 
     _log = Logger()
 
@@ -51,11 +55,11 @@ class Manager:
         self._call: IDelayedCall | None = None
         self._failed = False
         path = environment.get("NOTIFY_SOCKET", "")
-        # Abstract names are written with an @ in place of their first byte, which is 0.
+        # Abstract socket names are written with an @ in place of their first byte, which is 0.
         self._address = "\0" + path[1:] if path.startswith("@") else path
 
     def tell(self, *words: str) -> None:
-        """Send all of these in one message; each is NAME=value."""
+        """Sends all words in one message; each is NAME=value."""
         if not self._address:
             return
         try:
@@ -70,7 +74,7 @@ class Manager:
             self._failed = False
 
     def feed(self) -> None:
-        """Begin to say, twice in each $WATCHDOG_USEC, that the event loop turns: it does when a timer of its own is called."""
+        """Begins to report, twice in each $WATCHDOG_USEC, that the event loop runs; a timer of the loop does it."""
         every = self._every()
         if every is not None:
             self.tell("WATCHDOG=1")
@@ -82,7 +86,8 @@ class Manager:
         self._call = None
 
     def _every(self) -> float | None:
-        """Seconds between two signs of life; None: nobody wants them, or not of this process (sd_watchdog_enabled(3))."""
+        """Returns the seconds between two signs of life; None when they are not requested from this process
+        (sd_watchdog_enabled(3))."""
         words = self._environment
         usec = words.get("WATCHDOG_USEC", "")
         ours = words.get("WATCHDOG_PID", "") in ("", str(self._pid()))
@@ -90,26 +95,29 @@ class Manager:
 
 
 class StatusFile:
-    """One line of JSON that is always whole or absent. It is opened before the daemon becomes its user, who may not be allowed to."""
+    """One line of JSON that is always complete or absent.
+
+    It is opened before the daemon becomes its user, who may not be allowed to open it.
+    """
 
     _log = Logger()
 
     def __init__(self, path: str, pid: Callable[[], int] = os.getpid) -> None:
-        """Raises OSError."""
+        """Opens the file. Raises OSError."""
         self._pid = pid
-        # Without O_NONBLOCK a pipe would be waited for.
+        # Without O_NONBLOCK, opening a pipe would block.
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         self._file = os.open(path, flags, 0o644)
         if not stat.S_ISREG(os.fstat(self._file).st_mode):
             os.close(self._file)
             raise OSError(errno.EINVAL, "it is no regular file")
-        os.fchmod(self._file, 0o644)  # whatever the umask: who asks is not always root
+        os.fchmod(self._file, 0o644)  # whatever the umask: readers are not always root
 
     def write(self, state: str, reloads: int, lines: Sequence[str]) -> None:
         said = {"pid": self._pid(), "state": state, "reloads": reloads, "lines": _bounded(lines)}
         text = json.dumps(said) + "\n"
         try:
-            # A reader may come between: what it sees is the beginning of a line, which is no JSON.
+            # A reader in between sees a part of the line, which is no valid JSON.
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, text.encode("ascii"), 0)
         except OSError as error:
@@ -120,27 +128,28 @@ class StatusFile:
 
 
 class Supervision:
-    """The daemon's life as told to both. Reloads are counted from 1."""
+    """Reports the daemon's life to both receivers. Reloads are counted from 1."""
 
     def __init__(self, manager: Manager, file: StatusFile | None = None) -> None:
         self._manager = manager
         self._file = file
         self._reloads = 0
-        #: It has served, so that a reload is none of a daemon that starts yet.
+        #: The daemon has served: a reload is not part of its start.
         self._served = False
         self._write(STARTING)
 
     def begin(self) -> None:
-        """The event loop will turn from now on, in the process that goes on: twistd has become a daemon."""
+        """Starts reporting: the event loop will run from now on, in the process that stays, after twistd has become a
+        daemon."""
         self._write(STARTING)
         self._manager.feed()
 
     def starting(self, seconds: float) -> None:
-        """The start goes on for so long at most: do not give it up before."""
+        """Asks the manager not to give up the start for so many seconds."""
         self._manager.tell(f"EXTEND_TIMEOUT_USEC={int((seconds + 30) * 1e6)}")
 
     def ready(self, text: str) -> None:
-        """It serves."""
+        """Reports that the daemon serves."""
         self._served = True
         self._manager.tell("READY=1", _status(text))
         self._write(RUNNING)
@@ -149,17 +158,17 @@ class Supervision:
         self._reloads += 1
         self._write(RELOADING)
         if self._served:
-            # The time tells systemd's `Type=notify-reload` which signal this is the answer to.
+            # From this time systemd's `Type=notify-reload` knows which signal this answers.
             self._manager.tell("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def reloaded(self, text: str) -> None:
-        """It serves by the new configuration."""
+        """Reports that the daemon serves with the new configuration."""
         self._served = True
         self._manager.tell("READY=1", _status(text))
         self._write(RELOADED, [text])
 
     def refused(self, lines: Sequence[str]) -> None:
-        """The reload has changed nothing, for these reasons."""
+        """Reports that the reload has changed nothing, and the reasons."""
         words = ["READY=1"] if self._served else []
         self._manager.tell(*words, _status(f"reload refused, all stays as it was: {lines[0] if lines else ''}"))
         self._write(REFUSED, lines)
@@ -169,7 +178,7 @@ class Supervision:
         self._write(STOPPING)
 
     def stopped(self) -> None:
-        """Nothing more is told."""
+        """Ends all reports."""
         self._manager.stop()
         if self._file is not None:
             self._file.close()
@@ -181,7 +190,7 @@ class Supervision:
 
 
 def _status(text: str) -> str:
-    """What `systemctl status` shows: one line."""
+    """Returns the one-line text that `systemctl status` shows."""
     return "STATUS=" + " ".join(text.split())[:STATUS_LENGTH]
 
 
@@ -199,7 +208,7 @@ def _bounded(lines: Sequence[str]) -> list[str]:
 
 @frozen
 class Outcome:
-    """How a reload that was asked for has ended: well or not, and what there is to say about it."""
+    """The result of a requested reload: success or failure, and messages."""
 
     well: bool
     lines: list[str]
@@ -207,7 +216,7 @@ class Outcome:
 
 @frozen
 class _Said:
-    """What a status file says."""
+    """The contents of a status file."""
 
     pid: int
     state: str
@@ -216,8 +225,11 @@ class _Said:
 
 
 def is_daemon(pid: int, proc: Path = Path("/proc")) -> bool | None:
-    """Whether process `pid` is one of this program, by the words that it was started with. None: nobody can tell, because there
-    is no such process, or no /proc. A zombie and a thread of the kernel have no words."""
+    """Tells whether process `pid` is one of this program, by its command line.
+
+    None: it cannot be known, as there is no such process, or no /proc. Zombies and kernel threads have an empty command
+    line.
+    """
     try:
         return b"reusedproxy" in (proc / str(pid) / "cmdline").read_bytes().split(b"\0")
     except OSError:
@@ -232,11 +244,11 @@ def ask_to_reload(
     sleep: Callable[[float], None] = time.sleep,
     ours: Callable[[int], bool | None] = is_daemon,
 ) -> Outcome:
-    """Have process `pid`, whose `--status-file` is at `path`, reload, and wait for the outcome. No other process is sent a
-    signal, which would end most.
+    """Makes process `pid`, whose `--status-file` is at `path`, reload, and waits for the outcome.
 
-    The number of reloads is read first. One with a higher number has begun later, and so has read the configuration as it is
-    now, whoever asked for it; one that was under way then may have read it before it was changed.
+    No other process gets the signal, which would end most programs. The number of reloads is read first. A reload with
+    a higher number began later, and so has read the present configuration, whoever asked for it; one that was running
+    at that time may have read it before it was changed.
     """
     from signal import SIGHUP
 
@@ -271,7 +283,7 @@ def ask_to_reload(
 
 
 def _read(path: str) -> _Said | None:
-    """None while there is nothing whole to read."""
+    """Reads the status file; None while it is not complete."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), encoding="ascii", errors="replace") as file:
             said = json.loads(file.read(16 * KEPT))

@@ -1,5 +1,4 @@
-"""
-What a stranger needs to see the daemon work in a minute: throw-away certificates, and later an embedded server.
+"""Shows the daemon at work within a minute: throw-away certificates, an embedded server, a demonstration.
 
-Nothing here is used by a daemon that was given a configuration; the tests and the benchmarks borrow the certificates.
+A daemon with a configuration of its own uses nothing of it; the tests and the benchmarks borrow the certificates.
 """

@@ -1,11 +1,10 @@
-"""
-Throw-away certificates: an authority made on the spot, and the server and client certificates it signs.
+"""Makes throw-away certificates: an authority in memory, and the server and client certificates that it signs.
 
-It knows X.509 and PEM files. It must never be reached from the path of a request, and it must never be taken for a
-way to run an authority: keys are written without a passphrase, serial numbers are random, nothing is ever revoked.
+Knows X.509 and PEM files. Must never be used on the path of a request, nor as a way to run an authority: keys are
+written without a passphrase, serial numbers are random, nothing is ever revoked.
 
-Every property that a verifier looks at can be set to something wrong (dates, names, usages, issuer), because showing
-that we refuse wrong certificates is half of what this is for.
+Every property that a verifier checks can be set to a wrong value (dates, names, usages, issuer), because showing that
+wrong certificates are refused is half of its purpose.
 """
 
 from __future__ import annotations
@@ -27,16 +26,15 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 SERVER_AUTH = ExtendedKeyUsageOID.SERVER_AUTH
 CLIENT_AUTH = ExtendedKeyUsageOID.CLIENT_AUTH
 
-#: A day back, so that a peer whose clock is a little behind ours does not call a fresh certificate not yet valid.
+#: A day back, so that a new certificate is valid for a peer whose clock is a little behind.
 BACKDATE = timedelta(days=1)
-#: Long enough that nobody warns of their end.
+#: Long enough that no warning of the end is due.
 LIFE = timedelta(days=90)
 
 
 @frozen
 class Credential:
-    """
-    A certificate, its private key, and the intermediate certificates between it and the root.
+    """A certificate, its private key, and the intermediate certificates between it and the root.
 
     @ivar certificate: the certificate itself.
     @ivar key: the private key that belongs to it.
@@ -49,24 +47,23 @@ class Credential:
 
     @property
     def certificate_pem(self) -> bytes:
-        """The certificate and its intermediates, in the order that TLS sends them."""
+        """Returns the certificate and its intermediates, in the order that TLS sends them."""
         return b"".join(map(_certificate_pem, (self.certificate, *self.chain)))
 
     @property
     def key_pem(self) -> bytes:
-        """The private key, PKCS#8, without a passphrase."""
+        """Returns the private key in PKCS#8, without a passphrase."""
         return self.key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
 
     @property
     def pem(self) -> bytes:
-        """Certificate, intermediates and key in one, as HAProxy's C{crt} wants them."""
+        """Returns certificate, intermediates and key in one text, as HAProxy's C{crt} expects them."""
         return self.certificate_pem + self.key_pem
 
     def write(self, path: str | os.PathLike[str]) -> Path:
-        """
-        Write L{pem} to C{path}, readable by its owner only, and replacing what was there at once and whole.
+        """Writes L{pem} to C{path}, readable by its owner only, and replaces an existing file atomically.
 
         @return: the path.
         """
@@ -74,8 +71,7 @@ class Credential:
 
 
 class Authority:
-    """
-    A certificate authority that lives in memory.
+    """A certificate authority that lives in memory.
 
     @ivar credential: its own certificate and key.
     """
@@ -92,15 +88,16 @@ class Authority:
         path_length: int | None = None,
         permitted: Iterable[str] = (),
     ) -> None:
-        """
+        """Makes the authority's key and certificate.
+
         @param name: the common name.
-        @param issuer: the authority that signs this one, which then is an intermediate; by default it signs itself.
+        @param issuer: the authority that signs this one, which is then an intermediate; by default it signs itself.
         @param key: C{"ecdsa"} (P-256), C{"rsa"} (2048 bits) or C{"weak"} (RSA, 1024 bits).
         @param not_before: start of validity; by default a day ago.
         @param not_after: end of validity; by default 90 days after its start.
-        @param authority: whether its certificate says that it is one. One that is none must not be believed as such.
+        @param authority: whether its certificate claims to be a CA. Without the claim a verifier must not accept it as one.
         @param path_length: how many intermediates there may be below it; by default any number.
-        @param permitted: domains in which all that it signs must have its names; by default any.
+        @param permitted: domains that must contain all names that it certifies; by default any.
         """
         private = _new_key(key)
         extensions: list[tuple[x509.ExtensionType, bool]] = [
@@ -112,17 +109,16 @@ class Authority:
         signer = (_subject(name), private) if issuer is None else issuer._signer
         certificate = _sign(_subject(name), private, signer, (not_before, not_after), extensions)
         self.credential: Credential = Credential(certificate, private, () if issuer is None else issuer._chain)
-        #: What goes out with a certificate issued here: nothing from a root, which the verifier has already.
+        #: The chain sent with a certificate issued here: empty for a root, which the verifier has already.
         self._chain: tuple[x509.Certificate, ...] = () if issuer is None else (certificate, *issuer._chain)
 
     @property
     def certificate_pem(self) -> bytes:
-        """This authority's certificate alone: what a verifier trusts."""
+        """Returns this authority's certificate alone, which a verifier trusts."""
         return _certificate_pem(self.credential.certificate)
 
     def write(self, path: str | os.PathLike[str]) -> Path:
-        """
-        Write L{certificate_pem} to C{path}, the C{ca-file} of a verifier. The key stays in memory.
+        """Writes L{certificate_pem} to C{path}, the C{ca-file} of a verifier. The key stays in memory.
 
         @return: the path.
         """
@@ -140,10 +136,9 @@ class Authority:
         usage: x509.KeyUsage | None = None,
         extended_usage: Sequence[x509.ObjectIdentifier] | None = None,
     ) -> Credential:
-        """
-        Make a key and sign a certificate for it.
+        """Makes a key and signs a certificate for it.
 
-        @param name: the common name. Modern verifiers do not look at it: give C{hosts} to a server.
+        @param name: the common name. Modern verifiers ignore it: give C{hosts} to a server.
         @param hosts: DNS names and IP addresses for the subject alternative names; none means no such extension.
         @param client: for a client rather than a server; decides the extended key usage.
         @param key: C{"rsa"} (2048 bits), C{"ecdsa"} (P-256) or C{"weak"} (RSA, 1024 bits).
@@ -176,9 +171,8 @@ class Authority:
 
 
 def key_usage(*allowed: str) -> x509.KeyUsage:
-    """
-    A key usage extension that allows just the named usages (the argument names of L{x509.KeyUsage}).
-    """
+    """Returns a key usage extension that allows exactly the named usages (the argument names of L{x509.KeyUsage}).
+    Raises ValueError for an unknown one."""
     unknown = set(allowed) - set(_USAGES)
     if unknown:
         raise ValueError(f"unknown key usage {sorted(unknown)}; known are {', '.join(_USAGES)}")
@@ -236,7 +230,7 @@ def _sign(
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
         .not_valid_after(end)
-        # Both key identifiers, because OpenSSL's strict mode (Python 3.13's default) refuses a chain without them.
+        # Both key identifiers: OpenSSL's strict mode (Python 3.13's default) refuses a chain without them.
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
@@ -249,9 +243,7 @@ def _sign(
 
 
 def _validity(start: datetime | None, end: datetime | None) -> tuple[datetime, datetime]:
-    """
-    Both dates, where a missing one is chosen so that the other makes sense (a past end has an earlier start).
-    """
+    """Returns both dates; a missing one is chosen to suit the other (an end in the past gets an earlier start)."""
     if start is None:
         start = datetime.now(timezone.utc) - BACKDATE
         if end is not None and end <= start:
@@ -264,9 +256,10 @@ def _certificate_pem(certificate: x509.Certificate) -> bytes:
 
 
 def _write_private(path: Path, content: bytes) -> Path:
-    """
-    Mode 0600 from the first moment: a file made first and narrowed by chmod could be opened by others in between.
-    A rename puts it in place, so that whoever reloads certificates never reads half of one.
+    """Writes the file with mode 0600 from its creation, and puts it in place by a rename.
+
+    A file whose mode is narrowed by a later chmod could be opened by others in between. With the rename, a reload of
+    certificates never reads an incomplete file.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.new")
     draft.unlink(missing_ok=True)

@@ -1,8 +1,9 @@
-"""The demonstration: a server that demands client certificates, the proxy in front of it, and what to try.
+"""Runs the demonstration: a server that demands client certificates, the proxy in front of it, and a text with commands
+to try.
 
-Everything is thrown away at the end: the certificates, the configuration, their directory. The proxy is the same that
-any configuration makes; it is put together from the file written here, so that what a reader learns from that file
-holds. What is for people is printed; what `twist` logs (JSON, when nobody is at a terminal) is not.
+Certificates, configuration and their directory are removed at the end. The proxy is made from the configuration file
+written here, like that of any configuration, so that the file explains the behaviour. Text for people is printed to
+standard output; the log of `twist` is separate (JSON, unless its output is a terminal).
 """
 
 from __future__ import annotations
@@ -29,21 +30,24 @@ FLOOR = 4
 PORT = 8080
 SERVER_NAME = "server.demo.internal"
 CLIENT_NAME = "reusedproxy demonstration"
-#: Seconds to wait for the first connections before what to try is printed all the same; and between two looks.
+#: Seconds to wait for the first connections before the introduction is printed anyway, and seconds between two looks.
 WARM_WITHIN = 5.0
 LOOK_EVERY = 0.02
 
 
 def make_demo(reactor: Any) -> IService:
-    """What `twist reusedproxy --demo` runs. Everything is bound when it returns."""
+    """Returns the service of `twist reusedproxy --demo`, with everything bound."""
     return Demonstration(reactor)
 
 
 class Demonstration(Service):
-    """A server, a proxy, and their files. `state` is "prepared", "warming", "shown" (what to try is printed) or "ended"."""
+    """A server, a proxy, and their files.
+
+    `state` is "prepared", "warming", "shown" (the introduction is printed) or "ended".
+    """
 
     def __init__(self, reactor: Any) -> None:
-        # Removed by `stopService`; by its own finalizer if we never get that far.
+        # Removed by `stopService`, or by its own finalizer if that is never called.
         self._temporary = tempfile.TemporaryDirectory(prefix="reusedproxy-demo-")
         self._reactor = reactor
         directory = self.directory = Path(self._temporary.name)
@@ -73,7 +77,7 @@ class Demonstration(Service):
         self._look()
 
     def stopService(self) -> Deferred[None]:
-        """Stop the proxy as any is stopped, then say what it did. A second signal only hastens the first stop."""
+        """Stops the proxy like any other, then prints the summary. A second signal only speeds up the first stop."""
         Service.stopService(self)
         if self._stopped is None:
             self.state = "ended"
@@ -86,7 +90,7 @@ class Demonstration(Service):
         return self._proxy.proxy.backends[0].servers[0].pool
 
     def _look(self) -> None:
-        """Print what to try as soon as the pool is warm, so that even the first request finds it so."""
+        """Prints the introduction as soon as the pool is warm, so that even the first request finds it warm."""
         if self.state != "warming":
             return
         if len(self._pool.idle) < FLOOR and self._reactor.seconds() < self._give_up_at:
@@ -168,7 +172,7 @@ backend servers
 
 
 def configuration(directory: Path, port: int, server_port: int) -> str:
-    """The file that the demonstration runs on."""
+    """Returns the configuration file of the demonstration."""
     return CONFIGURATION.format(
         port=port,
         server_port=server_port,
@@ -180,7 +184,7 @@ def configuration(directory: Path, port: int, server_port: int) -> str:
 
 
 def introduction(port: int, server_port: int, file: Path, warm: int, trouble: str) -> str:
-    """What is printed when it is ready. `warm`: connections that stand; `trouble`: why no more do."""
+    """Returns the text printed at the start. `warm`: open connections; `trouble`: why there are no more, "" for none."""
     return INTRODUCTION.format(
         version=__version__,
         warm=warm,
@@ -194,7 +198,7 @@ def introduction(port: int, server_port: int, file: Path, warm: int, trouble: st
 
 
 def summary(counters: Counters, directory: Path) -> str:
-    """What is printed at the end."""
+    """Returns the text printed at the end."""
     ratio = f"reuse ratio {100 * counters.reuses / counters.requests:.0f} %" if counters.requests else "nobody asked"
     return SUMMARY.format(
         requests=counters.requests,
@@ -208,18 +212,18 @@ def summary(counters: Counters, directory: Path) -> str:
 
 
 def _quoted(path: Path) -> str:
-    """A path as one word of the configuration, whatever TMPDIR holds."""
+    """Quotes a path as one word of the configuration, whatever characters TMPDIR has."""
     return shlex.quote(str(path))
 
 
 def _free_port(wanted: int) -> int:
-    """This port if nobody has it, else one that the kernel picks."""
+    """Returns the port if it is free, else one that the kernel picks. Raises SystemExit when there is none."""
     for port in (wanted, 0):
         with socket.socket() as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 trial.bind(("127.0.0.1", port))
-                # Bound is not free yet: with SO_REUSEADDR, only listening shows that nobody else does.
+                # Binding is no proof: with SO_REUSEADDR, only listening shows that nobody else listens there.
                 trial.listen()
             except OSError:
                 continue
@@ -228,5 +232,5 @@ def _free_port(wanted: int) -> int:
 
 
 def _say(text: str) -> None:
-    # Not sys.stdout: `twist` has made that a part of its log, which is JSON when it goes to a pipe or a file.
+    # Not sys.stdout: `twist` redirects that to its log, which is JSON when it goes to a pipe or a file.
     print(text, file=sys.__stdout__, flush=True)

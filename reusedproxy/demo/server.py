@@ -1,7 +1,7 @@
-"""The demonstration's server: HTTPS on loopback, for those only who show a certificate of the demonstration's CA.
+"""Serves the demonstration: HTTPS on loopback, for clients with a certificate of the demonstration's CA only.
 
-It says who asked and how many requests this connection has carried, so that a reader of its answers sees connections
-being kept. It is made of Twisted's own parts, which share no code with the proxy that it stands behind.
+Answers with the client's name and the number of requests on this connection, so that a reader sees connections being
+reused. Made of Twisted's own parts, which share no code with the proxy in front of it.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ BACKLOG = 128
 
 
 class EmbeddedServer:
-    """Bound to a port of the kernel's choice when made; `start` begins to serve."""
+    """Binds a port of the kernel's choice when made; `start` begins to serve."""
 
     def __init__(self, reactor: Any, certificate: Path, authority: Path) -> None:
-        """`certificate`: a PEM file with its key; `authority`: whose client certificates are taken."""
+        """Takes `certificate`, a PEM file with its key, and `authority`, the CA whose client certificates are accepted."""
         self._reactor = reactor
         self._listening: Any = None
         self._socket = bind_socket(Bind(Place("demo", 0), ListenAddress("tcp", "127.0.0.1", 0)), BACKLOG)
         self.port = self._socket.getsockname()[1]
-        # Naming an authority makes the certificate a demand: who has none does not get through the handshake.
+        # Naming an authority makes the certificate mandatory: without one the handshake fails.
         options = PrivateCertificate.loadPEM(certificate.read_bytes()).options(
             Certificate.loadPEM(authority.read_bytes())
         )
-        # No timeout: idle connections stay, and what ends one in the demonstration is the proxy's own doing.
+        # No timeout: idle connections stay open, so that only the proxy ends one in the demonstration.
         site = EmbeddedSite(WhoAsks(), timeout=None)
         self._factory = TLSMemoryBIOFactory(options, False, site)
         self._factory.noisy = site.noisy = False
@@ -59,7 +59,7 @@ class EmbeddedServer:
 
 
 class WhoAsks(Resource):
-    """Answers every path with the name in the client's certificate, and the count of this connection's requests."""
+    """Answers every path with the name in the client's certificate, and the number of requests on this connection."""
 
     isLeaf = True
 
@@ -85,9 +85,9 @@ def _client(transport: Any) -> str:
     return ", ".join(str(each.value) for each in subject.get_attributes_for_oid(NameOID.COMMON_NAME))
 
 
-# Only this, and no protocol negotiation: HTTP/1.1 is all there is, and Twisted before 26.4 cannot negotiate with
-# pyOpenSSL 26 (a context must not be changed once it has connections).
+# Only this interface, without protocol negotiation: HTTP/1.1 is the only protocol, and Twisted before 26.4 cannot
+# negotiate with pyOpenSSL 26 (a context must not be changed once it has connections).
 @implementer_only(IProtocolFactory)
 class EmbeddedSite(Site):
     def log(self, request: Any) -> None:
-        """The proxy's access log has it already."""
+        """Logs nothing: the proxy's access log has the request already."""

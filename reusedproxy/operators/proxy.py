@@ -1,7 +1,7 @@
-"""What operators' modules may read of a running proxy.
+"""Defines what the operators' modules may read of a running proxy.
 
-The proxy itself is made by `build.assembly`; this Protocol is all of it that statistics, metrics, certificates' ends and the manhole
-see. They read, and change nothing.
+`build.assembly` makes the proxy itself; statistics, metrics, certificate expiry and the manhole see no more of it than
+this Protocol. They read it, and must never change it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Addresses as HAProxy writes them: what to listen on, and where a server is.
+"""Parses addresses as HAProxy writes them: what to listen on, and where a server is.
 
-Knows prefixes (`ipv4@`, `unix@`, `fd@`), lists, port ranges and the last-colon rule for IPv6. Resolves nothing: a name
-stays a name.
+Knows prefixes (`ipv4@`, `unix@`, `fd@`), lists, port ranges and the last-colon rule for IPv6. Resolves nothing: a host
+name stays a name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from reusedproxy.config.language import units
 from reusedproxy.config.language.report import Wrong, did_you_mean, not_done
 from reusedproxy.config.model.values import ListenAddress
 
-# Since 2.8 the transport may be said, too; a listener's and a server's is a stream in any case.
+# Since HAProxy 2.8 a prefix may name the transport, too. The transport of listeners and servers is always a stream.
 _PREFIXES = {
     "ipv4": "ipv4", "ipv6": "ipv6", "unix": "unix", "uxst": "unix", "fd": "fd", "stream+ipv4": "ipv4", "stream+ipv6": "ipv6",
     "stream+unix": "unix", "tcp": "", "tcp4": "ipv4", "tcp6": "ipv6",
@@ -27,13 +27,17 @@ _PREFIXES_NOT_DONE = re.compile(
 _VARIABLE = re.compile(r"\$\{([A-Za-z0-9_]*)\}?|\$([A-Za-z0-9_]*)", re.ASCII)
 _EVERY_IPV4 = ("", "*", "0.0.0.0")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?\Z")
-# A range this long is a slip of the fingers: each port costs a socket.
+# A longer range is taken for a typing error: each port costs a socket.
 _LONGEST_RANGE = 4096
 
 
 def expanded(text: str, variable: Callable[[str], str | None]) -> str:
-    """One address with the values of its variables: HAProxy expands $NAME and ${NAME} in addresses whatever quotes stand
-    around them (src/tools.c, env_expand), and nothing else there. One that is not set is empty."""
+    """Expands the variables in one address.
+
+    HAProxy expands $NAME and ${NAME} in addresses whatever quotes stand around them (src/tools.c, env_expand), and no
+    other syntax there. A variable that is not set expands to the empty text. Raises Wrong when a value contains a
+    comma.
+    """
 
     def value(found: re.Match[str]) -> str:
         held = variable(found[1] or found[2] or "") or ""
@@ -45,7 +49,8 @@ def expanded(text: str, variable: Callable[[str], str | None]) -> str:
 
 
 def listen_addresses(text: str, what: str = "'bind'") -> tuple[ListenAddress, ...]:
-    """What one comma-separated list of addresses listens on, ranges written out."""
+    """Parses a comma-separated list of listening addresses; port ranges are written out, one address per port. Raises
+    Wrong."""
     found: list[ListenAddress] = []
     for part in text.split(","):
         if not part:
@@ -55,7 +60,7 @@ def listen_addresses(text: str, what: str = "'bind'") -> tuple[ListenAddress, ..
 
 
 def is_everywhere(text: str) -> bool:
-    """Whether every address of the machine is listened on; not, where that cannot be read."""
+    """Tells whether the address listens on every address of the machine; false for an address that cannot be parsed."""
     try:
         return any(address.kind == "tcp" and not address.host for address in listen_addresses(text))
     except Wrong:
@@ -77,7 +82,7 @@ def _listen_address(text: str, what: str) -> list[ListenAddress]:
 
 
 def _family(text: str, what: str) -> tuple[str, str]:
-    """The kind of address ("" when nothing was said) and the rest of the text."""
+    """Splits off the address prefix. Returns the kind of address ("" without a prefix) and the rest of the text."""
     prefix, at, rest = text.partition("@")
     if text.startswith("/") or not at:
         return ("unix", text) if text.startswith("/") else ("", text)
@@ -97,7 +102,8 @@ def _unix_path(path: str, what: str) -> str:
 
 
 def _host_and_port(text: str) -> tuple[str, str]:
-    """Cut at the last colon, as HAProxy does even for an IPv6 address without brackets; [v6] alone has no port."""
+    """Splits host and port at the last colon, as HAProxy does even for an IPv6 address without brackets. `[v6]` alone
+    has no port."""
     if text.startswith("[") and text.endswith("]"):
         return text[1:-1], ""
     host, _, port = text.rpartition(":") if ":" in text else (text, "", "")
@@ -105,7 +111,7 @@ def _host_and_port(text: str) -> tuple[str, str]:
 
 
 def _without_colon(text: str) -> str:
-    """Without the one at the end, unless it is part of an IPv6 address."""
+    """Removes a colon at the end, unless it belongs to an IPv6 address ("::")."""
     return text[:-1] if text.endswith(":") and not text.endswith("::") else text
 
 
@@ -151,7 +157,7 @@ def _ports(port_text: str, text: str, what: str) -> range:
 
 @frozen
 class ServerAddress:
-    """Where a server is: kind "tcp" with `host` and `port`, or kind "unix" with the path in `host`."""
+    """Address of a server: kind "tcp" with `host` and `port`, or kind "unix" with the path in `host`."""
 
     kind: str
     host: str
@@ -178,7 +184,7 @@ def server_address(text: str, what: str) -> ServerAddress:
 
 
 def is_server_address(text: str) -> bool:
-    """Whether it says where a server is, its port included."""
+    """Tells whether the text is a complete server address, port included."""
     try:
         server_address(text, "")
     except Wrong:

@@ -1,8 +1,8 @@
-r"""What stands between parentheses: the arguments of sample fetches, of converters, and of the predicates of `.if`.
+r"""Parses parenthesised arguments: those of sample fetches, of converters, and of the predicates of `.if`.
 
-As HAProxy's `make_arg_list` (src/arg.c) reads them: quotes take away the meaning of commas, parentheses and blanks, and
-outside of single ones \\, \ , \', \", \r, \n and \t are one character each. Any other backslash stands for itself, so that
-\1 and \d reach a regular expression, and a comma behind it still ends the argument.
+Follows HAProxy's `make_arg_list` (src/arg.c). Quotes take away the meaning of commas, parentheses and blanks. Outside
+of single quotes \\, \ , \', \", \r, \n and \t are one character each. Any other backslash stands for itself, so that \1
+and \d reach a regular expression; a comma behind such a backslash still ends the argument.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ _ESCAPES = {"\\": "\\", " ": " ", '"': '"', "'": "'", "r": "\r", "n": "\n", "t":
 
 
 class Unfinished(Exception):
-    """The text ends too early; `missing` is the quote or the parenthesis that is not there."""
+    """Raised when the text ends too early; `missing` is the quote or the parenthesis that was expected."""
 
     def __init__(self, missing: str) -> None:
         self.missing = missing
@@ -19,7 +19,8 @@ class Unfinished(Exception):
 
 
 def arguments_at(text: str, at: int) -> tuple[tuple[str, ...], int]:
-    """The arguments from behind the opening parenthesis on, and where they end. Raises Unfinished."""
+    """Parses arguments from just behind the opening parenthesis. Returns them and the position behind the closing one.
+    Raises Unfinished."""
     arguments, argument, quote = [], "", ""
     while at < len(text):
         character = text[at]

@@ -1,6 +1,7 @@
-"""The `.if` family: which lines count, and what a condition says (manual, section 2.4).
+"""Evaluates the `.if` family of directives: which lines are active, and what a condition yields (manual, section 2.4).
 
-Knows which version and which features we claim. Knows nothing of sections or keywords; the environment comes in.
+Knows which version and which features this program claims. Must never know sections or keywords; the environment is
+passed in.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from reusedproxy.config.model.values import Place
 VERSION = "3.3.0"
 FEATURES = frozenset({"OPENSSL"})
 DIRECTIVES = (".if", ".elif", ".else", ".endif", ".notice", ".warning", ".alert", ".diag")
-# How many arguments each predicate takes.
+# Number of arguments of each predicate.
 PREDICATES = {
     "defined": 1,
     "feature": 1,
@@ -38,7 +39,8 @@ _NOT_DONE = ("fips_mode",)
 
 @define
 class _Block:
-    """One open `.if`. `state`: "taken" (its lines count), "waiting" (a later branch may), "past" (none may any more)."""
+    """One open `.if`. `state` is "taken" (its lines are active), "waiting" (a later branch may be active) or "past" (no
+    branch can be active any more)."""
 
     place: Place
     state: str
@@ -47,7 +49,7 @@ class _Block:
 
 @define
 class Conditionals:
-    """Follows the directives of one file and says whether the present line counts."""
+    """Follows the directives of one file and tells whether the current line is active."""
 
     report: Report
     environment: Mapping[str, str]
@@ -59,7 +61,7 @@ class Conditionals:
         return all(block.state == "taken" for block in self.blocks)
 
     def directive(self, line: Line) -> None:
-        """A line whose first word begins with a dot."""
+        """Processes a line whose first word begins with a dot. Raises Wrong."""
         if line.keyword not in DIRECTIVES:
             if self.active:
                 raise Wrong(f"unknown directive '{line.keyword}'{did_you_mean(line.keyword, DIRECTIVES)}")
@@ -71,7 +73,7 @@ class Conditionals:
             self._message(line)
 
     def finish(self) -> None:
-        """At the end of a file: every `.if` must have been closed in it."""
+        """Reports every `.if` that is still open at the end of the file; HAProxy requires it to be closed there."""
         for block in self.blocks:
             self.report.fault(block.place, "this '.if' has no '.endif' in this file")
         self.blocks.clear()
@@ -80,7 +82,8 @@ class Conditionals:
         if not self.active:
             self.blocks.append(_Block(line.place, "past"))
             return
-        # Entered before the condition is judged: a faulty one then still has its .endif, and its lines are read.
+        # Entered before the condition is evaluated: with a faulty condition the block still has its .endif, and its
+        # lines are read.
         self.blocks.append(block := _Block(line.place, "taken"))
         block.state = "taken" if self._judge(line) else "waiting"
 
@@ -108,7 +111,7 @@ class Conditionals:
         try:
             return evaluate(" ".join(line.arguments), self.environment, self.library)
         except Wrong:
-            # Nobody knows which lines would have counted.
+            # It is unknown which lines would have been active, so names may be missing.
             self.report.names_in_doubt = True
             raise
 
@@ -122,12 +125,14 @@ class Conditionals:
             self.report.warn(line.place, text)
         elif line.keyword == ".notice":
             self.report.notice(line.place, text)
-        # .diag speaks in HAProxy's diagnostic mode only, which we do not have.
+        # .diag prints in HAProxy's diagnostic mode only, which does not exist here.
 
 
 def evaluate(expression: str, environment: Mapping[str, str], library: str = "") -> bool:
-    """What a condition says; `Wrong` when it cannot be understood. An empty one is false. `library` is what does TLS, in its
-    own words: "OpenSSL 3.5.0 8 Apr 2025", say."""
+    """Evaluates a condition; an empty one is false. Raises `Wrong` when it cannot be parsed.
+
+    `library` is the TLS library's own version text, such as "OpenSSL 3.5.0 8 Apr 2025".
+    """
     if not expression.strip():
         return False
     parser = _Condition(expression, environment, library)
@@ -139,7 +144,7 @@ def evaluate(expression: str, environment: Mapping[str, str], library: str = "")
 
 @define
 class _Condition:
-    """Recursive descent over one condition; && binds tighter than ||, ! tightest."""
+    """Recursive-descent parser for one condition: && binds tighter than ||, ! tightest."""
 
     text: str
     environment: Mapping[str, str]
@@ -213,7 +218,7 @@ class _Condition:
         return self.judge(name, arguments)
 
     def predicate_arguments(self, name: str) -> list[str]:
-        """Up to the closing parenthesis."""
+        """Parses the arguments up to the closing parenthesis. Raises Wrong."""
         try:
             arguments, self.at = arguments_at(self.text, self.at)
         except Unfinished as end:
@@ -237,15 +242,16 @@ class _Condition:
             atleast = _openssl_key(self.library.partition(" ")[2].partition(" ")[0]) >= _openssl_key(arguments[0])
             return atleast == (name == "openssl_version_atleast")
         if name in ("awslc_api_atleast", "awslc_api_before"):
-            return False  # it is asked behind ssllib_name_startswith(AWS-LC), and this is OpenSSL
+            return False  # configurations ask it after ssllib_name_startswith(AWS-LC); this is OpenSSL
         if name == "enabled":
-            # Pollers, splicing, SO_REUSEPORT and the like: none of HAProxy's switches is ours.
+            # HAProxy's switches (pollers, splicing, SO_REUSEPORT, ...) do not exist here, so none is enabled.
             return False
         return (_version_key(VERSION) >= _version_key(arguments[0])) == (name == "version_atleast")
 
 
 def _openssl_key(text: str) -> tuple[int, int, int, int, int]:
-    """Sorts versions of OpenSSL: a letter comes after none, and 3.0.0-beta2 before 3.0.0."""
+    """Returns a sort key for versions of OpenSSL: a letter sorts after none, and 3.0.0-beta2 before 3.0.0. Raises
+    Wrong."""
     found = re.match(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})([a-z]?)(-(?:alpha|beta|dev|pre)\S*)?", text, re.ASCII)
     if not found:
         raise Wrong(f"'{text}' is not a version of OpenSSL such as 3.0.0 or 1.1.1k")
@@ -254,7 +260,8 @@ def _openssl_key(text: str) -> tuple[int, int, int, int, int]:
 
 
 def _version_key(text: str) -> tuple[int, int, int, int, int]:
-    """Sorts versions as HAProxy does: missing parts are zero, and 3.2-dev9 comes before 3.2.0."""
+    """Returns a sort key for versions, as HAProxy compares them: missing parts are zero, and 3.2-dev9 sorts before
+    3.2.0. Raises Wrong."""
     found = re.match(
         r"(\d{1,9})(?:\.(\d{1,9}))?(?:\.(\d{1,9}))?(?:-dev(\d{1,9}))?(?:-(\d{1,9}))?[-+.\w]*\Z", text, re.ASCII
     )

@@ -1,8 +1,8 @@
-"""HAProxy's words: data and nothing else, so that the reader can tell a word it does not do from a word nobody knows.
+"""Lists HAProxy's words, as data only, so that the reader can tell a word it does not implement from an unknown one.
 
-Taken from HAProxy's manual and from what the program lists about itself (2.6), with the words that 2.7 to 3.5 added as
-far as we know them; that newer part is not complete. Words that the reader
-does are in here too: each list says what HAProxy knows, not what we do.
+Taken from HAProxy's manual and from what the program lists about itself (2.6), plus the words added by 2.7 to 3.5 as
+far as known; that newer part is not complete. Implemented words are listed, too: each list says what HAProxy knows, not
+what this program does.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ SECTIONS_NOT_DONE = words(
 
 # -- global -----------------------------------------------------------------------------------------------------------
 
-# Words that cannot matter in a single-process, single-threaded proxy, or that only steer a part that we do not have
-# (HTTP/2, Lua, compression, ...): accepted, and listed in one notice.
+# Words that cannot matter in a single-process, single-threaded proxy, or that only control a part that does not exist
+# here (HTTP/2, Lua, compression, ...): they are accepted, and listed in one notice.
 GLOBAL_WITHOUT_EFFECT = words(
     """
     nbthread nbproc thread-groups thread-group thread-hard-limit cpu-map cpu-policy cpu-set numa-cpu-mapping
@@ -78,7 +78,7 @@ GLOBAL_WITHOUT_EFFECT_PREFIXES = (
     "tune.vars.",
     "tune.zlib.",
 )
-# What twistd, which starts us, does, with its option; it goes into the background without being told.
+# Words whose work twistd does, with its option. `daemon` has no option: twistd goes into the background by default.
 GLOBAL_BY_TWISTD = {
     "pidfile": "--pidfile",
     "daemon": "",
@@ -129,7 +129,7 @@ PROXY = words(
     use-fcgi-app use-server use_backend
     """
 )
-# Words that HAProxy itself took out, and what it tells to write instead.
+# Words that HAProxy itself removed, and the replacement that it recommends.
 PROXY_REMOVED = {
     "appsession": "HAProxy removed it in 1.6",
     "block": "HAProxy removed it in 2.1: the word is now 'http-request deny'",
@@ -176,7 +176,7 @@ TIMEOUTS = words(
     """
 )
 
-# Options: the sides that they act on ("F" frontend, "B" backend), and whether `no` and `default` may stand before.
+# Options, with the sides that they act on: "F" frontend, "B" backend.
 OPTIONS = {
     "abortonclose": "FB",  # in frontends since 3.3
     "accept-invalid-http-request": "F",
@@ -246,7 +246,7 @@ OPTIONS_NEVER_NEGATED = words(
     originalto pgsql-check redis-check smtpchk spop-check ssl-hello-chk tcp-check tcpka tcplog
     """
 )
-# How the kernel is asked to copy or to send, or when counters are brought up to date: nothing that anybody can see.
+# These only control how the kernel copies or sends, or when counters are updated: no visible effect.
 OPTIONS_WITHOUT_EFFECT = words(
     """
     contstats disable-h2-upgrade http-no-delay socket-stats splice-auto splice-request splice-response tcp-smart-accept
@@ -288,7 +288,7 @@ LOG_LEVELS = _ordered("emerg alert crit err warning notice info debug")
 
 
 def _arguments(text: str) -> dict[str, int]:
-    """`name` takes nothing, `name+1` takes one argument."""
+    """Parses `name` as a word without argument and `name+1` as a word with one."""
     pairs = (word.partition("+") for word in text.split())
     return {name: int(count or 0) for name, _, count in pairs}
 
@@ -306,7 +306,7 @@ BIND = _arguments(
     tls-tickets transparent uid+1 user+1 v4v6 v6only verify+1
     """
 )
-# They say something about a TLS listener only.
+# Words that have a meaning on a TLS listener only.
 BIND_TLS = words(
     """
     allow-0rtt alpn ca-file ca-ignore-err ca-sign-file ca-sign-pass ca-verify-file ciphers ciphersuites client-sigalgs
@@ -316,9 +316,9 @@ BIND_TLS = words(
     ssl-min-ver strict-sni tls-ticket-keys tls-tickets verify
     """
 )
-# How its words about versions name them, oldest first.
+# TLS versions as they are spelled within HAProxy's words, oldest first.
 TLS_SHORT = ("tlsv10", "tlsv11", "tlsv12", "tlsv13")
-# Threads, and how the kernel wakes us.
+# Words about threads and about how the kernel wakes the process.
 BIND_WITHOUT_EFFECT = words("defer-accept guid-prefix id label nice process shards thread")
 
 SERVER = _arguments(
@@ -340,7 +340,7 @@ SERVER = _arguments(
     verifyhost+1 weight+1 ws+1
     """
 )
-# What they say is what we do anyhow.
+# Words that ask for what is done in any case.
 SERVER_AS_WE_DO = words(
     """
     guid id no-agent-check no-renegotiate
@@ -351,7 +351,7 @@ SERVER_AS_WE_DO = words(
 # -- hints for words that are not done, where a stranger would ask "and now?" ------------------------------------------
 
 HINTS = {
-    # Ignoring these two would show the page to people who were to be kept out.
+    # Ignoring these two would show the page to people whom the operator wanted to keep out.
     "stats auth": "without it the page is open to whoever reaches the port",
     "stats http-request": "without it the page is open to whoever reaches the port",
     "stats admin": "take it out, the page only shows",

@@ -1,5 +1,6 @@
-"""What to tell somebody who wrote a word that exists nowhere, or not here: words of articles, slips, wrong places; and what such
-a line was meant to say.
+"""Gives hints for words that exist nowhere, or not in this place: words from articles, typing errors, wrong sections.
+
+Guesses, too, which keyword an unreadable line was meant to have.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from collections.abc import Iterable, Mapping
 from reusedproxy.config.language import haproxy_words
 from reusedproxy.config.language.report import Line, nearest
 
-# A widely read article recommends these and HAProxy has none of them.
+# A widely read article recommends these words; HAProxy has none of them.
 _KEEPALIVE_TIMEOUTS = ("keepalive-timeout", "keep-alive-timeout", "http-keep-alive-timeout", "http-keepalive-timeout")
 
 
 def server_close(value: str) -> str:
-    """For those who read that `option http-server-close` takes a number of seconds."""
+    """Returns the message for a number after `option http-server-close`, which some articles describe as a number of
+    seconds."""
     return (
         "'option http-server-close' takes no number: it closes the connection to the server after every response, the"
         " opposite of reuse. To say how long an idle connection to a server is kept, write"
@@ -29,7 +31,7 @@ def _with_unit(value: str) -> str:
 
 
 def for_unknown_word(line: Line) -> str:
-    """The tail of an "unknown keyword" message, when the word is known to be a mistake for something; else ""."""
+    """Returns the tail of an "unknown keyword" message when the word is a known mistake, else ""."""
     word = line.keyword.replace("_", "-")
     if word == "http-server-close" and line.arguments:
         return f": {server_close(line.words[1])}"
@@ -48,7 +50,7 @@ def for_unknown_word(line: Line) -> str:
     return ""
 
 
-#: Each is another way of saying where servers are.
+#: Other ways of naming servers.
 _INSTEAD_OF_SERVERS = ("dispatch", "server-template", "transparent", "option transparent")
 _SECOND_WORDS: Mapping[str, Iterable[str]] = {
     "option": haproxy_words.OPTIONS.keys(),
@@ -57,8 +59,10 @@ _SECOND_WORDS: Mapping[str, Iterable[str]] = {
 
 
 def meant(line: Line, keywords: Iterable[str]) -> str:
-    """What a line that cannot be read would have said, as far as can be guessed: "server", "timeout client", "option httpchk".
-    Nobody should be told that this is missing."""
+    """Guesses which keyword an unreadable line was meant to have: "server", "timeout client", "option httpchk".
+
+    With it no message complains that this keyword is missing.
+    """
     word = line.keyword
     if word not in (known := set(keywords)):
         instead = re.search("'([^']+)'", haproxy_words.PROXY_REMOVED.get(word, ""))

@@ -1,6 +1,7 @@
-"""The words that follow the address on `bind`, `server` and `default-server` lines: one walk for all of them.
+"""Reads the words that follow the address on `bind`, `server` and `default-server` lines.
 
-Knows how many arguments a word takes and goes on after a wrong one, so that a line's faults are all found at once.
+Knows how many arguments a word takes, and goes on after a wrong argument, so that all faults of a line are found at
+once.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ Apply = Callable[[str, str], None]
 
 
 def read_parameters(words: Sequence[str], arities: Mapping[str, int], apply: Apply, what: str) -> None:
-    """Calls `apply(word, argument)` for each word of `words`; raises one `Wrong` with all that was wrong."""
+    """Calls `apply(word, argument)` for each word of `words`; raises one `Wrong` with all faults found."""
     texts: list[str] = []
     at = 0
     while at < len(words):

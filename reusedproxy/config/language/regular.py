@@ -1,9 +1,10 @@
-"""Regular expressions: from what a configuration says, which is written for HAProxy's PCRE, to an engine's own syntax.
+"""Translates regular expressions from a configuration, which are written for HAProxy's PCRE, into an engine's own
+syntax.
 
-RE2 is the engine wherever it can be: its time is linear in what is matched, whatever the expression. What it cannot say
-(look-around, back-references, atomic groups) is left to Python's `re`, which backtracks, so that a few bytes chosen by a client
-can keep it busy for minutes; `Regular.why` is then the reason, to be told to the operator. Both match bytes: no expression here knows
-a character beyond ASCII, as HAProxy's do not.
+RE2 is used wherever possible: its time is linear in the length of the subject, whatever the expression. What RE2 does
+not support (look-around, back-references, atomic groups) is left to Python's `re`. That engine backtracks, so that a
+few bytes chosen by a client can keep it busy for minutes; `Regular.why` then has the reason, to be shown to the
+operator. Both engines match bytes: as in HAProxy, no expression knows a character beyond ASCII.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from attrs import frozen
 
 from reusedproxy.config.language.report import Wrong
 
-#: Bytes that one expression may take, its program and the automaton that it builds while it matches (RE2's own default).
+#: Memory limit in bytes for one expression: its program and the automaton built while matching (RE2's own default).
 MEMORY = 8 * 1024 * 1024
-#: Instructions of RE2 (about one for each character; a counted repetition has all its copies). More is refused.
+#: Largest program in RE2 instructions: about one for each character, n of each for {n}. A larger one is refused.
 LONGEST_PROGRAM = 16 * 1024
-#: Processor time for one match, and bytes that are looked at, where the engine backtracks.
+#: Limits for the backtracking engine: processor time for one match, and bytes of the subject.
 BACKTRACKING_SECONDS = 0.05
 BACKTRACKING_BYTES = 4096
 
-#: PCRE's classes by name, and what they are for Python, which has no names for them; a set of them may have others beside.
+#: PCRE's named classes, written as members of a set for Python, which does not know the names.
 _CLASS_MEMBERS = {
     "alnum": "0-9A-Za-z",
     "alpha": "A-Za-z",
@@ -44,16 +45,17 @@ _CLASS_MEMBERS = {
 _SETS = {"h": r"\t \xa0", "v": r"\n\x0b\f\r\x85", "s": r"\t\n\x0b\f\r "}
 _COUNT_WITHOUT_LEAST = re.compile(r"\{,[0-9]+\}")
 _COUNT = re.compile(r"\{0*([0-9]*)(?:,0*([0-9]*))?\}")
-#: PCRE's; RE2 takes what is far beyond it for characters.
+#: PCRE's limit for a repetition. RE2 takes a count far beyond it for literal characters.
 LARGEST_COUNT = 65535
 _NAMED_GROUP = re.compile(r"\(\?(?:P?<([A-Za-z_]\w*)>|'([A-Za-z_]\w*)')")
 
 
 @frozen
 class Regular:
-    """An expression that can be used. One of the two engines has it; `why` says what RE2 could not do, "" when it could.
+    """A compiled expression. One of the two engines has it; `why` says what RE2 does not support, "" when RE2 has it.
 
-    With `before_newline` it has a `$`, which in PCRE is also true before a newline that ends the text, in RE2 only at the end.
+    `before_newline` is set when the expression contains a `$`. In PCRE that also matches before a newline that ends the
+    text, in RE2 at the very end only.
     """
 
     text: str
@@ -64,7 +66,7 @@ class Regular:
 
 
 def read_regular(text: str, what: str, ignore_case: bool = False) -> Regular:
-    """The expression that `text` is; `what` begins each message. Raises Wrong."""
+    """Compiles the expression `text`; `what` begins each message. Raises Wrong."""
     pattern, before_newline = _Translation(text, what, ignore_case, for_python=False).made()
     try:
         linear = re2.compile(pattern, _options(ignore_case))
@@ -98,7 +100,8 @@ _TOO_LARGE = (
 
 
 def risk(text: str) -> str:
-    """What an operator should know of this expression before clients do; "" when RE2 has it. It has been read already."""
+    """Returns the warning about an expression that RE2 does not support, "" for one that it does. The expression must
+    have been read successfully before."""
     why = read_regular(text, "").why
     if not why:
         return ""
@@ -111,8 +114,11 @@ def risk(text: str) -> str:
 
 
 def linear_alternative(texts: list[str], ignore_case: bool) -> re2._Regexp | None:
-    """One expression that is found where one of these is; None: RE2 does not take it, or not in a reasonable size. Each has
-    been read as one by itself."""
+    """Returns one RE2 expression that matches where any of `texts` matches, or None.
+
+    None: RE2 does not support one of them, or the program exceeds a quarter of the limit. Each text must have been read
+    successfully before.
+    """
     patterns = (_Translation(text, "", ignore_case, for_python=False).made()[0] for text in texts)
     try:
         made = re2.compile(b"|".join(b"(?:%b)" % pattern for pattern in patterns), _options(ignore_case))
@@ -131,7 +137,7 @@ def _options(ignore_case: bool) -> re2.Options:
 
 
 def _words(error: re2.error) -> str:
-    """RE2's message; its module raises it as bytes."""
+    """Returns RE2's message, which its module raises as bytes."""
     said = error.args[0] if error.args else b""
     return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
 
@@ -141,7 +147,7 @@ def shortened(text: str) -> str:
 
 
 class _Translation:
-    """One expression on its way from PCRE's syntax to an engine's."""
+    """Translates one expression from PCRE's syntax to an engine's."""
 
     def __init__(self, text: str, what: str, ignore_case: bool, *, for_python: bool) -> None:
         self._text = text
@@ -153,7 +159,8 @@ class _Translation:
         self._before_newline = False
 
     def made(self) -> tuple[bytes, bool]:
-        """The engine's pattern, and whether a `$` is in it that RE2 takes too narrowly. Raises Wrong."""
+        """Returns the engine's pattern, and whether it contains a `$` whose meaning in RE2 is narrower than in PCRE.
+        Raises Wrong."""
         while self._at < len(self._text):
             character = self._text[self._at]
             if character == "\\":
@@ -210,7 +217,7 @@ class _Translation:
             self._one_character(letter)
 
     def _one_character(self, letter: str) -> None:
-        """An escape that is one character, in a set or outside, or that both engines write as PCRE does."""
+        """Translates an escape for one character, inside a set or outside, or one that both engines write as PCRE does."""
         rest = self._text[self._at + 2 :]
         if letter == "e":
             self._take(2, r"\x1b")
@@ -222,7 +229,7 @@ class _Translation:
             self._take(2, "\\" + letter)
 
     def _take_literally(self) -> None:
-        r"""From \Q to \E, or to the end."""
+        r"""Quotes the text from \Q to \E, or to the end of the expression."""
         begin = self._at + 2
         end = self._text.find("\\E", begin)
         inner = self._text[begin:] if end < 0 else self._text[begin:end]
@@ -240,12 +247,12 @@ class _Translation:
             self._take(1, "(")
 
     def _set(self) -> None:
-        """From [ to ]."""
+        """Translates a set, from [ to ]."""
         begin = 2 if self._text.startswith("[^", self._at) else 1
         self._take(begin, self._text[self._at : self._at + begin])
         if self._text.startswith("]", self._at):
             self._take(1, r"\]")
-        several = False  # whether what came last was a class: a hyphen behind it is only a hyphen
+        several = False  # the last member was a class: a hyphen after it is literal
         while self._at < len(self._text):
             character = self._text[self._at]
             if character == "]":
@@ -276,7 +283,7 @@ class _Translation:
                 several = False
 
     def _class(self) -> None:
-        """A class by its name, within a set."""
+        """Translates a named class within a set. Raises Wrong for an unknown name."""
         end = self._text.index(":]", self._at + 2)
         name = self._text[self._at + 2 : end]
         whole = f"[:{name}:]"
@@ -286,4 +293,4 @@ class _Translation:
 
 
 def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")  # as files of patterns are read
+    return text.encode("utf-8", "surrogateescape")  # as pattern files are decoded

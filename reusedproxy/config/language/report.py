@@ -1,7 +1,7 @@
-"""What the reader has to say about a configuration: faults, warnings and notices, each with its file and line.
+"""Collects what the reader finds in a configuration: faults, warnings and notices, each with its file and line.
 
-A parser of one line raises `Wrong` and knows nothing of places; the reader adds the place and goes on to the next line,
-so that everything is reported at once. The nearest known word is looked for here and nowhere else.
+A parser of one line raises `Wrong` and knows no place; the reader adds the place and goes on to the next line, so that
+everything is reported at once. The search for the nearest known word is here and nowhere else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from reusedproxy.config.model.values import Notice, Place
 
 @frozen
 class Fault:
-    """One thing that keeps the daemon from starting."""
+    """An error that keeps the daemon from starting."""
 
     place: Place
     text: str
@@ -27,7 +27,8 @@ class Fault:
 
 
 class ConfigurationError(Exception):
-    """The configuration cannot be used. `faults` are all of them in line order; `notices` is what else was found."""
+    """Raised for a configuration that cannot be used. `faults` are all faults in line order; `notices` are the other
+    findings."""
 
     def __init__(self, faults: Iterable[Fault], notices: Iterable[Notice] = ()) -> None:
         self.faults = tuple(faults)
@@ -36,7 +37,7 @@ class ConfigurationError(Exception):
 
 
 class Wrong(Exception):
-    """What is wrong with the line, or the word, that is being read; more than one text when several words are."""
+    """Raised for a fault of the line or word that is being read; has several texts when several words are wrong."""
 
     def __init__(self, *texts: str) -> None:
         self.texts = texts
@@ -45,7 +46,7 @@ class Wrong(Exception):
 
 @frozen
 class Line:
-    """One configuration line cut into words. `prefix` is "no", "default" or ""; `words[0]` is the keyword."""
+    """One configuration line split into words. `prefix` is "no", "default" or ""; `words[0]` is the keyword."""
 
     place: Place
     words: tuple[str, ...]
@@ -60,7 +61,7 @@ class Line:
         return self.words[1:]
 
     def one_argument(self, what: str) -> str:
-        """The only argument, or `Wrong` saying that `what` is missing or that there is too much."""
+        """Returns the only argument. Raises `Wrong` when `what` is missing or there are more arguments."""
         if len(self.words) < 2 or not self.words[1]:
             raise Wrong(f"'{self.keyword}' needs {what}")
         self.at_most(1)
@@ -73,18 +74,19 @@ class Line:
 
 @define
 class Report:
-    """Collects what was found. Names that some faulty line may have defined make name checks meaningless: `doubt`."""
+    """Collects findings. `names_in_doubt` is set when a faulty line may have defined a name: name checks are then
+    meaningless."""
 
     files: tuple[str, ...]
     faults: list[Fault] = Factory(list)
     notices: list[Notice] = Factory(list)
     names_in_doubt: bool = False
-    # Words that were accepted and do nothing here, and words that twistd's options say instead: one notice for each.
+    # Words accepted without effect, and words whose work twistd's options do: one notice for each group.
     effectless: dict[str, Place] = Factory(dict)
     by_twistd: dict[str, Line] = Factory(dict)
 
     def fault(self, place: Place, text: str) -> None:
-        # What `defaults` says may be judged once for every section that inherits it.
+        # A setting from `defaults` may be checked once for every section that inherits it.
         if (fault := Fault(place, text)) not in self.faults:
             self.faults.append(fault)
 
@@ -99,11 +101,11 @@ class Report:
         self.notices.append(Notice("notice", place, text))
 
     def without_effect(self, word: str, place: Place) -> None:
-        """`word` was accepted and changes nothing that anybody could see."""
+        """Records that `word` was accepted and has no visible effect."""
         self.effectless.setdefault(word, place)
 
     def gather(self) -> None:
-        """The notices that are about many lines: one for all words without effect, one for all of twistd's."""
+        """Adds the notices that cover many lines: one for all words without effect, one for all words of twistd's."""
         if self.effectless:
             words = ", ".join(f"'{word}'" for word in self.effectless)
             place = next(iter(self.effectless.values()))
@@ -115,7 +117,7 @@ class Report:
             self.notice(place, f"{words}: not applied from here, twistd's options do that: {_twistd_options(lines)}")
 
     def order(self, said: Fault | Notice) -> tuple[int, int]:
-        """Sort key: the order of reading, whatever the order of finding."""
+        """Returns a sort key: the order in which lines are read, whatever the order in which faults were found."""
         return self.files.index(said.place.file), said.place.line
 
     def sorted_notices(self) -> tuple[Notice, ...]:
@@ -127,7 +129,7 @@ class Report:
 
 
 def _twistd_options(lines: Iterable[Line]) -> str:
-    """How to start the daemon so that it does what these lines say."""
+    """Returns the twistd command line that does what these lines ask for."""
     options = "".join(
         f" {option} {line.words[1] if line.arguments else '…'}"
         for line in lines
@@ -139,8 +141,8 @@ def _twistd_options(lines: Iterable[Line]) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that `word` most probably was meant to be, or None when nothing is near. Case counts least."""
-    # Sorted, so that the answer does not depend on the order of a set.
+    """Returns the known word that `word` most probably was meant to be, or None. Differences in case count least."""
+    # Sorted, so that the result does not depend on the order of a set.
     spellings: dict[str, list[str]] = {}
     for each in sorted(known):
         spellings.setdefault(each.lower(), []).append(each)
@@ -151,13 +153,13 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The tail of an "unknown word" message: the nearest known word, or nothing."""
+    """Returns the tail of an "unknown word" message: the nearest known word, or ""."""
     found = nearest(word, known)
     return f": did you mean '{found}'?" if found else ""
 
 
 def one_of(word: str, known: Iterable[str], what: str) -> str:
-    """`word` when it is among `known`; else `Wrong` that lists what could be said."""
+    """Returns `word` when it is among `known`. Raises `Wrong` with the list of allowed words otherwise."""
     if word in (allowed := tuple(known)):
         return word
     listed = ", ".join(f"'{value}'" for value in allowed)
@@ -165,5 +167,5 @@ def one_of(word: str, known: Iterable[str], what: str) -> str:
 
 
 def not_done(word: str, what: str = "keyword", hint: str = "") -> str:
-    """The sentence for a word of HAProxy's that we have not built."""
+    """Returns the message for a word of HAProxy's that is not implemented."""
     return f"'{word}' is a HAProxy {what} that reusedproxy does not do yet" + (f": {hint}" if hint else "")

@@ -1,6 +1,7 @@
-"""Numbers, times and sizes as HAProxy writes them, into integers, float seconds and bytes.
+"""Converts numbers, times and sizes as HAProxy writes them into integers, float seconds and bytes.
 
-Knows the units and the limits; knows no keyword: the caller says in `what` whose value it is, for the message.
+Knows the units and the limits. Must never know a keyword: the caller passes in `what` whose value it is, for the
+message.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from reusedproxy.config.language.report import Wrong
 
 TIME_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 SIZE_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-# HAProxy's timers are 31 bits of milliseconds; a longer time is refused there, and nobody means one.
+# HAProxy's timers have 31 bits of milliseconds; it refuses a longer time.
 LONGEST_TIME = 2147483.647
-# HAProxy's shortest but none ("timer underflow"): what is done again and again would take a whole core.
+# HAProxy's shortest time above 0 ("timer underflow"): anything repeated at shorter intervals would occupy a whole core.
 SHORTEST_TIME = 0.001
-# Of what is done to each idle connection at such intervals.
+# Shortest interval for work on each idle connection.
 SHORTEST_LIFE = 0.1
 LARGEST_INTEGER = 2147483647
 
@@ -24,14 +25,14 @@ _SIZE = re.compile(r"([0-9]+)([a-zA-Z]?)\Z")
 
 
 def seconds(text: str, what: str, default_unit: str = "ms") -> float:
-    """A time such as `5s`, `250ms` or a bare number in `default_unit`, as float seconds."""
+    """Parses a time such as `5s`, `250ms` or a bare number in `default_unit`, and returns float seconds. Raises Wrong."""
     found = _TIME.match(text)
     if not found:
         raise Wrong(f"{what} needs a time such as 500ms, 5s, 10m, 1h or 1d, not '{text}'{_why_not_a_time(text)}")
     unit = found[2] or default_unit
     if unit not in TIME_UNITS:
         raise Wrong(f"{what}: '{found[2]}' in '{text}' is no unit of time: write us, ms, s, m, h or d")
-    # More than 18 digits are too long in any unit; said before int() can be asked for thousands of digits.
+    # More than 18 digits are too long in any unit. Checked first, so that int() never gets thousands of digits.
     value = int(found[1]) * TIME_UNITS[unit] if len(found[1].lstrip("0")) <= 18 else LONGEST_TIME * 2
     if value > LONGEST_TIME:
         raise Wrong(f"{what}: '{text}' is too long: the longest time is 2147483647ms, about 24.8 days")
@@ -58,7 +59,8 @@ def positive_seconds(text: str, what: str) -> float:
 
 
 def lasting_seconds(text: str, what: str) -> float:
-    """A time after which a connection is asked or replaced, for all of a pool: never so short that nothing else is done."""
+    """Parses a time after which each idle connection of a pool is pinged or replaced; at least 0.1 s, so that other
+    work gets done. Raises Wrong."""
     value = positive_seconds(text, what)
     if value < SHORTEST_LIFE:
         raise Wrong(f"{what}: '{text}' is too short: at least {SHORTEST_LIFE * 1e3:.0f}ms")
@@ -66,7 +68,7 @@ def lasting_seconds(text: str, what: str) -> float:
 
 
 def size(text: str, what: str) -> int:
-    """A size such as `16384`, `16k`, `1m` or `1g` in bytes."""
+    """Parses a size such as `16384`, `16k`, `1m` or `1g`, and returns bytes. Raises Wrong."""
     found = _SIZE.match(text)
     if not found or (found[2] and found[2].lower() not in SIZE_UNITS):
         raise Wrong(f"{what} needs a size in bytes, or with k, m or g after the number, not '{text}'")
@@ -79,7 +81,7 @@ def size(text: str, what: str) -> int:
 
 
 def integer(text: str, what: str, least: int = 0, most: int = LARGEST_INTEGER) -> int:
-    """A whole number between `least` and `most`, both allowed."""
+    """Parses a whole number between `least` and `most`, both included. Raises Wrong."""
     if not re.match(r"[+-]?[0-9]{1,18}\Z", text):
         raise Wrong(f"{what} needs a whole number, not '{text}'")
     value = int(text)
@@ -92,8 +94,11 @@ def integer(text: str, what: str, least: int = 0, most: int = LARGEST_INTEGER) -
 
 
 def within_64_bits(text: str) -> int | None:
-    """The whole number that `text` is, digits behind a sign or none; None: 64 bits do not hold it, or there are more zeros
-    before it than anybody writes. Python's int() refuses to look at more than 4300 digits, zeros among them."""
+    """Parses a whole number with an optional sign; None when it does not fit 64 bits or the text has more than 40
+    characters.
+
+    The limit on the text comes first: Python's int() refuses more than 4300 digits, leading zeros among them.
+    """
     if len(text) > 40:
         return None
     value = int(text)
@@ -101,7 +106,7 @@ def within_64_bits(text: str) -> int | None:
 
 
 def unlimited_or(text: str, what: str) -> int | None:
-    """A count where -1 stands for "no limit" (None)."""
+    """Parses a count in which -1 stands for "no limit" (None). Raises Wrong."""
     value = integer(text, what, least=-1)
     return None if value == -1 else value
 

@@ -1,8 +1,8 @@
-"""One configuration line cut into words, as HAProxy does it (manual, section 2.2 and 2.3).
+"""Splits one configuration line into words, as HAProxy does (manual, sections 2.2 and 2.3).
 
-Pure text: quotes, escapes, comments, and variables inside double quotes, whose values come in by a lookup function.
-Where the manual and the program disagree, the program is followed: `\\$` outside of quotes keeps its backslash (seen in
-HAProxy 2.6). Must never know a keyword.
+Works on text alone: quotes, escapes, comments, and variables inside double quotes, whose values come from a lookup
+function. Where manual and program disagree, the program is followed: `\\$` outside of quotes keeps its backslash (seen
+in HAProxy 2.6). Must never know a keyword.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ _NAME = ascii_letters + digits + "_"
 
 
 def split_words(line: str, lookup: Lookup) -> tuple[str, ...]:
-    """The words of `line`, which has no line end any more. Raises `Wrong` and nothing else."""
+    """Returns the words of `line`, which has no line end any more. Raises `Wrong` and nothing else."""
     return _Splitter(line, lookup).run()
 
 
 def unset_variables(line: str, lookup: Lookup) -> tuple[tuple[int, str], ...]:
-    """Variables of `line` that have no value and no default: in which word, counted from 0, and its name. A list may be
-    empty."""
+    """Returns the variables of `line` without value and without default: the word's index, counted from 0, and the
+    name.
+
+    A list (`${NAME[*]}`) may be empty and is not returned. Raises Wrong.
+    """
     splitter = _Splitter(line, lookup)
     splitter.run()
     return tuple(splitter.unset)
@@ -36,7 +39,7 @@ def unset_variables(line: str, lookup: Lookup) -> tuple[tuple[int, str], ...]:
 
 @define
 class _Splitter:
-    """Walks over one line. `word` is None between words; an empty list is an empty word that quotes have begun."""
+    """Scans one line. `word` is None between words; an empty list is an empty word begun by quotes."""
 
     line: str
     lookup: Lookup
@@ -110,7 +113,8 @@ class _Splitter:
         self.at += 1
 
     def escape(self, in_quotes: bool) -> str:
-        """The text of the escape at `at`; an escape that means nothing stands for itself, backslash included."""
+        """Returns the text of the escape at `at`; an unknown escape stands for itself, backslash included. Raises
+        Wrong."""
         start = self.at
         following = self.line[start + 1 : start + 2]
         self.at += 2
@@ -131,10 +135,11 @@ class _Splitter:
             raise Wrong(f"\\x00 at column {start + 1}: a NUL character cannot stand in a configuration")
         self.at = start + 4
         byte = int(code, 16)
-        return chr(byte) if byte < 0x80 else chr(0xDC00 + byte)  # one byte, to be a character with its neighbours
+        # A single byte: _text decodes it together with its neighbours.
+        return chr(byte) if byte < 0x80 else chr(0xDC00 + byte)
 
     def variable(self) -> bool:
-        """Expands the variable at `at`. False when it was a `[*]` list with nothing in it: that makes no word."""
+        """Expands the variable at `at`. Returns False for an empty `[*]` list, which makes no word. Raises Wrong."""
         start = self.at
         self.at += 1
         braces = self.line[self.at : self.at + 1] == "{"
@@ -149,7 +154,7 @@ class _Splitter:
         if not expand_list:
             self.add(value)
             return True
-        # "x${LIST[*]}y" joins the first and the last value with what stands around, as in a shell.
+        # "x${LIST[*]}y" joins the first and the last value with the surrounding text, as in a shell.
         for index, part in enumerate(parts := value.split()):
             if index:
                 self.finish_word()
@@ -168,7 +173,8 @@ class _Splitter:
         return self.line[first : self.at]
 
     def brace_tail(self, start: int) -> tuple[bool, str | None]:
-        """What may follow a name inside ${}: `[*]`, then `-default`, then the brace."""
+        """Parses what follows the name inside ${}: `[*]`, then `-default`, then the closing brace. Returns whether it
+        is a list, and the default. Raises Wrong."""
         expand_list = self.line.startswith("[*]", self.at)
         self.at += 3 * expand_list
         default = None
@@ -183,7 +189,8 @@ class _Splitter:
 
 
 def _text(word: str) -> str:
-    r"""Bytes that were written as \xHH are characters together, since a configuration is text. Raises Wrong."""
+    r"""Decodes bytes written as \xHH together with their neighbours as UTF-8, since a configuration is text. Raises
+    Wrong."""
     try:
         word.encode()
         return word

@@ -1,6 +1,7 @@
-"""What a configuration says, once it has been read: frozen values and nothing else.
+"""Defines the values of a configuration that has been read: frozen, and nothing else.
 
-`values` are what all sections are made of, `tls` what is said about TLS on either side, `rules` the lines of rules, `proxies` the sections.
+`values` has what all sections are made of, `tls` the TLS settings of both sides, `rules` the lines of rules, `proxies`
+the sections.
 """
 
 from reusedproxy.config.model.proxies import (

@@ -1,8 +1,8 @@
-"""What a configuration says, once it has been read: frozen values and nothing else.
+"""Defines the sections of a configuration that has been read: frozen values and nothing else.
 
-Every value here is final: times are float seconds (None: no limit), sizes are bytes, defaults are filled in, inherited
-settings (`defaults`, `default-server`) are merged. Nothing in this module opens a file, resolves a name or knows that
-there is a network; `reader` makes these values and `reusedproxy.daemon.service` turns them into living objects.
+Every value is final: times are float seconds (None: no limit), sizes are bytes, defaults are filled in, inherited
+settings (`defaults`, `default-server`) are merged. Must never open a file, resolve a name or know of the network:
+`config.sections` makes these values, and `build.assembly` turns them into running objects.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from reusedproxy.config.model.values import Expression, ListenAddress, Notice, P
 
 @frozen
 class Bind:
-    """One `bind` line for one address. `maxconn` 0: bounded by the frontend's alone. `mode` is a unix socket's (octal)."""
+    """One `bind` line for one address. `maxconn` 0: limited by the frontend's only. `mode` is a unix socket's
+    permissions (octal)."""
 
     place: Place
     address: ListenAddress
@@ -34,7 +35,8 @@ class Bind:
 
 @frozen
 class Timeouts:
-    """HAProxy's `timeout` words in seconds, its fallbacks (manual, section 4.2) already applied; None waits for ever."""
+    """HAProxy's `timeout` words in seconds, with its fallbacks (manual, section 4.2) already applied; None waits for
+    ever."""
 
     connect: float | None = None
     client: float | None = None
@@ -49,8 +51,8 @@ class Timeouts:
     client_hs: float | None = None
 
 
-#: The words of `retry-on` with which HAProxy holds a first request to be as safe as later ones on a connection that has
-#: stood idle (`http-reuse`; its src/backend.c, since 2.7).
+#: The words of `retry-on` with which HAProxy considers the first request on an idle connection as safe as later ones
+#: (`http-reuse`; src/backend.c, since 2.7).
 SAFE_TO_REUSE = frozenset(("conn-failure", "empty-response", "response-timeout"))
 
 
@@ -65,10 +67,11 @@ class ForwardFor:
 
 @frozen
 class LogTarget:
-    """One `log` line. kind "stdout"/"stderr": write there; "udp": `host`, `port`; "unix": `path` of a syslog socket.
+    """One `log` line. kind "stdout"/"stderr": that descriptor; "udp": `host`, `port`; "unix": `path` of a syslog
+    socket.
 
     `format` is "raw", "short", "rfc3164" (default for syslog) or "rfc5424"; `facility` and `level` are syslog's names.
-    A longer line than `length` bytes is cut. A line that is more severe than `cap` is sent as one of that level.
+    A line longer than `length` bytes is cut. A line more severe than `cap` is sent with the level `cap`.
     """
 
     place: Place
@@ -85,7 +88,8 @@ class LogTarget:
 
 @frozen
 class StatsPage:
-    """`stats enable|uri|refresh|hide-version` of one section. `refresh` in seconds, None: the page does not reload itself."""
+    """`stats enable|uri|refresh|hide-version` of one section. `refresh` is in seconds; None: the page does not reload
+    itself."""
 
     uri: str = "/haproxy?stats"
     refresh: float | None = None
@@ -94,14 +98,16 @@ class StatsPage:
 
 @frozen
 class PoolLimits:
-    """What the pool of one server may do: the `pool-*` words and `max-reuse`. Times are in seconds, None is no limit.
+    """Limits of one server's pool: the `pool-*` words and `max-reuse`. Times are in seconds, None is no limit.
 
-    `max_conn` None: any number idle; 0: none is kept. `max_reuse` None: any number of re-uses; 0: one request each.
-    `purge_delay` 0 keeps no idle connection above the floor. `connect_rate`: floor dials per second, None: our default.
-    `idle_ping`: seconds of idleness after which a connection is asked whether its server is there; None: never.
+    `max_conn`: idle connections; None: any number, 0: none is kept.
+    `max_reuse`: re-uses of a connection; None: any number, 0: one request each.
+    `purge_delay` 0 keeps no idle connection above the floor. `connect_rate`: floor dials per second; None: the default.
+    `idle_ping`: seconds of idleness after which a connection is pinged; None: never.
     `most`: connections at once, of every kind (`strict-maxconn`: the server's `maxconn`); None: any number.
-    `keep_checks`: HTTP checks leave their connections to an empty pool (`check-reuse-pool`; with a floor they do anyhow).
-    `overdue_after`: a connection that is taken and used by nobody for so long is ended; no word sets it.
+    `keep_checks`: HTTP checks leave their connections to an empty pool (`check-reuse-pool`; with a floor they always
+    do).
+    `overdue_after`: a connection that is checked out and not used for so long is closed; no word sets it.
     """
 
     min_conn: int = 0
@@ -119,7 +125,10 @@ class PoolLimits:
 
     @property
     def most_idle(self) -> float:
-        """How many may stand idle: HAProxy's `pool-max-conn`; a `pool-purge-delay` of 0 keeps none above the floor."""
+        """Returns the largest number of idle connections: HAProxy's `pool-max-conn`, but at least the floor.
+
+        With a `pool-purge-delay` of 0 it is the floor.
+        """
         if self.purge_delay == 0:
             return self.min_conn
         return inf if self.max_conn is None else max(self.max_conn, self.min_conn)
@@ -127,8 +136,11 @@ class PoolLimits:
 
 @frozen
 class Check:
-    """`check` on a server line. Times in seconds; fast and down intervals None: as `inter`. `port` None: the server's;
-    `sni` None: as the server's, if that is constant; `ssl`: over TLS in any case."""
+    """`check` on a server line. Times are in seconds; `fastinter` and `downinter` None: as `inter`. `port` None: the
+    server's.
+
+    `sni` None: as the server's, if that is constant. `ssl`: checks use TLS even if the server does not.
+    """
 
     inter: float = 2.0
     fastinter: float | None = None
@@ -146,8 +158,8 @@ class Check:
 class HTTPCheck:
     """`option httpchk` with `http-check send` and `http-check expect status` of a backend.
 
-    `headers` are (name, value) in the order written. `expect` are inclusive ranges of status codes; `expect_not` turns
-    them round.
+    `headers` are (name, value) in the order written. `expect` are inclusive ranges of status codes; `expect_not`
+    negates them.
     """
 
     method: str = "OPTIONS"
@@ -161,15 +173,16 @@ class HTTPCheck:
 
 @frozen
 class Server:
-    """One `server` line with `default-server` merged in. `port` None: none was written. `maxconn` 0: no limit.
+    """One `server` line with `default-server` merged in.
 
-    `minconn` between 0 and `maxconn`: the limit grows from the one to the other with the backend's load.
-    `maxqueue`: how many may wait for this server alone, 0: any number.
-
-    kind "tcp": `host` is a literal address or a name to resolve at start; kind "unix": `host` is a path. `sni` is set only
-    where it depends on the request (a constant one is its `tls`'); then `known_name` is the one for checks and the floor.
-    `send_proxy` is "v1" or "v2" where the PROXY protocol is spoken, and its checks' `send_proxy` likewise.
-    `check_tls` is set where checks speak TLS whatever else holds (`check-ssl`).
+    `port` None: none was written. `maxconn` 0: no limit. With `minconn` between 0 and `maxconn`, the limit grows from
+    `minconn` to `maxconn` with the backend's load. `maxqueue`: requests that may wait for this server alone; 0: any
+    number.
+    kind "tcp": `host` is a literal address or a name to resolve at start; kind "unix": `host` is a path.
+    `sni` is set only where it depends on the request (a constant one is in `tls`); `known_name` is then the name that
+    checks and the floor use. `send_proxy` is "v1" or "v2" where the PROXY protocol is used, and the checks'
+    `send_proxy` likewise.
+    `check_tls` is set where checks use TLS even if the server does not (`check-ssl`).
     """
 
     name: str
@@ -197,9 +210,9 @@ class Server:
 class Frontend:
     """A `frontend`, or the front half of a `listen`.
 
-    `connection_mode`: "keep-alive" (default), "server-close" or "close" (option httpclose). `log_format`: "httplog",
-    or "default" for the short line that HAProxy writes without an option. `logs` take its access log, `event_logs` what
-    happens to itself.
+    `connection_mode`: "keep-alive" (default), "server-close" or "close" (option httpclose). `log_format`: "httplog", or
+    "default" for the short line that HAProxy writes without an option. `logs` receive its access log, `event_logs` the
+    events of the frontend itself.
     """
 
     name: str
@@ -226,13 +239,15 @@ class Frontend:
 class Backend:
     """A `backend`, or the back half of a `listen`.
 
-    `http_reuse`: None when the word is unset (our safe default applies), else never, safe, aggressive or always.
-    `retry_on` are the words of that line ("503" for a status) with "all-retryable-errors" written out; `redispatch` is n: a
-    retry goes to another server every n-th time, or (-n) the n-th from the last only; 0: never.
-    `fullconn`: requests at which servers with a `minconn` bear their `maxconn`; 0: a tenth of its frontends' `maxconn`.
-    `http_check` None: checks are a connection (and a TLS handshake) only. `upgrade_with_body`: its servers read the body of a
-    request that offers another protocol. `abortonclose`: a client that ends its side gives up what no server has been sent
-    yet; so in HAProxy, too, since 3.3. `event_logs` take what happens to its servers.
+    `http_reuse`: never, safe, aggressive or always; None when the word is unset (a safe default applies).
+    `retry_on` are the words of that line ("503" for a status) with "all-retryable-errors" written out.
+    `redispatch` n: every n-th retry goes to another server; -n: only the n-th retry from the last; 0: never.
+    `fullconn`: requests at which servers with a `minconn` reach their `maxconn`; 0: a tenth of its frontends'
+    `maxconn`.
+    `http_check` None: a check is a connection (and a TLS handshake) only.
+    `upgrade_with_body`: its servers read the body of a request that offers another protocol.
+    `abortonclose`: a client that closes its sending side abandons a request that no server has been sent yet, as in
+    HAProxy since 3.3. `event_logs` receive the events of its servers.
     """
 
     name: str
@@ -258,7 +273,7 @@ class Backend:
     rules: Rules = NO_RULES
 
     def redispatches(self, retry: int) -> bool:
-        """Whether this retry (the first is 1) goes to another server."""
+        """Tells whether this retry (the first is 1) goes to another server."""
         if self.redispatch > 0:
             return retry % self.redispatch == 0
         return self.redispatch < 0 and retry == self.retries + 1 + self.redispatch
@@ -266,7 +281,7 @@ class Backend:
 
 @frozen
 class StatsSocket:
-    """A `stats socket` line of the global section; read now, served by a later version."""
+    """A `stats socket` line of the global section; it is parsed, and not served yet."""
 
     place: Place
     address: ListenAddress
@@ -274,7 +289,7 @@ class StatsSocket:
 
 @frozen
 class Manhole:
-    """`manhole <address> authorized-keys <file> [host-key <file>]` of the global section (ours; HAProxy has none)."""
+    """`manhole <address> authorized-keys <file> [host-key <file>]` of the global section; HAProxy has no such keyword."""
 
     place: Place
     address: ListenAddress
@@ -284,7 +299,7 @@ class Manhole:
 
 @frozen
 class Said:
-    """A word of the configuration with what was said for it, where somebody else has to judge that."""
+    """A word of the configuration with its argument, to be checked by another part of the program."""
 
     place: Place
     word: str
@@ -293,11 +308,11 @@ class Said:
 
 @frozen
 class Global:
-    """The `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after` None: no bound.
+    """The `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after` None: no limit.
 
-    Ours: `pool_connect_rate`, handshakes a second for the floors of all servers together; `pool_warm_start`, seconds that the
-    listeners wait at most for all floors at the start, None: not at all; `ssl_watch`, seconds between two looks at the files of
-    TLS, None: none.
+    Keywords that HAProxy does not have: `pool_connect_rate`, handshakes per second for the floors of all servers
+    together; `pool_warm_start`, the most seconds that the listeners wait for all floors at the start, None: not at all;
+    `ssl_watch`, seconds between two checks of the TLS files for changes, None: no checks.
     """
 
     maxconn: int | None = None
@@ -319,7 +334,8 @@ class Global:
 
 @frozen
 class Configuration:
-    """All of it. Frontends and backends by name, in the order written; `notices` in the order found."""
+    """The whole configuration. Frontends and backends by name, in the order written; `notices` in the order of their
+    lines."""
 
     global_: Global = Global()
     frontends: dict[str, Frontend] = field(factory=dict)

@@ -1,7 +1,7 @@
-"""What rules say, once they have been read: frozen values for log-format strings, conditions and actions.
+"""Defines the values of rules that have been read: log-format strings, conditions and actions, frozen.
 
-As in `model`, everything is final: names of ACLs are replaced by what they test, patterns are read, and nothing is left
-to be looked up but the files of `-f`, which only whoever may open files can read.
+As in `model`, everything is final: names of ACLs are replaced by their criteria, patterns are parsed. Only the files of
+`-f` are left to be read, by code that may open files.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 @frozen
 class Hole:
-    """`%[expression]` (or an alias such as `%ci`) within a log-format string; `escaped`: `%{+E}`, `quoted`: `%{+Q}`,
-    `shown`: `%{+M}`, a dash for nothing."""
+    """`%[expression]` (or an alias such as `%ci`) within a log-format string.
+
+    `escaped` is `%{+E}`, `quoted` is `%{+Q}`, `shown` is `%{+M}`: a dash for an empty value.
+    """
 
     expression: Expression
     escaped: bool = False
@@ -33,7 +35,7 @@ class Format:
 
     @property
     def constant(self) -> str | None:
-        """What it always is; None: it depends on the exchange."""
+        """Returns the text when it never changes; None when it depends on the exchange."""
         texts = [part for part in self.parts if isinstance(part, str)]
         return "".join(texts) if len(texts) == len(self.parts) else None
 
@@ -44,10 +46,11 @@ class Format:
 
 @frozen
 class Criterion:
-    """One `acl` line, or what stands between braces: a sample, how it is compared, and with what.
+    """One `acl` line, or the criterion between braces: a sample, the comparison method, and the patterns.
 
-    `patterns` are texts as written; those of `files`, one a line, come besides. `method` is HAProxy's word for `-m`. `ignore_case`
-    is `-i`, which does not count for the first `cased_files` of the files, since they are named before it.
+    `patterns` are texts as written; the patterns in `files`, one a line, are added to them. `method` is HAProxy's word
+    for `-m`. `ignore_case` is `-i`, which does not apply to the first `cased_files` of the files, since they precede it
+    on the line.
     """
 
     place: Place
@@ -61,7 +64,7 @@ class Criterion:
 
 @frozen
 class Term:
-    """True when one of its criteria is; `negated` turns that round. `name` is how it was written."""
+    """True when one of its criteria is; `negated` inverts that. `name` is the ACL's name as written."""
 
     criteria: tuple[Criterion, ...]
     negated: bool = False
@@ -70,7 +73,7 @@ class Term:
 
 @frozen
 class Condition:
-    """True when all terms of one of its `alternatives` are; `unless` turns that round."""
+    """True when all terms of one of its `alternatives` are; `unless` inverts that."""
 
     alternatives: tuple[tuple[Term, ...], ...]
     unless: bool = False
@@ -78,8 +81,11 @@ class Condition:
 
 @frozen
 class EditHeader:
-    """`set-header`, `add-header`, `del-header`, `replace-header` and `replace-value`: `verb` without what follows the hyphen
-    but for the latter two. `method` is del-header's (`-m`), `pattern` the expression of the replacing ones."""
+    """`set-header`, `add-header`, `del-header`, `replace-header` and `replace-value`.
+
+    `verb` is the part before the hyphen, but the whole word for the two replacing ones. `method` is del-header's `-m`,
+    `pattern` the regular expression of the replacing ones.
+    """
 
     verb: str
     name: str
@@ -90,7 +96,7 @@ class EditHeader:
 
 @frozen
 class EditLine:
-    """What changes the request line: `part` is "path", "pathq", "query" or "uri"; `pattern` None: all of it is set."""
+    """Change of the request line: `part` is "path", "pathq", "query" or "uri"; `pattern` None: the whole part is set."""
 
     part: str
     value: Format
@@ -99,7 +105,7 @@ class EditLine:
 
 @frozen
 class SetStatus:
-    """`http-response set-status`; `reason` None: the usual one."""
+    """`http-response set-status`; `reason` None: the standard reason."""
 
     status: int
     reason: str | None = None
@@ -115,7 +121,8 @@ class SetVariable:
 
 @frozen
 class Reply:
-    """`return` and `deny`: an answer of our own. `content` None: `deny`'s own page, or no body at all with `return`."""
+    """`return` and `deny`: a response of the proxy's own. `content` None: the standard page of `deny`, or no body with
+    `return`."""
 
     status: int
     denies: bool
@@ -139,7 +146,7 @@ class Redirect:
 
 @frozen
 class Allow:
-    """No further rule of this section counts."""
+    """`allow`: no further rule of this section is evaluated."""
 
 
 @frozen
@@ -154,7 +161,7 @@ Action = Receive | EditHeader | EditLine | SetStatus | SetVariable | Reply | Red
 
 @frozen
 class Rule:
-    """One line: what is done, and when; `condition` None: always."""
+    """One line: an action and its condition; `condition` None: always."""
 
     place: Place
     words: str
@@ -164,7 +171,7 @@ class Rule:
 
 @frozen
 class UseBackend:
-    """`use_backend`: a name, which may depend on the request."""
+    """`use_backend`: the backend's name, which may depend on the request."""
 
     place: Place
     name: Format
@@ -173,9 +180,11 @@ class UseBackend:
 
 @frozen
 class Rules:
-    """All rules of one section, each kind in the order written. `redirects` are lines that begin with that word, `after`
-    those of `http-after-response`, `connection` those of `tcp-request connection`. It is true when there are any for requests
-    or answers."""
+    """All rules of one section, each kind in the order written.
+
+    `redirects` are lines that begin with that word, `after` those of `http-after-response`, `connection` those of
+    `tcp-request connection`. True when there are rules for requests or responses; `connection` does not count.
+    """
 
     request: tuple[Rule, ...] = ()
     redirects: tuple[Rule, ...] = ()

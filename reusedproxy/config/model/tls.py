@@ -1,16 +1,17 @@
-"""What a configuration says about TLS, on either side. Pure values."""
+"""Defines the TLS settings of a configuration, for listeners and servers. Values only."""
 
 from __future__ import annotations
 
 from attrs import frozen
 
-#: The protocol versions that can be served, oldest first.
+#: Supported protocol versions, oldest first.
 TLS_VERSIONS = ("TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 
 
 @frozen
 class CertificateSource:
-    """A `crt`, `default-crt` or `crt-list` (`kind`) of a `bind` line: a file, a directory or a bundle's name, or a list."""
+    """A `crt`, `default-crt` or `crt-list` (`kind`) of a `bind` line; `path` is a file, a directory, a bundle's name or
+    a list."""
 
     kind: str
     path: str
@@ -18,13 +19,13 @@ class CertificateSource:
 
 @frozen
 class TLSOffer:
-    """How handshakes are held: what may be said for a whole `bind` line, or in a `crt-list` for one certificate.
+    """Handshake settings that a whole `bind` line may have, or one certificate in a `crt-list`.
 
-    Paths are as configured, with the base directories before them; `ca_file` may be "@system-ca". `ciphers`,
-    `ciphersuites`, `curves` and `sigalgs` None: OpenSSL's own. `min_version` and `max_version` are of `TLS_VERSIONS`; no `alpn`: the
-    extension is not answered. `dh_file` has DH parameters; without, `dh_size` is the size in bits of the group for DHE,
-    None: DHE is not served. Ignored errors are OpenSSL's numbers (X509_V_ERR), of the client's own certificate and of
-    those above it.
+    Paths are as configured, with the base directories prepended; `ca_file` may be "@system-ca". `ciphers`,
+    `ciphersuites`, `curves` and `sigalgs` None: OpenSSL's defaults. `min_version` and `max_version` are of
+    `TLS_VERSIONS`. An empty `alpn`: the extension is not answered. `dh_file` has DH parameters; without it, `dh_size`
+    is the size in bits of the DHE group, and None: DHE is not offered. Ignored errors are OpenSSL's numbers
+    (X509_V_ERR), for the client's own certificate and for the ones above it.
     """
 
     verify: str = "none"
@@ -51,9 +52,10 @@ class TLSOffer:
 
 @frozen
 class BindTLS:
-    """`ssl` on a `bind` line. `sources` in the order written; `strict_sni`: who asks for no name of ours is refused.
+    """`ssl` on a `bind` line. `sources` are in the order written.
 
-    `crt_base` and `ca_base` are for the paths that a `crt-list` names.
+    `strict_sni`: a client that asks for no name of a certificate is refused. `crt_base` and `ca_base` are for the paths
+    in a `crt-list`.
     """
 
     sources: tuple[CertificateSource, ...] = ()
@@ -67,8 +69,9 @@ class BindTLS:
 class ServerTLS:
     """`ssl` and its companions on a server line. Paths are as configured, `ca_file` may be "@system-ca".
 
-    `sni` and `verifyhost` are plain names (of `sni str(NAME)`), None when unset or not constant. `ciphers` and their like
-    None: OpenSSL's own; versions are of `TLS_VERSIONS`; `resumes`: sessions are, where the server lets us.
+    `sni` and `verifyhost` are plain names (of `sni str(NAME)`), None when unset or not constant. `ciphers`,
+    `ciphersuites`, `curves` and `sigalgs` None: OpenSSL's defaults. Versions are of `TLS_VERSIONS`. `resumes`: sessions
+    are resumed where the server allows it.
     """
 
     verify: str = "required"

@@ -1,4 +1,4 @@
-"""Values that all sections of a configuration are made of: where a word stands, what is said about it, addresses, sample expressions. Pure."""
+"""Defines the values that all sections are made of: places, notices, addresses, sample expressions. Values only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from attrs import frozen
 
 @frozen
 class Place:
-    """Where in the configuration something was said, for every message that is about it."""
+    """File and line in the configuration, for every message about it."""
 
     file: str
     line: int
@@ -18,9 +18,9 @@ class Place:
 
 @frozen
 class Notice:
-    """Something the operator should hear at start, though the daemon starts all the same.
+    """A message for the operator at start that does not keep the daemon from starting.
 
-    `level` is "notice" (a setting that cannot matter here was accepted) or "warning" (this may not do what you think).
+    `level` is "notice" (a setting without effect was accepted) or "warning" (the setting may not do what is expected).
     """
 
     level: str
@@ -30,10 +30,10 @@ class Notice:
 
 @frozen
 class ListenAddress:
-    """One thing to listen on, after ranges and lists have been expanded.
+    """One address to listen on, after ranges and lists have been expanded.
 
-    kind "tcp": `host` ("" is every address, IPv4 and, for `:::port`, IPv6) and `port` (0: the kernel picks);
-    kind "unix": `path`; kind "fd": `fd`, an already listening socket that we inherited.
+    kind "tcp": `host` ("" is every address, IPv4 and, for `:::port`, IPv6) and `port` (0: the kernel picks); kind
+    "unix": `path`; kind "fd": `fd`, an inherited socket that is already listening.
     """
 
     kind: str
@@ -65,7 +65,7 @@ class Call:
 
 @frozen
 class Expression:
-    """A sample expression: what is fetched, and how it is converted."""
+    """A sample expression: a fetch and its converters."""
 
     fetch: Call
     converters: tuple[Call, ...] = ()

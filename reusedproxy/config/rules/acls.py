@@ -1,7 +1,7 @@
-"""ACLs and the conditions made of them (manual, sections 7.1, 7.2 and 7.4): words in, frozen values out.
+"""Parses ACLs and the conditions made of them (manual, sections 7.1, 7.2 and 7.4) into frozen values.
 
-A condition that names an ACL is finished only when its whole section has been read, since a later `acl` line of that name
-counts as well. Must never know what a condition is for.
+A condition that names an ACL is complete only when its whole section has been read, since a later `acl` line of that
+name counts as well. Must never know what a condition is used for.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CRITERIA = ACL_ONLY | FETCHES.keys() | HAPROXY_FETCHES
 _NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 _HAPROXY_FLAGS = {"-M": "load the file as a map", "-u": "an id", "-n": "no look-up of names"}
 
-#: Manual, section 7.4.
+#: Predefined ACLs (manual, section 7.4).
 PREDEFINED = {
     "FALSE": "always_false",
     "TRUE": "always_true",
@@ -50,12 +50,12 @@ PREDEFINED = {
 }
 _PREDEFINED_NOT_DONE = words("RDP_COOKIE REQ_CONTENT WAIT_END")
 
-#: Of one section: all lines of each name. A predefined one stands there from its first use on.
+#: The ACLs of one section: all lines of each name. A predefined ACL is entered at its first use.
 Acls = dict[str, list[Criterion]]
 
 
 def read_acl(line: Line, report: Report) -> tuple[str, Criterion]:
-    """`acl NAME criterion [flags] [operator] [patterns]`."""
+    """Parses `acl NAME criterion [flags] [operator] [patterns]`. Raises Wrong."""
     if len(line.words) < 3:
         raise Wrong("'acl' needs a name and what it tests: acl is_static path_end .css .js, say")
     name = line.words[1]
@@ -71,13 +71,14 @@ def read_acl(line: Line, report: Report) -> tuple[str, Criterion]:
 
 
 def _is_criterion(word: str, *, nearly: bool = False) -> bool:
-    """Whether it begins with a name that can stand there, done or not; `nearly`: or with one that has a slip in it."""
+    """Tells whether the word begins with the name of a criterion, implemented or not; with `nearly`, also a misspelled
+    one."""
     name = re.split(r"[,(]", word, maxsplit=1)[0]
     return name in _CRITERIA or (nearly and name[:1].isalpha() and nearest(name, _CRITERIA) is not None)
 
 
 def read_criterion(words: Sequence[str], place: Place, what: str, report: Report) -> Criterion:
-    """A sample, flags, and patterns."""
+    """Parses a sample, flags, and patterns. Raises Wrong."""
     text, method = words[0], ""
     derived = _DERIVED.match(text)
     if derived and derived[0] in ACL_ONLY:
@@ -112,7 +113,7 @@ def read_criterion(words: Sequence[str], place: Place, what: str, report: Report
             else:
                 method = _method(argument, what)
         elif flag == "-n":
-            pass  # names are never looked up
+            pass  # host names are never resolved
         elif flag in _HAPROXY_FLAGS:
             raise Wrong(f"{what}: {not_done(flag, 'flag')}")
         else:
@@ -138,7 +139,7 @@ def _method(word: str, what: str) -> str:
 
 
 def split_condition(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """What stands before `if` or `unless`, and the condition from that word on."""
+    """Splits the words before `if` or `unless`: returns those before it, and the condition from that word on."""
     for at, word in enumerate(words):
         if word in ("if", "unless"):
             return list(words[:at]), list(words[at:])
@@ -146,7 +147,7 @@ def split_condition(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def read_condition(words: Sequence[str], acls: Acls, place: Place, what: str, report: Report) -> Condition | None:
-    """`if` or `unless` and what follows; nothing: None."""
+    """Parses `if` or `unless` and the terms that follow; None without words. Raises Wrong."""
     if not words:
         return None
     rest = list(words[1:])
@@ -177,7 +178,7 @@ def read_condition(words: Sequence[str], acls: Acls, place: Place, what: str, re
 
 
 def _anonymous(rest: list[str], negated: bool, place: Place, what: str, report: Report) -> Term:
-    """What stands between braces; takes it from the words that are left."""
+    """Parses an anonymous ACL, the criterion between braces, and removes it from the remaining words. Raises Wrong."""
     if "}" not in rest:
         raise Wrong(f"{what}: a '}}' is missing (the braces stand by themselves, with a blank on either side)")
     end = rest.index("}")
@@ -191,7 +192,7 @@ def _named(name: str, negated: bool, acls: Acls, place: Place, what: str, report
     if name in acls:
         return Term((), negated, name)
     if name in PREDEFINED:
-        # As in HAProxy, an `acl` line of this name that stands below adds to it; one above has taken its place.
+        # As in HAProxy, a later `acl` line of this name adds to it; an earlier one replaces it.
         acls[name] = [read_criterion(PREDEFINED[name].split(), place, name, report)]
         return Term((), negated, name)
     if name in _PREDEFINED_NOT_DONE:
@@ -204,11 +205,11 @@ def _named(name: str, negated: bool, acls: Acls, place: Place, what: str, report
     raise Wrong(f"{what}: there is no acl '{name}' before this line{hint}")
 
 
-# When the section has been read.
+# Completion of conditions after the whole section has been read.
 
 
 def resolved(rule: Rule, acls: Acls) -> Rule:
-    """Return the rule with all lines of the ACLs that it names; one that has them already keeps them."""
+    """Returns the rule with all lines of the ACLs that it names; a condition that is complete already stays as it is."""
     return evolve(rule, condition=with_acls(rule.condition, acls)) if rule.condition is not None else rule
 
 

@@ -1,4 +1,4 @@
-"""The lines `tcp-request connection`: what happens to a client that has connected, before a byte of it is read."""
+"""Parses `tcp-request connection` lines: rules for a new client connection, before any byte of it is read."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ _NOT_DONE = words(
     track-sc2 track-sc unset-var lua
     """
 )
-#: What each is done with after its word.
+#: The words that must follow each action.
 _DONE = {"accept": (), "reject": (), "expect-proxy": ("layer4",)}
 
 
 def read_connection_rule(line: Line, acls: Acls, report: Report) -> Rule:
-    """`tcp-request connection accept|reject|expect-proxy layer4 [if|unless CONDITION]` (manual, section 4.2)."""
+    """Parses `tcp-request connection accept|reject|expect-proxy layer4 [if|unless CONDITION]` (manual, section 4.2).
+    Raises Wrong."""
     if not line.arguments:
         raise Wrong("'tcp-request' needs 'connection' and an action after it: tcp-request connection reject if …, say")
     stage, *rest = line.arguments

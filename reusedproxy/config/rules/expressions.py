@@ -1,7 +1,7 @@
-"""Sample expressions (manual, section 7.3): `fetch(arguments),converter(arguments),…`, read into values and judged.
+"""Parses sample expressions (manual, section 7.3), `fetch(arguments),converter(arguments),…`, and checks them.
 
-Knows which fetches and converters there are and how many arguments each takes; what they do is `reusedproxy.rules`' affair,
-and a test holds that both know the same.
+Knows the names of fetches and converters and the number of their arguments. Must never evaluate them: that is
+`reusedproxy.rules`' task, and a test compares the two lists of names.
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ from reusedproxy.config.rules.haproxy_samples import CONVERTERS as HAPROXY_CONVE
 from reusedproxy.config.rules.haproxy_samples import FETCHES as HAPROXY_FETCHES
 from reusedproxy.config.rules.samples import CASTS, CONVERTERS, FETCHES, LOGGED, SAME, Signature
 
-#: Fetches to whose names a method may be added where something is compared: path_beg is path with -m beg.
+#: Fetches to whose names an ACL may append a method: path_beg is path with -m beg.
 BASES = words("base path url hdr shdr cook scook urlp")
 ACL_METHODS = words("beg dir dom end len reg str sub")
 ACL_ONLY = frozenset(f"{base}_{method}" for base in BASES for method in ACL_METHODS) - FETCHES.keys()
 _NAME = re.compile(r"[A-Za-z0-9_.+-]*")
-#: What `digest` is asked for most; it takes whatever OpenSSL knows.
+#: The usual algorithms of `digest`, for suggestions; it takes any that OpenSSL knows.
 DIGESTS = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 _NUMBER = re.compile(r"[-+]?[0-9]+\Z")
 _VARIABLE = re.compile(r"(proc|sess|txn|req|res)\.([A-Za-z0-9_.]+)\Z")
 
 
 def read_expression(text: str, what: str, others: Collection[str] = ()) -> Expression:
-    """The expression that all of `text` is; `what` begins each message. `others` are names that could stand there, too, and
-    that the caller has looked for. Raises Wrong."""
+    """Parses `text` as one expression; `what` begins each message. Raises Wrong.
+
+    `others` are further names that the caller accepts in this place; they serve as suggestions for an unknown name.
+    """
     expression, at = expression_at(text, 0, what, others)
     if at < len(text):
         raise Wrong(f"{what}: '{text[at:]}' in the expression '{text}' is too much: converters follow a ','")
@@ -42,7 +44,7 @@ def read_expression(text: str, what: str, others: Collection[str] = ()) -> Expre
 
 
 def expression_at(text: str, at: int, what: str, others: Collection[str] = ()) -> tuple[Expression, int]:
-    """The expression that begins there, and where it ends. Raises Wrong."""
+    """Parses the expression that begins at `at`; returns it and its end. Raises Wrong."""
     calls: list[Call] = []
     while True:
         name = _NAME.match(text, at)
@@ -64,7 +66,7 @@ def expression_at(text: str, at: int, what: str, others: Collection[str] = ()) -
 
 
 def type_of(expression: Expression, what: str = "") -> str:
-    """The type of what it gives. Raises Wrong where a converter cannot take what stands before it."""
+    """Returns the type of the expression's result. Raises Wrong where a converter cannot take its input's type."""
     name, given = expression.fetch.name, FETCHES[expression.fetch.name].gives
     for call in expression.converters:
         converter = CONVERTERS[call.name]
@@ -77,14 +79,14 @@ def type_of(expression: Expression, what: str = "") -> str:
 
 
 def where_of(expression: Expression) -> str:
-    """In whose rules it has something to say."""
+    """Tells in which rules the fetch has a value: those of requests, of responses, or both ("")."""
     name = expression.fetch.name
     return (FETCHES.get(name) or LOGGED[name]).where
 
 
 def _given(name: str, signature: Signature, arguments: tuple[str, ...]) -> tuple[str, ...]:
-    """The arguments that count. Empty parentheses hold an empty text where one must be given, and nothing elsewhere; an
-    empty number at the end is none."""
+    """Drops arguments that do not count. Empty parentheses are one empty text where an argument is required, and
+    nothing elsewhere; an empty optional number at the end is dropped."""
     if arguments == ("",) and (not signature.least or 0 in signature.numbers):
         return ()
     last = len(arguments) - 1
@@ -127,11 +129,11 @@ def _check_size(name: str, number: str, what: str) -> None:
         raise Wrong(f"{what}: '{name}': '{shortened(number)}' is more than 64 bits hold")
 
 
-# Arguments of which more must be said than how many there are.
+# Checks of arguments beyond their number.
 
 
 def variable(name: str, what: str) -> str:
-    """The name of a variable, with its scope. Raises Wrong."""
+    """Checks the name of a variable, with its scope, and returns it. Raises Wrong."""
     scope = name.partition(".")[0]
     if scope in ("proc", "check", "psess") and "." in name:
         raise Wrong(f"{what}: variables of the scope '{scope}' are HAProxy's; reusedproxy does not do them yet")
@@ -208,7 +210,7 @@ def _digest(name: str, arguments: tuple[str, ...], what: str) -> None:
         size = hashlib.new(arguments[0].lower(), usedforsecurity=False).digest_size
     except ValueError:
         size = 0
-    if not size:  # 0, too, of those that make as much as they are asked for
+    if not size:  # 0, too, for algorithms with an output of any length
         raise Wrong(f"{what}: '{name}': unknown algorithm '{arguments[0]}'{did_you_mean(arguments[0], DIGESTS)}")
 
 

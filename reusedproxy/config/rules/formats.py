@@ -1,6 +1,7 @@
-"""Log-format strings (manual, section 8.2.4): texts with `%[expression]` in them, and the aliases whose meaning is at hand.
+"""Parses log-format strings (manual, section 8.2.4): texts with `%[expression]`, and those aliases whose value is
+available.
 
-Must never know what a string is for; `reusedproxy.rules` makes bytes of it.
+Must never know what a string is used for; `reusedproxy.rules` evaluates it to bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from reusedproxy.config.model.rules import Format, Hole
 from reusedproxy.config.model.values import Call, Expression
 from reusedproxy.config.rules.expressions import expression_at, read_expression
 
-#: What each alias fetches; those that begin with a percent sign say what no fetch does.
+#: The fetch behind each alias; those that begin with a percent sign have no equivalent fetch.
 ALIASES = {
     "ci": "src",
     "cp": "src_port",
@@ -37,7 +38,7 @@ _ALIAS = re.compile(r"[A-Za-z]+")
 
 
 def read_format(text: str, what: str) -> Format:
-    """The format that `text` is; `what` begins each message. Raises Wrong."""
+    """Parses a log-format string; `what` begins each message. Raises Wrong."""
     parts: list[str | Hole] = []
     at, usual = 0, frozenset[str]()
     while (percent := text.find("%", at)) >= 0:
@@ -73,7 +74,7 @@ def read_format(text: str, what: str) -> Format:
 
 
 def literal(text: str) -> Format:
-    """Where `%` means nothing."""
+    """Returns a format of plain text, in which `%` has no meaning."""
     return Format((text,) if text else ())
 
 
@@ -85,9 +86,10 @@ def _add(parts: list[str | Hole], text: str) -> None:
 
 
 def _flags(text: str, usual: frozenset[str], what: str) -> frozenset[str]:
-    """E asks for `"`, `]` and backslash to be escaped, Q for quotes around it, M for a dash in place of nothing.
+    """Applies the flags of `%{…}` to the usual ones. Raises Wrong.
 
-    HAProxy 2.x obeys the last two for aliases only, 3.x for expressions as well.
+    E escapes `"`, `]` and backslash, Q puts quotes around the value, M shows a dash for an empty value. HAProxy 2.x
+    applies the last two to aliases only, 3.x to expressions as well.
     """
     for flag in text.replace(" ", "").split(","):
         if flag[1:] == "X":

@@ -1,8 +1,9 @@
-"""The names of HAProxy's sample fetches and converters, as far as 3.5: data and nothing else, so that one that we do not do can
-be told from one that nobody knows.
+"""Lists the names of HAProxy's sample fetches and converters, up to 3.5, as data only.
 
-Taken from the tables in its source (`sample_fetch_kw_list`, `sample_conv_kw_list`), which have more than the manual, and from
-what 2.6 lists about itself. `sc0_` to `sc2_` stand for `sc_` with a number.
+With them the reader can tell a name that is not implemented from an unknown one. Taken from the tables in HAProxy's
+source (`sample_fetch_kw_list`, `sample_conv_kw_list`), which have more than the manual, and from what 2.6 lists about
+itself.
+`sc0_` to `sc2_` are covered by `sc_`, which takes the number as an argument.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The lines `http-request`, `http-response`, `redirect` and `use_backend`: one table from a word to what reads the rest.
+"""Parses the lines `http-request`, `http-response`, `http-after-response`, `redirect` and `use_backend`.
 
-Reads and judges single lines; what can only be judged among others is `judge_rules`' affair. Headers that frame a message
-or belong to one hop are not for rules: they would send something else than what was read.
+One table maps each action to the function that parses the rest. Checks single lines only; checks that need other lines
+are in `judge_rules`. Rules must not change headers that frame a message or belong to one hop: the message sent would no
+longer be the one that was parsed.
 """
 
 from __future__ import annotations
@@ -49,20 +50,20 @@ RESPONSE_NOT_DONE = words(
     set-timeout set-tos silent-drop strict-mode track-sc0 track-sc1 track-sc2 track-sc wait-for-body
     """
 )
-#: The statuses that HAProxy has a page for.
+#: Statuses with a standard page in HAProxy.
 DENY_STATUSES = (200, 400, 401, 403, 404, 405, 407, 408, 410, 413, 421, 422, 425, 429, 500, 501, 502, 503, 504)
 CODES = (301, 302, 303, 307, 308)
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
-#: What frames a message: another value would make its end ambiguous.
+#: Headers that frame a message: another value would make its end ambiguous.
 _FRAMING = words("content-length transfer-encoding trailer")
-#: What each connection says for itself; it is taken out of what came, and ours is put in behind all rules.
+#: Hop-by-hop headers: those received are removed, and the proxy's own are added after all rules.
 _HOP = words("connection keep-alive proxy-connection te upgrade")
 
 
 @frozen
 class Reading:
-    """One rule's words, from behind its action on to the condition; `what` begins each message."""
+    """The words of one rule between its action and its condition; `what` begins each message."""
 
     words: tuple[str, ...]
     what: str
@@ -73,7 +74,7 @@ class Reading:
     report: Report
 
     def exactly(self, *names: str) -> tuple[str, ...]:
-        """The words, as many as names; Wrong says which is missing or what is too much."""
+        """Returns the words when there are as many as `names`. Raises Wrong for a missing or an extra word."""
         if len(self.words) < len(names):
             raise Wrong(f"{self.what} needs {names[len(self.words)]}")
         if len(self.words) > len(names):
@@ -98,22 +99,23 @@ class Reading:
 
 
 def read_request_rule(line: Line, acls: Acls, report: Report) -> Rule:
-    """`http-request ACTION … [if|unless CONDITION]`."""
+    """Parses `http-request ACTION … [if|unless CONDITION]`. Raises Wrong."""
     return _read(line, REQUEST, _REQUEST, REQUEST_NOT_DONE, acls, report)
 
 
 def read_response_rule(line: Line, acls: Acls, report: Report) -> Rule:
-    """`http-response ACTION … [if|unless CONDITION]`."""
+    """Parses `http-response ACTION … [if|unless CONDITION]`. Raises Wrong."""
     return _read(line, RESPONSE, _RESPONSE, RESPONSE_NOT_DONE, acls, report)
 
 
 def read_after_rule(line: Line, acls: Acls, report: Report) -> Rule:
-    """`http-after-response ACTION … [if|unless CONDITION]`: of whatever is answered, also by ourselves."""
+    """Parses `http-after-response ACTION … [if|unless CONDITION]`, for every response, the proxy's own included. Raises
+    Wrong."""
     return _read(line, RESPONSE, _AFTER, RESPONSE_NOT_DONE, acls, report)
 
 
 def read_redirect(line: Line, acls: Acls, report: Report) -> Rule:
-    """`redirect …`, as an old word of its own; `%` means nothing in it, as in HAProxy."""
+    """Parses `redirect …`, HAProxy's older keyword; as there, `%` has no meaning in it. Raises Wrong."""
     before, condition = split_condition(line.arguments)
     reading = Reading(tuple(before), "'redirect'", REQUEST, "redirect", "'redirect' rules", line, report)
     action = _redirect(reading, literal)
@@ -121,7 +123,7 @@ def read_redirect(line: Line, acls: Acls, report: Report) -> Rule:
 
 
 def read_use_backend(line: Line, acls: Acls, report: Report) -> UseBackend:
-    """`use_backend NAME [if|unless CONDITION]`."""
+    """Parses `use_backend NAME [if|unless CONDITION]`. Raises Wrong."""
     before, condition = split_condition(line.arguments)
     name = Line(line.place, (line.keyword, *before)).one_argument("the name of a backend")
     reading = Reading((), "'use_backend'", REQUEST, "", "'use_backend' rules", line, report)
@@ -138,7 +140,7 @@ def _read(
     before, condition = split_condition(line.arguments)
     if not before:
         raise Wrong(f"'{keyword}': an action is missing before '{condition[0]}'")
-    # `set-var(txn.name)` has its argument in the word.
+    # `set-var(txn.name)` has its argument within the word.
     word, parenthesis, argument = before[0].partition("(")
     what = f"'{keyword} {word}'"
     if word not in actions:
@@ -165,7 +167,7 @@ def _elsewhere(word: str) -> str:
 def _header_name(reading: Reading, name: str, *, deletes: bool = False) -> str:
     if not _TOKEN.match(name):
         raise Wrong(f"{reading.what}: '{name}' cannot be the name of a header")
-    # As all spellings of a name are changed with it.
+    # A rule changes a header in all its spellings, so they are all checked.
     plain = re.sub(r"[^0-9a-z]", "-", name.lower())
     if plain in _FRAMING:
         raise Wrong(f"{reading.what}: '{name}' says where the message ends, which is not for rules to change")
@@ -212,7 +214,7 @@ def _replace_header(reading: Reading) -> Action:
     return EditHeader(reading.action, _header_name(reading, name), reading.format(value), pattern=pattern)
 
 
-# The first line.
+# The start line.
 
 
 def _set_line(reading: Reading) -> Action:
@@ -267,7 +269,7 @@ def _unset_var(reading: Reading) -> Action:
     return SetVariable(name)
 
 
-# Answers of our own.
+# Responses of the proxy's own.
 
 
 def _allow(reading: Reading) -> Action:
@@ -276,7 +278,7 @@ def _allow(reading: Reading) -> Action:
 
 
 def _reply(reading: Reading) -> Action:
-    """`return` and `deny` with their arguments, which are the same in HAProxy."""
+    """Parses `return` and `deny` with their arguments, which are the same in HAProxy. Raises Wrong."""
     denies = reading.action == "deny"
     status = (502 if reading.where == RESPONSE else 403) if denies else 200
     content: Format | None = None
@@ -392,7 +394,7 @@ def _redirect(reading: Reading, format_of: Callable[[str], Format]) -> Action:
 
 
 def _cookie(reading: Reading, value: str, *, clears: bool) -> str:
-    """HAProxy's own form of it."""
+    """Returns the Set-Cookie value in HAProxy's form."""
     return f"{_plain(reading, value)}; path=/;" + (" Max-Age=0;" if clears else "")
 
 
@@ -418,5 +420,5 @@ _REQUEST: dict[str, Reader] = {
     **dict.fromkeys(("replace-path", "replace-pathq", "replace-uri"), _replace_line),
 }
 _RESPONSE: dict[str, Reader] = {**_BOTH, "set-status": _set_status}
-#: Nothing can take the place of an answer any more.
+#: Without the actions that replace the response: it is too late for them.
 _AFTER = {word: read for word, read in _RESPONSE.items() if word not in ("deny", "return", "redirect")}

@@ -1,6 +1,6 @@
-"""What a sample is compared with (manual, section 7.1): the methods of `-m`, and patterns read into values.
+"""Defines the matching methods of `-m` (manual, section 7.1), and parses patterns into values.
 
-Here is said what may be written; whether something matches is `reusedproxy.rules`' affair.
+Knows only what may be written; `reusedproxy.rules` decides whether a sample matches.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from reusedproxy.config.language.regular import read_regular, shortened
 from reusedproxy.config.language.report import Wrong
 from reusedproxy.config.language.units import within_64_bits
 
-#: The methods that we do, and the type that each compares.
+#: Implemented methods, and the type that each compares.
 METHODS = {
     "found": "any",
     "bool": "bool",
@@ -29,21 +29,22 @@ METHODS = {
     "dom": "str",
     "reg": "str",
 }
-#: Of a sample of this type, when nothing is said; of bin and any it must be.
+#: The default method for a sample's type; types bin and any have none and need `-m`.
 DEFAULT = {"bool": "bool", "int": "int", "ip": "ip", "ipv4": "ip", "ipv6": "ip", "str": "str", "meth": "str"}
 OPERATORS = ("eq", "ge", "gt", "le", "lt")
 
-#: From one number to another, both included; None: without end.
+#: First and last number, both included; None: no limit.
 Range = tuple[int | None, int | None]
 Network = IPv4Network | IPv6Network
 
 _INTEGER = re.compile(r"-?[0-9]+\Z")
-#: A dash parts them, too; behind a dash at the beginning HAProxy reads the end of a range, and everybody else a number.
+#: A dash separates the two numbers as well. HAProxy takes "-5" for a range that ends at 5, people for a negative
+#: number.
 _RANGE = re.compile(r"(-?[0-9]*):(-?[0-9]*)\Z|([0-9]+)-([0-9]*)\Z")
 
 
 def ranges(texts: Iterable[str], what: str) -> list[Range]:
-    """Numbers, ranges `a:b`, and operators, each of which counts for all that follow it. Raises Wrong."""
+    """Parses numbers, ranges `a:b`, and operators, each of which applies to all patterns after it. Raises Wrong."""
     found: list[Range] = []
     operator = ""
     for text in texts:
@@ -90,7 +91,7 @@ def _compared(operator: str, number: int) -> Range:
 
 
 def network(text: str, what: str) -> Network:
-    """An address or a network; IPv4 may leave out bytes of 0 before the last one, as in 127.1/8. Raises Wrong."""
+    """Parses an address or a network. IPv4 may leave out zero bytes before the last one, as in 127.1/8. Raises Wrong."""
     address, slash, mask = text.partition("/")
     if ":" not in address:
         parts = address.split(".")
@@ -105,7 +106,7 @@ def network(text: str, what: str) -> Network:
 
 
 def block(text: str, what: str) -> bytes:
-    """Hexadecimal digits. Raises Wrong."""
+    """Parses hexadecimal digits into bytes. Raises Wrong."""
     try:
         return bytes.fromhex(text)
     except ValueError:
@@ -113,7 +114,7 @@ def block(text: str, what: str) -> bytes:
 
 
 def check_patterns(method: str, texts: Iterable[str], what: str) -> None:
-    """That each can be read. Raises Wrong."""
+    """Checks that each pattern can be parsed. Raises Wrong."""
     if method in ("int", "len"):
         ranges(texts, what)
     for text in texts:

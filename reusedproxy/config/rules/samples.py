@@ -1,22 +1,24 @@
-"""The sample fetches and converters that we do: their arguments, their types, and where they can be asked. Data and nothing
-else; what they do is `reusedproxy.rules`' affair, and a test holds that both know the same.
+"""Lists the implemented sample fetches and converters: their arguments, types, and where they are available. Data only.
 
-Types are HAProxy's (manual, section 7.3): bool, int, str, bin, ipv4, ipv6, ip (one of these two), meth; "any" is whatever a
-variable holds.
+Must never evaluate them: that is `reusedproxy.rules`' task, and a test compares the two lists of names. Types are
+HAProxy's (manual, section 7.3): bool, int, str, bin, ipv4, ipv6, ip (either of these two), meth; "any" is the type of a
+variable's value.
 """
 
 from __future__ import annotations
 
 from attrs import frozen
 
-#: Where a fetch has something to say: the request's head is at hand only while its rules run, as in HAProxy.
+#: Where a fetch is available: the request's head only while the request's rules run, as in HAProxy.
 REQUEST, RESPONSE, ALWAYS = "request", "response", ""
 
 
 @frozen
 class Signature:
-    """`least` and `most` arguments, what comes in (of converters) and out, `where` it can be asked; `numbers` are the places
-    of arguments that must be whole numbers."""
+    """Number of arguments (`least` to `most`), the type taken (converters only) and given, and `where` it is available.
+
+    `numbers` are the indices of arguments that must be whole numbers.
+    """
 
     least: int
     most: int
@@ -40,7 +42,7 @@ _CERTIFICATE = {
 
 
 def _certificate(side: str) -> dict[str, Signature]:
-    """What is told of a peer's certificate: ssl_c_ is the client's, ssl_s_ the server's."""
+    """Returns the fetches about a peer's certificate: ssl_c_ is the client's, ssl_s_ the server's."""
     names = {
         f"{side}_{name}": Signature(0, 0, gives) for gives, those in _CERTIFICATE.items() for name in those.split()
     }
@@ -49,7 +51,7 @@ def _certificate(side: str) -> dict[str, Signature]:
 
 
 FETCHES: dict[str, Signature] = {
-    # Of no exchange in particular (7.3.2).
+    # Internal state and constants (7.3.2).
     **_of(ALWAYS, "bool", "always_true always_false"),
     **_of(ALWAYS, "bool", "bool", 1, 1),
     **_of(ALWAYS, "int", "int", 1, 1, (0,)),
@@ -60,7 +62,7 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "meth", "meth", 1, 1),
     **_of(ALWAYS, "any", "var", 1, 2),
     **_of(ALWAYS, "int", "date", 0, 2, (0,)),
-    # Of the connections (7.3.3).
+    # Connections (7.3.3).
     **_of(ALWAYS, "ip", "src dst fc_src fc_dst"),
     **_of(ALWAYS, "int", "src_port dst_port fc_src_port fc_dst_port fc_http_major"),
     **_of(ALWAYS, "str", "fe_name be_name so_name"),
@@ -81,7 +83,7 @@ FETCHES: dict[str, Signature] = {
     **_of(REQUEST, "str", "query", 0, 1),
     **_of(REQUEST, "str", "url_param", 0, 3),
     **_of(REQUEST, "int", "urlp_val", 0, 3),
-    # These are the request's or the response's, whichever's rules they stand in.
+    # Fetches from the request in a request's rules, and from the response in a response's.
     **_of(ALWAYS, "str", "hdr", 1, 2, (1,)),
     **_of(ALWAYS, "int", "hdr_cnt", 0, 1),
     **_of(ALWAYS, "int", "hdr_val", 1, 2, (1,)),
@@ -94,7 +96,7 @@ FETCHES: dict[str, Signature] = {
     **_of(REQUEST, "str", "req.hdrs"),
     **_of(REQUEST, "str", "req.cook", 0, 1),
     **_of(REQUEST, "int", "req.cook_cnt req.cook_val", 0, 1),
-    # What is kept of the request for as long as its exchange lasts.
+    # Facts about the request that are kept as long as its exchange lasts.
     **_of(ALWAYS, "str", "req.ver"),
     **_of(ALWAYS, "bool", "http_first_req req.proto_http"),
     **_of(RESPONSE, "str", "srv_name"),
@@ -110,10 +112,10 @@ FETCHES: dict[str, Signature] = {
     **_of(RESPONSE, "int", "res.cook_cnt res.cook_val", 0, 1),
 }  # fmt: skip
 
-#: What log-format aliases show and no fetch does, by names that no expression can have.
+#: Values that only log-format aliases show, under names that no expression can have.
 LOGGED = _of(ALWAYS, "str", "%r %HM %HU %HP %HPO %HQ %HV %T %ft %b %s")
 
-#: Other names of the same, by HAProxy's own tables: older ones, mostly.
+#: Aliases, mostly older names, from HAProxy's own tables.
 SAME = {
     "urlp": "url_param",
     "req_ver": "req.ver",
@@ -131,7 +133,7 @@ SAME = {
     "shdr_val": "res.hdr_val",
 }
 
-#: These are the request's or the response's, whichever's rules they stand in.
+#: Fetches from the request in a request's rules, and from the response in a response's.
 BY_PLACE = frozenset(("hdr", "hdr_cnt", "hdr_val", "hdr_ip"))
 
 
@@ -169,13 +171,13 @@ CONVERTERS: dict[str, Signature] = {
     **_converters("ip", "ip", "ipmask", 1, 2),
 }
 
-#: The casts that HAProxy does by itself (its src/sample.c, sample_casts): from each type to these. `ip` is an address of
-#: either kind, known only when it is there.
+#: HAProxy's implicit casts (src/sample.c, sample_casts), from each type to these. `ip` is an address of either family,
+#: known at run time only.
 CASTS: dict[str, frozenset[str]] = {
     "any": frozenset(("any", "bool", "int", "str", "bin", "ip", "meth")),
     "bool": frozenset(("any", "bool", "int", "str", "bin")),
     "int": frozenset(("any", "bool", "int", "str", "bin", "ip")),
-    # HAProxy 3.x refuses numbers of these; 2.x makes them of what turns out to be IPv4, and files rely on that.
+    # HAProxy 3.x refuses to cast these to int; 2.x casts an IPv4 address, and existing configurations rely on that.
     "ip": frozenset(("any", "ip", "int", "str", "bin")),
     "ipv4": frozenset(("any", "ip", "int", "str", "bin")),
     "ipv6": frozenset(("any", "ip", "str", "bin")),

@@ -1,4 +1,4 @@
-"""`bind` lines: addresses written out, one `Bind` each, with the words that follow them."""
+"""Parses `bind` lines: addresses written out, one `Bind` each, with the words that follow them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from reusedproxy.config.tls.words import TLSDefaults, TLSWords, finished_tls
 
 @define
 class BindDraft:
-    """One address of a `bind` line. `ssl` says whether `tls` is in use; `defaults` is what held where the line stands."""
+    """One address of a `bind` line. `ssl` tells whether `tls` is in use; `defaults` are the TLS defaults in force at
+    the line."""
 
     bind: Bind
     defaults: TLSDefaults
@@ -27,7 +28,7 @@ class BindDraft:
 
 
 def read_bind(line: Line, defaults: TLSDefaults, report: Report) -> list[BindDraft]:
-    """One for every address of the line."""
+    """Parses the line and returns one draft for each of its addresses. Raises Wrong."""
     if not line.arguments or not line.arguments[0]:
         raise Wrong("'bind' needs an address: bind *:80, say")
     if line.words[1] in haproxy_words.BIND:
@@ -50,7 +51,7 @@ def read_bind(line: Line, defaults: TLSDefaults, report: Report) -> list[BindDra
 
 
 def finished_bind(draft: BindDraft, backlog: int) -> Bind:
-    """The model's bind; `backlog` is for those that do not say it."""
+    """Returns the model's `Bind`; `backlog` applies to lines without that word."""
     tls = finished_tls(draft.tls, draft.defaults) if draft.ssl else None
     return evolve(draft.bind, backlog=draft.bind.backlog or backlog, tls=tls)
 

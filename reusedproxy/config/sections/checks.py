@@ -1,4 +1,4 @@
-"""`option httpchk` and `http-check`: what an HTTP check sends and what it expects."""
+"""Parses `option httpchk` and `http-check`: the request that an HTTP check sends and the response that it expects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TARGET = re.compile(r"[!-~]+\Z")
 
 @frozen
 class Send:
-    """`http-check send`; None where it says nothing, so that `option httpchk` decides."""
+    """`http-check send`; None where it is silent, so that `option httpchk` applies."""
 
     place: Place
     method: str | None = None
@@ -38,7 +38,7 @@ class Expect:
 
 
 def read_httpchk(line: Line, report: Report) -> HTTPCheck:
-    """`option httpchk [method] [uri] [version] [host]`; `line.words` begins at `httpchk`."""
+    """Parses `option httpchk [method] [uri] [version] [host]`; `line.words` begins at `httpchk`. Raises Wrong."""
     if len(line.arguments) > 4:
         raise Wrong(f"'option httpchk' takes a method, a URI, a version and a host: '{line.arguments[4]}' is too much")
     if len(line.arguments) == 0:
@@ -59,7 +59,8 @@ def read_httpchk(line: Line, report: Report) -> HTTPCheck:
 def _embedded(
     text: str, start: tuple[str, str], line: Line, report: Report
 ) -> tuple[str, tuple[tuple[str, str], ...], str]:
-    """Headers and body that stand behind the version, as people wrote them before `http-check send` came (2.2)."""
+    """Parses headers and body written after the version, the usual way before `http-check send` (HAProxy 2.2). Raises
+    Wrong."""
     head, _, body = text.replace("\r\n", "\n").partition("\n\n")
     version, *lines = head.split("\n")
     headers = []
@@ -73,7 +74,7 @@ def _embedded(
 
 
 def _better_httpchk(start: tuple[str, str], version: str, headers: list[tuple[str, str]], body: str) -> str:
-    """How the same is written for a HAProxy of today."""
+    """Returns the warning with the same check in the syntax of today's HAProxy."""
     request = " ".join(_escaped(part) for part in (*start, version))
     if len(headers) == 1 and headers[0][0].lower() == "host" and not body:
         instead = f"option httpchk {request} {_escaped(headers[0][1])}"
@@ -85,7 +86,7 @@ def _better_httpchk(start: tuple[str, str], version: str, headers: list[tuple[st
 
 
 def _escaped(word: str) -> str:
-    """For people to copy: the shortest way of writing `word` in a configuration."""
+    """Returns the shortest way of writing `word` in a configuration, ready to be copied."""
     escapes = {" ": "\\ ", "\t": "\\t", "\r": "\\r", "\n": "\\n", "\\": "\\\\", "#": "\\#", "'": "\\'", '"': '\\"'}
     return "".join(escapes.get(character, character) for character in word)
 
@@ -121,7 +122,7 @@ def _header_value(text: str) -> str:
 
 
 def read_send(line: Line) -> Send:
-    """`http-check send …`; `line.words` begins at `send`."""
+    """Parses `http-check send …`; `line.words` begins at `send`. Raises Wrong."""
     send = Send(line.place)
     words = line.arguments
     while words:
@@ -155,7 +156,7 @@ def _sent(send: Send, word: str, values: tuple[str, ...]) -> Send:
 
 
 def read_expect(line: Line) -> Expect:
-    """`http-check expect [comment <text>] [!] status <codes>`; `line.words` begins at `expect`."""
+    """Parses `http-check expect [comment <text>] [!] status <codes>`; `line.words` begins at `expect`. Raises Wrong."""
     words = line.arguments
     while words[:1] == ("comment",):
         words = words[2:]
@@ -186,7 +187,7 @@ def _code_range(text: str) -> tuple[int, int]:
 
 
 def finished_check(httpchk: HTTPCheck, send: Send | None, expect: Expect | None) -> HTTPCheck:
-    """What `http-check` says, on top of what `option httpchk` says."""
+    """Merges `http-check` lines into the check that `option httpchk` describes."""
     if send is not None:
         said_again = {name.lower() for name, _ in send.headers}
         kept = (header for header in httpchk.headers if header[0].lower() not in said_again)
@@ -204,7 +205,7 @@ def finished_check(httpchk: HTTPCheck, send: Send | None, expect: Expect | None)
 
 
 def host_asked_for(check: HTTPCheck | None) -> str | None:
-    """The name in the Host of an HTTP check, without its port; None: there is none."""
+    """Returns the name in the Host of an HTTP check, without its port; None when there is none."""
     for name, value in check.headers if check is not None else ():
         if name.lower() == "host":
             return re.sub(r":[0-9]*\Z", "", value.strip()) or None

@@ -1,6 +1,7 @@
-"""What the lines of one proxy section have said so far, before fallbacks and names are judged.
+"""Holds the settings of one proxy section while it is read, before fallbacks are applied and names are checked.
 
-A `defaults` section is a draft too; a proxy begins as a copy of it. Only `finish` turns drafts into the model's values.
+A `defaults` section is a draft, too; a proxy begins as a copy of it. Only `finish` turns drafts into the model's
+values.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ SIDES = {"frontend": "F", "backend": "B", "listen": "FB", "defaults": "FB"}
 
 @frozen
 class Reference:
-    """A backend's name, and where it was named."""
+    """A backend's name, and the place where it is used."""
 
     place: Place
     name: str
@@ -31,9 +32,9 @@ class Reference:
 class ProxyDraft:
     """One `defaults`, `frontend`, `backend` or `listen` section.
 
-    `said` maps what was said ("mode", "option httpchk", "timeout client") to where, also when it was faulty, so that a
-    faulty line has no followers; `own` is the part of it that this section said itself, `unreadable` what was said
-    in vain. None is "not said".
+    `said` maps each setting ("mode", "option httpchk", "timeout client") to its place, faulty lines included, so that a
+    faulty line causes no further faults. `own` is the part of it from this section itself, `unreadable` the faulty
+    part. None means "not set".
     """
 
     kind: str
@@ -61,7 +62,7 @@ class ProxyDraft:
     forwardfor: ForwardFor | None = None
     logs: list[LogTarget] = Factory(list)
     log_global: bool = False
-    # It has a `log` or `no log` line, or inherits one.
+    # The section has a `log` or `no log` line, or inherits one.
     log_said: bool = False
     httplog: bool = False
     dontlognull: bool = False
@@ -77,18 +78,18 @@ class ProxyDraft:
     httpchk: HTTPCheck | None = None
     check_send: Send | None = None
     check_expect: Expect | None = None
-    # It has a line of its own about HTTP checks.
+    # The section itself has a line about HTTP checks.
     own_checks: bool = False
     disabled: bool = False
     stats: StatsPage | None = None
-    # The section's own head was faulty: it may lack what it was to inherit, so nothing is missed in it.
+    # The section's head was faulty: inherited settings may be missing, so no missing setting is reported.
     head_faulty: bool = False
-    # What the global sections before the line that is being read say of TLS.
+    # TLS defaults from the global sections before the current line.
     tls: TLSDefaults = Factory(TLSDefaults)
 
     @property
     def sides(self) -> str:
-        """ "F" when clients come in here, "B" when servers are here, both for `listen` (and `defaults`)."""
+        """Returns "F" when clients connect to the section, "B" when it has servers, both for `listen` (and `defaults`)."""
         return SIDES[self.kind]
 
     @property
@@ -100,21 +101,26 @@ class ProxyDraft:
         self.own.add(what)
 
     def lose(self, what: str, place: Place) -> None:
-        """A line that cannot be read would have said it."""
+        """Records a setting whose line cannot be read."""
         self.say(what, place)
         self.unreadable.add(what)
 
     def begin_checks(self) -> None:
-        """Forgets what `defaults` says of HTTP checks: a section's first own line about them does so in HAProxy. That they
-        are HTTP checks is kept."""
+        """Resets the HTTP check inherited from `defaults`; in HAProxy a section's first own line about checks does so.
+
+        An inherited `option httpchk` still makes the checks HTTP checks.
+        """
         if not self.own_checks:
             self.own_checks = True
             self.httpchk = None if self.httpchk is None else HTTPCheck()
             self.check_send = self.check_expect = None
 
     def heir(self, kind: str, name: str, place: Place) -> ProxyDraft:
-        """Return a new section that begins with what this one (a `defaults`) says. Its rules keep the ACLs that stand with them, which
-        the new section cannot see (manual, section 4.2, "acl"): else a name that both have would widen either's rules."""
+        """Returns a new section that begins with the settings of this one (a `defaults`).
+
+        Inherited rules keep their own ACLs, which the new section cannot see (manual, section 4.2, "acl"): otherwise a
+        name defined in both sections would extend the rules of either.
+        """
 
         def rules(own: list[Rule]) -> list[Rule]:
             return [resolved(rule, self.acls) for rule in own]

@@ -1,6 +1,6 @@
-"""Drafts into the model's values: fallbacks filled in, `log global` written out, servers finished.
+"""Turns drafts into the model's values: applies fallbacks, writes out `log global`, finishes servers.
 
-Judges nothing that the whole configuration is needed for: that is `judge`'s.
+Makes no check that needs the whole configuration: those are in `config.validate`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from reusedproxy.config.sections.servers import finished_server
 
 
 def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
-    """The side of a `frontend` or `listen` that clients see."""
+    """Returns the client side of a `frontend` or `listen`."""
     default = draft.default_backend.name if draft.default_backend else None
     return Frontend(
         name=draft.name,
@@ -41,7 +41,7 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
 
 
 def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
-    """The side of a `backend` or `listen` that has servers."""
+    """Returns the server side of a `backend` or `listen`."""
     check = finished_check(draft.httpchk, draft.check_send, draft.check_expect) if draft.httpchk else None
     host = host_asked_for(check)
     servers = (finished_server(server, global_.server_verify, host) for server in draft.servers)
@@ -70,7 +70,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
 
 
 def _rules(draft: ProxyDraft) -> Rules:
-    """With all lines of the ACLs that they name."""
+    """Returns the section's rules with all lines of the ACLs that they name."""
 
     def whole(rules: list[Rule]) -> tuple[Rule, ...]:
         return tuple(resolved(rule, draft.acls) for rule in rules)
@@ -89,13 +89,16 @@ def _logs(draft: ProxyDraft, global_: GlobalDraft) -> tuple[LogTarget, ...]:
 
 
 def _event_logs(draft: ProxyDraft, global_: GlobalDraft) -> tuple[LogTarget, ...]:
-    """HAProxy sends a section's events to the section's own lines, and to nobody where it has none; unless it says `no log`,
-    the global section's hear of them here."""
+    """Returns the log targets of a section's events.
+
+    HAProxy sends them to the section's own `log` lines, and nowhere without any. Here the global section's targets get
+    them, unless the section has a `log` or `no log` line.
+    """
     return _logs(draft, global_) if draft.log_said else tuple(global_.logs)
 
 
 def _frontend_timeouts(said: Timeouts) -> Timeouts:
-    """Only the client side's: `http-keep-alive` falls back on `http-request`, and both on `client`."""
+    """Returns the client side's timeouts: `http-keep-alive` falls back on `http-request`, and both on `client`."""
     http_request = said.http_request or said.client
     return Timeouts(
         client=said.client,
@@ -107,9 +110,10 @@ def _frontend_timeouts(said: Timeouts) -> Timeouts:
 
 
 def _backend_timeouts(said: Timeouts) -> Timeouts:
-    """Only the servers' side: `queue` falls back on `connect`.
+    """Returns the server side's timeouts: `queue` falls back on `connect`.
 
-    `tunnel` None: the client and server timeouts go on; `check` None: the check's interval bounds all of it.
+    `tunnel` None: the client and server timeouts stay in force. `check` None: the check's interval limits the whole
+    check.
     """
     return Timeouts(
         connect=said.connect,

@@ -1,4 +1,4 @@
-"""The lines of the `global` section, and the environment words that may change how later lines are read."""
+"""Parses the `global` section, and the environment words, which change how later lines are read."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from reusedproxy.config.sections.logs import log_target
 from reusedproxy.config.tls.words import IN_DEFAULTS, IN_SERVER_DEFAULTS, TLSDefaults, read_options
 
 OUR_WORDS = frozenset({"manhole", "pool-connect-rate", "pool-warm-start", "ssl-watch"})
-# Longer heads than this are nobody's; HAProxy's own limit for tune.http.maxhdr.
+# HAProxy's own limit for tune.http.maxhdr.
 _MOST_HEADERS = 32767
-# Every client may have a head of so many bytes waiting, and each is read in one turn.
+# Every client may fill a buffer of this size with its request head, and each head is parsed in one reactor turn.
 _LARGEST_BUFFER = 1 << 24
-# What HAProxy takes for words that change nothing here (tried with 2.6): a file that it refuses is refused.
+# HAProxy's bounds for words without effect here (tested with 2.6): a value that HAProxy refuses is refused here, too.
 _BOUNDS = {
     "tune.comp.maxlevel": (1, 9),
     "tune.fail-alloc": (0, 100),
@@ -44,7 +44,7 @@ _BOUNDS = {
 
 @define
 class GlobalDraft:
-    """What `global` sections have said so far; several of them add up, as in HAProxy."""
+    """Settings of the `global` sections read so far; several sections add up, as in HAProxy."""
 
     report: Report
     environment: dict[str, str]
@@ -64,14 +64,14 @@ class GlobalDraft:
     pool_warm_start: float | None = None
     ssl_watch: float | None = None
     server_verify: str = "required"
-    #: For the lines that follow.
+    #: TLS defaults for the lines that follow.
     tls: TLSDefaults = Factory(TLSDefaults)
     said: dict[str, Place] = Factory(dict)
-    #: What was said in vain: words whose line could not be read.
+    #: Words whose line could not be read.
     unreadable: set[str] = Factory(set)
 
     def read(self, line: Line) -> None:
-        """One line of a `global` section."""
+        """Reads one line of a `global` section. Raises Wrong."""
         try:
             self._read(line)
         except Wrong:
@@ -113,7 +113,7 @@ class GlobalDraft:
 
     def finished(self) -> Global:
         if self.maxrewrite >= self.bufsize and not self.unreadable & {"tune.bufsize", "tune.maxrewrite"}:
-            # HAProxy halves it silently; we say so.
+            # HAProxy halves it silently; here a warning says so.
             place = self.said.get("tune.maxrewrite") or self.said["tune.bufsize"]
             self.maxrewrite = self.bufsize // 2
             text = f"'tune.maxrewrite' has to be less than 'tune.bufsize' ({self.bufsize}): {self.maxrewrite} is taken"
@@ -170,12 +170,12 @@ def _log_tag(draft: GlobalDraft, line: Line) -> None:
 def _maxconn(draft: GlobalDraft, line: Line) -> None:
     if draft.said["maxconn"] != line.place:
         raise Wrong(f"'maxconn' stands already at {draft.said['maxconn']}")
-    # 0 lets HAProxy find a value by itself.
+    # With 0 HAProxy determines a value by itself.
     draft.maxconn = units.integer(line.one_argument("a number of connections"), "'maxconn'") or None
 
 
 def _user(draft: GlobalDraft, line: Line) -> None:
-    """`user` or `uid`, `group` or `gid`: the first of each pair counts, as in HAProxy."""
+    """Reads `user` or `uid`, `group` or `gid`: the first of each pair counts, as in HAProxy. Raises Wrong."""
     word = line.keyword
     value = line.one_argument("a name" if word in ("user", "group") else "a number")
     if word in ("uid", "gid"):
@@ -267,7 +267,7 @@ def _bind_offer(field: str, what: str) -> Callable[[GlobalDraft, Line], None]:
 
 def _server_options(draft: GlobalDraft, line: Line) -> None:
     words = read_options(line.arguments, IN_SERVER_DEFAULTS, f"'{line.keyword}'")
-    # What `ssl-default-server-ciphers` and its like have said stays.
+    # Values from `ssl-default-server-ciphers` and similar words are kept.
     words.said = {**draft.tls.server.said, **words.said}
     draft.tls = evolve(draft.tls, server=words)
 
@@ -302,7 +302,7 @@ def _dh_size(draft: GlobalDraft, line: Line) -> None:
 
 
 def _seconds(line: Line) -> str:
-    """HAProxy counts this one in seconds where no unit is said."""
+    """Returns the argument with "s" added when it has no unit: HAProxy counts this time in seconds. Raises Wrong."""
     said = line.one_argument("a time")
     return f"{said}s" if said.isdigit() else said
 

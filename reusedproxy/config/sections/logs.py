@@ -1,4 +1,4 @@
-"""A `log` line: where to, in which format, which facility, from which level on. Opens nothing."""
+"""Parses a `log` line: target, format, facility, levels. Opens nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _USAGE = (
 
 
 def log_target(line: Line) -> LogTarget:
-    """What `log <target> …` says; `log global` and `no log` are the caller's."""
+    """Parses `log <target> …`; `log global` and `no log` are left to the caller. Raises Wrong."""
     if len(line.words) < 3:
         raise Wrong(f"'log' needs a target and a facility: {_USAGE}")
     settings, rest = _settings(line.words[2:])
@@ -48,7 +48,7 @@ def log_target(line: Line) -> LogTarget:
 
 
 def _settings(words: tuple[str, ...]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The pairs `len n`, `format f` at the beginning, and what follows them."""
+    """Splits off the pairs `len n` and `format f` at the beginning. Raises Wrong."""
     settings: dict[str, str] = {}
     while words and words[0] in ("len", "format", "sample"):
         if words[0] == "sample":
@@ -69,7 +69,7 @@ def _format(name: str) -> str:
 
 
 def _destination(text: str, place: Place) -> tuple[str, str, int, str]:
-    """Kind, host, port and path of the target."""
+    """Returns kind, host, port and path of the target. Raises Wrong."""
     if text in _DESCRIPTORS:
         return _DESCRIPTORS[text], "", 514, ""
     if text.startswith(_NOT_DONE):

@@ -1,4 +1,4 @@
-"""`option …` lines of proxies, with `no` and `default` before them."""
+"""Parses `option …` lines of proxies, with an optional `no` or `default` before them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from reusedproxy.config.sections.draft import ProxyDraft
 
 CONNECTION_MODES = {"http-keep-alive": "keep-alive", "http-server-close": "server-close", "httpclose": "close"}
 _FLAGS = ("abortonclose", "allbackups", "dontlognull")
-#: Our own, as `haproxy_words.OPTIONS`; HAProxy refuses them.
+#: reusedproxy's own options, in the form of `haproxy_words.OPTIONS`; HAProxy refuses them.
 OUR_OPTIONS = {"http-upgrade-with-body": "B"}
 _OPTIONS = {**haproxy_words.OPTIONS, **OUR_OPTIONS}
 
 
 def read_option(proxy: ProxyDraft, line: Line, report: Report) -> None:
-    """`[no|default] option <name> …`."""
+    """Reads `[no|default] option <name> …`. Raises Wrong."""
     if not line.arguments:
         raise Wrong("'option' needs the name of an option")
     option = Line(line.place, line.arguments, line.prefix)
@@ -42,7 +42,7 @@ def read_option(proxy: ProxyDraft, line: Line, report: Report) -> None:
     elif not option.prefix:
         hint = haproxy_words.HINTS.get(option.keyword, "")
         raise Wrong(not_done(f"option {option.keyword}", hint=hint))
-    # `no option X` of something that we never do says what is so already.
+    # `no option X` for an unimplemented option asks for the present behaviour, and is accepted.
 
 
 def _unknown(option: Line, report: Report) -> None:
@@ -62,7 +62,8 @@ def _unknown(option: Line, report: Report) -> None:
 def _flag(proxy: ProxyDraft, option: Line, report: Report) -> None:
     _alone(option)
     if option.keyword == "abortonclose" and "B" not in proxy.sides:
-        # There it is about clients that leave within their TLS handshake, which is always the end of it.
+        # In a frontend it is about clients that close during their TLS handshake, which always aborts the connection
+        # here.
         report.without_effect(f"{option.prefix} option abortonclose".strip(), option.place)
         return
     unset = fields_dict(ProxyDraft)[option.keyword].default
@@ -132,7 +133,8 @@ def _httplog(proxy: ProxyDraft, option: Line, report: Report) -> None:
 
 
 def _tcp_keep_alive(proxy: ProxyDraft, option: Line, report: Report) -> None:
-    """`tcpka` is both: `clitcpka`, and `srvtcpka`, which is always on."""
+    """Reads `clitcpka`, `srvtcpka` and `tcpka`, which stands for both; TCP keep-alive to servers is always on. Raises
+    Wrong."""
     _alone(option)
     if option.keyword != "srvtcpka" and "F" in proxy.sides:
         proxy.clitcpka = not option.prefix

@@ -1,6 +1,7 @@
-"""The lines inside `defaults`, `frontend`, `backend` and `listen` sections: one table from keyword to reader.
+"""Parses the lines inside `defaults`, `frontend`, `backend` and `listen` sections: one table from keyword to reader.
 
-Each reader changes the draft of its section and raises `Wrong` for what cannot be read; it judges no other line.
+Each reader changes the draft of its section and raises `Wrong` for a line that it cannot read. Must never judge other
+lines.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ Reader = Callable[[ProxyDraft, Line, Report], None]
 
 @frozen
 class Keyword:
-    """A word that we do: its reader, the sides that it acts on, and whether `defaults` may say it.
+    """An implemented keyword: its reader, the sides that it acts on, and whether `defaults` may have it.
 
-    `refused`: on the other side it is a fault, as in HAProxy, which ignores most words there with a warning. One that
-    restricts access is never ignored.
+    `refused`: on the other side it is an error, as in HAProxy, which ignores most keywords there with a warning. A
+    keyword that restricts access is never ignored.
     """
 
     read: Reader
@@ -48,7 +49,7 @@ class Keyword:
 
 
 def read_proxy_line(proxy: ProxyDraft, line: Line, report: Report) -> None:
-    """One line of a proxy section."""
+    """Reads one line of a proxy section. Raises Wrong."""
     try:
         _read_line(proxy, line, report)
     except Wrong:
@@ -57,11 +58,11 @@ def read_proxy_line(proxy: ProxyDraft, line: Line, report: Report) -> None:
 
 
 def lose_proxy_line(proxy: ProxyDraft, line: Line) -> None:
-    """What a line that cannot be read would have said is not missing."""
+    """Records the setting that an unreadable line was meant to have, so that it is not reported as missing."""
     what = hints.meant(line, KEYWORDS)
     proxy.lose(what, line.place)
     if what == "acl" and line.arguments:
-        # Whatever is wrong with it, that it does not exist is not what a rule that names it should be told.
+        # A rule that names this ACL must not be told that it does not exist.
         proxy.acls.setdefault(line.words[1], [])
 
 
@@ -110,7 +111,7 @@ def _hint(line: Line) -> str:
         return hint
     if word in haproxy_words.GLOBAL | GLOBAL_OUR_WORDS:
         return ": it belongs in section 'global'"
-    # What we do comes first: a suggestion that leads to the next refusal helps nobody.
+    # Implemented keywords first: a suggestion that is refused next helps nobody.
     if nearest(word, KEYWORDS):
         return did_you_mean(word, KEYWORDS)
     return did_you_mean(word, haproxy_words.PROXY | haproxy_words.SECTIONS)
@@ -120,7 +121,7 @@ def _hint(line: Line) -> str:
 
 
 def _mode(proxy: ProxyDraft, line: Line, report: Report) -> None:
-    # Forgotten first, so that a mode that cannot be read does not leave the inherited one standing.
+    # Reset first, so that an unreadable mode does not leave the inherited one in force.
     proxy.mode = None
     mode = line.one_argument("'http' (or 'tcp')")
     if mode in haproxy_words.MODES_NOT_DONE:
@@ -182,7 +183,7 @@ def _disabled(proxy: ProxyDraft, line: Line, report: Report) -> None:
 
 
 def _harmless(proxy: ProxyDraft, line: Line, report: Report) -> None:
-    """A name for people and statistics."""
+    """Accepts a name for people and statistics."""
 
 
 # -- the frontend side -------------------------------------------------------------------------------------------------
@@ -271,7 +272,10 @@ def _add_rule(rules: list[Rule], rule: Rule, report: Report) -> None:
 
 
 def _not_in_nameless_defaults(proxy: ProxyDraft, line: Line) -> None:
-    """As in HAProxy (manual, section 4): rules that everybody inherits unasked are easily forgotten."""
+    """Refuses rules in a `defaults` section without a name, as HAProxy does (manual, section 4).
+
+    Every section would inherit them implicitly, and they are easily forgotten.
+    """
     if proxy.kind == "defaults" and not proxy.name:
         raise Wrong(f"'{line.keyword}' cannot stand in a 'defaults' section without a name")
 
@@ -280,7 +284,7 @@ def _not_in_nameless_defaults(proxy: ProxyDraft, line: Line) -> None:
 
 
 def _balance(proxy: ProxyDraft, line: Line, report: Report) -> None:
-    # The word alone says roundrobin in HAProxy too.
+    # `balance` alone means roundrobin in HAProxy, too.
     algorithm = line.words[1].partition("(")[0] if line.arguments else "roundrobin"
     if algorithm != "roundrobin":
         if algorithm in haproxy_words.BALANCE:
@@ -357,7 +361,7 @@ def _retry_on(proxy: ProxyDraft, line: Line, report: Report) -> None:
 
 
 def _stats(proxy: ProxyDraft, line: Line, report: Report) -> None:
-    """Any word of it that can be read enables the page, as in HAProxy."""
+    """Reads a `stats` line; every valid one enables the page, as in HAProxy. Raises Wrong."""
     if not line.arguments:
         raise Wrong("'stats' needs a word after it: stats enable, say")
     word = line.words[1]

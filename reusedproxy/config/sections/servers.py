@@ -1,7 +1,7 @@
-"""`server` and `default-server` lines: their words collected, and made into the model's `Server` at the end.
+"""Parses `server` and `default-server` lines, and builds the model's `Server` at the end.
 
-Knows every word that may stand on such a line. Does not know proxies: what `default-server` gives is copied by the
-caller. Opens no file: whether a certificate can be read is found out when the daemon builds its contexts.
+Knows every word of such a line. Must never know proxies: the caller copies the settings of `default-server`. Opens no
+file: whether a certificate can be read is found out when the daemon builds its TLS contexts.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.config.rules.samples import FETCHES
 from reusedproxy.config.tls.words import ON_SERVERS, TLSDefaults, TLSWords, versions
 
-# Our own; HAProxy refuses them.
+# reusedproxy's own words; HAProxy refuses them.
 OUR_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "pool-connect-rate": 1}
 ARITIES = {**haproxy_words.SERVER, **OUR_WORDS}
 NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
-#: What `sni-auto` stands for, as in HAProxy.
+#: The expression behind `sni-auto`, as in HAProxy.
 SNI_AUTO = read_expression("req.hdr(host),host_only", "'sni-auto'")
 
 
 @define
 class ServerWords:
-    """What has been said of a server so far. `verify` None: global `ssl-server-verify` decides.
+    """Settings of a server read so far. `verify` None: global `ssl-server-verify` decides.
 
-    `checked` and `ssl` say whether `check` and `tls` are in use: their settings may be given long before.
+    `checked` and `ssl` tell whether `check` and `tls` are in use: their settings may come long before.
     """
 
     ssl: bool = False
@@ -57,14 +57,15 @@ class ServerWords:
     send_proxy: str = ""
     check_send_proxy: bool = False
     said: set[str] = Factory(set)
-    #: Versions, ciphers and the like.
+    #: TLS versions, ciphers and similar settings.
     parameters: TLSWords = Factory(TLSWords)
 
     @property
     def sni_of_requests(self) -> Expression | None:
-        """What names the server for each request: `sni`, or the Host of `sni-auto`, which is HAProxy's default since 3.3.
-        None where the name is constant (`sni str()`, `verifyhost`), where `no-sni-auto` says that there is none, and
-        without TLS."""
+        """Returns the expression of each request's SNI: `sni`, or the Host by `sni-auto`, HAProxy's default since 3.3.
+
+        None where the name is constant (`sni str()`, `verifyhost`), where `no-sni-auto` disables it, and without TLS.
+        """
         if not self.ssl:
             return None
         if self.sni is None and self.sni_auto and not (self.tls.sni or self.tls.verifyhost):
@@ -72,8 +73,11 @@ class ServerWords:
         return self.sni
 
     def known_name(self, check_host: str | None) -> str | None:
-        """The one name that is known before a request says it: that of checks, by `check-sni`, or by the Host of the
-        HTTP check (`check-sni-auto`), which is `check_host`. None where all requests have the same."""
+        """Returns the SNI that is known without a request: `check-sni`, else the Host of the HTTP check
+        (`check-sni-auto`).
+
+        `check_host` is that Host. None where all requests have the same name.
+        """
         if self.sni_of_requests is None:
             return None
         return self.check.sni or (check_host if self.check_sni_auto else None)
@@ -84,7 +88,7 @@ class ServerWords:
 
 @define
 class ServerDraft:
-    """One `server` line; `defaults` is what held where it stands, `own` are the words that it says itself."""
+    """One `server` line; `defaults` are the TLS defaults in force there, `own` the words of the line itself."""
 
     name: str
     place: Place
@@ -104,7 +108,7 @@ def read_default_server(line: Line, words: ServerWords) -> None:
 
 
 def read_server(line: Line, defaults: ServerWords, tls: TLSDefaults) -> ServerDraft:
-    """A `server` line on top of what `default-server` said before it."""
+    """Parses a `server` line, on top of the preceding `default-server` settings. Raises Wrong."""
     if len(line.words) == 2 and is_server_address(line.words[1]):
         raise Wrong(f"the name is missing: 'server NAME {line.words[1]}'")
     if len(line.words) < 3 or not line.words[1]:
@@ -130,7 +134,7 @@ def read_server(line: Line, defaults: ServerWords, tls: TLSDefaults) -> ServerDr
 
 
 def _nothing_forgotten(name: str, address: str) -> None:
-    """Where a word that follows the address stands in its place, the name or the address is missing."""
+    """Raises Wrong when a server option stands in the place of the address: the name or the address is missing."""
     if address not in ARITIES:
         return
     if is_server_address(name):
@@ -165,7 +169,7 @@ def _value(field: str, parse: Parse) -> Setter:
 
 
 def _part(part: str, field: str, parse: Parse) -> Setter:
-    """Sets one field of one of the frozen values that `ServerWords` holds."""
+    """Returns a setter for one field of one of the frozen values in `ServerWords`."""
 
     def set_field(words: ServerWords, argument: str, what: str) -> None:
         setattr(words, part, evolve(getattr(words, part), **{field: parse(argument, what)}))
@@ -190,7 +194,7 @@ def _weight(argument: str, what: str) -> int:
 
 
 def _limit(argument: str, what: str) -> float | None:
-    """A time after which a connection is replaced; 0 is no limit, as with HAProxy's timeouts."""
+    """Parses the time after which a connection is replaced; 0 is no limit, as with HAProxy's timeouts. Raises Wrong."""
     return None if not units.seconds(argument, what) else units.lasting_seconds(argument, what)
 
 
@@ -199,7 +203,8 @@ def _verify(argument: str, what: str) -> str:
 
 
 def _set_sni(words: ServerWords, argument: str, what: str) -> None:
-    """A constant name belongs to the server's TLS; what depends on the request does not."""
+    """Sets `sni`: a constant name in the server's TLS settings, an expression that depends on the request in `sni`.
+    Raises Wrong."""
     expression = _expression(argument, what)
     constant = expression.fetch.name == "str" and not expression.converters
     if constant and not expression.fetch.arguments[0].strip():
@@ -279,9 +284,12 @@ _DONE: dict[str, Setter] = {
 
 
 def finished_server(draft: ServerDraft, default_verify: str, check_host: str | None) -> Server:
-    """The model's server, with base directories put before relative paths. `check_host` is whom the HTTP check asks for."""
+    """Returns the model's server, with base directories prepended to relative paths.
+
+    `check_host` is the Host of the HTTP check.
+    """
     words, defaults = draft.words, draft.defaults
-    maxconn = max(words.minconn, words.maxconn)  # as in HAProxy, which takes `minconn` alone for both
+    maxconn = max(words.minconn, words.maxconn)  # as in HAProxy, where `minconn` alone sets both
     tls = None
     if words.ssl or words.check.ssl:
         ca_file = words.tls.ca_file
@@ -318,7 +326,11 @@ def finished_server(draft: ServerDraft, default_verify: str, check_host: str | N
 
 
 def _check_proxy(words: ServerWords) -> str:
-    """HAProxy: as the traffic, unless the check goes elsewhere; `check-send-proxy` in any case."""
+    """Returns the PROXY protocol version for checks, "" for none.
+
+    As in HAProxy it is the traffic's, unless the check has an address or port of its own; `check-send-proxy` always
+    enables it.
+    """
     elsewhere = words.check.port is not None or words.check.addr is not None
     if words.check_send_proxy:
         return words.send_proxy or "v1"

@@ -1,4 +1,5 @@
-"""`crt-list` files: a certificate a line, with options of its own in brackets and the names it is for. Pure text."""
+"""Parses `crt-list` files: one certificate a line, with options in brackets and the names that it is for. Opens
+nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ _LINE = re.compile(r"(?P<path>[^\s\[]+)\s*(?:\[(?P<options>[^\[\]]*)\])?(?P<name
 
 @frozen
 class CrtListLine:
-    """One certificate. `names` None: those that it carries itself."""
+    """One certificate. `names` None: the names in the certificate itself."""
 
     number: int
     path: str
@@ -23,7 +24,7 @@ class CrtListLine:
 
 
 def read_crt_list(text: str) -> list[CrtListLine]:
-    """All lines that say something. Raises Wrong, with the numbers of the lines that it is about."""
+    """Parses all lines but comments and empty ones. Raises Wrong, with line numbers in the messages."""
     lines = []
     texts: list[str] = []
     for number, line in enumerate(text.split("\n"), 1):

@@ -1,7 +1,8 @@
-"""The words about TLS on `bind` lines, in `ssl-default-bind-options` and in the brackets of a `crt-list`.
+"""Parses the TLS words of `bind` lines, `server` lines, their `ssl-default-*-options`, and the brackets of a
+`crt-list`.
 
-What each of them says is collected in one `TLSWords`; `finished_tls` puts the layers together: OpenSSL's and our defaults,
-the global section, the line. Opens no file.
+The settings of each place are collected in one `TLSWords`; `finished_tls` merges the layers: the defaults of OpenSSL
+and of this program, the global section, the line. Opens no file.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from reusedproxy.config.language.report import Wrong, did_you_mean, nearest, not
 from reusedproxy.config.model.tls import TLS_VERSIONS, BindTLS, CertificateSource, TLSOffer
 from reusedproxy.config.tls import x509_errors
 
-#: What may stand in the brackets of a `crt-list`; HAProxy's list.
+#: Words allowed in the brackets of a `crt-list`; HAProxy's list.
 IN_CRT_LIST = frozenset(
     [
         "allow-0rtt",
@@ -38,7 +39,7 @@ IN_CRT_LIST = frozenset(
         "verify",
     ]
 )
-#: What may be said for all lines by `ssl-default-bind-options`.
+#: Words allowed in `ssl-default-bind-options`.
 IN_DEFAULTS = frozenset(
     [
         "force-sslv3",
@@ -61,7 +62,7 @@ IN_DEFAULTS = frozenset(
         "tls-tickets",
     ]
 )
-#: What may be said on server lines, and by `ssl-default-server-options` (manual, section 5.2).
+#: Words allowed on server lines and, in part, in `ssl-default-server-options` (manual, section 5.2).
 ON_SERVERS = frozenset(
     [
         "alpn",
@@ -93,7 +94,7 @@ _SPOKEN = ("http/1.1", "http/1.0")
 
 @define
 class TLSWords:
-    """What one place has said. `said` are the fields of a `TLSOffer`; `off` are versions that are not to be served."""
+    """TLS settings from one place. `said` are fields of a `TLSOffer`; `off` are disabled versions."""
 
     said: dict[str, Any] = Factory(dict)
     sources: list[CertificateSource] = Factory(list)
@@ -104,11 +105,11 @@ class TLSWords:
     words: set[str] = Factory(set)
 
     def copy(self) -> TLSWords:
-        """To be changed on its own."""
+        """Returns an independent copy."""
         return evolve(self, said=dict(self.said), sources=[*self.sources], off=set(self.off), words=set(self.words))
 
     def read(self, word: str, argument: str, what: str) -> bool:
-        """Take in one word; whether it is one of TLS that we do. Raises Wrong."""
+        """Reads one word; returns whether it is an implemented TLS word. Raises Wrong."""
         if word not in _DONE:
             return False
         self.words.add(word)
@@ -190,12 +191,12 @@ def _judged(words: TLSWords, argument: str, what: str) -> None:
 
 
 def _curve(words: TLSWords, argument: str, what: str) -> None:
-    """HAProxy: it does not count beside `curves`."""
+    """Sets `ecdhe`; as in HAProxy, `curves` takes precedence."""
     words.said.setdefault("curves", argument)
 
 
 def _errors(argument: str, what: str) -> frozenset[int]:
-    """Numbers, names (with or without X509_V_ERR_ before them), or all."""
+    """Parses a list of numbers or names (with or without X509_V_ERR_), or `all`. Raises Wrong."""
     if argument == "all":
         return x509_errors.ALL
     numbers = set()
@@ -230,7 +231,7 @@ _DONE: dict[str, Setter] = {
     "crt-ignore-err": _value("ignored_crt_errors", _errors),
     "alpn": _value("alpn", _protocols),
     "no-alpn": _flag("alpn", ()),
-    # Browsers stopped asking for it in 2016, and OpenSSL's binding has no call for it; its words are judged all the same.
+    # Browsers dropped NPN in 2016, and OpenSSL's binding has no call for it; its argument is still checked.
     "npn": _judged,
     "ciphers": _value("ciphers", _text),
     "ciphersuites": _value("ciphersuites", _text),
@@ -250,7 +251,7 @@ _DONE: dict[str, Setter] = {
 
 
 def read_options(arguments: tuple[str, ...], known: frozenset[str], what: str) -> TLSWords:
-    """A list of words of which only those in `known` may stand here. Raises Wrong."""
+    """Parses a list of words, of which only those in `known` are allowed. Raises Wrong."""
     words = TLSWords()
 
     def apply(word: str, argument: str) -> None:
@@ -266,10 +267,10 @@ def read_options(arguments: tuple[str, ...], known: frozenset[str], what: str) -
 
 @frozen
 class TLSDefaults:
-    """What `global` sections have said of TLS so far: it holds for the lines that follow, as in HAProxy.
+    """TLS settings of the `global` sections read so far; as in HAProxy they apply to the lines that follow.
 
-    `bind` and `server` are the options (`ssl-default-bind-options`) and, for servers, ciphers and the like; `offer` has
-    fields of a `TLSOffer` for `bind` lines. Never changed, but replaced.
+    `bind` and `server` are the options (`ssl-default-bind-options`) and, for servers, ciphers and similar settings;
+    `offer` has fields of a `TLSOffer` for `bind` lines. Instances are replaced, never changed.
     """
 
     bind: TLSWords = Factory(TLSWords)
@@ -280,7 +281,7 @@ class TLSDefaults:
 
 
 def finished_tls(words: TLSWords, defaults: TLSDefaults) -> BindTLS:
-    """The model's value of a line's `words`, on top of the global section's."""
+    """Returns the model's value for a line's `words`, on top of the global section's. Raises Wrong."""
     minimum, maximum = versions(words, defaults.bind)
     said: dict[str, Any] = {**defaults.offer, **defaults.bind.said, **words.said}
     offer = TLSOffer(**{**said, "min_version": minimum, "max_version": maximum})
@@ -297,7 +298,7 @@ def finished_tls(words: TLSWords, defaults: TLSDefaults) -> BindTLS:
 
 
 def overridden(tls: BindTLS, words: TLSWords) -> TLSOffer:
-    """The offer of one certificate, for which a `crt-list` says `words`."""
+    """Returns the offer for one certificate whose `crt-list` line has `words`."""
     said = dict(words.said)
     if words.minimum is not None:
         said["min_version"] = words.minimum
@@ -307,7 +308,11 @@ def overridden(tls: BindTLS, words: TLSWords) -> TLSOffer:
 
 
 def versions(words: TLSWords, defaults: TLSWords) -> tuple[str, str]:
-    """HAProxy's rule: the lowest and the highest that is left, TLS 1.2 at least unless an older one is asked for."""
+    """Returns the lowest and the highest enabled version, by HAProxy's rule: at least TLS 1.2, unless an older one is
+    asked for.
+
+    Raises Wrong when none is left.
+    """
     minimum, maximum = words.minimum or defaults.minimum, words.maximum or defaults.maximum
     if minimum is None:
         minimum = min(maximum or _DEFAULT_MINIMUM, _DEFAULT_MINIMUM)

@@ -1,4 +1,4 @@
-"""The names of OpenSSL's verification errors (x509_vfy.h), for `ca-ignore-err` and `crt-ignore-err`: data and nothing else."""
+"""Lists OpenSSL's verification errors by name (x509_vfy.h), for `ca-ignore-err` and `crt-ignore-err`. Data only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NAMES = """
     EMPTY_SUBJECT_SAN_NOT_CRITICAL CA_BCONS_NOT_CRITICAL AUTHORITY_KEY_IDENTIFIER_CRITICAL
     SUBJECT_KEY_IDENTIFIER_CRITICAL CA_CERT_MISSING_KEY_USAGE EXTENSIONS_REQUIRE_VERSION_3 EC_KEY_EXPLICIT_PARAMS
 """
-#: By name, as HAProxy's configuration takes them since 2.8: X509_V_ERR_CERT_HAS_EXPIRED is 10.
+#: Numbers by name; HAProxy's configuration accepts names since 2.8. X509_V_ERR_CERT_HAS_EXPIRED is 10.
 NUMBERS = {f"X509_V_ERR_{name}": number for number, name in enumerate(_NAMES.split(), 1)}
-#: What `all` says; as many as HAProxy counts.
+#: The numbers that `all` stands for, as many as in HAProxy.
 ALL = frozenset(range(1, 255))

@@ -1,7 +1,7 @@
-"""What can only be judged when everything has been read: names that must exist, settings that contradict each other.
+"""Checks what needs the whole configuration: names that must exist, settings that contradict each other.
 
-Adds faults, warnings and notices to the report; changes nothing. A section or line that was faulty is left alone, so
-that one mistake is reported once.
+Adds faults, warnings and notices to the report; must never change a draft. A faulty section or line is skipped, so that
+one mistake is reported once.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from reusedproxy.config.tls.words import ON_SERVERS
 from reusedproxy.config.validate.rules import always_answers, answering, judge_rules
 from reusedproxy.config.validate.tls import judge_listeners, judge_server
 
-#: Seconds for a connection to a server when no `timeout connect` says; the daemon's own default.
+#: Seconds for a connection to a server without `timeout connect`; the daemon's own default.
 CONNECT_TIMEOUT = 30.0
 
 _POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse", *OUR_WORDS}
 
 
 def judge(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) -> Iterator[None]:
-    """Everything about proxies, in the order in which they stand; a step for each."""
+    """Checks all proxies in the order in which they are written; one step for each."""
     backend_names = [draft.name for draft in drafts if "B" in draft.sides]
     all_clear = not any(bind.ssl for draft in drafts for bind in draft.binds)
     for draft in drafts:
@@ -39,7 +39,7 @@ def judge(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) ->
         _mode(draft, report)
         _timeouts(draft, report)
         clear = not any(bind.ssl for bind in draft.binds) if "F" in draft.sides else all_clear
-        # What a rule that could not be read answers is not known.
+        # A rule that could not be read may answer every request, too.
         answers = always_answers(draft, clear=clear) or bool(draft.unreadable & {"http-request", "redirect"})
         if "F" in draft.sides:
             _frontend(draft, answers, report)
@@ -78,7 +78,7 @@ def _mode(draft: ProxyDraft, report: Report) -> None:
     report.fault(draft.place, text)
 
 
-#: What is said only of what is no HTTP.
+#: Options that make sense with other protocols than HTTP only.
 _NOT_HTTP = tuple(
     f"option {each}"
     for each in [
@@ -95,11 +95,11 @@ _NOT_HTTP = tuple(
 
 
 def _timeouts(draft: ProxyDraft, report: Report) -> None:
-    """HAProxy's own warning: without most of these a dead peer keeps its connection for ever."""
+    """Warns of missing timeouts, as HAProxy does: without most of them a dead peer keeps its connection for ever."""
     needed = ["client"] if "F" in draft.sides else []
     if "B" in draft.sides and ("server" in draft.said or draft.servers):
         needed += ["connect", "server"]
-    # A time that could not be read is a fault already; 0 is "for ever", so that the warning stands.
+    # An unreadable time is a fault already. 0 means "for ever", so the warning applies to it.
     missing = [
         name for name in needed if not getattr(draft.timeouts, name) and f"timeout {name}" not in draft.unreadable
     ]
@@ -110,14 +110,14 @@ def _timeouts(draft: ProxyDraft, report: Report) -> None:
 
 
 def _without_timeouts(missing: Sequence[str], draft: ProxyDraft) -> Iterable[str]:
-    """What comes of it that they are not said."""
+    """Returns the consequences of the missing timeouts."""
     if "connect" in missing:
         yield f"a connection to a server is tried for {CONNECT_TIMEOUT:g} s"
         if not draft.timeouts.queue and any(each.words.maxconn or each.words.minconn for each in draft.servers):
             yield "a request waits for a full server without end"
     silent = [f"a {name}" for name in ("client", "server") if name in missing]
     if silent:
-        # The head of a request is bounded by 'timeout http-request' alone.
+        # 'timeout http-request' limits the head of a request even without 'timeout client'.
         within = " within a body or an answer" if silent == ["a client"] and draft.timeouts.http_request else ""
         yield f"{' or '.join(silent)} that fell silent{within} is waited for without end"
 
@@ -136,7 +136,8 @@ def _frontend(draft: ProxyDraft, answers: bool, report: Report) -> None:
 
 
 def _log_format(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
-    """HAProxy's own warning, but not of a section that inherits the option and says 'no log'."""
+    """Warns of 'option httplog' without a log target, as HAProxy does, but not in a section that inherits it and has
+    'no log'."""
     if not draft.httplog or draft.logs or (draft.log_global and global_.logs):
         return
     if "log" in draft.unreadable or (draft.log_global and "log" in global_.unreadable):
@@ -152,7 +153,8 @@ def _log_format(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None
 
 
 def _binds_differ(binds: Iterable[Bind], report: Report) -> None:
-    """HAProxy lets the kernel deal connections out among binds that overlap; we listen once for each address."""
+    """Checks that no two addresses overlap: HAProxy lets the kernel distribute connections among such binds, while this
+    program listens once on each address."""
     seen: dict[str, Bind] = {}
     for bind in binds:
         address = bind.address
@@ -175,7 +177,8 @@ def _binds_differ(binds: Iterable[Bind], report: Report) -> None:
 
 
 def _overlap(one: ListenAddress, other: ListenAddress) -> bool:
-    """Whether one is the wildcard that has the other among its addresses. The wildcard of IPv6 leaves IPv4 alone then."""
+    """Tells whether one of the two addresses is a wildcard that includes the other. With such a pair, the wildcard of
+    IPv6 does not include IPv4."""
     return (
         one.kind == other.kind == "tcp"
         and (one.port, one.v6) == (other.port, other.v6)
@@ -197,7 +200,7 @@ def _backend(draft: ProxyDraft, answers: bool, global_: GlobalDraft, report: Rep
         report.warn(draft.place, f"{draft.title} has no 'server': {every} is answered with 503")
     check = finished_check(draft.httpchk, draft.check_send, draft.check_expect) if draft.httpchk else None
     check_host = host_asked_for(check)
-    # A `default-server` line that was read in part would be missed in every server.
+    # After a faulty `default-server` line each server would lack its settings, so servers are not checked.
     for server in draft.servers if "default-server" not in draft.unreadable else ():
         _tls(server, global_, report)
         _places(server, report)
@@ -327,7 +330,7 @@ def _checks(draft: ProxyDraft, report: Report) -> None:
 
 
 def _reuse(draft: ProxyDraft, report: Report) -> None:
-    """What `http-reuse`, the connection modes and the pool words mean for each other."""
+    """Checks `http-reuse`, the connection modes and the pool words against each other."""
     warm = [server for server in draft.servers if server.words.pool.min_conn]
     pooled = any(server.words.said & _POOL_WORDS for server in draft.servers)
     unsure = draft.unreadable & {"option httpchk", "server", "default-server"}

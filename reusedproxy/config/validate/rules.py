@@ -1,6 +1,8 @@
-"""What can only be judged of rules when their section has been read: conditions that can never be true where they stand,
-headers that a client could set in our place, and whether any request gets past them. Adds warnings and notices to the report;
-changes nothing.
+"""Checks the rules of a section that has been read.
+
+Looks for conditions that can never be true where they are written, for headers that a client could set in the proxy's
+place, and for sections whose rules let no request pass. Adds warnings and notices to the report; must never change a
+draft.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from reusedproxy.config.sections.draft import ProxyDraft
 
 
 def judge_rules(draft: ProxyDraft, report: Report) -> None:
-    """All rules of one section."""
+    """Checks all rules of one section."""
     request, response = (
         [resolved(rule, draft.acls) for rule in rules]
         for rules in (draft.request_rules, [*draft.response_rules, *draft.after_rules])
@@ -61,7 +63,7 @@ def judge_rules(draft: ProxyDraft, report: Report) -> None:
 
 
 def _can_match(condition: Condition | None, place: Place, where: str, what: str, report: Report) -> None:
-    """HAProxy's own warning."""
+    """Warns of conditions that can never be true in this place, as HAProxy does."""
     for terms in condition.alternatives if condition is not None else ():
         for term in terms:
             for criterion in term.criteria:
@@ -75,17 +77,19 @@ def _can_match(condition: Condition | None, place: Place, where: str, what: str,
                     report.warn(place, text)
 
 
-# Requests that no rule lets through.
+# Sections whose rules answer every request.
 
 
 def answering(draft: ProxyDraft) -> list[Rule]:
-    """The rules by which a section answers requests itself."""
+    """Returns the rules with which a section answers requests itself."""
     return [each for each in (*draft.request_rules, *draft.redirects) if isinstance(each.action, (Reply, Redirect))]
 
 
 def always_answers(draft: ProxyDraft, *, clear: bool) -> bool:
-    """Whether no request gets past the section's rules. `clear`: no client that reaches it speaks TLS, so that `redirect
-    scheme https unless { ssl_fc }` answers all of them."""
+    """Tells whether the section's rules answer every request.
+
+    `clear`: no client that reaches it uses TLS, so that `redirect scheme https unless { ssl_fc }` answers all requests.
+    """
     for rules in (draft.request_rules, draft.redirects):
         for rule in rules:
             holds = _holds(resolved(rule, draft.acls).condition, clear)
@@ -97,7 +101,7 @@ def always_answers(draft: ProxyDraft, *, clear: bool) -> bool:
 
 
 def _holds(condition: Condition | None, clear: bool) -> bool | None:
-    """What the condition is for every request; None: that depends on the request."""
+    """Returns the condition's value if it is the same for every request; None when it depends on the request."""
     if condition is None:
         return True
     found = _any(_all(_term_holds(term, clear) for term in terms) for terms in condition.alternatives)
@@ -126,7 +130,7 @@ def _all(values: Iterable[bool | None]) -> bool | None:
     return False if False in found else None if None in found else True
 
 
-# Regular expressions that RE2 cannot take.
+# Regular expressions that RE2 does not support.
 
 
 def _backtracks(rule: Rule | UseBackend, what: str, report: Report) -> None:
@@ -137,12 +141,12 @@ def _backtracks(rule: Rule | UseBackend, what: str, report: Report) -> None:
 def _warn_of(text: str, place: Place, what: str, report: Report) -> None:
     if said := risk(text):
         notice = Notice("warning", place, f"{what}: {said}")
-        if notice not in report.notices:  # defaults are judged once for each section that has them
+        if notice not in report.notices:  # defaults are checked once for each section that inherits them
             report.notices.append(notice)
 
 
 def regular_expressions(said: object) -> Iterable[str]:
-    """All that stand in a value of the configuration, however deep."""
+    """Returns all regular expressions within a value of the configuration, at any depth."""
     if isinstance(said, Criterion) and said.method == "reg":
         yield from said.patterns
     elif isinstance(said, Call) and said.name == "regsub":
@@ -159,11 +163,11 @@ def regular_expressions(said: object) -> Iterable[str]:
             yield from regular_expressions(getattr(said, field.name))
 
 
-# Headers that tell servers who the client is.
+# Headers that identify the client to servers.
 
 
 def tells_of_tls(action: object) -> bool:
-    """Whether it is a header that is made of what TLS has shown of the client."""
+    """Tells whether the action writes a header from the client's TLS connection or certificate."""
     return isinstance(action, EditHeader) and any(
         expression.fetch.name.startswith(("ssl_c_", "ssl_fc")) for expression in action.value.expressions
     )
@@ -185,7 +189,7 @@ def _names_the_client(rule: Rule, report: Report) -> None:
 
 
 def ours_alone(rules: Iterable[Rules]) -> frozenset[str]:
-    """The names of request headers that a client can never set, whatever the conditions of their rules say."""
+    """Returns the names of request headers that a client can never set, whatever the conditions of their rules."""
     return frozenset(
         rule.action.name
         for each in rules
@@ -195,5 +199,5 @@ def ours_alone(rules: Iterable[Rules]) -> frozenset[str]:
 
 
 def edited(rules: Iterable[Rules]) -> tuple[EditHeader, ...]:
-    """What rules do to headers of requests: none of those may come behind the body."""
+    """Returns the header edits of all request rules: trailers with these names are dropped."""
     return tuple(rule.action for each in rules for rule in each.request if isinstance(rule.action, EditHeader))

@@ -1,4 +1,4 @@
-"""What `bind` lines say about TLS, judged when the global section is known, too."""
+"""Checks the TLS words of `bind` and `server` lines, together with the global section's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reusedproxy.config.tls.words import TLSWords, versions
 
 
 def judge_listeners(binds: Sequence[BindDraft], global_: GlobalDraft, report: Report) -> None:
-    """Each line once, though it has several addresses."""
+    """Checks each `bind` line once, even if it has several addresses."""
     for bind in {each.bind.place: each for each in binds}.values():
         name = f"bind '{bind.bind.address}'"
         if bind.ssl:
@@ -27,7 +27,7 @@ def judge_listeners(binds: Sequence[BindDraft], global_: GlobalDraft, report: Re
 
 
 def _restricting(words: TLSWords) -> str:
-    """The word of a line that keeps somebody out, if there is one."""
+    """Returns the word of the line that restricts who may connect, "" if there is none."""
     if words.said.get("verify") == "required":
         return "verify required"
     return "strict-sni" if words.strict else ""
@@ -48,7 +48,7 @@ def _served(bind: BindDraft, name: str, global_: GlobalDraft, report: Report) ->
 
 
 def judge_server(server: ServerDraft, name: str, global_: GlobalDraft, report: Report) -> None:
-    """Versions and ciphers of one that is spoken to over TLS."""
+    """Checks versions and ciphers of a server that is reached over TLS."""
     defaults = server.defaults.server
     _versions(server.words.parameters, defaults, defaults.said.get("ciphers"), name, server.place, report)
 

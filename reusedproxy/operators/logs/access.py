@@ -1,7 +1,7 @@
-"""The access log: one line for each exchange, as HAProxy writes it (its manual, section 8.2), or nothing at all.
+"""Writes the access log: one line for each exchange, as HAProxy writes it (its manual, section 8.2).
 
-It knows what an exchange says of itself and HAProxy's two formats; where lines go is `logtargets`' affair. It runs for
-every request, so a second's date is made once.
+Knows the facts that an exchange records, and HAProxy's two formats. Must never know where lines go: that is the task of
+`targets`. It runs for every request, so the date of a second is formatted once.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from reusedproxy.net.tls.handshake import HandshakeFailure
 from reusedproxy.operators.logs.targets import MONTHS, Send, Target, escaped
 
 BAD_REQUEST = "<BADREQ>"
-#: Ends of connections on which hardly anything has come (`option dontlognull`).
+#: Failures of connections on which no data or hardly any has come (`option dontlognull`).
 _WITHOUT_DATA = (handshake.EMPTY, handshake.ABORTED, preface.EMPTY, preface.ABORTED)
-#: Seconds whose dates are remembered: slow and fast exchanges end among each other.
+#: Number of seconds whose dates are cached: exchanges do not end in the order in which they began.
 _DATES = 64
 
 
 def access_log(frontend: Frontend, places: Places, targets: list[Target]) -> Callable[[Exchange], None] | None:
-    """What writes a frontend's lines to its targets; None: nobody takes them."""
+    """Returns the function that writes a frontend's log lines to its targets; None when no target takes them."""
     sends = [send for send in (target.sender("info") for target in targets) if send is not None]
     if not sends:
         return None
@@ -38,7 +38,7 @@ def access_log(frontend: Frontend, places: Places, targets: list[Target]) -> Cal
 
 
 class HandshakeLog:
-    """A client's handshake has failed: HAProxy's own short line, whatever the format of the others (section 8.2.5)."""
+    """Logs a client's failed handshake: HAProxy's own short line, whatever the format of other lines (section 8.2.5)."""
 
     def __init__(self, frontend: Frontend, send: Send, wall: Callable[[], float] = time.time) -> None:
         self._frontend = frontend
@@ -57,7 +57,8 @@ class HandshakeLog:
 
 
 def handshake_log(frontend: Frontend, targets: list[Target]) -> HandshakeLog | None:
-    """What writes its lines about handshakes to its targets; None: nobody takes them, or there are none."""
+    """Returns the function that logs failed handshakes; None when no target takes the lines, or no listener has
+    handshakes."""
     sends = [send for send in (target.sender("info") for target in targets) if send is not None]
     if not sends or not any(bind.tls or bind.accept_proxy for bind in frontend.settings.binds):
         return None
@@ -73,15 +74,18 @@ def _to_all(sends: list[Send]) -> Send:
 
 
 class HTTPLog:
-    """`option httplog`: %ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %{+Q}r
+    """Writes the lines of `option httplog`:
 
-    Where HAProxy's lines and its manual differ we follow the manual: a 503 of a frontend without a backend has its TR
-    (HAProxy 2.6: -1), and an error before any backend has the bytes that were sent (2.6: 0). Measured
-    (Python 3.11): 2.5 µs a line, 2.8 with its share of `log stdout format raw`; a datagram costs 4 to 8 more, all kernel.
+        %ci:%cp [%tr] %ft %b/%s %TR/%Tw/%Tc/%Tr/%Ta %ST %B %CC %CS %tsc %ac/%fc/%bc/%sc/%rc %sq/%bq %{+Q}r
+
+    Where HAProxy's lines differ from its manual, the manual is followed: a 503 of a frontend without a backend has its
+    TR (HAProxy 2.6: -1), and an error before any backend has the number of bytes sent (2.6: 0). Measured (Python 3.11):
+    2.5 µs a line, 2.8 µs with its share of `log stdout format raw`; a datagram costs 4 to 8 µs more, all of it in the
+    kernel.
     """
 
     def __init__(self, frontend: Frontend, places: Places, send: Send, wall: Callable[[], float] = time.time) -> None:
-        """`wall` tells the time of day; exchanges have the clock's, whose zero may be anywhere."""
+        """Takes `wall`, which returns the time of day; exchanges have the clock's time, whose zero may be anywhere."""
         self._frontend = frontend
         self._places = places
         self._send = send
@@ -89,7 +93,7 @@ class HTTPLog:
         self._dates: dict[int, str] = {}
         self._offset = wall() - frontend.deadlines.now()
         # One %-format: an f-string of so many parts took 1.3 µs where this takes 0.8.
-        # HAProxy marks what came over TLS.
+        # HAProxy marks a frontend's TLS clients with "~".
         self._format, self._format_tls = map(self._format_for, (frontend.name, frontend.name + "~"))
 
     @staticmethod
@@ -128,7 +132,7 @@ class HTTPLog:
         # fmt: on
 
     def _date(self, second: int) -> str:
-        """The date of this second and the beginning of its milliseconds."""
+        """Returns the date of this second, up to the dot before the milliseconds."""
         self._offset = self._wall() - self._frontend.deadlines.now()
         if len(self._dates) >= _DATES:
             self._dates.clear()
@@ -137,9 +141,10 @@ class HTTPLog:
 
 
 class ConnectLog:
-    """No format at all: "Connect from" for each request that could be read (HAProxy's manual, section 8.2.1).
+    """Writes the format without any option: "Connect from" for each request that could be parsed (HAProxy's manual,
+    section 8.2.1).
 
-    HAProxy writes it when the request has come, we when it has been answered.
+    HAProxy writes the line when the request has arrived; here it is written when the response has been sent.
     """
 
     def __init__(self, frontend: Frontend, send: Send) -> None:
@@ -159,7 +164,7 @@ class ConnectLog:
     def _came_to(self, client: ClientFacts) -> str:
         try:
             host, port = client.transport.socket.getsockname()[:2]
-        except OSError:  # it is closed already
+        except OSError:  # the socket is closed already
             listener = client.listener
             host, port = listener.bind.address.host or "0.0.0.0", listener.port
         return f"{host}:{port}"
@@ -169,17 +174,17 @@ def _request_line(exchange: Exchange) -> str:
     head = exchange.head
     if head is None:
         return BAD_REQUEST
-    # ISO 8859-1: each byte a character. The grammar lets no byte through that must be escaped but these two.
+    # ISO 8859-1: each byte is a character. Of the bytes that must be escaped, the grammar admits these two only.
     line = (exchange.line or head.head[: head.head.find(b"\r")]).decode("latin-1")
     return escaped(line) if '"' in line or "#" in line else line
 
 
 def _date(second: int) -> str:
-    """Of a line, without its milliseconds."""
+    """Formats the date of a line, without its milliseconds."""
     at = time.localtime(second)
     return f"{at.tm_mday:02d}/{MONTHS[at.tm_mon - 1]}/{at.tm_year}:{at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d}."
 
 
 def _bind_number(frontend: Frontend, listener: Listener) -> int:
-    """HAProxy counts a frontend's listeners from 1, and shows that for the port that a unix socket's clients do not have."""
+    """Returns the listener's number, counted from 1; as in HAProxy it stands for the port of a unix socket's client."""
     return next((number for number, each in enumerate(frontend.listeners, 1) if each is listener), 0)

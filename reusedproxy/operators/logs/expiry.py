@@ -1,6 +1,7 @@
-"""What ends one day: certificates that we show or are shown, authorities, lists of revoked certificates; and who hears of it.
+"""Watches for the end of certificates, CAs and revocation lists, and warns the operator.
 
-It reads what listeners and servers use, and the time of day; it changes nothing, and what has ended is used all the same.
+Knows the files that listeners and servers use, and the time of day. Must never change anything: an expired certificate
+stays in use.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from reusedproxy.net.tls.words import name_of
 from reusedproxy.operators.proxy import Proxy
 
 DAY = 86400.0
-#: Seconds before its end at which a certificate is warned of.
+#: Seconds before a certificate's end at which a warning is given.
 THRESHOLDS = (30 * DAY, 7 * DAY, DAY)
-#: Seconds between two looks, which compare numbers only: 0.4 ms for 1000 certificates and 1000 servers.
+#: Seconds between two checks, which compare numbers only: 0.4 ms for 1000 certificates and 1000 servers.
 EVERY = 10.0
 
 Key = tuple[str, float]
@@ -30,10 +31,10 @@ Key = tuple[str, float]
 
 @frozen
 class Ending:
-    """One thing with its end in Unix time. `user` is the line that has it, `what` the file.
+    """One item with its end in Unix time. `user` is the line that uses it, `what` the file.
 
-    `soon` and `over` are what is said of it, with {left} and {date}; `thresholds` are seconds, the longest first.
-    Two with the same `key` are the same, whoever uses them.
+    `soon` and `over` are the texts before and after the end, with {left} and {date}; `thresholds` are seconds, the
+    longest first. Two endings with the same `key` are the same item, whichever lines use it.
     """
 
     place: Place
@@ -47,7 +48,7 @@ class Ending:
     thresholds: tuple[float, ...] = THRESHOLDS
 
     def stage(self, now: float) -> int:
-        """How many thresholds are behind us; one more when it has ended."""
+        """Returns the number of thresholds that have passed, plus one after the end."""
         left = self.end - now
         if left > self.thresholds[0]:
             return 0
@@ -64,15 +65,15 @@ class Ending:
 
 
 class Expiry:
-    """Tells of what ends soon, and of what has ended, from `begin` to `stop`: each thing once at each of its thresholds.
+    """Warns of items that end soon, and of those that have ended, from `begin` to `stop`: once for each threshold.
 
-    Reloads are bridged: what was told of a file is not told again while it stays the same.
+    A warning is not repeated after a reload while the item stays the same.
     """
 
     def __init__(
         self, clock: IReactorTime, announce: Callable[[str, str], None], wall: Callable[[], float] = time.time
     ) -> None:
-        """`wall` tells the time of day, which `clock` need not know."""
+        """Takes `wall`, which returns the time of day; `clock` need not know it."""
         self._clock = clock
         self._announce = announce
         self._wall = wall
@@ -82,13 +83,13 @@ class Expiry:
         self._said: dict[Key, int] = {}
 
     def begin(self, proxy: Proxy, found: list[Ending] | None = None) -> None:
-        """What `proxy` uses counts from now on; `found` is what `reading` has made of it beforehand."""
+        """Watches the files of `proxy` from now on; `found` is the result of `reading`, if that was done before."""
         self._proxy = proxy
         self._endings = list(endings(proxy, self._wall())) if found is None else found
         self.look()
 
     def reading(self, proxy: Proxy) -> Generator[None, None, list[Ending]]:
-        """Read all files that `proxy` uses, in steps: a bundle of 145 CAs takes 5 ms."""
+        """Reads all files that `proxy` uses, in steps: a bundle of 145 CAs takes 5 ms."""
         found = []
         for each in endings(proxy, self._wall()):
             found.append(each)
@@ -102,7 +103,7 @@ class Expiry:
             self._call = None
 
     def look(self) -> None:
-        """Now, and every so often after that: the time of day may be set, and stands still for no timer."""
+        """Checks all endings, now and every EVERY seconds: the time of day may be set, and timers do not follow it."""
         if self._proxy is None:
             return
         if self._call is not None and self._call.active():
@@ -112,7 +113,8 @@ class Expiry:
         here = [each for each in self._endings if each.stage(now)]
         here += shown_by_servers(self._proxy, now + THRESHOLDS[0])
         keys = {each.key for each in here}
-        # A server may show two certificates by turns, so those are kept that nobody uses at this moment.
+        # A server may show two certificates in turn, so warned items are remembered until their end, even if not in use
+        # now.
         self._said = {key: stage for key, stage in self._said.items() if key in keys or key[1] > now}
         for each in here:
             stage = each.stage(now)
@@ -122,12 +124,12 @@ class Expiry:
 
 
 def due(proxy: Proxy, now: float) -> Iterator[Notice]:
-    """What is to be said of a configuration's files that are only checked."""
+    """Returns warnings about the files of a configuration that is only checked."""
     return (Notice("warning", each.place, each.text(now)) for each in endings(proxy, now) if each.stage(now))
 
 
 def days_left(seconds: float) -> str:
-    """Whole days; of the last one, hours."""
+    """Formats the time left in whole days, or in hours during the last day."""
     for size, unit in ((DAY, "day"), (3600.0, "hour")):
         if count := int(seconds / size):
             return f"{count} {unit}{'s' if count > 1 else ''}"
@@ -135,7 +137,7 @@ def days_left(seconds: float) -> str:
 
 
 def endings(proxy: Proxy, now: float) -> Iterator[Ending]:
-    """Of all files that `proxy` uses, each file once, in the order of the configuration."""
+    """Returns the endings of all files that `proxy` uses, each file once, in the order of the configuration."""
     seen: set[tuple[str, str]] = set()
     for place, user, word, path, certificate in _used(proxy):
         if (word, path) not in seen:
@@ -144,7 +146,7 @@ def endings(proxy: Proxy, now: float) -> Iterator[Ending]:
 
 
 def shown_by_servers(proxy: Proxy, until: float) -> Iterator[Ending]:
-    """The certificates that servers have shown last, as far as they were looked at, and end by then."""
+    """Returns the certificates that servers have shown last, if they were looked at and end by `until`."""
     for backend in proxy.backends:
         for server in backend.servers:
             for pool in server.pool.family:
@@ -155,13 +157,13 @@ def shown_by_servers(proxy: Proxy, until: float) -> Iterator[Ending]:
                     yield Ending(server.settings.place, user, what, end, (user, end))
 
 
-# Who uses what.
+# Files in use.
 
 _Used = tuple[Place, str, str, str, Certificate | None]
 
 
 def _used(proxy: Proxy) -> Iterator[_Used]:
-    """Place, user, word and path of each file; and the certificate, where it is at hand."""
+    """Returns place, user, word and path of each file, and the certificate if it is already loaded."""
     for frontend in proxy.frontends:
         for bind in frontend.settings.binds:
             shown = frontend.handshakes.certificates.get(bind.address)
@@ -187,7 +189,7 @@ def _used_by(server: Server) -> Iterator[_Used]:
                     yield server.settings.place, f"server {server.full_name}", word, path, None
 
 
-# What is in it.
+# Contents of files.
 
 
 @frozen
@@ -203,13 +205,16 @@ class _Use:
 
 
 def _of_certificate(use: _Use, path: str, certificate: Certificate | None, now: float) -> Iterator[Ending]:
-    """The first of the file; the others are its chain."""
+    """Returns the ending of the file's first certificate; the others are its chain."""
     ours = [certificate] if certificate is not None else certificates_of(path)[:1]
     return (use.ending(each.not_valid_after_utc, each) for each in ours)
 
 
 def _of_authorities(use: _Use, path: str, certificate: Certificate | None, now: float) -> Iterator[Ending]:
-    """One that has a successor of its name may end; and of those that have ended before, only the last is worth a word."""
+    """Returns the endings of CAs that have no successor with the same name.
+
+    Expired CAs are not reported one by one; if all have expired, the last end is.
+    """
     trusted = authorities_of(path)
     last = {
         each.subject: each.not_valid_after_utc for each in sorted(trusted, key=lambda each: each.not_valid_after_utc)
@@ -224,7 +229,8 @@ def _of_authorities(use: _Use, path: str, certificate: Certificate | None, now: 
 
 
 def _of_revocations(use: _Use, path: str, certificate: Certificate | None, now: float) -> Iterator[Ending]:
-    """Lists live for hours or for months: it is worth a word when a tenth of that is left."""
+    """Returns the endings of revocation lists, with a warning when a tenth of their life is left (at most 7 days): they
+    live for hours or for months."""
     for each in revocations_of(path):
         until = each.next_update_utc
         if until is not None:

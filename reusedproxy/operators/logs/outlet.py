@@ -1,7 +1,8 @@
-"""A descriptor that lines go out by, without ever waiting for whoever reads it: a pipe, a terminal, a socket or a file.
+"""Writes lines to a descriptor without ever blocking on its reader: a pipe, a terminal, a socket or a file.
 
-Descriptors 1 and 2 are shared with others (a terminal with its shell), so O_NONBLOCK is never set on them: it belongs to the open file
-description, and would be set for all. It must never know what a line says, or what becomes of those that are not taken.
+Descriptors 1 and 2 are shared with other processes (a terminal with its shell). O_NONBLOCK is never set on them: it
+belongs to the open file description, and would apply to all of them. Must never know what a line says, nor what happens
+to lines that are not taken.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import select
 import socket
 import stat
 
-#: A pipe that is ready takes this much without blocking (POSIX: PIPE_BUF), and keeps it in one piece.
+#: A writable pipe takes this many bytes without blocking, and in one piece (POSIX: PIPE_BUF).
 ATOMIC = select.PIPE_BUF
 
 
 class Outlet:
-    """How one descriptor is written to. A file takes all at once; it may wait for its disk."""
+    """Writes to one descriptor. A file takes everything at once; writing to it may wait for the disk."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -28,7 +29,8 @@ class Outlet:
         self._piece = ATOMIC
 
     def put_out(self, data: bytes | bytearray) -> int:
-        """Write whole lines as long as they are taken; returns how many bytes were. Raises OSError when nobody will read."""
+        """Writes whole lines as long as they are taken, and returns the number of bytes written. Raises Ended when the
+        reader is gone."""
         start = 0
         try:
             if not self._opened:
@@ -42,14 +44,14 @@ class Outlet:
         return start
 
     def is_ready(self, seconds: float = 0) -> bool:
-        """Whether it takes something within this time. Raises OSError when nobody will read."""
+        """Tells whether the descriptor takes data within this time. Raises OSError when the reader is gone."""
         events = self._poll.poll(seconds * 1000)
         if events and not events[0][1] & select.POLLOUT:
             raise OSError("closed")
         return bool(events)
 
     def close(self) -> None:
-        """Give back what is ours; the descriptor itself is not."""
+        """Closes the descriptors that were opened here, but not the one that was given."""
         if self._socket is not None:
             self._socket.close()
         if self._own is not None:
@@ -60,7 +62,7 @@ class Outlet:
         self.close()
 
     def _open(self) -> None:
-        """Only now: whoever becomes a daemon first has /dev/null there when it writes."""
+        """Prepares the descriptor at the first write: a process that has become a daemon since has /dev/null there."""
         self._opened = True
         mode = os.fstat(self._fd).st_mode
         if stat.S_ISREG(mode):
@@ -68,8 +70,9 @@ class Outlet:
         elif stat.S_ISSOCK(mode):
             self._socket = socket.socket(fileno=os.dup(self._fd))
         else:
-            # A description of our own of the same pipe or terminal, which may have O_NONBLOCK. Where there is no /proc, or
-            # it belongs to a user that we are no more, the descriptor is asked first and given what it then takes for sure.
+            # A second open file description of the same pipe or terminal may have O_NONBLOCK. Without /proc, or when it
+            # belongs to a user that this process no longer is, the descriptor is polled first and given only what it
+            # then surely takes.
             try:
                 self._own = os.open(
                     f"/proc/self/fd/{self._fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -84,7 +87,7 @@ class Outlet:
 
 
 class Ended(OSError):
-    """Nobody will read any more (a closed pipe, a full disk). `taken` bytes were written before."""
+    """Raised when the reader is gone (a closed pipe, a full disk). `taken` bytes were written before."""
 
     def __init__(self, taken: int) -> None:
         super().__init__("closed")
@@ -92,7 +95,7 @@ class Ended(OSError):
 
 
 def _end_of_piece(data: bytes | bytearray, start: int, most: int) -> int:
-    """As many whole lines as go into `most` bytes; of a longer line, a part."""
+    """Returns the end of as many whole lines as fit into `most` bytes, or of a part of a longer line."""
     if len(data) - start <= most:
         return len(data)
     return data.rfind(b"\n", start, start + most) + 1 or start + most

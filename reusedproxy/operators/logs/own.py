@@ -1,7 +1,8 @@
-"""The daemon's own log on its way out: Twisted writes it to a file object, and this is one that never blocks.
+"""Writes the daemon's own log: a file object for Twisted's log that never blocks.
 
-What nobody reads is kept within a bound; beyond it lines are lost, counted, and the number is said when there is room
-again. A log that waits for its reader would stop all traffic, and the signal that is to end the daemon with it.
+Lines that nobody reads are kept up to a limit; further lines are dropped and counted, and the number is logged when
+there is room again. A log that blocks on its reader would stop all traffic, and keep the signal that is to end the
+daemon from being handled.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from twisted.python.syslog import SyslogObserver
 from reusedproxy.operators.logs.outlet import Ended, Outlet
 from reusedproxy.operators.logs.targets import MONTHS, Datagrams
 
-#: Where syslog(3) finds its server.
+#: The socket of syslog(3).
 SYSLOG = "/dev/log"
-#: Bytes kept for a reader that takes none.
+#: Most bytes kept for a reader that takes none.
 KEPT = 1024 * 1024
-#: The loss is said when no more than this is kept.
+#: The loss is logged when no more bytes than this are kept.
 ROOM = 32 * 1024
-#: Seconds until it is tried again, and how long the end of the process may wait for its last lines.
+#: Seconds until the next attempt, and seconds that the end of the process waits for the last lines.
 AGAIN = 0.1
 LAST_LINES = 1.0
 
@@ -37,12 +38,13 @@ Later = Callable[[float, Callable[[], None]], object]
 
 
 class LogStream(io.TextIOBase):
-    """A text file whose `write` comes back at once. `dropped` are lines that were lost."""
+    """A text file whose `write` returns at once. `dropped` is the number of lines lost."""
 
     _log = Logger("reusedproxy")
 
     def __init__(self, fd: int, later: Later) -> None:
-        """`later(seconds, function)` calls it then; the descriptor `fd` stays open and as it is."""
+        """Takes `later(seconds, function)`, which calls the function then; the descriptor `fd` stays open and
+        unchanged."""
         self.dropped = 0
         self._fd = fd
         self._outlet = Outlet(fd)
@@ -63,7 +65,7 @@ class LogStream(io.TextIOBase):
         return os.isatty(self._fd)
 
     def write(self, text: str) -> int:
-        """Write it, or keep it for when it is taken."""
+        """Writes the text, or keeps it until it is taken."""
         data = text.encode("utf-8", "backslashreplace")
         if len(self._kept) + len(data) > KEPT:
             self._put_out()
@@ -78,10 +80,10 @@ class LogStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is held back that would be taken."""
+        """Does nothing: no data is held back that would be taken."""
 
     def last_lines(self, seconds: float = LAST_LINES) -> None:
-        """The process ends: whoever reads gets a moment for what is kept."""
+        """Gives the reader a moment for the lines still kept, at the end of the process."""
         until = time.monotonic() + seconds
         try:
             while (self._kept or self._untold) and self._outlet.is_ready(max(0.0, until - time.monotonic())):
@@ -105,7 +107,7 @@ class LogStream(io.TextIOBase):
             self._untold = 0  # there is nobody to tell
         if self._untold and len(self._kept) <= ROOM:
             lines, self._untold = self._untold, 0
-            # As any other line of the log, whatever its format is.
+            # Logged like any other line, whatever the log's format.
             self._log.warn("{lines} lines of this log were lost: nobody read them in time", lines=lines)
 
     def _lose(self, data: bytes | bytearray) -> None:
@@ -121,10 +123,10 @@ def _made(fd: int, reactor: Any) -> LogStream:
 
 
 def never_block(options: MutableMapping[str, Any], reactor: Any) -> None:
-    """Put such a stream between Twisted's log and standard output, or the file that `twist` has opened.
+    """Puts such a stream between Twisted's log and standard output, or the file that `twist` has opened.
 
-    `options` are those of `twist` or `twistd`. Both take their file from where it is put here only after the service has
-    been made. Files of twistd's own (`--logfile`) are on a disk, unless `log_to_pipe` has seen otherwise.
+    `options` are those of `twist` or `twistd`. Both take their file from there only after the service has been made.
+    Files of twistd's own (`--logfile`) are on a disk, unless `log_to_pipe` has found otherwise.
     """
     file = options.get("logFile")
     if isinstance(file, io.TextIOBase) and not isinstance(file, LogStream):
@@ -134,13 +136,13 @@ def never_block(options: MutableMapping[str, Any], reactor: Any) -> None:
         try:
             fd = sys.stdout.fileno()
         except (OSError, AttributeError):
-            return  # already something else
+            return  # standard output has been replaced already
         sys.stdout.flush()
         sys.stdout = _made(fd, reactor)
 
 
 def _syslog(prefix: str, path: str = SYSLOG, now: Callable[[], float] = time.monotonic) -> SyslogObserver:
-    """Twisted's own, whose lines go out by a datagram socket that never blocks."""
+    """Returns Twisted's syslog observer, with its lines sent through a datagram socket that never blocks."""
     observer = SyslogObserver(prefix)
     server = Datagrams(socket.AF_UNIX, path, now)
     untold = 0
@@ -163,17 +165,17 @@ def _syslog(prefix: str, path: str = SYSLOG, now: Callable[[], float] = time.mon
 
 
 def log_to_pipe(options: Any, reactor: Callable[[], Any]) -> None:
-    """`twistd --logfile` of a pipe or a terminal (/dev/stdout in a container): twistd would wait for its reader, and at a
-    megabyte rename it. `--syslog`: syslog(3) waits for a server that does not read. To be called while twistd reads its
-    command line: `options` are its own."""
+    """Replaces twistd's log when `--logfile` is a pipe or a terminal (/dev/stdout in a container), or with `--syslog`.
+
+    twistd would block on a pipe's reader, and rename the file at a megabyte; syslog(3) blocks on a server that does not
+    read. To be called while twistd parses its command line: `options` are its own.
+    """
     path = options.get("logfile")
     if options.get("logger"):
         return
     if options.get("syslog"):
         if os.path.exists(SYSLOG):
-            emit: Any = _syslog(
-                str(options.get("prefix") or "")
-            ).emit  # an observer as Twisted's log has had them before
+            emit: Any = _syslog(str(options.get("prefix") or "")).emit  # an observer of Twisted's legacy kind
             use_observer(options, lambda: LegacyLogObserverWrapper(emit))
         return
     if not path or path == "-":
@@ -185,7 +187,7 @@ def log_to_pipe(options: Any, reactor: Callable[[], Any]) -> None:
     if stat.S_ISFIFO(mode) or (stat.S_ISCHR(mode)):
 
         def observer() -> ILogObserver:
-            # Twisted wants no more of a file than a LogStream has.
+            # Twisted needs no more of a file than a LogStream has.
             stream: Any = _made(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), reactor())
             return textFileLogObserver(stream)
 
@@ -193,8 +195,11 @@ def log_to_pipe(options: Any, reactor: Callable[[], Any]) -> None:
 
 
 def use_observer(options: Any, observer: Callable[[], ILogObserver]) -> None:
-    """Have twistd log to this. It takes `logger` for the name of a module when it has read its command line, so the observer
-    is put there behind that."""
+    """Makes twistd log to this observer.
+
+    twistd takes the option `logger` for a module's name when it has parsed its command line, so the observer is set
+    after that.
+    """
     finish = options.postOptions
 
     def finish_and_use() -> None:

@@ -1,8 +1,8 @@
-"""Where log lines go: standard output and error, and syslog by datagram. It adds each target's header, and sends.
+"""Sends log lines to standard output and error, and to syslog by datagram, with each target's header.
 
-It knows `log` lines of the configuration, descriptors and datagram sockets; it must never know what a line says. Nothing
-here waits: what cannot be taken at once is kept within a bound, or dropped and counted. Headers are HAProxy's, to the
-byte (its 2.6 was asked): no host name, a newline at the end of datagrams too, `len` counting all of it.
+Knows `log` lines of the configuration, descriptors and datagram sockets; must never know what a line says. Never
+blocks: data that cannot be taken at once is kept up to a limit, or dropped and counted. Headers are HAProxy's, byte by
+byte (compared with 2.6): no host name, a newline at the end of datagrams, too, and `len` counts all of it.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ Send = Callable[[str], None]
 
 _log = Logger("reusedproxy")
 
-#: Seconds that a line for standard output may wait for others, and the bytes that are written without waiting.
+#: Seconds that a line for standard output may wait for others, and the number of bytes at which they are written.
 GATHER = 0.05
 ENOUGH = 32 * 1024
-#: Bytes kept for a descriptor that takes none; lines beyond are dropped.
+#: Most bytes kept for a descriptor that takes none; further lines are dropped.
 KEPT = 1024 * 1024
-#: Seconds until a datagram socket that failed is opened again; and between two words about lines that it loses.
+#: Seconds until a failed datagram socket is opened again, and seconds between two messages about lost lines.
 REOPEN = 1.0
 TELL_EVERY = 60.0
 
 _NOWHERE = Place("", 0)
 _LEVELS = list(LOG_LEVELS)
-#: Trouble that no daemon which is started later will end.
+#: The one fault of a syslog socket that starting its server later does not cure.
 NO_SOCKET = "it is no socket, so no syslog server takes lines there (a file: 'log stdout' and a redirection)"
 _FACILITIES = list(LOG_FACILITIES)
-# Not strftime's %b, which is the locale's.
+# Not strftime's %b, which depends on the locale.
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def trouble_with(path: str) -> str:
-    """Why no lines can go to a unix socket now, in words; "" if they can."""
+    """Returns the reason why a unix socket takes no lines now, "" if it does."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             return NO_SOCKET
@@ -66,11 +66,11 @@ def trouble_with(path: str) -> str:
 
 
 class UnknownHost(Exception):
-    """The name of a syslog server cannot be resolved."""
+    """Raised when the name of a syslog server cannot be resolved."""
 
 
 class LogTargets:
-    """All targets of a configuration. Sections that name the same one share it, so that its lines keep their order."""
+    """All targets of a configuration. Sections that name the same target share it, so that its lines keep their order."""
 
     def __init__(
         self,
@@ -79,7 +79,8 @@ class LogTargets:
         wall: Callable[[], float] = time.time,
         addresses: Addresses | None = None,
     ) -> None:
-        """`tag` is `log-tag`; `wall` tells the time of day; `addresses` may know those of hosts already."""
+        """Takes `tag`, which is `log-tag`, `wall`, which returns the time of day, and `addresses` of hosts already
+        resolved."""
         self._addresses = addresses or Addresses()
         self._tag = tag
         self._deadlines = deadlines
@@ -87,11 +88,11 @@ class LogTargets:
         self._descriptors: dict[int, Descriptor] = {}
         self._targets: dict[LogTarget, Target] = {}
         self._event_targets: list[Target] = []
-        #: By section.
+        #: Targets by section.
         self._section_targets: Mapping[str, list[Target]] = {}
 
     def open(self, settings: LogTarget) -> Target:
-        """The living thing of a `log` line. Raises UnknownHost; connects to nobody yet."""
+        """Returns the target for a `log` line. Raises UnknownHost. Connects to nobody yet."""
         key = evolve(settings, place=_NOWHERE)
         if key not in self._targets:
             sink = self._sink(settings)
@@ -99,12 +100,13 @@ class LogTargets:
         return self._targets[key]
 
     def take_events_to(self, targets: list[Target], of_sections: Mapping[str, list[Target]] | None = None) -> None:
-        """From now on, `event` writes to these; what is about one of the sections, to that section's."""
+        """Sets the targets of `event`: `of_sections` for events of these sections, `targets` for all others."""
         self._event_targets = targets
         self._section_targets = of_sections or {}
 
     def event(self, level: str, text: str, section: str = "") -> None:
-        """A line about the proxy itself: a server is down, a pool has trouble. `section` is whose it is, such as "backend web"."""
+        """Logs an event of the proxy itself: a server is down, a pool has trouble. `section` is its section, such as
+        "backend web"."""
         line = printable(text)
         for target in self._section_targets.get(section, self._event_targets):
             send = target.sender(level)
@@ -113,12 +115,12 @@ class LogTargets:
 
     @property
     def dropped(self) -> int:
-        """Lines that were lost because their target did not take them."""
+        """Returns the number of lines lost because their target did not take them."""
         sinks = {id(target.sink): target.sink for target in self._targets.values()}
         return sum(sink.dropped for sink in sinks.values())
 
     def close(self) -> None:
-        """Write what is kept. What comes later is written at once."""
+        """Writes the lines still kept. Later lines are written at once."""
         for descriptor in self._descriptors.values():
             descriptor.close()
 
@@ -138,12 +140,12 @@ class LogTargets:
 
 
 def _tell(where: str, reason: str, lines: int) -> None:
-    """To the daemon's own log, which is another way out."""
+    """Reports lost lines to the daemon's own log, which has another output."""
     _log.warn("log {where}: {reason}; {lines} lines were lost", where=where, reason=reason, lines=lines)
 
 
 class Target:
-    """One `log` line come to life."""
+    """The running form of one `log` line."""
 
     def __init__(
         self, settings: LogTarget, tag: str, sink: Descriptor | Datagrams, wall: Callable[[], float] = time.time
@@ -156,7 +158,7 @@ class Target:
         self._when = ""
 
     def sender(self, level: str) -> Send | None:
-        """What sends a line of this level, or None: the target does not take it."""
+        """Returns the function that sends a line of this level; None when the target does not take the level."""
         number = _LEVELS.index(level)
         if number > _LEVELS.index(self.settings.level):
             return None
@@ -180,12 +182,12 @@ class Target:
         return {"raw": raw, "short": short, "rfc3164": rfc3164, "rfc5424": rfc5424}[self.settings.format]
 
     def _day_and_time(self, now: float) -> str:
-        """The rest of an RFC 3164 header, made once a second."""
+        """Returns the rest of an RFC 3164 header, formatted once a second."""
         second = int(now)
         if second != self._second:
             at = time.localtime(second)
             self._second = second
-            # The process may have become a daemon, with another number, since the start.
+            # The process may have become a daemon, with another process number, since the start.
             self._when = (
                 f"{MONTHS[at.tm_mon - 1]} {at.tm_mday:2d} {at.tm_hour:02d}:{at.tm_min:02d}:{at.tm_sec:02d} "
                 f"{self._tag}[{os.getpid()}]: "
@@ -203,9 +205,9 @@ class Target:
 
 
 class Descriptor:
-    """Lines for standard output or error, gathered, and written when there are enough or some time has passed.
+    """Gathers lines for standard output or error, and writes them when there are enough or some time has passed.
 
-    See `Outlet` for how it is never waited for.
+    It never blocks, see `Outlet`.
     """
 
     def __init__(self, fd: int, deadlines: Deadlines) -> None:
@@ -221,7 +223,7 @@ class Descriptor:
         self._outlet = Outlet(fd)
 
     def write(self, line: str) -> None:
-        """Take a line, without its end."""
+        """Takes a line, without its end."""
         size = self._size
         if not size and not self._closed:
             self._deadlines.watch(self, self._deadlines.now() + GATHER)
@@ -231,7 +233,7 @@ class Descriptor:
             return
         self._lines.append(line)
         self._size = size = size + len(line) + 1
-        # While the descriptor takes nothing, only the deadline tries again: not every line should ask.
+        # While the descriptor takes nothing, only the deadline tries again, so that not every line polls it.
         if (size >= ENOUGH and not self._unwritten) or self._closed:
             self.flush()
 
@@ -239,7 +241,7 @@ class Descriptor:
         self.flush()
 
     def flush(self) -> None:
-        """Write as much as is taken now."""
+        """Writes as much as is taken now."""
         if self._lines:
             self._lines.append("")
             text = "\n".join(self._lines)
@@ -257,7 +259,7 @@ class Descriptor:
             self._deadlines.watch(self, self._deadlines.now() + GATHER)
 
     def close(self) -> None:
-        """Gather no more."""
+        """Stops gathering: writes the lines kept, and each later line at once."""
         self._closed = True
         self.flush()
 
@@ -265,13 +267,13 @@ class Descriptor:
         try:
             self._unwritten = self._unwritten[self._outlet.put_out(self._unwritten) :]
         except Ended as ended:
-            # A daemon does not end for that.
+            # The daemon goes on without its reader.
             self.dropped += self._unwritten.count(b"\n", ended.taken)
             self._unwritten = b""
 
 
 class Datagrams:
-    """One datagram a line to one syslog server. A server that is away costs lines, and is tried again."""
+    """Sends one datagram a line to one syslog server. Lines for an absent server are lost; the socket is tried again."""
 
     def __init__(
         self,
@@ -280,7 +282,7 @@ class Datagrams:
         now: Callable[[], float],
         tell: Callable[[str, int], None] | None = None,
     ) -> None:
-        """`tell(reason, lines)` hears of lines that were lost, now and then."""
+        """Takes `tell(reason, lines)`, which is called with the number of lost lines, once a minute at most."""
         self.dropped = 0
         self._tell = tell
         self._told = 0
@@ -289,12 +291,12 @@ class Datagrams:
         self._address = address
         self._now = now
         self._socket: socket.socket | None = None
-        #: Why it could not be opened.
+        #: The reason why the socket could not be opened.
         self._why = ""
         self._open_after = -inf
 
     def write(self, line: str) -> None:
-        """Send a line; its end is added, as HAProxy does."""
+        """Sends a line, with a newline added as in HAProxy."""
         data = line.encode("utf-8", "backslashreplace") + b"\n"
         opened = self._socket or self._open()
         if opened is None:
@@ -305,7 +307,7 @@ class Datagrams:
         except BlockingIOError:
             self._lose("it takes lines too slowly")
         except OSError as error:
-            # On UDP this tells of an earlier datagram; a unix socket's server has gone, or has come again elsewhere.
+            # On UDP the error is about an earlier datagram; on a unix socket the server has gone or been restarted.
             self._close()
             self._lose(error.strerror or str(error))
 
@@ -348,12 +350,15 @@ _ESCAPED = {**_UNPRINTABLE, ord('"'): "#22", ord("#"): "#23"}
 
 
 def printable(text: str) -> str:
-    """Text that cannot move a terminal's cursor or begin a line of its own; what is beyond ASCII stays readable."""
+    """Replaces the characters that move a terminal's cursor or begin a new line; others beyond ASCII stay readable.
+
+    Characters below 256 become "#" and their code in hexadecimal, others "?".
+    """
     return text if text.isascii() and text.isprintable() else "".join(map(_shown, text))
 
 
 def escaped(line: str) -> str:
-    """A request line (each character a byte) as HAProxy's manual, section 8.6, says."""
+    """Escapes a request line (each character is a byte) as HAProxy's manual, section 8.6, describes."""
     return line.translate(_ESCAPED)
 
 

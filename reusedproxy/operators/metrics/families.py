@@ -1,7 +1,7 @@
-"""All metrics of a proxy, as a collector copies them: those of its servers' pools, and those of its TLS listeners.
+"""Returns all metrics of a proxy, ready for a collector: those of its servers' pools, and those of its TLS listeners.
 
-The latter are few and stand here; the former are in `metrics`, with the model of both. Labels are names and files of the
-configuration, and words of fixed sets.
+The latter are few and defined here; the former are in `pools`, with the data model of both. Labels are names and files
+of the configuration, and words of fixed sets.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from reusedproxy.operators.proxy import Proxy
 
 
 def families(proxy: Proxy) -> Iterator[Family]:
-    """Every family, in the order of the configuration."""
+    """Returns every family, in the order of the configuration."""
     yield from of_servers([server for backend in proxy.backends for server in backend.servers])
     yield from of_frontends(proxy.frontends)
 
 
 def of_frontends(frontends: Sequence[Frontend]) -> Iterator[Family]:
-    """Of those that have TLS listeners."""
+    """Returns the families of frontends with TLS listeners."""
     secure = [each for each in frontends if each.handshakes.certificates]
     yield evolve(_HANDSHAKES, samples=tuple(sample for each in secure for sample in _handshakes(each)))
     yield evolve(_ENDS, samples=tuple(sample for each in secure for sample in _ends(each)))
@@ -36,7 +36,7 @@ def _handshakes(frontend: Frontend) -> Iterator[Sample]:
 
 
 def _ends(frontend: Frontend) -> Iterator[Sample]:
-    """Once for each file, though several listeners show it."""
+    """Returns one sample for each certificate file, even if several listeners use it."""
     shown = frontend.handshakes.certificates.values()
     leaves = {context.crt: context.leaf for certificates in shown for context in certificates.contexts}
     for file, leaf in leaves.items():

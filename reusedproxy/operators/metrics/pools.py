@@ -1,9 +1,9 @@
-"""The metrics of the pools: every name, what it means, and what it is now.
+"""Defines the metrics of the pools: name, meaning and current value of each.
 
-For each server, families of samples in the model of Prometheus (counter, gauge, histogram with cumulative buckets), as plain
-values: a collector for prometheus_client's registry only has to copy them, the page and the manhole show them to people.
-Labels are names of the configuration and words of fixed sets, never what a client or a server said. It must never change what
-it reads.
+The result is families of samples for each server in the model of Prometheus (counter, gauge, histogram with cumulative
+buckets), as plain values: a collector for prometheus_client's registry copies them, the statistics page and the manhole
+show them. Labels are names of the configuration and words of fixed sets, never data from a client or a server. Must
+never change the objects that it reads.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from reusedproxy.pool.reasons import SERVER
 
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 
-# The groups in which people read them, in this order.
+# The groups in which they are shown to people, in this order.
 NOW = "Now"
 ASKED = "Who asked for a connection"
 OPENED = "Opened"
@@ -34,11 +34,12 @@ GROUPS = (NOW, ASKED, OPENED, CLOSED, TIMEOUTS, RACED, CERTIFICATES)
 
 @frozen
 class Distribution:
-    """A histogram's sample: for each upper bound, "+Inf" at last, how many values were at most that; and their sum."""
+    """A histogram's sample: for each upper bound, the last being "+Inf", the number of values up to it; and the sum of
+    values."""
 
     buckets: tuple[tuple[str, int], ...]
     sum: float
-    #: The same in plain numbers, for people.
+    #: The same values as a histogram, for display.
     histogram: Histogram
 
 
@@ -52,7 +53,8 @@ class Sample:
 
 @frozen
 class Family:
-    """All samples of one name. `kind` is COUNTER, GAUGE or HISTOGRAM; `words` is what people call it, in the group `group`."""
+    """All samples of one name. `kind` is COUNTER, GAUGE or HISTOGRAM; `words` is the readable name, shown in the group
+    `group`."""
 
     name: str
     kind: str
@@ -63,12 +65,12 @@ class Family:
     samples: tuple[Sample, ...] = ()
 
 
-#: Of one server: the values of all labels but the first, which name it, and the number.
+#: Reads one server: returns numbers by the values of all labels but the first ones, which name the server.
 Read = Callable[[Server], Mapping[tuple[str, ...], "float | Histogram"]]
 
 
 def of_servers(servers: Sequence[Server]) -> Iterator[Family]:
-    """Every family, also one that has no sample at this moment."""
+    """Returns every family, including those without a sample at this moment."""
     for family, read in _FAMILIES:
         named = sum(label in ("pool", "server") for label in family.labels)
         samples = [
@@ -87,16 +89,16 @@ def _value(value: float | Histogram) -> float | Distribution:
     return Distribution(buckets, value.sum, value)
 
 
-# What takes more than a look.
+# Functions that read the values.
 
 
 def _one(value: float | Histogram, there: bool = True) -> Mapping[tuple[str, ...], float | Histogram]:
-    """The only sample, if it is `there`."""
+    """Returns the only sample, or none unless `there`."""
     return {(): value} if there else {}
 
 
 def _of_context(server: Server, read: Callable[[ClientContext], float | None]) -> Mapping[tuple[str, ...], float]:
-    """The only sample, where there is TLS, and if it is known."""
+    """Returns the only sample, or none without TLS or when the value is unknown."""
     context = server.pool.context
     value = read(context) if context is not None else None
     return {(): value} if value is not None else {}
@@ -149,13 +151,14 @@ def _timeouts(server: Server) -> Mapping[tuple[str, ...], float]:
 
 
 def _races(server: Server) -> Mapping[tuple[str, ...], float]:
-    """All of them, because of one it matters that it is 0."""
+    """Returns all combinations, zeros included: that "lost" is 0 must be visible."""
     races = server.pool.counters.races
     return {(method, outcome): races[method, outcome] for method in METHODS for outcome in RACES}
 
 
 def theirs_end(server: Server) -> float | None:
-    """When the first of the certificates ends that a server has shown last, under each of its names."""
+    """Returns the earliest end of the certificates that a server has shown last, one for each of its names; None if
+    unknown."""
     contexts = [context for each in server.pool.family if (context := each.context) is not None]
     return min((each.theirs_end for each in contexts if each.theirs_end is not None), default=None)
 
@@ -166,7 +169,7 @@ def _on_older(server: Server, context: ClientContext) -> int:
     return sum(each.standing for each in older)
 
 
-# All of them.
+# The metrics.
 
 
 def _family(kind: str, name: str, labels: str, group: str, words: str, help: str, read: Read) -> tuple[Family, Read]:

@@ -1,6 +1,6 @@
-"""The metrics of one server's pool as people read them: in groups, with units, and of each histogram what matters.
+"""Formats the metrics of one server's pool for people: in groups, with units, and for each histogram the main figures.
 
-It turns families into short texts, for the page and for the manhole alike; it knows neither HTML nor a terminal.
+Turns families into short texts, for the page and for the manhole; must never know HTML or a terminal.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from reusedproxy.backends.server import Server
 from reusedproxy.measures.histogram import Histogram
 from reusedproxy.operators.metrics.pools import GROUPS, Distribution, Family, of_servers
 
-#: Units of time: their size, and what is told in them, in seconds.
+#: Units of time: name, size in seconds, and the value in seconds below which the unit is used.
 _UNITS = (("µs", 1e-6, 1e-3), ("ms", 1e-3, 1.0), ("s", 1.0, 120.0), ("min", 60.0, 7200.0), ("h", 3600.0, 172800.0))
-#: What is told of a histogram: how many, the bounds below which these shares of them lie, and their mean.
+#: Shares for a histogram's quantiles, which are shown with its count and mean.
 SHARES = (0.5, 0.9, 0.99)
-#: Labels that are "yes" or "no".
+#: Readable names of labels whose values are "yes" or "no".
 _YES = {"resumed": "resumption", "client_cert": "client certificate"}
 SPREAD_HEADINGS = ("count", "p50", "p90", "p99", "mean")
 
 
 @frozen
 class Value:
-    """One number: `labels` say which of its family's ("" for the only one); `zero`: it is nothing to look at."""
+    """One number: `labels` tell it from others of its family ("" for the only one); `zero`: it is 0, and shown less
+    prominently."""
 
     labels: str
     text: str
@@ -34,7 +35,7 @@ class Value:
 
 @frozen
 class Line:
-    """All numbers of one name."""
+    """All numbers of one metric."""
 
     name: str
     words: str
@@ -43,7 +44,7 @@ class Line:
 
 @frozen
 class Spread:
-    """One histogram; `cells` are those of SPREAD_HEADINGS."""
+    """One histogram; `cells` are the columns of SPREAD_HEADINGS."""
 
     name: str
     words: str
@@ -53,7 +54,7 @@ class Spread:
 
 @frozen
 class Group:
-    """What belongs together."""
+    """Metrics that belong together."""
 
     title: str
     lines: tuple[Line, ...]
@@ -61,7 +62,7 @@ class Group:
 
 
 def groups(server: Server, now: float) -> list[Group]:
-    """All of it; `now` is Unix time, to say how far away a date is."""
+    """Returns all metrics of the server; `now` is Unix time, for the distance of dates."""
     found = list(of_servers([server]))
     return [
         Group(
@@ -85,7 +86,7 @@ def _line(family: Family, now: float) -> Line:
             (sample.value, Value(_which(family, sample.labels), _text(family, sample.value, now), not sample.value))
         )
     if any(label in ("result", "reason", "proof") for label in family.labels):
-        values.sort(key=lambda each: -each[0])  # what there is of them differs; the most frequent first
+        values.sort(key=lambda each: -each[0])  # the set of values varies, so the most frequent come first
     return Line(family.name, family.words, tuple(value for _, value in values))
 
 
@@ -111,7 +112,7 @@ def _cells(family: Family, histogram: Histogram) -> tuple[str, ...]:
 
 
 def _which(family: Family, labels: tuple[str, ...]) -> str:
-    """Those that tell one sample of a server from another."""
+    """Returns the labels that tell one sample of a server from another."""
     words = []
     for name, value in zip(family.labels, labels, strict=True):
         if value in ("yes", "no"):
@@ -129,12 +130,12 @@ def _text(family: Family, value: float, now: float) -> str:
 
 
 def number(value: float) -> str:
-    """As short as it can be without being another."""
+    """Formats a number: whole numbers and those from 100 on without decimals, others with three significant digits."""
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
 
 
 def duration(seconds: float) -> str:
-    """In the unit in which it is a small number."""
+    """Formats a duration in the unit that gives a small number."""
     if seconds == 0:
         return "0 s"
     for unit, size, most in _UNITS:

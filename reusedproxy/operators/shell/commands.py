@@ -1,7 +1,7 @@
-"""What an operator sees in the manhole: the names of a session, and tables in plain text.
+"""Defines what an operator sees in the manhole: the names in a session, and tables in plain text.
 
-It reads what living objects say of themselves and formats it, and hands on what an operator orders of a server; it changes
-nothing itself, and knows nothing of SSH.
+Reads the running objects and formats their state, and passes on an operator's orders for a server. Changes nothing
+itself, and must never know SSH.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ Nothing else runs while a line of yours does: one that does not end stops the wh
 
 
 class Service(Protocol):
-    """Who runs it."""
+    """The service that runs the proxy."""
 
     @property
     def proxy(self) -> Proxy | None: ...
 
 
 def namespace(service: Service) -> dict[str, Any]:
-    """The names that a new session finds."""
+    """Returns the names that a new session starts with."""
     overview = Overview(service)
     return {
         "__name__": "__manhole__",
@@ -68,8 +68,10 @@ def namespace(service: Service) -> dict[str, Any]:
 
 
 class Overview:
-    """The helpers of a session: each prints, and returns nothing. A session may outlast reloads: they are about the proxy
-    that is running at that moment."""
+    """The helpers of a session: each prints, and returns nothing.
+
+    A session may outlast reloads: the helpers are about the proxy that runs at that moment.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -96,7 +98,8 @@ class Overview:
                 print(f"    {remark}")
 
     def print_errors(self) -> None:
-        """What could not be taken, as HAProxy's `show errors`: one for each frontend and server that saw any."""
+        """Prints what was refused as invalid, as HAProxy's `show errors`: the last one for each frontend and server
+        that saw any."""
         seen = [(f"frontend {each.name}", each.invalid, each.deadlines.now()) for each in self.frontends]
         seen += [(f"server {each.full_name}", each.pool.invalid, each.pool.deadlines.now()) for each in self.servers]
         for name, invalid, now in seen:
@@ -109,7 +112,8 @@ class Overview:
             print("none")
 
     def print_metrics(self, what: Any) -> None:
-        """Of one server's pool, by name or the server itself; of histograms the mean, and upper bounds for shares of all."""
+        """Prints all metrics of one server's pool, by name or the server itself; of histograms the mean, and upper
+        bounds for shares of all values."""
         server = self._server(what)
         print(f"{server.full_name} is {server.state}; {server.pool!r}")
         for group in groups(server, time.time()):
@@ -129,15 +133,15 @@ class Overview:
         return server
 
     def drain(self, server: str) -> None:
-        """Give it only requests that are bound to it."""
+        """Gives the server only requests that are bound to it."""
         self._order(server, DRAIN)
 
     def maint(self, server: str) -> None:
-        """Give it no requests."""
+        """Gives the server no requests."""
         self._order(server, MAINT)
 
     def ready(self, server: str) -> None:
-        """Give it requests, as far as its checks and its weight allow."""
+        """Gives the server requests, as far as its checks and its weight allow."""
         self._order(server, READY)
 
     def _order(self, name: str, admin: str) -> None:
@@ -157,7 +161,7 @@ class Overview:
         return LookupError(f"no server {name!r}{hint or listed}")
 
     def show(self, what: Any = None) -> None:
-        """Everything in short; or one server, by name or itself, with its connections."""
+        """Prints everything in short; or one server, by name or itself, with its connections."""
         if what is None:
             blocks: list[Sequence[Sequence[object]]] = [
                 [FRONTEND_HEADINGS, *map(_frontend_row, self.frontends)],
@@ -207,7 +211,7 @@ SERVER_HEADINGS = [
     "server", "state", "served", "queue", "requests", "connect-errors", "response-errors", "retries", *STATUS_HEADINGS
 ]
 # fmt: on
-#: Of the names of metrics.
+#: Width of the column with the names of metrics.
 WIDTH = 42
 CONNECTION_HEADINGS = ["connection", "number", "age", "requests", "idle-for", "idle-before", "idle-most"]
 CONNECTION_STATES = {IDLE: "idle", IN_USE: "in use", PRIVATE: "private", WATCHED: "watched", RETIRING: "retiring"}
@@ -252,7 +256,7 @@ def _frontend_row(frontend: Frontend) -> list[object]:
 
 
 def _listener_rows(frontend: Frontend) -> list[list[object]]:
-    """Handshakes are counted for the frontend."""
+    """Returns a row for each group of listeners; handshakes are counted for the whole frontend."""
     rows: list[list[object]] = []
     counted = frontend.handshakes
     for certificates, addresses in by_certificates(frontend):
@@ -285,7 +289,8 @@ def _server_row(server: Server) -> list[object]:
 
 
 def _now(server: Server, backend: Backend) -> str:
-    """One line: what a server is after an order, why that is something else than what was ordered, and what is left."""
+    """Returns one line: the server's state after an order, why it differs from the order, and the servers that are
+    left."""
     because = ""
     if server.state == DOWN:
         because = f", ordered {server.admin}, but its checks fail"
@@ -310,7 +315,7 @@ def _connection_row(connection: ServerConnection, now: float) -> list[object]:
 
 
 def table(rows: Sequence[Sequence[object]]) -> list[str]:
-    """Columns as wide as they need to be: the first to the left, numbers to the right."""
+    """Formats rows in columns as wide as necessary: the first aligned to the left, the others to the right."""
     texts = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     return [
@@ -323,5 +328,6 @@ def table(rows: Sequence[Sequence[object]]) -> list[str]:
 
 
 def _help(thing: Any = None) -> None:
-    """Python's own help() reads the daemon's standard input, which would stop the daemon."""
+    """Prints the guide, or Python's documentation of the thing; Python's own help() would read the daemon's standard
+    input, and block the daemon."""
     print(GUIDE if thing is None else pydoc.plain(pydoc.render_doc(thing)))

@@ -1,14 +1,14 @@
-"""The manhole: Python inside the running daemon, over SSH, for those whose public key is in a file.
+"""Serves the manhole: Python inside the running daemon, over SSH, for holders of an authorized key.
 
-It listens where the configuration says (loopback or a unix socket, nowhere else), takes public keys and nothing but
-public keys, and gives whoever holds one everything: a session can read and change all that the daemon is. There is no
+Listens where the configuration says (loopback or a unix socket, nowhere else), accepts public keys and no other
+authentication, and gives each holder full access: a session can read and change everything in the daemon. There is no
 sandbox, and nothing else runs while a line of a session does: an endless loop typed here stops the whole proxy.
 
     ssh -p 2222 manhole@127.0.0.1               a prompt
     ssh -p 2222 manhole@127.0.0.1 'pools()'     one command, its output and an exit status; or a script on standard input
 
-It knows SSH and its files; what a session does is `session`'s affair. It is imported only when a manhole is
-configured, because Twisted's SSH needs packages that nothing else does.
+Knows SSH and its files; sessions are `session`'s task. Imported only when a manhole is configured, because Twisted's
+SSH needs packages that nothing else does.
 """
 
 from __future__ import annotations
@@ -62,38 +62,39 @@ from reusedproxy.operators.shell.session import Session
 
 Announce = Callable[[str, str], None]
 
-#: Connections at once. One more takes the place of the oldest that has not logged in; there is none for it beside as many sessions.
+#: Connections at once. A further one replaces the oldest that has not logged in; it is refused if all have logged in.
 CONNECTIONS = 16
-#: Connections that may wait in the kernel. Where there is no room, TCP tries again after a second, and then after more.
+#: Connections that may wait in the kernel. Without room there, TCP retries after a second, and then at longer
+#: intervals.
 BACKLOG = 128
-#: Seconds to log in. conch gives ten hours, and none of them before the keys are exchanged.
+#: Seconds to log in. conch allows ten hours, counted only from the end of the key exchange.
 LOGIN_TIMEOUT = 60.0
-#: Keys that one connection may offer. An agent with many keys needs some; OpenSSH's server takes 6.
+#: Keys that one connection may offer. An agent with many keys needs several; OpenSSH's server takes 6.
 ATTEMPTS = 6
-#: Messages of a connection until it has logged in; OpenSSH sends 5, and 1 or 2 for each key.
+#: Most messages of a connection before its login; OpenSSH sends 5, and 1 or 2 for each key.
 MESSAGES = 50
-#: Bytes of such a message: everybody must take as many (RFC 4253, section 6.1), and conch takes a megabyte.
+#: Most bytes of such a message: everybody must accept as many (RFC 4253, section 6.1); conch accepts a megabyte.
 LONGEST_MESSAGE = 35000
-#: Those that a login has once: SSH_MSG_SERVICE_REQUEST, and all of the key exchange (RFC 4250, section 4.1.2). conch would
-#: exchange keys as often as it is asked to, and count the keys that are offered anew with each request for the service.
+#: Messages that occur once in a login: SSH_MSG_SERVICE_REQUEST, and all of the key exchange (RFC 4250, section 4.1.2).
+#: conch would exchange keys as often as it is asked to, and count offered keys anew after each request for the service.
 ONCE = frozenset((5, *range(20, 50)))
-#: Of these, the ones that a client may have sent on a wrong guess, for nothing (RFC 4253, section 7).
+#: Those among them that a client may have sent after a wrong guess, to be ignored (RFC 4253, section 7).
 GUESSED = range(30, 50)
-#: The first that is not about the transport or the keys.
+#: The first message number beyond transport and key exchange.
 BEYOND_TRANSPORT = 50
-#: Characters of what a client has sent, in the log.
+#: Most characters of a client's text in the log.
 SHOWN = 200
-#: Bytes of a file of keys: some thousands of them.
+#: Most bytes of a file of keys: room for some thousands of keys.
 LONGEST_FILE = 2**20
-#: Symbolic links on the way to a file, as in Linux (path_resolution(7)).
+#: Most symbolic links on the path to a file, as in Linux (path_resolution(7)).
 MOST_LINKS = 40
 
-#: What goes wrong in conch when it reads something that is not a key.
+#: Exceptions that conch raises when it reads something that is not a key.
 _NO_KEY = (BadKeyError, EncryptedKeyError, UnsupportedAlgorithm, ValueError, IndexError, struct.error)
 
 
 class ManholeError(Exception):
-    """There can be no manhole as configured; `texts` says all that is wrong."""
+    """Raised when the manhole cannot be opened as configured; `texts` are all faults."""
 
     def __init__(self, *texts: str) -> None:
         super().__init__("\n".join(texts))
@@ -101,9 +102,9 @@ class ManholeError(Exception):
 
 
 class Manhole:
-    """One `manhole` line come to life. `state` is "new", "bound", "open" (people may come in) or "closed"."""
+    """The running form of one `manhole` line. `state` is "new", "bound", "open" (accepts logins) or "closed"."""
 
-    #: There is always room for one more, or it is closed; none is left waiting.
+    #: Never full: a further connection is accepted, or closed at once; none is left waiting.
     full = False
 
     def __init__(
@@ -115,7 +116,7 @@ class Manhole:
         announce: Announce,
         user: int | None = None,
     ) -> None:
-        """Look at the files. `user` is whom the daemon will become (`twistd --uid`); None: it stays who it is.
+        """Checks the files. `user` is the account that the daemon will have (`twistd --uid`); None: its present one.
 
         Raises ManholeError.
         """
@@ -138,12 +139,12 @@ class Manhole:
             raise ManholeError(*faults)
 
     def bind(self) -> None:
-        """Listen, but let nobody in yet; make the host key if there is none. Raises ManholeError."""
+        """Listens without accepting connections yet; creates the host key if there is none. Raises ManholeError."""
         path = self.settings.host_key
         key = _host_key(path, self._user) or _make_host_key(path, self._user)
         self._factory.use(key)
         try:
-            # Only its owner may open a unix socket; on a port, the keys alone decide.
+            # Only its owner may connect to a unix socket; on a port, the keys alone decide.
             bind = model.Bind(self.settings.place, self.settings.address, mode=0o600)
             bound = bind_socket(bind, BACKLOG)
         except ListenError as error:
@@ -153,15 +154,15 @@ class Manhole:
             raise ManholeError(
                 f"manhole: {self.settings.address} is not a loopback address, and others must not reach it"
             )
-        # Our own listener: Twisted's would open a unix socket to everybody when it takes it over, and would unlink it
-        # in the next turn of a loop that has none when the daemon stops.
+        # Not Twisted's listener: it would open a unix socket to everybody when it takes it over, and would unlink it in
+        # the next turn of an event loop that has none left when the daemon stops.
         self._listener = Listener(
             self._poller, self._deadlines, bind, bound, lambda text: self._announce("alert", text)
         )
         self.state = "bound"
 
     def start(self) -> None:
-        """Let people in."""
+        """Accepts connections."""
         listener = self._listener
         assert listener is not None
         name = listener.socket.getsockname()
@@ -172,17 +173,17 @@ class Manhole:
         self._announce("notice", f"Manhole listens on {where}, its host key is {self._factory.fingerprint}")
 
     def connection_made(self, accepted: socket.socket, address: object, listener: Listener) -> None:
-        """What the listener calls: from here on the connection is Twisted's."""
+        """Hands an accepted connection to Twisted; the listener calls it."""
         listener.connections -= 1
         try:
             self._reactor.adoptStreamConnection(accepted.fileno(), accepted.family, self._factory)
         except OSError:
-            pass  # it has gone again already
+            pass  # the client has gone already
         finally:
-            accepted.close()  # the reactor has its own descriptor of it
+            accepted.close()  # the reactor has duplicated the descriptor
 
     def stop(self) -> None:
-        """Let nobody in any more, and end all sessions. Nothing has to wait for it."""
+        """Stops accepting, and ends all sessions. Nothing has to wait for it."""
         was, self.state = self.state, "closed"
         if self._listener is not None:
             self._listener.close()
@@ -197,9 +198,10 @@ class Manhole:
 
 
 def authorized_keys(path: str, user: int) -> list[Key]:
-    """The keys of an OpenSSH authorized_keys file, which `user` is to read. Raises ManholeError.
+    """Reads the keys of an OpenSSH authorized_keys file, which must be readable for `user`. Raises ManholeError.
 
-    A line that is no key spoils the file, and so do options before a key: they mean limits that we would not keep.
+    A line that is not a key invalidates the file, and so do options before a key: they are restrictions that would not
+    be enforced.
     """
     what = f"manhole: authorized-keys {path}"
     found, faults = [], []
@@ -224,7 +226,7 @@ def authorized_keys(path: str, user: int) -> list[Key]:
 
 
 def _host_key(path: str, user: int) -> Key | None:
-    """Our own key; None when there is no such file yet. Raises ManholeError."""
+    """Returns the host key; None when the file does not exist yet. Raises ManholeError."""
     what = f"manhole: host-key {path}"
     if not os.path.lexists(path):
         directory = os.path.dirname(path) or "."
@@ -245,8 +247,11 @@ def _host_key(path: str, user: int) -> Key | None:
 
 
 def _read(path: str, what: str, user: int, forbidden: int, complaint: str) -> bytes:
-    """Reads a file that must be nobody's but `user`'s or root's: as sshd's StrictModes has it, it has no `forbidden`
-    modes, and stands in directories that nobody else can change. Raises ManholeError."""
+    """Reads a file that nobody but `user` and root may control. Raises ManholeError.
+
+    As with sshd's StrictModes, it must not have `forbidden` modes, and must be in directories that nobody else can
+    change.
+    """
     try:
         with open(path, "rb", opener=_open_without_waiting) as file:
             status = os.fstat(file.fileno())
@@ -271,14 +276,18 @@ def _read(path: str, what: str, user: int, forbidden: int, complaint: str) -> by
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    """A FIFO that nobody writes to would stop the whole daemon, at each login; a terminal would become its own."""
+    """Opens without blocking or getting a controlling terminal: a FIFO without a writer would block the whole daemon,
+    at each login."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _check_directories(path: str, what: str, user: int) -> None:
-    """Judge all that leads to a file, links included: whoever may write to a directory on the way, or owns a link, may put another file
-    in its place. Not where the directory is sticky, as /tmp is: there only what is one's own can be moved. (sshd refuses these,
-    too, and does not look at links.) Raises ManholeError."""
+    """Checks all directories and links on the path to a file. Raises ManholeError.
+
+    Whoever may write to a directory on the path, or owns a link, may put another file in its place. A sticky directory
+    such as /tmp is accepted: only own files can be moved there. (sshd refuses sticky ones, too, and does not check
+    links.)
+    """
     try:
         for each, link in _way_to(os.path.join(os.getcwd(), path)):
             status = os.lstat(each)
@@ -292,7 +301,7 @@ def _check_directories(path: str, what: str, user: int) -> None:
 
 
 def _way_to(path: str) -> Iterator[tuple[str, bool]]:
-    """Yield the directories and links (True) by which the kernel comes to the absolute `path`. Raises OSError."""
+    """Yields the directories, and links (True), by which the kernel resolves the absolute `path`. Raises OSError."""
     rest, at, links = path.split("/")[::-1], "/", 0
     yield at, False
     while rest:
@@ -312,7 +321,11 @@ def _way_to(path: str) -> Iterator[tuple[str, bool]]:
 
 
 def _make_host_key(path: str, user: int) -> Key:
-    """A new ed25519 key of `user`'s: never readable for others, never there by half, and never in place of another one."""
+    """Creates an ed25519 key owned by `user`: never readable for others, never incomplete, and never in place of
+    another one.
+
+    Raises ManholeError.
+    """
     content = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     draft = f"{path}.{os.getpid()}.new"
     try:
@@ -333,7 +346,7 @@ def _make_host_key(path: str, user: int) -> Key:
 
 
 def _fingerprint(blob: bytes) -> str:
-    """As `ssh-keygen -l` prints it."""
+    """Returns the fingerprint as `ssh-keygen -l` prints it."""
     return "SHA256:" + b64encode(sha256(blob).digest()).decode().rstrip("=")
 
 
@@ -342,10 +355,10 @@ def _fingerprint(blob: bytes) -> str:
 
 @implementer(ICredentialsChecker)
 class KeyChecker:
-    """Admits who proves to hold one of the authorized keys, under whatever name.
+    """Admits clients that prove to hold one of the authorized keys, under any user name.
 
-    conch's own SSHPublicKeyChecker says yes to every key that is offered and looks it up only once it is signed with;
-    this one refuses at the offer, and reads the file again each time: who is taken out of it is out.
+    conch's own SSHPublicKeyChecker accepts every key that is offered, and looks it up only when it is signed with. This
+    one refuses at the offer, and reads the file each time: a key that has been removed is refused from then on.
     """
 
     credentialInterfaces = (ISSHPrivateKey,)
@@ -354,7 +367,7 @@ class KeyChecker:
         self._path = path
 
     def requestAvatarId(self, credentials: Any) -> Any:
-        """The name given. Raises ValidPublicKey (a signature, please) or UnauthorizedLogin."""
+        """Returns the user name. Raises ValidPublicKey (the client must sign now) or UnauthorizedLogin."""
         try:
             known = authorized_keys(self._path, os.geteuid())
         except ManholeError as error:
@@ -366,16 +379,16 @@ class KeyChecker:
             raise ValidPublicKey
         try:
             proven = key.verify(credentials.signature, credentials.sigData)
-        except Exception as error:  # whatever a forged signature makes conch do, it is no login
+        except Exception as error:  # a forged signature may make conch raise anything; it is no login
             raise UnauthorizedLogin(f"its signature cannot be read: {error}") from None
         if not proven:
             raise UnauthorizedLogin("its signature is wrong")
         return credentials.username
 
 
-#: conch tells a dozen things of every session that only its authors need, and twistd has no level for its log.
+#: conch logs a dozen lines for every session that only its authors need, and twistd's log has no level.
 _LOG = Logger(observer=FilteringLogObserver(globalLogPublisher, [LogLevelFilterPredicate(LogLevel.info)]))
-#: What it has to say about those who have not logged in has no bound, and whole messages of theirs in it.
+#: What conch logs before a login is unbounded, and contains whole messages of the client.
 _NO_LOG = Logger(observer=LogPublisher())
 
 # The states of a connection.
@@ -385,7 +398,7 @@ ENDED = "ended"
 
 
 class _Login(SSHUserAuthServer):
-    """conch's login, which tells the operator how it ended."""
+    """conch's login, with its result reported to the operator."""
 
     _log = _NO_LOG
     attemptsBeforeDisconnect = ATTEMPTS
@@ -404,7 +417,7 @@ class _Login(SSHUserAuthServer):
         return result
 
     def _refused(self, failure: Failure, blob: bytes) -> Failure:
-        if not failure.check(IgnoreAuthentication):  # which is conch's word for a key that has yet to be signed with
+        if not failure.check(IgnoreAuthentication):  # conch's exception for a key that has yet to be signed with
             why = failure.getErrorMessage() if failure.check(UnauthorizedLogin) else type(failure.value).__name__
             text = f"{self._told('refused', blob)}: {_shown(why)}"
             self.transport.factory.refusals.tell(_fingerprint(blob), text, "keys refused")
@@ -419,14 +432,14 @@ class _Login(SSHUserAuthServer):
 
 
 class _Connection(SSHServerTransport):
-    """One connection; `state` is NEW (it has not logged in), ADMITTED, or ENDED (and may have something to send yet).
+    """One connection; `state` is NEW (not logged in), ADMITTED, or ENDED (it may still have data to send).
 
-    As long as it is NEW, all that it may send is bounded, since whoever reaches the address may send it; whatever goes wrong
-    with it is its client's fault, and one line in the log at most.
+    As long as it is NEW, everything that it may send is limited, since anybody who reaches the address may send it. Any
+    error then is the client's fault, and logged in one line at most.
     """
 
     _log = _NO_LOG
-    #: A compressed message of 1 KB unpacks to a megabyte, before anybody has logged in.
+    #: A compressed message of 1 KB may expand to a megabyte, even before a login.
     supportedCompressions = [b"none"]
     factory: _Factory
     transport: Any
@@ -434,7 +447,7 @@ class _Connection(SSHServerTransport):
     def connectionMade(self) -> None:
         factory = self.factory
         self.state = NEW
-        #: Who has logged in.
+        #: The user that has logged in.
         self._who = ""
         self._messages = 0
         self._sent_once: set[int] = set()
@@ -453,7 +466,7 @@ class _Connection(SSHServerTransport):
         except Exception as error:
             if self.state == ADMITTED:
                 raise
-            # conch believes what it is sent, as far as one exception or another.
+            # conch trusts its input, and raises one exception or another for invalid data.
             self.abort("it sent what is no SSH", f" ({type(error).__name__})")
         if self.state == NEW and len(self.buf) > LONGEST_MESSAGE:
             self.abort("it sent a message that is too long")
@@ -469,7 +482,7 @@ class _Connection(SSHServerTransport):
             SSHServerTransport.dispatchMessage(self, messageNum, payload)
 
     def _fault(self, number: int) -> str:
-        """What is wrong about a message of this number before the login, if anything is."""
+        """Returns the fault of a message with this number before the login, "" if it is allowed."""
         self._messages += 1
         if self._messages > MESSAGES:
             return "it sent too many messages"
@@ -482,18 +495,18 @@ class _Connection(SSHServerTransport):
         return ""
 
     def sendDisconnect(self, reason: int, desc: bytes) -> None:
-        """What conch does about most faults: the client is told, too."""
+        """Ends the connection with a message to the client; conch calls it for most faults."""
         self._end(f"SSH's reason {reason}", f": {_shown(desc)}")
         SSHServerTransport.sendDisconnect(self, reason, desc)
 
     def abort(self, why: str, detail: str = "") -> None:
-        """Close it at once, whatever is still to be sent."""
+        """Closes the connection at once, without sending pending data."""
         self._end(why, detail)
         self.factory.connections.pop(self, None)
         self.transport.abortConnection()
 
     def stop(self) -> None:
-        """The manhole is closed: no fault of the client's."""
+        """Ends the connection because the manhole is closed, which is no fault of the client."""
         if self.state == ADMITTED:
             self.sendDisconnect(DISCONNECT_BY_APPLICATION, b"reusedproxy stops")
         else:
@@ -507,13 +520,14 @@ class _Connection(SSHServerTransport):
             self.factory.faults.tell(why, text, "connections closed")
 
     def receiveError(self, reasonCode: int, description: bytes) -> None:
-        """Every ssh says goodbye with DISCONNECT_BY_APPLICATION; conch would call it an error."""
+        """Logs a disconnect with an error. Every ssh ends with DISCONNECT_BY_APPLICATION, which conch would call an
+        error."""
         if self.state == ADMITTED and reasonCode != DISCONNECT_BY_APPLICATION:
             said = f"SSH's reason {reasonCode}: {_shown(description)}"
             self.factory.announce("notice", f"Manhole was left by {self._who} for {said}")
 
     def admitted(self, who: str) -> None:
-        """The time to log in does not matter any more."""
+        """Ends the time limit for the login."""
         self.state = ADMITTED
         self._who = who
         if self._deadline.active():
@@ -530,19 +544,19 @@ class _Connection(SSHServerTransport):
 
 
 def _shown(said: bytes | str) -> str:
-    """What a client has sent, as far as it is fit for the log."""
+    """Returns a client's text in a form fit for the log: SHOWN characters at most, unprintable ones replaced by "?"."""
     text = said if isinstance(said, str) else said.decode("utf-8", "replace")
     return "".join(each if each.isprintable() else "?" for each in text[:SHOWN])
 
 
 class _Channels(SSHConnection):
-    """What runs in a connection after the login."""
+    """The channels of a connection after the login."""
 
     _log = _LOG
 
 
 class _Factory(SSHFactory):
-    """What all connections share."""
+    """State that all connections share."""
 
     noisy = False
     _log = _NO_LOG
@@ -552,16 +566,16 @@ class _Factory(SSHFactory):
     def __init__(self, settings: model.Manhole, service: Service, reactor: Any, announce: Announce) -> None:
         self.reactor = reactor
         self.announce = announce
-        #: The oldest first.
+        #: Connections, the oldest first.
         self.connections: dict[_Connection, None] = {}
         self.faults = Teller(reactor.seconds, lambda text: announce("warning", text))
         self.refusals = Teller(reactor.seconds, lambda text: announce("warning", text))
         self.fingerprint = ""
-        # What is not in here does not exist: there is no checker for passwords.
+        # This list is exhaustive: there is no checker for passwords.
         self.portal = Portal(_Realm(service, reactor), [KeyChecker(settings.authorized_keys)])
 
     def use(self, key: Key) -> None:
-        """Take this for the host key."""
+        """Sets the host key."""
         public = key.public()
         self.privateKeys = {key.sshType(): key}
         self.publicKeys = {key.sshType(): public}
@@ -589,7 +603,7 @@ class _Realm:
 
 
 class _User(ConchUser):
-    """Somebody inside: has sessions, and no forwarding, no file transfer, no agent."""
+    """A logged-in user: may open sessions, but has no forwarding, no file transfer, no agent."""
 
     def __init__(self, service: Service, reactor: Any) -> None:
         ConchUser.__init__(self)
@@ -598,5 +612,5 @@ class _User(ConchUser):
         self._reactor = reactor
 
     def __conform__(self, interface: Any) -> Any:
-        """Each channel asks once: each has a session of its own, also when they share a connection (ControlMaster)."""
+        """Returns a new session for each channel, also when several share a connection (ControlMaster)."""
         return Session(namespace(self._service), self._reactor) if interface is ISession else None

@@ -1,7 +1,7 @@
-"""What somebody does in the manhole: type at a prompt, run one command, or run a script from standard input.
+"""Runs a session in the manhole: a prompt, one command, or a script from standard input.
 
-It knows Python and the channel that conch has opened; who may come in was decided before (`manhole`), and what there is
-to see is `overview`'s affair. What goes wrong in a session is shown to its user and to nobody else.
+Knows Python and the channel that conch has opened. Must never know who may log in (`manhole` decides that before) or
+what can be seen (`commands`). Errors in a session are shown to its user and to nobody else.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from zope.interface import implementer
 
 from reusedproxy.operators.shell.commands import GUIDE
 
-#: Bytes of a script on standard input.
+#: Most bytes of a script on standard input.
 LONGEST_SCRIPT = 64 * 1024
 
 
 @implementer(ISession)
 class Session:
-    """What one channel asks for: a prompt on a terminal, one command, or a script on standard input."""
+    """One channel: a prompt on a terminal, one command, or a script on standard input."""
 
     def __init__(self, names: dict[str, Any], reactor: Any) -> None:
         self._names = names
@@ -60,11 +60,11 @@ class Session:
 
     def execCommand(self, proto: Any, command: bytes) -> None:
         proto.makeConnection(_Input(lambda data: None))
-        # Not now: the client has to hear first that its request was accepted.
+        # Not at once: the client has to be told first that its request was accepted.
         self._reactor.callLater(0, self._run, proto, command)
 
     def eofReceived(self) -> None:
-        """No more input: a script is complete. A terminal ends by ^D, a command by itself."""
+        """Runs the script when its input is complete. A terminal ends by ^D, a command by itself."""
         process, self._process = self._process, None
         if process is not None:
             self._reactor.callLater(0, self._run, process, self._script)
@@ -90,17 +90,17 @@ class Session:
 
 @frozen
 class _Input:
-    """Where conch delivers what the client types."""
+    """Receives what the client types, from conch."""
 
     write: Callable[[bytes], None]
 
     def loseConnection(self) -> None:
-        """The channel is gone; `Session.closed` says so, too."""
+        """Does nothing when the channel is gone; `Session.closed` is called, too."""
 
 
 @frozen
 class Ran:
-    """What came of a command: what it printed, what went wrong, and an exit status."""
+    """The result of a command: its output, its errors, and an exit status."""
 
     output: str
     errors: str
@@ -108,12 +108,12 @@ class Ran:
 
 
 def run(source: str, names: dict[str, Any]) -> Ran:
-    """Run it as if each of its statements were typed at a prompt: what an expression gives is printed."""
+    """Runs the source as if each of its statements were typed at a prompt: the values of expressions are printed."""
     output, errors, status = StringIO(), StringIO(), 0
     patches = MonkeyPatcher(
         (sys, "stdout", output),
         (sys, "stderr", errors),
-        (sys, "stdin", StringIO()),  # input() would wait for the daemon's own terminal
+        (sys, "stdin", StringIO()),  # input() would block on the daemon's own terminal
         (sys, "displayhook", lambda value: None if value is None else print(repr(value))),
     )
     with patches:
@@ -124,24 +124,24 @@ def run(source: str, names: dict[str, Any]) -> Ran:
             status = end.code if isinstance(end.code, int) else int(end.code is not None)
             if isinstance(end.code, str):
                 errors.write(end.code + "\n")
-        except BaseException as error:  # a KeyboardInterrupt of its own, too: it is its user's business alone
+        except BaseException as error:  # KeyboardInterrupt included: any exception concerns the session's user only
             status = 1
             trace = error.__traceback__
-            # Without our own frames; a SyntaxError has no others.
+            # Without the frames of this module; a SyntaxError has no others.
             theirs = None if trace is None or isinstance(error, SyntaxError) else trace.tb_next
             errors.write("".join(traceback.format_exception(type(error), error, theirs)))
     return Ran(output.getvalue(), errors.getvalue(), status & 0xFF)
 
 
 class _Shell(Manhole):
-    """The prompt. conch's plain one: the coloured one tokenizes at each key, and breaks on half a character."""
+    """The prompt: conch's plain one. The coloured one tokenizes at each key, and fails on an incomplete character."""
 
     def connectionMade(self) -> None:
         Manhole.connectionMade(self)
         self.interpreter = _Interpreter(self, self.namespace)
 
     def initializeScreen(self) -> None:
-        """conch would clear the screen here, and again in terminalSize."""
+        """Writes the guide without clearing the screen; conch would clear it here, and again in terminalSize."""
         self.setInsertMode()
         self.terminal.write(GUIDE + "\n")
 
@@ -152,7 +152,7 @@ class _Shell(Manhole):
     def lineReceived(self, line: bytes) -> None:
         try:
             Manhole.lineReceived(self, line)
-        except Exception:  # what the compiler chokes on, or a line that is not UTF-8, must not end the session
+        except Exception:  # a line that the compiler fails on, or that is not UTF-8, must not end the session
             self.interpreter.resetBuffer()
             self.addOutput(traceback.format_exc(limit=0))
             self.pn = 0
@@ -160,7 +160,7 @@ class _Shell(Manhole):
 
 
 class _Interpreter(ManholeInterpreter):
-    """Whatever happens in there is shown to its user, and exit() ends the session, not the daemon."""
+    """Shows every exception to the session's user; exit() ends the session, not the daemon."""
 
     def __init__(self, handler: _Shell, names: dict[str, Any] | None) -> None:
         ManholeInterpreter.__init__(self, handler, names, "<manhole>")
@@ -178,6 +178,6 @@ class _Terminal(ServerProtocol):
     transport: Any
 
     def loseConnection(self) -> None:
-        """conch would reset the terminal, and clear what its user has just read."""
+        """Ends the session without resetting the terminal: conch would clear what its user has just read."""
         self.resetModes([modes.IRM])
         self.transport.processEnded(Failure(ProcessDone(None)))

@@ -1,4 +1,5 @@
-"""The statistics as CSV, in HAProxy's form (management manual, section 9.1): a comma after every field, the last too."""
+"""Writes the statistics as CSV, in HAProxy's form (management manual, section 9.1): a comma after every field, the last
+too."""
 
 from __future__ import annotations
 
@@ -9,12 +10,12 @@ from io import StringIO
 from reusedproxy.operators.stats.figures import COLUMNS, POOL_COLUMNS, Section, Value
 
 _NAMES = [*COLUMNS, *POOL_COLUMNS]
-#: A row of which nothing is known yet, in the order of the columns.
+#: An empty row, in the order of the columns.
 _BLANK: dict[str, Value] = {name: "-" if name == "-" else "" for name in _NAMES}
 
 
 def write_csv(sections: Iterable[Section]) -> str:
-    """Return a line of names, beginning with `# `, and one for every row."""
+    """Returns a line of names, beginning with `# `, and one line for every row."""
     text = StringIO()
     write = csv.writer(text, lineterminator="\n").writerow
     text.write("# ")

@@ -1,7 +1,8 @@
-"""`stats enable`: the statistics' place among what a frontend answers itself.
+"""Answers requests for `stats enable`: the statistics within the URIs of a frontend.
 
-It reads the request as HAProxy does (the URI as a prefix; `;csv`, `;norefresh`; ours is `;unfold`) and answers with the page or the CSV. It
-only looks: nothing can be changed here. What took long to make is shown again for a moment (see `figures`).
+Parses the request as HAProxy does (the URI as a prefix; `;csv`, `;norefresh`; `;unfold` is not in HAProxy), and answers
+with the page or the CSV. Must never change anything. Output that took long to compute is reused for a moment (see
+`figures`).
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ _HTML_HEADERS = b"content-security-policy: default-src 'none'; style-src 'unsafe
 
 
 class StatsPage:
-    """One section's page."""
+    """The statistics page of one section."""
 
     _log = Logger("reusedproxy")
 
     def __init__(
         self, settings: Settings, figures: Figures, logs: LogTargets, wall: Callable[[], float] = time.time
     ) -> None:
-        """`wall` tells the time of day."""
+        """Takes `wall`, which returns the time of day."""
         self.settings = settings
         self._figures = figures
         self._logs = logs
         self._wall = wall
         self._uri = settings.uri.encode()
-        #: Since when the traffic is counted: the start, or the last reload.
+        #: Time from which traffic is counted: the start, or the last reload.
         self._counted_from = figures.proxy.deadlines.now()
 
     def wants(self, target: bytes) -> bool:
@@ -53,11 +54,11 @@ class StatsPage:
     def _answer(self, head: RequestHead, close: bool) -> tuple[int, bytes]:
         extra = b"connection: keep-alive\r\n" if head.minor == 0 and not close else b""
         if head.method == b"POST":
-            # Its form's orders are HAProxy's `stats admin`, which answers thus when it is off.
+            # HAProxy's `stats admin` sends orders by POST; this is its response when that is disabled.
             location = b"location: " + self._uri + b";st=DENY\r\n"
             return 303, answer(303, b"", "text/plain", extra=extra + location, close=close)
         if head.method not in (b"GET", b"HEAD"):
-            # HAProxy passes these on to a server, which never meant to have this URI.
+            # HAProxy passes these on to a server, which is not meant to have this URI.
             return 405, answer(405, b"", "text/plain", extra=extra + b"allow: GET, HEAD, POST\r\n", close=close)
         words = _path(head.target)[len(self._uri) :]
         if b";csv" in words:
@@ -87,7 +88,7 @@ class StatsPage:
 
 
 def _path(target: bytes) -> bytes:
-    """The path of a request target, with its query; a proxy's client may have sent the absolute form (RFC 9112 3.2.2)."""
+    """Returns the path of a request target, with its query; the target may be in absolute form (RFC 9112 3.2.2)."""
     if target.startswith(b"/"):
         return target
     scheme, _, rest = target.partition(b"://")

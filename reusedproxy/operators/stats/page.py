@@ -1,7 +1,8 @@
-"""The statistics as one HTML document: a table for each proxy in HAProxy's spirit, and one for the pools of its servers.
+"""Renders the statistics as one HTML document: a table for each proxy in HAProxy's style, and one for its servers'
+pools.
 
-It turns figures into text and knows nothing of requests. Whatever comes from outside (names, reasons, what servers said)
-passes through `escape`. The document needs nothing else: no script, no font, no picture.
+Turns figures into text; must never know requests. All external text (names, reasons, servers' responses) passes through
+`escape`. The document is self-contained: no script, no font, no picture.
 """
 
 from __future__ import annotations
@@ -19,19 +20,21 @@ from reusedproxy.operators.stats import tls_details as tlsdetails
 from reusedproxy.operators.stats.figures import BACKEND, FRONTEND, SERVER, Columns, Moment, Row, Section
 from reusedproxy.operators.stats.pool_details import pool_details
 
-#: Servers up to which all of their pools is in the page, folded: each takes 0.6 ms, in which nothing else runs.
+#: Most servers for which the page has all pool details, folded: each takes 0.6 ms, in which nothing else runs.
 DETAILED = 20
 
 
 @frozen
 class Look:
-    """What a page shows besides the figures. `refresh` in seconds, None: the page does not reload itself; `unfolded`: all of
-    the pools is to be seen, which a page that reloads itself would forget otherwise."""
+    """Settings of a page besides the figures. `refresh` is in seconds; None: the page does not reload itself.
+
+    `unfolded`: the pool details are open; a page that reloads itself would otherwise fold them again.
+    """
 
     uri: str
     pid: int
     uptime: float
-    #: Seconds for which traffic has been counted: since the last reload.
+    #: Seconds for which traffic has been counted: since the start or the last reload.
     counted: float
     at: float
     log_lines_dropped: int = 0
@@ -41,14 +44,15 @@ class Look:
     hide_version: bool = False
 
     def link(self, words: str, *, refresh: bool | None = None, unfolded: bool | None = None) -> str:
-        """This page in another way, or as it is."""
+        """Returns a link to this page, with the given settings changed."""
         stays = self.refresh is not None if refresh is None else refresh
         open_ = self.unfolded if unfolded is None else unfolded
         return f"<a href='{escape(self.uri)}{'' if stays else ';norefresh'}{';unfold' if open_ else ''}'>{words}</a>"
 
 
 def write_page(proxy: Proxy, moment: Moment, look: Look) -> str:
-    """The whole document. What differs from one look to another is short; the tables are written once for a moment."""
+    """Returns the whole document. The part that differs between two views is short; the tables are written once for a
+    moment."""
     refresh = f'<meta http-equiv="refresh" content="{look.refresh:.0f}">\n' if look.refresh else ""
     parts = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
@@ -62,7 +66,7 @@ def write_page(proxy: Proxy, moment: Moment, look: Look) -> str:
     return "".join(parts)
 
 
-# What stands above the tables.
+# The part above the tables.
 
 
 def _header(proxy: Proxy, moment: Moment, look: Look) -> str:
@@ -90,7 +94,8 @@ def _header(proxy: Proxy, moment: Moment, look: Look) -> str:
 
 
 def _facts(proxy: Proxy, sections: list[Section]) -> str:
-    """What is to be seen first: the two numbers that we promise, and where the proxy stands."""
+    """Returns the figures to be seen first: handshakes on the request path and lost requests, which should be 0, then
+    the state of the proxy."""
 
     def total(name: str) -> int:
         return sum(int(row.columns[f"pool_{name}"]) for section in sections for row in section.servers)
@@ -135,7 +140,7 @@ def _fact(name: str, value: str, more: str, kind: str = "") -> str:
     return f"<div class='{kind}'><span>{name}</span><b>{value}</b> {more}</div>"
 
 
-# A proxy's tables.
+# The tables of a proxy.
 
 
 def _tables(sections: list[Section], look: Look) -> str:
@@ -221,15 +226,17 @@ def _trouble(server: Server) -> str:
 
 
 def _number(value: str | int | float | None) -> str:
-    """A count; what is 0 stands back, so that the eye finds the rest."""
+    """Returns a cell with a count; 0 is shown less prominently than other numbers."""
     if value is None:
         return "<td></td>"
     return f"<td>{value:,}</td>" if value else "<td class='quiet'>0</td>"
 
 
 def _colour(row: Row) -> str:
-    """The class of a state: as HAProxy, green is up, yellow going down, orange going up, red down, blue drained, grey not
-    checked."""
+    """Returns the CSS class of a state, with HAProxy's colours.
+
+    Green is up, yellow going down, orange going up, red down, blue drained, grey not checked.
+    """
     status = str(row.columns["status"])
     if status in (MAINT, "STOP"):
         return "maint"
@@ -269,7 +276,7 @@ def _active(columns: Columns) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """The two largest units, as HAProxy writes them: 1d3h, 4m20s."""
+    """Formats a duration in its two largest units, as HAProxy does: 1d3h, 4m20s."""
     left = max(0, int(seconds))
     for size, unit, smaller, rest in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
         if left >= size:
@@ -278,7 +285,7 @@ def _duration(seconds: float) -> str:
 
 
 def _amount(size: int) -> str:
-    """Bytes, readable; the exact number is in the CSV."""
+    """Formats a number of bytes for people; the exact number is in the CSV."""
     if size < 1024:
         return str(size)
     amount, unit = float(size), ""

@@ -1,7 +1,7 @@
-"""The part of the statistics page that is folded at first: of each server, all that is counted of its pool.
+"""Renders the folded part of the statistics page: all metrics of each server's pool.
 
-It turns what `poolview` says into HTML. Names of servers come from the configuration and pass through `escape`; the rest are
-words of our own.
+Turns the output of `metrics.view` into HTML. Names of servers come from the configuration and pass through `escape`;
+all other text is this program's.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ details{margin:.3em 0}summary{cursor:pointer;font-size:12px}summary small{color:
 
 
 def pool_details(server: Server, now: float, unfolded: bool) -> str:
-    """Folded, with the least in its first line; `now` is Unix time."""
+    """Returns the folded block, with a summary in its first line; `now` is Unix time."""
     pool = server.pool
     state = f"{pool.held('idle'):,} idle of a floor of {pool.limits.min_conn:,}, {pool.held('in_use'):,} in use"
     return (

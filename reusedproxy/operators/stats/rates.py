@@ -1,6 +1,7 @@
-"""How many a second: sessions and requests. Once a second it looks at plain counters, so that counting itself stays free.
+"""Measures rates of sessions and requests per second, by reading plain counters once a second, so that counting stays
+cheap.
 
-It knows frontends, backends and servers by their totals only.
+Knows frontends, backends and servers by their totals only.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ EVERY = 1.0
 
 @define
 class Meter:
-    """One counter's rate: `now` over the last whole second, `most` so far."""
+    """The rate of one counter: `now` over the last whole second, `most` the highest so far."""
 
     read: Callable[[], int]
     now: int = 0

@@ -1,7 +1,7 @@
-"""The part of the statistics page about TLS: what listeners show and how handshakes went, and when certificates end.
+"""Renders the TLS part of the statistics page: certificates of listeners, handshakes, and the ends of certificates.
 
-It turns what frontends and servers hold into HTML. Names in certificates come from files, and pass through `escape` like all
-that comes from outside.
+Turns the state of frontends and servers into HTML. Names in certificates come from files, and pass through `escape`
+like all external text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from reusedproxy.net.tls.server import Certificates, ServerContext
 from reusedproxy.operators.logs.expiry import THRESHOLDS, days_left
 from reusedproxy.operators.metrics.pools import theirs_end
 
-#: Certificates of a `bind` line, and names or addresses of one thing, that are shown; of certificates those that end first.
+#: Most certificates shown for a `bind` line (those that end first), and most names or addresses shown in one cell.
 SHOWN = 20
 NAMES = 4
 
@@ -27,7 +27,7 @@ STYLE = """
 
 
 def listeners(frontend: Frontend, now: float) -> str:
-    """What its TLS listeners show; nothing, if it has none. `now` is Unix time."""
+    """Returns the table of the frontend's TLS listeners, "" without any. `now` is Unix time."""
     shown = by_certificates(frontend)
     if not shown:
         return ""
@@ -42,14 +42,16 @@ def listeners(frontend: Frontend, now: float) -> str:
 
 
 def servers(shown: Iterable[Server], now: float) -> str:
-    """When our certificate for each server ends, and its own; nothing, if none of them is reached over TLS."""
+    """Returns the table of TLS servers with the end of the client certificate and of the server's certificate, ""
+    without any."""
     rows = "".join(_server(server, now) for server in shown if server.pool.context is not None)
     head = "<thead><tr><th>TLS</th><th>our certificate</th><th>ends</th><th>left</th><th>its own ends</th><th>left</th></tr></thead>"
     return f"<table class='tls'>{head}\n{rows}</table>\n" if rows else ""
 
 
 def by_certificates(frontend: Frontend) -> list[tuple[Certificates, list[str]]]:
-    """Its TLS listeners' addresses; those of a range of ports, say, show the same."""
+    """Returns the addresses of the frontend's TLS listeners, grouped by their certificates: those of a range of ports,
+    for example, share them."""
     found: dict[int, tuple[Certificates, list[str]]] = {}
     for bind in frontend.settings.binds:
         certificates = frontend.handshakes.certificates.get(bind.address)
@@ -59,12 +61,12 @@ def by_certificates(frontend: Frontend) -> list[tuple[Certificates, list[str]]]:
 
 
 def end_of(context: ServerContext) -> float:
-    """Of the certificate that it shows, in Unix time."""
+    """Returns the end of the certificate that the context shows, in Unix time."""
     return context.leaf.not_valid_after_utc.timestamp()
 
 
 def few(names: list[str]) -> str:
-    """The first of them, and how many more there are."""
+    """Returns the first names, and the number of further ones."""
     more = len(names) - NAMES
     return ", ".join(names[:NAMES]) + (f" and {more} more" if more > 0 else "")
 
@@ -95,7 +97,7 @@ def _server(server: Server, now: float) -> str:
 
 
 def _ends(end: float | None, now: float) -> str:
-    """Two cells: the date, and what is left, coloured by the thresholds of the log's warnings."""
+    """Returns two cells: the date, and the time left, coloured by the thresholds of the log's warnings."""
     if end is None:
         return "<td></td><td></td>"
     date = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(end))
