@@ -24,7 +24,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.connection import GONE, ClientConnection
-from reusedproxy.clients.frontend import Frontend, Places
+from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.exchanges.exchange import Exchange
@@ -406,7 +406,7 @@ class World:
         self.turns: deque[Any] = deque()
         self.announced: list[tuple[str, str]] = []
         self.log: list[Exchange] = []
-        self.places = Places(places)
+        self.places = ConnectionLimit(places)
         self.listener = FakeListener()
         limits = limits or Limits()
         self.servers = [self._server(number, maxconn, PoolLimits(**(pool or {})), limits) for number in range(servers)]

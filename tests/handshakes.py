@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.tls import TLSOffer
 from reusedproxy.demo.certificates import Credential
-from reusedproxy.net.tls.handshake import Handshake, HandshakeFailure, Turns
+from reusedproxy.net.tls.handshake import Handshake, HandshakeFailure, HandshakeQueue
 from reusedproxy.net.tls.server import Certificate, Certificates, ServerTLSTransport
 from tests.wire import Far, Loop, TLSFar, certificates, scratch
 
@@ -106,7 +106,7 @@ class Shaker:
         self.terms = terms or TLSOffer()
         self.strict = strict
         self.certificates = self.load(*credentials)
-        self.turns = Turns(loop.poller)
+        self.turns = HandshakeQueue(loop.poller)
         self.transports: list[ServerTLSTransport] = []
         self.failures: list[HandshakeFailure] = []
         self.handshakes: list[Handshake] = []

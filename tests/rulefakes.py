@@ -12,7 +12,7 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.build.rule_sets import RuleBooks
+from reusedproxy.build.rule_sets import RuleSets
 from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.slices import run_through
@@ -86,7 +86,7 @@ def ruled(
         use_backends=own.use_backends,
         default_backend="be",
     )
-    books = RuleBooks(backends)
+    books = RuleSets(backends)
     made.frontend.routing = run_through(books.routing(made.frontend))
     test.assertEqual(books.faults, [])
     return made

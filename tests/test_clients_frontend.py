@@ -6,7 +6,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import BUSY
-from reusedproxy.clients.frontend import Frontend, Places
+from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
 from reusedproxy.net.listener import Listener, bind_socket
 from tests.clientfakes import GET, OK, PLACE, World
@@ -207,7 +207,7 @@ class BoundTests(SynchronousTestCase):
             world.backend,
             self.loop.poller,
             world.deadlines,
-            Places(1000),
+            ConnectionLimit(1000),
             old.limits,
             world._announce,
         )
@@ -238,7 +238,7 @@ class BoundTests(SynchronousTestCase):
             world.backend,
             self.loop.poller,
             world.deadlines,
-            Places(1000),
+            ConnectionLimit(1000),
             old.limits,
             world._announce,
         )

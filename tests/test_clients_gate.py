@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.build.rule_sets import RuleBooks
+from reusedproxy.build.rule_sets import RuleSets
 from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, Arrival, Gate
 from reusedproxy.config import model
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
@@ -25,7 +25,7 @@ def frontend(lines: str) -> model.Frontend:
 
 
 def gate(lines: str) -> Gate:
-    made = RuleBooks({}).gate(frontend(lines))
+    made = RuleSets({}).gate(frontend(lines))
     assert made is not None
     return made
 
@@ -67,7 +67,7 @@ class RuleTests(SynchronousTestCase):
 
     def test_no_rules_are_no_gate(self) -> None:
         """And no routing comes of such rules."""
-        self.assertIsNone(RuleBooks({}).gate(frontend("")))
+        self.assertIsNone(RuleSets({}).gate(frontend("")))
         self.assertFalse(frontend("tcp-request connection reject").rules)
 
     def test_faults(self) -> None:

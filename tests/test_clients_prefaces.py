@@ -7,7 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import ClientConnection
-from reusedproxy.clients.newcomers import TIMEOUT, Handshakes
+from reusedproxy.clients.pending import TIMEOUT, PendingClients
 from reusedproxy.config import model
 from reusedproxy.net import preface
 from reusedproxy.net.listener import Listener, bind_socket
@@ -30,7 +30,7 @@ class PrefaceTests(SynchronousTestCase):
         self.world = world = World(self, frontend={"binds": (bind,), "forwardfor": forward}, warm=1)
         self.frontend = frontend = world.frontend
         frontend._poller = loop.poller
-        frontend.handshakes = Handshakes(frontend, loop.poller)
+        frontend.handshakes = PendingClients(frontend, loop.poller)
         self.failures: list[HandshakeFailure] = []
         frontend.handshakes.log = lambda newcomer, failure: self.failures.append(failure)
         frontend.listeners.clear()

@@ -17,7 +17,7 @@ from reusedproxy.backends.server import MAINT, READY
 from reusedproxy.config import model
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.config.reader import Source, read_configuration
-from reusedproxy.daemon.reload import Refusal, Turnover
+from reusedproxy.daemon.reload import Refusal, ReloadTrial
 from reusedproxy.daemon.succession import take_pool_apart
 from reusedproxy.net.listener import CLOSED
 from reusedproxy.net.resolver import Answers, Query
@@ -141,7 +141,7 @@ class ApartTests(SynchronousTestCase):
 class TrialTests(SynchronousTestCase):
     """The one connection by which a server without a floor is tried."""
 
-    def turnover(self, bench: PoolBench, before: str = "s.test", now: str = "s.test") -> Turnover:
+    def turnover(self, bench: PoolBench, before: str = "s.test", now: str = "s.test") -> ReloadTrial:
         """`before` and `now` are the names that the server must show."""
 
         def line_of(pool: HTTPConnectionPool, name: str) -> SimpleNamespace:
@@ -162,7 +162,7 @@ class TrialTests(SynchronousTestCase):
             configuration=SimpleNamespace(global_=model.Global()),
         )
         self.ends: list[Refusal | None] = []
-        made = Turnover(old, new, bench.clock, self.ends.append)  # type: ignore[arg-type]
+        made = ReloadTrial(old, new, bench.clock, self.ends.append)  # type: ignore[arg-type]
         made.start()
         return made
 
@@ -319,7 +319,7 @@ class ReloadTests(GenerationTestCase):
         self.server = "sni str(s.test) pool-min-conn 1"
         self.configure()
         made: list[Any] = []
-        self.patch(Turnover, "start", lambda turnover: made.append(turnover))
+        self.patch(ReloadTrial, "start", lambda turnover: made.append(turnover))
         self.service.reload()
         (turnover,) = made
         self.assertEqual(len(turnover.new.bound), 1)

@@ -3,7 +3,7 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.measures.last_errors import CAPTURED, Captures
+from reusedproxy.measures.last_errors import CAPTURED, LastErrors
 from reusedproxy.measures.log_throttle import TELL_EVERY
 from tests.clientfakes import GET, World, get
 
@@ -14,7 +14,7 @@ class CaptureTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.said: list[str] = []
-        self.captures = Captures("Proxy fe", "request", self.clock.seconds, self.said.append)
+        self.captures = LastErrors("Proxy fe", "request", self.clock.seconds, self.said.append)
 
     def test_the_last_is_kept(self) -> None:
         """With its time, and as much of it as is useful."""

@@ -44,7 +44,7 @@ from reusedproxy.config import model
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
-from reusedproxy.measures.last_errors import Captures
+from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.measures.log_throttle import TELL_AT_MOST, TELL_EVERY
 from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.shell.commands import GUIDE, namespace, table
@@ -728,7 +728,7 @@ class OverviewTests(SynchronousTestCase):
             deadlines=dialer.deadlines,
             handshakes=SimpleNamespace(certificates={}),
             settings=SimpleNamespace(binds=()),
-            invalid=Captures("Proxy main", "request", clock.seconds, lambda text: None),
+            invalid=LastErrors("Proxy main", "request", clock.seconds, lambda text: None),
         )
         self.proxy = SimpleNamespace(frontends=[self.frontend], backends=[self.backend], standstills=Standstills())
         self.service: Any = SimpleNamespace(proxy=self.proxy)

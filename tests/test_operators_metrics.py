@@ -14,7 +14,7 @@ from reusedproxy.backends.server import Server
 from reusedproxy.build.assembly import Assembly, Proxy
 from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
-from reusedproxy.daemon.reload import Turnover
+from reusedproxy.daemon.reload import ReloadTrial
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.metrics.families import families
 from reusedproxy.operators.metrics.pools import Distribution, Family, of_servers
@@ -259,7 +259,7 @@ class ReloadTests(SynchronousTestCase):
         """To a server that was there before; one that is new only has its floor filled."""
         old = self.assembled()
         new = self.assembled(old, "pool-min-conn 2")
-        turnover = Turnover(old, new, self.clock, lambda refusal: None)
+        turnover = ReloadTrial(old, new, self.clock, lambda refusal: None)
         turnover.start()
         self.addCleanup(turnover.close, "test over")
         self.assertEqual(set(new.backends[0].servers[0].pool.connecting.values()), {ROTATION})

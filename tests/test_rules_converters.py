@@ -16,7 +16,7 @@ from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.config.rules.patterns import ranges
 from reusedproxy.config.rules.samples import CASTS, CONVERTERS, FETCHES
 from reusedproxy.rules.facts import Binary, Method
-from reusedproxy.rules.rule_set import Book, run
+from reusedproxy.rules.rule_set import RuleSet, run
 from reusedproxy.rules.samples.casts import MAX, MIN, address_of, number_of, to_binary, to_int, to_text
 from reusedproxy.rules.samples.compile import compiled
 from tests.rulefakes import DEFAULTS, Seen
@@ -41,7 +41,7 @@ def seen_after(rules: str) -> Seen:
     """The facts of a request that these rules have been run on."""
     text = f"{DEFAULTS}frontend fe\n bind :80\n{rules} default_backend be\nbackend be\n server s1 h:1\n"
     facts = Seen(HEAD)
-    run(Book(read_configuration([Source("t.cfg", text)], {}).frontends["fe"].rules).request, facts)  # type: ignore[arg-type]
+    run(RuleSet(read_configuration([Source("t.cfg", text)], {}).frontends["fe"].rules).request, facts)  # type: ignore[arg-type]
     return facts
 
 

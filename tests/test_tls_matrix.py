@@ -23,7 +23,7 @@ from reusedproxy.net.tls.openssl_server import set_groups, set_signature_algorit
 from reusedproxy.net.tls.words import ALERTS
 from tests.clientfakes import GET, OK, World
 from tests.handshakes import TLSClient, offer
-from tests.test_clients_newcomers import TLSListenerTestCase
+from tests.test_clients_pending import TLSListenerTestCase
 from tests.test_net_hello import hello
 from tests.test_net_tls_server import revocations
 from tests.wire import Loop, certificates, server_context

@@ -18,9 +18,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
-from reusedproxy.build.rule_sets import RuleBooks, default_backend
+from reusedproxy.build.rule_sets import RuleSets, default_backend
 from reusedproxy.build.server_lines import Announce, Line, Lines
-from reusedproxy.clients.frontend import Frontend, Places
+from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.values import Notice
@@ -60,7 +60,7 @@ class Proxy:
     configuration: model.Configuration
     poller: Poller
     deadlines: Deadlines
-    places: Places
+    places: ConnectionLimit
     logs: LogTargets
     frontends: list[Frontend] = Factory(list)
     backends: list[Backend] = Factory(list)
@@ -132,7 +132,7 @@ class Assembly:
             configuration,
             poller,
             deadlines,
-            previous.places if previous is not None else Places(maxconn),
+            previous.places if previous is not None else ConnectionLimit(maxconn),
             LogTargets(settings.log_tag, deadlines, addresses=addresses),
             began=previous.began if previous is not None else deadlines.now(),
             maxconn=maxconn,
@@ -189,7 +189,7 @@ class Assembly:
             if not each.disabled:
                 backends[each.name] = yield from self._backend(each)
         proxy.backends = list(backends.values())
-        books = RuleBooks(backends, frozenset(self._configuration.backends).difference(backends))
+        books = RuleSets(backends, frozenset(self._configuration.backends).difference(backends))
         for settings in self._configuration.frontends.values():
             if settings.disabled:
                 continue

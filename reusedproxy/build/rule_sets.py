@@ -24,7 +24,7 @@ from reusedproxy.exchanges.routing import Choice, Routing
 from reusedproxy.net.files import unless_pipe
 from reusedproxy.net.slices import Steps
 from reusedproxy.rules.matching import condition
-from reusedproxy.rules.rule_set import Book
+from reusedproxy.rules.rule_set import RuleSet
 from reusedproxy.rules.samples.formats import text_of
 
 #: A character that ends a pattern; the rest of the line is ignored.
@@ -52,7 +52,7 @@ def patterns_in(lines: Iterable[str]) -> Iterator[str]:
 
 
 @define
-class RuleBooks:
+class RuleSets:
     """Builds one rule book for each section, once; `faults` and `notices` are those of the pattern files.
 
     `disabled` are the names of backends that exist and take no requests.
@@ -62,7 +62,7 @@ class RuleBooks:
     disabled: frozenset[str] = frozenset()
     faults: list[Fault] = Factory(list)
     notices: list[model.Notice] = Factory(list)
-    _books: dict[model.Place, Book] = Factory(dict)
+    _books: dict[model.Place, RuleSet] = Factory(dict)
     _files: dict[str, list[str]] = Factory(dict)
 
     def routing(self, frontend: Frontend) -> Steps[Routing | None]:
@@ -97,9 +97,9 @@ class RuleBooks:
         made = [(condition(rule.condition, read=self._patterns), rule.action) for rule in rules]
         return Gate([(test, action) for test, action in made if isinstance(action, Receive)]) if made else None
 
-    def _book(self, section: model.Frontend | model.Backend) -> Book:
+    def _book(self, section: model.Frontend | model.Backend) -> RuleSet:
         if section.place not in self._books:
-            self._books[section.place] = Book(section.rules, self._patterns)
+            self._books[section.place] = RuleSet(section.rules, self._patterns)
         return self._books[section.place]
 
     def _choice(self, rule: model.UseBackend) -> Choice:

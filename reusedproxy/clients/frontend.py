@@ -13,14 +13,14 @@ from socket import socket
 from reusedproxy.backends.backend import Backend, Ended
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, Arrival, Gate
-from reusedproxy.clients.newcomers import Handshakes, Newcomer
 from reusedproxy.clients.owner import AccessLog, Connected
+from reusedproxy.clients.pending import PendingClient, PendingClients
 from reusedproxy.config import model
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.route import Page, Route
 from reusedproxy.exchanges.routing import Routing, shows_page
-from reusedproxy.measures.last_errors import Captures
-from reusedproxy.measures.log_throttle import Teller
+from reusedproxy.measures.last_errors import LastErrors
+from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener, ListenError
@@ -34,7 +34,7 @@ from reusedproxy.wire.heads import Limits
 FULL_EVERY = 60.0
 
 
-class Places:
+class ConnectionLimit:
     """The limit of client connections in the whole process (`maxconn`); frontends that listen are told of room.
 
     There is one for the process's life: after a reload the clients that are still there count on, against the new bound.
@@ -63,7 +63,7 @@ class Frontend:
         backend: Backend | None,
         poller: Poller,
         deadlines: Deadlines,
-        places: Places,
+        places: ConnectionLimit,
         limits: Limits,
         announce: Callable[[str, str], None],
     ) -> None:
@@ -75,7 +75,7 @@ class Frontend:
         self.deadlines = deadlines
         self.pages: list[Page] = []
         self.log: AccessLog | None = None
-        self.handshakes = Handshakes(self, poller)
+        self.handshakes = PendingClients(self, poller)
         self.traffic = Traffic()
         self.connections: set[Connected] = set()
         self.connections_max = 0
@@ -96,8 +96,8 @@ class Frontend:
         #: As many clients as it may have: its listeners pause.
         self.full = False
         #: Requests that could not be taken.
-        self.invalid = Captures(f"Proxy {self.name}", "request", deadlines.now, lambda text: announce("notice", text))
-        self._unevaluated = Teller(deadlines.now, lambda text: announce("alert", text))
+        self.invalid = LastErrors(f"Proxy {self.name}", "request", deadlines.now, lambda text: announce("notice", text))
+        self._unevaluated = LogThrottle(deadlines.now, lambda text: announce("alert", text))
         #: When each bound was last said to be reached.
         self._told_full: dict[str, float] = {}
 
@@ -245,7 +245,7 @@ class Frontend:
             self._tell_full(f"Proxy {self.name} reached the connection limit of its bind {bound}")
             listener.pause()
 
-    def admit(self, accepted: socket, address: tuple[str, int], listener: Listener) -> ClientConnection | Newcomer:
+    def admit(self, accepted: socket, address: tuple[str, int], listener: Listener) -> ClientConnection | PendingClient:
         """Makes a client connection, or begins its TLS handshake. It has been counted already, or will be."""
         if listener.certificates is not None:
             return self.handshakes.begin(accepted, address, listener, listener.certificates)

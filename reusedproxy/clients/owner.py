@@ -11,7 +11,7 @@ from typing import Protocol
 from reusedproxy.config import model
 from reusedproxy.exchanges.client import ClientFrontend
 from reusedproxy.exchanges.exchange import Exchange
-from reusedproxy.measures.last_errors import Captures
+from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener
 from reusedproxy.wire.bodies import ChunkedBody
@@ -40,7 +40,7 @@ class Owner(ClientFrontend, Protocol):
     deadlines: Deadlines
     log: AccessLog | None
     #: Requests that could not be read.
-    invalid: Captures
+    invalid: LastErrors
     connections: set[Connected]
     closing: bool
 

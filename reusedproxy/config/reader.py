@@ -32,7 +32,7 @@ from reusedproxy.config.sections import finish
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.proxies import lose_proxy_line, read_proxy_line
-from reusedproxy.config.validate.proxies import judge
+from reusedproxy.config.validate.proxies import validate
 
 __all__ = ["ConfigurationError", "Fault", "Source", "read_configuration", "reading"]
 
@@ -309,7 +309,7 @@ class _Reading:
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def configuration(self) -> Generator[None, None, Configuration]:
-        yield from judge(self.proxies, self.global_, self.report)
+        yield from validate(self.proxies, self.global_, self.report)
         global_ = self.global_.finished()
         self.report.gather()
         self.report.raise_faults()

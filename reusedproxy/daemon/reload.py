@@ -81,7 +81,7 @@ class Trial:
             self._pool.release(connection)
 
 
-class Turnover:
+class ReloadTrial:
     """Tries `new` while `old` serves; calls `over` once, with a refusal or None. Must never change the old proxy."""
 
     def __init__(self, old: Proxy, new: Proxy, clock: IReactorTime, over: Callable[[Refusal | None], None]) -> None:

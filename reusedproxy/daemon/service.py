@@ -30,7 +30,7 @@ from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.daemon.file_watch import FileWatch
 from reusedproxy.daemon.identity import Account, UnknownAccount, account_of, judged, python_notice, reload_notice
 from reusedproxy.daemon.load import Refused, files_in, load, loading
-from reusedproxy.daemon.reload import Refusal, Turnover
+from reusedproxy.daemon.reload import Refusal, ReloadTrial
 from reusedproxy.daemon.succession import Replaced, clear, follow, give_up, hand_over_queues, pools_of, take_place
 from reusedproxy.daemon.supervision import Manager, Supervision
 from reusedproxy.exchanges.outcomes import STOPPED
@@ -360,7 +360,7 @@ class ProxyService(Service):
 
         Pools and listeners whose description is unchanged go on as they are. Idle clients go on, too; others have to
         reconnect after their current response. Servers that are gone or changed lose their connections as these become
-        free. New pools are tried and warmed first, see `Turnover`. All work is done in short slices while clients are
+        free. New pools are tried and warmed first, see `ReloadTrial`. All work is done in short slices while clients are
         served; any number of requests to reload in the meantime cause one more reload.
         """
         if self.state != "running":
@@ -427,7 +427,7 @@ class ProxyService(Service):
         for notice in new.notices:
             self.announce(notice.level, f"reload: {notice.place}: {notice.text}")
         tried: Deferred[Refusal | None] = Deferred()
-        turnover = Turnover(old, new, self._reactor, tried.callback)
+        turnover = ReloadTrial(old, new, self._reactor, tried.callback)
         try:
             endings = yield from self._expiry.reading(new)
             turnover.start()

@@ -22,7 +22,7 @@ from reusedproxy.rules import editing, regular
 from reusedproxy.rules.editing import Unusable
 from reusedproxy.rules.matching import Test
 from reusedproxy.rules.regular import Unevaluated
-from reusedproxy.rules.rule_set import Answer, Book, Steps, concerned, run
+from reusedproxy.rules.rule_set import Answer, RuleSet, Steps, concerned, run
 from reusedproxy.rules.samples.formats import Text
 from reusedproxy.wire.heads import ResponseHead
 
@@ -45,7 +45,7 @@ class Routing:
     def __init__(
         self,
         frontend: ClientFrontend,
-        book: Book,
+        book: RuleSet,
         choices: Iterable[Choice],
         routes: Mapping[str, Route],
         ours_alone: Iterable[str] = (),
@@ -162,7 +162,9 @@ def shows_page(pages: Iterable[Page], exchange: Exchange, ended: bool) -> bool:
     return False
 
 
-def _answer_rules(backend: Book | None, frontend: Book) -> Callable[[Exchange], tuple[int, bytes, str] | None] | None:
+def _answer_rules(
+    backend: RuleSet | None, frontend: RuleSet
+) -> Callable[[Exchange], tuple[int, bytes, str] | None] | None:
     """Makes the function that runs the rules for an answer: the backend's, then the frontend's; None: there are none."""
     books = [book.response for book in (backend, frontend) if book is not None and book.response]
     after = [book.after for book in (backend, frontend) if book is not None and book.after]
@@ -186,7 +188,7 @@ def _answer_rules(backend: Book | None, frontend: Book) -> Callable[[Exchange], 
     return look
 
 
-def _own_rules(backend: Book | None, frontend: Book) -> Callable[[Exchange, bytes], bytes] | None:
+def _own_rules(backend: RuleSet | None, frontend: RuleSet) -> Callable[[Exchange, bytes], bytes] | None:
     """Makes the function that runs the rules for an answer of our own: only `http-after-response`."""
     books = [book.after for book in (backend, frontend) if book is not None and book.after]
     if not books:

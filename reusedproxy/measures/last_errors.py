@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from reusedproxy.measures.log_throttle import Teller
+from reusedproxy.measures.log_throttle import LogThrottle
 
 #: Bytes of a message that are kept.
 CAPTURED = 1024
 
 
 @frozen
-class Capture:
+class LastError:
     """Holds one invalid message.
 
     `at` is the time when it came (the clock's seconds), `source` its sender, `reason` what is wrong with it, and `data`
@@ -30,21 +30,21 @@ class Capture:
     data: bytes
 
 
-class Captures:
+class LastErrors:
     """Keeps the last invalid message of one frontend or server, `last`, and how many there were."""
 
     def __init__(self, name: str, kind: str, now: Callable[[], float], say: Callable[[str], None]) -> None:
         """Sets the words of the log lines: each begins with `name`; `kind` is "request" or "response"."""
-        self.last: Capture | None = None
+        self.last: LastError | None = None
         self.count = 0
         self._name = name
         self._kind = kind
         self._now = now
-        self._teller = Teller(now, say)
+        self._throttle = LogThrottle(now, say)
 
     def note(self, source: str, reason: str, data: bytes) -> None:
         """Records one more invalid message. `source` is "" where the name says who sent it."""
         self.count += 1
-        self.last = Capture(self._now(), source, reason, data[:CAPTURED])
+        self.last = LastError(self._now(), source, reason, data[:CAPTURED])
         by = f" from {source}" if source else ""
-        self._teller.tell(reason, f"{self._name}: invalid {self._kind}{by}: {reason}", f"invalid {self._kind}s")
+        self._throttle.tell(reason, f"{self._name}: invalid {self._kind}{by}: {reason}", f"invalid {self._kind}s")

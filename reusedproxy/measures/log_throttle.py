@@ -12,7 +12,7 @@ TELL_EVERY = 10.0
 TELL_AT_MOST = 10
 
 
-class Teller:
+class LogThrottle:
     """Logs each trouble at most once in `TELL_EVERY` seconds, and at most `TELL_AT_MOST` troubles in that time.
 
     Those that are not logged are counted, and the next line tells their number.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from reusedproxy.backends.backend import Backend
-from reusedproxy.clients.frontend import Frontend, Places
+from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.watchdog import Standstills
 
@@ -25,7 +25,7 @@ class Proxy(Protocol):
     def backends(self) -> Sequence[Backend]: ...
 
     @property
-    def places(self) -> Places: ...
+    def places(self) -> ConnectionLimit: ...
 
     @property
     def standstills(self) -> Standstills: ...

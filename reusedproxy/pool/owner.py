@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
-from reusedproxy.measures.last_errors import Captures
+from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.pool.reasons import PROXY
 
@@ -23,7 +23,7 @@ class ConnectionOwner(Protocol[C]):
     solo: bool
     deadlines: Deadlines
     #: Answers of this server that could not be taken.
-    invalid: Captures
+    invalid: LastErrors
 
     @property
     def first(self) -> object:

@@ -18,7 +18,7 @@ from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.config.model.proxies import PoolLimits
-from reusedproxy.measures.last_errors import Captures
+from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.net.backlog import Backlog
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dial, Dialer, DialFailure, DialOwner
@@ -98,7 +98,7 @@ class HTTPConnectionPool:
         )
         holdings.watcher = self.group.watcher(self, self.upkeep)
         #: Answers of this server that could not be taken.
-        self.invalid = Captures(name, "response", clock.seconds, lambda text: announce("warning", text))
+        self.invalid = LastErrors(name, "response", clock.seconds, lambda text: announce("warning", text))
         self._most_idle = limits.most_idle
         self._refusals = Refusals(clock.seconds, lambda failure, waited: self.counters.wait_failed(failure, waited))
 

@@ -63,7 +63,7 @@ Verdict = Answer | Allowed | None
 Act = Callable[[Facts], Verdict]
 
 
-class Book:
+class RuleSet:
     """Holds the compiled rules of one section by kind: `request`, `redirects`, `response` and `after`."""
 
     def __init__(self, rules: Rules, read: ReadPatterns = no_files) -> None:

@@ -1,7 +1,7 @@
 """Parses the lines `http-request`, `http-response`, `http-after-response`, `redirect` and `use_backend`.
 
 One table maps each action to the function that parses the rest. Checks single lines only; checks that need other lines
-are in `judge_rules`. Rules must not change headers that frame a message or belong to one hop: the message sent would no
+are in `validate_rules`. Rules must not change headers that frame a message or belong to one hop: the message sent would no
 longer be the one that was parsed.
 """
 

@@ -16,8 +16,8 @@ from reusedproxy.config.sections.draft import ProxyDraft, Reference
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.servers import OUR_WORDS, ServerDraft
 from reusedproxy.config.tls.words import ON_SERVERS
-from reusedproxy.config.validate.rules import always_answers, answering, judge_rules
-from reusedproxy.config.validate.tls import judge_listeners, judge_server
+from reusedproxy.config.validate.rules import always_answers, answering, validate_rules
+from reusedproxy.config.validate.tls import validate_listeners, validate_server
 
 #: Seconds for a connection to a server without `timeout connect`; the daemon's own default.
 CONNECT_TIMEOUT = 30.0
@@ -25,7 +25,7 @@ CONNECT_TIMEOUT = 30.0
 _POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse", *OUR_WORDS}
 
 
-def judge(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) -> Iterator[None]:
+def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) -> Iterator[None]:
     """Checks all proxies in the order in which they are written; one step for each."""
     backend_names = [draft.name for draft in drafts if "B" in draft.sides]
     all_clear = not any(bind.ssl for draft in drafts for bind in draft.binds)
@@ -44,10 +44,10 @@ def judge(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) ->
         if "F" in draft.sides:
             _frontend(draft, answers, report)
             _log_format(draft, global_, report)
-            judge_listeners(draft.binds, global_, report)
+            validate_listeners(draft.binds, global_, report)
         if "B" in draft.sides:
             _backend(draft, answers, global_, report)
-        judge_rules(draft, report)
+        validate_rules(draft, report)
     _binds_differ((each.bind for draft in drafts if not draft.disabled for each in draft.binds), report)
 
 
@@ -212,7 +212,7 @@ def _backend(draft: ProxyDraft, answers: bool, global_: GlobalDraft, report: Rep
 def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
     words, name = server.words, f"server '{server.name}'"
     if words.ssl or words.check.ssl:
-        judge_server(server, name, global_, report)
+        validate_server(server, name, global_, report)
         verify = words.verify or ("" if "ssl-server-verify" in global_.unreadable else global_.server_verify)
         if verify == "required" and words.tls.ca_file is None:
             text = (

@@ -33,7 +33,7 @@ from reusedproxy.config.rules.samples import REQUEST, RESPONSE
 from reusedproxy.config.sections.draft import ProxyDraft
 
 
-def judge_rules(draft: ProxyDraft, report: Report) -> None:
+def validate_rules(draft: ProxyDraft, report: Report) -> None:
     """Checks all rules of one section."""
     request, response = (
         [resolved(rule, draft.acls) for rule in rules]

@@ -13,7 +13,7 @@ from reusedproxy.config.sections.servers import ServerDraft
 from reusedproxy.config.tls.words import TLSWords, versions
 
 
-def judge_listeners(binds: Sequence[BindDraft], global_: GlobalDraft, report: Report) -> None:
+def validate_listeners(binds: Sequence[BindDraft], global_: GlobalDraft, report: Report) -> None:
     """Checks each `bind` line once, even if it has several addresses."""
     for bind in {each.bind.place: each for each in binds}.values():
         name = f"bind '{bind.bind.address}'"
@@ -47,7 +47,7 @@ def _served(bind: BindDraft, name: str, global_: GlobalDraft, report: Report) ->
     _versions(words, bind.defaults.bind, bind.defaults.offer.get("ciphers"), name, place, report)
 
 
-def judge_server(server: ServerDraft, name: str, global_: GlobalDraft, report: Report) -> None:
+def validate_server(server: ServerDraft, name: str, global_: GlobalDraft, report: Report) -> None:
     """Checks versions and ciphers of a server that is reached over TLS."""
     defaults = server.defaults.server
     _versions(server.words.parameters, defaults, defaults.said.get("ciphers"), name, server.place, report)

@@ -2,8 +2,8 @@
 
 A `Handshake` peeks at the client's first message in the kernel's buffer, chooses the certificate, lets OpenSSL do the
 rest, and tells its owner exactly once. Until that message is complete it costs no more than its socket, so that a flood
-of half handshakes is cheap. The number of steps in one batch of events is bounded (`Turns`): a step costs as much as
-twenty requests, and clients that are served already must not wait for a crowd of newcomers. It must never know what a
+of half handshakes is cheap. The number of steps in one batch of events is bounded (`HandshakeQueue`): a step costs as much as
+twenty requests, and clients that are served already must not wait for a crowd of new ones. It must never know what a
 frontend is, or what the client will ask.
 """
 
@@ -79,7 +79,7 @@ class HandshakeOwner(Protocol):
         """Tells that the handshake has failed. The socket is closed."""
 
 
-class Turns:
+class HandshakeQueue:
     """Bounds the handshake steps of one batch of events; the other handshakes wait in the order in which they came.
 
     Of those that wait only the first is watched, and its event brings the next batch. Left ready in the kernel, a crowd
@@ -153,7 +153,7 @@ class Handshake:
         self,
         poller: Poller,
         deadlines: Deadlines,
-        turns: Turns,
+        turns: HandshakeQueue,
         certificates: Certificates,
         accepted: socket,
         owner: HandshakeOwner,
@@ -219,7 +219,7 @@ class Handshake:
         except Exception:
             self._broken()
 
-    # Called by `Turns`.
+    # Called by `HandshakeQueue`.
 
     def take_step(self) -> None:
         """Takes one step of the handshake, with what the client has sent so far."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from reusedproxy.clients.frontend import Frontend, Places
-from reusedproxy.clients.newcomers import Newcomer
+from reusedproxy.clients.frontend import ConnectionLimit, Frontend
+from reusedproxy.clients.pending import PendingClient
 from reusedproxy.exchanges.client import ClientFacts
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.net import preface
@@ -26,7 +26,7 @@ _WITHOUT_DATA = (handshake.EMPTY, handshake.ABORTED, preface.EMPTY, preface.ABOR
 _DATES = 64
 
 
-def access_log(frontend: Frontend, places: Places, targets: list[Target]) -> Callable[[Exchange], None] | None:
+def access_log(frontend: Frontend, places: ConnectionLimit, targets: list[Target]) -> Callable[[Exchange], None] | None:
     """Returns the function that writes a frontend's log lines to its targets; None when no target takes them."""
     sends = [send for send in (target.sender("info") for target in targets) if send is not None]
     if not sends:
@@ -45,14 +45,14 @@ class HandshakeLog:
         self._send = send
         self._wall = wall
 
-    def __call__(self, newcomer: Newcomer, failure: HandshakeFailure) -> None:
+    def __call__(self, pending: PendingClient, failure: HandshakeFailure) -> None:
         if self._frontend.settings.dontlognull and failure.kind in _WITHOUT_DATA:
             return
-        host, port = newcomer.address
-        number = _bind_number(self._frontend, newcomer.listener)
-        began = newcomer.began + self._wall() - self._frontend.deadlines.now()
+        host, port = pending.address
+        number = _bind_number(self._frontend, pending.listener)
+        began = pending.began + self._wall() - self._frontend.deadlines.now()
         date = f"{_date(int(began))}{int(began % 1 * 1000):03d}"
-        bind = newcomer.listener.bind.name or number
+        bind = pending.listener.bind.name or number
         self._send(f"{host}:{port or number} [{date}] {self._frontend.name}/{bind}: {failure.kind}")
 
 
@@ -84,7 +84,9 @@ class HTTPLog:
     kernel.
     """
 
-    def __init__(self, frontend: Frontend, places: Places, send: Send, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, frontend: Frontend, places: ConnectionLimit, send: Send, wall: Callable[[], float] = time.time
+    ) -> None:
         """Takes `wall`, which returns the time of day; exchanges have the clock's time, whose zero may be anywhere."""
         self._frontend = frontend
         self._places = places

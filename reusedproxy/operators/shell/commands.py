@@ -48,7 +48,7 @@ class Service(Protocol):
 
 def namespace(service: Service) -> dict[str, Any]:
     """Returns the names that a new session starts with."""
-    overview = Overview(service)
+    overview = Commands(service)
     return {
         "__name__": "__manhole__",
         "service": service,
@@ -67,7 +67,7 @@ def namespace(service: Service) -> dict[str, Any]:
     }
 
 
-class Overview:
+class Commands:
     """The helpers of a session: each prints, and returns nothing.
 
     A session may outlast reloads: the helpers are about the proxy that runs at that moment.

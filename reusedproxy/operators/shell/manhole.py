@@ -53,7 +53,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from reusedproxy.config import model
-from reusedproxy.measures.log_throttle import Teller
+from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener, ListenError, bind_socket
 from reusedproxy.net.poller import Poller
@@ -568,8 +568,8 @@ class _Factory(SSHFactory):
         self.announce = announce
         #: Connections, the oldest first.
         self.connections: dict[_Connection, None] = {}
-        self.faults = Teller(reactor.seconds, lambda text: announce("warning", text))
-        self.refusals = Teller(reactor.seconds, lambda text: announce("warning", text))
+        self.faults = LogThrottle(reactor.seconds, lambda text: announce("warning", text))
+        self.refusals = LogThrottle(reactor.seconds, lambda text: announce("warning", text))
         self.fingerprint = ""
         # This list is exhaustive: there is no checker for passwords.
         self.portal = Portal(_Realm(service, reactor), [KeyChecker(settings.authorized_keys)])

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from reusedproxy.measures.log_throttle import Teller
+from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.net.dial import TCP_CONNECT, DialFailure
 from reusedproxy.pool.dialing.budget import Budget
 
@@ -96,14 +96,14 @@ class Governor:
         self._trial: Proven | None = None
         self._trial_call: IDelayedCall | None = None
         self._later_call: IDelayedCall | None = None
-        self._teller = Teller(self._now, lambda text: announce("alert", text))
+        self._throttle = LogThrottle(self._now, lambda text: announce("alert", text))
         self._told = False
         #: Troubles count as one, whatever they are.
         self._alike = ""
 
     def share(self, other: Governor) -> None:
         """Says together what troubles a server's names: clients choose them, so a line for each would be a flood."""
-        self._teller, self._alike = other._teller, "a name"
+        self._throttle, self._alike = other._throttle, "a name"
 
     # What the pool asks.
 
@@ -193,7 +193,7 @@ class Governor:
             self._next_dial = now + self._backoff
         self.trouble = str(failure)
         self.unverified = failure.unverified
-        if self._teller.tell(self._alike or self.trouble, f"{self._name}: {self.trouble}", "attempts"):
+        if self._throttle.tell(self._alike or self.trouble, f"{self._name}: {self.trouble}", "attempts"):
             self._told = True
 
     def fluttered(self) -> None:

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.samples.casts import address_of, number_of, wrapped
 from reusedproxy.rules.samples.converters import UNITS
-from reusedproxy.rules.samples.log_fetches import LOG_FETCHES
+from reusedproxy.rules.samples.log_fetches import AUTHORITY, LOG_FETCHES
 from reusedproxy.rules.samples.tls_fetches import TLS_FETCHES
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
@@ -21,7 +21,6 @@ Fetch = Callable[[Facts], Sample]
 FetchAll = Callable[[Facts], Sequence[Sample]]
 Head = Callable[[Facts], "RequestHead | ResponseHead | None"]
 
-_AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _ADDRESS_AND_PORT = re.compile(rb"([0-9.]+)(?::([0-9]{1,6}))?\Z")
 _COMMA_OR_QUOTED = re.compile(rb',|"(?:\\.|[^"\\])*"?', re.DOTALL)
 #: A cookie's name and its value, which ends at a comma or a semicolon outside quotes. The names that clients send end
@@ -303,7 +302,7 @@ def path_and_query(target: bytes) -> bytes | None:
     """Returns what follows the authority, if there is one; None for `*` and for the target of CONNECT."""
     if target[:1] == b"/":
         return target
-    found = _AUTHORITY.match(target)
+    found = AUTHORITY.match(target)
     return target[found.end() :] if found else None
 
 

@@ -16,7 +16,7 @@ Fetch = Callable[[Facts], Sample]
 
 #: HAProxy's `url_encode_map` (src/log.c).
 _NOT_IN_LINES = re.compile(rb'[\x00-\x1f"#\x7f-\xff]')
-_AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
 
@@ -41,7 +41,7 @@ def _target(line: bytes) -> bytes:
 
 def _path_only(line: bytes) -> bytes:
     target = _target(line)
-    found = _AUTHORITY.match(target)
+    found = AUTHORITY.match(target)
     path = target[found.end() :] if found else target if target.startswith(b"/") else b""
     return path.partition(b"?")[0]
 

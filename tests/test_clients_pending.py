@@ -8,7 +8,7 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.frontend import Frontend
-from reusedproxy.clients.newcomers import TIMEOUT, Handshakes
+from reusedproxy.clients.pending import TIMEOUT, PendingClients
 from reusedproxy.config import model
 from reusedproxy.net.listener import Listener, bind_socket
 from reusedproxy.net.tls.handshake import HandshakeFailure
@@ -31,7 +31,7 @@ class TLSListenerTestCase(SynchronousTestCase):
         self.terms = terms or model.TLSOffer()
         self.folder = scratch(self)
         world.frontend._poller = loop.poller
-        world.frontend.handshakes = Handshakes(world.frontend, loop.poller)
+        world.frontend.handshakes = PendingClients(world.frontend, loop.poller)
         world.frontend.handshakes.log = lambda handshake, failure: self.failures.append(failure)
         world.frontend.handshakes.certificates[bind.address] = self.certificates()
         world.frontend.listeners.clear()

@@ -1,4 +1,4 @@
-"""Clients that have connected and are not through their PROXY protocol header or TLS handshake yet: a frontend's newcomers.
+"""Clients that have connected and are not through their PROXY protocol header or TLS handshake yet: a frontend's pending clients.
 
 They count as the frontend's connections from the first moment, as in HAProxy; each becomes a client connection or a line
 in the log. It must never know what is asked once the handshake is done.
@@ -13,34 +13,34 @@ from typing import Protocol
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.owner import Owner
 from reusedproxy.config.model.values import ListenAddress
-from reusedproxy.measures.log_throttle import Teller
+from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.preface import Preface
-from reusedproxy.net.tls.handshake import Handshake, HandshakeFailure, Turns
+from reusedproxy.net.tls.handshake import Handshake, HandshakeFailure, HandshakeQueue
 from reusedproxy.net.tls.server import Certificates, ServerTLSTransport
 from reusedproxy.wire.proxy_protocol import ProxyHeader
 
 #: Seconds for a handshake when no time-out says.
 TIMEOUT = 30.0
 
-Newcomer = Handshake | Preface
-HandshakeLog = Callable[[Newcomer, HandshakeFailure], None]
+PendingClient = Handshake | Preface
+HandshakeLog = Callable[[PendingClient, HandshakeFailure], None]
 
 
 class Admitting(Owner, Protocol):
-    """The frontend, as its newcomers know it."""
+    """The frontend, as its pending clients know it."""
 
     announce: Callable[[str, str], None]
 
     @property
     def maxconn(self) -> int: ...
 
-    def admit(self, accepted: socket, address: tuple[str, int], listener: Listener) -> ClientConnection | Newcomer:
+    def admit(self, accepted: socket, address: tuple[str, int], listener: Listener) -> ClientConnection | PendingClient:
         """Makes the client connection, or begins the handshake that comes before it."""
 
 
-class Handshakes:
+class PendingClients:
     """Clients of a frontend that have connected but not completed their handshake; counted, bounded, and told of.
 
     At most half of its places may be taken by those that are under way: then the oldest, which is hardly one of somebody
@@ -48,9 +48,9 @@ class Handshakes:
     """
 
     def __init__(self, frontend: Admitting, poller: Poller) -> None:
-        self.under_way: dict[Newcomer, None] = {}
+        self.under_way: dict[PendingClient, None] = {}
         #: Of those that another proxy has announced: what they had connected to.
-        self._destinations: dict[Newcomer, tuple[str, int] | None] = {}
+        self._destinations: dict[PendingClient, tuple[str, int] | None] = {}
         self.log: HandshakeLog | None = None
         #: What is shown to clients, by the address of the `bind` line; at others they are served in the clear.
         self.certificates: dict[ListenAddress, Certificates] = {}
@@ -59,11 +59,11 @@ class Handshakes:
         self.failed = 0
         self._frontend = frontend
         self._poller = poller
-        self._turns = Turns(poller)
+        self._turns = HandshakeQueue(poller)
         timeouts = frontend.timeouts
         waits = [each for each in (timeouts.client, timeouts.http_request) if each is not None]
         self._timeout = timeouts.client_hs or min(waits, default=TIMEOUT)
-        self._teller = Teller(frontend.deadlines.now, lambda text: frontend.announce("warning", text))
+        self._throttle = LogThrottle(frontend.deadlines.now, lambda text: frontend.announce("warning", text))
 
     def begin(
         self, accepted: socket, address: tuple[str, int], listener: Listener, certificates: Certificates
@@ -82,11 +82,11 @@ class Handshakes:
         self._begin(preface)
         return preface
 
-    def _begin(self, newcomer: Newcomer) -> None:
-        self.under_way[newcomer] = None
+    def _begin(self, pending: PendingClient) -> None:
+        self.under_way[pending] = None
         if len(self.under_way) > max(1, self._frontend.maxconn // 2):
             next(iter(self.under_way)).abort("too many handshakes are under way, and it was the oldest")
-        newcomer.start(self._timeout)
+        pending.start(self._timeout)
 
     def preface_read(self, preface: Preface, header: ProxyHeader) -> None:
         """Goes on with the client that the header has announced, in the same place."""
@@ -121,15 +121,15 @@ class Handshakes:
     def handshake_failed(self, handshake: Handshake, failure: HandshakeFailure) -> None:
         self._failed(handshake, failure, "TLS handshake with")
 
-    def _failed(self, newcomer: Newcomer, failure: HandshakeFailure, what: str) -> None:
-        frontend, listener = self._frontend, newcomer.listener
-        del self.under_way[newcomer]
-        self._destinations.pop(newcomer, None)
+    def _failed(self, pending: PendingClient, failure: HandshakeFailure, what: str) -> None:
+        frontend, listener = self._frontend, pending.listener
+        del self.under_way[pending]
+        self._destinations.pop(pending, None)
         self.failed += 1
-        frontend.connection_gone(newcomer, listener)
+        frontend.connection_gone(pending, listener)
         if self.log is not None:
-            self.log(newcomer, failure)
-        host, port = newcomer.address
+            self.log(pending, failure)
+        host, port = pending.address
         who = f"{host}:{port}" if port else host
         text = f"Proxy {frontend.name}: {what} {who} at bind {listener.bind.address} failed: {failure.reason}"
-        self._teller.tell(failure.trouble, text, "failed handshakes")
+        self._throttle.tell(failure.trouble, text, "failed handshakes")
