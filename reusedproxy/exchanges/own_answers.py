@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
+from reusedproxy.wire.reason_phrases import reason_phrase
 
 #: HAProxy's explanations (its errors' bodies), because people's monitoring knows them.
 _EXPLANATIONS = {
@@ -43,9 +43,13 @@ _REASONS = {
 }
 
 
+def _reason(status: int) -> str:
+    return _REASONS.get(status) or reason_phrase(status)
+
+
 def answer(status: int, body: bytes, content_type: str, *, extra: bytes = b"", close: bool = True) -> bytes:
     """Writes a whole response. `extra` are further header lines, each with its CRLF."""
-    reason = _REASONS.get(status) or HTTPStatus(status).phrase
+    reason = _reason(status)
     connection = b"connection: close\r\n" if close else b""
     lines = (
         f"HTTP/1.1 {status} {reason}",
@@ -59,7 +63,7 @@ def answer(status: int, body: bytes, content_type: str, *, extra: bytes = b"", c
 
 
 def _error(status: int, *, close: bool) -> bytes:
-    reason = _REASONS.get(status) or HTTPStatus(status).phrase
+    reason = _reason(status)
     page = f"<html><body><h1>{status} {reason}</h1>\n{_EXPLANATIONS[status]}\n</body></html>\n"
     return answer(status, page.encode(), "text/html", close=close)
 
@@ -83,7 +87,7 @@ def reply(status: int, fields: bytes, body: bytes | None, content_type: bytes, *
         page = _error(status, close=close)
         end = page.index(b"\r\n") + 2
         return page[:end] + fields + page[end:]
-    lines = [b"HTTP/1.1 %d %b\r\n" % (status, _reason(status)), fields]
+    lines = [b"HTTP/1.1 %d %b\r\n" % (status, _reason(status).encode()), fields]
     if status not in (204, 304):
         lines.append(b"content-length: %d\r\n" % len(body))
     if content_type:
@@ -91,10 +95,3 @@ def reply(status: int, fields: bytes, body: bytes | None, content_type: bytes, *
     if close:
         lines.append(b"connection: close\r\n")
     return b"".join((*lines, b"\r\n", body))
-
-
-def _reason(status: int) -> bytes:
-    try:
-        return (_REASONS.get(status) or HTTPStatus(status).phrase).encode()
-    except ValueError:
-        return b""

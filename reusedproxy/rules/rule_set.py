@@ -7,7 +7,6 @@ is answered; the caller decides how it is sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
 
 from attrs import frozen
 
@@ -37,6 +36,7 @@ from reusedproxy.rules.samples.converters import references
 from reusedproxy.rules.samples.fetches import Fetch, members, path_and_query
 from reusedproxy.rules.samples.formats import Text, clean, text_of, text_of_body
 from reusedproxy.wire.bodies import plain_name
+from reusedproxy.wire.reason_phrases import reason_phrase
 
 
 @frozen
@@ -279,7 +279,7 @@ def _edit_line(action: EditLine) -> Act:
 
 
 def _set_status(action: SetStatus) -> Act:
-    reason = reason_of(action.status) if action.reason is None else action.reason.encode()
+    reason = (reason_phrase(action.status) if action.reason is None else action.reason).encode()
 
     def edit(facts: Facts) -> Verdict:
         assert facts.answer is not None
@@ -287,14 +287,6 @@ def _set_status(action: SetStatus) -> Act:
         return None
 
     return edit
-
-
-def reason_of(status: int) -> bytes:
-    """Returns the usual reason phrase of a status; b"" for an unknown one."""
-    try:
-        return HTTPStatus(status).phrase.encode()
-    except ValueError:
-        return b""
 
 
 def _set_variable(action: SetVariable, where: str) -> Act:
