@@ -129,6 +129,17 @@ class LinearTests(SynchronousTestCase):
             with self.assertRaises(Unevaluated):
                 replace(text + b"a")
 
+    def test_all_replacements_of_a_request_have_a_bound_of_time(self) -> None:
+        """However many values there are; the next request has the whole of it."""
+        replace = replacing("(a)", lambda found: b"", False, True)
+        begin()
+        with self.assertRaises(Unevaluated) as caught:
+            for _ in range(1000):
+                replace(b"a" * (MOST_SEARCHED - 1))
+        self.assertIn("replacements took more than 50 ms for one request", str(caught.exception))
+        begin()
+        self.assertEqual(replace(b"aba"), b"b")
+
     def test_simple_expressions_mean_the_same_to_the_engine_that_replaces_them(self) -> None:
         """Characters and classes one behind the other, or one that is repeated."""
         text = b"/a-b/AB..c++d[e]\xe9%20 a,b;a=b\n/\x00z/aab"

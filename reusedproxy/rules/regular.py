@@ -1,7 +1,9 @@
 """Matches regular expressions with what clients and servers send: found, not found, or not evaluated within the bounds.
 
-`re2` needs no bound except for very large expressions. Python's engine, for expressions that RE2 does not support, has
-a bound of length and one of processor time. A match that exceeds a bound has no result, and that is not the same as no
+`config.language.regular` translates HAProxy's PCRE; here the result is run. `re2` needs no bound except for very large expressions.
+Python's engine, for expressions that RE2 does not support, has a bound of length and one of processor time. Replacements
+(`regsub`) are what costs most: there is a bound for their number, and for the time of all of one request's; those of simple
+expressions are made by Python's engine, which is much faster at it. A match that exceeds a bound has no result, and that is not the same as no
 match: a rule that refuses clients when it matches must not admit one that made the match take long. So `Unevaluated` is
 raised, and the request is refused.
 """
@@ -97,8 +99,7 @@ def replacing(
     `constant` is what `make` always returns, if it does and holds no backslash.
     """
     if not _SIMPLE.match(text):
-        search = searching(text, ignore_case)
-        return lambda subject: replaced(search, make, subject, all_of_them)
+        return _Searched(searching(text, ignore_case), make, all_of_them).replace
     read_regular(text, "regular expression", ignore_case)
     substitute = re.compile(text.encode("latin-1"), re.IGNORECASE if ignore_case else 0).subn
     most = MOST_REPLACEMENTS if all_of_them else 1
@@ -193,6 +194,15 @@ class _Spent:
     seconds: float = 0.0
     at: float = 0.0
 
+    def by(self, now: float) -> float:
+        """Returns the seconds at `now`. Where `begin` is not called (`use_backend`, `sni`), time spent on other work reduces them."""
+        return max(0.0, self.seconds - (now - self.at))
+
+    def add(self, spent: float, began: float) -> None:
+        """Notes that work has gone on since `began`, when `spent` seconds had been taken."""
+        self.at = thread_time()
+        self.seconds = spent + self.at - began
+
 
 #: One sum for all expressions, because there is one thread and one timer. While each match had a bound of its own, a
 #: header of 700 values, each of which takes 28 ms, took 20 s.
@@ -202,6 +212,28 @@ _SPENT = _Spent()
 def begin() -> None:
     """Starts a new sum of processor time: all matches for one request, or for one response, share one bound."""
     _SPENT.seconds = 0.0
+
+
+class _Searched:
+    """Replaces what searches find, one after the other, within the processor time that one request has for all of its matches."""
+
+    def __init__(self, search: Search, make: Callable[[Found], bytes], all_of_them: bool) -> None:
+        self._search = search
+        self._make = make
+        self._all = all_of_them
+
+    def replace(self, subject: bytes) -> bytes:
+        """Returns `subject` with its replacements. Raises Unevaluated."""
+        if not self._all:
+            return replaced(self._search, self._make, subject, False)
+        began = thread_time()
+        spent = _SPENT.by(began)
+        if spent >= BACKTRACKING_SECONDS:
+            raise Unevaluated(f"replacements took more than {BACKTRACKING_SECONDS * 1000:.0f} ms for one request")
+        try:
+            return replaced(self._search, self._make, subject, True)
+        finally:
+            _SPENT.add(spent, began)
 
 
 class _Backtracking:
@@ -223,8 +255,7 @@ class _Backtracking:
                 f"the regular expression '{self._text}' looks at {BACKTRACKING_BYTES} bytes at most, not {len(text)}"
             )
         began = thread_time()
-        # Where `begin` is not called (`use_backend`, `sni`), processor time spent on other work reduces the sum.
-        spent = max(0.0, _SPENT.seconds - (began - _SPENT.at))
+        spent = _SPENT.by(began)
         if spent >= BACKTRACKING_SECONDS:
             raise Unevaluated(
                 f"matching '{self._text}' and its like took more than {BACKTRACKING_SECONDS * 1000:.0f} ms for one request"
@@ -239,8 +270,7 @@ class _Backtracking:
             finally:
                 self._running = False
                 signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-                _SPENT.at = thread_time()
-                _SPENT.seconds = spent + _SPENT.at - began
+                _SPENT.add(spent, began)
         except _OutOfTime:
             raise Unevaluated(
                 f"the regular expression '{self._text}' took more than {BACKTRACKING_SECONDS * 1000:.0f} ms for"
