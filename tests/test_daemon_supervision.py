@@ -262,10 +262,18 @@ class AskTests(SynchronousTestCase):
 
     def test_a_program_is_known_by_its_words(self) -> None:
         proc = temporary_directory(self)
-        for pid, words in ((7, b"python\0twist\0reusedproxy\0-f\0x\0"), (8, b"sleep\0reusedproxy.cfg\0"), (9, b"")):
+        for pid, words in (
+            (7, b"python\0twist\0reusedproxy\0-f\0x\0"),
+            (8, b"sleep\0reusedproxy.cfg\0"),
+            (9, b""),
+            (11, b"/opt/r/bin/python3.11\0/opt/r/bin/reusedproxy\0--config\0x\0"),
+            (12, b"vim\0/opt/r/bin/reusedproxy\0"),
+            (13, b"python3\0-m\0reusedproxy\0-f\0x\0"),
+        ):
             (proc / str(pid)).mkdir()
             (proc / str(pid) / "cmdline").write_bytes(words)
         self.assertEqual([is_daemon(pid, proc) for pid in (7, 8, 9, 10)], [True, False, False, None])
+        self.assertEqual([is_daemon(pid, proc) for pid in (11, 12, 13)], [True, False, True])
 
     def test_a_line_that_is_half_written_is_read_again(self) -> None:
         self.file.write(RUNNING, 0, [])

@@ -231,9 +231,12 @@ def is_daemon(pid: int, proc: Path = Path("/proc")) -> bool | None:
     line.
     """
     try:
-        return b"reusedproxy" in (proc / str(pid) / "cmdline").read_bytes().split(b"\0")
+        words = (proc / str(pid) / "cmdline").read_bytes().split(b"\0")
     except OSError:
         return None
+    names = [os.path.basename(word) for word in words[:2]]
+    # A word of twist's, twistd's or python's; or the command, which is run by its interpreter.
+    return b"reusedproxy" in words or (names[0].startswith(b"python") and names[1:] == [b"reusedproxy"])
 
 
 def ask_to_reload(

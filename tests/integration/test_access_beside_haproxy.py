@@ -104,7 +104,7 @@ def draw_rules(random: Random) -> str:
     return "".join(lines)
 
 
-NO_PATH = "9110 4.2.3: an absolute target without a path asks for /, to rules, too; HAProxy 2.6 shows them no path"
+NO_PATH = "9110 4.2.3, 9112 3.2.4: an absolute target without a path asks for / (OPTIONS for *), to rules, too; HAProxy 2.6 shows them no path"
 ONLY_QUERY = "9110 4.2.1: an absolute URI may have a query and no path, which HAProxy refuses"
 NO_HOST = "9112 3.2.2: an absolute target of HTTP/1.0 gets its Host, which rules see; HAProxy sends none"
 TARGETS_HOST = "9112 3.2.2: Host is that of an absolute target, without a default port; HAProxy leaves it as it is"
