@@ -229,15 +229,14 @@ class Backend:
         self.queue.join(asks, next(self._tickets))
 
     def follow(self, server: Server, successor: Server) -> None:
-        """Takes over the state of `successor`, which a reload has put in the place of `server`: nobody new is sent to it if it serves no
-        more. Its pool is the same one; `server_replaced` is due after this."""
+        """Takes over the state of `successor`, which a reload has put in the place of `server`: nobody is sent to it if it serves no
+        more, nor waits in its queue. Its pool is the same one; `server_replaced` is due after this."""
         server.follow(successor, self.now())
-        self.use_usable()
+        self._regroup(server)
 
     def server_replaced(self, server: Server) -> None:
-        """Moves those who wait for `server`, which has followed another. No server comes back here any more: where none is left, those
-        who wait are told."""
-        self._regroup(server)
+        """Places those who waited for `server`, which has followed another. No server comes back here any more: where none is left,
+        those who wait are told."""
         self._place_queued(server)
         if not self._active:
             for asks in [*self.queue.waiting]:
