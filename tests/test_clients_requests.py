@@ -165,7 +165,7 @@ class OneRequestTests(SynchronousTestCase):
         world.server.answer(b" more")
         world.server.eof()
         self.assertEqual(client.take(), b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nsome more")
-        self.assertEqual(client.wire.end, ("close", "last exchange"))
+        self.assertEqual(client.wire.end, ("close", "answer without a length"))
         self.assertEqual(world.flags(), [(200, "--")])
         world.check_rest()
 
@@ -332,7 +332,7 @@ class PipelineTests(SynchronousTestCase):
         world.server.asked()
         world.server.answer()
         self.assertEqual(world.server.asked(), b"")
-        self.assertEqual(client.wire.end, ("drain", "last exchange"))
+        self.assertEqual(client.wire.end, ("drain", "asked for by the request"))
         client.wire.eof()
         self.assertTrue(client.gone)
         world.check_rest()

@@ -191,7 +191,7 @@ class BrokenAnswerTests(SynchronousTestCase):
             world, client = self.begun(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab")
             getattr(world.server, end)()
             self.assertEqual(client.take(), b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab")
-            self.assertEqual(client.wire.end, ("close", "last exchange"))
+            self.assertEqual(client.wire.end, ("close", "answer broken off"))
             self.assertEqual(world.flags(), [(200, flags)])
             world.check_rest()
 
@@ -200,7 +200,7 @@ class BrokenAnswerTests(SynchronousTestCase):
         world, client = self.begun(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
         world.server.answer(b"zz\r\n")
         self.assertTrue(client.take().endswith(b"2\r\nok\r\n"))
-        self.assertEqual(client.wire.end, ("close", "last exchange"))
+        self.assertEqual(client.wire.end, ("close", "answer broken off"))
         self.assertEqual(world.flags(), [(200, "PD")])
         world.check_rest()
 
@@ -209,7 +209,7 @@ class BrokenAnswerTests(SynchronousTestCase):
         world, client = self.begun(b"HTTP/1.1 200 OK\r\n\r\nab")
         world.server.reset()
         self.assertTrue(client.take().endswith(b"\r\n\r\n2\r\nab\r\n"))
-        self.assertEqual(client.wire.end, ("close", "last exchange"))
+        self.assertEqual(client.wire.end, ("close", "answer broken off"))
         self.assertEqual(world.flags(), [(200, "SD")])
         world.check_rest()
 

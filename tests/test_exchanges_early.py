@@ -163,7 +163,7 @@ class KeptTests(SynchronousTestCase):
             self.assertEqual(upload.world.log, [])
             upload.world.advance(2)
             self.assertEqual(upload.world.flags(), [(403, "sD")])
-            self.assertEqual(upload.client.wire.end, ("drain", "last exchange"))
+            self.assertEqual(upload.client.wire.end, ("drain", "body not read"))
             self.assertEqual(upload.pool.closed, {"timeout server": 1})
             upload.client.wire.eof()
             upload.world.check_rest()
@@ -235,7 +235,7 @@ class BrokenOffTests(SynchronousTestCase):
         for end in ("eof", "reset"):
             upload = Upload(self)
             getattr(upload.wire, end)()
-            self.assertEqual(upload.client.wire.end, ("drain", "last exchange"))
+            self.assertEqual(upload.client.wire.end, ("drain", "body not read"))
             self.check(upload, "SD", "response before the end of the request")
 
     def test_the_server_closes_as_it_said(self) -> None:
@@ -244,7 +244,7 @@ class BrokenOffTests(SynchronousTestCase):
         upload.wire.eof()
         self.assertEqual(upload.world.flags(), [(403, "--")])
         self.assertEqual(upload.world.server.server.traffic.srv_abrt, 0)
-        self.assertEqual(upload.client.wire.end, ("drain", "last exchange"))
+        self.assertEqual(upload.client.wire.end, ("drain", "answered before its body"))
         upload.client.send(upload.rest)
         upload.client.wire.eof()
         self.assertTrue(upload.client.gone)
@@ -267,7 +267,7 @@ class BrokenOffTests(SynchronousTestCase):
         self.assertTrue(upload.client.take().endswith(b"\r\n2\r\nno\r\n0\r\n\r\n"))
         self.assertEqual(upload.world.flags(), [(200, "--")])
         self.assertEqual(upload.pool.closed, {"response before the end of the request": 1})
-        self.assertEqual(upload.client.wire.end, ("drain", "last exchange"))
+        self.assertEqual(upload.client.wire.end, ("drain", "body not read"))
         upload.client.wire.eof()
         upload.world.check_rest()
 
@@ -289,7 +289,7 @@ class BrokenOffTests(SynchronousTestCase):
         """It may still be reading its answer: it sees an end and no reset."""
         upload = Upload(self)
         upload.client.wire.eof()
-        self.assertEqual(upload.client.wire.end, ("drain", "last exchange"))
+        self.assertEqual(upload.client.wire.end, ("drain", "body not read"))
         self.check(upload, "CD", "client gone")
 
     def test_the_client_is_gone(self) -> None:
@@ -302,7 +302,7 @@ class BrokenOffTests(SynchronousTestCase):
         """Nothing more goes on, and there is no second answer."""
         upload = Upload(self, CHUNKED, missing=len(b"3\r\n012\r\n7\r\n3456789\r\n0\r\nT: 1\r\n\r\n"))
         upload.client.send(b"zz\r\n")
-        self.assertEqual(upload.client.wire.end, ("drain", "last exchange"))
+        self.assertEqual(upload.client.wire.end, ("drain", "answer broken off"))
         self.assertEqual((upload.client.take(), upload.world.flags()), (NO, [(403, "PD")]))
         self.assertEqual((upload.pool.closed, upload.wire.end), ({"exchange failed": 1}, ("abort", "exchange failed")))
         upload.client.wire.eof()
@@ -356,7 +356,7 @@ class DrainTests(SynchronousTestCase):
         upload = Upload(self, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000000\r\n\r\n123", 3, b"")
         upload.wire.hung_up = True
         upload.wire.feed(NO)
-        self.assertEqual(upload.client.wire.end, ("drain", "last exchange"))
+        self.assertEqual(upload.client.wire.end, ("drain", "answered before its body"))
         return upload
 
     def test_it_may_send_on(self) -> None:
@@ -367,7 +367,7 @@ class DrainTests(SynchronousTestCase):
             self.assertEqual(upload.client.wire.incoming, b"", "it is read")
             upload.world.advance(3)
         upload.client.wire.eof()
-        self.assertEqual(upload.client.wire.end, ("drain", "last exchange"))
+        self.assertEqual(upload.client.wire.end, ("drain", "answered before its body"))
         self.assertTrue(upload.client.gone)
         self.assertEqual(upload.world.flags(), [(403, "--")])
         upload.world.check_rest()

@@ -310,7 +310,7 @@ class ConnectTests(SynchronousTestCase):
         client.send(CONNECT + GET)
         world.server.answer(b"HTTP/1.1 405 No\r\nContent-Length: 0\r\n\r\n")
         self.assertEqual(client.take(), b"HTTP/1.1 405 No\r\nContent-Length: 0\r\nconnection: close\r\n\r\n")
-        self.assertEqual(client.wire.end, ("drain", "last exchange"))
+        self.assertEqual(client.wire.end, ("drain", "asked for by the request"))
         self.assertEqual(world.flags(), [(405, "--")])
         world.check_rest()
 
@@ -341,7 +341,7 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(tunnel.world.server.pool.closed, {"tunnel over": 1})
         tunnel.world.check_rest()
 
-    closed = (("close", "last exchange"), ("close", "tunnel over"))
+    closed = (("close", "tunnel"), ("close", "tunnel over"))
     reset = (("abort", "exchange broken off"), ("abort", "tunnel over"))
 
     def test_the_client_first(self):

@@ -243,7 +243,7 @@ class ClientConnection:
             # More may be on its way to us, also after a request that was refused: it must not reset the answer.
             coming = bool(self._buffer) or (error > 0 and error not in (502, 503, 504))
             drain = DRAIN_SILENCE if unread else NOTICE_FOR if coming else 0.0
-            self._end("error" if error else "last exchange", last, drain=drain)
+            self._end("error" if error else self.last_because or "body not read", last, drain=drain)
             return
         self.state = WAITING
         if exchange.by_page:

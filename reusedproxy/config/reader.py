@@ -50,12 +50,12 @@ class Source:
     text: str
 
 
-def read_configuration(sources: Sequence[Source], environ: Mapping[str, str], library: str = "") -> Configuration:
+def read_configuration(sources: Sequence[Source], environ: Mapping[str, str], ssllib: str = "") -> Configuration:
     """Reads all `sources` in order, as one configuration. Raises `ConfigurationError` with all faults.
 
-    `library` is the name and version of the TLS library, for `.if`.
+    `ssllib` is the name and version of the TLS library, for `.if`.
     """
-    steps = reading(sources, environ, library)
+    steps = reading(sources, environ, ssllib)
     while True:
         try:
             next(steps)
@@ -65,7 +65,7 @@ def read_configuration(sources: Sequence[Source], environ: Mapping[str, str], li
 
 
 def reading(
-    sources: Sequence[Source], environ: Mapping[str, str], library: str = ""
+    sources: Sequence[Source], environ: Mapping[str, str], ssllib: str = ""
 ) -> Generator[None, None, Configuration]:
     """Reads the configuration like `read_configuration`, in steps, one for each line and section: 5,000 lines take 0.3
     s in all."""
@@ -76,7 +76,7 @@ def reading(
         "HAPROXY_STARTUP_VERSION": VERSION,
     }
     report = Report(tuple(source.name for source in sources))
-    reader = _Reading(report, environment, library, GlobalDraft(report, environment))
+    reader = _Reading(report, environment, ssllib, GlobalDraft(report, environment))
     for source in sources:
         yield from reader.read_source(source)
     return (yield from reader.configuration())
@@ -92,7 +92,7 @@ class _Reading:
 
     report: Report
     environment: dict[str, str]
-    library: str
+    ssllib: str
     global_: GlobalDraft
     section: GlobalDraft | ProxyDraft | str | None = None
     proxies: list[ProxyDraft] = Factory(list)
@@ -104,7 +104,7 @@ class _Reading:
     # -- lines ---------------------------------------------------------------------------------------------------------
 
     def read_source(self, source: Source) -> Iterator[None]:
-        conditionals = Conditionals(self.report, self.environment, self.library)
+        conditionals = Conditionals(self.report, self.environment, self.ssllib)
         lines = source.text.split("\n")
         if lines[-1].strip():
             text = "the file ends without an end of line: was it cut off? (HAProxy refuses it)"

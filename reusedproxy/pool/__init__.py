@@ -32,8 +32,8 @@ from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.net.dial import Dialer, DialFailure, Target
 from reusedproxy.pool.connection import ServerConnection
+from reusedproxy.pool.factory import Answer, NoAnswer, PoolFactory, ask
 from reusedproxy.pool.kinds import ANY, FRESH, NEW, SAFE
-from reusedproxy.pool.library import Answer, NoAnswer, PoolFactory, ask
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.served import Exchange
 from reusedproxy.pool.waiters import Waiter

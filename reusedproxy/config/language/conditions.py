@@ -53,7 +53,7 @@ class Conditionals:
 
     report: Report
     environment: Mapping[str, str]
-    library: str = ""
+    ssllib: str = ""
     blocks: list[_Block] = Factory(list)
 
     @property
@@ -109,7 +109,7 @@ class Conditionals:
 
     def _judge(self, line: Line) -> bool:
         try:
-            return evaluate(" ".join(line.arguments), self.environment, self.library)
+            return evaluate(" ".join(line.arguments), self.environment, self.ssllib)
         except Wrong:
             # It is unknown which lines would have been active, so names may be missing.
             self.report.names_in_doubt = True
@@ -128,14 +128,14 @@ class Conditionals:
         # .diag prints in HAProxy's diagnostic mode only, which does not exist here.
 
 
-def evaluate(expression: str, environment: Mapping[str, str], library: str = "") -> bool:
+def evaluate(expression: str, environment: Mapping[str, str], ssllib: str = "") -> bool:
     """Evaluates a condition; an empty one is false. Raises `Wrong` when it cannot be parsed.
 
-    `library` is the TLS library's own version text, such as "OpenSSL 3.5.0 8 Apr 2025".
+    `ssllib` is the TLS library's own version text, such as "OpenSSL 3.5.0 8 Apr 2025".
     """
     if not expression.strip():
         return False
-    parser = _Condition(expression, environment, library)
+    parser = _Condition(expression, environment, ssllib)
     value = parser.alternatives()
     if parser.rest():
         raise Wrong(f"'{parser.rest()}' at the end of the condition '{expression}' cannot be understood")
@@ -148,7 +148,7 @@ class _Condition:
 
     text: str
     environment: Mapping[str, str]
-    library: str
+    ssllib: str
     at: int = 0
     depth: int = 0
 
@@ -235,11 +235,11 @@ class _Condition:
         if name == "strstr":
             return arguments[1] in arguments[0]
         if name == "ssllib_name_startswith":
-            return self.library.startswith(arguments[0])
+            return self.ssllib.startswith(arguments[0])
         if name in ("openssl_version_atleast", "openssl_version_before"):
-            if not self.library:
+            if not self.ssllib:
                 raise Wrong(f"'{name}': it is not known which library does TLS")
-            atleast = _openssl_key(self.library.partition(" ")[2].partition(" ")[0]) >= _openssl_key(arguments[0])
+            atleast = _openssl_key(self.ssllib.partition(" ")[2].partition(" ")[0]) >= _openssl_key(arguments[0])
             return atleast == (name == "openssl_version_atleast")
         if name in ("awslc_api_atleast", "awslc_api_before"):
             return False  # configurations ask it after ssllib_name_startswith(AWS-LC); this is OpenSSL

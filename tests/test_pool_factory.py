@@ -87,7 +87,7 @@ class AskTests(SynchronousTestCase):
         self.assertFalse(self.pool.in_use)
 
     def test_too_long_a_body(self) -> None:
-        self.patch(reusedproxy.pool.library, "MOST", 10)
+        self.patch(reusedproxy.pool.factory, "MOST", 10)
         self.bench.answer_all()
         asked = ask(self.pool, GET)
         self.transport.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b"x" * 20)
