@@ -124,6 +124,8 @@ def makeService(options: Options) -> IService:
         for line in error.lines:
             print(line, file=sys.stderr)
         raise SystemExit(1) from None
+    if not options["check"]:
+        service.take_signals()
     # A daemon that starts logs what ends soon itself, and goes on watching it.
     ends = due(proxy, time.time()) if options["check"] else ()
     for notice in (*proxy.notices, *ends):

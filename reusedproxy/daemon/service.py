@@ -124,7 +124,8 @@ class ProxyService(Service):
         """Installs the handlers for signals during the start.
 
         A signal to reload is kept until the daemon runs, since the files may have been read before they changed. A
-        signal to stop ends the process at once, which may be waiting for a name server.
+        signal to stop ends the process at once, which may be waiting for a name server. Once everything is bound
+        `take_signals` is due: clients may have connected, so a stop is a stop like any other then.
         """
         self._take_other_signals()
         for number in STOPPING:
@@ -258,10 +259,11 @@ class ProxyService(Service):
             self.manhole.start()
         self._take_other_signals()
         # Twisted installs its own handlers when it runs; with them an ordered stop would look like a death by signal.
-        self._take_signals()
-        self._reactor.callWhenRunning(self._take_signals)
+        self.take_signals()
+        self._reactor.callWhenRunning(self.take_signals)
 
-    def _take_signals(self) -> None:
+    def take_signals(self) -> None:
+        """Installs the handlers for signals to stop: the stop begins when the reactor runs."""
         for number in STOPPING:
             signal.signal(number, self._told_to_stop)
 
@@ -269,7 +271,8 @@ class ProxyService(Service):
         """Handles a signal, even if the event loop is blocked: starts the watchdog's deadline and schedules the stop."""
         proxy = self.proxy
         limit = proxy.configuration.global_.hard_stop_after if proxy is not None else None
-        self.watchdog.ending(STUCK if limit is None else limit)
+        if self.state != "assembled":  # else the watchdog does not run yet
+            self.watchdog.ending(STUCK if limit is None else limit)
         self._reactor.callFromThread(self._stop_by, signal.Signals(number))
 
     def _stop_by(self, number: signal.Signals) -> None:

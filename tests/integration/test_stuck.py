@@ -127,32 +127,43 @@ class OtherSignalTests(ProcessTestCase):
 class EarlySignalTests(ProcessTestCase):
     """A signal that comes while the daemon starts: here, when its ports are bound and nothing serves them."""
 
+    #: A signal comes behind one step of the start.
     SIGNALLED = (
         "import os, signal\nimport reusedproxy.daemon.service as service\n"
-        "assemble = service.ProxyService.assemble\n"
-        "def signalled(self, **said):\n"
-        "    proxy = assemble(self, **said)\n"
+        "step = service.ProxyService.{step}\n"
+        "def signalled(self, *said, **more):\n"
+        "    made = step(self, *said, **more)\n"
         "    os.kill(os.getpid(), signal.{name})\n"
-        "    return proxy\n"
-        "service.ProxyService.assemble = signalled\n"
+        "    return made\n"
+        "service.ProxyService.{step} = signalled\n"
     )
 
     def test_one_to_reload_waits_until_it_runs(self) -> None:
         """As from a script that starts the daemon and then renews a certificate."""
-        daemon = self.daemon(self.SIGNALLED.format(name="SIGHUP"))
+        daemon = self.daemon(self.SIGNALLED.format(name="SIGHUP", step="assemble"))
         self.assertEqual(run_curl(daemon.url).status, 200)
         wait_for(lambda: "reloaded" in daemon.output, "the reload")
 
     def test_one_to_stop_ends_it_with_a_word(self) -> None:
         """It ends as the signal ends programs, so that nobody takes it for a daemon that has served."""
         for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
-            text = RULES.format(host=LOOPBACK, port=free_port())
-            daemon = Daemon(temporary_directory(self) / "daemon", text)
-            daemon.changes = self.SIGNALLED.format(name=name)
-            self.addCleanup(self.kill, daemon)
-            daemon._process.spawn(daemon.command())
+            daemon = self.signalled(name, "_decide_account")
             self.assertEqual(self.status(daemon), -signal.Signals[name])
             self.assertIn(f"[NOTICE] stopped by {name} before it served", daemon.output)
+
+    def test_one_to_stop_that_comes_when_it_listens(self) -> None:
+        """Clients may have connected, so it stops in order, and says with its status that it was told to."""
+        for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
+            daemon = self.signalled(name, "take_signals")
+            self.assertEqual(self.status(daemon), 0)
+            self.assertIn(f"stopping: {name}", daemon.output)
+
+    def signalled(self, name: str, step: str) -> Daemon:
+        daemon = Daemon(temporary_directory(self) / "daemon", RULES.format(host=LOOPBACK, port=free_port()))
+        daemon.changes = self.SIGNALLED.format(name=name, step=step)
+        self.addCleanup(self.kill, daemon)
+        daemon._process.spawn(daemon.command())
+        return daemon
 
 
 class UnreadTests(ProcessTestCase):
