@@ -86,7 +86,7 @@ def ruled(
         use_backends=own.use_backends,
         default_backend="be",
     )
-    books = RuleSets(backends)
-    made.frontend.routing = run_through(books.routing(made.frontend))
-    test.assertEqual(books.faults, [])
+    rule_sets = RuleSets(backends)
+    made.frontend.routing = run_through(rule_sets.routing(made.frontend))
+    test.assertEqual(rule_sets.faults, [])
     return made

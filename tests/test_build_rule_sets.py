@@ -60,7 +60,7 @@ class RuleBookTests(SynchronousTestCase):
             routing = self.assembled(f"frontend a\n bind :80\n {rule}\n{backends}").frontends[0].routing
             assert routing is not None
             self.assertEqual(set(routing.routes), routes)
-            self.assertEqual([name for name, route in routing.routes.items() if route.book is not None], ["y"])
+            self.assertEqual([name for name, route in routing.routes.items() if route.rule_set is not None], ["y"])
         self.assertIsNone(self.assembled(f"frontend a\n bind :80\n default_backend x\n{backends}").frontends[0].routing)
 
     def test_a_listen_sections_rules_count_once(self) -> None:
@@ -71,7 +71,7 @@ class RuleBookTests(SynchronousTestCase):
         )
         own, other = (frontend.routing for frontend in proxy.frontends)
         assert own is not None and other is not None
-        self.assertEqual((own.routes["l"].book, other.routes["l"].book is None), (None, False))
+        self.assertEqual((own.routes["l"].rule_set, other.routes["l"].rule_set is None), (None, False))
 
     def test_patterns_come_out_of_files(self) -> None:
         """Without comments and empty lines; with those of the line."""

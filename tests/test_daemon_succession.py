@@ -21,6 +21,7 @@ from reusedproxy.daemon.reload import Refusal, ReloadTrial
 from reusedproxy.daemon.succession import take_pool_apart
 from reusedproxy.net.listener import CLOSED
 from reusedproxy.net.resolver import Answers, Query
+from reusedproxy.pool.named import Name
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
 from tests.clientfakes import GET, OK, FarServer, World
@@ -62,6 +63,23 @@ class QueueTests(SynchronousTestCase):
         for server in servers:
             server.answer()
         self.assertEqual([client.take() for client in self.clients], [OK] * 3)
+        self.check_rest()
+
+    def test_who_chooses_a_server_whose_successor_has_gone_since(self) -> None:
+        """The pool of both is suspended: a server that the new backend has takes the request, without a failed attempt."""
+        backend, new = self.successor()
+        self.world.backend.hand_over(backend)
+        self.world.server.answer()
+        new.answer()
+        new.answer()
+        self.world.server.pool.suspend("server DOWN")
+        self.clients.append(self.world.client())
+        self.clients[-1].send(GET)
+        self.assertEqual(self.world.server.server.served, 0)
+        new.answer()
+        self.assertEqual([client.take() for client in self.clients], [OK] * 4)
+        self.assertEqual(self.world.flags()[-1], (200, "--"))
+        self.assertEqual((self.world.backend.traffic.wretr, self.world.backend.traffic.econ), (0, 0))
         self.check_rest()
 
     def test_they_go_to_the_new_servers(self) -> None:
@@ -141,7 +159,7 @@ class ApartTests(SynchronousTestCase):
 class TrialTests(SynchronousTestCase):
     """The one connection by which a server without a floor is tried."""
 
-    def turnover(self, bench: PoolBench, before: str = "s.test", now: str = "s.test") -> ReloadTrial:
+    def trial(self, bench: PoolBench, before: str = "s.test", now: str = "s.test") -> ReloadTrial:
         """`before` and `now` are the names that the server must show."""
 
         def line_of(pool: HTTPConnectionPool, name: str) -> SimpleNamespace:
@@ -179,7 +197,7 @@ class TrialTests(SynchronousTestCase):
         ):
             with self.subTest(limits=limits):
                 bench = PoolBench(resume=False, **limits)  # type: ignore[arg-type]
-                self.turnover(bench)
+                self.trial(bench)
                 for _ in range(20):
                     bench.answer_all()
                     bench.pass_time(0.05)
@@ -192,7 +210,7 @@ class TrialTests(SynchronousTestCase):
 
     def test_a_server_that_refuses_its_handshake_refuses_the_reload(self) -> None:
         bench = PoolBench(resume=False)
-        self.turnover(bench)
+        self.trial(bench)
         bench.dialer.open[0].fail("alert unknown ca", "TLS handshake")
         bench.pass_time(0.1)
         self.assertEqual(self.ends, [Refusal("b/s", "TLS handshake failed: alert unknown ca")])
@@ -201,31 +219,31 @@ class TrialTests(SynchronousTestCase):
         """Else a list that revokes its certificate would have no effect, and neither would anything else."""
         for floor in (0, 1):
             bench = PoolBench(resume=False, min_conn=floor)
-            turnover = self.turnover(bench)
+            trial = self.trial(bench)
             bench.dialer.open[0].fail("certificate revoked", "TLS handshake", unverified=True)
             bench.pass_time(0.1)
             self.assertEqual(self.ends, [None])
-            self.assertEqual(turnover.distrusted, {"b/s": "TLS handshake failed: certificate revoked"})
+            self.assertEqual(trial.distrusted, {"b/s": "TLS handshake failed: certificate revoked"})
             bench.pool.close("over")
 
     def test_a_name_that_its_certificate_does_not_have_refuses_the_reload(self) -> None:
         """When it is the name that has changed, which is a slip of the keyboard."""
         bench = PoolBench(resume=False)
-        self.turnover(bench, before="s.test", now="t.test")
+        self.trial(bench, before="s.test", now="t.test")
         bench.dialer.open[0].fail("the certificate is not for 't.test'", "TLS handshake", unverified=True)
         bench.pass_time(0.1)
         self.assertEqual(self.ends, [Refusal("b/s", "TLS handshake failed: the certificate is not for 't.test'")])
 
     def test_a_server_that_is_away_is_not_waited_for(self) -> None:
         bench = PoolBench(resume=False)
-        self.turnover(bench)
+        self.trial(bench)
         bench.dialer.open[0].fail("Connection refused")
         bench.pass_time(0.1)
         self.assertEqual(self.ends, [None])
 
     def test_one_that_does_not_answer_is_waited_for_5_seconds(self) -> None:
         bench = PoolBench(resume=False)
-        self.turnover(bench)
+        self.trial(bench)
         bench.pass_time(4.9)
         self.assertEqual(self.ends, [])
         bench.pass_time(0.2)
@@ -234,10 +252,10 @@ class TrialTests(SynchronousTestCase):
     def test_when_it_is_broken_off_nothing_is_left(self) -> None:
         for answered in (False, True):
             bench = PoolBench(resume=False)
-            turnover = self.turnover(bench)
+            trial = self.trial(bench)
             if answered:
                 bench.answer_all()
-            turnover.close("stopped")
+            trial.close("stopped")
             bench.pass_time(10)
             self.assertEqual((self.ends, bench.dialer.open, bench.pool.standing), ([], [], 0))
 
@@ -319,13 +337,13 @@ class ReloadTests(GenerationTestCase):
         self.server = "sni str(s.test) pool-min-conn 1"
         self.configure()
         made: list[Any] = []
-        self.patch(ReloadTrial, "start", lambda turnover: made.append(turnover))
+        self.patch(ReloadTrial, "start", lambda trial: made.append(trial))
         self.service.reload()
-        (turnover,) = made
-        self.assertEqual(len(turnover.new.bound), 1)
+        (trial,) = made
+        self.assertEqual(len(trial.new.bound), 1)
         self.stop()
-        self.assertEqual([listener.state for listener in turnover.new.bound], [CLOSED])
-        self.assertEqual({line.pool.running for line in turnover.new.lines.values()}, {"closed"})
+        self.assertEqual([listener.state for listener in trial.new.bound], [CLOSED])
+        self.assertEqual({line.pool.running for line in trial.new.lines.values()}, {"closed"})
 
 
 class WarmStartTests(GenerationTestCase):
@@ -570,3 +588,12 @@ class WordTests(GenerationTestCase):
         self.reload()
         self.assertIs(self.proxy.lines["b/s"].pool, pool)
         self.assertTrue(pool.ping_request.startswith(b"GET /alive"))
+
+    def test_what_idle_ping_asks_is_the_same_for_all_names(self) -> None:
+        self.begin("sni req.hdr(host) check-sni s.test idle-ping 5s")
+        pool: Any = self.proxy.lines["b/s"].pool
+        other = pool.named(Name(b"a.test", b"a.test"))
+        self.server += "\n option httpchk GET /alive HTTP/1.1"
+        self.configure()
+        self.reload()
+        self.assertTrue(other.ping_request.startswith(b"GET /alive"), other.ping_request)

@@ -259,7 +259,7 @@ class ReloadTests(SynchronousTestCase):
         """To a server that was there before; one that is new only has its floor filled."""
         old = self.assembled()
         new = self.assembled(old, "pool-min-conn 2")
-        turnover = ReloadTrial(old, new, self.clock, lambda refusal: None)
-        turnover.start()
-        self.addCleanup(turnover.close, "test over")
+        trial = ReloadTrial(old, new, self.clock, lambda refusal: None)
+        trial.start()
+        self.addCleanup(trial.close, "test over")
         self.assertEqual(set(new.backends[0].servers[0].pool.connecting.values()), {ROTATION})

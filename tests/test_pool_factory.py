@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from typing import Any
 
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 import reusedproxy.pool
-from reusedproxy.pool import HTTPConnectionPool, NoAnswer, ask
+from reusedproxy.pool import HTTPConnectionPool, NoAnswer, PoolFactory, ServerTLS, Target, TLSConfigurationError, ask
 from reusedproxy.pool.connection import IDLE
 from tests.fakes import PoolBench
+from tests.wire import certificates, scratch
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -93,3 +97,31 @@ class AskTests(SynchronousTestCase):
         self.transport.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b"x" * 20)
         self.assertIn("longer", str(self.failureResultOf(asked, NoAnswer).value))
         self.assertFalse(self.pool.in_use)
+
+
+class FactoryTests(SynchronousTestCase):
+    """Pools of a program's own keep what those of the proxy keep."""
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.ours = certificates()
+        folder = scratch(self)
+        self.ca_file = str(self.ours.authority.write(folder / "ca.pem"))
+        self.crt = str(self.ours.client.write(folder / "client.pem"))
+        self.factory = PoolFactory(self.reactor, lambda level, text: None)
+        self.addCleanup(self.factory.stop)
+        self.target = Target(socket.AF_INET, ("127.0.0.1", 1))
+
+    def test_a_name_is_asked_for(self) -> None:
+        """Without one any certificate of the CA would do."""
+        with self.assertRaises(TLSConfigurationError) as raised:
+            self.factory.open("app", self.target, ServerTLS(ca_file=self.ca_file))
+        self.assertIn("app: any certificate of the CA would do: say its name, sni or verifyhost", str(raised.exception))
+        for said in ({"sni": "s.test"}, {"verifyhost": "s.test"}, {"verify": "none"}):
+            self.factory.open("app", self.target, ServerTLS(ca_file=self.ca_file, **said))
+
+    def test_connections_end_with_our_certificate(self) -> None:
+        tls = ServerTLS(ca_file=self.ca_file, crt=self.crt, sni="s.test")
+        left = self.ours.client.certificate.not_valid_after_utc.timestamp() - time.time()
+        pool = self.factory.open("app", self.target, tls)
+        self.assertLess(abs(pool.expires_at - self.reactor.seconds() - left), 5)

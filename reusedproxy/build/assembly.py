@@ -189,7 +189,7 @@ class Assembly:
             if not each.disabled:
                 backends[each.name] = yield from self._backend(each)
         proxy.backends = list(backends.values())
-        books = RuleSets(backends, frozenset(self._configuration.backends).difference(backends))
+        rule_sets = RuleSets(backends, frozenset(self._configuration.backends).difference(backends))
         for settings in self._configuration.frontends.values():
             if settings.disabled:
                 continue
@@ -203,8 +203,8 @@ class Assembly:
                 partial(self._announce, section=f"frontend {settings.name}"),
             )
             proxy.frontends.append(frontend)
-            frontend.routing = yield from books.routing(frontend)
-            frontend.gate = books.gate(frontend.settings)
+            frontend.routing = yield from rule_sets.routing(frontend)
+            frontend.gate = rule_sets.gate(frontend.settings)
             targets = self._log_targets(settings.logs)
             frontend.log = access_log(frontend, proxy.places, targets)
             frontend.handshakes.log = handshake_log(frontend, targets)
@@ -217,8 +217,8 @@ class Assembly:
                 yield from self._bind(frontend)
             else:
                 self._look_up(frontend.settings.binds)
-        self._faults += books.faults
-        proxy.notices += [] if self._again else books.notices
+        self._faults += rule_sets.faults
+        proxy.notices += [] if self._again else rule_sets.notices
         for backend in proxy.backends:
             backend.fullconn = backend.settings.fullconn or self._fullconn(backend.name)
             yield

@@ -53,7 +53,7 @@ def patterns_in(lines: Iterable[str]) -> Iterator[str]:
 
 @define
 class RuleSets:
-    """Builds one rule book for each section, once; `faults` and `notices` are those of the pattern files.
+    """Builds one rule set for each section, once; `faults` and `notices` are those of the pattern files.
 
     `disabled` are the names of backends that exist and take no requests.
     """
@@ -62,7 +62,7 @@ class RuleSets:
     disabled: frozenset[str] = frozenset()
     faults: list[Fault] = Factory(list)
     notices: list[model.Notice] = Factory(list)
-    _books: dict[model.Place, RuleSet] = Factory(dict)
+    _made: dict[model.Place, RuleSet] = Factory(dict)
     _files: dict[str, list[str]] = Factory(dict)
 
     def routing(self, frontend: Frontend) -> Steps[Routing | None]:
@@ -83,13 +83,15 @@ class RuleSets:
             return None
         for route in routes.values():
             if route.backend.settings.place != settings.place and route.backend.settings.rules:
-                route.book = self._book(route.backend.settings)
+                route.rule_set = self._rule_set(route.backend.settings)
                 yield
         made = []
         for choice in choices:
             made.append(self._choice(choice))
             yield
-        return Routing(frontend, self._book(settings), made, routes, ours_alone(rules), edited(rules), self.disabled)
+        return Routing(
+            frontend, self._rule_set(settings), made, routes, ours_alone(rules), edited(rules), self.disabled
+        )
 
     def gate(self, settings: model.Frontend) -> Gate | None:
         """Returns the check for new connections (`tcp-request connection`); None when all are accepted."""
@@ -97,10 +99,10 @@ class RuleSets:
         made = [(condition(rule.condition, read=self._patterns), rule.action) for rule in rules]
         return Gate([(test, action) for test, action in made if isinstance(action, Receive)]) if made else None
 
-    def _book(self, section: model.Frontend | model.Backend) -> RuleSet:
-        if section.place not in self._books:
-            self._books[section.place] = RuleSet(section.rules, self._patterns)
-        return self._books[section.place]
+    def _rule_set(self, section: model.Frontend | model.Backend) -> RuleSet:
+        if section.place not in self._made:
+            self._made[section.place] = RuleSet(section.rules, self._patterns)
+        return self._made[section.place]
 
     def _choice(self, rule: model.UseBackend) -> Choice:
         test = None if rule.condition is None else condition(rule.condition, read=self._patterns)

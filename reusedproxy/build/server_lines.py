@@ -7,7 +7,6 @@ constructors of a server's parts. Starts nothing, and must never know frontends.
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random
@@ -31,7 +30,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.client import ClientContext
-from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, certificates_of
+from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
 from reusedproxy.net.tls.words import LONGEST_NAME
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.named import ConstantPool, Name, NameRefused, host_name, naming
@@ -74,18 +73,23 @@ class Line:
     """One `server` line with its running parts, for a later reading of the configuration to take over."""
 
     identity: Identity
-    context: ClientContext | None
     pool: HTTPConnectionPool
     server: Server
     #: The request of `idle-ping`.
     ping_request: bytes
     checker: Checker | None = None
 
+    @property
+    def context(self) -> ClientContext | None:
+        """The TLS context of its connections; None in the clear."""
+        return self.pool.context
+
     def succeed(self, previous: Line) -> None:
         """Takes the place of `previous`, and takes over its server's state, which may have changed since this line was
         built."""
         self.server.succeed(previous.server)
-        self.pool.ping_request = self.ping_request
+        for pool in self.pool.family:
+            pool.ping_request = self.ping_request
         if self.checker is not None:
             self.checker.begin_again()
 
@@ -163,6 +167,7 @@ class Lines:
     def line(self, backend: model.Backend, settings: model.Server) -> Line:
         """Builds one server with its pool: the previous one's, if everything that makes a connection is the same."""
         name = f"{backend.name}/{settings.name}"
+        ping_request = _ping_request(backend, settings)
         identity = Identity(
             self._target(name, settings, settings.host, settings.port),
             settings.tls,
@@ -174,21 +179,17 @@ class Lines:
         )
         previous = self._previous.get(name)
         if previous is not None and previous.identity == identity:
-            context, pool = previous.context, previous.pool
+            pool = previous.pool
         else:
             context = self._context(settings, name, settings.tls)
             if context is not None:
                 context.generation = _generation(identity, previous)
-                crt = context.settings.crt
-                for ours in certificates_of(crt)[:1] if crt is not None else ():
-                    context.ours_end = ours.not_valid_after_utc.timestamp()
-                    texts = not_valid_yet(f"server {name}: crt {crt}", ours)
+                if context.ours is not None:
+                    texts = not_valid_yet(f"server {name}: crt {context.settings.crt}", context.ours)
                     self._notices += (Notice("warning", settings.place, text) for text in texts)
             announce = partial(self._announce, section=f"backend {backend.name}")
             pool = self._pool(f"Server {name}", settings, identity, context, announce)
-            if context is not None and context.ours_end is not None:
-                pool.expires_at = self._deadlines.now() + context.ours_end - time.time()
-            pool.ping_request = _ping_request(backend, settings)
+            pool.ping_request = ping_request
         server = Server(backend.name, settings, pool, self._deadlines.now())
         if isinstance(pool, ConstantPool):
             server.naming = naming(
@@ -200,7 +201,7 @@ class Lines:
             server.succeed(previous.server)
             former = {*previous.server.former, previous.pool} - {pool}
             server.former = [each for each in former if each.running != "closed"]
-        return Line(identity, context, pool, server, _ping_request(backend, settings))
+        return Line(identity, pool, server, ping_request)
 
     def _pool(
         self,

@@ -35,7 +35,7 @@ class Refusal:
 
 
 class Trial:
-    """One connection to a server whose pool has no floor: opened as the pool would open it, and held until the turnover
+    """One connection to a server whose pool has no floor: opened as the pool would open it, and held until the trial
     is over.
 
     The pool's limits must not apply to it: with `pool-max-conn 0`, for example, it would be closed at once, and opened

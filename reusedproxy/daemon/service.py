@@ -430,22 +430,22 @@ class ProxyService(Service):
         for notice in new.notices:
             self.announce(notice.level, f"reload: {notice.place}: {notice.text}")
         tried: Deferred[Refusal | None] = Deferred()
-        turnover = ReloadTrial(old, new, self._reactor, tried.callback)
+        trial = ReloadTrial(old, new, self._reactor, tried.callback)
         try:
             endings = yield from self._expiry.reading(new)
-            turnover.start()
+            trial.start()
             refusal = yield tried
         except BaseException:
-            turnover.close("reload broken off")
+            trial.close("reload broken off")
             raise
         if refusal is not None:
-            turnover.close("reload refused")
+            trial.close("reload refused")
             settings = new.lines[refusal.name].server.settings
             crt = f" (crt {settings.tls.crt})" if settings.tls is not None and settings.tls.crt else ""
             text = f"server {refusal.name} does not accept what has changed{crt}: {refusal.reason}"
             self._refuse([Fault(settings.place, text)])
             return
-        for name, reason in turnover.distrusted.items():
+        for name, reason in trial.distrusted.items():
             self.announce(
                 "alert",
                 f"reload: server {name} is not trusted any more, and gets no more requests: {reason}",

@@ -62,7 +62,7 @@ class Request(Repeatable, Served, Protocol):
     #: When a server was first chosen, and when the connection was there.
     placed_at: float
     connected: float
-    #: Of `backends.queue.Placed`; and the server in whose own queue a wait has ended in vain.
+    #: Of `backends.backend.Placed`; and the server in whose own queue a wait has ended in vain.
     srv_queue: int
     backend_queue: int
     waited_for: Server | None
@@ -111,11 +111,9 @@ class Attempt:
 
     def start(self, avoid: Server | None = None) -> None:
         """Asks the backend for a server, `avoid` only if there is no other; or waits for one."""
-        request = self.request
-        backend, session = request.backend, request.client.session
+        backend = self.request.backend
         assert backend is not None
-        bound = None if session is None else _bound_to(session, backend)
-        if not backend.choose(self, avoid, bound):
+        if not self._choose(backend, avoid):
             self._start_at_successor(backend)
         elif self.state == QUEUED:
             self._await(backend.settings.timeouts.queue)
@@ -128,7 +126,12 @@ class Attempt:
             self.request.move(backend.successor)
             self.start()
 
-    # What the backend calls (`backends.queue.Placed`).
+    def _choose(self, backend: Backend, avoid: Server | None = None) -> bool:
+        """Asks for a server there, the one that the client is bound to if there is one. False: there is none."""
+        session = self.request.client.session
+        return backend.choose(self, avoid, None if session is None else _bound_to(session, backend))
+
+    # What the backend calls (`backends.backend.Placed`).
 
     @property
     def srv_queue(self) -> int:
@@ -193,6 +196,9 @@ class Attempt:
         backend = self.request.backend
         assert backend is not None
         self.state = CONNECTING
+        if pool.running != "running" and backend.successor is not None:
+            self._leave_for(backend.successor)
+            return
         if pool.paused and not self.request.redispatched and backend.redispatches(1):
             # Its server refuses, and is tried again in a while; another one may take it now.
             self.connection_failed(DialFailure("connection", pool.trouble))
@@ -202,17 +208,26 @@ class Attempt:
         self._spared = kind <= FRESH and bool(pool.idle)
         pool.wait(self, kind)
 
+    def _leave_for(self, successor: Backend) -> None:
+        """Starts again at the backend that a reload has put in the place of this one. The pool is shared with a server there, which has
+        gone out of service since; this one's is not told."""
+        request = self.request
+        backend, server = request.backend, request.server
+        assert backend is not None and server is not None
+        request.server = self.pool = None
+        self.state = QUEUED
+        backend.done(server)
+        request.move(successor)
+        self.start()
+
     def unplaceable(self) -> None:
         """Ends the exchange: no server is left."""
         self._unplaced("SC")
 
     def go_to(self, backend: Backend) -> None:
         """Waits on at the backend that a reload has put in the place of this one. `timeout queue` goes on counting."""
-        request = self.request
-        request.move(backend)
-        session = request.client.session
-        bound = None if session is None else _bound_to(session, backend)
-        if not backend.choose(self, None, bound):
+        self.request.move(backend)
+        if not self._choose(backend):
             if self.slot:
                 backend.wait(self)
             else:

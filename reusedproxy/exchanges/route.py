@@ -44,7 +44,7 @@ class Route:
         if asked and all(option.if_none for option in asked):
             self.forward_unless = f"\r\n{self._forward}:".lower().encode("latin-1")
         #: Its backend's rules and pages; of a `listen` they are the frontend's already.
-        self.book: RuleSet | None = None
+        self.rule_set: RuleSet | None = None
         self.pages: list[Page] = []
 
     def forwarded(self, address: tuple[str, int]) -> bytes:

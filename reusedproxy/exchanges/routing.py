@@ -45,7 +45,7 @@ class Routing:
     def __init__(
         self,
         frontend: ClientFrontend,
-        book: RuleSet,
+        rule_set: RuleSet,
         choices: Iterable[Choice],
         routes: Mapping[str, Route],
         ours_alone: Iterable[str] = (),
@@ -55,16 +55,16 @@ class Routing:
         """`ours_alone` are names of headers that clients cannot set at all; `edited` what rules do to any; `disabled` are
         backends that are there, but to which no route leads."""
         self._frontend = frontend
-        self._book = book
+        self._rule_set = rule_set
         self.choices = list(choices)
         self.routes = dict(routes)
         self._disabled = disabled
         self._ours = [editing.spellings(name) for name in sorted(ours_alone)]
         #: Whether the first line of a request may not stay as it was.
-        self._runs = bool(book.request) or any(route.book is not None for route in self.routes.values())
-        self._own_rules = _own_rules(None, book)
-        self._backends_own_rules = {name: _own_rules(route.book, book) for name, route in self.routes.items()}
-        self._answer_rules = {name: _answer_rules(route.book, book) for name, route in self.routes.items()}
+        self._runs = bool(rule_set.request) or any(route.rule_set is not None for route in self.routes.values())
+        self._own_rules = _own_rules(None, rule_set)
+        self._backends_own_rules = {name: _own_rules(route.rule_set, rule_set) for name, route in self.routes.items()}
+        self._answer_rules = {name: _answer_rules(route.rule_set, rule_set) for name, route in self.routes.items()}
         #: Whether rules have a say in the header of this name.
         self.edits = concerned(edited)
 
@@ -77,13 +77,13 @@ class Routing:
             exchange.line = head.head[: head.head.find(b"\r")]  # the log is to say what the client said
         for lines in self._ours:
             editing.remove(head, lines)
-        frontend, book = self._frontend, self._book
+        frontend, rule_set = self._frontend, self._rule_set
         exchange.own_rules = self._own_rules
-        if self._ends(exchange, book.request, ended):
+        if self._ends(exchange, rule_set.request, ended):
             return
         if frontend.pages and shows_page(frontend.pages, exchange, ended):
             return
-        if self._ends(exchange, book.redirects, ended):
+        if self._ends(exchange, rule_set.redirects, ended):
             return
         try:
             route = self._choose(exchange)
@@ -96,7 +96,7 @@ class Routing:
             return
         exchange.enter(route.backend)
         exchange.own_rules = self._backends_own_rules[route.backend.name]
-        own = route.book
+        own = route.rule_set
         if own is not None and self._ends(exchange, own.request, ended):
             return
         if route.pages and shows_page(route.pages, exchange, ended):
@@ -166,15 +166,17 @@ def _answer_rules(
     backend: RuleSet | None, frontend: RuleSet
 ) -> Callable[[Exchange], tuple[int, bytes, str] | None] | None:
     """Makes the function that runs the rules for an answer: the backend's, then the frontend's; None: there are none."""
-    books = [book.response for book in (backend, frontend) if book is not None and book.response]
-    after = [book.after for book in (backend, frontend) if book is not None and book.after]
-    if not books and not after:
+    steps_of_both = [
+        rule_set.response for rule_set in (backend, frontend) if rule_set is not None and rule_set.response
+    ]
+    after = [rule_set.after for rule_set in (backend, frontend) if rule_set is not None and rule_set.after]
+    if not steps_of_both and not after:
         return None
 
     def look(exchange: Exchange) -> tuple[int, bytes, str] | None:
         regular.begin()
         try:
-            for steps in books:
+            for steps in steps_of_both:
                 verdict = run(steps, exchange)
                 if verdict is not None:
                     return _instead(verdict, exchange)
@@ -190,8 +192,8 @@ def _answer_rules(
 
 def _own_rules(backend: RuleSet | None, frontend: RuleSet) -> Callable[[Exchange, bytes], bytes] | None:
     """Makes the function that runs the rules for an answer of our own: only `http-after-response`."""
-    books = [book.after for book in (backend, frontend) if book is not None and book.after]
-    if not books:
+    steps_of_both = [rule_set.after for rule_set in (backend, frontend) if rule_set is not None and rule_set.after]
+    if not steps_of_both:
         return None
 
     def change(exchange: Exchange, data: bytes) -> bytes:
@@ -199,7 +201,7 @@ def _own_rules(backend: RuleSet | None, frontend: RuleSet) -> Callable[[Exchange
         head = ResponseHead(exchange.status, b"", 1, 0, True, data[: end - 2], data[:end])
         exchange.answer = head
         try:
-            for steps in books:
+            for steps in steps_of_both:
                 run(steps, exchange)
         except Unevaluated as unevaluated:
             exchange.client.frontend.not_evaluated(unevaluated)

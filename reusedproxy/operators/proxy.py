@@ -1,7 +1,8 @@
 """Defines what the operators' modules may read of a running proxy.
 
 `build.assembly` makes the proxy itself; statistics, metrics, certificate expiry and the manhole see no more of it than
-this Protocol. They read it, and must never change it.
+this Protocol. They read it; only the manhole's sessions change
+it, by what its parts offer.
 """
 
 from __future__ import annotations

@@ -31,12 +31,14 @@ A pool must never know configuration files, requests, balancing or health; `resu
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.net.dial import Dialer, DialFailure, Target
+from reusedproxy.net.tls.files import TLSConfigurationError
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.factory import Answer, NoAnswer, PoolFactory, ask
 from reusedproxy.pool.kinds import ANY, FRESH, NEW, SAFE
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.served import Exchange
 from reusedproxy.pool.waiters import Waiter
+from reusedproxy.wire.heads import Limits
 
 __all__ = [
     "ANY",
@@ -48,11 +50,13 @@ __all__ = [
     "Dialer",
     "Exchange",
     "HTTPConnectionPool",
+    "Limits",
     "NoAnswer",
     "PoolFactory",
     "PoolLimits",
     "ServerConnection",
     "ServerTLS",
+    "TLSConfigurationError",
     "Target",
     "Waiter",
     "ask",

@@ -325,8 +325,8 @@ class ServerConnection(Unfinished):
             end = find_head_end(data, self._searched)
             if end < 0:
                 self._received = data
-                self._searched = len(data)
-                check_partial_response(data, self._limits)
+                searched, self._searched = self._searched, len(data)
+                check_partial_response(data, self._limits, searched)
                 return
             self._searched = 0
             head = read_response(data[:end], exchange.method, self._limits)

@@ -19,6 +19,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, DialFailure, Target
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.client import ClientContext
+from reusedproxy.net.tls.files import TLSConfigurationError
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.kinds import ANY
@@ -73,9 +74,12 @@ class PoolFactory:
     ) -> HTTPConnectionPool:
         """Opens the pool of one server, which begins to dial for its floor; `name` begins each message about it.
 
-        Without `tls` it speaks in the clear. Raises TLSConfigurationError if a certificate or key cannot be used.
+        Without `tls` it speaks in the clear. Raises TLSConfigurationError if a certificate or key cannot be used, and if nothing says
+        which name the server's certificate must carry.
         """
         context = None if tls is None else ClientContext(tls)
+        if context is not None and context.refuses_nameless and context.name is None:
+            raise TLSConfigurationError(f"{name}: any certificate of the CA would do: say its name, sni or verifyhost")
         dialer = Dialer(self._poller, self._deadlines, target, context, connect_timeout)
         pool = HTTPConnectionPool(
             name,

@@ -32,11 +32,9 @@ class ConnectionOwner(Protocol[C]):
     def release(self, connection: C) -> None:
         """Takes back a connection whose exchange has ended cleanly."""
 
-    def retire(
-        self, connection: C, reason: str, *, at_once: bool = False, later: bool = False, by: str = PROXY
-    ) -> None:
-        """Ends a connection. `reason` is counted; `at_once` drops what is unsent and resets the connection; `later` leaves
-        its socket to be closed in its turn; `by` is who ends it, PROXY or SERVER."""
+    def retire(self, connection: C, reason: str, *, at_once: bool = False, by: str = PROXY) -> None:
+        """Ends a connection. `reason` is counted; `at_once` drops what is unsent and resets the connection; `by` is who ends it,
+        PROXY or SERVER."""
 
     def lost(self, connection: C, reason: str, answered: bool = False) -> bool:
         """Retires a connection that its server has ended. True: that was a late refusal of the handshake.

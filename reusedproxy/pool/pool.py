@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
 from random import Random
+from time import time
 
 from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
@@ -78,7 +79,7 @@ class HTTPConnectionPool:
         self.waiters = Waiters()
         self.running = "suspended"
         #: The end of the client certificate, by the clock: nothing that was opened before stays beyond it.
-        self.expires_at = inf
+        self.expires_at = _end_of_certificate(dialer.context, clock.seconds())
         #: What is asked on a connection that has stood idle for `idle_ping`.
         self.ping_request = b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n"
         self._dialer = dialer
@@ -304,11 +305,9 @@ class HTTPConnectionPool:
         self.upkeep.born(connection)
         return connection
 
-    def retire(
-        self, connection: ServerConnection, reason: str, *, at_once: bool = False, later: bool = False, by: str = PROXY
-    ) -> None:
+    def retire(self, connection: ServerConnection, reason: str, *, at_once: bool = False, by: str = PROXY) -> None:
         """Ends a connection; see `Holdings.retire`."""
-        self.holdings.retire(connection, reason, at_once=at_once, later=later, by=by)
+        self.holdings.retire(connection, reason, at_once=at_once, by=by)
 
     # What connections say.
 
@@ -491,6 +490,11 @@ class HTTPConnectionPool:
             dial.cancel()
         self.connecting.clear()
         for connection in [*self.idle, *self.private, *self.watched]:
-            self.retire(connection, reason, later=True)
+            self.holdings.retire(connection, reason, later=True)
         self._refuse(self.waiters.take(), DialFailure("connection", reason))
         self.holdings.end_later()
+
+
+def _end_of_certificate(context: ClientContext | None, now: float) -> float:
+    """Returns the end of our certificate's validity by the clock, which says `now`; inf without one."""
+    return inf if context is None or context.ours_end is None else now + context.ours_end - time()

@@ -32,7 +32,7 @@ class Waiter(Protocol):
 
 @define
 class Waiting:
-    """One place in a pool's queue, taken at `since` for a connection of this kind (see `reuse`); the lower its `number`, the
+    """One place in a pool's queue, taken at `since` for a connection of this kind (see `kinds`); the lower its `number`, the
     older it is."""
 
     waiter: Waiter

@@ -87,14 +87,14 @@ def steps(rules: Iterable[Rule], where: str, read: ReadPatterns = no_files) -> S
     ]
 
 
-def run(book: Steps, facts: Facts) -> Answer | None:
+def run(rules: Steps, facts: Facts) -> Answer | None:
     """Runs the steps. Returns the answer that a rule gives, or None.
 
     Raises Unusable, and Unevaluated with the rule's place.
     """
     place = None
     try:
-        for test, act, place in book:  # noqa: B007 (it is used where one of them raises)
+        for test, act, place in rules:  # noqa: B007 (it is used where one of them raises)
             if test is None or test(facts):
                 verdict = act(facts)
                 if verdict is not None:

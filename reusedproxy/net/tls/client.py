@@ -21,7 +21,7 @@ from OpenSSL import SSL, crypto
 
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, use_certificate
+from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, certificates_of, use_certificate
 from reusedproxy.net.tls.openssl_server import HOSTNAME_MISMATCH, name_refusals
 from reusedproxy.net.tls.parameters import set_parameters
 from reusedproxy.net.tls.transport import CertificateRefused, TLSTransport, openssl_reason
@@ -65,10 +65,8 @@ class ClientContext:
     that the server showed last, in Unix time; None while none was looked at.
     """
 
-    #: Set by the code that made the context. `ours_end`: end of validity of our certificate (Unix time, None without
-    #: one). `generation`: the number of this context among those of its server line, as reloads with other certificates
-    #: or settings made them.
-    ours_end: float | None = None
+    #: Set by the code that made the context: its number among those of its server line, as reloads with other certificates or
+    #: settings made them.
     generation = 1
 
     def __init__(self, settings: ServerTLS, trusts: Trusts | None = None) -> None:
@@ -90,8 +88,12 @@ class ClientContext:
         set_parameters(context, settings)
         if settings.alpn:
             context.set_alpn_protos([each.encode("ascii") for each in settings.alpn])
+        #: Our certificate, as far as it can be read, and the end of its validity (Unix time); None without one.
+        self.ours: x509.Certificate | None = None
         if settings.crt is not None:
             use_certificate(context, settings.crt)
+            self.ours = next(iter(certificates_of(settings.crt)), None)
+        self.ours_end = None if self.ours is None else self.ours.not_valid_after_utc.timestamp()
         if settings.verify == "required":
             self._trusted = (trusts or Trusts()).of((("ca-file", settings.ca_file),), settings.crl_file)
             self._trusted.give(context)

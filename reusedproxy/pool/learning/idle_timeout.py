@@ -51,8 +51,6 @@ class IdleTimeoutEstimate:
         self.limit = inf
         self.source = ""
         self.leave_after = inf
-        #: How often the server has closed an idle connection that counted.
-        self.closes = 0
         self._now = now
         self._advertised = inf
         self._learned = inf
@@ -85,7 +83,6 @@ class IdleTimeoutEstimate:
         self._unsettled = []
         if not _alike(min(ages), max(ages)):
             return
-        self.closes += len(ages)
         self._recent.extend(ages)
         pairs = [min(pair) for pair in combinations(self._recent, 2) if _alike(*pair)]
         if pairs:
