@@ -28,6 +28,18 @@ LAYERS = [
     "config",
 ]
 
+#: Layers of living objects, which operators' modules see only as `operators.view` reads them.
+LIVING = {"build", "daemon", "clients", "exchanges", "backends", "pool", "net"}
+
+#: Functions of values, which they may import of these all the same.
+FUNCTIONS = {
+    "reusedproxy.exchanges.own_answers.answer",
+    "reusedproxy.net.tls.files.authorities_of",
+    "reusedproxy.net.tls.files.certificates_of",
+    "reusedproxy.net.tls.files.revocations_of",
+    "reusedproxy.net.tls.words.name_of",
+}
+
 #: What the pure layers may use besides themselves; everything else is out of their reach.
 PURE = {"wire", "config", "rules", "measures"}
 
@@ -50,6 +62,16 @@ def layer_of(path: Path) -> str:
 def module_of(path: Path) -> str:
     name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
     return name.removesuffix(".__init__")
+
+
+def is_living(name: str) -> bool:
+    """Whether a living layer defines this."""
+    return name.startswith("reusedproxy.") and name.split(".")[1] in LIVING
+
+
+def is_value(name: str) -> bool:
+    """Whether this is a constant, as its capitals tell, or a function of values."""
+    return name.rpartition(".")[2].isupper() or name in FUNCTIONS
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
@@ -114,6 +136,15 @@ class LayerTests(SynchronousTestCase):
                         continue  # the processor time that one has taken oneself is no clock
                     if name.split(".")[0] in {"twisted", "OpenSSL", "socket", "select", "time", "logging", "os"}:
                         wrong.append(f"{path.relative_to(PACKAGE)} imports {name}")
+        self.assertEqual(wrong, [])
+
+    def test_only_the_view_reads_living_objects(self) -> None:
+        """Statistics, metrics and warnings of expiry are made of plain data, which worker processes can add up."""
+        operators = PACKAGE / "operators"
+        paths = [*operators.glob("stats/*.py"), *operators.glob("metrics/*.py"), operators / "logs" / "expiry.py"]
+        known = [(path, name) for path in paths for name in imports_of(path) if is_living(name)]
+        wrong = [f"{path.relative_to(PACKAGE)} imports {name}" for path, name in known if not is_value(name)]
+        self.assertGreater(len(known), 10)
         self.assertEqual(wrong, [])
 
     def test_nobody_imports_the_reactor_but_the_entry_point(self) -> None:

@@ -46,6 +46,7 @@ from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.measures.log_throttle import TELL_AT_MOST, TELL_EVERY
+from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.shell.commands import GUIDE, namespace, table
 from reusedproxy.operators.shell.manhole import (
@@ -713,24 +714,33 @@ class OverviewTests(SynchronousTestCase):
         )
         settings = model.Server("one", PLACE, "127.0.0.1", 443)
         self.server = Server("web", settings, pool, 0.0)
-        traffic = SimpleNamespace(req_tot=7, hrsp=[0, 0, 5, 1, 0, 1])
+        traffic = Traffic(req_tot=7, hrsp=[0, 0, 5, 1, 0, 1])
         self.announced: list[str] = []
         self.backend = Backend(
             model.Backend("web", PLACE), [self.server], clock.seconds, lambda level, text: self.announced.append(text)
         )
-        self.backend.traffic = traffic  # type: ignore[assignment]
+        self.backend.traffic = traffic
         self.frontend = SimpleNamespace(
             name="main",
             connections=set(),
             connections_max=2,
             connections_total=7,
+            maxconn=9,
+            denied=0,
             traffic=traffic,
-            deadlines=dialer.deadlines,
+            listeners=[],
             handshakes=SimpleNamespace(certificates={}),
-            settings=SimpleNamespace(binds=()),
+            settings=SimpleNamespace(binds=(), place=PLACE),
             invalid=LastErrors("Proxy main", "request", clock.seconds, lambda text: None),
         )
-        self.proxy = SimpleNamespace(frontends=[self.frontend], backends=[self.backend], standstills=Standstills())
+        self.proxy = SimpleNamespace(
+            frontends=[self.frontend],
+            backends=[self.backend],
+            standstills=Standstills(),
+            places=SimpleNamespace(taken=0, maxconn=9),
+            began=0.0,
+            deadlines=dialer.deadlines,
+        )
         self.service: Any = SimpleNamespace(proxy=self.proxy)
         self.names = namespace(self.service)
 
@@ -784,7 +794,7 @@ class OverviewTests(SynchronousTestCase):
 
     def test_show_prints_the_connections_of_one_server_by_any_of_its_names(self) -> None:
         for name in ("web/one", "one", self.server):
-            self.assertIn("web/one is UP", self.printed("show", name))
+            self.assertIn("web/one is UP; its pool is suspended: floor 4, 0 idle, ", self.printed("show", name))
         error = self.assertRaises(LookupError, self.names["show"], "two")
         self.assertIn("there are web/one", str(error))
 
@@ -841,7 +851,7 @@ class OverviewTests(SynchronousTestCase):
 
     def test_help_says_what_is_there_and_never_waits_for_input(self) -> None:
         self.assertEqual(self.printed("help"), GUIDE + "\n")
-        self.assertIn("The pool of every server", self.printed("help", self.names["pools"]))
+        self.assertIn("Prints the pool of every server", self.printed("help", self.names["pools"]))
 
     def test_a_session_before_there_is_a_proxy_finds_none(self) -> None:
         self.names = namespace(SimpleNamespace(proxy=None))  # type: ignore[arg-type]

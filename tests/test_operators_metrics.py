@@ -16,8 +16,9 @@ from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.daemon.reload import ReloadTrial
 from reusedproxy.net.poller import Poller
-from reusedproxy.operators.metrics.families import families
+from reusedproxy.operators.metrics.families import families, of_frontends
 from reusedproxy.operators.metrics.pools import Distribution, Family, of_servers
+from reusedproxy.operators.view.reading import Reader, server_view
 from reusedproxy.pool.counters import ROTATION
 from tests.fakes import Asker, PoolBench
 from tests.wire import certificates, scratch
@@ -63,7 +64,7 @@ PROMISED = {
 def of(server: Server) -> dict[str, Samples]:
     """The samples of one server by name and labels, without the server's own; histograms by their count."""
     found: dict[str, Samples] = {}
-    for family in of_servers([server]):
+    for family in of_servers([server_view(server, measures=True)]):
         samples = found[family.name.removeprefix("reusedproxy_")] = {}
         for sample in family.samples:
             assert len(sample.labels) == len(family.labels)
@@ -85,8 +86,7 @@ class FamilyTests(SynchronousTestCase):
         self.server = Server("web", model.Server("one", PLACE, "127.0.0.1", 443), self.bench.pool, 0.0)
 
     def families(self) -> list[Family]:
-        proxy = SimpleNamespace(backends=[SimpleNamespace(servers=[self.server])], frontends=[])
-        return list(families(proxy))  # type: ignore[arg-type]
+        return list(of_servers([server_view(self.server, measures=True)])) + list(of_frontends([]))
 
     def test_names_kinds_and_labels_are_as_promised(self) -> None:
         found = [(each.name, (each.kind, " ".join(each.labels))) for each in self.families()]
@@ -208,6 +208,12 @@ class ReloadTests(SynchronousTestCase):
         """Generation, and connections on older ones."""
         found = of(proxy.backends[0].servers[number])
         return found["cert_generation"].get(()), found["connections_on_old_generation"].get(())
+
+    def test_a_collector_gets_all_servers_of_a_proxy(self) -> None:
+        found = list(families(Reader(self.assembled()).view(measures=True)))
+        self.assertEqual([each.name for each in found], list(PROMISED))
+        (floors,) = (each.samples for each in found if each.name == "reusedproxy_pool_floor")
+        self.assertEqual([each.labels for each in floors], [("web/one", "web/one"), ("web/two", "web/two")])
 
     def test_what_is_kept_goes_on_counting(self) -> None:
         old = self.assembled()

@@ -16,10 +16,13 @@ from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, UP
 from reusedproxy.build.assembly import Assembly
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.poller import Poller
-from reusedproxy.operators.metrics.view import duration, groups, number
+from reusedproxy.operators.metrics.groups import duration, groups, number
+from reusedproxy.operators.stats import handler
 from reusedproxy.operators.stats import page as statspage
 from reusedproxy.operators.stats.csv import write_csv
-from reusedproxy.operators.stats.figures import COLUMNS, POOL_COLUMNS, Row, Section
+from reusedproxy.operators.stats.figures import COLUMNS, POOL_COLUMNS, Row, Section, sections_of
+from reusedproxy.operators.view.reading import server_view
+from reusedproxy.operators.view.values import ProxyView
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits, read_request
 from tests.fakes import Asks
@@ -312,7 +315,7 @@ class CSVTests(StatsCase):
             before = sys.getprofile()
             sys.setprofile(note)
             try:
-                write_csv(self.page._figures.sections())
+                write_csv(sections_of(self.page._moments.reader.view()))
             finally:
                 sys.setprofile(before)
             return count
@@ -327,14 +330,15 @@ class MomentTests(StatsCase):
         super().setUp()
         self.made = 0
         self.took = 0.01
-        sections = self.page._figures.sections
+        view = self.page._moments.reader.view
 
-        def slow():
+        def slow(*, measures: bool = False) -> ProxyView:
             self.made += 1
+            made = view(measures=measures)
             self.clock.advance(self.took)
-            return sections()
+            return made
 
-        self.page._figures.sections = slow
+        self.page._moments.reader.view = slow
         self.page._wall = lambda: 1e9 + self.clock.seconds()
 
     def test_they_take_a_twentieth_of_the_time(self):
@@ -415,7 +419,7 @@ class DetailTests(StatsCase):
 
     def test_where_there_are_many_servers_it_is_written_only_when_asked_for(self):
         """It takes time in which nobody is served."""
-        self.patch(statspage, "DETAILED", 2)
+        self.patch(handler, "DETAILED", 2)
         self.assertNotIn("<details", self.ask()[2])
         self.assertIn("<details open>", self.ask(b"GET /status;unfold HTTP/1.1")[2])
 
@@ -441,9 +445,10 @@ class DetailTests(StatsCase):
         )
 
     def test_dates(self):
-        context = SimpleNamespace(ours_end=2e9, theirs_end=1e9, generation=3)
+        context = SimpleNamespace(ours_end=2e9, theirs_end=1e9, generation=3, settings=SimpleNamespace(crt="a.pem"))
         self.patch(HTTPConnectionPool, "context", context)
-        (certificates,) = (each for each in groups(self.one, 2e9 - 86400 * 10) if each.title == "Certificates")
+        found = groups(server_view(self.one, measures=True), 2e9 - 86400 * 10)
+        (certificates,) = (each for each in found if each.title == "Certificates")
         self.assertEqual(
             [line.values[0].text for line in certificates.lines],
             ["2033-05-18 03:33 UTC, in 10 days", "2001-09-09 01:46 UTC, 11,564 days ago", "3", "0"],

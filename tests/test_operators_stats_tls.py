@@ -7,7 +7,6 @@ import re
 from contextlib import redirect_stdout
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
-from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,13 +14,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.build.assembly import Proxy
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.operators.metrics.families import of_frontends
-from reusedproxy.operators.metrics.pools import theirs_end
 from reusedproxy.operators.shell.commands import namespace
 from reusedproxy.operators.stats.csv import write_csv
-from reusedproxy.operators.stats.figures import COLUMNS, POOL_COLUMNS, Figures
+from reusedproxy.operators.stats.figures import COLUMNS, POOL_COLUMNS, sections_of
+from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.stats.page import Look, write_page
-from reusedproxy.operators.stats.rates import Rates
 from reusedproxy.operators.stats.tls_details import SHOWN
+from reusedproxy.operators.view.reading import Reader, server_view
+from reusedproxy.pool.named import ConstantPool, Name
 from tests.integration.peers import LOOPBACK
 from tests.wire import certificates, scratch
 
@@ -49,8 +49,7 @@ class DetailsTestCase(SynchronousTestCase):
         return ProxyService(Clock(), [str(path)]).assemble(bind=False)
 
     def page(self, proxy: Proxy) -> str:
-        figures = Figures(proxy, Rates(proxy.frontends, proxy.backends, proxy.deadlines))
-        return write_page(proxy, figures.moment(), Look("/s", 1, 1.0, 1.0, self.now.timestamp()))
+        return write_page(Moments(Reader(proxy)).current(measures=True), Look("/s", 1, 1.0, self.now.timestamp()))
 
     def rows(self, proxy: Proxy) -> list[str]:
         """Of the tables about TLS, without the tags."""
@@ -122,7 +121,7 @@ class ListenerTests(DetailsTestCase):
 
     def test_the_csv_stays_as_it_is(self) -> None:
         proxy = self.proxy(f"ssl crt {self.write('a.pem', 300)}")
-        text = write_csv(Figures(proxy, Rates(proxy.frontends, proxy.backends, proxy.deadlines)).sections())
+        text = write_csv(sections_of(Reader(proxy).view()))
         self.assertEqual(text.splitlines()[0], "# " + ",".join([*COLUMNS, *POOL_COLUMNS]) + ",")
 
     def test_metrics_have_the_ends_by_file_and_the_handshakes_by_outcome(self) -> None:
@@ -132,13 +131,14 @@ class ListenerTests(DetailsTestCase):
         counted = proxy.frontends[0].handshakes
         counted.completed, counted.resumed, counted.failed = 10, 4, 3
         handshakes, ends = (
-            {each.labels: each.value for each in family.samples} for family in of_frontends(proxy.frontends)
+            {each.labels: each.value for each in family.samples}
+            for family in of_frontends(Reader(proxy).view().frontends)
         )
         self.assertEqual(
             handshakes, {("web", "completed", "no"): 6, ("web", "completed", "yes"): 4, ("web", "failed", "no"): 3}
         )
         self.assertEqual(ends, {("web", crt): (self.now + 300 * DAY + timedelta(minutes=1)).timestamp()})
-        self.assertEqual([family.samples for family in of_frontends(self.proxy("").frontends)], [(), ()])
+        self.assertEqual([family.samples for family in of_frontends(Reader(self.proxy("")).view().frontends)], [(), ()])
 
     def test_the_manhole_shows_them(self) -> None:
         proxy = self.proxy("", f"ssl crt {self.write('a.pem', 300)} crt {self.write('b.pem', 5)}")
@@ -173,9 +173,19 @@ class ServerTests(DetailsTestCase):
 
     def test_of_a_server_with_many_names_the_first_end_counts(self) -> None:
         """Of those that were seen."""
-        ends = (None, 9e9, 6e9)
-        family = [SimpleNamespace(context=SimpleNamespace(theirs_end=end)) for end in ends]
-        server: Any = SimpleNamespace(pool=SimpleNamespace(family=[*family, SimpleNamespace(context=None)]))
-        self.assertEqual(theirs_end(server), 6e9)
-        server.pool.family = family[:1]
-        self.assertIsNone(theirs_end(server))
+        line = f"{LOOPBACK}:1 ssl ca-file {self.ca_file} sni req.hdr(host)"
+        server = self.proxy("", servers=f" server s {line}\n").backends[0].servers[0]
+
+        def end() -> float | None:
+            tls = server_view(server).pool.tls
+            assert tls is not None
+            return tls.theirs_end
+
+        self.assertIsNone(end())
+        pool = server.pool
+        assert isinstance(pool, ConstantPool)
+        for name, seen in ((b"a.test", None), (b"b.test", 9e9), (b"c.test", 6e9)):
+            context = pool.named(Name(name, name)).context
+            assert context is not None
+            context.theirs_end = seen
+        self.assertEqual(end(), 6e9)

@@ -36,9 +36,10 @@ from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.logs.access import access_log, handshake_log
 from reusedproxy.operators.logs.targets import NO_SOCKET, LogTargets, UnknownHost, trouble_with
 from reusedproxy.operators.logs.targets import Target as LogSink
-from reusedproxy.operators.stats.figures import Figures
 from reusedproxy.operators.stats.handler import StatsPage
-from reusedproxy.operators.stats.rates import Rates
+from reusedproxy.operators.stats.moment import Moments
+from reusedproxy.operators.view.rates import Rates
+from reusedproxy.operators.view.reading import Reader
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
@@ -271,7 +272,7 @@ class Assembly:
         """Adds statistics pages: a frontend's own page first, then its backend's (after the rules, if it has any)."""
         proxy = self._proxy
         rates = Rates(proxy.frontends, proxy.backends, proxy.deadlines)
-        figures = Figures(proxy, rates)
+        moments = Moments(Reader(proxy, rates))
         for frontend in proxy.frontends:
             own = frontend.settings.stats
             places = [(frontend.pages, own)]
@@ -281,7 +282,7 @@ class Assembly:
                 places.append((frontend.pages, frontend.backend.settings.stats))
             for pages, page in places:
                 if page is not None and (page != own or not frontend.pages):
-                    pages.append(StatsPage(page, figures, proxy.logs))
+                    pages.append(StatsPage(page, moments, proxy.logs))
                     proxy.rates = rates
 
     def _serve(self, frontend: Frontend) -> Steps[None]:

@@ -14,11 +14,11 @@ from attrs import frozen
 from cryptography.x509 import Certificate
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from reusedproxy.backends.server import Server
 from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.net.tls.files import authorities_of, certificates_of, revocations_of
 from reusedproxy.net.tls.words import name_of
-from reusedproxy.operators.proxy import Proxy
+from reusedproxy.operators.view.proxy import Proxy
+from reusedproxy.operators.view.reading import files_in_use, shown_by_servers
 
 DAY = 86400.0
 #: Seconds before a certificate's end at which a warning is given.
@@ -111,7 +111,7 @@ class Expiry:
         self._call = self._clock.callLater(EVERY, self.look)
         now = self._wall()
         here = [each for each in self._endings if each.stage(now)]
-        here += shown_by_servers(self._proxy, now + THRESHOLDS[0])
+        here += _shown(self._proxy, now + THRESHOLDS[0])
         keys = {each.key for each in here}
         # A server may show two certificates in turn, so warned items are remembered until their end, even if not in use
         # now.
@@ -139,54 +139,19 @@ def days_left(seconds: float) -> str:
 def endings(proxy: Proxy, now: float) -> Iterator[Ending]:
     """Returns the endings of all files that `proxy` uses, each file once, in the order of the configuration."""
     seen: set[tuple[str, str]] = set()
-    for place, user, word, path, certificate in _used(proxy):
-        if (word, path) not in seen:
-            seen.add((word, path))
-            yield from _READERS[word](_Use(place, user, f"{word} {path}"), path, certificate, now)
+    for each in files_in_use(proxy):
+        if (each.word, each.path) not in seen:
+            seen.add((each.word, each.path))
+            use = _Use(each.place, each.user, f"{each.word} {each.path}")
+            yield from _READERS[each.word](use, each.path, each.certificate, now)
 
 
-def shown_by_servers(proxy: Proxy, until: float) -> Iterator[Ending]:
-    """Returns the certificates that servers have shown last, if they were looked at and end by `until`."""
-    for backend in proxy.backends:
-        for server in backend.servers:
-            for pool in server.pool.family:
-                context = pool.context
-                if context is not None and (end := context.theirs_end) is not None and end <= until:
-                    name = f" for {context.name}" if context.name else ""
-                    what, user = f"the certificate that it shows{name}", f"server {server.full_name}"
-                    yield Ending(server.settings.place, user, what, end, (user, end))
-
-
-# Files in use.
-
-_Used = tuple[Place, str, str, str, Certificate | None]
-
-
-def _used(proxy: Proxy) -> Iterator[_Used]:
-    """Returns place, user, word and path of each file, and the certificate if it is already loaded."""
-    for frontend in proxy.frontends:
-        for bind in frontend.settings.binds:
-            shown = frontend.handshakes.certificates.get(bind.address)
-            for context in shown.contexts if shown is not None else ():
-                user, offer = f"bind {bind.address}", context.offer
-                yield bind.place, user, "crt", context.crt, context.leaf
-                if offer.verify != "none":
-                    files = (("ca-file", offer.ca_file), ("ca-verify-file", offer.ca_verify_file))
-                    for word, path in (*files, ("crl-file", offer.crl_file)):
-                        if path is not None:
-                            yield bind.place, user, word, path, None
-    for backend in proxy.backends:
-        for server in backend.servers:
-            yield from _used_by(server)
-
-
-def _used_by(server: Server) -> Iterator[_Used]:
-    for tls in (server.settings.tls, server.settings.check_tls):
-        if tls is not None:
-            trusted = (("ca-file", tls.ca_file), ("crl-file", tls.crl_file)) if tls.verify == "required" else ()
-            for word, path in (("crt", tls.crt), *trusted):
-                if path is not None:
-                    yield server.settings.place, f"server {server.full_name}", word, path, None
+def _shown(proxy: Proxy, until: float) -> Iterator[Ending]:
+    """Returns the endings of the certificates that servers have shown last, of those that end by `until`."""
+    for each in shown_by_servers(proxy, until):
+        name = f" for {each.name}" if each.name else ""
+        what, user = f"the certificate that it shows{name}", f"server {each.server}"
+        yield Ending(each.place, user, what, each.end, (user, each.end))
 
 
 # Contents of files.

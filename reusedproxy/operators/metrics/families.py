@@ -10,37 +10,34 @@ from collections.abc import Iterator, Sequence
 
 from attrs import evolve
 
-from reusedproxy.clients.frontend import Frontend
 from reusedproxy.operators.metrics.pools import CERTIFICATES, COUNTER, GAUGE, OPENED, Family, Sample, of_servers
-from reusedproxy.operators.proxy import Proxy
+from reusedproxy.operators.view.values import FrontendView, HandshakesView, ProxyView
 
 
-def families(proxy: Proxy) -> Iterator[Family]:
-    """Returns every family, in the order of the configuration."""
-    yield from of_servers([server for backend in proxy.backends for server in backend.servers])
-    yield from of_frontends(proxy.frontends)
+def families(view: ProxyView) -> Iterator[Family]:
+    """Returns every family, in the order of the configuration; the view must have the pools' measures."""
+    yield from of_servers(view.servers)
+    yield from of_frontends(view.frontends)
 
 
-def of_frontends(frontends: Sequence[Frontend]) -> Iterator[Family]:
+def of_frontends(frontends: Sequence[FrontendView]) -> Iterator[Family]:
     """Returns the families of frontends with TLS listeners."""
-    secure = [each for each in frontends if each.handshakes.certificates]
-    yield evolve(_HANDSHAKES, samples=tuple(sample for each in secure for sample in _handshakes(each)))
-    yield evolve(_ENDS, samples=tuple(sample for each in secure for sample in _ends(each)))
+    secure = [(each.name, each.tls) for each in frontends if each.tls is not None]
+    yield evolve(_HANDSHAKES, samples=tuple(sample for name, tls in secure for sample in _handshakes(name, tls)))
+    yield evolve(_ENDS, samples=tuple(sample for name, tls in secure for sample in _ends(name, tls)))
 
 
-def _handshakes(frontend: Frontend) -> Iterator[Sample]:
-    counted = frontend.handshakes
-    yield Sample((frontend.name, "completed", "no"), counted.completed - counted.resumed)
-    yield Sample((frontend.name, "completed", "yes"), counted.resumed)
-    yield Sample((frontend.name, "failed", "no"), counted.failed)
+def _handshakes(frontend: str, counted: HandshakesView) -> Iterator[Sample]:
+    yield Sample((frontend, "completed", "no"), counted.completed - counted.resumed)
+    yield Sample((frontend, "completed", "yes"), counted.resumed)
+    yield Sample((frontend, "failed", "no"), counted.failed)
 
 
-def _ends(frontend: Frontend) -> Iterator[Sample]:
+def _ends(frontend: str, tls: HandshakesView) -> Iterator[Sample]:
     """Returns one sample for each certificate file, even if several listeners use it."""
-    shown = frontend.handshakes.certificates.values()
-    leaves = {context.crt: context.leaf for certificates in shown for context in certificates.contexts}
-    for file, leaf in leaves.items():
-        yield Sample((frontend.name, file), leaf.not_valid_after_utc.timestamp())
+    ends = {each.file: each.ends for listeners in tls.listeners for each in listeners.certificates}
+    for file, end in ends.items():
+        yield Sample((frontend, file), end)
 
 
 _HANDSHAKES = Family(

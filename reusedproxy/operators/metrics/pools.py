@@ -2,8 +2,7 @@
 
 The result is families of samples for each server in the model of Prometheus (counter, gauge, histogram with cumulative
 buckets), as plain values: a collector for prometheus_client's registry copies them, the statistics page and the manhole
-show them. Labels are names of the configuration and words of fixed sets, never data from a client or a server. Must
-never change the objects that it reads.
+show them. Labels are names of the configuration and words of fixed sets, never data from a client or a server.
 """
 
 from __future__ import annotations
@@ -13,9 +12,8 @@ from math import inf
 
 from attrs import evolve, frozen
 
-from reusedproxy.backends.server import Server
 from reusedproxy.measures.histogram import Histogram
-from reusedproxy.net.tls.client import ClientContext
+from reusedproxy.operators.view.values import PoolMeasures, PoolTLS, ServerView
 from reusedproxy.pool.counters import METHODS, RACES
 from reusedproxy.pool.reasons import SERVER
 
@@ -65,12 +63,13 @@ class Family:
     samples: tuple[Sample, ...] = ()
 
 
-#: Reads one server: returns numbers by the values of all labels but the first ones, which name the server.
-Read = Callable[[Server], Mapping[tuple[str, ...], "float | Histogram"]]
+#: Reads one server's view: returns numbers by the values of all labels but the first ones, which name the server.
+Read = Callable[[ServerView], Mapping[tuple[str, ...], "float | Histogram"]]
 
 
-def of_servers(servers: Sequence[Server]) -> Iterator[Family]:
-    """Returns every family, including those without a sample at this moment."""
+def of_servers(servers: Sequence[ServerView]) -> Iterator[Family]:
+    """Returns every family, including those without a sample at this moment; the views must have their pools'
+    measures."""
     for family, read in _FAMILIES:
         named = sum(label in ("pool", "server") for label in family.labels)
         samples = [
@@ -89,84 +88,75 @@ def _value(value: float | Histogram) -> float | Distribution:
     return Distribution(buckets, value.sum, value)
 
 
-# Functions that read the values.
+# Functions that pick the values.
 
 
-def _one(value: float | Histogram, there: bool = True) -> Mapping[tuple[str, ...], float | Histogram]:
-    """Returns the only sample, or none unless `there`."""
-    return {(): value} if there else {}
+def _one(value: float | Histogram | None) -> Mapping[tuple[str, ...], float | Histogram]:
+    """Returns the only sample; none for None."""
+    return {} if value is None else {(): value}
 
 
-def _of_context(server: Server, read: Callable[[ClientContext], float | None]) -> Mapping[tuple[str, ...], float]:
+def _measured(server: ServerView) -> PoolMeasures:
+    measures = server.pool.measures
+    assert measures is not None, f"the view of {server.full_name} was made without measures"
+    return measures
+
+
+def _of_tls(server: ServerView, pick: Callable[[PoolTLS], float | None]) -> Mapping[tuple[str, ...], float | Histogram]:
     """Returns the only sample, or none without TLS or when the value is unknown."""
-    context = server.pool.context
-    value = read(context) if context is not None else None
-    return {(): value} if value is not None else {}
+    tls = server.pool.tls
+    return {} if tls is None else _one(pick(tls))
 
 
 def _yes(truth: bool) -> str:
     return "yes" if truth else "no"
 
 
-def _connections(server: Server) -> Mapping[tuple[str, ...], float]:
+def _connections(server: ServerView) -> Mapping[tuple[str, ...], float]:
     pool = server.pool
-    suspect = sum(each.holdings.suspect for each in pool.family)
     return {
-        ("idle",): pool.held("idle") - suspect,
-        ("active",): pool.held("in_use"),
-        ("connecting",): pool.held("connecting"),
-        ("retiring",): pool.held("retiring"),
-        ("suspect",): suspect,
-        ("private",): pool.held("private"),
-        ("watched",): pool.held("watched"),
+        ("idle",): pool.idle - pool.suspect,
+        ("active",): pool.in_use,
+        ("connecting",): pool.connecting,
+        ("retiring",): pool.retiring,
+        ("suspect",): pool.suspect,
+        ("private",): pool.private,
+        ("watched",): pool.watched,
     }
 
 
-def _requests(server: Server) -> Mapping[tuple[str, ...], float]:
-    counters = server.pool.counters
-    new = counters.handshakes_on_request_path
-    unused = counters.requests - counters.reuses - new
-    return {("never_used",): unused, ("reused",): counters.reuses, ("new_dial",): new}
+def _requests(server: ServerView) -> Mapping[tuple[str, ...], float]:
+    counts = server.pool.counts
+    new = counts.handshakes_on_request_path
+    unused = counts.requests - counts.reuses - new
+    return {("never_used",): unused, ("reused",): counts.reuses, ("new_dial",): new}
 
 
-def _handshakes(server: Server) -> Mapping[tuple[str, ...], float]:
-    handshakes = server.pool.counters.tls_handshakes
+def _handshakes(server: ServerView) -> Mapping[tuple[str, ...], float]:
+    handshakes = _measured(server).tls_handshakes
     return {(tls, _yes(resumed), _yes(crt)): count for (tls, resumed, crt), count in handshakes.items()}
 
 
-def _handshake_seconds(server: Server) -> Mapping[tuple[str, ...], Histogram]:
-    if server.pool.context is None:
+def _handshake_seconds(server: ServerView) -> Mapping[tuple[str, ...], Histogram]:
+    if server.pool.tls is None:
         return {}
-    return {(_yes(resumed),): took for resumed, took in server.pool.counters.handshake_seconds.items()}
+    return {(_yes(resumed),): took for resumed, took in _measured(server).handshake_seconds.items()}
 
 
-def _closed(server: Server) -> Mapping[tuple[str, ...], float]:
-    closed = server.pool.counters.closed
+def _closed(server: ServerView) -> Mapping[tuple[str, ...], float]:
+    closed = _measured(server).closed
     return {("peer" if by == SERVER else "proxy", word): count for (by, word), count in closed.items()}
 
 
-def _timeouts(server: Server) -> Mapping[tuple[str, ...], float]:
-    phases = {"first_use": server.pool.upkeep.unused, "keepalive": server.pool.upkeep.used}
-    return {(phase, each.source): each.limit for phase, each in phases.items() if each.source}
+def _timeouts(server: ServerView) -> Mapping[tuple[str, ...], float]:
+    phases = {"first_use": server.pool.unused, "keepalive": server.pool.used}
+    return {(phase, limit.source): limit.seconds for phase, limit in phases.items() if limit is not None}
 
 
-def _races(server: Server) -> Mapping[tuple[str, ...], float]:
+def _races(server: ServerView) -> Mapping[tuple[str, ...], float]:
     """Returns all combinations, zeros included: that "lost" is 0 must be visible."""
-    races = server.pool.counters.races
-    return {(method, outcome): races[method, outcome] for method in METHODS for outcome in RACES}
-
-
-def theirs_end(server: Server) -> float | None:
-    """Returns the earliest end of the certificates that a server has shown last, one for each of its names; None if
-    unknown."""
-    contexts = [context for each in server.pool.family if (context := each.context) is not None]
-    return min((each.theirs_end for each in contexts if each.theirs_end is not None), default=None)
-
-
-def _on_older(server: Server, context: ClientContext) -> int:
-    living = [each for each in server.former if each.running != "closed"]
-    older = [each for each in living if each.context is None or each.context.generation < context.generation]
-    return sum(each.standing for each in older)
+    races = _measured(server).races
+    return {(method, outcome): races.get((method, outcome), 0) for method in METHODS for outcome in RACES}
 
 
 # The metrics.
@@ -196,7 +186,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         NOW,
         "floor",
         "Idle connections to be kept ready (pool-min-conn).",
-        lambda server: _one(server.pool.limits.min_conn),
+        lambda server: _one(server.pool.floor),
     ),
     _family(
         GAUGE,
@@ -205,7 +195,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         NOW,
         "idle at most",
         "Idle connections to be kept at most (pool-max-conn); absent without a limit.",
-        lambda server: _one(server.pool.limits.most_idle, server.pool.limits.most_idle != inf),
+        lambda server: _one(server.pool.most_idle),
     ),
     _family(
         COUNTER,
@@ -215,7 +205,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         "below the floor, in all",
         "Seconds in which fewer connections stood, idle or in use, than the floor asks for. Its share of the"
         " time is the time in which the pool was not warm.",
-        lambda server: _one(server.pool.upkeep.refill.below_floor_seconds),
+        lambda server: _one(server.pool.below_floor_seconds),
     ),
     _family(
         GAUGE,
@@ -224,7 +214,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         NOW,
         "waiting",
         "Requests that wait for a connection.",
-        lambda server: _one(server.pool.held("waiters")),
+        lambda server: _one(server.pool.waiting),
     ),
     _family(
         GAUGE,
@@ -234,7 +224,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         "dials allowed at once",
         "Connections that the rate of dials for the floor (pool-connect-rate) allows at this moment; below 1"
         " the next one waits.",
-        lambda server: _one(server.pool.upkeep.governor.tokens),
+        lambda server: _one(_measured(server).tokens),
     ),
     _family(
         GAUGE,
@@ -243,7 +233,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         NOW,
         "pause between dials",
         "Seconds between two dials while the server refuses connections; 0 while it takes them.",
-        lambda server: _one(server.pool.upkeep.governor.backoff),
+        lambda server: _one(_measured(server).backoff),
     ),
     _family(
         COUNTER,
@@ -252,7 +242,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         NOW,
         "taken and not used",
         "Connections that were taken and then used by nobody, so that they were ended: a fault of this program.",
-        lambda server: _one(server.pool.counters.overdue),
+        lambda server: _one(server.pool.counts.overdue),
     ),
     _family(
         COUNTER,
@@ -273,7 +263,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         "Seconds from asking the pool for a connection to the end of that. warm: there was one (not timed"
         " unless it took long: counted as 0 s). fresh: one was opened meanwhile. queued: another request gave"
         " its back. timeout, refused: there was none. left: whoever asked went away.",
-        lambda server: {(result,): waits for result, waits in server.pool.counters.acquired.items()},
+        lambda server: {(result,): waits for result, waits in _measured(server).acquired.items()},
     ),
     _family(
         HISTOGRAM,
@@ -282,7 +272,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         ASKED,
         "idle before use",
         "Seconds that a connection had stood idle when it was taken for a request.",
-        lambda server: _one(server.pool.counters.idle_at_borrow),
+        lambda server: _one(_measured(server).idle_at_borrow),
     ),
     _family(
         COUNTER,
@@ -296,7 +286,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         " own). Results: ok, refused (no TCP connection), timeout, tls (no handshake), verify (the server's"
         " certificate is not taken), local (no descriptor left), cancelled. A client certificate that is"
         " refused after a TLS 1.3 handshake shows in closed_total as refused_late.",
-        lambda server: server.pool.counters.connects,
+        lambda server: _measured(server).connects,
     ),
     _family(
         COUNTER,
@@ -315,7 +305,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         "TLS handshakes on the request path",
         "Requests that had to wait for a TLS handshake: what a floor is there to keep at 0. Absent for a"
         " server without TLS.",
-        lambda server: _one(server.pool.counters.handshakes_on_request_path, server.pool.context is not None),
+        lambda server: _one(server.pool.counts.handshakes_on_request_path) if server.pool.tls else {},
     ),
     _family(
         HISTOGRAM,
@@ -324,7 +314,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         OPENED,
         "TCP connect",
         "Seconds until TCP was up, also when TLS failed then.",
-        lambda server: _one(server.pool.counters.connect_seconds),
+        lambda server: _one(_measured(server).connect_seconds),
     ),
     _family(
         HISTOGRAM,
@@ -343,7 +333,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         OPENED,
         "warm-up",
         "Seconds from the start, or from when a server took connections again, until the floor stood.",
-        lambda server: _one(server.pool.counters.warm_up),
+        lambda server: _one(_measured(server).warm_up),
     ),
     _family(
         COUNTER,
@@ -367,7 +357,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         CLOSED,
         "age at the end",
         "Seconds that ended connections had lived.",
-        lambda server: _one(server.pool.counters.ages),
+        lambda server: _one(_measured(server).ages),
     ),
     _family(
         HISTOGRAM,
@@ -376,7 +366,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         CLOSED,
         "requests carried",
         "Requests that ended connections had carried, our own pings and checks among them.",
-        lambda server: _one(server.pool.counters.carried),
+        lambda server: _one(_measured(server).carried),
     ),
     _family(
         HISTOGRAM,
@@ -385,7 +375,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         CLOSED,
         "idle when the server closed",
         "Seconds that connections had stood idle when their server closed them: its time-out, if they are alike.",
-        lambda server: _one(server.pool.counters.idle_at_peer_close),
+        lambda server: _one(_measured(server).idle_at_peer_close),
     ),
     _family(
         GAUGE,
@@ -419,7 +409,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         "Attempts at a request after its first, by what allowed them (unsent: no server had seen a byte of"
         " it; idempotent: its method may be repeated; opt_in: retry-on) and what became of them (ok, failed,"
         " left: the client went away). They count at the server of the attempt before.",
-        lambda server: server.pool.counters.retries,
+        lambda server: _measured(server).retries,
     ),
     _family(
         GAUGE,
@@ -428,7 +418,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         CERTIFICATES,
         "our certificate ends",
         "Unix time at which our certificate for this server ends; absent without one.",
-        lambda server: _of_context(server, lambda context: context.ours_end),
+        lambda server: _of_tls(server, lambda tls: tls.ours_end),
     ),
     _family(
         GAUGE,
@@ -438,7 +428,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         "its certificate ends",
         "Unix time at which the certificate ends that the server showed last; absent before the first"
         " handshake, and with 'verify none', where nobody looks at it.",
-        lambda server: _one(end) if (end := theirs_end(server)) is not None else {},
+        lambda server: _of_tls(server, lambda tls: tls.theirs_end),
     ),
     _family(
         GAUGE,
@@ -448,7 +438,7 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         "generation",
         "How often reloads have brought other certificates or TLS settings for this server, and one; absent"
         " without TLS.",
-        lambda server: _of_context(server, lambda context: context.generation),
+        lambda server: _of_tls(server, lambda tls: tls.generation),
     ),
     _family(
         GAUGE,
@@ -458,6 +448,6 @@ _FAMILIES: tuple[tuple[Family, Read], ...] = (
         "connections on older ones",
         "Connections that still stand on certificates of an earlier generation, until their request ends;"
         " absent without TLS.",
-        lambda server: _of_context(server, lambda context: _on_older(server, context)),
+        lambda server: _of_tls(server, lambda tls: tls.on_older),
     ),
 )

@@ -1,7 +1,7 @@
 """Defines what an operator sees in the manhole: the names in a session, and tables in plain text.
 
-Reads the running objects and formats their state, and passes on an operator's orders for a server. Changes nothing
-itself, and must never know SSH.
+Formats the view of the running proxy, and passes on an operator's orders for a server. The names in a session are the
+living objects themselves. Changes nothing itself, and must never know SSH.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, Server
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.language.report import did_you_mean
 from reusedproxy.operators.logs.expiry import days_left
-from reusedproxy.operators.metrics.view import SPREAD_HEADINGS, groups
-from reusedproxy.operators.proxy import Proxy
+from reusedproxy.operators.metrics.groups import SPREAD_HEADINGS, groups
 from reusedproxy.operators.stats.figures import closed_because
-from reusedproxy.operators.stats.tls_details import by_certificates, end_of, few
-from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
-from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.operators.stats.tls_details import few
+from reusedproxy.operators.view.proxy import Proxy
+from reusedproxy.operators.view.reading import Reader, connections, ended, server_view
+from reusedproxy.operators.view.values import BackendView, ConnectionView, FrontendView, PoolView, ProxyView, ServerView
 
 GUIDE = """\
 reusedproxy manhole: Python, inside the running daemon.
@@ -88,11 +88,16 @@ class Commands:
     def servers(self) -> list[Server]:
         return [server for backend in self.backends for server in backend.servers]
 
+    def _view(self) -> ProxyView | None:
+        return Reader(self._service.proxy).view() if self._service.proxy else None
+
     def print_pools(self) -> None:
-        """The pool of every server."""
-        rows = table([POOL_HEADINGS, *(_pool_row(server) for server in self.servers)])
+        """Prints the pool of every server."""
+        view = self._view()
+        servers = view.servers if view is not None else []
+        rows = table([POOL_HEADINGS, *map(_pool_row, servers)])
         print(rows[0])
-        for server, row in zip(self.servers, rows[1:], strict=True):
+        for server, row in zip(servers, rows[1:], strict=True):
             print(row)
             for remark in _remarks(server.pool):
                 print(f"    {remark}")
@@ -100,22 +105,25 @@ class Commands:
     def print_errors(self) -> None:
         """Prints what was refused as invalid, as HAProxy's `show errors`: the last one for each frontend and server
         that saw any."""
-        seen = [(f"frontend {each.name}", each.invalid, each.deadlines.now()) for each in self.frontends]
-        seen += [(f"server {each.full_name}", each.pool.invalid, each.pool.deadlines.now()) for each in self.servers]
-        for name, invalid, now in seen:
+        view = self._view()
+        if view is None:
+            return
+        seen = [(f"frontend {each.name}", each.invalid) for each in view.frontends]
+        seen += [(f"server {each.full_name}", each.pool.invalid) for each in view.servers]
+        for name, invalid in seen:
             last = invalid.last
             if last is not None:
                 source = f" from {last.source}" if last.source else ""
-                print(f"{name}: {invalid.count} in all; the last{source} {now - last.at:.0f} s ago: {last.reason}")
+                print(f"{name}: {invalid.count} in all; the last{source} {view.at - last.at:.0f} s ago: {last.reason}")
                 print(f"    {last.data!r}")
-        if not any(invalid.count for _, invalid, _ in seen):
+        if not any(invalid.count for _, invalid in seen):
             print("none")
 
     def print_metrics(self, what: Any) -> None:
         """Prints all metrics of one server's pool, by name or the server itself; of histograms the mean, and upper
         bounds for shares of all values."""
-        server = self._server(what)
-        print(f"{server.full_name} is {server.state}; {server.pool!r}")
+        server = server_view(self._server(what), measures=True)
+        print(_summary(server))
         for group in groups(server, time.time()):
             print(f"\n{group.title}")
             for line in group.lines:
@@ -163,35 +171,37 @@ class Commands:
     def show(self, what: Any = None) -> None:
         """Prints everything in short; or one server, by name or itself, with its connections."""
         if what is None:
-            blocks: list[Sequence[Sequence[object]]] = [
-                [FRONTEND_HEADINGS, *map(_frontend_row, self.frontends)],
-                [BACKEND_HEADINGS, *map(_backend_row, self.backends)],
-                [SERVER_HEADINGS, *map(_server_row, self.servers)],
-            ]
-            listeners = [row for frontend in self.frontends for row in _listener_rows(frontend)]
-            if listeners:
-                blocks.append([LISTENER_HEADINGS, *listeners])
-            print("\n\n".join("\n".join(table(block)) for block in blocks))
-            stood = self._service.proxy.standstills if self._service.proxy else None
-            if stood is not None and stood.count:
-                print(
-                    f"\nThe event loop stood still {stood.count} times, {stood.longest:.1f} s at most; the log says where."
-                )
+            self._show_all()
             return
         server = self._server(what)
-        print(f"{server.full_name} is {server.state}; {server.pool!r}")
-        pool = server.pool
-        now = pool.deadlines.now()
-        lists = [(each.idle, each.in_use, each.private, each.watched, each.retiring) for each in pool.family]
-        connections = [connection for each in lists for some in each for connection in some]
-        print("\n".join(table([CONNECTION_HEADINGS, *(_connection_row(each, now) for each in connections)])))
-        for each in pool.ended:
+        print(_summary(server_view(server)))
+        print("\n".join(table([CONNECTION_HEADINGS, *map(_connection_row, connections(server))])))
+        for each in ended(server):
             resumed = ", resumed" if each.resumed else ""
             tls = f" {each.tls}{resumed}," if each.tls else ""
             print(
-                f"{each.number} ended {now - each.at:.0f} s ago, by the {each.by}: {each.reason};{tls} opened in"
+                f"{each.number} ended {each.ago:.0f} s ago, by the {each.by}: {each.reason};{tls} opened in"
                 f" {each.took * 1000:.1f} ms, {each.age:.1f} s old, {each.requests} requests,"
                 f" idle {each.idle_last:.1f} s before the last and {each.idle_longest:.1f} s at most"
+            )
+
+    def _show_all(self) -> None:
+        view = self._view()
+        if view is None:
+            return
+        blocks: list[Sequence[Sequence[object]]] = [
+            [FRONTEND_HEADINGS, *map(_frontend_row, view.frontends)],
+            [BACKEND_HEADINGS, *map(_backend_row, view.backends)],
+            [SERVER_HEADINGS, *map(_server_row, view.servers)],
+        ]
+        listeners = [row for frontend in view.frontends for row in _listener_rows(frontend)]
+        if listeners:
+            blocks.append([LISTENER_HEADINGS, *listeners])
+        print("\n\n".join("\n".join(table(block)) for block in blocks))
+        if view.standstills:
+            print(
+                f"\nThe event loop stood still {view.standstills} times, {view.longest_standstill:.1f} s at most;"
+                " the log says where."
             )
 
 
@@ -214,72 +224,82 @@ SERVER_HEADINGS = [
 #: Width of the column with the names of metrics.
 WIDTH = 42
 CONNECTION_HEADINGS = ["connection", "number", "age", "requests", "idle-for", "idle-before", "idle-most"]
-CONNECTION_STATES = {IDLE: "idle", IN_USE: "in use", PRIVATE: "private", WATCHED: "watched", RETIRING: "retiring"}
 
 
-def _pool_row(server: Server) -> list[object]:
-    pool, counters = server.pool, server.pool.counters
+def _summary(server: ServerView) -> str:
+    pool = server.pool
+    return (
+        f"{server.full_name} is {server.state}; its pool is {pool.running}: floor {pool.floor}, {pool.idle} idle,"
+        f" {pool.in_use} in use, {pool.connecting} connecting, {pool.retiring} retiring, {pool.waiting} waiting"
+    )
+
+
+def _pool_row(server: ServerView) -> list[object]:
+    pool, counts = server.pool, server.pool.counts
     return [
         server.full_name,
         server.state,
-        pool.limits.min_conn,
-        *(pool.held(what) for what in ("idle", "in_use", "connecting", "waiters")),
-        counters.dials,
-        counters.dials_failed,
-        counters.handshakes,
-        counters.handshakes_on_request_path,
-        counters.requests,
-        counters.reuses,
-        counters.races_repeated,
-        counters.races_lost,
+        pool.floor,
+        pool.idle,
+        pool.in_use,
+        pool.connecting,
+        pool.waiting,
+        counts.dials,
+        counts.dials_failed,
+        counts.handshakes,
+        counts.handshakes_on_request_path,
+        counts.requests,
+        counts.reuses,
+        counts.races_repeated,
+        counts.races_lost,
     ]
 
 
-def _remarks(pool: HTTPConnectionPool) -> list[str]:
+def _remarks(pool: PoolView) -> list[str]:
     remarks = []
     if pool.closed:
         remarks.append(f"closed: {closed_because(pool)}")
-    remarks += [f"trouble: {each.trouble}" for each in pool.family if each.trouble]
+    remarks += [f"trouble: {each}" for each in pool.troubles]
     return remarks
 
 
-def _frontend_row(frontend: Frontend) -> list[object]:
-    traffic = frontend.traffic
+def _frontend_row(frontend: FrontendView) -> list[object]:
     return [
         frontend.name,
-        len(frontend.connections),
+        frontend.connections,
         frontend.connections_max,
         frontend.connections_total,
-        traffic.req_tot,
-        *traffic.hrsp[2:],
+        frontend.traffic.req_tot,
+        *frontend.traffic.hrsp[2:],
     ]
 
 
-def _listener_rows(frontend: Frontend) -> list[list[object]]:
+def _listener_rows(frontend: FrontendView) -> list[list[object]]:
     """Returns a row for each group of listeners; handshakes are counted for the whole frontend."""
+    tls = frontend.tls
     rows: list[list[object]] = []
-    counted = frontend.handshakes
-    for certificates, addresses in by_certificates(frontend):
-        end = min(map(end_of, certificates.contexts))
+    for listeners in tls.listeners if tls is not None else ():
+        assert tls is not None
+        end = min(each.ends for each in listeners.certificates)
         date, left = time.strftime("%Y-%m-%d", time.gmtime(end)), end - time.time()
-        ends = [len(certificates.contexts), date, days_left(left) if left > 0 else "expired"]
-        rows.append([few(addresses), frontend.name, *ends, counted.completed, counted.resumed, counted.failed])
+        ends = [len(listeners.certificates), date, days_left(left) if left > 0 else "expired"]
+        rows.append([few(listeners.addresses), frontend.name, *ends, tls.completed, tls.resumed, tls.failed])
     return rows
 
 
-def _backend_row(backend: Backend) -> list[object]:
+def _backend_row(backend: BackendView) -> list[object]:
     up = sum(server.usable for server in backend.servers)
     traffic = backend.traffic
-    return [backend.name, f"{up}/{len(backend.servers)}", len(backend.queue), traffic.req_tot, *traffic.hrsp[2:]]
+    return [backend.name, f"{up}/{len(backend.servers)}", backend.queue, traffic.req_tot, *traffic.hrsp[2:]]
 
 
-def _server_row(server: Server) -> list[object]:
+def _server_row(server: ServerView) -> list[object]:
     traffic = server.traffic
     return [
         server.full_name,
         server.state,
         server.served,
-        len(server.queue),
+        server.queue,
         traffic.stot,
         traffic.econ,
         traffic.eresp,
@@ -301,14 +321,13 @@ def _now(server: Server, backend: Backend) -> str:
     return f"{server.full_name} is {server.state}{because}; {server.served} requests under way, {len(server.queue)} wait for it; {left}"
 
 
-def _connection_row(connection: ServerConnection, now: float) -> list[object]:
-    idle = f"{now - connection.idle_since:.1f}s" if connection.state == IDLE else "-"
+def _connection_row(connection: ConnectionView) -> list[object]:
     return [
-        CONNECTION_STATES[connection.state],
+        connection.state,
         connection.number,
-        f"{now - connection.born:.1f}s",
+        f"{connection.age:.1f}s",
         connection.requests,
-        idle,
+        "-" if connection.idle_for is None else f"{connection.idle_for:.1f}s",
         f"{connection.idle_last:.1f}s",
         f"{connection.idle_longest:.1f}s",
     ]

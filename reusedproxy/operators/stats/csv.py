@@ -7,7 +7,7 @@ import csv
 from collections.abc import Iterable
 from io import StringIO
 
-from reusedproxy.operators.stats.figures import COLUMNS, POOL_COLUMNS, Section, Value
+from reusedproxy.operators.stats.figures import COLUMNS, FRACTIONS, POOL_COLUMNS, Section, Value
 
 _NAMES = [*COLUMNS, *POOL_COLUMNS]
 #: An empty row, in the order of the columns.
@@ -23,5 +23,8 @@ def write_csv(sections: Iterable[Section]) -> str:
     for section in sections:
         for row in section.rows():
             columns = {**_BLANK, **row.columns}
-            write([*[f"{value:.4f}" if type(value) is float else value for value in columns.values()], ""])
+            for name in FRACTIONS:  # a look at each of the 148 columns would be a fifth of all
+                if columns[name] != "":
+                    columns[name] = f"{columns[name]:.4f}"
+            write([*columns.values(), ""])
     return text.getvalue()

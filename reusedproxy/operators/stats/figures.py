@@ -1,24 +1,29 @@
 """Computes the figures of the statistics for frontends, backends and servers: HAProxy's columns, and reusedproxy's.
 
-Reads running objects and names their values; CSV and page are two ways to show the result. Must never change what it
-reads. A column without a value is left out: empty, not 0.
+Turns the view of a proxy into named values; CSV and page are two ways to show the result. A column without a value is
+left out: empty, not 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from operator import itemgetter
 
 from attrs import define, field
 
-from reusedproxy.backends.backend import Backend
-from reusedproxy.backends.checks import WORDS, Checker
-from reusedproxy.backends.server import DOWN, MAINT, UP, Server
-from reusedproxy.clients.frontend import Frontend
+from reusedproxy.backends.checks import WORDS
+from reusedproxy.backends.server import DOWN, MAINT, UP
 from reusedproxy.measures.traffic import Traffic
-from reusedproxy.net.listener import CLOSED
-from reusedproxy.operators.proxy import Proxy
-from reusedproxy.operators.stats.rates import Meter, Rates
-from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.operators.view.values import (
+    BackendView,
+    CheckView,
+    FrontendView,
+    PoolView,
+    ProxyView,
+    Rate,
+    ServerView,
+)
 
 Value = str | int | float
 Columns = dict[str, Value]
@@ -55,16 +60,14 @@ POOL_COUNTS = _names(
 )
 POOL_TIMES = _names("pool_below_floor pool_limit_used pool_limit_used_from pool_limit_unused pool_limit_unused_from")
 POOL_COLUMNS = [*POOL_COUNTS, *POOL_TIMES, "pool_reuse_ratio", "pool_closed"]
+#: Those that are not whole numbers, but seconds or a ratio.
+FRACTIONS = _names("pool_below_floor pool_limit_used pool_limit_unused pool_reuse_ratio")
+#: Those of a backend that are the sum over its servers.
+_SUMS = ("connect", "reuse", *POOL_COUNTS)
+_summed = itemgetter(*_SUMS)
 
 #: Columns by the first digit of the status; the first is for all others.
 _RESPONSES = _names("hrsp_other hrsp_1xx hrsp_2xx hrsp_3xx hrsp_4xx hrsp_5xx")
-
-#: Computing the statistics of hundreds of servers takes long, and nothing else runs meanwhile. They are computed anew
-#: only after REST times the time that this took, so that they take a twentieth of the time at most, however often they
-#: are requested; after OLDEST seconds they are computed anew in any case. For a few servers they are practically always
-#: current.
-REST = 20
-OLDEST = 1.0
 
 # Values of the column `type`.
 FRONTEND, BACKEND, SERVER = 0, 1, 2
@@ -76,9 +79,8 @@ class Row:
     frontend's."""
 
     columns: Columns
-    server: Server | None = None
-    checker: Checker | None = None
-    frontend: Frontend | None = None
+    server: ServerView | None = None
+    frontend: FrontendView | None = None
 
 
 @define
@@ -98,166 +100,120 @@ class Section:
             yield self.backend
 
 
-class Moment:
-    """All figures at one time, `at` by the proxy's clock, and the texts written from them."""
-
-    def __init__(self, sections: list[Section], at: float, now: Callable[[], float]) -> None:
-        self.sections = sections
-        self.at = at
-        self._now = now
-        #: Seconds spent on computing the figures and texts.
-        self._took = now() - at
-        self._texts: dict[str, str] = {}
-
-    def text(self, form: str, write: Callable[[], str]) -> str:
-        """Returns the output of `write` for the figures, or the earlier output if this form was requested before."""
-        text = self._texts.get(form)
-        if text is None:
-            began = self._now()
-            text = self._texts[form] = write()
-            self._took += self._now() - began
-        return text
-
-    @property
-    def fresh(self) -> bool:
-        """Tells whether the figures are recent enough to be shown."""
-        return self._now() - self.at - self._took < min(self._took * REST, OLDEST)
+def sections_of(view: ProxyView) -> list[Section]:
+    """Returns all sections, in the order of the configuration."""
+    proxies: list[FrontendView | BackendView] = [*view.frontends, *view.backends]
+    places = {each.name: each.place for each in proxies}
+    files = list(dict.fromkeys(place.file for place in places.values()))
+    names = sorted(places, key=lambda name: (files.index(places[name].file), places[name].line))
+    sections = {name: Section(name) for name in names}
+    for frontend in view.frontends:
+        sections[frontend.name].frontend = Row(_frontend(frontend), frontend=frontend)
+    for backend in view.backends:
+        section = sections[backend.name]
+        for number, server in enumerate(backend.servers, 1):
+            section.servers.append(Row(_server(server, number, view.at), server))
+        section.backend = Row(_backend(backend, section.servers, view.at))
+    for number, section in enumerate(sections.values(), 1):
+        for row in section.rows():
+            # HAProxy numbers processes from 1 here; the process id is in `show info`.
+            row.columns.update(pxname=section.name, pid=1, iid=number, mode="http")
+    return list(sections.values())
 
 
-class Figures:
-    """Computes the figures of a proxy."""
-
-    def __init__(self, proxy: Proxy, rates: Rates) -> None:
-        self.proxy = proxy
-        self._rates = rates
-        self._moment: Moment | None = None
-
-    def moment(self) -> Moment:
-        """Returns the current figures, or recent ones; all pages share them."""
-        if self._moment is None or not self._moment.fresh:
-            now = self.proxy.deadlines.now
-            at = now()
-            self._moment = None  # lest two are in memory at once
-            self._moment = Moment(self.sections(), at, now)
-        return self._moment
-
-    def sections(self) -> list[Section]:
-        """Returns all sections, in the order of the configuration."""
-        proxy = self.proxy
-        places = {frontend.name: frontend.settings.place for frontend in proxy.frontends}
-        places.update({backend.name: backend.settings.place for backend in proxy.backends})
-        files = list(dict.fromkeys(place.file for place in places.values()))
-        names = sorted(places, key=lambda name: (files.index(places[name].file), places[name].line))
-        sections = {name: Section(name) for name in names}
-        for frontend in proxy.frontends:
-            sections[frontend.name].frontend = Row(self._frontend(frontend), frontend=frontend)
-        for backend in proxy.backends:
-            checkers = {checker.server: checker for checker in backend.checkers}
-            section = sections[backend.name]
-            for number, server in enumerate(backend.servers, 1):
-                checker = checkers.get(server)
-                section.servers.append(Row(self._server(server, checker, number), server, checker))
-            section.backend = Row(self._backend(backend, section.servers))
-        for number, section in enumerate(sections.values(), 1):
-            for row in section.rows():
-                # HAProxy numbers processes from 1 here; the process id is in `show info`.
-                row.columns.update(pxname=section.name, pid=1, iid=number, mode="http")
-        return list(sections.values())
-
-    def _frontend(self, frontend: Frontend) -> Columns:
-        rate, requests = self._rates.sessions[frontend], self._rates.requests[frontend]
-        traffic = frontend.traffic
-        stopped = bool(frontend.listeners) and all(listener.state == CLOSED for listener in frontend.listeners)
-        return {
-            "svname": "FRONTEND",
-            "type": FRONTEND,
-            "sid": 0,
-            "status": "STOP" if stopped else "OPEN",
-            "scur": len(frontend.connections),
-            "smax": frontend.connections_max,
-            "slim": frontend.maxconn,
-            "stot": frontend.connections_total,
-            "conn_tot": frontend.connections_total,
-            "h1sess": frontend.connections_total,
-            "h1req": traffic.req_tot,
-            "dreq": traffic.dreq,
-            "dresp": traffic.dresp,
-            "dcon": frontend.denied,
-            "eint": traffic.eint,
-            "ereq": traffic.ereq,
-            "req_tot": traffic.req_tot,
-            "intercepted": traffic.intercepted,
-            "rate": rate.now,
-            "rate_max": rate.most,
-            "conn_rate": rate.now,
-            "conn_rate_max": rate.most,
-            "req_rate": requests.now,
-            "req_rate_max": requests.most,
-            **_bytes_and_responses(traffic),
-        }
-
-    def _backend(self, backend: Backend, servers: list[Row]) -> Columns:
-        now = self.proxy.deadlines.now()
-        usable = [server for server in backend.servers if server.usable]
-        down = bool(backend.servers) and not backend.usable
-        columns: Columns = {
-            "svname": "BACKEND",
-            "type": BACKEND,
-            "sid": 0,
-            "status": DOWN if down else UP,
-            "qcur": len(backend.queue),
-            "qmax": backend.queue.most,
-            "dreq": backend.traffic.dreq,
-            "req_tot": backend.traffic.req_tot,
-            "weight": sum(server.weight for server in usable),
-            "act": sum(not server.backup for server in usable),
-            "bck": sum(server.backup for server in usable),
-            "chkdown": backend.downs,
-            "lastchg": int(now - backend.changed_at),
-            "downtime": int(backend.downtime + (now - backend.changed_at if down else 0)),
-            **_carried(backend.traffic, self._rates.sessions[backend]),
-            **_last_session(now, [server.last_placed for server in backend.servers]),
-        }
-        for name in ("connect", "reuse", *POOL_COUNTS):
-            columns[name] = sum(int(row.columns[name]) for row in servers)
-        columns.update(_ratio([server.pool for server in backend.servers]))
-        return columns
-
-    def _server(self, server: Server, checker: Checker | None, number: int) -> Columns:
-        now = self.proxy.deadlines.now()
-        columns = pool_columns(server.pool)
-        columns |= _carried(server.traffic, self._rates.sessions[server])
-        columns |= {
-            "svname": server.name,
-            "type": SERVER,
-            "status": status(server, checker),
-            "qcur": len(server.queue),
-            "qmax": server.queue.most,
-            "weight": server.weight,
-            "uweight": server.weight,
-            "act": int(not server.backup),
-            "bck": int(server.backup),
-            "lastchg": int(now - server.changed_at),
-            "proto": "h1",
-            "sid": number,
-            **_last_session(now, [server.last_placed]),
-        }
-        if server.settings.maxconn:
-            columns["slim"] = server.settings.maxconn
-        if server.settings.maxqueue:
-            columns["qlimit"] = server.settings.maxqueue
-        if checker is not None:
-            columns["chkdown"] = server.downs
-            columns["downtime"] = int(server.downtime + (now - server.changed_at if server.state == DOWN else 0))
-            columns.update(_checked(checker))
-        return columns
+def _frontend(frontend: FrontendView) -> Columns:
+    rate, requests = frontend.sessions, frontend.requests
+    traffic = frontend.traffic
+    return {
+        "svname": "FRONTEND",
+        "type": FRONTEND,
+        "sid": 0,
+        "status": "STOP" if frontend.stopped else "OPEN",
+        "scur": frontend.connections,
+        "smax": frontend.connections_max,
+        "slim": frontend.maxconn,
+        "stot": frontend.connections_total,
+        "conn_tot": frontend.connections_total,
+        "h1sess": frontend.connections_total,
+        "h1req": traffic.req_tot,
+        "dreq": traffic.dreq,
+        "dresp": traffic.dresp,
+        "dcon": frontend.denied,
+        "eint": traffic.eint,
+        "ereq": traffic.ereq,
+        "req_tot": traffic.req_tot,
+        "intercepted": traffic.intercepted,
+        "rate": rate.now,
+        "rate_max": rate.most,
+        "conn_rate": rate.now,
+        "conn_rate_max": rate.most,
+        "req_rate": requests.now,
+        "req_rate_max": requests.most,
+        **_bytes_and_responses(traffic),
+    }
 
 
-def status(server: Server, checker: Checker | None) -> str:
+def _backend(backend: BackendView, servers: list[Row], now: float) -> Columns:
+    usable = [server for server in backend.servers if server.usable]
+    columns: Columns = {
+        "svname": "BACKEND",
+        "type": BACKEND,
+        "sid": 0,
+        "status": DOWN if backend.down else UP,
+        "qcur": backend.queue,
+        "qmax": backend.queue_max,
+        "dreq": backend.traffic.dreq,
+        "req_tot": backend.traffic.req_tot,
+        "weight": sum(server.weight for server in usable),
+        "act": sum(not server.backup for server in usable),
+        "bck": sum(server.backup for server in usable),
+        "chkdown": backend.downs,
+        "lastchg": int(now - backend.changed_at),
+        "downtime": int(backend.down_for(now)),
+        **_carried(backend.traffic, backend.sessions),
+        **_last_session(now, [server.last_placed for server in backend.servers]),
+    }
+    totals = map(sum, zip(*(_summed(row.columns) for row in servers), strict=True)) if servers else repeat(0)
+    columns.update(zip(_SUMS, totals, strict=False))
+    columns.update(_ratio([server.pool for server in backend.servers]))
+    return columns
+
+
+def _server(server: ServerView, number: int, now: float) -> Columns:
+    columns = pool_columns(server.pool)
+    columns |= _carried(server.traffic, server.sessions)
+    columns |= {
+        "svname": server.name,
+        "type": SERVER,
+        "status": status(server),
+        "qcur": server.queue,
+        "qmax": server.queue_max,
+        "weight": server.weight,
+        "uweight": server.weight,
+        "act": int(not server.backup),
+        "bck": int(server.backup),
+        "lastchg": int(now - server.changed_at),
+        "proto": "h1",
+        "sid": number,
+        **_last_session(now, [server.last_placed]),
+    }
+    if server.maxconn:
+        columns["slim"] = server.maxconn
+    if server.maxqueue:
+        columns["qlimit"] = server.maxqueue
+    if server.check is not None:
+        columns["chkdown"] = server.downs
+        columns["downtime"] = int(server.down_for(now))
+        columns.update(_checked(server.check))
+    return columns
+
+
+def status(server: ServerView) -> str:
     """Returns the server's state in HAProxy's words, with its progress towards the other state."""
-    if server.state == MAINT or checker is None:
+    check = server.check
+    if server.state == MAINT or check is None:
         return "no check" if server.state == UP else server.state
-    rise, fall, health = checker.settings.rise, checker.settings.fall, checker.health
+    rise, fall, health = check.rise, check.fall, check.health
     if server.serving and health < rise + fall - 1:
         return f"{server.state} {health - rise + 1}/{fall}"
     if server.state == DOWN and health:
@@ -265,85 +221,73 @@ def status(server: Server, checker: Checker | None) -> str:
     return server.state
 
 
-def pool_columns(pool: HTTPConnectionPool) -> Columns:
+def pool_columns(pool: PoolView) -> Columns:
     """Returns the columns of a server's pool: reusedproxy's, and HAProxy's about idle connections and reuse."""
-    counters = pool.counters
-    # One pass over the pools instead of one for each column (measured for 400 servers: 1.6 ms instead of 3.5 ms).
-    idle = safe = suspect = in_use = connecting = retiring = private = waiting = 0
-    for each in pool.family:
-        if each.idle:
-            idle += len(each.idle)
-            safe += sum(connection.safe for connection in each.idle)
-            suspect += each.holdings.suspect
-        in_use += len(each.in_use)
-        connecting += len(each.connecting)
-        retiring += len(each.retiring)
-        private += len(each.private)
-        waiting += len(each.waiters)
+    counts = pool.counts
     columns: Columns = {
-        "connect": counters.dials,
-        "reuse": counters.reuses,
-        "srv_icur": idle,
-        "idle_conn_cur": idle - safe,
-        "safe_conn_cur": safe,
-        "used_conn_cur": in_use,
-        "priv_idle_cur": private,
+        "connect": counts.dials,
+        "reuse": counts.reuses,
+        "srv_icur": pool.idle,
+        "idle_conn_cur": pool.idle - pool.safe,
+        "safe_conn_cur": pool.safe,
+        "used_conn_cur": pool.in_use,
+        "priv_idle_cur": pool.private,
         # HAProxy estimates the number to keep. Here it is the floor or, if larger, the connections in use plus the
         # waiting requests.
-        "need_conn_est": max(pool.limits.min_conn, in_use + waiting),
-        "pool_floor": pool.limits.min_conn,
-        "pool_idle": idle,
-        "pool_suspect": suspect,
-        "pool_in_use": in_use,
-        "pool_connecting": connecting,
-        "pool_retiring": retiring,
-        "pool_waiting": waiting,
-        "pool_dials": counters.dials,
-        "pool_dials_request_path": counters.dials_for_requests,
-        "pool_dials_failed": counters.dials_failed,
-        "pool_handshakes": counters.handshakes,
-        "pool_handshakes_request_path": counters.handshakes_on_request_path,
-        "pool_waits_queued": counters.waits_queued,
-        "pool_waits_failed": counters.waits_failed,
-        "pool_requests": counters.requests,
-        "pool_races_repeated": counters.races_repeated,
-        "pool_races_lost": counters.races_lost,
-        "pool_pings": counters.pings,
-        "pool_pings_failed": counters.pings_failed,
-        "pool_donated": counters.donated,
-        "pool_overdue": counters.overdue,
-        "pool_below_floor": round(pool.upkeep.refill.below_floor_seconds, 2),
+        "need_conn_est": max(pool.floor, pool.in_use + pool.waiting),
+        "pool_floor": pool.floor,
+        "pool_idle": pool.idle,
+        "pool_suspect": pool.suspect,
+        "pool_in_use": pool.in_use,
+        "pool_connecting": pool.connecting,
+        "pool_retiring": pool.retiring,
+        "pool_waiting": pool.waiting,
+        "pool_dials": counts.dials,
+        "pool_dials_request_path": counts.dials_for_requests,
+        "pool_dials_failed": counts.dials_failed,
+        "pool_handshakes": counts.handshakes,
+        "pool_handshakes_request_path": counts.handshakes_on_request_path,
+        "pool_waits_queued": counts.waits_queued,
+        "pool_waits_failed": counts.waits_failed,
+        "pool_requests": counts.requests,
+        "pool_races_repeated": counts.races_repeated,
+        "pool_races_lost": counts.races_lost,
+        "pool_pings": counts.pings,
+        "pool_pings_failed": counts.pings_failed,
+        "pool_donated": counts.donated,
+        "pool_overdue": counts.overdue,
+        "pool_below_floor": round(pool.below_floor_seconds, 2),
         **_limits(pool),
         "pool_closed": closed_because(pool),
         **_ratio([pool]),
     }
-    if pool.limits.max_conn is not None:
-        columns["src_ilim"] = pool.limits.max_conn
+    if pool.max_conn is not None:
+        columns["src_ilim"] = pool.max_conn
     return columns
 
 
-def _limits(pool: HTTPConnectionPool) -> Columns:
+def _limits(pool: PoolView) -> Columns:
     """Returns the server's time limits for idle connections, in seconds, and their sources; nothing for unknown ones."""
     columns: Columns = {}
-    for name, estimate in (("used", pool.upkeep.used), ("unused", pool.upkeep.unused)):
-        if estimate.source:
-            columns[f"pool_limit_{name}"] = round(estimate.limit, 2)
-            columns[f"pool_limit_{name}_from"] = estimate.source
+    for name, limit in (("used", pool.used), ("unused", pool.unused)):
+        if limit is not None:
+            columns[f"pool_limit_{name}"] = round(limit.seconds, 2)
+            columns[f"pool_limit_{name}_from"] = limit.source
     return columns
 
 
-def closed_because(pool: HTTPConnectionPool) -> str:
+def closed_because(pool: PoolView) -> str:
     """Returns the reasons why connections were closed, with their numbers, the most frequent first."""
     return "; ".join(f"{reason}: {count}" for reason, count in sorted(pool.closed.items(), key=lambda item: -item[1]))
 
 
-def _ratio(pools: list[HTTPConnectionPool]) -> Columns:
+def _ratio(pools: Sequence[PoolView]) -> Columns:
     """Returns the share of requests on a connection that had carried one before; nothing without requests."""
-    requests = sum(pool.counters.requests for pool in pools)
-    return {"pool_reuse_ratio": sum(pool.counters.reuses for pool in pools) / requests} if requests else {}
+    requests = sum(pool.counts.requests for pool in pools)
+    return {"pool_reuse_ratio": sum(pool.counts.reuses for pool in pools) / requests} if requests else {}
 
 
-def _carried(traffic: Traffic, rate: Meter) -> Columns:
+def _carried(traffic: Traffic, rate: Rate) -> Columns:
     """Returns the columns that backends and servers have in common."""
     return {
         "scur": traffic.scur,
@@ -374,16 +318,16 @@ def _last_session(now: float, placed: list[float]) -> Columns:
     return {"lastsess": int(now - last) if last else -1}
 
 
-def _checked(checker: Checker) -> Columns:
-    settings, last = checker.settings, checker.last
+def _checked(check: CheckView) -> Columns:
+    last = check.last
     columns: Columns = {
-        "chkfail": checker.failures,
+        "chkfail": check.failures,
         "check_status": last.status,
         "check_desc": WORDS[last.status],
         "check_duration": int(last.duration * 1000),
-        "check_rise": settings.rise,
-        "check_fall": settings.fall,
-        "check_health": checker.health,
+        "check_rise": check.rise,
+        "check_fall": check.fall,
+        "check_health": check.health,
         "last_chk": last.info,
     }
     if last.code is not None:

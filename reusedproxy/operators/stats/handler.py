@@ -2,7 +2,7 @@
 
 Parses the request as HAProxy does (the URI as a prefix; `;csv`, `;norefresh`; `;unfold` is not in HAProxy), and answers
 with the page or the CSV. Must never change anything. Output that took long to compute is reused for a moment (see
-`figures`).
+`moment`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ from reusedproxy.config.model.proxies import StatsPage as Settings
 from reusedproxy.exchanges.own_answers import answer
 from reusedproxy.operators.logs.targets import LogTargets
 from reusedproxy.operators.stats.csv import write_csv
-from reusedproxy.operators.stats.figures import Figures
+from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.stats.page import Look, write_page
 from reusedproxy.wire.heads import RequestHead
+
+#: Most servers for which the page has all pool details, folded: each takes 0.6 ms, in which nothing else runs.
+DETAILED = 20
 
 _HTML_HEADERS = b"content-security-policy: default-src 'none'; style-src 'unsafe-inline'; img-src data:\r\nx-content-type-options: nosniff\r\n"
 
@@ -30,16 +33,16 @@ class StatsPage:
     _log = Logger("reusedproxy")
 
     def __init__(
-        self, settings: Settings, figures: Figures, logs: LogTargets, wall: Callable[[], float] = time.time
+        self, settings: Settings, moments: Moments, logs: LogTargets, wall: Callable[[], float] = time.time
     ) -> None:
         """Takes `wall`, which returns the time of day."""
         self.settings = settings
-        self._figures = figures
+        self._moments = moments
         self._logs = logs
         self._wall = wall
         self._uri = settings.uri.encode()
         #: Time from which traffic is counted: the start, or the last reload.
-        self._counted_from = figures.proxy.deadlines.now()
+        self._counted_from = moments.reader.now()
 
     def wants(self, target: bytes) -> bool:
         return _path(target).startswith(self._uri)
@@ -62,7 +65,7 @@ class StatsPage:
             return 405, answer(405, b"", "text/plain", extra=extra + b"allow: GET, HEAD, POST\r\n", close=close)
         words = _path(head.target)[len(self._uri) :]
         if b";csv" in words:
-            moment = self._figures.moment()
+            moment = self._moments.current()
             body = moment.text("csv", lambda: write_csv(moment.sections)).encode()
             whole = answer(200, body, "text/plain; charset=utf-8", extra=extra, close=close)
         else:
@@ -71,20 +74,22 @@ class StatsPage:
         return 200, whole[: len(whole) - len(body)] if head.method == b"HEAD" else whole
 
     def _page(self, words: bytes) -> str:
-        proxy, moment = self._figures.proxy, self._figures.moment()
+        unfolded = b";unfold" in words
+        detailed = unfolded or self._moments.reader.servers <= DETAILED
+        moment = self._moments.current(measures=detailed)
         look = Look(
             uri=self.settings.uri,
             pid=os.getpid(),
-            uptime=moment.at - proxy.began,
-            counted=moment.at - self._counted_from,
-            at=self._wall() - (proxy.deadlines.now() - moment.at),
+            counted=moment.view.at - self._counted_from,
+            at=self._wall() - (self._moments.reader.now() - moment.view.at),
             log_lines_dropped=self._logs.dropped,
             refresh=None if b";norefresh" in words else self.settings.refresh,
             refuses=b";st=DENY" in words,
-            unfolded=b";unfold" in words,
+            detailed=detailed,
+            unfolded=unfolded,
             hide_version=self.settings.hide_version,
         )
-        return write_page(proxy, moment, look)
+        return write_page(moment, look)
 
 
 def _path(target: bytes) -> bytes:

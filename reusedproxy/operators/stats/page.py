@@ -13,33 +13,32 @@ from html import escape
 from attrs import frozen
 
 from reusedproxy import __version__
-from reusedproxy.backends.server import DOWN, DRAIN, MAINT, Server
-from reusedproxy.operators.proxy import Proxy
+from reusedproxy.backends.server import DOWN, DRAIN, MAINT
 from reusedproxy.operators.stats import pool_details as pooldetails
 from reusedproxy.operators.stats import tls_details as tlsdetails
-from reusedproxy.operators.stats.figures import BACKEND, FRONTEND, SERVER, Columns, Moment, Row, Section
+from reusedproxy.operators.stats.figures import BACKEND, FRONTEND, SERVER, Columns, Row, Section
+from reusedproxy.operators.stats.moment import Moment
 from reusedproxy.operators.stats.pool_details import pool_details
-
-#: Most servers for which the page has all pool details, folded: each takes 0.6 ms, in which nothing else runs.
-DETAILED = 20
+from reusedproxy.operators.view.values import PoolView, ProxyView
 
 
 @frozen
 class Look:
     """Settings of a page besides the figures. `refresh` is in seconds; None: the page does not reload itself.
 
-    `unfolded`: the pool details are open; a page that reloads itself would otherwise fold them again.
+    `detailed`: the page has the pool details, so the view must have the pools' measures. `unfolded`: they are open; a
+    page that reloads itself would otherwise fold them again.
     """
 
     uri: str
     pid: int
-    uptime: float
     #: Seconds for which traffic has been counted: since the start or the last reload.
     counted: float
     at: float
     log_lines_dropped: int = 0
     refresh: float | None = None
     refuses: bool = False
+    detailed: bool = False
     unfolded: bool = False
     hide_version: bool = False
 
@@ -50,7 +49,7 @@ class Look:
         return f"<a href='{escape(self.uri)}{'' if stays else ';norefresh'}{';unfold' if open_ else ''}'>{words}</a>"
 
 
-def write_page(proxy: Proxy, moment: Moment, look: Look) -> str:
+def write_page(moment: Moment, look: Look) -> str:
     """Returns the whole document. The part that differs between two views is short; the tables are written once for a
     moment."""
     refresh = f'<meta http-equiv="refresh" content="{look.refresh:.0f}">\n' if look.refresh else ""
@@ -58,7 +57,7 @@ def write_page(proxy: Proxy, moment: Moment, look: Look) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
         f'{refresh}<meta name="viewport" content="width=device-width">\n<link rel="icon" href="data:,">\n',
         f"<title>reusedproxy statistics</title>\n<style>{_STYLE}{pooldetails.STYLE}{tlsdetails.STYLE}</style>\n</head>\n<body>\n",
-        _header(proxy, moment, look),
+        _header(moment, look),
         moment.text("unfolded tables" if look.unfolded else "tables", lambda: _tables(moment.sections, look)),
         _LEGEND,
         "</body>\n</html>\n",
@@ -69,38 +68,39 @@ def write_page(proxy: Proxy, moment: Moment, look: Look) -> str:
 # The part above the tables.
 
 
-def _header(proxy: Proxy, moment: Moment, look: Look) -> str:
+def _header(moment: Moment, look: Look) -> str:
+    uptime = moment.view.uptime
     uri = escape(look.uri)
     again = "does not reload itself"
     if look.refresh:
         again = f"reloads every {look.refresh:.0f} s ({look.link('stop', refresh=False)})"
     now = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(look.at))
     since = ""
-    if look.uptime - look.counted >= 1:
+    if uptime - look.counted >= 1:
         since = (
             f"<p>The last reload was {_duration(look.counted)} ago. Traffic of frontends, backends and servers is counted since"
             " then; pools, and what is said of them here, since the start.</p>\n"
         )
     version = "" if look.hide_version else f"version {escape(__version__)}, "
     return (
-        f"<h1>reusedproxy <small>{version}pid {look.pid}, up {_duration(look.uptime)}</small></h1>\n"
+        f"<h1>reusedproxy <small>{version}pid {look.pid}, up {_duration(uptime)}</small></h1>\n"
         f"<p class='menu'>{now} · {again} · {look.link('reload')}"
         f" · {look.link('fold pools' if look.unfolded else 'unfold pools', unfolded=not look.unfolded)}"
         f" · <a href='{uri};csv'>CSV</a></p>\n"
         + ("<p class='trouble'>Nothing was changed: this page takes no orders.</p>\n" if look.refuses else "")
-        + f"<div class='facts'>{moment.text('facts', lambda: _facts(proxy, moment.sections))}{_lost_lines(look)}</div>\n"
+        + f"<div class='facts'>{moment.text('facts', lambda: _facts(moment.view, moment.sections))}{_lost_lines(look)}</div>\n"
         + since
     )
 
 
-def _facts(proxy: Proxy, sections: list[Section]) -> str:
+def _facts(view: ProxyView, sections: list[Section]) -> str:
     """Returns the figures to be seen first: handshakes on the request path and lost requests, which should be 0, then
     the state of the proxy."""
 
     def total(name: str) -> int:
         return sum(int(row.columns[f"pool_{name}"]) for section in sections for row in section.servers)
 
-    on_path, places = total("handshakes_request_path"), proxy.places
+    on_path = total("handshakes_request_path")
     lost = total("races_lost")
     facts = [
         _fact(
@@ -117,15 +117,14 @@ def _facts(proxy: Proxy, sections: list[Section]) -> str:
         ),
         _fact("connections to servers", f"{total('idle'):,} idle", f"{total('in_use'):,} in use"),
         _fact("handshakes in all", f"{total('handshakes'):,}", f"{total('dials_failed'):,} dials failed"),
-        _fact("client connections", f"{places.taken:,}", f"of {places.maxconn:,} at most"),
+        _fact("client connections", f"{view.clients:,}", f"of {view.maxconn:,} at most"),
     ]
-    stood = proxy.standstills
-    if stood.count:
+    if view.standstills:
         facts.append(
             _fact(
                 "event loop stood still",
-                f"{stood.count:,}",
-                f"times, {stood.longest:.1f} s at most (see the log)",
+                f"{view.standstills:,}",
+                f"times, {view.longest_standstill:.1f} s at most (see the log)",
                 "bad",
             )
         )
@@ -144,11 +143,10 @@ def _fact(name: str, value: str, more: str, kind: str = "") -> str:
 
 
 def _tables(sections: list[Section], look: Look) -> str:
-    details = look.unfolded or sum(len(section.servers) for section in sections) <= DETAILED
-    return "".join(_section(section, look, details) for section in sections)
+    return "".join(_section(section, look) for section in sections)
 
 
-def _section(section: Section, look: Look, details: bool) -> str:
+def _section(section: Section, look: Look) -> str:
     rows = "".join(map(_traffic_row, section.rows()))
     name = escape(section.name)
     tables = f"<section>\n<h2 id='{name}'>{name}</h2>\n<table>\n{_TRAFFIC_HEAD}{rows}</table>\n"
@@ -158,7 +156,7 @@ def _section(section: Section, look: Look, details: bool) -> str:
         tables += f"<table class='pools'>\n{_POOL_HEAD}{''.join(map(_pool_rows, section.servers))}</table>\n"
         servers = [row.server for row in section.servers if row.server is not None]
         tables += tlsdetails.servers(servers, look.at)
-        tables += "".join(pool_details(server, look.at, look.unfolded) for server in servers if details)
+        tables += "".join(pool_details(server, look.at, look.unfolded) for server in servers if look.detailed)
     return tables + "</section>\n"
 
 
@@ -184,14 +182,13 @@ def _traffic_row(row: Row) -> str:
 def _pool_rows(row: Row) -> str:
     columns, server = row.columns, row.server
     assert server is not None
-    pool = server.pool
     on_path = columns["pool_handshakes_request_path"]
     ratio = columns.get("pool_reuse_ratio")
     cells = [
         f"<th>{escape(server.name)}</th>",
         _number(columns["pool_floor"]),
         f"<td>{_duration(float(columns['pool_below_floor']))}</td>",
-        f"<td class='{'warn' if pool.below_floor else ''}'>{columns['pool_idle']:,}</td>",
+        f"<td class='{'warn' if server.pool.below_floor else ''}'>{columns['pool_idle']:,}</td>",
         *map(_number, map(columns.get, _POOL_NUMBERS)),
         f"<td class='{'warn' if columns['pool_dials_failed'] else ''}'>{columns['pool_dials_failed']:,}</td>",
         _number(columns["pool_handshakes"]),
@@ -203,7 +200,7 @@ def _pool_rows(row: Row) -> str:
         f"<td>{f'{float(ratio):.1%}' if ratio is not None else ''}</td>",
         *(_limit(columns, name) for name in ("used", "unused")),
         f"<td class='left wide'>{escape(str(columns['pool_closed'])).replace('; ', '<br>')}</td>",
-        f"<td class='left wide'>{_trouble(server)}</td>",
+        f"<td class='left wide'>{_trouble(server.pool)}</td>",
     ]
     return f"<tr>{''.join(cells)}</tr>\n"
 
@@ -213,10 +210,9 @@ def _limit(columns: Columns, name: str) -> str:
     return f"<td>{columns[f'pool_limit_{name}']} s<br><small>{source}</small></td>" if source else "<td></td>"
 
 
-def _trouble(server: Server) -> str:
-    pool = server.pool
-    if pool.trouble:
-        return f"<span class='trouble'>{escape(pool.trouble)}</span>"
+def _trouble(pool: PoolView) -> str:
+    if pool.troubles:
+        return f"<span class='trouble'>{escape(pool.troubles[0])}</span>"
     if pool.running != "running":
         return f"<span class='quiet'>{escape(pool.running)}</span>"
     return ""

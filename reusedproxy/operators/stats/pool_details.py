@@ -1,6 +1,6 @@
 """Renders the folded part of the statistics page: all metrics of each server's pool.
 
-Turns the output of `metrics.view` into HTML. Names of servers come from the configuration and pass through `escape`;
+Turns the output of `metrics.groups` into HTML. Names of servers come from the configuration and pass through `escape`;
 all other text is this program's.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from html import escape
 
-from reusedproxy.backends.server import Server
-from reusedproxy.operators.metrics.view import SPREAD_HEADINGS, Group, Line, Spread, Value, groups
+from reusedproxy.operators.metrics.groups import SPREAD_HEADINGS, Group, Line, Spread, Value, groups
+from reusedproxy.operators.view.values import ServerView
 
 STYLE = """
 details{margin:.3em 0}summary{cursor:pointer;font-size:12px}summary small{color:var(--quiet)}
@@ -20,10 +20,10 @@ details{margin:.3em 0}summary{cursor:pointer;font-size:12px}summary small{color:
 """
 
 
-def pool_details(server: Server, now: float, unfolded: bool) -> str:
+def pool_details(server: ServerView, now: float, unfolded: bool) -> str:
     """Returns the folded block, with a summary in its first line; `now` is Unix time."""
     pool = server.pool
-    state = f"{pool.held('idle'):,} idle of a floor of {pool.limits.min_conn:,}, {pool.held('in_use'):,} in use"
+    state = f"{pool.idle:,} idle of a floor of {pool.floor:,}, {pool.in_use:,} in use"
     return (
         f"<details{' open' if unfolded else ''}><summary>Pool of <b>{escape(server.full_name)}</b> in full"
         f" <small>{state}</small></summary>\n<div class='groups'>\n{''.join(map(_group, groups(server, now)))}</div></details>\n"

@@ -1,21 +1,19 @@
 """Renders the TLS part of the statistics page: certificates of listeners, handshakes, and the ends of certificates.
 
-Turns the state of frontends and servers into HTML. Names in certificates come from files, and pass through `escape`
+Turns the view of frontends and servers into HTML. Names in certificates come from files, and pass through `escape`
 like all external text.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import nsmallest
 from html import escape
+from operator import attrgetter
 
-from reusedproxy.backends.server import Server
-from reusedproxy.clients.frontend import Frontend
-from reusedproxy.net.tls.server import Certificates, ServerContext
 from reusedproxy.operators.logs.expiry import THRESHOLDS, days_left
-from reusedproxy.operators.metrics.pools import theirs_end
+from reusedproxy.operators.view.values import FrontendView, ListenersView, ServerView
 
 #: Most certificates shown for a `bind` line (those that end first), and most names or addresses shown in one cell.
 SHOWN = 20
@@ -26,73 +24,55 @@ STYLE = """
 """
 
 
-def listeners(frontend: Frontend, now: float) -> str:
+def listeners(frontend: FrontendView, now: float) -> str:
     """Returns the table of the frontend's TLS listeners, "" without any. `now` is Unix time."""
-    shown = by_certificates(frontend)
-    if not shown:
+    handshakes = frontend.tls
+    if handshakes is None:
         return ""
-    handshakes = frontend.handshakes
     failed = f"<span class='{'warn' if handshakes.failed else 'quiet'}'>{handshakes.failed:,} failed</span>"
     counted = f"{handshakes.completed:,} completed, {handshakes.resumed:,} of them resumed; {failed}"
-    rows = "".join(_listener(addresses, certificates, now) for certificates, addresses in shown)
+    rows = "".join(_listener(each, now) for each in handshakes.listeners)
     return (
-        f"<table class='tls'><caption>TLS handshakes of clients: {counted}, {len(handshakes.under_way):,} under way</caption>\n"
+        f"<table class='tls'><caption>TLS handshakes of clients: {counted}, {handshakes.under_way:,} under way</caption>\n"
         f"<thead><tr><th>Listener</th><th>certificate</th><th>names</th><th>ends</th><th>left</th></tr></thead>\n{rows}</table>\n"
     )
 
 
-def servers(shown: Iterable[Server], now: float) -> str:
+def servers(shown: Iterable[ServerView], now: float) -> str:
     """Returns the table of TLS servers with the end of the client certificate and of the server's certificate, ""
     without any."""
-    rows = "".join(_server(server, now) for server in shown if server.pool.context is not None)
+    rows = "".join(_server(server, now) for server in shown if server.pool.tls is not None)
     head = "<thead><tr><th>TLS</th><th>our certificate</th><th>ends</th><th>left</th><th>its own ends</th><th>left</th></tr></thead>"
     return f"<table class='tls'>{head}\n{rows}</table>\n" if rows else ""
 
 
-def by_certificates(frontend: Frontend) -> list[tuple[Certificates, list[str]]]:
-    """Returns the addresses of the frontend's TLS listeners, grouped by their certificates: those of a range of ports,
-    for example, share them."""
-    found: dict[int, tuple[Certificates, list[str]]] = {}
-    for bind in frontend.settings.binds:
-        certificates = frontend.handshakes.certificates.get(bind.address)
-        if certificates is not None:
-            found.setdefault(id(certificates), (certificates, []))[1].append(str(bind.address))
-    return list(found.values())
-
-
-def end_of(context: ServerContext) -> float:
-    """Returns the end of the certificate that the context shows, in Unix time."""
-    return context.leaf.not_valid_after_utc.timestamp()
-
-
-def few(names: list[str]) -> str:
+def few(names: Sequence[str]) -> str:
     """Returns the first names, and the number of further ones."""
     more = len(names) - NAMES
     return ", ".join(names[:NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _listener(addresses: list[str], certificates: Certificates, now: float) -> str:
-    contexts = nsmallest(SHOWN, certificates.contexts, key=end_of)
+def _listener(listeners: ListenersView, now: float) -> str:
+    certificates = nsmallest(SHOWN, listeners.certificates, key=attrgetter("ends"))
     rows = []
-    for number, context in enumerate(contexts):
-        where = few(addresses) if not number else ""
-        names = few(list(dict.fromkeys(context.names)))
-        cells = f"<td class='left'>{escape(context.crt)}</td><td class='left wide'>{escape(names)}</td>"
-        rows.append(f"<tr><th>{escape(where)}</th>{cells}{_ends(end_of(context), now)}</tr>\n")
-    more = len(certificates.contexts) - len(contexts)
+    for number, certificate in enumerate(certificates):
+        where = few(listeners.addresses) if not number else ""
+        names = few(certificate.names)
+        cells = f"<td class='left'>{escape(certificate.file)}</td><td class='left wide'>{escape(names)}</td>"
+        rows.append(f"<tr><th>{escape(where)}</th>{cells}{_ends(certificate.ends, now)}</tr>\n")
+    more = len(listeners.certificates) - len(certificates)
     if more > 0:
         rows.append(f"<tr><th></th><td class='left quiet' colspan=4>and {more:,} more, which end later</td></tr>\n")
     return "".join(rows)
 
 
-def _server(server: Server, now: float) -> str:
-    context = server.pool.context
-    assert context is not None
-    ours = context.settings.crt
-    file = escape(ours) if ours is not None else "<span class='quiet'>none</span>"
+def _server(server: ServerView, now: float) -> str:
+    tls = server.pool.tls
+    assert tls is not None
+    file = escape(tls.crt) if tls.crt is not None else "<span class='quiet'>none</span>"
     return (
         f"<tr><th>{escape(server.name)}</th><td class='left'>{file}</td>"
-        f"{_ends(context.ours_end, now)}{_ends(theirs_end(server), now)}</tr>\n"
+        f"{_ends(tls.ours_end, now)}{_ends(tls.theirs_end, now)}</tr>\n"
     )
 
 

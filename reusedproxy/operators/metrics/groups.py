@@ -10,9 +10,9 @@ from math import inf
 
 from attrs import frozen
 
-from reusedproxy.backends.server import Server
 from reusedproxy.measures.histogram import Histogram
 from reusedproxy.operators.metrics.pools import GROUPS, Distribution, Family, of_servers
+from reusedproxy.operators.view.values import ServerView
 
 #: Units of time: name, size in seconds, and the value in seconds below which the unit is used.
 _UNITS = (("µs", 1e-6, 1e-3), ("ms", 1e-3, 1.0), ("s", 1.0, 120.0), ("min", 60.0, 7200.0), ("h", 3600.0, 172800.0))
@@ -61,8 +61,8 @@ class Group:
     spreads: tuple[Spread, ...]
 
 
-def groups(server: Server, now: float) -> list[Group]:
-    """Returns all metrics of the server; `now` is Unix time, for the distance of dates."""
+def groups(server: ServerView, now: float) -> list[Group]:
+    """Returns all metrics of the server, whose view must have them; `now` is Unix time, for the distance of dates."""
     found = list(of_servers([server]))
     return [
         Group(

@@ -1,0 +1,391 @@
+"""Reads a running proxy, and returns what operators see of it as plain data (`values`).
+
+This is the only place where statistics, metrics, logs of certificates' ends and console look at living objects. It must
+never change them, and must never know how its values are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import inf
+from operator import attrgetter
+
+from attrs import fields, frozen
+from cryptography.x509 import Certificate
+
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.checks import Checker
+from reusedproxy.backends.server import Server
+from reusedproxy.clients.frontend import Frontend
+from reusedproxy.config.model.values import Place
+from reusedproxy.measures.histogram import Histogram
+from reusedproxy.measures.last_errors import LastErrors
+from reusedproxy.measures.traffic import Traffic
+from reusedproxy.net.listener import CLOSED
+from reusedproxy.net.tls.client import ClientContext
+from reusedproxy.net.tls.server import Certificates
+from reusedproxy.operators.view.proxy import Proxy
+from reusedproxy.operators.view.rates import Meter, Rates
+from reusedproxy.operators.view.values import (
+    BackendView,
+    CertificateView,
+    CheckView,
+    ConnectionView,
+    EndedView,
+    Errors,
+    FrontendView,
+    HandshakesView,
+    IdleLimit,
+    ListenersView,
+    PoolCounts,
+    PoolMeasures,
+    PoolTLS,
+    PoolView,
+    ProxyView,
+    Rate,
+    ServerView,
+)
+from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
+from reusedproxy.pool.learning.idle_timeout import IdleTimeoutEstimate
+from reusedproxy.pool.pool import HTTPConnectionPool
+
+#: Fields that are copied one by one; an attrgetter for all of them is one call.
+_COUNTS = attrgetter(*PoolCounts._fields)
+_TRAFFIC = attrgetter(*(each.name for each in fields(Traffic)))
+
+_NOT_MEASURED = Rate()
+_STATES = {IDLE: "idle", IN_USE: "in use", PRIVATE: "private", WATCHED: "watched", RETIRING: "retiring"}
+
+
+class Reader:
+    """Reads one proxy. What cannot change while this proxy runs, its listeners' certificates, is read once."""
+
+    def __init__(self, proxy: Proxy, rates: Rates | None = None) -> None:
+        """Takes `rates`; without them all rates are 0."""
+        self._proxy = proxy
+        self._rates = rates
+        #: By `id`, for which the proxy keeps them alive.
+        self._certificates: dict[int, tuple[CertificateView, ...]] = {}
+
+    def now(self) -> float:
+        """Returns the time by the proxy's clock, in seconds."""
+        return self._proxy.deadlines.now()
+
+    @property
+    def servers(self) -> int:
+        """The number of servers."""
+        return sum(len(backend.servers) for backend in self._proxy.backends)
+
+    def view(self, *, measures: bool = False) -> ProxyView:
+        """Returns the whole proxy; with `measures` also those of its pools."""
+        proxy = self._proxy
+        now = self.now()
+        return ProxyView(
+            at=now,
+            uptime=now - proxy.began,
+            clients=proxy.places.taken,
+            maxconn=proxy.places.maxconn,
+            standstills=proxy.standstills.count,
+            longest_standstill=proxy.standstills.longest,
+            frontends=tuple(map(self._frontend, proxy.frontends)),
+            backends=tuple(self._backend(each, measures) for each in proxy.backends),
+        )
+
+    def _frontend(self, frontend: Frontend) -> FrontendView:
+        rates = self._rates
+        listeners = frontend.listeners
+        return FrontendView(
+            name=frontend.name,
+            place=frontend.settings.place,
+            stopped=bool(listeners) and all(listener.state == CLOSED for listener in listeners),
+            connections=len(frontend.connections),
+            connections_max=frontend.connections_max,
+            connections_total=frontend.connections_total,
+            maxconn=frontend.maxconn,
+            denied=frontend.denied,
+            traffic=_traffic(frontend.traffic),
+            sessions=self._rate(frontend),
+            requests=_rate(rates.requests[frontend]) if rates is not None else _NOT_MEASURED,
+            invalid=_errors(frontend.invalid),
+            tls=self._handshakes(frontend) if frontend.handshakes.certificates else None,
+        )
+
+    def _handshakes(self, frontend: Frontend) -> HandshakesView:
+        counted = frontend.handshakes
+        addresses: dict[int, list[str]] = {}
+        for bind in frontend.settings.binds:
+            certificates = counted.certificates.get(bind.address)
+            if certificates is not None:
+                addresses.setdefault(id(certificates), []).append(str(bind.address))
+                if id(certificates) not in self._certificates:
+                    self._certificates[id(certificates)] = _certificates(certificates)
+        return HandshakesView(
+            completed=counted.completed,
+            resumed=counted.resumed,
+            failed=counted.failed,
+            under_way=len(counted.under_way),
+            listeners=tuple(ListenersView(tuple(at), self._certificates[key]) for key, at in addresses.items()),
+        )
+
+    def _backend(self, backend: Backend, measures: bool) -> BackendView:
+        checkers = {checker.server: checker for checker in backend.checkers}
+        return BackendView(
+            name=backend.name,
+            place=backend.settings.place,
+            servers=tuple(
+                server_view(each, checkers.get(each), self._rate(each), measures) for each in backend.servers
+            ),
+            down=bool(backend.servers) and not backend.usable,
+            queue=len(backend.queue),
+            queue_max=backend.queue.most,
+            changed_at=backend.changed_at,
+            downtime=backend.downtime,
+            downs=backend.downs,
+            traffic=_traffic(backend.traffic),
+            sessions=self._rate(backend),
+        )
+
+    def _rate(self, of: Frontend | Backend | Server) -> Rate:
+        return _NOT_MEASURED if self._rates is None else _rate(self._rates.sessions[of])
+
+
+def server_view(
+    server: Server, checker: Checker | None = None, sessions: Rate = _NOT_MEASURED, measures: bool = False
+) -> ServerView:
+    """Returns one server; with `measures` also those of its pool."""
+    settings = server.settings
+    return ServerView(
+        name=server.name,
+        full_name=server.full_name,
+        place=settings.place,
+        state=server.state,
+        admin=server.admin,
+        weight=server.weight,
+        backup=server.backup,
+        served=server.served,
+        maxconn=settings.maxconn,
+        maxqueue=settings.maxqueue,
+        queue=len(server.queue),
+        queue_max=server.queue.most,
+        last_placed=server.last_placed,
+        changed_at=server.changed_at,
+        downtime=server.downtime,
+        downs=server.downs,
+        traffic=_traffic(server.traffic),
+        sessions=sessions,
+        check=None if checker is None else _check(checker),
+        pool=_pool(server, measures),
+    )
+
+
+def connections(server: Server) -> list[ConnectionView]:
+    """Returns the connections that stand to a server, under all its names."""
+    now = server.pool.deadlines.now()
+    pools = server.pool.family
+    lists = [(each.idle, each.in_use, each.private, each.watched, each.retiring) for each in pools]
+    return [_connection(connection, now) for each in lists for some in each for connection in some]
+
+
+def ended(server: Server) -> list[EndedView]:
+    """Returns the last connections to a server that have ended, the oldest first."""
+    pool = server.pool
+    now = pool.deadlines.now()
+    names = [each.name for each in fields(EndedView) if each.name != "ago"]
+    return [EndedView(ago=now - each.at, **{name: getattr(each, name) for name in names}) for each in pool.ended]
+
+
+# Parts of a server.
+
+
+def _pool(server: Server, measures: bool) -> PoolView:
+    pool = server.pool
+    limits, upkeep, context = pool.limits, pool.upkeep, pool.context
+    # One pass over the pools instead of one for each number (measured for 400 servers: 1.6 ms instead of 3.5 ms).
+    idle = safe = suspect = in_use = connecting = retiring = private = watched = waiting = 0
+    troubles = []
+    for each in pool.family:
+        if each.idle:
+            idle += len(each.idle)
+            safe += sum(connection.safe for connection in each.idle)
+            suspect += each.holdings.suspect
+        in_use += len(each.in_use)
+        connecting += len(each.connecting)
+        retiring += len(each.retiring)
+        private += len(each.private)
+        watched += len(each.watched)
+        waiting += len(each.waiters)
+        if trouble := each.trouble:
+            troubles.append(trouble)
+    most_idle = limits.most_idle
+    return PoolView(
+        running=pool.running,
+        floor=limits.min_conn,
+        max_conn=limits.max_conn,
+        most_idle=None if most_idle == inf else int(most_idle),
+        below_floor=pool.below_floor,
+        below_floor_seconds=upkeep.refill.below_floor_seconds,
+        idle=idle,
+        safe=safe,
+        suspect=suspect,
+        in_use=in_use,
+        connecting=connecting,
+        retiring=retiring,
+        private=private,
+        watched=watched,
+        waiting=waiting,
+        counts=PoolCounts._make(_COUNTS(pool.counters)),
+        closed=dict(pool.closed),
+        used=_idle_limit(upkeep.used),
+        unused=_idle_limit(upkeep.unused),
+        troubles=tuple(troubles),
+        invalid=_errors(pool.invalid),
+        tls=None if context is None else _pool_tls(server, context),
+        measures=_measures(pool) if measures else None,
+    )
+
+
+def _pool_tls(server: Server, context: ClientContext) -> PoolTLS:
+    ends = [each.context.theirs_end for each in server.pool.family if each.context is not None]
+    standing = [each for each in server.former if each.running != "closed"]
+    older = [each for each in standing if each.context is None or each.context.generation < context.generation]
+    return PoolTLS(
+        crt=context.settings.crt,
+        ours_end=context.ours_end,
+        theirs_end=min((end for end in ends if end is not None), default=None),
+        generation=context.generation,
+        on_older=sum(each.standing for each in older),
+    )
+
+
+def _measures(pool: HTTPConnectionPool) -> PoolMeasures:
+    counters, governor = pool.counters, pool.upkeep.governor
+    return PoolMeasures(
+        tokens=governor.tokens,
+        backoff=governor.backoff,
+        connects=dict(counters.connects),
+        tls_handshakes=dict(counters.tls_handshakes),
+        closed=dict(counters.closed),
+        races=dict(counters.races),
+        retries=dict(counters.retries),
+        acquired={result: _histogram(waits) for result, waits in counters.acquired.items()},
+        connect_seconds=_histogram(counters.connect_seconds),
+        handshake_seconds={resumed: _histogram(took) for resumed, took in counters.handshake_seconds.items()},
+        ages=_histogram(counters.ages),
+        carried=_histogram(counters.carried),
+        idle_at_borrow=_histogram(counters.idle_at_borrow),
+        idle_at_peer_close=_histogram(counters.idle_at_peer_close),
+        warm_up=_histogram(counters.warm_up),
+    )
+
+
+def _idle_limit(estimate: IdleTimeoutEstimate) -> IdleLimit | None:
+    return IdleLimit(estimate.limit, estimate.source) if estimate.source else None
+
+
+def _check(checker: Checker) -> CheckView:
+    settings = checker.settings
+    return CheckView(settings.rise, settings.fall, checker.health, checker.failures, checker.last)
+
+
+def _connection(connection: ServerConnection, now: float) -> ConnectionView:
+    return ConnectionView(
+        state=_STATES[connection.state],
+        number=connection.number,
+        age=now - connection.born,
+        requests=connection.requests,
+        idle_for=now - connection.idle_since if connection.state == IDLE else None,
+        idle_last=connection.idle_last,
+        idle_longest=connection.idle_longest,
+    )
+
+
+# Copies of what counts on.
+
+
+def _traffic(traffic: Traffic) -> Traffic:
+    copy = Traffic(*_TRAFFIC(traffic))
+    copy.hrsp = copy.hrsp[:]
+    return copy
+
+
+def _histogram(histogram: Histogram) -> Histogram:
+    return Histogram(histogram.bounds, histogram.counts[:], histogram.sum)
+
+
+def _rate(meter: Meter) -> Rate:
+    return Rate(meter.now, meter.most)
+
+
+def _errors(invalid: LastErrors) -> Errors:
+    return Errors(invalid.count, invalid.last)
+
+
+def _certificates(certificates: Certificates) -> tuple[CertificateView, ...]:
+    return tuple(
+        CertificateView(each.crt, tuple(dict.fromkeys(each.names)), each.leaf.not_valid_after_utc.timestamp())
+        for each in certificates.contexts
+    )
+
+
+# Certificates in use, for warnings about their ends.
+
+
+@frozen
+class FileInUse:
+    """A file whose contents may expire. `user` is the line that uses it, at `place`; `word` is the keyword before its
+    name. `certificate` is its first certificate if it has been loaded."""
+
+    place: Place
+    user: str
+    word: str
+    path: str
+    certificate: Certificate | None = None
+
+
+@frozen
+class ShownCertificate:
+    """The certificate that a server has shown last, under the name `name` ("": there is just one), and its end (Unix
+    time)."""
+
+    place: Place
+    server: str
+    name: str
+    end: float
+
+
+def files_in_use(proxy: Proxy) -> Iterator[FileInUse]:
+    """Returns the files of all listeners and servers, in the order of the configuration; one that several use comes as
+    often."""
+    for frontend in proxy.frontends:
+        for bind in frontend.settings.binds:
+            shown = frontend.handshakes.certificates.get(bind.address)
+            for context in shown.contexts if shown is not None else ():
+                user, offer = f"bind {bind.address}", context.offer
+                yield FileInUse(bind.place, user, "crt", context.crt, context.leaf)
+                if offer.verify != "none":
+                    files = (("ca-file", offer.ca_file), ("ca-verify-file", offer.ca_verify_file))
+                    for word, path in (*files, ("crl-file", offer.crl_file)):
+                        if path is not None:
+                            yield FileInUse(bind.place, user, word, path)
+    for backend in proxy.backends:
+        for server in backend.servers:
+            yield from _files_of(server)
+
+
+def _files_of(server: Server) -> Iterator[FileInUse]:
+    for tls in (server.settings.tls, server.settings.check_tls):
+        if tls is not None:
+            trusted = (("ca-file", tls.ca_file), ("crl-file", tls.crl_file)) if tls.verify == "required" else ()
+            for word, path in (("crt", tls.crt), *trusted):
+                if path is not None:
+                    yield FileInUse(server.settings.place, f"server {server.full_name}", word, path)
+
+
+def shown_by_servers(proxy: Proxy, until: float) -> Iterator[ShownCertificate]:
+    """Returns the certificates that servers have shown last, if they were looked at and end by `until` (Unix time)."""
+    for backend in proxy.backends:
+        for server in backend.servers:
+            for pool in server.pool.family:
+                context = pool.context
+                if context is not None and (end := context.theirs_end) is not None and end <= until:
+                    yield ShownCertificate(server.settings.place, server.full_name, context.name or "", end)

@@ -1,0 +1,321 @@
+"""Defines what operators see of a running proxy: plain data, of one moment.
+
+`reading` makes it from the living objects; page, CSV, metrics and console are made from it alone. It consists of
+numbers, texts, and tuples and dicts of these, so it can be kept, compared, sent to another process and added up there.
+Names are those of the objects that the values come from. Times are seconds by the proxy's clock, as `ProxyView.at`;
+ends of certificates are Unix time.
+
+Those of which there is one for each server are named tuples: they are made in a third of the time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from attrs import frozen
+
+from reusedproxy.backends.checks import Result
+from reusedproxy.backends.server import DOWN, DRAIN, UP
+from reusedproxy.config.model.values import Place
+from reusedproxy.measures.histogram import Histogram
+from reusedproxy.measures.last_errors import LastError
+from reusedproxy.measures.traffic import Traffic
+
+
+@frozen
+class Rate:
+    """Events per second: `now` in the last whole second, `most` the highest so far. Both are 0 where nobody measures."""
+
+    now: int = 0
+    most: int = 0
+
+
+@frozen
+class Errors:
+    """Invalid messages of one frontend or server: their number, and the last one."""
+
+    count: int
+    last: LastError | None
+
+
+@frozen
+class CertificateView:
+    """A certificate that a listener shows: its file, its names, and its end (Unix time)."""
+
+    file: str
+    names: tuple[str, ...]
+    ends: float
+
+
+@frozen
+class ListenersView:
+    """TLS listeners that show the same certificates, as those of a range of ports do."""
+
+    addresses: tuple[str, ...]
+    certificates: tuple[CertificateView, ...]
+
+
+@frozen
+class HandshakesView:
+    """TLS handshakes of a frontend's clients, and the listeners that they came to."""
+
+    completed: int
+    resumed: int
+    failed: int
+    under_way: int
+    listeners: tuple[ListenersView, ...]
+
+
+@frozen
+class FrontendView:
+    """A frontend, or the frontend of a `listen` section. `tls` is None without a TLS listener."""
+
+    name: str
+    place: Place
+    stopped: bool
+    #: Client connections now, at most, in all, and allowed.
+    connections: int
+    connections_max: int
+    connections_total: int
+    maxconn: int
+    #: Connections that `tcp-request connection` has refused.
+    denied: int
+    traffic: Traffic
+    sessions: Rate
+    requests: Rate
+    invalid: Errors
+    tls: HandshakesView | None
+
+
+@frozen
+class CheckView:
+    """The health checks of a server. `health` is HAProxy's counter, from 0 to rise + fall - 1; UP from `rise` on."""
+
+    rise: int
+    fall: int
+    health: int
+    failures: int
+    last: Result
+
+
+@frozen
+class IdleLimit:
+    """The time, in seconds, after which a server closes an idle connection; `source` says how it is known."""
+
+    seconds: float
+    source: str
+
+
+class PoolCounts(NamedTuple):
+    """Counters of a pool since the start, as `pool.counters.Counters` explains them."""
+
+    dials: int
+    dials_for_requests: int
+    dials_failed: int
+    handshakes: int
+    handshakes_on_request_path: int
+    waits_queued: int
+    waits_failed: int
+    requests: int
+    reuses: int
+    races_repeated: int
+    races_lost: int
+    pings: int
+    pings_failed: int
+    donated: int
+    overdue: int
+
+
+@frozen
+class PoolTLS:
+    """TLS towards a server.
+
+    `crt` is the file of our certificate, None without one. `theirs_end` is the earliest end of the certificates that
+    the server has shown last, one for each of its names. `on_older` counts connections that stand on certificates or
+    settings of an earlier generation.
+    """
+
+    crt: str | None
+    ours_end: float | None
+    theirs_end: float | None
+    generation: int
+    on_older: int
+
+
+@frozen
+class PoolMeasures:
+    """What is counted of a pool besides `PoolCounts`: by cause, result or reason, and as histograms.
+
+    It costs more to read than all the rest, so views have it only where it was asked for. `tokens` are the dials that
+    the rate for the floor allows at this moment, `backoff` the seconds between two dials.
+    """
+
+    tokens: float
+    backoff: float
+    connects: dict[tuple[str, ...], int]
+    tls_handshakes: dict[tuple[str, bool, bool], int]
+    closed: dict[tuple[str, str], int]
+    races: dict[tuple[str, str], int]
+    retries: dict[tuple[str, ...], int]
+    acquired: dict[str, Histogram]
+    connect_seconds: Histogram
+    handshake_seconds: dict[bool, Histogram]
+    ages: Histogram
+    carried: Histogram
+    idle_at_borrow: Histogram
+    idle_at_peer_close: Histogram
+    warm_up: Histogram
+
+
+class PoolView(NamedTuple):
+    """The connections of a server, of all its names together, and what the pool has learnt of it.
+
+    `running` is "running", or says why it is not. `idle` includes `suspect`, which are given to nobody for now;
+    `safe` of the idle ones have carried a request. `max_conn` is `pool-max-conn`, `most_idle` what follows from it and
+    from other limits; each is None without a limit. `troubles` say why the last dial has failed: of each name for
+    which it has. `closed` counts ends of connections by their reason. `measures` is None where it was not asked for.
+    """
+
+    running: str
+    floor: int
+    max_conn: int | None
+    most_idle: int | None
+    below_floor: bool
+    below_floor_seconds: float
+    idle: int
+    safe: int
+    suspect: int
+    in_use: int
+    connecting: int
+    retiring: int
+    private: int
+    watched: int
+    waiting: int
+    counts: PoolCounts
+    closed: dict[str, int]
+    #: Of connections that have carried requests, and of those that have carried none; None while unknown.
+    used: IdleLimit | None
+    unused: IdleLimit | None
+    troubles: tuple[str, ...]
+    invalid: Errors
+    tls: PoolTLS | None
+    measures: PoolMeasures | None = None
+
+
+class ServerView(NamedTuple):
+    """A `server` line. `full_name` is "backend/server"; `check` is None without health checks."""
+
+    name: str
+    full_name: str
+    place: Place
+    state: str
+    admin: str
+    weight: int
+    backup: bool
+    #: Requests that it has been given and that have not ended.
+    served: int
+    #: `maxconn` and `maxqueue` of its line, 0: none.
+    maxconn: int
+    maxqueue: int
+    queue: int
+    queue_max: int
+    #: When it was last given a request, 0: never.
+    last_placed: float
+    changed_at: float
+    #: Seconds that it has been DOWN before its present state, and how often.
+    downtime: float
+    downs: int
+    traffic: Traffic
+    sessions: Rate
+    check: CheckView | None
+    pool: PoolView
+
+    @property
+    def usable(self) -> bool:
+        """Tells whether it may be chosen for any request."""
+        return self.state == UP
+
+    @property
+    def serving(self) -> bool:
+        """Tells whether it may be given requests that are bound to it."""
+        return self.state in (UP, DRAIN)
+
+    def down_for(self, now: float) -> float:
+        """Returns the seconds that it has been DOWN in all, up to `now`."""
+        return self.downtime + (now - self.changed_at if self.state == DOWN else 0.0)
+
+
+@frozen
+class BackendView:
+    """A backend, or the backend of a `listen` section. `down`: it has servers, and none of them is usable."""
+
+    name: str
+    place: Place
+    servers: tuple[ServerView, ...]
+    down: bool
+    queue: int
+    queue_max: int
+    changed_at: float
+    downtime: float
+    downs: int
+    traffic: Traffic
+    sessions: Rate
+
+    def down_for(self, now: float) -> float:
+        """Returns the seconds without a usable server in all, up to `now`."""
+        return self.downtime + (now - self.changed_at if self.down else 0.0)
+
+
+@frozen
+class ProxyView:
+    """A running proxy at the time `at`, which has run for `uptime` seconds; reloads do not end that."""
+
+    at: float
+    uptime: float
+    #: Client connections now, and allowed.
+    clients: int
+    maxconn: int
+    #: How often the event loop stood still, and for how many seconds at most.
+    standstills: int
+    longest_standstill: float
+    frontends: tuple[FrontendView, ...]
+    backends: tuple[BackendView, ...]
+
+    @property
+    def servers(self) -> list[ServerView]:
+        """The servers of all backends, in the order of the configuration."""
+        return [server for backend in self.backends for server in backend.servers]
+
+
+@frozen
+class ConnectionView:
+    """A connection to a server. `idle_for` is None while it is not idle; times are in seconds."""
+
+    state: str
+    number: int
+    age: float
+    requests: int
+    idle_for: float | None
+    #: How long it had been idle when it was last taken for a request, and at most.
+    idle_last: float
+    idle_longest: float
+
+
+@frozen
+class EndedView:
+    """A connection to a server that has ended `ago` seconds ago, by the "server" or the "proxy", and why.
+
+    `tls` is the protocol, "" without; `took` are the seconds until it was open, `age` those that it lived.
+    """
+
+    number: int
+    ago: float
+    by: str
+    reason: str
+    tls: str
+    resumed: bool
+    took: float
+    age: float
+    requests: int
+    idle_last: float
+    idle_longest: float
