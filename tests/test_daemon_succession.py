@@ -24,7 +24,7 @@ from reusedproxy.net.resolver import Answers, Query
 from reusedproxy.pool.named import Name
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
-from tests.clientfakes import GET, OK, FarServer, World
+from tests.clientfakes import GET, OK, Client, FarServer, World
 from tests.fakes import PoolBench
 from tests.integration.peers import LOOPBACK
 from tests.services import HEAD
@@ -41,11 +41,13 @@ class QueueTests(SynchronousTestCase):
             client.send(GET.replace(b"/", b"/%d" % number, 1))
         self.assertEqual(len(self.world.backend.queue), 2)
 
-    def successor(self, *, maxconn: int = 0, out: bool = False) -> tuple[Backend, FarServer]:
+    def successor(
+        self, *, maxconn: int = 0, out: bool = False, settings: model.Backend | None = None
+    ) -> tuple[Backend, FarServer]:
         world = self.world
         new = world._server(7, maxconn, PoolLimits(), Limits())
         world.servers.append(new)
-        backend = Backend(world.backend.settings, [new.server], world.clock.seconds, world._announce)
+        backend = Backend(settings or world.backend.settings, [new.server], world.clock.seconds, world._announce)
         if out:
             backend.set_state(new.server, MAINT)
         backend.start()
@@ -81,6 +83,36 @@ class QueueTests(SynchronousTestCase):
         self.assertEqual(self.world.flags()[-1], (200, "--"))
         self.assertEqual((self.world.backend.traffic.wretr, self.world.backend.traffic.econ), (0, 0))
         self.check_rest()
+
+    def chooses_in_vain(self, backend: Backend) -> Client:
+        """A client of the old backend, whose server's pool is suspended, as the new one has told it."""
+        self.world.backend.hand_over(backend)
+        self.world.server.answer()
+        self.world.server.pool.suspend("server DOWN")
+        client = self.world.client()
+        client.send(GET)
+        return client
+
+    def test_who_chooses_a_server_when_the_successor_has_none_left(self) -> None:
+        """It has 503 at once, and is counted once; nothing of it waits for the end of `timeout queue`."""
+        backend, _ = self.successor(out=True)
+        client = self.chooses_in_vain(backend)
+        self.assertEqual(client.take()[:12], b"HTTP/1.1 503")
+        self.assertEqual((self.world.flags()[-1], backend.traffic.econ), ((503, "SC"), 1))
+        self.world.advance(9)
+        self.assertEqual(backend.traffic.econ, 1 + 2)  # two have waited in vain
+
+    def test_who_waits_at_the_successor_waits_as_long_as_is_said_there(self) -> None:
+        settings = self.world.backend.settings
+        settings = attrs.evolve(settings, timeouts=attrs.evolve(settings.timeouts, queue=2.0))
+        backend, new = self.successor(settings=settings, maxconn=1)
+        client = self.chooses_in_vain(backend)
+        self.assertEqual(len(backend.queue), 2)
+        self.world.advance(1.5)
+        self.assertEqual(client.take(), b"")
+        self.world.advance(0.6)
+        self.assertEqual(client.take()[:12], b"HTTP/1.1 503")
+        self.finish(new, new)
 
     def test_they_go_to_the_new_servers(self) -> None:
         """In the order of their coming; each is counted where it ends."""

@@ -115,8 +115,9 @@ class Attempt:
         assert backend is not None
         if not self._choose(backend, avoid):
             self._start_at_successor(backend)
-        elif self.state == QUEUED:
+        elif self.state == QUEUED and self.request.backend is backend:
             self._await(backend.settings.timeouts.queue)
+        # Else it has been sent, has ended, or has been started at its backend's successor, whose time-out counts then.
 
     def _start_at_successor(self, backend: Backend) -> None:
         """Starts at the backend that a reload has put in the place of this one, which has no server any more."""
@@ -209,16 +210,21 @@ class Attempt:
         pool.wait(self, kind)
 
     def _leave_for(self, successor: Backend) -> None:
-        """Starts again at the backend that a reload has put in the place of this one. The pool is shared with a server there, which has
-        gone out of service since; this one's is not told."""
+        """Starts again at the backend that a reload has put in the place of this one, or waits on there if it has waited.
+
+        The pool is shared with a server there, which has gone out of service since; this one's is not told.
+        """
         request = self.request
         backend, server = request.backend, request.server
         assert backend is not None and server is not None
         request.server = self.pool = None
         self.state = QUEUED
         backend.done(server)
-        request.move(successor)
-        self.start()
+        if self.slot:
+            self.go_to(successor)
+        else:
+            request.move(successor)
+            self.start()
 
     def unplaceable(self) -> None:
         """Ends the exchange: no server is left."""
