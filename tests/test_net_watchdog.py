@@ -86,6 +86,29 @@ class WatchdogTests(SynchronousTestCase):
         self.go_on()
         self.assertEqual((self.over, self.watchdog.seen.count), ([], 0))
 
+    def test_a_process_that_is_told_to_end_before_its_loop_turns(self) -> None:
+        """However often, and however short its bound: the rest of the start is no standstill; but it may not last."""
+        watchdog = self.watchdog = Watchdog(
+            self.clock,
+            self.told.append,
+            lambda stack, seconds: self.over.append((stack, seconds)),
+            self.died.append,
+            self.timers.append,
+            self.clock.seconds,
+        )
+        self.timers.clear()
+        for _ in range(2):
+            watchdog.ending(0.1)
+        self.assertEqual((self.timers, self.died), ([], []))  # nobody handles SIGALRM yet, which would end the process
+        self.clock.rightNow += 5
+        watchdog.start()
+        self.stand(1)
+        watchdog.ending(0.1)
+        self.assertEqual(self.died, [])
+        self.stand(5)
+        self.assertEqual(len(self.died), 1)
+        self.assertRegex(self.died[0], r"does not turn: ends at once after [12]\.\d s")
+
     def test_a_stuck_process_that_should_end(self) -> None:
         """Ends after its bound, and says so."""
         self.stand(5)

@@ -109,6 +109,8 @@ class ProxyService(Service):
         self._reloading: Slices | None = None
         self._reload_again = False
         self._resolver = Resolver(reactor)
+        #: A signal has stopped the reactor, which will say so when its turn is over.
+        self._stopping = False
         self._drained: Deferred[None] | None = None
         self._hard_stop: IDelayedCall | None = None
         self._say_drain: IDelayedCall | None = None
@@ -271,14 +273,16 @@ class ProxyService(Service):
         """Handles a signal, even if the event loop is blocked: starts the watchdog's deadline and schedules the stop."""
         proxy = self.proxy
         limit = proxy.configuration.global_.hard_stop_after if proxy is not None else None
-        if self.state != "assembled":  # else the watchdog does not run yet
-            self.watchdog.ending(STUCK if limit is None else limit)
+        self.watchdog.ending(STUCK if limit is None else limit)
         self._reactor.callFromThread(self._stop_by, signal.Signals(number))
 
     def _stop_by(self, number: signal.Signals) -> None:
-        if self.state == "running":
+        if self.state == "running" and not self._stopping:
+            self._stopping = True
             self.announce("notice", f"stopping: {number.name}")
             self._reactor.stop()
+        elif self.state == "running":  # the first one is not done yet
+            self._reactor.callLater(0, self._stop_by, number)
         elif self.state == "draining" and number != signal.SIGUSR1:
             self._stop_now()
 

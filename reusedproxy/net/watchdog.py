@@ -66,7 +66,10 @@ class Watchdog:
         self._timer = timer
         self._now = now
         self._call: IDelayedCall | None = None
-        self._looked_at = 0.0
+        #: When it was started; None: it does not watch yet.
+        self._began: float | None = None
+        #: When it has looked last; -1: not yet.
+        self._looked_at = -1.0
         self._due = 0.0
         self._stack = ""
         #: Seconds of standstill after which a process that was told to stop is ended; None: it was not told to stop.
@@ -79,8 +82,12 @@ class Watchdog:
         The first look is the loop's first turn, so that the duration of the program's start is no standstill.
         """
         signal.signal(signal.SIGALRM, self.alarm)
+        self._began = self._now()
         self._looked_at = -1.0
         self._call = self._clock.callLater(0, self._look)
+        if self._limit is not None:
+            self._told_at = self._began
+            self._set(max(EVERY + BOUND, self._limit))
 
     def stop(self) -> None:
         self._timer(0)
@@ -92,8 +99,12 @@ class Watchdog:
         """Sets the limit for a process that was told to stop.
 
         The process is ended when its loop does not turn for `limit` seconds. A signal's handler may call this. A second
-        call while the loop stands still ends the process at once.
+        call while the loop stands still ends the process at once. Before the start the limit is only noted: it counts
+        from then on.
         """
+        if self._began is None:
+            self._limit = limit
+            return
         stood = self._now() - self._looked_at
         if self._limit is not None and self._looked_at >= 0 and stood > EVERY + BOUND:
             self._die(f"told to stop again while the event loop has stood still for {stood:.1f} s: ends at once")
@@ -105,7 +116,7 @@ class Watchdog:
     def alarm(self, number: int, frame: FrameType | None) -> None:
         """Handles SIGALRM, which says that no look has come in time."""
         now = self._now()
-        stood = now - self._looked_at
+        stood = now - (self._looked_at if self._looked_at >= 0 or self._began is None else self._began)
         late, self._stack = now - self._due, _stack(frame)
         if late > LATE:
             self._set(WAIT)  # gives the loop the time to turn, if it can

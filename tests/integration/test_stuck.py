@@ -127,40 +127,53 @@ class OtherSignalTests(ProcessTestCase):
 class EarlySignalTests(ProcessTestCase):
     """A signal that comes while the daemon starts: here, when its ports are bound and nothing serves them."""
 
-    #: A signal comes behind one step of the start.
+    #: Signals come behind one step of the start, the first time that it is taken.
     SIGNALLED = (
-        "import os, signal\nimport reusedproxy.daemon.service as service\n"
-        "step = service.ProxyService.{step}\n"
-        "def signalled(self, *said, **more):\n"
-        "    made = step(self, *said, **more)\n"
-        "    os.kill(os.getpid(), signal.{name})\n"
+        "import os, signal\nimport reusedproxy.command as command\nfrom reusedproxy.daemon.service import ProxyService\n"
+        "step = {owner}.{step}\n"
+        "names = {names!r}\n"
+        "def signalled(*said, **more):\n"
+        "    made = step(*said, **more)\n"
+        "    while names:\n"
+        "        os.kill(os.getpid(), getattr(signal, names.pop(0)))\n"
         "    return made\n"
-        "service.ProxyService.{step} = signalled\n"
+        "{owner}.{step} = signalled\n"
     )
+    #: What makeService calls when everything is bound and the handlers for a stop are there.
+    BOUND = ("command", "_status_file")
 
     def test_one_to_reload_waits_until_it_runs(self) -> None:
         """As from a script that starts the daemon and then renews a certificate."""
-        daemon = self.daemon(self.SIGNALLED.format(name="SIGHUP", step="assemble"))
+        daemon = self.daemon(self.SIGNALLED.format(names=["SIGHUP"], owner="ProxyService", step="assemble"))
         self.assertEqual(run_curl(daemon.url).status, 200)
         wait_for(lambda: "reloaded" in daemon.output, "the reload")
 
     def test_one_to_stop_ends_it_with_a_word(self) -> None:
         """It ends as the signal ends programs, so that nobody takes it for a daemon that has served."""
         for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
-            daemon = self.signalled(name, "_decide_account")
+            daemon = self.signalled([name], "ProxyService", "_decide_account")
             self.assertEqual(self.status(daemon), -signal.Signals[name])
             self.assertIn(f"[NOTICE] stopped by {name} before it served", daemon.output)
 
     def test_one_to_stop_that_comes_when_it_listens(self) -> None:
         """Clients may have connected, so it stops in order, and says with its status that it was told to."""
         for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
-            daemon = self.signalled(name, "take_signals")
+            daemon = self.signalled([name], *self.BOUND)
             self.assertEqual(self.status(daemon), 0)
-            self.assertIn(f"stopping: {name}", daemon.output)
+            self.assertEqual(daemon.output.count(f"#info] stopping: {name}"), 1)
 
-    def signalled(self, name: str, step: str) -> Daemon:
+    def test_two_of_them(self) -> None:
+        """Before it serves, and while it begins to: the second one means what it means later, to wait for nobody."""
+        for owner, step in (self.BOUND, ("ProxyService", "_listen")):
+            daemon = self.signalled(["SIGTERM", "SIGTERM"], owner, step)
+            self.assertEqual(self.status(daemon), 0, daemon.output)
+            self.assertEqual(daemon.output.count("#info] stopping: "), 1, daemon.output)
+            for trouble in ("Traceback", "stood still", "CRITICAL"):
+                self.assertNotIn(trouble, daemon.output)
+
+    def signalled(self, names: list[str], owner: str, step: str) -> Daemon:
         daemon = Daemon(temporary_directory(self) / "daemon", RULES.format(host=LOOPBACK, port=free_port()))
-        daemon.changes = self.SIGNALLED.format(name=name, step=step)
+        daemon.changes = self.SIGNALLED.format(names=names, owner=owner, step=step)
         self.addCleanup(self.kill, daemon)
         daemon._process.spawn(daemon.command())
         return daemon
