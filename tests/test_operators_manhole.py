@@ -49,18 +49,16 @@ from reusedproxy.measures.log_throttle import TELL_AT_MOST, TELL_EVERY
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.shell.commands import GUIDE, namespace, table
+from reusedproxy.operators.shell.keys import LONGEST_FILE, ManholeError, authorized_keys
 from reusedproxy.operators.shell.manhole import (
     ADMITTED,
     ATTEMPTS,
     CONNECTIONS,
     LOGIN_TIMEOUT,
-    LONGEST_FILE,
     LONGEST_MESSAGE,
     MESSAGES,
     KeyChecker,
     Manhole,
-    ManholeError,
-    authorized_keys,
 )
 from reusedproxy.operators.shell.session import run
 from reusedproxy.pool.pool import HTTPConnectionPool

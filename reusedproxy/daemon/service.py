@@ -225,7 +225,8 @@ class ProxyService(Service):
         if settings is None:
             return []
         try:
-            from reusedproxy.operators.shell.manhole import Manhole, ManholeError
+            from reusedproxy.operators.shell.keys import ManholeError
+            from reusedproxy.operators.shell.manhole import Manhole
         except ImportError as error:
             text = (
                 f"'manhole' needs Twisted's SSH, which cannot be loaded ({error}): pip install 'reusedproxy[manhole]'"

@@ -7,7 +7,7 @@ sandbox, and nothing else runs while a line of a session does: an endless loop t
     ssh -p 2222 manhole@127.0.0.1               a prompt
     ssh -p 2222 manhole@127.0.0.1 'pools()'     one command, its output and an exit status; or a script on standard input
 
-Knows SSH and its files; sessions are `session`'s task. Imported only when a manhole is configured, because Twisted's
+Knows SSH; its files are the task of `keys`, sessions that of `session`. Imported only when a manhole is configured, because Twisted's
 SSH needs packages that nothing else does.
 """
 
@@ -15,25 +15,17 @@ from __future__ import annotations
 
 import os
 import socket
-import stat
-import struct
-from base64 import b64encode
-from collections.abc import Callable, Iterator
-from errno import ELOOP
-from hashlib import sha256
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.conch.avatar import ConchUser
 from twisted.conch.error import IgnoreAuthentication, ValidPublicKey
 from twisted.conch.interfaces import IConchUser, ISession
 from twisted.conch.ssh.common import getNS
 from twisted.conch.ssh.connection import SSHConnection
 from twisted.conch.ssh.factory import SSHFactory
-from twisted.conch.ssh.keys import BadKeyError, EncryptedKeyError, Key
+from twisted.conch.ssh.keys import Key
 from twisted.conch.ssh.session import SSHSession
 from twisted.conch.ssh.transport import DISCONNECT_BY_APPLICATION, MSG_SERVICE_REQUEST, SSHServerTransport
 from twisted.conch.ssh.userauth import SSHUserAuthServer
@@ -58,6 +50,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener, ListenError, bind_socket
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.shell.commands import Service, namespace
+from reusedproxy.operators.shell.keys import ManholeError, authorized_keys, fingerprint, host_key, make_host_key
 from reusedproxy.operators.shell.session import Session
 
 Announce = Callable[[str, str], None]
@@ -84,21 +77,6 @@ GUESSED = range(30, 50)
 BEYOND_TRANSPORT = 50
 #: Most characters of a client's text in the log.
 SHOWN = 200
-#: Most bytes of a file of keys: room for some thousands of keys.
-LONGEST_FILE = 2**20
-#: Most symbolic links on the path to a file, as in Linux (path_resolution(7)).
-MOST_LINKS = 40
-
-#: Exceptions that conch raises when it reads something that is not a key.
-_NO_KEY = (BadKeyError, EncryptedKeyError, UnsupportedAlgorithm, ValueError, IndexError, struct.error)
-
-
-class ManholeError(Exception):
-    """Raised when the manhole cannot be opened as configured; `texts` are all faults."""
-
-    def __init__(self, *texts: str) -> None:
-        super().__init__("\n".join(texts))
-        self.texts = texts
 
 
 class Manhole:
@@ -130,7 +108,7 @@ class Manhole:
         self._factory = _Factory(settings, service, reactor, announce)
         self._listener: Listener | None = None
         faults: list[str] = []
-        for look, path in ((authorized_keys, settings.authorized_keys), (_host_key, settings.host_key)):
+        for look, path in ((authorized_keys, settings.authorized_keys), (host_key, settings.host_key)):
             try:
                 look(path, self._user)
             except ManholeError as error:
@@ -141,7 +119,7 @@ class Manhole:
     def bind(self) -> None:
         """Listens without accepting connections yet; creates the host key if there is none. Raises ManholeError."""
         path = self.settings.host_key
-        key = _host_key(path, self._user) or _make_host_key(path, self._user)
+        key = host_key(path, self._user) or make_host_key(path, self._user)
         self._factory.use(key)
         try:
             # Only its owner may connect to a unix socket; on a port, the keys alone decide.
@@ -192,162 +170,6 @@ class Manhole:
             self._factory.doStop()
         for connection in list(self._factory.connections):
             connection.stop()
-
-
-# Files.
-
-
-def authorized_keys(path: str, user: int) -> list[Key]:
-    """Reads the keys of an OpenSSH authorized_keys file, which must be readable for `user`. Raises ManholeError.
-
-    A line that is not a key invalidates the file, and so do options before a key: they are restrictions that would not
-    be enforced.
-    """
-    what = f"manhole: authorized-keys {path}"
-    found, faults = [], []
-    content = _read(path, what, user, stat.S_IWGRP | stat.S_IWOTH, "can be written by others")
-    for number, line in enumerate(content.splitlines(), 1):
-        words = line.split()
-        if not words or words[0].startswith(b"#"):
-            continue
-        try:
-            if not words[0].startswith((b"ssh-", b"ecdsa-", b"sk-")):
-                raise BadKeyError("the type of a key does not stand first")
-            found.append(Key.fromString(line.strip(), type="public_openssh"))
-        except _NO_KEY:
-            faults.append(
-                f"{what}, line {number}: not a public key as OpenSSH writes it (options before it are not supported)"
-            )
-    if not found and not faults:
-        faults.append(f"{what}: holds no key, so nobody could come in")
-    if faults:
-        raise ManholeError(*faults)
-    return found
-
-
-def _host_key(path: str, user: int) -> Key | None:
-    """Returns the host key; None when the file does not exist yet. Raises ManholeError."""
-    what = f"manhole: host-key {path}"
-    if not os.path.lexists(path):
-        directory = os.path.dirname(path) or "."
-        if not os.path.isdir(directory):
-            raise ManholeError(f"{what}: cannot be made: there is no directory {directory}")
-        _check_directories(path, what, user)
-        return None
-    content = _read(path, what, user, 0o077, "must be for its owner only (chmod 600)")
-    try:
-        key: Key = Key.fromString(content)
-    except EncryptedKeyError:
-        raise ManholeError(f"{what}: is protected by a passphrase, which a daemon cannot be asked for") from None
-    except _NO_KEY:
-        raise ManholeError(f"{what}: is not a private key; remove it, and a new one will be made") from None
-    if key.isPublic():
-        raise ManholeError(f"{what}: is a public key; the private one is needed")
-    return key
-
-
-def _read(path: str, what: str, user: int, forbidden: int, complaint: str) -> bytes:
-    """Reads a file that nobody but `user` and root may control. Raises ManholeError.
-
-    As with sshd's StrictModes, it must not have `forbidden` modes, and must be in directories that nobody else can
-    change.
-    """
-    try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ManholeError(f"{what}: is no regular file")
-            if status.st_size > LONGEST_FILE:
-                raise ManholeError(f"{what}: is longer than {LONGEST_FILE} bytes")
-            mode = stat.S_IMODE(status.st_mode)
-            if mode & forbidden:
-                raise ManholeError(f"{what}: {complaint}; its mode is {mode:04o}")
-            if status.st_uid not in (0, user):
-                raise ManholeError(f"{what}: belongs to another user ({status.st_uid}), who could change it")
-            if status.st_uid != user and not mode & (stat.S_IRGRP | stat.S_IROTH):
-                # Read now, as root, but not by a later login or reload.
-                raise ManholeError(
-                    f"{what}: cannot be read by user {user}, whom the daemon becomes: chown {user} {path}"
-                )
-            _check_directories(path, what, user)
-            return file.read(LONGEST_FILE)
-    except OSError as error:
-        raise ManholeError(f"{what}: cannot be read: {error.strerror}") from None
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    """Opens without blocking or getting a controlling terminal: a FIFO without a writer would block the whole daemon,
-    at each login."""
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
-
-
-def _check_directories(path: str, what: str, user: int) -> None:
-    """Checks all directories and links on the path to a file. Raises ManholeError.
-
-    Whoever may write to a directory on the path, or owns a link, may put another file in its place. A sticky directory
-    such as /tmp is accepted: only own files can be moved there. (sshd refuses sticky ones, too, and does not check
-    links.)
-    """
-    try:
-        for each, link in _way_to(os.path.join(os.getcwd(), path)):
-            status = os.lstat(each)
-            mode, kind = stat.S_IMODE(status.st_mode), "link" if link else "directory"
-            if status.st_uid not in (0, user):
-                raise ManholeError(f"{what}: the {kind} {each} belongs to another user ({status.st_uid})")
-            if not link and mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
-                raise ManholeError(f"{what}: the directory {each} can be written by others; its mode is {mode:04o}")
-    except OSError as error:
-        raise ManholeError(f"{what}: the directory {error.filename} cannot be looked at: {error.strerror}") from None
-
-
-def _way_to(path: str) -> Iterator[tuple[str, bool]]:
-    """Yields the directories, and links (True), by which the kernel resolves the absolute `path`. Raises OSError."""
-    rest, at, links = path.split("/")[::-1], "/", 0
-    yield at, False
-    while rest:
-        name = rest.pop()
-        here = os.path.dirname(at) if name == ".." else os.path.join(at, name) if name not in ("", ".") else at
-        if os.path.islink(here):
-            links += 1
-            if links > MOST_LINKS:
-                raise OSError(ELOOP, os.strerror(ELOOP), path)
-            yield here, True
-            target = os.readlink(here)
-            at = "/" if target.startswith("/") else at
-            rest += target.split("/")[::-1]
-        elif rest and here != at:
-            at = here
-            yield at, False
-
-
-def _make_host_key(path: str, user: int) -> Key:
-    """Creates an ed25519 key owned by `user`: never readable for others, never incomplete, and never in place of
-    another one.
-
-    Raises ManholeError.
-    """
-    content = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
-    draft = f"{path}.{os.getpid()}.new"
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            try:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-                if user != os.geteuid():
-                    os.fchown(file.fileno(), user, -1)
-                os.link(draft, path)
-            finally:
-                os.unlink(draft)
-    except OSError as error:
-        raise ManholeError(f"manhole: host-key {path}: cannot be made: {error.strerror}") from None
-    key: Key = Key.fromString(content)
-    return key
-
-
-def _fingerprint(blob: bytes) -> str:
-    """Returns the fingerprint as `ssh-keygen -l` prints it."""
-    return "SHA256:" + b64encode(sha256(blob).digest()).decode().rstrip("=")
 
 
 # Logging in.
@@ -420,7 +242,7 @@ class _Login(SSHUserAuthServer):
         if not failure.check(IgnoreAuthentication):  # conch's exception for a key that has yet to be signed with
             why = failure.getErrorMessage() if failure.check(UnauthorizedLogin) else type(failure.value).__name__
             text = f"{self._told('refused', blob)}: {_shown(why)}"
-            self.transport.factory.refusals.tell(_fingerprint(blob), text, "keys refused")
+            self.transport.factory.refusals.tell(fingerprint(blob), text, "keys refused")
         return failure
 
     @property
@@ -428,7 +250,7 @@ class _Login(SSHUserAuthServer):
         return f"user {_shown(self.user)!r} from {self.transport.peer}"
 
     def _told(self, verdict: str, blob: bytes) -> str:
-        return f"Manhole {verdict} {self._who} with key {_fingerprint(blob)}"
+        return f"Manhole {verdict} {self._who} with key {fingerprint(blob)}"
 
 
 class _Connection(SSHServerTransport):
@@ -579,7 +401,7 @@ class _Factory(SSHFactory):
         public = key.public()
         self.privateKeys = {key.sshType(): key}
         self.publicKeys = {key.sshType(): public}
-        self.fingerprint = _fingerprint(public.blob())
+        self.fingerprint = fingerprint(public.blob())
 
     def buildProtocol(self, addr: Any) -> Any:
         if len(self.connections) >= CONNECTIONS:

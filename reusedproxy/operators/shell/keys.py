@@ -1,0 +1,189 @@
+"""Reads the manhole's files: the keys that may log in, and the host key, which is made if there is none.
+
+Whoever can change these files can enter the daemon, so they are judged as sshd's StrictModes judges them. Must never
+know sessions or the network.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from base64 import b64encode
+from collections.abc import Iterator
+from errno import ELOOP
+from hashlib import sha256
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from twisted.conch.ssh.keys import BadKeyError, EncryptedKeyError, Key
+
+#: Most bytes of a file of keys: room for some thousands of keys.
+LONGEST_FILE = 2**20
+#: Most symbolic links on the path to a file, as in Linux (path_resolution(7)).
+MOST_LINKS = 40
+
+#: Exceptions that conch raises when it reads something that is not a key.
+_NO_KEY = (BadKeyError, EncryptedKeyError, UnsupportedAlgorithm, ValueError, IndexError, struct.error)
+
+
+class ManholeError(Exception):
+    """Raised when the manhole cannot be opened as configured; `texts` are all faults."""
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__("\n".join(texts))
+        self.texts = texts
+
+
+def authorized_keys(path: str, user: int) -> list[Key]:
+    """Reads the keys of an OpenSSH authorized_keys file, which must be readable for `user`. Raises ManholeError.
+
+    A line that is not a key invalidates the file, and so do options before a key: they are restrictions that would not
+    be enforced.
+    """
+    what = f"manhole: authorized-keys {path}"
+    found, faults = [], []
+    content = _read(path, what, user, stat.S_IWGRP | stat.S_IWOTH, "can be written by others")
+    for number, line in enumerate(content.splitlines(), 1):
+        words = line.split()
+        if not words or words[0].startswith(b"#"):
+            continue
+        try:
+            if not words[0].startswith((b"ssh-", b"ecdsa-", b"sk-")):
+                raise BadKeyError("the type of a key does not stand first")
+            found.append(Key.fromString(line.strip(), type="public_openssh"))
+        except _NO_KEY:
+            faults.append(
+                f"{what}, line {number}: not a public key as OpenSSH writes it (options before it are not supported)"
+            )
+    if not found and not faults:
+        faults.append(f"{what}: holds no key, so nobody could come in")
+    if faults:
+        raise ManholeError(*faults)
+    return found
+
+
+def host_key(path: str, user: int) -> Key | None:
+    """Returns the host key; None when the file does not exist yet. Raises ManholeError."""
+    what = f"manhole: host-key {path}"
+    if not os.path.lexists(path):
+        directory = os.path.dirname(path) or "."
+        if not os.path.isdir(directory):
+            raise ManholeError(f"{what}: cannot be made: there is no directory {directory}")
+        _check_directories(path, what, user)
+        return None
+    content = _read(path, what, user, 0o077, "must be for its owner only (chmod 600)")
+    try:
+        key: Key = Key.fromString(content)
+    except EncryptedKeyError:
+        raise ManholeError(f"{what}: is protected by a passphrase, which a daemon cannot be asked for") from None
+    except _NO_KEY:
+        raise ManholeError(f"{what}: is not a private key; remove it, and a new one will be made") from None
+    if key.isPublic():
+        raise ManholeError(f"{what}: is a public key; the private one is needed")
+    return key
+
+
+def _read(path: str, what: str, user: int, forbidden: int, complaint: str) -> bytes:
+    """Reads a file that nobody but `user` and root may control. Raises ManholeError.
+
+    As with sshd's StrictModes, it must not have `forbidden` modes, and must be in directories that nobody else can
+    change.
+    """
+    try:
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ManholeError(f"{what}: is no regular file")
+            if status.st_size > LONGEST_FILE:
+                raise ManholeError(f"{what}: is longer than {LONGEST_FILE} bytes")
+            mode = stat.S_IMODE(status.st_mode)
+            if mode & forbidden:
+                raise ManholeError(f"{what}: {complaint}; its mode is {mode:04o}")
+            if status.st_uid not in (0, user):
+                raise ManholeError(f"{what}: belongs to another user ({status.st_uid}), who could change it")
+            if status.st_uid != user and not mode & (stat.S_IRGRP | stat.S_IROTH):
+                # Read now, as root, but not by a later login or reload.
+                raise ManholeError(
+                    f"{what}: cannot be read by user {user}, whom the daemon becomes: chown {user} {path}"
+                )
+            _check_directories(path, what, user)
+            return file.read(LONGEST_FILE)
+    except OSError as error:
+        raise ManholeError(f"{what}: cannot be read: {error.strerror}") from None
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Opens without blocking or getting a controlling terminal: a FIFO without a writer would block the whole daemon,
+    at each login."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+def _check_directories(path: str, what: str, user: int) -> None:
+    """Checks all directories and links on the path to a file. Raises ManholeError.
+
+    Whoever may write to a directory on the path, or owns a link, may put another file in its place. A sticky directory
+    such as /tmp is accepted: only own files can be moved there. (sshd refuses sticky ones, too, and does not check
+    links.)
+    """
+    try:
+        for each, link in _way_to(os.path.join(os.getcwd(), path)):
+            status = os.lstat(each)
+            mode, kind = stat.S_IMODE(status.st_mode), "link" if link else "directory"
+            if status.st_uid not in (0, user):
+                raise ManholeError(f"{what}: the {kind} {each} belongs to another user ({status.st_uid})")
+            if not link and mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode & stat.S_ISVTX:
+                raise ManholeError(f"{what}: the directory {each} can be written by others; its mode is {mode:04o}")
+    except OSError as error:
+        raise ManholeError(f"{what}: the directory {error.filename} cannot be looked at: {error.strerror}") from None
+
+
+def _way_to(path: str) -> Iterator[tuple[str, bool]]:
+    """Yields the directories, and links (True), by which the kernel resolves the absolute `path`. Raises OSError."""
+    rest, at, links = path.split("/")[::-1], "/", 0
+    yield at, False
+    while rest:
+        name = rest.pop()
+        here = os.path.dirname(at) if name == ".." else os.path.join(at, name) if name not in ("", ".") else at
+        if os.path.islink(here):
+            links += 1
+            if links > MOST_LINKS:
+                raise OSError(ELOOP, os.strerror(ELOOP), path)
+            yield here, True
+            target = os.readlink(here)
+            at = "/" if target.startswith("/") else at
+            rest += target.split("/")[::-1]
+        elif rest and here != at:
+            at = here
+            yield at, False
+
+
+def make_host_key(path: str, user: int) -> Key:
+    """Creates an ed25519 key owned by `user`: never readable for others, never incomplete, and never in place of
+    another one.
+
+    Raises ManholeError.
+    """
+    content = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    draft = f"{path}.{os.getpid()}.new"
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                if user != os.geteuid():
+                    os.fchown(file.fileno(), user, -1)
+                os.link(draft, path)
+            finally:
+                os.unlink(draft)
+    except OSError as error:
+        raise ManholeError(f"manhole: host-key {path}: cannot be made: {error.strerror}") from None
+    key: Key = Key.fromString(content)
+    return key
+
+
+def fingerprint(blob: bytes) -> str:
+    """Returns the fingerprint as `ssh-keygen -l` prints it."""
+    return "SHA256:" + b64encode(sha256(blob).digest()).decode().rstrip("=")
