@@ -1,8 +1,8 @@
-"""Warm HTTP/1.1 connections to servers, for a Twisted program of one's own.
+"""Keeps HTTP/1.1 connections to servers warm, for a Twisted program of one's own.
 
-A pool keeps connections open whose TCP connect, TLS handshake and verification are complete. It hands them out newest first,
-replaces them before their server or their life ends them, and opens others the moment some are missing. A complete program,
-which asks one server over four warm connections with mutual TLS:
+A pool keeps connections open whose TCP connect, TLS handshake and verification are complete. It hands them out newest
+first, replaces them before their server or their life ends them, and opens others the moment some are missing. A
+complete program, which asks one server over four warm connections with mutual TLS:
 
     from socket import AF_INET
 
@@ -21,9 +21,10 @@ which asks one server over four warm connections with mutual TLS:
 
     react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
 
-`ask` is enough for a request that fits into memory. Whoever streams, or repeats requests, takes connections from the pool:
-`HTTPConnectionPool.acquire` returns an idle one at once, or `wait` gives the next one that is ready to a `Waiter`; then
-`ServerConnection.send` begins an `Exchange`, and the connection goes back to its pool by itself when that has ended.
+`ask` is enough for a request that fits into memory. Whoever streams, or repeats requests, takes connections from the
+pool: `HTTPConnectionPool.acquire` returns an idle one at once, or `wait` gives the next one that is ready to a
+`Waiter`; then `ServerConnection.send` begins an `Exchange`, and the connection goes back to its pool by itself when
+that has ended.
 
 A pool must never know configuration files, requests, balancing or health; `resume` and `suspend` say when it may dial.
 """

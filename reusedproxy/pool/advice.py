@@ -1,6 +1,7 @@
-"""Advice to the operator on one server's pool; each piece is given once.
+"""Advises the operator on one server's pool; gives each piece of advice once.
 
-Upkeep says what it has seen of a server; here it is put into words, with what to change. It must never know connections.
+Upkeep reports what it has seen of a server; this module puts it into words, with the setting to change. It must never
+know connections.
 """
 
 from __future__ import annotations
@@ -15,24 +16,24 @@ CHURN = 0.5
 
 
 class Advice:
-    """Advises on one server, whatever pools it has."""
+    """Advises on one server, for all of its pools."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        """`say` takes each text, to be read by an operator."""
+        """Calls `say(text)` with each piece of advice, for an operator to read."""
         self._say = say
         self._said: set[str] = set()
 
     def share(self, other: Advice) -> None:
-        """Shares what has been said with another pool of the server: neither says it again."""
+        """Shares what has been said with another pool of the server, so that neither repeats it."""
         self._said = other._said
 
     def vain_ping(self, status: int) -> None:
-        """Says that the server refuses pings with this status, and ends the connection."""
+        """Reports that the server answers pings with this status and closes the connection."""
         text = f"the server answers idle-ping's request with {status} and closes the connection: pings stop"
         self._once("ping", f"{text}; say what it takes with 'option httpchk'")
 
     def hasty(self) -> None:
-        """Says that the server closes used connections at any moment."""
+        """Reports that the server closes used connections within moments of its answers."""
         self._once(
             "hasty",
             "the server closes connections within moments of one answer in a hundred or more: requests that may not be"
@@ -40,7 +41,7 @@ class Advice:
         )
 
     def workers(self, idle: int) -> None:
-        """Says that a dial has timed out while so many connections stand idle."""
+        """Reports that a dial has timed out while `idle` connections stand idle."""
         self._once(
             "workers",
             f"no new connection while {idle} stand idle: a server with one worker a connection (gunicorn's"
@@ -50,7 +51,8 @@ class Advice:
     def idle_timeouts(
         self, limits: PoolLimits, used: IdleTimeoutEstimate, unused: IdleTimeoutEstimate, pings: bool
     ) -> None:
-        """Compares what is configured with the server's idle time-outs; `pings`: idle connections are pinged."""
+        """Compares the configured limits with the server's idle time-outs. `pings` tells that idle connections
+        are pinged."""
         if limits.idle_timeout is not None and used.limit < limits.idle_timeout:
             self._once(
                 "idle-timeout",
@@ -60,8 +62,9 @@ class Advice:
         if limits.min_conn and not pings and limits.min_conn / unused.leave_after >= CHURN:
             self._once(
                 "churn",
-                f"the server closes connections that have carried no request after {unused.limit:.3g} s ({unused.source}), so"
-                f" pool-min-conn {limits.min_conn} costs {limits.min_conn / unused.leave_after:.2g} handshakes a second:"
+                f"the server closes connections that have carried no request after {unused.limit:.3g} s"
+                f" ({unused.source}), so pool-min-conn {limits.min_conn} costs"
+                f" {limits.min_conn / unused.leave_after:.2g} handshakes a second:"
                 " raise its time-out for a first request, say idle-ping with less than that, or a smaller floor",
             )
 

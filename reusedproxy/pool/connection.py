@@ -1,8 +1,9 @@
-"""One persistent connection to a server: it carries one exchange at a time and decides at the end of each what it is fit for.
+"""Carries exchanges on one persistent connection to a server, one at a time, and decides after each whether the
+connection can carry another.
 
-It turns bytes into a response head and body with `wire`, hands them to the exchange it serves, and knows when both
-messages are over. Whether it then goes back to its pool or away is decided here, by what was seen on this connection
-alone; `ConnectionOwner` is all that it knows of its pool. It must never know clients, balancing or retries.
+A connection turns bytes into a response head and body with `wire`, hands them to its exchange, and knows when both
+messages are over. By what was seen on this connection alone it then goes back to its pool or is retired.
+`ConnectionOwner` is all that it knows of its pool; it must never know clients, balancing or retries.
 """
 
 from __future__ import annotations
@@ -45,19 +46,20 @@ SERVER_SLOW = "slow"  # `timeout server` passed
 REFUSED_LATE = "refused"  # TLS: the server refused our certificate after the handshake; it has processed nothing
 UNTOUCHED = "untouched"  # it ended, or said something unasked, before any byte of the request had left us
 
-#: Interim answers (1xx) that a server may give to one request. 100 is said once and 103 a few times; 102, which is there to say
-#: that the answer takes its time (RFC 2518 section 10.1), may also come once a second for as long as that is.
+#: Interim answers (1xx) that a server may give to one request. 100 is said once and 103 a few times; 102, which
+#: is there to say that the answer takes its time (RFC 2518 section 10.1), may also come once a second for as long
+#: as that is.
 INTERIMS = 100
 
 
 class ServerConnection(Unfinished):
-    """Carries the exchanges of one connection. `state` is IDLE, IN_USE, WATCHED, PRIVATE or RETIRING; only `Holdings`
-    change it.
+    """Carries the exchanges of one connection. `state` is IDLE, IN_USE, WATCHED, PRIVATE or RETIRING; only
+    `Holdings` change it.
 
-    `requests` counts those sent on it; `idle_since` is when it became idle, `idle_last` and `idle_longest` for how long
-    it had been when it was taken for its last request, and at most; `safe` says that it has been reused once, so that its
-    server is known to bear it (HAProxy's `http-reuse aggressive`); `retire_at` is when its life is over (-inf: after this
-    one request).
+    `requests` counts the requests sent on it. `idle_since` is the time at which it became idle; `idle_last` and
+    `idle_longest` are the seconds it had been idle when it was taken for its last request, and at most. `safe` tells
+    that it has been reused once, so that its server is known to accept reuse (HAProxy's `http-reuse aggressive`).
+    `retire_at` is the time at which its life ends (inf: never; -inf: after the current request).
     """
 
     _log = Logger()
@@ -99,7 +101,8 @@ class ServerConnection(Unfinished):
         number: int,
         took: float,
     ) -> None:
-        """`number` is its place among those of its pool, `took` how many seconds it was opened in."""
+        """Takes over an open transport. `number` is the connection's place among those of its pool; `took` is how many
+        seconds it took to open."""
         self.pool = pool
         self.number = number
         self.took = took
@@ -134,33 +137,35 @@ class ServerConnection(Unfinished):
         self._interims = (0, 0, 0.0)
         #: Of an `uploader`: its answer did not say that the connection ends.
         self._kept = True
-        #: A switch to another protocol that came before the end of the request, for which it waits; and what came behind it.
+        #: A switch to another protocol that came before the end of the request, for which it waits; and what
+        #: came behind it.
         self._switched: tuple[ResponseHead, bytes] | None = None
         #: The poller's batch in which its last answer ended.
         self._rested = -1
         self._answered = False
-        #: Bytes of the request that the transport was given; those that it had not sent when it was last the server's turn
-        #: to take them.
+        #: Bytes of the request that the transport was given; those that it had not sent when it was last the server's
+        #: turn to take them.
         self._given = self._left = 0
         transport.peer = self
         transport.resume_reading()
 
     @property
     def answered(self) -> bool:
-        """Whether some byte has come for the last request that it carried."""
+        """Tells whether any byte of an answer to its last request has come."""
         return self._answered
 
     # What an exchange calls.
 
     def send(self, exchange: Exchange, data: bytes, ended: bool, timeout: float | None) -> None:
-        """Begins an exchange: `data` is its head with the first of its body; `ended`: that is all of the request.
+        """Begins an exchange. `data` is the head with the first of the body; `ended` tells that it is the
+        whole request.
 
         `timeout` (`timeout server`, seconds; None: none) bounds each silence of the server when it is its turn.
         """
         self.exchange = exchange
         if not self.transport.heard_since(self._rested) and not self.transport.silent():
-            # It was freed a moment ago, in this batch of events or while it waits for its turn, so what came behind its last
-            # answer was not seen yet: it must not be read as the next one's. (Later it would have been delivered.)
+            # It was freed a moment ago, in this batch of events or while it waits for its turn, so what came behind its
+            # last answer was not seen yet: it must not be read as the next one's. (Later it would have been delivered.)
             self._answered = False
             self._given = 0
             self._lose(UNTOUCHED, "not silent when taken")
@@ -188,7 +193,7 @@ class ServerConnection(Unfinished):
         self.transport.write(data)
 
     def end_request(self) -> None:
-        """Ends the request: all of it has been written, and the server's silence counts from here."""
+        """Ends the request, all of which has been written; the server's silence counts from here."""
         if self._continue_due:
             return  # see `write`
         self._request_ended = True
@@ -200,14 +205,14 @@ class ServerConnection(Unfinished):
         self._expect()
 
     def pause_response(self) -> None:
-        """Reads no more for now; the server is not to blame for the silence."""
+        """Stops reading for now; the server's silence does not count meanwhile."""
         if self.uploader is not None:
             return  # all of it has come; what is looked for is the server's end
         self.deadline = inf
         self.transport.pause_reading()
 
     def resume_response(self) -> None:
-        """Reads on; it is the server's turn again."""
+        """Reads on; the server's silence counts again."""
         if self.uploader is not None or self._switched is not None:
             return
         if self._request_ended or self._body is not None or self._continue_due:
@@ -221,18 +226,19 @@ class ServerConnection(Unfinished):
         self.pool.retire(self, reason, at_once=at_once)
 
     def give_up(self, reason: str) -> None:
-        """Ends the connection in the middle of whatever it was; its exchange, which asks for this, hears nothing further."""
+        """Ends the connection, whatever is under way on it. Its exchange, which asks for this, hears
+        nothing further."""
         self.exchange = self.uploader = None
         self._switched = None
         self.pool.retire(self, reason, at_once=True)
 
     def _continue_came(self) -> None:
-        """Stops waiting for 100: it is the client's turn to send its body."""
+        """Stops waiting for 100 (Continue): the client may send its body."""
         self._continue_due = False
         self.deadline = inf
 
     def _expect(self) -> None:
-        """Gives the server `timeout server` from now on: it is its turn."""
+        """Gives the server `timeout server` from now on, because it is its turn."""
         if self._timeout is not None:
             deadlines = self.pool.deadlines
             deadlines.watch(self, deadlines.now() + self._timeout)
@@ -369,7 +375,7 @@ class ServerConnection(Unfinished):
             self._start_body(exchange, head, data[end:])
 
     def _count_interim(self, status: int) -> None:
-        """Bounds how many interim answers a server may send: each renews `timeout server`."""
+        """Bounds the number of interim answers, because each renews `timeout server`."""
         now = self.pool.deadlines.now()
         request, count, since = self._interims
         if request != self.requests:
@@ -387,8 +393,8 @@ class ServerConnection(Unfinished):
             exchange.response_early(head, data[end:whole])
 
     def _switch(self, exchange: Exchange, head: ResponseHead, rest: bytes) -> None:
-        """Switches to another protocol. RFC 9110 sections 7.8 and 9.3.6: the client's side switches at the end of its
-        request, so that is waited for."""
+        """Switches to another protocol at the end of the request, for which it waits if need be: the client's side
+        switches only there (RFC 9110 sections 7.8 and 9.3.6)."""
         if self._continue_due:
             raise ResponseFault("another protocol in place of 100 Continue")  # section 7.8: 100 comes before 101
         self.deadline = inf
@@ -405,7 +411,7 @@ class ServerConnection(Unfinished):
             self._await_taking()
 
     def _refuse(self, exchange: Exchange, head: ResponseHead, data: bytes, end: int) -> None:
-        """Drops an unwanted answer; if all of it is here, its connection is as good as before."""
+        """Drops an unwanted answer. A connection whose answer is here in full stays usable."""
         if 0 <= head.length <= len(data) - end:
             self._finish(exchange, head.keep_alive, len(data) > end + head.length)
             if self.uploader is not None:
@@ -471,13 +477,14 @@ class ServerConnection(Unfinished):
     # Ends.
 
     def _finish(self, exchange: Exchange, keep_alive: bool, more: bool) -> None:
-        """Ends a complete response: the connection goes back to its pool, now or when the request has ended, or is
+        """Ends a complete response. The connection goes back to its pool, now or at the end of the request, or is
         retired with the reason why not."""
         self.exchange = None
         self._body = self._head = None
         self.deadline = inf
         transport = self.transport
-        # A request that still waits in our buffer has not ended either: the server has answered before it had all of it.
+        # A request that still waits in our buffer has not ended either: the server has answered before it
+        # had all of it.
         request_ended = self._request_ended and not (transport.unsent() or transport.lost)
         if keep_alive and request_ended and not more and not transport.hung_up and transport.state == OPEN:
             transport.resume_reading()  # the client may have had it paused to the last
@@ -504,20 +511,20 @@ class ServerConnection(Unfinished):
             self.pool.retire(self, "server asked to close")
 
     def _refuse_rest(self, whose: str, reason: str) -> None:
-        """Retires the connection when the rest of the request has nowhere to go. The server has answered, so nothing is
-        held against it."""
+        """Retires the connection when the rest of the request cannot be sent. The server has answered, so this is not
+        counted as its failure."""
         uploader, self.uploader = self.uploader, None
         assert uploader is not None
         self.pool.retire(self, reason, at_once=True, by=SERVER)
         uploader.request_refused(whose if self._kept or whose != SERVER_GONE else None)
 
     def _untouched(self) -> bool:
-        """Tells whether all of the request is still with us, so that the server can have seen none of it."""
+        """Tells whether no byte of the request has been sent, so that the server cannot have seen any."""
         return self.transport.unsent() + self.transport.lost == self._given
 
     def _unasked(self, data: bytes) -> None:
-        """Retires a connection whose server speaks though nothing was asked: it does so only to say goodbye (RFC 9110
-        section 15.5.9: a 408, say), or in error."""
+        """Retires a connection on which the server speaks without a request: it announces its end (a 408, say; RFC 9110
+        section 15.5.9), or is in error."""
         if self.uploader is not None:
             self._refuse_rest(SERVER_FAULT, "bytes beyond the response")
         elif self.requests == 0 and data.startswith(
@@ -529,7 +536,7 @@ class ServerConnection(Unfinished):
             self.pool.retire(self, "unasked bytes")
 
     def _ended(self, reason: str) -> None:
-        """Takes note that the server has ended the connection: the normal end of some bodies, otherwise a loss."""
+        """Handles the end of the connection by the server: the normal end of some bodies, otherwise a loss."""
         exchange = self.exchange
         if exchange is None:
             if self.uploader is not None:
@@ -550,7 +557,7 @@ class ServerConnection(Unfinished):
             self._lose(SERVER_GONE, reason)
 
     def _lose(self, whose: str, reason: str) -> None:
-        """Retires the connection, and tells its exchange whose doing that was."""
+        """Retires the connection, and tells its exchange by whose doing."""
         exchange = self.exchange
         assert exchange is not None
         self.exchange = None

@@ -1,5 +1,6 @@
-"""What is counted of a pool, and what is remembered of a connection when it has ended, so that somebody can be told why it
-did. Values only: whoever counts calls one method here for each thing that happens, and reads the clock itself.
+"""Counts what happens to a pool, and records each connection that has ended, so that an operator can be told why.
+
+Holds values only: callers call one method here for each event, and read the clock themselves.
 """
 
 from __future__ import annotations
@@ -65,11 +66,11 @@ def _durations() -> Histogram:
 class Counters:
     """Counts what has happened to a pool since the start. A handshake is a connection made ready, with or without TLS.
 
-    A race is a request whose connection had stood idle and ended under it before a byte of the answer came: repeated on
-    another connection, or lost (RFC 9112 section 9.3.1), if need be after that. A ping is a request of our own; `donated`
-    connections came from health checks; `overdue` ones were in use by nobody. `dials_for_requests` began because somebody
-    waited; of all waits, some ended with a new connection (`handshakes_on_request_path`), some with one that came back, some
-    in vain.
+    A race is a request whose idle connection ended under it before a byte of the answer came: repeated on another
+    connection, or lost (RFC 9112 section 9.3.1), if need be after that. A ping is a request of the pool's own;
+    `donated` connections came from health checks; `overdue` ones were in use by nobody. `dials_for_requests` began
+    because a request waited. Of all waits, some ended with a new connection (`handshakes_on_request_path`), some with
+    one that came back, some in vain.
     """
 
     dials: int = 0
@@ -111,15 +112,16 @@ class Counters:
 
     @property
     def warm(self) -> int:
-        """How many requests were given a connection at once."""
+        """Returns how many requests were given a connection at once."""
         return self.requests - self.handshakes_on_request_path - self.waits_queued
 
     @property
     def acquired(self) -> dict[str, Histogram]:
-        """The waits of all that asked, by how they ended.
+        """Returns the seconds waited for a connection, by result.
 
-        Those who got a connection at once are counted as the first bucket without a look at the clock, for what is done then
-        is far below its bound of 50 µs (0.7 µs here, see benchmarks/pool.py); where it need not be, `warm_took` is told.
+        Requests that got a connection at once are counted in the first bucket without a look at the clock: this
+        takes far less than its bound of 50 µs (0.7 µs; see benchmarks/pool.py). Where it may take longer,
+        `warm_took` is called.
         """
         slow = self.waits[WARM]
         quick = Histogram(slow.bounds)
@@ -127,14 +129,14 @@ class Counters:
         return {**self.waits, WARM: quick.joined(slow)}
 
     def warm_took(self, seconds: float) -> None:
-        """Counts one that was found at once, but with more work than usual."""
+        """Counts a connection that was found at once, but with more work than usual."""
         slow = self.waits[WARM]
         if seconds > slow.bounds[0]:
             slow.observe(seconds)
 
     def borrowed(self, connection: ServerConnection, now: float) -> None:
-        """Counts an idle connection that is taken for a request. Of every request: it is `Histogram.observe` once more,
-        without a call."""
+        """Counts an idle connection that is taken for a request. Repeats `Histogram.observe` without a call, because
+        this is done for every request."""
         age = now - connection.idle_since
         histogram = self.idle_at_borrow
         histogram.counts[bisect_left(IDLE_AGES, age)] += 1
@@ -144,7 +146,7 @@ class Counters:
             connection.idle_longest = age
 
     def opened(self, cause: str, dial: Dial, transport: Transport, certificate: bool) -> None:
-        """Counts a connection that is ready; `certificate`: we have one to show."""
+        """Counts a connection that is ready. `certificate` tells that a client certificate is configured."""
         self.handshakes += 1
         self.connects[cause, OK] += 1
         self.connect_seconds.observe(dial.tcp_took)
@@ -154,18 +156,19 @@ class Counters:
             self.handshake_seconds[resumed].observe(dial.took - dial.tcp_took)
 
     def not_opened(self, cause: str, dial: Dial, failure: DialFailure) -> None:
-        """Counts a dial of the pool's that has failed."""
+        """Counts a failed dial of the pool."""
         self.connects[cause, _result(failure)] += 1
         if failure.phase != TCP_CONNECT:
             self.connect_seconds.observe(dial.tcp_took)
 
     def wait_failed(self, failure: DialFailure, seconds: float) -> None:
-        """Counts somebody who has waited, and was told of this failure."""
+        """Counts a waiter that was refused with `failure` after `seconds`."""
         self.waits_failed += 1
         self.waits[TIMEOUT if failure.timed_out else REFUSED].observe(seconds)
 
     def end(self, connection: ServerConnection, now: float, reason: str, by: str, word: str) -> Ended:
-        """Counts a connection that has left its pool, and returns its record; `word` is that of `reasons` for its reason."""
+        """Counts a connection that has left its pool, and returns its record. `word` is one of `reasons.WORDS`,
+        for `reason`."""
         age, transport = now - connection.born, connection.transport
         self.closed[by, word] += 1
         self.ages.observe(age)
@@ -202,12 +205,12 @@ def _result(failure: DialFailure) -> str:
 
 @frozen
 class Ended:
-    """The record of one connection's life. Times in seconds: `at` (the clock's) it ended, `age` it had, `took` its TCP
-    connect and handshake.
+    """Records the life of one connection. Times are in seconds: `at` the clock's time of its end, `age` its life,
+    `took` its TCP connect and handshake.
 
-    `tls` is the protocol, "" without; `resumed`: its handshake was an abbreviated one; `by`: "server" or "proxy", which
-    closed it, for `reason`. `idle_last` and `idle_longest` are how long it had stood idle when it was last taken for a
-    request, and at most (0: it never had): of ages at each borrow those that tell why it was lost, in two numbers.
+    `tls` is the protocol ("" without TLS); `resumed` tells of an abbreviated handshake. `by` is who closed it, "server"
+    or "proxy", for `reason`. `idle_last` and `idle_longest` are how long it had stood idle when it was last taken for a
+    request, and at most (0: it never had); these two ages show why it was lost.
     """
 
     number: int

@@ -1,7 +1,7 @@
-"""Warm pools for a Twisted program of one's own, without the proxy: what opens them, and one request on them.
+"""Opens warm pools for a Twisted program of one's own, without the proxy, and sends single requests on them.
 
-It wires the parts that the proxy wires from its configuration: the event poller, the deadlines, the dialer with its TLS.
-It must never know configuration files, clients or backends.
+The factory wires the parts that the proxy wires from its configuration: the event poller, the deadlines, the dialer
+with its TLS. It must never know configuration files, clients or backends.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ MOST = 16 << 20
 
 
 class NoAnswer(Exception):
-    """The server has not answered the request, or not completely; the message says why."""
+    """Reports that the server has not answered the request, or not completely; the message says why."""
 
 
 @frozen
 class Answer:
-    """A complete response; `body` is without the chunks that it came in."""
+    """Holds a complete response. `body` is decoded from chunked coding."""
 
     head: ResponseHead
     body: bytes
@@ -53,7 +53,8 @@ class PoolFactory:
         random: Random | None = None,
         wire_limits: Limits | None = None,
     ) -> None:
-        """`announce(level, text)` takes what an operator should read: that a server refuses connections, say."""
+        """Starts a poller of its own. `announce(level, text)` takes messages for the operator, such as that a server
+        refuses connections."""
         self._reactor = reactor
         self._announce = announce
         self._random = random or SystemRandom()
@@ -72,10 +73,10 @@ class PoolFactory:
         limits: PoolLimits | None = None,
         connect_timeout: float = 10.0,
     ) -> HTTPConnectionPool:
-        """Opens the pool of one server, which begins to dial for its floor; `name` begins each message about it.
+        """Opens the pool of one server, which begins to dial for its floor. `name` begins each message about it.
 
-        Without `tls` it speaks in the clear. Raises TLSConfigurationError if a certificate or key cannot be used, and if nothing says
-        which name the server's certificate must carry.
+        Without `tls` it speaks plain HTTP. Raises TLSConfigurationError if a certificate or key cannot be used, and if
+        nothing says which name the server's certificate must carry.
         """
         context = None if tls is None else ClientContext(tls)
         if context is not None and context.refuses_nameless and context.name is None:
@@ -96,7 +97,7 @@ class PoolFactory:
         return pool
 
     def stop(self) -> None:
-        """Closes all of its pools; no timer and no descriptor of its own is left. Requests under way get no answer."""
+        """Closes all of its pools; leaves no timer and no descriptor of its own. Requests under way get no answer."""
         for pool in self._pools:
             pool.close("proxy stopped")
         self._deadlines.stop()
@@ -106,15 +107,15 @@ class PoolFactory:
 def ask(pool: HTTPConnectionPool, request: bytes, timeout: float = 30.0, kind: int = ANY) -> Deferred[Answer]:
     """Sends one whole request, head and body, on the first connection that is ready. Fails with NoAnswer.
 
-    `timeout` bounds the wait for a connection, and again that for the whole answer. `kind` is one of `pool.kinds`: a request
-    that must not be repeated is safest with FRESH or NEW, because a server may close an idle connection just as it is used.
-    Cancelling the Deferred gives the connection up.
+    `timeout` bounds the wait for a connection, and again that for the whole answer. `kind` is one of `pool.kinds`: a
+    request that must not be repeated is safest with FRESH or NEW, because a server may close an idle connection just as
+    it is used. Cancelling the Deferred gives the connection up.
     """
     return _Request(pool, request, timeout, kind).answer
 
 
 class _Request(Probe):
-    """One request and its answer, which are held in memory."""
+    """Sends one request, and collects its answer in memory."""
 
     framed = False
 
@@ -179,7 +180,7 @@ class _Request(Probe):
             self.answer.callback(Answer(head, b"".join(self._pieces)))
 
     def _abandon(self, reason: str) -> None:
-        """Nobody wants the answer any more."""
+        """Gives up the connection or the wait for it: the answer is not wanted any more."""
         self._pool.deadlines.cancel(self)
         self._pool.leave(self)
         connection, self._connection = self._connection, None

@@ -1,7 +1,7 @@
-"""The pools of one server, as each of them sees the others: what they share, and what must be done for all of them.
+"""Ties together the pools of one server: what they share, and what must be done for all of them.
 
-Most servers have one pool, which is `Alone`. A server whose connections have names has one for each (`pool.named`). A group must
-never know requests.
+Most servers have one pool, which is `Alone`. A server whose connections have names has one pool for each name
+(`pool.named`). A group must never know requests.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from reusedproxy.pool.holdings import Holdings, HoldingsWatcher
 
 
 class GroupedPool(Protocol):
-    """A pool, as `Alone` sees it."""
+    """Defines what `Alone` needs of a pool."""
 
     holdings: Holdings
 
     def make_room_here(self) -> None:
-        """Ends a connection of this pool that may be spared."""
+        """Ends a connection of this pool that can be spared."""
 
 
 P = TypeVar("P")
@@ -27,52 +27,54 @@ Q = TypeVar("Q", bound=GroupedPool)
 
 
 class PoolGroup(Protocol[P]):
-    """The pools of one server, of which one is the `first`: it keeps the floor, and does the upkeep for all."""
+    """Groups the pools of one server. The `first` keeps the floor, and does the upkeep for all."""
 
     @property
     def first(self) -> P:
-        """The server's own pool."""
+        """Returns the server's own pool."""
 
     @property
     def pools(self) -> Iterable[P]:
-        """All of them, the first one first."""
+        """Returns all pools, the first one first."""
 
     @property
     def counted(self) -> int:
-        """How many connections count for the server's ceiling (`strict-maxconn`)."""
+        """Returns how many connections count for the server's ceiling (`strict-maxconn`)."""
 
     @property
     def known_names(self) -> int:
-        """How many connections may stand beside what concurrent use calls for, one for each name that is asked for again."""
+        """Returns how many connections may stand beyond what concurrent use calls for: one for each name that is
+        asked for again."""
 
     @property
     def knows_name(self) -> bool:
-        """Whether the first pool may open connections before there is a request."""
+        """Tells whether the first pool may open connections before there is a request."""
 
     def watcher(self, pool: P, upkeep: HoldingsWatcher) -> HoldingsWatcher:
-        """Returns what a pool's holdings tell of each move; its upkeep has to hear of it."""
+        """Returns the watcher for a pool's holdings, which passes each move on to `upkeep`."""
 
     def holding(self) -> Sequence[P]:
-        """Returns those that need upkeep, the first one first; the others hold nothing, and nobody waits there."""
+        """Returns the pools that need upkeep, the first one first. The others hold no connections and have
+        no waiters."""
 
     def longest_idle(self, most: int) -> list[ServerConnection]:
-        """Returns so many at most of the idle connections that may be let go."""
+        """Returns at most `most` idle connections that may be closed, the longest idle first."""
 
     def make_room(self, pool: P) -> None:
-        """Ends a connection that may be spared, of whichever pool, because the ceiling is reached and `pool` needs a new one."""
+        """Ends a connection that can be spared, in any pool: the ceiling is reached, and `pool` needs a new one."""
 
     def waiting_begins(self, pool: P) -> None:
-        """Hears that somebody is about to wait."""
+        """Notes that a request is about to wait at `pool`."""
 
     def waiting_changed(self, pool: P) -> None:
-        """Hears that more or fewer wait than before."""
+        """Notes that the number of waiters at `pool` may have changed."""
 
     def place_is_free(self, pool: P) -> None:
-        """Hears that the server has one connection less: somebody may wait for its place under another name."""
+        """Notes that the server has one connection less: a request may wait for its place under another name."""
 
 
 class Alone(Generic[Q]):
-    """The group of a server that has one pool."""
+    """Groups the single pool of a server."""
 
     known_names = 0
     knows_name = True
@@ -98,10 +100,10 @@ class Alone(Generic[Q]):
         pool.make_room_here()
 
     def waiting_begins(self, pool: Q) -> None:
-        """Nobody else is concerned."""
+        """Does nothing: there is no other pool."""
 
     def waiting_changed(self, pool: Q) -> None:
-        """Nobody else is concerned."""
+        """Does nothing: there is no other pool."""
 
     def place_is_free(self, pool: Q) -> None:
-        """Nobody else is concerned: the pool has looked already."""
+        """Does nothing: the only pool has looked already."""

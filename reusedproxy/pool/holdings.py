@@ -1,8 +1,9 @@
-"""The connections that one pool holds, in lists, and the one mover between these.
+"""Holds the connections of one pool in lists, and alone moves them between these.
 
-Each connection is in exactly one list, and its `state` says in which; both change together, in one method here. Holdings
-choose the idle connection that fits a request, count what is given and what ends, and close what leaves. A `HoldingsWatcher`
-is told of each move. They know connections and a clock; they must never know waiters, floors, limits or dials' reasons.
+Each connection is in exactly one list, and its `state` says in which; both change together, in one method here.
+Holdings choose the idle connection that fits a request, count uses and ends, and close what leaves. A
+`HoldingsWatcher` is told of each move. They know connections and a clock; they must never know waiters, floors, limits
+or the causes of dials.
 """
 
 from __future__ import annotations
@@ -35,23 +36,23 @@ FLUSH = 5.0
 
 
 class HoldingsWatcher(Protocol):
-    """What is told of each move, when it is done."""
+    """Hears of each move of a connection, when it is done."""
 
     def taken(self, connection: ServerConnection) -> None:
-        """Notes that it is in use, by a request."""
+        """Notes that a request uses the connection."""
 
     def rested(self, connection: ServerConnection) -> None:
-        """Notes that it is idle."""
+        """Notes that the connection is idle."""
 
     def kept_apart(self, connection: ServerConnection) -> None:
-        """Notes that it is idle, and private."""
+        """Notes that the connection is idle and private."""
 
     def withdrawn(self, connection: ServerConnection) -> None:
-        """Notes that it is among the idle ones no more, though no request has taken it. It is about to be pinged, watched or
-        retired."""
+        """Notes that the connection has left the idle list without a request: it is about to be pinged, watched
+        or retired."""
 
     def gone(self, connection: ServerConnection, was: int) -> None:
-        """Notes that it has been retired; `was` is its state before."""
+        """Notes that the connection has been retired; `was` is its state before."""
 
 
 class Holdings:
@@ -64,12 +65,13 @@ class Holdings:
     WATCHED    `watched`     given to nobody any more, to see when its server closes it
     RETIRING   `retiring`    out of the pool; its socket is being closed
 
-    Some are marked besides: `due` are idle ones whose life is over, which leave when others stand in their place; `last_use`
-    those in use for the last time; `pinged` those that carry our own ping, and since when. `closed` counts ends by their reason.
+    Some are also marked: `due` are idle ones whose life is over, which leave when others stand in their place;
+    `last_use` are those in use for the last time; `pinged` are those that carry a ping, and since when. `closed` counts
+    ends by their reason.
     """
 
     def __init__(self, clock: IReactorTime, deadlines: Deadlines, backlog: Backlog) -> None:
-        """`backlog` closes the sockets of those that are retired `later`."""
+        """Leaves the sockets of those that are retired `later` to `backlog`."""
         #: Set before the first connection.
         self.watcher: HoldingsWatcher
         self.connecting: dict[Dial, str] = {}
@@ -92,25 +94,25 @@ class Holdings:
         self._ending: deque[tuple[ServerConnection, str]] = deque()
 
     def count_with(self, other: Holdings) -> None:
-        """Counts into the counters of `other`, and closes sockets in one line with it: both are of the same server."""
+        """Shares the counters and the backlog of `other`, which is of the same server."""
         self.counters, self.closed, self.ended = other.counters, other.closed, other.ended
         self.backlog = other.backlog
 
     @property
     def standing(self) -> int:
-        """All connections that the server has of this pool, those that are being opened included."""
+        """Returns how many connections the server has with this pool, including those being opened and closed."""
         return sum(map(len, (self.connecting, self.idle, self.in_use, self.private, self.watched, self.retiring)))
 
     @property
     def suspect(self) -> int:
-        """How many idle connections are given to nobody for now."""
+        """Returns how many idle connections are kept back as suspect."""
         since = self.guard.suspected_at
         return 0 if since == -inf else sum(each.idle_since < since for each in self.idle)
 
     @property
     def rested(self) -> int:
-        """How many of the idle ones, from the front, have outlived the ends that a hasty server puts to some just behind their
-        answers. The others are as good as in use for what may not be repeated."""
+        """Returns how many idle connections, from the front of the list, have outlived the moments in which a hasty
+        server closes some behind its answers. For requests that cannot be repeated the others are as good as in use."""
         haste = self.guard.haste
         if not haste.hasty:
             return len(self.idle)
@@ -118,18 +120,19 @@ class Holdings:
 
     @property
     def returned_fits(self) -> int:
-        """The kind, and all before it, that any connection is fit for which has come back this moment."""
+        """Returns the largest kind for which every connection is fit that has just come back."""
         return ANY if self.guard.hasty else FRESH
 
     @property
     def least_wanted(self) -> ServerConnection:
-        """The idle one, of which there are some, that goes first when one has to: it is due, or has stood longest."""
+        """Returns the idle connection to end first: one that is due, else the longest idle. There must be
+        an idle one."""
         return min(self.due, key=attrgetter("idle_since", "number")) if self.due else self.idle[0]
 
     # Moves.
 
     def lend(self, kind: int) -> ServerConnection | None:
-        """Gives an idle connection fit for this kind of request to it; None: there is none."""
+        """Takes into use an idle connection fit for this kind of request, and returns it; None if there is none."""
         idle = self.idle
         if not idle or idle[-1].idle_since < self.guard.suspected_at:
             return None
@@ -141,45 +144,46 @@ class Holdings:
         return connection
 
     def take_private(self, connection: ServerConnection) -> None:
-        """Gives a private connection to the client that it is kept for."""
+        """Takes a private connection into use for the client that it is kept for."""
         self.private.discard(connection)
         self.counters.borrowed(connection, self._deadlines.now())
         self.use(connection)
 
     def use(self, connection: ServerConnection) -> None:
-        """Gives a connection to a request: a new one, one that has just come back, or one that was taken out of its list."""
+        """Puts a connection in use by a request: a new one, one that has just come back, or one taken out
+        of its list."""
         connection.state = IN_USE
         self.in_use.add(connection)
         self.counters.requests += 1
         self.watcher.taken(connection)
 
     def adopt(self, connection: ServerConnection) -> None:
-        """Takes in a connection that somebody else has opened, and uses."""
+        """Takes in a connection that somebody else has opened and is using."""
         connection.state = IN_USE
         self.in_use.add(connection)
 
     def rest(self, connection: ServerConnection) -> None:
-        """Lets a connection, new or in use until now, stand idle. It has been so from its `idle_since`."""
+        """Puts a connection, new or in use until now, into the idle list, as of its `idle_since`."""
         self.in_use.discard(connection)
         connection.state = IDLE
         self.idle.append(connection)
         self.watcher.rested(connection)
 
     def keep_apart(self, connection: ServerConnection) -> None:
-        """Lets a connection stand idle for the one client that it has served."""
+        """Keeps a connection idle for the one client that it has served."""
         self.in_use.discard(connection)
         connection.state = PRIVATE
         self.private.add(connection)
         self.watcher.kept_apart(connection)
 
     def set_aside(self, connection: ServerConnection) -> None:
-        """Gives an idle connection to nobody any more, but lets it stand; only its server or `retire` ends it."""
+        """Watches an idle connection: no request gets it, and only its server or `retire` ends it."""
         self._leave_idle(connection)
         connection.state = WATCHED
         self.watched.add(connection)
 
     def take_for_ping(self, connection: ServerConnection) -> None:
-        """Takes an idle connection for a request of our own."""
+        """Takes an idle connection into use for a ping."""
         self._leave_idle(connection)
         connection.state = IN_USE
         self.in_use.add(connection)
@@ -189,8 +193,8 @@ class Holdings:
     def retire(
         self, connection: ServerConnection, reason: str, *, at_once: bool = False, later: bool = False, by: str = PROXY
     ) -> None:
-        """Ends a connection: the only way out. `reason` is counted; `at_once` drops what is unsent and resets the connection;
-        `later` leaves its socket to the backlog; `by` is who ends it, PROXY or SERVER."""
+        """Ends a connection; there is no other way out of a pool. `reason` is counted; `at_once` drops what is unsent
+        and resets the connection; `later` leaves its socket to the backlog; `by` is who ends it, PROXY or SERVER."""
         was = connection.state
         if was == RETIRING:
             return
@@ -237,7 +241,7 @@ class Holdings:
     def _leave_idle(self, connection: ServerConnection) -> None:
         """Takes a connection out of the idle list, which is in the order of `idle_since`.
 
-        A search from the front, for each of 5,000 that a server closes at once, takes 160 ms in all; this, 20.
+        A search from the front, for each of 5,000 that a server closes at once, takes 160 ms in all; this takes 20 ms.
         """
         idle = self.idle
         at = bisect_left(idle, connection.idle_since, key=attrgetter("idle_since"))
@@ -268,10 +272,12 @@ class Holdings:
         return None
 
     def _fresh(self, newest: ServerConnection) -> bool:
-        """Tells whether the server will hardly have closed it yet: it was busy just now, or a quarter as long ago as another.
+        """Tells whether the server is unlikely to have closed a connection yet: it was used within the last `FRESH_FOR`
+        seconds, or has stood idle for at most a quarter of the longest idle time.
 
-        The longest idle one still stands, so the server's time-out is at least that. It says something only about its
-        like: servers wait shorter, or longer, for a next request than for the first.
+        The longest idle one still stands, so the server's time-out is at least that long. This holds only among
+        connections that have all carried requests, or all have not: servers wait shorter, or longer, for a next request
+        than for the first.
         """
         now = self._deadlines.now()
         age = now - newest.idle_since
@@ -282,6 +288,7 @@ class Holdings:
 
 
 def remember_session(connection: ServerConnection) -> None:
-    """Keeps the TLS session of a connection for the next: after an answer a server of TLS 1.3 has sent it."""
+    """Keeps the TLS session of a connection for the next one. A server of TLS 1.3 has sent it by the time of its
+    first answer."""
     if isinstance(connection.transport, ClientTLSTransport):
         connection.transport.remember_session()

@@ -1,4 +1,4 @@
-"""What upkeep asks of the pool that it keeps, besides the connections themselves. Names only."""
+"""Defines what upkeep needs of the pool that it keeps, besides the connections themselves. Names only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from reusedproxy.pool.waiters import Waiters
 
 
 class KeptPool(Protocol):
-    """The pool, as its upkeep sees it: what it may do, who waits, and what it shares with its server's other pools."""
+    """Defines the pool as its upkeep sees it: what it may do, who waits, and what it shares with its server's
+    other pools."""
 
     limits: PoolLimits
     holdings: Holdings
@@ -28,31 +29,33 @@ class KeptPool(Protocol):
 
     @property
     def below_floor(self) -> bool:
-        """Whether fewer than the floor stand, idle or in use."""
+        """Tells whether fewer connections than the floor stand, idle or in use."""
 
     @property
     def counted(self) -> int:
-        """How many connections count for the server's ceiling (`strict-maxconn`)."""
+        """Returns how many connections count for the server's ceiling (`strict-maxconn`)."""
 
     @property
     def first(self) -> object:
-        """The server's own pool, which does the upkeep for all of its pools."""
+        """Returns the server's own pool, which does the upkeep for all of its pools."""
 
     @property
     def known_names(self) -> int:
-        """How many connections may stand beside what concurrent use calls for, one for each name that is asked for again."""
+        """Returns how many connections may stand beyond what concurrent use calls for: one for each name that is
+        asked for again."""
 
     def holding(self) -> Sequence[KeptPool]:
-        """Returns the server's pools that need upkeep, itself first."""
+        """Returns the server's pools that need upkeep, the first pool first."""
 
     def look_after(self, now: float) -> None:
-        """Does the part of upkeep that each pool needs by itself."""
+        """Does the upkeep that each pool needs by itself."""
 
     def longest_idle(self, most: int) -> list[ServerConnection]:
-        """Returns so many at most of the idle connections that may be let go, of all pools of the server."""
+        """Returns at most `most` idle connections that may be closed, the longest idle first, from all pools of
+        the server."""
 
     def dial(self, cause: str) -> None:
-        """Opens one more connection: for somebody who waits (DEMAND), or for the floor."""
+        """Opens one more connection, for somebody who waits (DEMAND) or for the floor."""
 
     def make_room(self) -> None:
-        """Ends a connection that may be spared, at once: the ceiling is reached, and somebody needs a new one."""
+        """Ends a connection that can be spared, at once: the ceiling is reached, and a request needs a new one."""

@@ -1,6 +1,7 @@
-"""The kinds of connection that a pool may give to a request: from any at all to one that has never stood idle.
+"""Defines the kinds of connection that a request may be given, from any at all to one that has never stood idle.
 
-Smaller kinds may be given what larger ones may. `exchanges.reuse` says which kind a request gets.
+A request of a smaller kind may be given whatever one of a larger kind may. `exchanges.reuse` says which kind
+a request gets.
 """
 
 #: Any connection.

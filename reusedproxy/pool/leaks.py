@@ -1,6 +1,6 @@
-"""Connections that were taken, and that nobody uses: they are ended, because they cost the server's places.
+"""Finds connections that were taken and that nobody uses, and ends them, because they cost the server's places.
 
-That is always somebody's programming error. It knows a pool's holdings; it must never know who takes connections.
+Such a leak is always a programming error. The watch knows a pool's holdings; it must never know who takes connections.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from reusedproxy.pool.holdings import Holdings
 
 
 class LeakWatch:
-    """Watches the connections of one pool that are in use."""
+    """Watches the connections in use of one pool."""
 
     def __init__(self, holdings: Holdings, say: Callable[[str], None]) -> None:
-        """`say` takes a text about each, to be read by an operator."""
+        """Calls `say(text)` about each leak, for an operator to read."""
         self._held = holdings
         self._say = say
         #: Those that nobody uses, and since when.
         self._unused: dict[ServerConnection, float] = {}
 
     def look(self, now: float, overdue_after: float) -> None:
-        """Ends connections that are in use, and by nobody for so many seconds."""
+        """Ends connections in use that nobody has used for `overdue_after` seconds."""
         held, since = self._held, self._unused
         self._unused = {
             each: since.get(each, now) for each in held.in_use if each.exchange is None and each.uploader is None

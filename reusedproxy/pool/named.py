@@ -1,11 +1,11 @@
-"""The pools of a server whose connections have names: one pool for each, within the ceilings that the server has for all.
+"""Keeps one pool for each connection name of a server, within the ceilings that the server has for all.
 
-A server line may say `sni req.hdr(host)`, or `pool-conn-name`: then a connection serves only requests of its own name. The
-constant pool, which is the server's `pool` for everybody, is that of the one name that is known beforehand, if there is
-one; it keeps the floor, and it makes and ends the others, which have none. They count together and learn together, and
-keep as many connections as all requests together have used at once of late: a client that asks for ever new names must
-not take all that the server has. But each dials for itself: a name that the server refuses must not make the others wait.
-It must never know requests.
+A `server` line may say `sni req.hdr(host)`, or `pool-conn-name`: then a connection serves only requests of its own
+name. The constant pool is the server's `pool` for all other code. It serves the one name that is known beforehand, if
+there is one, and keeps the floor; it opens and ends the pools of the other names, which have no floor. All pools count
+and learn together, and keep as many connections as all requests together have recently used at once: a client that asks
+for ever new names must not take all that the server has. But each pool dials by itself: a name that the server refuses
+must not make the others wait. The pools must never know requests.
 """
 
 from __future__ import annotations
@@ -32,22 +32,24 @@ from reusedproxy.pool.reasons import SURPLUS
 
 #: Names of one server that have a pool at the same time; for one more, the one that was asked for the longest ago goes.
 NAMES = 1000
-#: A name that is asked for again within one or two sweeps is one that clients use, and not one of a client's that thinks up new ones:
-#: so many of them may keep one connection more each than concurrent use calls for, as long as they are asked for in so many seconds.
+#: A name that is asked for again within one or two sweeps is one that clients use, and not one of a client's that
+#: thinks up new ones: so many of them may keep one connection more each than concurrent use calls for, as long as they
+#: are asked for in so many seconds.
 KEPT_NAMES, KEPT_FOR = 16, 60.0
 #: Seconds between two looks for pools that hold nothing; such a one goes when it was not asked for since the last look.
 SWEEP = 10.0
 
 
 class NameRefused(Exception):
-    """Says that nothing can be connected to under this name, and why."""
+    """Reports that no connection is possible under this name, and why."""
 
 
 @frozen
 class Name:
-    """What a connection and a request must have in common (`key`, `preface`), and the SNI with which one is opened.
+    """Identifies what a connection and a request must have in common (`key`, `preface`), and the SNI with which
+    connections are opened.
 
-    `preface` is a PROXY protocol header, so such connections are one client's.
+    `preface` is a PROXY protocol header; connections that begin with one serve a single client.
     """
 
     key: bytes
@@ -66,8 +68,8 @@ def naming(
     name: Callable[[Any], bytes | None] | None,
     preface: Callable[[Any], bytes] | None = None,
 ) -> Naming:
-    """Returns what tells the name of a request. `sni` is what fetches the SNI, or the constant one; `name` what fetches
-    `pool-conn-name`, None: the SNI is the name."""
+    """Returns a function that computes the `Name` of a request. `sni` fetches the SNI, or is a constant one; `name`
+    fetches the value of `pool-conn-name` (None: the SNI is the name); `preface` fetches the PROXY protocol header."""
 
     def named(facts: Any) -> Name:
         host = sni if isinstance(sni, bytes) else host_name(sni(facts) or b"")
@@ -78,8 +80,8 @@ def naming(
 
 
 def host_name(value: bytes) -> bytes:
-    """Returns a host name as it goes into SNI (RFC 6066 section 3): without a port or a final dot; its case does not
-    count."""
+    """Converts a host to the form that goes into SNI (RFC 6066 section 3): lower case, without a port or
+    a final dot."""
     host, colon, port = value.rpartition(b":")
     if colon and port.isdigit() and (b":" not in host or host.endswith(b"]")):
         value = host
@@ -87,12 +89,12 @@ def host_name(value: bytes) -> bytes:
 
 
 class NamedPools:
-    """The group of a server's pools, one for each name. `first` is the constant pool; `own` the name that it serves,
-    None: none at all; `others` those of the other names, the longest not asked for first; `awake` those that may hold
-    anything.
+    """Groups a server's pools, one for each name. `first` is the constant pool; `own` is the name that it serves (None:
+    none); `others` are the pools of the other names, the least recently asked for first; `awake` are the pools that may
+    hold connections.
 
-    Over all names so many connections are `used` at once, and `wanted` by requests, those that wait included; of the other
-    names `rested` are the idle ones, the longest idle first. `most_idle` may stand idle in all.
+    Over all names `used` connections are in use at once, and `wanted` by requests, including those that wait. `rested`
+    are the idle connections of the other names, the longest idle first. At most `most_idle` may stand idle in all.
     """
 
     _log = Logger()
@@ -103,7 +105,7 @@ class NamedPools:
     def __init__(
         self, arguments: Sequence[Any], own: bytes | None, dialer_for: Callable[[Name], Dialer], clock: IReactorTime
     ) -> None:
-        """`arguments` are those of each pool; `dialer_for` gives what connects with a name, or raises NameRefused."""
+        """Makes each pool with `arguments`. `dialer_for` returns the dialer for a name, or raises NameRefused."""
         self.own = own
         self.most_idle = inf
         self.used = self.wanted = 0
@@ -120,7 +122,7 @@ class NamedPools:
         self._sweep = Later(clock, self._forget_unasked, self._swept)
 
     def named(self, name: Name) -> HTTPConnectionPool:
-        """Returns the pool of this name. Raises NameRefused."""
+        """Returns the pool of this name, and opens it if need be. Raises NameRefused."""
         if name.key == self.own and not name.preface:
             return self.first
         key = (name.key, name.preface)
@@ -134,7 +136,7 @@ class NamedPools:
         return pool
 
     def stop(self) -> None:
-        """Forgets no names any more; no timer is left."""
+        """Stops looking for unused names; leaves no timer."""
         self._sweep.stop()
 
     # What the pools ask: see `PoolGroup`.
@@ -197,7 +199,7 @@ class NamedPools:
     # What is too much.
 
     def let_surplus_go(self, rested: ServerConnection, key: Key | None) -> None:
-        """Lets the least wanted of all idle connections go if the one that has come to rest is one too many; or that
+        """Ends the least wanted idle connection if `rested`, which has just become idle, is one too many; ends `rested`
         itself if nobody has asked for its name, `key`, again."""
         idle = len(self.first.idle) + len(self.rested)
         surplus = self.used + idle - self.first.upkeep.demand.enough - self.known_names
@@ -215,7 +217,8 @@ class NamedPools:
 
     @property
     def _restless(self) -> int:
-        """How many of the idle ones are as good as in use, since a hasty server may yet end them (see `Holdings.rested`)."""
+        """Returns how many idle connections are as good as in use, because a hasty server may yet end them (see
+        `Holdings.rested`)."""
         held = self.first.holdings
         haste = held.guard.haste
         if not haste.hasty:
@@ -247,7 +250,7 @@ class NamedPools:
         return pool
 
     def _forget_unasked(self) -> Steps[None]:
-        """Ends the pools that hold nothing and that nobody has asked for of late."""
+        """Closes, in steps, the pools that hold nothing and whose names were not asked for since the last sweep."""
         asked, self._asked = self._asked, set()
         self._asked_before = asked
         since = self.first.deadlines.now() - KEPT_FOR
@@ -269,10 +272,10 @@ class NamedPools:
 
 
 class Membership:
-    """One pool's part in its group, which hears of each move among its holdings after its upkeep has.
+    """Follows the moves of one pool's connections for its group, after the pool's upkeep.
 
-    What the group counts of each pool is brought up to date wherever it changes: to add up 1,000 pools for each request would
-    take 100 µs. `key` is the pool's name in `NamedPools.others`, None: it is the first.
+    The group's counts are updated at each change: adding up 1,000 pools for each request would take 100 µs. `key` is
+    the pool's key in `NamedPools.others`; None for the first pool.
     """
 
     key: Key | None = None
@@ -314,7 +317,7 @@ class Membership:
         self.count()
 
     def count(self) -> None:
-        """Counts for the group how many are in use or waited for here: more than before, or fewer."""
+        """Updates the group's counts of connections in use and waited for with those of this pool."""
         group, pool = self._group, self._pool
         used = len(pool.in_use)
         if used != self._used:
@@ -332,14 +335,13 @@ class Membership:
 
 
 class ConstantPool(HTTPConnectionPool):
-    """The pool that a server has in any case, and by which all of its pools are run: `names` are all of them. What is said to
-    this one is said to all."""
+    """Runs all pools of a server: `resume`, `suspend`, `drain` and `close` apply to each. `names` has all of them."""
 
     def __init__(
         self, *arguments: Any, own: bytes | None, dialer_for: Callable[[Name], Dialer], clock: IReactorTime
     ) -> None:
-        """As any pool; `own` is the name that it serves, None: none at all; `dialer_for` gives what connects with a name, or
-        raises NameRefused."""
+        """Takes the arguments of any pool, and: `own`, the name that it serves (None: none); `dialer_for`, which
+        returns the dialer for a name, or raises NameRefused."""
         self.names = NamedPools(arguments, own, dialer_for, clock)
         super().__init__(*arguments, group=self.names)
         self.names.most_idle, self._most_idle = self._most_idle, inf
@@ -378,5 +380,5 @@ def _membership(pool: HTTPConnectionPool) -> Membership:
 
 
 def _is_quiet(pool: HTTPConnectionPool) -> bool:
-    """Tells whether nothing of it is in use or waited for."""
+    """Tells whether the pool has nothing in use, dialled or waited for."""
     return not (pool.in_use or pool.waiters or pool.connecting)

@@ -1,7 +1,8 @@
-"""What a server connection says to the pool that owns it, and asks of it. Names only.
+"""Defines what a server connection tells the pool that owns it, and asks of it. Names only.
 
-A connection decides how each exchange on it has ended and says so here: `release` when it can carry another, `retire` when it
-cannot, `lost` when its server has ended it. It must never know how its pool keeps connections, or how many there are.
+A connection decides how each exchange on it has ended and reports it here: `release` when it can carry another,
+`retire` when it cannot, `lost` when its server has ended it. It must never know how its pool keeps connections, or how
+many there are.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ C = TypeVar("C", contravariant=True)
 
 
 class ConnectionOwner(Protocol[C]):
-    """The pool, as its connections see it."""
+    """Defines the pool as its connections see it."""
 
     #: Each of its connections is for the one client that it was opened for.
     solo: bool
@@ -27,30 +28,30 @@ class ConnectionOwner(Protocol[C]):
 
     @property
     def first(self) -> object:
-        """The server's own pool, which this one is, or belongs to: to be compared with, by identity."""
+        """Returns the server's own pool, this one or the one to whose group it belongs; to be compared by identity."""
 
     def release(self, connection: C) -> None:
         """Takes back a connection whose exchange has ended cleanly."""
 
     def retire(self, connection: C, reason: str, *, at_once: bool = False, by: str = PROXY) -> None:
-        """Ends a connection. `reason` is counted; `at_once` drops what is unsent and resets the connection; `by` is who ends it,
-        PROXY or SERVER."""
+        """Ends a connection. `reason` is counted; `at_once` drops what is unsent and resets the connection; `by` is who
+        ends it, PROXY or SERVER."""
 
     def lost(self, connection: C, reason: str, answered: bool = False) -> bool:
-        """Retires a connection that its server has ended. True: that was a late refusal of the handshake.
+        """Retires a connection that its server has ended. Returns True for a late refusal of the handshake.
 
-        `answered`: some byte had come for the last request it carried.
+        `answered` tells that some byte had come for the last request on it.
         """
 
     def closed_by_peer(self, connection: C) -> None:
-        """Learns for how long its server let an idle connection stand, before that is retired."""
+        """Learns how long its server let an idle connection stand, before that is retired."""
 
     def connection_gone(self, connection: C) -> None:
         """Forgets a retired connection whose socket is closed."""
 
     def deadline_passed(self, connection: C) -> None:
-        """Decides on a connection that serves nobody, idle or watched, whose deadline has passed."""
+        """Handles the passed deadline of an idle or watched connection."""
 
     def advertised(self, keep_alive: bytes) -> int | None:
-        """Learns from a Keep-Alive field of the server's. Returns how many more requests the connection will take, if it
-        says so."""
+        """Learns from the server's Keep-Alive field. Returns how many more requests it accepts on that connection, None
+        if it does not say."""

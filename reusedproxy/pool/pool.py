@@ -1,11 +1,11 @@
-"""The connections of one server: kept warm, handed out newest first, refilled the moment one is missing.
+"""Keeps the connections of one server: warm, handed out newest first, replaced the moment one is missing.
 
-The pool is what everybody else calls: who needs a connection, the connections themselves, and the server that owns it. It
-gives an idle connection to whoever comes, or makes him wait for one, and takes it back. Which list a connection is in is the
-affair of its `Holdings`; how long it lives and how many stand, of its `Upkeep`; when it may dial, of its `Governor`. It must
-never know configuration files, requests, balancing or health.
+The pool is the face that callers, connections and the owning server see. It gives an idle connection to a request, or
+makes it wait for one, and takes the connection back. `Holdings` keep each connection in one list; `Upkeep` decides how
+long connections live and how many stand; the `Governor` paces dials. A pool must never know configuration files,
+requests, balancing or health.
 
-Warm means: TCP is up, the TLS handshake is complete and the server's name has been verified.
+A connection is warm when TCP is up, the TLS handshake is complete and the server's name has been verified.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from reusedproxy.wire.heads import Limits
 class HTTPConnectionPool:
     """Keeps the persistent connections of one server. `running` is its state:
 
-    "suspended"  keeps no floor, dials nothing, gives nothing to anybody; at the start, and while its server is not to be used
+    "suspended"  keeps no floor, dials nothing, gives no connection: at the start, and while its server is out of use
     "running"    keeps the floor, and dials for it and for those who wait
     "closed"     as suspended, for good
 
@@ -66,8 +66,9 @@ class HTTPConnectionPool:
         *,
         group: PoolGroup[HTTPConnectionPool] | None = None,
     ) -> None:
-        """`announce(level, text)` takes what an operator should read; `name` begins each text; `budget` is shared with the
-        other servers' pools; `group` has the others of the same server, None: there are none."""
+        """Begins suspended. `announce(level, text)` takes messages for the operator, and `name` begins each.
+        `budget` is shared with the other servers' pools. `group` has the other pools of the same server (None:
+        there are none)."""
         self.name = name
         self.limits = limits
         self.deadlines: Deadlines = dialer.deadlines
@@ -112,67 +113,70 @@ class HTTPConnectionPool:
 
     @property
     def context(self) -> ClientContext | None:
-        """The TLS context of its connections; None in the clear."""
+        """Returns the TLS context of its connections; None without TLS."""
         return self._dialer.context
 
     @property
     def trouble(self) -> str:
-        """Why the last dial failed, "" while dials succeed."""
+        """Returns why the last dial failed; "" while dials succeed."""
         return self._governor.trouble
 
     @property
     def unverified(self) -> bool:
-        """Whether that is that we do not take its server's certificate."""
+        """Tells whether the last dial failed because the server's certificate was not accepted."""
         return self._governor.unverified
 
     @property
     def paused(self) -> bool:
-        """Whether its server refuses connections, and the next dial has to wait."""
+        """Tells whether the server refuses connections, so that the next dial has to wait."""
         return self._governor.failures > 0 and self._governor.wait(True, len(self.connecting)) > 0
 
     @property
     def below_floor(self) -> bool:
-        """Whether fewer than the floor stand, idle or in use."""
+        """Tells whether fewer connections than the floor stand, idle or in use."""
         return self.running == "running" and len(self.idle) + len(self.in_use) < self.limits.min_conn
 
     @property
     def first(self) -> HTTPConnectionPool:
-        """The server's own pool, which this one is, or belongs to."""
+        """Returns the server's own pool: this one, or the one to whose group it belongs."""
         return self.group.first
 
     @property
     def family(self) -> Iterable[HTTPConnectionPool]:
-        """All pools of the server."""
+        """Returns all pools of the server."""
         return self.group.pools
 
     @property
     def known_names(self) -> int:
-        """How many connections may stand beside what concurrent use calls for, one for each name that is asked for again."""
+        """Returns how many connections may stand beyond what concurrent use calls for: one for each name that is
+        asked for again."""
         return self.group.known_names
 
     @property
     def knows_name(self) -> bool:
-        """Whether it may open connections before there is a request."""
+        """Tells whether connections can be opened before there is a request, because the name is known."""
         return self.group.knows_name
 
     def holding(self) -> Sequence[HTTPConnectionPool]:
-        """Returns those of the server's pools that need upkeep, its own first."""
+        """Returns the server's pools that need upkeep, the first pool first."""
         return self.group.holding()
 
     def longest_idle(self, most: int) -> list[ServerConnection]:
-        """Returns so many at most of the idle connections that may be let go, of all pools of the server."""
+        """Returns at most `most` idle connections that may be closed, the longest idle first, from all pools of
+        the server."""
         return self.group.longest_idle(most)
 
     def held(self, what: str) -> int:
-        """Returns how many all pools of the server hold in the list of this name ("idle", say)."""
+        """Returns how many connections (or dials) all pools of the server have in the list of this name,
+        such as "idle"."""
         return sum(len(getattr(pool, what)) for pool in self.family)
 
     def look_after(self, now: float) -> None:
-        """Does the part of upkeep that each pool needs by itself."""
+        """Does the upkeep that each pool needs by itself, at time `now`."""
         self.upkeep.look_after(now)
 
     def share(self, other: HTTPConnectionPool) -> None:
-        """Counts, learns and closes sockets together with `other`, of the same server."""
+        """Shares counters, estimates and the backlog that closes sockets with `other`, a pool of the same server."""
         self.holdings.count_with(other.holdings)
         self.counters, self.closed, self.ended = other.counters, other.closed, other.ended
         self.invalid = other.invalid
@@ -183,7 +187,7 @@ class HTTPConnectionPool:
     # Asking for a connection, and giving it back.
 
     def acquire(self, kind: int = ANY) -> ServerConnection | None:
-        """Gives an idle connection fit for this kind of request, at once; None: `wait` for one."""
+        """Returns an idle connection fit for this kind of request, in use from now on; None: `wait` for one."""
         connection = self.holdings.lend(kind)
         if connection is None:
             return None
@@ -194,14 +198,14 @@ class HTTPConnectionPool:
         return connection
 
     def take(self, connection: ServerConnection) -> None:
-        """Gives a private connection to the client that it is kept for, again."""
+        """Takes a private connection into use again, for the client that it is kept for."""
         self.holdings.take_private(connection)
         self.counters.reuses += 1
 
     def wait(self, waiter: Waiter, kind: int = ANY) -> None:
-        """Gives `waiter` the first fit connection that is ready, returned or new; a dial starts if need be.
+        """Gives `waiter` the first fit connection that is ready, returned or new; dials if need be.
 
-        A pool that is not running fails it before this returns.
+        A pool that is not running calls its `connection_failed` before this returns.
         """
         if self.running != "running":
             failure = DialFailure("connection", f"the pool is {self.running}")
@@ -215,7 +219,8 @@ class HTTPConnectionPool:
         self.group.waiting_changed(self)
 
     def leave(self, waiter: Waiter, timed_out: bool = False) -> None:
-        """Takes out a waiter whose time is over, or who has a reason of its own. No harm if it does not wait."""
+        """Removes a waiter that gives up, by its time-out or for a reason of its own. Does nothing if it
+        does not wait."""
         waiting = self.waiters.leave(waiter) or self._refusals.leave(waiter)
         if waiting is not None:
             result = records.TIMEOUT if timed_out else records.LEFT
@@ -223,7 +228,7 @@ class HTTPConnectionPool:
         self.group.waiting_changed(self)
 
     def release(self, connection: ServerConnection) -> None:
-        """Takes back a connection whose exchange has ended cleanly; the first waiter it is fit for gets it."""
+        """Takes back a connection whose exchange has ended cleanly. The first waiter for which it is fit gets it."""
         limits = self.limits
         now = self.deadlines.now()
         if self.holdings.pinged:
@@ -253,22 +258,21 @@ class HTTPConnectionPool:
 
     @property
     def standing(self) -> int:
-        """All connections that its server has of us, those that are being opened included."""
+        """Returns how many connections this pool has open to the server, or is opening or closing."""
         return self.holdings.standing
 
     @property
     def counted(self) -> int:
-        """How many connections count for the server's ceiling (`strict-maxconn`)."""
+        """Returns how many connections count for the server's ceiling (`strict-maxconn`)."""
         return self.group.counted
 
     def make_room(self) -> None:
-        """Ends a connection that may be spared, of whichever pool of the server: the ceiling is reached, and somebody needs a
-        new one."""
+        """Ends a connection that can be spared, in any of the server's pools: the ceiling is reached, and a request
+        needs a new one."""
         self.group.make_room(self)
 
     def make_room_here(self) -> None:
-        """Ends a connection of this pool that serves nobody any more, else the least wanted of the idle ones, if there is
-        one."""
+        """Ends a watched connection of this pool, else the least wanted idle one, if there is one."""
         for connection in self.watched:
             self.retire(connection, "room for another", at_once=True)
             return
@@ -277,26 +281,26 @@ class HTTPConnectionPool:
 
     @property
     def wants_one(self) -> bool:
-        """Whether a connection that somebody else has opened would be kept: the floor is short, or there is nothing at
-        all."""
+        """Tells whether a connection opened by somebody else would be kept: the floor is short, or with
+        `check-reuse-pool` none stands idle."""
         if self.running != "running" or (self.limits.most is not None and self.counted >= self.limits.most):
             return False
         return len(self.idle) < self.limits.min_conn or (self.limits.keep_checks and not self.idle)
 
     def dial_for(self, owner: DialOwner) -> Dial:
-        """Dials as this pool does, for somebody who may `adopt` what comes of it, or not."""
+        """Dials as this pool does, for an owner that may `adopt` the connection."""
         return self._dialer.dial(owner)
 
     def adopt(self, dial: Dial, transport: Transport) -> ServerConnection:
-        """Takes in a connection that was opened elsewhere, in the same way to the same server. It is in use, by whoever asks,
-        and comes back like any other."""
+        """Takes in a connection that was opened elsewhere, in the same way to the same server. It is in use by the
+        caller, and comes back like any other."""
         connection = self._make(records.PROBE, dial, transport)
         self.holdings.adopt(connection)
         self.counters.donated += 1
         return connection
 
     def _make(self, cause: str, dial: Dial, transport: Transport) -> ServerConnection:
-        """Makes a connection of this pool's, in none of its lists yet."""
+        """Makes a connection of this pool, in none of its lists yet."""
         counters, context = self.counters, self.context
         counters.opened(cause, dial, transport, context is not None and context.settings.crt is not None)
         connection = ServerConnection(
@@ -312,9 +316,10 @@ class HTTPConnectionPool:
     # What connections say.
 
     def lost(self, connection: ServerConnection, reason: str, answered: bool = False) -> bool:
-        """Retires a connection that its server has ended, idle or in use. True: that was a late refusal of the handshake.
+        """Retires a connection that its server has ended, idle or in use. Returns True for a late refusal of
+        the handshake.
 
-        `answered`: some byte had come for the last request it carried.
+        `answered` tells that some byte had come for the last request on it.
         """
         if connection.state != IN_USE:
             self.upkeep.closed_by_peer(connection)
@@ -339,51 +344,52 @@ class HTTPConnectionPool:
         self.group.place_is_free(self)
 
     def closed_by_peer(self, connection: ServerConnection) -> None:
-        """Learns from a connection that its server is about to close, idle or watched, and has said so."""
+        """Learns from an idle or watched connection that its server has announced to close."""
         self.upkeep.closed_by_peer(connection)
 
     def deadline_passed(self, connection: ServerConnection) -> None:
-        """Decides on a connection, idle or watched, whose time is over."""
+        """Handles the passed deadline of an idle or watched connection."""
         self.upkeep.deadline_passed(connection)
 
     def advertised(self, keep_alive: bytes) -> int | None:
-        """Learns from a Keep-Alive field of the server's. Returns how many more requests it will take on that connection,
-        if it says so."""
+        """Learns from the server's Keep-Alive field. Returns how many more requests it accepts on that connection, None
+        if it does not say."""
         return self.upkeep.advertised(keep_alive)
 
     # What its owner says.
 
     def resume(self, rotation: bool = False) -> None:
-        """Keeps the floor from now on; `rotation`: in place of another pool's, whose server is reached in another way now."""
+        """Keeps the floor from now on. `rotation` tells that it replaces another pool, because the server is reached in
+        a different way now."""
         if self.running == "suspended":
             self.running = "running"
             self.upkeep.start(rotation)
 
     def suspend(self, reason: str) -> None:
-        """Lets all idle connections go and opens none; those in use finish and go.
+        """Closes all idle connections and opens none; those in use finish first.
 
-        From now on nobody is given one. But to end 800 of them over TLS takes 110 ms, and to tell 7,000 who wait 90: that is
-        done in slices, whatever comes meanwhile.
+        From now on no connection is given. Ending 800 of them over TLS takes 110 ms, and refusing 7,000 waiters 90 ms,
+        so both are done in slices, whatever comes meanwhile.
         """
         self.begin_to_suspend(reason)
         self.holdings.backlog.go_on()
 
     def begin_to_suspend(self, reason: str) -> None:
-        """Does the part of `suspend` that may not wait; the backlog has the rest."""
+        """Does the part of `suspend` that must not wait; the backlog does the rest."""
         if self.running == "running":
             self.running = "suspended"
             self._stop(reason)
 
     def drain(self, reason: str) -> None:
-        """Keeps nothing any more, but serves those who wait, or still ask, on connections that go after them.
+        """Keeps no connection any more, but serves those who wait, or still ask, on connections that close after use.
 
-        For a pool whose server is gone from the configuration: its last clients are on their way out.
+        This is for a pool whose server is gone from the configuration, until its last clients have left.
         """
         for _ in self.draining(reason):
             pass
 
     def draining(self, reason: str) -> Iterator[None]:
-        """Drains in steps, one for each connection: to end one over TLS takes 60 µs."""
+        """Drains in steps of one connection: ending one over TLS takes 60 µs."""
         self.limits = evolve(self.limits, min_conn=0, max_conn=0)
         self._most_idle = 0
         yield
@@ -393,14 +399,15 @@ class HTTPConnectionPool:
                 yield
 
     def close(self, reason: str) -> None:
-        """Suspends for good, and all at once: no timer is left."""
+        """Suspends for good, and at once; leaves no timer."""
         if self.running != "closed":
             self.running = "closed"
             self._stop(reason)
             self.holdings.backlog.finish()
 
     def _serve_returned(self, connection: ServerConnection) -> bool:
-        """Hands a connection that has just come back to the first waiter it is fit for."""
+        """Gives a connection that has just come back to the first waiter for which it is fit. Returns False if
+        there is none."""
         connection.idle_since = self.deadlines.now()
         waiting = self.waiters.first_fit(self.holdings.returned_fits, connection.safe)
         if waiting is None:
@@ -416,7 +423,7 @@ class HTTPConnectionPool:
     # Opening.
 
     def dial_ready(self, dial: Dial, transport: Transport) -> None:
-        """Gives a new connection to the first who waits, or lets it stand idle."""
+        """Gives a new connection to the first waiter, or lets it stand idle."""
         connection = self._make(self.connecting.pop(dial), dial, transport)
         self._governor.succeeded(dial, connection, dial.took)
         self.upkeep.refill.causes.opened(dial.took)
@@ -435,7 +442,7 @@ class HTTPConnectionPool:
         self.upkeep.refill.open_more()
 
     def dial_failed(self, dial: Dial, failure: DialFailure) -> None:
-        """Counts a dial that has failed, and tells those who have waited in vain."""
+        """Counts a failed dial, and refuses those who have waited in vain."""
         self.counters.not_opened(self.connecting.pop(dial), dial, failure)
         self._note_failure(dial, failure)
         if not (failure.ours and self.in_use):  # else they are better off waiting for one that comes back
@@ -444,9 +451,9 @@ class HTTPConnectionPool:
         self.group.place_is_free(self)
 
     def _failure_of(self, connection: ServerConnection, reason: str, refused: bool) -> DialFailure | None:
-        """Returns what this end of a connection says about opening others, if it does.
+        """Returns what this end of a connection means for opening others, None if nothing.
 
-        Once a request was sent on it, only a refusal of our certificate does: whatever else has ended it may be that
+        Once a request was sent on it, only a refusal of the client certificate counts: anything else may be that
         request's doing, and no client's request may cost the others their server.
         """
         if not refused and (connection.requests or self.deadlines.now() >= connection.proof_at):
@@ -457,25 +464,25 @@ class HTTPConnectionPool:
         return DialFailure("connection", f"{reason} before its first use")
 
     def _note_failure(self, dial: Dial | None, failure: DialFailure) -> None:
-        """Counts a failure, says it, and waits longer before the next dial. None: the dial had ended well."""
+        """Counts and reports a failure, and delays the next dial. `dial` is None if the dial itself had succeeded."""
         self.counters.dials_failed += 1
         self._governor.failed(dial, failure, bool(self.waiters))
         self.upkeep.dial_failed(failure)
 
     def _fail_waiters(self, failure: DialFailure, dials: int) -> None:
-        """Refuses those who have waited in vain. While other dials are under way they may still serve the rest; with none
-        left, it is all who came before so many had begun: else those under way when a server stops would use up all tries
-        of a request at once."""
+        """Refuses those who have waited in vain: the oldest waiter while other dials are under way, which may still
+        serve the rest; with none left, all who came before the `dials`-th dial. Otherwise the dials under way when a
+        server stops would use up all tries of a request at once."""
         self._refuse(self.waiters.take(dials, 1 if self.connecting else None), failure)
         self.holdings.backlog.go_on()
 
     def _refuse(self, refused: Waiters, failure: DialFailure) -> None:
-        """Tells those who wait no more, in their turn."""
+        """Tells waiters that they wait no more, each in its turn."""
         self._refusals.add(refused, failure, self.holdings.backlog)
         self.group.waiting_changed(self)
 
     def dial(self, cause: str) -> None:
-        """Opens one more connection: for somebody who waits (DEMAND), or for the floor."""
+        """Opens one more connection, for somebody who waits (DEMAND) or for the floor."""
         demand = cause == records.DEMAND
         self.counters.dials += 1
         self.counters.dials_for_requests += demand
@@ -496,5 +503,5 @@ class HTTPConnectionPool:
 
 
 def _end_of_certificate(context: ClientContext | None, now: float) -> float:
-    """Returns the end of our certificate's validity by the clock, which says `now`; inf without one."""
+    """Returns when the client certificate ends, by the clock that reads `now`; inf without one."""
     return inf if context is None or context.ours_end is None else now + context.ours_end - time()

@@ -1,5 +1,8 @@
-"""A request of our own over a pooled connection: a check whose connection is to be kept, or a ping. Its answer's body is
-read and dropped, so that the connection can carry others after it. It must never know what the answer means.
+"""Sends a request of the proxy's own over a pooled connection: a health check whose connection is to be
+kept, or a ping.
+
+The body of the answer is read and dropped, so that the connection can carry other requests afterwards. A probe must
+never know what the answer means.
 """
 
 from __future__ import annotations
@@ -16,8 +19,8 @@ Ended = Callable[[ResponseHead | None, str, bool], None]
 
 
 class Probe:
-    """Asks one request of our own on a `ServerConnection`. `ended` is called once, whatever the server sends and however the
-    connection ends; by then that is free again, or gone."""
+    """Sends one request of the proxy's own on a `ServerConnection`. `ended` is called once, whatever the server sends
+    and however the connection ends; by then the connection is free again, or gone."""
 
     framed = True
     expects = False
@@ -31,9 +34,9 @@ class Probe:
         self._connection: ServerConnection | None = None
 
     def ask(self, connection: ServerConnection, request: bytes, timeout: float) -> None:
-        """Sends the request. All of the answer has to be here within `timeout` seconds: a limit on each silence, as
-        clients' requests have it, would let a server that goes on sending 103, or a byte of the body now and then, hold
-        it for ever."""
+        """Sends the request. The whole answer must be here within `timeout` seconds: a limit on each silence, as
+        clients' requests have it, would let a server that keeps sending 103, or a byte of the body now and then, hold
+        the probe for ever."""
         self._connection = connection
         deadlines = connection.pool.deadlines
         deadlines.watch(self, deadlines.now() + timeout)
@@ -62,14 +65,14 @@ class Probe:
         return False
 
     def answer_unwanted(self, status: int) -> None:
-        """Every answer is wanted."""
+        """Does nothing: every answer is wanted."""
 
     def response_interim(self, head: ResponseHead) -> None:
-        """The real one follows, in time or not."""
+        """Ignores a 1xx head; the final one follows, in time or not."""
 
     def response_switched(self, head: ResponseHead, data: bytes) -> None:
-        """A tunnel, or a protocol that was not asked for (RFC 9110 section 15.2.2): the connection ends as with any other
-        answer that is none."""
+        """Raises ResponseFault: a tunnel, or a protocol that was not asked for (RFC 9110 section 15.2.2), ends the
+        connection as any invalid answer does."""
         raise ResponseFault("unasked 101" if head.status == 101 else "tunnel instead of an answer")
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
@@ -79,7 +82,7 @@ class Probe:
         self._head = head
 
     def response_data(self, data: bytes) -> None:
-        """Nobody reads it."""
+        """Drops the body."""
 
     def response_ended(self) -> None:
         self._end(self._head, "", False)
@@ -88,10 +91,10 @@ class Probe:
         self._end(head or self._head, "", False)
 
     def request_sent(self) -> None:
-        """The connection, which took a little longer, is free."""
+        """Does nothing: the probe has ended, and the connection, which took a little longer, is free."""
 
     def request_refused(self, whose: str | None) -> None:
-        """It is gone. The answer stands."""
+        """Does nothing: the connection is gone, and the answer stands."""
 
     def server_lost(self, whose: str, reason: str, answered: bool) -> None:
         self._end(None, reason, whose == SERVER_SLOW)
@@ -100,7 +103,7 @@ class Probe:
         self._end(None, BROKEN, False)
 
     def pause_request(self) -> None:
-        """Nothing to pause: the request is too small for that."""
+        """Does nothing: the request is too small to be paused."""
 
     def resume_request(self) -> None:
-        """See `pause_request`."""
+        """Does nothing; see `pause_request`."""

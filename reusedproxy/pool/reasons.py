@@ -1,7 +1,7 @@
-"""Why connections end, in few words: those of metrics, of which there must not be more with every server and every fault.
+"""Defines the words for why connections end, as metrics use them: few, and not more with every server and fault.
 
-A pool and its connections give a reason in a sentence's words, as people read it on the page and in the manhole; some of them
-quote a peer. Here each is one of a fixed set. Pure.
+A pool and its connections give a reason in a sentence's words, as people read it on the page and in the manhole; some
+of these quote a peer. `word_for` maps each to one of a fixed set. Pure.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ _ALWAYS = {
 
 
 def word_for(reason: str, by: str, *, idle: bool, pinged: bool) -> str:
-    """One of WORDS. `idle`: nobody used it; `pinged`: a request of our own was on it."""
+    """Returns the word of WORDS for a reason. `idle` tells that nobody used the connection; `pinged`, that it
+    carried a ping."""
     always = _ALWAYS.get(reason)
     if always is not None:
         return always

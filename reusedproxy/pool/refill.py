@@ -1,7 +1,7 @@
-"""What a pool opens: connections for those who wait, and for the floor.
+"""Opens the connections that a pool lacks: for those who wait, and for the floor.
 
-How many are missing is decided here; when a dial may start is the governor's affair, and what it is opened for, the dial
-causes'. It must never know why connections leave.
+Refill decides how many are missing. The governor decides when a dial may start, and `DialCauses` what it is opened for.
+Refill must never know why connections leave.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ INSTANT = 1e-6
 
 
 class Refill:
-    """Opens what one pool is short of. `look` is the timer of the next look at a floor that is short because connections are in
-    use."""
+    """Opens the connections that one pool lacks. `look` is the timer of the next look at a floor that is short because
+    connections are in use."""
 
     def __init__(self, pool: KeptPool, holdings: Holdings, governor: Governor, clock: IReactorTime) -> None:
         self.causes = DialCauses(clock.seconds, holdings.counters.warm_up)
@@ -34,7 +34,8 @@ class Refill:
         self._governor = governor
         self._clock = clock
         self._now = clock.seconds
-        #: How many were missing from the floor at the last look because connections are in use, less those dialled since.
+        #: How many were missing from the floor at the last look because connections are in use, less those
+        #: dialled since.
         self._missing = 0
         self._idle_peak = 0
         #: Seconds in which fewer than the floor have stood, but for the present time; and since when that lasts.
@@ -42,7 +43,7 @@ class Refill:
         self._below_since: float | None = None
 
     def stop(self) -> None:
-        """Opens nothing more; no timer is left."""
+        """Opens nothing more; leaves no timer."""
         self.causes.stop()
         self._note_floor()
         self._missing = 0
@@ -52,11 +53,12 @@ class Refill:
 
     @property
     def below_floor_seconds(self) -> float:
-        """Seconds for which fewer connections have stood than the floor asks for, in all; a pool that is not running asks for none."""
+        """Returns for how many seconds in all fewer connections have stood than the floor asks for. A pool that is not
+        running asks for none."""
         return self._below_floor + (self._now() - self._below_since if self._below_since is not None else 0.0)
 
     def _note_floor(self) -> None:
-        """Counts the time below the floor. Called whenever there may be more connections than before, or fewer."""
+        """Adds up the time below the floor. Called whenever the number of connections may have changed."""
         self._below_floor = self.below_floor_seconds
         below = self._pool.below_floor
         self._below_since = self._now() if below else None
@@ -67,14 +69,14 @@ class Refill:
             self.causes.look(below, all(each.proof_at <= now for each in self._held.idle))
 
     def _standing_idle(self) -> int:
-        """Counts idle connections with life left, and those as good as idle."""
+        """Counts idle connections with life left, and pinged ones, which are as good as idle."""
         held = self._held
         return len(held.idle) - len(held.due) + len(held.pinged)
 
     # Opening.
 
     def open_more(self) -> None:
-        """Opens what is missing, as far as may be now: for those who wait first, then for the floor."""
+        """Opens what is missing, as far as is allowed now: first for those who wait, then for the floor."""
         pool = self._pool
         if pool.running != "running":
             return
@@ -103,8 +105,8 @@ class Refill:
             pool.dial(DEMAND if demand else self.causes.cause(self._governor.failures > 0))
 
     def _soon_back(self) -> int:
-        """Counts those who wait and will be given one that is pinged: it answers sooner than a handshake would be complete,
-        or is waited for no longer."""
+        """Counts the waiters that will be served by pinged connections. A pinged connection counts until its ping has
+        lasted as long as its handshake took."""
         pool, now = self._pool, self._now()
         left = [since + connection.took - now for connection, since in self._held.pinged.items()]
         soon = [each for each in left if each > INSTANT]
@@ -114,13 +116,14 @@ class Refill:
         return min(len(soon), pool.waiters.fit(self._held.returned_fits))
 
     def _wait_for_dial(self, demand: bool) -> float:
-        """Returns the seconds until one more may be opened."""
+        """Returns the seconds until one more dial may start (0: now; inf: unknown, see `Governor.wait`)."""
         connecting = self._held.connecting
         filling = 0 if demand else sum(cause != DEMAND for cause in connecting.values())
         return self._governor.wait(demand, len(connecting), filling)
 
     def _has_room(self, demand: bool) -> bool:
-        """Tells whether one more may be opened (`strict-maxconn`). For somebody who waits for a new one an idle one goes."""
+        """Tells whether one more connection may be opened (`strict-maxconn`). For a waiter (`demand`) an idle one is
+        ended if need be."""
         pool, most = self._pool, self._pool.limits.most
         if most is None or pool.counted < most:
             return True
@@ -129,7 +132,8 @@ class Refill:
         return pool.counted < most
 
     def go_on(self) -> None:
-        """Tries again: what the governor forbade may be possible now, or it is our turn among all servers."""
+        """Tries again: what the governor had forbidden may be possible now, or it is this pool's turn among
+        all servers."""
         self.open_more()
         self._make_good()
 
@@ -146,7 +150,7 @@ class Refill:
             self._watch_floor()
 
     def idle_returned(self) -> None:
-        """Notes that one has come back while the floor is short."""
+        """Notes that a connection has come back while the floor is short."""
         self._idle_peak = max(self._idle_peak, self._standing_idle())
 
     def _watch_floor(self) -> None:

@@ -1,4 +1,4 @@
-"""What a server connection serves: whoever asks something of a server, a client's request, a check or a ping. Names only."""
+"""Defines what a server connection serves: a client's request, a health check or a ping. Names only."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from reusedproxy.wire.heads import ResponseHead
 
 
 class Exchange(Protocol):
-    """One request and its answer, as the connection that carries them sees it. After `response_whole`, `response_ended`
-    or `server_lost` it is not used any more; after `response_early`, until `request_sent` or `request_refused`."""
+    """Defines one request and its answer as the connection that carries them sees it. The connection does not use it
+    any more after `response_whole`, `response_ended` or `server_lost`; after `response_early`, not after `request_sent`
+    or `request_refused`."""
 
     method: bytes
     #: Whether the client takes chunked coding; if not, it gets the bare payload.
@@ -18,20 +19,21 @@ class Exchange(Protocol):
     expects: bool
 
     def may_repeat(self) -> bool:
-        """Tells whether it would be sent once more if the connection, which had stood idle, were lost without an answer."""
+        """Tells whether the request would be repeated if the connection, which had stood idle, were lost
+        without an answer."""
 
     def response_interim(self, head: ResponseHead) -> None:
-        """Takes a 1xx head; the real one follows."""
+        """Takes a 1xx head; the final one follows."""
 
     def response_switched(self, head: ResponseHead, data: bytes) -> None:
-        """Takes over the connection: from here on the server speaks another protocol, or for another (101, 2xx to
-        CONNECT); `data` is of that."""
+        """Takes over the connection, on which the server now speaks another protocol, or passes on another server's
+        bytes (101, 2xx to CONNECT); `data` is the first of it."""
 
     def unwanted(self, status: int) -> bool:
-        """Tells whether an answer with this status is as good as none, and the request will be sent once more."""
+        """Tells whether an answer with this status counts as a failure, so that the request is sent once more."""
 
     def answer_unwanted(self, status: int) -> None:
-        """Hears that such an answer has come. The connection is free again already, or gone."""
+        """Notes that such an answer has come. The connection is free again already, or gone."""
 
     def response_whole(self, head: ResponseHead, body: bytes) -> None:
         """Takes head and all of the body at once. The connection is free again already."""
@@ -43,27 +45,31 @@ class Exchange(Protocol):
         """Takes more of the body."""
 
     def response_ended(self) -> None:
-        """Hears that the body is complete. The connection is free again already."""
+        """Notes that the body is complete. The connection is free again already."""
 
     def response_early(self, head: ResponseHead | None, body: bytes) -> None:
-        """Takes head and all of the body at once (None: the head has been told of, and the body is complete), before the
-        request had gone out whole. The connection takes the rest of the request, and nothing else until that has ended."""
+        """Takes head and all of the body at once, before the request had been sent to its end. None: the head was
+        passed on before, and the body is complete. The connection sends the rest of the request, and serves nobody else
+        until that has ended."""
 
     def request_sent(self) -> None:
-        """After `response_early`: the server has been sent all of the request. The connection is free again already."""
+        """Notes, after `response_early`, that the server has been sent all of the request. The connection is free
+        again already."""
 
     def request_refused(self, whose: str | None) -> None:
-        """After `response_early`: the connection is no more, and the rest of the request has nowhere to go. None: nobody did
-        wrong, since the server had said that it would close."""
+        """Notes, after `response_early`, that the connection is gone, so that the rest of the request cannot be sent.
+        None: nobody is to blame, since the server had said that it would close."""
 
     def server_lost(self, whose: str, reason: str, answered: bool) -> None:
-        """Hears that the connection is no more. `answered`: some byte of a response had come on it for this request."""
+        """Notes that the connection is gone. `answered` tells that some byte of a response had come on it for
+        this request."""
 
     def break_off(self) -> None:
-        """Ends, because one of these calls has failed by our own fault; the connection has nothing to do with it any more."""
+        """Ends the exchange, because one of these calls has failed by an error of the proxy; the connection has dropped
+        it already."""
 
     def pause_request(self) -> None:
-        """Sends no more for now: the server does not take it."""
+        """Stops sending for now: the server does not take it."""
 
     def resume_request(self) -> None:
         """Sends on."""

@@ -1,10 +1,10 @@
-"""What a server connection does with a request that has not ended when its answer has.
+"""Sends the rest of a request whose answer has already ended.
 
-RFC 9112 section 9.3: a connection persists when all of the request has been read, and a server that answers without `close`
-reads it; one that says `close` may. So the rest goes on to the server, and the connection serves nobody else until all of it
-has been sent. A switch to another protocol waits for the end of its request in the same way.
+RFC 9112 section 9.3: a connection persists when all of the request has been read, and a server that answers without
+`close` reads it; one that says `close` may. So the rest goes on to the server, and the connection serves nobody else
+until all of it has been sent. A switch to another protocol waits for the end of its request in the same way.
 
-`ServerConnection` begins with this, and keeps its state. It must never know what the request is.
+`ServerConnection` is built on this, and keeps its state. It must never know what the request is.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from reusedproxy.wire.heads import ResponseHead
 
 
 class Unfinished:
-    """`uploader` is the exchange whose answer is over while its request still goes out; the connection's `exchange` is
-    None then."""
+    """Carries the part of a server connection that outlives its answer. `uploader` is the exchange whose answer is over
+    while its request is still being sent; the connection's `exchange` is None then."""
 
     __slots__ = (
         "_continue_due",
@@ -43,7 +43,7 @@ class Unfinished:
     _switched: tuple[ResponseHead, bytes] | None
 
     def _expect(self) -> None:
-        """Gives the server `timeout server` from now on: it is its turn."""
+        """Gives the server `timeout server` from now on, because it is its turn."""
         raise NotImplementedError
 
     def _rest(self) -> None:
@@ -51,7 +51,8 @@ class Unfinished:
         raise NotImplementedError
 
     def _takes_rest(self, exchange: Exchange, kept: bool) -> bool:
-        """Tells whether the rest of the request goes on to this server, which has answered it and has not closed."""
+        """Tells whether the rest of the request goes on to this server, which has answered it and has not closed; if
+        so, begins to send it."""
         transport = self.transport
         if self._continue_due or transport.hung_up:
             return False
@@ -72,7 +73,7 @@ class Unfinished:
         return True
 
     def _look_at_sent(self) -> None:
-        """Lets go on what waits for the end of the request, if all of that has been sent; else when it has."""
+        """Continues what waits for the end of the request once all of that has been sent; until then waits."""
         transport = self.transport
         if transport.unsent():
             self._await_sent()
@@ -90,7 +91,7 @@ class Unfinished:
             uploader.request_sent()
 
     def _await_taking(self) -> None:
-        """Gives the server time to take what it is sent."""
+        """Gives the server `timeout server` to take what it is sent."""
         self._left = self.transport.unsent()
         self._expect()
 

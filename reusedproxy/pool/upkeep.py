@@ -1,9 +1,9 @@
-"""Upkeep of one pool: how long its connections live, which of them leave, and when more stand than are needed.
+"""Keeps up one pool: sets how long its connections live, and ends those that are due or not needed.
 
-The pool and its holdings say what happens; upkeep answers with ends, and `Refill` with dials. New connections are handshaken
-before old ones leave: one whose life is over is *due*, does not count as standing any more, and goes when another stands in
-its place, or when its server would close it otherwise. Two `IdleTimeoutEstimate`s say how long the server waits: for
-connections that have carried requests, and for those that have not. It must never know requests.
+Pool and holdings report what happens; upkeep answers with ends, and `Refill` with dials. New connections are handshaken
+before old ones leave: one whose life is over is *due*, does not count as standing any more, and leaves when another
+stands in its place, or when its server would close it otherwise. Two `IdleTimeoutEstimate`s say how long the server
+waits: for connections that have carried requests, and for those that have not. Upkeep must never know requests.
 """
 
 from __future__ import annotations
@@ -46,12 +46,13 @@ PING_JITTER = 0.2
 PING_TIMEOUT = 5.0
 #: Seconds after which a ping is tried again that would leave none idle while others are under way.
 PING_PUT_OFF = 0.25
-#: Seconds that connections still stand, and at most, which turn out to be older than their server bears: until others are
-#: handshaken, that is for twice as long as they took, or as the rate of dials needs for all of them.
+#: Seconds that connections still stand, and at most, which turn out to be older than their server bears: until others
+#: are handshaken, that is for twice as long as they took, or as the rate of dials needs for all of them.
 GRACE, GRACE_MOST = 0.25, 2.0
 #: Seconds that the dials for a whole floor may take at its rate without any of them having to begin early.
 AT_ONCE = 0.1
-#: A connection that is watched, to see when its server closes it, is let go at this many times the age at which it was set aside.
+#: A connection that is watched, to see when its server closes it, is let go at this many times the age at which it
+#: was set aside.
 WATCH_UNTIL = 4
 
 AHEAD = "ahead of the server's time-out"
@@ -72,7 +73,7 @@ class Upkeep:
         random: Random,
         advise: Callable[[str], None],
     ) -> None:
-        """`advise` takes what an operator could do better."""
+        """Calls `advise(text)` with advice for the operator."""
         self._pool = pool
         self.holdings = holdings
         self.governor = governor
@@ -90,8 +91,8 @@ class Upkeep:
         #: A ping that ends the connection.
         self._vain_ping = b""
         self._purge_at = 0.0
-        #: Seconds over which the ends of a floor are spread, because its dials are: those that were used in one moment would
-        #: all be due in one.
+        #: Seconds over which the ends of a floor are spread, because its dials are: those that were used in one moment
+        #: would all be due in one.
         self._early = 0.0
         #: What was known when the idle ones' times were set last.
         self._known = (inf, inf)
@@ -99,7 +100,7 @@ class Upkeep:
         self._call: IDelayedCall | None = None
 
     def share(self, other: Upkeep) -> None:
-        """Learns together with the upkeep of another pool of the same server."""
+        """Shares estimates with the upkeep of another pool of the same server."""
         self.used, self.unused = other.used, other.unused
         self._advice.share(other._advice)
         self.holdings.guard.share(other.holdings.guard)
@@ -108,7 +109,8 @@ class Upkeep:
         self.demand.stop()
 
     def start(self, rotation: bool = False) -> None:
-        """Begins to keep the floor; `rotation`: in place of another pool, whose server is reached in another way now."""
+        """Begins to keep the floor. `rotation` tells that the pool replaces another, because the server is reached in a
+        different way now."""
         pool = self._pool
         floor = pool.limits.min_conn
         self.demand.start(self._spare)
@@ -121,7 +123,7 @@ class Upkeep:
         self.refill.open_more()
 
     def stop(self) -> None:
-        """Opens nothing more; no timer is left."""
+        """Opens nothing more; leaves no timer."""
         self.refill.stop()
         self.governor.stop()
         self.holdings.guard.stop()
@@ -132,7 +134,8 @@ class Upkeep:
     # What the holdings say.
 
     def taken(self, connection: ServerConnection) -> None:
-        """Takes note of a connection in use: of the most at once, and whether it is its last use."""
+        """Notes a connection in use: raises the peak, and plans a replacement if `max-reuse` makes this its
+        last request."""
         held = self.holdings
         connection.deadline = inf
         if held.due:
@@ -153,7 +156,8 @@ class Upkeep:
             held.counters.warm_took(self._now() - began)
 
     def rested(self, connection: ServerConnection) -> None:
-        """Sets the time by which an idle connection must leave, and lets the least wanted go if that is one too many."""
+        """Sets the time by which an idle connection must leave, and retires the least wanted one if that is
+        one too many."""
         self._set_leaving(connection)
         held = self.holdings
         idle = len(held.idle)
@@ -162,10 +166,10 @@ class Upkeep:
             held.retire(held.least_wanted, SURPLUS)  # the one used last is the surest
 
     def kept_apart(self, connection: ServerConnection) -> None:
-        """Leaves a private connection alone: its client decides."""
+        """Does nothing: the client of a private connection decides how long it stays."""
 
     def withdrawn(self, connection: ServerConnection) -> None:
-        """Leaves its marks until it is gone."""
+        """Does nothing: marks such as `due` stay until the connection is gone."""
 
     def gone(self, connection: ServerConnection, was: int) -> None:
         """Opens another in place of a connection that has left the pool, if one is missing now."""
@@ -197,24 +201,28 @@ class Upkeep:
             connection.retire_at = expires_at
 
     def awaited(self) -> None:
-        """Counts somebody who waits for a connection: had it stood, it would be in use."""
+        """Counts a new waiter for the peak: with a connection it would be using it."""
         held = self.holdings
         self.raise_peak(len(held.in_use) - len(held.pinged) + len(self._pool.waiters))
 
     def raise_peak(self, used: int) -> None:
-        """Takes note of so many in use by requests at once."""
+        """Notes that requests use `used` connections at once."""
         self.demand.raise_peak(used, self._spare)
 
     @property
     def _spare(self) -> int:
-        """Connections that are to stand idle whatever is needed. The floor stands on top of what is in use: ending its
-        connections would only have others opened for them. With `check-reuse-pool` a check may leave one."""
+        """Returns how many connections are to stand idle whatever the need.
+
+        The floor stands on top of what is in use: ending its connections would only have others opened for them. With
+        `check-reuse-pool` a check may leave one.
+        """
         limits = self._pool.limits
         return max(limits.min_conn, limits.low_conn, int(limits.keep_checks))
 
     def outlives(self, connection: ServerConnection, now: float) -> bool:
-        """Tells whether one that comes back after its life stands for the floor until another does, or for somebody who waits
-        while its server takes no others. Not after the one request that it may carry, nor with a certificate that has ended."""
+        """Tells whether a connection that comes back after its life stays: for the floor until another stands, or for a
+        waiter while its server accepts no others. False after the only request that it may carry, and once the client
+        certificate has ended."""
         pool, held = self._pool, self.holdings
         if connection.retire_at == -inf or connection.private or connection.born < pool.expires_at <= now:
             return False
@@ -223,15 +231,15 @@ class Upkeep:
         return len(held.idle) + len(held.pinged) < pool.limits.min_conn
 
     def advertised(self, keep_alive: bytes) -> int | None:
-        """Learns from a Keep-Alive field of the server's. Returns how many more requests it will take on that connection, if it
-        says so."""
+        """Learns from the server's Keep-Alive field. Returns how many more requests it accepts on that connection, None
+        if it does not say."""
         timeout, most = advertised(keep_alive)
         if timeout is not None:
             self.used.advertise(timeout)
         return most
 
     def closed_by_peer(self, connection: ServerConnection) -> None:
-        """Learns from a connection that the server has closed while it stood idle, or was watched."""
+        """Learns from a connection that the server has closed while it stood idle or was watched."""
         age = self._now() - connection.idle_since
         self.holdings.counters.idle_at_peer_close.observe(age)
         if connection.requests:
@@ -244,7 +252,7 @@ class Upkeep:
                 self.governor.fluttered()
 
     def dial_failed(self, failure: DialFailure) -> None:
-        """Makes room, if need be, at a server to which no connection could be opened."""
+        """Notes a failed dial; ends an idle connection where the server may have no worker left for a new one."""
         self.used.failed()
         self.unused.failed()
         pool, held = self._pool, self.holdings
@@ -256,8 +264,9 @@ class Upkeep:
             held.retire(held.least_wanted, "makes room")
 
     def renew(self) -> None:
-        """Replaces all idle connections, which may have ended without our hearing of it. Nobody is given one of them any more,
-        and they go as others stand in their place; private ones, which nothing replaces, at once."""
+        """Replaces all idle connections after a standstill, in which they may have ended unnoticed. None of them is
+        given to a request any more. They leave as others stand in their place; private and watched ones, which nothing
+        replaces, leave at once."""
         if self._pool.running != "running":
             return
         held = self.holdings
@@ -271,7 +280,7 @@ class Upkeep:
         self.refill.open_more()
 
     def deadline_passed(self, connection: ServerConnection) -> None:
-        """Decides on an idle or a watched connection whose time is over."""
+        """Handles the passed deadline of an idle or watched connection."""
         if connection.state == WATCHED:
             self._look_at_watched(connection)
         else:
@@ -283,7 +292,8 @@ class Upkeep:
         return self.used if connection.requests else self.unused
 
     def _set_leaving(self, connection: ServerConnection) -> None:
-        """Sets the time by which an idle connection must leave, or be pinged; again when more is known of its server."""
+        """Sets the time by which an idle connection must leave, or be pinged; called again when more is known of
+        its server."""
         pool, since = self._pool, connection.idle_since
         leave_at = since + (self.used if connection.requests else self.unused).leave_after
         if self._early:
@@ -306,11 +316,13 @@ class Upkeep:
             self._let_due_go()
 
     def _ahead(self, connection: ServerConnection) -> float:
-        """Seconds by which it leaves earlier than it would have to: each a different part of what a floor's dials take."""
+        """Returns by how many seconds a connection leaves earlier than it has to. Each takes a different part of the
+        time that a floor's dials take."""
         return min(self._early, self._estimate(connection).leave_after / 2) * (connection.number * _GOLDEN % 1)
 
     def _idle_time_passed(self, connection: ServerConnection) -> None:
-        """Lets an idle connection go, or pings it: its life is over; or it was due, and its server will soon close it."""
+        """Ends or pings an idle connection whose time has passed, or which was due and would soon be closed by
+        its server."""
         held, now = self.holdings, self._now()
         if connection in held.due:
             self._let_go(connection, AHEAD)
@@ -345,11 +357,11 @@ class Upkeep:
 
     @property
     def _beyond_floor(self) -> bool:
-        """Whether the floor stands without one of the idle ones."""
+        """Tells whether more than the floor stand idle, so that one of them can go."""
         return len(self.holdings.idle) + len(self.holdings.pinged) > self._pool.limits.min_conn
 
     def _stay(self, connection: ServerConnection, now: float) -> None:
-        """Lets a due connection stand for the floor until another stands, or its server would soon close it."""
+        """Keeps a due connection for the floor until another stands, or until its server would soon close it."""
         self.refill.causes.owed += 1
         estimate = self._estimate(connection)
         if estimate.limit != inf:
@@ -370,7 +382,7 @@ class Upkeep:
         return LIFE_OVER if self._now() >= connection.retire_at else AHEAD
 
     def _let_due_go(self) -> None:
-        """Lets due connections go as far as others stand in their place."""
+        """Ends due connections as far as others stand in their place."""
         if not self._beyond_floor:
             return
         due = self.holdings.due
@@ -381,7 +393,7 @@ class Upkeep:
                 return
 
     def _let_go(self, connection: ServerConnection, reason: str) -> None:
-        """Retires a due connection, or watches for how long its server would have let it stand."""
+        """Retires a due connection, or watches how long its server would have let it stand."""
         held = self.holdings
         held.due.discard(connection)
         if connection is not self.curious:
@@ -393,7 +405,7 @@ class Upkeep:
         self.refill.open_more()
 
     def _look_at_watched(self, connection: ServerConnection) -> None:
-        """Learns that a connection that was set aside still stands: the server waits longer than was thought."""
+        """Learns from a watched connection that still stands: the server waits longer than was thought."""
         age = self._now() - connection.idle_since
         self._estimate(connection).stood(age)
         if age >= connection.watch_until:
@@ -409,7 +421,7 @@ class Upkeep:
         self._pool.deadlines.watch(connection, self._now() + max(0.25, limit / 10))
 
     def _room_to_look(self) -> bool:
-        """Tells whether one that is watched takes no other's place (`strict-maxconn`)."""
+        """Tells whether a connection can be watched without taking another's place (`strict-maxconn`)."""
         most = self._pool.limits.most
         return most is None or self._pool.counted + 1 < most
 
@@ -417,24 +429,25 @@ class Upkeep:
 
     @property
     def _pings(self) -> bool:
-        """Whether idle ones are asked: it is configured, and does no harm."""
+        """Tells whether idle connections are pinged: `idle-ping` is configured, and the server does not close on it."""
         return self._pool.limits.idle_ping is not None and self._pool.ping_request != self._vain_ping
 
     def _may_ping(self, connection: ServerConnection) -> bool:
-        """Not when that would be the last request that `max-reuse` lets it carry: nothing would stand in its place."""
+        """Tells whether a connection may be pinged. It may not if that is the last request that `max-reuse` allows:
+        nothing would stand in its place."""
         most = self._pool.limits.max_reuse
         return self._pings and (most is None or connection.requests < most)
 
     def ping(self, connection: ServerConnection) -> None:
-        """Asks on an idle connection whether its server is there; then it is idle again, or gone."""
+        """Sends a ping on an idle connection, which is then idle again, or gone."""
         self.holdings.take_for_ping(connection)
         request = self._pool.ping_request
         method = request.split(b" ", 1)[0]
         Probe(method, self._ping_ended).ask(connection, request, PING_TIMEOUT)
 
     def _ping_ended(self, head: ResponseHead | None, reason: str, slow: bool) -> None:
-        """Takes note of a ping's end. Whatever its server answers, it is there. But a refusal that ends the connection is worse
-        than no ping: nginx 1.22 answers OPTIONS * so, and a floor that is pinged costs a handshake each time."""
+        """Notes the end of a ping. Any answer shows that the server is there; but a refusal that closes the connection
+        is worse than no ping: nginx 1.22 refuses OPTIONS * so, and a pinged floor would cost a handshake each time."""
         if head is None:
             self.holdings.counters.pings_failed += 1
         elif head.status >= 400 and not head.keep_alive:
@@ -444,7 +457,8 @@ class Upkeep:
     # Once in a while.
 
     def _upkeep(self) -> None:
-        """Ends what has stood idle too long, and what has been more than enough for a while, in all pools of the server."""
+        """Ends what has stood idle too long, and what has been more than enough for a while, in all pools of
+        the server."""
         limits, now = self._pool.limits, self._now()
         every = min(UPKEEP, max(limits.purge_delay, PURGE_AT_MOST) if limits.purge_delay else UPKEEP)
         # Set first: one pool's failure must not cost the others theirs.
@@ -459,7 +473,7 @@ class Upkeep:
             self._purge()
 
     def look_after(self, now: float) -> None:
-        """Does the part of upkeep that each pool needs by itself."""
+        """Does the upkeep that each pool needs by itself."""
         held, limits = self.holdings, self._pool.limits
         known = (self.used.limit, self.unused.limit)
         if known != self._known:
@@ -477,7 +491,7 @@ class Upkeep:
         self.refill.open_more()
 
     def _purge(self) -> None:
-        """Ends half of what exceeds the need of late, the longest idle first: HAProxy's `pool-purge-delay`.
+        """Ends half of what exceeds the recent need, the longest idle first (HAProxy's `pool-purge-delay`).
 
         What is left may stay until the next time, but nothing is added to it, whatever opened that.
         """

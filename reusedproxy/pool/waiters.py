@@ -1,6 +1,7 @@
-"""The queue of those who wait for a connection of a pool, and of those who are told that there is none.
+"""Queues those who wait for a connection of a pool, and those who are to be told that there is none.
 
-It keeps the order and finds whose turn it is. It must never know when a connection is ready, nor which it is fit for.
+The queue keeps the order and finds whose turn it is. It must never know when a connection is ready, nor for which
+kind it is fit.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ from reusedproxy.pool.kinds import NEW, SAFE
 
 
 class Waiter(Protocol):
-    """Who waits for a connection. Exactly one of the two is called, unless it leaves first."""
+    """Waits for a connection. Exactly one of the two methods is called, unless the waiter leaves first."""
 
     def connection_ready(self, connection: ServerConnection) -> None:
         """Takes the connection, which is in use from now on."""
 
     def connection_failed(self, failure: DialFailure) -> None:
-        """Hears that an attempt to connect has failed. It waits no more; asking again is allowed at once."""
+        """Notes that an attempt to connect has failed. The waiter waits no more; it may ask again at once."""
 
 
 @define
 class Waiting:
-    """One place in a pool's queue, taken at `since` for a connection of this kind (see `kinds`); the lower its `number`, the
-    older it is."""
+    """Holds one place in a pool's queue, taken at `since` for a connection of this kind (see `kinds`). The lower its
+    `number`, the older it is."""
 
     waiter: Waiter
     kind: int
@@ -46,8 +47,8 @@ class Waiters:
     """Holds those who wait at one pool, each at most once at a time."""
 
     def __init__(self) -> None:
-        #: The oldest first. Whether it is empty is asked at the end of each request, so it is no secret. With a deque, each of
-        #: 7,000 that left in any order was searched for, for 120 µs; here that takes 0.5.
+        #: The oldest first. Whether it is empty is asked at the end of each request, so it is no secret. With a deque,
+        #: each of 7,000 that left in any order was searched for, for 120 µs; here that takes 0.5.
         self.waiting: OrderedDict[Waiter, Waiting] = OrderedDict()
         #: The same by their kinds: the first who may take one that came back may stand behind thousands who may not.
         self._kinds: tuple[OrderedDict[Waiter, Waiting], ...] = tuple(OrderedDict() for _ in range(NEW + 1))
@@ -62,14 +63,15 @@ class Waiters:
         self.waiting[waiter] = self._kinds[kind][waiter] = waiting
 
     def leave(self, waiter: Waiter) -> Waiting | None:
-        """Takes out one that waits no more. None: it did not wait."""
+        """Removes a waiter that waits no more. Returns None if it did not wait."""
         waiting = self.waiting.pop(waiter, None)
         if waiting is not None:
             del self._kinds[waiting.kind][waiter]
         return waiting
 
     def take(self, dials: float = inf, most: int | None = None) -> Waiters:
-        """Takes out those who came before so many dials had begun, `most` of them."""
+        """Removes and returns the waiters that came before the `dials`-th dial had begun, at most `most` of them
+        (None: all)."""
         taken = Waiters()
         if most is None and self.waiting and next(reversed(self.waiting.values())).dials < dials:
             # That is all of them. To move 7,000 would take 10 ms.
@@ -83,11 +85,12 @@ class Waiters:
         return taken
 
     def first(self) -> Waiting:
-        """Returns the oldest; there has to be one."""
+        """Returns the oldest place; there has to be one."""
         return next(iter(self.waiting.values()))
 
     def first_fit(self, most: int, safe: bool) -> Waiting | None:
-        """Returns the oldest whose kind is `most` at most, or SAFE if the connection is."""
+        """Returns the oldest place whose kind is at most `most`, or SAFE if the connection is `safe`; None if
+        there is none."""
         fit = [
             next(iter(each.values()))
             for kind, each in enumerate(self._kinds)
@@ -96,27 +99,27 @@ class Waiters:
         return min(fit, key=lambda waiting: waiting.number, default=None)
 
     def fit(self, most: int) -> int:
-        """Counts those of kind `most` at most."""
+        """Counts the places whose kind is at most `most`."""
         return sum(map(len, self._kinds[: most + 1]))
 
 
 class Refusals:
-    """Tells those who wait no more why, in slices: to tell 7,000 takes 90 ms."""
+    """Tells refused waiters the reason, in slices: telling 7,000 takes 90 ms."""
 
     def __init__(self, now: Callable[[], float], told: Callable[[DialFailure, float], None]) -> None:
-        """`told(failure, waited)` counts each that is told, and the seconds that it has waited."""
+        """Calls `told(failure, waited)` for each that is told, with the seconds that it has waited."""
         self._now = now
         self._told = told
         self._refused: list[Waiters] = []
 
     def add(self, refused: Waiters, failure: DialFailure, backlog: Backlog) -> None:
-        """Queues them to be told of this failure, the oldest first."""
+        """Queues waiters to be told of this failure, the oldest first."""
         if refused.waiting:
             self._refused.append(refused)
             backlog.add(partial(self._tell_one, refused, failure))
 
     def leave(self, waiter: Waiter) -> Waiting | None:
-        """Takes out one that has not been told. None: it was not here."""
+        """Removes a waiter that has not been told yet. Returns None if it was not here."""
         for refused in self._refused:
             waiting = refused.leave(waiter)
             if waiting is not None:

@@ -1,10 +1,11 @@
-"""How fast all servers together may be dialled for their floors, so that a site that comes back does not starve its traffic.
+"""Limits how fast all servers together are dialled for their floors, so that a site that comes back does not
+starve its traffic.
 
-A handshake costs about a millisecond of the one core that also carries every request. Governors ask before each dial for a
-floor; who must wait stands in a line, each server in turn. Handshakes for requests that wait are never held up here, and
-they are counted up to half of the rate: the other half is the floors' alone, however many requests dial. Connections in the
-clear cost a tenth of that: their floors have a bucket of their own, of the same rate, and dials for requests in the clear
-are not counted. It must never know pools.
+A handshake costs about a millisecond of the one core that also carries every request. Governors ask before each dial
+for a floor; those that must wait stand in a line, and each gets its turn. Handshakes for requests that wait are never
+held up here, but are counted up to half of the rate: the other half is the floors' alone, however many requests dial.
+Connections without TLS cost a tenth of that: their floors have a bucket of their own, of the same rate, and dials
+without TLS for requests are not counted. A budget must never know pools.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ TURN = 1 / 64
 
 
 class Budget:
-    """A bucket of `rate` tokens a second, at most a tenth of a second's worth (or one) at a time, and a fair line.
+    """Holds a bucket of `rate` tokens a second, at most a tenth of a second's worth (or one) at a time,
+    and a fair line.
 
-    `plain` is that of servers in the clear; only the one of handshakes has it.
+    `plain` is the bucket of servers without TLS; only the bucket of handshakes has it.
     """
 
     def __init__(self, clock: IReactorTime, rate: float = RATE, *, plain: bool = False) -> None:
@@ -45,7 +47,7 @@ class Budget:
 
     @property
     def rate(self) -> float:
-        """Tokens a second, of either bucket. A reload may change it."""
+        """Returns the tokens a second, of either bucket. A reload may change it."""
         return self._rate
 
     @rate.setter
@@ -59,8 +61,8 @@ class Budget:
         return max(1.0, self.rate / 10)
 
     def wait(self, who: object, go_on: Callable[[], None]) -> float:
-        """Returns how long `who` has to wait. 0: it may dial now, and must say so with `spend`. inf: it stands in the
-        line, and `go_on` is called."""
+        """Returns how many seconds `who` has to wait. 0: it may dial now, and must call `spend`. inf: it stands in the
+        line, and `go_on` will be called."""
         if self._turn is who or (not self.line and self._filled() >= 1):
             self._turn = None
             return 0.0
@@ -74,10 +76,10 @@ class Budget:
         self._tokens = self._filled() - 1
 
     def spend_on_request(self) -> bool:
-        """Pays for a handshake for a request, which did not have to ask. Beyond the requests' share it costs no floor its
-        turn.
+        """Pays for a handshake for a request, which need not ask first. Beyond the requests' share it costs the
+        floors nothing.
 
-        True: it was paid for, and may be given back.
+        Returns True if it was paid for, so that it may be given back.
         """
         now = self._now()
         most = max(1.0, REQUESTS * self._most)
@@ -90,14 +92,14 @@ class Budget:
         return True
 
     def give_back(self, to_requests: bool) -> None:
-        """Gives back what was paid for a dial that never came to a handshake. Else servers that refuse would starve the
-        floors of those that do not. `to_requests`: it was paid for from their share."""
+        """Gives back the token of a dial that never came to a handshake. Otherwise servers that refuse would starve the
+        floors of those that do not. `to_requests` tells that the requests' share had paid for it."""
         self._tokens = min(self._most, self._filled() + 1)
         if to_requests:
             self._share += 1  # brought within its bounds when it is looked at next
 
     def leave(self, who: object) -> None:
-        """Takes `who` out of the line: it wants no dial any more. No harm if it stands in no line."""
+        """Removes `who` from the line, because it wants no dial any more. Does nothing if it is not in the line."""
         self.line.pop(who, None)
 
     def _filled(self) -> float:
@@ -107,7 +109,8 @@ class Budget:
         return self._tokens
 
     def _serve(self) -> None:
-        """Gives each that waits one turn, as long as there are tokens; who wants more stands behind the others again."""
+        """Gives each in the line one turn, as long as there are tokens; who wants more stands behind the
+        others again."""
         self._call = None
         while self.line and self._filled() >= 1:
             who = next(iter(self.line))

@@ -1,11 +1,12 @@
-"""When the next dial may start: full speed while a server accepts, one trial at a time while it does not.
+"""Paces the dials of one pool: full speed while its server accepts, one trial at a time while it does not.
 
-A pool's refill asks before each dial; the pool reports how each one ended. It knows a clock, what is configured about
-speed, and the one connection that is on trial; it must never know who needs connections or how many.
+A pool's refill asks before each dial; the pool reports how each one ended. The governor knows a clock, the configured
+rate, and the one connection that is on trial; it must never know who needs connections or how many.
 
-In TLS 1.3 a server refuses our certificate after the handshake looked complete to us (RFC 8446 section 4.4.2), so after
-failures a dial that succeeded proves nothing yet: its connection is on trial until it has answered, or has stood. One that
-ends under a request proves nothing either way, since that request may be the cause: the next is tried at once.
+In TLS 1.3 a server refuses a client certificate after the handshake looked complete to the client (RFC 8446 section
+4.4.2), so after failures a dial that succeeded proves nothing yet: its connection is on trial until it has answered, or
+has stood long enough. One that ends under a request proves nothing either way, since that request may be the cause: the
+next is tried at once.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ DIALS = 64
 BACKOFF_FIRST = 0.25
 BACKOFF_LAST = 3.0
 BACKOFF_LAST_WAITED = 1.0
-#: A connection that has stood this long after its handshake, or twice as long as that took, will not be refused any more.
+#: A connection that has stood this long after its handshake, or twice as long as that took, will not be
+#: refused any more.
 PROOF = 0.25
 #: Floor dials per second when nothing is configured.
 CONNECT_RATE = 100.0
@@ -37,14 +39,15 @@ CONNECT_RATE = 100.0
 BURST = 0.1
 #: As much of a token is one: a rest that rounding leaves would take no time at all to come, again and again.
 WHOLE = 1 - 1e-6
-#: The same to a server that closes what it is not asked on within a moment, and the seconds for which that is remembered.
+#: The same to a server that closes what it is not asked on within a moment, and the seconds for which that is
+#: remembered.
 FLUTTER_RATE = 2.0
 FLUTTER_FOR = 30.0
 
 
 class Proven(Protocol):
-    """What may be on trial. `born` is when its dial succeeded, `proof_at` when it has stood long enough; `requests` were sent
-    on it."""
+    """Defines a connection that may be on trial. `born` is when its dial succeeded, `proof_at` when it will have stood
+    long enough; `requests` counts the requests sent on it."""
 
     born: float
     proof_at: float
@@ -52,9 +55,10 @@ class Proven(Protocol):
 
 
 class Governor:
-    """Decides about one server's dials. `failures` in a row; `trouble` is why the last failed, "" while dials succeed.
+    """Decides when one server may be dialled. `failures` counts those in a row; `trouble` is why the last one failed
+    ("" while dials succeed).
 
-    While there are failures, at most one of these is there: a dial under way, a connection on trial, a time to wait.
+    While there are failures, at most one of these exists: a dial under way, a connection on trial, a time to wait.
     """
 
     def __init__(
@@ -68,8 +72,9 @@ class Governor:
         budget: Budget,
         secure: bool,
     ) -> None:
-        """`rate`: floor dials a second; `go_on()` is called when something that `wait` forbade may be possible now; `budget`
-        is that of all servers; `secure`: each dial makes a handshake."""
+        """Allows `rate` floor dials a second (None: `CONNECT_RATE`). `go_on()` is called when a dial that
+        `wait` had forbidden may be possible; `budget` is shared by all servers; `secure` tells that each dial
+        makes a handshake."""
         self.failures = 0
         self.trouble = ""
         #: That is that we do not take its certificate.
@@ -102,14 +107,15 @@ class Governor:
         self._alike = ""
 
     def share(self, other: Governor) -> None:
-        """Says together what troubles a server's names: clients choose them, so a line for each would be a flood."""
+        """Reports the troubles of a server's names together with `other`: clients choose the names, so a line for each
+        would flood the log."""
         self._throttle, self._alike = other._throttle, "a name"
 
     # What the pool asks.
 
     @property
     def tokens(self) -> float:
-        """The dials for the floor that the rate allows at this moment; less than 1: the next has to wait."""
+        """Returns how many dials for the floor the rate allows now; if less than 1, the next has to wait."""
         now, rate = self._now(), self._rate_now
         # Room for a second one: of a bucket that holds one, each moment that a timer is late would be lost.
         self._tokens = min(max(2.0, rate * BURST), self._tokens + (now - self._tokens_at) * rate)
@@ -123,12 +129,12 @@ class Governor:
 
     @property
     def backoff(self) -> float:
-        """Seconds between two dials while the server refuses; 0 while it does not."""
+        """Returns the seconds between two dials while the server refuses; 0 while it does not."""
         return self._backoff
 
     def wait(self, demand: bool, connecting: int, filling: int = 0) -> float:
-        """Returns the seconds until the next dial may start, for somebody waiting (`demand`) or for the floor.
-        `connecting` are under way, `filling` of them for the floor: those for requests are no reason to wait with it.
+        """Returns the seconds until the next dial may start, for somebody who waits (`demand`) or for the floor.
+        `connecting` dials are under way, `filling` of them for the floor: those for requests do not delay the floor.
 
         0: now. inf: the end of a dial or of a trial decides, and the pool or `go_on` will ask again then.
         """
@@ -170,7 +176,7 @@ class Governor:
             self._paid[dial] = True
 
     def succeeded(self, dial: object, connection: Proven, took: float) -> None:
-        """Notes that a dial has ended well after `took` seconds; after failures its connection is on trial."""
+        """Notes that a dial has succeeded after `took` seconds. After failures its connection is on trial."""
         self._paid.pop(dial, None)
         proof = max(PROOF, 2 * took)
         connection.proof_at = self._now() + proof
@@ -179,8 +185,8 @@ class Governor:
             self._trial_call = self._clock.callLater(proof, self._prove)
 
     def failed(self, dial: object, failure: DialFailure, waited: bool) -> None:
-        """Backs off: a dial has failed, or its connection was refused late (`dial` is None then); `waited`: somebody was
-        waiting for it."""
+        """Backs off after a failed dial, or a late refusal of its connection (`dial` is None then). `waited` tells that
+        somebody was waiting for it."""
         self.failures += 1
         for_request = self._paid.pop(dial, None)
         if for_request is not None and failure.phase == TCP_CONNECT:
@@ -201,14 +207,14 @@ class Governor:
         self._fluttered_at = self._now()
 
     def answered(self, connection: Proven) -> None:
-        """Ends the trial: a connection has carried an exchange to its end. An older one than the last failure proves
-        nothing."""
+        """Ends the trial, because a connection has carried an exchange to its end. A connection older than the last
+        failure proves nothing."""
         if connection is self._trial or connection.born > self._failed_at:
             self._prove()
 
     def ended(self, connection: Proven) -> None:
-        """Notes that a connection has left the pool. A trial that nobody asked anything makes the next wait as a failure
-        does."""
+        """Notes that a connection has left the pool. A trial that carried no request delays the next dial as a
+        failure does."""
         if connection is self._trial:
             self._end_trial()
             if not connection.requests:
@@ -216,7 +222,8 @@ class Governor:
                 self._next_dial = max(self._next_dial, now + self._backoff)
 
     def stop(self) -> None:
-        """Stops: no dial is wanted for now; no timer is left. Failures are remembered: the first dial after it is a trial."""
+        """Ends the trial and all plans, because no dial is wanted for now; leaves no timer. Failures are remembered:
+        the first dial afterwards is a trial."""
         self._end_trial()
         self._paid.clear()
         self._budget.leave(self)
@@ -227,7 +234,7 @@ class Governor:
     # Its own affairs.
 
     def _prove(self) -> None:
-        """Goes at full speed again: the server has accepted our handshake for sure."""
+        """Returns to full speed: the server has accepted a handshake for sure."""
         self._end_trial()
         failures, self.failures = self.failures, 0
         self._backoff = 0.0

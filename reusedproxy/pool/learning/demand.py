@@ -1,6 +1,7 @@
-"""How many connections a server's pools need, by what was used at once of late: what is beyond that is let go.
+"""Estimates how many connections a server's pools need from the recent peak of concurrent use; what exceeds
+this is ended.
 
-It knows numbers only; it must never know connections or pools.
+The estimate knows numbers only; it must never know connections or pools.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from math import floor, inf
 
 
 class DemandEstimate:
-    """Estimates the need. `peak` is the most that requests used at once since the last purge; `enough` connections, idle and in
-    use, are called for: what comes back beyond them is too many.
+    """Estimates the need. `peak` is the most connections that requests used at once since the last purge. `enough` is
+    how many are called for, idle and in use; a connection that comes back beyond them is one too many.
 
-    `spare` of each method is how many are to stand idle whatever is needed.
+    `spare` of each method is how many are to stand idle whatever the need.
     """
 
     def __init__(self, spare: int) -> None:
@@ -25,11 +26,11 @@ class DemandEstimate:
         self.enough = max(self.peak, self._need) + spare
 
     def stop(self) -> None:
-        """Calls for any number: another estimates for all."""
+        """Sets no bound any more, because another estimate counts for all."""
         self.peak = self.enough = inf
 
     def raise_peak(self, used: int, spare: int) -> None:
-        """Takes note of so many in use by requests at once, perhaps as many as never of late."""
+        """Notes that requests use `used` connections at once, and raises the peak if that is more than before."""
         if used <= self.peak:
             return
         self.peak = used
@@ -38,9 +39,9 @@ class DemandEstimate:
             self.enough = enough
 
     def purge(self, used: int, idle: int, pinged: int, minimum: int, spare: int) -> int:
-        """Returns how many of the idle ones are to end, half of what exceeds the need, and begins to count anew.
+        """Returns how many idle connections are to end, half of what exceeds the need, and begins to count anew.
 
-        `pinged` of those that are `used` are so by ourselves; `minimum` of the idle ones are not counted.
+        `pinged` of the `used` connections carry pings; `minimum` of the idle ones are not counted.
         """
         exceed = used + idle - max(self.peak, self._need) - minimum
         self._need = max((self._need + self.peak) // 2, self.peak)
@@ -48,5 +49,5 @@ class DemandEstimate:
         return floor(max(0, min((exceed + 1) // 2, idle - spare)))
 
     def purged(self, left: int, spare: int) -> None:
-        """Calls for the `left` connections until the next purge: they may stay, but nothing is added to them."""
+        """Calls for the `left` connections until the next purge: they may stay, but none is added to them."""
         self.enough = max(self._need + spare, left)

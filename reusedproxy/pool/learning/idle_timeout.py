@@ -1,9 +1,10 @@
-"""How long a server lets a connection stand idle before it closes it: said by the server, or learned from when it did.
+"""Estimates how long a server lets a connection stand idle before it closes it: advertised by the server, or learned
+from its closes.
 
 A connection that is used just as its server closes it loses a request, so connections leave ahead of that (RFC 9112
 section 9.3.1, 9.5). A server has two time-outs: one for connections that have never carried a request (its header
-time-out) and one for those that have (its keep-alive time-out); each has an `IdleTimeoutEstimate`. It knows ages and a
-clock; it must never know connections or pools.
+time-out) and one for those that have (its keep-alive time-out); each has an `IdleTimeoutEstimate`. The estimate knows
+ages and a clock; it must never know connections or pools.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ _MAX = re.compile(rb"(?:^|[,;\s])max\s*=\s*\"?([0-9]{1,9})", re.IGNORECASE)
 
 
 def advertised(keep_alive: bytes) -> tuple[float | None, int | None]:
-    """Returns `timeout` in seconds and `max` in further requests, of a Keep-Alive field; None where it says nothing.
+    """Parses a Keep-Alive field. Returns `timeout` in seconds and `max` in further requests; None for each
+    that is missing.
 
-    RFC 2068 section 19.7.1.1; the parameters are those that Apache and Node send.
+    The field is described in RFC 2068 section 19.7.1.1; the parameters are those that Apache and Node send.
     """
     timeout, most = _TIMEOUT.search(keep_alive), _MAX.search(keep_alive)
     return (float(timeout[1]) if timeout else None, int(most[1]) if most else None)
@@ -44,7 +46,8 @@ class IdleTimeoutEstimate:
     """Estimates one of a server's two idle time-outs.
 
     `limit` is the idle age, in seconds, at which the server is thought to close, inf when nothing is known; `source` is
-    "advertised", "learned" or "". `leave_after` is the age at which to be gone. All three change by the methods alone.
+    "advertised", "learned" or "". `leave_after` is the age in seconds at which a connection must leave. Only the
+    methods change these three.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -59,24 +62,24 @@ class IdleTimeoutEstimate:
         self._look_at = -inf
 
     def advertise(self, seconds: float) -> None:
-        """Takes what the server itself says: what it says last counts."""
+        """Takes the time-out that the server advertises, in seconds; its last word counts."""
         if seconds != self._advertised:
             self._advertised = seconds
             self._judge()
 
     def closed(self, age: float) -> None:
-        """Takes note that the server has closed a connection that had stood idle for so long. It counts once it has
-        settled."""
+        """Notes that the server has closed a connection that had stood idle for `age` seconds. It counts
+        after `settle`."""
         self.settle()
         if age >= SHORTEST:
             self._unsettled.append((self._now(), age))
 
     def failed(self) -> None:
-        """Drops what was closed just now: the server does not accept connections, so it closed them because it stopped."""
+        """Drops the latest closes: the server does not accept connections, so it closed them because it stopped."""
         self._unsettled.clear()
 
     def settle(self) -> None:
-        """Judges closes that came together: alike in age they may be a time-out, else somebody has ended the server."""
+        """Judges closes that came together: alike in age they may be a time-out; otherwise the server was stopped."""
         if not self._unsettled or self._now() - self._unsettled[0][0] < SETTLE:
             return
         ages = [age for _, age in self._unsettled]
@@ -97,9 +100,10 @@ class IdleTimeoutEstimate:
             self._judge()
 
     def may_look(self) -> bool:
-        """Tells whether it is time to let one connection stand beyond the limit and see; if so, it is taken for begun.
+        """Tells whether it is time to let one connection stand beyond the limit and watch it; if so, counts
+        this as begun.
 
-        Nobody's request goes over such a connection. What the server says itself is believed.
+        No request goes over such a connection. What the server advertises is believed without a look.
         """
         if self.source != "learned" or self._now() < self._look_at:
             return False
@@ -120,5 +124,5 @@ def _alike(one: float, other: float) -> bool:
 
 
 def margin(limit: float) -> float:
-    """Returns how long before a server's time-out a connection leaves."""
+    """Returns how many seconds before a server's time-out a connection leaves."""
     return min(limit / 2, max(MARGIN, MARGIN_SHARE * limit))

@@ -1,9 +1,9 @@
-"""Which idle connections a pool gives to nobody because they may be dead already, and until when.
+"""Keeps back idle connections that may be dead already.
 
-A request that was lost on one of them makes all that stood then suspect for a moment; a standstill of the process does
-for good; where a server closes too many of them within moments of an answer, those alone are fit for what may not be
-repeated that have stood for longer than such moments. It knows a clock and how often connections were used; it must never
-know connections.
+A request that was lost on an idle connection makes all that stood idle then suspect for a moment; a standstill of the
+process, until they are gone. Where a server closes too many connections within moments of an answer, only those that
+have stood longer than such moments are given to requests that cannot be repeated. The guard knows a clock and how often
+connections were used; it must never know connections.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from math import inf
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-#: Seconds for which all that stood idle is suspect when one of them was lost under a request: those that have ended with it
-#: are heard of in that time. And seconds between two such alarms, since a request that kills its connection must not cost
-#: everybody theirs.
+#: Seconds for which all that stood idle is suspect when one of them was lost under a request: those that have ended
+#: with it are heard of in that time. And seconds between two such alarms, since a request that kills its connection
+#: must not cost everybody theirs.
 SUSPECT_FOR, SUSPECT_EVERY = 1.0, 10.0
 #: Age in seconds below which the end of a used connection is no time-out that could be learned.
 HASTY_AGE = 2.0
-#: A server is hasty when it closes so young in so many different seconds of the last so many (else it is a restart), and that
-#: behind at least this share of the answers: of 1,000 requests sent on used connections at most so many meet such an end,
-#: and those that may not be repeated are lost. Below, a handshake for each of them costs more than it saves. It is hasty
-#: no more when the share has fallen to half of that, or when all such ends are in one second.
+#: A server is hasty when it closes so young in so many different seconds of the last so many (else it is a restart),
+#: and that behind at least this share of the answers: of 1,000 requests sent on used connections at most so many meet
+#: such an end, and those that may not be repeated are lost. Below, a handshake for each of them costs more than it
+#: saves. It is hasty no more when the share has fallen to half of that, or when all such ends are in one second.
 HASTY_TIMES, HASTY_WITHIN, HASTY_SHARE = 4, 10, 0.01
 #: One that has stood for so many times the age under which nearly all (this share) of the last such ends have come has
-#: outlived them: what is left of an exponential tail is one in 400. At least so many seconds; and more than the other bound is
-#: no moment.
+#: outlived them: what is left of an exponential tail is one in 400. At least so many seconds; and more than the other
+#: bound is no moment.
 OUTLIVES, NEARLY_ALL = 2.0, 0.95
 REST_LEAST, REST_MOST = 0.01, 0.25
 REMEMBERED = 64
 
 
 class Haste:
-    """Counts how often one server closes used connections within moments of an answer. `hasty`: too often, or not yet seldom
-    again."""
+    """Counts how often one server closes used connections within moments of an answer. `hasty` tells that this happens
+    too often, or has not become rare again."""
 
     def __init__(self, now: Callable[[], float], used: Callable[[], int]) -> None:
-        """`used()` is how often its connections have been given to requests so far."""
+        """Asks `used()` how often connections have been given to requests so far."""
         self.hasty = False
         self._now = now
         self._used = used
@@ -49,13 +49,14 @@ class Haste:
 
     @property
     def rest(self) -> float:
-        """Seconds after which one has outlived such ends; inf: they come at any time."""
+        """Returns the idle seconds after which a connection has outlived such closes; inf if they come at any time."""
         ages = sorted(self._ages)
         rest = max(REST_LEAST, OUTLIVES * ages[int(NEARLY_ALL * len(ages))]) if ages else inf
         return rest if rest <= REST_MOST else inf
 
     def closed(self, age: float) -> bool:
-        """Counts one more, that had stood for so many seconds. True: the server turns out hasty."""
+        """Counts the close of a connection that had stood for `age` seconds. Returns True if this shows the server
+        to be hasty."""
         self._ages.append(age)
         self._turn()
         self._seconds[-1][2] += 1
@@ -64,7 +65,7 @@ class Haste:
         return self.hasty and not was
 
     def look(self) -> None:
-        """Judges anew: a second has passed."""
+        """Judges anew after a second."""
         self._turn()
         self._judge()
 
@@ -88,11 +89,11 @@ class Haste:
 class StaleIdleGuard:
     """Guards one pool's requests from idle connections that may be dead.
 
-    `suspected_at`: those that have been idle since then, or longer, are given to nobody for now; -inf: none is suspect.
+    `suspected_at` is a time: connections idle since before then are given to nobody for now (-inf: none is suspect).
     """
 
     def __init__(self, clock: IReactorTime, used: Callable[[], int]) -> None:
-        """`used()` is how often connections were given to requests so far."""
+        """Asks `used()` how often connections have been given to requests so far."""
         self.suspected_at = -inf
         self._clock = clock
         self._now = clock.seconds
@@ -112,12 +113,12 @@ class StaleIdleGuard:
         self._call = self._clock.callLater(SUSPECT_FOR, self._trust)
 
     def stood_still(self) -> None:
-        """Suspects all that stand idle for good: they may have ended without our hearing of it."""
+        """Suspects all that stand idle, for good: they may have ended unnoticed."""
         self.renewed_at = self._now()
         self.suspected_at = self.renewed_at
 
     def stop(self) -> None:
-        """Suspects nothing any more, because nothing stands; no timer is left."""
+        """Suspects nothing any more, because nothing stands; leaves no timer."""
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -129,15 +130,16 @@ class StaleIdleGuard:
         self.suspected_at = self.renewed_at
 
     def share(self, other: StaleIdleGuard) -> None:
-        """Counts hasty ends together with another pool of the same server, which is hasty with all of them or with none."""
+        """Counts hasty closes together with another pool of the same server."""
         self.haste = other.haste
 
     @property
     def hasty(self) -> bool:
-        """Tells whether the server closes idle connections within moments. Then none that has just come back is fit for
-        what may not be repeated."""
+        """Tells whether the server closes idle connections within moments. Then a connection that has just come back is
+        not fit for a request that cannot be repeated."""
         return self.haste.hasty
 
     def closed(self, age: float) -> bool:
-        """Counts that the server has closed a used connection that had been idle for so long. True: it turns out hasty."""
+        """Notes that the server has closed a used connection that had been idle for `age` seconds. Returns True if this
+        shows the server to be hasty."""
         return age < HASTY_AGE and self.haste.closed(age)
