@@ -1,8 +1,10 @@
-"""One try at one server: from the wait for a place there to the connection that carries the request, or to its failure.
+"""Tries to carry a request at one server: from the wait for a place there to the connection that carries it, or
+to the failure.
 
-An attempt asks the backend for a server and the server's pool for a connection, waits for either, and sends the request. What
-comes back goes to the exchange itself; the attempt only says whether a failure is followed by another attempt. It knows its
-exchange as a `Request`, into which it writes where it has come to. It must never know answers or clients' bytes.
+An attempt asks the backend for a server and the server's pool for a connection, waits for either, and sends the
+request. The answer goes to the exchange itself; the attempt only decides whether a failure is followed by another
+attempt. It knows its exchange as a `Request`, into which it writes its progress. It must never know answers or
+clients' bytes.
 """
 
 from __future__ import annotations
@@ -47,8 +49,8 @@ PHASES = {QUEUED: QUEUE, CONNECTING: CONNECTION, SENT: HEAD, FAILED: CONNECTION}
 
 
 class Request(Repeatable, Served, Protocol):
-    """The exchange, as its attempts know it. They write `attempt`, `failures`, `server`, `connection` and all of the times and
-    numbers; everything else they read."""
+    """Defines the exchange as its attempts know it. They write `attempt`, `failures`, `server`, `connection`, and all
+    times and numbers; they only read the rest."""
 
     client: Client
     head: RequestHead | None
@@ -68,22 +70,22 @@ class Request(Repeatable, Served, Protocol):
     waited_for: Server | None
 
     def all_held(self) -> bytes:
-        """Returns what has come of the request."""
+        """Returns what has come of the request so far."""
 
     def move(self, backend: Backend) -> None:
-        """Makes the request that of another backend."""
+        """Moves the request to another backend."""
 
     def fail(self, status: int, flags: str) -> None:
-        """Ends the exchange with an error of our own."""
+        """Ends the exchange with an error response of the proxy's own."""
 
 
 class Attempt:
-    """One try of a request at one server. `state` is one of these:
+    """Carries one try of a request at one server. `state` is one of these:
 
-    QUEUED      the server, or all of them, are full: it waits for a place
+    QUEUED      the server, or every server, is full: it waits for a place
     CONNECTING  a server is chosen, whose pool will give a connection
-    SENT        the request is going out or has gone out, and the exchange gets what comes back
-    FAILED      nothing came of it, and another attempt follows: at once, or when others have had their turn
+    SENT        the request is being sent or has been, and the exchange gets the answer
+    FAILED      it has failed, and another attempt follows: at once, or when other requests have had their turn
 
     An attempt that fails without another to follow stays in its state, and the exchange ends.
     """
@@ -110,7 +112,8 @@ class Attempt:
     # Finding a server.
 
     def start(self, avoid: Server | None = None) -> None:
-        """Asks the backend for a server, `avoid` only if there is no other; or waits for one."""
+        """Asks the backend for a server, and waits for a place if all are full. `avoid` is chosen only if there
+        is no other."""
         backend = self.request.backend
         assert backend is not None
         if not self._choose(backend, avoid):
@@ -128,7 +131,8 @@ class Attempt:
             self.start()
 
     def _choose(self, backend: Backend, avoid: Server | None = None) -> bool:
-        """Asks for a server there, the one that the client is bound to if there is one. False: there is none."""
+        """Asks the backend for a server, preferably the one to which the client is bound. Returns False if
+        there is none."""
         session = self.request.client.session
         return backend.choose(self, avoid, None if session is None else _bound_to(session, backend))
 
@@ -210,10 +214,9 @@ class Attempt:
         pool.wait(self, kind)
 
     def _leave_for(self, successor: Backend) -> None:
-        """Starts again at the backend that a reload has put in the place of this one, or waits on there if it has waited.
-
-        The pool is shared with a server there, which has gone out of service since; this one's is not told.
-        """
+        """Starts again at the backend that a reload has put in the place of this one, or waits on there if it has
+        waited. The pool is shared with a server there, which has since gone out of service; this backend's server has
+        not heard of it."""
         request = self.request
         backend, server = request.backend, request.server
         assert backend is not None and server is not None
@@ -227,7 +230,7 @@ class Attempt:
             self.start()
 
     def unplaceable(self) -> None:
-        """Ends the exchange: no server is left."""
+        """Ends the exchange, because no server is left."""
         self._unplaced("SC")
 
     def go_to(self, backend: Backend) -> None:
@@ -240,7 +243,7 @@ class Attempt:
                 self._unplaced("SC")
 
     def _unplaced(self, flags: str) -> None:
-        """Ends the exchange: no server has taken it."""
+        """Ends the exchange with 503, because no server has taken it."""
         if self.queue is not None and self.queue.server is not None:
             self.queue.server.traffic.add("econ")
         self.request.count("econ")
@@ -249,7 +252,7 @@ class Attempt:
     # What the pool calls (`pool.waiters.Waiter`), and the clock.
 
     def connection_ready(self, connection: ServerConnection) -> None:
-        """Sends the request on the connection that it has waited for."""
+        """Sends the request on the connection for which it has waited."""
         request = self.request
         self.was_idle = connection.requests > 0
         request.connected = request.client.deadlines.now()
@@ -259,7 +262,7 @@ class Attempt:
         self._send(connection)
 
     def connection_failed(self, failure: DialFailure) -> None:
-        """Makes another attempt, or ends the exchange: there is no connection."""
+        """Makes another attempt, or ends the exchange, because there is no connection."""
         request = self.request
         if self.fails(DIAL_FAILED, False):
             return
@@ -270,8 +273,8 @@ class Attempt:
             request.fail(503, "sC" if failure.timed_out else "SC")
 
     def deadline_passed(self) -> None:
-        """Ends a wait: for a place (`timeout queue`), for a connection (`timeout connect`, while too many others waited), or
-        for its next turn to try."""
+        """Ends a wait: for a place (`timeout queue`), for a connection (`timeout connect`, while too many others
+        waited), or for its next turn to try."""
         if self.state == FAILED:
             self._make_another()
         elif self.state == QUEUED:
@@ -281,7 +284,7 @@ class Attempt:
             self.connection_failed(DialFailure("connection", "others wait, too", timed_out=True))
 
     def leave(self) -> None:
-        """Stops waiting, wherever it does: the exchange ends."""
+        """Stops waiting, for a place or for a connection, because the exchange ends."""
         if self.queue is not None:
             self.request.waited_for = self.queue.server
             self.queue.leave(self)
@@ -326,15 +329,16 @@ class Attempt:
 
     @property
     def phase(self) -> str:
-        """Where it stands, in the second letter of HAProxy's termination state."""
+        """Returns the second letter of HAProxy's termination state."""
         return PHASES[self.state]
 
     def may_retry(self, failure: str, answered: bool) -> bool:
-        """Tells whether this attempt, if it failed so, would be followed by another."""
+        """Tells whether another attempt would follow if this one failed in this way."""
         return self._failures().may_retry(failure, answered, self.was_idle)
 
     def lost(self, whose: str, answered: bool) -> bool:
-        """Makes another attempt, if one is allowed now that the connection was lost before the answer's head; tells whether."""
+        """Makes another attempt, if one is allowed after the connection was lost before the answer's head. Returns
+        whether it did."""
         request = self.request
         server = request.server
         assert server is not None
@@ -347,7 +351,7 @@ class Attempt:
         return True
 
     def fails(self, failure: str, answered: bool) -> bool:
-        """Makes another attempt, if one is allowed after this failure; tells whether."""
+        """Makes another attempt, if one is allowed after this failure. Returns whether it did."""
         request = self.request
         if not self._failures().grant(failure, answered, self.was_idle):
             return False
@@ -359,7 +363,8 @@ class Attempt:
         return True
 
     def _make_another(self) -> None:
-        """Makes another attempt, and further ones as long as each fails at once: here, and not each within the one before."""
+        """Makes another attempt, and further ones as long as each fails at once. The loop is here so that attempts
+        do not nest."""
         request, failures = self.request, self._failures()
         for _ in range(ATTEMPTS_AT_ONCE):
             request.attempt = attempt = Attempt(request)
@@ -381,7 +386,8 @@ class Attempt:
 
 
 def _bound_to(session: Session, backend: Backend) -> Server | None:
-    """Finds the server that the client has authenticated a connection to: its next request must go there, too."""
+    """Returns the server to which the client has an authenticated connection, None if there is none: its next request
+    must go there, too."""
     if not session.private or backend.settings.http_reuse == "never":
         return None
     return next((server for server in backend.servers if session.has_one_of(server.pool)), None)

@@ -1,4 +1,4 @@
-"""What an exchange may ask of the client connection that its request came by, and of that connection's frontend.
+"""Defines what an exchange may ask of its client connection, and of that connection's frontend.
 
 Exchanges call downward, to backends and pools; upward they call nothing but these Protocols. `clients` implements them.
 """
@@ -20,8 +20,8 @@ from reusedproxy.rules.regular import Unevaluated
 
 
 class ClientFrontend(Protocol):
-    """What an exchange may ask of its frontend. `default_route` leads to the backend where no rule chooses another; None:
-    there is none."""
+    """Defines the frontend as an exchange knows it. `default_route` leads to the backend where no rule chooses another;
+    None: there is none."""
 
     name: str
     timeouts: Timeouts
@@ -33,11 +33,12 @@ class ClientFrontend(Protocol):
         """Counts an exchange that has ended."""
 
     def not_evaluated(self, unevaluated: Unevaluated) -> None:
-        """Reports a rule that could not be evaluated; what it was about has been refused."""
+        """Reports a rule that could not be evaluated; the request or response concerned has been refused."""
 
 
 class ClientFacts(Protocol):
-    """What rules and logs may know of a client connection. `requests` counts the heads that it has sent."""
+    """Defines the facts of a client connection for rules and logs. `requests` counts the request heads
+    received on it."""
 
     address: tuple[str, int]
     #: The address that it had connected to, as a PROXY protocol header tells; None: there was no such header.
@@ -50,7 +51,7 @@ class ClientFacts(Protocol):
 
 
 class Client(ClientFacts, Protocol):
-    """What an exchange may ask of its client connection."""
+    """Defines the client connection as its exchange knows it."""
 
     deadlines: Deadlines
     #: The header line that tells the servers of the frontend's own `default_route` who asks, or nothing.
@@ -61,43 +62,45 @@ class Client(ClientFacts, Protocol):
 
     @property
     def last(self) -> bool:
-        """Whether the connection ends after this exchange."""
+        """Tells whether the connection ends after this exchange."""
 
     @property
     def may_ask_again(self) -> bool:
-        """Whether another request may follow: all of this one has come, and it was not to be the last."""
+        """Tells whether another request may follow: all of this one has come, and it was not to be the last."""
 
     def end_after(self, reason: str) -> None:
-        """Makes this exchange the connection's last: the client is told so, and the connection closed behind the answer."""
+        """Makes this exchange the connection's last. The client is told so, and the connection closed after
+        the answer."""
 
     def write(self, data: bytes) -> None:
         """Sends a part of the answer."""
 
     def pause_request(self) -> None:
-        """Stops reading the request's body: the exchange can hold no more of it for now."""
+        """Stops reading the request's body, because the exchange can hold no more of it for now."""
 
     def resume_request(self) -> None:
         """Reads the request's body again."""
 
     def continue_came(self) -> None:
-        """Gives the client its time for the body, which the server asks for with 100 (Continue)."""
+        """Starts the client's time for the body, which the server asks for with 100 (Continue)."""
 
     def lend(self) -> tuple[bytes, bool]:
-        """Lends the transport to a tunnel. Returns what has come behind the request, and whether nothing will follow."""
+        """Lends the transport to a tunnel. Returns the bytes that have come after the request, and whether the client
+        has ended its side."""
 
     def take_back(self) -> None:
         """Takes the transport back from a tunnel, before the exchange ends."""
 
     def exchange_ended(self, last: bytes, error: int, broken: bool) -> None:
-        """Ends the current exchange: sends the answer's `last` bytes. `error`: they are our own, of this status; `broken`:
-        the answer cannot be completed, and a reset tells the client."""
+        """Ends the current exchange, and sends the answer's `last` bytes. `error` is their status if the error is the
+        proxy's own (0: none). `broken` tells that the answer cannot be completed, so that the client gets a reset."""
 
     def abort_exchange(self, exchange: object) -> None:
-        """Resets the connection if it still counts as busy with `exchange`, which has failed by a fault of ours."""
+        """Resets the connection if it is still busy with `exchange`, which has failed by an error of the proxy."""
 
 
 def session_of(client: ClientFacts) -> Session:
-    """Returns the client connection's session, which the first that needs it makes."""
+    """Returns the client connection's session, and makes it if there is none yet."""
     session = client.session
     if session is None:
         session = client.session = Session(tls_side(client.transport))

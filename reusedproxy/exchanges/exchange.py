@@ -1,4 +1,5 @@
-"""One request and its response: from a client's head to the last byte of its answer, through one server or several tries.
+"""Carries one request and its response: from a client's head to the last byte of the answer, through one or
+several attempts.
 
 An exchange stands between one client connection and one server connection. Its way, from top to bottom of this file:
 
@@ -7,8 +8,8 @@ An exchange stands between one client connection and one server connection. Its 
     fail, answered_here answers in the proxy's own name, at any point
     _end                is the only end: it counts, and lets the client go on with its next request
 
-Whatever happens before the answer's head is the affair of `attempt`, and whether a failure is followed by another attempt that
-of `failures`. Upward it knows `client.Client` alone. It must never know sockets or grammar.
+`attempt` handles what happens before the answer's head, and `failures` decides whether another attempt follows a
+failure. Upward an exchange knows `client.Client` alone. It must never know sockets or grammar.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ ENDED = "ended"
 
 
 class Exchange(ExchangeFacts):
-    """One request and its response. `state` is one of these:
+    """Carries one request and its response. `state` is one of these:
 
     TRYING     nothing of an answer has gone to the client; `attempt.state` tells more, once there is an attempt
     ANSWERING  the answer's head has gone to the client
@@ -53,8 +54,8 @@ class Exchange(ExchangeFacts):
 
     `flags` are the first two letters of HAProxy's termination state. Times are the clock's seconds, 0 when that point
     was not reached: `began` (first byte of the request), `read` (its head complete), `placed_at` (a server was chosen),
-    `connected`, `answered` (head of the response), `ended`. `retries` counts the attempts after the first; `redispatched`:
-    one of them went to another server on purpose.
+    `connected`, `answered` (head of the response), `ended`. `retries` counts the attempts after the first;
+    `redispatched` tells that one of them went to another server on purpose.
     """
 
     # Most exchanges never touch most of these; as class attributes they cost nothing.
@@ -97,7 +98,7 @@ class Exchange(ExchangeFacts):
     _tunnel: Tunnel | None = None
 
     def __init__(self, client: Client, head: RequestHead | None, began: float, read: float) -> None:
-        """`head` is None for what could not be read; such an exchange is only `refused`."""
+        """Takes a request head; None if it could not be read. Without a head the exchange is only `refused`."""
         self.client = client
         self.head = head
         self.began = began
@@ -109,8 +110,8 @@ class Exchange(ExchangeFacts):
     # What its client connection calls.
 
     def begin(self, route: Route, body: bytes, ended: bool) -> None:
-        """Sends the request to a server of the backend that `route` leads to. `body` is what has come of the body; `ended`:
-        that is all of it."""
+        """Sends the request to a server of the backend to which `route` leads. `body` is what has come of the body;
+        `ended` tells that it is all of it."""
         head = self.head
         assert head is not None
         self.route = route
@@ -153,7 +154,7 @@ class Exchange(ExchangeFacts):
             self.connection.end_request()
 
     def client_lost(self, flag: str) -> None:
-        """Ends the exchange: the client is gone. `flag` is C (it left) or c (its time was over)."""
+        """Ends the exchange, because the client is gone. `flag` is C (it left) or c (its time was over)."""
         if self.state == ENDED:
             return
         self.status = self.status or -1
@@ -164,11 +165,12 @@ class Exchange(ExchangeFacts):
         self._end(broken=not whole)
 
     def client_slow(self) -> None:
-        """Ends the exchange: the client has not sent in time what is missing of its request."""
+        """Ends the exchange, because the client has not sent the rest of its request in time."""
         self.fail(408, self._client_aborts("c"))
 
     def fail(self, status: int, flags: str) -> None:
-        """Ends the exchange with an error of our own; an answer that has begun is broken off, and the client can tell."""
+        """Ends the exchange with an error response of the proxy's own. An answer that has begun is broken off so that
+        the client can tell."""
         if self.state == ENDED:
             return
         self._let_go("exchange failed")
@@ -182,7 +184,7 @@ class Exchange(ExchangeFacts):
         self._end(last=self._own(error_answer(status, self.method, close=not keeps)), error=0 if keeps else status)
 
     def pause_response(self) -> None:
-        """Stops reading the answer: the client takes no more for now."""
+        """Stops reading the answer, because the client takes no more for now."""
         if self.connection is not None:
             self.connection.pause_response()
 
@@ -192,12 +194,12 @@ class Exchange(ExchangeFacts):
 
     @property
     def waits(self) -> bool:
-        """Whether nothing of the request has been sent to a server yet."""
+        """Tells whether nothing of the request has been sent to a server yet."""
         return self.state == TRYING and (self.attempt is None or self.attempt.state != SENT)
 
     @property
     def phase(self) -> str:
-        """Where it stands, in the second letter of HAProxy's termination state."""
+        """Returns the second letter of HAProxy's termination state."""
         if self.state != TRYING:
             return DATA
         return QUEUE if self.attempt is None else self.attempt.phase
@@ -215,7 +217,7 @@ class Exchange(ExchangeFacts):
             traffic.smax = traffic.scur
 
     def move(self, backend: Backend) -> None:
-        """Makes the request that of another backend, which a reload has put in the place of its own."""
+        """Moves the request to another backend, which a reload has put in the place of its own."""
         assert self.backend is not None
         self.backend.traffic.scur -= 1
         self.enter(backend)
@@ -227,7 +229,7 @@ class Exchange(ExchangeFacts):
         self._more.append(data)
 
     def all_held(self) -> bytes:
-        """Returns what has come of the request. What is too much to be held on is returned only once."""
+        """Returns what has come of the request so far. If that is too much to hold on to, it is returned only once."""
         request = self._request
         if self._more:
             request += b"".join(self._more)
@@ -236,7 +238,7 @@ class Exchange(ExchangeFacts):
         return request
 
     def drop(self) -> None:
-        """Holds the request no more, so that it cannot be sent again."""
+        """Drops the held request, which cannot be sent again then."""
         self.held = False
         self._more = None
         self._request = b""
@@ -250,7 +252,8 @@ class Exchange(ExchangeFacts):
     # What its server connection calls (`pool.served.Exchange` says when).
 
     def may_repeat(self) -> bool:
-        """Tells whether the request would be sent again if this connection, which had stood idle, were lost unanswered."""
+        """Tells whether the request would be sent again if this connection, which had stood idle, were lost
+        unanswered."""
         attempt = self.attempt
         assert attempt is not None
         return attempt.was_idle and attempt.may_retry(SERVER_GONE, False)
@@ -292,7 +295,7 @@ class Exchange(ExchangeFacts):
         self._tunnel.start(early, data, ended)
 
     def tunnel_over(self, flags: str, broken: bool) -> None:
-        """Ends the exchange: both sides of the tunnel have ended, or one is gone."""
+        """Ends the exchange after its tunnel: both sides have ended, or one is gone."""
         tunnel, connection = self._tunnel, self.connection
         assert tunnel is not None and connection is not None
         self.bytes_in += tunnel.client.sent
@@ -306,7 +309,7 @@ class Exchange(ExchangeFacts):
         self._end(broken=broken)
 
     def unwanted(self, status: int) -> bool:
-        """Tells whether an answer with this status is as good as none, and the request will be sent once more."""
+        """Tells whether an answer with this status counts as a failure, so that the request is sent once more."""
         assert self.backend is not None and self.attempt is not None
         return str(status) in self.backend.settings.retry_on and self.attempt.may_retry(str(status), True)
 
@@ -355,8 +358,9 @@ class Exchange(ExchangeFacts):
             self.client.write(data)
         client = self.client
         if self.state == ANSWERED and client.last and (self._until_close or not client.transport.secure):
-            # Who reads to the end need not send to the end first. But close_notify makes clients of TLS 1.2 give up what they
-            # have not sent (RFC 5246 section 7.2.1), so that is said early only where the answer's end needs it.
+            # Who reads to the end need not send to the end first. But close_notify makes clients of TLS 1.2 give
+            # up what they have not sent (RFC 5246 section 7.2.1), so that is said early only where the answer's
+            # end needs it.
             client.transport.end_writing()
 
     def request_sent(self) -> None:
@@ -372,7 +376,7 @@ class Exchange(ExchangeFacts):
         self._end()
 
     def server_lost(self, whose: str, reason: str, answered: bool) -> None:
-        """Makes another attempt, or ends the exchange: its connection is no more."""
+        """Makes another attempt, or ends the exchange, because its connection is gone."""
         self.connection = None
         if whose not in UNSEEN:
             self.count("eresp")
@@ -400,14 +404,14 @@ class Exchange(ExchangeFacts):
     # Answers and ends.
 
     def _client_aborts(self, who: str) -> str:
-        """Counts an exchange that its client does not let end, and returns its letters for the log."""
+        """Counts an exchange cut short by its client, and returns the two letters of the termination state."""
         if who in ABORTS:
             self.count(ABORTS[who])
         return client_lost(who, self.phase, self.complete)
 
     def _replaced(self, head: ResponseHead, whole: bool = False) -> bool:
-        """Runs the rules for answers, and tells whether one has answered in place of this, which goes nowhere then. `whole`:
-        its connection is free already."""
+        """Runs the rules for responses. Returns True if one has answered in place of the server, whose answer is
+        dropped then. `whole` tells that the connection is free already."""
         assert self.answer_rules is not None
         self.answer = head
         verdict = self.answer_rules(self)
@@ -438,7 +442,7 @@ class Exchange(ExchangeFacts):
         server.traffic.hrsp[status // 100 if status < 600 else 0] += 1
 
     def _let_go(self, reason: str) -> None:
-        """Leaves wherever it waits, and gives up the connection that it uses."""
+        """Stops any wait, and gives up the connection that it uses."""
         if self.attempt is not None:
             self.attempt.leave()
         connection, self.connection = self.connection, None
@@ -446,13 +450,14 @@ class Exchange(ExchangeFacts):
             connection.give_up(reason)
 
     def refused(self, status: int, flags: str, heard: bool) -> None:
-        """Ends an exchange that never begins: its request cannot be read. `heard`: the client is still there."""
+        """Ends an exchange whose request cannot be read, so that it never begins. `heard` tells that the client is
+        still there."""
         self.status = status
         self.flags = flags
         self._end(last=error_answer(status, self.method) if heard else b"", error=status)
 
     def answered_here(self, status: int, data: bytes, flags: str = "LR") -> None:
-        """Ends an exchange that needs no server, or no more: the proxy itself has the answer, whole in `data`."""
+        """Ends the exchange with an answer of the proxy's own, whole in `data`; no server is needed, or no more."""
         self.status = status
         self.flags = flags
         if flags[0] == "L":
@@ -460,12 +465,13 @@ class Exchange(ExchangeFacts):
         self._end(last=self._own(data))
 
     def _own(self, answer: bytes) -> bytes:
-        """Runs the rules for answers of our own."""
+        """Applies `http-after-response` to an answer of the proxy's own."""
         return answer if self.own_rules is None else self.own_rules(self, answer)
 
     def _end(self, last: bytes = b"", error: int = 0, broken: bool = False) -> None:
-        """Ends the exchange; there is no other end. `last` are the answer's last bytes, `error` their status if they are our
-        own, `broken`: the answer cannot be completed, and only a reset can tell the client."""
+        """Ends the exchange; there is no other end. `last` are the answer's last bytes; `error` is their status if they
+        are an error of the proxy's own. `broken` tells that the answer cannot be completed, and only a reset can tell
+        the client."""
         self.state = ENDED
         client = self.client
         self.ended = client.deadlines.now()
@@ -481,8 +487,8 @@ class Exchange(ExchangeFacts):
         client.frontend.count(self)
         try:
             if self.backend is not None:
-                # Gives the place to whoever waits for it. That comes first, so that the log has HAProxy's numbers, and that the
-                # client's next request does not overtake those who wait.
+                # Gives the place to whoever waits for it. That comes first, so that the log has HAProxy's numbers, and
+                # that the client's next request does not overtake those who wait.
                 self.backend.count(self)
         finally:
             client.exchange_ended(last, error, broken)

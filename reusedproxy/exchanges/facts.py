@@ -1,4 +1,4 @@
-"""The facts that rules can fetch from an exchange (`reusedproxy.rules.facts.Facts`): its heads, connections and variables.
+"""Gives rules the facts of an exchange (`reusedproxy.rules.facts.Facts`): its heads, connections and variables.
 
 Nothing here costs anything until a rule asks for it. It must never know how a request is sent.
 """
@@ -18,12 +18,13 @@ from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 
 class ExchangeFacts:
-    """The base of `Exchange`. `head` is the request's, as rules have left it; `line` its first line as it came, if they have
-    changed the head; `answer` the response's head. `answer_rules` look at that, and may give another answer: its status,
-    all of it, and the letters for the log.
+    """Holds the facts of an exchange; the base of `Exchange`. `head` is the request's head, as rules have left it;
+    `line` is its first line as received, if rules have changed the head; `answer` is the response's head.
+    `answer_rules` process that head, and may replace the answer: they return a status, the whole answer, and two
+    letters for the log.
 
-    A base class and no object of its own: rules are handed the exchange itself, so that most facts are plain attributes. An
-    object between would cost an allocation for each request and a call for each fetch.
+    This is a base class and not an object of its own: rules are handed the exchange itself, so that most facts are
+    plain attributes. An object between would cost an allocation for each request and a call for each fetch.
     """
 
     # Most exchanges never touch these; as class attributes they cost nothing.
@@ -47,7 +48,8 @@ class ExchangeFacts:
 
     @property
     def destination(self) -> tuple[str, int]:
-        """The address that a PROXY protocol header has told, or else our own. The port of a unix or a closed socket is 0."""
+        """Returns the address from a PROXY protocol header, or else the proxy's own address. The port is 0 for a unix
+        or a closed socket."""
         if self.client.destination is not None:
             return self.client.destination
         try:
@@ -99,11 +101,13 @@ class ExchangeFacts:
             self._scope(name)[name] = value
 
     def _at_hand(self, name: str) -> bool:
-        """HAProxy drops `req` variables where the rules for responses begin, and has `res` ones from there on."""
+        """Tells whether a variable's scope exists now. HAProxy drops `req` variables where the rules for responses
+        begin, and has `res` ones from there on."""
         return not name.startswith("req." if self.answer is not None else "res.")
 
     def _scope(self, name: str) -> dict[str, Sample]:
-        """`sess` lives as long as the client's connection; the others at most as long as the exchange."""
+        """Returns the variables of a scope: `sess` lives as long as the client's connection, the others at most as long
+        as the exchange."""
         if name.startswith("sess."):
             return session_of(self.client).variables
         if self._variables is None:

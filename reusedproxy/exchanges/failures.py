@@ -1,7 +1,7 @@
-"""The failed attempts of one request: how each failed, whether another is allowed, and what became of that.
+"""Tracks the failed attempts of one request: how each failed, whether another is allowed, and how that one ended.
 
-An exchange has this only from its first failure on. Every attempt after the first is granted in one place, `grant`. It must
-never know how a request is sent.
+An exchange has this only from its first failure on. `grant` alone allows every attempt after the first. It must never
+know how a request is sent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from reusedproxy.pool.counters import Counters
 
 
 class Repeatable(Protocol):
-    """The request, as far as its failures know it."""
+    """Defines the request as its failures know it."""
 
     backend: Backend | None
     server: Server | None
@@ -33,10 +33,10 @@ class Repeatable(Protocol):
 
 
 class Failures:
-    """The failed attempts of one request.
+    """Tracks the failed attempts of one request.
 
-    `raced`: an attempt's connection ended without an answer; `repeated`: one of those had been written to; `avoided` is the
-    server that the next attempt does not go to.
+    `raced` tells that an attempt's connection ended without an answer; `repeated`, that one of those had been written
+    to. `avoided` is the server to which the next attempt does not go.
     """
 
     def __init__(self, request: Repeatable) -> None:
@@ -49,8 +49,8 @@ class Failures:
         self._retry: tuple[Counters, str] | None = None
 
     def may_retry(self, failure: str, answered: bool, was_idle: bool) -> bool:
-        """Tells whether another attempt is allowed by what happened, and by how many there were. `was_idle`: the connection
-        had stood idle."""
+        """Tells whether another attempt is allowed, by this failure and by the number of earlier ones. `was_idle` tells
+        that the connection had stood idle."""
         request = self._request
         assert request.backend is not None
         settings = request.backend.settings
@@ -67,13 +67,14 @@ class Failures:
         )
 
     def _is_first_race(self, failure: str) -> bool:
-        """Tells whether an idle connection that ended so is the idle-close race (or its harmless twin, nothing written yet),
-        for the first time."""
+        """Tells whether this end of an idle connection is the request's first idle-close race (or its harmless twin,
+        before anything was written)."""
         idempotent = self._request.method in IDEMPOTENT
         return not self.raced and (failure == UNTOUCHED or (failure == SERVER_GONE and idempotent))
 
     def grant(self, failure: str, answered: bool, was_idle: bool) -> bool:
-        """Grants one more attempt, if it is allowed, and counts it. The request has no `server` then if it goes to another."""
+        """Grants one more attempt, if it is allowed, and counts it. If it goes to another server, the request has no
+        `server` afterwards."""
         request = self._request
         backend, server = request.backend, request.server
         assert backend is not None and server is not None
@@ -96,7 +97,7 @@ class Failures:
         return True
 
     def _proof(self, failure: str, answered: bool) -> str:
-        """Names what allows the request to be sent once more, the strongest first."""
+        """Returns the strongest reason that allows the request to be sent once more."""
         if failure in UNSEEN:
             return records.UNSENT
         idempotent = self._request.method in IDEMPOTENT
@@ -104,11 +105,11 @@ class Failures:
         return records.IDEMPOTENT if by_method else records.OPT_IN
 
     def lost_race(self, server: Server) -> None:
-        """Notes a connection that had stood idle, and ended before a byte of the answer came."""
+        """Notes that a connection that had stood idle ended before a byte of the answer came."""
         self._races += (server.pool.counters,)
 
     def settle(self, answered: bool, left: bool) -> None:
-        """Counts how the request has ended: a server has `answered` it, or its client has `left` before, or it is lost."""
+        """Counts how the request has ended: `answered` by a server, `left` by its client before that, or lost."""
         self._settle_retry(records.OK if answered else records.LEFT if left else records.FAILED)
         outcome = records.RETRIED_OK if answered else records.LEFT if left else records.LOST
         for counters in self._races:
@@ -122,5 +123,5 @@ class Failures:
 
 
 def race_class(method: bytes) -> str:
-    """Returns the class of requests that a race of this method is counted under."""
+    """Returns the class of methods under which a race is counted."""
     return records.IDEMPOTENT if method in IDEMPOTENT else records.UNSAFE

@@ -1,7 +1,8 @@
-"""The heads that this hop sends on: what was received, and the few lines that we say in our own name. Pure bytes.
+"""Builds the heads that this hop sends on: what was received, and the few lines that the proxy adds in its own
+name. Pure bytes.
 
-`wire` has taken out what ended here (RFC 9110 section 7.6.1); what stands in its place is decided by this connection and
-the next one, never by content.
+`wire` has removed the fields that end here (RFC 9110 section 7.6.1). What replaces them depends on this connection and
+the next one, never on content.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ CRLF = b"\r\n"
 
 
 def request_head(head: RequestHead, forwarded: bytes, closes: bool, body: bytes) -> bytes:
-    """For the server, with the first of the body: `forwarded` tells who asks, `closes` that the connection ends."""
+    """Returns the head for the server, with the first of the body. `forwarded` is the line of `option forwardfor`;
+    `closes` tells that the server connection ends."""
     if closes or head.te_trailers or head.upgrade is not None or (head.minor == 0 and head.host is None):
         return b"".join((head.block, forwarded, _wishes(head, closes), CRLF, body))
     return b"".join((head.block, forwarded, CRLF, body))
 
 
 def _wishes(head: RequestHead, closes: bool) -> bytes:
-    """What Connection names goes on only as our own wish (RFC 9110 sections 7.6.1, 7.8 and 10.1.4)."""
+    """Returns the Connection field and what it names: these go on only as the proxy's own wish (RFC 9110 sections
+    7.6.1, 7.8 and 10.1.4)."""
     options = []
     lines = b""
     if head.upgrade is not None:
@@ -37,7 +40,8 @@ def _wishes(head: RequestHead, closes: bool) -> bytes:
 
 
 def response_head(head: ResponseHead, framed: bool, last: bool) -> bytes:
-    """For the client: `framed` says that it understands chunked coding, `last` that its connection ends with this."""
+    """Returns the head for the client. `framed` tells that it understands chunked coding; `last`, that its connection
+    ends after this answer."""
     if not framed:
         if head.length <= 0 and head.values(b"Transfer-Encoding"):
             # Also in an answer to HEAD and in a 304: never to an HTTP/1.0 client (RFC 9112 section 6.1).
@@ -53,17 +57,18 @@ def response_head(head: ResponseHead, framed: bool, last: bool) -> bytes:
 
 
 def ends_with_connection(head: ResponseHead, framed: bool) -> bool:
-    """Whether only the end of the client's connection can tell it where this answer ends."""
+    """Tells whether only the end of the client's connection can mark the end of this answer."""
     return not framed and head.length in (CHUNKED, UNTIL_CLOSE)
 
 
 def switch_head(head: ResponseHead) -> bytes:
-    """The answer after which a tunnel begins: 101, or 2xx to CONNECT."""
+    """Returns the head after which a tunnel begins: 101, or 2xx to CONNECT."""
     return head.block + (b"connection: upgrade\r\n\r\n" if head.status == 101 else CRLF)
 
 
 def switches_as_asked(head: ResponseHead, request: RequestHead) -> bool:
-    """RFC 9110 section 7.8: a server must not switch to a protocol that the client has not named."""
+    """Tells whether the client has named the protocol to which the server switches; it must have (RFC 9110
+    section 7.8)."""
     asked, switched = _protocols(request.upgrade), _protocols(head.upgrade)
     return bool(switched) and switched <= asked
 

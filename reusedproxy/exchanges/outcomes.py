@@ -1,7 +1,7 @@
-"""How an exchange ended, in HAProxy's words: the status that the client gets and the two letters in the log.
+"""Maps the end of an exchange to HAProxy's words: the status that the client gets and the two letters in the log.
 
-The letters are those of its manual, section 8.5: who ended it (C the client, S the server, P the proxy for what a peer said,
-R for want of resources, K an operator; small letters: whose time was over), and what it was at (Q in the queue, C
+The letters are those of its manual, section 8.5: who ended it (C the client, S the server, P the proxy for what a peer
+said, R for want of resources, K an operator; small letters: whose time was over), and what it was at (Q in the queue, C
 connecting, H before the answer's head, D with data passing). Pure tables.
 """
 
@@ -31,7 +31,7 @@ _SERVERS = {
 
 
 def server_lost(whose: str, phase: str, request_ended: bool) -> tuple[int, str]:
-    """Returns the status and the letters when a server's connection came to nothing in this phase of the exchange."""
+    """Returns the status and the letters for a server connection lost in this phase of the exchange."""
     status, who, where = _SERVERS[whose]
     if phase == DATA or (whose == SERVER_SLOW and not request_ended):
         where = DATA
@@ -39,5 +39,5 @@ def server_lost(whose: str, phase: str, request_ended: bool) -> tuple[int, str]:
 
 
 def client_lost(who: str, phase: str, request_ended: bool) -> str:
-    """Returns the letters when the client is gone (`who` C) or has let its time pass (c)."""
+    """Returns the letters for a client that is gone (`who` C) or has let its time pass (c)."""
     return who + (DATA if phase == HEAD and not request_ended else phase)

@@ -1,4 +1,4 @@
-"""The answers that the proxy gives in its own name, as HAProxy writes them; pure bytes."""
+"""Writes the answers that the proxy gives in its own name, with HAProxy's texts; pure bytes."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ KEEPING = {status: _error(status, close=False) for status in (502, 503, 504)}
 
 
 def error_answer(status: int, method: bytes, *, close: bool = True) -> bytes:
-    """Returns the error as it answers a request of this method (RFC 9110 section 9.3.2: to HEAD without its body)."""
+    """Returns the error response to a request of this method; for HEAD without its body (RFC 9110 section 9.3.2)."""
     whole = (ERRORS if close else KEEPING)[status]
     return whole[: whole.index(b"\r\n\r\n") + 4] if method == b"HEAD" else whole
 
 
 def reply(status: int, fields: bytes, body: bytes | None, content_type: bytes, *, close: bool) -> bytes:
-    """Writes the whole answer of a rule. `fields` are its own header lines, each with its CRLF; `body` None: the page of that
-    status."""
+    """Writes the whole answer of a rule. `fields` are its own header lines, each with its CRLF. `body` None means the
+    page of that status."""
     if body is None:
         page = _error(status, close=close)
         end = page.index(b"\r\n") + 2

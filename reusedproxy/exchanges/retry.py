@@ -1,4 +1,5 @@
-"""Whether a failed attempt may be tried again: one pure function, so that it can be read as a table and tested as one."""
+"""Decides whether a failed attempt may be repeated: one pure function, so that it can be read as a table and
+tested as one."""
 
 from __future__ import annotations
 
@@ -32,14 +33,15 @@ def may_retry(
     held: bool,
     retried: bool,
 ) -> bool:
-    """Whether a request whose attempt ended in `failure` may be sent once more; for an answer, its status in digits.
+    """Tells whether a request whose attempt ended in `failure` (or in an answer: its status in digits) may be
+    sent once more.
 
-    `retry_on`: HAProxy's words, which ask for any method. Whatever they are but `none`, an idempotent request whose
-    connection ended without an answer is repeated once: most such ends are servers that closed an idle connection just as we
-    wrote, or that were stopped (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1). `answered`: a byte of the response had
-    come; `held`: we still hold all of the request that was written; `retried`: it was repeated for such an end before
-    (section 9.2.2: an automatic retry that fails is not retried). How often a request may be sent is `retries`' affair, and
-    not asked here.
+    `retry_on` has HAProxy's words, which apply to any method. Whatever they are except `none`, an idempotent request
+    whose connection ended without an answer is repeated once: most such ends are servers that closed an idle connection
+    just as the proxy wrote, or that were stopped (RFC 9110 section 9.2.2, RFC 9112 section 9.3.1). `answered` tells
+    that a byte of the response had come; `held`, that all of the request that was written is still in memory;
+    `retried`, that the request was repeated for such an end before (section 9.2.2: an automatic retry that fails is not
+    retried). The number of tries is not checked here; `retries` bounds it elsewhere.
     """
     if not held or NONE in retry_on:
         return False

@@ -1,4 +1,5 @@
-"""What connection a request may be given: HAProxy's table for `http-reuse`, and our own rule where that is unset. Pure."""
+"""Decides which kind of connection a request may be given: by HAProxy's table for `http-reuse`, and by a rule of
+reusedproxy's where that is unset. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +11,9 @@ from reusedproxy.pool.kinds import ANY, FRESH, NEW, SAFE
 
 
 def kind_of_connection(mode: str | None, retry_on: Set[str], method: bytes, *, first: bool, raced: bool) -> int:
-    """`mode` is the word of `http-reuse` (None: unset), `first` says that it is the client connection's first request,
-    `raced` that a connection ended under it already: then whatever has stood idle may have ended with that, as after a
-    restart."""
+    """Returns the kind of connection for a request. `mode` is the word of `http-reuse` (None: unset); `first` tells
+    that the request is the first of its client connection; `raced`, that a connection ended under it already: then, as
+    after a restart, all that have stood idle may have ended with that one."""
     if raced or mode == "never":
         return NEW
     if mode is None:

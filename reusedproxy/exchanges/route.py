@@ -1,6 +1,7 @@
-"""The route of a request from a frontend to one of its backends, and the pages that the proxy shows instead.
+"""Combines the settings of a frontend and one of its backends into a route, and defines the pages that the proxy
+shows instead.
 
-A route is made with the configuration and never changes; requests only look at it. It must never know exchanges.
+A route is made with the configuration and never changes; requests only read it. It must never know exchanges.
 """
 
 from __future__ import annotations
@@ -15,19 +16,20 @@ from reusedproxy.wire.heads import RequestHead
 
 
 class Page(Protocol):
-    """Something the proxy answers itself, such as its statistics."""
+    """Defines a page that the proxy serves itself, such as its statistics."""
 
     def wants(self, target: bytes) -> bool:
-        """Tells whether this request target is the page's."""
+        """Tells whether a request target is the page's."""
 
     def answer(self, head: RequestHead, close: bool) -> tuple[int, bytes]:
-        """Returns the status and the whole response; `close`: it must say that the connection ends."""
+        """Returns the status and the whole response. `close` tells that it must announce the end of the connection."""
 
 
 class Route:
-    """A route from a frontend to one of its backends: what both sections say together about requests that take it.
+    """Combines what a frontend and one of its backends say about the requests that take this route.
 
-    `server_closes`: an exchange is its server connection's last (option http-server-close; httpclose of the backend).
+    `server_closes` tells that each exchange is its server connection's last (option http-server-close; httpclose
+    of the backend).
     """
 
     def __init__(self, frontend: model.Frontend, backend: Backend) -> None:
@@ -48,7 +50,7 @@ class Route:
         self.pages: list[Page] = []
 
     def forwarded(self, address: tuple[str, int]) -> bytes:
-        """Writes the header line of `option forwardfor` for a client at `address`; nothing for one at a unix socket."""
+        """Writes the header line of `option forwardfor` for a client at `address`; empty for one at a unix socket."""
         if self._forward is None or address[0] == "unix":
             return b""
         if self._spared:
@@ -58,5 +60,5 @@ class Route:
         return f"{self._forward}: {address[0]}\r\n".encode("latin-1")
 
     def forwards_already(self, head: RequestHead) -> bool:
-        """Tells whether the request has the header of `if-none`. Asked only where that is configured."""
+        """Tells whether the request already has the header of `if-none`. Called only where that is configured."""
         return self.forward_unless in head.block.lower()

@@ -1,9 +1,9 @@
-"""The routing of a request to its backend, past the rules of both sections, and the rules for the answer on its way back.
+"""Routes a request to its backend through the rules of both sections, and runs the rules for the answer.
 
 In HAProxy's order: the frontend's `http-request`, its pages, its `redirect`; `use_backend`; then the same three of the
-backend; on the way back `http-response` of the backend, then of the frontend, and `http-after-response` of both, which looks
-at our own answers, too. A `listen` is one section, and its rules count once. A frontend without a rule, whose backend has
-none either, has no routing. It must never know how a request is sent.
+backend; on the way back `http-response` of the backend, then of the frontend, and `http-after-response` of both, which
+applies to the proxy's own answers, too. A `listen` is one section, and its rules count once. A frontend without a rule,
+whose backend has none either, has no routing. It must never know how a request is sent.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from reusedproxy.wire.heads import ResponseHead
 
 @frozen
 class Choice:
-    """One `use_backend` line: when, and the name of the backend; `fixed`: it is the same for all requests."""
+    """Holds one `use_backend` line: its condition, and the name of the backend. `fixed` tells that the name is the same
+    for all requests."""
 
     place: model.Place
 
@@ -39,8 +40,8 @@ class Choice:
 
 
 class Routing:
-    """The rules of a frontend and of its backends, in their order. `routes` are all that it has, by the name of their
-    backend."""
+    """Runs the rules of a frontend and of its backends, in their order. `routes` has all routes, by the name of
+    their backend."""
 
     def __init__(
         self,
@@ -52,8 +53,8 @@ class Routing:
         edited: Iterable[EditHeader] = (),
         disabled: frozenset[str] = frozenset(),
     ) -> None:
-        """`ours_alone` are names of headers that clients cannot set at all; `edited` what rules do to any; `disabled` are
-        backends that are there, but to which no route leads."""
+        """Takes rules and routes. `ours_alone` are names of headers that clients cannot set at all; `edited` are the
+        rules' changes to headers; `disabled` are backends that exist, but to which no route leads."""
         self._frontend = frontend
         self._rule_set = rule_set
         self.choices = list(choices)
@@ -107,8 +108,8 @@ class Routing:
         exchange.begin(route, body, ended)
 
     def _choose(self, exchange: Exchange) -> Route | None:
-        """Chooses the route as HAProxy does: the first whose condition is true; where its name is that of no backend, the
-        default. None: the backend is disabled."""
+        """Chooses the route as HAProxy does: the first whose condition is true, or the default if its name is that of
+        no backend. Returns None if the backend is disabled."""
         choice = None
         try:
             for choice in self.choices:
@@ -149,7 +150,8 @@ class Routing:
 
 
 def shows_page(pages: Iterable[Page], exchange: Exchange, ended: bool) -> bool:
-    """Answers a request for one of these pages, and tells whether it was for one. `ended`: all of its body has come."""
+    """Answers a request for one of these pages. Returns False if it was for none. `ended` tells that all of its
+    body has come."""
     head = exchange.head
     assert head is not None
     for page in pages:
@@ -165,7 +167,8 @@ def shows_page(pages: Iterable[Page], exchange: Exchange, ended: bool) -> bool:
 def _answer_rules(
     backend: RuleSet | None, frontend: RuleSet
 ) -> Callable[[Exchange], tuple[int, bytes, str] | None] | None:
-    """Makes the function that runs the rules for an answer: the backend's, then the frontend's; None: there are none."""
+    """Returns a function that runs the rules for a response: the backend's, then the frontend's. Returns None if
+    there are none."""
     steps_of_both = [
         rule_set.response for rule_set in (backend, frontend) if rule_set is not None and rule_set.response
     ]
@@ -191,7 +194,8 @@ def _answer_rules(
 
 
 def _own_rules(backend: RuleSet | None, frontend: RuleSet) -> Callable[[Exchange, bytes], bytes] | None:
-    """Makes the function that runs the rules for an answer of our own: only `http-after-response`."""
+    """Returns a function that runs the rules for an answer of the proxy's own: only `http-after-response`. Returns None
+    if there are none."""
     steps_of_both = [rule_set.after for rule_set in (backend, frontend) if rule_set is not None and rule_set.after]
     if not steps_of_both:
         return None
@@ -224,7 +228,7 @@ def _instead(verdict: Answer, exchange: Exchange) -> tuple[int, bytes, str]:
 
 
 def _written(verdict: Answer, exchange: Exchange) -> bytes:
-    """Writes the whole response; to HEAD without its body (RFC 9110 section 9.3.2)."""
+    """Writes the whole response; for HEAD without its body (RFC 9110 section 9.3.2)."""
     close = exchange.client.last
     whole = reply(verdict.status, verdict.fields, verdict.content, verdict.content_type, close=close)
     return whole[: whole.index(b"\r\n\r\n") + 4] if exchange.method == b"HEAD" else whole

@@ -1,7 +1,7 @@
-"""The session of a client connection: what its exchanges keep for the ones that follow, until the connection closes.
+"""Keeps, for one client connection, what its exchanges leave for those that follow, until it closes.
 
-That is what rules have learnt of its TLS, their variables of the scope `sess`, and the server connections that serve this
-client alone. Most client connections never have one. It must never know requests.
+A session holds what rules have learnt of its TLS, their variables of the scope `sess`, and the server connections that
+serve this client alone. Most client connections never have one. It must never know requests.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from reusedproxy.rules.facts import Sample
 
 @define
 class Session:
-    """What is kept for one client connection. `tls` is None where that is in the clear.
+    """Keeps the state of one client connection. `tls` is None without TLS.
 
-    `private` are server connections that serve nobody else (`http-reuse never`, and those that are authenticated
-    themselves).
+    `private` are server connections that serve nobody else (`http-reuse never`, and those that are
+    authenticated themselves).
     """
 
     tls: TransportTLS | None
@@ -32,7 +32,8 @@ class Session:
         self.private.append(connection)
 
     def take(self, pool: HTTPConnectionPool) -> ServerConnection | None:
-        """Takes the connection that the client's last exchange at `pool` has left, if it still stands."""
+        """Takes into use the connection that the client's last exchange at `pool` has left, and returns it; None if
+        there is none any more."""
         for connection in self.private:
             if connection.state == PRIVATE and connection.pool is pool:
                 pool.take(connection)
@@ -45,7 +46,7 @@ class Session:
         return any(each.state == PRIVATE and each.pool.first is pool for each in self.private)
 
     def end(self) -> None:
-        """Closes the server connections that are reserved for the client, who is gone."""
+        """Closes the server connections that are reserved for the client, which is gone."""
         for connection in self.private:
             if connection.state == PRIVATE:
                 connection.pool.retire(connection, "client gone")

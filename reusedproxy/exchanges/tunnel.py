@@ -1,9 +1,9 @@
-"""A tunnel: bytes both ways between a client and a server that have left HTTP (101 Switching Protocols, CONNECT).
+"""Carries bytes both ways between a client and a server that have left HTTP (101 Switching Protocols, CONNECT).
 
-From the moment both agreed, the two transports tell a tunnel what happens instead of their own connections: what one side
-sends goes to the other, a slow side pauses the fast one, and each side may end its half while the other goes on (RFC 9110
-sections 7.8 and 9.3.6). It counts bytes, knows one silence that is too long, and says once how it ended. It must never
-know what the bytes mean, nor pools, exchanges or logs: whoever made it has lent the transports and takes them back.
+Once both have agreed, the two transports report to a tunnel instead of to their own connections: what one side sends
+goes to the other, a slow side pauses the fast one, and each side may end its half while the other goes on (RFC 9110
+sections 7.8 and 9.3.6). A tunnel counts bytes, ends after too long a silence, and reports once how it ended. It must
+never know what the bytes mean, nor pools, exchanges or logs: its maker has lent the transports and takes them back.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ Over = Callable[[str, bool], None]
 
 @frozen
 class TunnelTimeouts:
-    """Seconds of silence in both directions that end a tunnel, while both sides are `open` and when one has `ended`."""
+    """Holds the seconds of silence in both directions that end a tunnel: while both sides are `open`, and when one
+    has `ended`."""
 
     open: float = inf
     ended: float = inf
 
     @classmethod
     def of(cls, client: Timeouts, server: Timeouts) -> TunnelTimeouts:
-        """Combines the time-outs as HAProxy's manual has it: `timeout tunnel` supersedes `client` and `server`; `client-fin`
-        and `server-fin` supersede it for a side that is shut in one direction. When one side ends, both are: its own end, and
-        our end to the other."""
+        """Combines the time-outs as HAProxy's manual has it: `timeout tunnel` supersedes `client` and `server`;
+        `client-fin` and `server-fin` supersede it for a side that is shut in one direction. When one side ends, both
+        are shut so: that side by its own end, the other by the proxy's."""
         sides = [
             inf if each is None else each for each in (server.tunnel or client.client, server.tunnel or server.server)
         ]
@@ -47,8 +48,8 @@ class TunnelTimeouts:
 class Tunnel:
     """Carries bytes between two transports until both sides have ended, one is lost, or both are silent for too long.
 
-    `over` hears of it, once, when the transports' peers are to be set back; a transport that was lost tells its old peer
-    so after that.
+    `over` is called once, when the transports' peers are to be set back; a transport that was lost tells its old
+    peer after that.
     """
 
     def __init__(
@@ -82,12 +83,12 @@ class Tunnel:
                 side.transport.resume_reading()
 
     def touch(self) -> None:
-        """Notes that something has passed, and sets the time for the next."""
+        """Notes that bytes have passed, and renews the deadline."""
         self.deadline = self._deadlines.now() + self._idle
         self._left = self._unsent()
 
     def ended(self, side: _Side) -> None:
-        """Ends one direction: this side will send nothing more."""
+        """Ends one direction, because this side will send nothing more."""
         side.other.transport.end_writing()
         if side.other.ended:
             self._end("--")
@@ -96,9 +97,10 @@ class Tunnel:
             self._deadlines.watch(self, self._deadlines.now() + self._idle)
 
     def lost(self, side: _Side, reason: str) -> None:
-        """Ends the tunnel: one side is gone, without having ended or before it took all that it was sent.
+        """Ends the tunnel, because one side is gone without having ended, or before it took all that it was sent.
 
-        An end without close_notify is how many end TLS; what was spoken inside has an end of its own (a WebSocket's close).
+        An end without close_notify is how many end TLS; what was spoken inside has an end of its own (a
+        WebSocket's close).
         """
         if reason == PEER_TRUNCATED:
             self._end("--")
@@ -129,7 +131,8 @@ class Tunnel:
 
 
 class _Side:
-    """One transport's peer: tells the tunnel what happens there. `ended`: it will send nothing more; `sent`: bytes so far."""
+    """Reports one transport's events to the tunnel. `ended` tells that the peer will send nothing more; `sent` counts
+    its bytes so far."""
 
     __slots__ = ("_tunnel", "ended", "letter", "other", "sent", "transport")
 
