@@ -1,4 +1,4 @@
-"""A backend: it finds a server for each request, and a place in a queue when that is full. It must never know clients."""
+"""Finds a server for each request of a backend, and queues requests while all are full. It must never know clients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reusedproxy.measures.traffic import Traffic
 
 
 class Ended(Protocol):
-    """A request that has ended, with an answer or without; `status` is not above 0 when none was sent."""
+    """Defines a request that has ended, with an answer or without. `status` is 0 or less if none was sent."""
 
     server: Server | None
     status: int
@@ -25,27 +25,28 @@ class Ended(Protocol):
 
 
 class Placed(Waits, Protocol):
-    """Who asks a backend for a server."""
+    """Defines a request that asks a backend for a server."""
 
     #: It goes to another server than it was meant for.
     redispatched: bool
 
     def placed(self, server: Server) -> None:
-        """Takes a place at this server, until it is given back with `Backend.done`."""
+        """Takes a place at this server, until `Backend.done` gives it back."""
 
     def unplaceable(self) -> None:
-        """Hears that no server is left, and that it waits no more."""
+        """Notes that no server is left; the request waits no more."""
 
     def go_to(self, backend: Backend) -> None:
-        """Asks `backend`, which a reload has put in the place of the one that it waited at: to be placed, or to wait on."""
+        """Moves the request to `backend`, which a reload has put in the place of the one where it waited: it is placed
+        there, or waits on."""
 
 
 class Backend:
     """Runs a `backend` section: its servers, the algorithm among them, and the queues.
 
-    In `queue` wait those that any server may take, in a server's own queue those that are bound to it. A free place goes to
-    whoever has waited longest, in whichever of the two, as in HAProxy. Backup servers are used when no other is left: the
-    first of them, or all with `option allbackups`.
+    Requests that any server may take wait in `queue`; those that are bound to a server wait in its own queue. A free
+    place goes to the request that has waited longest in either of the two, as in HAProxy. Backup servers are used when
+    no other is left: the first of them, or all with `option allbackups`.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Backend:
         now: Callable[[], float],
         announce: Callable[[str, str], None],
     ) -> None:
-        """`announce(level, text)` takes what an operator should read."""
+        """Calls `announce(level, text)` with messages for the operator."""
         self.settings = settings
         self.name = settings.name
         self.servers = servers
@@ -84,7 +85,8 @@ class Backend:
         self.use_usable()
 
     def start(self) -> None:
-        """Fills the pools and begins to check. Those that serve come first: who is told that another's stands no more may ask there."""
+        """Fills the pools and begins the checks. The pools of serving servers come first, because a request refused by
+        another server's pool may come to them."""
         for server in sorted(self.servers, key=lambda each: not each.serving):
             server.keep_pool()
         for checker in self.checkers:
@@ -99,14 +101,15 @@ class Backend:
 
     @property
     def usable(self) -> bool:
-        """Whether any server can be chosen at all."""
+        """Tells whether any server can be chosen."""
         return bool(self._active)
 
     def choose(self, asks: Placed, avoid: Server | None = None, bound: Server | None = None) -> bool:
-        """Finds a server for a request at once, or queues it. False: there is no server at all, and nothing was done.
+        """Finds a server for a request at once, or queues it. Returns False, and does nothing, if there is no
+        server at all.
 
-        `bound`: where it goes if that server can take it at all, whoever's turn it is. If that is full it waits there,
-        unless `maxqueue` others do.
+        `bound` is the server to which the request goes, if that can take it at all, whatever the algorithm says. If
+        that server is full the request waits there, unless `maxqueue` others do.
         """
         if self._ramped:
             self._set_limits()
@@ -134,13 +137,13 @@ class Backend:
     def redispatches(self, retry: int) -> bool:
         """Tells whether this retry (the first is 1) goes to another server.
 
-        As HAProxy (its src/backend.c): where the algorithm cares for no particular server, as roundrobin, and another is up,
-        each retry does, whatever interval `option redispatch` says.
+        As in HAProxy (src/backend.c): with an algorithm that is not bound to a particular server, such as roundrobin,
+        each retry does if another server is up, whatever the interval of `option redispatch`.
         """
         return self.settings.redispatch != 0 and (len(self._active) > 1 or self.settings.redispatches(retry))
 
     def count(self, ended: Ended) -> None:
-        """Counts a request that has ended, and frees the place it had."""
+        """Counts a request that has ended, and frees its place."""
         traffic, server = self.traffic, ended.server
         traffic.scur -= 1
         traffic.bin += ended.bytes_in
@@ -154,7 +157,7 @@ class Backend:
             self.done(server)
 
     def done(self, server: Server) -> None:
-        """Frees a place at `server`; who has waited longest for it gets it."""
+        """Frees a place at `server`, and gives it to the request that has waited longest."""
         if server.served == server.maxconn:
             server.served -= 1
             self._balance.freed(server)
@@ -167,7 +170,7 @@ class Backend:
     # States.
 
     def server_changed(self, server: Server, health: str, reason: str) -> None:
-        """Takes note that checks have found `server` UP or DOWN."""
+        """Notes that checks have found `server` UP or DOWN."""
         had_any = self.usable
         server.judge(health, self.now())
         requeued = self._regroup(server)
@@ -178,7 +181,8 @@ class Backend:
         self._go_on(server, had_any)
 
     def set_state(self, server: Server, admin: str) -> None:
-        """Does what an operator orders: READY, DRAIN or MAINT, as HAProxy's `set server <backend>/<server> state`."""
+        """Sets the administrative state of a server: READY, DRAIN or MAINT, as HAProxy's `set server
+        <backend>/<server> state`."""
         was, stood = server.admin, server.state
         if admin == was:
             return
@@ -205,14 +209,15 @@ class Backend:
         self._go_on(server, had_any)
 
     def hand_over(self, successor: Backend) -> None:
-        """Hands those who wait over to `successor`, which a reload has put in its place, in the order of their coming."""
+        """Hands the waiting requests to `successor`, which a reload has put in its place, in the order of
+        their arrival."""
         for _ in self.handing_over(successor):
             pass
 
     def handing_over(self, successor: Backend) -> Iterator[None]:
-        """Hands over in steps, one for each: 3,000 that find a free server there take 100 ms, and 300 over TLS.
+        """Hands over in steps, one for each request: 3,000 that find a free server there take 100 ms, and 300 over TLS.
 
-        Those who wait yet may be given a place here meanwhile, or leave. With the first step only `successor` is known.
+        Requests that still wait may be given a place here meanwhile, or leave. The first step only sets `successor`.
         """
         self.successor = successor
         queues: set[Queue[Server, Any]] = {self.queue, *(server.queue for server in self.servers)}
@@ -225,18 +230,19 @@ class Backend:
                 yield
 
     def wait(self, asks: Placed) -> None:
-        """Lets a request wait until some server takes it, though there may be none now."""
+        """Queues a request until some server takes it, though there may be none now."""
         self.queue.join(asks, next(self._tickets))
 
     def follow(self, server: Server, successor: Server) -> None:
-        """Takes over the state of `successor`, which a reload has put in the place of `server`: nobody is sent to it if it serves no
-        more, nor waits in its queue. Its pool is the same one; `server_replaced` is due after this."""
+        """Takes over the state of `successor`, which a reload has put in the place of `server`. If that serves no more,
+        no request is sent to it, nor waits in its queue. Its pool is the same one; `server_replaced` must be called
+        after this."""
         server.follow(successor, self.now())
         self._regroup(server)
 
     def server_replaced(self, server: Server) -> None:
-        """Places those who waited for `server`, which has followed another. No server comes back here any more: where none is left,
-        those who wait are told."""
+        """Places those who waited for `server`, which has followed another. No server comes back here any more, so
+        where none is left, the waiting requests are refused."""
         self._place_queued(server)
         if not self._active:
             for asks in [*self.queue.waiting]:
@@ -244,8 +250,8 @@ class Backend:
                 asks.unplaceable()
 
     def _regroup(self, server: Server) -> int:
-        """Chooses among those that are usable now, as the state of `server` has changed. Returns how many of those who wait
-        have another place to wait for, or none any more: HAProxy's "requeued"."""
+        """Updates the choice of servers after a change of the state of `server`. Returns how many waiting requests have
+        another place to wait for, or none any more (HAProxy's "requeued")."""
         self.use_usable()
         if server.serving:
             waiting = len(self.queue) if server in self._active else 0
@@ -255,7 +261,7 @@ class Backend:
         return self.queue.take_over(server.queue)
 
     def _go_on(self, server: Server, had_any: bool) -> None:
-        """Does what follows from the new state of `server`, when everybody knows it."""
+        """Does what follows from the new state of `server`, once all servers are updated."""
         if had_any and not self._active:
             self._announce("emerg", f"backend {self.name} has no server available!")
         server.keep_pool()
@@ -278,7 +284,7 @@ class Backend:
         )
 
     def use_usable(self) -> None:
-        """Chooses from now on among those that are UP, or the backup servers."""
+        """Chooses from now on among the servers that are UP, or the backup servers."""
         active = [server for server in self.servers if server.usable and not server.backup]
         if not active:
             active = [server for server in self.servers if server.usable]
@@ -305,10 +311,11 @@ class Backend:
             traffic.smax = traffic.scur
 
     def _place_queued(self, *freed: Server) -> None:
-        """Gives those who wait what is free, at the servers `freed` or, when they are not bound, anywhere.
+        """Gives free places to waiting requests: at the servers `freed`, and anywhere to requests that are not bound.
 
-        One that is placed may end at once, when the server's pool opens no connections any more, and give its place
-        back before this returns: the next follows here and not within that, or a long queue would be too deep a call.
+        A placed request may end at once, when the server's pool opens no connections any more, and give its place
+        back before this returns. The next one follows here and not within that call, or a long queue would nest
+        calls too deep.
         """
         self._freed += freed
         if self._placing:
@@ -326,7 +333,7 @@ class Backend:
             self._placing = False
 
     def _awaited(self) -> Server | None:
-        """Returns a server that has room, and somebody waits for it."""
+        """Returns a server that has room and for which a request waits; None if there is none."""
         if self._ramped:
             self._set_limits()
         while self._freed:
@@ -337,8 +344,9 @@ class Backend:
         return self._balance.pick() if self.queue.waiting else None
 
     def _set_limits(self) -> None:
-        """Sets the limits of servers with a `minconn`: they follow the load, in HAProxy's straight line up to `fullconn`.
-        That is a stair: the servers are looked at when the load has left its step, and not for each request."""
+        """Sets the limits of servers with a `minconn`, which follow the load in HAProxy's straight line up to
+        `fullconn`. In whole numbers that is a stair, so the servers are updated when the load has left its step, and
+        not for each request."""
         load, top = self.traffic.scur, self.fullconn
         if self._limits_from <= load < self._limits_below:
             return

@@ -1,5 +1,7 @@
-"""Which server is next: the `balance` algorithms, one table of them. They know servers' weights and whether they are full;
-nothing else: not who asks, and not why a server may be chosen or may not.
+"""Chooses the next server: the `balance` algorithms, in one table.
+
+Algorithms know servers' weights and whether they are full. They must never know who asks, nor why a server may be
+chosen or not.
 """
 
 from __future__ import annotations
@@ -14,27 +16,30 @@ from reusedproxy.backends.server import Server
 
 
 class Algorithm(Protocol):
-    """What a backend asks of each algorithm. A pick costs O(log servers) at most, whether or not servers are full."""
+    """Defines what a backend asks of each algorithm. A pick costs O(log servers) at most, whether or not
+    servers are full."""
 
     def use(self, servers: Sequence[Server]) -> None:
         """Chooses among these from now on, all of a weight above 0. Called after each change of a state or a weight."""
 
     def pick(self, avoid: Server | None = None) -> Server | None:
-        """Returns the next that can take a request now, another than `avoid` if there is one; None: all are full."""
+        """Returns the next server that can take a request now, other than `avoid` if there is one; None:
+        all are full."""
 
     def freed(self, server: Server) -> None:
-        """Takes in `server` again, which was full and has room: a request of it has ended, or its limit has risen."""
+        """Readmits `server`, which was full and has room: a request of it has ended, or its limit has risen."""
 
 
-#: One round in virtual time, in which each server has as many turns as its weight says. An integer, so that sums stay exact
-#: however long they grow; so large that rounding a turn's length moves no share by more than a part in 10^9.
+#: One round in virtual time, in which each server has as many turns as its weight says. An integer, so that sums stay
+#: exact however long they grow; so large that rounding a turn's length moves no share by more than a part in 10^9.
 _ROUND = 1 << 40
 
 
 @define(eq=False)
 class _Turn:
-    """A server's next turn. `begins` is the virtual time from which it may be given; `length` is how much of a round it
-    lasts. `standing` is None while it takes part; otherwise how far ahead of the others it was when it left, in turns."""
+    """Holds a server's next turn. `begins` is the virtual time from which it may be given; `length` is its share of
+    a round. `standing` is None while the server takes part; otherwise how many turns it was ahead of the others
+    when it left."""
 
     server: Server
     place: int
@@ -45,15 +50,16 @@ class _Turn:
 
 
 class RoundRobin:
-    """HAProxy's `balance roundrobin`: each in turn, as often as its weight says, the turns of one spread evenly.
+    """Implements HAProxy's `balance roundrobin`: each server in turn, as often as its weight says, its turns
+    spread evenly.
 
-    It is earliest eligible virtual deadline first (Stoica and Abdel-Wahab 1995): the n-th turn of a server of weight w may
-    be given from n/w of a round on, and is due at (n+1)/w; of those that may be given the first that is due is next. So a
-    server is at every moment less than one turn away from its share. Now is the weighted mean of all beginnings, which
-    makes the sum of all that servers are ahead or behind 0.
+    The algorithm is earliest eligible virtual deadline first (Stoica and Abdel-Wahab 1995): the n-th turn of a server
+    of weight w may be given from n/w of a round on, and is due at (n+1)/w; of those that may be given, the one due
+    first is next. So a server is at every moment less than one turn away from its share. The current virtual time is
+    the weighted mean of all beginnings, so that all leads and lags add up to 0.
 
-    What a server is ahead or behind is kept while it is full or out of use, and nobody else's turn moves then: neither a
-    server that flaps nor one that has just come back gets, or costs others, more than its share. Full servers are found when
+    A server's lead or lag is kept while it is full or out of use, and no other turn moves then: neither a server that
+    flaps nor one that has just come back gets more than its share, or costs others theirs. Full servers are found when
     their turn comes, and are in no heap from then on until one of their places is free.
     """
 
@@ -138,7 +144,7 @@ class RoundRobin:
         return self._sum // self._weight if self._weight else self._stopped_at
 
     def _leave(self, turn: _Turn) -> None:
-        """Takes a server out of the turns; the caller takes it out of its heap."""
+        """Removes a server from the turns; the caller removes it from its heap."""
         now = self._now()
         turn.standing = (turn.begins - now) / turn.length
         self._weight -= turn.weight
@@ -147,7 +153,7 @@ class RoundRobin:
             self._stopped_at = now
 
     def _enter(self, turn: _Turn) -> None:
-        """Takes a server into the turns again, as far ahead or behind as it was; the caller puts it into a heap."""
+        """Returns a server to the turns, with its lead or lag; the caller puts it into a heap."""
         assert turn.standing is not None
         turn.weight = turn.server.weight
         turn.length = _ROUND // turn.weight

@@ -1,8 +1,8 @@
-"""Health checks: is a server there, and does it answer as it should? One checker a server, one check at a time.
+"""Checks the health of servers: one checker for each server, one check at a time.
 
 A check opens its own connection (and handshake), so that it proves that new ones can be made; it may send an HTTP
-request and looks at the status. Its connection may then go to the server's pool, where one is missing. It knows a dialer, a
-clock and a server's thresholds; it says UP or DOWN to whoever listens.
+request and judge the status. Its connection may then go to the server's pool, where one is missing. A checker knows a
+dialer, a clock and a server's thresholds; it reports UP or DOWN to a callback.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ WORDS = {
 
 @frozen
 class Result:
-    """The result of one check. `code` is the HTTP status if there was one; `duration` in seconds."""
+    """Holds the result of one check. `code` is the HTTP status, if there was one; `duration` is in seconds."""
 
     status: str
     info: str = ""
@@ -58,10 +58,11 @@ class Result:
 
 
 class Checker:
-    """Checks one server for ever, from `start` to `stop`.
+    """Checks one server, from `start` to `stop`.
 
-    `health` is HAProxy's counter: from `rise` on the server is UP; it goes to the top when it rises, or is found well,
-    and to 0 when it falls. A server begins UP, and the first check may take it down. One in MAINT is left alone.
+    `health` is HAProxy's counter: from `rise` on the server is UP; the counter goes to the top when the server rises,
+    or is found well, and to 0 when it falls. A server begins UP, and the first check may take it down. One in MAINT
+    is not checked.
     """
 
     def __init__(
@@ -77,8 +78,9 @@ class Checker:
         changed: Callable[[Server, str, str], None],
         feeds: bool = False,
     ) -> None:
-        """`timeout` is `timeout check`; `first_after` seconds pass before the first check, so that they do not march in step;
-        `feeds`: an HTTP check's connection is like those of the server's pool, and may be left to it."""
+        """Takes the settings. `timeout` is `timeout check` in seconds; `first_after` seconds pass before the first
+        check, so that servers' checks are spread; `feeds` tells that an HTTP check's connection is like those of the
+        server's pool, and may be left to it."""
         self.server = server
         self.settings = settings
         self.health = settings.rise
@@ -106,8 +108,8 @@ class Checker:
         self._call = self._clock.callLater(self._first_after, self._check)
 
     def begin_again(self) -> None:
-        """Begins from a state that was decided elsewhere: one failure takes it down, if it is UP, as in HAProxy after
-        MAINT."""
+        """Begins from the server's current state, decided elsewhere: one failure takes it down, if it is UP, as in
+        HAProxy after MAINT."""
         self.health = 0 if self.server.health == DOWN else self.settings.rise
 
     def stop(self) -> None:
@@ -198,12 +200,12 @@ class Checker:
         return any(low <= status <= high for low, high in http.expect) != http.expect_not
 
     def asks_as(self, other: Checker) -> bool:
-        """Tells whether both ask the same, and expect the same, on connections like those of their pools."""
+        """Tells whether both send the same request, and expect the same, on connections like those of their pools."""
         return self._feeds and other._feeds and self._http is not None and self._http == other._http
 
     def try_on(self, connection: ServerConnection, told: Callable[[str], None]) -> None:
-        """Asks once on a connection of the pool, whatever the checks do; `told` why the answer is none that is expected,
-        or ""."""
+        """Sends one check on a connection of the pool, independently of the regular checks. Calls `told` with the
+        reason why the answer is not as expected, or ""."""
         http = self._http
         assert http is not None
 
@@ -227,10 +229,10 @@ class Checker:
             self._end("L7RSP", reason)
 
     def pause_writing(self) -> None:
-        """A check's request is too small for that."""
+        """Does nothing: a check's request is too small to be paused."""
 
     def resume_writing(self) -> None:
-        """See `pause_writing`."""
+        """Does nothing; see `pause_writing`."""
 
     def deadline_passed(self) -> None:
         self._end("L7TOUT", "")
@@ -273,8 +275,8 @@ class Checker:
         return UP if self.health >= rise else DOWN
 
     def _interval(self) -> float:
-        """Returns the seconds to the next check: `inter` while all is well, `fastinter` in between, `downinter` while
-        DOWN."""
+        """Returns the seconds to the next check: `inter` while the server is UP for sure, `fastinter` in transition,
+        `downinter` while DOWN."""
         settings = self.settings
         if self.health == 0 and settings.downinter is not None:
             return settings.downinter
@@ -286,8 +288,8 @@ class Checker:
 def request(http: HTTPCheck, *, keep: bool = False) -> bytes:
     """Returns the bytes of a check's request, as HAProxy 2.6 sends them.
 
-    In HTTP/1.1 the connection ends after it, unless a header says otherwise or it is to be kept (`keep`). The length is the
-    body's, whatever was configured.
+    In HTTP/1.1 the connection ends after it, unless a header says otherwise or it is to be kept (`keep`). The length is
+    the body's, whatever was configured.
     """
     body = http.body.encode()
     headers = [(name.lower(), value) for name, value in http.headers if name.lower() != "content-length"]

@@ -1,7 +1,7 @@
-"""A queue of those who wait for a place, at one server or at any of a backend, the oldest first.
+"""Queues requests that wait for a place, at one server or at any of a backend, the oldest first.
 
-It keeps the order, and counts for each who waits how many were placed before it. It must never know when a place is free,
-nor servers or backends: `Waits` is all that it asks of those who wait.
+A queue keeps the order, and counts for each request how many were placed before it. It must never know when a place is
+free, nor servers or backends: `Waits` is all that it asks of the requests.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from attrs import define
 
 
 class Waits(Protocol):
-    """What a queue writes down on who waits in it. The numbers are HAProxy's `srv_queue` and `backend_queue` (manual,
-    section 8.2.3): how many left such a queue for a server while it waited there, itself included.
-    """
+    """Defines what a queue writes into a request that waits in it. The numbers are HAProxy's `srv_queue` and
+    `backend_queue` (manual, section 8.2.3): how many left such a queue for a server while the request waited there,
+    itself included."""
 
     #: The queue it waits in now; only queues change that.
     queue: Queue[Any, Any] | None
@@ -31,19 +31,20 @@ W = TypeVar("W", bound=Waits)
 
 @define
 class _Wait:
-    """`ticket`: the lower, the older. `served_before`: those that the queue had placed when it came."""
+    """Holds one place in the queue. `ticket` is lower for older ones; `served_before` is how many the queue had placed
+    when the request came."""
 
     ticket: int
     served_before: int
 
 
 class Queue(Generic[S, W]):
-    """Holds those who wait for a place at `server`; None: at any."""
+    """Holds the requests that wait for a place at `server`; None: at any server."""
 
     def __init__(self, server: S | None = None) -> None:
         self.server = server
-        #: In the order of their tickets. Whether it is empty is asked at the end of each request, so it is no secret. Of
-        #: 10,000 that leave in any order, each search of a deque would take 37 µs; this, 0.2.
+        #: In the order of their tickets. Whether it is empty is asked at the end of each request, so it is no secret.
+        #: Of 10,000 that leave in any order, each search of a deque would take 37 µs; this, 0.2.
         self.waiting: OrderedDict[W, _Wait] = OrderedDict()
         self.most = 0
         self._served = 0
@@ -53,18 +54,18 @@ class Queue(Generic[S, W]):
 
     @property
     def oldest(self) -> int:
-        """The ticket of the first; there has to be one."""
+        """Returns the ticket of the first; there has to be one."""
         return next(iter(self.waiting.values())).ticket
 
     def join(self, asks: W, ticket: int) -> None:
-        """Takes in one that waits from now on; `ticket` is newer than all that are here."""
+        """Adds a request, which waits from now on; `ticket` is newer than all that are here."""
         asks.queue = self
         self.waiting[asks] = _Wait(ticket, self._served)
         if len(self.waiting) > self.most:
             self.most = len(self.waiting)
 
     def leave(self, asks: W) -> None:
-        """Takes out one that waits here no more."""
+        """Removes a request that waits here no more."""
         passed = self._served - self.waiting.pop(asks).served_before + 1
         asks.queue = None
         if self.server is None:
@@ -73,14 +74,14 @@ class Queue(Generic[S, W]):
             asks.srv_queue += passed
 
     def serve(self) -> W:
-        """Takes out the first, whose turn it is."""
+        """Removes and returns the first request, whose turn it is."""
         asks = next(iter(self.waiting))
         self.leave(asks)
         self._served += 1
         return asks
 
     def take_over(self, other: Queue[S, W]) -> int:
-        """Takes over all that wait in `other`, as if they always had waited here. Returns how many."""
+        """Takes over all that wait in `other`, as if they had always waited here. Returns how many."""
         moved = [*other.waiting.items()]
         for asks, wait in moved:
             other.leave(asks)

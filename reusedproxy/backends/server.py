@@ -1,4 +1,4 @@
-"""One server: its state, its numbers, its queue, and the pool that belongs to it. It must never know backends or clients."""
+"""Keeps one server: its state, its numbers, its queue and its pool. It must never know backends or clients."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ READY = "READY"
 
 
 class Server:
-    """Keeps the state, the numbers and the queue of a `server` line. `state` is what everybody goes by:
+    """Keeps the state, the numbers and the queue of a `server` line. `state` decides what it may be given:
 
     UP      takes requests
     DRAIN   takes only those that are bound to it; its pool and its checks go on
     DOWN    its checks fail: takes none
     MAINT   out of service: takes none, and is not checked
 
-    It is made, in `_settle` alone, of two facts that change each by itself: `admin`, what its operator orders (READY, DRAIN
-    or MAINT; at the start MAINT with `disabled`), and `health`, what its checks have found (UP or DOWN). So a server in
+    Two independent facts make up the state, in `_settle` alone: `admin`, what the operator orders (READY, DRAIN or
+    MAINT; at the start MAINT with `disabled`), and `health`, what its checks have found (UP or DOWN). So a server in
     DRAIN that falls is DOWN, and when it rises it is in DRAIN again. Without a weight, READY is no more than DRAIN.
 
-    `served` counts the requests that it has been given and that have not ended; `maxconn` (0: none) bounds them, at this
-    moment: with a `minconn` its backend raises and lowers it. Those that are bound to it wait in `queue` when it is full.
+    `served` counts the requests that it has been given and that have not ended. `maxconn` (0: none) is their current
+    bound: with a `minconn` its backend raises and lowers it. Requests that are bound to the server wait in `queue`
+    when it is full.
     """
 
     def __init__(self, backend: str, settings: model.Server, pool: HTTPConnectionPool, now: float) -> None:
@@ -63,12 +64,12 @@ class Server:
 
     @property
     def usable(self) -> bool:
-        """Whether it may be chosen for any request."""
+        """Tells whether it may be chosen for any request."""
         return self.state == UP
 
     @property
     def serving(self) -> bool:
-        """Whether it may be given those that are bound to it."""
+        """Tells whether it may be given requests that are bound to it."""
         return self.state in (UP, DRAIN)
 
     def pool_for(self, request: Any) -> HTTPConnectionPool | DialFailure:
@@ -83,24 +84,25 @@ class Server:
     def full(self) -> bool:
         return bool(self.maxconn) and self.served >= self.maxconn
 
-    # What changes its state. `keep_pool` comes next, when everybody knows: those who wait for a connection are told by it.
+    # What changes its state. `keep_pool` comes next, when everybody knows: those who wait for a connection
+    # are told by it.
 
     def judge(self, health: str, now: float) -> None:
-        """Takes note that its checks have found it UP or DOWN."""
+        """Notes that its checks have found it UP or DOWN."""
         self.health = health
         self._settle(now)
 
     def administer(self, admin: str, now: float) -> None:
-        """Does what its operator orders: READY, DRAIN or MAINT. Out of MAINT it comes as UP, until a check fails, as in
-        HAProxy."""
+        """Sets what the operator orders: READY, DRAIN or MAINT. Out of MAINT a server comes as UP, until a check fails,
+        as in HAProxy."""
         if self.admin == MAINT:
             self.health = UP
         self.admin = admin
         self._settle(now)
 
     def succeed(self, previous: Server) -> None:
-        """Takes the place of `previous` after a reload: what was ordered holds until the file's own word changes,
-        and what checks have found goes on if there are checks."""
+        """Takes the place of `previous` after a reload. What was ordered holds until the file's own word changes; what
+        checks have found goes on if there are checks."""
         if self.settings.disabled == previous.settings.disabled:
             self.admin = previous.admin
         if self.settings.check is not None and previous.admin != MAINT:
@@ -108,7 +110,7 @@ class Server:
         self.state = self._made()
 
     def follow(self, successor: Server, now: float) -> None:
-        """Goes by what `successor` is, with its last requests: a reload has put that in its place."""
+        """Takes over the state of `successor`, which a reload has put in its place, while its last requests end."""
         self.admin, self.health, self.weight = successor.admin, successor.health, successor.weight
         self._settle(now)
 
@@ -131,7 +133,7 @@ class Server:
         return DRAIN if self.admin == DRAIN or not self.weight else UP
 
     def keep_pool(self) -> None:
-        """Fills the pool, or empties it, as the state says."""
+        """Fills the pool, or empties it, as the state requires."""
         if self.serving:
             self.pool.resume()
         else:
