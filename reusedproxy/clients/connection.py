@@ -1,8 +1,8 @@
-"""One connection from a client: it reads requests in order, and has at most one of them under way.
+"""Reads requests from one client connection in order, and has at most one of them under way.
 
-It turns bytes into request heads and bodies with `wire`, makes an exchange of each, writes what the exchange answers, and
-decides whether the client may ask again. It owns the client's deadlines. Upward it knows `owner.Owner` alone; exchanges
-know it as `exchanges.client.Client`. It must never know servers or pools.
+A connection turns bytes into request heads and bodies with `wire`, makes an exchange of each, writes what the exchange
+answers, and decides whether the client may send another request. It owns the client's deadlines. Upward it knows
+`owner.Owner` alone; exchanges know it as `exchanges.client.Client`. It must never know servers or pools.
 """
 
 from __future__ import annotations
@@ -35,16 +35,18 @@ BUSY = 2
 ENDING = 3
 GONE = 4
 
-#: Requests of one client that we answer ourselves before the others get their turn: a quarter of a megabyte of pipelined
-#: requests for the statistics page kept everybody waiting for 1.5 s. A page of ours ends the turn: it takes milliseconds.
+#: Requests of one client that we answer ourselves before the others get their turn: a quarter of a megabyte of
+#: pipelined requests for the statistics page kept everybody waiting for 1.5 s. A page of ours ends the turn: it takes
+#: milliseconds.
 ANSWERS_AT_ONCE = 8
-#: Seconds of them, after which it is others' turn: rules that take long (`regsub` of a large header) are paid for by who asks.
+#: Seconds of them, after which it is others' turn: rules that take long (`regsub` of a large header) are paid for
+#: by who asks.
 ANSWERS_FOR = 0.002
 #: Seconds that a client may take to notice our end.
 NOTICE_FOR = 2.0
-#: A client whose request is not wanted to its end is read on nevertheless, because many read their answer only when they have
-#: sent everything, and closing would destroy it (RFC 9112 section 9.6): while it is silent for no longer than this many
-#: seconds (nginx's lingering_timeout), and no longer in all, and no more bytes, than these.
+#: A client whose request is not wanted to its end is read on nevertheless, because many read their answer only when
+#: they have sent everything, and closing would destroy it (RFC 9112 section 9.6): while it is silent for no longer than
+#: this many seconds (nginx's lingering_timeout), and no longer in all, and no more bytes, than these.
 DRAIN_SILENCE = 5.0
 DRAIN_FOR = 300.0
 DRAIN_MAX = 1 << 30
@@ -53,7 +55,7 @@ FIRST_FOR = 1.0
 
 
 class ClientConnection:
-    """One connection from a client. `state` is one of these:
+    """Handles one connection from a client. `state` is one of these:
 
     WAITING  for a request, of which nothing has come
     READING  a head, of which some has come
@@ -61,8 +63,9 @@ class ClientConnection:
     ENDING   what is left to send goes out, then the connection is closed
     GONE     the connection is closed
 
-    `requests` counts the heads. `last` says that the connection ends after the current exchange, and `last_because` why. In any
-    state it may be blocked: the client does not take what it was sent, so no further request of it is begun.
+    `requests` counts the heads. `last` tells that the connection ends after the current exchange, and `last_because`
+    why. In any state the connection may be blocked: the client does not take what it was sent, so none of its further
+    requests is begun.
     """
 
     __slots__ = (
@@ -151,7 +154,8 @@ class ClientConnection:
             self._line_up(self._buffer + data)
 
     def eof_received(self) -> None:
-        """Notes that the client will send nothing more. What it has asked goes on: it may have closed only its side."""
+        """Notes that the client will send nothing more. Its current request goes on: it may have closed
+        only its side."""
         self._eof = True
         exchange = self.exchange
         if exchange is not None:
@@ -211,8 +215,8 @@ class ClientConnection:
     # What its exchange calls.
 
     def end_after(self, reason: str) -> None:
-        """Makes the current exchange, or the next one, the last: the client is told so, and the connection closed behind its
-        answer. The first reason counts."""
+        """Makes the current exchange, or the next one, the last: the client is told so, and the connection closed after
+        its answer. The first reason counts."""
         if not self.last:
             self.last = True
             self.last_because = reason
@@ -222,8 +226,9 @@ class ClientConnection:
         self.transport.write(data)
 
     def exchange_ended(self, last: bytes, error: int, broken: bool) -> None:
-        """Ends the current exchange: writes its line of the access log, sends the answer's `last` bytes, and goes on with the
-        client's next request. `error`: they are our own, of this status; `broken`: a reset tells the client."""
+        """Ends the current exchange: writes its line of the access log, sends the answer's `last` bytes, and goes on
+        with the client's next request. `error` is their status if the error is the proxy's own (0: none). `broken`
+        tells that the client gets a reset."""
         exchange, self.exchange = self.exchange, None
         assert exchange is not None
         if self.frontend.log is not None:
@@ -256,17 +261,18 @@ class ClientConnection:
             self._go_on()
 
     def abort_exchange(self, exchange: object) -> None:
-        """Resets the connection if it still counts as busy with `exchange`, which has failed by a fault of ours."""
+        """Resets the connection if it is still busy with `exchange`, which has failed by an error of the proxy."""
         if self.state == BUSY and self.exchange in (exchange, None):
             self.transport.abort(BROKEN)
 
     @property
     def may_ask_again(self) -> bool:
-        """Whether another request may follow: all of this one has come, and it was not to be the last."""
+        """Tells whether another request may follow: all of this one has come, and it was not to be the last."""
         return self._body is None and not self.last
 
     def pause_request(self) -> None:
-        """Stops reading the request's body: the exchange takes no more for now. No time-out of the client's runs meanwhile."""
+        """Stops reading the request's body, because the exchange takes no more for now. No time-out of the client's
+        runs meanwhile."""
         if self._body is not None:
             self._request_paused = True
             self.transport.pause_reading(self._ended_ahead)
@@ -274,8 +280,8 @@ class ClientConnection:
                 self.deadline = inf
 
     def _ended_ahead(self, unread: int) -> None:
-        """The client has ended its side while its body is not read. A client that has left must not wait for a connection, nor use one
-        up: so it counts as gone where what may still be had cannot be all of the body."""
+        """Handles the end of the client's side while its body is not read. A client that has left must not wait for a
+        connection, nor use one up. So it counts as gone if the `unread` bytes cannot complete the body."""
         body, exchange = self._body, self.exchange
         if isinstance(body, LengthBody) and unread < body.left and exchange is not None:
             self._eof = True
@@ -289,12 +295,13 @@ class ClientConnection:
             self.transport.resume_reading()
 
     def continue_came(self) -> None:
-        """Gives the client its time for the body, which the server asks for."""
+        """Starts the client's time for the body, which the server asks for."""
         if not self._blocked:
             self._give_body_time()
 
     def lend(self) -> tuple[bytes, bool]:
-        """Lends the transport to a tunnel. Returns what has come behind the request, and whether nothing will follow."""
+        """Lends the transport to a tunnel. Returns the bytes that have come after the request, and whether the client
+        has ended its side."""
         early, self._buffer = self._buffer, b""
         self.deadline = inf
         self.end_after("tunnel")
@@ -305,7 +312,8 @@ class ClientConnection:
         self.transport.peer = self
 
     def finish(self) -> None:
-        """Ends the connection after the current exchange, or that of the head that is coming; an idle one ends now."""
+        """Ends the connection after the current exchange, or after that of a head that is coming; an idle
+        one ends now."""
         self.end_after("proxy stopping")
         if self.state == WAITING and self.requests:
             self._end("proxy stopping")
@@ -320,8 +328,9 @@ class ClientConnection:
             self.transport.abort("not let in any more")
 
     def move(self, frontend: Owner, once: bool) -> bool:
-        """Moves the connection to `frontend`, from the one it came in by; `once`: for one request more. False: an exchange is
-        under way, or the connection cannot be moved. A head of which some has come is read on, and judged, there."""
+        """Moves the connection to `frontend`, from the one that accepted it; with `once` for one more request. Returns
+        False if an exchange is under way or the connection cannot be moved. A partly received head is read on, and
+        judged, there."""
         if self.state not in (WAITING, READING) or self._blocked or self._eof:
             return False
         if once:
@@ -365,13 +374,14 @@ class ClientConnection:
             self._taking = False
 
     def _line_up(self, data: bytes) -> None:
-        """Keeps requests that came too early; the client may send no more than a head's size of them."""
+        """Keeps requests that came too early. The client may send no more than a head's size of them."""
         self._buffer = data
         if len(data) > self.frontend.limits.max_head:
             self.transport.pause_reading()
 
     def _take_one(self, data: bytes) -> bytes:
-        """Reads one head and begins its exchange. Returns what is left of the data when that has ended already."""
+        """Reads one head and begins its exchange. Returns the rest of the data if that exchange has ended already,
+        else nothing."""
         if data[0] == 13:
             data = data[skip_empty_lines(data) :]
         end = find_head_end(data, self._searched)
@@ -488,33 +498,35 @@ class ClientConnection:
 
     @property
     def _time_to_take(self) -> float | None:
-        """How long the client may take nothing of what it was sent; while the connection ends, `client-fin` counts if it is
-        set."""
+        """Returns for how many seconds the client may take nothing of what it was sent; while the connection ends, this
+        is `client-fin` if that is set."""
         timeouts = self.frontend.timeouts
         return timeouts.client_fin if self.state == ENDING and timeouts.client_fin else timeouts.client
 
     @property
     def _silence_counts(self) -> bool:
-        """Whether a client that sends nothing at all is worth a line in the log."""
+        """Tells whether a client that sends nothing at all is logged."""
         return self.requests == 0 and not self.last and not self.frontend.settings.dontlognull
 
     def _unlogged(self, status: int) -> bytes:
-        """Returns the answer to a client that has sent nothing and is not logged: HAProxy answers the first time, not later."""
+        """Returns the answer to a client that has sent nothing and is not logged. As HAProxy, the proxy answers on a
+        new connection, not later."""
         return b"" if self.requests or self.last else ERRORS[status]
 
     @staticmethod
     def _given_up(exchange: Exchange) -> bool:
-        """Tells whether an exchange that no server has seen ends when its client closes its side (`option abortonclose`)."""
+        """Tells whether an exchange that no server has seen ends when its client closes its side (`option
+        abortonclose`)."""
         return exchange.backend is None or exchange.backend.settings.abortonclose
 
     def _give(self, timeout: float | None) -> None:
-        """Sets the time by which the client must act."""
+        """Sets the time by which the client must act, `timeout` seconds from now; None changes nothing."""
         if timeout is not None:
             self.deadlines.watch(self, self.deadlines.now() + timeout)
 
     def _give_body_time(self) -> None:
-        """Sets the time for more of the body, if some is to come, we take it, and the client need not wait for the server's
-        100."""
+        """Sets the time for more of the body, if more is to come, the proxy reads it, and the client need not wait for
+        the server's 100."""
         exchange = self.exchange
         if self._body is not None and not self._request_paused and not (exchange is not None and exchange.expects):
             self._give(self.frontend.timeouts.client)
@@ -535,14 +547,15 @@ class ClientConnection:
             self.transport.abort("client did not take the end")
 
     def _end_after_eof(self) -> None:
-        """Ends the connection: no exchange is under way, and no further request can come."""
+        """Ends the connection after the client has closed its side: no exchange is under way, and no further
+        request can come."""
         if self.state == READING or (self.state == WAITING and self._silence_counts):
             self._refuse(400, "CR")
         elif self.state == WAITING:
             self._end("client closed", self._unlogged(400))
 
     def _refuse(self, status: int, flags: str) -> None:
-        """Answers what is no request, and ends the connection. A client that is gone is only logged."""
+        """Refuses an invalid request, and ends the connection. A client that is gone is only logged."""
         heard = self.state != GONE
         if heard:
             self.state = BUSY
@@ -552,13 +565,14 @@ class ClientConnection:
         exchange.refused(status, flags, heard)
 
     def _capture(self, reason: str, data: bytes) -> None:
-        """Keeps what could not be read, for an operator who asks why."""
+        """Keeps what could not be read, for the operator."""
         host, port = self.address
         self.frontend.invalid.note(f"{host}:{port}" if port else host, reason, data)
 
     def _end(self, reason: str, data: bytes = b"", *, drain: float = 0.0) -> None:
-        """Sends `data` and closes the connection. The client may take its time for it, within its time-out, if it goes on
-        taking; what it sends meanwhile is read and dropped, if `drain` says that it may send nothing for so many seconds."""
+        """Sends `data` and closes the connection. The client may take its time for it, within its time-out, as long as
+        it goes on taking. With `drain`, what it sends meanwhile is read and dropped, and it may send nothing for so
+        many seconds."""
         self.state = ENDING
         self._buffer = b""
         self._body = None

@@ -1,7 +1,7 @@
-"""A frontend: the HTTP server factory. It takes what its listeners accept, and finds the backend for each request.
+"""Accepts the clients of a frontend, and finds the backend for each request: the HTTP server factory.
 
-It holds what all its client connections share (settings, limits, numbers) and bounds how many there are. It must never
-know how a request is read or carried.
+A frontend holds what all its client connections share (settings, limits, numbers) and bounds their number. It must
+never know how a request is read or carried.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ FULL_EVERY = 60.0
 
 
 class ConnectionLimit:
-    """The limit of client connections in the whole process (`maxconn`); frontends that listen are told of room.
+    """Limits the client connections of the whole process (`maxconn`); listening frontends are told when there is room.
 
-    There is one for the process's life: after a reload the clients that are still there count on, against the new bound.
+    There is one for the process's life: after a reload the clients that are still there count on, against
+    the new bound.
     """
 
     def __init__(self, maxconn: int) -> None:
@@ -51,10 +52,10 @@ class ConnectionLimit:
 
 
 class Frontend:
-    """A running `frontend` section.
+    """Runs a `frontend` section.
 
-    `closing`: each exchange is its client connection's last (option httpclose, stopping). `default_route` leads to the
-    backend where no rule chooses another; None: there is none.
+    `closing` tells that each exchange is its client connection's last (option httpclose, stopping). `default_route`
+    leads to the backend where no rule chooses another; None: there is none.
     """
 
     def __init__(
@@ -81,7 +82,8 @@ class Frontend:
         self.connections_max = 0
         self.connections_total = 0
         self.listeners: list[Listener] = []
-        # HAProxy's manual, section 4.2: httpclose closes the side of its section; http-server-close counts wherever it is.
+        # HAProxy's manual, section 4.2: httpclose closes the side of its section; http-server-close counts
+        # wherever it is.
         self.closing = settings.connection_mode == "close"
         self.default_route = None if backend is None else Route(settings, backend)
         #: The rules of its section and of those that they lead to; None: there are none.
@@ -103,7 +105,7 @@ class Frontend:
 
     @property
     def maxconn(self) -> int:
-        """The limit of its clients; HAProxy's manual: the process's `maxconn` where its own is unset."""
+        """Returns the limit of its clients: its own `maxconn`, or else the process's, as in HAProxy's manual."""
         return self.settings.maxconn or self._places.maxconn
 
     def listen(self, listener: Listener) -> None:
@@ -128,16 +130,18 @@ class Frontend:
             listener.pause()
 
     def stop(self, successors: Mapping[Listener, Frontend] | None = None) -> None:
-        """Stops accepting; each connection ends after its current exchange, idle ones now.
+        """Stops accepting. Each connection ends after its current exchange, idle ones now.
 
-        Listeners with `successors` are not closed: another frontend goes on with them, and with their idle clients. A client
-        that was let go might be asking at this moment, and would not know what became of its request.
+        Listeners in `successors` are not closed: another frontend goes on with them, and with their idle clients.
+        A client whose idle connection was closed might be sending at that moment, and would not know what became
+        of its request.
         """
         for _ in self.stopping(successors or {}):
             pass
 
     def stopping(self, successors: Mapping[Listener, Frontend]) -> Iterator[None]:
-        """Stops in steps: the first is for its listeners, and one for each connection, which goes on as ever until then."""
+        """Stops in steps: the first is for its listeners, and one for each connection, which goes on as before
+        until then."""
         for listener in self.listeners:
             if listener not in successors:
                 listener.close()
@@ -156,11 +160,12 @@ class Frontend:
         self.closing = True
 
     def _hand_over(self, connection: Connected, successor: Frontend | None) -> bool:
-        """Hands a connection over, or turns it away, and tells whether it did either.
+        """Hands a connection over, or turns it away. Returns False if it did neither.
 
-        A client that may not connect any more, by the rules there, gets no further answer.
-        A client that was let in before another CA or list of revoked certificates counted has to come again; one that was shown
-        other certificates than are shown now, after its next answer, which tells it so."""
+        A client that may not connect any more, by the rules there, gets no further answer. A client that was admitted
+        before another CA or list of revoked certificates counted has to come again; one that was shown other
+        certificates than are shown now, after its next answer, which tells it so.
+        """
         if successor is None or successor._places is not self._places or not isinstance(connection, ClientConnection):
             return False
         address = connection.listener.bind.address
@@ -174,7 +179,8 @@ class Frontend:
         return admits_alike and connection.move(successor, once=True)
 
     def _admitted_alike(self, connection: ClientConnection, successor: Frontend) -> bool:
-        """Tells whether the client would be let in there, and with a PROXY header before its first request as here."""
+        """Tells whether the client would be admitted there, and with a PROXY header before its first
+        request as here."""
         accepted, listener = connection.transport.socket, connection.listener
         try:
             peer = accepted.getpeername()
@@ -187,7 +193,7 @@ class Frontend:
         return now == before or (before == REJECT and now == ACCEPT)
 
     def _verdict(self, arrival: Arrival) -> str:
-        """Runs the rules for connections: ACCEPT, REJECT or EXPECT_PROXY."""
+        """Runs the rules for connections. Returns ACCEPT, REJECT or EXPECT_PROXY."""
         verdict = ACCEPT
         if self.gate is not None:
             try:
@@ -207,7 +213,7 @@ class Frontend:
             self._fill()
 
     def abort(self, reason: str) -> None:
-        """Ends what is left of its connections, now."""
+        """Ends all remaining connections now."""
         for connection in list(self.connections):
             connection.abort(reason)
 
@@ -246,7 +252,7 @@ class Frontend:
             listener.pause()
 
     def admit(self, accepted: socket, address: tuple[str, int], listener: Listener) -> ClientConnection | PendingClient:
-        """Makes a client connection, or begins its TLS handshake. It has been counted already, or will be."""
+        """Makes a client connection, or begins its TLS handshake. The caller counts it."""
         if listener.certificates is not None:
             return self.handshakes.begin(accepted, address, listener, listener.certificates)
         nobody: ClientConnection = None  # type: ignore[assignment]  # it makes itself the peer
@@ -267,7 +273,7 @@ class Frontend:
             listener.resume()
 
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
-        """Begins `exchange` where its request belongs: at a backend, or with a page of ours."""
+        """Begins `exchange` at its backend, or answers it with one of the proxy's pages."""
         if self.routing is not None:
             self.routing.route(exchange, body, ended)
         elif not (self.pages and shows_page(self.pages, exchange, ended)):
@@ -277,7 +283,7 @@ class Frontend:
                 exchange.begin(self.default_route, body, ended)
 
     def chunked_body(self) -> ChunkedBody:
-        """Makes the reader of a request body whose length is not known. It drops the trailers that rules concern."""
+        """Returns a reader for a request body of unknown length. It drops the trailers that rules concern."""
         return ChunkedBody(self.limits, dropped=self.routing.edits if self.routing is not None else None)
 
     def count(self, ended: Ended) -> None:
@@ -290,14 +296,17 @@ class Frontend:
         traffic.hrsp[status // 100 if 100 <= status < 600 else 0] += 1
 
     def forwarded(self, address: tuple[str, int]) -> bytes:
-        """Writes the header line that tells servers of a client at `address`, where no rule chooses another backend."""
+        """Writes the line of `option forwardfor` for a client at `address`, for servers of the default backend."""
         return b"" if self.default_route is None else self.default_route.forwarded(address)
 
     def not_evaluated(self, unevaluated: Unevaluated) -> None:
-        """Reports a rule that could not be evaluated; whatever it was about has been refused."""
+        """Reports a rule that could not be evaluated; the request, response or client concerned has been refused."""
         self.traffic.eint += 1
         place = f"{unevaluated.place}: " if unevaluated.place is not None else ""
-        text = f"Proxy {self.name}: {place}a rule could not be evaluated, so what it was to judge is refused: {unevaluated}"
+        text = (
+            f"Proxy {self.name}: {place}a rule could not be evaluated, so what it was to judge is refused:"
+            f" {unevaluated}"
+        )
         self._unevaluated.tell(place, text, "of these")
 
     # Its bounds.
@@ -311,7 +320,8 @@ class Frontend:
             listener.pause()
 
     def _tell_full(self, text: str) -> None:
-        """Says once in a while that a limit is reached: there, each client that leaves makes room for a moment only."""
+        """Reports now and then that a limit is reached: at the limit each client that leaves makes room for a
+        moment only."""
         now = self.deadlines.now()
         if now - self._told_full.get(text, -inf) >= FULL_EVERY:
             self._told_full[text] = now
@@ -332,5 +342,5 @@ class Frontend:
 
 
 def _name_of(address: object) -> tuple[str, int]:
-    """Returns a client's address by its socket's; all at unix sockets are alike."""
+    """Returns a client's address from its socket's; all clients at unix sockets have the same."""
     return address[:2] if isinstance(address, tuple) else ("unix", 0)

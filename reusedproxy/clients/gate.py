@@ -1,6 +1,6 @@
-"""Admission of clients: `tcp-request connection` rules, run when a client has connected and has said nothing yet.
+"""Admits clients by `tcp-request connection` rules, when a client has connected and has sent nothing yet.
 
-All that is known then is where it comes from and what it has come to. It must never read from the client.
+Only the source and the destination of the connection are known then. It must never read from the client.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ EXPECT_PROXY = "expect-proxy"  # it is another proxy, and says for whom it comes
 
 @frozen
 class Arrival:
-    """The facts of a client that has just connected (`reusedproxy.rules.facts.Facts`): no request, no TLS and no variables."""
+    """Holds the facts of a client that has just connected (`reusedproxy.rules.facts.Facts`): no request, no TLS and
+    no variables."""
 
     accepted: socket
     source: tuple[str, int]
@@ -57,12 +58,13 @@ class Arrival:
 
 @frozen
 class Gate:
-    """A frontend's rules, in order: each a test and what it decides. The first that accepts or rejects is the last."""
+    """Holds a frontend's connection rules, in order: each a test and a decision. The first that accepts or rejects
+    is the last."""
 
     rules: Sequence[tuple[Callable[[Arrival], bool], Receive]]
 
     def judge(self, arrival: Arrival) -> str:
-        """Runs the rules: ACCEPT, REJECT or EXPECT_PROXY."""
+        """Runs the rules. Returns ACCEPT, REJECT or EXPECT_PROXY."""
         verdict = ACCEPT
         for test, action in self.rules:
             if test(arrival):

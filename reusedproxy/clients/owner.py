@@ -1,6 +1,7 @@
-"""What client connections may ask of the frontend that owns them: what they share, and whom they tell when they end.
+"""Defines what client connections ask of the frontend that owns them: what they share, and whom they tell
+when they end.
 
-`frontend` implements it. Whoever is connected looks up through this Protocol only.
+`frontend` implements it. Connections know their frontend through this Protocol only.
 """
 
 from __future__ import annotations
@@ -21,19 +22,20 @@ AccessLog = Callable[[Exchange], None]
 
 
 class Connected(Protocol):
-    """One of a frontend's connections: a client, or one whose handshake is under way."""
+    """Defines one of a frontend's connections: a client, or one whose handshake is under way."""
 
     listener: Listener
 
     def finish(self) -> None:
-        """Ends the connection as soon as nothing is under way: the proxy stops."""
+        """Ends the connection as soon as nothing is under way, because the proxy stops."""
 
     def abort(self, reason: str) -> None:
         """Ends the connection now, whatever is under way."""
 
 
 class Owner(ClientFrontend, Protocol):
-    """The frontend, as its client connections know it. `closing`: each exchange is its client connection's last."""
+    """Defines the frontend as its client connections know it. `closing` tells that each exchange is its client
+    connection's last."""
 
     settings: model.Frontend
     limits: Limits
@@ -45,13 +47,14 @@ class Owner(ClientFrontend, Protocol):
     closing: bool
 
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
-        """Begins `exchange` where its request belongs. `body` is what has come of the body; `ended`: that is all of it."""
+        """Begins `exchange` at its backend, or answers it. `body` is what has come of the body; `ended` tells that it
+        is all of it."""
 
     def forwarded(self, address: tuple[str, int]) -> bytes:
-        """Writes the header line that tells servers of a client at `address`, where no rule chooses another backend."""
+        """Writes the line of `option forwardfor` for a client at `address`, for servers of the default backend."""
 
     def chunked_body(self) -> ChunkedBody:
-        """Makes the reader of a request body whose length is not known."""
+        """Returns a reader for a request body of unknown length."""
 
     def take_over(self, connection: Connected) -> None:
         """Adopts a connection of another frontend, which stops."""

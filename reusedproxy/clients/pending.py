@@ -1,7 +1,8 @@
-"""Clients that have connected and are not through their PROXY protocol header or TLS handshake yet: a frontend's pending clients.
+"""Keeps a frontend's pending clients: connected, but with their PROXY protocol header or TLS handshake still
+to be completed.
 
-They count as the frontend's connections from the first moment, as in HAProxy; each becomes a client connection or a line
-in the log. It must never know what is asked once the handshake is done.
+They count as the frontend's connections from the first moment, as in HAProxy; each becomes a client connection or a
+line in the log. It must never know what is asked after the handshake.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ HandshakeLog = Callable[[PendingClient, HandshakeFailure], None]
 
 
 class Admitting(Owner, Protocol):
-    """The frontend, as its pending clients know it."""
+    """Defines the frontend as its pending clients know it."""
 
     announce: Callable[[str, str], None]
 
@@ -41,10 +42,11 @@ class Admitting(Owner, Protocol):
 
 
 class PendingClients:
-    """Clients of a frontend that have connected but not completed their handshake; counted, bounded, and told of.
+    """Keeps the clients of a frontend that have connected but not completed their handshake; counts and bounds them,
+    and reports failures.
 
-    At most half of its places may be taken by those that are under way: then the oldest, which is hardly one of somebody
-    who means it, makes room.
+    At most half of the frontend's places may be taken by pending clients: beyond that the oldest, which is hardly a
+    genuine one, makes room.
     """
 
     def __init__(self, frontend: Admitting, poller: Poller) -> None:
@@ -106,7 +108,7 @@ class PendingClients:
         self._failed(preface, failure, "connection of")
 
     def handshake_done(self, handshake: Handshake, transport: ServerTLSTransport) -> None:
-        """Makes a client connection of it, in the same place."""
+        """Makes a client connection of the handshake, in the same place."""
         frontend = self._frontend
         del self.under_way[handshake]
         self.completed += 1
