@@ -19,7 +19,8 @@ from typing import Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-#: Slots per second. A deadline passes at most 1/64 s late; a busy proxy wakes at most 64 times a second for all of them.
+#: Slots per second. A deadline passes at most 1/64 s late; a busy proxy wakes at most 64 times a second for
+#: all of them.
 SLOTS = 64
 #: Distance in slots beyond which a deadline is filed in a coarser slot. The owner is then looked at early, by a
 #: sixteenth of the distance at most, and refiled in a finer slot; sixteen slots serve each doubling of the distance.

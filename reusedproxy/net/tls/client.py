@@ -65,8 +65,8 @@ class ClientContext:
     that the server showed last, in Unix time; None while none was looked at.
     """
 
-    #: Set by the code that made the context: its number among those of its server line, as reloads with other certificates or
-    #: settings made them.
+    #: Set by the code that made the context: its number among those of its server line, as reloads with other
+    #: certificates or settings made them.
     generation = 1
 
     def __init__(self, settings: ServerTLS, trusts: Trusts | None = None) -> None:
@@ -162,7 +162,10 @@ class ClientContext:
                 service_identity.cryptography.verify_certificate_hostname(certificate, self.name)
         except (service_identity.VerificationError, service_identity.CertificateError, *UNREADABLE):
             shown = certificate_words(certificate, names=False)
-            return f"the certificate is not for {self.name!r}, it is for {names_in(certificate) or 'no name at all'} ({shown})"
+            return (
+                f"the certificate is not for {self.name!r}, it is for"
+                f" {names_in(certificate) or 'no name at all'} ({shown})"
+            )
         return None
 
     def mistrusted(self, connection: SSL.Connection) -> bool:

@@ -2,9 +2,9 @@
 
 A `Handshake` peeks at the client's first message in the kernel's buffer, chooses the certificate, lets OpenSSL do the
 rest, and tells its owner exactly once. Until that message is complete it costs no more than its socket, so that a flood
-of half handshakes is cheap. The number of steps in one batch of events is bounded (`HandshakeQueue`): a step costs as much as
-twenty requests, and clients that are served already must not wait for a crowd of new ones. It must never know what a
-frontend is, or what the client will ask.
+of half handshakes is cheap. The number of steps in one batch of events is bounded (`HandshakeQueue`): a step costs as
+much as twenty requests, and clients that are served already must not wait for a crowd of new ones. It must never know
+what a frontend is, or what the client will ask.
 """
 
 from __future__ import annotations

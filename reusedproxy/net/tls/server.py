@@ -56,7 +56,8 @@ _NO_AUTO_CHAIN = 0x8
 #: handshakes cost the server much more than the client. HAProxy does not serve DHE by default either; as there, it is
 #: served only where parameters are given.
 CIPHERS = (
-    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
     "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
 )
 #: Groups for the key exchange unless `curves` sets others: Mozilla's again. With the first one, which OpenSSL has since
