@@ -34,7 +34,7 @@ Address = tuple[str, int]
 
 
 class ProxyFault(Exception):
-    """Says that the first bytes are no valid PROXY protocol header; the message says why."""
+    """Says that the first bytes are not a valid PROXY protocol header; the message says why."""
 
 
 @frozen
@@ -134,7 +134,7 @@ def _check_extensions(header: bytes, at: int) -> None:
 
 
 def _crc32c_step(checksum: int) -> int:
-    """Returns the checksum after eight zero bits."""
+    """Returns the checksum `crc` after eight zero bits."""
     for _ in range(8):
         checksum = checksum >> 1 ^ (0x82F63B78 if checksum & 1 else 0)
     return checksum
@@ -165,7 +165,8 @@ def write_v1(source: Address | None, destination: Address | None) -> bytes:
 
 
 def write_v2(source: Address | None, destination: Address | None) -> bytes:
-    """Returns the binary header for a server; without addresses it says that the connection is the proxy's own (LOCAL)."""
+    """Returns the binary header for a server; without addresses it says that the connection is the proxy's
+    own (LOCAL)."""
     families = _same_family(source, destination)
     if families is None or source is None or destination is None:
         return SIGNATURE + b"\x20\0\0\0"
