@@ -1,11 +1,11 @@
 """Matches regular expressions with what clients and servers send: found, not found, or not evaluated within the bounds.
 
-`config.language.regular` translates HAProxy's PCRE; here the result is run. `re2` needs no bound except for very large expressions.
-Python's engine, for expressions that RE2 does not support, has a bound of length and one of processor time. Replacements
-(`regsub`) are what costs most: there is a bound for their number, and for the time of all of one request's; those of simple
-expressions are made by Python's engine, which is much faster at it. A match that exceeds a bound has no result, and that is not the same as no
-match: a rule that refuses clients when it matches must not admit one that made the match take long. So `Unevaluated` is
-raised, and the request is refused.
+`config.language.regular` translates HAProxy's PCRE; here the result is run. `re2` needs no bound except for very large
+expressions. Python's engine, for expressions that RE2 does not support, has a bound of length and one of processor
+time. Replacements (`regsub`) are what costs most: there is a bound for their number, and for the time of all of one
+request's; those of simple expressions are made by Python's engine, which is much faster at it. A match that exceeds a
+bound has no result, and that is not the same as no match: a rule that refuses clients when it matches must not admit
+one that made the match take long. So `Unevaluated` is raised, and the request is refused.
 """
 
 from __future__ import annotations
@@ -195,7 +195,8 @@ class _Spent:
     at: float = 0.0
 
     def by(self, now: float) -> float:
-        """Returns the seconds at `now`. Where `begin` is not called (`use_backend`, `sni`), time spent on other work reduces them."""
+        """Returns the seconds at `now`. Where `begin` is not called (`use_backend`, `sni`), time spent on other work
+        reduces them."""
         return max(0.0, self.seconds - (now - self.at))
 
     def add(self, spent: float, began: float) -> None:
@@ -215,7 +216,8 @@ def begin() -> None:
 
 
 class _Searched:
-    """Replaces what searches find, one after the other, within the processor time that one request has for all of its matches."""
+    """Replaces what searches find, one after the other, within the processor time that one request has for all of
+    its matches."""
 
     def __init__(self, search: Search, make: Callable[[Found], bytes], all_of_them: bool) -> None:
         self._search = search
@@ -258,7 +260,8 @@ class _Backtracking:
         spent = _SPENT.by(began)
         if spent >= BACKTRACKING_SECONDS:
             raise Unevaluated(
-                f"matching '{self._text}' and its like took more than {BACKTRACKING_SECONDS * 1000:.0f} ms for one request"
+                f"matching '{self._text}' and its like took more than"
+                f" {BACKTRACKING_SECONDS * 1000:.0f} ms for one request"
             )
         # The handler is never removed: without one, a signal that comes late would end the process.
         signal.signal(signal.SIGVTALRM, self._out_of_time)
