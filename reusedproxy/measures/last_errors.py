@@ -31,7 +31,7 @@ class LastError:
 
 
 class LastErrors:
-    """Keeps the last invalid message of one frontend or server, `last`, and how many there were."""
+    """Keeps the `last` invalid message of one frontend or server, and counts all of them."""
 
     def __init__(self, name: str, kind: str, now: Callable[[], float], say: Callable[[str], None]) -> None:
         """Sets the words of the log lines: each begins with `name`; `kind` is "request" or "response"."""
