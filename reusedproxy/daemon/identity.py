@@ -1,8 +1,9 @@
-"""Decides which user the daemon becomes when root has started it: `user` and `group`, unless twistd's options say it.
+"""Decides which user the daemon becomes when root has started it: that of `user` and `group`, unless twistd's
+options name one.
 
-The decision is made before anything is bound, carried out when everything is, and final. Reloads read all files as that
-user, so files that it cannot read are named at the start. Knows users, groups and paths; must never know what the files
-contain.
+The decision is made before anything is bound, carried out when everything is, and final. Reloads read all files as
+that user, so files that it cannot read are named at the start. Knows users, groups and paths; must never know what the
+files contain.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from reusedproxy.config.model.values import Notice, Place
 NAMED = 4
 
 INSTEAD = (
-    "cannot be obeyed, because each reload reads the configuration, certificates and keys again, which are outside: remove the"
-    " line, and confine the daemon where it is started (systemd: ProtectSystem=strict, ProtectHome=yes and PrivateTmp=yes, as in"
-    " the unit that comes with reusedproxy)"
+    "cannot be obeyed, because each reload reads the configuration, certificates and keys again, which are outside:"
+    " remove the line, and confine the daemon where it is started (systemd: ProtectSystem=strict, ProtectHome=yes and"
+    " PrivateTmp=yes, as in the unit that comes with reusedproxy)"
 )
 
 
 class UnknownAccount(Exception):
-    """Raised for a user or group that does not exist; `place` is its line."""
+    """Reports a user or group that does not exist; `place` is its line."""
 
     def __init__(self, place: Place, text: str) -> None:
         Exception.__init__(self, text)
@@ -39,7 +40,7 @@ class UnknownAccount(Exception):
 
 @frozen
 class Account:
-    """A user with its primary group and supplementary groups."""
+    """Describes a user, with its primary group and supplementary groups."""
 
     uid: int
     gid: int
@@ -47,8 +48,8 @@ class Account:
 
     @classmethod
     def of(cls, uid: int, gid: int | None = None) -> Account:
-        """Returns the account with these numbers. `gid` None: the user's own group, or the same number for an unknown
-        uid."""
+        """Returns the account with these numbers. `gid` None means the user's own group, or the same number for an
+        unknown uid."""
         try:
             known = pwd.getpwuid(uid)
         except KeyError:
@@ -92,8 +93,8 @@ class Account:
                 return ""
         except OSError as error:
             return (
-                f"cannot become {self.name}: {error.strerror}: the capabilities CAP_SETUID and CAP_SETGID are missing; grant them,"
-                f" or start the daemon as {self.name}"
+                f"cannot become {self.name}: {error.strerror}: the capabilities CAP_SETUID and CAP_SETGID are missing;"
+                f" grant them, or start the daemon as {self.name}"
             )
 
     def unreadable(self, paths: Iterable[str]) -> list[str]:
@@ -110,7 +111,7 @@ def _needed(path: str) -> int:
 def account_of(said: Global, options: Mapping[str, object]) -> Account | None:
     """Returns the account that root becomes by the configuration. Raises UnknownAccount.
 
-    None: the configuration names nobody, or twistd's `options` say it.
+    Returns None if the configuration names nobody, or twistd's `options` do.
     """
     if options.get("uid") is not None:
         return None
@@ -158,8 +159,9 @@ def judged(said: Global, root: bool, options: Mapping[str, object]) -> tuple[lis
     log = options.get("logfile")
     if lines and root and by_option is None and isinstance(log, str) and log not in ("", "-"):
         text = (
-            f"'{lines[0].word}': twistd has opened --logfile {log} as root before, so the file stays root's and is not rotated while"
-            " the daemon runs: say the user to twistd (--uid and --gid, USER= of the init script) instead of here"
+            f"'{lines[0].word}': twistd has opened --logfile {log} as root before, so the file stays root's and is not"
+            " rotated while the daemon runs: say the user to twistd (--uid and --gid, USER= of the init script) instead"
+            " of here"
         )
         notices.append(Notice("warning", lines[0].place, text))
     chroot = said.chroot
@@ -175,8 +177,8 @@ def python_notice(account: Account) -> Iterator[Notice]:
     """Returns a warning if the account cannot read Python itself, whose modules are partly loaded later."""
     for path in account.unreadable([os.__file__, __file__]):
         text = (
-            f"user {account.name}, whom the daemon becomes, cannot read {path}, so what is loaded later will be missing: install"
-            " Python and reusedproxy where everybody may read them"
+            f"user {account.name}, whom the daemon becomes, cannot read {path}, so what is loaded later will be"
+            " missing: install Python and reusedproxy where everybody may read them"
         )
         yield Notice("warning", Place(path, 1), text)
         return
@@ -188,7 +190,8 @@ def reload_notice(account: Account, paths: Iterable[str], place: Place) -> Itera
     if found:
         more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
         text = (
-            f"user {account.name}, whom the daemon becomes, cannot read what a reload reads again: {', '.join(found[:NAMED])}{more};"
-            " until that is changed (chgrp, chmod), a reload after one of them has changed will be refused"
+            f"user {account.name}, whom the daemon becomes, cannot read what a reload reads again:"
+            f" {', '.join(found[:NAMED])}{more}; until that is changed (chgrp, chmod), a reload after one of them has"
+            " changed will be refused"
         )
         yield Notice("warning", place, text)

@@ -19,7 +19,7 @@ from reusedproxy.net.slices import Steps, run_through
 
 
 class Refused(Exception):
-    """Raised for a configuration that cannot be used.
+    """Reports a configuration that cannot be used.
 
     `lines` are all faults and warnings, in the order of the files and their lines. `files` are the names in reading
     order, if known.
@@ -75,7 +75,8 @@ def _read(paths: list[str], opener: Callable[[str, int], int] | None) -> tuple[l
 
 
 def _named_twice(name: str, path: str, other: str, other_path: str) -> str:
-    """Returns the message for a file that is read twice: each of its sections would have a duplicate at the same line."""
+    """Returns the message for a file that is read twice: each of its sections would have a duplicate at
+    the same line."""
     if os.path.normpath(name) != os.path.normpath(other):
         return f"{name}: this is the same file as {other}, which is read already"
     return f"{name}: this file is named twice: by '--config {other_path}' and by '--config {path}'"

@@ -28,18 +28,18 @@ TICK = 0.05
 
 @frozen
 class Refusal:
-    """The reason why the new proxy cannot take over: a server, and its error."""
+    """Gives the reason why the new proxy cannot take over: a server, and its error."""
 
     name: str
     reason: str
 
 
 class Trial:
-    """One connection to a server whose pool has no floor: opened as the pool would open it, and held until the trial
-    is over.
+    """Opens one connection to a server whose pool has no floor, as the pool would, and holds it until the
+    trial is over.
 
-    The pool's limits must not apply to it: with `pool-max-conn 0`, for example, it would be closed at once, and opened
-    again.
+    The pool's limits must not apply to it: with `pool-max-conn 0`, for example, it would be closed at once,
+    and opened again.
     """
 
     def __init__(self, pool: HTTPConnectionPool, now: Callable[[], float]) -> None:

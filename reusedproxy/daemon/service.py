@@ -72,7 +72,7 @@ _LEVELS = {
 
 
 class ProxyService(Service):
-    """The life cycle of one proxy. `state` is "new", "assembled" (bound), "running", "draining" or "stopped"."""
+    """Runs one proxy through its life. `state` is "new", "assembled" (bound), "running", "draining" or "stopped"."""
 
     _log = Logger("reusedproxy")
 
@@ -144,7 +144,7 @@ class ProxyService(Service):
         os.kill(os.getpid(), number)
 
     def _told_to_reload(self, number: int, frame: object) -> None:
-        """Handles a signal: schedules the reload for when the reactor runs."""
+        """Handles a signal to reload: schedules the reload for when the reactor runs."""
         self._reactor.callFromThread(self.reload)
 
     def _told_nothing(self, number: int, frame: object) -> None:
@@ -271,7 +271,8 @@ class ProxyService(Service):
             signal.signal(number, self._told_to_stop)
 
     def _told_to_stop(self, number: int, frame: object) -> None:
-        """Handles a signal, even if the event loop is blocked: starts the watchdog's deadline and schedules the stop."""
+        """Handles a signal to stop, even if the event loop is blocked: starts the watchdog's deadline and
+        schedules the stop."""
         proxy = self.proxy
         limit = proxy.configuration.global_.hard_stop_after if proxy is not None else None
         self.watchdog.ending(STUCK if limit is None else limit)
@@ -288,8 +289,8 @@ class ProxyService(Service):
             self._stop_now()
 
     def _stands(self, text: str) -> None:
-        """Logs a blocked event loop. A signal handler calls it, so it writes only to the log that never blocks, as any
-        other may be the cause."""
+        """Logs a blocked event loop. It is called by a signal handler, so it writes only to the log that never blocks:
+        any other may be the cause."""
         self._log.warn("{text}", text=text)
 
     def _goes_on(self, stack: str, seconds: float) -> None:
@@ -315,11 +316,17 @@ class ProxyService(Service):
         proxy.places.maxconn = proxy.maxconn
         if proxy.maxconn > descriptors.clients():
             needed, limit = 2 * proxy.maxconn + descriptors.OTHERS, descriptors.limit()
-            text = f"maxconn {proxy.maxconn} may need {needed} file descriptors, two for each client, and the limit is {limit}"
+            text = (
+                f"maxconn {proxy.maxconn} may need {needed} file descriptors, two for each client,"
+                f" and the limit is {limit}"
+            )
             self.announce("warning", f"{text}: raise it (ulimit -n, LimitNOFILE=) or lower maxconn")
         floors = sum(pool.limits.min_conn for pool in proxy.pools)
         if floors and floors + descriptors.OTHERS > descriptors.limit():
-            text = f"pool-min-conn asks for {floors} connections in all, and the limit is {descriptors.limit()} file descriptors"
+            text = (
+                f"pool-min-conn asks for {floors} connections in all,"
+                f" and the limit is {descriptors.limit()} file descriptors"
+            )
             self.announce("warning", f"{text}: raise it (ulimit -n, LimitNOFILE=) or lower pool-min-conn")
         for backend in proxy.backends:
             backend.start()
@@ -368,8 +375,8 @@ class ProxyService(Service):
 
         Pools and listeners whose description is unchanged go on as they are. Idle clients go on, too; others have to
         reconnect after their current response. Servers that are gone or changed lose their connections as these become
-        free. New pools are tried and warmed first, see `ReloadTrial`. All work is done in short slices while clients are
-        served; any number of requests to reload in the meantime cause one more reload.
+        free. New pools are tried and warmed first, see `ReloadTrial`. All work is done in short slices while clients
+        are served; any number of requests to reload in the meantime cause one more reload.
         """
         if self.state != "running":
             return
@@ -423,7 +430,8 @@ class ProxyService(Service):
         yield from self._turn_to(configuration, addresses)
 
     def _turn_to(self, configuration: Configuration, addresses: Addresses) -> Steps[None]:
-        """Builds and tries a proxy for the configuration, and replaces the current one, in steps. Raises AssemblyError."""
+        """Builds and tries a proxy for the configuration, and replaces the current one, in steps. Raises
+        AssemblyError."""
         old = self.proxy
         assert old is not None
         assembly = Assembly(configuration, self._reactor, self._poller, SystemRandom(), self.announce, old, addresses)
@@ -507,7 +515,7 @@ class ProxyService(Service):
         return [*self._replaced.proxies, self.proxy] if self.proxy is not None else []
 
     def stopService(self) -> Deferred[None]:
-        """Stops accepting, lets running exchanges finish, and closes the pools. `hard-stop-after` limits it; another
+        """Stops accepting, lets running exchanges finish, and closes the pools. `hard-stop-after` bounds this; another
         signal ends it."""
         Service.stopService(self)
         if self._drained is None:
@@ -590,7 +598,7 @@ def _fixed(said: Global) -> dict[str, object]:
 
 
 def _none_for_clients() -> str:
-    """Returns the fault that no descriptor is left for clients after everything has been opened, "" if some are."""
+    """Returns the fault that no descriptor is left for clients after everything has been opened; "" if some are."""
     number = os.dup(2)
     os.close(number)
     if number < descriptors.last_for_clients():

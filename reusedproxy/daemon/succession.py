@@ -157,7 +157,7 @@ def take_pool_apart(pool: HTTPConnectionPool) -> Iterator[None]:
 
 
 class Replaced:
-    """Proxies that reloads have replaced, until their last client is gone: `proxies`, the oldest first."""
+    """Keeps the proxies that reloads have replaced until their last client is gone; `proxies` has the oldest first."""
 
     _log = Logger()
 

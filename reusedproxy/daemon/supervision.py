@@ -43,8 +43,8 @@ LOOK = 0.05
 
 
 class Manager:
-    """systemd, or another manager that set $NOTIFY_SOCKET. Messages that cannot be sent are lost; the failure is logged
-    once."""
+    """Talks to systemd, or another manager that set $NOTIFY_SOCKET. Messages that cannot be sent are lost; the failure
+    is logged once."""
 
     _log = Logger()
 
@@ -95,7 +95,7 @@ class Manager:
 
 
 class StatusFile:
-    """One line of JSON that is always complete or absent.
+    """Writes one line of JSON that is always complete or absent.
 
     It is opened before the daemon becomes its user, who may not be allowed to open it.
     """
@@ -208,7 +208,7 @@ def _bounded(lines: Sequence[str]) -> list[str]:
 
 @frozen
 class Outcome:
-    """The result of a requested reload: success or failure, and messages."""
+    """Holds the result of a requested reload: success or failure, and messages."""
 
     well: bool
     lines: list[str]
@@ -216,7 +216,7 @@ class Outcome:
 
 @frozen
 class _Said:
-    """The contents of a status file."""
+    """Holds the contents of a status file."""
 
     pid: int
     state: str
@@ -227,8 +227,8 @@ class _Said:
 def is_daemon(pid: int, proc: Path = Path("/proc")) -> bool | None:
     """Tells whether process `pid` is one of this program, by its command line.
 
-    None: it cannot be known, as there is no such process, or no /proc. Zombies and kernel threads have an empty command
-    line.
+    Returns None if that cannot be known, as there is no such process, or no /proc. Zombies and kernel threads have an
+    empty command line.
     """
     try:
         words = (proc / str(pid) / "cmdline").read_bytes().split(b"\0")
@@ -286,7 +286,7 @@ def ask_to_reload(
 
 
 def _read(path: str) -> _Said | None:
-    """Reads the status file; None while it is not complete."""
+    """Reads the status file; returns None while it is not complete."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), encoding="ascii", errors="replace") as file:
             said = json.loads(file.read(16 * KEPT))
