@@ -35,7 +35,7 @@ Stamps = tuple[tuple[str, int, int, int], ...]
 
 @frozen
 class Served:
-    """The certificates of one `bind` line. Two instances with the same `tls` and `stamps` are equivalent."""
+    """Holds the certificates of one `bind` line. Two instances with the same `tls` and `stamps` are equivalent."""
 
     tls: BindTLS
     stamps: Stamps
@@ -196,7 +196,7 @@ def _server_files(tls: ServerTLS) -> list[str]:
 
 
 class FilesOfTLS:
-    """All TLS files of a configuration, of listeners and servers; missing ones count as soon as they appear.
+    """Lists all TLS files of a configuration, of listeners and servers; missing ones count as soon as they appear.
 
     Each file is looked at once, however many lines name it: 10 ms for 1000 certificates.
     """

@@ -46,7 +46,8 @@ CONNECT_TIMEOUT = 30.0
 
 @frozen
 class Identity:
-    """The properties that must be equal for a server's connections to be kept when the configuration is read again.
+    """Holds the properties that must be equal for a server's connections to be kept when the configuration
+    is read again.
 
     `files` are the stamps of all certificates, keys and CAs, so that a file replaced under its name makes a difference.
     """
@@ -62,15 +63,15 @@ class Identity:
 
 
 class Announce(Protocol):
-    """Takes a message for the operator; `section`, such as "backend web", selects the `log` lines that get it, "" the
-    global ones."""
+    """Takes a message for the operator. `section`, such as "backend web", selects the `log` lines that get it; ""
+    selects the global ones."""
 
     def __call__(self, level: str, text: str, section: str = "") -> None: ...
 
 
 @define
 class Line:
-    """One `server` line with its running parts, for a later reading of the configuration to take over."""
+    """Holds one `server` line with its running parts, for a later reading of the configuration to take over."""
 
     identity: Identity
     pool: HTTPConnectionPool
@@ -81,7 +82,7 @@ class Line:
 
     @property
     def context(self) -> ClientContext | None:
-        """The TLS context of its connections; None in the clear."""
+        """Returns the TLS context of its connections; None without TLS."""
         return self.pool.context
 
     def succeed(self, previous: Line) -> None:
@@ -287,7 +288,8 @@ class Lines:
             return Target(socket.AF_INET, ("0.0.0.0", 0))
 
     def _context(self, server: model.Server, name: str, tls: model.ServerTLS | None) -> ClientContext | None:
-        """Returns a TLS context for one server and its checks only: a session must never be offered to another server."""
+        """Returns a TLS context for one server and its checks only: a session must never be offered to
+        another server."""
         if tls is None:
             return None
         try:
@@ -322,7 +324,8 @@ def _ping_request(backend: model.Backend, settings: model.Server) -> bytes:
 
 
 def _announces(version: str) -> Callable[[Exchange], bytes] | None:
-    """Returns the function that makes the PROXY protocol header with the client's address; None without `send-proxy`."""
+    """Returns the function that makes the PROXY protocol header with the client's address; None without
+    `send-proxy`."""
     if not version:
         return None
     write = write_v1 if version == "v1" else write_v2
