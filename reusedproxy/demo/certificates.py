@@ -34,11 +34,10 @@ LIFE = timedelta(days=90)
 
 @frozen
 class Credential:
-    """A certificate, its private key, and the intermediate certificates between it and the root.
+    """Holds a certificate, its private key, and the intermediate certificates between it and the root.
 
-    @ivar certificate: the certificate itself.
-    @ivar key: the private key that belongs to it.
-    @ivar chain: intermediate certificates, the issuer of L{certificate} first; the root is not among them.
+    @ivar certificate: the certificate itself. @ivar key: the private key that belongs to it. @ivar chain: intermediate
+    certificates, the issuer of L{certificate} first; the root is not among them.
     """
 
     certificate: x509.Certificate
@@ -71,7 +70,7 @@ class Credential:
 
 
 class Authority:
-    """A certificate authority that lives in memory.
+    """Acts as a certificate authority that lives in memory.
 
     @ivar credential: its own certificate and key.
     """
@@ -90,14 +89,12 @@ class Authority:
     ) -> None:
         """Makes the authority's key and certificate.
 
-        @param name: the common name.
-        @param issuer: the authority that signs this one, which is then an intermediate; by default it signs itself.
-        @param key: C{"ecdsa"} (P-256), C{"rsa"} (2048 bits) or C{"weak"} (RSA, 1024 bits).
-        @param not_before: start of validity; by default a day ago.
-        @param not_after: end of validity; by default 90 days after its start.
-        @param authority: whether its certificate claims to be a CA. Without the claim a verifier must not accept it as one.
-        @param path_length: how many intermediates there may be below it; by default any number.
-        @param permitted: domains that must contain all names that it certifies; by default any.
+        @param name: the common name. @param issuer: the authority that signs this one, which is then an intermediate;
+        by default it signs itself. @param key: C{"ecdsa"} (P-256), C{"rsa"} (2048 bits) or C{"weak"} (RSA, 1024 bits).
+        @param not_before: start of validity; by default a day ago. @param not_after: end of validity; by default 90
+        days after its start. @param authority: whether its certificate claims to be a CA. Without the claim a verifier
+        must not accept it as one. @param path_length: how many intermediates there may be below it; by default any
+        number. @param permitted: domains that must contain all names that it certifies; by default any.
         """
         private = _new_key(key)
         extensions: list[tuple[x509.ExtensionType, bool]] = [

@@ -41,7 +41,7 @@ def make_demo(reactor: Any) -> IService:
 
 
 class Demonstration(Service):
-    """A server, a proxy, and their files.
+    """Runs a server, a proxy, and their files.
 
     `state` is "prepared", "warming", "shown" (the introduction is printed) or "ended".
     """
@@ -167,7 +167,8 @@ frontend demonstration
 #   crt FILE                            our own certificate with its key: the server demands one
 #   pool-min-conn {floor}                     so many idle connections, handshaken and verified, at all times
 backend servers
-    server embedded 127.0.0.1:{server_port} ssl verify required ca-file {ca} sni str({name}) crt {crt} pool-min-conn {floor}
+    server embedded 127.0.0.1:{server_port} ssl verify required ca-file {ca} \
+sni str({name}) crt {crt} pool-min-conn {floor}
 """
 
 
@@ -184,7 +185,8 @@ def configuration(directory: Path, port: int, server_port: int) -> str:
 
 
 def introduction(port: int, server_port: int, file: Path, warm: int, trouble: str) -> str:
-    """Returns the text printed at the start. `warm`: open connections; `trouble`: why there are no more, "" for none."""
+    """Returns the text printed at the start. `warm` counts open connections; `trouble` says why there are no more
+    ("" for none)."""
     return INTRODUCTION.format(
         version=__version__,
         warm=warm,
