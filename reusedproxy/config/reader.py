@@ -44,7 +44,7 @@ _CHECKED_ADDRESSES = ("server", "default-server")
 
 @frozen
 class Source:
-    """One configuration text and its name in messages."""
+    """Holds one configuration text and its name in messages."""
 
     name: str
     text: str
@@ -84,7 +84,7 @@ def reading(
 
 @define
 class _Reading:
-    """One run over the sources.
+    """Reads the sources once.
 
     `section` is the reader of the next line: the global draft, a proxy's draft, None before the first section, or
     "skipped" after the head of a section that is not implemented, whose lines are ignored.
@@ -144,8 +144,7 @@ class _Reading:
         self.read_words(Line(self.place, words[1:] if prefix else words, prefix), text)
 
     def lost_line(self, rough_words: list[str]) -> None:
-        """Notes the loss of a line that could not be split: it may have defined a name, or have been the head of a
-        section."""
+        """Notes that a line could not be split: it may have defined a name, or have been the head of a section."""
         self.report.names_in_doubt = True
         if len(rough_words) > 1 and rough_words[0] in ("no", "default"):
             rough_words = rough_words[1:]
@@ -271,12 +270,16 @@ class _Reading:
             raise Wrong(wrong)
 
     def parent(self, line: Line, name: str, rest: tuple[str, ...]) -> tuple[ProxyDraft, str]:
-        """Returns the `defaults` section that a section inherits, and the fault of the words that name it ("": none)."""
+        """Returns the `defaults` section that a section inherits, and the fault of the words that name it
+        ("": none)."""
         nothing = ProxyDraft("defaults", "", line.place)
         last = self.defaults[-1] if self.defaults and line.keyword != "defaults" else nothing
         if not rest:
             if last.name and last.name in self.taken_by_name:
-                text = f"'defaults {last.name}' ({last.place}) is used by 'from' elsewhere: write 'from {last.name}' here too"
+                text = (
+                    f"'defaults {last.name}' ({last.place}) is used by 'from' elsewhere: write 'from {last.name}' here"
+                    " too"
+                )
                 return last, f"{line.keyword} '{name}': {text}"
             return last, ""
         if rest[0] != "from":

@@ -18,8 +18,9 @@ from reusedproxy.config.model.values import ListenAddress
 
 # Since HAProxy 2.8 a prefix may name the transport, too. The transport of listeners and servers is always a stream.
 _PREFIXES = {
-    "ipv4": "ipv4", "ipv6": "ipv6", "unix": "unix", "uxst": "unix", "fd": "fd", "stream+ipv4": "ipv4", "stream+ipv6": "ipv6",
-    "stream+unix": "unix", "tcp": "", "tcp4": "ipv4", "tcp6": "ipv6",
+    "ipv4": "ipv4", "ipv6": "ipv6", "unix": "unix", "uxst": "unix", "fd": "fd",
+    "stream+ipv4": "ipv4", "stream+ipv6": "ipv6", "stream+unix": "unix",
+    "tcp": "", "tcp4": "ipv4", "tcp6": "ipv6",
 }  # fmt: skip
 _PREFIXES_NOT_DONE = re.compile(
     r"((stream|dgram)\+)?(abnsz?|sockpair|uxdg|(udp|quic|mptcp)[46]?|rhttp|ring|ipv[46]|unix|fd)\Z"
@@ -157,7 +158,7 @@ def _ports(port_text: str, text: str, what: str) -> range:
 
 @frozen
 class ServerAddress:
-    """Address of a server: kind "tcp" with `host` and `port`, or kind "unix" with the path in `host`."""
+    """Holds the address of a server: kind "tcp" with `host` and `port`, or kind "unix" with the path in `host`."""
 
     kind: str
     host: str

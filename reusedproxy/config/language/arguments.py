@@ -11,7 +11,7 @@ _ESCAPES = {"\\": "\\", " ": " ", '"': '"', "'": "'", "r": "\r", "n": "\n", "t":
 
 
 class Unfinished(Exception):
-    """Raised when the text ends too early; `missing` is the quote or the parenthesis that was expected."""
+    """Reports a text that ends too early; `missing` is the quote or the parenthesis that was expected."""
 
     def __init__(self, missing: str) -> None:
         self.missing = missing

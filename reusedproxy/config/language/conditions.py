@@ -39,8 +39,8 @@ _NOT_DONE = ("fips_mode",)
 
 @define
 class _Block:
-    """One open `.if`. `state` is "taken" (its lines are active), "waiting" (a later branch may be active) or "past" (no
-    branch can be active any more)."""
+    """Tracks one open `.if`. `state` is "taken" (its lines are active), "waiting" (a later branch may be active) or
+    "past" (no branch can be active any more)."""
 
     place: Place
     state: str
@@ -144,7 +144,7 @@ def evaluate(expression: str, environment: Mapping[str, str], ssllib: str = "") 
 
 @define
 class _Condition:
-    """Recursive-descent parser for one condition: && binds tighter than ||, ! tightest."""
+    """Parses one condition by recursive descent: && binds tighter than ||, ! tightest."""
 
     text: str
     environment: Mapping[str, str]

@@ -50,8 +50,8 @@ GLOBAL_WITHOUT_EFFECT = words(
     tune.rcvbuf.frontend tune.rcvbuf.backend tune.sndbuf.client tune.sndbuf.server tune.sndbuf.frontend
     tune.sndbuf.backend tune.notsent-lowat.client tune.notsent-lowat.server
     tune.ssl.force-private-cache tune.ssl.maxrecord tune.ssl.hard-maxrecord
-    tune.ssl.capture-buffer-size tune.ssl.capture-cipherlist-size tune.ssl.ssl-ctx-cache-size tune.ssl.ocsp-update.maxdelay
-    tune.ssl.ocsp-update.mindelay
+    tune.ssl.capture-buffer-size tune.ssl.capture-cipherlist-size tune.ssl.ssl-ctx-cache-size
+    tune.ssl.ocsp-update.maxdelay tune.ssl.ocsp-update.mindelay
     """
 )
 GLOBAL_WITHOUT_EFFECT_PREFIXES = (
@@ -98,17 +98,17 @@ GLOBAL = (
         dns-accept-family external-check force-cfg-parser-pause grace h1-accept-payload-with-any-method h1-case-adjust
         h1-case-adjust-file h1-do-not-close-on-insecure-transfer-encoding hard-stop-after
         harden.reject-privileged-ports.quic harden.reject-privileged-ports.tcp http-err-codes http-fail-codes
-        issuers-chain-path key-base limited-quic log log-send-hostname log-tag lua-load lua-load-per-thread lua-prepend-path maxconn
-        maxconnrate maxsessrate maxsslconn maxsslrate ocsp-update.disable ocsp-update.httpproxy ocsp-update.maxdelay
-        ocsp-update.mindelay ocsp-update.mode presetenv resetenv server-state-base server-state-file set-var
-        set-var-fmt setcap setenv ssl-default-bind-ciphers ssl-default-bind-ciphersuites ssl-default-bind-client-sigalgs
-        ssl-default-bind-curves ssl-default-bind-options ssl-default-bind-sigalgs ssl-default-server-ciphers ssl-default-server-ciphersuites
-        ssl-default-server-client-sigalgs ssl-default-server-curves ssl-default-server-options
-        ssl-default-server-sigalgs ssl-dh-param-file ssl-engine ssl-propquery ssl-provider ssl-provider-path ssl-security-level
-        ssl-server-verify stats stats-file tune.bufsize tune.bufsize.small tune.fail-alloc tune.http.logurilen
-        tune.http.maxhdr tune.maxrewrite tune.ssl.cachesize tune.ssl.default-dh-param tune.ssl.keylog tune.ssl.lifetime unix-bind unsetenv wurfl-cache-size wurfl-data-file
-        wurfl-engine-mode wurfl-information-list wurfl-information-list-separator wurfl-useragent-priority
-        zero-warning
+        issuers-chain-path key-base limited-quic log log-send-hostname log-tag lua-load lua-load-per-thread
+        lua-prepend-path maxconn maxconnrate maxsessrate maxsslconn maxsslrate ocsp-update.disable ocsp-update.httpproxy
+        ocsp-update.maxdelay ocsp-update.mindelay ocsp-update.mode presetenv resetenv server-state-base
+        server-state-file set-var set-var-fmt setcap setenv ssl-default-bind-ciphers ssl-default-bind-ciphersuites
+        ssl-default-bind-client-sigalgs ssl-default-bind-curves ssl-default-bind-options ssl-default-bind-sigalgs
+        ssl-default-server-ciphers ssl-default-server-ciphersuites ssl-default-server-client-sigalgs
+        ssl-default-server-curves ssl-default-server-options ssl-default-server-sigalgs ssl-dh-param-file ssl-engine
+        ssl-propquery ssl-provider ssl-provider-path ssl-security-level ssl-server-verify stats stats-file tune.bufsize
+        tune.bufsize.small tune.fail-alloc tune.http.logurilen tune.http.maxhdr tune.maxrewrite tune.ssl.cachesize
+        tune.ssl.default-dh-param tune.ssl.keylog tune.ssl.lifetime unix-bind unsetenv wurfl-cache-size wurfl-data-file
+        wurfl-engine-mode wurfl-information-list wurfl-information-list-separator wurfl-useragent-priority zero-warning
         """
     )
 )
@@ -327,17 +327,17 @@ SERVER = _arguments(
     check check-alpn+1 check-pool-conn-name+1 check-proto+1 check-reuse-pool check-send-proxy check-sni+1
     check-sni-auto check-ssl check-via-socks4 ciphers+1 ciphersuites+1 client-sigalgs+1 cookie+1 crl-file+1 crt+1
     curves+1 disabled downinter+1 enabled error-limit+1 fall+1 fastinter+1 force-sslv3 force-tlsv10 force-tlsv11
-    force-tlsv12 force-tlsv13 guid+1 hash-key+1 healthcheck+1 id+1 idle-ping+1 init-addr+1 init-state+1 inter+1 interface+1 ktls+1
-    log-bufsize+1 log-proto+1 max-reuse+1 maxconn+1 maxqueue+1 minconn+1 namespace+1 no-agent-check no-backup no-check
-    no-check-reuse-pool no-check-send-proxy no-check-sni-auto no-check-ssl no-renegotiate no-send-proxy
-    no-send-proxy-v2 no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-sni-auto no-ssl no-ssl-reuse no-sslv3
-    no-strict-maxconn no-tfo no-tls-tickets no-tlsv10 no-tlsv11 no-tlsv12 no-tlsv13 no-verifyhost non-stick npn+1
-    observe+1 on-error+1 on-marked-down+1 on-marked-up+1 pool-conn-name+1 pool-low-conn+1 pool-max-conn+1
-    pool-purge-delay+1 port+1 proto+1 proxy-v2-options+1 redir+1 renegotiate resolve-net+1 resolve-opts+1
-    resolve-prefer+1 resolvers+1 rise+1 send-proxy send-proxy-v2 send-proxy-v2-ssl send-proxy-v2-ssl-cn
-    set-proxy-v2-tlv-fmt+1 shard+1 sigalgs+1 slowstart+1 sni+1 sni-auto socks4+1 source+1 ssl ssl-max-ver+1
-    ssl-min-ver+1 ssl-reuse stick strict-maxconn tcp-md5sig+1 tcp-ut+1 tfo tls-tickets track+1 usesrc+1 verify+1
-    verifyhost+1 weight+1 ws+1
+    force-tlsv12 force-tlsv13 guid+1 hash-key+1 healthcheck+1 id+1 idle-ping+1 init-addr+1 init-state+1 inter+1
+    interface+1 ktls+1 log-bufsize+1 log-proto+1 max-reuse+1 maxconn+1 maxqueue+1 minconn+1 namespace+1
+    no-agent-check no-backup no-check no-check-reuse-pool no-check-send-proxy no-check-sni-auto no-check-ssl
+    no-renegotiate no-send-proxy no-send-proxy-v2 no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-sni-auto no-ssl
+    no-ssl-reuse no-sslv3 no-strict-maxconn no-tfo no-tls-tickets no-tlsv10 no-tlsv11 no-tlsv12 no-tlsv13
+    no-verifyhost non-stick npn+1 observe+1 on-error+1 on-marked-down+1 on-marked-up+1 pool-conn-name+1
+    pool-low-conn+1 pool-max-conn+1 pool-purge-delay+1 port+1 proto+1 proxy-v2-options+1 redir+1 renegotiate
+    resolve-net+1 resolve-opts+1 resolve-prefer+1 resolvers+1 rise+1 send-proxy send-proxy-v2 send-proxy-v2-ssl
+    send-proxy-v2-ssl-cn set-proxy-v2-tlv-fmt+1 shard+1 sigalgs+1 slowstart+1 sni+1 sni-auto socks4+1 source+1 ssl
+    ssl-max-ver+1 ssl-min-ver+1 ssl-reuse stick strict-maxconn tcp-md5sig+1 tcp-ut+1 tfo tls-tickets track+1
+    usesrc+1 verify+1 verifyhost+1 weight+1 ws+1
     """
 )
 # Words that ask for what is done in any case.
@@ -365,8 +365,8 @@ HINTS = {
     "transparent": "name a server's address and port",
     "resolvers": "take it out, a name is resolved at start",
     "userlist": "take it out, nobody can log in anywhere yet",
-    "bind tls-ticket-keys": "OpenSSL's binding has no call for it; tickets have keys of their own until the next reload of"
-    " changed files",
+    "bind tls-ticket-keys": "OpenSSL's binding has no call for it; tickets have keys of their own until the next reload"
+    " of changed files",
     "bind allow-0rtt": "take it out, clients then send their request after the handshake",
     "bind ocsp-update": "take it out, no OCSP response is sent to clients yet",
     "bind generate-certificates": "name the certificates with 'crt' or 'crt-list'",

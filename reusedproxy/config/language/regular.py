@@ -52,7 +52,8 @@ _NAMED_GROUP = re.compile(r"\(\?(?:P?<([A-Za-z_]\w*)>|'([A-Za-z_]\w*)')")
 
 @frozen
 class Regular:
-    """A compiled expression. One of the two engines has it; `why` says what RE2 does not support, "" when RE2 has it.
+    """Holds a compiled expression, of one of the two engines. `why` says what RE2 does not support; "" when RE2
+    has compiled it.
 
     `before_newline` is set when the expression contains a `$`. In PCRE that also matches before a newline that ends the
     text, in RE2 at the very end only.
@@ -94,13 +95,13 @@ def read_regular(text: str, what: str, ignore_case: bool = False) -> Regular:
 
 
 _TOO_LARGE = (
-    "is too large: it takes more than 16384 instructions (one for each character or set, and a repetition {n} has n copies);"
-    " split it into several patterns, or repeat less"
+    "is too large: it takes more than 16384 instructions (one for each character or set, and a repetition {n} has n"
+    " copies); split it into several patterns, or repeat less"
 )
 
 
 def risk(text: str) -> str:
-    """Returns the warning about an expression that RE2 does not support, "" for one that it does. The expression must
+    """Returns the warning about an expression that RE2 does not support; "" for one that it does. The expression must
     have been read successfully before."""
     why = read_regular(text, "").why
     if not why:
@@ -108,16 +109,16 @@ def risk(text: str) -> str:
     return (
         f"the regular expression '{shortened(text)}' has what RE2 cannot do in linear time ({why}), so it is matched by"
         f" backtracking, which a client can make slow: it looks at no more than {BACKTRACKING_BYTES} bytes for"
-        f" {BACKTRACKING_SECONDS * 1000:.0f} ms, and a request for which that is not enough is answered with 500; write it"
-        " without look-around, back-references and atomic groups"
+        f" {BACKTRACKING_SECONDS * 1000:.0f} ms, and a request for which that is not enough is answered with 500; write"
+        " it without look-around, back-references and atomic groups"
     )
 
 
 def linear_alternative(texts: list[str], ignore_case: bool) -> re2._Regexp | None:
-    """Returns one RE2 expression that matches where any of `texts` matches, or None.
+    """Returns one RE2 expression that matches where any of `texts` matches.
 
-    None: RE2 does not support one of them, or the program exceeds a quarter of the limit. Each text must have been read
-    successfully before.
+    Returns None if RE2 does not support one of them, or the program exceeds a quarter of the limit. Each text must have
+    been read successfully before.
     """
     patterns = (_Translation(text, "", ignore_case, for_python=False).made()[0] for text in texts)
     try:
@@ -137,7 +138,7 @@ def _options(ignore_case: bool) -> re2.Options:
 
 
 def _words(error: re2.error) -> str:
-    """Returns RE2's message, which its module raises as bytes."""
+    """Returns RE2's message as text; its module raises bytes."""
     said = error.args[0] if error.args else b""
     return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
 
@@ -189,7 +190,8 @@ class _Translation:
     def _counted(self, count: re.Match[str]) -> str:
         if any(each and (len(each) > 5 or int(each) > LARGEST_COUNT) for each in count.groups()):
             raise Wrong(
-                f"{self._what}: the regular expression '{shortened(self._text)}' repeats something more than {LARGEST_COUNT} times"
+                f"{self._what}: the regular expression '{shortened(self._text)}' repeats something more than"
+                f" {LARGEST_COUNT} times"
             )
         return count[0]
 
@@ -217,7 +219,8 @@ class _Translation:
             self._one_character(letter)
 
     def _one_character(self, letter: str) -> None:
-        """Translates an escape for one character, inside a set or outside, or one that both engines write as PCRE does."""
+        """Translates an escape for one character, inside a set or outside, or one that both engines write
+        as PCRE does."""
         rest = self._text[self._at + 2 :]
         if letter == "e":
             self._take(2, r"\x1b")

@@ -17,7 +17,7 @@ from reusedproxy.config.model.values import Notice, Place
 
 @frozen
 class Fault:
-    """An error that keeps the daemon from starting."""
+    """Describes an error that keeps the daemon from starting."""
 
     place: Place
     text: str
@@ -27,8 +27,8 @@ class Fault:
 
 
 class ConfigurationError(Exception):
-    """Raised for a configuration that cannot be used. `faults` are all faults in line order; `notices` are the other
-    findings."""
+    """Reports a configuration that cannot be used. `faults` are all faults in line order; `notices` are the
+    other findings."""
 
     def __init__(self, faults: Iterable[Fault], notices: Iterable[Notice] = ()) -> None:
         self.faults = tuple(faults)
@@ -37,7 +37,7 @@ class ConfigurationError(Exception):
 
 
 class Wrong(Exception):
-    """Raised for a fault of the line or word that is being read; has several texts when several words are wrong."""
+    """Reports a fault of the line or word that is being read; has several texts when several words are wrong."""
 
     def __init__(self, *texts: str) -> None:
         self.texts = texts
@@ -46,7 +46,7 @@ class Wrong(Exception):
 
 @frozen
 class Line:
-    """One configuration line split into words. `prefix` is "no", "default" or ""; `words[0]` is the keyword."""
+    """Holds one configuration line split into words. `prefix` is "no", "default" or ""; `words[0]` is the keyword."""
 
     place: Place
     words: tuple[str, ...]

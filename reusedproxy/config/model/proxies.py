@@ -18,8 +18,8 @@ from reusedproxy.config.model.values import Expression, ListenAddress, Notice, P
 
 @frozen
 class Bind:
-    """One `bind` line for one address. `maxconn` 0: limited by the frontend's only. `mode` is a unix socket's
-    permissions (octal)."""
+    """Holds one `bind` line for one address. With `maxconn` 0 only the frontend's limit applies. `mode` is a unix
+    socket's permissions (octal)."""
 
     place: Place
     address: ListenAddress
@@ -35,8 +35,8 @@ class Bind:
 
 @frozen
 class Timeouts:
-    """HAProxy's `timeout` words in seconds, with its fallbacks (manual, section 4.2) already applied; None waits for
-    ever."""
+    """Holds HAProxy's `timeout` words in seconds, with its fallbacks (manual, section 4.2) already applied; None
+    waits for ever."""
 
     connect: float | None = None
     client: float | None = None
@@ -58,7 +58,7 @@ SAFE_TO_REUSE = frozenset(("conn-failure", "empty-response", "response-timeout")
 
 @frozen
 class ForwardFor:
-    """`option forwardfor [except <net>] [header <name>] [if-none]`."""
+    """Holds `option forwardfor [except <net>] [header <name>] [if-none]`."""
 
     header: str = "X-Forwarded-For"
     except_network: str | None = None
@@ -67,8 +67,8 @@ class ForwardFor:
 
 @frozen
 class LogTarget:
-    """One `log` line. kind "stdout"/"stderr": that descriptor; "udp": `host`, `port`; "unix": `path` of a syslog
-    socket.
+    """Holds one `log` line. kind "stdout"/"stderr": that descriptor; "udp": `host`, `port`; "unix": `path` of a
+    syslog socket.
 
     `format` is "raw", "short", "rfc3164" (default for syslog) or "rfc5424"; `facility` and `level` are syslog's names.
     A line longer than `length` bytes is cut. A line more severe than `cap` is sent with the level `cap`.
@@ -88,8 +88,8 @@ class LogTarget:
 
 @frozen
 class StatsPage:
-    """`stats enable|uri|refresh|hide-version` of one section. `refresh` is in seconds; None: the page does not reload
-    itself."""
+    """Holds `stats enable|uri|refresh|hide-version` of one section. `refresh` is in seconds; None: the page does not
+    reload itself."""
 
     uri: str = "/haproxy?stats"
     refresh: float | None = None
@@ -98,16 +98,15 @@ class StatsPage:
 
 @frozen
 class PoolLimits:
-    """Limits of one server's pool: the `pool-*` words and `max-reuse`. Times are in seconds, None is no limit.
+    """Holds the limits of one server's pool: the `pool-*` words and `max-reuse`. Times are in seconds,
+    None is no limit.
 
-    `max_conn`: idle connections; None: any number, 0: none is kept.
-    `max_reuse`: re-uses of a connection; None: any number, 0: one request each.
-    `purge_delay` 0 keeps no idle connection above the floor. `connect_rate`: floor dials per second; None: the default.
-    `idle_ping`: seconds of idleness after which a connection is pinged; None: never.
+    `max_conn`: idle connections; None: any number, 0: none is kept. `max_reuse`: re-uses of a connection; None: any
+    number, 0: one request each. `purge_delay` 0 keeps no idle connection above the floor. `connect_rate`: floor dials
+    per second; None: the default. `idle_ping`: seconds of idleness after which a connection is pinged; None: never.
     `most`: connections at once, of every kind (`strict-maxconn`: the server's `maxconn`); None: any number.
     `keep_checks`: HTTP checks leave their connections to an empty pool (`check-reuse-pool`; with a floor they always
-    do).
-    `overdue_after`: a connection that is checked out and not used for so long is closed; no word sets it.
+    do). `overdue_after`: a connection that is checked out and not used for so long is closed; no word sets it.
     """
 
     min_conn: int = 0
@@ -136,8 +135,8 @@ class PoolLimits:
 
 @frozen
 class Check:
-    """`check` on a server line. Times are in seconds; `fastinter` and `downinter` None: as `inter`. `port` None: the
-    server's.
+    """Holds `check` on a server line. Times are in seconds; `fastinter` and `downinter` None: as `inter`. `port`
+    None: the server's.
 
     `sni` None: as the server's, if that is constant. `ssl`: checks use TLS even if the server does not.
     """
@@ -156,10 +155,10 @@ class Check:
 
 @frozen
 class HTTPCheck:
-    """`option httpchk` with `http-check send` and `http-check expect status` of a backend.
+    """Holds `option httpchk` with `http-check send` and `http-check expect status` of a backend.
 
-    `headers` are (name, value) in the order written. `expect` are inclusive ranges of status codes; `expect_not`
-    negates them.
+    `headers` are (name, value) in the order written. `expect` are inclusive ranges of status codes;
+    `expect_not` negates them.
     """
 
     method: str = "OPTIONS"
@@ -173,16 +172,14 @@ class HTTPCheck:
 
 @frozen
 class Server:
-    """One `server` line with `default-server` merged in.
+    """Holds one `server` line with `default-server` merged in.
 
     `port` None: none was written. `maxconn` 0: no limit. With `minconn` between 0 and `maxconn`, the limit grows from
     `minconn` to `maxconn` with the backend's load. `maxqueue`: requests that may wait for this server alone; 0: any
-    number.
-    kind "tcp": `host` is a literal address or a name to resolve at start; kind "unix": `host` is a path.
-    `sni` is set only where it depends on the request (a constant one is in `tls`); `known_name` is then the name that
-    checks and the floor use. `send_proxy` is "v1" or "v2" where the PROXY protocol is used, and the checks'
-    `send_proxy` likewise.
-    `check_tls` is set where checks use TLS even if the server does not (`check-ssl`).
+    number. kind "tcp": `host` is a literal address or a name to resolve at start; kind "unix": `host` is a path. `sni`
+    is set only where it depends on the request (a constant one is in `tls`); `known_name` is then the name that checks
+    and the floor use. `send_proxy` is "v1" or "v2" where the PROXY protocol is used, and the checks' `send_proxy`
+    likewise. `check_tls` is set where checks use TLS even if the server does not (`check-ssl`).
     """
 
     name: str
@@ -208,7 +205,7 @@ class Server:
 
 @frozen
 class Frontend:
-    """A `frontend`, or the front half of a `listen`.
+    """Holds a `frontend`, or the front half of a `listen`.
 
     `connection_mode`: "keep-alive" (default), "server-close" or "close" (option httpclose). `log_format`: "httplog", or
     "default" for the short line that HAProxy writes without an option. `logs` receive its access log, `event_logs` the
@@ -237,17 +234,15 @@ class Frontend:
 
 @frozen
 class Backend:
-    """A `backend`, or the back half of a `listen`.
+    """Holds a `backend`, or the back half of a `listen`.
 
-    `http_reuse`: never, safe, aggressive or always; None when the word is unset (a safe default applies).
-    `retry_on` are the words of that line ("503" for a status) with "all-retryable-errors" written out.
-    `redispatch` n: every n-th retry goes to another server; -n: only the n-th retry from the last; 0: never.
-    `fullconn`: requests at which servers with a `minconn` reach their `maxconn`; 0: a tenth of its frontends'
-    `maxconn`.
-    `http_check` None: a check is a connection (and a TLS handshake) only.
-    `upgrade_with_body`: its servers read the body of a request that offers another protocol.
-    `abortonclose`: a client that closes its sending side abandons a request that no server has been sent yet, as in
-    HAProxy since 3.3. `event_logs` receive the events of its servers.
+    `http_reuse`: never, safe, aggressive or always; None when the word is unset (a safe default applies). `retry_on`
+    are the words of that line ("503" for a status) with "all-retryable-errors" written out. `redispatch` n: every n-th
+    retry goes to another server; -n: only the n-th retry from the last; 0: never. `fullconn`: requests at which servers
+    with a `minconn` reach their `maxconn`; 0: a tenth of its frontends' `maxconn`. `http_check` None: a check is a
+    connection (and a TLS handshake) only. `upgrade_with_body`: its servers read the body of a request that offers
+    another protocol. `abortonclose`: a client that closes its sending side abandons a request that no server has been
+    sent yet, as in HAProxy since 3.3. `event_logs` receive the events of its servers.
     """
 
     name: str
@@ -281,7 +276,7 @@ class Backend:
 
 @frozen
 class StatsSocket:
-    """A `stats socket` line of the global section; it is parsed, and not served yet."""
+    """Holds a `stats socket` line of the global section; it is parsed, and not served yet."""
 
     place: Place
     address: ListenAddress
@@ -289,7 +284,8 @@ class StatsSocket:
 
 @frozen
 class Manhole:
-    """`manhole <address> authorized-keys <file> [host-key <file>]` of the global section; HAProxy has no such keyword."""
+    """Holds `manhole <address> authorized-keys <file> [host-key <file>]` of the global section; HAProxy has no
+    such keyword."""
 
     place: Place
     address: ListenAddress
@@ -299,7 +295,7 @@ class Manhole:
 
 @frozen
 class Said:
-    """A word of the configuration with its argument, to be checked by another part of the program."""
+    """Holds a word of the configuration with its argument, to be checked by another part of the program."""
 
     place: Place
     word: str
@@ -308,7 +304,8 @@ class Said:
 
 @frozen
 class Global:
-    """The `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after` None: no limit.
+    """Holds the `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after`
+    None: no limit.
 
     Keywords that HAProxy does not have: `pool_connect_rate`, handshakes per second for the floors of all servers
     together; `pool_warm_start`, the most seconds that the listeners wait for all floors at the start, None: not at all;
@@ -334,8 +331,8 @@ class Global:
 
 @frozen
 class Configuration:
-    """The whole configuration. Frontends and backends by name, in the order written; `notices` in the order of their
-    lines."""
+    """Holds the whole configuration: frontends and backends by name, in the order written; `notices` in the order of
+    their lines."""
 
     global_: Global = Global()
     frontends: dict[str, Frontend] = field(factory=dict)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Hole:
-    """`%[expression]` (or an alias such as `%ci`) within a log-format string.
+    """Holds `%[expression]` (or an alias such as `%ci`) within a log-format string.
 
     `escaped` is `%{+E}`, `quoted` is `%{+Q}`, `shown` is `%{+M}`: a dash for an empty value.
     """
@@ -29,7 +29,7 @@ class Hole:
 
 @frozen
 class Format:
-    """A log-format string: texts and holes, in order."""
+    """Holds a log-format string: texts and holes, in order."""
 
     parts: tuple[str | Hole, ...] = ()
 
@@ -46,11 +46,11 @@ class Format:
 
 @frozen
 class Criterion:
-    """One `acl` line, or the criterion between braces: a sample, the comparison method, and the patterns.
+    """Holds one `acl` line, or the criterion between braces: a sample, the comparison method, and the patterns.
 
     `patterns` are texts as written; the patterns in `files`, one a line, are added to them. `method` is HAProxy's word
-    for `-m`. `ignore_case` is `-i`, which does not apply to the first `cased_files` of the files, since they precede it
-    on the line.
+    for `-m`. `ignore_case` is `-i`, which does not apply to the first `cased_files` of the files, since they precede
+    it on the line.
     """
 
     place: Place
@@ -64,7 +64,7 @@ class Criterion:
 
 @frozen
 class Term:
-    """True when one of its criteria is; `negated` inverts that. `name` is the ACL's name as written."""
+    """Is true when one of its criteria is; `negated` inverts that. `name` is the ACL's name as written."""
 
     criteria: tuple[Criterion, ...]
     negated: bool = False
@@ -73,7 +73,7 @@ class Term:
 
 @frozen
 class Condition:
-    """True when all terms of one of its `alternatives` are; `unless` inverts that."""
+    """Is true when all terms of one of its `alternatives` are; `unless` inverts that."""
 
     alternatives: tuple[tuple[Term, ...], ...]
     unless: bool = False
@@ -81,7 +81,7 @@ class Condition:
 
 @frozen
 class EditHeader:
-    """`set-header`, `add-header`, `del-header`, `replace-header` and `replace-value`.
+    """Holds `set-header`, `add-header`, `del-header`, `replace-header` or `replace-value`.
 
     `verb` is the part before the hyphen, but the whole word for the two replacing ones. `method` is del-header's `-m`,
     `pattern` the regular expression of the replacing ones.
@@ -96,7 +96,8 @@ class EditHeader:
 
 @frozen
 class EditLine:
-    """Change of the request line: `part` is "path", "pathq", "query" or "uri"; `pattern` None: the whole part is set."""
+    """Changes the request line: `part` is "path", "pathq", "query" or "uri"; with `pattern` None the whole
+    part is set."""
 
     part: str
     value: Format
@@ -105,7 +106,7 @@ class EditLine:
 
 @frozen
 class SetStatus:
-    """`http-response set-status`; `reason` None: the standard reason."""
+    """Holds `http-response set-status`; `reason` None: the standard reason."""
 
     status: int
     reason: str | None = None
@@ -113,7 +114,7 @@ class SetStatus:
 
 @frozen
 class SetVariable:
-    """`set-var(scope.name)`: to an expression or, with `set-var-fmt`, a format; `unset-var` has neither."""
+    """Holds `set-var(scope.name)`: to an expression or, with `set-var-fmt`, a format; `unset-var` has neither."""
 
     name: str
     value: Expression | Format | None = None
@@ -121,8 +122,8 @@ class SetVariable:
 
 @frozen
 class Reply:
-    """`return` and `deny`: a response of the proxy's own. `content` None: the standard page of `deny`, or no body with
-    `return`."""
+    """Holds `return` or `deny`: a response of the proxy's own. `content` None: the standard page of `deny`, or no body
+    with `return`."""
 
     status: int
     denies: bool
@@ -133,7 +134,7 @@ class Reply:
 
 @frozen
 class Redirect:
-    """`redirect location|prefix|scheme`. `cookie` is the value of Set-Cookie, "" for none."""
+    """Holds `redirect location|prefix|scheme`. `cookie` is the value of Set-Cookie, "" for none."""
 
     kind: str
     to: Format
@@ -146,12 +147,12 @@ class Redirect:
 
 @frozen
 class Allow:
-    """`allow`: no further rule of this section is evaluated."""
+    """Holds `allow`: no further rule of this section is evaluated."""
 
 
 @frozen
 class Receive:
-    """`tcp-request connection`: `verb` is "accept", "reject" or "expect-proxy"."""
+    """Holds the action of `tcp-request connection`: `verb` is "accept", "reject" or "expect-proxy"."""
 
     verb: str
 
@@ -161,7 +162,7 @@ Action = Receive | EditHeader | EditLine | SetStatus | SetVariable | Reply | Red
 
 @frozen
 class Rule:
-    """One line: an action and its condition; `condition` None: always."""
+    """Holds one line: an action and its condition; `condition` None: always."""
 
     place: Place
     words: str
@@ -171,7 +172,7 @@ class Rule:
 
 @frozen
 class UseBackend:
-    """`use_backend`: the backend's name, which may depend on the request."""
+    """Holds `use_backend`: the backend's name, which may depend on the request."""
 
     place: Place
     name: Format
@@ -180,7 +181,7 @@ class UseBackend:
 
 @frozen
 class Rules:
-    """All rules of one section, each kind in the order written.
+    """Holds all rules of one section, each kind in the order written.
 
     `redirects` are lines that begin with that word, `after` those of `http-after-response`, `connection` those of
     `tcp-request connection`. True when there are rules for requests or responses; `connection` does not count.

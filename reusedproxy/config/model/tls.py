@@ -10,8 +10,8 @@ TLS_VERSIONS = ("TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 
 @frozen
 class CertificateSource:
-    """A `crt`, `default-crt` or `crt-list` (`kind`) of a `bind` line; `path` is a file, a directory, a bundle's name or
-    a list."""
+    """Holds a `crt`, `default-crt` or `crt-list` (`kind`) of a `bind` line; `path` is a file, a directory, a bundle's
+    name or a list."""
 
     kind: str
     path: str
@@ -19,7 +19,7 @@ class CertificateSource:
 
 @frozen
 class TLSOffer:
-    """Handshake settings that a whole `bind` line may have, or one certificate in a `crt-list`.
+    """Holds the handshake settings that a whole `bind` line may have, or one certificate in a `crt-list`.
 
     Paths are as configured, with the base directories prepended; `ca_file` may be "@system-ca". `ciphers`,
     `ciphersuites`, `curves` and `sigalgs` None: OpenSSL's defaults. `min_version` and `max_version` are of
@@ -52,7 +52,7 @@ class TLSOffer:
 
 @frozen
 class BindTLS:
-    """`ssl` on a `bind` line. `sources` are in the order written.
+    """Holds `ssl` on a `bind` line. `sources` are in the order written.
 
     `strict_sni`: a client that asks for no name of a certificate is refused. `crt_base` and `ca_base` are for the paths
     in a `crt-list`.
@@ -67,7 +67,7 @@ class BindTLS:
 
 @frozen
 class ServerTLS:
-    """`ssl` and its companions on a server line. Paths are as configured, `ca_file` may be "@system-ca".
+    """Holds `ssl` and its companions on a server line. Paths are as configured, `ca_file` may be "@system-ca".
 
     `sni` and `verifyhost` are plain names (of `sni str(NAME)`), None when unset or not constant. `ciphers`,
     `ciphersuites`, `curves` and `sigalgs` None: OpenSSL's defaults. Versions are of `TLS_VERSIONS`. `resumes`: sessions

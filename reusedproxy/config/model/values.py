@@ -7,7 +7,7 @@ from attrs import frozen
 
 @frozen
 class Place:
-    """File and line in the configuration, for every message about it."""
+    """Names file and line in the configuration, for every message about it."""
 
     file: str
     line: int
@@ -18,7 +18,7 @@ class Place:
 
 @frozen
 class Notice:
-    """A message for the operator at start that does not keep the daemon from starting.
+    """Holds a message for the operator at start that does not keep the daemon from starting.
 
     `level` is "notice" (a setting without effect was accepted) or "warning" (the setting may not do what is expected).
     """
@@ -30,7 +30,7 @@ class Notice:
 
 @frozen
 class ListenAddress:
-    """One address to listen on, after ranges and lists have been expanded.
+    """Holds one address to listen on, after ranges and lists have been expanded.
 
     kind "tcp": `host` ("" is every address, IPv4 and, for `:::port`, IPv6) and `port` (0: the kernel picks); kind
     "unix": `path`; kind "fd": `fd`, an inherited socket that is already listening.
@@ -54,7 +54,7 @@ class ListenAddress:
 
 @frozen
 class Call:
-    """A sample fetch or converter with its arguments."""
+    """Holds a sample fetch or converter with its arguments."""
 
     name: str
     arguments: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class Call:
 
 @frozen
 class Expression:
-    """A sample expression: a fetch and its converters."""
+    """Holds a sample expression: a fetch and its converters."""
 
     fetch: Call
     converters: tuple[Call, ...] = ()

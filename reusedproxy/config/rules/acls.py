@@ -127,7 +127,8 @@ def read_criterion(words: Sequence[str], place: Place, what: str, report: Report
     if not rest and not files and not ended and method not in ("bool", "found"):
         report.warn(
             place,
-            f"{what}: there is nothing to compare '{words[0]}' with, so it is never true; '-m found' asks whether it is there",
+            f"{what}: there is nothing to compare '{words[0]}' with, so it is never true;"
+            " '-m found' asks whether it is there",
         )
     return Criterion(place, expression, method, tuple(rest), tuple(files), ignore_case, cased_files)
 
@@ -209,7 +210,8 @@ def _named(name: str, negated: bool, acls: Acls, place: Place, what: str, report
 
 
 def resolved(rule: Rule, acls: Acls) -> Rule:
-    """Returns the rule with all lines of the ACLs that it names; a condition that is complete already stays as it is."""
+    """Returns the rule with all lines of the ACLs that it names; a condition that is complete already
+    stays as it is."""
     return evolve(rule, condition=with_acls(rule.condition, acls)) if rule.condition is not None else rule
 
 

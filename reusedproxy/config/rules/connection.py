@@ -10,9 +10,9 @@ from reusedproxy.config.rules.acls import Acls, read_condition, split_condition
 _OTHER_STAGES = words("session content inspect-delay")
 _NOT_DONE = words(
     """
-    capture expect-netscaler-cip sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 set-dst set-dst-port
-    set-fc-mark set-fc-tos set-mark set-src set-src-port set-tos set-var set-var-fmt silent-drop track-sc0 track-sc1
-    track-sc2 track-sc unset-var lua
+    capture expect-netscaler-cip sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 set-dst
+    set-dst-port set-fc-mark set-fc-tos set-mark set-src set-src-port set-tos set-var set-var-fmt silent-drop
+    track-sc0 track-sc1 track-sc2 track-sc unset-var lua
     """
 )
 #: The words that must follow each action.

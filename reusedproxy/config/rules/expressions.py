@@ -72,7 +72,8 @@ def type_of(expression: Expression, what: str = "") -> str:
         converter = CONVERTERS[call.name]
         if converter.takes not in CASTS[given]:
             raise Wrong(
-                f"{what}: converter '{call.name}' cannot be applied to '{name}': it takes {converter.takes}, not {given}"
+                f"{what}: converter '{call.name}' cannot be applied to '{name}': it takes {converter.takes},"
+                f" not {given}"
             )
         name, given = call.name, converter.gives
     return given
@@ -139,7 +140,8 @@ def variable(name: str, what: str) -> str:
         raise Wrong(f"{what}: variables of the scope '{scope}' are HAProxy's; reusedproxy does not do them yet")
     if not _VARIABLE.match(name):
         raise Wrong(
-            f"{what}: '{name}' is no variable: write sess, txn, req or res, a dot, and a name of letters, digits, _ and ."
+            f"{what}: '{name}' is no variable: write sess, txn, req or res, a dot, and a name of letters, digits,"
+            " _ and ."
         )
     return name
 

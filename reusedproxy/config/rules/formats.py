@@ -29,8 +29,8 @@ ALIASES = {
 }
 HAPROXY_ALIASES = words(
     """
-    B CC CS H HM HP HPO HQ HU HV ID ST T Ta Tc Td Th Ti Tl TR Tq Tr Ts Tt Tu Tw U ac b bc bi bp bq ci cp f fc fi fp ft hr hrl
-    hs hsl lc ms o pid r rc rt s sc si sp sq sslc sslv t tr trg trl ts tsc Ea OG
+    B CC CS H HM HP HPO HQ HU HV ID ST T Ta Tc Td Th Ti Tl TR Tq Tr Ts Tt Tu Tw U ac b bc bi bp bq ci cp f fc fi fp
+    ft hr hrl hs hsl lc ms o pid r rc rt s sc si sp sq sslc sslv t tr trg trl ts tsc Ea OG
     """
 )
 _FLAGS = re.compile(r"\{([^}]*)\}")

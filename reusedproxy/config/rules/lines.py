@@ -1,8 +1,8 @@
 """Parses the lines `http-request`, `http-response`, `http-after-response`, `redirect` and `use_backend`.
 
 One table maps each action to the function that parses the rest. Checks single lines only; checks that need other lines
-are in `validate_rules`. Rules must not change headers that frame a message or belong to one hop: the message sent would no
-longer be the one that was parsed.
+are in `validate_rules`. Rules must not change headers that frame a message or belong to one hop: the message sent would
+no longer be the one that was parsed.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ REQUEST_NOT_DONE = words(
 )
 RESPONSE_NOT_DONE = words(
     """
-    add-acl cache-store capture del-acl del-map do-log lua pause sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt
-    sc-set-gpt0 send-spoe-group set-bandwidth-limit set-fc-mark set-fc-tos set-log-level set-map set-mark set-nice
-    set-timeout set-tos silent-drop strict-mode track-sc0 track-sc1 track-sc2 track-sc wait-for-body
+    add-acl cache-store capture del-acl del-map do-log lua pause sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1
+    sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-fc-mark set-fc-tos set-log-level set-map set-mark
+    set-nice set-timeout set-tos silent-drop strict-mode track-sc0 track-sc1 track-sc2 track-sc wait-for-body
     """
 )
 #: Statuses with a standard page in HAProxy.
@@ -63,7 +63,7 @@ _HOP = words("connection keep-alive proxy-connection te upgrade")
 
 @frozen
 class Reading:
-    """The words of one rule between its action and its condition; `what` begins each message."""
+    """Holds the words of one rule between its action and its condition; `what` begins each message."""
 
     words: tuple[str, ...]
     what: str

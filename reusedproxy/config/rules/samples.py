@@ -15,7 +15,8 @@ REQUEST, RESPONSE, ALWAYS = "request", "response", ""
 
 @frozen
 class Signature:
-    """Number of arguments (`least` to `most`), the type taken (converters only) and given, and `where` it is available.
+    """Holds the number of arguments (`least` to `most`), the type taken (converters only) and given, and `where`
+    it is available.
 
     `numbers` are the indices of arguments that must be whole numbers.
     """

@@ -18,7 +18,7 @@ _TARGET = re.compile(r"[!-~]+\Z")
 
 @frozen
 class Send:
-    """`http-check send`; None where it is silent, so that `option httpchk` applies."""
+    """Holds `http-check send`; None where it is silent, so that `option httpchk` applies."""
 
     place: Place
     method: str | None = None
@@ -30,7 +30,7 @@ class Send:
 
 @frozen
 class Expect:
-    """`http-check expect [!] status …`."""
+    """Holds `http-check expect [!] status …`."""
 
     place: Place
     ranges: tuple[tuple[int, int], ...]

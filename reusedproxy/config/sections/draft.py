@@ -22,7 +22,7 @@ SIDES = {"frontend": "F", "backend": "B", "listen": "FB", "defaults": "FB"}
 
 @frozen
 class Reference:
-    """A backend's name, and the place where it is used."""
+    """Holds a backend's name, and the place where it is used."""
 
     place: Place
     name: str
@@ -30,7 +30,7 @@ class Reference:
 
 @define
 class ProxyDraft:
-    """One `defaults`, `frontend`, `backend` or `listen` section.
+    """Holds one `defaults`, `frontend`, `backend` or `listen` section while it is read.
 
     `said` maps each setting ("mode", "option httpchk", "timeout client") to its place, faulty lines included, so that a
     faulty line causes no further faults. `own` is the part of it from this section itself, `unreadable` the faulty
@@ -89,7 +89,8 @@ class ProxyDraft:
 
     @property
     def sides(self) -> str:
-        """Returns "F" when clients connect to the section, "B" when it has servers, both for `listen` (and `defaults`)."""
+        """Returns "F" when clients connect to the section, "B" when it has servers, both for `listen` (and
+        `defaults`)."""
         return SIDES[self.kind]
 
     @property

@@ -44,7 +44,7 @@ _BOUNDS = {
 
 @define
 class GlobalDraft:
-    """Settings of the `global` sections read so far; several sections add up, as in HAProxy."""
+    """Holds the settings of the `global` sections read so far; several sections add up, as in HAProxy."""
 
     report: Report
     environment: dict[str, str]
@@ -88,7 +88,10 @@ class GlobalDraft:
         elif word in haproxy_words.GLOBAL_BY_TWISTD:
             self.report.by_twistd.setdefault(word, line)
         elif word in haproxy_words.GLOBAL_BY_SERVICE_MANAGER:
-            text = f"'{word}' is not applied: give the limit where the daemon is started (LimitNOFILE= of systemd, ulimit -n)"
+            text = (
+                f"'{word}' is not applied: give the limit where the daemon is started"
+                " (LimitNOFILE= of systemd, ulimit -n)"
+            )
             self.report.notice(line.place, text)
         elif without_effect(word):
             if word in _BOUNDS:
@@ -285,7 +288,10 @@ def _session_cache(draft: GlobalDraft, line: Line) -> None:
     size = units.integer(line.one_argument("a number of sessions"), "'tune.ssl.cachesize'")
     _set_offer(draft, "cache", size > 0)
     if size:
-        text = "'tune.ssl.cachesize': each certificate remembers up to 20480 sessions, OpenSSL's own bound; 0 remembers none"
+        text = (
+            "'tune.ssl.cachesize': each certificate remembers up to 20480 sessions, OpenSSL's own bound;"
+            " 0 remembers none"
+        )
         draft.report.notice(line.place, text)
 
 

@@ -152,7 +152,8 @@ def _redispatch(proxy: ProxyDraft, option: Line, report: Report) -> None:
         number = int(interval)
     except ValueError:
         raise Wrong(
-            f"'option redispatch' needs a whole number (n: every n-th retry, -n: the n-th from the last), not '{interval}'"
+            "'option redispatch' needs a whole number (n: every n-th retry, -n: the n-th from the last),"
+            f" not '{interval}'"
         ) from None
     proxy.redispatch = 0 if option.prefix else number
 

@@ -36,7 +36,7 @@ Reader = Callable[[ProxyDraft, Line, Report], None]
 
 @frozen
 class Keyword:
-    """An implemented keyword: its reader, the sides that it acts on, and whether `defaults` may have it.
+    """Describes an implemented keyword: its reader, the sides that it acts on, and whether `defaults` may have it.
 
     `refused`: on the other side it is an error, as in HAProxy, which ignores most keywords there with a warning. A
     keyword that restricts access is never ignored.

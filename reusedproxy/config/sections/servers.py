@@ -32,7 +32,7 @@ SNI_AUTO = read_expression("req.hdr(host),host_only", "'sni-auto'")
 
 @define
 class ServerWords:
-    """Settings of a server read so far. `verify` None: global `ssl-server-verify` decides.
+    """Holds the settings of a server read so far. `verify` None: global `ssl-server-verify` decides.
 
     `checked` and `ssl` tell whether `check` and `tls` are in use: their settings may come long before.
     """
@@ -88,7 +88,7 @@ class ServerWords:
 
 @define
 class ServerDraft:
-    """One `server` line; `defaults` are the TLS defaults in force there, `own` the words of the line itself."""
+    """Holds one `server` line; `defaults` are the TLS defaults in force there, `own` the words of the line itself."""
 
     name: str
     place: Place

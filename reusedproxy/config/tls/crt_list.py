@@ -15,7 +15,7 @@ _LINE = re.compile(r"(?P<path>[^\s\[]+)\s*(?:\[(?P<options>[^\[\]]*)\])?(?P<name
 
 @frozen
 class CrtListLine:
-    """One certificate. `names` None: the names in the certificate itself."""
+    """Holds one certificate of the list. `names` None: the names in the certificate itself."""
 
     number: int
     path: str

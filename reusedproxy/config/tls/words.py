@@ -94,7 +94,7 @@ _SPOKEN = ("http/1.1", "http/1.0")
 
 @define
 class TLSWords:
-    """TLS settings from one place. `said` are fields of a `TLSOffer`; `off` are disabled versions."""
+    """Holds TLS settings from one place. `said` are fields of a `TLSOffer`; `off` are disabled versions."""
 
     said: dict[str, Any] = Factory(dict)
     sources: list[CertificateSource] = Factory(list)
@@ -267,7 +267,7 @@ def read_options(arguments: tuple[str, ...], known: frozenset[str], what: str) -
 
 @frozen
 class TLSDefaults:
-    """TLS settings of the `global` sections read so far; as in HAProxy they apply to the lines that follow.
+    """Holds the TLS settings of the `global` sections read so far; as in HAProxy they apply to the lines that follow.
 
     `bind` and `server` are the options (`ssl-default-bind-options`) and, for servers, ciphers and similar settings;
     `offer` has fields of a `TLSOffer` for `bind` lines. Instances are replaced, never changed.

@@ -216,8 +216,8 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
         verify = words.verify or ("" if "ssl-server-verify" in global_.unreadable else global_.server_verify)
         if verify == "required" and words.tls.ca_file is None:
             text = (
-                f"{name}: 'ssl' verifies the server (verify required, the default), and for that needs 'ca-file <file>',"
-                " or 'ca-file @system-ca' for the system's CAs; 'verify none' would trust anybody"
+                f"{name}: 'ssl' verifies the server (verify required, the default), and for that needs"
+                " 'ca-file <file>', or 'ca-file @system-ca' for the system's CAs; 'verify none' would trust anybody"
             )
             report.fault(server.place, text)
         elif verify == "required" and not (words.tls.sni or words.sni_of_requests or words.tls.verifyhost):
@@ -234,8 +234,8 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
             report.warn(server.place, text)
         elif words.ssl and words.sni is None and words.sni_of_requests is not None and not words.said & {"sni-auto"}:
             text = (
-                f"{name}: no 'sni' is said, so a request's Host is the name that the certificate must carry (sni-auto, as in"
-                " HAProxy since 3.3), and each name has connections of its own; 'sni str(NAME)' says one for all"
+                f"{name}: no 'sni' is said, so a request's Host is the name that the certificate must carry (sni-auto,"
+                " as in HAProxy since 3.3), and each name has connections of its own; 'sni str(NAME)' says one for all"
             )
             report.notice(server.place, text)
         return
@@ -252,7 +252,10 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
 def _unpooled(server: ServerDraft, report: Report) -> None:
     name, pool = f"server '{server.name}'", server.words.pool
     word = "send-proxy" if server.words.send_proxy == "v1" else "send-proxy-v2"
-    text = f"{name}: with '{word}' each connection tells for which client it is, so it serves no other, and none can be warm"
+    text = (
+        f"{name}: with '{word}' each connection tells for which client it is, so it serves no other,"
+        " and none can be warm"
+    )
     if pool.min_conn:
         report.fault(server.place, f"{text}: take out pool-min-conn {pool.min_conn}")
     elif pool.keep_checks:
@@ -342,9 +345,9 @@ def _reuse(draft: ProxyDraft, report: Report) -> None:
         and not unsure
     ):
         text = (
-            f"{draft.title}: 'option httpchk' does not affect reuse. Connections to servers are reused because 'http-reuse'"
-            " is unset (any request that can be repeated takes an idle one); 'pool-min-conn N' on the 'server' lines keeps"
-            " N of them open ahead of requests"
+            f"{draft.title}: 'option httpchk' does not affect reuse. Connections to servers are reused because"
+            " 'http-reuse' is unset (any request that can be repeated takes an idle one); 'pool-min-conn N' on the"
+            " 'server' lines keeps N of them open ahead of requests"
         )
         report.notice(draft.said["option httpchk"] if "option httpchk" in draft.own else draft.place, text)
     if not warm:
