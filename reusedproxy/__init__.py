@@ -1,4 +1,5 @@
-"""reusedproxy: an HTTP reverse proxy that keeps warm, verified, mutual-TLS connections to the servers behind it."""
+"""Implements reusedproxy, an HTTP reverse proxy that keeps warm, verified, mutual-TLS connections to the
+servers behind it."""
 
 #: The one place that says it; setup.py reads it from here.
 __version__ = "0.1.0"

@@ -1,6 +1,7 @@
-"""The command `reusedproxy`, for people who do not know Twisted: `twist reusedproxy`, in the foreground, with a log to read.
+"""Runs the command `reusedproxy`, for people who do not know Twisted: `twist reusedproxy`, in the foreground, with
+a log to read.
 
-What stands behind it on the command line goes to `command.Options`. A daemon is started by `twistd reusedproxy`, or by systemd.
+The arguments after it go to `command.Options`. A daemon is started by `twistd reusedproxy`, or by systemd.
 """
 
 import runpy
@@ -8,7 +9,7 @@ import sys
 
 
 def main() -> None:
-    """Run `twist --log-format=text reusedproxy` with the arguments of this process, and end as it ends."""
+    """Runs `twist --log-format=text reusedproxy` with the arguments of this process, and ends as it ends."""
     sys.argv[:1] = ["twist", "--log-format=text", "reusedproxy"]
     runpy.run_module("twisted", run_name="__main__")
 
