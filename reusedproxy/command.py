@@ -98,8 +98,8 @@ def _reactor() -> Any:
 
 
 def makeService(options: Options) -> IService:
-    """Makes the service; `twist` calls it. Everything is bound when it returns; faults are printed and end the program
-    with status 1."""
+    """Makes the service; `twist` calls it. Everything is bound when it returns; faults are printed and end
+    the program with status 1."""
     from twisted.internet import reactor
 
     if not reactor.getDelayedCalls():

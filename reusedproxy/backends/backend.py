@@ -209,8 +209,8 @@ class Backend:
         self._go_on(server, had_any)
 
     def hand_over(self, successor: Backend) -> None:
-        """Hands the waiting requests to `successor`, which a reload has put in its place, in the order of
-        their arrival."""
+        """Hands the waiting requests to `successor`, which a reload has put in its place, in the
+        order of their arrival."""
         for _ in self.handing_over(successor):
             pass
 
@@ -234,9 +234,9 @@ class Backend:
         self.queue.join(asks, next(self._tickets))
 
     def follow(self, server: Server, successor: Server) -> None:
-        """Takes over the state of `successor`, which a reload has put in the place of `server`. If that serves no more,
-        no request is sent to it, nor waits in its queue. Its pool is the same one; `server_replaced` must be called
-        after this."""
+        """Takes over the state of `successor`, which a reload has put in the place of `server`. If that serves
+        no more, no request is sent to it, nor waits in its queue. Its pool is the same one; `server_replaced`
+        must be called after this."""
         server.follow(successor, self.now())
         self._regroup(server)
 

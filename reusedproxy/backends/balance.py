@@ -23,8 +23,8 @@ class Algorithm(Protocol):
         """Chooses among these from now on, all of a weight above 0. Called after each change of a state or a weight."""
 
     def pick(self, avoid: Server | None = None) -> Server | None:
-        """Returns the next server that can take a request now, other than `avoid` if there is one; None:
-        all are full."""
+        """Returns the next server that can take a request now, other than `avoid` if there is
+        one; None: all are full."""
 
     def freed(self, server: Server) -> None:
         """Readmits `server`, which was full and has room: a request of it has ended, or its limit has risen."""
@@ -37,9 +37,9 @@ _ROUND = 1 << 40
 
 @define(eq=False)
 class _Turn:
-    """Holds a server's next turn. `begins` is the virtual time from which it may be given; `length` is its share of
-    a round. `standing` is None while the server takes part; otherwise how many turns it was ahead of the others
-    when it left."""
+    """Holds a server's next turn. `begins` is the virtual time from which it may be given; `length` is its
+    share of a round. `standing` is None while the server takes part; otherwise how many turns it was ahead of
+    the others when it left."""
 
     server: Server
     place: int

@@ -14,8 +14,8 @@ from attrs import define
 
 class Waits(Protocol):
     """Defines what a queue writes into a request that waits in it. The numbers are HAProxy's `srv_queue` and
-    `backend_queue` (manual, section 8.2.3): how many left such a queue for a server while the request waited there,
-    itself included."""
+    `backend_queue` (manual, section 8.2.3): how many left such a queue for a server while the request waited
+    there, itself included."""
 
     #: The queue it waits in now; only queues change that.
     queue: Queue[Any, Any] | None

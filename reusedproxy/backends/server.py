@@ -93,8 +93,8 @@ class Server:
         self._settle(now)
 
     def administer(self, admin: str, now: float) -> None:
-        """Sets what the operator orders: READY, DRAIN or MAINT. Out of MAINT a server comes as UP, until a check fails,
-        as in HAProxy."""
+        """Sets what the operator orders: READY, DRAIN or MAINT. Out of MAINT a server comes as UP, until a
+        check fails, as in HAProxy."""
         if self.admin == MAINT:
             self.health = UP
         self.admin = admin

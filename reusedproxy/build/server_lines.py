@@ -86,8 +86,8 @@ class Line:
         return self.pool.context
 
     def succeed(self, previous: Line) -> None:
-        """Takes the place of `previous`, and takes over its server's state, which may have changed since this line was
-        built."""
+        """Takes the place of `previous`, and takes over its server's state, which may have changed
+        since this line was built."""
         self.server.succeed(previous.server)
         for pool in self.pool.family:
             pool.ping_request = self.ping_request
@@ -240,8 +240,8 @@ class Lines:
         )
 
     def checker(self, backend: Backend, line: Line, share: float) -> Checker:
-        """Builds the checker; the `share` of its interval passes before the first check, so that a backend's checks are
-        spread."""
+        """Builds the checker; the `share` of its interval passes before the first check, so that a
+        backend's checks are spread."""
         server, timeouts = line.server, backend.settings.timeouts
         settings, check = server.settings, server.settings.check
         assert check is not None
@@ -288,8 +288,8 @@ class Lines:
             return Target(socket.AF_INET, ("0.0.0.0", 0))
 
     def _context(self, server: model.Server, name: str, tls: model.ServerTLS | None) -> ClientContext | None:
-        """Returns a TLS context for one server and its checks only: a session must never be offered to
-        another server."""
+        """Returns a TLS context for one server and its checks only: a session must never be
+        offered to another server."""
         if tls is None:
             return None
         try:
@@ -324,8 +324,8 @@ def _ping_request(backend: model.Backend, settings: model.Server) -> bytes:
 
 
 def _announces(version: str) -> Callable[[Exchange], bytes] | None:
-    """Returns the function that makes the PROXY protocol header with the client's address; None without
-    `send-proxy`."""
+    """Returns the function that makes the PROXY protocol header with the client's address;
+    None without `send-proxy`."""
     if not version:
         return None
     write = write_v1 if version == "v1" else write_v2
@@ -347,8 +347,8 @@ def _address(name: object) -> tuple[str, int] | None:
 
 
 def _name_of(expression: model.Expression) -> Callable[[Exchange], bytes | None]:
-    """Returns the function that fetches a connection's name. It raises NameRefused when the expression exceeds its
-    limits."""
+    """Returns the function that fetches a connection's name. It raises NameRefused when the
+    expression exceeds its limits."""
     fetch = compiled_text(expression)
 
     def name(exchange: Exchange) -> bytes | None:

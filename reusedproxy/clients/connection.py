@@ -154,8 +154,8 @@ class ClientConnection:
             self._line_up(self._buffer + data)
 
     def eof_received(self) -> None:
-        """Notes that the client will send nothing more. Its current request goes on: it may have closed
-        only its side."""
+        """Notes that the client will send nothing more. Its current request goes on: it may
+        have closed only its side."""
         self._eof = True
         exchange = self.exchange
         if exchange is not None:
@@ -271,8 +271,8 @@ class ClientConnection:
         return self._body is None and not self.last
 
     def pause_request(self) -> None:
-        """Stops reading the request's body, because the exchange takes no more for now. No time-out of the client's
-        runs meanwhile."""
+        """Stops reading the request's body, because the exchange takes no more for now. No time-out of the
+        client's runs meanwhile."""
         if self._body is not None:
             self._request_paused = True
             self.transport.pause_reading(self._ended_ahead)
@@ -312,8 +312,8 @@ class ClientConnection:
         self.transport.peer = self
 
     def finish(self) -> None:
-        """Ends the connection after the current exchange, or after that of a head that is coming; an idle
-        one ends now."""
+        """Ends the connection after the current exchange, or after that of a head that is
+        coming; an idle one ends now."""
         self.end_after("proxy stopping")
         if self.state == WAITING and self.requests:
             self._end("proxy stopping")
@@ -328,9 +328,9 @@ class ClientConnection:
             self.transport.abort("not let in any more")
 
     def move(self, frontend: Owner, once: bool) -> bool:
-        """Moves the connection to `frontend`, from the one that accepted it; with `once` for one more request. Returns
-        False if an exchange is under way or the connection cannot be moved. A partly received head is read on, and
-        judged, there."""
+        """Moves the connection to `frontend`, from the one that accepted it; with `once` for one more request.
+        Returns False if an exchange is under way or the connection cannot be moved. A partly received head is
+        read on, and judged, there."""
         if self.state not in (WAITING, READING) or self._blocked or self._eof:
             return False
         if once:
@@ -380,8 +380,8 @@ class ClientConnection:
             self.transport.pause_reading()
 
     def _take_one(self, data: bytes) -> bytes:
-        """Reads one head and begins its exchange. Returns the rest of the data if that exchange has ended already,
-        else nothing."""
+        """Reads one head and begins its exchange. Returns the rest of the data if that exchange has
+        ended already, else nothing."""
         if data[0] == 13:
             data = data[skip_empty_lines(data) :]
         end = find_head_end(data, self._searched)
@@ -515,8 +515,8 @@ class ClientConnection:
 
     @staticmethod
     def _given_up(exchange: Exchange) -> bool:
-        """Tells whether an exchange that no server has seen ends when its client closes its side (`option
-        abortonclose`)."""
+        """Tells whether an exchange that no server has seen ends when its client closes its side
+        (`option abortonclose`)."""
         return exchange.backend is None or exchange.backend.settings.abortonclose
 
     def _give(self, timeout: float | None) -> None:
@@ -570,9 +570,9 @@ class ClientConnection:
         self.frontend.invalid.note(f"{host}:{port}" if port else host, reason, data)
 
     def _end(self, reason: str, data: bytes = b"", *, drain: float = 0.0) -> None:
-        """Sends `data` and closes the connection. The client may take its time for it, within its time-out, as long as
-        it goes on taking. With `drain`, what it sends meanwhile is read and dropped, and it may send nothing for so
-        many seconds."""
+        """Sends `data` and closes the connection. The client may take its time for it, within its time-out, as
+        long as it goes on taking. With `drain`, what it sends meanwhile is read and dropped, and it may send
+        nothing for so many seconds."""
         self.state = ENDING
         self._buffer = b""
         self._body = None

@@ -140,8 +140,8 @@ class Frontend:
             pass
 
     def stopping(self, successors: Mapping[Listener, Frontend]) -> Iterator[None]:
-        """Stops in steps: the first is for its listeners, and one for each connection, which goes on as before
-        until then."""
+        """Stops in steps: the first is for its listeners, and one for each connection, which goes
+        on as before until then."""
         for listener in self.listeners:
             if listener not in successors:
                 listener.close()
@@ -179,8 +179,8 @@ class Frontend:
         return admits_alike and connection.move(successor, once=True)
 
     def _admitted_alike(self, connection: ClientConnection, successor: Frontend) -> bool:
-        """Tells whether the client would be admitted there, and with a PROXY header before its first
-        request as here."""
+        """Tells whether the client would be admitted there, and with a PROXY header before
+        its first request as here."""
         accepted, listener = connection.transport.socket, connection.listener
         try:
             peer = accepted.getpeername()
@@ -320,8 +320,8 @@ class Frontend:
             listener.pause()
 
     def _tell_full(self, text: str) -> None:
-        """Reports now and then that a limit is reached: at the limit each client that leaves makes room for a
-        moment only."""
+        """Reports now and then that a limit is reached: at the limit each client that leaves makes
+        room for a moment only."""
         now = self.deadlines.now()
         if now - self._told_full.get(text, -inf) >= FULL_EVERY:
             self._told_full[text] = now

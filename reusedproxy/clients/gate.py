@@ -26,8 +26,8 @@ EXPECT_PROXY = "expect-proxy"  # it is another proxy, and says for whom it comes
 
 @frozen
 class Arrival:
-    """Holds the facts of a client that has just connected (`reusedproxy.rules.facts.Facts`): no request, no TLS and
-    no variables."""
+    """Holds the facts of a client that has just connected (`reusedproxy.rules.facts.Facts`): no request,
+    no TLS and no variables."""
 
     accepted: socket
     source: tuple[str, int]
@@ -58,8 +58,8 @@ class Arrival:
 
 @frozen
 class Gate:
-    """Holds a frontend's connection rules, in order: each a test and a decision. The first that accepts or rejects
-    is the last."""
+    """Holds a frontend's connection rules, in order: each a test and a decision. The first that accepts
+    or rejects is the last."""
 
     rules: Sequence[tuple[Callable[[Arrival], bool], Receive]]
 

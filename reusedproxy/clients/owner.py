@@ -47,8 +47,8 @@ class Owner(ClientFrontend, Protocol):
     closing: bool
 
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
-        """Begins `exchange` at its backend, or answers it. `body` is what has come of the body; `ended` tells that it
-        is all of it."""
+        """Begins `exchange` at its backend, or answers it. `body` is what has come of the body; `ended`
+        tells that it is all of it."""
 
     def forwarded(self, address: tuple[str, int]) -> bytes:
         """Writes the line of `option forwardfor` for a client at `address`, for servers of the default backend."""

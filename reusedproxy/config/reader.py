@@ -67,8 +67,8 @@ def read_configuration(sources: Sequence[Source], environ: Mapping[str, str], ss
 def reading(
     sources: Sequence[Source], environ: Mapping[str, str], ssllib: str = ""
 ) -> Generator[None, None, Configuration]:
-    """Reads the configuration like `read_configuration`, in steps, one for each line and section: 5,000 lines take 0.3
-    s in all."""
+    """Reads the configuration like `read_configuration`, in steps, one for each line and section: 5,000
+    lines take 0.3 s in all."""
     environment = {
         **environ,
         "REUSEDPROXY": "1",
@@ -161,8 +161,8 @@ class _Reading:
             self.section.unreadable.add(word)
 
     def with_addresses(self, words: tuple[str, ...], text: str) -> tuple[str, ...]:
-        """Returns the words with variables expanded in addresses outside of double quotes, too. `text` is the whole
-        line."""
+        """Returns the words with variables expanded in addresses outside of double quotes, too.
+        `text` is the whole line."""
         if "$" not in text:
             return words
         places = {_ADDRESSES.get(words[0], 0)}
@@ -224,8 +224,8 @@ class _Reading:
             read_proxy_line(self.section, line, self.report)
 
     def _looks_like_section(self, line: Line, text: str) -> bool:
-        """Tells whether the line is a mistyped section keyword: at the left margin, no known keyword, and closest to a
-        section's."""
+        """Tells whether the line is a mistyped section keyword: at the left margin, no known keyword, and
+        closest to a section's."""
         if text[:1] in (" ", "\t") or line.prefix or line.keyword in haproxy_words.PROXY | haproxy_words.GLOBAL:
             return False
         known = haproxy_words.SECTIONS | haproxy_words.PROXY
@@ -270,8 +270,8 @@ class _Reading:
             raise Wrong(wrong)
 
     def parent(self, line: Line, name: str, rest: tuple[str, ...]) -> tuple[ProxyDraft, str]:
-        """Returns the `defaults` section that a section inherits, and the fault of the words that name it
-        ("": none)."""
+        """Returns the `defaults` section that a section inherits, and the fault of the words
+        that name it ("": none)."""
         nothing = ProxyDraft("defaults", "", line.place)
         last = self.defaults[-1] if self.defaults and line.keyword != "defaults" else nothing
         if not rest:

@@ -37,8 +37,8 @@ class FileWatch:
         self._refused: Stamps | None = None
 
     def begin(self, every: float | None, used: Stamps, stamps: Callable[[], Steps[Stamps]]) -> None:
-        """Starts to look every `every` seconds (None: never); `used` are the stamps from before the files in use were
-        read."""
+        """Starts to look every `every` seconds (None: never); `used` are the stamps from before the
+        files in use were read."""
         self.stop()
         self._every = every
         self._used = self._seen = used
@@ -58,8 +58,8 @@ class FileWatch:
             self._look.plan(self._every)
 
     def _looking(self) -> Steps[None]:
-        """Takes the stamps, in steps: a file system may be slow, and the files many (10 ms for 1000 certificates on a
-        local disk)."""
+        """Takes the stamps, in steps: a file system may be slow, and the files many (10 ms for 1000
+        certificates on a local disk)."""
         stamps = yield from self._stamps()
         self._rested = stamps == self._seen
         self._seen = stamps

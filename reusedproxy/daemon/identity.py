@@ -48,8 +48,8 @@ class Account:
 
     @classmethod
     def of(cls, uid: int, gid: int | None = None) -> Account:
-        """Returns the account with these numbers. `gid` None means the user's own group, or the same number for an
-        unknown uid."""
+        """Returns the account with these numbers. `gid` None means the user's own group, or the same
+        number for an unknown uid."""
         try:
             known = pwd.getpwuid(uid)
         except KeyError:
@@ -86,8 +86,8 @@ class Account:
             os.setgroups(groups)
 
     def impediment(self) -> str:
-        """Returns the reason why root cannot become this account, "" if it can. Root in a container may lack the
-        capabilities."""
+        """Returns the reason why root cannot become this account, "" if it can. Root in a container
+        may lack the capabilities."""
         try:
             with self.acting():
                 return ""

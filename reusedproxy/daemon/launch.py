@@ -72,8 +72,8 @@ def _cannot_write(path: str) -> str:
 
 
 class UsersLogFile(LogFile):
-    """Writes a log file that only its owner rotates: twistd writes the first lines as root, who would own
-    the new file."""
+    """Writes a log file that only its owner rotates: twistd writes the first lines as root, who
+    would own the new file."""
 
     def shouldRotate(self) -> bool:
         return os.geteuid() == os.fstat(self._file.fileno()).st_uid and bool(super().shouldRotate())

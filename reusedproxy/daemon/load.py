@@ -37,8 +37,8 @@ def load(paths: list[str]) -> Configuration:
 
 
 def loading(paths: list[str], again: bool = False) -> Steps[Configuration]:
-    """Reads the configuration like `load`, in steps. With `again` clients are being served, so no pipe is waited for.
-    Raises Refused."""
+    """Reads the configuration like `load`, in steps. With `again` clients are being served, so no pipe is
+    waited for. Raises Refused."""
     sources, faults = _read(paths, unless_pipe if again else None)
     if faults:
         raise Refused(faults)
@@ -75,8 +75,8 @@ def _read(paths: list[str], opener: Callable[[str, int], int] | None) -> tuple[l
 
 
 def _named_twice(name: str, path: str, other: str, other_path: str) -> str:
-    """Returns the message for a file that is read twice: each of its sections would have a duplicate at
-    the same line."""
+    """Returns the message for a file that is read twice: each of its sections would have a
+    duplicate at the same line."""
     if os.path.normpath(name) != os.path.normpath(other):
         return f"{name}: this is the same file as {other}, which is read already"
     return f"{name}: this file is named twice: by '--config {other_path}' and by '--config {path}'"

@@ -352,8 +352,8 @@ class ProxyService(Service):
             self.supervision.ready(f"serves (listeners: {len(proxy.listeners)}, servers: {len(proxy.lines)})")
 
     def _warm_up(self, proxy: Proxy, began: float, patience: float) -> None:
-        """Delays listening for `pool-warm-start`: clients wait in the kernel's queue until every floor stands, or the
-        time is over."""
+        """Delays listening for `pool-warm-start`: clients wait in the kernel's queue until every floor
+        stands, or the time is over."""
         if self.state != "running" or proxy is not self.proxy:
             return
         took = self._reactor.seconds() - began
@@ -430,8 +430,8 @@ class ProxyService(Service):
         yield from self._turn_to(configuration, addresses)
 
     def _turn_to(self, configuration: Configuration, addresses: Addresses) -> Steps[None]:
-        """Builds and tries a proxy for the configuration, and replaces the current one, in steps. Raises
-        AssemblyError."""
+        """Builds and tries a proxy for the configuration, and replaces the current one, in
+        steps. Raises AssemblyError."""
         old = self.proxy
         assert old is not None
         assembly = Assembly(configuration, self._reactor, self._poller, SystemRandom(), self.announce, old, addresses)
@@ -515,8 +515,8 @@ class ProxyService(Service):
         return [*self._replaced.proxies, self.proxy] if self.proxy is not None else []
 
     def stopService(self) -> Deferred[None]:
-        """Stops accepting, lets running exchanges finish, and closes the pools. `hard-stop-after` bounds this; another
-        signal ends it."""
+        """Stops accepting, lets running exchanges finish, and closes the pools. `hard-stop-after` bounds this;
+        another signal ends it."""
         Service.stopService(self)
         if self._drained is None:
             self._drained = Deferred()

@@ -30,8 +30,8 @@ def pools_of(proxy: Proxy) -> set[HTTPConnectionPool]:
 
 
 def take_place(old: Proxy, new: Proxy, announce: Announce) -> list[Iterator[None]]:
-    """Closes the listeners that `new` does not take over, and hands on states. Returns the remaining steps for the
-    clients."""
+    """Closes the listeners that `new` does not take over, and hands on states. Returns the
+    remaining steps for the clients."""
     successors = {listener: frontend for frontend, listener in new.listeners}
     leaving = [_leaving(frontend, successors) for frontend in old.frontends]
     for _, listener in old.listeners:
@@ -54,8 +54,8 @@ def _leaving(frontend: Frontend, successors: Mapping[Listener, Frontend]) -> Ite
 
 
 def hand_on_states(old: Proxy, new: Proxy, announce: Announce) -> None:
-    """Hands on orders and check results, those from the time of the trial included. Announces each order that stays in
-    force."""
+    """Hands on orders and check results, those from the time of the trial included. Announces each
+    order that stays in force."""
     for name, line in new.lines.items():
         if name in old.lines:
             line.succeed(old.lines[name])
@@ -106,8 +106,8 @@ def follow(replaced: list[Proxy], new: Proxy) -> list[tuple[Proxy, Backend, Serv
 
 
 def give_up(followed: list[tuple[Proxy, Backend, Server]]) -> Iterator[None]:
-    """Moves the requests that wait for one of these servers to another queue, or fails them when none is left, in
-    steps."""
+    """Moves the requests that wait for one of these servers to another queue, or fails them when
+    none is left, in steps."""
     for proxy, backend, server in followed:
         if proxy.backends:  # else its last client has gone in the meantime, and the proxy has been freed
             backend.server_replaced(server)

@@ -43,8 +43,8 @@ LOOK = 0.05
 
 
 class Manager:
-    """Talks to systemd, or another manager that set $NOTIFY_SOCKET. Messages that cannot be sent are lost; the failure
-    is logged once."""
+    """Talks to systemd, or another manager that set $NOTIFY_SOCKET. Messages that cannot be sent are lost; the
+    failure is logged once."""
 
     _log = Logger()
 
@@ -139,8 +139,8 @@ class Supervision:
         self._write(STARTING)
 
     def begin(self) -> None:
-        """Starts reporting: the event loop will run from now on, in the process that stays, after twistd has become a
-        daemon."""
+        """Starts reporting: the event loop will run from now on, in the process that stays, after
+        twistd has become a daemon."""
         self._write(STARTING)
         self._manager.feed()
 

@@ -185,8 +185,8 @@ def configuration(directory: Path, port: int, server_port: int) -> str:
 
 
 def introduction(port: int, server_port: int, file: Path, warm: int, trouble: str) -> str:
-    """Returns the text printed at the start. `warm` counts open connections; `trouble` says why there are no more
-    ("" for none)."""
+    """Returns the text printed at the start. `warm` counts open connections; `trouble` says why there
+    are no more ("" for none)."""
     return INTRODUCTION.format(
         version=__version__,
         warm=warm,

@@ -33,8 +33,8 @@ class EmbeddedServer:
     """Binds a port of the kernel's choice when made; `start` begins to serve."""
 
     def __init__(self, reactor: Any, certificate: Path, authority: Path) -> None:
-        """Takes `certificate`, a PEM file with its key, and `authority`, the CA whose client certificates
-        are accepted."""
+        """Takes `certificate`, a PEM file with its key, and `authority`, the CA whose client
+        certificates are accepted."""
         self._reactor = reactor
         self._listening: Any = None
         self._socket = bind_socket(Bind(Place("demo", 0), ListenAddress("tcp", "127.0.0.1", 0)), BACKLOG)

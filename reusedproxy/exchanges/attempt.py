@@ -112,8 +112,8 @@ class Attempt:
     # Finding a server.
 
     def start(self, avoid: Server | None = None) -> None:
-        """Asks the backend for a server, and waits for a place if all are full. `avoid` is chosen only if there
-        is no other."""
+        """Asks the backend for a server, and waits for a place if all are full. `avoid` is chosen
+        only if there is no other."""
         backend = self.request.backend
         assert backend is not None
         if not self._choose(backend, avoid):
@@ -131,8 +131,8 @@ class Attempt:
             self.start()
 
     def _choose(self, backend: Backend, avoid: Server | None = None) -> bool:
-        """Asks the backend for a server, preferably the one to which the client is bound. Returns False if
-        there is none."""
+        """Asks the backend for a server, preferably the one to which the client is bound. Returns
+        False if there is none."""
         session = self.request.client.session
         return backend.choose(self, avoid, None if session is None else _bound_to(session, backend))
 
@@ -337,8 +337,8 @@ class Attempt:
         return self._failures().may_retry(failure, answered, self.was_idle)
 
     def lost(self, whose: str, answered: bool) -> bool:
-        """Makes another attempt, if one is allowed after the connection was lost before the answer's head. Returns
-        whether it did."""
+        """Makes another attempt, if one is allowed after the connection was lost before the answer's head.
+        Returns whether it did."""
         request = self.request
         server = request.server
         assert server is not None
@@ -363,8 +363,8 @@ class Attempt:
         return True
 
     def _make_another(self) -> None:
-        """Makes another attempt, and further ones as long as each fails at once. The loop is here so that attempts
-        do not nest."""
+        """Makes another attempt, and further ones as long as each fails at once. The loop is here so
+        that attempts do not nest."""
         request, failures = self.request, self._failures()
         for _ in range(ATTEMPTS_AT_ONCE):
             request.attempt = attempt = Attempt(request)

@@ -37,8 +37,8 @@ class ClientFrontend(Protocol):
 
 
 class ClientFacts(Protocol):
-    """Defines the facts of a client connection for rules and logs. `requests` counts the request heads
-    received on it."""
+    """Defines the facts of a client connection for rules and logs. `requests` counts the
+    request heads received on it."""
 
     address: tuple[str, int]
     #: The address that it had connected to, as a PROXY protocol header tells; None: there was no such header.
@@ -69,8 +69,8 @@ class Client(ClientFacts, Protocol):
         """Tells whether another request may follow: all of this one has come, and it was not to be the last."""
 
     def end_after(self, reason: str) -> None:
-        """Makes this exchange the connection's last. The client is told so, and the connection closed after
-        the answer."""
+        """Makes this exchange the connection's last. The client is told so, and the connection
+        closed after the answer."""
 
     def write(self, data: bytes) -> None:
         """Sends a part of the answer."""

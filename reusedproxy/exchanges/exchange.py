@@ -252,8 +252,8 @@ class Exchange(ExchangeFacts):
     # What its server connection calls (`pool.served.Exchange` says when).
 
     def may_repeat(self) -> bool:
-        """Tells whether the request would be sent again if this connection, which had stood idle, were lost
-        unanswered."""
+        """Tells whether the request would be sent again if this connection, which had stood
+        idle, were lost unanswered."""
         attempt = self.attempt
         assert attempt is not None
         return attempt.was_idle and attempt.may_retry(SERVER_GONE, False)
@@ -450,8 +450,8 @@ class Exchange(ExchangeFacts):
             connection.give_up(reason)
 
     def refused(self, status: int, flags: str, heard: bool) -> None:
-        """Ends an exchange whose request cannot be read, so that it never begins. `heard` tells that the client is
-        still there."""
+        """Ends an exchange whose request cannot be read, so that it never begins. `heard` tells that
+        the client is still there."""
         self.status = status
         self.flags = flags
         self._end(last=error_answer(status, self.method) if heard else b"", error=status)
@@ -469,9 +469,9 @@ class Exchange(ExchangeFacts):
         return answer if self.own_rules is None else self.own_rules(self, answer)
 
     def _end(self, last: bytes = b"", error: int = 0, broken: bool = False) -> None:
-        """Ends the exchange; there is no other end. `last` are the answer's last bytes; `error` is their status if they
-        are an error of the proxy's own. `broken` tells that the answer cannot be completed, and only a reset can tell
-        the client."""
+        """Ends the exchange; there is no other end. `last` are the answer's last bytes; `error` is their status
+        if they are an error of the proxy's own. `broken` tells that the answer cannot be completed, and only a
+        reset can tell the client."""
         self.state = ENDED
         client = self.client
         self.ended = client.deadlines.now()

@@ -106,8 +106,8 @@ class ExchangeFacts:
         return not name.startswith("req." if self.answer is not None else "res.")
 
     def _scope(self, name: str) -> dict[str, Sample]:
-        """Returns the variables of a scope: `sess` lives as long as the client's connection, the others at most as long
-        as the exchange."""
+        """Returns the variables of a scope: `sess` lives as long as the client's connection, the others at most
+        as long as the exchange."""
         if name.startswith("sess."):
             return session_of(self.client).variables
         if self._variables is None:

@@ -67,8 +67,8 @@ def switch_head(head: ResponseHead) -> bytes:
 
 
 def switches_as_asked(head: ResponseHead, request: RequestHead) -> bool:
-    """Tells whether the client has named the protocol to which the server switches; it must have (RFC 9110
-    section 7.8)."""
+    """Tells whether the client has named the protocol to which the server switches; it must have
+    (RFC 9110 section 7.8)."""
     asked, switched = _protocols(request.upgrade), _protocols(head.upgrade)
     return bool(switched) and switched <= asked
 

@@ -1,5 +1,5 @@
-"""Decides whether a failed attempt may be repeated: one pure function, so that it can be read as a table and
-tested as one."""
+"""Decides whether a failed attempt may be repeated: one pure function, so that it can be read as a
+table and tested as one."""
 
 from __future__ import annotations
 

@@ -40,8 +40,8 @@ class Choice:
 
 
 class Routing:
-    """Runs the rules of a frontend and of its backends, in their order. `routes` has all routes, by the name of
-    their backend."""
+    """Runs the rules of a frontend and of its backends, in their order. `routes` has all routes, by
+    the name of their backend."""
 
     def __init__(
         self,
@@ -150,8 +150,8 @@ class Routing:
 
 
 def shows_page(pages: Iterable[Page], exchange: Exchange, ended: bool) -> bool:
-    """Answers a request for one of these pages. Returns False if it was for none. `ended` tells that all of its
-    body has come."""
+    """Answers a request for one of these pages. Returns False if it was for none. `ended` tells that
+    all of its body has come."""
     head = exchange.head
     assert head is not None
     for page in pages:
@@ -167,8 +167,8 @@ def shows_page(pages: Iterable[Page], exchange: Exchange, ended: bool) -> bool:
 def _answer_rules(
     backend: RuleSet | None, frontend: RuleSet
 ) -> Callable[[Exchange], tuple[int, bytes, str] | None] | None:
-    """Returns a function that runs the rules for a response: the backend's, then the frontend's. Returns None if
-    there are none."""
+    """Returns a function that runs the rules for a response: the backend's, then the frontend's. Returns
+    None if there are none."""
     steps_of_both = [
         rule_set.response for rule_set in (backend, frontend) if rule_set is not None and rule_set.response
     ]

@@ -24,8 +24,8 @@ Over = Callable[[str, bool], None]
 
 @frozen
 class TunnelTimeouts:
-    """Holds the seconds of silence in both directions that end a tunnel: while both sides are `open`, and when one
-    has `ended`."""
+    """Holds the seconds of silence in both directions that end a tunnel: while both sides are `open`,
+    and when one has `ended`."""
 
     open: float = inf
     ended: float = inf

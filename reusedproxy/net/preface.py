@@ -99,8 +99,8 @@ class Preface:
             self._fail(ABORTED, reason)
 
     def finish(self) -> None:
-        """Closes the connection because the proxy stops: a client that has sent no header yet loses no
-        request by it."""
+        """Closes the connection because the proxy stops: a client that has sent no header yet
+        loses no request by it."""
         self.abort("proxy stopping")
 
     def deadline_passed(self) -> None:

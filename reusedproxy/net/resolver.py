@@ -45,8 +45,8 @@ def look_up(query: Query) -> Found:
 
 
 def literal(query: Query) -> Found | None:
-    """Returns the address of a host that is written as an IP address, without a look-up; None if it has to
-    be resolved."""
+    """Returns the address of a host that is written as an IP address, without a look-up; None
+    if it has to be resolved."""
     try:
         address = ip_address(query.host)
     except ValueError:

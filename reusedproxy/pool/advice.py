@@ -51,8 +51,8 @@ class Advice:
     def idle_timeouts(
         self, limits: PoolLimits, used: IdleTimeoutEstimate, unused: IdleTimeoutEstimate, pings: bool
     ) -> None:
-        """Compares the configured limits with the server's idle time-outs. `pings` tells that idle connections
-        are pinged."""
+        """Compares the configured limits with the server's idle time-outs. `pings` tells that idle
+        connections are pinged."""
         if limits.idle_timeout is not None and used.limit < limits.idle_timeout:
             self._once(
                 "idle-timeout",

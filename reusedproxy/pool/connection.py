@@ -226,8 +226,8 @@ class ServerConnection(Unfinished):
         self.pool.retire(self, reason, at_once=at_once)
 
     def give_up(self, reason: str) -> None:
-        """Ends the connection, whatever is under way on it. Its exchange, which asks for this, hears
-        nothing further."""
+        """Ends the connection, whatever is under way on it. Its exchange, which asks for
+        this, hears nothing further."""
         self.exchange = self.uploader = None
         self._switched = None
         self.pool.retire(self, reason, at_once=True)

@@ -167,8 +167,8 @@ class Counters:
         self.waits[TIMEOUT if failure.timed_out else REFUSED].observe(seconds)
 
     def end(self, connection: ServerConnection, now: float, reason: str, by: str, word: str) -> Ended:
-        """Counts a connection that has left its pool, and returns its record. `word` is one of `reasons.WORDS`,
-        for `reason`."""
+        """Counts a connection that has left its pool, and returns its record. `word` is one of
+        `reasons.WORDS`, for `reason`."""
         age, transport = now - connection.born, connection.transport
         self.closed[by, word] += 1
         self.ages.observe(age)

@@ -43,8 +43,8 @@ class PoolGroup(Protocol[P]):
 
     @property
     def known_names(self) -> int:
-        """Returns how many connections may stand beyond what concurrent use calls for: one for each name that is
-        asked for again."""
+        """Returns how many connections may stand beyond what concurrent use calls for: one for each name
+        that is asked for again."""
 
     @property
     def knows_name(self) -> bool:
@@ -54,8 +54,8 @@ class PoolGroup(Protocol[P]):
         """Returns the watcher for a pool's holdings, which passes each move on to `upkeep`."""
 
     def holding(self) -> Sequence[P]:
-        """Returns the pools that need upkeep, the first one first. The others hold no connections and have
-        no waiters."""
+        """Returns the pools that need upkeep, the first one first. The others hold no
+        connections and have no waiters."""
 
     def longest_idle(self, most: int) -> list[ServerConnection]:
         """Returns at most `most` idle connections that may be closed, the longest idle first."""

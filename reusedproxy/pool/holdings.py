@@ -48,8 +48,8 @@ class HoldingsWatcher(Protocol):
         """Notes that the connection is idle and private."""
 
     def withdrawn(self, connection: ServerConnection) -> None:
-        """Notes that the connection has left the idle list without a request: it is about to be pinged, watched
-        or retired."""
+        """Notes that the connection has left the idle list without a request: it is about to be
+        pinged, watched or retired."""
 
     def gone(self, connection: ServerConnection, was: int) -> None:
         """Notes that the connection has been retired; `was` is its state before."""
@@ -125,8 +125,8 @@ class Holdings:
 
     @property
     def least_wanted(self) -> ServerConnection:
-        """Returns the idle connection to end first: one that is due, else the longest idle. There must be
-        an idle one."""
+        """Returns the idle connection to end first: one that is due, else the longest idle.
+        There must be an idle one."""
         return min(self.due, key=attrgetter("idle_since", "number")) if self.due else self.idle[0]
 
     # Moves.
@@ -150,8 +150,8 @@ class Holdings:
         self.use(connection)
 
     def use(self, connection: ServerConnection) -> None:
-        """Puts a connection in use by a request: a new one, one that has just come back, or one taken out
-        of its list."""
+        """Puts a connection in use by a request: a new one, one that has just come back, or
+        one taken out of its list."""
         connection.state = IN_USE
         self.in_use.add(connection)
         self.counters.requests += 1
@@ -288,7 +288,7 @@ class Holdings:
 
 
 def remember_session(connection: ServerConnection) -> None:
-    """Keeps the TLS session of a connection for the next one. A server of TLS 1.3 has sent it by the time of its
-    first answer."""
+    """Keeps the TLS session of a connection for the next one. A server of TLS 1.3 has sent it by the
+    time of its first answer."""
     if isinstance(connection.transport, ClientTLSTransport):
         connection.transport.remember_session()

@@ -13,8 +13,8 @@ from reusedproxy.pool.waiters import Waiters
 
 
 class KeptPool(Protocol):
-    """Defines the pool as its upkeep sees it: what it may do, who waits, and what it shares with its server's
-    other pools."""
+    """Defines the pool as its upkeep sees it: what it may do, who waits, and what it shares with
+    its server's other pools."""
 
     limits: PoolLimits
     holdings: Holdings
@@ -41,8 +41,8 @@ class KeptPool(Protocol):
 
     @property
     def known_names(self) -> int:
-        """Returns how many connections may stand beyond what concurrent use calls for: one for each name that is
-        asked for again."""
+        """Returns how many connections may stand beyond what concurrent use calls for: one for each name
+        that is asked for again."""
 
     def holding(self) -> Sequence[KeptPool]:
         """Returns the server's pools that need upkeep, the first pool first."""
@@ -51,8 +51,8 @@ class KeptPool(Protocol):
         """Does the upkeep that each pool needs by itself."""
 
     def longest_idle(self, most: int) -> list[ServerConnection]:
-        """Returns at most `most` idle connections that may be closed, the longest idle first, from all pools of
-        the server."""
+        """Returns at most `most` idle connections that may be closed, the longest idle first, from
+        all pools of the server."""
 
     def dial(self, cause: str) -> None:
         """Opens one more connection, for somebody who waits (DEMAND) or for the floor."""

@@ -80,8 +80,8 @@ def naming(
 
 
 def host_name(value: bytes) -> bytes:
-    """Converts a host to the form that goes into SNI (RFC 6066 section 3): lower case, without a port or
-    a final dot."""
+    """Converts a host to the form that goes into SNI (RFC 6066 section 3): lower case,
+    without a port or a final dot."""
     host, colon, port = value.rpartition(b":")
     if colon and port.isdigit() and (b":" not in host or host.endswith(b"]")):
         value = host

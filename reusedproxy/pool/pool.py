@@ -67,8 +67,8 @@ class HTTPConnectionPool:
         group: PoolGroup[HTTPConnectionPool] | None = None,
     ) -> None:
         """Begins suspended. `announce(level, text)` takes messages for the operator, and `name` begins each.
-        `budget` is shared with the other servers' pools. `group` has the other pools of the same server (None:
-        there are none)."""
+        `budget` is shared with the other servers' pools. `group` has the other pools of the same server
+        (None: there are none)."""
         self.name = name
         self.limits = limits
         self.deadlines: Deadlines = dialer.deadlines
@@ -148,8 +148,8 @@ class HTTPConnectionPool:
 
     @property
     def known_names(self) -> int:
-        """Returns how many connections may stand beyond what concurrent use calls for: one for each name that is
-        asked for again."""
+        """Returns how many connections may stand beyond what concurrent use calls for: one for each name
+        that is asked for again."""
         return self.group.known_names
 
     @property
@@ -162,13 +162,13 @@ class HTTPConnectionPool:
         return self.group.holding()
 
     def longest_idle(self, most: int) -> list[ServerConnection]:
-        """Returns at most `most` idle connections that may be closed, the longest idle first, from all pools of
-        the server."""
+        """Returns at most `most` idle connections that may be closed, the longest idle first, from
+        all pools of the server."""
         return self.group.longest_idle(most)
 
     def held(self, what: str) -> int:
-        """Returns how many connections (or dials) all pools of the server have in the list of this name,
-        such as "idle"."""
+        """Returns how many connections (or dials) all pools of the server have in the list of
+        this name, such as "idle"."""
         return sum(len(getattr(pool, what)) for pool in self.family)
 
     def look_after(self, now: float) -> None:
@@ -219,8 +219,8 @@ class HTTPConnectionPool:
         self.group.waiting_changed(self)
 
     def leave(self, waiter: Waiter, timed_out: bool = False) -> None:
-        """Removes a waiter that gives up, by its time-out or for a reason of its own. Does nothing if it
-        does not wait."""
+        """Removes a waiter that gives up, by its time-out or for a reason of its own. Does
+        nothing if it does not wait."""
         waiting = self.waiters.leave(waiter) or self._refusals.leave(waiter)
         if waiting is not None:
             result = records.TIMEOUT if timed_out else records.LEFT
@@ -267,8 +267,8 @@ class HTTPConnectionPool:
         return self.group.counted
 
     def make_room(self) -> None:
-        """Ends a connection that can be spared, in any of the server's pools: the ceiling is reached, and a request
-        needs a new one."""
+        """Ends a connection that can be spared, in any of the server's pools: the ceiling is reached, and a
+        request needs a new one."""
         self.group.make_room(self)
 
     def make_room_here(self) -> None:
@@ -406,8 +406,8 @@ class HTTPConnectionPool:
             self.holdings.backlog.finish()
 
     def _serve_returned(self, connection: ServerConnection) -> bool:
-        """Gives a connection that has just come back to the first waiter for which it is fit. Returns False if
-        there is none."""
+        """Gives a connection that has just come back to the first waiter for which it is fit. Returns
+        False if there is none."""
         connection.idle_since = self.deadlines.now()
         waiting = self.waiters.first_fit(self.holdings.returned_fits, connection.safe)
         if waiting is None:

@@ -93,8 +93,8 @@ _ALWAYS = {
 
 
 def word_for(reason: str, by: str, *, idle: bool, pinged: bool) -> str:
-    """Returns the word of WORDS for a reason. `idle` tells that nobody used the connection; `pinged`, that it
-    carried a ping."""
+    """Returns the word of WORDS for a reason. `idle` tells that nobody used the connection; `pinged`,
+    that it carried a ping."""
     always = _ALWAYS.get(reason)
     if always is not None:
         return always

@@ -132,8 +132,8 @@ class Refill:
         return pool.counted < most
 
     def go_on(self) -> None:
-        """Tries again: what the governor had forbidden may be possible now, or it is this pool's turn among
-        all servers."""
+        """Tries again: what the governor had forbidden may be possible now, or it is this pool's
+        turn among all servers."""
         self.open_more()
         self._make_good()
 

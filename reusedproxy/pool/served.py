@@ -53,20 +53,20 @@ class Exchange(Protocol):
         until that has ended."""
 
     def request_sent(self) -> None:
-        """Notes, after `response_early`, that the server has been sent all of the request. The connection is free
-        again already."""
+        """Notes, after `response_early`, that the server has been sent all of the request. The
+        connection is free again already."""
 
     def request_refused(self, whose: str | None) -> None:
         """Notes, after `response_early`, that the connection is gone, so that the rest of the request cannot be sent.
         None: nobody is to blame, since the server had said that it would close."""
 
     def server_lost(self, whose: str, reason: str, answered: bool) -> None:
-        """Notes that the connection is gone. `answered` tells that some byte of a response had come on it for
-        this request."""
+        """Notes that the connection is gone. `answered` tells that some byte of a response had come
+        on it for this request."""
 
     def break_off(self) -> None:
-        """Ends the exchange, because one of these calls has failed by an error of the proxy; the connection has dropped
-        it already."""
+        """Ends the exchange, because one of these calls has failed by an error of the proxy; the connection
+        has dropped it already."""
 
     def pause_request(self) -> None:
         """Stops sending for now: the server does not take it."""

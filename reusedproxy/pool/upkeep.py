@@ -134,8 +134,8 @@ class Upkeep:
     # What the holdings say.
 
     def taken(self, connection: ServerConnection) -> None:
-        """Notes a connection in use: raises the peak, and plans a replacement if `max-reuse` makes this its
-        last request."""
+        """Notes a connection in use: raises the peak, and plans a replacement if `max-reuse`
+        makes this its last request."""
         held = self.holdings
         connection.deadline = inf
         if held.due:
@@ -156,8 +156,8 @@ class Upkeep:
             held.counters.warm_took(self._now() - began)
 
     def rested(self, connection: ServerConnection) -> None:
-        """Sets the time by which an idle connection must leave, and retires the least wanted one if that is
-        one too many."""
+        """Sets the time by which an idle connection must leave, and retires the least wanted one
+        if that is one too many."""
         self._set_leaving(connection)
         held = self.holdings
         idle = len(held.idle)
@@ -292,8 +292,8 @@ class Upkeep:
         return self.used if connection.requests else self.unused
 
     def _set_leaving(self, connection: ServerConnection) -> None:
-        """Sets the time by which an idle connection must leave, or be pinged; called again when more is known of
-        its server."""
+        """Sets the time by which an idle connection must leave, or be pinged; called again when more
+        is known of its server."""
         pool, since = self._pool, connection.idle_since
         leave_at = since + (self.used if connection.requests else self.unused).leave_after
         if self._early:
@@ -321,8 +321,8 @@ class Upkeep:
         return min(self._early, self._estimate(connection).leave_after / 2) * (connection.number * _GOLDEN % 1)
 
     def _idle_time_passed(self, connection: ServerConnection) -> None:
-        """Ends or pings an idle connection whose time has passed, or which was due and would soon be closed by
-        its server."""
+        """Ends or pings an idle connection whose time has passed, or which was due and would soon
+        be closed by its server."""
         held, now = self.holdings, self._now()
         if connection in held.due:
             self._let_go(connection, AHEAD)
@@ -457,8 +457,8 @@ class Upkeep:
     # Once in a while.
 
     def _upkeep(self) -> None:
-        """Ends what has stood idle too long, and what has been more than enough for a while, in all pools of
-        the server."""
+        """Ends what has stood idle too long, and what has been more than enough for a while, in
+        all pools of the server."""
         limits, now = self._pool.limits, self._now()
         every = min(UPKEEP, max(limits.purge_delay, PURGE_AT_MOST) if limits.purge_delay else UPKEEP)
         # Set first: one pool's failure must not cost the others theirs.

@@ -70,8 +70,8 @@ class Waiters:
         return waiting
 
     def take(self, dials: float = inf, most: int | None = None) -> Waiters:
-        """Removes and returns the waiters that came before the `dials`-th dial had begun, at most `most` of them
-        (None: all)."""
+        """Removes and returns the waiters that came before the `dials`-th dial had begun, at most
+        `most` of them (None: all)."""
         taken = Waiters()
         if most is None and self.waiting and next(reversed(self.waiting.values())).dials < dials:
             # That is all of them. To move 7,000 would take 10 ms.
@@ -89,8 +89,8 @@ class Waiters:
         return next(iter(self.waiting.values()))
 
     def first_fit(self, most: int, safe: bool) -> Waiting | None:
-        """Returns the oldest place whose kind is at most `most`, or SAFE if the connection is `safe`; None if
-        there is none."""
+        """Returns the oldest place whose kind is at most `most`, or SAFE if the connection is
+        `safe`; None if there is none."""
         fit = [
             next(iter(each.values()))
             for kind, each in enumerate(self._kinds)

@@ -65,8 +65,8 @@ class TLSSide(Protocol):
 
     @property
     def certificate_error(self) -> int:
-        """Returns the X509_V_ERR number of the first fault of the peer's certificate that was let pass; 0
-        without one."""
+        """Returns the X509_V_ERR number of the first fault of the peer's certificate that was
+        let pass; 0 without one."""
 
     @property
     def authority_error(self) -> tuple[int, int]:

@@ -195,8 +195,8 @@ class _Spent:
     at: float = 0.0
 
     def by(self, now: float) -> float:
-        """Returns the seconds at `now`. Where `begin` is not called (`use_backend`, `sni`), time spent on other work
-        reduces them."""
+        """Returns the seconds at `now`. Where `begin` is not called (`use_backend`, `sni`), time spent on
+        other work reduces them."""
         return max(0.0, self.seconds - (now - self.at))
 
     def add(self, spent: float, began: float) -> None:
@@ -216,8 +216,8 @@ def begin() -> None:
 
 
 class _Searched:
-    """Replaces what searches find, one after the other, within the processor time that one request has for all of
-    its matches."""
+    """Replaces what searches find, one after the other, within the processor time that one request has
+    for all of its matches."""
 
     def __init__(self, search: Search, make: Callable[[Found], bytes], all_of_them: bool) -> None:
         self._search = search

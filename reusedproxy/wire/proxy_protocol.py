@@ -165,8 +165,8 @@ def write_v1(source: Address | None, destination: Address | None) -> bytes:
 
 
 def write_v2(source: Address | None, destination: Address | None) -> bytes:
-    """Returns the binary header for a server; without addresses it says that the connection is the proxy's
-    own (LOCAL)."""
+    """Returns the binary header for a server; without addresses it says that the connection is
+    the proxy's own (LOCAL)."""
     families = _same_family(source, destination)
     if families is None or source is None or destination is None:
         return SIGNATURE + b"\x20\0\0\0"

@@ -50,8 +50,8 @@ def expanded(text: str, variable: Callable[[str], str | None]) -> str:
 
 
 def listen_addresses(text: str, what: str = "'bind'") -> tuple[ListenAddress, ...]:
-    """Parses a comma-separated list of listening addresses; port ranges are written out, one address per port. Raises
-    Wrong."""
+    """Parses a comma-separated list of listening addresses; port ranges are written out, one address
+    per port. Raises Wrong."""
     found: list[ListenAddress] = []
     for part in text.split(","):
         if not part:
@@ -103,8 +103,8 @@ def _unix_path(path: str, what: str) -> str:
 
 
 def _host_and_port(text: str) -> tuple[str, str]:
-    """Splits host and port at the last colon, as HAProxy does even for an IPv6 address without brackets. `[v6]` alone
-    has no port."""
+    """Splits host and port at the last colon, as HAProxy does even for an IPv6 address without brackets.
+    `[v6]` alone has no port."""
     if text.startswith("[") and text.endswith("]"):
         return text[1:-1], ""
     host, _, port = text.rpartition(":") if ":" in text else (text, "", "")

@@ -250,8 +250,8 @@ class _Condition:
 
 
 def _openssl_key(text: str) -> tuple[int, int, int, int, int]:
-    """Returns a sort key for versions of OpenSSL: a letter sorts after none, and 3.0.0-beta2 before 3.0.0. Raises
-    Wrong."""
+    """Returns a sort key for versions of OpenSSL: a letter sorts after none, and 3.0.0-beta2
+    before 3.0.0. Raises Wrong."""
     found = re.match(r"(\d{1,3})\.(\d{1,3})\.(\d{1,3})([a-z]?)(-(?:alpha|beta|dev|pre)\S*)?", text, re.ASCII)
     if not found:
         raise Wrong(f"'{text}' is not a version of OpenSSL such as 3.0.0 or 1.1.1k")

@@ -16,8 +16,8 @@ _KEEPALIVE_TIMEOUTS = ("keepalive-timeout", "keep-alive-timeout", "http-keep-ali
 
 
 def server_close(value: str) -> str:
-    """Returns the message for a number after `option http-server-close`, which some articles describe as a number of
-    seconds."""
+    """Returns the message for a number after `option http-server-close`, which some articles describe
+    as a number of seconds."""
     return (
         "'option http-server-close' takes no number: it closes the connection to the server after every response, the"
         " opposite of reuse. To say how long an idle connection to a server is kept, write"

@@ -160,8 +160,8 @@ class _Translation:
         self._before_newline = False
 
     def made(self) -> tuple[bytes, bool]:
-        """Returns the engine's pattern, and whether it contains a `$` whose meaning in RE2 is narrower than in PCRE.
-        Raises Wrong."""
+        """Returns the engine's pattern, and whether it contains a `$` whose meaning in RE2 is narrower
+        than in PCRE. Raises Wrong."""
         while self._at < len(self._text):
             character = self._text[self._at]
             if character == "\\":
@@ -219,8 +219,8 @@ class _Translation:
             self._one_character(letter)
 
     def _one_character(self, letter: str) -> None:
-        """Translates an escape for one character, inside a set or outside, or one that both engines write
-        as PCRE does."""
+        """Translates an escape for one character, inside a set or outside, or one that both
+        engines write as PCRE does."""
         rest = self._text[self._at + 2 :]
         if letter == "e":
             self._take(2, r"\x1b")

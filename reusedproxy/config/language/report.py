@@ -27,8 +27,8 @@ class Fault:
 
 
 class ConfigurationError(Exception):
-    """Reports a configuration that cannot be used. `faults` are all faults in line order; `notices` are the
-    other findings."""
+    """Reports a configuration that cannot be used. `faults` are all faults in line order; `notices`
+    are the other findings."""
 
     def __init__(self, faults: Iterable[Fault], notices: Iterable[Notice] = ()) -> None:
         self.faults = tuple(faults)
@@ -74,8 +74,8 @@ class Line:
 
 @define
 class Report:
-    """Collects findings. `names_in_doubt` is set when a faulty line may have defined a name: name checks are then
-    meaningless."""
+    """Collects findings. `names_in_doubt` is set when a faulty line may have defined a name: name
+    checks are then meaningless."""
 
     files: tuple[str, ...]
     faults: list[Fault] = Factory(list)

@@ -25,8 +25,8 @@ _SIZE = re.compile(r"([0-9]+)([a-zA-Z]?)\Z")
 
 
 def seconds(text: str, what: str, default_unit: str = "ms") -> float:
-    """Parses a time such as `5s`, `250ms` or a bare number in `default_unit`, and returns float seconds.
-    Raises Wrong."""
+    """Parses a time such as `5s`, `250ms` or a bare number in `default_unit`, and returns
+    float seconds. Raises Wrong."""
     found = _TIME.match(text)
     if not found:
         raise Wrong(f"{what} needs a time such as 500ms, 5s, 10m, 1h or 1d, not '{text}'{_why_not_a_time(text)}")

@@ -113,8 +113,8 @@ class _Splitter:
         self.at += 1
 
     def escape(self, in_quotes: bool) -> str:
-        """Returns the text of the escape at `at`; an unknown escape stands for itself, backslash included. Raises
-        Wrong."""
+        """Returns the text of the escape at `at`; an unknown escape stands for itself, backslash
+        included. Raises Wrong."""
         start = self.at
         following = self.line[start + 1 : start + 2]
         self.at += 2
@@ -189,8 +189,8 @@ class _Splitter:
 
 
 def _text(word: str) -> str:
-    r"""Decodes bytes written as \xHH together with their neighbours as UTF-8, since a configuration is text. Raises
-    Wrong."""
+    r"""Decodes bytes written as \xHH together with their neighbours as UTF-8, since a
+    configuration is text. Raises Wrong."""
     try:
         word.encode()
         return word

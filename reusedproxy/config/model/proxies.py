@@ -35,8 +35,8 @@ class Bind:
 
 @frozen
 class Timeouts:
-    """Holds HAProxy's `timeout` words in seconds, with its fallbacks (manual, section 4.2) already applied; None
-    waits for ever."""
+    """Holds HAProxy's `timeout` words in seconds, with its fallbacks (manual, section 4.2) already
+    applied; None waits for ever."""
 
     connect: float | None = None
     client: float | None = None
@@ -88,8 +88,8 @@ class LogTarget:
 
 @frozen
 class StatsPage:
-    """Holds `stats enable|uri|refresh|hide-version` of one section. `refresh` is in seconds; None: the page does not
-    reload itself."""
+    """Holds `stats enable|uri|refresh|hide-version` of one section. `refresh` is in seconds; None: the page
+    does not reload itself."""
 
     uri: str = "/haproxy?stats"
     refresh: float | None = None
@@ -284,8 +284,8 @@ class StatsSocket:
 
 @frozen
 class Manhole:
-    """Holds `manhole <address> authorized-keys <file> [host-key <file>]` of the global section; HAProxy has no
-    such keyword."""
+    """Holds `manhole <address> authorized-keys <file> [host-key <file>]` of the global section;
+    HAProxy has no such keyword."""
 
     place: Place
     address: ListenAddress
@@ -331,8 +331,8 @@ class Global:
 
 @frozen
 class Configuration:
-    """Holds the whole configuration: frontends and backends by name, in the order written; `notices` in the order of
-    their lines."""
+    """Holds the whole configuration: frontends and backends by name, in the order written; `notices` in
+    the order of their lines."""
 
     global_: Global = Global()
     frontends: dict[str, Frontend] = field(factory=dict)

@@ -96,8 +96,8 @@ class EditHeader:
 
 @frozen
 class EditLine:
-    """Changes the request line: `part` is "path", "pathq", "query" or "uri"; with `pattern` None the whole
-    part is set."""
+    """Changes the request line: `part` is "path", "pathq", "query" or "uri"; with `pattern`
+    None the whole part is set."""
 
     part: str
     value: Format
@@ -122,8 +122,8 @@ class SetVariable:
 
 @frozen
 class Reply:
-    """Holds `return` or `deny`: a response of the proxy's own. `content` None: the standard page of `deny`, or no body
-    with `return`."""
+    """Holds `return` or `deny`: a response of the proxy's own. `content` None: the standard page of `deny`,
+    or no body with `return`."""
 
     status: int
     denies: bool

@@ -10,8 +10,8 @@ TLS_VERSIONS = ("TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 
 @frozen
 class CertificateSource:
-    """Holds a `crt`, `default-crt` or `crt-list` (`kind`) of a `bind` line; `path` is a file, a directory, a bundle's
-    name or a list."""
+    """Holds a `crt`, `default-crt` or `crt-list` (`kind`) of a `bind` line; `path` is a file, a directory, a
+    bundle's name or a list."""
 
     kind: str
     path: str

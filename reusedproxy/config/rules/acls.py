@@ -71,8 +71,8 @@ def read_acl(line: Line, report: Report) -> tuple[str, Criterion]:
 
 
 def _is_criterion(word: str, *, nearly: bool = False) -> bool:
-    """Tells whether the word begins with the name of a criterion, implemented or not; with `nearly`, also a misspelled
-    one."""
+    """Tells whether the word begins with the name of a criterion, implemented or not; with
+    `nearly`, also a misspelled one."""
     name = re.split(r"[,(]", word, maxsplit=1)[0]
     return name in _CRITERIA or (nearly and name[:1].isalpha() and nearest(name, _CRITERIA) is not None)
 
@@ -210,8 +210,8 @@ def _named(name: str, negated: bool, acls: Acls, place: Place, what: str, report
 
 
 def resolved(rule: Rule, acls: Acls) -> Rule:
-    """Returns the rule with all lines of the ACLs that it names; a condition that is complete already
-    stays as it is."""
+    """Returns the rule with all lines of the ACLs that it names; a condition that is complete
+    already stays as it is."""
     return evolve(rule, condition=with_acls(rule.condition, acls)) if rule.condition is not None else rule
 
 

@@ -20,8 +20,8 @@ _DONE = {"accept": (), "reject": (), "expect-proxy": ("layer4",)}
 
 
 def read_connection_rule(line: Line, acls: Acls, report: Report) -> Rule:
-    """Parses `tcp-request connection accept|reject|expect-proxy layer4 [if|unless CONDITION]` (manual, section 4.2).
-    Raises Wrong."""
+    """Parses `tcp-request connection accept|reject|expect-proxy layer4 [if|unless CONDITION]` (manual,
+    section 4.2). Raises Wrong."""
     if not line.arguments:
         raise Wrong("'tcp-request' needs 'connection' and an action after it: tcp-request connection reject if …, say")
     stage, *rest = line.arguments

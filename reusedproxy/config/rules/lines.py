@@ -109,8 +109,8 @@ def read_response_rule(line: Line, acls: Acls, report: Report) -> Rule:
 
 
 def read_after_rule(line: Line, acls: Acls, report: Report) -> Rule:
-    """Parses `http-after-response ACTION … [if|unless CONDITION]`, for every response, the proxy's own included. Raises
-    Wrong."""
+    """Parses `http-after-response ACTION … [if|unless CONDITION]`, for every response, the proxy's own
+    included. Raises Wrong."""
     return _read(line, RESPONSE, _AFTER, RESPONSE_NOT_DONE, acls, report)
 
 

@@ -91,8 +91,8 @@ def _compared(operator: str, number: int) -> Range:
 
 
 def network(text: str, what: str) -> Network:
-    """Parses an address or a network. IPv4 may leave out zero bytes before the last one, as in 127.1/8.
-    Raises Wrong."""
+    """Parses an address or a network. IPv4 may leave out zero bytes before the last one, as
+    in 127.1/8. Raises Wrong."""
     address, slash, mask = text.partition("/")
     if ":" not in address:
         parts = address.split(".")

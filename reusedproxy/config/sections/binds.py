@@ -18,8 +18,8 @@ from reusedproxy.config.tls.words import TLSDefaults, TLSWords, finished_tls
 
 @define
 class BindDraft:
-    """Holds one address of a `bind` line. `ssl` tells whether `tls` is in use; `defaults` are the TLS defaults in force
-    at the line."""
+    """Holds one address of a `bind` line. `ssl` tells whether `tls` is in use; `defaults` are the TLS
+    defaults in force at the line."""
 
     bind: Bind
     defaults: TLSDefaults

@@ -59,8 +59,8 @@ def read_httpchk(line: Line, report: Report) -> HTTPCheck:
 def _embedded(
     text: str, start: tuple[str, str], line: Line, report: Report
 ) -> tuple[str, tuple[tuple[str, str], ...], str]:
-    """Parses headers and body written after the version, the usual way before `http-check send` (HAProxy 2.2). Raises
-    Wrong."""
+    """Parses headers and body written after the version, the usual way before `http-check send`
+    (HAProxy 2.2). Raises Wrong."""
     head, _, body = text.replace("\r\n", "\n").partition("\n\n")
     version, *lines = head.split("\n")
     headers = []

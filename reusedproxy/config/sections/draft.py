@@ -89,8 +89,8 @@ class ProxyDraft:
 
     @property
     def sides(self) -> str:
-        """Returns "F" when clients connect to the section, "B" when it has servers, both for `listen` (and
-        `defaults`)."""
+        """Returns "F" when clients connect to the section, "B" when it has servers, both for
+        `listen` (and `defaults`)."""
         return SIDES[self.kind]
 
     @property

@@ -133,8 +133,8 @@ def _httplog(proxy: ProxyDraft, option: Line, report: Report) -> None:
 
 
 def _tcp_keep_alive(proxy: ProxyDraft, option: Line, report: Report) -> None:
-    """Reads `clitcpka`, `srvtcpka` and `tcpka`, which stands for both; TCP keep-alive to servers is always on. Raises
-    Wrong."""
+    """Reads `clitcpka`, `srvtcpka` and `tcpka`, which stands for both; TCP keep-alive to servers is
+    always on. Raises Wrong."""
     _alone(option)
     if option.keyword != "srvtcpka" and "F" in proxy.sides:
         proxy.clitcpka = not option.prefix

@@ -203,8 +203,8 @@ def _verify(argument: str, what: str) -> str:
 
 
 def _set_sni(words: ServerWords, argument: str, what: str) -> None:
-    """Sets `sni`: a constant name in the server's TLS settings, an expression that depends on the request in `sni`.
-    Raises Wrong."""
+    """Sets `sni`: a constant name in the server's TLS settings, an expression that depends on the request
+    in `sni`. Raises Wrong."""
     expression = _expression(argument, what)
     constant = expression.fetch.name == "str" and not expression.converters
     if constant and not expression.fetch.arguments[0].strip():

@@ -1,5 +1,5 @@
-"""Parses `crt-list` files: one certificate a line, with options in brackets and the names that it is for. Opens
-nothing."""
+"""Parses `crt-list` files: one certificate a line, with options in brackets and the names that
+it is for. Opens nothing."""
 
 from __future__ import annotations
 

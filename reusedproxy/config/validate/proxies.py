@@ -136,8 +136,8 @@ def _frontend(draft: ProxyDraft, answers: bool, report: Report) -> None:
 
 
 def _log_format(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
-    """Warns of 'option httplog' without a log target, as HAProxy does, but not in a section that inherits it and has
-    'no log'."""
+    """Warns of 'option httplog' without a log target, as HAProxy does, but not in a section that
+    inherits it and has 'no log'."""
     if not draft.httplog or draft.logs or (draft.log_global and global_.logs):
         return
     if "log" in draft.unreadable or (draft.log_global and "log" in global_.unreadable):

@@ -87,8 +87,8 @@ class TransportTLS:
 
 
 def _der(certificate: crypto.X509) -> bytes:
-    """Returns a certificate in DER as OpenSSL writes it, because other libraries refuse some that OpenSSL
-    has accepted."""
+    """Returns a certificate in DER as OpenSSL writes it, because other libraries refuse some
+    that OpenSSL has accepted."""
     return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
 
 

@@ -18,8 +18,8 @@ _OUR_CERTIFICATE = (42, 43, 44, 45, 46, 48, 51)
 
 
 def explain(reason: str, shown: Shown, context: ServerContext) -> str:
-    """Returns `reason`, which is in OpenSSL's words, with what it means here, and the alert that was sent
-    or received."""
+    """Returns `reason`, which is in OpenSSL's words, with what it means here, and the alert
+    that was sent or received."""
     return _meaning(reason, shown, context) + alert_words(shown.alert)
 
 

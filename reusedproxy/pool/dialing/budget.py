@@ -109,8 +109,8 @@ class Budget:
         return self._tokens
 
     def _serve(self) -> None:
-        """Gives each in the line one turn, as long as there are tokens; who wants more stands behind the
-        others again."""
+        """Gives each in the line one turn, as long as there are tokens; who wants more stands
+        behind the others again."""
         self._call = None
         while self.line and self._filled() >= 1:
             who = next(iter(self.line))

@@ -213,8 +213,8 @@ class Governor:
             self._prove()
 
     def ended(self, connection: Proven) -> None:
-        """Notes that a connection has left the pool. A trial that carried no request delays the next dial as a
-        failure does."""
+        """Notes that a connection has left the pool. A trial that carried no request delays the next
+        dial as a failure does."""
         if connection is self._trial:
             self._end_trial()
             if not connection.requests:

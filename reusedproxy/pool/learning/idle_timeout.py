@@ -68,8 +68,8 @@ class IdleTimeoutEstimate:
             self._judge()
 
     def closed(self, age: float) -> None:
-        """Notes that the server has closed a connection that had stood idle for `age` seconds. It counts
-        after `settle`."""
+        """Notes that the server has closed a connection that had stood idle for `age` seconds.
+        It counts after `settle`."""
         self.settle()
         if age >= SHORTEST:
             self._unsettled.append((self._now(), age))

@@ -55,8 +55,8 @@ class Haste:
         return rest if rest <= REST_MOST else inf
 
     def closed(self, age: float) -> bool:
-        """Counts the close of a connection that had stood for `age` seconds. Returns True if this shows the server
-        to be hasty."""
+        """Counts the close of a connection that had stood for `age` seconds. Returns True if this shows
+        the server to be hasty."""
         self._ages.append(age)
         self._turn()
         self._seconds[-1][2] += 1
