@@ -76,11 +76,11 @@ class Backend:
         self._balance = ALGORITHMS[settings.balance]()
         self._active: list[Server] = []
         self._placing = False
-        #: While it is placing: the servers that have got room since.
+        #: While requests are being placed: the servers that have got room since.
         self._freed: list[Server] = []
         self._tickets = count()
         self._ramped = [server for server in servers if 0 < server.settings.minconn < server.settings.maxconn]
-        #: The loads from which and below which all their limits are what they are now.
+        #: The range of load in which all limits stay as they are: from the first, below the second.
         self._limits_from = self._limits_below = 0
         self.use_usable()
 
@@ -235,7 +235,7 @@ class Backend:
 
     def follow(self, server: Server, successor: Server) -> None:
         """Takes over the state of `successor`, which a reload has put in the place of `server`. If that serves
-        no more, no request is sent to it, nor waits in its queue. Its pool is the same one; `server_replaced`
+        no more, no request is sent to it, nor waits in its queue. Both have the same pool; `server_replaced`
         must be called after this."""
         server.follow(successor, self.now())
         self._regroup(server)

@@ -42,7 +42,7 @@ class Server:
         self.name = settings.name
         self.full_name = f"{backend}/{settings.name}"
         self.pool = pool
-        #: What says which of its pools a request belongs to; None: there is just the one.
+        #: Computes the name by which a request's pool is found; None: there is a single pool.
         self.naming: Naming | None = None
         #: Pools that reloads have put this one in place of, while clients still use them.
         self.former: list[HTTPConnectionPool] = []

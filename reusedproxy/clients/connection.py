@@ -35,12 +35,12 @@ BUSY = 2
 ENDING = 3
 GONE = 4
 
-#: Requests of one client that we answer ourselves before the others get their turn: a quarter of a megabyte of
-#: pipelined requests for the statistics page kept everybody waiting for 1.5 s. A page of ours ends the turn: it takes
-#: milliseconds.
+#: Most requests of one client that the proxy answers itself before other clients have their turn: a quarter of
+#: a megabyte of pipelined requests for the statistics page kept everybody waiting for 1.5 s. A page ends the
+#: turn: it takes milliseconds.
 ANSWERS_AT_ONCE = 8
-#: Seconds of them, after which it is others' turn: rules that take long (`regsub` of a large header) are paid for
-#: by who asks.
+#: Seconds of such answers after which other clients have their turn: rules that take long (`regsub` of a large header)
+#: are at the expense of the client that sends such requests.
 ANSWERS_FOR = 0.002
 #: Seconds that a client may take to notice our end.
 NOTICE_FOR = 2.0
@@ -117,21 +117,21 @@ class ClientConnection:
         self.listener = listener
         #: What its exchanges keep for those that follow; None: nothing so far.
         self.session: Session | None = None
-        #: Where it was to go, if a PROXY protocol header has said so; None: to us.
+        #: The destination that a PROXY protocol header has named; None: the proxy itself.
         self.destination: tuple[str, int] | None = None
         self._buffer = b""
         self._searched = 0
         self._body: LengthBody | ChunkedBody | None = None
         self._eof = False
         self._taking = False
-        #: How many `requests` it has when others have their turn.
+        #: The number of `requests` at which other clients have their turn.
         self._turn_ends_at = 0
         self._blocked = False
         #: The exchange takes no more of the body for now.
         self._request_paused = False
         #: Bytes that the client had not taken when its deadline was set.
         self._left = 0
-        #: Of what is only drained: bytes when its deadline was set, and how long it may go on at most.
+        #: While draining: bytes drained when the deadline was set, and the time by which draining must end.
         self._drained = 0
         self._drain_until = 0.0
         self.accepted = self._began = now = deadlines.now()

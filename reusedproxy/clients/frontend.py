@@ -90,14 +90,14 @@ class Frontend:
         self.routing: Routing | None = None
         #: Decides who may come in; None: everybody may.
         self.gate: Gate | None = None
-        #: Those that it has turned away.
+        #: Number of clients rejected by the gate.
         self.denied = 0
         self._poller = poller
         self._places = places
         self.announce = announce
-        #: As many clients as it may have: its listeners pause.
+        #: Tells that it has as many clients as it may, so that its listeners pause.
         self.full = False
-        #: Requests that could not be taken.
+        #: Invalid requests.
         self.invalid = LastErrors(f"Proxy {self.name}", "request", deadlines.now, lambda text: announce("notice", text))
         self._unevaluated = LogThrottle(deadlines.now, lambda text: announce("alert", text))
         #: When each bound was last said to be reached.

@@ -51,10 +51,10 @@ class PendingClients:
 
     def __init__(self, frontend: Admitting, poller: Poller) -> None:
         self.under_way: dict[PendingClient, None] = {}
-        #: Of those that another proxy has announced: what they had connected to.
+        #: The destinations of clients that another proxy has announced.
         self._destinations: dict[PendingClient, tuple[str, int] | None] = {}
         self.log: HandshakeLog | None = None
-        #: What is shown to clients, by the address of the `bind` line; at others they are served in the clear.
+        #: The certificates shown to clients, by the address of the `bind` line; at other addresses there is no TLS.
         self.certificates: dict[ListenAddress, Certificates] = {}
         self.completed = 0
         self.resumed = 0

@@ -96,14 +96,14 @@ class Attempt:
     queue: Queue[Server, Any] | None = None
     #: The pool that it uses, or waits at.
     pool: HTTPConnectionPool | None = None
-    #: Its connection had stood idle.
+    #: Tells that its connection had stood idle.
     was_idle = False
-    #: Of the queue or the wait for a connection: `Deadlines` wants these two.
+    #: The deadline of the queue or of the wait for a connection; `Deadlines` needs both attributes.
     deadline = inf
     slot = 0.0
-    #: It is being started by `_make_another`, which goes on if it fails at once.
+    #: Tells that `_make_another` is starting it, which goes on if it fails at once.
     _in_a_row = False
-    #: There are idle connections, but none that it may be given, so that it waits for a surer one.
+    #: Tells that there are idle connections, but none that it may be given, so that it waits for a fresher one.
     _spared = False
 
     def __init__(self, request: Request) -> None:

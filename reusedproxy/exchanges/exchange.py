@@ -68,7 +68,7 @@ class Exchange(ExchangeFacts):
     backend: Backend | None = None
     server: Server | None = None
     connection: ServerConnection | None = None
-    #: The one that is under way, or has led to the answer; None: before the first, and after the end.
+    #: The attempt that is under way, or has led to the answer; None: before the first, and after the end.
     attempt: Attempt | None = None
     #: None: no attempt has failed.
     failures: Failures | None = None
@@ -93,7 +93,7 @@ class Exchange(ExchangeFacts):
     #: The head for the server with the first of the body, and the rest of the body, as far as they are held.
     _request = b""
     _more: list[bytes] | None = None
-    #: Only the connection's end completes the answer, so an end that is none must not look like one.
+    #: Only the end of the connection completes the answer, so a broken one must not end like a complete one.
     _until_close = False
     _tunnel: Tunnel | None = None
 

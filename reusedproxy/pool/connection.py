@@ -113,14 +113,14 @@ class ServerConnection(Unfinished):
         self.retire_at = inf
         self.requests = 0
         self.safe = False
-        #: It serves one client only, from now to its end.
+        #: Tells that it serves a single client, from now to its end.
         self.private = False
-        #: The idle age beyond which nothing more is learned from watching it.
+        #: The idle age in seconds beyond which nothing more is learned from watching it.
         self.watch_until = inf
         #: When it will have stood long enough for its handshake not to be refused any more.
         self.proof_at = now
         self.exchange: Exchange | None = None
-        #: Whose answer is over while its request still goes out; `exchange` is None then.
+        #: The exchange whose answer is over while its request is still being sent; `exchange` is None then.
         self.uploader: Exchange | None = None
         self.slot = 0.0
         self.deadline = inf
@@ -131,11 +131,11 @@ class ServerConnection(Unfinished):
         self._head: ResponseHead | None = None
         self._body: LengthBody | ChunkedBody | UntilCloseBody | None = None
         self._request_ended = False
-        #: The server's 100 is waited for, with the request's body; or its answer has come instead.
+        #: The server's 100 (Continue) is awaited, and the body held back; or the final answer has come instead.
         self._continue_due = False
         #: The request (by `requests`) that was last answered with 1xx, how often, and since when.
         self._interims = (0, 0, 0.0)
-        #: Of an `uploader`: its answer did not say that the connection ends.
+        #: For `uploader`: its answer did not announce the end of the connection.
         self._kept = True
         #: A switch to another protocol that came before the end of the request, for which it waits; and what
         #: came behind it.

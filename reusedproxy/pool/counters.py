@@ -15,7 +15,7 @@ from reusedproxy.net.dial import TCP_CONNECT, Dial, DialFailure
 from reusedproxy.net.transport import Transport
 from reusedproxy.pool.connection import ServerConnection
 
-#: Ends that each pool remembers.
+#: Number of ended connections that each pool remembers.
 REMEMBERED = 50
 
 # Why a connection is opened.
@@ -26,7 +26,7 @@ RECOVERY = "recovery"  # the server had refused, or was not to be used
 ROTATION = "rotation"  # a reload has changed how its server is reached: its certificates, say
 PROBE = "probe"  # a health check has opened it, and leaves it to the pool
 
-# How that went.
+# Results of dials.
 OK = "ok"
 REFUSED = "refused"  # no TCP connection
 TIMEOUT = "timeout"
@@ -35,14 +35,14 @@ VERIFY = "verify"  # we do not take the server's certificate
 LOCAL = "local"  # we had no descriptor; the server was not asked
 CANCELLED = "cancelled"  # nobody wants it any more
 
-# How those who asked for a connection came by one, or did not.
+# Results of waits for a connection.
 WARM = "warm"  # it stood idle
 FRESH = "fresh"  # it was opened meanwhile
 QUEUED = "queued"  # another has given it back
 LEFT = "left"  # who asked has gone
 ACQUIRED = (WARM, FRESH, QUEUED, TIMEOUT, REFUSED, LEFT)
 
-# What became of a request whose connection might have ended as it was sent, or did.
+# Outcomes of races, and of requests for which a race was avoided.
 AVOIDED = "avoided"  # it could not have been repeated, and was given a fresher connection than stood idle, or a new one
 RETRIED_OK = "retried_ok"
 LOST = "lost"
@@ -51,7 +51,7 @@ IDEMPOTENT = "idempotent"
 UNSAFE = "unsafe"
 METHODS = (IDEMPOTENT, UNSAFE)
 
-# What allowed to send a request once more, and what became of that.
+# What allowed a request to be sent once more, and the result.
 UNSENT = "unsent"  # no server has seen a byte of it
 # (the class of its method: IDEMPOTENT)
 OPT_IN = "opt_in"  # `retry-on` says so
@@ -93,16 +93,16 @@ class Counters:
     connects: Counter[tuple[str, ...]] = Factory(Counter)
     #: By protocol, whether resumed, and whether we have a certificate to show.
     tls_handshakes: Counter[tuple[str, bool, bool]] = Factory(Counter)
-    #: By who it was, and a word of `reasons`.
+    #: By who ended the connection, and the word of `reasons`.
     closed: Counter[tuple[str, str]] = Factory(Counter)
     #: By class of method and outcome.
     races: Counter[tuple[str, str]] = Factory(Counter)
-    #: By what proved that the request might be sent once more, and what became of that.
+    #: By what allowed the request to be sent once more, and the result.
     retries: Counter[tuple[str, ...]] = Factory(Counter)
-    #: Seconds from asking to having, or to the end of it. Of WARM only those that took longer than the first bound.
+    #: Seconds waited for a connection, by result. WARM has only the waits above the first bound.
     waits: dict[str, Histogram] = Factory(lambda: {result: _durations() for result in ACQUIRED})
     connect_seconds: Histogram = Factory(_durations)
-    #: By whether it was resumed.
+    #: By whether the session was resumed.
     handshake_seconds: dict[bool, Histogram] = Factory(lambda: {False: _durations(), True: _durations()})
     ages: Histogram = Factory(lambda: Histogram(LIVES))
     carried: Histogram = Factory(lambda: Histogram(REQUESTS))

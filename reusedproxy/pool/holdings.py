@@ -27,9 +27,9 @@ from reusedproxy.pool.kinds import ANY, FRESH, SAFE
 from reusedproxy.pool.learning.stale_idle import StaleIdleGuard
 from reusedproxy.pool.reasons import PROXY, word_for
 
-#: Seconds of idleness below which a used connection is thought alive whatever the server's time-out.
+#: Idle seconds up to which a connection is thought alive, whatever the server's time-out.
 FRESH_FOR = 0.5
-#: Idle connections among which one that is safe is found in less time than needs to be measured (30 ns for each here).
+#: Up to this many idle connections are searched for a safe one without taking the time (30 ns for each).
 QUICKLY_SEARCHED = 250
 #: Seconds of grace for a closing connection's last bytes.
 FLUSH = 5.0
@@ -86,11 +86,11 @@ class Holdings:
         self.counters = Counters()
         self.closed: dict[str, int] = {}
         self.ended: deque[Ended] = deque(maxlen=REMEMBERED)
-        #: Which idle ones are not to be believed in.
+        #: Tells which idle connections may be dead.
         self.guard = StaleIdleGuard(clock, lambda: self.counters.requests)
         self.backlog = backlog
         self._deadlines = deadlines
-        #: What is retired already, and whose sockets are closed in their turn, with the reasons.
+        #: Retired connections whose sockets are closed in their turn, with the reasons.
         self._ending: deque[tuple[ServerConnection, str]] = deque()
 
     def count_with(self, other: Holdings) -> None:

@@ -24,7 +24,7 @@ class KeptPool(Protocol):
     running: str
     #: The end of the client certificate, by the clock: nothing that was opened before stays beyond it.
     expires_at: float
-    #: What is asked on a connection that has stood idle for `idle_ping`.
+    #: The request of a ping, sent on a connection that has stood idle for `idle_ping` seconds.
     ping_request: bytes
 
     @property

@@ -30,13 +30,13 @@ from reusedproxy.pool.holdings import HoldingsWatcher
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.reasons import SURPLUS
 
-#: Names of one server that have a pool at the same time; for one more, the one that was asked for the longest ago goes.
+#: Most names of one server that have a pool at the same time; for one more, the least recently asked for goes.
 NAMES = 1000
-#: A name that is asked for again within one or two sweeps is one that clients use, and not one of a client's that
-#: thinks up new ones: so many of them may keep one connection more each than concurrent use calls for, as long as they
-#: are asked for in so many seconds.
+#: A name that is asked for again within one or two sweeps is one that clients use, and not one that a client has
+#: invented. Up to KEPT_NAMES such names may keep one connection each beyond what concurrent use calls for, as long as
+#: they are asked for every KEPT_FOR seconds.
 KEPT_NAMES, KEPT_FOR = 16, 60.0
-#: Seconds between two looks for pools that hold nothing; such a one goes when it was not asked for since the last look.
+#: Seconds between two sweeps. A sweep closes pools that hold nothing and were not asked for since the one before.
 SWEEP = 10.0
 
 
@@ -57,9 +57,9 @@ class Name:
     preface: bytes = b""
 
 
-#: By what a pool of another name is found: `Name.key`, `Name.preface`.
+#: The key of a pool of another name: `Name.key`, `Name.preface`.
 Key = tuple[bytes, bytes]
-#: What is asked of each request.
+#: Computes the `Name` of a request.
 Naming = Callable[[Any], Name]
 
 
@@ -110,7 +110,7 @@ class NamedPools:
         self.most_idle = inf
         self.used = self.wanted = 0
         self.rested: OrderedDict[ServerConnection, None] = OrderedDict()
-        #: In the order of their waking: a set's would not be the same in each run.
+        #: In the order of their waking, because a set's order would differ from run to run.
         self.awake: dict[HTTPConnectionPool, None] = {}
         self.others: dict[Key, HTTPConnectionPool] = {}
         self._arguments = arguments
@@ -284,9 +284,9 @@ class Membership:
         self._group = group
         self._pool = pool
         self._upkeep = upkeep
-        #: The idle ones of the other names; None: this is the first.
+        #: The idle connections of the other names; None for the first pool.
         self._rested = None if pool is group.first else group.rested
-        #: What the group counts for this one.
+        #: This pool's part of the group's counts.
         self._used = self._wanted = 0
 
     def taken(self, connection: ServerConnection) -> None:

@@ -20,10 +20,10 @@ C = TypeVar("C", contravariant=True)
 class ConnectionOwner(Protocol[C]):
     """Defines the pool as its connections see it."""
 
-    #: Each of its connections is for the one client that it was opened for.
+    #: Tells that each connection serves only the client for which it was opened.
     solo: bool
     deadlines: Deadlines
-    #: Answers of this server that could not be taken.
+    #: Invalid answers of this server.
     invalid: LastErrors
 
     @property

@@ -50,7 +50,7 @@ class HTTPConnectionPool:
     are those of its `holdings`, which alone move connections.
     """
 
-    #: Each of its connections is for the one client that it was opened for.
+    #: Tells that each connection serves only the client for which it was opened.
     solo = False
 
     def __init__(
@@ -81,7 +81,7 @@ class HTTPConnectionPool:
         self.running = "suspended"
         #: The end of the client certificate, by the clock: nothing that was opened before stays beyond it.
         self.expires_at = _end_of_certificate(dialer.context, clock.seconds())
-        #: What is asked on a connection that has stood idle for `idle_ping`.
+        #: The request of a ping, sent on a connection that has stood idle for `idle_ping` seconds.
         self.ping_request = b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n"
         self._dialer = dialer
         self._wire_limits = wire_limits
@@ -99,7 +99,7 @@ class HTTPConnectionPool:
             self, holdings, self._governor, clock, random, lambda text: announce("notice", f"{name}: {text}")
         )
         holdings.watcher = self.group.watcher(self, self.upkeep)
-        #: Answers of this server that could not be taken.
+        #: Invalid answers of this server.
         self.invalid = LastErrors(name, "response", clock.seconds, lambda text: announce("warning", text))
         self._most_idle = limits.most_idle
         self._refusals = Refusals(clock.seconds, lambda failure, waited: self.counters.wait_failed(failure, waited))

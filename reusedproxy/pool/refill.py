@@ -18,7 +18,7 @@ from reusedproxy.pool.kept import KeptPool
 
 #: Seconds that the floor may be short because connections are in use before more are opened for it.
 REFILL_AFTER = 0.1
-#: Shorter times than this do not pass by the clock's arithmetic.
+#: Seconds below which a remaining time counts as passed, because of the clock's rounding.
 INSTANT = 1e-6
 
 
@@ -34,11 +34,12 @@ class Refill:
         self._governor = governor
         self._clock = clock
         self._now = clock.seconds
-        #: How many were missing from the floor at the last look because connections are in use, less those
-        #: dialled since.
+        #: How many were missing from the floor at the last look because connections were in use,
+        #: less those dialled since.
         self._missing = 0
         self._idle_peak = 0
-        #: Seconds in which fewer than the floor have stood, but for the present time; and since when that lasts.
+        #: Seconds in which fewer than the floor have stood, up to the present period; and when that began
+        #: (None: it is not short).
         self._below_floor = 0.0
         self._below_since: float | None = None
 

@@ -17,8 +17,8 @@ from reusedproxy.wire.heads import ResponseHead
 
 
 class Unfinished:
-    """Carries the part of a server connection that outlives its answer. `uploader` is the exchange whose answer is over
-    while its request is still being sent; the connection's `exchange` is None then."""
+    """Continues requests whose answer has ended: a part of every server connection. `uploader` is the exchange whose
+    answer is over while its request is still being sent; the connection's `exchange` is None then."""
 
     __slots__ = (
         "_continue_due",

@@ -31,28 +31,27 @@ from reusedproxy.wire.heads import ResponseHead
 
 #: Seconds between two passes of upkeep.
 UPKEEP = 1.0
-#: Seconds between two purges at least, however short `pool-purge-delay` is: each looks at all that is idle.
+#: Least seconds between two purges, however short `pool-purge-delay` is: each looks at all idle connections.
 PURGE_AT_MOST = 0.1
 #: Share by which lives are shortened, so that connections born together do not end together.
 LIFE_JITTER = 0.2
 #: Steps of this share spread any number of lives over that (the golden ratio: no two ever meet, each new one falls into
 #: the widest gap).
 _GOLDEN = 0.6180339887498949
-#: Seconds that unused connections may stand below which a floor is filled with care only.
+#: If a server closes unused connections sooner than this (seconds), its floor is filled slowly (`Governor.careful`).
 CHURNING = 2.0
 #: Share by which the time to a ping is shortened at random, so that a floor is not pinged all at once.
 PING_JITTER = 0.2
 #: Seconds that a server has for its answer to a ping.
 PING_TIMEOUT = 5.0
-#: Seconds after which a ping is tried again that would leave none idle while others are under way.
+#: Seconds by which a ping is put off that would leave no connection idle while other pings are under way.
 PING_PUT_OFF = 0.25
-#: Seconds that connections still stand, and at most, which turn out to be older than their server bears: until others
-#: are handshaken, that is for twice as long as they took, or as the rate of dials needs for all of them.
+#: Least and most seconds of grace for connections that turn out to be older than their server bears. They stand until
+#: others are handshaken: for twice as long as their own dial took, or as long as the dial rate needs for all of them.
 GRACE, GRACE_MOST = 0.25, 2.0
-#: Seconds that the dials for a whole floor may take at its rate without any of them having to begin early.
+#: Seconds that dialling a whole floor may take at its rate before the ends of its connections are spread.
 AT_ONCE = 0.1
-#: A connection that is watched, to see when its server closes it, is let go at this many times the age at which it
-#: was set aside.
+#: A watched connection is let go at this many times the idle age at which the server was thought to close it.
 WATCH_UNTIL = 4
 
 AHEAD = "ahead of the server's time-out"
@@ -81,20 +80,20 @@ class Upkeep:
         self.used = IdleTimeoutEstimate(clock.seconds)
         self.unused = IdleTimeoutEstimate(clock.seconds)
         self.demand = DemandEstimate(self._spare)
-        #: One that is due, and will be watched when another stands in its place.
+        #: The due connection that will be watched when another stands in its place.
         self.curious: ServerConnection | None = None
         self._advice = Advice(advise)
         self._clock = clock
         self._now = clock.seconds
         self._random = random
         self._turn = random.random()
-        #: A ping that ends the connection.
+        #: The ping request on which the server has closed the connection; it is not sent again.
         self._vain_ping = b""
         self._purge_at = 0.0
         #: Seconds over which the ends of a floor are spread, because its dials are: those that were used in one moment
         #: would all be due in one.
         self._early = 0.0
-        #: What was known when the idle ones' times were set last.
+        #: The two limits (`used`, `unused`) by which the idle connections' times were last set.
         self._known = (inf, inf)
         self._leaks = LeakWatch(holdings, advise)
         self._call: IDelayedCall | None = None

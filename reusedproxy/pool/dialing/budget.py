@@ -33,13 +33,13 @@ class Budget:
     def __init__(self, clock: IReactorTime, rate: float = RATE, *, plain: bool = False) -> None:
         self.plain = None if plain else Budget(clock, rate, plain=True)
         self._rate = rate
-        #: Who waits, in order, and what to call when it is their turn.
+        #: Who waits, in order, and the function to call at the turn of each.
         self.line: dict[object, Callable[[], None]] = {}
         self._clock = clock
         self._now = clock.seconds
         self._tokens = self._most
         self._tokens_at = self._now()
-        #: Of those, what requests may take at this moment.
+        #: Tokens that requests may take now.
         self._share = max(1.0, REQUESTS * self._most)
         self._share_at = self._tokens_at
         self._turn: object | None = None

@@ -22,25 +22,28 @@ from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.net.dial import TCP_CONNECT, DialFailure
 from reusedproxy.pool.dialing.budget import Budget
 
-#: Handshakes at once for the floor, and in all. More do not finish sooner: one costs about 1 ms of CPU.
+#: Most dials under way at once, for the floor and in all. More do not finish sooner: a handshake
+#: costs about 1 ms of CPU.
 FLOOR_DIALS = 4
 DIALS = 64
-#: Seconds between dials while a server refuses, at random between the first and three times the one before, and at most
-#: the last; somebody waiting makes the last shorter, so that a request's few attempts do not outlast its client.
+#: Seconds between dials while a server refuses: at random between BACKOFF_FIRST and three times the last wait,
+#: at most BACKOFF_LAST. While somebody waits at most BACKOFF_LAST_WAITED, so that a request's few attempts do
+#: not outlast its client.
 BACKOFF_FIRST = 0.25
 BACKOFF_LAST = 3.0
 BACKOFF_LAST_WAITED = 1.0
-#: A connection that has stood this long after its handshake, or twice as long as that took, will not be
-#: refused any more.
+#: A connection that has stood for this many seconds after its handshake, or twice as long as that took, will
+#: not be refused any more.
 PROOF = 0.25
 #: Floor dials per second when nothing is configured.
 CONNECT_RATE = 100.0
-#: Seconds' worth of them that may go at once: so in no second are there more than a tenth beyond the rate.
+#: Seconds' worth of floor dials that may start at once: so in no second are there more than a tenth beyond the rate.
 BURST = 0.1
-#: As much of a token is one: a rest that rounding leaves would take no time at all to come, again and again.
+#: This much of a token counts as a whole one: a remainder left by rounding would be waited for again and again, each
+#: time for next to nothing.
 WHOLE = 1 - 1e-6
-#: The same to a server that closes what it is not asked on within a moment, and the seconds for which that is
-#: remembered.
+#: Floor dials per second to a server that closes unused connections within a moment, and the seconds for
+#: which that is remembered.
 FLUTTER_RATE = 2.0
 FLUTTER_FOR = 30.0
 
@@ -77,7 +80,7 @@ class Governor:
         makes a handshake."""
         self.failures = 0
         self.trouble = ""
-        #: That is that we do not take its certificate.
+        #: Tells that `trouble` is a server certificate that was not accepted.
         self.unverified = False
         self._name = name
         self._clock = clock
@@ -86,14 +89,14 @@ class Governor:
         self._go_on = go_on
         self._secure = secure
         self._budget = budget if secure or budget.plain is None else budget.plain
-        #: Dials under way that the budget was asked for; True: for a request.
+        #: Dials under way for which the budget was charged; True: for a request.
         self._paid: dict[object, bool] = {}
         self._now = clock.seconds
         self._backoff = 0.0
         self._failed_at = -inf
         self._next_dial = -inf
         self.rate = rate or CONNECT_RATE
-        #: The server closes unused connections so soon that a floor costs more than it is worth.
+        #: Tells that the server closes unused connections so soon that a floor costs more than it is worth.
         self.careful = False
         self._fluttered_at = -inf
         self._tokens = max(1.0, self.rate * BURST)
@@ -103,7 +106,7 @@ class Governor:
         self._later_call: IDelayedCall | None = None
         self._throttle = LogThrottle(self._now, lambda text: announce("alert", text))
         self._told = False
-        #: Troubles count as one, whatever they are.
+        #: The kind as which all troubles are reported, whatever they are; "": each is a kind of its own.
         self._alike = ""
 
     def share(self, other: Governor) -> None:

@@ -15,17 +15,18 @@ from collections.abc import Callable
 from itertools import combinations
 from math import inf
 
-#: Closes remembered. Two of them that are alike make a time-out.
+#: Number of closes remembered. Two that are alike make a time-out.
 RECENT = 4
-#: Seconds in which closes that belong together come in.
+#: Seconds within which closes count as coming together.
 SETTLE = 0.5
-#: Share, and seconds, by which ages may differ and still be of the same time-out.
+#: Share of the age, and seconds, by which ages may differ and still show the same time-out; the larger one counts.
 ALIKE, ALIKE_WITHIN = 0.1, 0.25
-#: A close sooner than this is a refusal, a crash or a limit of requests, not a time-out.
+#: Seconds below which a close is a refusal, a crash or a limit of requests, not a time-out.
 SHORTEST = 0.75
-#: The margin is a second or a tenth, whichever is more, but at most half of the time.
+#: Seconds, and share of the time-out, by which connections leave early; the larger counts, but at
+#: most half of the time-out.
 MARGIN, MARGIN_SHARE = 1.0, 0.1
-#: Seconds between two looks whether a server has become more patient, or this many of its time-outs.
+#: Least seconds between two looks whether a server has become more patient; or LOOK_AFTER of its time-outs, if longer.
 LOOK_EVERY, LOOK_AFTER = 60.0, 10
 
 _TIMEOUT = re.compile(rb"(?:^|[,;\s])timeout\s*=\s*\"?([0-9]{1,9})", re.IGNORECASE)

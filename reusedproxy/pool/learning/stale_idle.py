@@ -20,14 +20,15 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 SUSPECT_FOR, SUSPECT_EVERY = 1.0, 10.0
 #: Age in seconds below which the end of a used connection is no time-out that could be learned.
 HASTY_AGE = 2.0
-#: A server is hasty when it closes so young in so many different seconds of the last so many (else it is a restart),
-#: and that behind at least this share of the answers: of 1,000 requests sent on used connections at most so many meet
-#: such an end, and those that may not be repeated are lost. Below, a handshake for each of them costs more than it
-#: saves. It is hasty no more when the share has fallen to half of that, or when all such ends are in one second.
+#: A server is hasty when it has closed connections younger than HASTY_AGE in HASTY_TIMES different seconds of the last
+#: HASTY_WITHIN (fewer are a restart), and after at least HASTY_SHARE of the answers: of 1,000 requests sent on used
+#: connections at most 10 meet such a close below this share, and those that cannot be repeated are lost. Below it, a
+#: handshake for each of them costs more than it saves. The server is hasty no more when the share has fallen to half of
+#: that, or when all such closes are in one second.
 HASTY_TIMES, HASTY_WITHIN, HASTY_SHARE = 4, 10, 0.01
-#: One that has stood for so many times the age under which nearly all (this share) of the last such ends have come has
-#: outlived them: what is left of an exponential tail is one in 400. At least so many seconds; and more than the other
-#: bound is no moment.
+#: A connection has outlived such closes when it has stood for OUTLIVES times the age below which NEARLY_ALL of the last
+#: ones came: of an exponential tail one in 400 is left. This is at least REST_LEAST seconds; above REST_MOST seconds it
+#: is no moment, and no connection counts as having outlived them.
 OUTLIVES, NEARLY_ALL = 2.0, 0.95
 REST_LEAST, REST_MOST = 0.01, 0.25
 REMEMBERED = 64
@@ -42,9 +43,9 @@ class Haste:
         self.hasty = False
         self._now = now
         self._used = used
-        #: For each second of the last: which, the uses until its first look, the closes in it.
+        #: For each of the last seconds: its number, the uses before its first look, the closes in it.
         self._seconds: deque[list[int]] = deque()
-        #: How long the last of them had stood.
+        #: Idle ages in seconds of the last such closes.
         self._ages: deque[float] = deque(maxlen=REMEMBERED)
 
     @property
@@ -100,7 +101,7 @@ class StaleIdleGuard:
         self._call: IDelayedCall | None = None
         self._lost_at = -inf
         self.haste = Haste(clock.seconds, used)
-        #: What stood then stays suspect until it is gone.
+        #: Time of the last standstill: what stood idle then stays suspect until it is gone.
         self.renewed_at = -inf
 
     def lost(self) -> None:
