@@ -276,7 +276,7 @@ class Checker:
 
     def _interval(self) -> float:
         """Returns the seconds to the next check: `inter` while the server is UP for sure, `fastinter` in transition,
-        `downinter` while DOWN."""
+        `downinter` while DOWN; `inter` in place of either that is not set."""
         settings = self.settings
         if self.health == 0 and settings.downinter is not None:
             return settings.downinter

@@ -28,13 +28,13 @@ class Server:
     DOWN    its checks fail: takes none
     MAINT   out of service: takes none, and is not checked
 
-    Two independent facts make up the state, in `_settle` alone: `admin`, what the operator orders (READY, DRAIN or
-    MAINT; at the start MAINT with `disabled`), and `health`, what its checks have found (UP or DOWN). So a server in
-    DRAIN that falls is DOWN, and when it rises it is in DRAIN again. Without a weight, READY is no more than DRAIN.
+    Two independent facts make up the state, in `_made` alone: `admin`, what the operator orders (READY, DRAIN or MAINT;
+    at the start MAINT with `disabled`), and `health`, what its checks have found (UP or DOWN). So a server in DRAIN
+    that falls is DOWN, and when it rises it is in DRAIN again. Without a weight, READY is no more than DRAIN.
 
-    `served` counts the requests that it has been given and that have not ended. `maxconn` (0: none) is their current
-    bound: with a `minconn` its backend raises and lowers it. Requests that are bound to the server wait in `queue`
-    when it is full.
+    `served` counts the requests that it has been given and that have not ended. `maxconn` (0: none) is their
+    current bound: with a `minconn` its backend raises and lowers it. Requests that are bound to the server wait
+    in `queue` when it is full.
     """
 
     def __init__(self, backend: str, settings: model.Server, pool: HTTPConnectionPool, now: float) -> None:

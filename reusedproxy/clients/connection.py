@@ -312,8 +312,8 @@ class ClientConnection:
         self.transport.peer = self
 
     def finish(self) -> None:
-        """Ends the connection after the current exchange, or after that of a head that is
-        coming; an idle one ends now."""
+        """Ends the connection after the current exchange, or after that of a head that is coming. An idle one ends now;
+        one that has not sent a request yet has `FIRST_FOR` seconds for it."""
         self.end_after("proxy stopping")
         if self.state == WAITING and self.requests:
             self._end("proxy stopping")

@@ -344,7 +344,7 @@ class HTTPConnectionPool:
         self.group.place_is_free(self)
 
     def closed_by_peer(self, connection: ServerConnection) -> None:
-        """Learns from an idle or watched connection that its server has announced to close."""
+        """Learns from the age of an idle or watched connection whose server has announced its end."""
         self.upkeep.closed_by_peer(connection)
 
     def deadline_passed(self, connection: ServerConnection) -> None:
