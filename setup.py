@@ -20,13 +20,15 @@ setup(
     python_requires=">=3.10",
     install_requires=[
         "Twisted>=24.10",  # the reactor, services, plugins and logging that the daemon is made of
-        # TLS on the socket itself, with sessions and verification callbacks; bounded above since net/tls/openssl.py calls what has no
-        # public name (and does without where it is not what it was)
+        # TLS on the socket itself, with sessions and verification callbacks; bounded above since net/tls/openssl.py
+        # calls what has no public name (and does without where it is not what it was)
         "pyOpenSSL>=26.1,<28",
         "service-identity>=24.1",  # is this certificate for that name? (RFC 6125, RFC 9525)
         "attrs>=23.1",  # values and records
-        "google-re2>=1.1",  # regular expressions of rules, in time linear in what a client sends; wheels for 3.10 to 3.13
-        "cryptography>=47",  # certificates in words and of the demonstration; pyOpenSSL needs it, too (47: curves by name)
+        # regular expressions of rules, in time linear in what a client sends; wheels for 3.10 to 3.13
+        "google-re2>=1.1",
+        # certificates in words and of the demonstration; pyOpenSSL needs it, too (47: curves by name)
+        "cryptography>=47",
     ],
     extras_require={
         "manhole": ["Twisted[conch]"],  # SSH for the manhole

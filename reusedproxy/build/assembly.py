@@ -346,7 +346,8 @@ class Assembly:
         for _, listener in self._previous.listeners if self._previous is not None else ():
             address = listener.bind.address
             if address.kind == bind.address.kind == "tcp" and listener.port == bind.address.port != 0:
-                return f" (we listen on {address}: what overlaps with that needs a restart, or a reload that ends it before)"
+                what = "what overlaps with that needs a restart, or a reload that ends it before"
+                return f" (we listen on {address}: {what})"
         return ""
 
     def _resolved(self, address: model.ListenAddress) -> Any:

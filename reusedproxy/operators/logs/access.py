@@ -38,7 +38,7 @@ def access_log(frontend: Frontend, places: ConnectionLimit, targets: list[Target
 
 
 class HandshakeLog:
-    """Logs a client's failed handshake: HAProxy's own short line, whatever the format of other lines (section 8.2.5)."""
+    """Logs a client's failed handshake: HAProxy's own short line, whatever the format of others (section 8.2.5)."""
 
     def __init__(self, frontend: Frontend, send: Send, wall: Callable[[], float] = time.time) -> None:
         self._frontend = frontend

@@ -70,7 +70,8 @@ class UnknownHost(Exception):
 
 
 class LogTargets:
-    """All targets of a configuration. Sections that name the same target share it, so that its lines keep their order."""
+    """Holds all targets of a configuration. Sections that name the same target share it, so that its lines keep their
+    order."""
 
     def __init__(
         self,
@@ -273,7 +274,8 @@ class Descriptor:
 
 
 class Datagrams:
-    """Sends one datagram a line to one syslog server. Lines for an absent server are lost; the socket is tried again."""
+    """Sends a datagram for each line to one syslog server. Lines for an absent server are lost; the socket is tried
+    again."""
 
     def __init__(
         self,

@@ -43,8 +43,8 @@ def _ends(frontend: str, tls: HandshakesView) -> Iterator[Sample]:
 _HANDSHAKES = Family(
     "reusedproxy_frontend_tls_handshakes_total",
     COUNTER,
-    "TLS handshakes of clients, by how they ended, and whether a session was resumed. failed: also those of clients that"
-    " went away or were too slow.",
+    "TLS handshakes of clients, by how they ended, and whether a session was resumed. failed: also those of clients"
+    " that went away or were too slow.",
     ("frontend", "outcome", "resumed"),
     OPENED,
     "TLS handshakes of clients",

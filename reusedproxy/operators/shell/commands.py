@@ -31,7 +31,7 @@ reusedproxy manhole: Python, inside the running daemon.
   drain("BACKEND/SERVER")  gives that server only requests that are bound to it; its connections and checks go on
   maint("BACKEND/SERVER")  gives it none, lets its idle connections go and checks it no more
   ready("BACKEND/SERVER")  ends both
-  errors()         the last request of each frontend, and the last answer of each server, that could not be taken, and why
+  errors()         the last request of each frontend, and answer of each server, that could not be taken, and why
   help()           this text; help(thing) what Python knows of a thing
   frontends, backends, servers      by name: servers["BACKEND/SERVER"].pool
   proxy, service                    all of it
@@ -318,7 +318,8 @@ def _now(server: Server, backend: Backend) -> str:
         because = ", for its weight is 0"
     usable = sum(each.usable for each in backend.servers)
     left = f"{usable} of {len(backend.servers)} servers of {backend.name} are UP"
-    return f"{server.full_name} is {server.state}{because}; {server.served} requests under way, {len(server.queue)} wait for it; {left}"
+    load = f"{server.served} requests under way, {len(server.queue)} wait for it"
+    return f"{server.full_name} is {server.state}{because}; {load}; {left}"
 
 
 def _connection_row(connection: ConnectionView) -> list[object]:

@@ -5,10 +5,10 @@ authentication, and gives each holder full access: a session can read and change
 sandbox, and nothing else runs while a line of a session does: an endless loop typed here stops the whole proxy.
 
     ssh -p 2222 manhole@127.0.0.1               a prompt
-    ssh -p 2222 manhole@127.0.0.1 'pools()'     one command, its output and an exit status; or a script on standard input
+    ssh -p 2222 manhole@127.0.0.1 'pools()'     one command, its output and an exit status; or a script on its input
 
-Knows SSH; its files are the task of `keys`, sessions that of `session`. Imported only when a manhole is configured, because Twisted's
-SSH needs packages that nothing else does.
+Knows SSH; its files are the task of `keys`, sessions that of `session`. Imported only when a manhole is configured,
+because Twisted's SSH needs packages that nothing else does.
 """
 
 from __future__ import annotations

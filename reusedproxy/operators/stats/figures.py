@@ -267,7 +267,7 @@ def pool_columns(pool: PoolView) -> Columns:
 
 
 def _limits(pool: PoolView) -> Columns:
-    """Returns the server's time limits for idle connections, in seconds, and their sources; nothing for unknown ones."""
+    """Returns the server's time limits for idle connections, in seconds, and their sources; none for unknown ones."""
     columns: Columns = {}
     for name, limit in (("used", pool.used), ("unused", pool.unused)):
         if limit is not None:

@@ -24,7 +24,10 @@ from reusedproxy.wire.heads import RequestHead
 #: Most servers for which the page has all pool details, folded: each takes 0.6 ms, in which nothing else runs.
 DETAILED = 20
 
-_HTML_HEADERS = b"content-security-policy: default-src 'none'; style-src 'unsafe-inline'; img-src data:\r\nx-content-type-options: nosniff\r\n"
+_HTML_HEADERS = (
+    b"content-security-policy: default-src 'none'; style-src 'unsafe-inline'; img-src data:\r\n"
+    b"x-content-type-options: nosniff\r\n"
+)
 
 
 class StatsPage:

@@ -22,7 +22,7 @@ class Moment:
     """The view of a proxy at one time, the figures of it, and the texts written from them."""
 
     def __init__(self, view: ProxyView, measured: bool, spent: float, now: Callable[[], float]) -> None:
-        """Takes whether the view has the pools' measures, and the seconds `spent` on a moment that this one replaces."""
+        """Takes whether the view has the pools' measures, and the seconds `spent` on a moment that this replaces."""
         self.view = view
         self.measured = measured
         self.sections: list[Section] = sections_of(view)

@@ -56,7 +56,8 @@ def write_page(moment: Moment, look: Look) -> str:
     parts = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
         f'{refresh}<meta name="viewport" content="width=device-width">\n<link rel="icon" href="data:,">\n',
-        f"<title>reusedproxy statistics</title>\n<style>{_STYLE}{pooldetails.STYLE}{tlsdetails.STYLE}</style>\n</head>\n<body>\n",
+        "<title>reusedproxy statistics</title>\n",
+        f"<style>{_STYLE}{pooldetails.STYLE}{tlsdetails.STYLE}</style>\n</head>\n<body>\n",
         _header(moment, look),
         moment.text("unfolded tables" if look.unfolded else "tables", lambda: _tables(moment.sections, look)),
         _LEGEND,
@@ -78,9 +79,10 @@ def _header(moment: Moment, look: Look) -> str:
     since = ""
     if uptime - look.counted >= 1:
         since = (
-            f"<p>The last reload was {_duration(look.counted)} ago. Traffic of frontends, backends and servers is counted since"
-            " then; pools, and what is said of them here, since the start.</p>\n"
+            f"<p>The last reload was {_duration(look.counted)} ago. Traffic of frontends, backends and servers is"
+            " counted since then; pools, and what is said of them here, since the start.</p>\n"
         )
+    facts = moment.text("facts", lambda: _facts(moment.view, moment.sections))
     version = "" if look.hide_version else f"version {escape(__version__)}, "
     return (
         f"<h1>reusedproxy <small>{version}pid {look.pid}, up {_duration(uptime)}</small></h1>\n"
@@ -88,7 +90,7 @@ def _header(moment: Moment, look: Look) -> str:
         f" · {look.link('fold pools' if look.unfolded else 'unfold pools', unfolded=not look.unfolded)}"
         f" · <a href='{uri};csv'>CSV</a></p>\n"
         + ("<p class='trouble'>Nothing was changed: this page takes no orders.</p>\n" if look.refuses else "")
-        + f"<div class='facts'>{moment.text('facts', lambda: _facts(moment.view, moment.sections))}{_lost_lines(look)}</div>\n"
+        + f"<div class='facts'>{facts}{_lost_lines(look)}</div>\n"
         + since
     )
 
@@ -302,20 +304,23 @@ _TRAFFIC_HEAD = """<thead>
 <th colspan=4>Responses</th><th colspan=3>Errors</th><th colspan=2>Warnings</th><th colspan=7>Server</th></tr>
 <tr><td></td><th>cur</th><th>max</th><th>cur</th><th>max</th><th>cur</th><th>max</th><th>limit</th><th>total</th><th>last</th>
 <th>in</th><th>out</th><th>2xx</th><th>3xx</th><th>4xx</th><th>5xx</th><th>req</th><th>conn</th><th>resp</th><th>retr</th>
-<th>redis</th><th>status</th><th>last check</th><th>weight</th><th>act/bck</th><th>failed</th><th>downs</th><th>downtime</th></tr>
+<th>redis</th><th>status</th><th>last check</th><th>weight</th><th>act/bck</th><th>failed</th><th>downs</th>
+<th>downtime</th></tr>
 </thead>
 """
 
 _POOL_HEAD = """<thead>
 <tr><td></td><th colspan=7>Pool: connections now</th><th colspan=2>Dials</th><th colspan=2>Handshakes</th>
 <th colspan=5>Requests</th><th colspan=2>Idle limit</th><th rowspan=2>Closed because</th><th rowspan=2>Trouble</th></tr>
-<tr><td></td><th>floor</th><th>below it</th><th>idle</th><th>in use</th><th>connecting</th><th>retiring</th><th>waiting</th><th>all</th>
-<th>failed</th><th>all</th><th>on request path</th><th>all</th><th>queued</th><th>repeated</th><th>lost</th><th>reused</th><th>used</th><th>unused</th></tr>
+<tr><td></td><th>floor</th><th>below it</th><th>idle</th><th>in use</th><th>connecting</th><th>retiring</th>
+<th>waiting</th><th>all</th><th>failed</th><th>all</th><th>on request path</th><th>all</th><th>queued</th>
+<th>repeated</th><th>lost</th><th>reused</th><th>used</th><th>unused</th></tr>
 </thead>
 """
 
-_LEGEND = """<p class="legend"><i class="up">UP</i> <i class="falling">UP, going down</i> <i class="rising">DOWN, going up</i>
-<i class="down">DOWN</i> <i class="drain">DRAIN</i> <i class="maint">MAINT</i> <i class="unchecked">no check</i>
+_LEGEND = """<p class="legend"><i class="up">UP</i> <i class="falling">UP, going down</i>
+<i class="rising">DOWN, going up</i> <i class="down">DOWN</i> <i class="drain">DRAIN</i> <i class="maint">MAINT</i>
+<i class="unchecked">no check</i>
 · DRAIN: takes only requests that are bound to it · MAINT: takes none, and is not checked
 · floor: connections kept ready, handshaken and verified · below it: for how long fewer stood, in all
 · waiting: requests without a connection · queued: those that got one that came back
@@ -327,7 +332,8 @@ _LEGEND = """<p class="legend"><i class="up">UP</i> <i class="falling">UP, going
 """
 
 _STYLE = """
-:root{color-scheme:light dark;--line:#ccd;--head:#eef;--text:#223;--quiet:#99a;--back:#fff;--front:#f4f6ff;--sum:#f0f0f4}
+:root{color-scheme:light dark;--line:#ccd;--head:#eef;--text:#223;--quiet:#99a;--back:#fff;--front:#f4f6ff;
+--sum:#f0f0f4}
 @media(prefers-color-scheme:dark){:root{--line:#445;--head:#223;--text:#dde;--quiet:#778;--back:#14161c;--front:#1b2030;--sum:#22252e}}
 body{font:13px/1.4 system-ui,sans-serif;margin:1.2em 1.6em;color:var(--text);background:var(--back)}
 h1{font-size:22px;margin:0}h1 small{font-size:13px;font-weight:normal;color:var(--quiet)}

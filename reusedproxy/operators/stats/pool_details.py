@@ -14,8 +14,9 @@ from reusedproxy.operators.view.values import ServerView
 STYLE = """
 details{margin:.3em 0}summary{cursor:pointer;font-size:12px}summary small{color:var(--quiet)}
 .groups{display:flex;flex-wrap:wrap;gap:.8em;align-items:flex-start;margin:.4em 0 1em 1em}
-.groups h3{font-size:12px;margin:0;padding:.2em .5em;background:var(--head);border:1px solid var(--line);border-bottom:0}
-.groups div{max-width:100%}.groups table{margin:0 0 -1px;min-width:100%}.groups th{font-weight:normal;vertical-align:top}
+.groups h3{font-size:12px;margin:0;padding:.2em .5em;background:var(--head);border:1px solid var(--line);
+border-bottom:0}.groups div{max-width:100%}.groups table{margin:0 0 -1px;min-width:100%}
+.groups th{font-weight:normal;vertical-align:top}
 .groups td b{font-weight:600;margin-left:.3em}
 """
 
@@ -24,9 +25,10 @@ def pool_details(server: ServerView, now: float, unfolded: bool) -> str:
     """Returns the folded block, with a summary in its first line; `now` is Unix time."""
     pool = server.pool
     state = f"{pool.idle:,} idle of a floor of {pool.floor:,}, {pool.in_use:,} in use"
+    blocks = "".join(map(_group, groups(server, now)))
     return (
         f"<details{' open' if unfolded else ''}><summary>Pool of <b>{escape(server.full_name)}</b> in full"
-        f" <small>{state}</small></summary>\n<div class='groups'>\n{''.join(map(_group, groups(server, now)))}</div></details>\n"
+        f" <small>{state}</small></summary>\n<div class='groups'>\n{blocks}</div></details>\n"
     )
 
 

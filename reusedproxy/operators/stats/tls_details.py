@@ -20,7 +20,8 @@ SHOWN = 20
 NAMES = 4
 
 STYLE = """
-.near{background:#d32f2f66}.over{background:#d32f2f;color:#fff}.tls caption{text-align:left;font-size:12px;padding:.3em 0}
+.near{background:#d32f2f66}.over{background:#d32f2f;color:#fff}
+.tls caption{text-align:left;font-size:12px;padding:.3em 0}
 """
 
 
@@ -33,7 +34,8 @@ def listeners(frontend: FrontendView, now: float) -> str:
     counted = f"{handshakes.completed:,} completed, {handshakes.resumed:,} of them resumed; {failed}"
     rows = "".join(_listener(each, now) for each in handshakes.listeners)
     return (
-        f"<table class='tls'><caption>TLS handshakes of clients: {counted}, {handshakes.under_way:,} under way</caption>\n"
+        f"<table class='tls'><caption>TLS handshakes of clients: {counted},"
+        f" {handshakes.under_way:,} under way</caption>\n"
         f"<thead><tr><th>Listener</th><th>certificate</th><th>names</th><th>ends</th><th>left</th></tr></thead>\n{rows}</table>\n"
     )
 
@@ -42,7 +44,8 @@ def servers(shown: Iterable[ServerView], now: float) -> str:
     """Returns the table of TLS servers with the end of the client certificate and of the server's certificate, ""
     without any."""
     rows = "".join(_server(server, now) for server in shown if server.pool.tls is not None)
-    head = "<thead><tr><th>TLS</th><th>our certificate</th><th>ends</th><th>left</th><th>its own ends</th><th>left</th></tr></thead>"
+    names = ("TLS", "our certificate", "ends", "left", "its own ends", "left")
+    head = f"<thead><tr>{''.join(f'<th>{name}</th>' for name in names)}</tr></thead>"
     return f"<table class='tls'>{head}\n{rows}</table>\n" if rows else ""
 
 

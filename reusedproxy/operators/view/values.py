@@ -24,7 +24,7 @@ from reusedproxy.measures.traffic import Traffic
 
 @frozen
 class Rate:
-    """Events per second: `now` in the last whole second, `most` the highest so far. Both are 0 where nobody measures."""
+    """Events per second: `now` in the last whole second, `most` the highest so far; 0 where nobody measures."""
 
     now: int = 0
     most: int = 0
