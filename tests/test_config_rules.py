@@ -5,9 +5,10 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.proxies import Configuration
-from reusedproxy.config.model.rules import EditHeader, Format, Hole, Redirect, Reply
+from reusedproxy.config.model.rules import Format, Hole
 from reusedproxy.config.model.values import Expression
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+from reusedproxy.config.rules.actions import EditHeader, Redirect, Reply
 from tests.rulefakes import DEFAULTS, sections
 
 #: As they stand in articles, manuals and answers about HAProxy.

@@ -22,7 +22,7 @@ from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.config.rules import acls, formats, patterns
-from reusedproxy.config.rules import lines as rules
+from reusedproxy.config.rules import actions as rules
 from reusedproxy.config.rules import samples as sample_table
 from reusedproxy.config.sections import globals as global_section
 from reusedproxy.config.sections import logs, options, proxies, servers
@@ -110,7 +110,7 @@ class ConfigurationPageTests(SynchronousTestCase):
         self.assertEqual([], self.page.lacks(proxies.KEYWORDS, "PROXY SECTIONS", "OPTIONS", "RULES"))
 
     def test_every_word_of_rules_is_explained(self) -> None:
-        self.assertEqual([], self.page.lacks({*rules._REQUEST, *rules._RESPONSE}, "Actions"))
+        self.assertEqual([], self.page.lacks({*rules.REQUEST_ACTIONS, *rules.RESPONSE_ACTIONS}, "Actions"))
         self.assertEqual([], self.page.lacks({*patterns.METHODS, *patterns.OPERATORS, *acls.PREDEFINED}, "Tests"))
         names = {*sample_table.FETCHES, *sample_table.CONVERTERS, *sample_table.SAME}
         self.assertEqual([], self.page.lacks(names, "Sample expressions"))
@@ -170,8 +170,8 @@ class ConfigurationPageTests(SynchronousTestCase):
             *options._READERS,
             *proxies._TIMEOUT_FIELDS,
             *servers._DONE,
-            *rules._REQUEST,
-            *rules._RESPONSE,
+            *rules.REQUEST_ACTIONS,
+            *rules.RESPONSE_ACTIONS,
             *taken_on_bind_lines(),
         }
         headings = re.findall(r"(?m)^\.It Ic (\S+)", self.page.text.partition(".Sh GLOBAL SECTION")[2])
@@ -190,7 +190,11 @@ class ConfigurationPageTests(SynchronousTestCase):
         self.assertEqual(haproxy_words.STATS - taken_by("stats", haproxy_words.STATS, "1s"), named("Statistics"))
         for title, known, done in (
             ("In proxy sections", haproxy_words.PROXY, set(proxies.KEYWORDS)),
-            ("In rules", rules.REQUEST_NOT_DONE | rules.RESPONSE_NOT_DONE, {*rules._REQUEST, *rules._RESPONSE}),
+            (
+                "In rules",
+                rules.REQUEST_NOT_DONE | rules.RESPONSE_NOT_DONE,
+                {*rules.REQUEST_ACTIONS, *rules.RESPONSE_ACTIONS},
+            ),
             ("Options", set(haproxy_words.OPTIONS), {*options._READERS, *haproxy_words.OPTIONS_WITHOUT_EFFECT}),
             ("On bind lines", set(haproxy_words.BIND), taken_on_bind_lines()),
             ("On server lines", set(haproxy_words.SERVER), {*servers._DONE, *haproxy_words.SERVER_AS_WE_DO}),

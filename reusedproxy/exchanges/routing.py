@@ -13,16 +13,17 @@ from collections.abc import Callable, Iterable, Mapping
 from attrs import frozen
 
 from reusedproxy.config import model
-from reusedproxy.config.model.rules import EditHeader
+from reusedproxy.config.rules.actions import EditHeader
 from reusedproxy.exchanges.client import ClientFrontend
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.own_answers import reply
 from reusedproxy.exchanges.route import Page, Route
 from reusedproxy.rules import editing, regular
+from reusedproxy.rules.actions import Answer, concerned
 from reusedproxy.rules.editing import Unusable
 from reusedproxy.rules.matching import Test
 from reusedproxy.rules.regular import Unevaluated
-from reusedproxy.rules.rule_set import Answer, RuleSet, Steps, concerned, run
+from reusedproxy.rules.rule_set import RuleSet, Steps, run
 from reusedproxy.rules.samples.formats import Text
 from reusedproxy.wire.heads import ResponseHead
 

@@ -6,7 +6,7 @@ As in `model`, everything is final: names of ACLs are replaced by their criteria
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
 
@@ -79,85 +79,27 @@ class Condition:
     unless: bool = False
 
 
-@frozen
-class EditHeader:
-    """Holds `set-header`, `add-header`, `del-header`, `replace-header` or `replace-value`.
+class Action:
+    """What a rule does; `config.rules.actions` has those of `http-request` and its like.
 
-    `verb` is the part before the hyphen, but the whole word for the two replacing ones. `method` is del-header's `-m`,
-    `pattern` the regular expression of the replacing ones.
+    Checks of whole sections ask the class: `answers` tells whether the proxy answers the request itself, `ends` whether
+    no further rule of the section is run.
     """
 
-    verb: str
-    name: str
-    value: Format = Format()
-    method: str = "str"
-    pattern: str = ""
+    answers: ClassVar[bool] = False
+    ends: ClassVar[bool] = False
+
+    @property
+    def regular_expressions(self) -> tuple[str, ...]:
+        """The regular expressions that it searches with, as written."""
+        return ()
 
 
 @frozen
-class EditLine:
-    """Changes the request line: `part` is "path", "pathq", "query" or "uri"; with `pattern`
-    None the whole part is set."""
-
-    part: str
-    value: Format
-    pattern: str | None = None
-
-
-@frozen
-class SetStatus:
-    """Holds `http-response set-status`; `reason` None: the standard reason."""
-
-    status: int
-    reason: str | None = None
-
-
-@frozen
-class SetVariable:
-    """Holds `set-var(scope.name)`: to an expression or, with `set-var-fmt`, a format; `unset-var` has neither."""
-
-    name: str
-    value: Expression | Format | None = None
-
-
-@frozen
-class Reply:
-    """Holds `return` or `deny`: a response of the proxy's own. `content` None: the standard page of `deny`,
-    or no body with `return`."""
-
-    status: int
-    denies: bool
-    content_type: str = ""
-    content: Format | None = None
-    headers: tuple[tuple[str, Format], ...] = ()
-
-
-@frozen
-class Redirect:
-    """Holds `redirect location|prefix|scheme`. `cookie` is the value of Set-Cookie, "" for none."""
-
-    kind: str
-    to: Format
-    code: int = 302
-    drop_query: bool = False
-    append_slash: bool = False
-    ignore_empty: bool = False
-    cookie: str = ""
-
-
-@frozen
-class Allow:
-    """Holds `allow`: no further rule of this section is evaluated."""
-
-
-@frozen
-class Receive:
+class Receive(Action):
     """Holds the action of `tcp-request connection`: `verb` is "accept", "reject" or "expect-proxy"."""
 
     verb: str
-
-
-Action = Receive | EditHeader | EditLine | SetStatus | SetVariable | Reply | Redirect | Allow
 
 
 @frozen

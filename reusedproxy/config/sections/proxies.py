@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 from reusedproxy.config.language import haproxy_words, hints, units
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
 from reusedproxy.config.model.proxies import StatsPage
-from reusedproxy.config.model.rules import Allow, Redirect, Reply, Rule
+from reusedproxy.config.model.rules import Rule
 from reusedproxy.config.rules.acls import read_acl
 from reusedproxy.config.rules.connection import read_connection_rule
 from reusedproxy.config.rules.lines import (
@@ -265,7 +265,7 @@ def _redirect(proxy: ProxyDraft, line: Line, report: Report) -> None:
 
 
 def _add_rule(rules: list[Rule], rule: Rule, report: Report) -> None:
-    if rules and rules[-1].condition is None and isinstance(rules[-1].action, (Allow, Reply, Redirect)):
+    if rules and rules[-1].condition is None and rules[-1].action.ends:
         text = f"the '{rules[-1].words}' at {rules[-1].place} has no condition, so no rule after it counts"
         report.warn(rule.place, text)
     rules.append(rule)

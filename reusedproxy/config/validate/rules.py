@@ -13,21 +13,10 @@ import attrs
 
 from reusedproxy.config.language.regular import risk
 from reusedproxy.config.language.report import Report
-from reusedproxy.config.model.rules import (
-    Allow,
-    Condition,
-    Criterion,
-    EditHeader,
-    EditLine,
-    Redirect,
-    Reply,
-    Rule,
-    Rules,
-    Term,
-    UseBackend,
-)
+from reusedproxy.config.model.rules import Action, Condition, Criterion, Rule, Rules, Term, UseBackend
 from reusedproxy.config.model.values import Call, Notice, Place
 from reusedproxy.config.rules.acls import resolved, resolved_backend
+from reusedproxy.config.rules.actions import EditHeader
 from reusedproxy.config.rules.expressions import where_of
 from reusedproxy.config.rules.samples import REQUEST, RESPONSE
 from reusedproxy.config.sections.draft import ProxyDraft
@@ -82,7 +71,7 @@ def _can_match(condition: Condition | None, place: Place, where: str, what: str,
 
 def answering(draft: ProxyDraft) -> list[Rule]:
     """Returns the rules with which a section answers requests itself."""
-    return [each for each in (*draft.request_rules, *draft.redirects) if isinstance(each.action, (Reply, Redirect))]
+    return [each for each in (*draft.request_rules, *draft.redirects) if each.action.answers]
 
 
 def always_answers(draft: ProxyDraft, *, clear: bool) -> bool:
@@ -93,9 +82,9 @@ def always_answers(draft: ProxyDraft, *, clear: bool) -> bool:
     for rules in (draft.request_rules, draft.redirects):
         for rule in rules:
             holds = _holds(resolved(rule, draft.acls).condition, clear)
-            if isinstance(rule.action, (Reply, Redirect)) and holds:
+            if rule.action.answers and holds:
                 return True
-            if isinstance(rule.action, Allow) and holds is not False:
+            if rule.action.ends and not rule.action.answers and holds is not False:
                 break
     return False
 
@@ -151,10 +140,8 @@ def regular_expressions(said: object) -> Iterable[str]:
         yield from said.patterns
     elif isinstance(said, Call) and said.name == "regsub":
         yield said.arguments[0]
-    elif isinstance(said, EditHeader) and said.method == "reg":
-        yield said.name
-    if isinstance(said, (EditHeader, EditLine)) and said.pattern:
-        yield said.pattern
+    elif isinstance(said, Action):
+        yield from said.regular_expressions
     if isinstance(said, tuple):
         for part in said:
             yield from regular_expressions(part)

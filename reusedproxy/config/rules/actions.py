@@ -1,0 +1,442 @@
+"""Defines the actions of `http-request`, `http-response` and `http-after-response`: the value of each, and its reader.
+
+One table maps each word to the function that parses what follows it; `rules.actions` compiles the values. Checks single
+lines only; checks that need other lines are in `validate.rules`. Rules must not change headers that frame a message or
+belong to one hop: the message sent would no longer be the one that was parsed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from attrs import frozen
+
+from reusedproxy.config.language.haproxy_words import words
+from reusedproxy.config.language.regular import read_regular
+from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
+from reusedproxy.config.model.rules import Action, Format
+from reusedproxy.config.model.values import Expression
+from reusedproxy.config.rules.expressions import read_expression, variable, where_of
+from reusedproxy.config.rules.formats import literal, read_format
+from reusedproxy.config.rules.samples import REQUEST, RESPONSE
+
+# What they are.
+
+EMPTY = Format()
+
+
+@frozen
+class EditHeader(Action):
+    """Holds `set-header`, `add-header`, `del-header`, `replace-header` or `replace-value`.
+
+    `verb` is the part before the hyphen, but the whole word for the two replacing ones. `method` is del-header's `-m`,
+    `pattern` the regular expression of the replacing ones.
+    """
+
+    verb: str
+    name: str
+    value: Format = EMPTY
+    method: str = "str"
+    pattern: str = ""
+
+    @property
+    def regular_expressions(self) -> tuple[str, ...]:
+        searched = (self.name,) if self.method == "reg" else ()
+        return (*searched, self.pattern) if self.pattern else searched
+
+
+@frozen
+class EditLine(Action):
+    """Changes the request line: `part` is "path", "pathq", "query" or "uri"; `pattern` None sets the whole part."""
+
+    part: str
+    value: Format
+    pattern: str | None = None
+
+    @property
+    def regular_expressions(self) -> tuple[str, ...]:
+        return (self.pattern,) if self.pattern else ()
+
+
+@frozen
+class SetStatus(Action):
+    """Holds `http-response set-status`; `reason` None: the standard reason."""
+
+    status: int
+    reason: str | None = None
+
+
+@frozen
+class SetVariable(Action):
+    """Holds `set-var(scope.name)`: to an expression or, with `set-var-fmt`, a format; `unset-var` has neither."""
+
+    name: str
+    value: Expression | Format | None = None
+
+
+@frozen
+class Reply(Action):
+    """Holds `return` or `deny`: a response of the proxy's own. `content` None: the standard page of `deny`,
+    or no body with `return`."""
+
+    answers = True
+    ends = True
+
+    status: int
+    denies: bool
+    content_type: str = ""
+    content: Format | None = None
+    headers: tuple[tuple[str, Format], ...] = ()
+
+
+@frozen
+class Redirect(Action):
+    """Holds `redirect location|prefix|scheme`. `cookie` is the value of Set-Cookie, "" for none."""
+
+    answers = True
+    ends = True
+
+    kind: str
+    to: Format
+    code: int = 302
+    drop_query: bool = False
+    append_slash: bool = False
+    ignore_empty: bool = False
+    cookie: str = ""
+
+
+@frozen
+class Allow(Action):
+    """Holds `allow`: no further rule of this section is evaluated."""
+
+    ends = True
+
+
+# How they are read.
+
+REQUEST_NOT_DONE = words(
+    """
+    add-acl auth cache-use capture del-acl del-map disable-l7-retry do-resolve early-hint lua normalize-uri reject
+    sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-bc-mark
+    set-bc-tos set-dst set-dst-port set-fc-mark set-fc-tos set-log-level set-map set-mark set-method set-nice
+    set-priority-class set-priority-offset set-retries set-src set-src-port set-timeout set-tos silent-drop strict-mode
+    tarpit track-sc0 track-sc1 track-sc2 track-sc use-service wait-for-body wait-for-handshake pause do-log
+    """
+)
+RESPONSE_NOT_DONE = words(
+    """
+    add-acl cache-store capture del-acl del-map do-log lua pause sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1
+    sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-fc-mark set-fc-tos set-log-level set-map set-mark
+    set-nice set-timeout set-tos silent-drop strict-mode track-sc0 track-sc1 track-sc2 track-sc wait-for-body
+    """
+)
+#: Statuses with a standard page in HAProxy.
+DENY_STATUSES = (200, 400, 401, 403, 404, 405, 407, 408, 410, 413, 421, 422, 425, 429, 500, 501, 502, 503, 504)
+CODES = (301, 302, 303, 307, 308)
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
+#: Headers that frame a message: another value would make its end ambiguous.
+_FRAMING = words("content-length transfer-encoding trailer")
+#: Hop-by-hop headers: those received are removed, and the proxy's own are added after all rules.
+_HOP = words("connection keep-alive proxy-connection te upgrade")
+
+
+@frozen
+class Reading:
+    """Holds the words of one rule between its action and its condition; `what` begins each message."""
+
+    words: tuple[str, ...]
+    what: str
+    where: str
+    action: str
+    place_words: str
+    line: Line
+    report: Report
+
+    def exactly(self, *names: str) -> tuple[str, ...]:
+        """Returns the words when there are as many as `names`. Raises Wrong for a missing or an extra word."""
+        if len(self.words) < len(names):
+            raise Wrong(f"{self.what} needs {names[len(self.words)]}")
+        if len(self.words) > len(names):
+            raise Wrong(f"{self.what}: '{self.words[len(names)]}' is too much: 'if' or 'unless' can follow")
+        return self.words
+
+    def format(self, text: str) -> Format:
+        made = read_format(text, self.what)
+        for expression in made.expressions:
+            self.has_something_to_say(expression)
+        return made
+
+    def expression(self, text: str) -> Expression:
+        return self.has_something_to_say(read_expression(text, self.what))
+
+    def has_something_to_say(self, expression: Expression) -> Expression:
+        where = where_of(expression)
+        if where and where != self.where:
+            head = "a response" if where == RESPONSE else "a request"
+            raise Wrong(f"{self.what}: '{expression}' needs {head}, which is not at hand in {self.place_words}")
+        return expression
+
+
+# Headers.
+
+
+def _header_name(reading: Reading, name: str, *, deletes: bool = False) -> str:
+    if not _TOKEN.match(name):
+        raise Wrong(f"{reading.what}: '{name}' cannot be the name of a header")
+    # A rule changes a header in all its spellings, so they are all checked.
+    plain = re.sub(r"[^0-9a-z]", "-", name.lower())
+    if plain in _FRAMING:
+        raise Wrong(f"{reading.what}: '{name}' says where the message ends, which is not for rules to change")
+    if plain in _HOP and not (deletes and plain == "upgrade"):
+        if not deletes:
+            raise Wrong(f"{reading.what}: '{name}' is said by each connection for itself; rules cannot set it")
+        text = f"{reading.what}: '{name}' never goes on anyhow: each connection says it for itself"
+        reading.report.warn(reading.line.place, text)
+    if reading.where == REQUEST and plain == "expect" and not deletes:
+        raise Wrong(f"{reading.what}: 'Expect' is between the client and us; rules can only delete it")
+    if reading.where == REQUEST and plain == "host" and (deletes or reading.action == "add-header"):
+        raise Wrong(f"{reading.what}: a request has one Host: 'set-header Host NAME' replaces it")
+    return name
+
+
+def _set_header(reading: Reading) -> Action:
+    name, value = reading.exactly("the name of a header", "its value")
+    _header_name(reading, name)
+    return EditHeader(reading.action.removesuffix("-header"), name, reading.format(value))
+
+
+def _del_header(reading: Reading) -> Action:
+    rest = list(reading.words)
+    method = "str"
+    if rest[1:2] == ["-m"]:
+        if len(rest) < 3:
+            raise Wrong(f"{reading.what}: '-m' needs a method: str, beg, end, sub or reg")
+        method = rest[2]
+        if method not in ("str", "beg", "end", "sub", "reg"):
+            raise Wrong(f"{reading.what}: '-m' is one of str, beg, end, sub and reg, not '{method}'")
+        del rest[1:3]
+    if len(rest) != 1:
+        raise Wrong(f"{reading.what} needs " + ("the name of a header" if not rest else f"no '{rest[1]}'"))
+    if method == "reg":
+        read_regular(rest[0], reading.what)
+    elif method == "str":
+        _header_name(reading, rest[0], deletes=True)
+    return EditHeader("del", rest[0], method=method)
+
+
+def _replace_header(reading: Reading) -> Action:
+    name, pattern, value = reading.exactly("the name of a header", "a regular expression", "what to put instead")
+    read_regular(pattern, reading.what)
+    return EditHeader(reading.action, _header_name(reading, name), reading.format(value), pattern=pattern)
+
+
+# The start line.
+
+
+def _set_line(reading: Reading) -> Action:
+    (value,) = reading.exactly("a value")
+    return EditLine(reading.action.removeprefix("set-"), reading.format(value))
+
+
+def _replace_line(reading: Reading) -> Action:
+    pattern, value = reading.exactly("a regular expression", "what to put instead")
+    read_regular(pattern, reading.what)
+    return EditLine(reading.action.removeprefix("replace-"), reading.format(value), pattern)
+
+
+def _set_status(reading: Reading) -> Action:
+    rest = reading.words
+    if not rest or not re.match(r"[1-9][0-9][0-9]\Z", rest[0]) or not 200 <= int(rest[0]) <= 999:
+        raise Wrong(f"{reading.what} needs a status from 200 to 999")
+    if int(rest[0]) in (204, 304):
+        raise Wrong(f"{reading.what}: a {rest[0]} has no body, and what the server answers has one")
+    if rest[1:2] == ("reason",) and len(rest) == 3:
+        if not rest[2].isprintable() or not rest[2].isascii():
+            raise Wrong(f"{reading.what}: a reason is of printable ASCII")
+        return SetStatus(int(rest[0]), rest[2])
+    if len(rest) > 1:
+        raise Wrong(f"{reading.what}: after the status can follow: reason TEXT (one word, or quoted)")
+    return SetStatus(int(rest[0]))
+
+
+# Variables.
+
+
+def _variable_name(reading: Reading) -> tuple[str, tuple[str, ...]]:
+    rest = reading.words
+    if not rest or not rest[0].startswith("(") or not rest[0].endswith(")"):
+        raise Wrong(f"{reading.what} needs the name of a variable: {reading.action}(txn.name)")
+    return variable(rest[0][1:-1], reading.what), rest[1:]
+
+
+def _set_var(reading: Reading) -> Action:
+    name, rest = _variable_name(reading)
+    if len(rest) != 1:
+        raise Wrong(f"{reading.what} needs one expression after '({name})'")
+    if reading.action == "set-var-fmt":
+        return SetVariable(name, reading.format(rest[0]))
+    return SetVariable(name, reading.expression(rest[0]))
+
+
+def _unset_var(reading: Reading) -> Action:
+    name, rest = _variable_name(reading)
+    if rest:
+        raise Wrong(f"{reading.what}: '{rest[0]}' is too much")
+    return SetVariable(name)
+
+
+# Responses of the proxy's own.
+
+
+def _allow(reading: Reading) -> Action:
+    reading.exactly()
+    return Allow()
+
+
+def _reply(reading: Reading) -> Action:
+    """Parses `return` and `deny` with their arguments, which are the same in HAProxy. Raises Wrong."""
+    denies = reading.action == "deny"
+    status = (502 if reading.where == RESPONSE else 403) if denies else 200
+    content: Format | None = None
+    content_type = ""
+    headers: list[tuple[str, Format]] = []
+    rest = list(reading.words)
+    while rest:
+        word = rest.pop(0)
+        if word in ("errorfile", "errorfiles", "default-errorfiles", "file", "lf-file"):
+            raise Wrong(not_done(f"{reading.what[1:-1]} … {word}", "argument"))
+        if word not in ("status", "deny_status", "content-type", "string", "lf-string", "hdr"):
+            known = ("status", "deny_status", "content-type", "string", "lf-string", "hdr")
+            raise Wrong(f"{reading.what}: unknown word '{word}'{did_you_mean(word, known)}")
+        if len(rest) < 1 + (word == "hdr"):
+            raise Wrong(f"{reading.what}: '{word}' needs {'a name and a value' if word == 'hdr' else 'a value'}")
+        value = rest.pop(0)
+        if word in ("status", "deny_status"):
+            status = _status(reading, value, denies)
+        elif word == "content-type":
+            content_type = _plain(reading, value)
+        elif word == "string":
+            content = literal(value)
+        elif word == "lf-string":
+            content = reading.format(value)
+        else:
+            headers.append((_reply_header(reading, value), reading.format(rest.pop(0))))
+    if content is not None and not content_type:
+        raise Wrong(f"{reading.what}: a text needs its 'content-type', such as text/plain")
+    if content is None and content_type:
+        reading.report.warn(
+            reading.line.place, f"{reading.what}: 'content-type' does nothing without 'string' or 'lf-string'"
+        )
+    if content is not None and status in (204, 304):
+        raise Wrong(f"{reading.what}: an answer with status {status} has no body")
+    return Reply(status, denies, content_type, content, tuple(headers))
+
+
+def _status(reading: Reading, value: str, denies: bool) -> int:
+    if not re.match(r"[2-9][0-9][0-9]\Z", value) or int(value) > 599:
+        raise Wrong(f"{reading.what}: '{value}' is no status from 200 to 599")
+    if (
+        denies
+        and int(value) not in DENY_STATUSES
+        and "string" not in reading.words
+        and "lf-string" not in reading.words
+    ):
+        raise Wrong(
+            f"{reading.what}: there is no page for status {value}, only for {', '.join(map(str, DENY_STATUSES))}"
+        )
+    return int(value)
+
+
+def _reply_header(reading: Reading, name: str) -> str:
+    if not _TOKEN.match(name):
+        raise Wrong(f"{reading.what}: '{name}' cannot be the name of a header")
+    if name.lower() in _FRAMING | _HOP or name.lower() in ("content-type", "date"):
+        raise Wrong(f"{reading.what}: 'hdr {name}' is not for rules to say")
+    return name
+
+
+def _plain(reading: Reading, value: str) -> str:
+    if not value.isprintable() or not value.isascii():
+        raise Wrong(f"{reading.what}: '{value}' has a character that cannot stand in a header")
+    return value
+
+
+def _redirect_rule(reading: Reading) -> Action:
+    return read_redirection(reading, reading.format)
+
+
+def read_redirection(reading: Reading, format_of: Callable[[str], Format]) -> Action:
+    rest = list(reading.words)
+    if not rest:
+        raise Wrong(f"{reading.what} needs 'location', 'prefix' or 'scheme', and where to")
+    kind, to = "", Format()
+    settings: dict[str, object] = {}
+    while rest:
+        word = rest.pop(0)
+        if word in ("drop-query", "append-slash", "ignore-empty"):
+            settings[word.replace("-", "_")] = True
+            continue
+        if word not in ("location", "prefix", "scheme", "code", "set-cookie", "clear-cookie"):
+            known = (
+                "location",
+                "prefix",
+                "scheme",
+                "code",
+                "set-cookie",
+                "clear-cookie",
+                "drop-query",
+                "append-slash",
+                "ignore-empty",
+            )
+            raise Wrong(f"{reading.what}: unknown word '{word}'{did_you_mean(word, known)}")
+        if not rest:
+            raise Wrong(f"{reading.what}: '{word}' needs a value")
+        value = rest.pop(0)
+        if word == "code":
+            if value not in map(str, CODES):
+                raise Wrong(f"{reading.what}: 'code' is one of {', '.join(map(str, CODES))}, not '{value}'")
+            settings["code"] = int(value)
+        elif word.endswith("cookie"):
+            settings["cookie"] = _cookie(reading, value, clears=word == "clear-cookie")
+        else:
+            kind, to = word, format_of(value)
+    if not kind:
+        raise Wrong(f"{reading.what} needs 'location', 'prefix' or 'scheme', and where to")
+    if kind == "scheme" and (scheme := to.constant) is not None and not re.match(r"[A-Za-z][A-Za-z0-9+.-]*\Z", scheme):
+        raise Wrong(f"{reading.what}: '{scheme}' is no scheme such as https")
+    if reading.where == RESPONSE and kind != "location":
+        raise Wrong(f"{reading.what}: only 'location' can be said where the request is gone")
+    return Redirect(kind, to, **settings)  # type: ignore[arg-type]
+
+
+def _cookie(reading: Reading, value: str, *, clears: bool) -> str:
+    """Returns the Set-Cookie value in HAProxy's form."""
+    return f"{_plain(reading, value)}; path=/;" + (" Max-Age=0;" if clears else "")
+
+
+Reader = Callable[[Reading], Action]
+
+_BOTH: dict[str, Reader] = {
+    "set-header": _set_header,
+    "add-header": _set_header,
+    "del-header": _del_header,
+    "replace-header": _replace_header,
+    "replace-value": _replace_header,
+    "set-var": _set_var,
+    "set-var-fmt": _set_var,
+    "unset-var": _unset_var,
+    "allow": _allow,
+    "deny": _reply,
+    "return": _reply,
+    "redirect": _redirect_rule,
+}
+REQUEST_ACTIONS: dict[str, Reader] = {
+    **_BOTH,
+    **dict.fromkeys(("set-path", "set-pathq", "set-query", "set-uri"), _set_line),
+    **dict.fromkeys(("replace-path", "replace-pathq", "replace-uri"), _replace_line),
+}
+RESPONSE_ACTIONS: dict[str, Reader] = {**_BOTH, "set-status": _set_status}
+#: Without the actions that replace the response: it is too late for them.
+AFTER_ACTIONS = {word: read for word, read in RESPONSE_ACTIONS.items() if word not in ("deny", "return", "redirect")}

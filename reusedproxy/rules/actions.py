@@ -1,0 +1,334 @@
+"""Compiles actions of rules (`config.rules.actions`) to functions of the facts of an exchange.
+
+Such a function changes the head of the exchange, or a variable, or gives an answer of the proxy itself. This module
+decides what is answered; the caller decides how it is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from attrs import frozen
+
+from reusedproxy.config.model.rules import Action, Format
+from reusedproxy.config.model.values import Expression
+from reusedproxy.config.rules.actions import (
+    Allow,
+    EditHeader,
+    EditLine,
+    Redirect,
+    Reply,
+    SetStatus,
+    SetVariable,
+)
+from reusedproxy.config.rules.expressions import type_of
+from reusedproxy.config.rules.samples import REQUEST, RESPONSE
+from reusedproxy.rules import editing
+from reusedproxy.rules.editing import Head
+from reusedproxy.rules.facts import Facts, Method, Sample
+from reusedproxy.rules.regular import matching_one_of, searching
+from reusedproxy.rules.samples.compile import compiled
+from reusedproxy.rules.samples.converters import references
+from reusedproxy.rules.samples.fetches import Fetch, members, path_and_query
+from reusedproxy.rules.samples.formats import Text, clean, text_of, text_of_body
+from reusedproxy.wire.bodies import plain_name
+from reusedproxy.wire.reason_phrases import reason_phrase
+
+
+@frozen
+class Answer:
+    """Describes an answer of the proxy itself.
+
+    `fields` are header lines, each with its CRLF. With `content` None the error page of that status is sent.
+    """
+
+    status: int
+    denies: bool = False
+    fields: bytes = b""
+    content: bytes | None = b""
+    content_type: bytes = b""
+
+
+@frozen
+class Allowed:
+    """Ends the rules of this section; the request goes on."""
+
+
+ALLOWED = Allowed()
+Verdict = Answer | Allowed | None
+Act = Callable[[Facts], Verdict]
+
+
+def _head(where: str) -> Callable[[Facts], Head]:
+    def request(facts: Facts) -> Head:
+        assert facts.head is not None
+        return facts.head
+
+    def response(facts: Facts) -> Head:
+        assert facts.answer is not None
+        return facts.answer
+
+    return request if where == REQUEST else response
+
+
+def _edit_header(action: EditHeader, where: str) -> Act:
+    if action.verb == "del":
+        return _delete(action, where)
+    if action.verb in ("replace-header", "replace-value"):
+        return _replace(action, where)
+    head, value, name = _head(where), text_of(action.value, where), action.name.encode()
+    lines = editing.spellings(action.name, exactly=where == RESPONSE)
+    if where == REQUEST and action.name.lower() == "host":
+
+        def set_host(facts: Facts) -> Verdict:
+            assert facts.head is not None
+            editing.set_host(facts.head, value(facts))
+            return None
+
+        return set_host
+
+    def edit(facts: Facts) -> Verdict:
+        edited, made = head(facts), value(facts)
+        if action.verb == "set":
+            editing.remove(edited, lines)
+        editing.append(edited, name, made)
+        return None
+
+    return edit
+
+
+def _delete(action: EditHeader, where: str) -> Act:
+    head = _head(where)
+    if action.method == "str":
+        lines = editing.spellings(action.name, exactly=where == RESPONSE)
+
+        def delete(facts: Facts) -> Verdict:
+            edited = head(facts)
+            editing.remove(edited, lines)
+            if where == REQUEST and facts.head is not None:
+                editing.drop_wish(facts.head, action.name)
+            return None
+
+        return delete
+    wanted = _wanted_name(action, where)
+
+    def delete_matching(facts: Facts) -> Verdict:
+        editing.remove_matching(head(facts), wanted)
+        return None
+
+    return delete_matching
+
+
+def _wanted_name(action: EditHeader, where: str) -> Callable[[bytes], bool]:
+    """Returns a test whether `del-header -m` is to remove a header of this name; in requests in any spelling."""
+    is_one = _name_test(action)
+    if where == RESPONSE:
+        return lambda name: is_one(name.lower())
+    return lambda name: is_one(name.lower()) or is_one(plain_name(name))
+
+
+def _name_test(action: EditHeader) -> Callable[[bytes], bool]:
+    if action.method == "reg":
+        return matching_one_of([action.name], ignore_case=True)
+    text = action.name.lower().encode()
+    if action.method == "beg":
+        return lambda name: name.startswith(text)
+    if action.method == "end":
+        return lambda name: name.endswith(text)
+    return lambda name: text in name
+
+
+def concerned(actions: Iterable[EditHeader]) -> Callable[[bytes], bool]:
+    """Returns a test whether one of these actions changes the request header of a given name."""
+    names = frozenset(plain_name(each.name.encode()) for each in actions if each.method == "str")
+    tests = [_wanted_name(each, REQUEST) for each in actions if each.method != "str"]
+    return lambda name: plain_name(name) in names or any(test(name) for test in tests)
+
+
+def _replace(action: EditHeader, where: str) -> Act:
+    """Compiles `replace-header` and `replace-value`.
+
+    As in HAProxy, a value in which the expression is found is replaced as a whole.
+    """
+    head, template = _head(where), text_of(action.value, where)
+    search = searching(action.pattern)
+    lines = editing.spellings(action.name, exactly=where == RESPONSE)
+    is_host = where == REQUEST and action.name.lower() == "host"
+
+    def replace(facts: Facts) -> Verdict:
+        make = references(template(facts))
+
+        def one(value: bytes) -> bytes:
+            found = search(value)
+            return clean(make(found)) if found else value
+
+        def each(value: bytes) -> bytes:
+            return b",".join(
+                part if (made := one(plain := part.strip(b" \t"))) == plain else made for part in members(value)
+            )
+
+        edited = head(facts)
+        change = one if action.verb == "replace-header" else each
+        if is_host and facts.head is not None:
+            for value in facts.head.values(b"Host"):
+                if (made := change(value)) != value:
+                    editing.set_host(facts.head, made)
+        else:
+            editing.replace_values(edited, lines, change)
+        return None
+
+    return replace
+
+
+_SETTERS = {
+    "path": editing.set_path,
+    "pathq": editing.set_pathq,
+    "query": editing.set_query,
+    "uri": editing.set_uri,
+}
+
+
+def _edit_line(action: EditLine, where: str) -> Act:
+    value, set_part = text_of(action.value), _SETTERS[action.part]
+    if action.pattern is None:
+
+        def edit(facts: Facts) -> Verdict:
+            assert facts.head is not None
+            set_part(facts.head, value(facts))
+            return None
+
+        return edit
+    search = searching(action.pattern)
+
+    def replace(facts: Facts) -> Verdict:
+        assert facts.head is not None
+        whole = facts.head.target if action.part == "uri" else path_and_query(facts.head.target)
+        if whole is not None:
+            found = search(whole.partition(b"?")[0] if action.part == "path" else whole)
+            if found:
+                set_part(facts.head, references(value(facts))(found))
+        return None
+
+    return replace
+
+
+def _set_status(action: SetStatus, where: str) -> Act:
+    reason = (reason_phrase(action.status) if action.reason is None else action.reason).encode()
+
+    def edit(facts: Facts) -> Verdict:
+        assert facts.answer is not None
+        editing.set_status(facts.answer, action.status, reason)
+        return None
+
+    return edit
+
+
+def _set_variable(action: SetVariable, where: str) -> Act:
+    value, name = action.value, action.name
+    if isinstance(value, Format):
+        text = text_of(value, where)
+
+        def set_text(facts: Facts) -> Verdict:
+            facts.set_variable(name, text(facts))
+            return None
+
+        return set_text
+    if value is None:
+
+        def unset(facts: Facts) -> Verdict:
+            facts.set_variable(name, None)
+            return None
+
+        return unset
+    assert isinstance(value, Expression)
+    fetch = compiled(value, where)
+    if type_of(value) == "meth":
+        fetch = _as_method(fetch)
+
+    def set_sample(facts: Facts) -> Verdict:
+        sample = fetch(facts)
+        if sample is not None:  # as in HAProxy, the variable keeps its value where there is nothing to fetch
+            facts.set_variable(name, sample)
+        return None
+
+    return set_sample
+
+
+def _as_method(fetch: Fetch) -> Fetch:
+    """Marks the samples of a fetch as methods: only the type tells a method from a text in a variable."""
+
+    def fetch_method(facts: Facts) -> Sample:
+        sample = fetch(facts)
+        return Method(sample) if isinstance(sample, bytes) else None
+
+    return fetch_method
+
+
+# Answers.
+
+
+def _reply(action: Reply, where: str) -> Act:
+    content: Text | None = None if action.content is None else text_of_body(action.content, where)
+    content_type = action.content_type.encode()
+    headers = [(name.encode(), text_of(value, where)) for name, value in action.headers]
+
+    def reply(facts: Facts) -> Verdict:
+        # A header without a value is left out, as in HAProxy.
+        fields = b"".join([b"%b: %b\r\n" % (name, text) for name, value in headers if (text := value(facts))])
+        body = content(facts) if content is not None else None if action.denies else b""
+        return Answer(action.status, action.denies, fields, body, content_type if body else b"")
+
+    return reply
+
+
+def _redirect(action: Redirect, where: str) -> Act:
+    to = text_of(action.to, where)
+    cookie = b"set-cookie: %b\r\n" % action.cookie.encode() if action.cookie else b""
+    cached = b"" if action.code in (301, 308) else b"cache-control: no-cache\r\n"
+
+    def redirect(facts: Facts) -> Verdict:
+        target = to(facts)
+        if action.ignore_empty and not target:
+            return None
+        if action.kind != "location":
+            assert facts.head is not None
+            hosts = facts.head.values(b"Host")
+            rest = _rest(facts.head.target, action.drop_query)
+            if action.kind == "scheme":
+                target = target + b"://" + (hosts[0] if hosts else b"") + rest
+            else:
+                target = (b"" if target == b"/" else target) + rest
+            if action.append_slash and not target.endswith(b"/"):
+                target += b"/"
+        return Answer(action.code, fields=b"location: %b\r\n%b%b" % (clean(target), cached, cookie))
+
+    return redirect
+
+
+def _rest(target: bytes, drop_query: bool) -> bytes:
+    whole = path_and_query(target) or b"/"
+    return whole.partition(b"?")[0] if drop_query else whole
+
+
+def _allow(action: Allow, where: str) -> Act:
+    return lambda facts: ALLOWED
+
+
+#: Takes an action, and REQUEST or RESPONSE: the head that its rule may change.
+Compile = Callable[[Any, str], Act]
+
+_COMPILED_BY: dict[type[Action], Compile] = {
+    EditHeader: _edit_header,
+    EditLine: _edit_line,
+    SetStatus: _set_status,
+    SetVariable: _set_variable,
+    Reply: _reply,
+    Redirect: _redirect,
+    Allow: _allow,
+}
+
+
+def act_of(action: Action, where: str) -> Act:
+    """Compiles an action of a rule for requests or for responses (`where`)."""
+    return _COMPILED_BY[type(action)](action, where)
