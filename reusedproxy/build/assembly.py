@@ -96,7 +96,7 @@ class Proxy:
 
 
 class Assembly:
-    """One attempt to build a proxy, from scratch or in place of a running `previous` one.
+    """Makes one attempt to build a proxy, from scratch or in place of a running `previous` one.
 
     Listeners and pools whose description is unchanged are taken over, with their warm connections. Servers keep the
     state that their operator has ordered and their checks have found. Must never change the previous proxy, so that an

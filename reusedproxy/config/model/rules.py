@@ -80,7 +80,7 @@ class Condition:
 
 
 class Action:
-    """What a rule does; `config.rules.actions` has those of `http-request` and its like.
+    """Says what a rule does; `config.rules.actions` has those of `http-request` and its like.
 
     Checks of whole sections ask the class: `answers` tells whether the proxy answers the request itself, `ends` whether
     no further rule of the section is run.

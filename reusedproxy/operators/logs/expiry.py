@@ -31,7 +31,7 @@ Key = tuple[str, float]
 
 @frozen
 class Ending:
-    """One item with its end in Unix time. `user` is the line that uses it, `what` the file.
+    """Describes one item with its end in Unix time. `user` is the line that uses it, `what` the file.
 
     `soon` and `over` are the texts before and after the end, with {left} and {date}; `thresholds` are seconds, the
     longest first. Two endings with the same `key` are the same item, whichever lines use it.

@@ -25,7 +25,7 @@ SPREAD_HEADINGS = ("count", "p50", "p90", "p99", "mean")
 
 @frozen
 class Value:
-    """One number: `labels` tell it from others of its family ("" for the only one); `zero`: it is 0, and shown less
+    """Shows one number: `labels` tell it from others of its family ("" for the only one); `zero`: it is 0, and shown less
     prominently."""
 
     labels: str
@@ -35,7 +35,7 @@ class Value:
 
 @frozen
 class Line:
-    """All numbers of one metric."""
+    """Holds all numbers of one metric."""
 
     name: str
     words: str
@@ -44,7 +44,7 @@ class Line:
 
 @frozen
 class Spread:
-    """One histogram; `cells` are the columns of SPREAD_HEADINGS."""
+    """Shows one histogram; `cells` are the columns of SPREAD_HEADINGS."""
 
     name: str
     words: str
@@ -54,7 +54,7 @@ class Spread:
 
 @frozen
 class Group:
-    """Metrics that belong together."""
+    """Holds metrics that belong together."""
 
     title: str
     lines: tuple[Line, ...]

@@ -43,7 +43,7 @@ class Distribution:
 
 @frozen
 class Sample:
-    """One value; `labels` are the values of its family's labels, in their order."""
+    """Holds one value; `labels` are the values of its family's labels, in their order."""
 
     labels: tuple[str, ...]
     value: float | Distribution
@@ -51,7 +51,7 @@ class Sample:
 
 @frozen
 class Family:
-    """All samples of one name. `kind` is COUNTER, GAUGE or HISTOGRAM; `words` is the readable name, shown in the group
+    """Holds all samples of one name. `kind` is COUNTER, GAUGE or HISTOGRAM; `words` is the readable name, shown in the group
     `group`."""
 
     name: str

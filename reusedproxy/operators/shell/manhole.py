@@ -254,7 +254,7 @@ class _Login(SSHUserAuthServer):
 
 
 class _Connection(SSHServerTransport):
-    """One connection; `state` is NEW (not logged in), ADMITTED, or ENDED (it may still have data to send).
+    """Serves one connection; `state` is NEW (not logged in), ADMITTED, or ENDED (it may still have data to send).
 
     As long as it is NEW, everything that it may send is limited, since anybody who reaches the address may send it. Any
     error then is the client's fault, and logged in one line at most.

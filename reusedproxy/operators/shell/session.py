@@ -30,7 +30,7 @@ LONGEST_SCRIPT = 64 * 1024
 
 @implementer(ISession)
 class Session:
-    """One channel: a prompt on a terminal, one command, or a script on standard input."""
+    """Serves one channel: a prompt on a terminal, one command, or a script on standard input."""
 
     def __init__(self, names: dict[str, Any], reactor: Any) -> None:
         self._names = names

@@ -75,7 +75,7 @@ FRONTEND, BACKEND, SERVER = 0, 1, 2
 
 @define
 class Row:
-    """One line of the statistics; `columns` by HAProxy's names. `server` is set in a server's row, `frontend` in a
+    """Holds one line of the statistics; `columns` by HAProxy's names. `server` is set in a server's row, `frontend` in a
     frontend's."""
 
     columns: Columns

@@ -24,7 +24,7 @@ from reusedproxy.measures.traffic import Traffic
 
 @frozen
 class Rate:
-    """Events per second: `now` in the last whole second, `most` the highest so far; 0 where nobody measures."""
+    """Holds events per second: `now` in the last whole second, `most` the highest so far; 0 where nobody measures."""
 
     now: int = 0
     most: int = 0
@@ -32,7 +32,7 @@ class Rate:
 
 @frozen
 class Errors:
-    """Invalid messages of one frontend or server: their number, and the last one."""
+    """Counts invalid messages of one frontend or server, and holds the last one."""
 
     count: int
     last: LastError | None
@@ -40,7 +40,7 @@ class Errors:
 
 @frozen
 class CertificateView:
-    """A certificate that a listener shows: its file, its names, and its end (Unix time)."""
+    """Describes a certificate that a listener shows: its file, its names, and its end (Unix time)."""
 
     file: str
     names: tuple[str, ...]
@@ -49,7 +49,7 @@ class CertificateView:
 
 @frozen
 class ListenersView:
-    """TLS listeners that show the same certificates, as those of a range of ports do."""
+    """Describes TLS listeners that show the same certificates, as those of a range of ports do."""
 
     addresses: tuple[str, ...]
     certificates: tuple[CertificateView, ...]
@@ -57,7 +57,7 @@ class ListenersView:
 
 @frozen
 class HandshakesView:
-    """TLS handshakes of a frontend's clients, and the listeners that they came to."""
+    """Counts TLS handshakes of a frontend's clients; `listeners` are those that they came to."""
 
     completed: int
     resumed: int
@@ -68,7 +68,7 @@ class HandshakesView:
 
 @frozen
 class FrontendView:
-    """A frontend, or the frontend of a `listen` section. `tls` is None without a TLS listener."""
+    """Shows a frontend, or the frontend of a `listen` section. `tls` is None without a TLS listener."""
 
     name: str
     place: Place
@@ -89,7 +89,7 @@ class FrontendView:
 
 @frozen
 class CheckView:
-    """The health checks of a server. `health` is HAProxy's counter, from 0 to rise + fall - 1; UP from `rise` on."""
+    """Shows the health checks of a server. `health` is HAProxy's counter, from 0 to rise + fall - 1; UP from `rise` on."""
 
     rise: int
     fall: int
@@ -100,14 +100,14 @@ class CheckView:
 
 @frozen
 class IdleLimit:
-    """The time, in seconds, after which a server closes an idle connection; `source` says how it is known."""
+    """Holds the time, in seconds, after which a server closes an idle connection; `source` says how it is known."""
 
     seconds: float
     source: str
 
 
 class PoolCounts(NamedTuple):
-    """Counters of a pool since the start, as `pool.counters.Counters` explains them."""
+    """Holds counters of a pool since the start, as `pool.counters.Counters` explains them."""
 
     dials: int
     dials_for_requests: int
@@ -128,7 +128,7 @@ class PoolCounts(NamedTuple):
 
 @frozen
 class PoolTLS:
-    """TLS towards a server.
+    """Shows TLS towards a server.
 
     `crt` is the file of our certificate, None without one. `theirs_end` is the earliest end of the certificates that
     the server has shown last, one for each of its names. `on_older` counts connections that stand on certificates or
@@ -144,7 +144,7 @@ class PoolTLS:
 
 @frozen
 class PoolMeasures:
-    """What is counted of a pool besides `PoolCounts`: by cause, result or reason, and as histograms.
+    """Holds what is counted of a pool besides `PoolCounts`: by cause, result or reason, and as histograms.
 
     It costs more to read than all the rest, so views have it only where it was asked for. `tokens` are the dials that
     the rate for the floor allows at this moment, `backoff` the seconds between two dials.
@@ -168,7 +168,7 @@ class PoolMeasures:
 
 
 class PoolView(NamedTuple):
-    """The connections of a server, of all its names together, and what the pool has learnt of it.
+    """Shows the connections of a server, of all its names together, and what the pool has learnt of it.
 
     `running` is "running", or says why it is not. `idle` includes `suspect`, which are given to nobody for now;
     `safe` of the idle ones have carried a request. `max_conn` is `pool-max-conn`, `most_idle` what follows from it and
@@ -203,7 +203,7 @@ class PoolView(NamedTuple):
 
 
 class ServerView(NamedTuple):
-    """A `server` line. `full_name` is "backend/server"; `check` is None without health checks."""
+    """Shows a `server` line. `full_name` is "backend/server"; `check` is None without health checks."""
 
     name: str
     full_name: str
@@ -247,7 +247,7 @@ class ServerView(NamedTuple):
 
 @frozen
 class BackendView:
-    """A backend, or the backend of a `listen` section. `down`: it has servers, and none of them is usable."""
+    """Shows a backend, or the backend of a `listen` section. `down`: it has servers, and none of them is usable."""
 
     name: str
     place: Place
@@ -268,7 +268,7 @@ class BackendView:
 
 @frozen
 class ProxyView:
-    """A running proxy at the time `at`, which has run for `uptime` seconds; reloads do not end that."""
+    """Shows a running proxy at the time `at`, which has run for `uptime` seconds; reloads do not end that."""
 
     at: float
     uptime: float
@@ -289,7 +289,7 @@ class ProxyView:
 
 @frozen
 class ConnectionView:
-    """A connection to a server. `idle_for` is None while it is not idle; times are in seconds."""
+    """Shows a connection to a server. `idle_for` is None while it is not idle; times are in seconds."""
 
     state: str
     number: int
@@ -303,7 +303,7 @@ class ConnectionView:
 
 @frozen
 class EndedView:
-    """A connection to a server that has ended `ago` seconds ago, by the "server" or the "proxy", and why.
+    """Shows a connection to a server that has ended `ago` seconds ago, by the "server" or the "proxy", and why.
 
     `tls` is the protocol, "" without; `took` are the seconds until it was open, `age` those that it lived.
     """
