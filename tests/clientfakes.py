@@ -1,4 +1,5 @@
-"""The clients' side of the proxy on a clock, in memory: real frontend, backend, servers and pools between two fake ends.
+"""The clients' side of the proxy on a clock, in memory: real frontend, backend, servers and pools
+between two fake ends.
 
     world = World(self, warm=1)              # one server, with one idle connection
     client = world.client()
@@ -323,7 +324,8 @@ class Client:
         self.wire.feed(data)
 
     def take(self) -> bytes:
-        return self.wire.take()
+        taken: bytes = self.wire.take()
+        return taken
 
     @property
     def gone(self) -> bool:
@@ -466,6 +468,7 @@ class World:
                 )
                 test.assertIsNone(connection.exchange)
         for client in list(self.frontend.connections):
+            assert isinstance(client, ClientConnection)
             test.assertIsNone(client.exchange)
             client.transport.abort("test over")
         test.assertEqual((self.places.taken, self.listener.connections), (0, 0))

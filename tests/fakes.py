@@ -6,7 +6,7 @@ is said once and last), and refuse what the real ones would never do.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -277,7 +277,7 @@ class Asks:
     def __init__(self) -> None:
         self.servers: list[str] = []
         self.refused = 0
-        self.queue: Queue | None = None
+        self.queue: Queue[Any, Any] | None = None
         self.srv_queue = self.backend_queue = 0
         self.redispatched = False
         #: Called when it is placed, as an exchange goes on then.
@@ -355,6 +355,10 @@ class RecordingExchange:
 
     def server_lost(self, whose: str, reason: str, answered: bool) -> None:
         self._note("lost", whose, reason, answered)
+
+    def break_off(self) -> None:
+        assert "broken off" in self.on, "a call of this exchange has failed"
+        self._note("broken off")
 
     def pause_request(self) -> None:
         self._note("pause")
@@ -435,7 +439,7 @@ class PoolBench:
         assert connection is not None, "no idle connection"
         return connection
 
-    def timers_left(self) -> list[Any]:
+    def timers_left(self) -> Sequence[IDelayedCall]:
         """After a close: what still wants the clock, besides deadlines, which their owner stops."""
         self.dialer.deadlines.stop()
         return self.clock.getDelayedCalls()

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import h11
 from attrs import evolve, frozen
+from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net.transport import CLOSED, DRAINING, OPEN, PEER_RESET
 from tests.clientfakes import Client, Wire, World
@@ -267,7 +269,7 @@ class Scene:
     "new"        a connection is opened for it
     """
 
-    def __init__(self, test, kind: Kind, place: str, **world) -> None:
+    def __init__(self, test: SynchronousTestCase, kind: Kind, place: str, **world: Any) -> None:
         self.test = test
         self.kind = kind
         self.place = place
@@ -309,7 +311,11 @@ class Scene:
     def server_wire(self) -> FaultWire | None:
         """The connection that carries it now."""
         busy = self.far.busy
-        return busy[0] if busy else None
+        if not busy:
+            return None
+        wire = busy[0]
+        assert isinstance(wire, FaultWire)
+        return wire
 
     def tell(self, upto: int | None = None) -> None:
         """The server answers, up to this byte; if to the last, it ends what only its end completes."""
@@ -371,8 +377,8 @@ class Scene:
         self.test.assertNotEqual(self.wire.far_end, "open", "it would wait for the rest")
 
     def check_error(self, status: int) -> None:
-        """The client has got an error, and the end of its connection; unless it may ask again, as behind HAProxy: it was
-        not its fault, and all of its request has been read."""
+        """The client has got an error, and the end of its connection; unless it may ask again, as behind HAProxy: it
+        was not its fault, and all of its request has been read."""
         (answer,) = self.answers()
         request = self.kind.request
         self.test.assertEqual((answer.how, answer.status), (WHOLE, status))

@@ -1,4 +1,5 @@
-"""A TLS 1.3 client that can ask for new keys, which neither `ssl` nor pyOpenSSL can: the system's OpenSSL, by ctypes."""
+"""A TLS 1.3 client that can ask for new keys, which neither `ssl` nor pyOpenSSL can:
+the system's OpenSSL, by ctypes."""
 
 from __future__ import annotations
 

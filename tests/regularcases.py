@@ -1,5 +1,5 @@
-"""Regular expressions as people write them for HAProxy, and whether they are found in a text: data for tests in memory, and
-beside a real HAProxy.
+"""Regular expressions as people write them for HAProxy, and whether they are found in a text: data for tests in memory,
+and beside a real HAProxy.
 
 A text is what `url_dec` makes of it, so that it may have any byte. With `-i` before the expression case does not count.
 """

@@ -2,7 +2,8 @@
 
     world = ruled(self, "http-request deny if { path_beg /admin }", backend="http-request set-header X 1", warm=1)
 
-`Seen` are facts without an exchange. More backends come as `others={"api": "http-request …"}`; each is a world of its own in `world.others`, with a server.
+`Seen` are facts without an exchange. More backends come as `others={"api": "http-request …"}`;
+each is a world of its own in `world.others`, with a server.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What each converter makes of a sample of each type, as HAProxy 2.6 and 2.8 do: data for tests in memory, and beside HAProxy.
+"""What each converter makes of a sample of each type, as HAProxy 2.6 and 2.8 do: data for tests in memory,
+and beside HAProxy.
 
 Binary results stand here in hexadecimal. What cannot be written into a configuration is REFUSED; None is no result.
 """

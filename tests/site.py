@@ -1,5 +1,5 @@
-"""Many servers and their pools behind one budget, on a clock, without sockets: what a start, a restart of all and a rotation
-of certificates cost. Handshakes take 5 ms and succeed while the servers are up.
+"""Many servers and their pools behind one budget, on a clock, without sockets: what a start, a restart of all and a
+rotation of certificates cost. Handshakes take 5 ms and succeed while the servers are up.
 """
 
 from __future__ import annotations

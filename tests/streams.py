@@ -1,4 +1,5 @@
-"""What every transport does, over whatever it runs: asked of plain sockets in test_net_transport, of TLS in test_net_tls."""
+"""What every transport does, over whatever it runs: asked of plain sockets in test_net_transport, of TLS in
+test_net_tls."""
 
 from __future__ import annotations
 
@@ -9,7 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.net.transport import CLOSED, HIGH_WATER, Transport
 from tests.wire import Far, Loop, Recorder
 
-Base = SynchronousTestCase if TYPE_CHECKING else object
+if TYPE_CHECKING:
+    Base = SynchronousTestCase
+else:
+    Base = object
 
 MB = 1024 * 1024
 

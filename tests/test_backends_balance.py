@@ -1,4 +1,5 @@
-"""`balance roundrobin` by its properties: shares, how evenly turns are spread, what changes do to them, and what it all costs."""
+"""`balance roundrobin` by its properties: shares, how evenly turns are spread, what changes do to them,
+and what it all costs."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ def picked(balance: RoundRobin, avoid: Server | None = None) -> Server:
 
 
 def calls(do: Callable[[], object]) -> int:
-    """How many functions were called meanwhile, in Python and in C: a count does not depend on how busy the machine is."""
+    """How many functions were called meanwhile, in Python and in C:
+    a count does not depend on how busy the machine is."""
     seen = 0
 
     def note(frame: object, event: str, what: object) -> None:
@@ -79,7 +81,8 @@ class ShareTests(SynchronousTestCase):
     def test_shares_follow_weight_and_time_whatever_comes_and_goes(
         self, weights: list[int], changes: list[tuple[int, int]]
     ) -> None:
-        """Servers that stay are never made unequal by others that flap, nor does one that flaps get more than is due."""
+        """Servers that stay are never made unequal by others that flap,
+        nor does one that flaps get more than is due."""
         servers = servers_of(weights)
         balance, had, due = robin(servers), dict.fromkeys(servers, 0), dict.fromkeys(servers, 0.0)
         up = set(servers)
@@ -100,7 +103,8 @@ class ShareTests(SynchronousTestCase):
     @settings(deadline=None)
     @given(weights=WEIGHTS, seed=st.integers(0, 10**6))
     def test_full_servers_cost_the_others_nothing(self, weights: list[int], seed: int) -> None:
-        """Whoever has room is found, whoever has none is not chosen, and the next is there as soon as a place is free."""
+        """Whoever has room is found, whoever has none is not chosen,
+        and the next is there as soon as a place is free."""
         servers, random = servers_of(weights, maxconn=2), Random(seed)
         balance, running = robin(servers), []
         for _ in range(200):

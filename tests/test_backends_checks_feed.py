@@ -1,4 +1,5 @@
-"""Health checks that leave their connections to the pool: a check proves that a new one can be made, and it is warm then."""
+"""Health checks that leave their connections to the pool: a check proves that a new one can be made,
+and it is warm then."""
 
 from __future__ import annotations
 

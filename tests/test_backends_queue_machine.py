@@ -1,8 +1,9 @@
-"""A backend and its queues under any order of events: nobody is forgotten, served twice, or kept waiting beside a free place.
+"""A backend and its queues under any order of events: nobody is forgotten, served twice,
+or kept waiting beside a free place.
 
-The servers' pools are no part of it: what is placed is given back by a rule, or at once, within `placed`, as by a request
-whose pool opens no connections. The model beside it is no more than who was told what; what has to be true is said in
-the invariants.
+The servers' pools are no part of it: what is placed is given back by a rule, or at once, within `placed`, as by a
+request whose pool opens no connections. The model beside it is no more than who was told what; what has to be true is
+said in the invariants.
 """
 
 from __future__ import annotations

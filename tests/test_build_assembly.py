@@ -208,7 +208,8 @@ class SuccessionTests(SynchronousTestCase):
 
 
 class EventTests(SynchronousTestCase):
-    """Where an operator reads what happens to servers, as by HAProxy's send_log(): at the `log` lines of their backend."""
+    """Where an operator reads what happens to servers, as by HAProxy's send_log():
+    at the `log` lines of their backend."""
 
     def setUp(self) -> None:
         self.directory = temporary_directory(self)

@@ -1,4 +1,5 @@
-"""Files of TLS: which are served of a directory, a bundle or a list, what is taken over at a reload, what is not valid yet."""
+"""Files of TLS: which are served of a directory, a bundle or a list, what is taken over at a reload,
+what is not valid yet."""
 
 from __future__ import annotations
 

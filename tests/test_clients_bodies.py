@@ -15,7 +15,7 @@ BIG = 32 * 1024 * 1024
 class BodyTests(SynchronousTestCase):
     """Bodies stream; what is held is bounded on each side."""
 
-    def test_a_body_that_comes_before_the_connection(self):
+    def test_a_body_that_comes_before_the_connection(self) -> None:
         """It is kept up to a bound, then the client is paused; all of it goes out when there is a connection."""
         world = World(self)
         client = world.client()
@@ -33,7 +33,7 @@ class BodyTests(SynchronousTestCase):
         self.assertEqual(client.take(), OK)
         world.check_rest()
 
-    def test_a_client_that_leaves_while_it_is_paused(self):
+    def test_a_client_that_leaves_while_it_is_paused(self) -> None:
         """It waits for a connection no more, whether it is reset or ends before all of its body can have come."""
         for leave in ("reset", "eof"):
             world = World(self)
@@ -50,7 +50,7 @@ class BodyTests(SynchronousTestCase):
             self.assertEqual(other.take(), OK)
             world.check_rest()
 
-    def test_a_client_that_ends_its_side_behind_all_of_its_body(self):
+    def test_a_client_that_ends_its_side_behind_all_of_its_body(self) -> None:
         """What it has sent stands unread yet: it waits for its answer."""
         for framing in (
             b"Content-Length: 40000\r\n\r\n" + bytes(20_000),
@@ -70,7 +70,7 @@ class BodyTests(SynchronousTestCase):
             self.assertTrue(client.take().endswith(b"\r\n\r\nok"))
             world.check_rest()
 
-    def test_a_client_that_we_pause_is_not_late(self):
+    def test_a_client_that_we_pause_is_not_late(self) -> None:
         """Its time does not run while we do not read."""
         world = World(self, maxconn=1)
         blocker, client = world.client(), world.client()
@@ -87,7 +87,7 @@ class BodyTests(SynchronousTestCase):
         self.assertEqual(client.take(), OK)
         world.check_rest()
 
-    def test_nor_when_it_reads_on_meanwhile(self):
+    def test_nor_when_it_reads_on_meanwhile(self) -> None:
         """It takes its answer while we still do not take its request."""
         world = World(self, warm=1)
         client = world.client()
@@ -107,7 +107,7 @@ class BodyTests(SynchronousTestCase):
         client.wire.reset()
         world.check_rest()
 
-    def test_32_mb_up_to_a_slow_server(self):
+    def test_32_mb_up_to_a_slow_server(self) -> None:
         """Never more than a buffer and one read is held, and the client is paused meanwhile."""
         world = World(self, warm=1)
         client = world.client()
@@ -131,7 +131,7 @@ class BodyTests(SynchronousTestCase):
         self.assertTrue(client.wire.reading)
         world.check_rest()
 
-    def test_32_mb_down_to_a_slow_client(self):
+    def test_32_mb_down_to_a_slow_client(self) -> None:
         """Never more than a buffer and one read is held, and the server is paused meanwhile."""
         world = World(self, warm=1)
         client = world.client()
@@ -151,7 +151,7 @@ class BodyTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(200, "--")])
         world.check_rest()
 
-    def test_the_last_bytes_to_a_slow_client_leave_the_connection_usable(self):
+    def test_the_last_bytes_to_a_slow_client_leave_the_connection_usable(self) -> None:
         """The server's connection is back in its pool by then: the client's slowness must not pause it there."""
         world = World(self, warm=1)
         client, other = world.client(), world.client()
@@ -167,7 +167,7 @@ class BodyTests(SynchronousTestCase):
         client.wire.go_on()
         world.check_rest()
 
-    def test_the_last_bytes_to_a_slow_server_leave_the_client_usable(self):
+    def test_the_last_bytes_to_a_slow_server_leave_the_client_usable(self) -> None:
         """The body is complete by then: the server's slowness must not pause the client's next request."""
         world = World(self, warm=2)
         client = world.client()
@@ -184,7 +184,7 @@ class BodyTests(SynchronousTestCase):
         self.assertEqual(client.take(), OK + OK)
         world.check_rest()
 
-    def test_both_bodies_at_once(self):
+    def test_both_bodies_at_once(self) -> None:
         """An answer may begin before the request has ended, and both end well."""
         world = World(self, warm=1)
         client = world.client()
@@ -198,7 +198,7 @@ class BodyTests(SynchronousTestCase):
         self.assertEqual(len(world.server.pool.idle), 1)
         world.check_rest()
 
-    def test_trailers_pass(self):
+    def test_trailers_pass(self) -> None:
         """Both ways."""
         world = World(self, warm=1)
         client = world.client()

@@ -23,7 +23,7 @@ BEGUN = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"
 class Moment:
     """A world brought to one moment of a request's life."""
 
-    def __init__(self, test, name):
+    def __init__(self, test, name) -> None:
         full = name in ("in the queue", "in the queue with half a body")
         waits = name in ("waiting for a connection", "waiting for a connection with half a body")
         self.world = world = World(test, warm=0 if waits else 1, maxconn=1 if full else 0)
@@ -33,56 +33,56 @@ class Moment:
         self.client = world.client()
         getattr(self, "_" + name.replace(" ", "_"))()
 
-    def _before_anything(self):
+    def _before_anything(self) -> None:
         pass
 
-    def _mid_head(self):
+    def _mid_head(self) -> None:
         self.client.send(GET[:9])
 
-    def _in_the_queue(self):
+    def _in_the_queue(self) -> None:
         self.client.send(GET)
 
-    def _in_the_queue_with_half_a_body(self):
+    def _in_the_queue_with_half_a_body(self) -> None:
         self.client.send(POST + b"bo")
 
-    def _waiting_for_a_connection(self):
+    def _waiting_for_a_connection(self) -> None:
         self.client.send(GET)
 
-    def _waiting_for_a_connection_with_half_a_body(self):
+    def _waiting_for_a_connection_with_half_a_body(self) -> None:
         self.client.send(POST + b"bo")
 
-    def _mid_body(self):
+    def _mid_body(self) -> None:
         self.client.send(POST + b"bo")
 
-    def _sent(self):
+    def _sent(self) -> None:
         self.client.send(GET)
 
-    def _sent_with_another_waiting(self):
+    def _sent_with_another_waiting(self) -> None:
         self.client.send(GET + GET)
 
-    def _mid_response_head(self):
+    def _mid_response_head(self) -> None:
         self.client.send(GET)
         self.world.server.answer(BEGUN[:12])
 
-    def _mid_response(self):
+    def _mid_response(self) -> None:
         self.client.send(GET)
         self.world.server.answer(BEGUN)
 
-    def _mid_response_while_it_takes_nothing(self):
+    def _mid_response_while_it_takes_nothing(self) -> None:
         self.client.send(GET)
         self.client.wire.stall()
         self.world.server.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n" + bytes(HIGH_WATER + 1))
 
-    def _after(self):
+    def _after(self) -> None:
         self.client.send(GET)
         self.world.server.answer()
         self.client.take()
 
-    def _after_with_half_a_head(self):
+    def _after_with_half_a_head(self) -> None:
         self._after()
         self.client.send(GET[:9])
 
-    def finish(self):
+    def finish(self) -> None:
         """Whoever else was there gets an answer, on a connection old or new."""
         if self.other:
             if not self.world.server.busy:
@@ -113,7 +113,7 @@ CLIENT_ENDS = {
 class ClientEndTests(SynchronousTestCase):
     """The client goes, at every moment."""
 
-    def test_reset(self):
+    def test_reset(self) -> None:
         """Its exchange ends at once, and the server's connection with it."""
         for name, (expected, _) in CLIENT_ENDS.items():
             if "half a body" in name and "mid" not in name:
@@ -124,7 +124,7 @@ class ClientEndTests(SynchronousTestCase):
             self.assertTrue(moment.client.gone, name)
             moment.finish()
 
-    def test_end_of_its_side(self):
+    def test_end_of_its_side(self) -> None:
         """What has reached a server goes on; what has not, or cannot be completed, ends."""
         for name, (_, expected) in CLIENT_ENDS.items():
             if "half a body" in name and "mid" not in name:
@@ -151,7 +151,7 @@ class ClientEndTests(SynchronousTestCase):
             "mid response while it takes nothing": bytes(900_000 - HIGH_WATER - 1),
         }.get(name, OK)
 
-    def test_end_of_its_side_without_abortonclose(self):
+    def test_end_of_its_side_without_abortonclose(self) -> None:
         """HAProxy's manual: `no option abortonclose` serves it, because it may have closed its output only."""
         for full in (True, False):
             world = World(self, warm=full, maxconn=full, backend={"abortonclose": False})
@@ -169,7 +169,7 @@ class ClientEndTests(SynchronousTestCase):
             self.assertEqual(set(world.flags()), {(200, "--")})
             world.check_rest()
 
-    def test_end_in_a_body_without_abortonclose(self):
+    def test_end_in_a_body_without_abortonclose(self) -> None:
         """What can never be complete is no request."""
         world = World(self, backend={"abortonclose": False})
         client = world.client()
@@ -179,7 +179,7 @@ class ClientEndTests(SynchronousTestCase):
         world.server.connect()
         world.check_rest()
 
-    def test_a_dial_that_succeeds_too_late_is_not_wasted(self):
+    def test_a_dial_that_succeeds_too_late_is_not_wasted(self) -> None:
         """The connection that the client wanted becomes idle."""
         world = World(self)
         client = world.client()
@@ -189,7 +189,7 @@ class ClientEndTests(SynchronousTestCase):
         self.assertEqual(len(world.server.pool.idle), 1)
         world.check_rest()
 
-    def test_the_client_goes_with_the_last_bytes(self):
+    def test_the_client_goes_with_the_last_bytes(self) -> None:
         """Writing them fails at once: still one end, and nobody else is given that connection."""
         world = World(self, warm=1)
         client = world.client()
@@ -202,10 +202,10 @@ class ClientEndTests(SynchronousTestCase):
         self.assertEqual(world.server.pool.idle, [])
         world.check_rest()
 
-    def test_a_log_that_fails_costs_nobody_an_answer(self):
+    def test_a_log_that_fails_costs_nobody_an_answer(self) -> None:
         """A full disk is not the client's affair."""
 
-        def full(exchange):
+        def full(exchange) -> None:
             raise OSError("disk full")
 
         world = World(self, warm=1)
@@ -218,7 +218,7 @@ class ClientEndTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 2)
         world.check_rest()
 
-    def test_the_daemon_does_not_wait_any_more(self):
+    def test_the_daemon_does_not_wait_any_more(self) -> None:
         """Neither side's fault: K in the log (HAProxy's manual, 8.5), and nobody's abort."""
         world = World(self, warm=1)
         client = world.client()
@@ -228,7 +228,7 @@ class ClientEndTests(SynchronousTestCase):
         self.assertEqual((world.backend.traffic.cli_abrt, world.backend.traffic.srv_abrt), (0, 0))
         world.check_rest()
 
-    def test_aborts_are_counted(self):
+    def test_aborts_are_counted(self) -> None:
         """At the backend and, once one was chosen, at the server."""
         for name, (of_backend, of_server) in {"sent": (1, 1), "in the queue": (1, 0), "after": (0, 0)}.items():
             moment = Moment(self, name)
@@ -254,7 +254,7 @@ SERVER_ENDS = {
 class ServerEndTests(SynchronousTestCase):
     """The server goes, at every moment."""
 
-    def test_reset_or_closed(self):
+    def test_reset_or_closed(self) -> None:
         """502 while no answer has begun, the end of the client's connection when one has."""
         for how in ("reset", "eof"):
             for name, (status, flags) in SERVER_ENDS.items():
@@ -275,7 +275,7 @@ class ServerEndTests(SynchronousTestCase):
                 self.assertTrue(client.gone, name)
                 moment.finish()
 
-    def test_while_nobody_asks(self):
+    def test_while_nobody_asks(self) -> None:
         """Its connection leaves the pool, and no client notices."""
         for how in ("reset", "eof"):
             moment = Moment(self, "after")
@@ -289,7 +289,7 @@ class ServerEndTests(SynchronousTestCase):
             self.assertEqual(world.flags(), [(200, "--")] * 2)
             moment.finish()
 
-    def test_losses_are_counted(self):
+    def test_losses_are_counted(self) -> None:
         """eresp for an answer that did not come, srv_abrt for one that broke off."""
         moment = Moment(self, "mid response")
         moment.world.server.eof()
@@ -301,7 +301,7 @@ class ServerEndTests(SynchronousTestCase):
 class ServerDownTests(SynchronousTestCase):
     """The server is marked DOWN while it is asked."""
 
-    def test_what_waits_for_its_connection_goes_elsewhere(self):
+    def test_what_waits_for_its_connection_goes_elsewhere(self) -> None:
         """Another server is chosen for it."""
         world = World(self, servers=2)
         client = world.client()
@@ -314,7 +314,7 @@ class ServerDownTests(SynchronousTestCase):
         self.assertIs(world.log[0].server, second.server)
         world.check_rest()
 
-    def test_without_another_server(self):
+    def test_without_another_server(self) -> None:
         """503 to those who wait for it."""
         world = World(self)
         client = world.client()
@@ -324,7 +324,7 @@ class ServerDownTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(503, "SC")])
         world.check_rest()
 
-    def test_a_long_queue_does_not_recurse(self):
+    def test_a_long_queue_does_not_recurse(self) -> None:
         """A thousand wait for a place at a server that goes DOWN, and for its return."""
         world = World(self, maxconn=1, places=2000)
         clients = [world.client() for _ in range(1001)]
@@ -336,7 +336,7 @@ class ServerDownTests(SynchronousTestCase):
         self.assertEqual({exchange.status for exchange in world.log}, {503})
         world.check_rest()
 
-    def test_disabled_by_a_reload(self):
+    def test_disabled_by_a_reload(self) -> None:
         """What waits in the old one's queue goes to the other server, or is told at once that there is none."""
         for servers in (2, 1):
             world = World(self, servers=servers, maxconn=1, warm=1)
@@ -357,7 +357,7 @@ class ServerDownTests(SynchronousTestCase):
             self.assertEqual([line.server is first.server for line in world.log].count(True), 1)
             world.check_rest()
 
-    def test_nor_when_a_reload_has_disabled_it(self):
+    def test_nor_when_a_reload_has_disabled_it(self) -> None:
         """Its pool opens nothing more, though the queue is of the time before: each is told so in turn."""
         world = World(self, maxconn=1, warm=1, places=2000)
         clients = [world.client() for _ in range(1001)]
@@ -377,7 +377,7 @@ class ServerDownTests(SynchronousTestCase):
 class HeldTests(SynchronousTestCase):
     """Many small pieces of a body that wait for a connection cost no more than their bytes."""
 
-    def test_one_byte_at_a_time(self):
+    def test_one_byte_at_a_time(self) -> None:
         """All of it goes out at once, when there is a connection."""
         world = World(self)
         client = world.client()
@@ -393,9 +393,10 @@ class HeldTests(SynchronousTestCase):
 
 
 class EarlyAnswerTests(SynchronousTestCase):
-    """A server that refuses an upload answers and closes at once, with what we sent unread: the kernel makes it a reset."""
+    """A server that refuses an upload answers and closes at once, with what we sent unread:
+    the kernel makes it a reset."""
 
-    def test_the_answer_is_read_before_the_reset(self):
+    def test_the_answer_is_read_before_the_reset(self) -> None:
         """While our own bytes wait for the kernel, as they do in every fast upload; over real sockets."""
         loop = Loop(self)
         near, far = loop.pair(tcp=True, buffers=4096)
@@ -420,7 +421,7 @@ class EarlyAnswerTests(SynchronousTestCase):
 class EndBehindManyTests(SynchronousTestCase):
     """A client sends many requests and then its end, which TLS may deliver in one go."""
 
-    def test_all_are_answered(self):
+    def test_all_are_answered(self) -> None:
         """Those that wait for their turn, too; then the connection ends."""
         for count in (1, ANSWERS_AT_ONCE, 3 * ANSWERS_AT_ONCE + 1):
             world = World(self, without_backend=True)
@@ -433,7 +434,7 @@ class EndBehindManyTests(SynchronousTestCase):
             self.assertTrue(client.gone)
             world.check_rest()
 
-    def test_the_last_one_was_cut(self):
+    def test_the_last_one_was_cut(self) -> None:
         """It is no request, and the others are answered."""
         world = World(self, without_backend=True)
         client = world.client()
@@ -445,7 +446,7 @@ class EndBehindManyTests(SynchronousTestCase):
         client.wire.eof()
         self.assertTrue(client.gone)
 
-    def test_while_the_client_takes_nothing(self):
+    def test_while_the_client_takes_nothing(self) -> None:
         """They wait until it does."""
         world = World(self, without_backend=True)
         client = world.client()
@@ -469,7 +470,7 @@ class OwnFaultTests(SynchronousTestCase):
         client.send(GET)
         world.server.asked()
 
-        def fails(*_args, **_words):
+        def fails(*_args, **_words) -> None:
             raise ZeroDivisionError("a bug")
 
         what(self, world, client, fails)
@@ -477,21 +478,21 @@ class OwnFaultTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         return world, client
 
-    def test_before_the_answer_has_begun(self):
+    def test_before_the_answer_has_begun(self) -> None:
         """The client gets 500."""
         world, client = self.broken(lambda test, world, client, fails: test.patch(Exchange, "_response", fails))
         self.assertEqual(client.take(), ERRORS[500])
         self.assertEqual(world.flags(), [(500, "IH")])
         self.assertEqual(world.server.server.served, 0)
 
-    def test_while_another_is_given_its_place(self):
+    def test_while_another_is_given_its_place(self) -> None:
         """The client whose exchange is over has nothing to do with that, and gets its answer."""
         world = World(self, warm=1, maxconn=1)
         client, other = world.client(), world.client()
         client.send(GET)
         other.send(GET)
 
-        def fails(*_args):
+        def fails(*_args) -> None:
             raise ZeroDivisionError("a bug")
 
         self.patch(Attempt, "placed", fails)
@@ -499,7 +500,7 @@ class OwnFaultTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual((client.take(), client.gone, world.flags()), (OK, False, [(200, "--")]))
 
-    def test_when_not_even_that_can_be_sent(self):
+    def test_when_not_even_that_can_be_sent(self) -> None:
         """The client's connection is reset."""
         world, client = self.broken(
             lambda test, world, client, fails: test.patch(ClientConnection, "exchange_ended", fails)

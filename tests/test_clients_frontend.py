@@ -39,7 +39,7 @@ class BoundTests(SynchronousTestCase):
         self.loop.pump()
         return [listener.connections for listener in self.listeners]
 
-    def end(self):
+    def end(self) -> None:
         self.made.frontend.stop()
         self.made.advance(1)
         self.loop.pump()
@@ -49,7 +49,7 @@ class BoundTests(SynchronousTestCase):
     def alerts(self):
         return [text for level, text in self.made.announced if level == "alert"]
 
-    def test_the_frontends(self):
+    def test_the_frontends(self) -> None:
         """So many are served; the others wait in the kernel, and come in one by one as room is made."""
         self.world(frontend={"maxconn": 3})
         clients = self.clients(5)
@@ -64,7 +64,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(self.listeners[0].state, "listening")
         self.end()
 
-    def test_said_once(self):
+    def test_said_once(self) -> None:
         """However often it is reached again, until a minute has passed."""
         world = self.world(frontend={"maxconn": 1})
         for _ in range(3):
@@ -77,7 +77,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(len(self.alerts()), 2)
         self.end()
 
-    def test_a_binds(self):
+    def test_a_binds(self) -> None:
         """Only that listener pauses."""
         self.world(binds=(2, 0))
         clients = self.clients(3, 0) + self.clients(3, 1)
@@ -89,7 +89,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(self.alerts(), ["Proxy fe reached the connection limit of its bind 127.0.0.1:0 (maxconn 2)"])
         self.end()
 
-    def test_the_processs(self):
+    def test_the_processs(self) -> None:
         """Full is full for all listeners, and room is room for all."""
         self.world(binds=(0, 0), places=4)
         clients = self.clients(2, 0) + self.clients(3, 1)
@@ -115,7 +115,7 @@ class BoundTests(SynchronousTestCase):
             successor.listen(listener)
         return successor
 
-    def test_idle_clients_go_on_in_the_successor(self):
+    def test_idle_clients_go_on_in_the_successor(self) -> None:
         """Nobody who asks at the moment of a reload is turned away; who is being served is told to come again."""
         self.world(places=9)
         old = self.made.frontend
@@ -142,7 +142,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual((len(old.connections), len(successor.connections)), (0, 2))
         self.end()
 
-    def test_clients_from_before_a_reload_count_on(self):
+    def test_clients_from_before_a_reload_count_on(self) -> None:
         """Together with the new ones they may not be more than the bound."""
         self.world(places=3)
         old = self.clients(2)
@@ -161,7 +161,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(self.listeners[0].state, "listening")
         self.end()
 
-    def test_a_reload_that_lowers_the_bound_below_what_is_there(self):
+    def test_a_reload_that_lowers_the_bound_below_what_is_there(self) -> None:
         """Nobody is sent away, and nobody new comes in until enough have left; all listeners are held to it."""
         self.world(binds=(0, 0), places=9)
         old = self.clients(4)
@@ -182,7 +182,7 @@ class BoundTests(SynchronousTestCase):
         self.loop.until(lambda: self.held() == [1, 0])
         self.end()
 
-    def test_a_reload_that_raises_the_bound(self):
+    def test_a_reload_that_raises_the_bound(self) -> None:
         """Who waited in the kernel comes in."""
         self.world(places=1)
         (old, _) = self.clients(2)
@@ -196,7 +196,7 @@ class BoundTests(SynchronousTestCase):
         self.loop.until(lambda: self.held() == [1])
         self.end()
 
-    def test_a_full_frontend_that_took_over_a_bind(self):
+    def test_a_full_frontend_that_took_over_a_bind(self) -> None:
         """After a reload, a client of the old one makes no room in the new one."""
         world = self.world(binds=(3,))
         old = world.frontend
@@ -224,7 +224,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(client.end, "eof")
         self.end()
 
-    def test_a_full_bind_that_was_taken_over(self):
+    def test_a_full_bind_that_was_taken_over(self) -> None:
         """It stays full over a reload, and its old clients make room in it, also those of a frontend that was full."""
         world = self.world(binds=(2,), frontend={"maxconn": 2})
         old = world.frontend
@@ -252,7 +252,7 @@ class BoundTests(SynchronousTestCase):
         self.loop.until(lambda: listener.connections == 0)
         self.end()
 
-    def test_room_in_the_process_does_not_open_a_full_bind(self):
+    def test_room_in_the_process_does_not_open_a_full_bind(self) -> None:
         """Each bound is kept by itself."""
         self.world(binds=(1, 0), places=3)
         clients = self.clients(2, 0) + self.clients(3, 1)
@@ -269,7 +269,7 @@ class BoundTests(SynchronousTestCase):
 class StopTests(SynchronousTestCase):
     """The proxy stops: nobody new, and those who are there end well."""
 
-    def test_idle_ones_end_now(self):
+    def test_idle_ones_end_now(self) -> None:
         """Without a word."""
         world = World(self, warm=1)
         client = world.client()
@@ -281,7 +281,7 @@ class StopTests(SynchronousTestCase):
         self.assertEqual((client.gone, client.take()), (True, b""))
         world.check_rest()
 
-    def test_those_that_have_just_connected_may_ask_once(self):
+    def test_those_that_have_just_connected_may_ask_once(self) -> None:
         """Their request is probably on its way; those that say nothing end a second later, without a word."""
         world = World(self, warm=1)
         asks, silent = world.client(), world.client()
@@ -295,7 +295,7 @@ class StopTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(200, "--")])
         world.check_rest()
 
-    def test_busy_ones_end_after_their_answer(self):
+    def test_busy_ones_end_after_their_answer(self) -> None:
         """Which says `connection: close`."""
         world = World(self, warm=1)
         client = world.client()
@@ -308,7 +308,7 @@ class StopTests(SynchronousTestCase):
         self.assertEqual(len(world.log), 1)
         world.check_rest()
 
-    def test_an_answer_that_has_begun_is_completed(self):
+    def test_an_answer_that_has_begun_is_completed(self) -> None:
         """It was not announced, but the connection ends all the same."""
         world = World(self, warm=1)
         client = world.client()
@@ -320,7 +320,7 @@ class StopTests(SynchronousTestCase):
         self.assertTrue(client.gone)
         world.check_rest()
 
-    def test_a_head_that_is_coming_is_waited_for(self):
+    def test_a_head_that_is_coming_is_waited_for(self) -> None:
         """It was sent in good faith; `timeout http-request` bounds the wait."""
         world = World(self, warm=1)
         client = world.client()
@@ -332,7 +332,7 @@ class StopTests(SynchronousTestCase):
         self.assertTrue(client.gone)
         world.check_rest()
 
-    def test_what_is_unsent_to_a_slow_reader_still_goes_out(self):
+    def test_what_is_unsent_to_a_slow_reader_still_goes_out(self) -> None:
         """An idle connection may have an answer on its way."""
         world = World(self, warm=1)
         client = world.client()
@@ -349,7 +349,7 @@ class StopTests(SynchronousTestCase):
 class PageTests(SynchronousTestCase):
     """What the proxy answers itself."""
 
-    def test_a_page(self):
+    def test_a_page(self) -> None:
         """It needs no server, and is logged as HAProxy logs its own."""
         world = World(self)
         world.frontend.pages.append(Page())
@@ -361,7 +361,7 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(world.server.dialer.dials, [])
         world.check_rest()
 
-    def test_many_at_once(self):
+    def test_many_at_once(self) -> None:
         """A client that asks for hundreds in one breath gets them all, one a turn; the others' come in between."""
         world = World(self)
         world.frontend.pages.append(Page())
@@ -381,7 +381,7 @@ class PageTests(SynchronousTestCase):
         self.assertTrue(greedy.gone)
         world.check_rest()
 
-    def test_a_page_that_closes(self):
+    def test_a_page_that_closes(self) -> None:
         """For a client that wishes it, for HTTP/1.0, and when a body is still coming."""
         for request in (
             b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",

@@ -268,8 +268,8 @@ class StopTests(TLSListenerTestCase):
         self.end()
 
     def test_idle_clients_at_a_reload(self) -> None:
-        """They go on where nothing has changed; with another certificate for one answer more, which tells them to come again;
-        and not at all where others are let in than before."""
+        """They go on where nothing has changed; with another certificate for one answer more, which tells them to come
+        again; and not at all where others are let in than before."""
         for change, goes_on, last in (
             ("nothing", True, False),
             ("certificate", True, True),

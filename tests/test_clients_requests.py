@@ -17,7 +17,7 @@ READ = 256 * 1024
 class OneRequestTests(SynchronousTestCase):
     """A request and its answer."""
 
-    def test_goes_to_the_server_and_back(self):
+    def test_goes_to_the_server_and_back(self) -> None:
         """Over a warm connection, at once, with nothing changed."""
         world = World(self, warm=1)
         client = world.client()
@@ -29,7 +29,7 @@ class OneRequestTests(SynchronousTestCase):
         self.assertEqual(world.server.dialer.open, [])
         world.check_rest()
 
-    def test_waits_for_a_connection_that_is_opened_for_it(self):
+    def test_waits_for_a_connection_that_is_opened_for_it(self) -> None:
         """Without an idle connection the request goes out as soon as one is ready."""
         world = World(self)
         client = world.client()
@@ -40,7 +40,7 @@ class OneRequestTests(SynchronousTestCase):
         self.assertEqual(client.take(), OK)
         world.check_rest()
 
-    def test_a_second_on_the_same_connection(self):
+    def test_a_second_on_the_same_connection(self) -> None:
         """Keep-alive is what HTTP/1.1 says without a word."""
         world = World(self, warm=1)
         client = world.client()
@@ -51,7 +51,7 @@ class OneRequestTests(SynchronousTestCase):
         self.assertEqual(client.connection.requests, 3)
         world.check_rest()
 
-    def test_connection_close(self):
+    def test_connection_close(self) -> None:
         """The client's wish ends its connection, says so, and does not touch the server's."""
         world = World(self, warm=1)
         client = world.client()
@@ -63,7 +63,7 @@ class OneRequestTests(SynchronousTestCase):
         self.assertEqual(len(world.server.pool.idle), 1)
         world.check_rest()
 
-    def test_empty_lines_before_it_are_skipped(self):
+    def test_empty_lines_before_it_are_skipped(self) -> None:
         """RFC 9112 section 2.2."""
         for before in (b"\r\n", b"\r\n\r\n"):
             world = World(self, warm=1)
@@ -73,7 +73,7 @@ class OneRequestTests(SynchronousTestCase):
             world.server.answer()
             world.check_rest()
 
-    def test_an_empty_line_in_two_pieces_is_no_request(self):
+    def test_an_empty_line_in_two_pieces_is_no_request(self) -> None:
         """After it, silence is the silence of a client that waits."""
         world = World(self, warm=1)
         client = world.client()
@@ -87,7 +87,7 @@ class OneRequestTests(SynchronousTestCase):
         self.assertTrue(client.gone)
         world.check_rest()
 
-    def test_http10_is_closed_after_the_answer(self):
+    def test_http10_is_closed_after_the_answer(self) -> None:
         """An HTTP/1.0 client without a wish reads until the end."""
         world = World(self, warm=1)
         client = world.client()
@@ -98,7 +98,7 @@ class OneRequestTests(SynchronousTestCase):
         self.assertTrue(client.gone)
         world.check_rest()
 
-    def test_http10_with_keep_alive_stays(self):
+    def test_http10_with_keep_alive_stays(self) -> None:
         """And is told so, since HTTP/1.0 knows nothing of it otherwise."""
         world = World(self, warm=1)
         client = world.client()
@@ -109,7 +109,7 @@ class OneRequestTests(SynchronousTestCase):
         self.assertFalse(client.gone)
         world.check_rest()
 
-    def test_head_has_no_body_whatever_its_length_says(self):
+    def test_head_has_no_body_whatever_its_length_says(self) -> None:
         """And the connection serves on, on both sides."""
         world = World(self, warm=1)
         client = world.client()
@@ -120,7 +120,7 @@ class OneRequestTests(SynchronousTestCase):
         self.assertEqual(client.take(), head + OK)
         world.check_rest()
 
-    def test_204_and_304_have_no_body(self):
+    def test_204_and_304_have_no_body(self) -> None:
         """The next answer follows them."""
         for status in ("204 No Content", "304 Not Modified"):
             world = World(self, warm=1)
@@ -132,7 +132,7 @@ class OneRequestTests(SynchronousTestCase):
             self.assertEqual(client.take(), head + OK)
             world.check_rest()
 
-    def test_head_to_http10_says_nothing_of_chunks(self):
+    def test_head_to_http10_says_nothing_of_chunks(self) -> None:
         """RFC 9112 section 6.1: no Transfer-Encoding to HTTP/1.0, not even where no body follows."""
         world = World(self, warm=1)
         client = world.client()
@@ -141,7 +141,7 @@ class OneRequestTests(SynchronousTestCase):
         self.assertEqual(client.take(), b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
         world.check_rest()
 
-    def test_until_close(self):
+    def test_until_close(self) -> None:
         """A body that the server ends by closing goes on chunked, and the client's connection stays."""
         world = World(self, warm=1)
         client = world.client()
@@ -156,7 +156,7 @@ class OneRequestTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(200, "--")])
         world.check_rest()
 
-    def test_until_close_to_http10(self):
+    def test_until_close_to_http10(self) -> None:
         """It goes on as one that we end by closing."""
         world = World(self, warm=1)
         client = world.client()
@@ -169,7 +169,7 @@ class OneRequestTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(200, "--")])
         world.check_rest()
 
-    def test_chunked_to_http10_becomes_until_close(self):
+    def test_chunked_to_http10_becomes_until_close(self) -> None:
         """The payload alone."""
         world = World(self, warm=1)
         client = world.client()
@@ -181,7 +181,7 @@ class OneRequestTests(SynchronousTestCase):
         self.assertEqual(len(world.server.pool.idle), 1)
         world.check_rest()
 
-    def test_interim_answers_pass(self):
+    def test_interim_answers_pass(self) -> None:
         """100 and 103, before the real one."""
         world = World(self, warm=1)
         client = world.client()
@@ -193,7 +193,7 @@ class OneRequestTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(200, "--")])
         world.check_rest()
 
-    def test_interim_answers_do_not_pass_to_http10(self):
+    def test_interim_answers_do_not_pass_to_http10(self) -> None:
         """RFC 9110 section 15.2."""
         world = World(self, warm=1)
         client = world.client()
@@ -202,7 +202,7 @@ class OneRequestTests(SynchronousTestCase):
         self.assertNotIn(b"100", client.take())
         world.check_rest()
 
-    def test_an_unasked_101_is_a_fault(self):
+    def test_an_unasked_101_is_a_fault(self) -> None:
         """Nobody asked to switch: 502, and that connection is not used again."""
         world = World(self, warm=1)
         client = world.client()
@@ -217,7 +217,7 @@ class OneRequestTests(SynchronousTestCase):
 class PipelineTests(SynchronousTestCase):
     """Requests that come before the answers to those before them."""
 
-    def test_the_order_is_kept(self):
+    def test_the_order_is_kept(self) -> None:
         """One is under way at a time, the answers come in the order of the requests."""
         world = World(self, warm=3)
         client = world.client()
@@ -228,7 +228,7 @@ class PipelineTests(SynchronousTestCase):
         self.assertEqual(client.take(), b"".join(response(b"%d" % n) for n in range(5)))
         world.check_rest()
 
-    def test_five_hundred_at_once_do_not_recurse(self):
+    def test_five_hundred_at_once_do_not_recurse(self) -> None:
         """Neither through servers nor with answers of our own."""
         for pages in ([], [Page(b"page")]):
             world = World(self, warm=1)
@@ -244,7 +244,7 @@ class PipelineTests(SynchronousTestCase):
             self.assertEqual(len(world.log), 500)
             world.check_rest()
 
-    def test_bodies_between_them(self):
+    def test_bodies_between_them(self) -> None:
         """A body ends where it ends, and the next request begins there."""
         world = World(self, warm=1)
         client = world.client()
@@ -255,7 +255,7 @@ class PipelineTests(SynchronousTestCase):
         self.assertEqual(client.take(), OK * 3)
         world.check_rest()
 
-    def test_what_waits_is_bounded(self):
+    def test_what_waits_is_bounded(self) -> None:
         """While one is answered, about a head's size and one read of further requests is held, again and again."""
         world = World(self, warm=1)
         client = world.client()
@@ -270,7 +270,7 @@ class PipelineTests(SynchronousTestCase):
         self.assertLessEqual(most, Limits().max_head + READ)
         world.check_rest()
 
-    def test_a_slow_reader_gets_no_further_answers(self):
+    def test_a_slow_reader_gets_no_further_answers(self) -> None:
         """Its next requests are not begun, and none of them is lost."""
         world = World(self, warm=1)
         client = world.client()
@@ -287,7 +287,7 @@ class PipelineTests(SynchronousTestCase):
         self.assertEqual(client.take(), answer + OK * 4)
         world.check_rest()
 
-    def test_a_head_cut_by_a_slow_reader(self):
+    def test_a_head_cut_by_a_slow_reader(self) -> None:
         """Bytes of a head that come while the client takes nothing are kept, at every cut."""
         for cut in range(1, len(GET)):
             world = World(self, warm=1)
@@ -302,7 +302,7 @@ class PipelineTests(SynchronousTestCase):
             self.assertEqual(client.take(), answer + OK)
             world.check_rest()
 
-    def test_our_own_answers_to_a_slow_reader_are_bounded(self):
+    def test_our_own_answers_to_a_slow_reader_are_bounded(self) -> None:
         """A thousand requests for a page in one read make no thousand pages in memory; over real sockets."""
         loop = Loop(self)
         world = World(self)
@@ -324,7 +324,7 @@ class PipelineTests(SynchronousTestCase):
         self.assertEqual(len(far.received), 100 * len(response(bytes(50_000))))
         world.check_rest()
 
-    def test_what_follows_a_last_request_is_dropped(self):
+    def test_what_follows_a_last_request_is_dropped(self) -> None:
         """After `Connection: close` nothing is read; the client still gets its answer whole."""
         world = World(self, warm=1)
         client = world.client()
@@ -337,7 +337,7 @@ class PipelineTests(SynchronousTestCase):
         self.assertTrue(client.gone)
         world.check_rest()
 
-    def test_a_client_that_ends_its_side_gets_all_it_asked_for(self):
+    def test_a_client_that_ends_its_side_gets_all_it_asked_for(self) -> None:
         """Half-closed, with one request under way and another waiting."""
         for second in (GET, POST + b"body", GET + b"\r\n"):
             world = World(self, warm=1)
@@ -351,7 +351,7 @@ class PipelineTests(SynchronousTestCase):
             self.assertTrue(client.gone)
             world.check_rest()
 
-    def test_half_a_request_at_the_end_of_a_pipeline(self):
+    def test_half_a_request_at_the_end_of_a_pipeline(self) -> None:
         """The whole ones are answered, the half one is a 400, as HAProxy does."""
         for rest, flags in ((GET[:9], "CR"), (POST + b"bo", "PR")):
             world = World(self, warm=1)
@@ -369,7 +369,7 @@ class PipelineTests(SynchronousTestCase):
 class Page:
     """An answer of our own to every request."""
 
-    def __init__(self, body):
+    def __init__(self, body) -> None:
         self.body = body
         self.asked = 0
 
@@ -384,7 +384,7 @@ class Page:
 class CutTests(SynchronousTestCase):
     """The network cuts where it likes."""
 
-    def exchange(self, sent, pieces, answered=(OK,), takes=OK):
+    def exchange(self, sent, pieces, answered=(OK,), takes=OK) -> None:
         world = World(self, warm=1)
         client = world.client()
         for piece in pieces:
@@ -396,24 +396,24 @@ class CutTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(200, "--")])
         world.check_rest()
 
-    def test_requests_cut_at_every_byte(self):
+    def test_requests_cut_at_every_byte(self) -> None:
         """A head, a body with a length, a chunked one."""
         for message in (GET, POST + b"body", CHUNKED_POST):
             for cut in range(1, len(message)):
                 self.exchange(message, (message[:cut], message[cut:]))
 
-    def test_requests_one_byte_at_a_time(self):
+    def test_requests_one_byte_at_a_time(self) -> None:
         """Nothing is lost, nothing is added."""
         for message in (GET, POST + b"body", CHUNKED_POST):
             self.exchange(message, [message[at : at + 1] for at in range(len(message))])
 
-    def test_answers_cut_at_every_byte(self):
+    def test_answers_cut_at_every_byte(self) -> None:
         """With a length, chunked, after an interim one."""
         for message in (OK, CHUNKED_OK, b"HTTP/1.1 100 Continue\r\n\r\n" + OK):
             for cut in range(1, len(message)):
                 self.exchange(GET, [GET], (message[:cut], message[cut:]), message)
 
-    def test_two_requests_cut_at_every_byte(self):
+    def test_two_requests_cut_at_every_byte(self) -> None:
         """The end of one and the beginning of the next may come together."""
         both = POST + b"body" + GET
         for cut in range(1, len(both)):

@@ -104,7 +104,8 @@ class TurnTests(SynchronousTestCase):
         self.assertEqual(self.world.server.server.pool.idle[0].transport, self.server)
 
     def test_many_that_ask_for_our_own_answers(self) -> None:
-        """Each stands once in the line of those who have work left, and gets so many answers a turn, not all in one tick of a clock."""
+        """Each stands once in the line of those who have work left, and gets so many answers a turn,
+        not all in one tick of a clock."""
         world = World(self, without_backend=True)
         clients = [world.client() for _ in range(3)]
         for client in clients:

@@ -97,24 +97,24 @@ def faults(text):
 class ConditionTests(SynchronousTestCase):
     """A condition is true, false, or refused."""
 
-    def test_conditions_that_hold(self):
+    def test_conditions_that_hold(self) -> None:
         """We call ourselves 3.3, with OpenSSL, without threads, Lua and QUIC."""
         for condition in TRUE:
             self.assertTrue(evaluate(condition, ENVIRONMENT, LIBRARY), condition)
 
-    def test_conditions_that_do_not_hold(self):
+    def test_conditions_that_do_not_hold(self) -> None:
         """An empty condition is false."""
         for condition in FALSE:
             self.assertFalse(evaluate(condition, ENVIRONMENT, LIBRARY), condition)
 
-    def test_a_condition_that_cannot_be_understood_says_where(self):
+    def test_a_condition_that_cannot_be_understood_says_where(self) -> None:
         """And a misspelt predicate is answered with the nearest one."""
         for condition, why in WRONG:
             self.assertIn(why, str(self.assertRaises(Wrong, evaluate, condition, ENVIRONMENT, LIBRARY)), condition)
 
     @settings(deadline=None)
     @given(st.text(alphabet="01!&|() ,\"'\\abdefinstrq_"))
-    def test_any_condition_is_judged_or_refused(self, condition):
+    def test_any_condition_is_judged_or_refused(self, condition) -> None:
         """Nothing else comes out of the evaluator."""
         try:
             self.assertIsInstance(evaluate(condition, ENVIRONMENT, LIBRARY), bool)
@@ -125,41 +125,41 @@ class ConditionTests(SynchronousTestCase):
 class ConditionalBlockTests(SynchronousTestCase):
     """Blocks choose which lines count."""
 
-    def test_the_first_branch_that_holds_is_read_and_no_other(self):
+    def test_the_first_branch_that_holds_is_read_and_no_other(self) -> None:
         """As in every language."""
         text = ".if {}\n.notice a\n.elif {}\n.notice b\n.elif {}\n.notice c\n.else\n.notice d\n.endif\n"
         for conditions, expected in [((1, 1, 1), "a"), ((0, 1, 1), "b"), ((0, 0, 1), "c"), ((0, 0, 0), "d")]:
             self.assertEqual(notices(text.format(*conditions)), [expected])
 
-    def test_blocks_nest(self):
+    def test_blocks_nest(self) -> None:
         """An inner block inside a branch that does not count is not judged, only counted."""
         text = ".if 0\n.if zork(\n.notice a\n.else\n.notice b\n.endif\n.else\n.if 1\n.notice c\n.endif\n.endif\n"
         self.assertEqual(notices(text), ["c"])
 
-    def test_lines_in_a_branch_that_does_not_count_may_be_anything(self):
+    def test_lines_in_a_branch_that_does_not_count_may_be_anything(self) -> None:
         """So that one file can hold what only another program understands."""
         self.assertEqual(notices('.if 0\nbogus "\n.foo\n.endif\n'), [])
 
-    def test_one_file_serves_us_and_haproxy(self):
+    def test_one_file_serves_us_and_haproxy(self) -> None:
         """`.if defined(REUSEDPROXY)` holds here, and nowhere else."""
         self.assertEqual(notices(".if defined(REUSEDPROXY)\n.notice us\n.else\n.notice them\n.endif\n"), ["us"])
 
-    def test_setenv_changes_what_later_lines_see(self):
+    def test_setenv_changes_what_later_lines_see(self) -> None:
         """The environment words of the global section take effect at once."""
         text = 'global\nsetenv A 1\npresetenv A 2\npresetenv B 3\n.notice "$A$B$C"\nunsetenv A\n.notice "<$A>"\n'
         self.assertEqual(notices(text, C="4"), ["134", "<>"])
         self.assertEqual(notices('global\nresetenv C\n.notice "$C$D"\n', C="4", D="5"), ["4"])
 
-    def test_pseudo_variables_say_where_we_are(self):
+    def test_pseudo_variables_say_where_we_are(self) -> None:
         """`.FILE`, `.LINE` and `.SECTION`."""
         text = '.notice "${.FILE}:${.LINE}:${.SECTION}"\nglobal\n.notice "$.SECTION"\n'
         self.assertEqual(notices(text), ["t.cfg:1:", "global"])
 
-    def test_an_alert_is_a_fault_and_diag_is_silent(self):
+    def test_an_alert_is_a_fault_and_diag_is_silent(self) -> None:
         """`.alert` keeps the daemon from starting."""
         self.assertEqual(faults('.diag "psst"\n.alert "not like this"\n'), ["t.cfg:2: not like this"])
 
-    def test_unmatched_directives_are_faults(self):
+    def test_unmatched_directives_are_faults(self) -> None:
         """Each with the line where it stands."""
         self.assertEqual(
             faults(".endif\n.else\n.elif 1\n.foo\n.if 1\n.else\n.else\n.elif 1\n"),
@@ -174,6 +174,6 @@ class ConditionalBlockTests(SynchronousTestCase):
             ],
         )
 
-    def test_a_faulty_condition_has_no_followers(self):
+    def test_a_faulty_condition_has_no_followers(self) -> None:
         """Its `.endif` still belongs to it."""
         self.assertEqual(len(faults(".if zork\n.else\n.endif\n")), 1)

@@ -35,7 +35,7 @@ def warnings(text):
 class WordTests(SynchronousTestCase):
     """Unknown words, and words that only HAProxy does."""
 
-    def test_each_wrong_line_of_a_backend_says_why(self):
+    def test_each_wrong_line_of_a_backend_says_why(self) -> None:
         """The nearest word, the right place, or that it is not done yet."""
         table = [
             ("balnce roundrobin", "unknown keyword 'balnce' in section 'backend': did you mean 'balance'?"),
@@ -137,7 +137,7 @@ class WordTests(SynchronousTestCase):
         for line, expected in table:
             self.assertEqual(faults(f"backend b\n server a h:1\n {line}\n"), [f"3: {expected}"])
 
-    def test_each_wrong_line_of_a_frontend_says_why(self):
+    def test_each_wrong_line_of_a_frontend_says_why(self) -> None:
         """The frontend's own words."""
         table = [
             (
@@ -185,7 +185,7 @@ class WordTests(SynchronousTestCase):
             text = f"frontend f\n bind :80\n default_backend b\n {line}\nbackend b\n server a h:1\n"
             self.assertEqual(faults(text), [f"4: {expected}"])
 
-    def test_each_wrong_line_of_the_global_section_says_why(self):
+    def test_each_wrong_line_of_the_global_section_says_why(self) -> None:
         """And where a proxy's word belongs."""
         table = [
             ("nbthred 4", "unknown keyword 'nbthred' in section 'global': did you mean 'nbthread'?"),
@@ -248,7 +248,7 @@ class WordTests(SynchronousTestCase):
         for line, expected in table:
             self.assertEqual(faults(f"global\n {line}\n"), [f"2: {expected}"])
 
-    def test_what_the_article_says_of_timeouts_is_answered_with_the_right_word(self):
+    def test_what_the_article_says_of_timeouts_is_answered_with_the_right_word(self) -> None:
         """`http-server-close 10` and `keepalive-timeout 10` are not settings of HAProxy."""
         for line in ("option http-server-close 10", "http-server-close 10"):
             (fault,) = faults(f"backend b\n server a h:1\n {line}\n")
@@ -259,7 +259,7 @@ class WordTests(SynchronousTestCase):
                 (fault,) = faults(f"{section}\n {line}\n")
                 self.assertIn("'timeout http-keep-alive 10s'", fault)
 
-    def test_a_name_or_an_address_that_was_forgotten_is_missed(self):
+    def test_a_name_or_an_address_that_was_forgotten_is_missed(self) -> None:
         """The words behind it are not taken for it."""
         table = [
             ("server 127.0.0.1:18443 sni str(x)", "the name is missing: 'server NAME 127.0.0.1:18443 sni …'"),
@@ -281,28 +281,28 @@ class WordTests(SynchronousTestCase):
         (fault,) = faults("global\n stats socket mode 600\n")
         self.assertIn("'stats socket' needs an address", fault)
 
-    def test_a_log_may_go_to_a_host_that_is_called_as_a_facility(self):
+    def test_a_log_may_go_to_a_host_that_is_called_as_a_facility(self) -> None:
         """A facility follows it."""
         self.assertEqual(faults("global\n log syslog local0 info\n log mail alert\n log cron len 80 local0\n"), [])
 
-    def test_a_server_may_be_called_as_a_word_of_its_line(self):
+    def test_a_server_may_be_called_as_a_word_of_its_line(self) -> None:
         """A name and an address are known by where they stand."""
         self.assertEqual(faults("backend b\n server check check:80 check\n server 10.0.0.1:80 10.0.0.1:80\n"), [])
 
-    def test_an_acl_may_be_called_as_what_it_tests(self):
+    def test_an_acl_may_be_called_as_what_it_tests(self) -> None:
         """If that follows."""
         self.assertEqual(faults("backend b\n server a h:1\n acl path path /a\n acl src src 10.0.0.1\n"), [])
         (fault,) = faults("backend b\n server a h:1\n acl url path_begg /a\n")
         self.assertIn("did you mean 'path_beg'?", fault)
 
-    def test_the_nearest_word_is_found_whatever_its_case(self):
+    def test_the_nearest_word_is_found_whatever_its_case(self) -> None:
         """The spelling that is nearest where several differ in case only."""
         self.assertEqual(nearest("WEBB", ["APP", "WEB"]), "WEB")
         self.assertEqual(nearest("webb", ["APP", "WEB"]), "WEB")
         self.assertEqual([nearest(word, ["Web", "web"]) for word in ("Webb", "webb")], ["Web", "web"])
         self.assertIsNone(nearest("x", ["APP", "WEB"]))
 
-    def test_what_we_do_is_among_the_words_of_haproxy(self):
+    def test_what_we_do_is_among_the_words_of_haproxy(self) -> None:
         """The data module would otherwise suggest less than what is valid."""
         self.assertEqual(set(KEYWORDS) - haproxy_words.PROXY, set())
         self.assertEqual(set(GLOBAL_READERS) - haproxy_words.GLOBAL, GLOBAL_OUR_WORDS)
@@ -311,7 +311,7 @@ class WordTests(SynchronousTestCase):
 class SectionTests(SynchronousTestCase):
     """Section words, names and what refers to them."""
 
-    def test_mode_tcp_is_said_at_the_section(self):
+    def test_mode_tcp_is_said_at_the_section(self) -> None:
         """With where it was said, or that it is the default."""
         (fault,) = faults("listen l\n bind :80\n server a h:1\n", head="")
         self.assertIn(
@@ -327,14 +327,14 @@ class SectionTests(SynchronousTestCase):
         self.assertIn("as 'option mysql-check' shows) is not done yet", fault)
         self.assertNotIn("say 'mode http'", fault)
 
-    def test_a_section_that_is_not_done_is_one_fault(self):
+    def test_a_section_that_is_not_done_is_one_fault(self) -> None:
         """Its lines are nobody's."""
         self.assertEqual(
             faults("peers p\n peer a 192.0.2.1:1\n bogus\nglobal\n"),
             ["1: 'peers' is a HAProxy section that reusedproxy does not do yet"],
         )
 
-    def test_a_mistyped_section_word_is_one_fault(self):
+    def test_a_mistyped_section_word_is_one_fault(self) -> None:
         """Its lines are read as what it was meant to be, so nothing else is missed."""
         text = "fronted f\n bind :80\n default_backend b\nbackend b\n server a h:1\n"
         self.assertEqual(faults(text), ["1: unknown section 'fronted': did you mean 'frontend'?"])
@@ -342,7 +342,7 @@ class SectionTests(SynchronousTestCase):
             faults("default\n mode http\n", head=""), ["1: unknown section 'default': did you mean 'defaults'?"]
         )
 
-    def test_names_that_cannot_be(self):
+    def test_names_that_cannot_be(self) -> None:
         """Each with its own message, and without followers."""
         table = [
             ("backend\n server a h:1\n", "1: 'backend' needs a name"),
@@ -375,11 +375,11 @@ class SectionTests(SynchronousTestCase):
             self.assertEqual(len(said), 1, said)
             self.assertTrue(said[0].startswith(expected), said)
 
-    def test_a_line_before_the_first_section(self):
+    def test_a_line_before_the_first_section(self) -> None:
         """Is nobody's."""
         self.assertEqual(faults(" mode http\n", head=""), ["1: 'mode' stands before the first section"])
 
-    def test_incomplete_proxies_are_warned_of(self):
+    def test_incomplete_proxies_are_warned_of(self) -> None:
         """They start, as in HAProxy, and do less than somebody may think."""
         table = [
             ("frontend f\n default_backend b\nbackend b\n server a h:1\n", "frontend 'f' has no 'bind'"),
@@ -402,7 +402,7 @@ class SectionTests(SynchronousTestCase):
             (warning,) = warnings(text)
             self.assertIn(expected, warning)
 
-    def test_a_log_format_without_a_log_is_warned_of(self):
+    def test_a_log_format_without_a_log_is_warned_of(self) -> None:
         """Where the option stands, or at each section that inherits it."""
         httplog, rest = " option httplog\n", " default_backend b\nbackend b\n server a h:1\n"
         none = "'option httplog' does nothing, no request is logged: there is no 'log' line; write"
@@ -424,7 +424,7 @@ class SectionTests(SynchronousTestCase):
             self.assertIn(expected, notice.text)
             self.assertEqual((notice.level, notice.place.line), ("warning", line))
 
-    def test_a_log_format_with_a_log_is_not_warned_of(self):
+    def test_a_log_format_with_a_log_is_not_warned_of(self) -> None:
         """One of the section or of `global`, or none because the section says so."""
         listen = "listen l\n bind :80\n server a h:1\n {}\n"
         for text in (
@@ -435,7 +435,7 @@ class SectionTests(SynchronousTestCase):
         ):
             self.assertEqual(warnings(text), [], text)
 
-    def test_what_comes_of_a_missing_timeout_is_said_of_each(self):
+    def test_what_comes_of_a_missing_timeout_is_said_of_each(self) -> None:
         """A connection is not tried for ever; who fell silent is waited for."""
         silent = "that fell silent is waited for without end"
         tried = "a connection to a server is tried for 30 s"
@@ -467,13 +467,13 @@ class SectionTests(SynchronousTestCase):
             self.assertEqual(notice.text, f"listen 'l' has no {expected}")
         self.assertEqual(JUDGED_CONNECT_TIMEOUT, CONNECT_TIMEOUT)
 
-    def test_proxies_that_answer_everything_need_no_server(self):
+    def test_proxies_that_answer_everything_need_no_server(self) -> None:
         """Redirections, and pages that are said in the file."""
         for rule in ("redirect scheme https", "http-request return status 200", "http-request deny"):
             self.assertEqual(warnings(f"frontend f\n bind :80\n {rule}\n"), [], rule)
             self.assertEqual(warnings(f"backend b\n {rule}\n"), [], rule)
 
-    def test_what_is_redirected_to_https_wherever_clients_speak_in_the_clear_needs_no_server(self):
+    def test_what_is_redirected_to_https_wherever_clients_speak_in_the_clear_needs_no_server(self) -> None:
         """The condition is true of every request where no `bind` line has `ssl`."""
         condition = [
             "unless { ssl_fc }",
@@ -490,7 +490,7 @@ class SectionTests(SynchronousTestCase):
                 self.assertEqual(warnings(f"listen f\n bind :80\n bind :81\n{lines}"), [], lines)
                 self.assertEqual(warnings(f"frontend f\n bind :80\n default_backend b\nbackend b\n{lines}"), [], lines)
 
-    def test_what_is_not_redirected_needs_a_server(self):
+    def test_what_is_not_redirected_needs_a_server(self) -> None:
         """Those that come over TLS, those that a condition spares, and those that an earlier rule lets pass."""
         redirect = " http-request redirect scheme https unless { ssl_fc }\n"
         table = [
@@ -506,7 +506,7 @@ class SectionTests(SynchronousTestCase):
             (warning,) = warnings(text)
             self.assertIn("what no rule answers is answered with 503", warning)
 
-    def test_bytes_that_are_not_utf_8(self):
+    def test_bytes_that_are_not_utf_8(self) -> None:
         """Are told with their line, and harm nobody in a comment. (As a file is read with `surrogateescape`.)"""
         strange = b"caf\xe9".decode("utf-8", "surrogateescape")
         self.assertEqual(faults(f"backend b # {strange}\n # {strange}\n server a h:1\n"), [])
@@ -519,14 +519,14 @@ class SectionTests(SynchronousTestCase):
 class AllAtOnceTests(SynchronousTestCase):
     """One run tells everything, and nothing twice."""
 
-    def test_all_faults_come_at_once_in_line_order(self):
+    def test_all_faults_come_at_once_in_line_order(self) -> None:
         """Whenever they were found; the text is one line for each."""
         text = (
             "frontend f\n bind :99999\n default_backend nope\nbackend b\n balnce x\n server a h\nglobal\n maxconn x\n"
         )
         self.assertEqual([fault.partition(":")[0] for fault in faults(text)], ["2", "3", "5", "6", "8"])
 
-    def test_a_faulty_line_has_no_followers(self):
+    def test_a_faulty_line_has_no_followers(self) -> None:
         """No second fault and no warning comes of what it failed to say."""
         table = [
             "frontend f\n bind :x\n default_backend b\nbackend b\n server a h:1\n",
@@ -547,7 +547,7 @@ class AllAtOnceTests(SynchronousTestCase):
         for text in table:
             self.only_one(HEAD + text)
 
-    def test_nothing_is_missed_that_a_faulty_line_was_meant_to_say(self):
+    def test_nothing_is_missed_that_a_faulty_line_was_meant_to_say(self) -> None:
         """Words with a slip in them, words that are not done or gone, and lines that cannot be cut into words."""
         defaults = [
             "timeoutt client 5s",
@@ -590,16 +590,16 @@ class AllAtOnceTests(SynchronousTestCase):
         for lines in backend:
             self.only_one(f"{HEAD}backend b\n server a h:1\n {lines}\n")
 
-    def test_a_mode_that_is_said_behind_a_faulty_one_counts(self):
+    def test_a_mode_that_is_said_behind_a_faulty_one_counts(self) -> None:
         """Two lines, two faults."""
         self.assertEqual(len(faults("backend b\n mode htpp\n mode tcp\n server a h:1\n")), 2)
 
-    def only_one(self, text):
+    def only_one(self, text) -> None:
         """There is one fault, and no notice."""
         error = self.assertRaises(ConfigurationError, read_configuration, [Source("t.cfg", text)], {})
         self.assertEqual((len(error.faults), error.notices), (1, ()), f"{text}{error}{error.notices}")
 
-    def test_the_text_of_the_error_is_one_line_a_fault(self):
+    def test_the_text_of_the_error_is_one_line_a_fault(self) -> None:
         """`file:line: text`, for people and for editors."""
         error = self.assertRaises(
             ConfigurationError, read_configuration, [Source("a.cfg", "x\n"), Source("b.cfg", "y\n")], {}
@@ -614,7 +614,7 @@ class AllAtOnceTests(SynchronousTestCase):
         haproxy_words.SECTIONS | haproxy_words.PROXY | haproxy_words.GLOBAL | set(haproxy_words.SERVER) | set(haproxy_words.OPTIONS)
         | {"from", "no", "default", "a", ":80", "h:1", "5s", "-1", "0", "/x", "#", '""', '"$A"', "http", "connect", "send", "expect", "status", ".if", ".endif", "1"}
     )), max_size=5), max_size=12))  # fmt: skip
-    def test_any_lines_of_known_words_are_read_or_refused(self, lines):
+    def test_any_lines_of_known_words_are_read_or_refused(self, lines) -> None:
         """Nothing but the reader's own exception ever comes out."""
         try:
             read_configuration([Source("t.cfg", "\n".join(map(" ".join, lines)))], {"A": "x y"})

@@ -1,4 +1,5 @@
-"""What sections become: `global`, `defaults`, `frontend`, `backend` and `listen`, with everything inherited filled in."""
+"""What sections become: `global`, `defaults`, `frontend`, `backend` and `listen`,
+with everything inherited filled in."""
 
 from __future__ import annotations
 
@@ -46,10 +47,10 @@ def frontend(text):
 class ArticleTests(SynchronousTestCase):
     """The file of a widely read article starts as it stands."""
 
-    def setUp(self):
+    def setUp(self) -> None:
         self.configuration = read_configuration([Source("article.cfg", ARTICLE)], {})
 
-    def test_numbers_beyond_their_bounds_are_refused(self):
+    def test_numbers_beyond_their_bounds_are_refused(self) -> None:
         """Where the line stands and what is allowed is said; the bounds themselves are taken."""
         for line, least, most in (
             ("tune.bufsize", 1024, 1 << 24),
@@ -70,7 +71,7 @@ class ArticleTests(SynchronousTestCase):
                     read(f"global\n {line} {value}\n")
                 self.assertIn(f"'{line}'", str(caught.exception))
 
-    def test_lives_too_short_to_do_anything_else_are_refused(self):
+    def test_lives_too_short_to_do_anything_else_are_refused(self) -> None:
         """Each idle connection would be asked or replaced all the time."""
         for word in ("idle-ping", "pool-max-age", "pool-idle-timeout"):
             with self.assertRaises(ConfigurationError) as caught:
@@ -78,19 +79,19 @@ class ArticleTests(SynchronousTestCase):
             self.assertIn("at least 100ms", str(caught.exception))
             backend(f" server b 192.0.2.2:80 {word} 100ms\n")
 
-    def test_its_servers_are_balanced_and_checked(self):
+    def test_its_servers_are_balanced_and_checked(self) -> None:
         """Both addresses, each checked every two seconds."""
         servers = self.configuration.backends["web_servers"].servers
         self.assertEqual(
             [(s.host, s.port, s.check.inter) for s in servers], [("192.168.1.10", 80, 2.0), ("192.168.1.11", 80, 2.0)]
         )
 
-    def test_the_header_behind_the_version_becomes_a_header(self):
+    def test_the_header_behind_the_version_becomes_a_header(self) -> None:
         """The check is what the article's author wanted to send."""
         check = self.configuration.backends["web_servers"].http_check
         self.assertEqual(check, HTTPCheck("GET", "/health", "HTTP/1.1", (("Host", "www.example.com"),)))
 
-    def test_it_gets_the_warnings_that_it_deserves(self):
+    def test_it_gets_the_warnings_that_it_deserves(self) -> None:
         """Missing timeouts, the old way of writing a header, and that httpchk is not what makes connections reused."""
         said = [(notice.level, notice.place.line, notice.text) for notice in self.configuration.notices]
         self.assertEqual(
@@ -104,7 +105,7 @@ class ArticleTests(SynchronousTestCase):
 class GlobalTests(SynchronousTestCase):
     """The `global` section."""
 
-    def test_every_word_is_read(self):
+    def test_every_word_is_read(self) -> None:
         """Into the model, with times in seconds and sizes in bytes."""
         text = """global
             log stdout format raw local0
@@ -130,7 +131,7 @@ class GlobalTests(SynchronousTestCase):
             ["'stats socket' is not served yet: there is no runtime API so far"],
         )
 
-    def test_words_without_effect_are_accepted_with_one_notice(self):
+    def test_words_without_effect_are_accepted_with_one_notice(self) -> None:
         """Threads and tuning do not matter in one process."""
         text = "global\n nbthread 4\n cpu-map 1 0\n tune.ssl.maxrecord 1\n tune.h2.max-concurrent-streams 5\n no busy-polling\n"
         (notice,) = read(text).notices
@@ -138,12 +139,12 @@ class GlobalTests(SynchronousTestCase):
         for word in ("nbthread", "cpu-map", "tune.ssl.maxrecord", "tune.h2.max-concurrent-streams", "busy-polling"):
             self.assertIn(f"'{word}'", notice.text)
 
-    def test_what_twistd_does_is_said_with_its_options(self):
+    def test_what_twistd_does_is_said_with_its_options(self) -> None:
         """One notice for all of them."""
         (notice,) = read("global\n pidfile /run/a.pid\n daemon\n").notices
         self.assertIn("twistd --pidfile /run/a.pid reusedproxy", notice.text)
 
-    def test_whom_the_daemon_becomes_is_read_for_others_to_judge(self):
+    def test_whom_the_daemon_becomes_is_read_for_others_to_judge(self) -> None:
         """The first of `user` and `uid`, and of `group` and `gid`, as in HAProxy."""
         configuration = read("global\n uid 7\n user www\n group www\n chroot /var/empty\n")
         said = configuration.global_
@@ -155,18 +156,18 @@ class GlobalTests(SynchronousTestCase):
             [each.text for each in configuration.notices], ["'user' is ignored: 'uid' stands already at t.cfg:7"]
         )
 
-    def test_limits_of_the_process_are_the_service_managers(self):
+    def test_limits_of_the_process_are_the_service_managers(self) -> None:
         """Not applied, and said with where to give them."""
         (notice,) = read("global\n ulimit-n 1000\n").notices
         self.assertIn("LimitNOFILE=", notice.text)
 
-    def test_a_maxrewrite_that_does_not_fit_is_halved_with_a_warning(self):
+    def test_a_maxrewrite_that_does_not_fit_is_halved_with_a_warning(self) -> None:
         """HAProxy does it silently."""
         configuration = read("global\n tune.bufsize 4096\n tune.maxrewrite 4096\n")
         self.assertEqual(configuration.global_.maxrewrite, 2048)
         self.assertEqual([notice.level for notice in configuration.notices], ["warning"])
 
-    def test_several_sources_are_one_configuration(self):
+    def test_several_sources_are_one_configuration(self) -> None:
         """Read in order; a section may refer to what another file says."""
         sources = [
             Source("1.cfg", "global\n log stdout format raw local0\n" + DEFAULTS),
@@ -176,12 +177,12 @@ class GlobalTests(SynchronousTestCase):
         self.assertEqual(configuration.frontends["l"].logs[0].kind, "stdout")
         self.assertEqual(configuration.frontends["l"].place.file, "2.cfg")
 
-    def test_a_file_with_crlf_line_ends_is_read(self):
+    def test_a_file_with_crlf_line_ends_is_read(self) -> None:
         """The carriage return belongs to no word."""
         text = (DEFAULTS + "listen l\n bind :80\n server a app:80\n").replace("\n", "\r\n")
         self.assertEqual(read_configuration([Source("t.cfg", text)], {}).backends["l"].servers[0].port, 80)
 
-    def test_a_file_that_may_have_been_cut_off_is_said(self):
+    def test_a_file_that_may_have_been_cut_off_is_said(self) -> None:
         """HAProxy refuses a last line without an end; we warn."""
         (notice,) = read("global\n maxconn 10").notices
         self.assertIn("was it cut off", notice.text)
@@ -190,7 +191,7 @@ class GlobalTests(SynchronousTestCase):
 class FrontendTests(SynchronousTestCase):
     """What clients see."""
 
-    def test_every_word_is_read(self):
+    def test_every_word_is_read(self) -> None:
         """Into the model."""
         f = frontend(
             " maxconn 50\n option httplog\n option dontlognull\n option forwardfor except 10.0.0.0/8 header X-Real if-none\n"
@@ -200,7 +201,7 @@ class FrontendTests(SynchronousTestCase):
         )
         self.assertEqual(f.forwardfor, ForwardFor("X-Real", "10.0.0.0/8", True))
 
-    def test_bind_words_go_to_every_address_of_the_line(self):
+    def test_bind_words_go_to_every_address_of_the_line(self) -> None:
         """One `Bind` each."""
         f = frontend(" bind :81-82,/run/x mode 660 user www group www name x maxconn 5 backlog 7")
         self.assertEqual([str(bind.address) for bind in f.binds], ["*:80", "*:81", "*:82", "unix@/run/x"])
@@ -209,16 +210,16 @@ class FrontendTests(SynchronousTestCase):
             [(0o660, "www", "www", "x", 5, 7)] * 3,
         )
 
-    def test_backlog_is_every_binds_that_has_none_of_its_own(self):
+    def test_backlog_is_every_binds_that_has_none_of_its_own(self) -> None:
         """`backlog` of the section and of the line."""
         self.assertEqual([b.backlog for b in frontend(" backlog 9\n bind :81 backlog 3").binds], [9, 3])
 
-    def test_use_backend_keeps_the_order(self):
+    def test_use_backend_keeps_the_order(self) -> None:
         """Names, one after the other."""
         text = "frontend f\n bind :80\n use_backend a\n use_backend b\nbackend a\n server x h:1\nbackend b\n server x h:1\n"
         self.assertEqual([rule.name.constant for rule in read(text).frontends["f"].use_backends], ["a", "b"])
 
-    def test_client_timeouts_fall_back(self):
+    def test_client_timeouts_fall_back(self) -> None:
         """http-keep-alive on http-request, and that on client."""
         table = [
             ("", Timeouts(client=30.0, http_request=30.0, http_keep_alive=30.0)),
@@ -228,14 +229,14 @@ class FrontendTests(SynchronousTestCase):
         for text, expected in table:
             self.assertEqual(frontend(text).timeouts, expected, text)
 
-    def test_any_word_of_stats_enables_the_page(self):
+    def test_any_word_of_stats_enables_the_page(self) -> None:
         """As in HAProxy; a bare refresh time is seconds."""
         self.assertEqual(frontend(" stats enable").stats, StatsPage())
         self.assertEqual(frontend(" stats uri /s\n stats refresh 10").stats, StatsPage("/s", 10.0))
         self.assertEqual(frontend(" stats hide-version").stats, StatsPage(hide_version=True))
         self.assertIsNone(frontend("").stats)
 
-    def test_log_lines_add_up_and_no_log_takes_them_away(self):
+    def test_log_lines_add_up_and_no_log_takes_them_away(self) -> None:
         """`log global` stands for the global section's targets."""
         text = "global\n log stderr format raw local0\ndefaults d\n mode http\n log global\n log stdout format raw local0\nfrontend f from d\n stats enable\n {}\n"
         self.assertEqual([t.kind for t in read(text.format("")).frontends["f"].logs], ["stderr", "stdout"])
@@ -245,7 +246,7 @@ class FrontendTests(SynchronousTestCase):
 class BackendTests(SynchronousTestCase):
     """What servers see."""
 
-    def test_every_word_is_read(self):
+    def test_every_word_is_read(self) -> None:
         """Into the model."""
         b = backend(
             " balance roundrobin\n http-reuse always\n retries 1\n option redispatch\n option allbackups\n fullconn 9\n"
@@ -255,17 +256,17 @@ class BackendTests(SynchronousTestCase):
             (b.balance, b.http_reuse, b.retries, b.redispatch, b.allbackups), ("roundrobin", "always", 1, -1, True)
         )
 
-    def test_abortonclose_is_on_unless_negated(self):
+    def test_abortonclose_is_on_unless_negated(self) -> None:
         """As in HAProxy since 3.3."""
         lines = ["", " option abortonclose", " no option abortonclose", " default option abortonclose"]
         lines.append(" no option abortonclose\n default option abortonclose")
         self.assertEqual([backend(line).abortonclose for line in lines], [True, True, False, True, True])
 
-    def test_http_reuse_unset_is_none(self):
+    def test_http_reuse_unset_is_none(self) -> None:
         """Our own safe default applies then, which is none of HAProxy's words."""
         self.assertIsNone(backend("").http_reuse)
 
-    def test_tcp_keep_alive(self):
+    def test_tcp_keep_alive(self) -> None:
         """For clients when it is asked for; `tcpka` asks for both sides, and servers have it always."""
         for said, expected in (
             ("", False),
@@ -277,7 +278,7 @@ class BackendTests(SynchronousTestCase):
         notices = read("listen l\n mode http\n bind :1\n server s 1.2.3.4:5\n no option srvtcpka\n").notices
         self.assertIn("without effect on servers", str(notices))
 
-    def test_retry_on(self):
+    def test_retry_on(self) -> None:
         """The words replace the default; all-retryable-errors is written out, as HAProxy's manual lists them."""
         self.assertEqual(backend("").retry_on, {"conn-failure"})
         self.assertEqual(backend(" retry-on 503 empty-response").retry_on, {"503", "empty-response"})
@@ -296,7 +297,7 @@ class BackendTests(SynchronousTestCase):
             },
         )
 
-    def test_server_timeouts_fall_back(self):
+    def test_server_timeouts_fall_back(self) -> None:
         """queue on connect; tunnel and check have a meaning when unset."""
         self.assertEqual(backend("").timeouts, Timeouts(connect=5.0, server=60.0, queue=5.0))
         self.assertEqual(
@@ -304,11 +305,11 @@ class BackendTests(SynchronousTestCase):
             Timeouts(connect=5.0, server=60.0, queue=1.0, check=2.0, tunnel=3600.0),
         )
 
-    def test_a_timeout_of_zero_is_no_timeout(self):
+    def test_a_timeout_of_zero_is_no_timeout(self) -> None:
         """As in HAProxy."""
         self.assertIsNone(backend(" timeout server 0").timeouts.server)
 
-    def test_connection_modes_replace_each_other(self):
+    def test_connection_modes_replace_each_other(self) -> None:
         """The last one said counts; `no` takes back only its own."""
         table = [
             ("", "keep-alive"),
@@ -323,11 +324,11 @@ class BackendTests(SynchronousTestCase):
         for text, mode in table:
             self.assertEqual(backend(text).connection_mode, mode, text)
 
-    def test_no_before_an_option_that_we_do_not_do_says_what_is_so(self):
+    def test_no_before_an_option_that_we_do_not_do_says_what_is_so(self) -> None:
         """Nothing to refuse, nothing to say."""
         self.assertEqual(read("backend b\n server a h:1\n no option persist\n").notices, ())
 
-    def test_a_sections_own_checks_replace_those_of_defaults(self):
+    def test_a_sections_own_checks_replace_those_of_defaults(self) -> None:
         """As in HAProxy, with its first own line about them: none of the others' rules is left."""
         head = DEFAULTS + " option httpchk GET /d\n http-check send hdr X y\n http-check expect status 204\n"
         inherited = HTTPCheck("GET", "/d", headers=(("X", "y"),), expect=((204, 204),))
@@ -343,7 +344,7 @@ class BackendTests(SynchronousTestCase):
             read = read_configuration([Source("t.cfg", text)], {})
             self.assertEqual(read.backends["b"].http_check, check, lines)
 
-    def test_http_checks(self):
+    def test_http_checks(self) -> None:
         """`option httpchk` in all its lengths, and what `http-check` adds."""
         host = (("Host", "x.example"),)
         table = [
@@ -378,13 +379,13 @@ class BackendTests(SynchronousTestCase):
 class InheritanceTests(SynchronousTestCase):
     """`defaults`, named and not, and `listen`."""
 
-    def test_a_listen_is_a_frontend_and_a_backend_of_one_name(self):
+    def test_a_listen_is_a_frontend_and_a_backend_of_one_name(self) -> None:
         """The frontend's default backend is its own other half."""
         configuration = read("listen l\n bind :80\n server a h:1\n")
         self.assertEqual(configuration.frontends["l"].default_backend, "l")
         self.assertEqual(configuration.backends["l"].servers[0].name, "a")
 
-    def test_a_section_inherits_from_the_last_defaults_or_from_the_one_it_names(self):
+    def test_a_section_inherits_from_the_last_defaults_or_from_the_one_it_names(self) -> None:
         """`from` on sections, and on `defaults` themselves."""
         text = "defaults slow\n mode http\n retries 7\ndefaults slower from slow\n timeout server 9s\ndefaults\n mode http\n retries 1\n"
         text += "backend a\nbackend b from slow\nbackend c from slower\n"
@@ -392,19 +393,19 @@ class InheritanceTests(SynchronousTestCase):
         self.assertEqual([backends[name].retries for name in "abc"], [1, 7, 7])
         self.assertEqual(backends["c"].timeouts.server, 9.0)
 
-    def test_a_frontend_and_a_backend_may_share_a_name(self):
+    def test_a_frontend_and_a_backend_may_share_a_name(self) -> None:
         """They are never asked for in the same place."""
         configuration = read("frontend x\n bind :80\n default_backend x\nbackend x\n server a h:1\n")
         self.assertEqual(configuration.frontends["x"].default_backend, "x")
 
-    def test_no_turns_off_what_defaults_turned_on(self):
+    def test_no_turns_off_what_defaults_turned_on(self) -> None:
         """`no option` in a section."""
         text = "defaults d\n mode http\n option dontlognull\n option redispatch\nlisten l from d\n no option dontlognull\n default option redispatch\n stats enable\n"
         configuration = read(text)
         self.assertFalse(configuration.frontends["l"].dontlognull)
         self.assertFalse(configuration.backends["l"].redispatch)
 
-    def test_a_disabled_section_is_disabled(self):
+    def test_a_disabled_section_is_disabled(self) -> None:
         """And its mode and timeouts are nobody's business."""
         configuration = read_configuration([Source("t.cfg", "listen l\n disabled\n")], {})
         self.assertTrue(configuration.frontends["l"].disabled)

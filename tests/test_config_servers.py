@@ -37,7 +37,7 @@ def notices(lines):
 class ServerTests(SynchronousTestCase):
     """The words of a server line."""
 
-    def test_a_plain_server_has_haproxys_defaults(self):
+    def test_a_plain_server_has_haproxys_defaults(self) -> None:
         """Weight 1, no limit, no check, no TLS, nothing opened ahead."""
         s = server("")
         self.assertEqual(
@@ -45,7 +45,7 @@ class ServerTests(SynchronousTestCase):
             (1, 0, False, False, None, None, PoolLimits()),
         )
 
-    def test_every_word_is_read(self):
+    def test_every_word_is_read(self) -> None:
         """Into the model."""
         s = server(
             "weight 10 maxconn 5 backup disabled check inter 1s fastinter 500ms downinter 5s rise 1 fall 2 port 81 addr 192.0.2.2"
@@ -53,7 +53,7 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual((s.weight, s.maxconn, s.backup, s.disabled), (10, 5, True, True))
         self.assertEqual(s.check, Check(1.0, 0.5, 5.0, 1, 2, 81, "192.0.2.2"))
 
-    def test_places(self):
+    def test_places(self) -> None:
         """`minconn` alone is both, as in HAProxy; the cap of `strict-maxconn` is what comes of it."""
         table = {
             "maxconn 9 minconn 3 maxqueue 7": (3, 9, 7, None), "maxconn 9 minconn 20 strict-maxconn": (20, 20, 0, 20),
@@ -63,7 +63,7 @@ class ServerTests(SynchronousTestCase):
             s = server(words)
             self.assertEqual((s.minconn, s.maxconn, s.maxqueue, s.pool.most), places, words)
 
-    def test_pool_words(self):
+    def test_pool_words(self) -> None:
         """HAProxy's and ours; -1 is no limit, and a time of 0 is none."""
         s = server(
             "pool-min-conn 4 pool-max-conn 20 pool-low-conn 2 pool-purge-delay 1m max-reuse 100 pool-idle-timeout 50s"
@@ -73,7 +73,7 @@ class ServerTests(SynchronousTestCase):
         s = server("pool-max-conn -1 max-reuse -1 pool-purge-delay 0 pool-idle-timeout 0 pool-max-age 0")
         self.assertEqual(s.pool, PoolLimits(purge_delay=0.0))
 
-    def test_tls_words(self):
+    def test_tls_words(self) -> None:
         """`verify required` is the default; a constant `sni` is a plain name."""
         self.assertEqual(server(MUTUAL).tls, ServerTLS("required", "/ca", "/c.pem", "app.example", None))
         self.assertEqual(server("ssl verify none").tls, ServerTLS("none"))
@@ -82,7 +82,7 @@ class ServerTests(SynchronousTestCase):
             ServerTLS("required", "@system-ca", verifyhost="app.example"),
         )
 
-    def test_tls_parameters(self):
+    def test_tls_parameters(self) -> None:
         """The global section's, `default-server`'s and the line's, each on top of the one before."""
         head = (
             "global\n ca-base /cas\n ssl-default-server-ciphers AES\n ssl-default-server-curves X25519\n"
@@ -99,13 +99,13 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual((b.min_version, b.max_version, b.ciphers, b.curves), ("TLSv1.2", "TLSv1.3", "ECDHE", "X25519"))
         self.assertEqual((b.tickets, b.resumes, b.alpn), (True, False, ("http/1.1",)))
 
-    def test_checks_over_tls(self):
+    def test_checks_over_tls(self) -> None:
         """`check-ssl`, whatever the traffic does."""
         s = server("verify none check check-ssl")
         self.assertEqual((s.tls, s.check_tls), (None, ServerTLS("none")))
         self.assertIsNone(server("ssl verify none check").check_tls)
 
-    def test_the_proxy_protocol(self):
+    def test_the_proxy_protocol(self) -> None:
         """A check speaks it as the traffic does, unless it goes elsewhere or is told to."""
         for words, sent, check in (
             ("", "", ""),
@@ -122,7 +122,7 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual([level for level, _ in said], ["notice"])
         self.assertIn("so it serves no other, and none can be warm", said[0][1])
 
-    def test_names_of_connections(self):
+    def test_names_of_connections(self) -> None:
         """What depends on the request stays an expression; the last word counts."""
         s = server(
             "ssl verify none sni req.hdr(host),host_only pool-conn-name req.hdr(x-tenant) check check-sni c.test"
@@ -133,7 +133,7 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual((s.sni, s.tls.sni, s.known_name), (None, "a.test", None))
         self.assertIsNone(server("sni req.hdr(host)").sni)
 
-    def test_a_server_without_sni_is_named_by_each_requests_host(self):
+    def test_a_server_without_sni_is_named_by_each_requests_host(self) -> None:
         """HAProxy since 3.3 (`sni-auto`); unless a name is said, or that there is none."""
         auto = "req.hdr(host),host_only"
         table = {
@@ -149,8 +149,9 @@ class ServerTests(SynchronousTestCase):
         self.assertIn("a request's Host is the name that the certificate must carry (sni-auto", said[0][1])
         self.assertEqual(notices("server a h:1 ssl ca-file /ca sni-auto"), [])
 
-    def test_the_name_of_an_http_check_is_known_before_a_request(self):
-        """`check-sni-auto`: its Host, without a port; `check-sni` goes before it, and `no-check-sni-auto` is neither."""
+    def test_the_name_of_an_http_check_is_known_before_a_request(self) -> None:
+        """`check-sni-auto`: its Host, without a port; `check-sni` goes before it,
+        and `no-check-sni-auto` is neither."""
 
         def known(words, check="option httpchk GET / HTTP/1.1 c.test:8443"):
             return read(f" {check}\n server a h:1 ssl ca-file /ca check {words}").backends["b"].servers[0].known_name
@@ -162,7 +163,7 @@ class ServerTests(SynchronousTestCase):
         self.assertIsNone(known("", "option httpchk"))
         self.assertIsNone(known("sni str(a.test)"))
 
-    def test_base_directories_stand_before_relative_paths(self):
+    def test_base_directories_stand_before_relative_paths(self) -> None:
         """Neither before absolute ones nor before @system-ca."""
         head = "global\n ca-base /cas\n crt-base /crts\n" + HEAD
         text = " server a h:1 ssl ca-file ca.pem crt c.pem\n server b h:1 ssl ca-file @system-ca crt /c.pem"
@@ -171,12 +172,12 @@ class ServerTests(SynchronousTestCase):
             [(s.tls.ca_file, s.tls.crt) for s in (a, b)], [("/cas/ca.pem", "/crts/c.pem"), ("@system-ca", "/c.pem")]
         )
 
-    def test_ssl_server_verify_changes_the_default(self):
+    def test_ssl_server_verify_changes_the_default(self) -> None:
         """The global word, in whichever order it stands."""
         configuration = read(" server a h:1 ssl\nglobal\n ssl-server-verify none")
         self.assertEqual(configuration.backends["b"].servers[0].tls.verify, "none")
 
-    def test_default_server_is_for_the_lines_after_it(self):
+    def test_default_server_is_for_the_lines_after_it(self) -> None:
         """And a server takes back what it does not want by the `no-` words."""
         text = " server a h:1\n default-server check inter 1s ssl verify none backup\n server b h:1\n server c h:1 no-check no-ssl no-backup inter 3s"
         a, b, c = read(text).backends["b"].servers
@@ -184,7 +185,7 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual([s.tls is not None for s in (a, b, c)], [False, True, False])
         self.assertEqual([s.backup for s in (a, b, c)], [False, True, False])
 
-    def test_defaults_may_hold_a_default_server(self):
+    def test_defaults_may_hold_a_default_server(self) -> None:
         """Each proxy then has a copy of its own."""
         head = HEAD.replace(
             "backend b\n", " default-server weight 7\nbackend c\n default-server weight 9\n server a h:1\nbackend b\n"
@@ -196,7 +197,7 @@ class ServerTests(SynchronousTestCase):
 class ServerFaultTests(SynchronousTestCase):
     """What cannot be read is said, all of it, in words that help."""
 
-    def test_each_wrong_line_says_why(self):
+    def test_each_wrong_line_says_why(self) -> None:
         """One line, one or more messages."""
         table = [
             ("server", "needs a name and an address"),
@@ -242,18 +243,18 @@ class ServerFaultTests(SynchronousTestCase):
             self.assertEqual(len(texts), 1, (line, texts))
             self.assertIn(why, texts[0], line)
 
-    def test_all_faults_of_a_line_are_said(self):
+    def test_all_faults_of_a_line_are_said(self) -> None:
         """The address, and each word after it."""
         self.assertEqual(len(faults("server a 1.2.3.4.5:80 weight 999 slowstart 5s cookie x")), 4)
 
-    def test_two_servers_of_one_name(self):
+    def test_two_servers_of_one_name(self) -> None:
         """The message says where the first one stands."""
         self.assertEqual(
             faults(" server a h:1\n server a h:2"),
             ["server 'a' stands already at t.cfg:7: give each server of a backend its own name"],
         )
 
-    def test_a_faulty_default_server_has_no_followers(self):
+    def test_a_faulty_default_server_has_no_followers(self) -> None:
         """The certificates that it was to name are not missed in every server."""
         self.assertEqual(len(faults(" default-server ssl ca-fiel /ca\n server a h:1\n server b h:1")), 1)
 
@@ -261,7 +262,7 @@ class ServerFaultTests(SynchronousTestCase):
 class ServerWarningTests(SynchronousTestCase):
     """Settings that may not do what their author thinks."""
 
-    def test_a_server_that_is_to_be_verified_is_not_spoken_to_in_the_clear(self):
+    def test_a_server_that_is_to_be_verified_is_not_spoken_to_in_the_clear(self) -> None:
         """Where the line itself says so; what `default-server` says is for those that have `ssl`."""
         (line,) = faults("server a h:1 verify required ca-file /ca")
         self.assertIn("server 'a': 'verify required' without 'ssl' verifies nobody", line)
@@ -271,7 +272,7 @@ class ServerWarningTests(SynchronousTestCase):
         ):
             read(lines)
 
-    def test_contradictions_are_said(self):
+    def test_contradictions_are_said(self) -> None:
         """Each with the words that are concerned."""
         table = [
             (f"server a h:1 {MUTUAL} pool-min-conn 4 maxconn 2", "more than maxconn 2"),
@@ -298,7 +299,7 @@ class ServerWarningTests(SynchronousTestCase):
             self.assertEqual([level for level, _ in said], ["warning"], (lines, said))
             self.assertIn(why, said[0][1])
 
-    def test_a_sound_warm_server_gets_no_warning(self):
+    def test_a_sound_warm_server_gets_no_warning(self) -> None:
         """The configuration that this program is for."""
         self.assertEqual(notices(f"option httpchk\nserver a h:1 {MUTUAL} check pool-min-conn 4"), [])
         self.assertEqual(notices("http-reuse always\nserver a h:1 pool-min-conn 1"), [])

@@ -46,7 +46,7 @@ def warnings(line, before=""):
 class LineTests(SynchronousTestCase):
     """The words of one line."""
 
-    def test_a_certificate_is_enough(self):
+    def test_a_certificate_is_enough(self) -> None:
         """TLS 1.2 and 1.3, HTTP/1.1, nobody is asked for a certificate."""
         self.assertEqual(tls(""), BindTLS((CertificateSource("crt", "/c.pem"),), TLSOffer()))
         self.assertEqual(
@@ -54,7 +54,7 @@ class LineTests(SynchronousTestCase):
         )
         self.assertIsNone(read("").frontends["f"].binds[0].tls)
 
-    def test_every_word(self):
+    def test_every_word(self) -> None:
         """Each where it belongs."""
         self.assertEqual(
             offer(
@@ -82,7 +82,7 @@ class LineTests(SynchronousTestCase):
         self.assertEqual(offer("no-alpn").alpn, ())
         self.assertEqual((tls("strict-sni").strict_sni, tls("strict-sni no-strict-sni").strict_sni), (True, False))
 
-    def test_certificates_in_the_order_written(self):
+    def test_certificates_in_the_order_written(self) -> None:
         """Base directories go before relative paths, but not before a list's."""
         made = tls("crt d crt-list l default-crt /e", "global\n crt-base /etc\n ca-base /ca\n")
         self.assertEqual([each.kind for each in made.sources], ["crt", "crt", "crt-list", "default-crt"])
@@ -90,18 +90,18 @@ class LineTests(SynchronousTestCase):
         self.assertEqual(offer("verify required ca-file x", "global\n ca-base /ca\n").ca_file, "/ca/x")
         self.assertEqual(offer("verify required ca-file @system-ca", "global\n ca-base /ca\n").ca_file, "@system-ca")
 
-    def test_curves_before_ecdhe(self):
+    def test_curves_before_ecdhe(self) -> None:
         """HAProxy: the latter does not count beside the former."""
         self.assertEqual(offer("ecdhe P-256").curves, "P-256")
         self.assertEqual((offer("ecdhe A curves B").curves, offer("curves B ecdhe A").curves), ("B", "B"))
 
-    def test_errors_by_name_and_number(self):
+    def test_errors_by_name_and_number(self) -> None:
         """With OpenSSL's prefix and without."""
         self.assertEqual(
             offer("crt-ignore-err X509_V_ERR_CERT_HAS_EXPIRED,cert_revoked,9").ignored_crt_errors, {9, 10, 23}
         )
 
-    def test_the_names_of_openssls_errors(self):
+    def test_the_names_of_openssls_errors(self) -> None:
         """They have OpenSSL's own numbers."""
         from cryptography.hazmat.bindings.openssl.binding import Binding
 
@@ -110,7 +110,7 @@ class LineTests(SynchronousTestCase):
         self.assertGreater(len(known), 40)
         self.assertEqual({name: x509_errors.NUMBERS.get(name) for name in known}, known)
 
-    def test_versions(self):
+    def test_versions(self) -> None:
         """The lowest and highest that is left."""
         for line, expected in (
             ("ssl-min-ver TLSv1.3", ("TLSv1.3", "TLSv1.3")),
@@ -124,7 +124,7 @@ class LineTests(SynchronousTestCase):
             made = offer(line)
             self.assertEqual((made.min_version, made.max_version), expected, line)
 
-    def test_what_the_global_section_says_for_all(self):
+    def test_what_the_global_section_says_for_all(self) -> None:
         """Each line may say otherwise."""
         before = (
             "global\n ssl-default-bind-options ssl-min-ver TLSv1.3 no-tls-tickets strict-sni\n"
@@ -155,7 +155,7 @@ class LineTests(SynchronousTestCase):
         )
         self.assertEqual(offer("", "global\n tune.ssl.lifetime 2m\n").lifetime, 120.0)
 
-    def test_a_global_section_holds_for_the_lines_that_follow(self):
+    def test_a_global_section_holds_for_the_lines_that_follow(self) -> None:
         """As in HAProxy: several of them add up, and base directories do so, too."""
         head = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 60s\n"
         servers = " server one h:1 ssl ca-file ca.pem sni str(h)\n"
@@ -175,7 +175,7 @@ class LineTests(SynchronousTestCase):
         self.assertEqual((early.min_version, early.ciphers, early.ca_file), ("TLSv1.2", None, "ca.pem"))
         self.assertEqual((late.min_version, late.ciphers, late.ca_file), ("TLSv1.3", "B", "/cas/ca.pem"))
 
-    def test_the_time_of_a_handshake(self):
+    def test_the_time_of_a_handshake(self) -> None:
         """It is a time-out of its own, and falls back on others elsewhere."""
         self.assertEqual(read("ssl crt /c\n timeout client-hs 3s").frontends["f"].timeouts.client_hs, 3.0)
 
@@ -183,7 +183,7 @@ class LineTests(SynchronousTestCase):
 class FaultTests(SynchronousTestCase):
     """What cannot be meant, and what is not done."""
 
-    def test_faults_of_a_line(self):
+    def test_faults_of_a_line(self) -> None:
         """Each with a way out."""
         for line, words in (
             ("ssl", "bind '*:443': 'ssl' needs a certificate: 'crt <file>'"),
@@ -215,7 +215,7 @@ class FaultTests(SynchronousTestCase):
             self.assertEqual(len(found), 1, found)
             self.assertIn(words, found[0])
 
-    def test_faults_of_the_global_section(self):
+    def test_faults_of_the_global_section(self) -> None:
         """Words that are for one line only, and words that nobody knows."""
         for line, words in (
             ("ssl-default-bind-options crt /c", "'crt' cannot stand here, on the 'bind' line only"),
@@ -226,7 +226,7 @@ class FaultTests(SynchronousTestCase):
             (found,) = faults("ssl crt /c", f"global\n {line}\n")
             self.assertIn(words, found)
 
-    def test_warnings(self):
+    def test_warnings(self) -> None:
         """What does nothing, or not what it seems."""
         for line, words in (
             ("crt /c", "has 'crt' but no 'ssl': clients are served in the clear"),
@@ -245,7 +245,7 @@ class FaultTests(SynchronousTestCase):
 class CrtListTests(SynchronousTestCase):
     """The files that `crt-list` names."""
 
-    def test_lines(self):
+    def test_lines(self) -> None:
         """A certificate each, with what is said of it; blank lines and comments are nothing."""
         one, two, three = read_crt_list(
             "# all of ours\n\none.pem\ntwo.pem [verify none alpn http/1.1 ssl-min-ver TLSv1.3]\n"
@@ -255,13 +255,13 @@ class CrtListTests(SynchronousTestCase):
         self.assertEqual((two.words.said, two.words.minimum), ({"verify": "none", "alpn": ("http/1.1",)}, "TLSv1.3"))
         self.assertEqual((three.path, three.names), ("three.pem", ("*.a.test", "!b.a.test")))
 
-    def test_what_a_line_says_counts_before_the_bind_line(self):
+    def test_what_a_line_says_counts_before_the_bind_line(self) -> None:
         """The rest is as it is for the others."""
         (line,) = read_crt_list("a.pem [verify required ca-file x ssl-max-ver TLSv1.2]\n")
         made = overridden(BindTLS(offer=TLSOffer(ciphers="A"), ca_base="/ca"), line.words)
         self.assertEqual(made, TLSOffer(verify="required", ca_file="/ca/x", max_version="TLSv1.2", ciphers="A"))
 
-    def test_faults(self):
+    def test_faults(self) -> None:
         """All at once, by their lines."""
         with self.assertRaises(Wrong) as caught:
             read_crt_list("a.pem [verify none\nb.pem [allow-0rtt]\nc.pem [crt d]\nd.pem [xyzzy]\ne.pem [alpn h2]\n")

@@ -106,22 +106,22 @@ WRONG_SERVER = [
 class UnitTests(SynchronousTestCase):
     """Times become float seconds, sizes bytes."""
 
-    def test_times_become_seconds(self):
+    def test_times_become_seconds(self) -> None:
         """A bare number is milliseconds, as everywhere in HAProxy."""
         for text, seconds in TIMES:
             self.assertAlmostEqual(units.seconds(text, "'x'"), seconds)
 
-    def test_a_wrong_time_says_why(self):
+    def test_a_wrong_time_says_why(self) -> None:
         """Junk, unknown units, fractions, and times that overflow HAProxy's timers."""
         for text, why in WRONG_TIMES:
             self.assertIn(why, str(self.assertRaises(Wrong, units.seconds, text, "'x'")))
 
-    def test_sizes_become_bytes(self):
+    def test_sizes_become_bytes(self) -> None:
         """k, m and g are powers of 1024."""
         for text, count in [("16384", 16384), ("16k", 16384), ("1m", 1 << 20), ("1G", 1 << 30)]:
             self.assertEqual(units.size(text, "'x'"), count)
 
-    def test_a_wrong_size_says_why(self):
+    def test_a_wrong_size_says_why(self) -> None:
         """Junk, units of something else, and more than fits."""
         for text, why in [
             ("x", "size"),
@@ -134,7 +134,7 @@ class UnitTests(SynchronousTestCase):
 
     @settings(deadline=None)
     @given(st.text(alphabet="0123456789usmhdkgx.-+ \n٣"))
-    def test_any_text_is_a_number_or_a_fault(self, text):
+    def test_any_text_is_a_number_or_a_fault(self, text) -> None:
         """No text makes a unit parser fail in any other way."""
         for parse in (units.seconds, units.size, units.integer, units.port):
             try:
@@ -146,30 +146,30 @@ class UnitTests(SynchronousTestCase):
 class AddressTests(SynchronousTestCase):
     """Addresses are read as HAProxy reads them, without asking a resolver."""
 
-    def test_listen_addresses_are_written_out(self):
+    def test_listen_addresses_are_written_out(self) -> None:
         """Lists and ranges become one address each."""
         for text, expected in LISTEN:
             self.assertEqual([str(address) for address in listen_addresses(text)], expected, text)
 
-    def test_a_wrong_listen_address_says_why(self):
+    def test_a_wrong_listen_address_says_why(self) -> None:
         """With what to write instead, where that is clear."""
         for text, why in WRONG_LISTEN:
             self.assertIn(why, str(self.assertRaises(Wrong, listen_addresses, text)), text)
 
-    def test_server_addresses_are_kind_host_and_port(self):
+    def test_server_addresses_are_kind_host_and_port(self) -> None:
         """Names stay names."""
         for text, (kind, host, port) in SERVER:
             address = server_address(text, "server 'a'")
             self.assertEqual((address.kind, address.host, address.port), (kind, host, port), text)
 
-    def test_a_wrong_server_address_says_why(self):
+    def test_a_wrong_server_address_says_why(self) -> None:
         """What HAProxy would do and we do not is said as that."""
         for text, why in WRONG_SERVER:
             self.assertIn(why, str(self.assertRaises(Wrong, server_address, text, "server 'a'")), text)
 
     @settings(deadline=None)
     @given(st.text(alphabet="0123456789abcdefx:.,-[]@*/ipvunfs"))
-    def test_any_text_is_an_address_or_a_fault(self, text):
+    def test_any_text_is_an_address_or_a_fault(self, text) -> None:
         """No text makes an address parser fail in any other way."""
         for parse in (listen_addresses, server_address):
             try:
@@ -184,7 +184,7 @@ class LogTargetTests(SynchronousTestCase):
     def target(self, text):
         return log_target(Line(Place("t.cfg", 1), ("log", *text.split())))
 
-    def test_targets_of_every_kind(self):
+    def test_targets_of_every_kind(self) -> None:
         """Standard streams, syslog over UDP, and a syslog socket."""
         table = [
             ("stdout format raw local0", ("stdout", "", 514, "", "raw", "local0", "debug", 1024)),
@@ -200,7 +200,7 @@ class LogTargetTests(SynchronousTestCase):
             found = (t.kind, t.host, t.port, t.path, t.format, t.facility, t.level, t.length)
             self.assertEqual(found, expected, text)
 
-    def test_a_wrong_log_line_says_why(self):
+    def test_a_wrong_log_line_says_why(self) -> None:
         """Each part has its own message."""
         table = [
             ("stdout", "needs a target and a facility"),

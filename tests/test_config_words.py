@@ -98,18 +98,18 @@ def quoted(word: str) -> str:
 class WordSplittingTests(SynchronousTestCase):
     """A line is cut into words as HAProxy cuts it."""
 
-    def test_each_line_of_the_table_becomes_its_words(self):
+    def test_each_line_of_the_table_becomes_its_words(self) -> None:
         """Quotes, escapes, variables and comments mean what the manual says."""
         for line, words in SPLIT + SPLIT_OURS:
             self.assertEqual(list(split_words(line, ENVIRONMENT.get)), words, line)
 
-    def test_what_cannot_be_split_is_refused_with_its_column(self):
+    def test_what_cannot_be_split_is_refused_with_its_column(self) -> None:
         """The message names what is wrong, and where in the line."""
         for line, text in REFUSED:
             wrong = self.assertRaises(Wrong, split_words, line, ENVIRONMENT.get)
             self.assertIn(text, str(wrong), line)
 
-    def test_haproxy_makes_the_same_words_of_the_same_lines(self):
+    def test_haproxy_makes_the_same_words_of_the_same_lines(self) -> None:
         """The table above is HAProxy's behaviour and not our wish: the installed program is asked."""
         if not (haproxy := shutil.which("haproxy")):
             raise SkipTest("haproxy is not installed (apt-get install haproxy)")
@@ -125,7 +125,7 @@ class WordSplittingTests(SynchronousTestCase):
 
     @settings(deadline=None)
     @given(st.text())
-    def test_any_text_is_words_or_a_fault(self, text):
+    def test_any_text_is_words_or_a_fault(self, text) -> None:
         """Nothing but the splitter's own exception ever comes out, whatever goes in."""
         try:
             words = split_words(text, ENVIRONMENT.get)
@@ -135,7 +135,7 @@ class WordSplittingTests(SynchronousTestCase):
 
     @settings(deadline=None)
     @given(st.text(alphabet=" \t'\"\\$#{}[]*-_.xnWORDLIST\r\n01"))
-    def test_any_text_of_special_characters_is_words_or_a_fault(self, text):
+    def test_any_text_of_special_characters_is_words_or_a_fault(self, text) -> None:
         """As above, with the characters that mean something drawn more often."""
         try:
             split_words(text, ENVIRONMENT.get)
@@ -144,6 +144,6 @@ class WordSplittingTests(SynchronousTestCase):
 
     @settings(deadline=None)
     @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"))))
-    def test_quoted_words_come_back_as_they_were(self, words):
+    def test_quoted_words_come_back_as_they_were(self, words) -> None:
         """Weak quotes can carry every character but NUL."""
         self.assertEqual(list(split_words(" ".join(map(quoted, words)), ENVIRONMENT.get)), words)

@@ -1,4 +1,5 @@
-"""`user`, `group` and `chroot` of the global section: whom root becomes, what is refused, what a reload will be able to read."""
+"""`user`, `group` and `chroot` of the global section: whom root becomes, what is refused,
+what a reload will be able to read."""
 
 from __future__ import annotations
 

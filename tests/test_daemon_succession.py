@@ -68,7 +68,8 @@ class QueueTests(SynchronousTestCase):
         self.check_rest()
 
     def test_who_chooses_a_server_whose_successor_has_gone_since(self) -> None:
-        """The pool of both is suspended: a server that the new backend has takes the request, without a failed attempt."""
+        """The pool of both is suspended: a server that the new backend has takes the request,
+        without a failed attempt."""
         backend, new = self.successor()
         self.world.backend.hand_over(backend)
         self.world.server.answer()
@@ -500,7 +501,8 @@ BIND: dict[str, Any] = {
 
 
 class WordTests(GenerationTestCase):
-    """Each word is in force after a reload, or a line says that it is not: nothing of a file is passed over in silence."""
+    """Each word is in force after a reload, or a line says that it is not:
+    nothing of a file is passed over in silence."""
 
     def test_the_tables_have_every_word(self) -> None:
         """A new one has to say what becomes of it."""
@@ -579,7 +581,8 @@ class WordTests(GenerationTestCase):
                 self.assertNotEqual(read(listener), expected, name)
 
     def test_what_a_server_line_says(self) -> None:
-        """A pool that goes on has nothing of the line before it: what it is made of makes it another one, or is set anew."""
+        """A pool that goes on has nothing of the line before it: what it is made of makes it another one,
+        or is set anew."""
         self.begin("sni str(s.test)")
         for words, read, expected in (
             ("weight 7", lambda line: line.server.weight, 7),

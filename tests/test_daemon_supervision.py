@@ -1,4 +1,5 @@
-"""What a service manager and an init script hear of the daemon: systemd's datagrams, and the file that `--reload` waits for."""
+"""What a service manager and an init script hear of the daemon: systemd's datagrams,
+and the file that `--reload` waits for."""
 
 from __future__ import annotations
 

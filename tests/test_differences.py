@@ -1,6 +1,7 @@
 """docs/differences.md: what is known of HAProxy beside us is in it, word for word, and nothing that is no more so.
 
-The tables are those that the tests beside HAProxy hold. `python -m tests.test_differences` writes them into the page again.
+The tables are those that the tests beside HAProxy hold. `python -m tests.test_differences` writes them into the
+page again.
 """
 
 from __future__ import annotations

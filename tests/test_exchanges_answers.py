@@ -15,7 +15,7 @@ BODY = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n123"
 class RefusalTests(SynchronousTestCase):
     """Requests that cannot be taken: answered, closed, one line in the log, and no server hears of them."""
 
-    def refused(self, sent, status):
+    def refused(self, sent, status) -> None:
         world = World(self, warm=1)
         client = world.client()
         for piece in sent if isinstance(sent, list) else [sent]:
@@ -31,7 +31,7 @@ class RefusalTests(SynchronousTestCase):
         self.assertTrue(client.gone)
         world.check_rest()
 
-    def test_each_with_its_status(self):
+    def test_each_with_its_status(self) -> None:
         """The status says what is wrong."""
         cases = {
             400: b"GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -45,20 +45,20 @@ class RefusalTests(SynchronousTestCase):
         for status, sent in cases.items():
             self.refused(sent, status)
 
-    def test_smuggling_is_refused(self):
+    def test_smuggling_is_refused(self) -> None:
         """RFC 9112 section 6.3: two lengths, or a length beside chunks."""
         self.refused(get("/", "Content-Length: 3", "Transfer-Encoding: chunked"), 400)
         self.refused(get("/", "Content-Length: 3", "Content-Length: 4"), 400)
 
-    def test_a_body_that_is_bad_from_the_beginning(self):
+    def test_a_body_that_is_bad_from_the_beginning(self) -> None:
         """It came with its head, so nothing has gone out yet."""
         self.refused(get("/", "Transfer-Encoding: chunked", method="POST") + b"zz\r\n", 400)
 
-    def test_junk_in_pieces(self):
+    def test_junk_in_pieces(self) -> None:
         """It is refused as soon as no further byte can mend it."""
         self.refused([b"GE", b"T / HTTP/1.1\r\nHo", b"st : a\r\n"], 400)
 
-    def test_after_good_requests(self):
+    def test_after_good_requests(self) -> None:
         """Those before it are answered first."""
         world = World(self, warm=1)
         client = world.client()
@@ -69,7 +69,7 @@ class RefusalTests(SynchronousTestCase):
         client.wire.eof()
         world.check_rest()
 
-    def test_a_body_that_turns_bad(self):
+    def test_a_body_that_turns_bad(self) -> None:
         """Its head has gone to a server already, whose connection is not used again."""
         world = World(self, warm=1)
         client = world.client()
@@ -85,7 +85,7 @@ class RefusalTests(SynchronousTestCase):
 class ServerFaultTests(SynchronousTestCase):
     """What servers do wrong."""
 
-    def answered(self, sent, do, status, flags, **world):
+    def answered(self, sent, do, status, flags, **world) -> None:
         world = World(self, warm=1, **world)
         client = world.client()
         client.send(sent)
@@ -100,7 +100,7 @@ class ServerFaultTests(SynchronousTestCase):
         self.assertEqual(client.take(), OK)
         world.check_rest()
 
-    def test_who_is_not_kept(self):
+    def test_who_is_not_kept(self) -> None:
         """A client that has more to send of the request, that is leaving, or of HTTP/1.0."""
         for asks in (POST, get("/", "Connection: close"), get("/", "Connection: keep-alive", version="1.0")):
             world = World(self, without_backend=True)
@@ -111,16 +111,16 @@ class ServerFaultTests(SynchronousTestCase):
             self.assertTrue(client.gone)
             world.check_rest()
 
-    def test_junk(self):
+    def test_junk(self) -> None:
         """502, and whose fault it was."""
         self.answered(GET, lambda server: server.answer(b"SSH-2.0\r\n"), 502, "PH")
 
-    def test_half_a_head(self):
+    def test_half_a_head(self) -> None:
         """The server closes, or is reset, in the middle of it."""
         for end in ("eof", "reset"):
             self.answered(GET, lambda server, end=end: (server.answer(OK[:9]), getattr(server, end)()), 502, "SH")
 
-    def test_silence(self):
+    def test_silence(self) -> None:
         """504 after `timeout server`."""
         world = World(self, warm=1)
         client = world.client()
@@ -132,7 +132,7 @@ class ServerFaultTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(504, "sH")])
         world.check_rest()
 
-    def test_no_server(self):
+    def test_no_server(self) -> None:
         """503 at once, whether the frontend has no backend or the backend no server left."""
         world = World(self, without_backend=True)
         client = world.client()
@@ -150,7 +150,7 @@ class ServerFaultTests(SynchronousTestCase):
         self.assertEqual((world.backend.traffic.econ, world.server.server.traffic.econ), (1, 0))
         world.check_rest()
 
-    def test_head_gets_the_head_alone(self):
+    def test_head_gets_the_head_alone(self) -> None:
         """RFC 9110 section 9.3.2; HAProxy does so, too."""
         world = World(self, without_backend=True)
         client = world.client()
@@ -161,7 +161,7 @@ class ServerFaultTests(SynchronousTestCase):
         self.assertEqual(world.log[0].bytes_out, len(answered))
         world.check_rest()
 
-    def test_the_backend_counts_its_errors(self):
+    def test_the_backend_counts_its_errors(self) -> None:
         """A 5xx of our own is one of the backend's, but not of the server's."""
         world = World(self, warm=1)
         client = world.client()
@@ -185,7 +185,7 @@ class BrokenAnswerTests(SynchronousTestCase):
         world.server.answer(head)
         return world, client
 
-    def test_with_a_length_what_came_is_passed_on(self):
+    def test_with_a_length_what_came_is_passed_on(self) -> None:
         """The client sees that bytes are missing, as behind HAProxy."""
         for end, flags in (("eof", "SD"), ("reset", "SD")):
             world, client = self.begun(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab")
@@ -195,7 +195,7 @@ class BrokenAnswerTests(SynchronousTestCase):
             self.assertEqual(world.flags(), [(200, flags)])
             world.check_rest()
 
-    def test_chunked_the_last_chunk_is_missing(self):
+    def test_chunked_the_last_chunk_is_missing(self) -> None:
         """And a chunk that is malformed ends it."""
         world, client = self.begun(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
         world.server.answer(b"zz\r\n")
@@ -204,7 +204,7 @@ class BrokenAnswerTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(200, "PD")])
         world.check_rest()
 
-    def test_until_close_the_last_chunk_is_missing(self):
+    def test_until_close_the_last_chunk_is_missing(self) -> None:
         """It goes on chunked, so that the client can tell."""
         world, client = self.begun(b"HTTP/1.1 200 OK\r\n\r\nab")
         world.server.reset()
@@ -213,7 +213,7 @@ class BrokenAnswerTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(200, "SD")])
         world.check_rest()
 
-    def test_until_close_to_http10_only_a_reset_can_tell(self):
+    def test_until_close_to_http10_only_a_reset_can_tell(self) -> None:
         """A plain end would look like the answer's."""
         for head in (b"\r\nab", b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"):
             world = World(self, warm=1)
@@ -225,7 +225,7 @@ class BrokenAnswerTests(SynchronousTestCase):
             self.assertEqual(world.flags(), [(200, "SD")])
             world.check_rest()
 
-    def test_a_server_that_stops(self):
+    def test_a_server_that_stops(self) -> None:
         """`timeout server` in the middle of a body."""
         world, client = self.begun(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab")
         world.advance(15)
@@ -241,7 +241,7 @@ class BrokenAnswerTests(SynchronousTestCase):
 class TimeoutTests(SynchronousTestCase):
     """Every wait has its end, and the log says whose it was."""
 
-    def test_a_client_that_says_nothing(self):
+    def test_a_client_that_says_nothing(self) -> None:
         """408 after `timeout http-request`, counted from its connection."""
         world = World(self)
         client = world.client()
@@ -253,7 +253,7 @@ class TimeoutTests(SynchronousTestCase):
         client.wire.eof()
         world.check_rest()
 
-    def test_a_first_head_that_comes_slowly(self):
+    def test_a_first_head_that_comes_slowly(self) -> None:
         """Its time counts from the connection, too, and no byte prolongs it."""
         world = World(self)
         client = world.client()
@@ -266,8 +266,9 @@ class TimeoutTests(SynchronousTestCase):
         client.wire.eof()
         world.check_rest()
 
-    def test_a_silence_before_the_first_head(self):
-        """It is part of the time that there is for the request, but in the log the request began with its first byte."""
+    def test_a_silence_before_the_first_head(self) -> None:
+        """It is part of the time that there is for the request,
+        but in the log the request began with its first byte."""
         world = World(self, warm=1)
         asks, stops = world.client(), world.client()
         world.advance(6)
@@ -283,7 +284,7 @@ class TimeoutTests(SynchronousTestCase):
         stops.wire.eof()
         world.check_rest()
 
-    def test_a_later_head_that_comes_slowly(self):
+    def test_a_later_head_that_comes_slowly(self) -> None:
         """Its time counts from its first byte."""
         world = World(self, warm=1)
         client = world.client()
@@ -300,7 +301,7 @@ class TimeoutTests(SynchronousTestCase):
         client.wire.eof()
         world.check_rest()
 
-    def test_a_kept_client_that_says_nothing_more(self):
+    def test_a_kept_client_that_says_nothing_more(self) -> None:
         """`timeout http-keep-alive` ends it without a word and without a line in the log."""
         world = World(self, warm=1)
         client = world.client()
@@ -313,7 +314,7 @@ class TimeoutTests(SynchronousTestCase):
         self.assertEqual((client.take(), client.gone, len(world.log)), (b"", True, 1))
         world.check_rest()
 
-    def test_dontlognull(self):
+    def test_dontlognull(self) -> None:
         """Connections on which nothing came leave no line, but are answered all the same: silence, an end, a reset."""
         for do in ("silence", "eof", "reset"):
             for quiet in (False, True):
@@ -331,7 +332,7 @@ class TimeoutTests(SynchronousTestCase):
                 self.assertEqual(world.flags(), [] if quiet else expected)
                 world.check_rest()
 
-    def test_a_body_that_comes_slowly(self):
+    def test_a_body_that_comes_slowly(self) -> None:
         """408 when nothing of it comes for `timeout client`; each piece prolongs it."""
         world = World(self, warm=1)
         client = world.client()
@@ -347,7 +348,7 @@ class TimeoutTests(SynchronousTestCase):
         client.wire.eof()
         world.check_rest()
 
-    def test_a_reader_that_stops(self):
+    def test_a_reader_that_stops(self) -> None:
         """When it takes nothing for `timeout client`, it is cut off; the server is not to blame."""
         world = World(self, warm=1)
         client = world.client()
@@ -362,7 +363,7 @@ class TimeoutTests(SynchronousTestCase):
         self.assertEqual(client.wire.end, ("abort", "exchange broken off"))
         world.check_rest()
 
-    def test_a_reader_that_is_slow_but_reads(self):
+    def test_a_reader_that_is_slow_but_reads(self) -> None:
         """As long as it takes something in each `timeout client`, it may go on."""
         world = World(self, warm=1)
         client = world.client()
@@ -378,7 +379,7 @@ class TimeoutTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(200, "--")])
         world.check_rest()
 
-    def test_a_slow_reader_of_a_whole_answer(self):
+    def test_a_slow_reader_of_a_whole_answer(self) -> None:
         """It is out of the server's way already, and is cut off alike, without a second line."""
         world = World(self, warm=1)
         client = world.client()
@@ -390,7 +391,7 @@ class TimeoutTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(200, "--")])
         world.check_rest()
 
-    def test_a_slow_reader_of_a_last_answer(self):
+    def test_a_slow_reader_of_a_last_answer(self) -> None:
         """As long as it takes something it is not cut off, though we have closed."""
         world = World(self, warm=1)
         client = world.client()
@@ -406,7 +407,7 @@ class TimeoutTests(SynchronousTestCase):
         self.assertTrue(client.gone)
         world.check_rest()
 
-    def test_an_upload_that_stops_while_its_answer_is_read(self):
+    def test_an_upload_that_stops_while_its_answer_is_read(self) -> None:
         """After a pause for the reader's sake the body's time runs again."""
         world = World(self, warm=1)
         client = world.client()
@@ -422,7 +423,7 @@ class TimeoutTests(SynchronousTestCase):
         world.advance(3)
         world.check_rest()
 
-    def test_a_server_that_takes_no_body(self):
+    def test_a_server_that_takes_no_body(self) -> None:
         """`timeout server` runs while we wait for it to read; the client's does not."""
         world = World(self, warm=1)
         client = world.client()
@@ -435,7 +436,7 @@ class TimeoutTests(SynchronousTestCase):
         client.wire.eof()
         world.check_rest()
 
-    def test_the_queue(self):
+    def test_the_queue(self) -> None:
         """503 after `timeout queue`; the place goes to others."""
         world = World(self, maxconn=1, warm=1)
         first, second, third = (world.client() for _ in range(3))
@@ -451,7 +452,7 @@ class TimeoutTests(SynchronousTestCase):
         self.assertEqual((first.take(), third.take()), (OK, OK))
         world.check_rest()
 
-    def test_a_dial_that_times_out(self):
+    def test_a_dial_that_times_out(self) -> None:
         """503 with the flag of a time-out when no further attempt is allowed."""
         world = World(self, backend={"retries": 0})
         client = world.client()
@@ -461,7 +462,7 @@ class TimeoutTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(503, "sC")])
         world.check_rest()
 
-    def test_a_wait_behind_other_dials(self):
+    def test_a_wait_behind_other_dials(self) -> None:
         """`timeout connect` bounds it although no dial of its own fails."""
         world = World(self, backend={"retries": 1})
         client = world.client()
@@ -473,7 +474,7 @@ class TimeoutTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(503, "sC")])
         world.check_rest()
 
-    def test_without_time_outs_everything_waits(self):
+    def test_without_time_outs_everything_waits(self) -> None:
         """As HAProxy, which warns of it at its start."""
         none = evolve(TIMEOUTS, connect=None, client=None, server=None, http_request=None)
         none = evolve(none, http_keep_alive=None, queue=None)

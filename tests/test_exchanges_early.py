@@ -1,6 +1,6 @@
-"""Answers that come before their request has ended (RFC 9112 section 9.3): the client has its answer at once, the server gets the
-rest of the request, and both connections carry the next exchange; or, where the rest has nowhere to go, nobody loses the
-answer by it."""
+"""Answers that come before their request has ended (RFC 9112 section 9.3): the client has its answer at once, the
+server gets the rest of the request, and both connections carry the next exchange; or, where the rest has nowhere to go,
+nobody loses the answer by it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def begin_of_body(request: bytes) -> int:
 class Upload:
     """A world in which one upload is under way that lacks its last `missing` bytes."""
 
-    def __init__(self, test, request=LENGTH, missing=7, answer=NO, **settings):
+    def __init__(self, test, request=LENGTH, missing=7, answer=NO, **settings) -> None:
         self.world = World(test, warm=1, **settings)
         self.client = self.world.client()
         self.request = request
@@ -43,7 +43,8 @@ class KeptTests(SynchronousTestCase):
     """The server reads on."""
 
     def test_both_connections_stay(self) -> None:
-        """The answer goes to the client at once, without `close`; the rest of the request to the server; then the next."""
+        """The answer goes to the client at once, without `close`; the rest of the request to the server;
+        then the next."""
         for request in (LENGTH, CHUNKED):
             upload = Upload(self, request)
             self.assertEqual(upload.client.take(), NO)
@@ -62,7 +63,8 @@ class KeptTests(SynchronousTestCase):
             upload.world.check_rest()
 
     def test_at_every_byte_of_the_upload(self) -> None:
-        """And of the answer: it is whole, the next answer is the next request's, and the server reads one request after another."""
+        """And of the answer: it is whole, the next answer is the next request's,
+        and the server reads one request after another."""
         for request in (LENGTH, CHUNKED):
             for at in range(begin_of_body(request), len(request)):
                 for cut in (len(NO), len(NO) - 1, 5):
@@ -126,7 +128,8 @@ class KeptTests(SynchronousTestCase):
         upload.world.check_rest()
 
     def test_what_the_server_has_not_taken_yet_counts(self) -> None:
-        """All has come from the client, but waits for the server: neither connection begins anything before it is gone."""
+        """All has come from the client, but waits for the server:
+        neither connection begins anything before it is gone."""
         world = World(self, warm=1)
         client = world.client()
         (wire,) = world.server.wires
@@ -320,7 +323,8 @@ class BrokenOffTests(SynchronousTestCase):
         upload.world.check_rest()
 
     def test_an_answer_in_place_of_100_is_the_last(self) -> None:
-        """Nobody knows whether the body follows; servers that then take it for their next request exist, so none goes there."""
+        """Nobody knows whether the body follows; servers that then take it for their next request exist,
+        so none goes there."""
         request = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 6\r\n\r\nGET / "
         for cut in (len(NO), len(NO) - 1):
             upload = Upload(self, request, 6, NO[:cut])
@@ -350,7 +354,8 @@ class BrokenOffTests(SynchronousTestCase):
 
 
 class DrainTests(SynchronousTestCase):
-    """A client whose request is not wanted to its end gets its answer, if it reads that only when it has sent everything."""
+    """A client whose request is not wanted to its end gets its answer,
+    if it reads that only when it has sent everything."""
 
     def drained(self) -> Upload:
         upload = Upload(self, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000000\r\n\r\n123", 3, b"")

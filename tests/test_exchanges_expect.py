@@ -17,8 +17,9 @@ class InterimTests(SynchronousTestCase):
     HINT = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
     PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
 
-    def test_without_end(self):
-        """They end with an error, to each client, and the server's connection ends; the server is not asked for the rest."""
+    def test_without_end(self) -> None:
+        """They end with an error, to each client, and the server's connection ends;
+        the server is not asked for the rest."""
         for interim in (self.HINT, GO_ON, self.PROCESSING):
             for version in (b"HTTP/1.1", b"HTTP/1.0"):
                 world = World(self, warm=1)
@@ -32,7 +33,7 @@ class InterimTests(SynchronousTestCase):
                 self.assertEqual(world.server.pool.closed, {"interim answers without end": 1})
                 world.check_rest()
 
-    def test_slowly_without_end(self):
+    def test_slowly_without_end(self) -> None:
         """Each comes within `timeout server`, but their number is bounded all the same."""
         world = World(self, warm=1)
         client = world.client()
@@ -45,7 +46,7 @@ class InterimTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(502, "PH")])
         world.check_rest()
 
-    def test_a_server_that_works_for_hours(self):
+    def test_a_server_that_works_for_hours(self) -> None:
         """102 is there to say so (RFC 2518 section 10.1), and renews `timeout server`."""
         world = World(self, warm=1)
         client = world.client()
@@ -58,7 +59,7 @@ class InterimTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(200, "--")])
         world.check_rest()
 
-    def test_each_request_has_its_own(self):
+    def test_each_request_has_its_own(self) -> None:
         """What was said to the one before it does not count."""
         world = World(self, warm=1)
         client = world.client()
@@ -78,7 +79,7 @@ class ExpectTests(SynchronousTestCase):
         self.assertEqual(wire.take(), asks)
         return world, client, wire
 
-    def test_the_server_asks_for_the_body(self):
+    def test_the_server_asks_for_the_body(self) -> None:
         """The head alone goes on; then 100 comes back; then the body goes on; then the answer comes back."""
         world, client, wire = self.asked()
         wire.feed(GO_ON)
@@ -91,7 +92,7 @@ class ExpectTests(SynchronousTestCase):
         self.assertEqual((world.flags(), world.log[0].bytes_out), ([(200, "--")], len(GO_ON + OK)))
         world.check_rest()
 
-    def test_the_client_does_not_wait(self):
+    def test_the_client_does_not_wait(self) -> None:
         """RFC 9110: it need not wait for ever. The 100 that comes later goes on nevertheless."""
         world, client, wire = self.asked()
         client.send(b"bo")
@@ -103,7 +104,7 @@ class ExpectTests(SynchronousTestCase):
         self.assertEqual(client.take(), OK)
         world.check_rest()
 
-    def test_the_server_wants_no_body(self):
+    def test_the_server_wants_no_body(self) -> None:
         """A final answer instead: both connections end, since nobody knows whether the body will follow."""
         world, client, wire = self.asked()
         wire.feed(b"HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n")
@@ -114,7 +115,7 @@ class ExpectTests(SynchronousTestCase):
         client.wire.eof()
         world.check_rest()
 
-    def test_a_server_that_says_nothing(self):
+    def test_a_server_that_says_nothing(self) -> None:
         """It was its turn: 504 after `timeout server` (20 s), not 408 after `timeout client` (30 s)."""
         world, client, _ = self.asked()
         world.advance(19)
@@ -125,7 +126,7 @@ class ExpectTests(SynchronousTestCase):
         client.wire.eof()
         world.check_rest()
 
-    def test_a_server_that_says_nothing_after_more_than_the_client_takes(self):
+    def test_a_server_that_says_nothing_after_more_than_the_client_takes(self) -> None:
         """While the client takes hints it is not the server's turn; afterwards it is again."""
         world, client, wire = self.asked()
         client.wire.stall()
@@ -138,7 +139,7 @@ class ExpectTests(SynchronousTestCase):
         client.wire.eof()
         world.check_rest()
 
-    def test_early_hints_are_no_continue(self):
+    def test_early_hints_are_no_continue(self) -> None:
         """103 gives the server new time, and the client none."""
         world, client, wire = self.asked()
         world.advance(15)
@@ -150,7 +151,7 @@ class ExpectTests(SynchronousTestCase):
         client.wire.eof()
         world.check_rest()
 
-    def test_a_client_that_says_nothing_after_it(self):
+    def test_a_client_that_says_nothing_after_it(self) -> None:
         """From 100 on it is the client's turn: 408 after `timeout client`."""
         world, client, wire = self.asked()
         world.advance(15)
@@ -163,7 +164,7 @@ class ExpectTests(SynchronousTestCase):
         client.wire.eof()
         world.check_rest()
 
-    def test_a_client_that_stops_in_its_body(self):
+    def test_a_client_that_stops_in_its_body(self) -> None:
         """It had begun without waiting."""
         world, client, _ = self.asked()
         client.send(b"bo")
@@ -172,7 +173,7 @@ class ExpectTests(SynchronousTestCase):
         client.wire.eof()
         world.check_rest()
 
-    def test_while_no_connection_is_there(self):
+    def test_while_no_connection_is_there(self) -> None:
         """Neither is late while the dial is under way."""
         world = World(self)
         client = world.client()
@@ -187,21 +188,21 @@ class ExpectTests(SynchronousTestCase):
         self.assertEqual(client.take(), GO_ON + OK)
         world.check_rest()
 
-    def test_a_body_that_came_at_once(self):
+    def test_a_body_that_came_at_once(self) -> None:
         """Then there is nothing to wait for."""
         world, client, wire = self.asked(ASKS + b"body")
         wire.feed(GO_ON + OK)
         self.assertEqual(client.take(), GO_ON + OK)
         world.check_rest()
 
-    def test_without_a_body(self):
+    def test_without_a_body(self) -> None:
         """RFC 9110: a client must not; there is nothing to wait for either."""
         world, client, wire = self.asked(b"GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n")
         wire.feed(OK)
         self.assertEqual(client.take(), OK)
         world.check_rest()
 
-    def test_http10_gets_no_100(self):
+    def test_http10_gets_no_100(self) -> None:
         """And its server is not asked for one."""
         world = World(self, warm=1)
         client = world.client()
@@ -212,7 +213,7 @@ class ExpectTests(SynchronousTestCase):
         self.assertTrue(client.take().startswith(b"HTTP/1.1 200 "))
         world.check_rest()
 
-    def test_the_connection_dies_after_100(self):
+    def test_the_connection_dies_after_100(self) -> None:
         """Some of an answer had come: the request is not sent again."""
         world, client, wire = self.asked(ASKS.replace(b"POST", b"PUT"))
         wire.feed(GO_ON)
@@ -222,7 +223,7 @@ class ExpectTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(502, "SH")])
         world.check_rest()
 
-    def test_the_connection_dies_before_100(self):
+    def test_the_connection_dies_before_100(self) -> None:
         """An idle connection lost under it: what may be repeated goes to another, and then on as ever."""
         world, client, wire = self.asked(ASKS.replace(b"POST", b"PUT"))
         wire.reset()

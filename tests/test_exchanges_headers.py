@@ -11,7 +11,7 @@ from tests.clientfakes import GET, OK, World, get, response
 class HopByHopTests(SynchronousTestCase):
     """RFC 9110 section 7.6.1: what is meant for this hop stays here, both ways."""
 
-    def test_from_the_client(self):
+    def test_from_the_client(self) -> None:
         """Connection, what it names, and the other well-known ones."""
         world = World(self, warm=1)
         client = world.client()
@@ -27,7 +27,7 @@ class HopByHopTests(SynchronousTestCase):
         world.server.answer()
         world.check_rest()
 
-    def test_from_the_server(self):
+    def test_from_the_server(self) -> None:
         """Its `Connection: close` ends its connection, not the client's."""
         world = World(self, warm=1)
         client = world.client()
@@ -38,8 +38,9 @@ class HopByHopTests(SynchronousTestCase):
         self.assertEqual(world.server.pool.closed, {"server asked to close": 1})
         world.check_rest()
 
-    def test_trailers_are_wished_for(self):
-        """RFC 9110 section 10.1.4: TE is each hop's own. We pass trailers on, so the client's wish is ours; no coding is."""
+    def test_trailers_are_wished_for(self) -> None:
+        """RFC 9110 section 10.1.4: TE is each hop's own. We pass trailers on, so the client's wish is ours;
+        no coding is."""
         for fields, wish in (
             (("TE: trailers", "Connection: TE"), ("te: trailers", "connection: te")),
             (("te: deflate;q=0.5 , Trailers",), ("te: trailers", "connection: te")),
@@ -59,7 +60,7 @@ class HopByHopTests(SynchronousTestCase):
         world.server.answer()
         world.check_rest()
 
-    def test_a_server_that_speaks_http10(self):
+    def test_a_server_that_speaks_http10(self) -> None:
         """What goes on is HTTP/1.1, framed as it was."""
         world = World(self, warm=1)
         client = world.client()
@@ -83,28 +84,28 @@ class ForwardedForTests(SynchronousTestCase):
         world.check_rest()
         return asked
 
-    def test_unset(self):
+    def test_unset(self) -> None:
         """Nothing is added, and what the client says goes on."""
         self.assertEqual(self.sent(None), GET)
         claimed = get("/", "X-Forwarded-For: 1.2.3.4")
         self.assertEqual(self.sent(None, request=claimed), claimed)
 
-    def test_in_either_section(self):
+    def test_in_either_section(self) -> None:
         """The frontend's or the backend's is enough."""
         self.assertEqual(self.sent(ForwardFor()), get("/", "X-Forwarded-For: 192.0.2.7"))
         self.assertEqual(self.sent(None, ForwardFor()), get("/", "X-Forwarded-For: 192.0.2.7"))
 
-    def test_is_added_behind_what_the_client_says(self):
+    def test_is_added_behind_what_the_client_says(self) -> None:
         """Another line, last, as servers expect it."""
         claimed = get("/", "X-Forwarded-For: 1.2.3.4")
         self.assertEqual(self.sent(ForwardFor(), request=claimed), claimed[:-2] + b"X-Forwarded-For: 192.0.2.7\r\n\r\n")
 
-    def test_header(self):
+    def test_header(self) -> None:
         """The name is free; the backend's counts when both have one."""
         self.assertEqual(self.sent(ForwardFor("X-Client")), get("/", "X-Client: 192.0.2.7"))
         self.assertEqual(self.sent(ForwardFor("X-Client"), ForwardFor("X-Ip")), get("/", "X-Ip: 192.0.2.7"))
 
-    def test_except(self):
+    def test_except(self) -> None:
         """Not for clients of that network; either section may name one."""
         spared, other = ForwardFor(except_network="192.0.2.0/24"), ForwardFor(except_network="198.51.100.1")
         self.assertEqual(self.sent(spared), GET)
@@ -113,7 +114,7 @@ class ForwardedForTests(SynchronousTestCase):
         self.assertEqual(self.sent(other), get("/", "X-Forwarded-For: 192.0.2.7"))
         self.assertEqual(self.sent(spared, address=("2001:db8::1", 1)), get("/", "X-Forwarded-For: 2001:db8::1"))
 
-    def test_if_none(self):
+    def test_if_none(self) -> None:
         """Only where the request has no such header, in any case; one it lost on the way does not count."""
         option = ForwardFor(if_none=True)
         self.assertEqual(self.sent(option), get("/", "X-Forwarded-For: 192.0.2.7"))
@@ -124,7 +125,7 @@ class ForwardedForTests(SynchronousTestCase):
         named = get("/", "X-Forwarded-For: 1.2.3.4", "Connection: x-forwarded-for")
         self.assertEqual(self.sent(option, request=named), get("/", "X-Forwarded-For: 192.0.2.7"))
 
-    def test_if_none_in_one_section_only(self):
+    def test_if_none_in_one_section_only(self) -> None:
         """The other section wants it always, and wins."""
         claimed = get("/", "X-Forwarded-For: 1.2.3.4")
         self.assertIn(b"192.0.2.7", self.sent(ForwardFor(if_none=True), ForwardFor(), request=claimed))
@@ -132,7 +133,7 @@ class ForwardedForTests(SynchronousTestCase):
         both = ForwardFor(if_none=True)
         self.assertNotIn(b"192.0.2.7", self.sent(both, both, request=claimed))
 
-    def test_a_client_at_a_unix_socket(self):
+    def test_a_client_at_a_unix_socket(self) -> None:
         """It has no address to tell."""
         self.assertEqual(self.sent(ForwardFor(), address=("unix", 0)), GET)
 
@@ -140,7 +141,7 @@ class ForwardedForTests(SynchronousTestCase):
 class ClosingOptionTests(SynchronousTestCase):
     """`option http-server-close` and `option httpclose`."""
 
-    def test_http_server_close_in_either_section(self):
+    def test_http_server_close_in_either_section(self) -> None:
         """The server's connection is used once, and told so; the client's goes on."""
         for where in ("frontend", "backend"):
             world = World(self, warm=1, **{where: {"connection_mode": "server-close"}})
@@ -153,7 +154,7 @@ class ClosingOptionTests(SynchronousTestCase):
             self.assertEqual(world.server.pool.idle, [])
             world.check_rest()
 
-    def test_httpclose_of_the_frontend(self):
+    def test_httpclose_of_the_frontend(self) -> None:
         """The client's connection is used once; the server's is kept."""
         world = World(self, warm=1, frontend={"connection_mode": "close"})
         client = world.client()
@@ -165,7 +166,7 @@ class ClosingOptionTests(SynchronousTestCase):
         self.assertEqual(len(world.server.pool.idle), 1)
         world.check_rest()
 
-    def test_httpclose_of_the_backend(self):
+    def test_httpclose_of_the_backend(self) -> None:
         """The server's connection is used once; the client's is kept."""
         world = World(self, warm=1, backend={"connection_mode": "close"})
         client = world.client()

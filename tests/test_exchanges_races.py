@@ -91,7 +91,8 @@ class RaceTests(RaceCase):
 
 
 class AvoidedTests(RaceCase):
-    """Selection instead of a retry: what may not be repeated is given a surer connection than one that has stood for long."""
+    """Selection instead of a retry: what may not be repeated is given a surer connection
+    than one that has stood for long."""
 
     def test_a_new_one(self) -> None:
         world, client = self.asking(POST + b"body", idle=2)

@@ -31,7 +31,7 @@ def refuse_all(far, world):
 class DialTests(SynchronousTestCase):
     """No connection can be opened: not one byte has gone out, so it may be tried again."""
 
-    def test_retries_more_attempts_then_503(self):
+    def test_retries_more_attempts_then_503(self) -> None:
         """HAProxy's default of three makes four."""
         for retries in (0, 1, 3):
             world = World(self, backend={"retries": retries})
@@ -47,7 +47,7 @@ class DialTests(SynchronousTestCase):
             self.assertEqual(world.backend.traffic.wretr, retries)
             world.check_rest()
 
-    def test_what_we_lack_is_not_the_servers_fault(self):
+    def test_what_we_lack_is_not_the_servers_fault(self) -> None:
         """Out of descriptors: RC in the log (HAProxy's manual, 8.5), and no connection error of the server's."""
         world = World(self, backend={"retries": 0})
         client = world.client()
@@ -57,7 +57,7 @@ class DialTests(SynchronousTestCase):
         self.assertEqual(world.server.server.traffic.econ, 0)
         world.check_rest()
 
-    def test_an_attempt_that_succeeds(self):
+    def test_an_attempt_that_succeeds(self) -> None:
         """The client sees nothing of those before it; a POST is as good as a GET."""
         for request in (GET, POST + b"body"):
             world = World(self)
@@ -73,7 +73,7 @@ class DialTests(SynchronousTestCase):
             self.assertEqual(world.flags(), [(200, "--")])
             world.check_rest()
 
-    def test_redispatch(self):
+    def test_redispatch(self) -> None:
         """The next attempt goes to another server, and is counted as that instead of as a retry."""
         world = World(self, servers=2, backend={"retries": 2, "redispatch": -1})
         first, second = world.servers
@@ -90,7 +90,7 @@ class DialTests(SynchronousTestCase):
         self.assertEqual((traffic.wretr, traffic.wredis), (0, 1))
         world.check_rest()
 
-    def test_without_redispatch_it_stays(self):
+    def test_without_redispatch_it_stays(self) -> None:
         """At the server that was chosen."""
         world = World(self, servers=2, backend={"retries": 2})
         first, second = world.servers
@@ -101,7 +101,7 @@ class DialTests(SynchronousTestCase):
         self.assertEqual(client.take(), KEEPING[503])
         world.check_rest()
 
-    def test_redispatch_waits_in_the_queue(self):
+    def test_redispatch_waits_in_the_queue(self) -> None:
         """When the other server is full, and the first place is its."""
         world = World(self, servers=2, maxconn=1, backend={"retries": 1, "redispatch": -1})
         first, second = world.servers
@@ -135,7 +135,7 @@ class RaceTests(SynchronousTestCase):
         counters = world.server.server.pool.counters
         return counters.races_repeated, counters.races_lost
 
-    def test_get_is_sent_once_more(self):
+    def test_get_is_sent_once_more(self) -> None:
         """On a new connection, unnoticed by the client."""
         for how in ("eof", "reset"):
             for method in ("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"):
@@ -151,7 +151,7 @@ class RaceTests(SynchronousTestCase):
                 self.assertEqual(self.races(world), (1, 0))
                 world.check_rest()
 
-    def test_a_small_body_is_sent_once_more(self):
+    def test_a_small_body_is_sent_once_more(self) -> None:
         """Complete, or as far as it has come, with the rest behind it."""
         put = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
         for before, between, after in ((b"body", b"", b""), (b"bo", b"", b"dy"), (b"b", b"od", b"y")):
@@ -166,7 +166,7 @@ class RaceTests(SynchronousTestCase):
             self.assertEqual(client.take(), OK)
             world.check_rest()
 
-    def test_a_body_in_pieces_is_sent_once_more(self):
+    def test_a_body_in_pieces_is_sent_once_more(self) -> None:
         """Those that had been written are kept."""
         put = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
         world = World(self, warm=1)
@@ -181,7 +181,7 @@ class RaceTests(SynchronousTestCase):
         self.assertEqual(client.take(), OK)
         world.check_rest()
 
-    def test_a_large_body_is_not(self):
+    def test_a_large_body_is_not(self) -> None:
         """We do not hold it any more."""
         for first in (b"", bytes(HELD_MAX)):
             size = 2 * HELD_MAX
@@ -196,7 +196,7 @@ class RaceTests(SynchronousTestCase):
             client.wire.eof()
             world.check_rest()
 
-    def test_post_is_not(self):
+    def test_post_is_not(self) -> None:
         """It may have been carried out."""
         world, client = self.lost(POST + b"body")
         self.assertEqual(client.take(), KEEPING[502])
@@ -205,7 +205,7 @@ class RaceTests(SynchronousTestCase):
         self.assertEqual(self.races(world), (0, 1))
         world.check_rest()
 
-    def test_after_a_byte_of_the_answer_it_is_not(self):
+    def test_after_a_byte_of_the_answer_it_is_not(self) -> None:
         """The server was at work on it."""
         world = World(self, warm=1)
         client = world.client()
@@ -216,7 +216,7 @@ class RaceTests(SynchronousTestCase):
         self.assertEqual(self.races(world), (0, 0))
         world.check_rest()
 
-    def test_once_only(self):
+    def test_once_only(self) -> None:
         """RFC 9110 section 9.2.2: a retry that fails is not retried, though other connections stand idle."""
         world = World(self, warm=3)
         client = world.client()
@@ -228,7 +228,7 @@ class RaceTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(502, "SH")])
         world.check_rest()
 
-    def test_not_on_another_that_stands_idle(self):
+    def test_not_on_another_that_stands_idle(self) -> None:
         """A server that starts anew ends all of them at once, however lately they were used."""
         for idle in (0, 3):
             world = World(self, warm=3)
@@ -242,7 +242,7 @@ class RaceTests(SynchronousTestCase):
             self.assertEqual(client.take(), OK)
             world.check_rest()
 
-    def test_a_new_connection_that_ends(self):
+    def test_a_new_connection_that_ends(self) -> None:
         """Its server was stopped, say: as often as `retries` allows, but once; what may not be repeated is not."""
         for request, retries, status in ((GET, 3, 200), (GET, 0, 502), (POST + b"body", 3, 502)):
             world = World(self, warm=0, backend={"retries": retries})
@@ -258,7 +258,7 @@ class RaceTests(SynchronousTestCase):
             client.take()
             world.check_rest()
 
-    def test_nor_on_one_that_is_given_back_just_then(self):
+    def test_nor_on_one_that_is_given_back_just_then(self) -> None:
         """Its server may be about to end it as well."""
         world = World(self, warm=2)
         other, client = world.client(), world.client()
@@ -273,7 +273,7 @@ class RaceTests(SynchronousTestCase):
         self.assertEqual(client.take(), OK)
         world.check_rest()
 
-    def test_what_was_not_written_yet_is_no_race(self):
+    def test_what_was_not_written_yet_is_no_race(self) -> None:
         """The server's end comes in the same batch of events as the request: a POST is as good as a GET."""
         for how in ("eof", "reset"):
             world = World(self, warm=1)
@@ -288,7 +288,7 @@ class RaceTests(SynchronousTestCase):
             self.assertEqual((world.log[0].retries, world.server.server.traffic.eresp), (1, 0))
             world.check_rest()
 
-    def test_bytes_before_the_request_are_not_its_answer(self):
+    def test_bytes_before_the_request_are_not_its_answer(self) -> None:
         """Another's answer, or a goodbye, that comes as the request is about to be written."""
         world = World(self, warm=1)
         world.server.wires[0].stall()
@@ -301,7 +301,7 @@ class RaceTests(SynchronousTestCase):
         self.assertEqual(world.server.pool.closed, {"unasked bytes": 1})
         world.check_rest()
 
-    def test_a_goodbye_that_crosses_the_request(self):
+    def test_a_goodbye_that_crosses_the_request(self) -> None:
         """RFC 9110 section 15.5.9: an idle connection's time is over; a client that asked just then need not know."""
         late = response(b"late", "Connection: close", status="408 Request Time-out")
         world = World(self, warm=1)
@@ -314,7 +314,7 @@ class RaceTests(SynchronousTestCase):
         self.assertEqual(world.server.pool.closed, {"server timed it out": 1})
         world.check_rest()
 
-    def test_a_408_that_is_meant(self):
+    def test_a_408_that_is_meant(self) -> None:
         """Of what may not be repeated, on a new connection, on one that goes on, or once more: the client gets it."""
         late = response(b"late", "Connection: close", status="408 Request Time-out")
         for request, warm, answer in (
@@ -331,7 +331,7 @@ class RaceTests(SynchronousTestCase):
             self.assertIn(b"HTTP/1.1 408 ", client.take())
             world.check_rest()
 
-    def test_never_written_is_not_tried_for_ever(self):
+    def test_never_written_is_not_tried_for_ever(self) -> None:
         """Beyond the first, `retries` bounds it as it does dials."""
         world = World(self, warm=1, backend={"retries": 2})
         world.server.stalled = True
@@ -347,7 +347,7 @@ class RaceTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(503, "SC")])
         world.check_rest()
 
-    def test_a_new_connection_is_not_tried_again(self):
+    def test_a_new_connection_is_not_tried_again(self) -> None:
         """It was not idle, so it is no race."""
         world = World(self)
         client = world.client()
@@ -363,7 +363,7 @@ class RaceTests(SynchronousTestCase):
 class LateRefusalTests(SynchronousTestCase):
     """In TLS 1.3 a server refuses our certificate after the handshake: it has processed nothing."""
 
-    def test_counts_as_a_dial_that_failed(self):
+    def test_counts_as_a_dial_that_failed(self) -> None:
         """Tried again up to `retries`, whatever the method; then 503."""
         for request in (GET, POST + b"body"):
             world = World(self, backend={"retries": 1})
@@ -384,7 +384,8 @@ class LateRefusalTests(SynchronousTestCase):
 
 
 class AtOnceTests(SynchronousTestCase):
-    """Attempts that fail before they return, as at a server whose pool opens no connection, or by a name that is none."""
+    """Attempts that fail before they return, as at a server whose pool opens no connection,
+    or by a name that is none."""
 
     def test_very_many(self) -> None:
         """They follow one another, and not one within the other; others have their turn meanwhile."""

@@ -16,7 +16,7 @@ class RetryOnTests(SynchronousTestCase):
     def world(self, *words, warm=2, retries=3, **settings):
         return World(self, warm=warm, backend={"retry_on": frozenset(words), "retries": retries, **settings})
 
-    def test_a_status(self):
+    def test_a_status(self) -> None:
         """The answer goes nowhere; its connection, which ended it cleanly, is as good as before."""
         world = self.world("503", warm=1)
         client = world.client()
@@ -31,7 +31,7 @@ class RetryOnTests(SynchronousTestCase):
         self.assertEqual((len(world.server.wires), world.server.server.traffic.wretr), (1, 2))
         world.check_rest()
 
-    def test_the_last_real_answer_is_the_clients(self):
+    def test_the_last_real_answer_is_the_clients(self) -> None:
         """When no attempt is left, it sees what the server said."""
         world = self.world("503", warm=1, retries=2)
         client = world.client()
@@ -42,7 +42,7 @@ class RetryOnTests(SynchronousTestCase):
         self.assertEqual((world.flags(), world.log[0].retries), ([(503, "--")], 2))
         world.check_rest()
 
-    def test_an_answer_that_is_not_here_yet(self):
+    def test_an_answer_that_is_not_here_yet(self) -> None:
         """Its rest is not waited for: that connection goes."""
         world = self.world("503", warm=2)
         client = world.client()
@@ -53,7 +53,7 @@ class RetryOnTests(SynchronousTestCase):
         self.assertEqual(world.server.pool.closed, {"answer not wanted": 1})
         world.check_rest()
 
-    def test_other_answers_pass(self):
+    def test_other_answers_pass(self) -> None:
         """Only what is said."""
         world = self.world("503", warm=1)
         client = world.client()
@@ -62,7 +62,7 @@ class RetryOnTests(SynchronousTestCase):
         self.assertTrue(client.take().startswith(b"HTTP/1.1 500 "))
         world.check_rest()
 
-    def test_a_request_too_large_to_be_held(self):
+    def test_a_request_too_large_to_be_held(self) -> None:
         """Then the answer is the client's."""
         world = self.world("503", warm=1)
         client = world.client()
@@ -71,7 +71,7 @@ class RetryOnTests(SynchronousTestCase):
         self.assertEqual(client.take(), BUSY)
         world.check_rest()
 
-    def test_while_the_body_still_comes(self):
+    def test_while_the_body_still_comes(self) -> None:
         """What has come is sent again, and the rest after it."""
         world = self.world("503", warm=2)
         client = world.client()
@@ -84,7 +84,7 @@ class RetryOnTests(SynchronousTestCase):
         self.assertEqual(client.take(), OK)
         world.check_rest()
 
-    def test_an_answer_before_the_whole_request_ends_its_connection(self):
+    def test_an_answer_before_the_whole_request_ends_its_connection(self) -> None:
         """All of the request goes to another, so none of the rest goes there."""
         world = self.world("503", warm=2)
         client = world.client()
@@ -96,7 +96,7 @@ class RetryOnTests(SynchronousTestCase):
         self.assertEqual(client.take(), OK)
         world.check_rest()
 
-    def test_failures(self):
+    def test_failures(self) -> None:
         """Each word, each failure: is the request, which is a POST, sent again?"""
         half = b"HTTP/1.1 20"
         failures = {
@@ -126,7 +126,7 @@ class RetryOnTests(SynchronousTestCase):
                 world.check_rest()
             self.assertEqual(again, expected, word)
 
-    def test_not_when_the_answer_has_begun(self):
+    def test_not_when_the_answer_has_begun(self) -> None:
         """What the client has seen cannot be taken back."""
         world = self.world("empty-response", "junk-response", "response-timeout", warm=1)
         client = world.client()
@@ -137,7 +137,7 @@ class RetryOnTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(200, "SD")])
         world.check_rest()
 
-    def test_none(self):
+    def test_none(self) -> None:
         """Not even the idle-close race, nor a dial that failed."""
         world = self.world("none", warm=1)
         client = world.client()
@@ -150,7 +150,7 @@ class RetryOnTests(SynchronousTestCase):
         self.assertEqual(world.flags()[1:], [(503, "SC")])
         world.check_rest()
 
-    def test_a_time_out_is_not_shortened_by_what_was_before(self):
+    def test_a_time_out_is_not_shortened_by_what_was_before(self) -> None:
         """Each attempt has `timeout server`."""
         world = World(
             self, warm=1, timeouts=evolve(TIMEOUTS, server=5.0), backend={"retry_on": frozenset({"response-timeout"})}
@@ -182,12 +182,12 @@ class RedispatchTests(SynchronousTestCase):
         world.check_rest()
         return tried
 
-    def test_with_another_server_up_each_retry_goes_there(self):
+    def test_with_another_server_up_each_retry_goes_there(self) -> None:
         """As in HAProxy with roundrobin, whatever interval is said; 0 says never."""
         for interval, expected in ((0, "11111"), (1, "12121"), (-1, "12121"), (3, "12121")):
             self.assertEqual(self.servers_tried(interval), expected, interval)
 
-    def test_a_server_that_has_just_refused_is_not_waited_for(self):
+    def test_a_server_that_has_just_refused_is_not_waited_for(self) -> None:
         """The pause before its next dial is for its own sake: a request that may go elsewhere does."""
         world = World(self, servers=2, backend={"retries": 3, "redispatch": -1})
         first, second = world.servers
@@ -205,7 +205,7 @@ class RedispatchTests(SynchronousTestCase):
             self.assertEqual(client.take(), OK)
         world.check_rest()
 
-    def test_intervals(self):
+    def test_intervals(self) -> None:
         """Every n-th retry, or the n-th from the last: what counts when there is a reason to stay."""
         for interval, expected in (
             (0, "----"), (1, "1234"), (2, "-2-4"), (3, "--3-"), (9, "----"),

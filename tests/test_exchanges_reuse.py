@@ -33,7 +33,7 @@ class TableTests(SynchronousTestCase):
         world.check_rest()
         return used
 
-    def test_haproxys_table(self):
+    def test_haproxys_table(self) -> None:
         """Columns: a client's first request, the same where the connection has been reused, a later request."""
         table = {
             "never": (False, False, False),
@@ -45,17 +45,17 @@ class TableTests(SynchronousTestCase):
             seen = (self.reuses(mode), self.reuses(mode, reused=True), self.reuses(mode, first=False))
             self.assertEqual(seen, expected, mode)
 
-    def test_unset_what_may_be_repeated_takes_any(self):
+    def test_unset_what_may_be_repeated_takes_any(self) -> None:
         """A GET on any idle connection, however long it has stood."""
         self.assertTrue(self.reuses(None))
         self.assertTrue(self.reuses(None, idle_for=3))
 
-    def test_unset_what_may_not_be_repeated_takes_a_fresh_one(self):
+    def test_unset_what_may_not_be_repeated_takes_a_fresh_one(self) -> None:
         """A POST on one that was alive a moment ago, else on a new one."""
         self.assertTrue(self.reuses(None, request=POST + b"body"))
         self.assertFalse(self.reuses(None, request=POST + b"body", idle_for=3))
 
-    def test_aggressive_wants_proof(self):
+    def test_aggressive_wants_proof(self) -> None:
         """A connection is safe from its second request on, whose client's it may be."""
         world = World(self, warm=1, backend={"http_reuse": "aggressive"})
         first, second = world.client(), world.client()
@@ -77,7 +77,7 @@ class TableTests(SynchronousTestCase):
 class NeverTests(SynchronousTestCase):
     """`http-reuse never`: a server connection belongs to its client's connection."""
 
-    def setUp(self):
+    def setUp(self) -> None:
         self.world = World(self, backend={"http_reuse": "never"})
 
     def ask(self, client):
@@ -91,14 +91,14 @@ class NeverTests(SynchronousTestCase):
         self.assertEqual(client.take(), OK)
         return wire
 
-    def test_each_client_has_its_own(self):
+    def test_each_client_has_its_own(self) -> None:
         """And keeps it for its next requests."""
         one, other = self.world.client(), self.world.client()
         wires = [self.ask(one), self.ask(other), self.ask(one), self.ask(other), self.ask(one)]
         self.assertEqual([self.world.server.wires.index(wire) for wire in wires], [0, 1, 0, 1, 0])
         self.world.check_rest()
 
-    def test_it_goes_with_its_client_through_a_reload(self):
+    def test_it_goes_with_its_client_through_a_reload(self) -> None:
         """The client is moved to another frontend: it goes on with what it has, and nobody else gets that."""
         one, other = self.world.client(), self.world.client()
         first = self.ask(one)
@@ -111,7 +111,7 @@ class NeverTests(SynchronousTestCase):
         self.assertIsNot(self.ask(one), first)
         self.world.check_rest()
 
-    def test_it_ends_with_its_client(self):
+    def test_it_ends_with_its_client(self) -> None:
         """Whether the client leaves or is ended by us, idle or busy."""
         for how in ("eof", "reset"):
             client = self.world.client()
@@ -126,7 +126,7 @@ class NeverTests(SynchronousTestCase):
         self.assertEqual(self.world.server.pool.closed, {"client gone": 3})
         self.world.check_rest()
 
-    def test_one_at_each_server(self):
+    def test_one_at_each_server(self) -> None:
         """The balance goes on, and the client returns to what it left at each."""
         self.world = world = World(self, servers=2, backend={"http_reuse": "never"})
         client = world.client()
@@ -142,7 +142,7 @@ class NeverTests(SynchronousTestCase):
         self.assertEqual([far.pool.idle for far in world.servers], [[], []])
         world.check_rest()
 
-    def test_one_that_died_is_replaced(self):
+    def test_one_that_died_is_replaced(self) -> None:
         """While idle unnoticed, and as it is used with one more attempt."""
         client = self.world.client()
         first = self.ask(client)
@@ -157,7 +157,7 @@ class NeverTests(SynchronousTestCase):
         self.assertEqual(len(client.connection.session.private), 1)
         self.world.check_rest()
 
-    def test_a_post_on_its_own_is_not_repeated(self):
+    def test_a_post_on_its_own_is_not_repeated(self) -> None:
         """The usual rule."""
         client = self.world.client()
         wire = self.ask(client)
@@ -172,7 +172,7 @@ class BoundTests(SynchronousTestCase):
 
     CHALLENGE = b"HTTP/1.1 401 No\r\nWWW-Authenticate: Basic\r\nWWW-Authenticate: %b\r\nContent-Length: 0\r\n\r\n"
 
-    def test_a_challenge_binds_it_to_its_client(self):
+    def test_a_challenge_binds_it_to_its_client(self) -> None:
         """From the 401 on it serves this client alone, whatever `http-reuse` says, and ends with it."""
         for mode, challenge in product(
             (None, "safe", "always"), (b"NTLM", b"Negotiate", b"negotiate abc=", b"ntlm xyz")
@@ -197,7 +197,7 @@ class BoundTests(SynchronousTestCase):
             self.assertEqual((len(far.pool.idle), far.pool.closed), (1, {"client gone": 1}))
             world.check_rest()
 
-    def test_credentials_bind_it_before_any_challenge(self):
+    def test_credentials_bind_it_before_any_challenge(self) -> None:
         """Kerberos comes with the first request; the connection is that user's from then on."""
         for field in (
             *("Authorization: Negotiate YII", "authorization:ntlm T", "Proxy-Authorization: NEGOTIATE x"),
@@ -215,7 +215,7 @@ class BoundTests(SynchronousTestCase):
             self.assertEqual(world.server.pool.private, set())
             world.check_rest()
 
-    def test_others_do_not(self):
+    def test_others_do_not(self) -> None:
         """Basic and Bearer go with each request."""
         world = World(self, warm=1)
         client = world.client()
@@ -228,7 +228,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(len(world.server.pool.idle), 1)
         world.check_rest()
 
-    def test_the_next_request_goes_to_the_same_server(self):
+    def test_the_next_request_goes_to_the_same_server(self) -> None:
         """The others have no authenticated connection of this client's."""
         world = World(self, servers=2, warm=1)
         client = world.client()
@@ -244,7 +244,7 @@ class BoundTests(SynchronousTestCase):
         client.wire.eof()
         world.check_rest()
 
-    def test_one_that_its_server_closes(self):
+    def test_one_that_its_server_closes(self) -> None:
         """The client has to begin again, on another."""
         world = World(self, warm=2)
         client = world.client()
@@ -273,7 +273,7 @@ class BoundTests(SynchronousTestCase):
         world.log.clear()
         return world, *clients
 
-    def test_when_its_server_is_full_it_waits_there(self):
+    def test_when_its_server_is_full_it_waits_there(self) -> None:
         """Another server is free, but it would have to authenticate again; HAProxy's log says where and behind whom."""
         world, one, other = self.authenticated()
         one.send(GET)
@@ -289,7 +289,7 @@ class BoundTests(SynchronousTestCase):
             client.wire.eof()
         world.check_rest()
 
-    def test_timeout_queue_bounds_that_wait(self):
+    def test_timeout_queue_bounds_that_wait(self) -> None:
         """The log names the server that it has waited for, which counts the failure, too."""
         world, one, other = self.authenticated()
         one.send(GET)
@@ -305,7 +305,7 @@ class BoundTests(SynchronousTestCase):
         other.wire.eof()
         world.check_rest()
 
-    def test_a_client_that_leaves_waits_no_more(self):
+    def test_a_client_that_leaves_waits_no_more(self) -> None:
         world, one, other = self.authenticated()
         one.send(GET)
         other.send(GET)
@@ -316,7 +316,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual([each.status for each in world.log], [-1, 200])
         world.check_rest()
 
-    def test_in_drain_it_is_served_and_others_are_not(self):
+    def test_in_drain_it_is_served_and_others_are_not(self) -> None:
         """Its connection is there, and stays."""
         world, one, other = self.authenticated()
         world.backend.set_state(world.server.server, "DRAIN")
@@ -331,7 +331,7 @@ class BoundTests(SynchronousTestCase):
             client.wire.eof()
         world.check_rest()
 
-    def test_in_maint_it_begins_again_elsewhere(self):
+    def test_in_maint_it_begins_again_elsewhere(self) -> None:
         """Those that wait for the server go on at another one at once."""
         world, one, other = self.authenticated()
         one.send(GET)

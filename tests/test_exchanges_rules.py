@@ -36,7 +36,7 @@ class RequestTests(SynchronousTestCase):
         made.check_rest()
         return data, made
 
-    def test_headers_are_set_added_and_deleted(self):
+    def test_headers_are_set_added_and_deleted(self) -> None:
         """In order; a later rule sees what an earlier one has done."""
         rules = (
             "http-request set-header X-A one\n http-request add-header X-A two\n http-request set-header X-B %[req.hdr(x-a,1)]\n"
@@ -45,7 +45,7 @@ class RequestTests(SynchronousTestCase):
         asked = self.asked(rules, get("/", "x-a: client", "X-C: 1", "X-Dx: 1", "X-E: 1"))
         self.assertEqual(asked, [b"GET / HTTP/1.1", b"Host: a", b"X-E: 1", b"X-A: one", b"X-A: two", b"X-B: one"])
 
-    def test_headers_are_replaced(self):
+    def test_headers_are_replaced(self) -> None:
         """All of a value, or of a part of it, in which the expression is found, as in HAProxy."""
         rules = (
             r"http-request replace-header Cookie foo=([^;]*);(.*) 'foo=\1;ip=%[src];\2'" + "\n"
@@ -56,7 +56,7 @@ class RequestTests(SynchronousTestCase):
         asked = self.asked("http-request replace-value X-List ^b.* '<\\0>'", get("/", 'X-List: "a,b" , b"c,d", e'))
         self.assertEqual(asked[2:], [b'X-List: "a,b" ,<b"c,d">, e'])
 
-    def test_the_first_line(self):
+    def test_the_first_line(self) -> None:
         """Path, query and target; what cannot stand there is escaped."""
         for rules, target, expected in (
             ("set-path /new%[path]", "/old?q=1", "/new/old?q=1"),
@@ -82,7 +82,7 @@ class RequestTests(SynchronousTestCase):
             asked = self.asked(f"http-request {rules}", get(target, method=method))
             self.assertEqual(asked[0].decode(), f"{method} {expected} HTTP/1.1", rules)
 
-    def test_host_is_replaced_where_it_stands(self):
+    def test_host_is_replaced_where_it_stands(self) -> None:
         """And in an absolute target, which must say the same."""
         rules = "http-request set-header Host new.example"
         self.assertEqual(self.asked(rules, get("/")), [b"GET / HTTP/1.1", b"Host: new.example"])
@@ -104,14 +104,14 @@ class RequestTests(SynchronousTestCase):
         rules = "http-request replace-header Host (.*):.* \\1"
         self.assertEqual(self.asked(rules, get("/").replace(b"Host: a", b"Host: a:8080"))[1], b"Host: a")
 
-    def test_what_cannot_be_sent_is_refused(self):
+    def test_what_cannot_be_sent_is_refused(self) -> None:
         """A Host that is none would be the server's problem to guess at."""
         data, world = self.answered("http-request set-header Host %[req.hdr(x)]", get("/", "X: a b"))
         self.assertEqual((data[:12], world.flags()), (b"HTTP/1.1 400", [(400, "PR")]))
         data, world = self.answered("", get("/"), backend="http-request set-path %[req.hdr(x)]")
         self.assertEqual((data[:12], world.flags()), (b"HTTP/1.1 400", [(400, "PR")]))
 
-    def test_deny(self):
+    def test_deny(self) -> None:
         """403, or the status that is asked for; the client may ask again, and the server is spared."""
         world = ruled(self, "http-request deny if { path_beg /admin } !{ src 10.0.0.0/8 }", warm=1)
         client = world.client()
@@ -132,14 +132,14 @@ class RequestTests(SynchronousTestCase):
         self.assertEqual((world.frontend.traffic.dreq, world.frontend.traffic.intercepted), (1, 0))
         world.check_rest()
 
-    def test_deny_of_a_backend(self):
+    def test_deny_of_a_backend(self) -> None:
         """It counts at both, and the log names the backend."""
         data, world = self.answered("", get("/"), backend="http-request deny deny_status 429")
         self.assertTrue(data.startswith(b"HTTP/1.1 429 Too Many Requests\r\n"))
         self.assertEqual((world.frontend.traffic.dreq, world.backend.traffic.dreq), (1, 1))
         self.assertEqual((world.backend.traffic.stot, world.log[0].backend), (1, world.backend))
 
-    def test_a_body_that_is_still_coming_ends_the_connection(self):
+    def test_a_body_that_is_still_coming_ends_the_connection(self) -> None:
         """It must not be read as the next request."""
         world = ruled(self, "http-request deny", warm=1)
         client = world.client()
@@ -149,18 +149,18 @@ class RequestTests(SynchronousTestCase):
         client.wire.eof()
         world.check_rest()
 
-    def test_head_gets_no_body(self):
+    def test_head_gets_no_body(self) -> None:
         """RFC 9110 section 9.3.2."""
         for rule in ("deny", "return status 200 content-type text/plain string ok"):
             data, _ = self.answered(f"http-request {rule}", get("/", method="HEAD"))
             self.assertTrue(data.endswith(b"\r\n\r\n"), data)
 
-    def test_an_old_client_is_told_that_its_connection_ends(self):
+    def test_an_old_client_is_told_that_its_connection_ends(self) -> None:
         """HTTP/1.0."""
         data, _ = self.answered("http-request deny", get("/", version="1.0"))
         self.assertIn(b"\r\nconnection: close\r\n", data)
 
-    def test_return(self):
+    def test_return(self) -> None:
         """An answer of our own, in HAProxy's form."""
         for rule, expected in (
             ("status 200 content-type text/plain string ok",
@@ -176,7 +176,7 @@ class RequestTests(SynchronousTestCase):
             self.assertEqual(world.flags()[0][1], "LR")
             self.assertEqual(world.frontend.traffic.intercepted, 1)
 
-    def test_redirect(self):
+    def test_redirect(self) -> None:
         """Each kind, as HAProxy writes it."""
         for rule, target, code, location, more in (
             ("location /x", "/", 302, "/x", b"cache-control: no-cache\r\n"),
@@ -197,25 +197,25 @@ class RequestTests(SynchronousTestCase):
             )
             self.assertEqual(world.flags(), [(code, "LR")])
 
-    def test_redirect_as_a_word_of_its_own(self):
+    def test_redirect_as_a_word_of_its_own(self) -> None:
         """`redirect scheme https code 301 if !{ ssl_fc }`, behind all `http-request` rules."""
         rules = "http-request set-header Host b\n redirect scheme https code 301 if !{ ssl_fc }"
         data, _ = self.answered(rules, get("/p"))
         self.assertIn(b"\r\nlocation: https://b/p\r\n", data)
 
-    def test_an_empty_redirect_is_none(self):
+    def test_an_empty_redirect_is_none(self) -> None:
         """With `ignore-empty`."""
         rules = "http-request redirect location %[req.hdr(x)] ignore-empty"
         self.assertEqual(len(self.asked(rules, get("/"))), 2)
 
-    def test_allow_ends_the_section(self):
+    def test_allow_ends_the_section(self) -> None:
         """And no other: the backend's rules count all the same."""
         rules = "http-request allow if { path /in }\n http-request deny"
         self.assertEqual(len(self.asked(rules, get("/in"))), 2)
         self.answered(rules, get("/out"))
         self.answered(rules, get("/in"), backend="http-request deny")
 
-    def test_variables(self):
+    def test_variables(self) -> None:
         """`txn` is the exchange's, `sess` the connection's."""
         rules = (
             "http-request set-var(txn.path) path\n http-request set-var-fmt(sess.n) '%[var(sess.n)]+' if TRUE\n"
@@ -230,13 +230,13 @@ class RequestTests(SynchronousTestCase):
             world.server.answer()
         world.check_rest()
 
-    def test_conditions_see_what_ends_at_this_hop(self):
+    def test_conditions_see_what_ends_at_this_hop(self) -> None:
         """`hdr(Upgrade) -i websocket` of published configurations."""
         rules = "http-request set-header X-WS 1 if { hdr(Upgrade) -i WebSocket } { hdr(Connection) -i upgrade }"
         asked = self.asked(rules, get("/", "Connection: keep-alive, Upgrade", "Upgrade: websocket"))
         self.assertIn(b"X-WS: 1", asked)
 
-    def test_rules_see_what_the_server_gets(self):
+    def test_rules_see_what_the_server_gets(self) -> None:
         """RFC 9110 7.6.1: nothing that Connection names, whatever it is; what a rule sets goes on all the same."""
         client = get("/", "X-A: 1", "X-B: 1", "x-c: 1", "Cookie: s=1", "Connection: close, X-A, x-b, X-C, cookie, X-D")
         rules = (
@@ -249,7 +249,7 @@ class RequestTests(SynchronousTestCase):
         _, world = self.answered("http-request deny unless { req.hdr(X-A) 1 }", client)
         self.assertEqual(world.flags(), [(403, "PR")])
 
-    def test_what_connection_cannot_take_out_is_there_for_rules_too(self):
+    def test_what_connection_cannot_take_out_is_there_for_rules_too(self) -> None:
         """Host, what frames the body, and what each hop says for itself."""
         rules = (
             "http-request set-header X-N %[req.hdr(host)]:%[req.hdr(content-length)]:%[req.hdr(upgrade)]:%[req.hdr(te)]"
@@ -263,7 +263,7 @@ class RequestTests(SynchronousTestCase):
         )  # fmt: skip
         self.assertEqual(asked[1:4], [b"Host: a", b"Content-Length: 0", b"X-N: a:0:x:trailers"])
 
-    def test_deleting_a_wish_takes_it_back(self):
+    def test_deleting_a_wish_takes_it_back(self) -> None:
         """Upgrade and Expect are read out of the head before rules run."""
         rules = "http-request del-header Upgrade\n http-request del-header Expect"
         self.assertEqual(
@@ -278,7 +278,7 @@ class RequestTests(SynchronousTestCase):
         world.server.answer()
         world.check_rest()
 
-    def test_forwardfor_comes_behind_the_rules(self):
+    def test_forwardfor_comes_behind_the_rules(self) -> None:
         """As in HAProxy: what the client said there can be deleted."""
         world = ruled(self, "http-request del-header X-Forwarded-For", warm=1, frontend={"forwardfor": ForwardFor()})
         world.client().send(get("/", "X-Forwarded-For: 6.6.6.6"))
@@ -286,8 +286,9 @@ class RequestTests(SynchronousTestCase):
         world.server.answer()
         world.check_rest()
 
-    def test_a_mapped_address_is_the_same_to_rules_and_servers(self):
-        """Of an IPv4 client of an IPv6 socket, or from a PROXY protocol header; it is within IPv4 networks all the same."""
+    def test_a_mapped_address_is_the_same_to_rules_and_servers(self) -> None:
+        """Of an IPv4 client of an IPv6 socket, or from a PROXY protocol header;
+        it is within IPv4 networks all the same."""
         rules = "http-request set-header X-Src %[src] if { src 10.1.0.0/16 }\n http-request set-header X-Net %[src,ipmask(16)]"
         world = ruled(self, rules, warm=1, frontend={"forwardfor": ForwardFor()})
         client = world.client()
@@ -300,7 +301,7 @@ class RequestTests(SynchronousTestCase):
         world.server.answer()
         world.check_rest()
 
-    def test_forwardfor_counts_what_goes_on(self):
+    def test_forwardfor_counts_what_goes_on(self) -> None:
         """A header that Connection names does not, so `if-none` adds ours; one that a rule has set does."""
         for rules, expected in (
             ("", b"X-Forwarded-For: 192.0.2.7"),
@@ -316,7 +317,7 @@ class RequestTests(SynchronousTestCase):
 class BackendTests(SynchronousTestCase):
     """`use_backend`."""
 
-    def test_the_first_that_is_true(self):
+    def test_the_first_that_is_true(self) -> None:
         """Then the default."""
         rules = "acl api path_beg /api/\n use_backend api if api { method GET }\n use_backend %[req.hdr(x-to)] if { req.hdr(x-to) -m found }"
         world = ruled(self, rules, others={"api": "http-request set-header X-At api", "more": ""}, warm=1)
@@ -352,7 +353,7 @@ class ResponseTests(SynchronousTestCase):
         world.check_rest()
         return data, world
 
-    def test_headers(self):
+    def test_headers(self) -> None:
         """The backend's rules come first."""
         frontend = (
             'http-response set-header Strict-Transport-Security "max-age=63072000"\n http-response add-header X-By fe\n'
@@ -371,7 +372,7 @@ class ResponseTests(SynchronousTestCase):
             ],
         )
 
-    def test_rules_see_what_the_client_gets(self):
+    def test_rules_see_what_the_client_gets(self) -> None:
         """Nothing that the server's Connection names, but for what an answer must have."""
         rules = (
             "http-response set-header X-A ours unless { res.hdr(X-A) -m found }\n"
@@ -380,20 +381,20 @@ class ResponseTests(SynchronousTestCase):
         data, _ = self.answered(rules, response(b"ok", "X-A: 1", "Set-Cookie: s=1", "Connection: X-A, set-cookie"))
         self.assertEqual(head_of(data)[1:], [b"Content-Length: 2", b"X-A: ours", b"X-N: content-length,connection,x-a"])
 
-    def test_location_is_replaced(self):
+    def test_location_is_replaced(self) -> None:
         """A classic of published configurations."""
         rules = r"http-response replace-header Location http://(.*) https://\1"
         data, _ = self.answered(rules, response(b"", "Location: http://a/b", status="302 Found"))
         self.assertIn(b"\r\nLocation: https://a/b\r\n", data)
 
-    def test_status(self):
+    def test_status(self) -> None:
         """Not of what has no body: a 200 would have one."""
         rules = "http-response set-status 202 reason 'Foo bar'"
         self.assertTrue(self.answered(rules, OK)[0].startswith(b"HTTP/1.1 202 Foo bar\r\n"))
         untouched = self.answered(rules, b"HTTP/1.1 304 Not Modified\r\n\r\n")[0]
         self.assertTrue(untouched.startswith(b"HTTP/1.1 304 Not Modified\r\n"))
 
-    def test_deny(self):
+    def test_deny(self) -> None:
         """502 in place of the answer; its connection is as good as before, since all of that had come."""
         data, world = self.answered("http-response deny if { status 418 }", response(b"tea", status="418 T"))
         self.assertTrue(data.startswith(b"HTTP/1.1 502 Bad Gateway\r\n"))
@@ -402,7 +403,7 @@ class ResponseTests(SynchronousTestCase):
         self.assertEqual([each.traffic.dresp for each in counted], [1, 1, 1])
         self.assertNotIn("answer replaced by a rule", world.server.pool.closed)
 
-    def test_return_and_redirect(self):
+    def test_return_and_redirect(self) -> None:
         """While the answer's body is still coming: its connection has to go."""
         started = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
         data, world = self.answered("http-response return status 200 content-type text/plain string ours", started)
@@ -413,12 +414,12 @@ class ResponseTests(SynchronousTestCase):
         self.assertIn(b"\r\nlocation: /y\r\n", data)
         self.assertEqual(world.flags(), [(302, "LH")])
 
-    def test_allow_ends_the_section(self):
+    def test_allow_ends_the_section(self) -> None:
         """The frontend's rules count all the same."""
         data, _ = self.answered("http-response set-header X-Fe 1", OK, "http-response allow\n http-response deny")
         self.assertIn(b"\r\nX-Fe: 1\r\n", data)
 
-    def test_a_switch_of_protocols_is_looked_at_too(self):
+    def test_a_switch_of_protocols_is_looked_at_too(self) -> None:
         """101 is an answer."""
         request = get("/", "Connection: Upgrade", "Upgrade: websocket")
         switching = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
@@ -426,7 +427,7 @@ class ResponseTests(SynchronousTestCase):
         self.assertTrue(data.startswith(b"HTTP/1.1 502"))
         self.assertEqual(world.flags(), [(502, "PH")])
 
-    def test_a_variable_of_the_request(self):
+    def test_a_variable_of_the_request(self) -> None:
         """Is how a rule for answers learns of the request."""
         rules = "http-request set-var(txn.path) path\n http-response set-header X-Path %[var(txn.path)]"
         self.assertIn(b"\r\nX-Path: /p\r\n", self.answered(rules, OK, request=get("/p"))[0])
@@ -449,13 +450,13 @@ class AfterResponseTests(SynchronousTestCase):
         made.check_rest()
         return data, made
 
-    def test_a_servers_answer(self):
+    def test_a_servers_answer(self) -> None:
         """Behind `http-response`, backend's before frontend's."""
         backend = "http-after-response set-header X-After be\n http-after-response add-header X-Other 1"
         data, _ = self.answered("http-response set-status 202", backend=backend)
         self.assertEqual(head_of(data)[1:], [b"Content-Length: 2", b"X-Other: 1", b"X-After: 202"])
 
-    def test_our_own_answers(self):
+    def test_our_own_answers(self) -> None:
         """Those of rules, and errors; but for what could not be read."""
         for rule, status in (
             ("http-request deny", 403),
@@ -469,7 +470,7 @@ class AfterResponseTests(SynchronousTestCase):
             self.assertEqual(world.log[0].bytes_out, len(data))
         self.assertNotIn(b"X-After", self.answered("", b"nonsense\r\n\r\n")[0])
 
-    def test_an_error_where_no_server_could(self):
+    def test_an_error_where_no_server_could(self) -> None:
         """503, with the backend's rules, too."""
         world = ruled(self, self.RULE, "http-after-response set-status 500")
         client = world.client()
@@ -503,7 +504,7 @@ class UnevaluatedTests(SynchronousTestCase):
         self.assertEqual(made.frontend.traffic.eint, 1)
         made.check_rest()
 
-    def test_a_request_that_may_not_pass_does_not_pass(self):
+    def test_a_request_that_may_not_pass_does_not_pass(self) -> None:
         """Neither where a match denies, nor where one allows, nor where it changes the request."""
         for rule in (
             f"http-request deny if {{ path_reg {self.hard} }}",
@@ -516,7 +517,7 @@ class UnevaluatedTests(SynchronousTestCase):
             self.refused(ruled(self, rule, warm=1))
         self.refused(ruled(self, "", f"http-request deny if {{ path_reg {self.hard} }}", warm=1))
 
-    def test_what_is_easy_passes(self):
+    def test_what_is_easy_passes(self) -> None:
         """The same rule, another request."""
         made = ruled(self, f"http-request deny if {{ path_reg {self.hard} }}", warm=1)
         made.client().send(get("/b"))
@@ -524,7 +525,7 @@ class UnevaluatedTests(SynchronousTestCase):
         made.server.answer()
         self.assertEqual(made.announced, [])
 
-    def test_an_answer_that_may_not_pass_does_not_pass(self):
+    def test_an_answer_that_may_not_pass_does_not_pass(self) -> None:
         """Of a server."""
         for kind in ("http-response", "http-after-response"):
             made = ruled(self, f"{kind} del-header Secret if {{ res.hdr(x) -m reg {self.hard} }}", warm=1)
@@ -539,7 +540,7 @@ class UnevaluatedTests(SynchronousTestCase):
             self.assertNotIn(b"Secret", told)
             self.assertEqual(made.frontend.traffic.eint, 1)
 
-    def test_one_line_of_the_log_is_for_many(self):
+    def test_one_line_of_the_log_is_for_many(self) -> None:
         """A client that asks again and again writes no more than one line in a while."""
         made = ruled(self, f"http-request deny if {{ path_reg {self.hard} }}", warm=1)
         for _ in range(3):
@@ -558,8 +559,9 @@ class ScopeTests(SynchronousTestCase):
     def rules(self, keyword: str, value: str) -> str:
         return "".join(f" http-{keyword} set-var({scope}.a) str({value})\n" for scope in ("sess", "txn", "req", "res"))
 
-    def test_each_scope_ends_where_haproxy_ends_it(self):
-        """`req` with the rules for requests, `res` begins with those for responses, `txn` is both, `sess` the connection."""
+    def test_each_scope_ends_where_haproxy_ends_it(self) -> None:
+        """`req` with the rules for requests, `res` begins with those for responses, `txn` is both,
+        `sess` the connection."""
         show, rules = self.SHOW, self.rules
         frontend = (
             f"http-request set-header X-0 {show}\n{rules('request', 'q')} http-request return status 200 hdr X-1 {show}"
@@ -584,7 +586,7 @@ class ScopeTests(SynchronousTestCase):
         made.server.answer(response(b"x"))
         client.take()
 
-    def test_what_is_logged_of_the_request_outlives_its_rules(self):
+    def test_what_is_logged_of_the_request_outlives_its_rules(self) -> None:
         """The first line as it came; the method, the version and whether it was the first are kept, too."""
         made = ruled(
             self,

@@ -21,7 +21,7 @@ SENT_ON = b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n"
 class Tunnelled:
     """A world with one tunnel in it, both ends held."""
 
-    def __init__(self, test, *, timeouts=None, early=b"", late=b"", request=ASKS, answer=YES, backend=None):
+    def __init__(self, test, *, timeouts=None, early=b"", late=b"", request=ASKS, answer=YES, backend=None) -> None:
         self.world = World(test, warm=1, timeouts=timeouts or TIMEOUTS, backend=backend)
         self.client = self.world.client()
         self.client.send(request + early)
@@ -34,7 +34,7 @@ class Tunnelled:
 class SwitchingTests(SynchronousTestCase):
     """From HTTP to another protocol."""
 
-    def test_what_the_server_is_asked_and_the_client_told(self):
+    def test_what_the_server_is_asked_and_the_client_told(self) -> None:
         """Upgrade goes on with a Connection of our own, both ways."""
         tunnel = Tunnelled(self)
         self.assertEqual(
@@ -45,13 +45,13 @@ class SwitchingTests(SynchronousTestCase):
         tunnel.wire.feed(b"from server")
         self.assertEqual((tunnel.wire.take(), tunnel.client.take()), (b"from client", b"from server"))
 
-    def test_what_came_too_early_goes_through(self):
+    def test_what_came_too_early_goes_through(self) -> None:
         """Bytes behind the request and behind the answer are the tunnel's."""
         tunnel = Tunnelled(self, early=b"GET / HTTP/1.1\r\n\r\n", late=b"\x00raw")
         self.assertTrue(tunnel.answered.endswith(b"\r\n\r\n\x00raw"))
         self.assertEqual(tunnel.wire.take(), b"GET / HTTP/1.1\r\n\r\n")
 
-    def test_cut_at_every_byte(self):
+    def test_cut_at_every_byte(self) -> None:
         """Wherever the bytes are cut, the same is told to both."""
         for at in range(1, len(YES + b"late")):
             world = World(self, warm=1)
@@ -69,7 +69,7 @@ class SwitchingTests(SynchronousTestCase):
             wire.eof()
             world.check_rest()
 
-    def test_a_server_that_does_not_switch(self):
+    def test_a_server_that_does_not_switch(self) -> None:
         """It answers as ever, what followed is a request, and its connection is used again."""
         world = World(self, warm=1)
         client = world.client()
@@ -80,7 +80,7 @@ class SwitchingTests(SynchronousTestCase):
         self.assertEqual(len(world.server.pool.idle), 1)
         world.check_rest()
 
-    def test_426_says_what_it_wants(self):
+    def test_426_says_what_it_wants(self) -> None:
         """RFC 9110 section 15.5.22: with Upgrade, which Connection must name."""
         world = World(self, warm=1)
         client = world.client()
@@ -91,7 +91,7 @@ class SwitchingTests(SynchronousTestCase):
         )
         world.check_rest()
 
-    def test_a_switch_that_nobody_asked_for(self):
+    def test_a_switch_that_nobody_asked_for(self) -> None:
         """None, another protocol, one more, one without a name, one we did not offer: 502."""
         for request, answer in (
             (GET, YES),
@@ -111,7 +111,7 @@ class SwitchingTests(SynchronousTestCase):
             self.assertEqual(world.server.pool.idle, [])
             world.check_rest()
 
-    def test_interim_answers_before_it(self):
+    def test_interim_answers_before_it(self) -> None:
         """103, then 101."""
         tunnel = Tunnelled(self, answer=b"HTTP/1.1 103 E\r\nLink: x\r\n\r\n" + YES)
         self.assertTrue(tunnel.answered.startswith(b"HTTP/1.1 103 E\r\nLink: x\r\n\r\nHTTP/1.1 101 "))
@@ -125,8 +125,9 @@ CHUNKED = b"POST" + ASKS[3:-2] + b"Transfer-Encoding: chunked\r\n\r\n3\r\nbod\r\
 class BodyTests(SynchronousTestCase):
     """The request has a body: the other protocol begins behind it (RFC 9110 section 7.8), where that is wished."""
 
-    def test_it_is_not_offered_unasked(self):
-        """Some servers take the body for their next request, which no rule has seen; HAProxy does not offer it either."""
+    def test_it_is_not_offered_unasked(self) -> None:
+        """Some servers take the body for their next request, which no rule has seen;
+        HAProxy does not offer it either."""
         for request in (LENGTH, CHUNKED):
             world = World(self, warm=1)
             client = world.client()
@@ -142,7 +143,7 @@ class BodyTests(SynchronousTestCase):
             self.assertIn("option http-upgrade-with-body", last.reason)
             world.check_rest()
 
-    def test_it_is_offered_behind_the_body(self):
+    def test_it_is_offered_behind_the_body(self) -> None:
         """Whatever frames that."""
         for request in (LENGTH, CHUNKED):
             tunnel = Tunnelled(self, backend=BODIED, request=request, early=b"early", late=b"late")
@@ -156,8 +157,9 @@ class BodyTests(SynchronousTestCase):
             self.assertEqual(tunnel.world.flags(), [(101, "--")])
             tunnel.world.check_rest()
 
-    def test_a_switch_before_the_end_of_the_request(self):
-        """Wherever it comes, the tunnel begins behind the body's last byte, on both sides; until then nothing of it passes."""
+    def test_a_switch_before_the_end_of_the_request(self) -> None:
+        """Wherever it comes, the tunnel begins behind the body's last byte, on both sides;
+        until then nothing of it passes."""
         for request in (LENGTH, CHUNKED):
             for at in range(request.index(b"\r\n\r\n") + 4, len(request)):
                 world = World(self, warm=1, backend=BODIED)
@@ -178,7 +180,7 @@ class BodyTests(SynchronousTestCase):
                 self.assertEqual(world.flags(), [(101, "--")])
                 world.check_rest()
 
-    def test_a_switch_before_the_server_has_taken_the_request(self):
+    def test_a_switch_before_the_server_has_taken_the_request(self) -> None:
         """What waits for it goes first."""
         for stuck, reads in ((10, 200_000), (199_999, 30_000)):
             world = World(self, warm=1, backend=BODIED)
@@ -203,8 +205,9 @@ class BodyTests(SynchronousTestCase):
             wire.eof()
             world.check_rest()
 
-    def test_a_server_that_does_not_switch(self):
-        """Its answer is as any; but its connection carries nothing else: some servers take such a body for their next request."""
+    def test_a_server_that_does_not_switch(self) -> None:
+        """Its answer is as any; but its connection carries nothing else:
+        some servers take such a body for their next request."""
         for request in (LENGTH, CHUNKED):
             world = World(self, warm=1, backend=BODIED)
             client = world.client()
@@ -218,7 +221,7 @@ class BodyTests(SynchronousTestCase):
             self.assertEqual(client.take(), OK)
             world.check_rest()
 
-    def test_a_client_that_leaves_before_the_end_of_its_request(self):
+    def test_a_client_that_leaves_before_the_end_of_its_request(self) -> None:
         """There was no tunnel yet."""
         for end in ("eof", "reset"):
             world = World(self, warm=1, backend=BODIED)
@@ -230,7 +233,7 @@ class BodyTests(SynchronousTestCase):
             self.assertEqual(world.server.pool.closed, {"client gone": 1})
             world.check_rest()
 
-    def test_a_client_that_stops_in_its_request(self):
+    def test_a_client_that_stops_in_its_request(self) -> None:
         """It is late, as any."""
         world = World(self, warm=1, backend=BODIED)
         client = world.client()
@@ -242,7 +245,7 @@ class BodyTests(SynchronousTestCase):
         client.wire.eof()
         world.check_rest()
 
-    def test_a_server_that_takes_no_more_of_it(self):
+    def test_a_server_that_takes_no_more_of_it(self) -> None:
         """`timeout server`, though it has switched."""
         world = World(self, warm=1, backend=BODIED)
         client = world.client()
@@ -256,7 +259,7 @@ class BodyTests(SynchronousTestCase):
         client.wire.eof()
         world.check_rest()
 
-    def test_in_place_of_100(self):
+    def test_in_place_of_100(self) -> None:
         """RFC 9110 section 7.8: 100 comes first, or the client would wait for it."""
         world = World(self, warm=1, backend=BODIED)
         client = world.client()
@@ -267,7 +270,7 @@ class BodyTests(SynchronousTestCase):
         client.wire.eof()
         world.check_rest()
 
-    def test_h2c_is_not_offered_with_a_body_either(self):
+    def test_h2c_is_not_offered_with_a_body_either(self) -> None:
         """Nor taken."""
         world = World(self, warm=1, backend=BODIED)
         client = world.client()
@@ -281,7 +284,7 @@ class BodyTests(SynchronousTestCase):
 class ConnectTests(SynchronousTestCase):
     """CONNECT goes to the server, which decides; as HAProxy."""
 
-    def test_a_tunnel(self):
+    def test_a_tunnel(self) -> None:
         """2xx begins it, whatever its fields say of a body."""
         for field in (b"", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"):
             answer = b"HTTP/1.1 200 OK\r\n" + field + b"\r\n"
@@ -289,7 +292,7 @@ class ConnectTests(SynchronousTestCase):
             self.assertEqual(tunnel.asked, SENT_ON)
             self.assertEqual((tunnel.answered, tunnel.wire.take()), (b"HTTP/1.1 200 OK\r\n\r\nho", b"hi"))
 
-    def test_failed(self):
+    def test_failed(self) -> None:
         """The same when no server answers: neither a 502 nor a 503 of ours lets it go on with requests."""
         for fails in (lambda world: world.server.eof(), lambda world: world.server.answer(b"junk\r\n")):
             world = World(self, warm=1, backend={"retries": 0})
@@ -303,7 +306,7 @@ class ConnectTests(SynchronousTestCase):
             self.assertTrue(client.gone)
             world.check_rest()
 
-    def test_refused(self):
+    def test_refused(self) -> None:
         """What was sent for the tunnel is not read as requests."""
         world = World(self, warm=1)
         client = world.client()
@@ -314,7 +317,7 @@ class ConnectTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(405, "--")])
         world.check_rest()
 
-    def test_refused_by_us(self):
+    def test_refused_by_us(self) -> None:
         """Nor when there is no server, or it breaks the connection: after these errors other clients may ask again."""
         for warm, status, flags in ((0, 503, "SC"), (1, 502, "SH")):
             world = World(self, warm=warm, backend={"retries": 0})
@@ -335,7 +338,7 @@ class ConnectTests(SynchronousTestCase):
 class EndTests(SynchronousTestCase):
     """Each side ends for itself."""
 
-    def check(self, tunnel, flags, ends):
+    def check(self, tunnel, flags, ends) -> None:
         self.assertEqual(tunnel.world.flags(), [(101, flags)])
         self.assertEqual((tunnel.client.wire.end, tunnel.wire.end), ends)
         self.assertEqual(tunnel.world.server.pool.closed, {"tunnel over": 1})
@@ -344,7 +347,7 @@ class EndTests(SynchronousTestCase):
     closed = (("close", "tunnel"), ("close", "tunnel over"))
     reset = (("abort", "exchange broken off"), ("abort", "tunnel over"))
 
-    def test_the_client_first(self):
+    def test_the_client_first(self) -> None:
         """It ends its half; the server goes on, and ends later."""
         tunnel = Tunnelled(self)
         tunnel.client.wire.eof()
@@ -355,7 +358,7 @@ class EndTests(SynchronousTestCase):
         tunnel.wire.eof()
         self.check(tunnel, "--", self.closed)
 
-    def test_the_server_first(self):
+    def test_the_server_first(self) -> None:
         """And the other way round."""
         tunnel = Tunnelled(self)
         tunnel.wire.eof()
@@ -365,7 +368,7 @@ class EndTests(SynchronousTestCase):
         tunnel.client.wire.eof()
         self.check(tunnel, "--", self.closed)
 
-    def test_the_client_before_it_began(self):
+    def test_the_client_before_it_began(self) -> None:
         """A client that ended its side behind its request has only to listen."""
         world = World(self, warm=1)
         client = world.client()
@@ -380,7 +383,7 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(world.flags(), [(101, "--")])
         world.check_rest()
 
-    def test_a_client_that_is_gone_when_it_is_told(self):
+    def test_a_client_that_is_gone_when_it_is_told(self) -> None:
         """Writing may find that out at once, with a head as large as a larger tune.bufsize allows."""
         world = World(self, warm=1)
         client = world.client()
@@ -392,7 +395,7 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(world.deadlines.watching(), 0)
         world.check_rest()
 
-    def test_resets_reach_the_other_side(self):
+    def test_resets_reach_the_other_side(self) -> None:
         """A reset is no end; the other side can tell."""
         tunnel = Tunnelled(self)
         tunnel.client.wire.reset()
@@ -403,13 +406,13 @@ class EndTests(SynchronousTestCase):
             tunnel.wire.reset(reason)
             self.check(tunnel, "SD", (self.reset[0], None))
 
-    def test_the_daemon_stops(self):
+    def test_the_daemon_stops(self) -> None:
         """It is the operator who ended it."""
         tunnel = Tunnelled(self)
         tunnel.client.wire.abort(STOPPED)
         self.check(tunnel, "KD", (("abort", STOPPED), self.reset[1]))
 
-    def test_an_end_without_close_notify(self):
+    def test_an_end_without_close_notify(self) -> None:
         """What came before it goes through; many servers end so."""
         tunnel = Tunnelled(self)
         tunnel.wire.feed(b"bye")
@@ -417,7 +420,7 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(tunnel.client.take(), b"bye")
         self.check(tunnel, "--", (self.closed[0], None))
 
-    def test_what_is_unsent_still_goes_out(self):
+    def test_what_is_unsent_still_goes_out(self) -> None:
         """The end waits behind the bytes."""
         tunnel = Tunnelled(self)
         tunnel.client.wire.stall()
@@ -429,7 +432,7 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(tunnel.client.take(), b"x" * 1000)
         self.check(tunnel, "--", self.closed)
 
-    def test_numbers(self):
+    def test_numbers(self) -> None:
         """Bytes both ways are counted with the heads."""
         tunnel = Tunnelled(self)
         tunnel.client.send(b"12345")
@@ -441,7 +444,7 @@ class EndTests(SynchronousTestCase):
         self.assertEqual(tunnel.world.server.server.traffic.hrsp[1], 1)
         self.assertEqual(tunnel.world.backend.traffic.bin, exchange.bytes_in)
 
-    def test_who_broke_it_is_counted(self):
+    def test_who_broke_it_is_counted(self) -> None:
         """Resets and time-outs, at server and backend; an end of both sides is nobody's abort."""
         silent = evolve(TIMEOUTS, tunnel=1.0)
         for end, timeouts, counted in (
@@ -457,7 +460,7 @@ class EndTests(SynchronousTestCase):
                 self.assertEqual((traffic.cli_abrt, traffic.srv_abrt), counted, tunnel.world.flags())
             tunnel.world.check_rest()
 
-    def test_it_holds_its_place(self):
+    def test_it_holds_its_place(self) -> None:
         """At the server, and against the listener's bound, until it ends."""
         tunnel = Tunnelled(self)
         world = tunnel.world
@@ -467,7 +470,7 @@ class EndTests(SynchronousTestCase):
         tunnel.client.wire.eof()
         self.assertEqual((world.server.server.served, world.places.taken), (0, 0))
 
-    def test_a_stopping_proxy_lets_it_go_on(self):
+    def test_a_stopping_proxy_lets_it_go_on(self) -> None:
         """As HAProxy's soft stop."""
         tunnel = Tunnelled(self)
         tunnel.world.frontend.stop()
@@ -478,7 +481,7 @@ class EndTests(SynchronousTestCase):
 class PaceTests(SynchronousTestCase):
     """A slow side pauses the fast one, and silence ends both."""
 
-    def test_a_slow_side(self):
+    def test_a_slow_side(self) -> None:
         """In both directions."""
         tunnel = Tunnelled(self)
         for slow, fast in ((tunnel.client.wire, tunnel.wire), (tunnel.wire, tunnel.client.wire)):
@@ -495,7 +498,7 @@ class PaceTests(SynchronousTestCase):
             )
             self.assertTrue(fast.reading)
 
-    def test_a_client_that_was_slow_before(self):
+    def test_a_client_that_was_slow_before(self) -> None:
         """What it has not taken yet counts: the server is not read before."""
         world = World(self, warm=1)
         client = world.client()
@@ -508,13 +511,13 @@ class PaceTests(SynchronousTestCase):
         self.assertTrue(client.take().endswith(b"raw"))
         self.assertTrue(wire.reading)
 
-    def ends_after(self, seconds, tunnel, flags):
+    def ends_after(self, seconds, tunnel, flags) -> None:
         tunnel.world.advance(seconds - 1)
         self.assertEqual(tunnel.world.log, [])
         tunnel.world.advance(1)
         EndTests.check(self, tunnel, flags, EndTests.closed)
 
-    def test_timeout_tunnel(self):
+    def test_timeout_tunnel(self) -> None:
         """It supersedes the client's and the server's; each byte begins it anew."""
         tunnel = Tunnelled(self, timeouts=evolve(TIMEOUTS, tunnel=600.0))
         tunnel.world.advance(590)
@@ -523,11 +526,11 @@ class PaceTests(SynchronousTestCase):
         tunnel.wire.feed(b"2")
         self.ends_after(600, tunnel, "cD")
 
-    def test_without_it(self):
+    def test_without_it(self) -> None:
         """The shorter of `timeout client` (30 s) and `timeout server` (20 s)."""
         self.ends_after(20, Tunnelled(self), "cD")
 
-    def test_client_fin(self):
+    def test_client_fin(self) -> None:
         """Once one direction is shut, whoever is still to end has that long."""
         timeouts = evolve(TIMEOUTS, tunnel=600.0, client_fin=3.0)
         tunnel = Tunnelled(self, timeouts=timeouts)
@@ -539,13 +542,13 @@ class PaceTests(SynchronousTestCase):
         tunnel.wire.eof()
         self.ends_after(3, tunnel, "cD")
 
-    def test_server_fin(self):
+    def test_server_fin(self) -> None:
         """The same from the server's section."""
         tunnel = Tunnelled(self, timeouts=evolve(TIMEOUTS, tunnel=600.0, client_fin=30.0, server_fin=5.0))
         tunnel.client.wire.eof()
         self.ends_after(5, tunnel, "sD")
 
-    def test_a_reader_that_is_slow_is_not_silent(self):
+    def test_a_reader_that_is_slow_is_not_silent(self) -> None:
         """Taking bytes is a sign of life, however few, and also when one direction is shut; taking none is silence."""
         for size, shut in ((HIGH_WATER * 4, False), (HIGH_WATER // 2, True)):
             tunnel = Tunnelled(self)
@@ -565,7 +568,7 @@ class PaceTests(SynchronousTestCase):
             tunnel.client.wire.reset()
             tunnel.world.check_rest()
 
-    def test_a_reader_that_takes_nothing(self):
+    def test_a_reader_that_takes_nothing(self) -> None:
         """It has as long as the time-out says, and no longer."""
         tunnel = Tunnelled(self)
         tunnel.client.wire.stall()

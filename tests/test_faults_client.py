@@ -140,7 +140,8 @@ class RequestTests(Faults):
                     self.each(kind, place, asked)
 
     def test_byte_by_byte(self) -> None:
-        """As long as the head comes within `timeout http-request`, and each byte of the body within `timeout client`."""
+        """As long as the head comes within `timeout http-request`,
+        and each byte of the body within `timeout client`."""
         for kind in REQUESTS:
             with where(kind):
                 scene = Scene(self, kind, "warm")

@@ -1,7 +1,8 @@
-"""What is sent once more when a server's connection ends without an answer: by TLS version, end, what was written and method.
+"""What is sent once more when a server's connection ends without an answer: by TLS version, end,
+what was written and method.
 
-Over real TLS and real sockets, asked of the servers: in how many of their connections they have read the request. A request
-that is not idempotent is read once at most, whatever happens (RFC 9110 section 9.2.2).
+Over real TLS and real sockets, asked of the servers: in how many of their connections they have read the request. A
+request that is not idempotent is read once at most, whatever happens (RFC 9110 section 9.2.2).
 """
 
 from __future__ import annotations
@@ -162,7 +163,8 @@ class RepeatTests(SynchronousTestCase):
         return seen
 
     def test_the_table(self) -> None:
-        """Once for what is not idempotent, or not held any more; twice for what is; never judged as a refusal to connect."""
+        """Once for what is not idempotent, or not held any more; twice for what is;
+        never judged as a refusal to connect."""
         for version, end, written, method, used in product(VERSIONS, ENDS, WRITTEN, METHODS, (False, True)):
             ending = ENDS[end]
             if ending.tls and VERSIONS[version] is None:
@@ -180,7 +182,8 @@ class RepeatTests(SynchronousTestCase):
                 scene.finish()
 
     def test_a_certificate_that_is_refused_late(self) -> None:
-        """Nobody has read it: any method, as often as `retries` allows; then 503, as if there had been no connection."""
+        """Nobody has read it: any method, as often as `retries` allows; then 503,
+        as if there had been no connection."""
         stranger = certificates().stranger.issue("intruder", client=True, key="ecdsa")
         crt = certificates().file("stranger.pem", stranger.pem)
         for method, written in product(METHODS, WRITTEN):

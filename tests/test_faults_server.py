@@ -227,7 +227,8 @@ class UploadTests(Faults):
                         self.check(scene, sees, flags)
 
     def test_after_an_early_answer(self) -> None:
-        """It is the client's, whole, and both connections carry other requests when the rest of this one has gone on."""
+        """It is the client's, whole, and both connections carry other requests
+        when the rest of this one has gone on."""
         for kind, asked in self.moments():
             with where(kind, asked):
                 scene = Scene(self, kind, "warm")
@@ -309,7 +310,8 @@ class UnaskedTests(Faults):
 
 
 class DialTests(Faults):
-    """No connection can be opened: nothing has left us, so that any request may be tried again, and reaches a server once."""
+    """No connection can be opened: nothing has left us, so that any request may be tried again,
+    and reaches a server once."""
 
     def test_after_some_that_failed(self) -> None:
         """Any kind is served by the first that succeeds."""

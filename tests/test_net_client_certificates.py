@@ -106,7 +106,8 @@ class ClientCertificateTests(HandshakeTestCase):
         self.assertEqual(self.shown(self.issued(self.ours.stranger), ignored_crt_errors=ALL), [True, True])
 
     def test_names_of_authorities(self) -> None:
-        """They are sent, so that a browser can offer the right certificate; unless no-ca-names, or by ca-verify-file."""
+        """They are sent, so that a browser can offer the right certificate;
+        unless no-ca-names, or by ca-verify-file."""
 
         def sent(**fields: object) -> list[str]:
             self.shown(self.ours.client, **fields)

@@ -113,7 +113,8 @@ class ThroughTests(HandshakeTestCase):
                 client.bio_write(data)
 
     def test_a_first_message_of_any_length_that_openssl_takes_is_answered(self) -> None:
-        """A fuzzer's, or one of tomorrow's; in whichever records, by the certificate of the name if that comes early enough."""
+        """A fuzzer's, or one of tomorrow's; in whichever records,
+        by the certificate of the name if that comes early enough."""
         for padding, size in ((40000, 1 << 14), (64000, 1 << 14), (64000, 300)):
             far = self.raw(tcp=True)
             far.split(padded(hello("server.test"), padding, size), 10000)

@@ -150,7 +150,8 @@ class NotTLSTests(SynchronousTestCase):
 
 
 def padded(message: bytes, padding: int, size: int, first: bool = False) -> bytes:
-    """The same with so much padding (RFC 7685, in two extensions that mean nothing), at its end or before all other extensions."""
+    """The same with so much padding (RFC 7685, in two extensions that mean nothing),
+    at its end or before all other extensions."""
     body = message[9:]
     at = 35 + body[34]
     at += 2 + int.from_bytes(body[at : at + 2], "big")

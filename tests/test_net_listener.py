@@ -284,7 +284,8 @@ class ExhaustionTests(ListenerCase):
         return taken
 
     def test_it_goes_on_the_moment_a_descriptor_is_free(self) -> None:
-        """No time has to pass: at the end of the batch in which another connection was closed, one more client has room."""
+        """No time has to pass: at the end of the batch in which another connection was closed,
+        one more client has room."""
         ours, others = socket.socketpair()
         self.addCleanup(ours.close)
         self.addCleanup(others.close)

@@ -61,7 +61,8 @@ class PollerTests(SynchronousTestCase):
         self.assertTrue(end & FAILED and end & HUNG_UP)
 
     def test_steps_that_are_costly_are_few_in_one_batch(self) -> None:
-        """Those that were not taken are ready in the next one: hundreds of handshakes must not hold up everybody else."""
+        """Those that were not taken are ready in the next one:
+        hundreds of handshakes must not hold up everybody else."""
         taken: list[int] = []
 
         def step(near: socket.socket, number: int) -> None:

@@ -1,7 +1,7 @@
 """Readiness that lasts: no descriptor is told of again and again while nothing can be done about it.
 
-The poller is level-triggered, so whoever watches for what stays ready takes a whole core. Each test brings something into
-such a position and asks for the next batches: there must be none.
+The poller is level-triggered, so whoever watches for what stays ready takes a whole core. Each test brings something
+into such a position and asks for the next batches: there must be none.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def batches(loop: Loop, most: int = 200) -> int:
 
 
 class Scripted:
-    """Stands for OpenSSL: what reading and writing say, in turn; `None` says WANT_READ, as it does with nothing there."""
+    """Stands for OpenSSL: what reading and writing say, in turn; `None` says WANT_READ,
+    as it does with nothing there."""
 
     def __init__(self) -> None:
         self.reads: list[object] = []

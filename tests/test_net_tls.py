@@ -14,7 +14,7 @@ from typing import Any
 from unittest import mock
 
 from cryptography.hazmat.primitives import serialization
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL, _util, crypto
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.tls import ServerTLS
@@ -148,7 +148,8 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
         transport.abort("over")
 
     def test_what_a_peer_says_before_it_resets_is_heard(self) -> None:
-        """It has answered an upload early, and closed with bytes unread: the next write fails, and OpenSSL reads no more."""
+        """It has answered an upload early, and closed with bytes unread: the next write fails,
+        and OpenSSL reads no more."""
         transport, far = self.open(tcp=True)
         far.stall()
         transport.write(bytes(40_000))
@@ -196,7 +197,8 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
         self.assertEqual(self.peer.events, ["data", "eof"])
 
     def test_what_came_is_read_before_much_is_sent(self) -> None:
-        """A server refuses an upload and resets: after a write that failed for that, OpenSSL would read no answer any more."""
+        """A server refuses an upload and resets: after a write that failed for that,
+        OpenSSL would read no answer any more."""
         transport, far = self.open()
         self.loop.pump()
         far.send(b"413")
@@ -276,7 +278,7 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
                 bad.close("over")
             good._read()
             self.assertEqual(good_peer.events, [], f"after a {find_out}")
-            self.assertEqual(SSL._lib.ERR_peek_error(), 0, f"after a {find_out}")  # what OpenSSL < 4 would trip over
+            self.assertEqual(_util.lib.ERR_peek_error(), 0, f"after a {find_out}")  # what OpenSSL < 4 would trip over
             bad.abort("over")
         far.send(b"still here")
         self.loop.pump()
@@ -379,7 +381,8 @@ class TLS13TransportTests(TLSBehaviour, SynchronousTestCase):
             self.assertIsInstance(self.peer.reason, CertificateRefused)
 
     def test_which_alerts_refuse_our_certificate(self) -> None:
-        """RFC 8446 section 6.2, those that came; when the handshake was complete, and nothing has shown that it was taken."""
+        """RFC 8446 section 6.2, those that came; when the handshake was complete,
+        and nothing has shown that it was taken."""
         words = "bad certificate|unsupported certificate|certificate revoked|certificate expired|certificate unknown"
         refusals = {*words.split("|"), "unknown ca", "access denied", "certificate required", "decrypt error"}
         for number, name in ALERTS.items():

@@ -1,4 +1,5 @@
-"""TLS towards clients: the promises of every transport kept over it, the choice of a certificate, files that are refused."""
+"""TLS towards clients: the promises of every transport kept over it, the choice of a certificate,
+files that are refused."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from unittest import mock
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from OpenSSL import SSL
+from OpenSSL import SSL, _util
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.tls import TLSOffer
@@ -245,7 +246,8 @@ class RevocationTests(SynchronousTestCase):
         self.loop = Loop(self)
 
     def test_a_revoked_certificate(self) -> None:
-        """Is refused, and the list is named; others are let in; without a list nobody is; let pass, it is remembered."""
+        """Is refused, and the list is named; others are let in; without a list nobody is; let pass,
+        it is remembered."""
         ours = certificates()
         shaker = Shaker(self, self.loop, offer(verify="required"))
         revoked = ours.authority.issue("revoked", client=True, key="ecdsa")
@@ -358,7 +360,7 @@ class FileTests(SynchronousTestCase):
         """It would be taken for an error of the next connection."""
         for fields in ({"curves": "X"}, {"sigalgs": "X"}, {"ciphers": "X"}, {"ciphersuites": "X"}):
             self.fault(**fields)
-            self.assertEqual(SSL._lib.ERR_peek_error(), 0, fields)
+            self.assertEqual(_util.lib.ERR_peek_error(), 0, fields)
 
 
 class CipherTests(SynchronousTestCase):

@@ -1,4 +1,5 @@
-"""Towards servers: versions, ciphers, curves, lists of revoked certificates, sessions; what a server line says of TLS."""
+"""Towards servers: versions, ciphers, curves, lists of revoked certificates, sessions;
+what a server line says of TLS."""
 
 from __future__ import annotations
 

@@ -96,7 +96,8 @@ class PassingBehaviour(Streams):
     # Taking turns.
 
     def test_who_reads_much_waits_for_its_turn(self) -> None:
-        """When the batch has had its slice of work in bulk, a long read is left for the next one; little is read at once."""
+        """When the batch has had its slice of work in bulk, a long read is left for the next one;
+        little is read at once."""
         transport, far = self.open()
         much, self.peer = self.peer, Recorder()
         _, other_far = self.open()
@@ -288,7 +289,8 @@ class PassingBehaviour(Streams):
         self.assertTrue(self.peer.received == down)
 
     def test_a_proxy_of_two_moves_a_body_in_bounded_memory(self) -> None:
-        """Reading from one and writing to the other, each pausing the other by the water marks: whole, and never much."""
+        """Reading from one and writing to the other, each pausing the other by the water marks:
+        whole, and never much."""
         source, sender = self.open(buffers=32768)
         source_peer, self.peer = self.peer, Recorder()
         sink, receiver = self.open(buffers=4096)
@@ -335,7 +337,8 @@ class PassingBehaviour(Streams):
         self.assertLessEqual(len(self.peer.received), BULK_READ_SIZE)
 
     def test_the_end_of_a_peer_that_is_not_read(self) -> None:
-        """It goes unnoticed; or a reset ends the connection, and its own end is told of once, with what stands unread before it."""
+        """It goes unnoticed; or a reset ends the connection, and its own end is told of once,
+        with what stands unread before it."""
         for heeded in (False, True):
             self.peer = Recorder()
             transport, far = self.open()
@@ -353,7 +356,8 @@ class PassingBehaviour(Streams):
             transport.abort("over")
 
     def test_the_end_of_a_peer_behind_our_own(self) -> None:
-        """Of a transport that still has something to send when its owner has said all: the peer's end does not keep the loop busy."""
+        """Of a transport that still has something to send when its owner has said all:
+        the peer's end does not keep the loop busy."""
         transport, far = self.open(buffers=4096)
         far.stall()
         transport.pause_reading(self.fail)

@@ -45,7 +45,8 @@ class EndBehaviour(Streams):
         self.assertEqual(far.end, self.OUR_END)
 
     def test_no_garbage_is_left_by_an_end(self) -> None:
-        """The peer, which holds its transport, goes at once, and OpenSSL's memory with it: nothing waits for the collector."""
+        """The peer, which holds its transport, goes at once, and OpenSSL's memory with it:
+        nothing waits for the collector."""
         for end in ("close", "abort", "lost"):
             transport, far = self.open()
             peer = transport.peer = _Holder(transport)

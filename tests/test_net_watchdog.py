@@ -1,4 +1,5 @@
-"""The watchdog: what it counts, what it tells while the loop stands, and when it ends a process that should have ended."""
+"""The watchdog: what it counts, what it tells while the loop stands,
+and when it ends a process that should have ended."""
 
 from __future__ import annotations
 

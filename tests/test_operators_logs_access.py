@@ -1,4 +1,5 @@
-"""Access-log lines, against what HAProxy 2.6 wrote in the same situations (its count of bytes for bad requests, 0, apart)."""
+"""Access-log lines, against what HAProxy 2.6 wrote in the same situations (its count of bytes
+for bad requests, 0, apart)."""
 
 from types import SimpleNamespace
 
@@ -88,7 +89,7 @@ CASES = [
 class LogCase(SynchronousTestCase):
     """A frontend, one client connection, and the lines that were written."""
 
-    def setUp(self):
+    def setUp(self) -> None:
         in_utc(self)
         self.clock = Clock()
         self.clock.advance(BEGAN)
@@ -134,24 +135,24 @@ class LogCase(SynchronousTestCase):
 class HTTPLogTests(LogCase):
     """`option httplog`."""
 
-    def test_lines_are_haproxys(self):
+    def test_lines_are_haproxys(self) -> None:
         """The same situation gives the same line."""
         log = self.http_log()
         for case in CASES:
             log(self.exchange(case))
             self.assertEqual(self.lines[-1], f"127.0.0.1:36304 [20/Nov/2026:10:12:48.702] {case.line}", case.name)
 
-    def test_no_status_is_minus_one(self):
+    def test_no_status_is_minus_one(self) -> None:
         """A connection reset before anything was answered."""
         self.http_log()(self.exchange(Case("", "", None, None, None, None, status=0, sent=0, flags="CR")))
         self.assertIn(" -1 0 - - CR-- ", self.lines[0])
 
-    def test_what_could_mislead_a_reader_is_escaped(self):
+    def test_what_could_mislead_a_reader_is_escaped(self) -> None:
         """HAProxy's manual, section 8.6: quotes and number signs become #XX."""
         self.http_log()(self.exchange(Case("", "", b'#G /a"b|{~} HTTP/1.1')))
         self.assertTrue(self.lines[0].endswith('"#23G /a#22b|{~} HTTP/1.1"'), self.lines[0])
 
-    def test_the_date_is_the_time_of_day_whatever_the_clock_counts_from(self):
+    def test_the_date_is_the_time_of_day_whatever_the_clock_counts_from(self) -> None:
         """A monotonic clock begins anywhere."""
         clock = Clock()
         clock.advance(5)
@@ -162,7 +163,7 @@ class HTTPLogTests(LogCase):
         log(exchange)
         self.assertIn("[20/Nov/2026:10:13:46.500]", self.lines[0])
 
-    def test_dates_of_many_seconds_are_not_kept(self):
+    def test_dates_of_many_seconds_are_not_kept(self) -> None:
         """The memory of dates is bounded, and each line has its own."""
         log = self.http_log()
         for second in range(200):
@@ -172,7 +173,7 @@ class HTTPLogTests(LogCase):
         self.assertIn("10:16:07.000]", self.lines[-1])
         self.assertLessEqual(len(log._dates), 64)
 
-    def test_a_client_of_a_unix_socket_shows_its_listener(self):
+    def test_a_client_of_a_unix_socket_shows_its_listener(self) -> None:
         """It has no port; HAProxy puts the number of the `bind` there."""
         self.client.address = ("unix", 0)
         self.frontend.listeners = [object(), object()]
@@ -184,27 +185,27 @@ class HTTPLogTests(LogCase):
 class ConnectLogTests(LogCase):
     """No format."""
 
-    def test_the_short_line_says_who_connected_where(self):
+    def test_the_short_line_says_who_connected_where(self) -> None:
         """As HAProxy without `option httplog`."""
         ConnectLog(self.frontend, self.lines.append)(self.exchange(CASES[0]))
         self.assertEqual(self.lines, ["Connect from 127.0.0.1:36304 to 127.0.0.1:24003 (f/HTTP)"])
 
-    def test_a_client_that_was_reset_after_a_reload(self):
+    def test_a_client_that_was_reset_after_a_reload(self) -> None:
         """Its socket is closed, and its frontend has no listeners any more."""
 
-        def closed():
+        def closed() -> None:
             raise OSError("Bad file descriptor")
 
         self.client.transport.socket.getsockname = closed
         ConnectLog(self.frontend, self.lines.append)(self.exchange(CASES[0]))
         self.assertEqual(self.lines, ["Connect from 127.0.0.1:36304 to 0.0.0.0:24003 (f/HTTP)"])
 
-    def test_what_is_no_request_is_not_logged(self):
+    def test_what_is_no_request_is_not_logged(self) -> None:
         """HAProxy writes the short line when a request has been read."""
         ConnectLog(self.frontend, self.lines.append)(self.exchange(CASES[2]))
         self.assertEqual(self.lines, [])
 
-    def test_a_unix_socket_has_no_addresses(self):
+    def test_a_unix_socket_has_no_addresses(self) -> None:
         self.client.address = ("unix", 0)
         self.frontend.listeners = [self.client.listener]
         ConnectLog(self.frontend, self.lines.append)(self.exchange(CASES[0]))
@@ -214,17 +215,17 @@ class ConnectLogTests(LogCase):
 class ChoiceTests(LogCase):
     """Which log a frontend gets."""
 
-    def test_no_target_is_no_log(self):
+    def test_no_target_is_no_log(self) -> None:
         """It then costs nothing."""
         self.assertIsNone(access_log(self.frontend, SimpleNamespace(taken=1), []))
 
-    def test_targets_that_want_less_than_info_get_no_access_lines(self):
+    def test_targets_that_want_less_than_info_get_no_access_lines(self) -> None:
         """`log … notice` leaves ordinary requests out."""
         self.assertIsNone(
             access_log(self.frontend, SimpleNamespace(taken=1), [SimpleNamespace(sender=lambda level: None)])
         )
 
-    def test_each_target_gets_each_line(self):
+    def test_each_target_gets_each_line(self) -> None:
         others = []
         targets = [SimpleNamespace(sender=lambda level, to=to: to.append) for to in (self.lines, others)]
         log = access_log(self.frontend, SimpleNamespace(taken=1), targets)

@@ -27,11 +27,11 @@ from reusedproxy.operators.logs.targets import (
 NOW = 1793873568.25
 
 
-def in_utc(test):
+def in_utc(test) -> None:
     """Local time is UTC during this test."""
     before = os.environ.get("TZ")
 
-    def set_to(zone):
+    def set_to(zone) -> None:
         os.environ.pop("TZ", None)
         if zone is not None:
             os.environ["TZ"] = zone
@@ -46,7 +46,7 @@ class Sink:
 
     dropped = 0
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.lines = []
         self.write = self.lines.append
 
@@ -54,14 +54,14 @@ class Sink:
 class HeaderTests(SynchronousTestCase):
     """What is written before each line."""
 
-    def setUp(self):
+    def setUp(self) -> None:
         in_utc(self)
         self.sink = Sink()
 
     def target(self, **settings):
         return Target(LogTarget(Place("x", 1), "stdout", **settings), "haproxy", self.sink, lambda: NOW)
 
-    def test_each_format_has_haproxys_header(self):
+    def test_each_format_has_haproxys_header(self) -> None:
         """Taken from HAProxy 2.6; the length of the day is that of RFC 3164."""
         headers = {
             "raw": "",
@@ -73,19 +73,19 @@ class HeaderTests(SynchronousTestCase):
             self.target(format=name, facility="local3").sender("info")("line")
             self.assertEqual(self.sink.lines.pop(), header + "line")
 
-    def test_a_line_is_cut_with_its_header_and_its_end_counted(self):
+    def test_a_line_is_cut_with_its_header_and_its_end_counted(self) -> None:
         """`len 100` gives 100 bytes, the newline among them."""
         self.target(format="raw", length=100).sender("info")("x" * 200)
         self.target(format="short", length=100).sender("info")("x" * 200)
         self.assertEqual([len(line) for line in self.sink.lines], [99, 99])
 
-    def test_less_urgent_lines_than_its_level_have_no_sender(self):
+    def test_less_urgent_lines_than_its_level_have_no_sender(self) -> None:
         target = self.target(level="notice")
         self.assertIsNone(target.sender("info"))
         self.assertIsNotNone(target.sender("notice"))
         self.assertIsNotNone(target.sender("emerg"))
 
-    def test_lines_more_severe_than_the_second_level_are_sent_as_of_that_level(self):
+    def test_lines_more_severe_than_the_second_level_are_sent_as_of_that_level(self) -> None:
         target = self.target(format="short", level="info", cap="warning")
         for level in ("emerg", "warning", "notice"):
             target.sender(level)("line")
@@ -95,7 +95,7 @@ class HeaderTests(SynchronousTestCase):
 class DescriptorTests(SynchronousTestCase):
     """Standard output, here a pipe."""
 
-    def setUp(self):
+    def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
         self.reader, self.writer = os.pipe()
@@ -110,7 +110,7 @@ class DescriptorTests(SynchronousTestCase):
         except BlockingIOError:
             return b""
 
-    def test_lines_are_gathered_for_a_moment(self):
+    def test_lines_are_gathered_for_a_moment(self) -> None:
         self.descriptor.write("one")
         self.descriptor.write("two")
         self.assertEqual(self.read(), b"")
@@ -118,18 +118,18 @@ class DescriptorTests(SynchronousTestCase):
         self.assertEqual(self.read(), b"one\ntwo\n")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_many_lines_are_not_kept_waiting(self):
+    def test_many_lines_are_not_kept_waiting(self) -> None:
         for _ in range(ENOUGH // 100 + 1):
             self.descriptor.write("x" * 99)
         self.assertGreaterEqual(len(self.read()), ENOUGH)
 
-    def test_what_is_kept_is_written_at_the_end(self):
+    def test_what_is_kept_is_written_at_the_end(self) -> None:
         self.descriptor.write("last words")
         self.descriptor.close()
         self.descriptor.write("and one more")
         self.assertEqual(self.read(), b"last words\nand one more\n")
 
-    def test_a_full_pipe_blocks_nobody_and_loses_nothing_within_the_bound(self):
+    def test_a_full_pipe_blocks_nobody_and_loses_nothing_within_the_bound(self) -> None:
         lines = [f"{number:099d}" for number in range(3000)]
         for line in lines:
             self.descriptor.write(line)
@@ -140,7 +140,7 @@ class DescriptorTests(SynchronousTestCase):
         self.assertEqual(received.decode().split(), lines)
         self.assertEqual(self.descriptor.dropped, 0)
 
-    def test_beyond_the_bound_lines_are_dropped_counted_and_told(self):
+    def test_beyond_the_bound_lines_are_dropped_counted_and_told(self) -> None:
         count = KEPT // 100 + 2000
         for number in range(count):
             self.descriptor.write(f"{number:099d}")
@@ -152,7 +152,7 @@ class DescriptorTests(SynchronousTestCase):
         self.assertEqual(len(received.splitlines()), count - self.descriptor.dropped + 1)
         self.assertIn(b"%d log lines were dropped" % self.descriptor.dropped, received.splitlines()[-1])
 
-    def test_a_reader_that_has_gone_costs_lines_only(self):
+    def test_a_reader_that_has_gone_costs_lines_only(self) -> None:
         os.close(self.reader)
         self.reader = None
         self.descriptor.write("nobody hears")
@@ -163,7 +163,7 @@ class DescriptorTests(SynchronousTestCase):
 class DatagramTests(SynchronousTestCase):
     """Syslog."""
 
-    def setUp(self):
+    def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
 
@@ -179,13 +179,13 @@ class DatagramTests(SynchronousTestCase):
         server.setblocking(False)
         return server
 
-    def test_a_line_is_a_datagram(self):
+    def test_a_line_is_a_datagram(self) -> None:
         path = self.path()
         server = self.syslog(path)
         Datagrams(socket.AF_UNIX, path, self.clock.seconds).write("hello")
         self.assertEqual(server.recv(100), b"hello\n")
 
-    def test_a_server_that_is_away_costs_lines_and_is_found_again(self):
+    def test_a_server_that_is_away_costs_lines_and_is_found_again(self) -> None:
         path = self.path()
         datagrams = Datagrams(socket.AF_UNIX, path, self.clock.seconds)
         datagrams.write("lost")
@@ -195,7 +195,7 @@ class DatagramTests(SynchronousTestCase):
         datagrams.write("heard")
         self.assertEqual(server.recv(100), b"heard\n")
 
-    def test_a_server_that_takes_no_more_costs_lines(self):
+    def test_a_server_that_takes_no_more_costs_lines(self) -> None:
         path = self.path()
         self.syslog(path)
         datagrams = Datagrams(socket.AF_UNIX, path, self.clock.seconds)
@@ -203,7 +203,7 @@ class DatagramTests(SynchronousTestCase):
             datagrams.write("x" * 1000)
         self.assertGreater(datagrams.dropped, 0)
 
-    def test_what_is_lost_is_told_now_and_then(self):
+    def test_what_is_lost_is_told_now_and_then(self) -> None:
         """With the reason, and how many since it was told last."""
         path = self.path()
         told = []
@@ -222,7 +222,7 @@ class DatagramTests(SynchronousTestCase):
         datagrams.write("x")
         self.assertEqual(told[2:], [("Connection refused", 1)])
 
-    def test_udp_is_sent_to_its_address(self):
+    def test_udp_is_sent_to_its_address(self) -> None:
         server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.addCleanup(server.close)
         server.bind(("127.0.0.1", 0))
@@ -236,25 +236,25 @@ class DatagramTests(SynchronousTestCase):
 class LogTargetsTests(SynchronousTestCase):
     """All targets together."""
 
-    def setUp(self):
+    def setUp(self) -> None:
         self.targets = LogTargets("tag", Deadlines(Clock()), lambda: NOW)
 
-    def test_the_same_line_twice_is_one_target(self):
+    def test_the_same_line_twice_is_one_target(self) -> None:
         """`log global` in every section."""
         first = self.targets.open(LogTarget(Place("x", 1), "stderr", format="raw"))
         self.assertIs(self.targets.open(LogTarget(Place("x", 9), "stderr", format="raw")), first)
 
-    def test_one_descriptor_keeps_the_order_of_its_targets(self):
+    def test_one_descriptor_keeps_the_order_of_its_targets(self) -> None:
         first = self.targets.open(LogTarget(Place("x", 1), "stderr", format="raw"))
         second = self.targets.open(LogTarget(Place("x", 1), "stderr", format="short"))
         self.assertIs(first.sink, second.sink)
 
-    def test_an_unknown_host_is_said_at_start(self):
+    def test_an_unknown_host_is_said_at_start(self) -> None:
         with self.assertRaises(UnknownHost) as raised:
             self.targets.open(LogTarget(Place("x", 1), "udp", host="no-such-host.invalid"))
         self.assertIn("could not resolve address 'no-such-host.invalid'", str(raised.exception))
 
-    def test_events_go_by_level_and_cannot_move_the_cursor(self):
+    def test_events_go_by_level_and_cannot_move_the_cursor(self) -> None:
         target = self.targets.open(LogTarget(Place("x", 1), "stderr", format="short", level="alert"))
         sink = target.sink = Sink()
         self.targets.take_events_to([target])

@@ -209,7 +209,8 @@ class BorrowingTests(SynchronousTestCase):
         self.assertIs(bench.pool.acquire(FRESH), connection)
 
     def test_fresh_is_a_quarter_of_what_a_like_one_has_stood(self) -> None:
-        """A used connection that still stands after 12 s shows that the server waits longer than 3 s for a next request."""
+        """A used connection that still stands after 12 s shows that the server waits longer than 3 s
+        for a next request."""
         bench = self.bench(2)
         old, young = bench.borrow(), bench.borrow()
         bench.use(old)
@@ -346,7 +347,8 @@ class WaitingTests(SynchronousTestCase):
         self.assertEqual(second.failures, ["TCP connect failed: Connection refused"])
 
     def test_dials_that_end_after_it_has_asked_again_are_not_its_own(self) -> None:
-        """A server that stops fails all that is under way at once; who asks again waits for a dial that begins after it."""
+        """A server that stops fails all that is under way at once;
+        who asks again waits for a dial that begins after it."""
         bench = PoolBench()
         askers = [Asker() for _ in range(8)]
         for asker in askers:
@@ -364,8 +366,8 @@ class WaitingTests(SynchronousTestCase):
         self.assertEqual([len(asker.connections) for asker in askers], [1] * 8)
 
     def test_an_idle_one_makes_room_when_a_server_takes_no_more(self) -> None:
-        """A server with one worker a connection serves nobody while the floor has them all: the longest idle one goes, so
-        that who needs a new one gets it; and there is advice."""
+        """A server with one worker a connection serves nobody while the floor has them all: the longest idle one goes,
+        so that who needs a new one gets it; and there is advice."""
         bench = PoolBench(min_conn=2)
         bench.answer_all()
         longest = bench.pool.idle[0]

@@ -1,4 +1,5 @@
-"""One connection's dialogue with its server: every answer, in every cut, and what becomes of the connection after it."""
+"""One connection's dialogue with its server: every answer, in every cut,
+and what becomes of the connection after it."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ class Dialogue:
 
     def __init__(
         self, exchange: RecordingExchange, request: bytes = GET, ended: bool = True, timeout: float | None = None
-    ):
+    ) -> None:
         self.bench = PoolBench(min_conn=1)
         self.transport: FakeTransport = self.bench.dialer.open[0].succeed()
         self.connection: ServerConnection = self.bench.borrow()
@@ -256,7 +257,7 @@ class EarlyTests(SynchronousTestCase):
         """By our own fault: the connection does not wait for its rest."""
         dialogue = Dialogue(exchange := RecordingExchange(b"POST"), ended=False)
         exchange.on["early"] = lambda: 1 // 0
-        exchange.break_off = lambda: None
+        exchange.on["broken off"] = lambda: None
         dialogue.says(self.NO)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual((dialogue.connection.uploader, dialogue.closed), (None, {"internal error": 1}))

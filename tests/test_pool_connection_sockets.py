@@ -42,7 +42,8 @@ class TakenInTheSameBatchTests(SynchronousTestCase):
         self.connection.send(self.second, GET, True, None)
 
     def test_bytes_behind_the_answer_are_nobodys(self) -> None:
-        """They stand in the kernel when the second takes it: the connection goes, unwritten, and the second elsewhere."""
+        """They stand in the kernel when the second takes it: the connection goes, unwritten,
+        and the second elsewhere."""
         self.far.send(ANSWER + HEAD % 0)
         self.loop.pump()
         self.assertEqual(self.first.names, ["whole"])
@@ -51,7 +52,8 @@ class TakenInTheSameBatchTests(SynchronousTestCase):
         self.assertEqual(self.bench.pool.closed, {"not silent when taken": 1})
 
     def test_bytes_that_wait_for_their_turn_are_nobodys(self) -> None:
-        """They came later, and their reading was put off because much had come before: the second does not take them for its own."""
+        """They came later, and their reading was put off because much had come before:
+        the second does not take them for its own."""
         self.first.on.clear()
         self.far.send(ANSWER)
         self.loop.pump()

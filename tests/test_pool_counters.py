@@ -1,4 +1,5 @@
-"""What a pool counts: why connections were opened and how, how waits ended, and for how long its floor did not stand."""
+"""What a pool counts: why connections were opened and how, how waits ended,
+and for how long its floor did not stand."""
 
 from __future__ import annotations
 

@@ -38,7 +38,8 @@ class StormTests(SynchronousTestCase):
         return [dial.begun - 1000 for dial in bench.dialer.dials]
 
     def assert_no_storm(self, dials: list[float]) -> None:
-        """A handful until the first refusal is known, then one at a time, BACKOFF_FIRST apart and a few a second at most."""
+        """A handful until the first refusal is known, then one at a time,
+        BACKOFF_FIRST apart and a few a second at most."""
         self.assertLessEqual(sum(begun < 0.1 for begun in dials), 3 * FLOOR_DIALS)
         later = [begun for begun in dials if begun >= 0.1]
         gaps = [after - before for before, after in pairwise(later)]
@@ -227,7 +228,8 @@ class LateRefusalTests(SynchronousTestCase):
                 self.assertEqual(exchange.events, [("lost", "gone", LATE_REFUSAL, False)])
 
     def test_whatever_else_breaks_the_first_request(self) -> None:
-        """It may have been carried out, so the request hears "gone"; and no other pays for it: the server is not judged."""
+        """It may have been carried out, so the request hears "gone"; and no other pays for it:
+        the server is not judged."""
         for reason in (
             PEER_CLOSED,
             PEER_RESET,
@@ -260,7 +262,8 @@ class LateRefusalTests(SynchronousTestCase):
 
 
 class TrialUnderARequestTests(SynchronousTestCase):
-    """A client's request on the connection that is to prove itself: what it does to that says nothing about the server."""
+    """A client's request on the connection that is to prove itself:
+    what it does to that says nothing about the server."""
 
     def trial(self, **limits: Any) -> tuple[PoolBench, ServerConnection, Any]:
         """One dial has failed, the next succeeds and carries a request."""

@@ -1,4 +1,5 @@
-"""Connections that nobody asks on: pings, checks that feed the pool, servers that flutter, and what is said about them."""
+"""Connections that nobody asks on: pings, checks that feed the pool, servers that flutter,
+and what is said about them."""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ class PingTests(SynchronousTestCase):
         self.assertEqual(asked.written, PING)
 
     def test_pings_that_end_the_connection_stop(self) -> None:
-        """nginx answers OPTIONS * with 400 and closes: pinging a floor would cost a handshake each time. There is advice."""
+        """nginx answers OPTIONS * with 400 and closes: pinging a floor would cost a handshake each time.
+        There is advice."""
         bench = PoolBench(min_conn=3, idle_ping=10.0)
         bench.dialer.answer = bench.dialer.accept
         bench.pass_time(10.1)

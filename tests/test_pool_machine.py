@@ -44,7 +44,8 @@ class PoolMachine(RuleBasedStateMachine):
         seed=st.integers(0, 5),
     )
     def begin(self, **limits: Any) -> None:
-        """`accepts`: dials succeed by themselves in a moment, when nobody says otherwise before; so do pings, or by hand."""
+        """`accepts`: dials succeed by themselves in a moment, when nobody says otherwise before; so do pings,
+        or by hand."""
         # Sets of them are gone through in the order of their hashes; those of objects differ from run to run.
         self.hashes = ServerConnection.__hash__, Probe.__hash__
         ServerConnection.__hash__ = lambda connection: connection.number  # type: ignore[method-assign]
@@ -113,7 +114,8 @@ class PoolMachine(RuleBasedStateMachine):
         upkeep.ping, upkeep._stay = pinged, stays  # type: ignore[method-assign]
 
     def excused(self, connection: ServerConnection, reason: str) -> bool:
-        """Whether this may leave the floor short: a request needs its place, or another was asked for in time, in vain."""
+        """Whether this may leave the floor short: a request needs its place, or another was asked for in time,
+        in vain."""
         pool = self.pool
         if reason == LIFE_OVER:
             return connection.state == IN_USE and bool(pool.waiters)
@@ -359,7 +361,8 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_floor_stands_whatever_we_do_ourselves(self) -> None:
-        """Idle and in use together, at every moment, unless the server, its refusals or a request's needs are the reason."""
+        """Idle and in use together, at every moment,
+        unless the server, its refusals or a request's needs are the reason."""
         if hasattr(self, "pool"):
             assert not self.broken, self.broken
 
@@ -384,8 +387,8 @@ class PoolMachine(RuleBasedStateMachine):
         if pool.running != "running":
             assert not pool.idle and not pool.watched and not pool.connecting and not pool.waiters
         elif pool.waiters:
-            # Somebody waits: something is under way for them, or its time has been set, or there is no room for more; or one
-            # that is pinged will be back sooner, and is waited for so long only.
+            # Somebody waits: something is under way for them, or its time has been set, or there is no room for more;
+            # or one that is pinged will be back sooner, and is waited for so long only.
             full = pool.limits.most is not None and pool.standing >= pool.limits.most
             soon = pool.holdings.pinged and pool._governor._later_call is not None
             assert pool.connecting or pool.trouble or full or soon
@@ -420,7 +423,8 @@ class PoolMachine(RuleBasedStateMachine):
         assert len(pool.idle) >= self.floor or pool._governor.careful, pool
         if pool.limits.max_age is None:
             assert len(pool.idle) <= self.floor, pool
-        # Trouble is over as soon as a newer connection stands; when the floor stood without one, nobody has tried again.
+        # Trouble is over as soon as a newer connection stands; when the floor stood without one,
+        # nobody has tried again.
         failed_at = pool._governor._failed_at
         assert not pool.trouble or all(connection.born <= failed_at for connection in pool.idle)
         pool.close("stopping")

@@ -361,7 +361,8 @@ class NamesTests(SynchronousTestCase):
         self.assertEqual(bench.idle(), 0)
 
     def test_strict_maxconn_bounds_all_names(self) -> None:
-        """An idle connection of one name makes room for another's request; who waits gets the first place that is free."""
+        """An idle connection of one name makes room for another's request;
+        who waits gets the first place that is free."""
         bench = Bench(most=2)
         bench.use(bench.borrow(b"a"))
         first, second = bench.borrow(b"b"), bench.borrow(b"c")

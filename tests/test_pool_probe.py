@@ -22,8 +22,8 @@ STARTED = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"
 HINTS = b"HTTP/1.1 103 Early Hints\r\n\r\n"
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
 
-#: What the server sends, piece by piece ("end": it ends the connection, "reset": that is lost, "full", "room": it takes no
-#: more, and does again); the status the probe ends with (None: without an answer); whether the connection stays.
+#: What the server sends, piece by piece ("end": it ends the connection, "reset": that is lost, "full", "room": it takes
+#: no more, and does again); the status the probe ends with (None: without an answer); whether the connection stays.
 CASES: list[tuple[str, list[bytes | str], int | None, bool]] = [
     ("an answer", [OK], 200, True),
     ("an answer in pieces", [STARTED, b"def", b"ghi"], 200, True),

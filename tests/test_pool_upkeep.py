@@ -1,4 +1,5 @@
-"""The lives of pooled connections: they leave before their server closes them, and not before others stand in their place."""
+"""The lives of pooled connections: they leave before their server closes them,
+and not before others stand in their place."""
 
 from __future__ import annotations
 
@@ -106,7 +107,8 @@ class AheadTests(SynchronousTestCase):
         self.assertEqual((bench.pool.idle, bench.pool.closed), ([], {AHEAD: 2}))
 
     def test_a_floor_whose_dials_take_long_is_renewed_in_time(self) -> None:
-        """Used in one moment, all have to leave in one: with few dials a second they begin earlier, one after the other."""
+        """Used in one moment, all have to leave in one: with few dials a second they begin earlier,
+        one after the other."""
         bench = PoolBench(min_conn=12, connect_rate=4.0)
         bench.dialer.answer = bench.dialer.accept
         bench.pass_time(5)
@@ -183,7 +185,8 @@ class AheadTests(SynchronousTestCase):
         return connection is not None
 
     def test_a_server_that_closes_within_moments(self) -> None:
-        """What may not be repeated gets new connections then, and the old way when it is over; a restart is no such thing."""
+        """What may not be repeated gets new connections then, and the old way when it is over;
+        a restart is no such thing."""
         bench = self.hasty(0.02)
         held = [bench.borrow() for _ in bench.pool.idle[:]]
         bench.use(held[0])

@@ -1,7 +1,8 @@
-"""What rules set, no client can say in their place: not by another spelling, not twice, not behind the body, not in a value.
+"""What rules set, no client can say in their place: not by another spelling, not twice, not behind the body,
+not in a value.
 
-The server is the kind that is fooled the easiest: it makes one variable of all names that differ in anything but letters and
-digits, and takes whatever comes.
+The server is the kind that is fooled the easiest: it makes one variable of all names that differ in anything but
+letters and digits, and takes whatever comes.
 """
 
 from __future__ import annotations

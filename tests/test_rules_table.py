@@ -300,7 +300,8 @@ class FormatTests(SynchronousTestCase):
             self.assertEqual(text_of(read_format(text, "here"))(Seen(HEAD)), value, text)  # type: ignore[arg-type]
 
     def test_the_first_line_is_the_clients_own(self) -> None:
-        """Whatever rules have made of the request, as HAProxy keeps it for its log; a quote and what is no ASCII are escaped."""
+        """Whatever rules have made of the request, as HAProxy keeps it for its log;
+        a quote and what is no ASCII are escaped."""
         for line, value in (
             (b"GET /a?x HTTP/1.1", "GET|/a?x|/a|/a|?x|HTTP/1.1|GET /a?x HTTP/1.1"),
             (b"GET /a? HTTP/1.0", "GET|/a?|/a|/a|?|HTTP/1.0|GET /a? HTTP/1.0"),

@@ -1,7 +1,8 @@
-"""Fault by fault, on either side, by TLS 1.2 and 1.3: who refuses, with which alert, and what the one line in the log says.
+"""Fault by fault, on either side, by TLS 1.2 and 1.3: who refuses, with which alert,
+and what the one line in the log says.
 
-Real OpenSSL on both ends, in one process. Each case is a whole proxy: a client asks, and nothing of what it asks may reach
-a server, neither over a connection that is not verified nor from a client that should not be let in.
+Real OpenSSL on both ends, in one process. Each case is a whole proxy: a client asks, and nothing of what it asks may
+reach a server, neither over a connection that is not verified nor from a client that should not be let in.
 """
 
 from __future__ import annotations

@@ -159,7 +159,8 @@ class ChunkedBodyTests(SynchronousTestCase):
             self.assertEqual(body.received, 3 * 65536)
 
     def test_small_chunks_are_read_so_many_at_a_time(self) -> None:
-        """One turn has a bound in chunks, whatever they look like; what is behind is held, and nothing is lost or doubled."""
+        """One turn has a bound in chunks, whatever they look like; what is behind is held,
+        and nothing is lost or doubled."""
         for piece, payload in (
             (b"1\r\nx\r\n", b"x"),
             (b"1;a=b\r\nx\r\n", b"x"),

@@ -1,4 +1,5 @@
-"""The fuzzer's targets without the fuzzer: all seeds and all past findings keep the promises (`make fuzz` looks for more)."""
+"""The fuzzer's targets without the fuzzer: all seeds and all past findings keep the promises
+(`make fuzz` looks for more)."""
 
 from httptools import HttpParserError
 from twisted.trial.unittest import SynchronousTestCase

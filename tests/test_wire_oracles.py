@@ -4,7 +4,8 @@ exactly one message. Heads are generated, and legal ones corrupted.
 Known disagreements, and why they are none of our faults:
 - h11 never keeps an HTTP/1.0 connection open; we do when it was asked for (RFC 9112 9.3).
 - h11 reads `Connection: close;` as no close; we take an option that is no token for one (closing is always safe).
-- h11 waits when Upgrade is proposed or granted (101), and ends the persistence of an until-close response later than we.
+- h11 waits when Upgrade is proposed or granted (101), and ends the persistence of an until-close response later
+  than we.
 - httptools knows a fixed list of methods, and refuses `chunked` with a tab behind it: so what goes on is respelled.
 - httptools cannot be told that a response answers HEAD, nor that its connection has ended.
 - Those of the tables' cases are listed by name, below.
@@ -172,7 +173,8 @@ class RequestOracleTests(SynchronousTestCase):
     @settings(max_examples=300, deadline=None)
     @given(st.one_of(request_heads(), corrupted(request_heads())))
     def test_h11_reads_what_we_accept_the_same(self, data: bytes) -> None:
-        """Method, target, fields, framing and persistence are the same to h11, on what came in, once it is normalised."""
+        """Method, target, fields, framing and persistence are the same to h11, on what came in,
+        once it is normalised."""
         head = accepted_request(data)
         if head is None:
             return

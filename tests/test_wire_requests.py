@@ -20,7 +20,8 @@ from tests.wirecases_requests import HOST, LEGAL_REQUESTS, LINE, POST, REFUSED_R
 LIMITS = Limits()
 CONTENT = b"Content-Length: 1\r\n"
 
-# What the shared tables leave out: whole exchanges decide about these. (RFC section, head, what goes on; None: all of it)
+# What the shared tables leave out: whole exchanges decide about these.
+# (RFC section, head, what goes on; None: all of it)
 ACCEPTED: list[tuple[str, bytes, bytes | None]] = [
     ("9110 10.1.1", POST + b"Expect: 100-Continue\r\n" + CONTENT + b"\r\n", None),
     (
@@ -257,8 +258,8 @@ class FramingTests(SynchronousTestCase):
         self.assertIsNone(read(get(asks % b"h2c" + b"Content-Length: 1\r\n")).upgrade)
 
     def test_fields_are_found_as_they_came(self) -> None:
-        """Lookups see all that the client sent, hop-by-hop fields too, in any case and in order; but not what Connection names,
-        because nobody else is to see that (RFC 9110 7.6.1)."""
+        """Lookups see all that the client sent, hop-by-hop fields too, in any case and in order; but not what
+        Connection names, because nobody else is to see that (RFC 9110 7.6.1)."""
         head = read(get(b"Accept: a \r\nHost: h\r\nACCEPT:b\r\nX-Hop: 1\r\nConnection: close\r\nConnection: X-hop\r\n"))
         self.assertEqual(head.values(b"x-hop"), [])
         self.assertNotIn(b"X-Hop", head.block)

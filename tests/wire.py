@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import define
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL, _util, crypto
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -312,7 +312,7 @@ class TLSFar(Far):
     @property
     def resumed(self) -> bool:
         """Whether the client came with a session that we took."""
-        return bool(SSL._lib.SSL_session_reused(self.tls._ssl))
+        return bool(_util.lib.SSL_session_reused(self.tls._ssl))
 
     @property
     def server_name(self) -> bytes | None:

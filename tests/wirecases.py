@@ -1,8 +1,8 @@
 """Cases of the wire that both directions share: what a case is, and chunked bodies, legal and malformed.
 
-The tables (here, in `wirecases_requests` and in `wirecases_responses`) are the one list of what we take, what we refuse,
-and what of it goes on; the unit tests, the oracles and the comparison with HAProxy all walk them. A case's name is its
-key, so it is said once; `rule` is the section of the RFC (9110, 9112 or another) that decides it.
+The tables (here, in `wirecases_requests` and in `wirecases_responses`) are the one list of what we take, what we
+refuse, and what of it goes on; the unit tests, the oracles and the comparison with HAProxy all walk them. A case's name
+is its key, so it is said once; `rule` is the section of the RFC (9110, 9112 or another) that decides it.
 """
 
 from __future__ import annotations

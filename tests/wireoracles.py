@@ -53,7 +53,8 @@ def httptools_request(data: bytes) -> Message | None:
 
 
 def httptools_response(data: bytes) -> Message | None:
-    """None: it refuses. It knows no request, so HEAD is beyond it, and nobody can tell it that a connection has ended."""
+    """None: it refuses. It knows no request, so HEAD is beyond it,
+    and nobody can tell it that a connection has ended."""
     listener = Listener()
     parser = httptools.HttpResponseParser(listener)
     try:
@@ -115,8 +116,8 @@ def _read(connection: h11.Connection) -> Message | None:
 def normalised(
     method: bytes, target: bytes, fields: list[tuple[bytes, bytes]]
 ) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-    """A request's target and fields as RFC 9110 4.2.3 and RFC 9112 3.2.2 and 3.2.4 have a proxy send them on: an absolute
-    target with a path and without a needless port, and Host the same. h11 reads both as they were sent."""
+    """A request's target and fields as RFC 9110 4.2.3 and RFC 9112 3.2.2 and 3.2.4 have a proxy send them on: an
+    absolute target with a path and without a needless port, and Host the same. h11 reads both as they were sent."""
     parts = urlsplit(target.decode("latin-1")) if b"://" in target and target[:1] not in b"/*" else None
     default = "" if parts is None or method == b"CONNECT" else {"http": ":80", "https": ":443"}[parts.scheme]
 
