@@ -256,7 +256,7 @@ class Asker:
         self.connections: list[ServerConnection] = []
         self.failures: list[str] = []
         #: Called at the end of a wait, as an exchange goes on then.
-        self.then: Callable[[], None] = lambda: None
+        self.then: Callable[..., object] = lambda: None
 
     @property
     def told(self) -> int:
@@ -281,7 +281,7 @@ class Asks:
         self.srv_queue = self.backend_queue = 0
         self.redispatched = False
         #: Called when it is placed, as an exchange goes on then.
-        self.then: Callable[[], None] = lambda: None
+        self.then: Callable[..., object] = lambda: None
 
     def placed(self, server: Server) -> None:
         self.servers.append(server.name)
@@ -307,7 +307,7 @@ class RecordingExchange:
         #: Statuses that are as good as no answer.
         self.unwanted_statuses: set[int] = set()
         #: What to do when the event of this name comes.
-        self.on: dict[str, Callable[[], None]] = {}
+        self.on: dict[str, Callable[..., object]] = {}
 
     @property
     def names(self) -> list[str]:

@@ -170,7 +170,7 @@ class BackendTests(SynchronousTestCase):
         backend = self.backend(s1, s2)
         backend.start()
         again, asker = Asks(), Asker()
-        asker.then = lambda: backend.choose(again) and None
+        asker.then = lambda: backend.choose(again)
         for _ in range(2):  # whichever would be next
             s1.pool.wait(asker)
             backend.server_changed(s1, DOWN, "test")
@@ -263,10 +263,8 @@ class BackendTests(SynchronousTestCase):
 
     def test_usable_is_what_can_be_chosen(self) -> None:
         """`usable` of a server is HAProxy's: UP and of some weight."""
-        states = {
-            name: server(name, **words).usable
-            for name, words in {"a": {}, "b": {"weight": 0}, "c": {"disabled": True}}.items()
-        }
+        said: dict[str, dict[str, Any]] = {"a": {}, "b": {"weight": 0}, "c": {"disabled": True}}
+        states = {name: server(name, **words).usable for name, words in said.items()}
         self.assertEqual(states, {"a": True, "b": False, "c": False})
 
     def test_settings_can_be_evolved(self) -> None:

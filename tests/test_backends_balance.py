@@ -106,7 +106,8 @@ class ShareTests(SynchronousTestCase):
         """Whoever has room is found, whoever has none is not chosen,
         and the next is there as soon as a place is free."""
         servers, random = servers_of(weights, maxconn=2), Random(seed)
-        balance, running = robin(servers), []
+        balance = robin(servers)
+        running: list[Server] = []
         for _ in range(200):
             if running and random.random() < 0.5:
                 server = running.pop(random.randrange(len(running)))

@@ -282,7 +282,9 @@ class HandOverTests(QueueCase):
         next(steps)
         self.old.done(self.old.servers[0])
         self.assertEqual([len(asks.servers) for asks in self.waiting], [1, 0, 0])
-        self.waiting[1].queue.leave(self.waiting[1])
+        queue = self.waiting[1].queue
+        assert queue is not None
+        queue.leave(self.waiting[1])
         self.assertEqual(len([*steps]), 1)
         self.assertEqual([len(asks.servers) for asks in self.waiting], [1, 0, 1])
         self.assertEqual((self.old.servers[0].served, self.new.servers[0].served), (1, 1))

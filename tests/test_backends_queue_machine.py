@@ -192,7 +192,7 @@ class QueueMachine(RuleBasedStateMachine):
             return
         for server in self.servers:
             assert not server.queue.waiting or server.serving
-            assert all(asks.bound is server for asks in server.queue.waiting)  # type: ignore[attr-defined]
+            assert all(asks.bound is server for asks in server.queue.waiting)
             assert not server.settings.maxqueue or len(server.queue) <= server.settings.maxqueue
 
     @invariant()
@@ -243,7 +243,7 @@ class QueueMachine(RuleBasedStateMachine):
         older = [*server.queue.waiting]
         if server in self.chosen():
             older += self.backend.queue.waiting
-        assert all(asks.number > request.number for asks in older), "somebody has waited longer"  # type: ignore[attr-defined]
+        assert all(asks.number > request.number for asks in older), "somebody has waited longer"
 
     def chosen(self) -> list[Server]:
         """Those that are chosen among."""
@@ -257,7 +257,7 @@ class QueueMachine(RuleBasedStateMachine):
         return found[index % len(found)]
 
 
-class QueueMachineTests(QueueMachine.TestCase):  # type: ignore[misc, name-defined]
+class QueueMachineTests(QueueMachine.TestCase):  # type: ignore[misc, valid-type]
     """Hypothesis looks for an order of events that breaks a promise."""
 
     settings = settings(

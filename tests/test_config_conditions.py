@@ -80,12 +80,12 @@ ENVIRONMENT = {"REUSEDPROXY": "1"}
 LIBRARY = "OpenSSL 3.5.0 8 Apr 2025"
 
 
-def notices(text, **environ):
+def notices(text: str, **environ: str) -> list[str]:
     """The `.notice` and `.warning` messages of `text`."""
     return [notice.text for notice in read_configuration([Source("t.cfg", text)], environ).notices]
 
 
-def faults(text):
+def faults(text: str) -> list[str]:
     """The faults of `text`, as lines."""
     try:
         read_configuration([Source("t.cfg", text)], {})
@@ -114,7 +114,7 @@ class ConditionTests(SynchronousTestCase):
 
     @settings(deadline=None)
     @given(st.text(alphabet="01!&|() ,\"'\\abdefinstrq_"))
-    def test_any_condition_is_judged_or_refused(self, condition) -> None:
+    def test_any_condition_is_judged_or_refused(self, condition: str) -> None:
         """Nothing else comes out of the evaluator."""
         try:
             self.assertIsInstance(evaluate(condition, ENVIRONMENT, LIBRARY), bool)

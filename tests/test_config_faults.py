@@ -19,7 +19,7 @@ HEAD = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout
 LINES = HEAD.count("\n")
 
 
-def faults(text, head=HEAD):
+def faults(text: str, head: str = HEAD) -> list[str]:
     """The faults of `text` as "line: text", lines counted after the head."""
     try:
         read_configuration([Source("t.cfg", head + text)], {})
@@ -28,7 +28,7 @@ def faults(text, head=HEAD):
     return []
 
 
-def warnings(text):
+def warnings(text: str) -> list[str]:
     return [notice.text for notice in read_configuration([Source("t.cfg", HEAD + text)], {}).notices]
 
 
@@ -594,7 +594,7 @@ class AllAtOnceTests(SynchronousTestCase):
         """Two lines, two faults."""
         self.assertEqual(len(faults("backend b\n mode htpp\n mode tcp\n server a h:1\n")), 2)
 
-    def only_one(self, text) -> None:
+    def only_one(self, text: str) -> None:
         """There is one fault, and no notice."""
         error = self.assertRaises(ConfigurationError, read_configuration, [Source("t.cfg", text)], {})
         self.assertEqual((len(error.faults), error.notices), (1, ()), f"{text}{error}{error.notices}")
@@ -611,10 +611,12 @@ class AllAtOnceTests(SynchronousTestCase):
 
     @settings(deadline=None)
     @given(st.lists(st.lists(st.sampled_from(sorted(
-        haproxy_words.SECTIONS | haproxy_words.PROXY | haproxy_words.GLOBAL | set(haproxy_words.SERVER) | set(haproxy_words.OPTIONS)
-        | {"from", "no", "default", "a", ":80", "h:1", "5s", "-1", "0", "/x", "#", '""', '"$A"', "http", "connect", "send", "expect", "status", ".if", ".endif", "1"}
+        haproxy_words.SECTIONS | haproxy_words.PROXY | haproxy_words.GLOBAL
+        | set(haproxy_words.SERVER) | set(haproxy_words.OPTIONS)
+        | {"from", "no", "default", "a", ":80", "h:1", "5s", "-1", "0", "/x", "#", '""', '"$A"', "http",
+           "connect", "send", "expect", "status", ".if", ".endif", "1"}
     )), max_size=5), max_size=12))  # fmt: skip
-    def test_any_lines_of_known_words_are_read_or_refused(self, lines) -> None:
+    def test_any_lines_of_known_words_are_read_or_refused(self, lines: list[list[str]]) -> None:
         """Nothing but the reader's own exception ever comes out."""
         try:
             read_configuration([Source("t.cfg", "\n".join(map(" ".join, lines)))], {"A": "x y"})

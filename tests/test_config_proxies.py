@@ -6,6 +6,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.language.report import ConfigurationError
+from reusedproxy.config.model import Backend, Configuration, Frontend
 from reusedproxy.config.model.proxies import ForwardFor, HTTPCheck, StatsPage, Timeouts
 from reusedproxy.config.reader import Source, read_configuration
 
@@ -27,17 +28,17 @@ backend web_servers
 DEFAULTS = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout server 60s\n"
 
 
-def read(text, **environ):
+def read(text: str, **environ: str) -> Configuration:
     """The configuration that `text` says, after defaults in which nothing is missing."""
     return read_configuration([Source("t.cfg", DEFAULTS + text)], environ)
 
 
-def backend(text):
+def backend(text: str) -> Backend:
     """The backend whose lines are `text`."""
     return read("backend b\n server a 192.0.2.1:80\n" + text).backends["b"]
 
 
-def frontend(text):
+def frontend(text: str) -> Frontend:
     """The frontend whose lines are `text`."""
     return read(
         "frontend f\n bind :80\n" + text + "\n default_backend b\nbackend b\n server a 192.0.2.1:80\n"
@@ -64,8 +65,8 @@ class ArticleTests(SynchronousTestCase):
             ("tune.pool-low-fd-ratio", 0, 100),
             ("spread-checks", 0, 50),
         ):
-            for value in (least, most):
-                read(f"global\n {line} {value}\n")
+            for taken in (least, most):
+                read(f"global\n {line} {taken}\n")
             for value in (least - 1, 2147483648 if line == "tune.maxrewrite" else most + 1, "abc"):
                 with self.assertRaises(ConfigurationError) as caught:
                     read(f"global\n {line} {value}\n")
@@ -83,7 +84,8 @@ class ArticleTests(SynchronousTestCase):
         """Both addresses, each checked every two seconds."""
         servers = self.configuration.backends["web_servers"].servers
         self.assertEqual(
-            [(s.host, s.port, s.check.inter) for s in servers], [("192.168.1.10", 80, 2.0), ("192.168.1.11", 80, 2.0)]
+            [(s.host, s.port, s.check and s.check.inter) for s in servers],
+            [("192.168.1.10", 80, 2.0), ("192.168.1.11", 80, 2.0)],
         )
 
     def test_the_header_behind_the_version_becomes_a_header(self) -> None:
@@ -124,6 +126,7 @@ class GlobalTests(SynchronousTestCase):
         self.assertEqual((g.log_tag, g.maxconn, g.hard_stop_after), ("edge", 2000, 30.0))
         self.assertEqual((g.bufsize, g.maxrewrite, g.maxhdr), (32768, 2048, 200))
         self.assertEqual([str(socket.address) for socket in g.stats_sockets], ["unix@/run/r.sock"])
+        assert g.manhole is not None
         self.assertEqual(str(g.manhole.address), "127.0.0.1:2222")
         self.assertEqual(g.manhole.host_key, "/etc/reusedproxy/reusedproxy_host_key")
         self.assertEqual(
@@ -149,7 +152,7 @@ class GlobalTests(SynchronousTestCase):
         configuration = read("global\n uid 7\n user www\n group www\n chroot /var/empty\n")
         said = configuration.global_
         self.assertEqual(
-            [(each.word, each.value) for each in (said.user, said.group, said.chroot)],
+            [each and (each.word, each.value) for each in (said.user, said.group, said.chroot)],
             [("uid", "7"), ("group", "www"), ("chroot", "/var/empty")],
         )
         self.assertEqual(

@@ -134,8 +134,9 @@ class ValueTests(SynchronousTestCase):
         )
         configuration = read_configuration([Source("t.cfg", text)], {})
         of_defaults, own = configuration.frontends["fe"].rules.request
+        conditions = [rule.condition for rule in (of_defaults, own) if rule.condition is not None]
         self.assertEqual(
-            [[each.patterns for each in rule.condition.alternatives[0][0].criteria] for rule in (of_defaults, own)],
+            [[each.patterns for each in condition.alternatives[0][0].criteria] for condition in conditions],
             [[("yes",)], [("secret",)]],
         )
         with self.assertRaises(ConfigurationError) as raised:
@@ -153,6 +154,7 @@ class ValueTests(SynchronousTestCase):
                 + " http-request return\n"
             )
             deny, _ = read_configuration([Source("t.cfg", text)], {}).frontends["fe"].rules.request
+            assert deny.condition is not None
             self.assertEqual(len(deny.condition.alternatives[0][0].criteria), count)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.config.model import Configuration, Server
 from reusedproxy.config.model.proxies import Check, PoolLimits
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
@@ -12,16 +13,21 @@ HEAD = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout
 MUTUAL = "ssl ca-file /ca crt /c.pem sni str(app.example)"
 
 
-def read(lines, head=HEAD):
+def read(lines: str, head: str = HEAD) -> Configuration:
     return read_configuration([Source("t.cfg", head + lines + "\n")], {})
 
 
-def server(words):
+def server(words: str) -> Server:
     """The server whose words are `words`."""
     return read(f" server a 192.0.2.1:443 {words}").backends["b"].servers[0]
 
 
-def faults(lines, head=HEAD):
+def tls_of(made: Server) -> ServerTLS:
+    assert made.tls is not None
+    return made.tls
+
+
+def faults(lines: str, head: str = HEAD) -> list[str]:
     """What is wrong with `lines`, without the places."""
     try:
         read(lines, head)
@@ -30,7 +36,7 @@ def faults(lines, head=HEAD):
     return []
 
 
-def notices(lines):
+def notices(lines: str) -> list[tuple[str, str]]:
     return [(notice.level, notice.text) for notice in read(lines).notices]
 
 
@@ -92,7 +98,8 @@ class ServerTests(SynchronousTestCase):
             " default-server ssl verify none ciphersuites TLS_AES_128_GCM_SHA256\n server a h:1 crl-file l.pem\n"
             " server b h:1 ssl-min-ver TLSv1.2 ciphers ECDHE no-ssl-reuse tls-tickets alpn http/1.1\n server c h:1 no-ssl"
         )
-        a, b, c = (server.tls for server in read(text, head).backends["b"].servers)
+        one, two, three = read(text, head).backends["b"].servers
+        a, b, c = tls_of(one), tls_of(two), three.tls
         self.assertEqual((a.min_version, a.max_version, a.ciphers, a.curves), ("TLSv1.3", "TLSv1.3", "AES", "X25519"))
         self.assertEqual((a.ciphersuites, a.tickets, a.resumes), ("TLS_AES_128_GCM_SHA256", False, True))
         self.assertEqual((a.crl_file, b.crl_file, c), ("/cas/l.pem", None, None))
@@ -117,6 +124,7 @@ class ServerTests(SynchronousTestCase):
             ("check-send-proxy", "", "v1"),
         ):
             s = server(f"check {words}")
+            assert s.check is not None
             self.assertEqual((s.send_proxy, s.check.send_proxy), (sent, check), words)
         said = notices("server a h:1 send-proxy")
         self.assertEqual([level for level, _ in said], ["notice"])
@@ -128,9 +136,10 @@ class ServerTests(SynchronousTestCase):
             "ssl verify none sni req.hdr(host),host_only pool-conn-name req.hdr(x-tenant) check check-sni c.test"
         )
         self.assertEqual((str(s.sni), str(s.pool_conn_name)), ("req.hdr(host),host_only", "req.hdr(x-tenant)"))
-        self.assertEqual((s.tls.sni, s.known_name, s.check.sni), (None, "c.test", "c.test"))
+        assert s.check is not None
+        self.assertEqual((tls_of(s).sni, s.known_name, s.check.sni), (None, "c.test", "c.test"))
         s = server("ssl verify none sni req.hdr(host) sni str(a.test) check-sni c.test")
-        self.assertEqual((s.sni, s.tls.sni, s.known_name), (None, "a.test", None))
+        self.assertEqual((s.sni, tls_of(s).sni, s.known_name), (None, "a.test", None))
         self.assertIsNone(server("sni req.hdr(host)").sni)
 
     def test_a_server_without_sni_is_named_by_each_requests_host(self) -> None:
@@ -153,7 +162,7 @@ class ServerTests(SynchronousTestCase):
         """`check-sni-auto`: its Host, without a port; `check-sni` goes before it,
         and `no-check-sni-auto` is neither."""
 
-        def known(words, check="option httpchk GET / HTTP/1.1 c.test:8443"):
+        def known(words: str, check: str = "option httpchk GET / HTTP/1.1 c.test:8443") -> str | None:
             return read(f" {check}\n server a h:1 ssl ca-file /ca check {words}").backends["b"].servers[0].known_name
 
         self.assertEqual(known("pool-min-conn 1"), "c.test")
@@ -169,13 +178,14 @@ class ServerTests(SynchronousTestCase):
         text = " server a h:1 ssl ca-file ca.pem crt c.pem\n server b h:1 ssl ca-file @system-ca crt /c.pem"
         a, b = read(text, head).backends["b"].servers
         self.assertEqual(
-            [(s.tls.ca_file, s.tls.crt) for s in (a, b)], [("/cas/ca.pem", "/crts/c.pem"), ("@system-ca", "/c.pem")]
+            [(tls_of(s).ca_file, tls_of(s).crt) for s in (a, b)],
+            [("/cas/ca.pem", "/crts/c.pem"), ("@system-ca", "/c.pem")],
         )
 
     def test_ssl_server_verify_changes_the_default(self) -> None:
         """The global word, in whichever order it stands."""
         configuration = read(" server a h:1 ssl\nglobal\n ssl-server-verify none")
-        self.assertEqual(configuration.backends["b"].servers[0].tls.verify, "none")
+        self.assertEqual(tls_of(configuration.backends["b"].servers[0]).verify, "none")
 
     def test_default_server_is_for_the_lines_after_it(self) -> None:
         """And a server takes back what it does not want by the `no-` words."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.language.report import Wrong
+from reusedproxy.config.model import Configuration
 from reusedproxy.config.model.tls import BindTLS, CertificateSource, TLSOffer
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 from reusedproxy.config.tls import x509_errors
@@ -15,23 +16,23 @@ HEAD = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n timeout
 TAIL = "\n default_backend b\nbackend b\n server a 192.0.2.1:80\n"
 
 
-def read(line, before=""):
+def read(line: str, before: str = "") -> Configuration:
     text = f"{HEAD}{before}frontend f\n bind :443 {line}{TAIL}"
     return read_configuration([Source("t.cfg", text)], {})
 
 
-def tls(line, before=""):
+def tls(line: str, before: str = "") -> BindTLS:
     """What the line comes to; a certificate is named anyhow."""
     (bind,) = read(f"ssl crt /c.pem {line}", before).frontends["f"].binds
     assert bind.tls is not None
     return bind.tls
 
 
-def offer(line, before=""):
+def offer(line: str, before: str = "") -> TLSOffer:
     return tls(line, before).offer
 
 
-def faults(line, before=""):
+def faults(line: str, before: str = "") -> list[str]:
     try:
         read(line, before)
     except ConfigurationError as error:
@@ -39,7 +40,7 @@ def faults(line, before=""):
     return []
 
 
-def warnings(line, before=""):
+def warnings(line: str, before: str = "") -> list[str]:
     return [notice.text for notice in read(line, before).notices]
 
 
@@ -168,10 +169,12 @@ class LineTests(SynchronousTestCase):
         )
         configuration = read_configuration([Source("t.cfg", text)], {})
         first, second = (configuration.frontends[name].binds[0].tls for name in ("first", "second"))
+        assert first is not None and second is not None
         self.assertEqual((first.offer.min_version, first.offer.ciphers), ("TLSv1.2", None))
         self.assertEqual((second.offer.min_version, second.offer.ciphers), ("TLSv1.3", "A"))
         self.assertEqual((first.sources[0].path, second.sources[0].path), ("a.pem", "/crts/a.pem"))
         early, late = (configuration.backends[name].servers[0].tls for name in ("early", "late"))
+        assert early is not None and late is not None
         self.assertEqual((early.min_version, early.ciphers, early.ca_file), ("TLSv1.2", None, "ca.pem"))
         self.assertEqual((late.min_version, late.ciphers, late.ca_file), ("TLSv1.3", "B", "/cas/ca.pem"))
 

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.config.language import units
 from reusedproxy.config.language.addresses import listen_addresses, server_address
 from reusedproxy.config.language.report import Line, Wrong
+from reusedproxy.config.model.proxies import LogTarget
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections.logs import log_target
 
@@ -134,7 +135,7 @@ class UnitTests(SynchronousTestCase):
 
     @settings(deadline=None)
     @given(st.text(alphabet="0123456789usmhdkgx.-+ \n٣"))
-    def test_any_text_is_a_number_or_a_fault(self, text) -> None:
+    def test_any_text_is_a_number_or_a_fault(self, text: str) -> None:
         """No text makes a unit parser fail in any other way."""
         for parse in (units.seconds, units.size, units.integer, units.port):
             try:
@@ -169,7 +170,7 @@ class AddressTests(SynchronousTestCase):
 
     @settings(deadline=None)
     @given(st.text(alphabet="0123456789abcdefx:.,-[]@*/ipvunfs"))
-    def test_any_text_is_an_address_or_a_fault(self, text) -> None:
+    def test_any_text_is_an_address_or_a_fault(self, text: str) -> None:
         """No text makes an address parser fail in any other way."""
         for parse in (listen_addresses, server_address):
             try:
@@ -181,7 +182,7 @@ class AddressTests(SynchronousTestCase):
 class LogTargetTests(SynchronousTestCase):
     """`log` lines say where, how, and from which level on."""
 
-    def target(self, text):
+    def target(self, text: str) -> LogTarget:
         return log_target(Line(Place("t.cfg", 1), ("log", *text.split())))
 
     def test_targets_of_every_kind(self) -> None:

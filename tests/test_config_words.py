@@ -125,7 +125,7 @@ class WordSplittingTests(SynchronousTestCase):
 
     @settings(deadline=None)
     @given(st.text())
-    def test_any_text_is_words_or_a_fault(self, text) -> None:
+    def test_any_text_is_words_or_a_fault(self, text: str) -> None:
         """Nothing but the splitter's own exception ever comes out, whatever goes in."""
         try:
             words = split_words(text, ENVIRONMENT.get)
@@ -135,7 +135,7 @@ class WordSplittingTests(SynchronousTestCase):
 
     @settings(deadline=None)
     @given(st.text(alphabet=" \t'\"\\$#{}[]*-_.xnWORDLIST\r\n01"))
-    def test_any_text_of_special_characters_is_words_or_a_fault(self, text) -> None:
+    def test_any_text_of_special_characters_is_words_or_a_fault(self, text: str) -> None:
         """As above, with the characters that mean something drawn more often."""
         try:
             split_words(text, ENVIRONMENT.get)
@@ -144,6 +144,6 @@ class WordSplittingTests(SynchronousTestCase):
 
     @settings(deadline=None)
     @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"))))
-    def test_quoted_words_come_back_as_they_were(self, words) -> None:
+    def test_quoted_words_come_back_as_they_were(self, words: list[str]) -> None:
         """Weak quotes can carry every character but NUL."""
         self.assertEqual(list(split_words(" ".join(map(quoted, words)), ENVIRONMENT.get)), words)

@@ -229,7 +229,7 @@ class TrialTests(SynchronousTestCase):
             {"most": 1},
         ):
             with self.subTest(limits=limits):
-                bench = PoolBench(resume=False, **limits)  # type: ignore[arg-type]
+                bench = PoolBench(resume=False, **limits)
                 self.trial(bench)
                 for _ in range(20):
                     bench.answer_all()

@@ -84,7 +84,7 @@ class ManagerTests(SynchronousTestCase):
         self.socket.close()
         os.unlink(self.path)
         manager = self.manager()
-        manager._log = log = mock.Mock()  # type: ignore[misc]
+        manager._log = log = mock.Mock()
         for _ in range(3):
             manager.tell("WATCHDOG=1")
         log.warn.assert_called_once()

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.config.model import Configuration
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.demo.demonstration import CLIENT_NAME, FLOOR, SERVER_NAME, configuration, introduction, summary
 from reusedproxy.pool.counters import Counters
 
 
 class ConfigurationTests(SynchronousTestCase):
-    def read(self, directory: str = "/tmp/demo"):
+    def read(self, directory: str = "/tmp/demo") -> Configuration:
         text = configuration(Path(directory), 8080, 4433)
         return read_configuration([Source("demo.cfg", text)], {})
 
@@ -23,6 +24,7 @@ class ConfigurationTests(SynchronousTestCase):
     def test_its_server_is_verified_by_ca_and_name_and_shown_our_certificate(self) -> None:
         (server,) = self.read().backends["servers"].servers
         tls = server.tls
+        assert tls is not None
         self.assertEqual((server.host, server.port), ("127.0.0.1", 4433))
         self.assertEqual((tls.verify, tls.ca_file, tls.sni), ("required", "/tmp/demo/ca.pem", SERVER_NAME))
         self.assertEqual(tls.crt, "/tmp/demo/client.pem")
@@ -31,12 +33,14 @@ class ConfigurationTests(SynchronousTestCase):
         read = self.read()
         self.assertEqual(read.backends["servers"].servers[0].pool.min_conn, FLOOR)
         frontend = read.frontends["demonstration"]
+        assert frontend.stats is not None
         self.assertEqual(frontend.stats.uri, "/stats")
         self.assertEqual([str(bind.address) for bind in frontend.binds], ["127.0.0.1:8080"])
 
     def test_a_temporary_directory_may_have_any_name(self) -> None:
         for directory in ("/tmp/my files", "/tmp/it's", '/tmp/a"b#c', "/tmp/$HOME\\x"):
             (server,) = self.read(directory).backends["servers"].servers
+            assert server.tls is not None
             self.assertEqual(server.tls.crt, f"{directory}/client.pem")
 
     def test_every_section_is_explained(self) -> None:

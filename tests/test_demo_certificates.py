@@ -53,6 +53,10 @@ def handshake(authority: Authority, server: Credential, client: Credential | Non
 
 
 class IssueTests(SynchronousTestCase):
+    authority: Authority
+    server: Credential
+    client: Credential
+
     @classmethod
     def setUpClass(cls) -> None:
         cls.authority = Authority()
@@ -79,6 +83,7 @@ class IssueTests(SynchronousTestCase):
         self.assertIsInstance(self.server.key, rsa.RSAPrivateKey)
         self.assertEqual(2048, self.server.key.key_size)
         self.assertIsInstance(self.client.key, ec.EllipticCurvePrivateKey)
+        assert isinstance(self.client.key, ec.EllipticCurvePrivateKey)
         self.assertEqual("secp256r1", self.client.key.curve.name)
         self.assertRaises(ValueError, self.authority.issue, "x", key="dsa")
 

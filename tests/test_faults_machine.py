@@ -498,7 +498,7 @@ class FaultMachine(RuleBasedStateMachine):
                 assert found[number].how == WHOLE, "logged as served, but it was not"
 
 
-class FaultTests(FaultMachine.TestCase):  # type: ignore[misc, name-defined]
+class FaultTests(FaultMachine.TestCase):  # type: ignore[misc, valid-type]
     """Any order of events leaves nobody with another's answer, and nothing behind.
 
     Longer: `FAULT_EXAMPLES=20000 FAULT_STEPS=80 python -m pytest --timeout 0 tests/test_faults_machine.py`.

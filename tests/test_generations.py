@@ -200,7 +200,7 @@ class ForgottenTests(GenerationTestCase):
         (old,) = self.proxy.backends[0].servers
         pool, states = old.pool, []
         suspend = pool.suspend
-        pool.suspend = lambda reason: (states.append(old.state), suspend(reason))  # type: ignore[method-assign, assignment, return-value]
+        pool.suspend = lambda reason: (states.append(old.state), suspend(reason))  # type: ignore[method-assign, assignment]
         self.server += " disabled"
         self.configure()
         self.reload()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net.transport import PEER_CLOSED
@@ -150,7 +152,8 @@ class FloorTests(SynchronousTestCase):
         bench.answer_all()
         bench.pass_time(1)
         self.assertEqual((len(bench.pool.idle), len(bench.pool.in_use)), (2, 1))
-        bench.pool.idle[0].transport.peer_ends()
+        transport: Any = bench.pool.idle[0].transport
+        transport.peer_ends()
         bench.pass_time(2 * REFILL_AFTER)
         bench.answer_all()
         self.assertEqual(len(bench.pool.idle), 2)
@@ -177,7 +180,7 @@ class FloorTests(SynchronousTestCase):
 class BorrowingTests(SynchronousTestCase):
     """Who gets which connection."""
 
-    def bench(self, idle: int = 3, **limits) -> PoolBench:
+    def bench(self, idle: int = 3, **limits: Any) -> PoolBench:
         """Connections that have stood idle for a while, none younger than a second."""
         bench = PoolBench(min_conn=idle, **limits)
         bench.answer_all()
@@ -352,7 +355,7 @@ class WaitingTests(SynchronousTestCase):
         bench = PoolBench()
         askers = [Asker() for _ in range(8)]
         for asker in askers:
-            asker.then = lambda asker=asker: bench.pool.wait(asker)  # type: ignore[misc]
+            asker.then = lambda asker=asker: bench.pool.wait(asker)
             bench.pool.wait(asker)
         for dial in bench.dialer.open[:]:
             dial.fail()

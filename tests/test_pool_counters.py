@@ -3,6 +3,7 @@ and for how long its floor did not stand."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -188,7 +189,7 @@ class AcquireTests(SynchronousTestCase):
 class ConnectTests(SynchronousTestCase):
     """Why connections are opened, and how that went."""
 
-    def connects(self, bench: PoolBench) -> dict[tuple[str, str], int]:
+    def connects(self, bench: PoolBench) -> dict[tuple[str, ...], int]:
         check_sums(bench.pool)
         return dict(bench.pool.counters.connects)
 
@@ -205,7 +206,7 @@ class ConnectTests(SynchronousTestCase):
         self.assertEqual(self.connects(bench), {(FLOOR, OK): 3, (DEMAND, OK): 1})
 
     def test_each_way_to_fail(self) -> None:
-        ways = {
+        ways: dict[str, Callable[[FakeDial], None]] = {
             REFUSED: lambda dial: dial.fail(),
             TIMEOUT: lambda dial: dial.time_out(),
             TLS: lambda dial: dial.fail("alert", "TLS handshake"),

@@ -31,7 +31,7 @@ class StormTests(SynchronousTestCase):
                 asker.connections.clear()
                 bench.pool.wait(asker)
 
-            asker.then = lambda: bench.clock.callLater(0, again) and None
+            asker.then = lambda: bench.clock.callLater(0, again)
             bench.pool.wait(asker)
         bench.pass_time(60)
         self.assertEqual(bench.pool.idle, [])
@@ -106,7 +106,7 @@ class StormTests(SynchronousTestCase):
 class RecoveryTests(SynchronousTestCase):
     """The server is back."""
 
-    def failing(self, floor: int = 64, **limits) -> PoolBench:
+    def failing(self, floor: int = 64, **limits: Any) -> PoolBench:
         """A pool whose server has refused for 20 s."""
         bench = PoolBench(min_conn=floor, secure=True, **limits)
         bench.dialer.answer = bench.dialer.refuse

@@ -19,7 +19,7 @@ from tests.fakes import Asker, PoolBench, check_sums
 class RetiringTests(SynchronousTestCase):
     """When a connection goes, and with what word."""
 
-    def many(self, idle: int, **limits) -> PoolBench:
+    def many(self, idle: int, **limits: Any) -> PoolBench:
         """`idle` connections, all borrowed at once and returned."""
         bench = PoolBench(**limits)
         bench.answer_all()

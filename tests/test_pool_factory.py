@@ -117,7 +117,8 @@ class FactoryTests(SynchronousTestCase):
         with self.assertRaises(TLSConfigurationError) as raised:
             self.factory.open("app", self.target, ServerTLS(ca_file=self.ca_file))
         self.assertIn("app: any certificate of the CA would do: say its name, sni or verifyhost", str(raised.exception))
-        for said in ({"sni": "s.test"}, {"verifyhost": "s.test"}, {"verify": "none"}):
+        cases: list[dict[str, Any]] = [{"sni": "s.test"}, {"verifyhost": "s.test"}, {"verify": "none"}]
+        for said in cases:
             self.factory.open("app", self.target, ServerTLS(ca_file=self.ca_file, **said))
 
     def test_connections_end_with_our_certificate(self) -> None:

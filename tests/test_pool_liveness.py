@@ -231,7 +231,8 @@ class AdviceTests(SynchronousTestCase):
 
     def test_a_floor_that_is_churned(self) -> None:
         """What it costs, and three ways out; none is needed where it is pinged."""
-        for limits, count in (({}, 1), ({"idle_ping": 1.0}, 0)):
+        cases: list[tuple[dict[str, Any], int]] = [({}, 1), ({"idle_ping": 1.0}, 0)]
+        for limits, count in cases:
             bench = PoolBench(min_conn=8, **limits)
             bench.answer_all()
             for _ in range(2):

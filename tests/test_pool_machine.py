@@ -48,8 +48,10 @@ class PoolMachine(RuleBasedStateMachine):
         or by hand."""
         # Sets of them are gone through in the order of their hashes; those of objects differ from run to run.
         self.hashes = ServerConnection.__hash__, Probe.__hash__
-        ServerConnection.__hash__ = lambda connection: connection.number  # type: ignore[method-assign]
-        Probe.__hash__ = lambda probe: 1  # type: ignore[method-assign]
+        connection_class: Any = ServerConnection
+        connection_class.__hash__ = lambda connection: connection.number
+        probe_class: Any = Probe
+        probe_class.__hash__ = lambda probe: 1
         self.floor = limits.pop("floor")
         accepts, self.answers_pings = limits.pop("accepts"), limits.pop("answers_pings")
         self.bench = PoolBench(secure=True, min_conn=self.floor, overdue_after=1e9, **limits)
@@ -313,7 +315,8 @@ class PoolMachine(RuleBasedStateMachine):
         lists = ((IDLE, pool.idle), (IN_USE, pool.in_use), (WATCHED, pool.watched), (RETIRING, pool.retiring))
         for state, held in lists:
             assert all(connection.state == state for connection in held)
-        assert all(connection.transport.state == OPEN and connection.transport.reading for connection in pool.idle)
+        transports: list[Any] = [connection.transport for connection in pool.idle]
+        assert all(transport.state == OPEN and transport.reading for transport in transports)
         assert pool.in_use == {*self.borrowed, *pool.holdings.pinged}
         assert pool.idle == sorted(pool.idle, key=lambda connection: connection.idle_since)
         opened = len(self.bench.dialer.transports)
@@ -380,7 +383,8 @@ class PoolMachine(RuleBasedStateMachine):
         if not hasattr(self, "pool"):
             return
         pool = self.pool
-        assert set(pool.connecting) == set(self.bench.dialer.open)
+        dialing: set[Any] = set(self.bench.dialer.open)
+        assert set(pool.connecting) == dialing
         assert len(pool.connecting) <= DIALS
         assert pool.limits.most is None or pool.standing <= pool.limits.most
         assert sum(cause != DEMAND for cause in pool.connecting.values()) <= FLOOR_DIALS
@@ -451,7 +455,7 @@ class PoolMachine(RuleBasedStateMachine):
         transport.peer_ends(reason)
 
 
-class PoolMachineTests(PoolMachine.TestCase):  # type: ignore[misc, name-defined]
+class PoolMachineTests(PoolMachine.TestCase):  # type: ignore[misc, valid-type]
     """Hypothesis looks for an order of events that breaks a promise."""
 
     settings = settings(

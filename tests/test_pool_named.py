@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -43,7 +45,7 @@ class Bench:
             Limits(),
             Budget(self.clock),
             own=own,
-            dialer_for=self.dialer_for,  # type: ignore[arg-type]
+            dialer_for=self.dialer_for,
             clock=self.clock,
         )
         self.pool.resume()
@@ -87,7 +89,7 @@ class Bench:
         return sum(len(pool.idle) for pool in self.pool.family)
 
     @property
-    def timers_left(self) -> list[Any]:
+    def timers_left(self) -> Sequence[IDelayedCall]:
         for dialer in self.dialers.values():
             dialer.deadlines.stop()
         return self.clock.getDelayedCalls()
@@ -237,7 +239,8 @@ class NamesTests(SynchronousTestCase):
         self.assertEqual(
             (bench.pool.names.used, bench.pool.names.wanted, bench.idle(), bench.pool.counted), (0, 0, 1, 21)
         )
-        kept[0].pool.take(kept[0])
+        pool_of_it: Any = kept[0].pool
+        pool_of_it.take(kept[0])
         self.assertEqual((bench.pool.names.used, bench.pool.names.wanted), (1, 1))
         bench.use(kept[0])
         for connection in kept:
@@ -328,7 +331,11 @@ class NamesTests(SynchronousTestCase):
 
     def test_those_of_all_names_end_in_the_same_slices(self) -> None:
         """However many names a server that is DOWN had, and all at once when the daemon stops."""
-        for ends, left in ((lambda pool: pool.suspend("server DOWN"), 9), (lambda pool: pool.close("stopping"), 0)):
+        ways: list[tuple[Callable[[ConstantPool], None], int]] = [
+            (lambda pool: pool.suspend("server DOWN"), 9),
+            (lambda pool: pool.close("stopping"), 0),
+        ]
+        for ends, left in ways:
             self.patch(backlog, "SLICE", 0.0)  # one in each
             bench = Bench()
             for connection in bench.borrow_all(*(b"n%d" % number for number in range(10))):
@@ -561,7 +568,7 @@ class NamesMachine(RuleBasedStateMachine):
         assert self.bench.timers_left == []
 
 
-class NamesMachineTests(NamesMachine.TestCase):  # type: ignore[misc, name-defined]
+class NamesMachineTests(NamesMachine.TestCase):  # type: ignore[misc, valid-type]
     """Hypothesis looks for an order of events that breaks a promise."""
 
     settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

@@ -41,7 +41,7 @@ def seen_after(rules: str) -> Seen:
     """The facts of a request that these rules have been run on."""
     text = f"{DEFAULTS}frontend fe\n bind :80\n{rules} default_backend be\nbackend be\n server s1 h:1\n"
     facts = Seen(HEAD)
-    run(RuleSet(read_configuration([Source("t.cfg", text)], {}).frontends["fe"].rules).request, facts)  # type: ignore[arg-type]
+    run(RuleSet(read_configuration([Source("t.cfg", text)], {}).frontends["fe"].rules).request, facts)
     return facts
 
 
@@ -55,7 +55,7 @@ class ConverterTests(SynchronousTestCase):
             for sample, value in zip(INPUTS, expected, strict=True):
                 text = asked(call, gives, sample)
                 try:
-                    made = to_text(compiled(read_expression(text, "here"))(facts))  # type: ignore[arg-type]
+                    made = to_text(compiled(read_expression(text, "here"))(facts))
                 except Wrong:
                     found: str | None = REFUSED
                 else:
@@ -86,7 +86,7 @@ class ConverterTests(SynchronousTestCase):
             (b"abc", "bin(616263)", True),
         ):
             facts.variables["txn.held"] = held
-            found = compiled(read_expression(f"{given_},secure_memcmp(txn.held)", "here"))(facts)  # type: ignore[arg-type]
+            found = compiled(read_expression(f"{given_},secure_memcmp(txn.held)", "here"))(facts)
             self.assertIs(found, same, (held, given_))
 
     @given(st.binary(max_size=40))
@@ -95,9 +95,9 @@ class ConverterTests(SynchronousTestCase):
         facts = Seen(HEAD)
         facts.variables["txn.x"] = Binary(data)
         for calls in ("base64,b64dec", "ub64enc,ub64dec", "bytes(0)"):
-            found = compiled(read_expression(f"var(txn.x),{calls}", "here"))(facts)  # type: ignore[arg-type]
+            found = compiled(read_expression(f"var(txn.x),{calls}", "here"))(facts)
             self.assertEqual((type(found), found), (Binary, data), calls)
-        same = compiled(read_expression("var(txn.x),secure_memcmp(txn.x)", "here"))(facts)  # type: ignore[arg-type]
+        same = compiled(read_expression("var(txn.x),secure_memcmp(txn.x)", "here"))(facts)
         self.assertIs(same, True)
 
     @given(st.binary(max_size=60))
@@ -107,7 +107,7 @@ class ConverterTests(SynchronousTestCase):
         facts.variables["txn.x"] = data.replace(b"\0", b"")
         for call, takes, gives, _ in CONVERSIONS:
             if takes in ("str", "bin"):
-                found = compiled(read_expression(f"var(txn.x),{call}", "here"))(facts)  # type: ignore[arg-type]
+                found = compiled(read_expression(f"var(txn.x),{call}", "here"))(facts)
                 self.assertTrue(found is None or gives != "bin" or isinstance(found, Binary), call)
 
 
@@ -182,7 +182,7 @@ class ArgumentTests(SynchronousTestCase):
     """How the text between parentheses is read (HAProxy's src/arg.c, make_arg_list)."""
 
     def fetched(self, text: str) -> object:
-        return compiled(read_expression(text, "here"))(Seen(HEAD))  # type: ignore[arg-type]
+        return compiled(read_expression(text, "here"))(Seen(HEAD))
 
     def test_backslashes(self) -> None:
         r"""Those before \\, a blank, a quote, r, n and t say something; any other stands for itself."""
@@ -260,7 +260,7 @@ class FetchTests(SynchronousTestCase):
 
     def fetched(self, text: str, *lines: bytes, target: bytes = b"/") -> bytes | None:
         head = b"GET %b HTTP/1.1\r\nHost: a\r\n%b\r\n" % (target, b"".join(line + b"\r\n" for line in lines))
-        return to_text(compiled(read_expression(text, "here"))(Seen(head)))  # type: ignore[arg-type]
+        return to_text(compiled(read_expression(text, "here"))(Seen(head)))
 
     def test_cookies(self) -> None:
         """A comma parts them, too; quotes hold a value together; names with a dollar are none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -57,12 +58,13 @@ class MeaningTests(SynchronousTestCase):
 
     def test_what_is_put_in_their_place(self) -> None:
         """`regsub`, with groups, with and without g."""
+        nowhere: Any = None
         for arguments, text, expected in REPLACED:
             pattern, instead, flags = ([each.strip("'") for each in arguments.split("',")] + ["", ""])[:3]
             if "'," not in arguments.partition("',")[2]:
                 instead, flags = instead.rstrip("'"), ""
             convert = CONVERTERS["regsub"](pattern, instead, flags)
-            self.assertEqual(convert(text.encode(), None), expected.encode(), arguments)
+            self.assertEqual(convert(text.encode(), nowhere), expected.encode(), arguments)
 
     def test_what_nobody_can_read_is_refused(self) -> None:
         """With the reason."""

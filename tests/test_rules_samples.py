@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.language.report import Wrong
-from reusedproxy.config.rules import expressions
+from reusedproxy.config.rules import haproxy_samples
 from reusedproxy.config.rules import samples as sample_table
 from reusedproxy.config.rules.expressions import read_expression
 from reusedproxy.rules.samples.compile import Sample, compiled
@@ -26,7 +28,8 @@ class Facts:
 
 
 def fetched(text: str) -> Sample:
-    return compiled(read_expression(text, "here"))(Facts())
+    facts: Any = Facts()
+    return compiled(read_expression(text, "here"))(facts)
 
 
 class FetchTests(SynchronousTestCase):
@@ -77,8 +80,9 @@ class FetchTests(SynchronousTestCase):
         class Nothing:
             head = None
 
+        nothing: Any = Nothing()
         for text, value in (("req.hdr(host)", None), ("req.fhdr(host)", None), ("str(a)", b"a")):
-            self.assertEqual(compiled(read_expression(text, "here"))(Nothing()), value)
+            self.assertEqual(compiled(read_expression(text, "here"))(nothing), value)
 
 
 class ReadTests(SynchronousTestCase):
@@ -122,6 +126,6 @@ class ReadTests(SynchronousTestCase):
         """What may be written is done, and HAProxy knows it."""
         self.assertEqual(set(sample_table.FETCHES | sample_table.LOGGED) - sample_table.BY_PLACE, set(FETCHES))
         self.assertEqual(set(sample_table.CONVERTERS), set(CONVERTERS))
-        self.assertLessEqual(set(sample_table.FETCHES), expressions.HAPROXY_FETCHES)
-        self.assertLessEqual(set(sample_table.SAME), expressions.HAPROXY_FETCHES)
-        self.assertLessEqual(set(sample_table.CONVERTERS), expressions.HAPROXY_CONVERTERS)
+        self.assertLessEqual(set(sample_table.FETCHES), haproxy_samples.FETCHES)
+        self.assertLessEqual(set(sample_table.SAME), haproxy_samples.FETCHES)
+        self.assertLessEqual(set(sample_table.CONVERTERS), haproxy_samples.CONVERTERS)

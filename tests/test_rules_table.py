@@ -113,7 +113,7 @@ class TableTests(SynchronousTestCase):
         report = Report(("t.cfg",))
         for text, true in CRITERIA:
             said = read_criterion(text.split(), PLACE, "here", report)
-            self.assertIs(criterion(said)(Seen(HEAD)), true, text)  # type: ignore[arg-type]
+            self.assertIs(criterion(said)(Seen(HEAD)), true, text)
 
     def test_single_lines(self) -> None:
         """Lists and cookies with quotes and empty members, words at the ends, and values that cannot be converted."""
@@ -123,8 +123,8 @@ class TableTests(SynchronousTestCase):
             self.assertEqual((found or b"").decode(), value, (line, text))
         report = Report(("t.cfg",))
         for line, text, true in LINE_CRITERIA:
-            said = criterion(read_criterion(text.split(), PLACE, "here", report))  # type: ignore[arg-type]
-            self.assertIs(said(Seen(head.format(line).encode())), true, (line, text))  # type: ignore[arg-type]
+            said = criterion(read_criterion(text.split(), PLACE, "here", report))
+            self.assertIs(said(Seen(head.format(line).encode())), true, (line, text))
 
     def test_answers(self) -> None:
         """`hdr` is the answer's; what is the request's is not at hand."""
@@ -132,7 +132,7 @@ class TableTests(SynchronousTestCase):
         facts = Seen(HEAD, ANSWER, server_tls=tls)
         facts.server_name = "s1"
         for text, value in ANSWERED:
-            found = compiled_text(read_expression(text, "here"), RESPONSE)(facts)  # type: ignore[arg-type]
+            found = compiled_text(read_expression(text, "here"), RESPONSE)(facts)
             self.assertEqual((found or b"").decode(), value, text)
 
     def test_build_certificates(self) -> None:
@@ -145,7 +145,7 @@ class TableTests(SynchronousTestCase):
             above=(b"ab", b"ove"),
         )
         for text, value in SHOWN:
-            found = compiled_text(read_expression(text, "here"))(Seen(HEAD, tls=shown))  # type: ignore[arg-type]
+            found = compiled_text(read_expression(text, "here"))(Seen(HEAD, tls=shown))
             if value != "0" or "length" not in text:
                 self.assertEqual((found or b"").decode(), value, text)
             else:
@@ -159,13 +159,13 @@ class TableTests(SynchronousTestCase):
             ("ssl_c_chain_der", REQUEST, None),
             ("ssl_s_chain_der", RESPONSE, side.certificate),
         ):
-            self.assertEqual(compiled(read_expression(text, "here"), where)(facts), value, text)  # type: ignore[arg-type]
+            self.assertEqual(compiled(read_expression(text, "here"), where)(facts), value, text)
 
     def test_what_is_not_there_is_not_fetched(self) -> None:
         """Of a client without a certificate; of a certificate that is none."""
         for side in (Side(None), Side(b"\x30\x05nope"), Side(b"")):
             for text, _ in SHOWN[15:30]:
-                found = compiled_text(read_expression(text.removesuffix(",length"), "here"))(Seen(HEAD, tls=side))  # type: ignore[arg-type]
+                found = compiled_text(read_expression(text.removesuffix(",length"), "here"))(Seen(HEAD, tls=side))
                 if text != "ssl_c_sha1,hex,length":
                     self.assertIsNone(found, (side.certificate, text))
 
@@ -221,10 +221,10 @@ class TableTests(SynchronousTestCase):
             ("str(<),concat(,txn.n,>)", b"<3>"),
             ("str(abcdef),bytes(txn.n)", b"def"),
         ):
-            self.assertEqual(compiled_text(read_expression(text, "here"))(facts), value, text)  # type: ignore[arg-type]
+            self.assertEqual(compiled_text(read_expression(text, "here"))(facts), value, text)
         self.assertTrue(
             (compiled_text(read_expression("req.hdrs", "here"))(facts) or b"").endswith(b"x-case: 1\r\n\r\n")
-        )  # type: ignore[arg-type]
+        )
 
 
 class ConditionTests(SynchronousTestCase):
@@ -297,7 +297,7 @@ class FormatTests(SynchronousTestCase):
             ("%[str(a%0d%0ab),url_dec]", b"a%0D%0Ab"),
             ("a\r\nb\x00\tc", b"a%0D%0Ab%00\tc"),
         ):
-            self.assertEqual(text_of(read_format(text, "here"))(Seen(HEAD)), value, text)  # type: ignore[arg-type]
+            self.assertEqual(text_of(read_format(text, "here"))(Seen(HEAD)), value, text)
 
     def test_the_first_line_is_the_clients_own(self) -> None:
         """Whatever rules have made of the request, as HAProxy keeps it for its log;
@@ -311,14 +311,14 @@ class FormatTests(SynchronousTestCase):
         ):
             facts = Seen(HEAD)
             facts.line = line
-            found = text_of(read_format("%HM|%HU|%HP|%HPO|%HQ|%HV|%r", "here"))(facts)  # type: ignore[arg-type]
+            found = text_of(read_format("%HM|%HU|%HP|%HPO|%HQ|%HV|%r", "here"))(facts)
             self.assertEqual(found.decode(), value)
 
     def test_in_a_body_the_files_own_text_stays_as_it_is(self) -> None:
         """What a sample holds does not, as in HAProxy 2.x; and nothing does in a header."""
         made = read_format("a\r\n\tb\x01|%[str(c%0ad),url_dec]", "here")
-        self.assertEqual(text_of_body(made)(Seen(HEAD)), b"a\r\n\tb\x01|c%0Ad")  # type: ignore[arg-type]
-        self.assertEqual(text_of(made)(Seen(HEAD)), b"a%0D%0A\tb%01|c%0Ad")  # type: ignore[arg-type]
+        self.assertEqual(text_of_body(made)(Seen(HEAD)), b"a\r\n\tb\x01|c%0Ad")
+        self.assertEqual(text_of(made)(Seen(HEAD)), b"a%0D%0A\tb%01|c%0Ad")
 
 
 class CertificateTests(SynchronousTestCase):

@@ -34,7 +34,7 @@ class RequestTests(SynchronousTestCase):
     def test_names_are_keys(self) -> None:
         """Each case is in the tables once."""
         for tables in ((LEGAL_REQUESTS, REFUSED_REQUESTS), (LEGAL_RESPONSES, REFUSED_RESPONSES)):
-            names = [case.name for table in tables for case in table]  # type: ignore[attr-defined]
+            names = [case.name for table in tables for case in table]
             self.assertEqual(sorted(set(names)), sorted(names))
 
     def test_legal_requests_reach_the_server_however_they_come(self) -> None:
