@@ -408,6 +408,8 @@ class World:
         self.turns: deque[Any] = deque()
         self.announced: list[tuple[str, str]] = []
         self.log: list[Exchange] = []
+        #: More of them by name, where rules lead to their backends.
+        self.others: dict[str, World] = {}
         self.places = ConnectionLimit(places)
         self.listener = FakeListener()
         limits = limits or Limits()

@@ -18,8 +18,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.tls import TLSOffer
 from reusedproxy.demo.certificates import Credential
+from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.net.tls.handshake import Handshake, HandshakeFailure, HandshakeQueue
 from reusedproxy.net.tls.server import Certificate, Certificates, ServerTLSTransport
+from reusedproxy.net.transport import Transport
 from tests.wire import Far, Loop, TLSFar, certificates, scratch
 
 #: What the test's authority signs is let in.
@@ -31,6 +33,13 @@ def offer(**fields: Any) -> TLSOffer:
     if fields.get("verify", "none") != "none":
         fields = {"ca_file": certificates().ca_file, **fields}
     return TLSOffer(**fields)
+
+
+def side_of(transport: Transport) -> TransportTLS:
+    """What rules can learn of its TLS, which it has."""
+    side = tls_side(transport)
+    assert side is not None
+    return side
 
 
 @define

@@ -71,9 +71,8 @@ def ruled(
     said = sections(lines, backend, others)
     made = World(test, **world)
     backends = {"be": made.backend}
-    made.others = {}  # type: ignore[attr-defined]
     for name in others or {}:
-        other = made.others[name] = World(test, warm=1)  # type: ignore[attr-defined]
+        other = made.others[name] = World(test, warm=1)
         other.backend.name = name
         backends[name] = other.backend
     for name, each in backends.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ from reusedproxy.exchanges.failures import Failures
 from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.exchanges.own_answers import ERRORS, KEEPING
 from reusedproxy.net.transport import HIGH_WATER, Transport
-from tests.clientfakes import GET, OK, POST, World
+from tests.clientfakes import GET, OK, POST, Client, FarServer, World
 from tests.wire import Loop
 
 BEGUN = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"
@@ -23,7 +24,7 @@ BEGUN = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"
 class Moment:
     """A world brought to one moment of a request's life."""
 
-    def __init__(self, test, name) -> None:
+    def __init__(self, test: SynchronousTestCase, name: str) -> None:
         full = name in ("in the queue", "in the queue with half a body")
         waits = name in ("waiting for a connection", "waiting for a connection with half a body")
         self.world = world = World(test, warm=0 if waits else 1, maxconn=1 if full else 0)
@@ -143,7 +144,7 @@ class ClientEndTests(SynchronousTestCase):
             moment.finish()
 
     @staticmethod
-    def rest(name):
+    def rest(name: str) -> bytes:
         """What completes the answer."""
         return {
             "mid response head": BEGUN[12:] + b"defghi",
@@ -205,7 +206,7 @@ class ClientEndTests(SynchronousTestCase):
     def test_a_log_that_fails_costs_nobody_an_answer(self) -> None:
         """A full disk is not the client's affair."""
 
-        def full(exchange) -> None:
+        def full(exchange: Exchange) -> None:
             raise OSError("disk full")
 
         world = World(self, warm=1)
@@ -262,6 +263,7 @@ class ServerEndTests(SynchronousTestCase):
                 world, client = moment.world, moment.client
                 world.log.clear()
                 exchange = client.connection.exchange
+                assert exchange is not None
                 exchange.failures = Failures(exchange)
                 exchange.failures.repeated = True
                 (wire,) = world.server.busy
@@ -370,7 +372,7 @@ class ServerDownTests(SynchronousTestCase):
         world.check_rest()
 
     @staticmethod
-    def down(far):
+    def down(far: FarServer) -> tuple[str, str]:
         return "DOWN", "Layer4 timeout"
 
 
@@ -406,7 +408,8 @@ class EarlyAnswerTests(SynchronousTestCase):
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9000000\r\n\r\n")
         dial = world.server.dialer.open[0]
         dial._end()
-        dial.owner.dial_ready(dial, Transport(loop.poller, near, None))
+        nobody_yet: Any = None
+        dial.owner.dial_ready(dial, Transport(loop.poller, near, nobody_yet))
         while client.wire.reading:
             client.send(bytes(100_000))
             loop.pump()
@@ -464,13 +467,13 @@ class EndBehindManyTests(SynchronousTestCase):
 class OwnFaultTests(SynchronousTestCase):
     """A programming error in one exchange is that exchange's end: its client does not wait for ever."""
 
-    def broken(self, what, received=OK):
+    def broken(self, what: Callable[..., object], received: bytes = OK) -> tuple[World, Client]:
         world = World(self, warm=1)
         client = world.client()
         client.send(GET)
         world.server.asked()
 
-        def fails(*_args, **_words) -> None:
+        def fails(*_args: Any, **_words: Any) -> None:
             raise ZeroDivisionError("a bug")
 
         what(self, world, client, fails)
@@ -492,7 +495,7 @@ class OwnFaultTests(SynchronousTestCase):
         client.send(GET)
         other.send(GET)
 
-        def fails(*_args) -> None:
+        def fails(*_args: Any) -> None:
             raise ZeroDivisionError("a bug")
 
         self.patch(Attempt, "placed", fails)

@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.clients.connection import BUSY
+from reusedproxy.clients.connection import BUSY, ClientConnection
 from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
 from reusedproxy.net.listener import Listener, bind_socket
+from reusedproxy.wire.heads import RequestHead
 from tests.clientfakes import GET, OK, PLACE, World
-from tests.wire import Loop
+from tests.wire import Far, Loop
 
 
 class BoundTests(SynchronousTestCase):
     """`maxconn` of the frontend, of a bind and of the process; over real sockets."""
 
-    def world(self, *, binds=(0,), **settings):
+    def world(self, *, binds: tuple[int, ...] = (0,), **settings: Any) -> World:
         self.loop = loop = Loop(self)
         addresses = [model.ListenAddress("tcp", host=f"127.0.0.{number + 1}") for number in range(len(binds))]
         made = tuple(model.Bind(PLACE, *each) for each in zip(addresses, ("",) * 9, binds, strict=False))
         self.made = world = World(self, frontend={"binds": made, **settings.pop("frontend", {})}, **settings)
         world.frontend._poller = loop.poller
         world.frontend.listeners.clear()
-        self.listeners = []
+        self.listeners: list[Listener] = []
         for bind in made:
             listener = Listener(loop.poller, world.deadlines, bind, bind_socket(bind, 10), self.fail)
             self.listeners.append(listener)
             world.frontend.listen(listener)
         return world
 
-    def clients(self, count, listener=0):
+    def clients(self, count: int, listener: int = 0) -> list[Far]:
         made = [self.loop.connect((f"127.0.0.{listener + 1}", self.listeners[listener].port)) for _ in range(count)]
         self.loop.pump()
         return made
 
-    def held(self):
+    def held(self) -> list[int]:
         self.loop.pump()
         return [listener.connections for listener in self.listeners]
 
@@ -46,7 +49,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual([listener.connections for listener in self.listeners], [0] * len(self.listeners))
         self.made.check_rest()
 
-    def alerts(self):
+    def alerts(self) -> list[str]:
         return [text for level, text in self.made.announced if level == "alert"]
 
     def test_the_frontends(self) -> None:
@@ -103,7 +106,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual([listener.state for listener in self.listeners], ["listening", "listening"])
         self.end()
 
-    def succeed(self, maxconn):
+    def succeed(self, maxconn: int) -> Frontend:
         """What a reload does: another frontend takes the listener over, the process's bound may be another."""
         world, old = self.made, self.made.frontend
         world.frontend = successor = Frontend(
@@ -133,7 +136,8 @@ class BoundTests(SynchronousTestCase):
             self.assertEqual(client.end, "")
             client.send(GET)
         self.loop.pump()
-        self.assertEqual([connection.state for connection in successor.connections], [BUSY, BUSY])
+        states = [connection.state for connection in successor.connections if isinstance(connection, ClientConnection)]
+        self.assertEqual(states, [BUSY, BUSY])
         while self.made.server.dialer.open:
             self.made.server.connect()
         while self.made.server.busy:
@@ -219,7 +223,8 @@ class BoundTests(SynchronousTestCase):
         successor.listen(listener)
         successor._fill()
         world.places.taken += 1
-        old.connection_gone(None, listener)
+        nobody: Any = None
+        old.connection_gone(nobody, listener)
         self.assertEqual(listener.state, "paused")
         self.assertEqual(client.end, "eof")
         self.end()
@@ -401,8 +406,8 @@ class PageTests(SynchronousTestCase):
 class Page:
     """Says whether it is to close."""
 
-    def wants(self, target):
+    def wants(self, target: bytes) -> bool:
         return True
 
-    def answer(self, head, close):
+    def answer(self, head: RequestHead, close: bool) -> tuple[int, bytes]:
         return 200, str(close).encode()

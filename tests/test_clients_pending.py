@@ -7,12 +7,13 @@ from typing import Any
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.pending import TIMEOUT, PendingClients
 from reusedproxy.config import model
 from reusedproxy.net.listener import Listener, bind_socket
 from reusedproxy.net.tls.handshake import HandshakeFailure
-from reusedproxy.net.tls.server import Certificate, Certificates
+from reusedproxy.net.tls.server import Certificate, Certificates, ServerTLSTransport
 from reusedproxy.operators.logs.access import HandshakeLog
 from tests.clientfakes import GET, OK, PLACE, World, get
 from tests.handshakes import TLSClient, client_tls, offer
@@ -83,6 +84,7 @@ class ServedTests(TLSListenerTestCase):
         for version, name in ((SSL.TLS1_2_VERSION, "TLSv1.2"), (SSL.TLS1_3_VERSION, "TLSv1.3")):
             client = self.connect(client_tls(version=version))
             (connection,) = world.frontend.connections
+            assert isinstance(connection, ClientConnection) and isinstance(connection.transport, ServerTLSTransport)
             self.assertEqual((connection.transport.version, connection.transport.server_name), (name, "server.test"))
             client.send(GET)
             self.loop.until(lambda: world.server.busy)

@@ -89,8 +89,8 @@ class PrefaceTests(SynchronousTestCase):
             far.send(header + GET)
             self.loop.pump()
             (connection,) = self.frontend.connections
-            self.assertEqual(connection.address[0], "127.0.0.1")
             assert isinstance(connection, ClientConnection) and connection.exchange is not None
+            self.assertEqual(connection.address[0], "127.0.0.1")
             self.assertEqual(connection.exchange.destination, ("127.0.0.1", self.listener.port))
             self.world.server.asked()
             self.world.server.answer()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.net.transport import HIGH_WATER
-from reusedproxy.wire.heads import Limits
+from reusedproxy.wire.heads import Limits, RequestHead
 from tests.clientfakes import GET, OK, POST, World, get, response
 from tests.wire import Loop
 
@@ -311,12 +315,14 @@ class PipelineTests(SynchronousTestCase):
         world.frontend._poller = loop.poller
         near, far = loop.pair(buffers=4096)
         far.stall()
-        world.listener.connections += 1
-        world.frontend.connection_made(near, ("192.0.2.7", 1), world.listener)
+        listener: Any = world.listener
+        listener.connections += 1
+        world.frontend.connection_made(near, ("192.0.2.7", 1), listener)
         far.send(GET * 100)
         loop.pump()
         (connection,) = world.frontend.connections
         self.assertLess(page.asked, 10)
+        assert isinstance(connection, ClientConnection)
         self.assertLess(connection.transport.unsent(), HIGH_WATER + 3 * 50_000)
         far.go_on()
         loop.pump()
@@ -369,14 +375,14 @@ class PipelineTests(SynchronousTestCase):
 class Page:
     """An answer of our own to every request."""
 
-    def __init__(self, body) -> None:
+    def __init__(self, body: bytes) -> None:
         self.body = body
         self.asked = 0
 
-    def wants(self, target):
+    def wants(self, target: bytes) -> bool:
         return True
 
-    def answer(self, head, close):
+    def answer(self, head: RequestHead, close: bool) -> tuple[int, bytes]:
         self.asked += 1
         return 200, response(self.body)
 
@@ -384,7 +390,9 @@ class Page:
 class CutTests(SynchronousTestCase):
     """The network cuts where it likes."""
 
-    def exchange(self, sent, pieces, answered=(OK,), takes=OK) -> None:
+    def exchange(
+        self, sent: bytes, pieces: Iterable[bytes], answered: Iterable[bytes] = (OK,), takes: bytes = OK
+    ) -> None:
         world = World(self, warm=1)
         client = world.client()
         for piece in pieces:

@@ -146,7 +146,7 @@ class TurnTests(SynchronousTestCase):
             world.clock.advance(0.003)
             route(*arguments)
 
-        world.frontend.route = slow  # type: ignore[method-assign]
+        self.patch(world.frontend, "route", slow)
         client = world.client()
         client.send(GET * 6)
         for _ in range(3):

@@ -203,8 +203,8 @@ class ServiceTests(SynchronousTestCase):
     def test_what_a_reload_will_not_be_able_to_read_is_one_warning(self) -> None:
         """Also for the user of twistd's option."""
         self.found = ["/a", "/b", "/c", "/d", "/e"]
-        options: dict[str, object]
-        for lines, options in ((" user nobody", {}), ("", {"uid": NOBODY.pw_uid})):
+        cases: list[tuple[str, dict[str, object]]] = [(" user nobody", {}), ("", {"uid": NOBODY.pw_uid})]
+        for lines, options in cases:
             (notice,) = self.service(lines, **options).assemble(bind=False).notices
             self.assertEqual(notice.level, "warning")
             self.assertIn("cannot read what a reload reads again: /a, /b, /c, /d and 1 more;", notice.text)

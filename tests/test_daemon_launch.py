@@ -55,7 +55,8 @@ class UnusableTests(SynchronousTestCase):
 class UsersLogFileTests(SynchronousTestCase):
     def test_it_is_rotated_by_its_owner_only(self) -> None:
         """Root's lines at the start would leave a file of root's, which the user cannot open at the next."""
-        file: Any = UsersLogFile.fromFullPath(str(temporary_directory(self) / "x.log"), rotateLength=10)
+        log_file: Any = UsersLogFile
+        file = log_file.fromFullPath(str(temporary_directory(self) / "x.log"), rotateLength=10)
         self.addCleanup(file.close)
         owner = os.geteuid()
         self.patch(os, "geteuid", lambda: owner + 1)

@@ -27,7 +27,8 @@ class FilesTests(SynchronousTestCase):
         return str(self.directory / name)
 
     def refused(self, *paths: str) -> list[str]:
-        return self.assertRaises(Refused, load, list(paths)).lines
+        lines: list[str] = self.assertRaises(Refused, load, list(paths)).lines
+        return lines
 
     def test_all_files_are_one_configuration(self) -> None:
         self.assertEqual(list(load([str(self.directory)]).frontends), ["l", "m"])

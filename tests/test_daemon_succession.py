@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -584,7 +585,7 @@ class WordTests(GenerationTestCase):
         """A pool that goes on has nothing of the line before it: what it is made of makes it another one,
         or is set anew."""
         self.begin("sni str(s.test)")
-        for words, read, expected in (
+        cases: list[tuple[str, Callable[[Any], object], object]] = [
             ("weight 7", lambda line: line.server.weight, 7),
             ("maxconn 7", lambda line: line.server.maxconn, 7),
             ("backup", lambda line: line.server.backup, True),
@@ -602,7 +603,8 @@ class WordTests(GenerationTestCase):
             ("max-reuse 7", lambda line: line.pool.limits.max_reuse, 7),
             ("ssl-max-ver TLSv1.2", lambda line: line.context.settings.max_version, "TLSv1.2"),
             ("no-ssl-reuse", lambda line: line.context.settings.resumes, False),
-        ):
+        ]
+        for words, read, expected in cases:
             self.assertNotEqual(read(self.proxy.lines["b/s"]), expected, words)
             self.server = f"sni str(s.test) {words}"
             self.configure()

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from twisted.internet.task import Clock
@@ -342,7 +343,7 @@ class OptionTests(SynchronousTestCase):
         parsed = []
         for name, words in said:
             if name.startswith("Exec"):
-                options = Options()
+                options: Any = Options()
                 options.parseOptions(words[words.index("reusedproxy") + 1 :])
                 parsed.append((name, bool(options["check"]), options["reload"], options["status-file"]))
         path = "/run/reusedproxy/status"
@@ -365,4 +366,5 @@ class OptionTests(SynchronousTestCase):
             (["--reload", "7", "--status-file", "f", "--check"], "does not go with --check"),
         ):
             self.assertIn(complaint, str(self.assertRaises(UsageError, Options().parseOptions, words)))
-        Options().parseOptions(["--reload", "7", "--status-file", "f"])
+        options: Any = Options()
+        options.parseOptions(["--reload", "7", "--status-file", "f"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.exchanges.own_answers import ERRORS, KEEPING
 from reusedproxy.wire.heads import Limits
-from tests.clientfakes import GET, OK, POST, TIMEOUTS, World, get
+from tests.clientfakes import GET, OK, POST, TIMEOUTS, Client, World, get
 
 BODY = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n123"
 
@@ -15,7 +18,7 @@ BODY = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n123"
 class RefusalTests(SynchronousTestCase):
     """Requests that cannot be taken: answered, closed, one line in the log, and no server hears of them."""
 
-    def refused(self, sent, status) -> None:
+    def refused(self, sent: bytes | list[bytes], status: int) -> None:
         world = World(self, warm=1)
         client = world.client()
         for piece in sent if isinstance(sent, list) else [sent]:
@@ -85,8 +88,8 @@ class RefusalTests(SynchronousTestCase):
 class ServerFaultTests(SynchronousTestCase):
     """What servers do wrong."""
 
-    def answered(self, sent, do, status, flags, **world) -> None:
-        world = World(self, warm=1, **world)
+    def answered(self, sent: bytes, do: Callable[..., object], status: int, flags: str, **settings: Any) -> None:
+        world = World(self, warm=1, **settings)
         client = world.client()
         client.send(sent)
         do(world.server)
@@ -178,7 +181,7 @@ class ServerFaultTests(SynchronousTestCase):
 class BrokenAnswerTests(SynchronousTestCase):
     """An answer that has begun and cannot be completed."""
 
-    def begun(self, head):
+    def begun(self, head: bytes) -> tuple[World, Client]:
         world = World(self, warm=1)
         client = world.client()
         client.send(GET)

@@ -4,6 +4,8 @@ nobody loses the answer by it."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -27,7 +29,14 @@ def begin_of_body(request: bytes) -> int:
 class Upload:
     """A world in which one upload is under way that lacks its last `missing` bytes."""
 
-    def __init__(self, test, request=LENGTH, missing=7, answer=NO, **settings) -> None:
+    def __init__(
+        self,
+        test: SynchronousTestCase,
+        request: bytes = LENGTH,
+        missing: int = 7,
+        answer: bytes = NO,
+        **settings: Any,
+    ) -> None:
         self.world = World(test, warm=1, **settings)
         self.client = self.world.client()
         self.request = request

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.pool.connection import INTERIMS
-from tests.clientfakes import GET, OK, World
+from tests.clientfakes import GET, OK, Client, Wire, World
 
 ASKS = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -71,7 +73,7 @@ class InterimTests(SynchronousTestCase):
 
 
 class ExpectTests(SynchronousTestCase):
-    def asked(self, asks=ASKS, **settings):
+    def asked(self, asks: bytes = ASKS, **settings: Any) -> tuple[World, Client, Wire]:
         world = World(self, warm=1, **settings)
         client = world.client()
         client.send(asks)

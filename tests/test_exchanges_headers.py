@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.proxies import ForwardFor
@@ -75,7 +77,13 @@ class HopByHopTests(SynchronousTestCase):
 class ForwardedForTests(SynchronousTestCase):
     """`option forwardfor`, as HAProxy's manual has it."""
 
-    def sent(self, front, back=None, request=GET, address=("192.0.2.7", 4711)):
+    def sent(
+        self,
+        front: ForwardFor | None,
+        back: ForwardFor | None = None,
+        request: bytes = GET,
+        address: tuple[str, int] = ("192.0.2.7", 4711),
+    ) -> bytes:
         world = World(self, warm=1, frontend={"forwardfor": front}, backend={"forwardfor": back})
         client = world.client(address)
         client.send(request)
@@ -144,7 +152,8 @@ class ClosingOptionTests(SynchronousTestCase):
     def test_http_server_close_in_either_section(self) -> None:
         """The server's connection is used once, and told so; the client's goes on."""
         for where in ("frontend", "backend"):
-            world = World(self, warm=1, **{where: {"connection_mode": "server-close"}})
+            settings: dict[str, Any] = {where: {"connection_mode": "server-close"}}
+            world = World(self, warm=1, **settings)
             client = world.client()
             client.send(GET)
             self.assertEqual(world.server.asked(), get("/", "connection: close"))

@@ -19,7 +19,7 @@ class RaceCase(SynchronousTestCase):
         client.send(request)
         return made, client
 
-    def counted(self, world: World) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
+    def counted(self, world: World) -> tuple[dict[tuple[str, str], int], dict[tuple[str, ...], int]]:
         """Races and retries, in the end."""
         world.check_rest()
         counters = world.server.pool.counters

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import gc
 import weakref
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.exchanges.attempt import ATTEMPTS_AT_ONCE, HELD_MAX
 from reusedproxy.exchanges.own_answers import ERRORS, KEEPING
-from tests.clientfakes import GET, OK, POST, World, get, response
+from tests.clientfakes import GET, OK, POST, Client, FarServer, World, get, response
 from tests.fakes import LATE_REFUSAL, FakeContext
 
 
-def refuse_all(far, world):
+def refuse_all(far: FarServer, world: World) -> int:
     """Every dial fails until none is left; how many there were."""
     count = 0
     while True:
@@ -108,9 +109,12 @@ class DialTests(SynchronousTestCase):
         client, other = world.client(), world.client()
         client.send(GET)
         other.send(GET)
+        exchange = client.connection.exchange
+        assert exchange is not None and other.connection.exchange is not None
         self.assertIs(other.connection.exchange.server, second.server)
         first.refuse()
-        self.assertEqual(client.connection.exchange.attempt.state, "connecting")  # `avoid` is better than nothing
+        assert exchange.attempt is not None
+        self.assertEqual(exchange.attempt.state, "connecting")  # `avoid` is better than nothing
         world.advance(1)
         first.connect()
         second.connect()
@@ -123,15 +127,15 @@ class DialTests(SynchronousTestCase):
 class RaceTests(SynchronousTestCase):
     """A connection that had been idle ends before any byte of the answer: the server may have closed it just then."""
 
-    def lost(self, request, how="eof", warm=1, **world):
-        world = World(self, warm=warm, **world)
+    def lost(self, request: bytes, how: str = "eof", warm: int = 1, **settings: Any) -> tuple[World, Client]:
+        world = World(self, warm=warm, **settings)
         client = world.client()
         client.send(request)
         world.server.asked()
         getattr(world.server, how)()
         return world, client
 
-    def races(self, world):
+    def races(self, world: World) -> tuple[int, int]:
         counters = world.server.server.pool.counters
         return counters.races_repeated, counters.races_lost
 
@@ -395,9 +399,11 @@ class AtOnceTests(SynchronousTestCase):
                 far.pool.suspend("for a while")
             client = world.client()
             client.send(GET)
+            assert client.connection.exchange is not None
             self.assertEqual(client.connection.exchange.retries, ATTEMPTS_AT_ONCE + 1)
             other = world.client()
             other.send(GET)
+            assert other.connection.exchange is not None
             self.assertEqual(other.connection.exchange.retries, ATTEMPTS_AT_ONCE + 1)
             other.wire.reset()
             for _ in range(100_000 // ATTEMPTS_AT_ONCE + 1):

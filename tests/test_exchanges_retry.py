@@ -1,6 +1,8 @@
 """When a failed attempt is repeated: the whole table."""
 
+from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -68,7 +70,7 @@ class MayRetryTests(SynchronousTestCase):
             )
             self.assertEqual(got, expected, (failure, method, answered, held, retried))
 
-    def every_case(self):
+    def every_case(self) -> Iterator[tuple[str, bytes, dict[str, bool], bool]]:
         bits = [True, False]
         for failure, method, *flags in product(FAILURES, [*IDEMPOTENT, b"POST", b"X"], bits, bits, bits):
             names = dict(zip(("answered", "held", "retried"), flags, strict=True))
@@ -78,7 +80,7 @@ class MayRetryTests(SynchronousTestCase):
         """`retry-on` asks for more, or for less, whatever the method; never for what we do not hold."""
         for word, failure, answered, expected in WORDS_TABLE:
             for method in (b"GET", b"POST"):
-                names = {"retry_on": {word}, "method": method, "answered": answered}
+                names: dict[str, Any] = {"retry_on": {word}, "method": method, "answered": answered}
                 got = may_retry(failure, held=True, retried=True, **names)
                 self.assertEqual(got, expected, (word, failure, answered, method))
                 self.assertFalse(may_retry(failure, held=False, retried=True, **names))
@@ -86,7 +88,7 @@ class MayRetryTests(SynchronousTestCase):
     def test_no_word_but_none_gives_up_the_idle_close_race(self) -> None:
         """That race is ours, not the server's answer: whoever lists failures has not thought of it."""
         for word, expected in (("none", False), ("503", True), ("conn-failure", True)):
-            names = {"method": b"GET", "answered": False, "held": True, "retried": False}
+            names: dict[str, Any] = {"method": b"GET", "answered": False, "held": True, "retried": False}
             self.assertEqual(may_retry(SERVER_GONE, retry_on={word}, **names), expected, word)
 
     def test_never_once_answered_or_not_held(self) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,7 +16,7 @@ BUSY = response(b"no", status="503 Busy")
 
 
 class RetryOnTests(SynchronousTestCase):
-    def world(self, *words, warm=2, retries=3, **settings):
+    def world(self, *words: str, warm: int = 2, retries: int = 3, **settings: Any) -> World:
         return World(self, warm=warm, backend={"retry_on": frozenset(words), "retries": retries, **settings})
 
     def test_a_status(self) -> None:
@@ -98,10 +101,14 @@ class RetryOnTests(SynchronousTestCase):
 
     def test_failures(self) -> None:
         """Each word, each failure: is the request, which is a POST, sent again?"""
-        half = b"HTTP/1.1 20"
-        failures = {
+
+        def half_a_head(world: World) -> None:
+            world.server.answer(b"HTTP/1.1 20")
+            world.server.reset()
+
+        failures: dict[str, Callable[[World], object]] = {
             "empty": lambda world: world.server.reset(),
-            "half a head": lambda world: (world.server.answer(half), world.server.reset()),
+            "half a head": half_a_head,
             "no HTTP": lambda world: world.server.answer(b"SSH-2.0-x\r\n"),
             "silence": lambda world: world.advance(20),
         }
@@ -166,7 +173,7 @@ class RetryOnTests(SynchronousTestCase):
 
 
 class RedispatchTests(SynchronousTestCase):
-    def servers_tried(self, redispatch, retries=4):
+    def servers_tried(self, redispatch: int, retries: int = 4) -> str:
         """Which server each attempt of one request goes to."""
         world = World(self, servers=2, backend={"retries": retries, "redispatch": redispatch})
         client = world.client()

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.exchanges.own_answers import KEEPING
-from tests.clientfakes import GET, OK, POST, World, get
+from tests.clientfakes import GET, OK, POST, Client, Wire, World, get
 
 
 class TableTests(SynchronousTestCase):
     """A connection stands idle. Is it used for this request, or is a new one opened?"""
 
-    def reuses(self, mode, *, first=True, reused=False, request=GET, idle_for=0.0):
+    def reuses(
+        self,
+        mode: str | None,
+        *,
+        first: bool = True,
+        reused: bool = False,
+        request: bytes = GET,
+        idle_for: float = 0.0,
+    ) -> bool:
         """`first`: of its client; `reused`: the connection has been, before."""
         world = World(self, warm=1, backend={"http_reuse": mode})
         far = world.server
@@ -80,7 +89,7 @@ class NeverTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.world = World(self, backend={"http_reuse": "never"})
 
-    def ask(self, client):
+    def ask(self, client: Client) -> Wire:
         """The connection that carries the request."""
         far = self.world.server
         client.send(GET)
@@ -105,9 +114,11 @@ class NeverTests(SynchronousTestCase):
         self.assertTrue(one.connection.move(self.world.frontend, once=False))
         self.assertIsNot(self.ask(other), first)
         self.assertIs(self.ask(one), first)
+        assert one.connection.session is not None
         (connection,) = one.connection.session.private
         self.world.server.pool.retire(connection, "reload")
-        connection.pool = None  # as when it has been taken apart
+        nothing: Any = None
+        connection.pool = nothing  # as when it has been taken apart
         self.assertIsNot(self.ask(one), first)
         self.world.check_rest()
 
@@ -154,6 +165,7 @@ class NeverTests(SynchronousTestCase):
         self.world.server.connect()
         self.world.server.answer()
         self.assertEqual(client.take(), OK)
+        assert client.connection.session is not None
         self.assertEqual(len(client.connection.session.private), 1)
         self.world.check_rest()
 
@@ -251,7 +263,8 @@ class BoundTests(SynchronousTestCase):
         client.send(GET)
         world.server.answer(self.CHALLENGE % b"NTLM")
         (bound,) = world.server.pool.private
-        bound.transport.eof()
+        transport: Any = bound.transport
+        transport.eof()
         self.assertEqual(world.server.pool.private, set())
         client.take()
         client.send(GET)
@@ -259,7 +272,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(client.take(), OK)
         world.check_rest()
 
-    def authenticated(self, **words):
+    def authenticated(self, **words: Any) -> tuple[World, Client, Client]:
         """A world of two servers with one place each, and two clients that are bound to the first."""
         world = World(self, servers=2, warm=2, maxconn=1, **words)
         clients = [world.client(), world.client()]
@@ -271,7 +284,7 @@ class BoundTests(SynchronousTestCase):
                 world.backend._balance.pick()
         self.assertEqual(len(world.server.pool.private), 2)
         world.log.clear()
-        return world, *clients
+        return world, clients[0], clients[1]
 
     def test_when_its_server_is_full_it_waits_there(self) -> None:
         """Another server is free, but it would have to authenticate again; HAProxy's log says where and behind whom."""

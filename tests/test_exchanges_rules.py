@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.config.model.proxies import ForwardFor
 from tests.clientfakes import GET, OK, World, get, response
 from tests.rulefakes import ruled
@@ -16,7 +19,7 @@ def head_of(data: bytes) -> list[bytes]:
 class RequestTests(SynchronousTestCase):
     """`http-request`."""
 
-    def asked(self, rules: str, request: bytes, answer: bytes = OK, **world: str) -> list[bytes]:
+    def asked(self, rules: str, request: bytes, answer: bytes = OK, **world: Any) -> list[bytes]:
         """The lines that reach the server."""
         made = ruled(self, rules, warm=1, **world)
         made.client().send(request)
@@ -26,7 +29,7 @@ class RequestTests(SynchronousTestCase):
         made.check_rest()
         return head_of(asked)
 
-    def answered(self, rules: str, request: bytes, **world: str) -> tuple[bytes, World]:
+    def answered(self, rules: str, request: bytes, **world: Any) -> tuple[bytes, World]:
         """What the client is told without a server."""
         made = ruled(self, rules, warm=1, **world)
         client = made.client()
@@ -273,7 +276,9 @@ class RequestTests(SynchronousTestCase):
         client = world.client()
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
         self.assertNotIn(b"Expect", world.server.asked())
-        self.assertFalse(world.frontend.connections.copy().pop().exchange.expects)
+        (connection,) = world.frontend.connections
+        assert isinstance(connection, ClientConnection) and connection.exchange is not None
+        self.assertFalse(connection.exchange.expects)
         client.send(b"ok")
         world.server.answer()
         world.check_rest()
@@ -332,7 +337,9 @@ class BackendTests(SynchronousTestCase):
             self.assertTrue(where.server.asked(), request)
             where.server.answer()
             self.assertEqual(client.take(), OK)
-        self.assertEqual([exchange.backend.name for exchange in world.log], ["api", "be", "more", "be"])
+        self.assertEqual(
+            [exchange.backend and exchange.backend.name for exchange in world.log], ["api", "be", "more", "be"]
+        )
         for other in world.others.values():
             other.log = []
             other.check_rest()
@@ -438,7 +445,7 @@ class AfterResponseTests(SynchronousTestCase):
 
     RULE = "http-after-response set-header X-After %[status]"
 
-    def answered(self, rules: str, request: bytes = get("/"), **world: object) -> tuple[bytes, World]:
+    def answered(self, rules: str, request: bytes = get("/"), **world: Any) -> tuple[bytes, World]:
         made = ruled(self, f"{self.RULE}\n {rules}", warm=1, **world)
         client = made.client()
         client.send(request)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.config.model.proxies import Timeouts
 from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.exchanges.own_answers import ERRORS
 from reusedproxy.net.transport import HALF, HIGH_WATER, PEER_RESET, PEER_TRUNCATED
 from tests.clientfakes import GET, OK, TIMEOUTS, World, get
 
+#: How a wire was closed, and why; None: it was not.
+End = tuple[str, str] | None
 ASKS = get("/chat", "Connection: keep-alive, Upgrade", "Upgrade: websocket")
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
 YES = SWITCHED + b"Connection: Upgrade\r\n\r\n"
@@ -21,7 +27,17 @@ SENT_ON = b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n"
 class Tunnelled:
     """A world with one tunnel in it, both ends held."""
 
-    def __init__(self, test, *, timeouts=None, early=b"", late=b"", request=ASKS, answer=YES, backend=None) -> None:
+    def __init__(
+        self,
+        test: SynchronousTestCase,
+        *,
+        timeouts: Timeouts | None = None,
+        early: bytes = b"",
+        late: bytes = b"",
+        request: bytes = ASKS,
+        answer: bytes = YES,
+        backend: dict[str, Any] | None = None,
+    ) -> None:
         self.world = World(test, warm=1, timeouts=timeouts or TIMEOUTS, backend=backend)
         self.client = self.world.client()
         self.client.send(request + early)
@@ -294,7 +310,11 @@ class ConnectTests(SynchronousTestCase):
 
     def test_failed(self) -> None:
         """The same when no server answers: neither a 502 nor a 503 of ours lets it go on with requests."""
-        for fails in (lambda world: world.server.eof(), lambda world: world.server.answer(b"junk\r\n")):
+        ways: list[Callable[[World], None]] = [
+            lambda world: world.server.eof(),
+            lambda world: world.server.answer(b"junk\r\n"),
+        ]
+        for fails in ways:
             world = World(self, warm=1, backend={"retries": 0})
             client = world.client()
             client.send(CONNECT + GET)
@@ -338,7 +358,7 @@ class ConnectTests(SynchronousTestCase):
 class EndTests(SynchronousTestCase):
     """Each side ends for itself."""
 
-    def check(self, tunnel, flags, ends) -> None:
+    def check(self: SynchronousTestCase, tunnel: Tunnelled, flags: str, ends: tuple[End, End]) -> None:
         self.assertEqual(tunnel.world.flags(), [(101, flags)])
         self.assertEqual((tunnel.client.wire.end, tunnel.wire.end), ends)
         self.assertEqual(tunnel.world.server.pool.closed, {"tunnel over": 1})
@@ -511,7 +531,7 @@ class PaceTests(SynchronousTestCase):
         self.assertTrue(client.take().endswith(b"raw"))
         self.assertTrue(wire.reading)
 
-    def ends_after(self, seconds, tunnel, flags) -> None:
+    def ends_after(self, seconds: float, tunnel: Tunnelled, flags: str) -> None:
         tunnel.world.advance(seconds - 1)
         self.assertEqual(tunnel.world.log, [])
         tunnel.world.advance(1)

@@ -29,6 +29,8 @@ Where nothing but its head has gone to a queue or to a dial, C or c comes with Q
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -49,7 +51,7 @@ LEAVES = ("ends its side", "closes", "reset")
 #: own status).
 ANSWER = "the answer"
 SERVED = (0, "--")
-TABLE = {
+TABLE: dict[str, list[tuple[int | str, tuple[int, str] | None]]] = {
     "before": [(400, (400, "CR")), ("", (400, "CR")), ("", (400, "CR")), (408, (408, "cR")), ("", (408, "cR"))],
     "idle": [("", None)] * 5,
     "head": [(400, (400, "CR")), ("", (400, "CR")), ("", (400, "CR")), (408, (408, "cR")), ("", (408, "cR"))],
@@ -248,7 +250,7 @@ class WaitingTests(Faults):
                         scene.wait()
                     scene.finish()
 
-    def moments(self):
+    def moments(self) -> Iterator[tuple[Kind, int]]:
         """After the head, in the body, and after all of it."""
         for kind in REQUESTS:
             for asked in range(kind.request_head, len(kind.request) + 1):

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import unittest
-from typing import Any
+from typing import Any, cast
 
 import h11
 from attrs import define, evolve
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from twisted.logger import globalLogPublisher
+from twisted.logger import ILogObserver, globalLogPublisher
 
 from reusedproxy.net.transport import DRAINING, OPEN, PEER_RESET, PEER_TRUNCATED
 from tests.clientfakes import TIMEOUTS, Client, FarServer, World
@@ -196,10 +196,22 @@ class FaultMachine(RuleBasedStateMachine):
         floor=st.sampled_from([0, 0, 2]),
         retry_on=st.sampled_from(RETRY_ON),
     )
-    def begin(self, servers, warm, maxconn, retries, redispatch, http_reuse, mode, floor, retry_on) -> None:
+    def begin(
+        self,
+        servers: int,
+        warm: int,
+        maxconn: int,
+        retries: int,
+        redispatch: bool,
+        http_reuse: str | None,
+        mode: str,
+        floor: int,
+        retry_on: frozenset[str],
+    ) -> None:
         self.retry_on, self.retries = retry_on, retries
         self.failures: list[Any] = []
-        globalLogPublisher.addObserver(self.observe)
+        self.observer = cast(ILogObserver, self.observe)
+        globalLogPublisher.addObserver(self.observer)
         self.world = World(
             unittest.TestCase(),  # type: ignore[arg-type]
             servers=servers,
@@ -461,7 +473,7 @@ class FaultMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "listeners"):
             return
-        globalLogPublisher.removeObserver(self.observe)
+        globalLogPublisher.removeObserver(self.observer)
         for _ in range(40):
             self.world.advance(7)
             self.nobody_is_confused()

@@ -21,6 +21,8 @@ is the client's (408 / cD): it is not the server's turn.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -38,7 +40,7 @@ SILENCES = ("silence", "nothing passes")
 PLACES = ("warm", "kept", "pipelined", "new")
 
 ANSWER, CUT = "the answer", "cut"
-TABLE = {
+TABLE: dict[str, tuple[tuple[int | str, str], ...]] = {
     #          closes                reset                 silence
     "nothing": ((502, "SH"), (502, "SH"), (504, "sH")),
     "head": ((502, "SH"), (502, "SH"), (504, "sH")),
@@ -182,7 +184,7 @@ class AnswerTests(Faults):
 class UploadTests(Faults):
     """The server fails while the client is still sending."""
 
-    def moments(self):
+    def moments(self) -> Iterator[tuple[Kind, int]]:
         for kind in REQUESTS:
             for asked in range(kind.request_head, len(kind.request)):
                 yield kind, asked
@@ -272,6 +274,7 @@ class UnaskedTests(Faults):
                         scene = Scene(self, evolve(kind, response=kind.response + b"HTTP/1.1 200 OK\r\n\r\n"), place)
                         scene.ask()
                         (wire,) = scene.far.busy
+                        assert isinstance(wire, FaultWire)
                         wire.doubtful = True
                         wire.feed(kind.said[:told])
                         if told < len(kind.said):
@@ -292,6 +295,7 @@ class UnaskedTests(Faults):
                         scene = Scene(self, kind, "warm")
                         scene.ask()
                         (wire,) = scene.far.busy
+                        assert isinstance(wire, FaultWire)
                         wire.doubtful = True
                         if apart:
                             wire.feed(kind.said[: max(told, 1)])

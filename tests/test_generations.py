@@ -200,7 +200,12 @@ class ForgottenTests(GenerationTestCase):
         (old,) = self.proxy.backends[0].servers
         pool, states = old.pool, []
         suspend = pool.suspend
-        pool.suspend = lambda reason: (states.append(old.state), suspend(reason))  # type: ignore[method-assign, assignment]
+
+        def seen(reason: str) -> None:
+            states.append(old.state)
+            suspend(reason)
+
+        pool.suspend = seen  # type: ignore[method-assign]
         self.server += " disabled"
         self.configure()
         self.reload()

@@ -8,9 +8,8 @@ from OpenSSL import SSL
 
 from reusedproxy.config.tls.x509_errors import ALL
 from reusedproxy.demo.certificates import Authority, Credential
-from reusedproxy.net.tls.facts import tls_side
 from reusedproxy.net.tls.handshake import CA_NOT_TRUSTED, CRT_NOT_TRUSTED, REFUSED
-from tests.handshakes import client_tls, offer
+from tests.handshakes import client_tls, offer, side_of
 from tests.test_net_handshake import HandshakeTestCase
 from tests.wire import certificates
 
@@ -53,9 +52,10 @@ class ClientCertificateTests(HandshakeTestCase):
         """It can be looked at afterwards."""
         self.assertEqual(self.shown(self.ours.client), [True, True])
         transport = self.shaker.transport
-        assert tls_side(transport).certificate is not None
-        self.assertIn(b"client", tls_side(transport).certificate)
-        self.assertEqual((tls_side(transport).verify_result, transport.crt_fault), (0, None))
+        certificate = side_of(transport).certificate
+        assert certificate is not None
+        self.assertIn(b"client", certificate)
+        self.assertEqual((side_of(transport).verify_result, transport.crt_fault), (0, None))
 
     def test_our_own_chain_is_what_crt_holds(self) -> None:
         """Not what is known from `ca-file`, which says whose certificates clients may show."""
@@ -68,7 +68,7 @@ class ClientCertificateTests(HandshakeTestCase):
         """Demanded, or only asked for."""
         self.refused(None, REFUSED, "the client showed no certificate, which 'verify required' demands", "ca-file")
         self.assertEqual(self.shown(None, verify="optional"), [True, True])
-        self.assertIsNone(tls_side(self.shaker.transport).certificate)
+        self.assertIsNone(side_of(self.shaker.transport).certificate)
 
     def test_optional_looks_at_what_is_shown(self) -> None:
         """As in HAProxy: a bad one is worse than none."""
@@ -89,7 +89,7 @@ class ClientCertificateTests(HandshakeTestCase):
         )
         self.assertEqual(self.shown(self.issued(middle), ignored_ca_errors=frozenset({10})), [True, True])
         transport = self.shaker.transport
-        self.assertEqual((tls_side(transport).verify_result, transport.crt_fault), (10, None))
+        self.assertEqual((side_of(transport).verify_result, transport.crt_fault), (10, None))
         assert transport.ca_fault is not None
         self.assertEqual((transport.ca_fault.error, transport.ca_fault.depth), (10, 1))
 
@@ -98,7 +98,7 @@ class ClientCertificateTests(HandshakeTestCase):
         expired = self.issued(not_after=datetime.now(timezone.utc) - HOUR)
         self.assertEqual(self.shown(expired, ignored_crt_errors=frozenset({10})), [True, True])
         transport = self.shaker.transport
-        self.assertEqual(tls_side(transport).verify_result, 10)
+        self.assertEqual(side_of(transport).verify_result, 10)
         assert transport.crt_fault is not None
         self.assertEqual((transport.crt_fault.error, transport.crt_fault.depth), (10, 0))
         self.refused(expired, CRT_NOT_TRUSTED, "has expired", ignored_crt_errors=frozenset({9}))
@@ -109,7 +109,7 @@ class ClientCertificateTests(HandshakeTestCase):
         """They are sent, so that a browser can offer the right certificate;
         unless no-ca-names, or by ca-verify-file."""
 
-        def sent(**fields: object) -> list[str]:
+        def sent(**fields: object) -> list[str | None]:
             self.shown(self.ours.client, **fields)
             far = self.shaker.client(client_tls(self.ours.client, version=TLS12))
             return [name.CN for name in far.tls.get_client_ca_list()]

@@ -12,7 +12,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.demo.certificates import Authority, Credential
 from reusedproxy.net.poller import READ, WRITE
-from reusedproxy.net.tls.facts import tls_side
 from reusedproxy.net.tls.handshake import (
     ABORTED,
     EMPTY,
@@ -20,7 +19,7 @@ from reusedproxy.net.tls.handshake import (
     STEPS_AT_ONCE,
     TIMED_OUT,
 )
-from tests.handshakes import Shaker, client_tls
+from tests.handshakes import Shaker, client_tls, side_of
 from tests.test_net_hello import hello, in_records, padded
 from tests.wire import Far, Loop, Recorder, certificates
 
@@ -69,10 +68,10 @@ class ThroughTests(HandshakeTestCase):
             transport = self.shaker.transport
             self.assertTrue(far.handshaken and transport.secure)
             self.assertEqual((transport.version, transport.server_name), (name, "server.test"))
-            self.assertEqual(tls_side(transport).cipher, far.tls.get_cipher_name())
-            self.assertEqual((transport.resumed, tls_side(transport).certificate), (False, None))
+            self.assertEqual(side_of(transport).cipher, far.tls.get_cipher_name())
+            self.assertEqual((transport.resumed, side_of(transport).certificate), (False, None))
             self.assertEqual(
-                (tls_side(transport).verify_result, transport.crt_fault, transport.ca_fault), (0, None, None)
+                (side_of(transport).verify_result, transport.crt_fault, transport.ca_fault), (0, None, None)
             )
 
     def test_cut_at_every_byte(self) -> None:
@@ -118,7 +117,7 @@ class ThroughTests(HandshakeTestCase):
         for padding, size in ((40000, 1 << 14), (64000, 1 << 14), (64000, 300)):
             far = self.raw(tcp=True)
             far.split(padded(hello("server.test"), padding, size), 10000)
-            self.loop.until(lambda far=far: far.received)  # type: ignore[misc]
+            self.loop.until(lambda far=far: far.received)
             self.assertEqual(far.received[:1], b"\x16")
             self.assertEqual(self.shaker.handshakes[-1]._shown.hello.server_name, "server.test")
             self.shaker.handshakes[-1].abort("over")
@@ -132,7 +131,7 @@ class ThroughTests(HandshakeTestCase):
             message = b"\x01" + length.to_bytes(3, "big") + content
             far = self.raw(tcp=True)
             far.split(in_records(b"\x16\x03\x01\0\0" + message, 1 << 14), 10000)
-            self.loop.until(lambda far=far: far.received)  # type: ignore[misc]
+            self.loop.until(lambda far=far: far.received)
             self.assertEqual((far.received[0], far.received[-1]), (21, alert))
             far.drop()
             self.loop.until(lambda: bool(self.shaker.failures))
@@ -170,7 +169,7 @@ class ThroughTests(HandshakeTestCase):
             self.shaker.offer(alpn=ours)
             far = self.shaker.client(client_tls(alpn=theirs))
             self.assertTrue(far.handshaken)
-            self.assertEqual(tls_side(self.shaker.transport).alpn.decode(), expected)
+            self.assertEqual(side_of(self.shaker.transport).alpn.decode(), expected)
 
     def test_a_connection_outlives_its_certificates(self) -> None:
         """After a reload nothing else holds them, and OpenSSL still calls back: for the alert that ends it, say."""

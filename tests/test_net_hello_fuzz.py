@@ -21,7 +21,8 @@ GREASE = [0x0A0A + 0x1010 * number for number in range(16)]
 
 def vector(content: bytes, size: int, lie: int = 0) -> bytes:
     """With its length before it, which may be a lie."""
-    return max(0, min(len(content) + lie, 256**size - 1)).to_bytes(size, "big") + content
+    length: int = max(0, min(len(content) + lie, 256**size - 1))
+    return length.to_bytes(size, "big") + content
 
 
 lies = st.sampled_from([0] * 12 + [-1, 1, 255, 65535])

@@ -13,6 +13,7 @@ from functools import partial
 from math import inf
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -43,6 +44,8 @@ LOOPBACK = ListenAddress("tcp", "127.0.0.1")
 class Taker:
     """Keeps what it is given."""
 
+    full = False
+
     def __init__(self) -> None:
         self.taken: list[socket.socket] = []
         self.addresses: list[object] = []
@@ -58,7 +61,7 @@ class FailingSocket:
     """A listening socket that fails to accept the next times."""
 
     def __init__(self, real: socket.socket, *errors: int) -> None:
-        self.real = real
+        self.real: Any = real
         self.errors = list(errors)
         self.accepts = 0
 
@@ -99,13 +102,18 @@ class ListenerCase(SynchronousTestCase):
         line = self.line(address, **words)
         listener = Listener(self.loop.poller, self.loop.deadlines, line, bound, self.warnings.append, last)
         self.addCleanup(listener.close)
-        self.addCleanup(lambda: [taken.close() for taken in self.taker.taken])
+        self.addCleanup(self.close_taken)
         if listening:
             listener.listen(self.taker)
         return listener
 
+    def close_taken(self) -> None:
+        for taken in self.taker.taken:
+            taken.close()
+
     def client(self, listener: Listener) -> Far:
-        return self.loop.connect(listener.socket.getsockname())
+        far: Far = self.loop.connect(listener.socket.getsockname())
+        return far
 
     def taken(self, count: int) -> None:
         """So many have been accepted, and not more."""
@@ -495,7 +503,7 @@ class UnixTests(ListenerCase):
             dead.bind(self.path)
         seen: list[bool] = []
 
-        def rename(*names: str, **directories: int) -> None:
+        def rename(*names: str, **directories: Any) -> None:
             seen.append(stat.S_ISSOCK(os.lstat(self.path).st_mode))
             real(*names, **directories)
             self.loop.connect(self.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -65,14 +66,14 @@ class PollerTests(SynchronousTestCase):
         hundreds of handshakes must not hold up everybody else."""
         taken: list[int] = []
 
-        def step(near: socket.socket, number: int) -> None:
+        def step(near: socket.socket, number: int, _: int) -> None:
             if self.poller.take_costly():
                 near.recv(1)
                 taken.append(number)
 
         sockets = [self.ready() for _ in range(2 * COSTLY_AT_ONCE + 1)]
         for number, near in enumerate(sockets):
-            self.poller.watch(near.fileno(), READ, lambda events, near=near, number=number: step(near, number))
+            self.poller.watch(near.fileno(), READ, partial(step, near, number))
         counts = []
         for _ in range(3):
             self.poller.doRead()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from unittest import mock
 
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +18,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from reusedproxy.config.model.tls import TLSOffer
 from reusedproxy.net.tls import transport as tls
+from reusedproxy.net.tls.files import Trusts
 from reusedproxy.net.tls.hello import ClientHello
 from reusedproxy.net.tls.server import Certificate, ServerContext, Shown
 from reusedproxy.net.tls.transport import TLSTransport
@@ -166,7 +168,7 @@ class KeyUpdateTests(SynchronousTestCase):
         self.addCleanup(near.close)
         self.client = Updater(openssl, other)
         self.addCleanup(self.client.close)
-        context = ServerContext(Certificate(certificates().crt, TLSOffer()), {})
+        context = ServerContext(Certificate(certificates().crt, TLSOffer()), Trusts())
         shown = Shown(ClientHello())
         connection = context.connection(near)
         ready = False
@@ -257,7 +259,7 @@ class AnyStateTests(SynchronousTestCase):
 
     @staticmethod
     def take(step: str, transport: Transport, far: socket.socket, loop: Loop) -> None:
-        ours = {
+        ours: dict[str, Callable[[], object]] = {
             "pause": transport.pause_reading,
             "resume": transport.resume_reading,
             "write": lambda: transport.write(b"some"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from OpenSSL import SSL
 
-from reusedproxy.net.tls.facts import tls_side
 from reusedproxy.net.tls.handshake import CRT_NOT_TRUSTED
-from tests.handshakes import Shaker, client_tls, offer
+from tests.handshakes import Shaker, client_tls, offer, side_of
 from tests.test_net_handshake import HandshakeTestCase
 from tests.wire import Recorder, certificates
 
@@ -85,7 +85,7 @@ class ResumptionTests(HandshakeTestCase):
         self.shaker.offer(**{"verify": "required", "ca_file": certificates().ca_file})
         for version in (TLS12, TLS13):
             self.assertTrue(self.resumed(version))
-            certificate = tls_side(self.shaker.transport).certificate
+            certificate = side_of(self.shaker.transport).certificate
             assert certificate is not None
         self.shaker.offer(ignored_crt_errors=frozenset({10}))
         for version in (TLS12, TLS13):
@@ -96,7 +96,7 @@ class ResumptionTests(HandshakeTestCase):
                 transport.write(b"x")
                 self.loop.pump()
                 session = far.tls.get_session()
-            self.assertEqual((transport.resumed, tls_side(transport).verify_result), (True, 10))
+            self.assertEqual((transport.resumed, side_of(transport).verify_result), (True, 10))
 
     def test_one_that_has_expired_meanwhile(self) -> None:
         """OpenSSL looks at nothing of a resumed session; we look at the date."""
@@ -115,7 +115,7 @@ class ResumptionTests(HandshakeTestCase):
 
         class Late(datetime):
             @classmethod
-            def now(cls, tz: object = None) -> datetime:
+            def now(cls, tz: object = None) -> Any:
                 return late
 
         self.patch(__import__("reusedproxy.net.tls.server", fromlist=["datetime"]), "datetime", Late)

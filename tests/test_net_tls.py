@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from base64 import encodebytes
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from random import Random
 from typing import Any
@@ -22,7 +23,8 @@ from reusedproxy.net.tls import openssl
 from reusedproxy.net.tls import transport as tls
 from reusedproxy.net.tls.client import ClientContext, ClientTLSTransport, Seen
 from reusedproxy.net.tls.files import SYSTEM_CA, TLSConfigurationError, certificates_of
-from reusedproxy.net.tls.transport import RECORD, RECORDS_AT_ONCE, CertificateRefused
+from reusedproxy.net.tls.openssl import RECORD
+from reusedproxy.net.tls.transport import RECORDS_AT_ONCE, CertificateRefused
 from reusedproxy.net.tls.words import ALERTS, VerifyFault, name_of
 from reusedproxy.net.transport import PEER_CLOSED, PEER_TRUNCATED, Transport
 from tests.test_net_transport import PassingBehaviour
@@ -133,7 +135,7 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
         """They have left; only what was never taken may be sent once more to another server."""
         transport, _ = self.open()
         self.loop.pump()
-        gone = iter([RECORD, SSL.SysCallError(-1, "Unexpected EOF")])
+        gone: Iterator[int | Exception] = iter([RECORD, SSL.SysCallError(-1, "Unexpected EOF")])
 
         def one_record(connection: SSL.Connection, data: object) -> int:
             step = next(gone)
@@ -454,8 +456,9 @@ class ConfigurationTests(SynchronousTestCase):
         return str(self.folder / name)
 
     def fault(self, **settings: str) -> str:
+        said: dict[str, Any] = {"ca_file": self.ours.ca_file, **settings}
         with self.assertRaises(TLSConfigurationError) as caught:
-            ClientContext(ServerTLS(**{"ca_file": self.ours.ca_file, **settings}))
+            ClientContext(ServerTLS(**said))
         return str(caught.exception)
 
     def assertFault(self, fault: str, path: object, words: str) -> None:
@@ -538,8 +541,9 @@ class ConfigurationTests(SynchronousTestCase):
                 damaged[random.randrange(len(damaged))] = random.randrange(256)
             path = self.file("damaged.pem", pem_of(bytes(damaged)) + self.ours.client.key_pem)
             for settings in ({"crt": path}, {"ca_file": path}):
+                said: dict[str, Any] = {"ca_file": self.ours.ca_file, **settings}
                 try:
-                    ClientContext(ServerTLS(**{"ca_file": self.ours.ca_file, **settings}))
+                    ClientContext(ServerTLS(**said))
                 except TLSConfigurationError as error:
                     self.assertIn(path, str(error))
             for each in certificates_of(path):

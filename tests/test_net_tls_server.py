@@ -19,13 +19,12 @@ from reusedproxy.config.model.tls import TLSOffer
 from reusedproxy.demo.certificates import Authority, Credential
 from reusedproxy.net.tls import dh_groups
 from reusedproxy.net.tls import server as tls_server
-from reusedproxy.net.tls.facts import tls_side
 from reusedproxy.net.tls.files import TLSConfigurationError
 from reusedproxy.net.tls.hello import ClientHello
 from reusedproxy.net.tls.openssl_server import set_groups
 from reusedproxy.net.tls.server import Certificate, Certificates
 from reusedproxy.net.transport import PEER_CLOSED, Transport
-from tests.handshakes import Shaker, client_tls, offer
+from tests.handshakes import Shaker, client_tls, offer, side_of
 from tests.test_net_transport import PassingBehaviour
 from tests.test_net_transport_ends import EndBehaviour
 from tests.wire import Far, Loop, certificates, scratch
@@ -269,7 +268,7 @@ class RevocationTests(SynchronousTestCase):
         self.assertIn("unable to get certificate CRL", shaker.failure)
         shaker.offer(ignored_crt_errors=frozenset({3}))
         self.assertTrue(shaker.client(client_tls(ours.client)).handshaken)
-        self.assertEqual(tls_side(shaker.transport).verify_result, 3)
+        self.assertEqual(side_of(shaker.transport).verify_result, 3)
 
 
 class FileTests(SynchronousTestCase):
@@ -412,7 +411,8 @@ class CipherTests(SynchronousTestCase):
             self.assertEqual(self.group("X448:secp521r1", version), "")
         self.assertEqual(self.group("prime256v1:X25519", TLS12), "x25519")
         self.assertEqual(self.group("X448", TLS13, curves="X448"), "x448")
-        real, said = tls_server.set_groups, []
+        real = set_groups
+        said: list[str] = []
 
         def old_openssl(context: SSL.Context, names: str) -> bool:
             said.append(names)

@@ -217,7 +217,12 @@ class PassingBehaviour(Streams):
     def test_given_back_behind_the_end(self) -> None:
         """An owner that has heard of the end already hears of it again, behind what it gave back."""
         transport, far = self.open()
-        self.peer.on["eof"] = lambda: (self.peer.on.clear(), transport.give_back(b"again"))
+
+        def give_back() -> None:
+            self.peer.on.clear()
+            transport.give_back(b"again")
+
+        self.peer.on["eof"] = give_back
         far.half_close()
         self.loop.pump()
         self.assertEqual((self.peer.received, self.peer.events), (b"again", ["eof", "data", "eof"]))
@@ -225,7 +230,12 @@ class PassingBehaviour(Streams):
     def test_closed_with_something_held(self) -> None:
         """It is dropped with all the rest."""
         transport, far = self.open()
-        self.peer.on["data"] = lambda: (transport.give_back(self.peer.chunks.pop()), transport.close("enough"))
+
+        def give_back_and_close() -> None:
+            transport.give_back(self.peer.chunks.pop())
+            transport.close("enough")
+
+        self.peer.on["data"] = give_back_and_close
         far.send(b"held")
         self.loop.pump()
         self.assertEqual((self.peer.received, self.peer.lost), (b"", "enough"))
@@ -401,7 +411,7 @@ class PassingBehaviour(Streams):
         sizes = []
         while transport.unsent():
             (left,) = transport._unsent
-            sizes.append((len(left), len(left.obj) if isinstance(left, memoryview) else len(left)))
+            sizes.append((len(left), memoryview(left.obj).nbytes if isinstance(left, memoryview) else len(left)))
             far.read(20_000)
             self.loop.pump()
         self.assertGreater(len(sizes), 5)
@@ -462,6 +472,15 @@ class PassingBehaviour(Streams):
             far.stall()
             transport.write(b"a" * MB)
 
+        def say_goodbye(transport: Transport) -> None:
+            transport.write(b"bye")
+            transport.close("mine")
+
+        def end_while_paused(transport: Transport) -> None:
+            transport.pause_reading()
+            transport.abort("mine")
+            transport.resume_reading()
+
         makes: dict[str, Callable[[Transport, Far], object]] = {
             "data": lambda _, far: far.send(b"x" * 50_000),
             "eof": lambda _, far: far.half_close(),
@@ -471,8 +490,8 @@ class PassingBehaviour(Streams):
         acts: list[Callable[[Transport], object]] = [
             lambda transport: transport.close("mine"),
             lambda transport: transport.abort("mine"),
-            lambda transport: (transport.write(b"bye"), transport.close("mine")),
-            lambda transport: (transport.pause_reading(), transport.abort("mine"), transport.resume_reading()),
+            say_goodbye,
+            end_while_paused,
         ]
         for event, make in makes.items():
             for act in acts:

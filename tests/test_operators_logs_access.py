@@ -2,6 +2,7 @@
 for bad requests, 0, apart)."""
 
 from types import SimpleNamespace
+from typing import Any
 
 from attrs import define
 from twisted.internet.task import Clock
@@ -53,8 +54,8 @@ CASES = [
          None, None, None, status=400, sent=207, flags="PR", backend=None, server=None),
     Case("a slow request", 'f f/<NOSRV> -1/-1/-1/-1/1001 408 233 - - cR-- 1/1/0/0/0 0/0 "<BADREQ>"', None,
          None, None, None, 1001, status=408, sent=233, flags="cR", backend=None, server=None),
-    Case("a client that left in its request", 'f f/<NOSRV> -1/-1/-1/-1/50 400 207 - - CR-- 1/1/0/0/0 0/0 "<BADREQ>"', None,
-         None, None, None, 50, status=400, sent=207, flags="CR", backend=None, server=None),
+    Case("a client that left in its request", 'f f/<NOSRV> -1/-1/-1/-1/50 400 207 - - CR-- 1/1/0/0/0 0/0 "<BADREQ>"',
+         None, None, None, None, 50, status=400, sent=207, flags="CR", backend=None, server=None),
     Case("a server too slow", 'f b/s1 0/0/0/-1/1001 504 198 - - sH-- 1/1/0/0/0 0/0 "GET /slow HTTP/1.1"',
          b"GET /slow HTTP/1.1", answered=None, ended=1001, status=504, sent=198, flags="sH"),
     Case("a server that left", 'f b/s1 0/0/0/-1/0 502 209 - - SH-- 1/1/0/0/0 0/0 "GET /gone HTTP/1.1"',
@@ -71,9 +72,11 @@ CASES = [
          b"GET /slow3 HTTP/1.1", None, None, None, 1000, 503, 217, "sQ", "b", None, backend_queue=1),
     Case("a server's own queue", 'f b/s1 0/260/1/302/563 200 122 - - ---- 1/1/0/0/0 1/0 "GET /slow.3 HTTP/1.1"',
          b"GET /slow.3 HTTP/1.1", 260, 261, 563, 563, 200, 122, srv_queue=1),
-    Case("a server's own queue too long", 'f b/s1 0/2004/-1/-1/2004 503 217 - - sQ-- 1/1/0/0/0 1/0 "GET /slow3 HTTP/1.1"',
+    Case("a server's own queue too long",
+         'f b/s1 0/2004/-1/-1/2004 503 217 - - sQ-- 1/1/0/0/0 1/0 "GET /slow3 HTTP/1.1"',
          b"GET /slow3 HTTP/1.1", None, None, None, 2004, 503, 217, "sQ", "b", None, srv_queue=1, waited_for="s1"),
-    Case("moved to the backend's queue", 'f b/s2 0/81/0/1001/1082 200 122 - - ---- 1/1/0/0/+0 1/1 "GET /slow1 HTTP/1.1"',
+    Case("moved to the backend's queue",
+         'f b/s2 0/81/0/1001/1082 200 122 - - ---- 1/1/0/0/+0 1/1 "GET /slow1 HTTP/1.1"',
          b"GET /slow1 HTTP/1.1", 81, 81, 1082, 1082, 200, 122, "--", "b", "s2", 0, True, 1, 1),
     Case("the statistics", 'f f/<STATS> 0/0/0/0/0 200 54280 - - LR-- 1/1/0/0/0 0/0 "GET /stats HTTP/1.1"',
          b"GET /stats HTTP/1.1", None, None, None, sent=54280, flags="LR", backend=None, server=None, by_page=True),
@@ -94,42 +97,46 @@ class LogCase(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(BEGAN)
         self.deadlines = Deadlines(self.clock)
-        self.frontend = SimpleNamespace(
+        self.frontend: Any = SimpleNamespace(
             name="f", settings=Frontend("f", Place("x", 1)), deadlines=self.deadlines, connections={1}, listeners=[]
         )
-        socket = SimpleNamespace(getsockname=lambda: self.local)
         self.local = ("127.0.0.1", 24003)
-        self.client = SimpleNamespace(
+        socket = SimpleNamespace(getsockname=lambda: self.local)
+        self.places: Any = SimpleNamespace(taken=1)
+        self.client: Any = SimpleNamespace(
             address=("127.0.0.1", 36304),
             frontend=self.frontend,
             listener=SimpleNamespace(bind=SimpleNamespace(address=SimpleNamespace(host=None)), port=24003),
             transport=SimpleNamespace(secure=False, socket=socket),
         )
-        self.lines = []
+        self.lines: list[str] = []
 
-    def exchange(self, case):
-        def at(milliseconds, order):
+    def exchange(self, case: Case) -> Exchange:
+        def at(milliseconds: int | None, order: int) -> float:
             return 0.0 if milliseconds is None else began + milliseconds / 1000 + order / 10000
 
         began = BEGAN + 0.7022
-        head = case.request and read_request(case.request + b"\r\nHost: a\r\n\r\n", Limits())
+        head = None
+        if case.request is not None:
+            head = read_request(case.request + b"\r\nHost: a\r\n\r\n", Limits())
         exchange = Exchange(self.client, head, began, began)
+        stands_in: Any = SimpleNamespace
         exchange.placed_at, exchange.connected = at(case.placed, 1), at(case.connected, 2)
         exchange.answered, exchange.ended = at(case.answered, 3), at(case.ended, 4)
         exchange.status, exchange.bytes_out, exchange.flags = case.status, case.sent, case.flags
         exchange.retries, exchange.redispatched = case.retries, case.redispatched
         exchange.srv_queue, exchange.backend_queue = case.srv_queue, case.backend_queue
         if case.waited_for:
-            exchange.waited_for = SimpleNamespace(name=case.waited_for, served=0)
+            exchange.waited_for = stands_in(name=case.waited_for, served=0)
         exchange.by_page = case.by_page
         if case.backend:
-            exchange.backend = SimpleNamespace(name=case.backend, traffic=Traffic())
+            exchange.backend = stands_in(name=case.backend, traffic=Traffic())
         if case.server:
-            exchange.server = SimpleNamespace(name=case.server, served=0)
+            exchange.server = stands_in(name=case.server, served=0)
         return exchange
 
-    def http_log(self):
-        return HTTPLog(self.frontend, SimpleNamespace(taken=1), self.lines.append, self.clock.seconds)
+    def http_log(self) -> HTTPLog:
+        return HTTPLog(self.frontend, self.places, self.lines.append, self.clock.seconds)
 
 
 class HTTPLogTests(LogCase):
@@ -157,7 +164,7 @@ class HTTPLogTests(LogCase):
         clock = Clock()
         clock.advance(5)
         self.frontend.deadlines = Deadlines(clock)
-        log = HTTPLog(self.frontend, SimpleNamespace(taken=1), self.lines.append, lambda: BEGAN + 60)
+        log = HTTPLog(self.frontend, self.places, self.lines.append, lambda: BEGAN + 60)
         exchange = Exchange(self.client, None, 3.5, 3.5)
         exchange.ended = 4.0
         log(exchange)
@@ -217,18 +224,18 @@ class ChoiceTests(LogCase):
 
     def test_no_target_is_no_log(self) -> None:
         """It then costs nothing."""
-        self.assertIsNone(access_log(self.frontend, SimpleNamespace(taken=1), []))
+        self.assertIsNone(access_log(self.frontend, self.places, []))
 
     def test_targets_that_want_less_than_info_get_no_access_lines(self) -> None:
         """`log … notice` leaves ordinary requests out."""
-        self.assertIsNone(
-            access_log(self.frontend, SimpleNamespace(taken=1), [SimpleNamespace(sender=lambda level: None)])
-        )
+        target: Any = SimpleNamespace(sender=lambda level: None)
+        self.assertIsNone(access_log(self.frontend, self.places, [target]))
 
     def test_each_target_gets_each_line(self) -> None:
-        others = []
-        targets = [SimpleNamespace(sender=lambda level, to=to: to.append) for to in (self.lines, others)]
-        log = access_log(self.frontend, SimpleNamespace(taken=1), targets)
+        others: list[str] = []
+        targets: list[Any] = [SimpleNamespace(sender=lambda level, to=to: to.append) for to in (self.lines, others)]
+        log = access_log(self.frontend, self.places, targets)
+        assert log is not None
         log(self.exchange(CASES[0]))
         self.assertEqual(self.lines, others)
         self.assertEqual(len(others), 1)

@@ -7,12 +7,14 @@ import fcntl
 import os
 import socket
 import sys
+from collections.abc import Callable
 from tempfile import TemporaryFile
+from typing import Any
 from unittest import mock
 
 from twisted.application.app import AppLogger
 from twisted.internet.task import Clock
-from twisted.scripts.twistd import ServerOptions
+from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.operators.logs.own import AGAIN, KEPT, LogStream, _syslog, never_block
@@ -153,7 +155,7 @@ class SyslogTests(SynchronousTestCase):
         server.bind(path)
         self.addCleanup(os.unlink, path)
         server.settimeout(5)
-        emit = _syslog("proxy", path).emit
+        emit: Callable[[dict[str, Any]], None] = _syslog("proxy", path).emit
         event = {"isError": 0, "system": "-", "message": ("x" * 200,), "format": None}
         for _ in range(2000):
             emit(event)

@@ -1,9 +1,12 @@
 """Where log lines go: headers as HAProxy's, gathering, and what happens when nobody takes them."""
 
+from __future__ import annotations
+
 import os
 import socket
 import tempfile
 import time
+from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -27,11 +30,11 @@ from reusedproxy.operators.logs.targets import (
 NOW = 1793873568.25
 
 
-def in_utc(test) -> None:
+def in_utc(test: SynchronousTestCase) -> None:
     """Local time is UTC during this test."""
     before = os.environ.get("TZ")
 
-    def set_to(zone) -> None:
+    def set_to(zone: str | None) -> None:
         os.environ.pop("TZ", None)
         if zone is not None:
             os.environ["TZ"] = zone
@@ -47,8 +50,15 @@ class Sink:
     dropped = 0
 
     def __init__(self) -> None:
-        self.lines = []
+        self.lines: list[str] = []
         self.write = self.lines.append
+
+
+def send(target: Target, level: str, line: str) -> None:
+    """A line of this level, which the target takes."""
+    sender = target.sender(level)
+    assert sender is not None
+    sender(line)
 
 
 class HeaderTests(SynchronousTestCase):
@@ -58,8 +68,9 @@ class HeaderTests(SynchronousTestCase):
         in_utc(self)
         self.sink = Sink()
 
-    def target(self, **settings):
-        return Target(LogTarget(Place("x", 1), "stdout", **settings), "haproxy", self.sink, lambda: NOW)
+    def target(self, **settings: Any) -> Target:
+        sink: Any = self.sink
+        return Target(LogTarget(Place("x", 1), "stdout", **settings), "haproxy", sink, lambda: NOW)
 
     def test_each_format_has_haproxys_header(self) -> None:
         """Taken from HAProxy 2.6; the length of the day is that of RFC 3164."""
@@ -70,13 +81,13 @@ class HeaderTests(SynchronousTestCase):
             "rfc5424": f"<158>1 2026-11-05T10:12:48.250000+00:00 - haproxy {os.getpid()} - - ",
         }
         for name, header in headers.items():
-            self.target(format=name, facility="local3").sender("info")("line")
+            send(self.target(format=name, facility="local3"), "info", "line")
             self.assertEqual(self.sink.lines.pop(), header + "line")
 
     def test_a_line_is_cut_with_its_header_and_its_end_counted(self) -> None:
         """`len 100` gives 100 bytes, the newline among them."""
-        self.target(format="raw", length=100).sender("info")("x" * 200)
-        self.target(format="short", length=100).sender("info")("x" * 200)
+        send(self.target(format="raw", length=100), "info", "x" * 200)
+        send(self.target(format="short", length=100), "info", "x" * 200)
         self.assertEqual([len(line) for line in self.sink.lines], [99, 99])
 
     def test_less_urgent_lines_than_its_level_have_no_sender(self) -> None:
@@ -88,7 +99,7 @@ class HeaderTests(SynchronousTestCase):
     def test_lines_more_severe_than_the_second_level_are_sent_as_of_that_level(self) -> None:
         target = self.target(format="short", level="info", cap="warning")
         for level in ("emerg", "warning", "notice"):
-            target.sender(level)("line")
+            send(target, level, "line")
         self.assertEqual(self.sink.lines, ["<4>line", "<4>line", "<5>line"])
 
 
@@ -98,13 +109,20 @@ class DescriptorTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
+        self.reader: int | None
         self.reader, self.writer = os.pipe()
         os.set_blocking(self.reader, False)
         self.addCleanup(os.close, self.writer)
-        self.addCleanup(lambda: self.reader is not None and os.close(self.reader))
+        self.addCleanup(self.close_reader)
         self.descriptor = Descriptor(self.writer, Deadlines(self.clock))
 
-    def read(self):
+    def close_reader(self) -> None:
+        if self.reader is not None:
+            os.close(self.reader)
+            self.reader = None
+
+    def read(self) -> bytes:
+        assert self.reader is not None
         try:
             return os.read(self.reader, 4 * KEPT)
         except BlockingIOError:
@@ -153,8 +171,7 @@ class DescriptorTests(SynchronousTestCase):
         self.assertIn(b"%d log lines were dropped" % self.descriptor.dropped, received.splitlines()[-1])
 
     def test_a_reader_that_has_gone_costs_lines_only(self) -> None:
-        os.close(self.reader)
-        self.reader = None
+        self.close_reader()
         self.descriptor.write("nobody hears")
         self.clock.advance(0.1)
         self.assertEqual(self.descriptor.dropped, 1)
@@ -167,12 +184,12 @@ class DatagramTests(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(1000)
 
-    def path(self):
+    def path(self) -> str:
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         return os.path.join(directory.name, "log")
 
-    def syslog(self, path):
+    def syslog(self, path: str) -> socket.socket:
         server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.addCleanup(server.close)
         server.bind(path)
@@ -206,7 +223,7 @@ class DatagramTests(SynchronousTestCase):
     def test_what_is_lost_is_told_now_and_then(self) -> None:
         """With the reason, and how many since it was told last."""
         path = self.path()
-        told = []
+        told: list[tuple[str, int]] = []
         datagrams = Datagrams(socket.AF_UNIX, path, self.clock.seconds, lambda *said: told.append(said))
         for _ in range(5):
             datagrams.write("x")
@@ -229,7 +246,7 @@ class DatagramTests(SynchronousTestCase):
         server.settimeout(5)
         targets = LogTargets("tag", Deadlines(self.clock), lambda: NOW)
         target = targets.open(LogTarget(Place("x", 1), "udp", host="127.0.0.1", port=server.getsockname()[1]))
-        target.sender("alert")("down")
+        send(target, "alert", "down")
         self.assertTrue(server.recv(200).endswith(b": down\n"))
 
 
@@ -256,7 +273,8 @@ class LogTargetsTests(SynchronousTestCase):
 
     def test_events_go_by_level_and_cannot_move_the_cursor(self) -> None:
         target = self.targets.open(LogTarget(Place("x", 1), "stderr", format="short", level="alert"))
-        sink = target.sink = Sink()
+        sink: Any = Sink()
+        target.sink = sink
         self.targets.take_events_to([target])
         self.targets.event("notice", "Server b/s is UP")
         self.targets.event("alert", "Server b/s is DOWN, reason: \x1b[2J\nfake")

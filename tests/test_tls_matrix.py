@@ -202,7 +202,7 @@ class CertificateTests(MatrixTestCase):
         credential = wrong.make(side)
         names = ", for server.test" if side == "server" and "server.test" in names_of(credential) else ""
         expected = [wrong.reason, wrong.came.format(side=side, names=names)]
-        settings = {}
+        settings: dict[str, Any] = {}
         if wrong.crl is not None:
             settings["crl_file"] = ours.file("wrong-crl.pem", wrong.crl(credential))
             expected.append(f"crl-file {settings['crl_file']}")

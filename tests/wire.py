@@ -99,7 +99,7 @@ class Loop:
                 return
         self._test.fail(f"the loop spins: something was still ready after {TURNS} turns")
 
-    def until(self, condition: Callable[[], object]) -> None:
+    def until(self, condition: Callable[..., object]) -> None:
         """Pump until `condition` holds."""
         for _ in range(100):
             self.pump()
