@@ -228,8 +228,10 @@ _OLD = b"GET /it HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n"
 #: What requests there are; the response is the plainest.
 REQUESTS = [
     Kind("GET", _GET, _LENGTH),
-    Kind("POST with a length", b"POST" + _ASK + b"Content-Length: 7\r\n\r\ncontent", _LENGTH, method="POST", idempotent=False),
-    Kind("POST chunked with trailers", b"POST" + _ASK + b"Transfer-Encoding: chunked\r\n\r\n" + _CHUNKS, _LENGTH, method="POST", idempotent=False),
+    Kind("POST with a length", b"POST" + _ASK + b"Content-Length: 7\r\n\r\ncontent", _LENGTH, method="POST",
+        idempotent=False),
+    Kind("POST chunked with trailers", b"POST" + _ASK + b"Transfer-Encoding: chunked\r\n\r\n" + _CHUNKS, _LENGTH,
+        method="POST", idempotent=False),
     Kind("PUT with a length", b"PUT" + _ASK + b"Content-Length: 7\r\n\r\ncontent", _LENGTH, method="PUT"),
     Kind("GET of HTTP/1.0", _OLD, _LENGTH),
 ]  # fmt: skip

@@ -146,8 +146,10 @@ class ResultTests(SynchronousTestCase):
     def test_not_connected(self) -> None:
         """Each layer has its words for refusal and for silence."""
         for phase, reason, status, text in (
-            ("TCP connect", "Connection refused", "L4CON", 'Layer4 connection problem, info: "Connection refused", check duration: 0ms'),
-            ("TLS handshake", "unknown ca", "L6RSP", 'Layer6 invalid response, info: "unknown ca", check duration: 0ms'),
+            ("TCP connect", "Connection refused", "L4CON",
+                'Layer4 connection problem, info: "Connection refused", check duration: 0ms'),
+            ("TLS handshake", "unknown ca", "L6RSP",
+                'Layer6 invalid response, info: "unknown ca", check duration: 0ms'),
             ("TCP connect", None, "L4TOUT", "Layer4 timeout, check duration: 0ms"),
             ("TLS handshake", None, "L6TOUT", "Layer6 timeout, check duration: 0ms"),
         ):  # fmt: skip

@@ -47,7 +47,8 @@ class HopByHopTests(SynchronousTestCase):
             (("TE: trailers", "Connection: TE"), ("te: trailers", "connection: te")),
             (("te: deflate;q=0.5 , Trailers",), ("te: trailers", "connection: te")),
             (("TE: gzip, trailersX",), ()),
-            (("TE: trailers", "Connection: upgrade, te", "Upgrade: x"), ("upgrade: x", "te: trailers", "connection: upgrade, te")),
+            (("TE: trailers", "Connection: upgrade, te", "Upgrade: x"),
+                ("upgrade: x", "te: trailers", "connection: upgrade, te")),
         ):  # fmt: skip
             world = World(self, warm=1)
             client = world.client()

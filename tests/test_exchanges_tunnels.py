@@ -116,7 +116,8 @@ class SwitchingTests(SynchronousTestCase):
             (ASKS, b"HTTP/1.1 101 Ok\r\n\r\n"),
             (get("/", "Upgrade: websocket"), YES),
             (ASKS.replace(b"HTTP/1.1", b"HTTP/1.0"), YES),
-            (get("/", "Connection: upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AA"), YES.replace(b"websocket", b"h2c")),
+            (get("/", "Connection: upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AA"),
+                YES.replace(b"websocket", b"h2c")),
         ):  # fmt: skip
             world = World(self, warm=1)
             client = world.client()

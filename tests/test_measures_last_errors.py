@@ -57,7 +57,8 @@ class WhoseFaultTests(SynchronousTestCase):
         body.send(b"0x5")
         self.assertEqual(
             [text.partition(": ")[2] for level, text in world.announced if level == "notice"],
-            [f"invalid request from 192.0.2.7:4711: {why}" for why in ("no Host header", "a malformed chunk size line", "a malformed chunk size")],
+            [f"invalid request from 192.0.2.7:4711: {why}"
+                for why in ("no Host header", "a malformed chunk size line", "a malformed chunk size")],
         )  # fmt: skip
         last = world.frontend.invalid.last
         assert last is not None

@@ -37,8 +37,9 @@ JUNK = [
     b"-",
 ]
 LINES = [
-    b"Host: b\r\n", b"Content-Length: 5\r\n", b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n",
-    b"Transfer-Encoding: identity\r\n", b"Connection: keep-alive\r\n", b" folded\r\n", b"A : b\r\n", b"GET / HTTP/1.1\r\n", b"\r\n",
+    b"Host: b\r\n", b"Content-Length: 5\r\n", b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n",
+    b"Connection: close\r\n", b"Transfer-Encoding: identity\r\n", b"Connection: keep-alive\r\n", b" folded\r\n",
+    b"A : b\r\n", b"GET / HTTP/1.1\r\n", b"\r\n",
     b"0\r\n\r\n",
 ]  # fmt: skip
 

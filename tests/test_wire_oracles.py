@@ -82,10 +82,12 @@ NOTABLE_FIELDS = st.one_of(
     st.tuples(any_case(b"Transfer-Encoding"), OWS, any_case(b"chunked"), OWS),
     st.tuples(any_case(b"Host"), OWS, st.sampled_from([b"a", b"a:80", b"[::1]", b"", b"a b"]), OWS),
     st.tuples(any_case(b"Expect"), OWS, any_case(b"100-continue"), OWS),
-    st.tuples(st.sampled_from([b"TE", b"Keep-Alive", b"Upgrade", b"Proxy-Connection", b"X-Hop"]), OWS, text(TCHAR, 5), OWS),
+    st.tuples(st.sampled_from([b"TE", b"Keep-Alive", b"Upgrade", b"Proxy-Connection", b"X-Hop"]), OWS,
+        text(TCHAR, 5), OWS),
 )  # fmt: skip
 USUAL_FIELDS = st.sampled_from(
-    [b"Connection: keep-alive\r\n", b"Connection: close\r\n", b"connection: Keep-Alive\r\n", b"A: b\r\n", b"Content-Length: 5\r\n"]
+    [b"Connection: keep-alive\r\n", b"Connection: close\r\n", b"connection: Keep-Alive\r\n", b"A: b\r\n"]
+    + [b"Content-Length: 5\r\n"]
     + [b"content-length: 55\r\n", b"Content-Length: 5x\r\n", b"Content-Length: 9999999999999999999\r\n"]
 )  # fmt: skip
 VERSIONS = st.sampled_from([b"HTTP/1.1"] * 6 + [b"HTTP/1.0"] * 2 + [b"HTTP/1.2"])
