@@ -234,7 +234,8 @@ class BackendTests(SynchronousTestCase):
             [
                 (
                     "alert",
-                    'Server be/s1 is DOWN, reason: Layer4 connection problem, info: "Connection refused", check duration:'
+                    "Server be/s1 is DOWN, reason: Layer4 connection problem,"
+                    ' info: "Connection refused", check duration:'
                     " 0ms. 1 active and 0 backup servers left. 0 sessions active, 0 requeued, 0 remaining in queue.",
                 ),
                 (

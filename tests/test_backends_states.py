@@ -132,13 +132,17 @@ class OrderTests(SynchronousTestCase):
     def test_drain_and_ready(self) -> None:
         self.assertEqual(
             self.said(self.s1, DRAIN),
-            [("notice", "Server be/s1 enters drain state. 1 active and 0 backup servers online. 0 sessions requeued, 0 total in queue.")],
+            [("notice", "Server be/s1 enters drain state. 1 active and 0 backup servers online."
+                " 0 sessions requeued, 0 total in queue.")],
         )  # fmt: skip
         self.assertEqual(self.said(self.s1, READY), [("notice", "Server be/s1 is UP (leaving forced drain).")])
 
     def test_maint_and_ready(self) -> None:
         """The alarm is for a server that was UP."""
-        text = "Server be/s1 is going DOWN for maintenance. 1 active and 0 backup servers left. 0 sessions active, 0 requeued, 0 remaining in queue."
+        text = (
+            "Server be/s1 is going DOWN for maintenance. 1 active and 0 backup servers left."
+            " 0 sessions active, 0 requeued, 0 remaining in queue."
+        )
         self.assertEqual(self.said(self.s1, MAINT), [("alert", text)])
         self.assertEqual(
             self.said(self.s1, READY), [("notice", "Server be/s1 is UP/READY (leaving forced maintenance).")]
@@ -156,7 +160,8 @@ class OrderTests(SynchronousTestCase):
         self.backend.server_changed(self.s1, DOWN, "x")
         self.assertEqual(
             self.said(self.s1, DRAIN),
-            [("notice", "Server be/s1 enters drain state. 1 active and 0 backup servers left. 0 sessions active, 0 requeued, 0 remaining in queue.")],
+            [("notice", "Server be/s1 enters drain state. 1 active and 0 backup servers left."
+                " 0 sessions active, 0 requeued, 0 remaining in queue.")],
         )  # fmt: skip
         self.assertEqual(self.said(self.s1, READY), [("notice", "Server be/s1 is DOWN (leaving forced drain).")])
         self.assertEqual(self.said(self.s1, MAINT), [("notice", "Server be/s1 was DOWN and now enters maintenance.")])
@@ -187,7 +192,8 @@ class OrderTests(SynchronousTestCase):
         self.backend.use_usable()
         self.assertEqual(
             self.said(self.s1, DRAIN)[0][1],
-            "Server be/s1 enters drain state. 0 active and 1 backup servers online. Running on backup. 0 sessions requeued, 0 total in queue.",
+            "Server be/s1 enters drain state. 0 active and 1 backup servers online."
+            " Running on backup. 0 sessions requeued, 0 total in queue.",
         )
         self.assertTrue(
             self.said(self.s2, MAINT)[0][1].startswith("Backup Server be/s2 is going DOWN for maintenance.")

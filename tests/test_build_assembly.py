@@ -238,7 +238,8 @@ class EventTests(SynchronousTestCase):
         file = self.directory / "proxy.cfg"
         file.write_text(
             f"global\n log {self.path('global')} format raw local0\n{HEAD}{defaults}"
-            f"frontend f\n{frontend} bind {LOOPBACK}:0\n default_backend b\nbackend b\n{backend} server s 192.0.2.1:1 check\n"
+            f"frontend f\n{frontend} bind {LOOPBACK}:0\n default_backend b\n"
+            f"backend b\n{backend} server s 192.0.2.1:1 check\n"
         )
         service = ProxyService(Clock(), [str(file)])
         self.patch(service, "_log", mock.Mock())  # Twisted's log would keep it in its history
@@ -296,7 +297,8 @@ class FullconnTests(SynchronousTestCase):
         file.write_text(
             f"global\n maxconn 1000\n{HEAD}frontend f\n bind {LOOPBACK}:0\n maxconn 101\n default_backend b\n"
             f"frontend g\n bind {LOOPBACK}:0\n use_backend b\n default_backend c\n"
-            "backend b\n server s 192.0.2.1:1\nbackend c\n fullconn 7\n server s 192.0.2.1:1\nbackend d\n server s 192.0.2.1:1\n"
+            "backend b\n server s 192.0.2.1:1\nbackend c\n fullconn 7\n server s 192.0.2.1:1\n"
+            "backend d\n server s 192.0.2.1:1\n"
         )
         proxy = ProxyService(Clock(), [str(file)]).assemble(bind=False)
         self.assertEqual({each.name: each.fullconn for each in proxy.backends}, {"b": 111, "c": 7, "d": 0})

@@ -97,7 +97,8 @@ class RuleBookTests(SynchronousTestCase):
             ("-f {} /C", (False, False)),
         ):
             proxy = self.assembled(
-                f"frontend f\n bind :80\n use_backend x if {{ path {flags.replace('{}', str(self.path))} }}\n default_backend x\n"
+                "frontend f\n bind :80\n"
+                f" use_backend x if {{ path {flags.replace('{}', str(self.path))} }}\n default_backend x\n"
                 "backend x\n server s 192.0.2.1:1\n"
             )
             routing = proxy.frontends[0].routing
@@ -127,7 +128,8 @@ class RuleBookTests(SynchronousTestCase):
     def test_a_disabled_backend_is_not_replaced_by_the_default(self) -> None:
         """Whether it is named in the file or by the request."""
         (frontend,) = self.assembled(
-            "frontend f\n bind :80\n use_backend off if { path /off }\n use_backend %[path,field(2,/)]\n default_backend x\n"
+            "frontend f\n bind :80\n use_backend off if { path /off }\n"
+            " use_backend %[path,field(2,/)]\n default_backend x\n"
             "backend x\n server s 192.0.2.1:1\nbackend off\n disabled\n server s 192.0.2.1:1\n"
         ).frontends
         routing = frontend.routing

@@ -344,8 +344,9 @@ class SaidTests(TLSListenerTestCase):
         (said,) = self.said()
         self.assertTrue(
             said.endswith(
-                "failed: client certificate refused: unable to get local issuer certificate (certificate 0 of the chain,"
-                f" CN=visitor, issued by CN=unknown CA); trusted are those of ca-file {certificates().ca_file} (CN=test CA);"
+                "failed: client certificate refused: unable to get local issuer certificate"
+                " (certificate 0 of the chain, CN=visitor, issued by CN=unknown CA);"
+                f" trusted are those of ca-file {certificates().ca_file} (CN=test CA);"
                 " alert unknown ca sent"
             ),
             said,

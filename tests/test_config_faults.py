@@ -71,7 +71,8 @@ class WordTests(SynchronousTestCase):
             ("http-check connect", "'http-check connect' is a HAProxy keyword that reusedproxy does not do yet"),
             (
                 "http-check expect string ok",
-                "'http-check expect string' is a HAProxy keyword that reusedproxy does not do yet: 'http-check expect status' is done",
+                "'http-check expect string' is a HAProxy keyword that reusedproxy does not do yet:"
+                " 'http-check expect status' is done",
             ),
             ("http-check expect status 300-200", "'http-check expect status': the range '300-200' goes backwards"),
             ("http-check snd", "'http-check': unknown word 'snd': did you mean 'send'?"),
@@ -89,7 +90,8 @@ class WordTests(SynchronousTestCase):
             ("mode tpc", "'mode' is one of 'tcp', 'http', not 'tpc': did you mean 'tcp'?"),
             (
                 "stats auth a:b",
-                "'stats auth' is a HAProxy keyword that reusedproxy does not do yet: without it the page is open to whoever reaches the port",
+                "'stats auth' is a HAProxy keyword that reusedproxy does not do yet:"
+                " without it the page is open to whoever reaches the port",
             ),
             ("stats", "'stats' needs a word after it: stats enable, say"),
             ("stats uri", "'stats uri' needs the beginning of a path"),
@@ -109,7 +111,8 @@ class WordTests(SynchronousTestCase):
             ("option forwardfor header", "'option forwardfor header' needs a value"),
             (
                 "option redispatch often",
-                "'option redispatch' needs a whole number (n: every n-th retry, -n: the n-th from the last), not 'often'",
+                "'option redispatch' needs a whole number "
+                "(n: every n-th retry, -n: the n-th from the last), not 'often'",
             ),
             ("retry-on", "'retry-on' needs one or more of: none, conn-failure, empty-response, a status such as 503"),
             ("retry-on none 503", "'retry-on none' stands alone: nothing can be retried beside it"),
@@ -122,7 +125,8 @@ class WordTests(SynchronousTestCase):
             ("http-check send haeder a b", "'http-check send': unknown word 'haeder': did you mean 'hdr'?"),
             (
                 "http-check send uri-lf /",
-                "'uri-lf' is a HAProxy 'http-check send' word that reusedproxy does not do yet: write 'uri' with a plain text",
+                "'uri-lf' is a HAProxy 'http-check send' word that reusedproxy does not do yet:"
+                " write 'uri' with a plain text",
             ),
             (
                 "http-check send hdr a %[y]",
@@ -152,7 +156,8 @@ class WordTests(SynchronousTestCase):
             ("bind :80", "'bind *:80' stands already at t.cfg:7: an address is listened on once"),
             (
                 "bind 127.0.0.1:80",
-                "'bind 127.0.0.1:80' overlaps 'bind *:80' at t.cfg:7: *:80 is every address of that port, 127.0.0.1:80 among them",
+                "'bind 127.0.0.1:80' overlaps 'bind *:80' at t.cfg:7:"
+                " *:80 is every address of that port, 127.0.0.1:80 among them",
             ),
             (
                 "use_backend b if true",
@@ -165,7 +170,8 @@ class WordTests(SynchronousTestCase):
             ),
             (
                 "bind :81 proto h2",
-                "'bind :81': 'proto h2' is a HAProxy bind option that reusedproxy does not do yet: clients speak HTTP/1 only",
+                "'bind :81': 'proto h2' is a HAProxy bind option that reusedproxy does not do yet:"
+                " clients speak HTTP/1 only",
             ),
             ("option httplog clf", "'option httplog clf' is a HAProxy keyword that reusedproxy does not do yet"),
             ("default_backend", "'default_backend' needs the name of a backend"),
@@ -191,11 +197,13 @@ class WordTests(SynchronousTestCase):
             ("nbthred 4", "unknown keyword 'nbthred' in section 'global': did you mean 'nbthread'?"),
             (
                 "timeout client 5s",
-                "unknown keyword 'timeout' in section 'global': it belongs in a 'defaults', 'frontend', 'backend' or 'listen' section",
+                "unknown keyword 'timeout' in section 'global':"
+                " it belongs in a 'defaults', 'frontend', 'backend' or 'listen' section",
             ),
             (
                 "bind :80",
-                "unknown keyword 'bind' in section 'global': it belongs in a 'defaults', 'frontend', 'backend' or 'listen' section",
+                "unknown keyword 'bind' in section 'global':"
+                " it belongs in a 'defaults', 'frontend', 'backend' or 'listen' section",
             ),
             ("xyzzy", "unknown keyword 'xyzzy' in section 'global'"),
             ("log global", "'log global' belongs in a proxy or 'defaults' section; here write where to log to"),
@@ -414,7 +422,8 @@ class SectionTests(SynchronousTestCase):
             (f"frontend f\n bind :80\n{httplog} log global\n{rest}", global_, 8),
             (f"defaults\n mode http\n{httplog} timeout client 1s\nfrontend f\n bind :80\n stats enable\n", none, 10),
             (
-                f"defaults\n mode http\n{httplog} log global\n timeout client 1s\nfrontend f\n bind :80\n stats enable\n",
+                f"defaults\n mode http\n{httplog} log global\n"
+                " timeout client 1s\nfrontend f\n bind :80\n stats enable\n",
                 global_,
                 11,
             ),
@@ -428,7 +437,8 @@ class SectionTests(SynchronousTestCase):
         """One of the section or of `global`, or none because the section says so."""
         listen = "listen l\n bind :80\n server a h:1\n {}\n"
         for text in (
-            "defaults\n mode http\n timeout client 1s\n option httplog\nfrontend f\n bind :80\n stats enable\n no log\n",
+            "defaults\n mode http\n timeout client 1s\n option httplog\n"
+            "frontend f\n bind :80\n stats enable\n no log\n",
             listen.format("option httplog\n log stdout local0"),
             listen.format("option httplog\n log global\nglobal\n log stdout local0"),
             listen.format("no log"),
@@ -443,7 +453,8 @@ class SectionTests(SynchronousTestCase):
             (
                 "",
                 "",
-                f"'timeout client' and no 'timeout connect' and no 'timeout server': {tried}; a client or a server {silent}",
+                "'timeout client' and no 'timeout connect' and no 'timeout server':"
+                f" {tried}; a client or a server {silent}",
             ),
             (" timeout client 1s\n", "", f"'timeout connect' and no 'timeout server': {tried}; a server {silent}"),
             (" timeout client 1s\n timeout server 1s\n", "", f"'timeout connect': {tried}"),
@@ -536,7 +547,8 @@ class AllAtOnceTests(SynchronousTestCase):
             "frontend f\n bind :80\n use_backend b if x\nbackend b\n server a h:1\n",
             'frontend f\n bind :80\n default_backend b\nbackend b "\n server a h:1\n',
             "backend b from nope\n server a h:1\n",
-            "defaults\n mode http\n default_backend x\n timeout client 1s\nfrontend a\n bind :1\nfrontend b\n bind :2\n",
+            "defaults\n mode http\n default_backend x\n timeout client 1s\n"
+            "frontend a\n bind :1\nfrontend b\n bind :2\n",
             "global\n ssl-server-verify nonee\nbackend b\n server a h:1 ssl sni str(x)\n",
             "global\n tune.bufsize 32kk\n tune.maxrewrite 20000\n",
             "global\n stats socket mode 600\n",

@@ -136,7 +136,10 @@ class GlobalTests(SynchronousTestCase):
 
     def test_words_without_effect_are_accepted_with_one_notice(self) -> None:
         """Threads and tuning do not matter in one process."""
-        text = "global\n nbthread 4\n cpu-map 1 0\n tune.ssl.maxrecord 1\n tune.h2.max-concurrent-streams 5\n no busy-polling\n"
+        text = (
+            "global\n nbthread 4\n cpu-map 1 0\n tune.ssl.maxrecord 1\n"
+            " tune.h2.max-concurrent-streams 5\n no busy-polling\n"
+        )
         (notice,) = read(text).notices
         self.assertEqual(notice.level, "notice")
         for word in ("nbthread", "cpu-map", "tune.ssl.maxrecord", "tune.h2.max-concurrent-streams", "busy-polling"):
@@ -197,7 +200,8 @@ class FrontendTests(SynchronousTestCase):
     def test_every_word_is_read(self) -> None:
         """Into the model."""
         f = frontend(
-            " maxconn 50\n option httplog\n option dontlognull\n option forwardfor except 10.0.0.0/8 header X-Real if-none\n"
+            " maxconn 50\n option httplog\n option dontlognull\n"
+            " option forwardfor except 10.0.0.0/8 header X-Real if-none\n"
         )
         self.assertEqual(
             (f.mode, f.maxconn, f.log_format, f.dontlognull, f.default_backend), ("http", 50, "httplog", True, "b")
@@ -219,7 +223,10 @@ class FrontendTests(SynchronousTestCase):
 
     def test_use_backend_keeps_the_order(self) -> None:
         """Names, one after the other."""
-        text = "frontend f\n bind :80\n use_backend a\n use_backend b\nbackend a\n server x h:1\nbackend b\n server x h:1\n"
+        text = (
+            "frontend f\n bind :80\n use_backend a\n use_backend b\n"
+            "backend a\n server x h:1\nbackend b\n server x h:1\n"
+        )
         self.assertEqual([rule.name.constant for rule in read(text).frontends["f"].use_backends], ["a", "b"])
 
     def test_client_timeouts_fall_back(self) -> None:
@@ -241,7 +248,10 @@ class FrontendTests(SynchronousTestCase):
 
     def test_log_lines_add_up_and_no_log_takes_them_away(self) -> None:
         """`log global` stands for the global section's targets."""
-        text = "global\n log stderr format raw local0\ndefaults d\n mode http\n log global\n log stdout format raw local0\nfrontend f from d\n stats enable\n {}\n"
+        text = (
+            "global\n log stderr format raw local0\ndefaults d\n mode http\n log global\n"
+            " log stdout format raw local0\nfrontend f from d\n stats enable\n {}\n"
+        )
         self.assertEqual([t.kind for t in read(text.format("")).frontends["f"].logs], ["stderr", "stdout"])
         self.assertEqual(read(text.format("no log")).frontends["f"].logs, ())
 
@@ -390,7 +400,10 @@ class InheritanceTests(SynchronousTestCase):
 
     def test_a_section_inherits_from_the_last_defaults_or_from_the_one_it_names(self) -> None:
         """`from` on sections, and on `defaults` themselves."""
-        text = "defaults slow\n mode http\n retries 7\ndefaults slower from slow\n timeout server 9s\ndefaults\n mode http\n retries 1\n"
+        text = (
+            "defaults slow\n mode http\n retries 7\ndefaults slower from slow\n"
+            " timeout server 9s\ndefaults\n mode http\n retries 1\n"
+        )
         text += "backend a\nbackend b from slow\nbackend c from slower\n"
         backends = read(text).backends
         self.assertEqual([backends[name].retries for name in "abc"], [1, 7, 7])
@@ -403,7 +416,10 @@ class InheritanceTests(SynchronousTestCase):
 
     def test_no_turns_off_what_defaults_turned_on(self) -> None:
         """`no option` in a section."""
-        text = "defaults d\n mode http\n option dontlognull\n option redispatch\nlisten l from d\n no option dontlognull\n default option redispatch\n stats enable\n"
+        text = (
+            "defaults d\n mode http\n option dontlognull\n option redispatch\nlisten l from d\n"
+            " no option dontlognull\n default option redispatch\n stats enable\n"
+        )
         configuration = read(text)
         self.assertFalse(configuration.frontends["l"].dontlognull)
         self.assertFalse(configuration.backends["l"].redispatch)

@@ -26,7 +26,8 @@ PUBLISHED = """
     http-request deny if HTTP_URL_STAR !METH_OPTIONS || METH_POST missing_cl
     http-request deny deny_status 429 if { req.hdr_cnt(x-forwarded-for) gt 10 }
     http-request return status 200 content-type text/plain string ok if { path /health }
-    http-request return status 200 content-type "text/plain" lf-string "User-agent: *\\nDisallow: /" if { path /robots.txt }
+    http-request return status 200 content-type "text/plain" lf-string "User-agent: *\\nDisallow: /" \
+        if { path /robots.txt }
     http-request set-header X-Forwarded-Proto https if { ssl_fc }
     http-request set-header X-Forwarded-Proto http unless { ssl_fc }
     http-request add-header X-Forwarded-Port %[dst_port]

@@ -54,7 +54,8 @@ class ServerTests(SynchronousTestCase):
     def test_every_word_is_read(self) -> None:
         """Into the model."""
         s = server(
-            "weight 10 maxconn 5 backup disabled check inter 1s fastinter 500ms downinter 5s rise 1 fall 2 port 81 addr 192.0.2.2"
+            "weight 10 maxconn 5 backup disabled check inter 1s"
+            " fastinter 500ms downinter 5s rise 1 fall 2 port 81 addr 192.0.2.2"
         )
         self.assertEqual((s.weight, s.maxconn, s.backup, s.disabled), (10, 5, True, True))
         self.assertEqual(s.check, Check(1.0, 0.5, 5.0, 1, 2, 81, "192.0.2.2"))
@@ -96,7 +97,8 @@ class ServerTests(SynchronousTestCase):
         )
         text = (
             " default-server ssl verify none ciphersuites TLS_AES_128_GCM_SHA256\n server a h:1 crl-file l.pem\n"
-            " server b h:1 ssl-min-ver TLSv1.2 ciphers ECDHE no-ssl-reuse tls-tickets alpn http/1.1\n server c h:1 no-ssl"
+            " server b h:1 ssl-min-ver TLSv1.2 ciphers ECDHE no-ssl-reuse tls-tickets alpn http/1.1\n"
+            " server c h:1 no-ssl"
         )
         one, two, three = read(text, head).backends["b"].servers
         a, b, c = tls_of(one), tls_of(two), three.tls
@@ -189,7 +191,10 @@ class ServerTests(SynchronousTestCase):
 
     def test_default_server_is_for_the_lines_after_it(self) -> None:
         """And a server takes back what it does not want by the `no-` words."""
-        text = " server a h:1\n default-server check inter 1s ssl verify none backup\n server b h:1\n server c h:1 no-check no-ssl no-backup inter 3s"
+        text = (
+            " server a h:1\n default-server check inter 1s ssl verify none backup\n"
+            " server b h:1\n server c h:1 no-check no-ssl no-backup inter 3s"
+        )
         a, b, c = read(text).backends["b"].servers
         self.assertEqual([s.check for s in (a, b, c)], [None, Check(inter=1.0), None])
         self.assertEqual([s.tls is not None for s in (a, b, c)], [False, True, False])
@@ -236,7 +241,8 @@ class ServerFaultTests(SynchronousTestCase):
             ),
             (
                 "server a h:1 ssl verify none sni req.hdr(host) pool-min-conn 1",
-                "no connection can be opened before a request says its name; say 'sni str(NAME)', or add 'check-sni NAME'",
+                "no connection can be opened before a request says its name;"
+                " say 'sni str(NAME)', or add 'check-sni NAME'",
             ),
             ("server a h:1 pool-conn-name req.hdr(x) pool-min-conn 1", "before a request says its name"),
             ("server a h:1 slowstart 5s", "'slowstart' is a HAProxy server option that reusedproxy does not do yet"),

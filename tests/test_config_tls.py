@@ -130,7 +130,8 @@ class LineTests(SynchronousTestCase):
         before = (
             "global\n ssl-default-bind-options ssl-min-ver TLSv1.3 no-tls-tickets strict-sni\n"
             " ssl-default-bind-ciphers A\n ssl-default-bind-ciphersuites B\n ssl-default-bind-curves C\n"
-            " ssl-default-bind-sigalgs D\n ssl-dh-param-file /dh\n tune.ssl.default-dh-param 3072\n tune.ssl.cachesize 0\n tune.ssl.lifetime 60\n"
+            " ssl-default-bind-sigalgs D\n ssl-dh-param-file /dh\n"
+            " tune.ssl.default-dh-param 3072\n tune.ssl.cachesize 0\n tune.ssl.lifetime 60\n"
         )
         made = tls("", before)
         self.assertEqual(

@@ -161,7 +161,8 @@ class ServiceTests(SynchronousTestCase):
     def service(self, lines: str, **options: object) -> ProxyService:
         self.file = self.directory / "proxy.cfg"
         self.file.write_text(
-            f"global\n{lines}\n{HEAD}frontend f\n bind {LOOPBACK}:0\n default_backend b\nbackend b\n server s {LOOPBACK}:1\n"
+            f"global\n{lines}\n{HEAD}frontend f\n bind {LOOPBACK}:0\n"
+            f" default_backend b\nbackend b\n server s {LOOPBACK}:1\n"
         )
         service = ProxyService(self.reactor, [str(self.file)], options)
         self.patch(service, "_log", mock.Mock())

@@ -13,7 +13,10 @@ class LimitTests(ServiceTestCase):
     """What is asked for beside what the process may have."""
 
     def said(self, global_: str, server: str) -> list[str]:
-        text = f"global\n{global_}{HEAD}frontend f\n bind {LOOPBACK}:0\n default_backend b\nbackend b\n server s {LOOPBACK}:1"
+        text = (
+            f"global\n{global_}{HEAD}frontend f\n bind {LOOPBACK}:0\n"
+            f" default_backend b\nbackend b\n server s {LOOPBACK}:1"
+        )
         self.service = ProxyService(self.reactor, [self.text("proxy.cfg", f"{text} {server}\n")])
         said: list[str] = []
         self.patch(self.service, "announce", lambda level, text, section="": said.append(f"{level}: {text}"))

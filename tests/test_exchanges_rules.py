@@ -42,7 +42,8 @@ class RequestTests(SynchronousTestCase):
     def test_headers_are_set_added_and_deleted(self) -> None:
         """In order; a later rule sees what an earlier one has done."""
         rules = (
-            "http-request set-header X-A one\n http-request add-header X-A two\n http-request set-header X-B %[req.hdr(x-a,1)]\n"
+            "http-request set-header X-A one\n http-request add-header X-A two\n"
+            " http-request set-header X-B %[req.hdr(x-a,1)]\n"
             " http-request del-header X-C\n http-request del-header x-d -m beg"
         )
         asked = self.asked(rules, get("/", "x-a: client", "X-C: 1", "X-Dx: 1", "X-E: 1"))
@@ -121,7 +122,8 @@ class RequestTests(SynchronousTestCase):
         client.send(get("/admin/x"))
         self.assertEqual(
             client.take(),
-            b"HTTP/1.1 403 Forbidden\r\ncontent-length: 93\r\ncache-control: no-cache\r\ncontent-type: text/html\r\n\r\n"
+            b"HTTP/1.1 403 Forbidden\r\ncontent-length: 93\r\n"
+            b"cache-control: no-cache\r\ncontent-type: text/html\r\n\r\n"
             b"<html><body><h1>403 Forbidden</h1>\nRequest forbidden by administrative rules.\n</body></html>\n",
         )
         client.send(get("/other"))
@@ -188,7 +190,8 @@ class RequestTests(SynchronousTestCase):
             ("prefix http://h drop-query append-slash", "/p?x=1", 302, "http://h/p/", b"cache-control: no-cache\r\n"),
             ("prefix /", "/q?a", 302, "/q?a", b"cache-control: no-cache\r\n"),
             ("scheme https code 308", "/s?a", 308, "https://a/s?a", b""),
-            ("location / set-cookie SEEN=1", "/", 302, "/", b"cache-control: no-cache\r\nset-cookie: SEEN=1; path=/;\r\n"),
+            ("location / set-cookie SEEN=1", "/", 302, "/",
+                b"cache-control: no-cache\r\nset-cookie: SEEN=1; path=/;\r\n"),
             ("location / clear-cookie A=", "/", 302, "/",
              b"cache-control: no-cache\r\nset-cookie: A=; path=/; Max-Age=0;\r\n"),
         ):  # fmt: skip
@@ -294,7 +297,10 @@ class RequestTests(SynchronousTestCase):
     def test_a_mapped_address_is_the_same_to_rules_and_servers(self) -> None:
         """Of an IPv4 client of an IPv6 socket, or from a PROXY protocol header;
         it is within IPv4 networks all the same."""
-        rules = "http-request set-header X-Src %[src] if { src 10.1.0.0/16 }\n http-request set-header X-Net %[src,ipmask(16)]"
+        rules = (
+            "http-request set-header X-Src %[src] if { src 10.1.0.0/16 }\n"
+            " http-request set-header X-Net %[src,ipmask(16)]"
+        )
         world = ruled(self, rules, warm=1, frontend={"forwardfor": ForwardFor()})
         client = world.client()
         client.connection.address = ("::ffff:10.1.1.1", 4711)
@@ -324,7 +330,10 @@ class BackendTests(SynchronousTestCase):
 
     def test_the_first_that_is_true(self) -> None:
         """Then the default."""
-        rules = "acl api path_beg /api/\n use_backend api if api { method GET }\n use_backend %[req.hdr(x-to)] if { req.hdr(x-to) -m found }"
+        rules = (
+            "acl api path_beg /api/\n use_backend api if api { method GET }\n"
+            " use_backend %[req.hdr(x-to)] if { req.hdr(x-to) -m found }"
+        )
         world = ruled(self, rules, others={"api": "http-request set-header X-At api", "more": ""}, warm=1)
         client = world.client()
         for request, where in (
@@ -572,7 +581,8 @@ class ScopeTests(SynchronousTestCase):
         show, rules = self.SHOW, self.rules
         frontend = (
             f"http-request set-header X-0 {show}\n{rules('request', 'q')} http-request return status 200 hdr X-1 {show}"
-            f" content-type a/b string ok if {{ path /own }}\n{rules('response', 's')} http-response set-header X-4 {show}\n"
+            f" content-type a/b string ok if {{ path /own }}\n"
+            f"{rules('response', 's')} http-response set-header X-4 {show}\n"
             f" http-after-response set-header X-5 {show}\n"
         )
         backend = f" http-request set-header X-2 {show}\n http-response set-header X-3 {show}\n"

@@ -46,7 +46,8 @@ class GenerationTestCase(ServiceTestCase):
     def configure(self, more: str = "") -> None:
         text = (
             f"global\n{self.global_}{HEAD}frontend f\n bind {LOOPBACK}:0{self.bind}\n default_backend b\n"
-            f"backend b\n server s {LOOPBACK}:1 ssl verify required ca-file {self.ca_file} crt {self.client} {self.server}\n{more}"
+            "backend b\n"
+            f" server s {LOOPBACK}:1 ssl verify required ca-file {self.ca_file} crt {self.client} {self.server}\n{more}"
         )
         self.text("proxy.cfg", text)
 

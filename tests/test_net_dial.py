@@ -289,7 +289,8 @@ class HandshakeTests(DialCase):
         self.assertEqual(
             self.tried(server, sni=None, verifyhost="127.0.0.2"),
             "TLS handshake failed: the certificate is not for '127.0.0.2', "
-            "it is for server.test, localhost, 127.0.0.1, ::1 (CN=server, issued by CN=test CA); alert bad certificate sent",
+            "it is for server.test, localhost, 127.0.0.1, ::1"
+            " (CN=server, issued by CN=test CA); alert bad certificate sent",
         )
 
     def test_wrong_name(self) -> None:

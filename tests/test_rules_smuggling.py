@@ -169,5 +169,8 @@ class SmugglingTests(SynchronousTestCase):
             side = Side(certificate([("CN", "ours")]))
             asked = self.asked(b"GET / HTTP/1.1\r\nHost: a\r\n" + line + b"\r\n\r\n", [], side)
             self.assertEqual(variables(asked), {b"HOST": [b"a"], b"X_SSL_CN": [b"ours"]}, line)
-        chunked = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX_ssl-CN: evil\r\nX-Secret_a: 1\r\nX-Role: root\r\nX-Fine: 1\r\n\r\n"
+        chunked = (
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+            b"X_ssl-CN: evil\r\nX-Secret_a: 1\r\nX-Role: root\r\nX-Fine: 1\r\n\r\n"
+        )
         self.assertTrue(self.asked(chunked, []).endswith(b"\r\n\r\n0\r\nX-Fine: 1\r\n\r\n"))
