@@ -25,8 +25,8 @@ SPREAD_HEADINGS = ("count", "p50", "p90", "p99", "mean")
 
 @frozen
 class Value:
-    """Shows one number: `labels` tell it from others of its family ("" for the only one); `zero`: it is 0, and shown less
-    prominently."""
+    """Shows one number: `labels` tell it from others of its family ("" for the only one); `zero`: it is 0, and shown
+    less prominently."""
 
     labels: str
     text: str

@@ -51,8 +51,8 @@ class Sample:
 
 @frozen
 class Family:
-    """Holds all samples of one name. `kind` is COUNTER, GAUGE or HISTOGRAM; `words` is the readable name, shown in the group
-    `group`."""
+    """Holds all samples of one name. `kind` is COUNTER, GAUGE or HISTOGRAM; `words` is the readable name, shown in the
+    group `group`."""
 
     name: str
     kind: str

@@ -75,8 +75,8 @@ FRONTEND, BACKEND, SERVER = 0, 1, 2
 
 @define
 class Row:
-    """Holds one line of the statistics; `columns` by HAProxy's names. `server` is set in a server's row, `frontend` in a
-    frontend's."""
+    """Holds one line of the statistics; `columns` by HAProxy's names. `server` is set in a server's row, `frontend` in
+    a frontend's."""
 
     columns: Columns
     server: ServerView | None = None

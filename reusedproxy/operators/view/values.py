@@ -89,7 +89,8 @@ class FrontendView:
 
 @frozen
 class CheckView:
-    """Shows the health checks of a server. `health` is HAProxy's counter, from 0 to rise + fall - 1; UP from `rise` on."""
+    """Shows the health checks of a server. `health` is HAProxy's counter, from 0 to rise + fall - 1; UP from `rise`
+    on."""
 
     rise: int
     fall: int
