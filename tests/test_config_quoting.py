@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+from reusedproxy.config.rules.actions import EditHeader
 
 ENVIRONMENT = {
     "HOST": "127.0.0.1",
@@ -158,4 +159,5 @@ class AddressTests(SynchronousTestCase):
         """A header's value keeps its dollar."""
         said = read("    http-request set-header X $HOST\n")
         (rule,) = said.frontends["fe"].rules.request
-        self.assertEqual(rule.action.value.constant, "$HOST")  # type: ignore[union-attr]
+        assert isinstance(rule.action, EditHeader)
+        self.assertEqual(rule.action.value.constant, "$HOST")

@@ -88,7 +88,7 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
 class LayerTests(SynchronousTestCase):
     """What knows whom."""
 
-    def sources(self):
+    def sources(self) -> list[Path]:
         return [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent != PACKAGE or path.stem != "__init__"]
 
     def test_every_source_belongs_to_a_layer(self) -> None:

@@ -37,10 +37,12 @@ ROOT = Path(__file__).parent.parent
 PLACE = Place("a.cfg", 1)
 REFUSED = "NOT DONE YET"
 IGNORED = "ACCEPTED WITHOUT EFFECT"
-#: A line of a macro with another of mdoc(7) in it that is obeyed there, too. Those that the pages use so are not among them;
+#: A line of a macro with another of mdoc(7) in it that is obeyed there, too. Those that the pages use so are not among
+#: them;
 #: 'No' is, but only behind other words.
 TAKEN_FOR_MACROS = re.compile(
-    r"(?m)^\.\w+ (?:No|(?:.* )?(?:A[cdnopqt]|B[coqx]|Br[coq]|Bsx|Cd|D[cox]|E[cmnorsv]|F[acnortx]|Hf|In|L[bk]|M[st]|Nx|O[tx]|Pf"
+    r"(?m)^\.\w+ (?:No|(?:.* )?(?:A[cdnopqt]|B[coqx]|Br[coq]|Bsx|Cd|D[cox]|E[cmnorsv]|F[acnortx]|Hf|In|L[bk]|M[st]"
+    r"|Nx|O[tx]|Pf"
     r"|Q[cloq]|S[cmoqty]|T[an]|Ux|V[at]|X[co]))(?: .*)?$"
 )
 

@@ -1,4 +1,4 @@
-"""What ends soon is said once at 30, 7 and 1 days, and when it has ended: of files that are used, and of what servers show."""
+"""What ends soon is said once at 30, 7 and 1 days, and when it has ended: of files in use, and of what servers show."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ class ShownTests(ExpiryTestCase):
 class WordTests(SynchronousTestCase):
     def test_what_is_left(self) -> None:
         table = {
-            30 * DAY - 1: "29 days", 2 * DAY: "2 days", 2 * DAY - 1: "1 day", DAY - 1: "23 hours", 2 * HOUR - 1: "1 hour",
-            HOUR - 1: "less than an hour",
+            30 * DAY - 1: "29 days", 2 * DAY: "2 days", 2 * DAY - 1: "1 day", DAY - 1: "23 hours",
+            2 * HOUR - 1: "1 hour", HOUR - 1: "less than an hour",
         }  # fmt: skip
         self.assertEqual({seconds: days_left(seconds) for seconds in table}, table)

@@ -223,7 +223,8 @@ class AuthorizedKeysTests(FilesTestCase):
         self.assertIn("cannot be read: Is a directory", self.fault_of(self.directory))
 
     def fault_of(self, path: Path) -> str:
-        return self.assertRaises(ManholeError, authorized_keys, str(path), os.geteuid()).texts[0]
+        error: ManholeError = self.assertRaises(ManholeError, authorized_keys, str(path), os.geteuid())
+        return error.texts[0]
 
     def test_a_file_that_became_a_fifo_lets_nobody_in(self) -> None:
         self.keys.unlink()
@@ -331,7 +332,8 @@ class LoginTests(FilesTestCase):
         data = b"what a session signs"
         signature = signer.sign(data) if signer is not None else None
         credentials = SSHPrivateKey(b"root", key.sshType(), key.public().blob(), data, signature)
-        return KeyChecker(str(self.keys)).requestAvatarId(credentials)
+        user: bytes = KeyChecker(str(self.keys)).requestAvatarId(credentials)
+        return user
 
     def test_a_known_key_is_asked_to_prove_itself_and_then_admitted(self) -> None:
         self.assertRaises(ValidPublicKey, self.ask, self.key)
@@ -392,7 +394,8 @@ class KeyHolder(SSHUserAuthClient):
         if not self.keys:
             return None
         self.key = self.keys.pop(0)
-        return self.key.public()
+        public: Key = self.key.public()
+        return public
 
     def getPrivateKey(self) -> Deferred[Key]:
         return succeed(self.key)
@@ -418,7 +421,7 @@ class ConnectionTests(FilesTestCase):
         manhole = Manhole(self.settings(), service, self.clock, mock.Mock(), lambda level, text: self.said.append(text))
         self.factory = manhole._factory
         self.factory.use(new_key())
-        self.factory.doStart()
+        self.factory.doStart()  # type: ignore[no-untyped-call]
         self.stop = manhole.stop
 
     def connect(self) -> tuple[Any, StringTransport]:
@@ -543,6 +546,7 @@ class ConnectionTests(FilesTestCase):
             client.sendPacket(IGNORE, NS(bytes(2 * LONGEST_MESSAGE)))
         pump.flush()
         self.assertEqual((connection.state, client.lost), (ADMITTED, False))
+        assert client.transport is not None
         client.transport.loseConnection()
         pump.flush()
         self.assertEqual(self.said[-1], "Manhole has ended the session of user 'me' from a unix socket")
@@ -550,7 +554,11 @@ class ConnectionTests(FilesTestCase):
     def test_keys_that_are_refused_are_a_bounded_number_of_lines_and_tries(self) -> None:
         for _ in range(5):
             strangers = [new_key() for _ in range(2 * ATTEMPTS)]
-            _, client, _ = self.client(lambda client, keys=strangers: client.requestService(KeyHolder(*keys)))
+
+            def offer(client: Client, keys: list[Key] = strangers) -> None:
+                client.requestService(KeyHolder(*keys))
+
+            _, client, _ = self.client(offer)
             self.assertTrue(client.lost)
         refused = [line for line in self.said if line.startswith("Manhole refused user 'me' from a unix socket")]
         self.assertEqual(len(refused), TELL_AT_MOST)
@@ -852,7 +860,7 @@ class OverviewTests(SynchronousTestCase):
         self.assertIn("Prints the pool of every server", self.printed("help", self.names["pools"]))
 
     def test_a_session_before_there_is_a_proxy_finds_none(self) -> None:
-        self.names = namespace(SimpleNamespace(proxy=None))  # type: ignore[arg-type]
+        self.names = namespace(SimpleNamespace(proxy=None))
         self.assertEqual(len(self.printed("pools").splitlines()), 1)
 
     def test_tables_are_as_wide_as_what_is_in_them(self) -> None:

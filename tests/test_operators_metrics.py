@@ -6,6 +6,7 @@ import time
 from math import inf
 from random import Random
 from types import SimpleNamespace
+from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -24,7 +25,7 @@ from tests.fakes import Asker, PoolBench
 from tests.wire import certificates, scratch
 
 PLACE = model.Place("a.cfg", 1)
-Samples = dict[tuple[str, ...], object]
+Samples = dict[tuple[str, ...], Any]
 
 #: What dashboards are built on: a name or a label that changes here is a change that CHANGELOG.md has to tell.
 PROMISED = {
@@ -181,7 +182,7 @@ class ReloadTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        self.poller = Poller(SimpleNamespace(removeReader=lambda reader: None))
+        self.poller = Poller(SimpleNamespace(removeReader=lambda reader: None))  # type: ignore[arg-type]
         self.addCleanup(self.poller.stop)
         self.directory = scratch(self)
         self.authority = certificates().ca_file

@@ -5,6 +5,7 @@ from csv import DictReader
 from random import Random
 from time import localtime, strftime
 from types import SimpleNamespace
+from typing import Any
 
 from attrs import evolve
 from twisted.internet.task import Clock
@@ -21,6 +22,7 @@ from reusedproxy.operators.stats import handler
 from reusedproxy.operators.stats import page as statspage
 from reusedproxy.operators.stats.csv import write_csv
 from reusedproxy.operators.stats.figures import COLUMNS, POOL_COLUMNS, Row, Section, sections_of
+from reusedproxy.operators.stats.handler import StatsPage
 from reusedproxy.operators.view.reading import server_view
 from reusedproxy.operators.view.values import ProxyView
 from reusedproxy.pool.pool import HTTPConnectionPool
@@ -51,10 +53,10 @@ listen status
 class StatsCase(SynchronousTestCase):
     """A proxy that is assembled but not started."""
 
-    def setUp(self):
+    def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        poller = Poller(SimpleNamespace(removeReader=lambda reader: None))
+        poller = Poller(SimpleNamespace(removeReader=lambda reader: None))  # type: ignore[arg-type]
         self.addCleanup(poller.stop)
         configuration = read_configuration([Source("x.cfg", CONFIGURATION)], {})
         self.proxy = Assembly(configuration, self.clock, poller, Random(1), lambda level, text, section="": None).build(
@@ -63,16 +65,18 @@ class StatsCase(SynchronousTestCase):
         self.app = next(backend for backend in self.proxy.backends if backend.name == "app")
         self.one, self.two, self.off = self.app.servers
         self.web, self.status = self.proxy.frontends
-        self.page = self.status.pages[0]
+        page = self.status.pages[0]
+        assert isinstance(page, StatsPage)
+        self.page = page
 
-    def ask(self, request=b"GET /status HTTP/1.1", close=False):
+    def ask(self, request: bytes = b"GET /status HTTP/1.1", close: bool = False) -> tuple[int, str, str]:
         """Status, head, body."""
         head = read_request(request + b"\r\nHost: a\r\n\r\n", Limits())
         status, whole = self.page.answer(head, close)
-        head, _, body = whole.partition(b"\r\n\r\n")
-        return status, head.decode(), body.decode()
+        said, _, body = whole.partition(b"\r\n\r\n")
+        return status, said.decode(), body.decode()
 
-    def csv(self):
+    def csv(self) -> dict[tuple[str, str], dict[str, str]]:
         text = self.ask(b"GET /status;csv HTTP/1.1")[2]
         rows = DictReader(text.removeprefix("# ").splitlines())
         return {(row["pxname"], row["svname"]): row for row in rows}
@@ -81,52 +85,52 @@ class StatsCase(SynchronousTestCase):
 class RequestTests(StatsCase):
     """What the page answers, and to what."""
 
-    def test_only_the_section_that_enables_it_has_a_page(self):
+    def test_only_the_section_that_enables_it_has_a_page(self) -> None:
         self.assertEqual(self.web.pages, [])
         self.assertEqual(len(self.status.pages), 1)
 
-    def test_the_uri_is_a_prefix_as_in_haproxy(self):
+    def test_the_uri_is_a_prefix_as_in_haproxy(self) -> None:
         for target in (b"/status", b"/status;csv", b"/status?x", b"/statusx", b"http://a/status"):
             self.assertTrue(self.page.wants(target), target)
         for target in (b"/", b"/stat", b"/x/status", b"*", b"http://status"):
             self.assertFalse(self.page.wants(target), target)
 
-    def test_the_page_is_not_to_be_cached(self):
+    def test_the_page_is_not_to_be_cached(self) -> None:
         status, head, body = self.ask()
         self.assertEqual(status, 200)
         self.assertIn("cache-control: no-cache", head)
         self.assertIn("content-type: text/html; charset=utf-8", head)
         self.assertIn(f"content-length: {len(body.encode())}", head)
 
-    def test_head_has_no_body(self):
+    def test_head_has_no_body(self) -> None:
         status, head, body = self.ask(b"HEAD /status HTTP/1.1")
         self.assertEqual((status, body), (200, ""))
         self.assertRegex(head, "content-length: [1-9]")
 
-    def test_what_it_does_not_know_is_the_page(self):
+    def test_what_it_does_not_know_is_the_page(self) -> None:
         self.assertTrue(self.ask(b"GET /status;what?ever HTTP/1.1")[2].startswith("<!DOCTYPE html>"))
 
-    def test_orders_are_refused_as_haproxy_does_without_stats_admin(self):
+    def test_orders_are_refused_as_haproxy_does_without_stats_admin(self) -> None:
         status, head, _ = self.ask(b"POST /status HTTP/1.1")
         self.assertEqual(status, 303)
         self.assertIn("location: /status;st=DENY", head)
         self.assertIn("takes no orders", self.ask(b"GET /status;st=DENY HTTP/1.1")[2])
 
-    def test_other_methods_are_not_allowed(self):
+    def test_other_methods_are_not_allowed(self) -> None:
         status, head, _ = self.ask(b"DELETE /status HTTP/1.1")
         self.assertEqual(status, 405)
         self.assertIn("allow: GET, HEAD, POST", head)
 
-    def test_the_answer_says_whether_the_connection_ends(self):
+    def test_the_answer_says_whether_the_connection_ends(self) -> None:
         self.assertIn("connection: close", self.ask(close=True)[1])
         self.assertNotIn("connection:", self.ask(close=False)[1])
         self.assertIn("connection: keep-alive", self.ask(b"GET /status HTTP/1.0", close=False)[1])
 
-    def test_it_reloads_itself_unless_told_not_to(self):
+    def test_it_reloads_itself_unless_told_not_to(self) -> None:
         self.assertIn('<meta http-equiv="refresh" content="7">', self.ask()[2])
         self.assertNotIn('http-equiv="refresh"', self.ask(b"GET /status;norefresh HTTP/1.1")[2])
 
-    def test_a_reload_does_not_make_it_young(self):
+    def test_a_reload_does_not_make_it_young(self) -> None:
         """What is counted anew since then is said to be."""
         self.assertNotIn("last reload", self.ask()[2])
         self.proxy.began -= 3600
@@ -134,13 +138,13 @@ class RequestTests(StatsCase):
         self.assertIn("up 1h", body)
         self.assertIn("The last reload was 0s ago.", body)
 
-    def test_it_says_its_version_unless_told_not_to(self):
+    def test_it_says_its_version_unless_told_not_to(self) -> None:
         self.assertIn(f"version {__version__}", self.ask()[2])
         self.page.settings = evolve(self.page.settings, hide_version=True)
         self.assertNotIn(__version__, self.ask()[2])
 
-    def test_a_page_that_cannot_be_written_costs_one_answer(self):
-        self.app.servers.append(None)
+    def test_a_page_that_cannot_be_written_costs_one_answer(self) -> None:
+        self.app.servers.append(None)  # type: ignore[arg-type]
         self.assertEqual(self.ask()[0], 500)
         self.assertEqual(len(self.flushLoggedErrors()), 1)
 
@@ -148,14 +152,14 @@ class RequestTests(StatsCase):
 class CSVTests(StatsCase):
     """Columns and what stands in them."""
 
-    def test_the_header_is_haproxys_with_ours_at_the_end(self):
+    def test_the_header_is_haproxys_with_ours_at_the_end(self) -> None:
         lines = self.ask(b"GET /status;csv HTTP/1.1")[2].splitlines()
         self.assertEqual(lines[0], "# " + ",".join([*COLUMNS, *POOL_COLUMNS]) + ",")
         self.assertTrue(lines[0].startswith("# pxname,svname,qcur,qmax,scur,smax,slim,stot,"))
         commas = len(COLUMNS) + len(POOL_COLUMNS)
         self.assertEqual({line.count(",") for line in lines}, {commas})
 
-    def test_rows_come_in_the_order_of_the_configuration(self):
+    def test_rows_come_in_the_order_of_the_configuration(self) -> None:
         self.assertEqual(
             list(self.csv()),
             [
@@ -166,8 +170,8 @@ class CSVTests(StatsCase):
             ],
         )
 
-    def test_states_are_haproxys_words(self):
-        def state(name):
+    def test_states_are_haproxys_words(self) -> None:
+        def state(name: str) -> str:
             return self.csv()["app", name]["status"]
 
         self.assertEqual(
@@ -182,10 +186,10 @@ class CSVTests(StatsCase):
         checker.health = 1
         self.assertEqual(state("one"), "DOWN 1/2")
 
-    def test_drain_is_shown_with_its_health(self):
+    def test_drain_is_shown_with_its_health(self) -> None:
         """HAProxy 2.6: a server in DRAIN that fails its checks is going down, and DOWN in the end."""
 
-        def state(name):
+        def state(name: str) -> str:
             return self.csv()["app", name]["status"]
 
         checker = self.app.checkers[0]
@@ -200,7 +204,7 @@ class CSVTests(StatsCase):
         self.app.set_state(self.one, MAINT)
         self.assertEqual(state("one"), "MAINT")
 
-    def test_queues_are_shown_where_they_stand(self):
+    def test_queues_are_shown_where_they_stand(self) -> None:
         """Who waits for one server does not wait for any; `qlimit` is `maxqueue`."""
         self.two.maxconn = self.two.served = 1
         bound, others = [Asks(), Asks()], [Asks(), Asks(), Asks()]
@@ -210,13 +214,15 @@ class CSVTests(StatsCase):
             self.app.choose(asks, bound=self.two)
         for asks in others:
             self.app.choose(asks)
-        bound[0].queue.leave(bound[0])
+        waits = bound[0].queue
+        assert waits is not None
+        waits.leave(bound[0])
         rows = self.csv()
         self.assertEqual([rows["app", name]["qcur"] for name in ("one", "two", "off", "BACKEND")], ["0", "1", "0", "3"])
         self.assertEqual([rows["app", name]["qmax"] for name in ("one", "two", "off", "BACKEND")], ["0", "2", "0", "3"])
         self.assertEqual([rows["app", name]["qlimit"] for name in ("two", "off", "BACKEND")], ["", "5", ""])
 
-    def test_a_backend_is_down_when_its_servers_are(self):
+    def test_a_backend_is_down_when_its_servers_are(self) -> None:
         for server in (self.one, self.two):
             self.app.server_changed(server, DOWN, "test")
         self.clock.advance(5)
@@ -228,13 +234,15 @@ class CSVTests(StatsCase):
         row = self.csv()["app", "BACKEND"]
         self.assertEqual((row["status"], row["bck"], row["downtime"]), ("UP", "1", "5"))
 
-    def test_a_backend_without_servers_is_up_as_in_haproxy(self):
+    def test_a_backend_without_servers_is_up_as_in_haproxy(self) -> None:
         self.assertEqual(self.csv()["status", "BACKEND"]["status"], "UP")
 
-    def test_the_pool_is_counted(self):
+    def test_the_pool_is_counted(self) -> None:
         pool = self.one.pool
-        pool.idle[:] = [SimpleNamespace(safe=True), SimpleNamespace(safe=False), SimpleNamespace(safe=False)]
-        pool.in_use.add(SimpleNamespace)
+        idle: list[Any] = [SimpleNamespace(safe=True), SimpleNamespace(safe=False), SimpleNamespace(safe=False)]
+        used: Any = SimpleNamespace
+        pool.idle[:] = idle
+        pool.in_use.add(used)
         counters = pool.counters
         counters.dials, counters.dials_failed, counters.handshakes, counters.handshakes_on_request_path = 9, 2, 7, 1
         counters.dials_for_requests, counters.waits_queued, counters.waits_failed = 1, 11, 12
@@ -254,13 +262,13 @@ class CSVTests(StatsCase):
         total = self.csv()["app", "BACKEND"]
         self.assertEqual((total["pool_requests"], total["pool_idle"], total["pool_reuse_ratio"]), ("8", "3", "0.7500"))
 
-    def test_what_we_do_not_have_is_empty(self):
+    def test_what_we_do_not_have_is_empty(self) -> None:
         row = self.csv()["app", "two"]
         empty = ("dses", "qlimit", "throttle", "check_status", "qtime", "slim", "pool_reuse_ratio", "cache_hits")
         self.assertEqual([row[name] for name in empty], [""] * len(empty))
         self.assertEqual(self.csv()["app", "off"]["slim"], "7")
 
-    def test_the_last_check_is_shown(self):
+    def test_the_last_check_is_shown(self) -> None:
         checker = self.app.checkers[0]
         checker.last, checker.failures = Result("L7STS", "Not, found", 404, 0.0125), 3
         row = self.csv()["app", "one"]
@@ -278,8 +286,9 @@ class CSVTests(StatsCase):
             [row[name] for name in names], ["L7STS", "404", "12", "Layer7 wrong status", "Not, found", "3", "2", "3"]
         )
 
-    def test_rates_are_those_of_the_last_second(self):
+    def test_rates_are_those_of_the_last_second(self) -> None:
         rates = self.proxy.rates
+        assert rates is not None
         rates.start()
         self.web.connections_total, self.web.traffic.req_tot, self.one.traffic.stot = 5, 20, 10
         self.clock.advance(1.02)
@@ -290,24 +299,24 @@ class CSVTests(StatsCase):
         row = self.csv()["web", "FRONTEND"]
         self.assertEqual([row[name] for name in ("rate", "rate_max", "req_rate_max")], ["0", "5", "20"])
 
-    def test_when_a_server_was_last_used(self):
+    def test_when_a_server_was_last_used(self) -> None:
         self.assertEqual(self.csv()["app", "one"]["lastsess"], "-1")
         self.one.last_placed = self.clock.seconds() - 3
         self.assertEqual(self.csv()["app", "one"]["lastsess"], "3")
         self.assertEqual(self.csv()["app", "BACKEND"]["lastsess"], "3")
 
-    def test_what_would_end_a_field_is_quoted(self):
+    def test_what_would_end_a_field_is_quoted(self) -> None:
         for text, field in (("a,b", '"a,b"'), ('a"b', '"a""b"'), ("a\rb\nc", '"a\rb\nc"'), ("a b;'", "a b;'")):
             line = write_csv([Section("x", Row({"pxname": text, "svname": "s"}))]).split("\n", 1)[1]
             self.assertTrue(line.startswith(field + ",s,,"), line)
 
-    def test_what_a_server_costs(self):
-        """Nothing else runs while the statistics are made: a call for each of its 148 columns would be the most of it."""
+    def test_what_a_server_costs(self) -> None:
+        """Nothing else runs while the statistics are made: a call for each of its 148 columns would be most of it."""
 
-        def calls(servers):
+        def calls(servers: int) -> int:
             count = 0
 
-            def note(frame, event, arg):
+            def note(frame: object, event: str, arg: object) -> None:
                 nonlocal count
                 count += event in ("call", "c_call")
 
@@ -324,9 +333,9 @@ class CSVTests(StatsCase):
 
 
 class MomentTests(StatsCase):
-    """Statistics that take long to make are shown again, as they were: whoever asks without end gets no more than his share."""
+    """Statistics that take long to make are shown again, as they were: whoever asks without end gets his share only."""
 
-    def setUp(self):
+    def setUp(self) -> None:
         super().setUp()
         self.made = 0
         self.took = 0.01
@@ -338,17 +347,17 @@ class MomentTests(StatsCase):
             self.clock.advance(self.took)
             return made
 
-        self.page._moments.reader.view = slow
-        self.page._wall = lambda: 1e9 + self.clock.seconds()
+        self.patch(self.page._moments.reader, "view", slow)
+        self.patch(self.page, "_wall", lambda: 1e9 + self.clock.seconds())
 
-    def test_they_take_a_twentieth_of_the_time(self):
+    def test_they_take_a_twentieth_of_the_time(self) -> None:
         for _ in range(1000):
             self.clock.advance(0.001)
             self.ask(b"GET /status;csv HTTP/1.1")
         self.assertLessEqual(self.made, 6)
         self.assertGreaterEqual(self.made, 5)
 
-    def test_none_are_older_than_a_second(self):
+    def test_none_are_older_than_a_second(self) -> None:
         """Not counting what it takes to make them."""
         self.took = 1.5
         first = self.ask()[2]
@@ -358,7 +367,7 @@ class MomentTests(StatsCase):
         self.assertNotEqual(self.ask()[2], first)
         self.assertEqual(self.made, 2)
 
-    def test_in_whatever_form_they_are_asked_for(self):
+    def test_in_whatever_form_they_are_asked_for(self) -> None:
         """Else a client would ask for another one each time."""
         targets = ("", ";norefresh", ";unfold", ";unfold;norefresh", ";st=DENY", ";csv", ";csv?x", "?y")
         pages = {target: self.ask(f"GET /status{target} HTTP/1.1".encode())[2] for target in targets}
@@ -370,12 +379,12 @@ class MomentTests(StatsCase):
         self.assertNotIn("takes no orders", pages["?y"])
         self.assertTrue(pages[";csv?x"].startswith("# pxname"))
 
-    def test_what_is_written_of_them_counts(self):
+    def test_what_is_written_of_them_counts(self) -> None:
         """An unfolded page takes longer than its figures."""
         self.took = 0.0
         write = statspage._tables
 
-        def slow(*args):
+        def slow(*args: Any) -> str:
             self.clock.advance(0.01)
             return write(*args)
 
@@ -387,7 +396,7 @@ class MomentTests(StatsCase):
         self.clock.advance(0.02)
         self.assertIn("<b>7</b>", self.ask()[2])
 
-    def test_the_page_shows_of_what_time_they_are(self):
+    def test_the_page_shows_of_what_time_they_are(self) -> None:
         self.took = 0.1
         page = self.ask()[2]
         self.clock.advance(0.9)
@@ -400,14 +409,14 @@ class MomentTests(StatsCase):
 class DetailTests(StatsCase):
     """All that is counted of a pool, folded at first."""
 
-    def test_each_server_has_its_own_folded(self):
+    def test_each_server_has_its_own_folded(self) -> None:
         body = self.ask()[2]
         for name in ("app/one", "app/two", "app/off"):
             self.assertIn(f"<details><summary>Pool of <b>{name}</b> in full", body)
         self.assertNotIn("<details open>", body)
         self.assertNotIn("<script", body)
 
-    def test_it_stays_unfolded_over_reloads(self):
+    def test_it_stays_unfolded_over_reloads(self) -> None:
         """Of a page that reloads itself it is its address that says so."""
         body = self.ask(b"GET /status;unfold HTTP/1.1")[2]
         self.assertEqual(body.count("<details open>"), 3)
@@ -417,13 +426,13 @@ class DetailTests(StatsCase):
         for link in ("'/status;norefresh'>reload", "'/status;norefresh;unfold'>unfold pools"):
             self.assertIn(f"<a href={link}", body)
 
-    def test_where_there_are_many_servers_it_is_written_only_when_asked_for(self):
+    def test_where_there_are_many_servers_it_is_written_only_when_asked_for(self) -> None:
         """It takes time in which nobody is served."""
         self.patch(handler, "DETAILED", 2)
         self.assertNotIn("<details", self.ask()[2])
         self.assertIn("<details open>", self.ask(b"GET /status;unfold HTTP/1.1")[2])
 
-    def test_the_numbers(self):
+    def test_the_numbers(self) -> None:
         counters = self.one.pool.counters
         counters.connects["recovery", "tls"] = 1234
         counters.warm_up.observe(0.3)
@@ -435,7 +444,7 @@ class DetailTests(StatsCase):
             body,
         )
 
-    def test_units(self):
+    def test_units(self) -> None:
         seconds = {0: "0 s", 50e-6: "50 µs", 2.5e-3: "2.5 ms", 0.25: "250 ms", 90: "90 s", 300: "5 min", 14400: "4 h"}
         self.assertEqual([duration(each) for each in seconds], list(seconds.values()))
         self.assertEqual([duration(86400 * 30), duration(86400 * 4000.4)], ["30 days", "4,000 days"])
@@ -444,7 +453,7 @@ class DetailTests(StatsCase):
             ["0", "7", "1,234,567", "0.126", "100", "123"],
         )
 
-    def test_dates(self):
+    def test_dates(self) -> None:
         context = SimpleNamespace(ours_end=2e9, theirs_end=1e9, generation=3, settings=SimpleNamespace(crt="a.pem"))
         self.patch(HTTPConnectionPool, "context", context)
         found = groups(server_view(self.one, measures=True), 2e9 - 86400 * 10)
@@ -458,12 +467,12 @@ class DetailTests(StatsCase):
 class PageTests(StatsCase):
     """The page."""
 
-    def test_every_proxy_and_server_is_there(self):
+    def test_every_proxy_and_server_is_there(self) -> None:
         body = self.ask()[2]
         for name in ("<h2 id='web'>", "<h2 id='app'>", "<h2 id='status'>", "<th>one</th>", "<th>BACKEND</th>"):
             self.assertIn(name, body)
 
-    def test_what_comes_from_outside_cannot_be_markup(self):
+    def test_what_comes_from_outside_cannot_be_markup(self) -> None:
         attack = "<script>alert('\"x\"')</script>"
         self.patch(HTTPConnectionPool, "trouble", attack)
         self.two.pool.closed = {attack: 1}
@@ -473,7 +482,7 @@ class PageTests(StatsCase):
         self.assertNotIn("alert('", body)
         self.assertEqual(body.count("&lt;script&gt;"), 3 + 1 + 2)  # three pools' trouble, one reason, a check twice
 
-    def test_states_are_words_and_colours(self):
+    def test_states_are_words_and_colours(self) -> None:
         self.app.checkers[0].health = 0
         self.one.judge(DOWN, self.clock.seconds())
         self.app.set_state(self.two, DRAIN)
@@ -481,12 +490,12 @@ class PageTests(StatsCase):
         for mark in ("<i class='down'>DOWN</i>", "<i class='drain'>DRAIN</i>", "<i class='maint'>MAINT</i>"):
             self.assertIn(mark, body)
 
-    def test_durations_have_two_units_as_in_haproxy(self):
+    def test_durations_have_two_units_as_in_haproxy(self) -> None:
         for seconds, text in ((0.9, "0s"), (59, "59s"), (260, "4m20s"), (3600, "1h0m"), (97200, "1d3h"), (-1, "0s")):
             self.proxy.began = self.clock.seconds() - seconds
             self.assertIn(f", up {text}<", self.ask()[2])
 
-    def test_the_promise_stands_at_the_top(self):
+    def test_the_promise_stands_at_the_top(self) -> None:
         """Handshakes on the request path: green at 0, red from 1 on."""
         self.assertIn("<div class='good'><span>TLS handshakes on the request path</span><b>0</b>", self.ask()[2])
         self.one.pool.counters.handshakes_on_request_path = 2

@@ -47,7 +47,7 @@ class ViewCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(1000)
-        poller = Poller(SimpleNamespace(removeReader=lambda reader: None))
+        poller = Poller(SimpleNamespace(removeReader=lambda reader: None))  # type: ignore[arg-type]
         self.addCleanup(poller.stop)
         folder = scratch(self)
         crt = certificates().server.write(folder / "front.pem")
