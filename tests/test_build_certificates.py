@@ -165,6 +165,23 @@ class StampTests(FilesTestCase):
         self.assertIsNot(serve(tls, [was]), was)
         self.assertIsNot(serve(self.tls(f"{self.folder}/d"), [was]), was)
 
+    def test_each_certificate_knows_whom_it_admits(self) -> None:
+        """By what a client has to show; a list that only gives the same words to another name is another one."""
+        ca = certificates().ca_file
+        a, b = self.write("a.pem"), self.write("b.pem")
+
+        def admissions(*lines: str) -> list[object]:
+            served = serve(self.tls(f"crt-list {self.text('list', *lines)}"))
+            return [each.admission for each in served.certificates.contexts]
+
+        asks = f"[verify required ca-file {ca}]"
+        free, bound = admissions(f"{a}", f"{b} {asks}")
+        self.assertNotEqual(free, bound)
+        self.assertEqual(admissions(f"{a} {asks}", f"{b}"), [bound, free])
+        self.assertEqual(admissions(f"{a} {asks}", f"{b} {asks} b.test"), [bound, bound])
+        (modern,) = admissions(f"{a} [ssl-min-ver TLSv1.3]")
+        self.assertNotEqual(modern, free)
+
     def test_lines_that_say_the_same_share_it(self) -> None:
         """A certificate for several addresses is read once."""
         crt = self.write("a.pem")

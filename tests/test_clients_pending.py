@@ -41,9 +41,16 @@ class TLSListenerTestCase(SynchronousTestCase):
         world.frontend.listen(self.listener)
         return world
 
-    def certificates(self, name: str = "server") -> Certificates:
-        credential = certificates().authority.issue(name, hosts=["server.test"], key="ecdsa")
-        return Certificates.load([Certificate(str(credential.write(self.folder / "a.pem")), self.terms)], False)
+    def certificates(
+        self, name: str = "server", *, admission: object = None, host: str = "server.test", strict: bool = False
+    ) -> Certificates:
+        """Two of them, for one name each; `admission` is that of the first one, whose name is `host`."""
+        found = []
+        for path, names, admits in (("a.pem", host, admission), ("b.pem", "other.test", "others")):
+            credential = certificates().authority.issue(name, hosts=[names], key="ecdsa")
+            path = str(credential.write(self.folder / path))
+            found.append(Certificate(path, self.terms, default=path.endswith("a.pem"), admission=admits))
+        return Certificates.load(found, strict)
 
     def raw(self) -> Any:
         """A client that has connected and says nothing of its own."""
@@ -271,11 +278,13 @@ class StopTests(TLSListenerTestCase):
 
     def test_idle_clients_at_a_reload(self) -> None:
         """They go on where nothing has changed; with another certificate for one answer more, which tells them to come
-        again; and not at all where others are let in than before."""
+        again; and not at all where others are let in than before under their name, whatever holds under others."""
         for change, goes_on, last in (
             ("nothing", True, False),
             ("certificate", True, True),
             ("admission", False, True),
+            ("name", True, True),
+            ("name, strict", False, True),
         ):
             world = self.world()
             old, address = world.frontend, self.listener.bind.address
@@ -295,8 +304,12 @@ class StopTests(TLSListenerTestCase):
             )
             shown = old.handshakes.certificates[address]
             if change != "nothing":
-                shown = self.certificates("renewed")
-                shown.admission = "others" if change == "admission" else None
+                shown = self.certificates(
+                    "renewed",
+                    admission="others" if change == "admission" else None,
+                    host="renamed.test" if "name" in change else "server.test",
+                    strict="strict" in change,
+                )
             successor.handshakes.certificates[address] = shown
             old.stop({self.listener: successor})
             successor.listen(self.listener)

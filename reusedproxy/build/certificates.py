@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 
-from attrs import frozen
+from attrs import evolve, frozen
 from cryptography.x509 import Certificate as X509
 
 from reusedproxy.config.language.report import Wrong
@@ -62,7 +62,8 @@ def serve(tls: BindTLS, previous: Iterable[Served] = ()) -> Served:
 
 def serving(tls: BindTLS, previous: Iterable[Served], trusts: Trusts) -> Steps[Served]:
     """Loads the files like `serve`, in steps; `trusts` has CAs that were read before. Raises TLSConfigurationError."""
-    chosen = list(_written_out(tls))
+    admissions: dict[TLSOffer, object] = {}
+    chosen = [_with_admission(each, admissions) for each in _written_out(tls)]
     stamps = stamps_of(_files(tls, chosen))
     yield
     for each in previous:
@@ -70,18 +71,23 @@ def serving(tls: BindTLS, previous: Iterable[Served], trusts: Trusts) -> Steps[S
             return each
     made = Certificates(tls.strict_sni)
     yield from made.loading(chosen, trusts)
-    made.admission = _admission(each.offer for each in chosen)
     return Served(tls, stamps, made)
 
 
-def _admission(offers: Iterable[TLSOffer]) -> object:
+def _with_admission(certificate: Certificate, known: dict[TLSOffer, object]) -> Certificate:
+    """Returns the certificate with its `admission`; many have the same offer, so it is `known` from the first."""
+    if certificate.offer not in known:
+        known[certificate.offer] = _admission(certificate.offer)
+    return evolve(certificate, admission=known[certificate.offer])
+
+
+def _admission(offer: TLSOffer) -> object:
     """Returns a value that identifies what clients must show, and the CAs and revocation lists that verify it."""
-    said = set()
-    for offer in offers:
-        files = [path for path in (offer.ca_file, offer.ca_verify_file, offer.crl_file) if path is not None]
-        ignored = (offer.ignored_ca_errors, offer.ignored_crt_errors)
-        said.add((offer.verify, *ignored, stamps_of(files)))
-    return frozenset(said)
+    versions = (offer.min_version, offer.max_version)
+    if offer.verify == "none":
+        return versions
+    files = [path for path in (offer.ca_file, offer.ca_verify_file, offer.crl_file) if path is not None]
+    return (offer.verify, offer.ignored_ca_errors, offer.ignored_crt_errors, stamps_of(files), versions)
 
 
 def _written_out(tls: BindTLS) -> Iterator[Certificate]:

@@ -25,6 +25,7 @@ from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener, ListenError
 from reusedproxy.net.poller import Poller
+from reusedproxy.net.tls.server import ServerTLSTransport
 from reusedproxy.net.transport import Transport
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.wire.bodies import ChunkedBody
@@ -175,8 +176,9 @@ class Frontend:
         ours, theirs = self.handshakes.certificates.get(address), successor.handshakes.certificates.get(address)
         if ours is theirs:
             return connection.move(successor, once=False)
-        admits_alike = ours is not None and theirs is not None and ours.admission == theirs.admission
-        return admits_alike and connection.move(successor, once=True)
+        transport = connection.transport
+        alike = isinstance(transport, ServerTLSTransport) and theirs is not None and transport.is_admitted_alike(theirs)
+        return alike and connection.move(successor, once=True)
 
     def _admitted_alike(self, connection: ClientConnection, successor: Frontend) -> bool:
         """Tells whether the client would be admitted there, and with a PROXY header before

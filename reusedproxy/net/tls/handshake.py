@@ -305,7 +305,9 @@ class Handshake:
     def _succeed(self, tls: SSL.Connection) -> None:
         # The owner sets the transport's peer. Until then no event can reach it, because it watches none.
         nobody: Any = None
-        transport = ServerTLSTransport(self._poller, self._socket, nobody, tls, self._shown)
+        context = self._context
+        assert context is not None
+        transport = ServerTLSTransport(self._poller, self._socket, nobody, tls, self._shown, context.admission)
         self._stop()
         self._owner.handshake_done(self, transport)
 

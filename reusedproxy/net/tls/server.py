@@ -14,7 +14,7 @@ from socket import socket
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from attrs import Factory, define, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509 import DNSName, ExtensionNotFound, SubjectAlternativeName
@@ -77,7 +77,8 @@ class Certificate:
 
     With `names` None the certificate's own names count. Names may be wildcards and, with a `!`, exceptions to these.
     `bundle` is the path by which it and others of the same name were asked for. `default` says that it is for clients
-    that ask for no name of ours.
+    that ask for no name of ours. `admission` is a value of the settings that decide which clients are let in: where
+    two are equal, they let in the same clients.
     """
 
     path: str
@@ -85,6 +86,7 @@ class Certificate:
     names: tuple[str, ...] | None = None
     bundle: str = ""
     default: bool = False
+    admission: object = None
 
 
 @define
@@ -167,6 +169,7 @@ class ServerContext:
     def __init__(self, certificate: Certificate, trusts: Trusts) -> None:
         """Reads all files. `trusts` may have read the CAs already for other contexts. Raises TLSConfigurationError."""
         self.crt = certificate.path
+        self.admission = certificate.admission
         self.offer = offer = certificate.offer
         self._trusted: Trusted | None = None
         self._calls = calls = _Calls(offer)
@@ -312,9 +315,6 @@ class Certificates:
 
     strict: bool = False
     contexts: list[ServerContext] = Factory(list)
-    #: Set by the code that made it: a value of the settings that decide which clients are let in. Two with equal values
-    #: admit the same clients.
-    admission: object = None
     _exact: dict[str, list[_Entry]] = field(factory=dict, alias="exact")
     _wild: dict[str, list[_Entry]] = field(factory=dict, alias="wild")
     _defaults: list[_Entry] = field(factory=list, alias="defaults")
@@ -379,13 +379,30 @@ class Certificates:
 class ServerTLSTransport(TLSTransport):
     """Carries a client's connection whose handshake is complete, and keeps what the handshake has shown."""
 
-    __slots__ = ("ca_fault", "crt_fault", "server_name")
+    __slots__ = ("_admission", "_hello", "ca_fault", "crt_fault", "server_name")
 
-    def __init__(self, poller: Poller, accepted: socket, peer: Peer, tls: SSL.Connection, shown: Shown) -> None:
+    def __init__(
+        self,
+        poller: Poller,
+        accepted: socket,
+        peer: Peer,
+        tls: SSL.Connection,
+        shown: Shown,
+        admission: object = None,
+    ) -> None:
+        """Takes the `admission` of the certificate that was chosen for the client."""
         TLSTransport.__init__(self, poller, accepted, peer, tls)
+        #: What the choice of a certificate depends on, without the list of cipher suites, which is long.
+        self._hello = evolve(shown.hello, suites=())
+        self._admission = admission
         #: The name that the client asked for (SNI), in lower case.
         self.server_name = shown.hello.server_name
         #: The first faults that were found in this handshake and let pass: of the client's certificate, and of those
         #: above it.
         self.crt_fault = shown.crt_fault
         self.ca_fault = shown.ca_fault
+
+    def is_admitted_alike(self, certificates: Certificates) -> bool:
+        """Tells whether the client would have to show the same as it has, if it came to these certificates now."""
+        context = certificates.choose(self._hello)
+        return context is not None and context.admission == self._admission
