@@ -4,11 +4,11 @@ import re
 from glob import glob
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import find_packages, setup  # type: ignore[import-untyped]
 
 HERE = Path(__file__).parent
 EXAMPLES = "share/doc/reusedproxy/examples"
-VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "reusedproxy/__init__.py").read_text(), re.M)[1]
+(VERSION,) = re.findall(r'^__version__ = "(.+)"$', (HERE / "reusedproxy/__init__.py").read_text(), re.M)
 
 setup(
     name="reusedproxy",

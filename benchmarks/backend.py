@@ -11,9 +11,9 @@ import pwd
 import re
 from pathlib import Path
 
-import machine
 from attrs import frozen
 
+from benchmarks import machine
 from reusedproxy.demo.certificates import Authority
 from tests.ports import free_ports
 

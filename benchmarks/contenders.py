@@ -12,10 +12,10 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import machine
 from attrs import frozen
-from backend import SERVER_NAME, Site, nginx_user
 
+from benchmarks import machine
+from benchmarks.backend import SERVER_NAME, Site, nginx_user
 from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent

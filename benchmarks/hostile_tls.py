@@ -41,12 +41,12 @@ class RawTLS:
     def update_key(self) -> bool:
         """Send KeyUpdate(update_requested); false: not all of it could be sent now."""
         self._lib.SSL_key_update(self._ssl, 1)
-        return self._lib.SSL_do_handshake(self._ssl) == 1
+        return bool(self._lib.SSL_do_handshake(self._ssl) == 1)
 
     def renegotiate(self) -> bool:
         """Ask for another handshake on this connection; false: refused, or not finished."""
         self._lib.SSL_renegotiate(self._ssl)
-        return self._lib.SSL_do_handshake(self._ssl) == 1
+        return bool(self._lib.SSL_do_handshake(self._ssl) == 1)
 
     def close(self) -> None:
         """End it."""

@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 from attrs import frozen
-from machine import LOOPBACK, Trouble, program
+
+from benchmarks.machine import LOOPBACK, Trouble, program
 
 TINY = b"ok\n"
 KEEP = b"GET /tiny HTTP/1.1\r\nHost: server.test\r\n\r\n"

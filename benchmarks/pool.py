@@ -49,7 +49,7 @@ def acquire_and_release(bench: PoolBench, kind: int = ANY) -> float:
     acquire, release = bench.pool.acquire, bench.pool.release
 
     def turns(_: PoolBench) -> None:
-        for _ in range(TURNS):
+        for _turn in range(TURNS):
             release(acquire(kind))  # type: ignore[arg-type]
 
     return min(cpu(turns, bench) for _ in range(ROUNDS)) / TURNS

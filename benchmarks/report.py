@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import frozen
-from works import ROUND_TRIP, Row
+
+from benchmarks.works import ROUND_TRIP, Row
 
 OURS = "ours"
 

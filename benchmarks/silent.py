@@ -22,11 +22,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 try:
-    import load
-    import machine
     from attrs import frozen
-    from backend import Backend, Site
-    from contenders import PLAIN, HAProxyTuned, Ours, Running, Target
+
+    from benchmarks import load, machine
+    from benchmarks.backend import Backend, Site
+    from benchmarks.contenders import PLAIN, HAProxyTuned, Ours, Running, Target
 except ImportError as error:
     sys.exit(f"{error}: run it by a Python that has the package's dependencies (pip install .)")
 

@@ -37,8 +37,9 @@ from tests.ports import free_ports
 NAME = "server.test"
 FLOOR = 4
 #: What the daemon never says of itself unless it has a fault.
-FAULTS = ("Traceback", "own fault", "internal error", "a callback of descriptor", "sending at the end of a batch")
-FAULTS += ("could not be taken", "should end at a deadline", "Unhandled", "CRITICAL", "Exception")
+FAULTS: tuple[str, ...] = ("Traceback", "own fault", "internal error", "a callback of descriptor")
+FAULTS += ("sending at the end of a batch", "could not be taken", "should end at a deadline")
+FAULTS += ("Unhandled", "CRITICAL", "Exception")
 
 CONFIGURATION = """
 defaults more

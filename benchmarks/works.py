@@ -18,13 +18,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import load
-import machine
 from attrs import Factory, define, field
-from backend import LARGE, Backend
-from contenders import FLOOR, PLAIN, RESUMED, WHOLE, Contender, Running, Target
-from machine import Trouble
 
+from benchmarks import load, machine
+from benchmarks.backend import LARGE, Backend
+from benchmarks.contenders import FLOOR, PLAIN, RESUMED, WHOLE, Contender, Running, Target
+from benchmarks.machine import Trouble
 from tests.ports import free_ports
 
 ROUND_TRIP = 0.020

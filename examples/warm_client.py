@@ -1,19 +1,20 @@
-"""A Twisted program that keeps four connections to a server warm, with mutual TLS, and asks on all of them once a second, five
-times; no proxy, no configuration.
+"""A Twisted program that keeps four connections to a server warm, with mutual TLS, and asks on all of them once a
+second, five times; no proxy, no configuration.
 
 python examples/warm_client.py HOST PORT NAME CA.pem CLIENT.pem
 """
 
 import sys
 from socket import AF_INET
+from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater, react
 
-from reusedproxy.pool import NoAnswer, PoolFactory, PoolLimits, ServerTLS, Target, ask
+from reusedproxy.pool import HTTPConnectionPool, NoAnswer, PoolFactory, PoolLimits, ServerTLS, Target, ask
 
 
-async def status(pool, request: bytes) -> str:
+async def status(pool: HTTPConnectionPool, request: bytes) -> str:
     try:
         answer = await ask(pool, request)
     except NoAnswer as why:
@@ -21,7 +22,7 @@ async def status(pool, request: bytes) -> str:
     return str(answer.head.status)
 
 
-async def main(reactor, host: str, port: str, name: str, ca_file: str, crt: str) -> None:
+async def main(reactor: Any, host: str, port: str, name: str, ca_file: str, crt: str) -> None:
     factory = PoolFactory(reactor, announce=print)
     tls = ServerTLS(ca_file=ca_file, crt=crt, sni=name)
     pool = factory.open(name, Target(AF_INET, (host, int(port))), tls, PoolLimits(min_conn=4))
