@@ -26,8 +26,8 @@ LARGE = 32_000_000
 @frozen
 class Site:
     """
-    Where a contender finds what it needs: a directory, the CA's certificate, the client's certificate and key, and those
-    that it may show its own clients.
+    Where a contender finds what it needs: a directory, the CA's certificate, the client's certificate and key, and
+    those that it may show its own clients.
     """
 
     directory: Path

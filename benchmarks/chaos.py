@@ -1,10 +1,10 @@
 """What is lost when clients that close meet servers that close, for ours, HAProxy and nginx under the same misfortune.
 
-Each proxy in turn stands before sites of our own (mutual TLS, `chaos_server`). In phase 1 they do nothing worse than close
-connections that were idle for two seconds; in phase 2 they close at random, restart, refuse, stall and change their
-certificates. Clients come in bursts (`chaos_clients`), GET and POST alike, each request with a number of its own that is
-counted where it arrives. So it is known of each request without an answer whether a server had read it, and of each
-POST whether it was carried out twice.
+Each proxy in turn stands before sites of our own (mutual TLS, `chaos_server`). In phase 1 they do nothing worse than
+close connections that were idle for two seconds; in phase 2 they close at random, restart, refuse, stall and change
+their certificates. Clients come in bursts (`chaos_clients`), GET and POST alike, each request with a number of its own
+that is counted where it arrives. So it is known of each request without an answer whether a server had read it, and of
+each POST whether it was carried out twice.
 
     python -m benchmarks.chaos [--seconds 25] [--sites 16] [--only ours,tuned] [--seed N]
 
@@ -54,7 +54,8 @@ frontend clients-{number}
     default_backend site-{number}
 backend site-{number}
     {backend}
-    server one {host}:{server} ssl verify required ca-file {directory}/ca.pem crt {directory}/client.pem sni str({name}) verifyhost {name} {more}
+    server one {host}:{server} ssl verify required ca-file {directory}/ca.pem crt {directory}/client.pem \
+        sni str({name}) verifyhost {name} {more}
 """
 
 NGINX = (
@@ -173,7 +174,8 @@ class Figures:
 
     requests: int = 0
     unsafe: int = 0
-    #: Without an answer of 200: idempotent ones; unsafe ones that no server read though none was away; other unsafe ones.
+    #: Without an answer of 200: idempotent ones; unsafe ones that no server read though none was away;
+    #: other unsafe ones.
     lost_idempotent: int = 0
     lost_to_the_race: int = 0
     lost_otherwise: int = 0
@@ -189,7 +191,8 @@ class Figures:
         self.twice += asked.unsafe and seen > 1
         if asked.status == 200:
             return
-        key = f"{'POST' if asked.unsafe else 'GET'} {asked.status or 'no answer'}{' read' if seen else ''}{' away' if away else ''}"
+        key = f"{'POST' if asked.unsafe else 'GET'} {asked.status or 'no answer'}"
+        key += f"{' read' if seen else ''}{' away' if away else ''}"
         self.statuses[key] = self.statuses.get(key, 0) + 1
         if not asked.unsafe:
             self.lost_idempotent += 1

@@ -3,8 +3,8 @@
     python -m benchmarks.chaos_server DIRECTORY PORT...
 
 DIRECTORY holds ca.pem and server-0.pem, server-1.pem. Commands come on standard input, a word a line: `calm` (each idle
-connection is closed after two seconds, used or not), `wild` (idle ones are closed at random, sites restart, refuse, stall
-and change their certificates), `report` (one line of JSON, as `Report` reads it, goes to standard output, and all
+connection is closed after two seconds, used or not), `wild` (idle ones are closed at random, sites restart, refuse,
+stall and change their certificates), `report` (one line of JSON, as `Report` reads it, goes to standard output, and all
 ends). It must never know which proxy asks.
 
 When it closes an idle connection, it stops reading `NOTICE` seconds before the end is on the wire: what is sent in that

@@ -1,16 +1,20 @@
-"""What a server costs of whose answers a small share goes wrong: connections, memory, speed and requests lost, beside HAProxy's.
+"""What a server costs of whose answers a small share goes wrong:
+connections, memory, speed and requests lost, beside HAProxy's.
 
-Each proxy in turn stands before a server of our own (`faulty_server`), of whose answers two in a hundred go wrong. Clients
-that keep their connections ask with all methods, and some leave in the middle of their request. Each request has a number of
-its own, which its answer must carry and which is counted where it arrives: so it is known of each request without an answer
-whether a server had read it, and of each whether it was carried out twice. At the end it is counted what stands idle.
+Each proxy in turn stands before a server of our own (`faulty_server`), of whose answers two in a hundred go wrong.
+Clients that keep their connections ask with all methods, and some leave in the middle of their request. Each request
+has a number of its own, which its answer must carry and which is counted where it arrives: so it is known of each
+request without an answer whether a server had read it, and of each whether it was carried out twice.
+At the end it is counted what stands idle.
 
-    python -m benchmarks.faulty [--requests 45000] [--faults 0.02] [--leaving 0.03] [--tls] [--rate 300 --methods POST] ...
+    python -m benchmarks.faulty [--requests 45000] [--faults 0.02] [--leaving 0.03] [--tls]
+        [--rate 300 --methods POST] ...
 
-What may be repeated and is lost all the same is told apart: read twice and failed twice by the server, or lost by the proxy.
+What may be repeated and is lost all the same is told apart:
+read twice and failed twice by the server, or lost by the proxy.
 
-With `--rate` requests come at that pace, and CPU per request is what to look at. Loopback only; bounded in requests; it ends
-only what it started. The exit status is 1 when ours misses a bar.
+With `--rate` requests come at that pace, and CPU per request is what to look at. Loopback only; bounded in requests; it
+ends only what it started. The exit status is 1 when ours misses a bar.
 """
 
 from __future__ import annotations
@@ -86,7 +90,8 @@ LOST = (
 
 @define(slots=True)
 class Asked:
-    """One request: `status` is 0 when no answer came, -1 when a part of one did, and `left` when nobody waited for it."""
+    """One request: `status` is 0 when no answer came, -1 when a part of one did,
+    and `left` when nobody waited for it."""
 
     number: int
     method: str
@@ -234,7 +239,8 @@ class Running:
         if key == "ours":
             command = [sys.executable, "-m", "twisted", "--log-format=text", "reusedproxy", "--config", str(file)]
             environment["PYTHONPATH"] = str(ROOT)
-            head = f"frontend statistics\n    mode http\n    bind {LOOPBACK}:{stats}\n    timeout client 30s\n    stats enable\n    stats uri /\n"
+            head = f"frontend statistics\n    mode http\n    bind {LOOPBACK}:{stats}\n    timeout client 30s\n"
+            head += "    stats enable\n    stats uri /\n"
             more += f" pool-min-conn {options.floor}" if options.floor else ""
         else:
             program = find_program("haproxy") if key == "haproxy" else _packaged()
@@ -366,8 +372,9 @@ def judge_one(result: Result, asked: Asked, report: dict[str, Any]) -> None:
     if "within" in faults[-1:] and (asked.status == -1 or repeatable):
         result.lost["cut within the answer"] += 1
     elif repeatable:
-        # Read twice, failed twice: it is repeated once, and not more (RFC 9110 section 9.2.2). Read once: the other attempt
-        # crossed the server's close, or there was none, which only the proxy's own count of failed repeats can tell.
+        # Read twice, failed twice: it is repeated once, and not more (RFC 9110 section 9.2.2). Read once: the other
+        # attempt crossed the server's close, or there was none,
+        # which only the proxy's own count of failed repeats can tell.
         excused = faults[-1:] and faults[-1] in (BEFORE, RESET) and seen == len(faults)
         what = ("failed twice" if seen > 1 else "failed once") if excused else BY_PROXY
         result.lost[what] += 1
@@ -418,7 +425,7 @@ def judge(results: dict[str, Result], options: argparse.Namespace) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--requests", type=int, default=45_000)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--faults", type=float, default=0.02, help="share of the answers that go wrong")

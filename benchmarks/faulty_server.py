@@ -2,11 +2,10 @@
 
     python -m benchmarks.faulty_server PORT SHARE SEED FAULTS NOTICE [CERTIFICATE AUTHORITY]
 
-With the two files it speaks TLS and demands a client certificate. Each request's target is its number; the answer repeats
-it. A share of the answers, drawn anew for each that is given, goes wrong in one of the ways of FAULTS (with commas between
-them). A line on standard
-input has one line of JSON written to standard output (`report`); the end of the input ends it. It must never know which
-proxy asks.
+With the two files it speaks TLS and demands a client certificate. Each request's target is its number; the answer
+repeats it. A share of the answers, drawn anew for each that is given, goes wrong in one of the ways of FAULTS (with
+commas between them). A line on standard input has one line of JSON written to standard output (`report`); the end of
+the input ends it. It must never know which proxy asks.
 """
 
 from __future__ import annotations
@@ -24,14 +23,15 @@ from collections.abc import Callable
 from typing import Any
 
 LOOPBACK = "127.0.0.1"
-#: What goes wrong: the connection is closed before, within or just behind the answer, or reset instead of it; or the answer
-#: is 500 and the connection's last; or it comes `SLOW` seconds late.
+#: What goes wrong: the connection is closed before, within or just behind the answer, or reset instead of it; or the
+#: answer is 500 and the connection's last; or it comes `SLOW` seconds late.
 BEFORE, WITHIN, BEHIND, RESET, BROKEN, SLOW_ANSWER = FAULTS = ("before", "within", "behind", "reset", "500", "slow")
-#: Two more, on demand: it is closed, or reset, up to NOTICE seconds after the answer, unless a request has come meanwhile.
+#: Two more, on demand: it is closed, or reset, up to NOTICE seconds after the answer,
+#: unless a request has come meanwhile.
 IDLE_CLOSE, IDLE_RESET = LATER = ("idle-close", "idle-reset")
 SLOW = 0.5
-#: An end behind the answer is on the wire at once, or after so many seconds at most, in which nothing is read any more: what
-#: is sent in that time crosses the close, as it would on a network with that much delay.
+#: An end behind the answer is on the wire at once, or after so many seconds at most, in which nothing is read any more:
+#: what is sent in that time crosses the close, as it would on a network with that much delay.
 NOTICE = 0.005
 _LINGER = struct.pack("ii", 1, 0)
 

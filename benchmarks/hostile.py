@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """
-What one hostile client, or a broken server, costs everybody else: a quiet client's latency beside the worst input of each
-kind, behind ours, HAProxy and nginx in one run on this machine; see README.md.
+What one hostile client, or a broken server, costs everybody else: a quiet client's latency beside the worst input of
+each kind, behind ours, HAProxy and nginx in one run on this machine; see README.md.
 
-The quiet client asks every 20 ms, in turn on a connection that it keeps and on a new one. A request that begins late because
-the one before was not answered is measured from when it was due. The table goes to standard output as Markdown.
+The quiet client asks every 20 ms, in turn on a connection that it keeps and on a new one. A request that begins late
+because the one before was not answered is measured from when it was due. The table goes to standard output as Markdown.
 """
 
 from __future__ import annotations
@@ -403,7 +403,8 @@ backend quiet
 
 backend same
     http-request set-path /tiny
-    server same 127.0.0.1:{ports.same} ssl verify required ca-file {site.ca} crt {site.client} sni str({name}) verifyhost {name}
+    server same 127.0.0.1:{ports.same} ssl verify required ca-file {site.ca} crt {site.client} \
+        sni str({name}) verifyhost {name}
 
 backend hostile
     server hostile 127.0.0.1:{ports.hostile}

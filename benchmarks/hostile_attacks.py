@@ -1,6 +1,6 @@
 """
-The attacks: small functions that go on until their time is over, from loopback, with a bounded number of connections. They
-know ports and protocols and must never know who is attacked or what is measured.
+The attacks: small functions that go on until their time is over, from loopback, with a bounded number of connections.
+They know ports and protocols and must never know who is attacked or what is measured.
 """
 
 from __future__ import annotations

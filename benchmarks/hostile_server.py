@@ -1,6 +1,6 @@
 """
-A server that misbehaves as its path says, and the answers to the checks that flap. It runs in a process of its own and must
-never know who asks.
+A server that misbehaves as its path says, and the answers to the checks that flap. It runs in a process of its own and
+must never know who asks.
 """
 
 from __future__ import annotations

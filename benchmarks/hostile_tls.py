@@ -1,5 +1,6 @@
 """
-A TLS client that misuses the protocol: libssl by ctypes, because Python's ssl has no KeyUpdate, and hellos cut into records.
+A TLS client that misuses the protocol: libssl by ctypes, because Python's ssl has no KeyUpdate,
+and hellos cut into records.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ def _library() -> ctypes.CDLL:
 
 @cache
 def anybody() -> ssl.SSLContext:
-    """For a client that trusts whoever it talks to; made once, since it would cost the attacker more than the handshake."""
+    """For a client that trusts whoever it talks to;
+    made once, since it would cost the attacker more than the handshake."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -3,8 +3,8 @@
 What a pool costs by itself, without a network: acquire and release with few idle connections and with many, and the end
 of all of them at once.
 
-Real connections, on transports that do nothing, and a clock that is moved by hand. A figure is the least CPU time of many
-short rounds: what disturbs the machine only ever adds. It runs with the pool of another checkout, too:
+Real connections, on transports that do nothing, and a clock that is moved by hand. A figure is the least CPU time of
+many short rounds: what disturbs the machine only ever adds. It runs with the pool of another checkout, too:
 PYTHONPATH=CHECKOUT python benchmarks/pool.py.
 """
 

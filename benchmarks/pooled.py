@@ -2,9 +2,9 @@
 """
 What a large floor costs while nobody asks: 5,000 warm TLS connections to one server, their memory and their CPU.
 
-The daemon runs twice, in fresh processes, with a floor of none and with the whole; memory is the growth of resident memory
-between the two, for each connection, CPU what the second uses while all stand idle. The kernel's memory for sockets is not
-counted. It needs some 6,000 file descriptors (`ulimit -n`). What comes out goes to standard output.
+The daemon runs twice, in fresh processes, with a floor of none and with the whole; memory is the growth of resident
+memory between the two, for each connection, CPU what the second uses while all stand idle. The kernel's memory for
+sockets is not counted. It needs some 6,000 file descriptors (`ulimit -n`). What comes out goes to standard output.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 """
 What clients cost that are connected and say nothing: 10,000 of them, before ours and before HAProxy, in one run.
 
-Three kinds: they have never said anything; they have asked once and stay; they have stopped within a head. Memory is the
-growth of resident memory by them, in a fresh process for each kind; CPU is what the process uses while all of them are
-silent. The kernel's memory for sockets is not counted. The table goes to standard output as Markdown.
+Three kinds: they have never said anything; they have asked once and stay; they have stopped within a head. Memory is
+the growth of resident memory by them, in a fresh process for each kind; CPU is what the process uses while all of them
+are silent. The kernel's memory for sockets is not counted. The table goes to standard output as Markdown.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """A few minutes of everything going wrong at once, and then the question whether anything is left of it.
 
-One real daemon stands between clients and servers of which most misbehave: nginx is killed and started again, a server of
-our own resets, stalls, lies about lengths and answers early, clients abort at any byte, say garbage or nothing, and the
-configuration is read again every now and then. Each request has its own number, which its answer must carry, so that an
-answer that reached somebody else is seen. Afterwards the daemon must be as it was: no session, no connection in use, the
-floor idle, no descriptor more, memory about as before, and no failure of its own in its log.
+One real daemon stands between clients and servers of which most misbehave: nginx is killed and started again, a server
+of our own resets, stalls, lies about lengths and answers early, clients abort at any byte, say garbage or nothing, and
+the configuration is read again every now and then. Each request has its own number, which its answer must carry, so
+that an answer that reached somebody else is seen. Afterwards the daemon must be as it was: no session, no connection in
+use, the floor idle, no descriptor more, memory about as before, and no failure of its own in its log.
 
     python -m benchmarks.soak [--seconds 180] [--clients 120] [--seed N]
 

@@ -263,10 +263,10 @@ def memory_of_pool(bench: Bench) -> list[Row]:
     """
     500 TLS connections to the server, open and idle.
 
-    Ours: a floor of 500 against one of 0, so all that comes with a connection. The others have no floor: 500 kept clients ask at once through a slow relay, so that 500 connections are opened,
-    which then stay idle. The buffers of 500 exchanges stay in the heap, too, so the growth by the same clients who
-    ask a plain server is subtracted, and with it the little that a plain connection costs. HAProxy as it comes keeps
-    no such pool.
+    Ours: a floor of 500 against one of 0, so all that comes with a connection. The others have no floor: 500 kept
+    clients ask at once through a slow relay, so that 500 connections are opened, which then stay idle. The buffers of
+    500 exchanges stay in the heap, too, so the growth by the same clients who ask a plain server is subtracted, and
+    with it the little that a plain connection costs. HAProxy as it comes keeps no such pool.
     """
     row = Row("pool", "memory per idle pooled TLS connection", "KiB")
     for _ in range(min(bench.rounds, 3)):
@@ -376,7 +376,8 @@ def relay(
     """
     A relay before the backend, with a port for each contender, so that their connections are counted apart.
 
-    @return: what to give them as their server, and a function that tells how many connections came to a contender's port so far.
+    @return: what to give them as their server, and a function
+        that tells how many connections came to a contender's port so far.
     """
     server = bench.backend.port if tls else bench.backend.plain_port
     status, *ports = free_ports(1 + len(keys))

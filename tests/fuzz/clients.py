@@ -216,7 +216,8 @@ def _check_reached(reached: list[Reached], asked: list[oracles.Request]) -> None
 
 
 def _check_answers(client: Client, reached: list[Reached], asked: list[oracles.Request]) -> None:
-    """The client gets one answer to each request that a server has read, in order, and at most one error behind them."""
+    """The client gets one answer to each request that a server has read, in order,
+    and at most one error behind them."""
     data = client.wire.written
     broken = client.wire.end is not None and client.wire.end[0] == "abort"
     closed = client.wire.end is not None and not broken

@@ -95,8 +95,8 @@ def _check_same_request(theirs: oracles.Request | None, ours: RequestHead) -> No
 
 
 def _check_same_fields(theirs: oracles.Request | oracles.Response | None, ours: RequestHead | ResponseHead) -> None:
-    """h11 reads the same fields in what came, but joins lengths and lower-cases codings, and keeps what Connection names; and
-    when the connection ends."""
+    """h11 reads the same fields in what came, but joins lengths and lower-cases codings, and keeps what Connection
+    names; and when the connection ends."""
     assert theirs is not None
     framing = {b"content-length", b"transfer-encoding"}
     fields = [(name.lower(), value) for name, value in ours.fields()]

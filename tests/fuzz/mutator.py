@@ -10,12 +10,15 @@ import re
 from random import Random
 
 _LINES = (
-    b"Host: a\r\n Host: b\r\nHost : a\r\nContent-Length: 5\r\nContent-Length: 0\r\ncontent-length:5\r\nContent-Length: +5\r\n"
+    b"Host: a\r\n Host: b\r\nHost : a\r\n"
+    b"Content-Length: 5\r\nContent-Length: 0\r\ncontent-length:5\r\nContent-Length: +5\r\n"
     b"Content-Length: 5, 5\r\nContent-Length:\t5 \r\nTransfer-Encoding: chunked\r\nTransfer-Encoding:chunked\t\r\n"
     b"TRANSFER-ENCODING: Chunked\r\nTransfer-Encoding: identity\r\nTransfer-Encoding: gzip, chunked\r\n"
     b"Transfer-Encoding : chunked\r\nTransfer-Encoding:\x0bchunked\r\nTransfer-Encoding:\r\n chunked\r\n"
-    b"Connection: close\r\nConnection: keep-alive\r\nConnection: Host, Transfer-Encoding\r\nConnection: x, Content-Length\r\n"
-    b"connection:X-Y , close;\r\nX-Y: z\r\nTE: trailers\r\nUpgrade: websocket\r\nExpect: 100-continue\r\nKeep-Alive: 5\r\n"
+    b"Connection: close\r\nConnection: keep-alive\r\n"
+    b"Connection: Host, Transfer-Encoding\r\nConnection: x, Content-Length\r\n"
+    b"connection:X-Y , close;\r\nX-Y: z\r\n"
+    b"TE: trailers\r\nUpgrade: websocket\r\nExpect: 100-continue\r\nKeep-Alive: 5\r\n"
     b"5\r\nhello\r\n0\r\n\r\n5;a=b\r\n5 ;a=\"b\"\r\n00005\r\n0;x\r\nA: b\r\n\r\n"
     b"GET /next HTTP/1.1\r\nPOST /next HTTP/1.0\r\nHTTP/1.1 200 OK\r\nHTTP/1.1 100 Continue\r\nHTTP/1.1 304 No\r\n"
 ).splitlines(keepends=True)  # fmt: skip
@@ -97,5 +100,7 @@ _CHANGES = (
     _change(_NUMBER, lambda random, number: random.choice(_NUMBERS)),
     _change(_NUMBER, lambda random, number: b"%d" % max(0, int(number[:18]) + random.choice((-1, 1, 16)))),
     _change(_LETTERS, lambda random, word: random.choice((word.lower(), word.upper(), word.title(), b""))),
-    _change(re.compile(rb"[:;=, \t]"), lambda random, mark: random.choice((mark * 2, b" " + mark, mark + b"\t", b"", b","))),
+    _change(
+        re.compile(rb"[:;=, \t]"), lambda random, mark: random.choice((mark * 2, b" " + mark, mark + b"\t", b"", b","))
+    ),
 )  # fmt: skip

@@ -1,8 +1,8 @@
-"""How others read the same bytes: whole streams to h11, single messages to httptools, and chunked bodies to the letter of
-the RFC.
+"""How others read the same bytes: whole streams to h11, single messages to httptools, and chunked bodies to the letter
+of the RFC.
 
-The first two accept more than we do, so they bound what we may take from a peer, and must take whatever we send on. Where they
-are known to differ from us for good reasons, it is bent straight here and nowhere else:
+The first two accept more than we do, so they bound what we may take from a peer, and must take whatever we send on.
+Where they are known to differ from us for good reasons, it is bent straight here and nowhere else:
 
 - h11 never keeps an HTTP/1.0 connection open, and stops where a protocol may change: one h11 connection a message.
 - h11 takes no empty line before a request; RFC 9112 2.2 lets a server skip them, so they are skipped before it reads.
@@ -124,7 +124,8 @@ def read_response(
 ) -> Response | None:
     """The response that stands at the beginning and answers such a request; None: its final head is not whole.
 
-    `closed`: the connection has ended cleanly behind the data; `offered`: the request proposed another protocol. Raises h11.RemoteProtocolError for what h11 refuses.
+    `closed`: the connection has ended cleanly behind the data; `offered`: the request proposed another protocol.
+    Raises h11.RemoteProtocolError for what h11 refuses.
     """
     client = h11.Connection(h11.CLIENT, max_incomplete_event_size=_NO_LIMIT)
     proposal = [("Connection", "Upgrade"), ("Upgrade", "websocket")] if offered else []
@@ -221,7 +222,8 @@ _STRICT_TRAILERS = re.compile(rb"(?:" + _CHAR + rb"+:[\t -~\x80-\xff]*\r\n)*\r\n
 
 
 def read_chunked(data: bytes) -> Chunked | str | None:
-    """The body that stands at the beginning; MALFORMED: no beginning of one, as far as whole lines tell; None: no end."""
+    """The body that stands at the beginning; MALFORMED: no beginning of one, as far as whole lines tell;
+    None: no end."""
     payload = b""
     at, modest = 0, len(data) < 1000
     while True:

@@ -1,6 +1,7 @@
 """Where fuzzing begins: the cases that the wire's tests have in their tables, and all that was ever found.
 
-A finding is kept in `found/TARGET-word`, as it was or made smaller; the tables are the rest, so no seed is written twice.
+A finding is kept in `found/TARGET-word`, as it was or made smaller;
+the tables are the rest, so no seed is written twice.
 """
 
 from __future__ import annotations

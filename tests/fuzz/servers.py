@@ -136,7 +136,8 @@ def _answer_second(scene: Scene, second: Client, carrier: Wire, method: bytes, w
 
 
 def _check_first(first: Client, method: bytes, said: bytes, ended: bool, offered: bool) -> None:
-    """If the first client got a whole answer, it is the one that h11 reads in what the server said, or our own error."""
+    """If the first client got a whole answer, it is the one that h11 reads in what the server said,
+    or our own error."""
     wire = first.wire
     ours = oracles.read_response(wire.written, method, wire.end is not None and wire.end[0] != "abort", offered=offered)
     if ours is None or ours.body is None:

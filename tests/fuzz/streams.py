@@ -1,10 +1,11 @@
-"""What the two targets with a whole proxy share: how an input is cut into what a peer sends when, and failures of our own.
+"""What the two targets with a whole proxy share:
+how an input is cut into what a peer sends when, and failures of our own.
 
-The proxy runs in memory (tests/clientfakes.py). The side that is not hostile is well behaved and suspicious: it reads with
-h11 alone.
+The proxy runs in memory (tests/clientfakes.py). The side that is not hostile is well behaved and suspicious: it reads
+with h11 alone.
 
-The first CONTROL bytes of an input are flags, two places to cut at (two bytes each), the size of the pieces between, and a
-kind of scene; what they mean is said where they are used.
+The first CONTROL bytes of an input are flags, two places to cut at (two bytes each), the size of the pieces between,
+and a kind of scene; what they mean is said where they are used.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 A proxy's answer to bytes that no client library would send and no server program would answer: raw requests through a
 proxy to a server that records what reaches it, and says what it is told to.
 
-It knows HTTP only as far as to see where a message ends, and neither reusedproxy nor HAProxy: both get the same text for
-their configuration, the same bytes, and are asked the same questions. What the answers should be is for the tests.
+It knows HTTP only as far as to see where a message ends, and neither reusedproxy nor HAProxy: both get the same text
+for their configuration, the same bytes, and are asked the same questions. What the answers should be is for the tests.
 """
 
 from __future__ import annotations

@@ -131,7 +131,8 @@ frontend main
         return int(line.split()[1]) * 1024
 
     def descriptors(self) -> int:
-        """How many it has open, but for the poller's eventfd: that one is opened when a turn is first waited for, and kept."""
+        """How many it has open, but for the poller's eventfd:
+        that one is opened when a turn is first waited for, and kept."""
         count = 0
         for entry in os.scandir(f"/proc/{self.pid}/fd"):
             with contextlib.suppress(FileNotFoundError):  # closed meanwhile

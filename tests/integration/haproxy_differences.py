@@ -45,7 +45,8 @@ class Difference:
 _LENIENT_SIZES = ("a space behind a chunk size", "a tab behind a chunk size", "a chunk size of seventeen digits")
 _LENIENT_EXTENSIONS = (
     "a chunk extension without a name", "a chunk extension that is no token", "a chunk extension with two values",
-    "a chunk extension whose quote stays open", "a chunk extension with junk behind its quote", "a NUL in a quoted chunk extension",
+    "a chunk extension whose quote stays open", "a chunk extension with junk behind its quote",
+    "a NUL in a quoted chunk extension",
 )  # fmt: skip
 _LENIENT_LINE_ENDS = (
     "a bare LF behind a chunk size",
@@ -75,24 +76,35 @@ def _response(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 REQUESTS = [
-    Difference(PASSED, BAD, US, "9112 3.2.2, 9110 4.2.1: an absolute URI may have a query and no path", ("absolute-form with a query alone", "absolute-form of OPTIONS with a query alone")),
     Difference(
-        PASSED, BAD, BOTH, "its copy of a head needs some 80 bytes and 4 more a field, of bufsize - maxrewrite; what it takes, we take",
+        PASSED, BAD, US, "9112 3.2.2, 9110 4.2.1: an absolute URI may have a query and no path",
+        ("absolute-form with a query alone", "absolute-form of OPTIONS with a query alone"),
+    ),
+    Difference(
+        PASSED, BAD, BOTH,
+        "its copy of a head needs some 80 bytes and 4 more a field, of bufsize - maxrewrite; what it takes, we take",
         ("a head of the largest size",),
     ),
     Difference(
-        "200 closed, 1 to the server", PASSED, BOTH, "9112 9.3: an option that is no token could mean close; closing is always safe",
+        "200 closed, 1 to the server", PASSED, BOTH,
+        "9112 9.3: an option that is no token could mean close; closing is always safe",
         ("an option that is no token",),
     ),
     Difference(
-        BAD, PASSED, US, "9112 3: one space between the parts; a lenient parser (3, last paragraph) may split otherwise than the next one",
-        ("two spaces behind the method", "two spaces behind the target", "a tab behind the method", "a tab before the version"),
+        BAD, PASSED, US,
+        "9112 3: one space between the parts; a lenient parser (3, last paragraph) may split otherwise than "
+        "the next one",
+        (
+            "two spaces behind the method", "two spaces behind the target", "a tab behind the method",
+            "a tab before the version",
+        ),
     ),
     Difference(
-        BAD, PASSED, US, "9112 2.2: a line ends with CRLF; a bare LF may be taken for one, but not by a proxy whose server does not",
+        BAD, PASSED, US,
+        "9112 2.2: a line ends with CRLF; a bare LF may be taken for one, but not by a proxy whose server does not",
         (
-            "a bare LF first", "a bare LF instead of CRLF", "a bare LF in Connection", "a bare LF behind the request line",
-            "bare LFs alone", "an empty line of a bare LF",
+            "a bare LF first", "a bare LF instead of CRLF", "a bare LF in Connection",
+            "a bare LF behind the request line", "bare LFs alone", "an empty line of a bare LF",
         ),
     ),
     Difference(
@@ -100,7 +112,9 @@ REQUESTS = [
         ("a target of no form", "* without OPTIONS", "more than * with OPTIONS", "* with options"),
     ),
     Difference(
-        BAD, PASSED, US, "9110 4.2.1, 4.2.4: http without a host is invalid, user info an error, and no other scheme is for HTTP servers",
+        BAD, PASSED, US,
+        "9110 4.2.1, 4.2.4: http without a host is invalid, user info an error, "
+        "and no other scheme is for HTTP servers",
         ("absolute-form of another scheme", "absolute-form without an authority", "absolute-form with user info"),
     ),
     Difference(
@@ -108,7 +122,8 @@ REQUESTS = [
         ("no Host", "no field at all", "an absolute target without Host"),
     ),
     Difference(
-        BAD, PASSED, US, "9112 3.2: a server MUST answer 400 to several Host lines; it drops all but one when they are alike",
+        BAD, PASSED, US,
+        "9112 3.2: a server MUST answer 400 to several Host lines; it drops all but one when they are alike",
         ("two identical Hosts", "two Hosts apart", "two Hosts, neither first"),
     ),
     Difference(BAD, "200 closed, 1 to the server", US, "9112 3.2: the same on HTTP/1.0", ("two Hosts on HTTP/1.0",)),
@@ -116,9 +131,9 @@ REQUESTS = [
         BAD, PASSED, US, "9112 3.2: a server MUST answer 400 to an invalid Host; it passes any value",
         (
             "a list of Hosts", "a Host with a space", "a Host with a path", "a Host with a query", "a Host with a user",
-            "a Host with a scheme", "a Host beyond ASCII", "a Host that is a port alone", "a Host whose port is no number",
-            "a Host with two ports", "a Host with a port of six digits", "a Host that is half an IPv6",
-            "a Host that is IPv6 without brackets", "a Host with a bad percent",
+            "a Host with a scheme", "a Host beyond ASCII", "a Host that is a port alone",
+            "a Host whose port is no number", "a Host with two ports", "a Host with a port of six digits",
+            "a Host that is half an IPv6", "a Host that is IPv6 without brackets", "a Host with a bad percent",
         ),
     ),
     Difference(
@@ -129,23 +144,35 @@ REQUESTS = [
         ),
     ),
     Difference(
-        BAD, PASSED, US, "9110 5.5: NUL MUST be refused or replaced; other control characters are invalid, and dangerous in logs",
+        BAD, PASSED, US,
+        "9110 5.5: NUL MUST be refused or replaced; other control characters are invalid, and dangerous in logs",
         ("NUL in a value", "NUL in Host", "a control character in a value", "DEL in a value", "a form feed in a value"),
     ),
-    Difference(VERSION, "no answer cut, 0 to the server", BOTH, "9113 3.4: it speaks HTTP/2 to this client, which we do not", ("the HTTP/2 preface",)),
-    Difference(VERSION, PASSED, US, "9112 2.3, 9110 15.6.6: another major version is another protocol", ("HTTP/2.0", "HTTP/3.0")),
+    Difference(
+        VERSION, "no answer cut, 0 to the server", BOTH, "9113 3.4: it speaks HTTP/2 to this client, which we do not",
+        ("the HTTP/2 preface",),
+    ),
+    Difference(
+        VERSION, PASSED, US, "9112 2.3, 9110 15.6.6: another major version is another protocol",
+        ("HTTP/2.0", "HTTP/3.0"),
+    ),
     Difference(VERSION, "200 closed, 1 to the server", US, "9112 2.3: the same", ("HTTP/0.9 with a version",)),
     Difference(
-        BAD, "200 closed, 1 to the server", US, "9112 6.1, 6.3: a request with both may be refused or read as chunked; it reads and closes",
+        BAD, "200 closed, 1 to the server", US,
+        "9112 6.1, 6.3: a request with both may be refused or read as chunked; it reads and closes",
         ("a length and chunked", "chunked and a length"),
     ),
-    Difference(BAD, "413 closed, 0 to the server", US, "9112 6.1: faulty framing is a 400; nothing is too large", ("chunked on HTTP/1.0",)),
+    Difference(
+        BAD, "413 closed, 0 to the server", US, "9112 6.1: faulty framing is a 400; nothing is too large",
+        ("chunked on HTTP/1.0",),
+    ),
     Difference(
         UNKNOWN, "422 closed, 0 to the server", US, "9112 6.1: an unknown coding SHOULD be answered with 501",
         ("a coding before chunked", "a coding's field before chunked"),
     ),
     Difference(
-        BAD, "422 closed, 0 to the server", US, "9112 6.3: malformed codings are a 400; 422 is about content that was understood",
+        BAD, "422 closed, 0 to the server", US,
+        "9112 6.3: malformed codings are a 400; 422 is about content that was understood",
         ("Transfer-Encoding: b',chunked'", "Transfer-Encoding: b', chunked'", "Transfer-Encoding: b'gzip;a, chunked'"),
     ),
     Difference(
@@ -153,7 +180,8 @@ REQUESTS = [
         ("Transfer-Encoding: b'chunked,'",),
     ),
     Difference(
-        BAD, PASSED, BOTH, "9110 8.6: a list of identical lengths may be refused or taken; so may two spellings of one number",
+        BAD, PASSED, BOTH,
+        "9110 8.6: a list of identical lengths may be refused or taken; so may two spellings of one number",
         ("lengths in different spellings", "a list of identical lengths"),
     ),
     Difference(
@@ -161,10 +189,22 @@ REQUESTS = [
         ("a length of 2**63", "a length that wraps at 2**64", "a length of 400 digits"),
     ),
     Difference(TOO_LONG, PASSED, BOTH, "9110 8.6 has no limit for zeros; we have", ("a length of 400 zeros",)),
-    Difference(TOO_LARGE, BAD, BOTH, "6585 5: 431 says what is wrong", ("too many fields", "a head one byte too large")),
-    Difference(TOO_LARGE, "408 closed, 0 to the server", US, "it stops reading at its limit, and answers only at its time-out", ("a head without an end",)),
-    Difference("501 closed, 0 to the server", BAD, BOTH, "9112 3: 501 says what is wrong", ("a method that is too long",)),
-    Difference("414 closed, 0 to the server", BAD, BOTH, "9110 15.5.15: 414 says what is wrong", ("a target that is too long",)),
+    Difference(
+        TOO_LARGE, BAD, BOTH, "6585 5: 431 says what is wrong",
+        ("too many fields", "a head one byte too large"),
+    ),
+    Difference(
+        TOO_LARGE, "408 closed, 0 to the server", US, "it stops reading at its limit, and answers only at its time-out",
+        ("a head without an end",),
+    ),
+    Difference(
+        "501 closed, 0 to the server", BAD, BOTH, "9112 3: 501 says what is wrong",
+        ("a method that is too long",),
+    ),
+    Difference(
+        "414 closed, 0 to the server", BAD, BOTH, "9110 15.5.15: 414 says what is wrong",
+        ("a target that is too long",),
+    ),
     Difference(BAD, PASSED, US, _SIZES, _request(_LENIENT_SIZES)),
     Difference(BAD, PASSED, US, _EXTENSIONS, _request(_LENIENT_EXTENSIONS)),
     Difference(BAD, PASSED, US, _CHUNK_LF, _request((*_LENIENT_LINE_ENDS, *_LENIENT_TRAILER_ENDS))),
@@ -187,39 +227,58 @@ RESPONSES = [
         "9112 8: it goes on until close, so a truncation looks like the end; we frame it, and the client stays",
         ("until close", "until close in spite of keep-alive", "HTTP/1.0 until close"),
     ),
-    Difference("200 kept, 1 to the server", "200 closed, 1 to the server", US, "9112 8: the same", ("nothing until close",)),
+    Difference(
+        "200 kept, 1 to the server", "200 closed, 1 to the server", US, "9112 8: the same",
+        ("nothing until close",),
+    ),
     Difference(
         "205 b'hello' kept, 1 to the server", "205 b'hello' closed, 1 to the server", US, "9112 8: the same",
         ("205 with a body until close",),
     ),
     Difference(
-        "200 b'hello' kept, 1 to the server", HELLO, BOTH, "9112 9.3: an option that is no token could mean close; closing is always safe",
+        "200 b'hello' kept, 1 to the server", HELLO, BOTH,
+        "9112 9.3: an option that is no token could mean close; closing is always safe",
         ("an option that is no token",),
     ),
     Difference(
         "200 b'hello' kept, 1 to the server", "200 b'hello' closed, 1 to the server", US,
-        "9110 7.6.1: the server's connection says nothing about the client's; it closes both after HTTP/1.0", ("HTTP/1.0",),
+        "9110 7.6.1: the server's connection says nothing about the client's; it closes both after HTTP/1.0",
+        ("HTTP/1.0",),
     ),
-    Difference(HELLO, "200 b'hello' closed, 1 to the server", US, "9112 9.3: HTTP/1.0 persists when both sides say so", ("HTTP/1.0 that persists",)),
     Difference(
-        HELLO, GATEWAY, BOTH, "its copy of a head needs some 80 bytes and 4 more a field, of bufsize - maxrewrite; what it takes, we take",
+        HELLO, "200 b'hello' closed, 1 to the server", US, "9112 9.3: HTTP/1.0 persists when both sides say so",
+        ("HTTP/1.0 that persists",),
+    ),
+    Difference(
+        HELLO, GATEWAY, BOTH,
+        "its copy of a head needs some 80 bytes and 4 more a field, of bufsize - maxrewrite; what it takes, we take",
         ("a response head of the largest size",),
     ),
     Difference(
-        GATEWAY, "200 kept, 1 to the server", US, "9112 6.3 item 3: it ought to be handled as an error; it trusts Transfer-Encoding",
+        GATEWAY, "200 kept, 1 to the server", US,
+        "9112 6.3 item 3: it ought to be handled as an error; it trusts Transfer-Encoding",
         ("a length and chunked", "chunked and a length", "HEAD with a length and chunked"),
     ),
-    Difference(GATEWAY, "200 closed, 1 to the server", US, "9112 6.1: the framing of such a message MUST be taken for faulty", ("chunked on HTTP/1.0",)),
     Difference(
-        GATEWAY, UNANSWERED, US, "9112 6.3: not chunked, so until close; it waits for that, though a length stands there as well",
+        GATEWAY, "200 closed, 1 to the server", US, "9112 6.1: the framing of such a message MUST be taken for faulty",
+        ("chunked on HTTP/1.0",),
+    ),
+    Difference(
+        GATEWAY, UNANSWERED, US,
+        "9112 6.3: not chunked, so until close; it waits for that, though a length stands there as well",
         ("a length and an empty coding", "Transfer-Encoding: b''"),
     ),
     Difference(
-        GATEWAY, UNANSWERED, US, "9112 4, 9110 5.5: it finds out only when it has to write it, and hangs up without an answer",
-        ("a status that begins with 0", "a status of two digits", "a status of four digits", "NUL in the reason", "NUL in a value"),
+        GATEWAY, UNANSWERED, US,
+        "9112 4, 9110 5.5: it finds out only when it has to write it, and hangs up without an answer",
+        (
+            "a status that begins with 0", "a status of two digits", "a status of four digits", "NUL in the reason",
+            "NUL in a value",
+        ),
     ),
     Difference(
-        GATEWAY, HELLO, BOTH, "9110 8.6: a list of identical lengths may be refused or taken; so may two spellings of one number",
+        GATEWAY, HELLO, BOTH,
+        "9110 8.6: a list of identical lengths may be refused or taken; so may two spellings of one number",
         ("lengths in different spellings", "a list of identical lengths"),
     ),
     Difference(
@@ -227,26 +286,40 @@ RESPONSES = [
         ("two spaces before the status", "a tab behind the status", "an empty line before the status line"),
     ),
     Difference(GATEWAY, HELLO, US, "9112 2.3: another major version is another protocol", ("HTTP/2.0",)),
-    Difference(GATEWAY, "103 200 b'hello' kept, 1 to the server, server's reused", US, "9112 2.3: the same", ("103 of another version",)),
+    Difference(
+        GATEWAY, "103 200 b'hello' kept, 1 to the server, server's reused", US, "9112 2.3: the same",
+        ("103 of another version",),
+    ),
     Difference(
         GATEWAY, HELLO, US, "9112 2.2: a line ends with CRLF; a bare LF may be taken for one, but a client may not",
         ("a bare LF behind the status line", "bare LFs alone", "a bare LF instead of CRLF"),
     ),
-    Difference(GATEWAY, HELLO, BOTH, "9112 5.2: a proxy MUST answer 502 or unfold; it unfolds", ("a folded field", "a folded length")),
     Difference(
-        GATEWAY, HELLO, US, "9110 5.5: control characters are invalid", ("a control character in a value", "DEL in a value"),
+        GATEWAY, HELLO, BOTH, "9112 5.2: a proxy MUST answer 502 or unfold; it unfolds",
+        ("a folded field", "a folded length"),
     ),
-    Difference(GATEWAY, "504 kept, 1 to the server", US, "it stops reading at its limit, and answers only at its time-out", ("a response head without an end",)),
+    Difference(
+        GATEWAY, HELLO, US,
+        "9110 5.5: control characters are invalid", ("a control character in a value", "DEL in a value"),
+    ),
+    Difference(
+        GATEWAY, "504 kept, 1 to the server", US, "it stops reading at its limit, and answers only at its time-out",
+        ("a response head without an end",),
+    ),
     Difference(GATEWAY, HELLO, US, _SIZES, _response(_LENIENT_SIZES)),
     Difference(GATEWAY, HELLO, US, _EXTENSIONS, _response(_LENIENT_EXTENSIONS)),
     Difference(GATEWAY, HELLO, US, _CHUNK_LF, _response(_LENIENT_LINE_ENDS)),
     Difference(GATEWAY, "200 kept, 1 to the server, server's reused", US, _CHUNK_LF, _response(_LENIENT_TRAILER_ENDS)),
     Difference(
         GATEWAY, "200 b'hell\\r' kept, 1 to the server, server's reused", US,
-        "9112 7.1: it takes `hell CR` for the five bytes, and the LF behind them for a line end", ("response: a chunk shorter than its size",),
+        "9112 7.1: it takes `hell CR` for the five bytes, and the LF behind them for a line end",
+        ("response: a chunk shorter than its size",),
     ),
     Difference(GATEWAY, HELLO, BOTH, _EXTENSION_BOUND, ("response: a chunk extension that is too long",)),
-    Difference(GATEWAY, "200 kept, 1 to the server, server's reused", BOTH, _TRAILER_FOLD, ("response: a folded trailer",)),
+    Difference(
+        GATEWAY, "200 kept, 1 to the server, server's reused", BOTH, _TRAILER_FOLD,
+        ("response: a folded trailer",),
+    ),
     Difference(
         GATEWAY, "200 kept, 1 to the server, server's reused", BOTH, "its limit for trailers is the buffer's",
         ("response: trailers that are too large",),

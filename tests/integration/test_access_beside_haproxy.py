@@ -1,7 +1,8 @@
-"""Drawn rules and drawn requests through reusedproxy and through HAProxy: who is let in, where to, and what the server gets.
+"""Drawn rules and drawn requests through reusedproxy and through HAProxy:
+who is let in, where to, and what the server gets.
 
-An access rule is worth what its least usual request is worth: absolute targets, odd ports, empty paths, HTTP/1.0, CONNECT,
-spellings of Host. We may refuse more than HAProxy, where `REASONS` say why, and never less.
+An access rule is worth what its least usual request is worth: absolute targets, odd ports, empty paths, HTTP/1.0,
+CONNECT, spellings of Host. We may refuse more than HAProxy, where `REASONS` say why, and never less.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from tests.ports import free_ports
 
 RULE_SETS = 24
 CONDITIONS = (
-    "path_beg /", "path_beg /admin", "path -i /Admin", "path_end .php", "path_dir admin", "path_reg ^/a.*n$", "path_len 0",
-    "url_beg http://", "url_beg /", "url_sub admin", "base_beg a.test/", "base -i A.TEST/admin", "hdr(host) a.test",
-    "hdr(host) -i a.test", "hdr(host) -m beg a.test:", "hdr_dom(host) a.test", "hdr_end(host) :8080", "req.hdr_cnt(host) 0",
-    "hdr(host),host_only a.test", "hdr(host),port_only 8080", "req.fhdr(host) -m len 6", "method CONNECT", "method OPTIONS",
-    "req.ver 1.0", "query -m found", "query a=1", "hdr(x-role) admin", "hdr(x-role) -m found", "hdr_cnt(x-role) gt 1",
+    "path_beg /", "path_beg /admin", "path -i /Admin", "path_end .php", "path_dir admin", "path_reg ^/a.*n$",
+    "path_len 0", "url_beg http://", "url_beg /", "url_sub admin", "base_beg a.test/", "base -i A.TEST/admin",
+    "hdr(host) a.test", "hdr(host) -i a.test", "hdr(host) -m beg a.test:", "hdr_dom(host) a.test",
+    "hdr_end(host) :8080", "req.hdr_cnt(host) 0", "hdr(host),host_only a.test", "hdr(host),port_only 8080",
+    "req.fhdr(host) -m len 6", "method CONNECT", "method OPTIONS", "req.ver 1.0", "query -m found", "query a=1",
+    "hdr(x-role) admin", "hdr(x-role) -m found", "hdr_cnt(x-role) gt 1",
 )  # fmt: skip
 ACTIONS = (
     "http-request deny",
@@ -65,7 +67,8 @@ EXTRAS = (b"", b"", b"X-Role: admin\r\n", b"x-role: guest\r\nX-Role: admin\r\n",
 
 @frozen
 class Outcome:
-    """`status` of the answer; `where` is the backend's letter and `line` the request line that reached it, if any did."""
+    """`status` of the answer; `where` is the backend's letter and `line` the request line that reached it,
+    if any did."""
 
     status: int
     where: bytes = b""
@@ -104,7 +107,10 @@ def draw_rules(random: Random) -> str:
     return "".join(lines)
 
 
-NO_PATH = "9110 4.2.3, 9112 3.2.4: an absolute target without a path asks for / (OPTIONS for *), to rules, too; HAProxy 2.6 shows them no path"
+NO_PATH = (
+    "9110 4.2.3, 9112 3.2.4: an absolute target without a path asks for / (OPTIONS for *), to rules, too; "
+    "HAProxy 2.6 shows them no path"
+)
 ONLY_QUERY = "9110 4.2.1: an absolute URI may have a query and no path, which HAProxy refuses"
 NO_HOST = "9112 3.2.2: an absolute target of HTTP/1.0 gets its Host, which rules see; HAProxy sends none"
 TARGETS_HOST = "9112 3.2.2: Host is that of an absolute target, without a default port; HAProxy leaves it as it is"

@@ -1,4 +1,5 @@
-"""Out of file descriptors: clients wait, everything else goes on, and when some are free again it is as if nothing had been."""
+"""Out of file descriptors: clients wait, everything else goes on,
+and when some are free again it is as if nothing had been."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ class ExhaustionTests(MainJobTestCase):
         return made
 
     def test_silent_clients_take_all_that_they_may_have(self) -> None:
-        """The daemon says so and rests; warm connections, those who are in, checks and reloads go on; then all is well."""
+        """The daemon says so and rests; warm connections, those who are in, checks and reloads go on;
+        then all is well."""
         server = self.nginx(keepalive_requests=100_000)
         server.start()
         text = self.server_line(server.port, "pool-min-conn 4 check inter 200ms")

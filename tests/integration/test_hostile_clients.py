@@ -10,7 +10,8 @@ import time
 from tests.integration.peers import LOOPBACK, Process, established, missing, wait_for
 from tests.integration.test_main_job import MainJobTestCase, ask
 
-#: Slow clients at once (each reader costs the server a megabyte or two of TLS, until all buffers are full), and the seconds that they have for a head, and between two signs of life.
+#: Slow clients at once (each reader costs the server a megabyte or two of TLS, until all buffers are full),
+#: and the seconds that they have for a head, and between two signs of life.
 SLOW, READERS = 200, 60
 TIMEOUT = 2.0
 #: Seconds within which an honest client must be answered meanwhile; on an idle machine it takes some milliseconds.

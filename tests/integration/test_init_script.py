@@ -347,7 +347,8 @@ class UserTests(InitScriptTestCase):
         self.assertEqual(precious.read_text(), "of root's\n")
 
     def use_a_python_for_everybody(self) -> None:
-        """Ours may be below root's home, where the user may not go; the system's can load the same packages if it is as new."""
+        """Ours may be below root's home, where the user may not go;
+        the system's can load the same packages if it is as new."""
         for python in (sys.executable, "/usr/bin/python3"):
             code = f"import sys; sys.path[:0] = {[str(ROOT), *(each for each in sys.path if each)]!r}"
             try:

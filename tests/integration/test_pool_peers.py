@@ -69,8 +69,8 @@ class NamesTests(MainJobTestCase):
         return run_curl("-H", f"Host: {host}", proxy.url).status
 
     def test_each_name_has_its_own_connections(self) -> None:
-        """They are reused for the same name only, and are verified for it; the known one is warm. One of a name that was asked
-        for once is the first to go where few are used at once (b.test's)."""
+        """They are reused for the same name only, and are verified for it; the known one is warm. One of a name that
+        was asked for once is the first to go where few are used at once (b.test's)."""
         proxy = self.proxy(f"pool-min-conn 2 check-sni {NAME}")
         wait_for(lambda: self.server.established() == 2, "the floor")
         for _ in range(3):
@@ -168,8 +168,8 @@ class NginxTests(PoolPeersTestCase):
         self.stands(proxy)
 
     def test_a_first_requests_time_out_is_learned_apart(self) -> None:
-        """Connections that never carry a request leave ahead of that one; such a floor is filled with care, and may be short:
-        there is advice."""
+        """Connections that never carry a request leave ahead of that one; such a floor is filled with care, and may be
+        short: there is advice."""
         nginx = self.nginx(first_request_timeout="2s")
         nginx.start()
         proxy = self.pool_before(nginx.port)
@@ -235,7 +235,8 @@ class GunicornTests(PoolPeersTestCase):
         self.assertEqual(proxy.pool("one", "dials_failed"), [0])
 
     def test_a_floor_of_all_sync_workers_keeps_them_from_everybody_else(self) -> None:
-        """Who asks the server directly waits; a POST through the proxy waits for a connection of the floor to make room."""
+        """Who asks the server directly waits; a POST through the proxy waits for a connection of the floor
+        to make room."""
         server = self.application()
         server.gunicorn("--workers", "2")
         proxy = self.pool_before(server.port, floor=2)

@@ -22,7 +22,8 @@ class AcceptTests(MainJobTestCase):
         Authority("front CA").issue(NAME, hosts=[NAME]).write(self.directory / "front.pem")
         plain, secure, front = free_port(), free_port(), free_port()
         proxy = self.daemon(
-            f"    bind {LOOPBACK}:{plain} accept-proxy\n    bind {LOOPBACK}:{secure} accept-proxy ssl crt {self.directory}/front.pem\n"
+            f"    bind {LOOPBACK}:{plain} accept-proxy\n"
+            f"    bind {LOOPBACK}:{secure} accept-proxy ssl crt {self.directory}/front.pem\n"
             "backend servers\n" + self.server_line(server.port)
         )
         proxy.start()
@@ -79,7 +80,8 @@ class SendTests(MainJobTestCase):
         behind = HAProxy(
             self.directory / "haproxy",
             f"backend servers\nfrontend behind\n    bind {LOOPBACK}:{plain} accept-proxy\n"
-            f"    bind {LOOPBACK}:{secure} accept-proxy ssl crt {self.directory}/behind.pem ca-file {self.directory}/ca.pem verify required\n"
+            f"    bind {LOOPBACK}:{secure} accept-proxy ssl crt {self.directory}/behind.pem"
+            f" ca-file {self.directory}/ca.pem verify required\n"
             f"    {answer}\n",
         )
         self.addCleanup(behind.stop)

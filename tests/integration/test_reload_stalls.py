@@ -1,4 +1,5 @@
-"""Nothing of a reload holds the loop: 100 servers with new certificates, 145 CAs each, and a name server that takes its time."""
+"""Nothing of a reload holds the loop: 100 servers with new certificates, 145 CAs each,
+and a name server that takes its time."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ SERVERS = 100
 AUTHORITIES = 145
 #: Seconds that each name takes.
 SLOW = 1.0
-#: Seconds that one turn may take here. On a machine with nothing else to do the longest was 8 ms; before there were slices, 2 s.
+#: Seconds that one turn may take here. On a machine with nothing else to do the longest was 8 ms;
+#: before there were slices, 2 s.
 MOST = 0.1
 
 

@@ -203,7 +203,8 @@ class RulesBesideHAProxyTests(BesideTestCase):
             f" if {{ req.hdr(x-case) r{number} }}\n".replace("'", '"', 1).replace("' if", '" if', 1)
             for number, (arguments, _, _) in enumerate(REPLACED)
         )
-        rules += '    http-request return status 200 content-type text/plain lf-string "%[var(txn.made)]" if { var(txn.made) -m found }\n'
+        rules += '    http-request return status 200 content-type text/plain lf-string "%[var(txn.made)]"'
+        rules += " if { var(txn.made) -m found }\n"
         cases = [(str(number), text) for number, (_, text, _) in enumerate(FOUND)]
         cases += [(f"r{number}", text) for number, (_, text, _) in enumerate(REPLACED)]
         requests = [REQUEST + f"X-Text: {text}\r\nX-Case: {case}\r\n\r\n".encode() for case, text in cases]
@@ -345,7 +346,8 @@ class CertificatesBesideHAProxyTests(TestCase):
         self.files = rulecerts.make(self.directory)
 
     def told(self, make: type[Daemon], name: str) -> list[list[bytes]]:
-        """The texts, for each client: without a certificate, with each of the others, and with one that is not trusted."""
+        """The texts, for each client: without a certificate, with each of the others,
+        and with one that is not trusted."""
         port = free_port()
         text = "".join(f"|%[{each}]" for each in SHOWN)
         daemon = make(
@@ -469,7 +471,8 @@ class FormatsBesideHAProxyTests(BesideTestCase):
         rules = (
             "    http-request set-path /new unless METH_OPTIONS\n    http-request set-query n=1 unless METH_OPTIONS\n"
             + "".join(
-                f'    http-request return status 200 content-type text/plain lf-string "{text}" if {{ req.hdr(x-case) {number} }}\n'
+                f'    http-request return status 200 content-type text/plain lf-string "{text}"'
+                f" if {{ req.hdr(x-case) {number} }}\n"
                 for number, text in enumerate(FORMATS)
             )
         )
@@ -498,7 +501,8 @@ class FormatsBesideHAProxyTests(BesideTestCase):
             *("$HOME", r"\$HOME", '"$NOPE_X|${NOPE_X-d}"', "a\"b\"'c'"),
         )
         rules = "".join(
-            f"    http-request return status 200 content-type text/plain lf-string {text} if {{ req.hdr(x-case) {number} }}\n"
+            f"    http-request return status 200 content-type text/plain lf-string {text}"
+            f" if {{ req.hdr(x-case) {number} }}\n"
             for number, text in enumerate(texts)
         )
         requests = [REQUEST + b"X-Case: %d\r\n\r\n" % number for number in range(len(texts))]

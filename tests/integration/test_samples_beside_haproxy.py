@@ -55,8 +55,9 @@ LETTERS = "aBc1290-+. ,/:;=%?&_~[]xFf"
 
 
 class Chains:
-    """Makes expressions. Left out is what HAProxy 2.x and 3.x see differently: words that are not there, the truth's bits
-    after arithmetic (it stays a truth there), subtraction (2.6 overflows below 0), IPv6 addresses that ipmask takes for IPv4, and ports that are no number."""
+    """Makes expressions. Left out is what HAProxy 2.x and 3.x see differently: words that are not there, the truth's
+    bits after arithmetic (it stays a truth there), subtraction (2.6 overflows below 0),
+    IPv6 addresses that ipmask takes for IPv4, and ports that are no number."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)

@@ -1,4 +1,5 @@
-"""Each keyword in each kind of section, before `haproxy -c` and before our reader: who takes it, ignores it, refuses it."""
+"""Each keyword in each kind of section, before `haproxy -c` and before our reader:
+who takes it, ignores it, refuses it."""
 
 from __future__ import annotations
 
@@ -182,7 +183,8 @@ class SectionsBesideHAProxyTests(TestCase):
         return Verdict(REFUSED if run.returncode else IGNORED if "[WARNING]" in said else TAKEN, said)
 
     def test_each_keyword_in_each_section(self) -> None:
-        """What HAProxy refuses we refuse; what it takes we take, or say that it is not done; what it ignores is warned of."""
+        """What HAProxy refuses we refuse; what it takes we take, or say that it is not done;
+        what it ignores is warned of."""
         cases = [(line, section) for line in LINES for section in SECTIONS]
         texts = [BASE + SECTIONS[section].format(line) for line, section in cases]
         # A table is wanted by the lines that name one; ours does not do them.

@@ -13,7 +13,10 @@ from tests.integration.daemon import Daemon
 from tests.integration.peers import LOOPBACK, accepts_connections, run_curl, temporary_directory, wait_for
 from tests.ports import free_port
 
-RULES = "    http-request return status 200 content-type text/plain string ok\nbackend servers\n    server none {host}:{port}\n"
+RULES = (
+    "    http-request return status 200 content-type text/plain string ok\n"
+    "backend servers\n    server none {host}:{port}\n"
+)
 #: What Python's engine tries for years.
 HARD = "    http-request deny if { path_reg ^/(?!x)(a+)+$ }\n"
 #: Its bound is taken away, and the one for a stuck process is short.

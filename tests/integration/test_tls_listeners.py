@@ -348,7 +348,8 @@ class BesideHAProxyTests(FrontTestCase):
         lines = [
             Line(
                 f"crt {d}/first.pem crt {d}/both crt {d}/exact.pem no-alpn",
-                # HAProxy 2.6 holds who offers nothing but TLS 1.3 to take no ECDSA certificate; newer ones, and we, do not.
+                # HAProxy 2.6 holds who offers nothing but TLS 1.3 to take no ECDSA certificate;
+                # newer ones, and we, do not.
                 [
                     *(Probe(each, "1.2" if each == "x.wild.test" else "1.2 1.3") for each in names),
                     *(Probe(each, sigalgs="RSA-PSS+SHA256:RSA+SHA256") for each in names),

@@ -1,4 +1,5 @@
-"""Tunnels between real ends: a WebSocket library on both sides, mutual TLS towards the server, and the daemon between."""
+"""Tunnels between real ends: a WebSocket library on both sides, mutual TLS towards the server,
+and the daemon between."""
 
 from __future__ import annotations
 
@@ -66,7 +67,8 @@ class WebSocketTests(MainJobTestCase):
         return wait_for(lambda: re.search(pattern, daemon.output), "the access log")
 
     def test_messages_both_ways(self) -> None:
-        """Text, binary, fragments, pings and a large one, over the connection that was warm; the log tells of it at its end."""
+        """Text, binary, fragments, pings and a large one, over the connection that was warm;
+        the log tells of it at its end."""
         daemon = self.proxied()
         handshakes = daemon.pool("one", "handshakes_request_path")
         with self.connect(daemon, max_size=None) as client:
@@ -158,7 +160,8 @@ class WebSocketTests(MainJobTestCase):
 
 
 class AttachTests(MainJobTestCase):
-    """A container runtime's way: POST with a body and `Upgrade: tcp`, then raw bytes; here over plain TCP to the server."""
+    """A container runtime's way: POST with a body and `Upgrade: tcp`, then raw bytes;
+    here over plain TCP to the server."""
 
     skip = None
 
@@ -168,7 +171,8 @@ class AttachTests(MainJobTestCase):
         listening.settimeout(10)
         self.addCleanup(listening.close)
         daemon = self.daemon(
-            f"backend servers\n    option http-upgrade-with-body\n    server one {LOOPBACK}:{listening.getsockname()[1]}\n"
+            "backend servers\n    option http-upgrade-with-body\n"
+            f"    server one {LOOPBACK}:{listening.getsockname()[1]}\n"
         )
         daemon.start()
         head, _, body = request.partition(b"\r\n\r\n")

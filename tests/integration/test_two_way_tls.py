@@ -20,7 +20,10 @@ from tests.ports import free_ports
 NAME = "server.test"
 KEYS = ("rsa", "ecdsa")
 VERSIONS = ("1.2", "1.3")
-SEEN = 'location /seen { return 200 "$ssl_protocol $ssl_cipher $ssl_session_reused $ssl_client_verify $ssl_client_s_dn\\n"; }'
+SEEN = (
+    'location /seen { return 200 "$ssl_protocol $ssl_cipher $ssl_session_reused $ssl_client_verify'
+    ' $ssl_client_s_dn\\n"; }'
+)
 
 
 @frozen

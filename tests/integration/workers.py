@@ -1,7 +1,7 @@
 """Application servers as users run them, over TLS that demands client certificates: gunicorn, and Node's https server.
 
-Both answer any method with the number of the connection's request, if they know it, and write nothing unless something is
-wrong. It knows the programs; what is true is for the tests to say.
+Both answer any method with the number of the connection's request, if they know it, and write nothing unless something
+is wrong. It knows the programs; what is true is for the tests to say.
 """
 
 from __future__ import annotations
