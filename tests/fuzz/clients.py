@@ -5,6 +5,7 @@ What reaches them is compared with what h11 reads in the whole stream; tunnels, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from unittest import TestCase
 
 from attrs import define
@@ -179,7 +180,7 @@ class Ends:
 
     def __init__(self, world: World, client: Client, flags: int, kind: int, reached: list[Reached]) -> None:
         self.world = world
-        self.make = lambda wire: StrictServer(wire, client, flags, kind, reached)
+        self.make: Callable[[Wire], StrictServer] = lambda wire: StrictServer(wire, client, flags, kind, reached)
         self.ends: dict[int, StrictServer] = {}
 
     def pump(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import atheris
+import atheris  # type: ignore[import-untyped]
 
 from tests.fuzz.mutator import mutate
 
@@ -26,7 +26,8 @@ def main(name: str, seconds: str) -> None:
 
     def change(data: bytes, max_size: int, seed: int) -> bytes:
         if seed & 1:
-            return atheris.Mutate(data, max_size)
+            mutated: bytes = atheris.Mutate(data, max_size)
+            return mutated
         changed = data[: target.control] + mutate(data[target.control :], seed)
         return changed[:max_size]
 

@@ -7,6 +7,7 @@ glued to another message are beyond them. It knows no target, and leaves control
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from random import Random
 
 _LINES = (
@@ -38,6 +39,8 @@ _ENDS = (b"\n", b"\r", b"\r\r\n", b"\r\n\r\n", b" \r\n", b"\t\r\n", b"\n\r\n", b
 _NUMBERS = (b"0", b"1", b"4", b"6", b"-1", b"0x5", b"00000000000000000", b"ffffffffffffffff", b"9223372036854775808")
 _NUMBER = re.compile(rb"[0-9]+")
 _LETTERS = re.compile(rb"[A-Za-z]+")
+
+Change = Callable[[Random, list[bytes]], None]
 
 
 def mutate(data: bytes, seed: int) -> bytes:
@@ -72,13 +75,13 @@ def _move(random: Random, lines: list[bytes]) -> None:
         lines.insert(random.randrange(len(lines)), lines.pop(random.randrange(len(lines))))
 
 
-def _change(expression: re.Pattern[bytes], new: object) -> object:
+def _change(expression: re.Pattern[bytes], new: Callable[[Random, bytes], bytes]) -> Change:
     def change(random: Random, lines: list[bytes]) -> None:
         at = random.randrange(len(lines)) if lines else -1
         found = list(expression.finditer(lines[at])) if lines else []
         if found:
             place = random.choice(found)
-            lines[at] = lines[at][: place.start()] + new(random, place[0]) + lines[at][place.end() :]  # type: ignore[operator]
+            lines[at] = lines[at][: place.start()] + new(random, place[0]) + lines[at][place.end() :]
 
     return change
 
@@ -89,7 +92,7 @@ def _end(random: Random, lines: list[bytes]) -> None:
         lines[at] = lines[at].rstrip(b"\r\n") + random.choice(_ENDS)
 
 
-_CHANGES = (
+_CHANGES: tuple[Change, ...] = (
     _insert,
     _insert,
     _insert_message,

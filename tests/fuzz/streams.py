@@ -13,7 +13,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from twisted.logger import globalLogPublisher
+from twisted.logger import ILogObserver, globalLogPublisher
+from zope.interface import implementer
 
 from reusedproxy.exchanges.own_answers import ERRORS, KEEPING, error_answer
 
@@ -22,6 +23,7 @@ CONTROL = 7
 LONG = 100.0
 
 
+@implementer(ILogObserver)
 class Failures:
     """What the proxy logs as a failure of its own; there must be none."""
 

@@ -89,6 +89,10 @@ frontend main
         """All it has printed: notices, its log, and the access log."""
         return self._process.output
 
+    def has_said(self, words: str) -> bool:
+        """Whether it has printed these."""
+        return words in self.output
+
     def command(self) -> list[str]:
         """What is run."""
         # Twisted looks for plugins in the path, so this serves an uninstalled checkout, too.

@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 from unittest import TestCase
 
 from attrs import define, field, frozen
@@ -58,7 +58,7 @@ def temporary_directory(test: TestCase) -> Path:
     return Path(directory.name)
 
 
-def wait_for(condition: Callable[[], Answer], what: str, seconds: float = 10.0) -> Answer:
+def wait_for(condition: Callable[[], Answer | Literal[False] | None], what: str, seconds: float = 10.0) -> Answer:
     """
     Ask C{condition} until its answer is true, and return that answer.
 

@@ -134,9 +134,9 @@ class BesideHAProxyTests(TestCase):
                 names.append(f"{size} bytes")
                 questions.append(make(size))
         for count in (19, 20):
-            for make in (_request_of_fields, _response_of_fields):
+            for make_of in (_request_of_fields, _response_of_fields):
                 names.append(f"{count} fields")
-                questions.append(make(count))
+                questions.append(make_of(count))
         said = [
             f"{name}: {ours.statuses[0]} {theirs.statuses[0]}"
             for name, (ours, theirs) in zip(names, self.both(questions, 2, settings), strict=True)

@@ -38,6 +38,13 @@ FILES = [
 class InstallTests(SynchronousTestCase):
     """Each test begins and ends with an environment that has Twisted, and no reusedproxy."""
 
+    directory: Path
+    source: Path
+    files: set[str]
+    venv: Path
+    sdist: Path
+    wheel: Path
+
     @classmethod
     def setUpClass(cls) -> None:
         directory = tempfile.TemporaryDirectory(prefix="reusedproxy-install-")

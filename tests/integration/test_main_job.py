@@ -8,6 +8,7 @@ import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -298,7 +299,7 @@ backend web_servers
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                port = self.server.server_address[1]
+                port: int = self.connection.getsockname()[1]
                 seen.append((port, self.path, self.headers["Host"]))
                 body = str(port).encode()
                 self.send_response(200)
@@ -322,7 +323,7 @@ backend web_servers
         self.assertEqual(sorted(bodies), sorted([str(one), str(two)] * 3))
         self.assertNotEqual(bodies[0], bodies[1])
         for port in (one, two):
-            wait_for(lambda port=port: (port, "/health", "www.example.com") in seen, "a check")
+            wait_for(partial(seen.count, (port, "/health", "www.example.com")), "a check")
         self.assertIn("HAProxy >= 2.7 refuses headers behind the version", proxy.output)
         servers[0].shutdown()
         servers[0].server_close()

@@ -220,7 +220,7 @@ class ManholeTests(SynchronousTestCase):
             stderr=subprocess.STDOUT,
         ) as session:
             assert session.stdin is not None and session.stdout is not None
-            self.addCleanup(lambda: session.poll() is None and session.kill())
+            self.addCleanup(session.kill)  # nothing when it has ended
             seen = b""
             while b">>> " not in seen:
                 part = os.read(session.stdout.fileno(), 4096)

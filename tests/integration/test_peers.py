@@ -4,11 +4,12 @@ The peers themselves: an integration test is worth as much as the server it is t
 
 from __future__ import annotations
 
+from typing import Any
 from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.demo.certificates import Authority
+from reusedproxy.demo.certificates import Authority, Credential
 from tests.ports import free_ports
 
 from .peers import Nginx, OpensslServer, missing, run_curl, temporary_directory, wait_for
@@ -16,6 +17,8 @@ from .peers import Nginx, OpensslServer, missing, run_curl, temporary_directory,
 
 class PeerTestCase(SynchronousTestCase):
     needs: tuple[str, ...] = ()
+    authority: Authority
+    server: Credential
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -34,7 +37,7 @@ class PeerTestCase(SynchronousTestCase):
 class NginxTests(PeerTestCase):
     needs = ("nginx", "curl")
 
-    def start(self, **knobs: object) -> Nginx:
+    def start(self, **knobs: Any) -> Nginx:
         nginx = Nginx(self.directory / "nginx", self.authority, self.server, **knobs)
         self.addCleanup(nginx.stop)
         nginx.start()

@@ -209,7 +209,9 @@ class GunicornTests(PoolPeersTestCase):
         proxy = self.pool_before(server.port)
         self.stands(proxy)
         self.ask_around(proxy, AROUND_TWO)
-        row = wait_for(lambda: (row := proxy.server("one"))["pool_limit_used"] and row, "the limit to be learned")
+        row = wait_for(
+            lambda: row if (row := proxy.server("one"))["pool_limit_used"] else None, "the limit to be learned"
+        )
         self.assertGreater(float(row["pool_limit_used"]), 1.5)
         self.assertLess(float(row["pool_limit_used"]), 4.5)  # it looks for those that are over once a second or so
         self.stands(proxy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 
 from reusedproxy.demo.certificates import Authority
@@ -30,8 +31,12 @@ class AcceptTests(MainJobTestCase):
         for url in (f"http://{LOOPBACK}:{plain}/one", f"https://{LOOPBACK}:{secure}/two"):
             found = run_curl("-k", "--haproxy-protocol", "--interface", "127.0.0.8", url)
             self.assertEqual(found.status, 200, found.error)
+
+        def logged(path: str) -> bool:
+            return bool(re.search(rf"^127\.0\.0\.8:\d+ .*/{path}", proxy.output, re.M))
+
         for path in ("one", "two"):
-            wait_for(lambda path=path: re.search(rf"^127\.0\.0\.8:\d+ .*/{path}", proxy.output, re.M), "the log")
+            wait_for(partial(logged, path), "the log")
         haproxy = HAProxy(
             self.directory / "haproxy",
             f"backend servers\nfrontend front\n    bind {LOOPBACK}:{front}\n    default_backend ours\n"
@@ -103,12 +108,16 @@ class SendTests(MainJobTestCase):
                     said = connection.getresponse().read()
                     self.assertEqual(said, f"{client}-{port}-{int(name == 'tls')}".encode(), name)
                 connection.close()
+
+        def says(name: str, column: str, value: str) -> bool:
+            return proxy.server("one", name)[column] == value
+
         for name in ports:
-            wait_for(lambda name=name: proxy.server("one", name)["status"] == "UP", f"the checks of {name}")
+            wait_for(partial(says, name, "status", "UP"), f"the checks of {name}")
             row = proxy.server("one", name)
             self.assertIn(row["check_status"], ("L4OK", "L7OK"))
             # Two clients with two requests each: one connection for each client, none kept after them.
             self.assertEqual((row["pool_requests"], row["pool_handshakes"]), ("4", "2"), name)
-            wait_for(lambda name=name: proxy.server("one", name)["pool_idle"] == "0", "no connection to be left")
+            wait_for(partial(says, name, "pool_idle", "0"), "no connection to be left")
         self.assertIn("each connection tells for which client it is", proxy.output)
         self.assertNotIn("PROXY protocol header", behind.output)

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Event
 
 from reusedproxy.demo.certificates import Authority
@@ -270,7 +271,7 @@ class DistrustTests(MainJobTestCase):
             crl.write_bytes(revocations(self.authority, credential))
             if not watch:
                 proxy.signal(signal.SIGHUP)
-            wait_for(lambda proxy=proxy: "0 of 1 pools kept as they are" in proxy.output, "the reload", seconds=15)
+            wait_for(partial(proxy.has_said, "0 of 1 pools kept as they are"), "the reload", seconds=15)
             self.assertIn("server servers/one is not trusted any more, and gets no more requests", proxy.output)
             self.assertEqual(ask(proxy.port), 503)
             crl.write_bytes(revocations(self.authority))
@@ -296,11 +297,11 @@ class RefusedReloadTests(MainJobTestCase):
             self.assertEqual(ask(proxy.port), 200)
             Authority("another CA").issue("a stranger", client=True).write(self.client_pem)
             proxy.signal(signal.SIGHUP)
-            wait_for(lambda proxy=proxy: "reload refused: everything stays as it was" in proxy.output, "the refusal")
+            wait_for(partial(proxy.has_said, "reload refused: everything stays as it was"), "the refusal")
             line = "server servers/one does not accept what has changed (crt {}): TLS handshake failed"
             self.assertRegex(proxy.output, r"reload: .*\.cfg:\d+: " + re.escape(line.format(self.client_pem)))
             self.assertEqual(ask(proxy.port), 200)
             self.authority.issue("renewed client", client=True).write(self.client_pem)
             proxy.signal(signal.SIGHUP)
-            wait_for(lambda proxy=proxy: "0 of 1 pools kept as they are" in proxy.output, "the reload")
+            wait_for(partial(proxy.has_said, "0 of 1 pools kept as they are"), "the reload")
             self.assertEqual(ask(proxy.port), 200)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from functools import partial
 from unittest import TestCase
 
 from tests.integration.daemon import Daemon
@@ -109,7 +110,7 @@ class ExitTests(ProcessTestCase):
         """Whatever told it."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             daemon = self.daemon()
-            wait_for(lambda daemon=daemon: "Proxy main listens on" in daemon.output, "the daemon to serve")
+            wait_for(partial(daemon.has_said, "Proxy main listens on"), "the daemon to serve")
             daemon.signal(number)
             self.assertEqual(self.status(daemon), 0, number)
             self.assertIn(f"stopping: {number.name}", daemon.output)

@@ -9,9 +9,10 @@ import ssl
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from http.client import HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event
@@ -123,7 +124,7 @@ class CurlTests(FrontTestCase):
             f"issued by CN=unknown CA); trusted are those of ca-file {self.ca} (CN=test CA); alert unknown ca sent",
             "main/2: SSL client certificate not trusted",
         ):
-            wait_for(lambda words=words: words in self.daemon.output, words)
+            wait_for(partial(self.daemon.has_said, words), words)
 
     def test_much_both_ways(self) -> None:
         """32 MB up and down again."""
@@ -224,7 +225,9 @@ class ReloadTests(FrontTestCase):
             while not over.is_set():
                 connection = HTTPSConnection(LOOPBACK, self.port, timeout=10, context=context)
                 connection.connect()
-                shown.add(connection.sock.getpeercert()["serialNumber"])
+                certificate = connection.sock.getpeercert()
+                assert certificate is not None
+                shown.add(certificate["serialNumber"])
                 for _ in range(50 if stays else 1):
                     connection.request("GET", "/")
                     response = connection.getresponse()
@@ -297,9 +300,14 @@ class Probe:
                 yield str(error.args[0][-1][-1]) if error.args and isinstance(error.args[0], list) else "closed"
             else:
                 certificate = connection.get_peer_certificate(as_cryptography=True)
+                assert certificate is not None
                 protocol = connection.get_alpn_proto_negotiated().decode()
                 yield f"{certificate.subject.rfc4514_string()} {protocol}"
             connected.close()
+
+
+def _listed(probes: Iterable[Probe]) -> list[Probe]:
+    return list(probes)
 
 
 @frozen
@@ -307,7 +315,7 @@ class Line:
     """A `bind` line and who asks at it."""
 
     words: str
-    probes: list[Probe] = field(converter=list)
+    probes: list[Probe] = field(converter=_listed)
 
 
 class BesideHAProxyTests(FrontTestCase):

@@ -11,6 +11,7 @@ import ssl
 import struct
 import threading
 import time
+from typing import Any
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -58,8 +59,9 @@ class WebSocketTests(MainJobTestCase):
         wait_for(lambda: daemon.pool("one", "idle") == [1], "a warm connection")
         return daemon
 
-    def connect(self, daemon: Daemon, **how: object) -> ClientConnection:
-        return connect(f"ws://{LOOPBACK}:{daemon.port}/chat", open_timeout=10, **how)  # type: ignore[arg-type]
+    def connect(self, daemon: Daemon, **how: Any) -> ClientConnection:
+        client: ClientConnection = connect(f"ws://{LOOPBACK}:{daemon.port}/chat", open_timeout=10, **how)
+        return client
 
     def ended(self, daemon: Daemon, flags: str) -> re.Match[str]:
         """The line of the access log, which comes when the tunnel has ended."""

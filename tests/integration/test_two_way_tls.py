@@ -80,7 +80,7 @@ class TwoWayTests(SynchronousTestCase):
 
     def nginxes(self) -> dict[tuple[str, str], int]:
         """One for each kind of key, which speaks both versions."""
-        ports = {}
+        ports: dict[tuple[str, str], int] = {}
         for key in KEYS:
             credential = self.authority.issue(NAME, hosts=[NAME], key=key)
             where = self.directory / f"nginx-{key}"
