@@ -6,9 +6,9 @@ What reaches them is compared with what h11 reads in the whole stream; tunnels, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from unittest import TestCase
 
 from attrs import define
+from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net.transport import CLOSED, HALF, OPEN
 from tests.clientfakes import Client, Wire, World
@@ -149,7 +149,7 @@ def check_client_stream(data: bytes) -> None:
 def _play(flags: int, kind: int, pieces: list[bytes]) -> tuple[object, ...]:
     """One client and its servers, in a world of their own; what came of it, as far as cuts make no difference to it."""
     with Failures():
-        world = World(TestCase(), warm=1 if flags & WARM else 0, limits=LIMITS)  # type: ignore[arg-type]
+        world = World(SynchronousTestCase(), warm=1 if flags & WARM else 0, limits=LIMITS)
         client = world.client()
         reached: list[Reached] = []
         ends = Ends(world, client, flags, kind, reached)

@@ -6,9 +6,8 @@ byte, however much of the other answer, or behind it, had come before.
 
 from __future__ import annotations
 
-from unittest import TestCase
-
 from attrs import define
+from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.net.transport import CLOSED, HALF, OPEN, PEER_RESET
 from tests.clientfakes import Client, Wire, World
@@ -79,7 +78,7 @@ def check_server_stream(data: bytes) -> None:
     flags, kind, pieces = pieces_of(data)
     method, request, rest = _request(flags, kind & KIND)
     with Failures():
-        world = World(TestCase(), warm=1 if flags & WARM else 0, limits=LIMITS)  # type: ignore[arg-type]
+        world = World(SynchronousTestCase(), warm=1 if flags & WARM else 0, limits=LIMITS)
         first = world.client()
         first.send(request)
         scene = Scene(world, first, {})

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -44,9 +45,9 @@ class MainJobTestCase(SynchronousTestCase):
         self.authority.write(self.directory / "ca.pem")
         self.client_pem = self.authority.issue("test client", client=True).write(self.directory / "client.pem")
 
-    def nginx(self, **options: object) -> Nginx:
+    def nginx(self, **options: Any) -> Nginx:
         credential = self.authority.issue(NAME, hosts=[NAME])
-        nginx = Nginx(self.directory / "nginx", self.authority, credential, **options)  # type: ignore[arg-type]
+        nginx = Nginx(self.directory / "nginx", self.authority, credential, **options)
         self.addCleanup(nginx.stop)
         return nginx
 

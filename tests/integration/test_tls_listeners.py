@@ -16,6 +16,7 @@ from functools import partial
 from http.client import HTTPSConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event
+from typing import Any
 from unittest import SkipTest
 
 from attrs import field, frozen
@@ -63,11 +64,11 @@ class FrontTestCase(SynchronousTestCase):
         files = f"ca-file {self.ca} crt {self.directory}/visitor.pem"
         self.servers = f"backend servers\n    server one {LOOPBACK}:{nginx.port} ssl {files} sni str({NAME})\n"
 
-    def write(self, path: str, *hosts: str, **fields: object) -> str:
+    def write(self, path: str, *hosts: str, **fields: Any) -> str:
         """A certificate whose common name is the first host."""
         where = self.directory / path
         where.parent.mkdir(exist_ok=True)
-        return str(self.authority.issue(hosts[0], hosts=hosts, **fields).write(where))  # type: ignore[arg-type]
+        return str(self.authority.issue(hosts[0], hosts=hosts, **fields).write(where))
 
     def text(self, port: int, words: str) -> str:
         return f"    bind {LOOPBACK}:{port} ssl {words}\n{self.servers}"
