@@ -133,7 +133,8 @@ class EarlySignalTests(ProcessTestCase):
 
     #: Signals come behind one step of the start, the first time that it is taken.
     SIGNALLED = (
-        "import os, signal\nimport reusedproxy.command as command\nfrom reusedproxy.daemon.service import ProxyService\n"
+        "import os, signal\nimport reusedproxy.command as command\n"
+        "from reusedproxy.daemon.service import ProxyService\n"
         "step = {owner}.{step}\n"
         "names = {names!r}\n"
         "def signalled(*said, **more):\n"
