@@ -89,13 +89,25 @@ class RuleTests(SynchronousTestCase):
             self.assertIn(why, str(raised.exception), line)
 
     def test_what_can_never_be_true_is_said(self) -> None:
-        """There is no request yet."""
-        text = (
-            DEFAULTS
-            + f"frontend a\n bind :80\n default_backend x\n tcp-request connection reject if {{ path /x }}\n{BACKEND}"
-        )
-        said = [notice.text for notice in read_configuration([Source("t.cfg", text)], {}).notices]
-        self.assertTrue(any("is never true here: 'path' needs a request" in text for text in said), said)
+        """There is no request yet, nor a TLS handshake. What is known of the connection itself is said nothing of."""
+        for criterion, why in (
+            ("path /x", "'path' needs a request"),
+            ("method GET", "'method' needs a request"),
+            ("req.ver 1.1", "'req.ver' needs a request"),
+            ("status 200", "'status' needs a response"),
+            ("ssl_fc", "'ssl_fc' needs a TLS handshake"),
+            ("ssl_c_verify gt 0", "'ssl_c_verify' needs a TLS handshake"),
+            ("be_name x", "'be_name' needs a backend"),
+            ("src 127.0.0.1", ""),
+            ("dst_port 80", ""),
+            ("so_name x", ""),
+            ("date gt 1", ""),
+        ):
+            rule = f"tcp-request connection reject if {{ {criterion} }}"
+            text = f"{DEFAULTS}frontend a\n bind :80\n default_backend x\n {rule}\n{BACKEND}"
+            said = [notice.text for notice in read_configuration([Source("t.cfg", text)], {}).notices]
+            found = [text for text in said if "is never true here" in text]
+            self.assertEqual([why in each for each in found], [True] if why else [], (criterion, said))
 
 
 class FrontendTests(SynchronousTestCase):

@@ -306,6 +306,8 @@ class WarningTests(SynchronousTestCase):
                 "the 'use_backend' at t.cfg:8 has no condition, so this one never counts"),
             ("http-request deny if { status 200 }", "warning",
                 "what stands in braces is never true here: 'status' needs a response"),
+            ("http-request deny if { be_name be }", "warning",
+                "what stands in braces is never true here: 'be_name' needs a backend"),
             ("acl a path /\n http-response deny if a", "warning",
                 "'http-response deny': acl 'a' is never true here: 'path' needs a request"),
             ("acl a path", "warning",

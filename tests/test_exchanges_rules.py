@@ -210,9 +210,11 @@ class RequestTests(SynchronousTestCase):
         self.assertIn(b"\r\nlocation: https://b/p\r\n", data)
 
     def test_an_empty_redirect_is_none(self) -> None:
-        """With `ignore-empty`."""
+        """With `ignore-empty`; as in HAProxy, to a location only: a prefix that is empty is one to a path."""
         rules = "http-request redirect location %[req.hdr(x)] ignore-empty"
         self.assertEqual(len(self.asked(rules, get("/"))), 2)
+        data, _ = self.answered(rules.replace("location", "prefix"), get("/p"))
+        self.assertIn(b"\r\nlocation: /p\r\n", data)
 
     def test_allow_ends_the_section(self) -> None:
         """And no other: the backend's rules count all the same."""

@@ -303,9 +303,17 @@ class HandshakeTests(DialCase):
 
     def test_a_certificate_without_names(self) -> None:
         """The common name does not count (RFC 9110 section 4.3.4)."""
-        self.assertIn(
-            "the certificate is not for 'server.test', it is for no name at all (", self.tried(self.issued(hosts=[]))
-        )
+        said = self.tried(self.issued(hosts=[]))
+        self.assertIn("the certificate is not for 'server.test', it is for no name at all (", said)
+        self.assertIn("; a common name does not count (RFC 9525): it needs a subjectAltName", said)
+
+    def test_names_that_look_right_and_do_not_count(self) -> None:
+        """HAProxy takes them; whoever comes from there needs to read why they are refused."""
+        for host in ("*.test", "s*.test", "*.*.test"):
+            said = self.tried(self.issued(hosts=[host]))
+            self.assertIn("; a wildcard counts as the whole first label above two others or more", said, host)
+        self.owner = Owner()
+        self.ready(self.dial(self.issued(hosts=["*.a.test"]).target, self.context(sni="b.a.test"))).abort("over")
 
     def test_no_name_to_verify(self) -> None:
         """Without `sni` and `verifyhost` any certificate of a trusted CA will do, as in HAProxy."""

@@ -289,7 +289,7 @@ def _redirect(action: Redirect, where: str) -> Act:
 
     def redirect(facts: Facts) -> Verdict:
         target = to(facts)
-        if action.ignore_empty and not target:
+        if action.ignore_empty and not target and action.kind == "location":  # as HAProxy does, for no other kind
             return None
         if action.kind != "location":
             assert facts.head is not None

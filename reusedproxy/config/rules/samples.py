@@ -113,6 +113,34 @@ FETCHES: dict[str, Signature] = {
     **_of(RESPONSE, "int", "res.cook_cnt res.cook_val", 0, 1),
 }  # fmt: skip
 
+#: Those that have a value before anything of the client has been read: in `tcp-request connection`.
+AT_CONNECTION = frozenset(
+    [
+        "always_true",
+        "always_false",
+        "bool",
+        "int",
+        "str",
+        "bin",
+        "ipv4",
+        "ipv6",
+        "meth",
+        "var",
+        "date",
+        "src",
+        "dst",
+        "fc_src",
+        "fc_dst",
+        "src_port",
+        "dst_port",
+        "fc_src_port",
+        "fc_dst_port",
+        "fc_http_major",
+        "fe_name",
+        "so_name",
+    ]
+)
+
 #: Values that only log-format aliases show, under names that no expression can have.
 LOGGED = _of(ALWAYS, "str", "%r %HM %HU %HP %HPO %HQ %HV %T %ft %b %s")
 

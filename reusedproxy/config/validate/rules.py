@@ -18,7 +18,7 @@ from reusedproxy.config.model.values import Call, Notice, Place
 from reusedproxy.config.rules.acls import resolved, resolved_backend
 from reusedproxy.config.rules.actions import EditHeader
 from reusedproxy.config.rules.expressions import where_of
-from reusedproxy.config.rules.samples import REQUEST, RESPONSE
+from reusedproxy.config.rules.samples import AT_CONNECTION, REQUEST, RESPONSE
 from reusedproxy.config.sections.draft import ProxyDraft
 
 
@@ -37,18 +37,41 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
         for expression in (server.words.sni, server.words.pool_conn_name):
             for text in regular_expressions(expression):
                 _warn_of(text, server.place, f"server {draft.name}/{server.name}", report)
+    # A backend is known to the rules of a `listen` section, which is its own, and to those of responses.
+    before = _BEFORE_BACKEND if draft.kind == "frontend" else REQUEST
     for rule in request:
-        _can_match(rule.condition, rule.place, REQUEST, f"'{rule.words}'", report)
+        _can_match(rule.condition, rule.place, before, f"'{rule.words}'", report)
         _names_the_client(rule, report)
     for rule in response:
         _can_match(rule.condition, rule.place, RESPONSE, f"'{rule.words}'", report)
     for rule in draft.redirects:
-        _can_match(resolved(rule, draft.acls).condition, rule.place, REQUEST, "'redirect'", report)
+        _can_match(resolved(rule, draft.acls).condition, rule.place, before, "'redirect'", report)
     for rule in draft.connection_rules:
-        _can_match(resolved(rule, draft.acls).condition, rule.place, "", f"'{rule.words}'", report)
+        _can_match(resolved(rule, draft.acls).condition, rule.place, _CONNECTION, f"'{rule.words}'", report)
     for chosen in draft.use_backends:
         condition = resolved_backend(chosen, draft.acls).condition
-        _can_match(condition, chosen.place, REQUEST, "'use_backend'", report)
+        _can_match(condition, chosen.place, before, "'use_backend'", report)
+
+
+#: Where conditions stand, besides REQUEST and RESPONSE: in the rules of a frontend, and in `tcp-request connection`.
+_BEFORE_BACKEND, _CONNECTION = "request of a frontend", "connection"
+
+
+def _missing(fetch: str, needed: str, where: str) -> str:
+    """Returns what a fetch needs that is not there at this point, "" if it can have a value; `needed` is REQUEST or
+    RESPONSE where it needs the head of one."""
+    if where == _CONNECTION:
+        if fetch in AT_CONNECTION:
+            return ""
+        if fetch.startswith(("ssl_fc", "ssl_c_")):
+            return "a TLS handshake"
+    if fetch == "be_name" and where in (_CONNECTION, _BEFORE_BACKEND):
+        return "a backend"
+    if where == _CONNECTION:
+        return "a response" if needed == RESPONSE else "a request"
+    if needed and needed != (REQUEST if where == _BEFORE_BACKEND else where):
+        return "a response" if needed == RESPONSE else "a request"
+    return ""
 
 
 def _can_match(condition: Condition | None, place: Place, where: str, what: str, report: Report) -> None:
@@ -56,13 +79,10 @@ def _can_match(condition: Condition | None, place: Place, where: str, what: str,
     for terms in condition.alternatives if condition is not None else ():
         for term in terms:
             for criterion in term.criteria:
-                needed = where_of(criterion.expression)
-                if needed and needed != where:
+                expression = criterion.expression
+                if missing := _missing(expression.fetch.name, where_of(expression), where):
                     acl = f"acl '{term.name}'" if term.name else "what stands in braces"
-                    head = "a response" if needed == RESPONSE else "a request"
-                    text = (
-                        f"{what}: {acl} is never true here: '{criterion.expression}' needs {head}, which is not at hand"
-                    )
+                    text = f"{what}: {acl} is never true here: '{expression}' needs {missing}, which is not at hand"
                     report.warn(place, text)
 
 

@@ -25,7 +25,15 @@ from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, certificate
 from reusedproxy.net.tls.openssl_server import HOSTNAME_MISMATCH, name_refusals
 from reusedproxy.net.tls.parameters import set_parameters
 from reusedproxy.net.tls.transport import CertificateRefused, TLSTransport, openssl_reason
-from reusedproxy.net.tls.words import ALERTS, UNREADABLE, VerifyFault, alert_words, certificate_words, names_in
+from reusedproxy.net.tls.words import (
+    ALERTS,
+    UNREADABLE,
+    VerifyFault,
+    alert_words,
+    certificate_words,
+    names_in,
+    uncounted_names,
+)
 from reusedproxy.net.transport import Peer
 
 
@@ -164,7 +172,7 @@ class ClientContext:
             shown = certificate_words(certificate, names=False)
             return (
                 f"the certificate is not for {self.name!r}, it is for"
-                f" {names_in(certificate) or 'no name at all'} ({shown})"
+                f" {names_in(certificate) or 'no name at all'} ({shown}){uncounted_names(certificate, self.name)}"
             )
         return None
 
