@@ -30,7 +30,7 @@ DEFAULTS = "defaults\n mode http\n timeout connect 5s\n timeout client 30s\n tim
 
 def read(text: str, **environ: str) -> Configuration:
     """The configuration that `text` says, after defaults in which nothing is missing."""
-    return read_configuration([Source("t.cfg", DEFAULTS + text)], environ)
+    return read_configuration([Source("t.cfg", f"{DEFAULTS}{text}\n")], environ)
 
 
 def backend(text: str) -> Backend:
@@ -188,10 +188,12 @@ class GlobalTests(SynchronousTestCase):
         text = (DEFAULTS + "listen l\n bind :80\n server a app:80\n").replace("\n", "\r\n")
         self.assertEqual(read_configuration([Source("t.cfg", text)], {}).backends["l"].servers[0].port, 80)
 
-    def test_a_file_that_may_have_been_cut_off_is_said(self) -> None:
-        """HAProxy refuses a last line without an end; we warn."""
-        (notice,) = read("global\n maxconn 10").notices
-        self.assertIn("was it cut off", notice.text)
+    def test_a_file_that_may_have_been_cut_off_is_refused(self) -> None:
+        """As in HAProxy: the condition of a rule may be missing. Blanks at the end are none."""
+        text = f"{DEFAULTS}frontend f\n bind :80\n http-request deny unless"
+        error = self.assertRaises(ConfigurationError, read_configuration, [Source("t.cfg", f"{text} TRUE")], {})
+        self.assertIn("t.cfg:8: the last line has no end of line, so the file may be cut off", str(error))
+        read_configuration([Source("t.cfg", f"{text} TRUE\n  ")], {})
 
 
 class FrontendTests(SynchronousTestCase):

@@ -45,6 +45,17 @@ class FilesTests(SynchronousTestCase):
         expected = f"[ALERT] {self.directory}/3.cfg: this is the same file as {self.first}, which is read already"
         self.assertEqual(self.refused(str(self.directory)), [expected])
 
+    def test_of_a_directory_hidden_files_are_not_read(self) -> None:
+        """As in HAProxy: a dot puts a file out of action, and editors leave locks, which lead nowhere. Nor are
+        directories, whatever their name; what can be meant and not be read is a fault."""
+        self.file(".old.cfg", "nonsense\n")
+        (self.directory / ".#1.cfg").symlink_to("somebody@host.1234")
+        (self.directory / "more.cfg").mkdir()
+        self.assertEqual(sorted(load([str(self.directory)]).frontends), ["l", "m"])
+        (self.directory / "3.cfg").symlink_to("nowhere")
+        (line,) = self.refused(str(self.directory))
+        self.assertEqual(line, f"[ALERT] {self.directory}/3.cfg: cannot be read: No such file or directory")
+
     def test_a_pipe_is_read_at_the_start_and_not_waited_for_at_a_reload(self) -> None:
         """Whoever is served meanwhile would wait, too."""
         pipe = str(self.directory / "pipe")

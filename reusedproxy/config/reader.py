@@ -107,8 +107,9 @@ class _Reading:
         conditionals = Conditionals(self.report, self.environment, self.ssllib)
         lines = source.text.split("\n")
         if lines[-1].strip():
-            text = "the file ends without an end of line: was it cut off? (HAProxy refuses it)"
-            self.report.warn(Place(source.name, len(lines)), text)
+            # What is cut off may be the condition of a rule that lets others in.
+            text = "the last line has no end of line, so the file may be cut off: end it with one"
+            self.report.fault(Place(source.name, len(lines)), text)
         for number, text in enumerate(lines, 1):
             self.place = Place(source.name, number)
             text = text.removeprefix("\ufeff") if number == 1 else text

@@ -83,10 +83,14 @@ def _named_twice(name: str, path: str, other: str, other_path: str) -> str:
 
 
 def files_in(path: str) -> list[str]:
-    """Returns the files to read for the path: itself, or the *.cfg files of a directory. Raises OSError."""
+    """Returns the files to read for the path: itself, or the *.cfg files of a directory. Raises OSError.
+
+    As in HAProxy, hidden ones (an editor's, or put out of action by their dot) and directories are not among them.
+    """
     if not os.path.isdir(path):
         return [path]
-    return [os.path.join(path, name) for name in sorted(os.listdir(path)) if name.endswith(".cfg")]
+    names = [name for name in sorted(os.listdir(path)) if name.endswith(".cfg") and not name.startswith(".")]
+    return [each for name in names if not os.path.isdir(each := os.path.join(path, name))]
 
 
 def _in_order(faults: Iterable[object], notices: Iterable[Notice], files: Iterable[str]) -> list[str]:

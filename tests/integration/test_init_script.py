@@ -328,9 +328,27 @@ class UserTests(InitScriptTestCase):
         )
         self.addCleanup(forged.communicate)
         self.pidfile.write_text(f"{forged.pid}\n")
+        os.utime(self.pidfile, (1e9, 1e9))
         self.expect(1, "status")
         self.expect(7, "reload")
         self.assertIsNone(forged.poll())
+
+    def test_a_daemon_of_the_user_before_is_still_the_daemon(self) -> None:
+        """Its settings name another one since it was started: it is found, and a restart is one."""
+        self.expect(0, "start")
+        before = self.pid
+        with self.settings.open("a") as settings:
+            settings.write("USER=daemon\nGROUP=daemon\n")
+        for path in (self.log.parent, self.log):
+            shutil.chown(path, "daemon")
+        self.assertIn(str(before), self.expect(0, "status"))
+        self.expect(0, "restart")
+        self.assertNotEqual(before, self.pid)
+        self.assertEqual(pwd.getpwnam("daemon").pw_uid, os.stat(f"/proc/{self.pid}").st_uid)
+        with self.settings.open("a") as settings:
+            settings.write(f"USER={self.user}\nGROUP=\n")
+        self.expect(0, "stop")
+        self.assertFalse(self.pidfile.exists())
 
     def test_a_group_alone_is_not_ignored(self) -> None:
         with self.settings.open("a") as settings:
