@@ -261,14 +261,14 @@ class ProxyService(Service):
         if self.manhole is not None:
             self.manhole.start()
         self._take_other_signals()
-        # Twisted installs its own handlers when it runs; with them an ordered stop would look like a death by signal.
         self.take_signals()
-        self._reactor.callWhenRunning(self.take_signals)
 
     def take_signals(self) -> None:
         """Installs the handlers for signals to stop: the stop begins when the reactor runs."""
         for number in STOPPING:
             signal.signal(number, self._told_to_stop)
+        # When it begins to run, Twisted installs this one of its own, by which an ordered stop is a death by signal.
+        self._reactor.sigTerm = self._told_to_stop
 
     def _told_to_stop(self, number: int, frame: object) -> None:
         """Handles a signal to stop, even if the event loop is blocked: starts the watchdog's deadline and

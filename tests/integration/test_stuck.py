@@ -137,7 +137,11 @@ class EarlySignalTests(ProcessTestCase):
         "from reusedproxy.daemon.service import ProxyService\n"
         "step = {owner}.{step}\n"
         "names = {names!r}\n"
+        "def stop():\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "def signalled(*said, **more):\n"
+        "    from twisted.internet import reactor\n"
+        "    {before}\n"
         "    made = step(*said, **more)\n"
         "    while names:\n"
         "        os.kill(os.getpid(), getattr(signal, names.pop(0)))\n"
@@ -149,7 +153,7 @@ class EarlySignalTests(ProcessTestCase):
 
     def test_one_to_reload_waits_until_it_runs(self) -> None:
         """As from a script that starts the daemon and then renews a certificate."""
-        daemon = self.daemon(self.SIGNALLED.format(names=["SIGHUP"], owner="ProxyService", step="assemble"))
+        daemon = self.daemon(self.SIGNALLED.format(names=["SIGHUP"], owner="ProxyService", step="assemble", before=""))
         self.assertEqual(run_curl(daemon.url).status, 200)
         wait_for(lambda: "reloaded" in daemon.output, "the reload")
 
@@ -167,6 +171,12 @@ class EarlySignalTests(ProcessTestCase):
             self.assertEqual(self.status(daemon), 0)
             self.assertEqual(daemon.output.count(f"#info] stopping: {name}"), 1)
 
+    def test_one_to_stop_that_comes_while_the_reactor_starts(self) -> None:
+        """Which installs handlers of its own, for a death by the signal."""
+        daemon = self.signalled([], *self.BOUND, before="reactor.addSystemEventTrigger('during', 'startup', stop)")
+        self.assertEqual(self.status(daemon), 0)
+        self.assertEqual(daemon.output.count("#info] stopping: SIGTERM"), 1)
+
     def test_two_of_them(self) -> None:
         """Before it serves, and while it begins to: the second one means what it means later, to wait for nobody."""
         for owner, step in (self.BOUND, ("ProxyService", "_listen")):
@@ -176,9 +186,9 @@ class EarlySignalTests(ProcessTestCase):
             for trouble in ("Traceback", "stood still", "CRITICAL"):
                 self.assertNotIn(trouble, daemon.output)
 
-    def signalled(self, names: list[str], owner: str, step: str) -> Daemon:
+    def signalled(self, names: list[str], owner: str, step: str, *, before: str = "") -> Daemon:
         daemon = Daemon(temporary_directory(self) / "daemon", RULES.format(host=LOOPBACK, port=free_port()))
-        daemon.changes = self.SIGNALLED.format(names=names, owner=owner, step=step)
+        daemon.changes = self.SIGNALLED.format(names=names, owner=owner, step=step, before=before)
         self.addCleanup(self.kill, daemon)
         daemon._process.spawn(daemon.command())
         return daemon
