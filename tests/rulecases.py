@@ -253,7 +253,7 @@ CRITERIA = (
     ("int(5) 1-10", True),
     ("int(5) 6-10", False),
     ("int(5) 5-", True),
-    ("int(-5) eq -5", True),
+    ("int(-5) -- :-5", True),
     ("int(-5) -m int -- :-4", True),
     ("src 0/0", True),
     ("hdr_beg(host),lower app", False),

@@ -317,6 +317,18 @@ class FileTests(SynchronousTestCase):
         lines = json.loads(self.path.read_text())["lines"]
         self.assertRegex(lines[-1], "^and [0-9]+ more, of which the log tells$")
 
+    def test_a_file_that_holds_something_else_is_left_as_it_is(self) -> None:
+        """A slip of the fingers must not cost a configuration, or show a key to everybody."""
+        for text in ("frontend f\n", '{"name": 1}\n'):
+            self.path.write_text(text)
+            self.path.chmod(0o600)
+            error = self.assertRaises(OSError, StatusFile, str(self.path))
+            self.assertIn("it holds something else, which would be lost", str(error))
+            self.assertEqual((self.path.read_text(), self.path.stat().st_mode & 0o777), (text, 0o600))
+        for text in ("", "\0" * 64, '{"pid": 4, "state": "stopp'):
+            self.path.write_text(text)
+            StatusFile(str(self.path)).close()
+
     def test_a_pipe_is_not_waited_for(self) -> None:
         os.mkfifo(self.path)
         self.assertRaises(OSError, StatusFile, str(self.path))

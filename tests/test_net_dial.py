@@ -307,6 +307,14 @@ class HandshakeTests(DialCase):
         self.assertIn("the certificate is not for 'server.test', it is for no name at all (", said)
         self.assertIn("; a common name does not count (RFC 9525): it needs a subjectAltName", said)
 
+    def test_a_wildcard_stands_for_an_internationalised_label(self) -> None:
+        """As a whole, below the same domain; RFC 9525 section 6.3 rules out no more."""
+        server = self.issued(hosts=["*.w.test"])
+        self.ready(self.dial(server.target, self.context(sni="xn--bcher-kva.w.test"))).abort("over")
+        for name in ("xn--bcher-kva.test", "a.xn--bcher-kva.w.test", "xn--bcher-kva.other.test"):
+            self.owner = Owner()
+            self.assertIn(f"the certificate is not for '{name}'", self.tried(server, sni=name))
+
     def test_names_that_look_right_and_do_not_count(self) -> None:
         """HAProxy takes them; whoever comes from there needs to read why they are refused."""
         for host in ("*.test", "s*.test", "*.*.test"):

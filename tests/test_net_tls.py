@@ -19,10 +19,11 @@ from OpenSSL import SSL, _util, crypto
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.tls import ServerTLS
+from reusedproxy.demo.certificates import Authority
 from reusedproxy.net.tls import openssl
 from reusedproxy.net.tls import transport as tls
 from reusedproxy.net.tls.client import ClientContext, ClientTLSTransport, Seen
-from reusedproxy.net.tls.files import SYSTEM_CA, TLSConfigurationError, certificates_of
+from reusedproxy.net.tls.files import SYSTEM_CA, TLSConfigurationError, authorities_of, certificates_of
 from reusedproxy.net.tls.openssl import RECORD
 from reusedproxy.net.tls.transport import RECORDS_AT_ONCE, CertificateRefused
 from reusedproxy.net.tls.words import ALERTS, VerifyFault, name_of
@@ -625,11 +626,18 @@ class ConfigurationTests(SynchronousTestCase):
         self.assertFault(self.fault(ca_file=str(self.folder)), f"ca-file {path}", "is no PEM file")
 
     def test_a_ca_directory_with_several(self) -> None:
-        """All of them are trusted."""
+        """All of them are trusted, but those that a dot has put out of use, as in HAProxy; a directory is no file."""
         self.file("a.pem", self.ours.stranger.certificate_pem)
         self.file("b.cer", self.ours.authority.certificate_pem)
+        self.file(".c.pem", Authority("hidden").certificate_pem)
+        self.file(".#a.pem", b"no PEM at all")
+        (self.folder / "d.pem").mkdir()
         context = ClientContext(ServerTLS(ca_file=str(self.folder)))
-        self.assertEqual(context._context.get_cert_store() is not None, True)
+        self.assertEqual(
+            context._trusted.words, f"trusted are those of ca-file {self.folder} (CN=unknown CA / CN=test CA)"
+        )
+        subjects = [each.subject.rfc4514_string() for each in authorities_of(str(self.folder))]
+        self.assertEqual(subjects, ["CN=unknown CA", "CN=test CA"])
 
     def test_the_systems_authorities(self) -> None:
         """@system-ca, and no word at all, trust what OpenSSL is built to trust."""

@@ -326,13 +326,14 @@ class PatternTests(SynchronousTestCase):
             (["9223372036854775808"], "is more than 64 bits hold"),
             (["1:" + "9" * 5000], f"here: '1:{'9' * 58}…' is more than 64 bits hold"),
             (["gt", "9" * 5000], f"here: '{'9' * 60}…' is more than 64 bits hold"),
-            (["-5"], "'-5' means all numbers up to 5 to HAProxy: write 'eq -5', or ':5'"),
+            (["-5"], "'-5' means all numbers up to 5 to HAProxy, whatever operator it has: write ':5' for these"),
+            (["eq", "-5"], "'-5' means all numbers up to 5"),
             (["ne", "5"], "'ne' is no number"),
         ):
             with self.assertRaises(Wrong) as raised:
                 ranges(patterns, "here")
             self.assertIn(why, str(raised.exception))
-        self.assertEqual(ranges(["1-3", "5-", "eq", "-5"], "here"), [(1, 3), (5, None), (-5, -5)])
+        self.assertEqual(ranges(["1-3", "5-", "eq", "7"], "here"), [(1, 3), (5, None), (7, 7)])
 
     def test_a_method_in_a_name_does_not_count_behind_converters(self) -> None:
         """As in HAProxy, which says so since 3.x."""

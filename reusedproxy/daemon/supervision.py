@@ -94,6 +94,10 @@ class Manager:
         return int(usec) / 2e6 if self._address and ours and usec.isdigit() and int(usec) else None
 
 
+#: How a status file begins.
+_BEGINNING = b'{"pid": '
+
+
 class StatusFile:
     """Writes one line of JSON that is always complete or absent.
 
@@ -106,11 +110,16 @@ class StatusFile:
         """Opens the file. Raises OSError."""
         self._pid = pid
         # Without O_NONBLOCK, opening a pipe would block.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         self._file = os.open(path, flags, 0o644)
         if not stat.S_ISREG(os.fstat(self._file).st_mode):
             os.close(self._file)
             raise OSError(errno.EINVAL, "it is no regular file")
+        # A crash may have left zeros for its text.
+        beginning = os.pread(self._file, 100, 0).strip(b"\0")
+        if beginning and not beginning.startswith(_BEGINNING):
+            os.close(self._file)
+            raise OSError(errno.EEXIST, "it holds something else, which would be lost")
         os.fchmod(self._file, 0o644)  # whatever the umask: readers are not always root
 
     def write(self, state: str, reloads: int, lines: Sequence[str]) -> None:

@@ -39,7 +39,10 @@ class HAProxy(Daemon):
     """HAProxy in the foreground, with the configuration that a L{Daemon} of the same text has."""
 
     def start(self) -> None:
-        self._process.spawn([str(find_program("haproxy")), "-db", "-f", str(self.file)])
+        # Of several threads, the lines of the log come in any order.
+        alone = self.file.with_name("one-thread.cfg")
+        alone.write_text("global\n    nbthread 1\n")
+        self._process.spawn([str(find_program("haproxy")), "-db", "-f", str(alone), "-f", str(self.file)])
 
         def accepting() -> bool:
             if self._process.died():

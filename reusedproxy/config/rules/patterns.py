@@ -58,9 +58,10 @@ def ranges(texts: Iterable[str], what: str) -> list[Range]:
                 raise Wrong(f"{what}: '{text}' is a range without a beginning and without an end")
             if low is not None and high is not None and low > high:
                 raise Wrong(f"{what}: the range '{text}' ends before it begins, so nothing is in it")
-        elif not operator and text.startswith("-") and _INTEGER.match(text):
+        elif text.startswith("-") and _INTEGER.match(text):
             raise Wrong(
-                f"{what}: '{text}' means all numbers up to {text[1:]} to HAProxy: write 'eq {text}', or ':{text[1:]}'"
+                f"{what}: '{text}' means all numbers up to {text[1:]} to HAProxy, whatever operator it has: write"
+                f" ':{text[1:]}' for these, or ':{text}' for all up to {text}"
             )
         elif _INTEGER.match(text):
             low = high = _number(text, text, what)

@@ -169,6 +169,8 @@ class ClientContext:
             else:
                 service_identity.cryptography.verify_certificate_hostname(certificate, self.name)
         except (service_identity.VerificationError, service_identity.CertificateError, *UNREADABLE):
+            if _is_internationalized_below(self.name, certificate):
+                return None
             shown = certificate_words(certificate, names=False)
             return (
                 f"the certificate is not for {self.name!r}, it is for"
@@ -312,6 +314,22 @@ def _note_progress(connection: SSL.Connection, where: int, value: int) -> None:
     elif where & SSL.SSL_CB_LOOP:
         seen: Seen = connection.get_app_data()
         seen.accepted = seen.complete
+
+
+def _is_internationalized_below(name: str, certificate: x509.Certificate) -> bool:
+    """Tells whether a wildcard of the certificate stands for the first label of an internationalised name.
+
+    service_identity does not let it. RFC 9525 (section 6.3) rules out only wildcards that are a part of such a label;
+    as a whole one stands for any, as in OpenSSL and in browsers.
+    """
+    label, _, domain = name.lower().partition(".")
+    if not label.startswith("xn--") or "." not in domain:
+        return False
+    try:
+        carried = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return f"*.{domain}" in {str(each).lower() for each in carried.get_values_for_type(x509.DNSName)}
+    except (x509.ExtensionNotFound, *UNREADABLE):
+        return False
 
 
 def _is_address(name: str) -> bool:

@@ -364,10 +364,12 @@ def _files_of(word: str, path: str) -> list[str]:
 
 
 def _pem_files(path: str) -> list[str]:
+    """Returns the file, or the files of the directory whose names say that they hold certificates. As in HAProxy, those
+    that begin with a dot are not among them: so an authority is put out of use."""
     if not os.path.isdir(path):
         return [path]
     return [
         entry.path
         for entry in sorted(os.scandir(path), key=lambda e: e.name)
-        if entry.name.endswith((".pem", ".crt", ".cer"))
+        if entry.name.endswith((".pem", ".crt", ".cer")) and not entry.name.startswith(".") and not entry.is_dir()
     ]
