@@ -42,6 +42,17 @@ class FaultTests(SynchronousTestCase):
             lines = self.refused(text)
         self.assertIn(f"proxy.cfg:10: server b/s: ca-file {self.directory}: cannot be read: Permission denied", lines)
 
+    def test_what_no_start_can_use_is_found_by_a_check(self) -> None:
+        """The init script stops the old daemon when a check has found nothing wrong."""
+        for line, why in (
+            (f"unix@{self.directory}/a user nix", "there is no user 'nix'"),
+            (f"unix@{self.directory}/a group nix", "there is no group 'nix'"),
+            ("fd@9999", "Bad file descriptor"),
+        ):
+            text = f"frontend f\n bind {line}\n default_backend b\nbackend b\n server s {LOOPBACK}:1\n"
+            for bind in (False, True):
+                self.assertRegex(self.refused(text, bind=bind), f"proxy.cfg:7: cannot listen on [^ ]+: {why}")
+
     def test_sockets_that_were_bound_are_closed_again_when_something_else_is_wrong(self) -> None:
         """So that the next attempt, in a reload for instance, finds its ports free."""
         port = free_port()

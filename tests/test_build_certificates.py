@@ -165,6 +165,14 @@ class StampTests(FilesTestCase):
         self.assertIsNot(serve(tls, [was]), was)
         self.assertIsNot(serve(self.tls(f"{self.folder}/d"), [was]), was)
 
+    def test_words_of_a_list_that_do_nothing_are_said(self) -> None:
+        """As on a bind line: nobody is asked for a certificate."""
+        crt, ca = self.write("a.pem"), certificates().ca_file
+        for words, said in ((f"ca-file {ca}", 1), (f"verify required ca-file {ca}", 0), ("alpn http/1.1", 0)):
+            served = serve(self.tls(f"crt-list {self.text('list', f'{crt} [{words}]')}"))
+            found = [text for text in served.warnings() if "line 1: 'ca-file' does nothing without 'verify" in text]
+            self.assertEqual(len(found), said, words)
+
     def test_each_certificate_knows_whom_it_admits(self) -> None:
         """By what a client has to show; a list that only gives the same words to another name is another one."""
         ca = certificates().ca_file

@@ -229,6 +229,8 @@ class ServerFaultTests(SynchronousTestCase):
             ("server a h:1 sni ssl_fc_npn", "'ssl_fc_npn' is a HAProxy sample fetch that reusedproxy does not do yet"),
             ("server a h:1 sni req.hdr(host", "a ')' is missing"),
             ("server a h:1 sni str()", "'sni' needs a name: sni str(NAME)"),
+            ("server a h:1 sni res.hdr(a)", "'res.hdr(a)' needs a response, and a connection is chosen before"),
+            ("server a h:1 pool-conn-name status", "'status' needs a response, and a connection is chosen before"),
             ("server a h:1 sni str(' ')", "needs a name"),
             ("server a h:1 check check-ssl", "needs 'ca-file <file>', or 'ca-file @system-ca'"),
             ("server a h:1 ssl verify none no-tlsv12 no-tlsv13", "no version of TLS is left to be spoken"),

@@ -203,6 +203,28 @@ class RenewalTests(ServiceTestCase):
         self.assertEqual(self.shown(), ["new", "1"])
         self.assertEqual([text for level, text in self.said if level != "notice"], [])
 
+    def test_the_patterns_of_rules_are_not_read_again(self) -> None:
+        """They are the configuration's, and may be half edited, or away, too; SIGHUP reads them."""
+        denied = Path(self.text("denied", "/a\n"))
+        before = Path(self.config).read_text()
+        rule = f" http-request deny if {{ path -f {denied} }}\n default_backend b\n"
+        Path(self.config).write_text(before.replace(" default_backend b\n", rule))
+        self.service.reload()
+        self.looks(8)
+        denied.write_text("/b\n")
+        self.write("front.pem", "new")
+        self.looks(8)
+        self.assertEqual((self.shown()[0], self.proxy.patterns), ("new", {str(denied): ["/a"]}))
+        denied.unlink()
+        self.write("front.pem", "newer")
+        self.looks(8)
+        self.assertEqual((self.shown()[0], self.proxy.patterns), ("newer", {str(denied): ["/a"]}))
+        self.assertEqual([text for level, text in self.said if level in ("alert", "error")], [])
+        denied.write_text("/c\n")
+        self.service.reload()
+        self.looks(8)
+        self.assertEqual(self.proxy.patterns, {str(denied): ["/c"]})
+
     def test_names_are_not_resolved_again(self) -> None:
         """A name server that is away must not keep a certificate from being renewed."""
         self.write("client.pem", "new", client=True)

@@ -7,6 +7,7 @@ Starts nothing: the result is bound but does not accept, and its pools open no c
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterable
 from functools import partial
@@ -82,6 +83,8 @@ class Proxy:
     #: Stamps of these files, taken before the files were read.
     stamps: Stamps = ()
     addresses: Addresses = Factory(Addresses)
+    #: Patterns of rules, by the names of their files. They belong to the configuration.
+    patterns: dict[str, list[str]] = Factory(dict)
     #: CAs and revocation lists that have been read.
     trusts: Trusts = Factory(Trusts)
     notices: list[Notice] = Factory(list)
@@ -143,6 +146,7 @@ class Assembly:
             trusts=trusts,
             standstills=previous.standstills if previous is not None else Standstills(),
             notices=[] if self._again else list(configuration.notices),
+            patterns=previous.patterns if previous is not None and self._again else {},
         )
         self._lines = Lines(
             reactor,
@@ -190,7 +194,8 @@ class Assembly:
             if not each.disabled:
                 backends[each.name] = yield from self._backend(each)
         proxy.backends = list(backends.values())
-        rule_sets = RuleSets(backends, frozenset(self._configuration.backends).difference(backends))
+        disabled = frozenset(self._configuration.backends).difference(backends)
+        rule_sets = RuleSets(backends, disabled, proxy.patterns)
         for settings in self._configuration.frontends.values():
             if settings.disabled:
                 continue
@@ -358,10 +363,14 @@ class Assembly:
         return self._proxy.addresses.find("bind", address.host, address.port, query.kind, query.family)[1]
 
     def _look_up(self, binds: Iterable[model.Bind]) -> None:
-        """Collects those faults of `_bind` that can be found without opening a port: names that cannot be resolved."""
+        """Collects those faults of `_bind` that can be found without opening a port: names that cannot be resolved,
+        users and groups that do not exist, descriptors that are not open."""
         for bind in binds:
             try:
                 self._resolved(bind.address)
+                owner_of(bind)
+                if bind.address.kind == "fd":
+                    os.fstat(bind.address.fd)
             except OSError as error:
                 self._faults.append(Fault(bind.place, f"cannot listen on {bind.address}: {error.strerror}"))
 

@@ -40,9 +40,12 @@ class Served:
     tls: BindTLS
     stamps: Stamps
     certificates: Certificates
+    #: Words of its lists that do nothing.
+    idle_words: tuple[str, ...] = ()
 
     def warnings(self) -> Iterator[str]:
         """Returns warnings about files that were loaded without a fault."""
+        yield from self.idle_words
         contexts = self.certificates.contexts
         for path, leaf in {each.crt: each.leaf for each in contexts}.items():
             yield from not_valid_yet(f"crt {path}", leaf)
@@ -63,7 +66,8 @@ def serve(tls: BindTLS, previous: Iterable[Served] = ()) -> Served:
 def serving(tls: BindTLS, previous: Iterable[Served], trusts: Trusts) -> Steps[Served]:
     """Loads the files like `serve`, in steps; `trusts` has CAs that were read before. Raises TLSConfigurationError."""
     admissions: dict[TLSOffer, object] = {}
-    chosen = [_with_admission(each, admissions) for each in _written_out(tls)]
+    idle: list[str] = []
+    chosen = [_with_admission(each, admissions) for each in _written_out(tls, idle)]
     stamps = stamps_of(_files(tls, chosen))
     yield
     for each in previous:
@@ -71,7 +75,7 @@ def serving(tls: BindTLS, previous: Iterable[Served], trusts: Trusts) -> Steps[S
             return each
     made = Certificates(tls.strict_sni)
     yield from made.loading(chosen, trusts)
-    return Served(tls, stamps, made)
+    return Served(tls, stamps, made, tuple(idle))
 
 
 def _with_admission(certificate: Certificate, known: dict[TLSOffer, object]) -> Certificate:
@@ -90,17 +94,18 @@ def _admission(offer: TLSOffer) -> object:
     return (offer.verify, offer.ignored_ca_errors, offer.ignored_crt_errors, stamps_of(files), versions)
 
 
-def _written_out(tls: BindTLS) -> Iterator[Certificate]:
+def _written_out(tls: BindTLS, idle: list[str]) -> Iterator[Certificate]:
+    """Returns all certificates of the line; `idle` takes warnings about words that do nothing."""
     for source in tls.sources:
         if source.kind == "crt-list":
-            yield from _listed(tls, source)
+            yield from _listed(tls, source, idle)
         else:
             for path in _found(source.path):
                 bundle = path if os.path.isdir(source.path) else source.path
                 yield Certificate(path, tls.offer, bundle=bundle, default=source.kind == "default-crt")
 
 
-def _listed(tls: BindTLS, source: CertificateSource) -> Iterator[Certificate]:
+def _listed(tls: BindTLS, source: CertificateSource, idle: list[str]) -> Iterator[Certificate]:
     what = f"crt-list {source.path}"
     try:
         with open(source.path, encoding="utf-8", opener=unless_pipe) as file:
@@ -117,6 +122,10 @@ def _listed(tls: BindTLS, source: CertificateSource) -> Iterator[Certificate]:
         offer = overridden(tls, line.words)
         if offer.verify != "none" and offer.ca_file is None and offer.ca_verify_file is None:
             raise TLSConfigurationError(f"{what}: line {line.number}: 'verify {offer.verify}' needs 'ca-file <file>'")
+        if offer.verify == "none":
+            for word in sorted(line.words.words & {"ca-file", "ca-verify-file", "crl-file"}):
+                wanted = "'verify required' or 'verify optional'"
+                idle.append(f"{what}: line {line.number}: '{word}' does nothing without {wanted}")
         if offer.min_version > offer.max_version:
             raise TLSConfigurationError(f"{what}: line {line.number}: {offer.min_version} is above {offer.max_version}")
         path = line.path if line.path.startswith("/") or not tls.crt_base else f"{tls.crt_base}/{line.path}"
@@ -248,7 +257,7 @@ class FilesOfTLS:
         before, named = self._lists.get((tls, source.path), (None, []))
         if stamps != before:
             try:
-                named = list(_listed(tls, source))
+                named = list(_listed(tls, source, []))
             except TLSConfigurationError:
                 named = []  # the fault is reported where the list is loaded; its stamp is still watched
             self._lists[tls, source.path] = stamps, named

@@ -55,15 +55,16 @@ def patterns_in(lines: Iterable[str]) -> Iterator[str]:
 class RuleSets:
     """Builds one rule set for each section, once; `faults` and `notices` are those of the pattern files.
 
-    `disabled` are the names of backends that exist and take no requests.
+    `disabled` are the names of backends that exist and take no requests. `files` are the patterns by their files'
+    names: those that are given are not read again.
     """
 
     backends: Mapping[str, Backend]
     disabled: frozenset[str] = frozenset()
+    files: dict[str, list[str]] = Factory(dict)
     faults: list[Fault] = Factory(list)
     notices: list[model.Notice] = Factory(list)
     _made: dict[model.Place, RuleSet] = Factory(dict)
-    _files: dict[str, list[str]] = Factory(dict)
 
     def routing(self, frontend: Frontend) -> Steps[Routing | None]:
         """Returns the routing of `frontend`; None when neither it nor any backend that it leads to has rules.
@@ -109,23 +110,23 @@ class RuleSets:
         return Choice(rule.place, test, text_of(rule.name), rule.name.constant is not None)
 
     def _patterns(self, criterion: Criterion, path: str) -> Iterable[str]:
-        if path not in self._files:
+        if path not in self.files:
             try:
                 with open(path, encoding="utf-8", errors="surrogateescape", newline="\n", opener=unless_pipe) as file:
-                    self._files[path] = [*patterns_in(file)]
+                    self.files[path] = [*patterns_in(file)]
             except OSError as error:
                 return self._fault(criterion, f"cannot read the patterns in {path}: {error.strerror}")
         try:
-            check_patterns(criterion.method, self._files[path], f"the patterns in {path}")
+            check_patterns(criterion.method, self.files[path], f"the patterns in {path}")
         except Wrong as wrong:
             return self._fault(criterion, str(wrong))
         if criterion.method == "reg":
-            for text in self._files[path]:
+            for text in self.files[path]:
                 if said := risk(text):
                     notice = model.Notice("warning", criterion.place, f"the patterns in {path}: {said}")
                     if notice not in self.notices:
                         self.notices.append(notice)
-        return self._files[path]
+        return self.files[path]
 
     def _fault(self, criterion: Criterion, text: str) -> Iterable[str]:
         fault = Fault(criterion.place, text)

@@ -397,8 +397,7 @@ def _bind_path(bind: Bind, backlog: int) -> _UnixSocket:
             bound.bind(f"{_through(draft)}/{drafted}")
             try:
                 bound.file = _identity(os.stat(drafted, dir_fd=draft, follow_symlinks=False))
-                if bind.mode is not None:
-                    os.chmod(drafted, bind.mode, dir_fd=draft)
+                os.chmod(drafted, _unsaid_mode() if bind.mode is None else bind.mode, dir_fd=draft)
                 if bind.user is not None or bind.group is not None:
                     os.chown(drafted, *owner_of(bind), dir_fd=draft)
                 bound.listen(backlog)  # until it listens, it would look like a dead socket
@@ -505,14 +504,26 @@ def owner_of(bind: Bind) -> tuple[int, int]:
     user, group = bind.user, bind.group
     try:
         uid = -1 if user is None else int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise OSError(errno.EINVAL, f"there is no user '{user}'") from None
+    try:
         gid = -1 if group is None else int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
-    except KeyError as error:
-        raise OSError(errno.EINVAL, str(error.args[0])) from None
+    except KeyError:
+        raise OSError(errno.EINVAL, f"there is no group '{group}'") from None
     return uid, gid
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+#: The umask with which the program was started: twistd sets another one when it goes into the background, after the
+#: first sockets have been made.
+_STARTED_WITH = _umask()
 
 
 def _unsaid_mode() -> int:
     """Returns the permissions of a unix socket where no `mode` is given: 0777 without the umask's bits."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o777 & ~mask
+    return 0o777 & ~_STARTED_WITH

@@ -18,8 +18,8 @@ from reusedproxy.config.language.report import Line, Wrong, not_done, one_of
 from reusedproxy.config.model.proxies import Check, PoolLimits, Server
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.config.model.values import Expression, Place
-from reusedproxy.config.rules.expressions import read_expression
-from reusedproxy.config.rules.samples import FETCHES
+from reusedproxy.config.rules.expressions import read_expression, where_of
+from reusedproxy.config.rules.samples import FETCHES, RESPONSE
 from reusedproxy.config.tls.words import ON_SERVERS, TLSDefaults, TLSWords, versions
 
 # reusedproxy's own words; HAProxy refuses them.
@@ -217,7 +217,10 @@ def _expression(argument: str, what: str) -> Expression:
     host = re.match(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+\Z", argument)
     if host and argument not in FETCHES and not argument.startswith(("req.", "res.", "capture.")):
         raise Wrong(f"{what} takes an expression: write '{what.split(chr(39))[-2]} str({argument})'")
-    return read_expression(argument, what)
+    expression = read_expression(argument, what)
+    if where_of(expression) == RESPONSE:
+        raise Wrong(f"{what}: '{expression}' needs a response, and a connection is chosen before there is one")
+    return expression
 
 
 def _check_address(argument: str, what: str) -> str:
