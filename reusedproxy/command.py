@@ -117,7 +117,7 @@ def makeService(options: Options) -> IService:
     parent = options.parent
     service = ProxyService(reactor, options["config"], parent if isinstance(parent, TwistedOptions) else {})
     if not options["check"]:
-        service.take_early_signals()
+        service.signals.take_early()
     try:
         proxy = service.assemble(bind=not options["check"])
     except Refused as error:
@@ -125,7 +125,7 @@ def makeService(options: Options) -> IService:
             print(line, file=sys.stderr)
         raise SystemExit(1) from None
     if not options["check"]:
-        service.take_signals()
+        service.signals.take_stops()
     # A daemon that starts logs what ends soon itself, and goes on watching it.
     ends = due(proxy, time.time()) if options["check"] else ()
     for notice in (*proxy.notices, *ends):

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, UP, Server
 from reusedproxy.config import model
+from reusedproxy.net.slices import run_through
 from tests.fakes import Asks, PoolBench
 
 PLACE = model.Place("test.cfg", 1)
@@ -300,6 +301,6 @@ class HandOverTests(QueueCase):
 
     def test_all_at_once(self) -> None:
         """Where nobody has to be spared."""
-        self.old.hand_over(self.new)
+        run_through(self.old.handing_over(self.new))
         self.assertEqual([len(asks.servers) for asks in self.waiting], [1, 1, 1])
         self.assertEqual((len(self.old.queue), len(self.old.servers[0].queue)), (0, 0))

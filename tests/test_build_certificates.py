@@ -4,6 +4,7 @@ what is not valid yet."""
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from unittest import mock
 
@@ -11,12 +12,13 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.assembly import Proxy
-from reusedproxy.build.certificates import Served, serve
+from reusedproxy.build.certificates import Served, serving
 from reusedproxy.config.model.tls import BindTLS, CertificateSource, TLSOffer
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.demo.certificates import Credential
-from reusedproxy.net.tls.files import TLSConfigurationError
+from reusedproxy.net.slices import run_through
+from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
 from reusedproxy.net.tls.hello import ClientHello
 from tests.handshakes import offer
 from tests.integration.peers import LOOPBACK
@@ -24,6 +26,11 @@ from tests.test_net_tls_server import revocations
 from tests.wire import certificates, scratch
 
 DAY = timedelta(days=1)
+
+
+def serve(tls: BindTLS, previous: Iterable[Served] = ()) -> Served:
+    """What a line serves, in one step."""
+    return run_through(serving(tls, previous, Trusts()))
 
 
 class FilesTestCase(SynchronousTestCase):

@@ -22,6 +22,7 @@ from reusedproxy.daemon.reload import Refusal, ReloadTrial
 from reusedproxy.daemon.succession import take_pool_apart
 from reusedproxy.net.listener import CLOSED
 from reusedproxy.net.resolver import Answers, Query
+from reusedproxy.net.slices import run_through
 from reusedproxy.pool.named import Name
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
@@ -72,7 +73,7 @@ class QueueTests(SynchronousTestCase):
         """The pool of both is suspended: a server that the new backend has takes the request,
         without a failed attempt."""
         backend, new = self.successor()
-        self.world.backend.hand_over(backend)
+        run_through(self.world.backend.handing_over(backend))
         self.world.server.answer()
         new.answer()
         new.answer()
@@ -88,7 +89,7 @@ class QueueTests(SynchronousTestCase):
 
     def chooses_in_vain(self, backend: Backend) -> Client:
         """A client of the old backend, whose server's pool is suspended, as the new one has told it."""
-        self.world.backend.hand_over(backend)
+        run_through(self.world.backend.handing_over(backend))
         self.world.server.answer()
         self.world.server.pool.suspend("server DOWN")
         client = self.world.client()
@@ -119,7 +120,7 @@ class QueueTests(SynchronousTestCase):
     def test_they_go_to_the_new_servers(self) -> None:
         """In the order of their coming; each is counted where it ends."""
         backend, new = self.successor()
-        self.world.backend.hand_over(backend)
+        run_through(self.world.backend.handing_over(backend))
         self.assertEqual([len(each.queue) for each in (self.world.backend, backend)], [0, 0])
         asked = new.asked()
         self.assertEqual((b"GET /1" in asked, b"GET /2" in asked), (True, True))
@@ -129,7 +130,7 @@ class QueueTests(SynchronousTestCase):
 
     def test_they_wait_on_where_the_new_server_is_full_too(self) -> None:
         backend, new = self.successor(maxconn=1)
-        self.world.backend.hand_over(backend)
+        run_through(self.world.backend.handing_over(backend))
         self.assertEqual(len(backend.queue), 1)
         self.assertIn(b"GET /1", new.asked())  # the first to come
         self.finish(self.world.server, new, new)
@@ -138,7 +139,7 @@ class QueueTests(SynchronousTestCase):
         """8 s from when they began to wait; a request that comes now has 503 at once, as ever."""
         backend, _ = self.successor(out=True)
         self.world.advance(5)
-        self.world.backend.hand_over(backend)
+        run_through(self.world.backend.handing_over(backend))
         self.world.advance(2.5)
         self.assertEqual([client.take() for client in self.clients], [b""] * 3)
         self.world.advance(0.6)
@@ -149,7 +150,7 @@ class QueueTests(SynchronousTestCase):
 
     def test_a_server_that_comes_back_meanwhile_takes_them(self) -> None:
         backend, new = self.successor(out=True)
-        self.world.backend.hand_over(backend)
+        run_through(self.world.backend.handing_over(backend))
         backend.set_state(new.server, READY)
         for _ in range(2):
             new.connect()
@@ -159,7 +160,7 @@ class QueueTests(SynchronousTestCase):
         """Its server's pool is suspended, because the new file says `disabled`, and the old backend has no other."""
         backend, new = self.successor()
         old = self.world.backend
-        old.hand_over(backend)
+        run_through(old.handing_over(backend))
         for _ in range(2):
             new.answer()
         client = self.world.client()
@@ -172,7 +173,7 @@ class QueueTests(SynchronousTestCase):
 
     def test_a_client_that_leaves_waits_nowhere(self) -> None:
         backend, _ = self.successor(out=True)
-        self.world.backend.hand_over(backend)
+        run_through(self.world.backend.handing_over(backend))
         self.clients[1].wire.reset()
         self.assertEqual(len(backend.queue), 1)
         self.world.advance(9)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from sys import maxsize
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from reusedproxy.backends.queue import Queue, Waits
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, UP, Server
 from reusedproxy.config import model
 from reusedproxy.measures.traffic import Traffic
+from reusedproxy.net.slices import Steps
 
 
 class Ended(Protocol):
@@ -208,14 +209,10 @@ class Backend:
             self._announce("notice", f"{name} is {server.health} (leaving forced drain).")
         self._go_on(server, had_any)
 
-    def hand_over(self, successor: Backend) -> None:
-        """Hands the waiting requests to `successor`, which a reload has put in its place, in the
-        order of their arrival."""
-        for _ in self.handing_over(successor):
-            pass
+    def handing_over(self, successor: Backend) -> Steps[None]:
+        """Hands the waiting requests to `successor`, which a reload has put in its place, in the order of arrival.
 
-    def handing_over(self, successor: Backend) -> Iterator[None]:
-        """Hands over in steps, one for each request: 3,000 that find a free server there take 100 ms, and 300 over TLS.
+        In steps, one for each request: 3,000 that find a free server there take 100 ms, and 300 over TLS.
 
         Requests that still wait may be given a place here meanwhile, or leave. The first step only sets `successor`.
         """

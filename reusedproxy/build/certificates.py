@@ -55,16 +55,9 @@ class Served:
                     yield f"{path}: is not used, no {what} sent to clients yet"
 
 
-def serve(tls: BindTLS, previous: Iterable[Served] = ()) -> Served:
-    """Loads all files that `tls` names, or takes over one of `previous`, with the sessions that its clients may resume.
-
-    Raises TLSConfigurationError.
-    """
-    return run_through(serving(tls, previous, Trusts()))
-
-
 def serving(tls: BindTLS, previous: Iterable[Served], trusts: Trusts) -> Steps[Served]:
-    """Loads the files like `serve`, in steps; `trusts` has CAs that were read before. Raises TLSConfigurationError."""
+    """Loads all files that `tls` names, in steps, or takes over one of `previous`, with the sessions that its clients
+    may resume. `trusts` has CAs that were read before. Raises TLSConfigurationError."""
     admissions: dict[TLSOffer, object] = {}
     idle: list[str] = []
     chosen = [_with_admission(each, admissions) for each in _written_out(tls, idle)]

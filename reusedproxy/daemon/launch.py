@@ -19,7 +19,7 @@ from typing import Any
 from twisted.logger import ILogObserver, textFileLogObserver
 from twisted.python.logfile import LogFile
 
-from reusedproxy.daemon.identity import Account
+from reusedproxy.daemon.account import Account
 from reusedproxy.daemon.supervision import is_daemon
 from reusedproxy.operators.logs.own import use_observer
 

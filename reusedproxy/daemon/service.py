@@ -1,16 +1,14 @@
 """Starts, reloads, drains and stops a proxy.
 
-Handles signals, reads the configuration with `load` and builds the proxy with `build.assembly`. Every fault is raised
-as `Refused`, one line each, before anything is served. Must never know the command line.
+Does what signals order, reads the configuration with `load` and builds the proxy with `build.assembly`. Every fault is
+raised as `Refused`, one line each, before anything is served. Must never know the command line.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-import resource
 import signal
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -27,10 +25,12 @@ from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import Configuration, Global
 from reusedproxy.config.model.proxies import Manhole as ManholeSettings
 from reusedproxy.config.model.values import Notice, Place
+from reusedproxy.daemon.account import Account, UnknownAccount, account_of, judged, python_notice, reload_notice
 from reusedproxy.daemon.file_watch import FileWatch
-from reusedproxy.daemon.identity import Account, UnknownAccount, account_of, judged, python_notice, reload_notice
+from reusedproxy.daemon.limits import none_for_clients, shortages
 from reusedproxy.daemon.load import Refused, files_in, load, loading
 from reusedproxy.daemon.reload import Refusal, ReloadTrial
+from reusedproxy.daemon.signals import SignalHandlers
 from reusedproxy.daemon.succession import Replaced, clear, follow, give_up, hand_over_queues, pools_of, take_place
 from reusedproxy.daemon.supervision import Manager, Supervision
 from reusedproxy.exchanges.outcomes import STOPPED
@@ -56,12 +56,6 @@ STUCK = 30.0
 NAMED = 3
 
 _NOWHERE = Place("", 0)
-
-#: Signals that stop the daemon. Signals that reload it: HAProxy's master process accepts either. The signal at which
-#: HAProxy reports its memory pools; it must not end the daemon.
-STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-RELOADING = (signal.SIGHUP, signal.SIGUSR2)
-IGNORED = signal.SIGQUIT
 
 _LEVELS = {
     "emerg": LogLevel.critical,
@@ -100,6 +94,7 @@ class ProxyService(Service):
         self._poller = Poller(reactor)
         self._replaced = Replaced(reactor)
         self._standstill = Standstill(reactor, self._stood_still)
+        self.signals = SignalHandlers(reactor, self)
         self.watchdog = Watchdog(reactor, self._stands, self._goes_on, self._die)
         self._expiry = Expiry(reactor, self.announce)
         self._watch = FileWatch(reactor, self.renew)
@@ -122,35 +117,6 @@ class ProxyService(Service):
         if self.proxy is not None:
             self.proxy.logs.event(level, text, section)
 
-    def take_early_signals(self) -> None:
-        """Installs the handlers for signals during the start.
-
-        A signal to reload is kept until the daemon runs, since the files may have been read before they changed. A
-        signal to stop ends the process at once, which may be waiting for a name server. Once everything is bound
-        `take_signals` is due: clients may have connected, so a stop is a stop like any other then.
-        """
-        self._take_other_signals()
-        for number in STOPPING:
-            signal.signal(number, self._told_to_stop_early)
-
-    def _take_other_signals(self) -> None:
-        for number in RELOADING:
-            signal.signal(number, self._told_to_reload)
-        signal.signal(IGNORED, self._told_nothing)
-
-    def _told_to_stop_early(self, number: int, frame: object) -> None:
-        print(f"[NOTICE] stopped by {signal.Signals(number).name} before it served", file=sys.stderr, flush=True)
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-
-    def _told_to_reload(self, number: int, frame: object) -> None:
-        """Handles a signal to reload: schedules the reload for when the reactor runs."""
-        self._reactor.callFromThread(self.reload)
-
-    def _told_nothing(self, number: int, frame: object) -> None:
-        text = f"{signal.Signals(number).name} is ignored: SIGHUP and SIGUSR2 reload, SIGTERM and SIGUSR1 stop"
-        self._reactor.callFromThread(self.announce, "notice", text)
-
     def assemble(self, *, bind: bool) -> Proxy:
         """Reads the configuration, builds everything, and with `bind` opens the listening sockets. Raises Refused."""
         configuration = load(self._paths)
@@ -162,7 +128,7 @@ class ProxyService(Service):
             if self.manhole is not None:
                 self.manhole.stop()
             raise Refused(error.faults, error.notices) from None
-        if bind and (fault := _none_for_clients()):
+        if bind and (fault := none_for_clients()):
             for listener in self.proxy.bound:
                 listener.close()
             raise Refused([Fault(Place(self._paths[0], 1), fault)], self.proxy.notices)
@@ -251,7 +217,7 @@ class ProxyService(Service):
             # Everything is bound, and no client has been accepted yet.
             self._account.become()
         self.state = "running"
-        _raise_descriptor_limit()
+        descriptors.raise_limit()
         self._poller.start()
         self.supervision.begin()
         self._begin(proxy, FIRST)
@@ -260,31 +226,26 @@ class ProxyService(Service):
         self.watchdog.start()
         if self.manhole is not None:
             self.manhole.start()
-        self._take_other_signals()
-        self.take_signals()
+        self.signals.take_others()
+        self.signals.take_stops()
 
-    def take_signals(self) -> None:
-        """Installs the handlers for signals to stop: the stop begins when the reactor runs."""
-        for number in STOPPING:
-            signal.signal(number, self._told_to_stop)
-        # When it begins to run, Twisted installs this one of its own, by which an ordered stop is a death by signal.
-        self._reactor.sigTerm = self._told_to_stop
+    # What signals order (`signals.Ordered`).
 
-    def _told_to_stop(self, number: int, frame: object) -> None:
-        """Handles a signal to stop, even if the event loop is blocked: starts the watchdog's deadline and
-        schedules the stop."""
+    def told_to_stop(self) -> None:
+        """Starts the watchdog's deadline for the stop. A signal's handler calls it, even if the event loop is
+        blocked."""
         proxy = self.proxy
         limit = proxy.configuration.global_.hard_stop_after if proxy is not None else None
         self.watchdog.ending(STUCK if limit is None else limit)
-        self._reactor.callFromThread(self._stop_by, signal.Signals(number))
 
-    def _stop_by(self, number: signal.Signals) -> None:
+    def stop_by(self, number: signal.Signals) -> None:
+        """Stops the reactor, and by that the service; at a further signal does not wait for clients any more."""
         if self.state == "running" and not self._stopping:
             self._stopping = True
             self.announce("notice", f"stopping: {number.name}")
             self._reactor.stop()
         elif self.state == "running":  # the first one is not done yet
-            self._reactor.callLater(0, self._stop_by, number)
+            self._reactor.callLater(0, self.stop_by, number)
         elif self.state == "draining" and number != signal.SIGUSR1:
             self._stop_now()
 
@@ -314,20 +275,8 @@ class ProxyService(Service):
 
     def _begin(self, proxy: Proxy, verb: str, endings: list[Ending] | None = None) -> None:
         proxy.places.maxconn = proxy.maxconn
-        if proxy.maxconn > descriptors.clients():
-            needed, limit = 2 * proxy.maxconn + descriptors.OTHERS, descriptors.limit()
-            text = (
-                f"maxconn {proxy.maxconn} may need {needed} file descriptors, two for each client,"
-                f" and the limit is {limit}"
-            )
-            self.announce("warning", f"{text}: raise it (ulimit -n, LimitNOFILE=) or lower maxconn")
-        floors = sum(pool.limits.min_conn for pool in proxy.pools)
-        if floors and floors + descriptors.OTHERS > descriptors.limit():
-            text = (
-                f"pool-min-conn asks for {floors} connections in all,"
-                f" and the limit is {descriptors.limit()} file descriptors"
-            )
-            self.announce("warning", f"{text}: raise it (ulimit -n, LimitNOFILE=) or lower pool-min-conn")
+        for text in shortages(proxy):
+            self.announce("warning", text)
         for backend in proxy.backends:
             backend.start()
         if proxy.rates is not None:
@@ -595,22 +544,6 @@ def _fixed(said: Global) -> dict[str, object]:
     people = {"user": said.user, "group": said.group, "chroot": said.chroot}
     words: dict[str, object] = {word: each and (each.word, each.value) for word, each in people.items()}
     return {**words, "manhole": said.manhole and evolve(said.manhole, place=_NOWHERE)}
-
-
-def _none_for_clients() -> str:
-    """Returns the fault that no descriptor is left for clients after everything has been opened; "" if some are."""
-    number = os.dup(2)
-    os.close(number)
-    if number < descriptors.last_for_clients():
-        return ""
-    limit = descriptors.limit()
-    return f"the limit of {limit} file descriptors leaves none for clients: raise it (ulimit -n, LimitNOFILE=)"
-
-
-def _raise_descriptor_limit() -> None:
-    """Raises the limit of file descriptors to the hard limit, as HAProxy does."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _listed(names: list[str]) -> str:

@@ -33,6 +33,12 @@ def limit() -> int:
     return hard if hard != resource.RLIM_INFINITY else max(soft, 65536)
 
 
+def raise_limit() -> None:
+    """Raises the process's limit to the hard one, as HAProxy does."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def clients() -> int:
     """Returns how many clients are allowed where no `maxconn` says.
 

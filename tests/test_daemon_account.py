@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.proxies import Global
 from reusedproxy.config.reader import Source, read_configuration
-from reusedproxy.daemon.identity import Account, UnknownAccount, account_of, judged
+from reusedproxy.daemon.account import Account, UnknownAccount, account_of, judged
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
 from tests.integration.peers import LOOPBACK, temporary_directory

@@ -1,0 +1,82 @@
+"""Turns signals into orders: to stop, to reload, or nothing.
+
+During the start there is a handler of its own for a stop, until clients may have connected. A handler may run while
+the event loop is blocked, so it only schedules. Must never know how an order is carried out.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any, Protocol
+
+#: Signals that stop the daemon. Signals that reload it: HAProxy's master process accepts either. The signal at which
+#: HAProxy reports its memory pools; it must not end the daemon.
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+RELOADING = (signal.SIGHUP, signal.SIGUSR2)
+IGNORED = signal.SIGQUIT
+
+
+class Ordered(Protocol):
+    """What takes the orders. All but `told_to_stop` are called by the event loop."""
+
+    def announce(self, level: str, text: str) -> None:
+        """Sends a message for the operator to the log."""
+
+    def reload(self) -> None:
+        """Reads the configuration again."""
+
+    def told_to_stop(self) -> None:
+        """Notes that a signal to stop has come; its handler calls it."""
+
+    def stop_by(self, number: signal.Signals) -> None:
+        """Stops, because of this signal."""
+
+
+class SignalHandlers:
+    """Installs the handlers of a process."""
+
+    def __init__(self, reactor: Any, ordered: Ordered) -> None:
+        self._reactor = reactor
+        self._ordered = ordered
+
+    def take_early(self) -> None:
+        """Installs the handlers for signals during the start.
+
+        A signal to reload is kept until the daemon runs, since the files may have been read before they changed. A
+        signal to stop ends the process at once, which may be waiting for a name server. Once everything is bound
+        `take_stops` is due: clients may have connected, so a stop is a stop like any other then.
+        """
+        self.take_others()
+        for number in STOPPING:
+            signal.signal(number, self._stop_early)
+
+    def take_others(self) -> None:
+        """Installs the handlers for signals that do not stop."""
+        for number in RELOADING:
+            signal.signal(number, self._reload)
+        signal.signal(IGNORED, self._ignore)
+
+    def take_stops(self) -> None:
+        """Installs the handlers for signals to stop: the stop begins when the reactor runs."""
+        for number in STOPPING:
+            signal.signal(number, self._stop)
+        # When it begins to run, Twisted installs this one of its own, by which an ordered stop is a death by signal.
+        self._reactor.sigTerm = self._stop
+
+    def _stop_early(self, number: int, frame: object) -> None:
+        print(f"[NOTICE] stopped by {signal.Signals(number).name} before it served", file=sys.stderr, flush=True)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    def _stop(self, number: int, frame: object) -> None:
+        self._ordered.told_to_stop()
+        self._reactor.callFromThread(self._ordered.stop_by, signal.Signals(number))
+
+    def _reload(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(self._ordered.reload)
+
+    def _ignore(self, number: int, frame: object) -> None:
+        text = f"{signal.Signals(number).name} is ignored: SIGHUP and SIGUSR2 reload, SIGTERM and SIGUSR1 stop"
+        self._reactor.callFromThread(self._ordered.announce, "notice", text)
