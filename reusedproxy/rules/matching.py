@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from operator import methodcaller
 
 from reusedproxy.config.model.rules import Condition, Criterion, Term
 from reusedproxy.config.rules.patterns import Network, Range, block, network, ranges
@@ -15,7 +16,7 @@ from reusedproxy.config.rules.samples import REQUEST
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.regular import matching_one_of
 from reusedproxy.rules.samples.casts import ipv4_within, to_address, to_binary, to_bool, to_int, to_text
-from reusedproxy.rules.samples.compile import compiled_all
+from reusedproxy.rules.samples.compile import compiled, compiled_all
 
 Test = Callable[[Facts], bool]
 Matches = Callable[[Sample], bool]
@@ -55,7 +56,6 @@ def _term(term: Term, where: str, read: ReadPatterns) -> Test:
 
 def criterion(said: Criterion, where: str = REQUEST, read: ReadPatterns = no_files) -> Test:
     """Compiles a criterion: whether one of the samples matches one of the patterns. Without a sample it is false."""
-    fetch = compiled_all(said.expression, where)
     make = _METHODS[said.method]
     cased, others = (
         [line for path in paths for line in read(said, path)]
@@ -63,9 +63,22 @@ def criterion(said: Criterion, where: str = REQUEST, read: ReadPatterns = no_fil
     )
     if not said.ignore_case or not cased:
         matches = make([*said.patterns, *cased, *others], said.ignore_case)
-        return lambda facts: any(sample is not None and matches(sample) for sample in fetch(facts))
-    one, other = make(cased, False), make([*said.patterns, *others], True)
-    return lambda facts: any(sample is not None and (one(sample) or other(sample)) for sample in fetch(facts))
+    else:
+        matches = _either(make(cased, False), make([*said.patterns, *others], True))
+    fetch_all = compiled_all(said.expression, where)
+    if fetch_all is not None:
+        return lambda facts: any(sample is not None and matches(sample) for sample in fetch_all(facts))
+    fetch = compiled(said.expression, where)
+
+    def matches_one(facts: Facts) -> bool:
+        sample = fetch(facts)
+        return sample is not None and matches(sample)
+
+    return matches_one
+
+
+def _either(one: Matches, other: Matches) -> Matches:
+    return lambda sample: one(sample) or other(sample)
 
 
 # The matching methods. Each is a function that compiles patterns.
@@ -136,10 +149,14 @@ def _textual(test: Callable[[tuple[bytes, ...]], Callable[[bytes], bool]]) -> Ca
         is_one = test(_texts(patterns, ignore_case))
 
         def matches(sample: Sample) -> bool:
-            text = to_text(sample)
-            return text is not None and is_one(text.lower() if ignore_case else text)
+            text = sample if type(sample) is bytes else to_text(sample)
+            return text is not None and is_one(text)
 
-        return matches
+        def matches_in_any_case(sample: Sample) -> bool:
+            text = to_text(sample)
+            return text is not None and is_one(text.lower())
+
+        return matches_in_any_case if ignore_case else matches
 
     return make
 
@@ -165,12 +182,15 @@ def _string(patterns: Sequence[str], ignore_case: bool) -> Matches:
     return matches
 
 
+# A methodcaller is one call where a lambda would be two.
+
+
 def _begins(texts: tuple[bytes, ...]) -> Callable[[bytes], bool]:
-    return lambda text: text.startswith(texts)
+    return methodcaller("startswith", texts)
 
 
 def _ends(texts: tuple[bytes, ...]) -> Callable[[bytes], bool]:
-    return lambda text: text.endswith(texts)
+    return methodcaller("endswith", texts)
 
 
 def _has(texts: tuple[bytes, ...]) -> Callable[[bytes], bool]:

@@ -34,13 +34,15 @@ def compiled(expression: Expression, where: str = REQUEST) -> Fetch:
     return lambda facts: convert(fetch(facts), facts)
 
 
-def compiled_all(expression: Expression, where: str = REQUEST) -> FetchAll:
-    """Compiles an expression for an ACL, which tries all values: those of a header, say, unless it asks for one."""
+def compiled_all(expression: Expression, where: str = REQUEST) -> FetchAll | None:
+    """Compiles an expression for an ACL, which tries all values: those of a header, say, unless it asks for one.
+
+    Returns None for an expression that has one value at most, which `compiled` compiles.
+    """
     call = expression.fetch
     name = _name(call, where)
     if name not in ALL or _says_which(name, call.arguments) or not _is_at_hand(call, where):
-        one = compiled(expression, where)
-        return lambda facts: (one(facts),)
+        return None
     every = ALL[name](*(call.arguments if name in PARAMETERS else call.arguments[:1]))
     if not expression.converters:
         return every
