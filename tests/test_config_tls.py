@@ -259,6 +259,12 @@ class CrtListTests(SynchronousTestCase):
         self.assertEqual((two.words.said, two.words.minimum), ({"verify": "none", "alpn": ("http/1.1",)}, "TLSv1.3"))
         self.assertEqual((three.path, three.names), ("three.pem", ("*.a.test", "!b.a.test")))
 
+    def test_a_list_that_may_have_been_cut_off_is_refused(self) -> None:
+        """As in HAProxy: the demand for a client certificate may be missing."""
+        error = self.assertRaises(Wrong, read_crt_list, "a.pem\nb.pem [verify required ca-file x] b.test\nc.pem")
+        self.assertIn("line 3: has no end of line, so the file may be cut off", str(error))
+        read_crt_list("a.pem\n \t")
+
     def test_what_a_line_says_counts_before_the_bind_line(self) -> None:
         """The rest is as it is for the others."""
         (line,) = read_crt_list("a.pem [verify required ca-file x ssl-max-ver TLSv1.2]\n")

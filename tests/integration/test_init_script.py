@@ -328,9 +328,34 @@ class UserTests(InitScriptTestCase):
         )
         self.addCleanup(forged.communicate)
         self.pidfile.write_text(f"{forged.pid}\n")
-        os.utime(self.pidfile, (1e9, 1e9))
         self.expect(1, "status")
         self.expect(7, "reload")
+        self.assertIsNone(forged.poll())
+
+    def test_a_process_with_a_name_of_shell_words_is_not_the_daemon_either(self) -> None:
+        """Others choose what stands in /proc: it is compared, and never evaluated."""
+        self.expect(0, "start")
+        self.expect(0, "stop")
+        other = pwd.getpwnam("daemon").pw_uid
+        named = "import os; open('/proc/self/comm', 'w').write('\\na[$(id)] )\\n 1 2')"
+        named += f"; os.setuid({other}); print(flush=True); input()"
+        forged = subprocess.Popen(
+            [sys.executable, "-c", named, f"--pidfile={self.pidfile}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self.addCleanup(forged.communicate, b"\n")
+        assert forged.stdout is not None
+        forged.stdout.readline()
+        self.pidfile.write_text(f"{forged.pid}\n")
+        self.pidfile.with_suffix(".born").write_text(f"{forged.pid} 1 2\n")
+        for shell in ("sh", "bash"):
+            if shutil.which(shell):
+                environment = {**os.environ, "REUSEDPROXY_DEFAULTS": str(self.settings)}
+                done = subprocess.run(
+                    [shell, str(SCRIPT), "status"], env=environment, capture_output=True, text=True, timeout=60
+                )
+                self.assertEqual((done.returncode, done.stderr), (1, ""), done.stdout)
         self.assertIsNone(forged.poll())
 
     def test_a_daemon_of_the_user_before_is_still_the_daemon(self) -> None:

@@ -27,6 +27,10 @@ def read_crt_list(text: str) -> list[CrtListLine]:
     """Parses all lines but comments and empty ones. Raises Wrong, with line numbers in the messages."""
     lines = []
     texts: list[str] = []
+    last = text.rpartition("\n")[2]
+    if last.strip():
+        # What is cut off may be the demand for a client certificate.
+        texts.append(f"line {text.count(chr(10)) + 1}: has no end of line, so the file may be cut off: end it with one")
     for number, line in enumerate(text.split("\n"), 1):
         line = line.strip()
         if not line or line.startswith("#"):
