@@ -9,8 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.frontend import Frontend
+from reusedproxy.clients.gate import Gate
 from reusedproxy.clients.pending import TIMEOUT, PendingClients
 from reusedproxy.config import model
+from reusedproxy.config.model.rules import Receive
 from reusedproxy.net.listener import Listener, bind_socket
 from reusedproxy.net.tls.handshake import HandshakeFailure
 from reusedproxy.net.tls.server import Certificate, Certificates, ServerTLSTransport
@@ -276,6 +278,61 @@ class StopTests(TLSListenerTestCase):
         self.loop.until(lambda: not world.frontend.connections)
         self.end()
 
+    def reloaded(self, world: World, certificates: Certificates, gate: Gate | None = None) -> Frontend:
+        """Another frontend in the place of the world's."""
+        old = world.frontend
+        world.frontend = successor = Frontend(
+            old.settings, world.backend, self.loop.poller, world.deadlines, world.places, old.limits, world._announce
+        )
+        successor.gate = gate
+        successor.handshakes.certificates[self.listener.bind.address] = certificates
+        old.stop({self.listener: successor})
+        successor.listen(self.listener)
+        return successor
+
+    def test_a_client_whose_handshake_ends_after_a_reload(self) -> None:
+        """It goes on with the new frontend if it would be let in there; else it is asked nothing."""
+        reject = Gate([(lambda arrival: True, Receive("reject"))])
+        for change, gate, let_in in (("nothing", None, True), ("admission", None, False), ("gate", reject, False)):
+            world = self.world()
+            old, address = world.frontend, self.listener.bind.address
+            client = self.loop.connect(("127.0.0.1", self.listener.port), TLSClient(client_tls(), "server.test"))
+            client.stall()
+            self.loop.until(lambda: self.under_way == 1)
+            shown = old.handshakes.certificates[address]
+            if change == "admission":
+                shown = self.certificates("renewed", admission="others")
+            successor = self.reloaded(world, shown, gate)
+            world.advance(5)  # as long as it may take in any case
+            client.go_on()
+            if let_in:
+                self.loop.until(lambda successor=successor: len(successor.connections) == 1)
+                world.advance(5)
+                client.send(GET)
+                self.loop.until(lambda world=world: world.server.busy)
+                world.server.answer()
+                self.loop.until(lambda client=client: client.received == OK)
+                client.drop()
+            else:
+                client.send(GET)
+                self.loop.until(lambda client=client: client.end)
+                self.assertEqual((client.received, world.server.busy), (b"", []), change)
+            self.loop.until(lambda: not self.listener.connections)
+            self.assertEqual((len(old.connections), len(successor.connections)), (0, 0), change)
+            self.end()
+
+    def test_with_httpclose_a_client_has_its_time_too(self) -> None:
+        """Its handshake is no sign that the frontend stops."""
+        world = self.world(frontend={"connection_mode": "close"})
+        client = self.connect()
+        world.advance(5)
+        client.send(GET)
+        self.loop.until(lambda: world.server.busy)
+        world.server.answer()
+        self.loop.until(lambda: client.end)
+        self.assertIn(b"connection: close", client.received)
+        self.end()
+
     def test_idle_clients_at_a_reload(self) -> None:
         """They go on where nothing has changed; with another certificate for one answer more, which tells them to come
         again; and not at all where others are let in than before under their name, whatever holds under others."""
@@ -293,15 +350,6 @@ class StopTests(TLSListenerTestCase):
             self.loop.until(lambda world=world: world.server.busy)
             world.server.answer()
             self.loop.until(lambda client=client: client.received == OK)
-            world.frontend = successor = Frontend(
-                old.settings,
-                world.backend,
-                self.loop.poller,
-                world.deadlines,
-                world.places,
-                old.limits,
-                world._announce,
-            )
             shown = old.handshakes.certificates[address]
             if change != "nothing":
                 shown = self.certificates(
@@ -310,9 +358,7 @@ class StopTests(TLSListenerTestCase):
                     host="renamed.test" if "name" in change else "server.test",
                     strict="strict" in change,
                 )
-            successor.handshakes.certificates[address] = shown
-            old.stop({self.listener: successor})
-            successor.listen(self.listener)
+            successor = self.reloaded(world, shown)
             self.loop.pump()
             self.assertEqual((len(old.connections), len(successor.connections)), (0, int(goes_on)), change)
             if goes_on:

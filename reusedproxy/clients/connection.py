@@ -311,11 +311,12 @@ class ClientConnection:
         """Takes the transport back from a tunnel, before the exchange ends."""
         self.transport.peer = self
 
-    def finish(self) -> None:
+    def finish(self, admitted: bool = True) -> None:
         """Ends the connection after the current exchange, or after that of a head that is coming. An idle one ends now;
-        one that has not sent a request yet has `FIRST_FOR` seconds for it."""
+        one that has not sent a request yet has `FIRST_FOR` seconds for it, unless its client would not be `admitted`
+        any more."""
         self.end_after("proxy stopping")
-        if self.state == WAITING and self.requests:
+        if self.state == WAITING and (self.requests or not admitted):
             self._end("proxy stopping")
         elif self.state == WAITING:
             # Its request is probably on its way, and closing now would answer it with a reset.

@@ -86,6 +86,8 @@ class Frontend:
         # HAProxy's manual, section 4.2: httpclose closes the side of its section; http-server-close counts
         # wherever it is.
         self.closing = settings.connection_mode == "close"
+        #: Another frontend accepts on its listeners, or nobody does.
+        self.stopped = False
         self.default_route = None if backend is None else Route(settings, backend)
         #: The rules of its section and of those that they lead to; None: there are none.
         self.routing: Routing | None = None
@@ -143,6 +145,7 @@ class Frontend:
     def stopping(self, successors: Mapping[Listener, Frontend]) -> Iterator[None]:
         """Stops in steps: the first is for its listeners, and one for each connection, which goes
         on as before until then."""
+        self.stopped = True
         for listener in self.listeners:
             if listener not in successors:
                 listener.close()
@@ -150,25 +153,35 @@ class Frontend:
         if self in self._places.frontends:
             self._places.frontends.remove(self)
         yield
-        asked: set[Connected] = set()
-        while left := self.connections - asked:  # a handshake that has ended meanwhile makes another one
-            for connection in left:
-                asked.add(connection)
-                if connection in self.connections:
-                    if not self._hand_over(connection, successors.get(connection.listener)):
-                        connection.finish()
-                    yield
+        for connection in list(self.connections):
+            if connection in self.connections:
+                self._settle(connection, successors.get(connection.listener))
+                yield
         self.closing = True
 
-    def _hand_over(self, connection: Connected, successor: Frontend | None) -> bool:
+    def settle(self, connection: ClientConnection) -> None:
+        """Hands over a connection that has come of a pending client since this frontend stopped: to the one that
+        accepts on its listener now, if its client would be admitted there."""
+        taker = connection.listener.taker
+        self._settle(connection, taker if isinstance(taker, Frontend) and taker is not self else None)
+
+    def _settle(self, connection: Connected, successor: Frontend | None) -> None:
+        if successor is not None and successor._places is not self._places:
+            successor = None  # it counts for another process
+        if not isinstance(connection, ClientConnection):
+            if successor is None:
+                connection.finish()
+            # Else it may complete its handshake, and is judged then.
+        elif successor is None or not self._hand_over(connection, successor):
+            connection.finish()
+
+    def _hand_over(self, connection: ClientConnection, successor: Frontend) -> bool:
         """Hands a connection over, or turns it away. Returns False if it did neither.
 
         A client that may not connect any more, by the rules there, gets no further answer. A client that was admitted
         before another CA or list of revoked certificates counted has to come again; one that was shown other
         certificates than are shown now, after its next answer, which tells it so.
         """
-        if successor is None or successor._places is not self._places or not isinstance(connection, ClientConnection):
-            return False
         address = connection.listener.bind.address
         if not self._admitted_alike(connection, successor):
             connection.turn_away()
@@ -177,8 +190,10 @@ class Frontend:
         if ours is theirs:
             return connection.move(successor, once=False)
         transport = connection.transport
-        alike = isinstance(transport, ServerTLSTransport) and theirs is not None and transport.is_admitted_alike(theirs)
-        return alike and connection.move(successor, once=True)
+        if isinstance(transport, ServerTLSTransport) and theirs is not None and transport.is_admitted_alike(theirs):
+            return connection.move(successor, once=True)
+        connection.finish(admitted=False)
+        return True
 
     def _admitted_alike(self, connection: ClientConnection, successor: Frontend) -> bool:
         """Tells whether the client would be admitted there, and with a PROXY header before

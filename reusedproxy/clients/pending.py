@@ -37,8 +37,15 @@ class Admitting(Owner, Protocol):
     @property
     def maxconn(self) -> int: ...
 
+    @property
+    def stopped(self) -> bool:
+        """Tells whether it accepts no more clients."""
+
     def admit(self, accepted: socket, address: tuple[str, int], listener: Listener) -> ClientConnection | PendingClient:
         """Makes the client connection, or begins the handshake that comes before it."""
+
+    def settle(self, connection: ClientConnection) -> None:
+        """Hands over a connection that has come of a pending client since it stopped, or ends it."""
 
 
 class PendingClients:
@@ -101,8 +108,8 @@ class PendingClients:
             self._destinations[connection] = header.destination
             return
         connection.destination = header.destination
-        if frontend.closing:
-            connection.finish()
+        if frontend.stopped:
+            frontend.settle(connection)
 
     def preface_failed(self, preface: Preface, failure: HandshakeFailure) -> None:
         self._failed(preface, failure, "connection of")
@@ -117,8 +124,8 @@ class PendingClients:
         connection = ClientConnection(frontend, transport, handshake.address, handshake.listener)
         connection.destination = self._destinations.pop(handshake, None)
         frontend.connections.add(connection)
-        if frontend.closing:
-            connection.finish()
+        if frontend.stopped:
+            frontend.settle(connection)
 
     def handshake_failed(self, handshake: Handshake, failure: HandshakeFailure) -> None:
         self._failed(handshake, failure, "TLS handshake with")
