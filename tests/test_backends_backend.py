@@ -9,9 +9,10 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.backend import Backend
-from reusedproxy.backends.balance import RoundRobin
+from reusedproxy.backends.balance import ALGORITHMS, RoundRobin
 from reusedproxy.backends.server import DOWN, MAINT, UP, Server
 from reusedproxy.config import model
+from reusedproxy.config.model.proxies import BALANCE
 from tests.fakes import Asker, Asks, PoolBench
 
 PLACE = model.Place("test.cfg", 1)
@@ -70,6 +71,11 @@ class RoundRobinTests(SynchronousTestCase):
     def test_nobody(self) -> None:
         """No servers, no choice."""
         self.assertEqual(self.turns([], 1), ["-"])
+
+
+class AlgorithmTests(SynchronousTestCase):
+    def test_each_word_that_is_taken_has_its_algorithm(self) -> None:
+        self.assertEqual(set(ALGORITHMS), set(BALANCE))
 
 
 class BackendTests(SynchronousTestCase):
@@ -182,13 +188,13 @@ class BackendTests(SynchronousTestCase):
         up, maintained = server("s1"), server("s2", disabled=True)
         backend = self.backend(up, maintained)
         backend.start()
-        self.assertEqual((up.pool.running, maintained.pool.running), ("running", "suspended"))
+        self.assertEqual((up.pool.state, maintained.pool.state), ("running", "suspended"))
         backend.server_changed(up, DOWN, "test")
-        self.assertEqual(up.pool.running, "suspended")
+        self.assertEqual(up.pool.state, "suspended")
         backend.server_changed(up, UP, "test")
-        self.assertEqual(up.pool.running, "running")
+        self.assertEqual(up.pool.state, "running")
         backend.stop("stopping")
-        self.assertEqual((up.pool.running, maintained.pool.running), ("closed", "closed"))
+        self.assertEqual((up.pool.state, maintained.pool.state), ("closed", "closed"))
         self.assertEqual(maintained.state, MAINT)
 
     def test_backup_servers(self) -> None:

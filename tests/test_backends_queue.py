@@ -210,7 +210,7 @@ class RedistributionTests(QueueCase):
         backend.follow(s2, gone)
         s2.pool.resume()  # its successor has come back meanwhile, and the pool is that one's
         backend.server_replaced(s2)
-        self.assertEqual((free.refused, s2.pool.running), (0, "running"))
+        self.assertEqual((free.refused, s2.pool.state), (0, "running"))
         backend.follow(s1, drained)
         backend.server_replaced(s1)
         self.assertEqual((first.refused, free.refused, second.refused), (0, 1, 0))

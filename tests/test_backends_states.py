@@ -224,11 +224,11 @@ class OrderTests(SynchronousTestCase):
         pools = []
         for admin in (DRAIN, MAINT, DRAIN, READY):
             self.backend.set_state(self.s1, admin)
-            pools.append(self.s1.pool.running)
+            pools.append(self.s1.pool.state)
         self.assertEqual(pools, ["running", "suspended", "running", "running"])
         self.backend.set_state(self.s1, DRAIN)
         self.backend.server_changed(self.s1, DOWN, "x")
-        self.assertEqual(self.s1.pool.running, "suspended")
+        self.assertEqual(self.s1.pool.state, "suspended")
 
     def test_the_floor_is_kept_in_drain(self) -> None:
         """So that `ready` finds it warm; in MAINT idle connections go at once, and those in use when they are done."""

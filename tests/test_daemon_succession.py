@@ -188,7 +188,7 @@ class ApartTests(SynchronousTestCase):
         bench.pool.close("reload")
         for _ in take_pool_apart(bench.pool):
             pass
-        self.assertEqual(vars(bench.pool), {"running": "closed"})
+        self.assertEqual(vars(bench.pool), {"state": "closed"})
 
 
 class TrialTests(SynchronousTestCase):
@@ -378,7 +378,7 @@ class ReloadTests(GenerationTestCase):
         self.assertEqual(len(trial.new.bound), 1)
         self.stop()
         self.assertEqual([listener.state for listener in trial.new.bound], [CLOSED])
-        self.assertEqual({line.pool.running for line in trial.new.lines.values()}, {"closed"})
+        self.assertEqual({line.pool.state for line in trial.new.lines.values()}, {"closed"})
 
 
 class WarmStartTests(GenerationTestCase):

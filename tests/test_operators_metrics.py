@@ -236,7 +236,7 @@ class ReloadTests(SynchronousTestCase):
         self.renew()
         third = self.assembled(again)
         self.assertEqual(self.certificates(third), (3, 1))
-        pool.running = "closed"
+        pool.state = "closed"
         pool.in_use.clear()
         self.assertEqual(self.certificates(self.assembled(third)), (3, 0))
 

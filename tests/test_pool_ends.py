@@ -323,7 +323,7 @@ class SuspendTests(SynchronousTestCase):
         bench.answer_all()
         bench.pool.close("stopping")
         bench.pool.resume()
-        self.assertEqual((bench.pool.running, bench.dialer.open, bench.pool.closed), ("closed", [], {"stopping": 3}))
+        self.assertEqual((bench.pool.state, bench.dialer.open, bench.pool.closed), ("closed", [], {"stopping": 3}))
 
     def test_no_timer_is_left_after_a_close(self) -> None:
         """Whatever it was in the middle of: filling, refilling, waiting for a server, trying one out."""

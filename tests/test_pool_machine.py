@@ -83,7 +83,7 @@ class PoolMachine(RuleBasedStateMachine):
 
         def look(what: str, before: int, expected: bool) -> None:
             after = len(pool.idle) + len(pool.in_use)
-            if after < before and after < pool.limits.min_conn and pool.running == "running" and not expected:
+            if after < before and after < pool.limits.min_conn and pool.state == "running" and not expected:
                 self.broken.append(f"{what}: {pool}")
 
         def retired(connection: ServerConnection, reason: str, *, by: str = PROXY, **how: bool) -> None:
@@ -178,7 +178,7 @@ class PoolMachine(RuleBasedStateMachine):
                 connection.idle_since >= self.pool.holdings.guard.suspected_at for connection in asker.connections
             ), "a suspect"
             self.in_vain += len(asker.failures)
-            if again and asker.failures and self.pool.running == "running":
+            if again and asker.failures and self.pool.state == "running":
                 self.wait(kind, False)
 
         asker.then = told
@@ -388,7 +388,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert len(pool.connecting) <= DIALS
         assert pool.limits.most is None or pool.standing <= pool.limits.most
         assert sum(cause != DEMAND for cause in pool.connecting.values()) <= FLOOR_DIALS
-        if pool.running != "running":
+        if pool.state != "running":
             assert not pool.idle and not pool.watched and not pool.connecting and not pool.waiters
         elif pool.waiters:
             # Somebody waits: something is under way for them, or its time has been set, or there is no room for more;

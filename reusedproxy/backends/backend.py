@@ -143,8 +143,8 @@ class Backend:
         """
         return self.settings.redispatch != 0 and (len(self._active) > 1 or self.settings.redispatches(retry))
 
-    def count(self, ended: Ended) -> None:
-        """Counts a request that has ended, and frees its place."""
+    def request_ended(self, ended: Ended) -> None:
+        """Counts a request that has ended, and gives its place to the one that has waited longest."""
         traffic, server = self.traffic, ended.server
         traffic.scur -= 1
         traffic.bin += ended.bytes_in

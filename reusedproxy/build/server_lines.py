@@ -201,7 +201,7 @@ class Lines:
         if previous is not None:
             server.succeed(previous.server)
             former = {*previous.server.former, previous.pool} - {pool}
-            server.former = [each for each in former if each.running != "closed"]
+            server.former = [each for each in former if each.state != "closed"]
         return Line(identity, pool, server, ping_request)
 
     def _pool(

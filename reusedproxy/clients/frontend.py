@@ -1,7 +1,8 @@
 """Accepts the clients of a frontend, and finds the backend for each request: the HTTP server factory.
 
-A frontend holds what all its client connections share (settings, limits, numbers) and bounds their number. It must
-never know how a request is read or carried.
+A frontend holds what all its client connections share (settings, limits, numbers) and bounds their number. When its
+proxy is replaced, it hands them over to its successor, or turns them away. It must never know how a request is read or
+carried.
 """
 
 from __future__ import annotations

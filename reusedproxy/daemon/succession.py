@@ -152,7 +152,7 @@ def take_pool_apart(pool: HTTPConnectionPool) -> Iterator[None]:
         vars(each.holdings).clear()
         vars(each.group).clear()
         vars(each).clear()
-        each.running = "closed"  # a reload in progress may have it among a server's former pools
+        each.state = "closed"  # a reload in progress may have it among a server's former pools
         yield
 
 
@@ -215,7 +215,7 @@ class Replaced:
                 for line in proxy.lines.values():
                     former = line.server.former
                     if former:
-                        line.server.former = [pool for pool in former if pool.running != "closed"]
+                        line.server.former = [pool for pool in former if pool.state != "closed"]
                 yield
             for proxy in gone:
                 yield from take_apart(proxy)

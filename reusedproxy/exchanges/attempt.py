@@ -201,7 +201,7 @@ class Attempt:
         backend = self.request.backend
         assert backend is not None
         self.state = CONNECTING
-        if pool.running != "running" and backend.successor is not None:
+        if pool.state != "running" and backend.successor is not None:
             self._leave_for(backend.successor)
             return
         if pool.paused and not self.request.redispatched and backend.redispatches(1):
@@ -336,16 +336,16 @@ class Attempt:
         """Tells whether another attempt would follow if this one failed in this way."""
         return self._failures().may_retry(failure, answered, self.was_idle)
 
-    def lost(self, whose: str, answered: bool) -> bool:
+    def lost(self, loss: str, answered: bool) -> bool:
         """Makes another attempt, if one is allowed after the connection was lost before the answer's head.
         Returns whether it did."""
         request = self.request
         server = request.server
         assert server is not None
-        raced = self.was_idle and not answered and whose in (SERVER_GONE, UNTOUCHED)
+        raced = self.was_idle and not answered and loss in (SERVER_GONE, UNTOUCHED)
         if raced:
             self._failures().lost_race(server)
-        if not self.fails(whose, answered):
+        if not self.fails(loss, answered):
             return False
         server.pool.counters.races_repeated += raced
         return True

@@ -9,7 +9,9 @@ An exchange stands between one client connection and one server connection. Its 
     _end                is the only end: it counts, and lets the client go on with its next request
 
 `attempt` handles what happens before the answer's head, and `failures` decides whether another attempt follows a
-failure. Upward an exchange knows `client.Client` alone. It must never know sockets or grammar.
+failure. `pool.connection` calls the `response_*` methods, which `pool.served.Exchange` describes; what rules and the
+log may ask is in `facts.ExchangeFacts`. Upward an exchange knows `client.Client` alone. It must never know sockets or
+grammar.
 """
 
 from __future__ import annotations
@@ -367,27 +369,27 @@ class Exchange(ExchangeFacts):
         self.connection = None
         self._end()
 
-    def request_refused(self, whose: str | None) -> None:
+    def request_refused(self, loss: str | None) -> None:
         self.connection = None
-        if whose is not None:
+        if loss is not None:
             self.count("eresp")
             self.count("srv_abrt")
-            _, self.flags = server_lost(whose, DATA, False)
+            _, self.flags = server_lost(loss, DATA, False)
         self._end()
 
-    def server_lost(self, whose: str, reason: str, answered: bool) -> None:
+    def server_lost(self, loss: str, reason: str, answered: bool) -> None:
         """Makes another attempt, or ends the exchange, because its connection is gone."""
         self.connection = None
-        if whose not in UNSEEN:
+        if loss not in UNSEEN:
             self.count("eresp")
         assert self.attempt is not None
-        if self.state != ANSWERING and self.attempt.lost(whose, answered):
+        if self.state != ANSWERING and self.attempt.lost(loss, answered):
             return
-        if whose in UNSEEN:
+        if loss in UNSEEN:
             self.count("econ")
         if self.state == ANSWERING:
             self.count("srv_abrt")
-        self.fail(*server_lost(whose, self.phase, self.complete))
+        self.fail(*server_lost(loss, self.phase, self.complete))
 
     def break_off(self) -> None:
         try:
@@ -475,7 +477,8 @@ class Exchange(ExchangeFacts):
         self.state = ENDED
         client = self.client
         self.ended = client.deadlines.now()
-        # Both know the exchange: left to the garbage collector, each request would stand in memory for a while.
+        # The attempt and the failures refer back to the exchange: left to the garbage collector, each request would
+        # stand in memory for a while.
         attempt, self.attempt = self.attempt, None
         if attempt is not None and attempt.slot:
             client.deadlines.cancel(attempt)
@@ -489,6 +492,6 @@ class Exchange(ExchangeFacts):
             if self.backend is not None:
                 # Gives the place to whoever waits for it. That comes first, so that the log has HAProxy's numbers, and
                 # that the client's next request does not overtake those who wait.
-                self.backend.count(self)
+                self.backend.request_ended(self)
         finally:
             client.exchange_ended(last, error, broken)

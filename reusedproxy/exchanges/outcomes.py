@@ -30,10 +30,10 @@ _SERVERS = {
 }
 
 
-def server_lost(whose: str, phase: str, request_ended: bool) -> tuple[int, str]:
+def server_lost(loss: str, phase: str, request_ended: bool) -> tuple[int, str]:
     """Returns the status and the letters for a server connection lost in this phase of the exchange."""
-    status, who, where = _SERVERS[whose]
-    if phase == DATA or (whose == SERVER_SLOW and not request_ended):
+    status, who, where = _SERVERS[loss]
+    if phase == DATA or (loss == SERVER_SLOW and not request_ended):
         where = DATA
     return status, who + where
 

@@ -510,13 +510,13 @@ class ServerConnection(Unfinished):
         else:
             self.pool.retire(self, "server asked to close")
 
-    def _refuse_rest(self, whose: str, reason: str) -> None:
+    def _refuse_rest(self, loss: str, reason: str) -> None:
         """Retires the connection when the rest of the request cannot be sent. The server has answered, so this is not
         counted as its failure."""
         uploader, self.uploader = self.uploader, None
         assert uploader is not None
         self.pool.retire(self, reason, at_once=True, by=SERVER)
-        uploader.request_refused(whose if self._kept or whose != SERVER_GONE else None)
+        uploader.request_refused(loss if self._kept or loss != SERVER_GONE else None)
 
     def _untouched(self) -> bool:
         """Tells whether no byte of the request has been sent, so that the server cannot have seen any."""
@@ -556,17 +556,17 @@ class ServerConnection(Unfinished):
         else:
             self._lose(SERVER_GONE, reason)
 
-    def _lose(self, whose: str, reason: str) -> None:
-        """Retires the connection, and tells its exchange by whose doing."""
+    def _lose(self, loss: str, reason: str) -> None:
+        """Retires the connection, and tells its exchange what kind of loss it was."""
         exchange = self.exchange
         assert exchange is not None
         self.exchange = None
-        if whose == SERVER_GONE:
+        if loss == SERVER_GONE:
             untouched = self._untouched()
             if self.pool.lost(self, reason, self._answered):
-                whose = REFUSED_LATE
+                loss = REFUSED_LATE
             elif untouched:
-                whose = UNTOUCHED
+                loss = UNTOUCHED
         else:
             self.pool.retire(self, reason, at_once=True)
-        exchange.server_lost(whose, reason, self._answered)
+        exchange.server_lost(loss, reason, self._answered)

@@ -21,7 +21,7 @@ class KeptPool(Protocol):
     deadlines: Deadlines
     waiters: Waiters
     #: "running", "suspended" or "closed".
-    running: str
+    state: str
     #: The end of the client certificate, by the clock: nothing that was opened before stays beyond it.
     expires_at: float
     #: The request of a ping, sent on a connection that has stood idle for `idle_ping` seconds.

@@ -237,15 +237,15 @@ class NamedPools:
         pool.share(first)
         pool.solo = bool(name.preface)
         _membership(pool).key = key
-        if first.running == "running":
+        if first.state == "running":
             pool.resume()
-        elif first.running == "closed":
+        elif first.state == "closed":
             pool.close("pool closed")
         if len(self.others) >= NAMES:
             oldest = next((key for key, each in self.others.items() if _is_quiet(each)), None)
             if oldest is not None:
                 self._forget(oldest, "too many names")
-        if first.running != "closed":
+        if first.state != "closed":
             self._sweep.plan(SWEEP)
         return pool
 

@@ -1,11 +1,17 @@
 """Keeps the connections of one server: warm, handed out newest first, replaced the moment one is missing.
 
-The pool is the face that callers, connections and the owning server see. It gives an idle connection to a request, or
-makes it wait for one, and takes the connection back. `Holdings` keep each connection in one list; `Upkeep` decides how
-long connections live and how many stand; the `Governor` paces dials. A pool must never know configuration files,
-requests, balancing or health.
+A connection is warm when TCP is up, the TLS handshake is complete and the server's name has been verified. Its way:
 
-A connection is warm when TCP is up, the TLS handshake is complete and the server's name has been verified.
+    acquire                  gives an idle one to a request; where there is none the request has to
+    wait                     among `Waiters`, until one comes back, or `Refill` (see `Upkeep`) has had one dialled
+    release                  takes one back: for the next who waits, to stand idle, or to `retire`
+    suspend, drain, close    let all of them go: while the server does not serve, in steps, for good
+    dial_ready, dial_failed  give a new one to the first who waits, or let it stand idle; or tell those who wait
+
+`Holdings` keeps each connection in one list; `Upkeep` decides how long connections live and how many stand; the
+`Governor` paces dials; `Refusals` answers those who wait for a server that refuses; the `PoolGroup` has the pools of
+the server's other names, if its connections have names. `kind` says what a request needs of a connection (`kinds`). A
+pool must never know configuration files, requests, balancing or health.
 """
 
 from __future__ import annotations
@@ -40,14 +46,14 @@ from reusedproxy.wire.heads import Limits
 
 
 class HTTPConnectionPool:
-    """Keeps the persistent connections of one server. `running` is its state:
+    """Keeps the persistent connections of one server. `state` is one of these:
 
     "suspended"  keeps no floor, dials nothing, gives no connection: at the start, and while its server is out of use
     "running"    keeps the floor, and dials for it and for those who wait
     "closed"     as suspended, for good
 
-    The lists `connecting`, `idle`, `in_use`, `private`, `watched` and `retiring`, and the counts `closed` and `ended`,
-    are those of its `holdings`, which alone move connections.
+    `drain` leaves it as it is. The lists `connecting`, `idle`, `in_use`, `private`, `watched` and `retiring`, `closed`
+    (ends by reason) and `ended` (the last ends) are those of its `holdings`, which alone moves connections.
     """
 
     #: Tells that each connection serves only the client for which it was opened.
@@ -78,7 +84,7 @@ class HTTPConnectionPool:
         self.private, self.watched, self.retiring = holdings.private, holdings.watched, holdings.retiring
         self.counters, self.closed, self.ended = holdings.counters, holdings.closed, holdings.ended
         self.waiters = Waiters()
-        self.running = "suspended"
+        self.state = "suspended"
         #: The end of the client certificate, by the clock: nothing that was opened before stays beyond it.
         self.expires_at = _end_of_certificate(dialer.context, clock.seconds())
         #: The request of a ping, sent on a connection that has stood idle for `idle_ping` seconds.
@@ -106,7 +112,7 @@ class HTTPConnectionPool:
 
     def __repr__(self) -> str:
         return (
-            f"<HTTPConnectionPool {self.name} {self.running}: floor {self.limits.min_conn}, {len(self.idle)} idle, "
+            f"<HTTPConnectionPool {self.name} {self.state}: floor {self.limits.min_conn}, {len(self.idle)} idle, "
             f"{len(self.in_use)} in use, {len(self.connecting)} connecting, {len(self.retiring)} retiring, "
             f"{len(self.waiters)} waiting>"
         )
@@ -134,7 +140,7 @@ class HTTPConnectionPool:
     @property
     def below_floor(self) -> bool:
         """Tells whether fewer connections than the floor stand, idle or in use."""
-        return self.running == "running" and len(self.idle) + len(self.in_use) < self.limits.min_conn
+        return self.state == "running" and len(self.idle) + len(self.in_use) < self.limits.min_conn
 
     @property
     def first(self) -> HTTPConnectionPool:
@@ -207,8 +213,8 @@ class HTTPConnectionPool:
 
         A pool that is not running calls its `connection_failed` before this returns.
         """
-        if self.running != "running":
-            failure = DialFailure("connection", f"the pool is {self.running}")
+        if self.state != "running":
+            failure = DialFailure("connection", f"the pool is {self.state}")
             self.counters.wait_failed(failure, 0.0)
             waiter.connection_failed(failure)
             return
@@ -237,8 +243,8 @@ class HTTPConnectionPool:
             self._governor.answered(connection)
         if connection.requests == 1:
             remember_session(connection)
-        if self.running != "running":
-            self.retire(connection, "pool " + self.running)
+        if self.state != "running":
+            self.retire(connection, "pool " + self.state)
         elif now >= connection.retire_at and not self.upkeep.outlives(connection, now):
             self.retire(connection, "life over" if connection.retire_at != -inf else "one request only")
         elif limits.max_reuse is not None and connection.requests > limits.max_reuse:
@@ -283,7 +289,7 @@ class HTTPConnectionPool:
     def wants_one(self) -> bool:
         """Tells whether a connection opened by somebody else would be kept: the floor is short, or with
         `check-reuse-pool` none stands idle."""
-        if self.running != "running" or (self.limits.most is not None and self.counted >= self.limits.most):
+        if self.state != "running" or (self.limits.most is not None and self.counted >= self.limits.most):
             return False
         return len(self.idle) < self.limits.min_conn or (self.limits.keep_checks and not self.idle)
 
@@ -323,7 +329,7 @@ class HTTPConnectionPool:
         """
         if connection.state != IN_USE:
             self.upkeep.closed_by_peer(connection)
-        elif not answered and connection.requests > 1 and self.running == "running":
+        elif not answered and connection.requests > 1 and self.state == "running":
             self.holdings.guard.lost()
         refused = isinstance(reason, CertificateRefused) and connection.requests <= 1 and not answered
         if not refused:
@@ -361,8 +367,8 @@ class HTTPConnectionPool:
     def resume(self, rotation: bool = False) -> None:
         """Keeps the floor from now on. `rotation` tells that it replaces another pool, because the server is reached in
         a different way now."""
-        if self.running == "suspended":
-            self.running = "running"
+        if self.state == "suspended":
+            self.state = "running"
             self.upkeep.start(rotation)
 
     def suspend(self, reason: str) -> None:
@@ -376,8 +382,8 @@ class HTTPConnectionPool:
 
     def begin_to_suspend(self, reason: str) -> None:
         """Does the part of `suspend` that must not wait; the backlog does the rest."""
-        if self.running == "running":
-            self.running = "suspended"
+        if self.state == "running":
+            self.state = "suspended"
             self._stop(reason)
 
     def drain(self, reason: str) -> None:
@@ -400,8 +406,8 @@ class HTTPConnectionPool:
 
     def close(self, reason: str) -> None:
         """Suspends for good, and at once; leaves no timer."""
-        if self.running != "closed":
-            self.running = "closed"
+        if self.state != "closed":
+            self.state = "closed"
             self._stop(reason)
             self.holdings.backlog.finish()
 

@@ -79,7 +79,7 @@ class Refill:
     def open_more(self) -> None:
         """Opens what is missing, as far as is allowed now: first for those who wait, then for the floor."""
         pool = self._pool
-        if pool.running != "running":
+        if pool.state != "running":
             return
         self._note_floor()
         held, floor = self._held, pool.limits.min_conn
@@ -164,7 +164,7 @@ class Refill:
         self.look = None
         self._missing = 0
         pool = self._pool
-        if pool.running != "running":
+        if pool.state != "running":
             return
         held, floor = self._held, pool.limits.min_conn
         if not held.in_use:

@@ -266,7 +266,7 @@ class Upkeep:
         """Replaces all idle connections after a standstill, in which they may have ended unnoticed. None of them is
         given to a request any more. They leave as others stand in their place; private and watched ones, which nothing
         replaces, leave at once."""
-        if self._pool.running != "running":
+        if self._pool.state != "running":
             return
         held = self.holdings
         held.guard.stood_still()

@@ -15,6 +15,9 @@ from reusedproxy.config.model.rules import NO_RULES, Rules, UseBackend
 from reusedproxy.config.model.tls import BindTLS, ServerTLS
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
 
+#: The words of `balance` that are done; the first is HAProxy's default.
+BALANCE = ("roundrobin",)
+
 
 @frozen
 class Bind:
@@ -248,7 +251,7 @@ class Backend:
     name: str
     place: Place
     mode: str = "tcp"
-    balance: str = "roundrobin"
+    balance: str = BALANCE[0]
     servers: tuple[Server, ...] = ()
     timeouts: Timeouts = Timeouts()
     connection_mode: str = "keep-alive"

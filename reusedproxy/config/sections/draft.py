@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from attrs import Factory, define, evolve, frozen
 
-from reusedproxy.config.model.proxies import ForwardFor, HTTPCheck, LogTarget, StatsPage, Timeouts
+from reusedproxy.config.model.proxies import BALANCE, ForwardFor, HTTPCheck, LogTarget, StatsPage, Timeouts
 from reusedproxy.config.model.rules import Criterion, Rule, UseBackend
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.acls import resolved
@@ -67,6 +67,7 @@ class ProxyDraft:
     httplog: bool = False
     dontlognull: bool = False
     clitcpka: bool = False
+    balance: str = BALANCE[0]
     http_reuse: str | None = None
     retries: int = 3
     retry_on: frozenset[str] = frozenset(("conn-failure",))

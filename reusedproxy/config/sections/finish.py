@@ -53,6 +53,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
         timeouts=_backend_timeouts(draft.timeouts),
         connection_mode=draft.connection_mode or "keep-alive",
         forwardfor=draft.forwardfor,
+        balance=draft.balance,
         http_reuse=draft.http_reuse,
         retries=draft.retries,
         retry_on=draft.retry_on,

@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 
 from reusedproxy.config.language import haproxy_words, hints, units
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
-from reusedproxy.config.model.proxies import StatsPage
+from reusedproxy.config.model.proxies import BALANCE, StatsPage
 from reusedproxy.config.model.rules import Rule
 from reusedproxy.config.rules.acls import read_acl
 from reusedproxy.config.rules.connection import read_connection_rule
@@ -285,12 +285,13 @@ def _not_in_nameless_defaults(proxy: ProxyDraft, line: Line) -> None:
 
 def _balance(proxy: ProxyDraft, line: Line, report: Report) -> None:
     # `balance` alone means roundrobin in HAProxy, too.
-    algorithm = line.words[1].partition("(")[0] if line.arguments else "roundrobin"
-    if algorithm != "roundrobin":
+    algorithm = line.words[1].partition("(")[0] if line.arguments else BALANCE[0]
+    if algorithm not in BALANCE:
         if algorithm in haproxy_words.BALANCE:
             raise Wrong(not_done(f"balance {algorithm}", hint="write 'balance roundrobin'"))
         raise Wrong(f"unknown balance algorithm '{line.words[1]}'{did_you_mean(algorithm, haproxy_words.BALANCE)}")
     line.at_most(1)
+    proxy.balance = algorithm
 
 
 def _server(proxy: ProxyDraft, line: Line, report: Report) -> None:

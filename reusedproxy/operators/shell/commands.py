@@ -229,7 +229,7 @@ CONNECTION_HEADINGS = ["connection", "number", "age", "requests", "idle-for", "i
 def _summary(server: ServerView) -> str:
     pool = server.pool
     return (
-        f"{server.full_name} is {server.state}; its pool is {pool.running}: floor {pool.floor}, {pool.idle} idle,"
+        f"{server.full_name} is {server.state}; its pool is {pool.state}: floor {pool.floor}, {pool.idle} idle,"
         f" {pool.in_use} in use, {pool.connecting} connecting, {pool.retiring} retiring, {pool.waiting} waiting"
     )
 

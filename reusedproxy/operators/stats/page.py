@@ -215,8 +215,8 @@ def _limit(columns: Columns, name: str) -> str:
 def _trouble(pool: PoolView) -> str:
     if pool.troubles:
         return f"<span class='trouble'>{escape(pool.troubles[0])}</span>"
-    if pool.running != "running":
-        return f"<span class='quiet'>{escape(pool.running)}</span>"
+    if pool.state != "running":
+        return f"<span class='quiet'>{escape(pool.state)}</span>"
     return ""
 
 

@@ -218,7 +218,7 @@ def _pool(server: Server, measures: bool) -> PoolView:
             troubles.append(trouble)
     most_idle = limits.most_idle
     return PoolView(
-        running=pool.running,
+        state=pool.state,
         floor=limits.min_conn,
         max_conn=limits.max_conn,
         most_idle=None if most_idle == inf else int(most_idle),
@@ -246,7 +246,7 @@ def _pool(server: Server, measures: bool) -> PoolView:
 
 def _pool_tls(server: Server, context: ClientContext) -> PoolTLS:
     ends = [each.context.theirs_end for each in server.pool.family if each.context is not None]
-    standing = [each for each in server.former if each.running != "closed"]
+    standing = [each for each in server.former if each.state != "closed"]
     older = [each for each in standing if each.context is None or each.context.generation < context.generation]
     return PoolTLS(
         crt=context.settings.crt,

@@ -171,13 +171,13 @@ class PoolMeasures:
 class PoolView(NamedTuple):
     """Shows the connections of a server, of all its names together, and what the pool has learnt of it.
 
-    `running` is "running", or says why it is not. `idle` includes `suspect`, which are given to nobody for now;
+    `state` is "running", "suspended" or "closed". `idle` includes `suspect`, which are given to nobody for now;
     `safe` of the idle ones have carried a request. `max_conn` is `pool-max-conn`, `most_idle` what follows from it and
     from other limits; each is None without a limit. `troubles` say why the last dial has failed: of each name for
     which it has. `closed` counts ends of connections by their reason. `measures` is None where it was not asked for.
     """
 
-    running: str
+    state: str
     floor: int
     max_conn: int | None
     most_idle: int | None
