@@ -138,7 +138,7 @@ class Wire:
             return
         if self.stalled:
             self._stuck.append(data)
-            unsent = self.unsent()
+            unsent = self.unsent
             self.most_unsent = max(self.most_unsent, unsent)
             if unsent > HIGH_WATER and not self._paused:
                 self._paused = True
@@ -146,6 +146,7 @@ class Wire:
         else:
             self._out(data)
 
+    @property
     def unsent(self) -> int:
         return sum(map(len, self._stuck))
 
@@ -226,7 +227,7 @@ class Wire:
     def go_on(self) -> None:
         """Everything passes again."""
         self.stalled = False
-        self.pass_some(self.unsent())
+        self.pass_some(self.unsent)
 
     def pass_some(self, size: int) -> None:
         """So many bytes of what is stuck go out."""
@@ -238,7 +239,7 @@ class Wire:
             self._all_sent()
         elif self.state == HALF:
             self.half_closed = not self._stuck
-        elif self._paused and self.unsent() <= self._resume_at:
+        elif self._paused and self.unsent <= self._resume_at:
             self._paused = False
             self._resume_at = LOW_WATER
             self.peer.resume_writing()
@@ -272,7 +273,7 @@ class Wire:
         assert self.state != CLOSED, "ended twice"
         self.state = CLOSED
         self.reading = False
-        self.lost = self.unsent()
+        self.lost = self.unsent
         self._stuck = []
         self.peer.connection_lost(reason)
 

@@ -77,6 +77,7 @@ class FakeTransport:
         if self.state == OPEN:
             self.written += data
 
+    @property
     def unsent(self) -> int:
         return self.stuck
 

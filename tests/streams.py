@@ -43,7 +43,7 @@ class Streams(Base):
         transport, far = self.open(buffers=4096, **how)
         far.stall()
         transport.write(b"a" * MB)
-        self.assertGreater(transport.unsent(), HIGH_WATER)
+        self.assertGreater(transport.unsent, HIGH_WATER)
         return transport, far
 
     def gone(self, transport: Transport, reason: str) -> None:
@@ -51,5 +51,5 @@ class Streams(Base):
         losses = [event for event in self.peer.events if event.startswith("lost")]
         self.assertEqual(losses, [f"lost: {reason}"])
         self.assertEqual(self.peer.lost, reason)
-        self.assertEqual((transport.state, transport.unsent(), transport.socket.fileno()), (CLOSED, 0, -1))
+        self.assertEqual((transport.state, transport.unsent, transport.socket.fileno()), (CLOSED, 0, -1))
         self.assertEqual(self.loop.poller.watching(), 0)

@@ -121,7 +121,7 @@ class BodyTests(SynchronousTestCase):
                 wire.pass_some(32 * 1024)
                 wire.chunks.clear()
             client.send(piece)
-            most = max(most, wire.unsent())
+            most = max(most, wire.unsent)
         wire.go_on()
         client.wire.pump()
         self.assertLessEqual(most, HIGH_WATER + READ + 100)

@@ -323,7 +323,7 @@ class PipelineTests(SynchronousTestCase):
         (connection,) = world.frontend.connections
         self.assertLess(page.asked, 10)
         assert isinstance(connection, ClientConnection)
-        self.assertLess(connection.transport.unsent(), HIGH_WATER + 3 * 50_000)
+        self.assertLess(connection.transport.unsent, HIGH_WATER + 3 * 50_000)
         far.go_on()
         loop.pump()
         self.assertEqual(page.asked, 100)

@@ -214,7 +214,7 @@ class BodyTests(SynchronousTestCase):
             while client.take() == b"":
                 wire.pass_some(10_000)
                 client.wire.pump()
-            self.assertEqual((wire.unsent(), wire.written.count(0)), (0, len(body)))
+            self.assertEqual((wire.unsent, wire.written.count(0)), (0, len(body)))
             client.send(b"early")
             wire.go_on()
             self.assertTrue(wire.take().endswith(b"early"))

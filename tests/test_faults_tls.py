@@ -162,7 +162,7 @@ class SlowTests(SynchronousTestCase):
             (connection,) = scene.world.frontend.connections
             self.assertGreater(len(scene.far.unsent), MUCH // 2)
             assert isinstance(connection, ClientConnection)
-            self.assertLess(connection.transport.unsent(), HIGH_WATER + RECORD * RECORDS_AT_ONCE + 1)
+            self.assertLess(connection.transport.unsent, HIGH_WATER + RECORD * RECORDS_AT_ONCE + 1)
             scene.client.go_on()
             scene.loop.until(lambda scene=scene: scene.client.end)
             self.assertEqual(len(answers(scene.client.received, "fin", ["GET"])[0].body), MUCH)
@@ -179,7 +179,7 @@ class SlowTests(SynchronousTestCase):
             scene.client.send(bytes(MUCH))
             scene.loop.pump()
             self.assertGreater(len(scene.client.unsent), MUCH // 2)
-            self.assertLess(scene.near.unsent(), HIGH_WATER + 256 * 1024 + 1)
+            self.assertLess(scene.near.unsent, HIGH_WATER + 256 * 1024 + 1)
             scene.far.go_on()
             scene.loop.until(lambda scene=scene: len(scene.far.received) >= MUCH and not scene.client.unsent)
             self.assertTrue(scene.far.received.endswith(b"\r\n\r\n" + bytes(MUCH)))

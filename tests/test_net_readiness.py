@@ -115,10 +115,10 @@ class CrossedDirectionsTests(SynchronousTestCase):
         self.script.writes = [SSL.WantReadError()]
         self.transport.write(b"answer")
         self.assertLess(batches(self.loop), SETTLED)
-        self.assertEqual((self.script.calls, self.transport.unsent()), (["write"], 6))
+        self.assertEqual((self.script.calls, self.transport.unsent), (["write"], 6))
         self.far.send(b"the rest")
         self.loop.reactor.turn()
-        self.assertEqual(self.transport.unsent(), 0)
+        self.assertEqual(self.transport.unsent, 0)
 
     def test_writing_that_has_to_read_first_though_nothing_is_to_be_read(self) -> None:
         """The same while its owner has paused reading: OpenSSL reads for itself, and nothing is delivered."""
@@ -128,7 +128,7 @@ class CrossedDirectionsTests(SynchronousTestCase):
         self.assertLess(batches(self.loop), SETTLED)
         self.far.send(b"the rest")
         self.loop.reactor.turn()
-        self.assertEqual((self.transport.unsent(), self.peer.received), (0, b""))
+        self.assertEqual((self.transport.unsent, self.peer.received), (0, b""))
 
     def test_paused_while_it_waits_for_room(self) -> None:
         """Paused, it waits for nothing; resumed, for the same as before."""
@@ -200,7 +200,7 @@ class KeyUpdateTests(SynchronousTestCase):
         content = os.urandom(200_000)
         self.transport.write(content)
         batches(self.loop)
-        self.assertGreater(self.transport.unsent(), 0)
+        self.assertGreater(self.transport.unsent, 0)
         for _ in range(3):
             self.client.ask_for_new_keys()
         self.assertLess(batches(self.loop), SETTLED)

@@ -247,7 +247,7 @@ class PassingBehaviour(Streams):
         transport, far = self.open()
         transport.write(b"now")
         far.pump()
-        self.assertEqual((far.received, transport.unsent()), (b"now", 0))
+        self.assertEqual((far.received, transport.unsent), (b"now", 0))
 
     def test_writes_in_a_batch_go_out_at_its_end(self) -> None:
         """What is written in pieces while events are handed out is sent as one when they all have been."""
@@ -282,10 +282,10 @@ class PassingBehaviour(Streams):
         for start in range(0, MB, 100_000):
             transport.write(content[start : start + 100_000])
         self.loop.pump()
-        self.assertGreater(transport.unsent(), 0)
+        self.assertGreater(transport.unsent, 0)
         far.go_on()
         self.loop.pump()
-        self.assertEqual(transport.unsent(), 0)
+        self.assertEqual(transport.unsent, 0)
         self.assertTrue(far.received == content)
 
     def test_big_bodies_both_ways_at_once(self) -> None:
@@ -310,7 +310,7 @@ class PassingBehaviour(Streams):
         def pass_on() -> None:
             nonlocal most
             sink.write(source_peer.chunks.pop())
-            most = max(most, sink.unsent())
+            most = max(most, sink.unsent)
 
         source_peer.on["data"] = pass_on
         self.peer.on["pause"] = source.pause_reading
@@ -409,7 +409,7 @@ class PassingBehaviour(Streams):
         far.stall()
         transport.write(bytes(4 * BULK_READ_SIZE))
         sizes = []
-        while transport.unsent():
+        while transport.unsent:
             (left,) = transport._unsent
             sizes.append((len(left), memoryview(left.obj).nbytes if isinstance(left, memoryview) else len(left)))
             far.read(20_000)
@@ -422,14 +422,14 @@ class PassingBehaviour(Streams):
         """Pause comes above HIGH_WATER and not again; resume at LOW_WATER, not before, and not again."""
         transport, far = self.open(buffers=4096)
         far.stall()
-        while not transport.unsent():
+        while not transport.unsent:
             transport.write(b"a" * 1000)
-        transport.write(b"a" * (HIGH_WATER - transport.unsent()))
+        transport.write(b"a" * (HIGH_WATER - transport.unsent))
         self.assertEqual(self.peer.events, [])
         transport.write(b"a")
         transport.write(b"a" * HIGH_WATER)
         self.assertEqual(self.peer.events, ["pause"])
-        while transport.unsent() > LOW_WATER:
+        while transport.unsent > LOW_WATER:
             self.assertEqual(self.peer.events, ["pause"])
             far.read(2000)
             self.loop.pump()
@@ -546,7 +546,7 @@ class PassingBehaviour(Streams):
         transport.tell_when_sent()
         self.peer.events.clear()
         left = []
-        self.peer.on["resume"] = lambda: left.append(transport.unsent())
+        self.peer.on["resume"] = lambda: left.append(transport.unsent)
         far.go_on()
         self.loop.pump()
         self.assertEqual((self.peer.events, left), (["resume"], [0]))

@@ -395,13 +395,13 @@ class EndBehaviour(Streams):
         transport.write(b"not taken")
         transport.abort("enough")
         self.loop.poller.senders = None
-        self.assertEqual((transport.lost, transport.unsent()), (9, 0))
+        self.assertEqual((transport.lost, transport.unsent), (9, 0))
         self.loop.pump()
         transport, far = self.blocked()
-        unsent = transport.unsent()
+        unsent = transport.unsent
         far.drop()
         self.loop.pump()
-        self.assertEqual((transport.lost, transport.unsent()), (unsent, 0))
+        self.assertEqual((transport.lost, transport.unsent), (unsent, 0))
 
     def test_a_peer_gone_while_we_close_hears_our_word(self) -> None:
         """Who had closed already is told its own reason."""

@@ -97,7 +97,7 @@ class RoundRobin:
     def pick(self, avoid: Server | None = None) -> Server | None:
         only = self._only
         if only is not None:
-            return None if only.full else only
+            return None if only.maxconn and only.full else only
         due, later = self._due, self._later
         avoided = None
         while True:

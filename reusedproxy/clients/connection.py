@@ -179,7 +179,7 @@ class ClientConnection:
 
     def pause_writing(self) -> None:
         self._blocked = True
-        self._left = self.transport.unsent()
+        self._left = self.transport.unsent
         self._give(self.frontend.timeouts.client)
         if self.exchange is not None:
             self.exchange.pause_response()
@@ -415,7 +415,7 @@ class ClientConnection:
         rest, self._buffer = self._buffer, b""
         if rest:
             self._began = self.deadlines.now()
-            if self.transport.unsent() > HIGH_WATER:
+            if self.transport.unsent > HIGH_WATER:
                 # Many answers of our own in one batch: whether the client takes them must be known before the next.
                 self.transport.send_now()
         return rest
@@ -534,7 +534,7 @@ class ClientConnection:
 
     def _look_at_reader(self) -> None:
         """Gives more time to a client that has taken some of the answer, or sent what is drained; ends it otherwise."""
-        left, drained = self.transport.unsent(), self.transport.drained
+        left, drained = self.transport.unsent, self.transport.drained
         if 0 < left < self._left:
             self._left = left
             self._drained = drained
@@ -581,6 +581,6 @@ class ClientConnection:
             self.transport.write(data)
         self.transport.close(reason, drain=drain > 0)
         if self.state == ENDING:
-            self._left = self.transport.unsent()
+            self._left = self.transport.unsent
             self._drain_until = self.deadlines.now() + DRAIN_FOR
             self._give(drain if drain and not self._blocked else self._time_to_take)

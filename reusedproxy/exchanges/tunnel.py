@@ -121,7 +121,7 @@ class Tunnel:
             self._end("sD" if self.client.ended else "cD")
 
     def _unsent(self) -> int:
-        return self.client.transport.unsent() + self.server.transport.unsent()
+        return self.client.transport.unsent + self.server.transport.unsent
 
     def _end(self, flags: str, broken: bool = False) -> None:
         self._deadlines.cancel(self)

@@ -98,13 +98,13 @@ class Transport:
         "_reason",
         "_resume_at",
         "_unsent",
-        "_unsent_size",
         "drained",
         "hung_up",
         "lost",
         "peer",
         "socket",
         "state",
+        "unsent",
     )
 
     _log = Logger()
@@ -133,7 +133,8 @@ class Transport:
         self._on_end: Callable[[int], None] | None = None
         self._read_size = READ_SIZE
         self._unsent: list[bytes | memoryview] = []
-        self._unsent_size = 0
+        #: The number of bytes that the kernel has not taken yet. Others only read it.
+        self.unsent = 0
         #: Unsent bytes wait: for the end of the batch (`_queued`), for the kernel to take them (`_blocked`).
         self._queued = False
         self._blocked = False
@@ -211,14 +212,14 @@ class Transport:
         if self.state != OPEN:
             return
         self._unsent.append(data)
-        self._unsent_size += len(data)
+        self.unsent += len(data)
         if self._queued:
             return
         if self._blocked:
             self._check_high_water()
             return
         senders = self._poller.senders
-        if senders is None or self._unsent_size >= BULK:
+        if senders is None or self.unsent >= BULK:
             self._flush()
         else:
             self._queued = True
@@ -273,10 +274,6 @@ class Transport:
         except OSError:
             pass  # the connection is gone already, as wanted
         self._end(reason)
-
-    def unsent(self) -> int:
-        """Returns the number of bytes that the kernel has not taken yet."""
-        return self._unsent_size
 
     @property
     def batch(self) -> int:
@@ -456,7 +453,7 @@ class Transport:
         unsent = self._unsent
         was_blocked, self._blocked = self._blocked, False
         while unsent:
-            if len(unsent) > 1 and self._unsent_size <= HIGH_WATER:
+            if len(unsent) > 1 and self.unsent <= HIGH_WATER:
                 unsent[:] = [b"".join(unsent)]
             data = unsent[0]
             try:
@@ -466,7 +463,7 @@ class Transport:
             except OSError:
                 self._send_failed()
                 return
-            self._unsent_size -= sent
+            self.unsent -= sent
             if sent < len(data):
                 rest = memoryview(data)[sent:]
                 # A memoryview keeps the whole object that it was cut from in memory, for as long as the reader sleeps.
@@ -495,18 +492,18 @@ class Transport:
 
     def _forget_unsent(self) -> None:
         self._unsent.clear()
-        self.lost += self._unsent_size
-        self._unsent_size = 0
+        self.lost += self.unsent
+        self.unsent = 0
 
     def _check_high_water(self) -> None:
         """Tells the producer to pause or to go on, if it has to."""
         if self._paused:
-            if self._unsent_size <= self._resume_at:
+            if self.unsent <= self._resume_at:
                 self._paused = False
                 self._resume_at = LOW_WATER
                 if self.state == OPEN:
                     self.peer.resume_writing()
-        elif self._unsent_size > HIGH_WATER and self.state == OPEN:
+        elif self.unsent > HIGH_WATER and self.state == OPEN:
             self._paused = True
             self.peer.pause_writing()
 

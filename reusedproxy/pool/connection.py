@@ -201,7 +201,7 @@ class ServerConnection(Unfinished):
             self.transport.send_now()
             self._look_at_sent()
             return
-        self._left = self.transport.unsent()
+        self._left = self.transport.unsent
         self._expect()
 
     def pause_response(self) -> None:
@@ -291,7 +291,7 @@ class ServerConnection(Unfinished):
     def pause_writing(self) -> None:
         exchange = self.exchange or self.uploader
         if exchange is not None:
-            self._left = self.transport.unsent()
+            self._left = self.transport.unsent
             self._expect()
             exchange.pause_request()
 
@@ -307,7 +307,7 @@ class ServerConnection(Unfinished):
             exchange.resume_request()
 
     def deadline_passed(self) -> None:
-        left = self.transport.unsent()
+        left = self.transport.unsent
         if self.state == RETIRING:
             self.transport.abort("peer did not take the end")
         elif self.state == IDLE or self.state == WATCHED:
@@ -399,7 +399,7 @@ class ServerConnection(Unfinished):
             raise ResponseFault("another protocol in place of 100 Continue")  # section 7.8: 100 comes before 101
         self.deadline = inf
         transport = self.transport
-        if self._request_ended and not transport.unsent():
+        if self._request_ended and not transport.unsent:
             exchange.response_switched(head, rest)
             return
         transport.pause_reading()
@@ -485,7 +485,7 @@ class ServerConnection(Unfinished):
         transport = self.transport
         # A request that still waits in our buffer has not ended either: the server has answered before it
         # had all of it.
-        request_ended = self._request_ended and not (transport.unsent() or transport.lost)
+        request_ended = self._request_ended and not (transport.unsent or transport.lost)
         if keep_alive and request_ended and not more and not transport.hung_up and transport.state == OPEN:
             transport.resume_reading()  # the client may have had it paused to the last
             self._rested = transport.batch
@@ -520,7 +520,7 @@ class ServerConnection(Unfinished):
 
     def _untouched(self) -> bool:
         """Tells whether no byte of the request has been sent, so that the server cannot have seen any."""
-        return self.transport.unsent() + self.transport.lost == self._given
+        return self.transport.unsent + self.transport.lost == self._given
 
     def _unasked(self, data: bytes) -> None:
         """Retires a connection on which the server speaks without a request: it announces its end (a 408, say; RFC 9110

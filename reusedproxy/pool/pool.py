@@ -199,8 +199,8 @@ class HTTPConnectionPool:
             return None
         if connection.requests:
             self.counters.reuses += 1
-        if len(self.idle) < self.limits.min_conn:
-            self.upkeep.refill.idle_taken()
+        if len(self.idle) < self.limits.min_conn and self.upkeep.refill.look is None:
+            self.upkeep.refill.watch_floor()
         return connection
 
     def take(self, connection: ServerConnection) -> None:

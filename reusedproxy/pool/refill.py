@@ -86,7 +86,7 @@ class Refill:
         standing = self._standing_idle()
         if held.in_use:
             if standing < floor and self.look is None:
-                self._watch_floor()
+                self.watch_floor()
             standing += len(held.in_use) - len(held.last_use) - len(held.pinged)
         while True:
             connecting, waiting = len(held.connecting), len(pool.waiters)
@@ -145,16 +145,14 @@ class Refill:
             self._missing -= 1
             pool.dial(self.causes.cause(self._governor.failures > 0))
 
-    def idle_taken(self) -> None:
-        """Notes that fewer than the floor are idle, because one was taken."""
-        if self.look is None:
-            self._watch_floor()
-
     def idle_returned(self) -> None:
         """Notes that a connection has come back while the floor is short."""
-        self._idle_peak = max(self._idle_peak, self._standing_idle())
+        held = self._held
+        standing = len(held.idle) - len(held.due) + len(held.pinged)  # as `_standing_idle` has it
+        if standing > self._idle_peak:
+            self._idle_peak = standing
 
-    def _watch_floor(self) -> None:
+    def watch_floor(self) -> None:
         """Sets a time to look at a floor that is short because connections are in use: most come back in a moment."""
         self._idle_peak = self._standing_idle()
         self.look = self._clock.callLater(REFILL_AFTER, self._refill)
@@ -174,4 +172,4 @@ class Refill:
         self._missing = floor - self._idle_peak - max(0, len(held.connecting) - len(pool.waiters))
         self._make_good()
         if self._standing_idle() < floor:
-            self._watch_floor()
+            self.watch_floor()

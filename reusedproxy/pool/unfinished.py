@@ -64,7 +64,7 @@ class Unfinished:
         transport.resume_reading()
         self.uploader = exchange
         if self._request_ended:
-            if transport.unsent():
+            if transport.unsent:
                 self._await_sent()
             else:
                 self._rest()
@@ -75,7 +75,7 @@ class Unfinished:
     def _look_at_sent(self) -> None:
         """Continues what waits for the end of the request once all of that has been sent; until then waits."""
         transport = self.transport
-        if transport.unsent():
+        if transport.unsent:
             self._await_sent()
         elif transport.lost or transport.state != OPEN:
             self._expect()  # the transport tells of its end, or has
@@ -92,7 +92,7 @@ class Unfinished:
 
     def _await_taking(self) -> None:
         """Gives the server `timeout server` to take what it is sent."""
-        self._left = self.transport.unsent()
+        self._left = self.transport.unsent
         self._expect()
 
     def _await_sent(self) -> None:
