@@ -47,7 +47,8 @@ class FaultTests(SynchronousTestCase):
         for line, why in (
             (f"unix@{self.directory}/a user nix", "there is no user 'nix'"),
             (f"unix@{self.directory}/a group nix", "there is no group 'nix'"),
-            ("fd@9999", "Bad file descriptor"),
+            (f"unix@{self.directory}/a user 99999999999", "'99999999999' is no number of a user"),
+            (f"unix@{self.directory}/a user ²", "there is no user '²'"),
         ):
             text = f"frontend f\n bind {line}\n default_backend b\nbackend b\n server s {LOOPBACK}:1\n"
             for bind in (False, True):

@@ -7,7 +7,6 @@ Starts nothing: the result is bound but does not accept, and its pools open no c
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterable
 from functools import partial
@@ -364,13 +363,11 @@ class Assembly:
 
     def _look_up(self, binds: Iterable[model.Bind]) -> None:
         """Collects those faults of `_bind` that can be found without opening a port: names that cannot be resolved,
-        users and groups that do not exist, descriptors that are not open."""
+        users and groups that do not exist. (Descriptors are given to the daemon, and not to who checks.)"""
         for bind in binds:
             try:
                 self._resolved(bind.address)
                 owner_of(bind)
-                if bind.address.kind == "fd":
-                    os.fstat(bind.address.fd)
             except OSError as error:
                 self._faults.append(Fault(bind.place, f"cannot listen on {bind.address}: {error.strerror}"))
 

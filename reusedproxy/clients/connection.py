@@ -151,7 +151,7 @@ class ClientConnection:
         elif self._body is not None:
             self._read_body(data)
         elif self.state < ENDING:
-            self._line_up(self._buffer + data)
+            self._keep_early(self._buffer + data)
 
     def eof_received(self) -> None:
         """Notes that the client will send nothing more. Its current request goes on: it may
@@ -180,7 +180,7 @@ class ClientConnection:
     def pause_writing(self) -> None:
         self._blocked = True
         self._left = self.transport.unsent
-        self._give(self.frontend.timeouts.client)
+        self._give_time(self.frontend.timeouts.client)
         if self.exchange is not None:
             self.exchange.pause_response()
 
@@ -192,7 +192,7 @@ class ClientConnection:
             self._give_body_time()
             self.exchange.resume_response()
         elif self.state < BUSY:
-            self._give(timeouts.http_keep_alive if self.state == WAITING else timeouts.http_request)
+            self._give_time(timeouts.http_keep_alive if self.state == WAITING else timeouts.http_request)
             self._go_on()
 
     def deadline_passed(self) -> None:
@@ -320,7 +320,7 @@ class ClientConnection:
             self._end("proxy stopping")
         elif self.state == WAITING:
             # Its request is probably on its way, and closing now would answer it with a reset.
-            self._give(FIRST_FOR)
+            self._give_time(FIRST_FOR)
 
     def turn_away(self) -> None:
         """Ends the connection of a client that may not connect any more: after the current exchange, or now."""
@@ -366,7 +366,7 @@ class ClientConnection:
             self._refuse(fault.status, "PR")
         else:
             if data and self._blocked:
-                self._line_up(data)
+                self._keep_early(data)
             elif data and self.state < BUSY:
                 self._buffer = data
                 self.transport.pause_reading()
@@ -374,7 +374,7 @@ class ClientConnection:
         finally:
             self._taking = False
 
-    def _line_up(self, data: bytes) -> None:
+    def _keep_early(self, data: bytes) -> None:
         """Keeps requests that came too early. The client may send no more than a head's size of them."""
         self._buffer = data
         if len(data) > self.frontend.limits.max_head:
@@ -463,7 +463,7 @@ class ClientConnection:
                 raise RequestFault("ended in its body")
             self._body = body
             if data or not head.expect_continue:
-                self._give(self.frontend.timeouts.client)
+                self._give_time(self.frontend.timeouts.client)
         return data, rest
 
     def _read_body(self, data: bytes) -> None:
@@ -477,11 +477,11 @@ class ClientConnection:
             return
         if body.complete:
             self._body = None
-            self._line_up(rest)
+            self._keep_early(rest)
             if not self._blocked:
                 self.deadline = inf
         else:
-            self._give(self.frontend.timeouts.client)
+            self._give_time(self.frontend.timeouts.client)
             if body.held:
                 self._give_back(body)
         if data:
@@ -520,7 +520,7 @@ class ClientConnection:
         (`option abortonclose`)."""
         return exchange.backend is None or exchange.backend.settings.abortonclose
 
-    def _give(self, timeout: float | None) -> None:
+    def _give_time(self, timeout: float | None) -> None:
         """Sets the time by which the client must act, `timeout` seconds from now; None changes nothing."""
         if timeout is not None:
             self.deadlines.watch(self, self.deadlines.now() + timeout)
@@ -530,7 +530,7 @@ class ClientConnection:
         the server's 100."""
         exchange = self.exchange
         if self._body is not None and not self._request_paused and not (exchange is not None and exchange.expects):
-            self._give(self.frontend.timeouts.client)
+            self._give_time(self.frontend.timeouts.client)
 
     def _look_at_reader(self) -> None:
         """Gives more time to a client that has taken some of the answer, or sent what is drained; ends it otherwise."""
@@ -538,10 +538,10 @@ class ClientConnection:
         if 0 < left < self._left:
             self._left = left
             self._drained = drained
-            self._give(self._time_to_take or DRAIN_SILENCE)
+            self._give_time(self._time_to_take or DRAIN_SILENCE)
         elif self._drained < drained < DRAIN_MAX and self.deadlines.now() < self._drain_until:
             self._drained = drained
-            self._give(DRAIN_SILENCE)
+            self._give_time(DRAIN_SILENCE)
         elif self.exchange is not None:
             self.exchange.client_lost("c")
         else:
@@ -583,4 +583,4 @@ class ClientConnection:
         if self.state == ENDING:
             self._left = self.transport.unsent
             self._drain_until = self.deadlines.now() + DRAIN_FOR
-            self._give(drain if drain and not self._blocked else self._time_to_take)
+            self._give_time(drain if drain and not self._blocked else self._time_to_take)

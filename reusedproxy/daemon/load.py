@@ -1,7 +1,7 @@
 """Loads configuration files and directories of them, and renders all faults as lines for people.
 
-Reads the text of configuration files only; files that they name are opened in `build`. Must never know what the
-configuration is used for.
+Reads the text of configuration files only; files that they name are read by `build` and `net.tls.files`. Must never
+know what the configuration is used for.
 """
 
 from __future__ import annotations

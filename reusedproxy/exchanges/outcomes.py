@@ -1,8 +1,9 @@
 """Maps the end of an exchange to HAProxy's words: the status that the client gets and the two letters in the log.
 
 The letters are those of its manual, section 8.5: who ended it (C the client, S the server, P the proxy for what a peer
-said, R for want of resources, K an operator; small letters: whose time was over), and what it was at (Q in the queue, C
-connecting, H before the answer's head, D with data passing). Pure tables.
+said, R for want of resources, K an operator, L the proxy with an answer of its own, I by an error of its own; small
+letters: whose time was over), and what it was at (R reading the request, Q in the queue, C connecting, H before the
+answer's head, D with data passing). Pure tables.
 """
 
 from __future__ import annotations

@@ -496,21 +496,28 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+def _number_of(said: str | None, what: str, look_up: Callable[[str], int]) -> int:
+    if said is None:
+        return -1
+    if said.isascii() and said.isdigit():
+        if int(said) >= 2**32 - 1:  # the largest one stands for none
+            raise OSError(errno.EINVAL, f"'{said}' is no number of a {what}")
+        return int(said)
+    try:
+        return look_up(said)
+    except KeyError:
+        raise OSError(errno.EINVAL, f"there is no {what} '{said}'") from None
+
+
 def owner_of(bind: Bind) -> tuple[int, int]:
     """Returns user and group ID of a unix socket, given by name or number; -1 where the line gives none (chown(2)).
 
     Raises OSError for a name that does not exist.
     """
-    user, group = bind.user, bind.group
-    try:
-        uid = -1 if user is None else int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
-    except KeyError:
-        raise OSError(errno.EINVAL, f"there is no user '{user}'") from None
-    try:
-        gid = -1 if group is None else int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
-    except KeyError:
-        raise OSError(errno.EINVAL, f"there is no group '{group}'") from None
-    return uid, gid
+    return (
+        _number_of(bind.user, "user", lambda name: pwd.getpwnam(name).pw_uid),
+        _number_of(bind.group, "group", lambda name: grp.getgrnam(name).gr_gid),
+    )
 
 
 def _umask() -> int:

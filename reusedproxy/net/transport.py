@@ -2,8 +2,9 @@
 
 A transport writes at the end of each batch of events and buffers only what the kernel did not take. It tells its peer
 when that is too much and when it is gone again, so that the producer can be stopped. It knows a socket and a poller,
-and one peer object that it tells what happened; it must never know what the bytes mean. `tls` adds encryption by
-replacing the three methods here that touch the socket.
+and one object that it tells what happened, `peer`; in sentences "the peer" is the other end. It must never know what
+the bytes mean. `net.tls.transport` adds encryption by replacing the methods that carry bytes (`_send`, `_read`,
+`_goodbye`), and those whose answer it changes.
 
 Twisted's `transport.write` leaves even the first try to the reactor's next turn, at the price of two `epoll_ctl` calls
 and one more turn (measured for one request and its answer in an early sketch: 41 µs of CPU; trying at once, 29 µs).
@@ -41,9 +42,8 @@ BULK = 32 * 1024
 OPEN = 0  # both directions in use
 HALF = 1  # its owner writes no more; our end is shut as soon as all is sent, and incoming data is still delivered
 CLOSING = 2  # its owner writes no more; unsent bytes are still going out
-DRAINING = (
-    3  # once all is sent and our end shut, it reads to the peer's end, so that a reset does not destroy our last bytes
-)
+#: Once all is sent and our end is shut, it reads to the peer's end, so that a reset does not destroy our last bytes.
+DRAINING = 3
 CLOSED = 4
 
 # The reasons why a connection ended, as given to `connection_lost`; an owner gives its own with `close` and `abort`.
@@ -361,7 +361,7 @@ class Transport:
         except Exception:
             self._broken()
 
-    # The three places that touch the socket.
+    # What TLS replaces.
 
     def _send(self, data: bytes | memoryview) -> int:
         """Hands bytes to the kernel and returns how many it took.

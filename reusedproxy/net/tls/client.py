@@ -10,10 +10,8 @@ from __future__ import annotations
 import re
 from copy import copy
 from datetime import datetime, timezone
-from ipaddress import ip_address
 from socket import socket
 
-import service_identity.cryptography
 import service_identity.hazmat
 from attrs import define
 from cryptography import x509
@@ -22,17 +20,16 @@ from OpenSSL import SSL, crypto
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, certificates_of, use_certificate
+from reusedproxy.net.tls.names import is_address, is_for, why_not
 from reusedproxy.net.tls.openssl_server import HOSTNAME_MISMATCH, name_refusals
 from reusedproxy.net.tls.parameters import set_parameters
 from reusedproxy.net.tls.transport import CertificateRefused, TLSTransport, openssl_reason
 from reusedproxy.net.tls.words import (
     ALERTS,
-    UNREADABLE,
     VerifyFault,
     alert_words,
     certificate_words,
     names_in,
-    uncounted_names,
 )
 from reusedproxy.net.transport import Peer
 
@@ -88,7 +85,7 @@ class ClientContext:
         #: The name that the certificate must carry: HAProxy's `verifyhost` counts only without `sni`.
         self.name = settings.sni or settings.verifyhost
         self._sni = None if settings.sni is None else _wire_name(settings.sni)
-        if self.name is not None and not _is_address(self.name):
+        if self.name is not None and not is_address(self.name):
             _wire_name(self.name)
         self._context = context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
@@ -119,7 +116,7 @@ class ClientContext:
         other = copy(self)
         other.session = None
         other.name = sni or self.settings.verifyhost
-        other._sni = None if not sni or _is_address(sni) else _wire_name(sni)  # RFC 6066 section 3: no addresses
+        other._sni = None if not sni or is_address(sni) else _wire_name(sni)  # RFC 6066 section 3: no addresses
         return other
 
     @property
@@ -161,22 +158,11 @@ class ClientContext:
 
     def misnamed(self, certificate: x509.Certificate) -> str | None:
         """Returns what is wrong with the names of a server's certificate, in words, or None."""
-        if self.name is None:
+        if self.name is None or is_for(certificate, self.name):
             return None
-        try:
-            if _is_address(self.name):
-                service_identity.cryptography.verify_certificate_ip_address(certificate, self.name)
-            else:
-                service_identity.cryptography.verify_certificate_hostname(certificate, self.name)
-        except (service_identity.VerificationError, service_identity.CertificateError, *UNREADABLE):
-            if _is_internationalized_below(self.name, certificate):
-                return None
-            shown = certificate_words(certificate, names=False)
-            return (
-                f"the certificate is not for {self.name!r}, it is for"
-                f" {names_in(certificate) or 'no name at all'} ({shown}){uncounted_names(certificate, self.name)}"
-            )
-        return None
+        shown = certificate_words(certificate, names=False)
+        found = names_in(certificate) or "no name at all"
+        return f"the certificate is not for {self.name!r}, it is for {found} ({shown}){why_not(certificate, self.name)}"
 
     def mistrusted(self, connection: SSL.Connection) -> bool:
         """Tells, after a failed handshake, whether it failed because the server's certificate was not accepted."""
@@ -316,37 +302,13 @@ def _note_progress(connection: SSL.Connection, where: int, value: int) -> None:
         seen.accepted = seen.complete
 
 
-def _is_internationalized_below(name: str, certificate: x509.Certificate) -> bool:
-    """Tells whether a wildcard of the certificate stands for the first label of an internationalised name.
-
-    service_identity does not let it. RFC 9525 (section 6.3) rules out only wildcards that are a part of such a label;
-    as a whole one stands for any, as in OpenSSL and in browsers.
-    """
-    label, _, domain = name.lower().partition(".")
-    if not label.startswith("xn--") or "." not in domain:
-        return False
-    try:
-        carried = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        return f"*.{domain}" in {str(each).lower() for each in carried.get_values_for_type(x509.DNSName)}
-    except (x509.ExtensionNotFound, *UNREADABLE):
-        return False
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
 def _wire_name(name: str) -> bytes:
     """Returns a host name as it goes over the wire.
 
     Raises TLSConfigurationError for one that no certificate could carry.
     """
     try:
-        if not _is_address(name):
+        if not is_address(name):
             service_identity.hazmat.DNS_ID(name)
         return name.encode("idna")
     except (ValueError, ImportError):

@@ -128,25 +128,6 @@ def names_in(certificate: x509.Certificate) -> str:
     return several([str(getattr(each, "value", each)) for each in carried], ", ")
 
 
-def uncounted_names(certificate: x509.Certificate, wanted: str) -> str:
-    """Returns why a name that looks right in a certificate does not count (RFC 9525), "" where there is none.
-
-    Those are common names, wildcards in other places than RFC 9525 allows them, and addresses that stand as names.
-    """
-    try:
-        carried = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        names = [str(each).lower() for each in carried.get_values_for_type(x509.DNSName)]
-    except x509.ExtensionNotFound:
-        return "; a common name does not count (RFC 9525): it needs a subjectAltName"
-    except UNREADABLE:
-        return ""
-    if wanted.lower() in names:
-        return "; an address counts as an IP address among the names (RFC 9525), not as a DNS name"
-    if any("*" in each for each in names):
-        return "; a wildcard counts as the whole first label above two others or more (*.example.com), nowhere else"
-    return ""
-
-
 def several(texts: Sequence[str], between: str) -> str:
     """Joins the first NAMES_SAID texts and says how many more there are."""
     more = f" and {len(texts) - NAMES_SAID} more" if len(texts) > NAMES_SAID else ""
