@@ -146,6 +146,15 @@ class StampTests(FilesTestCase):
         self.write("two.ecdsa")
         self.assertEqual([os.path.basename(stamp[0]) for stamp in files.stamps()], ["list", "one.pem", "two.ecdsa"])
 
+    def test_hidden_files_are_not_looked_at(self) -> None:
+        """They are not used, and an editor's come and go."""
+        (self.folder / "cas").mkdir()
+        self.write("cas/one.pem")
+        files = FilesOfTLS(self.configuration(f"crt {self.folder}/cas", ""))
+        before = files.stamps()
+        self.text("cas/.one.pem.swp", "nonsense")
+        self.assertEqual(files.stamps(), before)
+
     def test_a_list_that_cannot_be_read_is_looked_at_itself(self) -> None:
         path = self.text("list", "/a.pem [nonsense]\n")
         self.assertEqual(self.named(f"crt-list {path}", ""), {"list"})

@@ -82,7 +82,7 @@ class Proxy:
     #: Stamps of these files, taken before the files were read.
     stamps: Stamps = ()
     addresses: Addresses = Factory(Addresses)
-    #: Patterns of rules, by the names of their files. They belong to the configuration.
+    #: Patterns of rules, by the names of their files, kept for when only files of TLS are read again (`ssl-watch`).
     patterns: dict[str, list[str]] = Factory(dict)
     #: CAs and revocation lists that have been read.
     trusts: Trusts = Factory(Trusts)
@@ -194,7 +194,7 @@ class Assembly:
                 backends[each.name] = yield from self._backend(each)
         proxy.backends = list(backends.values())
         disabled = frozenset(self._configuration.backends).difference(backends)
-        rule_sets = RuleSets(backends, disabled, proxy.patterns)
+        rule_sets = RuleSets(backends, disabled, {**proxy.patterns})
         for settings in self._configuration.frontends.values():
             if settings.disabled:
                 continue
@@ -208,6 +208,9 @@ class Assembly:
                 partial(self._announce, section=f"frontend {settings.name}"),
             )
             proxy.frontends.append(frontend)
+            own = self._configuration.backends.get(settings.name)
+            if own is not None and own.place == settings.place:
+                frontend.own_backend = own.name
             frontend.routing = yield from rule_sets.routing(frontend)
             frontend.gate = rule_sets.gate(frontend.settings)
             targets = self._log_targets(settings.logs)
@@ -222,6 +225,8 @@ class Assembly:
                 yield from self._bind(frontend)
             else:
                 self._look_up(frontend.settings.binds)
+        if self._configuration.global_.ssl_watch is not None:
+            proxy.patterns = rule_sets.files
         self._faults += rule_sets.faults
         proxy.notices += [] if self._again else rule_sets.notices
         for backend in proxy.backends:

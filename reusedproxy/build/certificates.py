@@ -186,9 +186,10 @@ def _look_at(path: str) -> os.stat_result | None:
 
 
 def _in(path: str) -> list[str]:
-    """Returns the files of a directory; none for an unreadable one, which is reported where it is used."""
+    """Returns the files of a directory, without hidden ones, which are not used; none for an unreadable one, which is
+    reported where it is used."""
     try:
-        return [os.path.join(path, name) for name in sorted(os.listdir(path))]
+        return [os.path.join(path, name) for name in sorted(os.listdir(path)) if not name.startswith(".")]
     except OSError:
         return []
 

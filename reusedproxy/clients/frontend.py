@@ -90,6 +90,8 @@ class Frontend:
         #: Another frontend accepts on its listeners, or nobody does.
         self.stopped = False
         self.default_route = None if backend is None else Route(settings, backend)
+        #: The name of the backend of its own section, of a `listen`; None: it is a frontend only.
+        self.own_backend: str | None = None
         #: The rules of its section and of those that they lead to; None: there are none.
         self.routing: Routing | None = None
         #: Decides who may come in; None: everybody may.

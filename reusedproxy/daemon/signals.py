@@ -65,6 +65,11 @@ class SignalHandlers:
         # When it begins to run, Twisted installs this one of its own, by which an ordered stop is a death by signal.
         self._reactor.sigTerm = self._stop
 
+    def ignore_stops(self) -> None:
+        """Ignores further signals to stop: while Python ends, they would end the process by themselves."""
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)
+
     def _stop_early(self, number: int, frame: object) -> None:
         print(f"[NOTICE] stopped by {signal.Signals(number).name} before it served", file=sys.stderr, flush=True)
         signal.signal(number, signal.SIG_DFL)

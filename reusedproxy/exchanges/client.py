@@ -21,9 +21,10 @@ from reusedproxy.rules.regular import Unevaluated
 
 class ClientFrontend(Protocol):
     """Defines the frontend as an exchange knows it. `default_route` leads to the backend where no rule chooses another;
-    None: there is none."""
+    None: there is none. `own_backend` is the name of the backend of its own section, a `listen`; None: it has none."""
 
     name: str
+    own_backend: str | None
     timeouts: Timeouts
     traffic: Traffic
     default_route: Route | None

@@ -68,7 +68,8 @@ class ExchangeFacts:
 
     @property
     def backend_name(self) -> str | None:
-        return None if self.backend is None else self.backend.name
+        """Returns the name of the request's backend: until one is chosen, that of a `listen` section is its own."""
+        return self.client.frontend.own_backend if self.backend is None else self.backend.name
 
     @property
     def server_name(self) -> str | None:

@@ -282,6 +282,26 @@ class AnswersBesideHAProxyTests(BesideTestCase):
         )
 
 
+class OwnBackendTests(BesideTestCase):
+    """The backend of a `listen` section is known to its rules before one is chosen."""
+
+    def test_its_name(self) -> None:
+        recorder, port = Recorder(), free_port()
+        text = (
+            f"backend servers\n server s1 {HOST}:{recorder.port}\nlisten l\n bind {LOOPBACK}:{port}\n"
+            " http-request return status 200 content-type text/plain string first if { be_name l } { path /x }\n"
+            " use_backend other if { be_name l }\n"
+            "backend other\n http-request return status 200 content-type text/plain lf-string %[be_name]\n"
+        )
+        for make in (Daemon, HAProxy):
+            daemon = make(temporary_directory(self) / make.__name__, text)
+            self.addCleanup(daemon.stop)
+            daemon.start()
+            found = [self.body(port, f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()) for path in ("/x", "/y")]
+            self.assertEqual(found, [b"first", b"other"], make)
+            daemon.stop()
+
+
 #: What TLS has shown of the client, as an answer's text has it.
 SHOWN = (
     *(

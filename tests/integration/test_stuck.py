@@ -116,6 +116,21 @@ class ExitTests(ProcessTestCase):
             self.assertIn(f"stopping: {number.name}", daemon.output)
             self.assertIn("Main loop terminated", daemon.output)
 
+    def test_however_often_it_is_told(self) -> None:
+        """To the last moment, in which Python has ended and the process has not."""
+        daemon = self.daemon()
+        wait_for(partial(daemon.has_said, "Proxy main listens on"), "the daemon to serve")
+
+        def ended() -> bool:
+            if not daemon.ended():
+                daemon.signal(signal.SIGTERM)
+            return daemon.ended()
+
+        until = time.monotonic() + 30
+        while not ended():
+            self.assertLess(time.monotonic(), until)
+        self.assertEqual(self.status(daemon), 0)
+
 
 class OtherSignalTests(ProcessTestCase):
     def test_what_reloads_haproxy_reloads_and_what_it_bears_is_borne(self) -> None:
