@@ -25,9 +25,9 @@ global
 """
 
 
-def make_key(path: Path) -> str:
+def make_key(path: Path, kind: str = "ed25519") -> str:
     """A key pair at `path`; returns the public key's fingerprint."""
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", path], check=True, stdin=subprocess.DEVNULL)
     said = subprocess.run(["ssh-keygen", "-l", "-f", path], check=True, capture_output=True, text=True)
     return said.stdout.split()[1]
 
@@ -84,6 +84,17 @@ class ManholeTests(SynchronousTestCase):
         self.assertTrue(
             [line for line in self.logged() if "Manhole admitted user 'manhole'" in line and self.known in line]
         )
+
+    def test_keys_of_all_kinds_may_come_in(self) -> None:
+        """Whatever the host key's: conch would have told OpenSSH that only that is taken."""
+        for kind in ("rsa", "ecdsa"):
+            make_key(self.directory / kind, kind)
+        texts = [(self.directory / f"{name}.pub").read_text() for name in ("known", "rsa", "ecdsa")]
+        (self.directory / "authorized_keys").write_text("".join(texts))
+        self.daemon.start()
+        for name in ("known", "rsa", "ecdsa"):
+            done = self.ssh("manhole@127.0.0.1", "6 * 7", key=name)
+            self.assertEqual((done.stdout, done.stderr), ("42\n", ""), name)
 
     def test_an_ordinary_session_is_no_error_in_the_log_and_no_flood(self) -> None:
         """conch calls each goodbye an error, and tells how it got on."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -73,6 +73,14 @@ LONGEST_MESSAGE = 35000
 ONCE = frozenset((5, *range(20, 50)))
 #: Those among them that a client may have sent after a wrong guess, to be ignored (RFC 4253, section 7).
 GUESSED = range(30, 50)
+#: Algorithms by which clients may sign, whatever the host key's; not those with SHA-1 (RFC 9142).
+SIGNATURES = b",".join(
+    [
+        *(each for each in SSHServerTransport.supportedPublicKeys if each not in (b"ssh-rsa", b"ssh-dss")),
+        b"sk-ssh-ed25519@openssh.com",
+        b"sk-ecdsa-sha2-nistp256@openssh.com",
+    ]
+)
 #: The first message number beyond transport and key exchange.
 BEYOND_TRANSPORT = 50
 #: Most characters of a client's text in the log.
@@ -315,6 +323,14 @@ class _Connection(SSHServerTransport):
         if not self.isEncrypted("in") and (number >= BEYOND_TRANSPORT or number == MSG_SERVICE_REQUEST):
             return "it asked for a login before keys were exchanged"
         return ""
+
+    def sendExtInfo(self, extensions: Sequence[tuple[bytes, bytes]]) -> None:
+        """Names the algorithms by which clients may sign (RFC 8308, section 3.1).
+
+        conch names those of the host key alone, whereupon OpenSSH does not even offer an RSA key.
+        """
+        known = [(name, SIGNATURES if name == b"server-sig-algs" else value) for name, value in extensions]
+        SSHServerTransport.sendExtInfo(self, known)
 
     def sendDisconnect(self, reason: int, desc: bytes) -> None:
         """Ends the connection with a message to the client; conch calls it for most faults."""
