@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 import time
 from typing import Any, NoReturn
@@ -73,7 +74,7 @@ class Options(TwistedOptions):
             if self["config"] or self["check"]:
                 raise UsageError("--demo brings its own configuration: leave --config and --check out")
         elif self["reload"] is not None:
-            if not self["reload"].isdigit() or not int(self["reload"]):
+            if not re.fullmatch(r"[0-9]{1,10}", self["reload"]) or not int(self["reload"]):
                 raise UsageError(f"--reload needs the number of a process, not '{self['reload']}'")
             if not self["status-file"]:
                 raise UsageError("--reload needs the --status-file that the daemon was started with")

@@ -319,7 +319,7 @@ class FileTests(SynchronousTestCase):
 
     def test_a_file_that_holds_something_else_is_left_as_it_is(self) -> None:
         """A slip of the fingers must not cost a configuration, or show a key to everybody."""
-        for text in ("frontend f\n", '{"name": 1}\n'):
+        for text in ("frontend f\n", '{"name": 1}\n', "\0" * 4096 + "an image", "\0" * 2**20):
             self.path.write_text(text)
             self.path.chmod(0o600)
             error = self.assertRaises(OSError, StatusFile, str(self.path))

@@ -116,8 +116,9 @@ class StatusFile:
             os.close(self._file)
             raise OSError(errno.EINVAL, "it is no regular file")
         # A crash may have left zeros for its text.
-        beginning = os.pread(self._file, 100, 0).strip(b"\0")
-        if beginning and not beginning.startswith(_BEGINNING):
+        found = os.pread(self._file, 16 * KEPT, 0).strip(b"\0")
+        long = os.fstat(self._file).st_size >= 16 * KEPT
+        if long or (found and not found.startswith(_BEGINNING)):
             os.close(self._file)
             raise OSError(errno.EEXIST, "it holds something else, which would be lost")
         os.fchmod(self._file, 0o644)  # whatever the umask: readers are not always root

@@ -88,8 +88,8 @@ def integer(text: str, what: str, least: int = 0, most: int = LARGEST_INTEGER) -
     value = int(text)
     if value < least or value > most:
         wanted = f"between {least} and {most}" if most != LARGEST_INTEGER else f"at least {least}"
-        if value > LARGEST_INTEGER:
-            wanted = f"at most {LARGEST_INTEGER}"
+        if value > most == LARGEST_INTEGER:
+            wanted = f"at most {most}"
         raise Wrong(f"{what}: {text} is out of range: it has to be {wanted}")
     return value
 
