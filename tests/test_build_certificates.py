@@ -6,12 +6,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
+from random import Random
 from unittest import mock
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.build.assembly import Proxy
+from reusedproxy.build.assembly import Assembly, Proxy
 from reusedproxy.build.certificates import Served, serving
 from reusedproxy.config.model.tls import BindTLS, CertificateSource, TLSOffer
 from reusedproxy.daemon.load import Refused
@@ -177,7 +178,7 @@ class StampTests(FilesTestCase):
         crt, ca = self.write("a.pem"), certificates().ca_file
         for words, said in ((f"ca-file {ca}", 1), (f"verify required ca-file {ca}", 0), ("alpn http/1.1", 0)):
             served = serve(self.tls(f"crt-list {self.text('list', f'{crt} [{words}]')}"))
-            found = [text for text in served.warnings() if "line 1: 'ca-file' does nothing without 'verify" in text]
+            found = [text for text in served.warnings if "line 1: 'ca-file' does nothing without 'verify" in text]
             self.assertEqual(len(found), said, words)
 
     def test_each_certificate_knows_whom_it_admits(self) -> None:
@@ -207,14 +208,11 @@ class StampTests(FilesTestCase):
 class DateTests(FilesTestCase):
     """What cannot work today is said; it is served all the same."""
 
-    def warnings(self, served: Served) -> list[str]:
-        return list(served.warnings())
-
     def test_our_certificate(self) -> None:
         """One that has ended is `operators.expiry`'s matter, from the start on."""
         now = datetime.now(timezone.utc)
         old, new = self.write("old.pem", not_after=now - DAY), self.write("new.pem", not_before=now + DAY)
-        (said,) = self.warnings(serve(self.tls(old, new, self.write("good.pem"))))
+        (said,) = serve(self.tls(old, new, self.write("good.pem"))).warnings
         self.assertIn(f"crt {new}: is not valid yet, before", said)
 
     def test_files_that_haproxy_would_use(self) -> None:
@@ -222,7 +220,7 @@ class DateTests(FilesTestCase):
         crt = self.write("a.pem")
         self.text("a.pem.ocsp", "")
         self.text("a.pem.sctl", "")
-        first, second = self.warnings(serve(self.tls(crt)))
+        first, second = serve(self.tls(crt)).warnings
         self.assertIn("a.pem.ocsp: is not used, no OCSP responses are sent to clients yet", first)
         self.assertIn("a.pem.sctl: is not used", second)
 
@@ -272,3 +270,22 @@ class AssemblyTests(FilesTestCase):
         self.assertEqual(now.notices, [])
         same = [now.served[address] is was.served[address] for address in was.served]
         self.assertEqual(same, [True, False])
+
+    def test_a_renewal_of_files_says_what_is_new_of_them(self) -> None:
+        """A list that has not changed would fill the log with each certificate that is renewed."""
+        crt = self.write("a.pem")
+        listed = self.text("list", f"{crt} [ca-file {certificates().ca_file}]")
+        was = self.assemble(f"ssl crt-list {listed}")
+        self.assertIn("list: line 1: 'ca-file' does nothing", *(notice.text for notice in was.notices))
+
+        def renewed() -> list[str]:
+            clock = Clock()
+            assembly = Assembly(
+                was.configuration, clock, was.poller, Random(1), lambda level, text, section="": None, was
+            )
+            return [notice.text for notice in assembly.build(bind=False).notices]
+
+        os.utime(crt, (1, 1))
+        self.assertEqual(renewed(), [])
+        self.text("a.pem.sctl", "")
+        self.assertIn("a.pem.sctl: is not used", *renewed())

@@ -310,7 +310,10 @@ class Assembly:
             proxy.served[bind.address] = served
             frontend.handshakes.certificates[bind.address] = served.certificates
             if served not in previous:
-                notices = [Notice("warning", bind.place, f"bind {bind.address}: {text}") for text in served.warnings()]
+                known = self._previous.served.get(bind.address) if self._previous is not None and self._again else None
+                said = known.warnings if known is not None else ()
+                texts = [f"bind {bind.address}: {text}" for text in served.warnings if text not in said]
+                notices = [Notice("warning", bind.place, text) for text in texts]
                 proxy.notices += [each for each in notices if each not in proxy.notices]
 
     def _bind(self, frontend: Frontend) -> Steps[None]:

@@ -40,19 +40,8 @@ class Served:
     tls: BindTLS
     stamps: Stamps
     certificates: Certificates
-    #: Words of its lists that do nothing.
-    idle_words: tuple[str, ...] = ()
-
-    def warnings(self) -> Iterator[str]:
-        """Returns warnings about files that were loaded without a fault."""
-        yield from self.idle_words
-        contexts = self.certificates.contexts
-        for path, leaf in {each.crt: each.leaf for each in contexts}.items():
-            yield from not_valid_yet(f"crt {path}", leaf)
-        for end, what in ((".ocsp", "OCSP responses are"), (".sctl", "certificate timestamps are")):
-            for path in dict.fromkeys(each.crt + end for each in contexts):
-                if os.path.exists(path):
-                    yield f"{path}: is not used, no {what} sent to clients yet"
+    #: What was found in its files when they were loaded, without being a fault.
+    warnings: tuple[str, ...] = ()
 
 
 def serving(tls: BindTLS, previous: Iterable[Served], trusts: Trusts) -> Steps[Served]:
@@ -68,7 +57,18 @@ def serving(tls: BindTLS, previous: Iterable[Served], trusts: Trusts) -> Steps[S
             return each
     made = Certificates(tls.strict_sni)
     yield from made.loading(chosen, trusts)
-    return Served(tls, stamps, made, tuple(idle))
+    return Served(tls, stamps, made, (*idle, *_warnings(made)))
+
+
+def _warnings(certificates: Certificates) -> Iterator[str]:
+    """Returns warnings about certificates that are not valid yet, and about files beside them that are not used."""
+    contexts = certificates.contexts
+    for path, leaf in {each.crt: each.leaf for each in contexts}.items():
+        yield from not_valid_yet(f"crt {path}", leaf)
+    for end, what in ((".ocsp", "OCSP responses are"), (".sctl", "certificate timestamps are")):
+        for path in dict.fromkeys(each.crt + end for each in contexts):
+            if os.path.exists(path):
+                yield f"{path}: is not used, no {what} sent to clients yet"
 
 
 def _with_admission(certificate: Certificate, known: dict[TLSOffer, object]) -> Certificate:
