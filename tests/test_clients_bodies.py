@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.exchanges.attempt import HELD_MAX
@@ -35,10 +37,13 @@ class BodyTests(SynchronousTestCase):
 
     def test_a_client_that_leaves_while_it_is_paused(self) -> None:
         """It waits for a connection no more, whether it is reset or ends before all of its body can have come."""
-        for leave in ("reset", "eof"):
+        for leave, framing in product(
+            ("reset", "eof"), (b"Content-Length: 100000", b"Transfer-Encoding: chunked\r\n\r\n186A0")
+        ):
             world = World(self)
             gone, other = world.client(), world.client()
-            gone.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + bytes(20_000))
+            end = b"\r\n" if b"chunked" in framing else b"\r\n\r\n"
+            gone.send(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing + end + bytes(20_000))
             gone.send(bytes(20_000))
             self.assertFalse(gone.wire.reading)
             getattr(gone.wire, leave)()

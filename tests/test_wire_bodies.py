@@ -133,6 +133,39 @@ class ChunkedBodyTests(SynchronousTestCase):
                 body.feed(case.data[:end])
                 self.assertFalse(body.complete)
 
+    def test_what_must_come_at_least_is_never_more_than_what_comes(self) -> None:
+        """Or a client that ends its side behind all of its body would be taken for gone; and some is missing until
+        the last byte has come."""
+        for case in LEGAL_BODIES:
+            for end in range(len(case.data) + 1):
+                for begin in (0, end // 2, max(end - 1, 0)):
+                    body = ChunkedBody()
+                    body.feed(case.data[:begin])
+                    body.feed(case.data[begin:end])
+                    self.check_least(body, case.data[end:])
+
+    def test_what_is_held_has_not_come_yet(self) -> None:
+        body = ChunkedBody()
+        body.feed(b"1\r\nx\r\n" * (CHUNKS_AT_ONCE + 1) + LAST_CHUNK)
+        self.check_least(body, body.held)
+
+    def check_least(self, body: ChunkedBody, coming: bytes) -> None:
+        self.assertTrue(min(len(coming), 1) <= body.least <= len(coming), (coming, body.least))
+
+    def test_a_chunk_that_has_begun_must_come_whole(self) -> None:
+        """With its end, and the last chunk behind it."""
+        body = ChunkedBody()
+        for data, least in (
+            (b"", 5),
+            (b"9c40\r\n", 40_007),
+            (bytes(40_000), 6),
+            (b"\r\n", 5),
+            (b"0\r\n", 2),
+            (b"\r\n", 0),
+        ):
+            body.feed(data)
+            self.assertEqual(body.least, least, data)
+
     def test_canonical_pieces_pass_as_the_same_object(self) -> None:
         """A stream that needs no change is not copied."""
         for data in (

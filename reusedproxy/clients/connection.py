@@ -283,7 +283,7 @@ class ClientConnection:
         """Handles the end of the client's side while its body is not read. A client that has left must not wait for a
         connection, nor use one up. So it counts as gone if the `unread` bytes cannot complete the body."""
         body, exchange = self._body, self.exchange
-        if isinstance(body, LengthBody) and unread < body.left and exchange is not None:
+        if body is not None and unread < body.least and exchange is not None:
             self._eof = True
             exchange.client_lost("C")
 

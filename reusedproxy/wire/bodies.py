@@ -76,6 +76,11 @@ class LengthBody:
         """Returns the number of payload bytes so far."""
         return self._length - self.left
 
+    @property
+    def least(self) -> int:
+        """Returns how many bytes complete the body."""
+        return self.left
+
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Returns what to send on and what lies beyond the body's end."""
         left = self.left - len(data)
@@ -162,6 +167,18 @@ class ChunkedBody:
         self.held = b""
         self._trailers = 0  # bytes of trailer lines so far
         self._fields = 0
+
+    @property
+    def least(self) -> int:
+        """Returns how many bytes must come at least to complete the body; those in `held` count as not yet come."""
+        if self._state == self.DONE:
+            return 0
+        if self._state == self.TRAILER:
+            return 1 if self._pending else len(CRLF)
+        if self._state == self.SIZE and self._pending:
+            return len(LAST_CHUNK) - len("0\r")
+        chunk_end = len(CRLF) if self._state == self.DATA else 1 if self._state == self.DATA_END else 0
+        return self._left + chunk_end + len(LAST_CHUNK)
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Returns what to send on and what lies beyond the body's end. Raises BodyFault.
