@@ -419,9 +419,13 @@ class PoolMachine(RuleBasedStateMachine):
         assert not self.waiting and not self.borrowed and not pool.retiring
         assert not self.broken, self.broken
         if pool.limits.purge_delay or pool.limits.idle_timeout:
-            bench.pass_time(60, step=0.5)  # too coarse for what begins and ends within a step
-        while pool.holdings.pinged:
-            bench.pass_time(0.002, step=0.001)
+            bench.pass_time(60, step=0.5)
+        # Such steps are too coarse for what begins and ends within one: pings, and connections that are replaced every
+        # half second. Their replacements come a moment later.
+        for _ in range(100):
+            if len(pool.idle) >= self.floor and not pool.holdings.pinged:
+                break
+            bench.pass_time(0.05, step=0.001)
         assert not pool.in_use
         # Before a server that closes unused connections in a moment the floor is filled with care, and may be short.
         assert len(pool.idle) >= self.floor or pool._governor.careful, pool

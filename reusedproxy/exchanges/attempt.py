@@ -23,8 +23,8 @@ from reusedproxy.exchanges.reuse import kind_of_connection
 from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.session import Session
 from reusedproxy.net.dial import DialFailure
-from reusedproxy.pool import counters as records
 from reusedproxy.pool.connection import SERVER_GONE, UNTOUCHED, ServerConnection
+from reusedproxy.pool.counters import AVOIDED
 from reusedproxy.pool.kinds import FRESH, NEW
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.served import Exchange as Served
@@ -258,7 +258,7 @@ class Attempt:
         request.connected = request.client.deadlines.now()
         if self._spared:
             assert request.server is not None
-            request.server.pool.counters.race(race_class(request.method), records.AVOIDED)
+            request.server.pool.counters.race(race_class(request.method), AVOIDED)
         self._send(connection)
 
     def connection_failed(self, failure: DialFailure) -> None:

@@ -11,7 +11,7 @@ from typing import Protocol
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.exchanges.retry import IDEMPOTENT, UNSEEN, may_retry
-from reusedproxy.pool import counters as records
+from reusedproxy.pool import counters
 from reusedproxy.pool.connection import SERVER_GONE, UNTOUCHED
 from reusedproxy.pool.counters import Counters
 
@@ -78,7 +78,7 @@ class Failures:
         request = self._request
         backend, server = request.backend, request.server
         assert backend is not None and server is not None
-        self._settle_retry(records.FAILED)
+        self._settle_retry(counters.FAILED)
         if not self.may_retry(failure, answered, was_idle):
             return False
         self._retry = server.pool.counters, self._proof(failure, answered)
@@ -99,10 +99,10 @@ class Failures:
     def _proof(self, failure: str, answered: bool) -> str:
         """Returns the strongest reason that allows the request to be sent once more."""
         if failure in UNSEEN:
-            return records.UNSENT
+            return counters.UNSENT
         idempotent = self._request.method in IDEMPOTENT
         by_method = failure == SERVER_GONE and not answered and not self.repeated and idempotent
-        return records.IDEMPOTENT if by_method else records.OPT_IN
+        return counters.IDEMPOTENT if by_method else counters.OPT_IN
 
     def lost_race(self, server: Server) -> None:
         """Notes that a connection that had stood idle ended before a byte of the answer came."""
@@ -110,10 +110,10 @@ class Failures:
 
     def settle(self, answered: bool, left: bool) -> None:
         """Counts how the request has ended: `answered` by a server, `left` by its client before that, or lost."""
-        self._settle_retry(records.OK if answered else records.LEFT if left else records.FAILED)
-        outcome = records.RETRIED_OK if answered else records.LEFT if left else records.LOST
-        for counters in self._races:
-            counters.race(race_class(self._request.method), outcome)
+        self._settle_retry(counters.OK if answered else counters.LEFT if left else counters.FAILED)
+        outcome = counters.RETRIED_OK if answered else counters.LEFT if left else counters.LOST
+        for pool_counters in self._races:
+            pool_counters.race(race_class(self._request.method), outcome)
 
     def _settle_retry(self, result: str) -> None:
         if self._retry is not None:
@@ -124,4 +124,4 @@ class Failures:
 
 def race_class(method: bytes) -> str:
     """Returns the class of methods under which a race is counted."""
-    return records.IDEMPOTENT if method in IDEMPOTENT else records.UNSAFE
+    return counters.IDEMPOTENT if method in IDEMPOTENT else counters.UNSAFE

@@ -32,8 +32,8 @@ from reusedproxy.net.dial import Dial, Dialer, DialFailure, DialOwner
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.transport import TLS_FAILED, CertificateRefused
 from reusedproxy.net.transport import Transport
-from reusedproxy.pool import counters as records
 from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, WATCHED, ServerConnection
+from reusedproxy.pool.counters import CANCELLED, DEMAND, FRESH, LEFT, PROBE, QUEUED, TIMEOUT
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.dialing.governor import Governor
 from reusedproxy.pool.group import Alone, PoolGroup
@@ -229,7 +229,7 @@ class HTTPConnectionPool:
         nothing if it does not wait."""
         waiting = self.waiters.leave(waiter) or self._refusals.leave(waiter)
         if waiting is not None:
-            result = records.TIMEOUT if timed_out else records.LEFT
+            result = TIMEOUT if timed_out else LEFT
             self.counters.waits[result].observe(self.deadlines.now() - waiting.since)
         self.group.waiting_changed(self)
 
@@ -300,7 +300,7 @@ class HTTPConnectionPool:
     def adopt(self, dial: Dial, transport: Transport) -> ServerConnection:
         """Takes in a connection that was opened elsewhere, in the same way to the same server. It is in use by the
         caller, and comes back like any other."""
-        connection = self._make(records.PROBE, dial, transport)
+        connection = self._make(PROBE, dial, transport)
         self.holdings.adopt(connection)
         self.counters.donated += 1
         return connection
@@ -333,13 +333,13 @@ class HTTPConnectionPool:
             self.holdings.guard.lost()
         refused = isinstance(reason, CertificateRefused) and connection.requests <= 1 and not answered
         if not refused:
-            reason = str(reason)  # words like any other
+            reason = str(reason)  # a CertificateRefused that refuses nothing here is a reason like any other
         failure = self._failure_of(connection, reason, refused)
         if failure is not None:
             self._note_failure(None, failure)
         self.retire(connection, reason, at_once=True, by=SERVER)
         if failure is not None:
-            self._fail_waiters(failure, self.counters.dials + 1)
+            self._fail_waiters(failure)
         return refused
 
     def connection_gone(self, connection: ServerConnection) -> None:
@@ -422,7 +422,7 @@ class HTTPConnectionPool:
         self.holdings.use(connection)
         self.counters.reuses += 1
         self.counters.waits_queued += 1
-        self.counters.waits[records.QUEUED].observe(connection.idle_since - waiting.since)
+        self.counters.waits[QUEUED].observe(connection.idle_since - waiting.since)
         waiting.waiter.connection_ready(connection)
         return True
 
@@ -437,7 +437,7 @@ class HTTPConnectionPool:
             waiting = self.waiters.first()
             self.waiters.leave(waiting.waiter)
             self.counters.handshakes_on_request_path += 1
-            self.counters.waits[records.FRESH].observe(connection.born - waiting.since)
+            self.counters.waits[FRESH].observe(connection.born - waiting.since)
             self.holdings.use(connection)
             self.upkeep.refill.open_more()
             waiting.waiter.connection_ready(connection)
@@ -452,7 +452,7 @@ class HTTPConnectionPool:
         self.counters.not_opened(self.connecting.pop(dial), dial, failure)
         self._note_failure(dial, failure)
         if not (failure.ours and self.in_use):  # else they are better off waiting for one that comes back
-            self._fail_waiters(failure, self.counters.dials)
+            self._fail_waiters(failure, self.counters.dials)  # those who came since it began get another
         self.upkeep.refill.open_more()
         self.group.place_is_free(self)
 
@@ -475,11 +475,11 @@ class HTTPConnectionPool:
         self._governor.failed(dial, failure, bool(self.waiters))
         self.upkeep.dial_failed(failure)
 
-    def _fail_waiters(self, failure: DialFailure, dials: int) -> None:
+    def _fail_waiters(self, failure: DialFailure, before: float = inf) -> None:
         """Refuses those who have waited in vain: the oldest waiter while other dials are under way, which may still
-        serve the rest; with none left, all who came before the `dials`-th dial. Otherwise the dials under way when a
-        server stops would use up all tries of a request at once."""
-        self._refuse(self.waiters.take(dials, 1 if self.connecting else None), failure)
+        serve the rest; with none left, all who came before the dial of this number. Otherwise the dials under way when
+        a server stops would use up all tries of a request at once."""
+        self._refuse(self.waiters.take(before, 1 if self.connecting else None), failure)
         self.holdings.backlog.go_on()
 
     def _refuse(self, refused: Waiters, failure: DialFailure) -> None:
@@ -489,7 +489,7 @@ class HTTPConnectionPool:
 
     def dial(self, cause: str) -> None:
         """Opens one more connection, for somebody who waits (DEMAND) or for the floor."""
-        demand = cause == records.DEMAND
+        demand = cause == DEMAND
         self.counters.dials += 1
         self.counters.dials_for_requests += demand
         dial = self._dialer.dial(self)
@@ -499,7 +499,7 @@ class HTTPConnectionPool:
     def _stop(self, reason: str) -> None:
         self.upkeep.stop()
         for dial, cause in self.connecting.items():
-            self.counters.connects[cause, records.CANCELLED] += 1
+            self.counters.connects[cause, CANCELLED] += 1
             dial.cancel()
         self.connecting.clear()
         for connection in [*self.idle, *self.private, *self.watched]:
