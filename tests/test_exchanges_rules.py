@@ -64,18 +64,23 @@ class RequestTests(SynchronousTestCase):
         """Path, query and target; what cannot stand there is escaped."""
         for rules, target, expected in (
             ("set-path /new%[path]", "/old?q=1", "/new/old?q=1"),
-            ("set-path '/a b#c?d'", "/old?q=1", "/a%20b%23c%3Fd?q=1"),
+            ("set-path '/a b#c'", "/old?q=1", "/a%20b%23c?q=1"),
+            ("set-path /a?b=%[path]", "/old", "/a?b=/old"),
+            ("set-path /a?b", "/old?q=1", "/a?b?q=1"),
+            ("set-path /a/%[query]", "/old?q=b?c", "/a/q=b%3Fc?q=b?c"),
             ("set-pathq /a?b=%[query]", "/old?q=1", "/a?b=q=1"),
             ("set-query x=%[path]", "/old?q=1", "/old?x=/old"),
             ("set-query %[req.hdr(none)]", "/old?q=1", "/old"),
             ("set-uri /all", "/old?q=1", "/all"),
             (r"replace-path (.*) /foo\1", "/bar?q=1", "/foo/bar?q=1"),
             (r"replace-path /([^/]*)/(.*) /\2/\1", "/a/b", "/b/a"),
+            (r"replace-path ^/item/(.*) /show?id=\1", "/item/7", "/show?id=7"),
+            (r"replace-path .* /%[query]", "/a?q=b?c", "/q=b%3Fc?q=b?c"),
             (r"replace-pathq ([^?]*)(\?(.*))? \1/x\2", "/a?b", "/a/x?b"),
             (r"replace-uri ^/api/(.*) /\1", "/api/v1?x", "/v1?x"),
             (r"replace-uri ^/api/(.*) /\1", "/other", "/other"),
             ("set-path /new", "http://a/old?q", "http://a/new?q"),
-            ("set-path /new?x", "*", "/new%3Fx"),
+            ("set-path /new?x", "*", "/new?x"),
             ("set-pathq /new?x", "*", "/new?x"),
             ("set-query x", "*", "*"),
             ("set-uri /new", "*", "/new"),
@@ -105,6 +110,15 @@ class RequestTests(SynchronousTestCase):
             self.assertEqual((line, fields), (sent[0] + b" HTTP/1.1", [sent[1]]))
         rules = "http-request set-uri http://b/x"
         self.assertEqual(self.asked(rules, get("/y")), [b"GET http://b/x HTTP/1.1", b"Host: b"])
+        for uri, target, path, authority in (
+            ("HTTP://Q:80", "HTTP://Q/", "/", "Q"),
+            ("http://q?x", "http://q/?x", "/", "q"),
+            ("https://q:443/z", "https://q/z", "/z", "q"),
+            ("http://q:443/z", "http://q:443/z", "/z", "q:443"),
+        ):
+            rules = f"http-request set-uri {uri}\n http-request set-header Seen %[path]"
+            expected = [f"GET {target} HTTP/1.1", f"Host: {authority}", f"Seen: {path}"]
+            self.assertEqual([line.decode() for line in self.asked(rules, get("/y"))], expected)
         rules = "http-request replace-header Host (.*):.* \\1"
         self.assertEqual(self.asked(rules, get("/").replace(b"Host: a", b"Host: a:8080"))[1], b"Host: a")
 

@@ -31,7 +31,7 @@ from reusedproxy.rules.regular import matching_one_of, searching
 from reusedproxy.rules.samples.compile import compiled
 from reusedproxy.rules.samples.converters import references
 from reusedproxy.rules.samples.fetches import Fetch, members, path_and_query
-from reusedproxy.rules.samples.formats import Text, clean, text_of, text_of_body
+from reusedproxy.rules.samples.formats import Text, clean, text_of, text_of_body, text_of_path
 from reusedproxy.wire.bodies import plain_name
 from reusedproxy.wire.reason_phrases import reason_phrase
 
@@ -190,7 +190,8 @@ _SETTERS = {
 
 
 def _edit_line(action: EditLine, where: str) -> Act:
-    value, set_part = text_of(action.value), _SETTERS[action.part]
+    value = text_of_path(action.value) if action.part == "path" else text_of(action.value)
+    set_part = _SETTERS[action.part]
     if action.pattern is None:
 
         def edit(facts: Facts) -> Verdict:

@@ -13,8 +13,9 @@ import re
 from collections.abc import Callable
 
 from reusedproxy.rules.samples.fetches import path_and_query
+from reusedproxy.wire.framing import check_target
 from reusedproxy.wire.grammar import HOST
-from reusedproxy.wire.heads import RequestHead, ResponseHead
+from reusedproxy.wire.heads import RequestFault, RequestHead, ResponseHead
 
 Head = RequestHead | ResponseHead
 
@@ -124,13 +125,10 @@ def drop_wish(head: RequestHead, name: str) -> None:
 
 
 def set_path(head: RequestHead, path: bytes) -> None:
-    if head.target == b"*":
-        _set_path_and_query(head, path.replace(b"?", b"%3F"))
-        return
-    whole = path_and_query(head.target)
-    if whole is not None:
-        _, mark, query = whole.partition(b"?")
-        _set_path_and_query(head, path.replace(b"?", b"%3F") + mark + query)
+    """Sets the path, and keeps the query. A `?` in `path` begins the query, to which the old one is then appended with
+    its question mark, as in HAProxy."""
+    _, mark, query = (path_and_query(head.target) or b"").partition(b"?")
+    _set_path_and_query(head, path + mark + query)
 
 
 def set_pathq(head: RequestHead, value: bytes) -> None:
@@ -147,6 +145,7 @@ def set_query(head: RequestHead, query: bytes) -> None:
 def set_uri(head: RequestHead, value: bytes) -> None:
     """Sets the whole target. If it names a host, Host is set to that.
 
+    An absolute target gets the form in which the wire layer gives those of clients, for the rules that follow.
     CONNECT's target is not changed. Raises Unusable.
     """
     if head.method == b"CONNECT":
@@ -162,8 +161,12 @@ def set_uri(head: RequestHead, value: bytes) -> None:
         return
     if found[1].lower() not in (b"http://", b"https://"):
         raise Unusable("a request target of another scheme than http and https")
-    _set_target(head, value)
-    set_host(head, found[2])
+    try:
+        target, host = check_target(head.method, value, None)
+    except RequestFault as fault:
+        raise Unusable(str(fault)) from None
+    _set_target(head, target)
+    set_host(head, host or b"")
 
 
 def _set_path_and_query(head: RequestHead, value: bytes) -> None:

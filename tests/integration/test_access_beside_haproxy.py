@@ -35,6 +35,7 @@ ACTIONS = (
     "http-request deny",
     "http-request allow",
     "http-request set-path /set",
+    "http-request replace-path ^/admin(.*) /set?\\1",
     "http-request set-header X-Seen %[path]",
 )
 METHODS = (b"GET", b"GET", b"HEAD", b"OPTIONS", b"get", b"PROPFIND")

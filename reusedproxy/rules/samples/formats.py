@@ -40,6 +40,20 @@ def text_of_body(made: Format, where: str = REQUEST) -> Text:
     return lambda facts: b"".join([text(facts) for text in texts])
 
 
+def text_of_path(made: Format, where: str = REQUEST) -> Text:
+    """Compiles a format for a path. Only a `?` of the configuration's own text begins a query: in what a sample gives
+    it is written as %3F."""
+    texts = [_part(part, where) for part in made.parts]
+    texts = [
+        text if isinstance(part, str) else _without_query(text) for part, text in zip(made.parts, texts, strict=True)
+    ]
+    return lambda facts: b"".join([text(facts) for text in texts])
+
+
+def _without_query(text: Text) -> Text:
+    return lambda facts: text(facts).replace(b"?", b"%3F")
+
+
 def _own(part: str) -> Text:
     value = part.encode()
     return lambda facts: value
