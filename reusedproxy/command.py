@@ -6,6 +6,7 @@ program before anything is served. Must never know how a proxy is built.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import re
@@ -22,6 +23,7 @@ from reusedproxy.daemon.launch import log_as_user, remove_stale, unusable
 from reusedproxy.daemon.load import Refused, notice_line
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.daemon.supervision import Manager, StatusFile, Supervision, ask_to_reload
+from reusedproxy.net.listener import set_umask
 from reusedproxy.operators.logs.expiry import due
 from reusedproxy.operators.logs.own import log_to_pipe, never_block
 
@@ -115,8 +117,10 @@ def makeService(options: Options) -> IService:
 
         return make_demo(reactor)
     # twistd drops root's privileges when everything is bound; `twist` has no such option.
-    parent = options.parent
-    service = ProxyService(reactor, options["config"], parent if isinstance(parent, TwistedOptions) else {})
+    parent = options.parent if isinstance(options.parent, TwistedOptions) else {}
+    if parent.get("umask") is not None:
+        set_umask(parent["umask"])  # twistd does so when sockets have been made
+    service = ProxyService(reactor, options["config"], parent)
     if not options["check"]:
         service.signals.take_early()
     try:
@@ -135,7 +139,8 @@ def makeService(options: Options) -> IService:
     if options["check"]:
         print("Configuration file is valid")
         raise SystemExit(0)
-    service.supervision = Supervision(Manager(os.environ, reactor), _status_file(options["status-file"]))
+    status_file = _status_file(options["status-file"], parent.get("pidfile"))
+    service.supervision = Supervision(Manager(os.environ, reactor), status_file)
     if options.parent is not None:
         never_block(options.parent, reactor)
     # The objects made so far live as long as the process, or are freed by reference counting (see
@@ -147,8 +152,10 @@ def makeService(options: Options) -> IService:
     return service
 
 
-def _status_file(path: str | None) -> StatusFile | None:
+def _status_file(path: str | None, pid_file: str | None) -> StatusFile | None:
     try:
+        if path and pid_file and os.path.realpath(path) == os.path.realpath(pid_file):
+            raise OSError(errno.EEXIST, "it is the --pidfile")
         return StatusFile(path) if path else None
     except OSError as error:
         print(f"[ALERT] --status-file {path}: cannot be written: {error.strerror}", file=sys.stderr)

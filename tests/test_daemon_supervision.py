@@ -317,6 +317,20 @@ class FileTests(SynchronousTestCase):
         lines = json.loads(self.path.read_text())["lines"]
         self.assertRegex(lines[-1], "^and [0-9]+ more, of which the log tells$")
 
+    def test_a_file_of_a_daemon_that_runs_is_not_taken_from_it(self) -> None:
+        """It is free when that daemon has said that it stops, or is gone."""
+        first = Supervision(Manager({}, Clock()), StatusFile(str(self.path)))
+        error = self.assertRaises(OSError, StatusFile, str(self.path))
+        self.assertIn("another daemon, which runs, has its status there", str(error))
+        first.stopping("stopping")
+        second = StatusFile(str(self.path))
+        second.write(RUNNING, 0, [])
+        first.refused(["too late"])
+        first.stopped()
+        self.assertEqual(json.loads(self.path.read_text())["state"], RUNNING)
+        second.close()
+        StatusFile(str(self.path)).close()
+
     def test_a_file_that_holds_something_else_is_left_as_it_is(self) -> None:
         """A slip of the fingers must not cost a configuration, or show a key to everybody."""
         for text in ("frontend f\n", '{"name": 1}\n', "\0" * 4096 + "an image", "\0" * 2**20):

@@ -606,16 +606,24 @@ class UnixTests(ListenerCase):
         listener = self.listener(self.address, mode=0o600)
         listener.adopt(self.line(self.address, mode=0o640, group=str(os.getgid())), 10)
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o640)
-        self.patch(listener_module, "_STARTED_WITH", 0o027)
+        self.patch(listener_module._Creation, "umask", 0o027)
         listener.adopt(self.line(self.address), 10)
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o750)
 
     def test_without_a_mode_the_umask_of_the_start_counts(self) -> None:
         """Whatever it is by now: twistd sets 077 in the background, and a reload makes sockets like the first ones."""
-        self.patch(listener_module, "_STARTED_WITH", 0o022)
+        self.patch(listener_module._Creation, "umask", 0o022)
         self.addCleanup(os.umask, os.umask(0o077))
         self.listener(self.address)
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o755)
+
+    def test_a_umask_of_the_command_line_counts_more(self) -> None:
+        """For the first sockets and for those of a reload."""
+        self.patch(listener_module._Creation, "umask", 0)
+        self.addCleanup(os.umask, os.umask(0))
+        listener_module.set_umask(0o027)
+        self.listener(self.address)
+        self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o750)
 
     def test_a_link_in_its_place_does_not_lead_a_change_to_another_file(self) -> None:
         """Nor does the file of somebody else that was moved there."""

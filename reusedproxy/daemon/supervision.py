@@ -13,6 +13,7 @@ error, and `systemd-python` has to be compiled against systemd.
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import socket
@@ -112,14 +113,26 @@ class StatusFile:
         # Without O_NONBLOCK, opening a pipe would block.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         self._file = os.open(path, flags, 0o644)
-        if not stat.S_ISREG(os.fstat(self._file).st_mode):
+        try:
+            self._take()
+        except OSError:
             os.close(self._file)
+            raise
+
+    def _take(self) -> None:
+        """Makes sure that the file is neither anybody else's nor another daemon's, which holds a lock on its own."""
+        if not stat.S_ISREG(os.fstat(self._file).st_mode):
             raise OSError(errno.EINVAL, "it is no regular file")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(errno.EBUSY, "another daemon, which runs, has its status there") from None
+        except OSError:
+            pass  # some network file systems have no locks
         # A crash may have left zeros for its text.
         found = os.pread(self._file, 16 * KEPT, 0).strip(b"\0")
         long = os.fstat(self._file).st_size >= 16 * KEPT
         if long or (found and not found.startswith(_BEGINNING)):
-            os.close(self._file)
             raise OSError(errno.EEXIST, "it holds something else, which would be lost")
         os.fchmod(self._file, 0o644)  # whatever the umask: readers are not always root
 
@@ -186,10 +199,14 @@ class Supervision:
     def stopping(self, text: str) -> None:
         self._manager.tell("STOPPING=1", _status(text))
         self._write(STOPPING)
+        self._close()  # the file is free for a daemon that is started meanwhile
 
     def stopped(self) -> None:
         """Ends all reports."""
         self._manager.stop()
+        self._close()
+
+    def _close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None

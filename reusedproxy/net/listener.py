@@ -526,11 +526,20 @@ def _umask() -> int:
     return mask
 
 
-#: The umask with which the program was started: twistd sets another one when it goes into the background, after the
-#: first sockets have been made.
-_STARTED_WITH = _umask()
+class _Creation:
+    """Holds the umask for unix sockets whose line gives no `mode`: the one with which the program was started, unless
+    `set_umask` was called. twistd sets another one when it goes into the background, after the first sockets have been
+    made."""
+
+    umask = _umask()
+
+
+def set_umask(mask: int) -> None:
+    """Sets the umask of the process, and that for unix sockets, also of reloads."""
+    os.umask(mask)
+    _Creation.umask = mask
 
 
 def _unsaid_mode() -> int:
     """Returns the permissions of a unix socket where no `mode` is given: 0777 without the umask's bits."""
-    return 0o777 & ~_STARTED_WITH
+    return 0o777 & ~_Creation.umask
