@@ -701,6 +701,11 @@ class CommandTests(SynchronousTestCase):
     def test_even_a_keyboard_interrupt_is_its_users_business(self) -> None:
         self.assertEqual(run("raise KeyboardInterrupt", {}).status, 1)
 
+    def test_closing_its_output_loses_nothing_of_it(self) -> None:
+        ran = run("import sys\nprint(1)\nsys.stdout.close()\nsys.stderr.close()\n1/0", {})
+        self.assertEqual((ran.output, ran.status), ("1\n", 1))
+        self.assertIn("ZeroDivisionError", ran.errors)
+
     def test_reading_from_the_daemons_terminal_ends_at_once(self) -> None:
         self.assertIn("EOFError", run("input()", {}).errors)
 

@@ -107,9 +107,16 @@ class Ran:
     status: int
 
 
+class _Collected(StringIO):
+    """Collects output, also of a command that closes its standard output in the middle."""
+
+    def close(self) -> None:
+        """Does nothing: what was written is still to be sent."""
+
+
 def run(source: str, names: dict[str, Any]) -> Ran:
     """Runs the source as if each of its statements were typed at a prompt: the values of expressions are printed."""
-    output, errors, status = StringIO(), StringIO(), 0
+    output, errors, status = _Collected(), _Collected(), 0
     patches = MonkeyPatcher(
         (sys, "stdout", output),
         (sys, "stderr", errors),
