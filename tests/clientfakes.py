@@ -87,7 +87,7 @@ class Wire:
         self.lost = 0
         #: Who waits for a turn; a world's clients share one line.
         self.turns: deque[Any] = deque()
-        self.peer: Any = None
+        self.owner: Any = None
         self.state = OPEN
         self.reading = False
         self.chunks: list[bytes] = []
@@ -142,7 +142,7 @@ class Wire:
             self.most_unsent = max(self.most_unsent, unsent)
             if unsent > HIGH_WATER and not self._paused:
                 self._paused = True
-                self.peer.pause_writing()
+                self.owner.pause_writing()
         else:
             self._out(data)
 
@@ -197,13 +197,13 @@ class Wire:
         while self.incoming and (self.reading or self.state == DRAINING):
             data, self.incoming = self.incoming[: self.reads], self.incoming[self.reads :]
             if self.state <= HALF:
-                self.peer.data_received(data)
+                self.owner.data_received(data)
             else:
                 self.drained += len(data)
         if self._ended and self.reading and self.state <= HALF:
             self.reading = False
             self._told_end = True
-            self.peer.eof_received()
+            self.owner.eof_received()
 
     def eof(self) -> None:
         """The other side sends nothing more."""
@@ -242,7 +242,7 @@ class Wire:
         elif self._paused and self.unsent <= self._resume_at:
             self._paused = False
             self._resume_at = LOW_WATER
-            self.peer.resume_writing()
+            self.owner.resume_writing()
 
     @property
     def written(self) -> bytes:
@@ -275,7 +275,7 @@ class Wire:
         self.reading = False
         self.lost = self.unsent
         self._stuck = []
-        self.peer.connection_lost(reason)
+        self.owner.connection_lost(reason)
 
 
 class FakeListener:
@@ -364,7 +364,7 @@ class FarServer:
     @property
     def busy(self) -> list[Wire]:
         """The connections that carry a request."""
-        return [wire for wire in self.wires if wire.state == OPEN and wire.peer.exchange is not None]
+        return [wire for wire in self.wires if wire.state == OPEN and wire.owner.exchange is not None]
 
     def asked(self) -> bytes:
         """What has come since the last time, on all connections."""

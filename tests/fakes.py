@@ -46,7 +46,7 @@ class FakeTransport:
     batch = 0
 
     def __init__(self, secure: bool = False) -> None:
-        self.peer: Any = None
+        self.owner: Any = None
         self.secure = secure
         self.version = "TLSv1.3" if secure else ""
         self.state = OPEN
@@ -93,7 +93,7 @@ class FakeTransport:
     def take_stuck(self) -> None:
         """The network takes all."""
         self.stuck = 0
-        self.peer.resume_writing()
+        self.owner.resume_writing()
 
     def close(self, reason: str, *, drain: bool = False) -> None:
         if self.state != OPEN:
@@ -114,17 +114,17 @@ class FakeTransport:
     def receive(self, data: bytes) -> None:
         """Bytes come in; only to one that reads."""
         assert self.reading and self.state == OPEN, "nobody reads"
-        self.peer.data_received(data)
+        self.owner.data_received(data)
         while self.held and self.reading and self.state == OPEN:
             data, self.held = self.held, b""
-            self.peer.data_received(data)
+            self.owner.data_received(data)
 
     def peer_ends(self, reason: str = PEER_CLOSED) -> None:
         """The server ends the connection, cleanly or otherwise."""
         assert self.reading and self.state == OPEN, "nobody reads"
         if reason == PEER_CLOSED:
             self.reading = False
-            self.peer.eof_received()
+            self.owner.eof_received()
         else:
             self._lost(reason)
 
@@ -135,7 +135,7 @@ class FakeTransport:
     def _lost(self, reason: str) -> None:
         self.state = CLOSED
         self.reading = False
-        self.peer.connection_lost(reason)
+        self.owner.connection_lost(reason)
 
 
 class FakeDial:
@@ -160,7 +160,7 @@ class FakeDial:
         transport = FakeTransport(secure=self.dialer.context is not None)
         self.dialer.transports.append(transport)
         self.owner.dial_ready(self, transport)
-        assert transport.peer is not None, "nobody took the transport"
+        assert transport.owner is not None, "nobody took the transport"
         return transport
 
     def fail(self, reason: str = REFUSED, phase: str = "TCP connect", **more: bool) -> None:

@@ -26,7 +26,7 @@ class Streams(Base):
 
     def setUp(self) -> None:
         self.loop = Loop(self)
-        self.peer = Recorder()
+        self.owner = Recorder()
 
     def connect(self, tcp: bool, buffers: int | None) -> tuple[Transport, Far]:
         raise NotImplementedError
@@ -48,8 +48,8 @@ class Streams(Base):
 
     def gone(self, transport: Transport, reason: str) -> None:
         """It has ended for good: said once and last, the socket closed, nothing watched or unsent."""
-        losses = [event for event in self.peer.events if event.startswith("lost")]
+        losses = [event for event in self.owner.events if event.startswith("lost")]
         self.assertEqual(losses, [f"lost: {reason}"])
-        self.assertEqual(self.peer.lost, reason)
+        self.assertEqual(self.owner.lost, reason)
         self.assertEqual((transport.state, transport.unsent, transport.socket.fileno()), (CLOSED, 0, -1))
         self.assertEqual(self.loop.poller.watching(), 0)

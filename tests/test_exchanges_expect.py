@@ -77,7 +77,7 @@ class ExpectTests(SynchronousTestCase):
         world = World(self, warm=1, **settings)
         client = world.client()
         client.send(asks)
-        (wire,) = [wire for wire in world.server.wires if wire.peer.exchange is not None]
+        (wire,) = [wire for wire in world.server.wires if wire.owner.exchange is not None]
         self.assertEqual(wire.take(), asks)
         return world, client, wire
 

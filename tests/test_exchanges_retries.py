@@ -268,7 +268,7 @@ class RaceTests(SynchronousTestCase):
         other, client = world.client(), world.client()
         other.send(GET)
         client.send(GET)
-        (wire,) = [wire for wire in world.server.busy if wire.peer.exchange.client is client.connection]
+        (wire,) = [wire for wire in world.server.busy if wire.owner.exchange.client is client.connection]
         wire.eof()
         world.server.answer()
         self.assertEqual((other.take(), client.take()), (OK, b""))

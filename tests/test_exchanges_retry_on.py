@@ -81,7 +81,7 @@ class RetryOnTests(SynchronousTestCase):
         client.send(POST + b"bo")
         world.server.answer(BUSY)
         client.send(b"dy")
-        (wire,) = [wire for wire in world.server.wires if wire.peer.exchange is not None]
+        (wire,) = [wire for wire in world.server.wires if wire.owner.exchange is not None]
         self.assertEqual(wire.take(), POST + b"body")
         world.server.answer(OK)
         self.assertEqual(client.take(), OK)

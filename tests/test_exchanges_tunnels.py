@@ -41,7 +41,7 @@ class Tunnelled:
         self.world = World(test, warm=1, timeouts=timeouts or TIMEOUTS, backend=backend)
         self.client = self.world.client()
         self.client.send(request + early)
-        (self.wire,) = [wire for wire in self.world.server.wires if wire.peer.exchange is not None]
+        (self.wire,) = [wire for wire in self.world.server.wires if wire.owner.exchange is not None]
         self.asked = self.wire.take()
         self.world.server.answer(answer + late)
         self.answered = self.client.take()
@@ -74,7 +74,7 @@ class SwitchingTests(SynchronousTestCase):
             client = world.client()
             client.send(ASKS[: at % len(ASKS)])
             client.send(ASKS[at % len(ASKS) :] + b"early")
-            (wire,) = [wire for wire in world.server.wires if wire.peer.exchange is not None]
+            (wire,) = [wire for wire in world.server.wires if wire.owner.exchange is not None]
             wire.take()
             data = YES + b"late"
             wire.feed(data[:at])
@@ -395,7 +395,7 @@ class EndTests(SynchronousTestCase):
         client = world.client()
         client.send(ASKS)
         client.wire.eof()
-        (wire,) = [wire for wire in world.server.wires if wire.peer.exchange is not None]
+        (wire,) = [wire for wire in world.server.wires if wire.owner.exchange is not None]
         wire.feed(YES)
         self.assertTrue(wire.half_closed)
         wire.feed(b"news")
@@ -525,7 +525,7 @@ class PaceTests(SynchronousTestCase):
         client = world.client()
         client.wire.stall()
         client.send(ASKS)
-        (wire,) = [wire for wire in world.server.wires if wire.peer.exchange is not None]
+        (wire,) = [wire for wire in world.server.wires if wire.owner.exchange is not None]
         wire.feed((b"HTTP/1.1 103 E\r\nLink: " + b"x" * 2000 + b"\r\n\r\n") * 10 + YES + b"raw")
         self.assertFalse(wire.reading)
         client.wire.go_on()

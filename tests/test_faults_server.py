@@ -72,7 +72,7 @@ class Faults(SynchronousTestCase):
 
     def strike(self, scene: Scene, fault: str) -> None:
         wire = scene.server_wire or scene.far.wires[-1]
-        wire.doubtful = wire.peer.exchange is not None
+        wire.doubtful = wire.owner.exchange is not None
         FAULTS[fault](wire)
         settle(scene.world)
 

@@ -61,7 +61,7 @@ class DialCase(SynchronousTestCase):
         self.assertEqual([str(failure) for failure in self.owner.failures], [])
         (transport,) = self.owner.transports
         self.nothing_left()
-        peer = transport.peer = Recorder()
+        peer = transport.owner = Recorder()
         transport.resume_reading()
         transport.write(b"hello")
         self.loop.pump()
@@ -458,7 +458,7 @@ class HandshakeTests(DialCase):
         server.newest.send_unasked(b"hello first")
         self.loop.until(self.told)
         (transport,) = self.owner.transports
-        peer = transport.peer = Recorder()
+        peer = transport.owner = Recorder()
         self.loop.pump()
         transport.resume_reading()
         self.loop.until(lambda: peer.received)

@@ -35,7 +35,7 @@ class HandshakeTestCase(SynchronousTestCase):
 
     def check_rest(self) -> None:
         for transport in self.shaker.transports:
-            transport.peer = Recorder()
+            transport.owner = Recorder()
             transport.abort("over")
         self.assertEqual(self.loop.poller.watching(), 0)
         self.assertEqual(self.loop.deadlines.watching(), 0)
@@ -152,7 +152,7 @@ class ThroughTests(HandshakeTestCase):
         far.send(client.bio_read(65536))
         self.loop.pump()
         transport, peer = self.shaker.transport, Recorder()
-        transport.peer = peer
+        transport.owner = peer
         transport.resume_reading()
         self.loop.pump()
         self.assertEqual(peer.received, b"GET / HTTP/1.1\r\n\r\n")
@@ -185,7 +185,7 @@ class ThroughTests(HandshakeTestCase):
             gc.collect()
             self.assertIsNone(known())
             self.assertIsNotNone(called())
-            transport.peer = Recorder()
+            transport.owner = Recorder()
             transport.close("over")
             self.loop.pump()
             self.assertEqual(far.end, "close_notify")

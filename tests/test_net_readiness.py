@@ -70,7 +70,7 @@ class CrossedDirectionsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.loop = Loop(self)
-        self.peer = Recorder()
+        self.owner = Recorder()
         self.near, self.far = socket.socketpair()
         for end in (self.near, self.far):
             end.setblocking(False)
@@ -80,7 +80,7 @@ class CrossedDirectionsTests(SynchronousTestCase):
             patch = mock.patch.object(tls, name, getattr(self.script, name))
             patch.start()
             self.addCleanup(patch.stop)
-        self.transport = TLSTransport(self.loop.poller, self.near, self.peer, None)  # type: ignore[arg-type]
+        self.transport = TLSTransport(self.loop.poller, self.near, self.owner, None)  # type: ignore[arg-type]
         self.transport.resume_reading()
 
     def fill(self) -> None:
@@ -102,13 +102,13 @@ class CrossedDirectionsTests(SynchronousTestCase):
         self.far.recv(1 << 20)
         self.near.recv(100)
         batches(self.loop, 3)
-        self.assertEqual(self.peer.received, b"data")
+        self.assertEqual(self.owner.received, b"data")
         self.far.send(b"more")
         self.script.reads = [b"more"]
         self.near.recv(100)
         self.far.send(b"x")
         self.loop.reactor.turn()
-        self.assertEqual(self.peer.received, b"datamore")
+        self.assertEqual(self.owner.received, b"datamore")
 
     def test_writing_that_has_to_read_first_waits_for_bytes(self) -> None:
         """A socket that takes bytes is not told of again until some have come; then writing goes on."""
@@ -128,7 +128,7 @@ class CrossedDirectionsTests(SynchronousTestCase):
         self.assertLess(batches(self.loop), SETTLED)
         self.far.send(b"the rest")
         self.loop.reactor.turn()
-        self.assertEqual((self.transport.unsent, self.peer.received), (0, b""))
+        self.assertEqual((self.transport.unsent, self.owner.received), (0, b""))
 
     def test_paused_while_it_waits_for_room(self) -> None:
         """Paused, it waits for nothing; resumed, for the same as before."""
@@ -161,7 +161,7 @@ class KeyUpdateTests(SynchronousTestCase):
         if openssl is None:
             raise SkipTest("the system has no OpenSSL 3")
         self.loop = Loop(self)
-        self.peer = Recorder()
+        self.owner = Recorder()
         near, other = socket.socketpair()
         near.setblocking(False)
         near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -178,7 +178,7 @@ class KeyUpdateTests(SynchronousTestCase):
                 ready = True
             except SSL.WantReadError:
                 pass
-        self.transport = TLSTransport(self.loop.poller, near, self.peer, connection)
+        self.transport = TLSTransport(self.loop.poller, near, self.owner, connection)
         self.transport.resume_reading()
         batches(self.loop)
 
@@ -193,7 +193,7 @@ class KeyUpdateTests(SynchronousTestCase):
         for _ in range(60):
             self.client.read()
             batches(self.loop)
-        self.assertEqual(self.peer.received, b"still here")
+        self.assertEqual(self.owner.received, b"still here")
 
     def test_a_client_that_asks_in_the_middle_of_a_download(self) -> None:
         """One that takes nothing of what it is sent may ask a few times; later it gets all, with the new keys."""

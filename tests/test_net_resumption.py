@@ -31,7 +31,7 @@ class ResumptionTests(HandshakeTestCase):
         far = self.shaker.client(self.clients[version], name=name, session=session)
         self.assertTrue(far.handshaken, self.shaker.failures)
         transport, peer = self.shaker.transport, Recorder()
-        transport.peer = peer
+        transport.owner = peer
         transport.resume_reading()
         transport.write(b"an answer, with which the ticket is read")
         self.loop.pump()

@@ -73,7 +73,7 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
         while not shaken():
             self.loop.pump()
         self.assertIsNone(self.context.verify(tls))
-        return ClientTLSTransport(self.loop.poller, near, self.peer, tls, self.context), far
+        return ClientTLSTransport(self.loop.poller, near, self.owner, tls, self.context), far
 
     def test_says_what_is_spoken(self) -> None:
         """The transport is secure and knows its protocol."""
@@ -91,9 +91,9 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
         self.loop.pump()
         transport.resume_reading()
         self.loop.pump()
-        self.assertTrue(self.peer.received == content)
-        self.assertLessEqual(max(map(len, self.peer.chunks)), RECORD * RECORDS_AT_ONCE)
-        self.assertGreater(max(map(len, self.peer.chunks)), RECORD)
+        self.assertTrue(self.owner.received == content)
+        self.assertLessEqual(max(map(len, self.owner.chunks)), RECORD * RECORDS_AT_ONCE)
+        self.assertGreater(max(map(len, self.owner.chunks)), RECORD)
 
     def test_record_sizes_around_the_edge(self) -> None:
         """Bodies that fill records to the byte, and one more or less, arrive whole without another event to help."""
@@ -104,20 +104,20 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
             content += piece
             far.send(piece)
             self.loop.pump()
-            self.assertTrue(self.peer.received == content)
+            self.assertTrue(self.owner.received == content)
 
     def test_pausing_between_records_loses_nothing(self) -> None:
         """Whatever OpenSSL has taken from the socket is delivered; a pause after each delivery costs only time."""
         transport, far = self.open()
         content = os.urandom(RECORD * 40 + 77)
-        self.peer.on["data"] = transport.pause_reading
+        self.owner.on["data"] = transport.pause_reading
         far.send(content)
         for _ in range(500):
             self.loop.pump()
             transport.resume_reading()
-            if len(self.peer.received) >= len(content):
+            if len(self.owner.received) >= len(content):
                 break
-        self.assertTrue(self.peer.received == content)
+        self.assertTrue(self.owner.received == content)
 
     def test_a_partly_sent_record_is_finished_when_more_is_written(self) -> None:
         """OpenSSL wants the same bytes again for a record that the kernel took half; what is added comes behind."""
@@ -160,17 +160,17 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
         socket.close(far.socket.detach())
         transport.write(bytes(40_000))
         transport.write(bytes(40_000))
-        self.loop.until(lambda: self.peer.lost)
-        self.assertEqual(self.peer.received, b"too large")
+        self.loop.until(lambda: self.owner.lost)
+        self.assertEqual(self.owner.received, b"too large")
 
     def test_a_peer_that_ends_while_it_is_heard(self) -> None:
         """Whoever hears it may close or abort then, in the middle of the write."""
         for end in ("close", "abort", "write"):
-            self.peer = Recorder()
+            self.owner = Recorder()
             transport, far = self.open(tcp=True)
             far.stall()
             far.tls.send(b"no")  # type: ignore[attr-defined]
-            self.peer.on["data"] = {
+            self.owner.on["data"] = {
                 "close": lambda: transport.close("enough"),  # noqa: B023
                 "abort": lambda: transport.abort("enough"),  # noqa: B023
                 "write": lambda: transport.write(bytes(50_000)),  # noqa: B023
@@ -178,7 +178,7 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
             transport.write(bytes(40_000))
             far.go_on()
             self.loop.pump()
-            self.assertEqual(self.peer.received, b"no")
+            self.assertEqual(self.owner.received, b"no")
             self.assertEqual(len(far.received), {"close": 40_000, "abort": 0, "write": 90_000}[end])
             transport.abort("done")
 
@@ -187,17 +187,17 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
         _, far = self.open()
         far.close_notify()  # type: ignore[attr-defined]
         self.loop.pump()
-        self.assertEqual(self.peer.events, ["eof"])
+        self.assertEqual(self.owner.events, ["eof"])
 
     def test_data_and_close_notify_together_while_pausing(self) -> None:
         """An end that came in with the last bytes is told though these made us pause: no event would bring it later."""
         transport, far = self.open(reading=False)
         far.send(b"x" * RECORD)
         far.close_notify()  # type: ignore[attr-defined]
-        self.peer.on["data"] = transport.pause_reading
+        self.owner.on["data"] = transport.pause_reading
         transport.resume_reading()
         self.loop.pump()
-        self.assertEqual(self.peer.events, ["data", "eof"])
+        self.assertEqual(self.owner.events, ["data", "eof"])
 
     def test_what_came_is_read_before_much_is_sent(self) -> None:
         """A server refuses an upload and resets: after a write that failed for that,
@@ -209,7 +209,7 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
         far.drop()
         transport.write(bytes(1 << 20))
         self.loop.pump()
-        self.assertEqual(self.peer.received, b"413")
+        self.assertEqual(self.owner.received, b"413")
 
     def test_an_end_without_close_notify_is_a_truncation(self) -> None:
         """An attacker can end TCP: what came is delivered, and the loss has its own word."""
@@ -217,7 +217,7 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
         far.send(b"half")
         far.truncate()  # type: ignore[attr-defined]
         self.loop.pump()
-        self.assertEqual(self.peer.received, b"half")
+        self.assertEqual(self.owner.received, b"half")
         self.gone(transport, PEER_TRUNCATED)
         self.assertNotEqual(PEER_TRUNCATED, PEER_CLOSED)
 
@@ -228,7 +228,7 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
         far.truncate()  # type: ignore[attr-defined]
         transport.resume_reading()
         self.loop.pump()
-        self.assertEqual(len(self.peer.received), 2 * RECORD)
+        self.assertEqual(len(self.owner.received), 2 * RECORD)
         self.gone(transport, PEER_TRUNCATED)
 
     def test_garbage_is_a_tls_error(self) -> None:
@@ -236,56 +236,56 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
         transport, far = self.open()
         far.socket.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         self.loop.pump()
-        self.assertTrue(str(self.peer.lost).startswith("TLS: "), self.peer.lost)
-        self.gone(transport, str(self.peer.lost))
+        self.assertTrue(str(self.owner.lost).startswith("TLS: "), self.owner.lost)
+        self.gone(transport, str(self.owner.lost))
 
     def test_nothing_else_is_a_refusal_of_our_certificate(self) -> None:
         """What cannot be read, ours or theirs (their alert says so): whoever sends it may have read the request."""
         for whose in ("theirs", "ours"):
-            self.peer = Recorder()
+            self.owner = Recorder()
             transport, far = self.open()
             unreadable = b"\x17\x03\x03\x00\x20" + bytes(32)
             (far.socket if whose == "theirs" else transport.socket).send(unreadable)
-            self.loop.until(lambda: self.peer.lost)
-            self.assertTrue(str(self.peer.reason).startswith("TLS: "), self.peer.reason)
-            self.assertNotIsInstance(self.peer.reason, CertificateRefused)
+            self.loop.until(lambda: self.owner.lost)
+            self.assertTrue(str(self.owner.reason).startswith("TLS: "), self.owner.reason)
+            self.assertNotIsInstance(self.owner.reason, CertificateRefused)
 
     def test_an_error_of_one_connection_is_not_anothers(self) -> None:
         """OpenSSL's queue of errors belongs to the whole thread; a failure leaves nothing there."""
         _, good = self.open()
-        good_peer, self.peer = self.peer, Recorder()
+        good_owner, self.owner = self.owner, Recorder()
         for _ in range(3):
-            self.peer = Recorder()
+            self.owner = Recorder()
             _, bad = self.open()
             bad.socket.send(b"garbage garbage garbage")
             good.send(b"x")
             self.loop.pump()
-            self.assertIn("TLS: ", str(self.peer.lost))
-        self.assertEqual((good_peer.received, good_peer.lost), (b"xxx", None))
+            self.assertIn("TLS: ", str(self.owner.lost))
+        self.assertEqual((good_owner.received, good_owner.lost), (b"xxx", None))
 
     def test_a_reset_of_one_connection_is_not_anothers(self) -> None:
         """Nor does what the system said about one socket: a healthy connection with nothing to read lives on."""
         good, far = self.open()
         assert isinstance(good, ClientTLSTransport)
-        good_peer = self.peer
+        good_owner = self.owner
         for find_out in ("write", "read", "close"):
-            self.peer = Recorder()
+            self.owner = Recorder()
             bad, gone = self.open(tcp=True)
             gone.reset()
             if find_out == "write":
                 for _ in range(100):
                     bad.write(b"x")
             elif find_out == "read":
-                self.loop.until(lambda: self.peer.lost)
+                self.loop.until(lambda: self.owner.lost)
             else:
                 bad.close("over")
             good._read()
-            self.assertEqual(good_peer.events, [], f"after a {find_out}")
+            self.assertEqual(good_owner.events, [], f"after a {find_out}")
             self.assertEqual(_util.lib.ERR_peek_error(), 0, f"after a {find_out}")  # what OpenSSL < 4 would trip over
             bad.abort("over")
         far.send(b"still here")
         self.loop.pump()
-        self.assertEqual(good_peer.received, b"still here")
+        self.assertEqual(good_owner.received, b"still here")
 
     def test_a_session_is_resumed(self) -> None:
         """What a connection leaves behind spares the next one the certificates; the server says so."""
@@ -296,7 +296,7 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
         self.loop.pump()
         first.remember_session()
         first.close("done")
-        self.peer = Recorder()
+        self.owner = Recorder()
         second, far = self.open()
         assert isinstance(second, ClientTLSTransport)
         self.assertTrue(far.resumed)  # type: ignore[attr-defined]
@@ -311,7 +311,7 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
         self.loop.pump()
         first.remember_session()
         self.context = client_context()
-        self.peer = Recorder()
+        self.owner = Recorder()
         _, far = self.open()
         self.assertFalse(far.resumed)  # type: ignore[attr-defined]
 
@@ -323,12 +323,12 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
         self.loop.pump()
         first.remember_session()
         self.servers = server_context(version=self.VERSION)
-        self.peer = Recorder()
+        self.owner = Recorder()
         _, far = self.open()
         self.assertFalse(far.resumed)  # type: ignore[attr-defined]
         far.send(b"well")
         self.loop.pump()
-        self.assertEqual(self.peer.received, b"well")
+        self.assertEqual(self.owner.received, b"well")
 
 
 class TLS12TransportTests(TLSBehaviour, SynchronousTestCase):
@@ -347,12 +347,12 @@ class TLS13TransportTests(TLSBehaviour, SynchronousTestCase):
     def refuse(self, expected: str, servers: SSL.Context, **settings: Any) -> None:
         self.context = client_context(**settings)
         self.servers = servers
-        self.peer = Recorder()
+        self.owner = Recorder()
         transport, far = self.open()
         self.loop.pump()
         self.assertFalse(far.handshaken)  # type: ignore[attr-defined]
         self.gone(transport, f"TLS: {expected}")
-        self.assertIsInstance(self.peer.reason, CertificateRefused)
+        self.assertIsInstance(self.owner.reason, CertificateRefused)
 
     def test_a_client_certificate_is_refused_late(self) -> None:
         """The reason is the server's alert, and means our certificate file."""
@@ -377,11 +377,11 @@ class TLS13TransportTests(TLSBehaviour, SynchronousTestCase):
             (ours.file("for-servers.pem", ours.server.pem), "unsupported certificate"),
         ):
             self.context = client_context(crt=crt)
-            self.peer = Recorder()
+            self.owner = Recorder()
             self.open()
-            self.loop.until(lambda: self.peer.lost)
-            self.assertTrue(str(self.peer.reason).endswith(words), self.peer.reason)
-            self.assertIsInstance(self.peer.reason, CertificateRefused)
+            self.loop.until(lambda: self.owner.lost)
+            self.assertTrue(str(self.owner.reason).endswith(words), self.owner.reason)
+            self.assertIsInstance(self.owner.reason, CertificateRefused)
 
     def test_which_alerts_refuse_our_certificate(self) -> None:
         """RFC 8446 section 6.2, those that came; when the handshake was complete,
@@ -413,9 +413,9 @@ class TLS13TransportTests(TLSBehaviour, SynchronousTestCase):
         while not far.end:
             far.pump()
         transport.write(bytes(50_000))
-        self.loop.until(lambda: self.peer.lost)
+        self.loop.until(lambda: self.owner.lost)
         self.gone(transport, "TLS: tlsv1 alert unknown ca")
-        self.assertIsInstance(self.peer.reason, CertificateRefused)
+        self.assertIsInstance(self.owner.reason, CertificateRefused)
 
     def test_the_refusal_is_heard_though_a_request_was_written(self) -> None:
         """The alert stands unread before the reset that our write meets: the alert is the reason."""
@@ -424,9 +424,9 @@ class TLS13TransportTests(TLSBehaviour, SynchronousTestCase):
         transport, _ = self.open(tcp=True, reading=False)
         transport.write(b"GET / HTTP/1.1\r\n\r\n")
         transport.resume_reading()
-        self.loop.until(lambda: self.peer.lost)
+        self.loop.until(lambda: self.owner.lost)
         self.gone(transport, "TLS: tlsv1 alert unknown ca")
-        self.assertIsInstance(self.peer.reason, CertificateRefused)
+        self.assertIsInstance(self.owner.reason, CertificateRefused)
 
 
 class PlainMethodsTests(TLSBehaviour, SynchronousTestCase):

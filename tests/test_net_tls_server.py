@@ -58,7 +58,7 @@ class ServerBehaviour(PassingBehaviour, EndBehaviour):
         far = self.shaker.client(client_tls(version=self.VERSION), tcp=tcp, buffers=buffers)
         self.loop.until(lambda: len(self.shaker.transports) > count and far.handshaken)
         transport = self.shaker.transport
-        transport.peer = self.peer
+        transport.owner = self.owner
         return transport, far
 
     def test_much_both_ways(self) -> None:
@@ -67,8 +67,8 @@ class ServerBehaviour(PassingBehaviour, EndBehaviour):
         content = os.urandom(MB) * 32
         far.unsent = content
         transport.write(content)
-        self.loop.until(lambda: len(far.received) == len(content) and sum(map(len, self.peer.chunks)) == len(content))
-        self.assertTrue(far.received == content and self.peer.received == content)
+        self.loop.until(lambda: len(far.received) == len(content) and sum(map(len, self.owner.chunks)) == len(content))
+        self.assertTrue(far.received == content and self.owner.received == content)
 
     def test_an_end_without_close_notify_is_an_end(self) -> None:
         """As over plain TCP, where clients close as they like: what they asked can still be answered."""
@@ -76,7 +76,7 @@ class ServerBehaviour(PassingBehaviour, EndBehaviour):
         far.send(b"question")
         far.truncate()  # type: ignore[attr-defined]
         self.loop.pump()
-        self.assertEqual(self.peer.events, ["data", "eof"])
+        self.assertEqual(self.owner.events, ["data", "eof"])
         transport.write(b"answer")
         self.loop.pump()
         transport.close("answered")
@@ -88,7 +88,7 @@ class ServerBehaviour(PassingBehaviour, EndBehaviour):
         transport, far = self.open()
         far.close_notify()  # type: ignore[attr-defined]
         self.loop.pump()
-        self.assertEqual(self.peer.events, ["eof"])
+        self.assertEqual(self.owner.events, ["eof"])
         transport.write(b"answer")
         transport.close("answered")
         self.loop.pump()
@@ -99,8 +99,8 @@ class ServerBehaviour(PassingBehaviour, EndBehaviour):
         transport, far = self.open()
         far.socket.send(b"GET / HTTP/1.1\r\n\r\n")
         self.loop.pump()
-        self.assertIn("TLS: ", str(self.peer.lost))
-        self.gone(transport, str(self.peer.lost))
+        self.assertIn("TLS: ", str(self.owner.lost))
+        self.gone(transport, str(self.owner.lost))
 
 
 class TLS12ServerTests(ServerBehaviour, SynchronousTestCase):
@@ -115,8 +115,8 @@ class TLS12ServerTests(ServerBehaviour, SynchronousTestCase):
         far.send(b"x")
         self.loop.pump()
         self.assertEqual(transport._tls.total_renegotiations(), 0)  # type: ignore[attr-defined]
-        self.assertNotIn(PEER_CLOSED, str(self.peer.lost))
-        if self.peer.lost is None:
+        self.assertNotIn(PEER_CLOSED, str(self.owner.lost))
+        if self.owner.lost is None:
             transport.abort("over")
 
 

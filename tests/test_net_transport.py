@@ -45,10 +45,10 @@ class PassingBehaviour(Streams):
         transport, far = self.open(reading=False)
         far.send(b"early")
         self.loop.pump()
-        self.assertEqual(self.peer.events, [])
+        self.assertEqual(self.owner.events, [])
         transport.resume_reading()
         self.loop.pump()
-        self.assertEqual(self.peer.received, b"early")
+        self.assertEqual(self.owner.received, b"early")
 
     def test_bytes_arrive_however_they_are_cut(self) -> None:
         """Pieces of any size are passed on in order."""
@@ -56,7 +56,7 @@ class PassingBehaviour(Streams):
         content = os.urandom(1000)
         for size in (1, 7, 400, 5000):
             far.split(content, size)
-        self.assertEqual(self.peer.received, content * 4)
+        self.assertEqual(self.owner.received, content * 4)
 
     def test_paused_means_nothing_is_delivered(self) -> None:
         """A paused transport leaves everything to the kernel and delivers it when resumed; pausing twice is one."""
@@ -65,33 +65,33 @@ class PassingBehaviour(Streams):
         transport.pause_reading()
         far.send(b"later")
         self.loop.pump()
-        self.assertEqual(self.peer.events, [])
+        self.assertEqual(self.owner.events, [])
         transport.resume_reading()
         transport.resume_reading()
         self.loop.pump()
-        self.assertEqual(self.peer.received, b"later")
+        self.assertEqual(self.owner.received, b"later")
 
     def test_paused_by_another_in_the_same_batch(self) -> None:
         """An event that was seen before the pause delivers nothing after it."""
         first, far = self.open()
-        first_peer, self.peer = self.peer, Recorder()
+        first_owner, self.owner = self.owner, Recorder()
         second, other_far = self.open()
-        first_peer.on["data"] = second.pause_reading
-        self.peer.on["data"] = first.pause_reading
+        first_owner.on["data"] = second.pause_reading
+        self.owner.on["data"] = first.pause_reading
         far.send(b"x")
         other_far.send(b"x")
         self.loop.pump()
-        self.assertEqual(first_peer.received + self.peer.received, b"x")
+        self.assertEqual(first_owner.received + self.owner.received, b"x")
 
     def test_pausing_while_data_is_delivered(self) -> None:
         """Pausing from within `data_received` holds from then on."""
         transport, far = self.open()
-        self.peer.on["data"] = transport.pause_reading
+        self.owner.on["data"] = transport.pause_reading
         far.split(b"12", 1)
-        self.assertEqual(self.peer.received, b"1")
+        self.assertEqual(self.owner.received, b"1")
         transport.resume_reading()
         self.loop.pump()
-        self.assertEqual(self.peer.received, b"12")
+        self.assertEqual(self.owner.received, b"12")
 
     # Taking turns.
 
@@ -99,7 +99,7 @@ class PassingBehaviour(Streams):
         """When the batch has had its slice of work in bulk, a long read is left for the next one;
         little is read at once."""
         transport, far = self.open()
-        much, self.peer = self.peer, Recorder()
+        much, self.owner = self.owner, Recorder()
         _, other_far = self.open()
         content = os.urandom(140_000)
         far.send(content)
@@ -109,7 +109,7 @@ class PassingBehaviour(Streams):
         self.assertGreaterEqual(had, READ_SIZE)
         other_far.send(b"little")
         self.loop.poller.doRead()
-        self.assertEqual((len(much.received), self.peer.received), (had, b"little"))
+        self.assertEqual((len(much.received), self.owner.received), (had, b"little"))
         self.assertFalse(transport.heard_since(self.loop.poller.batch - 1))
         self.loop.poller.doRead()
         self.assertTrue(much.received == content)
@@ -124,13 +124,13 @@ class PassingBehaviour(Streams):
         self.loop.poller.doRead()
         self.assertEqual(self.loop.poller.watching(), 0)
         self.loop.pump()
-        self.assertEqual((self.peer.received[-4:], self.loop.poller.watching()), (b"more", 1))
+        self.assertEqual((self.owner.received[-4:], self.loop.poller.watching()), (b"more", 1))
         transport.abort("done")
 
     def test_paused_while_it_waits_for_its_turn(self) -> None:
         """A pause holds through the turn, and what was waited for comes when it is over; so does an end."""
         for ends in (False, True):
-            self.peer = Recorder()
+            self.owner = Recorder()
             transport, far = self.full_reader()
             self.loop.poller.line_up(Slow(self.loop.poller))
             far.send(b"more")
@@ -139,10 +139,10 @@ class PassingBehaviour(Streams):
             self.loop.poller.doRead()
             transport.pause_reading()
             self.loop.pump()
-            self.assertNotEqual(self.peer.received[-4:], b"more")
+            self.assertNotEqual(self.owner.received[-4:], b"more")
             transport.resume_reading()
             self.loop.pump()
-            self.assertEqual((self.peer.received[-4:], "eof" in self.peer.events), (b"more", ends))
+            self.assertEqual((self.owner.received[-4:], "eof" in self.owner.events), (b"more", ends))
 
     def test_closed_while_it_waits_for_its_turn(self) -> None:
         """The turn comes to nobody."""
@@ -152,7 +152,7 @@ class PassingBehaviour(Streams):
         self.loop.poller.doRead()
         transport.abort("done")
         self.loop.pump()
-        self.assertEqual((self.peer.events[-1], self.loop.poller.watching()), ("lost: done", 0))
+        self.assertEqual((self.owner.events[-1], self.loop.poller.watching()), ("lost: done", 0))
 
     def test_an_owner_has_a_turn_of_its_own(self) -> None:
         """In the next batch, with nothing to read."""
@@ -177,12 +177,12 @@ class PassingBehaviour(Streams):
         content, took = os.urandom(1000), []
 
         def take() -> None:
-            data = self.peer.chunks.pop()
+            data = self.owner.chunks.pop()
             took.append(data[:100])
             if data[100:]:
                 transport.give_back(data[100:])
 
-        self.peer.on["data"] = take
+        self.owner.on["data"] = take
         far.send(content)
         self.loop.poller.doRead()
         far.half_close()
@@ -191,54 +191,54 @@ class PassingBehaviour(Streams):
         self.assertEqual(len(took), 1)
         self.loop.pump()
         self.assertTrue(b"".join(took) == content)
-        self.assertEqual(self.peer.events[-1], "eof")
-        self.assertEqual(self.peer.events.count("eof"), 1)
+        self.assertEqual(self.owner.events[-1], "eof")
+        self.assertEqual(self.owner.events.count("eof"), 1)
 
     def test_what_is_given_back_waits_while_reading_is_paused(self) -> None:
         """A pause holds for it as for the rest; a transport with something held is not silent."""
         transport, far = self.open()
 
         def give_back() -> None:
-            del self.peer.on["data"]
-            transport.give_back(self.peer.chunks.pop())
+            del self.owner.on["data"]
+            transport.give_back(self.owner.chunks.pop())
             transport.pause_reading()
 
-        self.peer.on["data"] = give_back
+        self.owner.on["data"] = give_back
         far.send(b"held")
         self.loop.pump()
         far.send(b" and more")
         self.loop.pump()
-        self.assertEqual(self.peer.received, b"")
+        self.assertEqual(self.owner.received, b"")
         self.assertFalse(transport.silent())
         transport.resume_reading()
         self.loop.pump()
-        self.assertEqual(self.peer.received, b"held and more")
+        self.assertEqual(self.owner.received, b"held and more")
 
     def test_given_back_behind_the_end(self) -> None:
         """An owner that has heard of the end already hears of it again, behind what it gave back."""
         transport, far = self.open()
 
         def give_back() -> None:
-            self.peer.on.clear()
+            self.owner.on.clear()
             transport.give_back(b"again")
 
-        self.peer.on["eof"] = give_back
+        self.owner.on["eof"] = give_back
         far.half_close()
         self.loop.pump()
-        self.assertEqual((self.peer.received, self.peer.events), (b"again", ["eof", "data", "eof"]))
+        self.assertEqual((self.owner.received, self.owner.events), (b"again", ["eof", "data", "eof"]))
 
     def test_closed_with_something_held(self) -> None:
         """It is dropped with all the rest."""
         transport, far = self.open()
 
         def give_back_and_close() -> None:
-            transport.give_back(self.peer.chunks.pop())
+            transport.give_back(self.owner.chunks.pop())
             transport.close("enough")
 
-        self.peer.on["data"] = give_back_and_close
+        self.owner.on["data"] = give_back_and_close
         far.send(b"held")
         self.loop.pump()
-        self.assertEqual((self.peer.received, self.peer.lost), (b"", "enough"))
+        self.assertEqual((self.owner.received, self.owner.lost), (b"", "enough"))
 
     # Writing.
 
@@ -259,7 +259,7 @@ class PassingBehaviour(Streams):
             far.pump()
             self.assertEqual(far.received, b"")
 
-        self.peer.on["data"] = answer
+        self.owner.on["data"] = answer
         far.send(b"?")
         self.loop.poller.doRead()
         far.pump()
@@ -272,7 +272,7 @@ class PassingBehaviour(Streams):
         transport.write(b"x")
         transport.write(b"")
         self.loop.pump()
-        self.assertEqual((far.received, self.peer.events, transport.state), (b"x", [], OPEN))
+        self.assertEqual((far.received, self.owner.events, transport.state), (b"x", [], OPEN))
 
     def test_what_the_kernel_does_not_take_follows(self) -> None:
         """A body larger than all buffers arrives whole, in order, behind a far end that stops and goes on."""
@@ -296,25 +296,25 @@ class PassingBehaviour(Streams):
         far.send(down)
         self.loop.pump()
         self.assertTrue(far.received == up)
-        self.assertTrue(self.peer.received == down)
+        self.assertTrue(self.owner.received == down)
 
     def test_a_proxy_of_two_moves_a_body_in_bounded_memory(self) -> None:
         """Reading from one and writing to the other, each pausing the other by the water marks:
         whole, and never much."""
         source, sender = self.open(buffers=32768)
-        source_peer, self.peer = self.peer, Recorder()
+        source_owner, self.owner = self.owner, Recorder()
         sink, receiver = self.open(buffers=4096)
         content = os.urandom(4 * MB)
         most = 0
 
         def pass_on() -> None:
             nonlocal most
-            sink.write(source_peer.chunks.pop())
+            sink.write(source_owner.chunks.pop())
             most = max(most, sink.unsent)
 
-        source_peer.on["data"] = pass_on
-        self.peer.on["pause"] = source.pause_reading
-        self.peer.on["resume"] = source.resume_reading
+        source_owner.on["data"] = pass_on
+        self.owner.on["pause"] = source.pause_reading
+        self.owner.on["resume"] = source.resume_reading
         receiver.stall()
         sender.send(content)
         taken = []
@@ -333,36 +333,36 @@ class PassingBehaviour(Streams):
         """It may stand in memory for as long as whoever takes it sleeps."""
         _, far = self.open()
         far.send(bytes(4 * MB))
-        self.loop.until(lambda: sum(map(len, self.peer.chunks)) == 4 * MB)
-        self.assertLessEqual(max(map(len, self.peer.chunks)), BULK_READ_SIZE)
+        self.loop.until(lambda: sum(map(len, self.owner.chunks)) == 4 * MB)
+        self.assertLessEqual(max(map(len, self.owner.chunks)), BULK_READ_SIZE)
 
     def test_what_is_read_into_a_pause_stays_with_the_kernel(self) -> None:
         transport, far = self.open()
         far.send(bytes(MB))
         self.loop.pump()
-        self.peer.chunks.clear()
-        self.peer.on["data"] = transport.pause_reading
+        self.owner.chunks.clear()
+        self.owner.on["data"] = transport.pause_reading
         far.send(bytes(MB))
         self.loop.pump()
-        self.assertLessEqual(len(self.peer.received), BULK_READ_SIZE)
+        self.assertLessEqual(len(self.owner.received), BULK_READ_SIZE)
 
     def test_the_end_of_a_peer_that_is_not_read(self) -> None:
         """It goes unnoticed; or a reset ends the connection, and its own end is told of once,
         with what stands unread before it."""
         for heeded in (False, True):
-            self.peer = Recorder()
+            self.owner = Recorder()
             transport, far = self.open()
             told: list[int] = []
             transport.pause_reading(told.append if heeded else None)
             far.send(b"x" * 1000)
             far.half_close()
             self.loop.pump()
-            self.assertEqual((len(told), self.peer.events, self.loop.poller.watching()), (int(heeded), [], 0))
+            self.assertEqual((len(told), self.owner.events, self.loop.poller.watching()), (int(heeded), [], 0))
             self.assertGreaterEqual(sum(told), 1000 * heeded)
             transport.resume_reading()
             self.loop.pump()
-            self.assertEqual(self.peer.received, b"x" * 1000)
-            self.assertEqual(self.peer.events[-1], "eof")
+            self.assertEqual(self.owner.received, b"x" * 1000)
+            self.assertEqual(self.owner.events[-1], "eof")
             transport.abort("over")
 
     def test_the_end_of_a_peer_behind_our_own(self) -> None:
@@ -385,12 +385,12 @@ class PassingBehaviour(Streams):
         """Whoever pauses when he is given something is told nothing of the peer's end."""
         transport, far = self.open()
         told: list[int] = []
-        self.peer.on["data"] = lambda: transport.pause_reading(told.append)
+        self.owner.on["data"] = lambda: transport.pause_reading(told.append)
         for _ in range(3):
             far.send(bytes(400_000))
             self.loop.pump()
             transport.resume_reading()
-        self.assertEqual((told, "eof" in self.peer.events), ([], False))
+        self.assertEqual((told, "eof" in self.owner.events), ([], False))
 
     def test_a_reset_while_nothing_is_read(self) -> None:
         """Over a socket pair the kernel makes one of a close with bytes unread."""
@@ -401,7 +401,7 @@ class PassingBehaviour(Streams):
         transport.pause_reading(lambda unread: None)
         far.drop()
         self.loop.pump()
-        self.assertEqual((self.peer.events, self.loop.poller.watching()), (["lost: reset by peer"], 0))
+        self.assertEqual((self.owner.events, self.loop.poller.watching()), (["lost: reset by peer"], 0))
 
     def test_what_is_unsent_holds_at_most_twice_its_size_in_memory(self) -> None:
         """A view of its last byte would hold all that was sent before it."""
@@ -425,39 +425,39 @@ class PassingBehaviour(Streams):
         while not transport.unsent:
             transport.write(b"a" * 1000)
         transport.write(b"a" * (HIGH_WATER - transport.unsent))
-        self.assertEqual(self.peer.events, [])
+        self.assertEqual(self.owner.events, [])
         transport.write(b"a")
         transport.write(b"a" * HIGH_WATER)
-        self.assertEqual(self.peer.events, ["pause"])
+        self.assertEqual(self.owner.events, ["pause"])
         while transport.unsent > LOW_WATER:
-            self.assertEqual(self.peer.events, ["pause"])
+            self.assertEqual(self.owner.events, ["pause"])
             far.read(2000)
             self.loop.pump()
-        self.assertEqual(self.peer.events, ["pause", "resume"])
+        self.assertEqual(self.owner.events, ["pause", "resume"])
         far.go_on()
         self.loop.pump()
-        self.assertEqual(self.peer.events, ["pause", "resume"])
+        self.assertEqual(self.owner.events, ["pause", "resume"])
         far.stall()
         transport.write(b"a" * MB)
-        self.assertEqual(self.peer.events, ["pause", "resume", "pause"])
+        self.assertEqual(self.owner.events, ["pause", "resume", "pause"])
 
     def test_writing_from_within_resume_writing(self) -> None:
         """A producer that goes on at once is paused and resumed again, and nothing is lost."""
         transport, far = self.blocked()
         rounds = iter([b"b" * MB, b"c" * 10])
-        self.peer.on["resume"] = lambda: transport.write(next(rounds))
+        self.owner.on["resume"] = lambda: transport.write(next(rounds))
         far.go_on()
         self.loop.pump()
-        self.assertEqual(self.peer.events, ["pause", "resume", "pause", "resume"])
+        self.assertEqual(self.owner.events, ["pause", "resume", "pause", "resume"])
         self.assertTrue(far.received == b"a" * MB + b"b" * MB + b"c" * 10)
 
     # Whoever is called may call back.
 
     def reenter(self, event: str, make: Callable[[Transport, Far], object], act: Callable[[Transport], object]) -> None:
         """At `event`, brought about by `make`, the peer does `act`; the connection ends well with that word."""
-        self.peer = Recorder()
+        self.owner = Recorder()
         transport, far = self.open(buffers=4096)
-        self.peer.on[event] = lambda: act(transport)
+        self.owner.on[event] = lambda: act(transport)
         make(transport, far)
         self.loop.pump()
         if far.stalled:
@@ -508,7 +508,7 @@ class PassingBehaviour(Streams):
             transport.resume_reading()
             transport.pause_reading()
 
-        self.peer.on["lost"] = everything
+        self.owner.on["lost"] = everything
         transport.abort("over")
         self.loop.pump()
         self.gone(transport, "over")
@@ -516,24 +516,24 @@ class PassingBehaviour(Streams):
     def test_a_peer_that_raises_costs_its_connection(self) -> None:
         """It is logged and aborted; others go on."""
         transport, far = self.open()
-        self.peer.on["data"] = lambda: 1 // 0
+        self.owner.on["data"] = lambda: 1 // 0
         far.send(b"x")
         self.loop.pump()
         self.gone(transport, BROKEN)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.peer = Recorder()
+        self.owner = Recorder()
         _, far = self.open()
         far.send(b"x")
         self.loop.pump()
-        self.assertEqual(self.peer.received, b"x")
+        self.assertEqual(self.owner.received, b"x")
 
     def test_a_peer_that_raises_at_the_end_of_a_batch(self) -> None:
         """Also what it is told while sending may fail, and even the last word may: nobody else is touched."""
         transport, far = self.open(buffers=4096)
         far.stall()
-        self.peer.on["data"] = lambda: transport.write(b"a" * MB)
-        self.peer.on["pause"] = lambda: 1 // 0
-        self.peer.on["lost"] = lambda: 1 // 0
+        self.owner.on["data"] = lambda: transport.write(b"a" * MB)
+        self.owner.on["pause"] = lambda: 1 // 0
+        self.owner.on["lost"] = lambda: 1 // 0
         far.send(b"?")
         self.loop.pump()
         self.gone(transport, BROKEN)
@@ -544,17 +544,17 @@ class PassingBehaviour(Streams):
         """Not when there is room again, as for a producer: when nothing is left. The next pause is as ever."""
         transport, far = self.blocked()
         transport.tell_when_sent()
-        self.peer.events.clear()
+        self.owner.events.clear()
         left = []
-        self.peer.on["resume"] = lambda: left.append(transport.unsent)
+        self.owner.on["resume"] = lambda: left.append(transport.unsent)
         far.go_on()
         self.loop.pump()
-        self.assertEqual((self.peer.events, left), (["resume"], [0]))
+        self.assertEqual((self.owner.events, left), (["resume"], [0]))
         far.stall()
         transport.write(bytes(4 * MB))
         far.go_on()
         self.loop.pump()
-        self.assertEqual(self.peer.events, ["resume", "pause", "resume"])
+        self.assertEqual(self.owner.events, ["resume", "pause", "resume"])
         self.assertEqual(transport._resume_at, LOW_WATER)
 
 
@@ -563,7 +563,7 @@ class PlainTransportTests(PassingBehaviour, SynchronousTestCase):
 
     def connect(self, tcp: bool, buffers: int | None) -> tuple[Transport, Far]:
         near, far = self.loop.pair(tcp=tcp, buffers=buffers)
-        return Transport(self.loop.poller, near, self.peer), far
+        return Transport(self.loop.poller, near, self.owner), far
 
     def test_is_not_secure(self) -> None:
         """What passes is not encrypted, and says so."""
@@ -580,16 +580,16 @@ class PlainTransportTests(PassingBehaviour, SynchronousTestCase):
         far.drop()
         for _ in range(3):
             transport.write(b"more of the request")
-            self.assertEqual(self.peer.events, [])
-        self.loop.until(lambda: self.peer.lost)
-        self.assertEqual(self.peer.received, b"413 and goodbye")
+            self.assertEqual(self.owner.events, [])
+        self.loop.until(lambda: self.owner.lost)
+        self.assertEqual(self.owner.received, b"413 and goodbye")
         self.gone(transport, PEER_RESET)
 
     def test_an_end_behind_bytes_is_known_while_they_are_delivered(self) -> None:
         """The kernel tells of both at once: whoever is done after these bytes need not think the peer still there."""
         transport, far = self.open(tcp=True)
         known: list[bool] = []
-        self.peer.on["data"] = lambda: known.append(transport.hung_up)
+        self.owner.on["data"] = lambda: known.append(transport.hung_up)
         far.send(b"first")
         self.loop.pump()
         transport.pause_reading()
@@ -598,7 +598,7 @@ class PlainTransportTests(PassingBehaviour, SynchronousTestCase):
         self.loop.pump()
         transport.resume_reading()
         self.loop.pump()
-        self.assertEqual((self.peer.received, known), (b"firstlast", [False, True]))
+        self.assertEqual((self.owner.received, known), (b"firstlast", [False, True]))
         transport.abort("over")
 
     def test_a_watched_transport_watches_only_what_it_waits_for(self) -> None:

@@ -49,7 +49,7 @@ class EndBehaviour(Streams):
         nothing waits for the collector."""
         for end in ("close", "abort", "lost"):
             transport, far = self.open()
-            peer = transport.peer = _Holder(transport)
+            peer = transport.owner = _Holder(transport)
             gone = weakref.ref(peer)
             gc.disable()
             try:
@@ -68,12 +68,12 @@ class EndBehaviour(Streams):
         transport, far = self.blocked()
         transport.close("done")
         self.loop.pump()
-        self.assertIsNone(self.peer.lost)
+        self.assertIsNone(self.owner.lost)
         far.go_on()
         self.loop.pump()
         self.gone(transport, "done")
         self.assertEqual((len(far.received), far.end), (MB, self.OUR_END))
-        self.assertEqual(self.peer.events, ["pause", "lost: done"])
+        self.assertEqual(self.owner.events, ["pause", "lost: done"])
 
     def test_close_in_a_batch_sends_what_was_written_in_it(self) -> None:
         """An answer and the end, both from within `data_received`."""
@@ -83,7 +83,7 @@ class EndBehaviour(Streams):
             transport.write(b"answer")
             transport.close("answered")
 
-        self.peer.on["data"] = answer
+        self.owner.on["data"] = answer
         far.send(b"?")
         self.loop.pump()
         self.gone(transport, "answered")
@@ -138,7 +138,7 @@ class EndBehaviour(Streams):
         self.loop.pump()
         far.go_on()
         self.loop.pump()
-        self.assertEqual(self.peer.received, b"")
+        self.assertEqual(self.owner.received, b"")
         self.gone(transport, "done")
 
     def test_drain_waits_for_the_peers_end(self) -> None:
@@ -148,10 +148,10 @@ class EndBehaviour(Streams):
         transport.close("drained", drain=True)
         self.loop.pump()
         self.assertEqual((far.received, far.end), (b"too large", self.OUR_END))
-        self.assertEqual((transport.state, self.peer.events), (DRAINING, []))
+        self.assertEqual((transport.state, self.owner.events), (DRAINING, []))
         far.send(b"more of the upload")
         self.loop.pump()
-        self.assertEqual(self.peer.events, [])
+        self.assertEqual(self.owner.events, [])
         far.drop()
         self.loop.pump()
         self.gone(transport, "drained")
@@ -162,7 +162,7 @@ class EndBehaviour(Streams):
         far.send(b"u" * 1000)
         transport.close("drained", drain=True)
         self.loop.pump()
-        self.assertIsNone(self.peer.lost)
+        self.assertIsNone(self.owner.lost)
         far.drop()
         self.loop.pump()
         self.gone(transport, "drained")
@@ -200,7 +200,7 @@ class EndBehaviour(Streams):
         transport.close("drained", drain=True)
         far.send(b"x" * 1000)
         self.loop.pump()
-        self.assertEqual((transport.state, transport.drained, self.peer.received), (DRAINING, 1000, b""))
+        self.assertEqual((transport.state, transport.drained, self.owner.received), (DRAINING, 1000, b""))
         far.half_close()
         self.loop.pump()
         self.gone(transport, "drained")
@@ -237,7 +237,7 @@ class EndBehaviour(Streams):
             transport.write(b"half an answer")
             transport.abort("failed")
 
-        self.peer.on["data"] = fail
+        self.owner.on["data"] = fail
         far.send(b"?")
         self.loop.pump()
         self.gone(transport, "failed")
@@ -255,11 +255,11 @@ class EndBehaviour(Streams):
         self.assertEqual((far.received, far.end), (b"question", self.OUR_END))
         far.send(b"answer")
         self.loop.pump()
-        self.assertEqual((self.peer.received, self.peer.events, transport.state), (b"answer", ["data"], HALF))
+        self.assertEqual((self.owner.received, self.owner.events, transport.state), (b"answer", ["data"], HALF))
         far.send(b", and more")
         far.half_close()
         self.loop.pump()
-        self.assertEqual((self.peer.received, self.peer.events), (b"answer, and more", ["data", "eof"]))
+        self.assertEqual((self.owner.received, self.owner.events), (b"answer, and more", ["data", "eof"]))
         transport.close("both ended")
         self.gone(transport, "both ended")
 
@@ -269,7 +269,7 @@ class EndBehaviour(Streams):
         transport.end_writing()
         far.send(b"meanwhile")
         self.loop.pump()
-        self.assertEqual((self.peer.received, far.end), (b"meanwhile", ""))
+        self.assertEqual((self.owner.received, far.end), (b"meanwhile", ""))
         far.go_on()
         self.loop.until(lambda: far.end)
         self.assertEqual((len(far.received), far.end), (MB, self.OUR_END))
@@ -285,7 +285,7 @@ class EndBehaviour(Streams):
         transport.close("done")
         self.assertNotEqual(transport.state, CLOSED)
         far.go_on()
-        self.loop.until(lambda: self.peer.lost)
+        self.loop.until(lambda: self.owner.lost)
         self.assertEqual(len(far.received), MB)
         self.gone(transport, "done")
 
@@ -295,7 +295,7 @@ class EndBehaviour(Streams):
         transport.end_writing()
         self.loop.pump()
         far.reset()
-        self.loop.until(lambda: self.peer.lost)
+        self.loop.until(lambda: self.owner.lost)
         self.gone(transport, PEER_RESET)
 
     def test_our_half_behind_theirs(self) -> None:
@@ -305,7 +305,7 @@ class EndBehaviour(Streams):
         self.loop.pump()
         transport.end_writing()
         self.loop.pump()
-        self.assertEqual((far.end, self.peer.events), (self.OUR_END, ["eof"]))
+        self.assertEqual((far.end, self.owner.events), (self.OUR_END, ["eof"]))
         transport.close("done")
         self.gone(transport, "done")
 
@@ -317,7 +317,7 @@ class EndBehaviour(Streams):
         far.send(b"question")
         far.half_close()
         self.loop.pump()
-        self.assertEqual((self.peer.received, self.peer.events), (b"question", ["data", "eof"]))
+        self.assertEqual((self.owner.received, self.owner.events), (b"question", ["data", "eof"]))
         transport.write(b"answer")
         transport.close("answered")
         self.loop.pump()
@@ -332,7 +332,7 @@ class EndBehaviour(Streams):
         transport.pause_reading()
         transport.resume_reading()
         self.loop.pump()
-        self.assertEqual(self.peer.events, ["eof"])
+        self.assertEqual(self.owner.events, ["eof"])
         self.assertEqual(self.loop.poller.watching(), 0)
 
     def test_eof_while_paused_is_noticed_when_resumed(self) -> None:
@@ -342,10 +342,10 @@ class EndBehaviour(Streams):
         far.send(b"last")
         far.half_close()
         self.loop.pump()
-        self.assertEqual(self.peer.events, [])
+        self.assertEqual(self.owner.events, [])
         transport.resume_reading()
         self.loop.pump()
-        self.assertEqual((self.peer.received, self.peer.events), (b"last", ["data", "eof"]))
+        self.assertEqual((self.owner.received, self.owner.events), (b"last", ["data", "eof"]))
 
     def test_bytes_before_the_end_come_before_it(self) -> None:
         """A large body and the end behind it arrive in that order."""
@@ -355,14 +355,14 @@ class EndBehaviour(Streams):
         self.loop.pump()
         far.half_close()
         self.loop.pump()
-        self.assertTrue(self.peer.received == content)
-        self.assertEqual(self.peer.events, ["data", "eof"])
+        self.assertTrue(self.owner.received == content)
+        self.assertEqual(self.owner.events, ["data", "eof"])
 
     def test_a_reset_is_told(self) -> None:
         """A peer that resets is not one that closes."""
         transport, far = self.open(tcp=True)
         far.reset()
-        self.loop.until(lambda: self.peer.lost)
+        self.loop.until(lambda: self.owner.lost)
         self.gone(transport, PEER_RESET)
 
     def test_a_reset_while_blocked_is_told(self) -> None:
@@ -372,7 +372,7 @@ class EndBehaviour(Streams):
         transport.pause_reading()
         transport.write(b"a" * (8 * MB))
         far.reset()
-        self.loop.until(lambda: self.peer.lost)
+        self.loop.until(lambda: self.owner.lost)
         self.gone(transport, PEER_RESET)
 
     def test_an_early_answer_is_heard_before_the_reset(self) -> None:
@@ -382,10 +382,10 @@ class EndBehaviour(Streams):
         far.drop()
         transport.write(b"more of the request")
         self.loop.pump()
-        self.assertEqual(self.peer.received, b"413 and goodbye")
-        self.assertIsNotNone(self.peer.lost)
-        self.gone(transport, str(self.peer.lost))
-        self.assertNotEqual(self.peer.lost, PEER_CLOSED)
+        self.assertEqual(self.owner.received, b"413 and goodbye")
+        self.assertIsNotNone(self.owner.lost)
+        self.gone(transport, str(self.owner.lost))
+        self.assertNotEqual(self.owner.lost, PEER_CLOSED)
 
     def test_bytes_that_the_kernel_never_took_are_lost(self) -> None:
         """However it ends; those it took are not counted, so that their owner knows that they may have arrived."""
@@ -417,4 +417,4 @@ class PlainTransportTests(EndBehaviour, SynchronousTestCase):
 
     def connect(self, tcp: bool, buffers: int | None) -> tuple[Transport, Far]:
         near, far = self.loop.pair(tcp=tcp, buffers=buffers)
-        return Transport(self.loop.poller, near, self.peer), far
+        return Transport(self.loop.poller, near, self.owner), far

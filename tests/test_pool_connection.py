@@ -519,8 +519,8 @@ class BackpressureTests(SynchronousTestCase):
     def test_the_server_takes_no_more(self) -> None:
         """The exchange is asked to pause its client, and to go on again."""
         dialogue = Dialogue(exchange := RecordingExchange(b"POST"), ended=False)
-        dialogue.transport.peer.pause_writing()
-        dialogue.transport.peer.resume_writing()
+        dialogue.transport.owner.pause_writing()
+        dialogue.transport.owner.resume_writing()
         self.assertEqual(exchange.names, ["pause", "resume"])
 
     def test_the_client_takes_no_more(self) -> None:

@@ -255,7 +255,7 @@ class ConnectTests(SynchronousTestCase):
         bench.answer_all()
         while not bench.dialer.open:
             bench.pass_time(0.1)
-        next(each for each in bench.dialer.transports if each.peer not in bench.pool.holdings.due).peer_ends()
+        next(each for each in bench.dialer.transports if each.owner not in bench.pool.holdings.due).peer_ends()
         bench.answer_all()
         self.assertEqual(self.connects(bench), {(FLOOR, OK): 3, (REPLACE, OK): 1})
 

@@ -43,7 +43,7 @@ class PingTests(SynchronousTestCase):
         self.assertIsNone(bench.pool.acquire())
         asked.receive(PONG[:30])
         asked.receive(PONG[30:])
-        self.assertEqual((asked.peer.state, len(bench.pool.idle), bench.pool.counters.pings), (IDLE, 1, 1))
+        self.assertEqual((asked.owner.state, len(bench.pool.idle), bench.pool.counters.pings), (IDLE, 1, 1))
         self.assertEqual((bench.pool.counters.requests, bench.pool.counters.reuses), (0, 0))
         bench.pass_time(7.9)
         self.assertEqual(asked.written, b"")
@@ -76,7 +76,7 @@ class PingTests(SynchronousTestCase):
         """It goes, and another is opened in its place."""
         bench, (asked,) = self.pinged()
         bench.pass_time(PING_TIMEOUT + 0.1)
-        self.assertEqual((asked.peer.state, bench.pool.closed), (RETIRING, {"timeout server": 1}))
+        self.assertEqual((asked.owner.state, bench.pool.closed), (RETIRING, {"timeout server": 1}))
         self.assertEqual((bench.pool.counters.pings_failed, len(bench.dialer.open)), (1, 1))
 
     def test_its_server_is_gone(self) -> None:
@@ -122,7 +122,7 @@ class PingTests(SynchronousTestCase):
         bench.pass_time(0.1)
         self.assertEqual(bench.dialer.open, [])
         asked.receive(PONG)
-        self.assertEqual(([asked.peer], bench.dialer.open), (asker.connections, []))
+        self.assertEqual(([asked.owner], bench.dialer.open), (asker.connections, []))
 
     def test_who_waits_for_a_ping_waits_no_longer_than_for_a_handshake(self) -> None:
         """Then one is dialled after all; at once for whoever could not take what is pinged."""
@@ -175,8 +175,8 @@ class PingTests(SynchronousTestCase):
                     transport.receive(PONG)
                 elif (
                     transport.reading
-                    and not transport.peer.requests
-                    and bench.clock.seconds() - transport.peer.born > 3
+                    and not transport.owner.requests
+                    and bench.clock.seconds() - transport.owner.born > 3
                 ):
                     transport.peer_ends()
         self.assertEqual((bench.pool.counters.dials, bench.pool.closed), (1, {}))
@@ -191,7 +191,7 @@ class FlutterTests(SynchronousTestCase):
         for _ in range(round(seconds / 0.05)):
             bench.pass_time(0.05, step=0.05)
             for transport in bench.dialer.transports:
-                if transport.reading and bench.clock.seconds() - transport.peer.born >= closes_after:
+                if transport.reading and bench.clock.seconds() - transport.owner.born >= closes_after:
                     transport.peer_ends()
         return len(bench.dialer.dials) - before
 

@@ -451,7 +451,7 @@ class PoolMachine(RuleBasedStateMachine):
         """The server ends a connection; one in use is in the middle of an exchange then."""
         if transport.state != OPEN:
             return  # one too many: the pool has closed it at once
-        connection = transport.peer
+        connection = transport.owner
         self.troubled()
         if connection.state == IN_USE:
             self.borrowed.remove(connection)

@@ -63,9 +63,9 @@ def send(transport: FakeTransport, pieces: list[bytes | str]) -> None:
         elif piece == "reset":
             transport.peer_ends("connection reset")
         elif piece == "full":
-            transport.peer.pause_writing()
+            transport.owner.pause_writing()
         else:
-            transport.peer.resume_writing()
+            transport.owner.resume_writing()
 
 
 class ProbeTests(SynchronousTestCase):
@@ -114,7 +114,7 @@ class ProbeTests(SynchronousTestCase):
     def test_who_hears_its_end_may_fail(self) -> None:
         """Our own fault is logged, and does not end it a second time."""
         _, _, transport = self.probed()
-        connection = transport.peer
+        connection = transport.owner
         ends = []
 
         def fails(head: object, reason: str, slow: bool) -> None:

@@ -38,7 +38,7 @@ class Impatient:
             bench.pass_time(0.05, step=0.05)
             now = bench.clock.seconds()
             for transport in bench.dialer.transports:
-                connection: Any = transport.peer
+                connection: Any = transport.owner
                 age = now - connection.idle_since
                 if connection.state in (IDLE, WATCHED) and age >= (self.after if connection.requests else self.unused):
                     self.closed.append(round(age, 1))

@@ -100,7 +100,7 @@ class RequestTests(SynchronousTestCase):
             asked = world.server.asked()
             if is_whole_request(asked):
                 requests.append(asked)
-            if not world.server.busy or world.server.busy[0].peer.exchange.complete is False:
+            if not world.server.busy or world.server.busy[0].owner.exchange.complete is False:
                 break
             world.server.answer()
         course = Course(requests, client.take(), client.wire.state == OPEN)
@@ -151,7 +151,7 @@ class ResponseTests(SynchronousTestCase):
         for piece in pieces:
             if server.state == OPEN:
                 server.feed(piece)
-        reusable = server.state == OPEN and server.peer.exchange is None
+        reusable = server.state == OPEN and server.owner.exchange is None
         server.eof()
         end = client.wire.end
         whole = world.flags()[0][1] == "--"

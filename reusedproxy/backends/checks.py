@@ -144,7 +144,7 @@ class Checker:
     def dial_ready(self, dial: Dial, transport: Transport) -> None:
         self._dial = None
         self._transport = transport
-        transport.peer = self
+        transport.owner = self
         if self._http is None:
             self._end("L6OK" if transport.secure else "L4OK", "")
             return

@@ -137,7 +137,7 @@ class ClientConnection:
         self.accepted = self._began = now = deadlines.now()
         timeout = frontend.timeouts.http_request
         deadlines.watch(self, inf if timeout is None else now + timeout)
-        transport.peer = self
+        transport.owner = self
         transport.resume_reading()
 
     # What the transport calls.
@@ -309,7 +309,7 @@ class ClientConnection:
 
     def take_back(self) -> None:
         """Takes the transport back from a tunnel, before the exchange ends."""
-        self.transport.peer = self
+        self.transport.owner = self
 
     def finish(self, admitted: bool = True) -> None:
         """Ends the connection after the current exchange, or after that of a head that is coming. An idle one ends now;

@@ -71,7 +71,7 @@ class Tunnel:
         """Carries bytes from now on, beginning with what either side has sent already."""
         self._deadlines.watch(self, self._deadlines.now() + self._idle)
         for side in (self.client, self.server):
-            side.transport.peer = side
+            side.transport.owner = side
         if from_server:
             self.server.data_received(from_server)
         if from_client:
@@ -108,7 +108,7 @@ class Tunnel:
             self._end("KD", broken=True)
         else:
             self._end(side.letter + "D", broken=True)
-        side.transport.peer.connection_lost(reason)
+        side.transport.owner.connection_lost(reason)
 
     def deadline_passed(self) -> None:
         left = self._unsent()

@@ -85,7 +85,7 @@ class DialOwner(Protocol):
     """Receives the result of a dial. Exactly one of the two methods is called, unless the dial was cancelled."""
 
     def dial_ready(self, dial: Dial, transport: Transport) -> None:
-        """Takes over the transport. It has no peer yet and is not reading: the owner sets `peer` and starts it."""
+        """Takes over the transport, which has no `owner` yet and is not reading: sets it and starts reading."""
 
     def dial_failed(self, dial: Dial, failure: DialFailure) -> None: ...
 

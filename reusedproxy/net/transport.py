@@ -1,9 +1,9 @@
 """Implements a connected stream socket: bytes in, bytes out, and one notice of its end.
 
-A transport writes at the end of each batch of events and buffers only what the kernel did not take. It tells its peer
+A transport writes at the end of each batch of events and buffers only what the kernel did not take. It tells its owner
 when that is too much and when it is gone again, so that the producer can be stopped. It knows a socket and a poller,
-and one object that it tells what happened, `peer`; in sentences "the peer" is the other end. It must never know what
-the bytes mean. `net.tls.transport` adds encryption by replacing the methods that carry bytes (`_send`, `_read`,
+and its `owner`, the object that it tells what happened; the peer is the other end of the connection. It must never know
+what the bytes mean. `net.tls.transport` adds encryption by replacing the methods that carry bytes (`_send`, `_read`,
 `_goodbye`), and those whose answer it changes.
 
 Twisted's `transport.write` leaves even the first try to the reactor's next turn, at the price of two `epoll_ctl` calls
@@ -53,11 +53,11 @@ PEER_TRUNCATED = "closed by peer without close_notify"
 BROKEN = "internal error"
 
 
-class Peer(Protocol):
+class TransportOwner(Protocol):
     """Receives the events of a transport.
 
-    `connection_lost` is called exactly once and last, also after `close`. The transport holds no reference to its peer
-    after that.
+    `connection_lost` is called exactly once and last, also after `close`. The transport holds no reference to its
+    owner after that.
     """
 
     def data_received(self, data: bytes) -> None: ...
@@ -78,7 +78,7 @@ class Transport:
     """Owns one connected, non-blocking socket without TLS; no other code closes the socket.
 
     `state` is OPEN, HALF, CLOSING, DRAINING or CLOSED (see above). It is changed by `end_writing`, `close` and `abort`,
-    and by the end of the socket. Methods may call back into the peer before they return, so they should be called last.
+    and by the end of the socket. Methods may call back into the owner before they return, so call them last.
     """
 
     __slots__ = (
@@ -101,7 +101,7 @@ class Transport:
         "drained",
         "hung_up",
         "lost",
-        "peer",
+        "owner",
         "socket",
         "state",
         "unsent",
@@ -114,9 +114,9 @@ class Transport:
     #: The most bytes that may have been read from the socket and not delivered while reading is paused.
     holds = 0
 
-    def __init__(self, poller: Poller, connected: socket, peer: Peer) -> None:
+    def __init__(self, poller: Poller, connected: socket, owner: TransportOwner) -> None:
         self.socket = connected
-        self.peer = peer
+        self.owner = owner
         self.state = OPEN
         self._fd = connected.fileno()
         self._poller = poller
@@ -352,10 +352,10 @@ class Transport:
                 self._read()
             else:
                 data, self._held = self._held, b""
-                self.peer.data_received(data)
+                self.owner.data_received(data)
                 if self._peer_has_ended and self._reading and not self._held:
                     self._reading = False
-                    self.peer.eof_received()
+                    self.owner.eof_received()
             if self.state != CLOSED:
                 self._watch()
         except Exception:
@@ -384,7 +384,7 @@ class Transport:
             return
         self._read_size = READ_SIZE if len(data) < READ_SIZE else BULK_READ_SIZE
         if self.state <= HALF:
-            self.peer.data_received(data)
+            self.owner.data_received(data)
         else:
             self.drained += len(data)
 
@@ -435,7 +435,7 @@ class Transport:
         if self.state <= HALF and not self._reason:
             self._peer_has_ended = True
             self.pause_reading()
-            self.peer.eof_received()
+            self.owner.eof_received()
         elif self._unsent:
             # The peer may have ended its side only, and wait for the bytes that are still unsent.
             self.state = CLOSING
@@ -502,10 +502,10 @@ class Transport:
                 self._paused = False
                 self._resume_at = LOW_WATER
                 if self.state == OPEN:
-                    self.peer.resume_writing()
+                    self.owner.resume_writing()
         elif self.unsent > HIGH_WATER and self.state == OPEN:
             self._paused = True
-            self.peer.pause_writing()
+            self.owner.pause_writing()
 
     def _all_sent(self) -> None:
         self._goodbye()
@@ -554,7 +554,7 @@ class Transport:
             self._events = 0
             self._poller.forget_closing(self._fd)
         self.socket.close()
-        self.peer.connection_lost(reason)
-        # Transport and peer refer to each other. Left to the garbage collector, which counts objects and not OpenSSL's
+        self.owner.connection_lost(reason)
+        # Transport and owner refer to each other. Left to the garbage collector, which counts objects and not OpenSSL's
         # 40 KiB each, several hundred ended connections would stay in memory at any time.
-        del self.peer
+        del self.owner

@@ -146,7 +146,7 @@ class ServerConnection(Unfinished):
         #: Bytes of the request that the transport was given; those that it had not sent when it was last the server's
         #: turn to take them.
         self._given = self._left = 0
-        transport.peer = self
+        transport.owner = self
         transport.resume_reading()
 
     @property
@@ -221,7 +221,7 @@ class ServerConnection(Unfinished):
 
     def take_back(self, reason: str, *, at_once: bool) -> None:
         """Ends the connection when what was spoken on it in another protocol is over."""
-        self.transport.peer = self
+        self.transport.owner = self
         self.exchange = None
         self.pool.retire(self, reason, at_once=at_once)
 

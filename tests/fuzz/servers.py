@@ -49,7 +49,7 @@ class Scene:
         """The connections that carry a request of this client's."""
         found = []
         for wire in self.world.server.wires:
-            exchange = getattr(wire.peer, "exchange", None)  # a tunnel's side has none
+            exchange = getattr(wire.owner, "exchange", None)  # a tunnel's side has none
             if wire.state == OPEN and exchange is not None and exchange.client is client.connection:
                 found.append(wire)
         return found

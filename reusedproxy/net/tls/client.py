@@ -31,7 +31,7 @@ from reusedproxy.net.tls.words import (
     certificate_words,
     names_in,
 )
-from reusedproxy.net.transport import Peer
+from reusedproxy.net.transport import TransportOwner
 
 
 @define
@@ -249,9 +249,9 @@ class ClientTLSTransport(TLSTransport):
     looks = True
 
     def __init__(
-        self, poller: Poller, connected: socket, peer: Peer, tls: SSL.Connection, context: ClientContext
+        self, poller: Poller, connected: socket, owner: TransportOwner, tls: SSL.Connection, context: ClientContext
     ) -> None:
-        TLSTransport.__init__(self, poller, connected, peer, tls)
+        TLSTransport.__init__(self, poller, connected, owner, tls)
         self._context = context
 
     def _broken_by(self, error: SSL.Error) -> str:

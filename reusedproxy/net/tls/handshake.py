@@ -73,7 +73,7 @@ class HandshakeOwner(Protocol):
     """Receives the result of a handshake: exactly one of the two methods is called, once."""
 
     def handshake_done(self, handshake: Handshake, transport: ServerTLSTransport) -> None:
-        """Takes over the transport. It has no peer yet and is not reading: the owner sets `peer` and starts it."""
+        """Takes over the transport, which has no `owner` yet and is not reading: sets it and starts reading."""
 
     def handshake_failed(self, handshake: Handshake, failure: HandshakeFailure) -> None:
         """Tells that the handshake has failed. The socket is closed."""

@@ -40,7 +40,7 @@ from reusedproxy.net.tls.openssl_server import ask_before_resuming, set_groups, 
 from reusedproxy.net.tls.parameters import set_parameters
 from reusedproxy.net.tls.transport import TLSTransport, openssl_reason
 from reusedproxy.net.tls.words import VerifyFault
-from reusedproxy.net.transport import Peer
+from reusedproxy.net.transport import TransportOwner
 
 #: OpenSSL requires a session ID context. Each SSL_CTX has a session store of its own anyway, so one value serves for
 #: all.
@@ -385,13 +385,13 @@ class ServerTLSTransport(TLSTransport):
         self,
         poller: Poller,
         accepted: socket,
-        peer: Peer,
+        owner: TransportOwner,
         tls: SSL.Connection,
         shown: Shown,
         admission: object = None,
     ) -> None:
         """Takes the `admission` of the certificate that was chosen for the client."""
-        TLSTransport.__init__(self, poller, accepted, peer, tls)
+        TLSTransport.__init__(self, poller, accepted, owner, tls)
         #: What the choice of a certificate depends on, without the list of cipher suites, which is long.
         self._hello = evolve(shown.hello, suites=())
         self._admission = admission

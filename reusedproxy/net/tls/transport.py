@@ -26,8 +26,8 @@ from reusedproxy.net.transport import (
     PEER_RESET,
     PEER_TRUNCATED,
     READ_SIZE,
-    Peer,
     Transport,
+    TransportOwner,
 )
 
 #: Records read in one go before their plaintext is handed on and other connections get their turn.
@@ -67,8 +67,8 @@ class TLSTransport(Transport):
     #: Whether incoming data is read before anything long is sent.
     looks = False
 
-    def __init__(self, poller: Poller, connected: socket, peer: Peer, tls: SSL.Connection) -> None:
-        Transport.__init__(self, poller, connected, peer)
+    def __init__(self, poller: Poller, connected: socket, owner: TransportOwner, tls: SSL.Connection) -> None:
+        Transport.__init__(self, poller, connected, owner)
         self._tls = tls
         #: Whether a record of ours is half sent.
         self._half = False
@@ -161,7 +161,7 @@ class TLSTransport(Transport):
         except SSL.Error as error:
             ended = self._broken_by(error)
         if data and self.state <= HALF:
-            self.peer.data_received(data)
+            self.owner.data_received(data)
         elif data:
             self.drained += len(data)
         if ended is None or self.state == CLOSED:
