@@ -131,6 +131,7 @@ def makeService(options: Options) -> IService:
         raise SystemExit(1) from None
     if not options["check"]:
         service.signals.take_stops()
+        reactor.callWhenRunning(service.signals.wake_silently)
         reactor.addSystemEventTrigger("after", "shutdown", service.signals.ignore_stops)
     # A daemon that starts logs what ends soon itself, and goes on watching it.
     ends = due(proxy, time.time()) if options["check"] else ()

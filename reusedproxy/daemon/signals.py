@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any, Protocol
 
 #: Signals that stop the daemon. Signals that reload it: HAProxy's master process accepts either. The signal at which
@@ -16,6 +17,8 @@ from typing import Any, Protocol
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 RELOADING = (signal.SIGHUP, signal.SIGUSR2)
 IGNORED = signal.SIGQUIT
+
+Handler = Callable[[int, object], None]
 
 
 class Ordered(Protocol):
@@ -40,6 +43,8 @@ class SignalHandlers:
     def __init__(self, reactor: Any, ordered: Ordered) -> None:
         self._reactor = reactor
         self._ordered = ordered
+        #: Signals whose handler runs at this moment.
+        self._handled: set[int] = set()
 
     def take_early(self) -> None:
         """Installs the handlers for signals during the start.
@@ -55,20 +60,45 @@ class SignalHandlers:
     def take_others(self) -> None:
         """Installs the handlers for signals that do not stop."""
         for number in RELOADING:
-            signal.signal(number, self._reload)
-        signal.signal(IGNORED, self._ignore)
+            signal.signal(number, self._one_at_a_time(self._reload))
+        signal.signal(IGNORED, self._one_at_a_time(self._ignore))
 
     def take_stops(self) -> None:
         """Installs the handlers for signals to stop: the stop begins when the reactor runs."""
+        stop = self._one_at_a_time(self._stop)
         for number in STOPPING:
-            signal.signal(number, self._stop)
+            signal.signal(number, stop)
         # When it begins to run, Twisted installs this one of its own, by which an ordered stop is a death by signal.
-        self._reactor.sigTerm = self._stop
+        self._reactor.sigTerm = stop
+
+    def wake_silently(self) -> None:
+        """Has Python say nothing when the pipe that wakes the event loop is full, as it is in a flood of signals.
+
+        Within the handler, the warning takes a lock that the interrupted code may hold: the process would stand still
+        for good. Twisted sets the pipe when its reactor begins to run.
+        """
+        pipe = signal.set_wakeup_fd(-1)
+        if pipe >= 0:
+            signal.set_wakeup_fd(pipe, warn_on_full_buffer=False)
 
     def ignore_stops(self) -> None:
         """Ignores further signals to stop: while Python ends, they would end the process by themselves."""
         for number in STOPPING:
             signal.signal(number, signal.SIG_IGN)
+
+    def _one_at_a_time(self, handler: Handler) -> Handler:
+        """Returns a handler that passes over a signal which comes while the same one is handled. Python would handle it
+        in between, and at the thousandth of a flood there is no stack left. The order of the first is still to come."""
+
+        def handle(number: int, frame: object) -> None:
+            if number not in self._handled:
+                self._handled.add(number)
+                try:
+                    handler(number, frame)
+                finally:
+                    self._handled.discard(number)
+
+        return handle
 
     def _stop_early(self, number: int, frame: object) -> None:
         print(f"[NOTICE] stopped by {signal.Signals(number).name} before it served", file=sys.stderr, flush=True)

@@ -58,7 +58,9 @@ def temporary_directory(test: TestCase) -> Path:
     return Path(directory.name)
 
 
-def wait_for(condition: Callable[[], Answer | Literal[False] | None], what: str, seconds: float = 10.0) -> Answer:
+def wait_for(
+    condition: Callable[[], Answer | Literal[False] | None], what: str, seconds: float = 10.0, every: float = 0.02
+) -> Answer:
     """
     Ask C{condition} until its answer is true, and return that answer.
 
@@ -73,7 +75,7 @@ def wait_for(condition: Callable[[], Answer | Literal[False] | None], what: str,
             return answer
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds:g} s in vain for {what}; last seen: {answer!r}")
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 def accepts_connections(port: int, host: str = LOOPBACK) -> bool:
