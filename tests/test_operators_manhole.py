@@ -10,8 +10,10 @@ import stat
 import struct
 import sys
 import tempfile
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -20,7 +22,7 @@ from unittest import mock
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from twisted.conch.error import ValidPublicKey
 from twisted.conch.ssh.common import NS
 from twisted.conch.ssh.connection import SSHConnection
@@ -351,6 +353,24 @@ class LoginTests(FilesTestCase):
         blob = self.key.public().blob()
         credentials = SSHPrivateKey(b"root", b"ssh-ed25519", blob, b"data", b"\0\0\0\xffrubbish")
         self.assertRaises(UnauthorizedLogin, KeyChecker(str(self.keys)).requestAvatarId, credentials)
+
+    def test_a_security_key_must_have_been_touched(self) -> None:
+        """As sshd demands where no option says otherwise (OpenSSH's PROTOCOL.u2f)."""
+        secret, kind = Ed25519PrivateKey.generate(), b"sk-ssh-ed25519@openssh.com"
+        blob = NS(kind) + NS(secret.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)) + NS(b"ssh:")
+        self.keys.write_bytes(kind + b" " + b64encode(blob) + b"\n")
+
+        def admitted(flags: bytes) -> bytes:
+            beside = flags + struct.pack(">I", 7)
+            data = sha256(b"ssh:").digest() + beside + sha256(b"what a session signs").digest()
+            credentials = SSHPrivateKey(b"root", kind, blob, data, NS(kind) + NS(secret.sign(data)) + beside)
+            user: bytes = KeyChecker(str(self.keys)).requestAvatarId(credentials)
+            return user
+
+        self.assertEqual([admitted(flags) for flags in (b"\x01", b"\x05")], [b"root", b"root"])
+        for flags in (b"\x00", b"\x04"):
+            refused = self.assertRaises(UnauthorizedLogin, admitted, flags)
+            self.assertEqual(str(refused), "its security key was not touched")
 
     def test_the_file_is_read_again_at_each_login(self) -> None:
         other = new_key()

@@ -358,6 +358,18 @@ class UserTests(InitScriptTestCase):
                 self.assertEqual((done.returncode, done.stderr), (1, ""), done.stdout)
         self.assertIsNone(forged.poll())
 
+    def test_a_link_in_place_of_its_note_leads_to_no_other_file(self) -> None:
+        """The directory of the pid file may be the daemon's, and root writes there."""
+        precious = self.pidfile.with_name("precious")
+        precious.write_text("precious")
+        note = self.pidfile.with_suffix(".born")
+        note.symlink_to(precious)
+        self.expect(0, "start")
+        self.assertEqual(precious.read_text(), "precious")
+        self.assertFalse(note.is_symlink())
+        self.assertRegex(note.read_text(), rf"^{self.pid} [0-9]+ [0-9a-f-]+\n$")
+        self.expect(0, "stop")
+
     def test_a_daemon_of_the_user_before_is_still_the_daemon(self) -> None:
         """Its settings name another one since it was started: it is found, and a restart is one."""
         self.expect(0, "start")

@@ -213,7 +213,16 @@ class KeyChecker:
             raise UnauthorizedLogin(f"its signature cannot be read: {error}") from None
         if not proven:
             raise UnauthorizedLogin("its signature is wrong")
+        if key.sshType().startswith(b"sk-") and not _was_touched(credentials.signature):
+            raise UnauthorizedLogin("its security key was not touched")
         return credentials.username
+
+
+def _was_touched(signature: bytes) -> bool:
+    """Tells whether a FIDO signature proves that somebody was there (OpenSSH's PROTOCOL.u2f: the lowest flag). conch
+    does not look; sshd demands it unless `no-touch-required` stands before the key, and options are refused here."""
+    *_, rest = getNS(signature, 2)
+    return bool(rest[0] & 1)
 
 
 #: conch logs a dozen lines for every session that only its authors need, and twistd's log has no level.
