@@ -62,32 +62,27 @@ def chunk(data: bytes) -> bytes:
 class LengthBody:
     """Reads a body of a known length."""
 
-    __slots__ = ("_length", "complete", "left")
+    __slots__ = ("_length", "complete", "least")
 
     held = b""
 
     def __init__(self, length: int) -> None:
-        #: `left`: bytes that are still to come.
-        self._length = self.left = length
+        #: `least`: bytes that complete the body.
+        self._length = self.least = length
         self.complete = length == 0
 
     @property
     def received(self) -> int:
         """Returns the number of payload bytes so far."""
-        return self._length - self.left
-
-    @property
-    def least(self) -> int:
-        """Returns how many bytes complete the body."""
-        return self.left
+        return self._length - self.least
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Returns what to send on and what lies beyond the body's end."""
-        left = self.left - len(data)
+        left = self.least - len(data)
         if left > 0:
-            self.left = left
+            self.least = left
             return data, b""
-        self.left = 0
+        self.least = 0
         self.complete = True
         if left == 0:
             return data, b""

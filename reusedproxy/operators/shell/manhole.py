@@ -222,7 +222,7 @@ def _was_touched(signature: bytes) -> bool:
     """Tells whether a FIDO signature proves that somebody was there (OpenSSH's PROTOCOL.u2f: the lowest flag). conch
     does not look; sshd demands it unless `no-touch-required` stands before the key, and options are refused here."""
     *_, rest = getNS(signature, 2)
-    return bool(rest[0] & 1)
+    return bool(rest and rest[0] & 1)
 
 
 #: conch logs a dozen lines for every session that only its authors need, and twistd's log has no level.

@@ -1,0 +1,61 @@
+"""Handlers of signals, in a flood of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.daemon.signals import RELOADING, SignalHandlers
+
+
+class FloodTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        for number in (*RELOADING, signal.SIGQUIT):
+            self.addCleanup(signal.signal, number, signal.getsignal(number))
+        self.orders: list[Any] = []
+        self.more = 0
+        ordered: Any = SimpleNamespace(reload="reload", announce="announce")
+        self.handlers = SignalHandlers(SimpleNamespace(callFromThread=self.order), ordered)
+        self.handlers.take_others()
+
+    def order(self, function: Any, *arguments: Any) -> None:
+        """Takes an order while further signals come."""
+        self.orders.append(function)
+        while self.more:
+            self.more -= 1
+            signal.raise_signal(signal.SIGHUP)
+
+    def test_a_signal_is_not_handled_within_its_own_handler(self) -> None:
+        """Its order is still to come; that of another signal is not lost, and neither is the next one."""
+        self.more = 10_000
+        signal.raise_signal(signal.SIGHUP)
+        self.assertEqual(self.orders, ["reload"])
+        self.more = 1
+        signal.raise_signal(signal.SIGQUIT)
+        self.assertEqual(self.orders, ["reload", "announce", "reload"])
+
+    def test_a_full_pipe_of_the_event_loop_is_no_warning(self) -> None:
+        """CPython's handler takes a lock for it, which the code that it interrupts may hold."""
+        reading, writing = os.pipe()
+        for each in (reading, writing):
+            self.addCleanup(os.close, each)
+        os.set_blocking(writing, False)
+        while True:
+            try:
+                os.write(writing, bytes(65536))
+            except BlockingIOError:
+                break
+        said: list[Any] = []
+        self.patch(sys, "unraisablehook", said.append)
+        self.addCleanup(signal.set_wakeup_fd, signal.set_wakeup_fd(writing))
+        signal.raise_signal(signal.SIGHUP)
+        self.assertEqual(len(said), 1, "so CPython warns")
+        self.handlers.wake_silently()
+        signal.raise_signal(signal.SIGHUP)
+        self.assertEqual(len(said), 1)
+        self.assertEqual(signal.set_wakeup_fd(writing), writing)
