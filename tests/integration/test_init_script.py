@@ -247,7 +247,8 @@ class SystemdTests(InitScriptTestCase):
 
     def test_no_failure_is_taken_for_success(self) -> None:
         (successes,) = (line.partition("=")[2].split() for line in self.unit if line.startswith("SuccessExitStatus="))
-        statuses = {int(status) for status in re.findall(r"\bexit (\d)", SCRIPT.read_text())}
+        statuses = {int(status) for status in re.findall(r"\b(?:exit|fail) (\d)", SCRIPT.read_text())}
+        self.assertLessEqual({0, 1, 2, 3, 4, 7}, statuses)
         self.assertEqual(set(), statuses & {int(status) for status in successes})
 
 
@@ -287,6 +288,39 @@ class PidFileTests(InitScriptTestCase):
         self.expect(0, "start")
         self.expect(0, "status")
 
+    def test_a_pid_file_that_lost_its_number_does_not_lose_the_daemon(self) -> None:
+        """The note that was made at its start names it, too."""
+        self.expect(0, "start")
+        pid = self.pid
+        for lose in (
+            lambda: self.pidfile.write_text(""),
+            lambda: self.pidfile.write_bytes(bytes(8)),
+            self.pidfile.unlink,
+        ):
+            lose()
+            self.assertIn(f"runs, as process {pid}", self.expect(0, "status"))
+            self.assertIn(f"runs already, as process {pid}", self.expect(0, "start"))
+            self.expect(0, "reload")
+        self.expect(0, "restart")
+        self.assertNotEqual(pid, self.pid)
+        self.assertEqual(503, self.status_of_a_request(self.port))
+        self.pidfile.write_text("")
+        self.expect(0, "stop")
+        self.assertFalse(accepts_connections(self.port))
+        self.expect(3, "status")
+
+    def test_what_was_noted_of_a_daemon_that_is_gone_is_in_nobodys_way(self) -> None:
+        other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        self.addCleanup(other.communicate)
+        note = self.pidfile.with_suffix(".born")
+        for text in (f"{other.pid} 1 2\n", "1 1 2\n", "", "x", "0"):
+            note.write_text(text)
+            self.expect(3, "status")
+        self.expect(0, "start")
+        self.expect(0, "stop")
+        self.assertFalse(note.exists())
+        self.assertIsNone(other.poll())
+
     def test_twistd_without_the_script_starts_over_what_a_crash_left(self) -> None:
         other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
         self.addCleanup(other.communicate)
@@ -321,26 +355,11 @@ class UserTests(InitScriptTestCase):
         for action in ("status", "stop", "reload", "try-restart", "start"):
             self.assertIn("cannot be read, so nobody knows what is meant", self.expect(4, action, self.other))
 
-    def test_a_process_of_somebody_else_is_not_the_daemon(self) -> None:
-        """Whatever he calls it, and though a crash has left its number."""
+    def forged(self, code: str = "") -> subprocess.Popen[bytes]:
+        """A process of another user's that has our pid file on its command line, and its number in that file."""
+        code += f"; import os; os.setuid({pwd.getpwnam('daemon').pw_uid}); print(flush=True); input()"
         forged = subprocess.Popen(
-            ["sh", "-c", "read line", f"--pidfile={self.pidfile}"], stdin=subprocess.PIPE, user="daemon"
-        )
-        self.addCleanup(forged.communicate)
-        self.pidfile.write_text(f"{forged.pid}\n")
-        self.expect(1, "status")
-        self.expect(7, "reload")
-        self.assertIsNone(forged.poll())
-
-    def test_a_process_with_a_name_of_shell_words_is_not_the_daemon_either(self) -> None:
-        """Others choose what stands in /proc: it is compared, and never evaluated."""
-        self.expect(0, "start")
-        self.expect(0, "stop")
-        other = pwd.getpwnam("daemon").pw_uid
-        named = "import os; open('/proc/self/comm', 'w').write('\\na[$(id)] )\\n 1 2')"
-        named += f"; os.setuid({other}); print(flush=True); input()"
-        forged = subprocess.Popen(
-            [sys.executable, "-c", named, f"--pidfile={self.pidfile}"],
+            [sys.executable, "-c", code.lstrip("; "), f"--pidfile={self.pidfile}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -348,15 +367,70 @@ class UserTests(InitScriptTestCase):
         assert forged.stdout is not None
         forged.stdout.readline()
         self.pidfile.write_text(f"{forged.pid}\n")
+        return forged
+
+    def test_a_process_of_somebody_else_is_not_the_daemon(self) -> None:
+        """Whatever he calls it, and though a crash has left its number: the one that was noted is gone."""
+        forged = self.forged()
         self.pidfile.with_suffix(".born").write_text(f"{forged.pid} 1 2\n")
-        for shell in ("sh", "bash"):
-            if shutil.which(shell):
-                environment = {**os.environ, "REUSEDPROXY_DEFAULTS": str(self.settings)}
-                done = subprocess.run(
-                    [shell, str(SCRIPT), "status"], env=environment, capture_output=True, text=True, timeout=60
-                )
-                self.assertEqual((done.returncode, done.stderr), (1, ""), done.stdout)
+        self.expect(1, "status")
+        self.expect(7, "reload")
+        self.expect(0, "start")
+        self.assertNotEqual(forged.pid, self.pid)
+        self.expect(0, "stop")
         self.assertIsNone(forged.poll())
+
+    def test_a_process_with_a_name_of_shell_words_is_not_the_daemon_either(self) -> None:
+        """Others choose what stands in /proc: it is compared, and never evaluated."""
+        self.expect(0, "start")
+        self.expect(0, "stop")
+        forged = self.forged("open('/proc/self/comm', 'w').write('\\na[$(id)] )\\n 1 2')")
+        note = self.pidfile.with_suffix(".born")
+        for noted, status in (
+            (f"{forged.pid} 1 2\n", 1),
+            ("a[$(id)] 1 2\n", 4),
+            ("* ; id\n", 4),
+            ("", 4),
+            ("\0 \0", 4),
+        ):
+            note.write_text(noted)
+            for shell in ("sh", "bash"):
+                if shutil.which(shell):
+                    environment = {**os.environ, "REUSEDPROXY_DEFAULTS": str(self.settings)}
+                    done = subprocess.run(
+                        [shell, str(SCRIPT), "status"], env=environment, capture_output=True, text=True, timeout=60
+                    )
+                    self.assertEqual((done.returncode, done.stderr), (status, ""), (noted, done.stdout))
+                    self.assertNotIn("gid=", done.stdout)
+        self.assertIsNone(forged.poll())
+
+    def test_what_may_be_the_daemon_of_a_user_before_is_named_and_let_be(self) -> None:
+        """No note says who was started: neither is it stopped, nor called stopped, nor is another started beside it."""
+        self.expect(0, "start")
+        before = self.pid
+        self.addCleanup(os.kill, before, signal.SIGKILL)
+        self.pidfile.with_suffix(".born").unlink()
+        with self.settings.open("a") as settings:
+            settings.write("USER=daemon\nGROUP=daemon\n")
+        owner = pwd.getpwnam(self.user).pw_uid
+        message = (
+            f"process {before} has --pidfile={self.pidfile} on its command line, but is uid {owner}'s, not daemon's"
+        )
+        actions = {"status": 4, "start": 1, "stop": 1, "restart": 1, "try-restart": 1, "reload": 1, "force-reload": 1}
+        for action, status in actions.items():
+            self.assertIn(message, self.expect(status, action))
+        self.assertEqual(before, self.pid)
+        self.assertEqual(503, self.status_of_a_request(self.port))
+
+    def test_a_daemon_that_was_started_as_another_by_an_option_is_noted_too(self) -> None:
+        shutil.chown(self.log.parent, "daemon")
+        with self.settings.open("a") as settings:
+            settings.write(f"EXTRAOPTS=--uid={pwd.getpwnam('daemon').pw_uid}\n")
+        self.expect(0, "start")
+        self.assertEqual(pwd.getpwnam("daemon").pw_uid, os.stat(f"/proc/{self.pid}").st_uid)
+        self.assertIn(str(self.pid), self.expect(0, "status"))
+        self.expect(0, "stop")
+        self.expect(3, "status")
 
     def test_a_link_in_place_of_its_note_leads_to_no_other_file(self) -> None:
         """The directory of the pid file may be the daemon's, and root writes there."""
