@@ -20,8 +20,12 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, SECP521R1
+from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_elliptic_curve_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from twisted.conch.error import ValidPublicKey
 from twisted.conch.ssh.common import NS
@@ -353,6 +357,29 @@ class LoginTests(FilesTestCase):
         blob = self.key.public().blob()
         credentials = SSHPrivateKey(b"root", b"ssh-ed25519", blob, b"data", b"\0\0\0\xffrubbish")
         self.assertRaises(UnauthorizedLogin, KeyChecker(str(self.keys)).requestAvatarId, credentials)
+
+    def test_a_signature_with_an_algorithm_that_was_not_announced_is_refused(self) -> None:
+        """An RSA key may sign with SHA-1, and the signature itself says so: RFC 8332 section 2."""
+        secret, data = generate_private_key(public_exponent=65537, key_size=2048), b"what a session signs"
+        self.authorize(Key(secret))
+
+        def admitted(algorithm: bytes, digest: HashAlgorithm, asked: bytes) -> bytes:
+            signature = NS(algorithm) + NS(secret.sign(data, PKCS1v15(), digest))
+            credentials = SSHPrivateKey(b"root", asked, Key(secret).public().blob(), data, signature)
+            user: bytes = KeyChecker(str(self.keys)).requestAvatarId(credentials)
+            return user
+
+        self.assertEqual(admitted(b"rsa-sha2-256", SHA256(), b"rsa-sha2-256"), b"root")
+        self.assertEqual(admitted(b"rsa-sha2-512", SHA512(), b"rsa-sha2-512"), b"root")
+        for asked in (b"ssh-rsa", b"rsa-sha2-512"):
+            refused = self.assertRaises(UnauthorizedLogin, admitted, b"ssh-rsa", SHA1(), asked)
+            self.assertEqual(str(refused), "its signature is of the kind ssh-rsa, which is not accepted")
+
+    def test_each_kind_of_key_signs_with_an_algorithm_that_was_announced(self) -> None:
+        for curve in (SECP256R1(), SECP384R1(), SECP521R1()):
+            key = Key(generate_elliptic_curve_key(curve))
+            self.authorize(key)
+            self.assertEqual(self.ask(key, key), b"root")
 
     def test_a_security_key_must_have_been_touched(self) -> None:
         """As sshd demands where no option says otherwise (OpenSSH's PROTOCOL.u2f)."""

@@ -74,12 +74,10 @@ ONCE = frozenset((5, *range(20, 50)))
 #: Those among them that a client may have sent after a wrong guess, to be ignored (RFC 4253, section 7).
 GUESSED = range(30, 50)
 #: Algorithms by which clients may sign, whatever the host key's; not those with SHA-1 (RFC 9142).
-SIGNATURES = b",".join(
-    [
-        *(each for each in SSHServerTransport.supportedPublicKeys if each not in (b"ssh-rsa", b"ssh-dss")),
-        b"sk-ssh-ed25519@openssh.com",
-        b"sk-ecdsa-sha2-nistp256@openssh.com",
-    ]
+SIGNATURES = (
+    *(each for each in SSHServerTransport.supportedPublicKeys if each not in (b"ssh-rsa", b"ssh-dss")),
+    b"sk-ssh-ed25519@openssh.com",
+    b"sk-ecdsa-sha2-nistp256@openssh.com",
 )
 #: The first message number beyond transport and key exchange.
 BEYOND_TRANSPORT = 50
@@ -208,11 +206,15 @@ class KeyChecker:
         if not credentials.signature:
             raise ValidPublicKey
         try:
+            algorithm, _ = getNS(credentials.signature)
             proven = key.verify(credentials.signature, credentials.sigData)
         except Exception as error:  # a forged signature may make conch raise anything; it is no login
             raise UnauthorizedLogin(f"its signature cannot be read: {error}") from None
         if not proven:
             raise UnauthorizedLogin("its signature is wrong")
+        # conch takes whatever algorithm the signature itself names, whichever were announced or asked for.
+        if algorithm not in SIGNATURES:
+            raise UnauthorizedLogin(f"its signature is of the kind {_shown(algorithm)}, which is not accepted")
         if key.sshType().startswith(b"sk-") and not _was_touched(credentials.signature):
             raise UnauthorizedLogin("its security key was not touched")
         return credentials.username
@@ -338,7 +340,7 @@ class _Connection(SSHServerTransport):
 
         conch names those of the host key alone, whereupon OpenSSH does not even offer an RSA key.
         """
-        known = [(name, SIGNATURES if name == b"server-sig-algs" else value) for name, value in extensions]
+        known = [(name, b",".join(SIGNATURES) if name == b"server-sig-algs" else value) for name, value in extensions]
         SSHServerTransport.sendExtInfo(self, known)
 
     def sendDisconnect(self, reason: int, desc: bytes) -> None:
