@@ -70,12 +70,16 @@ class RequestTests(SynchronousTestCase):
             ("set-path /a/%[query]", "/old?q=b?c", "/a/q=b%3Fc?q=b?c"),
             ("set-pathq /a?b=%[query]", "/old?q=1", "/a?b=q=1"),
             ("set-query x=%[path]", "/old?q=1", "/old?x=/old"),
-            ("set-query %[req.hdr(none)]", "/old?q=1", "/old"),
+            ("set-query %[req.hdr(none)]", "/old?q=1", "/old?"),
+            ("set-query %[req.hdr(none)]", "/old?", "/old?"),
+            ("set-query %[req.hdr(none)]", "/old", "/old"),
+            ("set-query %[query]", "http://a/old?", "http://a/old?"),
             ("set-uri /all", "/old?q=1", "/all"),
             (r"replace-path (.*) /foo\1", "/bar?q=1", "/foo/bar?q=1"),
             (r"replace-path /([^/]*)/(.*) /\2/\1", "/a/b", "/b/a"),
             (r"replace-path ^/item/(.*) /show?id=\1", "/item/7", "/show?id=7"),
             (r"replace-path .* /%[query]", "/a?q=b?c", "/q=b%3Fc?q=b?c"),
+            (r"replace-path .* /%[req.hdr(x)]", "/a?q", r"/?/a%3F\x3f?q"),
             (r"replace-pathq ([^?]*)(\?(.*))? \1/x\2", "/a?b", "/a/x?b"),
             (r"replace-uri ^/api/(.*) /\1", "/api/v1?x", "/v1?x"),
             (r"replace-uri ^/api/(.*) /\1", "/other", "/other"),
@@ -88,7 +92,7 @@ class RequestTests(SynchronousTestCase):
             ("set-uri *", "*", "*"),
         ):
             method = "OPTIONS" if target == "*" else "GET"
-            asked = self.asked(f"http-request {rules}", get(target, method=method))
+            asked = self.asked(f"http-request {rules}", get(target, r"X: \x3f\0?\\x3f", method=method))
             self.assertEqual(asked[0].decode(), f"{method} {expected} HTTP/1.1", rules)
 
     def test_host_is_replaced_where_it_stands(self) -> None:

@@ -136,10 +136,11 @@ def set_pathq(head: RequestHead, value: bytes) -> None:
 
 
 def set_query(head: RequestHead, query: bytes) -> None:
-    """Sets the query; an empty one also removes the question mark."""
+    """Sets the query. A question mark is added where a query needs it, and never removed, as HAProxy's manual says."""
     whole = path_and_query(head.target)
     if whole is not None:
-        _set_path_and_query(head, whole.partition(b"?")[0] + (b"?" + query if query else b""))
+        path, mark, _ = whole.partition(b"?")
+        _set_path_and_query(head, path + (mark or b"?" if query else mark) + query)
 
 
 def set_uri(head: RequestHead, value: bytes) -> None:

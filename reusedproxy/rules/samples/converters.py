@@ -2,7 +2,7 @@
 
 Each function here takes a converter's arguments and returns a function of a sample and of the facts. The sample has
 already the type that the converter takes; the facts are for converters that use variables. Integers have 64 bits with a
-sign; a result beyond that stays at the limit, as in HAProxy.
+sign; a result beyond that stays at the limit that it exceeds.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from zlib import crc32
 
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.regular import Found, replacing
-from reusedproxy.rules.samples.casts import MAX, bounded, number_of, to_binary, to_int, to_text, wrapped
+from reusedproxy.rules.samples.casts import MAX, bounded, to_binary, to_int, to_text, wrapped
 
 #: The sample has the type that the table of converters says; a variable's value may have any type.
 Convert = Callable[[Any, Facts], Sample]
 
 _INTEGER = re.compile(r"[-+]?[0-9]+\Z")
+_DIGITS = re.compile(rb"[0-9]*")
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)*\Z")
 _BASE64_PIECE = re.compile(rb"[^=]+=*")
 _BASE64_URL = re.compile(rb"[A-Za-z0-9_-]*={0,2}\Z")
@@ -100,8 +101,14 @@ def _host_only() -> Convert:
 
 
 def _port_only() -> Convert:
-    """Makes `port_only`, which returns 0 where there is no port, as in HAProxy."""
-    return lambda sample, facts: number_of(_host_port(sample)[1].lstrip(b"+-")) & 2**32 - 1
+    """Makes `port_only`, which returns 0 where there is no port, and the port modulo 2**32, as in HAProxy."""
+
+    def convert(sample: bytes, facts: Facts) -> Sample:
+        found = _DIGITS.match(_host_port(sample)[1])
+        assert found is not None
+        return int(found[0][-32:] or b"0") % 2**32  # 10**32 is a multiple of 2**32
+
+    return convert
 
 
 def _host_port(sample: bytes) -> tuple[bytes, bytes]:
@@ -320,6 +327,8 @@ def _number(argument: str) -> Callable[[Facts], int | None]:
 
 
 def _arithmetic(operation: Callable[[int, int], int]) -> Callable[[str], Convert]:
+    """Makes a converter of two numbers (`add` and its like). It returns nothing where the other one is not set."""
+
     def make(argument: str) -> Convert:
         other = _number(argument)
 
