@@ -7,10 +7,12 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.backends.checks import Checker, request
+from reusedproxy.backends.checks.checker import Checker
+from reusedproxy.backends.checks.requests import request
 from reusedproxy.backends.server import DOWN, UP, Server
 from reusedproxy.config import model
-from reusedproxy.config.model.proxies import Check, HTTPCheck
+from reusedproxy.config.model.checks import HTTPCheck
+from reusedproxy.config.model.proxies import Check
 from reusedproxy.net.transport import CLOSED, PEER_RESET
 from reusedproxy.wire.heads import Limits
 from tests.fakes import FakeDialer, FakeTransport, PoolBench
@@ -190,10 +192,10 @@ class ResultTests(SynchronousTestCase):
             bench = Bench()
             bench.answer(data)
             self.assert_found(bench, "L7RSP", f'Layer7 invalid response, info: "{info}", check duration: 0ms')
-        for reason in ("closed by peer", PEER_RESET):
+        for reason, status in (("closed by peer", "L7RSP"), (PEER_RESET, "SOCKERR")):
             bench = Bench()
             bench.connect().peer_ends(reason)
-            self.assertEqual(bench.checker.last.status, "L7RSP")
+            self.assertEqual(bench.checker.last.status, status)
 
     def test_an_informational_answer_is_a_wrong_status(self) -> None:
         """As in HAProxy, which takes the first head for the answer."""

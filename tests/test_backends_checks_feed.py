@@ -8,7 +8,8 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.backends.checks import Checker, request
+from reusedproxy.backends.checks.checker import Checker
+from reusedproxy.backends.checks.requests import request
 from reusedproxy.backends.server import Server
 from reusedproxy.config import model
 from reusedproxy.pool.pool import HTTPConnectionPool

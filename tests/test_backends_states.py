@@ -7,7 +7,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.backend import Backend
-from reusedproxy.backends.checks import Checker
+from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, UP, Server
 from reusedproxy.config import model
 from reusedproxy.wire.heads import Limits

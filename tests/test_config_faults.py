@@ -68,11 +68,42 @@ class WordTests(SynchronousTestCase):
             ("timeout tarpit 5s", "'timeout tarpit' is a HAProxy keyword that reusedproxy does not do yet"),
             ("timeout connect", "'timeout connect' needs a time"),
             ("timeout connect 5s 6s", "'timeout connect' takes one time: '6s' is too much"),
-            ("http-check connect", "'http-check connect' is a HAProxy keyword that reusedproxy does not do yet"),
             (
-                "http-check expect string ok",
-                "'http-check expect string' is a HAProxy keyword that reusedproxy does not do yet:"
-                " 'http-check expect status' is done",
+                "http-check connect via-socks4",
+                "'http-check connect': 'via-socks4' is a HAProxy word that reusedproxy does not do yet: checks connect"
+                " directly",
+            ),
+            (
+                "tcp-check connect alpn h2",
+                "'tcp-check connect': 'alpn': 'alpn h2' is a HAProxy word that reusedproxy does not do yet: checks"
+                " speak HTTP/1",
+            ),
+            ("tcp-check expect binary 2b5", "'tcp-check expect': '2b5' is not pairs of hexadecimal digits"),
+            (
+                "tcp-check expect status 200",
+                "'tcp-check expect': unknown word 'status': did you mean 'ok-status'?",
+            ),
+            (
+                "tcp-check send a b",
+                "'tcp-check send': 'b' is too much: one text, which may be quoted, and then: comment TEXT",
+            ),
+            (
+                "tcp-check set-var(txn.a) int(1)",
+                "'tcp-check set-var': 'txn.a' is no variable of a check: write check.NAME, of letters, digits, _ and .",
+            ),
+            (
+                "tcp-check send-lf %[src]",
+                "'tcp-check send-lf': 'src' has no value in a check, which has neither client nor request",
+            ),
+            (
+                "http-check expect hdr x",
+                "'http-check expect': 'hdr' needs 'name' or 'name-lf' after it: hdr name x-ready value -m str yes, say",
+            ),
+            ("option pgsql-check", "'option pgsql-check' needs a user: option pgsql-check user NAME"),
+            (
+                "option external-check",
+                "'option external-check' is a HAProxy keyword that reusedproxy does not do yet:"
+                " no program is run; write 'option tcp-check' with what it asks, or 'option httpchk'",
             ),
             ("http-check expect status 300-200", "'http-check expect status': the range '300-200' goes backwards"),
             ("http-check snd", "'http-check': unknown word 'snd': did you mean 'send'?"),
@@ -119,19 +150,10 @@ class WordTests(SynchronousTestCase):
             ("option httpchk /a\\ b", "'/a b' is not a URI to check"),
             ("option httpchk G@T /", "'G@T' is not an HTTP method"),
             ("option httpchk GET / HTTP/1.1\\r\\nHost", "'option httpchk': 'Host' behind the version is not a header"),
-            ("http-check", "'http-check' needs 'send' or 'expect' after it"),
+            ("http-check", "'http-check' needs a word after it: http-check expect status 200, say"),
             ("http-check expect", "'http-check expect' needs what to expect: http-check expect status 200-399, say"),
             ("http-check expect sttaus 200", "'http-check expect': unknown word 'sttaus': did you mean 'status'?"),
             ("http-check send haeder a b", "'http-check send': unknown word 'haeder': did you mean 'hdr'?"),
-            (
-                "http-check send uri-lf /",
-                "'uri-lf' is a HAProxy 'http-check send' word that reusedproxy does not do yet:"
-                " write 'uri' with a plain text",
-            ),
-            (
-                "http-check send hdr a %[y]",
-                "'http-check send': expressions (%[…]) in a value are HAProxy's; reusedproxy does them not yet",
-            ),
             ("http-check send hdr a: b", "'a:' is not the name of a header"),
             ("http-check send hdr a b\\nc", "the header value 'b\\nc' has a control character in it"),
             ("mode log", "'mode log' is HAProxy's; reusedproxy does not do it yet: write 'mode http'"),

@@ -7,7 +7,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.language.report import ConfigurationError
 from reusedproxy.config.model import Backend, Configuration, Frontend
-from reusedproxy.config.model.proxies import ForwardFor, HTTPCheck, StatsPage, Timeouts
+from reusedproxy.config.model.checks import HTTPCheck
+from reusedproxy.config.model.proxies import ForwardFor, StatsPage, Timeouts
 from reusedproxy.config.reader import Source, read_configuration
 
 ARTICLE = r"""

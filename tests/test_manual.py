@@ -141,8 +141,13 @@ class ConfigurationPageTests(SynchronousTestCase):
 
     def test_every_word_of_http_check_is_explained(self) -> None:
         done = taken_by("http-check", haproxy_words.HTTP_CHECK, "status", "200") | {"status"}
-        sends = {word for word in haproxy_words.HTTP_CHECK_SEND if not word.endswith("-lf")}
-        self.assertEqual([], self.page.lacks(done | sends, "PROXY SECTIONS"))
+        sends, expects = haproxy_words.HTTP_CHECK_SEND, {*haproxy_words.HTTP_CHECK_EXPECT} - {"header"}
+        self.assertEqual([], self.page.lacks({*done, *sends, *expects}, "PROXY SECTIONS"))
+
+    def test_every_word_of_tcp_check_is_explained(self) -> None:
+        words = haproxy_words.TCP_CHECK | haproxy_words.TCP_CHECK_EXPECT | haproxy_words.CHECK_CONNECT
+        undone = {"custom", "via-socks4", "alpn", "proto"}
+        self.assertEqual([], self.page.lacks(words - undone, "PROXY SECTIONS"))
 
     def test_every_word_of_log_lines_is_explained(self) -> None:
         words = {*logs._FORMATS, *logs._DESCRIPTORS, *haproxy_words.LOG_FACILITIES, *haproxy_words.LOG_LEVELS}

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy import __version__
-from reusedproxy.backends.checks import Result
+from reusedproxy.backends.checks.results import Result
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, UP
 from reusedproxy.build.assembly import Assembly
 from reusedproxy.config.reader import Source, read_configuration
@@ -178,12 +178,12 @@ class CSVTests(StatsCase):
             [state(name) for name in ("one", "two", "off", "BACKEND")], ["UP 1/3", "no check", "MAINT", "UP"]
         )
         checker = self.app.checkers[0]
-        checker.health = 4
+        checker.judge.health = 4
         self.assertEqual(state("one"), "UP")
         self.one.judge(DOWN, self.clock.seconds())
-        checker.health = 0
+        checker.judge.health = 0
         self.assertEqual(state("one"), "DOWN")
-        checker.health = 1
+        checker.judge.health = 1
         self.assertEqual(state("one"), "DOWN 1/2")
 
     def test_drain_is_shown_with_its_health(self) -> None:
@@ -196,10 +196,10 @@ class CSVTests(StatsCase):
         for server in (self.one, self.two):
             self.app.set_state(server, DRAIN)
         self.assertEqual([state(name) for name in ("one", "two", "BACKEND")], ["DRAIN 1/3", "DRAIN", "DOWN"])
-        checker.health = 4
+        checker.judge.health = 4
         self.assertEqual(state("one"), "DRAIN")
         self.app.server_changed(self.one, DOWN, "test")
-        checker.health = 1
+        checker.judge.health = 1
         self.assertEqual(state("one"), "DOWN 1/2")
         self.app.set_state(self.one, MAINT)
         self.assertEqual(state("one"), "MAINT")
@@ -270,7 +270,7 @@ class CSVTests(StatsCase):
 
     def test_the_last_check_is_shown(self) -> None:
         checker = self.app.checkers[0]
-        checker.last, checker.failures = Result("L7STS", "Not, found", 404, 0.0125), 3
+        checker.last, checker.judge.failures = Result("L7STS", "Not, found", 404, 0.0125), 3
         row = self.csv()["app", "one"]
         names = (
             "check_status",
@@ -483,7 +483,7 @@ class PageTests(StatsCase):
         self.assertEqual(body.count("&lt;script&gt;"), 3 + 1 + 2)  # three pools' trouble, one reason, a check twice
 
     def test_states_are_words_and_colours(self) -> None:
-        self.app.checkers[0].health = 0
+        self.app.checkers[0].judge.health = 0
         self.one.judge(DOWN, self.clock.seconds())
         self.app.set_state(self.two, DRAIN)
         body = self.ask()[2]

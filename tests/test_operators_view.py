@@ -11,7 +11,7 @@ from attrs import fields, has
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.backends.checks import Result
+from reusedproxy.backends.checks.results import Result
 from reusedproxy.build.assembly import Assembly
 from reusedproxy.config.reader import Source, read_configuration
 from reusedproxy.net.poller import Poller

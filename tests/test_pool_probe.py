@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.backends.checks import Checker
+from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.server import Server
 from reusedproxy.config import model
 from reusedproxy.net.transport import OPEN

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
+from socket import gethostname
 from sys import maxsize
 from typing import Any, Protocol
 
 from reusedproxy.backends.balance import ALGORITHMS
-from reusedproxy.backends.checks import Checker
+from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.queue import Queue, Waits
-from reusedproxy.backends.server import DOWN, DRAIN, MAINT, UP, Server
+from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, UP, Server
 from reusedproxy.config import model
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.slices import Steps
@@ -176,10 +177,31 @@ class Backend:
         server.judge(health, self.now())
         requeued = self._regroup(server)
         level = "alert" if health == DOWN else "notice"
-        self._announce(level, f"{_called(server)} is {health}, reason: {reason}. {self._left(server, requeued)}")
+        now = "stopping" if health == NOLB else health
+        why = f", reason: {reason}" if reason else ""
+        self._announce(level, f"{_called(server)} is {now}{why}. {self._left(server, requeued)}")
         if server.admin == DRAIN:
             self._announce("notice", f"{_called(server)} remains in forced drain mode.")
         self._go_on(server, had_any)
+
+    def report(self, text: str) -> None:
+        """Announces the result of a check (`option log-health-checks`)."""
+        self._announce("notice", text)
+
+    def state_text(self, server: Server) -> str:
+        """Returns what `http-check send-state` tells a server of itself, in HAProxy's form."""
+        judge = next((each.judge for each in self.checkers if each.server is server), None)
+        settings = server.settings
+        unix = settings.kind == "unix"
+        address, port = ("unix", "unix") if unix else (settings.host, str(settings.port or 0))
+        total = sum(each.weight for each in self._active)
+        state = server.state if server.state in (UP, NOLB) else DOWN if server.health == DOWN else server.state
+        progress = f" {judge.progress}" if judge is not None and not judge.sure else ""
+        return (
+            f"{state}{progress}; address={address}; port={port}; name={server.full_name}; node={gethostname()};"
+            f" weight={server.weight}/{total}; scur={server.traffic.scur}/{self.traffic.scur};"
+            f" qcur={len(server.queue)}"
+        )
 
     def set_state(self, server: Server, admin: str) -> None:
         """Sets the administrative state of a server: READY, DRAIN or MAINT, as HAProxy's `set server

@@ -16,8 +16,10 @@ UP = "UP"
 DOWN = "DOWN"
 DRAIN = "DRAIN"
 MAINT = "MAINT"
+NOLB = "NOLB"
 #: What its operator may order besides DRAIN and MAINT.
 READY = "READY"
+_SERVING = (UP, DRAIN, NOLB)
 
 
 class Server:
@@ -25,12 +27,13 @@ class Server:
 
     UP      takes requests
     DRAIN   takes only those that are bound to it; its pool and its checks go on
+    NOLB    the same, because its checks have found so (`disable-on-404`)
     DOWN    its checks fail: takes none
     MAINT   out of service: takes none, and is not checked
 
     Two independent facts make up the state, in `_made` alone: `admin`, what the operator orders (READY, DRAIN or MAINT;
-    at the start MAINT with `disabled`), and `health`, what its checks have found (UP or DOWN). So a server in DRAIN
-    that falls is DOWN, and when it rises it is in DRAIN again. Without a weight, READY is no more than DRAIN.
+    at the start MAINT with `disabled`), and `health`, what its checks have found (UP, NOLB or DOWN). So a server in
+    DRAIN that falls is DOWN, and when it rises it is in DRAIN again. Without a weight, READY is no more than DRAIN.
 
     `served` counts the requests that it has been given and that have not ended. `maxconn` (0: none) is their
     current bound: with a `minconn` its backend raises and lowers it. Requests that are bound to the server wait
@@ -70,7 +73,7 @@ class Server:
     @property
     def serving(self) -> bool:
         """Tells whether it may be given requests that are bound to it."""
-        return self.state in (UP, DRAIN)
+        return self.state in _SERVING
 
     def pool_for(self, request: Any) -> HTTPConnectionPool | DialFailure:
         """Returns the pool of the name that this request's connection must have (`sni`, `pool-conn-name`)."""
@@ -130,7 +133,7 @@ class Server:
             return MAINT
         if self.health == DOWN:
             return DOWN
-        return DRAIN if self.admin == DRAIN or not self.weight else UP
+        return DRAIN if self.admin == DRAIN or not self.weight else self.health
 
     def keep_pool(self) -> None:
         """Fills the pool, or empties it, as the state requires."""

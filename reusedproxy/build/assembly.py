@@ -160,6 +160,7 @@ class Assembly:
             announce,
             self._faults,
             self._proxy.notices,
+            settings,
         )
 
     def build(self, *, bind: bool, faults: Iterable[Fault] = ()) -> Proxy:

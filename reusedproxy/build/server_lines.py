@@ -16,13 +16,16 @@ from attrs import define, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.backends.backend import Backend
-from reusedproxy.backends.checks import Checker, request
+from reusedproxy.backends.checks.checker import Checker
+from reusedproxy.backends.checks.facts import CheckFacts
+from reusedproxy.backends.checks.requests import request
 from reusedproxy.backends.server import Server
 from reusedproxy.build.certificates import Stamps, not_valid_yet, server_stamps
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.config.model.values import Notice
+from reusedproxy.config.rules.samples import RESPONSE
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
@@ -36,7 +39,8 @@ from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.named import ConstantPool, Name, NameRefused, host_name, naming
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.rules.regular import Unevaluated
-from reusedproxy.rules.samples.compile import compiled_text, constant_text
+from reusedproxy.rules.samples.casts import CASTS
+from reusedproxy.rules.samples.compile import compiled, compiled_text, constant_text
 from reusedproxy.wire.heads import Limits
 from reusedproxy.wire.proxy_protocol import write_v1, write_v2
 
@@ -133,6 +137,55 @@ class Dialers:
         return Dialer(self.poller, self.deadlines, self.target, context, self.timeout, self.last, said)
 
 
+class CheckDialers:
+    """Finds the dialers for the `connect` steps of a server's checks."""
+
+    def __init__(self, lines: Lines, settings: model.Server, name: str, dialer: Dialer) -> None:
+        """Takes the dialer of a check that says nothing of its connection."""
+        self._lines = lines
+        self._settings = settings
+        self._name = name
+        self._dialer = dialer
+
+    def of(self, step: model.Connect) -> Callable[[CheckFacts], Dialer | None]:
+        """Returns how to connect for this step."""
+        usual, settings = self._dialer, self._settings
+        context = usual.context if step.default else None
+        if step.ssl and context is None:
+            context = self._lines.check_context(settings, self._name)
+        if step.sni is not None and context is not None:
+            context = self._lines.named(context, step.sni, settings.place, self._name)
+        preface = usual.preface if step.default else None
+        if step.send_proxy and preface is None:
+            preface = _announces_itself(settings.send_proxy or "v1")
+
+        def at(port: int | None) -> Dialer:
+            target = usual.target
+            if step.addr is not None or port is not None:
+                own = target.address[1] if target.family != socket.AF_UNIX else None
+                host = step.addr or (target.address[0] if target.family != socket.AF_UNIX else settings.host)
+                target = self._lines.target(self._name, settings, host, port or own)
+            return Dialer(usual.poller, usual.deadlines, target, context, usual.timeout, preface=preface)
+
+        if not isinstance(step.port, model.Expression):
+            plain = context is usual.context and preface is usual.preface and step.addr is None and step.port is None
+            dialer = usual if plain else at(step.port)
+            return lambda facts: dialer
+        fetch = compiled(step.port, RESPONSE)
+        made: dict[int, Dialer] = {}
+
+        def find(facts: CheckFacts) -> Dialer | None:
+            port = CASTS["int"](fetch(facts))
+            if not isinstance(port, int) or not 0 < port < 65536:
+                return None
+            if port not in made:
+                made.clear()  # it changes rarely
+                made[port] = at(port)
+            return made[port]
+
+        return find
+
+
 class Lines:
     """Builds the server lines for one reading of the configuration."""
 
@@ -150,8 +203,11 @@ class Lines:
         announce: Announce,
         faults: list[Fault],
         notices: list[Notice],
+        settings: model.Global,
     ) -> None:
         """Takes the `previous` reading's lines, by backend/server; adds to `faults` and `notices`."""
+        self._bufsize = settings.bufsize
+        self._spread = spreading(settings.spread_checks, random) if settings.spread_checks else None
         self._reactor = reactor
         self._poller = poller
         self._deadlines = deadlines
@@ -170,7 +226,7 @@ class Lines:
         name = f"{backend.name}/{settings.name}"
         ping_request = _ping_request(backend, settings)
         identity = Identity(
-            self._target(name, settings, settings.host, settings.port),
+            self.target(name, settings, settings.host, settings.port),
             settings.tls,
             server_stamps(settings.tls),
             backend.timeouts.connect or CONNECT_TIMEOUT,
@@ -250,34 +306,34 @@ class Lines:
         if settings.check_tls is not None and context is None:
             context = self._context(settings, server.full_name, settings.check_tls)
         if context is not None and check.sni is not None and check.sni != _constant_name(settings):
-            context = self._named(context, check.sni, settings.place, server.full_name)
+            context = self.named(context, check.sni, settings.place, server.full_name)
         if check.addr is not None or check.port is not None:
             # HAProxy: a check of another address or port does not use the traffic's TLS, unless `check-ssl` is set.
             context = context if settings.check_tls is not None else None
-            target = self._target(server.full_name, settings, check.addr or settings.host, check.port or settings.port)
+            target = self.target(server.full_name, settings, check.addr or settings.host, check.port or settings.port)
+        preface = _announces_itself(check.send_proxy)
+        dialer = Dialer(self._poller, self._deadlines, target, context, timeout, preface=preface)
         checker = Checker(
             server,
             check,
-            backend.settings.http_check,
-            Dialer(
-                self._poller,
-                self._deadlines,
-                target,
-                context,
-                timeout,
-                preface=_announces_itself(check.send_proxy),
-            ),
+            backend.settings.http_check or backend.settings.check_plan,
+            dialer,
             self._reactor,
             self._limits,
             timeouts.check,
             share * check.inter,
             backend.server_changed,
             feeds=line.pool.knows_name and context is line.context and target == line.identity.target,
+            dialer_for=CheckDialers(self, settings, server.full_name, dialer).of,
+            most=self._bufsize,
+            spread=self._spread,
+            report=backend.report if backend.settings.log_health_checks else None,
+            state=partial(backend.state_text, server),
         )
         checker.begin_again()
         return checker
 
-    def _target(self, name: str, settings: model.Server, host: str, port: int | None) -> Target:
+    def target(self, name: str, settings: model.Server, host: str, port: int | None) -> Target:
         """Returns the address of the server `name`, or that of its checks."""
         if settings.kind == "unix":
             return Target(socket.AF_UNIX, host)
@@ -286,6 +342,11 @@ class Lines:
         except OSError as error:
             self._faults.append(Fault(settings.place, f"could not resolve address '{host}': {error.strerror}"))
             return Target(socket.AF_INET, ("0.0.0.0", 0))
+
+    def check_context(self, settings: model.Server, name: str) -> ClientContext | None:
+        """Returns the TLS context of a step that asks for TLS: as the server's line has it, or with its defaults."""
+        tls = settings.tls or settings.check_tls or settings.step_tls
+        return self._context(settings, name, tls)
 
     def _context(self, server: model.Server, name: str, tls: model.ServerTLS | None) -> ClientContext | None:
         """Returns a TLS context for one server and its checks only: a session must never be
@@ -297,14 +358,19 @@ class Lines:
         except TLSConfigurationError as error:
             self._faults.append(Fault(server.place, f"server {name}: {error}"))
             return None
-        return self._named(context, server.known_name, server.place, name) if server.known_name else context
+        return self.named(context, server.known_name, server.place, name) if server.known_name else context
 
-    def _named(self, context: ClientContext, sni: str, place: model.Place, name: str) -> ClientContext:
+    def named(self, context: ClientContext, sni: str, place: model.Place, name: str) -> ClientContext:
         try:
             return context.named(sni)
         except TLSConfigurationError as error:
             self._faults.append(Fault(place, f"server {name}: 'check-sni': {error}"))
             return context
+
+
+def spreading(percent: int, random: Random) -> Callable[[float], float]:
+    """Returns a function that adds chance to an interval between checks: up to so many percent, either way."""
+    return lambda interval: interval * (1 + random.uniform(-percent, percent) / 100)
 
 
 def _generation(identity: Identity, previous: Line | None) -> int:
@@ -317,8 +383,9 @@ def _generation(identity: Identity, previous: Line | None) -> int:
 
 def _ping_request(backend: model.Backend, settings: model.Server) -> bytes:
     """Returns the request of `idle-ping`: the server's HTTP check, or OPTIONS * (RFC 9110 section 9.3.7)."""
-    if backend.http_check is not None:
-        return request(backend.http_check, keep=True)
+    check = backend.check_plan.first_request if backend.check_plan is not None else backend.http_check
+    if check is not None:
+        return request(check, keep=True)
     name = _constant_name(settings) or settings.host or "localhost"
     return f"OPTIONS * HTTP/1.1\r\nHost: {name}\r\n\r\n".encode("latin-1")
 

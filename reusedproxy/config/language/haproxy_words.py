@@ -35,7 +35,7 @@ GLOBAL_WITHOUT_EFFECT = words(
     nbthread nbproc thread-groups thread-group thread-hard-limit cpu-map cpu-policy cpu-set numa-cpu-mapping
     max-threads-per-group busy-polling noepoll nopoll nokqueue noevports nosplice nogetaddrinfo noreuseport
     no-memory-trimming no-quic prealloc-fd maxpipes maxzlibmem maxcompcpuusage maxcomprate master-worker
-    mworker-max-reloads mworker-prealloc profiling.tasks profiling.memory spread-checks max-spread-checks
+    mworker-max-reloads mworker-prealloc profiling.tasks profiling.memory max-spread-checks
     insecure-fork-wanted insecure-setuid-wanted expose-experimental-directives expose-deprecated-directives localpeer
     node description set-dumpable strict-limits quiet pp2-never-send-local
     ssl-mode-async httpclient.resolvers.disabled httpclient.resolvers.id httpclient.resolvers.prefer
@@ -101,7 +101,8 @@ GLOBAL = (
         issuers-chain-path key-base limited-quic log log-send-hostname log-tag lua-load lua-load-per-thread
         lua-prepend-path maxconn maxconnrate maxsessrate maxsslconn maxsslrate ocsp-update.disable ocsp-update.httpproxy
         ocsp-update.maxdelay ocsp-update.mindelay ocsp-update.mode presetenv resetenv server-state-base
-        server-state-file set-var set-var-fmt setcap setenv ssl-default-bind-ciphers ssl-default-bind-ciphersuites
+        server-state-file set-var set-var-fmt setcap setenv spread-checks
+        ssl-default-bind-ciphers ssl-default-bind-ciphersuites
         ssl-default-bind-client-sigalgs ssl-default-bind-curves ssl-default-bind-options ssl-default-bind-sigalgs
         ssl-default-server-ciphers ssl-default-server-ciphersuites ssl-default-server-client-sigalgs
         ssl-default-server-curves ssl-default-server-options ssl-default-server-sigalgs ssl-dh-param-file ssl-engine
@@ -267,6 +268,14 @@ STATS = words(
 STATS_GLOBAL = words("bind-process calculate-max-counters maxconn socket timeout")
 HTTP_CHECK = words("comment connect disable-on-404 expect send send-state set-var set-var-fmt unset-var")
 HTTP_CHECK_SEND = words("meth uri uri-lf ver hdr body body-lf comment")
+TCP_CHECK = words("comment connect expect send send-lf send-binary send-binary-lf set-var set-var-fmt unset-var")
+CHECK_CONNECT = words("default port addr send-proxy via-socks4 ssl sni alpn proto linger comment")
+TCP_CHECK_EXPECT = words(
+    """
+    binary binary-lf comment custom error-status min-recv ok-status on-error on-success rbinary rstring status-code
+    string string-lf tout-status
+    """
+)
 HTTP_CHECK_EXPECT = words(
     """
     comment error-status fhdr hdr header min-recv ok-status on-error on-success rstatus rstring status status-code
@@ -361,7 +370,8 @@ HINTS = {
     "cookie": "take it out, every request is balanced on its own",
     "tcplog": "write 'option httplog'",
     "httpslog": "write 'option httplog'",
-    "tcp-check": "write 'option httpchk', or neither: then a check is a connection",
+    "spop-check": "there is no SPOE here, whose agents it checks; write 'option tcp-check'",
+    "external-check": "no program is run; write 'option tcp-check' with what it asks, or 'option httpchk'",
     "transparent": "name a server's address and port",
     "resolvers": "take it out, a name is resolved at start",
     "userlist": "take it out, nobody can log in anywhere yet",

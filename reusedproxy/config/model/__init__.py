@@ -1,9 +1,10 @@
 """Defines the values of a configuration that has been read: frozen, and nothing else.
 
-`values` has what all sections are made of, `tls` the TLS settings of both sides, `rules` the lines of rules, `proxies`
-the sections.
+`values` has what all sections are made of, `tls` the TLS settings of both sides, `checks` the steps of health checks,
+`rules` the lines of rules, `proxies` the sections.
 """
 
+from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
 from reusedproxy.config.model.proxies import (
     SAFE_TO_REUSE,
     Backend,
@@ -13,7 +14,6 @@ from reusedproxy.config.model.proxies import (
     ForwardFor,
     Frontend,
     Global,
-    HTTPCheck,
     LogTarget,
     Manhole,
     PoolLimits,
@@ -48,8 +48,10 @@ __all__ = [
     "Call",
     "CertificateSource",
     "Check",
+    "CheckPlan",
     "Condition",
     "Configuration",
+    "Connect",
     "Criterion",
     "Expression",
     "Format",

@@ -11,6 +11,7 @@ from math import inf
 
 from attrs import field, frozen
 
+from reusedproxy.config.model.checks import CheckPlan, HTTPCheck
 from reusedproxy.config.model.rules import NO_RULES, Rules, UseBackend
 from reusedproxy.config.model.tls import BindTLS, ServerTLS
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
@@ -157,23 +158,6 @@ class Check:
 
 
 @frozen
-class HTTPCheck:
-    """Holds `option httpchk` with `http-check send` and `http-check expect status` of a backend.
-
-    `headers` are (name, value) in the order written. `expect` are inclusive ranges of status codes;
-    `expect_not` negates them.
-    """
-
-    method: str = "OPTIONS"
-    uri: str = "/"
-    version: str = "HTTP/1.0"
-    headers: tuple[tuple[str, str], ...] = ()
-    body: str = ""
-    expect: tuple[tuple[int, int], ...] = ((200, 399),)
-    expect_not: bool = False
-
-
-@frozen
 class Server:
     """Holds one `server` line with `default-server` merged in.
 
@@ -182,7 +166,8 @@ class Server:
     number. kind "tcp": `host` is a literal address or a name to resolve at start; kind "unix": `host` is a path. `sni`
     is set only where it depends on the request (a constant one is in `tls`); `known_name` is then the name that checks
     and the floor use. `send_proxy` is "v1" or "v2" where the PROXY protocol is used, and the checks' `send_proxy`
-    likewise. `check_tls` is set where checks use TLS even if the server does not (`check-ssl`).
+    likewise. `check_tls` is set where checks use TLS even if the server does not (`check-ssl`);
+    `step_tls` are the TLS settings for steps of checks that ask for TLS.
     """
 
     name: str
@@ -203,6 +188,7 @@ class Server:
     pool_conn_name: Expression | None = None
     known_name: str | None = None
     check_tls: ServerTLS | None = None
+    step_tls: ServerTLS | None = None
     send_proxy: str = ""
 
 
@@ -242,8 +228,9 @@ class Backend:
     `http_reuse`: never, safe, aggressive or always; None when the word is unset (a safe default applies). `retry_on`
     are the words of that line ("503" for a status) with "all-retryable-errors" written out. `redispatch` n: every n-th
     retry goes to another server; -n: only the n-th retry from the last; 0: never. `fullconn`: requests at which servers
-    with a `minconn` reach their `maxconn`; 0: a tenth of its frontends' `maxconn`. `http_check` None: a check is a
-    connection (and a TLS handshake) only. `upgrade_with_body`: its servers read the body of a request that offers
+    with a `minconn` reach their `maxconn`; 0: a tenth of its frontends' `maxconn`. `http_check` is a check of one
+    request, `check_plan` any other; without both a check is a connection (and a TLS handshake) only.
+    `upgrade_with_body`: its servers read the body of a request that offers
     another protocol. `abortonclose`: a client that closes its sending side abandons a request that no server has been
     sent yet, as in HAProxy since 3.3. `event_logs` receive the events of its servers.
     """
@@ -265,6 +252,8 @@ class Backend:
     upgrade_with_body: bool = False
     fullconn: int = 0
     http_check: HTTPCheck | None = None
+    check_plan: CheckPlan | None = None
+    log_health_checks: bool = False
     disabled: bool = False
     stats: StatsPage | None = None
     event_logs: tuple[LogTarget, ...] = ()
@@ -308,7 +297,7 @@ class Said:
 @frozen
 class Global:
     """Holds the `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after`
-    None: no limit.
+    None: no limit. `spread_checks` is in percent.
 
     Keywords that HAProxy does not have: `pool_connect_rate`, handshakes per second for the floors of all servers
     together; `pool_warm_start`, the most seconds that the listeners wait for all floors at the start, None: not at all;
@@ -330,6 +319,7 @@ class Global:
     pool_connect_rate: float = 200.0
     pool_warm_start: float | None = None
     ssl_watch: float | None = None
+    spread_checks: int = 0
 
 
 @frozen

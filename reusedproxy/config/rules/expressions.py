@@ -31,6 +31,8 @@ DIGESTS = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 _NUMBER = re.compile(r"[-+]?[0-9]+\Z")
 _VARIABLE = re.compile(r"(proc|sess|txn|req|res)\.([A-Za-z0-9_.]+)\Z")
 
+_CHECKS_VARIABLE = re.compile(r"check\.[A-Za-z0-9_.]+\Z")
+
 
 def read_expression(text: str, what: str, others: Collection[str] = ()) -> Expression:
     """Parses `text` as one expression; `what` begins each message. Raises Wrong.
@@ -147,7 +149,9 @@ def variable(name: str, what: str) -> str:
 
 
 def _is_variable(name: str, arguments: tuple[str, ...], what: str) -> None:
-    variable(arguments[0], what)
+    # Those of the scope `check` are set in health checks; elsewhere they have no value, as in HAProxy.
+    if not _CHECKS_VARIABLE.match(arguments[0]):
+        variable(arguments[0], what)
 
 
 def _number_or_variable(name: str, arguments: tuple[str, ...], what: str) -> None:

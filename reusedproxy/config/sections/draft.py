@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from attrs import Factory, define, evolve, frozen
 
-from reusedproxy.config.model.proxies import BALANCE, ForwardFor, HTTPCheck, LogTarget, StatsPage, Timeouts
+from reusedproxy.config.checks.steps import Drafted
+from reusedproxy.config.model.checks import Hello, HTTPCheck
+from reusedproxy.config.model.proxies import BALANCE, ForwardFor, LogTarget, StatsPage, Timeouts
 from reusedproxy.config.model.rules import Criterion, Rule, UseBackend
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.acls import resolved
 from reusedproxy.config.sections.binds import BindDraft
-from reusedproxy.config.sections.checks import Expect, Send
 from reusedproxy.config.sections.servers import ServerDraft, ServerWords
 from reusedproxy.config.tls.words import TLSDefaults
 
@@ -77,10 +78,16 @@ class ProxyDraft:
     upgrade_with_body: bool = False
     fullconn: int = 0
     httpchk: HTTPCheck | None = None
-    check_send: Send | None = None
-    check_expect: Expect | None = None
-    # The section itself has a line about HTTP checks.
+    #: The check of another option, which counts in place of `httpchk`.
+    hello: Hello | None = None
+    http_steps: list[Drafted] = Factory(list)
+    tcp_steps: list[Drafted] = Factory(list)
+    # The section itself has a line about HTTP checks, or about TCP checks.
     own_checks: bool = False
+    own_tcp_checks: bool = False
+    disable_on_404: bool = False
+    send_state: bool = False
+    log_health_checks: bool = False
     disabled: bool = False
     stats: StatsPage | None = None
     # The section's head was faulty: inherited settings may be missing, so no missing setting is reported.
@@ -115,7 +122,13 @@ class ProxyDraft:
         if not self.own_checks:
             self.own_checks = True
             self.httpchk = None if self.httpchk is None else HTTPCheck()
-            self.check_send = self.check_expect = None
+            self.http_steps = []
+
+    def begin_tcp_checks(self) -> None:
+        """Drops the `tcp-check` lines inherited from `defaults`, before the section's first own one."""
+        if not self.own_tcp_checks:
+            self.own_tcp_checks = True
+            self.tcp_steps = []
 
     def heir(self, kind: str, name: str, place: Place) -> ProxyDraft:
         """Returns a new section that begins with the settings of this one (a `defaults`).
@@ -145,6 +158,9 @@ class ProxyDraft:
             connection_rules=rules(self.connection_rules),
             servers=[],
             own_checks=False,
+            own_tcp_checks=False,
+            http_steps=list(self.http_steps),
+            tcp_steps=list(self.tcp_steps),
             default_server=self.default_server.copy(),
             logs=list(self.logs),
         )

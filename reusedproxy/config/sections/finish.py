@@ -5,11 +5,13 @@ Makes no check that needs the whole configuration: those are in `config.validate
 
 from __future__ import annotations
 
+from reusedproxy.config.checks.plan import hello_plan, http_plan, tcp_plan
+from reusedproxy.config.checks.requests import host_asked_for
+from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
 from reusedproxy.config.model.proxies import Backend, Frontend, LogTarget, Timeouts
 from reusedproxy.config.model.rules import Rule, Rules
 from reusedproxy.config.rules.acls import resolved, resolved_backend
 from reusedproxy.config.sections.binds import finished_bind
-from reusedproxy.config.sections.checks import finished_check, host_asked_for
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.servers import finished_server
@@ -42,9 +44,14 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
 
 def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
     """Returns the server side of a `backend` or `listen`."""
-    check = finished_check(draft.httpchk, draft.check_send, draft.check_expect) if draft.httpchk else None
-    host = host_asked_for(check)
-    servers = (finished_server(server, global_.server_verify, host) for server in draft.servers)
+    check = check_of(draft)
+    plan = check if isinstance(check, CheckPlan) else None
+    host = check_host(check)
+    tls = plan is not None and any(isinstance(step, Connect) and step.ssl for step in plan.steps)
+    servers = (
+        finished_server(server, global_.server_verify, host, tls_in_steps=tls and server.words.checked)
+        for server in draft.servers
+    )
     return Backend(
         name=draft.name,
         place=draft.place,
@@ -62,12 +69,28 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
         abortonclose=draft.abortonclose,
         upgrade_with_body=draft.upgrade_with_body,
         fullconn=draft.fullconn,
-        http_check=check,
+        http_check=check if isinstance(check, HTTPCheck) else None,
+        check_plan=plan,
+        log_health_checks=draft.log_health_checks,
         disabled=draft.disabled,
         stats=draft.stats,
         event_logs=_event_logs(draft, global_),
         rules=_rules(draft),
     )
+
+
+def check_of(draft: ProxyDraft) -> HTTPCheck | CheckPlan | None:
+    """Returns the check of the section's servers; None where it is a connection only."""
+    if draft.hello is not None:
+        return tcp_plan(draft.tcp_steps) if draft.hello.protocol == "tcp" else hello_plan(draft.hello)
+    if draft.httpchk is None:
+        return None
+    return http_plan(draft.httpchk, draft.http_steps, disable_on_404=draft.disable_on_404, send_state=draft.send_state)
+
+
+def check_host(check: HTTPCheck | CheckPlan | None) -> str | None:
+    """Returns the Host of the section's HTTP checks, without its port; None if there is none."""
+    return host_asked_for(check.first_request if isinstance(check, CheckPlan) else check)
 
 
 def _rules(draft: ProxyDraft) -> Rules:

@@ -38,7 +38,6 @@ _BOUNDS = {
     "tune.pool-low-fd-ratio": (0, 100),
     "tune.ssl.maxrecord": (0,),
     "tune.ssl.ssl-ctx-cache-size": (0,),
-    "spread-checks": (0, 50),
 }
 
 
@@ -63,6 +62,7 @@ class GlobalDraft:
     pool_connect_rate: float = 200.0
     pool_warm_start: float | None = None
     ssl_watch: float | None = None
+    spread_checks: int = 0
     server_verify: str = "required"
     #: TLS defaults for the lines that follow.
     tls: TLSDefaults = Factory(TLSDefaults)
@@ -139,6 +139,7 @@ class GlobalDraft:
             pool_connect_rate=self.pool_connect_rate,
             pool_warm_start=self.pool_warm_start,
             ssl_watch=self.ssl_watch,
+            spread_checks=self.spread_checks,
         )
 
 
@@ -353,6 +354,10 @@ def _pool_warm_start(draft: GlobalDraft, line: Line) -> None:
     draft.pool_warm_start = units.seconds(line.one_argument("a time"), "'pool-warm-start'") or None
 
 
+def _spread_checks(draft: GlobalDraft, line: Line) -> None:
+    draft.spread_checks = units.integer(line.one_argument("a number of percent"), "'spread-checks'", 0, 50)
+
+
 def _ssl_watch(draft: GlobalDraft, line: Line) -> None:
     value = units.seconds(said := line.one_argument("a time"), "'ssl-watch'")
     if value < 1:
@@ -414,6 +419,7 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "manhole": _manhole,
     "pool-connect-rate": _pool_connect_rate,
     "pool-warm-start": _pool_warm_start,
+    "spread-checks": _spread_checks,
     "ssl-watch": _ssl_watch,
     "setenv": _setenv,
     "presetenv": _setenv,

@@ -7,10 +7,11 @@ from collections.abc import Callable
 
 from attrs import evolve, fields_dict
 
+from reusedproxy.config.checks.requests import read_httpchk
 from reusedproxy.config.language import haproxy_words, hints
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
+from reusedproxy.config.model.checks import Hello
 from reusedproxy.config.model.proxies import ForwardFor
-from reusedproxy.config.sections.checks import read_httpchk
 from reusedproxy.config.sections.draft import ProxyDraft
 
 CONNECTION_MODES = {"http-keep-alive": "keep-alive", "http-server-close": "server-close", "httpclose": "close"}
@@ -122,7 +123,51 @@ def _network(text: str) -> str:
 
 def _httpchk(proxy: ProxyDraft, option: Line, report: Report) -> None:
     proxy.begin_checks()
+    proxy.hello = None
     proxy.httpchk = read_httpchk(option, report)
+
+
+def _tcp_check(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    _alone(option)
+    proxy.hello = Hello("tcp")
+
+
+def _hello(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    """Reads `redis-check` and its like. Raises Wrong."""
+    name, rest = option.keyword, option.arguments
+    if name == "pgsql-check":
+        if len(rest) != 2 or rest[0] != "user":
+            raise Wrong("'option pgsql-check' needs a user: option pgsql-check user NAME")
+        rest = rest[1:]
+    elif name == "mysql-check" and rest:
+        if rest[0] != "user" or not 2 <= len(rest) <= 3 or rest[2:] not in ((), ("post-41",), ("pre-41",)):
+            raise Wrong("'option mysql-check' takes nothing, or: user NAME [post-41|pre-41]")
+        rest = rest[1:]
+    elif name == "smtpchk" and rest:
+        if len(rest) != 2 or rest[0] not in ("HELO", "EHLO"):
+            raise Wrong(
+                "'option smtpchk' takes nothing, or HELO or EHLO with a domain: option smtpchk EHLO example.org"
+            )
+    elif rest:
+        _alone(option)
+    if not all(each.isprintable() for each in rest):
+        raise Wrong(f"'option {name}': a control character cannot be sent")
+    proxy.hello = Hello(_HELLOS[name], rest)
+
+
+_HELLOS = {
+    "redis-check": "redis",
+    "mysql-check": "mysql",
+    "pgsql-check": "pgsql",
+    "ldap-check": "ldap",
+    "smtpchk": "smtp",
+    "ssl-hello-chk": "ssl-hello",
+}
+
+
+def _log_health_checks(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    _alone(option)
+    proxy.log_health_checks = not option.prefix
 
 
 def _httplog(proxy: ProxyDraft, option: Line, report: Report) -> None:
@@ -164,6 +209,9 @@ _READERS: dict[str, Callable[[ProxyDraft, Line, Report], None]] = {
     "forwardfor": _forwardfor,
     "http-upgrade-with-body": _upgrade_with_body,
     "httpchk": _httpchk,
+    "tcp-check": _tcp_check,
+    **dict.fromkeys(_HELLOS, _hello),
+    "log-health-checks": _log_health_checks,
     "httplog": _httplog,
     "redispatch": _redispatch,
     **dict.fromkeys(("clitcpka", "srvtcpka", "tcpka"), _tcp_keep_alive),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from attrs import evolve, frozen
 
+from reusedproxy.config.checks.steps import read_http_step, read_tcp_step
 from reusedproxy.config.language import haproxy_words, hints, units
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
 from reusedproxy.config.model.proxies import BALANCE, StatsPage
@@ -24,7 +25,6 @@ from reusedproxy.config.rules.lines import (
     read_use_backend,
 )
 from reusedproxy.config.sections.binds import read_bind
-from reusedproxy.config.sections.checks import read_expect, read_send
 from reusedproxy.config.sections.draft import ProxyDraft, Reference
 from reusedproxy.config.sections.globals import OUR_WORDS as GLOBAL_OUR_WORDS
 from reusedproxy.config.sections.logs import log_target
@@ -308,25 +308,23 @@ def _default_server(proxy: ProxyDraft, line: Line, report: Report) -> None:
 
 def _http_check(proxy: ProxyDraft, line: Line, report: Report) -> None:
     if not line.arguments:
-        raise Wrong("'http-check' needs 'send' or 'expect' after it")
+        raise Wrong("'http-check' needs a word after it: http-check expect status 200, say")
     check = Line(line.place, line.arguments)
-    rule = f"http-check {check.keyword}"
-    if check.keyword == "comment":
-        return
-    if check.keyword not in ("send", "expect"):
-        if check.keyword in haproxy_words.HTTP_CHECK or check.keyword.startswith(("set-var", "unset-var")):
-            raise Wrong(not_done(rule))
-        raise Wrong(
-            f"'http-check': unknown word '{check.keyword}'{did_you_mean(check.keyword, haproxy_words.HTTP_CHECK)}"
-        )
-    if rule in proxy.own:
-        raise Wrong(f"a second '{rule}' makes a sequence, which reusedproxy does not do yet: one for each section")
-    proxy.begin_checks()
-    if check.keyword == "send":
-        proxy.check_send = read_send(check)
+    if check.keyword in ("disable-on-404", "send-state"):
+        check.at_most(0)
+        setattr(proxy, check.keyword.replace("-", "_"), True)
     else:
-        proxy.check_expect = read_expect(check)
-    proxy.say(rule, line.place)
+        proxy.begin_checks()
+        proxy.http_steps.append(read_http_step(check, proxy.http_steps))
+    proxy.say(f"http-check {check.keyword}", line.place)
+
+
+def _tcp_check(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    if not line.arguments:
+        raise Wrong("'tcp-check' needs a word after it: tcp-check connect, say")
+    check = Line(line.place, line.arguments)
+    proxy.begin_tcp_checks()
+    proxy.tcp_steps.append(read_tcp_step(check, proxy.tcp_steps))
 
 
 def _http_reuse(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -413,6 +411,7 @@ KEYWORDS: dict[str, Keyword] = {
     "server": Keyword(_server, "B", in_defaults=False),
     "default-server": Keyword(_default_server, "B"),
     "http-check": Keyword(_http_check, "B"),
+    "tcp-check": Keyword(_tcp_check, "B"),
     "http-reuse": Keyword(_http_reuse, "B"),
     "retries": Keyword(_retries, "B"),
     "retry-on": Keyword(_retry_on, "B", refused=True),

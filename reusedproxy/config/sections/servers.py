@@ -286,15 +286,17 @@ _DONE: dict[str, Setter] = {
 }
 
 
-def finished_server(draft: ServerDraft, default_verify: str, check_host: str | None) -> Server:
+def finished_server(
+    draft: ServerDraft, default_verify: str, check_host: str | None, *, tls_in_steps: bool = False
+) -> Server:
     """Returns the model's server, with base directories prepended to relative paths.
 
-    `check_host` is the Host of the HTTP check.
+    `check_host` is the Host of the HTTP check; `tls_in_steps` tells that a step of the checks asks for TLS.
     """
     words, defaults = draft.words, draft.defaults
     maxconn = max(words.minconn, words.maxconn)  # as in HAProxy, where `minconn` alone sets both
     tls = None
-    if words.ssl or words.check.ssl:
+    if words.ssl or words.check.ssl or tls_in_steps:
         ca_file = words.tls.ca_file
         if ca_file is not None and not ca_file.startswith("@"):
             ca_file = _based(ca_file, defaults.ca_base)
@@ -321,6 +323,7 @@ def finished_server(draft: ServerDraft, default_verify: str, check_host: str | N
         send_proxy=words.send_proxy,
         tls=tls if words.ssl else None,
         check_tls=tls if words.check.ssl else None,
+        step_tls=tls if tls_in_steps and not words.ssl and not words.check.ssl else None,
         sni=words.sni_of_requests,
         pool_conn_name=words.pool_conn_name,
         known_name=words.known_name(check_host),

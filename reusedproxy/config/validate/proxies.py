@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from reusedproxy.config.checks.requests import host_asked_for
 from reusedproxy.config.language.report import Report, did_you_mean
+from reusedproxy.config.model.checks import CheckPlan
 from reusedproxy.config.model.proxies import SAFE_TO_REUSE, Bind
 from reusedproxy.config.model.values import ListenAddress
-from reusedproxy.config.sections.checks import finished_check, host_asked_for
 from reusedproxy.config.sections.draft import ProxyDraft, Reference
+from reusedproxy.config.sections.finish import check_host, check_of
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.servers import OUR_WORDS, ServerDraft
 from reusedproxy.config.tls.words import ON_SERVERS
@@ -198,13 +200,12 @@ def _backend(draft: ProxyDraft, answers: bool, global_: GlobalDraft, report: Rep
     ):
         every = "what no rule answers" if answering(draft) else "every request"
         report.warn(draft.place, f"{draft.title} has no 'server': {every} is answered with 503")
-    check = finished_check(draft.httpchk, draft.check_send, draft.check_expect) if draft.httpchk else None
-    check_host = host_asked_for(check)
+    host = check_host(check_of(draft))
     # After a faulty `default-server` line each server would lack its settings, so servers are not checked.
     for server in draft.servers if "default-server" not in draft.unreadable else ():
         _tls(server, global_, report)
         _places(server, report)
-        _pool(server, check_host, report)
+        _pool(server, host, report)
     _checks(draft, report)
     _reuse(draft, report)
 
@@ -315,19 +316,20 @@ def _pool(server: ServerDraft, check_host: str | None, report: Report) -> None:
 def _checks(draft: ProxyDraft, report: Report) -> None:
     if draft.unreadable & {"option httpchk", "http-check"}:
         return
-    if "option httpchk" not in draft.said:
-        for rule in ("http-check send", "http-check expect"):
+    if (draft.hello is None or draft.hello.protocol != "tcp") and draft.own_tcp_checks:
+        report.warn(draft.said["tcp-check"], "'tcp-check' does nothing without 'option tcp-check'")
+    if "option httpchk" not in draft.said or draft.hello is not None:
+        for rule in sorted(each for each in draft.own if each.startswith("http-check ")):
             if rule in draft.own:
                 report.warn(draft.said[rule], f"'{rule}' does nothing without 'option httpchk'")
         return
     if draft.httpchk is None or not draft.own & {"option httpchk", "http-check send"}:
         return
-    send = draft.check_send
-    version = (send.version if send else None) or draft.httpchk.version
-    headers = (*draft.httpchk.headers, *(send.headers if send else ()))
-    if version == "HTTP/1.1" and not any(name.lower() == "host" for name, _ in headers):
+    check = check_of(draft)
+    first = check.first_request if isinstance(check, CheckPlan) else check
+    if first is not None and first.version == "HTTP/1.1" and host_asked_for(first) is None:
         place = draft.said["http-check send" if "http-check send" in draft.own else "option httpchk"]
-        request = f"{draft.httpchk.method} {draft.httpchk.uri} HTTP/1.1"
+        request = f"{first.method} {first.uri} HTTP/1.1"
         text = f"an HTTP/1.1 check without a Host header is refused by most servers: 'option httpchk {request} NAME'"
         report.warn(place, text)
 

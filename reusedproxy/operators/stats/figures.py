@@ -12,7 +12,7 @@ from operator import itemgetter
 
 from attrs import define, field
 
-from reusedproxy.backends.checks import WORDS
+from reusedproxy.backends.checks.results import WORDS
 from reusedproxy.backends.server import DOWN, MAINT, UP
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.operators.view.values import (

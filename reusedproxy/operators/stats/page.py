@@ -13,7 +13,7 @@ from html import escape
 from attrs import frozen
 
 from reusedproxy import __version__
-from reusedproxy.backends.server import DOWN, DRAIN, MAINT
+from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB
 from reusedproxy.operators.stats import pool_details as pooldetails
 from reusedproxy.operators.stats import tls_details as tlsdetails
 from reusedproxy.operators.stats.figures import BACKEND, FRONTEND, SERVER, Columns, Row, Section
@@ -240,7 +240,7 @@ def _colour(row: Row) -> str:
         return "maint"
     if status == "no check":
         return "unchecked"
-    if status.startswith(DRAIN):
+    if status.startswith((DRAIN, NOLB)):
         return "drain"
     going = "/" in status
     if status.startswith(DOWN):
@@ -321,7 +321,7 @@ _POOL_HEAD = """<thead>
 _LEGEND = """<p class="legend"><i class="up">UP</i> <i class="falling">UP, going down</i>
 <i class="rising">DOWN, going up</i> <i class="down">DOWN</i> <i class="drain">DRAIN</i> <i class="maint">MAINT</i>
 <i class="unchecked">no check</i>
-· DRAIN: takes only requests that are bound to it · MAINT: takes none, and is not checked
+· DRAIN, NOLB: takes only requests that are bound to it · MAINT: takes none, and is not checked
 · floor: connections kept ready, handshaken and verified · below it: for how long fewer stood, in all
 · waiting: requests without a connection · queued: those that got one that came back
 · handshakes on request path: connections that a request had to wait for; the aim is 0

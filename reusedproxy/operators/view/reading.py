@@ -14,7 +14,7 @@ from attrs import fields, frozen
 from cryptography.x509 import Certificate
 
 from reusedproxy.backends.backend import Backend
-from reusedproxy.backends.checks import Checker
+from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.model.values import Place

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from attrs import frozen
 
-from reusedproxy.backends.checks import Result
-from reusedproxy.backends.server import DOWN, DRAIN, UP
+from reusedproxy.backends.checks.results import Result
+from reusedproxy.backends.server import DOWN, DRAIN, NOLB, UP
 from reusedproxy.config.model.values import Place
 from reusedproxy.measures.histogram import Histogram
 from reusedproxy.measures.last_errors import LastError
@@ -239,7 +239,7 @@ class ServerView(NamedTuple):
     @property
     def serving(self) -> bool:
         """Tells whether it may be given requests that are bound to it."""
-        return self.state in (UP, DRAIN)
+        return self.state in (UP, DRAIN, NOLB)
 
     def down_for(self, now: float) -> float:
         """Returns the seconds that it has been DOWN in all, up to `now`."""

@@ -1,4 +1,4 @@
-"""Parses `option httpchk` and `http-check`: the request that an HTTP check sends and the response that it expects."""
+"""Parses `option httpchk` and `http-check send`: the request of an HTTP check."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import re
 
 from attrs import evolve, frozen
 
-from reusedproxy.config.language import haproxy_words, units
-from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
-from reusedproxy.config.model.proxies import HTTPCheck
-from reusedproxy.config.model.values import Place
+from reusedproxy.config.checks.texts import read_check_format
+from reusedproxy.config.language import haproxy_words
+from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean
+from reusedproxy.config.model.checks import HTTPCheck
+from reusedproxy.config.model.rules import Format
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _VERSION = re.compile(r"HTTP/1\.[01]\Z")
@@ -18,23 +19,19 @@ _TARGET = re.compile(r"[!-~]+\Z")
 
 @frozen
 class Send:
-    """Holds `http-check send`; None where it is silent, so that `option httpchk` applies."""
+    """Holds `http-check send`; None where it is silent, so that `option httpchk` applies. `values` are those of the
+    headers, `uri_format` and `body_format` those of `uri-lf` and `body-lf`, where they depend on variables."""
 
-    place: Place
+    number: int = 0
     method: str | None = None
     uri: str | None = None
     version: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    values: tuple[Format | None, ...] = ()
     body: str | None = None
-
-
-@frozen
-class Expect:
-    """Holds `http-check expect [!] status …`."""
-
-    place: Place
-    ranges: tuple[tuple[int, int], ...]
-    negated: bool
+    uri_format: Format | None = None
+    body_format: Format | None = None
+    comment: str = ""
 
 
 def read_httpchk(line: Line, report: Report) -> HTTPCheck:
@@ -121,9 +118,9 @@ def _header_value(text: str) -> str:
     return text
 
 
-def read_send(line: Line) -> Send:
+def read_send(line: Line, number: int = 0) -> Send:
     """Parses `http-check send …`; `line.words` begins at `send`. Raises Wrong."""
-    send = Send(line.place)
+    send = Send(number)
     words = line.arguments
     while words:
         word, values = words[0], words[1 : 3 if words[0] == "hdr" else 2]
@@ -139,69 +136,40 @@ def read_send(line: Line) -> Send:
 
 def _sent(send: Send, word: str, values: tuple[str, ...]) -> Send:
     if word == "hdr":
-        if "%[" in values[1]:
-            raise Wrong("'http-check send': expressions (%[…]) in a value are HAProxy's; reusedproxy does them not yet")
-        return evolve(send, headers=(*send.headers, (_header_name(values[0]), _header_value(values[1]))))
+        made, text = read_check_format(values[1], f"'http-check send hdr {values[0]}'")
+        headers = (*send.headers, (_header_name(values[0]), _header_value(text)))
+        return evolve(send, headers=headers, values=(*send.values, made))
     if word == "meth":
         return evolve(send, method=_method(values[0]))
     if word == "uri":
-        return evolve(send, uri=_uri(values[0]))
+        return evolve(send, uri=_uri(values[0]), uri_format=None)
+    if word == "uri-lf":
+        made, text = read_check_format(values[0], "'http-check send uri-lf'")
+        return evolve(send, uri_format=made, uri=_uri(text) if made is None else "/")
     if word == "ver":
         return evolve(send, version=_version(values[0]))
     if word == "body":
-        return evolve(send, body=values[0])
-    if word == "comment":
-        return send
-    raise Wrong(not_done(word, "'http-check send' word", f"write '{word.removesuffix('-lf')}' with a plain text"))
+        return evolve(send, body=values[0], body_format=None)
+    if word == "body-lf":
+        made, text = read_check_format(values[0], "'http-check send body-lf'")
+        return evolve(send, body=text, body_format=made)
+    return evolve(send, comment=values[0])
 
 
-def read_expect(line: Line) -> Expect:
-    """Parses `http-check expect [comment <text>] [!] status <codes>`; `line.words` begins at `expect`. Raises Wrong."""
-    words = line.arguments
-    while words[:1] == ("comment",):
-        words = words[2:]
-    negated = words[:1] == ("!",)
-    words = words[1:] if negated else words
-    if words and words[0].startswith("!"):
-        negated, words = True, (words[0][1:], *words[1:])
-    if not words:
-        raise Wrong("'http-check expect' needs what to expect: http-check expect status 200-399, say")
-    if words[0] not in haproxy_words.HTTP_CHECK_EXPECT:
-        known = haproxy_words.HTTP_CHECK_EXPECT
-        raise Wrong(f"'http-check expect': unknown word '{words[0]}'{did_you_mean(words[0], known)}")
-    if words[0] != "status":
-        raise Wrong(not_done(f"http-check expect {words[0]}", hint="'http-check expect status' is done"))
-    if len(words) != 2:
-        raise Wrong("'http-check expect status' needs one list of codes: 200,204,300-399, say")
-    return Expect(line.place, tuple(_code_range(part) for part in words[1].split(",")), negated)
-
-
-def _code_range(text: str) -> tuple[int, int]:
-    what = "'http-check expect status'"
-    first_text, dash, last_text = text.partition("-")
-    first = units.integer(first_text, what, least=100, most=999)
-    last = units.integer(last_text, what, least=100, most=999) if dash else first
-    if last < first:
-        raise Wrong(f"{what}: the range '{text}' goes backwards")
-    return first, last
-
-
-def finished_check(httpchk: HTTPCheck, send: Send | None, expect: Expect | None) -> HTTPCheck:
-    """Merges `http-check` lines into the check that `option httpchk` describes."""
-    if send is not None:
-        said_again = {name.lower() for name, _ in send.headers}
-        kept = (header for header in httpchk.headers if header[0].lower() not in said_again)
-        httpchk = evolve(
-            httpchk,
-            method=send.method or httpchk.method,
-            uri=send.uri or httpchk.uri,
-            version=send.version or httpchk.version,
-            headers=(*kept, *send.headers),
-            body=httpchk.body if send.body is None else send.body,
-        )
-    if expect is not None:
-        httpchk = evolve(httpchk, expect=expect.ranges, expect_not=expect.negated)
-    return httpchk
+def finished_request(httpchk: HTTPCheck, send: Send | None) -> HTTPCheck:
+    """Merges `http-check send` into the request that `option httpchk` describes."""
+    if send is None:
+        return httpchk
+    said_again = {name.lower() for name, _ in send.headers}
+    kept = (header for header in httpchk.headers if header[0].lower() not in said_again)
+    return evolve(
+        httpchk,
+        method=send.method or httpchk.method,
+        uri=send.uri or httpchk.uri,
+        version=send.version or httpchk.version,
+        headers=(*kept, *send.headers),
+        body=httpchk.body if send.body is None else send.body,
+    )
 
 
 def host_asked_for(check: HTTPCheck | None) -> str | None:

@@ -1,0 +1,246 @@
+"""Checks the health of one server, again and again: one check at a time.
+
+A check opens its own connection (and handshake), so that it proves that new ones can be made. Its connection may then
+go to the server's pool, where one is missing. A checker knows the compiled steps, a clock and a server's thresholds; it
+reports UP, NOLB or DOWN to a callback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from reusedproxy.backends.checks.facts import CheckFacts
+from reusedproxy.backends.checks.judge import Judge
+from reusedproxy.backends.checks.plans import DialerFor, compiled_plan
+from reusedproxy.backends.checks.requests import request
+from reusedproxy.backends.checks.results import Result
+from reusedproxy.backends.checks.run import Run
+from reusedproxy.backends.server import DOWN, MAINT, NOLB, UP, Server
+from reusedproxy.config.model.checks import CheckPlan, HTTPCheck
+from reusedproxy.config.model.proxies import Check
+from reusedproxy.net.dial import Dial, Dialer
+from reusedproxy.net.transport import Transport
+from reusedproxy.pool.connection import ServerConnection
+from reusedproxy.pool.probe import Probe
+from reusedproxy.wire.heads import Limits, ResponseHead
+
+
+class Checker:
+    """Checks one server, from `start` to `stop`.
+
+    A server begins UP, and the first check may take it down, unless `init-state` says otherwise. One in MAINT is not
+    checked.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        settings: Check,
+        check: HTTPCheck | CheckPlan | None,
+        dialer: Dialer,
+        clock: IReactorTime,
+        limits: Limits,
+        timeout: float | None,
+        first_after: float,
+        changed: Callable[[Server, str, str], None],
+        feeds: bool = False,
+        *,
+        dialer_for: DialerFor | None = None,
+        most: int = 16384,
+        spread: Callable[[float], float] | None = None,
+        report: Callable[[str], None] | None = None,
+        state: Callable[[], str] = str,
+    ) -> None:
+        """Takes the settings. `timeout` is `timeout check` in seconds; `first_after` seconds pass before the first
+        check, so that servers' checks are spread; `feeds` tells that an HTTP check's connection is like those of the
+        server's pool, and may be left to it. `dialer_for` finds the dialers of steps that name another place, `most`
+        is the number of bytes of an answer that are looked at, `spread` adds chance to an interval, `report` takes the
+        lines of `option log-health-checks`, and `state` makes the text of `http-check send-state`."""
+        self.server = server
+        self.settings = settings
+        self.judge = Judge(settings.rise, settings.fall)
+        self.last = Result("INI")
+        #: Judges by the server's agent, which has its own opinion; None: there is none.
+        self.agent: Judge | None = None
+        self._http = check if isinstance(check, HTTPCheck) else None
+        self._deadlines = dialer.deadlines
+        self._clock = clock
+        self._timeout = timeout
+        self._first_after = first_after
+        self._changed = changed
+        self._feeds = feeds and self._http is not None
+        self._spread = spread
+        self._report = report
+        self._plan = compiled_plan(
+            check,
+            dialer_for or (lambda connect: lambda facts: dialer),
+            limits,
+            most,
+            serving=lambda: server.health != DOWN,
+            state=state,
+        )
+        self._donated: ServerConnection | None = None
+        self._call: IDelayedCall | None = None
+        self._run: Run | None = None
+        self._began = 0.0
+
+    @property
+    def health(self) -> int:
+        """Returns HAProxy's counter."""
+        return self.judge.health
+
+    @property
+    def failures(self) -> int:
+        return self.judge.failures
+
+    def start(self) -> None:
+        self._call = self._clock.callLater(self._first_after, self._check)
+
+    def begin_again(self) -> None:
+        """Begins from the server's current state, decided elsewhere: one failure takes it down, if it is UP, as in
+        HAProxy after MAINT."""
+        self.judge.begin_at(0 if self.server.health == DOWN else self.settings.rise)
+
+    def stop(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        run, self._run = self._run, None
+        if run is not None:
+            run.stop()
+        self._give_up_donated()
+
+    def hurry(self, within: float) -> None:
+        """Begins the next check within so many seconds."""
+        if self._call is not None and self._call.getTime() - self._clock.seconds() > within:
+            self._call.cancel()
+            self._check_in(within)
+
+    # One check.
+
+    def _check(self) -> None:
+        if self.server.state == MAINT:
+            self._check_in(self.settings.inter)
+            return
+        self._call = None
+        self._began = self._deadlines.now()
+        offers = self._offer if self._feeds else None
+        facts = CheckFacts(self.server.full_name)
+        self._run = run = Run(
+            self._plan, self._deadlines, facts, self.settings.inter, self._timeout, self._ended, offers
+        )
+        run.start()
+
+    def _offer(self, run: Run, dial: Dial, transport: Transport) -> bool:
+        """Leaves a connection to the pool, if that wants one, and asks the check's question on it."""
+        http, pool = self._http, self.server.pool
+        assert http is not None
+        if not pool.wants_one:
+            return False
+        self._donated = pool.adopt(dial, transport)
+        probe = Probe(http.method.encode(), partial(self._probed, run))
+        self._donated.send(probe, request(http, keep=True), True, None)
+        return True
+
+    def _probed(self, run: Run, head: ResponseHead | None, reason: str, slow: bool) -> None:
+        """Ends a check whose connection is its pool's again, or gone."""
+        self._donated = None
+        if head is None:
+            run.finish("L7RSP", reason)
+        else:
+            run.judge(head)
+
+    def _ended(self, status: str, info: str, code: int | None, ours: bool) -> None:
+        self._run = None
+        self._give_up_donated()
+        if ours:
+            # HAProxy counts it as a failure; but a server must not go DOWN because we are out of descriptors.
+            self.last = Result(status, info)
+            self._check_in(self._interval())
+            return
+        self._take(Result(status, info, code, self._deadlines.now() - self._began))
+
+    def _give_up_donated(self) -> None:
+        donated, self._donated = self._donated, None
+        if donated is not None:
+            donated.give_up("check timed out")
+
+    def asks_as(self, other: Checker) -> bool:
+        """Tells whether both send the same request, and expect the same, on connections like those of their pools."""
+        return self._feeds and other._feeds and self._http == other._http
+
+    def try_on(self, connection: ServerConnection, told: Callable[[str], None]) -> None:
+        """Sends one check on a connection of the pool, independently of the regular checks. Calls `told` with the
+        reason why the answer is not as expected, or ""."""
+        http = self._http
+        assert http is not None
+
+        def ended(head: ResponseHead | None, reason: str, slow: bool) -> None:
+            if head is None:
+                told(f"no answer to its check: {reason}")
+                return
+            well = any(low <= head.status <= high for low, high in http.expect) != http.expect_not
+            told("" if well else f"it answers its check with {head.status} {head.reason.decode('latin-1')}".rstrip())
+
+        probe = Probe(http.method.encode(), ended)
+        probe.ask(connection, request(http, keep=True), self._timeout or self.settings.inter)
+
+    # Its meaning.
+
+    def _take(self, result: Result) -> None:
+        """Draws the conclusions of a check."""
+        before, self.last = self.last, result
+        judge = self.judge
+        counted = judge.passed() if result.passed else judge.failed()
+        if self._report is not None and (counted or result.status != before.status):
+            self._report(reported("Health", self.server, result, judge))
+        if self._call is None:
+            self._check_in(self._interval())
+        self._settle(result)
+
+    def observed(self, info: str, *, brink: bool, fatal: bool) -> None:
+        """Counts a failure that requests have shown (`observe`). `brink` takes the server to the brink first; `fatal`
+        takes it down."""
+        judge = self.judge
+        if fatal:
+            judge.health = min(judge.health, judge.rise)
+        elif brink:
+            judge.brink()
+        before, self.last = self.last, Result("HANA", info)
+        counted = judge.failed()
+        if self._report is not None and (counted or before.status != "HANA"):
+            self._report(reported("Health", self.server, self.last, judge))
+        self._settle(self.last)
+
+    def _settle(self, result: Result) -> None:
+        server, judge = self.server, self.judge
+        if server.state == MAINT:
+            return
+        if not judge.well:
+            health = DOWN
+        elif not result.passed or (self.agent is not None and not self.agent.well):
+            return
+        else:
+            health = NOLB if result.stopping else UP
+        if server.health != health:
+            # With `option log-health-checks` the reason has just been said.
+            self._changed(server, health, str(result) if self._report is None else "")
+
+    def _check_in(self, wait: float) -> None:
+        self._call = self._clock.callLater(wait, self._check)
+
+    def _interval(self) -> float:
+        interval = self.judge.interval(self.settings)
+        return interval if self._spread is None else self._spread(interval)
+
+
+def reported(kind: str, server: Server, result: Result, judge: Judge) -> str:
+    """Returns the line of `option log-health-checks`, in HAProxy's words."""
+    backup = "backup " if server.backup else ""
+    how = "conditionally succeeded" if result.stopping else "succeeded" if result.passed else "failed"
+    state = ("UP" if server.weight else "DRAIN") if judge.well else "DOWN"
+    name = f"{backup}server {server.full_name}"
+    return f"{kind} check for {name} {how}, reason: {result}, status: {judge.progress} {state}."

@@ -1,0 +1,42 @@
+"""Gives sample fetches access to a check: its variables, the names of its server, and the answer's head."""
+
+from __future__ import annotations
+
+from time import time
+
+from reusedproxy.rules.facts import Sample, TLSSide
+from reusedproxy.wire.heads import RequestHead, ResponseHead
+
+_NOWHERE = ("unix", 0)
+
+
+class CheckFacts:
+    """Holds what a run of a check knows. Of clients and requests there is nothing: configurations that ask for it are
+    refused."""
+
+    head: RequestHead | None = None
+    line: bytes | None = None
+    source = destination = _NOWHERE
+    first_request = True
+    frontend_name = listener_name = ""
+    client_tls: TLSSide | None = None
+    server_tls: TLSSide | None = None
+
+    def __init__(self, full_name: str) -> None:
+        backend, _, server = full_name.rpartition("/")
+        self.backend_name: str | None = backend
+        self.server_name: str | None = server
+        self.answer: ResponseHead | None = None
+        self._variables: dict[str, Sample] = {}
+
+    def wall(self) -> float:
+        return time()
+
+    def variable(self, name: str) -> Sample:
+        return self._variables.get(name)
+
+    def set_variable(self, name: str, value: Sample) -> None:
+        if value is None:
+            self._variables.pop(name, None)
+        else:
+            self._variables[name] = value
