@@ -43,6 +43,9 @@ class Seen:
         self.client_tls, self.server_tls = tls, server_tls
         self.variables: dict[str, Sample] = {}
 
+    def usable_servers(self, backend: str) -> int | None:
+        return {"": 2, "other": 0}.get(backend)
+
     def wall(self) -> float:
         return 86400.5
 
@@ -88,5 +91,10 @@ def ruled(
     )
     rule_sets = RuleSets(backends)
     made.frontend.routing = run_through(rule_sets.routing(made.frontend))
+    made.frontend.backends = backends
+    made.frontend.settings = evolve(made.frontend.settings, monitor_uri=own.monitor_uri)
+    monitor = rule_sets.monitor(made.frontend)
+    if monitor is not None:
+        monitor.stand_in()
     test.assertEqual(rule_sets.faults, [])
     return made

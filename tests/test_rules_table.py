@@ -180,7 +180,18 @@ class TableTests(SynchronousTestCase):
         }
         asked |= {"hdr_" + name for name in ("cnt", "val", "ip") if any(f"hdr_{name}(" in text for text in tables)}
         certificates = {name for name in FETCHES if name.startswith(("ssl_s_", "ssl_c_"))}
-        elsewhere = {"date", "var", "so_name", "be_name", "dst_port", "fc_src", "fc_dst", "fc_src_port", "fc_dst_port"}
+        elsewhere = {
+            "date",
+            "nbsrv",
+            "var",
+            "so_name",
+            "be_name",
+            "dst_port",
+            "fc_src",
+            "fc_dst",
+            "fc_src_port",
+            "fc_dst_port",
+        }
         self.assertEqual(set(FETCHES) - asked - certificates - elsewhere, {"req.cook_val", "req.hdrs"})
         converted = {name for text in tables for name in re.findall(r",([a-z0-9_]+)", text)}
         self.assertEqual(set(CONVERTERS) - converted, {"strcmp", "secure_memcmp"})  # these want variables

@@ -106,6 +106,11 @@ class Backend:
         """Tells whether any server can be chosen."""
         return bool(self._active)
 
+    @property
+    def usable_servers(self) -> int:
+        """Returns how many servers can be chosen: the backup servers do not count while others can."""
+        return len(self._active)
+
     def choose(self, asks: Placed, avoid: Server | None = None, bound: Server | None = None) -> bool:
         """Finds a server for a request at once, or queues it. Returns False, and does nothing, if there is no
         server at all.

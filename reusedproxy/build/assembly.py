@@ -213,9 +213,13 @@ class Assembly:
             if own is not None and own.place == settings.place:
                 frontend.own_backend = own.name
             frontend.routing = yield from rule_sets.routing(frontend)
+            frontend.backends = backends
             frontend.gate = rule_sets.gate(frontend.settings)
+            monitor = rule_sets.monitor(frontend)
             targets = self._log_targets(settings.logs)
             frontend.log = access_log(frontend, proxy.places, targets)
+            if monitor is not None:
+                monitor.stand_in()
             frontend.handshakes.log = handshake_log(frontend, targets)
             yield from self._serve(frontend)
             yield

@@ -13,6 +13,7 @@ from attrs import Factory, define
 from reusedproxy.backends.backend import Backend
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.gate import Gate
+from reusedproxy.clients.monitor import Monitor
 from reusedproxy.config import model
 from reusedproxy.config.language.regular import risk
 from reusedproxy.config.language.report import Fault, Wrong
@@ -99,6 +100,14 @@ class RuleSets:
         rules = settings.rules.connection
         made = [(condition(rule.condition, read=self._patterns), rule.action) for rule in rules]
         return Gate([(test, action) for test, action in made if isinstance(action, Receive)]) if made else None
+
+    def monitor(self, frontend: Frontend) -> Monitor | None:
+        """Returns what answers `monitor-uri`; None without one."""
+        settings = frontend.settings
+        if not settings.monitor_uri:
+            return None
+        fails = [condition(rule.condition, read=self._patterns) for rule in settings.rules.monitor]
+        return Monitor(frontend, settings.monitor_uri, fails)
 
     def _rule_set(self, section: model.Frontend | model.Backend) -> RuleSet:
         if section.place not in self._made:

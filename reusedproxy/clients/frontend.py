@@ -94,6 +94,8 @@ class Frontend:
         self.own_backend: str | None = None
         #: The rules of its section and of those that they lead to; None: there are none.
         self.routing: Routing | None = None
+        #: All backends, by name.
+        self.backends: Mapping[str, Backend] = {}
         #: Decides who may come in; None: everybody may.
         self.gate: Gate | None = None
         #: Number of clients rejected by the gate.
@@ -318,6 +320,13 @@ class Frontend:
     def forwarded(self, address: tuple[str, int]) -> bytes:
         """Writes the line of `option forwardfor` for a client at `address`, for servers of the default backend."""
         return b"" if self.default_route is None else self.default_route.forwarded(address)
+
+    def usable_servers(self, backend: str) -> int | None:
+        """Returns how many servers of this backend can be chosen; None without a backend."""
+        if not backend:
+            return None
+        found = self.backends.get(backend)
+        return 0 if found is None else found.usable_servers  # one that is disabled has none
 
     def not_evaluated(self, unevaluated: Unevaluated) -> None:
         """Reports a rule that could not be evaluated; the request, response or client concerned has been refused."""

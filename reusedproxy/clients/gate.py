@@ -42,6 +42,9 @@ class Arrival:
         found = self.accepted.getsockname()
         return (found[0], found[1]) if isinstance(found, tuple) else ("unix", 0)
 
+    def usable_servers(self, backend: str) -> int | None:
+        return None
+
     @property
     def listener_name(self) -> str:
         return self.listener.bind.name

@@ -33,6 +33,9 @@ class ClientFrontend(Protocol):
     def count(self, ended: Ended) -> None:
         """Counts an exchange that has ended."""
 
+    def usable_servers(self, backend: str) -> int | None:
+        """Returns how many servers of this backend can be chosen; None if there is no such backend."""
+
     def not_evaluated(self, unevaluated: Unevaluated) -> None:
         """Reports a rule that could not be evaluated; the request or response concerned has been refused."""
 

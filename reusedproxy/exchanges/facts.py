@@ -40,6 +40,8 @@ class ExchangeFacts:
     answer_rules: Callable[..., tuple[int, bytes, str] | None] | None = None
     #: Answered with a page of the proxy's own, such as the statistics.
     by_page = False
+    #: Answered by `monitor-uri`, and so not logged.
+    monitored = False
     _variables: dict[str, Sample] | None = None
 
     @property
@@ -74,6 +76,9 @@ class ExchangeFacts:
     @property
     def server_name(self) -> str | None:
         return None if self.server is None else self.server.name
+
+    def usable_servers(self, backend: str) -> int | None:
+        return self.client.frontend.usable_servers(backend or self.backend_name or "")
 
     @property
     def listener_name(self) -> str:

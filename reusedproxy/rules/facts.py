@@ -119,6 +119,10 @@ class Facts(Protocol):
     @property
     def server_name(self) -> str | None: ...
 
+    def usable_servers(self, backend: str) -> int | None:
+        """Returns how many servers of this backend can be chosen, of the request's own for ""; None if there is no such
+        backend."""
+
     @property
     def listener_name(self) -> str: ...
 

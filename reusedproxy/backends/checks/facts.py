@@ -29,6 +29,9 @@ class CheckFacts:
         self.answer: ResponseHead | None = None
         self._variables: dict[str, Sample] = {}
 
+    def usable_servers(self, backend: str) -> int | None:
+        return None
+
     def wall(self) -> float:
         return time()
 

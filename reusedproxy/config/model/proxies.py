@@ -218,6 +218,7 @@ class Frontend:
     clitcpka: bool = False
     disabled: bool = False
     stats: StatsPage | None = None
+    monitor_uri: str = ""
     rules: Rules = NO_RULES
 
 

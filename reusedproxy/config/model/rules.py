@@ -103,6 +103,11 @@ class Receive(Action):
 
 
 @frozen
+class Fail(Action):
+    """Holds the action of `monitor fail`."""
+
+
+@frozen
 class Rule:
     """Holds one line: an action and its condition; `condition` None: always."""
 
@@ -126,7 +131,8 @@ class Rules:
     """Holds all rules of one section, each kind in the order written.
 
     `redirects` are lines that begin with that word, `after` those of `http-after-response`, `connection` those of
-    `tcp-request connection`. True when there are rules for requests or responses; `connection` does not count.
+    `tcp-request connection`, `monitor` those of `monitor fail`. True when there are rules for requests or responses;
+    the last two do not count.
     """
 
     request: tuple[Rule, ...] = ()
@@ -134,6 +140,7 @@ class Rules:
     response: tuple[Rule, ...] = ()
     after: tuple[Rule, ...] = ()
     connection: tuple[Rule, ...] = ()
+    monitor: tuple[Rule, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.request or self.redirects or self.response or self.after)

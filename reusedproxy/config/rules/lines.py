@@ -7,7 +7,7 @@ Each has an action, or the name of a backend, and a condition. What may follow t
 from __future__ import annotations
 
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
-from reusedproxy.config.model.rules import Rule, UseBackend
+from reusedproxy.config.model.rules import Fail, Rule, UseBackend
 from reusedproxy.config.rules.acls import Acls, read_condition, split_condition
 from reusedproxy.config.rules.actions import (
     AFTER_ACTIONS,
@@ -45,6 +45,17 @@ def read_redirect(line: Line, acls: Acls, report: Report) -> Rule:
     reading = Reading(tuple(before), "'redirect'", REQUEST, "redirect", "'redirect' rules", line, report)
     action = read_redirection(reading, literal)
     return Rule(line.place, "redirect", action, read_condition(condition, acls, line.place, "'redirect'", report))
+
+
+def read_monitor_fail(line: Line, acls: Acls, report: Report) -> Rule:
+    """Parses `monitor fail if|unless CONDITION`. Raises Wrong."""
+    before, condition = split_condition(line.arguments)
+    if before != ["fail"]:
+        raise Wrong("'monitor' is followed by 'fail' and a condition: monitor fail if { nbsrv(web) lt 1 }")
+    if not condition:
+        raise Wrong("'monitor fail' needs a condition: monitor fail if { nbsrv(web) lt 1 }, say")
+    what = "'monitor fail'"
+    return Rule(line.place, "monitor fail", Fail(), read_condition(condition, acls, line.place, what, report))
 
 
 def read_use_backend(line: Line, acls: Acls, report: Report) -> UseBackend:

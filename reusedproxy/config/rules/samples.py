@@ -63,6 +63,7 @@ FETCHES: dict[str, Signature] = {
     **_of(ALWAYS, "meth", "meth", 1, 1),
     **_of(ALWAYS, "any", "var", 1, 2),
     **_of(ALWAYS, "int", "date", 0, 2, (0,)),
+    **_of(ALWAYS, "int", "nbsrv", 0, 1),
     # Connections (7.3.3).
     **_of(ALWAYS, "ip", "src dst fc_src fc_dst"),
     **_of(ALWAYS, "int", "src_port dst_port fc_src_port fc_dst_port fc_http_major"),

@@ -56,6 +56,8 @@ class ProxyDraft:
     after_rules: list[Rule] = Factory(list)
     redirects: list[Rule] = Factory(list)
     connection_rules: list[Rule] = Factory(list)
+    monitor_uri: str = ""
+    monitor_fails: list[Rule] = Factory(list)
     servers: list[ServerDraft] = Factory(list)
     default_server: ServerWords = Factory(ServerWords)
     timeouts: Timeouts = Factory(Timeouts)
@@ -156,6 +158,7 @@ class ProxyDraft:
             after_rules=rules(self.after_rules),
             redirects=[],
             connection_rules=rules(self.connection_rules),
+            monitor_fails=[],
             servers=[],
             own_checks=False,
             own_tcp_checks=False,

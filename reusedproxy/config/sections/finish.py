@@ -39,6 +39,7 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
         clitcpka=draft.clitcpka,
         disabled=draft.disabled,
         stats=draft.stats,
+        monitor_uri=draft.monitor_uri,
     )
 
 
@@ -105,6 +106,7 @@ def _rules(draft: ProxyDraft) -> Rules:
         whole(draft.response_rules),
         whole(draft.after_rules),
         whole(draft.connection_rules),
+        whole(draft.monitor_fails),
     )
 
 

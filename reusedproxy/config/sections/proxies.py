@@ -6,6 +6,7 @@ lines.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from attrs import evolve, frozen
@@ -19,6 +20,7 @@ from reusedproxy.config.rules.acls import read_acl
 from reusedproxy.config.rules.connection import read_connection_rule
 from reusedproxy.config.rules.lines import (
     read_after_rule,
+    read_monitor_fail,
     read_redirect,
     read_request_rule,
     read_response_rule,
@@ -258,6 +260,17 @@ def _tcp_request(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.connection_rules.append(rule)
 
 
+def _monitor(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.monitor_fails.append(read_monitor_fail(line, proxy.acls, report))
+
+
+def _monitor_uri(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    uri = line.one_argument("the path that is asked for: monitor-uri /alive, say")
+    if not re.match(r"[!-~]+\Z", uri):
+        raise Wrong(f"'monitor-uri': '{uri}' cannot stand in a request")
+    proxy.monitor_uri = uri
+
+
 def _redirect(proxy: ProxyDraft, line: Line, report: Report) -> None:
     if proxy.use_backends:
         report.warn(line.place, "this 'redirect' rule counts before the 'use_backend' rules, wherever it stands")
@@ -406,6 +419,8 @@ KEYWORDS: dict[str, Keyword] = {
     "http-request": Keyword(_http_request),
     "http-response": Keyword(_http_response),
     "http-after-response": Keyword(_http_after_response),
+    "monitor": Keyword(_monitor, "F", in_defaults=False),
+    "monitor-uri": Keyword(_monitor_uri, "F"),
     "redirect": Keyword(_redirect, in_defaults=False),
     "balance": Keyword(_balance, "B"),
     "server": Keyword(_server, "B", in_defaults=False),

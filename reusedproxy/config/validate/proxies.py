@@ -18,7 +18,7 @@ from reusedproxy.config.sections.finish import check_host, check_of
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.servers import OUR_WORDS, ServerDraft
 from reusedproxy.config.tls.words import ON_SERVERS
-from reusedproxy.config.validate.rules import always_answers, answering, validate_rules
+from reusedproxy.config.validate.rules import always_answers, answering, backends_counted, validate_rules
 from reusedproxy.config.validate.tls import validate_listeners, validate_server
 
 #: Seconds for a connection to a server without `timeout connect`; the daemon's own default.
@@ -60,6 +60,12 @@ def _references(draft: ProxyDraft) -> Iterable[Reference]:
                 yield Reference(rule.place, name)
         if draft.default_backend:
             yield draft.default_backend
+    for criteria in draft.acls.values():
+        for criterion in criteria:
+            yield from (Reference(criterion.place, name) for name in backends_counted(criterion))
+    rules = (*draft.request_rules, *draft.response_rules, *draft.after_rules, *draft.redirects, *draft.monitor_fails)
+    for place, said in [*((rule.place, rule) for rule in rules), *((rule.place, rule) for rule in draft.use_backends)]:
+        yield from (Reference(place, name) for name in backends_counted(said))
 
 
 def _backend_exists(reference: Reference, names: Sequence[str], report: Report) -> None:

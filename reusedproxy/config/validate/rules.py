@@ -28,7 +28,7 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
         [resolved(rule, draft.acls) for rule in rules]
         for rules in (draft.request_rules, [*draft.response_rules, *draft.after_rules])
     )
-    conditional = (*draft.redirects, *draft.connection_rules)
+    conditional = (*draft.redirects, *draft.connection_rules, *draft.monitor_fails)
     for rule in (*request, *response, *(resolved(each, draft.acls) for each in conditional)):
         _backtracks(rule, f"'{rule.words}'", report)
     for line in draft.use_backends:
@@ -48,6 +48,8 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
         _can_match(resolved(rule, draft.acls).condition, rule.place, before, "'redirect'", report)
     for rule in draft.connection_rules:
         _can_match(resolved(rule, draft.acls).condition, rule.place, _CONNECTION, f"'{rule.words}'", report)
+    for rule in draft.monitor_fails:
+        _can_match(resolved(rule, draft.acls).condition, rule.place, before, "'monitor fail'", report)
     for chosen in draft.use_backends:
         condition = resolved_backend(chosen, draft.acls).condition
         _can_match(condition, chosen.place, before, "'use_backend'", report)
@@ -152,6 +154,19 @@ def _warn_of(text: str, place: Place, what: str, report: Report) -> None:
         notice = Notice("warning", place, f"{what}: {said}")
         if notice not in report.notices:  # defaults are checked once for each section that inherits them
             report.notices.append(notice)
+
+
+def backends_counted(said: object) -> Iterable[str]:
+    """Returns the backends that `nbsrv` names within a value of the configuration, at any depth."""
+    if isinstance(said, Call):
+        if said.name == "nbsrv" and said.arguments:
+            yield said.arguments[0]
+    elif isinstance(said, tuple):
+        for part in said:
+            yield from backends_counted(part)
+    elif attrs.has(kind := type(said)):
+        for field in attrs.fields(kind):
+            yield from backends_counted(getattr(said, field.name))
 
 
 def regular_expressions(said: object) -> Iterable[str]:

@@ -52,6 +52,10 @@ def _date(offset: str = "0", unit: str = "s") -> Fetch:
     return lambda facts: wrapped(int(facts.wall() * scale) + moved)
 
 
+def _nbsrv(backend: str = "") -> Fetch:
+    return lambda facts: facts.usable_servers(backend)
+
+
 # The connections.
 
 
@@ -405,6 +409,7 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "meth": lambda text: _constant(text.encode()),
     "var": _var,
     "date": _date,
+    "nbsrv": _nbsrv,
     "src": _address(lambda facts: facts.source),
     "dst": _address(lambda facts: facts.destination),
     "fc_src": _address(lambda facts: facts.source),

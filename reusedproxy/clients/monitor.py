@@ -1,0 +1,77 @@
+"""Answers those who ask whether the proxy itself is there (`monitor-uri`), before all rules and without a log line.
+
+A frontend without it never comes here: where it has one, the monitor stands in the place of its `route`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from reusedproxy.clients.frontend import Frontend
+from reusedproxy.clients.owner import AccessLog
+from reusedproxy.exchanges.exchange import Exchange
+from reusedproxy.exchanges.own_answers import answer
+from reusedproxy.rules import regular
+from reusedproxy.rules.matching import Test
+from reusedproxy.rules.regular import Unevaluated
+
+READY = b"<html><body><h1>200 OK</h1>\nService ready.\n</body></html>\n"
+
+
+class Monitor:
+    """Answers requests for one URI: 200, or 503 where one of `fails` is true (`monitor fail`)."""
+
+    def __init__(self, frontend: Frontend, uri: str, fails: Sequence[Test]) -> None:
+        self._frontend = frontend
+        self._uri = uri.encode()
+        self._fails = fails
+        self._route: Callable[[Exchange, bytes, bool], None] = frontend.route
+
+    def stand_in(self) -> None:
+        """Takes the place of the frontend's own `route`, so that a frontend without a monitor never asks for one."""
+        self._frontend.log = _unless_monitored(self._frontend.log)
+        self._frontend.route = self.route  # type: ignore[method-assign]
+
+    def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
+        """Answers the request, or lets it go on."""
+        head = exchange.head
+        assert head is not None
+        target = head.target
+        if target != self._uri and (target[:1] == b"/" or _path(target) != self._uri):
+            self._route(exchange, body, ended)
+            return
+        exchange.monitored = True
+        if not ended or not exchange.framed:
+            exchange.client.end_after("answered by the monitor")
+        if self._failing(exchange):
+            exchange.fail(503, "LR")
+            return
+        whole = answer(200, READY, "text/html", close=exchange.client.last)
+        exchange.answered_here(200, whole[: -len(READY)] if exchange.method == b"HEAD" else whole)
+
+    def _failing(self, exchange: Exchange) -> bool:
+        regular.begin()
+        try:
+            return any(test(exchange) for test in self._fails)
+        except Unevaluated as unevaluated:
+            self._frontend.not_evaluated(unevaluated)
+            return True
+
+
+def _unless_monitored(log: AccessLog | None) -> AccessLog | None:
+    """Returns an access log that leaves out what a monitor has answered, as HAProxy does."""
+    if log is None:
+        return None
+
+    def write(exchange: Exchange) -> None:
+        if not exchange.monitored:
+            log(exchange)
+
+    return write
+
+
+def _path(target: bytes) -> bytes:
+    """Returns the path of an absolute target, with its query."""
+    _, _, rest = target.partition(b"://")
+    slash = rest.find(b"/")
+    return rest[slash:] if slash >= 0 else b""

@@ -1,0 +1,83 @@
+"""`monitor-uri` and `monitor fail`: who asks whether the proxy is there is answered before any rule, without a log
+line."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.backends.server import DOWN, UP
+from reusedproxy.clients.frontend import Frontend
+from reusedproxy.config.reader import ConfigurationError
+from tests.clientfakes import OK, get
+from tests.rulefakes import ruled, sections
+
+#: As HAProxy 2.6 answers.
+READY = (
+    b"HTTP/1.1 200 OK\r\ncontent-length: 58\r\ncache-control: no-cache\r\ncontent-type: text/html\r\n\r\n"
+    b"<html><body><h1>200 OK</h1>\nService ready.\n</body></html>\n"
+)
+FAILING = b"HTTP/1.1 503 Service Unavailable\r\n"
+
+
+class MonitorTests(SynchronousTestCase):
+    def test_answered_before_any_rule_and_not_logged(self) -> None:
+        world = ruled(self, " monitor-uri /alive\n http-request deny", warm=1)
+        client = world.client()
+        client.send(get("/alive"))
+        self.assertEqual(client.take(), READY)
+        client.send(get("http://a/alive"))
+        self.assertEqual(client.take(), READY)
+        client.send(get("/alive?x"))
+        self.assertIn(b"403", client.take())
+        self.assertEqual((world.flags(), world.server.asked()), ([(403, "PR")], b""))
+        world.check_rest()
+
+    def test_head_has_no_body_and_a_client_of_http_1_0_is_left(self) -> None:
+        world = ruled(self, " monitor-uri /alive", warm=1)
+        client = world.client()
+        client.send(get("/alive", method="HEAD", version="1.0"))
+        self.assertTrue(client.take().endswith(b"text/html\r\nconnection: close\r\n\r\n"))
+        world.check_rest()
+
+    def test_a_body_that_has_not_come_ends_the_connection(self) -> None:
+        world = ruled(self, " monitor-uri /alive", warm=1)
+        client = world.client()
+        client.send(get("/alive", "Content-Length: 3", method="POST") + b"a")
+        self.assertIn(b"connection: close", client.take())
+        world.check_rest()
+
+    def test_monitor_fail(self) -> None:
+        """The usual condition: too few servers are left."""
+        lines = (
+            " monitor-uri /alive\n acl dead nbsrv(be) lt 1\n monitor fail if dead\n monitor fail unless { always_true }"
+        )
+        world = ruled(self, lines, warm=1)
+        client = world.client()
+        server = world.server.server
+        for health, begins in ((UP, READY), (DOWN, FAILING), (UP, READY)):
+            if server.health != health:
+                world.backend.server_changed(server, health, "test")
+            client.send(get("/alive"))
+            self.assertTrue(client.take().startswith(begins), health)
+        self.assertEqual(world.log, [])
+        world.check_rest()
+
+    def test_a_frontend_without_a_monitor_does_not_ask_for_one(self) -> None:
+        world = ruled(self, "", warm=1)
+        self.assertNotIn("route", vars(world.frontend))
+        self.assertEqual(world.frontend.route.__func__, Frontend.route)  # type: ignore[attr-defined]
+        client = world.client()
+        client.send(get("/alive"))
+        world.server.answer(OK)
+        world.check_rest()
+
+    def test_what_is_refused(self) -> None:
+        for line, text in (
+            ("monitor", "'monitor' is followed by 'fail' and a condition: monitor fail if { nbsrv(web) lt 1 }"),
+            ("monitor fail", "'monitor fail' needs a condition: monitor fail if { nbsrv(web) lt 1 }, say"),
+            ("monitor-uri", "'monitor-uri' needs the path that is asked for: monitor-uri /alive, say"),
+            ("monitor fail if { nbsrv(bee) lt 1 }", "there is no backend 'bee': did you mean 'be'?"),
+        ):
+            with self.assertRaises(ConfigurationError) as raised:
+                sections(f" {line}")
+            self.assertEqual([fault.text for fault in raised.exception.faults], [text])
