@@ -3,6 +3,7 @@ beside it: tests/integration/test_checks_beside_haproxy.py has more of them)."""
 
 from __future__ import annotations
 
+from attrs import evolve
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -281,3 +282,26 @@ class JudgeTests(SynchronousTestCase):
             judge = Judge(2, 3)
             judge.begin_at(health)
             self.assertEqual(judge.progress, text)
+
+
+class InitStateTests(SynchronousTestCase):
+    """`init-state`: how a server begins, and how many results in a row change that (rise 2, fall 3)."""
+
+    def test_table(self) -> None:
+        for state, begins, good, bad in (
+            ("fully-up", UP, 0, 3),
+            ("up", UP, 0, 1),
+            ("down", DOWN, 1, 0),
+            ("fully-down", DOWN, 2, 0),
+        ):
+            for status, needed in ((200, good), (500, bad)):
+                bench = Bench(" option httpchk GET /", fall=3, rise=2)
+                bench.server.settings = evolve(bench.server.settings, init_state=state)
+                for order in ("MAINT", "READY"):
+                    bench.server.administer(order, 0.0)
+                bench.checker.begin()
+                self.assertEqual(bench.server.state, begins, state)
+                for _ in range(needed):
+                    self.assertEqual(bench.said, [], state)
+                    bench.connect().receive(answer(status))
+                self.assertEqual(len(bench.said), int(needed > 0), (state, status))

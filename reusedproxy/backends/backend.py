@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from reusedproxy.backends.balance import ALGORITHMS
 from reusedproxy.backends.checks.checker import Checker
+from reusedproxy.backends.checks.observe import UNCONNECTED, Observed, Observer
 from reusedproxy.backends.queue import Queue, Waits
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, UP, Server
 from reusedproxy.config import model
@@ -17,11 +18,9 @@ from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.slices import Steps
 
 
-class Ended(Protocol):
+class Ended(Observed, Protocol):
     """Defines a request that has ended, with an answer or without. `status` is 0 or less if none was sent."""
 
-    server: Server | None
-    status: int
     bytes_in: int
     bytes_out: int
 
@@ -69,6 +68,11 @@ class Backend:
         self.checkers: list[Checker] = []
         #: What a reload has put in its place.
         self.successor: Backend | None = None
+        #: Ends the requests that a server carries, with the letter that says why; set where a server asks for that.
+        self.end_sessions: Callable[[Server, str], None] | None = None
+        #: Tells the backend of a server that tracks one of these that its state has changed.
+        self.tell_tracker: Callable[[Server], None] = self.tracked_changed
+        self.observers: dict[Server, Observer] = {}
         self.now = now
         self.changed_at = now()
         #: How often no server was left, and the seconds of it that are over.
@@ -163,6 +167,23 @@ class Backend:
             server.traffic.bout += ended.bytes_out
             self.done(server)
 
+    def observe(self, observers: dict[Server, Observer]) -> None:
+        """Lets these watch their servers' requests. Only then is it asked at a request's end whether somebody does."""
+        self.observers = observers
+        self.request_ended = self._observed_request_ended  # type: ignore[method-assign]
+
+    def _observed_request_ended(self, ended: Ended) -> None:
+        observer = None if ended.server is None else self.observers.get(ended.server)
+        Backend.request_ended(self, ended)
+        if observer is not None:
+            observer.request_ended(ended)
+
+    def connection_failed(self, server: Server) -> None:
+        """Notes an attempt that could not connect, which is followed by another."""
+        observer = self.observers.get(server)
+        if observer is not None:
+            observer.failed(UNCONNECTED)
+
     def done(self, server: Server) -> None:
         """Frees a place at `server`, and gives it to the request that has waited longest."""
         if server.served == server.maxconn:
@@ -188,6 +209,49 @@ class Backend:
         if server.admin == DRAIN:
             self._announce("notice", f"{_called(server)} remains in forced drain mode.")
         self._go_on(server, had_any)
+        self._end_sessions(server, health)
+
+    def _end_sessions(self, server: Server, health: str) -> None:
+        """Ends the requests that `on-marked-down` and `on-marked-up` say."""
+        if self.end_sessions is None:
+            return
+        if health == DOWN and server.settings.ends_when_down:
+            self.end_sessions(server, "D")
+        elif server.usable and not server.backup and server.settings.ends_backups_when_up:
+            for each in self.servers:
+                if each.backup:
+                    self.end_sessions(each, "U")
+
+    def tracked_changed(self, server: Server) -> None:
+        """Notes that the server has changed which `server` tracks."""
+        tracked = server.tracked
+        assert tracked is not None
+        had_any, was, before, stood = self.usable, server.order, server.health, server.state
+        server.copy_tracked(self.now())
+        requeued = self._regroup(server)
+        name, via, order = _called(server), f"via {tracked.full_name}", server.order
+        if order != was:
+            if order == MAINT and stood == DOWN:
+                self._announce("notice", f"{name} was DOWN and now enters maintenance {via}.")
+            elif order == MAINT:
+                level = "alert" if stood == UP else "notice"
+                text = f"{name} is going DOWN for maintenance {via}. {self._left(server, requeued)}"
+                self._announce(level, text)
+            elif was == MAINT:
+                self._announce("notice", f"{name} is UP/{order} (leaving maintenance).")
+                if order == DRAIN:
+                    self._announce("notice", f"{name} remains in drain mode {via}.")
+            elif order == DRAIN:
+                self._announce("notice", f"{name} enters drain state {via}. {self._left(server, requeued)}")
+            else:
+                self._announce("notice", f"{name} is {server.health} (leaving forced drain).")
+        elif server.health != before and order != MAINT:
+            now = "stopping" if server.health == NOLB else server.health
+            level = "alert" if server.health == DOWN else "notice"
+            self._announce(level, f"{name} is {now} {via}. {self._left(server, requeued)}")
+        self._go_on(server, had_any)
+        if server.health != before:
+            self._end_sessions(server, server.health)
 
     def report(self, text: str) -> None:
         """Announces the result of a check (`option log-health-checks`)."""
@@ -218,7 +282,7 @@ class Backend:
         server.administer(admin, self.now())
         for checker in self.checkers:
             if checker.server is server and was == MAINT:
-                checker.begin_again()
+                checker.begin()
         requeued = self._regroup(server)
         name = _called(server)
         if admin == MAINT and stood == DOWN:
@@ -227,7 +291,7 @@ class Backend:
             level = "alert" if stood == UP else "notice"
             self._announce(level, f"{name} is going DOWN for maintenance. {self._left(server, requeued)}")
         elif was == MAINT:
-            self._announce("notice", f"{name} is UP/{admin} (leaving forced maintenance).")
+            self._announce("notice", f"{name} is {server.health}/{admin} (leaving forced maintenance).")
             if admin == DRAIN:
                 self._announce("notice", f"{name} remains in forced drain mode.")
         elif admin == DRAIN:
@@ -290,6 +354,8 @@ class Backend:
             self._announce("emerg", f"backend {self.name} has no server available!")
         server.keep_pool()
         self._place_queued(server)
+        for tracker in server.trackers:
+            self.tell_tracker(tracker)
 
     def _left(self, server: Server, requeued: int) -> str:
         """Says how many servers are left, in HAProxy's own words, because people grep for them."""

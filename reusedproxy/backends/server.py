@@ -59,7 +59,11 @@ class Server:
         self.last_placed = 0.0
         self.traffic = Traffic()
         self.admin = MAINT if settings.disabled else READY
-        self.health = UP
+        #: The server whose state this one has (`track`), what its operator orders, and who has the state of this one.
+        self.tracked: Server | None = None
+        self.inherited = READY
+        self.trackers: list[Server] = []
+        self.health = self._first_health()
         self.state = self._made()
         self.changed_at = now
         self.downtime = 0.0
@@ -97,11 +101,29 @@ class Server:
 
     def administer(self, admin: str, now: float) -> None:
         """Sets what the operator orders: READY, DRAIN or MAINT. Out of MAINT a server comes as UP, until a
-        check fails, as in HAProxy."""
+        check fails, as in HAProxy, unless `init-state` says otherwise."""
         if self.admin == MAINT:
-            self.health = UP
+            self.health = self._first_health()
         self.admin = admin
         self._settle(now)
+
+    @property
+    def order(self) -> str:
+        """Returns the order that is in force: its own, or that of the server that it tracks."""
+        orders = (self.admin, self.inherited)
+        return MAINT if MAINT in orders else DRAIN if DRAIN in orders else READY
+
+    def copy_tracked(self, now: float) -> None:
+        """Takes over the state of the server that it tracks."""
+        assert self.tracked is not None
+        self.health, self.inherited = self.tracked.health, self.tracked.order
+        self._settle(now)
+
+    def track(self, tracked: Server, now: float) -> None:
+        """Has the state of `tracked` from now on."""
+        self.tracked = tracked
+        tracked.trackers.append(self)
+        self.copy_tracked(now)
 
     def succeed(self, previous: Server) -> None:
         """Takes the place of `previous` after a reload. What was ordered holds until the file's own word changes; what
@@ -114,8 +136,13 @@ class Server:
 
     def follow(self, successor: Server, now: float) -> None:
         """Takes over the state of `successor`, which a reload has put in its place, while its last requests end."""
-        self.admin, self.health, self.weight = successor.admin, successor.health, successor.weight
+        self.admin, self.health, self.weight = successor.order, successor.health, successor.weight
         self._settle(now)
+
+    def _first_health(self) -> str:
+        """Returns what is thought of it before its first check."""
+        settings = self.settings
+        return DOWN if settings.check is not None and settings.init_state in ("down", "fully-down") else UP
 
     def _settle(self, now: float) -> None:
         state = self._made()
@@ -129,11 +156,12 @@ class Server:
         self.changed_at = now
 
     def _made(self) -> str:
-        if self.admin == MAINT:
+        order = self.order
+        if order == MAINT:
             return MAINT
         if self.health == DOWN:
             return DOWN
-        return DRAIN if self.admin == DRAIN or not self.weight else self.health
+        return DRAIN if order == DRAIN or not self.weight else self.health
 
     def keep_pool(self) -> None:
         """Fills the pool, or empties it, as the state requires."""

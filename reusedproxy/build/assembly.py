@@ -8,7 +8,7 @@ Starts nothing: the result is bound but does not accept, and its pools open no c
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from random import Random
 from typing import Any
@@ -17,6 +17,8 @@ from attrs import Factory, define, field
 from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.checks.observe import Observer
+from reusedproxy.backends.server import Server
 from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
 from reusedproxy.build.rule_sets import RuleSets, default_backend
 from reusedproxy.build.server_lines import Announce, Line, Lines
@@ -194,6 +196,7 @@ class Assembly:
             if not each.disabled:
                 backends[each.name] = yield from self._backend(each)
         proxy.backends = list(backends.values())
+        _tie(proxy)
         disabled = frozenset(self._configuration.backends).difference(backends)
         rule_sets = RuleSets(backends, disabled, {**proxy.patterns})
         for settings in self._configuration.frontends.values():
@@ -414,7 +417,44 @@ class Assembly:
             line.checker = self._lines.checker(backend, line, number / len(checked))
             backend.checkers.append(line.checker)
             yield
+        observers = {
+            line.server: Observer(line.server.settings.observe, line.checker)
+            for line in checked
+            if line.server.settings.observe is not None and line.checker is not None
+        }
+        if observers:
+            backend.observe(observers)
         return backend
+
+
+def _tie(proxy: Proxy) -> None:
+    """Ties the servers that `track` others to these, whichever backend they are of; and lets backends end the requests
+    of a server where `on-marked-down` or `on-marked-up` ask for it."""
+    of = {server: backend for backend in proxy.backends for server in backend.servers}
+    ties = {server: proxy.lines[server.settings.track].server for server in of if server.settings.track in proxy.lines}
+    for server in sorted(ties, key=lambda each: _depth(each, ties)):
+        server.track(ties[server], proxy.deadlines.now())
+    for backend in {of[server] for server in ties.values()}:
+        backend.tell_tracker = lambda tracker: of[tracker].tracked_changed(tracker)
+    for backend in {of[server] for server in ties}:
+        backend.use_usable()
+    for server, backend in of.items():
+        if server.settings.ends_when_down or server.settings.ends_backups_when_up:
+            backend.end_sessions = partial(_end_sessions, proxy)
+
+
+def _depth(server: Server, ties: Mapping[Server, Server]) -> int:
+    """Returns how many servers stand between this one and the one whose checks decide."""
+    depth = 0
+    while server in ties:
+        server = ties[server]
+        depth += 1
+    return depth
+
+
+def _end_sessions(proxy: Proxy, server: Server, letter: str) -> None:
+    for frontend in [*proxy.frontends]:
+        frontend.end_sessions(server, letter)
 
 
 def queries(configuration: model.Configuration) -> Iterable[Query]:

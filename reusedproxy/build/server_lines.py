@@ -330,7 +330,10 @@ class Lines:
             report=backend.report if backend.settings.log_health_checks else None,
             state=partial(backend.state_text, server),
         )
-        checker.begin_again()
+        if server.full_name in self._previous:
+            checker.begin_again()
+        else:
+            checker.begin()
         return checker
 
     def target(self, name: str, settings: model.Server, host: str, port: int | None) -> Target:

@@ -12,6 +12,7 @@ from math import inf
 from socket import socket
 
 from reusedproxy.backends.backend import Backend, Ended
+from reusedproxy.backends.server import Server
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, Arrival, Gate
 from reusedproxy.clients.owner import AccessLog, Connected
@@ -238,6 +239,14 @@ class Frontend:
         """Ends all remaining connections now."""
         for connection in list(self.connections):
             connection.abort(reason)
+
+    def end_sessions(self, server: Server, letter: str) -> None:
+        """Ends the requests that this server carries; `letter` is the first of their termination states."""
+        for connection in list(self.connections):
+            if isinstance(connection, ClientConnection) and connection in self.connections:
+                exchange = connection.exchange
+                if exchange is not None and exchange.server is server:
+                    exchange.server_marked(letter)
 
     # What listeners and client connections call.
 

@@ -66,8 +66,18 @@ def hand_on_states(old: Proxy, new: Proxy, announce: Announce) -> None:
                 f"Server {name} stays {ordered}, as was ordered before the reload",
                 f"backend {name.rpartition('/')[0]}",
             )
+    for line in new.lines.values():
+        if line.server.tracked is None:
+            _tell_trackers(line.server, new.deadlines.now())
     for backend in new.backends:
         backend.use_usable()
+
+
+def _tell_trackers(server: Server, now: float) -> None:
+    """Hands a server's state on to those that track it."""
+    for tracker in server.trackers:
+        tracker.copy_tracked(now)
+        _tell_trackers(tracker, now)
 
 
 def hand_over_queues(replaced: list[Proxy], new: Proxy) -> list[Iterator[None]]:

@@ -29,7 +29,7 @@ from reusedproxy.exchanges.heads import (
     switch_head,
     switches_as_asked,
 )
-from reusedproxy.exchanges.outcomes import ABORTS, DATA, GONE, QUEUE, client_lost, server_lost
+from reusedproxy.exchanges.outcomes import ABORTS, CONNECTION, DATA, GONE, QUEUE, client_lost, server_lost
 from reusedproxy.exchanges.own_answers import KEEPING, error_answer
 from reusedproxy.exchanges.retry import UNSEEN
 from reusedproxy.exchanges.route import Route
@@ -184,6 +184,14 @@ class Exchange(ExchangeFacts):
         self.status = status
         keeps = status in KEEPING and self.framed and self.client.may_ask_again
         self._end(last=self._own(error_answer(status, self.method, close=not keeps)), error=0 if keeps else status)
+
+    def server_marked(self, letter: str) -> None:
+        """Ends the exchange, because its server has been marked down ("D"), or one that is no backup up ("U")."""
+        if self.state == TUNNEL:
+            if self._tunnel is not None:
+                self._tunnel.cut(letter + DATA)
+        elif self.state != ENDED:
+            self.fail(503 if self.phase == CONNECTION else 502, letter + self.phase)
 
     def pause_response(self) -> None:
         """Stops reading the answer, because the client takes no more for now."""

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
-from reusedproxy.exchanges.retry import IDEMPOTENT, UNSEEN, may_retry
+from reusedproxy.exchanges.retry import DIAL_FAILED, IDEMPOTENT, UNSEEN, may_retry
 from reusedproxy.pool import counters
 from reusedproxy.pool.connection import SERVER_GONE, UNTOUCHED
 from reusedproxy.pool.counters import Counters
@@ -85,6 +85,8 @@ class Failures:
         if not answered and failure in (SERVER_GONE, UNTOUCHED):
             self.raced = True
             self.repeated = self.repeated or failure == SERVER_GONE
+        elif failure == DIAL_FAILED:
+            backend.connection_failed(server)
         request.retries += 1
         elsewhere = backend.redispatches(request.retries)
         # HAProxy counts an attempt as one or the other.

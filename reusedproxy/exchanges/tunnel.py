@@ -110,6 +110,10 @@ class Tunnel:
             self._end(side.letter + "D", broken=True)
         side.transport.owner.connection_lost(reason)
 
+    def cut(self, flags: str) -> None:
+        """Ends the tunnel at once, with these letters."""
+        self._end(flags, broken=True)
+
     def deadline_passed(self) -> None:
         left = self._unsent()
         if 0 < left < self._left:

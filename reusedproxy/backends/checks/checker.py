@@ -104,6 +104,12 @@ class Checker:
         HAProxy after MAINT."""
         self.judge.begin_at(0 if self.server.health == DOWN else self.settings.rise)
 
+    def begin(self) -> None:
+        """Begins as `init-state` says: by default one failure takes the server down."""
+        rise = self.settings.rise
+        first = {"fully-up": self.judge.top, "up": rise, "down": rise - 1, "fully-down": 0}
+        self.judge.begin_at(first[self.server.settings.init_state])
+
     def stop(self) -> None:
         if self._call is not None:
             self._call.cancel()
@@ -112,6 +118,10 @@ class Checker:
         if run is not None:
             run.stop()
         self._give_up_donated()
+
+    def soon(self, act: Callable[[], None]) -> None:
+        """Calls this in a later turn, unless the checks have ended by then."""
+        self._clock.callLater(0, lambda: act() if self._call is not None or self._run is not None else None)
 
     def hurry(self, within: float) -> None:
         """Begins the next check within so many seconds."""

@@ -30,6 +30,26 @@ class HTTPCheck:
 
 
 @frozen
+class Observe:
+    """Holds `observe layer4|layer7` of a server with `error-limit` and `on-error`."""
+
+    layer: str
+    limit: int = 10
+    on_error: str = "fail-check"
+
+
+@frozen
+class Agent:
+    """Holds `agent-check` of a server: `inter` in seconds, what is sent first, and where the agent is (`addr` None: at
+    the server's address)."""
+
+    port: int
+    addr: str | None = None
+    inter: float = 2.0
+    send: str = ""
+
+
+@frozen
 class Connect:
     """Holds `http-check connect` or `tcp-check connect`: a new connection to the server.
 

@@ -11,7 +11,7 @@ from math import inf
 
 from attrs import field, frozen
 
-from reusedproxy.config.model.checks import CheckPlan, HTTPCheck
+from reusedproxy.config.model.checks import Agent, CheckPlan, HTTPCheck, Observe
 from reusedproxy.config.model.rules import NO_RULES, Rules, UseBackend
 from reusedproxy.config.model.tls import BindTLS, ServerTLS
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
@@ -167,7 +167,9 @@ class Server:
     is set only where it depends on the request (a constant one is in `tls`); `known_name` is then the name that checks
     and the floor use. `send_proxy` is "v1" or "v2" where the PROXY protocol is used, and the checks' `send_proxy`
     likewise. `check_tls` is set where checks use TLS even if the server does not (`check-ssl`);
-    `step_tls` are the TLS settings for steps of checks that ask for TLS.
+    `step_tls` are the TLS settings for steps of checks that ask for TLS. `track` names the server
+    (backend/server) whose state it has. `ends_when_down`: its requests end when it goes DOWN (`on-marked-down`);
+    `ends_backups_when_up`: those of backup servers when it is UP again.
     """
 
     name: str
@@ -189,6 +191,12 @@ class Server:
     known_name: str | None = None
     check_tls: ServerTLS | None = None
     step_tls: ServerTLS | None = None
+    observe: Observe | None = None
+    agent: Agent | None = None
+    track: str = ""
+    init_state: str = "up"
+    ends_when_down: bool = False
+    ends_backups_when_up: bool = False
     send_proxy: str = ""
 
 

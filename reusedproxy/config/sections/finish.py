@@ -50,7 +50,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
     host = check_host(check)
     tls = plan is not None and any(isinstance(step, Connect) and step.ssl for step in plan.steps)
     servers = (
-        finished_server(server, global_.server_verify, host, tls_in_steps=tls and server.words.checked)
+        finished_server(server, global_.server_verify, host, draft.name, tls_in_steps=tls and server.words.checked)
         for server in draft.servers
     )
     return Backend(

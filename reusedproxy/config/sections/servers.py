@@ -15,6 +15,7 @@ from reusedproxy.config.language import haproxy_words, units
 from reusedproxy.config.language.addresses import ServerAddress, is_server_address, server_address
 from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Wrong, not_done, one_of
+from reusedproxy.config.model.checks import Observe
 from reusedproxy.config.model.proxies import Check, PoolLimits, Server
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.config.model.values import Expression, Place
@@ -56,6 +57,13 @@ class ServerWords:
     pool_conn_name: Expression | None = None
     send_proxy: str = ""
     check_send_proxy: bool = False
+    observe: str = ""
+    error_limit: int = 10
+    on_error: str = "fail-check"
+    ends_when_down: bool = False
+    ends_backups_when_up: bool = False
+    track: str = ""
+    init_state: str = "up"
     said: set[str] = Factory(set)
     #: TLS versions, ciphers and similar settings.
     parameters: TLSWords = Factory(TLSWords)
@@ -228,6 +236,15 @@ def _check_address(argument: str, what: str) -> str:
     return address.host
 
 
+ON_ERROR = ("fastinter", "fail-check", "sudden-death", "mark-down")
+INIT_STATES = ("fully-up", "up", "down", "fully-down")
+
+
+def _ending(word: str) -> Parse:
+    """Returns the reader of `on-marked-down` and its like, whose only action is this one; `none` takes it back."""
+    return lambda argument, what: one_of(argument, (word, "none"), what) == word
+
+
 _DONE: dict[str, Setter] = {
     "ssl": _flag("ssl", True),
     "no-ssl": _flag("ssl", False),
@@ -262,6 +279,13 @@ _DONE: dict[str, Setter] = {
     "fall": _part("check", "fall", _at_least_one),
     "port": _part("check", "port", units.port),
     "addr": _part("check", "addr", _check_address),
+    "observe": _value("observe", lambda argument, what: one_of(argument, ("layer4", "layer7", "none"), what)),
+    "error-limit": _value("error_limit", _at_least_one),
+    "on-error": _value("on_error", lambda argument, what: one_of(argument, ON_ERROR, what)),
+    "on-marked-down": _value("ends_when_down", _ending("shutdown-sessions")),
+    "on-marked-up": _value("ends_backups_when_up", _ending("shutdown-backup-sessions")),
+    "track": _value("track", _text),
+    "init-state": _value("init_state", lambda argument, what: one_of(argument, INIT_STATES, what)),
     "weight": _value("weight", _weight),
     "backup": _flag("backup", True),
     "no-backup": _flag("backup", False),
@@ -287,13 +311,14 @@ _DONE: dict[str, Setter] = {
 
 
 def finished_server(
-    draft: ServerDraft, default_verify: str, check_host: str | None, *, tls_in_steps: bool = False
+    draft: ServerDraft, default_verify: str, check_host: str | None, backend: str = "", *, tls_in_steps: bool = False
 ) -> Server:
     """Returns the model's server, with base directories prepended to relative paths.
 
     `check_host` is the Host of the HTTP check; `tls_in_steps` tells that a step of the checks asks for TLS.
     """
     words, defaults = draft.words, draft.defaults
+    observes = words.checked and words.observe not in ("", "none")
     maxconn = max(words.minconn, words.maxconn)  # as in HAProxy, where `minconn` alone sets both
     tls = None
     if words.ssl or words.check.ssl or tls_in_steps:
@@ -325,6 +350,11 @@ def finished_server(
         check_tls=tls if words.check.ssl else None,
         step_tls=tls if tls_in_steps and not words.ssl and not words.check.ssl else None,
         sni=words.sni_of_requests,
+        observe=Observe(words.observe, words.error_limit, words.on_error) if observes else None,
+        track=words.track if "/" in words.track or not words.track else f"{backend}/{words.track}",
+        init_state=words.init_state,
+        ends_when_down=words.ends_when_down,
+        ends_backups_when_up=words.ends_backups_when_up,
         pool_conn_name=words.pool_conn_name,
         known_name=words.known_name(check_host),
         pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,

@@ -50,6 +50,8 @@ def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report)
         if "B" in draft.sides:
             _backend(draft, answers, global_, report)
         validate_rules(draft, report)
+    if not report.names_in_doubt:
+        _tracked(drafts, report)
     _binds_differ((each.bind for draft in drafts if not draft.disabled for each in draft.binds), report)
 
 
@@ -212,6 +214,7 @@ def _backend(draft: ProxyDraft, answers: bool, global_: GlobalDraft, report: Rep
         _tls(server, global_, report)
         _places(server, report)
         _pool(server, host, report)
+        _health(server, report)
     _checks(draft, report)
     _reuse(draft, report)
 
@@ -317,6 +320,43 @@ def _pool(server: ServerDraft, check_host: str | None, report: Report) -> None:
     if pool.max_reuse == 0:
         text = f"{name}: with max-reuse 0 every warm connection serves one request, and each request costs a handshake"
         report.warn(server.place, text)
+
+
+def _health(server: ServerDraft, report: Report) -> None:
+    words, what = server.words, f"server '{server.name}'"
+    if words.track and words.checked and "track" in server.own | {"track"}:
+        report.fault(server.place, f"{what}: 'track' takes another server's state, so it has no 'check' of its own")
+    if words.observe not in ("", "none") and not words.checked:
+        report.warn(server.place, f"{what}: 'observe' does nothing without 'check'")
+    if words.track and words.disabled:
+        report.warn(
+            server.place, f"{what}: 'disabled' counts beside 'track': it is in maintenance until that is ordered"
+        )
+
+
+def _tracked(drafts: Sequence[ProxyDraft], report: Report) -> None:
+    """Checks that servers which `track` lead to one with checks, and not in a circle."""
+    servers = {f"{draft.name}/{each.name}": each for draft in drafts if "B" in draft.sides for each in draft.servers}
+    disabled = {draft.name for draft in drafts if draft.disabled}
+    for name, server in servers.items():
+        backend = name.rpartition("/")[0]
+        if backend in disabled:
+            continue
+        seen, track, fault = [name], server.words.track, ""
+        while track and not fault:
+            full = track if "/" in track else f"{seen[-1].rpartition('/')[0]}/{track}"
+            found = servers.get(full)
+            if found is None or full.rpartition("/")[0] in disabled:
+                fault = f"there is no server '{full}'{did_you_mean(full, servers)}"
+            elif full in seen:
+                fault = f"'{full}' tracks it in turn"
+            elif not found.words.track and not found.words.checked:
+                fault = f"'{full}' has no 'check', so its state never changes"
+            else:
+                seen.append(full)
+                track = found.words.track
+        if fault:
+            report.fault(server.place, f"server '{server.name}': 'track {server.words.track}': {fault}")
 
 
 def _checks(draft: ProxyDraft, report: Report) -> None:

@@ -205,14 +205,18 @@ def _server(server: ServerView, number: int, now: float) -> Columns:
         columns["chkdown"] = server.downs
         columns["downtime"] = int(server.down_for(now))
         columns.update(_checked(server.check))
+    if server.tracked:
+        columns["tracked"] = server.tracked
     return columns
 
 
 def status(server: ServerView) -> str:
     """Returns the server's state in HAProxy's words, with its progress towards the other state."""
     check = server.check
+    if server.maintained_by_tracked:
+        return f"{server.state} (via {server.tracked})"
     if server.state == MAINT or check is None:
-        return "no check" if server.state == UP else server.state
+        return "no check" if server.state == UP and not server.tracked else server.state
     rise, fall, health = check.rise, check.fall, check.health
     if server.serving and health < rise + fall - 1:
         return f"{server.state} {health - rise + 1}/{fall}"
@@ -330,6 +334,8 @@ def _checked(check: CheckView) -> Columns:
         "check_health": check.health,
         "last_chk": last.info,
     }
+    if check.observed is not None:
+        columns["hanafail"] = check.observed
     if last.code is not None:
         columns["check_code"] = last.code
     return columns

@@ -15,7 +15,8 @@ from cryptography.x509 import Certificate
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks.checker import Checker
-from reusedproxy.backends.server import Server
+from reusedproxy.backends.checks.observe import Observer
+from reusedproxy.backends.server import MAINT, Server
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.model.values import Place
 from reusedproxy.measures.histogram import Histogram
@@ -133,7 +134,8 @@ class Reader:
             name=backend.name,
             place=backend.settings.place,
             servers=tuple(
-                server_view(each, checkers.get(each), self._rate(each), measures) for each in backend.servers
+                server_view(each, checkers.get(each), self._rate(each), measures, backend.observers.get(each))
+                for each in backend.servers
             ),
             down=bool(backend.servers) and not backend.usable,
             queue=len(backend.queue),
@@ -150,7 +152,11 @@ class Reader:
 
 
 def server_view(
-    server: Server, checker: Checker | None = None, sessions: Rate = _NOT_MEASURED, measures: bool = False
+    server: Server,
+    checker: Checker | None = None,
+    sessions: Rate = _NOT_MEASURED,
+    measures: bool = False,
+    observer: Observer | None = None,
 ) -> ServerView:
     """Returns one server; with `measures` also those of its pool."""
     settings = server.settings
@@ -173,8 +179,10 @@ def server_view(
         downs=server.downs,
         traffic=_traffic(server.traffic),
         sessions=sessions,
-        check=None if checker is None else _check(checker),
+        check=None if checker is None else _check(checker, observer),
         pool=_pool(server, measures),
+        tracked="" if server.tracked is None else server.tracked.full_name,
+        maintained_by_tracked=server.inherited == MAINT and server.admin != MAINT,
     )
 
 
@@ -282,9 +290,10 @@ def _idle_limit(estimate: IdleTimeoutEstimate) -> IdleLimit | None:
     return IdleLimit(estimate.limit, estimate.source) if estimate.source else None
 
 
-def _check(checker: Checker) -> CheckView:
+def _check(checker: Checker, observer: Observer | None) -> CheckView:
     settings = checker.settings
-    return CheckView(settings.rise, settings.fall, checker.health, checker.failures, checker.last)
+    reached = None if observer is None else observer.reached
+    return CheckView(settings.rise, settings.fall, checker.health, checker.failures, checker.last, reached)
 
 
 def _connection(connection: ServerConnection, now: float) -> ConnectionView:

@@ -97,6 +97,8 @@ class CheckView:
     health: int
     failures: int
     last: Result
+    #: How often requests have failed too often in a row; None without `observe`.
+    observed: int | None = None
 
 
 @frozen
@@ -230,6 +232,9 @@ class ServerView(NamedTuple):
     sessions: Rate
     check: CheckView | None
     pool: PoolView
+    #: The server whose state it has ("backend/server"), "" for none; and whether that one's operator has ordered MAINT.
+    tracked: str = ""
+    maintained_by_tracked: bool = False
 
     @property
     def usable(self) -> bool:
