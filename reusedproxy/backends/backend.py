@@ -9,6 +9,7 @@ from sys import maxsize
 from typing import Any, Protocol
 
 from reusedproxy.backends.balance import ALGORITHMS
+from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.observe import UNCONNECTED, Observed, Observer
 from reusedproxy.backends.queue import Queue, Waits
@@ -66,6 +67,7 @@ class Backend:
         self.fullconn = settings.fullconn
         self.traffic = Traffic()
         self.checkers: list[Checker] = []
+        self.agents: list[AgentChecker] = []
         #: What a reload has put in its place.
         self.successor: Backend | None = None
         #: Ends the requests that a server carries, with the letter that says why; set where a server asks for that.
@@ -95,12 +97,14 @@ class Backend:
         another server's pool may come to them."""
         for server in sorted(self.servers, key=lambda each: not each.serving):
             server.keep_pool()
-        for checker in self.checkers:
+        checkers: list[Checker | AgentChecker] = [*self.checkers, *self.agents]
+        for checker in checkers:
             checker.start()
 
     def stop(self, reason: str) -> None:
         """Ends the checks, and closes the pools."""
-        for checker in self.checkers:
+        checkers: list[Checker | AgentChecker] = [*self.checkers, *self.agents]
+        for checker in checkers:
             checker.stop()
         for server in self.servers:
             server.pool.close(reason)
@@ -271,6 +275,26 @@ class Backend:
             f" weight={server.weight}/{total}; scur={server.traffic.scur}/{self.traffic.scur};"
             f" qcur={len(server.queue)}"
         )
+
+    def set_weight(self, server: Server, weight: int) -> None:
+        """Sets the weight of a server; with 0 it takes only what is bound to it."""
+        if weight == server.weight:
+            return
+        server.weigh(weight, self.now())
+        self.use_usable()
+        self._place_queued(server)
+
+    def set_maxconn(self, server: Server, maxconn: int) -> None:
+        """Sets how many requests a server may be given at once; 0: any number."""
+        if maxconn == server.settings.maxconn:
+            return
+        was_full = server.full
+        server.limit(maxconn)
+        self._limits_from = self._limits_below = 0
+        self._ramped = [each for each in self.servers if 0 < each.settings.minconn < each.settings.maxconn]
+        if was_full and not server.full:
+            self._balance.freed(server)
+            self._place_queued(server)
 
     def set_state(self, server: Server, admin: str) -> None:
         """Sets the administrative state of a server: READY, DRAIN or MAINT, as HAProxy's `set server

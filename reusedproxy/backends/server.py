@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
+
 from reusedproxy.backends.queue import Queue
 from reusedproxy.config import model
 from reusedproxy.measures.traffic import Traffic
@@ -64,6 +66,9 @@ class Server:
         self.inherited = READY
         self.trackers: list[Server] = []
         self.health = self._first_health()
+        #: What its agent has said: that it is down, and how many requests it may be given at once.
+        self.agent_down = False
+        self.agent_maxconn: int | None = None
         self.state = self._made()
         self.changed_at = now
         self.downtime = 0.0
@@ -125,12 +130,29 @@ class Server:
         tracked.trackers.append(self)
         self.copy_tracked(now)
 
+    def weigh(self, weight: int, now: float) -> None:
+        """Sets the weight; with 0 it takes only what is bound to it."""
+        self.weight = weight
+        self._settle(now)
+
+    def limit(self, maxconn: int) -> None:
+        """Sets how many requests it may be given at once, as its agent says; 0: any number."""
+        self.agent_maxconn = maxconn
+        self.settings = evolve(self.settings, maxconn=maxconn)
+        self.maxconn = maxconn
+
     def succeed(self, previous: Server) -> None:
         """Takes the place of `previous` after a reload. What was ordered holds until the file's own word changes; what
         checks have found goes on if there are checks."""
         if self.settings.disabled == previous.settings.disabled:
             self.admin = previous.admin
-        if self.settings.check is not None and previous.admin != MAINT:
+        if self.settings.agent is not None and previous.settings.agent is not None:
+            self.agent_down = previous.agent_down
+            if self.settings.weight == previous.settings.weight:
+                self.weight = previous.weight
+            if previous.agent_maxconn is not None:
+                self.limit(previous.agent_maxconn)
+        if (self.settings.check is not None or self.agent_down) and previous.admin != MAINT:
             self.health = previous.health
         self.state = self._made()
 

@@ -417,6 +417,11 @@ class Assembly:
             line.checker = self._lines.checker(backend, line, number / len(checked))
             backend.checkers.append(line.checker)
             yield
+        asked = [line for line in lines if line.server.settings.agent is not None]
+        for number, line in enumerate(asked):
+            line.agent = self._lines.agent(backend, line, number / len(asked))
+            backend.agents.append(line.agent)
+            yield
         observers = {
             line.server: Observer(line.server.settings.observe, line.checker)
             for line in checked
@@ -469,6 +474,8 @@ def queries(configuration: model.Configuration) -> Iterable[Query]:
                 yield Query(server.host, socket.SOCK_STREAM)
                 if server.check is not None and server.check.addr is not None:
                     yield Query(server.check.addr, socket.SOCK_STREAM)
+                if server.agent is not None and server.agent.addr is not None:
+                    yield Query(server.agent.addr, socket.SOCK_STREAM)
 
 
 def _log_lines(configuration: model.Configuration) -> Iterable[model.LogTarget]:

@@ -16,6 +16,7 @@ from attrs import define, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.facts import CheckFacts
 from reusedproxy.backends.checks.requests import request
@@ -83,6 +84,7 @@ class Line:
     #: The request of `idle-ping`.
     ping_request: bytes
     checker: Checker | None = None
+    agent: AgentChecker | None = None
 
     @property
     def context(self) -> ClientContext | None:
@@ -97,6 +99,8 @@ class Line:
             pool.ping_request = self.ping_request
         if self.checker is not None:
             self.checker.begin_again()
+        if self.agent is not None:
+            self.agent.begin_again()
 
 
 @frozen
@@ -334,6 +338,28 @@ class Lines:
             checker.begin_again()
         else:
             checker.begin()
+        return checker
+
+    def agent(self, backend: Backend, line: Line, share: float) -> AgentChecker:
+        """Builds who asks the server's agent. As in HAProxy that is never asked over TLS."""
+        server, timeouts = line.server, backend.settings.timeouts
+        settings, agent = server.settings, server.settings.agent
+        assert agent is not None
+        target = self.target(server.full_name, settings, agent.addr or settings.host, agent.port)
+        timeout = min(agent.inter, timeouts.connect or agent.inter)
+        checker = AgentChecker(
+            server,
+            agent,
+            Dialer(self._poller, self._deadlines, target, None, timeout),
+            self._reactor,
+            timeouts.check,
+            share * agent.inter,
+            backend,
+            line.checker,
+            spread=self._spread,
+            report=backend.report if backend.settings.log_health_checks else None,
+        )
+        checker.begin_again()
         return checker
 
     def target(self, name: str, settings: model.Server, host: str, port: int | None) -> Target:

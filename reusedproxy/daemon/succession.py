@@ -39,8 +39,9 @@ def take_place(old: Proxy, new: Proxy, announce: Announce) -> list[Iterator[None
             listener.close()  # also one that waited for `pool-warm-start` and belongs to no frontend yet
     hand_on_states(old, new, announce)
     for line in old.lines.values():
-        if line.checker is not None:
-            line.checker.stop()
+        for checker in (line.checker, line.agent):
+            if checker is not None:
+                checker.stop()
     if old.rates is not None:
         old.rates.stop()
     return leaving
@@ -144,7 +145,7 @@ def take_apart(proxy: Proxy) -> Iterator[None]:
     proxy.frontends, proxy.backends, proxy.lines = [], [], {}
     proxy.listeners, proxy.bound, proxy.rates = [], [], None
     for backend in backends:
-        for each in (*backend.checkers, *backend.servers, backend):
+        for each in (*backend.checkers, *backend.agents, *backend.servers, backend):
             vars(each).clear()
         yield
     for frontend in frontends:

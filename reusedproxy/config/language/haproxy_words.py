@@ -352,7 +352,7 @@ SERVER = _arguments(
 # Words that ask for what is done in any case.
 SERVER_AS_WE_DO = words(
     """
-    guid id no-agent-check no-renegotiate
+    guid id no-renegotiate
     no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-tfo stick
     """
 )
@@ -367,6 +367,7 @@ HINTS = {
     "errorfile": "take the line out, reusedproxy answers with short pages of its own",
     "errorfiles": "take the line out, reusedproxy answers with short pages of its own",
     "server-template": "write the 'server' lines out",
+    "check-via-socks4": "checks connect directly, as requests do",
     "cookie": "take it out, every request is balanced on its own",
     "tcplog": "write 'option httplog'",
     "httpslog": "write 'option httplog'",

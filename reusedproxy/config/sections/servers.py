@@ -15,7 +15,7 @@ from reusedproxy.config.language import haproxy_words, units
 from reusedproxy.config.language.addresses import ServerAddress, is_server_address, server_address
 from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Wrong, not_done, one_of
-from reusedproxy.config.model.checks import Observe
+from reusedproxy.config.model.checks import Agent, Observe
 from reusedproxy.config.model.proxies import Check, PoolLimits, Server
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.config.model.values import Expression, Place
@@ -57,6 +57,8 @@ class ServerWords:
     pool_conn_name: Expression | None = None
     send_proxy: str = ""
     check_send_proxy: bool = False
+    asks_agent: bool = False
+    agent: Agent = Factory(lambda: Agent(0))
     observe: str = ""
     error_limit: int = 10
     on_error: str = "fail-check"
@@ -231,8 +233,18 @@ def _expression(argument: str, what: str) -> Expression:
     return expression
 
 
+def _set_check_address(words: ServerWords, argument: str, what: str) -> None:
+    """Sets `addr`, with a port perhaps: of checks, and of the agent that has no address of its own. Raises Wrong."""
+    if re.search(r"[^:]:[0-9]+\Z|\]:", argument) and (argument.count(":") == 1 or argument.startswith("[")):
+        address = server_address(argument, what)
+        words.check = evolve(words.check, addr=address.host, port=address.port)
+    else:
+        words.check = evolve(words.check, addr=_check_address(argument, what))
+
+
 def _check_address(argument: str, what: str) -> str:
-    address = server_address(f"[{argument}]:1" if argument.count(":") > 1 else f"{argument}:1", what)
+    bare = argument.removeprefix("[").removesuffix("]")
+    address = server_address(f"[{bare}]:1" if ":" in bare else f"{bare}:1", what)
     return address.host
 
 
@@ -278,7 +290,13 @@ _DONE: dict[str, Setter] = {
     "rise": _part("check", "rise", _at_least_one),
     "fall": _part("check", "fall", _at_least_one),
     "port": _part("check", "port", units.port),
-    "addr": _part("check", "addr", _check_address),
+    "addr": _set_check_address,
+    "agent-check": _flag("asks_agent", True),
+    "no-agent-check": _flag("asks_agent", False),
+    "agent-port": _part("agent", "port", units.port),
+    "agent-addr": _part("agent", "addr", _check_address),
+    "agent-inter": _part("agent", "inter", units.positive_seconds),
+    "agent-send": _part("agent", "send", _text),
     "observe": _value("observe", lambda argument, what: one_of(argument, ("layer4", "layer7", "none"), what)),
     "error-limit": _value("error_limit", _at_least_one),
     "on-error": _value("on_error", lambda argument, what: one_of(argument, ON_ERROR, what)),
@@ -350,6 +368,7 @@ def finished_server(
         check_tls=tls if words.check.ssl else None,
         step_tls=tls if tls_in_steps and not words.ssl and not words.check.ssl else None,
         sni=words.sni_of_requests,
+        agent=_agent(words),
         observe=Observe(words.observe, words.error_limit, words.on_error) if observes else None,
         track=words.track if "/" in words.track or not words.track else f"{backend}/{words.track}",
         init_state=words.init_state,
@@ -359,6 +378,12 @@ def finished_server(
         known_name=words.known_name(check_host),
         pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,
     )
+
+
+def _agent(words: ServerWords) -> Agent | None:
+    if not words.asks_agent or not words.agent.port:
+        return None
+    return words.agent if words.agent.addr is not None else evolve(words.agent, addr=words.check.addr)
 
 
 def _check_proxy(words: ServerWords) -> str:

@@ -324,10 +324,16 @@ def _pool(server: ServerDraft, check_host: str | None, report: Report) -> None:
 
 def _health(server: ServerDraft, report: Report) -> None:
     words, what = server.words, f"server '{server.name}'"
-    if words.track and words.checked and "track" in server.own | {"track"}:
+    if words.track and words.checked:
         report.fault(server.place, f"{what}: 'track' takes another server's state, so it has no 'check' of its own")
     if words.observe not in ("", "none") and not words.checked:
         report.warn(server.place, f"{what}: 'observe' does nothing without 'check'")
+    if words.asks_agent and not words.agent.port:
+        report.warn(server.place, f"{what}: 'agent-check' does nothing without 'agent-port'")
+    if words.asks_agent and words.track:
+        report.fault(
+            server.place, f"{what}: 'track' takes another server's state, so it has no 'agent-check' of its own"
+        )
     if words.track and words.disabled:
         report.warn(
             server.place, f"{what}: 'disabled' counts beside 'track': it is in maintenance until that is ordered"
@@ -350,7 +356,7 @@ def _tracked(drafts: Sequence[ProxyDraft], report: Report) -> None:
                 fault = f"there is no server '{full}'{did_you_mean(full, servers)}"
             elif full in seen:
                 fault = f"'{full}' tracks it in turn"
-            elif not found.words.track and not found.words.checked:
+            elif not (found.words.track or found.words.checked or found.words.asks_agent):
                 fault = f"'{full}' has no 'check', so its state never changes"
             else:
                 seen.append(full)

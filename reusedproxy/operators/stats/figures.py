@@ -13,7 +13,7 @@ from operator import itemgetter
 from attrs import define, field
 
 from reusedproxy.backends.checks.results import WORDS
-from reusedproxy.backends.server import DOWN, MAINT, UP
+from reusedproxy.backends.server import DOWN, DRAIN, MAINT, UP
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.operators.view.values import (
     BackendView,
@@ -207,12 +207,31 @@ def _server(server: ServerView, number: int, now: float) -> Columns:
         columns.update(_checked(server.check))
     if server.tracked:
         columns["tracked"] = server.tracked
+    if server.agent is not None:
+        said = server.agent.last
+        columns.update(
+            {
+                "agent_status": said.status,
+                "agent_desc": WORDS[said.status],
+                "agent_duration": int(said.duration * 1000),
+                "last_agt": said.info,
+                "agent_rise": 1,
+                "agent_fall": 1,
+                "agent_health": server.agent.health,
+            }
+        )
+        if said.code is not None:
+            columns["agent_code"] = said.code
     return columns
 
 
 def status(server: ServerView) -> str:
     """Returns the server's state in HAProxy's words, with its progress towards the other state."""
     check = server.check
+    if server.agent is not None and server.agent.down and server.state == DOWN:
+        return "DOWN (agent)"
+    if server.agent is not None and check is None and server.state == DRAIN and server.weight:
+        return "DRAIN (agent)"
     if server.maintained_by_tracked:
         return f"{server.state} (via {server.tracked})"
     if server.state == MAINT or check is None:

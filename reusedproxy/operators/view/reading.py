@@ -14,6 +14,7 @@ from attrs import fields, frozen
 from cryptography.x509 import Certificate
 
 from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.observe import Observer
 from reusedproxy.backends.server import MAINT, Server
@@ -28,6 +29,7 @@ from reusedproxy.net.tls.server import Certificates
 from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.rates import Meter, Rates
 from reusedproxy.operators.view.values import (
+    AgentView,
     BackendView,
     CertificateView,
     CheckView,
@@ -130,11 +132,19 @@ class Reader:
 
     def _backend(self, backend: Backend, measures: bool) -> BackendView:
         checkers = {checker.server: checker for checker in backend.checkers}
+        agents = {agent.server: agent for agent in backend.agents}
         return BackendView(
             name=backend.name,
             place=backend.settings.place,
             servers=tuple(
-                server_view(each, checkers.get(each), self._rate(each), measures, backend.observers.get(each))
+                server_view(
+                    each,
+                    checkers.get(each),
+                    self._rate(each),
+                    measures,
+                    backend.observers.get(each),
+                    agents.get(each),
+                )
                 for each in backend.servers
             ),
             down=bool(backend.servers) and not backend.usable,
@@ -157,6 +167,7 @@ def server_view(
     sessions: Rate = _NOT_MEASURED,
     measures: bool = False,
     observer: Observer | None = None,
+    agent: AgentChecker | None = None,
 ) -> ServerView:
     """Returns one server; with `measures` also those of its pool."""
     settings = server.settings
@@ -183,6 +194,7 @@ def server_view(
         pool=_pool(server, measures),
         tracked="" if server.tracked is None else server.tracked.full_name,
         maintained_by_tracked=server.inherited == MAINT and server.admin != MAINT,
+        agent=None if agent is None else AgentView(agent.judge.health, agent.last),
     )
 
 

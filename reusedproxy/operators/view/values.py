@@ -102,6 +102,18 @@ class CheckView:
 
 
 @frozen
+class AgentView:
+    """Shows what a server's agent said last, and whether that it is down; `health` is 1, or 0 where it is down."""
+
+    health: int
+    last: Result
+
+    @property
+    def down(self) -> bool:
+        return not self.health
+
+
+@frozen
 class IdleLimit:
     """Holds the time, in seconds, after which a server closes an idle connection; `source` says how it is known."""
 
@@ -235,6 +247,8 @@ class ServerView(NamedTuple):
     #: The server whose state it has ("backend/server"), "" for none; and whether that one's operator has ordered MAINT.
     tracked: str = ""
     maintained_by_tracked: bool = False
+    #: What its agent has said; None without one.
+    agent: AgentView | None = None
 
     @property
     def usable(self) -> bool:
