@@ -175,6 +175,8 @@ class Run:
             self.answer = Answer(step.method, self._plan.limits, self._plan.most)
         transport.resume_reading()
         transport.write(step.make(self.facts))
+        if self._at + 1 == len(self._plan.steps) or isinstance(self._plan.steps[self._at + 1], Connecting):
+            transport.send_now()  # the connection ends next, and what waits for the end of the batch would be lost
 
     def _succeed(self) -> None:
         verdict = self._verdict
