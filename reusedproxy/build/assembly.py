@@ -8,7 +8,7 @@ Starts nothing: the result is bound but does not accept, and its pools open no c
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from random import Random
 from typing import Any
@@ -125,6 +125,7 @@ class Assembly:
         settings = configuration.global_
         # HAProxy's manual: tune.http.maxhdr counts the start line, too.
         self._limits = Limits(max_head=settings.bufsize - settings.maxrewrite, max_headers=settings.maxhdr - 1)
+        self._shares = _shares(configuration)
         self._previous = previous
         self._again = previous is not None and configuration is previous.configuration
         files = FilesOfTLS(configuration)
@@ -413,13 +414,13 @@ class Assembly:
         announce = partial(self._announce, section=f"backend {settings.name}")
         backend = Backend(settings, [line.server for line in lines], proxy.deadlines.now, announce)
         checked = [line for line in lines if line.server.settings.check is not None]
-        for number, line in enumerate(checked):
-            line.checker = self._lines.checker(backend, line, number / len(checked))
+        for line in checked:
+            line.checker = self._lines.checker(backend, line, next(self._shares))
             backend.checkers.append(line.checker)
             yield
         asked = [line for line in lines if line.server.settings.agent is not None]
-        for number, line in enumerate(asked):
-            line.agent = self._lines.agent(backend, line, number / len(asked))
+        for line in asked:
+            line.agent = self._lines.agent(backend, line, next(self._shares))
             backend.agents.append(line.agent)
             yield
         observers = {
@@ -430,6 +431,15 @@ class Assembly:
         if observers:
             backend.observe(observers)
         return backend
+
+
+def _shares(configuration: model.Configuration) -> Iterator[float]:
+    """Returns the share of its interval that passes before each first check, so that those of all backends together are
+    spread, however many there are."""
+    backends = [backend for backend in configuration.backends.values() if not backend.disabled]
+    servers = [server for backend in backends for server in backend.servers]
+    total = sum((server.check is not None) + (server.agent is not None) for server in servers)
+    return (number / total for number in range(total))
 
 
 def _tie(proxy: Proxy) -> None:

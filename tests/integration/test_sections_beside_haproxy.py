@@ -62,6 +62,11 @@ http-check disable-on-404
 http-check expect status 200
 http-check send meth GET
 http-check send-state
+tcp-check comment x
+tcp-check connect
+tcp-check expect string x
+tcp-check send x
+tcp-check set-var(check.x) int(1)
 http-error status 400
 http-request deny if { path / }
 http-request set-header X y
@@ -136,10 +141,6 @@ RESTRICTS = ("acl", "http-request", "http-response", "tcp-request", "tcp-respons
 
 # Where we differ. (line, sections): why.
 DIFFERENCES = {
-    (
-        "http-check comment x",
-        "listen backend",
-    ): "HAProxy warns of all 'http-check' without 'option httpchk', even of a comment",
     (
         "default_backend first",
         "listen",

@@ -372,8 +372,8 @@ def _checks(draft: ProxyDraft, report: Report) -> None:
         report.warn(draft.said["tcp-check"], "'tcp-check' does nothing without 'option tcp-check'")
     if "option httpchk" not in draft.said or draft.hello is not None:
         for rule in sorted(each for each in draft.own if each.startswith("http-check ")):
-            if rule in draft.own:
-                report.warn(draft.said[rule], f"'{rule}' does nothing without 'option httpchk'")
+            tell = report.notice if rule in ("http-check disable-on-404", "http-check send-state") else report.warn
+            tell(draft.said[rule], f"'{rule}' does nothing without 'option httpchk'")
         return
     if draft.httpchk is None or not draft.own & {"option httpchk", "http-check send"}:
         return
