@@ -183,7 +183,7 @@ class ClientConnection:
                 self.deadline = inf
                 self.exchange = exchange = Exchange(self, head, self._began, now)
                 closing = self.frontend.closing
-                # What a client sends behind CONNECT is for the tunnel; it must not be read as requests if there is none.
+                # What a client sends behind CONNECT is for the tunnel, and is no request if there is none.
                 if (closing or not head.keep_alive or head.method == b"CONNECT") and not self.last:
                     self.last = True
                     self.last_because = "frontend closes" if closing else "asked for by the request"
