@@ -13,19 +13,19 @@ MOST = {
     "kept alive, clear": (29, 44),
     "kept alive, clear, httplog": (34, 51),
     "kept alive, clear, checks": (29, 44),
-    "kept alive, clear, 10 ACLs": (67, 55),
+    "kept alive, clear, 10 ACLs": (46, 46),
     "kept alive, TLS": (29, 43),
     "kept alive, TLS, httplog": (34, 50),
     "kept alive, TLS, checks": (29, 43),
-    "kept alive, TLS, 10 ACLs": (67, 54),
+    "kept alive, TLS, 10 ACLs": (46, 45),
     "closing, clear": (44, 60),
     "closing, clear, httplog": (49, 67),
     "closing, clear, checks": (44, 60),
-    "closing, clear, 10 ACLs": (82, 71),
+    "closing, clear, 10 ACLs": (61, 62),
     "closing, TLS": (163, 170),
     "closing, TLS, httplog": (168, 177),
     "closing, TLS, checks": (163, 170),
-    "closing, TLS, 10 ACLs": (201, 181),
+    "closing, TLS, 10 ACLs": (180, 172),
 }
 
 

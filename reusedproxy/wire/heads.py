@@ -116,6 +116,8 @@ class RequestHead:
     expect_continue = False
     upgrade: bytes | None = None  # named by Connection; the field itself is not in block
     te_trailers = False  # the client said `TE: trailers`; the field itself is not in block
+    path: bytes | None = None  # that of `path_of`, a target for which rules have asked
+    path_of: bytes | None = None
 
     def __init__(
         self,
