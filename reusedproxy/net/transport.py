@@ -340,8 +340,9 @@ class Transport:
             self._broken()
 
     def on_ready(self, events: int) -> None:
-        waits = self.lined_up or self._crossed or self._blocked
-        if events == DATA and self.reading and not waits and self._read_size == READ_SIZE and self.state <= HALF:
+        # It waits for data alone, so it reads, nothing is blocked, and it is not in line.
+        alone = self._events == READ and not self._crossed
+        if alone and events == DATA and self._read_size == READ_SIZE and self.state <= HALF:
             try:
                 try:
                     data = self.socket.recv(READ_SIZE)

@@ -134,8 +134,8 @@ class TLSTransport(Transport):
             self._broken()
 
     def on_ready(self, events: int) -> None:
-        waits = self.lined_up or self._crossed or self._blocked or self._half
-        if events == DATA and self.reading and not waits and self._read_size == READ_SIZE and self.state <= HALF:
+        alone = self._events == READ and not (self._crossed or self._half)
+        if alone and events == DATA and self._read_size == READ_SIZE and self.state <= HALF:
             try:
                 try:
                     size = openssl.SSL_read(self._handle, openssl.buffer, RECORD)
