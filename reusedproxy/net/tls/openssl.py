@@ -15,6 +15,8 @@ from OpenSSL import SSL
 
 #: The largest plaintext of one TLS record (RFC 8446 section 5.1); a read of this size takes a record whole.
 RECORD = 16 * 1024
+#: Records that the buffer has room for, so that large data is copied once.
+RECORDS = 8
 
 
 def take_records_alone(connection: Any) -> None:
@@ -44,18 +46,18 @@ def write_by_method(connection: Any, data: bytes, size: int) -> int:
 
 
 def direct_calls() -> tuple[Any, ...] | None:
-    """Returns OpenSSL's functions that read and write, the buffer to read into and a view of its bytes, pyOpenSSL's
-    function that raises an error, and the one that makes other data than bytes fit to be written.
+    """Returns OpenSSL's functions that read and write, the places of a buffer to read records into, a view of all of
+    its bytes, pyOpenSSL's function that raises an error, and the one that makes other data than bytes writable.
 
     Returns None where pyOpenSSL's private names are not those known here.
     """
     try:
         library, foreign = SSL._lib, SSL._ffi  # type: ignore[attr-defined]
-        buffer = foreign.new("char[]", RECORD)
+        buffer = foreign.new("char[]", RECORDS * RECORD)
         found = (
             library.SSL_read,
             library.SSL_write,
-            buffer,
+            [buffer + number * RECORD for number in range(RECORDS)],
             foreign.buffer(buffer),
             SSL.Connection._raise_ssl_error,
             foreign.from_buffer,
@@ -68,20 +70,21 @@ def direct_calls() -> tuple[Any, ...] | None:
 
 def by_methods() -> tuple[Any, ...]:
     """Returns what `direct_calls` returns, made of pyOpenSSL's public methods."""
-    buffer = bytearray(RECORD)
+    buffer = memoryview(bytearray(RECORDS * RECORD))
 
     def raise_error(connection: Any, handle: Any, result: int) -> None:
         """Raises what OpenSSL means by reading or writing nothing."""
         raise SSL.ZeroReturnError
 
-    return read_by_method, write_by_method, buffer, memoryview(buffer), raise_error, bytes
+    places = [buffer[number * RECORD :] for number in range(RECORDS)]
+    return read_by_method, write_by_method, places, buffer, raise_error, bytes
 
 
 _direct = direct_calls()
-#: `SSL_read(handle, buffer, size)` reads into the buffer, `SSL_write(handle, data, size)` writes; each returns how many
-#: bytes, or, if that is less than 1, `raise_error(connection, handle, result)` says why. One buffer is enough: the
-#: reactor has one thread, and data is copied out of `view` before the next read.
-SSL_read, SSL_write, buffer, view, raise_error, _writable = _direct or by_methods()
+#: `SSL_read(handle, place, size)` reads into one of the `places`, `SSL_write(handle, data, size)` writes; each returns
+#: how many bytes, or, if that is less than 1, `raise_error(connection, handle, result)` says why. One buffer is enough:
+#: the reactor has one thread, and data is copied out of `view` before the next read.
+SSL_read, SSL_write, places, view, raise_error, _writable = _direct or by_methods()
 
 
 def handle_of(connection: Any) -> Any:
@@ -104,7 +107,7 @@ def send(connection: SSL.Connection, data: bytes | memoryview) -> int:
 def receive(connection: SSL.Connection) -> bytes:
     """Reads what is there, at most one record. Raises SSL.Error and its subclasses."""
     handle = handle_of(connection)
-    size = SSL_read(handle, buffer, RECORD)
+    size = SSL_read(handle, places[0], RECORD)
     if size <= 0:
         raise_error(connection, handle, size)
     return bytes(view[:size])
