@@ -20,7 +20,7 @@ from reusedproxy.net.tls.files import Trusts
 from reusedproxy.net.tls.hello import ClientHello
 from reusedproxy.net.tls.server import Certificate, ServerContext, Shown
 from reusedproxy.net.tls.transport import TLSTransport
-from reusedproxy.net.transport import CLOSED, HIGH_WATER, Transport
+from reusedproxy.net.transport import CLOSED, HIGH_WATER, OPEN, Transport
 from tests.keyupdates import Updater, library
 from tests.tlsfakes import call_methods
 from tests.wire import Loop, Recorder, certificates
@@ -44,6 +44,9 @@ class Scripted:
         self.reads: list[object] = []
         self.writes: list[object] = []
         self.calls: list[str] = []
+        #: The most bytes of a record.
+        self.record = 16 * 1024
+        self.sent = b""
 
     def recv(self, _size: int) -> bytes:
         self.calls.append("read")
@@ -52,7 +55,8 @@ class Scripted:
     def send(self, data: bytes) -> int:
         self.calls.append("write")
         self._say(self.writes, b"")
-        return len(data)
+        self.sent += bytes(data[: self.record])
+        return min(len(data), self.record)
 
     @staticmethod
     def _say(words: list[object], last: object) -> bytes:
@@ -114,6 +118,21 @@ class CrossedDirectionsTests(SynchronousTestCase):
         self.far.send(b"the rest")
         self.loop.reactor.turn()
         self.assertEqual(self.transport.unsent, 0)
+
+    def test_a_peer_that_takes_small_records_gets_all(self) -> None:
+        """A write ends with its first record (max_fragment_length, RFC 6066 section 4)."""
+        self.script.record = 512
+        content = os.urandom(3000)
+        self.loop.poller.senders = []
+        self.transport.write(content)
+        self.transport.send_now()
+        self.assertEqual((self.script.sent, self.transport.unsent), (content, 0))
+
+    def test_nothing_is_written_without_harm(self) -> None:
+        self.loop.poller.senders = []
+        self.transport.write(b"")
+        self.transport.send_now()
+        self.assertEqual((self.script.calls, self.transport.state), ([], OPEN))
 
     def test_writing_that_has_to_read_first_though_nothing_is_to_be_read(self) -> None:
         """The same while its owner has paused reading: OpenSSL reads for itself, and nothing is delivered."""

@@ -108,7 +108,8 @@ class TLSTransport(Transport):
         try:
             data = unsent[0]
             size = len(data)
-            usual = size == self.unsent and size < LOOK_FROM and type(data) is bytes
+            # An empty write is not given to OpenSSL, which would take it for a failure.
+            usual = 0 < size == self.unsent and size < LOOK_FROM and type(data) is bytes
             if usual and not (self._blocked or self._half):
                 try:
                     sent = openssl.SSL_write(self._handle, data, size)
@@ -121,11 +122,16 @@ class TLSTransport(Transport):
                         openssl_reason(error)
                         self._send_failed()
                     return
-                # It is a single record, which is sent whole or not at all.
-                self._unsent = []
-                self.unsent = 0
-                if self.state != OPEN:
-                    self._all_sent()
+                if sent == size:
+                    self._unsent = []
+                    self.unsent = 0
+                    if self.state != OPEN:
+                        self._all_sent()
+                else:
+                    # The peer takes small records only (max_fragment_length, RFC 6066 section 4): this was the first.
+                    self.unsent -= sent
+                    unsent[0] = data[sent:]
+                    self._flush()
             else:
                 self._flush()
         except Exception:
