@@ -1,0 +1,160 @@
+"""Carries DNS messages to one name server and back, over UDP or TCP, on the reactor.
+
+A channel has a socket only while somebody waits for an answer: so each round of questions comes from a new port, which
+whoever would forge an answer has to guess, as well as its number. It must never know what is in a message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from typing import Protocol as Definition
+
+from attrs import frozen
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.protocol import ClientFactory, DatagramProtocol, Protocol
+from twisted.protocols.basic import Int16StringReceiver
+
+#: Seconds that a connection to a name server stays open after the last answer.
+_IDLE = 5.0
+#: Largest message over UDP.
+_LARGEST = 65535
+
+
+@frozen
+class Place:
+    """Names where a name server is: a literal address and a port. `name` is its name in the configuration."""
+
+    name: str
+    host: str
+    port: int
+    stream: bool = False
+
+
+class Channel(Definition):
+    """Defines what the other modules need of a channel."""
+
+    def send(self, message: bytes) -> None:
+        """Sends a message, or loses it."""
+
+    def rest(self) -> None:
+        """Notes that nobody waits for an answer any more."""
+
+
+#: Opens a channel, whose answers go to the given function.
+Opener = Callable[[Place, Callable[[bytes], None]], Channel]
+
+
+class Datagrams(DatagramProtocol):
+    """Asks over UDP. Its socket is connected, so that only the name server's own messages come in."""
+
+    def __init__(self, reactor: Any, place: Place, answered: Callable[[bytes], None]) -> None:
+        self._reactor = reactor
+        self._place = place
+        self._answered = answered
+        self._port: Any = None
+
+    def send(self, message: bytes) -> None:
+        try:
+            if self._port is None:
+                everywhere = "::" if ":" in self._place.host else ""
+                self._port = self._reactor.listenUDP(0, self, everywhere, _LARGEST)
+                self._port.connect(self._place.host, self._place.port)
+            self._port.write(message)
+        except (CannotListenError, OSError):
+            self.rest()  # no descriptor, no route: as good as no answer
+
+    def rest(self) -> None:
+        port, self._port = self._port, None
+        if port is not None:
+            port.stopListening()
+
+    def datagramReceived(self, datagram: bytes, addr: object) -> None:
+        if self._port is not None:
+            self._answered(datagram)
+
+    def connectionRefused(self) -> None:
+        """Does nothing: nobody listens there, which the time-out tells."""
+
+
+class Stream(ClientFactory):
+    """Asks over TCP, on one connection for all questions (RFC 7766)."""
+
+    noisy = False
+
+    def __init__(self, reactor: Any, place: Place, answered: Callable[[bytes], None], timeout: float) -> None:
+        self._reactor = reactor
+        self._place = place
+        self.answered = answered
+        self._timeout = timeout
+        self._connector: Any = None
+        self._connection: Any = None
+        self._waiting: list[bytes] = []
+        self._idle: IDelayedCall | None = None
+
+    def send(self, message: bytes) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        if self._connection is not None:
+            self._connection.sendString(message)
+            return
+        self._waiting.append(message)
+        if self._connector is None:
+            self._connector = self._reactor.connectTCP(self._place.host, self._place.port, self, self._timeout)
+
+    def rest(self) -> None:
+        self._waiting.clear()
+        if self._connector is not None and self._idle is None:
+            self._idle = self._reactor.callLater(_IDLE, self._leave)
+
+    def _leave(self) -> None:
+        self._idle = None
+        if self._connector is not None:
+            self._connector.disconnect()
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        made = _Connection()
+        made.factory = self
+        return made
+
+    def connected(self, connection: Any) -> None:
+        self._connection = connection
+        waiting, self._waiting = self._waiting, []
+        for message in waiting:
+            connection.sendString(message)
+
+    def clientConnectionFailed(self, connector: object, reason: object) -> None:
+        self._lost()
+
+    def clientConnectionLost(self, connector: object, reason: object) -> None:
+        self._lost()
+
+    def _lost(self) -> None:
+        self._connector = self._connection = None
+        self._waiting.clear()
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+
+
+class _Connection(Int16StringReceiver):
+    factory: Stream
+
+    def connectionMade(self) -> None:
+        self.factory.connected(self)
+
+    def stringReceived(self, string: bytes) -> None:
+        self.factory.answered(string)
+
+
+def opener(reactor: Any, timeout: float) -> Opener:
+    """Returns the function that opens channels on the reactor. `timeout` in seconds bounds a connection's beginning."""
+
+    def open_channel(place: Place, answered: Callable[[bytes], None]) -> Channel:
+        if place.stream:
+            return Stream(reactor, place, answered, timeout)
+        return Datagrams(reactor, place, answered)
+
+    return open_channel
