@@ -15,7 +15,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.backends.server import DOWN, MAINT, UP, Server
 from reusedproxy.config.model.proxies import Check, HTTPCheck
-from reusedproxy.net.dial import Dial, Dialer, DialFailure
+from reusedproxy.net.dial import Dial, Dialer, DialFailure, Target
+from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.transport import CLOSED, Transport
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.probe import Probe
@@ -103,6 +104,16 @@ class Checker:
         self._began = 0.0
         self.deadline = inf
         self.slot = 0.0
+
+    def move(self, target: Target, own: ClientContext | None) -> None:
+        """Checks another address from the next check on, with `own` as its TLS settings if the checks have those of the
+        server's pool (see `feeds`)."""
+        context = self._dialer.context
+        if self._feeds:
+            context = own
+        elif context is not None:
+            context = context.elsewhere()
+        self._dialer = self._dialer.elsewhere(target, context)
 
     def start(self) -> None:
         self._call = self._clock.callLater(self._first_after, self._check)

@@ -12,14 +12,16 @@ from functools import partial
 from random import Random
 from typing import Protocol
 
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks import Checker, request
+from reusedproxy.backends.names import target_of
 from reusedproxy.backends.server import Server
 from reusedproxy.build.certificates import Stamps, not_valid_yet, server_stamps
 from reusedproxy.config import model
+from reusedproxy.config.language.addresses import is_service
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.config.model.values import Notice
@@ -29,6 +31,7 @@ from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.poller import Poller
+from reusedproxy.net.resolver import Query, literal
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
 from reusedproxy.net.tls.words import LONGEST_NAME
@@ -40,6 +43,8 @@ from reusedproxy.rules.samples.compile import compiled_text, constant_text
 from reusedproxy.wire.heads import Limits
 from reusedproxy.wire.proxy_protocol import write_v1, write_v2
 
+#: Where the pool of a server is that has no address: it is never dialled.
+NOWHERE = Target(socket.AF_INET, ("0.0.0.0", 0))
 #: Seconds for TCP and TLS when `timeout connect` is unset; HAProxy waits as long as the kernel does.
 CONNECT_TIMEOUT = 30.0
 
@@ -71,14 +76,20 @@ class Announce(Protocol):
 
 @define
 class Line:
-    """Holds one `server` line with its running parts, for a later reading of the configuration to take over."""
+    """Holds one `server` line with its running parts, for a later reading of the configuration to take over.
+
+    The target of `identity` is the present one: a server whose name has other addresses moves.
+    """
 
     identity: Identity
-    pool: HTTPConnectionPool
     server: Server
     #: The request of `idle-ping`.
     ping_request: bytes
     checker: Checker | None = None
+
+    @property
+    def pool(self) -> HTTPConnectionPool:
+        return self.server.pool
 
     @property
     def context(self) -> ClientContext | None:
@@ -133,6 +144,77 @@ class Dialers:
         return Dialer(self.poller, self.deadlines, self.target, context, self.timeout, self.last, said)
 
 
+@frozen
+class Pools:
+    """Makes pools for servers. Kept as long as a server may move, so it holds no reference to the configuration."""
+
+    reactor: IReactorTime
+    poller: Poller
+    deadlines: Deadlines
+    random: Random
+    budget: Budget
+    limits: Limits
+
+    def pool(
+        self,
+        name: str,
+        settings: model.Server,
+        identity: Identity,
+        context: ClientContext | None,
+        announce: Callable[[str, str], None],
+    ) -> HTTPConnectionPool:
+        """Returns a single pool, or one with a pool for each name that its connections may have."""
+        dialers = Dialers(
+            self.poller,
+            self.deadlines,
+            identity.target,
+            context,
+            identity.timeout,
+            descriptors.last_for_servers(),
+            _constant_name(settings).encode(),
+            str(settings.sni) if settings.sni is not None and context is not None and context.refuses_nameless else "",
+        )
+        rest = (identity.limits, self.reactor, self.random, announce, self.limits, self.budget)
+        constant = settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"
+        if settings.sni is None and constant and not settings.send_proxy:
+            return HTTPConnectionPool(name, dialers.dialer(context), *rest)
+        own: bytes | None = None
+        if settings.pool_conn_name is None and not settings.send_proxy:
+            # Without a known name this is the pool for no name, if such a connection may be opened.
+            known = settings.known_name
+            own = host_name(known.encode()) if known else None if dialers.must_name else b""
+        elif settings.pool_conn_name is not None and settings.known_name and not settings.send_proxy:
+            # The pool's name decides: its connections, which use the known SNI, serve requests whatever their SNI.
+            own = constant_text(settings.pool_conn_name)
+        return ConstantPool(name, dialers.dialer(context), *rest, own=own, dialer_for=dialers.named, clock=self.reactor)
+
+
+@frozen
+class Elsewhere:
+    """Builds what the server of a line needs at another address (`backends.server.Relocation`)."""
+
+    line: Line
+    pools: Pools
+    announce: Callable[[str, str], None]
+
+    def pool_at(self, target: Target) -> HTTPConnectionPool:
+        line = self.line
+        context = line.context.elsewhere() if line.context is not None else None
+        settings = line.server.settings
+        identity = evolve(line.identity, target=target)
+        pool = self.pools.pool(f"Server {line.server.full_name}", settings, identity, context, self.announce)
+        pool.ping_request = line.ping_request
+        pool.succeed(line.pool)
+        return pool
+
+    def moved(self, target: Target) -> None:
+        line = self.line
+        line.identity = evolve(line.identity, target=target)
+        check = line.server.settings.check
+        if line.checker is not None and check is not None and check.addr is None:
+            line.checker.move(with_port(target, check.port), line.context)
+
+
 class Lines:
     """Builds the server lines for one reading of the configuration."""
 
@@ -152,11 +234,10 @@ class Lines:
         notices: list[Notice],
     ) -> None:
         """Takes the `previous` reading's lines, by backend/server; adds to `faults` and `notices`."""
+        self._pools = Pools(reactor, poller, deadlines, random, budget, limits)
         self._reactor = reactor
         self._poller = poller
         self._deadlines = deadlines
-        self._random = random
-        self._budget = budget
         self._limits = limits
         self._addresses = addresses
         self._trusts = trusts
@@ -169,8 +250,10 @@ class Lines:
         """Builds one server with its pool: the previous one's, if everything that makes a connection is the same."""
         name = f"{backend.name}/{settings.name}"
         ping_request = _ping_request(backend, settings)
+        previous = self._previous.get(name)
+        target = self._first_target(name, settings, previous)
         identity = Identity(
-            self._target(name, settings, settings.host, settings.port),
+            target or NOWHERE,
             settings.tls,
             server_stamps(settings.tls),
             backend.timeouts.connect or CONNECT_TIMEOUT,
@@ -178,7 +261,7 @@ class Lines:
             self._limits,
             (settings.sni, settings.pool_conn_name, settings.known_name, settings.send_proxy),
         )
-        previous = self._previous.get(name)
+        announce = partial(self._announce, section=f"backend {backend.name}")
         if previous is not None and previous.identity == identity:
             pool = previous.pool
         else:
@@ -188,8 +271,7 @@ class Lines:
                 if context.ours is not None:
                     texts = not_valid_yet(f"server {name}: crt {context.settings.crt}", context.ours)
                     self._notices += (Notice("warning", settings.place, text) for text in texts)
-            announce = partial(self._announce, section=f"backend {backend.name}")
-            pool = self._pool(f"Server {name}", settings, identity, context, announce)
+            pool = self._pools.pool(f"Server {name}", settings, identity, context, announce)
             pool.ping_request = ping_request
         server = Server(backend.name, settings, pool, self._deadlines.now())
         if isinstance(pool, ConstantPool):
@@ -198,46 +280,16 @@ class Lines:
                 _name_of(settings.pool_conn_name) if settings.pool_conn_name else None,
                 _announces(settings.send_proxy),
             )
+        kept = previous is not None and target is not None and goes_on(settings, previous)
+        server.stand_at(target, previous.server.service if previous is not None and kept else None)
         if previous is not None:
             server.succeed(previous.server)
             former = {*previous.server.former, previous.pool} - {pool}
             server.former = [each for each in former if each.state != "closed"]
-        return Line(identity, pool, server, ping_request)
-
-    def _pool(
-        self,
-        name: str,
-        settings: model.Server,
-        identity: Identity,
-        context: ClientContext | None,
-        announce: Callable[[str, str], None],
-    ) -> HTTPConnectionPool:
-        """Returns a single pool, or one with a pool for each name that its connections may have."""
-        dialers = Dialers(
-            self._poller,
-            self._deadlines,
-            identity.target,
-            context,
-            identity.timeout,
-            descriptors.last_for_servers(),
-            _constant_name(settings).encode(),
-            str(settings.sni) if settings.sni is not None and context is not None and context.refuses_nameless else "",
-        )
-        rest = (identity.limits, self._reactor, self._random, announce, self._limits, self._budget)
-        constant = settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"
-        if settings.sni is None and constant and not settings.send_proxy:
-            return HTTPConnectionPool(name, dialers.dialer(context), *rest)
-        own: bytes | None = None
-        if settings.pool_conn_name is None and not settings.send_proxy:
-            # Without a known name this is the pool for no name, if such a connection may be opened.
-            known = settings.known_name
-            own = host_name(known.encode()) if known else None if dialers.must_name else b""
-        elif settings.pool_conn_name is not None and settings.known_name and not settings.send_proxy:
-            # The pool's name decides: its connections, which use the known SNI, serve requests whatever their SNI.
-            own = constant_text(settings.pool_conn_name)
-        return ConstantPool(
-            name, dialers.dialer(context), *rest, own=own, dialer_for=dialers.named, clock=self._reactor
-        )
+        line = Line(identity, server, ping_request)
+        if settings.resolution.resolvers is not None:
+            server.relocation = Elsewhere(line, self._pools, announce)
+        return line
 
     def checker(self, backend: Backend, line: Line, share: float) -> Checker:
         """Builds the checker; the `share` of its interval passes before the first check, so that a
@@ -254,7 +306,10 @@ class Lines:
         if check.addr is not None or check.port is not None:
             # HAProxy: a check of another address or port does not use the traffic's TLS, unless `check-ssl` is set.
             context = context if settings.check_tls is not None else None
-            target = self._target(server.full_name, settings, check.addr or settings.host, check.port or settings.port)
+            if check.addr is not None:
+                target = self._target(server.full_name, settings, check.addr, check.port or settings.port)
+            else:
+                target = with_port(target, check.port)
         checker = Checker(
             server,
             check,
@@ -277,15 +332,53 @@ class Lines:
         checker.begin_again()
         return checker
 
+    def _first_target(self, name: str, settings: model.Server, previous: Line | None) -> Target | None:
+        """Returns the address at which a server begins, by its `init-addr`; None: it has none yet. At a reload it goes
+        on where it is, if name servers have told its address, or none of them could."""
+        if not is_resolved(settings):
+            return self._target(name, settings, settings.host, settings.port)
+        if previous is not None and previous.server.settings is settings:
+            return previous.server.target  # only files of TLS are read again
+        if previous is not None and goes_on(settings, previous):
+            at = previous.server.target
+            return at if at is None or previous.server.service is not None else with_port(at, settings.port)
+        return self._by_methods(name, settings)
+
+    def _by_methods(self, name: str, settings: model.Server) -> Target | None:
+        failed = False
+        for method in settings.resolution.methods:
+            if method == "libc" and not is_service(settings.host):
+                try:
+                    return self._found(name, settings.host, settings.port)
+                except OSError:
+                    failed = True
+            elif method == "none":
+                self._tell_unresolved(failed, settings, "disabling server")
+                return None
+            elif method not in ("last", "libc"):
+                self._tell_unresolved(failed, settings, "falling back to configured address")
+                return target_of(method, settings.port or 0)
+        what = "could not resolve address" if failed else "no method found to resolve address"
+        self._faults.append(Fault(settings.place, f"server {name}: {what} '{settings.host}'"))
+        return NOWHERE
+
+    def _tell_unresolved(self, failed: bool, settings: model.Server, so: str) -> None:
+        notice = Notice("warning", settings.place, f"could not resolve address '{settings.host}', {so}")
+        if failed and notice not in self._notices:
+            self._notices.append(notice)
+
+    def _found(self, name: str, host: str, port: int | None) -> Target:
+        return Target(*self._addresses.find(name, host, port or 0, socket.SOCK_STREAM))
+
     def _target(self, name: str, settings: model.Server, host: str, port: int | None) -> Target:
         """Returns the address of the server `name`, or that of its checks."""
         if settings.kind == "unix":
             return Target(socket.AF_UNIX, host)
         try:
-            return Target(*self._addresses.find(name, host, port or 0, socket.SOCK_STREAM))
+            return self._found(name, host, port)
         except OSError as error:
             self._faults.append(Fault(settings.place, f"could not resolve address '{host}': {error.strerror}"))
-            return Target(socket.AF_INET, ("0.0.0.0", 0))
+            return NOWHERE
 
     def _context(self, server: model.Server, name: str, tls: model.ServerTLS | None) -> ClientContext | None:
         """Returns a TLS context for one server and its checks only: a session must never be
@@ -305,6 +398,36 @@ class Lines:
         except TLSConfigurationError as error:
             self._faults.append(Fault(place, f"server {name}: 'check-sni': {error}"))
             return context
+
+
+def is_resolved(settings: model.Server) -> bool:
+    """Tells whether a server's address is that of a name, and is found as `init-addr` and `resolvers` say."""
+    return (
+        settings.kind == "tcp"
+        and literal(Query(settings.host, socket.SOCK_STREAM)) is None
+        and (settings.resolution.resolvers is not None or bool(settings.resolution.init))
+    )
+
+
+def goes_on(settings: model.Server, previous: Line) -> bool:
+    """Tells whether a server keeps at a reload what name servers have told about it."""
+    before = previous.server.settings
+    return settings.resolution.resolvers is not None and before.host == settings.host and is_resolved(before)
+
+
+def asks_libc(settings: model.Server, previous: Line | None) -> bool:
+    """Tells whether the C library has to be asked for the address at which a server begins."""
+    if settings.kind != "tcp" or is_service(settings.host):
+        return False
+    if not is_resolved(settings):
+        return True
+    return "libc" in settings.resolution.methods and (previous is None or not goes_on(settings, previous))
+
+
+def with_port(target: Target, port: int | None) -> Target:
+    """Returns the same address with another port; None: the same."""
+    host, before, *rest = target.address
+    return Target(target.family, (host, before if port is None else port, *rest))
 
 
 def _generation(identity: Identity, previous: Line | None) -> int:

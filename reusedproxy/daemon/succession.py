@@ -41,6 +41,9 @@ def take_place(old: Proxy, new: Proxy, announce: Announce) -> list[Iterator[None
     for line in old.lines.values():
         if line.checker is not None:
             line.checker.stop()
+    for backend in old.backends:
+        for group in backend.groups:
+            group.stop()
     if old.rates is not None:
         old.rates.stop()
     return leaving

@@ -191,6 +191,13 @@ class HTTPConnectionPool:
         self.ping_request = other.ping_request
         self.upkeep.share(other.upkeep)
 
+    def succeed(self, other: HTTPConnectionPool) -> None:
+        """Counts on where `other` does, a pool of the same server at another address, and knows what it has learnt."""
+        self.holdings.count_with(other.holdings)
+        self.counters, self.closed, self.ended = other.counters, other.closed, other.ended
+        self.invalid = other.invalid
+        self.upkeep.succeed(other.upkeep)
+
     # Asking for a connection, and giving it back.
 
     def acquire(self, kind: int = ANY, now: float | None = None) -> ServerConnection | None:

@@ -103,6 +103,12 @@ class Upkeep:
         self._leaks = LeakWatch(holdings, advise)
         self._call: IDelayedCall | None = None
 
+    def succeed(self, other: Upkeep) -> None:
+        """Knows what `other` has learnt of the server's time limits: that is at another address now."""
+        self.used, self.unused = other.used, other.unused
+        self._advice.share(other._advice)
+        self.refill.causes.count_in(self.holdings.counters.warm_up)
+
     def share(self, other: Upkeep) -> None:
         """Shares estimates with the upkeep of another pool of the same server."""
         self.used, self.unused = other.used, other.unused

@@ -18,10 +18,10 @@ def _ordered(text: str) -> tuple[str, ...]:
 
 # -- sections ---------------------------------------------------------------------------------------------------------
 
-SECTIONS = words("global defaults frontend backend listen")
+SECTIONS = words("global defaults frontend backend listen resolvers")
 SECTIONS_NOT_DONE = words(
     """
-    peers resolvers userlist mailers cache program http-errors ring log-forward log-profile fcgi-app crt-store traces
+    peers userlist mailers cache program http-errors ring log-forward log-profile fcgi-app crt-store traces
     acme healthcheck
     """
 )
@@ -357,13 +357,11 @@ HINTS = {
     "stats admin": "take it out, the page only shows",
     "errorfile": "take the line out, reusedproxy answers with short pages of its own",
     "errorfiles": "take the line out, reusedproxy answers with short pages of its own",
-    "server-template": "write the 'server' lines out",
     "cookie": "take it out, every request is balanced on its own",
     "tcplog": "write 'option httplog'",
     "httpslog": "write 'option httplog'",
     "tcp-check": "write 'option httpchk', or neither: then a check is a connection",
     "transparent": "name a server's address and port",
-    "resolvers": "take it out, a name is resolved at start",
     "userlist": "take it out, nobody can log in anywhere yet",
     "bind tls-ticket-keys": "OpenSSL's binding has no call for it; tickets have keys of their own until the next reload"
     " of changed files",

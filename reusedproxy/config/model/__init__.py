@@ -4,6 +4,7 @@
 the sections.
 """
 
+from reusedproxy.config.model.names import NameServer, Resolution, Resolvers
 from reusedproxy.config.model.proxies import (
     SAFE_TO_REUSE,
     Backend,
@@ -61,10 +62,13 @@ __all__ = [
     "ListenAddress",
     "LogTarget",
     "Manhole",
+    "NameServer",
     "Notice",
     "Place",
     "PoolLimits",
     "Receive",
+    "Resolution",
+    "Resolvers",
     "Rule",
     "Rules",
     "Said",

@@ -11,6 +11,7 @@ from math import inf
 
 from attrs import field, frozen
 
+from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.rules import NO_RULES, Rules, UseBackend
 from reusedproxy.config.model.tls import BindTLS, ServerTLS
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
@@ -182,7 +183,8 @@ class Server:
     number. kind "tcp": `host` is a literal address or a name to resolve at start; kind "unix": `host` is a path. `sni`
     is set only where it depends on the request (a constant one is in `tls`); `known_name` is then the name that checks
     and the floor use. `send_proxy` is "v1" or "v2" where the PROXY protocol is used, and the checks' `send_proxy`
-    likewise. `check_tls` is set where checks use TLS even if the server does not (`check-ssl`).
+    likewise. `check_tls` is set where checks use TLS even if the server does not (`check-ssl`). `resolution` says how
+    a name gets its addresses; the names of SRV records begin with an underscore, and need no `port`.
     """
 
     name: str
@@ -204,6 +206,7 @@ class Server:
     known_name: str | None = None
     check_tls: ServerTLS | None = None
     send_proxy: str = ""
+    resolution: Resolution = AT_THE_START
 
 
 @frozen
@@ -330,14 +333,17 @@ class Global:
     pool_connect_rate: float = 200.0
     pool_warm_start: float | None = None
     ssl_watch: float | None = None
+    #: Families of addresses that name servers are asked for; "auto": IPv4, and IPv6 where this machine has a route.
+    accepted_families: tuple[str, ...] = ("auto",)
 
 
 @frozen
 class Configuration:
-    """Holds the whole configuration: frontends and backends by name, in the order written; `notices` in
-    the order of their lines."""
+    """Holds the whole configuration: frontends, backends and `resolvers` sections by name, in the order written;
+    `notices` in the order of their lines."""
 
     global_: Global = Global()
     frontends: dict[str, Frontend] = field(factory=dict)
     backends: dict[str, Backend] = field(factory=dict)
+    resolvers: dict[str, Resolvers] = field(factory=dict)
     notices: tuple[Notice, ...] = ()

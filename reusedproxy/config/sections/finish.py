@@ -5,6 +5,9 @@ Makes no check that needs the whole configuration: those are in `config.validate
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from reusedproxy.config.model.names import DEFAULT, Resolvers
 from reusedproxy.config.model.proxies import Backend, Frontend, LogTarget, Timeouts
 from reusedproxy.config.model.rules import Rule, Rules
 from reusedproxy.config.rules.acls import resolved, resolved_backend
@@ -12,6 +15,7 @@ from reusedproxy.config.sections.binds import finished_bind
 from reusedproxy.config.sections.checks import finished_check, host_asked_for
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.globals import GlobalDraft
+from reusedproxy.config.sections.resolvers import ResolversDraft
 from reusedproxy.config.sections.servers import finished_server
 
 
@@ -68,6 +72,16 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
         event_logs=_event_logs(draft, global_),
         rules=_rules(draft),
     )
+
+
+def resolvers(drafts: Iterable[ResolversDraft], backends: Iterable[Backend]) -> dict[str, Resolvers]:
+    """Returns the `resolvers` sections by name; the section "default" of HAProxy's among them if a server names it."""
+    found = {draft.name: draft.settings for draft in drafts}
+    for backend in backends:
+        for server in backend.servers:
+            if server.resolution.resolvers == DEFAULT and DEFAULT not in found:
+                found[DEFAULT] = Resolvers(DEFAULT, server.place, resolv_conf=server.place)
+    return found
 
 
 def _rules(draft: ProxyDraft) -> Rules:

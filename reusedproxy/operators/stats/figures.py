@@ -211,6 +211,8 @@ def _server(server: ServerView, number: int, now: float) -> Columns:
 def status(server: ServerView) -> str:
     """Returns the server's state in HAProxy's words, with its progress towards the other state."""
     check = server.check
+    if not server.addressed:
+        return f"{MAINT} (resolution)"
     if server.state == MAINT or check is None:
         return "no check" if server.state == UP else server.state
     rise, fall, health = check.rise, check.fall, check.health
