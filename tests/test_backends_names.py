@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.backend import Backend
-from reusedproxy.backends.moving import PATIENCE, Departed
+from reusedproxy.backends.moving import MOST, PATIENCE, Departed
 from reusedproxy.backends.names import NameGroup, ServiceGroup, address_of, target_of
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, UP, Server
 from reusedproxy.config import model
@@ -218,6 +218,20 @@ class MovingTests(BenchTestCase):
             self.assertEqual(len(server.pool.idle), max(floor, 1))
             self.assertIsNotNone(server.pool.acquire())
             self.assertEqual(place.moves, ["192.0.2.2:80"])
+
+    def test_as_many_stand_as_recent_use_calls_for(self) -> None:
+        """That of another server of the same name, if it does not serve yet; eight at most."""
+        for used, stand in ((3, 3), (20, MOST)):
+            bench = self.begin(2)
+            bench.zone.records[NAME] = a(1)
+            bench.start()
+            pool = bench.servers[0].pool
+            pool.upkeep.raise_peak(used)
+            bench.change(*a(1, 2))
+            self.assertEqual(len(bench.servers[1].pool.idle), stand)
+            pool.upkeep.raise_peak(used)
+            bench.change(*a(3, 2))
+            self.assertEqual((bench.at[0], len(bench.servers[0].pool.idle)), ("192.0.2.3", stand))
 
     def test_an_address_that_does_not_answer_is_used_after_a_while(self) -> None:
         """As HAProxy does at once: checks and retries find out what it is worth."""

@@ -10,6 +10,7 @@ from reusedproxy.backends.server import MAINT, UP
 from reusedproxy.build.server_lines import Elsewhere
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
+from reusedproxy.pool.named import ConstantPool, Name
 from tests.nameserver import SILENCE, MemoryNameServers
 from tests.services import HEAD, ImmediateResolver, ServiceTestCase
 
@@ -197,6 +198,24 @@ class MovingTests(BuildTestCase):
             relocation.moved(to)
             self.assertEqual(str(made.checker._dialer.target), target, words)
             self.assertEqual(str(made.identity.target), "192.0.2.1:80")
+
+    def test_names_that_clients_use_are_warmed_elsewhere(self) -> None:
+        """Those that were asked for again; their connections count as wanted."""
+        line = f" server s {NAME}:80 ssl verify none sni req.hdr(host) resolvers dns init-addr 192.0.2.5"
+        self.assemble(line)
+        made = self.proxy.lines["b/s"]
+        before = made.pool
+        assert isinstance(before, ConstantPool) and made.server.relocation is not None
+        for name in (b"a.test", b"a.test", b"once.test"):
+            before.named(Name(name, name))
+        pool = made.server.relocation.pool_at(made.identity.target)
+        assert isinstance(pool, ConstantPool)
+        (warmed,) = pool.names.succeed(before.names)
+        assert warmed.context is not None
+        self.assertEqual((warmed.context.name, pool.known_names), ("a.test", 1))
+        self.assertIs(pool.named(Name(b"a.test", b"a.test")), warmed)
+        for each in (before, pool):
+            each.close("test over")
 
     def test_the_name_in_the_certificate_is_the_configured_one(self) -> None:
         """Whatever the address; no session of another address is offered."""

@@ -1,7 +1,7 @@
 """Moves a server to another address: its connections there stand before requests are sent to them.
 
 A `Move` opens a pool at the new address and warms it: its floor, or where it has none as many connections as recent use
-calls for, but one at least. Then the server
+calls for, but one at least; and one for each name that clients use, if connections have names. Then the server
 gets it, and the pool before it is drained: requests in flight end there. `Departed` closes such pools when their last
 connection has gone. Knows servers and pools; must never know why a server moves.
 """
@@ -20,6 +20,7 @@ from reusedproxy.net.dial import Dial, DialFailure, Target
 from reusedproxy.net.slices import Later, Steps
 from reusedproxy.net.transport import Transport
 from reusedproxy.pool.connection import IN_USE
+from reusedproxy.pool.named import ConstantPool
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.reasons import MOVED
 
@@ -95,36 +96,59 @@ class Departed:
 
 
 class Move:
-    """Moves one server to `target`, and calls `arrived` when its connections go there. Until then it may be stopped."""
+    """Moves one server to `target`, and calls `arrived` when its connections go there. Until then it may be stopped.
+
+    How many connections recent use calls for, and which names, is known from the pool of `alike`: the server itself, or
+    another one of the same name if it does not serve.
+    """
 
     def __init__(
-        self, server: Server, target: Target, clock: IReactorTime, departed: Departed, arrived: Callable[[], None]
+        self,
+        server: Server,
+        target: Target,
+        alike: Server,
+        clock: IReactorTime,
+        departed: Departed,
+        arrived: Callable[[], None],
     ) -> None:
         self.target = target
         self._server = server
+        self._alike = alike
         self._clock = clock
         self._departed = departed
         self._arrived = arrived
         self._began = clock.seconds()
         self._call: IDelayedCall | None = None
-        self._dials: set[Dial] = set()
+        self._dials: dict[Dial, HTTPConnectionPool] = {}
         self._next_dial = self._began
-        self._stand = 0
-        enough = server.pool.upkeep.demand.enough if server.serving else 0
-        self._wanted = int(max(1, min(enough, MOST)))
+        #: The pools in which a connection is missing, each as often as one is.
+        self._missing: list[HTTPConnectionPool] = []
         relocation = server.relocation
         assert relocation is not None
         self.pool: HTTPConnectionPool = relocation.pool_at(target)
 
     def start(self) -> None:
         server = self._server
-        idle = server.admin == MAINT or (server.addressed and server.health == DOWN)
-        if self.pool.knows_name and not idle:
-            self.pool.resume(rotation=self._server.serving)
+        unused = server.admin == MAINT or (server.addressed and server.health == DOWN)
+        if not unused:
+            self.pool.resume(rotation=server.serving)
+            self._missing = self._lacking(self._alike.pool)
+        if self._missing or (not unused and self.pool.limits.min_conn):
             self._look()
         else:
-            # Nothing can be opened before a request says its name; or nobody will use what is opened.
+            # Nobody will use what is opened; or nothing can be opened before a request says its name.
             self._call = self._clock.callLater(0, self._arrive)
+
+    def _lacking(self, alike: HTTPConnectionPool) -> list[HTTPConnectionPool]:
+        """Returns the pools that need connections, each as often as it needs one, beside the floor."""
+        pool = self.pool
+        lacking: list[HTTPConnectionPool] = []
+        if pool.knows_name and not pool.limits.min_conn:
+            enough = alike.upkeep.demand.enough if self._alike.serving else 1
+            lacking += [pool] * int(max(1, min(enough, MOST)))
+        if isinstance(pool, ConstantPool) and isinstance(alike, ConstantPool):
+            lacking += pool.names.succeed(alike.names)
+        return lacking
 
     def stop(self) -> None:
         """Gives up the new address; the server stays where it is."""
@@ -140,20 +164,18 @@ class Move:
         self._call = self._clock.callLater(TICK if self.pool.limits.min_conn else RETRY, self._look)
 
     def _warm(self) -> bool:
-        """Tells whether the floor stands, or enough connections, which are opened here if there is no floor."""
-        pool = self.pool
-        if pool.limits.min_conn:
-            return len(pool.idle) >= pool.limits.min_conn
-        if self._clock.seconds() >= self._next_dial:
-            while self._stand + len(self._dials) < self._wanted:
-                self._dials.add(pool.dial_for(self))
-        return self._stand >= self._wanted
+        """Tells whether the floor stands, and the other connections, which are opened here."""
+        if self._missing and self._clock.seconds() >= self._next_dial:
+            missing, self._missing = self._missing, []
+            for pool in missing:
+                self._dials[pool.dial_for(self)] = pool
+        floor = len(self.pool.idle) >= self.pool.limits.min_conn
+        return floor and not self._missing and not self._dials
 
     def dial_ready(self, dial: Dial, transport: Transport) -> None:
-        self._dials.discard(dial)
-        self._stand += 1
-        pool = self.pool
-        pool.upkeep.raise_peak(self._stand)  # or it would be one too many: no request has come yet
+        pool = self._dials.pop(dial)
+        if pool is self.pool:
+            pool.upkeep.raise_peak(len(pool.idle) + 1)  # or it would be one too many: no request has come yet
         connection = pool.adopt(dial, transport)
         if connection.state == IN_USE:
             pool.release(connection)
@@ -161,7 +183,7 @@ class Move:
             self._call.reset(0)
 
     def dial_failed(self, dial: Dial, failure: DialFailure) -> None:
-        self._dials.discard(dial)
+        self._missing.append(self._dials.pop(dial))
         self._next_dial = self._clock.seconds() + RETRY
 
     def _end(self) -> None:

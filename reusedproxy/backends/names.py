@@ -55,8 +55,12 @@ class Notes(Protocol):
 class Member:
     """Keeps one server of a group at the address that it is given."""
 
-    def __init__(self, server: Server, notes: Notes, clock: IReactorTime, departed: Departed) -> None:
+    def __init__(
+        self, server: Server, kin: Sequence[Server], notes: Notes, clock: IReactorTime, departed: Departed
+    ) -> None:
+        """Takes the servers of the group as `kin`."""
         self.server = server
+        self._kin = kin
         #: The address that it has been given from the answers; "" none.
         self.address = ""
         self._notes = notes
@@ -78,7 +82,10 @@ class Member:
         self.stop()
         if self.server.target == target:
             return
-        move = Move(self.server, target, self._clock, self._departed, lambda: self._arrived(by))
+        serving = (
+            self.server if self.server.serving else next((each for each in self._kin if each.serving), self.server)
+        )
+        move = Move(self.server, target, serving, self._clock, self._departed, lambda: self._arrived(by))
         self._move = move
         move.start()
 
@@ -147,7 +154,7 @@ class NameGroup:
         """Asks the section that `find` returns when the group starts."""
         settings = servers[0].settings
         self.host = plain(settings.host)
-        self.members = [Member(server, notes, clock, departed) for server in servers]
+        self.members = [Member(server, servers, notes, clock, departed) for server in servers]
         self._find = find
         self._kind = A if settings.resolution.prefer == IPV4 else AAAA
         self._watch: Watch | None = None
@@ -250,7 +257,7 @@ class ServiceGroup:
         departed: Departed,
     ) -> None:
         self.host = plain(servers[0].settings.host)
-        self.members = [Member(server, notes, clock, departed) for server in servers]
+        self.members = [Member(server, servers, notes, clock, departed) for server in servers]
         self._find = find
         self._notes = notes
         self._watch: Watch | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -98,15 +99,21 @@ class WebServer(ThreadingHTTPServer):
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, context: ssl.SSLContext | None = None) -> None:
+        """Speaks TLS with a `context`."""
         self.host = host
         self.served = self.connections = 0
         super().__init__((host, port), _Handler)
+        if context is not None:
+            self.socket = context.wrap_socket(self.socket, server_side=True)
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def get_request(self) -> Any:
         self.connections += 1
         return super().get_request()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Says nothing: clients may leave at any time."""
 
     def stop(self) -> None:
         self.shutdown()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.demo.certificates import Authority
 from tests.integration.daemon import Daemon
 from tests.integration.names import NameServerThread, WebServer
 from tests.integration.peers import LOOPBACK, missing, temporary_directory, wait_for
@@ -176,6 +178,46 @@ class LoadTests(NamesTestCase):
         finally:
             answers = load.stop()
         self.assertEqual([each for each in answers if each[1] != 200], [])
+
+    def test_no_handshake_is_on_the_way_of_a_request(self) -> None:
+        """Mutual TLS, without a floor, and the name that a certificate must carry is the Host of each request. An
+        impostor at an address that the name server tells gets no request."""
+        authority = Authority("test CA")
+        authority.write(self.directory / "ca.pem")
+        authority.issue("client", client=True).write(self.directory / "client.pem")
+
+        def context(name: str) -> ssl.SSLContext:
+            made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            made.load_cert_chain(authority.issue(name, hosts=[name]).write(self.directory / f"{name}.pem"))
+            made.load_verify_locations(self.directory / "ca.pem")
+            made.verify_mode = ssl.CERT_REQUIRED
+            return made
+
+        for number, name in ((2, LOOPBACK), (3, LOOPBACK), (4, LOOPBACK), (5, "impostor.test")):
+            self.webs[number] = web = WebServer(f"127.0.0.{number}", self.port, context(name))
+            self.addCleanup(web.stop)
+        names = self.nameserver()
+        names.zone.records[NAME] = addresses(2)
+        tls = f"ssl verify required ca-file {self.directory}/ca.pem crt {self.directory}/client.pem"
+        daemon = self.daemon(self.resolvers(names) + self.backend(tls, count=2))
+        daemon.start()
+        wait_for(lambda: "no check" in self.states(daemon), "the first address")
+        load = Load(daemon.port, clients=1)
+        try:
+            wait_for(lambda: load.since(0) == {"127.0.0.2"}, "answers")
+            began = [daemon.pool(f"web{number}", "handshakes_request_path")[0] for number in (1, 2)]
+            for numbers in ((2, 3), (3, 4), (2, 4)):
+                names.zone.records[NAME] = addresses(*numbers)
+                expected = {f"127.0.0.{number}" for number in numbers}
+                wait_for(lambda: load.since(time.monotonic() - 0.3) == expected, f"the addresses {numbers}")  # noqa: B023
+            ended = [daemon.pool(f"web{number}", "handshakes_request_path")[0] for number in (1, 2)]
+            names.zone.records[NAME] = addresses(2, 5)
+            time.sleep(1.5)
+        finally:
+            answers = load.stop()
+        self.assertEqual([each for each in answers if each[1] != 200], [])
+        self.assertEqual(began, ended)
+        self.assertEqual(self.webs[5].served, 0)
 
     def test_a_reload_keeps_the_addresses(self) -> None:
         """Though the name servers are silent at that moment."""
