@@ -336,6 +336,10 @@ class StateTests(BenchTestCase):
         bench.zone.records[NAME] = NX
         bench.start()
         self.assertEqual(bench.servers[0].state, MAINT)
+        bench.pass_time(3.0)
+        text = "backend b: 'app.test' cannot be resolved by 'resolvers dns' (DNS NX status): its servers wait"
+        self.assertEqual(bench.said, [("warning", text)])
+        bench.said.clear()
         bench.change(*a(1))
         self.assertEqual(
             bench.said,

@@ -254,6 +254,11 @@ class Backend:
                 self._announce("notice", text)
         self._go_on(server, had_any)
 
+    def unresolved(self, host: str, section: str, cause: str) -> None:
+        """Notes that name servers do not know `host`, and none of its servers has an address."""
+        text = f"backend {self.name}: '{host}' cannot be resolved by 'resolvers {section}' ({cause}): its servers wait"
+        self._announce("warning", text)
+
     def lost_address(self, server: Server, cause: str) -> None:
         """Notes that `server` has no address any more, and why, in HAProxy's words. Its requests in flight end."""
         had_any, stood, name = self.usable, server.state, _called(server)

@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from reusedproxy.backends.moving import Departed, Move
 from reusedproxy.backends.server import Server
+from reusedproxy.config.language.addresses import is_service
 from reusedproxy.config.model.names import IPV4, Resolution
 from reusedproxy.net.dial import Target
 from reusedproxy.net.names.messages import AAAA, SRV, VALID, A, Service, plain
@@ -50,6 +51,9 @@ class Notes(Protocol):
 
     def set_weight(self, server: Server, weight: int) -> None:
         """Changes a server's weight."""
+
+    def unresolved(self, host: str, section: str, cause: str) -> None:
+        """Notes that none of the servers of a name has an address, and why."""
 
 
 class Member:
@@ -137,11 +141,13 @@ class Changes:
             self._log.failure("servers could not follow their name", failure)
 
 
-class NameGroup:
-    """Shares the addresses of one name out among the servers of a backend that have it.
+class Followers:
+    """Follows one name for the servers of a backend that have it.
 
     `hold` has it wait, when a reload takes the servers' states over, until `release` or `stop`.
     """
+
+    section: Section
 
     def __init__(
         self,
@@ -151,46 +157,44 @@ class NameGroup:
         clock: IReactorTime,
         departed: Departed,
     ) -> None:
-        """Asks the section that `find` returns when the group starts."""
+        """Asks the section that `find` returns when it starts."""
         settings = servers[0].settings
         self.host = plain(settings.host)
+        #: The kind of records that are asked for first.
+        self.kind = SRV if is_service(self.host) else A if settings.resolution.prefer == IPV4 else AAAA
         self.members = [Member(server, servers, notes, clock, departed) for server in servers]
+        self.held = False
         self._find = find
-        self._kind = A if settings.resolution.prefer == IPV4 else AAAA
+        self._notes = notes
         self._watch: Watch | None = None
-        self._held = False
         self._changes = Changes(clock)
         #: The watch that was applied last, and its version then.
         self._applied: tuple[Watch | None, int] = None, 0
+        #: Once it was valid, or was said not to be, states say the rest.
+        self._said = False
 
     def start(self) -> None:
         """Begins to ask, and uses at once what is known already."""
         self.section = self._find()
-        self._watch = self.section.watch(self.host, self._kind)
-        for member in self.members:
-            target = member.server.target
-            member.address = "" if target is None else address_of(target)
-        if self._watch.status:
-            self._apply(self._watch)
-        self._watch.follow(self._apply)
+        self._watch = watch = self.section.watch(self.host, self.kind)
+        self._begin()
+        if watch.status:
+            self._apply(watch)
+        watch.follow(self._apply)
 
     def stop(self) -> None:
         """Asks no more; the servers stay where they are."""
         if self._watch is not None:
             self._watch.leave(self._apply)
             self._watch = None
-        self._changes.stop()
-        for member in self.members:
-            member.stop()
+        self._stay()
 
     def hold(self) -> None:
-        self._held = True
-        self._changes.stop()
-        for member in self.members:
-            member.stop()
+        self.held = True
+        self._stay()
 
     def release(self) -> None:
-        self._held = False
+        self.held = False
         self._applied = None, 0
         if self._watch is not None and self._watch.status:
             self._apply(self._watch)
@@ -198,19 +202,49 @@ class NameGroup:
     @property
     def settled(self) -> bool:
         """Tells whether there was a first answer, and no server is on its way to another address."""
-        asked = self._watch is None or bool(self._watch.status)
+        asked = all(watch.status for watch in self._watches())
         return asked and not self._changes.under_way and not any(each.moving for each in self.members)
 
     def look_again(self, server: Server) -> None:
         """Asks at once if `server` is one of its own: its address does not answer."""
-        if self._watch is not None and any(each.server is server for each in self.members):
-            self._watch.look_again()
+        if any(each.server is server for each in self.members):
+            for watch in self._watches():
+                watch.look_again()
+
+    def _watches(self) -> list[Watch]:
+        return [] if self._watch is None else [self._watch]
+
+    def _begin(self) -> None:
+        """Takes the servers as they are."""
+        raise NotImplementedError
+
+    def _following(self, watch: Watch) -> Steps[None]:
+        """Makes the changes that follow from what is known now."""
+        raise NotImplementedError
+
+    def _stay(self) -> None:
+        self._changes.stop()
+        for member in self.members:
+            member.stop()
 
     def _apply(self, watch: Watch) -> None:
-        if self._held or not is_known(watch) or (watch, watch.version) == self._applied:
+        if not self._said and (watch.status == VALID or not any(each.server.addressed for each in self.members)):
+            self._said = True
+            if watch.status != VALID:
+                self._notes.unresolved(self.host, self.section.name, watch.cause)
+        if self.held or not is_known(watch) or (watch, watch.version) == self._applied:
             return
         self._applied = watch, watch.version
         self._changes.make(self._following(watch))
+
+
+class NameGroup(Followers):
+    """Shares the addresses of one name out among its servers."""
+
+    def _begin(self) -> None:
+        for member in self.members:
+            target = member.server.target
+            member.address = "" if target is None else address_of(target)
 
     def _following(self, watch: Watch) -> Steps[None]:
         if watch.given_up:
@@ -245,8 +279,8 @@ class NameGroup:
             yield
 
 
-class ServiceGroup:
-    """Shares the services of one name out among the servers of a backend that have it; see `NameGroup`."""
+class ServiceGroup(Followers):
+    """Shares the services of one name out among its servers."""
 
     def __init__(
         self,
@@ -256,63 +290,26 @@ class ServiceGroup:
         clock: IReactorTime,
         departed: Departed,
     ) -> None:
-        self.host = plain(servers[0].settings.host)
-        self.members = [Member(server, servers, notes, clock, departed) for server in servers]
-        self._find = find
-        self._notes = notes
-        self._watch: Watch | None = None
-        self._held = False
+        super().__init__(servers, find, notes, clock, departed)
         #: The service of each server that has one, and the watch for its host's addresses, where these are asked for.
         self._services: dict[Member, Service] = {}
-        self._changes = Changes(clock)
-        self._applied: tuple[Watch | None, int] = None, 0
         self._hosts: dict[Member, _HostWatch] = {}
 
-    def start(self) -> None:
-        self.section = self._find()
-        self._watch = self.section.watch(self.host, SRV)
+    def stop(self) -> None:
+        super().stop()
+        for host in self._hosts.values():
+            host.stop()
+        self._hosts.clear()
+
+    def _watches(self) -> list[Watch]:
+        return [*super()._watches(), *(host.watch for host in self._hosts.values())]
+
+    def _begin(self) -> None:
         for member in self.members:
             if member.server.service is not None:
                 self._services[member] = member.server.service
                 target = member.server.target
                 member.address = "" if target is None else address_of(target)
-        if self._watch.status:
-            self._apply(self._watch)
-        self._watch.follow(self._apply)
-
-    def stop(self) -> None:
-        if self._watch is not None:
-            self._watch.leave(self._apply)
-            self._watch = None
-        self._changes.stop()
-        for host in self._hosts.values():
-            host.stop()
-        self._hosts.clear()
-        for member in self.members:
-            member.stop()
-
-    def hold(self) -> None:
-        self._held = True
-        self._changes.stop()
-        for member in self.members:
-            member.stop()
-
-    def release(self) -> None:
-        self._held = False
-        self._applied = None, 0
-        if self._watch is not None and self._watch.status:
-            self._apply(self._watch)
-
-    def look_again(self, server: Server) -> None:
-        for member, host in self._hosts.items():
-            if member.server is server:
-                host.watch.look_again()
-
-    def _apply(self, watch: Watch) -> None:
-        if self._held or not is_known(watch) or (watch, watch.version) == self._applied:
-            return
-        self._applied = watch, watch.version
-        self._changes.make(self._following(watch))
 
     def _following(self, watch: Watch) -> Steps[None]:
         if watch.given_up:
@@ -369,16 +366,6 @@ class ServiceGroup:
         host = self._hosts.pop(member, None)
         if host is not None:
             host.stop()
-
-    @property
-    def held(self) -> bool:
-        return self._held
-
-    @property
-    def settled(self) -> bool:
-        watches = [self._watch, *(host.watch for host in self._hosts.values())]
-        asked = all(watch is None or watch.status for watch in watches)
-        return asked and not self._changes.under_way and not any(member.moving for member in self.members)
 
 
 class _HostWatch:
