@@ -260,6 +260,21 @@ class KindTests(NamesTestCase):
         wait_for(lambda: len(names.zone.asked) > asked + 3, "more questions")
         self.assertEqual(names.connections, 1)
 
+    def test_many_names(self) -> None:
+        """Questions and answers go on side by side, each round from new ports."""
+        names = self.nameserver()
+        self.web(2)
+        lines = ["backend servers"]
+        for number in range(150):
+            names.zone.records[f"a{number}.test"] = addresses(2)
+            lines.append(f"    server web{number} a{number}.test:{self.port} resolvers dns init-addr none")
+        daemon = self.daemon(self.resolvers(names) + "\n".join(lines) + "\n")
+        daemon.start()
+        wait_for(lambda: self.states(daemon) == ["no check"] * 150, "150 servers")
+        asked = len(names.zone.asked)
+        wait_for(lambda: len(names.zone.asked) > asked + 1000, "1000 more questions")
+        self.assertNotIn("Traceback", daemon.output)
+
     def test_services_have_ports_and_weights(self) -> None:
         """As Consul and Kubernetes answer; a weight of 0 takes no new request."""
         names = self.nameserver()

@@ -46,20 +46,20 @@ class Channel(Definition):
 Opener = Callable[[Place, Callable[[bytes], None]], Channel]
 
 
-class Datagrams(DatagramProtocol):
+class Datagrams:
     """Asks over UDP. Its socket is connected, so that only the name server's own messages come in."""
 
     def __init__(self, reactor: Any, place: Place, answered: Callable[[bytes], None]) -> None:
         self._reactor = reactor
         self._place = place
-        self._answered = answered
+        self.answered = answered
         self._port: Any = None
 
     def send(self, message: bytes) -> None:
         try:
             if self._port is None:
                 everywhere = "::" if ":" in self._place.host else ""
-                self._port = self._reactor.listenUDP(0, self, everywhere, _LARGEST)
+                self._port = self._reactor.listenUDP(0, _Socket(self), everywhere, _LARGEST)
                 self._port.connect(self._place.host, self._place.port)
             self._port.write(message)
         except (CannotListenError, OSError):
@@ -68,11 +68,17 @@ class Datagrams(DatagramProtocol):
     def rest(self) -> None:
         port, self._port = self._port, None
         if port is not None:
-            port.stopListening()
+            port.stopListening()  # which takes a turn of the loop
+
+
+class _Socket(DatagramProtocol):
+    """Serves one socket: the next one may be there before this is closed."""
+
+    def __init__(self, channel: Datagrams) -> None:
+        self._channel = channel
 
     def datagramReceived(self, datagram: bytes, addr: object) -> None:
-        if self._port is not None:
-            self._answered(datagram)
+        self._channel.answered(datagram)
 
     def connectionRefused(self) -> None:
         """Does nothing: nobody listens there, which the time-out tells."""
@@ -111,8 +117,9 @@ class Stream(ClientFactory):
 
     def _leave(self) -> None:
         self._idle = None
-        if self._connector is not None:
-            self._connector.disconnect()
+        connector, self._connector, self._connection = self._connector, None, None
+        if connector is not None:
+            connector.disconnect()
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         made = _Connection()
@@ -126,12 +133,14 @@ class Stream(ClientFactory):
             connection.sendString(message)
 
     def clientConnectionFailed(self, connector: object, reason: object) -> None:
-        self._lost()
+        self._lost(connector)
 
     def clientConnectionLost(self, connector: object, reason: object) -> None:
-        self._lost()
+        self._lost(connector)
 
-    def _lost(self) -> None:
+    def _lost(self, connector: object) -> None:
+        if connector is not self._connector:
+            return  # it has left already, and another one may be there
         self._connector = self._connection = None
         self._waiting.clear()
         if self._idle is not None:

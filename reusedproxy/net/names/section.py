@@ -111,11 +111,10 @@ class Section:
             self._turn = None
 
     def _begin(self) -> None:
-        self._turn = None
-        for _ in range(min(_AT_ONCE, len(self._waiting))):
-            self._waiting.popleft().start()
-        if self._waiting:
-            self._turn = self.clock.callLater(_PAUSE, self._begin)
+        turn = [self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))]
+        self._turn = self.clock.callLater(_PAUSE, self._begin) if self._waiting else None
+        for lookup in turn:
+            lookup.start()
 
     @property
     def _kinds(self) -> set[int]:
