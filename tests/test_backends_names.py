@@ -5,6 +5,8 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -82,8 +84,8 @@ class NamesBench:
 
     def server(self, name: str, host: str, resolution: model.Resolution, limits: model.PoolLimits) -> Server:
         place = self.places[name] = Somewhere(self, name, limits)
-        settings = model.Server(name, LINE, host, 80, resolution=resolution, pool=limits)
-        server = Server("b", settings, place.pool_at(target_of("192.0.2.254", 80)), 1000.0)
+        made = model.Server(name, LINE, host, 80, resolution=resolution, pool=limits)
+        server = Server("b", made, place.pool_at(target_of("192.0.2.254", 80)), 1000.0)
         server.relocation = place
         return server
 
@@ -501,3 +503,54 @@ class ServiceTests(BenchTestCase):
         self.assertEqual(bench.servers[0].state, MAINT)
         bench.change(("SRV", "a.test", "81"), wait=2.0)
         self.assertEqual(bench.servers[0].state, UP)
+
+
+class InvariantTests(BenchTestCase):
+    """Whatever name servers answer, one after the other."""
+
+    @settings(max_examples=25, deadline=None)
+    @given(
+        st.lists(
+            st.one_of(st.sets(st.integers(1, 6), max_size=5), st.sampled_from((NX, SERVFAIL, SILENCE))), max_size=6
+        ),
+        st.booleans(),
+        st.booleans(),
+    )
+    def test_servers_have_the_addresses_of_the_last_answer(
+        self, answers: list[Any], duplicates: bool, services: bool
+    ) -> None:
+        """As many as there are, each its own (or all, where duplicates are allowed); who has one keeps it; nobody is
+        without a server while the same name has an address; what fails changes nothing while it is held."""
+        bench = NamesBench(3, duplicates=duplicates, name=SERVICE if services else NAME)
+        try:
+            bench.start()
+            known: list[str] = []
+            for answer in answers:
+                before = bench.at
+                if isinstance(answer, str):
+                    bench.change(word=answer)
+                elif services:
+                    bench.change(
+                        *(("SRV", f"h{each}.test", "80") for each in answer),
+                        *(("A", f"192.0.2.{each}", "of", f"h{each}.test") for each in answer),
+                        wait=2.0,
+                    )
+                else:
+                    bench.change(*a(*answer), wait=2.0)
+                known = known if isinstance(answer, str) or not answer else [f"192.0.2.{each}" for each in answer]
+                have = [each for each in bench.at if each != "-"]
+                self.assertLessEqual({*have}, {*known})
+                wanted = 3 if duplicates and known and not services else min(3, len(known))
+                self.assertEqual(len(have), wanted)
+                if not duplicates or services:
+                    self.assertEqual(len({*have}), len(have))
+                for was, now in zip(before, bench.at, strict=True):
+                    if was in known and (not duplicates or before.count(was) == 1):
+                        self.assertEqual(was, now)
+                for server, at in zip(bench.servers, bench.at, strict=True):
+                    self.assertEqual(server.state, MAINT if at == "-" else UP)
+            if any(known):
+                levels = [level for level, _ in bench.said]
+                self.assertNotIn("emerg", levels)
+        finally:
+            self._stop(bench)
