@@ -7,17 +7,20 @@ whoever would forge an answer has to guess, as well as its number. It must never
 from __future__ import annotations
 
 from collections.abc import Callable
+from socket import AF_INET, AF_INET6, SOCK_DGRAM, socket
 from typing import Any
 from typing import Protocol as Definition
 
 from attrs import frozen
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IDelayedCall
-from twisted.internet.protocol import ClientFactory, DatagramProtocol, Protocol
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReadDescriptor
+from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.protocols.basic import Int16StringReceiver
+from zope.interface import implementer
 
 #: Seconds that a connection to a name server stays open after the last answer.
 _IDLE = 5.0
+#: Answers that are read in one turn of the loop.
+_AT_ONCE = 10
 #: Largest message over UDP.
 _LARGEST = 65535
 
@@ -50,38 +53,73 @@ class Datagrams:
     """Asks over UDP. Its socket is connected, so that only the name server's own messages come in."""
 
     def __init__(self, reactor: Any, place: Place, answered: Callable[[bytes], None]) -> None:
+        self.answered = answered
         self._reactor = reactor
         self._place = place
-        self.answered = answered
-        self._port: Any = None
+        self._socket: _Socket | None = None
 
     def send(self, message: bytes) -> None:
         try:
-            if self._port is None:
-                everywhere = "::" if ":" in self._place.host else ""
-                self._port = self._reactor.listenUDP(0, _Socket(self), everywhere, _LARGEST)
-                self._port.connect(self._place.host, self._place.port)
-            self._port.write(message)
-        except (CannotListenError, OSError):
+            if self._socket is None:
+                self._socket = _Socket(self._reactor, self._place, self)
+            self._socket.send(message)
+        except OSError:
             self.rest()  # no descriptor, no route: as good as no answer
 
     def rest(self) -> None:
-        port, self._port = self._port, None
-        if port is not None:
-            port.stopListening()  # which takes a turn of the loop
+        made, self._socket = self._socket, None
+        if made is not None:
+            made.close()
 
 
-class _Socket(DatagramProtocol):
-    """Serves one socket: the next one may be there before this is closed."""
+@implementer(IReadDescriptor)
+class _Socket:
+    """Reads one UDP socket. `listenUDP` would do, but writes two lines into the log for each."""
 
-    def __init__(self, channel: Datagrams) -> None:
+    def __init__(self, reactor: Any, place: Place, channel: Datagrams) -> None:
+        """Raises OSError."""
+        self._reactor = reactor
         self._channel = channel
+        self._socket = socket(AF_INET6 if ":" in place.host else AF_INET, SOCK_DGRAM)
+        try:
+            self._socket.setblocking(False)
+            self._socket.connect((place.host, place.port))
+        except BaseException:
+            self._socket.close()
+            raise
+        self._fd = self._socket.fileno()
+        self._open = True
+        reactor.addReader(self)
 
-    def datagramReceived(self, datagram: bytes, addr: object) -> None:
-        self._channel.answered(datagram)
+    def send(self, message: bytes) -> None:
+        self._socket.send(message)
 
-    def connectionRefused(self) -> None:
-        """Does nothing: nobody listens there, which the time-out tells."""
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            self._reactor.removeReader(self)
+            self._socket.close()
+
+    # What the reactor asks. It compares the descriptor after each call, so that stays what it was.
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def doRead(self) -> None:
+        for _ in range(_AT_ONCE):
+            if not self._open:
+                return
+            try:
+                data = self._socket.recv(_LARGEST)
+            except OSError:
+                return  # that was all; or nobody listens there, which the time-out tells
+            self._channel.answered(data)
+
+    def connectionLost(self, reason: object) -> None:
+        self.close()
+
+    def logPrefix(self) -> str:
+        return "name server"
 
 
 class Stream(ClientFactory):
