@@ -105,6 +105,9 @@ class MemoryChannel:
     def rest(self) -> None:
         self.rests += 1
 
+    def close(self) -> None:
+        self.lost = True
+
 
 class MemoryNameServers:
     """The name servers of a test, each with a zone of its own, by their names in the configuration."""

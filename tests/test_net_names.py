@@ -7,12 +7,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.names import dns
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model import Place as Line
 from reusedproxy.config.model.names import Holds, Resolvers
-from reusedproxy.net.names.channels import Place
+from reusedproxy.net.names.channels import Place, Stream
 from reusedproxy.net.names.messages import AAAA, NX, OTHER, REFUSED, SRV, VALID, A, Service, question, read_answer
 from reusedproxy.net.names.section import Asked, Names, Section
 from reusedproxy.net.names.watch import Watch
@@ -335,3 +336,59 @@ class WatchTests(NamesTestCase):
         self.assertEqual((watch.status, [*watch.found]), (VALID, ["192.0.2.1"]))
         self.pass_time(2)
         self.assertEqual(self.section.watches, {})
+
+
+class StreamTests(SynchronousTestCase):
+    """A name server that is asked over TCP."""
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.heard: list[bytes] = []
+        self.stream = Stream(self.reactor, Place("ns1", "192.0.2.53", 53, True), self.heard.append, 2.0)
+
+    def connect(self) -> tuple[Any, StringTransport]:
+        host, port, factory, timeout, _ = self.reactor.tcpClients[-1]
+        self.assertEqual((host, port, timeout), ("192.0.2.53", 53, 2.0))
+        protocol: Any = factory.buildProtocol(None)
+        transport = StringTransport()
+        protocol.makeConnection(transport)
+        return protocol, transport
+
+    def test_messages_have_their_length_before_them(self) -> None:
+        """Those that wait for the connection, and later ones; answers come in any parts."""
+        self.stream.send(b"one")
+        protocol, transport = self.connect()
+        self.stream.send(b"two")
+        self.assertEqual(transport.value(), b"\0\3one\0\3two")
+        for byte in b"\0\5first\0\6second":
+            protocol.dataReceived(bytes([byte]))
+        self.assertEqual(self.heard, [b"first", b"second"])
+        self.assertEqual(len(self.reactor.tcpClients), 1)
+
+    def test_a_connection_that_rests_ends(self) -> None:
+        """Unless somebody asks within five seconds."""
+        self.stream.send(b"one")
+        _, transport = self.connect()
+        disconnected = self.reactor.connectors[-1]
+        self.stream.rest()
+        self.reactor.advance(4)
+        self.stream.send(b"two")
+        self.reactor.advance(4)
+        self.assertEqual(transport.value(), b"\0\3one\0\3two")
+        self.assertFalse(disconnected._disconnected)
+        self.stream.rest()
+        self.reactor.advance(5.1)
+        self.assertTrue(disconnected._disconnected)
+        self.stream.send(b"three")
+        self.assertEqual(len(self.reactor.tcpClients), 2)
+        self.stream.clientConnectionLost(disconnected, None)  # the first one's end, late
+        self.assertEqual(self.connect()[1].value(), b"\0\5three")
+
+    def test_what_is_lost_with_a_connection_is_asked_again_by_others(self) -> None:
+        self.stream.send(b"one")
+        self.stream.clientConnectionFailed(self.reactor.connectors[-1], None)
+        self.stream.send(b"two")
+        self.assertEqual(self.connect()[1].value(), b"\0\3two")
+        self.stream.rest()
+        self.stream.close()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])

@@ -44,6 +44,9 @@ class Channel(Definition):
     def rest(self) -> None:
         """Notes that nobody waits for an answer any more."""
 
+    def close(self) -> None:
+        """Ends at once; leaves no timer."""
+
 
 #: Opens a channel, whose answers go to the given function.
 Opener = Callable[[Place, Callable[[bytes], None]], Channel]
@@ -67,6 +70,9 @@ class Datagrams:
             self.rest()  # no descriptor, no route: as good as no answer
 
     def rest(self) -> None:
+        self.close()
+
+    def close(self) -> None:
         made, self._socket = self._socket, None
         if made is not None:
             made.close()
@@ -152,6 +158,12 @@ class Stream(ClientFactory):
         self._waiting.clear()
         if self._connector is not None and self._idle is None:
             self._idle = self._reactor.callLater(_IDLE, self._leave)
+
+    def close(self) -> None:
+        self._waiting.clear()
+        if self._idle is not None:
+            self._idle.cancel()
+        self._leave()
 
     def _leave(self) -> None:
         self._idle = None

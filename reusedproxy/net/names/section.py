@@ -109,6 +109,8 @@ class Section:
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
+        for channel in (*self._channels.values(), *self._streams.values()):
+            channel.close()
 
     def _begin(self) -> None:
         turn = [self._waiting.popleft() for _ in range(min(_AT_ONCE, len(self._waiting)))]
