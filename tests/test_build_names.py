@@ -118,9 +118,8 @@ class BeginningTests(BuildTestCase):
 class MovingTests(BuildTestCase):
     """A running daemon whose name servers are in memory."""
 
-    def begin(self, servers: str) -> None:
-        self.servers = servers
-        self.assemble(servers, bind=True)
+    def begin(self, servers: str, head: str = DNS) -> None:
+        self.assemble(servers, head, bind=True)
         self.nameservers = MemoryNameServers(self.reactor)
         self.proxy.names._open = self.nameservers.open
         self.said: list[str] = []
@@ -129,13 +128,9 @@ class MovingTests(BuildTestCase):
 
     def start(self, address: str) -> None:
         """Starts; connections cannot be opened in memory, so each move takes its time."""
-        self.answer(address)
         self.service.startService()
         self.zone.records[NAME] = [("A", address)]
         self.pass_time(7.0)
-
-    def answer(self, address: str) -> None:
-        self.records = [("A", address)]
 
     @property
     def zone(self) -> Any:
@@ -184,6 +179,19 @@ class MovingTests(BuildTestCase):
         self.service.reload()
         self.pass_time(0.5)
         self.assertEqual(self.targets(), ["None"])
+
+    def test_clients_wait_for_the_first_answer(self) -> None:
+        """With `pool-warm-start`: else they would be told that there is no server."""
+        line = f" server s {NAME}:80 resolvers dns resolve-prefer ipv4 init-addr none"
+        self.begin(line, f"global\n pool-warm-start 60s\n{DNS}")
+        self.service.startService()
+        self.zone.records[NAME] = SILENCE
+        self.pass_time(1.0)
+        self.assertNotIn("listens on", " ".join(self.said))
+        self.zone.records[NAME] = [("A", "192.0.2.1")]
+        self.pass_time(10.0)
+        self.assertIn("listens on", " ".join(self.said))
+        self.assertEqual(self.targets(), ["192.0.2.1:80"])
 
     def test_checks_follow_their_server(self) -> None:
         """With a port of their own, if they have one; an address of their own stays."""
