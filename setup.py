@@ -19,7 +19,7 @@ setup(
     license_expression="MIT",
     python_requires=">=3.10",
     install_requires=[
-        "Twisted>=24.10",  # the reactor, services, plugins and logging that the daemon is made of
+        "Twisted>=24.10",  # the reactor, services, plugins, logging and DNS messages that the daemon is made of
         # TLS on the socket itself, with sessions and verification callbacks; bounded above since net/tls/openssl.py
         # calls what has no public name (and does without where it is not what it was)
         "pyOpenSSL>=26.1,<28",
@@ -48,6 +48,7 @@ setup(
         ("share/man/man5", glob("man/*.5")),
         (EXAMPLES, glob("etc/*.cfg")),
         *((f"{EXAMPLES}/{directory}", glob(f"etc/{directory}/*")) for directory in ("default", "init.d", "systemd")),
+        (EXAMPLES, glob("etc/examples/*.cfg")),
     ],
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -62,6 +62,8 @@ BARS = (
     Bar("TLS clients close and resume: CPU per request, times that of tuned HAProxy", "tls-resumed", 2.0, to="tuned"),
     Bar("TLS clients close, whole handshakes: the same", "tls-whole", 2.0, to="tuned"),
     Bar("clients close: CPU per request, times that of HAProxy as it comes", "close", 1 / 8, to="haproxy"),
+    Bar("at 70 % of our top rate: p99, times that of tuned HAProxy", "paced-p99", 1.2, to="tuned"),
+    Bar("at 70 % of our top rate: p99.9, times that of tuned HAProxy", "paced-p99.9", 1.2, to="tuned"),
     Bar("32 MB bodies: MB per CPU second, times that of tuned HAProxy", "large", 0.7, to="tuned", at_least=True),
     Bar("memory per idle pooled TLS connection, KiB", "pool", 48, stretch=24),
     Bar("memory per kept idle client, KiB", "clients", 12, stretch=8),

@@ -30,6 +30,8 @@ ROUND_TRIP = 0.020
 AT_ONCE = 50
 KEPT = 1000
 POOLED = 500
+#: The share of our top rate at which latencies are measured.
+PACE = 0.7
 
 
 @define
@@ -186,6 +188,35 @@ def _requests(bench: Bench, key: str, title: str, *, close: bool, front: str = P
 
     _rounds(bench, one, front)
     return [cost, rate]
+
+
+def at_a_fixed_rate(bench: Bench) -> list[Row]:
+    """
+    32 clients that stay ask at 70 % of what ours can serve, all contenders at the same rate.
+
+    Each round's percentile is a sample, so that a moment in which the machine was busy spoils one round only.
+    """
+    rows = {
+        part: Row(f"paced-{name}", f"at 70 % of our top rate, 32 clients: {name}", "ms")
+        for part, name in ((0.5, "p50"), (0.99, "p99"), (0.999, "p99.9"))
+    }
+    rate = 0.0
+
+    def one(running: Running, seconds: float, *, warming: bool) -> None:
+        nonlocal rate
+        if not rate:
+            result = load.wrk(running.port, "/tiny", seconds=2, connections=32, tls=running.tls)
+            if result.trouble:
+                raise Trouble(f"paced: errors, so it counts as failed: {result.trouble}")
+            rate = PACE * result.requests / result.seconds
+            say(f"  {rate:.0f} requests per second")
+        took = load.paced(running.port, rate, seconds, 32)
+        if not warming:
+            for part, row in rows.items():
+                row.add(running.key, at_rank(part)(took) * 1e3)
+
+    _rounds(bench, one)
+    return [*rows.values()]
 
 
 def large_bodies(bench: Bench) -> list[Row]:
@@ -404,6 +435,7 @@ WORKS: dict[str, tuple[Callable[[Bench], list[Row]], tuple[str, ...]]] = {
     "close": (closing_clients, ("wrk",)),
     "keep-alive": (kept_alive_clients, ("wrk",)),
     "tls": (over_tls, ("wrk",)),
+    "paced": (at_a_fixed_rate, ("wrk",)),
     "large": (large_bodies, ("wrk",)),
     "clients": (memory_of_clients, ()),
     "pool": (memory_of_pool, ()),

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -80,8 +81,9 @@ class Wire:
     version = ""
     resumed = False
     hung_up = False
-    #: All that happens, happens at once.
-    batch = 0
+    lined_up = False
+    #: All that happens, happens at once, in one batch.
+    poller = SimpleNamespace(batch=0)
 
     def __init__(self) -> None:
         self.lost = 0
@@ -110,9 +112,6 @@ class Wire:
         self.half_closed = False
 
     # What the owner calls.
-
-    def heard_since(self, batch: int) -> bool:
-        return False
 
     def resume_reading(self) -> None:
         if self.state <= HALF and not self._told_end:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
@@ -42,8 +43,9 @@ class FakeTransport:
     lost = 0
     resumed = False
     full = False
-    #: All that happens, happens at once.
-    batch = 0
+    lined_up = False
+    #: All that happens, happens at once, in one batch.
+    poller = SimpleNamespace(batch=0)
 
     def __init__(self, secure: bool = False) -> None:
         self.owner: Any = None
@@ -62,9 +64,6 @@ class FakeTransport:
 
     def give_back(self, data: bytes) -> None:
         self.held = data + self.held
-
-    def heard_since(self, batch: int) -> bool:
-        return False
 
     def resume_reading(self) -> None:
         if self.state == OPEN:
@@ -329,7 +328,7 @@ class RecordingExchange:
     def answer_unwanted(self, status: int) -> None:
         self._note("unwanted", status)
 
-    def response_whole(self, head: Any, body: bytes) -> None:
+    def response_whole(self, head: Any, body: bytes, now: float) -> None:
         self.body += body
         self._note("whole", head.status, body)
 

@@ -49,14 +49,14 @@ class Bench:
             None,
             0.0,
             self.changed,
-            dialer_for=self.dialer_for,  # type: ignore[arg-type]
+            dialers=self,  # type: ignore[arg-type]
             report=self.reports.append if backend.log_health_checks else None,
             state=lambda: "UP; name=be/s1",
         )
         self.checker.start()
         self.clock.advance(0)
 
-    def dialer_for(self, step: model.Connect) -> object:
+    def of(self, step: model.Connect) -> object:
         self.connects.append(step)
         return lambda facts: self.dialer
 

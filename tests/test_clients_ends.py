@@ -346,7 +346,7 @@ class ServerDownTests(SynchronousTestCase):
             for client in clients:
                 client.send(GET)
             first = world.server
-            successor: Any = SimpleNamespace(admin="MAINT", health="UP", weight=1)
+            successor: Any = SimpleNamespace(order="MAINT", health="UP", weight=1, addressed=True)
             world.backend.follow(first.server, successor)
             world.backend.server_replaced(first.server)
             first.answer()
@@ -483,7 +483,7 @@ class OwnFaultTests(SynchronousTestCase):
 
     def test_before_the_answer_has_begun(self) -> None:
         """The client gets 500."""
-        world, client = self.broken(lambda test, world, client, fails: test.patch(Exchange, "_response", fails))
+        world, client = self.broken(lambda test, world, client, fails: test.patch(Exchange, "response_whole", fails))
         self.assertEqual(client.take(), ERRORS[500])
         self.assertEqual(world.flags(), [(500, "IH")])
         self.assertEqual(world.server.server.served, 0)

@@ -606,7 +606,7 @@ class AllAtOnceTests(SynchronousTestCase):
         for line in frontend:
             self.only_one(f"{HEAD}frontend f\n bind :80\n {line}\n")
         self.only_one(f"{HEAD}frontend f\n bindd :80\n default_backend b\nbackend b\n server a h:1\n")
-        for line in ("serverr a h:1", "dispatch h:1", "server-template a 2 h:1", "option transparent", 'server a "$'):
+        for line in ("serverr a h:1", "dispatch h:1", "server-template a 0 h:1", "option transparent", 'server a "$'):
             self.only_one(f"{HEAD}backend b\n {line}\n")
         backend = [
             "option httpchkk\n http-check send hdr A b",

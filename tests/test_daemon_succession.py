@@ -481,6 +481,11 @@ GLOBAL: dict[str, Any] = {
     "pool_connect_rate": (" pool-connect-rate 7\n", lambda service: service.proxy.budget.rate, 7.0),
     "ssl_watch": (" ssl-watch 3s\n", lambda service: service._watch._every, 3.0),
     "spread_checks": (" spread-checks 5\n", lambda service: service.proxy.configuration.global_.spread_checks, 5),
+    "accepted_families": (
+        " dns-accept-family ipv4\n",
+        lambda service: service.proxy.configuration.global_.accepted_families,
+        ("ipv4",),
+    ),
     "pool_warm_start": None,  # listeners that are open wait for nothing
     "stats_sockets": None,  # not served yet
     "manhole": None,  # a reload says that it needs a start: see test_the_manhole_is_said

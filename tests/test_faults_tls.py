@@ -16,8 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.net.tls.client import ClientTLSTransport
-from reusedproxy.net.tls.openssl import RECORD
-from reusedproxy.net.tls.transport import RECORDS_AT_ONCE
+from reusedproxy.net.tls.openssl import RECORD, RECORDS
 from reusedproxy.net.transport import HIGH_WATER, Transport
 from tests.clientfakes import World
 from tests.faultwire import CUT, RESPONSES, WHOLE, Kind, answers, where
@@ -162,7 +161,7 @@ class SlowTests(SynchronousTestCase):
             (connection,) = scene.world.frontend.connections
             self.assertGreater(len(scene.far.unsent), MUCH // 2)
             assert isinstance(connection, ClientConnection)
-            self.assertLess(connection.transport.unsent, HIGH_WATER + RECORD * RECORDS_AT_ONCE + 1)
+            self.assertLess(connection.transport.unsent, HIGH_WATER + RECORD * RECORDS + 1)
             scene.client.go_on()
             scene.loop.until(lambda scene=scene: scene.client.end)
             self.assertEqual(len(answers(scene.client.received, "fin", ["GET"])[0].body), MUCH)

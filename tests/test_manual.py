@@ -13,11 +13,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from unittest import SkipTest
 
+from attrs import fields_dict
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.command import Options
 from reusedproxy.config.language import conditions, haproxy_words, units
 from reusedproxy.config.language.report import Line, Report, Wrong
+from reusedproxy.config.model.names import Holds
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.reader import Source, read_configuration
@@ -25,7 +27,7 @@ from reusedproxy.config.rules import acls, formats, patterns
 from reusedproxy.config.rules import actions as rules
 from reusedproxy.config.rules import samples as sample_table
 from reusedproxy.config.sections import globals as global_section
-from reusedproxy.config.sections import logs, options, proxies, servers
+from reusedproxy.config.sections import logs, options, proxies, resolvers, servers
 from reusedproxy.config.sections.binds import read_bind
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.tls.words import TLSDefaults
@@ -132,6 +134,13 @@ class ConfigurationPageTests(SynchronousTestCase):
         done = taken_on_bind_lines() - haproxy_words.BIND_WITHOUT_EFFECT
         self.assertEqual([], self.page.lacks(done, "BIND WORDS"))
 
+    def test_every_word_of_resolvers_is_explained(self) -> None:
+        """With the kinds of answers that may be held."""
+        self.assertEqual([], self.page.lacks(resolvers.READERS, "RESOLVERS SECTIONS"))
+        part = self.page.text.partition(".Sh RESOLVERS SECTIONS")[2].partition(".Sh")[0]
+        for kind in fields_dict(Holds):
+            self.assertRegex(part, rf"(?m)^\.It Ic hold Cm (.* )?{kind} ")
+
     def test_every_word_of_server_lines_is_explained(self) -> None:
         self.assertEqual([], self.page.lacks({*servers._DONE, *servers.OUR_WORDS}, "SERVER WORDS"))
 
@@ -176,6 +185,7 @@ class ConfigurationPageTests(SynchronousTestCase):
             *proxies.KEYWORDS,
             *options._READERS,
             *proxies._TIMEOUT_FIELDS,
+            *resolvers.READERS,
             *servers._DONE,
             *rules.REQUEST_ACTIONS,
             *rules.RESPONSE_ACTIONS,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from unittest import mock
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,13 +16,13 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from reusedproxy.config.model.tls import TLSOffer
-from reusedproxy.net.tls import transport as tls
 from reusedproxy.net.tls.files import Trusts
 from reusedproxy.net.tls.hello import ClientHello
 from reusedproxy.net.tls.server import Certificate, ServerContext, Shown
 from reusedproxy.net.tls.transport import TLSTransport
-from reusedproxy.net.transport import CLOSED, HIGH_WATER, Transport
+from reusedproxy.net.transport import CLOSED, HIGH_WATER, OPEN, Transport
 from tests.keyupdates import Updater, library
+from tests.tlsfakes import call_methods
 from tests.wire import Loop, Recorder, certificates
 
 #: Batches that may follow by right: what is under way when the test lets go.
@@ -39,22 +38,25 @@ def batches(loop: Loop, most: int = 200) -> int:
 
 
 class Scripted:
-    """Stands for OpenSSL: what reading and writing say, in turn; `None` says WANT_READ,
-    as it does with nothing there."""
+    """Stands for a connection of pyOpenSSL: what reading and writing say, in turn; with nothing there, WANT_READ."""
 
     def __init__(self) -> None:
         self.reads: list[object] = []
         self.writes: list[object] = []
         self.calls: list[str] = []
+        #: The most bytes of a record.
+        self.record = 16 * 1024
+        self.sent = b""
 
-    def receive(self, _: object) -> bytes:
+    def recv(self, _size: int) -> bytes:
         self.calls.append("read")
         return self._say(self.reads, SSL.WantReadError())
 
-    def send(self, _: object, data: bytes) -> int:
+    def send(self, data: bytes) -> int:
         self.calls.append("write")
         self._say(self.writes, b"")
-        return len(data)
+        self.sent += bytes(data[: self.record])
+        return min(len(data), self.record)
 
     @staticmethod
     def _say(words: list[object], last: object) -> bytes:
@@ -76,11 +78,8 @@ class CrossedDirectionsTests(SynchronousTestCase):
             end.setblocking(False)
             self.addCleanup(end.close)
         self.script = Scripted()
-        for name in ("receive", "send"):
-            patch = mock.patch.object(tls, name, getattr(self.script, name))
-            patch.start()
-            self.addCleanup(patch.stop)
-        self.transport = TLSTransport(self.loop.poller, self.near, self.owner, None)  # type: ignore[arg-type]
+        call_methods(self)
+        self.transport = TLSTransport(self.loop.poller, self.near, self.owner, self.script)  # type: ignore[arg-type]
         self.transport.resume_reading()
 
     def fill(self) -> None:
@@ -119,6 +118,21 @@ class CrossedDirectionsTests(SynchronousTestCase):
         self.far.send(b"the rest")
         self.loop.reactor.turn()
         self.assertEqual(self.transport.unsent, 0)
+
+    def test_a_peer_that_takes_small_records_gets_all(self) -> None:
+        """A write ends with its first record (max_fragment_length, RFC 6066 section 4)."""
+        self.script.record = 512
+        content = os.urandom(3000)
+        self.loop.poller.senders = []
+        self.transport.write(content)
+        self.transport.send_now()
+        self.assertEqual((self.script.sent, self.transport.unsent), (content, 0))
+
+    def test_nothing_is_written_without_harm(self) -> None:
+        self.loop.poller.senders = []
+        self.transport.write(b"")
+        self.transport.send_now()
+        self.assertEqual((self.script.calls, self.transport.state), ([], OPEN))
 
     def test_writing_that_has_to_read_first_though_nothing_is_to_be_read(self) -> None:
         """The same while its owner has paused reading: OpenSSL reads for itself, and nothing is delivered."""

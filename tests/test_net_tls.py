@@ -24,12 +24,13 @@ from reusedproxy.net.tls import openssl
 from reusedproxy.net.tls import transport as tls
 from reusedproxy.net.tls.client import ClientContext, ClientTLSTransport, Seen
 from reusedproxy.net.tls.files import SYSTEM_CA, TLSConfigurationError, authorities_of, certificates_of
-from reusedproxy.net.tls.openssl import RECORD
-from reusedproxy.net.tls.transport import RECORDS_AT_ONCE, CertificateRefused
+from reusedproxy.net.tls.openssl import RECORD, RECORDS
+from reusedproxy.net.tls.transport import CertificateRefused
 from reusedproxy.net.tls.words import ALERTS, VerifyFault, name_of
 from reusedproxy.net.transport import PEER_CLOSED, PEER_TRUNCATED, Transport
 from tests.test_net_transport import PassingBehaviour
 from tests.test_net_transport_ends import EndBehaviour
+from tests.tlsfakes import call_methods
 from tests.wire import Far, Recorder, certificates, scratch, server_context
 
 TLS12 = SSL.TLS1_2_VERSION
@@ -86,20 +87,20 @@ class TLSBehaviour(PassingBehaviour, EndBehaviour):
     def test_records_are_joined_when_many_come(self) -> None:
         """Full records that wait together are delivered together, but no more than a bound at once."""
         transport, far = self.open(reading=False)
-        content = os.urandom(RECORD * (RECORDS_AT_ONCE + 3))
+        content = os.urandom(RECORD * (RECORDS + 3))
         far.send(content)
         self.loop.pump()
         transport.resume_reading()
         self.loop.pump()
         self.assertTrue(self.owner.received == content)
-        self.assertLessEqual(max(map(len, self.owner.chunks)), RECORD * RECORDS_AT_ONCE)
+        self.assertLessEqual(max(map(len, self.owner.chunks)), RECORD * RECORDS)
         self.assertGreater(max(map(len, self.owner.chunks)), RECORD)
 
     def test_record_sizes_around_the_edge(self) -> None:
         """Bodies that fill records to the byte, and one more or less, arrive whole without another event to help."""
         _, far = self.open()
         content = b""
-        for size in (1, RECORD - 1, RECORD, RECORD + 1, 2 * RECORD, RECORD * RECORDS_AT_ONCE, 1):
+        for size in (1, RECORD - 1, RECORD, RECORD + 1, 2 * RECORD, RECORD * RECORDS, 1):
             piece = os.urandom(size)
             content += piece
             far.send(piece)
@@ -437,12 +438,11 @@ class PlainMethodsTests(TLSBehaviour, SynchronousTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.patch(tls, "send", openssl.send_by_method)
-        self.patch(tls, "receive", openssl.receive_by_method)
+        call_methods(self)
 
     def test_the_installed_pyopenssl_is_called_directly(self) -> None:
         """A release with other insides would only cost speed, and should be noticed here."""
-        self.assertIsNot(openssl.send, openssl.send_by_method)
+        self.assertIsNotNone(openssl.direct_calls())
 
 
 class ConfigurationTests(SynchronousTestCase):

@@ -163,7 +163,7 @@ class AcquireTests(SynchronousTestCase):
         bench = PoolBench(min_conn=3)
         bench.answer_all()
         bench.pool.idle[0].safe = True
-        times = iter([1, 1.25, 2, 3, 4, 5, 6])
+        times = iter([0, 1, 1.25, 2, 3, 4, 5, 6])
         self.patch(bench.pool.deadlines, "now", lambda: bench.clock.seconds() + next(times))
         bench.borrow(SAFE)
         warm = bench.pool.counters.acquired[WARM]

@@ -72,7 +72,7 @@ class BrokenPromiseTests(SynchronousTestCase):
         self.patch(
             ServerConnection,
             "_finish",
-            lambda connection, exchange, keep_alive, more: finish(connection, exchange, keep_alive, False),
+            lambda connection, exchange, keep_alive, more, now: finish(connection, exchange, keep_alive, False, now),
         )
         self.assertRaises(AssertionError, TARGETS["server"].check, data)
 

@@ -10,8 +10,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.net.tls import openssl
 from reusedproxy.rules.samples.certificates import parts
+
+
+def call_methods(test: SynchronousTestCase) -> None:
+    """Has TLS transports call pyOpenSSL's public methods, as where its private names are not those that are known."""
+    names = ("SSL_read", "SSL_write", "places", "view", "raise_error", "_writable", "_direct")
+    for name, method in zip(names, (*openssl.by_methods(), None), strict=True):
+        test.patch(openssl, name, method)
+
 
 CN = b"\x06\x03\x55\x04\x03"
 

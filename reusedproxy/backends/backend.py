@@ -16,6 +16,7 @@ from reusedproxy.backends.queue import Queue, Waits
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, UP, Server
 from reusedproxy.config import model
 from reusedproxy.measures.traffic import Traffic
+from reusedproxy.net.dial import Target
 from reusedproxy.net.slices import Steps
 
 
@@ -43,6 +44,22 @@ class Placed(Waits, Protocol):
         there, or waits on."""
 
 
+class Group(Protocol):
+    """Defines what a backend asks of those who give servers their addresses (`names`)."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def hold(self) -> None: ...
+    def release(self) -> None: ...
+
+    @property
+    def settled(self) -> bool:
+        """Tells whether there was a first answer, and no server is on its way to another address."""
+
+    def look_again(self, server: Server) -> None:
+        """Asks at once for the name of `server`, if it is one of the group's: its address does not answer."""
+
+
 class Backend:
     """Runs a `backend` section: its servers, the algorithm among them, and the queues.
 
@@ -68,6 +85,8 @@ class Backend:
         self.traffic = Traffic()
         self.checkers: list[Checker] = []
         self.agents: list[AgentChecker] = []
+        #: Those servers whose addresses come from name servers, by name.
+        self.groups: list[Group] = []
         #: What a reload has put in its place.
         self.successor: Backend | None = None
         #: Ends the requests that a server carries, with the letter that says why; set where a server asks for that.
@@ -100,9 +119,13 @@ class Backend:
         checkers: list[Checker | AgentChecker] = [*self.checkers, *self.agents]
         for checker in checkers:
             checker.start()
+        for group in self.groups:
+            group.start()
 
     def stop(self, reason: str) -> None:
-        """Ends the checks, and closes the pools."""
+        """Ends the checks, asks for no name any more, and closes the pools."""
+        for group in self.groups:
+            group.stop()
         checkers: list[Checker | AgentChecker] = [*self.checkers, *self.agents]
         for checker in checkers:
             checker.stop()
@@ -141,7 +164,13 @@ class Backend:
             self._count_redispatch(asks, bound)
         server = self._balance.pick(avoid)
         if server is not None:
-            self._take(server)
+            # `_take`, without a call for each request.
+            server.served += 1
+            traffic = server.traffic
+            traffic.stot += 1
+            traffic.scur += 1
+            if traffic.scur > traffic.smax:
+                traffic.smax = traffic.scur
             asks.placed(server)
             return True
         if not self._active:
@@ -167,9 +196,14 @@ class Backend:
         if status > 0:
             traffic.hrsp[status // 100 if status < 600 else 0] += 1
         if server is not None:
-            server.traffic.bin += ended.bytes_in
-            server.traffic.bout += ended.bytes_out
-            self.done(server)
+            traffic = server.traffic
+            traffic.bin += ended.bytes_in
+            traffic.bout += ended.bytes_out
+            if server.served == server.maxconn or server.queue.waiting or self.queue.waiting:
+                self.done(server)
+            else:
+                server.served -= 1
+                traffic.scur -= 1
 
     def observe(self, observers: dict[Server, Observer]) -> None:
         """Lets these watch their servers' requests. Only then is it asked at a request's end whether somebody does."""
@@ -213,6 +247,8 @@ class Backend:
         if server.admin == DRAIN:
             self._announce("notice", f"{_called(server)} remains in forced drain mode.")
         self._go_on(server, had_any)
+        for group in self.groups if health == DOWN else ():
+            group.look_again(server)
         self._end_sessions(server, health)
 
     def _end_sessions(self, server: Server, health: str) -> None:
@@ -276,14 +312,6 @@ class Backend:
             f" qcur={len(server.queue)}"
         )
 
-    def set_weight(self, server: Server, weight: int) -> None:
-        """Sets the weight of a server; with 0 it takes only what is bound to it."""
-        if weight == server.weight:
-            return
-        server.weigh(weight, self.now())
-        self.use_usable()
-        self._place_queued(server)
-
     def set_maxconn(self, server: Server, maxconn: int) -> None:
         """Sets how many requests a server may be given at once; 0: any number."""
         if maxconn == server.settings.maxconn:
@@ -295,6 +323,61 @@ class Backend:
         if was_full and not server.full:
             self._balance.freed(server)
             self._place_queued(server)
+
+    def set_weight(self, server: Server, weight: int) -> None:
+        """Sets the weight of a server, and chooses by it from now on; without one it takes no more than in DRAIN."""
+        had_any = self.usable
+        server.weigh(weight, self.now())
+        self._regroup(server)
+        self._go_on(server, had_any)
+
+    # Addresses (`names.Notes`).
+
+    def hold_addresses(self) -> None:
+        """Has servers stay at their addresses until `release_addresses`: a reload is about to take them over."""
+        for group in self.groups:
+            group.hold()
+
+    def release_addresses(self) -> None:
+        for group in self.groups:
+            group.release()
+
+    def located(self, server: Server, was: Target | None, by: str) -> None:
+        """Notes that `server` has moved from `was` (None: it had no address) to another address, told by `by`."""
+        had_any, name = self.usable, _called(server)
+        self._announce("notice", f"{server.full_name} changed its IP from {_ip(was)} to {_ip(server.target)} by {by}.")
+        if not server.addressed:
+            server.find_address(self.now())
+            for checker in self.checkers:
+                if checker.server is server:
+                    checker.begin()
+            self._regroup(server)
+            name = f"{name} ('{server.host}')"
+            if server.admin == MAINT:
+                self._announce("notice", f"{name} resolves again but remains in maintenance.")
+            else:
+                self._announce("notice", f"{name} is {server.health}/{server.admin} (resolves again).")
+                text = f"Server {server.full_name} administratively READY thanks to valid DNS answer."
+                self._announce("notice", text)
+        self._go_on(server, had_any)
+
+    def unresolved(self, host: str, section: str, cause: str) -> None:
+        """Notes that name servers do not know `host`, and none of its servers has an address."""
+        text = f"backend {self.name}: '{host}' cannot be resolved by 'resolvers {section}' ({cause}): its servers wait"
+        self._announce("warning", text)
+
+    def lost_address(self, server: Server, cause: str) -> None:
+        """Notes that `server` has no address any more, and why, in HAProxy's words. Its requests in flight end."""
+        had_any, stood, name = self.usable, server.state, _called(server)
+        server.lose_address(self.now())
+        requeued = self._regroup(server)
+        if stood == DOWN:
+            self._announce("notice", f"{name} was DOWN and now enters maintenance ({cause}).")
+        elif stood != MAINT:
+            level = "alert" if stood == UP else "notice"
+            left = self._left(server, requeued)
+            self._announce(level, f"{name} is going DOWN for maintenance ({cause}). {left}")
+        self._go_on(server, had_any)
 
     def set_state(self, server: Server, admin: str) -> None:
         """Sets the administrative state of a server: READY, DRAIN or MAINT, as HAProxy's `set server
@@ -309,7 +392,10 @@ class Backend:
                 checker.begin()
         requeued = self._regroup(server)
         name = _called(server)
-        if admin == MAINT and stood == DOWN:
+        if not server.addressed:
+            if was == MAINT:
+                self._announce("notice", f"{name} is leaving forced maintenance but remains in maintenance.")
+        elif admin == MAINT and stood == DOWN:
             self._announce("notice", f"{name} was DOWN and now enters maintenance.")
         elif admin == MAINT:
             level = "alert" if stood == UP else "notice"
@@ -482,6 +568,10 @@ class Backend:
         asks.redispatched = True
         self.traffic.add("wredis")
         server.traffic.add("wredis")
+
+
+def _ip(target: Target | None) -> str:
+    return "(none)" if target is None else str(target.address[0])
 
 
 def _called(server: Server) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import evolve
 
 from reusedproxy.backends.queue import Queue
 from reusedproxy.config import model
 from reusedproxy.measures.traffic import Traffic
-from reusedproxy.net.dial import DialFailure
+from reusedproxy.net.dial import DialFailure, Target
+from reusedproxy.net.names.messages import Service
 from reusedproxy.pool.named import ConstantPool, NameRefused, Naming
 from reusedproxy.pool.pool import HTTPConnectionPool
 
@@ -24,6 +25,16 @@ READY = "READY"
 _SERVING = (UP, DRAIN, NOLB)
 
 
+class Relocation(Protocol):
+    """Defines who builds what a server needs at another address."""
+
+    def pool_at(self, target: Target) -> HTTPConnectionPool:
+        """Returns a new pool for the server's connections to `target`. It begins suspended."""
+
+    def moved(self, target: Target) -> None:
+        """Notes that the server's pool is at `target` now: its checks go there, too."""
+
+
 class Server:
     """Keeps the state, the numbers and the queue of a `server` line. `state` decides what it may be given:
 
@@ -31,11 +42,12 @@ class Server:
     DRAIN   takes only those that are bound to it; its pool and its checks go on
     NOLB    the same, because its checks have found so (`disable-on-404`)
     DOWN    its checks fail: takes none
-    MAINT   out of service: takes none, and is not checked
+    MAINT   out of service, or without an address: takes none, and is not checked
 
     Two independent facts make up the state, in `_made` alone: `admin`, what the operator orders (READY, DRAIN or MAINT;
     at the start MAINT with `disabled`), and `health`, what its checks have found (UP, NOLB or DOWN). So a server in
     DRAIN that falls is DOWN, and when it rises it is in DRAIN again. Without a weight, READY is no more than DRAIN.
+    Without an address (`addressed`: its name cannot be resolved) it is in MAINT, whatever else.
 
     `served` counts the requests that it has been given and that have not ended. `maxconn` (0: none) is their
     current bound: with a `minconn` its backend raises and lowers it. Requests that are bound to the server wait
@@ -60,6 +72,14 @@ class Server:
         #: When it was last given a request, 0: never.
         self.last_placed = 0.0
         self.traffic = Traffic()
+        #: Where its connections go, and went before it moved; None while its name has no address.
+        self.target: Target | None = None
+        self.was_at: Target | None = None
+        self.addressed = True
+        #: The SRV record that it stands for.
+        self.service: Service | None = None
+        #: Builds what it needs at another address; None: it never moves.
+        self.relocation: Relocation | None = None
         self.admin = MAINT if settings.disabled else READY
         #: The server whose state this one has (`track`), what its operator orders, and who has the state of this one.
         self.tracked: Server | None = None
@@ -73,6 +93,11 @@ class Server:
         self.changed_at = now
         self.downtime = 0.0
         self.downs = 0
+
+    @property
+    def host(self) -> str:
+        """Returns the name that its address belongs to: its own, or the one in its SRV record."""
+        return self.service.host if self.service is not None else self.settings.host
 
     @property
     def usable(self) -> bool:
@@ -130,16 +155,40 @@ class Server:
         tracked.trackers.append(self)
         self.copy_tracked(now)
 
-    def weigh(self, weight: int, now: float) -> None:
-        """Sets the weight; with 0 it takes only what is bound to it."""
-        self.weight = weight
-        self._settle(now)
-
     def limit(self, maxconn: int) -> None:
         """Sets how many requests it may be given at once, as its agent says; 0: any number."""
         self.agent_maxconn = maxconn
         self.settings = evolve(self.settings, maxconn=maxconn)
         self.maxconn = maxconn
+
+    def weigh(self, weight: int, now: float) -> None:
+        self.weight = weight
+        self._settle(now)
+
+    def lose_address(self, now: float) -> None:
+        """Goes out of service, because its name has no address."""
+        self.addressed, self.target = False, None
+        self._settle(now)
+
+    def find_address(self, now: float) -> None:
+        """Notes that it has an address, to which it has moved. It comes as UP, as out of MAINT."""
+        self.addressed = True
+        if self.admin != MAINT:
+            self.health = self._first_health()
+        self._settle(now)
+
+    def move(self, pool: HTTPConnectionPool, target: Target) -> HTTPConnectionPool:
+        """Takes another pool, whose connections go to `target`. Returns the one before."""
+        before, self.pool = self.pool, pool
+        self.was_at, self.target = self.target, target
+        self.former = [*(each for each in self.former if each.state != "closed"), before]
+        return before
+
+    def stand_at(self, target: Target | None, service: Service | None) -> None:
+        """Begins at this address, or without one (None)."""
+        self.target, self.service = target, service
+        self.addressed = target is not None
+        self.state = self._made()
 
     def succeed(self, previous: Server) -> None:
         """Takes the place of `previous` after a reload. What was ordered holds until the file's own word changes; what
@@ -154,11 +203,14 @@ class Server:
                 self.limit(previous.agent_maxconn)
         if (self.settings.check is not None or self.agent_down) and previous.admin != MAINT:
             self.health = previous.health
+        if self.service is not None and not self.settings.resolution.ignore_weight:
+            self.weight = previous.weight
         self.state = self._made()
 
     def follow(self, successor: Server, now: float) -> None:
         """Takes over the state of `successor`, which a reload has put in its place, while its last requests end."""
         self.admin, self.health, self.weight = successor.order, successor.health, successor.weight
+        self.addressed = successor.addressed
         self._settle(now)
 
     def _first_health(self) -> str:
@@ -179,7 +231,7 @@ class Server:
 
     def _made(self) -> str:
         order = self.order
-        if order == MAINT:
+        if order == MAINT or not self.addressed:
             return MAINT
         if self.health == DOWN:
             return DOWN

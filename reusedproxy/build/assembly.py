@@ -18,10 +18,12 @@ from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks.observe import Observer
+from reusedproxy.backends.moving import Departed
 from reusedproxy.backends.server import Server
 from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
+from reusedproxy.build.resolution import Sections, groups_of
 from reusedproxy.build.rule_sets import RuleSets, default_backend
-from reusedproxy.build.server_lines import Announce, Line, Lines
+from reusedproxy.build.server_lines import Announce, Line, Lines, asks_libc
 from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
@@ -30,6 +32,7 @@ from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener, ListenError, backlog_of, bind_socket, owner_of
+from reusedproxy.net.names.section import Names
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.resolver import Query
 from reusedproxy.net.slices import Steps, run_through
@@ -76,6 +79,9 @@ class Proxy:
     maxconn: int = 0
     #: Handshake budget for the floors of all servers, shared through all reloads.
     budget: Budget = field(kw_only=True)
+    #: Asks name servers, through all reloads; and the pools of servers that have moved since.
+    names: Names = field(kw_only=True)
+    departed: Departed = field(kw_only=True)
     #: Server lines by backend/server.
     lines: dict[str, Line] = Factory(dict)
     #: Certificates of TLS listeners, by address.
@@ -143,6 +149,8 @@ class Assembly:
             began=previous.began if previous is not None else deadlines.now(),
             maxconn=maxconn,
             budget=previous.budget if previous is not None else Budget(reactor),
+            names=previous.names if previous is not None else Names(reactor),
+            departed=previous.departed if previous is not None else Departed(reactor),
             files=files,
             addresses=addresses,
             trusts=trusts,
@@ -172,7 +180,7 @@ class Assembly:
         Raises AssemblyError, after closing everything that was opened. It does so in any case when the caller passes
         `faults`.
         """
-        self._proxy.addresses.look_up_all(queries(self._configuration))
+        self._proxy.addresses.look_up_all(queries(self._configuration, self._previous))
         return run_through(self.building(bind=bind, faults=faults))
 
     def building(self, *, bind: bool, faults: Iterable[Fault] = ()) -> Steps[Proxy]:
@@ -193,6 +201,9 @@ class Assembly:
         proxy = self._proxy
         proxy.stamps = yield from proxy.files.look()  # before any of these files is read
         backends = {}
+        self._sections = Sections(
+            self._configuration, proxy.addresses, self._faults, [] if self._again else proxy.notices
+        )
         for each in self._configuration.backends.values():
             if not each.disabled:
                 backends[each.name] = yield from self._backend(each)
@@ -430,6 +441,7 @@ class Assembly:
         }
         if observers:
             backend.observe(observers)
+        backend.groups = groups_of(backend, self._sections, proxy.names, proxy.departed)
         return backend
 
 
@@ -472,16 +484,20 @@ def _end_sessions(proxy: Proxy, server: Server, letter: str) -> None:
         frontend.end_sessions(server, letter)
 
 
-def queries(configuration: model.Configuration) -> Iterable[Query]:
-    """Returns all names whose addresses a configuration needs."""
+def queries(configuration: model.Configuration, previous: Proxy | None = None) -> Iterable[Query]:
+    """Returns all names that the C library has to resolve for a configuration, which takes the place of `previous`."""
+    lines = previous.lines if previous is not None else {}
     for frontend in configuration.frontends.values():
         if not frontend.disabled:
             yield from (_query(bind.address) for bind in frontend.binds if bind.address.host)
     yield from (Query(line.host, socket.SOCK_DGRAM) for line in _log_lines(configuration) if line.kind == "udp")
+    for section in configuration.resolvers.values():
+        yield from (Query(each.host, socket.SOCK_DGRAM) for each in section.nameservers)
     for backend in configuration.backends.values():
         for server in backend.servers if not backend.disabled else ():
             if server.kind == "tcp":
-                yield Query(server.host, socket.SOCK_STREAM)
+                if asks_libc(server, lines.get(f"{backend.name}/{server.name}")):
+                    yield Query(server.host, socket.SOCK_STREAM)
                 if server.check is not None and server.check.addr is not None:
                     yield Query(server.check.addr, socket.SOCK_STREAM)
                 if server.agent is not None and server.agent.addr is not None:

@@ -12,7 +12,7 @@ from functools import partial
 from random import Random
 from typing import Protocol
 
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.backends.backend import Backend
@@ -20,9 +20,11 @@ from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.facts import CheckFacts
 from reusedproxy.backends.checks.requests import request
+from reusedproxy.backends.names import target_of
 from reusedproxy.backends.server import Server
 from reusedproxy.build.certificates import Stamps, not_valid_yet, server_stamps
 from reusedproxy.config import model
+from reusedproxy.config.language.addresses import is_service
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.config.model.values import Notice
@@ -33,6 +35,7 @@ from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.net.poller import Poller
+from reusedproxy.net.resolver import Query, literal
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
 from reusedproxy.net.tls.words import LONGEST_NAME
@@ -45,6 +48,8 @@ from reusedproxy.rules.samples.compile import compiled, compiled_text, constant_
 from reusedproxy.wire.heads import Limits
 from reusedproxy.wire.proxy_protocol import write_v1, write_v2
 
+#: Where the pool of a server is that has no address: it is never dialled.
+NOWHERE = Target(socket.AF_INET, ("0.0.0.0", 0))
 #: Seconds for TCP and TLS when `timeout connect` is unset; HAProxy waits as long as the kernel does.
 CONNECT_TIMEOUT = 30.0
 
@@ -76,15 +81,21 @@ class Announce(Protocol):
 
 @define
 class Line:
-    """Holds one `server` line with its running parts, for a later reading of the configuration to take over."""
+    """Holds one `server` line with its running parts, for a later reading of the configuration to take over.
+
+    The target of `identity` is the present one: a server whose name has other addresses moves.
+    """
 
     identity: Identity
-    pool: HTTPConnectionPool
     server: Server
     #: The request of `idle-ping`.
     ping_request: bytes
     checker: Checker | None = None
     agent: AgentChecker | None = None
+
+    @property
+    def pool(self) -> HTTPConnectionPool:
+        return self.server.pool
 
     @property
     def context(self) -> ClientContext | None:
@@ -141,39 +152,40 @@ class Dialers:
         return Dialer(self.poller, self.deadlines, self.target, context, self.timeout, self.last, said)
 
 
-class CheckDialers:
-    """Finds the dialers for the `connect` steps of a server's checks."""
+@frozen
+class StepDialers:
+    """Finds the dialers for the `connect` steps of a server's checks. Kept as long as the checks, so it holds no
+    reference to the configuration.
 
-    def __init__(self, lines: Lines, settings: model.Server, name: str, dialer: Dialer) -> None:
-        """Takes the dialer of a check that says nothing of its connection."""
-        self._lines = lines
-        self._settings = settings
-        self._name = name
-        self._dialer = dialer
+    `usual` is the dialer of a check that says nothing of its connection. `contexts` are the TLS contexts of steps that
+    have one of their own, `targets` their addresses.
+    """
+
+    usual: Dialer
+    own_preface: Callable[[socket.socket], bytes] | None
+    contexts: Mapping[int, ClientContext]
+    targets: Mapping[int, Target]
+
+    def at(self, usual: Dialer) -> StepDialers:
+        """Returns those for a server that has moved."""
+        contexts = {number: context.elsewhere() for number, context in self.contexts.items()}
+        return evolve(self, usual=usual, contexts=contexts)
 
     def of(self, step: model.Connect) -> Callable[[CheckFacts], Dialer | None]:
         """Returns how to connect for this step."""
-        usual, settings = self._dialer, self._settings
-        context = usual.context if step.default else None
-        if step.ssl and context is None:
-            context = self._lines.check_context(settings, self._name)
-        if step.sni is not None and context is not None:
-            context = self._lines.named(context, step.sni, settings.place, self._name)
+        usual = self.usual
+        context = self.contexts.get(step.number, usual.context if step.default else None)
         preface = usual.preface if step.default else None
         if step.send_proxy and preface is None:
-            preface = _announces_itself(settings.send_proxy or "v1")
+            preface = self.own_preface
+        target = self.targets.get(step.number, usual.target)
 
-        def at(port: int | None) -> Dialer:
-            target = usual.target
-            if step.addr is not None or port is not None:
-                own = target.address[1] if target.family != socket.AF_UNIX else None
-                host = step.addr or (target.address[0] if target.family != socket.AF_UNIX else settings.host)
-                target = self._lines.target(self._name, settings, host, port or own)
-            return Dialer(usual.poller, usual.deadlines, target, context, usual.timeout, preface=preface)
+        def to(port: int | None) -> Dialer:
+            there = target if port is None or target.family == socket.AF_UNIX else with_port(target, port)
+            return Dialer(usual.poller, usual.deadlines, there, context, usual.timeout, preface=preface)
 
         if not isinstance(step.port, model.Expression):
-            plain = context is usual.context and preface is usual.preface and step.addr is None and step.port is None
-            dialer = usual if plain else at(step.port)
+            dialer = usual if step.default and step == model.Connect(step.number) else to(step.port)
             return lambda facts: dialer
         fetch = compiled(step.port, RESPONSE)
         made: dict[int, Dialer] = {}
@@ -184,10 +196,84 @@ class CheckDialers:
                 return None
             if port not in made:
                 made.clear()  # it changes rarely
-                made[port] = at(port)
+                made[port] = to(port)
             return made[port]
 
         return find
+
+
+@frozen
+class Pools:
+    """Makes pools for servers. Kept as long as a server may move, so it holds no reference to the configuration."""
+
+    reactor: IReactorTime
+    poller: Poller
+    deadlines: Deadlines
+    random: Random
+    budget: Budget
+    limits: Limits
+
+    def pool(
+        self,
+        name: str,
+        settings: model.Server,
+        identity: Identity,
+        context: ClientContext | None,
+        announce: Callable[[str, str], None],
+    ) -> HTTPConnectionPool:
+        """Returns a single pool, or one with a pool for each name that its connections may have."""
+        dialers = Dialers(
+            self.poller,
+            self.deadlines,
+            identity.target,
+            context,
+            identity.timeout,
+            descriptors.last_for_servers(),
+            _constant_name(settings).encode(),
+            str(settings.sni) if settings.sni is not None and context is not None and context.refuses_nameless else "",
+        )
+        rest = (identity.limits, self.reactor, self.random, announce, self.limits, self.budget)
+        constant = settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"
+        if settings.sni is None and constant and not settings.send_proxy:
+            return HTTPConnectionPool(name, dialers.dialer(context), *rest)
+        own: bytes | None = None
+        if settings.pool_conn_name is None and not settings.send_proxy:
+            # Without a known name this is the pool for no name, if such a connection may be opened.
+            known = settings.known_name
+            own = host_name(known.encode()) if known else None if dialers.must_name else b""
+        elif settings.pool_conn_name is not None and settings.known_name and not settings.send_proxy:
+            # The pool's name decides: its connections, which use the known SNI, serve requests whatever their SNI.
+            own = constant_text(settings.pool_conn_name)
+        return ConstantPool(name, dialers.dialer(context), *rest, own=own, dialer_for=dialers.named, clock=self.reactor)
+
+
+@frozen
+class Elsewhere:
+    """Builds what the server of a line needs at another address (`backends.server.Relocation`)."""
+
+    line: Line
+    pools: Pools
+    announce: Callable[[str, str], None]
+
+    def pool_at(self, target: Target) -> HTTPConnectionPool:
+        line = self.line
+        context = line.context.elsewhere() if line.context is not None else None
+        settings = line.server.settings
+        identity = evolve(line.identity, target=target)
+        pool = self.pools.pool(f"Server {line.server.full_name}", settings, identity, context, self.announce)
+        pool.ping_request = line.ping_request
+        pool.succeed(line.pool)
+        return pool
+
+    def moved(self, target: Target) -> None:
+        line = self.line
+        line.identity = evolve(line.identity, target=target)
+        check = line.server.settings.check
+        if line.checker is not None and check is not None and check.addr is None:
+            line.checker.move(with_port(target, check.port), line.context)
+        agent = line.server.settings.agent
+        if line.agent is not None and agent is not None and agent.addr is None:
+            line.agent.move(with_port(target, agent.port))
 
 
 class Lines:
@@ -212,11 +298,10 @@ class Lines:
         """Takes the `previous` reading's lines, by backend/server; adds to `faults` and `notices`."""
         self._bufsize = settings.bufsize
         self._spread = spreading(settings.spread_checks, random) if settings.spread_checks else None
+        self._pools = Pools(reactor, poller, deadlines, random, budget, limits)
         self._reactor = reactor
         self._poller = poller
         self._deadlines = deadlines
-        self._random = random
-        self._budget = budget
         self._limits = limits
         self._addresses = addresses
         self._trusts = trusts
@@ -229,8 +314,10 @@ class Lines:
         """Builds one server with its pool: the previous one's, if everything that makes a connection is the same."""
         name = f"{backend.name}/{settings.name}"
         ping_request = _ping_request(backend, settings)
+        previous = self._previous.get(name)
+        target = self._first_target(name, settings, previous)
         identity = Identity(
-            self.target(name, settings, settings.host, settings.port),
+            target or NOWHERE,
             settings.tls,
             server_stamps(settings.tls),
             backend.timeouts.connect or CONNECT_TIMEOUT,
@@ -238,7 +325,7 @@ class Lines:
             self._limits,
             (settings.sni, settings.pool_conn_name, settings.known_name, settings.send_proxy),
         )
-        previous = self._previous.get(name)
+        announce = partial(self._announce, section=f"backend {backend.name}")
         if previous is not None and previous.identity == identity:
             pool = previous.pool
         else:
@@ -248,8 +335,7 @@ class Lines:
                 if context.ours is not None:
                     texts = not_valid_yet(f"server {name}: crt {context.settings.crt}", context.ours)
                     self._notices += (Notice("warning", settings.place, text) for text in texts)
-            announce = partial(self._announce, section=f"backend {backend.name}")
-            pool = self._pool(f"Server {name}", settings, identity, context, announce)
+            pool = self._pools.pool(f"Server {name}", settings, identity, context, announce)
             pool.ping_request = ping_request
         server = Server(backend.name, settings, pool, self._deadlines.now())
         if isinstance(pool, ConstantPool):
@@ -258,46 +344,16 @@ class Lines:
                 _name_of(settings.pool_conn_name) if settings.pool_conn_name else None,
                 _announces(settings.send_proxy),
             )
+        kept = previous is not None and target is not None and goes_on(settings, previous)
+        server.stand_at(target, previous.server.service if previous is not None and kept else None)
         if previous is not None:
             server.succeed(previous.server)
             former = {*previous.server.former, previous.pool} - {pool}
             server.former = [each for each in former if each.state != "closed"]
-        return Line(identity, pool, server, ping_request)
-
-    def _pool(
-        self,
-        name: str,
-        settings: model.Server,
-        identity: Identity,
-        context: ClientContext | None,
-        announce: Callable[[str, str], None],
-    ) -> HTTPConnectionPool:
-        """Returns a single pool, or one with a pool for each name that its connections may have."""
-        dialers = Dialers(
-            self._poller,
-            self._deadlines,
-            identity.target,
-            context,
-            identity.timeout,
-            descriptors.last_for_servers(),
-            _constant_name(settings).encode(),
-            str(settings.sni) if settings.sni is not None and context is not None and context.refuses_nameless else "",
-        )
-        rest = (identity.limits, self._reactor, self._random, announce, self._limits, self._budget)
-        constant = settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"
-        if settings.sni is None and constant and not settings.send_proxy:
-            return HTTPConnectionPool(name, dialers.dialer(context), *rest)
-        own: bytes | None = None
-        if settings.pool_conn_name is None and not settings.send_proxy:
-            # Without a known name this is the pool for no name, if such a connection may be opened.
-            known = settings.known_name
-            own = host_name(known.encode()) if known else None if dialers.must_name else b""
-        elif settings.pool_conn_name is not None and settings.known_name and not settings.send_proxy:
-            # The pool's name decides: its connections, which use the known SNI, serve requests whatever their SNI.
-            own = constant_text(settings.pool_conn_name)
-        return ConstantPool(
-            name, dialers.dialer(context), *rest, own=own, dialer_for=dialers.named, clock=self._reactor
-        )
+        line = Line(identity, server, ping_request)
+        if settings.resolution.resolvers is not None:
+            server.relocation = Elsewhere(line, self._pools, announce)
+        return line
 
     def checker(self, backend: Backend, line: Line, share: float) -> Checker:
         """Builds the checker; the `share` of its interval passes before the first check, so that a
@@ -310,11 +366,14 @@ class Lines:
         if settings.check_tls is not None and context is None:
             context = self._context(settings, server.full_name, settings.check_tls)
         if context is not None and check.sni is not None and check.sni != _constant_name(settings):
-            context = self.named(context, check.sni, settings.place, server.full_name)
+            context = self._named(context, check.sni, settings.place, server.full_name)
         if check.addr is not None or check.port is not None:
             # HAProxy: a check of another address or port does not use the traffic's TLS, unless `check-ssl` is set.
             context = context if settings.check_tls is not None else None
-            target = self.target(server.full_name, settings, check.addr or settings.host, check.port or settings.port)
+            if check.addr is not None:
+                target = self._target(server.full_name, settings, check.addr, check.port or settings.port)
+            else:
+                target = with_port(target, check.port)
         preface = _announces_itself(check.send_proxy)
         dialer = Dialer(self._poller, self._deadlines, target, context, timeout, preface=preface)
         checker = Checker(
@@ -328,7 +387,7 @@ class Lines:
             share * check.inter,
             backend.server_changed,
             feeds=line.pool.knows_name and context is line.context and target == line.identity.target,
-            dialer_for=CheckDialers(self, settings, server.full_name, dialer).of,
+            dialers=self._step_dialers(backend.settings, settings, server.full_name, dialer),
             most=self._bufsize,
             spread=self._spread,
             report=backend.report if backend.settings.log_health_checks else None,
@@ -345,7 +404,10 @@ class Lines:
         server, timeouts = line.server, backend.settings.timeouts
         settings, agent = server.settings, server.settings.agent
         assert agent is not None
-        target = self.target(server.full_name, settings, agent.addr or settings.host, agent.port)
+        if agent.addr is not None:
+            target = self._target(server.full_name, settings, agent.addr, agent.port)
+        else:
+            target = with_port(line.identity.target, agent.port)
         timeout = min(agent.inter, timeouts.connect or agent.inter)
         checker = AgentChecker(
             server,
@@ -362,20 +424,74 @@ class Lines:
         checker.begin_again()
         return checker
 
-    def target(self, name: str, settings: model.Server, host: str, port: int | None) -> Target:
+    def _first_target(self, name: str, settings: model.Server, previous: Line | None) -> Target | None:
+        """Returns the address at which a server begins, by its `init-addr`; None: it has none yet. At a reload it goes
+        on where it is, if name servers have told its address, or none of them could."""
+        if not is_resolved(settings):
+            return self._target(name, settings, settings.host, settings.port)
+        if previous is not None and previous.server.settings is settings:
+            return previous.server.target  # only files of TLS are read again
+        if previous is not None and goes_on(settings, previous):
+            at = previous.server.target
+            return at if at is None or previous.server.service is not None else with_port(at, settings.port)
+        return self._by_methods(name, settings)
+
+    def _by_methods(self, name: str, settings: model.Server) -> Target | None:
+        failed = False
+        for method in settings.resolution.methods:
+            if method == "libc" and not is_service(settings.host):
+                try:
+                    return self._found(name, settings.host, settings.port)
+                except OSError:
+                    failed = True
+            elif method == "none":
+                self._tell_unresolved(failed, settings, "disabling server")
+                return None
+            elif method not in ("last", "libc"):
+                self._tell_unresolved(failed, settings, "falling back to configured address")
+                return target_of(method, settings.port or 0)
+        what = "could not resolve address" if failed else "no method found to resolve address"
+        self._faults.append(Fault(settings.place, f"server {name}: {what} '{settings.host}'"))
+        return NOWHERE
+
+    def _tell_unresolved(self, failed: bool, settings: model.Server, so: str) -> None:
+        notice = Notice("warning", settings.place, f"could not resolve address '{settings.host}', {so}")
+        if failed and notice not in self._notices:
+            self._notices.append(notice)
+
+    def _found(self, name: str, host: str, port: int | None) -> Target:
+        return Target(*self._addresses.find(name, host, port or 0, socket.SOCK_STREAM))
+
+    def _target(self, name: str, settings: model.Server, host: str, port: int | None) -> Target:
         """Returns the address of the server `name`, or that of its checks."""
         if settings.kind == "unix":
             return Target(socket.AF_UNIX, host)
         try:
-            return Target(*self._addresses.find(name, host, port or 0, socket.SOCK_STREAM))
+            return self._found(name, host, port)
         except OSError as error:
             self._faults.append(Fault(settings.place, f"could not resolve address '{host}': {error.strerror}"))
-            return Target(socket.AF_INET, ("0.0.0.0", 0))
+            return NOWHERE
 
-    def check_context(self, settings: model.Server, name: str) -> ClientContext | None:
-        """Returns the TLS context of a step that asks for TLS: as the server's line has it, or with its defaults."""
-        tls = settings.tls or settings.check_tls or settings.step_tls
-        return self._context(settings, name, tls)
+    def _step_dialers(
+        self, backend: model.Backend, settings: model.Server, name: str, usual: Dialer
+    ) -> StepDialers | None:
+        """Returns the dialers for the steps of a check; None where it has no steps of its own."""
+        if backend.check_plan is None:
+            return None
+        contexts, targets = {}, {}
+        for step in backend.check_plan.steps:
+            if not isinstance(step, model.Connect):
+                continue
+            context = usual.context if step.default else None
+            if step.ssl and context is None:
+                context = self._context(settings, name, settings.tls or settings.check_tls or settings.step_tls)
+            if step.sni is not None and context is not None:
+                context = self._named(context, step.sni, settings.place, name)
+            if context is not None and context is not usual.context:
+                contexts[step.number] = context
+            if step.addr is not None:
+                targets[step.number] = self._target(name, settings, step.addr, settings.port)
+        return StepDialers(usual, _announces_itself(settings.send_proxy or "v1"), contexts, targets)
 
     def _context(self, server: model.Server, name: str, tls: model.ServerTLS | None) -> ClientContext | None:
         """Returns a TLS context for one server and its checks only: a session must never be
@@ -387,9 +503,9 @@ class Lines:
         except TLSConfigurationError as error:
             self._faults.append(Fault(server.place, f"server {name}: {error}"))
             return None
-        return self.named(context, server.known_name, server.place, name) if server.known_name else context
+        return self._named(context, server.known_name, server.place, name) if server.known_name else context
 
-    def named(self, context: ClientContext, sni: str, place: model.Place, name: str) -> ClientContext:
+    def _named(self, context: ClientContext, sni: str, place: model.Place, name: str) -> ClientContext:
         try:
             return context.named(sni)
         except TLSConfigurationError as error:
@@ -400,6 +516,36 @@ class Lines:
 def spreading(percent: int, random: Random) -> Callable[[float], float]:
     """Returns a function that adds chance to an interval between checks: up to so many percent, either way."""
     return lambda interval: interval * (1 + random.uniform(-percent, percent) / 100)
+
+
+def is_resolved(settings: model.Server) -> bool:
+    """Tells whether a server's address is that of a name, and is found as `init-addr` and `resolvers` say."""
+    return (
+        settings.kind == "tcp"
+        and literal(Query(settings.host, socket.SOCK_STREAM)) is None
+        and (settings.resolution.resolvers is not None or bool(settings.resolution.init))
+    )
+
+
+def goes_on(settings: model.Server, previous: Line) -> bool:
+    """Tells whether a server keeps at a reload what name servers have told about it."""
+    before = previous.server.settings
+    return settings.resolution.resolvers is not None and before.host == settings.host and is_resolved(before)
+
+
+def asks_libc(settings: model.Server, previous: Line | None) -> bool:
+    """Tells whether the C library has to be asked for the address at which a server begins."""
+    if settings.kind != "tcp" or is_service(settings.host):
+        return False
+    if not is_resolved(settings):
+        return True
+    return "libc" in settings.resolution.methods and (previous is None or not goes_on(settings, previous))
+
+
+def with_port(target: Target, port: int | None) -> Target:
+    """Returns the same address with another port; None: the same."""
+    host, before, *rest = target.address
+    return Target(target.family, (host, before if port is None else port, *rest))
 
 
 def _generation(identity: Identity, previous: Line | None) -> int:

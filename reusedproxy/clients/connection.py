@@ -16,14 +16,15 @@ from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.exchanges.own_answers import ERRORS
 from reusedproxy.exchanges.session import Session
+from reusedproxy.net.deadlines import SLOTS
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.transport import BROKEN, HIGH_WATER, PEER_RESET, Transport
 from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody
 from reusedproxy.wire.heads import (
+    EMPTY_LINE,
     RequestFault,
     RequestHead,
     check_partial,
-    find_head_end,
     read_request,
     skip_empty_lines,
 )
@@ -96,6 +97,7 @@ class ClientConnection:
         "session",
         "slot",
         "state",
+        "straight",
         "transport",
     )
 
@@ -112,9 +114,12 @@ class ClientConnection:
         self.last_because = ""
         self.exchange: Exchange | None = None
         #: The header line that tells servers who asks, or nothing.
-        self.forwarded = frontend.forwarded(address)
+        self.forwarded = frontend.forwarded(address) if frontend.forwards else b""
         self.slot = 0.0
         self.listener = listener
+        #: The route of all its requests, where no rule and no page decides about them; None: its frontend is asked.
+        passes = frontend.pages or frontend.monitored or frontend.routing is not None
+        self.straight = None if passes else frontend.default_route
         #: What its exchanges keep for those that follow; None: nothing so far.
         self.session: Session | None = None
         #: The destination that a PROXY protocol header has named; None: the proxy itself.
@@ -143,15 +148,83 @@ class ClientConnection:
     # What the transport calls.
 
     def data_received(self, data: bytes) -> None:
+        """Reads heads, as long as there are whole ones and each exchange has ended; or more of a body.
+
+        What every request needs is in this one method, because each call costs as much as a small step here.
+        """
         if self.state == WAITING and not self._blocked:
-            self._began = self.deadlines.now()
-            self._take(data)
+            now = self._began = self.deadlines.now()
         elif self.state == READING:
-            self._take(self._buffer + data)
-        elif self._body is not None:
-            self._read_body(data)
-        elif self.state < ENDING:
-            self._keep_early(self._buffer + data)
+            now = self.deadlines.now()
+            data = self._buffer + data
+        else:
+            if self._body is not None:
+                self._read_body(data)
+            elif self.state < ENDING:
+                self._keep_early(self._buffer + data)
+            return
+        limits = self.frontend.limits
+        self._taking = True
+        self._turn_ends_at = self.requests + ANSWERS_AT_ONCE
+        until = 0.0
+        try:
+            while data and self.state < BUSY and not self._blocked and self.requests < self._turn_ends_at:
+                if data[0] == 13:
+                    data = data[skip_empty_lines(data) :]
+                searched = self._searched
+                end = data.find(EMPTY_LINE, searched - 3 if searched > 3 else 0) + 4
+                if end < 4:
+                    self._keep_partial(data)
+                    return
+                self._searched = 0
+                self._buffer = b""
+                head = read_request(data[:end], limits)
+                self.state = BUSY
+                self.requests += 1
+                self.deadline = inf
+                self.exchange = exchange = Exchange(self, head, self._began, now)
+                closing = self.frontend.closing
+                # What a client sends behind CONNECT is for the tunnel, and is no request if there is none.
+                if (closing or not head.keep_alive or head.method == b"CONNECT") and not self.last:
+                    self.last = True
+                    self.last_because = "frontend closes" if closing else "asked for by the request"
+                rest = data[end:]
+                body = b""
+                if head.length:
+                    body, rest = self._start_body(head, rest)
+                if self._eof and not rest:
+                    self.end_after("client closed its side")
+                self._buffer = rest
+                if self.straight is not None:
+                    exchange.begin(self.straight, body, self._body is None)
+                else:
+                    self.frontend.route(exchange, body, self._body is None)
+                if self.state != WAITING:
+                    if self._buffer and len(self._buffer) > limits.max_head:
+                        self.transport.pause_reading()
+                    return
+                data, self._buffer = self._buffer, b""
+                if data:
+                    now = self._began = self.deadlines.now()
+                    if self.transport.unsent > HIGH_WATER:
+                        # Many answers of our own in one batch: whether the client takes them must be known before the
+                        # next.
+                        self.transport.send_now()
+                    until = until or now + ANSWERS_FOR
+                    if now >= until:
+                        self._turn_ends_at = self.requests
+        except RequestFault as fault:
+            self._capture(fault.reason, data)
+            self._refuse(fault.status, "PR")
+        else:
+            if data and self._blocked:
+                self._keep_early(data)
+            elif data and self.state < BUSY:
+                self._buffer = data
+                self.transport.pause_reading()
+                self.transport.line_up(self)
+        finally:
+            self._taking = False
 
     def eof_received(self) -> None:
         """Notes that the client will send nothing more. Its current request goes on: it may
@@ -254,7 +327,11 @@ class ClientConnection:
         if exchange.by_page:
             self._turn_ends_at = self.requests
         timeout = self.frontend.timeouts.http_keep_alive
-        self.deadlines.watch(self, inf if timeout is None else exchange.ended + timeout)
+        deadline = inf if timeout is None else exchange.ended + timeout
+        if 0 < self.slot <= deadline * SLOTS:
+            self.deadline = deadline
+        else:
+            self.deadlines.watch(self, deadline)
         if last:
             self.transport.write(last)
         if self._buffer and not self._taking:
@@ -338,6 +415,8 @@ class ClientConnection:
             self.end_after("other certificates are shown now")
         self.frontend.connections.discard(self)
         self.frontend = frontend
+        passes = frontend.pages or frontend.monitored or frontend.routing is not None
+        self.straight = None if passes else frontend.default_route
         self.forwarded = frontend.forwarded(self.address)
         frontend.take_over(self)
         return True
@@ -348,77 +427,11 @@ class ClientConnection:
 
     # Reading requests.
 
-    def _take(self, data: bytes) -> None:
-        """Reads heads, as long as there are whole ones and each exchange has ended."""
-        self._taking = True
-        self._turn_ends_at = self.requests + ANSWERS_AT_ONCE
-        until = 0.0
-        try:
-            while data and self.state < BUSY and not self._blocked and self.requests < self._turn_ends_at:
-                data = self._take_one(data)
-                if data:
-                    now = self.deadlines.now()
-                    until = until or now + ANSWERS_FOR
-                    if now >= until:
-                        self._turn_ends_at = self.requests
-        except RequestFault as fault:
-            self._capture(fault.reason, data)
-            self._refuse(fault.status, "PR")
-        else:
-            if data and self._blocked:
-                self._keep_early(data)
-            elif data and self.state < BUSY:
-                self._buffer = data
-                self.transport.pause_reading()
-                self.transport.line_up(self)
-        finally:
-            self._taking = False
-
     def _keep_early(self, data: bytes) -> None:
         """Keeps requests that came too early. The client may send no more than a head's size of them."""
         self._buffer = data
         if len(data) > self.frontend.limits.max_head:
             self.transport.pause_reading()
-
-    def _take_one(self, data: bytes) -> bytes:
-        """Reads one head and begins its exchange. Returns the rest of the data if that exchange has
-        ended already, else nothing."""
-        if data[0] == 13:
-            data = data[skip_empty_lines(data) :]
-        end = find_head_end(data, self._searched)
-        if end < 0:
-            self._keep_partial(data)
-            return b""
-        self._searched = 0
-        self._buffer = b""
-        limits = self.frontend.limits
-        head = read_request(data[:end], limits)
-        self.state = BUSY
-        self.requests += 1
-        self.deadline = inf
-        self.exchange = exchange = Exchange(self, head, self._began, self.deadlines.now())
-        if self.frontend.closing or not head.keep_alive or head.method == b"CONNECT":
-            # What a client sends behind CONNECT is for the tunnel; it must not be read as requests if there is none.
-            self.end_after("frontend closes" if self.frontend.closing else "asked for by the request")
-        rest = data[end:]
-        body = b""
-        if head.length:
-            body, rest = self._start_body(head, rest)
-        if self._eof and not rest:
-            self.end_after("client closed its side")
-        self._buffer = rest
-        self.frontend.route(exchange, body, self._body is None)
-        if self.state != WAITING:
-            if self._buffer and len(self._buffer) > limits.max_head:
-                self.transport.pause_reading()
-            return b""
-        rest, self._buffer = self._buffer, b""
-        if rest:
-            self._began = self.deadlines.now()
-            if self.transport.unsent > HIGH_WATER:
-                # Many answers of our own in one batch: whether the client takes them must be known before the next.
-                self.transport.send_now()
-        return rest
 
     def _keep_partial(self, data: bytes) -> None:
         if data:
@@ -439,9 +452,7 @@ class ClientConnection:
         data, self._buffer = self._buffer, b""
         if not self._eof:
             self.transport.resume_reading()
-        if self.state == WAITING:
-            self._began = self.deadlines.now()
-        self._take(data)
+        self.data_received(data)
         if self._eof and not (self._buffer and self.state == WAITING):
             self._end_after_eof()
 
@@ -577,10 +588,24 @@ class ClientConnection:
         self.state = ENDING
         self._buffer = b""
         self._body = None
+        transport = self.transport
         if data:
-            self.transport.write(data)
-        self.transport.close(reason, drain=drain > 0)
-        if self.state == ENDING:
-            self._left = self.transport.unsent
-            self._drain_until = self.deadlines.now() + DRAIN_FOR
-            self._give_time(drain if drain and not self._blocked else self._time_to_take)
+            transport.write(data)
+        transport.close(reason, drain=drain > 0)
+        if self.state != ENDING:
+            return
+        self._left = transport.unsent
+        now = self.deadlines.now()
+        if drain and not self._blocked:
+            self._drain_until = now + DRAIN_FOR
+            timeout: float | None = drain
+        else:
+            self._drain_until = now + DRAIN_FOR
+            timeouts = self.frontend.timeouts
+            timeout = timeouts.client_fin or timeouts.client
+        if timeout is None:
+            return
+        if 0 < self.slot <= (now + timeout) * SLOTS:
+            self.deadline = now + timeout
+        else:
+            self.deadlines.watch(self, now + timeout)

@@ -33,6 +33,10 @@ from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.wire.bodies import ChunkedBody
 from reusedproxy.wire.heads import Limits
 
+#: The address of all clients at unix sockets.
+UNIX_CLIENT = ("unix", 0)
+#: A client connection makes itself the owner of its transport.
+_NOBODY: ClientConnection = None  # type: ignore[assignment]
 #: Seconds between two log lines about the same bound.
 FULL_EVERY = 60.0
 
@@ -91,10 +95,14 @@ class Frontend:
         #: Another frontend accepts on its listeners, or nobody does.
         self.stopped = False
         self.default_route = None if backend is None else Route(settings, backend)
+        #: Tells that the servers of its default backend are told who asks (`option forwardfor`).
+        self.forwards = self.default_route is not None and self.default_route.forwards
         #: The name of the backend of its own section, of a `listen`; None: it is a frontend only.
         self.own_backend: str | None = None
         #: The rules of its section and of those that they lead to; None: there are none.
         self.routing: Routing | None = None
+        #: A `clients.monitor.Monitor` stands in the place of `route`.
+        self.monitored = False
         #: All backends, by name.
         self.backends: Mapping[str, Backend] = {}
         #: Decides who may come in; None: everybody may.
@@ -252,8 +260,9 @@ class Frontend:
 
     def connection_made(self, accepted: socket, address: object, listener: Listener) -> None:
         """Admits a client that has connected, or rejects it by a rule."""
-        name = _name_of(address)
-        expects = listener.bind.accept_proxy
+        name = address[:2] if isinstance(address, tuple) else UNIX_CLIENT
+        bind = listener.bind
+        expects = bind.accept_proxy
         if self.gate is not None:
             verdict = self._verdict(Arrival(accepted, name, listener, self.name))
             if verdict == REJECT:
@@ -262,22 +271,25 @@ class Frontend:
                 accepted.close()
                 return
             expects = verdict == EXPECT_PROXY
-        connections = self.connections
+        connections, places = self.connections, self._places
         self.connections_total += 1
-        self._places.taken += 1
+        places.taken += 1
         if expects:
             connections.add(self.handshakes.expect_preface(accepted, name, listener))
+        elif listener.certificates is not None:
+            connections.add(self.handshakes.begin(accepted, name, listener, listener.certificates))
         else:
-            connections.add(self.admit(accepted, name, listener))
+            transport = Transport(self._poller, accepted, _NOBODY)
+            connections.add(ClientConnection(self, transport, name, listener))
         size = len(connections)
         if size > self.connections_max:
             self.connections_max = size
-        if size >= self.maxconn:
+        if size >= (self.settings.maxconn or places.maxconn):
             self._fill()
-        if self._places.full:
-            for frontend in self._places.frontends:
+        if places.taken >= places.maxconn:
+            for frontend in places.frontends:
                 frontend._fill()
-        if listener.full:
+        if 0 < bind.maxconn <= listener.connections:
             bound = f"{listener.bind.address} (maxconn {listener.bind.maxconn})"
             self._tell_full(f"Proxy {self.name} reached the connection limit of its bind {bound}")
             listener.pause()
@@ -286,16 +298,16 @@ class Frontend:
         """Makes a client connection, or begins its TLS handshake. The caller counts it."""
         if listener.certificates is not None:
             return self.handshakes.begin(accepted, address, listener, listener.certificates)
-        nobody: ClientConnection = None  # type: ignore[assignment]  # it makes itself the peer
-        return ClientConnection(self, Transport(self._poller, accepted, nobody), address, listener)
+        return ClientConnection(self, Transport(self._poller, accepted, _NOBODY), address, listener)
 
     def connection_gone(self, connection: Connected, listener: Listener) -> None:
         """Forgets a connection whose socket is closed, and accepts others again if there was no room."""
         self.connections.discard(connection)
-        self._places.taken -= 1
+        places = self._places
+        places.taken -= 1
         listener.connections -= 1
-        if self._places.taken + 1 == self._places.maxconn:
-            for frontend in self._places.frontends:
+        if places.taken + 1 == places.maxconn:
+            for frontend in places.frontends:
                 frontend._make_room()
         elif self.full:
             self._make_room()
@@ -380,5 +392,5 @@ class Frontend:
 
 
 def _name_of(address: object) -> tuple[str, int]:
-    """Returns a client's address from its socket's; all clients at unix sockets have the same."""
-    return address[:2] if isinstance(address, tuple) else ("unix", 0)
+    """Returns a client's address from its socket's."""
+    return address[:2] if isinstance(address, tuple) else UNIX_CLIENT

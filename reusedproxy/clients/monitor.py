@@ -29,6 +29,7 @@ class Monitor:
 
     def stand_in(self) -> None:
         """Takes the place of the frontend's own `route`, so that a frontend without a monitor never asks for one."""
+        self._frontend.monitored = True
         self._frontend.log = _unless_monitored(self._frontend.log)
         self._frontend.route = self.route  # type: ignore[method-assign]
 

@@ -45,6 +45,14 @@ class Owner(ClientFrontend, Protocol):
     invalid: LastErrors
     connections: set[Connected]
     closing: bool
+    #: Tells whether `route` answers some requests itself (`monitor-uri`).
+    monitored: bool
+    #: Tells whether `forwarded` writes anything for some clients.
+    forwards: bool
+
+    @property
+    def routing(self) -> object | None:
+        """Returns its rules; None: there are none."""
 
     def route(self, exchange: Exchange, body: bytes, ended: bool) -> None:
         """Begins `exchange` at its backend, or answers it. `body` is what has come of the body; `ended`

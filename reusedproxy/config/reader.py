@@ -26,20 +26,23 @@ from reusedproxy.config.language.report import (
     not_done,
 )
 from reusedproxy.config.language.words import split_words, unset_variables
+from reusedproxy.config.model.names import Resolvers
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections import finish
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.proxies import lose_proxy_line, read_proxy_line
+from reusedproxy.config.sections.resolvers import ResolversDraft
+from reusedproxy.config.validate.names import validate_names
 from reusedproxy.config.validate.proxies import validate
 
 __all__ = ["ConfigurationError", "Fault", "Source", "read_configuration", "reading"]
 
 _NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 #: Index of the word that is an address, by keyword; the next line names those with a further address after `addr`.
-_ADDRESSES = {"bind": 1, "log": 1, "manhole": 1, "server": 2}
-_CHECKED_ADDRESSES = ("server", "default-server")
+_ADDRESSES = {"bind": 1, "log": 1, "manhole": 1, "server": 2, "nameserver": 2, "server-template": 3}
+_CHECKED_ADDRESSES = ("server", "server-template", "default-server")
 
 
 @frozen
@@ -94,9 +97,10 @@ class _Reading:
     environment: dict[str, str]
     ssllib: str
     global_: GlobalDraft
-    section: GlobalDraft | ProxyDraft | str | None = None
+    section: GlobalDraft | ProxyDraft | ResolversDraft | str | None = None
     proxies: list[ProxyDraft] = Factory(list)
     defaults: list[ProxyDraft] = Factory(list)
+    resolvers: list[ResolversDraft] = Factory(list)
     # Names of `defaults` sections used by `from`; such a section must not be inherited implicitly as well.
     taken_by_name: set[str] = Factory(set)
     place: Place = Factory(lambda: Place("", 0))
@@ -152,6 +156,8 @@ class _Reading:
         word = rough_words[0] if rough_words else ""
         if word == "global":
             self.section = self.global_
+        elif word == "resolvers":
+            self.section = ResolversDraft(Resolvers("", self.place))
         elif word in haproxy_words.SECTIONS:
             self.section = ProxyDraft(word, "", self.place)
         elif word in haproxy_words.SECTIONS_NOT_DONE:
@@ -160,6 +166,8 @@ class _Reading:
             lose_proxy_line(self.section, Line(self.place, tuple(rough_words)))
         elif isinstance(self.section, GlobalDraft):
             self.section.unreadable.add(word)
+        elif isinstance(self.section, ResolversDraft):
+            self.section.unreadable = True
 
     def with_addresses(self, words: tuple[str, ...], text: str) -> tuple[str, ...]:
         """Returns the words with variables expanded in addresses outside of double quotes, too.
@@ -203,6 +211,8 @@ class _Reading:
         if name == ".SECTION":
             if isinstance(self.section, ProxyDraft):
                 return self.section.name or self.section.kind
+            if isinstance(self.section, ResolversDraft):
+                return self.section.name
             return "global" if isinstance(self.section, GlobalDraft) else ""
         return self.environment.get(name)
 
@@ -220,6 +230,8 @@ class _Reading:
             raise Wrong(f"'{line.keyword}' stands before the first section{hint}")
         elif isinstance(self.section, GlobalDraft):
             self.section.read(line)
+        elif isinstance(self.section, ResolversDraft):
+            self.section.read(line, self.report)
         elif isinstance(self.section, ProxyDraft):
             self.section.tls = self.global_.tls
             read_proxy_line(self.section, line, self.report)
@@ -243,6 +255,9 @@ class _Reading:
             self.section = self.global_
             line.at_most(0)
             return
+        if line.keyword == "resolvers":
+            self.begin_resolvers(line)
+            return
         # Stays in use when the head has no name: a draft that is in no list, whose lines are read and dropped.
         self.section = ProxyDraft(line.keyword, "", line.place)
         try:
@@ -250,6 +265,24 @@ class _Reading:
         except Wrong:
             self.report.names_in_doubt = True
             raise
+
+    def begin_resolvers(self, line: Line) -> None:
+        # In no list yet, so that the lines of a section with a faulty head are read and dropped.
+        self.section = section = ResolversDraft(Resolvers("", line.place))
+        try:
+            name = line.one_argument("a name")
+            if not _NAME.match(name):
+                raise Wrong(
+                    f"the name '{name}' has a character that cannot stand in a name: letters, digits, - _ . : can"
+                )
+            twin = next((each for each in self.resolvers if each.name == name), None)
+            if twin is not None:
+                raise Wrong(f"resolvers '{name}' stands already at {twin.place}")
+        except Wrong:
+            self.report.names_in_doubt = True
+            raise
+        section.settings = Resolvers(name, line.place)
+        self.resolvers.append(section)
 
     def begin_proxy(self, line: Line) -> None:
         words = line.arguments
@@ -314,6 +347,7 @@ class _Reading:
 
     def configuration(self) -> Generator[None, None, Configuration]:
         yield from validate(self.proxies, self.global_, self.report)
+        validate_names(self.proxies, self.resolvers, self.report)
         global_ = self.global_.finished()
         self.report.gather()
         self.report.raise_faults()
@@ -325,7 +359,11 @@ class _Reading:
                 backends[draft.name] = finish.backend(draft, self.global_)
             yield
         return Configuration(
-            global_=global_, frontends=frontends, backends=backends, notices=self.report.sorted_notices()
+            global_=global_,
+            frontends=frontends,
+            backends=backends,
+            resolvers=finish.resolvers(self.resolvers, backends.values()),
+            notices=self.report.sorted_notices(),
         )
 
 

@@ -307,7 +307,8 @@ class ProxyService(Service):
             return
         took = self._reactor.seconds() - began
         short = [pool for pool in proxy.pools if pool.state == "running" and len(pool.idle) < pool.limits.min_conn]
-        if short and took < patience:
+        settled = all(group.settled for backend in proxy.backends for group in backend.groups)
+        if (short or not settled) and took < patience:
             self._reactor.callLater(0.05, self._warm_up, proxy, began, patience)
             return
         if short:
@@ -372,10 +373,10 @@ class ProxyService(Service):
         configuration = yield from loading(self._paths, again=True)
         assert self.proxy is not None
         addresses = Addresses(self.proxy.addresses)
-        names = addresses.unknown(queries(configuration))
+        names = addresses.unknown(queries(configuration, self.proxy))
         if names:
             addresses.learn((yield self._resolver.resolve(names)))
-        addresses.forget_others(queries(configuration))
+        addresses.forget_others(queries(configuration, self.proxy))
         yield from self._turn_to(configuration, addresses)
 
     def _turn_to(self, configuration: Configuration, addresses: Addresses) -> Steps[None]:
@@ -383,6 +384,16 @@ class ProxyService(Service):
         steps. Raises AssemblyError."""
         old = self.proxy
         assert old is not None
+        for backend in old.backends:
+            backend.hold_addresses()
+        try:
+            yield from self._take_up(old, configuration, addresses)
+        finally:
+            for backend in old.backends if self.proxy is old else ():
+                backend.release_addresses()
+
+    def _take_up(self, old: Proxy, configuration: Configuration, addresses: Addresses) -> Steps[None]:
+        """Does the work of `_turn_to`; no server moves to another address meanwhile."""
         assembly = Assembly(configuration, self._reactor, self._poller, SystemRandom(), self.announce, old, addresses)
         new = yield from assembly.building(bind=True, faults=self._nothing_to_serve(configuration))
         was, now = _fixed(old.configuration.global_), _fixed(configuration.global_)
@@ -530,6 +541,8 @@ class ProxyService(Service):
             proxy.logs.close()
         if self.manhole is not None:
             self.manhole.stop()
+        self.proxy.names.stop()
+        self.proxy.departed.stop()
         self._replaced.stop()
         self._standstill.stop()
         self.watchdog.stop()

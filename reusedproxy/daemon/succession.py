@@ -42,6 +42,9 @@ def take_place(old: Proxy, new: Proxy, announce: Announce) -> list[Iterator[None
         for checker in (line.checker, line.agent):
             if checker is not None:
                 checker.stop()
+    for backend in old.backends:
+        for group in backend.groups:
+            group.stop()
     if old.rates is not None:
         old.rates.stop()
     return leaving

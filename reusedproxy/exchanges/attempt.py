@@ -18,14 +18,14 @@ from reusedproxy.backends.server import Server
 from reusedproxy.exchanges.client import Client, session_of
 from reusedproxy.exchanges.failures import Failures, Repeatable, race_class
 from reusedproxy.exchanges.outcomes import CONNECTION, HEAD, QUEUE
-from reusedproxy.exchanges.retry import DIAL_FAILED
+from reusedproxy.exchanges.retry import DIAL_FAILED, IDEMPOTENT
 from reusedproxy.exchanges.reuse import kind_of_connection
 from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.session import Session
 from reusedproxy.net.dial import DialFailure
 from reusedproxy.pool.connection import SERVER_GONE, UNTOUCHED, ServerConnection
 from reusedproxy.pool.counters import AVOIDED
-from reusedproxy.pool.kinds import FRESH, NEW
+from reusedproxy.pool.kinds import ANY, FRESH, NEW
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.served import Exchange as Served
 from reusedproxy.wire.heads import RequestHead
@@ -58,6 +58,11 @@ class Request(Repeatable, Served, Protocol):
     connection: ServerConnection | None
     #: All of the request has come.
     complete: bool
+    #: The head for the server with the first of the body, and the rest of the body, as far as they are held; and how
+    #: many bytes have come.
+    head_and_body: bytes
+    more: list[bytes] | None
+    bytes_in: int
     attempt: Attempt | None
     #: None: no attempt has failed.
     failures: Failures | None
@@ -90,7 +95,9 @@ class Attempt:
     An attempt that fails without another to follow stays in its state, and the exchange ends.
     """
 
-    # Most attempts never touch most of these; as class attributes they cost nothing.
+    # Most attempts never touch most of these; as class attributes they cost nothing. Whoever makes one sets `request`,
+    # since one call of `__init__` for each request costs more than all of that.
+    request: Request
     state = QUEUED
     #: The queue that it waits in; only queues change that.
     queue: Queue[Server, Any] | None = None
@@ -106,19 +113,21 @@ class Attempt:
     #: Tells that there are idle connections, but none that it may be given, so that it waits for a fresher one.
     _spared = False
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
-
     # Finding a server.
 
     def start(self, avoid: Server | None = None) -> None:
         """Asks the backend for a server, and waits for a place if all are full. `avoid` is chosen
         only if there is no other."""
-        backend = self.request.backend
+        request = self.request
+        backend, session = request.backend, request.client.session
         assert backend is not None
-        if not self._choose(backend, avoid):
+        if session is None:
+            chosen = backend.choose(self, avoid)
+        else:
+            chosen = self._choose(backend, avoid)
+        if not chosen:
             self._start_at_successor(backend)
-        elif self.state == QUEUED and self.request.backend is backend:
+        elif self.state == QUEUED and request.backend is backend:
             self._await(backend.settings.timeouts.queue)
         # Else it has been sent, has ended, or has been started at its backend's successor, whose time-out counts then.
 
@@ -183,19 +192,22 @@ class Attempt:
         self.pool = pool
         settings = backend.settings
         raced = failures is not None and failures.raced
-        kind = kind_of_connection(
-            settings.http_reuse, settings.retry_on, request.method, first=client.requests == 1, raced=raced
-        )
+        if settings.http_reuse is None and not raced and request.method in IDEMPOTENT:
+            kind = ANY
+        else:
+            kind = kind_of_connection(
+                settings.http_reuse, settings.retry_on, request.method, first=client.requests == 1, raced=raced
+            )
         session = client.session
         connection = session.take(pool) if session is not None and session.private else None
         if connection is None and kind != NEW:
-            connection = pool.acquire(kind)
+            connection = pool.acquire(kind, now)
         if connection is None:
             self._wait_for_connection(pool, kind)
             return
         self.was_idle = True
         request.connected = now
-        self._send(connection)
+        self._send(connection, now)
 
     def _wait_for_connection(self, pool: HTTPConnectionPool, kind: int) -> None:
         backend = self.request.backend
@@ -255,11 +267,11 @@ class Attempt:
         """Sends the request on the connection for which it has waited."""
         request = self.request
         self.was_idle = connection.requests > 0
-        request.connected = request.client.deadlines.now()
+        request.connected = now = request.client.deadlines.now()
         if self._spared:
             assert request.server is not None
             request.server.pool.counters.race(race_class(request.method), AVOIDED)
-        self._send(connection)
+        self._send(connection, now)
 
     def connection_failed(self, failure: DialFailure) -> None:
         """Makes another attempt, or ends the exchange, because there is no connection."""
@@ -300,7 +312,7 @@ class Attempt:
 
     # Sending, and what the exchange asks when that came to nothing.
 
-    def _send(self, connection: ServerConnection) -> None:
+    def _send(self, connection: ServerConnection, now: float) -> None:
         request = self.request
         client, backend, route, head = request.client, request.backend, request.route, request.head
         assert backend is not None
@@ -308,7 +320,7 @@ class Attempt:
             client.deadlines.cancel(self)
         self.state = SENT
         request.connection = connection
-        data = request.all_held()
+        data = request.head_and_body if request.bytes_in <= HELD_MAX and not request.more else request.all_held()
         if connection.requests:
             connection.safe = True  # HAProxy's manual: it has been reused, so the server is known to bear it
         if route is not None and route.server_closes:
@@ -316,7 +328,11 @@ class Attempt:
         elif (
             backend.settings.http_reuse == "never"
             or connection.pool.solo
-            or (head is not None and head.binds_connection)
+            or (
+                head is not None
+                and (head.upgrade is not None or b"authorization:" in head.head.lower())
+                and head.binds_connection
+            )
         ):
             connection.private = True
             if head is not None and head.upgrade is not None and head.length:
@@ -325,7 +341,7 @@ class Attempt:
             session_of(client).keep(connection)
         if not request.complete:
             client.resume_request()  # before sending, which may pause it
-        connection.send(request, data, request.complete, backend.settings.timeouts.server)
+        connection.send(request, data, request.complete, backend.settings.timeouts.server, now)
 
     @property
     def phase(self) -> str:
@@ -367,7 +383,8 @@ class Attempt:
         that attempts do not nest."""
         request, failures = self.request, self._failures()
         for _ in range(ATTEMPTS_AT_ONCE):
-            request.attempt = attempt = Attempt(request)
+            request.attempt = attempt = Attempt()
+            attempt.request = request
             attempt._in_a_row = True
             if request.server is None:
                 attempt.start(failures.avoided)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from reusedproxy.wire.heads import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
 
 CRLF = b"\r\n"
+#: The end of a head after which the connection ends.
+LAST = b"connection: close\r\n\r\n"
 
 
 def request_head(head: RequestHead, forwarded: bytes, closes: bool, body: bytes) -> bytes:
@@ -42,18 +44,19 @@ def _wishes(head: RequestHead, closes: bool) -> bytes:
 def response_head(head: ResponseHead, framed: bool, last: bool) -> bytes:
     """Returns the head for the client. `framed` tells that it understands chunked coding; `last`, that its connection
     ends after this answer."""
+    # Of answers that need none of this, `Exchange.response_whole` writes the end itself.
     if not framed:
         if head.length <= 0 and head.values(b"Transfer-Encoding"):
             # Also in an answer to HEAD and in a 304: never to an HTTP/1.0 client (RFC 9112 section 6.1).
             head.block = head.without_chunked()
-        return head.block + (b"connection: close\r\n\r\n" if last else b"connection: keep-alive\r\n\r\n")
+        return head.block + (LAST if last else b"connection: keep-alive\r\n\r\n")
     block = head.block
     if head.length == UNTIL_CLOSE:
         # So that the client can tell the end from a truncation, and its own connection stays.
         block += b"transfer-encoding: chunked\r\n"
     if head.upgrade is not None:
         return block + (b"connection: upgrade, close\r\n\r\n" if last else b"connection: upgrade\r\n\r\n")
-    return block + (b"connection: close\r\n\r\n" if last else CRLF)
+    return block + (LAST if last else CRLF)
 
 
 def ends_with_connection(head: ResponseHead, framed: bool) -> bool:

@@ -40,6 +40,8 @@ class Route:
         # HAProxy's manual, `option forwardfor`: the backend's header counts, either's `except`, and `if-none` of both.
         asked = [option for option in (frontend.forwardfor, backend.settings.forwardfor) if option is not None]
         self._forward = asked[-1].header if asked else None
+        #: Tells that some clients' addresses are told to the server.
+        self.forwards = self._forward is not None
         self._spared = [ip_network(option.except_network, strict=False) for option in asked if option.except_network]
         #: How the header line begins (lower case) beside which none of ours goes; nothing: ours always goes.
         self.forward_unless = b""

@@ -81,14 +81,14 @@ class Routing:
             editing.remove(head, lines)
         frontend, rule_set = self._frontend, self._rule_set
         exchange.own_rules = self._own_rules
-        if self._ends(exchange, rule_set.request, ended):
+        if rule_set.request and self._ends(exchange, rule_set.request, ended):
             return
         if frontend.pages and shows_page(frontend.pages, exchange, ended):
             return
-        if self._ends(exchange, rule_set.redirects, ended):
+        if rule_set.redirects and self._ends(exchange, rule_set.redirects, ended):
             return
         try:
-            route = self._choose(exchange)
+            route = self._choose(exchange) if self.choices else frontend.default_route
         except Unevaluated as unevaluated:
             frontend.not_evaluated(unevaluated)
             exchange.fail(500, "PR")
@@ -99,11 +99,11 @@ class Routing:
         exchange.enter(route.backend)
         exchange.own_rules = self._backends_own_rules[route.backend.name]
         own = route.rule_set
-        if own is not None and self._ends(exchange, own.request, ended):
+        if own is not None and own.request and self._ends(exchange, own.request, ended):
             return
         if route.pages and shows_page(route.pages, exchange, ended):
             return
-        if own is not None and self._ends(exchange, own.redirects, ended):
+        if own is not None and own.redirects and self._ends(exchange, own.redirects, ended):
             return
         exchange.answer_rules = self._answer_rules[route.backend.name]
         exchange.begin(route, body, ended)
@@ -126,8 +126,6 @@ class Routing:
 
     def _ends(self, exchange: Exchange, steps: Steps, ended: bool) -> bool:
         """Runs these rules, and tells whether one has answered."""
-        if not steps:
-            return False
         try:
             verdict = run(steps, exchange)
         except Unusable:

@@ -121,6 +121,10 @@ class Dialer:
         self.timeout = timeout
         self.last = last
 
+    def elsewhere(self, target: Target, context: ClientContext | None) -> Dialer:
+        """Returns the dialer that does the same with another address."""
+        return Dialer(self.poller, self.deadlines, target, context, self.timeout, self.last, self.preface)
+
     def dial(self, owner: DialOwner) -> Dial:
         """Begins to connect. The owner is told later, never within this call."""
         return Dial(self, owner)

@@ -24,7 +24,8 @@ from zope.interface import implementer
 
 #: The peer has ended its side: bytes sent before can still be read, and nothing will follow.
 HUNG_UP = EPOLLRDHUP
-READ = EPOLLIN | HUNG_UP
+DATA = EPOLLIN
+READ = DATA | HUNG_UP
 WRITE = EPOLLOUT
 #: Edge-triggered: one event for each arrival of data, not repeated while the data is unread. It is for callbacks that
 #: only peek.
@@ -200,9 +201,9 @@ class Poller:
         senders: list[Sender] = []
         self.senders = senders
         for fd, events in self._epoll.poll(0, BATCH):
-            callback = callbacks.get(fd)
-            if callback is None:
+            if fd not in callbacks:
                 continue
+            callback = callbacks[fd]
             try:
                 callback(events)
             except Exception:

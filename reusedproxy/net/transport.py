@@ -22,7 +22,7 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
-from reusedproxy.net.poller import FAILED, HUNG_UP, READ, WRITE, Poller, Taker
+from reusedproxy.net.poller import DATA, FAILED, HUNG_UP, READ, WRITE, Poller, Taker
 
 #: Bytes asked for in one read: few as long as little comes (the buffer costs its size), many once a read came back
 #: full. Data that the other side cannot send on stays in memory for as long as its reader likes: 400 clients that asked
@@ -87,21 +87,21 @@ class Transport:
         "_events",
         "_fd",
         "_held",
-        "_lined_up",
         "_on_end",
         "_paused",
         "_peer_has_ended",
-        "_poller",
         "_queued",
         "_read_size",
-        "_reading",
         "_reason",
         "_resume_at",
         "_unsent",
         "drained",
         "hung_up",
+        "lined_up",
         "lost",
         "owner",
+        "poller",
+        "reading",
         "socket",
         "state",
         "unsent",
@@ -119,16 +119,17 @@ class Transport:
         self.owner = owner
         self.state = OPEN
         self._fd = connected.fileno()
-        self._poller = poller
+        #: Its `batch` is the number of the present batch of events.
+        self.poller = poller
         self._events = 0
         #: Directions that TLS has crossed. READ: reading waits until the socket takes bytes. WRITE: writing waits until
         #: some come.
         self._crossed = 0
-        #: `_held`: bytes that the owner gave back, delivered before anything else is read. `_lined_up`: the transport
+        #: `_held`: bytes that the owner gave back, delivered before anything else is read. `lined_up`: the transport
         #: waits for its turn, before which nothing is read.
         self._held = b""
-        self._lined_up = False
-        self._reading = False
+        self.lined_up = False
+        self.reading = False
         #: While reading is paused: the function to call when the peer has ended its side.
         self._on_end: Callable[[int], None] | None = None
         self._read_size = READ_SIZE
@@ -165,12 +166,16 @@ class Transport:
 
     def resume_reading(self) -> None:
         """Starts to deliver incoming data, or goes on with it. A new transport does not read."""
-        if self.state <= HALF and not self._reading and (self._held or not self._peer_has_ended):
-            self._reading = True
+        if self.state <= HALF and not self.reading and (self._held or not self._peer_has_ended):
+            self.reading = True
             self._on_end = None
             if self._held:
                 self._line_up()
-            self._watch()
+            if self._events or self._blocked or self._crossed or self.lined_up:
+                self._watch()
+            else:
+                self.poller.watch(self._fd, READ, self.on_ready)
+                self._events = READ
 
     def pause_reading(self, on_end: Callable[[int], None] | None = None) -> None:
         """Leaves incoming data to the kernel, whose buffer fills up and stops the peer's sender.
@@ -179,8 +184,8 @@ class Transport:
         when the peer has ended its side `on_end` is called, once, with an upper bound of the bytes that can still be
         read: no fewer than are unread.
         """
-        if self._reading:
-            self._reading = False
+        if self.reading:
+            self.reading = False
             self._on_end = on_end
             self._watch()
 
@@ -192,8 +197,8 @@ class Transport:
         """
         self._held = data + self._held
         if self._peer_has_ended and self.state <= HALF:
-            self._reading = True
-        if self._reading:
+            self.reading = True
+        if self.reading:
             self._line_up()
             self._watch()
 
@@ -202,7 +207,7 @@ class Transport:
 
         It is for an owner that has work left and nothing to read.
         """
-        self._poller.line_up(owner)
+        self.poller.line_up(owner)
 
     def write(self, data: bytes) -> None:
         """Sends `data`, at the latest at the end of the poller's batch, or as soon as the kernel takes it.
@@ -211,14 +216,18 @@ class Transport:
         """
         if self.state != OPEN:
             return
-        self._unsent.append(data)
-        self.unsent += len(data)
+        if self._unsent:
+            self._unsent.append(data)
+            self.unsent += len(data)
+        else:
+            self._unsent = [data]
+            self.unsent = len(data)
         if self._queued:
             return
         if self._blocked:
             self._check_high_water()
             return
-        senders = self._poller.senders
+        senders = self.poller.senders
         if senders is None or self.unsent >= BULK:
             self._flush()
         else:
@@ -256,13 +265,13 @@ class Transport:
         if shut and (not drain or self._peer_has_ended):
             self._end(reason)
         elif shut:
-            self._reading = True
+            self.reading = True
             self._watch()
         elif not self._unsent:
             self._all_sent()
         elif self._blocked:
             # The peer may read nothing before it has sent all of its own data, so that is read meanwhile.
-            self._reading = drain and not self._peer_has_ended
+            self.reading = drain and not self._peer_has_ended
             self._watch()
 
     def abort(self, reason: str) -> None:
@@ -274,18 +283,6 @@ class Transport:
         except OSError:
             pass  # the connection is gone already, as wanted
         self._end(reason)
-
-    @property
-    def batch(self) -> int:
-        """Returns the number of the poller's present batch, for `heard_since`."""
-        return self._poller.batch
-
-    def heard_since(self, batch: int) -> bool:
-        """Tells whether all data that had come by the end of batch number `batch` has been delivered.
-
-        The answer holds only for a transport that was reading.
-        """
-        return self._poller.batch > batch and not self._lined_up
 
     def silent(self) -> bool:
         """Tells whether nothing is unread at this moment, neither data nor the peer's end.
@@ -309,16 +306,60 @@ class Transport:
 
     # What the poller calls.
 
+    # The next two methods begin with what is done for nearly every request, in one call. What is rarer follows.
+
     def send_now(self) -> None:
         """Sends at the end of the batch what was written during it."""
         self._queued = False
-        if self._unsent:
-            try:
+        unsent = self._unsent
+        if not unsent:
+            return
+        try:
+            data = unsent[0]
+            if len(data) == self.unsent and not self._blocked:
+                try:
+                    sent = self.socket.send(data)
+                except BlockingIOError:
+                    self._wait_to_send()
+                    return
+                except OSError:
+                    self._send_failed()
+                    return
+                if sent == self.unsent:
+                    self._unsent = []
+                    self.unsent = 0
+                    if self.state != OPEN:
+                        self._all_sent()
+                else:
+                    self.unsent -= sent
+                    unsent[0] = data[sent:]
+                    self._wait_to_send()
+            else:
                 self._flush()
-            except Exception:
-                self._broken()
+        except Exception:
+            self._broken()
 
     def on_ready(self, events: int) -> None:
+        # It waits for data alone, so it reads, nothing is blocked, and it is not in line.
+        alone = self._events == READ and not self._crossed
+        if alone and events == DATA and self._read_size == READ_SIZE and self.state <= HALF:
+            try:
+                try:
+                    data = self.socket.recv(READ_SIZE)
+                except OSError as error:
+                    self._read_failed(error)
+                    return
+                if 0 < len(data) < READ_SIZE:
+                    self.owner.data_received(data)
+                else:
+                    self._came(data)
+            except Exception:
+                self._broken()
+            return
+        self._on_events(events)
+
+    def _on_events(self, events: int) -> None:
+        """Handles any events, where more than reading may be due."""
         if events & HUNG_UP:
             self.hung_up = True
         try:
@@ -328,8 +369,8 @@ class Transport:
             if self._crossed:
                 self._uncross()
                 return
-            if events & ~WRITE and self._reading and not self._lined_up:
-                if self._read_size == READ_SIZE or self._poller.take_bulk():
+            if events & ~WRITE and self.reading and not self.lined_up:
+                if self._read_size == READ_SIZE or self.poller.take_bulk():
                     self._read()
                 else:
                     # The last read came back full: other connections have their turn first.
@@ -337,15 +378,15 @@ class Transport:
                     self._watch()
             if events & WRITE and self._blocked:
                 self._flush()
-            if self._on_end is not None and events & (HUNG_UP | FAILED) and not self._reading:
+            if self._on_end is not None and events & (HUNG_UP | FAILED) and not self.reading:
                 self._end_noticed(events)
         except Exception:
             self._broken()
 
     def take_turn(self) -> None:
         """Delivers what the owner gave back, or reads: the other connections have had their turn."""
-        self._lined_up = False
-        if not self._reading:
+        self.lined_up = False
+        if not self.reading:
             return
         try:
             if not self._held:
@@ -353,8 +394,8 @@ class Transport:
             else:
                 data, self._held = self._held, b""
                 self.owner.data_received(data)
-                if self._peer_has_ended and self._reading and not self._held:
-                    self._reading = False
+                if self._peer_has_ended and self.reading and not self._held:
+                    self.reading = False
                     self.owner.eof_received()
             if self.state != CLOSED:
                 self._watch()
@@ -374,11 +415,17 @@ class Transport:
         """Reads what has come, at most one buffer, and delivers it."""
         try:
             data = self.socket.recv(self._read_size)
-        except BlockingIOError:
-            return
-        except OSError:
+        except OSError as error:
+            self._read_failed(error)
+        else:
+            self._came(data)
+
+    def _read_failed(self, error: OSError) -> None:
+        if not isinstance(error, BlockingIOError):
             self._lose(PEER_RESET)
-            return
+
+    def _came(self, data: bytes) -> None:
+        """Delivers what was read, or takes note of the peer's end."""
         if not data:
             self._peer_ended(PEER_CLOSED)
             return
@@ -410,7 +457,7 @@ class Transport:
         self._crossed = 0
         if self._blocked:
             self._flush()
-        if self._reading and not self._held:
+        if self.reading and not self._held:
             self._read()
         if self.state != CLOSED:
             self._watch()
@@ -427,9 +474,9 @@ class Transport:
         on_end(int.from_bytes(ioctl(self._fd, FIONREAD, bytes(4)), byteorder) + self.holds)
 
     def _line_up(self) -> None:
-        if not self._lined_up:
-            self._lined_up = True
-            self._poller.line_up(self)
+        if not self.lined_up:
+            self.lined_up = True
+            self.poller.line_up(self)
 
     def _peer_ended(self, reason: str) -> None:
         if self.state <= HALF and not self._reason:
@@ -439,7 +486,7 @@ class Transport:
         elif self._unsent:
             # The peer may have ended its side only, and wait for the bytes that are still unsent.
             self.state = CLOSING
-            self._reading = False
+            self.reading = False
             self._watch()
         else:
             self._end(self._reason)
@@ -477,13 +524,19 @@ class Transport:
             self._watch()
             self._check_high_water()
 
+    def _wait_to_send(self) -> None:
+        """Waits until the kernel takes the rest of what is unsent."""
+        self._blocked = True
+        self._watch()
+        self._check_high_water()
+
     def _send_failed(self) -> None:
         """Handles a failed write, after which nothing can be sent any more.
 
         Data that the peer sent before may still wait to be read, and often tells why it closed. An early answer to a
         long request ends so (RFC 9112 section 9.5), as does a TLS alert: they are delivered first.
         """
-        if self.state > HALF or not self._reading:
+        if self.state > HALF or not self.reading:
             self._lose(PEER_RESET)
             return
         self._reason = PEER_RESET
@@ -508,7 +561,8 @@ class Transport:
             self.owner.pause_writing()
 
     def _all_sent(self) -> None:
-        self._goodbye()
+        if self.secure:
+            self._goodbye()
         if self.state == CLOSING:
             self._end(self._reason)
             return
@@ -518,7 +572,7 @@ class Transport:
             self._lose(PEER_RESET)
             return
         if self.state == DRAINING:
-            self._reading = True
+            self.reading = True
         self._watch()
 
     def _watch(self) -> None:
@@ -526,7 +580,7 @@ class Transport:
 
         Where it waits for none, not even a reset is noticed.
         """
-        listening = self._reading and not self._lined_up
+        listening = self.reading and not self.lined_up
         events = (READ if listening else 0) | (WRITE if self._blocked else 0)
         if self._on_end is not None and self.state == OPEN:
             events |= HUNG_UP
@@ -535,7 +589,7 @@ class Transport:
             writing = READ if self._crossed & WRITE else WRITE
             events = (reading if listening else 0) | (writing if self._blocked else 0)
         if events != self._events:
-            self._events = self._poller.turn(self._fd, self._events, events, self.on_ready)
+            self._events = self.poller.turn(self._fd, self._events, events, self.on_ready)
 
     def _lose(self, reason: str) -> None:
         """Ends a connection whose socket is of no more use.
@@ -546,13 +600,14 @@ class Transport:
 
     def _end(self, reason: str) -> None:
         self.state = CLOSED
-        self._reading = False
+        self.reading = False
         self._blocked = False
         self._held = b""
-        self._forget_unsent()
+        if self._unsent:
+            self._forget_unsent()
         if self._events:
             self._events = 0
-            self._poller.forget_closing(self._fd)
+            self.poller.forget_closing(self._fd)
         self.socket.close()
         self.owner.connection_lost(reason)
         # Transport and owner refer to each other. Left to the garbage collector, which counts objects and not OpenSSL's

@@ -12,6 +12,7 @@ from math import inf
 
 from twisted.logger import Logger
 
+from reusedproxy.net.deadlines import SLOTS
 from reusedproxy.net.transport import BROKEN, OPEN, PEER_CLOSED, Transport
 from reusedproxy.pool.owner import ConnectionOwner
 from reusedproxy.pool.reasons import EARLY, LEFT_BEHIND, SERVER
@@ -20,12 +21,12 @@ from reusedproxy.pool.unfinished import Unfinished
 from reusedproxy.wire.bodies import BodyFault, ChunkedBody, LengthBody, UntilCloseBody
 from reusedproxy.wire.heads import (
     CHUNKED,
+    EMPTY_LINE,
     UNTIL_CLOSE,
     Limits,
     ResponseFault,
     ResponseHead,
     check_partial_response,
-    find_head_end,
     read_response,
 )
 
@@ -156,14 +157,18 @@ class ServerConnection(Unfinished):
 
     # What an exchange calls.
 
-    def send(self, exchange: Exchange, data: bytes, ended: bool, timeout: float | None) -> None:
+    def send(
+        self, exchange: Exchange, data: bytes, ended: bool, timeout: float | None, now: float | None = None
+    ) -> None:
         """Begins an exchange. `data` is the head with the first of the body; `ended` tells that it is the
         whole request.
 
-        `timeout` (`timeout server`, seconds; None: none) bounds each silence of the server when it is its turn.
+        `timeout` (`timeout server`, seconds; None: none) bounds each silence of the server when it is its turn. `now`
+        is the clock's time, for a caller that knows it.
         """
         self.exchange = exchange
-        if not self.transport.heard_since(self._rested) and not self.transport.silent():
+        transport = self.transport
+        if (self._rested >= transport.poller.batch or transport.lined_up) and not transport.silent():
             # It was freed a moment ago, in this batch of events or while it waits for its turn, so what came behind its
             # last answer was not seen yet: it must not be read as the next one's. (Later it would have been delivered.)
             self._answered = False
@@ -176,10 +181,15 @@ class ServerConnection(Unfinished):
         self._given = len(data)
         self._left = 0
         self._timeout = timeout
-        self._continue_due = exchange.expects and not ended
-        if ended or self._continue_due:
+        self._continue_due = False
+        if ended and timeout is not None and now is not None and 0 < self.slot <= (now + timeout) * SLOTS:
+            self.deadline = now + timeout  # `_expect`, without two calls for each request
+        elif ended:
             self._expect()
-        self.transport.write(data)
+        elif exchange.expects:
+            self._continue_due = True
+            self._expect()
+        transport.write(data)
 
     def write(self, data: bytes) -> None:
         """Sends more of the request's body."""
@@ -250,21 +260,40 @@ class ServerConnection(Unfinished):
         if exchange is None:
             self._unasked(data)
             return
+        transport = self.transport
         if not self._answered:
-            if self._untouched():
+            if transport.unsent + transport.lost == self._given:  # see `_untouched`
                 self._lose(UNTOUCHED, "unasked bytes")
                 return
             self._answered = True
+        now = self.pool.deadlines.now()
         if self._request_ended:
             if self._timeout is not None:
-                self.deadline = self.pool.deadlines.now() + self._timeout
+                self.deadline = now + self._timeout
         elif self._body is not None or self._continue_due:
             self._expect()
         try:
-            if self._body is None:
-                self._read_head(exchange, data)
+            if self._body is not None:
+                self._read_body(exchange, data, now)
+                return
+            end = 0 if self._received else data.find(EMPTY_LINE) + 4
+            if end < 4:
+                self._read_head(exchange, data, now)
+                return
+            head = read_response(data[:end], exchange.method, self._limits)
+            came = len(data) - end
+            if head.status < 200:
+                self._read_head(exchange, data, now)
+            elif head.status > 400 or head.keep_alive_timeout is not None or not 0 <= head.length <= came:
+                self._answer(exchange, head, data, end, now)
             else:
-                self._read_body(exchange, data)
+                # As `_answer` does, in the usual case.
+                body = data[end : end + head.length]
+                self._finish(exchange, head.keep_alive, came > head.length, now)
+                if self.uploader is None:
+                    exchange.response_whole(head, body, now)
+                else:
+                    exchange.response_early(head, body)
         except (ResponseFault, BodyFault) as fault:
             self.pool.invalid.note("", fault.reason, self._received or data)
             self._lose(SERVER_FAULT, str(fault))
@@ -323,22 +352,25 @@ class ServerConnection(Unfinished):
 
     # Reading a response.
 
-    def _read_head(self, exchange: Exchange, data: bytes) -> None:
+    def _read_head(self, exchange: Exchange, data: bytes, now: float) -> None:
+        """Reads a head that comes in pieces, and interim answers before the final one."""
         if self._received:
             data = self._received = self._received + data
         interims = 0
         while True:
-            end = find_head_end(data, self._searched)
-            if end < 0:
+            searched = self._searched
+            end = data.find(EMPTY_LINE, searched - 3 if searched > 3 else 0) + 4
+            if end < 4:
                 self._received = data
-                searched, self._searched = self._searched, len(data)
+                self._searched = len(data)
                 check_partial_response(data, self._limits, searched)
                 return
             self._searched = 0
             head = read_response(data[:end], exchange.method, self._limits)
             self._received = b""
             if head.status >= 200:
-                break
+                self._answer(exchange, head, data, end, now)
+                return
             data = data[end:]
             if head.status == 101:
                 self._switch(exchange, head, data)
@@ -356,6 +388,9 @@ class ServerConnection(Unfinished):
             if interims == INTERIMS_AT_ONCE:
                 self.transport.give_back(data)
                 return
+
+    def _answer(self, exchange: Exchange, head: ResponseHead, data: bytes, end: int, now: float) -> None:
+        """Hands the final answer to the exchange: all of it if it is here, or its head, and the body as it comes."""
         if head.keep_alive_timeout is not None and self.pool.advertised(head.keep_alive_timeout) == 0:
             self.retire_at = -inf  # it will not take another request
         if head.status in (401, 407) and head.binds_connection:
@@ -366,13 +401,18 @@ class ServerConnection(Unfinished):
             self._lose(SERVER_GONE, "server timed it out")
             return
         if head.status > 400 and exchange.unwanted(head.status):
-            self._refuse(exchange, head, data, end)
+            self._refuse(exchange, head, data, end, now)
             return
         length = head.length
         if length >= 0 and len(data) - end >= length:
-            self._read_whole(exchange, head, data, end)
+            whole = end + length
+            self._finish(exchange, head.keep_alive, len(data) > whole, now)
+            if self.uploader is None:
+                exchange.response_whole(head, data[end:whole], now)
+            else:
+                exchange.response_early(head, data[end:whole])
         else:
-            self._start_body(exchange, head, data[end:])
+            self._start_body(exchange, head, data[end:], now)
 
     def _count_interim(self, status: int) -> None:
         """Bounds the number of interim answers, because each renews `timeout server`."""
@@ -383,14 +423,6 @@ class ServerConnection(Unfinished):
         self._interims = self.requests, count + 1, since
         if count >= INTERIMS + (now - since if status == 102 else 0):
             raise ResponseFault("interim answers without end")
-
-    def _read_whole(self, exchange: Exchange, head: ResponseHead, data: bytes, end: int) -> None:
-        whole = end + head.length
-        self._finish(exchange, head.keep_alive, len(data) > whole)
-        if self.uploader is None:
-            exchange.response_whole(head, data[end:whole])
-        else:
-            exchange.response_early(head, data[end:whole])
 
     def _switch(self, exchange: Exchange, head: ResponseHead, rest: bytes) -> None:
         """Switches to another protocol at the end of the request, for which it waits if need be: the client's side
@@ -410,17 +442,17 @@ class ServerConnection(Unfinished):
         elif transport.full:
             self._await_taking()
 
-    def _refuse(self, exchange: Exchange, head: ResponseHead, data: bytes, end: int) -> None:
+    def _refuse(self, exchange: Exchange, head: ResponseHead, data: bytes, end: int, now: float) -> None:
         """Drops an unwanted answer. A connection whose answer is here in full stays usable."""
         if 0 <= head.length <= len(data) - end:
-            self._finish(exchange, head.keep_alive, len(data) > end + head.length)
+            self._finish(exchange, head.keep_alive, len(data) > end + head.length, now)
             if self.uploader is not None:
                 self.give_up("answer not wanted")  # all of the request goes to another now
         else:
             self.give_up("answer not wanted")
         exchange.answer_unwanted(head.status)
 
-    def _start_body(self, exchange: Exchange, head: ResponseHead, rest: bytes) -> None:
+    def _start_body(self, exchange: Exchange, head: ResponseHead, rest: bytes, now: float) -> None:
         body: LengthBody | ChunkedBody | UntilCloseBody
         if head.length == CHUNKED:
             body = ChunkedBody(self._limits, framed=exchange.framed)
@@ -433,9 +465,9 @@ class ServerConnection(Unfinished):
             body = LengthBody(head.length)
         data, rest = body.feed(rest)
         if body.complete:
-            self._finish(exchange, head.keep_alive, bool(rest))
+            self._finish(exchange, head.keep_alive, bool(rest), now)
             if self.uploader is None:
-                exchange.response_whole(head, data)
+                exchange.response_whole(head, data, now)
             else:
                 exchange.response_early(head, data)
         else:
@@ -447,7 +479,7 @@ class ServerConnection(Unfinished):
                 self._expect()
             exchange.response_started(head, data)
 
-    def _read_body(self, exchange: Exchange, data: bytes) -> None:
+    def _read_body(self, exchange: Exchange, data: bytes, now: float) -> None:
         body, head = self._body, self._head
         assert body is not None and head is not None
         data, rest = body.feed(data)
@@ -457,7 +489,7 @@ class ServerConnection(Unfinished):
                 exchange.response_data(data)
                 if self.exchange is not exchange:
                     return
-            self._finish(exchange, head.keep_alive, bool(rest))
+            self._finish(exchange, head.keep_alive, bool(rest), now)
             if self.uploader is None:
                 exchange.response_ended()
             else:
@@ -476,7 +508,7 @@ class ServerConnection(Unfinished):
 
     # Ends.
 
-    def _finish(self, exchange: Exchange, keep_alive: bool, more: bool) -> None:
+    def _finish(self, exchange: Exchange, keep_alive: bool, more: bool, now: float) -> None:
         """Ends a complete response. The connection goes back to its pool, now or at the end of the request, or is
         retired with the reason why not."""
         self.exchange = None
@@ -487,9 +519,10 @@ class ServerConnection(Unfinished):
         # had all of it.
         request_ended = self._request_ended and not (transport.unsent or transport.lost)
         if keep_alive and request_ended and not more and not transport.hung_up and transport.state == OPEN:
-            transport.resume_reading()  # the client may have had it paused to the last
-            self._rested = transport.batch
-            self.pool.release(self)
+            if not transport.reading:
+                transport.resume_reading()  # the client has had it paused to the last
+            self._rested = transport.poller.batch
+            self.pool.release(self, now)
         elif more:
             self.pool.retire(self, "bytes beyond the response")
         elif not request_ended:
@@ -504,7 +537,7 @@ class ServerConnection(Unfinished):
         """Goes back to the pool, or is retired, when both messages are over."""
         self.uploader = None
         self.deadline = inf
-        self._rested = self.transport.batch
+        self._rested = self.transport.poller.batch
         if self._kept:
             self.pool.release(self)
         else:
@@ -551,7 +584,7 @@ class ServerConnection(Unfinished):
                 exchange.response_data(last)
             if self.exchange is exchange:
                 self.transport.hung_up = True  # also where TLS alone has ended: it takes nothing more
-                self._finish(exchange, False, False)
+                self._finish(exchange, False, False, self.pool.deadlines.now())
                 exchange.response_ended()
         else:
             self._lose(SERVER_GONE, reason)

@@ -145,9 +145,9 @@ class _Request(Probe):
 
     # What the connection says.
 
-    def response_whole(self, head: ResponseHead, body: bytes) -> None:
+    def response_whole(self, head: ResponseHead, body: bytes, now: float) -> None:
         self._pieces.append(body)
-        super().response_whole(head, body)
+        super().response_whole(head, body, now)
 
     def response_started(self, head: ResponseHead, data: bytes) -> None:
         super().response_started(head, data)

@@ -135,6 +135,24 @@ class NamedPools:
         self._asked.add(key)
         return pool
 
+    def used_names(self) -> list[Name]:
+        """Returns the names that clients use, by which another pool of the server may be warmed."""
+        pools = [self.others[key] for key in self._again if key in self.others]
+        names = [_membership(pool).name for pool in pools]
+        return [name for name in names if name is not None and not name.preface][-KEPT_NAMES:]
+
+    def succeed(self, other: NamedPools) -> list[HTTPConnectionPool]:
+        """Returns pools for the names that clients use at `other`, which counts as asking for them again. The group is
+        that of the same server at another address."""
+        pools: dict[HTTPConnectionPool, None] = {}
+        for name in other.used_names():
+            try:
+                self.named(name)
+                pools[self.named(name)] = None
+            except NameRefused:
+                continue
+        return [*pools]
+
     def stop(self) -> None:
         """Stops looking for unused names; leaves no timer."""
         self._sweep.stop()
@@ -237,6 +255,7 @@ class NamedPools:
         pool.share(first)
         pool.solo = bool(name.preface)
         _membership(pool).key = key
+        _membership(pool).name = name
         if first.state == "running":
             pool.resume()
         elif first.state == "closed":
@@ -275,10 +294,11 @@ class Membership:
     """Follows the moves of one pool's connections for its group, after the pool's upkeep.
 
     The group's counts are updated at each change: adding up 1,000 pools for each request would take 100 µs. `key` is
-    the pool's key in `NamedPools.others`; None for the first pool.
+    the pool's key in `NamedPools.others`, and `name` its name; None for the first pool.
     """
 
     key: Key | None = None
+    name: Name | None = None
 
     def __init__(self, group: NamedPools, pool: HTTPConnectionPool, upkeep: HoldingsWatcher) -> None:
         self._group = group

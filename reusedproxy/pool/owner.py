@@ -30,8 +30,8 @@ class ConnectionOwner(Protocol[C]):
     def first(self) -> object:
         """Returns the server's own pool, this one or the one to whose group it belongs; to be compared by identity."""
 
-    def release(self, connection: C) -> None:
-        """Takes back a connection whose exchange has ended cleanly."""
+    def release(self, connection: C, now: float | None = None) -> None:
+        """Takes back a connection whose exchange has ended cleanly. `now` is the clock's time, if it is known."""
 
     def retire(self, connection: C, reason: str, *, at_once: bool = False, by: str = PROXY) -> None:
         """Ends a connection. `reason` is counted; `at_once` drops what is unsent and resets the connection; `by` is who

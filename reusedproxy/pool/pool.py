@@ -104,7 +104,8 @@ class HTTPConnectionPool:
         self.upkeep: Upkeep = Upkeep(
             self, holdings, self._governor, clock, random, lambda text: announce("notice", f"{name}: {text}")
         )
-        holdings.watcher = self.group.watcher(self, self.upkeep)
+        holdings.watcher = watcher = self.group.watcher(self, self.upkeep)
+        self.upkeep.hears_all |= watcher is not self.upkeep
         #: Invalid answers of this server.
         self.invalid = LastErrors(name, "response", clock.seconds, lambda text: announce("warning", text))
         self._most_idle = limits.most_idle
@@ -190,17 +191,26 @@ class HTTPConnectionPool:
         self.ping_request = other.ping_request
         self.upkeep.share(other.upkeep)
 
+    def succeed(self, other: HTTPConnectionPool) -> None:
+        """Counts on where `other` does, a pool of the same server at another address, and knows what it has learnt."""
+        self.holdings.count_with(other.holdings)
+        self.counters, self.closed, self.ended = other.counters, other.closed, other.ended
+        self.invalid = other.invalid
+        self.upkeep.succeed(other.upkeep)
+
     # Asking for a connection, and giving it back.
 
-    def acquire(self, kind: int = ANY) -> ServerConnection | None:
-        """Returns an idle connection fit for this kind of request, in use from now on; None: `wait` for one."""
-        connection = self.holdings.lend(kind)
+    def acquire(self, kind: int = ANY, now: float | None = None) -> ServerConnection | None:
+        """Returns an idle connection fit for this kind of request, in use from now on; None: `wait` for one. `now` is
+        the clock's time, for a caller that knows it."""
+        connection = self.holdings.lend(kind, self.deadlines.now() if now is None else now)
         if connection is None:
             return None
         if connection.requests:
             self.counters.reuses += 1
-        if len(self.idle) < self.limits.min_conn and self.upkeep.refill.look is None:
-            self.upkeep.refill.watch_floor()
+        refill = self.upkeep.refill
+        if refill.look is None and len(self.idle) < self.limits.min_conn:
+            refill.watch_floor()
         return connection
 
     def take(self, connection: ServerConnection) -> None:
@@ -233,10 +243,12 @@ class HTTPConnectionPool:
             self.counters.waits[result].observe(self.deadlines.now() - waiting.since)
         self.group.waiting_changed(self)
 
-    def release(self, connection: ServerConnection) -> None:
-        """Takes back a connection whose exchange has ended cleanly. The first waiter for which it is fit gets it."""
+    def release(self, connection: ServerConnection, now: float | None = None) -> None:
+        """Takes back a connection whose exchange has ended cleanly. The first waiter for which it is fit gets it. `now`
+        is the clock's time, for a caller that knows it."""
         limits = self.limits
-        now = self.deadlines.now()
+        if now is None:
+            now = self.deadlines.now()
         if self.holdings.pinged:
             self.holdings.pinged.pop(connection, None)
         if self._governor.failures:

@@ -75,7 +75,7 @@ class Probe:
         connection as any invalid answer does."""
         raise ResponseFault("unasked 101" if head.status == 101 else "tunnel instead of an answer")
 
-    def response_whole(self, head: ResponseHead, body: bytes) -> None:
+    def response_whole(self, head: ResponseHead, body: bytes, now: float) -> None:
         self._end(head, "", False)
 
     def response_started(self, head: ResponseHead, data: bytes) -> None:

@@ -16,6 +16,8 @@ PROXY = "proxy"
 LEFT_BEHIND = "closed by peer behind its answer"
 #: A reason: the answer came before the end of the request, and the rest could not go on to the server.
 EARLY = "response before the end of the request"
+#: A reason: its server has another address now (DNS).
+MOVED = "server has moved"
 #: A reason: more stand than the floor and recent use call for.
 SURPLUS = "more than are needed"
 
@@ -83,6 +85,7 @@ _ALWAYS = {
     "pool suspended": DRAIN,
     "pool closed": DRAIN,
     "proxy stopped": DRAIN,
+    MOVED: DRAIN,
     "reload": RELOAD,
     "reload refused": RELOAD,
     "answer not wanted": ERROR,

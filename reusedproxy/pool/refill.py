@@ -37,7 +37,8 @@ class Refill:
         #: How many were missing from the floor at the last look because connections were in use,
         #: less those dialled since.
         self._missing = 0
-        self._idle_peak = 0
+        #: The most that have stood idle since the last look.
+        self.idle_peak = 0
         #: Seconds in which fewer than the floor have stood, up to the present period; and when that began
         #: (None: it is not short).
         self._below_floor = 0.0
@@ -149,12 +150,12 @@ class Refill:
         """Notes that a connection has come back while the floor is short."""
         held = self._held
         standing = len(held.idle) - len(held.due) + len(held.pinged)  # as `_standing_idle` has it
-        if standing > self._idle_peak:
-            self._idle_peak = standing
+        if standing > self.idle_peak:
+            self.idle_peak = standing
 
     def watch_floor(self) -> None:
         """Sets a time to look at a floor that is short because connections are in use: most come back in a moment."""
-        self._idle_peak = self._standing_idle()
+        self.idle_peak = self._standing_idle()
         self.look = self._clock.callLater(REFILL_AFTER, self._refill)
 
     def _refill(self) -> None:
@@ -169,7 +170,7 @@ class Refill:
             self.open_more()
             return
         # Whoever waits takes what is opened for them.
-        self._missing = floor - self._idle_peak - max(0, len(held.connecting) - len(pool.waiters))
+        self._missing = floor - self.idle_peak - max(0, len(held.connecting) - len(pool.waiters))
         self._make_good()
         if self._standing_idle() < floor:
             self.watch_floor()

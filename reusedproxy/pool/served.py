@@ -35,8 +35,9 @@ class Exchange(Protocol):
     def answer_unwanted(self, status: int) -> None:
         """Notes that such an answer has come. The connection is free again already, or gone."""
 
-    def response_whole(self, head: ResponseHead, body: bytes) -> None:
-        """Takes head and all of the body at once. The connection is free again already."""
+    def response_whole(self, head: ResponseHead, body: bytes, now: float) -> None:
+        """Takes head and all of the body at once, which came at the clock's time `now`. The connection is free again
+        already."""
 
     def response_started(self, head: ResponseHead, data: bytes) -> None:
         """Takes the head and the first of the body; more follows."""

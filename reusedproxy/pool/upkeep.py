@@ -15,6 +15,7 @@ from random import Random
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from reusedproxy.net.deadlines import SLOTS
 from reusedproxy.net.dial import DialFailure
 from reusedproxy.pool.advice import Advice
 from reusedproxy.pool.connection import IN_USE, WATCHED, ServerConnection
@@ -80,6 +81,10 @@ class Upkeep:
         self.used = IdleTimeoutEstimate(clock.seconds)
         self.unused = IdleTimeoutEstimate(clock.seconds)
         self.demand = DemandEstimate(self._spare)
+        #: Set by the pool: tells that another hears of each use of a connection through this one's reports.
+        self.hears_all = pool.limits.max_reuse is not None
+        #: Tells that lives depend on more than the server's time-out, see `_set_leaving`.
+        self._varies = pool.limits.idle_ping is not None
         #: The due connection that will be watched when another stands in its place.
         self.curious: ServerConnection | None = None
         self._advice = Advice(advise)
@@ -98,6 +103,12 @@ class Upkeep:
         self._leaks = LeakWatch(holdings, advise)
         self._call: IDelayedCall | None = None
 
+    def succeed(self, other: Upkeep) -> None:
+        """Knows what `other` has learnt of the server's time limits: that is at another address now."""
+        self.used, self.unused = other.used, other.unused
+        self._advice.share(other._advice)
+        self.refill.causes.count_in(self.holdings.counters.warm_up)
+
     def share(self, other: Upkeep) -> None:
         """Shares estimates with the upkeep of another pool of the same server."""
         self.used, self.unused = other.used, other.unused
@@ -115,6 +126,7 @@ class Upkeep:
         self.demand.start(self._spare)
         early = floor / self.governor.rate
         self._early = early if early > AT_ONCE else 0.0
+        self._varies = bool(self._early) or pool.limits.idle_ping is not None
         if floor:
             self.refill.causes.start(rotation)
         if pool.first is pool:
@@ -136,7 +148,6 @@ class Upkeep:
         """Notes a connection in use: raises the peak, and plans a replacement if `max-reuse`
         makes this its last request."""
         held = self.holdings
-        connection.deadline = inf
         if held.due:
             held.due.discard(connection)
             if connection is self.curious:
@@ -146,6 +157,7 @@ class Upkeep:
             self.raise_peak(used - len(held.pinged))
         if used > held.counters.used_max:
             held.counters.used_max = used
+        self._set_most_usual()
         most = self._pool.limits.max_reuse
         if most is not None and connection.requests >= most:
             held.last_use.add(connection)
@@ -154,12 +166,29 @@ class Upkeep:
             self.refill.open_more()
             held.counters.warm_took(self._now() - began)
 
+    def _set_most_usual(self) -> None:
+        """Sets how many connections may be in use before that has to be told: the peak, and the most ever."""
+        if not self.hears_all:
+            self.holdings.most_usual = min(self.demand.peak, self.holdings.counters.used_max)
+
     def rested(self, connection: ServerConnection) -> None:
         """Sets the time by which an idle connection must leave, and retires the least wanted one
         if that is one too many."""
-        self._set_leaving(connection)
         held = self.holdings
         idle = len(held.idle)
+        leave_at = connection.idle_since + (self.used if connection.requests else self.unused).leave_after
+        if leave_at > connection.retire_at:
+            leave_at = connection.retire_at
+        if held.due or self._varies or connection.idle_since >= leave_at:
+            self._set_leaving(connection)
+        else:
+            # The same in the usual case, without three calls for each request.
+            if 0 < connection.slot <= leave_at * SLOTS:
+                connection.deadline = leave_at
+            elif leave_at != connection.deadline:
+                self._pool.deadlines.watch(connection, leave_at)
+            if self.refill.look is not None and (held.pinged or idle > self.refill.idle_peak):
+                self.refill.idle_returned()
         surplus = idle + len(held.in_use) - self.demand.enough
         if surplus > 0 and surplus > idle - held.rested:
             held.retire(held.least_wanted, SURPLUS)  # the one used last is the surest
@@ -505,3 +534,4 @@ class Upkeep:
         for connection in purged:
             connection.pool.retire(connection, "purged")
         self.demand.purged(used + idle - len(purged) - names, spare)
+        self._set_most_usual()

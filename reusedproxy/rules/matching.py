@@ -16,7 +16,8 @@ from reusedproxy.config.rules.samples import REQUEST
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
 from reusedproxy.rules.regular import matching_one_of
 from reusedproxy.rules.samples.casts import ipv4_within, to_address, to_binary, to_bool, to_int, to_text
-from reusedproxy.rules.samples.compile import compiled, compiled_all
+from reusedproxy.rules.samples.compile import Fetch, compiled, compiled_all
+from reusedproxy.rules.samples.fetches import path
 
 Test = Callable[[Facts], bool]
 Matches = Callable[[Sample], bool]
@@ -69,12 +70,43 @@ def criterion(said: Criterion, where: str = REQUEST, read: ReadPatterns = no_fil
     if fetch_all is not None:
         return lambda facts: any(sample is not None and matches(sample) for sample in fetch_all(facts))
     fetch = compiled(said.expression, where)
+    is_one = _is_text(said, [*cased, *others])
+    if is_one is not None:
+        return _of_path(is_one) if fetch is path else _of_text(fetch, is_one, matches)
 
     def matches_one(facts: Facts) -> bool:
         sample = fetch(facts)
         return sample is not None and matches(sample)
 
     return matches_one
+
+
+# Most criteria compare the path, or another text, as it is: one call or two, where `matches_one` makes three.
+
+
+def _is_text(said: Criterion, lines: list[str]) -> Callable[[bytes], bool] | None:
+    """Returns what tells whether a text matches, where nothing needs to be done to the text before."""
+    make = _TEXTS.get(said.method)
+    return None if make is None or said.ignore_case else make(_texts([*said.patterns, *lines], False))
+
+
+def _of_path(is_one: Callable[[bytes], bool]) -> Test:
+    def matches_path(facts: Facts) -> bool:
+        head = facts.head
+        if head is None:
+            return False
+        text = head.path if head.path_of is head.target else path(facts)
+        return text is not None and is_one(text)  # type: ignore[arg-type]  # a path is bytes
+
+    return matches_path
+
+
+def _of_text(fetch: Fetch, is_one: Callable[[bytes], bool], matches: Matches) -> Test:
+    def matches_text(facts: Facts) -> bool:
+        sample = fetch(facts)
+        return is_one(sample) if type(sample) is bytes else sample is not None and matches(sample)
+
+    return matches_text
 
 
 def _either(one: Matches, other: Matches) -> Matches:
@@ -224,6 +256,14 @@ def _regular(patterns: Sequence[str], ignore_case: bool) -> Matches:
     return matches
 
 
+#: The methods that compare a text as it is.
+_TEXTS: dict[str, Callable[[tuple[bytes, ...]], Callable[[bytes], bool]]] = {
+    "beg": _begins,
+    "end": _ends,
+    "sub": _has,
+    "dir": _delimited(_SUB_DIRECTORY),
+    "dom": _delimited(_DOMAIN),
+}
 _METHODS: dict[str, Callable[[Sequence[str], bool], Matches]] = {
     "found": _found,
     "bool": _bool,

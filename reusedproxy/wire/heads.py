@@ -11,8 +11,6 @@ notable lines too.
 import re
 from typing import Final
 
-from attrs import define, field
-
 from reusedproxy.wire.faults import (
     Fault,
     Limits,
@@ -61,6 +59,7 @@ from reusedproxy.wire.grammar import (
 
 __all__ = [
     "CHUNKED",
+    "EMPTY_LINE",
     "UNTIL_CLOSE",
     "Limits",
     "RequestFault",
@@ -75,6 +74,12 @@ __all__ = [
     "skip_empty_lines",
 ]
 
+#: The end of a head, its closing empty line included.
+EMPTY_LINE: Final = b"\r\n\r\n"
+
+_new: Final = object.__new__
+#: Statuses and methods whose answers have another length than their fields say, or another persistence.
+_SPECIAL: Final = frozenset((204, 304, 426, b"HEAD", b"CONNECT"))
 _HOST_LINE: Final = re.compile(rb"(\r\n(?i:host):)[^\r]*")
 _SLASH: Final = ord("/")
 _EXPECT: Final = frozenset({b"expect"})
@@ -95,21 +100,47 @@ def _values(head: bytes, name: bytes) -> list[bytes]:
     return [value for known, value in _fields(head) if known.lower() == name]
 
 
-@define(eq=False)
 class RequestHead:
     """Holds one request's head. `length` is the body's length: a number, or CHUNKED."""
 
+    # Of most heads, most of these stay as they are; as class attributes they cost nothing. `read_request` makes a plain
+    # head without a call of `__init__`, which takes as long as matching the request line.
     method: bytes
     target: bytes
-    minor: int  # the client's HTTP/1.x: 0 or 1; higher ones count as 1
-    length: int
-    keep_alive: bool  # the client lets its connection persist
+    minor = 1  # the client's HTTP/1.x: 0 or 1; higher ones count as 1
+    length = 0
+    keep_alive = True  # the client lets its connection persist
     host: bytes | None  # from Host or an absolute target; None only when block is HTTP/1.0
     block: bytes  # what is sent on: request line and end-to-end fields, each with CRLF, without the closing empty line
-    head: bytes = field(repr=False)  # as it was received, but for what Connection names
-    expect_continue: bool = False
+    head: bytes  # as it was received, but for what Connection names
+    expect_continue = False
     upgrade: bytes | None = None  # named by Connection; the field itself is not in block
-    te_trailers: bool = False  # the client said `TE: trailers`; the field itself is not in block
+    te_trailers = False  # the client said `TE: trailers`; the field itself is not in block
+    path: bytes | None = None  # that of `path_of`, a target for which rules have asked
+    path_of: bytes | None = None
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        minor: int,
+        length: int,
+        keep_alive: bool,
+        host: bytes | None,
+        block: bytes,
+        head: bytes,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.minor = minor
+        self.length = length
+        self.keep_alive = keep_alive
+        self.host = host
+        self.block = block
+        self.head = head
+
+    def __repr__(self) -> str:
+        return f"<RequestHead {self.method!r} {self.target!r} of {self.host!r}, length {self.length}>"
 
     @property
     def binds_connection(self) -> bool:
@@ -137,22 +168,47 @@ class RequestHead:
         return _fields(self.head)
 
 
-@define(eq=False)
 class ResponseHead:
     """Holds one response's head.
 
     `length` is what follows on the wire, given the request's method: a number, CHUNKED or UNTIL_CLOSE.
     """
 
+    # As in `RequestHead`.
     status: int
     reason: bytes
-    minor: int
+    minor = 1
     length: int
     keep_alive: bool  # as far as the head says, the server's connection may be used again
     block: bytes  # status line and end-to-end fields, each with CRLF, without the closing empty line
-    head: bytes = field(repr=False)  # as it was received, but for what Connection names
+    head: bytes  # as it was received, but for what Connection names
     keep_alive_timeout: bytes | None = None  # the raw value of Keep-Alive
     upgrade: bytes | None = None
+
+    def __init__(
+        self,
+        status: int,
+        reason: bytes,
+        minor: int,
+        length: int,
+        keep_alive: bool,
+        block: bytes,
+        head: bytes,
+        keep_alive_timeout: bytes | None = None,
+        upgrade: bytes | None = None,
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.minor = minor
+        self.length = length
+        self.keep_alive = keep_alive
+        self.block = block
+        self.head = head
+        self.keep_alive_timeout = keep_alive_timeout
+        self.upgrade = upgrade
+
+    def __repr__(self) -> str:
+        return f"<ResponseHead {self.status} {self.reason!r}, length {self.length}>"
 
     def values(self, name: bytes) -> list[bytes]:
         """Returns all values that the server sent under a name of any case, in order. Slow.
@@ -184,7 +240,7 @@ def find_head_end(data: bytes, searched: int = 0) -> int:
 
     The first `searched` bytes were searched before without finding it.
     """
-    end = data.find(b"\r\n\r\n", searched - 3 if searched > 3 else 0)
+    end = data.find(EMPTY_LINE, searched - 3 if searched > 3 else 0)
     return end + 4 if end >= 0 else -1
 
 
@@ -217,20 +273,38 @@ def check_partial_response(data: bytes, limits: Limits, searched: int = 0) -> No
 
 
 def read_request(head: bytes, limits: Limits) -> RequestHead:
-    """Reads a head that ends in its empty line. Raises RequestFault."""
+    """Reads a head that ends in its empty line. Raises RequestFault.
+
+    Besides what the expressions match, a head must be within the limits and have CR and LF in turn and no other control
+    character. NOTABLE then proves that LF follows each CR at once.
+    """
     line = REQUEST_LINE.match(head)
-    if line is None or not _is_text(head, limits):
+    size = len(head)
+    if (
+        line is None
+        or size > limits.max_head
+        or ((ends := head.translate(None, TEXT)) not in limits.line_ends and not limits.allow(ends))
+        or head[size - 4 :] != EMPTY_LINE
+    ):
         refuse(head, limits, RequestFault)
     method, target, digit, host = line.groups()
-    lines: list[bytes] = NOTABLE.findall(head, line.end(), len(head) - 4)
-    plain = target[0] == _SLASH and host is not None and digit == b"1" and method != b"CONNECT"
-    if plain:
+    lines: list[bytes] = NOTABLE.findall(head, line.end(), size - 4)
+    if target[0] == _SLASH and host is not None and digit == b"1" and method != b"CONNECT":
+        plain: RequestHead = _new(RequestHead)
         if not lines:  # curl, wrk and most programs
-            return RequestHead(method, target, 1, 0, True, host, head[:-2], head)
+            plain.method, plain.target, plain.host, plain.block, plain.head = method, target, host, head[:-2], head
+            return plain
+        if not lines[1:] and lines[0] in USUAL_CONNECTIONS:  # programs that close
+            plain.method, plain.target, plain.host, plain.head = method, target, host, head
+            plain.keep_alive = USUAL_CONNECTIONS[lines[0]]
+            plain.block = head[:-2].replace(lines[0], b"", 1)
+            return plain
         usual = _usual(lines, head[:-2])
         if usual is not None:  # browsers
-            length, keep_alive, block = usual
-            return RequestHead(method, target, 1, length or 0, keep_alive, host, block, head)
+            plain.method, plain.target, plain.host, plain.head = method, target, host, head
+            length, plain.keep_alive, plain.block = usual
+            plain.length = length or 0
+            return plain
     notables, edits = _notables(lines, head, limits, RequestFault)
     minor = 0 if digit == b"0" else 1
     sent = _sent_host(host, notables, minor)
@@ -317,16 +391,39 @@ def _add_wishes(request: RequestHead, notables: Notables, options: frozenset[byt
 def read_response(head: bytes, method: bytes, limits: Limits) -> ResponseHead:
     """Reads a head that ends in its empty line and answers a request of this method. Raises ResponseFault."""
     line = STATUS_LINE.match(head)
-    if line is None or not _is_text(head, limits):
+    size = len(head)
+    if (
+        line is None
+        or size > limits.max_head
+        or ((ends := head.translate(None, TEXT)) not in limits.line_ends and not limits.allow(ends))
+        or head[size - 4 :] != EMPTY_LINE
+    ):
         refuse(head, limits, ResponseFault)
     digit, code, reason = line.groups()
     status = int(code)
-    end = line.end()
-    lines: list[bytes] = NOTABLE.findall(head, end, len(head) - 4)
-    usual = _usual(lines, head[:-2]) if digit == b"1" and reason is not None else None
+    block = head[:-2]
+    # From the beginning, because the status line has no CR in it.
+    lines: list[bytes] = NOTABLE.findall(head, 0, size - 4)
+    if (
+        lines
+        and not lines[1:]
+        and lines[0][:18] in USUAL_LENGTHS
+        and not lines[0][36:]
+        and digit == b"1"
+        and reason is not None
+        and (digits := lines[0][18:]).isdigit()
+    ):
+        usual: tuple[int | None, bool, bytes] | None = (int(digits), True, block)  # the most usual of the usual ones
+    else:
+        usual = _usual(lines, block) if digit == b"1" and reason is not None else None
     if usual is not None:
-        minor, timeout, upgrade = 1, None, None
         length, keep_alive, block = usual
+        if length is not None and status >= 200 and status not in _SPECIAL and method not in _SPECIAL:
+            plain: ResponseHead = _new(ResponseHead)
+            plain.status, plain.reason, plain.length, plain.keep_alive = status, reason, length, keep_alive
+            plain.block, plain.head = block, head
+            return plain
+        minor, timeout, upgrade = 1, None, None
     else:
         notables, edits = _notables(lines, head, limits, ResponseFault)
         minor = 0 if digit == b"0" else 1
@@ -334,7 +431,7 @@ def read_response(head: bytes, method: bytes, limits: Limits) -> ResponseHead:
         length = body_length(notables, minor, ResponseFault)
         keep_alive, options = connection_options(notables[CONNECTION], minor)
         reason = reason or b""
-        block = _edited(b"HTTP/1.1 %b %b%b" % (code, reason, head[end:-2]), edits)
+        block = _edited(b"HTTP/1.1 %b %b%b" % (code, reason, head[line.end() : -2]), edits)
         if options and (named := named_fields(options)):
             block, head = _without(block, named), _without(head, named)
     if status < 200 or status == 204 or method == b"CONNECT":
@@ -366,21 +463,6 @@ def _bodiless(status: int, method: bytes, length: int | None, block: bytes) -> t
     return UNTIL_CLOSE if tunnel else 0, block
 
 
-def _is_text(head: bytes, limits: Limits) -> bool:
-    """Tells whether the head is within the limits, ends in an empty line, and has CR and LF in turn.
-
-    It must have no other control character. NOTABLE then proves that LF follows each CR at once.
-    """
-    ends = head.translate(None, TEXT)
-    count = len(ends) >> 1
-    return (
-        ends == CRLF * count
-        and count - 2 <= limits.max_headers
-        and len(head) <= limits.max_head
-        and head[-4:] == b"\r\n\r\n"
-    )
-
-
 def _usual(lines: list[bytes], block: bytes) -> tuple[int | None, bool, bytes] | None:
     """Returns length, persistence and block of a usual HTTP/1.1 message; None if it needs a closer look.
 
@@ -389,12 +471,13 @@ def _usual(lines: list[bytes], block: bytes) -> tuple[int | None, bool, bytes] |
     """
     length, keep_alive = None, True
     for line in lines:
-        persists = USUAL_CONNECTIONS.get(line)
-        if persists is not None:
-            keep_alive = keep_alive and persists
-            block = block.replace(line, b"", 1)
-        elif length is None and line[:18] in USUAL_LENGTHS and len(line) <= 36 and (digits := line[18:]).isdigit():
+        if line[:18] in USUAL_LENGTHS:
+            if length is not None or line[36:] or not (digits := line[18:]).isdigit():
+                return None
             length = int(digits)
+        elif line in USUAL_CONNECTIONS:
+            keep_alive = keep_alive and USUAL_CONNECTIONS[line]
+            block = block.replace(line, b"", 1)
         else:
             return None
     return length, keep_alive, block

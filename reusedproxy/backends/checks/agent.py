@@ -21,7 +21,7 @@ from reusedproxy.backends.checks.results import Result
 from reusedproxy.backends.checks.run import CompiledStep, Connecting, Expecting, Plan, Run, Sending
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, UP, Server
 from reusedproxy.config.model.checks import Agent
-from reusedproxy.net.dial import Dialer
+from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.wire.heads import Limits
 
 #: The largest weight of a server.
@@ -115,6 +115,7 @@ class AgentChecker:
         self.settings = settings
         self.judge = Judge(1, 1)
         self.last = Result("INI")
+        self._dialer = dialer
         self._deadlines = dialer.deadlines
         self._clock = clock
         self._timeout = timeout
@@ -123,7 +124,7 @@ class AgentChecker:
         self._checker = checker
         self._spread = spread
         self._report = report
-        steps: list[CompiledStep] = [Connecting(lambda facts: dialer)]
+        steps: list[CompiledStep] = [Connecting(lambda facts: self._dialer)]
         if settings.send:
             said = settings.send.encode()
             steps.append(Sending(lambda facts: said))
@@ -135,6 +136,10 @@ class AgentChecker:
         self._began = 0.0
         if checker is not None:
             checker.agent = self.judge
+
+    def move(self, target: Target) -> None:
+        """Asks at another address from the next time on."""
+        self._dialer = self._dialer.elsewhere(target, None)
 
     def begin_again(self) -> None:
         """Begins from what an agent has said before a reload."""
@@ -174,7 +179,9 @@ class AgentChecker:
         if said.order is not None:
             obeys.set_state(server, said.order)
         if said.weight is not None:
-            obeys.set_weight(server, min(HEAVIEST, server.settings.weight * said.weight // 100))
+            weight = min(HEAVIEST, server.settings.weight * said.weight // 100)
+            if weight != server.weight:
+                obeys.set_weight(server, weight)
         if said.maxconn is not None:
             obeys.set_maxconn(server, said.maxconn)
         before, counted = self.last.status, False

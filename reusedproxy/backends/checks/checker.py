@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -17,15 +18,27 @@ from reusedproxy.backends.checks.judge import Judge
 from reusedproxy.backends.checks.plans import DialerFor, compiled_plan
 from reusedproxy.backends.checks.requests import request
 from reusedproxy.backends.checks.results import Result
-from reusedproxy.backends.checks.run import Run
+from reusedproxy.backends.checks.run import Plan, Run
 from reusedproxy.backends.server import DOWN, MAINT, NOLB, UP, Server
 from reusedproxy.config.model.checks import CheckPlan, HTTPCheck
 from reusedproxy.config.model.proxies import Check
-from reusedproxy.net.dial import Dial, Dialer
+from reusedproxy.net.dial import Dial, Dialer, Target
+from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.transport import Transport
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.pool.probe import Probe
 from reusedproxy.wire.heads import Limits, ResponseHead
+
+
+class Dialers(Protocol):
+    """Finds the dialers of steps, for a server that may move."""
+
+    @property
+    def of(self) -> DialerFor:
+        """Returns the function that returns how to connect for a step."""
+
+    def at(self, usual: Dialer) -> Dialers:
+        """Returns those for a server that has moved: `usual` is the dialer of its checks now."""
 
 
 class Checker:
@@ -48,7 +61,7 @@ class Checker:
         changed: Callable[[Server, str, str], None],
         feeds: bool = False,
         *,
-        dialer_for: DialerFor | None = None,
+        dialers: Dialers | None = None,
         most: int = 16384,
         spread: Callable[[float], float] | None = None,
         report: Callable[[str], None] | None = None,
@@ -56,7 +69,7 @@ class Checker:
     ) -> None:
         """Takes the settings. `timeout` is `timeout check` in seconds; `first_after` seconds pass before the first
         check, so that servers' checks are spread; `feeds` tells that an HTTP check's connection is like those of the
-        server's pool, and may be left to it. `dialer_for` finds the dialers of steps that name another place, `most`
+        server's pool, and may be left to it. `dialers` finds those of steps that name another place, `most`
         is the number of bytes of an answer that are looked at, `spread` adds chance to an interval, `report` takes the
         lines of `option log-health-checks`, and `state` makes the text of `http-check send-state`."""
         self.server = server
@@ -74,18 +87,33 @@ class Checker:
         self._feeds = feeds and self._http is not None
         self._spread = spread
         self._report = report
-        self._plan = compiled_plan(
-            check,
-            dialer_for or (lambda connect: lambda facts: dialer),
-            limits,
-            most,
-            serving=lambda: server.health != DOWN,
-            state=state,
+        self._dialer = dialer
+        self._dialers = dialers
+        self._compile = partial(
+            compiled_plan, check, limits=limits, most=most, serving=lambda: server.health != DOWN, state=state
         )
+        self._plan = self._compiled()
         self._donated: ServerConnection | None = None
         self._call: IDelayedCall | None = None
         self._run: Run | None = None
         self._began = 0.0
+
+    def _compiled(self) -> Plan:
+        usual, dialers = self._dialer, self._dialers
+        return self._compile(dialer_for=dialers.of if dialers is not None else lambda connect: lambda facts: usual)
+
+    def move(self, target: Target, own: ClientContext | None) -> None:
+        """Checks another address from the next check on, with `own` as its TLS settings if the checks have those of the
+        server's pool (see `feeds`)."""
+        context = self._dialer.context
+        if self._feeds:
+            context = own
+        elif context is not None:
+            context = context.elsewhere()
+        self._dialer = self._dialer.elsewhere(target, context)
+        if self._dialers is not None:
+            self._dialers = self._dialers.at(self._dialer)
+        self._plan = self._compiled()
 
     @property
     def health(self) -> int:

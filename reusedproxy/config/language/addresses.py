@@ -25,6 +25,13 @@ _PREFIXES = {
 _PREFIXES_NOT_DONE = re.compile(
     r"((stream|dgram)\+)?(abnsz?|sockpair|uxdg|(udp|quic|mptcp)[46]?|rhttp|ring|ipv[46]|unix|fd)\Z"
 )
+#: Whether a name server is asked over TCP, and the family that the prefix demands.
+_NAMESERVER_PREFIXES = {
+    "ipv4": (False, "ipv4"), "ipv6": (False, "ipv6"), "dgram+ipv4": (False, "ipv4"), "dgram+ipv6": (False, "ipv6"),
+    "udp": (False, ""), "udp4": (False, "ipv4"), "udp6": (False, "ipv6"),
+    "tcp": (True, ""), "tcp4": (True, "ipv4"), "tcp6": (True, "ipv6"),
+    "stream+ipv4": (True, "ipv4"), "stream+ipv6": (True, "ipv6"),
+}  # fmt: skip
 _VARIABLE = re.compile(r"\$\{([A-Za-z0-9_]*)\}?|\$([A-Za-z0-9_]*)", re.ASCII)
 _EVERY_IPV4 = ("", "*", "0.0.0.0")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?\Z")
@@ -181,7 +188,15 @@ def server_address(text: str, what: str) -> ServerAddress:
     if version is None and not _is_name(host):
         raise Wrong(f"{what}: '{host}' in '{text}' is not an address")
     _check_family(version, family, text, what)
+    if is_service(host) and not port_text:
+        return ServerAddress("tcp", host, None)  # its SRV records say the port
     return ServerAddress("tcp", host, _server_port(port_text, text, what))
+
+
+def is_service(host: str) -> bool:
+    """Tells whether the name is one of SRV records, such as _http._tcp.example.com: as in HAProxy, if it begins with an
+    underscore."""
+    return host.startswith("_")
 
 
 def is_server_address(text: str) -> bool:
@@ -191,6 +206,26 @@ def is_server_address(text: str) -> bool:
     except Wrong:
         return False
     return True
+
+
+def nameserver_address(text: str, what: str) -> tuple[bool, str, int]:
+    """Parses the address of a name server. Returns whether it is asked over TCP, its host and port. Raises Wrong."""
+    prefix, at, rest = text.partition("@")
+    if at and prefix not in _NAMESERVER_PREFIXES:
+        if prefix in _PREFIXES or _PREFIXES_NOT_DONE.match(prefix):
+            raise Wrong(f"{what}: a name server is asked over UDP, or over TCP with 'tcp@', not '{prefix}@'")
+        raise Wrong(f"{what}: unknown address prefix '{prefix}@'{did_you_mean(prefix, _NAMESERVER_PREFIXES)}")
+    stream, family = _NAMESERVER_PREFIXES[prefix] if at else (False, "")
+    host, port_text = _host_and_port(rest if at else text)
+    if not port_text:
+        raise Wrong(f"{what}: the port is missing in '{text}': write '{_without_colon(text)}:53'")
+    version = _ip_version(host)
+    if host in ("", "*", "0.0.0.0", "::") or (version is None and not _is_name(host)):
+        raise Wrong(f"{what}: '{host}' in '{text}' is not the address of a name server")
+    _check_family(version, family, text, what)
+    if "-" in port_text:
+        raise Wrong(f"{what}: a name server has one port, '{text}' has a range")
+    return stream, host, units.port(port_text, f"{what}: '{text}'")
 
 
 def _server_port(port_text: str, text: str, what: str) -> int:

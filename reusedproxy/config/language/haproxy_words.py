@@ -18,10 +18,10 @@ def _ordered(text: str) -> tuple[str, ...]:
 
 # -- sections ---------------------------------------------------------------------------------------------------------
 
-SECTIONS = words("global defaults frontend backend listen")
+SECTIONS = words("global defaults frontend backend listen resolvers")
 SECTIONS_NOT_DONE = words(
     """
-    peers resolvers userlist mailers cache program http-errors ring log-forward log-profile fcgi-app crt-store traces
+    peers userlist mailers cache program http-errors ring log-forward log-profile fcgi-app crt-store traces
     acme healthcheck
     """
 )
@@ -366,7 +366,6 @@ HINTS = {
     "stats admin": "take it out, the page only shows",
     "errorfile": "take the line out, reusedproxy answers with short pages of its own",
     "errorfiles": "take the line out, reusedproxy answers with short pages of its own",
-    "server-template": "write the 'server' lines out",
     "check-via-socks4": "checks connect directly, as requests do",
     "cookie": "take it out, every request is balanced on its own",
     "tcplog": "write 'option httplog'",
@@ -374,7 +373,6 @@ HINTS = {
     "spop-check": "there is no SPOE here, whose agents it checks; write 'option tcp-check'",
     "external-check": "no program is run; write 'option tcp-check' with what it asks, or 'option httpchk'",
     "transparent": "name a server's address and port",
-    "resolvers": "take it out, a name is resolved at start",
     "userlist": "take it out, nobody can log in anywhere yet",
     "bind tls-ticket-keys": "OpenSSL's binding has no call for it; tickets have keys of their own until the next reload"
     " of changed files",

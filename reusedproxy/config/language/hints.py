@@ -41,6 +41,9 @@ def for_unknown_word(line: Line) -> str:
             f": there is no such setting. For clients' connections write 'timeout http-keep-alive {value}'; for idle"
             f" connections to servers, 'pool-idle-timeout {value}' on the 'server' line"
         )
+    if word == "default-resolvers":
+        name = line.words[1] if line.arguments else "<section>"
+        return f": HAProxy has no such word either: write 'default-server resolvers {name}'"
     if word in haproxy_words.OPTIONS:
         return f": it is an option, write 'option {word}'"
     if word in haproxy_words.TIMEOUTS:

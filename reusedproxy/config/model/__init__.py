@@ -5,6 +5,7 @@
 """
 
 from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
+from reusedproxy.config.model.names import NameServer, Resolution, Resolvers
 from reusedproxy.config.model.proxies import (
     SAFE_TO_REUSE,
     Backend,
@@ -63,10 +64,13 @@ __all__ = [
     "ListenAddress",
     "LogTarget",
     "Manhole",
+    "NameServer",
     "Notice",
     "Place",
     "PoolLimits",
     "Receive",
+    "Resolution",
+    "Resolvers",
     "Rule",
     "Rules",
     "Said",

@@ -12,6 +12,7 @@ from math import inf
 from attrs import field, frozen
 
 from reusedproxy.config.model.checks import Agent, CheckPlan, HTTPCheck, Observe
+from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.rules import NO_RULES, Rules, UseBackend
 from reusedproxy.config.model.tls import BindTLS, ServerTLS
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
@@ -170,6 +171,8 @@ class Server:
     `step_tls` are the TLS settings for steps of checks that ask for TLS. `track` names the server
     (backend/server) whose state it has. `ends_when_down`: its requests end when it goes DOWN (`on-marked-down`);
     `ends_backups_when_up`: those of backup servers when it is UP again.
+    `resolution` says how a name gets its addresses; the names of SRV records begin with an underscore, and need no
+    `port`.
     """
 
     name: str
@@ -198,6 +201,7 @@ class Server:
     ends_when_down: bool = False
     ends_backups_when_up: bool = False
     send_proxy: str = ""
+    resolution: Resolution = AT_THE_START
 
 
 @frozen
@@ -329,14 +333,17 @@ class Global:
     pool_warm_start: float | None = None
     ssl_watch: float | None = None
     spread_checks: int = 0
+    #: Families of addresses that name servers are asked for; "auto": IPv4, and IPv6 where this machine has a route.
+    accepted_families: tuple[str, ...] = ("auto",)
 
 
 @frozen
 class Configuration:
-    """Holds the whole configuration: frontends and backends by name, in the order written; `notices` in
-    the order of their lines."""
+    """Holds the whole configuration: frontends, backends and `resolvers` sections by name, in the order written;
+    `notices` in the order of their lines."""
 
     global_: Global = Global()
     frontends: dict[str, Frontend] = field(factory=dict)
     backends: dict[str, Backend] = field(factory=dict)
+    resolvers: dict[str, Resolvers] = field(factory=dict)
     notices: tuple[Notice, ...] = ()

@@ -5,15 +5,19 @@ Makes no check that needs the whole configuration: those are in `config.validate
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from reusedproxy.config.checks.plan import hello_plan, http_plan, tcp_plan
 from reusedproxy.config.checks.requests import host_asked_for
 from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
+from reusedproxy.config.model.names import DEFAULT, Resolvers
 from reusedproxy.config.model.proxies import Backend, Frontend, LogTarget, Timeouts
 from reusedproxy.config.model.rules import Rule, Rules
 from reusedproxy.config.rules.acls import resolved, resolved_backend
 from reusedproxy.config.sections.binds import finished_bind
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.globals import GlobalDraft
+from reusedproxy.config.sections.resolvers import ResolversDraft
 from reusedproxy.config.sections.servers import finished_server
 
 
@@ -92,6 +96,16 @@ def check_of(draft: ProxyDraft) -> HTTPCheck | CheckPlan | None:
 def check_host(check: HTTPCheck | CheckPlan | None) -> str | None:
     """Returns the Host of the section's HTTP checks, without its port; None if there is none."""
     return host_asked_for(check.first_request if isinstance(check, CheckPlan) else check)
+
+
+def resolvers(drafts: Iterable[ResolversDraft], backends: Iterable[Backend]) -> dict[str, Resolvers]:
+    """Returns the `resolvers` sections by name; the section "default" of HAProxy's among them if a server names it."""
+    found = {draft.name: draft.settings for draft in drafts}
+    for backend in backends:
+        for server in backend.servers:
+            if server.resolution.resolvers == DEFAULT and DEFAULT not in found:
+                found[DEFAULT] = Resolvers(DEFAULT, server.place, resolv_conf=server.place)
+    return found
 
 
 def _rules(draft: ProxyDraft) -> Rules:

@@ -15,6 +15,7 @@ from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean
 from reusedproxy.config.model.proxies import Global, LogTarget, Manhole, Said, StatsSocket
 from reusedproxy.config.model.values import ListenAddress, Place
 from reusedproxy.config.sections.logs import log_target
+from reusedproxy.config.sections.names import families
 from reusedproxy.config.tls.words import IN_DEFAULTS, IN_SERVER_DEFAULTS, TLSDefaults, read_options
 
 OUR_WORDS = frozenset({"manhole", "pool-connect-rate", "pool-warm-start", "ssl-watch"})
@@ -63,6 +64,7 @@ class GlobalDraft:
     pool_warm_start: float | None = None
     ssl_watch: float | None = None
     spread_checks: int = 0
+    accepted_families: tuple[str, ...] = ("auto",)
     server_verify: str = "required"
     #: TLS defaults for the lines that follow.
     tls: TLSDefaults = Factory(TLSDefaults)
@@ -140,6 +142,7 @@ class GlobalDraft:
             pool_warm_start=self.pool_warm_start,
             ssl_watch=self.ssl_watch,
             spread_checks=self.spread_checks,
+            accepted_families=self.accepted_families,
         )
 
 
@@ -366,6 +369,10 @@ def _ssl_watch(draft: GlobalDraft, line: Line) -> None:
     draft.ssl_watch = value
 
 
+def _accept_family(draft: GlobalDraft, line: Line) -> None:
+    draft.accepted_families = families(line.one_argument("'ipv4', 'ipv6' or 'auto'"), "'dns-accept-family'")
+
+
 def _setenv(draft: GlobalDraft, line: Line) -> None:
     if len(line.words) != 3:
         raise Wrong(f"'{line.keyword}' needs the name of a variable and its value")
@@ -421,6 +428,7 @@ _READERS: dict[str, Callable[[GlobalDraft, Line], None]] = {
     "pool-warm-start": _pool_warm_start,
     "spread-checks": _spread_checks,
     "ssl-watch": _ssl_watch,
+    "dns-accept-family": _accept_family,
     "setenv": _setenv,
     "presetenv": _setenv,
     "unsetenv": _unsetenv,

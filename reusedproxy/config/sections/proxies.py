@@ -31,7 +31,7 @@ from reusedproxy.config.sections.draft import ProxyDraft, Reference
 from reusedproxy.config.sections.globals import OUR_WORDS as GLOBAL_OUR_WORDS
 from reusedproxy.config.sections.logs import log_target
 from reusedproxy.config.sections.options import read_option
-from reusedproxy.config.sections.servers import read_default_server, read_server
+from reusedproxy.config.sections.servers import ServerDraft, read_default_server, read_server, read_template
 
 Reader = Callable[[ProxyDraft, Line, Report], None]
 
@@ -79,7 +79,7 @@ def _read_line(proxy: ProxyDraft, line: Line, report: Report) -> None:
     if proxy.kind == "defaults" and not keyword.in_defaults:
         raise Wrong(f"'{line.keyword}' cannot stand in a 'defaults' section")
     if not set(keyword.sides) & set(proxy.sides):
-        if line.keyword in ("server", "default-server"):
+        if line.keyword in ("server", "server-template", "default-server"):
             raise Wrong(f"'{line.keyword}' cannot stand in {proxy.title}: servers belong in a 'backend' or 'listen'")
         if keyword.refused:
             other = "a 'backend'" if keyword.sides == "B" else "a 'frontend'"
@@ -309,10 +309,22 @@ def _balance(proxy: ProxyDraft, line: Line, report: Report) -> None:
 
 def _server(proxy: ProxyDraft, line: Line, report: Report) -> None:
     name = line.words[1] if line.arguments else ""
-    twin = next((server for server in proxy.servers if server.name == name), None)
+    _name_is_free(proxy, name)
+    proxy.servers.append(read_server(line, proxy.default_server, proxy.tls))
+
+
+def _name_is_free(proxy: ProxyDraft, name: str) -> None:
+    twin: ServerDraft | None = next((server for server in proxy.servers if server.name == name), None)
     if twin is not None:
         raise Wrong(f"server '{name}' stands already at {twin.place}: give each server of a backend its own name")
-    proxy.servers.append(read_server(line, proxy.default_server, proxy.tls))
+
+
+def _server_template(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.say("server", line.place)
+    made = read_template(line, proxy.default_server, proxy.tls)
+    for server in made:
+        _name_is_free(proxy, server.name)
+    proxy.servers += made
 
 
 def _default_server(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -424,6 +436,7 @@ KEYWORDS: dict[str, Keyword] = {
     "redirect": Keyword(_redirect, in_defaults=False),
     "balance": Keyword(_balance, "B"),
     "server": Keyword(_server, "B", in_defaults=False),
+    "server-template": Keyword(_server_template, "B", in_defaults=False),
     "default-server": Keyword(_default_server, "B"),
     "http-check": Keyword(_http_check, "B"),
     "tcp-check": Keyword(_tcp_check, "B"),

@@ -16,11 +16,13 @@ from reusedproxy.config.language.addresses import ServerAddress, is_server_addre
 from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Wrong, not_done, one_of
 from reusedproxy.config.model.checks import Agent, Observe
+from reusedproxy.config.model.names import AT_THE_START, Resolution
 from reusedproxy.config.model.proxies import Check, PoolLimits, Server
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.config.model.values import Expression, Place
 from reusedproxy.config.rules.expressions import read_expression, where_of
 from reusedproxy.config.rules.samples import FETCHES, RESPONSE
+from reusedproxy.config.sections import names
 from reusedproxy.config.tls.words import ON_SERVERS, TLSDefaults, TLSWords, versions
 
 # reusedproxy's own words; HAProxy refuses them.
@@ -66,6 +68,7 @@ class ServerWords:
     ends_backups_when_up: bool = False
     track: str = ""
     init_state: str = "up"
+    resolution: Resolution = AT_THE_START
     said: set[str] = Factory(set)
     #: TLS versions, ciphers and similar settings.
     parameters: TLSWords = Factory(TLSWords)
@@ -141,6 +144,16 @@ def read_server(line: Line, defaults: ServerWords, tls: TLSDefaults) -> ServerDr
     if texts:
         raise Wrong(*texts)
     return ServerDraft(name, line.place, address, words, tls, frozenset(line.words[3:]))
+
+
+def read_template(line: Line, defaults: ServerWords, tls: TLSDefaults) -> list[ServerDraft]:
+    """Parses a `server-template` line, and returns its servers, which differ in their names only. Raises Wrong."""
+    if len(line.words) < 4:
+        example = "server-template web 1-10 app.example.com:80"
+        raise Wrong(f"'server-template' needs a prefix, a number of servers and an address: {example}, say")
+    made = names.template_names(line.words[1], line.words[2])
+    first = read_server(Line(line.place, ("server", made[0], *line.words[3:])), defaults, tls)
+    return [first, *(evolve(first, name=name, words=first.words.copy()) for name in made[1:])]
 
 
 def _nothing_forgotten(name: str, address: str) -> None:
@@ -257,6 +270,10 @@ def _ending(word: str) -> Parse:
     return lambda argument, what: one_of(argument, (word, "none"), what) == word
 
 
+def _set_options(words: ServerWords, argument: str, what: str) -> None:
+    words.resolution = names.with_options(words.resolution, argument, what)
+
+
 _DONE: dict[str, Setter] = {
     "ssl": _flag("ssl", True),
     "no-ssl": _flag("ssl", False),
@@ -324,6 +341,11 @@ _DONE: dict[str, Setter] = {
     "idle-ping": _part("pool", "idle_ping", units.lasting_seconds),
     "check-reuse-pool": _part("pool", "keep_checks", lambda argument, what: True),
     "no-check-reuse-pool": _part("pool", "keep_checks", lambda argument, what: False),
+    "resolvers": _part("resolution", "resolvers", _text),
+    "resolve-prefer": _part("resolution", "prefer", names.prefer),
+    "resolve-net": _part("resolution", "networks", names.networks),
+    "resolve-opts": _set_options,
+    "init-addr": _part("resolution", "init", names.init_addr),
     "pool-connect-rate": _part("pool", "connect_rate", lambda argument, what: float(_at_least_one(argument, what))),
 }
 
@@ -376,6 +398,7 @@ def finished_server(
         ends_backups_when_up=words.ends_backups_when_up,
         pool_conn_name=words.pool_conn_name,
         known_name=words.known_name(check_host),
+        resolution=words.resolution,
         pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,
     )
 

@@ -210,7 +210,9 @@ def _backend(draft: ProxyDraft, answers: bool, global_: GlobalDraft, report: Rep
         report.warn(draft.place, f"{draft.title} has no 'server': {every} is answered with 503")
     host = check_host(check_of(draft))
     # After a faulty `default-server` line each server would lack its settings, so servers are not checked.
-    for server in draft.servers if "default-server" not in draft.unreadable else ():
+    # The servers of a template stand on one line, and are checked once.
+    servers = {server.place: server for server in reversed(draft.servers)}.values()
+    for server in [*servers][::-1] if "default-server" not in draft.unreadable else ():
         _tls(server, global_, report)
         _places(server, report)
         _pool(server, host, report)

@@ -119,6 +119,13 @@ class ClientContext:
         other._sni = None if not sni or is_address(sni) else _wire_name(sni)  # RFC 6066 section 3: no addresses
         return other
 
+    def elsewhere(self) -> ClientContext:
+        """Returns a copy for another address of the same server, without a session: who answers there has to show that
+        it is that server."""
+        other = copy(self)
+        other.session = other.theirs_end = None
+        return other
+
     @property
     def refuses_nameless(self) -> bool:
         """Tells whether connections without SNI have to be refused.

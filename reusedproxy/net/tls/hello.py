@@ -30,6 +30,11 @@ _ECDSA_SUITES = frozenset(
     (0xC006, 0xC007, 0xC008, 0xC009, 0xC00A, 0xC023, 0xC024, 0xC02B, 0xC02C, 0xC048, 0xC049, 0xC05C, 0xC05D)
     + (0xC072, 0xC073, 0xC086, 0xC087, 0xC0AC, 0xC0AD, 0xC0AE, 0xC0AF, 0xCCA9)
 )
+#: Those, and all of TLS 1.3, which say nothing of the certificate's key.
+_WITH_ECDSA = _ECDSA_SUITES | frozenset(range(0x1300, 0x1400))
+#: Signature algorithms: TLS 1.2's pairs of hash and signature, and TLS 1.3's RSA-PSS.
+_RSA_SIGNATURES = frozenset(range(0x0001, 0x10000, 0x100)) | {0x0804, 0x0805, 0x0806}
+_ECDSA_SIGNATURES = frozenset(range(0x0003, 0x10000, 0x100))
 _NAMES = {0x0300: "SSLv3", 0x0301: "TLSv1.0", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
 _HTTP = re.compile(rb"[A-Z]{3,20} [^ \r\n]*")
 
@@ -144,13 +149,13 @@ def _read_message(message: bytes, whole: bool = True) -> ClientHello:
     extensions: dict[int, bytes] = {}
     if at < len(message):
         listed = _vector(message, at, 2)[0] if whole else message[at + 2 :]
-        at = 0
-        while at < len(listed):
-            if not whole and len(listed) - at < 4:
+        at, end = 0, len(listed)
+        while at < end:
+            if not whole and end - at < 4:
                 break
             kind, size = _EXTENSION.unpack_from(listed, at)
             at += 4 + size
-            if at > len(listed):
+            if at > end:
                 if whole:
                     raise IndexError
                 break
@@ -162,8 +167,9 @@ def _read_message(message: bytes, whole: bool = True) -> ClientHello:
         version = max((each for each in offered if each in _NAMES), default=version)
     rsa, ecdsa = True, False
     if _SIGNATURE_ALGORITHMS in extensions:
-        rsa, ecdsa = _signatures(_numbers(_vector(extensions[_SIGNATURE_ALGORITHMS], 0, 2)[0]))
-        ecdsa = ecdsa and any(suite in _ECDSA_SUITES or suite >> 8 == 0x13 for suite in suites)
+        algorithms = _numbers(_vector(extensions[_SIGNATURE_ALGORITHMS], 0, 2)[0])
+        rsa = not _RSA_SIGNATURES.isdisjoint(algorithms)
+        ecdsa = not (_ECDSA_SIGNATURES.isdisjoint(algorithms) or _WITH_ECDSA.isdisjoint(suites))
     return ClientHello(_server_name(extensions.get(_SERVER_NAME)), version, rsa, ecdsa, suites)
 
 
@@ -178,15 +184,6 @@ def _server_name(extension: bytes | None) -> str | None:
     if names[0] != 0:
         return None
     return _vector(names, 1, 2)[0].decode("latin-1").lower() or None
-
-
-def _signatures(algorithms: tuple[int, ...]) -> tuple[bool, bool]:
-    """Tells whether RSA and ECDSA are among the algorithms.
-
-    These are TLS 1.2's pairs of hash and signature, and TLS 1.3's RSA-PSS.
-    """
-    rsa = any(each & 0xFF == 1 or each in (0x0804, 0x0805, 0x0806) for each in algorithms)
-    return rsa, any(each & 0xFF == 3 for each in algorithms)
 
 
 def _vector(data: bytes, at: int, size: int) -> tuple[bytes, int]:

@@ -15,19 +15,8 @@ from OpenSSL import SSL
 
 #: The largest plaintext of one TLS record (RFC 8446 section 5.1); a read of this size takes a record whole.
 RECORD = 16 * 1024
-
-
-def send_by_method(connection: SSL.Connection, data: bytes | memoryview) -> int:
-    """Writes some of `data`, which is not empty, and returns how many bytes were taken.
-
-    Raises SSL.Error and its subclasses.
-    """
-    return connection.send(data)
-
-
-def receive_by_method(connection: SSL.Connection) -> bytes:
-    """Reads what is there, at most one record. Raises SSL.Error and its subclasses."""
-    return connection.recv(RECORD)
+#: Records that the buffer has room for, so that large data is copied once.
+RECORDS = 8
 
 
 def take_records_alone(connection: Any) -> None:
@@ -44,40 +33,81 @@ def take_records_alone(connection: Any) -> None:
         pass
 
 
-def _direct_calls() -> Any:
-    """Returns functions that send and receive by direct calls.
+def read_by_method(connection: Any, into: Any, size: int) -> int:
+    """Does what OpenSSL's SSL_read does, by pyOpenSSL's method: raises where that returns an error."""
+    data = connection.recv(size)
+    into[: len(data)] = data
+    return len(data)
+
+
+def write_by_method(connection: Any, data: bytes, size: int) -> int:
+    """Does what OpenSSL's SSL_write does, by pyOpenSSL's method: raises where that returns an error."""
+    return int(connection.send(data))
+
+
+def direct_calls() -> tuple[Any, ...] | None:
+    """Returns OpenSSL's functions that read and write, the places of a buffer to read records into, a view of all of
+    its bytes, pyOpenSSL's function that raises an error, and the one that makes other data than bytes writable.
 
     Returns None where pyOpenSSL's private names are not those known here.
     """
     try:
         library, foreign = SSL._lib, SSL._ffi  # type: ignore[attr-defined]
-        read, write, from_buffer = library.SSL_read, library.SSL_write, foreign.from_buffer
-        raise_error = SSL.Connection._raise_ssl_error
-        # One buffer is enough: the reactor has one thread, and data is copied out before the next read.
-        buffer = foreign.new("char[]", RECORD)
-        view = foreign.buffer(buffer)
+        buffer = foreign.new("char[]", RECORDS * RECORD)
+        found = (
+            library.SSL_read,
+            library.SSL_write,
+            [buffer + number * RECORD for number in range(RECORDS)],
+            foreign.buffer(buffer),
+            SSL.Connection._raise_ssl_error,
+            foreign.from_buffer,
+        )
         known = hasattr(SSL.Connection(SSL.Context(SSL.TLS_METHOD)), "_ssl")
     except (AttributeError, TypeError):
         return None
-    if not known:
-        return None
-
-    def send(connection: Any, data: bytes | memoryview) -> int:
-        handle = connection._ssl
-        sent: int = write(handle, data if type(data) is bytes else from_buffer(data), len(data))
-        if sent <= 0:
-            raise_error(connection, handle, sent)
-        return sent
-
-    def receive(connection: Any) -> bytes:
-        handle = connection._ssl
-        size = read(handle, buffer, RECORD)
-        if size <= 0:
-            raise_error(connection, handle, size)
-        data: bytes = view[:size]
-        return data
-
-    return send, receive
+    return found if known else None
 
 
-send, receive = _direct_calls() or (send_by_method, receive_by_method)
+def by_methods() -> tuple[Any, ...]:
+    """Returns what `direct_calls` returns, made of pyOpenSSL's public methods."""
+    buffer = memoryview(bytearray(RECORDS * RECORD))
+
+    def raise_error(connection: Any, handle: Any, result: int) -> None:
+        """Raises what OpenSSL means by reading or writing nothing."""
+        raise SSL.ZeroReturnError
+
+    places = [buffer[number * RECORD :] for number in range(RECORDS)]
+    return read_by_method, write_by_method, places, buffer, raise_error, bytes
+
+
+_direct = direct_calls()
+#: `SSL_read(handle, place, size)` reads into one of the `places`, `SSL_write(handle, data, size)` writes; each returns
+#: how many bytes, or, if that is less than 1, `raise_error(connection, handle, result)` says why. One buffer is enough:
+#: the reactor has one thread, and data is copied out of `view` before the next read.
+SSL_read, SSL_write, places, view, raise_error, _writable = _direct or by_methods()
+
+
+def handle_of(connection: Any) -> Any:
+    """Returns what `SSL_read` and `SSL_write` take for this connection."""
+    return connection if _direct is None else connection._ssl
+
+
+def send(connection: SSL.Connection, data: bytes | memoryview) -> int:
+    """Writes some of `data`, which is not empty, and returns how many bytes were taken.
+
+    Raises SSL.Error and its subclasses.
+    """
+    handle = handle_of(connection)
+    sent: int = SSL_write(handle, data if type(data) is bytes else _writable(data), len(data))
+    if sent <= 0:
+        raise_error(connection, handle, sent)
+    return sent
+
+
+def receive(connection: SSL.Connection) -> bytes:
+    """Reads what is there, at most one record. Raises SSL.Error and its subclasses."""
+    handle = handle_of(connection)
+    size = SSL_read(handle, places[0], RECORD)
+    if size <= 0:
+        raise_error(connection, handle, size)
+    return bytes(view[:size])

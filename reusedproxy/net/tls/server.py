@@ -14,7 +14,7 @@ from socket import socket
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from attrs import Factory, define, evolve, field, frozen
+from attrs import Factory, define, field, frozen
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.x509 import DNSName, ExtensionNotFound, SubjectAlternativeName
@@ -393,7 +393,8 @@ class ServerTLSTransport(TLSTransport):
         """Takes the `admission` of the certificate that was chosen for the client."""
         TLSTransport.__init__(self, poller, accepted, owner, tls)
         #: What the choice of a certificate depends on, without the list of cipher suites, which is long.
-        self._hello = evolve(shown.hello, suites=())
+        hello = shown.hello
+        self._hello = ClientHello(hello.server_name, hello.version, hello.rsa, hello.ecdsa)
         self._admission = admission
         #: The name that the client asked for (SNI), in lower case.
         self.server_name = shown.hello.server_name

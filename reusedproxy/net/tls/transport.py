@@ -16,12 +16,14 @@ from typing import Any
 from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import SSL
 
-from reusedproxy.net.poller import READ, WRITE, Poller
-from reusedproxy.net.tls.openssl import RECORD, receive, send
+from reusedproxy.net.poller import DATA, READ, WRITE, Poller
+from reusedproxy.net.tls import openssl
+from reusedproxy.net.tls.openssl import RECORD, RECORDS, receive, send
 from reusedproxy.net.transport import (
     BULK_READ_SIZE,
     CLOSED,
     HALF,
+    OPEN,
     PEER_CLOSED,
     PEER_RESET,
     PEER_TRUNCATED,
@@ -30,8 +32,6 @@ from reusedproxy.net.transport import (
     TransportOwner,
 )
 
-#: Records read in one go before their plaintext is handed on and other connections get their turn.
-RECORDS_AT_ONCE = 8
 #: Size of a write from which on the socket is checked for incoming data before each record. A check takes 0.6 µs, to
 #: send a record 9 µs.
 LOOK_FROM = 4 * 1024
@@ -43,7 +43,7 @@ TLS_FAILED = "TLS: "
 #: type, and the tag of all ciphers in use (RFC 8446 section 5.2).
 _KEY_UPDATE = b"\x17\x03\x03\x00\x16"
 
-_openssl: Any = Binding().lib
+_library: Any = Binding().lib
 
 
 class CertificateRefused(str):
@@ -58,7 +58,7 @@ class CertificateRefused(str):
 class TLSTransport(Transport):
     """Carries a connection whose handshake is complete; its bytes are encrypted."""
 
-    __slots__ = ("_half", "_tls")
+    __slots__ = ("_half", "_handle", "_tls")
 
     secure = True
     #: The most bytes that OpenSSL may have read of an incomplete record: the largest record with its header (RFC 5246
@@ -70,6 +70,7 @@ class TLSTransport(Transport):
     def __init__(self, poller: Poller, connected: socket, owner: TransportOwner, tls: SSL.Connection) -> None:
         Transport.__init__(self, poller, connected, owner)
         self._tls = tls
+        self._handle = openssl.handle_of(tls)
         #: Whether a record of ours is half sent.
         self._half = False
 
@@ -80,7 +81,7 @@ class TLSTransport(Transport):
     @property
     def resumed(self) -> bool:
         # pyOpenSSL has no function for it.
-        return bool(_openssl.SSL_session_reused(self._tls._ssl))
+        return bool(_library.SSL_session_reused(self._tls._ssl))
 
     def silent(self) -> bool:
         if self._held:
@@ -97,13 +98,74 @@ class TLSTransport(Transport):
             return False
         return True
 
+    # These two repeat those of `Transport`, with OpenSSL's calls in place of the socket's.
+
+    def send_now(self) -> None:
+        self._queued = False
+        unsent = self._unsent
+        if not unsent:
+            return
+        try:
+            data = unsent[0]
+            size = len(data)
+            # An empty write is not given to OpenSSL, which would take it for a failure.
+            usual = 0 < size == self.unsent and size < LOOK_FROM and type(data) is bytes
+            if usual and not (self._blocked or self._half):
+                try:
+                    sent = openssl.SSL_write(self._handle, data, size)
+                    if sent <= 0:
+                        openssl.raise_error(self._tls, self._handle, sent)
+                except SSL.Error as error:
+                    if self._waits_for(error):
+                        self._wait_to_send()
+                    else:
+                        openssl_reason(error)
+                        self._send_failed()
+                    return
+                if sent == size:
+                    self._unsent = []
+                    self.unsent = 0
+                    if self.state != OPEN:
+                        self._all_sent()
+                else:
+                    # The peer takes small records only (max_fragment_length, RFC 6066 section 4): this was the first.
+                    self.unsent -= sent
+                    unsent[0] = data[sent:]
+                    self._flush()
+            else:
+                self._flush()
+        except Exception:
+            self._broken()
+
+    def on_ready(self, events: int) -> None:
+        alone = self._events == READ and not (self._crossed or self._half)
+        if alone and events == DATA and self._read_size == READ_SIZE and self.state <= HALF:
+            try:
+                try:
+                    size = openssl.SSL_read(self._handle, openssl.places[0], RECORD)
+                    if size <= 0:
+                        openssl.raise_error(self._tls, self._handle, size)
+                except SSL.WantReadError:
+                    return
+                except SSL.Error as error:
+                    self._came_to(self._failure(error))
+                    return
+                if size < RECORD:
+                    self.owner.data_received(bytes(openssl.view[:size]))
+                else:
+                    self._read_on(size)
+            except Exception:
+                self._broken()
+            return
+        self._on_events(events)
+
     def _send(self, data: bytes | memoryview) -> int:
         sent = 0
         half, self._half = self._half, False
         # After a failed write a plain socket can still be read, but OpenSSL reads nothing more. So what a server
         # answers before it refuses the rest of an upload is read first: on_ready does that, before it sends again. This
         # is not done after half a record, whose rest OpenSSL must be given before it can do anything else.
-        looks = len(data) >= LOOK_FROM and self.looks and self._reading and not half
+        looks = len(data) >= LOOK_FROM and self.looks and self.reading and not half
         try:
             # An empty write is not given to OpenSSL, which would take it for a failure.
             while sent < len(data):
@@ -112,19 +174,24 @@ class TLSTransport(Transport):
                         raise BlockingIOError
                     break
                 sent += send(self._tls, memoryview(data)[sent:] if sent else data)
-        except SSL.WantWriteError:
-            self._half = True
-            if not sent:
-                raise BlockingIOError from None
-        except SSL.WantReadError:
-            if not sent:
-                self._crossed |= WRITE  # half a handshake message has come, TLS 1.3's KeyUpdate
-                raise BlockingIOError from None
         except SSL.Error as error:
-            reason = openssl_reason(error)
-            if not sent:  # the records before it have gone out; if some have, the next try reports the failure
-                raise ConnectionResetError(reason) from None
+            if sent and not isinstance(error, SSL.WantWriteError):
+                openssl_reason(error)  # the records before it have gone out, and the next try reports it
+            elif not self._waits_for(error):
+                raise ConnectionResetError(openssl_reason(error)) from None
+            elif not sent:
+                raise BlockingIOError from None
         return sent
+
+    def _waits_for(self, error: SSL.Error) -> bool:
+        """Tells whether writing has only to wait, and notes for what."""
+        if isinstance(error, SSL.WantWriteError):
+            self._half = True
+        elif isinstance(error, SSL.WantReadError):
+            self._crossed |= WRITE  # half a handshake message has come, TLS 1.3's KeyUpdate
+        else:
+            return False
+        return True
 
     def _send_failed(self) -> None:
         # Unlike with a plain socket, nothing more can be read: after a failed write OpenSSL reads no more.
@@ -136,34 +203,57 @@ class TLSTransport(Transport):
             # ("bad length"). So the KeyUpdate waits until that record has gone.
             self._cross(READ)
             return
-        tls, data, ended = self._tls, b"", None
         self._read_size = READ_SIZE
         try:
-            data = receive(tls)
-            if len(data) == RECORD:
-                self._read_size = BULK_READ_SIZE  # the next reads need a turn of the batch's bulk work
-                records = [data]
-                try:
-                    while len(records) < RECORDS_AT_ONCE and len(records[-1]) == RECORD:
-                        records.append(receive(tls))
-                finally:
-                    data = b"".join(records)
-        except SSL.WantReadError:
-            pass
-        except SSL.WantWriteError:
+            size = self._record(0)
+        except SSL.Error as error:
+            self._came_to(self._failure(error))
+        else:
+            self._read_on(size)
+
+    def _record(self, place: int) -> int:
+        """Reads a record into this place of the buffer, and returns its size. Raises SSL.Error and its subclasses."""
+        size: int = openssl.SSL_read(self._handle, openssl.places[place], RECORD)
+        if size <= 0:
+            openssl.raise_error(self._tls, self._handle, size)
+        return size
+
+    def _read_on(self, size: int) -> None:
+        """Delivers the record in the buffer, which has this size, with those that follow if it is a large one."""
+        ended = None
+        if size == RECORD:
+            self._read_size = BULK_READ_SIZE  # the next reads need a turn of the batch's bulk work
+            count = 1
+            try:
+                while count < RECORDS and size == count * RECORD:
+                    size += self._record(count)
+                    count += 1
+            except SSL.Error as error:
+                ended = self._failure(error)
+        data = bytes(openssl.view[:size])
+        if self.state <= HALF:
+            self.owner.data_received(data)
+        else:
+            self.drained += len(data)
+        self._came_to(ended)
+
+    def _failure(self, error: SSL.Error) -> str | None:
+        """Returns the reason of the end for which a read has failed; None if the connection goes on."""
+        if isinstance(error, SSL.WantReadError):
+            return None
+        if isinstance(error, SSL.WantWriteError):
             # OpenSSL has to send first: the answer to a KeyUpdate of TLS 1.3.
             self._cross(READ)
-        except SSL.ZeroReturnError:
-            ended = PEER_CLOSED
-        except SSL.SysCallError as error:
+            return None
+        if isinstance(error, SSL.ZeroReturnError):
+            return PEER_CLOSED
+        if isinstance(error, SSL.SysCallError):
             forget_errors()
-            ended = PEER_TRUNCATED if error.args[0] == -1 else PEER_RESET
-        except SSL.Error as error:
-            ended = self._broken_by(error)
-        if data and self.state <= HALF:
-            self.owner.data_received(data)
-        elif data:
-            self.drained += len(data)
+            return PEER_TRUNCATED if error.args[0] == -1 else PEER_RESET
+        return self._broken_by(error)
+
+    def _came_to(self, ended: str | None) -> None:
+        """Ends the connection for this reason; None: it goes on."""
         if ended is None or self.state == CLOSED:
             return
         if ended is PEER_CLOSED:
@@ -196,7 +286,7 @@ def forget_errors() -> None:
     OpenSSL before 4.0 does so, too (SSL_get_error(3)): one reset would end an innocent connection that has nothing to
     read.
     """
-    _openssl.ERR_clear_error()
+    _library.ERR_clear_error()
 
 
 def openssl_reason(error: SSL.Error) -> str:

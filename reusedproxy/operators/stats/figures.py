@@ -228,6 +228,8 @@ def _server(server: ServerView, number: int, now: float) -> Columns:
 def status(server: ServerView) -> str:
     """Returns the server's state in HAProxy's words, with its progress towards the other state."""
     check = server.check
+    if not server.addressed:
+        return f"{MAINT} (resolution)"
     if server.agent is not None and server.agent.down and server.state == DOWN:
         return "DOWN (agent)"
     if server.agent is not None and check is None and server.state == DRAIN and server.weight:

@@ -236,7 +236,7 @@ def _colour(row: Row) -> str:
     Green is up, yellow going down, orange going up, red down, blue drained, grey not checked.
     """
     status = str(row.columns["status"])
-    if status in (MAINT, "STOP"):
+    if status.startswith((MAINT, "STOP")):
         return "maint"
     if status == "no check":
         return "unchecked"

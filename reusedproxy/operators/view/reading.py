@@ -177,6 +177,7 @@ def server_view(
         place=settings.place,
         state=server.state,
         admin=server.admin,
+        addressed=server.addressed,
         weight=server.weight,
         backup=server.backup,
         served=server.served,

@@ -225,6 +225,8 @@ class ServerView(NamedTuple):
     place: Place
     state: str
     admin: str
+    #: False: its name cannot be resolved.
+    addressed: bool
     weight: int
     backup: bool
     #: Requests that it has been given and that have not ended.

@@ -33,6 +33,10 @@ class DialCauses:
         self._first = True
         self._since = self._filled_at = 0.0
 
+    def count_in(self, took: Histogram) -> None:
+        """Counts in `took` from now on."""
+        self._took = took
+
     def start(self, rotation: bool) -> None:
         """Begins to fill the floor. `rotation` tells that it replaces another pool's."""
         self._why = ROTATION if rotation else FLOOR if self._first else RECOVERY

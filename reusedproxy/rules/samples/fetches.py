@@ -310,16 +310,17 @@ def path_and_query(target: bytes) -> bytes | None:
     return target[found.end() :] if found else None
 
 
-def _path(facts: Facts) -> Sample:
-    """Fetches the path. Most criteria ask for it, so it is one call."""
+def path(facts: Facts) -> Sample:
+    """Fetches the path. Most criteria ask for it, so it is kept with the head, for the target that it is of."""
     head = facts.head
     if head is None:
         return None
     target = head.target
-    if target[:1] == b"/":
-        return target.partition(b"?")[0]
-    whole = path_and_query(target)
-    return None if whole is None else whole.partition(b"?")[0]
+    if head.path_of is not target:
+        whole = target if target[:1] == b"/" else path_and_query(target)
+        head.path = None if whole is None else whole.partition(b"?")[0]
+        head.path_of = target
+    return head.path
 
 
 def _query(mark: str = "") -> Fetch:
@@ -427,7 +428,7 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "req.proto_http": _fact(lambda facts: None if facts.head is None else True),
     "method": _of_head(lambda head: head.method),
     "url": _of_head(lambda head: head.target),
-    "path": lambda: _path,
+    "path": lambda: path,
     "pathq": _of_head(lambda head: path_and_query(head.target)),
     "query": _query,
     "base": _of_head(lambda head: _base(head, query=False)),

@@ -1,0 +1,63 @@
+"""Checks the words about host names of servers against the `resolvers` sections.
+
+Adds faults and notices to the report; must never change a draft.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+from reusedproxy.config.language.addresses import is_service
+from reusedproxy.config.language.report import Report, did_you_mean
+from reusedproxy.config.model.names import DEFAULT
+from reusedproxy.config.sections.draft import ProxyDraft
+from reusedproxy.config.sections.resolvers import ResolversDraft
+from reusedproxy.config.sections.servers import ServerDraft
+
+_WORDS = {"resolve-net", "resolve-opts", "resolve-prefer"}
+
+
+def validate_names(proxies: Sequence[ProxyDraft], sections: Sequence[ResolversDraft], report: Report) -> None:
+    """Checks all servers of all proxies; those of a `server-template` once."""
+    for draft in proxies:
+        if draft.disabled or draft.head_faulty or "default-server" in draft.unreadable:
+            continue
+        for server in {server.place: server for server in draft.servers}.values():
+            _server(server, sections, report)
+    used = {server.words.resolution.resolvers for draft in proxies for server in draft.servers}
+    for section in sections:
+        settings = section.settings
+        if settings.nameservers or settings.resolv_conf is not None or section.unreadable:
+            continue
+        if section.name in used:
+            text = "has no 'nameserver' and no 'parse-resolv-conf': there is nobody to ask"
+            report.warn(section.place, f"resolvers '{section.name}' {text}")
+
+
+def _server(server: ServerDraft, sections: Sequence[ResolversDraft], report: Report) -> None:
+    words, name, host = server.words, f"server '{server.name}'", server.address.host
+    resolution = words.resolution
+    wanted = resolution.resolvers
+    if wanted is not None and wanted != DEFAULT and not report.names_in_doubt:
+        known = [section.name for section in sections]
+        if wanted not in known:
+            report.fault(server.place, f"{name}: there is no 'resolvers {wanted}'{did_you_mean(wanted, known)}")
+    if server.address.kind != "tcp" or _is_literal(host):
+        return
+    if is_service(host):
+        if wanted is None:
+            text = f"'{host}' is a name of SRV records, which only a name server knows: add 'resolvers <name>'"
+            report.fault(server.place, f"{name}: {text}")
+        return
+    unused = sorted(server.own & _WORDS)
+    if wanted is None and unused:
+        text = f"'{unused[0]}' does nothing without 'resolvers': the name is resolved at the start, and at reloads"
+        report.warn(server.place, f"{name}: {text}")
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        return ip_address(host) is not None
+    except ValueError:
+        return False

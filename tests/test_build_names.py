@@ -1,0 +1,240 @@
+"""Where servers with a name begin, what a reload keeps of what name servers told, and what else moves with them."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+from unittest import mock
+
+from reusedproxy.backends.server import MAINT, UP
+from reusedproxy.build.server_lines import Elsewhere
+from reusedproxy.daemon.load import Refused
+from reusedproxy.daemon.service import ProxyService
+from reusedproxy.pool.named import ConstantPool, Name
+from tests.nameserver import SILENCE, MemoryNameServers
+from tests.services import HEAD, ImmediateResolver, ServiceTestCase
+
+DNS = "resolvers dns\n nameserver ns1 192.0.2.53:53\n"
+NAME = "app.test"
+
+
+class BuildTestCase(ServiceTestCase):
+    """A daemon on a clock; the C library knows of `known` only, and `asked` is what it was asked for."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.known: dict[str, str] = {}
+        self.asked: list[str] = []
+        self.patch(socket, "getaddrinfo", self.getaddrinfo)
+
+    def getaddrinfo(self, host: str, port: int, **more: Any) -> list[Any]:
+        self.asked.append(host)
+        if host not in self.known:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (self.known[host], 0))]
+
+    def configure(self, servers: str, head: str = DNS) -> str:
+        listener = f"frontend f\n bind unix@{self.folder}/f\n default_backend b\n"
+        return self.text("proxy.cfg", f"{head}{HEAD}{listener}backend b\n{servers}\n")
+
+    def assemble(self, servers: str, head: str = DNS, bind: bool = False) -> ProxyService:
+        self.service = ProxyService(self.reactor, [self.configure(servers, head)])
+        self.service._resolver = ImmediateResolver()  # type: ignore[assignment]
+        self.service.assemble(bind=bind)
+        return self.service
+
+    def targets(self) -> list[str]:
+        return [str(each.target) for each in self.proxy.backends[0].servers]
+
+    def pass_time(self, seconds: float) -> None:
+        for _ in range(round(seconds / 0.02)):
+            self.reactor.advance(0.02)
+
+
+class BeginningTests(BuildTestCase):
+    """`init-addr`, as HAProxy 2.6 has it."""
+
+    def test_what_is_tried_in_turn(self) -> None:
+        """The words; the address of the C library; what comes of it, and a warning about it."""
+        disabling = "could not resolve address 'app.test', disabling server"
+        falling = "could not resolve address 'app.test', falling back to configured address"
+        for words, known, target, warning in (
+            ("", "192.0.2.7", "192.0.2.7:80", ""),
+            ("resolvers dns", "192.0.2.7", "192.0.2.7:80", ""),
+            ("resolvers dns", "", "None", disabling),
+            ("resolvers dns init-addr none", "192.0.2.7", "None", ""),
+            ("init-addr none", "192.0.2.7", "None", ""),
+            ("init-addr last,libc,none", "", "None", disabling),
+            ("init-addr libc,192.0.2.9", "", "192.0.2.9:80", falling),
+            ("init-addr libc,2001:db8::9", "", "[2001:db8::9]:80", falling),
+            ("init-addr 192.0.2.9,libc", "192.0.2.7", "192.0.2.9:80", ""),
+        ):
+            self.known = {NAME: known} if known else {}
+            self.assemble(f" server s {NAME}:80 {words}")
+            self.assertEqual(self.targets(), [target], words)
+            texts = [each.text for each in self.proxy.notices if "could not resolve" in each.text]
+            self.assertEqual(texts, [warning] if warning else [], words)
+            (server,) = self.proxy.backends[0].servers
+            self.assertEqual(server.state, MAINT if target == "None" else UP)
+
+    def test_what_cannot_be_resolved_is_an_error_where_nothing_else_is_said(self) -> None:
+        for words, text in (
+            ("", "could not resolve address 'app.test'"),
+            ("init-addr libc", "could not resolve address 'app.test'"),
+            ("resolvers dns init-addr libc", "could not resolve address 'app.test'"),
+            ("resolvers dns init-addr last", "no method found to resolve address 'app.test'"),
+        ):
+            refused = self.assertRaises(Refused, self.assemble, f" server s {NAME}:80 {words}")
+            self.assertIn(text, str(refused), words)
+
+    def test_the_c_library_is_not_asked_in_vain(self) -> None:
+        """It may take 15 seconds to say that it does not know."""
+        lines = f" server a {NAME}:80 resolvers dns init-addr none\n server b _http._tcp.{NAME} resolvers dns"
+        self.assemble(lines)
+        self.assertEqual((self.asked, self.targets()), ([], ["None", "None"]))
+
+    def test_a_name_server_may_have_a_name(self) -> None:
+        head = "resolvers dns\n nameserver ns1 dns.test:53\n"
+        refused = self.assertRaises(Refused, self.assemble, f" server s {NAME}:80 resolvers dns init-addr none", head)
+        self.assertIn("nameserver 'ns1': could not resolve address 'dns.test': Name or service", str(refused))
+        self.known["dns.test"] = "192.0.2.53"
+        self.assemble(f" server s {NAME}:80 resolvers dns init-addr none", head)
+
+    def test_resolv_conf(self) -> None:
+        """Without it the section is an error; the one that is there without a line, a warning."""
+        path = "reusedproxy.build.resolution.nameservers_in"
+        line = f" server s {NAME}:80 init-addr none resolvers "
+        written = "resolvers dns\n parse-resolv-conf\n"
+        with mock.patch(path, side_effect=FileNotFoundError(2, "No such file or directory")):
+            refused = self.assertRaises(Refused, self.assemble, line + "dns", written)
+            self.assertIn("proxy.cfg:2: 'parse-resolv-conf': /etc/resolv.conf cannot be read: No such", str(refused))
+            self.assemble(line + "default", "")
+            self.assertIn("cannot be read", self.proxy.notices[-1].text)
+        with mock.patch(path, return_value=([("192.0.2.53", 53)], ["/etc/resolv.conf:2: 'x' is not an address"])):
+            self.assemble(line + "dns", written)
+            self.assertIn("'parse-resolv-conf': /etc/resolv.conf:2: 'x' is not", self.proxy.notices[-1].text)
+
+
+class MovingTests(BuildTestCase):
+    """A running daemon whose name servers are in memory."""
+
+    def begin(self, servers: str, head: str = DNS) -> None:
+        self.assemble(servers, head, bind=True)
+        self.nameservers = MemoryNameServers(self.reactor)
+        self.proxy.names._open = self.nameservers.open
+        self.said: list[str] = []
+        self.patch(self.service, "announce", lambda level, text, section="": self.said.append(text))
+        self.addCleanup(self.stop)
+
+    def start(self, address: str) -> None:
+        """Starts; connections cannot be opened in memory, so each move takes its time."""
+        self.service.startService()
+        self.zone.records[NAME] = [("A", address)]
+        self.pass_time(7.0)
+
+    @property
+    def zone(self) -> Any:
+        return self.nameservers.zones["ns1"]
+
+    def reload(self, servers: str) -> None:
+        self.configure(servers)
+        self.service.reload()
+        self.pass_time(7.0)
+
+    def test_a_reload_keeps_pool_and_address(self) -> None:
+        """Neither the C library nor a name server is waited for."""
+        line = f" server s {NAME}:80 resolvers dns resolve-prefer ipv4 init-addr libc,none"
+        self.begin(line)
+        self.start("192.0.2.1")
+        self.assertEqual(self.targets(), ["192.0.2.1:80"])
+        before = self.proxy
+        pool, asked = before.backends[0].servers[0].pool, len(self.asked)
+        self.zone.records[NAME] = SILENCE
+        self.reload(f"{line} maxconn 9")
+        self.assertIsNot(self.proxy, before)
+        (server,) = self.proxy.backends[0].servers
+        self.assertEqual((self.targets(), server.state), (["192.0.2.1:80"], UP))
+        self.assertIs(server.pool, pool)
+        self.assertEqual(len(self.asked), asked)
+        self.zone.records[NAME] = [("A", "192.0.2.2")]
+        self.pass_time(12.0)
+        self.assertEqual(self.targets(), ["192.0.2.2:80"])
+
+    def test_a_changed_line_begins_where_its_server_is(self) -> None:
+        """With another port, or another certificate, it has another pool."""
+        line = f" server s {NAME}:80 resolvers dns resolve-prefer ipv4 init-addr none"
+        self.begin(line)
+        self.start("192.0.2.1")
+        pool = self.proxy.backends[0].servers[0].pool
+        self.reload(line.replace(":80", ":81"))
+        (server,) = self.proxy.backends[0].servers
+        self.assertEqual((self.targets(), server.state), (["192.0.2.1:81"], UP))
+        self.assertIsNot(server.pool, pool)
+
+    def test_another_name_begins_anew(self) -> None:
+        line = f" server s {NAME}:80 resolvers dns resolve-prefer ipv4 init-addr none"
+        self.begin(line)
+        self.start("192.0.2.1")
+        self.configure(line.replace(NAME, "other.test"))
+        self.service.reload()
+        self.pass_time(0.5)
+        self.assertEqual(self.targets(), ["None"])
+
+    def test_clients_wait_for_the_first_answer(self) -> None:
+        """With `pool-warm-start`: else they would be told that there is no server."""
+        line = f" server s {NAME}:80 resolvers dns resolve-prefer ipv4 init-addr none"
+        self.begin(line, f"global\n pool-warm-start 60s\n{DNS}")
+        self.service.startService()
+        self.zone.records[NAME] = SILENCE
+        self.pass_time(1.0)
+        self.assertNotIn("listens on", " ".join(self.said))
+        self.zone.records[NAME] = [("A", "192.0.2.1")]
+        self.pass_time(10.0)
+        self.assertIn("listens on", " ".join(self.said))
+        self.assertEqual(self.targets(), ["192.0.2.1:80"])
+
+    def test_checks_follow_their_server(self) -> None:
+        """With a port of their own, if they have one; an address of their own stays."""
+        for words, target in (("", "192.0.2.1:80"), ("port 99", "192.0.2.1:99"), ("addr 192.0.2.9", "192.0.2.9:80")):
+            line = f" server s {NAME}:80 check {words} resolvers dns resolve-prefer ipv4 init-addr 192.0.2.5"
+            self.assemble(line)
+            made = self.proxy.lines["b/s"]
+            relocation = made.server.relocation
+            assert isinstance(relocation, Elsewhere) and made.checker is not None
+            to = made.identity.target.__class__(socket.AF_INET, ("192.0.2.1", 80))
+            made.server.move(relocation.pool_at(to), to)
+            relocation.moved(to)
+            self.assertEqual(str(made.checker._dialer.target), target, words)
+            self.assertEqual(str(made.identity.target), "192.0.2.1:80")
+
+    def test_names_that_clients_use_are_warmed_elsewhere(self) -> None:
+        """Those that were asked for again; their connections count as wanted."""
+        line = f" server s {NAME}:80 ssl verify none sni req.hdr(host) resolvers dns init-addr 192.0.2.5"
+        self.assemble(line)
+        made = self.proxy.lines["b/s"]
+        before = made.pool
+        assert isinstance(before, ConstantPool) and made.server.relocation is not None
+        for name in (b"a.test", b"a.test", b"once.test"):
+            before.named(Name(name, name))
+        pool = made.server.relocation.pool_at(made.identity.target)
+        assert isinstance(pool, ConstantPool)
+        (warmed,) = pool.names.succeed(before.names)
+        assert warmed.context is not None
+        self.assertEqual((warmed.context.name, pool.known_names), ("a.test", 1))
+        self.assertIs(pool.named(Name(b"a.test", b"a.test")), warmed)
+        for each in (before, pool):
+            each.close("test over")
+
+    def test_the_name_in_the_certificate_is_the_configured_one(self) -> None:
+        """Whatever the address; no session of another address is offered."""
+        authority = self.authority.write(self.folder / "ca.pem")
+        for words, name in (("sni str(s.test)", "s.test"), ("verifyhost v.test", "v.test")):
+            tls = f"ssl verify required ca-file {authority} {words}"
+            self.assemble(f" server s {NAME}:80 {tls} resolvers dns init-addr 192.0.2.5")
+            made = self.proxy.lines["b/s"]
+            assert made.context is not None and made.server.relocation is not None
+            made.context.session = mock.sentinel.session
+            pool = made.server.relocation.pool_at(made.identity.target)
+            assert pool.context is not None
+            self.assertEqual((pool.context.name, pool.context.session), (name, None))
+            self.assertIsNot(pool.context, made.context)

@@ -1,0 +1,394 @@
+"""Questions to name servers and what becomes of the answers, with a server of twisted.names in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.names import dns
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config.model import Place as Line
+from reusedproxy.config.model.names import Holds, Resolvers
+from reusedproxy.net.names.channels import Place, Stream
+from reusedproxy.net.names.messages import AAAA, NX, OTHER, REFUSED, SRV, VALID, A, Service, question, read_answer
+from reusedproxy.net.names.section import Asked, Names, Section
+from reusedproxy.net.names.watch import Watch
+from tests.nameserver import NX as NO_NAME
+from tests.nameserver import REFUSED as NO_MIND
+from tests.nameserver import SERVFAIL, SILENCE, MemoryNameServers
+
+LINE = Line("t.cfg", 1)
+ONE = (Place("ns1", "192.0.2.53", 53),)
+TWO = (*ONE, Place("ns2", "192.0.2.54", 53))
+NAME = "app.test"
+
+
+def answer(number: int, records: list[Any], name: str = NAME, kind: int = A, **more: Any) -> bytes:
+    message = dns.Message(id=number, answer=1, **more)
+    message.addQuery(name.encode(), kind)
+    for owner, payload in records:
+        message.answers.append(dns.RRHeader(owner, payload.TYPE, payload=payload))
+    return bytes(message.toStr())
+
+
+class MessageTests(SynchronousTestCase):
+    """Bytes to questions and answers."""
+
+    def test_a_question_says_how_much_it_takes(self) -> None:
+        """In the pseudo record of EDNS (RFC 6891)."""
+        message = dns.Message()
+        message.fromStr(question(7, NAME, A, 4096))
+        self.assertEqual((message.id, message.recDes, message.queries), (7, 1, [dns.Query(NAME, A)]))
+        (size,) = message.additional
+        self.assertEqual((size.type, size.cls), (dns.OPT, 4096))
+
+    def test_addresses_are_found_behind_aliases(self) -> None:
+        """Whatever the order; those of other names are nobody's."""
+        records = [
+            ("b.test", dns.Record_A("192.0.2.1")),
+            (NAME, dns.Record_CNAME("B.test")),
+            ("c.test", dns.Record_A("192.0.2.9")),
+            ("B.TEST", dns.Record_A("192.0.2.2")),
+            ("b.test", dns.Record_A("192.0.2.1")),
+        ]
+        found = read_answer(answer(1, records), "APP.test.", A)
+        assert found is not None
+        self.assertEqual((found.status, found.addresses), (VALID, ("192.0.2.1", "192.0.2.2")))
+
+    def test_aliases_in_a_circle_end(self) -> None:
+        records = [(NAME, dns.Record_CNAME("b.test")), ("b.test", dns.Record_CNAME(NAME))]
+        found = read_answer(answer(1, records), NAME, A)
+        assert found is not None
+        self.assertEqual(found.status, OTHER)
+
+    def test_services_without_a_host_are_none(self) -> None:
+        """RFC 2782: the root as a host says so. Names are compared in lower case."""
+        records = [
+            (NAME, dns.Record_SRV(0, 5, 80, "A.test")),
+            (NAME, dns.Record_SRV(0, 0, 0, b"")),
+            (NAME, dns.Record_SRV(1, 9, 80, "a.test")),
+        ]
+        found = read_answer(answer(1, records, kind=SRV), NAME, SRV)
+        assert found is not None
+        self.assertEqual([(each.host, each.port, each.weight) for each in found.services], [("a.test", 80, 5)])
+
+    def test_what_answers_another_question_is_no_answer(self) -> None:
+        records = [(NAME, dns.Record_A("192.0.2.1"))]
+        for data in (
+            answer(1, records, name="other.test"),
+            answer(1, records, kind=AAAA),
+            question(1, NAME, A, 512),
+            b"",
+        ):
+            self.assertIsNone(read_answer(data, NAME, A))
+        cut = read_answer(answer(1, records)[:-3], NAME, A)
+        self.assertFalse(cut is not None and cut.status == VALID)
+
+    def test_what_the_server_says_instead_of_an_answer(self) -> None:
+        for code, status in ((dns.ENAME, NX), (dns.EREFUSED, REFUSED), (dns.ESERVER, OTHER), (dns.EFORMAT, OTHER)):
+            found = read_answer(answer(1, [], rCode=code), NAME, A)
+            assert found is not None
+            self.assertEqual(found.status, status)
+        found = read_answer(answer(1, []), NAME, A)
+        assert found is not None
+        self.assertEqual(found.status, OTHER)
+
+    @given(st.binary(max_size=200), st.sampled_from((A, AAAA, SRV)))
+    def test_no_bytes_break_the_reader(self, data: bytes, kind: int) -> None:
+        for each in (data, answer(1, [(NAME, dns.Record_A("192.0.2.1"))])[:14] + data):
+            read_answer(each, NAME, kind)
+
+
+class NamesTestCase(SynchronousTestCase):
+    """A section with name servers in memory, on a clock."""
+
+    def begin(
+        self, places: tuple[Place, ...] = ONE, families: tuple[str, ...] = ("ipv4", "ipv6"), **words: Any
+    ) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.servers = MemoryNameServers(self.clock)
+        self.names = Names(self.clock, self.servers.open)
+        self.settings = Resolvers("dns", LINE, **words)
+        self.section: Section = self.names.section(Asked(self.settings, places, families))
+        self.zone = self.servers.zones["ns1"]
+        self.seen: list[tuple[str, list[object]]] = []
+
+    def follow(self, name: str = NAME, kind: int = A) -> Watch:
+        watch = self.section.watch(name, kind)
+        watch.follow(self.note)
+        self.pass_time(0.01)
+        return watch
+
+    def note(self, watch: Watch) -> None:
+        self.seen.append((watch.status, [*watch.found]))
+
+    def pass_time(self, seconds: float) -> None:
+        for _ in range(round(seconds / 0.01)):
+            self.clock.advance(0.01)
+
+    def tearDown(self) -> None:
+        if hasattr(self, "names"):
+            self.names.stop()
+            self.pass_time(0.02)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class LookupTests(NamesTestCase):
+    """One name, asked for once."""
+
+    def test_the_first_valid_answer_counts(self) -> None:
+        """Whatever another name server says."""
+        for other in (NO_NAME, SERVFAIL, NO_MIND, SILENCE):
+            self.begin(TWO)
+            self.servers.zones["ns2"].records[NAME] = [("A", "192.0.2.1")]
+            self.zone.records[NAME] = other
+            watch = self.follow()
+            self.assertEqual(self.seen, [(VALID, ["192.0.2.1"])], other)
+            self.assertEqual(watch.source, "dns/ns2")
+            self.tearDown()
+
+    def test_the_other_family_is_asked_for_where_one_has_nothing(self) -> None:
+        self.begin()
+        self.zone.records[NAME] = [("A", "192.0.2.1")]
+        self.follow(kind=AAAA)
+        self.assertEqual(self.zone.asked, [(NAME, AAAA), (NAME, A)])
+        self.assertEqual(self.seen, [(VALID, ["192.0.2.1"])])
+
+    def test_a_family_that_is_not_accepted_is_not_asked_for(self) -> None:
+        """`dns-accept-family`."""
+        self.begin(families=("ipv4",), retries=0)
+        self.zone.records[NAME] = [("AAAA", "2001:db8::1")]
+        self.follow(kind=AAAA)
+        self.pass_time(1.1)
+        self.assertEqual(self.zone.asked, [(NAME, A)])
+        self.assertEqual(self.seen, [(OTHER, [])])
+
+    def test_failures_are_repeated_before_they_count(self) -> None:
+        """As in HAProxy: both families, `resolve_retries` times more, each `timeout retry` after the one before."""
+        for word, status in ((NO_NAME, NX), (SERVFAIL, OTHER), (NO_MIND, REFUSED)):
+            self.begin(retries=2, retry=0.5)
+            self.zone.records[NAME] = word
+            self.follow()
+            self.pass_time(0.9)
+            self.assertEqual((self.seen, len(self.zone.asked)), ([], 4))
+            self.pass_time(0.3)
+            self.assertEqual((self.seen, len(self.zone.asked)), ([(status, [])], 6), word)
+            self.tearDown()
+
+    def test_silence_is_repeated_before_it_counts(self) -> None:
+        """With the same family: nothing was said about it."""
+        self.begin(retries=2, retry=0.5)
+        self.zone.records[NAME] = SILENCE
+        self.follow()
+        self.pass_time(1.4)
+        self.assertEqual((self.seen, self.zone.asked), ([], [(NAME, A)] * 3))
+        self.pass_time(0.2)
+        self.assertEqual(self.seen, [("timeout", [])])
+
+    def test_a_name_is_asked_for_again_and_again(self) -> None:
+        self.begin(resolve=2.0)
+        self.zone.records[NAME] = [("A", "192.0.2.1")]
+        watch = self.follow()
+        self.zone.records[NAME] = [("A", "192.0.2.2")]
+        self.pass_time(1.9)
+        self.assertEqual(len(self.seen), 1)
+        self.pass_time(0.2)
+        self.assertEqual(self.seen[1:], [(VALID, ["192.0.2.2"])])
+        watch.look_again()
+        self.pass_time(0.02)
+        self.assertEqual(len(self.seen), 3)
+
+    def test_until_nobody_follows_it(self) -> None:
+        self.begin()
+        self.zone.records[NAME] = [("A", "192.0.2.1")]
+        watch = self.follow()
+        watch.leave(self.note)
+        self.pass_time(3)
+        self.assertEqual((len(self.zone.asked), self.section.watches), (1, {}))
+
+    def test_sockets_rest_when_nobody_waits(self) -> None:
+        """So the next question comes from another port."""
+        self.begin()
+        self.zone.records[NAME] = [("A", "192.0.2.1")]
+        self.follow()
+        self.assertEqual(self.servers.channels["ns1"].rests, 1)
+
+    def test_what_was_not_asked_is_not_heard(self) -> None:
+        """Another number, another server than the one that was asked, a second answer."""
+        self.begin(TWO)
+        for server in self.servers.channels.values():
+            server.lost = True
+        self.follow()
+        message = self.servers.channels["ns1"].sent[0]
+        number = int.from_bytes(message[:2], "big")
+        forged = answer(number ^ 1, [(NAME, dns.Record_A("192.0.2.66"))])
+        self.section._answered(ONE[0], forged, whole=False)
+        self.section._answered(Place("ns3", "192.0.2.55", 53), answer(number, []), whole=False)
+        self.assertEqual(self.seen, [])
+        for _ in range(2):
+            self.section._answered(ONE[0], answer(number, [], rCode=dns.ENAME), whole=False)
+        self.assertEqual(self.seen, [])
+        self.section._answered(TWO[1], answer(number, [(NAME, dns.Record_A("192.0.2.1"))]), whole=False)
+        self.assertEqual(self.seen, [(VALID, ["192.0.2.1"])])
+
+    def test_numbers_are_not_to_be_guessed(self) -> None:
+        self.begin(retry=0.01, retries=50)
+        self.zone.records[NAME] = SILENCE
+        self.follow()
+        self.pass_time(0.4)
+        numbers = {message[:2] for message in self.servers.channels["ns1"].sent}
+        self.assertGreater(len(numbers), 20)
+
+    def test_a_cut_answer_is_asked_for_over_tcp(self) -> None:
+        """RFC 7766; if that comes to nothing, the part counts."""
+        for reachable, found in ((True, ["192.0.2.1"]), (False, ["192.0.2.7"])):
+            self.begin()
+            channel = self.servers.channels["ns1"]
+            channel.lost = True
+            self.zone.records[NAME] = [("A", "192.0.2.1")]
+            if not reachable:
+                self.zone.records[NAME] = SILENCE
+            self.follow()
+            number = int.from_bytes(channel.sent[0][:2], "big")
+            cut = answer(number, [(NAME, dns.Record_A("192.0.2.7"))], trunc=1)
+            self.section._answered(ONE[0], cut, whole=False)
+            self.assertEqual(self.servers.channels["ns1/tcp"].sent, channel.sent)
+            self.pass_time(1.1)
+            self.assertEqual(self.seen[0], (VALID, found))
+            self.tearDown()
+
+    def test_a_thousand_names_are_asked_for_at_a_pace(self) -> None:
+        """Questions for all at once would hold the loop."""
+        self.begin(families=("ipv4",), resolve=10.0)
+        for number in range(1000):
+            self.section.watch(f"a{number}.test", A).follow(self.note)
+        self.clock.advance(0)
+        self.assertEqual(len(self.zone.asked), 10)
+        self.pass_time(0.5)
+        self.assertLess(len(self.zone.asked), 530)
+        self.pass_time(0.6)
+        self.assertEqual(len({*self.zone.asked}), 1000)
+
+    def test_a_name_that_dns_cannot_have_comes_to_nothing(self) -> None:
+        self.begin(retries=0)
+        self.follow("a" * 64 + ".test")
+        self.pass_time(1.1)
+        self.assertEqual(self.seen, [("timeout", [])])
+
+
+class WatchTests(NamesTestCase):
+    """What is remembered of a name."""
+
+    def test_failures_keep_what_was_found_as_long_as_their_hold(self) -> None:
+        """Each kind has its own, counted from the last valid answer."""
+        for word, field in ((NO_NAME, "nx"), (SERVFAIL, "other"), (NO_MIND, "refused"), (SILENCE, "timeout")):
+            self.begin(holds=Holds(**{field: 5.0}), retries=0, retry=0.1)
+            self.zone.records[NAME] = [("A", "192.0.2.1")]
+            watch = self.follow()
+            self.zone.records[NAME] = word
+            self.pass_time(4.5)
+            self.assertEqual((watch.given_up, [*watch.found]), (False, ["192.0.2.1"]), word)
+            self.pass_time(2.0)
+            self.assertEqual((watch.given_up, [*watch.found]), (True, []), word)
+            self.zone.records[NAME] = [("A", "192.0.2.1")]
+            self.pass_time(1.5)
+            self.assertEqual((watch.given_up, [*watch.found]), (False, ["192.0.2.1"]), word)
+            self.tearDown()
+
+    def test_what_answers_lack_is_kept_for_hold_obsolete(self) -> None:
+        for obsolete, kept in ((0.0, 0.0), (5.0, 4.5)):
+            self.begin(holds=Holds(obsolete=obsolete))
+            self.zone.records[NAME] = [("A", "192.0.2.1"), ("A", "192.0.2.2")]
+            watch = self.follow()
+            self.zone.records[NAME] = [("A", "192.0.2.2"), ("A", "192.0.2.3")]
+            self.pass_time(1.1)
+            self.assertEqual("192.0.2.1" in watch.found, obsolete > 0)
+            self.pass_time(kept)
+            self.pass_time(2.0)
+            self.assertEqual([*watch.found], ["192.0.2.2", "192.0.2.3"])
+            self.tearDown()
+
+    def test_a_services_weight_and_address_change(self) -> None:
+        """It is the same all the same."""
+        self.begin()
+        self.zone.records[NAME] = [("SRV", "a.test", "80", "5"), ("A", "192.0.2.1", "of", "a.test")]
+        watch = self.follow(kind=SRV)
+        self.zone.records[NAME] = [("SRV", "a.test", "80", "9")]
+        self.pass_time(1.1)
+        (seen,) = watch.found.values()
+        self.assertEqual((seen.weight, seen.addresses, [*watch.found]), (9, (), [Service("a.test", 80)]))
+
+    def test_a_changed_section_knows_what_it_knew(self) -> None:
+        """After a reload."""
+        self.begin()
+        self.zone.records[NAME] = [("A", "192.0.2.1")]
+        before = self.follow()
+        changed = Asked(Resolvers("dns", LINE, retries=1), ONE, ("ipv4",))
+        section = self.names.section(changed)
+        self.assertIs(self.names.section(changed), section)
+        before.leave(self.note)
+        watch = section.watch(NAME, A)
+        self.assertEqual((watch.status, [*watch.found]), (VALID, ["192.0.2.1"]))
+        self.pass_time(2)
+        self.assertEqual(self.section.watches, {})
+
+
+class StreamTests(SynchronousTestCase):
+    """A name server that is asked over TCP."""
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.heard: list[bytes] = []
+        self.stream = Stream(self.reactor, Place("ns1", "192.0.2.53", 53, True), self.heard.append, 2.0)
+
+    def connect(self) -> tuple[Any, StringTransport]:
+        host, port, factory, timeout, _ = self.reactor.tcpClients[-1]
+        self.assertEqual((host, port, timeout), ("192.0.2.53", 53, 2.0))
+        protocol: Any = factory.buildProtocol(None)
+        transport = StringTransport()
+        protocol.makeConnection(transport)
+        return protocol, transport
+
+    def test_messages_have_their_length_before_them(self) -> None:
+        """Those that wait for the connection, and later ones; answers come in any parts."""
+        self.stream.send(b"one")
+        protocol, transport = self.connect()
+        self.stream.send(b"two")
+        self.assertEqual(transport.value(), b"\0\3one\0\3two")
+        for byte in b"\0\5first\0\6second":
+            protocol.dataReceived(bytes([byte]))
+        self.assertEqual(self.heard, [b"first", b"second"])
+        self.assertEqual(len(self.reactor.tcpClients), 1)
+
+    def test_a_connection_that_rests_ends(self) -> None:
+        """Unless somebody asks within five seconds."""
+        self.stream.send(b"one")
+        _, transport = self.connect()
+        disconnected = self.reactor.connectors[-1]
+        self.stream.rest()
+        self.reactor.advance(4)
+        self.stream.send(b"two")
+        self.reactor.advance(4)
+        self.assertEqual(transport.value(), b"\0\3one\0\3two")
+        self.assertFalse(disconnected._disconnected)
+        self.stream.rest()
+        self.reactor.advance(5.1)
+        self.assertTrue(disconnected._disconnected)
+        self.stream.send(b"three")
+        self.assertEqual(len(self.reactor.tcpClients), 2)
+        self.stream.clientConnectionLost(disconnected, None)  # the first one's end, late
+        self.assertEqual(self.connect()[1].value(), b"\0\5three")
+
+    def test_what_is_lost_with_a_connection_is_asked_again_by_others(self) -> None:
+        self.stream.send(b"one")
+        self.stream.clientConnectionFailed(self.reactor.connectors[-1], None)
+        self.stream.send(b"two")
+        self.assertEqual(self.connect()[1].value(), b"\0\3two")
+        self.stream.rest()
+        self.stream.close()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
