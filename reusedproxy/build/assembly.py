@@ -131,7 +131,7 @@ class Assembly:
         settings = configuration.global_
         # HAProxy's manual: tune.http.maxhdr counts the start line, too.
         self._limits = Limits(max_head=settings.bufsize - settings.maxrewrite, max_headers=settings.maxhdr - 1)
-        self._shares = _shares(configuration)
+        self._first_checks = _first_checks(configuration)
         self._previous = previous
         self._again = previous is not None and configuration is previous.configuration
         files = FilesOfTLS(configuration)
@@ -426,12 +426,12 @@ class Assembly:
         backend = Backend(settings, [line.server for line in lines], proxy.deadlines.now, announce)
         checked = [line for line in lines if line.server.settings.check is not None]
         for line in checked:
-            line.checker = self._lines.checker(backend, line, next(self._shares))
+            line.checker = self._lines.checker(backend, line, next(self._first_checks))
             backend.checkers.append(line.checker)
             yield
         asked = [line for line in lines if line.server.settings.agent is not None]
         for line in asked:
-            line.agent = self._lines.agent(backend, line, next(self._shares))
+            line.agent = self._lines.agent(backend, line, next(self._first_checks))
             backend.agents.append(line.agent)
             yield
         observers = {
@@ -445,13 +445,14 @@ class Assembly:
         return backend
 
 
-def _shares(configuration: model.Configuration) -> Iterator[float]:
-    """Returns the share of its interval that passes before each first check, so that those of all backends together are
-    spread, however many there are."""
+def _first_checks(configuration: model.Configuration) -> Iterator[float]:
+    """Returns the seconds before each first check. They are spread over the shortest interval, as in HAProxy, all
+    backends together."""
     backends = [backend for backend in configuration.backends.values() if not backend.disabled]
     servers = [server for backend in backends for server in backend.servers]
-    total = sum((server.check is not None) + (server.agent is not None) for server in servers)
-    return (number / total for number in range(total))
+    intervals = [each.inter for server in servers for each in (server.check, server.agent) if each is not None]
+    total, shortest = len(intervals), min((each for each in intervals if each > 1.0), default=1.0)
+    return (number * shortest / total for number in range(total))
 
 
 def _tie(proxy: Proxy) -> None:

@@ -355,9 +355,9 @@ class Lines:
             server.relocation = Elsewhere(line, self._pools, announce)
         return line
 
-    def checker(self, backend: Backend, line: Line, share: float) -> Checker:
-        """Builds the checker; the `share` of its interval passes before the first check, so that a
-        backend's checks are spread."""
+    def checker(self, backend: Backend, line: Line, first_after: float) -> Checker:
+        """Builds the checker; so many seconds pass before the first check, so that all checks are
+        spread."""
         server, timeouts = line.server, backend.settings.timeouts
         settings, check = server.settings, server.settings.check
         assert check is not None
@@ -384,7 +384,7 @@ class Lines:
             self._reactor,
             self._limits,
             timeouts.check,
-            share * check.inter,
+            first_after,
             backend.server_changed,
             feeds=line.pool.knows_name and context is line.context and target == line.identity.target,
             dialers=self._step_dialers(backend.settings, settings, server.full_name, dialer),
@@ -399,7 +399,7 @@ class Lines:
             checker.begin()
         return checker
 
-    def agent(self, backend: Backend, line: Line, share: float) -> AgentChecker:
+    def agent(self, backend: Backend, line: Line, first_after: float) -> AgentChecker:
         """Builds who asks the server's agent. As in HAProxy that is never asked over TLS."""
         server, timeouts = line.server, backend.settings.timeouts
         settings, agent = server.settings, server.settings.agent
@@ -415,7 +415,7 @@ class Lines:
             Dialer(self._poller, self._deadlines, target, None, timeout),
             self._reactor,
             timeouts.check,
-            share * agent.inter,
+            first_after,
             backend,
             line.checker,
             spread=self._spread,
