@@ -263,7 +263,7 @@ class ServerFaultTests(SynchronousTestCase):
 
     def test_all_faults_of_a_line_are_said(self) -> None:
         """The address, and each word after it."""
-        self.assertEqual(len(faults("server a 1.2.3.4.5:80 weight 999 slowstart 5s cookie x")), 4)
+        self.assertEqual(len(faults("server a 1.2.3.4.5:80 weight 999 slowstart 5s cookie a;b")), 4)
 
     def test_two_servers_of_one_name(self) -> None:
         """The message says where the first one stands."""

@@ -8,10 +8,13 @@ from sys import maxsize
 from typing import Any, Protocol
 
 from reusedproxy.backends.balance import ALGORITHMS
+from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.checks import Checker
+from reusedproxy.backends.dynamic_cookies import dynamic_cookie
 from reusedproxy.backends.queue import Queue, Waits
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, UP, Server
 from reusedproxy.config import model
+from reusedproxy.config.model.persistence import NO_COOKIES, UNSEEN
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.dial import Target
 from reusedproxy.net.slices import Steps
@@ -31,12 +34,17 @@ class Placed(Waits, Protocol):
 
     #: It goes to another server than it was meant for.
     redispatched: bool
+    #: The server to which it is bound; None: any will do. Cleared when it goes to another.
+    binding: Binding | None
 
     def placed(self, server: Server) -> None:
         """Takes a place at this server, until `Backend.done` gives it back."""
 
     def unplaceable(self) -> None:
         """Notes that no server is left; the request waits no more."""
+
+    def crowded_out(self, server: Server) -> None:
+        """Notes that it can neither wait at this server, where `maxqueue` others do, nor go to another one."""
 
     def go_to(self, backend: Backend) -> None:
         """Moves the request to `backend`, which a reload has put in the place of the one where it waited: it is placed
@@ -99,6 +107,11 @@ class Backend:
         #: While requests are being placed: the servers that have got room since.
         self._freed: list[Server] = []
         self._tickets = count()
+        #: The servers with each value of the persistence cookie, in their order.
+        self.cookies: dict[bytes, list[Server]] = {}
+        self.learn_cookies()
+        #: What the log says of the persistence cookie of a request in which none was looked for.
+        self.cookie_letters = UNSEEN if settings.cookie is not None and settings.cookie.logged else NO_COOKIES
         self._ramped = [server for server in servers if 0 < server.settings.minconn < server.settings.maxconn]
         #: The range of load in which all limits stay as they are: from the first, below the second.
         self._limits_from = self._limits_below = 0
@@ -164,12 +177,51 @@ class Backend:
         self.queue.join(asks, next(self._tickets))
         return True
 
-    def redispatches(self, retry: int) -> bool:
+    def choose_bound(self, asks: Placed, binding: Binding) -> bool:
+        """Places a request at the server to which it is bound, or queues it there; or finds another, as `choose`, where
+        that server cannot take it and the binding lets it leave."""
+        if self._ramped:
+            self._set_limits()
+            if self._freed:
+                self._place_queued()  # as in `choose`
+        server = binding.server
+        if server.serving or binding.dials:
+            if not server.full and not server.queue.waiting:
+                self._take(server)
+                asks.placed(server)
+                return True
+            if not server.settings.maxqueue or len(server.queue) < server.settings.maxqueue:
+                server.queue.join(asks, next(self._tickets))
+                return True
+            if not binding.leaves:
+                asks.crowded_out(server)
+                return True
+        self._unbind(asks, server)
+        return self.choose(asks, server)
+
+    def learn_cookies(self) -> None:
+        """Notes the servers' cookies, for `cookies`. Those that are made of addresses are made anew."""
+        self.cookies = {}
+        for server in self.servers:
+            self._learn_cookie(server)
+
+    def _learn_cookie(self, server: Server) -> None:
+        """Notes the cookie of a server that has no place in `cookies`."""
+        cookie, target = self.settings.cookie, server.target
+        if cookie is not None and cookie.dynamic and server.settings.cookie is None and target is not None:
+            server.cookie = dynamic_cookie(self.settings.dynamic_cookie_key, target.family, target.address)
+        if server.cookie:
+            self.cookies.setdefault(server.cookie, []).append(server)
+
+    def redispatches(self, retry: int, binding: Binding | None = None) -> bool:
         """Tells whether this retry (the first is 1) goes to another server.
 
-        As in HAProxy (src/backend.c): with an algorithm that is not bound to a particular server, such as roundrobin,
-        each retry does if another server is up, whatever the interval of `option redispatch`.
+        As in HAProxy (src/backend.c): a request that is bound to a server leaves it at the interval of `option
+        redispatch`, and when the server is out of service. Any other does, with an algorithm such as roundrobin, at
+        each retry if another server is up, whatever the interval.
         """
+        if binding is not None:
+            return binding.leaves and (not binding.server.serving or self.settings.redispatches(retry))
         return self.settings.redispatch != 0 and (len(self._active) > 1 or self.settings.redispatches(retry))
 
     def request_ended(self, ended: Ended) -> None:
@@ -238,6 +290,10 @@ class Backend:
     def located(self, server: Server, was: Target | None, by: str) -> None:
         """Notes that `server` has moved from `was` (None: it had no address) to another address, told by `by`."""
         had_any, name = self.usable, _called(server)
+        if self.settings.cookie is not None and self.settings.cookie.dynamic:
+            if server.cookie in self.cookies and server in self.cookies[server.cookie]:
+                self.cookies[server.cookie].remove(server)
+            self._learn_cookie(server)
         self._announce("notice", f"{server.full_name} changed its IP from {_ip(was)} to {_ip(server.target)} by {by}.")
         if not server.addressed:
             server.find_address(self.now())
@@ -347,9 +403,10 @@ class Backend:
         if server.serving:
             waiting = len(self.queue) if server in self._active else 0
             return min(waiting, max(0, server.maxconn - server.served)) if server.maxconn else waiting
-        for asks in server.queue.waiting:
-            self._count_redispatch(asks, server)
-        return self.queue.take_over(server.queue)
+        leaving = [asks for asks in server.queue.waiting if asks.binding is None or not asks.binding.waits]
+        for asks in leaving:
+            self._unbind(asks, server)
+        return self.queue.take_over(server.queue, leaving)
 
     def _go_on(self, server: Server, had_any: bool) -> None:
         """Does what follows from the new state of `server`, once all servers are updated."""
@@ -453,6 +510,11 @@ class Backend:
             if was_full and not server.full:
                 self._balance.freed(server)
                 self._freed.append(server)
+
+    def _unbind(self, asks: Placed, server: Server) -> None:
+        """Frees a request of its binding to `server`, which cannot take it."""
+        asks.binding = None
+        self._count_redispatch(asks, server)
 
     def _count_redispatch(self, asks: Placed, server: Server) -> None:
         """Counts a request that was meant for `server`, which cannot take it."""

@@ -7,6 +7,7 @@ free, nor servers or backends: `Waits` is all that it asks of the requests.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
 from attrs import define
@@ -80,9 +81,9 @@ class Queue(Generic[S, W]):
         self._served += 1
         return asks
 
-    def take_over(self, other: Queue[S, W]) -> int:
-        """Takes over all that wait in `other`, as if they had always waited here. Returns how many."""
-        moved = [*other.waiting.items()]
+    def take_over(self, other: Queue[S, W], leaving: Iterable[W]) -> int:
+        """Takes over those that are `leaving` another queue, as if they had always waited here. Returns how many."""
+        moved = [(asks, other.waiting[asks]) for asks in leaving]
         for asks, wait in moved:
             other.leave(asks)
             self.join(asks, wait.ticket)

@@ -61,6 +61,8 @@ class Server:
         self.weight = settings.weight
         self.backup = settings.backup
         self.maxconn = settings.maxconn
+        #: Its value of the backend's persistence cookie; None: it has none.
+        self.cookie: bytes | None = None if settings.cookie is None else settings.cookie.encode()
         self.served = 0
         #: Of `backend.Placed`: whoever may be placed here knows backends, and a server does not.
         self.queue: Queue[Server, Any] = Queue(self)

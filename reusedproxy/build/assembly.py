@@ -225,7 +225,8 @@ class Assembly:
             frontend.routing = yield from rule_sets.routing(frontend)
             frontend.gate = rule_sets.gate(frontend.settings)
             targets = self._log_targets(settings.logs)
-            frontend.log = access_log(frontend, proxy.places, targets)
+            letters = own_backend.cookie_letters if (own_backend := backends.get(frontend.own_backend or "")) else "--"
+            frontend.log = access_log(frontend, proxy.places, targets, letters)
             frontend.handshakes.log = handshake_log(frontend, targets)
             yield from self._serve(frontend)
             yield
@@ -415,6 +416,7 @@ class Assembly:
         proxy.lines.update((line.server.full_name, line) for line in lines)
         announce = partial(self._announce, section=f"backend {settings.name}")
         backend = Backend(settings, [line.server for line in lines], proxy.deadlines.now, announce)
+        self._cookies_differ(backend)
         checked = [line for line in lines if line.server.settings.check is not None]
         for number, line in enumerate(checked):
             line.checker = self._lines.checker(backend, line, number / len(checked))
@@ -422,6 +424,17 @@ class Assembly:
             yield
         backend.groups = groups_of(backend, self._sections, proxy.names, proxy.departed)
         return backend
+
+    def _cookies_differ(self, backend: Backend) -> None:
+        """Warns of servers with the same dynamic cookie, which therefore lead to the first of them."""
+        for cookie, servers in backend.cookies.items():
+            for server in servers[1:]:
+                if server.settings.cookie is None and not self._again:
+                    text = (
+                        f"server {server.full_name} has the address of '{servers[0].name}', and so the same dynamic"
+                        f" cookie {cookie.decode()}: give one of them a 'cookie' of its own"
+                    )
+                    self._proxy.notices.append(Notice("warning", server.settings.place, text))
 
 
 def queries(configuration: model.Configuration, previous: Proxy | None = None) -> Iterable[Query]:

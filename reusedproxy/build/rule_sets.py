@@ -16,6 +16,7 @@ from reusedproxy.clients.gate import Gate
 from reusedproxy.config import model
 from reusedproxy.config.language.regular import risk
 from reusedproxy.config.language.report import Fault, Wrong
+from reusedproxy.config.model.persistence import Persist
 from reusedproxy.config.model.rules import Criterion, Receive
 from reusedproxy.config.rules.patterns import check_patterns
 from reusedproxy.config.validate.rules import edited, ours_alone
@@ -86,6 +87,13 @@ class RuleSets:
             if route.backend.settings.place != settings.place and route.backend.settings.rules:
                 route.rule_set = self._rule_set(route.backend.settings)
                 yield
+        for route in routes.values():
+            route.persist_rules = [
+                (None if rule.condition is None else condition(rule.condition, read=self._patterns), verb, rule.place)
+                for rule in route.backend.settings.rules.persist
+                if isinstance(rule.action, Persist)
+                for verb in [rule.action.verb]
+            ]
         made = []
         for choice in choices:
             made.append(self._choice(choice))

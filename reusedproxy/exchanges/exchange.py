@@ -119,6 +119,8 @@ class Exchange(ExchangeFacts):
         head = self.head
         assert head is not None
         self.route = route
+        if route.persistence is not None:
+            route.persistence.receive(self)
         if head.upgrade is not None and head.length and not route.backend.settings.upgrade_with_body:
             # As HAProxy. uvicorn (httptools) takes such a body for its next request, which no rule has seen.
             head.upgrade = None
@@ -236,6 +238,8 @@ class Exchange(ExchangeFacts):
         assert self.backend is not None
         self.backend.traffic.scur -= 1
         self.enter(backend)
+        if self.binding is not None:
+            self.binding = self.binding.at(backend.servers)
 
     def hold(self, data: bytes) -> None:
         """Keeps this piece of the body, to send it later or perhaps again."""

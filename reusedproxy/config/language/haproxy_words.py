@@ -126,7 +126,7 @@ PROXY = words(
     max-session-srv-conns maxconn mode monitor monitor-net monitor-uri option persist quic-initial rate-limit redirect
     retries retry-on server server-state-file-name server-template source srvtcpka-cnt srvtcpka-idle srvtcpka-intvl
     stats stick stick-table tcp-check tcp-request tcp-response timeout transparent unique-id-format unique-id-header
-    use-fcgi-app use-server use_backend
+    use-fcgi-app use-server use_backend dynamic-cookie-key
     """
 )
 # Words that HAProxy itself removed, and the replacement that it recommends.
@@ -357,7 +357,6 @@ HINTS = {
     "stats admin": "take it out, the page only shows",
     "errorfile": "take the line out, reusedproxy answers with short pages of its own",
     "errorfiles": "take the line out, reusedproxy answers with short pages of its own",
-    "cookie": "take it out, every request is balanced on its own",
     "tcplog": "write 'option httplog'",
     "httpslog": "write 'option httplog'",
     "tcp-check": "write 'option httpchk', or neither: then a check is a connection",

@@ -12,6 +12,7 @@ from math import inf
 from attrs import field, frozen
 
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
+from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.rules import NO_RULES, Rules, UseBackend
 from reusedproxy.config.model.tls import BindTLS, ServerTLS
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
@@ -184,7 +185,8 @@ class Server:
     is set only where it depends on the request (a constant one is in `tls`); `known_name` is then the name that checks
     and the floor use. `send_proxy` is "v1" or "v2" where the PROXY protocol is used, and the checks' `send_proxy`
     likewise. `check_tls` is set where checks use TLS even if the server does not (`check-ssl`). `resolution` says how
-    a name gets its addresses; the names of SRV records begin with an underscore, and need no `port`.
+    a name gets its addresses; the names of SRV records begin with an underscore, and need no `port`. `cookie` is its
+    value of the backend's persistence cookie; None: none was written.
     """
 
     name: str
@@ -207,6 +209,7 @@ class Server:
     check_tls: ServerTLS | None = None
     send_proxy: str = ""
     resolution: Resolution = AT_THE_START
+    cookie: str | None = None
 
 
 @frozen
@@ -248,7 +251,8 @@ class Backend:
     with a `minconn` reach their `maxconn`; 0: a tenth of its frontends' `maxconn`. `http_check` None: a check is a
     connection (and a TLS handshake) only. `upgrade_with_body`: its servers read the body of a request that offers
     another protocol. `abortonclose`: a client that closes its sending side abandons a request that no server has been
-    sent yet, as in HAProxy since 3.3. `event_logs` receive the events of its servers.
+    sent yet, as in HAProxy since 3.3. `event_logs` receive the events of its servers. `cookie` None: there is no
+    persistence cookie. `persist`: a cookie's server gets its requests though it is out of service.
     """
 
     name: str
@@ -272,6 +276,9 @@ class Backend:
     stats: StatsPage | None = None
     event_logs: tuple[LogTarget, ...] = ()
     rules: Rules = NO_RULES
+    cookie: Cookie | None = None
+    dynamic_cookie_key: str = ""
+    persist: bool = False
 
     def redispatches(self, retry: int) -> bool:
         """Tells whether this retry (the first is 1) goes to another server."""

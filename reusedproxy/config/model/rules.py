@@ -126,7 +126,8 @@ class Rules:
     """Holds all rules of one section, each kind in the order written.
 
     `redirects` are lines that begin with that word, `after` those of `http-after-response`, `connection` those of
-    `tcp-request connection`. True when there are rules for requests or responses; `connection` does not count.
+    `tcp-request connection`, `persist` those of `force-persist` and `ignore-persist`. True when there are rules for
+    requests or responses; `connection` does not count.
     """
 
     request: tuple[Rule, ...] = ()
@@ -134,9 +135,10 @@ class Rules:
     response: tuple[Rule, ...] = ()
     after: tuple[Rule, ...] = ()
     connection: tuple[Rule, ...] = ()
+    persist: tuple[Rule, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.request or self.redirects or self.response or self.after)
+        return bool(self.request or self.redirects or self.response or self.after or self.persist)
 
 
 NO_RULES = Rules()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from attrs import Factory, define, evolve, frozen
 
+from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.proxies import BALANCE, ForwardFor, HTTPCheck, LogTarget, StatsPage, Timeouts
 from reusedproxy.config.model.rules import Criterion, Rule, UseBackend
 from reusedproxy.config.model.values import Place
@@ -55,6 +56,7 @@ class ProxyDraft:
     after_rules: list[Rule] = Factory(list)
     redirects: list[Rule] = Factory(list)
     connection_rules: list[Rule] = Factory(list)
+    persist_rules: list[Rule] = Factory(list)
     servers: list[ServerDraft] = Factory(list)
     default_server: ServerWords = Factory(ServerWords)
     timeouts: Timeouts = Factory(Timeouts)
@@ -75,6 +77,9 @@ class ProxyDraft:
     allbackups: bool = False
     abortonclose: bool = True
     upgrade_with_body: bool = False
+    cookie: Cookie | None = None
+    dynamic_cookie_key: str = ""
+    persist: bool = False
     fullconn: int = 0
     httpchk: HTTPCheck | None = None
     check_send: Send | None = None
@@ -143,6 +148,7 @@ class ProxyDraft:
             after_rules=rules(self.after_rules),
             redirects=[],
             connection_rules=rules(self.connection_rules),
+            persist_rules=[],
             servers=[],
             own_checks=False,
             default_server=self.default_server.copy(),

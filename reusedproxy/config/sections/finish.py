@@ -71,6 +71,9 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
         stats=draft.stats,
         event_logs=_event_logs(draft, global_),
         rules=_rules(draft),
+        cookie=draft.cookie,
+        dynamic_cookie_key=draft.dynamic_cookie_key,
+        persist=draft.persist,
     )
 
 
@@ -96,6 +99,7 @@ def _rules(draft: ProxyDraft) -> Rules:
         whole(draft.response_rules),
         whole(draft.after_rules),
         whole(draft.connection_rules),
+        whole(draft.persist_rules),
     )
 
 

@@ -14,7 +14,7 @@ from reusedproxy.config.sections.checks import read_httpchk
 from reusedproxy.config.sections.draft import ProxyDraft
 
 CONNECTION_MODES = {"http-keep-alive": "keep-alive", "http-server-close": "server-close", "httpclose": "close"}
-_FLAGS = ("abortonclose", "allbackups", "dontlognull")
+_FLAGS = ("abortonclose", "allbackups", "dontlognull", "persist")
 #: reusedproxy's own options, in the form of `haproxy_words.OPTIONS`; HAProxy refuses them.
 OUR_OPTIONS = {"http-upgrade-with-body": "B"}
 _OPTIONS = {**haproxy_words.OPTIONS, **OUR_OPTIONS}

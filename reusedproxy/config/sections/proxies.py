@@ -25,6 +25,7 @@ from reusedproxy.config.rules.lines import (
 )
 from reusedproxy.config.sections.binds import read_bind
 from reusedproxy.config.sections.checks import read_expect, read_send
+from reusedproxy.config.sections.cookies import read_cookie, read_dynamic_cookie_key, read_persist_rule
 from reusedproxy.config.sections.draft import ProxyDraft, Reference
 from reusedproxy.config.sections.globals import OUR_WORDS as GLOBAL_OUR_WORDS
 from reusedproxy.config.sections.logs import log_target
@@ -430,4 +431,8 @@ KEYWORDS: dict[str, Keyword] = {
     "retries": Keyword(_retries, "B"),
     "retry-on": Keyword(_retry_on, "B", refused=True),
     "fullconn": Keyword(_fullconn, "B"),
+    "cookie": Keyword(read_cookie, "B"),
+    "dynamic-cookie-key": Keyword(read_dynamic_cookie_key, "B"),
+    "force-persist": Keyword(read_persist_rule, "B", in_defaults=False),
+    "ignore-persist": Keyword(read_persist_rule, "B", in_defaults=False),
 }

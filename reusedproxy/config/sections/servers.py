@@ -28,6 +28,7 @@ from reusedproxy.config.tls.words import ON_SERVERS, TLSDefaults, TLSWords, vers
 OUR_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "pool-connect-rate": 1}
 ARITIES = {**haproxy_words.SERVER, **OUR_WORDS}
 NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
+_NOT_IN_COOKIES = re.compile(r"[\0-\x1f\x7f;,]")
 #: The expression behind `sni-auto`, as in HAProxy.
 SNI_AUTO = read_expression("req.hdr(host),host_only", "'sni-auto'")
 
@@ -59,6 +60,7 @@ class ServerWords:
     send_proxy: str = ""
     check_send_proxy: bool = False
     resolution: Resolution = AT_THE_START
+    cookie: str | None = None
     said: set[str] = Factory(set)
     #: TLS versions, ciphers and similar settings.
     parameters: TLSWords = Factory(TLSWords)
@@ -202,6 +204,12 @@ def _at_least_one(argument: str, what: str) -> int:
     return units.integer(argument, what, least=1)
 
 
+def _cookie(argument: str, what: str) -> str:
+    if found := _NOT_IN_COOKIES.search(argument):
+        raise Wrong(f"{what}: {found[0]!r} cannot be in the value of a cookie")
+    return argument
+
+
 def _weight(argument: str, what: str) -> int:
     return units.integer(argument, what, least=0, most=256)
 
@@ -280,6 +288,7 @@ _DONE: dict[str, Setter] = {
     "port": _part("check", "port", units.port),
     "addr": _part("check", "addr", _check_address),
     "weight": _value("weight", _weight),
+    "cookie": _value("cookie", _cookie),
     "backup": _flag("backup", True),
     "no-backup": _flag("backup", False),
     "disabled": _flag("disabled", True),
@@ -347,6 +356,7 @@ def finished_server(draft: ServerDraft, default_verify: str, check_host: str | N
         pool_conn_name=words.pool_conn_name,
         known_name=words.known_name(check_host),
         resolution=words.resolution,
+        cookie=words.cookie,
         pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,
     )
 

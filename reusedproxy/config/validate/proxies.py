@@ -16,6 +16,7 @@ from reusedproxy.config.sections.draft import ProxyDraft, Reference
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.servers import OUR_WORDS, ServerDraft
 from reusedproxy.config.tls.words import ON_SERVERS
+from reusedproxy.config.validate.persistence import validate_persistence
 from reusedproxy.config.validate.rules import always_answers, answering, validate_rules
 from reusedproxy.config.validate.tls import validate_listeners, validate_server
 
@@ -209,6 +210,7 @@ def _backend(draft: ProxyDraft, answers: bool, global_: GlobalDraft, report: Rep
         _pool(server, check_host, report)
     _checks(draft, report)
     _reuse(draft, report)
+    validate_persistence(draft, report)
 
 
 def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:

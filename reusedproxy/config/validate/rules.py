@@ -28,7 +28,7 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
         [resolved(rule, draft.acls) for rule in rules]
         for rules in (draft.request_rules, [*draft.response_rules, *draft.after_rules])
     )
-    conditional = (*draft.redirects, *draft.connection_rules)
+    conditional = (*draft.redirects, *draft.connection_rules, *draft.persist_rules)
     for rule in (*request, *response, *(resolved(each, draft.acls) for each in conditional)):
         _backtracks(rule, f"'{rule.words}'", report)
     for line in draft.use_backends:
@@ -44,6 +44,8 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
         _names_the_client(rule, report)
     for rule in response:
         _can_match(rule.condition, rule.place, RESPONSE, f"'{rule.words}'", report)
+    for rule in draft.persist_rules:
+        _can_match(resolved(rule, draft.acls).condition, rule.place, REQUEST, f"'{rule.words}'", report)
     for rule in draft.redirects:
         _can_match(resolved(rule, draft.acls).condition, rule.place, before, "'redirect'", report)
     for rule in draft.connection_rules:
