@@ -282,6 +282,7 @@ class Asks:
         self.srv_queue = self.backend_queue = 0
         self.redispatched = False
         self.binding: Binding | None = None
+        self.priority = (0, 0)
         #: Servers at which it could neither wait, nor leave them.
         self.crowded: list[str] = []
         #: Called when it is placed, as an exchange goes on then.

@@ -34,6 +34,7 @@ class Seen:
     server_name: str | None = None
     listener_name = "front"
     line: bytes | None = None
+    priority = 0, 0
 
     def __init__(
         self, head: bytes, answer: bytes = b"", tls: Side | None = None, server_tls: Side | None = None
@@ -45,6 +46,9 @@ class Seen:
 
     def wall(self) -> float:
         return 86400.5
+
+    def set_priority(self, priority: tuple[int, int]) -> None:
+        self.priority = priority
 
     def variable(self, name: str) -> Sample:
         return self.variables.get(name)

@@ -12,7 +12,6 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.dynamic_cookies import dynamic_cookie, xxh64
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, UP
@@ -24,6 +23,7 @@ from reusedproxy.net.dial import Target
 from reusedproxy.net.slices import run_through
 from reusedproxy.wire.cookies import write_date
 from tests.clientfakes import FarServer, World, get, response
+from tests.fakes import Asks
 from tests.rulefakes import sections
 
 INSERT = Cookie("S", mode="insert", indirect=True)
@@ -444,15 +444,15 @@ class ReloadTests(PersistenceTestCase):
         busy.send(named("s2"))
         world.servers[1].connect()
         client.send(named("s2"))
-        new = Backend(
-            world.backend.settings, [each.server for each in world.servers], world.clock.seconds, world._announce
-        )
+        other = self.world(maxconn=1)
+        new, second = other.backend, other.servers[1].server
+        new.choose(Asks(), bound=second)
         for _ in world.backend.handing_over(new):
             pass
-        self.assertEqual(len(world.servers[1].server.queue), 1)
-        (waiting,) = world.servers[1].server.queue.waiting
+        self.assertEqual((len(world.servers[1].server.queue), len(second.queue)), (0, 1))
+        (waiting,) = second.queue.waiting
         self.assertIs(waiting.request.backend, new)
-        self.assertIs(waiting.binding.server, world.servers[1].server)
+        self.assertIs(waiting.binding.server, second)
         for each in (client, busy):
             each.wire.reset()
 

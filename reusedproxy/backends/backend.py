@@ -11,7 +11,7 @@ from reusedproxy.backends.balance import ALGORITHMS
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.checks import Checker
 from reusedproxy.backends.dynamic_cookies import dynamic_cookie
-from reusedproxy.backends.queue import Queue, Waits
+from reusedproxy.backends.queue import Queue, Rank, Waits
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, UP, Server
 from reusedproxy.config import model
 from reusedproxy.config.model.persistence import NO_COOKIES, UNSEEN
@@ -36,6 +36,10 @@ class Placed(Waits, Protocol):
     redispatched: bool
     #: The server to which it is bound; None: any will do. Cleared when it goes to another.
     binding: Binding | None
+
+    @property
+    def priority(self) -> tuple[int, int]:
+        """Returns its class, the lowest first, and the milliseconds by which its wait counts later than it came."""
 
     def placed(self, server: Server) -> None:
         """Takes a place at this server, until `Backend.done` gives it back."""
@@ -71,8 +75,8 @@ class Backend:
     """Runs a `backend` section: its servers, the algorithm among them, and the queues.
 
     Requests that any server may take wait in `queue`; those that are bound to a server wait in its own queue. A free
-    place goes to the request that has waited longest in either of the two, as in HAProxy. Backup servers are used when
-    no other is left: the first of them, or all with `option allbackups`.
+    place goes to the first of either of the two, as in HAProxy: by their priorities, then to the one that has waited
+    longest. Backup servers are used when no other is left: the first of them, or all with `option allbackups`.
     """
 
     def __init__(
@@ -158,7 +162,7 @@ class Backend:
                 asks.placed(bound)
                 return True
             if not bound.settings.maxqueue or len(bound.queue) < bound.settings.maxqueue:
-                bound.queue.join(asks, next(self._tickets))
+                bound.queue.join(asks, self._rank(asks))
                 return True
             self._count_redispatch(asks, bound)
         server = self._balance.pick(avoid)
@@ -174,7 +178,7 @@ class Backend:
             return True
         if not self._active:
             return False
-        self.queue.join(asks, next(self._tickets))
+        self.queue.join(asks, self._rank(asks))
         return True
 
     def choose_bound(self, asks: Placed, binding: Binding) -> bool:
@@ -191,7 +195,7 @@ class Backend:
                 asks.placed(server)
                 return True
             if not server.settings.maxqueue or len(server.queue) < server.settings.maxqueue:
-                server.queue.join(asks, next(self._tickets))
+                server.queue.join(asks, self._rank(asks))
                 return True
             if not binding.leaves:
                 asks.crowded_out(server)
@@ -368,7 +372,7 @@ class Backend:
         """
         self.successor = successor
         queues: set[Queue[Server, Any]] = {self.queue, *(server.queue for server in self.servers)}
-        waiting = {asks: wait.ticket for queue in queues for asks, wait in queue.waiting.items()}
+        waiting = {asks: wait.rank for queue in queues for asks, wait in queue.waiting.items()}
         yield
         for asks in sorted(waiting, key=waiting.__getitem__):
             if asks.queue in queues:  # else it has been placed, or moved, or its client has left
@@ -378,7 +382,7 @@ class Backend:
 
     def wait(self, asks: Placed) -> None:
         """Queues a request until some server takes it, though there may be none now."""
-        self.queue.join(asks, next(self._tickets))
+        self.queue.join(asks, self._rank(asks))
 
     def follow(self, server: Server, successor: Server) -> None:
         """Takes over the state of `successor`, which a reload has put in the place of `server`. If that serves
@@ -458,6 +462,12 @@ class Backend:
         if traffic.scur > traffic.smax:
             traffic.smax = traffic.scur
 
+    def _rank(self, asks: Placed) -> Rank:
+        """Returns the place of a request in the order of those who wait, as in HAProxy: by its class, then by when it
+        comes, shifted by its offset."""
+        kind, offset = asks.priority
+        return kind, self.now() * 1000 + offset, next(self._tickets)
+
     def _place_queued(self, *freed: Server) -> None:
         """Gives free places to waiting requests: at the servers `freed`, and anywhere to requests that are not bound.
 
@@ -472,7 +482,7 @@ class Backend:
         try:
             while (server := self._awaited()) is not None:
                 own, shared = server.queue, self.queue
-                if not own.waiting or (shared.waiting and shared.oldest < own.oldest and server in self._active):
+                if not own.waiting or (shared.waiting and shared.first < own.first and server in self._active):
                     own = shared
                 asks = own.serve()
                 self._take(server)

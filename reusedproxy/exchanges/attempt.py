@@ -75,6 +75,7 @@ class Request(Repeatable, Served, Protocol):
     srv_queue: int
     backend_queue: int
     waited_for: Server | None
+    priority: tuple[int, int]
 
     def all_held(self) -> bytes:
         """Returns what has come of the request so far."""
@@ -183,6 +184,10 @@ class Attempt:
     @binding.setter
     def binding(self, binding: Binding | None) -> None:
         self.request.binding = binding
+
+    @property
+    def priority(self) -> tuple[int, int]:
+        return self.request.priority
 
     def placed(self, server: Server) -> None:
         """Takes a connection of this server's pool and sends the request, or waits for a connection."""

@@ -46,6 +46,8 @@ class ExchangeFacts:
     persist = ""
     #: What has become of its persistence cookie; None: its backend has none, or it has not come so far.
     cookie: CookieState | None = None
+    #: Its class and offset in queues (`set-priority-class`, `set-priority-offset`).
+    priority = 0, 0
     #: Answered with a page of the proxy's own, such as the statistics.
     by_page = False
     _variables: dict[str, Sample] | None = None
@@ -97,6 +99,9 @@ class ExchangeFacts:
 
     def wall(self) -> float:
         return time.time()
+
+    def set_priority(self, priority: tuple[int, int]) -> None:
+        self.priority = priority
 
     def variable(self, name: str) -> Sample:
         return self._scope(name).get(name) if self._at_hand(name) else None

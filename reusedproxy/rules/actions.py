@@ -19,6 +19,7 @@ from reusedproxy.config.rules.actions import (
     EditLine,
     Redirect,
     Reply,
+    SetPriority,
     SetStatus,
     SetVariable,
 )
@@ -28,6 +29,7 @@ from reusedproxy.rules import editing
 from reusedproxy.rules.editing import Head
 from reusedproxy.rules.facts import Facts, Method, Sample
 from reusedproxy.rules.regular import matching_one_of, searching
+from reusedproxy.rules.samples.casts import to_int
 from reusedproxy.rules.samples.compile import compiled
 from reusedproxy.rules.samples.converters import references
 from reusedproxy.rules.samples.fetches import Fetch, members, path_and_query
@@ -266,6 +268,24 @@ def _as_method(fetch: Fetch) -> Fetch:
     return fetch_method
 
 
+#: How far from 0 a priority may be; what lies beyond counts as this.
+_MOST = {"class": 2047, "offset": 524287}
+
+
+def _set_priority(action: SetPriority, where: str) -> Act:
+    fetch, most, is_class = compiled(action.value, where), _MOST[action.part], action.part == "class"
+
+    def set_priority(facts: Facts) -> Verdict:
+        value = to_int(fetch(facts))
+        if value is not None:
+            kind, offset = facts.priority
+            bounded = max(-most, min(most, value))
+            facts.set_priority((bounded, offset) if is_class else (kind, bounded))
+        return None
+
+    return set_priority
+
+
 # Answers.
 
 
@@ -324,6 +344,7 @@ _COMPILED_BY: dict[type[Action], Compile] = {
     EditLine: _edit_line,
     SetStatus: _set_status,
     SetVariable: _set_variable,
+    SetPriority: _set_priority,
     Reply: _reply,
     Redirect: _redirect,
     Allow: _allow,

@@ -201,6 +201,8 @@ class Server:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        #: The first lines of requests, in the order in which they came.
+        self.seen: list[bytes] = []
         self.listening = socket.create_server((LOOPBACK, 0), backlog=128)
         self.port: int = self.listening.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -223,7 +225,8 @@ class Server:
                         if not (piece := connection.recv(65536)):
                             return
                         data += piece
-                    lines = data.split(b"\r\n")[1:-2]
+                    line, *lines = data.split(b"\r\n")[:-2]
+                    self.seen.append(line)
                     got = [line.partition(b":")[2].strip() for line in lines if line.lower().startswith(b"cookie:")]
                     reply = [line.partition(b":")[2].strip() for line in lines if line.lower().startswith(b"x-reply:")]
                     status = [line[10:] for line in lines if line.lower().startswith(b"x-status: ")] or [b"200 OK"]
@@ -233,8 +236,8 @@ class Server:
                         b"X-Server: " + self.name.encode(),
                     ]
                     body = b"\n".join(b"<%b>" % each for each in got)
-                    if b"\r\nx-wait: 1\r\n" in data.lower():
-                        time.sleep(1.0)  # long enough for the others to come
+                    if waits := re.search(rb"\r\n(?i:x-wait): ([0-9])\r", data):
+                        time.sleep(int(waits[1]))  # long enough for the others to come
                     head.append(b"Content-Length: %d" % len(body))
                     connection.sendall(b"\r\n".join([*head, b"", b"" if data.startswith(b"HEAD") else body]))
             except OSError:
@@ -325,11 +328,7 @@ class CookiesBesideHAProxyTests(TestCase):
         self.assertEqual(len(differing), 0, "\n".join([f"{len(differing)} differ:", *differing[:12]]))
 
     def ask(self, port: int, request: bytes) -> tuple[int, str, tuple[str, ...], tuple[str, ...]]:
-        with socket.create_connection((LOOPBACK, port), timeout=10) as client:
-            client.sendall(request)
-            data = b""
-            while piece := client.recv(65536):
-                data += piece
+        data = ask_whole(port, request)
         head, _, body = data.partition(b"\r\n\r\n")
         lines = [line.partition(":") for line in head.decode().split("\r\n")[1:] if line]
         fields = [(name.lower(), value.strip()) for name, _, value in lines]
@@ -340,6 +339,16 @@ class CookiesBesideHAProxyTests(TestCase):
         )
         server = dict(fields).get("x-server", "")
         return int(head[9:12]), server, tuple(body.decode().split("\n")) if server else (), told
+
+
+def ask_whole(port: int, request: bytes) -> bytes:
+    """Returns all that comes back until the connection ends."""
+    data = b""
+    with socket.create_connection((LOOPBACK, port), timeout=10) as client:
+        client.sendall(request)
+        while piece := client.recv(65536):
+            data += piece
+    return data
 
 
 def _all_in(texts: list[str], daemon: Daemon) -> bool:

@@ -17,9 +17,9 @@ from reusedproxy.config.language.regular import read_regular
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
 from reusedproxy.config.model.rules import Action, Format
 from reusedproxy.config.model.values import Expression
-from reusedproxy.config.rules.expressions import read_expression, variable, where_of
+from reusedproxy.config.rules.expressions import read_expression, type_of, variable, where_of
 from reusedproxy.config.rules.formats import literal, read_format
-from reusedproxy.config.rules.samples import REQUEST, RESPONSE
+from reusedproxy.config.rules.samples import CASTS, REQUEST, RESPONSE
 
 # What they are.
 
@@ -76,6 +76,14 @@ class SetVariable(Action):
 
 
 @frozen
+class SetPriority(Action):
+    """Holds `set-priority-class` or `set-priority-offset`: `part` is the last word of it."""
+
+    part: str
+    value: Expression
+
+
+@frozen
 class Reply(Action):
     """Holds `return` or `deny`: a response of the proxy's own. `content` None: the standard page of `deny`,
     or no body with `return`."""
@@ -120,7 +128,7 @@ REQUEST_NOT_DONE = words(
     add-acl auth cache-use capture del-acl del-map disable-l7-retry do-resolve early-hint lua normalize-uri reject
     sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-bc-mark
     set-bc-tos set-dst set-dst-port set-fc-mark set-fc-tos set-log-level set-map set-mark set-method set-nice
-    set-priority-class set-priority-offset set-retries set-src set-src-port set-timeout set-tos silent-drop strict-mode
+    set-retries set-src set-src-port set-timeout set-tos silent-drop strict-mode
     tarpit track-sc0 track-sc1 track-sc2 track-sc use-service wait-for-body wait-for-handshake pause do-log
     """
 )
@@ -280,6 +288,14 @@ def _set_var(reading: Reading) -> Action:
     return SetVariable(name, reading.expression(rest[0]))
 
 
+def _set_priority(reading: Reading) -> Action:
+    (text,) = reading.exactly("an expression")
+    value = reading.expression(text)
+    if "int" not in CASTS[type_of(value)]:
+        raise Wrong(f"{reading.what}: '{text}' is no number and cannot become one")
+    return SetPriority(reading.action.rpartition("-")[2], value)
+
+
 def _unset_var(reading: Reading) -> Action:
     name, rest = _variable_name(reading)
     if rest:
@@ -435,6 +451,7 @@ _BOTH: dict[str, Reader] = {
 REQUEST_ACTIONS: dict[str, Reader] = {
     **_BOTH,
     **dict.fromkeys(("set-path", "set-pathq", "set-query", "set-uri"), _set_line),
+    **dict.fromkeys(("set-priority-class", "set-priority-offset"), _set_priority),
     **dict.fromkeys(("replace-path", "replace-pathq", "replace-uri"), _replace_line),
 }
 RESPONSE_ACTIONS: dict[str, Reader] = {**_BOTH, "set-status": _set_status}
