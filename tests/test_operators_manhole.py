@@ -788,7 +788,7 @@ class OverviewTests(SynchronousTestCase):
             traffic=traffic,
             listeners=[],
             handshakes=SimpleNamespace(certificates={}),
-            settings=SimpleNamespace(binds=(), place=PLACE),
+            settings=SimpleNamespace(binds=(), place=PLACE, session_rate=0),
             invalid=LastErrors("Proxy main", "request", clock.seconds, lambda text: None),
         )
         self.proxy = SimpleNamespace(

@@ -16,6 +16,7 @@ from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, Arrival, Gate
 from reusedproxy.clients.owner import AccessLog, Connected
 from reusedproxy.clients.pending import PendingClient, PendingClients
+from reusedproxy.clients.session_rate import SessionRate
 from reusedproxy.config import model
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.route import Page, Route
@@ -109,6 +110,8 @@ class Frontend:
         self.announce = announce
         #: Tells that it has as many clients as it may, so that its listeners pause.
         self.full = False
+        #: Bounds how many come in a second; None: nothing does.
+        self.rate = SessionRate(settings.session_rate, deadlines, self._make_room) if settings.session_rate else None
         #: Invalid requests.
         self.invalid = LastErrors(f"Proxy {self.name}", "request", deadlines.now, lambda text: announce("notice", text))
         self._unevaluated = LogThrottle(deadlines.now, lambda text: announce("alert", text))
@@ -155,6 +158,8 @@ class Frontend:
         """Stops in steps: the first is for its listeners, and one for each connection, which goes
         on as before until then."""
         self.stopped = True
+        if self.rate is not None:
+            self.rate.stop()
         for listener in self.listeners:
             if listener not in successors:
                 listener.close()
@@ -280,6 +285,8 @@ class Frontend:
             bound = f"{listener.bind.address} (maxconn {listener.bind.maxconn})"
             self._tell_full(f"Proxy {self.name} reached the connection limit of its bind {bound}")
             listener.pause()
+        if self.rate is not None and self.rate.count() and not self.full:
+            self._pause()
 
     def admit(self, accepted: socket, address: tuple[str, int], listener: Listener) -> ClientConnection | PendingClient:
         """Makes a client connection, or begins its TLS handshake. The caller counts it."""
@@ -344,8 +351,11 @@ class Frontend:
     def _fill(self) -> None:
         if self.full:
             return
-        self.full = True
         self._tell_full(f"Proxy {self.name} reached its connection limit ({self._bound()})")
+        self._pause()
+
+    def _pause(self) -> None:
+        self.full = True
         for listener in self.listeners:
             listener.pause()
 
@@ -364,6 +374,8 @@ class Frontend:
 
     def _make_room(self) -> None:
         if not self.full or len(self.connections) >= self.maxconn or self._places.full:
+            return
+        if self.rate is not None and self.rate.limited:
             return
         self.full = False
         for listener in self.listeners:

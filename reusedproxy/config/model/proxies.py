@@ -218,7 +218,7 @@ class Frontend:
 
     `connection_mode`: "keep-alive" (default), "server-close" or "close" (option httpclose). `log_format`: "httplog", or
     "default" for the short line that HAProxy writes without an option. `logs` receive its access log, `event_logs` the
-    events of the frontend itself.
+    events of the frontend itself. `session_rate`: clients that it accepts in a second; 0: any number.
     """
 
     name: str
@@ -228,6 +228,7 @@ class Frontend:
     default_backend: str | None = None
     use_backends: tuple[UseBackend, ...] = ()
     maxconn: int = 0
+    session_rate: int = 0
     timeouts: Timeouts = Timeouts()
     connection_mode: str = "keep-alive"
     forwardfor: ForwardFor | None = None

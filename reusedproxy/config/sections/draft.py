@@ -48,6 +48,7 @@ class ProxyDraft:
     binds: list[BindDraft] = Factory(list)
     backlog: int = 0
     maxconn: int = 0
+    session_rate: int = 0
     default_backend: Reference | None = None
     use_backends: list[UseBackend] = Factory(list)
     acls: dict[str, list[Criterion]] = Factory(dict)

@@ -31,6 +31,7 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
         use_backends=tuple(resolved_backend(rule, draft.acls) for rule in draft.use_backends),
         rules=_rules(draft),
         maxconn=draft.maxconn,
+        session_rate=draft.session_rate,
         timeouts=_frontend_timeouts(draft.timeouts),
         connection_mode=draft.connection_mode or "keep-alive",
         forwardfor=draft.forwardfor,

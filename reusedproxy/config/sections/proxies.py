@@ -198,6 +198,13 @@ def _maxconn(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.maxconn = units.integer(line.one_argument("a number of connections"), "'maxconn'")
 
 
+def _rate_limit(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    if line.arguments[:1] != ("sessions",):
+        raise Wrong("'rate-limit' needs 'sessions' and a number after it: rate-limit sessions 100, say")
+    rate = Line(line.place, ("rate-limit sessions", *line.words[2:]))
+    proxy.session_rate = units.integer(rate.one_argument("a number of clients a second"), "'rate-limit sessions'")
+
+
 def _backlog(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.backlog = units.integer(line.one_argument("a number of connections"), "'backlog'")
 
@@ -414,6 +421,7 @@ KEYWORDS: dict[str, Keyword] = {
     "bind": Keyword(_bind, "F", in_defaults=False),
     "maxconn": Keyword(_maxconn, "F"),
     "backlog": Keyword(_backlog, "F"),
+    "rate-limit": Keyword(_rate_limit, "F"),
     "default_backend": Keyword(_default_backend, "F"),
     "use_backend": Keyword(_use_backend, "F", in_defaults=False),
     "acl": Keyword(_acl),

@@ -132,6 +132,7 @@ def _frontend(frontend: FrontendView) -> Columns:
         "scur": frontend.connections,
         "smax": frontend.connections_max,
         "slim": frontend.maxconn,
+        "rate_lim": frontend.session_rate,
         "stot": frontend.connections_total,
         "conn_tot": frontend.connections_total,
         "h1sess": frontend.connections_total,

@@ -102,6 +102,7 @@ class Reader:
             connections_max=frontend.connections_max,
             connections_total=frontend.connections_total,
             maxconn=frontend.maxconn,
+            session_rate=frontend.settings.session_rate,
             denied=frontend.denied,
             traffic=_traffic(frontend.traffic),
             sessions=self._rate(frontend),

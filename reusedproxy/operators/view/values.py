@@ -78,6 +78,8 @@ class FrontendView:
     connections_max: int
     connections_total: int
     maxconn: int
+    #: Clients that may come in a second; 0: any number.
+    session_rate: int
     #: Connections that `tcp-request connection` has refused.
     denied: int
     traffic: Traffic
