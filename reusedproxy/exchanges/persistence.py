@@ -93,7 +93,7 @@ class Persistence:
         if not (lines := _COOKIE_LINES.findall(head.block)):
             return
         edit = partial(edit_cookies, name=self._name, look=partial(self._look, exchange, state))
-        _replace(head, _COOKIE_LINES, [_edited(line, edit) for line in lines])
+        _edit(head, _COOKIE_LINES, lines, edit)
 
     def _look(self, exchange: Persistent, state: CookieState, value: bytes) -> bytes | None:
         """Judges one cookie of the backend's name. Returns its value for the server; None: the server does not see
@@ -148,8 +148,7 @@ class Persistence:
             look: Callable[[bytes], bytes | None] = (
                 _untouched if ignored else partial(self._look_at_server, exchange, state, server)
             )
-            edit = partial(edit_set_cookie, name=self._name, look=look)
-            _replace(head, _SET_COOKIE_LINES, [_edited(line, edit) for line in lines])
+            _edit(head, _SET_COOKIE_LINES, lines, partial(edit_set_cookie, name=self._name, look=look))
         if self._inserts and not ignored and self._is_due(exchange, state):
             assert exchange.head is not None
             hides = self._settings.nocache and _is_cacheable(exchange.head.method, head)
@@ -220,11 +219,13 @@ def _edited(line: bytes, edit: Callable[[bytes], bytes | None]) -> bytes:
     return line if made == plain else b"%b: %b" % (name, made)
 
 
-def _replace(head: Head, lines: re.Pattern[bytes], made: list[bytes]) -> None:
-    """Puts these lines in the places of those that the pattern finds: as many, in the same order."""
-    for_block, for_head = iter(made), iter(made)
-    head.block = lines.sub(lambda found: next(for_block), head.block)
-    head.head = lines.sub(lambda found: next(for_head), head.head)
+def _edit(head: Head, pattern: re.Pattern[bytes], lines: list[bytes], edit: Callable[[bytes], bytes | None]) -> None:
+    """Edits the values of these lines, which are those that the pattern finds."""
+    made = [_edited(line, edit) for line in lines]
+    if made != lines:
+        for_block, for_head = iter(made), iter(made)
+        head.block = pattern.sub(lambda found: next(for_block), head.block)
+        head.head = pattern.sub(lambda found: next(for_head), head.head)
 
 
 def _is_cacheable(method: bytes, head: ResponseHead) -> bool:

@@ -18,6 +18,8 @@ _VALUE: Final = rb'=((?:[^,;"]+|"(?:[^"\\]+|\\.)*(?:"|\\?\Z))*)'
 _COOKIE: Final = re.compile(rb"([ \t]*)([^=,;]*)(?:" + _VALUE + rb")?", re.DOTALL)
 _SET_COOKIE: Final = re.compile(rb"([^=;]*)" + _VALUE, re.DOTALL)
 
+_AROUND_EQUAL: Final = re.compile(rb"[ \t]=|=[ \t]")
+
 #: Returns what the value of a cookie becomes; None removes the cookie.
 Look = Callable[[bytes], "bytes | None"]
 
@@ -28,7 +30,7 @@ def edit_cookies(value: bytes, name: bytes, look: Look) -> bytes | None:
     Returns the new value, which may be the old one; None when nothing is left of the header. A cookie is removed with
     its attributes and one separator. Blanks around equal signs are taken out, of the other cookies, too.
     """
-    if not value:
+    if name not in value and not _AROUND_EQUAL.search(value):
         return value
     kept, keeps, removing = b"", False, False
     for separator, cookie in _pieces(value):
