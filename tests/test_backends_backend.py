@@ -12,7 +12,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.balance import ALGORITHMS, RoundRobin
 from reusedproxy.backends.server import DOWN, MAINT, UP, Server
 from reusedproxy.config import model
-from reusedproxy.config.model.proxies import BALANCE
+from reusedproxy.config.model.balance import BALANCE
 from tests.fakes import Asker, Asks, PoolBench
 
 PLACE = model.Place("test.cfg", 1)

@@ -123,4 +123,4 @@ class NoticeTests(SynchronousTestCase):
             " server a 192.0.2.1:80\n cookie S insert dynamic\n dynamic-cookie-key k\n force-persist if { path / }",
             " server a 192.0.2.1:80 cookie a\n server b 192.0.2.1:81 backup\n cookie S rewrite",
         ):
-            self.assertEqual(self.notices(f"backend b\n{text}"), [], text)
+            self.assertEqual(self.notices(f"backend b\n balance roundrobin\n{text}"), [], text)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
+from random import Random
 from sys import maxsize
 from typing import Any, Protocol
 
-from reusedproxy.backends.balance import ALGORITHMS
+from reusedproxy.backends.balance import Parts, algorithm_of
+from reusedproxy.backends.balance.algorithm import ByHash, ByLoad, Hash
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.checks import Checker
 from reusedproxy.backends.dynamic_cookies import dynamic_cookie
 from reusedproxy.backends.queue import Queue, Rank, Waits
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, UP, Server
+from reusedproxy.backends.slow_start import SlowStart
 from reusedproxy.config import model
 from reusedproxy.config.model.persistence import NO_COOKIES, UNSEEN
 from reusedproxy.measures.traffic import Traffic
@@ -85,8 +88,11 @@ class Backend:
         servers: list[Server],
         now: Callable[[], float],
         announce: Callable[[str, str], None],
+        hash_of: Hash | None = None,
+        random: Random | None = None,
     ) -> None:
-        """Calls `announce(level, text)` with messages for the operator."""
+        """Calls `announce(level, text)` with messages for the operator. `hash_of` computes what an algorithm hashes of
+        a request."""
         self.settings = settings
         self.name = settings.name
         self.servers = servers
@@ -97,6 +103,8 @@ class Backend:
         self.checkers: list[Checker] = []
         #: Those servers whose addresses come from name servers, by name.
         self.groups: list[Group] = []
+        #: Of the servers with a `slowstart`.
+        self.slow_starts: dict[Server, SlowStart] = {}
         #: What a reload has put in its place.
         self.successor: Backend | None = None
         self.now = now
@@ -105,8 +113,11 @@ class Backend:
         self.downs = 0
         self.downtime = 0.0
         self._announce = announce
-        self._balance = ALGORITHMS[settings.balance]()
+        self._balance = balance = algorithm_of(Parts(settings, servers, hash_of, random or Random()))
+        self._by_hash: ByHash | None = balance if isinstance(balance, ByHash) else None
+        self._by_load: ByLoad | None = balance if isinstance(balance, ByLoad) else None
         self._active: list[Server] = []
+        self._used: frozenset[Server] = frozenset()
         self._placing = False
         #: While requests are being placed: the servers that have got room since.
         self._freed: list[Server] = []
@@ -130,6 +141,8 @@ class Backend:
             checker.start()
         for group in self.groups:
             group.start()
+        for slow_start in self.slow_starts.values():
+            slow_start.go_on()
 
     def stop(self, reason: str) -> None:
         """Ends the checks, asks for no name any more, and closes the pools."""
@@ -137,6 +150,8 @@ class Backend:
             group.stop()
         for checker in self.checkers:
             checker.stop()
+        for slow_start in self.slow_starts.values():
+            slow_start.stop()
         for server in self.servers:
             server.pool.close(reason)
 
@@ -145,17 +160,25 @@ class Backend:
         """Tells whether any server can be chosen."""
         return bool(self._active)
 
+    def uses(self, server: Server) -> bool:
+        """Tells whether requests may be given to this server as a preference of theirs: it is in use, and the algorithm
+        does not bind requests to servers itself."""
+        return self._by_hash is None and server in self._used
+
     def choose(self, asks: Placed, avoid: Server | None = None, bound: Server | None = None) -> bool:
         """Finds a server for a request at once, or queues it. Returns False, and does nothing, if there is no
         server at all.
 
-        `bound` is the server to which the request goes, if that can take it at all, whatever the algorithm says. If
-        that server is full the request waits there, unless `maxqueue` others do.
+        `bound` is the server to which the request goes, if that can take it at all, whatever the algorithm says; an
+        algorithm that hashes something of the request binds it likewise. If that server is full the request waits
+        there, unless `maxqueue` others do.
         """
         if self._ramped:
             self._set_limits()
             if self._freed:
                 self._place_queued()  # what one more request opens is for those who came before it
+        if bound is None and self._by_hash is not None:
+            bound = self._by_hash.bound(asks, avoid)
         if bound is not None and bound.serving and bound is not avoid:
             if not bound.full and not bound.queue.waiting:
                 self._take(bound)
@@ -169,6 +192,8 @@ class Backend:
         if server is not None:
             # `_take`, without a call for each request.
             server.served += 1
+            if self._by_load is not None:
+                self._by_load.loaded(server, 1)
             traffic = server.traffic
             traffic.stot += 1
             traffic.scur += 1
@@ -221,12 +246,14 @@ class Backend:
         """Tells whether this retry (the first is 1) goes to another server.
 
         As in HAProxy (src/backend.c): a request that is bound to a server leaves it at the interval of `option
-        redispatch`, and when the server is out of service. Any other does, with an algorithm such as roundrobin, at
-        each retry if another server is up, whatever the interval.
+        redispatch`, and when the server is out of service. Any other does, with an algorithm that does not bind it by a
+        hash, at each retry if another server is up, whatever the interval.
         """
         if binding is not None:
             return binding.leaves and (not binding.server.serving or self.settings.redispatches(retry))
-        return self.settings.redispatch != 0 and (len(self._active) > 1 or self.settings.redispatches(retry))
+        return self.settings.redispatch != 0 and (
+            (len(self._active) > 1 and self._by_hash is None) or self.settings.redispatches(retry)
+        )
 
     def request_ended(self, ended: Ended) -> None:
         """Counts a request that has ended, and gives its place to the one that has waited longest."""
@@ -245,6 +272,8 @@ class Backend:
                 self.done(server)
             else:
                 server.served -= 1
+                if self._by_load is not None:
+                    self._by_load.loaded(server, -1)
                 traffic.scur -= 1
 
     def done(self, server: Server) -> None:
@@ -254,6 +283,8 @@ class Backend:
             self._balance.freed(server)
         else:
             server.served -= 1
+        if self._by_load is not None:
+            self._by_load.loaded(server, -1)
         server.traffic.scur -= 1
         if server.queue.waiting or self.queue.waiting:
             self._place_queued(server)
@@ -272,13 +303,6 @@ class Backend:
         self._go_on(server, had_any)
         for group in self.groups if health == DOWN else ():
             group.look_again(server)
-
-    def set_weight(self, server: Server, weight: int) -> None:
-        """Sets the weight of a server, and chooses by it from now on; without one it takes no more than in DRAIN."""
-        had_any = self.usable
-        server.weigh(weight, self.now())
-        self._regroup(server)
-        self._go_on(server, had_any)
 
     # Addresses (`names.Notes`).
 
@@ -312,6 +336,8 @@ class Backend:
                 self._announce("notice", f"{name} is {server.health}/{server.admin} (resolves again).")
                 text = f"Server {server.full_name} administratively READY thanks to valid DNS answer."
                 self._announce("notice", text)
+        elif server.settings.hash_key.startswith("addr"):
+            self.use_usable()  # its nodes have moved with it
         self._go_on(server, had_any)
 
     def unresolved(self, host: str, section: str, cause: str) -> None:
@@ -363,6 +389,30 @@ class Backend:
             self._announce("notice", f"{name} is {server.health} (leaving forced drain).")
         self._go_on(server, had_any)
 
+    @property
+    def dynamic(self) -> bool:
+        """Tells whether a new weight counts at once. `static-rr` and hashes with `hash-type map-based` go by the
+        configured ones: only 0, and another one after it, makes a difference."""
+        return self._balance.dynamic
+
+    def set_weight(self, server: Server, weight: int) -> None:
+        """Sets the weight of a server, 0 to 256, and chooses by it from now on, if the algorithm is `dynamic`; without
+        one it takes no more than in DRAIN."""
+        had_any = self.usable
+        server.weigh(weight, self.now())
+        self._regroup(server)
+        self._go_on(server, had_any)
+
+    def slow_start_advanced(self, server: Server) -> None:
+        """Gives `server` more requests from now on, as its `slowstart` says."""
+        was_full = server.full
+        self._set_limit(server)
+        if self._balance.dynamic and server in self._active:
+            self._balance.use(self._active)
+        if was_full and not server.full:
+            self._balance.freed(server)
+            self._place_queued(server)
+
     def handing_over(self, successor: Backend) -> Steps[None]:
         """Hands the waiting requests to `successor`, which a reload has put in its place, in the order of arrival.
 
@@ -410,12 +460,29 @@ class Backend:
         leaving = [asks for asks in server.queue.waiting if asks.binding is None or not asks.binding.waits]
         for asks in leaving:
             self._unbind(asks, server)
-        return self.queue.take_over(server.queue, leaving)
+        if self._by_hash is not None:
+            self._bind_again(self._by_hash, server, leaving)
+        self.queue.take_over(server.queue, [asks for asks in leaving if asks.queue is server.queue])
+        return len(leaving)
+
+    def _bind_again(self, by_hash: ByHash, server: Server, leaving: list[Placed]) -> None:
+        """Moves those that are leaving `server`, which takes them no more, to the servers to which their hashes bind
+        them now."""
+        moving: dict[Server, list[Placed]] = {}
+        for asks in leaving:
+            to = by_hash.bound(asks)
+            if to is not None:
+                moving.setdefault(to, []).append(asks)
+        for to, those in moving.items():
+            to.queue.take_over(server.queue, those)
+            self._freed.append(to)
 
     def _go_on(self, server: Server, had_any: bool) -> None:
         """Does what follows from the new state of `server`, once all servers are updated."""
         if had_any and not self._active:
             self._announce("emerg", f"backend {self.name} has no server available!")
+        if server in self.slow_starts:
+            self.slow_starts[server].go_on()
         server.keep_pool()
         self._place_queued(server)
 
@@ -450,12 +517,15 @@ class Backend:
                 self.downs += 1
             self.changed_at = now
         self._active = active
+        self._used = frozenset(active)
         self._balance.use(active)
 
     # Places.
 
     def _take(self, server: Server) -> None:
         server.served += 1
+        if self._by_load is not None:
+            self._by_load.loaded(server, 1)
         traffic = server.traffic
         traffic.stot += 1
         traffic.scur += 1
@@ -512,7 +582,8 @@ class Backend:
         for server in self._ramped:
             least, most = server.settings.minconn, server.settings.maxconn
             was_full = server.full
-            server.maxconn = limit = most if load >= top else max(least, most * load // top)
+            server.most = limit = most if load >= top else max(least, most * load // top)
+            self._set_limit(server)
             if limit > least:
                 self._limits_from = max(self._limits_from, min(top, -(-limit * top // most)))
             if limit < most:
@@ -525,6 +596,11 @@ class Backend:
         """Frees a request of its binding to `server`, which cannot take it."""
         asks.binding = None
         self._count_redispatch(asks, server)
+
+    def _set_limit(self, server: Server) -> None:
+        """Sets the limit of a server from what the load and `slowstart` make of it."""
+        slow_start = self.slow_starts.get(server)
+        server.maxconn = server.most if slow_start is None else slow_start.limit(server.most)
 
     def _count_redispatch(self, asks: Placed, server: Server) -> None:
         """Counts a request that was meant for `server`, which cannot take it."""

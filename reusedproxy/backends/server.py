@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Protocol
 
 from reusedproxy.backends.queue import Queue
@@ -19,6 +20,8 @@ DRAIN = "DRAIN"
 MAINT = "MAINT"
 #: What its operator may order besides DRAIN and MAINT.
 READY = "READY"
+#: The effective weight of a unit of weight, in which `slowstart` has its steps; HAProxy's own scale.
+FULL_WEIGHT = 16
 
 
 class Relocation(Protocol):
@@ -45,8 +48,8 @@ class Server:
     an address (`addressed`: its name cannot be resolved) it is in MAINT, whatever else.
 
     `served` counts the requests that it has been given and that have not ended. `maxconn` (0: none) is their
-    current bound: with a `minconn` its backend raises and lowers it. Requests that are bound to the server wait
-    in `queue` when it is full.
+    current bound: with a `minconn` its backend raises and lowers it (`most`), and `slowstart` lowers it. Requests that
+    are bound to the server wait in `queue` when it is full.
     """
 
     def __init__(self, backend: str, settings: model.Server, pool: HTTPConnectionPool, now: float) -> None:
@@ -59,8 +62,17 @@ class Server:
         #: Pools that reloads have put this one in place of, while clients still use them.
         self.former: list[HTTPConnectionPool] = []
         self.weight = settings.weight
+        #: Of FULL_WEIGHT, how much of its weight counts: less while it starts slowly.
+        self.throttle = FULL_WEIGHT
+        #: When it last came back from DOWN or MAINT.
+        self.risen_at = -inf
+        #: Where its nodes begin on the ring of `hash-type consistent` (HAProxy, src/lb_chash.c).
+        self.node_seed = settings.id * 256 * FULL_WEIGHT
+        #: Where they are, by the algorithm alone; and the seed from which that was computed.
+        self.nodes: list[int] = []
+        self.nodes_of_seed = -1
         self.backup = settings.backup
-        self.maxconn = settings.maxconn
+        self.most = self.maxconn = settings.maxconn
         #: Its value of the backend's persistence cookie; None: it has none.
         self.cookie: bytes | None = None if settings.cookie is None else settings.cookie.encode()
         self.served = 0
@@ -99,6 +111,11 @@ class Server:
         """Tells whether it may be given requests that are bound to it."""
         return self.state in (UP, DRAIN)
 
+    @property
+    def eweight(self) -> int:
+        """Returns the effective weight, in 16ths of the units of `weight`."""
+        return self.weight * self.throttle
+
     def pool_for(self, request: Any) -> HTTPConnectionPool | DialFailure:
         """Returns the pool of the name that this request's connection must have (`sni`, `pool-conn-name`)."""
         assert self.naming is not None and isinstance(self.pool, ConstantPool)
@@ -128,6 +145,7 @@ class Server:
         self._settle(now)
 
     def weigh(self, weight: int, now: float) -> None:
+        """Sets the weight."""
         self.weight = weight
         self._settle(now)
 
@@ -163,8 +181,11 @@ class Server:
             self.admin = previous.admin
         if self.settings.check is not None and previous.admin != MAINT:
             self.health = previous.health
-        if self.service is not None and not self.settings.resolution.ignore_weight:
+        by_name = self.service is not None and not self.settings.resolution.ignore_weight
+        if by_name or self.settings.weight == previous.settings.weight:
             self.weight = previous.weight
+        if self.settings.slowstart:
+            self.throttle, self.risen_at = previous.throttle, previous.risen_at
         self.state = self._made()
 
     def follow(self, successor: Server, now: float) -> None:
@@ -172,6 +193,7 @@ class Server:
         self.admin, self.health, self.weight = successor.admin, successor.health, successor.weight
         self.addressed = successor.addressed
         self._settle(now)
+        self.throttle = successor.throttle
 
     def _settle(self, now: float) -> None:
         state = self._made()
@@ -181,6 +203,9 @@ class Server:
             self.downtime += now - self.changed_at
         if state == DOWN:
             self.downs += 1
+        if self.state in (DOWN, MAINT) and state in (UP, DRAIN):
+            self.risen_at = now
+            self.throttle = 1 if self.settings.slowstart else FULL_WEIGHT
         self.state = state
         self.changed_at = now
 

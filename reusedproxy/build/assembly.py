@@ -17,7 +17,10 @@ from attrs import Factory, define, field
 from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.balance.ring import nodes_of
 from reusedproxy.backends.moving import Departed
+from reusedproxy.backends.slow_start import SlowStart
+from reusedproxy.build.balancing import hash_of
 from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
 from reusedproxy.build.resolution import Sections, groups_of
 from reusedproxy.build.rule_sets import RuleSets, default_backend
@@ -25,6 +28,7 @@ from reusedproxy.build.server_lines import Announce, Line, Lines, asks_libc
 from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
+from reusedproxy.config.model.balance import HASHES
 from reusedproxy.config.model.values import Notice
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
@@ -125,6 +129,8 @@ class Assembly:
         """Prepares the attempt; `addresses` may have names resolved before, see `queries`."""
         self._configuration = configuration
         self._announce = announce
+        self._reactor = reactor
+        self._random = random
         self._faults: list[Fault] = []
         settings = configuration.global_
         # HAProxy's manual: tune.http.maxhdr counts the start line, too.
@@ -415,7 +421,17 @@ class Assembly:
             yield
         proxy.lines.update((line.server.full_name, line) for line in lines)
         announce = partial(self._announce, section=f"backend {settings.name}")
-        backend = Backend(settings, [line.server for line in lines], proxy.deadlines.now, announce)
+        servers = [line.server for line in lines]
+        if settings.hash_type.consistent and settings.balance.algorithm in HASHES:
+            for server in servers:
+                nodes_of(server)
+                yield
+        backend = Backend(settings, servers, proxy.deadlines.now, announce, hash_of(settings), self._random)
+        backend.slow_starts = {
+            server: SlowStart(server, self._reactor, backend.slow_start_advanced)
+            for server in servers
+            if server.settings.slowstart
+        }
         self._cookies_differ(backend)
         checked = [line for line in lines if line.server.settings.check is not None]
         for number, line in enumerate(checked):

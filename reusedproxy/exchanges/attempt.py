@@ -149,7 +149,10 @@ class Attempt:
         if binding is not None:
             return backend.choose_bound(self, binding)
         session = self.request.client.session
-        return backend.choose(self, avoid, None if session is None else _bound_to(session, backend))
+        bound = None if session is None else _bound_to(session, backend)
+        if bound is None and session is not None and backend.settings.prefer_last:
+            bound = _preferred(session, backend)
+        return backend.choose(self, avoid, bound)
 
     # What the backend calls (`backends.backend.Placed`).
 
@@ -199,6 +202,8 @@ class Attempt:
         if not request.placed_at:  # what further attempts take counts as connecting, as in HAProxy's %Tc
             request.placed_at = now
         server.last_placed = now
+        if backend.settings.prefer_last:
+            session_of(client).last = server
         pool = server.pool
         if server.naming is not None:
             self.state = CONNECTING
@@ -429,6 +434,15 @@ class Attempt:
         if request.failures is None:
             request.failures = Failures(request)
         return request.failures
+
+
+def _preferred(session: Session, backend: Backend) -> Server | None:
+    """Returns the server of the client's last request, if it is one of this backend's and can take this one at once on
+    a connection that it has (`option prefer-last-server`)."""
+    server = session.last
+    if server is None or server.full or not backend.uses(server):
+        return None
+    return server if server.pool.idle or session.has_one_of(server.pool) else None
 
 
 def _bound_to(session: Session, backend: Backend) -> Server | None:

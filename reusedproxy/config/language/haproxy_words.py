@@ -343,7 +343,7 @@ SERVER = _arguments(
 # Words that ask for what is done in any case.
 SERVER_AS_WE_DO = words(
     """
-    guid id no-agent-check no-renegotiate
+    no-agent-check no-renegotiate
     no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-tfo stick
     """
 )

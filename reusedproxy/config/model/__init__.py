@@ -4,6 +4,7 @@
 the sections.
 """
 
+from reusedproxy.config.model.balance import BALANCE, Balance, HashType
 from reusedproxy.config.model.names import NameServer, Resolution, Resolvers
 from reusedproxy.config.model.proxies import (
     SAFE_TO_REUSE,
@@ -40,10 +41,12 @@ from reusedproxy.config.model.tls import TLS_VERSIONS, BindTLS, CertificateSourc
 from reusedproxy.config.model.values import Call, Expression, ListenAddress, Notice, Place
 
 __all__ = [
+    "BALANCE",
     "NO_RULES",
     "SAFE_TO_REUSE",
     "TLS_VERSIONS",
     "Backend",
+    "Balance",
     "Bind",
     "BindTLS",
     "Call",
@@ -58,6 +61,7 @@ __all__ = [
     "Frontend",
     "Global",
     "HTTPCheck",
+    "HashType",
     "Hole",
     "ListenAddress",
     "LogTarget",

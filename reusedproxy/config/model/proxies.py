@@ -11,14 +11,14 @@ from math import inf
 
 from attrs import field, frozen
 
+from reusedproxy.config.model.balance import Balance, HashType
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.rules import NO_RULES, Rules, UseBackend
 from reusedproxy.config.model.tls import BindTLS, ServerTLS
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
 
-#: The words of `balance` that are done; the first is HAProxy's default.
-BALANCE = ("roundrobin",)
+_ROUND_ROBIN, _MAP_BASED = Balance(), HashType()
 
 
 @frozen
@@ -184,9 +184,11 @@ class Server:
     number. kind "tcp": `host` is a literal address or a name to resolve at start; kind "unix": `host` is a path. `sni`
     is set only where it depends on the request (a constant one is in `tls`); `known_name` is then the name that checks
     and the floor use. `send_proxy` is "v1" or "v2" where the PROXY protocol is used, and the checks' `send_proxy`
-    likewise. `check_tls` is set where checks use TLS even if the server does not (`check-ssl`). `resolution` says how
-    a name gets its addresses; the names of SRV records begin with an underscore, and need no `port`. `cookie` is its
-    value of the backend's persistence cookie; None: none was written.
+    likewise. `check_tls` is set where checks use TLS even if the server does not (`check-ssl`). `id` is its number,
+    from 1 on; `hash_key` says from what its nodes are computed (`hash-type consistent`). `slowstart`: seconds until it
+    has its full share when it comes back. `resolution` says how a name gets its addresses; the names of SRV records
+    begin with an underscore, and need no `port`. `cookie` is its value of the backend's persistence cookie; None: none
+    was written.
     """
 
     name: str
@@ -208,6 +210,10 @@ class Server:
     known_name: str | None = None
     check_tls: ServerTLS | None = None
     send_proxy: str = ""
+    id: int = 0
+    guid: str = ""
+    hash_key: str = "id"
+    slowstart: float = 0.0
     resolution: Resolution = AT_THE_START
     cookie: str | None = None
 
@@ -252,14 +258,17 @@ class Backend:
     with a `minconn` reach their `maxconn`; 0: a tenth of its frontends' `maxconn`. `http_check` None: a check is a
     connection (and a TLS handshake) only. `upgrade_with_body`: its servers read the body of a request that offers
     another protocol. `abortonclose`: a client that closes its sending side abandons a request that no server has been
-    sent yet, as in HAProxy since 3.3. `event_logs` receive the events of its servers. `cookie` None: there is no
-    persistence cookie. `persist`: a cookie's server gets its requests though it is out of service.
+    sent yet, as in HAProxy since 3.3. `prefer_last`: a client's next request goes to the server of the one before,
+    where a connection is ready; `prefer_warm`: among equal servers one with a connection that is ready comes first.
+    `event_logs` receive the events of its servers. `cookie` None: there is no persistence cookie. `persist`: a cookie's
+    server gets its requests though it is out of service.
     """
 
     name: str
     place: Place
     mode: str = "tcp"
-    balance: str = BALANCE[0]
+    balance: Balance = _ROUND_ROBIN
+    hash_type: HashType = _MAP_BASED
     servers: tuple[Server, ...] = ()
     timeouts: Timeouts = Timeouts()
     connection_mode: str = "keep-alive"
@@ -269,6 +278,8 @@ class Backend:
     retry_on: frozenset[str] = frozenset(("conn-failure",))
     redispatch: int = 0
     allbackups: bool = False
+    prefer_last: bool = False
+    prefer_warm: bool = True
     abortonclose: bool = True
     upgrade_with_body: bool = False
     fullconn: int = 0

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from attrs import Factory, define, evolve, frozen
 
+from reusedproxy.config.model.balance import Balance, HashType
 from reusedproxy.config.model.persistence import Cookie
-from reusedproxy.config.model.proxies import BALANCE, ForwardFor, HTTPCheck, LogTarget, StatsPage, Timeouts
+from reusedproxy.config.model.proxies import ForwardFor, HTTPCheck, LogTarget, StatsPage, Timeouts
 from reusedproxy.config.model.rules import Criterion, Rule, UseBackend
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.acls import resolved
@@ -70,12 +71,15 @@ class ProxyDraft:
     httplog: bool = False
     dontlognull: bool = False
     clitcpka: bool = False
-    balance: str = BALANCE[0]
+    balance: Balance = Factory(Balance)
+    hash_type: HashType = Factory(HashType)
     http_reuse: str | None = None
     retries: int = 3
     retry_on: frozenset[str] = frozenset(("conn-failure",))
     redispatch: int = 0
     allbackups: bool = False
+    prefer_last: bool = False
+    prefer_warm: bool = True
     abortonclose: bool = True
     upgrade_with_body: bool = False
     cookie: Cookie | None = None

@@ -16,7 +16,7 @@ from reusedproxy.config.sections.checks import finished_check, host_asked_for
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.resolvers import ResolversDraft
-from reusedproxy.config.sections.servers import finished_server
+from reusedproxy.config.sections.servers import finished_server, numbered
 
 
 def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
@@ -49,21 +49,24 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
     """Returns the server side of a `backend` or `listen`."""
     check = finished_check(draft.httpchk, draft.check_send, draft.check_expect) if draft.httpchk else None
     host = host_asked_for(check)
-    servers = (finished_server(server, global_.server_verify, host) for server in draft.servers)
+    servers = [finished_server(server, global_.server_verify, host) for server in draft.servers]
     return Backend(
         name=draft.name,
         place=draft.place,
         mode=draft.mode or "tcp",
-        servers=tuple(servers),
+        servers=numbered(servers),
         timeouts=_backend_timeouts(draft.timeouts),
         connection_mode=draft.connection_mode or "keep-alive",
         forwardfor=draft.forwardfor,
         balance=draft.balance,
+        hash_type=draft.hash_type,
         http_reuse=draft.http_reuse,
         retries=draft.retries,
         retry_on=draft.retry_on,
         redispatch=draft.redispatch,
         allbackups=draft.allbackups,
+        prefer_last=draft.prefer_last,
+        prefer_warm=draft.prefer_warm,
         abortonclose=draft.abortonclose,
         upgrade_with_body=draft.upgrade_with_body,
         fullconn=draft.fullconn,

@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 
 from reusedproxy.config.language import haproxy_words, hints, units
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
-from reusedproxy.config.model.proxies import BALANCE, StatsPage
+from reusedproxy.config.model.proxies import StatsPage
 from reusedproxy.config.model.rules import Rule
 from reusedproxy.config.rules.acls import read_acl
 from reusedproxy.config.rules.connection import read_connection_rule
@@ -22,6 +22,12 @@ from reusedproxy.config.rules.lines import (
     read_request_rule,
     read_response_rule,
     read_use_backend,
+)
+from reusedproxy.config.sections.balance import (
+    read_balance,
+    read_hash_balance_factor,
+    read_hash_preserve_affinity,
+    read_hash_type,
 )
 from reusedproxy.config.sections.binds import read_bind
 from reusedproxy.config.sections.checks import read_expect, read_send
@@ -291,17 +297,6 @@ def _not_in_nameless_defaults(proxy: ProxyDraft, line: Line) -> None:
 # -- the backend side --------------------------------------------------------------------------------------------------
 
 
-def _balance(proxy: ProxyDraft, line: Line, report: Report) -> None:
-    # `balance` alone means roundrobin in HAProxy, too.
-    algorithm = line.words[1].partition("(")[0] if line.arguments else BALANCE[0]
-    if algorithm not in BALANCE:
-        if algorithm in haproxy_words.BALANCE:
-            raise Wrong(not_done(f"balance {algorithm}", hint="write 'balance roundrobin'"))
-        raise Wrong(f"unknown balance algorithm '{line.words[1]}'{did_you_mean(algorithm, haproxy_words.BALANCE)}")
-    line.at_most(1)
-    proxy.balance = algorithm
-
-
 def _server(proxy: ProxyDraft, line: Line, report: Report) -> None:
     name = line.words[1] if line.arguments else ""
     _name_is_free(proxy, name)
@@ -430,7 +425,10 @@ KEYWORDS: dict[str, Keyword] = {
     "http-response": Keyword(_http_response),
     "http-after-response": Keyword(_http_after_response),
     "redirect": Keyword(_redirect, in_defaults=False),
-    "balance": Keyword(_balance, "B"),
+    "balance": Keyword(read_balance, "B"),
+    "hash-type": Keyword(read_hash_type, "B"),
+    "hash-balance-factor": Keyword(read_hash_balance_factor, "B"),
+    "hash-preserve-affinity": Keyword(read_hash_preserve_affinity, "B"),
     "server": Keyword(_server, "B", in_defaults=False),
     "server-template": Keyword(_server_template, "B", in_defaults=False),
     "default-server": Keyword(_default_server, "B"),

@@ -7,7 +7,7 @@ file: whether a certificate can be read is found out when the daemon builds its 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attrs import Factory, define, evolve
 
@@ -29,6 +29,8 @@ OUR_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "poo
 ARITIES = {**haproxy_words.SERVER, **OUR_WORDS}
 NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
 _NOT_IN_COOKIES = re.compile(r"[\0-\x1f\x7f;,]")
+#: What the nodes of a server can be computed from (`hash-key`).
+HASH_KEYS = ("id", "id32", "guid", "addr", "addr-port")
 #: The expression behind `sni-auto`, as in HAProxy.
 SNI_AUTO = read_expression("req.hdr(host),host_only", "'sni-auto'")
 
@@ -58,6 +60,10 @@ class ServerWords:
     check_sni_auto: bool = True
     pool_conn_name: Expression | None = None
     send_proxy: str = ""
+    id: int = 0
+    guid: str = ""
+    hash_key: str = "id"
+    slowstart: float = 0.0
     check_send_proxy: bool = False
     resolution: Resolution = AT_THE_START
     cookie: str | None = None
@@ -109,6 +115,9 @@ def read_default_server(line: Line, words: ServerWords) -> None:
     first = line.arguments[0]
     if first not in ARITIES and re.match(r"[\[0-9*/:]", first):
         raise Wrong(f"'default-server' takes no name and no address: '{first}'")
+    for word in ("id", "guid"):
+        if word in line.arguments:
+            raise Wrong(f"'default-server' takes no '{word}': each server has its own")
     _read_words(line.arguments, words, "'default-server'")
 
 
@@ -214,6 +223,10 @@ def _weight(argument: str, what: str) -> int:
     return units.integer(argument, what, least=0, most=256)
 
 
+def _id(argument: str, what: str) -> int:
+    return units.integer(argument, what, least=1)
+
+
 def _limit(argument: str, what: str) -> float | None:
     """Parses the time after which a connection is replaced; 0 is no limit, as with HAProxy's timeouts. Raises Wrong."""
     return None if not units.seconds(argument, what) else units.lasting_seconds(argument, what)
@@ -289,6 +302,10 @@ _DONE: dict[str, Setter] = {
     "addr": _part("check", "addr", _check_address),
     "weight": _value("weight", _weight),
     "cookie": _value("cookie", _cookie),
+    "id": _value("id", _id),
+    "guid": _value("guid", _text),
+    "hash-key": _value("hash_key", lambda argument, what: one_of(argument, HASH_KEYS, what)),
+    "slowstart": _value("slowstart", units.seconds),
     "backup": _flag("backup", True),
     "no-backup": _flag("backup", False),
     "disabled": _flag("disabled", True),
@@ -343,6 +360,10 @@ def finished_server(draft: ServerDraft, default_verify: str, check_host: str | N
         host=draft.address.host,
         port=draft.address.port,
         weight=words.weight,
+        id=words.id,
+        guid=words.guid,
+        hash_key=words.hash_key,
+        slowstart=words.slowstart,
         backup=words.backup,
         disabled=words.disabled,
         minconn=words.minconn,
@@ -359,6 +380,23 @@ def finished_server(draft: ServerDraft, default_verify: str, check_host: str | N
         cookie=words.cookie,
         pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,
     )
+
+
+def numbered(servers: Sequence[Server]) -> tuple[Server, ...]:
+    """Returns the servers with a number each (`id`): those that have none get the free ones from
+    their place on, as in HAProxy."""
+    taken = {server.id for server in servers}
+    made: list[Server] = []
+    number = 1
+    for server in servers:
+        if not server.id:
+            while number in taken:
+                number += 1
+            taken.add(number)
+            server = evolve(server, id=number)
+        number += 1
+        made.append(server)
+    return tuple(made)
 
 
 def _check_proxy(words: ServerWords) -> str:

@@ -16,6 +16,7 @@ from reusedproxy.config.sections.draft import ProxyDraft, Reference
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.servers import OUR_WORDS, ServerDraft
 from reusedproxy.config.tls.words import ON_SERVERS
+from reusedproxy.config.validate.balance import notice_of_default, validate_balance
 from reusedproxy.config.validate.persistence import validate_persistence
 from reusedproxy.config.validate.rules import always_answers, answering, validate_rules
 from reusedproxy.config.validate.tls import validate_listeners, validate_server
@@ -49,6 +50,7 @@ def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report)
         if "B" in draft.sides:
             _backend(draft, answers, global_, report)
         validate_rules(draft, report)
+    notice_of_default((draft for draft in drafts if "B" in draft.sides and not draft.head_faulty), report)
     _binds_differ((each.bind for draft in drafts if not draft.disabled for each in draft.binds), report)
 
 
@@ -210,6 +212,7 @@ def _backend(draft: ProxyDraft, answers: bool, global_: GlobalDraft, report: Rep
         _pool(server, check_host, report)
     _checks(draft, report)
     _reuse(draft, report)
+    validate_balance(draft, report)
     validate_persistence(draft, report)
 
 

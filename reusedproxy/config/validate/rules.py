@@ -33,6 +33,8 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
         _backtracks(rule, f"'{rule.words}'", report)
     for line in draft.use_backends:
         _backtracks(resolved_backend(line, draft.acls), "'use_backend'", report)
+    for text in regular_expressions(draft.balance.expression) if draft.balance.expression is not None else ():
+        _warn_of(text, draft.said["balance"], "'balance hash'", report)
     for server in draft.servers:
         for expression in (server.words.sni, server.words.pool_conn_name):
             for text in regular_expressions(expression):

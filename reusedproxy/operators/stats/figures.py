@@ -13,7 +13,7 @@ from operator import itemgetter
 from attrs import define, field
 
 from reusedproxy.backends.checks import WORDS
-from reusedproxy.backends.server import DOWN, MAINT, UP
+from reusedproxy.backends.server import DOWN, FULL_WEIGHT, MAINT, UP
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.operators.view.values import (
     BackendView,
@@ -165,7 +165,7 @@ def _backend(backend: BackendView, servers: list[Row], now: float) -> Columns:
         "qmax": backend.queue_max,
         "dreq": backend.traffic.dreq,
         "req_tot": backend.traffic.req_tot,
-        "weight": sum(server.weight for server in usable),
+        "weight": sum(map(_effective, usable)),
         "act": sum(not server.backup for server in usable),
         "bck": sum(server.backup for server in usable),
         "chkdown": backend.downs,
@@ -189,15 +189,17 @@ def _server(server: ServerView, number: int, now: float) -> Columns:
         "status": status(server),
         "qcur": server.queue,
         "qmax": server.queue_max,
-        "weight": server.weight,
+        "weight": _effective(server),
         "uweight": server.weight,
         "act": int(not server.backup),
         "bck": int(server.backup),
         "lastchg": int(now - server.changed_at),
         "proto": "h1",
-        "sid": number,
+        "sid": server.id or number,
         **_last_session(now, [server.last_placed]),
     }
+    if server.throttle < FULL_WEIGHT:
+        columns["throttle"] = -(-100 * server.throttle // FULL_WEIGHT)
     if server.maxconn:
         columns["slim"] = server.maxconn
     if server.maxqueue:
@@ -207,6 +209,11 @@ def _server(server: ServerView, number: int, now: float) -> Columns:
         columns["downtime"] = int(server.down_for(now))
         columns.update(_checked(server.check))
     return columns
+
+
+def _effective(server: ServerView) -> int:
+    """Returns the weight that counts now, rounded up: less than the configured one during `slowstart`."""
+    return -(-server.weight * server.throttle // FULL_WEIGHT)
 
 
 def status(server: ServerView) -> str:

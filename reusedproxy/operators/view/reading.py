@@ -163,6 +163,8 @@ def server_view(
         admin=server.admin,
         addressed=server.addressed,
         weight=server.weight,
+        throttle=server.throttle,
+        id=server.settings.id,
         backup=server.backup,
         served=server.served,
         maxconn=settings.maxconn,

@@ -216,6 +216,9 @@ class ServerView(NamedTuple):
     #: False: its name cannot be resolved.
     addressed: bool
     weight: int
+    #: How much of its weight counts, of 16; and its number (`id`).
+    throttle: int
+    id: int
     backup: bool
     #: Requests that it has been given and that have not ended.
     served: int
