@@ -80,6 +80,11 @@ class WordTests(SynchronousTestCase):
                 "hash-preserve-affinity never",
                 "'hash-preserve-affinity' is one of 'always', 'maxconn', 'maxqueue', not 'never'",
             ),
+            ("use-server a", "'use-server a' needs 'if' or 'unless' and a condition"),
+            (
+                "use-server other if { path /x }",
+                "'use-server': there is no server 'other' in backend 'b'",
+            ),
             ("balance roundrobbin", "unknown balance algorithm 'roundrobbin': did you mean 'roundrobin'?"),
             ("option forwrdfor", "unknown option 'forwrdfor': did you mean 'forwardfor'?"),
             (

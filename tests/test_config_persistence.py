@@ -121,6 +121,6 @@ class NoticeTests(SynchronousTestCase):
         for text in (
             " server a 192.0.2.1:80 cookie a\n cookie S insert indirect nocache httponly\n option persist",
             " server a 192.0.2.1:80\n cookie S insert dynamic\n dynamic-cookie-key k\n force-persist if { path / }",
-            " server a 192.0.2.1:80 cookie a\n server b 192.0.2.1:81 backup\n cookie S rewrite",
+            " server a 192.0.2.1:80 cookie a\n server b 192.0.2.1:81 backup\n cookie S rewrite\n balance first",
         ):
             self.assertEqual(self.notices(f"backend b\n balance roundrobin\n{text}"), [], text)

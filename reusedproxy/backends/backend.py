@@ -96,6 +96,7 @@ class Backend:
         self.settings = settings
         self.name = settings.name
         self.servers = servers
+        self.named = {server.name: server for server in servers}
         self.queue: Queue[Server, Placed] = Queue()
         #: The load (requests, waiting ones included) at which servers with a `minconn` bear their `maxconn`.
         self.fullconn = settings.fullconn

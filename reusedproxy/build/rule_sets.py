@@ -81,7 +81,7 @@ class RuleSets:
             routes[frontend.default_route.backend.name] = frontend.default_route
         choices = settings.use_backends if default_backend(settings) == settings.default_backend else ()
         rules = [settings.rules, *(route.backend.settings.rules for route in routes.values())]
-        if not any(rules) and not choices:
+        if not any(rules) and not choices and not any(route.backend.settings.use_servers for route in routes.values()):
             return None
         for route in routes.values():
             if route.backend.settings.place != settings.place and route.backend.settings.rules:
@@ -93,6 +93,10 @@ class RuleSets:
                 for rule in route.backend.settings.rules.persist
                 if isinstance(rule.action, Persist)
                 for verb in [rule.action.verb]
+            ]
+            route.server_rules = [
+                (condition(rule.condition, read=self._patterns), text_of(rule.name), rule.place)
+                for rule in route.backend.settings.use_servers
             ]
         made = []
         for choice in choices:

@@ -16,6 +16,7 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.exchanges.persistence import persistence_of
 from reusedproxy.rules.matching import Test
 from reusedproxy.rules.rule_set import RuleSet
+from reusedproxy.rules.samples.formats import Text
 from reusedproxy.wire.heads import RequestHead
 
 
@@ -58,6 +59,8 @@ class Route:
         self.persistence = persistence_of(backend)
         #: The conditions of `force-persist` and `ignore-persist`, each with "force" or "ignore".
         self.persist_rules: Sequence[tuple[Test | None, str, Place]] = ()
+        #: Of `use-server`: a condition, and the name of a server.
+        self.server_rules: Sequence[tuple[Test, Text, Place]] = ()
 
     def forwarded(self, address: tuple[str, int]) -> bytes:
         """Writes the header line of `option forwardfor` for a client at `address`; empty for one at a unix socket."""

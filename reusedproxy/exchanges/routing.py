@@ -1,9 +1,10 @@
 """Routes a request to its backend through the rules of both sections, and runs the rules for the answer.
 
 In HAProxy's order: the frontend's `http-request`, its pages, its `redirect`; `use_backend`; then the same three of the
-backend; on the way back `http-response` of the backend, then of the frontend, and `http-after-response` of both, which
-applies to the proxy's own answers, too. A `listen` is one section, and its rules count once. A frontend without a rule,
-whose backend has none either, has no routing. It must never know how a request is sent.
+backend, and `use-server`; on the way back `http-response` of the backend, then of the frontend, and
+`http-after-response` of both, which applies to the proxy's own answers, too. A `listen` is one section, and its rules
+count once. A frontend without a rule, whose backend has none either, has no routing. It must never know how a request
+is sent.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from attrs import frozen
 
+from reusedproxy.backends.binding import Binding
 from reusedproxy.config import model
 from reusedproxy.config.rules.actions import EditHeader
 from reusedproxy.exchanges.client import ClientFrontend
@@ -110,6 +112,8 @@ class Routing:
             return
         if own is not None and own.redirects and self._ends(exchange, own.redirects, ended):
             return
+        if route.server_rules and self._fails_to_use_server(exchange, route):
+            return
         exchange.answer_rules = self._answer_rules[route.backend.name]
         exchange.begin(route, body, ended)
 
@@ -146,6 +150,29 @@ class Routing:
             for test, verb, place in route.persist_rules:  # noqa: B007 (it is used where one of them raises)
                 if test is None or test(exchange):
                     exchange.persist = verb
+                    break
+        except Unevaluated as unevaluated:
+            unevaluated.place = place
+            self._frontend.not_evaluated(unevaluated)
+            exchange.fail(500, "PR")
+            return True
+        return False
+
+    def _fails_to_use_server(self, exchange: Exchange, route: Route) -> bool:
+        """Binds the request to the server of the first `use-server` whose condition is true and whose server is in
+        service, or need not be; a name of no server ends the search. Returns True if that could not be found out, and
+        the request has been refused."""
+        backend, forced = route.backend, exchange.persist == "force"
+        place = None
+        try:
+            for test, name, place in route.server_rules:  # noqa: B007 (it is used where one of them raises)
+                if not test(exchange):
+                    continue
+                server = backend.named.get(name(exchange).decode("utf-8", "replace"))
+                if server is None:
+                    break
+                if server.serving or forced or backend.settings.persist:
+                    exchange.binding = Binding.of(server, backend.settings, forced=forced)
                     break
         except Unevaluated as unevaluated:
             unevaluated.place = place

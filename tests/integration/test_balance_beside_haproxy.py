@@ -154,6 +154,16 @@ CASES = {
             ("hash path", "hash-type consistent"),
         )
     },
+    "use-server": Case(
+        "balance uri",
+        "cookie S insert indirect",
+        "use-server s4 if { path_beg /a }",
+        "use-server s5 if { path_beg /a /img }",
+        "use-server %[req.hdr(x-server)] if { req.hdr(x-server) -m found }",
+        "use-server s2 unless { url_param(id) -m found }",
+        server=CHECKED,
+        servers=[f"cookie {name}" for name in NAMES],
+    ),
     "random": Case("balance random"),
     "random-one": Case("balance random(1)"),
 }  # fmt: skip
@@ -349,6 +359,21 @@ class BalanceTests(TestCase):
         with ThreadPoolExecutor(2) as threads:
             found = [*threads.map(lambda each: mapped([keys["retry-uri"]])(each[1]["retry-uri"]), self.proxies)]
         self.assertEqual((found[0], found[1]), (["s1"], ["HTTP/1.1 503"]))
+
+    def test_rules_name_the_same_servers(self) -> None:
+        """Before cookies; a server that is down is passed over, and a name of none ends the search."""
+        asked = dict(zip(targets(9), range(10**9), strict=False))
+
+        def fields(target: str) -> str:
+            number = asked[target]
+            named = f"X-Server: {('s1', 's3', 's9', '')[number % 4]}\r\n" if number % 3 == 0 else ""
+            return named + ("Cookie: S=s3\r\n" if number % 5 == 0 else "")
+
+        found = self.of_both("use-server", mapped(asked, fields))
+        self.assertEqual(set(found), set(NAMES))
+        self.farm.fell("s4")
+        self.wait_for_status(["use-server"], "s4", "DOWN")
+        self.assertNotIn("s4", self.of_both("use-server", mapped(asked, fields)))
 
     def test_turns_where_there_is_nothing_to_hash_are_the_same(self) -> None:
         for name in ("url-param", "url-param-ring", "hdr"):

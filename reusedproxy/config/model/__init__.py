@@ -4,7 +4,7 @@
 the sections.
 """
 
-from reusedproxy.config.model.balance import BALANCE, Balance, HashType
+from reusedproxy.config.model.balance import BALANCE, Balance, HashType, UseServer
 from reusedproxy.config.model.names import NameServer, Resolution, Resolvers
 from reusedproxy.config.model.proxies import (
     SAFE_TO_REUSE,
@@ -84,4 +84,5 @@ __all__ = [
     "Term",
     "Timeouts",
     "UseBackend",
+    "UseServer",
 ]

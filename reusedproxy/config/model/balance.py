@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from reusedproxy.config.model.values import Expression
+from reusedproxy.config.model.rules import Condition, Format
+from reusedproxy.config.model.values import Expression, Place
 
 #: The words of `balance` that are done; the first is the default.
 BALANCE = ("roundrobin", "static-rr", "leastconn", "first", "random", "source", "uri", "url_param", "hdr", "hash")
@@ -38,3 +39,12 @@ class HashType:
     avalanche: bool = False
     factor: int = 0
     affinity: str = "always"
+
+
+@frozen
+class UseServer:
+    """Holds one `use-server` line. `name` is a format; a constant one is the name of a server of the backend."""
+
+    place: Place
+    name: Format
+    condition: Condition

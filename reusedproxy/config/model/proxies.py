@@ -11,7 +11,7 @@ from math import inf
 
 from attrs import field, frozen
 
-from reusedproxy.config.model.balance import Balance, HashType
+from reusedproxy.config.model.balance import Balance, HashType, UseServer
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.rules import NO_RULES, Rules, UseBackend
@@ -280,6 +280,7 @@ class Backend:
     allbackups: bool = False
     prefer_last: bool = False
     prefer_warm: bool = True
+    use_servers: tuple[UseServer, ...] = ()
     abortonclose: bool = True
     upgrade_with_body: bool = False
     fullconn: int = 0

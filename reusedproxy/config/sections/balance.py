@@ -9,9 +9,12 @@ from attrs import evolve
 
 from reusedproxy.config.language import haproxy_words, units
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done, one_of
-from reusedproxy.config.model.balance import BALANCE, Balance, HashType
+from reusedproxy.config.model.balance import BALANCE, Balance, HashType, UseServer
+from reusedproxy.config.rules.acls import read_condition, split_condition
+from reusedproxy.config.rules.actions import Reading
 from reusedproxy.config.rules.expressions import read_expression, where_of
-from reusedproxy.config.rules.samples import RESPONSE
+from reusedproxy.config.rules.formats import literal
+from reusedproxy.config.rules.samples import REQUEST, RESPONSE
 from reusedproxy.config.sections.draft import ProxyDraft
 
 FUNCTIONS = ("sdbm", "djb2", "wt6", "crc32", "none")
@@ -139,3 +142,16 @@ def read_hash_preserve_affinity(proxy: ProxyDraft, line: Line, report: Report) -
     known = ("always", "maxconn", "maxqueue")
     word = one_of(line.one_argument("always, maxconn or maxqueue"), known, "'hash-preserve-affinity'")
     proxy.hash_type = evolve(proxy.hash_type, affinity=word)
+
+
+def read_use_server(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    """Reads `use-server NAME if|unless CONDITION`. Raises Wrong."""
+    before, condition = split_condition(line.arguments)
+    name = Line(line.place, (line.keyword, *before)).one_argument("the name of a server")
+    if not condition:
+        raise Wrong(f"'use-server {name}' needs 'if' or 'unless' and a condition")
+    reading = Reading((), "'use-server'", REQUEST, "", "'use-server' rules", line, report)
+    made = reading.format(name) if "%" in name else literal(name)
+    read = read_condition(condition, proxy.acls, line.place, "'use-server'", report)
+    assert read is not None
+    proxy.use_servers.append(UseServer(line.place, made, read))

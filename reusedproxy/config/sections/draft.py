@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from attrs import Factory, define, evolve, frozen
 
-from reusedproxy.config.model.balance import Balance, HashType
+from reusedproxy.config.model.balance import Balance, HashType, UseServer
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.proxies import ForwardFor, HTTPCheck, LogTarget, StatsPage, Timeouts
 from reusedproxy.config.model.rules import Criterion, Rule, UseBackend
@@ -80,6 +80,7 @@ class ProxyDraft:
     allbackups: bool = False
     prefer_last: bool = False
     prefer_warm: bool = True
+    use_servers: list[UseServer] = Factory(list)
     abortonclose: bool = True
     upgrade_with_body: bool = False
     cookie: Cookie | None = None
@@ -152,6 +153,7 @@ class ProxyDraft:
             response_rules=rules(self.response_rules),
             after_rules=rules(self.after_rules),
             redirects=[],
+            use_servers=[],
             connection_rules=rules(self.connection_rules),
             persist_rules=[],
             servers=[],

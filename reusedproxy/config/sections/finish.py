@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from reusedproxy.config.model.names import DEFAULT, Resolvers
 from reusedproxy.config.model.proxies import Backend, Frontend, LogTarget, Timeouts
 from reusedproxy.config.model.rules import Rule, Rules
-from reusedproxy.config.rules.acls import resolved, resolved_backend
+from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
 from reusedproxy.config.sections.binds import finished_bind
 from reusedproxy.config.sections.checks import finished_check, host_asked_for
 from reusedproxy.config.sections.draft import ProxyDraft
@@ -67,6 +67,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
         allbackups=draft.allbackups,
         prefer_last=draft.prefer_last,
         prefer_warm=draft.prefer_warm,
+        use_servers=tuple(resolved_use_server(rule, draft.acls) for rule in draft.use_servers),
         abortonclose=draft.abortonclose,
         upgrade_with_body=draft.upgrade_with_body,
         fullconn=draft.fullconn,

@@ -28,6 +28,7 @@ from reusedproxy.config.sections.balance import (
     read_hash_balance_factor,
     read_hash_preserve_affinity,
     read_hash_type,
+    read_use_server,
 )
 from reusedproxy.config.sections.binds import read_bind
 from reusedproxy.config.sections.checks import read_expect, read_send
@@ -429,6 +430,7 @@ KEYWORDS: dict[str, Keyword] = {
     "hash-type": Keyword(read_hash_type, "B"),
     "hash-balance-factor": Keyword(read_hash_balance_factor, "B"),
     "hash-preserve-affinity": Keyword(read_hash_preserve_affinity, "B"),
+    "use-server": Keyword(read_use_server, "B", in_defaults=False, refused=True),
     "server": Keyword(_server, "B", in_defaults=False),
     "server-template": Keyword(_server_template, "B", in_defaults=False),
     "default-server": Keyword(_default_server, "B"),

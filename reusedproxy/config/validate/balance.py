@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reusedproxy.config.language.report import Report
+from reusedproxy.config.language.report import Report, did_you_mean
 from reusedproxy.config.model.balance import BALANCE, HASHES
 from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.sections.servers import ServerDraft
@@ -14,6 +14,7 @@ from reusedproxy.config.sections.servers import ServerDraft
 def validate_balance(draft: ProxyDraft, report: Report) -> None:
     """Checks one section with servers."""
     _ids(draft, report)
+    _use_server(draft, report)
     if "balance" not in draft.unreadable:
         _hash_words(draft, report)
 
@@ -38,6 +39,17 @@ def _ids(draft: ProxyDraft, report: Report) -> None:
             text = f"server '{server.name}': id {number} is that of server '{seen[number].name}' already"
             report.fault(server.place, f"{text}: give each server of a backend its own")
         seen.setdefault(number, server)
+
+
+def _use_server(draft: ProxyDraft, report: Report) -> None:
+    names = [server.name for server in draft.servers]
+    if draft.unreadable & {"server", "server-template"}:
+        return
+    for rule in draft.use_servers:
+        name = rule.name.constant
+        if name is not None and name not in names:
+            text = f"'use-server': there is no server '{name}' in {draft.title}{did_you_mean(name, names)}"
+            report.fault(rule.place, text)
 
 
 def _hash_words(draft: ProxyDraft, report: Report) -> None:

@@ -15,7 +15,7 @@ from reusedproxy.config.language.regular import risk
 from reusedproxy.config.language.report import Report
 from reusedproxy.config.model.rules import Action, Condition, Criterion, Rule, Rules, Term, UseBackend
 from reusedproxy.config.model.values import Call, Notice, Place
-from reusedproxy.config.rules.acls import resolved, resolved_backend
+from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
 from reusedproxy.config.rules.actions import EditHeader
 from reusedproxy.config.rules.expressions import where_of
 from reusedproxy.config.rules.samples import AT_CONNECTION, REQUEST, RESPONSE
@@ -33,6 +33,11 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
         _backtracks(rule, f"'{rule.words}'", report)
     for line in draft.use_backends:
         _backtracks(resolved_backend(line, draft.acls), "'use_backend'", report)
+    for use in draft.use_servers:
+        whole = resolved_use_server(use, draft.acls)
+        for text in regular_expressions(whole):
+            _warn_of(text, use.place, "'use-server'", report)
+        _can_match(whole.condition, use.place, REQUEST, "'use-server'", report)
     for text in regular_expressions(draft.balance.expression) if draft.balance.expression is not None else ():
         _warn_of(text, draft.said["balance"], "'balance hash'", report)
     for server in draft.servers:
