@@ -13,6 +13,7 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.build.answers import Answers
 from reusedproxy.build.rule_sets import RuleSets
 from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
@@ -69,9 +70,14 @@ def sections(frontend: str, backend: str = "", others: dict[str, str] | None = N
 
 
 def ruled(
-    test: SynchronousTestCase, lines: str, backend: str = "", others: dict[str, str] | None = None, **world: Any
+    test: SynchronousTestCase,
+    lines: str,
+    backend: str = "",
+    others: dict[str, str] | None = None,
+    files: dict[str, bytes] | None = None,
+    **world: Any,
 ) -> World:
-    """The world whose frontend has these lines; keywords go to it."""
+    """The world whose frontend has these lines, which may name `files`; further keywords go to it."""
     said = sections(lines, backend, others)
     made = World(test, **world)
     backends = {"be": made.backend}
@@ -90,7 +96,7 @@ def ruled(
         use_backends=own.use_backends,
         default_backend="be",
     )
-    rule_sets = RuleSets(backends)
+    rule_sets = RuleSets(backends, answers=Answers(files={**(files or {})}))
     made.frontend.routing = run_through(rule_sets.routing(made.frontend))
-    test.assertEqual(rule_sets.faults, [])
+    test.assertEqual(rule_sets.faults + rule_sets.answers.faults, [])
     return made

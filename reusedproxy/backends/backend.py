@@ -21,6 +21,7 @@ from reusedproxy.config.model.persistence import NO_COOKIES, UNSEEN
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.dial import Target
 from reusedproxy.net.slices import Steps
+from reusedproxy.rules.actions import ErrorPages
 
 
 class Ended(Protocol):
@@ -106,6 +107,8 @@ class Backend:
         self.groups: list[Group] = []
         #: Of the servers with a `slowstart`.
         self.slow_starts: dict[Server, SlowStart] = {}
+        #: What its requests are answered in place of error pages.
+        self.errors: ErrorPages = {}
         #: What a reload has put in its place.
         self.successor: Backend | None = None
         self.now = now

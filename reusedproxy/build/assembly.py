@@ -20,6 +20,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.balance.ring import nodes_of
 from reusedproxy.backends.moving import Departed
 from reusedproxy.backends.slow_start import SlowStart
+from reusedproxy.build.answers import Answers
 from reusedproxy.build.balancing import hash_of
 from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
 from reusedproxy.build.resolution import Sections, groups_of
@@ -94,6 +95,8 @@ class Proxy:
     addresses: Addresses = Factory(Addresses)
     #: Patterns of rules, by the names of their files, kept for when only files of TLS are read again (`ssl-watch`).
     patterns: dict[str, list[str]] = Factory(dict)
+    #: Contents of the files of error pages and answers; they are not read again with files of TLS either.
+    answers: dict[str, bytes] = Factory(dict)
     #: CAs and revocation lists that have been read.
     trusts: Trusts = Factory(Trusts)
     notices: list[Notice] = Factory(list)
@@ -160,6 +163,7 @@ class Assembly:
             standstills=previous.standstills if previous is not None else Standstills(),
             notices=[] if self._again else list(configuration.notices),
             patterns=previous.patterns if previous is not None and self._again else {},
+            answers=previous.answers if previous is not None and self._again else {},
         )
         self._lines = Lines(
             reactor,
@@ -206,12 +210,14 @@ class Assembly:
         self._sections = Sections(
             self._configuration, proxy.addresses, self._faults, [] if self._again else proxy.notices
         )
+        answers = Answers(self._configuration.global_.bufsize, {**proxy.answers})
         for each in self._configuration.backends.values():
             if not each.disabled:
                 backends[each.name] = yield from self._backend(each)
+                backends[each.name].errors = answers.pages(each.errors)
         proxy.backends = list(backends.values())
         disabled = frozenset(self._configuration.backends).difference(backends)
-        rule_sets = RuleSets(backends, disabled, {**proxy.patterns})
+        rule_sets = RuleSets(backends, disabled, {**proxy.patterns}, answers)
         for settings in self._configuration.frontends.values():
             if settings.disabled:
                 continue
@@ -225,6 +231,7 @@ class Assembly:
                 partial(self._announce, section=f"frontend {settings.name}"),
             )
             proxy.frontends.append(frontend)
+            frontend.errors = answers.pages(settings.errors)
             own = self._configuration.backends.get(settings.name)
             if own is not None and own.place == settings.place:
                 frontend.own_backend = own.name
@@ -245,7 +252,8 @@ class Assembly:
                 self._look_up(frontend.settings.binds)
         if self._configuration.global_.ssl_watch is not None:
             proxy.patterns = rule_sets.files
-        self._faults += rule_sets.faults
+        proxy.answers = answers.files
+        self._faults += [*answers.faults, *rule_sets.faults]
         proxy.notices += [] if self._again else rule_sets.notices
         for backend in proxy.backends:
             backend.fullconn = backend.settings.fullconn or self._fullconn(backend.name)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from attrs import Factory, define
 
 from reusedproxy.backends.backend import Backend
+from reusedproxy.build.answers import Answers
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.gate import Gate
 from reusedproxy.config import model
@@ -63,6 +64,7 @@ class RuleSets:
     backends: Mapping[str, Backend]
     disabled: frozenset[str] = frozenset()
     files: dict[str, list[str]] = Factory(dict)
+    answers: Answers = Factory(Answers)
     faults: list[Fault] = Factory(list)
     notices: list[model.Notice] = Factory(list)
     _made: dict[model.Place, RuleSet] = Factory(dict)
@@ -114,7 +116,7 @@ class RuleSets:
 
     def _rule_set(self, section: model.Frontend | model.Backend) -> RuleSet:
         if section.place not in self._made:
-            self._made[section.place] = RuleSet(section.rules, self._patterns)
+            self._made[section.place] = RuleSet(self.answers.rules(section.rules), self._patterns)
         return self._made[section.place]
 
     def _choice(self, rule: model.UseBackend) -> Choice:

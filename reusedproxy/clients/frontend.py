@@ -29,6 +29,7 @@ from reusedproxy.net.listener import Listener, ListenError
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.server import ServerTLSTransport
 from reusedproxy.net.transport import Transport
+from reusedproxy.rules.actions import ErrorPages
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.wire.bodies import ChunkedBody
 from reusedproxy.wire.heads import Limits
@@ -82,6 +83,7 @@ class Frontend:
         self.limits = limits
         self.deadlines = deadlines
         self.pages: list[Page] = []
+        self.errors: ErrorPages = {}
         self.log: AccessLog | None = None
         self.handshakes = PendingClients(self, poller)
         self.traffic = Traffic()

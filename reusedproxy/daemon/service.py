@@ -165,7 +165,7 @@ class ProxyService(Service):
         if account is None or account.uid == 0:
             return
         paths = [*self._paths, *(name for path in self._paths for name in files_in(path))]
-        paths += [stamp[0] for stamp in proxy.stamps]
+        paths += [*(stamp[0] for stamp in proxy.stamps), *proxy.answers]
         if global_.manhole is not None:
             paths.append(global_.manhole.authorized_keys)
         yield from python_notice(account)

@@ -17,8 +17,8 @@ from reusedproxy.backends.binding import Binding
 from reusedproxy.config import model
 from reusedproxy.config.rules.actions import EditHeader
 from reusedproxy.exchanges.client import ClientFrontend
+from reusedproxy.exchanges.error_pages import written
 from reusedproxy.exchanges.exchange import Exchange
-from reusedproxy.exchanges.own_answers import reply
 from reusedproxy.exchanges.persistence import Persistence
 from reusedproxy.exchanges.route import Page, Route
 from reusedproxy.rules import editing, regular
@@ -287,7 +287,10 @@ def _instead(verdict: Answer, exchange: Exchange) -> tuple[int, bytes, str]:
 
 
 def _written(verdict: Answer, exchange: Exchange) -> bytes:
-    """Writes the whole response; for HEAD without its body (RFC 9110 section 9.3.2)."""
-    close = exchange.client.last
-    whole = reply(verdict.status, verdict.fields, verdict.content, verdict.content_type, close=close)
-    return whole[: whole.index(b"\r\n\r\n") + 4] if exchange.method == b"HEAD" else whole
+    """Writes the whole response; the connection ends if that says so."""
+    client = exchange.client
+    page = exchange.page_of(verdict.status) if verdict.content is None else None
+    whole, keeps = written(verdict, page, exchange, not client.last)
+    if not keeps:
+        client.end_after("answered with an error page that ends it")
+    return whole

@@ -18,10 +18,10 @@ def _ordered(text: str) -> tuple[str, ...]:
 
 # -- sections ---------------------------------------------------------------------------------------------------------
 
-SECTIONS = words("global defaults frontend backend listen resolvers")
+SECTIONS = words("global defaults frontend backend listen resolvers http-errors")
 SECTIONS_NOT_DONE = words(
     """
-    peers userlist mailers cache program http-errors ring log-forward log-profile fcgi-app crt-store traces
+    peers userlist mailers cache program ring log-forward log-profile fcgi-app crt-store traces
     acme healthcheck
     """
 )
@@ -355,8 +355,6 @@ HINTS = {
     "stats auth": "without it the page is open to whoever reaches the port",
     "stats http-request": "without it the page is open to whoever reaches the port",
     "stats admin": "take it out, the page only shows",
-    "errorfile": "take the line out, reusedproxy answers with short pages of its own",
-    "errorfiles": "take the line out, reusedproxy answers with short pages of its own",
     "tcplog": "write 'option httplog'",
     "httpslog": "write 'option httplog'",
     "tcp-check": "write 'option httpchk', or neither: then a check is a connection",

@@ -12,6 +12,7 @@ from math import inf
 from attrs import field, frozen
 
 from reusedproxy.config.model.balance import Balance, HashType, UseServer
+from reusedproxy.config.model.errors import ErrorPage
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.rules import NO_RULES, Rules, UseBackend
@@ -224,7 +225,8 @@ class Frontend:
 
     `connection_mode`: "keep-alive" (default), "server-close" or "close" (option httpclose). `log_format`: "httplog", or
     "default" for the short line that HAProxy writes without an option. `logs` receive its access log, `event_logs` the
-    events of the frontend itself. `session_rate`: clients that it accepts in a second; 0: any number.
+    events of the frontend itself. `session_rate`: clients that it accepts in a second; 0: any number. `errors` are
+    pages in place of the proxy's own.
     """
 
     name: str
@@ -246,6 +248,7 @@ class Frontend:
     disabled: bool = False
     stats: StatsPage | None = None
     rules: Rules = NO_RULES
+    errors: tuple[ErrorPage, ...] = ()
 
 
 @frozen
@@ -261,7 +264,8 @@ class Backend:
     sent yet, as in HAProxy since 3.3. `prefer_last`: a client's next request goes to the server of the one before,
     where a connection is ready; `prefer_warm`: among equal servers one with a connection that is ready comes first.
     `event_logs` receive the events of its servers. `cookie` None: there is no persistence cookie. `persist`: a cookie's
-    server gets its requests though it is out of service.
+    server gets its requests though it is out of service. `errors` are pages in place of the proxy's own and of the
+    frontend's.
     """
 
     name: str
@@ -292,6 +296,7 @@ class Backend:
     cookie: Cookie | None = None
     dynamic_cookie_key: str = ""
     persist: bool = False
+    errors: tuple[ErrorPage, ...] = ()
 
     def redispatches(self, retry: int) -> bool:
         """Tells whether this retry (the first is 1) goes to another server."""

@@ -11,9 +11,9 @@ from reusedproxy.config.language import haproxy_words, units
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done, one_of
 from reusedproxy.config.model.balance import BALANCE, Balance, HashType, UseServer
 from reusedproxy.config.rules.acls import read_condition, split_condition
-from reusedproxy.config.rules.actions import Reading
 from reusedproxy.config.rules.expressions import read_expression, where_of
 from reusedproxy.config.rules.formats import literal
+from reusedproxy.config.rules.reading import Reading
 from reusedproxy.config.rules.samples import REQUEST, RESPONSE
 from reusedproxy.config.sections.draft import ProxyDraft
 

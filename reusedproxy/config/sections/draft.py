@@ -16,6 +16,7 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.acls import resolved
 from reusedproxy.config.sections.binds import BindDraft
 from reusedproxy.config.sections.checks import Expect, Send
+from reusedproxy.config.sections.errors import ErrorLine
 from reusedproxy.config.sections.servers import ServerDraft, ServerWords
 from reusedproxy.config.tls.words import TLSDefaults
 
@@ -94,6 +95,8 @@ class ProxyDraft:
     own_checks: bool = False
     disabled: bool = False
     stats: StatsPage | None = None
+    #: In the order written; those of `defaults` come first.
+    errors: list[ErrorLine] = Factory(list)
     # The section's head was faulty: inherited settings may be missing, so no missing setting is reported.
     head_faulty: bool = False
     # TLS defaults from the global sections before the current line.
@@ -160,4 +163,5 @@ class ProxyDraft:
             own_checks=False,
             default_server=self.default_server.copy(),
             logs=list(self.logs),
+            errors=list(self.errors),
         )

@@ -14,12 +14,13 @@ from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_u
 from reusedproxy.config.sections.binds import finished_bind
 from reusedproxy.config.sections.checks import finished_check, host_asked_for
 from reusedproxy.config.sections.draft import ProxyDraft
+from reusedproxy.config.sections.errors import Groups, error_pages, with_file
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.resolvers import ResolversDraft
 from reusedproxy.config.sections.servers import finished_server, numbered
 
 
-def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
+def frontend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Frontend:
     """Returns the client side of a `frontend` or `listen`."""
     default = draft.default_backend.name if draft.default_backend else None
     return Frontend(
@@ -29,7 +30,8 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
         binds=tuple(finished_bind(bind, draft.backlog) for bind in draft.binds),
         default_backend=default or (draft.name if draft.kind == "listen" else None),
         use_backends=tuple(resolved_backend(rule, draft.acls) for rule in draft.use_backends),
-        rules=_rules(draft),
+        rules=_rules(draft, groups),
+        errors=error_pages(draft.errors, groups),
         maxconn=draft.maxconn,
         session_rate=draft.session_rate,
         timeouts=_frontend_timeouts(draft.timeouts),
@@ -45,7 +47,7 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
     )
 
 
-def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
+def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
     """Returns the server side of a `backend` or `listen`."""
     check = finished_check(draft.httpchk, draft.check_send, draft.check_expect) if draft.httpchk else None
     host = host_asked_for(check)
@@ -75,7 +77,8 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
         disabled=draft.disabled,
         stats=draft.stats,
         event_logs=_event_logs(draft, global_),
-        rules=_rules(draft),
+        rules=_rules(draft, groups),
+        errors=error_pages(draft.errors, groups),
         cookie=draft.cookie,
         dynamic_cookie_key=draft.dynamic_cookie_key,
         persist=draft.persist,
@@ -92,11 +95,11 @@ def resolvers(drafts: Iterable[ResolversDraft], backends: Iterable[Backend]) -> 
     return found
 
 
-def _rules(draft: ProxyDraft) -> Rules:
-    """Returns the section's rules with all lines of the ACLs that they name."""
+def _rules(draft: ProxyDraft, groups: Groups) -> Rules:
+    """Returns the section's rules with all lines of the ACLs, and the files of the groups, that they name."""
 
     def whole(rules: list[Rule]) -> tuple[Rule, ...]:
-        return tuple(resolved(rule, draft.acls) for rule in rules)
+        return tuple(with_file(resolved(rule, draft.acls), groups) for rule in rules)
 
     return Rules(
         whole(draft.request_rules),

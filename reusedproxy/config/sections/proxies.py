@@ -34,6 +34,7 @@ from reusedproxy.config.sections.binds import read_bind
 from reusedproxy.config.sections.checks import read_expect, read_send
 from reusedproxy.config.sections.cookies import read_cookie, read_dynamic_cookie_key, read_persist_rule
 from reusedproxy.config.sections.draft import ProxyDraft, Reference
+from reusedproxy.config.sections.errors import read_errorfile, read_errorfiles, read_errorloc, read_http_error
 from reusedproxy.config.sections.globals import OUR_WORDS as GLOBAL_OUR_WORDS
 from reusedproxy.config.sections.logs import log_target
 from reusedproxy.config.sections.options import read_option
@@ -295,6 +296,25 @@ def _not_in_nameless_defaults(proxy: ProxyDraft, line: Line) -> None:
         raise Wrong(f"'{line.keyword}' cannot stand in a 'defaults' section without a name")
 
 
+# -- error pages ------------------------------------------------------------------------------------------------------
+
+
+def _errorfile(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.errors.append(read_errorfile(line))
+
+
+def _errorloc(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.errors.append(read_errorloc(line))
+
+
+def _errorfiles(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.errors.append(read_errorfiles(line))
+
+
+def _http_error(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.errors.append(read_http_error(line, report))
+
+
 # -- the backend side --------------------------------------------------------------------------------------------------
 
 
@@ -426,6 +446,12 @@ KEYWORDS: dict[str, Keyword] = {
     "http-response": Keyword(_http_response),
     "http-after-response": Keyword(_http_after_response),
     "redirect": Keyword(_redirect, in_defaults=False),
+    "errorfile": Keyword(_errorfile),
+    "errorloc": Keyword(_errorloc),
+    "errorloc302": Keyword(_errorloc),
+    "errorloc303": Keyword(_errorloc),
+    "errorfiles": Keyword(_errorfiles),
+    "http-error": Keyword(_http_error),
     "balance": Keyword(read_balance, "B"),
     "hash-type": Keyword(read_hash_type, "B"),
     "hash-balance-factor": Keyword(read_hash_balance_factor, "B"),
