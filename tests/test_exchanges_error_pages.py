@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.build.answers import Answers
+from reusedproxy.build.assembly import Assembly, AssemblyError
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+from reusedproxy.daemon.load import load
+from reusedproxy.daemon.service import ProxyService
 from reusedproxy.exchanges.own_answers import ERRORS
 from tests.clientfakes import GET, World, get
-from tests.integration.peers import temporary_directory
+from tests.integration.peers import LOOPBACK, temporary_directory
 from tests.rulefakes import DEFAULTS, ruled
 
 KEPT = b"HTTP/1.1 503 Own\r\nContent-Length: 2\r\n\r\nok"
@@ -241,6 +246,21 @@ class LineTests(SynchronousTestCase):
 
 class FileTests(SynchronousTestCase):
     """Faults of files are those of the lines that name them."""
+
+    def test_a_reload_reads_them_again_and_a_look_at_files_of_tls_does_not(self) -> None:
+        """An operator may be in the middle of editing them."""
+        directory = temporary_directory(self)
+        page, file = directory / "page", directory / "proxy.cfg"
+        page.write_bytes(KEPT)
+        file.write_text(f"{DEFAULTS}frontend f\n bind {LOOPBACK}:0\n errorfile 503 {page}\n")
+        service = ProxyService(Clock(), [str(file)])
+        first = service.assemble(bind=False)
+        page.write_bytes(b"in the middle")
+        arguments = (service._reactor, service._poller, Random(1), service.announce, first)
+        again = Assembly(first.configuration, *arguments).build(bind=False)
+        self.assertEqual(again.frontends[0].errors, first.frontends[0].errors)
+        with self.assertRaisesRegex(AssemblyError, "it has no complete head"):
+            Assembly(load([str(file)]), *arguments).build(bind=False)
 
     def test_each_says_line_and_file(self) -> None:
         directory = temporary_directory(self)

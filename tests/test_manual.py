@@ -34,6 +34,7 @@ from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.tls.words import TLSDefaults
 from reusedproxy.operators.metrics.families import of_frontends
 from reusedproxy.operators.metrics.pools import of_servers
+from reusedproxy.operators.runtime.commands import COMMANDS
 from reusedproxy.pool.reasons import WORDS
 
 ROOT = Path(__file__).parent.parent
@@ -242,6 +243,11 @@ class ProgramPageTests(SynchronousTestCase):
             for each in (*of_servers([]), *of_frontends([]))
         ]
         self.assertEqual(known, listed)
+
+    def test_every_command_of_the_runtime_api_is_explained(self) -> None:
+        part = self.page.text.partition("The runtime API")[2].partition("The manhole")[0]
+        for command in COMMANDS:
+            self.assertRegex(part, rf"(?m)^\.It (.* )?Ic {' '.join(command.words)}\b")
 
     def test_every_reason_for_an_end_is_named(self) -> None:
         named = re.findall(r"(?m)^\.Li (.*)", self.page.text.partition("Reasons of")[2].partition(".Sh")[0])

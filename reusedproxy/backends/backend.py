@@ -131,7 +131,7 @@ class Backend:
         self.learn_cookies()
         #: What the log says of the persistence cookie of a request in which none was looked for.
         self.cookie_letters = UNSEEN if settings.cookie is not None and settings.cookie.logged else NO_COOKIES
-        self._ramped = [server for server in servers if 0 < server.settings.minconn < server.settings.maxconn]
+        self._ramped = _ramped(servers)
         #: The range of load in which all limits stay as they are: from the first, below the second.
         self._limits_from = self._limits_below = 0
         self.use_usable()
@@ -417,6 +417,30 @@ class Backend:
             self._balance.freed(server)
             self._place_queued(server)
 
+    def set_maxconn(self, server: Server, most: int) -> None:
+        """Sets the most requests that a server has at once (0: any number), as HAProxy's `set maxconn server`. Those
+        that are beyond it end as ever."""
+        server.limit = server.most = most
+        self._set_limit(server)
+        self._ramped = _ramped(self.servers)
+        self._limits_from = self._limits_below = 0
+        self.use_usable()
+        self._place_queued(server)
+
+    def clear_counters(self, everything: bool) -> None:
+        """Forgets the highest values that were seen; with `everything` also what was counted."""
+        self.queue.most = len(self.queue)
+        self.traffic.clear(everything)
+        for server in self.servers:
+            server.queue.most = len(server.queue)
+            server.traffic.clear(everything)
+            if everything:
+                server.downs = 0
+        if everything:
+            self.downs = 0
+            for checker in self.checkers:
+                checker.failures = 0
+
     def handing_over(self, successor: Backend) -> Steps[None]:
         """Hands the waiting requests to `successor`, which a reload has put in its place, in the order of arrival.
 
@@ -584,7 +608,7 @@ class Backend:
             return
         self._limits_from, self._limits_below = 0, maxsize
         for server in self._ramped:
-            least, most = server.settings.minconn, server.settings.maxconn
+            least, most = server.settings.minconn, server.limit
             was_full = server.full
             server.most = limit = most if load >= top else max(least, most * load // top)
             self._set_limit(server)
@@ -619,3 +643,8 @@ def _ip(target: Target | None) -> str:
 
 def _called(server: Server) -> str:
     return f"{'Backup ' if server.backup else ''}Server {server.full_name}"
+
+
+def _ramped(servers: list[Server]) -> list[Server]:
+    """Returns the servers whose limit follows the load."""
+    return [server for server in servers if 0 < server.settings.minconn < server.limit]

@@ -72,7 +72,9 @@ class Server:
         self.nodes: list[int] = []
         self.nodes_of_seed = -1
         self.backup = settings.backup
-        self.most = self.maxconn = settings.maxconn
+        #: The `maxconn` of its line, which an operator may change; what the load makes of that (`minconn`), and what
+        #: counts (`slowstart`).
+        self.limit = self.most = self.maxconn = settings.maxconn
         #: Its value of the backend's persistence cookie; None: it has none.
         self.cookie: bytes | None = None if settings.cookie is None else settings.cookie.encode()
         self.served = 0
@@ -177,6 +179,10 @@ class Server:
     def succeed(self, previous: Server) -> None:
         """Takes the place of `previous` after a reload. What was ordered holds until the file's own word changes; what
         checks have found goes on if there are checks."""
+        if self.settings.weight == previous.settings.weight:
+            self.weight = previous.weight
+        if self.settings.maxconn == previous.settings.maxconn and previous.limit != previous.settings.maxconn:
+            self.limit = self.most = self.maxconn = previous.limit
         if self.settings.disabled == previous.settings.disabled:
             self.admin = previous.admin
         if self.settings.check is not None and previous.admin != MAINT:

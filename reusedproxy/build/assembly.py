@@ -308,6 +308,8 @@ class Assembly:
         proxy = self._proxy
         rates = Rates(proxy.frontends, proxy.backends, proxy.deadlines)
         moments = Moments(Reader(proxy, rates))
+        if self._configuration.global_.stats_sockets:
+            proxy.rates = rates
         for frontend in proxy.frontends:
             own = frontend.settings.stats
             places = [(frontend.pages, own)]

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from socket import socket
 
+from attrs import evolve
+
 from reusedproxy.backends.backend import Backend, Ended
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, Arrival, Gate
@@ -324,6 +326,22 @@ class Frontend:
     def chunked_body(self) -> ChunkedBody:
         """Returns a reader for a request body of unknown length. It drops the trailers that rules concern."""
         return ChunkedBody(self.limits, dropped=self.routing.edits if self.routing is not None else None)
+
+    def set_maxconn(self, most: int) -> None:
+        """Sets the most clients at once (0: what the process may have), as `set maxconn frontend` of HAProxy. Those
+        beyond it stay."""
+        self.settings = evolve(self.settings, maxconn=most)
+        if len(self.connections) >= self.maxconn:
+            self._fill()
+        else:
+            self._make_room()
+
+    def clear_counters(self, everything: bool) -> None:
+        """Forgets the highest values that were seen; with `everything` also what was counted."""
+        self.traffic.clear(everything)
+        self.connections_max = len(self.connections)
+        if everything:
+            self.connections_total = self.denied = 0
 
     def count(self, ended: Ended) -> None:
         """Counts an exchange that has ended."""

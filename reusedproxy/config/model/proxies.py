@@ -307,10 +307,11 @@ class Backend:
 
 @frozen
 class StatsSocket:
-    """Holds a `stats socket` line of the global section; it is parsed, and not served yet."""
+    """Holds a `stats socket` line of the global section: where it listens, and what who connects may do, "user",
+    "operator" or "admin"."""
 
-    place: Place
-    address: ListenAddress
+    bind: Bind
+    level: str = "operator"
 
 
 @frozen
@@ -336,7 +337,8 @@ class Said:
 @frozen
 class Global:
     """Holds the `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after`
-    None: no limit.
+    None: no limit. `stats_timeout`: seconds that a session at a stats socket may be idle; `stats_maxconn`: sessions at
+    all of them.
 
     Keywords that HAProxy does not have: `pool_connect_rate`, handshakes per second for the floors of all servers
     together; `pool_warm_start`, the most seconds that the listeners wait for all floors at the start, None: not at all;
@@ -354,6 +356,10 @@ class Global:
     maxrewrite: int = 1024
     maxhdr: int = 101
     stats_sockets: tuple[StatsSocket, ...] = ()
+    stats_timeout: float = 10.0
+    stats_maxconn: int = 10
+    #: The variables of the environment, with those that the configuration has set.
+    environment: tuple[tuple[str, str], ...] = field(default=(), eq=False, repr=False)
     manhole: Manhole | None = None
     pool_connect_rate: float = 200.0
     pool_warm_start: float | None = None

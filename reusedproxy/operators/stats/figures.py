@@ -14,6 +14,7 @@ from attrs import define, field
 
 from reusedproxy.backends.checks import WORDS
 from reusedproxy.backends.server import DOWN, FULL_WEIGHT, MAINT, UP
+from reusedproxy.config.model.values import Place
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.operators.view.values import (
     BackendView,
@@ -100,13 +101,16 @@ class Section:
             yield self.backend
 
 
+def names_in_order(places: dict[str, Place]) -> list[str]:
+    """Returns the names of sections in the order of their places, by which they are numbered from 1."""
+    files = list(dict.fromkeys(place.file for place in places.values()))
+    return sorted(places, key=lambda name: (files.index(places[name].file), places[name].line))
+
+
 def sections_of(view: ProxyView) -> list[Section]:
     """Returns all sections, in the order of the configuration."""
     proxies: list[FrontendView | BackendView] = [*view.frontends, *view.backends]
-    places = {each.name: each.place for each in proxies}
-    files = list(dict.fromkeys(place.file for place in places.values()))
-    names = sorted(places, key=lambda name: (files.index(places[name].file), places[name].line))
-    sections = {name: Section(name) for name in names}
+    sections = {name: Section(name) for name in names_in_order({each.name: each.place for each in proxies})}
     for frontend in view.frontends:
         sections[frontend.name].frontend = Row(_frontend(frontend), frontend=frontend)
     for backend in view.backends:

@@ -6,7 +6,7 @@ never change them, and must never know how its values are shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import inf
 from operator import attrgetter
 
@@ -76,8 +76,9 @@ class Reader:
         """The number of servers."""
         return sum(len(backend.servers) for backend in self._proxy.backends)
 
-    def view(self, *, measures: bool = False) -> ProxyView:
-        """Returns the whole proxy; with `measures` also those of its pools."""
+    def view(self, *, measures: bool = False, backends: bool = True) -> ProxyView:
+        """Returns the whole proxy; with `measures` also those of its pools; without `backends` only what is not of
+        servers, which takes no time."""
         proxy = self._proxy
         now = self.now()
         return ProxyView(
@@ -88,7 +89,7 @@ class Reader:
             standstills=proxy.standstills.count,
             longest_standstill=proxy.standstills.longest,
             frontends=tuple(map(self._frontend, proxy.frontends)),
-            backends=tuple(self._backend(each, measures) for each in proxy.backends),
+            backends=tuple(self._backend(each, measures) for each in proxy.backends) if backends else (),
         )
 
     def _frontend(self, frontend: Frontend) -> FrontendView:
@@ -167,7 +168,7 @@ def server_view(
         id=server.settings.id,
         backup=server.backup,
         served=server.served,
-        maxconn=settings.maxconn,
+        maxconn=server.limit,
         maxqueue=settings.maxqueue,
         queue=len(server.queue),
         queue_max=server.queue.most,
@@ -180,6 +181,19 @@ def server_view(
         check=None if checker is None else _check(checker),
         pool=_pool(server, measures),
     )
+
+
+def servers_of(proxy: Proxy, names: Iterable[str]) -> Iterator[tuple[str, int, ServerView]]:
+    """Returns the servers of the backends with these names one at a time, each with its backend's name and its own
+    number there; it ends when the proxy is taken apart."""
+    wanted = set(names)
+    for backend in list(proxy.backends):
+        if backend in proxy.backends and backend.name in wanted:
+            checkers = {checker.server: checker for checker in backend.checkers}
+            for number, server in enumerate(list(backend.servers), 1):
+                if backend not in proxy.backends:
+                    return
+                yield backend.name, number, server_view(server, checkers.get(server))
 
 
 def connections(server: Server) -> list[ConnectionView]:
