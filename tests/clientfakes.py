@@ -25,6 +25,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
+from reusedproxy.build.balancing import hash_of
 from reusedproxy.clients.connection import GONE, ClientConnection
 from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
@@ -415,7 +416,9 @@ class World:
         limits = limits or Limits()
         self.servers = [self._server(number, maxconn, PoolLimits(**(pool or {})), limits) for number in range(servers)]
         settings = model.Backend("be", PLACE, mode="http", timeouts=timeouts, **(backend or {}))
-        self.backend = Backend(settings, [each.server for each in self.servers], clock.seconds, self._announce)
+        self.backend = Backend(
+            settings, [each.server for each in self.servers], clock.seconds, self._announce, hash_of(settings)
+        )
         self.frontend = Frontend(
             model.Frontend("fe", PLACE, mode="http", timeouts=timeouts, **(frontend or {})),
             None if without_backend else self.backend,

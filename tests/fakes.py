@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 
 from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.queue import Queue
 from reusedproxy.backends.server import Server
 from reusedproxy.config.model.proxies import PoolLimits
@@ -280,6 +281,10 @@ class Asks:
         self.queue: Queue[Any, Any] | None = None
         self.srv_queue = self.backend_queue = 0
         self.redispatched = False
+        self.binding: Binding | None = None
+        self.priority = (0, 0)
+        #: Servers at which it could neither wait, nor leave them.
+        self.crowded: list[str] = []
         #: Called when it is placed, as an exchange goes on then.
         self.then: Callable[..., object] = lambda: None
 
@@ -289,6 +294,9 @@ class Asks:
 
     def unplaceable(self) -> None:
         self.refused += 1
+
+    def crowded_out(self, server: Server) -> None:
+        self.crowded.append(server.name)
 
     def go_to(self, backend: Backend) -> None:
         if not backend.choose(self):

@@ -36,6 +36,8 @@ EXPRESSIONS = (
     ("urlp(none)", ""),
     ("urlp_val(x)", "1"),
     ("req.ver", "1.1"),
+    ("prio_class", "0"),
+    ("prio_offset", "0"),
     ("req.hdr(host)", "App.Example:8443"),
     ("hdr(HOST),lower", "app.example:8443"),
     ("req.hdr(host),host_only,upper", "APP.EXAMPLE"),

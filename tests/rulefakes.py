@@ -13,6 +13,7 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.build.answers import Answers
 from reusedproxy.build.rule_sets import RuleSets
 from reusedproxy.config import model
 from reusedproxy.config.reader import Source, read_configuration
@@ -34,6 +35,7 @@ class Seen:
     server_name: str | None = None
     listener_name = "front"
     line: bytes | None = None
+    priority = 0, 0
 
     def __init__(
         self, head: bytes, answer: bytes = b"", tls: Side | None = None, server_tls: Side | None = None
@@ -48,6 +50,9 @@ class Seen:
 
     def wall(self) -> float:
         return 86400.5
+
+    def set_priority(self, priority: tuple[int, int]) -> None:
+        self.priority = priority
 
     def variable(self, name: str) -> Sample:
         return self.variables.get(name)
@@ -68,9 +73,14 @@ def sections(frontend: str, backend: str = "", others: dict[str, str] | None = N
 
 
 def ruled(
-    test: SynchronousTestCase, lines: str, backend: str = "", others: dict[str, str] | None = None, **world: Any
+    test: SynchronousTestCase,
+    lines: str,
+    backend: str = "",
+    others: dict[str, str] | None = None,
+    files: dict[str, bytes] | None = None,
+    **world: Any,
 ) -> World:
-    """The world whose frontend has these lines; keywords go to it."""
+    """The world whose frontend has these lines, which may name `files`; further keywords go to it."""
     said = sections(lines, backend, others)
     made = World(test, **world)
     backends = {"be": made.backend}
@@ -89,12 +99,12 @@ def ruled(
         use_backends=own.use_backends,
         default_backend="be",
     )
-    rule_sets = RuleSets(backends)
+    rule_sets = RuleSets(backends, answers=Answers(files={**(files or {})}))
     made.frontend.routing = run_through(rule_sets.routing(made.frontend))
     made.frontend.backends = backends
     made.frontend.settings = evolve(made.frontend.settings, monitor_uri=own.monitor_uri)
     monitor = rule_sets.monitor(made.frontend)
     if monitor is not None:
         monitor.stand_in()
-    test.assertEqual(rule_sets.faults, [])
+    test.assertEqual(rule_sets.faults + rule_sets.answers.faults, [])
     return made

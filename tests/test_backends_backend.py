@@ -10,9 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.balance import ALGORITHMS, RoundRobin
-from reusedproxy.backends.server import DOWN, MAINT, UP, Server
+from reusedproxy.backends.server import DOWN, DRAIN, MAINT, UP, Server
 from reusedproxy.config import model
-from reusedproxy.config.model.proxies import BALANCE
+from reusedproxy.config.model.balance import BALANCE
 from tests.fakes import Asker, Asks, PoolBench
 
 PLACE = model.Place("test.cfg", 1)
@@ -267,6 +267,43 @@ class BackendTests(SynchronousTestCase):
         texts = [text for _, text in self.announced]
         self.assertIn("0 active and 1 backup servers left. Running on backup. 0 sessions active", texts[0])
         self.assertTrue(texts[1].startswith("Backup Server be/b1 is DOWN, reason: x."), texts[1])
+
+    def test_a_weight_that_is_ordered_counts_from_the_next_request_on(self) -> None:
+        """Of 0 the server has only what is bound to it; the last one with a weight that loses it leaves none."""
+        a, b = server("a"), server("b")
+        backend = self.backend(a, b)
+        backend.set_weight(a, 3)
+        self.assertEqual(Counter(self.placed(backend, 8)), {"a": 6, "b": 2})
+        backend.set_weight(a, 0)
+        self.assertEqual((a.state, self.placed(backend, 2)), (DRAIN, ["b", "b"]))
+        backend.set_weight(b, 0)
+        self.assertFalse(backend.usable)
+        self.assertEqual(self.announced, [("emerg", "backend be has no server available!")])
+        backend.set_weight(a, 1)
+        self.assertEqual(self.placed(backend, 2), ["a", "a"])
+
+    def test_a_limit_that_is_ordered_counts_at_once(self) -> None:
+        """A higher one for those who wait; a lower one once so many have ended."""
+        a = server("a", maxconn=1)
+        backend = self.backend(a)
+        first, second, third = self.ask(backend, 3)
+        self.assertEqual([asks.servers for asks in (first, second, third)], [["a"], [], []])
+        backend.set_maxconn(a, 2)
+        self.assertEqual([asks.servers for asks in (first, second, third)], [["a"], ["a"], []])
+        backend.set_maxconn(a, 1)
+        backend.done(a)
+        self.assertEqual(third.servers, [])
+        backend.done(a)
+        self.assertEqual(third.servers, ["a"])
+        backend.set_maxconn(a, 0)
+        self.assertEqual(self.placed(backend, 3), ["a", "a", "a"])
+
+    def test_a_limit_that_is_ordered_bounds_one_that_follows_the_load(self) -> None:
+        a = server("a", minconn=1, maxconn=4)
+        backend = self.backend(a)
+        backend.fullconn, backend.traffic.scur = 10, 10
+        backend.set_maxconn(a, 2)
+        self.assertEqual(len(self.placed(backend, 3)), 2)
 
     def test_usable_is_what_can_be_chosen(self) -> None:
         """`usable` of a server is HAProxy's: UP and of some weight."""

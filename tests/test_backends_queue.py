@@ -129,7 +129,7 @@ class RedistributionTests(QueueCase):
         """And are not bound any more; each gets a place in turn."""
         backend, s1, s2, (_, _, *waiting) = self.queues()
         backend.server_changed(s1, DOWN, "x")
-        self.assertEqual(([*backend.queue.waiting], len(s1.queue)), (waiting, 0))
+        self.assertEqual((len(backend.queue), len(s1.queue)), (3, 0))
         for number in range(3):
             backend.done(s2)
             self.assertEqual([asks.servers for asks in waiting].count(["s2"]), number + 1)
@@ -304,3 +304,76 @@ class HandOverTests(QueueCase):
         run_through(self.old.handing_over(self.new))
         self.assertEqual([len(asks.servers) for asks in self.waiting], [1, 1, 1])
         self.assertEqual((len(self.old.queue), len(self.old.servers[0].queue)), (0, 0))
+
+
+class PriorityTests(QueueCase):
+    """`set-priority-class` and `set-priority-offset`: who waits is ordered by class, then by a time that is shifted."""
+
+    def backend(self, *servers: Server, **words: Any) -> Backend:
+        backend = super().backend(*servers, **words)
+        self.now = 1000.0
+        backend.now = lambda: self.now
+        return backend
+
+    def waiting(self, backend: Backend, *said: tuple[float, int, int], bound: Server | None = None) -> list[Asks]:
+        """Each comes so many seconds after the one before, with a class and an offset."""
+        asking = []
+        for after, kind, offset in said:
+            self.now += after
+            asks = Asks()
+            asks.priority = kind, offset
+            self.assertTrue(backend.choose(asks, bound=bound))
+            asking.append(asks)
+        return asking
+
+    def served(self, backend: Backend, server: Server, asking: list[Asks]) -> list[int]:
+        """Their numbers, in the order in which they get a place."""
+        order: list[int] = []
+        for _ in asking:
+            backend.done(server)
+            order += [number for number, each in enumerate(asking) if each.servers and number not in order]
+        return order
+
+    def test_a_lower_class_comes_first(self) -> None:
+        """However late; within a class the order is that of arrival."""
+        s1 = server("s1")
+        backend = self.backend(s1)
+        self.ask(backend, None)
+        asking = self.waiting(backend, (0, 0, 0), (1, 5, 0), (1, -2047, 0), (1, 0, 0), (1, -2047, 0))
+        self.assertEqual(self.served(backend, s1, asking), [2, 4, 0, 3, 1])
+
+    def test_an_offset_shifts_a_wait_within_its_class(self) -> None:
+        """In milliseconds."""
+        s1 = server("s1")
+        backend = self.backend(s1)
+        self.ask(backend, None)
+        asking = self.waiting(backend, (0, 0, 1500), (1, 0, 0), (1, 0, 0), (0, 0, -1001), (0, -1, 524287))
+        self.assertEqual(self.served(backend, s1, asking), [4, 3, 1, 0, 2])
+
+    def test_they_count_between_the_queues_too(self) -> None:
+        """A free place goes to the first of the server's own queue and the backend's."""
+        s1 = server("s1")
+        backend = self.backend(s1)
+        self.ask(backend, None)
+        asking = self.waiting(backend, (0, 0, 0), (1, 1, 0))
+        asking += self.waiting(backend, (1, 0, 0), (1, -1, 0), bound=s1)
+        self.assertEqual(self.served(backend, s1, asking), [3, 0, 2, 1])
+
+    def test_they_stay_when_a_server_falls(self) -> None:
+        s1, s2 = server("s1"), server("s2")
+        backend = self.backend(s1, s2)
+        self.ask(backend, None, None)
+        asking = self.waiting(backend, (0, 1, 0), (1, 0, 0), bound=s1)
+        asking += self.waiting(backend, (1, 0, 0), (1, -1, 0))
+        backend.server_changed(s1, DOWN, "x")
+        self.assertEqual(self.served(backend, s2, asking), [3, 1, 2, 0])
+
+    def test_many_that_leave_cost_no_memory(self) -> None:
+        """Their places are not kept."""
+        s1 = server("s1")
+        backend = self.backend(s1)
+        self.ask(backend, None)
+        for _ in range(1000):
+            (asks,) = self.waiting(backend, (1, 0, 0))
+            backend.queue.leave(asks)
+        self.assertLess(len(backend.queue._order), 100)

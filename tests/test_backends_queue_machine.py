@@ -35,6 +35,7 @@ class Request(Asks):
         self.bound = bound
         self.gives_back = gives_back
         self.became = "asks"
+        self.rank: Any = None
 
     def placed(self, server: Server) -> None:
         assert self.became in ("asks", "waits"), f"placed, though it {self.became}"
@@ -100,17 +101,24 @@ class QueueMachine(RuleBasedStateMachine):
 
     # What clients do.
 
-    @rule(bound=st.lists(st.sampled_from([None, None, *range(3)]), min_size=1, max_size=6), gives_back=st.booleans())
-    def choose(self, bound: list[int | None], gives_back: bool) -> None:
+    @rule(
+        bound=st.lists(st.sampled_from([None, None, *range(3)]), min_size=1, max_size=6),
+        gives_back=st.booleans(),
+        priority=st.tuples(st.sampled_from([0, 0, -1, 1]), st.sampled_from([0, 0, -5, 5])),
+    )
+    def choose(self, bound: list[int | None], gives_back: bool, priority: tuple[int, int]) -> None:
         for number in bound:
-            self.ask(None if number is None else self.servers[number], gives_back)
+            self.ask(None if number is None else self.servers[number], gives_back, priority)
 
-    def ask(self, bound: Server | None, gives_back: bool) -> None:
+    def ask(self, bound: Server | None, gives_back: bool, priority: tuple[int, int] = (0, 0)) -> None:
         request = Request(self, len(self.requests), bound, gives_back)
+        request.priority = priority
         self.requests.append(request)
         self.backend.traffic.scur += 1
         waiting = len(bound.queue) if bound is not None else 0
         taken = self.backend.choose(request, bound=bound)
+        if request.queue is not None:
+            request.rank = request.queue.waiting[request].rank
         if request.became == "asks":
             request.became = "waits" if taken else "refused"
             if not taken:
@@ -180,8 +188,9 @@ class QueueMachine(RuleBasedStateMachine):
         assert set(held) == set(self.having("waits"))
         for queue in queues:
             assert all(asks.queue is queue for asks in queue.waiting)
-            tickets = [wait.ticket for wait in queue.waiting.values()]
-            assert tickets == sorted(tickets)
+            ranks = [wait.rank for wait in queue.waiting.values()]
+            assert not ranks or queue.first == min(ranks)
+            assert ranks == [asks.rank for asks in queue.waiting], "a place in the queue is kept"
         for request in self.requests:
             assert request.became == "waits" or request.queue is None
             assert len(request.servers) + request.refused <= 1
@@ -237,13 +246,16 @@ class QueueMachine(RuleBasedStateMachine):
     # Helpers.
 
     def nobody_older_wanted_it(self, request: Request, server: Server) -> None:
-        """Of those who waited and could have had this place."""
+        """Of those who waited and could have had this place; and none of a better class, nor one that counts as
+        older."""
         if request.became != "waits":
             return
         older = [*server.queue.waiting]
         if server in self.chosen():
             older += self.backend.queue.waiting
-        assert all(asks.number > request.number for asks in older), "somebody has waited longer"
+        assert all(asks.rank > request.rank for asks in older), "somebody has waited longer"
+        ranked = [asks for asks in older if asks.priority == request.priority]
+        assert all(asks.number > request.number for asks in ranked)
 
     def chosen(self) -> list[Server]:
         """Those that are chosen among."""

@@ -218,6 +218,21 @@ class SuccessionTests(SynchronousTestCase):
         self.assertFalse(new.backends[0].usable)
         self.assertEqual(self.said, ["Server b/a stays MAINT, as was ordered before the reload"])
 
+    def test_weights_and_limits_that_were_ordered_go_on(self) -> None:
+        """As long as the file says what it said."""
+        text = ("a 192.0.2.1:1 weight 10", "c 192.0.2.1:1 weight 10 maxconn 9")
+        old = self.assemble(*text)
+        for name, backend in (("b/a", old.backends[0]), ("b/c", old.backends[0])):
+            backend.set_weight(old.lines[name].server, 3)
+            backend.set_maxconn(old.lines[name].server, 7)
+        self.said.clear()
+        new = self.assemble("a 192.0.2.1:1 weight 10", "c 192.0.2.1:1 weight 5 maxconn 8")
+        hand_on_states(old, new, self.service.announce)
+        servers = [line.server for line in new.lines.values()]
+        self.assertEqual([(each.weight, each.limit) for each in servers], [(3, 7), (5, 8)])
+        kept = "Server b/a keeps {}, as was ordered before the reload"
+        self.assertEqual(self.said, [kept.format("weight 3"), kept.format("maxconn 7")])
+
 
 class EventTests(SynchronousTestCase):
     """Where an operator reads what happens to servers, as by HAProxy's send_log():

@@ -346,7 +346,7 @@ class ServerDownTests(SynchronousTestCase):
             for client in clients:
                 client.send(GET)
             first = world.server
-            successor: Any = SimpleNamespace(order="MAINT", health="UP", weight=1, addressed=True)
+            successor: Any = SimpleNamespace(order="MAINT", health="UP", weight=1, throttle=16, addressed=True)
             world.backend.follow(first.server, successor)
             world.backend.server_replaced(first.server)
             first.answer()

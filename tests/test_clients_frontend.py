@@ -16,8 +16,8 @@ from tests.clientfakes import GET, OK, PLACE, World
 from tests.wire import Far, Loop
 
 
-class BoundTests(SynchronousTestCase):
-    """`maxconn` of the frontend, of a bind and of the process; over real sockets."""
+class BoundCase(SynchronousTestCase):
+    """A frontend over real sockets."""
 
     def world(self, *, binds: tuple[int, ...] = (0,), **settings: Any) -> World:
         self.loop = loop = Loop(self)
@@ -51,6 +51,10 @@ class BoundTests(SynchronousTestCase):
 
     def alerts(self) -> list[str]:
         return [text for level, text in self.made.announced if level == "alert"]
+
+
+class BoundTests(BoundCase):
+    """`maxconn` of the frontend, of a bind and of the process."""
 
     def test_the_frontends(self) -> None:
         """So many are served; the others wait in the kernel, and come in one by one as room is made."""

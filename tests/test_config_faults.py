@@ -48,8 +48,42 @@ class WordTests(SynchronousTestCase):
             ),
             ("contimeout 5s", "'contimeout' is gone: HAProxy removed it in 2.1: write 'timeout connect'"),
             (
-                "balance leastconn",
-                "'balance leastconn' is a HAProxy keyword that reusedproxy does not do yet: write 'balance roundrobin'",
+                "balance rdp-cookie",
+                "'balance rdp-cookie' is a HAProxy keyword that reusedproxy does not do yet: it is for mode tcp, which"
+                " reusedproxy does not do",
+            ),
+            (
+                "balance url_param id check_post",
+                "'balance url_param … check_post' is a HAProxy keyword that reusedproxy does not do yet: without it the"
+                " parameter is looked for in the query only",
+            ),
+            ("balance uri deep 3", "'balance uri': unknown word 'deep': did you mean 'depth'?"),
+            ("balance uri depth", "'balance uri depth' needs a number"),
+            ("balance hdr", "'balance hdr' needs the name of a header: balance hdr(host), say"),
+            ("balance hdr(host", "'balance hdr': the ')' is missing in 'hdr(host'"),
+            (
+                "balance hash res.hdr(x)",
+                "'balance hash': 'res.hdr(x)' needs a response, and a server is chosen before there is one",
+            ),
+            ("balance source 3", "'balance source' takes nothing after it: '3'"),
+            ("balance first(2)", "'balance first' takes nothing in parentheses: 'first(2)'"),
+            ("hash-type avalanche", "'hash-type avalanche' is gone: write 'hash-type map-based sdbm avalanche'"),
+            (
+                "hash-type consistent md5",
+                "'hash-type': the function is one of 'sdbm', 'djb2', 'wt6', 'crc32', 'none', not 'md5'",
+            ),
+            (
+                "hash-balance-factor 90",
+                "'hash-balance-factor' is a percentage of the mean load, above 100: write 150, say, not 90",
+            ),
+            (
+                "hash-preserve-affinity never",
+                "'hash-preserve-affinity' is one of 'always', 'maxconn', 'maxqueue', not 'never'",
+            ),
+            ("use-server a", "'use-server a' needs 'if' or 'unless' and a condition"),
+            (
+                "use-server other if { path /x }",
+                "'use-server': there is no server 'other' in backend 'b'",
             ),
             ("balance roundrobbin", "unknown balance algorithm 'roundrobbin': did you mean 'roundrobin'?"),
             ("option forwrdfor", "unknown option 'forwrdfor': did you mean 'forwardfor'?"),

@@ -238,5 +238,5 @@ class TemplateTests(SynchronousTestCase):
         self.assertIn("cannot stand in a 'defaults'", faults("", "defaults\n server-template a 2 h:1\n")[0])
 
     def test_what_is_wrong_with_all_is_said_once(self) -> None:
-        (notice,) = notices(" server-template web 9 app.test:80 verify none crt /c.pem")
+        (notice,) = notices(" balance first\n server-template web 9 app.test:80 verify none crt /c.pem")
         self.assertIn("server 'web1' has 'crt' but no 'ssl'", notice[1])

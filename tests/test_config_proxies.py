@@ -7,8 +7,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.language.report import ConfigurationError
 from reusedproxy.config.model import Backend, Configuration, Frontend
+from reusedproxy.config.model.balance import Balance, HashType
 from reusedproxy.config.model.checks import HTTPCheck
 from reusedproxy.config.model.proxies import ForwardFor, StatsPage, Timeouts
+from reusedproxy.config.model.values import Call, Expression
 from reusedproxy.config.reader import Source, read_configuration
 
 ARTICLE = r"""
@@ -126,13 +128,13 @@ class GlobalTests(SynchronousTestCase):
         g = configuration.global_
         self.assertEqual((g.log_tag, g.maxconn, g.hard_stop_after), ("edge", 2000, 30.0))
         self.assertEqual((g.bufsize, g.maxrewrite, g.maxhdr), (32768, 2048, 200))
-        self.assertEqual([str(socket.address) for socket in g.stats_sockets], ["unix@/run/r.sock"])
+        self.assertEqual([str(socket.bind.address) for socket in g.stats_sockets], ["unix@/run/r.sock"])
         assert g.manhole is not None
         self.assertEqual(str(g.manhole.address), "127.0.0.1:2222")
         self.assertEqual(g.manhole.host_key, "/etc/reusedproxy/reusedproxy_host_key")
         self.assertEqual(
             [notice.text for notice in configuration.notices],
-            ["'stats socket' is not served yet: there is no runtime API so far"],
+            [],
         )
 
     def test_words_without_effect_are_accepted_with_one_notice(self) -> None:
@@ -269,8 +271,73 @@ class BackendTests(SynchronousTestCase):
         )
         self.assertEqual(b.fullconn, 9)
         self.assertEqual(
-            (b.balance, b.http_reuse, b.retries, b.redispatch, b.allbackups), ("roundrobin", "always", 1, -1, True)
+            (b.balance.algorithm, b.http_reuse, b.retries, b.redispatch, b.allbackups),
+            ("roundrobin", "always", 1, -1, True),
         )
+
+    def test_each_algorithm_is_read_with_its_words(self) -> None:
+        for text, expected in (
+            ("", Balance("roundrobin")),
+            ("balance", Balance("roundrobin")),
+            ("balance static-rr", Balance("static-rr")),
+            ("balance leastconn", Balance("leastconn")),
+            ("balance first", Balance("first")),
+            ("balance random", Balance("random", draws=2)),
+            ("balance random()", Balance("random", draws=2)),
+            ("balance random(3)", Balance("random", draws=3)),
+            ("balance source", Balance("source")),
+            (
+                "balance uri len 5 whole depth 2 path-only",
+                Balance("uri", length=5, depth=2, whole=True, path_only=True),
+            ),
+            ("balance url_param id", Balance("url_param", name="id")),
+            ("balance hdr(X-Key)", Balance("hdr", name="X-Key")),
+            ("balance hdr(host) use_domain_only", Balance("hdr", name="host", domain_only=True)),
+            ("balance hash path", Balance("hash", expression=Expression(Call("path")))),
+        ):
+            self.assertEqual(backend(f" {text}\n").balance, expected, text)
+
+    def test_the_hash_is_read_as_in_haproxy(self) -> None:
+        """`consistent` alone mixes the bits, and with a function only where it says so."""
+        for text, expected in (
+            ("", HashType()),
+            ("hash-type map-based", HashType()),
+            ("hash-type consistent", HashType(consistent=True, avalanche=True)),
+            ("hash-type consistent sdbm", HashType(consistent=True)),
+            ("hash-type map-based wt6 avalanche", HashType(function="wt6", avalanche=True)),
+            (
+                "hash-balance-factor 150\n hash-preserve-affinity maxqueue\n hash-type consistent none",
+                HashType(consistent=True, function="none", factor=150, affinity="maxqueue"),
+            ),
+        ):
+            self.assertEqual(backend(f" balance uri\n {text}\n").hash_type, expected, text)
+
+    def test_servers_have_numbers_as_in_haproxy(self) -> None:
+        """Their places, unless these are taken."""
+        b = backend(" server b h:1 id 4\n server c h:1\n server d h:1\n server e h:1 id 2\n server f h:1\n")
+        self.assertEqual([server.id for server in b.servers], [1, 4, 3, 5, 2, 7])
+
+    def test_words_of_hashes_without_a_hash_are_warned_of(self) -> None:
+        for line in ("hash-type consistent", "hash-balance-factor 150", "hash-preserve-affinity maxconn"):
+            said = read(f"backend b\n balance leastconn\n {line}\n server a h:1\n").notices
+            self.assertIn(f"'{line.split()[0]}' does nothing without", said[0].text)
+
+    def test_an_algorithm_that_is_not_said_is_said_once(self) -> None:
+        """HAProxy's default has changed; with one server it does not matter."""
+        servers = " server a h:1\n server b h:1\n"
+        said = read(f"backend b\n{servers}backend c\n{servers}backend d\n balance first\n{servers}").notices
+        self.assertEqual(len(said), 1)
+        self.assertIn("no 'balance' is said for 'b', 'c', so it is roundrobin", said[0].text)
+
+    def test_options_about_the_choice_are_inherited_and_negated(self) -> None:
+        text = "defaults d from base\n option prefer-last-server\n no option pool-prefer-warm\nbackend b from d\n{}"
+        base = "defaults base\n mode http\n timeout connect 1s\n timeout server 1s\n"
+        for lines, expected in (
+            ("", (True, False)),
+            (" no option prefer-last-server\n option pool-prefer-warm\n", (False, True)),
+        ):
+            b = read_configuration([Source("t.cfg", base + text.format(lines))], {}).backends["b"]
+            self.assertEqual((b.prefer_last, b.prefer_warm), expected)
 
     def test_abortonclose_is_on_unless_negated(self) -> None:
         """As in HAProxy since 3.3."""

@@ -131,7 +131,7 @@ class AddressTests(SynchronousTestCase):
             self.assertEqual((notice.level, notice.place.line), ("warning", 8))
             self.assertTrue(notice.text.endswith(expected) or notice.text.startswith(expected), (line, notice.text))
         for line in ('server s2 "127.0.0.1$NONE:80"', 'server s2 127.0.0.1:80 check addr "127.0.0.1$NONE"'):
-            (notice,) = read("", f"    {line}\n").notices
+            (notice,) = read("", f"    balance first\n    {line}\n").notices
             self.assertIn("the variable 'NONE' is not set: 'server' has '127.0.0.1", notice.text)
             self.assertNotIn("listened", notice.text)
 

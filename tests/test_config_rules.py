@@ -8,7 +8,8 @@ from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.rules import Format, Hole
 from reusedproxy.config.model.values import Expression
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
-from reusedproxy.config.rules.actions import EditHeader, Redirect, Reply
+from reusedproxy.config.rules.actions import EditHeader, Redirect
+from reusedproxy.config.rules.replies import Reply
 from tests.rulefakes import DEFAULTS, sections
 
 #: As they stand in articles, manuals and answers about HAProxy.
@@ -108,8 +109,8 @@ class ValueTests(SynchronousTestCase):
             .frontends["fe"]
             .rules
         )
-        self.assertEqual(rules.request[0].action, Reply(403, True))
-        self.assertEqual(rules.response[0].action, Reply(502, True))
+        self.assertEqual(rules.request[0].action, Reply(403, True, standard=True))
+        self.assertEqual(rules.response[0].action, Reply(502, True, standard=True))
         self.assertEqual(rules.request[1].action, Redirect("location", Format(("/",)), 302))
 
     def test_named_defaults_are_inherited(self) -> None:
@@ -226,13 +227,12 @@ class FaultTests(SynchronousTestCase):
             ("http-request set-var(proc.x) path", "variables of the scope 'proc' are HAProxy's"),
             ("http-request set-var(txn.x)", "needs one expression after '(txn.x)'"),
             ("http-request deny deny_status 999", "'999' is no status from 200 to 599"),
-            ("http-request deny deny_status 418", "there is no page for status 418, only for 200, 400"),
+            ("http-request deny status 418 default-errorfiles", "there is no page for status 418, only for 200, 400"),
             ("http-request return string ok", "a text needs its 'content-type', such as text/plain"),
             ("http-request return status 204 content-type a string x", "an answer with status 204 has no body"),
-            (
-                "http-request return file /x",
-                "'http-request return … file' is a HAProxy argument that reusedproxy does not do yet",
-            ),
+            ("http-request return content-type a/b file /x string y", "'file' stands already before 'string'"),
+            ("http-request return errorfiles none", "there is no section 'http-errors none'"),
+            ("http-request return errorfile", "'errorfile' needs a value"),
             ("http-request return hdr Content-Length 3", "'hdr Content-Length' is not for rules to say"),
             ("http-request redirect /x", "unknown word '/x'"),
             ("http-request redirect location /x code 200", "'code' is one of 301, 302, 303, 307, 308, not '200'"),
@@ -325,7 +325,7 @@ class WarningTests(SynchronousTestCase):
                 "what the client sent under that name is taken out as well"),
             ("http-request del-header Connection", "warning", "'Connection' never goes on anyhow"),
             ("http-request return content-type a/b", "warning",
-                "'content-type' does nothing without 'string' or 'lf-string'"),
+                "'content-type' does nothing without 'string', 'lf-string', 'file' or 'lf-file'"),
         ):  # fmt: skip
             found = notices(lines)
             self.assertEqual(len(found), 1, (lines, found))

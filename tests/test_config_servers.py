@@ -247,7 +247,11 @@ class ServerFaultTests(SynchronousTestCase):
                 " say 'sni str(NAME)', or add 'check-sni NAME'",
             ),
             ("server a h:1 pool-conn-name req.hdr(x) pool-min-conn 1", "before a request says its name"),
-            ("server a h:1 slowstart 5s", "'slowstart' is a HAProxy server option that reusedproxy does not do yet"),
+            ("server a h:1 redir /a", "'redir' is a HAProxy server option that reusedproxy does not do yet"),
+            ("server a h:1 id 0", "server 'a': 'id'"),
+            ("server a h:1 hash-key name", "server 'a': 'hash-key'"),
+            ("server a h:1 id 3\n server b h:1 id 3", "id 3 is that of server 'a' already"),
+            ("default-server id 3\n server a h:1", "'default-server' takes no 'id': each server has its own"),
             ("server a h:1 send-proxy-v2-ssl", "'send-proxy-v2-ssl' is a HAProxy server option"),
             ("server a h:1 send-proxy pool-min-conn 2", "none can be warm: take out pool-min-conn 2"),
             ("server a h:1 send-proxy-v2 check check-reuse-pool", "none can be warm: take out check-reuse-pool"),
@@ -263,7 +267,7 @@ class ServerFaultTests(SynchronousTestCase):
 
     def test_all_faults_of_a_line_are_said(self) -> None:
         """The address, and each word after it."""
-        self.assertEqual(len(faults("server a 1.2.3.4.5:80 weight 999 slowstart 5s cookie x")), 4)
+        self.assertEqual(len(faults("server a 1.2.3.4.5:80 weight 999 redir x/y cookie a;b")), 4)
 
     def test_two_servers_of_one_name(self) -> None:
         """The message says where the first one stands."""

@@ -487,7 +487,14 @@ GLOBAL: dict[str, Any] = {
         ("ipv4",),
     ),
     "pool_warm_start": None,  # listeners that are open wait for nothing
-    "stats_sockets": None,  # not served yet
+    "stats_sockets": (f" stats socket {LOOPBACK}:0\n", lambda service: len(service.runtime.sockets), 1),
+    "stats_timeout": (" stats timeout 3s\n", lambda service: service.runtime._settings.stats_timeout, 3.0),
+    "stats_maxconn": (" stats maxconn 3\n", lambda service: service.runtime._settings.stats_maxconn, 3),
+    "environment": (
+        " setenv COLOUR blue\n",
+        lambda service: dict(service.proxy.configuration.global_.environment).get("COLOUR"),
+        "blue",
+    ),
     "manhole": None,  # a reload says that it needs a start: see test_the_manhole_is_said
     "user": None,  # the same: see test_whom_the_daemon_is_cannot_change
     "group": None,

@@ -142,6 +142,9 @@ class LayerTests(SynchronousTestCase):
         """Statistics, metrics and warnings of expiry are made of plain data, which worker processes can add up."""
         operators = PACKAGE / "operators"
         paths = [*operators.glob("stats/*.py"), *operators.glob("metrics/*.py"), operators / "logs" / "expiry.py"]
+        paths += [
+            operators / "runtime" / f"{name}.py" for name in ("commands", "info", "servers", "statistics", "typed")
+        ]
         known = [(path, name) for path in paths for name in imports_of(path) if is_living(name)]
         wrong = [f"{path.relative_to(PACKAGE)} imports {name}" for path, name in known if not is_value(name)]
         self.assertGreater(len(known), 10)

@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.command import Options
 from reusedproxy.config.language import conditions, haproxy_words, units
 from reusedproxy.config.language.report import Line, Report, Wrong
+from reusedproxy.config.model.balance import BALANCE
 from reusedproxy.config.model.names import Holds
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.values import Place
@@ -33,6 +34,7 @@ from reusedproxy.config.sections.draft import ProxyDraft
 from reusedproxy.config.tls.words import TLSDefaults
 from reusedproxy.operators.metrics.families import of_frontends
 from reusedproxy.operators.metrics.pools import of_servers
+from reusedproxy.operators.runtime.commands import COMMANDS
 from reusedproxy.pool.reasons import WORDS
 
 ROOT = Path(__file__).parent.parent
@@ -122,7 +124,7 @@ class ConfigurationPageTests(SynchronousTestCase):
             self.assertRegex(self.page.text, rf"(?m)^\.Li .*%{alias}( |$)")
 
     def test_every_balance_algorithm_is_explained(self) -> None:
-        self.assertEqual([], self.page.lacks(taken_by("balance", haproxy_words.BALANCE), "PROXY SECTIONS"))
+        self.assertEqual([], self.page.lacks(BALANCE, "PROXY SECTIONS"))
 
     def test_every_timeout_is_explained(self) -> None:
         self.assertEqual([], self.page.lacks(proxies._TIMEOUT_FIELDS, "PROXY SECTIONS"))
@@ -187,6 +189,7 @@ class ConfigurationPageTests(SynchronousTestCase):
             *proxies._TIMEOUT_FIELDS,
             *resolvers.READERS,
             *servers._DONE,
+            *BALANCE,
             *rules.REQUEST_ACTIONS,
             *rules.RESPONSE_ACTIONS,
             *taken_on_bind_lines(),
@@ -202,7 +205,7 @@ class ConfigurationPageTests(SynchronousTestCase):
 
         self.assertEqual(haproxy_words.SECTIONS_NOT_DONE, named("Sections"))
         self.assertEqual({"tcp", *haproxy_words.MODES_NOT_DONE}, named("Modes"))
-        self.assertEqual(haproxy_words.BALANCE - taken_by("balance", haproxy_words.BALANCE), named("Algorithms"))
+        self.assertEqual(haproxy_words.BALANCE.difference(BALANCE), named("Algorithms"))
         self.assertEqual(haproxy_words.TIMEOUTS - {*proxies._TIMEOUT_FIELDS}, named("Timeouts"))
         self.assertEqual(haproxy_words.STATS - taken_by("stats", haproxy_words.STATS, "1s"), named("Statistics"))
         for title, known, done in (
@@ -245,6 +248,11 @@ class ProgramPageTests(SynchronousTestCase):
             for each in (*of_servers([]), *of_frontends([]))
         ]
         self.assertEqual(known, listed)
+
+    def test_every_command_of_the_runtime_api_is_explained(self) -> None:
+        part = self.page.text.partition("The runtime API")[2].partition("The manhole")[0]
+        for command in COMMANDS:
+            self.assertRegex(part, rf"(?m)^\.It (.* )?Ic {' '.join(command.words)}\b")
 
     def test_every_reason_for_an_end_is_named(self) -> None:
         named = re.findall(r"(?m)^\.Li (.*)", self.page.text.partition("Reasons of")[2].partition(".Sh")[0])

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.config.model.proxies import Frontend
 from reusedproxy.config.model.values import Place
+from reusedproxy.exchanges.cookie_state import CookieState
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
@@ -44,6 +45,10 @@ class Case:
     backend_queue: int = 0
     waited_for: str | None = None
     by_page: bool = False
+    #: The cookie's two letters; None: none was looked for.
+    cookie: str | None = None
+    #: What the log says of it if none was looked for.
+    unseen: str = "--"
 
 
 CASES = [
@@ -98,7 +103,34 @@ class LogCase(SynchronousTestCase):
         self.clock.advance(BEGAN)
         self.deadlines = Deadlines(self.clock)
         self.frontend: Any = SimpleNamespace(
-            name="f", settings=Frontend("f", Place("x", 1)), deadlines=self.deadlines, connections={1}, listeners=[]
+            name="f",
+            settings=Frontend("f", Place("x", 1)),
+            deadlines=self.deadlines,
+            connections={1},
+            listeners=[
+                Case(
+                    "a client without a cookie",
+                    'f b/s1 0/0/0/0/0 200 52 - - --NI 1/1/0/0/0 0/0 "GET /ok HTTP/1.1"',
+                    cookie="NI",
+                ),
+                Case(
+                    "a client that could not come back",
+                    'f b/s1 0/0/0/0/0 200 52 - - --DI 1/1/0/0/0 0/0 "GET /ok HTTP/1.1"',
+                    cookie="VI",
+                ),
+                Case(
+                    "a redirect",
+                    'f b/<NOSRV> 0/-1/-1/-1/0 302 83 - - LRNN 1/1/0/0/0 0/0 "GET /ok HTTP/1.1"',
+                    placed=None,
+                    connected=None,
+                    answered=None,
+                    status=302,
+                    sent=83,
+                    flags="LR",
+                    server=None,
+                    unseen="NN",
+                ),
+            ],
         )
         self.local = ("127.0.0.1", 24003)
         socket = SimpleNamespace(getsockname=lambda: self.local)
@@ -130,7 +162,9 @@ class LogCase(SynchronousTestCase):
             exchange.waited_for = stands_in(name=case.waited_for, served=0)
         exchange.by_page = case.by_page
         if case.backend:
-            exchange.backend = stands_in(name=case.backend, traffic=Traffic())
+            exchange.backend = stands_in(name=case.backend, traffic=Traffic(), cookie_letters=case.unseen)
+        if case.cookie is not None:
+            exchange.cookie = CookieState(True, *case.cookie)
         if case.server:
             exchange.server = stands_in(name=case.server, served=0)
         return exchange

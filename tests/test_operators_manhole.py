@@ -54,7 +54,7 @@ from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.measures.log_throttle import TELL_AT_MOST, TELL_EVERY
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.watchdog import Standstills
-from reusedproxy.operators.shell.commands import GUIDE, namespace, table
+from reusedproxy.operators.shell.commands import GUIDE, namespace
 from reusedproxy.operators.shell.keys import LONGEST_FILE, ManholeError, authorized_keys
 from reusedproxy.operators.shell.manhole import (
     ADMITTED,
@@ -67,6 +67,7 @@ from reusedproxy.operators.shell.manhole import (
     Manhole,
 )
 from reusedproxy.operators.shell.session import run
+from reusedproxy.operators.shell.tables import table
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.wire.heads import Limits
 from tests.fakes import FakeDialer
@@ -788,7 +789,7 @@ class OverviewTests(SynchronousTestCase):
             traffic=traffic,
             listeners=[],
             handshakes=SimpleNamespace(certificates={}),
-            settings=SimpleNamespace(binds=(), place=PLACE),
+            settings=SimpleNamespace(binds=(), place=PLACE, session_rate=0),
             invalid=LastErrors("Proxy main", "request", clock.seconds, lambda text: None),
         )
         self.proxy = SimpleNamespace(

@@ -222,6 +222,15 @@ class CSVTests(StatsCase):
         self.assertEqual([rows["app", name]["qmax"] for name in ("one", "two", "off", "BACKEND")], ["0", "2", "0", "3"])
         self.assertEqual([rows["app", name]["qlimit"] for name in ("two", "off", "BACKEND")], ["", "5", ""])
 
+    def test_a_server_that_starts_slowly_shows_how_far_it_is(self) -> None:
+        """`weight` is what counts now, rounded up, `uweight` what is configured, `throttle` a percentage."""
+        self.one.weight, self.one.throttle = 40, 4
+        shown = self.csv()["app", "one"]
+        self.assertEqual([shown[name] for name in ("weight", "uweight", "throttle")], ["10", "40", "25"])
+        self.one.throttle = 16
+        shown = self.csv()["app", "one"]
+        self.assertEqual([shown[name] for name in ("weight", "uweight", "throttle")], ["40", "40", ""])
+
     def test_a_backend_is_down_when_its_servers_are(self) -> None:
         for server in (self.one, self.two):
             self.app.server_changed(server, DOWN, "test")

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
-from socket import gethostname
+from random import Random
 from sys import maxsize
 from typing import Any, Protocol
 
-from reusedproxy.backends.balance import ALGORITHMS
+from reusedproxy.backends import messages
+from reusedproxy.backends.balance import Parts, algorithm_of
+from reusedproxy.backends.balance.algorithm import ByHash, ByLoad, Hash
+from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.observe import UNCONNECTED, Observed, Observer
-from reusedproxy.backends.queue import Queue, Waits
-from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, UP, Server
+from reusedproxy.backends.dynamic_cookies import dynamic_cookie
+from reusedproxy.backends.queue import Queue, Rank, Waits
+from reusedproxy.backends.server import DOWN, MAINT, Server
+from reusedproxy.backends.slow_start import SlowStart
 from reusedproxy.config import model
+from reusedproxy.config.model.persistence import NO_COOKIES, UNSEEN
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.dial import Target
 from reusedproxy.net.slices import Steps
+from reusedproxy.rules.actions import ErrorPages
 
 
 class Ended(Observed, Protocol):
@@ -32,12 +39,21 @@ class Placed(Waits, Protocol):
 
     #: It goes to another server than it was meant for.
     redispatched: bool
+    #: The server to which it is bound; None: any will do. Cleared when it goes to another.
+    binding: Binding | None
+
+    @property
+    def priority(self) -> tuple[int, int]:
+        """Returns its class, the lowest first, and the milliseconds by which its wait counts later than it came."""
 
     def placed(self, server: Server) -> None:
         """Takes a place at this server, until `Backend.done` gives it back."""
 
     def unplaceable(self) -> None:
         """Notes that no server is left; the request waits no more."""
+
+    def crowded_out(self, server: Server) -> None:
+        """Notes that it can neither wait at this server, where `maxqueue` others do, nor go to another one."""
 
     def go_to(self, backend: Backend) -> None:
         """Moves the request to `backend`, which a reload has put in the place of the one where it waited: it is placed
@@ -64,8 +80,8 @@ class Backend:
     """Runs a `backend` section: its servers, the algorithm among them, and the queues.
 
     Requests that any server may take wait in `queue`; those that are bound to a server wait in its own queue. A free
-    place goes to the request that has waited longest in either of the two, as in HAProxy. Backup servers are used when
-    no other is left: the first of them, or all with `option allbackups`.
+    place goes to the first of either of the two, as in HAProxy: by their priorities, then to the one that has waited
+    longest. Backup servers are used when no other is left: the first of them, or all with `option allbackups`.
     """
 
     def __init__(
@@ -74,11 +90,15 @@ class Backend:
         servers: list[Server],
         now: Callable[[], float],
         announce: Callable[[str, str], None],
+        hash_of: Hash | None = None,
+        random: Random | None = None,
     ) -> None:
-        """Calls `announce(level, text)` with messages for the operator."""
+        """Calls `announce(level, text)` with messages for the operator. `hash_of` computes what an algorithm hashes of
+        a request."""
         self.settings = settings
         self.name = settings.name
         self.servers = servers
+        self.named = {server.name: server for server in servers}
         self.queue: Queue[Server, Placed] = Queue()
         #: The load (requests, waiting ones included) at which servers with a `minconn` bear their `maxconn`.
         self.fullconn = settings.fullconn
@@ -87,6 +107,10 @@ class Backend:
         self.agents: list[AgentChecker] = []
         #: Those servers whose addresses come from name servers, by name.
         self.groups: list[Group] = []
+        #: Of the servers with a `slowstart`.
+        self.slow_starts: dict[Server, SlowStart] = {}
+        #: What its requests are answered in place of error pages.
+        self.errors: ErrorPages = {}
         #: What a reload has put in its place.
         self.successor: Backend | None = None
         #: Ends the requests that a server carries, with the letter that says why; set where a server asks for that.
@@ -100,13 +124,21 @@ class Backend:
         self.downs = 0
         self.downtime = 0.0
         self._announce = announce
-        self._balance = ALGORITHMS[settings.balance]()
+        self._balance = balance = algorithm_of(Parts(settings, servers, hash_of, random or Random()))
+        self._by_hash: ByHash | None = balance if isinstance(balance, ByHash) else None
+        self._by_load: ByLoad | None = balance if isinstance(balance, ByLoad) else None
         self._active: list[Server] = []
+        self._used: frozenset[Server] = frozenset()
         self._placing = False
         #: While requests are being placed: the servers that have got room since.
         self._freed: list[Server] = []
         self._tickets = count()
-        self._ramped = [server for server in servers if 0 < server.settings.minconn < server.settings.maxconn]
+        #: The servers with each value of the persistence cookie, in their order.
+        self.cookies: dict[bytes, list[Server]] = {}
+        self.learn_cookies()
+        #: What the log says of the persistence cookie of a request in which none was looked for.
+        self.cookie_letters = UNSEEN if settings.cookie is not None and settings.cookie.logged else NO_COOKIES
+        self._ramped = _ramped(servers)
         #: The range of load in which all limits stay as they are: from the first, below the second.
         self._limits_from = self._limits_below = 0
         self.use_usable()
@@ -121,6 +153,8 @@ class Backend:
             checker.start()
         for group in self.groups:
             group.start()
+        for slow_start in self.slow_starts.values():
+            slow_start.go_on()
 
     def stop(self, reason: str) -> None:
         """Ends the checks, asks for no name any more, and closes the pools."""
@@ -129,6 +163,8 @@ class Backend:
         checkers: list[Checker | AgentChecker] = [*self.checkers, *self.agents]
         for checker in checkers:
             checker.stop()
+        for slow_start in self.slow_starts.values():
+            slow_start.stop()
         for server in self.servers:
             server.pool.close(reason)
 
@@ -142,30 +178,40 @@ class Backend:
         """Returns how many servers can be chosen: the backup servers do not count while others can."""
         return len(self._active)
 
+    def uses(self, server: Server) -> bool:
+        """Tells whether requests may be given to this server as a preference of theirs: it is in use, and the algorithm
+        does not bind requests to servers itself."""
+        return self._by_hash is None and server in self._used
+
     def choose(self, asks: Placed, avoid: Server | None = None, bound: Server | None = None) -> bool:
         """Finds a server for a request at once, or queues it. Returns False, and does nothing, if there is no
         server at all.
 
-        `bound` is the server to which the request goes, if that can take it at all, whatever the algorithm says. If
-        that server is full the request waits there, unless `maxqueue` others do.
+        `bound` is the server to which the request goes, if that can take it at all, whatever the algorithm says; an
+        algorithm that hashes something of the request binds it likewise. If that server is full the request waits
+        there, unless `maxqueue` others do.
         """
         if self._ramped:
             self._set_limits()
             if self._freed:
                 self._place_queued()  # what one more request opens is for those who came before it
+        if bound is None and self._by_hash is not None:
+            bound = self._by_hash.bound(asks, avoid)
         if bound is not None and bound.serving and bound is not avoid:
             if not bound.full and not bound.queue.waiting:
                 self._take(bound)
                 asks.placed(bound)
                 return True
             if not bound.settings.maxqueue or len(bound.queue) < bound.settings.maxqueue:
-                bound.queue.join(asks, next(self._tickets))
+                bound.queue.join(asks, self._rank(asks))
                 return True
             self._count_redispatch(asks, bound)
         server = self._balance.pick(avoid)
         if server is not None:
             # `_take`, without a call for each request.
             server.served += 1
+            if self._by_load is not None:
+                self._by_load.loaded(server, 1)
             traffic = server.traffic
             traffic.stot += 1
             traffic.scur += 1
@@ -175,16 +221,57 @@ class Backend:
             return True
         if not self._active:
             return False
-        self.queue.join(asks, next(self._tickets))
+        self.queue.join(asks, self._rank(asks))
         return True
 
-    def redispatches(self, retry: int) -> bool:
+    def choose_bound(self, asks: Placed, binding: Binding) -> bool:
+        """Places a request at the server to which it is bound, or queues it there; or finds another, as `choose`, where
+        that server cannot take it and the binding lets it leave."""
+        if self._ramped:
+            self._set_limits()
+            if self._freed:
+                self._place_queued()  # as in `choose`
+        server = binding.server
+        if server.serving or binding.dials:
+            if not server.full and not server.queue.waiting:
+                self._take(server)
+                asks.placed(server)
+                return True
+            if not server.settings.maxqueue or len(server.queue) < server.settings.maxqueue:
+                server.queue.join(asks, self._rank(asks))
+                return True
+            if not binding.leaves:
+                asks.crowded_out(server)
+                return True
+        self._unbind(asks, server)
+        return self.choose(asks, server)
+
+    def learn_cookies(self) -> None:
+        """Notes the servers' cookies, for `cookies`. Those that are made of addresses are made anew."""
+        self.cookies = {}
+        for server in self.servers:
+            self._learn_cookie(server)
+
+    def _learn_cookie(self, server: Server) -> None:
+        """Notes the cookie of a server that has no place in `cookies`."""
+        cookie, target = self.settings.cookie, server.target
+        if cookie is not None and cookie.dynamic and server.settings.cookie is None and target is not None:
+            server.cookie = dynamic_cookie(self.settings.dynamic_cookie_key, target.family, target.address)
+        if server.cookie:
+            self.cookies.setdefault(server.cookie, []).append(server)
+
+    def redispatches(self, retry: int, binding: Binding | None = None) -> bool:
         """Tells whether this retry (the first is 1) goes to another server.
 
-        As in HAProxy (src/backend.c): with an algorithm that is not bound to a particular server, such as roundrobin,
-        each retry does if another server is up, whatever the interval of `option redispatch`.
+        As in HAProxy (src/backend.c): a request that is bound to a server leaves it at the interval of `option
+        redispatch`, and when the server is out of service. Any other does, with an algorithm that does not bind it by a
+        hash, at each retry if another server is up, whatever the interval.
         """
-        return self.settings.redispatch != 0 and (len(self._active) > 1 or self.settings.redispatches(retry))
+        if binding is not None:
+            return binding.leaves and (not binding.server.serving or self.settings.redispatches(retry))
+        return self.settings.redispatch != 0 and (
+            (len(self._active) > 1 and self._by_hash is None) or self.settings.redispatches(retry)
+        )
 
     def request_ended(self, ended: Ended) -> None:
         """Counts a request that has ended, and gives its place to the one that has waited longest."""
@@ -203,6 +290,8 @@ class Backend:
                 self.done(server)
             else:
                 server.served -= 1
+                if self._by_load is not None:
+                    self._by_load.loaded(server, -1)
                 traffic.scur -= 1
 
     def observe(self, observers: dict[Server, Observer]) -> None:
@@ -229,6 +318,8 @@ class Backend:
             self._balance.freed(server)
         else:
             server.served -= 1
+        if self._by_load is not None:
+            self._by_load.loaded(server, -1)
         server.traffic.scur -= 1
         if server.queue.waiting or self.queue.waiting:
             self._place_queued(server)
@@ -239,13 +330,7 @@ class Backend:
         """Notes that checks have found `server` UP or DOWN."""
         had_any = self.usable
         server.judge(health, self.now())
-        requeued = self._regroup(server)
-        level = "alert" if health == DOWN else "notice"
-        now = "stopping" if health == NOLB else health
-        why = f", reason: {reason}" if reason else ""
-        self._announce(level, f"{_called(server)} is {now}{why}. {self._left(server, requeued)}")
-        if server.admin == DRAIN:
-            self._announce("notice", f"{_called(server)} remains in forced drain mode.")
+        self._tell(messages.judged(server, reason, self._left(server)))
         self._go_on(server, had_any)
         for group in self.groups if health == DOWN else ():
             group.look_again(server)
@@ -264,31 +349,9 @@ class Backend:
 
     def tracked_changed(self, server: Server) -> None:
         """Notes that the server has changed which `server` tracks."""
-        tracked = server.tracked
-        assert tracked is not None
         had_any, was, before, stood = self.usable, server.order, server.health, server.state
         server.copy_tracked(self.now())
-        requeued = self._regroup(server)
-        name, via, order = _called(server), f"via {tracked.full_name}", server.order
-        if order != was:
-            if order == MAINT and stood == DOWN:
-                self._announce("notice", f"{name} was DOWN and now enters maintenance {via}.")
-            elif order == MAINT:
-                level = "alert" if stood == UP else "notice"
-                text = f"{name} is going DOWN for maintenance {via}. {self._left(server, requeued)}"
-                self._announce(level, text)
-            elif was == MAINT:
-                self._announce("notice", f"{name} is UP/{order} (leaving maintenance).")
-                if order == DRAIN:
-                    self._announce("notice", f"{name} remains in drain mode {via}.")
-            elif order == DRAIN:
-                self._announce("notice", f"{name} enters drain state {via}. {self._left(server, requeued)}")
-            else:
-                self._announce("notice", f"{name} is {server.health} (leaving forced drain).")
-        elif server.health != before and order != MAINT:
-            now = "stopping" if server.health == NOLB else server.health
-            level = "alert" if server.health == DOWN else "notice"
-            self._announce(level, f"{name} is {now} {via}. {self._left(server, requeued)}")
+        self._tell(messages.followed(server, was, before, stood, self._left(server)))
         self._go_on(server, had_any)
         if server.health != before:
             self._end_sessions(server, server.health)
@@ -300,36 +363,8 @@ class Backend:
     def state_text(self, server: Server) -> str:
         """Returns what `http-check send-state` tells a server of itself, in HAProxy's form."""
         judge = next((each.judge for each in self.checkers if each.server is server), None)
-        settings = server.settings
-        unix = settings.kind == "unix"
-        address, port = ("unix", "unix") if unix else (settings.host, str(settings.port or 0))
-        total = sum(each.weight for each in self._active)
-        state = server.state if server.state in (UP, NOLB) else DOWN if server.health == DOWN else server.state
-        progress = f" {judge.progress}" if judge is not None and not judge.sure else ""
-        return (
-            f"{state}{progress}; address={address}; port={port}; name={server.full_name}; node={gethostname()};"
-            f" weight={server.weight}/{total}; scur={server.traffic.scur}/{self.traffic.scur};"
-            f" qcur={len(server.queue)}"
-        )
-
-    def set_maxconn(self, server: Server, maxconn: int) -> None:
-        """Sets how many requests a server may be given at once; 0: any number."""
-        if maxconn == server.settings.maxconn:
-            return
-        was_full = server.full
-        server.limit(maxconn)
-        self._limits_from = self._limits_below = 0
-        self._ramped = [each for each in self.servers if 0 < each.settings.minconn < each.settings.maxconn]
-        if was_full and not server.full:
-            self._balance.freed(server)
-            self._place_queued(server)
-
-    def set_weight(self, server: Server, weight: int) -> None:
-        """Sets the weight of a server, and chooses by it from now on; without one it takes no more than in DRAIN."""
-        had_any = self.usable
-        server.weigh(weight, self.now())
-        self._regroup(server)
-        self._go_on(server, had_any)
+        progress = judge.progress if judge is not None and not judge.sure else ""
+        return messages.state_text(server, progress, self._active, self.traffic.scur)
 
     # Addresses (`names.Notes`).
 
@@ -344,7 +379,11 @@ class Backend:
 
     def located(self, server: Server, was: Target | None, by: str) -> None:
         """Notes that `server` has moved from `was` (None: it had no address) to another address, told by `by`."""
-        had_any, name = self.usable, _called(server)
+        had_any = self.usable
+        if self.settings.cookie is not None and self.settings.cookie.dynamic:
+            if server.cookie in self.cookies and server in self.cookies[server.cookie]:
+                self.cookies[server.cookie].remove(server)
+            self._learn_cookie(server)
         self._announce("notice", f"{server.full_name} changed its IP from {_ip(was)} to {_ip(server.target)} by {by}.")
         if not server.addressed:
             server.find_address(self.now())
@@ -352,13 +391,9 @@ class Backend:
                 if checker.server is server:
                     checker.begin()
             self._regroup(server)
-            name = f"{name} ('{server.host}')"
-            if server.admin == MAINT:
-                self._announce("notice", f"{name} resolves again but remains in maintenance.")
-            else:
-                self._announce("notice", f"{name} is {server.health}/{server.admin} (resolves again).")
-                text = f"Server {server.full_name} administratively READY thanks to valid DNS answer."
-                self._announce("notice", text)
+            self._tell(messages.resolved(server))
+        elif server.settings.hash_key.startswith("addr"):
+            self.use_usable()  # its nodes have moved with it
         self._go_on(server, had_any)
 
     def unresolved(self, host: str, section: str, cause: str) -> None:
@@ -368,15 +403,9 @@ class Backend:
 
     def lost_address(self, server: Server, cause: str) -> None:
         """Notes that `server` has no address any more, and why, in HAProxy's words. Its requests in flight end."""
-        had_any, stood, name = self.usable, server.state, _called(server)
+        had_any, stood = self.usable, server.state
         server.lose_address(self.now())
-        requeued = self._regroup(server)
-        if stood == DOWN:
-            self._announce("notice", f"{name} was DOWN and now enters maintenance ({cause}).")
-        elif stood != MAINT:
-            level = "alert" if stood == UP else "notice"
-            left = self._left(server, requeued)
-            self._announce(level, f"{name} is going DOWN for maintenance ({cause}). {left}")
+        self._tell(messages.addressless(server, stood, cause, self._left(server)))
         self._go_on(server, had_any)
 
     def set_state(self, server: Server, admin: str) -> None:
@@ -390,25 +419,64 @@ class Backend:
         for checker in self.checkers:
             if checker.server is server and was == MAINT:
                 checker.begin()
-        requeued = self._regroup(server)
-        name = _called(server)
-        if not server.addressed:
-            if was == MAINT:
-                self._announce("notice", f"{name} is leaving forced maintenance but remains in maintenance.")
-        elif admin == MAINT and stood == DOWN:
-            self._announce("notice", f"{name} was DOWN and now enters maintenance.")
-        elif admin == MAINT:
-            level = "alert" if stood == UP else "notice"
-            self._announce(level, f"{name} is going DOWN for maintenance. {self._left(server, requeued)}")
-        elif was == MAINT:
-            self._announce("notice", f"{name} is {server.health}/{admin} (leaving forced maintenance).")
-            if admin == DRAIN:
-                self._announce("notice", f"{name} remains in forced drain mode.")
-        elif admin == DRAIN:
-            self._announce("notice", f"{name} enters drain state. {self._left(server, requeued)}")
-        else:
-            self._announce("notice", f"{name} is {server.health} (leaving forced drain).")
+        self._tell(messages.ordered(server, was, stood, self._left(server)))
         self._go_on(server, had_any)
+
+    @property
+    def dynamic(self) -> bool:
+        """Tells whether a new weight counts at once. `static-rr` and hashes with `hash-type map-based` go by the
+        configured ones: only 0, and another one after it, makes a difference."""
+        return self._balance.dynamic
+
+    def takes_weight(self, server: Server, weight: int) -> bool:
+        """Tells whether a server may be given this weight: any, if the algorithm is `dynamic`, else 0 or its own."""
+        return weight in (0, server.settings.weight) or self.dynamic
+
+    def set_weight(self, server: Server, weight: int) -> None:
+        """Sets the weight of a server, 0 to 256, and chooses by it from now on, if the algorithm is `dynamic`; without
+        one it takes no more than in DRAIN."""
+        had_any = self.usable
+        server.weigh(weight, self.now())
+        self._regroup(server)
+        self._go_on(server, had_any)
+
+    def slow_start_advanced(self, server: Server) -> None:
+        """Gives `server` more requests from now on, as its `slowstart` says."""
+        was_full = server.full
+        self._set_limit(server)
+        if self._balance.dynamic and server in self._active:
+            self._balance.use(self._active)
+        if was_full and not server.full:
+            self._balance.freed(server)
+            self._place_queued(server)
+
+    def set_maxconn(self, server: Server, most: int) -> None:
+        """Sets the most requests that a server has at once (0: any number), as HAProxy's `set maxconn server`. Those
+        that are beyond it end as ever."""
+        if most == server.limit:
+            return
+        server.limit = server.most = most
+        self._set_limit(server)
+        self._ramped = _ramped(self.servers)
+        self._limits_from = self._limits_below = 0
+        self.use_usable()
+        self._place_queued(server)
+
+    def clear_counters(self, everything: bool) -> None:
+        """Forgets the highest values that were seen; with `everything` also what was counted."""
+        self.queue.most = len(self.queue)
+        self.traffic.clear(everything)
+        for server in self.servers:
+            server.queue.most = len(server.queue)
+            server.traffic.clear(everything)
+            if everything:
+                server.downs = 0
+        if everything:
+            self.downs = 0
+            for checker in self.checkers:
+                checker.judge.failures = 0
+            for observer in self.observers.values():
+                observer.reached = 0
 
     def handing_over(self, successor: Backend) -> Steps[None]:
         """Hands the waiting requests to `successor`, which a reload has put in its place, in the order of arrival.
@@ -419,7 +487,7 @@ class Backend:
         """
         self.successor = successor
         queues: set[Queue[Server, Any]] = {self.queue, *(server.queue for server in self.servers)}
-        waiting = {asks: wait.ticket for queue in queues for asks, wait in queue.waiting.items()}
+        waiting = {asks: wait.rank for queue in queues for asks, wait in queue.waiting.items()}
         yield
         for asks in sorted(waiting, key=waiting.__getitem__):
             if asks.queue in queues:  # else it has been placed, or moved, or its client has left
@@ -429,7 +497,7 @@ class Backend:
 
     def wait(self, asks: Placed) -> None:
         """Queues a request until some server takes it, though there may be none now."""
-        self.queue.join(asks, next(self._tickets))
+        self.queue.join(asks, self._rank(asks))
 
     def follow(self, server: Server, successor: Server) -> None:
         """Takes over the state of `successor`, which a reload has put in the place of `server`. If that serves
@@ -454,34 +522,45 @@ class Backend:
         if server.serving:
             waiting = len(self.queue) if server in self._active else 0
             return min(waiting, max(0, server.maxconn - server.served)) if server.maxconn else waiting
-        for asks in server.queue.waiting:
-            self._count_redispatch(asks, server)
-        return self.queue.take_over(server.queue)
+        leaving = [asks for asks in server.queue.waiting if asks.binding is None or not asks.binding.waits]
+        for asks in leaving:
+            self._unbind(asks, server)
+        if self._by_hash is not None:
+            self._bind_again(self._by_hash, server, leaving)
+        self.queue.take_over(server.queue, [asks for asks in leaving if asks.queue is server.queue])
+        return len(leaving)
+
+    def _bind_again(self, by_hash: ByHash, server: Server, leaving: list[Placed]) -> None:
+        """Moves those that are leaving `server`, which takes them no more, to the servers to which their hashes bind
+        them now."""
+        moving: dict[Server, list[Placed]] = {}
+        for asks in leaving:
+            to = by_hash.bound(asks)
+            if to is not None:
+                moving.setdefault(to, []).append(asks)
+        for to, those in moving.items():
+            to.queue.take_over(server.queue, those)
+            self._freed.append(to)
 
     def _go_on(self, server: Server, had_any: bool) -> None:
         """Does what follows from the new state of `server`, once all servers are updated."""
         if had_any and not self._active:
             self._announce("emerg", f"backend {self.name} has no server available!")
+        if server in self.slow_starts:
+            self.slow_starts[server].go_on()
         server.keep_pool()
         self._place_queued(server)
         for tracker in server.trackers:
             self.tell_tracker(tracker)
 
-    def _left(self, server: Server, requeued: int) -> str:
-        """Says how many servers are left, in HAProxy's own words, because people grep for them."""
-        active = sum(each.usable and not each.backup for each in self.servers)
-        backup = sum(each.usable and each.backup for each in self.servers)
-        running = " Running on backup." if backup and not active else ""
-        queued = len(server.queue)
-        if server.serving:
-            return (
-                f"{active} active and {backup} backup servers online.{running}"
-                f" {requeued} sessions requeued, {queued} total in queue."
-            )
-        return (
-            f"{active} active and {backup} backup servers left.{running}"
-            f" {server.served} sessions active, {requeued} requeued, {queued} remaining in queue."
-        )
+    def _left(self, server: Server) -> str:
+        """Updates the choice of servers after a change of `server`, and says how many are left."""
+        requeued = self._regroup(server)
+        return messages.left(self.servers, server, requeued)
+
+    def _tell(self, said: Iterable[messages.Message]) -> None:
+        for level, text in said:
+            self._announce(level, text)
 
     def use_usable(self) -> None:
         """Chooses from now on among the servers that are UP, or the backup servers."""
@@ -498,17 +577,26 @@ class Backend:
                 self.downs += 1
             self.changed_at = now
         self._active = active
+        self._used = frozenset(active)
         self._balance.use(active)
 
     # Places.
 
     def _take(self, server: Server) -> None:
         server.served += 1
+        if self._by_load is not None:
+            self._by_load.loaded(server, 1)
         traffic = server.traffic
         traffic.stot += 1
         traffic.scur += 1
         if traffic.scur > traffic.smax:
             traffic.smax = traffic.scur
+
+    def _rank(self, asks: Placed) -> Rank:
+        """Returns the place of a request in the order of those who wait, as in HAProxy: by its class, then by when it
+        comes, shifted by its offset."""
+        kind, offset = asks.priority
+        return kind, self.now() * 1000 + offset, next(self._tickets)
 
     def _place_queued(self, *freed: Server) -> None:
         """Gives free places to waiting requests: at the servers `freed`, and anywhere to requests that are not bound.
@@ -524,7 +612,7 @@ class Backend:
         try:
             while (server := self._awaited()) is not None:
                 own, shared = server.queue, self.queue
-                if not own.waiting or (shared.waiting and shared.oldest < own.oldest and server in self._active):
+                if not own.waiting or (shared.waiting and shared.first < own.first and server in self._active):
                     own = shared
                 asks = own.serve()
                 self._take(server)
@@ -552,9 +640,10 @@ class Backend:
             return
         self._limits_from, self._limits_below = 0, maxsize
         for server in self._ramped:
-            least, most = server.settings.minconn, server.settings.maxconn
+            least, most = server.settings.minconn, server.limit
             was_full = server.full
-            server.maxconn = limit = most if load >= top else max(least, most * load // top)
+            server.most = limit = most if load >= top else max(least, most * load // top)
+            self._set_limit(server)
             if limit > least:
                 self._limits_from = max(self._limits_from, min(top, -(-limit * top // most)))
             if limit < most:
@@ -562,6 +651,16 @@ class Backend:
             if was_full and not server.full:
                 self._balance.freed(server)
                 self._freed.append(server)
+
+    def _unbind(self, asks: Placed, server: Server) -> None:
+        """Frees a request of its binding to `server`, which cannot take it."""
+        asks.binding = None
+        self._count_redispatch(asks, server)
+
+    def _set_limit(self, server: Server) -> None:
+        """Sets the limit of a server from what the load and `slowstart` make of it."""
+        slow_start = self.slow_starts.get(server)
+        server.maxconn = server.most if slow_start is None else slow_start.limit(server.most)
 
     def _count_redispatch(self, asks: Placed, server: Server) -> None:
         """Counts a request that was meant for `server`, which cannot take it."""
@@ -574,5 +673,6 @@ def _ip(target: Target | None) -> str:
     return "(none)" if target is None else str(target.address[0])
 
 
-def _called(server: Server) -> str:
-    return f"{'Backup ' if server.backup else ''}Server {server.full_name}"
+def _ramped(servers: list[Server]) -> list[Server]:
+    """Returns the servers whose limit follows the load."""
+    return [server for server in servers if 0 < server.settings.minconn < server.limit]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Protocol
-
-from attrs import evolve
 
 from reusedproxy.backends.queue import Queue
 from reusedproxy.config import model
@@ -23,6 +22,8 @@ NOLB = "NOLB"
 #: What its operator may order besides DRAIN and MAINT.
 READY = "READY"
 _SERVING = (UP, DRAIN, NOLB)
+#: The effective weight of a unit of weight, in which `slowstart` has its steps; HAProxy's own scale.
+FULL_WEIGHT = 16
 
 
 class Relocation(Protocol):
@@ -50,8 +51,8 @@ class Server:
     Without an address (`addressed`: its name cannot be resolved) it is in MAINT, whatever else.
 
     `served` counts the requests that it has been given and that have not ended. `maxconn` (0: none) is their
-    current bound: with a `minconn` its backend raises and lowers it. Requests that are bound to the server wait
-    in `queue` when it is full.
+    current bound: with a `minconn` its backend raises and lowers it (`most`), and `slowstart` lowers it. Requests that
+    are bound to the server wait in `queue` when it is full.
     """
 
     def __init__(self, backend: str, settings: model.Server, pool: HTTPConnectionPool, now: float) -> None:
@@ -64,8 +65,21 @@ class Server:
         #: Pools that reloads have put this one in place of, while clients still use them.
         self.former: list[HTTPConnectionPool] = []
         self.weight = settings.weight
+        #: Of FULL_WEIGHT, how much of its weight counts: less while it starts slowly.
+        self.throttle = FULL_WEIGHT
+        #: When it last came back from DOWN, NOLB or MAINT.
+        self.risen_at = -inf
+        #: Where its nodes begin on the ring of `hash-type consistent` (HAProxy, src/lb_chash.c).
+        self.node_seed = settings.id * 256 * FULL_WEIGHT
+        #: Where they are, by the algorithm alone; and the seed from which that was computed.
+        self.nodes: list[int] = []
+        self.nodes_of_seed = -1
         self.backup = settings.backup
-        self.maxconn = settings.maxconn
+        #: The `maxconn` of its line, which an operator may change; what the load makes of that (`minconn`), and what
+        #: counts (`slowstart`).
+        self.limit = self.most = self.maxconn = settings.maxconn
+        #: Its value of the backend's persistence cookie; None: it has none.
+        self.cookie: bytes | None = None if settings.cookie is None else settings.cookie.encode()
         self.served = 0
         #: Of `backend.Placed`: whoever may be placed here knows backends, and a server does not.
         self.queue: Queue[Server, Any] = Queue(self)
@@ -86,9 +100,8 @@ class Server:
         self.inherited = READY
         self.trackers: list[Server] = []
         self.health = self._first_health()
-        #: What its agent has said: that it is down, and how many requests it may be given at once.
+        #: Its agent has said that it is down.
         self.agent_down = False
-        self.agent_maxconn: int | None = None
         self.state = self._made()
         self.changed_at = now
         self.downtime = 0.0
@@ -108,6 +121,11 @@ class Server:
     def serving(self) -> bool:
         """Tells whether it may be given requests that are bound to it."""
         return self.state in _SERVING
+
+    @property
+    def eweight(self) -> int:
+        """Returns the effective weight, in 16ths of the units of `weight`."""
+        return self.weight * self.throttle
 
     def pool_for(self, request: Any) -> HTTPConnectionPool | DialFailure:
         """Returns the pool of the name that this request's connection must have (`sni`, `pool-conn-name`)."""
@@ -155,13 +173,8 @@ class Server:
         tracked.trackers.append(self)
         self.copy_tracked(now)
 
-    def limit(self, maxconn: int) -> None:
-        """Sets how many requests it may be given at once, as its agent says; 0: any number."""
-        self.agent_maxconn = maxconn
-        self.settings = evolve(self.settings, maxconn=maxconn)
-        self.maxconn = maxconn
-
     def weigh(self, weight: int, now: float) -> None:
+        """Sets the weight."""
         self.weight = weight
         self._settle(now)
 
@@ -193,18 +206,19 @@ class Server:
     def succeed(self, previous: Server) -> None:
         """Takes the place of `previous` after a reload. What was ordered holds until the file's own word changes; what
         checks have found goes on if there are checks."""
+        by_name = self.service is not None and not self.settings.resolution.ignore_weight
+        if by_name or self.settings.weight == previous.settings.weight:
+            self.weight = previous.weight
+        if self.settings.maxconn == previous.settings.maxconn and previous.limit != previous.settings.maxconn:
+            self.limit = self.most = self.maxconn = previous.limit
         if self.settings.disabled == previous.settings.disabled:
             self.admin = previous.admin
         if self.settings.agent is not None and previous.settings.agent is not None:
             self.agent_down = previous.agent_down
-            if self.settings.weight == previous.settings.weight:
-                self.weight = previous.weight
-            if previous.agent_maxconn is not None:
-                self.limit(previous.agent_maxconn)
         if (self.settings.check is not None or self.agent_down) and previous.admin != MAINT:
             self.health = previous.health
-        if self.service is not None and not self.settings.resolution.ignore_weight:
-            self.weight = previous.weight
+        if self.settings.slowstart:
+            self.throttle, self.risen_at = previous.throttle, previous.risen_at
         self.state = self._made()
 
     def follow(self, successor: Server, now: float) -> None:
@@ -212,6 +226,7 @@ class Server:
         self.admin, self.health, self.weight = successor.order, successor.health, successor.weight
         self.addressed = successor.addressed
         self._settle(now)
+        self.throttle = successor.throttle
 
     def _first_health(self) -> str:
         """Returns what is thought of it before its first check."""
@@ -226,6 +241,9 @@ class Server:
             self.downtime += now - self.changed_at
         if state == DOWN:
             self.downs += 1
+        if self.state in (DOWN, NOLB, MAINT) and state in (UP, DRAIN):
+            self.risen_at = now
+            self.throttle = 1 if self.settings.slowstart else FULL_WEIGHT
         self.state = state
         self.changed_at = now
 

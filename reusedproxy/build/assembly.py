@@ -17,9 +17,13 @@ from attrs import Factory, define, field
 from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.balance.ring import nodes_of
 from reusedproxy.backends.checks.observe import Observer
 from reusedproxy.backends.moving import Departed
 from reusedproxy.backends.server import Server
+from reusedproxy.backends.slow_start import SlowStart
+from reusedproxy.build.answers import Answers
+from reusedproxy.build.balancing import hash_of
 from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
 from reusedproxy.build.resolution import Sections, groups_of
 from reusedproxy.build.rule_sets import RuleSets, default_backend
@@ -27,6 +31,7 @@ from reusedproxy.build.server_lines import Announce, Line, Lines, asks_libc
 from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
+from reusedproxy.config.model.balance import HASHES
 from reusedproxy.config.model.values import Notice
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
@@ -92,6 +97,8 @@ class Proxy:
     addresses: Addresses = Factory(Addresses)
     #: Patterns of rules, by the names of their files, kept for when only files of TLS are read again (`ssl-watch`).
     patterns: dict[str, list[str]] = Factory(dict)
+    #: Contents of the files of error pages and answers; they are not read again with files of TLS either.
+    answers: dict[str, bytes] = Factory(dict)
     #: CAs and revocation lists that have been read.
     trusts: Trusts = Factory(Trusts)
     notices: list[Notice] = Factory(list)
@@ -127,6 +134,8 @@ class Assembly:
         """Prepares the attempt; `addresses` may have names resolved before, see `queries`."""
         self._configuration = configuration
         self._announce = announce
+        self._reactor = reactor
+        self._random = random
         self._faults: list[Fault] = []
         settings = configuration.global_
         # HAProxy's manual: tune.http.maxhdr counts the start line, too.
@@ -157,6 +166,7 @@ class Assembly:
             standstills=previous.standstills if previous is not None else Standstills(),
             notices=[] if self._again else list(configuration.notices),
             patterns=previous.patterns if previous is not None and self._again else {},
+            answers=previous.answers if previous is not None and self._again else {},
         )
         self._lines = Lines(
             reactor,
@@ -204,13 +214,15 @@ class Assembly:
         self._sections = Sections(
             self._configuration, proxy.addresses, self._faults, [] if self._again else proxy.notices
         )
+        answers = Answers(self._configuration.global_.bufsize, {**proxy.answers})
         for each in self._configuration.backends.values():
             if not each.disabled:
                 backends[each.name] = yield from self._backend(each)
+                backends[each.name].errors = answers.pages(each.errors)
         proxy.backends = list(backends.values())
         _tie(proxy)
         disabled = frozenset(self._configuration.backends).difference(backends)
-        rule_sets = RuleSets(backends, disabled, {**proxy.patterns})
+        rule_sets = RuleSets(backends, disabled, {**proxy.patterns}, answers)
         for settings in self._configuration.frontends.values():
             if settings.disabled:
                 continue
@@ -224,6 +236,7 @@ class Assembly:
                 partial(self._announce, section=f"frontend {settings.name}"),
             )
             proxy.frontends.append(frontend)
+            frontend.errors = answers.pages(settings.errors)
             own = self._configuration.backends.get(settings.name)
             if own is not None and own.place == settings.place:
                 frontend.own_backend = own.name
@@ -232,7 +245,8 @@ class Assembly:
             frontend.gate = rule_sets.gate(frontend.settings)
             monitor = rule_sets.monitor(frontend)
             targets = self._log_targets(settings.logs)
-            frontend.log = access_log(frontend, proxy.places, targets)
+            letters = own_backend.cookie_letters if (own_backend := backends.get(frontend.own_backend or "")) else "--"
+            frontend.log = access_log(frontend, proxy.places, targets, letters)
             if monitor is not None:
                 monitor.stand_in()
             frontend.handshakes.log = handshake_log(frontend, targets)
@@ -247,7 +261,8 @@ class Assembly:
                 self._look_up(frontend.settings.binds)
         if self._configuration.global_.ssl_watch is not None:
             proxy.patterns = rule_sets.files
-        self._faults += rule_sets.faults
+        proxy.answers = answers.files
+        self._faults += [*answers.faults, *rule_sets.faults]
         proxy.notices += [] if self._again else rule_sets.notices
         for backend in proxy.backends:
             backend.fullconn = backend.settings.fullconn or self._fullconn(backend.name)
@@ -302,6 +317,8 @@ class Assembly:
         proxy = self._proxy
         rates = Rates(proxy.frontends, proxy.backends, proxy.deadlines)
         moments = Moments(Reader(proxy, rates))
+        if self._configuration.global_.stats_sockets:
+            proxy.rates = rates
         for frontend in proxy.frontends:
             own = frontend.settings.stats
             places = [(frontend.pages, own)]
@@ -423,7 +440,18 @@ class Assembly:
             yield
         proxy.lines.update((line.server.full_name, line) for line in lines)
         announce = partial(self._announce, section=f"backend {settings.name}")
-        backend = Backend(settings, [line.server for line in lines], proxy.deadlines.now, announce)
+        servers = [line.server for line in lines]
+        if settings.hash_type.consistent and settings.balance.algorithm in HASHES:
+            for server in servers:
+                nodes_of(server)
+                yield
+        backend = Backend(settings, servers, proxy.deadlines.now, announce, hash_of(settings), self._random)
+        backend.slow_starts = {
+            server: SlowStart(server, self._reactor, backend.slow_start_advanced)
+            for server in servers
+            if server.settings.slowstart
+        }
+        self._cookies_differ(backend)
         checked = [line for line in lines if line.server.settings.check is not None]
         for line in checked:
             line.checker = self._lines.checker(backend, line, next(self._first_checks))
@@ -443,6 +471,17 @@ class Assembly:
             backend.observe(observers)
         backend.groups = groups_of(backend, self._sections, proxy.names, proxy.departed)
         return backend
+
+    def _cookies_differ(self, backend: Backend) -> None:
+        """Warns of servers with the same dynamic cookie, which therefore lead to the first of them."""
+        for cookie, servers in backend.cookies.items():
+            for server in servers[1:]:
+                if server.settings.cookie is None and not self._again:
+                    text = (
+                        f"server {server.full_name} has the address of '{servers[0].name}', and so the same dynamic"
+                        f" cookie {cookie.decode()}: give one of them a 'cookie' of its own"
+                    )
+                    self._proxy.notices.append(Notice("warning", server.settings.place, text))
 
 
 def _first_checks(configuration: model.Configuration) -> Iterator[float]:

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from attrs import Factory, define
 
 from reusedproxy.backends.backend import Backend
+from reusedproxy.build.answers import Answers
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.gate import Gate
 from reusedproxy.clients.monitor import Monitor
 from reusedproxy.config import model
 from reusedproxy.config.language.regular import risk
 from reusedproxy.config.language.report import Fault, Wrong
+from reusedproxy.config.model.persistence import Persist
 from reusedproxy.config.model.rules import Criterion, Receive
 from reusedproxy.config.rules.patterns import check_patterns
 from reusedproxy.config.validate.rules import edited, ours_alone
@@ -63,6 +65,7 @@ class RuleSets:
     backends: Mapping[str, Backend]
     disabled: frozenset[str] = frozenset()
     files: dict[str, list[str]] = Factory(dict)
+    answers: Answers = Factory(Answers)
     faults: list[Fault] = Factory(list)
     notices: list[model.Notice] = Factory(list)
     _made: dict[model.Place, RuleSet] = Factory(dict)
@@ -81,12 +84,23 @@ class RuleSets:
             routes[frontend.default_route.backend.name] = frontend.default_route
         choices = settings.use_backends if default_backend(settings) == settings.default_backend else ()
         rules = [settings.rules, *(route.backend.settings.rules for route in routes.values())]
-        if not any(rules) and not choices:
+        if not any(rules) and not choices and not any(route.backend.settings.use_servers for route in routes.values()):
             return None
         for route in routes.values():
             if route.backend.settings.place != settings.place and route.backend.settings.rules:
                 route.rule_set = self._rule_set(route.backend.settings)
                 yield
+        for route in routes.values():
+            route.persist_rules = [
+                (None if rule.condition is None else condition(rule.condition, read=self._patterns), verb, rule.place)
+                for rule in route.backend.settings.rules.persist
+                if isinstance(rule.action, Persist)
+                for verb in [rule.action.verb]
+            ]
+            route.server_rules = [
+                (condition(rule.condition, read=self._patterns), text_of(rule.name), rule.place)
+                for rule in route.backend.settings.use_servers
+            ]
         made = []
         for choice in choices:
             made.append(self._choice(choice))
@@ -111,7 +125,7 @@ class RuleSets:
 
     def _rule_set(self, section: model.Frontend | model.Backend) -> RuleSet:
         if section.place not in self._made:
-            self._made[section.place] = RuleSet(section.rules, self._patterns)
+            self._made[section.place] = RuleSet(self.answers.rules(section.rules), self._patterns)
         return self._made[section.place]
 
     def _choice(self, rule: model.UseBackend) -> Choice:

@@ -22,6 +22,7 @@ from reusedproxy.backends.checks.facts import CheckFacts
 from reusedproxy.backends.checks.requests import request
 from reusedproxy.backends.names import target_of
 from reusedproxy.backends.server import Server
+from reusedproxy.build.balancing import node_seed
 from reusedproxy.build.certificates import Stamps, not_valid_yet, server_stamps
 from reusedproxy.config import model
 from reusedproxy.config.language.addresses import is_service
@@ -268,6 +269,7 @@ class Elsewhere:
     def moved(self, target: Target) -> None:
         line = self.line
         line.identity = evolve(line.identity, target=target)
+        line.server.node_seed = node_seed(line.server.settings, target)
         check = line.server.settings.check
         if line.checker is not None and check is not None and check.addr is None:
             line.checker.move(with_port(target, check.port), line.context)
@@ -338,6 +340,7 @@ class Lines:
             pool = self._pools.pool(f"Server {name}", settings, identity, context, announce)
             pool.ping_request = ping_request
         server = Server(backend.name, settings, pool, self._deadlines.now())
+        server.node_seed = node_seed(settings, identity.target)
         if isinstance(pool, ConstantPool):
             server.naming = naming(
                 _name_of(settings.sni) if settings.sni else _constant_name(settings).encode(),

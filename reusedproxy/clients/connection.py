@@ -12,9 +12,9 @@ from math import inf
 from twisted.logger import Logger
 
 from reusedproxy.clients.owner import Owner
+from reusedproxy.exchanges.error_pages import unasked
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.outcomes import STOPPED
-from reusedproxy.exchanges.own_answers import ERRORS
 from reusedproxy.exchanges.session import Session
 from reusedproxy.net.deadlines import SLOTS
 from reusedproxy.net.listener import Listener
@@ -523,7 +523,7 @@ class ClientConnection:
     def _unlogged(self, status: int) -> bytes:
         """Returns the answer to a client that has sent nothing and is not logged. As HAProxy, the proxy answers on a
         new connection, not later."""
-        return b"" if self.requests or self.last else ERRORS[status]
+        return b"" if self.requests or self.last else unasked(self.frontend.errors, status)
 
     @staticmethod
     def _given_up(exchange: Exchange) -> bool:

@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from socket import socket
 
+from attrs import evolve
+
 from reusedproxy.backends.backend import Backend, Ended
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, Arrival, Gate
 from reusedproxy.clients.owner import AccessLog, Connected
 from reusedproxy.clients.pending import PendingClient, PendingClients
+from reusedproxy.clients.session_rate import SessionRate
 from reusedproxy.config import model
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.route import Page, Route
@@ -29,6 +32,7 @@ from reusedproxy.net.listener import Listener, ListenError
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.server import ServerTLSTransport
 from reusedproxy.net.transport import Transport
+from reusedproxy.rules.actions import ErrorPages
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.wire.bodies import ChunkedBody
 from reusedproxy.wire.heads import Limits
@@ -82,6 +86,7 @@ class Frontend:
         self.limits = limits
         self.deadlines = deadlines
         self.pages: list[Page] = []
+        self.errors: ErrorPages = {}
         self.log: AccessLog | None = None
         self.handshakes = PendingClients(self, poller)
         self.traffic = Traffic()
@@ -114,6 +119,8 @@ class Frontend:
         self.announce = announce
         #: Tells that it has as many clients as it may, so that its listeners pause.
         self.full = False
+        #: Bounds how many come in a second; None: nothing does.
+        self.rate = SessionRate(settings.session_rate, deadlines, self._make_room) if settings.session_rate else None
         #: Invalid requests.
         self.invalid = LastErrors(f"Proxy {self.name}", "request", deadlines.now, lambda text: announce("notice", text))
         self._unevaluated = LogThrottle(deadlines.now, lambda text: announce("alert", text))
@@ -160,6 +167,8 @@ class Frontend:
         """Stops in steps: the first is for its listeners, and one for each connection, which goes
         on as before until then."""
         self.stopped = True
+        if self.rate is not None:
+            self.rate.stop()
         for listener in self.listeners:
             if listener not in successors:
                 listener.close()
@@ -293,6 +302,8 @@ class Frontend:
             bound = f"{listener.bind.address} (maxconn {listener.bind.maxconn})"
             self._tell_full(f"Proxy {self.name} reached the connection limit of its bind {bound}")
             listener.pause()
+        if self.rate is not None and self.rate.count() and not self.full:
+            self._pause()
 
     def admit(self, accepted: socket, address: tuple[str, int], listener: Listener) -> ClientConnection | PendingClient:
         """Makes a client connection, or begins its TLS handshake. The caller counts it."""
@@ -329,6 +340,22 @@ class Frontend:
         """Returns a reader for a request body of unknown length. It drops the trailers that rules concern."""
         return ChunkedBody(self.limits, dropped=self.routing.edits if self.routing is not None else None)
 
+    def set_maxconn(self, most: int) -> None:
+        """Sets the most clients at once (0: what the process may have), as `set maxconn frontend` of HAProxy. Those
+        beyond it stay."""
+        self.settings = evolve(self.settings, maxconn=most)
+        if len(self.connections) >= self.maxconn:
+            self._fill()
+        else:
+            self._make_room()
+
+    def clear_counters(self, everything: bool) -> None:
+        """Forgets the highest values that were seen; with `everything` also what was counted."""
+        self.traffic.clear(everything)
+        self.connections_max = len(self.connections)
+        if everything:
+            self.connections_total = self.denied = 0
+
     def count(self, ended: Ended) -> None:
         """Counts an exchange that has ended."""
         traffic = self.traffic
@@ -364,8 +391,11 @@ class Frontend:
     def _fill(self) -> None:
         if self.full:
             return
-        self.full = True
         self._tell_full(f"Proxy {self.name} reached its connection limit ({self._bound()})")
+        self._pause()
+
+    def _pause(self) -> None:
+        self.full = True
         for listener in self.listeners:
             listener.pause()
 
@@ -384,6 +414,8 @@ class Frontend:
 
     def _make_room(self) -> None:
         if not self.full or len(self.connections) >= self.maxconn or self._places.full:
+            return
+        if self.rate is not None and self.rate.limited:
             return
         self.full = False
         for listener in self.listeners:

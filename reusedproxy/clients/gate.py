@@ -36,6 +36,7 @@ class Arrival:
 
     head = line = answer = client_tls = server_tls = backend_name = server_name = None
     first_request = True
+    priority = 0, 0
 
     @property
     def destination(self) -> tuple[str, int]:
@@ -57,6 +58,9 @@ class Arrival:
 
     def set_variable(self, name: str, value: Sample) -> None:
         raise NotImplementedError("no connection rule sets any")
+
+    def set_priority(self, priority: tuple[int, int]) -> None:
+        raise NotImplementedError("no connection rule sets one")
 
 
 @frozen

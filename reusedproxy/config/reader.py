@@ -31,6 +31,7 @@ from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections import finish
 from reusedproxy.config.sections.draft import ProxyDraft
+from reusedproxy.config.sections.errors import ErrorGroup, check_errors, check_group
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.proxies import lose_proxy_line, read_proxy_line
 from reusedproxy.config.sections.resolvers import ResolversDraft
@@ -89,18 +90,19 @@ def reading(
 class _Reading:
     """Reads the sources once.
 
-    `section` is the reader of the next line: the global draft, a proxy's draft, None before the first section, or
-    "skipped" after the head of a section that is not implemented, whose lines are ignored.
+    `section` is the reader of the next line: the global draft, a proxy's draft, a group of error files, None before the
+    first section, or "skipped" after the head of a section that is not implemented, whose lines are ignored.
     """
 
     report: Report
     environment: dict[str, str]
     ssllib: str
     global_: GlobalDraft
-    section: GlobalDraft | ProxyDraft | ResolversDraft | str | None = None
+    section: GlobalDraft | ProxyDraft | ResolversDraft | ErrorGroup | str | None = None
     proxies: list[ProxyDraft] = Factory(list)
     defaults: list[ProxyDraft] = Factory(list)
     resolvers: list[ResolversDraft] = Factory(list)
+    groups: dict[str, ErrorGroup] = Factory(dict)
     # Names of `defaults` sections used by `from`; such a section must not be inherited implicitly as well.
     taken_by_name: set[str] = Factory(set)
     place: Place = Factory(lambda: Place("", 0))
@@ -158,6 +160,8 @@ class _Reading:
             self.section = self.global_
         elif word == "resolvers":
             self.section = ResolversDraft(Resolvers("", self.place))
+        elif word == "http-errors":
+            self.section = ErrorGroup("", self.place)
         elif word in haproxy_words.SECTIONS:
             self.section = ProxyDraft(word, "", self.place)
         elif word in haproxy_words.SECTIONS_NOT_DONE:
@@ -211,7 +215,7 @@ class _Reading:
         if name == ".SECTION":
             if isinstance(self.section, ProxyDraft):
                 return self.section.name or self.section.kind
-            if isinstance(self.section, ResolversDraft):
+            if isinstance(self.section, (ResolversDraft, ErrorGroup)):
                 return self.section.name
             return "global" if isinstance(self.section, GlobalDraft) else ""
         return self.environment.get(name)
@@ -228,7 +232,7 @@ class _Reading:
         elif self.section is None:
             hint = hints.for_unknown_word(line) or did_you_mean(line.keyword, haproxy_words.SECTIONS)
             raise Wrong(f"'{line.keyword}' stands before the first section{hint}")
-        elif isinstance(self.section, GlobalDraft):
+        elif isinstance(self.section, (GlobalDraft, ErrorGroup)):
             self.section.read(line)
         elif isinstance(self.section, ResolversDraft):
             self.section.read(line, self.report)
@@ -257,6 +261,15 @@ class _Reading:
             return
         if line.keyword == "resolvers":
             self.begin_resolvers(line)
+            return
+        if line.keyword == "http-errors":
+            self.section = group = ErrorGroup(line.words[1] if line.arguments else "", line.place)
+            try:
+                check_group(line, self.groups)
+            except Wrong:
+                self.report.names_in_doubt = True
+                raise
+            self.groups[group.name] = group
             return
         # Stays in use when the head has no name: a draft that is in no list, whose lines are read and dropped.
         self.section = ProxyDraft(line.keyword, "", line.place)
@@ -348,15 +361,19 @@ class _Reading:
     def configuration(self) -> Generator[None, None, Configuration]:
         yield from validate(self.proxies, self.global_, self.report)
         validate_names(self.proxies, self.resolvers, self.report)
+        if not self.report.names_in_doubt:
+            for draft in self.proxies:
+                rules = (*draft.request_rules, *draft.response_rules)
+                check_errors(draft.errors, rules, self.groups, self.report)
         global_ = self.global_.finished()
         self.report.gather()
         self.report.raise_faults()
         frontends, backends = {}, {}
         for draft in self.proxies:
             if "F" in draft.sides:
-                frontends[draft.name] = finish.frontend(draft, self.global_)
+                frontends[draft.name] = finish.frontend(draft, self.global_, self.groups)
             if "B" in draft.sides:
-                backends[draft.name] = finish.backend(draft, self.global_)
+                backends[draft.name] = finish.backend(draft, self.global_, self.groups)
             yield
         return Configuration(
             global_=global_,

@@ -42,6 +42,7 @@ from reusedproxy.net.slices import Slices, Steps
 from reusedproxy.net.standstill import Standstill
 from reusedproxy.net.watchdog import Watchdog
 from reusedproxy.operators.logs.expiry import Ending, Expiry
+from reusedproxy.operators.runtime.sockets import Prepared, RuntimeAPI
 
 if TYPE_CHECKING:
     from reusedproxy.operators.shell.manhole import Manhole
@@ -78,6 +79,7 @@ class ProxyService(Service):
         self.state = "new"
         self.proxy: Proxy | None = None
         self.manhole: Manhole | None = None
+        #: HAProxy's runtime API, at the `stats socket`s.
         self.supervision = Supervision(Manager({}, reactor))
         self._paths = paths
         self._options = options or {}
@@ -92,6 +94,7 @@ class ProxyService(Service):
         self._account: Account | None = None
         self._reactor = reactor
         self._poller = Poller(reactor)
+        self.runtime = RuntimeAPI(self, reactor, self._poller, self.announce)
         self._replaced = Replaced(reactor)
         self._standstill = Standstill(reactor, self._stood_still)
         self.signals = SignalHandlers(reactor, self)
@@ -122,13 +125,17 @@ class ProxyService(Service):
         configuration = load(self._paths)
         faults, notices = self._decide_account(configuration.global_)
         faults += self._assemble_manhole(configuration.global_.manhole, bind)
+        sockets = self.runtime.prepare(configuration.global_, bind=bind)
         try:
-            self.proxy = self._build(configuration, bind, faults)
+            self.proxy = self._build(configuration, bind, [*faults, *sockets.faults])
         except AssemblyError as error:
+            sockets.give_up()
             if self.manhole is not None:
                 self.manhole.stop()
             raise Refused(error.faults, error.notices) from None
+        self.runtime.adopt(sockets)
         if bind and (fault := none_for_clients()):
+            self.runtime.leave()
             for listener in self.proxy.bound:
                 listener.close()
             raise Refused([Fault(Place(self._paths[0], 1), fault)], self.proxy.notices)
@@ -165,7 +172,7 @@ class ProxyService(Service):
         if account is None or account.uid == 0:
             return
         paths = [*self._paths, *(name for path in self._paths for name in files_in(path))]
-        paths += [stamp[0] for stamp in proxy.stamps]
+        paths += [*(stamp[0] for stamp in proxy.stamps), *proxy.answers]
         if global_.manhole is not None:
             paths.append(global_.manhole.authorized_keys)
         yield from python_notice(account)
@@ -226,6 +233,7 @@ class ProxyService(Service):
         self.watchdog.start()
         if self.manhole is not None:
             self.manhole.start()
+        self.runtime.start()
         self.signals.take_others()
         self.signals.take_stops()
 
@@ -395,7 +403,17 @@ class ProxyService(Service):
     def _take_up(self, old: Proxy, configuration: Configuration, addresses: Addresses) -> Steps[None]:
         """Does the work of `_turn_to`; no server moves to another address meanwhile."""
         assembly = Assembly(configuration, self._reactor, self._poller, SystemRandom(), self.announce, old, addresses)
-        new = yield from assembly.building(bind=True, faults=self._nothing_to_serve(configuration))
+        sockets = self.runtime.prepare(configuration.global_, bind=True)
+        try:
+            faults = [*self._nothing_to_serve(configuration), *sockets.faults]
+            new = yield from assembly.building(bind=True, faults=faults)
+            yield from self._try(old, new, configuration, sockets)
+        except BaseException:
+            sockets.give_up()
+            raise
+
+    def _try(self, old: Proxy, new: Proxy, configuration: Configuration, sockets: Prepared) -> Steps[None]:
+        """Tries `new`, and replaces `old` by it, or refuses the reload, in steps."""
         was, now = _fixed(old.configuration.global_), _fixed(configuration.global_)
         for word, value in now.items():
             if value not in (was[word], self._started_with[word]):
@@ -413,6 +431,7 @@ class ProxyService(Service):
             raise
         if refusal is not None:
             trial.close("reload refused")
+            sockets.give_up()
             settings = new.lines[refusal.name].server.settings
             crt = f" (crt {settings.tls.crt})" if settings.tls is not None and settings.tls.crt else ""
             text = f"server {refusal.name} does not accept what has changed{crt}: {refusal.reason}"
@@ -424,6 +443,7 @@ class ProxyService(Service):
                 f"reload: server {name} is not trusted any more, and gets no more requests: {reason}",
                 f"backend {name.rpartition('/')[0]}",
             )
+        self.runtime.adopt(sockets)
         yield from self._replace(old, new, endings)
 
     def _refuse(self, faults: Sequence[object], notices: Iterable[Notice] = ()) -> None:
@@ -494,6 +514,7 @@ class ProxyService(Service):
             gc.enable()
         self._watch.stop()
         self._expiry.stop()
+        self.runtime.leave()
         for each in self._living:
             for frontend in each.frontends:
                 frontend.stop()
@@ -543,6 +564,7 @@ class ProxyService(Service):
             self.manhole.stop()
         self.proxy.names.stop()
         self.proxy.departed.stop()
+        self.runtime.stop()
         self._replaced.stop()
         self._standstill.stop()
         self.watchdog.stop()

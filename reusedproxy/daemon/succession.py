@@ -70,6 +70,16 @@ def hand_on_states(old: Proxy, new: Proxy, announce: Announce) -> None:
                 f"Server {name} stays {ordered}, as was ordered before the reload",
                 f"backend {name.rpartition('/')[0]}",
             )
+        server = line.server
+        # The weight of an SRV record is no order.
+        weight = server.weight if server.service is None else server.settings.weight
+        for word, now, said_by_file in (
+            ("weight", weight, server.settings.weight),
+            ("maxconn", server.most, server.settings.maxconn),
+        ):
+            if now != said_by_file:
+                text = f"Server {name} keeps {word} {now}, as was ordered before the reload"
+                announce("notice", text, f"backend {name.rpartition('/')[0]}")
     for line in new.lines.values():
         if line.server.tracked is None:
             _tell_trackers(line.server, new.deadlines.now())

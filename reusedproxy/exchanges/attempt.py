@@ -13,6 +13,7 @@ from math import inf
 from typing import Any, Protocol
 
 from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.queue import Queue
 from reusedproxy.backends.server import Server
 from reusedproxy.exchanges.client import Client, session_of
@@ -26,6 +27,7 @@ from reusedproxy.net.dial import DialFailure
 from reusedproxy.pool.connection import SERVER_GONE, UNTOUCHED, ServerConnection
 from reusedproxy.pool.counters import AVOIDED
 from reusedproxy.pool.kinds import ANY, FRESH, NEW
+from reusedproxy.pool.lone import LoneDial
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.pool.served import Exchange as Served
 from reusedproxy.wire.heads import RequestHead
@@ -73,6 +75,7 @@ class Request(Repeatable, Served, Protocol):
     srv_queue: int
     backend_queue: int
     waited_for: Server | None
+    priority: tuple[int, int]
 
     def all_held(self) -> bytes:
         """Returns what has come of the request so far."""
@@ -102,7 +105,7 @@ class Attempt:
     #: The queue that it waits in; only queues change that.
     queue: Queue[Server, Any] | None = None
     #: The pool that it uses, or waits at.
-    pool: HTTPConnectionPool | None = None
+    pool: HTTPConnectionPool | LoneDial | None = None
     #: Tells that its connection had stood idle.
     was_idle = False
     #: The deadline of the queue or of the wait for a connection; `Deadlines` needs both attributes.
@@ -121,13 +124,13 @@ class Attempt:
         request = self.request
         backend, session = request.backend, request.client.session
         assert backend is not None
-        if session is None:
+        if session is None and request.binding is None:
             chosen = backend.choose(self, avoid)
         else:
             chosen = self._choose(backend, avoid)
         if not chosen:
             self._start_at_successor(backend)
-        elif self.state == QUEUED and request.backend is backend:
+        elif self.queue is not None and request.backend is backend:
             self._await(backend.settings.timeouts.queue)
         # Else it has been sent, has ended, or has been started at its backend's successor, whose time-out counts then.
 
@@ -142,8 +145,14 @@ class Attempt:
     def _choose(self, backend: Backend, avoid: Server | None = None) -> bool:
         """Asks the backend for a server, preferably the one to which the client is bound. Returns
         False if there is none."""
+        binding = self.request.binding
+        if binding is not None:
+            return backend.choose_bound(self, binding)
         session = self.request.client.session
-        return backend.choose(self, avoid, None if session is None else _bound_to(session, backend))
+        bound = None if session is None else _bound_to(session, backend)
+        if bound is None and session is not None and backend.settings.prefer_last:
+            bound = _preferred(session, backend)
+        return backend.choose(self, avoid, bound)
 
     # What the backend calls (`backends.backend.Placed`).
 
@@ -171,6 +180,18 @@ class Attempt:
     def redispatched(self, redispatched: bool) -> None:
         self.request.redispatched = redispatched
 
+    @property
+    def binding(self) -> Binding | None:
+        return self.request.binding
+
+    @binding.setter
+    def binding(self, binding: Binding | None) -> None:
+        self.request.binding = binding
+
+    @property
+    def priority(self) -> tuple[int, int]:
+        return self.request.priority
+
     def placed(self, server: Server) -> None:
         """Takes a connection of this server's pool and sends the request, or waits for a connection."""
         request = self.request
@@ -181,6 +202,8 @@ class Attempt:
         if not request.placed_at:  # what further attempts take counts as connecting, as in HAProxy's %Tc
             request.placed_at = now
         server.last_placed = now
+        if backend.settings.prefer_last:
+            session_of(client).last = server
         pool = server.pool
         if server.naming is not None:
             self.state = CONNECTING
@@ -210,17 +233,22 @@ class Attempt:
         self._send(connection, now)
 
     def _wait_for_connection(self, pool: HTTPConnectionPool, kind: int) -> None:
-        backend = self.request.backend
+        backend, binding = self.request.backend, self.request.binding
         assert backend is not None
         self.state = CONNECTING
-        if pool.state != "running" and backend.successor is not None:
-            self._leave_for(backend.successor)
-            return
-        if pool.paused and not self.request.redispatched and backend.redispatches(1):
+        timeout = backend.settings.timeouts.connect
+        if pool.state != "running":
+            if backend.successor is not None:
+                self._leave_for(backend.successor)
+                return
+            if binding is not None and binding.dials and pool.state == "suspended":
+                self._await(None if timeout is None else timeout + CONNECT_SLACK)
+                self.pool = LoneDial(pool, self)
+                return
+        if pool.paused and not self.request.redispatched and backend.redispatches(1, binding):
             # Its server refuses, and is tried again in a while; another one may take it now.
             self.connection_failed(DialFailure("connection", pool.trouble))
             return
-        timeout = backend.settings.timeouts.connect
         self._await(None if timeout is None else timeout + CONNECT_SLACK)
         self._spared = kind <= FRESH and bool(pool.idle)
         pool.wait(self, kind)
@@ -253,6 +281,12 @@ class Attempt:
                 backend.wait(self)
             else:
                 self._unplaced("SC")
+
+    def crowded_out(self, server: Server) -> None:
+        """Ends the exchange with 503, because it may neither wait at this server nor go to another one."""
+        self.request.waited_for = server
+        server.traffic.add("econ")
+        self._unplaced("SQ")
 
     def _unplaced(self, flags: str) -> None:
         """Ends the exchange with 503, because no server has taken it."""
@@ -400,6 +434,15 @@ class Attempt:
         if request.failures is None:
             request.failures = Failures(request)
         return request.failures
+
+
+def _preferred(session: Session, backend: Backend) -> Server | None:
+    """Returns the server of the client's last request, if it is one of this backend's and can take this one at once on
+    a connection that it has (`option prefer-last-server`)."""
+    server = session.last
+    if server is None or server.full or not backend.uses(server):
+        return None
+    return server if server.pool.idle or session.has_one_of(server.pool) else None
 
 
 def _bound_to(session: Session, backend: Backend) -> Server | None:

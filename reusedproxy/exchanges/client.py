@@ -16,6 +16,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener
 from reusedproxy.net.tls.facts import tls_side
 from reusedproxy.net.transport import Transport
+from reusedproxy.rules.actions import ErrorPages
 from reusedproxy.rules.regular import Unevaluated
 
 
@@ -29,6 +30,8 @@ class ClientFrontend(Protocol):
     traffic: Traffic
     default_route: Route | None
     pages: list[Page]
+    #: What it answers in place of error pages, by status.
+    errors: ErrorPages
 
     def count(self, ended: Ended) -> None:
         """Counts an exchange that has ended."""

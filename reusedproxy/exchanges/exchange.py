@@ -20,6 +20,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.exchanges.attempt import HELD_MAX, SENT, Attempt
 from reusedproxy.exchanges.client import Client, session_of
+from reusedproxy.exchanges.error_pages import error_of
 from reusedproxy.exchanges.facts import ExchangeFacts
 from reusedproxy.exchanges.failures import Failures
 from reusedproxy.exchanges.heads import (
@@ -32,11 +33,12 @@ from reusedproxy.exchanges.heads import (
     switches_as_asked,
 )
 from reusedproxy.exchanges.outcomes import ABORTS, CONNECTION, DATA, GONE, QUEUE, client_lost, server_lost
-from reusedproxy.exchanges.own_answers import KEEPING, error_answer
+from reusedproxy.exchanges.own_answers import KEEPING
 from reusedproxy.exchanges.retry import UNSEEN
 from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.tunnel import Tunnel, TunnelTimeouts
 from reusedproxy.pool.connection import SERVER_FAULT, SERVER_GONE, ServerConnection
+from reusedproxy.rules.actions import ErrorPage
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 # The states of an exchange.
@@ -119,6 +121,8 @@ class Exchange(ExchangeFacts):
         head = self.head
         assert head is not None
         self.route = route
+        if route.persistence is not None:
+            route.persistence.receive(self)
         if head.upgrade is not None and head.length and not route.backend.settings.upgrade_with_body:
             # As HAProxy. uvicorn (httptools) takes such a body for its next request, which no rule has seen.
             head.upgrade = None
@@ -196,7 +200,8 @@ class Exchange(ExchangeFacts):
             return
         self.status = status
         keeps = status in KEEPING and self.framed and self.client.may_ask_again
-        self._end(last=self._own(error_answer(status, self.method, close=not keeps)), error=0 if keeps else status)
+        answer, keeps = error_of(self, self.page_of(status), status, keeps)
+        self._end(last=self._own(answer), error=0 if keeps else status)
 
     def server_marked(self, letter: str) -> None:
         """Ends the exchange, because its server has been marked down ("D"), or one that is no backup up ("U")."""
@@ -244,6 +249,8 @@ class Exchange(ExchangeFacts):
         assert self.backend is not None
         self.backend.traffic.scur -= 1
         self.enter(backend)
+        if self.binding is not None:
+            self.binding = self.binding.at(backend.servers)
 
     def hold(self, data: bytes) -> None:
         """Keeps this piece of the body, to send it later or perhaps again."""
@@ -487,7 +494,12 @@ class Exchange(ExchangeFacts):
         the client is still there."""
         self.status = status
         self.flags = flags
-        self._end(last=error_answer(status, self.method) if heard else b"", error=status)
+        self._end(last=error_of(self, self.page_of(status), status, False)[0] if heard else b"", error=status)
+
+    def page_of(self, status: int) -> ErrorPage | None:
+        """Returns the page for errors with this status: its backend's, or else its frontend's; None: it has none."""
+        backend, frontend = self.backend, self.client.frontend
+        return (backend.errors.get(status) if backend is not None else None) or frontend.errors.get(status)
 
     def answered_here(self, status: int, data: bytes, flags: str = "LR") -> None:
         """Ends the exchange with an answer of the proxy's own, whole in `data`; no server is needed, or no more."""
@@ -499,7 +511,7 @@ class Exchange(ExchangeFacts):
 
     def _own(self, answer: bytes) -> bytes:
         """Applies `http-after-response` to an answer of the proxy's own."""
-        return answer if self.own_rules is None else self.own_rules(self, answer)
+        return answer if self.own_rules is None or not answer else self.own_rules(self, answer)
 
     def _end(self, last: bytes = b"", error: int = 0, broken: bool = False, now: float | None = None) -> None:
         """Ends the exchange; there is no other end. `last` are the answer's last bytes; `error` is their status

@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable
 
 from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.server import Server
 from reusedproxy.exchanges.client import Client, session_of
+from reusedproxy.exchanges.cookie_state import CookieState
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.rules.facts import Sample
@@ -38,6 +40,14 @@ class ExchangeFacts:
     #: What `http-after-response` makes of an answer of our own.
     own_rules: Callable[..., bytes] | None = None
     answer_rules: Callable[..., tuple[int, bytes, str] | None] | None = None
+    #: The server to which the request is bound, while it is.
+    binding: Binding | None = None
+    #: What a rule says of persistence: "force", "ignore", or "" without one.
+    persist = ""
+    #: What has become of its persistence cookie; None: its backend has none, or it has not come so far.
+    cookie: CookieState | None = None
+    #: Its class and offset in queues (`set-priority-class`, `set-priority-offset`).
+    priority = 0, 0
     #: Answered with a page of the proxy's own, such as the statistics.
     by_page = False
     #: Answered by `monitor-uri`, and so not logged.
@@ -94,6 +104,9 @@ class ExchangeFacts:
 
     def wall(self) -> float:
         return time.time()
+
+    def set_priority(self, priority: tuple[int, int]) -> None:
+        self.priority = priority
 
     def variable(self, name: str) -> Sample:
         return self._scope(name).get(name) if self._at_hand(name) else None

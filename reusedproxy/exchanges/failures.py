@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.server import Server
 from reusedproxy.exchanges.retry import DIAL_FAILED, IDEMPOTENT, UNSEEN, may_retry
 from reusedproxy.pool import counters
@@ -25,6 +26,8 @@ class Repeatable(Protocol):
     #: The attempts after the first; and whether one of them went to another server on purpose.
     retries: int
     redispatched: bool
+    #: The server to which the request is bound; None: to none.
+    binding: Binding | None
     #: All of the request that has come is still held.
     held: bool
 
@@ -88,13 +91,13 @@ class Failures:
         elif failure == DIAL_FAILED:
             backend.connection_failed(server)
         request.retries += 1
-        elsewhere = backend.redispatches(request.retries)
+        elsewhere = backend.redispatches(request.retries, request.binding)
         # HAProxy counts an attempt as one or the other.
         request.count("wredis" if elsewhere else "wretr")
         request.redispatched = request.redispatched or elsewhere
         self.avoided = server if request.redispatched else None
-        if elsewhere or not server.usable:
-            request.server = None
+        if elsewhere or (not server.usable and request.binding is None):
+            request.server = request.binding = None
             backend.done(server)
         return True
 

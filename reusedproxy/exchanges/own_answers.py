@@ -24,7 +24,7 @@ _EXPLANATIONS = {
     417: "The expectation given in the request cannot be met.",
     431: "The request header fields are too large.",
     500: "An internal server error occurred.",
-    501: "The server does not support the functionality required to fulfill the request.",
+    501: ".The server does not support the functionality required to fulfill the request.",
     502: "The server returned an invalid or incomplete response.",
     503: "No server is available to handle this request.",
     504: "The server didn't respond in time.",
@@ -32,13 +32,24 @@ _EXPLANATIONS = {
 }
 
 
-#: Where HAProxy's words are not those of Python's table.
+#: HAProxy's reasons where they are not those of Python's table, or of some versions of it: in its pages,
 _REASONS = {
     400: "Bad request",
     407: "Unauthorized",
     408: "Request Time-out",
     413: "Payload Too Large",
     422: "Unprocessable Content",
+    504: "Gateway Time-out",
+}
+#: and in answers of rules.
+_REASONS_OF_RULES = {
+    408: "Request Time-out",
+    413: "Request Entity Too Large",
+    414: "Request-URI Too Long",
+    416: "Requested range unsatisfiable",
+    418: "I'm a teapot",
+    422: "Unprocessable Content",
+    502: "Bad Gateway or Proxy Error",
     504: "Gateway Time-out",
 }
 
@@ -87,7 +98,8 @@ def reply(status: int, fields: bytes, body: bytes | None, content_type: bytes, *
         page = _error(status, close=close)
         end = page.index(b"\r\n") + 2
         return page[:end] + fields + page[end:]
-    lines = [b"HTTP/1.1 %d %b\r\n" % (status, _reason(status).encode()), fields]
+    reason = _REASONS_OF_RULES.get(status) or reason_phrase(status)
+    lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason.encode()), fields]
     if status not in (204, 304):
         lines.append(b"content-length: %d\r\n" % len(body))
     if content_type:

@@ -6,12 +6,17 @@ A route is made with the configuration and never changes; requests only read it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 from typing import Protocol
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.config import model
+from reusedproxy.config.model.values import Place
+from reusedproxy.exchanges.persistence import persistence_of
+from reusedproxy.rules.matching import Test
 from reusedproxy.rules.rule_set import RuleSet
+from reusedproxy.rules.samples.formats import Text
 from reusedproxy.wire.heads import RequestHead
 
 
@@ -50,6 +55,12 @@ class Route:
         #: Its backend's rules and pages; of a `listen` they are the frontend's already.
         self.rule_set: RuleSet | None = None
         self.pages: list[Page] = []
+        #: None: the backend has no persistence cookie.
+        self.persistence = persistence_of(backend)
+        #: The conditions of `force-persist` and `ignore-persist`, each with "force" or "ignore".
+        self.persist_rules: Sequence[tuple[Test | None, str, Place]] = ()
+        #: Of `use-server`: a condition, and the name of a server.
+        self.server_rules: Sequence[tuple[Test, Text, Place]] = ()
 
     def forwarded(self, address: tuple[str, int]) -> bytes:
         """Writes the header line of `option forwardfor` for a client at `address`; empty for one at a unix socket."""

@@ -1,9 +1,10 @@
 """Routes a request to its backend through the rules of both sections, and runs the rules for the answer.
 
 In HAProxy's order: the frontend's `http-request`, its pages, its `redirect`; `use_backend`; then the same three of the
-backend; on the way back `http-response` of the backend, then of the frontend, and `http-after-response` of both, which
-applies to the proxy's own answers, too. A `listen` is one section, and its rules count once. A frontend without a rule,
-whose backend has none either, has no routing. It must never know how a request is sent.
+backend, and `use-server`; on the way back `http-response` of the backend, then of the frontend, and
+`http-after-response` of both, which applies to the proxy's own answers, too. A `listen` is one section, and its rules
+count once. A frontend without a rule, whose backend has none either, has no routing. It must never know how a request
+is sent.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from collections.abc import Callable, Iterable, Mapping
 
 from attrs import frozen
 
+from reusedproxy.backends.binding import Binding
 from reusedproxy.config import model
 from reusedproxy.config.rules.actions import EditHeader
 from reusedproxy.exchanges.client import ClientFrontend
+from reusedproxy.exchanges.error_pages import written
 from reusedproxy.exchanges.exchange import Exchange
-from reusedproxy.exchanges.own_answers import reply
+from reusedproxy.exchanges.persistence import Persistence
 from reusedproxy.exchanges.route import Page, Route
 from reusedproxy.rules import editing, regular
 from reusedproxy.rules.actions import Answer, concerned
@@ -66,7 +69,9 @@ class Routing:
         self._runs = bool(rule_set.request) or any(route.rule_set is not None for route in self.routes.values())
         self._own_rules = _own_rules(None, rule_set)
         self._backends_own_rules = {name: _own_rules(route.rule_set, rule_set) for name, route in self.routes.items()}
-        self._answer_rules = {name: _answer_rules(route.rule_set, rule_set) for name, route in self.routes.items()}
+        self._answer_rules = {
+            name: _answer_rules(route.rule_set, rule_set, route.persistence) for name, route in self.routes.items()
+        }
         #: Whether rules have a say in the header of this name.
         self.edits = concerned(edited)
 
@@ -97,6 +102,8 @@ class Routing:
             exchange.fail(503, "SC")
             return
         exchange.enter(route.backend)
+        if route.persist_rules and self._fails_to_persist(exchange, route):
+            return
         exchange.own_rules = self._backends_own_rules[route.backend.name]
         own = route.rule_set
         if own is not None and own.request and self._ends(exchange, own.request, ended):
@@ -104,6 +111,8 @@ class Routing:
         if route.pages and shows_page(route.pages, exchange, ended):
             return
         if own is not None and own.redirects and self._ends(exchange, own.redirects, ended):
+            return
+        if route.server_rules and self._fails_to_use_server(exchange, route):
             return
         exchange.answer_rules = self._answer_rules[route.backend.name]
         exchange.begin(route, body, ended)
@@ -124,6 +133,54 @@ class Routing:
             raise
         return self._frontend.default_route
 
+    def _note_cookie(self, exchange: Exchange) -> None:
+        """Looks at the persistence cookie of a denied request for the log, which names the cookie's server, too, as in
+        HAProxy."""
+        backend = exchange.backend_name
+        route = self.routes.get(backend) if backend is not None else None
+        if route is not None and route.persistence is not None:
+            route.persistence.receive(exchange)
+            exchange.waited_for = None if exchange.cookie is None else exchange.cookie.named
+
+    def _fails_to_persist(self, exchange: Exchange, route: Route) -> bool:
+        """Notes what `force-persist` and `ignore-persist` say of this request: the first whose condition is true
+        counts. Returns True if that could not be found out, and the request has been refused."""
+        place = None
+        try:
+            for test, verb, place in route.persist_rules:  # noqa: B007 (it is used where one of them raises)
+                if test is None or test(exchange):
+                    exchange.persist = verb
+                    break
+        except Unevaluated as unevaluated:
+            unevaluated.place = place
+            self._frontend.not_evaluated(unevaluated)
+            exchange.fail(500, "PR")
+            return True
+        return False
+
+    def _fails_to_use_server(self, exchange: Exchange, route: Route) -> bool:
+        """Binds the request to the server of the first `use-server` whose condition is true and whose server is in
+        service, or need not be; a name of no server ends the search. Returns True if that could not be found out, and
+        the request has been refused."""
+        backend, forced = route.backend, exchange.persist == "force"
+        place = None
+        try:
+            for test, name, place in route.server_rules:  # noqa: B007 (it is used where one of them raises)
+                if not test(exchange):
+                    continue
+                server = backend.named.get(name(exchange).decode("utf-8", "replace"))
+                if server is None:
+                    break
+                if server.serving or forced or backend.settings.persist:
+                    exchange.binding = Binding.of(server, backend.settings, forced=forced)
+                    break
+        except Unevaluated as unevaluated:
+            unevaluated.place = place
+            self._frontend.not_evaluated(unevaluated)
+            exchange.fail(500, "PR")
+            return True
+        return False
+
     def _ends(self, exchange: Exchange, steps: Steps, ended: bool) -> bool:
         """Runs these rules, and tells whether one has answered."""
         try:
@@ -142,6 +199,7 @@ class Routing:
             for counted in (self._frontend, exchange.backend):
                 if counted is not None:
                     counted.traffic.dreq += 1
+            self._note_cookie(exchange)
         if not ended or not exchange.framed:
             exchange.client.end_after("answered by a rule")
         exchange.answered_here(verdict.status, _written(verdict, exchange), "PR" if verdict.denies else "LR")
@@ -164,16 +222,16 @@ def shows_page(pages: Iterable[Page], exchange: Exchange, ended: bool) -> bool:
 
 
 def _answer_rules(
-    backend: RuleSet | None, frontend: RuleSet
+    backend: RuleSet | None, frontend: RuleSet, persistence: Persistence | None
 ) -> Callable[[Exchange], tuple[int, bytes, str] | None] | None:
-    """Returns a function that runs the rules for a response: the backend's, then the frontend's. Returns
-    None if there are none."""
+    """Returns a function that runs the rules for a response: the backend's, then the frontend's; before those of
+    `http-after-response` the persistence cookie is looked after. Returns None if there is nothing of all that."""
     steps_of_both = [
         rule_set.response for rule_set in (backend, frontend) if rule_set is not None and rule_set.response
     ]
     after = [rule_set.after for rule_set in (backend, frontend) if rule_set is not None and rule_set.after]
     if not steps_of_both and not after:
-        return None
+        return None if persistence is None else persistence.respond
 
     def look(exchange: Exchange) -> tuple[int, bytes, str] | None:
         regular.begin()
@@ -182,6 +240,8 @@ def _answer_rules(
                 verdict = run(steps, exchange)
                 if verdict is not None:
                     return _instead(verdict, exchange)
+            if persistence is not None:
+                persistence.respond(exchange)
             for steps in after:
                 run(steps, exchange)
         except Unevaluated as unevaluated:
@@ -227,7 +287,10 @@ def _instead(verdict: Answer, exchange: Exchange) -> tuple[int, bytes, str]:
 
 
 def _written(verdict: Answer, exchange: Exchange) -> bytes:
-    """Writes the whole response; for HEAD without its body (RFC 9110 section 9.3.2)."""
-    close = exchange.client.last
-    whole = reply(verdict.status, verdict.fields, verdict.content, verdict.content_type, close=close)
-    return whole[: whole.index(b"\r\n\r\n") + 4] if exchange.method == b"HEAD" else whole
+    """Writes the whole response; the connection ends if that says so."""
+    client = exchange.client
+    page = exchange.page_of(verdict.status) if verdict.content is None else None
+    whole, keeps = written(verdict, page, exchange, not client.last)
+    if not keeps:
+        client.end_after("answered with an error page that ends it")
+    return whole

@@ -5,7 +5,7 @@ It must never know who counts.
 
 from __future__ import annotations
 
-from attrs import define, field
+from attrs import define, field, fields
 
 
 @define
@@ -37,6 +37,16 @@ class Traffic:
     req_tot: int = 0
     intercepted: int = 0
     hrsp: list[int] = field(factory=lambda: [0] * 6)
+
+    def clear(self, everything: bool) -> None:
+        """Forgets the most that there were at once; with `everything` also what was counted, and not what there is
+        now."""
+        if everything:
+            for each in fields(Traffic):
+                if each.name not in ("scur", "hrsp"):
+                    setattr(self, each.name, 0)
+            self.hrsp[:] = [0] * len(self.hrsp)
+        self.smax = self.scur
 
     def add(self, what: str) -> None:
         """Adds one to the counter of this name. It is for rare events; what every request counts is added in place."""

@@ -317,6 +317,14 @@ class HTTPConnectionPool:
         self.counters.donated += 1
         return connection
 
+    def take_in(self, dial: Dial, transport: Transport, since: float) -> ServerConnection:
+        """Takes in a connection that was dialled for a request which has waited since then, and is to use it."""
+        connection = self._make(DEMAND, dial, transport)
+        self.counters.handshakes_on_request_path += 1
+        self.counters.waits[FRESH].observe(connection.born - since)
+        self.holdings.use(connection)
+        return connection
+
     def _make(self, cause: str, dial: Dial, transport: Transport) -> ServerConnection:
         """Makes a connection of this pool, in none of its lists yet."""
         counters, context = self.counters, self.context

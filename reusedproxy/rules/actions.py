@@ -6,7 +6,7 @@ decides what is answered; the caller decides how it is sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from attrs import frozen
@@ -18,29 +18,33 @@ from reusedproxy.config.rules.actions import (
     EditHeader,
     EditLine,
     Redirect,
-    Reply,
+    SetPriority,
     SetStatus,
     SetVariable,
 )
 from reusedproxy.config.rules.expressions import type_of
+from reusedproxy.config.rules.replies import Reply
 from reusedproxy.config.rules.samples import REQUEST, RESPONSE
 from reusedproxy.rules import editing
 from reusedproxy.rules.editing import Head
 from reusedproxy.rules.facts import Facts, Method, Sample
 from reusedproxy.rules.regular import matching_one_of, searching
+from reusedproxy.rules.samples.casts import to_int
 from reusedproxy.rules.samples.compile import compiled
 from reusedproxy.rules.samples.converters import references
 from reusedproxy.rules.samples.fetches import Fetch, members, path_and_query
 from reusedproxy.rules.samples.formats import Text, clean, text_of, text_of_body, text_of_path
 from reusedproxy.wire.bodies import plain_name
 from reusedproxy.wire.reason_phrases import reason_phrase
+from reusedproxy.wire.whole_answers import WholeAnswer
 
 
 @frozen
 class Answer:
     """Describes an answer of the proxy itself.
 
-    `fields` are header lines, each with its CRLF. With `content` None the error page of that status is sent.
+    `fields` are header lines, each with its CRLF. With `content` None the error page of that status is sent. `whole` is
+    sent in place of all of that.
     """
 
     status: int
@@ -48,6 +52,19 @@ class Answer:
     fields: bytes = b""
     content: bytes | None = b""
     content_type: bytes = b""
+    whole: WholeAnswer | None = None
+
+
+@frozen
+class LoadedReply(Action):
+    """Holds a `reply` with what its file has: a `whole` answer, or the bytes of the `body`."""
+
+    answers = True
+    ends = True
+
+    reply: Reply
+    whole: WholeAnswer | None = None
+    body: bytes = b""
 
 
 @frozen
@@ -58,6 +75,10 @@ class Allowed:
 ALLOWED = Allowed()
 Verdict = Answer | Allowed | None
 Act = Callable[[Facts], Verdict]
+#: What is sent in place of an error page of the proxy's own: a whole answer, or one that is made of the request.
+ErrorPage = WholeAnswer | Act
+#: By status.
+ErrorPages = Mapping[int, ErrorPage]
 
 
 def _head(where: str) -> Callable[[Facts], Head]:
@@ -266,18 +287,50 @@ def _as_method(fetch: Fetch) -> Fetch:
     return fetch_method
 
 
+#: How far from 0 a priority may be; what lies beyond counts as this.
+_MOST = {"class": 2047, "offset": 524287}
+
+
+def _set_priority(action: SetPriority, where: str) -> Act:
+    fetch, most, is_class = compiled(action.value, where), _MOST[action.part], action.part == "class"
+
+    def set_priority(facts: Facts) -> Verdict:
+        value = to_int(fetch(facts))
+        if value is not None:
+            kind, offset = facts.priority
+            bounded = max(-most, min(most, value))
+            facts.set_priority((bounded, offset) if is_class else (kind, bounded))
+        return None
+
+    return set_priority
+
+
 # Answers.
 
 
+def _loaded_reply(action: LoadedReply, where: str) -> Act:
+    reply, body = action.reply, action.body
+    if action.whole is None:
+        return _answering(reply, lambda facts: body, where)
+    answer = Answer(reply.status, reply.denies, whole=action.whole)
+    return lambda facts: answer
+
+
 def _reply(action: Reply, where: str) -> Act:
-    content: Text | None = None if action.content is None else text_of_body(action.content, where)
+    if action.content is not None:
+        return _answering(action, text_of_body(action.content, where), where)
+    return _answering(action, None if action.standard else lambda facts: b"", where)
+
+
+def _answering(action: Reply, content: Text | None, where: str) -> Act:
+    """Compiles an answer with this content; None: the error page of its status."""
     content_type = action.content_type.encode()
     headers = [(name.encode(), text_of(value, where)) for name, value in action.headers]
 
     def reply(facts: Facts) -> Verdict:
         # A header without a value is left out, as in HAProxy.
         fields = b"".join([b"%b: %b\r\n" % (name, text) for name, value in headers if (text := value(facts))])
-        body = content(facts) if content is not None else None if action.denies else b""
+        body = content(facts) if content is not None else None
         return Answer(action.status, action.denies, fields, body, content_type if body else b"")
 
     return reply
@@ -324,7 +377,9 @@ _COMPILED_BY: dict[type[Action], Compile] = {
     EditLine: _edit_line,
     SetStatus: _set_status,
     SetVariable: _set_variable,
+    SetPriority: _set_priority,
     Reply: _reply,
+    LoadedReply: _loaded_reply,
     Redirect: _redirect,
     Allow: _allow,
 }

@@ -99,6 +99,14 @@ class Facts(Protocol):
         """Returns the head of the response; None as long as there is none."""
 
     @property
+    def priority(self) -> tuple[int, int]:
+        """Returns the class of the request in queues, the lowest first, and the milliseconds by which its wait counts
+        as later."""
+
+    def set_priority(self, priority: tuple[int, int]) -> None:
+        """Sets class and offset."""
+
+    @property
     def source(self) -> tuple[str, int]:
         """Returns host and port that the client connects from; at a unix socket the port is 0."""
 

@@ -146,6 +146,7 @@ DIFFERENCES = {
         "listen",
     ): "HAProxy warns of servers that are never used; requests may still be sent there",
     ("option abortonclose", "frontend"): "HAProxy takes it in frontends since 3.3",
+    ("hash-balance-factor 0", "frontend"): "HAProxy takes it there, where it can do nothing",
     ("option httpslog", "backend"): "HAProxy refuses this one log option, and ignores the others",
 }
 

@@ -26,6 +26,8 @@ from reusedproxy.wire.heads import Limits
 
 #: The largest weight of a server.
 HEAVIEST = 256
+#: What is said to who orders another weight where the `balance` algorithm goes by those of the file.
+STATIC_WEIGHTS = "Backend is using a static LB algorithm and only accepts weights '0%' and '100%'."
 _ORDERS = {"ready": READY, "drain": DRAIN, "maint": MAINT}
 _STATES = {"up": UP, "down": DOWN, "stopped": DOWN, "fail": DOWN}
 _SEPARATORS = " \t,"
@@ -80,6 +82,9 @@ def understood(line: str) -> Said:
 
 class Obeys(Protocol):
     """Does what agents say of servers."""
+
+    def takes_weight(self, server: Server, weight: int) -> bool:
+        """Tells whether a server may be given this weight."""
 
     def set_weight(self, server: Server, weight: int) -> None:
         """Sets a server's weight."""
@@ -175,17 +180,19 @@ class AgentChecker:
 
     def _obey(self, said: Said, duration: float) -> None:
         """Does what the agent says, in HAProxy's order."""
-        server, obeys = self.server, self._obeys
+        server, obeys, warning = self.server, self._obeys, said.warning
         if said.order is not None:
             obeys.set_state(server, said.order)
         if said.weight is not None:
             weight = min(HEAVIEST, server.settings.weight * said.weight // 100)
-            if weight != server.weight:
+            if not obeys.takes_weight(server, weight):
+                warning = STATIC_WEIGHTS
+            elif weight != server.weight:
                 obeys.set_weight(server, weight)
         if said.maxconn is not None:
             obeys.set_maxconn(server, said.maxconn)
         before, counted = self.last.status, False
-        odd = said.wrong or said.warning
+        odd = said.wrong or warning
         if said.health is None:
             text = f"agent reports an error : {said.wrong}" if said.wrong else f"agent warns : {odd}" if odd else ""
             self.last = Result("CHECKED", text, None, duration)

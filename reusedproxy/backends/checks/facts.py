@@ -21,6 +21,7 @@ class CheckFacts:
     frontend_name = listener_name = ""
     client_tls: TLSSide | None = None
     server_tls: TLSSide | None = None
+    priority = 0, 0
 
     def __init__(self, full_name: str) -> None:
         backend, _, server = full_name.rpartition("/")
@@ -31,6 +32,9 @@ class CheckFacts:
 
     def usable_servers(self, backend: str) -> int | None:
         return None
+
+    def set_priority(self, priority: tuple[int, int]) -> None:
+        raise NotImplementedError("no check sets one")
 
     def wall(self) -> float:
         return time()

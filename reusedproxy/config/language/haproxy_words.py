@@ -18,10 +18,10 @@ def _ordered(text: str) -> tuple[str, ...]:
 
 # -- sections ---------------------------------------------------------------------------------------------------------
 
-SECTIONS = words("global defaults frontend backend listen resolvers")
+SECTIONS = words("global defaults frontend backend listen resolvers http-errors")
 SECTIONS_NOT_DONE = words(
     """
-    peers userlist mailers cache program http-errors ring log-forward log-profile fcgi-app crt-store traces
+    peers userlist mailers cache program ring log-forward log-profile fcgi-app crt-store traces
     acme healthcheck
     """
 )
@@ -127,7 +127,7 @@ PROXY = words(
     max-session-srv-conns maxconn mode monitor monitor-net monitor-uri option persist quic-initial rate-limit redirect
     retries retry-on server server-state-file-name server-template source srvtcpka-cnt srvtcpka-idle srvtcpka-intvl
     stats stick stick-table tcp-check tcp-request tcp-response timeout transparent unique-id-format unique-id-header
-    use-fcgi-app use-server use_backend
+    use-fcgi-app use-server use_backend dynamic-cookie-key
     """
 )
 # Words that HAProxy itself removed, and the replacement that it recommends.
@@ -352,7 +352,7 @@ SERVER = _arguments(
 # Words that ask for what is done in any case.
 SERVER_AS_WE_DO = words(
     """
-    guid id no-renegotiate
+    no-renegotiate
     no-send-proxy-v2-ssl no-send-proxy-v2-ssl-cn no-tfo stick
     """
 )
@@ -364,10 +364,7 @@ HINTS = {
     "stats auth": "without it the page is open to whoever reaches the port",
     "stats http-request": "without it the page is open to whoever reaches the port",
     "stats admin": "take it out, the page only shows",
-    "errorfile": "take the line out, reusedproxy answers with short pages of its own",
-    "errorfiles": "take the line out, reusedproxy answers with short pages of its own",
     "check-via-socks4": "checks connect directly, as requests do",
-    "cookie": "take it out, every request is balanced on its own",
     "tcplog": "write 'option httplog'",
     "httpslog": "write 'option httplog'",
     "spop-check": "there is no SPOE here, whose agents it checks; write 'option tcp-check'",

@@ -7,6 +7,7 @@ message.
 from __future__ import annotations
 
 import re
+from math import ceil, inf
 
 from reusedproxy.config.language.report import Wrong
 
@@ -40,6 +41,18 @@ def seconds(text: str, what: str, default_unit: str = "ms") -> float:
     if 0 < value < SHORTEST_TIME:
         raise Wrong(f"{what}: '{text}' is too short: the shortest time is 1ms")
     return value
+
+
+def whole_seconds(text: str, what: str) -> int:
+    """Parses a time in seconds, or with a unit, and returns whole seconds, rounded up. Raises Wrong."""
+    found = _TIME.match(text)
+    unit = found[2] or "s" if found else ""
+    if found is None or unit not in TIME_UNITS:
+        raise Wrong(f"{what} needs a time such as 30s, 10m, 1h or 1d, not '{text}'{_why_not_a_time(text)}")
+    value = int(found[1]) * TIME_UNITS[unit] if len(found[1].lstrip("0")) <= 18 else inf
+    if value > LARGEST_INTEGER:
+        raise Wrong(f"{what}: '{text}' is too long: the longest time is 2147483647s, about 68 years")
+    return ceil(value)
 
 
 def _why_not_a_time(text: str) -> str:

@@ -4,6 +4,7 @@
 `rules` the lines of rules, `proxies` the sections.
 """
 
+from reusedproxy.config.model.balance import BALANCE, Balance, HashType, UseServer
 from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
 from reusedproxy.config.model.names import NameServer, Resolution, Resolvers
 from reusedproxy.config.model.proxies import (
@@ -40,10 +41,12 @@ from reusedproxy.config.model.tls import TLS_VERSIONS, BindTLS, CertificateSourc
 from reusedproxy.config.model.values import Call, Expression, ListenAddress, Notice, Place
 
 __all__ = [
+    "BALANCE",
     "NO_RULES",
     "SAFE_TO_REUSE",
     "TLS_VERSIONS",
     "Backend",
+    "Balance",
     "Bind",
     "BindTLS",
     "Call",
@@ -60,6 +63,7 @@ __all__ = [
     "Frontend",
     "Global",
     "HTTPCheck",
+    "HashType",
     "Hole",
     "ListenAddress",
     "LogTarget",
@@ -82,4 +86,5 @@ __all__ = [
     "Term",
     "Timeouts",
     "UseBackend",
+    "UseServer",
 ]

@@ -11,14 +11,16 @@ from math import inf
 
 from attrs import field, frozen
 
+from reusedproxy.config.model.balance import Balance, HashType, UseServer
 from reusedproxy.config.model.checks import Agent, CheckPlan, HTTPCheck, Observe
+from reusedproxy.config.model.errors import ErrorPage
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
+from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.rules import NO_RULES, Rules, UseBackend
 from reusedproxy.config.model.tls import BindTLS, ServerTLS
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
 
-#: The words of `balance` that are done; the first is HAProxy's default.
-BALANCE = ("roundrobin",)
+_ROUND_ROBIN, _MAP_BASED = Balance(), HashType()
 
 
 @frozen
@@ -170,9 +172,11 @@ class Server:
     likewise. `check_tls` is set where checks use TLS even if the server does not (`check-ssl`);
     `step_tls` are the TLS settings for steps of checks that ask for TLS. `track` names the server
     (backend/server) whose state it has. `ends_when_down`: its requests end when it goes DOWN (`on-marked-down`);
-    `ends_backups_when_up`: those of backup servers when it is UP again.
-    `resolution` says how a name gets its addresses; the names of SRV records begin with an underscore, and need no
-    `port`.
+    `ends_backups_when_up`: those of backup servers when it is UP again. `id` is its number,
+    from 1 on; `hash_key` says from what its nodes are computed (`hash-type consistent`). `slowstart`: seconds until it
+    has its full share when it comes back. `resolution` says how a name gets its addresses; the names of SRV records
+    begin with an underscore, and need no `port`. `cookie` is its value of the backend's persistence cookie; None: none
+    was written.
     """
 
     name: str
@@ -201,7 +205,12 @@ class Server:
     ends_when_down: bool = False
     ends_backups_when_up: bool = False
     send_proxy: str = ""
+    id: int = 0
+    guid: str = ""
+    hash_key: str = "id"
+    slowstart: float = 0.0
     resolution: Resolution = AT_THE_START
+    cookie: str | None = None
 
 
 @frozen
@@ -210,7 +219,8 @@ class Frontend:
 
     `connection_mode`: "keep-alive" (default), "server-close" or "close" (option httpclose). `log_format`: "httplog", or
     "default" for the short line that HAProxy writes without an option. `logs` receive its access log, `event_logs` the
-    events of the frontend itself.
+    events of the frontend itself. `session_rate`: clients that it accepts in a second; 0: any number. `errors` are
+    pages in place of the proxy's own.
     """
 
     name: str
@@ -220,6 +230,7 @@ class Frontend:
     default_backend: str | None = None
     use_backends: tuple[UseBackend, ...] = ()
     maxconn: int = 0
+    session_rate: int = 0
     timeouts: Timeouts = Timeouts()
     connection_mode: str = "keep-alive"
     forwardfor: ForwardFor | None = None
@@ -232,6 +243,7 @@ class Frontend:
     stats: StatsPage | None = None
     monitor_uri: str = ""
     rules: Rules = NO_RULES
+    errors: tuple[ErrorPage, ...] = ()
 
 
 @frozen
@@ -245,13 +257,18 @@ class Backend:
     request, `check_plan` any other; without both a check is a connection (and a TLS handshake) only.
     `upgrade_with_body`: its servers read the body of a request that offers
     another protocol. `abortonclose`: a client that closes its sending side abandons a request that no server has been
-    sent yet, as in HAProxy since 3.3. `event_logs` receive the events of its servers.
+    sent yet, as in HAProxy since 3.3. `prefer_last`: a client's next request goes to the server of the one before,
+    where a connection is ready; `prefer_warm`: among equal servers one with a connection that is ready comes first.
+    `event_logs` receive the events of its servers. `cookie` None: there is no persistence cookie. `persist`: a cookie's
+    server gets its requests though it is out of service. `errors` are pages in place of the proxy's own and of the
+    frontend's.
     """
 
     name: str
     place: Place
     mode: str = "tcp"
-    balance: str = BALANCE[0]
+    balance: Balance = _ROUND_ROBIN
+    hash_type: HashType = _MAP_BASED
     servers: tuple[Server, ...] = ()
     timeouts: Timeouts = Timeouts()
     connection_mode: str = "keep-alive"
@@ -261,6 +278,9 @@ class Backend:
     retry_on: frozenset[str] = frozenset(("conn-failure",))
     redispatch: int = 0
     allbackups: bool = False
+    prefer_last: bool = False
+    prefer_warm: bool = True
+    use_servers: tuple[UseServer, ...] = ()
     abortonclose: bool = True
     upgrade_with_body: bool = False
     fullconn: int = 0
@@ -271,6 +291,10 @@ class Backend:
     stats: StatsPage | None = None
     event_logs: tuple[LogTarget, ...] = ()
     rules: Rules = NO_RULES
+    cookie: Cookie | None = None
+    dynamic_cookie_key: str = ""
+    persist: bool = False
+    errors: tuple[ErrorPage, ...] = ()
 
     def redispatches(self, retry: int) -> bool:
         """Tells whether this retry (the first is 1) goes to another server."""
@@ -281,10 +305,11 @@ class Backend:
 
 @frozen
 class StatsSocket:
-    """Holds a `stats socket` line of the global section; it is parsed, and not served yet."""
+    """Holds a `stats socket` line of the global section: where it listens, and what who connects may do, "user",
+    "operator" or "admin"."""
 
-    place: Place
-    address: ListenAddress
+    bind: Bind
+    level: str = "operator"
 
 
 @frozen
@@ -310,7 +335,8 @@ class Said:
 @frozen
 class Global:
     """Holds the `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after`
-    None: no limit. `spread_checks` is in percent.
+    None: no limit. `spread_checks` is in percent. `stats_timeout`: seconds that a session at a stats socket may be
+    idle; `stats_maxconn`: sessions at all of them.
 
     Keywords that HAProxy does not have: `pool_connect_rate`, handshakes per second for the floors of all servers
     together; `pool_warm_start`, the most seconds that the listeners wait for all floors at the start, None: not at all;
@@ -328,6 +354,10 @@ class Global:
     maxrewrite: int = 1024
     maxhdr: int = 101
     stats_sockets: tuple[StatsSocket, ...] = ()
+    stats_timeout: float = 10.0
+    stats_maxconn: int = 10
+    #: The variables of the environment, with those that the configuration has set.
+    environment: tuple[tuple[str, str], ...] = field(default=(), eq=False, repr=False)
     manhole: Manhole | None = None
     pool_connect_rate: float = 200.0
     pool_warm_start: float | None = None

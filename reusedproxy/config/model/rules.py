@@ -131,8 +131,8 @@ class Rules:
     """Holds all rules of one section, each kind in the order written.
 
     `redirects` are lines that begin with that word, `after` those of `http-after-response`, `connection` those of
-    `tcp-request connection`, `monitor` those of `monitor fail`. True when there are rules for requests or responses;
-    the last two do not count.
+    `tcp-request connection`, `monitor` those of `monitor fail`, `persist` those of `force-persist` and
+    `ignore-persist`. True when there are rules for requests or responses; the last three do not count.
     """
 
     request: tuple[Rule, ...] = ()
@@ -141,9 +141,10 @@ class Rules:
     after: tuple[Rule, ...] = ()
     connection: tuple[Rule, ...] = ()
     monitor: tuple[Rule, ...] = ()
+    persist: tuple[Rule, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.request or self.redirects or self.response or self.after)
+        return bool(self.request or self.redirects or self.response or self.after or self.persist)
 
 
 NO_RULES = Rules()

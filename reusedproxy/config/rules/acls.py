@@ -13,6 +13,7 @@ from attrs import evolve
 
 from reusedproxy.config.language.haproxy_words import words
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done
+from reusedproxy.config.model.balance import UseServer
 from reusedproxy.config.model.rules import Condition, Criterion, Rule, Term, UseBackend
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.expressions import ACL_METHODS, ACL_ONLY, read_expression, type_of
@@ -217,6 +218,10 @@ def resolved(rule: Rule, acls: Acls) -> Rule:
 
 def resolved_backend(rule: UseBackend, acls: Acls) -> UseBackend:
     return evolve(rule, condition=with_acls(rule.condition, acls)) if rule.condition is not None else rule
+
+
+def resolved_use_server(rule: UseServer, acls: Acls) -> UseServer:
+    return evolve(rule, condition=with_acls(rule.condition, acls))
 
 
 def with_acls(condition: Condition, acls: Acls) -> Condition:

@@ -14,12 +14,13 @@ from attrs import frozen
 
 from reusedproxy.config.language.haproxy_words import words
 from reusedproxy.config.language.regular import read_regular
-from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
+from reusedproxy.config.language.report import Wrong, did_you_mean
 from reusedproxy.config.model.rules import Action, Format
 from reusedproxy.config.model.values import Expression
-from reusedproxy.config.rules.expressions import read_expression, variable, where_of
-from reusedproxy.config.rules.formats import literal, read_format
-from reusedproxy.config.rules.samples import REQUEST, RESPONSE
+from reusedproxy.config.rules.expressions import type_of, variable
+from reusedproxy.config.rules.reading import FRAMING, HOP, TOKEN, Reading, printable
+from reusedproxy.config.rules.replies import read_reply
+from reusedproxy.config.rules.samples import CASTS, REQUEST, RESPONSE
 
 # What they are.
 
@@ -76,18 +77,11 @@ class SetVariable(Action):
 
 
 @frozen
-class Reply(Action):
-    """Holds `return` or `deny`: a response of the proxy's own. `content` None: the standard page of `deny`,
-    or no body with `return`."""
+class SetPriority(Action):
+    """Holds `set-priority-class` or `set-priority-offset`: `part` is the last word of it."""
 
-    answers = True
-    ends = True
-
-    status: int
-    denies: bool
-    content_type: str = ""
-    content: Format | None = None
-    headers: tuple[tuple[str, Format], ...] = ()
+    part: str
+    value: Expression
 
 
 @frozen
@@ -120,7 +114,7 @@ REQUEST_NOT_DONE = words(
     add-acl auth cache-use capture del-acl del-map disable-l7-retry do-resolve early-hint lua normalize-uri reject
     sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 send-spoe-group set-bandwidth-limit set-bc-mark
     set-bc-tos set-dst set-dst-port set-fc-mark set-fc-tos set-log-level set-map set-mark set-method set-nice
-    set-priority-class set-priority-offset set-retries set-src set-src-port set-timeout set-tos silent-drop strict-mode
+    set-retries set-src set-src-port set-timeout set-tos silent-drop strict-mode
     tarpit track-sc0 track-sc1 track-sc2 track-sc use-service wait-for-body wait-for-handshake pause do-log
     """
 )
@@ -131,65 +125,19 @@ RESPONSE_NOT_DONE = words(
     set-nice set-timeout set-tos silent-drop strict-mode track-sc0 track-sc1 track-sc2 track-sc wait-for-body
     """
 )
-#: Statuses with a standard page in HAProxy.
-DENY_STATUSES = (200, 400, 401, 403, 404, 405, 407, 408, 410, 413, 421, 422, 425, 429, 500, 501, 502, 503, 504)
 CODES = (301, 302, 303, 307, 308)
-
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
-#: Headers that frame a message: another value would make its end ambiguous.
-_FRAMING = words("content-length transfer-encoding trailer")
-#: Hop-by-hop headers: those received are removed, and the proxy's own are added after all rules.
-_HOP = words("connection keep-alive proxy-connection te upgrade")
-
-
-@frozen
-class Reading:
-    """Holds the words of one rule between its action and its condition; `what` begins each message."""
-
-    words: tuple[str, ...]
-    what: str
-    where: str
-    action: str
-    place_words: str
-    line: Line
-    report: Report
-
-    def exactly(self, *names: str) -> tuple[str, ...]:
-        """Returns the words when there are as many as `names`. Raises Wrong for a missing or an extra word."""
-        if len(self.words) < len(names):
-            raise Wrong(f"{self.what} needs {names[len(self.words)]}")
-        if len(self.words) > len(names):
-            raise Wrong(f"{self.what}: '{self.words[len(names)]}' is too much: 'if' or 'unless' can follow")
-        return self.words
-
-    def format(self, text: str) -> Format:
-        made = read_format(text, self.what)
-        for expression in made.expressions:
-            self.has_something_to_say(expression)
-        return made
-
-    def expression(self, text: str) -> Expression:
-        return self.has_something_to_say(read_expression(text, self.what))
-
-    def has_something_to_say(self, expression: Expression) -> Expression:
-        where = where_of(expression)
-        if where and where != self.where:
-            head = "a response" if where == RESPONSE else "a request"
-            raise Wrong(f"{self.what}: '{expression}' needs {head}, which is not at hand in {self.place_words}")
-        return expression
-
 
 # Headers.
 
 
 def _header_name(reading: Reading, name: str, *, deletes: bool = False) -> str:
-    if not _TOKEN.match(name):
+    if not TOKEN.match(name):
         raise Wrong(f"{reading.what}: '{name}' cannot be the name of a header")
     # A rule changes a header in all its spellings, so they are all checked.
     plain = re.sub(r"[^0-9a-z]", "-", name.lower())
-    if plain in _FRAMING:
+    if plain in FRAMING:
         raise Wrong(f"{reading.what}: '{name}' says where the message ends, which is not for rules to change")
-    if plain in _HOP and not (deletes and plain == "upgrade"):
+    if plain in HOP and not (deletes and plain == "upgrade"):
         if not deletes:
             raise Wrong(f"{reading.what}: '{name}' is said by each connection for itself; rules cannot set it")
         text = f"{reading.what}: '{name}' never goes on anyhow: each connection says it for itself"
@@ -280,6 +228,14 @@ def _set_var(reading: Reading) -> Action:
     return SetVariable(name, reading.expression(rest[0]))
 
 
+def _set_priority(reading: Reading) -> Action:
+    (text,) = reading.exactly("an expression")
+    value = reading.expression(text)
+    if "int" not in CASTS[type_of(value)]:
+        raise Wrong(f"{reading.what}: '{text}' is no number and cannot become one")
+    return SetPriority(reading.action.rpartition("-")[2], value)
+
+
 def _unset_var(reading: Reading) -> Action:
     name, rest = _variable_name(reading)
     if rest:
@@ -293,74 +249,6 @@ def _unset_var(reading: Reading) -> Action:
 def _allow(reading: Reading) -> Action:
     reading.exactly()
     return Allow()
-
-
-def _reply(reading: Reading) -> Action:
-    """Parses `return` and `deny` with their arguments, which are the same in HAProxy. Raises Wrong."""
-    denies = reading.action == "deny"
-    status = (502 if reading.where == RESPONSE else 403) if denies else 200
-    content: Format | None = None
-    content_type = ""
-    headers: list[tuple[str, Format]] = []
-    rest = list(reading.words)
-    while rest:
-        word = rest.pop(0)
-        if word in ("errorfile", "errorfiles", "default-errorfiles", "file", "lf-file"):
-            raise Wrong(not_done(f"{reading.what[1:-1]} … {word}", "argument"))
-        if word not in ("status", "deny_status", "content-type", "string", "lf-string", "hdr"):
-            known = ("status", "deny_status", "content-type", "string", "lf-string", "hdr")
-            raise Wrong(f"{reading.what}: unknown word '{word}'{did_you_mean(word, known)}")
-        if len(rest) < 1 + (word == "hdr"):
-            raise Wrong(f"{reading.what}: '{word}' needs {'a name and a value' if word == 'hdr' else 'a value'}")
-        value = rest.pop(0)
-        if word in ("status", "deny_status"):
-            status = _status(reading, value, denies)
-        elif word == "content-type":
-            content_type = _plain(reading, value)
-        elif word == "string":
-            content = literal(value)
-        elif word == "lf-string":
-            content = reading.format(value)
-        else:
-            headers.append((_reply_header(reading, value), reading.format(rest.pop(0))))
-    if content is not None and not content_type:
-        raise Wrong(f"{reading.what}: a text needs its 'content-type', such as text/plain")
-    if content is None and content_type:
-        reading.report.warn(
-            reading.line.place, f"{reading.what}: 'content-type' does nothing without 'string' or 'lf-string'"
-        )
-    if content is not None and status in (204, 304):
-        raise Wrong(f"{reading.what}: an answer with status {status} has no body")
-    return Reply(status, denies, content_type, content, tuple(headers))
-
-
-def _status(reading: Reading, value: str, denies: bool) -> int:
-    if not re.match(r"[2-9][0-9][0-9]\Z", value) or int(value) > 599:
-        raise Wrong(f"{reading.what}: '{value}' is no status from 200 to 599")
-    if (
-        denies
-        and int(value) not in DENY_STATUSES
-        and "string" not in reading.words
-        and "lf-string" not in reading.words
-    ):
-        raise Wrong(
-            f"{reading.what}: there is no page for status {value}, only for {', '.join(map(str, DENY_STATUSES))}"
-        )
-    return int(value)
-
-
-def _reply_header(reading: Reading, name: str) -> str:
-    if not _TOKEN.match(name):
-        raise Wrong(f"{reading.what}: '{name}' cannot be the name of a header")
-    if name.lower() in _FRAMING | _HOP or name.lower() in ("content-type", "date"):
-        raise Wrong(f"{reading.what}: 'hdr {name}' is not for rules to say")
-    return name
-
-
-def _plain(reading: Reading, value: str) -> str:
-    if not value.isprintable() or not value.isascii():
-        raise Wrong(f"{reading.what}: '{value}' has a character that cannot stand in a header")
-    return value
 
 
 def _redirect_rule(reading: Reading) -> Action:
@@ -413,7 +301,7 @@ def read_redirection(reading: Reading, format_of: Callable[[str], Format]) -> Ac
 
 def _cookie(reading: Reading, value: str, *, clears: bool) -> str:
     """Returns the Set-Cookie value in HAProxy's form."""
-    return f"{_plain(reading, value)}; path=/;" + (" Max-Age=0;" if clears else "")
+    return f"{printable(reading, value)}; path=/;" + (" Max-Age=0;" if clears else "")
 
 
 Reader = Callable[[Reading], Action]
@@ -428,13 +316,14 @@ _BOTH: dict[str, Reader] = {
     "set-var-fmt": _set_var,
     "unset-var": _unset_var,
     "allow": _allow,
-    "deny": _reply,
-    "return": _reply,
+    "deny": read_reply,
+    "return": read_reply,
     "redirect": _redirect_rule,
 }
 REQUEST_ACTIONS: dict[str, Reader] = {
     **_BOTH,
     **dict.fromkeys(("set-path", "set-pathq", "set-query", "set-uri"), _set_line),
+    **dict.fromkeys(("set-priority-class", "set-priority-offset"), _set_priority),
     **dict.fromkeys(("replace-path", "replace-pathq", "replace-uri"), _replace_line),
 }
 RESPONSE_ACTIONS: dict[str, Reader] = {**_BOTH, "set-status": _set_status}

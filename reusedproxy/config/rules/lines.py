@@ -16,10 +16,10 @@ from reusedproxy.config.rules.actions import (
     RESPONSE_ACTIONS,
     RESPONSE_NOT_DONE,
     Reader,
-    Reading,
     read_redirection,
 )
 from reusedproxy.config.rules.formats import literal
+from reusedproxy.config.rules.reading import Reading
 from reusedproxy.config.rules.samples import REQUEST, RESPONSE
 
 

@@ -101,6 +101,7 @@ FETCHES: dict[str, Signature] = {
     # Facts about the request that are kept as long as its exchange lasts.
     **_of(ALWAYS, "str", "req.ver"),
     **_of(ALWAYS, "bool", "http_first_req req.proto_http"),
+    **_of(ALWAYS, "int", "prio_class prio_offset"),
     **_of(RESPONSE, "str", "srv_name"),
     **_of(RESPONSE, "int", "status"),
     **_of(RESPONSE, "str", "res.ver"),

@@ -62,14 +62,8 @@ def _read_words(arguments: tuple[str, ...], draft: BindDraft, what: str, report:
     def apply(word: str, argument: str) -> None:
         if word in haproxy_words.BIND_WITHOUT_EFFECT:
             report.without_effect(f"bind … {word}", draft.bind.place)
-        elif word in ("name", "user", "group"):
-            settings[word] = argument
-        elif word in ("uid", "gid"):
-            settings["user" if word == "uid" else "group"] = str(units.integer(argument, f"{what}: '{word}'"))
-        elif word in ("maxconn", "backlog"):
-            settings[word] = units.integer(argument, f"{what}: '{word}'")
-        elif word == "mode":
-            settings["mode"] = _permissions(argument, what)
+        elif word in SOCKET_WORDS:
+            settings.update((socket_word(word, argument, what),))
         elif word == "proto" and argument != "h1":
             raise Wrong(f"{what}: {not_done(f'proto {argument}', 'bind option', 'clients speak HTTP/1 only')}")
         elif word == "ssl":
@@ -84,6 +78,19 @@ def _read_words(arguments: tuple[str, ...], draft: BindDraft, what: str, report:
 
     read_parameters(arguments, haproxy_words.BIND, apply, what)
     draft.bind = evolve(draft.bind, **settings)
+
+
+#: Words of any listening socket.
+SOCKET_WORDS = ("name", "user", "group", "uid", "gid", "maxconn", "backlog", "mode")
+
+
+def socket_word(word: str, argument: str, what: str) -> tuple[str, Any]:
+    """Returns the field of `Bind` that one of these words sets, and its value. Raises Wrong."""
+    if word in ("uid", "gid"):
+        return "user" if word == "uid" else "group", str(units.integer(argument, f"{what}: '{word}'"))
+    if word in ("maxconn", "backlog"):
+        return word, units.integer(argument, f"{what}: '{word}'")
+    return word, _permissions(argument, what) if word == "mode" else argument
 
 
 def _permissions(argument: str, what: str) -> int:

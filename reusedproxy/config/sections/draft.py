@@ -9,12 +9,15 @@ from __future__ import annotations
 from attrs import Factory, define, evolve, frozen
 
 from reusedproxy.config.checks.steps import Drafted
+from reusedproxy.config.model.balance import Balance, HashType, UseServer
 from reusedproxy.config.model.checks import Hello, HTTPCheck
-from reusedproxy.config.model.proxies import BALANCE, ForwardFor, LogTarget, StatsPage, Timeouts
+from reusedproxy.config.model.persistence import Cookie
+from reusedproxy.config.model.proxies import ForwardFor, LogTarget, StatsPage, Timeouts
 from reusedproxy.config.model.rules import Criterion, Rule, UseBackend
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.rules.acls import resolved
 from reusedproxy.config.sections.binds import BindDraft
+from reusedproxy.config.sections.errors import ErrorLine
 from reusedproxy.config.sections.servers import ServerDraft, ServerWords
 from reusedproxy.config.tls.words import TLSDefaults
 
@@ -48,6 +51,7 @@ class ProxyDraft:
     binds: list[BindDraft] = Factory(list)
     backlog: int = 0
     maxconn: int = 0
+    session_rate: int = 0
     default_backend: Reference | None = None
     use_backends: list[UseBackend] = Factory(list)
     acls: dict[str, list[Criterion]] = Factory(dict)
@@ -58,6 +62,7 @@ class ProxyDraft:
     connection_rules: list[Rule] = Factory(list)
     monitor_uri: str = ""
     monitor_fails: list[Rule] = Factory(list)
+    persist_rules: list[Rule] = Factory(list)
     servers: list[ServerDraft] = Factory(list)
     default_server: ServerWords = Factory(ServerWords)
     timeouts: Timeouts = Factory(Timeouts)
@@ -70,14 +75,21 @@ class ProxyDraft:
     httplog: bool = False
     dontlognull: bool = False
     clitcpka: bool = False
-    balance: str = BALANCE[0]
+    balance: Balance = Factory(Balance)
+    hash_type: HashType = Factory(HashType)
     http_reuse: str | None = None
     retries: int = 3
     retry_on: frozenset[str] = frozenset(("conn-failure",))
     redispatch: int = 0
     allbackups: bool = False
+    prefer_last: bool = False
+    prefer_warm: bool = True
+    use_servers: list[UseServer] = Factory(list)
     abortonclose: bool = True
     upgrade_with_body: bool = False
+    cookie: Cookie | None = None
+    dynamic_cookie_key: str = ""
+    persist: bool = False
     fullconn: int = 0
     httpchk: HTTPCheck | None = None
     #: The check of another option, which counts in place of `httpchk`.
@@ -92,6 +104,8 @@ class ProxyDraft:
     log_health_checks: bool = False
     disabled: bool = False
     stats: StatsPage | None = None
+    #: In the order written; those of `defaults` come first.
+    errors: list[ErrorLine] = Factory(list)
     # The section's head was faulty: inherited settings may be missing, so no missing setting is reported.
     head_faulty: bool = False
     # TLS defaults from the global sections before the current line.
@@ -157,8 +171,10 @@ class ProxyDraft:
             response_rules=rules(self.response_rules),
             after_rules=rules(self.after_rules),
             redirects=[],
+            use_servers=[],
             connection_rules=rules(self.connection_rules),
             monitor_fails=[],
+            persist_rules=[],
             servers=[],
             own_checks=False,
             own_tcp_checks=False,
@@ -166,4 +182,5 @@ class ProxyDraft:
             tcp_steps=list(self.tcp_steps),
             default_server=self.default_server.copy(),
             logs=list(self.logs),
+            errors=list(self.errors),
         )

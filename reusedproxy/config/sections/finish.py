@@ -13,15 +13,16 @@ from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
 from reusedproxy.config.model.names import DEFAULT, Resolvers
 from reusedproxy.config.model.proxies import Backend, Frontend, LogTarget, Timeouts
 from reusedproxy.config.model.rules import Rule, Rules
-from reusedproxy.config.rules.acls import resolved, resolved_backend
+from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
 from reusedproxy.config.sections.binds import finished_bind
 from reusedproxy.config.sections.draft import ProxyDraft
+from reusedproxy.config.sections.errors import Groups, error_pages, with_file
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.resolvers import ResolversDraft
-from reusedproxy.config.sections.servers import finished_server
+from reusedproxy.config.sections.servers import finished_server, numbered
 
 
-def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
+def frontend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Frontend:
     """Returns the client side of a `frontend` or `listen`."""
     default = draft.default_backend.name if draft.default_backend else None
     return Frontend(
@@ -31,8 +32,10 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
         binds=tuple(finished_bind(bind, draft.backlog) for bind in draft.binds),
         default_backend=default or (draft.name if draft.kind == "listen" else None),
         use_backends=tuple(resolved_backend(rule, draft.acls) for rule in draft.use_backends),
-        rules=_rules(draft),
+        rules=_rules(draft, groups),
+        errors=error_pages(draft.errors, groups),
         maxconn=draft.maxconn,
+        session_rate=draft.session_rate,
         timeouts=_frontend_timeouts(draft.timeouts),
         connection_mode=draft.connection_mode or "keep-alive",
         forwardfor=draft.forwardfor,
@@ -47,30 +50,34 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft) -> Frontend:
     )
 
 
-def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
+def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
     """Returns the server side of a `backend` or `listen`."""
     check = check_of(draft)
     plan = check if isinstance(check, CheckPlan) else None
     host = check_host(check)
     tls = plan is not None and any(isinstance(step, Connect) and step.ssl for step in plan.steps)
-    servers = (
+    servers = [
         finished_server(server, global_.server_verify, host, draft.name, tls_in_steps=tls and server.words.checked)
         for server in draft.servers
-    )
+    ]
     return Backend(
         name=draft.name,
         place=draft.place,
         mode=draft.mode or "tcp",
-        servers=tuple(servers),
+        servers=numbered(servers),
         timeouts=_backend_timeouts(draft.timeouts),
         connection_mode=draft.connection_mode or "keep-alive",
         forwardfor=draft.forwardfor,
         balance=draft.balance,
+        hash_type=draft.hash_type,
         http_reuse=draft.http_reuse,
         retries=draft.retries,
         retry_on=draft.retry_on,
         redispatch=draft.redispatch,
         allbackups=draft.allbackups,
+        prefer_last=draft.prefer_last,
+        prefer_warm=draft.prefer_warm,
+        use_servers=tuple(resolved_use_server(rule, draft.acls) for rule in draft.use_servers),
         abortonclose=draft.abortonclose,
         upgrade_with_body=draft.upgrade_with_body,
         fullconn=draft.fullconn,
@@ -80,7 +87,11 @@ def backend(draft: ProxyDraft, global_: GlobalDraft) -> Backend:
         disabled=draft.disabled,
         stats=draft.stats,
         event_logs=_event_logs(draft, global_),
-        rules=_rules(draft),
+        rules=_rules(draft, groups),
+        errors=error_pages(draft.errors, groups),
+        cookie=draft.cookie,
+        dynamic_cookie_key=draft.dynamic_cookie_key,
+        persist=draft.persist,
     )
 
 
@@ -108,11 +119,11 @@ def resolvers(drafts: Iterable[ResolversDraft], backends: Iterable[Backend]) -> 
     return found
 
 
-def _rules(draft: ProxyDraft) -> Rules:
-    """Returns the section's rules with all lines of the ACLs that they name."""
+def _rules(draft: ProxyDraft, groups: Groups) -> Rules:
+    """Returns the section's rules with all lines of the ACLs, and the files of the groups, that they name."""
 
     def whole(rules: list[Rule]) -> tuple[Rule, ...]:
-        return tuple(resolved(rule, draft.acls) for rule in rules)
+        return tuple(with_file(resolved(rule, draft.acls), groups) for rule in rules)
 
     return Rules(
         whole(draft.request_rules),
@@ -121,6 +132,7 @@ def _rules(draft: ProxyDraft) -> Rules:
         whole(draft.after_rules),
         whole(draft.connection_rules),
         whole(draft.monitor_fails),
+        whole(draft.persist_rules),
     )
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 import posixpath
 from collections.abc import Callable
 
 from attrs import Factory, define, evolve
 
 from reusedproxy.config.language import haproxy_words, hints, units
-from reusedproxy.config.language.addresses import listen_addresses
-from reusedproxy.config.language.parameters import read_parameters
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
 from reusedproxy.config.model.proxies import Global, LogTarget, Manhole, Said, StatsSocket
-from reusedproxy.config.model.values import ListenAddress, Place
+from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections.logs import log_target
 from reusedproxy.config.sections.names import families
+from reusedproxy.config.sections.stats_sockets import is_loopback, one_address, read_stats_socket
 from reusedproxy.config.tls.words import IN_DEFAULTS, IN_SERVER_DEFAULTS, TLSDefaults, read_options
 
 OUR_WORDS = frozenset({"manhole", "pool-connect-rate", "pool-warm-start", "ssl-watch"})
@@ -59,6 +57,8 @@ class GlobalDraft:
     maxrewrite: int = 1024
     maxhdr: int = 101
     stats_sockets: list[StatsSocket] = Factory(list)
+    stats_timeout: float = 10.0
+    stats_maxconn: int = 10
     manhole: Manhole | None = None
     pool_connect_rate: float = 200.0
     pool_warm_start: float | None = None
@@ -123,8 +123,6 @@ class GlobalDraft:
             self.maxrewrite = self.bufsize // 2
             text = f"'tune.maxrewrite' has to be less than 'tune.bufsize' ({self.bufsize}): {self.maxrewrite} is taken"
             self.report.warn(place, text)
-        if "stats" in self.said and "stats" not in self.unreadable:
-            self.report.notice(self.said["stats"], "'stats socket' is not served yet: there is no runtime API so far")
         return Global(
             maxconn=self.maxconn,
             user=self.user,
@@ -137,6 +135,9 @@ class GlobalDraft:
             maxrewrite=self.maxrewrite,
             maxhdr=self.maxhdr,
             stats_sockets=tuple(self.stats_sockets),
+            stats_timeout=self.stats_timeout,
+            stats_maxconn=self.stats_maxconn,
+            environment=tuple(self.environment.items()),
             manhole=self.manhole,
             pool_connect_rate=self.pool_connect_rate,
             pool_warm_start=self.pool_warm_start,
@@ -207,19 +208,18 @@ def _stats(draft: GlobalDraft, line: Line) -> None:
         raise Wrong(
             f"'stats' in section 'global': unknown word '{word}'{did_you_mean(word, haproxy_words.STATS_GLOBAL)}"
         )
+    stats = Line(line.place, (f"stats {word}", *line.words[2:]))
     if word == "socket":
         if len(line.words) < 3 or line.words[2] in haproxy_words.BIND:
             raise Wrong("'stats socket' needs an address: stats socket /run/reusedproxy.sock mode 600 level admin, say")
-        (address,) = _one_address(line.words[2], "'stats socket'")
-        read_parameters(line.words[3:], haproxy_words.BIND, lambda word, argument: None, "'stats socket'")
-        draft.stats_sockets.append(StatsSocket(line.place, address))
-
-
-def _one_address(text: str, what: str) -> tuple[ListenAddress]:
-    addresses = listen_addresses(text, what)
-    if len(addresses) != 1:
-        raise Wrong(f"{what} takes one address, not '{text}'")
-    return (addresses[0],)
+        draft.stats_sockets.append(read_stats_socket(line, draft.report))
+    elif word == "timeout":
+        draft.stats_timeout = units.positive_seconds(stats.one_argument("a time"), "'stats timeout'")
+    elif word == "maxconn":
+        most = stats.one_argument("a number of connections")
+        draft.stats_maxconn = units.integer(most, "'stats maxconn'", least=1)
+    else:
+        draft.report.without_effect(stats.keyword, line.place)
 
 
 def _hard_stop_after(draft: GlobalDraft, line: Line) -> None:
@@ -322,8 +322,8 @@ def _manhole(draft: GlobalDraft, line: Line) -> None:
         raise Wrong("write 'manhole <address> authorized-keys <file> [host-key <file>]'")
     if draft.said["manhole"] != line.place:
         raise Wrong(f"'manhole' stands already at {draft.said['manhole']}")
-    (address,) = _one_address(line.words[1], "'manhole'")
-    if address.kind == "tcp" and not _is_loopback(address.host):
+    address = one_address(line.words[1], "'manhole'")
+    if address.kind == "tcp" and not is_loopback(address.host):
         raise Wrong("'manhole' gives away the whole daemon: let it listen on 127.0.0.1, [::1] or a unix socket's path")
     files = {"authorized-keys": "", "host-key": ""}
     rest = line.words[2:]
@@ -339,13 +339,6 @@ def _manhole(draft: GlobalDraft, line: Line) -> None:
         raise Wrong("'manhole' needs 'authorized-keys <file>': only those who hold one of these keys may come in")
     host_key = files["host-key"] or posixpath.join(posixpath.dirname(keys), "reusedproxy_host_key")
     draft.manhole = Manhole(line.place, address, keys, host_key)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _pool_connect_rate(draft: GlobalDraft, line: Line) -> None:

@@ -15,9 +15,9 @@ from reusedproxy.config.model.proxies import ForwardFor
 from reusedproxy.config.sections.draft import ProxyDraft
 
 CONNECTION_MODES = {"http-keep-alive": "keep-alive", "http-server-close": "server-close", "httpclose": "close"}
-_FLAGS = ("abortonclose", "allbackups", "dontlognull")
+_FLAGS = ("abortonclose", "allbackups", "dontlognull", "persist")
 #: reusedproxy's own options, in the form of `haproxy_words.OPTIONS`; HAProxy refuses them.
-OUR_OPTIONS = {"http-upgrade-with-body": "B"}
+OUR_OPTIONS = {"http-upgrade-with-body": "B", "pool-prefer-warm": "B"}
 _OPTIONS = {**haproxy_words.OPTIONS, **OUR_OPTIONS}
 
 
@@ -69,6 +69,16 @@ def _flag(proxy: ProxyDraft, option: Line, report: Report) -> None:
         return
     unset = fields_dict(ProxyDraft)[option.keyword].default
     setattr(proxy, option.keyword, unset if option.prefix == "default" else not option.prefix)
+
+
+def _prefer_last(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    _alone(option)
+    proxy.prefer_last = not option.prefix
+
+
+def _prefer_warm(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    _alone(option)
+    proxy.prefer_warm = option.prefix != "no"
 
 
 def _upgrade_with_body(proxy: ProxyDraft, option: Line, report: Report) -> None:
@@ -208,6 +218,8 @@ _READERS: dict[str, Callable[[ProxyDraft, Line, Report], None]] = {
     **dict.fromkeys(CONNECTION_MODES, _connection_mode),
     "forwardfor": _forwardfor,
     "http-upgrade-with-body": _upgrade_with_body,
+    "pool-prefer-warm": _prefer_warm,
+    "prefer-last-server": _prefer_last,
     "httpchk": _httpchk,
     "tcp-check": _tcp_check,
     **dict.fromkeys(_HELLOS, _hello),

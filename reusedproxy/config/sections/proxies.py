@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from reusedproxy.config.checks.steps import read_http_step, read_tcp_step
 from reusedproxy.config.language import haproxy_words, hints, units
 from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, nearest, not_done, one_of
-from reusedproxy.config.model.proxies import BALANCE, StatsPage
+from reusedproxy.config.model.proxies import StatsPage
 from reusedproxy.config.model.rules import Rule
 from reusedproxy.config.rules.acls import read_acl
 from reusedproxy.config.rules.connection import read_connection_rule
@@ -26,8 +26,17 @@ from reusedproxy.config.rules.lines import (
     read_response_rule,
     read_use_backend,
 )
+from reusedproxy.config.sections.balance import (
+    read_balance,
+    read_hash_balance_factor,
+    read_hash_preserve_affinity,
+    read_hash_type,
+    read_use_server,
+)
 from reusedproxy.config.sections.binds import read_bind
+from reusedproxy.config.sections.cookies import read_cookie, read_dynamic_cookie_key, read_persist_rule
 from reusedproxy.config.sections.draft import ProxyDraft, Reference
+from reusedproxy.config.sections.errors import read_errorfile, read_errorfiles, read_errorloc, read_http_error
 from reusedproxy.config.sections.globals import OUR_WORDS as GLOBAL_OUR_WORDS
 from reusedproxy.config.sections.logs import log_target
 from reusedproxy.config.sections.options import read_option
@@ -199,6 +208,13 @@ def _maxconn(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.maxconn = units.integer(line.one_argument("a number of connections"), "'maxconn'")
 
 
+def _rate_limit(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    if line.arguments[:1] != ("sessions",):
+        raise Wrong("'rate-limit' needs 'sessions' and a number after it: rate-limit sessions 100, say")
+    rate = Line(line.place, ("rate-limit sessions", *line.words[2:]))
+    proxy.session_rate = units.integer(rate.one_argument("a number of clients a second"), "'rate-limit sessions'")
+
+
 def _backlog(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.backlog = units.integer(line.one_argument("a number of connections"), "'backlog'")
 
@@ -293,18 +309,26 @@ def _not_in_nameless_defaults(proxy: ProxyDraft, line: Line) -> None:
         raise Wrong(f"'{line.keyword}' cannot stand in a 'defaults' section without a name")
 
 
+# -- error pages ------------------------------------------------------------------------------------------------------
+
+
+def _errorfile(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.errors.append(read_errorfile(line))
+
+
+def _errorloc(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.errors.append(read_errorloc(line))
+
+
+def _errorfiles(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.errors.append(read_errorfiles(line))
+
+
+def _http_error(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    proxy.errors.append(read_http_error(line, report))
+
+
 # -- the backend side --------------------------------------------------------------------------------------------------
-
-
-def _balance(proxy: ProxyDraft, line: Line, report: Report) -> None:
-    # `balance` alone means roundrobin in HAProxy, too.
-    algorithm = line.words[1].partition("(")[0] if line.arguments else BALANCE[0]
-    if algorithm not in BALANCE:
-        if algorithm in haproxy_words.BALANCE:
-            raise Wrong(not_done(f"balance {algorithm}", hint="write 'balance roundrobin'"))
-        raise Wrong(f"unknown balance algorithm '{line.words[1]}'{did_you_mean(algorithm, haproxy_words.BALANCE)}")
-    line.at_most(1)
-    proxy.balance = algorithm
 
 
 def _server(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -424,6 +448,7 @@ KEYWORDS: dict[str, Keyword] = {
     "bind": Keyword(_bind, "F", in_defaults=False),
     "maxconn": Keyword(_maxconn, "F"),
     "backlog": Keyword(_backlog, "F"),
+    "rate-limit": Keyword(_rate_limit, "F"),
     "default_backend": Keyword(_default_backend, "F"),
     "use_backend": Keyword(_use_backend, "F", in_defaults=False),
     "acl": Keyword(_acl),
@@ -434,7 +459,17 @@ KEYWORDS: dict[str, Keyword] = {
     "monitor": Keyword(_monitor, "F", in_defaults=False),
     "monitor-uri": Keyword(_monitor_uri, "F"),
     "redirect": Keyword(_redirect, in_defaults=False),
-    "balance": Keyword(_balance, "B"),
+    "errorfile": Keyword(_errorfile),
+    "errorloc": Keyword(_errorloc),
+    "errorloc302": Keyword(_errorloc),
+    "errorloc303": Keyword(_errorloc),
+    "errorfiles": Keyword(_errorfiles),
+    "http-error": Keyword(_http_error),
+    "balance": Keyword(read_balance, "B"),
+    "hash-type": Keyword(read_hash_type, "B"),
+    "hash-balance-factor": Keyword(read_hash_balance_factor, "B"),
+    "hash-preserve-affinity": Keyword(read_hash_preserve_affinity, "B"),
+    "use-server": Keyword(read_use_server, "B", in_defaults=False, refused=True),
     "server": Keyword(_server, "B", in_defaults=False),
     "server-template": Keyword(_server_template, "B", in_defaults=False),
     "default-server": Keyword(_default_server, "B"),
@@ -444,4 +479,8 @@ KEYWORDS: dict[str, Keyword] = {
     "retries": Keyword(_retries, "B"),
     "retry-on": Keyword(_retry_on, "B", refused=True),
     "fullconn": Keyword(_fullconn, "B"),
+    "cookie": Keyword(read_cookie, "B"),
+    "dynamic-cookie-key": Keyword(read_dynamic_cookie_key, "B"),
+    "force-persist": Keyword(read_persist_rule, "B", in_defaults=False),
+    "ignore-persist": Keyword(read_persist_rule, "B", in_defaults=False),
 }

@@ -7,7 +7,7 @@ file: whether a certificate can be read is found out when the daemon builds its 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attrs import Factory, define, evolve
 
@@ -29,6 +29,9 @@ from reusedproxy.config.tls.words import ON_SERVERS, TLSDefaults, TLSWords, vers
 OUR_WORDS = {"pool-min-conn": 1, "pool-idle-timeout": 1, "pool-max-age": 1, "pool-connect-rate": 1}
 ARITIES = {**haproxy_words.SERVER, **OUR_WORDS}
 NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
+_NOT_IN_COOKIES = re.compile(r"[\0-\x1f\x7f;,]")
+#: What the nodes of a server can be computed from (`hash-key`).
+HASH_KEYS = ("id", "id32", "guid", "addr", "addr-port")
 #: The expression behind `sni-auto`, as in HAProxy.
 SNI_AUTO = read_expression("req.hdr(host),host_only", "'sni-auto'")
 
@@ -58,6 +61,10 @@ class ServerWords:
     check_sni_auto: bool = True
     pool_conn_name: Expression | None = None
     send_proxy: str = ""
+    id: int = 0
+    guid: str = ""
+    hash_key: str = "id"
+    slowstart: float = 0.0
     check_send_proxy: bool = False
     asks_agent: bool = False
     agent: Agent = Factory(lambda: Agent(0))
@@ -69,6 +76,7 @@ class ServerWords:
     track: str = ""
     init_state: str = "up"
     resolution: Resolution = AT_THE_START
+    cookie: str | None = None
     said: set[str] = Factory(set)
     #: TLS versions, ciphers and similar settings.
     parameters: TLSWords = Factory(TLSWords)
@@ -117,6 +125,9 @@ def read_default_server(line: Line, words: ServerWords) -> None:
     first = line.arguments[0]
     if first not in ARITIES and re.match(r"[\[0-9*/:]", first):
         raise Wrong(f"'default-server' takes no name and no address: '{first}'")
+    for word in ("id", "guid"):
+        if word in line.arguments:
+            raise Wrong(f"'default-server' takes no '{word}': each server has its own")
     _read_words(line.arguments, words, "'default-server'")
 
 
@@ -212,8 +223,18 @@ def _at_least_one(argument: str, what: str) -> int:
     return units.integer(argument, what, least=1)
 
 
+def _cookie(argument: str, what: str) -> str:
+    if found := _NOT_IN_COOKIES.search(argument):
+        raise Wrong(f"{what}: {found[0]!r} cannot be in the value of a cookie")
+    return argument
+
+
 def _weight(argument: str, what: str) -> int:
     return units.integer(argument, what, least=0, most=256)
+
+
+def _id(argument: str, what: str) -> int:
+    return units.integer(argument, what, least=1)
 
 
 def _limit(argument: str, what: str) -> float | None:
@@ -322,6 +343,11 @@ _DONE: dict[str, Setter] = {
     "track": _value("track", _text),
     "init-state": _value("init_state", lambda argument, what: one_of(argument, INIT_STATES, what)),
     "weight": _value("weight", _weight),
+    "cookie": _value("cookie", _cookie),
+    "id": _value("id", _id),
+    "guid": _value("guid", _text),
+    "hash-key": _value("hash_key", lambda argument, what: one_of(argument, HASH_KEYS, what)),
+    "slowstart": _value("slowstart", units.seconds),
     "backup": _flag("backup", True),
     "no-backup": _flag("backup", False),
     "disabled": _flag("disabled", True),
@@ -379,6 +405,10 @@ def finished_server(
         host=draft.address.host,
         port=draft.address.port,
         weight=words.weight,
+        id=words.id,
+        guid=words.guid,
+        hash_key=words.hash_key,
+        slowstart=words.slowstart,
         backup=words.backup,
         disabled=words.disabled,
         minconn=words.minconn,
@@ -399,6 +429,7 @@ def finished_server(
         pool_conn_name=words.pool_conn_name,
         known_name=words.known_name(check_host),
         resolution=words.resolution,
+        cookie=words.cookie,
         pool=evolve(words.pool, most=maxconn or None) if words.strict else words.pool,
     )
 
@@ -407,6 +438,23 @@ def _agent(words: ServerWords) -> Agent | None:
     if not words.asks_agent or not words.agent.port:
         return None
     return words.agent if words.agent.addr is not None else evolve(words.agent, addr=words.check.addr)
+
+
+def numbered(servers: Sequence[Server]) -> tuple[Server, ...]:
+    """Returns the servers with a number each (`id`): those that have none get the free ones from
+    their place on, as in HAProxy."""
+    taken = {server.id for server in servers}
+    made: list[Server] = []
+    number = 1
+    for server in servers:
+        if not server.id:
+            while number in taken:
+                number += 1
+            taken.add(number)
+            server = evolve(server, id=number)
+        number += 1
+        made.append(server)
+    return tuple(made)
 
 
 def _check_proxy(words: ServerWords) -> str:

@@ -18,6 +18,8 @@ from reusedproxy.config.sections.finish import check_host, check_of
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.servers import OUR_WORDS, ServerDraft
 from reusedproxy.config.tls.words import ON_SERVERS
+from reusedproxy.config.validate.balance import notice_of_default, validate_balance
+from reusedproxy.config.validate.persistence import validate_persistence
 from reusedproxy.config.validate.rules import always_answers, answering, backends_counted, validate_rules
 from reusedproxy.config.validate.tls import validate_listeners, validate_server
 
@@ -52,6 +54,7 @@ def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report)
         validate_rules(draft, report)
     if not report.names_in_doubt:
         _tracked(drafts, report)
+    notice_of_default((draft for draft in drafts if "B" in draft.sides and not draft.head_faulty), report)
     _binds_differ((each.bind for draft in drafts if not draft.disabled for each in draft.binds), report)
 
 
@@ -219,6 +222,8 @@ def _backend(draft: ProxyDraft, answers: bool, global_: GlobalDraft, report: Rep
         _health(server, report)
     _checks(draft, report)
     _reuse(draft, report)
+    validate_balance(draft, report)
+    validate_persistence(draft, report)
 
 
 def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:

@@ -15,7 +15,7 @@ from reusedproxy.config.language.regular import risk
 from reusedproxy.config.language.report import Report
 from reusedproxy.config.model.rules import Action, Condition, Criterion, Rule, Rules, Term, UseBackend
 from reusedproxy.config.model.values import Call, Notice, Place
-from reusedproxy.config.rules.acls import resolved, resolved_backend
+from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
 from reusedproxy.config.rules.actions import EditHeader
 from reusedproxy.config.rules.expressions import where_of
 from reusedproxy.config.rules.samples import AT_CONNECTION, REQUEST, RESPONSE
@@ -28,11 +28,18 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
         [resolved(rule, draft.acls) for rule in rules]
         for rules in (draft.request_rules, [*draft.response_rules, *draft.after_rules])
     )
-    conditional = (*draft.redirects, *draft.connection_rules, *draft.monitor_fails)
+    conditional = (*draft.redirects, *draft.connection_rules, *draft.monitor_fails, *draft.persist_rules)
     for rule in (*request, *response, *(resolved(each, draft.acls) for each in conditional)):
         _backtracks(rule, f"'{rule.words}'", report)
     for line in draft.use_backends:
         _backtracks(resolved_backend(line, draft.acls), "'use_backend'", report)
+    for use in draft.use_servers:
+        whole = resolved_use_server(use, draft.acls)
+        for text in regular_expressions(whole):
+            _warn_of(text, use.place, "'use-server'", report)
+        _can_match(whole.condition, use.place, REQUEST, "'use-server'", report)
+    for text in regular_expressions(draft.balance.expression) if draft.balance.expression is not None else ():
+        _warn_of(text, draft.said["balance"], "'balance hash'", report)
     for server in draft.servers:
         for expression in (server.words.sni, server.words.pool_conn_name):
             for text in regular_expressions(expression):
@@ -44,6 +51,8 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
         _names_the_client(rule, report)
     for rule in response:
         _can_match(rule.condition, rule.place, RESPONSE, f"'{rule.words}'", report)
+    for rule in draft.persist_rules:
+        _can_match(resolved(rule, draft.acls).condition, rule.place, REQUEST, f"'{rule.words}'", report)
     for rule in draft.redirects:
         _can_match(resolved(rule, draft.acls).condition, rule.place, before, "'redirect'", report)
     for rule in draft.connection_rules:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pydoc
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, Server
@@ -17,9 +17,12 @@ from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.language.report import did_you_mean
 from reusedproxy.operators.logs.expiry import days_left
 from reusedproxy.operators.metrics.groups import SPREAD_HEADINGS, groups
+from reusedproxy.operators.runtime.commands import run
+from reusedproxy.operators.runtime.proxy import ADMIN, Context, Refusal, Service
+from reusedproxy.operators.runtime.words import commands_of
+from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
 from reusedproxy.operators.stats.figures import closed_because
 from reusedproxy.operators.stats.tls_details import few
-from reusedproxy.operators.view.proxy import Proxy
 from reusedproxy.operators.view.reading import Reader, connections, ended, server_view
 from reusedproxy.operators.view.values import BackendView, ConnectionView, FrontendView, PoolView, ProxyView, ServerView
 
@@ -31,19 +34,13 @@ reusedproxy manhole: Python, inside the running daemon.
   drain("BACKEND/SERVER")  gives that server only requests that are bound to it; its connections and checks go on
   maint("BACKEND/SERVER")  gives it none, lets its idle connections go and checks it no more
   ready("BACKEND/SERVER")  ends both
+  run("show stat") prints what the runtime API answers to this; run("help") lists its commands
   errors()         the last request of each frontend, and answer of each server, that could not be taken, and why
   help()           this text; help(thing) what Python knows of a thing
   frontends, backends, servers      by name: servers["BACKEND/SERVER"].pool
   proxy, service                    all of it
 Nothing else runs while a line of yours does: one that does not end stops the whole daemon.
 ^D or exit() leaves."""
-
-
-class Service(Protocol):
-    """The service that runs the proxy."""
-
-    @property
-    def proxy(self) -> Proxy | None: ...
 
 
 def namespace(service: Service) -> dict[str, Any]:
@@ -63,6 +60,7 @@ def namespace(service: Service) -> dict[str, Any]:
         "maint": overview.maint,
         "ready": overview.ready,
         "errors": overview.print_errors,
+        "run": overview.run,
         "help": _help,
     }
 
@@ -88,6 +86,16 @@ class Commands:
     def servers(self) -> list[Server]:
         return [server for backend in self.backends for server in backend.servers]
 
+    def run(self, line: str) -> None:
+        """Prints the answers of the runtime API to the commands of this line."""
+        context = Context(self._service, ADMIN, 0.0)
+        for words in commands_of(line):
+            try:
+                answer = run(context, words)
+                print("".join(answer), end="")
+            except Refusal as refusal:
+                print(refusal)
+
     def _view(self) -> ProxyView | None:
         return Reader(self._service.proxy).view() if self._service.proxy else None
 
@@ -95,7 +103,7 @@ class Commands:
         """Prints the pool of every server."""
         view = self._view()
         servers = view.servers if view is not None else []
-        rows = table([POOL_HEADINGS, *map(_pool_row, servers)])
+        rows = table([POOL_HEADINGS, *map(pool_row, servers)])
         print(rows[0])
         for server, row in zip(servers, rows[1:], strict=True):
             print(row)
@@ -206,11 +214,6 @@ class Commands:
 
 
 # fmt: off
-POOL_HEADINGS = [
-    "server", "state", "floor", "idle", "in-use", "connecting", "waiting",
-    "dials", "failed", "handshakes", "on-request-path", "requests", "reuses",
-    "races-repeated", "races-lost",
-]
 STATUS_HEADINGS = ["2xx", "3xx", "4xx", "5xx"]
 FRONTEND_HEADINGS = ["frontend", "clients", "most", "total", "requests", *STATUS_HEADINGS]
 BACKEND_HEADINGS = ["backend", "servers-up", "queue", "requests", *STATUS_HEADINGS]
@@ -232,27 +235,6 @@ def _summary(server: ServerView) -> str:
         f"{server.full_name} is {server.state}; its pool is {pool.state}: floor {pool.floor}, {pool.idle} idle,"
         f" {pool.in_use} in use, {pool.connecting} connecting, {pool.retiring} retiring, {pool.waiting} waiting"
     )
-
-
-def _pool_row(server: ServerView) -> list[object]:
-    pool, counts = server.pool, server.pool.counts
-    return [
-        server.full_name,
-        server.state,
-        pool.floor,
-        pool.idle,
-        pool.in_use,
-        pool.connecting,
-        pool.waiting,
-        counts.dials,
-        counts.dials_failed,
-        counts.handshakes,
-        counts.handshakes_on_request_path,
-        counts.requests,
-        counts.reuses,
-        counts.races_repeated,
-        counts.races_lost,
-    ]
 
 
 def _remarks(pool: PoolView) -> list[str]:
@@ -331,19 +313,6 @@ def _connection_row(connection: ConnectionView) -> list[object]:
         "-" if connection.idle_for is None else f"{connection.idle_for:.1f}s",
         f"{connection.idle_last:.1f}s",
         f"{connection.idle_longest:.1f}s",
-    ]
-
-
-def table(rows: Sequence[Sequence[object]]) -> list[str]:
-    """Formats rows in columns as wide as necessary: the first aligned to the left, the others to the right."""
-    texts = [[str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if at else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in texts
     ]
 
 

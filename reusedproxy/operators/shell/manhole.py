@@ -49,7 +49,8 @@ from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener, ListenError, bind_socket
 from reusedproxy.net.poller import Poller
-from reusedproxy.operators.shell.commands import Service, namespace
+from reusedproxy.operators.runtime.proxy import Service
+from reusedproxy.operators.shell.commands import namespace
 from reusedproxy.operators.shell.keys import ManholeError, authorized_keys, fingerprint, host_key, make_host_key
 from reusedproxy.operators.shell.session import Session
 

@@ -13,7 +13,8 @@ from operator import itemgetter
 from attrs import define, field
 
 from reusedproxy.backends.checks.results import WORDS
-from reusedproxy.backends.server import DOWN, DRAIN, MAINT, UP
+from reusedproxy.backends.server import DOWN, DRAIN, FULL_WEIGHT, MAINT, UP
+from reusedproxy.config.model.values import Place
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.operators.view.values import (
     BackendView,
@@ -100,13 +101,16 @@ class Section:
             yield self.backend
 
 
+def names_in_order(places: dict[str, Place]) -> list[str]:
+    """Returns the names of sections in the order of their places, by which they are numbered from 1."""
+    files = list(dict.fromkeys(place.file for place in places.values()))
+    return sorted(places, key=lambda name: (files.index(places[name].file), places[name].line))
+
+
 def sections_of(view: ProxyView) -> list[Section]:
     """Returns all sections, in the order of the configuration."""
     proxies: list[FrontendView | BackendView] = [*view.frontends, *view.backends]
-    places = {each.name: each.place for each in proxies}
-    files = list(dict.fromkeys(place.file for place in places.values()))
-    names = sorted(places, key=lambda name: (files.index(places[name].file), places[name].line))
-    sections = {name: Section(name) for name in names}
+    sections = {name: Section(name) for name in names_in_order({each.name: each.place for each in proxies})}
     for frontend in view.frontends:
         sections[frontend.name].frontend = Row(_frontend(frontend), frontend=frontend)
     for backend in view.backends:
@@ -132,6 +136,7 @@ def _frontend(frontend: FrontendView) -> Columns:
         "scur": frontend.connections,
         "smax": frontend.connections_max,
         "slim": frontend.maxconn,
+        "rate_lim": frontend.session_rate,
         "stot": frontend.connections_total,
         "conn_tot": frontend.connections_total,
         "h1sess": frontend.connections_total,
@@ -164,7 +169,7 @@ def _backend(backend: BackendView, servers: list[Row], now: float) -> Columns:
         "qmax": backend.queue_max,
         "dreq": backend.traffic.dreq,
         "req_tot": backend.traffic.req_tot,
-        "weight": sum(server.weight for server in usable),
+        "weight": sum(map(_effective, usable)),
         "act": sum(not server.backup for server in usable),
         "bck": sum(server.backup for server in usable),
         "chkdown": backend.downs,
@@ -188,15 +193,17 @@ def _server(server: ServerView, number: int, now: float) -> Columns:
         "status": status(server),
         "qcur": server.queue,
         "qmax": server.queue_max,
-        "weight": server.weight,
+        "weight": _effective(server),
         "uweight": server.weight,
         "act": int(not server.backup),
         "bck": int(server.backup),
         "lastchg": int(now - server.changed_at),
         "proto": "h1",
-        "sid": number,
+        "sid": server.id or number,
         **_last_session(now, [server.last_placed]),
     }
+    if server.throttle < FULL_WEIGHT:
+        columns["throttle"] = -(-100 * server.throttle // FULL_WEIGHT)
     if server.maxconn:
         columns["slim"] = server.maxconn
     if server.maxqueue:
@@ -223,6 +230,11 @@ def _server(server: ServerView, number: int, now: float) -> Columns:
         if said.code is not None:
             columns["agent_code"] = said.code
     return columns
+
+
+def _effective(server: ServerView) -> int:
+    """Returns the weight that counts now, rounded up: less than the configured one during `slowstart`."""
+    return -(-server.weight * server.throttle // FULL_WEIGHT)
 
 
 def status(server: ServerView) -> str:

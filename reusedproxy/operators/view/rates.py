@@ -34,6 +34,10 @@ class Meter:
         self.last = total
         self.most = max(self.most, self.now)
 
+    def clear(self) -> None:
+        """Forgets the highest rate; the counter may have begun again."""
+        self.most, self.last = self.now, min(self.last, self.read())
+
 
 class Rates:
     """The meters of a proxy: `sessions` of each frontend, backend and server, `requests` of each frontend."""
@@ -58,6 +62,11 @@ class Rates:
 
     def stop(self) -> None:
         self._deadlines.cancel(self)
+
+    def clear(self) -> None:
+        """Forgets the highest rates."""
+        for meter in (*self.sessions.values(), *self.requests.values()):
+            meter.clear()
 
     def deadline_passed(self) -> None:
         now = self._deadlines.now()

@@ -6,7 +6,7 @@ never change them, and must never know how its values are shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import inf
 from operator import attrgetter
 
@@ -17,7 +17,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.observe import Observer
-from reusedproxy.backends.server import MAINT, Server
+from reusedproxy.backends.server import Server
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.model.values import Place
 from reusedproxy.measures.histogram import Histogram
@@ -79,8 +79,9 @@ class Reader:
         """The number of servers."""
         return sum(len(backend.servers) for backend in self._proxy.backends)
 
-    def view(self, *, measures: bool = False) -> ProxyView:
-        """Returns the whole proxy; with `measures` also those of its pools."""
+    def view(self, *, measures: bool = False, backends: bool = True) -> ProxyView:
+        """Returns the whole proxy; with `measures` also those of its pools; without `backends` only what is not of
+        servers, which takes no time."""
         proxy = self._proxy
         now = self.now()
         return ProxyView(
@@ -91,7 +92,7 @@ class Reader:
             standstills=proxy.standstills.count,
             longest_standstill=proxy.standstills.longest,
             frontends=tuple(map(self._frontend, proxy.frontends)),
-            backends=tuple(self._backend(each, measures) for each in proxy.backends),
+            backends=tuple(self._backend(each, measures) for each in proxy.backends) if backends else (),
         )
 
     def _frontend(self, frontend: Frontend) -> FrontendView:
@@ -105,6 +106,7 @@ class Reader:
             connections_max=frontend.connections_max,
             connections_total=frontend.connections_total,
             maxconn=frontend.maxconn,
+            session_rate=frontend.settings.session_rate,
             denied=frontend.denied,
             traffic=_traffic(frontend.traffic),
             sessions=self._rate(frontend),
@@ -179,9 +181,11 @@ def server_view(
         admin=server.admin,
         addressed=server.addressed,
         weight=server.weight,
+        throttle=server.throttle,
+        id=server.settings.id,
         backup=server.backup,
         served=server.served,
-        maxconn=settings.maxconn,
+        maxconn=server.limit,
         maxqueue=settings.maxqueue,
         queue=len(server.queue),
         queue_max=server.queue.most,
@@ -194,9 +198,23 @@ def server_view(
         check=None if checker is None else _check(checker, observer),
         pool=_pool(server, measures),
         tracked="" if server.tracked is None else server.tracked.full_name,
-        maintained_by_tracked=server.inherited == MAINT and server.admin != MAINT,
+        inherited=server.inherited,
         agent=None if agent is None else AgentView(agent.judge.health, agent.last),
     )
+
+
+def servers_of(proxy: Proxy, names: Iterable[str]) -> Iterator[tuple[str, int, ServerView]]:
+    """Returns the servers of the backends with these names one at a time, each with its backend's name and its own
+    number there; it ends when the proxy is taken apart."""
+    wanted = set(names)
+    for backend in list(proxy.backends):
+        if backend in proxy.backends and backend.name in wanted:
+            checkers = {checker.server: checker for checker in backend.checkers}
+            agents = {agent.server: agent for agent in backend.agents}
+            for number, server in enumerate(list(backend.servers), 1):
+                if backend not in proxy.backends:
+                    return
+                yield backend.name, number, server_view(server, checkers.get(server), agent=agents.get(server))
 
 
 def connections(server: Server) -> list[ConnectionView]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from attrs import frozen
 
 from reusedproxy.backends.checks.results import Result
-from reusedproxy.backends.server import DOWN, DRAIN, NOLB, UP
+from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP
 from reusedproxy.config.model.values import Place
 from reusedproxy.measures.histogram import Histogram
 from reusedproxy.measures.last_errors import LastError
@@ -78,6 +78,8 @@ class FrontendView:
     connections_max: int
     connections_total: int
     maxconn: int
+    #: Clients that may come in a second; 0: any number.
+    session_rate: int
     #: Connections that `tcp-request connection` has refused.
     denied: int
     traffic: Traffic
@@ -228,6 +230,9 @@ class ServerView(NamedTuple):
     #: False: its name cannot be resolved.
     addressed: bool
     weight: int
+    #: How much of its weight counts, of 16; and its number (`id`).
+    throttle: int
+    id: int
     backup: bool
     #: Requests that it has been given and that have not ended.
     served: int
@@ -246,11 +251,16 @@ class ServerView(NamedTuple):
     sessions: Rate
     check: CheckView | None
     pool: PoolView
-    #: The server whose state it has ("backend/server"), "" for none; and whether that one's operator has ordered MAINT.
+    #: The server whose state it has ("backend/server"), "" for none; and what that one's operator has ordered.
     tracked: str = ""
-    maintained_by_tracked: bool = False
+    inherited: str = READY
     #: What its agent has said; None without one.
     agent: AgentView | None = None
+
+    @property
+    def maintained_by_tracked(self) -> bool:
+        """Tells whether it is in MAINT for the sake of the server that it tracks."""
+        return self.inherited == MAINT != self.admin
 
     @property
     def usable(self) -> bool:

@@ -424,6 +424,8 @@ FETCHES: dict[str, Callable[..., Fetch]] = {
     "be_name": _named(lambda facts: facts.backend_name),
     "srv_name": _named(lambda facts: facts.server_name),
     "so_name": _named(lambda facts: facts.listener_name),
+    "prio_class": _fact(lambda facts: facts.priority[0]),
+    "prio_offset": _fact(lambda facts: facts.priority[1]),
     "http_first_req": _fact(lambda facts: None if facts.head is None else facts.first_request),
     "req.proto_http": _fact(lambda facts: None if facts.head is None else True),
     "method": _of_head(lambda head: head.method),

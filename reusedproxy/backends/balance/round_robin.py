@@ -1,38 +1,19 @@
-"""Chooses the next server: the `balance` algorithms, in one table.
-
-Algorithms know servers' weights and whether they are full. They must never know who asks, nor why a server may be
-chosen or not.
-"""
+"""Balances in turns: `balance roundrobin`, HAProxy's usual algorithm."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
-from typing import Protocol
 
 from attrs import define
 
 from reusedproxy.backends.server import Server
 
-
-class Algorithm(Protocol):
-    """Defines what a backend asks of each algorithm. A pick costs O(log servers) at most, whether or not
-    servers are full."""
-
-    def use(self, servers: Sequence[Server]) -> None:
-        """Chooses among these from now on, all of a weight above 0. Called after each change of a state or a weight."""
-
-    def pick(self, avoid: Server | None = None) -> Server | None:
-        """Returns the next server that can take a request now, other than `avoid` if there is
-        one; None: all are full."""
-
-    def freed(self, server: Server) -> None:
-        """Readmits `server`, which was full and has room: a request of it has ended, or its limit has risen."""
-
-
 #: One round in virtual time, in which each server has as many turns as its weight says. An integer, so that sums stay
 #: exact however long they grow; so large that rounding a turn's length moves no share by more than a part in 10^9.
 _ROUND = 1 << 40
+#: Servers at which one with an idle connection is looked for.
+_LOOKS = 8
 
 
 @define(eq=False)
@@ -61,9 +42,15 @@ class RoundRobin:
     A server's lead or lag is kept while it is full or out of use, and no other turn moves then: neither a server that
     flaps nor one that has just come back gets more than its share, or costs others theirs. Full servers are found when
     their turn comes, and are in no heap from then on until one of their places is free.
+
+    `prefers_warm`: if the next one has no idle connection, and another one whose turn is due at the same time has, the
+    two change places. Neither gets a turn more or less by that, since no turn of the next round begins before.
     """
 
-    def __init__(self) -> None:
+    dynamic = True
+
+    def __init__(self, prefers_warm: bool = False) -> None:
+        self._prefers_warm = prefers_warm
         #: All that were ever used; a backend's servers are the same as long as it lives.
         self._turns: dict[Server, _Turn] = {}
         self._used: set[Server] = set()
@@ -81,7 +68,7 @@ class RoundRobin:
         used = set(servers)
         turns = [entry[2] for entry in self._due + self._later]
         for turn in turns:
-            if turn.server not in used or turn.weight != turn.server.weight:
+            if turn.server not in used or turn.weight != turn.server.eweight:
                 self._leave(turn)
         self._used = used
         self._only = servers[0] if len(servers) == 1 else None
@@ -125,13 +112,33 @@ class RoundRobin:
                 return None
             turn = avoided[2]
         else:
-            heappop(due)
+            entry = heappop(due)
+            if self._prefers_warm and not server.pool.idle:
+                entry = self._warmer(entry)
+                turn = entry[2]
             if avoided is not None:
                 heappush(due, avoided)
         turn.begins += turn.length
         self._sum += turn.weight * turn.length
         heappush(later, (turn.begins, turn.place, turn))
         return turn.server
+
+    def _warmer(self, cold: tuple[int, int, _Turn]) -> tuple[int, int, _Turn]:
+        """Returns the turn of a server with an idle connection that is due at the same time as that of `cold`, or
+        `cold`; the caller has taken that out of its heap."""
+        due, found = self._due, cold
+        looked_at: list[tuple[int, int, _Turn]] = []
+        while due and due[0][0] == cold[0] and len(looked_at) < _LOOKS:
+            entry = heappop(due)
+            server = entry[2].server
+            if server.pool.idle and not (server.maxconn and server.served >= server.maxconn):
+                found = entry
+                looked_at.append(cold)
+                break
+            looked_at.append(entry)
+        for entry in looked_at:
+            heappush(due, entry)
+        return found
 
     def freed(self, server: Server) -> None:
         if server in self._used:
@@ -155,7 +162,7 @@ class RoundRobin:
     def _enter(self, turn: _Turn) -> None:
         """Returns a server to the turns, with its lead or lag; the caller puts it into a heap."""
         assert turn.standing is not None
-        turn.weight = turn.server.weight
+        turn.weight = turn.server.eweight
         turn.length = _ROUND // turn.weight
         ahead = int(min(1.0, max(-1.0, turn.standing)) * turn.length)
         if self._weight:
@@ -165,7 +172,3 @@ class RoundRobin:
         turn.begins = self._now() + ahead
         self._weight += turn.weight
         self._sum += turn.weight * turn.begins
-
-
-#: By the word after `balance`.
-ALGORITHMS: dict[str, Callable[[], Algorithm]] = {"roundrobin": RoundRobin}

@@ -1,0 +1,61 @@
+"""Parses the `stats socket` lines of the global section: an address, and the words that follow it."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from reusedproxy.config.language import haproxy_words
+from reusedproxy.config.language.addresses import listen_addresses
+from reusedproxy.config.language.parameters import read_parameters
+from reusedproxy.config.language.report import Line, Report, Wrong, not_done, one_of
+from reusedproxy.config.model.proxies import Bind, StatsSocket
+from reusedproxy.config.model.values import ListenAddress
+from reusedproxy.config.sections.binds import SOCKET_WORDS, socket_word
+
+LEVELS = ("user", "operator", "admin")
+#: Words without effect besides those of any `bind` line. Nobody needs our listening sockets: a reload keeps them open.
+_WITHOUT_EFFECT = haproxy_words.BIND_WITHOUT_EFFECT | {"expose-fd"}
+
+
+def read_stats_socket(line: Line, report: Report) -> StatsSocket:
+    """Parses `stats socket <address> [<word> …]`. Raises Wrong."""
+    what = "'stats socket'"
+    address = one_address(line.words[2], what)
+    settings: dict[str, Any] = {}
+    level = "operator"
+
+    def apply(word: str, argument: str) -> None:
+        nonlocal level
+        if word == "level":
+            level = one_of(argument, LEVELS, f"{what}: 'level'")
+        elif word in SOCKET_WORDS:
+            settings.update((socket_word(word, argument, what),))
+        elif word in _WITHOUT_EFFECT:
+            report.without_effect(f"stats socket … {word}", line.place)
+        else:
+            raise Wrong(f"{what}: {not_done(word, 'word of a socket')}")
+
+    read_parameters(line.words[3:], haproxy_words.BIND, apply, what)
+    if address.kind == "tcp" and not is_loopback(address.host) and level != LEVELS[0]:
+        text = (
+            f"{what}: whoever reaches {address} may do what level {level} may, and is not asked who he is: let it"
+            " listen on 127.0.0.1, [::1] or a unix socket's path"
+        )
+        report.warn(line.place, text)
+    return StatsSocket(Bind(line.place, address, **settings), level)
+
+
+def one_address(text: str, what: str) -> ListenAddress:
+    """Returns the only address that `text` is. Raises Wrong."""
+    addresses = listen_addresses(text, what)
+    if len(addresses) != 1:
+        raise Wrong(f"{what} takes one address, not '{text}'")
+    return addresses[0]
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,70 @@
+"""Chooses what a client is told in place of the proxy's own error pages (`errorfile`, `http-error`), and writes it.
+
+The pages of the backend count before those of the frontend, once the request has come to a backend. An answer of a file
+may be HTTP/1.0, or have no length; then the connection ends with it. It must never know files.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from reusedproxy.exchanges.own_answers import error_answer, reply
+from reusedproxy.rules.actions import Act, Answer, ErrorPage, ErrorPages
+from reusedproxy.rules.editing import Unusable
+from reusedproxy.rules.facts import Facts
+from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.wire.whole_answers import WholeAnswer
+
+#: As in HAProxy, the pages for these say that the connection ends.
+_ENDING = (400, 408)
+
+
+class Failed(Facts, Protocol):
+    """Defines the exchange as its error page knows it."""
+
+    method: bytes
+
+
+def error_of(failed: Failed, page: ErrorPage | None, status: int, keeps: bool) -> tuple[bytes, bool]:
+    """Returns the response with this `page`, and whether the connection goes on: never if not `keeps`. `page` None: the
+    proxy's own."""
+    if page is None:
+        return error_answer(status, failed.method, close=not keeps), keeps
+    if not isinstance(page, WholeAnswer):
+        made = _made(page, failed)
+        if made is None:
+            return error_answer(status, failed.method, close=not keeps), keeps
+        whole = reply(made.status, made.fields, made.content or b"", made.content_type, close=not keeps)
+        return whole[: whole.index(b"\r\n\r\n") + 4] if failed.method == b"HEAD" else whole, keeps
+    keeps = keeps and not page.ends
+    return page.written(failed.method, close=not keeps), keeps
+
+
+def _made(page: Act, failed: Failed) -> Answer | None:
+    """Returns the answer made of the request; None if there is no request, or a rule cannot be evaluated for it."""
+    if failed.head is None:
+        return None
+    try:
+        made = page(failed)
+    except (Unevaluated, Unusable):
+        return None
+    return made if isinstance(made, Answer) else None
+
+
+def unasked(pages: ErrorPages, status: int) -> bytes:
+    """Returns the answer to a client that has sent nothing."""
+    page = pages.get(status)
+    return page.written(b"", close=True) if isinstance(page, WholeAnswer) else error_answer(status, b"")
+
+
+def written(answer: Answer, page: ErrorPage | None, failed: Failed, keeps: bool) -> tuple[bytes, bool]:
+    """Returns the whole response of a rule, and whether the connection goes on. `page` is that of its status, where the
+    rule has no answer of its own."""
+    if answer.whole is not None:
+        return error_of(failed, answer.whole, answer.status, keeps)
+    if answer.content is None:
+        if page is not None:
+            return error_of(failed, page, answer.status, keeps)
+        keeps = keeps and answer.status not in _ENDING
+    whole = reply(answer.status, answer.fields, answer.content, answer.content_type, close=not keeps)
+    return whole[: whole.index(b"\r\n\r\n") + 4] if failed.method == b"HEAD" else whole, keeps

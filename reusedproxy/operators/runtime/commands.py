@@ -1,0 +1,209 @@
+"""Lists the commands of the runtime API in one table: words, help, level, and the function that does each.
+
+A command is found by the words it begins with; the rest are its arguments. Every text is what HAProxy says, as far as
+the command is its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+from attrs import frozen
+
+from reusedproxy import __version__
+from reusedproxy.config.language import units
+from reusedproxy.config.language.report import Wrong
+from reusedproxy.operators.runtime import orders, servers
+from reusedproxy.operators.runtime.info import show_info
+from reusedproxy.operators.runtime.proxy import ADMIN, LEVELS, OPERATOR, USER, Context, Refusal
+from reusedproxy.operators.runtime.statistics import show_stat
+from reusedproxy.operators.view.sessions import SessionView, sessions
+
+#: Sessions that are looked at in one piece of an answer.
+SESSIONS_AT_ONCE = 50
+
+#: Returns the text of the answer, in pieces if it is long. Raises Refusal.
+Run = Callable[[Context, Sequence[str]], str | Iterable[str]]
+
+
+@frozen
+class Command:
+    """Describes a command: its first words, how it is written, what it does, and the least level for it."""
+
+    words: tuple[str, ...]
+    usage: str
+    help: str
+    level: int
+    run: Run
+
+
+def _show_version(context: Context, words: Sequence[str]) -> str:
+    return f"{__version__}\n"
+
+
+def _show_env(context: Context, words: Sequence[str]) -> str:
+    variables = context.proxy.configuration.global_.environment
+    if not words:
+        return "".join(f"{name}={value}\n" for name, value in variables)
+    found = dict(variables).get(words[0])
+    if found is None:
+        raise Refusal("Variable not found")
+    return f"{words[0]}={found}\n"
+
+
+def _show_cli_level(context: Context, words: Sequence[str]) -> str:
+    return f"{LEVELS[context.level]}\n"
+
+
+def _show_cli_sockets(context: Context, words: Sequence[str]) -> str:
+    return "# socket lvl processes\n" + "".join(f"{each.address} {each.level} all\n" for each in context.sockets)
+
+
+def _show_sess(context: Context, words: Sequence[str]) -> Iterator[str]:
+    """Returns one line for each client connection, some at once."""
+    found = sessions(context.proxy)
+    while some := [*islice(found, SESSIONS_AT_ONCE)]:
+        yield "".join(map(_session_line, some))
+
+
+def _session_line(session: SessionView) -> str:
+    host, port = session.source
+    if not host:
+        source = "proto=none src=-"
+    elif host == "unix":
+        source = "proto=unix_stream src=unix:1"
+    else:
+        source = f"proto={'tcpv6' if ':' in host else 'tcpv4'} src={host}:{port}"
+    request = f" request_age={session.request_age:.1f}s" if session.backend or session.state == "busy" else ""
+    return (
+        f"0x{session.number:x}: {source} fe={session.frontend} be={session.backend or '<NONE>'}"
+        f" srv={session.server or '<none>'} age={session.age:.0f}s requests={session.requests}"
+        f" ssl={int(session.tls)} state={session.state}{request}\n"
+    )
+
+
+def _set_timeout(context: Context, words: Sequence[str]) -> str:
+    if words[:1] != ["cli"]:
+        raise Refusal("'set timeout' only supports 'cli'.")
+    try:
+        seconds = units.seconds(f"{words[1]}s" if words[1:] and words[1].isdigit() else "".join(words[1:2]), "")
+    except Wrong:
+        seconds = 0.0
+    if seconds <= 0:
+        raise Refusal("Invalid timeout value.")
+    context.timeout = seconds
+    return ""
+
+
+def _lower(level: int) -> Run:
+    """Returns a command that takes rights from the session; nothing gives them back."""
+
+    def run(context: Context, words: Sequence[str]) -> str:
+        context.needs(level)
+        context.level = level
+        return ""
+
+    return run
+
+
+def _prompt(context: Context, words: Sequence[str]) -> str:
+    context.interactive = not context.interactive
+    return ""
+
+
+def _quit(context: Context, words: Sequence[str]) -> str:
+    context.leaves = True
+    return ""
+
+
+def _help(context: Context, words: Sequence[str]) -> str:
+    found = [each for each in COMMANDS if each.words[: len(words)] == tuple(words)] if words else COMMANDS
+    return _listed("The following commands are valid at this level:", found, context)
+
+
+def _command(words: str, arguments: str, help: str, level: int, run: Run) -> Command:
+    return Command(tuple(words.split()), f"{words}{' ' if arguments else ''}{arguments}", help, level, run)
+
+
+#: All of them, in the order of the help; the last three are always in it.
+COMMANDS = (
+    _command("clear counters", "[all]", "clear max statistics counters (or all counters)", OPERATOR,
+             orders.clear_counters),
+    _command("disable server", "<bk>/<srv>", "disable a server for maintenance", ADMIN, orders.disable_server),
+    _command("enable server", "<bk>/<srv>", "enable a disabled server", ADMIN, orders.enable_server),
+    _command("get weight", "<bk>/<srv>", "report a server's current weight", USER, orders.get_weight),
+    _command("operator", "", "lower the level of the current CLI session to operator", OPERATOR, _lower(OPERATOR)),
+    _command("set maxconn frontend", "<frontend> <value>", "change a frontend's maxconn setting", ADMIN,
+             orders.set_maxconn_frontend),
+    _command("set maxconn server", "<bk>/<srv> <value>", "change a server's maxconn setting", ADMIN,
+             orders.set_maxconn_server),
+    _command("set server", "<bk>/<srv> [opts]", "change a server's state or weight", ADMIN, orders.set_server),
+    _command("set timeout", "[cli] <delay>", "change a timeout setting", USER, _set_timeout),
+    _command("set weight", "<bk>/<srv> <weight>", "change a server's weight", ADMIN, orders.set_weight),
+    _command("show backend", "", "list backends in the current running config", USER, servers.show_backend),
+    _command("show cli level", "", "display the level of the current CLI session", USER, _show_cli_level),
+    _command("show cli sockets", "", "dump list of cli sockets", OPERATOR, _show_cli_sockets),
+    _command("show env", "[var]", "dump environment variables known to the process", OPERATOR, _show_env),
+    _command("show info", "[desc|json|typed]*", "report information about the running process", USER, show_info),
+    _command("show pool", "[<bk>[/<srv>]]", "report the connections kept to servers", USER, servers.show_pool),
+    _command("show servers conn", "[<backend>]", "dump server connections status (all or for a single backend)", USER,
+             servers.show_servers_conn),
+    _command("show servers state", "[<backend>]", "dump volatile server information (all or for a single backend)",
+             USER, servers.show_servers_state),
+    _command("show sess", "", "report the list of current sessions", OPERATOR, _show_sess),
+    _command("show stat", "[json|no-maint|typed|up]*", "report counters for each proxy and server", USER, show_stat),
+    _command("show version", "", "show version of the current process", USER, _show_version),
+    _command("user", "", "lower the level of the current CLI session to user", USER, _lower(USER)),
+    _command("help", "[<command>]", "list matching or all commands", USER, _help),
+    _command("prompt", "", "toggle interactive mode with prompt", USER, _prompt),
+    _command("quit", "", "disconnect", USER, _quit),
+)  # fmt: skip
+_ALWAYS = COMMANDS[-3:]
+_BY_WORDS = {each.words: each for each in COMMANDS}
+_LONGEST = max(map(len, _BY_WORDS))
+#: The fewest letters in common with a word for which a command is meant.
+_ALIKE = 0.6
+
+
+def run(context: Context, words: Sequence[str]) -> str | Iterable[str]:
+    """Does the command that these words are, and returns its answer. Raises Refusal."""
+    for count in range(min(_LONGEST, len(words)), 0, -1):
+        command = _BY_WORDS.get(tuple(words[:count]))
+        if command is not None:
+            context.needs(command.level)
+            if command.level == ADMIN:
+                context.statistics.forget()  # what is asked next is to show what was ordered
+            return command.run(context, words[count:])
+    raise Refusal(unknown(context, words))
+
+
+def unknown(context: Context, words: Sequence[str]) -> str:
+    """Returns what is said of a command that there is not, with those that may be meant."""
+    meant = _meant(words)
+    if not meant:
+        return _listed("Unknown command. Please enter one of the following commands only:", COMMANDS, context).rstrip(
+            "\n"
+        )
+    title = "Unknown command, but maybe one of the following ones is a better match:"
+    return _listed(title, meant, context).rstrip("\n")
+
+
+def _meant(words: Sequence[str]) -> list[Command]:
+    """Returns the commands that begin with as many of the words as any do; or else those whose first word is alike."""
+    for count in range(min(_LONGEST, len(words)), 0, -1):
+        found = [each for each in COMMANDS if each.words[:count] == tuple(words[:count])]
+        if found:
+            return found
+    if not words:
+        return []
+    alike = difflib.get_close_matches(words[0][:64], {each.words[0] for each in COMMANDS}, cutoff=_ALIKE)
+    return [each for each in COMMANDS if each.words[0] in alike]
+
+
+def _listed(title: str, commands: Iterable[Command], context: Context) -> str:
+    """Returns a line for each command that the session may give, HAProxy's width; and those that are always there."""
+    shown = [each for each in commands if each not in _ALWAYS and each.level <= context.level]
+    lines = [f"  {each.usage:<40}: {each.help}" for each in (*shown, *_ALWAYS)]
+    return "\n".join((title, *lines, ""))

@@ -1,0 +1,127 @@
+"""Does what the runtime API is ordered: states, weights and limits of servers, limits of frontends, counters.
+
+Every change is a method of the backend or the frontend; here are HAProxy's words around it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from reusedproxy.backends.checks.agent import STATIC_WEIGHTS
+from reusedproxy.backends.server import DRAIN, MAINT, READY
+from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, Context, Refusal
+
+#: HAProxy's bound for weights.
+_MOST_WEIGHT = 256
+
+_ORDERS = {"ready": READY, "drain": DRAIN, "maint": MAINT}
+_USAGE = "usage: set server <backend>/<server> state | weight"
+
+
+def set_server(context: Context, words: Sequence[str]) -> str:
+    """Does `set server <backend>/<server> state <state>`, or `weight <weight>`."""
+    backend, server = context.server(words[0] if words else "")
+    what, value = (words[1] if len(words) > 1 else ""), (words[2] if len(words) > 2 else "")
+    if what == "weight":
+        return _set_weight(context, words[0], value)
+    if what != "state":
+        raise Refusal(_USAGE)
+    if value not in _ORDERS:
+        raise Refusal("'set server <srv> state' expects 'ready', 'drain' and 'maint'.")
+    backend.set_state(server, _ORDERS[value])
+    return ""
+
+
+def enable_server(context: Context, words: Sequence[str]) -> str:
+    backend, server = context.server(words[0] if words else "")
+    backend.set_state(server, READY)
+    return ""
+
+
+def disable_server(context: Context, words: Sequence[str]) -> str:
+    backend, server = context.server(words[0] if words else "")
+    backend.set_state(server, MAINT)
+    return ""
+
+
+def get_weight(context: Context, words: Sequence[str]) -> str:
+    _, server = context.server(words[0] if words else "")
+    return f"{server.weight} (initial {server.settings.weight})\n"
+
+
+def set_weight(context: Context, words: Sequence[str]) -> str:
+    return _set_weight(context, words[0] if words else "", words[1] if len(words) > 1 else "")
+
+
+def _set_weight(context: Context, path: str, value: str) -> str:
+    backend, server = context.server(path)
+    if not value:
+        raise Refusal("Require <weight> or <weight%>.")
+    found = re.match(r"([+-]?[0-9]{1,9})(%?)", value)
+    if found is None:
+        raise Refusal("Empty weight string empty or preceded by garbage", "")
+    if found.end() != len(value):
+        raise Refusal("Trailing garbage in weight string", "")
+    weight = int(found[1])
+    if found[2]:
+        if weight < 0:
+            raise Refusal("Relative weight must be positive.")
+        weight = min(_MOST_WEIGHT, server.settings.weight * weight // 100)
+    elif not 0 <= weight <= _MOST_WEIGHT:
+        raise Refusal("Absolute weight can only be between 0 and 256 inclusive.")
+    if not backend.takes_weight(server, weight):
+        raise Refusal(STATIC_WEIGHTS)
+    backend.set_weight(server, weight)
+    return ""
+
+
+def set_maxconn_server(context: Context, words: Sequence[str]) -> str:
+    backend, server = context.server(words[0] if words else "")
+    if len(words) < 2:
+        raise Refusal("Require <maxconn>.")
+    most = _number(words[1], "maxconn string")
+    if server.settings.pool.most is not None:
+        # The bound of its pool is made with the pool.
+        raise Refusal("This server has 'strict-maxconn': its maxconn can be changed by a reload only.")
+    backend.set_maxconn(server, most)
+    return ""
+
+
+def set_maxconn_frontend(context: Context, words: Sequence[str]) -> str:
+    name = words[0] if words else ""
+    frontend = next((each for each in context.proxy.frontends if each.name == name), None)
+    if frontend is None:
+        raise Refusal("No such frontend.")
+    if len(words) < 2:
+        raise Refusal("Integer value expected.")
+    if re.match(r"-[0-9]", words[1]):
+        raise Refusal("Value out of range.")
+    if not re.match(r"[0-9]{1,9}\Z", words[1]):
+        raise Refusal("Integer value expected.")
+    frontend.set_maxconn(int(words[1]))
+    return ""
+
+
+def _number(value: str, what: str) -> int:
+    found = re.match(r"[0-9]{1,9}", value)
+    if found is None:
+        raise Refusal(f"{what} empty or preceded by garbage", "")
+    if found.end() != len(value):
+        raise Refusal(f"Trailing garbage in {what}", "")
+    return int(value)
+
+
+def clear_counters(context: Context, words: Sequence[str]) -> str:
+    """Does `clear counters`, for which the highest values begin anew, or `clear counters all`, for which all do."""
+    everything = words[:1] == ["all"]
+    context.needs(ADMIN if everything else OPERATOR)
+    proxy = context.proxy
+    for frontend in proxy.frontends:
+        frontend.clear_counters(everything)
+    for backend in proxy.backends:
+        backend.clear_counters(everything)
+    if proxy.rates is not None:
+        proxy.rates.clear()
+    context.statistics.forget()
+    return ""

@@ -1,0 +1,116 @@
+"""Defines what the runtime API asks of the service and of the running proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from attrs import Factory, define, frozen
+
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.server import Server
+from reusedproxy.config.model.proxies import Configuration
+from reusedproxy.operators.stats.moment import Moments
+from reusedproxy.operators.view.proxy import Proxy
+from reusedproxy.operators.view.rates import Rates
+from reusedproxy.operators.view.reading import Reader
+
+#: What those who connect may do: each includes the ones before it.
+USER, OPERATOR, ADMIN = range(3)
+LEVELS = ("user", "operator", "admin")
+
+
+class Running(Proxy, Protocol):
+    """The running proxy, as the runtime API knows it."""
+
+    @property
+    def configuration(self) -> Configuration: ...
+
+    @property
+    def rates(self) -> Rates | None: ...
+
+
+class Service(Protocol):
+    """The service that runs the proxy; a reload puts another one in its place."""
+
+    state: str
+
+    @property
+    def proxy(self) -> Running | None: ...
+
+
+class Refusal(Exception):
+    """Says why a command was not done, in HAProxy's words, and as it is written."""
+
+    def __init__(self, text: str, end: str = "\n") -> None:
+        """Takes the text and what ends it: in HAProxy some texts have no line end of their own."""
+        super().__init__(text)
+        self.written = text + end
+
+
+@frozen
+class SocketView:
+    """Shows a socket of the runtime API: its address, and the level of those who connect."""
+
+    address: str
+    level: str
+
+
+@define
+class Context:
+    """Holds what commands work on: the service, and the session's own settings."""
+
+    service: Service
+    level: int
+    timeout: float
+    interactive: bool = False
+    leaves: bool = False
+    sockets: Sequence[SocketView] = ()
+    statistics: Statistics = Factory(lambda: Statistics())
+
+    @property
+    def proxy(self) -> Running:
+        proxy = self.service.proxy
+        if proxy is None:
+            raise Refusal("The proxy is not running.")
+        return proxy
+
+    def needs(self, level: int) -> None:
+        """Raises Refusal unless the session has this level."""
+        if self.level < level:
+            raise Refusal("Permission denied")
+
+    def backend(self, name: str) -> Backend:
+        found = next((each for each in self.proxy.backends if each.name == name), None)
+        if found is None:
+            raise Refusal("No such backend.")
+        return found
+
+    def server(self, path: str) -> tuple[Backend, Server]:
+        """Returns the server that is called `path`, "backend/server", and its backend. Raises Refusal."""
+        backend_name, slash, name = path.partition("/")
+        if not slash:
+            raise Refusal("Require 'backend/server'.")
+        backend = self.backend(backend_name)
+        found = next((each for each in backend.servers if each.name == name), None)
+        if found is None:
+            raise Refusal("No such server.")
+        return backend, found
+
+
+class Statistics:
+    """Keeps the statistics of the running proxy for all sessions, as `stats.moment` does for all pages."""
+
+    def __init__(self) -> None:
+        self._proxy: Running | None = None
+        self._moments: Moments | None = None
+
+    def of(self, proxy: Running) -> Moments:
+        if self._moments is None or proxy is not self._proxy:
+            self._proxy = proxy
+            self._moments = Moments(Reader(proxy, proxy.rates))
+        return self._moments
+
+    def forget(self) -> None:
+        """Makes the next ones anew, after what they show was changed."""
+        self._proxy = self._moments = None

@@ -1,0 +1,185 @@
+"""Writes what the runtime API shows of backends and servers: `show backend`, `show servers`, `show pool`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+
+from reusedproxy.backends.server import DOWN, DRAIN, FULL_WEIGHT, MAINT, NOLB
+from reusedproxy.config import model
+from reusedproxy.operators.runtime.proxy import Context, Refusal
+from reusedproxy.operators.shell.tables import POOL_HEADINGS, pool_row, table
+from reusedproxy.operators.stats.figures import names_in_order
+from reusedproxy.operators.view.reading import servers_of
+from reusedproxy.operators.view.sessions import Endpoint, endpoints
+from reusedproxy.operators.view.values import ServerView
+
+_STATE_COLUMNS = (
+    "be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight"
+    " srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state"
+    " bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr"
+    " srv_agent_addr srv_agent_port"
+)
+_CONNECTION_COLUMNS = (
+    "bkname/svname bkid/svid addr port - purge_delay used_cur used_max need_est unsafe_nb safe_nb idle_lim idle_cur"
+    " idle_per_thr[1]"
+)
+#: HAProxy's numbers of what a check has found; 1 is that there was none yet.
+_CHECK_STATUS = {
+    "INI": 1, "SOCKERR": 5, "L4OK": 6, "L4TOUT": 7, "L4CON": 8, "L6OK": 9, "L6TOUT": 10, "L6RSP": 11, "L7TOUT": 12,
+    "L7RSP": 13, "L7OK": 15, "L7OKC": 16, "L7STS": 17,
+}  # fmt: skip
+_UNKNOWN, _FAILED, _PASSED, _PASSED_STOPPING = 0, 2, 3, 4
+#: Its numbers of operational states.
+_STOPPED, _STARTING, _RUNNING, _STOPPING = range(4)
+#: Servers that are looked at in one piece of an answer.
+_AT_ONCE = 10
+#: Bits of HAProxy's administrative state: ordered, of the server that it tracks, said by the configuration; drain
+#: ordered, and of the server that it tracks; a name without an address.
+_FORCED_MAINT, _INHERITED_MAINT, _CONFIGURED_MAINT, _FORCED_DRAIN, _INHERITED_DRAIN, _NO_ADDRESS = 1, 2, 4, 8, 16, 32
+#: Bits of the state of checks: there are some, they run, they pause; and they ask an agent.
+_CONFIGURED, _ENABLED, _PAUSED, _AGENT = 2, 4, 8, 16
+
+
+def show_backend(context: Context, words: Sequence[str]) -> str:
+    return "# name\n" + "".join(f"{each.name}\n" for each in context.proxy.backends)
+
+
+def _wanted(context: Context, words: Sequence[str]) -> dict[str, int]:
+    """Returns the numbers of all backends, or of the one that is named."""
+    proxy = context.proxy
+    places = {each.name: each.settings.place for each in proxy.frontends}
+    places.update({each.name: each.settings.place for each in proxy.backends})
+    numbers = {name: number for number, name in enumerate(names_in_order(places), 1)}
+    wanted = {each.name: numbers[each.name] for each in proxy.backends if not words or each.name == words[0]}
+    if words and not wanted:
+        raise Refusal("Can't find backend.")
+    return wanted
+
+
+def show_servers_state(context: Context, words: Sequence[str]) -> Iterable[str]:
+    """Returns `show servers state [<backend>]`, the first version of HAProxy's format."""
+    proxy, wanted = context.proxy, _wanted(context, words)
+    addresses, now = endpoints(proxy, wanted), proxy.deadlines.now()
+    said = _said(context)
+
+    def line(backend: str, at: int, server: ServerView) -> str:
+        key = server.full_name
+        endpoint = addresses.get(key, Endpoint("-", 0))
+        settings = said[key]
+        agent_state = 0 if server.agent is None else _CONFIGURED | _ENABLED | _AGENT
+        values = (
+            *(wanted[backend], backend, at, server.name, endpoint.host, _operational(server)),
+            *(_administrative(server, settings.disabled), server.weight, settings.weight),
+            *(int(now - server.changed_at), *_check(server), agent_state),
+            *(0, 0, _name(settings), endpoint.port, "-", int(server.pool.tls is not None)),
+            *_elsewhere(settings),
+        )
+        return " ".join(map(str, values)) + "\n"
+
+    return chain([f"1\n# {_STATE_COLUMNS}\n"], _in_pieces(line(*each) for each in servers_of(proxy, wanted)))
+
+
+def _in_pieces(lines: Iterator[str]) -> Iterator[str]:
+    """Returns several lines at once: each alone would be much work for little."""
+    while piece := "".join(islice(lines, _AT_ONCE)):
+        yield piece
+
+
+def _said(context: Context) -> dict[str, model.Server]:
+    """Returns what the configuration says of servers, by backend/server."""
+    backends = context.proxy.configuration.backends.values()
+    return {f"{backend.name}/{server.name}": server for backend in backends for server in backend.servers}
+
+
+def _name(settings: model.Server) -> str:
+    """Returns the host name of a server, "-" for an address."""
+    host = settings.host
+    return host if settings.kind == "tcp" and any(map(str.isalpha, host)) and ":" not in host else "-"
+
+
+def _elsewhere(settings: model.Server) -> tuple[int, str, str, int]:
+    """Returns the port and the address of checks, and the address and the port of the agent, where they are said."""
+    check, agent = settings.check, settings.agent
+    return (
+        (check.port or 0) if check is not None else 0,
+        (check.addr or "-") if check is not None else "-",
+        (agent.addr or "-") if agent is not None else "-",
+        agent.port if agent is not None else 0,
+    )
+
+
+def _operational(server: ServerView) -> int:
+    if server.state in (DOWN, MAINT):
+        return _STOPPED
+    if server.state == NOLB:
+        return _STOPPING
+    return _RUNNING if server.throttle == FULL_WEIGHT else _STARTING
+
+
+def _administrative(server: ServerView, disabled: bool) -> int:
+    if server.admin == MAINT:
+        return _FORCED_MAINT | (_CONFIGURED_MAINT if disabled else 0)
+    inherited = {MAINT: _INHERITED_MAINT, DRAIN: _INHERITED_DRAIN}.get(server.inherited, 0)
+    missing = 0 if server.addressed else _NO_ADDRESS
+    return missing | inherited | (_FORCED_DRAIN if server.admin == DRAIN else 0)
+
+
+def _check(server: ServerView) -> tuple[int, int, int, int]:
+    """Returns status, result, health and state of the checks."""
+    paused = _PAUSED if server.state == MAINT and not server.maintained_by_tracked else 0
+    if server.check is None:
+        return 1, _UNKNOWN, 0 if server.state == MAINT else 2, paused
+    last = server.check.last
+    passed = _PASSED_STOPPING if last.stopping else _PASSED
+    result = _UNKNOWN if last.status == "INI" else passed if last.passed else _FAILED
+    health = 0 if server.state == MAINT else server.check.health
+    return _CHECK_STATUS.get(last.status, 1), result, health, _CONFIGURED | _ENABLED | paused
+
+
+def show_servers_conn(context: Context, words: Sequence[str]) -> Iterable[str]:
+    """Returns `show servers conn [<backend>]`. `used_max` is the most requests that the server had at once."""
+    proxy, wanted = context.proxy, _wanted(context, words)
+    addresses = endpoints(proxy, wanted)
+    delays = {
+        f"{backend.name}/{server.name}": int(server.pool.purge_delay * 1000)
+        for backend in proxy.configuration.backends.values()
+        for server in backend.servers
+    }
+
+    def line(backend: str, at: int, server: ServerView) -> str:
+        pool, endpoint = server.pool, addresses.get(server.full_name, Endpoint("-", 0))
+        values = (
+            *(server.full_name, f"{wanted[backend]}/{at}", endpoint.host, endpoint.port, "-"),
+            *(delays.get(server.full_name, 0), pool.in_use, server.traffic.smax),
+            *(max(pool.floor, pool.in_use + pool.waiting), pool.idle - pool.safe, pool.safe),
+            *(-1 if pool.max_conn is None else pool.max_conn, pool.idle, pool.idle),
+        )
+        return " ".join(map(str, values)) + "\n"
+
+    return chain([f"# {_CONNECTION_COLUMNS}\n"], _in_pieces(line(*each) for each in servers_of(proxy, wanted)))
+
+
+def show_pool(context: Context, words: Sequence[str]) -> Iterable[str]:
+    """Returns `show pool [<backend>[/<server>]]`, which HAProxy does not have: connections kept to servers, and what
+    troubles them."""
+    proxy = context.proxy
+    name, _, server = words[0].partition("/") if words else ("", "", "")
+    names = [each.name for each in proxy.backends if name in ("", each.name)]
+    if words and not names:
+        raise Refusal("No such backend.")
+    if server:
+        context.server(words[0])
+    return _pools(view for _, _, view in servers_of(proxy, names) if server in ("", view.name))
+
+
+def _pools(servers: Iterator[ServerView]) -> Iterator[str]:
+    """Returns the table, whose columns are as wide as the widest of all rows."""
+    rows: list[list[object]] = [[*POOL_HEADINGS]]
+    troubles: list[tuple[str, ...]] = [()]
+    while some := [*islice(servers, _AT_ONCE)]:
+        rows += map(pool_row, some)
+        troubles += (each.pool.troubles for each in some)
+        yield ""
+    for row, said in zip(table(rows), troubles, strict=True):
+        yield "".join(f"{line}\n" for line in (row, *(f"    trouble: {each}" for each in said)))

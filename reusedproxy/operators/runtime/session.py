@@ -1,0 +1,215 @@
+"""Serves one connection to the runtime API: lines in, answers out, in HAProxy's one-shot form or with a prompt.
+
+Without a prompt the lines that come together are answered, and the connection ends. Long answers go out as the client
+takes them, and a part of them in each turn of the event loop; meanwhile nothing more is read. It must never know what a
+command does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from math import inf
+from typing import Protocol
+
+from twisted.logger import Logger
+
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.transport import Transport
+from reusedproxy.operators.runtime.commands import run
+from reusedproxy.operators.runtime.proxy import Context, Refusal
+from reusedproxy.operators.runtime.words import commands_of
+
+#: Most bytes of a line, with what follows before it is answered; HAProxy's buffer.
+LONGEST_LINE = 16384
+#: Pieces of an answer that are made in one turn; a piece is a row, or some lines; an
+#: empty one stands for work that was done.
+PIECES_AT_ONCE = 8
+#: A line that ends with it is followed by lines for the command, up to an empty one. No command takes any yet.
+_PAYLOAD = "<<"
+
+# The states of a session.
+OPEN = "open"
+#: The last answer goes out.
+ENDING = "ending"
+GONE = "gone"
+
+
+class Owner(Protocol):
+    """Defines the socket as its sessions know it."""
+
+    def session_gone(self, session: Session) -> None:
+        """Forgets a session whose connection is closed."""
+
+
+class Session:
+    """Serves one connection; `state` is OPEN, ENDING or GONE."""
+
+    _log = Logger("reusedproxy")
+
+    def __init__(self, owner: Owner, transport: Transport, deadlines: Deadlines, context: Context) -> None:
+        self.state = OPEN
+        self.deadline = inf
+        self.slot = 0.0
+        self.context = context
+        self._owner = owner
+        self._transport = transport
+        self._deadlines = deadlines
+        self._buffer = b""
+        #: Commands of the line that is being answered, and what is left of the present answer.
+        self._commands: deque[list[str]] = deque()
+        self._answer: Iterator[str] | None = None
+        self._in_payload = False
+        self._blocked = False
+        self._working = False
+        self._eof = False
+        #: Some line was answered.
+        self._answered = False
+        self._give_time()
+        transport.owner = self
+        transport.resume_reading()
+
+    # What the transport calls.
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        self._give_time()
+        self._work()
+        if self.state == OPEN and len(self._buffer) > LONGEST_LINE:
+            if b"\n" in self._buffer:
+                self._transport.pause_reading()
+            else:
+                self._end("line too long")
+
+    def eof_received(self) -> None:
+        """Answers what has come; a line without its end is none."""
+        self._eof = True
+        self._work()
+
+    def pause_writing(self) -> None:
+        self._blocked = True
+
+    def resume_writing(self) -> None:
+        self._blocked = False
+        self._give_time()
+        self._work()
+
+    def take_turn(self) -> None:
+        """Goes on with a long answer, now that others have had their turn."""
+        self._work()
+
+    def connection_lost(self, reason: str) -> None:
+        self.state = GONE
+        self._answer = None
+        self._commands.clear()
+        self._deadlines.cancel(self)
+        self._owner.session_gone(self)
+
+    def deadline_passed(self) -> None:
+        """Ends a session that has said nothing for too long, or does not take its answer (`stats timeout`)."""
+        if self.state == OPEN and not self._blocked and self._answer is None:
+            self._end("stats timeout")
+        else:
+            self._transport.abort("stats timeout")
+
+    def stop(self) -> None:
+        """Ends the session now: the daemon stops."""
+        if self.state != GONE:
+            self._transport.abort("proxy stopped")
+
+    # Its work.
+
+    def _give_time(self) -> None:
+        self._deadlines.watch(self, self._deadlines.now() + self.context.timeout)
+
+    def _work(self) -> None:
+        """Answers what has come, until the client has to take something, or others have their turn."""
+        if self._working or self.state != OPEN:
+            return
+        self._working = True
+        try:
+            self._answer_all()
+        except Exception:
+            self._log.failure("a command of the runtime API ends by our own fault")
+            self._transport.write(b"Internal error: the daemon's log tells more.\n\n")
+            self._end("error")
+        finally:
+            self._working = False
+
+    def _answer_all(self) -> None:
+        pieces = 0
+        while self.state == OPEN and not self._blocked:
+            if pieces >= PIECES_AT_ONCE:
+                self._transport.line_up(self)
+                return
+            if self._answer is not None:
+                pieces += 1
+                self._write_piece(self._answer)
+            elif self.context.leaves:
+                self._end("quit")
+            elif self._commands:
+                self._answer = self._begin(self._commands.popleft())
+            elif not self._take_line():
+                break
+        if self.state == OPEN and not self._blocked and self._answer is None and not self._commands:
+            if self._eof or (self._answered and not self.context.interactive and not self._in_payload):
+                self._end("answered")
+            else:
+                self._give_time()
+                if len(self._buffer) <= LONGEST_LINE:
+                    self._transport.resume_reading()
+
+    def _take_line(self) -> bool:
+        """Takes the next whole line, if there is one."""
+        line, end, rest = self._buffer.partition(b"\n")
+        if not end:
+            return False
+        if len(line) > LONGEST_LINE:
+            self._end("line too long")
+            return False
+        self._buffer = rest
+        text = line.decode("utf-8", "replace").strip("\r")
+        if self._in_payload:
+            self._in_payload = bool(text.strip())
+            self._answered = True
+            return True
+        stripped = text.rstrip()
+        if stripped.endswith(_PAYLOAD):
+            self._in_payload = True
+            text = stripped[: -len(_PAYLOAD)]
+        self._answered = not self._in_payload or self._answered
+        self._commands.extend(commands_of(text))
+        return True
+
+    def _begin(self, words: list[str]) -> Iterator[str]:
+        """Runs a command, and returns its answer with the line that ends it."""
+        try:
+            answer = run(self.context, words)
+        except Refusal as refusal:
+            answer = refusal.written
+        return self._whole([answer] if isinstance(answer, str) else answer)
+
+    def _whole(self, answer: object) -> Iterator[str]:
+        assert hasattr(answer, "__iter__")
+        try:
+            yield from answer
+        except Refusal as refusal:
+            yield refusal.written
+        if self.context.leaves:
+            return
+        yield "\n> " if self.context.interactive else "\n"
+
+    def _write_piece(self, answer: Iterator[str]) -> None:
+        piece = next(answer, None)
+        if piece is None:
+            self._answer = None
+        elif piece:
+            self._transport.write(piece.encode("utf-8", "surrogateescape"))
+
+    def _end(self, reason: str) -> None:
+        """Closes the connection, once what is unsent has gone out."""
+        if self.state == OPEN:
+            self.state = ENDING
+            self._answer = None
+            self._give_time()
+            self._transport.close(reason)

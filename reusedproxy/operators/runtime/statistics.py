@@ -1,0 +1,64 @@
+"""Writes `show stat` in HAProxy's three forms: CSV, typed lines, JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from reusedproxy.backends.server import MAINT, UP
+from reusedproxy.operators.runtime.proxy import Context, Refusal
+from reusedproxy.operators.runtime.typed import json_statistics, typed_statistics
+from reusedproxy.operators.stats.csv import write_csv
+from reusedproxy.operators.stats.figures import BACKEND, FRONTEND, Row, Section
+
+#: Bits of the second argument, the types of rows.
+_BITS = {FRONTEND: 1, BACKEND: 2}
+_SERVERS = 4
+
+
+def show_stat(context: Context, words: Sequence[str]) -> Iterable[str]:
+    """Returns `show stat [<proxy> <types> <server>] [typed|json|no-maint|up]`."""
+    moment = context.statistics.of(context.proxy).current()
+    sections: list[Section] = moment.sections
+    filtered = len(words) >= 3
+    if filtered:
+        sections = [*_within(sections, *words[:3])]
+    for word, keeps in (("no-maint", _not_in_maintenance), ("up", _is_up)):
+        if word in words:
+            filtered = True
+            sections = [
+                Section(each.name, each.frontend, each.backend, [*filter(keeps, each.servers)]) for each in sections
+            ]
+    if "json" in words:
+        return json_statistics(sections)
+    if "typed" in words:
+        return typed_statistics(sections)
+    return [write_csv(sections) if filtered else moment.text("csv", lambda: write_csv(sections))]
+
+
+def _within(sections: Iterable[Section], proxy: str, types: str, server: str) -> Iterator[Section]:
+    """Returns the sections with what three arguments ask for: the number or name of a proxy, bits of types, the number
+    of a server; -1 for any."""
+    found = [each for each in sections if proxy in (each.name, "-1") or proxy == _number(each)]
+    if not found:
+        raise Refusal("No such proxy.")
+    bits = int(types) if types.lstrip("-").isdigit() else 0
+    for each in found:
+        servers = [row for row in each.servers if server in ("-1", str(row.columns["sid"]))] if bits & _SERVERS else []
+        frontend, backend = (
+            row if row is not None and bits & _BITS[int(row.columns["type"])] and server in ("-1", "0") else None
+            for row in (each.frontend, each.backend)
+        )
+        yield Section(each.name, frontend, backend, servers)
+
+
+def _number(section: Section) -> str:
+    row = next(section.rows(), None)
+    return str(row.columns["iid"]) if row is not None else ""
+
+
+def _not_in_maintenance(row: Row) -> bool:
+    return row.server is None or row.server.state != MAINT
+
+
+def _is_up(row: Row) -> bool:
+    return row.server is None or row.server.state == UP

@@ -1,0 +1,278 @@
+"""The runtime API of reusedproxy and of HAProxy with the same configuration: the same answers; and what only the
+running daemon shows: reloads, hostile clients, and Debian's own configuration."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import stat
+import time
+from pathlib import Path
+from unittest import TestCase
+
+from tests.integration.beside import HAProxy, haproxy_version
+from tests.integration.daemon import Daemon
+from tests.integration.peers import LOOPBACK, temporary_directory, wait_for
+
+STOCK = Path("/etc/haproxy/haproxy.cfg")
+
+TEXT = """
+backend servers
+    server s1 {host}:1 weight 10 maxconn 20
+    server s2 {host}:2 weight 20 disabled
+    server s3 {host}:3 backup check inter 60s fall 1
+global
+    stats socket {d}/admin.sock mode 600 level admin
+    stats socket {d}/operator.sock mode 660
+    stats socket {d}/user.sock mode 666 level user
+    stats timeout 1s
+    stats maxconn 4
+"""
+
+#: Those whose answer is the same to the byte, in this order.
+ORDERS = (
+    "get weight servers/s1",
+    "set weight servers/s1 50%",
+    "get weight servers/s1",
+    "set weight servers/s1 0",
+    "get weight servers/s1",
+    "set server servers/s1 weight 300%",
+    "get weight servers/s1",
+    "set weight servers/s1 100%",
+    "set weight servers/s1 257",
+    "set weight servers/s1 -1",
+    "set weight servers/s1 -1%",
+    "set weight servers/s1 x",
+    "set weight servers/s1 5x",
+    "set weight servers/s1 5%x",
+    "set weight servers/s1",
+    "set weight servers/no 5",
+    "set weight servers",
+    "set weight",
+    "set server",
+    "set server servers/s1 state",
+    "set server servers/s1 state no",
+    "set server servers/no state ready",
+    "set server no/s1 state ready",
+    "set server servers/s2 state ready",
+    "set server servers/s1 state drain",
+    "set server servers/s1 state maint",
+    "set server servers/s1 state ready",
+    "disable server servers/s1",
+    "enable server servers/s1",
+    "disable server",
+    "enable server no/s1",
+    "set maxconn server servers/s1 5",
+    "set maxconn server servers/s1",
+    "set maxconn server servers/s1 x",
+    "set maxconn server servers/no 5",
+    "set maxconn frontend main 50",
+    "set maxconn frontend main",
+    "set maxconn frontend no 5",
+    "set maxconn frontend main -5",
+    "clear counters",
+    "clear counters all",
+    "show backend",
+    "show env NO_SUCH_VARIABLE",
+    "show env HOME",
+    "show servers state no",
+    "show stat no -1 -1",
+    "show cli level",
+    "operator;show cli level;set weight servers/s1 5;clear counters all",
+    "user;show cli level;show sess;show env HOME;clear counters",
+    "show cli level;user;operator",
+    "  show   cli\tlevel  ",
+    "set timeout cli 10s",
+    "prompt\nshow cli level;get weight servers/s1\nprompt",
+    "prompt\nshow cli level\nquit\nshow cli level",
+    "show cli level\nget weight servers/s1",
+    "show cli level\r",
+    "quit",
+)
+
+
+def ask(path: Path, text: str, *, ended: bool = True) -> str:
+    """All that is answered to these lines; with `ended` up to the end of the connection."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(5.0)
+        connection.connect(str(path))
+        connection.sendall(f"{text}\n".encode())
+        if not ended:
+            connection.shutdown(socket.SHUT_WR)
+        said = b""
+        while data := connection.recv(65536):
+            said += data
+        return said.decode()
+
+
+class RuntimeTestCase(TestCase):
+    def setUp(self) -> None:
+        self.directory = temporary_directory(self)
+
+    def proxy(self, kind: type[Daemon], name: str, text: str = TEXT) -> Path:
+        directory = self.directory / name
+        proxy = kind(directory, "")
+        proxy.write(text.format(host=LOOPBACK, d=directory))
+        proxy.start()
+        self.addCleanup(proxy.stop)
+        self.running = proxy
+        return directory
+
+
+class RuntimeBesideHAProxyTests(RuntimeTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        if not haproxy_version():
+            self.skipTest("needs haproxy")
+        self.ours, self.theirs = self.proxy(Daemon, "ours"), self.proxy(HAProxy, "theirs")
+
+    def test_orders_and_refusals_are_answered_alike(self) -> None:
+        for text in ORDERS:
+            ours, theirs = (
+                ask(each / "admin.sock", text, ended="prompt" not in text) for each in (self.ours, self.theirs)
+            )
+            self.assertEqual(ours, theirs, text)
+
+    def test_rights_are_alike(self) -> None:
+        for name in ("user", "operator"):
+            for text in (
+                "show env HOME",
+                "set weight servers/s1 5",
+                "clear counters",
+                "clear counters all",
+                "show backend",
+                "get weight servers/s1",
+                "disable server servers/s1",
+                "set maxconn frontend main 9",
+            ):
+                ours, theirs = (ask(each / f"{name}.sock", text) for each in (self.ours, self.theirs))
+                self.assertEqual(ours, theirs, (name, text))
+
+    def test_servers_are_shown_alike(self) -> None:
+        """But for the numbers of sections, of which HAProxy's first is that of the sockets, and seconds."""
+        for line in ("set server servers/s1 state drain", "set weight servers/s2 5", "disable server servers/s3", ""):
+            shown = []
+            for each in (self.ours, self.theirs):
+                ask(each / "admin.sock", line)
+                state = ask(each / "admin.sock", "show servers state servers")
+                shown.append([_without(row, 0, 9) for row in state.splitlines()])
+            self.assertEqual(*shown)
+        ours, theirs = (
+            ask(each / "admin.sock", "show servers conn servers").splitlines() for each in (self.ours, self.theirs)
+        )
+        self.assertEqual(ours[0].rpartition(" ")[0], theirs[0].rpartition(" ")[0])
+        self.assertEqual([row.split()[0] for row in ours[1:4]], [row.split()[0] for row in theirs[1:4]])
+
+    def test_statistics_have_the_same_places_and_kinds(self) -> None:
+        """Of all that both show: a program that reads HAProxy's reads ours."""
+        ours, theirs = (_kinds(ask(each / "admin.sock", "show stat typed")) for each in (self.ours, self.theirs))
+        both = [key for key in ours if key in theirs and int(key[1]) < 100]
+        self.assertGreater(len(both), 60)
+        self.assertEqual({key: ours[key] for key in both}, {key: theirs[key] for key in both})
+        ours, theirs = (_kinds(ask(each / "admin.sock", "show info typed")) for each in (self.ours, self.theirs))
+        self.assertEqual(ours, {key: theirs.get(key) for key in ours})
+        first = [ask(each / "admin.sock", "show stat").split(",")[:100] for each in (self.ours, self.theirs)]
+        self.assertEqual(*(each[:93] for each in first))
+
+
+def _without(row: str, *places: int) -> list[str]:
+    return [each for at, each in enumerate(row.split()) if at not in places] if row[:1].isdigit() else [row]
+
+
+def _kinds(text: str) -> dict[tuple[str, str, str], str]:
+    """Letters and types of typed lines, by the kind of row, place and name."""
+    found = {}
+    for line in text.splitlines():
+        if ":" in line:
+            key, letters, form = line.split(":")[:3]
+            *row, place, name, _ = key.split(".")
+            found[row[0] if row else "", place, name] = f"{letters}:{form}"
+    return found
+
+
+class RunningTests(RuntimeTestCase):
+    def test_a_reload_keeps_socket_and_session(self) -> None:
+        """And its commands are about the new proxy."""
+        directory = self.proxy(Daemon, "one")
+        inode = os.stat(directory / "admin.sock").st_ino
+        self.assertEqual(stat.S_IMODE(os.stat(directory / "operator.sock").st_mode), 0o660)
+        with socket.socket(socket.AF_UNIX) as session:
+            session.settimeout(5.0)
+            session.connect(str(directory / "admin.sock"))
+            session.sendall(b"prompt\nset timeout cli 60s\nset weight servers/s1 7\n")
+            text = TEXT.replace("{d}/user.sock", "{d}/other.sock").replace("server s3", "server new")
+            self.running.write(text.format(host=LOOPBACK, d=directory))
+            self.running.signal(signal.SIGHUP)
+            wait_for(lambda: (directory / "other.sock").exists(), "the new socket")
+            wait_for(lambda: "servers/new" in ask(directory / "admin.sock", "show servers conn"), "the new server")
+            session.sendall(b"show servers conn\nquit\n")
+            said = b""
+            while data := session.recv(65536):
+                said += data
+        self.assertIn(b"servers/new", said)
+        self.assertEqual(os.stat(directory / "admin.sock").st_ino, inode)
+        self.assertFalse((directory / "user.sock").exists())
+        self.assertEqual(ask(directory / "admin.sock", "get weight servers/s1"), "7 (initial 10)\n\n")
+        self.running.stop()
+        self.assertEqual([*directory.glob("*.sock")], [])
+
+    def test_hostile_clients_hold_nobody_for_long(self) -> None:
+        """Silent ones leave after `stats timeout`; long lines end the connection; more than `stats maxconn` wait."""
+        directory = self.proxy(Daemon, "one")
+        path = str(directory / "admin.sock")
+        silent = []
+        for _ in range(20):
+            connection = socket.socket(socket.AF_UNIX)
+            connection.setblocking(False)
+            connection.connect(path)
+            silent.append(connection)
+            self.addCleanup(connection.close)
+        for connection in silent[:4]:
+            connection.send(b"prompt\nshow st")
+        for connection in silent[4:]:
+            connection.close()
+        began = time.monotonic()
+        self.assertIn("servers", ask(directory / "admin.sock", "show backend"))
+        self.assertLess(time.monotonic() - began, 4.0)
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5.0)
+            connection.connect(path)
+            connection.sendall(b"a" * 16385)
+            self.assertEqual(connection.recv(100), b"")
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5.0)
+            connection.connect(path)
+            connection.sendall(b"show stat json;" * 1000 + b"\n")  # whose answer nobody takes
+            self.assertIn("servers", ask(directory / "admin.sock", "show backend"))
+        self.assertNotIn("Traceback", self.running.output)
+
+
+class StockTests(TestCase):
+    """Debian's /etc/haproxy/haproxy.cfg, as it stands, but for directories that tests may not write to."""
+
+    def test_it_starts(self) -> None:
+        if not STOCK.exists():
+            self.skipTest("needs Debian's haproxy package")
+        directory = temporary_directory(self)
+        text = STOCK.read_text().replace("/run/haproxy/", f"{directory}/")
+        if os.geteuid() != 0 or "/root/" in os.__file__:
+            # The account that the file names could not read this Python.
+            text = re.sub(r"(?m)^\s*(user|group|chroot) .*\n", "", text)
+        daemon = Daemon(directory / "proxy", "")
+        daemon.write("backend servers\n")
+        shown = f"{text}\nfrontend main\n bind {LOOPBACK}:{daemon.port}\n"
+        daemon.file.write_text(shown)
+        daemon.start()
+        self.addCleanup(daemon.stop)
+        self.assertEqual(ask(directory / "admin.sock", "show backend"), "# name\n\n")
+        self.assertEqual(stat.S_IMODE(os.stat(directory / "admin.sock").st_mode), 0o660)
+        with socket.create_connection((LOOPBACK, daemon.port), timeout=5) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            answer = b""
+            while data := connection.recv(65536):
+                answer += data
+        page = Path("/etc/haproxy/errors/503.http").read_bytes()
+        self.assertEqual(answer.split(b"\r\n\r\n")[1], page.split(b"\r\n\r\n")[1])
+        self.assertTrue(answer.startswith(b"HTTP/1.0 503 Service Unavailable\r\ncache-control: no-cache\r\n"))

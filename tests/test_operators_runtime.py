@@ -1,0 +1,311 @@
+"""The runtime API: the protocol on a clock and in memory, and what each command says and does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.backends.server import DRAIN, MAINT, READY, UP
+from reusedproxy.daemon.service import ProxyService
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.operators.runtime.commands import COMMANDS, run
+from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, USER, Context, Refusal
+from reusedproxy.operators.runtime.session import LONGEST_LINE, Session
+from reusedproxy.operators.runtime.words import commands_of
+from tests.clientfakes import Wire
+from tests.integration.peers import LOOPBACK, temporary_directory
+
+TEXT = f"""\
+global
+ stats socket /nowhere/a.sock level admin
+ setenv COLOUR blue
+defaults
+ mode http
+ timeout connect 1s
+ timeout client 1s
+ timeout server 1s
+frontend fe
+ bind {LOOPBACK}:0
+ maxconn 100
+ default_backend be
+backend be
+ server s1 {LOOPBACK}:1 weight 10 maxconn 20
+ server s2 {LOOPBACK}:2 weight 20 disabled
+ server sure {LOOPBACK}:3 maxconn 5 strict-maxconn
+listen both
+ bind {LOOPBACK}:0
+ server x {LOOPBACK}:4
+"""
+
+
+class RuntimeTestCase(SynchronousTestCase):
+    """A proxy that does not listen."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        file = temporary_directory(self) / "proxy.cfg"
+        file.write_text(TEXT)
+        self.service = ProxyService(self.clock, [str(file)])
+        self.service.assemble(bind=False)
+        self.context = Context(self.service, ADMIN, 10.0)
+
+    def says(self, line: str, level: int = ADMIN) -> str:
+        """What a command answers, or why it does not."""
+        self.context.level = level
+        try:
+            return "".join(run(self.context, commands_of(line)[0]))
+        except Refusal as refusal:
+            return str(refusal)
+
+    def server(self, name: str) -> Any:
+        return self.context.server(name)[1]
+
+
+class WordsTests(SynchronousTestCase):
+    def test_lines_are_cut_as_in_haproxy(self) -> None:
+        for line, expected in (
+            ("show stat", [["show", "stat"]]),
+            ("  show   stat\t;prompt", [["show", "stat"], ["prompt"]]),
+            (r"a\;b c\ d", [["a;b", "c d"]]),
+            ("", [[]]),
+            (";", [[], []]),
+            ("a;", [["a"], []]),
+            ("a\\", [["a"]]),
+        ):
+            self.assertEqual(commands_of(line), expected, line)
+
+
+class CommandTests(RuntimeTestCase):
+    def test_each_command_needs_its_level(self) -> None:
+        """And those without it are not told of it."""
+        for command in COMMANDS:
+            for level in (USER, OPERATOR, ADMIN):
+                said = self.says(" ".join(command.words), level)
+                self.assertEqual(said == "Permission denied", level < command.level, command.words)
+                self.assertEqual(f"  {command.usage}" in self.says("help", level), level >= command.level)
+        self.assertEqual(self.says("clear counters all", OPERATOR), "Permission denied")
+
+    def test_rights_are_given_up_and_never_taken(self) -> None:
+        self.assertEqual(self.says("operator"), "")
+        self.assertEqual(self.context.level, OPERATOR)
+        self.assertEqual("".join(run(self.context, ["user"])), "")
+        with self.assertRaisesRegex(Refusal, "Permission denied"):
+            run(self.context, ["operator"])
+
+    def test_what_is_unknown_is_answered_with_what_may_be_meant(self) -> None:
+        self.assertIn("show servers conn", self.says("show servers"))
+        self.assertNotIn("show info", self.says("show servers nosuch"))
+        self.assertTrue(self.says("shwo stat").startswith("Unknown command, but maybe one of the following"))
+        self.assertTrue(
+            self.says("xyzzy").startswith("Unknown command. Please enter one of the following commands only:")
+        )
+        self.assertTrue(self.says("").startswith("Unknown command. Please enter one of the following commands only:"))
+
+    def test_states_are_ordered(self) -> None:
+        server = self.server("be/s1")
+        for line, admin in (
+            ("set server be/s1 state drain", DRAIN),
+            ("set server be/s1 state maint", MAINT),
+            ("set server be/s1 state ready", READY),
+            ("disable server be/s1", MAINT),
+            ("enable server be/s1", READY),
+        ):
+            self.assertEqual(self.says(line), "", line)
+            self.assertEqual(server.admin, admin, line)
+
+    def test_what_cannot_be_ordered_is_refused_in_haproxys_words(self) -> None:
+        for line, said in (
+            ("set server", "Require 'backend/server'."),
+            ("set server be", "Require 'backend/server'."),
+            ("set server be/no state ready", "No such server."),
+            ("set server no/s1 state ready", "No such backend."),
+            ("set server be/s1", "usage: set server <backend>/<server> state | weight"),
+            ("set server be/s1 state", "'set server <srv> state' expects 'ready', 'drain' and 'maint'."),
+            ("set weight be/s1", "Require <weight> or <weight%>."),
+            ("set weight be/s1 257", "Absolute weight can only be between 0 and 256 inclusive."),
+            ("set weight be/s1 -1", "Absolute weight can only be between 0 and 256 inclusive."),
+            ("set weight be/s1 -1%", "Relative weight must be positive."),
+            ("set weight be/s1 x", "Empty weight string empty or preceded by garbage"),
+            ("set weight be/s1 5x", "Trailing garbage in weight string"),
+            ("set weight be/s1 ²", "Empty weight string empty or preceded by garbage"),
+            ("set maxconn server be/s1", "Require <maxconn>."),
+            ("set maxconn server be/s1 x", "maxconn string empty or preceded by garbage"),
+            ("set maxconn server be/s1 5x", "Trailing garbage in maxconn string"),
+            (
+                "set maxconn server be/sure 5",
+                "This server has 'strict-maxconn': its maxconn can be changed by a reload only.",
+            ),
+            ("set maxconn frontend no 5", "No such frontend."),
+            ("set maxconn frontend fe", "Integer value expected."),
+            ("set maxconn frontend fe -5", "Value out of range."),
+            ("show servers state no", "Can't find backend."),
+            ("show stat no -1 -1", "No such proxy."),
+            ("show pool no", "No such backend."),
+            ("show pool be/no", "No such server."),
+            ("show env NO_SUCH", "Variable not found"),
+            ("set timeout cli x", "Invalid timeout value."),
+            ("set timeout cli", "Invalid timeout value."),
+            ("set timeout x 5", "'set timeout' only supports 'cli'."),
+        ):
+            self.assertEqual(self.says(line), said, line)
+
+    def test_weights_are_set(self) -> None:
+        """Absolute, or as a share of the weight in the file; 0 gives only what is bound."""
+        for value, weight, state in (
+            ("5", 5, UP),
+            ("50%", 5, UP),
+            ("0", 0, DRAIN),
+            ("100%", 10, UP),
+            ("9999%", 256, UP),
+        ):
+            self.assertEqual(self.says(f"set server be/s1 weight {value}"), "")
+            self.assertEqual(self.says("get weight be/s1"), f"{weight} (initial 10)\n")
+            self.assertEqual(self.server("be/s1").state, state)
+
+    def test_limits_are_set(self) -> None:
+        self.says("set maxconn server be/s1 7")
+        self.assertEqual(self.server("be/s1").maxconn, 7)
+        self.says("set maxconn frontend fe 9")
+        self.assertEqual(self.context.proxy.frontends[0].maxconn, 9)
+        self.assertIn(",,,0,0,9,", self.says("show stat fe 1 0"))
+
+    def test_counters_begin_anew(self) -> None:
+        backend = self.context.backend("be")
+        traffic = backend.traffic
+        traffic.stot, traffic.smax, traffic.scur = 9, 5, 2
+        traffic.hrsp[2] = 7
+        self.says("clear counters")
+        self.assertEqual((traffic.stot, traffic.smax, traffic.scur, traffic.hrsp[2]), (9, 2, 2, 7))
+        self.says("clear counters all")
+        self.assertEqual((traffic.stot, traffic.smax, traffic.scur, traffic.hrsp[2]), (0, 2, 2, 0))
+
+    def test_statistics_are_shown_in_three_forms(self) -> None:
+        rows = self.says("show stat").splitlines()
+        names = [row.split(",")[:2] for row in rows]
+        self.assertEqual(names[0], ["# pxname", "svname"])
+        self.assertEqual(names[1:4], [["fe", "FRONTEND"], ["be", "s1"], ["be", "s2"]])
+        self.assertIn("S.2.1.18.weight.1:MaP:u32:10\n", self.says("show stat typed"))
+        told = json.loads(self.says("show stat json"))
+        self.assertEqual(len(told), len(rows) - 1)
+        self.assertEqual(told[1][1]["value"], {"type": "str", "value": "s1"})
+        self.assertEqual(told[1][0]["tags"], {"origin": "Key", "nature": "Name", "scope": "Service"})
+
+    def test_statistics_are_narrowed(self) -> None:
+        def names(line: str) -> list[str]:
+            return [",".join(row.split(",")[:2]) for row in self.says(line).splitlines()[1:]]
+
+        self.assertEqual(names("show stat be 4 -1"), ["be,s1", "be,s2", "be,sure"])
+        self.assertEqual(names("show stat 2 4 1"), ["be,s1"])
+        self.assertEqual(names("show stat -1 1 -1"), ["fe,FRONTEND", "both,FRONTEND"])
+        self.assertEqual(names("show stat be -1 -1 no-maint"), ["be,s1", "be,sure", "be,BACKEND"])
+        self.assertEqual(names("show stat be x -1"), [])
+
+    def test_the_process_is_shown(self) -> None:
+        self.assertIn("\nMaxconn: ", self.says("show info"))
+        self.assertRegex(self.says("show info typed"), r"(?m)^15\.Maxconn\.1:CLP:u32:[0-9]+$")
+        self.assertIn("Pid: ", self.says("show info desc"))
+        self.assertEqual(json.loads(self.says("show info json"))[0]["value"]["value"], "reusedproxy")
+        self.assertEqual(self.says("show env COLOUR"), "COLOUR=blue\n")
+        self.assertIn("COLOUR=blue\n", self.says("show env"))
+
+    def test_servers_are_shown(self) -> None:
+        self.assertEqual(self.says("show backend"), "# name\nbe\nboth\n")
+        version, columns, *lines = self.says("show servers state be").splitlines()
+        self.assertEqual((version, columns.split()[:3]), ("1", ["#", "be_id", "be_name"]))
+        for line in lines:
+            self.assertEqual(len(line.split()), len(columns.split()) - 1)
+        self.assertRegex(lines[0], rf"^2 be 1 s1 {LOOPBACK} 2 0 10 10 ")
+        self.assertRegex(lines[1], rf"^2 be 2 s2 {LOOPBACK} 0 5 20 20 ")
+        self.assertIn(f"be/s1 2/1 {LOOPBACK} 1 - 5000 0 0 0 0 0 -1 0 0\n", self.says("show servers conn"))
+        self.assertIn("be/s1", self.says("show pool be/s1"))
+        self.assertNotIn("be/s2", self.says("show pool be/s1"))
+
+
+class Owner:
+    def __init__(self) -> None:
+        self.gone: list[Session] = []
+
+    def session_gone(self, session: Session) -> None:
+        self.gone.append(session)
+
+
+class SessionTests(RuntimeTestCase):
+    """The dialogue with a client."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.owner = Owner()
+        self.deadlines = Deadlines(self.clock)
+        self.wire = Wire()
+        self.context = Context(self.service, ADMIN, 10.0)
+        wire: Any = self.wire
+        self.session = Session(self.owner, wire, self.deadlines, self.context)
+
+    def tell(self, text: str) -> str:
+        self.wire.feed(text.encode())
+        while self.wire.turns:
+            self.wire.turns.popleft().take_turn()
+        return self.taken()
+
+    def taken(self) -> str:
+        return self.wire.take().decode()
+
+    def test_without_a_prompt_the_connection_ends_after_the_answer(self) -> None:
+        self.assertEqual(self.tell("get weight be/s1\n"), "10 (initial 10)\n\n")
+        self.assertEqual(self.wire.end, ("close", "answered"))
+
+    def test_several_commands_are_answered_in_order(self) -> None:
+        said = self.tell("get weight be/s1;set weight be/s1 5;get weight be/s1\nget weight be/s2\n")
+        self.assertEqual(said, "10 (initial 10)\n\n\n5 (initial 10)\n\n20 (initial 20)\n\n")
+
+    def test_a_line_may_come_in_pieces(self) -> None:
+        self.assertEqual(self.tell("get wei"), "")
+        self.assertEqual(self.tell("ght be/s1\r\n"), "10 (initial 10)\n\n")
+
+    def test_a_prompt_keeps_the_connection(self) -> None:
+        self.assertEqual(self.tell("prompt\n"), "\n> ")
+        self.assertEqual(self.tell("get weight be/s1\n"), "10 (initial 10)\n\n> ")
+        self.assertIsNone(self.wire.end)
+        self.assertEqual(self.tell("quit\n"), "")
+        self.assertEqual(self.wire.end, ("close", "quit"))
+
+    def test_a_payload_is_read_to_its_empty_line(self) -> None:
+        self.tell("prompt\n")
+        self.assertEqual(self.tell("get weight be/s1 <<\nshow stat\n\n"), "10 (initial 10)\n\n> ")
+
+    def test_a_line_that_is_too_long_ends_the_connection(self) -> None:
+        for text in ("a" * (LONGEST_LINE + 1), "a" * (LONGEST_LINE + 1) + "\n"):
+            self.setUp()
+            self.assertEqual(self.tell(text), "")
+            self.assertEqual(self.wire.end, ("close", "line too long"))
+
+    def test_silence_ends_the_connection(self) -> None:
+        """`stats timeout`, or what the session asked for."""
+        self.tell("prompt\n")
+        self.clock.advance(9.0)
+        self.tell("set timeout cli 20\n")
+        self.clock.advance(19.0)
+        self.assertIsNone(self.wire.end)
+        self.clock.advance(2.0)
+        self.assertEqual(self.wire.end, ("close", "stats timeout"))
+
+    def test_who_does_not_take_his_answer_is_left(self) -> None:
+        self.wire.stalled = True
+        self.tell("show stat json\nshow stat json\n")
+        self.session.pause_writing()
+        self.clock.advance(11.0)
+        self.assertEqual(self.wire.end, ("abort", "stats timeout"))
+
+    def test_the_end_of_the_client_ends_it(self) -> None:
+        self.tell("prompt\nget weight be/s1")
+        self.wire.eof()
+        self.assertEqual(self.wire.end, ("close", "answered"))
+
+    def test_a_fault_of_ours_ends_one_session(self) -> None:
+        self.context.service = None  # type: ignore[assignment]
+        self.assertIn("Internal error", self.tell("get weight be/s1\n"))
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+        self.assertEqual(self.wire.end, ("close", "error"))
