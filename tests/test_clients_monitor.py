@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.backends.server import DOWN, UP
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.reader import ConfigurationError
+from reusedproxy.wire.whole_answers import WholeAnswer
 from tests.clientfakes import OK, get
 from tests.rulefakes import ruled, sections
 
@@ -59,6 +60,24 @@ class MonitorTests(SynchronousTestCase):
                 world.backend.server_changed(server, health, "test")
             client.send(get("/alive"))
             self.assertTrue(client.take().startswith(begins), health)
+        self.assertEqual(world.log, [])
+        world.check_rest()
+
+    def test_pages_of_the_operators_own(self) -> None:
+        """`errorfile 200` and `errorfile 503` are what it answers, as in HAProxy."""
+        world = ruled(self, " monitor-uri /alive\n monitor fail if { nbsrv(be) lt 1 }", warm=1)
+        world.frontend.errors = {
+            200: WholeAnswer(200, b"HTTP/1.1 200 Fine\r\ncontent-length: 2\r\n", b"ok", ends=False),
+            503: WholeAnswer(503, b"HTTP/1.1 503 Gone\r\ncontent-length: 2\r\n", b"no", ends=True),
+        }
+        client = world.client()
+        client.send(get("/alive"))
+        self.assertEqual(client.take(), b"HTTP/1.1 200 Fine\r\ncontent-length: 2\r\n\r\nok")
+        client.send(get("/alive", method="HEAD"))
+        self.assertEqual(client.take(), b"HTTP/1.1 200 Fine\r\ncontent-length: 2\r\n\r\n")
+        world.backend.server_changed(world.server.server, DOWN, "test")
+        client.send(get("/alive"))
+        self.assertEqual(client.take(), b"HTTP/1.1 503 Gone\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno")
         self.assertEqual(world.log, [])
         world.check_rest()
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.clients.owner import AccessLog
+from reusedproxy.exchanges.error_pages import error_of
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.own_answers import answer
 from reusedproxy.rules import regular
@@ -46,6 +47,13 @@ class Monitor:
             exchange.client.end_after("answered by the monitor")
         if self._failing(exchange):
             exchange.fail(503, "LR")
+            return
+        page = exchange.page_of(200)
+        if page is not None:
+            whole, keeps = error_of(exchange, page, 200, not exchange.client.last)
+            if not keeps:
+                exchange.client.end_after("answered with an error page that ends it")
+            exchange.answered_here(200, whole)
             return
         whole = answer(200, READY, "text/html", close=exchange.client.last)
         exchange.answered_here(200, whole[: -len(READY)] if exchange.method == b"HEAD" else whole)
