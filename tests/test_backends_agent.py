@@ -10,6 +10,7 @@ from reusedproxy.backends.checks.agent import AgentChecker, Said, understood
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, UP, Server
 from reusedproxy.config import model
+from reusedproxy.config.model.balance import Balance
 from reusedproxy.config.model.checks import Agent
 from reusedproxy.config.model.proxies import Check
 from reusedproxy.config.reader import Source, read_configuration
@@ -41,10 +42,20 @@ class LineTests(SynchronousTestCase):
             self.assertEqual(understood(line), said, line)
 
 
+class StaticTests(SynchronousTestCase):
+    def test_weights_do_not_count_where_the_algorithm_goes_by_the_files(self) -> None:
+        """But for none and the configured one, as in HAProxy."""
+        bench = Bench(algorithm="static-rr")
+        text = "agent warns : Backend is using a static LB algorithm and only accepts weights '0%' and '100%'."
+        for line, weight, info in ((b"50%\n", 50, text), (b"0%\n", 0, ""), (b"100%\n", 50, "")):
+            bench.say(line)
+            self.assertEqual((bench.server.weight, bench.found()), (weight, ("CHECKED", info)), line)
+
+
 class Bench:
     """A server of weight 50 with an agent, and perhaps with checks of its own."""
 
-    def __init__(self, send: str = "", *, checked: bool = False) -> None:
+    def __init__(self, send: str = "", *, checked: bool = False, algorithm: str = "roundrobin") -> None:
         self.clock = Clock()
         self.dialer = FakeDialer(self.clock)
         check = Check() if checked else None
@@ -52,7 +63,7 @@ class Bench:
         self.server = Server("g", settings, PoolBench(resume=False).pool, 0.0)
         self.said: list[str] = []
         self.backend = Backend(
-            model.Backend("g", PLACE, mode="http"),
+            model.Backend("g", PLACE, mode="http", balance=Balance(algorithm)),
             [self.server],
             self.clock.seconds,
             lambda level, text: self.said.append(text),

@@ -20,7 +20,7 @@ from reusedproxy.backends.balance.hashes import FUNCTIONS, avalanche, xxh32
 from reusedproxy.backends.balance.least import LeastConn
 from reusedproxy.backends.balance.ring import Ring
 from reusedproxy.backends.balance.static import spread
-from reusedproxy.backends.server import DOWN, DRAIN, FULL_WEIGHT, MAINT, READY, UP, Server
+from reusedproxy.backends.server import DOWN, DRAIN, FULL_WEIGHT, MAINT, NOLB, READY, UP, Server
 from reusedproxy.backends.slow_start import SlowStart
 from reusedproxy.config import model
 from reusedproxy.config.model.balance import HASHES, Balance, HashType
@@ -528,6 +528,16 @@ class WeightTests(SynchronousTestCase):
         backend.server_changed(s0, DOWN, "x")
         backend.server_changed(s0, UP, "x")
         self.assertEqual((self.given(backend, 10)["s0"], s0.maxconn), (5, 1))
+
+    def test_it_begins_anew_after_nolb(self) -> None:
+        """There it has its full share of those that are bound to it, as in HAProxy."""
+        (s0,) = servers_of([1], slowstart=10.0, maxconn=10)
+        backend = self.backend(s0)
+        said = []
+        for health in (DOWN, UP, NOLB, UP):
+            backend.server_changed(s0, health, "x")
+            said.append((s0.state, s0.throttle, s0.maxconn))
+        self.assertEqual(said[1:], [(UP, 1, 1), (NOLB, FULL_WEIGHT, 10), (UP, 1, 1)])
 
     def test_it_goes_on_after_a_reload(self) -> None:
         (old,), (new,) = servers_of([1], slowstart=10.0), servers_of([1], slowstart=10.0)

@@ -10,6 +10,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, UP, Server
 from reusedproxy.config import model
+from reusedproxy.config.model.checks import Agent
 from reusedproxy.wire.heads import Limits
 from tests.fakes import Asks, PoolBench
 
@@ -81,6 +82,16 @@ class SuccessionTests(SynchronousTestCase):
                 previous = server(disabled=disabled)
                 previous.administer(admin, 1.0)
                 self.assertEqual(self.successor(previous, disabled=disabled).admin, admin)
+
+    def test_what_an_agent_has_ordered_stands_until_the_agent_has_gone(self) -> None:
+        agent = Agent(8080)
+        previous = server(agent=agent, weight=8, maxconn=10)
+        previous.weigh(4, 1.0)
+        previous.limit = previous.most = previous.maxconn = 5
+        stays = self.successor(previous, agent=agent, weight=8, maxconn=10)
+        self.assertEqual((stays.weight, stays.limit, stays.maxconn), (4, 5, 5))
+        left = self.successor(previous, weight=8, maxconn=10)
+        self.assertEqual((left.weight, left.limit, left.maxconn), (8, 10, 10))
 
     def test_until_the_files_own_word_changes(self) -> None:
         """Who writes or removes `disabled` means it."""

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.dynamic_cookies import dynamic_cookie, xxh64
-from reusedproxy.backends.server import DOWN, DRAIN, MAINT, UP
+from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, UP
 from reusedproxy.build.rule_sets import RuleSets
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.exchanges.facts import ExchangeFacts
@@ -100,17 +100,22 @@ class BindingTests(PersistenceTestCase):
         world.check_rest()
 
     def test_a_draining_server_keeps_its_clients(self) -> None:
-        """And gets no new ones."""
-        world = self.world()
-        first, second = world.servers
-        world.backend.set_state(first.server, DRAIN)
-        client = world.client()
-        client.send(named("s1"))
-        self.serve(first)
-        client.send(get("/"))
-        self.serve(second)
-        self.assertEqual(self.letters(world), ["--VN", "--NI"])
-        world.check_rest()
+        """And gets no new ones: by an order, or because its checks say so (`disable-on-404`)."""
+        for state in (DRAIN, NOLB):
+            world = self.world()
+            first, second = world.servers
+            if state == DRAIN:
+                world.backend.set_state(first.server, DRAIN)
+            else:
+                world.backend.server_changed(first.server, NOLB, "test")
+            self.assertEqual(first.server.state, state)
+            client = world.client()
+            client.send(named("s1"))
+            self.serve(first)
+            client.send(get("/"))
+            self.serve(second)
+            self.assertEqual(self.letters(world), ["--VN", "--NI"])
+            world.check_rest()
 
     def test_who_has_the_cookie_of_a_fallen_server_gets_another(self) -> None:
         for state in (DOWN, MAINT):

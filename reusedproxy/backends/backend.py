@@ -548,6 +548,7 @@ class Backend:
             self._announce("emerg", f"backend {self.name} has no server available!")
         if server in self.slow_starts:
             self.slow_starts[server].go_on()
+            self._set_limit(server)
         server.keep_pool()
         self._place_queued(server)
         for tracker in server.trackers:

@@ -204,12 +204,15 @@ class Server:
         self.state = self._made()
 
     def succeed(self, previous: Server) -> None:
-        """Takes the place of `previous` after a reload. What was ordered holds until the file's own word changes; what
-        checks have found goes on if there are checks."""
+        """Takes the place of `previous` after a reload. What was ordered holds until the file's own word changes,
+        weight and limit no longer than the agent is there that orders them. What checks have found goes on if there are
+        checks."""
+        agent_gone = previous.settings.agent is not None and self.settings.agent is None
         by_name = self.service is not None and not self.settings.resolution.ignore_weight
-        if by_name or self.settings.weight == previous.settings.weight:
+        if by_name or (self.settings.weight == previous.settings.weight and not agent_gone):
             self.weight = previous.weight
-        if self.settings.maxconn == previous.settings.maxconn and previous.limit != previous.settings.maxconn:
+        same_maxconn = self.settings.maxconn == previous.settings.maxconn and not agent_gone
+        if same_maxconn and previous.limit != previous.settings.maxconn:
             self.limit = self.most = self.maxconn = previous.limit
         if self.settings.disabled == previous.settings.disabled:
             self.admin = previous.admin
@@ -244,6 +247,8 @@ class Server:
         if self.state in (DOWN, NOLB, MAINT) and state in (UP, DRAIN):
             self.risen_at = now
             self.throttle = 1 if self.settings.slowstart else FULL_WEIGHT
+        elif state == NOLB:
+            self.throttle = FULL_WEIGHT
         self.state = state
         self.changed_at = now
 
