@@ -8,7 +8,8 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.backends.server import DRAIN, MAINT, READY, UP
+from reusedproxy.backends.checks.agent import STATIC_WEIGHTS
+from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.runtime.commands import COMMANDS, run
@@ -35,6 +36,13 @@ backend be
  server s1 {LOOPBACK}:1 weight 10 maxconn 20
  server s2 {LOOPBACK}:2 weight 20 disabled
  server sure {LOOPBACK}:3 maxconn 5 strict-maxconn
+backend static
+ balance static-rr
+ option httpchk
+ http-check disable-on-404
+ server a {LOOPBACK}:1 weight 10 check addr {LOOPBACK} port 5 agent-check agent-port 6
+ server b {LOOPBACK}:1 track static/a
+ server c {LOOPBACK}:1 check slowstart 10s
 listen both
  bind {LOOPBACK}:0
  server x {LOOPBACK}:4
@@ -165,6 +173,17 @@ class CommandTests(RuntimeTestCase):
             self.assertEqual(self.says("get weight be/s1"), f"{weight} (initial 10)\n")
             self.assertEqual(self.server("be/s1").state, state)
 
+    def test_weights_of_static_algorithms_are_none_or_the_configured_one(self) -> None:
+        for value, said, weight in (
+            ("5", STATIC_WEIGHTS, 10),
+            ("50%", STATIC_WEIGHTS, 10),
+            ("0", "", 0),
+            ("11", STATIC_WEIGHTS, 0),
+            ("100%", "", 10),
+        ):
+            self.assertEqual(self.says(f"set weight static/a {value}"), said)
+            self.assertEqual(self.server("static/a").weight, weight)
+
     def test_limits_are_set(self) -> None:
         self.says("set maxconn server be/s1 7")
         self.assertEqual(self.server("be/s1").maxconn, 7)
@@ -212,7 +231,7 @@ class CommandTests(RuntimeTestCase):
         self.assertIn("COLOUR=blue\n", self.says("show env"))
 
     def test_servers_are_shown(self) -> None:
-        self.assertEqual(self.says("show backend"), "# name\nbe\nboth\n")
+        self.assertEqual(self.says("show backend"), "# name\nbe\nstatic\nboth\n")
         version, columns, *lines = self.says("show servers state be").splitlines()
         self.assertEqual((version, columns.split()[:3]), ("1", ["#", "be_id", "be_name"]))
         for line in lines:
@@ -222,6 +241,29 @@ class CommandTests(RuntimeTestCase):
         self.assertIn(f"be/s1 2/1 {LOOPBACK} 1 - 5000 0 0 0 0 0 -1 0 0\n", self.says("show servers conn"))
         self.assertIn("be/s1", self.says("show pool be/s1"))
         self.assertNotIn("be/s2", self.says("show pool be/s1"))
+
+    def test_states_of_checked_servers_have_haproxys_numbers(self) -> None:
+        """Operational and administrative: stopped 0, starting 1, running 2, stopping 3; inherited orders 2 and 16."""
+        backend, a = self.context.server("static/a")
+        _, c = self.context.server("static/c")
+
+        def states() -> list[list[str]]:
+            lines = self.says("show servers state static").splitlines()[2:]
+            return [line.split()[5:7] for line in lines]
+
+        self.assertEqual(states(), [["2", "0"], ["2", "0"], ["2", "0"]])
+        line = self.says("show servers state static").splitlines()[2].split()
+        self.assertEqual((line[13:15], line[-4:]), (["6", "22"], ["5", LOOPBACK, LOOPBACK, "6"]))
+        backend.server_changed(a, NOLB, "test")
+        backend.server_changed(c, DOWN, "test")
+        self.assertEqual(states(), [["3", "0"], ["3", "0"], ["0", "0"]])
+        backend.server_changed(c, UP, "test")
+        backend.set_state(a, DRAIN)
+        self.assertEqual(states(), [["2", "8"], ["2", "16"], ["1", "0"]])
+        backend.set_state(a, MAINT)
+        self.assertEqual(states(), [["0", "1"], ["0", "2"], ["1", "0"]])
+        for call in self.clock.getDelayedCalls():
+            call.cancel()
 
 
 class Owner:

@@ -23,6 +23,10 @@ backend servers
     server s1 {host}:1 weight 10 maxconn 20
     server s2 {host}:2 weight 20 disabled
     server s3 {host}:3 backup check inter 60s fall 1
+backend static
+    balance static-rr
+    server s1 {host}:1 weight 10
+    server t3 {host}:2 track servers/s3
 global
     stats socket {d}/admin.sock mode 600 level admin
     stats socket {d}/operator.sock mode 660
@@ -48,6 +52,13 @@ ORDERS = (
     "set weight servers/s1 5x",
     "set weight servers/s1 5%x",
     "set weight servers/s1",
+    "set weight static/s1 5",
+    "set weight static/s1 50%",
+    "set server static/s1 weight 11",
+    "get weight static/s1",
+    "set weight static/s1 0",
+    "get weight static/s1",
+    "set weight static/s1 100%",
     "set weight servers/no 5",
     "set weight servers",
     "set weight",
@@ -152,11 +163,15 @@ class RuntimeBesideHAProxyTests(RuntimeTestCase):
 
     def test_servers_are_shown_alike(self) -> None:
         """But for the numbers of sections, of which HAProxy's first is that of the sockets, and seconds."""
-        for line in ("set server servers/s1 state drain", "set weight servers/s2 5", "disable server servers/s3", ""):
+        orders = (
+            *("set server servers/s1 state drain", "set weight servers/s2 5", "disable server servers/s3"),
+            *("", "set server servers/s3 state drain", "disable server static/t3"),
+        )
+        for line in orders:
             shown = []
             for each in (self.ours, self.theirs):
                 ask(each / "admin.sock", line)
-                state = ask(each / "admin.sock", "show servers state servers")
+                state = ask(each / "admin.sock", "show servers state servers;show servers state static")
                 shown.append([_without(row, 0, 9) for row in state.splitlines()])
             self.assertEqual(*shown)
         ours, theirs = (
@@ -202,7 +217,11 @@ class RunningTests(RuntimeTestCase):
             session.settimeout(5.0)
             session.connect(str(directory / "admin.sock"))
             session.sendall(b"prompt\nset timeout cli 60s\nset weight servers/s1 7\n")
-            text = TEXT.replace("{d}/user.sock", "{d}/other.sock").replace("server s3", "server new")
+            text = (
+                TEXT.replace("{d}/user.sock", "{d}/other.sock")
+                .replace("server s3", "server new")
+                .replace("/s3", "/new")
+            )
             self.running.write(text.format(host=LOOPBACK, d=directory))
             self.running.signal(signal.SIGHUP)
             wait_for(lambda: (directory / "other.sock").exists(), "the new socket")

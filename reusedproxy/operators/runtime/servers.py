@@ -118,22 +118,23 @@ def _operational(server: ServerView) -> int:
 
 
 def _administrative(server: ServerView, disabled: bool) -> int:
-    if server.admin == MAINT:
-        return _FORCED_MAINT | (_CONFIGURED_MAINT if disabled else 0)
     inherited = {MAINT: _INHERITED_MAINT, DRAIN: _INHERITED_DRAIN}.get(server.inherited, 0)
+    if server.admin == MAINT:
+        return inherited | _FORCED_MAINT | (_CONFIGURED_MAINT if disabled else 0)
     missing = 0 if server.addressed else _NO_ADDRESS
     return missing | inherited | (_FORCED_DRAIN if server.admin == DRAIN else 0)
 
 
 def _check(server: ServerView) -> tuple[int, int, int, int]:
     """Returns status, result, health and state of the checks."""
-    paused = _PAUSED if server.state == MAINT and not server.maintained_by_tracked else 0
+    maintained = server.state == MAINT and not server.maintained_by_tracked
+    paused = _PAUSED if maintained and not server.tracked else 0
     if server.check is None:
-        return 1, _UNKNOWN, 0 if server.state == MAINT else 2, paused
+        return 1, _UNKNOWN, 0 if maintained else 2, paused
     last = server.check.last
     passed = _PASSED_STOPPING if last.stopping else _PASSED
     result = _UNKNOWN if last.status == "INI" else passed if last.passed else _FAILED
-    health = 0 if server.state == MAINT else server.check.health
+    health = 0 if maintained else server.check.health
     return _CHECK_STATUS.get(last.status, 1), result, health, _CONFIGURED | _ENABLED | paused
 
 

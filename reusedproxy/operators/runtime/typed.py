@@ -61,15 +61,17 @@ _COLUMNS = _kinds(
     SGP:str status
     KGP:u32 pid
     KGS:u32 iid sid
-    CGS:u32 type qlimit check_rise check_fall check_health
+    CGS:u32 type qlimit check_rise check_fall check_health agent_rise agent_fall agent_health
+    CNS:str tracked
     MRP:u32 rate req_rate conn_rate
     CGS:str mode addr algo proto
-    MaP:u32 weight uweight
+    MaP:u32 weight uweight throttle
     MAP:u32 lastchg
     MCP:u32 downtime
     MOP:str check_status last_chk check_desc pool_closed pool_limit_used_from pool_limit_unused_from
-    MOP:u32 check_code
-    MDP:u64 check_duration
+    MOP:str agent_status last_agt agent_desc
+    MOP:u32 check_code agent_code
+    MDP:u64 check_duration agent_duration
     MAP:s32 lastsess
     MGP:u64 pool_floor pool_idle pool_suspect pool_in_use pool_connecting pool_retiring pool_waiting
     MDP:flt pool_below_floor pool_limit_used pool_limit_unused
