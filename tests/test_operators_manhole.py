@@ -258,6 +258,20 @@ class AuthorizedKeysTests(FilesTestCase):
         (fault,) = self.faults()
         self.assertIn("authorized_keys, line 1: not a public key as OpenSSH writes it", fault)
 
+    def test_a_key_that_can_be_forged_is_a_fault(self) -> None:
+        """As in sshd, which takes no DSA, and no RSA of less than 1024 bits."""
+        for bits, ok in ((512, False), (768, False), (1024, True), (2048, True)):
+            with mock.patch.object(Key, "size", lambda key, bits=bits: bits):
+                self.authorize(self.key, Key(generate_private_key(65537, 1024)))
+                if ok:
+                    self.assertEqual(len(authorized_keys(str(self.keys), os.geteuid())), 2)
+                else:
+                    self.assertIn(
+                        "line 2: a key of DSA, or of RSA with less than 1024 bits, can be forged", self.faults()[0]
+                    )
+        with mock.patch.object(Key, "type", lambda key: "DSA"):
+            self.assertIn("line 1: a key of DSA", self.faults()[0])
+
     def test_each_line_that_is_no_key_is_a_fault_with_its_number(self) -> None:
         good = self.key.public().toString("openssh")
         for bad in (

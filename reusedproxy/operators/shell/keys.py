@@ -21,6 +21,8 @@ from twisted.conch.ssh.keys import BadKeyError, EncryptedKeyError, Key
 
 from reusedproxy.net.trusted_paths import parent_of
 
+#: Fewest bits of an RSA key, as in sshd (RequiredRSASize).
+SHORTEST_RSA = 1024
 #: Most bytes of a file of keys: room for some thousands of keys.
 LONGEST_FILE = 2**20
 #: Most symbolic links on the path to a file, as in Linux (path_resolution(7)).
@@ -56,7 +58,13 @@ def authorized_keys(path: str, user: int) -> list[Key]:
                 raise BadKeyError("the type of a key does not stand first")
             if b"\r" in line.strip():
                 raise BadKeyError("OpenSSH ends no line there")
-            found.append(Key.fromString(line.strip(), type="public_openssh"))
+            key = Key.fromString(line.strip(), type="public_openssh")
+            if key.type() == "DSA" or (key.type() == "RSA" and key.size() < SHORTEST_RSA):
+                faults.append(
+                    f"{what}, line {number}: a key of DSA, or of RSA with less than {SHORTEST_RSA} bits, can be forged:"
+                    " ssh-keygen -t ed25519 makes another"
+                )
+            found.append(key)
         except _NO_KEY:
             faults.append(
                 f"{what}, line {number}: not a public key as OpenSSH writes it (options before it are not supported)"
