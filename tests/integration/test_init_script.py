@@ -361,6 +361,24 @@ class PidFileTests(InitScriptTestCase):
             )
             self.assertEqual((done.returncode, done.stderr), (1, b""), (number, done.stdout))
 
+    def test_a_daemon_is_not_called_gone_where_nobody_can_look(self) -> None:
+        """There is no /proc, or no process may be made any more."""
+        self.expect(0, "start")
+        environment = {**os.environ, "REUSEDPROXY_DEFAULTS": str(self.settings)}
+        blind = ["unshare", "--mount", "sh", "-c", 'umount -l /proc && exec "$0" "$@"']
+        if subprocess.run([*blind, "true"], check=False, capture_output=True).returncode:
+            raise SkipTest("/proc cannot be taken away here")
+        for shell in ("dash", "bash"):
+            for action, status in (("status", 4), ("stop", 1), ("start", 1)) if shutil.which(shell) else ():
+                for file in (self.pidfile, self.pidfile.with_suffix(".born")):
+                    self.assertTrue(file.exists())
+                done = subprocess.run(
+                    [*blind, shell, str(SCRIPT), action], env=environment, capture_output=True, timeout=60
+                )
+                self.assertEqual(done.returncode, status, done.stdout)
+                self.assertIn(b"/proc cannot be read, so nobody knows whether it runs", done.stdout)
+        self.assertEqual(503, self.status_of_a_request(self.port))
+
     def test_what_a_program_says_is_not_obeyed_by_the_terminal(self) -> None:
         """Names of files are in it, which others may have chosen."""
         program = self.directory / "twistd"
