@@ -130,8 +130,8 @@ class FailoverTests(SynchronousTestCase):
         self.servers[name].start()
         self.comes(name)
 
-    def load(self, daemon: Daemon, **words: bool) -> Load:
-        load = Load(daemon.port, **words)
+    def load(self, daemon: Daemon, cookies: bool = False) -> Load:
+        load = Load(daemon.port, cookies)
         self.addCleanup(load.stop)
         load.start(4)
         return load
