@@ -12,6 +12,7 @@ import os
 import re
 import sys
 import time
+from contextlib import nullcontext
 from typing import Any, NoReturn
 
 from twisted.application.service import IService
@@ -19,8 +20,9 @@ from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
 from reusedproxy import __version__
-from reusedproxy.daemon.launch import log_as_user, remove_stale, unusable
+from reusedproxy.daemon.launch import acting_for, log_safely, take_pid_file, unusable
 from reusedproxy.daemon.load import Refused, notice_line
+from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.daemon.supervision import Manager, StatusFile, Supervision, ask_to_reload
 from reusedproxy.net.listener import set_umask
@@ -55,6 +57,8 @@ class Options(TwistedOptions):
 
     def __init__(self) -> None:
         TwistedOptions.__init__(self)
+        #: twistd's pid file, which the service writes.
+        self.pid_file: PidFile | None = None
         self["config"] = []
 
     def getSynopsis(self) -> str:
@@ -88,10 +92,17 @@ class Options(TwistedOptions):
             if not self["check"] and (fault := unusable(self.parent)):
                 print(f"[ALERT] {fault}", file=sys.stderr)
                 raise SystemExit(1)
-            log_to_pipe(self.parent, _reactor)
-            log_as_user(self.parent)
+            if not log_to_pipe(self.parent, _reactor, acting_for(self.parent)):
+                log_safely(self.parent)
             if not self["check"]:
-                remove_stale(self.parent.get("pidfile"))
+                self._take_pid_file(self.parent)
+
+    def _take_pid_file(self, parent: Any) -> None:
+        try:
+            self.pid_file = take_pid_file(parent)
+        except OSError as error:
+            print(f"[ALERT] --pidfile {parent['pidfile']}: cannot be used: {error.strerror}", file=sys.stderr)
+            raise SystemExit(1) from None
 
 
 def _reactor() -> Any:
@@ -124,7 +135,10 @@ def makeService(options: Options) -> IService:
     if not options["check"]:
         service.signals.take_early()
     try:
-        proxy = service.assemble(bind=not options["check"])
+        # A reload will read the files as the user that the daemon becomes, and so does --check. Its process stays root,
+        # so that user can neither trace nor stop it, nor read root's environment and terminal in it.
+        with acting_for(parent)() if options["check"] else nullcontext():
+            proxy = service.assemble(bind=not options["check"])
     except Refused as error:
         for line in error.lines:
             print(line, file=sys.stderr)
@@ -140,7 +154,8 @@ def makeService(options: Options) -> IService:
     if options["check"]:
         print("Configuration file is valid")
         raise SystemExit(0)
-    status_file = _status_file(options["status-file"], parent.get("pidfile"))
+    service.pid_file = options.pid_file
+    status_file = _status_file(options["status-file"], options.pid_file.path if options.pid_file else None)
     service.supervision = Supervision(Manager(os.environ, reactor), status_file)
     if options.parent is not None:
         never_block(options.parent, reactor)

@@ -1,14 +1,19 @@
-"""What twistd would stumble over: paths that it cannot use, and pid files that a crash has left."""
+"""What twistd would stumble over, or do as root: paths that it cannot use, and its log."""
 
 from __future__ import annotations
 
+import io
 import os
+import socket
+import sys
 from typing import Any
-from unittest import SkipTest
+from unittest import SkipTest, mock
 
+from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.daemon.launch import UsersLogFile, remove_stale, unusable
+from reusedproxy.daemon.account import Account
+from reusedproxy.daemon.launch import UsersLogFile, unusable
 from tests.integration.peers import temporary_directory
 
 
@@ -67,41 +72,90 @@ class UsersLogFileTests(SynchronousTestCase):
         self.assertEqual(file.listLogs(), [1])
 
 
-class PidFileTests(SynchronousTestCase):
+class LogTests(SynchronousTestCase):
+    """twistd looks at its options at first, and opens its log when everything is bound.
+
+    Whose directory it is can put something else there in between.
+    """
+
     def setUp(self) -> None:
-        self.proc = temporary_directory(self) / "here"
-        self.file = temporary_directory(self) / "here"
+        if os.geteuid():
+            raise SkipTest("only root can become another user")
+        self.directory = temporary_directory(self)
+        self.directory.chmod(0o755)
+        self.account = Account(12345, 12345, (12345,))
+        self.log = self.directory / "log" / "daemon.log"
+        self.log.parent.mkdir()
+        os.chown(self.log.parent, 12345, 12345)
+        self.precious = self.directory / "shadow"
+        self.precious.write_text("precious")
+        self.precious.chmod(0o600)
 
-    def is_removed(self, text: bytes, *words: str) -> bool:
-        """Whether a file of this text is, process 77 being the one with these words."""
-        (self.proc / "77").mkdir(parents=True, exist_ok=True)
-        (self.proc / "77" / "cmdline").write_bytes("".join(f"{word}\0" for word in words).encode())
-        self.file.write_bytes(text)
-        remove_stale(str(self.file), self.proc)
-        return not self.file.exists()
+    def options(self, uid: int | None) -> ServerOptions:
+        """twistd's, when it has parsed its command line."""
+        options = ServerOptions()
+        arguments = ["--logfile", str(self.log), "reusedproxy", "--config", "none.cfg"]
+        if uid is not None:
+            arguments[:0] = [f"--uid={uid}", f"--gid={uid}"]
+        with mock.patch.object(sys, "stderr"):
+            options.parseOptions(arguments)
+        return options
 
-    def test_what_names_nobody(self) -> None:
-        """Nothing, blanks, numbers that no process has, and the zeros of a file whose text was not on the disk yet."""
-        for text in (b"", b" \n", b"\0" * 5, b"0", b"-77", b"9" * 40):
-            self.assertTrue(self.is_removed(text, "python", "twistd", "reusedproxy"), text)
+    def refusal(self, options: ServerOptions) -> str:
+        """What is said when the log is opened."""
+        with mock.patch("sys.stderr", io.StringIO()) as said:
+            self.assertRaises(SystemExit, options["logger"])
+        self.assertEqual(self.precious.read_text(), "precious")
+        return said.getvalue()
 
-    def test_the_number_of_another_process(self) -> None:
-        """Also when it is a zombie, or ourselves."""
-        self.assertTrue(self.is_removed(b"77", "sleep", "60"))
-        self.assertTrue(self.is_removed(b"77"))
-        self.assertTrue(self.is_removed(b"%d" % os.getpid()))
+    def become_a_link(self) -> None:
+        self.log.unlink(missing_ok=True)
+        self.log.symlink_to(self.precious)
+        os.chown(self.log, 12345, 12345, follow_symlinks=False)
 
-    def test_a_daemon_that_runs(self) -> None:
-        """Keeps its file."""
-        self.assertFalse(self.is_removed(b"77\n", "/usr/bin/python3", "/usr/bin/twistd", "reusedproxy", "-f", "x"))
+    def test_a_pipe_that_becomes_a_link_leads_to_no_file_of_roots(self) -> None:
+        os.mkfifo(self.log)
+        os.chown(self.log, 12345, 12345)
+        options = self.options(12345)
+        self.become_a_link()
+        text = f"[ALERT] --logfile {self.log}: cannot be opened: Permission denied\n"
+        self.assertEqual(self.refusal(options), text)
+        self.precious.chmod(0o666)
+        self.assertIn("it was a pipe or a terminal, and has become another file", self.refusal(options))
 
-    def test_what_may_be_no_pid_file(self) -> None:
-        """Is not ours to remove; nor is the number of nobody, which twistd takes care of itself."""
-        for text in (b"hello", b"77 78", b"9" * 100, b"78"):
-            self.assertFalse(self.is_removed(text, "sleep"), text)
+    def test_a_file_that_becomes_a_link_leads_to_none_either(self) -> None:
+        """Nor what was no file at first."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
+            bound.bind(str(self.log))
+            os.chown(self.log, 12345, 12345)
+            options = [self.options(12345)]
+            self.log.unlink()
+        options.append(self.options(12345))
+        self.become_a_link()
+        for each in options:
+            self.assertIn("cannot be opened: Permission denied", self.refusal(each))
 
-    def test_no_file(self) -> None:
-        """Is no fault."""
-        remove_stale(None, self.proc)
-        remove_stale("", self.proc)
-        remove_stale("/nowhere/at/all", self.proc)
+    def test_root_follows_no_link_of_anothers_where_no_option_says_whom_it_becomes(self) -> None:
+        """The configuration may, or nobody."""
+        options = self.options(None)
+        self.become_a_link()
+        text = "'daemon.log' is a link that another user can change, which root does not follow"
+        self.assertIn(text, self.refusal(options))
+        self.log.unlink()
+        os.link(self.precious, self.log)
+        self.assertIn("it has another name, too", self.refusal(options))
+        self.log.unlink()
+        os.mkfifo(self.log)
+        options = self.options(None)
+        self.become_a_link()
+        self.assertIn(text, self.refusal(options))
+
+    def test_what_is_written_stands_behind_what_was_there(self) -> None:
+        self.log.write_text("before\n")
+        os.chown(self.log, 12345, 12345)
+        for uid in (12345, None):
+            with mock.patch("reusedproxy.daemon.launch.textFileLogObserver", lambda file: file):
+                file = self.options(uid)["logger"]()
+            self.addCleanup(file.close)
+            file.write(f"of {uid}\n")
+        self.assertEqual(self.log.read_text(), "before\nof 12345\nof None\n")

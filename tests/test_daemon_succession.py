@@ -515,6 +515,26 @@ BIND: dict[str, Any] = {
 }
 
 
+class SlowStartTests(GenerationTestCase):
+    def test_who_starts_slowly_goes_on_in_the_new_proxy_alone(self) -> None:
+        self.begin("sni str(s.test) slowstart 60s")
+        (old,) = self.proxy.backends
+        for state in ("MAINT", "READY"):
+            old.set_state(old.servers[0], state)
+            self.reactor.advance(1)
+        (ramp,) = old.slow_starts.values()
+        self.assertTrue(ramp.starting)
+        self.service.reload()
+        self.reactor.pump([0.05] * 160)
+        (new,) = self.proxy.backends
+        self.assertIsNot(new, old)
+        self.assertFalse(ramp.starting)
+        self.assertEqual([each.starting for each in new.slow_starts.values()], [True])
+        self.reactor.pump([1.0] * 70)
+        self.assertEqual([each.starting for each in new.slow_starts.values()], [False])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+
 class WordTests(GenerationTestCase):
     """Each word is in force after a reload, or a line says that it is not:
     nothing of a file is passed over in silence."""

@@ -223,6 +223,23 @@ class AskTests(SynchronousTestCase):
         self.script = {5: (REFUSED, 1, ["a", "b"])}
         self.assertEqual(self.ask(), Outcome(False, ["a", "b"]))
 
+    def test_what_a_terminal_would_obey_is_not_printed(self) -> None:
+        """The file is the daemon's user's, and root asks."""
+        self.file.write(RUNNING, 0, [])
+        self.script = {5: (REFUSED, 1, ["\x1b]0;title\x07\x1b[2Jreloaded", "\x9b2J ä\n\r"])}
+        self.assertEqual(self.ask().lines, ["?]0;title??[2Jreloaded", "?2J ä??"])
+
+    def test_what_is_no_status_is_said(self) -> None:
+        for text in (
+            '{"pid": 1e999, "reloads": 0, "state": "", "lines": []}',
+            '{"pid": 1, "lines":' + "[" * 9999,
+            "[]",
+            "1",
+        ):
+            with open(self.path, "w") as file:
+                file.write(text)
+            self.assertIn("is not the status file of a daemon that runs", self.ask().lines[0])
+
     def test_one_that_was_under_way_is_not_taken_for_ours(self) -> None:
         """It may have read the configuration before it was changed."""
         self.file.write(RELOADING, 4, [])

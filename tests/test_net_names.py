@@ -66,8 +66,10 @@ class MessageTests(SynchronousTestCase):
         self.assertEqual(found.status, OTHER)
 
     def test_services_without_a_host_are_none(self) -> None:
-        """RFC 2782: the root as a host says so. Names are compared in lower case."""
+        """RFC 2782: the root as a host says so. Names are compared in lower case. What is no name of a host is none, or
+        it could write lines into the log."""
         records = [
+            (NAME, dns.Record_SRV(0, 5, 80, b"evil\nFAKE\x1b.test")),
             (NAME, dns.Record_SRV(0, 5, 80, "A.test")),
             (NAME, dns.Record_SRV(0, 0, 0, b"")),
             (NAME, dns.Record_SRV(1, 9, 80, "a.test")),

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from twisted.conch.error import ValidPublicKey
+from twisted.conch.ssh.channel import SSHChannel
 from twisted.conch.ssh.common import NS
 from twisted.conch.ssh.connection import SSHConnection
 from twisted.conch.ssh.keys import Key
@@ -48,6 +49,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import DOWN, UP, Server
 from reusedproxy.config import model
 from reusedproxy.config.model.proxies import PoolLimits
+from reusedproxy.daemon.account import Account
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.measures.last_errors import LastErrors
@@ -55,7 +57,7 @@ from reusedproxy.measures.log_throttle import TELL_AT_MOST, TELL_EVERY
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.shell.commands import GUIDE, namespace
-from reusedproxy.operators.shell.keys import LONGEST_FILE, ManholeError, authorized_keys
+from reusedproxy.operators.shell.keys import LONGEST_FILE, ManholeError, authorized_keys, fingerprint, make_host_key
 from reusedproxy.operators.shell.manhole import (
     ADMITTED,
     ATTEMPTS,
@@ -63,6 +65,7 @@ from reusedproxy.operators.shell.manhole import (
     LOGIN_TIMEOUT,
     LONGEST_MESSAGE,
     MESSAGES,
+    UNUSED,
     KeyChecker,
     Manhole,
 )
@@ -246,6 +249,29 @@ class AuthorizedKeysTests(FilesTestCase):
         (fault,) = self.faults()
         self.assertIn("is longer than 1048576 bytes", fault)
 
+    def test_a_carriage_return_ends_no_line(self) -> None:
+        """As in OpenSSH: what stands behind it in a comment is a part of the comment."""
+        good, other = (key.public().toString("openssh") for key in (self.key, new_key()))
+        self.write(self.keys, good + b"\r\n#" + good + b" alice\r" + other + b"\n")
+        self.assertEqual(authorized_keys(str(self.keys), os.geteuid()), [self.key.public()])
+        self.write(self.keys, good + b" alice\r" + other + b"\n")
+        (fault,) = self.faults()
+        self.assertIn("authorized_keys, line 1: not a public key as OpenSSH writes it", fault)
+
+    def test_a_key_that_can_be_forged_is_a_fault(self) -> None:
+        """As in sshd, which takes no DSA, and no RSA of less than 1024 bits."""
+        for bits, ok in ((512, False), (768, False), (1024, True), (2048, True)):
+            with mock.patch.object(Key, "size", lambda key, bits=bits: bits):
+                self.authorize(self.key, Key(generate_private_key(65537, 1024)))
+                if ok:
+                    self.assertEqual(len(authorized_keys(str(self.keys), os.geteuid())), 2)
+                else:
+                    self.assertIn(
+                        "line 2: a key of DSA, or of RSA with less than 1024 bits, can be forged", self.faults()[0]
+                    )
+        with mock.patch.object(Key, "type", lambda key: "DSA"):
+            self.assertIn("line 1: a key of DSA", self.faults()[0])
+
     def test_each_line_that_is_no_key_is_a_fault_with_its_number(self) -> None:
         good = self.key.public().toString("openssh")
         for bad in (
@@ -277,6 +303,41 @@ class HostKeyTests(FilesTestCase):
         self.assertEqual(stat.S_IMODE(self.host_key.stat().st_mode), 0o600)
         self.assertEqual(Key.fromFile(str(self.host_key)).sshType(), b"ssh-ed25519")
         self.assertEqual({path.name for path in self.directory.iterdir()}, {"authorized_keys", "host_key", "socket"})
+
+    def test_no_link_of_the_daemons_user_leads_root_to_another_directory(self) -> None:
+        """Who would own a file there, such as /etc/cron.daily."""
+        if os.geteuid():
+            self.skipTest("only root can become another user")
+        precious, theirs = self.directory / "precious", self.directory / "theirs"
+        precious.mkdir()
+        theirs.mkdir()
+        (theirs / "ssh").symlink_to(precious)
+        for each in (theirs, theirs / "ssh"):
+            os.chown(each, 12345, 12345, follow_symlinks=False)
+        error: ManholeError = self.assertRaises(ManholeError, make_host_key, str(theirs / "ssh" / "key"), 12345)
+        self.assertIn("'ssh' is a link that another user can change, which root does not follow", error.texts[0])
+        self.assertEqual(list(precious.iterdir()), [])
+        make_host_key(str(theirs / "key"), 12345)
+        self.assertEqual(((theirs / "key").stat().st_uid, os.listdir(theirs)), (12345, ["ssh", "key"]))
+
+    def test_files_are_read_as_the_user_whom_the_daemon_becomes(self) -> None:
+        """Whose link could lead root anywhere."""
+        if os.geteuid():
+            self.skipTest("only root can become another user")
+        self.directory.chmod(0o755)
+        for mode, reason in (
+            (0o600, f"cannot be read by user 12345, whom the daemon becomes: chown 12345 {self.keys}"),
+            (0o644, ""),
+        ):
+            self.keys.chmod(mode)
+            try:
+                Manhole(
+                    self.settings(), mock.Mock(), Clock(), mock.Mock(), mock.Mock(), Account(12345, 12345, (12345,))
+                )
+                said = ""
+            except ManholeError as error:
+                said = error.texts[0]
+            self.assertEqual(said.partition(f"{self.keys}: ")[2], reason)
 
     def test_one_that_is_there_is_kept(self) -> None:
         content = new_key().toString("openssh")
@@ -449,6 +510,12 @@ class KeyHolder(SSHUserAuthClient):
         return succeed(self.key)
 
 
+class SessionChannel(SSHChannel):
+    """A channel of a client's, in which nothing is asked for."""
+
+    name = b"session"
+
+
 def packet(number: int, content: bytes = b"") -> bytes:
     """A message before keys are exchanged."""
     padding = 8 - (6 + len(content)) % 8 + 8
@@ -470,6 +537,7 @@ class ConnectionTests(FilesTestCase):
         self.factory = manhole._factory
         self.factory.use(new_key())
         self.factory.doStart()  # type: ignore[no-untyped-call]
+        self.manhole_ = manhole
         self.stop = manhole.stop
 
     def connect(self) -> tuple[Any, StringTransport]:
@@ -654,6 +722,67 @@ class ConnectionTests(FilesTestCase):
         told = f"Manhole has {CONNECTIONS} sessions already and refused another connection"
         self.assertEqual([line.partition(" (")[0] for line in self.said], [told])
 
+    def test_a_session_that_is_not_used_gives_its_place(self) -> None:
+        """The one that has been without a channel for longest; not one that somebody works in, or has used just now."""
+        working = self.open_channel(self.session())
+        idle = [self.session() for _ in range(CONNECTIONS - 1)]
+        self.assertIsNone(self.factory.buildProtocol(None))
+        self.clock.advance(UNUSED)
+        used = self.open_channel(idle[0])
+        self.close_channel(used)
+        self.assertIsNotNone(self.factory.buildProtocol(None))
+        idle[1][2].flush()
+        self.assertEqual([client.lost for _, client, _ in idle[:3]], [False, True, False])
+        for _ in range(3 * CONNECTIONS):
+            self.assertIsNotNone(self.factory.buildProtocol(None))
+        self.assertFalse(working[1].lost)
+
+    def open_channel(self, session: tuple[Any, Client, IOPump]) -> tuple[Any, Client, IOPump]:
+        _, client, pump = session
+        service: Any = client.service
+        service.openChannel(SessionChannel())
+        pump.flush()
+        return session
+
+    def close_channel(self, session: tuple[Any, Client, IOPump]) -> None:
+        _, client, pump = session
+        service: Any = client.service
+        for channel in list(service.channels.values()):
+            channel.loseConnection()
+        pump.flush()
+
+    def test_a_key_that_is_withdrawn_opens_no_channel_any_more(self) -> None:
+        """Whoever has logged in with it before: a connection may last for months."""
+        connection, client, _ = session = self.open_channel(self.session())
+        self.assertEqual(len(connection.service.channels), 1)
+        self.authorize(new_key())
+        self.assertFalse(client.lost)
+        self.open_channel(session)
+        self.assertTrue(client.lost)
+        told = (
+            f"Manhole ends the session of user 'me' from a unix socket with key {fingerprint(self.key.public().blob())}"
+        )
+        self.assertIn(f"{told}: it is not among the authorized keys", self.said)
+
+    def test_a_key_that_is_withdrawn_is_out_at_the_next_reload(self) -> None:
+        self.authorize(self.key, new_key())
+        (_, out, pump), (_, waiting) = self.session(), self.connect()
+        self.manhole_.look_again()
+        pump.flush()
+        self.assertFalse(out.lost)
+        stays = new_key()
+        self.authorize(stays)
+        self.key = stays
+        _, inside, other = self.session()
+        self.manhole_.look_again()
+        pump.flush()
+        other.flush()
+        self.assertEqual((out.lost, inside.lost, waiting.disconnected), (True, False, False))
+        self.keys.unlink()
+        self.manhole_.look_again()
+        other.flush()
+        self.assertTrue(inside.lost)
+
     def test_whoever_does_not_log_in_is_closed_in_time(self) -> None:
         """Also who was told to go, and does not read it."""
         _, idle = self.connect()
@@ -708,6 +837,16 @@ class StartTests(FilesTestCase):
             self.addCleanup(client.close)
             client.setblocking(False)
             client.connect(str(self.directory / "socket"))
+
+    def test_a_client_whose_machine_is_gone_is_found_out(self) -> None:
+        """It had its place for ever, though its key was withdrawn."""
+        address = model.ListenAddress("tcp", host="127.0.0.1", port=0)
+        settings = model.Manhole(PLACE, address, str(self.keys), str(self.host_key))
+        manhole = Manhole(settings, mock.Mock(), Clock(), mock.Mock(), mock.Mock())
+        manhole.bind()
+        self.addCleanup(manhole.stop)
+        assert manhole._listener is not None
+        self.assertTrue(manhole._listener.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
 
     def test_an_address_that_others_could_reach_is_refused_though_it_came_as_an_open_socket(self) -> None:
         with socket.socket() as everybody:

@@ -14,7 +14,7 @@ from reusedproxy.daemon.service import ProxyService
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.operators.runtime.commands import COMMANDS, run
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, USER, Context, Refusal
-from reusedproxy.operators.runtime.session import LONGEST_LINE, Session
+from reusedproxy.operators.runtime.session import LONGEST_LINE, PIECES_AT_ONCE, Session
 from reusedproxy.operators.runtime.words import commands_of
 from tests.clientfakes import Wire
 from tests.integration.peers import LOOPBACK, temporary_directory
@@ -313,6 +313,17 @@ class SessionTests(RuntimeTestCase):
         self.assertIsNone(self.wire.end)
         self.assertEqual(self.tell("quit\n"), "")
         self.assertEqual(self.wire.end, ("close", "quit"))
+
+    def test_lines_without_a_command_are_read_a_few_at_a_time(self) -> None:
+        """And those of a payload: others have their turns between them."""
+        for text in ("\n" * 1000, "get weight be/s1 <<\n" + "x\n" * 1000):
+            self.setUp()
+            self.wire.feed(text.encode())
+            turns = 0
+            while self.wire.turns:
+                self.wire.turns.popleft().take_turn()
+                turns += 1
+            self.assertGreater(turns, 1000 // (2 * PIECES_AT_ONCE), text[:10])
 
     def test_a_payload_is_read_to_its_empty_line(self) -> None:
         self.tell("prompt\n")

@@ -45,6 +45,36 @@ class Impatient:
                     transport.peer_ends()
 
 
+class RestTests(SynchronousTestCase):
+    """A pool in which nothing is left has no timer: there may be thousands."""
+
+    def timers(self, bench: PoolBench) -> int:
+        bench.pass_time(120, step=0.5)
+        return len([call for call in bench.clock.getDelayedCalls() if call.active()])
+
+    def test_a_pool_that_was_never_used_has_none(self) -> None:
+        self.assertEqual(self.timers(PoolBench()), 0)
+
+    def test_one_with_a_floor_has(self) -> None:
+        bench = PoolBench(min_conn=1)
+        bench.answer_all()
+        self.assertGreater(self.timers(bench), 0)
+
+    def test_one_that_is_used_again_is_kept_up_again(self) -> None:
+        """Until its connections are purged, and what was learnt of the need is forgotten."""
+        bench = PoolBench(purge_delay=1.0)
+        self.assertEqual(self.timers(bench), 0)
+        for _ in range(2):
+            askers = [Asker() for _ in range(3)]
+            for asker in askers:
+                bench.pool.wait(asker)
+            bench.answer_all()
+            for asker in askers:
+                bench.use(asker.connections[0])
+            self.assertEqual(len(bench.pool.idle), 3)
+            self.assertEqual((self.timers(bench), len(bench.pool.idle)), (0, 0))
+
+
 class AheadTests(SynchronousTestCase):
     """Learned from what the server did."""
 

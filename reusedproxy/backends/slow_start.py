@@ -30,6 +30,11 @@ class SlowStart:
         return max(0, int(self._clock.seconds() - self._server.risen_at))
 
     @property
+    def starting(self) -> bool:
+        """Tells whether another step will follow."""
+        return self._call is not None
+
+    @property
     def percent(self) -> int:
         """Returns how much of its share the server has, 100 when it is not starting."""
         server = self._server

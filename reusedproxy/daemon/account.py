@@ -19,6 +19,7 @@ from attrs import frozen
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import Global, Said
 from reusedproxy.config.model.values import Notice, Place
+from reusedproxy.net.acting import acting
 
 #: Number of unreadable files that are named.
 NAMED = 4
@@ -74,16 +75,8 @@ class Account:
     @contextmanager
     def acting(self) -> Iterator[None]:
         """Opens files as this account within the context; only root can. Raises OSError."""
-        uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
-        os.setgroups(self.groups)
-        try:
-            os.setegid(self.gid)
-            os.seteuid(self.uid)
+        with acting(self.uid, self.gid, self.groups):
             yield
-        finally:
-            os.seteuid(uid)
-            os.setegid(gid)
-            os.setgroups(groups)
 
     def impediment(self) -> str:
         """Returns the reason why root cannot become this account, "" if it can. Root in a container

@@ -1,33 +1,24 @@
-"""Checks twistd's options before it starts: unusable paths, on which it fails with a traceback, and stale pid files.
-
-twistd refuses to start when the pid file names a live process, whichever it is, and when the file is empty. It reads
-the file after the command line, so a plugin can remove it before. Two kinds are removed: an empty one (a crash before
-it was written, a full disk), and one whose number belongs to another program now. The latter is likely, since numbers
-are reused, and in containers begin at 1. A file with other text is left for twistd to refuse: it may be no pid file at
-all.
-"""
+"""Takes over from twistd what it would do with its options: paths that cannot be used, on which it fails with a
+traceback, its log and its pid file, which it would open as root through any link."""
 
 from __future__ import annotations
 
 import os
 import stat
-import sys
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Any, BinaryIO
 
 from twisted.logger import ILogObserver, textFileLogObserver
 from twisted.python.logfile import LogFile
 
 from reusedproxy.daemon.account import Account
-from reusedproxy.daemon.supervision import is_daemon
-from reusedproxy.operators.logs.own import use_observer
+from reusedproxy.daemon.pid_file import PidFile
+from reusedproxy.net.trusted_paths import demand_plain, open_file
+from reusedproxy.operators.logs.own import refusing, use_observer
 
-#: Largest size of a pid file in bytes, and an upper bound for process numbers (Linux: PID_MAX_LIMIT).
-LONGEST = 64
-MOST = 2**22 + 1
-
-
+#: Where twistd logs when it goes into the background and no option says where.
+DEFAULT_LOG = "twistd.log"
 #: twistd's options with a file that it writes, and those with a directory that it enters.
 WRITTEN = ("pidfile", "logfile")
 ENTERED = ("chroot", "rundir")
@@ -73,26 +64,53 @@ def _cannot_write(path: str) -> str:
 
 class UsersLogFile(LogFile):
     """Writes a log file that only its owner rotates: twistd writes the first lines as root, who
-    would own the new file."""
+    would own the new file.
+
+    It is opened without following links that another user could have made, see `trusted_paths`.
+    """
+
+    _file: BinaryIO
+
+    def _openFile(self) -> None:
+        self.closed = False
+        descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT)
+        try:
+            if os.geteuid() == 0:
+                demand_plain(descriptor)
+            self.size = os.lseek(descriptor, 0, os.SEEK_END)
+            self._file = os.fdopen(descriptor, "rb+", 0)
+        except OSError:
+            os.close(descriptor)
+            raise
+        if self.defaultMode is not None:
+            with suppress(OSError):  # it is another user's
+                os.fchmod(descriptor, self.defaultMode)
 
     def shouldRotate(self) -> bool:
         return os.geteuid() == os.fstat(self._file.fileno()).st_uid and bool(super().shouldRotate())
 
 
-def log_as_user(options: Any) -> None:
-    """Opens the log file as the user of twistd's --uid, instead of as root.
+def acting_for(options: Mapping[str, object]) -> Callable[[], AbstractContextManager[None]]:
+    """Returns the context in which files of the daemon's user are opened: root acts as the user of twistd's --uid."""
+    account = _becoming(options)
+    return nullcontext if account is None else account.acting
 
-    In a directory of his own, that user could have put a symbolic link to any of root's files in its place.
+
+def log_safely(options: Any) -> None:
+    """Opens root's log file as the user of twistd's --uid, or without following links that another user made.
+
+    In a directory of his own, that user could put a symbolic link to any of root's files in its place, at any moment:
+    so twistd itself never opens it, whatever stands there now.
     """
-    account, path = _becoming(options), options.get("logfile")
-    if account is None or not path or path == "-" or options.get("syslog") or options.get("logger"):
+    path = options.get("logfile")
+    if os.geteuid() != 0 or path == "-" or options.get("syslog") or options.get("logger"):
         return
-    whole = os.path.abspath(path)
-    if os.path.exists(whole) and not os.path.isfile(whole):
-        return  # a pipe, /dev/null
+    if not path and (options.get("nodaemon") or options.get("debug")):
+        return  # standard output
+    whole, acting = os.path.abspath(path or DEFAULT_LOG), acting_for(options)
 
     def observer() -> ILogObserver:
-        with account.acting():
+        with acting(), refusing(whole):
             file: Any = UsersLogFile.fromFullPath(whole)
         return textFileLogObserver(file)
 
@@ -108,29 +126,15 @@ def _becoming(options: Mapping[str, object]) -> Account | None:
     return None if account.impediment() else account  # an impediment is reported later
 
 
-def remove_stale(path: str | None, proc: Path = Path("/proc")) -> None:
-    """Removes the pid file at `path` if it names no daemon of this program."""
-    if not path or not _is_stale(path, proc):
-        return
-    try:
-        os.remove(path)
-    except OSError:
-        return  # twistd reports the obstacle
-    print(f"[NOTICE] {path}: removed, it named no running reusedproxy", file=sys.stderr)
+def take_pid_file(options: Any) -> PidFile | None:
+    """Returns the pid file of twistd's `options`, which twistd itself then leaves alone; None if there is none.
 
-
-def _is_stale(path: str, proc: Path) -> bool:
-    try:
-        if not os.path.isfile(path) or os.path.getsize(path) > LONGEST:
-            return False
-        with open(path, "rb") as file:
-            text = file.read().strip(b" \t\r\n\0")  # after a power failure a file may contain zeros
-    except OSError:
-        return False
-    if not text:
-        return True
-    if not text.lstrip(b"-").isdigit():
-        return False
-    if not 0 < int(text) < MOST or int(text) == os.getpid():
-        return True
-    return is_daemon(int(text), proc) is False  # None, no such process: twistd handles that itself
+    To be called while twistd parses its command line. Raises OSError if a file is in the way.
+    """
+    path = options.get("pidfile")
+    if not path:
+        return None
+    taken = PidFile(path)
+    taken.make_way()
+    options["pidfile"] = ""
+    return taken

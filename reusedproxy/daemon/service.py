@@ -29,6 +29,7 @@ from reusedproxy.daemon.account import Account, UnknownAccount, account_of, judg
 from reusedproxy.daemon.file_watch import FileWatch
 from reusedproxy.daemon.limits import none_for_clients, shortages
 from reusedproxy.daemon.load import Refused, files_in, load, loading
+from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.reload import Refusal, ReloadTrial
 from reusedproxy.daemon.signals import SignalHandlers
 from reusedproxy.daemon.succession import Replaced, clear, follow, give_up, hand_over_queues, pools_of, take_place
@@ -81,6 +82,7 @@ class ProxyService(Service):
         self.manhole: Manhole | None = None
         #: HAProxy's runtime API, at the `stats socket`s.
         self.supervision = Supervision(Manager({}, reactor))
+        self.pid_file: PidFile | None = None
         self._paths = paths
         self._options = options or {}
         #: Settings that no reload can change, as they were at the start.
@@ -208,13 +210,20 @@ class ProxyService(Service):
             return [Fault(settings.place, text)]
         try:
             account = self._becoming
-            user = account.uid if account is not None else None
-            self.manhole = Manhole(settings, self, self._reactor, self._poller, self.announce, user)
+            if account is not None and account.impediment():
+                account = None  # which is another fault
+            self.manhole = Manhole(settings, self, self._reactor, self._poller, self.announce, account)
             if bind:
                 self.manhole.bind()
         except ManholeError as error:
             return [Fault(settings.place, text) for text in error.texts]
         return []
+
+    def privilegedStartService(self) -> None:
+        """Writes the pid file. twistd calls this in the process that stays, before it becomes its user."""
+        Service.privilegedStartService(self)
+        if self.pid_file is not None:
+            self.pid_file.write()
 
     def startService(self) -> None:
         Service.startService(self)
@@ -343,6 +352,8 @@ class ProxyService(Service):
             return
         self._renewed = []
         self.supervision.reloading()
+        if self.manhole is not None:
+            self.manhole.look_again()
         self._run(self._reload())
 
     def renew(self, changed: list[str]) -> None:

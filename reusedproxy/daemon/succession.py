@@ -45,6 +45,8 @@ def take_place(old: Proxy, new: Proxy, announce: Announce) -> list[Iterator[None
     for backend in old.backends:
         for group in backend.groups:
             group.stop()
+        for slow_start in backend.slow_starts.values():
+            slow_start.stop()
     if old.rates is not None:
         old.rates.stop()
     return leaving

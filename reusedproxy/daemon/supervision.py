@@ -17,7 +17,6 @@ import fcntl
 import json
 import os
 import socket
-import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,8 @@ from pathlib import Path
 from attrs import frozen
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+
+from reusedproxy.net.trusted_paths import demand_plain, open_file, parent_of
 
 # States in the status file.
 STARTING = "starting"
@@ -112,7 +113,8 @@ class StatusFile:
         self._pid = pid
         # Without O_NONBLOCK, opening a pipe would block.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-        self._file = os.open(path, flags, 0o644)
+        with parent_of(path) as (parent, name):
+            self._file = os.open(name, flags, 0o644, dir_fd=parent)
         try:
             self._take()
         except OSError:
@@ -121,8 +123,7 @@ class StatusFile:
 
     def _take(self) -> None:
         """Makes sure that the file is neither anybody else's nor another daemon's, which holds a lock on its own."""
-        if not stat.S_ISREG(os.fstat(self._file).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
+        demand_plain(self._file)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -315,9 +316,16 @@ def ask_to_reload(
 def _read(path: str) -> _Said | None:
     """Reads the status file; returns None while it is not complete."""
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), encoding="ascii", errors="replace") as file:
+        descriptor = open_file(path, os.O_RDONLY)
+        with open(descriptor, encoding="ascii", errors="replace") as file:
+            demand_plain(descriptor)
             said = json.loads(file.read(16 * KEPT))
-        lines = [str(line) for line in said["lines"]]
+        lines = [_printable(str(line)) for line in said["lines"]]
         return _Said(int(said["pid"]), str(said["state"]), int(said["reloads"]), lines)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
         return None
+
+
+def _printable(line: str) -> str:
+    """Returns a line without what a terminal would obey: root reads what the daemon's user has written."""
+    return "".join(each if each.isprintable() else "?" for each in line)

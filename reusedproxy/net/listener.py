@@ -32,6 +32,7 @@ from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.descriptors import EXHAUSTED as NONE_LEFT
 from reusedproxy.net.poller import READ, Poller
 from reusedproxy.net.tls.server import Certificates
+from reusedproxy.net.trusted_paths import parent_of
 
 #: Connections accepted before other events get their turn: each costs some 20 us, and as much again where its request
 #: or its end is there already.
@@ -219,7 +220,7 @@ class Listener:
         if self._file is not None:
             # The file is removed before the socket is closed: as long as it is open, no other file can get its inode
             # number.
-            with suppress(OSError), _parent(self.bind.address.path) as (parent, name):
+            with suppress(OSError), parent_of(self.bind.address.path) as (parent, name):
                 if _identity(os.stat(name, dir_fd=parent, follow_symlinks=False)) == self._file:
                     os.unlink(name, dir_fd=parent)
         self.socket.close()
@@ -390,7 +391,7 @@ def _bind_path(bind: Bind, backlog: int) -> _UnixSocket:
     path = bind.address.path
     if len(os.fsencode(path)) > _LONGEST_PATH:
         raise OSError(errno.ENAMETOOLONG, "AF_UNIX path too long")
-    with _parent(path) as (parent, name), _draft_directory(parent) as draft:
+    with parent_of(path) as (parent, name), _draft_directory(parent) as draft:
         bound = _UnixSocket(sockets.AF_UNIX, sockets.SOCK_STREAM)
         try:
             # `ss -xl` shows this name, cut to 64 bytes so that the path below /proc fits.
@@ -462,17 +463,6 @@ def _draft_directory(parent: int) -> Iterator[int]:
     finally:
         with suppress(OSError):  # somebody has moved it away, so it is left where it is
             os.rmdir(path)
-
-
-@contextmanager
-def _parent(path: str) -> Iterator[tuple[int, str]]:
-    """Opens the directory of `path` and yields it with the name in it.
-
-    Check and change of the name then concern the same directory.
-    """
-    directory, name = os.path.split(path)
-    with _opened(directory or ".", os.O_PATH | os.O_DIRECTORY) as parent:
-        yield parent, name
 
 
 @contextmanager

@@ -105,7 +105,8 @@ class HTTPConnectionPool:
             self, holdings, self._governor, clock, random, lambda text: announce("notice", f"{name}: {text}")
         )
         holdings.watcher = watcher = self.group.watcher(self, self.upkeep)
-        self.upkeep.hears_all |= watcher is not self.upkeep
+        self.upkeep.alone = watcher is self.upkeep
+        self.upkeep.hears_all |= not self.upkeep.alone
         #: Invalid answers of this server.
         self.invalid = LastErrors(name, "response", clock.seconds, lambda text: announce("warning", text))
         self._most_idle = limits.most_idle

@@ -83,6 +83,8 @@ class Upkeep:
         self.demand = DemandEstimate(self._spare)
         #: Set by the pool: tells that another hears of each use of a connection through this one's reports.
         self.hears_all = pool.limits.max_reuse is not None
+        #: Set by the pool: tells that it is its server's only one.
+        self.alone = True
         #: Tells that lives depend on more than the server's time-out, see `_set_leaving`.
         self._varies = pool.limits.idle_ping is not None
         #: The due connection that will be watched when another stands in its place.
@@ -102,6 +104,9 @@ class Upkeep:
         self._known = (inf, inf)
         self._leaks = LeakWatch(holdings, advise)
         self._call: IDelayedCall | None = None
+        #: Tells that nothing is left to keep up, so that there is no timer (a thousand pools, each looked at once a
+        #: second, take 2 % of a core).
+        self._rests = False
 
     def succeed(self, other: Upkeep) -> None:
         """Knows what `other` has learnt of the server's time limits: that is at another address now."""
@@ -138,6 +143,7 @@ class Upkeep:
         self.refill.stop()
         self.governor.stop()
         self.holdings.guard.stop()
+        self._rests = False
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -219,6 +225,8 @@ class Upkeep:
 
     def born(self, connection: ServerConnection) -> None:
         """Sets the time by which a new connection must leave the pool."""
+        if self._rests:
+            self._wake()
         max_age = self._pool.limits.max_age
         if max_age is not None:
             self._turn = (self._turn + _GOLDEN) % 1
@@ -230,6 +238,8 @@ class Upkeep:
 
     def awaited(self) -> None:
         """Counts a new waiter for the peak: with a connection it would be using it."""
+        if self._rests:
+            self._wake()
         held = self.holdings
         self.raise_peak(len(held.in_use) - len(held.pinged) + len(self._pool.waiters))
 
@@ -488,9 +498,8 @@ class Upkeep:
         """Ends what has stood idle too long, and what has been more than enough for a while, in
         all pools of the server."""
         limits, now = self._pool.limits, self._now()
-        every = min(UPKEEP, max(limits.purge_delay, PURGE_AT_MOST) if limits.purge_delay else UPKEEP)
         # Set first: one pool's failure must not cost the others theirs.
-        self._call = self._clock.callLater(every, self._upkeep)
+        self._call = self._clock.callLater(self._every, self._upkeep)
         self.used.settle()
         self.unused.settle()
         self.holdings.guard.haste.look()
@@ -499,6 +508,34 @@ class Upkeep:
         if limits.purge_delay and now >= self._purge_at:
             self._purge_at = now + limits.purge_delay
             self._purge()
+        if self._nothing_left() and self._call is not None:
+            self._rests = True
+            self._call.cancel()
+            self._call = None
+
+    @property
+    def _every(self) -> float:
+        """Returns the seconds between two passes."""
+        delay = self._pool.limits.purge_delay
+        return min(UPKEEP, max(delay, PURGE_AT_MOST) if delay else UPKEEP)
+
+    def _nothing_left(self) -> bool:
+        """Tells whether there is no connection, nobody waits for one, none is to stand, and nothing is to be judged."""
+        pool, held = self._pool, self.holdings
+        return (
+            self.alone
+            and not (self._spare or held.standing or pool.waiters)
+            and self.demand.forgotten
+            and self.used.settled
+            and self.unused.settled
+            and held.guard.haste.over
+        )
+
+    def _wake(self) -> None:
+        """Begins to keep up again."""
+        self._rests = False
+        self._purge_at = self._now() + self._pool.limits.purge_delay
+        self._call = self._clock.callLater(self._every, self._upkeep)
 
     def look_after(self, now: float) -> None:
         """Does the upkeep that each pool needs by itself."""

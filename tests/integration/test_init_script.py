@@ -68,7 +68,7 @@ class InitScriptTestCase(SynchronousTestCase):
         self.settings = self.directory / "settings"
         self.settings.write_text(
             f"CONFIG={self.configuration}\nTWISTD={TWISTD}\nPIDFILE={self.pidfile}\nLOGFILE={self.log}\n"
-            f"USER={self.user}\nSTOP_TIMEOUT=10\n"
+            f"USER={self.user}\nSTOP_TIMEOUT=10\nexport PYTHONPATH={ROOT}\n"
         )
         self.addCleanup(self.clean_up)
 
@@ -78,9 +78,9 @@ class InitScriptTestCase(SynchronousTestCase):
         text = CONFIGURATION + frontends + BACKEND.format(host=LOOPBACK, port=self.nobody) + more
         self.configuration.write_text(text)
 
-    def script(self, action: str, user: int | None = None) -> tuple[int, str]:
-        """The exit status of an action, and all it printed."""
-        environment = {**os.environ, "REUSEDPROXY_DEFAULTS": str(self.settings), "PYTHONPATH": str(ROOT)}
+    def script(self, action: str, user: int | None = None, **more: str) -> tuple[int, str]:
+        """The exit status of an action, and all it printed; `more` are variables of its environment."""
+        environment = {**os.environ, **more, "REUSEDPROXY_DEFAULTS": str(self.settings)}
         done = subprocess.run(
             ["/bin/sh", str(SCRIPT), action],
             stdin=subprocess.DEVNULL,
@@ -95,6 +95,16 @@ class InitScriptTestCase(SynchronousTestCase):
             extra_groups=None if user is None else [],
         )
         return done.returncode, done.stdout
+
+    def set(self, **settings: object) -> None:
+        """Add these to the file of settings."""
+        with self.settings.open("a") as file:
+            file.writelines(f"{name}={value}\n" for name, value in settings.items())
+
+    def birth_of(self, pid: int) -> str:
+        """What the script notes of a process."""
+        start = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2].split()[19].decode()
+        return f"{pid} {start} {Path('/proc/sys/kernel/random/boot_id').read_text().strip()}\n"
 
     def expect(self, status: int, action: str, user: int | None = None) -> str:
         """Run an action, as another user or as ourselves, that ends with `status`; what it printed."""
@@ -321,6 +331,90 @@ class PidFileTests(InitScriptTestCase):
         self.assertFalse(note.exists())
         self.assertIsNone(other.poll())
 
+    def test_the_process_that_was_noted_is_the_daemon_whatever_it_calls_itself(self) -> None:
+        """It can write over its command line. Not when it has ended, though nobody has asked how."""
+        other = subprocess.Popen(["sleep", "60"])
+        self.addCleanup(other.wait)
+        self.addCleanup(other.kill)
+        self.pidfile.with_suffix(".born").write_text(self.birth_of(other.pid))
+        self.assertIn(f"runs, as process {other.pid}", self.expect(0, "status"))
+        self.expect(0, "stop")
+        self.assertFalse(self.pidfile.with_suffix(".born").exists())
+        other.wait()
+        ended = subprocess.Popen(["sleep", "60"])
+        self.addCleanup(ended.wait)
+        self.pidfile.with_suffix(".born").write_text(self.birth_of(ended.pid))
+        ended.kill()
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        self.expect(3, "status")
+
+    def test_no_process_of_the_script_itself_is_the_daemon(self) -> None:
+        """Where numbers begin at 1, a crash may have left that of one."""
+        command = ["unshare", "--pid", "--fork", "--mount-proc"]
+        if subprocess.run([*command, "true"], check=False, capture_output=True).returncode:
+            raise SkipTest("no namespaces of process numbers here")
+        environment = {**os.environ, "REUSEDPROXY_DEFAULTS": str(self.settings)}
+        for number in range(2, 16):
+            self.pidfile.write_text(f"{number}\n")
+            done = subprocess.run(
+                [*command, "sh", str(SCRIPT), "status"], env=environment, capture_output=True, timeout=60
+            )
+            self.assertEqual((done.returncode, done.stderr), (1, b""), (number, done.stdout))
+
+    def test_a_daemon_is_not_called_gone_where_nobody_can_look(self) -> None:
+        """There is no /proc, or no process may be made any more."""
+        self.expect(0, "start")
+        environment = {**os.environ, "REUSEDPROXY_DEFAULTS": str(self.settings)}
+        blind = ["unshare", "--mount", "sh", "-c", 'umount -l /proc && exec "$0" "$@"']
+        if subprocess.run([*blind, "true"], check=False, capture_output=True).returncode:
+            raise SkipTest("/proc cannot be taken away here")
+        for shell in ("dash", "bash"):
+            for action, status in (("status", 4), ("stop", 1), ("start", 1)) if shutil.which(shell) else ():
+                for file in (self.pidfile, self.pidfile.with_suffix(".born")):
+                    self.assertTrue(file.exists())
+                done = subprocess.run(
+                    [*blind, shell, str(SCRIPT), action], env=environment, capture_output=True, timeout=60
+                )
+                self.assertEqual(done.returncode, status, done.stdout)
+                self.assertIn(b"/proc cannot be read, so nobody knows whether it runs", done.stdout)
+        self.assertEqual(503, self.status_of_a_request(self.port))
+
+    def test_what_a_program_says_is_not_obeyed_by_the_terminal(self) -> None:
+        """Names of files are in it, which others may have chosen."""
+        program = self.directory / "twistd"
+        program.write_text("#!/bin/sh\nprintf 'a\\033[2J\\007\\302\\233\\tb\\303\\244\\n'; exit 1\n")
+        program.chmod(0o755)
+        self.set(TWISTD=program)
+        for action in ("start", "configtest"):
+            self.assertIn("a?[2J??\tbä\n", self.expect(1, action))
+
+    def test_a_check_that_was_killed_is_not_called_a_wrong_configuration(self) -> None:
+        self.expect(0, "start")
+        program = self.directory / "twistd"
+        program.write_text("#!/bin/sh\nkill -9 $$\n")
+        program.chmod(0o755)
+        self.set(TWISTD=program)
+        output = self.expect(1, "reload")
+        self.assertIn("not reloaded, the check of the configuration was ended by signal 9", output)
+
+    def test_nothing_of_the_callers_is_handed_on(self) -> None:
+        """Its user may read the daemon's environment, and has what it has open. What the settings export it gets."""
+        self.set(**{"export MEANT": "yes"})
+        secret = self.directory / "secret"
+        secret.write_text("")
+        environment = {**os.environ, "TOKEN": "precious\nPATH=/nowhere", "REUSEDPROXY_DEFAULTS": str(self.settings)}
+        for shell in ("sh", "bash"):
+            if shutil.which(shell):
+                command = f'exec 3<>{secret} 9<>{secret}; exec {shell} {SCRIPT} "$0"'
+                done = subprocess.run(["sh", "-c", command, "start"], env=environment, capture_output=True, timeout=60)
+                self.assertEqual((done.returncode, done.stderr), (0, b""), done.stdout)
+                variables = Path(f"/proc/{self.pid}/environ").read_bytes().split(b"\0")
+                self.assertIn(b"MEANT=yes", variables)
+                self.assertNotIn(b"precious", b"".join(variables))
+                files = [os.readlink(each) for each in Path(f"/proc/{self.pid}/fd").iterdir() if each.is_symlink()]
+                self.assertNotIn(str(secret), files)
+                self.expect(0, "stop")
+
     def test_twistd_without_the_script_starts_over_what_a_crash_left(self) -> None:
         other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
         self.addCleanup(other.communicate)
@@ -403,6 +497,59 @@ class UserTests(InitScriptTestCase):
                     self.assertEqual((done.returncode, done.stderr), (status, ""), (noted, done.stdout))
                     self.assertNotIn("gid=", done.stdout)
         self.assertIsNone(forged.poll())
+
+    def test_a_name_that_is_no_text_does_not_shift_the_start_of_a_process(self) -> None:
+        """In a UTF-8 locale, whoever has the number of a dead daemon could call himself so as to have its birth."""
+        code = "import ctypes; ctypes.CDLL(None).prctl(15, b') \\xff a b c d e', 0, 0, 0)"
+        forged = self.forged(code)
+        noted = self.birth_of(forged.pid).split()
+        self.pidfile.with_suffix(".born").write_text(f"{forged.pid} 0 {noted[2]}\n")  # it has no children
+        status, output = self.script("status", LC_ALL="C.UTF-8")
+        self.assertEqual(status, 1, output)
+
+    def test_a_directory_of_others_is_refused_for_what_root_writes(self) -> None:
+        """They could have root write, read or signal something else, by a link or another number."""
+        theirs = self.directory / "theirs"
+        theirs.mkdir()
+        theirs.chmod(0o755)
+        (theirs / "roots").mkdir()
+        (theirs / "link").symlink_to(self.directory)
+        (self.directory / "through").symlink_to("theirs/link")
+        sticky = self.directory / "sticky"
+        sticky.mkdir()
+        sticky.chmod(0o1777)
+        shutil.chown(theirs, self.user)
+        own = self.settings.read_text()
+        actions = {"status": 4, "start": 1, "stop": 1, "restart": 1, "try-restart": 1, "reload": 1}
+        for place in (theirs, theirs / "roots", theirs / "link", self.directory / "through", sticky):
+            (place / "daemon.pid").write_text(f"{os.getpid()}\n")
+            for name, file in (("PIDFILE", place / "daemon.pid"), ("STATUSFILE", place / "x")):
+                self.settings.write_text(own)
+                self.set(**{name: file})
+                for action, status in actions.items() if name == "PIDFILE" else [("start", 1)]:
+                    text = f"{name}={file}: others than root can change that directory, or the way to it"
+                    self.assertIn(text, self.expect(status, action))
+            (place / "daemon.pid").unlink()
+        self.settings.write_text(own)
+        (self.directory / "fine").symlink_to("../" + self.directory.name)
+        self.set(PIDFILE=self.directory / "fine" / "daemon.pid")
+        self.expect(0, "start")
+        self.expect(0, "stop")
+
+    def test_the_check_of_a_reload_acts_as_its_user_and_is_a_process_of_roots(self) -> None:
+        """Its user cannot make it type into root's terminal, or stop it. What he may not read is told nevertheless."""
+        self.expect(0, "start")
+        program, calls = self.directory / "twistd", self.directory / "calls"
+        program.write_text(f'#!/bin/sh\necho "$(id -ru) $*" >>{calls}\nexec {TWISTD} "$@"\n')
+        program.chmod(0o755)
+        self.set(TWISTD=program)
+        self.expect(0, "reload")
+        check, reload = calls.read_text().splitlines()
+        self.assertTrue(check.startswith("0 --nodaemon --pidfile= --uid=nobody --gid=nogroup reusedproxy"), check)
+        self.assertTrue(check.endswith(" --check"), check)
+        self.assertTrue(reload.startswith("0 "), reload)
+        self.configuration.chmod(0o600)
+        self.assertIn(f"{self.configuration}: cannot be read: Permission denied", self.expect(1, "reload"))
 
     def test_what_may_be_the_daemon_of_a_user_before_is_named_and_let_be(self) -> None:
         """No note says who was started: neither is it stopped, nor called stopped, nor is another started beside it."""

@@ -5,6 +5,7 @@ Pure: it knows bytes and values. What an answer means for a server is decided in
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from typing import Any
 
@@ -26,6 +27,9 @@ SRV: int = dns.SRV
 _EDNS = 41  # RFC 6891: its pseudo record
 _NX_DOMAIN, _REFUSED = 3, 5
 _LONGEST_NAME, _LONGEST_LABEL = 254, 63
+#: The name of a host (RFC 1123 section 2.1, and the underscore, which is seen). Another could write lines of its own
+#: into the log.
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?\Z")
 #: Most aliases (CNAME) between a name and its addresses.
 _MOST_ALIASES = 16
 
@@ -124,7 +128,7 @@ def _services(records: list[Any], name: str) -> list[Service]:
             continue
         record = each.payload
         host = _plain(record.target)
-        if host:
+        if _HOST.match(host):
             found.setdefault((host, record.port), Service(host, record.port, record.weight))
     return [*found.values()]
 

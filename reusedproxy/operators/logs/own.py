@@ -8,6 +8,7 @@ daemon from being handled.
 from __future__ import annotations
 
 import atexit
+import errno
 import io
 import os
 import socket
@@ -15,12 +16,14 @@ import stat
 import sys
 import syslog
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from twisted.logger import ILogObserver, LegacyLogObserverWrapper, Logger, textFileLogObserver
 from twisted.python.syslog import SyslogObserver
 
+from reusedproxy.net.trusted_paths import open_file
 from reusedproxy.operators.logs.outlet import Ended, Outlet
 from reusedproxy.operators.logs.targets import MONTHS, Datagrams
 
@@ -164,34 +167,59 @@ def _syslog(prefix: str, path: str = SYSLOG, now: Callable[[], float] = time.mon
     return observer
 
 
-def log_to_pipe(options: Any, reactor: Callable[[], Any]) -> None:
+def log_to_pipe(
+    options: Any, reactor: Callable[[], Any], acting: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> bool:
     """Replaces twistd's log when `--logfile` is a pipe or a terminal (/dev/stdout in a container), or with `--syslog`.
 
     twistd would block on a pipe's reader, and rename the file at a megabyte; syslog(3) blocks on a server that does not
-    read. To be called while twistd parses its command line: `options` are its own.
+    read. To be called while twistd parses its command line: `options` are its own. The log is opened in the context
+    `acting()`, as the user that the daemon becomes. Returns False where the log is left as it is.
     """
     path = options.get("logfile")
     if options.get("logger"):
-        return
+        return False
     if options.get("syslog"):
-        if os.path.exists(SYSLOG):
+        there = os.path.exists(SYSLOG)
+        if there:
             emit: Any = _syslog(str(options.get("prefix") or "")).emit  # an observer of Twisted's legacy kind
             use_observer(options, lambda: LegacyLogObserverWrapper(emit))
-        return
+        return there
     if not path or path == "-":
-        return
+        return False
     try:
-        mode = os.stat(path).st_mode
+        if not _is_stream(os.stat(path).st_mode):
+            return False
     except OSError:
-        return
-    if stat.S_ISFIFO(mode) or (stat.S_ISCHR(mode)):
+        return False
 
-        def observer() -> ILogObserver:
-            # Twisted needs no more of a file than a LogStream has.
-            stream: Any = _made(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), reactor())
-            return textFileLogObserver(stream)
+    def observer() -> ILogObserver:
+        with acting(), refusing(path):
+            fd = open_file(path, os.O_RDWR)
+            # Time has passed since the look at the path, and it may be in a directory of another user's.
+            if not _is_stream(os.fstat(fd).st_mode):
+                os.close(fd)
+                raise OSError(errno.ESTALE, "it was a pipe or a terminal, and has become another file")
+        # Twisted needs no more of a file than a LogStream has.
+        stream: Any = _made(fd, reactor())
+        return textFileLogObserver(stream)
 
-        use_observer(options, observer)
+    use_observer(options, observer)
+    return True
+
+
+def _is_stream(mode: int) -> bool:
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+@contextmanager
+def refusing(path: str) -> Iterator[None]:
+    """Ends the program with one line if the log file at `path` cannot be opened."""
+    try:
+        yield
+    except OSError as error:
+        print(f"[ALERT] --logfile {path}: cannot be opened: {error.strerror}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def use_observer(options: Any, observer: Callable[[], ILogObserver]) -> None:

@@ -22,9 +22,11 @@ from reusedproxy.operators.runtime.words import commands_of
 
 #: Most bytes of a line, with what follows before it is answered; HAProxy's buffer.
 LONGEST_LINE = 16384
-#: Pieces of an answer that are made in one turn; a piece is a row, or some lines; an
-#: empty one stands for work that was done.
+#: Pieces of work that are done in one turn: a line is read, a command is begun, or a part of its answer is made, which
+#: is a row or some lines; an empty one stands for work that was done.
 PIECES_AT_ONCE = 8
+#: Seconds after which a turn ends in any case: one piece may have taken long.
+TURN = 0.002
 #: A line that ends with it is followed by lines for the command, up to an empty one. No command takes any yet.
 _PAYLOAD = "<<"
 
@@ -137,9 +139,10 @@ class Session:
             self._working = False
 
     def _answer_all(self) -> None:
-        pieces = 0
+        now = self._deadlines.now
+        pieces, until = 0, now() + TURN
         while self.state == OPEN and not self._blocked:
-            if pieces >= PIECES_AT_ONCE:
+            if pieces >= PIECES_AT_ONCE or (pieces and now() >= until):
                 self._transport.line_up(self)
                 return
             if self._answer is not None:
@@ -148,8 +151,11 @@ class Session:
             elif self.context.leaves:
                 self._end("quit")
             elif self._commands:
+                pieces += 1
                 self._answer = self._begin(self._commands.popleft())
-            elif not self._take_line():
+            elif self._take_line():
+                pieces += 1  # of lines without a command, or of a payload, there may be any number
+            else:
                 break
         if self.state == OPEN and not self._blocked and self._answer is None and not self._commands:
             if self._eof or (self._answered and not self.context.interactive and not self._in_payload):

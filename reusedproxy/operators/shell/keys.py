@@ -19,6 +19,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.conch.ssh.keys import BadKeyError, EncryptedKeyError, Key
 
+from reusedproxy.net.trusted_paths import parent_of
+
+#: Fewest bits of an RSA key, as in sshd (RequiredRSASize).
+SHORTEST_RSA = 1024
 #: Most bytes of a file of keys: room for some thousands of keys.
 LONGEST_FILE = 2**20
 #: Most symbolic links on the path to a file, as in Linux (path_resolution(7)).
@@ -45,14 +49,22 @@ def authorized_keys(path: str, user: int) -> list[Key]:
     what = f"manhole: authorized-keys {path}"
     found, faults = [], []
     content = _read(path, what, user, stat.S_IWGRP | stat.S_IWOTH, "can be written by others")
-    for number, line in enumerate(content.splitlines(), 1):
+    for number, line in enumerate(content.split(b"\n"), 1):
         words = line.split()
         if not words or words[0].startswith(b"#"):
             continue
         try:
             if not words[0].startswith((b"ssh-", b"ecdsa-", b"sk-")):
                 raise BadKeyError("the type of a key does not stand first")
-            found.append(Key.fromString(line.strip(), type="public_openssh"))
+            if b"\r" in line.strip():
+                raise BadKeyError("OpenSSH ends no line there")
+            key = Key.fromString(line.strip(), type="public_openssh")
+            if key.type() == "DSA" or (key.type() == "RSA" and key.size() < SHORTEST_RSA):
+                faults.append(
+                    f"{what}, line {number}: a key of DSA, or of RSA with less than {SHORTEST_RSA} bits, can be forged:"
+                    " ssh-keygen -t ed25519 makes another"
+                )
+            found.append(key)
         except _NO_KEY:
             faults.append(
                 f"{what}, line {number}: not a public key as OpenSSH writes it (options before it are not supported)"
@@ -104,12 +116,15 @@ def _read(path: str, what: str, user: int, forbidden: int, complaint: str) -> by
             if status.st_uid not in (0, user):
                 raise ManholeError(f"{what}: belongs to another user ({status.st_uid}), who could change it")
             if status.st_uid != user and not mode & (stat.S_IRGRP | stat.S_IROTH):
-                # Read now, as root, but not by a later login or reload.
-                raise ManholeError(
-                    f"{what}: cannot be read by user {user}, whom the daemon becomes: chown {user} {path}"
-                )
+                raise PermissionError  # it was opened as root, and will not be at a later login or reload
             _check_directories(path, what, user)
             return file.read(LONGEST_FILE)
+    except PermissionError:
+        if user == os.getuid() and user == os.geteuid():
+            raise ManholeError(f"{what}: cannot be read: Permission denied") from None
+        raise ManholeError(
+            f"{what}: cannot be read by user {user}, whom the daemon becomes: chown {user} {path}"
+        ) from None
     except OSError as error:
         raise ManholeError(f"{what}: cannot be read: {error.strerror}") from None
 
@@ -166,18 +181,22 @@ def make_host_key(path: str, user: int) -> Key:
     Raises ManholeError.
     """
     content = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
-    draft = f"{path}.{os.getpid()}.new"
     try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            try:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-                if user != os.geteuid():
-                    os.fchown(file.fileno(), user, -1)
-                os.link(draft, path)
-            finally:
-                os.unlink(draft)
+        # The directory may be root's, so root makes the key. It may be below one of `user`'s, too, who would be given a
+        # file in any directory of root's if links of his were followed.
+        with parent_of(path) as (parent, name):
+            draft = f"{name}.{os.getpid()}.new"
+            made = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=parent)
+            with os.fdopen(made, "wb") as file:
+                try:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    if user != os.geteuid():
+                        os.fchown(file.fileno(), user, -1)
+                    os.link(draft, name, src_dir_fd=parent, dst_dir_fd=parent, follow_symlinks=False)
+                finally:
+                    os.unlink(draft, dir_fd=parent)
     except OSError as error:
         raise ManholeError(f"manhole: host-key {path}: cannot be made: {error.strerror}") from None
     key: Key = Key.fromString(content)

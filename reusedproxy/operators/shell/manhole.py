@@ -16,8 +16,9 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.conch.avatar import ConchUser
 from twisted.conch.error import IgnoreAuthentication, ValidPublicKey
@@ -56,8 +57,10 @@ from reusedproxy.operators.shell.session import Session
 
 Announce = Callable[[str, str], None]
 
-#: Connections at once. A further one replaces the oldest that has not logged in; it is refused if all have logged in.
+#: Connections at once. A further one replaces the oldest that has not logged in; else the one that has been without a
+#: channel for longest, at least UNUSED seconds (`ssh -N`, a ControlMaster); else it is refused.
 CONNECTIONS = 16
+UNUSED = 60.0
 #: Connections that may wait in the kernel. Without room there, TCP retries after a second, and then at longer
 #: intervals.
 BACKLOG = 128
@@ -86,6 +89,16 @@ BEYOND_TRANSPORT = 50
 SHOWN = 200
 
 
+class Account(Protocol):
+    """The user that the daemon becomes."""
+
+    @property
+    def uid(self) -> int: ...
+
+    def acting(self) -> AbstractContextManager[None]:
+        """Opens files as this user within the context. Raises OSError."""
+
+
 class Manhole:
     """The running form of one `manhole` line. `state` is "new", "bound", "open" (accepts logins) or "closed"."""
 
@@ -99,9 +112,9 @@ class Manhole:
         reactor: Any,
         poller: Poller,
         announce: Announce,
-        user: int | None = None,
+        account: Account | None = None,
     ) -> None:
-        """Checks the files. `user` is the account that the daemon will have (`twistd --uid`); None: its present one.
+        """Checks the files. `account` is the one that the daemon will have (`twistd --uid`); None: its present one.
 
         Raises ManholeError.
         """
@@ -111,13 +124,16 @@ class Manhole:
         self._poller = poller
         self._deadlines = Deadlines(reactor)
         self._announce = announce
-        self._user = os.geteuid() if user is None else user
+        self._user = os.geteuid() if account is None else account.uid
+        # Root could be led by links of that user's to a file of anybody's.
+        self._acting = nullcontext if account is None else account.acting
         self._factory = _Factory(settings, service, reactor, announce)
         self._listener: Listener | None = None
         faults: list[str] = []
         for look, path in ((authorized_keys, settings.authorized_keys), (host_key, settings.host_key)):
             try:
-                look(path, self._user)
+                with self._acting():
+                    look(path, self._user)
             except ManholeError as error:
                 faults += error.texts
         if faults:
@@ -126,8 +142,9 @@ class Manhole:
     def bind(self) -> None:
         """Listens without accepting connections yet; creates the host key if there is none. Raises ManholeError."""
         path = self.settings.host_key
-        key = host_key(path, self._user) or make_host_key(path, self._user)
-        self._factory.use(key)
+        with self._acting():
+            key = host_key(path, self._user)
+        self._factory.use(key or make_host_key(path, self._user))
         try:
             # Only its owner may connect to a unix socket; on a port, the keys alone decide.
             bind = model.Bind(self.settings.place, self.settings.address, mode=0o600)
@@ -144,6 +161,9 @@ class Manhole:
         self._listener = Listener(
             self._poller, self._deadlines, bind, bound, lambda text: self._announce("alert", text)
         )
+        if bound.family != socket.AF_UNIX:
+            # A client whose machine is gone would have its place for ever.
+            self._listener.keep_alive(True)
         self.state = "bound"
 
     def start(self) -> None:
@@ -166,6 +186,11 @@ class Manhole:
             pass  # the client has gone already
         finally:
             accepted.close()  # the reactor has duplicated the descriptor
+
+    def look_again(self) -> None:
+        """Ends the connections whose key is not among the authorized ones any more; a reload calls it."""
+        for connection in list(self._factory.connections):
+            connection.look_again()
 
     def stop(self) -> None:
         """Stops accepting, and ends all sessions. Nothing has to wait for it."""
@@ -197,13 +222,7 @@ class KeyChecker:
 
     def requestAvatarId(self, credentials: Any) -> Any:
         """Returns the user name. Raises ValidPublicKey (the client must sign now) or UnauthorizedLogin."""
-        try:
-            known = authorized_keys(self._path, os.geteuid())
-        except ManholeError as error:
-            raise UnauthorizedLogin(str(error)) from None
-        key = Key.fromString(credentials.blob)
-        if key not in known:
-            raise UnauthorizedLogin("it is not among the authorized keys")
+        key = self.known(credentials.blob)
         if not credentials.signature:
             raise ValidPublicKey
         try:
@@ -219,6 +238,17 @@ class KeyChecker:
         if key.sshType().startswith(b"sk-") and not _was_touched(credentials.signature):
             raise UnauthorizedLogin("its security key was not touched")
         return credentials.username
+
+    def known(self, blob: bytes) -> Key:
+        """Returns the key of this public form. Raises UnauthorizedLogin if it is not among the authorized ones."""
+        try:
+            known = authorized_keys(self._path, os.geteuid())
+        except ManholeError as error:
+            raise UnauthorizedLogin(str(error)) from None
+        key: Key = Key.fromString(blob)
+        if key not in known:
+            raise UnauthorizedLogin("it is not among the authorized keys")
+        return key
 
 
 def _was_touched(signature: bytes) -> bool:
@@ -255,7 +285,7 @@ class _Login(SSHUserAuthServer):
 
     def _admitted(self, result: Any, blob: bytes) -> Any:
         self.transport.factory.announce("notice", self._told("admitted", blob))
-        self.transport.admitted(self._who)
+        self.transport.admitted(self._who, blob)
         return result
 
     def _refused(self, failure: Failure, blob: bytes) -> Failure:
@@ -289,8 +319,11 @@ class _Connection(SSHServerTransport):
     def connectionMade(self) -> None:
         factory = self.factory
         self.state = NEW
-        #: The user that has logged in.
+        #: The user that has logged in, and the key.
         self._who = ""
+        self._key = b""
+        #: The time since when it has been without a channel.
+        self.unused_since = 0.0
         self._messages = 0
         self._sent_once: set[int] = set()
         factory.connections[self] = None
@@ -376,12 +409,31 @@ class _Connection(SSHServerTransport):
             said = f"SSH's reason {reasonCode}: {_shown(description)}"
             self.factory.announce("notice", f"Manhole was left by {self._who} for {said}")
 
-    def admitted(self, who: str) -> None:
+    def admitted(self, who: str, key: bytes) -> None:
         """Ends the time limit for the login."""
         self.state = ADMITTED
         self._who = who
+        self._key = key
+        self.unused_since = self.factory.reactor.seconds()
         if self._deadline.active():
             self._deadline.cancel()
+
+    def look_again(self) -> None:
+        """Ends the connection if it has logged in with a key that has been taken out of the file since."""
+        if self.state != ADMITTED:
+            return
+        try:
+            self.factory.checker.known(self._key)
+        except UnauthorizedLogin as refusal:
+            text = f"Manhole ends the session of {self._who} with key {fingerprint(self._key)}: {_shown(str(refusal))}"
+            self.factory.announce("notice", text)
+            self.sendDisconnect(DISCONNECT_BY_APPLICATION, b"this key is not authorized any more")
+
+    def is_unused(self, now: float) -> bool:
+        """Tells whether it has logged in, and has been without a channel for so long that it has to give its place."""
+        return (
+            self.state == ADMITTED and not getattr(self.service, "channels", None) and now >= self.unused_since + UNUSED
+        )
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self.factory.connections.pop(self, None)
@@ -403,6 +455,17 @@ class _Channels(SSHConnection):
     """The channels of a connection after the login."""
 
     _log = _LOG
+    transport: Any
+
+    def ssh_CHANNEL_OPEN(self, packet: bytes) -> None:
+        """Opens a channel, unless the key has been withdrawn since the login: a connection may last for months."""
+        self.transport.look_again()
+        if self.transport.state == ADMITTED:
+            SSHConnection.ssh_CHANNEL_OPEN(self, packet)
+
+    def channelClosed(self, channel: Any) -> None:
+        SSHConnection.channelClosed(self, channel)
+        self.transport.unused_since = self.transport.factory.reactor.seconds()
 
 
 class _Factory(SSHFactory):
@@ -421,8 +484,9 @@ class _Factory(SSHFactory):
         self.faults = LogThrottle(reactor.seconds, lambda text: announce("warning", text))
         self.refusals = LogThrottle(reactor.seconds, lambda text: announce("warning", text))
         self.fingerprint = ""
+        self.checker = KeyChecker(settings.authorized_keys)
         # This list is exhaustive: there is no checker for passwords.
-        self.portal = Portal(_Realm(service, reactor), [KeyChecker(settings.authorized_keys)])
+        self.portal = Portal(_Realm(service, reactor), [self.checker])
 
     def use(self, key: Key) -> None:
         """Sets the host key."""
@@ -433,13 +497,19 @@ class _Factory(SSHFactory):
 
     def buildProtocol(self, addr: Any) -> Any:
         if len(self.connections) >= CONNECTIONS:
-            oldest = next((each for each in self.connections if each.state != ADMITTED), None)
+            oldest = next((each for each in self.connections if each.state != ADMITTED), None) or self._unused()
             if oldest is None:
                 text = f"Manhole has {CONNECTIONS} sessions already and refused another connection"
                 self.faults.tell("full", text, "connections closed")
                 return None
             oldest.abort("it was the oldest, and another one came")
         return SSHFactory.buildProtocol(self, addr)
+
+    def _unused(self) -> _Connection | None:
+        """Returns the connection that has been without a channel for longest, if that is long enough."""
+        now = self.reactor.seconds()
+        unused = [each for each in self.connections if each.is_unused(now)]
+        return min(unused, key=lambda each: each.unused_since, default=None)
 
 
 @implementer(IRealm)

@@ -21,6 +21,11 @@ class DemandEstimate:
         self.enough: float = spare
         self._need: float = 0
 
+    @property
+    def forgotten(self) -> bool:
+        """Tells whether nothing of earlier use counts any more."""
+        return self.peak == 0 and self._need == 0
+
     def start(self, spare: int) -> None:
         """Begins with what is known."""
         self.enough = max(self.peak, self._need) + spare

@@ -79,6 +79,11 @@ class IdleTimeoutEstimate:
         """Drops the latest closes: the server does not accept connections, so it closed them because it stopped."""
         self._unsettled.clear()
 
+    @property
+    def settled(self) -> bool:
+        """Tells whether all closes have been judged."""
+        return not self._unsettled
+
     def settle(self) -> None:
         """Judges closes that came together: alike in age they may be a time-out; otherwise the server was stopped."""
         if not self._unsettled or self._now() - self._unsettled[0][0] < SETTLE:

@@ -49,6 +49,11 @@ class Haste:
         self._ages: deque[float] = deque(maxlen=REMEMBERED)
 
     @property
+    def over(self) -> bool:
+        """Tells whether no such close is counted any more."""
+        return not self.hasty and not any(each[2] for each in self._seconds)
+
+    @property
     def rest(self) -> float:
         """Returns the idle seconds after which a connection has outlived such closes; inf if they come at any time."""
         ages = sorted(self._ages)
