@@ -18,18 +18,17 @@ from twisted.internet.interfaces import IReactorTime
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
-from reusedproxy.backends.checks.facts import CheckFacts
 from reusedproxy.backends.checks.requests import request
 from reusedproxy.backends.names import target_of
 from reusedproxy.backends.server import Server
 from reusedproxy.build.balancing import node_seed
 from reusedproxy.build.certificates import Stamps, not_valid_yet, server_stamps
+from reusedproxy.build.step_dialers import StepDialers, with_port
 from reusedproxy.config import model
 from reusedproxy.config.language.addresses import is_service
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.config.model.values import Notice
-from reusedproxy.config.rules.samples import RESPONSE
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
@@ -44,8 +43,7 @@ from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.named import ConstantPool, Name, NameRefused, host_name, naming
 from reusedproxy.pool.pool import HTTPConnectionPool
 from reusedproxy.rules.regular import Unevaluated
-from reusedproxy.rules.samples.casts import CASTS
-from reusedproxy.rules.samples.compile import compiled, compiled_text, constant_text
+from reusedproxy.rules.samples.compile import compiled_text, constant_text
 from reusedproxy.wire.heads import Limits
 from reusedproxy.wire.proxy_protocol import write_v1, write_v2
 
@@ -151,56 +149,6 @@ class Dialers:
     def dialer(self, context: ClientContext | None, preface: bytes = b"") -> Dialer:
         said = (lambda connected: preface) if preface else None
         return Dialer(self.poller, self.deadlines, self.target, context, self.timeout, self.last, said)
-
-
-@frozen
-class StepDialers:
-    """Finds the dialers for the `connect` steps of a server's checks. Kept as long as the checks, so it holds no
-    reference to the configuration.
-
-    `usual` is the dialer of a check that says nothing of its connection. `contexts` are the TLS contexts of steps that
-    have one of their own, `targets` their addresses.
-    """
-
-    usual: Dialer
-    own_preface: Callable[[socket.socket], bytes] | None
-    contexts: Mapping[int, ClientContext]
-    targets: Mapping[int, Target]
-
-    def at(self, usual: Dialer) -> StepDialers:
-        """Returns those for a server that has moved."""
-        contexts = {number: context.elsewhere() for number, context in self.contexts.items()}
-        return evolve(self, usual=usual, contexts=contexts)
-
-    def of(self, step: model.Connect) -> Callable[[CheckFacts], Dialer | None]:
-        """Returns how to connect for this step."""
-        usual = self.usual
-        context = self.contexts.get(step.number, usual.context if step.default else None)
-        preface = usual.preface if step.default else None
-        if step.send_proxy and preface is None:
-            preface = self.own_preface
-        target = self.targets.get(step.number, usual.target)
-
-        def to(port: int | None) -> Dialer:
-            there = target if port is None or target.family == socket.AF_UNIX else with_port(target, port)
-            return Dialer(usual.poller, usual.deadlines, there, context, usual.timeout, preface=preface)
-
-        if not isinstance(step.port, model.Expression):
-            dialer = usual if step.default and step == model.Connect(step.number) else to(step.port)
-            return lambda facts: dialer
-        fetch = compiled(step.port, RESPONSE)
-        made: dict[int, Dialer] = {}
-
-        def find(facts: CheckFacts) -> Dialer | None:
-            port = CASTS["int"](fetch(facts))
-            if not isinstance(port, int) or not 0 < port < 65536:
-                return None
-            if port not in made:
-                made.clear()  # it changes rarely
-                made[port] = to(port)
-            return made[port]
-
-        return find
 
 
 @frozen
@@ -543,12 +491,6 @@ def asks_libc(settings: model.Server, previous: Line | None) -> bool:
     if not is_resolved(settings):
         return True
     return "libc" in settings.resolution.methods and (previous is None or not goes_on(settings, previous))
-
-
-def with_port(target: Target, port: int | None) -> Target:
-    """Returns the same address with another port; None: the same."""
-    host, before, *rest = target.address
-    return Target(target.family, (host, before if port is None else port, *rest))
 
 
 def _generation(identity: Identity, previous: Line | None) -> int:
