@@ -14,6 +14,7 @@ from reusedproxy.backends.checks.checker import Checker
 from reusedproxy.backends.checks.observe import Observer
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP, Server
 from reusedproxy.config import model
+from reusedproxy.config.model.balance import Balance
 from reusedproxy.config.model.checks import Observe
 from reusedproxy.config.model.proxies import Check
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
@@ -69,6 +70,21 @@ class ObserveTests(SynchronousTestCase):
         self.assertEqual((world.server.server.state, observer.reached), (DOWN, 1))
         text = 'reason: Health analyze, info: "Detected 3 consecutive errors, last one was: Wrong http response".'
         self.assertIn(text, world.announced[0][1])
+
+    def test_an_observed_server_has_its_share_by_load(self) -> None:
+        """What the algorithm knows of a server's requests is right where they are watched, too."""
+        world = World(self, warm=1, servers=2, backend={"balance": Balance("leastconn")})
+        watched(world)
+        first, second = world.servers
+        for _ in range(4):
+            clients = [world.client() for _ in range(2)]
+            for client in clients:
+                client.send(get("/"))
+            self.assertEqual((first.server.served, second.server.served), (1, 1))
+            for each in (first, second):
+                each.asked()
+                each.answer(self.answer(200))
+            self.assertEqual((first.server.served, second.server.served), (0, 0))
 
     def test_layer4_looks_at_connections_only(self) -> None:
         world = World(self, warm=1)
