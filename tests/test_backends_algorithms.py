@@ -21,7 +21,7 @@ from reusedproxy.backends.balance.least import LeastConn
 from reusedproxy.backends.balance.ring import Ring
 from reusedproxy.backends.balance.static import spread
 from reusedproxy.backends.server import DOWN, DRAIN, FULL_WEIGHT, MAINT, NOLB, READY, UP, Server
-from reusedproxy.backends.slow_start import SlowStart
+from reusedproxy.backends.slow_start import SlowStart, Together
 from reusedproxy.config import model
 from reusedproxy.config.model.balance import HASHES, Balance, HashType
 from tests.fakes import Asks, PoolBench
@@ -425,6 +425,25 @@ class WeightTests(SynchronousTestCase):
             if server.settings.slowstart
         }
         return backend
+
+    def test_servers_that_rise_together_take_their_steps_together(self) -> None:
+        """The algorithm looks at all weights once for them, and not once for each."""
+        servers = servers_of([1] * 50, slowstart=10.0)
+        backend = self.backend(*servers)
+        looks: list[int] = []
+        clock: Any = self.clock
+        backend.weigh_together = Together(clock, lambda: looks.append(1))
+        for server in servers:
+            backend.set_state(server, MAINT)
+        self.clock.advance(1)
+        for server in servers:
+            backend.set_state(server, READY)
+        self.clock.advance(0.1)
+        looks.clear()
+        self.clock.pump([0.1] * 30)
+        self.assertIn(len(looks), (2, 3))
+        backend.stop("test over")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def given(self, backend: Backend, count: int) -> Counter[str]:
         had = Counter[str]()

@@ -18,7 +18,7 @@ from reusedproxy.backends.checks.observe import UNCONNECTED, Observed, Observer
 from reusedproxy.backends.dynamic_cookies import dynamic_cookie
 from reusedproxy.backends.queue import Queue, Rank, Waits
 from reusedproxy.backends.server import DOWN, MAINT, Server
-from reusedproxy.backends.slow_start import SlowStart
+from reusedproxy.backends.slow_start import SlowStart, Together
 from reusedproxy.config import model
 from reusedproxy.config.model.persistence import NO_COOKIES, UNSEEN
 from reusedproxy.measures.traffic import Traffic
@@ -109,6 +109,8 @@ class Backend:
         self.groups: list[Group] = []
         #: Of the servers with a `slowstart`.
         self.slow_starts: dict[Server, SlowStart] = {}
+        #: Has the algorithm look at their weights again; None: at each step.
+        self.weigh_together: Together | None = None
         #: What its requests are answered in place of error pages.
         self.errors: ErrorPages = {}
         #: What a reload has put in its place.
@@ -163,8 +165,7 @@ class Backend:
         checkers: list[Checker | AgentChecker] = [*self.checkers, *self.agents]
         for checker in checkers:
             checker.stop()
-        for slow_start in self.slow_starts.values():
-            slow_start.stop()
+        self.stop_slow_starts()
         for server in self.servers:
             server.pool.close(reason)
 
@@ -440,12 +441,26 @@ class Backend:
         self._regroup(server)
         self._go_on(server, had_any)
 
+    def stop_slow_starts(self) -> None:
+        """Takes no further step: the backend stops, or another has taken its place."""
+        for slow_start in self.slow_starts.values():
+            slow_start.stop()
+        if self.weigh_together is not None:
+            self.weigh_together.stop()
+
+    def weigh_anew(self) -> None:
+        """Has the algorithm look at the servers' weights again."""
+        self._balance.use(self._active)
+
     def slow_start_advanced(self, server: Server) -> None:
         """Gives `server` more requests from now on, as its `slowstart` says."""
         was_full = server.full
         self._set_limit(server)
-        if self._balance.dynamic and server in self._active:
-            self._balance.use(self._active)
+        if self._balance.dynamic and server in self._used:
+            if self.weigh_together is None:
+                self.weigh_anew()
+            else:
+                self.weigh_together.ask()
         if was_full and not server.full:
             self._balance.freed(server)
             self._place_queued(server)

@@ -12,6 +12,9 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from reusedproxy.backends.server import DRAIN, FULL_WEIGHT, UP, Server
 
+#: Seconds within which the steps of several servers count as one.
+WITHIN = 0.05
+
 
 class SlowStart:
     """Raises the `throttle` of one server in the steps of HAProxy (src/server.c), which counts whole seconds: one step
@@ -66,3 +69,28 @@ class SlowStart:
     def _step(self) -> None:
         self._call = None
         self.go_on()
+
+
+class Together:
+    """Does one thing for all who ask for it within `WITHIN` seconds: a thousand servers that come back at once take
+    their steps at about the same time, and choosing among them anew takes milliseconds."""
+
+    def __init__(self, clock: IReactorTime, act: Callable[[], None]) -> None:
+        self._clock = clock
+        self._act = act
+        self._call: IDelayedCall | None = None
+
+    def ask(self) -> None:
+        """Has it done in a moment."""
+        if self._call is None:
+            self._call = self._clock.callLater(WITHIN, self._do)
+
+    def stop(self) -> None:
+        """Does nothing any more of what was asked for."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _do(self) -> None:
+        self._call = None
+        self._act()

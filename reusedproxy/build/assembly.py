@@ -21,7 +21,7 @@ from reusedproxy.backends.balance.ring import nodes_of
 from reusedproxy.backends.checks.observe import Observer
 from reusedproxy.backends.moving import Departed
 from reusedproxy.backends.server import Server
-from reusedproxy.backends.slow_start import SlowStart
+from reusedproxy.backends.slow_start import SlowStart, Together
 from reusedproxy.build.answers import Answers
 from reusedproxy.build.balancing import hash_of
 from reusedproxy.build.certificates import FilesOfTLS, Served, Stamps, serving
@@ -451,6 +451,8 @@ class Assembly:
             for server in servers
             if server.settings.slowstart
         }
+        if backend.slow_starts:
+            backend.weigh_together = Together(self._reactor, backend.weigh_anew)
         self._cookies_differ(backend)
         checked = [line for line in lines if line.server.settings.check is not None]
         for line in checked:

@@ -45,8 +45,7 @@ def take_place(old: Proxy, new: Proxy, announce: Announce) -> list[Iterator[None
     for backend in old.backends:
         for group in backend.groups:
             group.stop()
-        for slow_start in backend.slow_starts.values():
-            slow_start.stop()
+        backend.stop_slow_starts()
     if old.rates is not None:
         old.rates.stop()
     return leaving
@@ -223,7 +222,11 @@ class Replaced:
         staying: list[Proxy] = []
         gone: list[Proxy] = []
         for each in self.proxies:
-            stays = each is self._clearing or any(frontend.connections for frontend in each.frontends)
+            # Also one whose own clients have gone, if requests that an older proxy has handed on are at its servers.
+            used = any(frontend.connections for frontend in each.frontends) or any(
+                backend.traffic.scur for backend in each.backends
+            )
+            stays = each is self._clearing or used
             (staying if stays else gone).append(each)
         self.proxies = staying
         assert self._present is not None

@@ -203,7 +203,7 @@ class Attempt:
             request.placed_at = now
         server.last_placed = now
         if backend.settings.prefer_last:
-            session_of(client).last = server
+            session_of(client).last = server.full_name
         pool = server.pool
         if server.naming is not None:
             self.state = CONNECTING
@@ -439,7 +439,8 @@ class Attempt:
 def _preferred(session: Session, backend: Backend) -> Server | None:
     """Returns the server of the client's last request, if it is one of this backend's and can take this one at once on
     a connection that it has (`option prefer-last-server`)."""
-    server = session.last
+    of, _, name = session.last.rpartition("/")
+    server = backend.named.get(name) if of == backend.name else None
     if server is None or server.full or not backend.uses(server):
         return None
     return server if server.pool.idle or session.has_one_of(server.pool) else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from attrs import Factory, define
 
-from reusedproxy.backends.server import Server
 from reusedproxy.net.tls.facts import TransportTLS
 from reusedproxy.pool.connection import PRIVATE, RETIRING, ServerConnection
 from reusedproxy.pool.pool import HTTPConnectionPool
@@ -20,13 +19,14 @@ class Session:
     """Keeps the state of one client connection. `tls` is None without TLS.
 
     `private` are server connections that serve nobody else (`http-reuse never`, and those that are
-    authenticated themselves). `last` is the server of the last request, in backends with `option prefer-last-server`.
+    authenticated themselves). `last` names the server of the last request (backend/server), in backends with `option
+    prefer-last-server`; a name, because the session outlives reloads and the server does not.
     """
 
     tls: TransportTLS | None
     variables: dict[str, Sample] = Factory(dict)
     private: list[ServerConnection] = Factory(list)
-    last: Server | None = None
+    last: str = ""
 
     def keep(self, connection: ServerConnection) -> None:
         """Reserves this server connection for the client; it is closed with the client's own."""

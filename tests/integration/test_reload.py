@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Event
 
+from reusedproxy.daemon.succession import EVERY
 from reusedproxy.demo.certificates import Authority
 from tests.integration.peers import LOOPBACK, Nginx, OpensslServer, missing, wait_for
 from tests.integration.test_main_job import NAME, MainJobTestCase, ask
@@ -146,6 +147,54 @@ class ReloadTests(MainJobTestCase):
             self.assertEqual(ask(self.proxy.port), 200)
             server.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
             self.assertEqual(asked.result(10), 204)
+
+    def replaced_are_freed(self) -> None:
+        """Time for what replaced proxies have left behind to be closed."""
+        until = time.monotonic() + 2.5 * EVERY
+        wait_for(lambda: time.monotonic() > until, "the replaced proxies to be looked at")
+
+    def test_a_request_that_waited_at_one_reload_outlives_the_next(self) -> None:
+        """It is handed to the second proxy, which has no client of its own, and is at its server when a third comes."""
+        listening = socket.create_server((LOOPBACK, 0))
+        self.addCleanup(listening.close)
+        listening.settimeout(10)
+        slow = f"server slow {LOOPBACK}:{listening.getsockname()[1]} maxconn 1\n"
+        self.reload(f"backend servers\n    {slow}", "0 of 1 pools kept")
+        servers = []
+
+        def reaches() -> None:
+            servers.append(listening.accept()[0])
+            self.addCleanup(servers[-1].close)
+            servers[-1].settimeout(10)
+            self.assertIn(b"\r\n\r\n", servers[-1].recv(4096))
+
+        with ThreadPoolExecutor(2) as threads:
+            asked = [threads.submit(ask, self.proxy.port)]
+            reaches()
+            asked.append(threads.submit(ask, self.proxy.port))
+            wait_for(lambda: any(row["qcur"] == "1" for row in self.proxy.statistics()), "the second to wait")
+            self.reload(f"backend servers\n    http-request set-header x y\n    {slow}", "1 of 1 pools kept")
+            reaches()
+            self.reload(f"backend servers\n    http-request set-header x z\n    {slow}", "1 of 1 pools kept")
+            self.replaced_are_freed()
+            for server in servers:
+                server.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+            self.assertEqual([each.result(10) for each in asked], [204, 204])
+        self.assertNotIn("Traceback", self.proxy.output)
+
+    def test_a_client_with_a_server_of_its_own_choice_outlives_a_reload(self) -> None:
+        """`option prefer-last-server`: its last server was one of the proxy that is gone."""
+        text = "backend servers\n    option prefer-last-server\n" + self.line
+        self.reload(text, "1 of 1 pools kept")
+        with socket.create_connection((LOOPBACK, self.proxy.port), timeout=10) as client:
+            for number in range(2):
+                client.sendall(GET)
+                self.assertTrue(client.recv(4096).startswith(b"HTTP/1.1 200"), number)
+                self.reload(f"{text}    http-request set-header x y{number}\n", "1 of 1 pools kept")
+                self.replaced_are_freed()
+            client.sendall(GET)
+            self.assertTrue(client.recv(4096).startswith(b"HTTP/1.1 200"))
+        self.assertNotIn("Traceback", self.proxy.output)
 
     def test_old_and_new_clients_together_keep_to_maxconn(self) -> None:
         """One bound counts through all reloads, with the value of the last one read."""
