@@ -445,6 +445,17 @@ class WeightTests(SynchronousTestCase):
         backend.stop("test over")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_a_limit_that_was_ordered_counts_below_minconn(self) -> None:
+        """Also one that is handed on at a reload, after the backend was made."""
+        (server,) = servers_of([1], minconn=2, maxconn=10)
+        backend = self.backend(server)
+        server.limit = server.most = server.maxconn = 1
+        backend.learn_limits()
+        asked = [Asks() for _ in range(2)]
+        for each in asked:
+            backend.choose(each)
+        self.assertEqual([each.servers for each in asked], [["s0"], []])
+
     def given(self, backend: Backend, count: int) -> Counter[str]:
         had = Counter[str]()
         for _ in range(count):

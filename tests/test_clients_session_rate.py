@@ -55,6 +55,15 @@ class RateTests(SynchronousTestCase):
             self.assertLessEqual(sum(begin <= each < begin + 1 for each in times), 2 * limit)
         self.assertGreater(len(times), limit)
 
+    def test_a_reload_does_not_begin_the_second_anew(self) -> None:
+        clock = Clock()
+        old, new = (SessionRate(3, Deadlines(clock), lambda: None) for _ in range(2))
+        self.assertEqual([old.count() for _ in range(3)], [False, False, True])
+        new.follow(old)
+        self.assertTrue(new.count())
+        for each in (old, new):
+            each.stop()
+
 
 class FrontendTests(test_clients_frontend.BoundCase):
     """The frontend, over real sockets."""

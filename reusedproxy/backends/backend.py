@@ -472,10 +472,14 @@ class Backend:
             return
         server.limit = server.most = most
         self._set_limit(server)
+        self.learn_limits()
+        self._place_queued(server)
+
+    def learn_limits(self) -> None:
+        """Notes that servers' limits, or states, have been set from outside: ordered, or handed on at a reload."""
         self._ramped = _ramped(self.servers)
         self._limits_from = self._limits_below = 0
         self.use_usable()
-        self._place_queued(server)
 
     def clear_counters(self, everything: bool) -> None:
         """Forgets the highest values that were seen; with `everything` also what was counted."""

@@ -37,6 +37,10 @@ class SessionRate:
             self._deadlines.watch(self, now + self._wait(now))
         return self.limited
 
+    def follow(self, before: SessionRate) -> None:
+        """Goes on from what `before` has counted, whose place it takes at a reload."""
+        self._begins, self._before, self._now = before._begins, before._before, before._now
+
     def stop(self) -> None:
         """Lets go of the clock."""
         self._deadlines.cancel(self)

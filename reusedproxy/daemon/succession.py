@@ -76,7 +76,7 @@ def hand_on_states(old: Proxy, new: Proxy, announce: Announce) -> None:
         weight = server.weight if server.service is None else server.settings.weight
         for word, now, said_by_file in (
             ("weight", weight, server.settings.weight),
-            ("maxconn", server.most, server.settings.maxconn),
+            ("maxconn", server.limit, server.settings.maxconn),
         ):
             if now != said_by_file:
                 text = f"Server {name} keeps {word} {now}, as was ordered before the reload"
@@ -85,7 +85,12 @@ def hand_on_states(old: Proxy, new: Proxy, announce: Announce) -> None:
         if line.server.tracked is None:
             _tell_trackers(line.server, new.deadlines.now())
     for backend in new.backends:
-        backend.use_usable()
+        backend.learn_limits()
+    rates = {frontend.name: frontend.rate for frontend in old.frontends}
+    for frontend in new.frontends:
+        before = rates.get(frontend.name)
+        if frontend.rate is not None and before is not None:
+            frontend.rate.follow(before)
 
 
 def _tell_trackers(server: Server, now: float) -> None:
