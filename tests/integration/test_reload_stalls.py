@@ -46,7 +46,7 @@ class StallTests(TestCase):
         self.config = directory / "proxy.cfg"
         self.config.write_text(
             "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n"
-            f"frontend f\n bind {LOOPBACK}:0\n default_backend b\nbackend b\n{lines}"
+            f"frontend f\n bind {LOOPBACK}:0\n default_backend b\nbackend b\n balance roundrobin\n{lines}"
         )
 
     def test_the_longest_turn_of_the_loop(self) -> Any:
