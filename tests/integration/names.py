@@ -77,6 +77,9 @@ class NameServerThread:
 
 
 class _Handler(BaseHTTPRequestHandler):
+    #: Head and body go out together. Apart, the second would wait for the first one's acknowledgement, 40 ms, and a
+    #: reload in between would meet an answer whose head has promised that the connection stays.
+    wbufsize = -1
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
