@@ -123,7 +123,7 @@ class BoundTests(BoundCase):
         return successor
 
     def test_idle_clients_go_on_in_the_successor(self) -> None:
-        """Nobody who asks at the moment of a reload is turned away; who is being served is told to come again."""
+        """Nobody who asks at the moment of a reload is turned away; who is being served goes over after the answer."""
         self.world(places=9)
         old = self.made.frontend
         idle, asked, busy = self.clients(3)
@@ -147,7 +147,46 @@ class BoundTests(BoundCase):
         while self.made.server.busy:
             self.made.server.busy[0].feed(OK)
         self.loop.pump()
-        self.assertEqual((len(old.connections), len(successor.connections)), (0, 2))
+        self.assertEqual((len(old.connections), len(successor.connections)), (0, 3))
+        self.assertNotIn(b"close", busy.received)
+        self.end()
+
+    def test_a_client_whose_answer_has_begun_asks_again_behind_it(self) -> None:
+        """Its head, which has gone out, told that the connection stays; the next request may be on its way."""
+        self.world(places=9)
+        old = self.made.frontend
+        (client,) = self.clients(1)
+        client.send(GET)
+        self.loop.pump()
+        self.made.server.connect()
+        self.made.server.busy[0].feed(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n12")
+        self.loop.pump()
+        successor = self.succeed(9)
+        self.made.server.busy[0].feed(b"34")
+        client.send(GET)
+        self.loop.pump()
+        self.assertEqual((client.end, len(old.connections), len(successor.connections)), ("", 0, 1))
+        self.made.server.answer()
+        self.loop.pump()
+        self.assertEqual(client.received.count(b"HTTP/1.1 200"), 2)
+        self.end()
+
+    def test_a_client_that_does_not_take_its_answer_goes_over(self) -> None:
+        """What it was sent waits in the kernel; its next request is answered there."""
+        world = self.world(places=9)
+        (client,) = self.clients(1)
+        (connection,) = world.frontend.connections
+        assert isinstance(connection, ClientConnection)
+        connection.pause_writing()
+        successor = self.succeed(9)
+        self.assertEqual(set(successor.connections), {connection})
+        connection.resume_writing()
+        client.send(GET)
+        self.loop.pump()
+        world.server.connect()
+        world.server.answer()
+        self.loop.pump()
+        self.assertEqual(client.received.count(b"HTTP/1.1 200"), 1)
         self.end()
 
     def test_clients_from_before_a_reload_count_on(self) -> None:

@@ -324,6 +324,14 @@ class ClientConnection:
             self._end("error" if error else self.last_because or "body not read", last, drain=drain)
             return
         self.state = WAITING
+        if self.frontend.stopped:
+            if last:
+                self.transport.write(last)
+                last = b""
+            self._turn_ends_at = self.requests
+            self.frontend.settle(self)
+            if self.state != WAITING:
+                return
         if exchange.by_page:
             self._turn_ends_at = self.requests
         timeout = self.frontend.timeouts.http_keep_alive
@@ -405,12 +413,12 @@ class ClientConnection:
         if self.state < BUSY:
             self.transport.abort("not let in any more")
 
-    def move(self, frontend: Owner, once: bool) -> bool:
-        """Moves the connection to `frontend`, from the one that accepted it; with `once` for one more request.
-        Returns False if an exchange is under way or the connection cannot be moved. A partly received head is
-        read on, and judged, there."""
-        if self.state not in (WAITING, READING) or self._blocked or self._eof:
-            return False
+    def move(self, frontend: Owner, once: bool) -> None:
+        """Moves the connection to `frontend`, from the one that accepted it; with `once` for one more request. A partly
+        received head is read on, and judged, there. While an exchange is under way nothing is moved: when it has ended,
+        `settle` of the frontend that accepted it is asked."""
+        if self.state not in (WAITING, READING):
+            return
         if once:
             self.end_after("other certificates are shown now")
         self.frontend.connections.discard(self)
@@ -419,7 +427,6 @@ class ClientConnection:
         self.straight = None if passes else frontend.default_route
         self.forwarded = frontend.forwarded(self.address)
         frontend.take_over(self)
-        return True
 
     def abort(self, reason: str) -> None:
         """Ends the connection now, whatever is under way."""

@@ -182,9 +182,9 @@ class Frontend:
                 yield
         self.closing = True
 
-    def settle(self, connection: ClientConnection) -> None:
-        """Hands over a connection that has come of a pending client since this frontend stopped: to the one that
-        accepts on its listener now, if its client would be admitted there."""
+    def settle(self, connection: Connected) -> None:
+        """Hands over a connection that was not idle when this frontend stopped (a pending client's, one whose exchange
+        has ended since): to the one that accepts on its listener now, if its client would be admitted there."""
         taker = connection.listener.taker
         self._settle(connection, taker if isinstance(taker, Frontend) and taker is not self else None)
 
@@ -195,11 +195,13 @@ class Frontend:
             if successor is None:
                 connection.finish()
             # Else it may complete its handshake, and is judged then.
-        elif successor is None or not self._hand_over(connection, successor):
+        elif successor is None:
             connection.finish()
+        else:
+            self._hand_over(connection, successor)
 
-    def _hand_over(self, connection: ClientConnection, successor: Frontend) -> bool:
-        """Hands a connection over, or turns it away. Returns False if it did neither.
+    def _hand_over(self, connection: ClientConnection, successor: Frontend) -> None:
+        """Hands a connection over, or turns it away; one whose exchange is under way is settled when that has ended.
 
         A client that may not connect any more, by the rules there, gets no further answer. A client that was admitted
         before another CA or list of revoked certificates counted has to come again; one that was shown other
@@ -208,15 +210,15 @@ class Frontend:
         address = connection.listener.bind.address
         if not self._admitted_alike(connection, successor):
             connection.turn_away()
-            return True
+            return
         ours, theirs = self.handshakes.certificates.get(address), successor.handshakes.certificates.get(address)
-        if ours is theirs:
-            return connection.move(successor, once=False)
         transport = connection.transport
-        if isinstance(transport, ServerTLSTransport) and theirs is not None and transport.is_admitted_alike(theirs):
-            return connection.move(successor, once=True)
-        connection.finish(admitted=False)
-        return True
+        if ours is theirs:
+            connection.move(successor, once=False)
+        elif isinstance(transport, ServerTLSTransport) and theirs is not None and transport.is_admitted_alike(theirs):
+            connection.move(successor, once=True)
+        else:
+            connection.finish(admitted=False)
 
     def _admitted_alike(self, connection: ClientConnection, successor: Frontend) -> bool:
         """Tells whether the client would be admitted there, and with a PROXY header before

@@ -45,6 +45,8 @@ class Owner(ClientFrontend, Protocol):
     invalid: LastErrors
     connections: set[Connected]
     closing: bool
+    #: Another frontend accepts on its listeners, or nobody does.
+    stopped: bool
     #: Tells whether `route` answers some requests itself (`monitor-uri`).
     monitored: bool
     #: Tells whether `forwarded` writes anything for some clients.
@@ -63,6 +65,9 @@ class Owner(ClientFrontend, Protocol):
 
     def chunked_body(self) -> ChunkedBody:
         """Returns a reader for a request body of unknown length."""
+
+    def settle(self, connection: Connected) -> None:
+        """Hands over a connection that was not idle when this frontend stopped, or ends it."""
 
     def take_over(self, connection: Connected) -> None:
         """Adopts a connection of another frontend, which stops."""

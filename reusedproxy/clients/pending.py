@@ -37,15 +37,8 @@ class Admitting(Owner, Protocol):
     @property
     def maxconn(self) -> int: ...
 
-    @property
-    def stopped(self) -> bool:
-        """Tells whether it accepts no more clients."""
-
     def admit(self, accepted: socket, address: tuple[str, int], listener: Listener) -> ClientConnection | PendingClient:
         """Makes the client connection, or begins the handshake that comes before it."""
-
-    def settle(self, connection: ClientConnection) -> None:
-        """Hands over a connection that has come of a pending client since it stopped, or ends it."""
 
 
 class PendingClients:
