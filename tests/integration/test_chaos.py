@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import chaos
 from tests.integration.peers import temporary_directory
 
 
+@pytest.mark.alone
 class ConstantTimeoutTests(SynchronousTestCase):
     """Clients that close, in bursts with pauses that end about when the server's time-out does."""
 

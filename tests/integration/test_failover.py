@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 
+import pytest
 from attrs import Factory, define
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -76,6 +77,7 @@ class Load:
             time.sleep(0.02)
 
 
+@pytest.mark.alone
 class FailoverTests(SynchronousTestCase):
     """Three servers over mutual TLS, with a floor and checks."""
 

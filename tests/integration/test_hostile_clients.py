@@ -7,6 +7,8 @@ import socket
 import struct
 import time
 
+import pytest
+
 from tests.integration.peers import LOOPBACK, Process, established, missing, wait_for
 from tests.integration.test_main_job import MainJobTestCase, ask
 
@@ -53,6 +55,7 @@ class HostileClientTestCase(MainJobTestCase):
         return made
 
 
+@pytest.mark.alone
 class SlowClientTests(HostileClientTestCase):
     """slowhttptest, as it comes with Debian."""
 
@@ -92,6 +95,7 @@ class SlowClientTests(HostileClientTestCase):
         self.attack("/files/large", r"200 \d+ - - cD", READERS, "-X", "-w", "512", "-y", "1024", "-n", "30", "-z", "32")
 
 
+@pytest.mark.alone
 class RudeClientTests(HostileClientTestCase):
     """Others, of our own making."""
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from unittest import SkipTest
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.demo.certificates import Authority
@@ -115,6 +116,7 @@ class NamesTestCase(SynchronousTestCase):
         return [row["status"] for row in daemon.statistics() if row["svname"].startswith("web")]
 
 
+@pytest.mark.alone
 class LoadTests(NamesTestCase):
     """Answers change while clients ask."""
 

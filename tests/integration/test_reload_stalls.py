@@ -11,6 +11,7 @@ import time
 from typing import Any
 from unittest import mock
 
+import pytest
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
@@ -29,6 +30,7 @@ SLOW = 1.0
 MOST = 0.1
 
 
+@pytest.mark.alone
 class StallTests(TestCase):
     """The whole service in this process, with a call every millisecond that tells how late it is."""
 

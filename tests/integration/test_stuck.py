@@ -10,6 +10,8 @@ import time
 from functools import partial
 from unittest import TestCase
 
+import pytest
+
 from tests.integration.daemon import Daemon
 from tests.integration.peers import LOOPBACK, accepts_connections, run_curl, temporary_directory, wait_for
 from tests.ports import free_port
@@ -47,6 +49,7 @@ class ProcessTestCase(TestCase):
         return running.wait(seconds)
 
 
+@pytest.mark.alone
 class StuckTests(ProcessTestCase):
     def stuck(self) -> tuple[Daemon, socket.socket]:
         daemon = self.daemon(UNBOUNDED, HARD)
