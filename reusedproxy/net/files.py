@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
-import pwd
 import stat
 from contextlib import AbstractContextManager
 
-from reusedproxy.net.acting import acting
+from reusedproxy.net.acting import NOBODY, acting, groups_of
 from reusedproxy.net.trusted_paths import LinkOfAnother, open_file
 
 
@@ -25,17 +24,21 @@ def unless_pipe(path: str, flags: int) -> int:
     try:
         fd = open_file(path, flags)
     except LinkOfAnother as link:
-        with _acting_as(link.owner):
-            fd = open_file(path, flags)
+        try:
+            with _acting_as(link.owner, link.group):
+                fd = open_file(path, flags)
+        except PermissionError:
+            who = f"user {link.owner}" if link.owner is not None else "others than root"
+            text = f"Permission denied for {who}, who can change a link on the way"
+            raise PermissionError(errno.EACCES, text, path) from None
     if stat.S_ISFIFO(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(errno.EINVAL, "it is a pipe, and a reload needs a file that can be read again", path)
     return fd
 
 
-def _acting_as(uid: int) -> AbstractContextManager[None]:
-    try:
-        user = pwd.getpwuid(uid)
-    except KeyError:
-        return acting(uid, uid, [uid])
-    return acting(uid, user.pw_gid, os.getgrouplist(user.pw_name, user.pw_gid))
+def _acting_as(uid: int | None, gid: int | None) -> AbstractContextManager[None]:
+    if uid is not None:
+        return acting(uid, *groups_of(uid))
+    group = NOBODY if gid is None else gid
+    return acting(NOBODY, group, [group])
