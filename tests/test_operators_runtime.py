@@ -270,8 +270,13 @@ class Owner:
     def __init__(self) -> None:
         self.gone: list[Session] = []
 
+        self.told: list[str] = []
+
     def session_gone(self, session: Session) -> None:
         self.gone.append(session)
+
+    def session_refused(self, session: Session, why: str) -> None:
+        self.told.append(why)
 
 
 class SessionTests(RuntimeTestCase):
@@ -302,6 +307,21 @@ class SessionTests(RuntimeTestCase):
     def test_several_commands_are_answered_in_order(self) -> None:
         said = self.tell("get weight be/s1;set weight be/s1 5;get weight be/s1\nget weight be/s2\n")
         self.assertEqual(said, "10 (initial 10)\n\n\n5 (initial 10)\n\n20 (initial 20)\n\n")
+
+    def test_what_a_browser_is_made_to_send_is_no_command(self) -> None:
+        """Whatever stands in the head or the body of its request; nor is it answered."""
+        for line in (
+            "POST / HTTP/1.1",
+            "GET /;set%20weight HTTP/1.1",
+            "get weight be/s1;set weight be/s1 9 HTTP/1.1",
+            "PRI * HTTP/2.0",
+            "host: 127.0.0.1:9999",
+        ):
+            self.setUp()
+            said = self.tell(f"{line}\r\nContent-Type: text/plain\r\n\r\nset weight be/s1 5\n")
+            self.assertEqual((said, self.wire.end), ("", ("close", "HTTP")), line)
+            self.assertEqual(self.server("be/s1").weight, 10)
+            self.assertEqual(self.owner.told, ["a browser or another HTTP client has sent a request to it"])
 
     def test_a_line_may_come_in_pieces(self) -> None:
         self.assertEqual(self.tell("get wei"), "")

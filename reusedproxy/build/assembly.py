@@ -364,7 +364,7 @@ class Assembly:
                 if listener is None:
                     bound = bind_socket(bind, backlog_of(bind, clients), v6_only, at)
                 else:
-                    owner_of(bind)  # not needed yet, but it must be possible
+                    listener.may_adopt(bind)
                     self._proxy.notices += _fixed(bind, listener, v6_only)
             except ListenError as error:
                 self._faults.append(Fault(bind.place, f"{error}{self._in_the_way(bind)}"))
