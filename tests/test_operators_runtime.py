@@ -151,6 +151,10 @@ class CommandTests(RuntimeTestCase):
             ("set maxconn frontend fe -5", "Value out of range."),
             ("show servers state no", "Can't find backend."),
             ("show stat no -1 -1", "No such proxy."),
+            ("set timeout cli ²", "Invalid timeout value."),
+            ("set timeout cli " + "9" * 5000, "Invalid timeout value."),
+            ("set timeout cli " + "0" * 5000, "Invalid timeout value."),
+            ("set maxconn frontend fe ²", "Integer value expected."),
             ("show pool no", "No such backend."),
             ("show pool be/no", "No such server."),
             ("show env NO_SUCH", "Variable not found"),
@@ -219,6 +223,8 @@ class CommandTests(RuntimeTestCase):
         self.assertEqual(names("show stat be 4 -1"), ["be,s1", "be,s2", "be,sure"])
         self.assertEqual(names("show stat 2 4 1"), ["be,s1"])
         self.assertEqual(names("show stat -1 1 -1"), ["fe,FRONTEND", "both,FRONTEND"])
+        for types in ("²", "٣", "--1", "+-1", "1_0", "9" * 5000, "-" + "0" * 5000, "x", "-"):
+            self.assertEqual(names(f"show stat -1 {types} -1"), [], types[:10])
         self.assertEqual(names("show stat be -1 -1 no-maint"), ["be,s1", "be,sure", "be,BACKEND"])
         self.assertEqual(names("show stat be x -1"), [])
 
@@ -275,8 +281,9 @@ class Owner:
     def session_gone(self, session: Session) -> None:
         self.gone.append(session)
 
-    def session_refused(self, session: Session, why: str) -> None:
+    def session_refused(self, session: Session, why: str) -> bool:
         self.told.append(why)
+        return len(self.told) == 1
 
 
 class SessionTests(RuntimeTestCase):
@@ -382,3 +389,7 @@ class SessionTests(RuntimeTestCase):
         self.assertIn("Internal error", self.tell("get weight be/s1\n"))
         self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
         self.assertEqual(self.wire.end, ("close", "error"))
+        wire: Any = Wire()
+        Session(self.owner, wire, self.deadlines, self.context)
+        wire.feed(b"get weight be/s1\n")
+        self.assertEqual((wire.end, self.flushLoggedErrors(AttributeError)), (("close", "error"), []))

@@ -16,6 +16,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -93,7 +94,8 @@ class Manager:
         words = self._environment
         usec = words.get("WATCHDOG_USEC", "")
         ours = words.get("WATCHDOG_PID", "") in ("", str(self._pid()))
-        return int(usec) / 2e6 if self._address and ours and usec.isdigit() and int(usec) else None
+        said = re.fullmatch("[0-9]{1,18}", usec) is not None and int(usec)
+        return said / 2e6 if self._address and ours and said else None
 
 
 #: How a status file begins.

@@ -47,8 +47,8 @@ class Owner(Protocol):
     def session_gone(self, session: Session) -> None:
         """Forgets a session whose connection is closed."""
 
-    def session_refused(self, session: Session, why: str) -> None:
-        """Tells the operator what the session is ended for."""
+    def session_refused(self, session: Session, why: str) -> bool:
+        """Tells the operator what the session is ended for. Returns False if that was logged lately."""
 
 
 class Session:
@@ -146,7 +146,9 @@ class Session:
         try:
             self._answer_all()
         except Exception:
-            self._log.failure("a command of the runtime API ends by our own fault")
+            # Whoever finds one can cause it again and again.
+            if self._owner.session_refused(self, "a command ends by our own fault"):
+                self._log.failure("a command of the runtime API ends by our own fault")
             self._transport.write(b"Internal error: the daemon's log tells more.\n\n")
             self._end("error")
         finally:

@@ -236,10 +236,10 @@ class RuntimeAPI:
             at.listener.connections -= 1
         self._fill()
 
-    def session_refused(self, session: Session, why: str) -> None:
-        """Logs what a session is ended for."""
+    def session_refused(self, session: Session, why: str) -> bool:
+        """Logs what a session is ended for, once in a while. Returns whether it has."""
         address = self._at[session].settings.bind.address
-        self._faults.tell(why, f"Runtime API ends a session at {address}: {why}", "sessions ended")
+        return self._faults.tell(why, f"Runtime API ends a session at {address}: {why}", "sessions ended")
 
     def _displace(self, level: int) -> None:
         """Ends the session that gives way to one of this level."""
