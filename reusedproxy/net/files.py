@@ -1,6 +1,6 @@
 """Opens files that are read while clients are served.
 
-A pipe in place of a file would block the event loop, so it is refused.
+A pipe in place of a file would block the event loop, so it is refused. Libraries get what was read, and no path.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from reusedproxy.net.acting import NOBODY, acting, groups_of
 from reusedproxy.net.trusted_paths import LinkOfAnother, open_file
@@ -35,6 +36,22 @@ def unless_pipe(path: str, flags: int) -> int:
         os.close(fd)
         raise OSError(errno.EINVAL, "it is a pipe, and a reload needs a file that can be read again", path)
     return fd
+
+
+@contextmanager
+def held_in_memory(content: bytes) -> Iterator[str]:
+    """Yields the path of a nameless file with this content, for a library that takes nothing but paths.
+
+    Given the path of the file that the content was read from, it would open it again by itself: as root through any
+    link, and perhaps another file by then. Raises OSError.
+    """
+    with open(os.memfd_create("reusedproxy"), "wb") as file:
+        file.write(content)
+        file.flush()
+        path = f"/proc/self/fd/{file.fileno()}"
+        if not os.path.exists(path):
+            raise OSError(errno.ENOENT, "this needs /proc, which is not mounted")
+        yield path
 
 
 def _acting_as(uid: int | None, gid: int | None) -> AbstractContextManager[None]:
