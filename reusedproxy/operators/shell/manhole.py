@@ -83,6 +83,8 @@ SIGNATURES = (
     b"sk-ssh-ed25519@openssh.com",
     b"sk-ecdsa-sha2-nistp256@openssh.com",
 )
+#: Requests of a channel that start something (RFC 4254, section 6.5).
+STARTING = (b"shell", b"exec", b"subsystem")
 #: The first message number beyond transport and key exchange.
 BEYOND_TRANSPORT = 50
 #: Most characters of a client's text in the log.
@@ -459,9 +461,23 @@ class _Channels(SSHConnection):
 
     def ssh_CHANNEL_OPEN(self, packet: bytes) -> None:
         """Opens a channel, unless the key has been withdrawn since the login: a connection may last for months."""
-        self.transport.look_again()
-        if self.transport.state == ADMITTED:
+        if self._is_authorized():
             SSHConnection.ssh_CHANNEL_OPEN(self, packet)
+
+    def ssh_CHANNEL_REQUEST(self, packet: bytes) -> Any:
+        """Starts something in a channel, which may have been open for months, too, unless the key is withdrawn."""
+        if getNS(packet[4:])[0] not in STARTING or self._is_authorized():
+            return SSHConnection.ssh_CHANNEL_REQUEST(self, packet)
+        return None
+
+    def ssh_CHANNEL_EOF(self, packet: bytes) -> None:
+        """Runs a script whose input is complete, unless the key is withdrawn."""
+        if self._is_authorized():
+            SSHConnection.ssh_CHANNEL_EOF(self, packet)
+
+    def _is_authorized(self) -> bool:
+        self.transport.look_again()
+        return bool(self.transport.state == ADMITTED)
 
     def channelClosed(self, channel: Any) -> None:
         SSHConnection.channelClosed(self, channel)
