@@ -51,6 +51,7 @@ class FaultTests(SynchronousTestCase):
             (f"unix@{self.directory}/a group nix", "there is no group 'nix'"),
             (f"unix@{self.directory}/a user 99999999999", "'99999999999' is no number of a user"),
             (f"unix@{self.directory}/a user ²", "there is no user '²'"),
+            (f"unix@{self.directory}/none/a", "No such file or directory"),
         ):
             text = f"frontend f\n bind {line}\n default_backend b\nbackend b\n server s {LOOPBACK}:1\n"
             for bind in (False, True):

@@ -845,6 +845,11 @@ class StartTests(FilesTestCase):
         error = self.assertRaises(Refused, self.service().assemble, bind=False)
         self.assertRegex(str(error), r"proxy\.cfg:3: .*cannot be read")
 
+    def test_a_path_where_no_socket_can_be_is_found_by_a_check(self) -> None:
+        (self.directory / "socket").write_text("")
+        (fault,) = self.faults()
+        self.assertIn(f"manhole: cannot listen on unix@{self.directory}/socket: Address already in use", fault)
+
     def test_without_conch_the_fault_says_what_to_install(self) -> None:
         with mock.patch.dict(sys.modules, {"reusedproxy.operators.shell.manhole": None}):
             error = self.assertRaises(Refused, self.service().assemble, bind=False)

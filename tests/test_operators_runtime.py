@@ -21,7 +21,7 @@ from tests.integration.peers import LOOPBACK, temporary_directory
 
 TEXT = f"""\
 global
- stats socket /nowhere/a.sock level admin
+ stats socket /a.sock level admin
  setenv COLOUR blue
 defaults
  mode http

@@ -103,6 +103,26 @@ class BindTests(SocketsTestCase):
         (fault,) = self.faults(self.settings("a"))
         self.assertIn("Permission denied: the user that starts the daemon (number ", fault)
 
+    def test_a_check_finds_paths_where_no_socket_can_be(self) -> None:
+        """The init script stops the old daemon when a check has found nothing wrong."""
+        (self.directory / "file").write_text("")
+        (self.directory / "directory").mkdir()
+        (self.directory / "link").symlink_to(self.directory / "elsewhere")
+        for path, why in (
+            ("none/a", "No such file or directory: its directory"),
+            ("file/a", "Not a directory"),
+            ("file", "Address already in use: what stands there is no socket"),
+            ("directory", "Address already in use: what stands there is no socket"),
+            ("link", "Address already in use: what stands there is no socket"),
+        ):
+            for bind in (False, True):
+                (fault,) = self.faults(self.settings(path), bind=bind)
+                self.assertIn(f": cannot listen on unix@{self.directory}/{path}: {why}", fault)
+        with socket.socket(socket.AF_UNIX) as running:
+            running.bind(f"{self.directory}/a")
+            running.listen()
+            self.assertEqual(self.faults(self.settings("a"), bind=False), [])
+
     def test_a_check_opens_nothing(self) -> None:
         self.assertEqual(self.faults(self.settings("a"), bind=False), [])
         self.assertFalse((self.directory / "a").exists())

@@ -394,6 +394,25 @@ def bind_socket(bind: Bind, backlog: int, v6_only: bool = False, at: sockets._Ad
     return bound
 
 
+def demand_bindable(bind: Bind) -> None:
+    """Checks what can be known of a line without opening anything: its owner, and what stands at the path of a unix
+    socket. Raises OSError.
+
+    A socket may stand there, even one that is listened on: that of the daemon that runs while its configuration is
+    checked.
+    """
+    owner_of(bind)
+    if bind.address.kind != "unix":
+        return
+    path = bind.address.path
+    directory = os.path.dirname(path) or "."
+    if not stat.S_ISDIR(os.stat(directory).st_mode):
+        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise OSError(errno.EADDRINUSE, f"{os.strerror(errno.EADDRINUSE)}: what stands there is no socket")
+
+
 def _bind_port(address: ListenAddress, v6_only: bool, at: sockets._Address | None) -> sockets.socket:
     family = sockets.AF_INET6 if address.v6 else sockets.AF_INET
     bound = sockets.socket(family, sockets.SOCK_STREAM)

@@ -22,7 +22,7 @@ from reusedproxy.config.model.proxies import Global, StatsSocket
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener, ListenError, admits_as_many, backlog_of, bind_socket, owner_of
+from reusedproxy.net.listener import Listener, ListenError, admits_as_many, backlog_of, bind_socket, demand_bindable
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport
 from reusedproxy.operators.runtime.proxy import LEVELS, Context, Service, SocketView, Statistics
@@ -113,7 +113,7 @@ class RuntimeAPI:
         """Binds a socket, if it is to `bind`. Raises ListenError."""
         address = said.bind.address
         try:
-            owner_of(said.bind)
+            demand_bindable(said.bind)
             if bind:
                 prepared.bound.append((said, self._bound(said)))
         except ListenError as error:

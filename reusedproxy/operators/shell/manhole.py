@@ -48,7 +48,7 @@ from zope.interface import implementer
 from reusedproxy.config import model
 from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener, ListenError, bind_socket
+from reusedproxy.net.listener import Listener, ListenError, bind_socket, demand_bindable
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.runtime.proxy import Service
 from reusedproxy.operators.shell.commands import namespace
@@ -138,6 +138,12 @@ class Manhole:
                     look(path, self._user)
             except ManholeError as error:
                 faults += error.texts
+        # Only its owner may connect to a unix socket; on a port, the keys alone decide.
+        self._bind = model.Bind(settings.place, settings.address, mode=0o600)
+        try:
+            demand_bindable(self._bind)
+        except OSError as error:
+            faults.append(f"manhole: cannot listen on {settings.address}: {error.strerror}")
         if faults:
             raise ManholeError(*faults)
 
@@ -148,9 +154,7 @@ class Manhole:
             key = host_key(path, self._user)
         self._factory.use(key or make_host_key(path, self._user))
         try:
-            # Only its owner may connect to a unix socket; on a port, the keys alone decide.
-            bind = model.Bind(self.settings.place, self.settings.address, mode=0o600)
-            bound = bind_socket(bind, BACKLOG)
+            bound = bind_socket(self._bind, BACKLOG)
         except ListenError as error:
             raise ManholeError(f"manhole: {error}") from None
         if bound.family != socket.AF_UNIX and not ip_address(bound.getsockname()[0]).is_loopback:
@@ -161,7 +165,7 @@ class Manhole:
         # Not Twisted's listener: it would open a unix socket to everybody when it takes it over, and would unlink it in
         # the next turn of an event loop that has none left when the daemon stops.
         self._listener = Listener(
-            self._poller, self._deadlines, bind, bound, lambda text: self._announce("alert", text)
+            self._poller, self._deadlines, self._bind, bound, lambda text: self._announce("alert", text)
         )
         if bound.family != socket.AF_UNIX:
             # A client whose machine is gone would have its place for ever.
