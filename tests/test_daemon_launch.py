@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import os
 import socket
+import subprocess
 import sys
 from typing import Any
 from unittest import SkipTest, mock
 
+from twisted.internet.task import Clock
 from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.daemon.account import Account
 from reusedproxy.daemon.launch import UsersLogFile, unusable
+from reusedproxy.daemon.service import ProxyService
 from reusedproxy.net.trusted_paths import open_file
 from tests.integration.peers import temporary_directory
 
@@ -56,6 +59,42 @@ class UnusableTests(SynchronousTestCase):
         self.assertEqual(
             unusable({"pidfile": "/etc/passwd"}), "--pidfile /etc/passwd: cannot be written: Permission denied"
         )
+
+
+class InheritedTests(SynchronousTestCase):
+    def test_what_the_caller_had_open_is_closed(self) -> None:
+        """But for what is to be kept; nor what the program has opened itself."""
+        program = (
+            "import os\n"
+            "from reusedproxy.daemon.launch import close_inherited\n"
+            "own = os.open('/dev/null', os.O_RDONLY)\n"
+            "close_inherited({150})\n"
+            "print(*[fd for fd in (0, 1, 2, 123, 150, 300, own) if os.path.exists(f'/proc/self/fd/{fd}')], own)\n"
+        )
+        read, write = os.pipe()
+        self.addCleanup(os.close, read)
+        os.close(write)
+        given = (123, 150, 300)
+        for descriptor in given:
+            os.dup2(read, descriptor)
+            self.addCleanup(os.close, descriptor)
+        done = subprocess.run(
+            [sys.executable, "-c", program], pass_fds=given, capture_output=True, text=True, check=True, timeout=60
+        )
+        *left, own = done.stdout.split()
+        self.assertEqual(left, ["0", "1", "2", "150", own])
+
+    def test_descriptors_that_the_configuration_names_are_kept(self) -> None:
+        server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
+        file = temporary_directory(self) / "proxy.cfg"
+        file.write_text(
+            f"global\n stats socket fd@{server.fileno()}\ndefaults\n mode http\n timeout connect 1s\n"
+            " timeout client 1s\n timeout server 1s\nfrontend f\n bind fd@77\n bind 127.0.0.1:0\n"
+        )
+        service = ProxyService(Clock(), [str(file)])
+        service.assemble(bind=False)
+        self.assertEqual(service.given_descriptors, {server.fileno(), 77})
 
 
 class UsersLogFileTests(SynchronousTestCase):

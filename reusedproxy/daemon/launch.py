@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import count
 from typing import Any, BinaryIO
@@ -126,6 +126,19 @@ def _is_there(parent: int, name: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def close_inherited(kept: Container[int]) -> None:
+    """Closes the descriptors that whoever started the program had open, but for standard ones and those in `kept`.
+
+    They would be open for the daemon's user. What Python opens is not handed on to programs (PEP 446), so what would
+    be was there before.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        descriptor = int(name)
+        with suppress(OSError):  # that of the list itself is closed already
+            if descriptor > 2 and descriptor not in kept and os.get_inheritable(descriptor):
+                os.close(descriptor)
 
 
 def acting_for(options: Mapping[str, object]) -> Callable[[], AbstractContextManager[None]]:

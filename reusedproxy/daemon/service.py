@@ -168,6 +168,17 @@ class ProxyService(Service):
             return Account.of(uid, gid if isinstance(gid, int) else None)
         return self._account
 
+    @property
+    def given_descriptors(self) -> set[int]:
+        """Returns the descriptors that the configuration names (`fd@3`), which a reload may need again."""
+        assert self.proxy is not None
+        configuration = self.proxy.configuration
+        said = configuration.global_
+        addresses = [bind.address for each in configuration.frontends.values() for bind in each.binds]
+        addresses += [each.bind.address for each in said.stats_sockets]
+        addresses += [] if said.manhole is None else [said.manhole.address]
+        return {address.fd for address in addresses if address.kind == "fd"}
+
     def _unreadable(self, proxy: Proxy) -> Iterable[Notice]:
         """Returns notices about files that root can read now, and a reload will not be able to."""
         account, global_ = self._becoming, proxy.configuration.global_

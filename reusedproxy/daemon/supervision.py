@@ -322,12 +322,13 @@ def _read(path: str) -> _Said | None:
         with open(descriptor, encoding="ascii", errors="replace") as file:
             demand_plain(descriptor)
             said = json.loads(file.read(16 * KEPT))
-        lines = [_printable(str(line)) for line in said["lines"]]
+        lines = [printable(str(line)) for line in said["lines"]]
         return _Said(int(said["pid"]), str(said["state"]), int(said["reloads"]), lines)
     except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
         return None
 
 
-def _printable(line: str) -> str:
-    """Returns a line without what a terminal would obey: root reads what the daemon's user has written."""
+def printable(line: str) -> str:
+    """Returns a line without what a terminal would obey, or show in another order: names of files and what others have
+    written are in it, and root reads it."""
     return "".join(each if each.isprintable() else "?" for each in line)
