@@ -76,15 +76,16 @@ class LinkTests(PathsTestCase):
             pass
 
     def test_a_link_of_roots_where_a_group_may_replace_it_is_not(self) -> None:
-        """Nor in a sticky directory, to which it may have been moved from such a one."""
-        for mode in (0o775, 0o757, 0o1777):
+        """Nobody can in a sticky directory."""
+        for mode in (0o775, 0o757, 0o2775):
             directory = self.directory / f"{mode:o}"
             directory.mkdir()
             directory.chmod(mode)
             link = self.link(directory / "link", self.precious / "file", 0)
             self.assertIn("is a link that another user can change", self.refusal(link))
-            directory.chmod(0o755)
-            self.assertEqual(self.content(link), "precious")
+            for safe in (0o755, 0o1777, 0o1775):
+                directory.chmod(safe)
+                self.assertEqual(self.content(link), "precious")
 
     def test_their_files_are_opened_nevertheless(self) -> None:
         (self.theirs / "file").write_text("theirs")

@@ -2,10 +2,9 @@
 
 Root may be told to use a path in a directory of the daemon's user. Whoever has that directory may put a link to any of
 root's files there, at any moment. So root resolves a path directory by directory, each of them held open, and follows
-only links of root's own that stand in directories which nobody else can write to: not those of a group, where each
-member can replace a link, nor sticky ones such as /tmp, to which a link of root's may have been moved from such a
-directory. A process that is not root follows all links: it gains nothing by them. Knows paths and descriptors; must
-never know what the files are for.
+only links of root's own that stand where nobody else can replace them: in a directory of root's to which others cannot
+write, or which is sticky (as the volumes of Kubernetes' secrets are). A process that is not root follows all links: it
+gains nothing by them. Knows paths and descriptors; must never know what the files are for.
 """
 
 from __future__ import annotations
@@ -131,7 +130,7 @@ def _target(parent: int, name: str) -> str | None:
         around = os.fstat(parent)
         if owner := status.st_uid or around.st_uid:
             raise LinkOfAnother(name, owner, None)
-        if around.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if around.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not around.st_mode & stat.S_ISVTX:
             raise LinkOfAnother(name, None, None if around.st_mode & stat.S_IWOTH else around.st_gid)
         return os.readlink("", dir_fd=link)
     finally:
