@@ -300,6 +300,16 @@ class PidFileTests(InitScriptTestCase):
             for action, status in (("start", 1), ("status", 4)):
                 self.assertIn(f"{name}=run/daemon.pid: say the whole path", self.expect(status, action))
             self.settings.write_text(before)
+        done = subprocess.run(
+            ["/bin/sh", str(SCRIPT), "status"],
+            env={**os.environ, "REUSEDPROXY_DEFAULTS": self.settings.name},
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        self.assertEqual(done.returncode, 4)
+        self.assertIn("REUSEDPROXY_DEFAULTS=settings: say the whole path", done.stderr)
 
     def test_a_pid_file_that_lost_its_text_with_the_power_is_in_nobodys_way(self) -> None:
         self.pidfile.write_bytes(bytes(8))
