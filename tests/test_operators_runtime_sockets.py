@@ -280,14 +280,29 @@ class DisplacedTests(SocketsTestCase):
         (text,) = (line for line in self.said if "ends one" in line)
         self.assertEqual(
             text,
-            "warning: Runtime API has 2 sessions ('stats maxconn'), and ends one for another: level user, idle for"
-            f" 0 s, at unix@{self.directory}/low",
+            "warning: Runtime API has as many sessions as 'stats maxconn 2' allows, and ends one for another: level"
+            f" user, idle for 0 s, at unix@{self.directory}/low",
         )
         self.clock.advance(IDLE + 0.1)
         self.assertEqual(self.states(), [PAUSED, LISTENING])
         with mock.patch.object(self.api, "_fill") as looked:
             self.clock.pump([0.1] * 100)
         self.assertEqual(looked.call_count, 0)
+
+    def test_the_bound_of_a_line_concerns_its_own_sessions(self) -> None:
+        self.use(self.settings("low level user", "high level admin maxconn 1", more=" stats maxconn 9\n"))
+        self.connect("low")
+        first = self.connect("high")
+        self.take()
+        self.assertEqual(self.states(), [LISTENING, PAUSED])
+        self.connect("high")
+        self.clock.advance(IDLE + 0.1)
+        self.assertEqual(self.states(), [LISTENING, LISTENING])
+        self.take()
+        self.assertEqual((first.recv(1), self.levels()), (b"", ["admin", "user"]))
+        self.assertIn(
+            "has as many sessions as 'maxconn 1' of a line allows, and ends one for another: level admin", self.said[-1]
+        )
 
     def test_of_one_level_the_longest_idle_gives_way(self) -> None:
         """Who waits is taken as soon as one has been idle for long enough, and looking at it costs next to nothing."""

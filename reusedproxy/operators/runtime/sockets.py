@@ -176,7 +176,7 @@ class RuntimeAPI:
         if self.state != "open":
             return
         for accepted in at.listener.waiting():
-            if turn_away or len(self.sessions) >= self._settings.stats_maxconn:
+            if turn_away or at.listener.full or len(self.sessions) >= self._settings.stats_maxconn:
                 accepted.close()
             else:
                 at.listener.connections += 1
@@ -212,10 +212,14 @@ class RuntimeAPI:
     # What sockets and sessions call.
 
     def accept(self, at: _Socket, accepted: socket.socket) -> None:
-        """Begins a session; where there are as many as `stats maxconn` says, another one gives way."""
-        level = LEVELS.index(at.settings.level)
-        if len(self.sessions) >= self._settings.stats_maxconn:
-            self._displace(level)
+        """Begins a session; where there are as many as `stats maxconn` or the line's `maxconn` says, another one gives
+        way."""
+        level, most = LEVELS.index(at.settings.level), self._settings.stats_maxconn
+        if len(self.sessions) >= most:
+            self._displace(self._next_to_go(level), f"'stats maxconn {most}'")
+        most = at.settings.bind.maxconn
+        if 0 < most < at.listener.connections:
+            self._displace(self._next_to_go(level, at), f"'maxconn {most}' of a line")
         nobody: Session = None  # type: ignore[assignment]  # it makes itself the owner
         context = Context(
             self._service,
@@ -241,20 +245,17 @@ class RuntimeAPI:
         address = self._at[session].settings.bind.address
         return self._faults.tell(why, f"Runtime API ends a session at {address}: {why}", "sessions ended")
 
-    def _displace(self, level: int) -> None:
-        """Ends the session that gives way to one of this level."""
-        session = self._next_to_go(level)
+    def _displace(self, session: Session | None, bound: str) -> None:
+        """Ends the session that gives way to another."""
         if session is not None:
             was = f"level {LEVELS[session.context.level]}, idle for {self._idle(session):.0f} s"
-            text = (
-                f"Runtime API has {self._settings.stats_maxconn} sessions ('stats maxconn'), and ends one for another:"
-                f" {was}, at {self._at[session].settings.bind.address}"
-            )
+            where = self._at[session].settings.bind.address
+            text = f"Runtime API has as many sessions as {bound} allows, and ends one for another: {was}, at {where}"
             self._displaced.tell("full", text, "sessions ended")
             session.stop("displaced")
 
-    def _next_to_go(self, level: int) -> Session | None:
-        """Returns the session that gives way to one of this level; None if none does.
+    def _next_to_go(self, level: int, at: _Socket | None = None) -> Session | None:
+        """Returns the session, of one socket or of all, that gives way to one of this level; None if none does.
 
         Those with a lower level do, and those of the same level that have been idle for `IDLE`; the lowest level first,
         and of one level the longest idle.
@@ -262,7 +263,8 @@ class RuntimeAPI:
         candidates = [
             each
             for each in self.sessions
-            if each.context.level < level or (each.context.level == level and self._idle(each) >= IDLE)
+            if at in (None, self._at.get(each))
+            and (each.context.level < level or (each.context.level == level and self._idle(each) >= IDLE))
         ]
         return min(candidates, key=lambda each: (each.context.level, each.active_at), default=None)
 
@@ -273,8 +275,11 @@ class RuntimeAPI:
         """Pauses the sockets that may not have another connection, and resumes the others."""
         full = len(self.sessions) >= self._settings.stats_maxconn
         for each in self.sockets:
-            each.full = full and self._next_to_go(LEVELS.index(each.settings.level)) is None
-            if each.full or each.listener.full:
+            level = LEVELS.index(each.settings.level)
+            each.full = (full and self._next_to_go(level) is None) or (
+                each.listener.full and self._next_to_go(level, each) is None
+            )
+            if each.full:
                 each.listener.pause()
             else:
                 each.listener.resume()
