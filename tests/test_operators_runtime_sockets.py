@@ -123,6 +123,10 @@ class BindTests(SocketsTestCase):
             running.listen()
             self.assertEqual(self.faults(self.settings("a"), bind=False), [])
 
+    def test_a_check_by_somebody_who_may_not_look_there_finds_nothing(self) -> None:
+        with mock.patch("os.lstat", side_effect=PermissionError(13, "Permission denied")):
+            self.assertEqual(self.faults(self.settings("a"), bind=False), [])
+
     def test_a_check_opens_nothing(self) -> None:
         self.assertEqual(self.faults(self.settings("a"), bind=False), [])
         self.assertFalse((self.directory / "a").exists())

@@ -399,18 +399,18 @@ def demand_bindable(bind: Bind) -> None:
     socket. Raises OSError.
 
     A socket may stand there, even one that is listened on: that of the daemon that runs while its configuration is
-    checked.
+    checked. Where this user may not look, nothing is known.
     """
     owner_of(bind)
     if bind.address.kind != "unix":
         return
     path = bind.address.path
-    directory = os.path.dirname(path) or "."
-    if not stat.S_ISDIR(os.stat(directory).st_mode):
-        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-    with suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise OSError(errno.EADDRINUSE, f"{os.strerror(errno.EADDRINUSE)}: what stands there is no socket")
+    with suppress(PermissionError):
+        if not stat.S_ISDIR(os.stat(os.path.dirname(path) or ".").st_mode):
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        with suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):
+                raise OSError(errno.EADDRINUSE, f"{os.strerror(errno.EADDRINUSE)}: what stands there is no socket")
 
 
 def _bind_port(address: ListenAddress, v6_only: bool, at: sockets._Address | None) -> sockets.socket:
