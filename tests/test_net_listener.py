@@ -618,11 +618,11 @@ class UnixTests(ListenerCase):
             seen.append((stat.S_IMODE(os.stat(path).st_mode), uid, gid))
 
         self.patch(os, "chown", chown)
-        line = self.line(self.address, mode=0o660, group="4321")
+        line = self.line(self.address, mode=0o660, group=str(os.getegid()))
         listener.may_adopt(line)
         self.assertEqual(seen, [])
         listener.adopt(line, 10)
-        self.assertEqual(seen, [(0, os.geteuid(), 4321)])
+        self.assertEqual(seen, [(0, os.geteuid(), os.getegid())])
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o660)
 
     def test_a_line_that_cannot_be_done_is_known_before(self) -> None:

@@ -230,7 +230,7 @@ class NobodyGainsTests(SocketsTestCase):
             ("a level admin", "a level operator", []),
             ("a level admin", "b level admin", []),
             ("a level admin mode 660", "a level admin mode 600", []),
-            ("a level admin mode 600", "a level admin mode 600 group 0", []),
+            ("a level admin mode 600", f"a level admin mode 600 group {os.getegid()}", []),
             ("a level admin mode 600", "a level admin mode 660", ["admin"]),
             ("a level user", "a level admin", ["user"]),
         ):
