@@ -20,7 +20,7 @@ from twisted.python.usage import Options as TwistedOptions
 from twisted.python.usage import UsageError
 
 from reusedproxy import __version__
-from reusedproxy.daemon.launch import acting_for, log_safely, take_pid_file, unusable
+from reusedproxy.daemon.launch import acting_for, close_inherited, log_safely, take_pid_file, unusable
 from reusedproxy.daemon.load import Refused, notice_line
 from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.service import ProxyService
@@ -143,6 +143,8 @@ def makeService(options: Options) -> IService:
         for line in error.lines:
             print(line, file=sys.stderr)
         raise SystemExit(1) from None
+    if not (options["check"] or parent.get("nodaemon", True) or parent.get("debug")):
+        close_inherited(service.given_descriptors)  # twistd goes into the background, and leaves those open
     if not options["check"]:
         service.signals.take_stops()
         reactor.callWhenRunning(service.signals.wake_silently)

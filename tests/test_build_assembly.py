@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from unittest import mock
 
@@ -18,6 +19,7 @@ from reusedproxy.pool.named import ConstantPool, Name, NameRefused
 from reusedproxy.wire.heads import Limits
 from tests.integration.peers import LOOPBACK, temporary_directory
 from tests.ports import free_port
+from tests.services import Reactor
 
 HEAD = "defaults\n mode http\n timeout connect 1s\n timeout client 1s\n timeout server 1s\n"
 
@@ -49,6 +51,7 @@ class FaultTests(SynchronousTestCase):
             (f"unix@{self.directory}/a group nix", "there is no group 'nix'"),
             (f"unix@{self.directory}/a user 99999999999", "'99999999999' is no number of a user"),
             (f"unix@{self.directory}/a user ²", "there is no user '²'"),
+            (f"unix@{self.directory}/none/a", "No such file or directory"),
         ):
             text = f"frontend f\n bind {line}\n default_backend b\nbackend b\n server s {LOOPBACK}:1\n"
             for bind in (False, True):
@@ -61,6 +64,20 @@ class FaultTests(SynchronousTestCase):
         text += f" server s {LOOPBACK}:1 ssl verify none crt {self.directory}/none.pem\n"
         self.assertIn("none.pem: cannot be read", self.refused(text, bind=True))
         socket.create_server((LOOPBACK, port)).close()
+
+    def test_a_socket_that_stays_and_cannot_have_its_new_mode_is_a_fault(self) -> None:
+        """It would go on for those whom its line shuts out."""
+        file = self.directory / "proxy.cfg"
+        text = f"{HEAD}frontend f\n bind unix@{self.directory}/a mode {{}}\n default_backend b\nbackend b\n"
+        file.write_text(text.format("666"))
+        service = ProxyService(Reactor(), [str(file)])
+        proxy = service.assemble(bind=True)
+        self.addCleanup(proxy.listeners[0][1].close)
+        file.write_text(text.format("600"))
+        own = os.geteuid()
+        self.patch(os, "geteuid", lambda: own + 1)
+        error = self.assertRaises(Refused, service.assemble, bind=True)
+        self.assertIn("the daemon is user", str(error))
 
 
 class NameTests(SynchronousTestCase):

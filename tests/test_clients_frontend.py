@@ -13,7 +13,7 @@ from reusedproxy.config import model
 from reusedproxy.net.listener import Listener, bind_socket
 from reusedproxy.wire.heads import RequestHead
 from tests.clientfakes import GET, OK, PLACE, World
-from tests.wire import Far, Loop
+from tests.wire import Far, Loop, scratch
 
 
 class BoundCase(SynchronousTestCase):
@@ -188,6 +188,43 @@ class BoundTests(BoundCase):
         self.loop.pump()
         self.assertEqual(client.received.count(b"HTTP/1.1 200"), 1)
         self.end()
+
+    def test_a_unix_socket_that_lets_in_fewer_lets_go_of_those_who_are_there(self) -> None:
+        """By their mode they could not come again; nor do those come in who have waited."""
+        for mode, stay in ((0o600, False), (0o666, True)):
+            path = str(scratch(self) / "socket")
+            address = model.ListenAddress("unix", path=path)
+            self.world(binds=(), places=9)
+            old = self.made.frontend
+            bind = model.Bind(PLACE, address, mode=0o660)
+            old.settings = evolve(old.settings, binds=(bind,))
+            listener = Listener(self.loop.poller, self.made.deadlines, bind, bind_socket(bind, 10), self.fail)
+            self.listeners = [listener]
+            old.listen(listener)
+            inside = self.loop.connect(path)
+            self.loop.pump()
+            listener.pause()
+            waiting = self.loop.connect(path)
+            self.loop.pump()
+            successor = Frontend(
+                evolve(old.settings, binds=(evolve(bind, mode=mode),)),
+                self.made.backend,
+                self.loop.poller,
+                self.made.deadlines,
+                self.made.places,
+                old.limits,
+                self.made._announce,
+            )
+            steps = old.stopping({listener: successor})
+            next(steps)
+            successor.listen(listener)
+            for _ in steps:
+                pass
+            self.loop.pump()
+            self.assertEqual([client.end == "" for client in (inside, waiting)], [stay, stay], mode)
+            self.assertEqual(listener.connections, 2 if stay else 0)
+            self.made.frontend = successor
+            self.end()
 
     def test_clients_from_before_a_reload_count_on(self) -> None:
         """Together with the new ones they may not be more than the bound."""

@@ -179,6 +179,14 @@ class WordTests(SynchronousTestCase):
                 "'option redispatch' needs a whole number "
                 "(n: every n-th retry, -n: the n-th from the last), not 'often'",
             ),
+            *(
+                (
+                    f"option redispatch {number}",
+                    "'option redispatch' needs a whole number "
+                    f"(n: every n-th retry, -n: the n-th from the last), not '{number}'",
+                )
+                for number in ("٣", "1_0")
+            ),
             ("retry-on", "'retry-on' needs one or more of: none, conn-failure, empty-response, a status such as 503"),
             ("retry-on none 503", "'retry-on none' stands alone: nothing can be retried beside it"),
             ("option httpchk /a\\ b", "'/a b' is not a URI to check"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,6 +14,7 @@ from reusedproxy.config.language.report import Line, Wrong
 from reusedproxy.config.model.proxies import LogTarget
 from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections.logs import log_target
+from reusedproxy.net.resolver import Query, literal
 
 TIMES = [
     ("0", 0.0),
@@ -104,6 +107,15 @@ WRONG_SERVER = [
 ]
 
 
+class ScopeTests(SynchronousTestCase):
+    def test_the_scope_of_an_address_is_a_number_or_the_name_of_an_interface(self) -> None:
+        """What is neither is left to the look-up, which fails with a reason."""
+        for scope, found in (("7", 7), ("lo", socket.if_nametoindex("lo")), ("²", None), ("9" * 5000, None)):
+            expected = None if found is None else [(socket.AF_INET6, (f"fe80::1%{scope}", 0, 0, found))]
+            query = Query(f"fe80::1%{scope}", socket.SOCK_STREAM, socket.AF_UNSPEC)
+            self.assertEqual(literal(query), expected, scope[:10])
+
+
 class UnitTests(SynchronousTestCase):
     """Times become float seconds, sizes bytes."""
 
@@ -111,6 +123,14 @@ class UnitTests(SynchronousTestCase):
         """A bare number is milliseconds, as everywhere in HAProxy."""
         for text, seconds in TIMES:
             self.assertAlmostEqual(units.seconds(text, "'x'"), seconds)
+
+    def test_any_number_of_leading_zeros_means_nothing(self) -> None:
+        """Python's int() refuses more than 4300 digits."""
+        zeros = "0" * 5000
+        self.assertEqual(units.seconds(f"{zeros}5s", "'x'"), 5.0)
+        self.assertEqual(units.seconds(zeros, "'x'"), 0.0)
+        self.assertEqual(units.whole_seconds(f"{zeros}5", "'x'"), 5)
+        self.assertEqual(units.size(f"{zeros}5k", "'x'"), 5120)
 
     def test_a_wrong_time_says_why(self) -> None:
         """Junk, unknown units, fractions, and times that overflow HAProxy's timers."""

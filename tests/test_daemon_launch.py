@@ -5,15 +5,19 @@ from __future__ import annotations
 import io
 import os
 import socket
+import subprocess
 import sys
 from typing import Any
 from unittest import SkipTest, mock
 
+from twisted.internet.task import Clock
 from twisted.scripts._twistd_unix import ServerOptions
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.daemon.account import Account
 from reusedproxy.daemon.launch import UsersLogFile, unusable
+from reusedproxy.daemon.service import ProxyService
+from reusedproxy.net.trusted_paths import open_file
 from tests.integration.peers import temporary_directory
 
 
@@ -57,6 +61,42 @@ class UnusableTests(SynchronousTestCase):
         )
 
 
+class InheritedTests(SynchronousTestCase):
+    def test_what_the_caller_had_open_is_closed(self) -> None:
+        """But for what is to be kept; nor what the program has opened itself."""
+        program = (
+            "import os\n"
+            "from reusedproxy.daemon.launch import close_inherited\n"
+            "own = os.open('/dev/null', os.O_RDONLY)\n"
+            "close_inherited({150})\n"
+            "print(*[fd for fd in (0, 1, 2, 123, 150, 300, own) if os.path.exists(f'/proc/self/fd/{fd}')], own)\n"
+        )
+        read, write = os.pipe()
+        self.addCleanup(os.close, read)
+        os.close(write)
+        given = (123, 150, 300)
+        for descriptor in given:
+            os.dup2(read, descriptor)
+            self.addCleanup(os.close, descriptor)
+        done = subprocess.run(
+            [sys.executable, "-c", program], pass_fds=given, capture_output=True, text=True, check=True, timeout=60
+        )
+        *left, own = done.stdout.split()
+        self.assertEqual(left, ["0", "1", "2", "150", own])
+
+    def test_descriptors_that_the_configuration_names_are_kept(self) -> None:
+        server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
+        file = temporary_directory(self) / "proxy.cfg"
+        file.write_text(
+            f"global\n stats socket fd@{server.fileno()}\ndefaults\n mode http\n timeout connect 1s\n"
+            " timeout client 1s\n timeout server 1s\nfrontend f\n bind fd@77\n bind 127.0.0.1:0\n"
+        )
+        service = ProxyService(Clock(), [str(file)])
+        service.assemble(bind=False)
+        self.assertEqual(service.given_descriptors, {server.fileno(), 77})
+
+
 class UsersLogFileTests(SynchronousTestCase):
     def test_it_is_rotated_by_its_owner_only(self) -> None:
         """Root's lines at the start would leave a file of root's, which the user cannot open at the next."""
@@ -70,6 +110,33 @@ class UsersLogFileTests(SynchronousTestCase):
         self.patch(os, "geteuid", lambda: owner)
         file.write("y")
         self.assertEqual(file.listLogs(), [1])
+
+    def test_the_next_file_has_the_permissions_of_the_one_before(self) -> None:
+        """Not of what stands at the path before it is opened, nor its setuid bit; older files keep their order."""
+        directory = temporary_directory(self)
+        path = directory / "x.log"
+        path.write_text("first")
+        path.chmod(0o4640)
+        log_file: Any = UsersLogFile
+        file = log_file.fromFullPath(str(path), rotateLength=5)
+        self.addCleanup(lambda: file.close())
+        for word in ("second", "third"):
+            file.write(word)
+        kept = {each.name: (each.read_text(), each.stat().st_mode & 0o7777) for each in directory.iterdir()}
+        self.assertEqual(kept.pop("x.log"), ("third", 0o640))
+        self.assertEqual(kept, {"x.log.1": ("second", 0o640), "x.log.2": ("first", 0o4640)})
+
+    def test_a_file_that_cannot_be_renamed_grows_on(self) -> None:
+        directory = temporary_directory(self)
+        log_file: Any = UsersLogFile
+        file = log_file.fromFullPath(str(directory / "x.log"), rotateLength=5)
+        self.addCleanup(file.close)
+        (directory / "x.log").rename(directory / "moved")
+        (directory / "x.log").write_text("another's")
+        for word in ("first ", "second ", "third"):
+            file.write(word)
+        self.assertEqual((directory / "x.log").read_text(), "another's")
+        self.assertEqual((directory / "moved").read_text(), "first second third")
 
 
 class LogTests(SynchronousTestCase):
@@ -149,6 +216,42 @@ class LogTests(SynchronousTestCase):
         options = self.options(None)
         self.become_a_link()
         self.assertIn(text, self.refusal(options))
+
+    def test_permissions_that_another_has_put_in_place_come_to_no_file_of_roots(self) -> None:
+        """He has a setuid file there until root opens the log, and none then."""
+        self.log.write_text("")
+        os.chown(self.log, 12345, 12345)
+        self.log.chmod(0o6777)
+        options = self.options(None)
+
+        def open_too_late(path: str, flags: int, mode: int = 0o666) -> int:
+            self.log.unlink()
+            return open_file(path, flags, mode)
+
+        with (
+            mock.patch("reusedproxy.daemon.launch.open_file", open_too_late),
+            mock.patch("reusedproxy.daemon.launch.textFileLogObserver", lambda file: file),
+        ):
+            file = options["logger"]()
+        self.addCleanup(file.close)
+        status = os.fstat(file._file.fileno())
+        self.assertEqual((status.st_uid, status.st_mode & 0o7133), (0, 0))
+
+    def test_roots_log_in_anothers_directory_is_rotated_there_and_nowhere_else(self) -> None:
+        """Its owner may put a link in place of the directory."""
+        with mock.patch("reusedproxy.daemon.launch.textFileLogObserver", lambda file: file):
+            file = self.options(None)["logger"]()
+        self.addCleanup(file.close)
+        elsewhere = self.directory / "elsewhere"
+        elsewhere.mkdir()
+        (elsewhere / "daemon.log").write_text("root's")
+        self.log.parent.rename(self.directory / "away")
+        self.log.parent.symlink_to(elsewhere)
+        os.chown(self.log.parent, 12345, 12345, follow_symlinks=False)
+        file.size = file.rotateLength
+        file.write("on\n")
+        self.assertEqual([each.name for each in elsewhere.iterdir()], ["daemon.log"])
+        self.assertTrue((self.directory / "away" / "daemon.log").read_text().endswith("on\n"))
 
     def test_what_is_written_stands_behind_what_was_there(self) -> None:
         self.log.write_text("before\n")

@@ -45,6 +45,14 @@ class FilesTests(SynchronousTestCase):
         expected = f"[ALERT] {self.directory}/3.cfg: this is the same file as {self.first}, which is read already"
         self.assertEqual(self.refused(str(self.directory)), [expected])
 
+    def test_what_a_terminal_would_obey_is_not_printed(self) -> None:
+        """Others may choose the names of files, and root reads the lines."""
+        (self.directory / "\x1b[2J\x9b\u202eä\udcff.cfg").symlink_to("nowhere")
+        (line,) = self.refused(str(self.directory))
+        self.assertEqual(line, f"[ALERT] {self.directory}/?[2J??ä?.cfg: cannot be read: No such file or directory")
+        notice = Notice("warning", Place("\x9b.cfg", 1), "a\x07")
+        self.assertEqual(Refused([], [notice]).lines, ["[WARNING] ?.cfg:1: a?"])
+
     def test_of_a_directory_hidden_files_are_not_read(self) -> None:
         """As in HAProxy: a dot puts a file out of action, and editors leave locks, which lead nowhere. Nor are
         directories, whatever their name; what can be meant and not be read is a fault."""

@@ -62,7 +62,7 @@ class WayTests(PidFileTestCase):
 
     def test_what_may_be_no_pid_file(self) -> None:
         """Is not ours to remove."""
-        for text in (b"hello", b"77 78", b"9" * 100):
+        for text in (b"hello", b"77 78", b"9" * 100, b"--5", b"-", b"5-5", b"+5", "٣".encode()):
             self.assertFalse(self.is_removed(text, "sleep"), text)
 
     def test_what_is_no_file(self) -> None:

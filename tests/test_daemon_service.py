@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from twisted.logger import capturedLogs
+
 from reusedproxy.daemon.load import Refused
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.net import descriptors
@@ -47,3 +49,12 @@ class LimitTests(ServiceTestCase):
 
     def test_enough(self) -> None:
         self.assertEqual(self.said(" maxconn 100\n", "pool-min-conn 90"), [])
+
+
+class AnnouncementTests(ServiceTestCase):
+    def test_what_a_terminal_would_obey_is_not_logged(self) -> None:
+        """A file's name may be another's choice, and root reads the log."""
+        service = ProxyService(self.reactor, [])
+        with capturedLogs() as events:
+            service.announce("alert", "reload: /x/\x1b[2J\x9b\u202e\nä.pem: cannot be read")
+        self.assertEqual(events[0]["text"], "reload: /x/?[2J???ä.pem: cannot be read")

@@ -105,6 +105,8 @@ class ManagerTests(SynchronousTestCase):
             {"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"},
             {"WATCHDOG_USEC": "0"},
             {"WATCHDOG_USEC": "x"},
+            {"WATCHDOG_USEC": "²"},
+            {"WATCHDOG_USEC": "9" * 400},
             {},
         ):
             self.manager(**words).feed()

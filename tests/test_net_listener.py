@@ -610,6 +610,39 @@ class UnixTests(ListenerCase):
         listener.adopt(self.line(self.address), 10)
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o750)
 
+    def test_nobody_comes_in_by_the_old_owner_and_the_new_mode(self) -> None:
+        listener = self.listener(self.address, mode=0o600)
+        seen = []
+
+        def chown(path: str, uid: int, gid: int) -> None:
+            seen.append((stat.S_IMODE(os.stat(path).st_mode), uid, gid))
+
+        self.patch(os, "chown", chown)
+        line = self.line(self.address, mode=0o660, group=str(os.getegid()))
+        listener.may_adopt(line)
+        self.assertEqual(seen, [])
+        listener.adopt(line, 10)
+        self.assertEqual(seen, [(0, os.geteuid(), os.getegid())])
+        self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o660)
+
+    def test_a_line_that_cannot_be_done_is_known_before(self) -> None:
+        """As when root has made the socket, and the daemon is another by now; the rest of the line can."""
+        listener = self.listener(self.address, mode=0o666)
+        own = os.geteuid()
+        self.patch(os, "geteuid", lambda: own + 1)
+        listener.may_adopt(self.line(self.address, mode=0o666, maxconn=7))
+        error: Exception = self.assertRaises(ListenError, listener.may_adopt, self.line(self.address, mode=0o600))
+        self.assertIn(f"the socket is user {own}'s, and the daemon is user {own + 1} by now", str(error))
+
+    def test_a_change_that_has_failed_is_tried_again(self) -> None:
+        listener = self.listener(self.address, mode=0o666)
+        line = self.line(self.address, mode=0o600, maxconn=7)
+        with mock.patch("os.chmod", side_effect=PermissionError(1, "Operation not permitted")):
+            self.assertRaises(ListenError, listener.adopt, line, 10)
+        self.assertEqual((listener.bind.mode, listener.bind.maxconn), (0o666, 7))
+        listener.adopt(line, 10)
+        self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
+
     def test_without_a_mode_the_umask_of_the_start_counts(self) -> None:
         """Whatever it is by now: twistd sets 077 in the background, and a reload makes sockets like the first ones."""
         self.patch(listener_module._Creation, "umask", 0o022)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import stat
 from pathlib import Path
-from unittest import SkipTest
+from unittest import SkipTest, mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.daemon.account import Account
+from reusedproxy.net.acting import NOBODY, groups_of
 from reusedproxy.net.files import unless_pipe
 from reusedproxy.net.trusted_paths import demand_plain, open_file, parent_of
 from tests.integration.peers import temporary_directory
@@ -71,6 +75,18 @@ class LinkTests(PathsTestCase):
         with self.assertRaises(OSError), parent_of(str(self.theirs / "way" / "new")):
             pass
 
+    def test_a_link_of_roots_where_a_group_may_replace_it_is_not(self) -> None:
+        """Nobody can in a sticky directory."""
+        for mode in (0o775, 0o757, 0o2775):
+            directory = self.directory / f"{mode:o}"
+            directory.mkdir()
+            directory.chmod(mode)
+            link = self.link(directory / "link", self.precious / "file", 0)
+            self.assertIn("is a link that another user can change", self.refusal(link))
+            for safe in (0o755, 0o1777, 0o1775):
+                directory.chmod(safe)
+                self.assertEqual(self.content(link), "precious")
+
     def test_their_files_are_opened_nevertheless(self) -> None:
         (self.theirs / "file").write_text("theirs")
         self.assertEqual(self.content(self.theirs / "file"), "theirs")
@@ -124,7 +140,34 @@ class ReadingTests(PathsTestCase):
         file.chmod(0o644)
         self.assertEqual(self.read(path), "precious")
         file.chmod(0o600)
-        self.assertRaises(PermissionError, self.read, path)
+        error = self.assertRaises(PermissionError, self.read, path)
+        self.assertIn(f"for user {OTHER}, who can change a link on the way", str(error))
         self.assertEqual((os.geteuid(), os.getegid()), (0, 0))
         self.assertEqual(self.read(file), "precious")
         self.assertEqual(stat.S_IMODE(file.stat().st_mode), 0o600)
+
+    def test_a_link_that_a_group_can_replace_leads_to_what_that_group_may_read(self) -> None:
+        path = self.link(self.theirs / "certificate", self.precious / "file", 0)
+        os.chown(self.theirs, 0, OTHER)
+        self.theirs.chmod(0o775)
+        file = self.precious / "file"
+        file.chmod(0o640)
+        error = self.assertRaises(PermissionError, self.read, path)
+        self.assertIn("for others than root, who can change a link on the way", str(error))
+        os.chown(file, 0, OTHER)
+        self.assertEqual(self.read(path), "precious")
+        self.theirs.chmod(0o777)
+        self.assertRaises(PermissionError, self.read, path)
+
+    def test_a_user_without_an_entry_has_the_group_of_nobody_else(self) -> None:
+        """His number may be that of a group which reads what he may not."""
+        self.assertEqual(groups_of(OTHER), (OTHER, [OTHER]))
+        self.patch(pwd, "getpwuid", mock.Mock(side_effect=KeyError))
+        shadow = next(each.gr_gid for each in grp.getgrall() if each.gr_gid)
+        self.assertEqual(groups_of(shadow), (NOBODY, [NOBODY]))
+        self.assertEqual(Account.of(shadow), Account(shadow, NOBODY, (NOBODY,)))
+        self.assertEqual(Account.of(shadow, 7), Account(shadow, 7, (7,)))
+        path = self.link(self.theirs / "certificate", self.precious / "file", shadow)
+        os.chown(self.precious / "file", 0, shadow)
+        (self.precious / "file").chmod(0o640)
+        self.assertRaises(PermissionError, self.read, path)

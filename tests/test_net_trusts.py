@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import gc
+import re
 import weakref
 from pathlib import Path
 
+from cryptography import x509
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.config.model.tls import ServerTLS
+from reusedproxy.config.model.tls import ServerTLS, TLSOffer
 from reusedproxy.demo.certificates import Authority
+from reusedproxy.net.files import unless_pipe
+from reusedproxy.net.tls import dh_groups, files, server
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.files import Trusts
+from reusedproxy.net.tls.server import Certificate, ServerContext
 from tests.test_net_tls_server import revocations
 from tests.wire import certificates, scratch
 
@@ -67,3 +72,66 @@ class TrustTests(SynchronousTestCase):
         Path(crl).write_bytes(revocations(self.authority))
         trusts = Trusts()
         self.assertIsNot(self.trust(trusts, self.path), self.trust(trusts, self.path, crl))
+
+
+class OnceTests(SynchronousTestCase):
+    """A file is opened once, by us: OpenSSL would open its path as root, through any link, and another file by then."""
+
+    def setUp(self) -> None:
+        self.folder = scratch(self)
+        self.opened: list[str] = []
+
+        def open_once(path: str, flags: int) -> int:
+            descriptor = unless_pipe(path, flags)
+            self.opened.append(Path(path).name)
+            Path(path).unlink()
+            return descriptor
+
+        self.patch(files, "unless_pipe", open_once)
+        self.patch(server, "unless_pipe", open_once)
+
+    def write(self, name: str, content: bytes) -> str:
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        return str(path)
+
+    def test_what_is_shown_to_clients_and_asked_of_them(self) -> None:
+        ours = certificates()
+        authority = ours.authority.certificate_pem
+        whole = Path(ours.crt).read_bytes() + dh_groups.parameters(2048)
+        offer = TLSOffer(
+            verify="required",
+            ca_file=self.write("ca.pem", authority),
+            ca_verify_file=self.write("all/more.pem", authority).rpartition("/")[0],
+            crl_file=self.write("crl.pem", revocations(ours.authority)),
+        )
+        context = ServerContext(Certificate(self.write("crt.pem", whole), offer), Trusts())
+        self.assertEqual(context.leaf.serial_number, x509.load_pem_x509_certificate(whole).serial_number)
+        self.assertEqual(sorted(self.opened), ["ca.pem", "crl.pem", "crt.pem", "more.pem"])
+        self.opened.clear()
+        offer = TLSOffer(dh_file=self.write("dh.pem", dh_groups.parameters(2048)))
+        self.write("alone.pem.key", _of_kind(whole, b"PRIVATE KEY"))
+        ServerContext(Certificate(self.write("alone.pem", _of_kind(whole, b"CERTIFICATE")), offer), Trusts())
+        self.assertEqual(sorted(self.opened), ["alone.pem", "alone.pem.key", "dh.pem"])
+
+    def test_what_is_shown_to_servers_and_asked_of_them(self) -> None:
+        ours = certificates()
+        crt, ca_file = Path(ours.crt).read_bytes(), ours.authority.certificate_pem
+        trusts = Trusts()
+        for _ in range(2):
+            settings = ServerTLS(crt=self.write("crt.pem", crt), ca_file=str(self.folder / "ca.pem"))
+            if not self.opened:
+                self.write("ca.pem", ca_file)
+            ClientContext(settings, trusts)
+        self.assertEqual(self.opened, ["crt.pem", "ca.pem", "crt.pem"])
+
+
+def _of_kind(content: bytes, kind: bytes) -> bytes:
+    """The blocks of a PEM file whose label ends so."""
+    blocks = re.findall(rb"-----BEGIN ([A-Z ]+)-----(.*?)-----END", content, re.S)
+    return b"".join(
+        b"-----BEGIN %s-----%s-----END %s-----\n" % (label, text, label)
+        for label, text in blocks
+        if label.endswith(kind)
+    )

@@ -764,6 +764,33 @@ class ConnectionTests(FilesTestCase):
         )
         self.assertIn(f"{told}: it is not among the authorized keys", self.said)
 
+    def test_a_key_that_is_withdrawn_starts_nothing_in_a_channel_that_is_open(self) -> None:
+        """Nor runs a script that has yet to end."""
+        for request, content in ((b"exec", NS(b"1 + 1")), (b"shell", b""), (b"subsystem", NS(b"sftp")), (b"", b"")):
+            self.authorize(self.key)
+            connection, client, pump = self.open_channel(self.session())
+            service: Any = client.service
+            (channel,) = service.channels.values()
+            if not request:
+                service.sendRequest(channel, b"shell", b"")
+                channel.write(b"1 + 1")
+                pump.flush()
+            (theirs,) = connection.service.channels.values()
+            self.authorize(new_key())
+            service.sendRequest(channel, b"env", NS(b"LANG") + NS(b"C"))
+            pump.flush()
+            self.assertFalse(client.lost, request)
+            with (
+                mock.patch.object(theirs, "requestReceived") as started,
+                mock.patch.object(theirs, "eofReceived") as ran,
+            ):
+                if request:
+                    service.sendRequest(channel, request, content)
+                else:
+                    service.sendEOF(channel)
+                pump.flush()
+            self.assertEqual((client.lost, started.called, ran.called), (True, False, False), request)
+
     def test_a_key_that_is_withdrawn_is_out_at_the_next_reload(self) -> None:
         self.authorize(self.key, new_key())
         (_, out, pump), (_, waiting) = self.session(), self.connect()
@@ -817,6 +844,11 @@ class StartTests(FilesTestCase):
         self.keys.unlink()
         error = self.assertRaises(Refused, self.service().assemble, bind=False)
         self.assertRegex(str(error), r"proxy\.cfg:3: .*cannot be read")
+
+    def test_a_path_where_no_socket_can_be_is_found_by_a_check(self) -> None:
+        (self.directory / "socket").write_text("")
+        (fault,) = self.faults()
+        self.assertIn(f"manhole: cannot listen on unix@{self.directory}/socket: Address already in use", fault)
 
     def test_without_conch_the_fault_says_what_to_install(self) -> None:
         with mock.patch.dict(sys.modules, {"reusedproxy.operators.shell.manhole": None}):

@@ -21,7 +21,7 @@ from tests.integration.peers import LOOPBACK, temporary_directory
 
 TEXT = f"""\
 global
- stats socket /nowhere/a.sock level admin
+ stats socket /a.sock level admin
  setenv COLOUR blue
 defaults
  mode http
@@ -151,6 +151,10 @@ class CommandTests(RuntimeTestCase):
             ("set maxconn frontend fe -5", "Value out of range."),
             ("show servers state no", "Can't find backend."),
             ("show stat no -1 -1", "No such proxy."),
+            ("set timeout cli ²", "Invalid timeout value."),
+            ("set timeout cli " + "9" * 5000, "Invalid timeout value."),
+            ("set timeout cli " + "0" * 5000, "Invalid timeout value."),
+            ("set maxconn frontend fe ²", "Integer value expected."),
             ("show pool no", "No such backend."),
             ("show pool be/no", "No such server."),
             ("show env NO_SUCH", "Variable not found"),
@@ -219,6 +223,8 @@ class CommandTests(RuntimeTestCase):
         self.assertEqual(names("show stat be 4 -1"), ["be,s1", "be,s2", "be,sure"])
         self.assertEqual(names("show stat 2 4 1"), ["be,s1"])
         self.assertEqual(names("show stat -1 1 -1"), ["fe,FRONTEND", "both,FRONTEND"])
+        for types in ("²", "٣", "--1", "+-1", "1_0", "9" * 5000, "-" + "0" * 5000, "x", "-"):
+            self.assertEqual(names(f"show stat -1 {types} -1"), [], types[:10])
         self.assertEqual(names("show stat be -1 -1 no-maint"), ["be,s1", "be,sure", "be,BACKEND"])
         self.assertEqual(names("show stat be x -1"), [])
 
@@ -270,8 +276,14 @@ class Owner:
     def __init__(self) -> None:
         self.gone: list[Session] = []
 
+        self.told: list[str] = []
+
     def session_gone(self, session: Session) -> None:
         self.gone.append(session)
+
+    def session_refused(self, session: Session, why: str) -> bool:
+        self.told.append(why)
+        return len(self.told) == 1
 
 
 class SessionTests(RuntimeTestCase):
@@ -302,6 +314,21 @@ class SessionTests(RuntimeTestCase):
     def test_several_commands_are_answered_in_order(self) -> None:
         said = self.tell("get weight be/s1;set weight be/s1 5;get weight be/s1\nget weight be/s2\n")
         self.assertEqual(said, "10 (initial 10)\n\n\n5 (initial 10)\n\n20 (initial 20)\n\n")
+
+    def test_what_a_browser_is_made_to_send_is_no_command(self) -> None:
+        """Whatever stands in the head or the body of its request; nor is it answered."""
+        for line in (
+            "POST / HTTP/1.1",
+            "GET /;set%20weight HTTP/1.1",
+            "get weight be/s1;set weight be/s1 9 HTTP/1.1",
+            "PRI * HTTP/2.0",
+            "host: 127.0.0.1:9999",
+        ):
+            self.setUp()
+            said = self.tell(f"{line}\r\nContent-Type: text/plain\r\n\r\nset weight be/s1 5\n")
+            self.assertEqual((said, self.wire.end), ("", ("close", "HTTP")), line)
+            self.assertEqual(self.server("be/s1").weight, 10)
+            self.assertEqual(self.owner.told, ["a browser or another HTTP client has sent a request to it"])
 
     def test_a_line_may_come_in_pieces(self) -> None:
         self.assertEqual(self.tell("get wei"), "")
@@ -362,3 +389,7 @@ class SessionTests(RuntimeTestCase):
         self.assertIn("Internal error", self.tell("get weight be/s1\n"))
         self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
         self.assertEqual(self.wire.end, ("close", "error"))
+        wire: Any = Wire()
+        Session(self.owner, wire, self.deadlines, self.context)
+        wire.feed(b"get weight be/s1\n")
+        self.assertEqual((wire.end, self.flushLoggedErrors(AttributeError)), (("close", "error"), []))

@@ -15,9 +15,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from reusedproxy.config.model.proxies import Global
 from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
 from reusedproxy.net.listener import LISTENING, PAUSED, ListenError
-from reusedproxy.net.poller import Poller
+from reusedproxy.net.poller import READ, Poller
 from reusedproxy.operators.runtime import sockets
-from reusedproxy.operators.runtime.sockets import RuntimeAPI
+from reusedproxy.operators.runtime.proxy import LEVELS
+from reusedproxy.operators.runtime.session import OPEN
+from reusedproxy.operators.runtime.sockets import IDLE, RuntimeAPI
 from tests.integration.peers import temporary_directory
 
 
@@ -43,6 +45,24 @@ class SocketsTestCase(SynchronousTestCase):
 
     def faults(self, settings: Global, *, bind: bool = True) -> list[str]:
         return [str(fault) for fault in self.api.prepare(settings, bind=bind).faults]
+
+    def connect(self, name: str) -> socket.socket:
+        """A client, who may have to wait."""
+        client = socket.socket(socket.AF_UNIX)
+        self.addCleanup(client.close)
+        client.setblocking(False)
+        client.connect(f"{self.directory}/{name}")
+        return client
+
+    def take(self) -> None:
+        """As when the poller finds the sockets ready."""
+        for each in self.api.sockets:
+            if each.listener.state == LISTENING:
+                each.listener.on_ready(READ)
+
+    def levels(self) -> list[str]:
+        """Of the sessions that take commands."""
+        return sorted(LEVELS[each.context.level] for each in self.api.sessions if each.state == OPEN)
 
     def mode(self, name: str) -> int:
         return stat.S_IMODE(os.stat(self.directory / name).st_mode)
@@ -83,6 +103,30 @@ class BindTests(SocketsTestCase):
         (fault,) = self.faults(self.settings("a"))
         self.assertIn("Permission denied: the user that starts the daemon (number ", fault)
 
+    def test_a_check_finds_paths_where_no_socket_can_be(self) -> None:
+        """The init script stops the old daemon when a check has found nothing wrong."""
+        (self.directory / "file").write_text("")
+        (self.directory / "directory").mkdir()
+        (self.directory / "link").symlink_to(self.directory / "elsewhere")
+        for path, why in (
+            ("none/a", "No such file or directory: its directory"),
+            ("file/a", "Not a directory"),
+            ("file", "Address already in use: what stands there is no socket"),
+            ("directory", "Address already in use: what stands there is no socket"),
+            ("link", "Address already in use: what stands there is no socket"),
+        ):
+            for bind in (False, True):
+                (fault,) = self.faults(self.settings(path), bind=bind)
+                self.assertIn(f": cannot listen on unix@{self.directory}/{path}: {why}", fault)
+        with socket.socket(socket.AF_UNIX) as running:
+            running.bind(f"{self.directory}/a")
+            running.listen()
+            self.assertEqual(self.faults(self.settings("a"), bind=False), [])
+
+    def test_a_check_by_somebody_who_may_not_look_there_finds_nothing(self) -> None:
+        with mock.patch("os.lstat", side_effect=PermissionError(13, "Permission denied")):
+            self.assertEqual(self.faults(self.settings("a"), bind=False), [])
+
     def test_a_check_opens_nothing(self) -> None:
         self.assertEqual(self.faults(self.settings("a"), bind=False), [])
         self.assertFalse((self.directory / "a").exists())
@@ -117,6 +161,171 @@ class ReloadTests(SocketsTestCase):
         self.use(self.settings("a"))
         self.assertTrue((self.directory / "a").exists())
         self.assertEqual(len(self.api.sockets), 1)
+
+
+class NobodyGainsTests(SocketsTestCase):
+    """By a reload."""
+
+    def begin(self, *lines: str, more: str = "") -> None:
+        self.use(self.settings(*lines, more=more))
+        self.api.start()
+
+    def test_a_socket_whose_mode_or_owner_cannot_be_set_refuses_the_reload(self) -> None:
+        """As when root has made it, and the daemon is another by now: all who could connect would get the new level."""
+        self.begin("a mode 666 level user")
+        own, text = os.geteuid(), f"t.cfg:2: stats socket: cannot change unix@{self.directory}/a as its line says: "
+        self.patch(os, "geteuid", lambda: own + 1)
+        (fault,) = self.faults(self.settings("a mode 600 level admin"))
+        self.assertEqual(
+            fault,
+            f"{text}the socket is user {own}'s, and the daemon is user {own + 1} by now: a restart makes it anew",
+        )
+        self.assertEqual((self.mode("a"), self.api.sockets[0].settings.level), (0o666, "user"))
+        self.assertEqual(self.faults(self.settings("a mode 666 level operator")), [])
+        self.patch(os, "geteuid", lambda: own or 1)
+        self.patch(os, "fstat", lambda fd, look=os.fstat: _owned(look(fd), own or 1))
+        self.patch(os, "getgroups", lambda: [])
+        for words, why in (
+            ("user 4321", "to another 'user'"),
+            ("group 4321", "to a 'group' that the daemon is not in"),
+        ):
+            (fault,) = self.faults(self.settings(f"a mode 600 {words}"))
+            self.assertEqual(fault, f"{text}only root can give it {why}")
+
+    def test_one_that_fails_nevertheless_keeps_the_lower_level(self) -> None:
+        self.begin("a mode 666 level user")
+        with mock.patch("os.chown", side_effect=PermissionError(1, "Operation not permitted")):
+            self.use(self.settings("a mode 600 level admin"))
+        self.assertEqual(self.api.sockets[0].settings.level, "user")
+        self.assertIn("Operation not permitted; its level is user until a further reload", self.said[-1])
+        self.use(self.settings("a mode 600 level admin"))
+        self.assertEqual((self.mode("a"), self.api.sockets[0].settings.level), (0o600, "admin"))
+
+    def test_who_waits_gets_the_lower_level(self) -> None:
+        for before, after in (("user", "admin"), ("admin", "user")):
+            self.begin(f"a level {before}")
+            self.connect("a")
+            self.use(self.settings(f"a level {after}"))
+            self.assertEqual(self.levels(), ["user"], before)
+            self.connect("a")
+            self.take()
+            self.assertEqual(self.levels(), sorted(["user", after]), before)
+            for session in [*self.api.sessions]:
+                session.stop()
+
+    def test_who_waits_at_a_socket_that_lets_in_fewer_is_turned_away(self) -> None:
+        """And whoever waits for a place, where there is none."""
+        self.begin("a mode 666", more=" stats maxconn 1\n")
+        for line in ("a mode 600", "a mode 600 level admin"):
+            client = self.connect("a")
+            if "admin" in line:
+                self.take()
+                client = self.connect("a")
+            self.use(self.settings(line, more=" stats maxconn 1\n"))
+            self.assertEqual(client.recv(1), b"", line)
+            self.assertEqual(self.api.sockets[0].listener.connections, len(self.api.sessions))
+
+    def test_a_session_ends_with_what_its_line_allowed(self) -> None:
+        for before, after, left in (
+            ("a level admin", "a level operator", []),
+            ("a level admin", "b level admin", []),
+            ("a level admin mode 660", "a level admin mode 600", []),
+            ("a level admin mode 600", f"a level admin mode 600 group {os.getegid()}", []),
+            ("a level admin mode 600", "a level admin mode 660", ["admin"]),
+            ("a level user", "a level admin", ["user"]),
+        ):
+            self.begin(before)
+            self.connect("a")
+            self.take()
+            self.use(self.settings(after))
+            self.assertEqual(self.levels(), left, (before, after))
+            for session in [*self.api.sessions]:
+                session.stop()
+
+    def test_one_that_has_given_up_its_rights_stays(self) -> None:
+        self.begin("a level admin")
+        self.connect("a")
+        self.take()
+        next(iter(self.api.sessions)).context.level = 0
+        self.use(self.settings("a level user"))
+        self.assertEqual(self.levels(), ["user"])
+
+    def test_a_session_at_a_file_that_is_gone_ends_if_the_new_one_has_a_lower_level(self) -> None:
+        self.begin("a level admin")
+        self.connect("a")
+        self.take()
+        os.unlink(self.directory / "a")
+        self.use(self.settings("a level user"))
+        self.assertEqual(self.levels(), [])
+
+
+def _owned(status: os.stat_result, uid: int) -> os.stat_result:
+    return os.stat_result((*status[:4], uid, *status[5:10]))
+
+
+class DisplacedTests(SocketsTestCase):
+    """Where there are as many sessions as `stats maxconn` says."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.use(self.settings("low level user", "high level admin", more=" stats maxconn 2\n stats timeout 1h\n"))
+        self.api.start()
+
+    def states(self) -> list[str]:
+        return [each.listener.state for each in self.api.sockets]
+
+    def test_a_lower_level_gives_way_at_once(self) -> None:
+        """A higher one never does: whoever holds all sessions does not shut the operator out."""
+        for name in ("low", "low", "high", "high"):
+            self.connect(name)
+            self.take()
+        self.assertEqual(self.levels(), ["admin", "admin"])
+        self.assertEqual(self.states(), [PAUSED, PAUSED])
+        (text,) = (line for line in self.said if "ends one" in line)
+        self.assertEqual(
+            text,
+            "warning: Runtime API has as many sessions as 'stats maxconn 2' allows, and ends one for another: level"
+            f" user, idle for 0 s, at unix@{self.directory}/low",
+        )
+        self.clock.advance(IDLE + 0.1)
+        self.assertEqual(self.states(), [PAUSED, LISTENING])
+        with mock.patch.object(self.api, "_fill") as looked:
+            self.clock.pump([0.1] * 100)
+        self.assertEqual(looked.call_count, 0)
+
+    def test_the_bound_of_a_line_concerns_its_own_sessions(self) -> None:
+        self.use(self.settings("low level user", "high level admin maxconn 1", more=" stats maxconn 9\n"))
+        self.connect("low")
+        first = self.connect("high")
+        self.take()
+        self.assertEqual(self.states(), [LISTENING, PAUSED])
+        self.connect("high")
+        self.clock.advance(IDLE + 0.1)
+        self.assertEqual(self.states(), [LISTENING, LISTENING])
+        self.take()
+        self.assertEqual((first.recv(1), self.levels()), (b"", ["admin", "user"]))
+        self.assertIn(
+            "has as many sessions as 'maxconn 1' of a line allows, and ends one for another: level admin", self.said[-1]
+        )
+
+    def test_of_one_level_the_longest_idle_gives_way(self) -> None:
+        """Who waits is taken as soon as one has been idle for long enough, and looking at it costs next to nothing."""
+        first = self.connect("low")
+        self.take()
+        self.clock.advance(1)
+        second = self.connect("low")
+        self.take()
+        third = self.connect("low")
+        self.clock.advance(IDLE - 1.5)
+        self.assertEqual(self.states(), [PAUSED, LISTENING])
+        with mock.patch.object(self.api, "_fill", side_effect=self.api._fill) as looked:
+            self.clock.advance(0.6)
+        self.assertEqual((looked.call_count, self.states()), (1, [LISTENING, LISTENING]))
+        self.take()
+        self.assertEqual(first.recv(1), b"")
+        for each in (second, third):
+            self.assertRaises(BlockingIOError, each.recv, 1)
+        self.assertEqual(self.levels(), ["user", "user"])
 
 
 class BoundTests(SocketsTestCase):

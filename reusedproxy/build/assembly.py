@@ -36,7 +36,7 @@ from reusedproxy.config.model.values import Notice
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener, ListenError, backlog_of, bind_socket, owner_of
+from reusedproxy.net.listener import Listener, ListenError, backlog_of, bind_socket, demand_bindable
 from reusedproxy.net.names.section import Names
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.resolver import Query
@@ -364,7 +364,7 @@ class Assembly:
                 if listener is None:
                     bound = bind_socket(bind, backlog_of(bind, clients), v6_only, at)
                 else:
-                    owner_of(bind)  # not needed yet, but it must be possible
+                    listener.may_adopt(bind)
                     self._proxy.notices += _fixed(bind, listener, v6_only)
             except ListenError as error:
                 self._faults.append(Fault(bind.place, f"{error}{self._in_the_way(bind)}"))
@@ -408,11 +408,12 @@ class Assembly:
 
     def _look_up(self, binds: Iterable[model.Bind]) -> None:
         """Collects those faults of `_bind` that can be found without opening a port: names that cannot be resolved,
-        users and groups that do not exist. (Descriptors are given to the daemon, and not to who checks.)"""
+        users and groups that do not exist, paths where no socket can be. (Descriptors are given to the daemon, and not
+        to who checks.)"""
         for bind in binds:
             try:
                 self._resolved(bind.address)
-                owner_of(bind)
+                demand_bindable(bind)
             except OSError as error:
                 self._faults.append(Fault(bind.place, f"cannot listen on {bind.address}: {error.strerror}"))
 

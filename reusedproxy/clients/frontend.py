@@ -28,7 +28,7 @@ from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener, ListenError
+from reusedproxy.net.listener import Listener, ListenError, admits_as_many
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.tls.server import ServerTLSTransport
 from reusedproxy.net.transport import Transport
@@ -136,13 +136,7 @@ class Frontend:
         """Serves what this listener accepts."""
         self.listeners.append(listener)
         # One that a reload took over may have other settings than those it was made with.
-        for bind in self.settings.binds:
-            if bind.address == listener.bind.address:
-                try:
-                    listener.adopt(bind, self.settings.maxconn)
-                except ListenError as error:
-                    self.announce("alert", f"Proxy {self.name}: {error}")
-                break
+        self._adopt(self._bind_of(listener), listener)
         listener.certificates = self.handshakes.certificates.get(listener.bind.address)
         listener.keep_alive(self.settings.clitcpka)
         listener.listen(self)
@@ -152,6 +146,25 @@ class Frontend:
             self._fill()
         if listener.full or self.full:
             listener.pause()
+
+    def _adopt(self, bind: model.Bind, listener: Listener) -> None:
+        """Gives a listener the settings of its line. Where that lets in fewer, who waits to be let in is turned
+        away."""
+        before = listener.bind
+        try:
+            listener.adopt(bind, self.settings.maxconn)
+            for accepted in () if admits_as_many(bind, before) else listener.waiting():
+                accepted.close()
+        except ListenError as error:
+            self.announce("alert", f"Proxy {self.name}: {error}")
+        except OSError as error:
+            text = f"who waited at {bind.address} before the reload may come in: {error.strerror}"
+            self.announce("alert", f"Proxy {self.name}: {text}")
+
+    def _bind_of(self, listener: Listener) -> model.Bind:
+        """Returns this frontend's line for a listener, which may have been made for another one's."""
+        address = listener.bind.address
+        return next((each for each in self.settings.binds if each.address == address), listener.bind)
 
     def stop(self, successors: Mapping[Listener, Frontend] | None = None) -> None:
         """Stops accepting. Each connection ends after its current exchange, idle ones now.
@@ -224,6 +237,8 @@ class Frontend:
         """Tells whether the client would be admitted there, and with a PROXY header before
         its first request as here."""
         accepted, listener = connection.transport.socket, connection.listener
+        if not admits_as_many(successor._bind_of(listener), self._bind_of(listener)):
+            return False  # a unix socket whose owner or mode may shut it out
         try:
             peer = accepted.getpeername()
         except OSError:
@@ -243,9 +258,8 @@ class Frontend:
             except Unevaluated as unevaluated:
                 self.not_evaluated(unevaluated)
                 return REJECT
-        address = arrival.listener.bind.address
-        bind = next((each for each in self.settings.binds if each.address == address), arrival.listener.bind)
-        return EXPECT_PROXY if verdict == ACCEPT and bind.accept_proxy else verdict
+        expects = verdict == ACCEPT and self._bind_of(arrival.listener).accept_proxy
+        return EXPECT_PROXY if expects else verdict
 
     def take_over(self, connection: Connected) -> None:
         """Adopts a client whose frontend stops. The process has counted it already."""

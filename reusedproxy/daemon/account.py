@@ -19,7 +19,7 @@ from attrs import frozen
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import Global, Said
 from reusedproxy.config.model.values import Notice, Place
-from reusedproxy.net.acting import acting
+from reusedproxy.net.acting import acting, groups_of
 
 #: Number of unreadable files that are named.
 NAMED = 4
@@ -49,15 +49,15 @@ class Account:
 
     @classmethod
     def of(cls, uid: int, gid: int | None = None) -> Account:
-        """Returns the account with these numbers. `gid` None means the user's own group, or the same
-        number for an unknown uid."""
+        """Returns the account with these numbers. `gid` None means the user's own group; for an unknown uid see
+        `groups_of`."""
+        if gid is None:
+            own, groups = groups_of(uid)
+            return cls(uid, own, tuple(groups))
         try:
-            known = pwd.getpwuid(uid)
+            return cls(uid, gid, tuple(os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)))
         except KeyError:
-            own = uid if gid is None else gid
-            return cls(uid, own, (own,))
-        own = known.pw_gid if gid is None else gid
-        return cls(uid, own, tuple(os.getgrouplist(known.pw_name, own)))
+            return cls(uid, gid, (gid,))
 
     @property
     def name(self) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from itertools import count
 from typing import Any, BinaryIO
 
 from twisted.logger import ILogObserver, textFileLogObserver
@@ -14,7 +15,7 @@ from twisted.python.logfile import LogFile
 
 from reusedproxy.daemon.account import Account
 from reusedproxy.daemon.pid_file import PidFile
-from reusedproxy.net.trusted_paths import demand_plain, open_file
+from reusedproxy.net.trusted_paths import demand_plain, open_file, parent_of
 from reusedproxy.operators.logs.own import refusing, use_observer
 
 #: Where twistd logs when it goes into the background and no option says where.
@@ -66,28 +67,78 @@ class UsersLogFile(LogFile):
     """Writes a log file that only its owner rotates: twistd writes the first lines as root, who
     would own the new file.
 
-    It is opened without following links that another user could have made, see `trusted_paths`.
+    It is opened, and renamed, without following links that another user could have made, see `trusted_paths`. A new
+    file gets the permissions of the one before it, which was open: Twisted would take them from whatever stands at the
+    path before anything is opened, a setuid bit included.
     """
 
     _file: BinaryIO
+    #: Permissions of the file that was opened last; None before the first one.
+    _mode: int | None = None
+
+    def __init__(self, *arguments: Any, **words: Any) -> None:
+        # Any value keeps Twisted from looking at the path.
+        super().__init__(*arguments, **{"defaultMode": 0o666, **words})
 
     def _openFile(self) -> None:
         self.closed = False
-        descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT)
+        mode = 0o666 if self._mode is None else self._mode
+        descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT, mode)
         try:
             if os.geteuid() == 0:
                 demand_plain(descriptor)
+            status = os.fstat(descriptor)
+            if self._mode is not None and status.st_uid == os.geteuid():
+                os.fchmod(descriptor, self._mode)  # whatever the umask
+            else:
+                self._mode = status.st_mode & 0o777
             self.size = os.lseek(descriptor, 0, os.SEEK_END)
             self._file = os.fdopen(descriptor, "rb+", 0)
         except OSError:
             os.close(descriptor)
             raise
-        if self.defaultMode is not None:
-            with suppress(OSError):  # it is another user's
-                os.fchmod(descriptor, self.defaultMode)
 
     def shouldRotate(self) -> bool:
         return os.geteuid() == os.fstat(self._file.fileno()).st_uid and bool(super().shouldRotate())
+
+    def rotate(self) -> None:
+        """Renames the file to FILE.1, older ones to the next number that is free, and begins another.
+
+        If the directory does not allow that, or another file stands at the path, the present one grows on.
+        """
+        before = self._file
+        with suppress(OSError):
+            with parent_of(self.path) as (parent, name):
+                there, ours = os.stat(name, dir_fd=parent, follow_symlinks=False), os.fstat(before.fileno())
+                if (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino):
+                    return
+                last = next(n for n in count(1) if not _is_there(parent, f"{name}.{n}"))
+                for number in range(last, 0, -1):
+                    old = f"{name}.{number - 1}" if number > 1 else name
+                    os.rename(old, f"{name}.{number}", src_dir_fd=parent, dst_dir_fd=parent)
+            self._openFile()
+            before.close()
+
+
+def _is_there(parent: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def close_inherited(kept: Container[int]) -> None:
+    """Closes the descriptors that whoever started the program had open, but for standard ones and those in `kept`.
+
+    They would be open for the daemon's user. What Python opens is not handed on to programs (PEP 446), so what would
+    be was there before.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        descriptor = int(name)
+        with suppress(OSError):  # that of the list itself is closed already
+            if descriptor > 2 and descriptor not in kept and os.get_inheritable(descriptor):
+                os.close(descriptor)
 
 
 def acting_for(options: Mapping[str, object]) -> Callable[[], AbstractContextManager[None]]:

@@ -15,6 +15,7 @@ from OpenSSL import SSL
 from reusedproxy.config.model.proxies import Configuration
 from reusedproxy.config.model.values import Notice, Place
 from reusedproxy.config.reader import ConfigurationError, Fault, Source, reading
+from reusedproxy.daemon.supervision import printable
 from reusedproxy.net.files import unless_pipe
 from reusedproxy.net.slices import Steps, run_through
 
@@ -100,7 +101,7 @@ def _in_order(faults: Iterable[object], notices: Iterable[Notice], files: Iterab
     At the same line, notices come before faults. Faults without a line come first.
     """
     found: list[tuple[Place | None, str]] = [(notice.place, notice_line(notice)) for notice in notices]
-    found += [(fault.place if isinstance(fault, Fault) else None, f"[ALERT] {fault}") for fault in faults]
+    found += [(fault.place if isinstance(fault, Fault) else None, printable(f"[ALERT] {fault}")) for fault in faults]
     named = [*files, *(place.file for place, _ in found if place is not None)]
     order = {name: number for number, name in reversed([*enumerate(named)])}
     found.sort(key=lambda each: (-1, 0) if each[0] is None else (order[each[0].file], each[0].line))
@@ -108,4 +109,4 @@ def _in_order(faults: Iterable[object], notices: Iterable[Notice], files: Iterab
 
 
 def notice_line(notice: Notice) -> str:
-    return f"[{notice.level.upper()}] {notice.place}: {notice.text}"
+    return printable(f"[{notice.level.upper()}] {notice.place}: {notice.text}")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import errno
 import os
+import re
 import stat
 import sys
 from contextlib import suppress
@@ -61,7 +62,7 @@ class PidFile:
     def _examine(self, content: bytes) -> None:
         """Raises OSError if the file has to be left in its place."""
         text = content.strip(b" \t\r\n\0")  # after a power failure a file may contain zeros
-        if len(content) > LONGEST or not (text.lstrip(b"-").isdigit() or not text):
+        if len(content) > LONGEST or not re.fullmatch(rb"(?:-?[0-9]+)?", text):
             raise OSError(errno.EEXIST, "it holds something else, which would be lost")
         if not text or not 0 < int(text) < MOST or int(text) == os.getpid():
             return

@@ -33,7 +33,7 @@ from reusedproxy.daemon.pid_file import PidFile
 from reusedproxy.daemon.reload import Refusal, ReloadTrial
 from reusedproxy.daemon.signals import SignalHandlers
 from reusedproxy.daemon.succession import Replaced, clear, follow, give_up, hand_over_queues, pools_of, take_place
-from reusedproxy.daemon.supervision import Manager, Supervision
+from reusedproxy.daemon.supervision import Manager, Supervision, printable
 from reusedproxy.exchanges.outcomes import STOPPED
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
@@ -117,7 +117,11 @@ class ProxyService(Service):
 
     def announce(self, level: str, text: str, section: str = "") -> None:
         """Sends a message for the operator to the daemon's own log, and to the `log` lines of the `section` that it is
-        about ("frontend www", "backend app"), or of the global one."""
+        about ("frontend www", "backend app"), or of the global one.
+
+        Names of files may be in it, and other text that somebody else has chosen.
+        """
+        text = printable(text)
         self._log.emit(_LEVELS[level], "{text}", text=text)
         if self.proxy is not None:
             self.proxy.logs.event(level, text, section)
@@ -167,6 +171,17 @@ class ProxyService(Service):
         if os.geteuid() == 0 and isinstance(uid, int):
             return Account.of(uid, gid if isinstance(gid, int) else None)
         return self._account
+
+    @property
+    def given_descriptors(self) -> set[int]:
+        """Returns the descriptors that the configuration names (`fd@3`), which a reload may need again."""
+        assert self.proxy is not None
+        configuration = self.proxy.configuration
+        said = configuration.global_
+        addresses = [bind.address for each in configuration.frontends.values() for bind in each.binds]
+        addresses += [each.bind.address for each in said.stats_sockets]
+        addresses += [] if said.manhole is None else [said.manhole.address]
+        return {address.fd for address in addresses if address.kind == "fd"}
 
     def _unreadable(self, proxy: Proxy) -> Iterable[Notice]:
         """Returns notices about files that root can read now, and a reload will not be able to."""

@@ -16,6 +16,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -93,7 +94,8 @@ class Manager:
         words = self._environment
         usec = words.get("WATCHDOG_USEC", "")
         ours = words.get("WATCHDOG_PID", "") in ("", str(self._pid()))
-        return int(usec) / 2e6 if self._address and ours and usec.isdigit() and int(usec) else None
+        said = re.fullmatch("[0-9]{1,18}", usec) is not None and int(usec)
+        return said / 2e6 if self._address and ours and said else None
 
 
 #: How a status file begins.
@@ -320,12 +322,13 @@ def _read(path: str) -> _Said | None:
         with open(descriptor, encoding="ascii", errors="replace") as file:
             demand_plain(descriptor)
             said = json.loads(file.read(16 * KEPT))
-        lines = [_printable(str(line)) for line in said["lines"]]
+        lines = [printable(str(line)) for line in said["lines"]]
         return _Said(int(said["pid"]), str(said["state"]), int(said["reloads"]), lines)
     except (OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
         return None
 
 
-def _printable(line: str) -> str:
-    """Returns a line without what a terminal would obey: root reads what the daemon's user has written."""
+def printable(line: str) -> str:
+    """Returns a line without what a terminal would obey, or show in another order: names of files and what others have
+    written are in it, and root reads it."""
     return "".join(each if each.isprintable() else "?" for each in line)

@@ -1,10 +1,36 @@
-"""Lets root open files as another user for a moment."""
+"""Lets root open files as another user for a moment, or as somebody who has no rights but those of everybody."""
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+#: User and group that own nothing: Linux shows what it cannot express as theirs (user_namespaces(7), overflowuid).
+NOBODY = 65534
+
+
+def groups_of(uid: int) -> tuple[int, list[int]]:
+    """Returns the primary group of a user, and all groups.
+
+    For an unknown uid that is the group of the same number, unless others have that one: 42 is Debian's group shadow.
+    """
+    try:
+        user = pwd.getpwuid(uid)
+    except KeyError:
+        own = NOBODY if _is_group(uid) else uid
+        return own, [own]
+    return user.pw_gid, os.getgrouplist(user.pw_name, user.pw_gid)
+
+
+def _is_group(gid: int) -> bool:
+    try:
+        grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return True
 
 
 @contextmanager

@@ -1,17 +1,17 @@
 """Opens files that are read while clients are served.
 
-A pipe in place of a file would block the event loop, so it is refused.
+A pipe in place of a file would block the event loop, so it is refused. Libraries get what was read, and no path.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import pwd
 import stat
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
-from reusedproxy.net.acting import acting
+from reusedproxy.net.acting import NOBODY, acting, groups_of
 from reusedproxy.net.trusted_paths import LinkOfAnother, open_file
 
 
@@ -25,17 +25,37 @@ def unless_pipe(path: str, flags: int) -> int:
     try:
         fd = open_file(path, flags)
     except LinkOfAnother as link:
-        with _acting_as(link.owner):
-            fd = open_file(path, flags)
+        try:
+            with _acting_as(link.owner, link.group):
+                fd = open_file(path, flags)
+        except PermissionError:
+            who = f"user {link.owner}" if link.owner is not None else "others than root"
+            text = f"Permission denied for {who}, who can change a link on the way"
+            raise PermissionError(errno.EACCES, text, path) from None
     if stat.S_ISFIFO(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(errno.EINVAL, "it is a pipe, and a reload needs a file that can be read again", path)
     return fd
 
 
-def _acting_as(uid: int) -> AbstractContextManager[None]:
-    try:
-        user = pwd.getpwuid(uid)
-    except KeyError:
-        return acting(uid, uid, [uid])
-    return acting(uid, user.pw_gid, os.getgrouplist(user.pw_name, user.pw_gid))
+@contextmanager
+def held_in_memory(content: bytes) -> Iterator[str]:
+    """Yields the path of a nameless file with this content, for a library that takes nothing but paths.
+
+    Given the path of the file that the content was read from, it would open it again by itself: as root through any
+    link, and perhaps another file by then. Raises OSError.
+    """
+    with open(os.memfd_create("reusedproxy"), "wb") as file:
+        file.write(content)
+        file.flush()
+        path = f"/proc/self/fd/{file.fileno()}"
+        if not os.path.exists(path):
+            raise OSError(errno.ENOENT, "this needs /proc, which is not mounted")
+        yield path
+
+
+def _acting_as(uid: int | None, gid: int | None) -> AbstractContextManager[None]:
+    if uid is not None:
+        return acting(uid, *groups_of(uid))
+    group = NOBODY if gid is None else gid
+    return acting(NOBODY, group, [group])

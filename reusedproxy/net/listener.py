@@ -24,6 +24,7 @@ from math import inf
 from tempfile import mkdtemp
 from typing import Protocol
 
+from attrs import evolve
 from twisted.logger import Logger
 
 from reusedproxy.config.model.proxies import Bind
@@ -176,22 +177,61 @@ class Listener:
             if self.backlog not in (None, backlog):
                 self.socket.listen(backlog)
                 self.backlog = backlog
-            if self._file is not None and (was.mode, was.user, was.group) != (bind.mode, bind.user, bind.group):
+            if self._file is not None and _access(was) != _access(bind):
                 self._give_to_others(bind)
         except OSError as error:
-            raise ListenError(f"cannot change {bind.address} as its line says: {error.strerror or error}") from None
+            # The next reload tries again.
+            self.bind = evolve(bind, mode=was.mode, user=was.user, group=was.group)
+            raise ListenError(_unchangeable(bind, error)) from None
+
+    def may_adopt(self, bind: Bind) -> None:
+        """Checks that `adopt` will be able to do what this line says. Raises ListenError.
+
+        What cannot be done has to refuse the reload: the socket would stay open to those whom the line shuts out.
+        """
+        try:
+            owner_of(bind)
+            if self._file is not None and _access(self.bind) != _access(bind):
+                with self._own_file() as file:
+                    _demand_changeable(os.fstat(file), *_owner_to_be(bind))
+        except OSError as error:
+            raise ListenError(_unchangeable(bind, error)) from None
 
     def _give_to_others(self, bind: Bind) -> None:
         """Sets mode and owner of the unix socket's file, and of no other file that was put in its place."""
-        with _opened(bind.address.path, os.O_PATH | os.O_NOFOLLOW) as file:
-            if _identity(os.fstat(file)) != self._file:
-                raise OSError(errno.ESTALE, "another file stands there by now")
+        with self._own_file() as file:
             # Linux cannot change a mode without following links, but a path below /proc leads to the very file that is
             # open.
             path = _through(file)
-            os.chmod(path, _unsaid_mode() if bind.mode is None else bind.mode)
-            uid, gid = owner_of(bind)
-            os.chown(path, os.geteuid() if uid < 0 else uid, os.getegid() if gid < 0 else gid)
+            os.chmod(path, 0)  # nobody comes in by the old owner and the new mode
+            os.chown(path, *_owner_to_be(bind))
+            os.chmod(path, _mode_of(bind))
+
+    @contextmanager
+    def _own_file(self) -> Iterator[int]:
+        """Opens the unix socket's file. Raises OSError if another one stands at its path."""
+        with _opened(self.bind.address.path, os.O_PATH | os.O_NOFOLLOW) as file:
+            if _identity(os.fstat(file)) != self._file:
+                raise OSError(errno.ESTALE, "another file stands there by now")
+            yield file
+
+    def waiting(self) -> Iterator[sockets.socket]:
+        """Accepts the connections that wait in the kernel's queue now, whatever the state. Raises OSError.
+
+        They belong to the caller, and are not among `connections`.
+        """
+        # The queue has room for one more than its length; whoever comes meanwhile is behind these.
+        for _ in range((self.backlog or BACKLOG) + 1):
+            try:
+                accepted, _address = self.socket.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno not in _ONE_CLIENTS:
+                    raise
+                continue
+            accepted.setblocking(False)
+            yield accepted
 
     def keep_alive(self, on: bool) -> None:
         """Switches TCP keep-alive on or off, by which the kernel probes whether a silent client is still there.
@@ -354,6 +394,25 @@ def bind_socket(bind: Bind, backlog: int, v6_only: bool = False, at: sockets._Ad
     return bound
 
 
+def demand_bindable(bind: Bind) -> None:
+    """Checks what can be known of a line without opening anything: its owner, and what stands at the path of a unix
+    socket. Raises OSError.
+
+    A socket may stand there, even one that is listened on: that of the daemon that runs while its configuration is
+    checked. Where this user may not look, nothing is known.
+    """
+    owner_of(bind)
+    if bind.address.kind != "unix":
+        return
+    path = bind.address.path
+    with suppress(PermissionError):
+        if not stat.S_ISDIR(os.stat(os.path.dirname(path) or ".").st_mode):
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        with suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):
+                raise OSError(errno.EADDRINUSE, f"{os.strerror(errno.EADDRINUSE)}: what stands there is no socket")
+
+
 def _bind_port(address: ListenAddress, v6_only: bool, at: sockets._Address | None) -> sockets.socket:
     family = sockets.AF_INET6 if address.v6 else sockets.AF_INET
     bound = sockets.socket(family, sockets.SOCK_STREAM)
@@ -399,7 +458,7 @@ def _bind_path(bind: Bind, backlog: int) -> _UnixSocket:
             bound.bind(f"{_through(draft)}/{drafted}")
             try:
                 bound.file = _identity(os.stat(drafted, dir_fd=draft, follow_symlinks=False))
-                os.chmod(drafted, _unsaid_mode() if bind.mode is None else bind.mode, dir_fd=draft)
+                os.chmod(drafted, _mode_of(bind), dir_fd=draft)
                 if bind.user is not None or bind.group is not None:
                     os.chown(drafted, *owner_of(bind), dir_fd=draft)
                 bound.listen(backlog)  # until it listens, it would look like a dead socket
@@ -511,6 +570,35 @@ def owner_of(bind: Bind) -> tuple[int, int]:
     )
 
 
+def _owner_to_be(bind: Bind) -> tuple[int, int]:
+    """Returns user and group ID of a unix socket; those of the process where the line gives none. Raises OSError."""
+    uid, gid = owner_of(bind)
+    return os.geteuid() if uid < 0 else uid, os.getegid() if gid < 0 else gid
+
+
+def _access(bind: Bind) -> tuple[int | None, str | None, str | None]:
+    """Returns what decides who may connect to a unix socket."""
+    return bind.mode, bind.user, bind.group
+
+
+def _demand_changeable(status: os.stat_result, uid: int, gid: int) -> None:
+    """Checks that this process may set the mode of a file, and give it to that owner (chown(2)). Raises OSError."""
+    own = os.geteuid()
+    if own == 0:
+        return
+    if status.st_uid != own:
+        text = f"the socket is user {status.st_uid}'s, and the daemon is user {own} by now: a restart makes it anew"
+        raise OSError(errno.EPERM, text)
+    if uid != own:
+        raise OSError(errno.EPERM, "only root can give it to another 'user'")
+    if gid not in (status.st_gid, os.getegid(), *os.getgroups()):
+        raise OSError(errno.EPERM, "only root can give it to a 'group' that the daemon is not in")
+
+
+def _unchangeable(bind: Bind, error: OSError) -> str:
+    return f"cannot change {bind.address} as its line says: {error.strerror or error}"
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
@@ -531,6 +619,12 @@ def set_umask(mask: int) -> None:
     _Creation.umask = mask
 
 
-def _unsaid_mode() -> int:
-    """Returns the permissions of a unix socket where no `mode` is given: 0777 without the umask's bits."""
-    return 0o777 & ~_Creation.umask
+def _mode_of(bind: Bind) -> int:
+    """Returns the permissions of a unix socket: 0777 without the umask's bits where no `mode` is given."""
+    return 0o777 & ~_Creation.umask if bind.mode is None else bind.mode
+
+
+def admits_as_many(bind: Bind, before: Bind) -> bool:
+    """Tells whether all who may connect to a unix socket by the line `before` may connect by this one, too."""
+    same_owner = (bind.user, bind.group) == (before.user, before.group)
+    return same_owner and not _mode_of(before) & ~_mode_of(bind)

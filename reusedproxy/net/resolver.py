@@ -6,6 +6,7 @@ them together have one time limit. It knows names; it must never know who asks.
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, ip_address
@@ -57,7 +58,8 @@ def literal(query: Query) -> Found | None:
         return None
     scope = address.scope_id
     try:
-        number = 0 if scope is None else int(scope) if scope.isdigit() else socket.if_nametoindex(scope)
+        digits = scope is not None and re.fullmatch("[0-9]{1,9}", scope)
+        number = 0 if scope is None else int(scope) if digits else socket.if_nametoindex(scope)
     except OSError:
         return None  # the look-up that follows reports the error
     return [(socket.AF_INET6, (str(address), 0, 0, number))]

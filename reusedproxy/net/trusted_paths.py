@@ -2,8 +2,9 @@
 
 Root may be told to use a path in a directory of the daemon's user. Whoever has that directory may put a link to any of
 root's files there, at any moment. So root resolves a path directory by directory, each of them held open, and follows
-only links of root's own that stand in directories of root's own. A process that is not root follows all links: it gains
-nothing by them. Knows paths and descriptors; must never know what the files are for.
+only links of root's own that stand where nobody else can replace them: in a directory of root's to which others cannot
+write, or which is sticky (as the volumes of Kubernetes' secrets are). A process that is not root follows all links: it
+gains nothing by them. Knows paths and descriptors; must never know what the files are for.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ MOST_LINKS = 40
 
 
 class LinkOfAnother(OSError):
-    """Reports a link that root does not follow, and the number of the user who can change it."""
+    """Reports a link that root does not follow, and who can change it: a user, or the members of a group (`owner` is
+    None), or anybody (both are)."""
 
-    def __init__(self, name: str, owner: int) -> None:
+    def __init__(self, name: str, owner: int | None, group: int | None) -> None:
         super().__init__(ELOOP, f"'{name}' is a link that another user can change, which root does not follow")
         self.owner = owner
+        self.group = group
 
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -124,8 +127,11 @@ def _target(parent: int, name: str) -> str | None:
         status = os.fstat(link)
         if not stat.S_ISLNK(status.st_mode):
             return None
-        if status.st_uid != 0 or os.fstat(parent).st_uid != 0:
-            raise LinkOfAnother(name, status.st_uid or os.fstat(parent).st_uid)
+        around = os.fstat(parent)
+        if owner := status.st_uid or around.st_uid:
+            raise LinkOfAnother(name, owner, None)
+        if around.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not around.st_mode & stat.S_ISVTX:
+            raise LinkOfAnother(name, None, None if around.st_mode & stat.S_IWOTH else around.st_gid)
         return os.readlink("", dir_fd=link)
     finally:
         os.close(link)

@@ -292,6 +292,25 @@ class PidFileTests(InitScriptTestCase):
         for action, status in (("status", 4), ("start", 1), ("stop", 1)):
             self.assertIn(f"{self.pidfile} is no pid file", self.expect(status, action))
 
+    def test_a_path_that_is_not_whole_is_refused(self) -> None:
+        """Whatever it would be relative to; the way to it would never end."""
+        for name in ("PIDFILE", "STATUSFILE", "LOGFILE"):
+            before = self.settings.read_text()
+            self.set(**{name: "run/daemon.pid"})
+            for action, status in (("start", 1), ("status", 4)):
+                self.assertIn(f"{name}=run/daemon.pid: say the whole path", self.expect(status, action))
+            self.settings.write_text(before)
+        done = subprocess.run(
+            ["/bin/sh", str(SCRIPT), "status"],
+            env={**os.environ, "REUSEDPROXY_DEFAULTS": self.settings.name},
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        self.assertEqual(done.returncode, 4)
+        self.assertIn("REUSEDPROXY_DEFAULTS=settings: say the whole path", done.stderr)
+
     def test_a_pid_file_that_lost_its_text_with_the_power_is_in_nobodys_way(self) -> None:
         self.pidfile.write_bytes(bytes(8))
         self.expect(1, "status")
@@ -373,7 +392,7 @@ class PidFileTests(InitScriptTestCase):
                 for file in (self.pidfile, self.pidfile.with_suffix(".born")):
                     self.assertTrue(file.exists())
                 done = subprocess.run(
-                    [*blind, shell, str(SCRIPT), action], env=environment, capture_output=True, timeout=60
+                    [*blind, shell, str(SCRIPT), "--bare", action], env=environment, capture_output=True, timeout=60
                 )
                 self.assertEqual(done.returncode, status, done.stdout)
                 self.assertIn(b"/proc cannot be read, so nobody knows whether it runs", done.stdout)
@@ -382,11 +401,14 @@ class PidFileTests(InitScriptTestCase):
     def test_what_a_program_says_is_not_obeyed_by_the_terminal(self) -> None:
         """Names of files are in it, which others may have chosen."""
         program = self.directory / "twistd"
-        program.write_text("#!/bin/sh\nprintf 'a\\033[2J\\007\\302\\233\\tb\\303\\244\\n'; exit 1\n")
+        # A control character, one in UTF-8, and one alone; marks of direction, and what cannot be seen.
+        said = r"a\033[2J\007\302\233\tb\303\244\233\2332J\303 \342\200\256\342\201\246\330\234\342\200\213"
+        said += r"\342\202\254\360\237\230\200\360\237\n"
+        program.write_text(f"#!/bin/sh\nprintf '{said}'; exit 1\n")
         program.chmod(0o755)
         self.set(TWISTD=program)
         for action in ("start", "configtest"):
-            self.assertIn("a?[2J??\tbä\n", self.expect(1, action))
+            self.assertIn("a?[2J??\tbä??2J? ????€\N{GRINNING FACE}??\n", self.expect(1, action))
 
     def test_a_check_that_was_killed_is_not_called_a_wrong_configuration(self) -> None:
         self.expect(0, "start")
@@ -403,16 +425,25 @@ class PidFileTests(InitScriptTestCase):
         secret = self.directory / "secret"
         secret.write_text("")
         environment = {**os.environ, "TOKEN": "precious\nPATH=/nowhere", "REUSEDPROXY_DEFAULTS": str(self.settings)}
-        for shell in ("sh", "bash"):
+        # bash takes functions from its environment; the first would be called in place of a program.
+        for name in ("env", "sed", "unset", "[", "kill", "cd", "echo", "reusedproxy"):
+            environment[f"BASH_FUNC_{name}%%"] = f'() {{ touch {secret}.touched; builtin {name} "$@"; }}'
+        # A shell would drop such names from the environment.
+        opened = f"import os, sys; [os.dup2(os.open({str(secret)!r}, os.O_RDWR), n) for n in (3, 9, 123)]; "
+        opened += "os.execvp(sys.argv[1], sys.argv[1:])"
+        bash = self.directory / "sh"
+        bash.symlink_to(shutil.which("bash") or "/bin/sh")
+        for shell in ("sh", "bash", str(bash)):
             if shutil.which(shell):
-                command = f'exec 3<>{secret} 9<>{secret}; exec {shell} {SCRIPT} "$0"'
-                done = subprocess.run(["sh", "-c", command, "start"], env=environment, capture_output=True, timeout=60)
+                command = [sys.executable, "-c", opened, shell, str(SCRIPT), "start"]
+                done = subprocess.run(command, env=environment, capture_output=True, timeout=60)
                 self.assertEqual((done.returncode, done.stderr), (0, b""), done.stdout)
                 variables = Path(f"/proc/{self.pid}/environ").read_bytes().split(b"\0")
                 self.assertIn(b"MEANT=yes", variables)
                 self.assertNotIn(b"precious", b"".join(variables))
                 files = [os.readlink(each) for each in Path(f"/proc/{self.pid}/fd").iterdir() if each.is_symlink()]
                 self.assertNotIn(str(secret), files)
+                self.assertFalse(Path(f"{secret}.touched").exists(), shell)
                 self.expect(0, "stop")
 
     def test_twistd_without_the_script_starts_over_what_a_crash_left(self) -> None:
@@ -492,7 +523,11 @@ class UserTests(InitScriptTestCase):
                 if shutil.which(shell):
                     environment = {**os.environ, "REUSEDPROXY_DEFAULTS": str(self.settings)}
                     done = subprocess.run(
-                        [shell, str(SCRIPT), "status"], env=environment, capture_output=True, text=True, timeout=60
+                        [shell, str(SCRIPT), "--bare", "status"],
+                        env=environment,
+                        capture_output=True,
+                        text=True,
+                        timeout=60,
                     )
                     self.assertEqual((done.returncode, done.stderr), (status, ""), (noted, done.stdout))
                     self.assertNotIn("gid=", done.stdout)

@@ -34,8 +34,9 @@ def seconds(text: str, what: str, default_unit: str = "ms") -> float:
     unit = found[2] or default_unit
     if unit not in TIME_UNITS:
         raise Wrong(f"{what}: '{found[2]}' in '{text}' is no unit of time: write us, ms, s, m, h or d")
-    # More than 18 digits are too long in any unit. Checked first, so that int() never gets thousands of digits.
-    value = int(found[1]) * TIME_UNITS[unit] if len(found[1].lstrip("0")) <= 18 else LONGEST_TIME * 2
+    digits = _digits(found[1])
+    # More than 18 digits are too long in any unit.
+    value = int(digits) * TIME_UNITS[unit] if len(digits) <= 18 else LONGEST_TIME * 2
     if value > LONGEST_TIME:
         raise Wrong(f"{what}: '{text}' is too long: the longest time is 2147483647ms, about 24.8 days")
     if 0 < value < SHORTEST_TIME:
@@ -49,10 +50,16 @@ def whole_seconds(text: str, what: str) -> int:
     unit = found[2] or "s" if found else ""
     if found is None or unit not in TIME_UNITS:
         raise Wrong(f"{what} needs a time such as 30s, 10m, 1h or 1d, not '{text}'{_why_not_a_time(text)}")
-    value = int(found[1]) * TIME_UNITS[unit] if len(found[1].lstrip("0")) <= 18 else inf
+    digits = _digits(found[1])
+    value = int(digits) * TIME_UNITS[unit] if len(digits) <= 18 else inf
     if value > LARGEST_INTEGER:
         raise Wrong(f"{what}: '{text}' is too long: the longest time is 2147483647s, about 68 years")
     return ceil(value)
+
+
+def _digits(text: str) -> str:
+    """Returns a number without leading zeros: Python's int() refuses more than 4300 digits, zeros among them."""
+    return text.lstrip("0") or "0"
 
 
 def _why_not_a_time(text: str) -> str:
@@ -86,9 +93,10 @@ def size(text: str, what: str) -> int:
     found = _SIZE.match(text)
     if not found or (found[2] and found[2].lower() not in SIZE_UNITS):
         raise Wrong(f"{what} needs a size in bytes, or with k, m or g after the number, not '{text}'")
-    if len(found[1].lstrip("0")) > 10:
+    digits = _digits(found[1])
+    if len(digits) > 10:
         raise Wrong(f"{what}: '{text}' is too large: at most {LARGEST_INTEGER} bytes")
-    value = int(found[1]) * SIZE_UNITS.get(found[2].lower(), 1)
+    value = int(digits) * SIZE_UNITS.get(found[2].lower(), 1)
     if value > LARGEST_INTEGER:
         raise Wrong(f"{what}: '{text}' is too large: at most {LARGEST_INTEGER} bytes")
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable
 
 from attrs import evolve, fields_dict
@@ -203,13 +204,12 @@ def _tcp_keep_alive(proxy: ProxyDraft, option: Line, report: Report) -> None:
 def _redispatch(proxy: ProxyDraft, option: Line, report: Report) -> None:
     option.at_most(1)
     interval = option.arguments[0] if option.arguments else "-1"
-    try:
-        number = int(interval)
-    except ValueError:
+    if not re.fullmatch("[+-]?[0-9]{1,9}", interval):
         raise Wrong(
             "'option redispatch' needs a whole number (n: every n-th retry, -n: the n-th from the last),"
             f" not '{interval}'"
-        ) from None
+        )
+    number = int(interval)
     proxy.redispatch = 0 if option.prefix else number
 
 

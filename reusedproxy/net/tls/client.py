@@ -19,7 +19,7 @@ from OpenSSL import SSL, crypto
 
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.net.poller import Poller
-from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, certificates_of, use_certificate
+from reusedproxy.net.tls.files import TLSConfigurationError, Trusts, use_certificate
 from reusedproxy.net.tls.names import is_address, is_for, why_not
 from reusedproxy.net.tls.openssl_server import HOSTNAME_MISMATCH, name_refusals
 from reusedproxy.net.tls.parameters import set_parameters
@@ -93,11 +93,10 @@ class ClientContext:
         set_parameters(context, settings)
         if settings.alpn:
             context.set_alpn_protos([each.encode("ascii") for each in settings.alpn])
-        #: Our certificate, as far as it can be read, and the end of its validity (Unix time); None without one.
+        #: Our certificate and the end of its validity (Unix time); None without one.
         self.ours: x509.Certificate | None = None
         if settings.crt is not None:
-            use_certificate(context, settings.crt)
-            self.ours = next(iter(certificates_of(settings.crt)), None)
+            self.ours = use_certificate(context, settings.crt).leaf
         self.ours_end = None if self.ours is None else self.ours.not_valid_after_utc.timestamp()
         if settings.verify == "required":
             self._trusted = (trusts or Trusts()).of((("ca-file", settings.ca_file),), settings.crl_file)

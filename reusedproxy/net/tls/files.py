@@ -1,19 +1,23 @@
 """Reads the files of TLS: a certificate with its chain and key, and the CAs that are trusted.
 
 They are HAProxy's `crt` and `ca-file`, on `bind` and on `server` lines. An error message names the file and says in
-plain words what is wrong with it. It must never know who shows the certificate, nor to whom.
+plain words what is wrong with it. Each file is opened once, by us, and OpenSSL gets what was in it: given a path, it
+would follow links that root does not follow, and might find another file there by then. It must never know who shows
+the certificate, nor to whom.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from hashlib import sha256
 from typing import Any
 from weakref import WeakValueDictionary
 
+from attrs import frozen
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import (
@@ -27,7 +31,7 @@ from cryptography.x509 import (
 )
 from OpenSSL import SSL, crypto
 
-from reusedproxy.net.files import unless_pipe
+from reusedproxy.net.files import held_in_memory, unless_pipe
 from reusedproxy.net.tls.openssl_server import share_store
 from reusedproxy.net.tls.transport import openssl_reason
 from reusedproxy.net.tls.words import name_of, subjects_of
@@ -42,24 +46,42 @@ class TLSConfigurationError(Exception):
     """Says that a certificate, key or CA file cannot be used; the message names it and says why."""
 
 
-def use_certificate(context: SSL.Context, path: str) -> None:
+@frozen
+class CertificateFile:
+    """Holds what a `crt` was when it was loaded: the certificate that is shown to peers, and the whole file."""
+
+    leaf: Certificate
+    content: bytes
+
+    @property
+    def has_dh_parameters(self) -> bool:
+        return b"DH PARAMETERS" in pem_blocks(self.content)
+
+
+def use_certificate(context: SSL.Context, path: str) -> CertificateFile:
     """Loads HAProxy's `crt`: one PEM file with certificate, chain and key. Raises TLSConfigurationError.
 
     If the file has no key, it is read from a file beside it, see `keys_beside`.
     """
-    blocks = _blocks_in("crt", path)
+    what = f"crt {path}"
+    content = _content(what, path)
+    blocks = _blocks_in(what, content)
     if not any(block.endswith(b"CERTIFICATE") for block in blocks):
-        raise TLSConfigurationError(f"crt {path}: no usable certificate: there is none in it")
-    key = path if any(block.endswith(b"PRIVATE KEY") for block in blocks) else _key_beside(path)
-    first, public = _first_in(path)
+        raise TLSConfigurationError(f"{what}: no usable certificate: there is none in it")
+    alone = not any(block.endswith(b"PRIVATE KEY") for block in blocks)
+    key = _key_beside(path) if alone else path
+    first, public = _first_in(what, content)
     try:
-        context.use_certificate_chain_file(path)
+        with held_in_memory(content) as held:
+            context.use_certificate_chain_file(held)
     except SSL.Error as error:
         reason = openssl_reason(error)
         if "key too small" in reason:
             reason += f" (it has {getattr(public, 'key_size', 'few')} bits)"
-        raise TLSConfigurationError(f"crt {path}: no usable certificate: {reason}") from None
-    private = _private_key(key)
+        raise TLSConfigurationError(f"{what}: no usable certificate: {reason}") from None
+    except OSError as error:
+        raise TLSConfigurationError(f"{what}: no usable certificate: {error.strerror}") from None
+    private = _private_key(f"crt {key}", _content(f"crt {key}", key) if alone else content)
     try:
         context.use_privatekey(private)
         context.check_privatekey()
@@ -67,12 +89,12 @@ def use_certificate(context: SSL.Context, path: str) -> None:
         # OpenSSL says "key values mismatch", or for keys of different kinds "no certificate assigned".
         reason = f"it does not belong to the first certificate, which is {name_of(first.subject)}"
         raise TLSConfigurationError(f"crt {key}: no usable private key: {reason}") from None
+    return CertificateFile(first, content)
 
 
-def _first_in(path: str) -> tuple[Certificate, Any]:
+def _first_in(what: str, content: bytes) -> tuple[Certificate, Any]:
     """Returns the certificate that is shown to peers, and its public key. Both are known to be readable."""
-    what = f"crt {path}"
-    first = certificates_in(what, path)[0]
+    first = _certificates_in(what, content)[0]
     # Names that cannot be read are reported as such; OpenSSL shows the certificate all the same.
     with suppress(ValueError):
         try:
@@ -86,13 +108,13 @@ def _first_in(path: str) -> tuple[Certificate, Any]:
         raise TLSConfigurationError(f"{what}: no usable certificate: {reason} ({error})") from None
 
 
-def _private_key(path: str) -> Any:
-    blocks = _blocks_in("crt", path)
+def _private_key(what: str, content: bytes) -> Any:
+    blocks = _blocks_in(what, content)
     try:
         # OpenSSL's own reader is not used: at a passphrase it would stop the daemon with a prompt on the terminal. The
         # check whether the primes of an RSA key are primes is skipped, as OpenSSL does: it takes 35 ms for a key of
         # 2048 bits and 250 ms for 4096. `use_certificate` checks that the key belongs to its certificate.
-        return load_pem_private_key(_content(f"crt {path}", path), None, unsafe_skip_rsa_key_validation=True)
+        return load_pem_private_key(content, None, unsafe_skip_rsa_key_validation=True)
     except TypeError:
         reason = "the key is protected by a passphrase, which a daemon cannot be asked for (openssl pkey takes it off)"
     except (ValueError, UnsupportedAlgorithm):
@@ -100,7 +122,18 @@ def _private_key(path: str) -> Any:
         reason = "it cannot be decoded"
         if b"OPENSSH PRIVATE KEY" in blocks:
             reason = "it has OpenSSH's format (ssh-keygen -p -m PEM changes it)"
-    raise TLSConfigurationError(f"crt {path}: no usable private key: {reason}")
+    raise TLSConfigurationError(f"{what}: no usable private key: {reason}")
+
+
+def use_dh_parameters(context: SSL.Context, what: str, content: bytes) -> None:
+    """Loads the first parameters for DHE in a PEM file. Raises TLSConfigurationError; `what` begins the message."""
+    try:
+        with held_in_memory(content) as held:
+            context.load_tmp_dh(held)
+    except SSL.Error as error:
+        raise TLSConfigurationError(f"{what}: no usable DH parameters: {openssl_reason(error)}") from None
+    except OSError as error:
+        raise TLSConfigurationError(f"{what}: no usable DH parameters: {error.strerror}") from None
 
 
 def keys_beside(path: str) -> list[str]:
@@ -121,22 +154,21 @@ def _key_beside(path: str) -> str:
     )
 
 
-def pem_blocks(word: str, path: str) -> list[bytes]:
+def pem_blocks(content: bytes) -> list[bytes]:
     """Returns the labels of the blocks in a PEM file, in order: CERTIFICATE, RSA PRIVATE KEY and so on (RFC 7468)."""
-    return re.findall(rb"^-----BEGIN ([A-Z0-9 ]+)-----", _content(f"{word} {path}", path), re.M)
+    return re.findall(rb"^-----BEGIN ([A-Z0-9 ]+)-----", content, re.M)
 
 
-def _blocks_in(word: str, path: str) -> list[bytes]:
+def _blocks_in(what: str, content: bytes) -> list[bytes]:
     """Returns the labels as `pem_blocks` does, at least one.
 
-    Raises TLSConfigurationError if there is none or a block is cut off.
+    Raises TLSConfigurationError if there is none or a block is cut off; `what` begins the message.
     """
-    blocks = pem_blocks(word, path)
-    content = _content(f"{word} {path}", path)
+    blocks = pem_blocks(content)
     if content.startswith(b"\xef\xbb\xbf"):
-        raise TLSConfigurationError(f"{word} {path}: begins with a byte order mark (UTF-8), as no PEM file does")
+        raise TLSConfigurationError(f"{what}: begins with a byte order mark (UTF-8), as no PEM file does")
     if len(blocks) > len(re.findall(rb"^-----END ", content, re.M)):
-        raise TLSConfigurationError(f"{word} {path}: is cut off: a line -----BEGIN has no -----END")
+        raise TLSConfigurationError(f"{what}: is cut off: a line -----BEGIN has no -----END")
     if blocks:
         return blocks
     if not content.strip():
@@ -145,16 +177,16 @@ def _blocks_in(word: str, path: str) -> list[bytes]:
         reason = "is no PEM file but a binary one, DER or PKCS #12 (openssl x509, pkey or pkcs12 changes it)"
     else:
         reason = "is no PEM file (it has no line that begins with -----BEGIN)"
-    raise TLSConfigurationError(f"{word} {path}: {reason}")
+    raise TLSConfigurationError(f"{what}: {reason}")
 
 
-def certificates_in(what: str, path: str) -> list[Certificate]:
+def _certificates_in(what: str, content: bytes) -> list[Certificate]:
     """Returns the certificates of a PEM file, in order, at least one.
 
     Raises TLSConfigurationError; `what` begins the message.
     """
     try:
-        return _read(load_pem_x509_certificates(_content(what, path)))
+        return _read(load_pem_x509_certificates(content))
     except (ValueError, InvalidVersion) as error:
         raise TLSConfigurationError(f"{what}: no usable certificate: {error}") from None
 
@@ -206,40 +238,40 @@ def _lists_in(content: bytes) -> list[bytes]:
     return re.findall(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", content, re.S)
 
 
-def trusted_by(context: SSL.Context, ca_file: str | None, word: str) -> list[str]:
-    """Makes `context` trust HAProxy's `ca-file`: a PEM file, a directory of them, or @system-ca. Returns the files.
-
-    Raises TLSConfigurationError.
-    """
-    if ca_file is None or ca_file == SYSTEM_CA:
-        context.set_default_verify_paths()
-        return []
-    files = _files_of(word, ca_file)
-    for file in files:
-        blocks = _blocks_in(word, file)
-        if not any(block.endswith((b"CERTIFICATE", b"CRL")) for block in blocks):
-            raise TLSConfigurationError(f"{word} {file}: no usable CA certificate: there is none in it")
-        try:
-            context.load_verify_locations(file)
-        except SSL.Error as error:
-            raise TLSConfigurationError(f"{word} {file}: no usable CA certificate: {openssl_reason(error)}") from None
-    return files
+#: A keyword, and the files that its path stands for, each with its content; None: the system's own CAs.
+Authorities = tuple[str, "tuple[tuple[str, bytes], ...] | None"]
 
 
 class Trust:
     """Holds the OpenSSL store of some CA files, shared by all contexts that name the same files."""
 
-    def __init__(self, named: Named, crl_file: str | None) -> None:
-        """Reads the files. `named` has paths with their keywords. Raises TLSConfigurationError."""
+    def __init__(self, authorities: Sequence[Authorities], revoked: tuple[str, bytes] | None) -> None:
+        """Loads the files, and a list of what is `revoked`, with its name. Raises TLSConfigurationError."""
         self._context = SSL.Context(SSL.TLS_METHOD)
-        for word, path in named:
-            trusted_by(self._context, path, word)
-        if crl_file is not None:
-            revoke(self._context, crl_file)
+        for word, files in authorities:
+            if files is None:
+                self._context.set_default_verify_paths()
+            for path, content in files or ():
+                _trust(self._context, f"{word} {path}", content)
+        if revoked is not None:
+            _revoke(self._context, *revoked)
 
     def give(self, context: SSL.Context) -> None:
         """Makes `context` trust what is in the store."""
         share_store(context, self._context)
+
+
+def _trust(context: SSL.Context, what: str, content: bytes) -> None:
+    """Makes `context` trust the CAs of a PEM file. Raises TLSConfigurationError."""
+    if not any(block.endswith((b"CERTIFICATE", b"CRL")) for block in _blocks_in(what, content)):
+        raise TLSConfigurationError(f"{what}: no usable CA certificate: there is none in it")
+    try:
+        with held_in_memory(content) as held:
+            context.load_verify_locations(held)
+    except SSL.Error as error:
+        raise TLSConfigurationError(f"{what}: no usable CA certificate: {openssl_reason(error)}") from None
+    except OSError as error:
+        raise TLSConfigurationError(f"{what}: no usable CA certificate: {error.strerror}") from None
 
 
 class Trusted:
@@ -285,7 +317,7 @@ class Trusts:
             WeakValueDictionary() if previous is None else previous._by_content
         )
         self._by_name: dict[tuple[Named, str | None], Trusted] = {}
-        self._digests: dict[str, bytes] = {}
+        self._contents: dict[str, bytes] = {}
 
     def of(self, named: Named, crl_file: str | None = None) -> Trusted:
         """Returns what makes a context trust `named`: paths (None: the system's CAs) with their keywords.
@@ -294,42 +326,51 @@ class Trusts:
         """
         asked = named, crl_file
         if asked not in self._by_name:
-            content = tuple(part for word, path in named for part in self._content_of(word, path))
-            key = (content, None if crl_file is None else self._digest("crl-file", crl_file))
+            authorities = [(word, self._files_of(word, path)) for word, path in named]
+            revoked = None if crl_file is None else (crl_file, self._content("crl-file", crl_file))
+            # Only OpenSSL knows which files are the system's, so they are read again at each reading.
+            digests = tuple(
+                self if files is None else tuple(_digest(each) for _, each in files) for _, files in authorities
+            )
+            key = digests, None if revoked is None else _digest(revoked[1])
             trust = self._by_content.get(key)
             if trust is None:
-                trust = self._by_content[key] = Trust(named, crl_file)
+                trust = self._by_content[key] = Trust(authorities, revoked)
             self._by_name[asked] = Trusted(trust, named, crl_file)
         return self._by_name[asked]
 
-    def _content_of(self, word: str, path: str | None) -> tuple[object, ...]:
+    def name_authorities(self, context: SSL.Context, ca_file: str) -> None:
+        """Tells clients the CAs whose certificates are accepted; not the system's CAs, which are too many."""
+        for path, content in self._files_of("ca-file", ca_file) or ():
+            for authority in _certificates_in(f"ca-file {path}", content):
+                context.add_client_ca(authority)
+
+    def _files_of(self, word: str, path: str | None) -> tuple[tuple[str, bytes], ...] | None:
+        """Returns the file, or the files of the directory, with their contents; None for the system's CAs. Raises
+        TLSConfigurationError."""
         if path is None or path == SYSTEM_CA:
-            return (self,)  # only OpenSSL knows which files those are, so they are read again at each reading
-        return tuple(self._digest(word, file) for file in _files_of(word, path))
+            return None
+        return tuple((file, self._content(word, file)) for file in _files_of(word, path))
 
-    def _digest(self, word: str, path: str) -> bytes:
-        if path not in self._digests:
-            self._digests[path] = sha256(_content(f"{word} {path}", path)).digest()
-        return self._digests[path]
-
-
-def name_authorities(context: SSL.Context, ca_file: str) -> None:
-    """Tells clients the CAs whose certificates are accepted; not the system's CAs, which are too many."""
-    if ca_file == SYSTEM_CA:
-        return
-    for file in _files_of("ca-file", ca_file):
-        for authority in certificates_in(f"ca-file {file}", file):
-            context.add_client_ca(authority)
+    def _content(self, word: str, path: str) -> bytes:
+        """Returns what is in a file, which is read once: what is looked at is what is trusted."""
+        if path not in self._contents:
+            self._contents[path] = _content(f"{word} {path}", path)
+        return self._contents[path]
 
 
-def revoke(context: SSL.Context, crl_file: str) -> None:
+def _digest(content: bytes) -> bytes:
+    return sha256(content).digest()
+
+
+def _revoke(context: SSL.Context, crl_file: str, content: bytes) -> None:
     """Loads HAProxy's `crl-file`: lists in PEM, of which there must be one for every CA of a client's chain.
 
     Raises TLSConfigurationError.
     """
     what = f"crl-file {crl_file}"
-    _blocks_in("crl-file", crl_file)
-    blocks = _lists_in(_content(what, crl_file))
+    _blocks_in(what, content)
+    blocks = _lists_in(content)
     if not blocks:
         raise TLSConfigurationError(f"{what}: holds no list (no line says -----BEGIN X509 CRL-----)")
     store = context.get_cert_store()
@@ -343,6 +384,7 @@ def revoke(context: SSL.Context, crl_file: str) -> None:
 
 
 def _content(what: str, path: str) -> bytes:
+    """Reads a file. Raises TLSConfigurationError; `what` begins the message."""
     try:
         with open(path, "rb", opener=unless_pipe) as file:
             return file.read()
@@ -351,11 +393,9 @@ def _content(what: str, path: str) -> bytes:
 
 
 def _files_of(word: str, path: str) -> list[str]:
-    """Returns the file, or the files of the directory, all of which can be read. Raises TLSConfigurationError."""
+    """Returns the file, or the files of the directory. Raises TLSConfigurationError."""
     try:
         files = _pem_files(path)
-        for file in files:
-            open(file, "rb", opener=unless_pipe).close()
     except OSError as error:
         raise TLSConfigurationError(f"{word} {path}: cannot be read: {error.strerror}") from None
     if not files:

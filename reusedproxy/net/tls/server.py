@@ -7,11 +7,9 @@ default at last. It knows files and OpenSSL; it must never know frontends or req
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from socket import socket
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 from attrs import Factory, define, field, frozen
@@ -29,16 +27,14 @@ from reusedproxy.net.tls.files import (
     TLSConfigurationError,
     Trusted,
     Trusts,
-    certificates_in,
-    name_authorities,
-    pem_blocks,
     use_certificate,
+    use_dh_parameters,
 )
 from reusedproxy.net.tls.hello import ClientHello
 from reusedproxy.net.tls.openssl import take_records_alone
 from reusedproxy.net.tls.openssl_server import ask_before_resuming, set_groups, tell_alerts, verify_clients
 from reusedproxy.net.tls.parameters import set_parameters
-from reusedproxy.net.tls.transport import TLSTransport, openssl_reason
+from reusedproxy.net.tls.transport import TLSTransport
 from reusedproxy.net.tls.words import VerifyFault
 from reusedproxy.net.transport import TransportOwner
 
@@ -186,10 +182,12 @@ class ServerContext:
         self.ciphers = offer.ciphers or CIPHERS
         context.set_cipher_list(CIPHERS.encode("ascii"))
         set_parameters(context, offer)
-        use_certificate(context, self.crt)
-        self.leaf = certificates_in(f"crt {self.crt}", self.crt)[0]
-        if offer.dh_file or b"DH PARAMETERS" in pem_blocks("crt", self.crt):
-            self._set_dh(self.crt if offer.dh_file is None else offer.dh_file)
+        ours = use_certificate(context, self.crt)
+        self.leaf = ours.leaf
+        if offer.dh_file:
+            self._set_dh(offer.dh_file, _read_dh_file(offer.dh_file))
+        elif ours.has_dh_parameters:
+            self._set_dh(self.crt, ours.content)
         elif offer.dh_size is not None:
             self._set_dh_group(offer.dh_size)
         if offer.curves is None:
@@ -262,15 +260,9 @@ class ServerContext:
         if not set_groups(self._context, f"{HYBRID}:{groups}"):
             set_groups(self._context, groups)
 
-    def _set_dh(self, path: str) -> None:
+    def _set_dh(self, what: str, content: bytes) -> None:
         self._does_dhe = True
-        try:
-            os.close(unless_pipe(path, os.O_RDONLY))
-            self._context.load_tmp_dh(path)
-        except OSError as error:
-            raise TLSConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
-        except SSL.Error as error:
-            raise TLSConfigurationError(f"{path}: no usable DH parameters: {openssl_reason(error)}") from None
+        use_dh_parameters(self._context, what, content)
         if self.offer.ciphers is None:
             self.ciphers += ":" + DHE_CIPHERS
             self._context.set_cipher_list(self.ciphers.encode("ascii"))
@@ -282,10 +274,7 @@ class ServerContext:
         """
         key = self.leaf.public_key()
         size = dh_groups.size_for(min(most, key.key_size) if isinstance(key, RSAPublicKey) else most)
-        with NamedTemporaryFile() as file:
-            file.write(dh_groups.parameters(size))
-            file.flush()
-            self._set_dh(file.name)
+        self._set_dh("RFC 7919", dh_groups.parameters(size))
 
     def _trust(self, trusts: Trusts) -> None:
         offer, context = self.offer, self._context
@@ -294,7 +283,15 @@ class ServerContext:
         self._trusted = trusts.of(named, offer.crl_file)
         self._trusted.give(context)
         if offer.ca_names and offer.ca_file is not None:
-            name_authorities(context, offer.ca_file)
+            trusts.name_authorities(context, offer.ca_file)
+
+
+def _read_dh_file(path: str) -> bytes:
+    try:
+        with open(path, "rb", opener=unless_pipe) as file:
+            return file.read()
+    except OSError as error:
+        raise TLSConfigurationError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 @frozen

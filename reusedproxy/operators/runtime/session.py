@@ -7,6 +7,7 @@ command does.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterator
 from math import inf
@@ -29,6 +30,9 @@ PIECES_AT_ONCE = 8
 TURN = 0.002
 #: A line that ends with it is followed by lines for the command, up to an empty one. No command takes any yet.
 _PAYLOAD = "<<"
+#: A line of an HTTP request. Any page that an operator looks at can have his browser send one to a port of this
+#: machine, with commands in its body; Redis ends such a session at the same lines.
+_OF_HTTP = re.compile(r"\S+\s.*\sHTTP/\S*\s*\Z|Host:", re.IGNORECASE)
 
 # The states of a session.
 OPEN = "open"
@@ -42,6 +46,9 @@ class Owner(Protocol):
 
     def session_gone(self, session: Session) -> None:
         """Forgets a session whose connection is closed."""
+
+    def session_refused(self, session: Session, why: str) -> bool:
+        """Tells the operator what the session is ended for. Returns False if that was logged lately."""
 
 
 class Session:
@@ -67,6 +74,8 @@ class Session:
         self._eof = False
         #: Some line was answered.
         self._answered = False
+        #: When its client last said something, or took a part of an answer.
+        self.active_at = deadlines.now()
         self._give_time()
         transport.owner = self
         transport.resume_reading()
@@ -114,14 +123,19 @@ class Session:
         else:
             self._transport.abort("stats timeout")
 
-    def stop(self) -> None:
-        """Ends the session now: the daemon stops."""
+    def stop(self, reason: str = "proxy stopped") -> None:
+        """Ends the session now."""
         if self.state != GONE:
-            self._transport.abort("proxy stopped")
+            self._transport.abort(reason)
+
+    def end(self, reason: str) -> None:
+        """Ends the session without another command; what is unsent goes out."""
+        self._end(reason)
 
     # Its work.
 
     def _give_time(self) -> None:
+        self.active_at = self._deadlines.now()
         self._deadlines.watch(self, self._deadlines.now() + self.context.timeout)
 
     def _work(self) -> None:
@@ -132,7 +146,9 @@ class Session:
         try:
             self._answer_all()
         except Exception:
-            self._log.failure("a command of the runtime API ends by our own fault")
+            # Whoever finds one can cause it again and again.
+            if self._owner.session_refused(self, "a command ends by our own fault"):
+                self._log.failure("a command of the runtime API ends by our own fault")
             self._transport.write(b"Internal error: the daemon's log tells more.\n\n")
             self._end("error")
         finally:
@@ -175,6 +191,10 @@ class Session:
             return False
         self._buffer = rest
         text = line.decode("utf-8", "replace").strip("\r")
+        if _OF_HTTP.match(text):
+            self._owner.session_refused(self, "a browser or another HTTP client has sent a request to it")
+            self._end("HTTP")
+            return False
         if self._in_payload:
             self._in_payload = bool(text.strip())
             self._answered = True

@@ -1,24 +1,28 @@
 """Opens the sockets of the runtime API (`stats socket`), accepts their clients, and keeps them through reloads.
 
 A socket whose address stands in the new configuration, too, goes on, with the level, owner and mode that are said
-there; sessions that are open keep their level. It must never know commands.
+there; where they cannot be set, the reload is refused. Nobody gains by a reload: a session keeps its level, and ends if
+its line is gone or lets in fewer; a client that waits in the kernel's queue gets the lower of both levels. Where there
+are as many sessions as may be, those that are idle or have a lower level give way. It must never know commands.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from math import inf
 from typing import Any
 
-from attrs import Factory, define
+from attrs import Factory, define, evolve
 
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import Global, StatsSocket
 from reusedproxy.config.model.values import ListenAddress
+from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener, ListenError, backlog_of, bind_socket, owner_of
+from reusedproxy.net.listener import Listener, ListenError, admits_as_many, backlog_of, bind_socket, demand_bindable
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.transport import Transport
 from reusedproxy.operators.runtime.proxy import LEVELS, Context, Service, SocketView, Statistics
@@ -26,6 +30,8 @@ from reusedproxy.operators.runtime.session import Session
 
 #: Connections that may wait in the kernel while there are as many as `stats maxconn` allows.
 BACKLOG = 128
+#: Seconds that a session has to be idle to give way to another of the same level.
+IDLE = 5.0
 
 Announce = Callable[[str, str], None]
 
@@ -73,7 +79,12 @@ class RuntimeAPI:
         self._deadlines = Deadlines(reactor)
         self._statistics = Statistics()
         self._settings = Global()
-        self._listeners: dict[Session, Listener] = {}
+        self._at: dict[Session, _Socket] = {}
+        self._displaced = LogThrottle(reactor.seconds, lambda text: announce("warning", text))
+        self._faults = LogThrottle(reactor.seconds, lambda text: announce("warning", text))
+        #: When the next session has been idle for long enough to give way.
+        self.deadline = inf
+        self.slot = 0.0
 
     def prepare(self, settings: Global, *, bind: bool) -> Prepared:
         """Binds the sockets that do not stand yet, without accepting connections; not `bind` only looks for faults."""
@@ -86,19 +97,29 @@ class RuntimeAPI:
                 prepared.faults.append(Fault(said.bind.place, text))
                 continue
             try:
-                owner_of(said.bind)
                 if address in standing:
+                    standing[address].listener.may_adopt(said.bind)
                     prepared.kept[address] = said
-                elif bind:
-                    prepared.bound.append((said, self._bound(said)))
-            except (ListenError, OSError) as error:
-                why = str(error) if isinstance(error, ListenError) else f"cannot listen on {address}: {error.strerror}"
-                fault = Fault(said.bind.place, f"stats socket: {why}{_directory(address)}")
-                prepared.faults.append(fault)
+                else:
+                    self._prepare_new(said, prepared, bind)
+            except ListenError as error:
+                prepared.faults.append(Fault(said.bind.place, f"stats socket: {error}"))
         if prepared.faults:
             prepared.give_up()
             prepared.bound = []
         return prepared
+
+    def _prepare_new(self, said: StatsSocket, prepared: Prepared, bind: bool) -> None:
+        """Binds a socket, if it is to `bind`. Raises ListenError."""
+        address = said.bind.address
+        try:
+            demand_bindable(said.bind)
+            if bind:
+                prepared.bound.append((said, self._bound(said)))
+        except ListenError as error:
+            raise ListenError(f"{error}{_directory(address)}") from None
+        except OSError as error:
+            raise ListenError(f"cannot listen on {address}: {error.strerror}{_directory(address)}") from None
 
     def _bound(self, said: StatsSocket) -> Listener:
         bound = bind_socket(said.bind, backlog_of(said.bind, BACKLOG))
@@ -109,6 +130,8 @@ class RuntimeAPI:
     def adopt(self, prepared: Prepared) -> None:
         """Makes these sockets the only ones; with `start` they accept connections."""
         self._settings = prepared.settings
+        lines = {**prepared.kept, **{said.bind.address: said for said, _ in prepared.bound}}
+        self._end_sessions(lines)
         left = []
         for each in self.sockets:
             said = prepared.kept.get(each.settings.bind.address)
@@ -116,17 +139,48 @@ class RuntimeAPI:
                 each.listener.close()
                 self._announce("notice", f"Runtime API listens no more on {each.settings.bind.address}")
                 continue
-            each.settings = said
-            try:
-                each.listener.adopt(said.bind, BACKLOG)
-            except ListenError as error:
-                self._announce("alert", f"Runtime API: {error}")
+            self._change(each, said)
             left.append(each)
         new = [_Socket(said, listener, self) for said, listener in prepared.bound]
         self.sockets = [*left, *new]
         if self.state == "open":
             self._listen(new)
             self._fill()
+
+    def _end_sessions(self, lines: Mapping[ListenAddress, StatsSocket]) -> None:
+        """Ends the sessions that came by a line that is gone, or has a lower level now, or lets in fewer."""
+        for session, at in [*self._at.items()]:
+            now = lines.get(at.settings.bind.address)
+            if now is None:
+                session.end("its stats socket is gone")
+            elif session.context.level > LEVELS.index(now.level) or not admits_as_many(now.bind, at.listener.bind):
+                session.end("its stats socket has changed")
+
+    def _change(self, each: _Socket, said: StatsSocket) -> None:
+        """Makes a socket what its new line says. The level changes last, when nobody waits who came before."""
+        changed, narrowed = each.settings.level != said.level, not admits_as_many(said.bind, each.listener.bind)
+        lower = min(each.settings.level, said.level, key=LEVELS.index)
+        each.settings = evolve(said, level=lower)
+        try:
+            each.listener.adopt(said.bind, BACKLOG)
+            if changed or narrowed:
+                self._take_waiting(each, turn_away=narrowed)
+        except (ListenError, OSError) as error:
+            why = str(error) if isinstance(error, ListenError) else f"who waits cannot be taken: {error.strerror}"
+            self._announce("alert", f"Runtime API: {why}; its level is {lower} until a further reload")
+        else:
+            each.settings = said
+
+    def _take_waiting(self, at: _Socket, turn_away: bool) -> None:
+        """Empties the kernel's queue of a socket. Raises OSError."""
+        if self.state != "open":
+            return
+        for accepted in at.listener.waiting():
+            if turn_away or at.listener.full or len(self.sessions) >= self._settings.stats_maxconn:
+                accepted.close()
+            else:
+                at.listener.connections += 1
+                self.accept(at, accepted)
 
     def start(self) -> None:
         """Accepts connections."""
@@ -158,36 +212,86 @@ class RuntimeAPI:
     # What sockets and sessions call.
 
     def accept(self, at: _Socket, accepted: socket.socket) -> None:
-        """Begins a session; the sockets pause when there are as many as `stats maxconn` says."""
+        """Begins a session; where there are as many as `stats maxconn` or the line's `maxconn` says, another one gives
+        way."""
+        level, most = LEVELS.index(at.settings.level), self._settings.stats_maxconn
+        if len(self.sessions) >= most:
+            self._displace(self._next_to_go(level), f"'stats maxconn {most}'")
+        most = at.settings.bind.maxconn
+        if 0 < most < at.listener.connections:
+            self._displace(self._next_to_go(level, at), f"'maxconn {most}' of a line")
         nobody: Session = None  # type: ignore[assignment]  # it makes itself the owner
         context = Context(
             self._service,
-            LEVELS.index(at.settings.level),
+            level,
             self._settings.stats_timeout,
             sockets=[SocketView(_called(each.settings.bind.address), each.settings.level) for each in self.sockets],
             statistics=self._statistics,
         )
         session = Session(self, Transport(self._poller, accepted, nobody), self._deadlines, context)
         self.sessions.add(session)
-        self._listeners[session] = at.listener
+        self._at[session] = at
         self._fill()
 
     def session_gone(self, session: Session) -> None:
         self.sessions.discard(session)
-        listener = self._listeners.pop(session, None)
-        if listener is not None:
-            listener.connections -= 1
+        at = self._at.pop(session, None)
+        if at is not None:
+            at.listener.connections -= 1
         self._fill()
+
+    def session_refused(self, session: Session, why: str) -> bool:
+        """Logs what a session is ended for, once in a while. Returns whether it has."""
+        address = self._at[session].settings.bind.address
+        return self._faults.tell(why, f"Runtime API ends a session at {address}: {why}", "sessions ended")
+
+    def _displace(self, session: Session | None, bound: str) -> None:
+        """Ends the session that gives way to another."""
+        if session is not None:
+            was = f"level {LEVELS[session.context.level]}, idle for {self._idle(session):.0f} s"
+            where = self._at[session].settings.bind.address
+            text = f"Runtime API has as many sessions as {bound} allows, and ends one for another: {was}, at {where}"
+            self._displaced.tell("full", text, "sessions ended")
+            session.stop("displaced")
+
+    def _next_to_go(self, level: int, at: _Socket | None = None) -> Session | None:
+        """Returns the session, of one socket or of all, that gives way to one of this level; None if none does.
+
+        Those with a lower level do, and those of the same level that have been idle for `IDLE`; the lowest level first,
+        and of one level the longest idle.
+        """
+        candidates = [
+            each
+            for each in self.sessions
+            if at in (None, self._at.get(each))
+            and (each.context.level < level or (each.context.level == level and self._idle(each) >= IDLE))
+        ]
+        return min(candidates, key=lambda each: (each.context.level, each.active_at), default=None)
+
+    def _idle(self, session: Session) -> float:
+        return self._deadlines.now() - session.active_at
 
     def _fill(self) -> None:
         """Pauses the sockets that may not have another connection, and resumes the others."""
         full = len(self.sessions) >= self._settings.stats_maxconn
         for each in self.sockets:
-            each.full = full
-            if full or each.listener.full:
+            level = LEVELS.index(each.settings.level)
+            each.full = (full and self._next_to_go(level) is None) or (
+                each.listener.full and self._next_to_go(level, each) is None
+            )
+            if each.full:
                 each.listener.pause()
             else:
                 each.listener.resume()
+        if any(each.full for each in self.sockets):
+            soon = [each.active_at + IDLE for each in self.sessions if self._idle(each) < IDLE]
+            self._deadlines.watch(self, min(soon, default=inf))
+        else:
+            self._deadlines.cancel(self)
+
+    def deadline_passed(self) -> None:
+        """Looks for sessions that have become idle."""
+        self._fill()
 
 
 def _called(address: ListenAddress) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from reusedproxy.backends.server import MAINT, UP
@@ -41,7 +42,7 @@ def _within(sections: Iterable[Section], proxy: str, types: str, server: str) ->
     found = [each for each in sections if proxy in (each.name, "-1") or proxy == _number(each)]
     if not found:
         raise Refusal("No such proxy.")
-    bits = int(types) if types.lstrip("-").isdigit() else 0
+    bits = int(types) if re.fullmatch("-?[0-9]{1,9}", types) else 0
     for each in found:
         servers = [row for row in each.servers if server in ("-1", str(row.columns["sid"]))] if bits & _SERVERS else []
         frontend, backend = (

@@ -48,7 +48,7 @@ from zope.interface import implementer
 from reusedproxy.config import model
 from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.net.deadlines import Deadlines
-from reusedproxy.net.listener import Listener, ListenError, bind_socket
+from reusedproxy.net.listener import Listener, ListenError, bind_socket, demand_bindable
 from reusedproxy.net.poller import Poller
 from reusedproxy.operators.runtime.proxy import Service
 from reusedproxy.operators.shell.commands import namespace
@@ -83,6 +83,8 @@ SIGNATURES = (
     b"sk-ssh-ed25519@openssh.com",
     b"sk-ecdsa-sha2-nistp256@openssh.com",
 )
+#: Requests of a channel that start something (RFC 4254, section 6.5).
+STARTING = (b"shell", b"exec", b"subsystem")
 #: The first message number beyond transport and key exchange.
 BEYOND_TRANSPORT = 50
 #: Most characters of a client's text in the log.
@@ -136,6 +138,12 @@ class Manhole:
                     look(path, self._user)
             except ManholeError as error:
                 faults += error.texts
+        # Only its owner may connect to a unix socket; on a port, the keys alone decide.
+        self._bind = model.Bind(settings.place, settings.address, mode=0o600)
+        try:
+            demand_bindable(self._bind)
+        except OSError as error:
+            faults.append(f"manhole: cannot listen on {settings.address}: {error.strerror}")
         if faults:
             raise ManholeError(*faults)
 
@@ -146,9 +154,7 @@ class Manhole:
             key = host_key(path, self._user)
         self._factory.use(key or make_host_key(path, self._user))
         try:
-            # Only its owner may connect to a unix socket; on a port, the keys alone decide.
-            bind = model.Bind(self.settings.place, self.settings.address, mode=0o600)
-            bound = bind_socket(bind, BACKLOG)
+            bound = bind_socket(self._bind, BACKLOG)
         except ListenError as error:
             raise ManholeError(f"manhole: {error}") from None
         if bound.family != socket.AF_UNIX and not ip_address(bound.getsockname()[0]).is_loopback:
@@ -159,7 +165,7 @@ class Manhole:
         # Not Twisted's listener: it would open a unix socket to everybody when it takes it over, and would unlink it in
         # the next turn of an event loop that has none left when the daemon stops.
         self._listener = Listener(
-            self._poller, self._deadlines, bind, bound, lambda text: self._announce("alert", text)
+            self._poller, self._deadlines, self._bind, bound, lambda text: self._announce("alert", text)
         )
         if bound.family != socket.AF_UNIX:
             # A client whose machine is gone would have its place for ever.
@@ -459,9 +465,23 @@ class _Channels(SSHConnection):
 
     def ssh_CHANNEL_OPEN(self, packet: bytes) -> None:
         """Opens a channel, unless the key has been withdrawn since the login: a connection may last for months."""
-        self.transport.look_again()
-        if self.transport.state == ADMITTED:
+        if self._is_authorized():
             SSHConnection.ssh_CHANNEL_OPEN(self, packet)
+
+    def ssh_CHANNEL_REQUEST(self, packet: bytes) -> Any:
+        """Starts something in a channel, which may have been open for months, too, unless the key is withdrawn."""
+        if getNS(packet[4:])[0] not in STARTING or self._is_authorized():
+            return SSHConnection.ssh_CHANNEL_REQUEST(self, packet)
+        return None
+
+    def ssh_CHANNEL_EOF(self, packet: bytes) -> None:
+        """Runs a script whose input is complete, unless the key is withdrawn."""
+        if self._is_authorized():
+            SSHConnection.ssh_CHANNEL_EOF(self, packet)
+
+    def _is_authorized(self) -> bool:
+        self.transport.look_again()
+        return bool(self.transport.state == ADMITTED)
 
     def channelClosed(self, channel: Any) -> None:
         SSHConnection.channelClosed(self, channel)
