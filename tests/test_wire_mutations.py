@@ -5,7 +5,7 @@ to h11 and httptools exactly the messages that we took it for.
 from __future__ import annotations
 
 from attrs import frozen
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -112,6 +112,7 @@ class RequestTests(SynchronousTestCase):
 
     @settings(max_examples=300, deadline=None)
     @given(mutated(st.sampled_from(REQUESTS)), CUTS)
+    @example(b"GET / HTTP/0.1\r\r\nHost: a\r\n\r\n", [])  # the second CR is the first fault
     def test_no_cut_changes_what_becomes_of_a_request(self, data: bytes, places: list[int]) -> None:
         """The same requests, the same answers, the same end; a server gets no more requests than we counted."""
         whole = self.course([data])

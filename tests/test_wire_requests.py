@@ -136,7 +136,7 @@ class RefusedRequestTests(SynchronousTestCase):
             (b" ", 400),
             (b"\n", 400),
             (b"GET /\r", 400),
-            (b"GET / HTTP/2.0\r", 505),
+            (b"GET / HTTP/2.0\r\n", 505),
             (b"GET / HTTP/22", 400),
             (b"GET / HTTP/01", 400),
             (b"PRI * HTTP/2.0\r\n", 505),

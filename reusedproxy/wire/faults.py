@@ -90,7 +90,7 @@ def check_request_lines(data: bytes, limits: Limits, searched: int) -> None:
     if first:
         line = lines.pop(0)
         if line or data != b"\r":  # half of an empty line, which RFC 9112 2.2 allows to skip
-            _check_request_line(line, whole or bool(lines))
+            _check_request_line(line, whole or bool(lines), bool(lines))
     _check_fields(lines, whole, RequestFault)
     _check_size(data, limits, RequestFault)
 
@@ -135,10 +135,11 @@ def _check_size(data: bytes, limits: Limits, fault: Fault) -> None:
         raise fault("too many header fields", 431)
 
 
-def _check_request_line(line: bytes, whole: bool) -> None:
+def _check_request_line(line: bytes, whole: bool, ended: bool) -> None:
     """Checks a request line (RFC 9112 3): method SP request-target SP HTTP-version, one space each, nothing else.
 
-    It checks in this order, so that the first fault decides the status however the line is split into pieces.
+    It checks in this order, so that the first fault decides the status however the line is split into pieces. `whole`
+    tells that its CR has come, `ended` that its LF has, too: another byte in its place would be the first fault.
     """
     if not line and not whole:
         return
@@ -160,6 +161,8 @@ def _check_request_line(line: bytes, whole: bool) -> None:
         if len(parts) > 3:
             raise RequestFault("more than two spaces in the request line")
         _check_version(parts[2], whole, RequestFault)
+        if ended and parts[2][5:6] != b"1":
+            raise RequestFault("not HTTP/1", 505)  # RFC 9110 15.6.6; the HTTP/2 preface too (RFC 9113 3.4)
     elif whole:
         raise RequestFault("no HTTP version in the request line (HTTP/0.9?)")
 
@@ -173,8 +176,8 @@ def _check_version(version: bytes, whole: bool, fault: Fault) -> None:
     found = _VERSION_SO_FAR.match(version)
     if (version or whole) and (not found or (whole and found[2] is None)):
         raise fault("malformed HTTP version")
-    if found and found[1] not in (None, b"1") and (whole or fault is ResponseFault):
-        raise fault("not HTTP/1", 505)  # RFC 9110 15.6.6; the HTTP/2 preface too (RFC 9113 3.4)
+    if fault is ResponseFault and found and found[1] not in (None, b"1"):
+        raise fault("not HTTP/1")
 
 
 def _check_status_line(line: bytes, whole: bool) -> None:
