@@ -45,11 +45,11 @@ MODES = (
     "SRV insert maxidle 1m maxlife 1h",
     "SRV rewrite maxidle 1m",
 )
-NOW = int(time.time())
 
 
 def dated(value: str, *ages: int) -> str:
-    return "|".join([value, *(write_date(NOW - age).decode() for age in ages)])
+    """A cookie's value with dates, which are written when it is sent."""
+    return "|".join([value, *(f"<{age}>" for age in ages)])
 
 
 #: What a client sends: the lines of its head.
@@ -328,17 +328,19 @@ class CookiesBesideHAProxyTests(TestCase):
         self.assertEqual(len(differing), 0, "\n".join([f"{len(differing)} differ:", *differing[:12]]))
 
     def ask(self, port: int, request: bytes) -> tuple[int, str, tuple[str, ...], tuple[str, ...]]:
-        data = ask_whole(port, request)
+        now = int(time.time()) // 4 * 4  # as exact as dates in cookies are
+        data = ask_whole(port, re.sub(rb"(?<=\|)<(-?\d+)>", lambda age: write_date(now - int(age[1])), request))
         head, _, body = data.partition(b"\r\n\r\n")
         lines = [line.partition(":") for line in head.decode().split("\r\n")[1:] if line]
         fields = [(name.lower(), value.strip()) for name, _, value in lines]
         told = tuple(
-            f"{name}: {_undated(value)}"
+            f"{name}: {_undated(value, now)}"
             for name, value in fields
             if name in ("set-cookie", "cache-control", "x-rule", "x-after", "x-seen")
         )
         server = dict(fields).get("x-server", "")
-        return int(head[9:12]), server, tuple(body.decode().split("\n")) if server else (), told
+        got = tuple(_undated(each, now) for each in body.decode().split("\n")) if server else ()
+        return int(head[9:12]), server, got, told
 
 
 def ask_whole(port: int, request: bytes) -> bytes:
@@ -362,14 +364,16 @@ def _letters(daemon: Daemon, count: int) -> dict[int, str] | None:
     return found if len(found) == count else None
 
 
-def _undated(value: str) -> str:
+def _undated(value: str, now: int) -> str:
     """A cookie's value with its dates as their ages; those that a proxy has just written are as good as one."""
 
     def age(found: re.Match[str]) -> str:
-        seconds = NOW - read_date(found[1].encode())
-        return f"|<{'now' if -300 < seconds < 9 else seconds}>"
+        seconds = now - read_date(found[1].encode())
+        if abs(seconds) > 10**8:  # of a client that has made it up
+            return found[0]
+        return f"|<{'now' if -10 < seconds < 10 else seconds}>"
 
-    return re.sub(r"\|([A-Za-z0-9+/]{5})(?=[|;]|$)", age, value)
+    return re.sub(r"\|([A-Za-z0-9+/]{5})(?=[|;>]|$)", age, value)
 
 
 class ModeTests(CookiesBesideHAProxyTests):

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from unittest import TestCase
 
+import pytest
+
 from tests.integration.beside import HAProxy
 from tests.integration.daemon import Daemon
 from tests.integration.peers import LOOPBACK, temporary_directory
@@ -21,6 +23,7 @@ CLASSES = ("", "", "0", "1", "-1", "-5000", "5000", "3x", "x")
 OFFSETS = ("", "", "0", "-1", "175", "-175", "325", "-400000", "400000")
 
 
+@pytest.mark.alone
 class PrioritiesBesideHAProxyTests(TestCase):
     def setUp(self) -> None:
         if reason := why_not():
@@ -48,7 +51,7 @@ class PrioritiesBesideHAProxyTests(TestCase):
     def test_the_order_of_those_who_wait(self) -> None:
         """By class, then by time and offset; those who are bound to the server by a cookie stand among the others."""
         random = Random(20261129)
-        requests = [asked(0, ("X-Wait: 2",), ())]
+        requests = [asked(0, ("X-Wait: 3",), ())]
         for number in range(1, 31):
             kind, offset = random.choice(CLASSES), random.choice(OFFSETS)
             lines = [f"X-Class: {kind}"] * bool(kind) + [f"X-Offset: {offset}"] * bool(offset)
