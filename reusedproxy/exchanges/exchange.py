@@ -183,6 +183,23 @@ class Exchange(ExchangeFacts):
         self._let_go("client gone")
         self._end(broken=not whole)
 
+    @property
+    def abandoned_with_the_client(self) -> bool:
+        """Tells whether a client that closes its side has given up the request (`option abortonclose`)."""
+        if self.backend is None:
+            return True
+        abortonclose = self.backend.settings.abortonclose
+        return self.waits if abortonclose is None else abortonclose
+
+    def client_left(self) -> None:
+        """Ends the exchange, because the client has given up its request by closing its side. The server's connection
+        is closed and its place free at once. As in HAProxy, the answer to a request that a server has is 400, should
+        the client still be there to read it."""
+        if self.state != TRYING or self.waits:
+            self.client_lost("C")
+        else:
+            self.fail(400, self._client_aborts("C"))
+
     def client_slow(self) -> None:
         """Ends the exchange, because the client has not sent the rest of its request in time."""
         self.fail(408, self._client_aborts("c"))

@@ -85,7 +85,7 @@ class ProxyDraft:
     prefer_last: bool = False
     prefer_warm: bool = True
     use_servers: list[UseServer] = Factory(list)
-    abortonclose: bool = True
+    abortonclose: bool | None = None
     upgrade_with_body: bool = False
     cookie: Cookie | None = None
     dynamic_cookie_key: str = ""
