@@ -258,7 +258,8 @@ class Backend:
     `upgrade_with_body`: its servers read the body of a request that offers
     another protocol. `abortonclose`: a client that closes its sending side has given up its request; None: only one
     that no server has been sent yet; False: none. `prefer_last`: a client's next request goes to the server of the one
-    before, where a connection is ready; `prefer_warm`: among equal servers one with a connection that is ready comes first.
+    before, where a connection is ready; `max_keep_alive_queue`: if that server is full, where fewer than so many others
+    wait there (-1: any number). `prefer_warm`: among equal servers one with a connection that is ready comes first.
     `event_logs` receive the events of its servers. `cookie` None: there is no persistence cookie. `persist`: a cookie's
     server gets its requests though it is out of service. `errors` are pages in place of the proxy's own and of the
     frontend's.
@@ -279,6 +280,7 @@ class Backend:
     redispatch: int = 0
     allbackups: bool = False
     prefer_last: bool = False
+    max_keep_alive_queue: int = -1
     prefer_warm: bool = True
     use_servers: tuple[UseServer, ...] = ()
     abortonclose: bool | None = None

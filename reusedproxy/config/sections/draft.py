@@ -83,6 +83,7 @@ class ProxyDraft:
     redispatch: int = 0
     allbackups: bool = False
     prefer_last: bool = False
+    max_keep_alive_queue: int = -1
     prefer_warm: bool = True
     use_servers: list[UseServer] = Factory(list)
     abortonclose: bool | None = None

@@ -385,6 +385,11 @@ def _fullconn(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.fullconn = units.integer(line.one_argument("a number of requests"), "'fullconn'")
 
 
+def _max_keep_alive_queue(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    number = line.one_argument("a number of requests, -1 for any number")
+    proxy.max_keep_alive_queue = units.integer(number, "'max-keep-alive-queue'", least=-1)
+
+
 def _retries(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.retries = units.integer(line.one_argument("a number"), "'retries'")
 
@@ -479,6 +484,7 @@ KEYWORDS: dict[str, Keyword] = {
     "retries": Keyword(_retries, "B"),
     "retry-on": Keyword(_retry_on, "B", refused=True),
     "fullconn": Keyword(_fullconn, "B"),
+    "max-keep-alive-queue": Keyword(_max_keep_alive_queue, "B"),
     "cookie": Keyword(read_cookie, "B"),
     "dynamic-cookie-key": Keyword(read_dynamic_cookie_key, "B"),
     "force-persist": Keyword(read_persist_rule, "B", in_defaults=False),

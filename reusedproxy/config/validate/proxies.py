@@ -411,6 +411,9 @@ def _reuse(draft: ProxyDraft, report: Report) -> None:
             " 'server' lines keeps N of them open ahead of requests"
         )
         report.notice(draft.said["option httpchk"] if "option httpchk" in draft.own else draft.place, text)
+    if "max-keep-alive-queue" in draft.own and not draft.prefer_last:
+        text = "'max-keep-alive-queue' does nothing without 'option prefer-last-server'"
+        report.notice(draft.said["max-keep-alive-queue"], text)
     if not warm:
         return
     if draft.http_reuse in _REUSE_WARNINGS and (draft.http_reuse == "never" or not draft.retry_on >= SAFE_TO_REUSE):
