@@ -125,7 +125,6 @@ class RequestTests(StatsCase):
     def test_the_answer_says_whether_the_connection_ends(self) -> None:
         self.assertIn("connection: close", self.ask(close=True)[1])
         self.assertNotIn("connection:", self.ask(close=False)[1])
-        self.assertIn("connection: keep-alive", self.ask(b"GET /status HTTP/1.0", close=False)[1])
 
     def test_it_reloads_itself_unless_told_not_to(self) -> None:
         self.assertIn('<meta http-equiv="refresh" content="7">', self.ask()[2])
