@@ -14,6 +14,7 @@ from reusedproxy.config.model.checks import CheckPlan
 from reusedproxy.config.model.proxies import SAFE_TO_REUSE, Bind
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.config.sections.draft import ProxyDraft, Reference
+from reusedproxy.config.sections.errors import ErrorLine, GroupUse
 from reusedproxy.config.sections.finish import check_host, check_of
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.servers import OUR_WORDS, ServerDraft
@@ -139,13 +140,34 @@ def _frontend(draft: ProxyDraft, answers: bool, report: Report) -> None:
     if "bind" not in draft.said:
         report.warn(draft.place, f"{draft.title} has no 'bind': nobody can reach it")
     goes_on = "default_backend" in draft.said or "use_backend" in draft.said or draft.kind == "listen"
-    if not goes_on and "stats" not in draft.said and not answers:
-        text = (
-            f"{draft.title} has no 'default_backend' and no 'use_backend': what no rule answers is answered with 503"
-            if answering(draft)
-            else f"{draft.title} has no 'default_backend' and no 'use_backend': every request is answered with 503"
-        )
+    if not goes_on and "stats" not in draft.said and not answers and not _meant_to_answer(draft):
+        text = f"{draft.title} has no 'default_backend' and no 'use_backend': {_ends_with_503(draft)}"
         report.warn(draft.place, text)
+
+
+def _meant_to_answer(draft: ProxyDraft) -> bool:
+    """Tells whether the section is there to answer without a server: the monitor, or with a page for 503 of its own; or
+    for its table alone."""
+    if "stick-table" in draft.own or (draft.kind != "backend" and draft.monitor_uri):
+        return True
+    begin = draft.place
+    places = [page.place for page in _pages_of_503(draft.errors)]
+    return any(each.file == begin.file and each.line > begin.line for each in places)
+
+
+def _pages_of_503(lines: Iterable[ErrorLine]) -> list[ErrorLine]:
+    return [
+        each for each in lines if 503 in (each.statuses or (503,) if isinstance(each, GroupUse) else (each.status,))
+    ]
+
+
+def _ends_with_503(draft: ProxyDraft) -> str:
+    """Says what becomes of requests for which there is no server."""
+    which = "what no rule answers" if answering(draft) else "every request"
+    pages = _pages_of_503(draft.errors)
+    return (
+        f"{which} is answered with the page for 503 ({pages[-1].place})" if pages else f"{which} is answered with 503"
+    )
 
 
 def _log_format(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
@@ -208,9 +230,9 @@ def _backend(draft: ProxyDraft, answers: bool, global_: GlobalDraft, report: Rep
         and "stats" not in draft.said
         and not (draft.kind == "listen" and draft.default_backend)
         and not answers
+        and not _meant_to_answer(draft)
     ):
-        every = "what no rule answers" if answering(draft) else "every request"
-        report.warn(draft.place, f"{draft.title} has no 'server': {every} is answered with 503")
+        report.warn(draft.place, f"{draft.title} has no 'server': {_ends_with_503(draft)}")
     host = check_host(check_of(draft))
     # After a faulty `default-server` line each server would lack its settings, so servers are not checked.
     # The servers of a template stand on one line, and are checked once.
