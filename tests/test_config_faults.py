@@ -578,6 +578,11 @@ class SectionTests(SynchronousTestCase):
             read_configuration([Source("t.cfg", HEAD + "backend b\n stick-table type ip size 1m\n")], {})
         self.assertEqual([*caught.exception.notices], [])
 
+    def test_httplog_is_not_recommended_where_there_is_no_http(self) -> None:
+        for mode, hints in (("http", 1), ("tcp", 0)):
+            said = faults(f"frontend f\n bind :80\n mode {mode}\n option httpslog\n")
+            self.assertEqual(sum("write 'option httplog'" in each for each in said), hints, said)
+
     def test_what_is_not_redirected_needs_a_server(self) -> None:
         """Those that come over TLS, those that a condition spares, and those that an earlier rule lets pass."""
         redirect = " http-request redirect scheme https unless { ssl_fc }\n"

@@ -69,6 +69,13 @@ class RequestTests(SynchronousTestCase):
         asked = self.asked(rules, get("/", "x-a: client", "X-C: 1", "X-Dx: 1", "X-E: 1"))
         self.assertEqual(asked, [b"GET / HTTP/1.1", b"Host: a", b"X-E: 1", b"X-A: one", b"X-A: two", b"X-B: one"])
 
+    def test_a_deleted_host_is_added_again(self) -> None:
+        """As in HAProxy; rules between see none."""
+        for verb in ("add", "set"):
+            rules = "http-request del-header Host\n http-request set-header X-Was <%[req.hdr(host)]>"
+            asked = self.asked(f"{rules}\n http-request {verb}-header Host other", get("/", "X: 1"))
+            self.assertEqual(asked, [b"GET / HTTP/1.1", b"X: 1", b"X-Was: <>", b"Host: other"])
+
     def test_headers_are_replaced(self) -> None:
         """All of a value, or of a part of it, in which the expression is found, as in HAProxy."""
         rules = (

@@ -17,6 +17,7 @@ from reusedproxy.config.sections.draft import ProxyDraft, Reference
 from reusedproxy.config.sections.errors import ErrorLine, GroupUse
 from reusedproxy.config.sections.finish import check_host, check_of
 from reusedproxy.config.sections.globals import GlobalDraft
+from reusedproxy.config.sections.options import OPTION_OF_CHECKS
 from reusedproxy.config.sections.servers import OUR_WORDS, ServerDraft
 from reusedproxy.config.tls.words import ON_SERVERS
 from reusedproxy.config.validate.balance import notice_of_default, validate_balance
@@ -398,11 +399,11 @@ def _checks(draft: ProxyDraft, report: Report) -> None:
     if draft.unreadable & {"option httpchk", "http-check"}:
         return
     if (draft.hello is None or draft.hello.protocol != "tcp") and draft.own_tcp_checks:
-        report.warn(draft.said["tcp-check"], "'tcp-check' does nothing without 'option tcp-check'")
+        report.warn(draft.said["tcp-check"], f"'tcp-check' does nothing {_without('tcp-check', draft)}")
     if "option httpchk" not in draft.said or draft.hello is not None:
         for rule in sorted(each for each in draft.own if each.startswith("http-check ")):
             tell = report.notice if rule in ("http-check disable-on-404", "http-check send-state") else report.warn
-            tell(draft.said[rule], f"'{rule}' does nothing without 'option httpchk'")
+            tell(draft.said[rule], f"'{rule}' does nothing {_without('httpchk', draft)}")
         return
     if draft.httpchk is None or not draft.own & {"option httpchk", "http-check send"}:
         return
@@ -415,6 +416,16 @@ def _checks(draft: ProxyDraft, report: Report) -> None:
         report.warn(place, text)
 
 
+def _without(option: str, draft: ProxyDraft) -> str:
+    """Says why a section has no checks of this option: another one has come in its place, or it has none."""
+    other = "httpchk" if draft.hello is None else OPTION_OF_CHECKS[draft.hello.protocol]
+    place = draft.said.get(f"option {other}")
+    if other == option or place is None:
+        return f"without 'option {option}'"
+    instead = f", which counts in place of 'option {option}'" if f"option {option}" in draft.said else ""
+    return f"beside 'option {other}' ({place}){instead}"
+
+
 def _reuse(draft: ProxyDraft, report: Report) -> None:
     """Checks `http-reuse`, the connection modes and the pool words against each other."""
     warm = [server for server in draft.servers if server.words.pool.min_conn]
@@ -422,6 +433,7 @@ def _reuse(draft: ProxyDraft, report: Report) -> None:
     unsure = draft.unreadable & {"option httpchk", "server", "default-server"}
     if (
         "option httpchk" in draft.said
+        and draft.hello is None
         and "http-reuse" not in draft.said
         and draft.servers
         and not pooled
