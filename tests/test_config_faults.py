@@ -40,7 +40,11 @@ class WordTests(SynchronousTestCase):
         table = [
             ("balnce roundrobin", "unknown keyword 'balnce' in section 'backend': did you mean 'balance'?"),
             ("xyzzy", "unknown keyword 'xyzzy' in section 'backend'"),
-            ("stick-table type ip", "'stick-table' is a HAProxy keyword that reusedproxy does not do yet"),
+            (
+                "stick-table type ip",
+                "'stick-table' is a HAProxy keyword that reusedproxy does not do yet: 'cookie' keeps clients at their"
+                " server, or 'balance source' without one",
+            ),
             ("nbthread 4", "unknown keyword 'nbthread' in section 'backend': it belongs in section 'global'"),
             (
                 "httpclose",
