@@ -463,6 +463,10 @@ class SectionTests(SynchronousTestCase):
                 "has no 'server': every request is answered with the page for 503 (t.cfg:8)",
             ),
             ("backend b\n errorfile 404 /dev/null\n", "has no 'server': every request is answered with 503"),
+            (
+                "frontend f\n bind :80\n errorfile 503 /dev/null\n default_backend b\nbackend b\n",
+                "has no 'server': every request ends with the error 503",
+            ),
             ("backend b\n server a h:1\n timeout server 0\n", "backend 'b' has no 'timeout server'"),
             ("backend b\n server a h:1\n bind :80\n", "'bind' is ignored: backend 'b' has no frontend side"),
             (

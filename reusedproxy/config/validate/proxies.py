@@ -34,6 +34,7 @@ _POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse"
 def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) -> Iterator[None]:
     """Checks all proxies in the order in which they are written; one step for each."""
     backend_names = [draft.name for draft in drafts if "B" in draft.sides]
+    paged = any(_pages_of_503(draft.errors) for draft in drafts if "F" in draft.sides)
     all_clear = not any(bind.ssl for draft in drafts for bind in draft.binds)
     for draft in drafts:
         yield
@@ -52,7 +53,7 @@ def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report)
             _log_format(draft, global_, report)
             validate_listeners(draft.binds, global_, report)
         if "B" in draft.sides:
-            _backend(draft, answers, global_, report)
+            _backend(draft, answers, paged, global_, report)
         validate_rules(draft, report)
     if not report.names_in_doubt:
         _tracked(drafts, report)
@@ -162,13 +163,14 @@ def _pages_of_503(lines: Iterable[ErrorLine]) -> list[ErrorLine]:
     ]
 
 
-def _ends_with_503(draft: ProxyDraft) -> str:
-    """Says what becomes of requests for which there is no server."""
+def _ends_with_503(draft: ProxyDraft, paged: bool = False) -> str:
+    """Says what becomes of requests for which there is no server. `paged` tells that another section may have a page in
+    place of the error."""
     which = "what no rule answers" if answering(draft) else "every request"
     pages = _pages_of_503(draft.errors)
-    return (
-        f"{which} is answered with the page for 503 ({pages[-1].place})" if pages else f"{which} is answered with 503"
-    )
+    if pages:
+        return f"{which} is answered with the page for 503 ({pages[-1].place})"
+    return f"{which} ends with the error 503" if paged else f"{which} is answered with 503"
 
 
 def _log_format(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
@@ -225,7 +227,8 @@ def _overlap(one: ListenAddress, other: ListenAddress) -> bool:
 # -- backends ---------------------------------------------------------------------------------------------------------
 
 
-def _backend(draft: ProxyDraft, answers: bool, global_: GlobalDraft, report: Report) -> None:
+def _backend(draft: ProxyDraft, answers: bool, paged: bool, global_: GlobalDraft, report: Report) -> None:
+    """Checks the backend's side of a section. `paged` tells that a frontend may have a page for 503."""
     if (
         "server" not in draft.said
         and "stats" not in draft.said
@@ -233,7 +236,7 @@ def _backend(draft: ProxyDraft, answers: bool, global_: GlobalDraft, report: Rep
         and not answers
         and not _meant_to_answer(draft)
     ):
-        report.warn(draft.place, f"{draft.title} has no 'server': {_ends_with_503(draft)}")
+        report.warn(draft.place, f"{draft.title} has no 'server': {_ends_with_503(draft, paged)}")
     host = check_host(check_of(draft))
     # After a faulty `default-server` line each server would lack its settings, so servers are not checked.
     # The servers of a template stand on one line, and are checked once.
