@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from itertools import pairwise
 from math import log2
 from random import Random
 from typing import Any
@@ -15,7 +16,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.backend import Backend
-from reusedproxy.backends.balance import Algorithm, Parts, algorithm_of
+from reusedproxy.backends.balance import Algorithm, Parts, algorithm_of, filling
 from reusedproxy.backends.balance.algorithm import ByHash, ByLoad
 from reusedproxy.backends.balance.hashes import FUNCTIONS, avalanche, xxh32
 from reusedproxy.backends.balance.least import LeastConn
@@ -300,6 +301,23 @@ class RingTests(SynchronousTestCase):
         ring.use(servers)
         for one, other in zip(before, [ring.bound(key) for key in keys], strict=True):
             self.assertTrue(one is other or other is servers[0])
+
+    def test_it_is_filled_in_small_steps_as_at_once(self) -> None:
+        """And the backend has nothing left to do then, but for servers that are not in use."""
+        servers = servers_of([1 + number % 5 for number in range(100)])
+        for line in (CONSISTENT, HashType(consistent=True, factor=125)):
+            settings = model.Backend(name="be", place=PLACE, balance=Balance("uri"), hash_type=line)
+            made: Any = None
+            sizes = []
+            for made in filling(Parts(settings, servers, lambda asks: asks)):
+                sizes.append(len(made._nodes))
+            self.assertEqual([later - sooner for sooner, later in pairwise(sizes)], [2 * (1 + 2 + 3 + 4 + 5) * 16] * 10)
+            at_once: Any = algorithm(servers, Balance("uri"), line)
+            self.assertEqual([*made._nodes.after(0)], [*at_once._nodes.after(0)])
+            servers[3].state = DOWN
+            backend: Any = Backend(settings, servers, lambda: 0.0, lambda *said: None, balance=made)
+            self.assertEqual(len(backend._balance._nodes), len(at_once._nodes) - servers[3].eweight)
+            servers[3].state = UP
 
     def test_a_change_of_one_server_costs_its_own_nodes(self) -> None:
         """However many others there are, in calls of functions."""

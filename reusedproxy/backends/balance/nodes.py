@@ -30,11 +30,12 @@ def node(key: int, number: int, place: int) -> int:
 class Nodes:
     """Holds nodes in buckets: each has those of one range of keys, in order."""
 
-    def __init__(self, nodes: Iterable[int] = ()) -> None:
-        self._lay_out(sorted(nodes))
+    def __init__(self, nodes: Iterable[int] = (), expected: int = 0) -> None:
+        """Takes the first nodes, and how many are `expected` in the end."""
+        self._lay_out(sorted(nodes), expected)
 
-    def _lay_out(self, nodes: list[int]) -> None:
-        bits = (len(nodes) // _IN_BUCKET).bit_length()
+    def _lay_out(self, nodes: list[int], expected: int = 0) -> None:
+        bits = (max(len(nodes), expected) // _IN_BUCKET).bit_length()
         self._shift = 32 - bits
         ends = [bisect_left(nodes, number << self._shift + BEHIND_KEY) for number in range(1, 1 << bits)]
         self._buckets = [nodes[begin:end] for begin, end in zip([0, *ends], [*ends, len(nodes)], strict=True)]

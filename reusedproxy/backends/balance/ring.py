@@ -7,7 +7,7 @@ Bounded loads (`hash-balance-factor`) are those of Mirrokni, Thorup and Zadimogh
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, islice
 
 from attrs import Factory, define
 
@@ -62,7 +62,8 @@ class _Member:
     count: int = 0
 
     def nodes(self, begin: int, end: int) -> Iterator[int]:
-        return (node(self.keys[number], number, self.place) for number in range(begin, end))
+        place = self.place
+        return (node(key, number, place) for number, key in enumerate(islice(self.keys, begin, end), begin))
 
 
 class Ring:
@@ -71,11 +72,15 @@ class Ring:
 
     dynamic = True
 
-    def __init__(self, hash_of: Hash, affinity: str = ALWAYS, limits: Limits | None = None) -> None:
+    def __init__(
+        self, hash_of: Hash, affinity: str = ALWAYS, limits: Limits | None = None, *, expected: int = 0
+    ) -> None:
+        """Takes how many nodes are `expected` in all."""
         self._hash_of = hash_of
         self._affinity = affinity
         self._limits = limits
-        self._nodes = Nodes()
+        self._expected = expected
+        self._nodes = Nodes(expected=expected)
         self._members: dict[Server, _Member] = {}
         #: All servers that were ever used, by their places.
         self._servers: list[Server] = []
@@ -94,7 +99,8 @@ class Ring:
         if sum(count for _, count in changed) * _MANY > len(self._nodes):
             for server, count in changed:
                 self._note(server, count)
-            self._nodes = Nodes(each for member in self._members.values() for each in member.nodes(0, member.count))
+            nodes = (each for member in self._members.values() for each in member.nodes(0, member.count))
+            self._nodes = Nodes(nodes, self._expected)
         else:
             for server, count in changed:
                 self._change(server, count)
@@ -212,7 +218,7 @@ def nodes_of(server: Server) -> list[int]:
 class BoundedRing(Ring):
     """Is a ring with `hash-balance-factor`, which has to know the servers' load."""
 
-    def __init__(self, hash_of: Hash, affinity: str, factor: int) -> None:
+    def __init__(self, hash_of: Hash, affinity: str, factor: int, *, expected: int = 0) -> None:
         limits = Limits(factor)
-        super().__init__(hash_of, affinity, limits)
+        super().__init__(hash_of, affinity, limits, expected=expected)
         self.loaded = limits.loaded
