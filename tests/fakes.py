@@ -148,8 +148,11 @@ class FakeDial:
         self.dialer = dialer
         self.owner = owner
         self.begun = dialer.deadlines.now()
-        self.cancelled = False
+        self.cancelled = self.kept = False
         self.call: IDelayedCall | None = None
+
+    def keep(self) -> None:
+        self.kept = True
 
     def cancel(self) -> None:
         self._end()

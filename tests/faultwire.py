@@ -384,8 +384,9 @@ class Scene:
         (answer,) = self.answers()
         request = self.kind.request
         self.test.assertEqual((answer.how, answer.status), (WHOLE, status))
-        stays = status in (502, 503, 504) and self.asked == len(request) and b"HTTP/1.0" not in request
-        self.test.assertEqual(answer.header(b"connection"), None if stays else b"close")
+        stays = status in (502, 503, 504) and self.asked == len(request)
+        goes_on = b"keep-alive" if b"HTTP/1.0" in request else None  # all of those ask for it
+        self.test.assertEqual(answer.header(b"connection"), goes_on if stays else b"close")
         if stays:  # until the time for its next request is over
             self.test.assertIn(self.wire.end, (None, ("close", "client silent")))
         else:

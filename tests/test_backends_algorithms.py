@@ -3,7 +3,9 @@ that, and what it costs. That they choose as HAProxy does is for tests/integrati
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
+from itertools import pairwise
 from math import log2
 from random import Random
 from typing import Any
@@ -14,10 +16,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from reusedproxy.backends.backend import Backend
-from reusedproxy.backends.balance import Algorithm, Parts, algorithm_of
+from reusedproxy.backends.balance import Algorithm, Parts, algorithm_of, filling
 from reusedproxy.backends.balance.algorithm import ByHash, ByLoad
 from reusedproxy.backends.balance.hashes import FUNCTIONS, avalanche, xxh32
 from reusedproxy.backends.balance.least import LeastConn
+from reusedproxy.backends.balance.nodes import BEHIND_KEY, Nodes, node
 from reusedproxy.backends.balance.ring import Ring
 from reusedproxy.backends.balance.static import spread
 from reusedproxy.backends.server import DOWN, DRAIN, FULL_WEIGHT, MAINT, NOLB, READY, UP, Server
@@ -298,6 +301,53 @@ class RingTests(SynchronousTestCase):
         ring.use(servers)
         for one, other in zip(before, [ring.bound(key) for key in keys], strict=True):
             self.assertTrue(one is other or other is servers[0])
+
+    def test_it_is_filled_in_small_steps_as_at_once(self) -> None:
+        """And the backend has nothing left to do then, but for servers that are not in use."""
+        servers = servers_of([1 + number % 5 for number in range(100)])
+        for line in (CONSISTENT, HashType(consistent=True, factor=125)):
+            settings = model.Backend(name="be", place=PLACE, balance=Balance("uri"), hash_type=line)
+            made: Any = None
+            sizes = []
+            for made in filling(Parts(settings, servers, lambda asks: asks)):
+                sizes.append(len(made._nodes))
+            self.assertEqual([later - sooner for sooner, later in pairwise(sizes)], [2 * (1 + 2 + 3 + 4 + 5) * 16] * 10)
+            at_once: Any = algorithm(servers, Balance("uri"), line)
+            self.assertEqual([*made._nodes.after(0)], [*at_once._nodes.after(0)])
+            servers[3].state = DOWN
+            backend: Any = Backend(settings, servers, lambda: 0.0, lambda *said: None, balance=made)
+            self.assertEqual(len(backend._balance._nodes), len(at_once._nodes) - servers[3].eweight)
+            servers[3].state = UP
+
+    def test_a_change_of_one_server_costs_its_own_nodes(self) -> None:
+        """However many others there are, in calls of functions."""
+        cost = []
+        for count in (100, 400):
+            servers = servers_of([4] * count)
+            ring = self.ring(servers)
+            cost.append(calls(lambda ring=ring, servers=servers: ring.use(servers[1:])) - 2 * count)  # type: ignore[misc]
+            self.assertEqual(len(ring._nodes), (count - 1) * 64)
+        self.assertLess(abs(cost[1] - cost[0]), 400)
+
+    @settings(deadline=None, max_examples=60)
+    @given(seed=st.integers(0, 10**6), most=st.sampled_from([3, 80, 6000]), spread=st.sampled_from([4, 2**32]))
+    def test_nodes_are_those_of_a_sorted_list(self, seed: int, most: int, spread: int) -> None:
+        """However they are put in and taken out, and many at the same key."""
+        random = Random(seed)
+        listed = [node(random.randrange(spread), number % 5, number) for number in range(most)]
+        early = {each for each in listed if random.random() < 0.1}
+        nodes = Nodes(early)
+        nodes.add(each for each in listed if each not in early)
+        gone = {each for each in listed if random.random() < random.choice([0.1, 0.99])} - {listed[0]}
+        nodes.remove(gone)
+        left = sorted({*listed} - gone)
+        self.assertEqual((len(nodes), [*nodes.after(0)]), (len(left), left))
+        for value in (0, 2**32 - 1, listed[-1] >> BEHIND_KEY, random.randrange(spread), random.randrange(2**32)):
+            after = bisect_left(left, value << BEHIND_KEY) % len(left)
+            rest = [*nodes.after(value << BEHIND_KEY)]
+            self.assertEqual(rest, [*left[after:], *left[:after]])
+            ways = [(value - (left[after - 1] >> BEHIND_KEY)) % 2**32, ((left[after] >> BEHIND_KEY) - value) % 2**32]
+            self.assertEqual(nodes.nearest(value), left[after - 1] if ways[0] <= ways[1] else left[after])
 
     def test_no_server_has_more_than_its_share_of_a_bounded_load(self) -> None:
         """One key, of which all would go to one server."""

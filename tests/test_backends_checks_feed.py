@@ -56,6 +56,7 @@ class FeedTests(SynchronousTestCase):
         transport.receive(OK[-2:])
         (connection,) = bench.pool.idle
         self.assertIs(connection.transport, transport)
+        self.assertTrue(dialer.dials[0].kept)
         self.assertEqual((checker.last.status, checker.last.code), ("L7OK", 200))
         self.assertEqual((bench.pool.counters.donated, bench.pool.counters.requests), (1, 0))
 
@@ -74,6 +75,7 @@ class FeedTests(SynchronousTestCase):
             self.assertEqual(transport.take_written(), request(HTTP))
             transport.receive(OK)
             self.assertEqual((checker.last.status, transport.end), ("L7OK", ("abort", "check done")), limits)
+            self.assertFalse(dialer.dials[0].kept)
 
     def test_check_reuse_pool(self) -> None:
         """Without a floor: whenever nothing is idle."""

@@ -250,6 +250,19 @@ class SuccessionTests(SynchronousTestCase):
         kept = "Server b/a keeps {}, as was ordered before the reload"
         self.assertEqual(self.said, [kept.format("weight 3"), kept.format("maxconn 7")])
 
+    def test_a_limit_of_a_frontend_that_was_ordered_goes_on(self) -> None:
+        """As long as the file says what it said, however often it is read."""
+        old, found = self.assemble("a 192.0.2.1:1"), []
+        old.frontends[0].set_maxconn(5)
+        for said in ("", "", " maxconn 9\n", " maxconn 9\n"):
+            self.said.clear()
+            self.TEXT = f"{HEAD}frontend f\n bind {LOOPBACK}:0\n{said} default_backend b\nbackend b\n"
+            new = self.assemble("a 192.0.2.1:1")
+            hand_on_states(old, new, self.service.announce)
+            found.append((new.frontends[0].maxconn, len(self.said)))
+            old = new
+        self.assertEqual(found, [(5, 1), (5, 1), (9, 0), (9, 0)])
+
 
 class EventTests(SynchronousTestCase):
     """Where an operator reads what happens to servers, as by HAProxy's send_log():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,10 +25,10 @@ BEGUN = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"
 class Moment:
     """A world brought to one moment of a request's life."""
 
-    def __init__(self, test: SynchronousTestCase, name: str) -> None:
+    def __init__(self, test: SynchronousTestCase, name: str, backend: dict[str, Any] | None = None) -> None:
         full = name in ("in the queue", "in the queue with half a body")
         waits = name in ("waiting for a connection", "waiting for a connection with half a body")
-        self.world = world = World(test, warm=0 if waits else 1, maxconn=1 if full else 0)
+        self.world = world = World(test, warm=0 if waits else 1, maxconn=1 if full else 0, backend=backend)
         self.other = world.client() if full else None
         if self.other:
             self.other.send(GET)
@@ -92,7 +93,7 @@ class Moment:
         self.world.check_rest()
 
 
-#: At each moment: what the log says when the client is reset, and when it only ends its side (None: it goes on).
+#: At each moment: what the log says when the client is reset, and when it only ends its side.
 CLIENT_ENDS = {
     "before anything": ([(400, "CR")], [(400, "CR")]),
     "mid head": ([(400, "CR")], [(400, "CR")]),
@@ -101,13 +102,23 @@ CLIENT_ENDS = {
     "waiting for a connection": ([(-1, "CC")], [(-1, "CC")]),
     "waiting for a connection with half a body": ([(-1, "CD")], [(-1, "CD")]),
     "mid body": ([(-1, "CD")], [(-1, "CD")]),
-    "sent": ([(-1, "CH")], None),
-    "sent with another waiting": ([(-1, "CH")], None),
-    "mid response head": ([(-1, "CH")], None),
-    "mid response": ([(200, "CD")], None),
-    "mid response while it takes nothing": ([(200, "CD")], None),
+    "sent": ([(-1, "CH")], [(400, "CH")]),
+    "sent with another waiting": ([(-1, "CH")], [(400, "CH")]),
+    "mid response head": ([(-1, "CH")], [(400, "CH")]),
+    "mid response": ([(200, "CD")], [(200, "CD")]),
+    "mid response while it takes nothing": ([(200, "CD")], [(200, "CD")]),
     "after": ([(200, "--")], [(200, "--")]),
     "after with half a head": ([(200, "--"), (400, "CR")], [(200, "--"), (400, "CR")]),
+}
+
+
+#: What completes the answer to a request that a server has.
+RESTS = {
+    "sent": OK,
+    "sent with another waiting": OK,
+    "mid response head": BEGUN[12:] + b"defghi",
+    "mid response": b"defghi",
+    "mid response while it takes nothing": bytes(900_000 - HIGH_WATER - 1),
 }
 
 
@@ -126,31 +137,27 @@ class ClientEndTests(SynchronousTestCase):
             moment.finish()
 
     def test_end_of_its_side(self) -> None:
-        """What has reached a server goes on; what has not, or cannot be completed, ends."""
+        """With `option abortonclose` its exchange ends at once, too, and the server's connection with it."""
         for name, (_, expected) in CLIENT_ENDS.items():
             if "half a body" in name and "mid" not in name:
                 expected = [(-1, "CQ" if "queue" in name else "CC")]
-            moment = Moment(self, name)
+            moment = Moment(self, name, {"abortonclose": True})
             moment.client.wire.eof()
-            if expected is None:
-                moment.client.wire.go_on()
-                for _ in range(10):
-                    if moment.world.server.busy:
-                        moment.world.server.answer(self.rest(name))
-                self.assertEqual(set(moment.world.flags()), {(200, "--")}, name)
-            else:
-                self.assertEqual(moment.world.flags(), expected, name)
+            self.assertEqual(moment.world.flags(), expected, name)
             self.assertTrue(moment.client.gone, name)
             moment.finish()
 
-    @staticmethod
-    def rest(name: str) -> bytes:
-        """What completes the answer."""
-        return {
-            "mid response head": BEGUN[12:] + b"defghi",
-            "mid response": b"defghi",
-            "mid response while it takes nothing": bytes(900_000 - HIGH_WATER - 1),
-        }.get(name, OK)
+    def test_its_place_is_given_to_the_next(self) -> None:
+        world = World(self, warm=1, maxconn=1, backend={"abortonclose": True})
+        client, other = world.client(), world.client()
+        client.send(GET)
+        other.send(GET)
+        client.wire.eof()
+        self.assertTrue(client.take().startswith(b"HTTP/1.1 400 "))
+        world.server.connect()
+        world.server.answer()
+        self.assertTrue(other.take().endswith(b"ok"))
+        world.check_rest()
 
     def test_end_of_its_side_without_abortonclose(self) -> None:
         """HAProxy's manual: `no option abortonclose` serves it, because it may have closed its output only."""
@@ -169,6 +176,25 @@ class ClientEndTests(SynchronousTestCase):
             self.assertTrue(client.gone)
             self.assertEqual(set(world.flags()), {(200, "--")})
             world.check_rest()
+
+    def test_what_a_server_has_goes_on_unless_abortonclose_is_written(self) -> None:
+        for abortonclose, (name, rest) in product((None, False), RESTS.items()):
+            moment = Moment(self, name, {"abortonclose": abortonclose})
+            moment.client.wire.eof()
+            moment.client.wire.go_on()
+            for _ in range(10):
+                if moment.world.server.busy:
+                    moment.world.server.answer(rest)
+            self.assertEqual(set(moment.world.flags()), {(200, "--")}, name)
+            self.assertTrue(moment.client.gone, name)
+            moment.finish()
+
+    def test_what_waits_is_dropped_unless_abortonclose_is_negated(self) -> None:
+        for name in ("in the queue", "waiting for a connection"):
+            moment = Moment(self, name)
+            moment.client.wire.eof()
+            self.assertEqual(moment.world.flags(), CLIENT_ENDS[name][1], name)
+            moment.finish()
 
     def test_end_in_a_body_without_abortonclose(self) -> None:
         """What can never be complete is no request."""
@@ -490,7 +516,7 @@ class OwnFaultTests(SynchronousTestCase):
 
     def test_while_another_is_given_its_place(self) -> None:
         """The client whose exchange is over has nothing to do with that, and gets its answer."""
-        world = World(self, warm=1, maxconn=1)
+        world = World(self, warm=1, maxconn=1, backend={"abortonclose": True})
         client, other = world.client(), world.client()
         client.send(GET)
         other.send(GET)

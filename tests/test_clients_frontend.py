@@ -467,10 +467,10 @@ class PageTests(SynchronousTestCase):
         world.check_rest()
 
     def test_a_page_that_closes(self) -> None:
-        """For a client that wishes it, for HTTP/1.0, and when a body is still coming."""
+        """For a client that wishes it, and when a body is still coming."""
         for request in (
             b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-            b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+            b"GET / HTTP/1.0\r\n\r\n",
             b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n123",
         ):
             world = World(self)

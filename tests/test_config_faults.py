@@ -40,7 +40,11 @@ class WordTests(SynchronousTestCase):
         table = [
             ("balnce roundrobin", "unknown keyword 'balnce' in section 'backend': did you mean 'balance'?"),
             ("xyzzy", "unknown keyword 'xyzzy' in section 'backend'"),
-            ("stick-table type ip", "'stick-table' is a HAProxy keyword that reusedproxy does not do yet"),
+            (
+                "stick-table type ip",
+                "'stick-table' is a HAProxy keyword that reusedproxy does not do yet: 'cookie' keeps clients at their"
+                " server, or 'balance source' without one",
+            ),
             ("nbthread 4", "unknown keyword 'nbthread' in section 'backend': it belongs in section 'global'"),
             (
                 "httpclose",
@@ -462,6 +466,15 @@ class SectionTests(SynchronousTestCase):
             ),
             ("backend b\n", "backend 'b' has no 'server': every request is answered with 503"),
             ("backend b\n http-request deny if HTTP\n", "has no 'server': what no rule answers is answered with 503"),
+            (
+                "defaults\n mode http\n errorfile 503 /dev/null\nbackend b\n",
+                "has no 'server': every request is answered with the page for 503 (t.cfg:8)",
+            ),
+            ("backend b\n errorfile 404 /dev/null\n", "has no 'server': every request is answered with 503"),
+            (
+                "frontend f\n bind :80\n errorfile 503 /dev/null\n default_backend b\nbackend b\n",
+                "has no 'server': every request ends with the error 503",
+            ),
             ("backend b\n server a h:1\n timeout server 0\n", "backend 'b' has no 'timeout server'"),
             ("backend b\n server a h:1\n bind :80\n", "'bind' is ignored: backend 'b' has no frontend side"),
             (
@@ -564,6 +577,27 @@ class SectionTests(SynchronousTestCase):
                 self.assertEqual(warnings(f"frontend f\n bind :80\n{lines}"), [], lines)
                 self.assertEqual(warnings(f"listen f\n bind :80\n bind :81\n{lines}"), [], lines)
                 self.assertEqual(warnings(f"frontend f\n bind :80\n default_backend b\nbackend b\n{lines}"), [], lines)
+
+    def test_sections_that_are_there_to_answer_without_a_server_are_not_warned_of(self) -> None:
+        """Those with a page for 503 of their own, for the monitor alone, or with nothing but a table."""
+        for lines in (
+            "backend b\n errorfile 503 /dev/null\n",
+            "backend b\n errorloc 503 http://other/\n",
+            "backend b\n http-error status 503 content-type text/plain string later\n",
+            "http-errors e\n errorfile 503 /dev/null\nbackend b\n errorfiles e\n",
+            "frontend f\n bind :80\n errorfile 503 /dev/null\n",
+            "frontend f\n bind :80\n monitor-uri /up\n",
+            "listen f\n bind :80\n monitor-uri /up\n",
+        ):
+            self.assertEqual(warnings(lines), [], lines)
+        with self.assertRaises(ConfigurationError) as caught:
+            read_configuration([Source("t.cfg", HEAD + "backend b\n stick-table type ip size 1m\n")], {})
+        self.assertEqual([*caught.exception.notices], [])
+
+    def test_httplog_is_not_recommended_where_there_is_no_http(self) -> None:
+        for mode, hints in (("http", 1), ("tcp", 0)):
+            said = faults(f"frontend f\n bind :80\n mode {mode}\n option httpslog\n")
+            self.assertEqual(sum("write 'option httplog'" in each for each in said), hints, said)
 
     def test_what_is_not_redirected_needs_a_server(self) -> None:
         """Those that come over TLS, those that a condition spares, and those that an earlier rule lets pass."""

@@ -339,11 +339,10 @@ class BackendTests(SynchronousTestCase):
             b = read_configuration([Source("t.cfg", base + text.format(lines))], {}).backends["b"]
             self.assertEqual((b.prefer_last, b.prefer_warm), expected)
 
-    def test_abortonclose_is_on_unless_negated(self) -> None:
-        """As in HAProxy since 3.3."""
+    def test_abortonclose_is_on_off_or_unsaid(self) -> None:
         lines = ["", " option abortonclose", " no option abortonclose", " default option abortonclose"]
         lines.append(" no option abortonclose\n default option abortonclose")
-        self.assertEqual([backend(line).abortonclose for line in lines], [True, True, False, True, True])
+        self.assertEqual([backend(line).abortonclose for line in lines], [None, True, False, None, None])
 
     def test_http_reuse_unset_is_none(self) -> None:
         """Our own safe default applies then, which is none of HAProxy's words."""

@@ -183,8 +183,6 @@ class FaultTests(SynchronousTestCase):
             ("http-response set-header Connection x", "'Connection' is said by each connection for itself"),
             ("http-request set-header Upgrade x", "'Upgrade' is said by each connection for itself"),
             ("http-request set-header Expect x", "'Expect' is between the client and us; rules can only delete it"),
-            ("http-request del-header Host", "a request has one Host: 'set-header Host NAME' replaces it"),
-            ("http-request add-header Host b", "a request has one Host"),
             ("http-request del-header X -m rex", "'-m' is one of str, beg, end, sub and reg, not 'rex'"),
             ("http-request replace-header X ( y", "the regular expression '(' cannot be read: missing )"),
             (
@@ -283,6 +281,41 @@ class FaultTests(SynchronousTestCase):
             self.assertEqual(len(found), bool(why), (line, found))
             if why:
                 self.assertIn(why, found[0], line)
+
+    def test_a_request_keeps_one_host(self) -> None:
+        """It is deleted only where a later rule sets it in any case, and added only where it was deleted."""
+        drops, adds, sets = (
+            "http-request " + each for each in ("del-header Host", "add-header host b", "set-header Host b")
+        )
+        for lines, refused in (
+            ((drops, sets), ()),
+            ((drops, adds), ()),
+            ((drops, "http-request set-header X 1", f"{adds} if TRUE", sets), ()),
+            ((f"{drops} if {{ path /a }}", drops, adds), ()),
+            ((drops, "http-request deny if { path /a }", adds), ()),
+            ((drops,), ("del-header",)),
+            ((adds,), ("add-header",)),
+            ((sets, drops), ("del-header",)),
+            ((adds, drops, sets), ("add-header",)),
+            ((drops, f"{sets} if {{ path /a }}"), ("del-header",)),
+            ((drops, "http-request allow if { path /a }", sets), ("del-header",)),
+            ((drops, "http-response set-header Host x"), ("del-header",)),
+        ):
+            said = "a request has one Host: 'set-header Host NAME' replaces it"
+            self.assertEqual(faults("\n ".join(lines)), [f"'http-request {each}': {said}" for each in refused], lines)
+
+    def test_what_lua_would_define_gets_no_hint_at_other_words(self) -> None:
+        said = "a Lua script would define it, and none is run here"
+        for line in (
+            "http-request lua.deny",
+            "http-response lua.set",
+            "http-request set-header X %[lua.src]",
+            "http-request set-header X %[src,lua.lower]",
+            "acl a lua.path /",
+            "tcp-request connection lua.reject",
+        ):
+            (found,) = faults(line)
+            self.assertTrue(found.endswith(said), found)
 
     def test_an_acl_that_cannot_be_read_is_reported_once(self) -> None:
         """Rules that name it are not to blame."""

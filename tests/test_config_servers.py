@@ -314,12 +314,32 @@ class ServerWarningTests(SynchronousTestCase):
             ("http-reuse aggressive\nserver a h:1 pool-min-conn 1", "only connections that have been reused before"),
             ("option http-server-close\nserver a h:1 pool-min-conn 1", "closed after one request"),
             ("http-check expect status 200\nserver a h:1", "does nothing without 'option httpchk'"),
+            (
+                "option httpchk\nhttp-check expect status 200\noption tcp-check\nserver a h:1",
+                "'http-check expect' does nothing beside 'option tcp-check' (t.cfg:9), which counts in place of",
+            ),
+            (
+                "option tcp-check\ntcp-check connect\noption smtpchk\nserver a h:1",
+                "'tcp-check' does nothing beside 'option smtpchk' (t.cfg:9), which counts in place of",
+            ),
+            (
+                "tcp-check connect\nhttp-reuse always\noption httpchk\nserver a h:1",
+                "nothing beside 'option httpchk' (t.cfg:9)",
+            ),
+            ("server a h:1 weight 20.2%", "server 'a': 'weight 20.2%' is read as 'weight 20', as in HAProxy"),
+            ("default-server maxconn 10k\nserver a h:1", "'default-server': 'maxconn 10k' is read as 'maxconn 10'"),
             ("option httpchk GET / HTTP/1.1\nhttp-reuse safe\nserver a h:1", "without a Host header"),
         ]
         for lines, why in table:
             said = notices(lines)
             self.assertEqual([level for level, _ in said], ["warning"], (lines, said))
             self.assertIn(why, said[0][1])
+
+    def test_numbers_are_read_as_far_as_haproxy_reads_them(self) -> None:
+        """But what begins with none is refused, which HAProxy takes for 0."""
+        self.assertEqual(server("weight 20.2% maxconn 9x rise 2.5").weight, 20)
+        for words in ("weight x", "weight %", "maxconn .5", "pool-min-conn 5x", "inter 5x", "weight 300%"):
+            self.assertEqual(len(faults(f" server a h:1 {words}")), 1, words)
 
     def test_a_sound_warm_server_gets_no_warning(self) -> None:
         """The configuration that this program is for."""

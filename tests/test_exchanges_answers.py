@@ -104,8 +104,8 @@ class ServerFaultTests(SynchronousTestCase):
         world.check_rest()
 
     def test_who_is_not_kept(self) -> None:
-        """A client that has more to send of the request, that is leaving, or of HTTP/1.0."""
-        for asks in (POST, get("/", "Connection: close"), get("/", "Connection: keep-alive", version="1.0")):
+        """A client that has more to send of the request, or that is leaving."""
+        for asks in (POST, get("/", "Connection: close"), get("/", version="1.0")):
             world = World(self, without_backend=True)
             client = world.client()
             client.send(asks)
@@ -113,6 +113,18 @@ class ServerFaultTests(SynchronousTestCase):
             client.wire.eof()
             self.assertTrue(client.gone)
             world.check_rest()
+
+    def test_a_client_of_http_1_0_is_told_that_it_is_kept(self) -> None:
+        """If it has asked for that; as in HAProxy."""
+        world = World(self, without_backend=True)
+        client = world.client()
+        for _ in range(2):
+            client.send(get("/", "Connection: keep-alive", version="1.0"))
+            head, _, body = client.take().partition(b"\r\n\r\n")
+            self.assertEqual((head[9:12], head.count(b"\r\nconnection: keep-alive")), (b"503", 1))
+            self.assertTrue(body.startswith(b"<html>"))
+        client.wire.eof()
+        world.check_rest()
 
     def test_junk(self) -> None:
         """502, and whose fault it was."""

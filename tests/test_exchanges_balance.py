@@ -138,6 +138,52 @@ class LastServerTests(SynchronousTestCase):
         self.assertEqual(names, ["s1"] * 3)
         world.check_rest()
 
+    def waiting(self, most: int) -> list[int]:
+        """Returns how many wait for their own full server after each of two clients that have been there has asked
+        again, while another server is free."""
+        settings = {"prefer_last": True, "http_reuse": "never", "max_keep_alive_queue": most}
+        world = World(self, servers=2, maxconn=1, backend=settings)
+        first, second = world.servers
+        clients = [world.client() for _ in range(5)]
+        for client, each in zip(clients, (first, second) * 2, strict=False):
+            client.send(GET)
+            each.connect()
+            each.answer()
+            client.take()
+        clients[4].send(GET)  # fills the first server
+        first.connect()
+        found = []
+        for client in (clients[0], clients[2]):
+            client.send(GET)
+            found.append(len(first.server.queue))
+        while second.busy:
+            second.answer()
+        while first.busy:
+            first.answer()
+        for client in clients:
+            client.wire.eof()
+        world.check_rest()
+        return found
+
+    def test_it_is_waited_for_as_long_as_fewer_wait_than_max_keep_alive_queue(self) -> None:
+        """As in HAProxy, where -1, any number, is the default."""
+        self.assertEqual([self.waiting(most) for most in (-1, 2, 1, 0)], [[1, 2], [1, 2], [1, 1], [0, 0]])
+
+    def test_one_that_is_full_is_not_waited_for_where_connections_are_shared(self) -> None:
+        world = World(self, servers=2, warm=2, maxconn=1, backend={"prefer_last": True})
+        first, second = world.servers
+        client, other = world.client(), world.client()
+        client.send(GET)
+        first.answer()
+        other.send(GET)
+        second.answer()
+        world.client().send(GET)
+        client.send(GET)
+        self.assertEqual((len(first.busy), len(second.busy)), (1, 1))
+        first.answer()
+        second.answer()
+        world.check_rest()
+
     def test_without_a_connection_there_it_is_the_next_ones_turn(self) -> None:
         world = World(self, servers=2, warm=1, backend={"prefer_last": True})
         client = world.client()

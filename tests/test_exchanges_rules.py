@@ -39,6 +39,26 @@ class RequestTests(SynchronousTestCase):
         made.check_rest()
         return data, made
 
+    def test_a_client_of_http_1_0_that_asks_for_it_is_kept(self) -> None:
+        """And told so once; http-after-response has its say in that, too."""
+        for rule in (
+            "deny",
+            "return status 204",
+            "return status 200 content-type text/plain string a",
+            "redirect location /",
+            "return status 503",
+        ):
+            made = ruled(self, f"http-request {rule}\n http-after-response set-header X-A 1", warm=1)
+            client = made.client()
+            for method in ("GET", "HEAD") * 2:
+                client.send(get("/", "Connection: keep-alive", method=method, version="1.0"))
+                head = client.take().partition(b"\r\n\r\n")[0] + b"\r\n"
+                self.assertEqual(head.count(b"\r\nconnection: keep-alive\r\n"), 1, rule)
+                self.assertEqual(head.lower().count(b"connection"), 1, rule)
+                self.assertIn(b"X-A: 1\r\n", head)
+            client.wire.eof()
+            made.check_rest()
+
     def test_headers_are_set_added_and_deleted(self) -> None:
         """In order; a later rule sees what an earlier one has done."""
         rules = (
@@ -48,6 +68,13 @@ class RequestTests(SynchronousTestCase):
         )
         asked = self.asked(rules, get("/", "x-a: client", "X-C: 1", "X-Dx: 1", "X-E: 1"))
         self.assertEqual(asked, [b"GET / HTTP/1.1", b"Host: a", b"X-E: 1", b"X-A: one", b"X-A: two", b"X-B: one"])
+
+    def test_a_deleted_host_is_added_again(self) -> None:
+        """As in HAProxy; rules between see none."""
+        for verb in ("add", "set"):
+            rules = "http-request del-header Host\n http-request set-header X-Was <%[req.hdr(host)]>"
+            asked = self.asked(f"{rules}\n http-request {verb}-header Host other", get("/", "X: 1"))
+            self.assertEqual(asked, [b"GET / HTTP/1.1", b"X: 1", b"X-Was: <>", b"Host: other"])
 
     def test_headers_are_replaced(self) -> None:
         """All of a value, or of a part of it, in which the expression is found, as in HAProxy."""

@@ -34,6 +34,8 @@ LIVING = {"build", "daemon", "clients", "exchanges", "backends", "pool", "net"}
 #: Functions of values, which they may import of these all the same.
 FUNCTIONS = {
     "reusedproxy.exchanges.own_answers.answer",
+    "reusedproxy.net.slices.Steps",
+    "reusedproxy.net.slices.run_through",
     "reusedproxy.net.tls.files.authorities_of",
     "reusedproxy.net.tls.files.certificates_of",
     "reusedproxy.net.tls.files.revocations_of",

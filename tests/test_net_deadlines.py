@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from reusedproxy.net.deadlines import SLOTS, Deadlines
+from reusedproxy.net.deadlines import SLOTS, Deadlines, with_a_slot
 
 SLOT = 1 / SLOTS
 
@@ -249,3 +249,17 @@ class NaiveModelTests(SynchronousTestCase):
                         self.assertLess(now, expected[index] + SLOT + 1e-6)
         deadlines.stop()
         self.assertEqual(clock.getDelayedCalls(), [])
+
+
+class TogetherTests(SynchronousTestCase):
+    """What recurs for many alike wakes the process once for all that are due in a slot."""
+
+    def test_a_wait_ends_with_a_slot_and_never_later_than_it_would(self) -> None:
+        for now in (0.0, 1000.0, 1000.003, 1754.0107):
+            for seconds in (1.0, 2.0, 2.007, 60.0):
+                wait = with_a_slot(now, seconds)
+                self.assertAlmostEqual((now + wait) * SLOTS, round((now + wait) * SLOTS), places=6)
+                self.assertTrue(seconds - SLOT <= wait <= seconds, (now, seconds, wait))
+
+    def test_a_short_wait_stays_as_it_is(self) -> None:
+        self.assertEqual([with_a_slot(1000.003, seconds) for seconds in (0.0, 0.1, 0.999)], [0.0, 0.1, 0.999])

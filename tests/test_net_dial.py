@@ -100,6 +100,18 @@ class ConnectTests(DialCase):
         self.assertEqual((transport.version, transport.resumed), ("", False))
         transport.abort("over")
 
+    def test_a_brief_one_is_prepared_for_a_longer_life_when_that_begins(self) -> None:
+        target = self.loop.server().target
+        self.dialer = Dialer(self.loop.poller, self.loop.deadlines, target, None, 5, brief=True)
+        dial = self.dialer.dial(self.owner)
+        transport = self.ready(dial)
+        options = ((socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+        self.assertEqual([transport.socket.getsockopt(*each) for each in options], [0, 0])
+        self.assertFalse(transport.socket.getblocking())
+        dial.keep()
+        self.assertTrue(all(transport.socket.getsockopt(*each) for each in options))
+        transport.abort("over")
+
     def test_the_time_of_tcp_and_that_of_tls_are_told_apart(self) -> None:
         """In the clear there is only one of them; who never came up has none."""
         dial = self.dial(self.loop.server().target)

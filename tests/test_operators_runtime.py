@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any
 
 from twisted.internet.task import Clock
@@ -12,10 +14,13 @@ from reusedproxy.backends.checks.agent import STATIC_WEIGHTS
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP
 from reusedproxy.daemon.service import ProxyService
 from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.slices import Steps
 from reusedproxy.operators.runtime.commands import COMMANDS, run
 from reusedproxy.operators.runtime.proxy import ADMIN, OPERATOR, USER, Context, Refusal
 from reusedproxy.operators.runtime.session import LONGEST_LINE, PIECES_AT_ONCE, Session
 from reusedproxy.operators.runtime.words import commands_of
+from reusedproxy.operators.stats.figures import AT_ONCE
+from reusedproxy.operators.view.values import ProxyView
 from tests.clientfakes import Wire
 from tests.integration.peers import LOOPBACK, temporary_directory
 
@@ -284,6 +289,55 @@ class Owner:
     def session_refused(self, session: Session, why: str) -> bool:
         self.told.append(why)
         return len(self.told) == 1
+
+
+class ManyServersTests(SynchronousTestCase):
+    """`show stat` of many servers is made in small pieces, between which others have their turns."""
+
+    def setUp(self) -> None:
+        self.services = [self._service(f"server-template t {first}-{first + 299} {LOOPBACK}:1") for first in (1, 1001)]
+        self.context = Context(self.services[0], ADMIN, 10.0)
+
+    def _service(self, line: str) -> ProxyService:
+        file = temporary_directory(self) / "proxy.cfg"
+        file.write_text(f"{TEXT}backend many\n {line}\n")
+        service = ProxyService(Clock(), [str(file)])
+        service.assemble(bind=False)
+        return service
+
+    def show(self, line: str) -> Iterator[str]:
+        return iter(run(self.context, line.split()))
+
+    def test_no_piece_is_of_more_servers_than_a_few(self) -> None:
+        for line in ("show stat", "show stat no-maint", "show stat many 4 -1"):
+            pieces = [*self.show(line)]
+            self.assertEqual(sum(each.count("many,t") for each in pieces), 300, line)
+            self.assertLessEqual(max(each.count("\n") for each in pieces), AT_ONCE + 1, line)
+
+    def test_nothing_is_written_before_all_was_read_in_pieces(self) -> None:
+        pieces = [*self.show("show stat")]
+        self.assertGreater(len([*takewhile(lambda each: not each, pieces)]), 2 * 300 // AT_ONCE)
+
+    def test_those_who_ask_together_share_the_work(self) -> None:
+        statistics = self.context.statistics.of(self.context.proxy)
+        viewing, begun = statistics.reader.viewing, []
+
+        def counted(**said: bool) -> Steps[ProxyView]:
+            begun.append(said)
+            return viewing(**said)
+
+        self.patch(statistics.reader, "viewing", counted)
+        one, other = self.show("show stat"), self.show("show stat typed")
+        for _ in zip(one, other, strict=False):
+            pass
+        self.assertEqual(len(begun), 1)
+
+    def test_a_reload_meanwhile_has_the_new_proxy_shown(self) -> None:
+        answer = self.show("show stat")
+        self.assertEqual([next(answer) for _ in range(5)], [""] * 5)
+        self.context.service = self.services[1]
+        text = "".join(answer)
+        self.assertEqual((text.count("many,t1"), text.count("many,t1001,")), (300, 1))
 
 
 class SessionTests(RuntimeTestCase):

@@ -66,6 +66,8 @@ class CookieTests(SynchronousTestCase):
             b"S=1; S=2": None,
             b"S=1;": None,
             b"$Version=1; S=1; $Path=/": None,
+            b"$Version=1; $S=1": b"$Version=1; $S=1",
+            b"$Version = 1": b"$Version = 1",
             b"S=1; a=2": b"a=2",
             b"a=1; S=2": b"a=1",
             b"a=1;S=2;b=3": b"a=1; b=3",

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from reusedproxy.backends import messages
 from reusedproxy.backends.balance import Parts, algorithm_of
-from reusedproxy.backends.balance.algorithm import ByHash, ByLoad, Hash
+from reusedproxy.backends.balance.algorithm import Algorithm, ByHash, ByLoad, Hash
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.checks.agent import AgentChecker
 from reusedproxy.backends.checks.checker import Checker
@@ -92,9 +92,10 @@ class Backend:
         announce: Callable[[str, str], None],
         hash_of: Hash | None = None,
         random: Random | None = None,
+        balance: Algorithm | None = None,
     ) -> None:
         """Calls `announce(level, text)` with messages for the operator. `hash_of` computes what an algorithm hashes of
-        a request."""
+        a request. `balance` is the algorithm, if it is made already."""
         self.settings = settings
         self.name = settings.name
         self.servers = servers
@@ -126,7 +127,8 @@ class Backend:
         self.downs = 0
         self.downtime = 0.0
         self._announce = announce
-        self._balance = balance = algorithm_of(Parts(settings, servers, hash_of, random or Random()))
+        balance = balance or algorithm_of(Parts(settings, servers, hash_of, random or Random()))
+        self._balance = balance
         self._by_hash: ByHash | None = balance if isinstance(balance, ByHash) else None
         self._by_load: ByLoad | None = balance if isinstance(balance, ByLoad) else None
         self._active: list[Server] = []

@@ -17,6 +17,7 @@ from attrs import Factory, define, field
 from twisted.internet.interfaces import IReactorTime
 
 from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.balance import Parts, filling
 from reusedproxy.backends.balance.ring import nodes_of
 from reusedproxy.backends.checks.observe import Observer
 from reusedproxy.backends.moving import Departed
@@ -446,7 +447,9 @@ class Assembly:
             for server in servers:
                 nodes_of(server)
                 yield
-        backend = Backend(settings, servers, proxy.deadlines.now, announce, hash_of(settings), self._random)
+        for balance in filling(Parts(settings, servers, hash_of(settings), self._random)):  # noqa: B007 (the last one)
+            yield
+        backend = Backend(settings, servers, proxy.deadlines.now, announce, balance=balance)
         backend.slow_starts = {
             server: SlowStart(server, self._reactor, backend.slow_start_advanced)
             for server in servers

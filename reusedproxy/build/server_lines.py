@@ -326,7 +326,7 @@ class Lines:
             else:
                 target = with_port(target, check.port)
         preface = _announces_itself(check.send_proxy)
-        dialer = Dialer(self._poller, self._deadlines, target, context, timeout, preface=preface)
+        dialer = Dialer(self._poller, self._deadlines, target, context, timeout, preface=preface, brief=True)
         checker = Checker(
             server,
             check,
@@ -363,7 +363,7 @@ class Lines:
         checker = AgentChecker(
             server,
             agent,
-            Dialer(self._poller, self._deadlines, target, None, timeout),
+            Dialer(self._poller, self._deadlines, target, None, timeout, brief=True),
             self._reactor,
             timeouts.check,
             first_after,

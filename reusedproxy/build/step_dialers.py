@@ -47,7 +47,9 @@ class StepDialers:
 
         def to(port: int | None) -> Dialer:
             there = target if port is None or target.family == socket.AF_UNIX else with_port(target, port)
-            return Dialer(usual.poller, usual.deadlines, there, context, usual.timeout, preface=preface)
+            return Dialer(
+                usual.poller, usual.deadlines, there, context, usual.timeout, preface=preface, brief=usual.brief
+            )
 
         if not isinstance(step.port, model.Expression):
             dialer = usual if step.default and step == model.Connect(step.number) else to(step.port)

@@ -227,13 +227,16 @@ class ClientConnection:
             self._taking = False
 
     def eof_received(self) -> None:
-        """Notes that the client will send nothing more. Its current request goes on: it may
-        have closed only its side."""
+        """Notes that the client will send nothing more. Whether its current request goes on, because it may have closed
+        only its side, is for `option abortonclose` to say."""
         self._eof = True
         exchange = self.exchange
         if exchange is not None:
-            if self._body is not None or (exchange.waits and self._given_up(exchange)):
+            if self._body is not None:
                 exchange.client_lost("C")
+            elif exchange.abandoned_with_the_client:
+                self.end_after("client closed its side")
+                exchange.client_left()
             elif not self._buffer:
                 self.end_after("client closed its side")
         elif self.state == READING or not self._buffer:
@@ -531,12 +534,6 @@ class ClientConnection:
         """Returns the answer to a client that has sent nothing and is not logged. As HAProxy, the proxy answers on a
         new connection, not later."""
         return b"" if self.requests or self.last else unasked(self.frontend.errors, status)
-
-    @staticmethod
-    def _given_up(exchange: Exchange) -> bool:
-        """Tells whether an exchange that no server has seen ends when its client closes its side
-        (`option abortonclose`)."""
-        return exchange.backend is None or exchange.backend.settings.abortonclose
 
     def _give_time(self, timeout: float | None) -> None:
         """Sets the time by which the client must act, `timeout` seconds from now; None changes nothing."""

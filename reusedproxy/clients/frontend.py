@@ -80,6 +80,8 @@ class Frontend:
         announce: Callable[[str, str], None],
     ) -> None:
         self.settings = settings
+        #: The `maxconn` of the file; `settings` have that which was ordered since.
+        self.maxconn_said = settings.maxconn
         self.name = settings.name
         self.timeouts = settings.timeouts
         self.backend = backend
@@ -364,6 +366,14 @@ class Frontend:
             self._fill()
         else:
             self._make_room()
+
+    def succeed(self, previous: Frontend) -> None:
+        """Takes the place of `previous` after a reload. Its ordered limit holds until the file's own word changes, and
+        what it has counted of this second goes on."""
+        if previous.settings.maxconn != previous.maxconn_said == self.maxconn_said:
+            self.set_maxconn(previous.settings.maxconn)
+        if self.rate is not None and previous.rate is not None:
+            self.rate.follow(previous.rate)
 
     def clear_counters(self, everything: bool) -> None:
         """Forgets the highest values that were seen; with `everything` also what was counted."""

@@ -43,7 +43,7 @@ class Monitor:
             self._route(exchange, body, ended)
             return
         exchange.monitored = True
-        if not ended or not exchange.framed:
+        if not ended:
             exchange.client.end_after("answered by the monitor")
         if self._failing(exchange):
             exchange.fail(503, "LR")

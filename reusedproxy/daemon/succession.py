@@ -86,11 +86,14 @@ def hand_on_states(old: Proxy, new: Proxy, announce: Announce) -> None:
             _tell_trackers(line.server, new.deadlines.now())
     for backend in new.backends:
         backend.learn_limits()
-    rates = {frontend.name: frontend.rate for frontend in old.frontends}
+    before = {frontend.name: frontend for frontend in old.frontends}
     for frontend in new.frontends:
-        before = rates.get(frontend.name)
-        if frontend.rate is not None and before is not None:
-            frontend.rate.follow(before)
+        name = frontend.name
+        if name in before:
+            frontend.succeed(before[name])
+        if (now := frontend.settings.maxconn) != frontend.maxconn_said:
+            text = f"Frontend {name} keeps maxconn {now}, as was ordered before the reload"
+            announce("notice", text, f"frontend {name}")
 
 
 def _tell_trackers(server: Server, now: float) -> None:

@@ -437,13 +437,17 @@ class Attempt:
 
 
 def _preferred(session: Session, backend: Backend) -> Server | None:
-    """Returns the server of the client's last request, if it is one of this backend's and can take this one at once on
-    a connection that it has (`option prefer-last-server`)."""
+    """Returns the server of the client's last request, if it is one of this backend's and can take this one on a
+    connection that it has (`option prefer-last-server`). One of the client's own is worth a wait in the server's queue,
+    where fewer wait than `max-keep-alive-queue` says, as in HAProxy; another is not."""
     of, _, name = session.last.rpartition("/")
     server = backend.named.get(name) if of == backend.name else None
-    if server is None or server.full or not backend.uses(server):
+    if server is None or not backend.uses(server):
         return None
-    return server if server.pool.idle or session.has_one_of(server.pool) else None
+    if session.has_one_of(server.pool):
+        most = backend.settings.max_keep_alive_queue
+        return server if most < 0 or not server.full or len(server.queue) < most else None
+    return server if server.pool.idle and not server.full else None
 
 
 def _bound_to(session: Session, backend: Backend) -> Server | None:

@@ -33,7 +33,7 @@ from reusedproxy.exchanges.heads import (
     switches_as_asked,
 )
 from reusedproxy.exchanges.outcomes import ABORTS, CONNECTION, DATA, GONE, QUEUE, client_lost, server_lost
-from reusedproxy.exchanges.own_answers import KEEPING
+from reusedproxy.exchanges.own_answers import KEEPING, kept_alive
 from reusedproxy.exchanges.retry import UNSEEN
 from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.tunnel import Tunnel, TunnelTimeouts
@@ -183,6 +183,23 @@ class Exchange(ExchangeFacts):
         self._let_go("client gone")
         self._end(broken=not whole)
 
+    @property
+    def abandoned_with_the_client(self) -> bool:
+        """Tells whether a client that closes its side has given up the request (`option abortonclose`)."""
+        if self.backend is None:
+            return True
+        abortonclose = self.backend.settings.abortonclose
+        return self.waits if abortonclose is None else abortonclose
+
+    def client_left(self) -> None:
+        """Ends the exchange, because the client has given up its request by closing its side. The server's connection
+        is closed and its place free at once. As in HAProxy, the answer to a request that a server has is 400, should
+        the client still be there to read it."""
+        if self.state != TRYING or self.waits:
+            self.client_lost("C")
+        else:
+            self.fail(400, self._client_aborts("C"))
+
     def client_slow(self) -> None:
         """Ends the exchange, because the client has not sent the rest of its request in time."""
         self.fail(408, self._client_aborts("c"))
@@ -199,9 +216,9 @@ class Exchange(ExchangeFacts):
             self._end(broken=self._until_close and self.state == ANSWERING)
             return
         self.status = status
-        keeps = status in KEEPING and self.framed and self.client.may_ask_again
+        keeps = status in KEEPING and self.client.may_ask_again
         answer, keeps = error_of(self, self.page_of(status), status, keeps)
-        self._end(last=self._own(answer), error=0 if keeps else status)
+        self._end(last=self._own(answer, keeps), error=0 if keeps else status)
 
     def server_marked(self, letter: str) -> None:
         """Ends the exchange, because its server has been marked down ("D"), or one that is no backup up ("U")."""
@@ -507,10 +524,12 @@ class Exchange(ExchangeFacts):
         self.flags = flags
         if flags[0] == "L":
             self.client.frontend.traffic.intercepted += 1
-        self._end(last=self._own(data))
+        self._end(last=self._own(data, not self.client.last))
 
-    def _own(self, answer: bytes) -> bytes:
-        """Applies `http-after-response` to an answer of the proxy's own."""
+    def _own(self, answer: bytes, keeps: bool) -> bytes:
+        """Applies `http-after-response` to an answer of the proxy's own. `keeps` tells that the connection goes on."""
+        if keeps and not self.framed:
+            answer = kept_alive(answer)
         return answer if self.own_rules is None or not answer else self.own_rules(self, answer)
 
     def _end(self, last: bytes = b"", error: int = 0, broken: bool = False, now: float | None = None) -> None:

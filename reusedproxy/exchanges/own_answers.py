@@ -91,6 +91,15 @@ def error_answer(status: int, method: bytes, *, close: bool = True) -> bytes:
     return whole[: whole.index(b"\r\n\r\n") + 4] if method == b"HEAD" else whole
 
 
+def kept_alive(whole: bytes) -> bytes:
+    """Returns the answer with the field that tells a client of HTTP/1.0 that its connection goes on (RFC 9112 appendix
+    C.2.2)."""
+    end = whole.find(b"\r\n\r\n") + 2
+    if end < 2 or b"\r\nconnection:" in whole[:end].lower():
+        return whole
+    return b"%bconnection: keep-alive\r\n%b" % (whole[:end], whole[end:])
+
+
 def reply(status: int, fields: bytes, body: bytes | None, content_type: bytes, *, close: bool) -> bytes:
     """Writes the whole answer of a rule. `fields` are its own header lines, each with its CRLF. `body` None means the
     page of that status."""

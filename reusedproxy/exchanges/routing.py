@@ -200,7 +200,7 @@ class Routing:
                 if counted is not None:
                     counted.traffic.dreq += 1
             self._note_cookie(exchange)
-        if not ended or not exchange.framed:
+        if not ended:
             exchange.client.end_after("answered by a rule")
         exchange.answered_here(verdict.status, _written(verdict, exchange), "PR" if verdict.denies else "LR")
         return True
@@ -213,8 +213,6 @@ def shows_page(pages: Iterable[Page], exchange: Exchange, ended: bool) -> bool:
     assert head is not None
     for page in pages:
         if page.wants(head.target):
-            if not exchange.framed:
-                exchange.client.end_after("HTTP/1.0 client")
             exchange.by_page = True
             exchange.answered_here(*page.answer(head, exchange.client.last or not ended))
             return True
@@ -281,7 +279,7 @@ def _instead(verdict: Answer, exchange: Exchange) -> tuple[int, bytes, str]:
         for counted in (client.frontend, exchange.backend, exchange.server):
             if counted is not None:
                 counted.traffic.dresp += 1
-    if not client.may_ask_again or not exchange.framed:
+    if not client.may_ask_again:
         client.end_after("answered by a rule")
     return verdict.status, _written(verdict, exchange), "PH" if verdict.denies else "LH"
 

@@ -28,7 +28,8 @@ def edit_cookies(value: bytes, name: bytes, look: Look) -> bytes | None:
     """Edits the value of one Cookie header: calls `look` with the value of each cookie of this name, in order.
 
     Returns the new value, which may be the old one; None when nothing is left of the header. A cookie is removed with
-    its attributes and one separator. Blanks around equal signs are taken out, of the other cookies, too.
+    its attributes and one separator; attributes alone stay. Blanks around equal signs are taken out, of the other
+    cookies, too.
     """
     if name not in value and not _AROUND_EQUAL.search(value):
         return value
@@ -59,7 +60,7 @@ def edit_cookies(value: bytes, name: bytes, look: Look) -> bytes | None:
         else:
             kept = text.lstrip(_BLANKS)
         removing = False
-    return kept if keeps and kept else None
+    return kept if kept and (keeps or not removing) else None
 
 
 def _pieces(value: bytes) -> Iterator[tuple[bytes, re.Match[bytes]]]:

@@ -164,6 +164,17 @@ CASES = {
         server=CHECKED,
         servers=[f"cookie {name}" for name in NAMES],
     ),
+    **{
+        f"stays{most}": Case(
+            "balance static-rr",
+            "http-reuse never",
+            "option prefer-last-server",
+            f"max-keep-alive-queue {most}",
+            server="maxconn 1",
+            weights=(1, 1),
+        )
+        for most in (-1, 0, 1)
+    },
     "random": Case("balance random"),
     "random-one": Case("balance random(1)"),
 }  # fmt: skip
@@ -429,6 +440,25 @@ class BalanceTests(TestCase):
         steps: list[str | int] = [*[""] * 7, 3, "", 0, 1, "", "", *[""] * 3, 5, "", 2, 4, "", ""]
         self.assertEqual(self.held("first", steps)[:4], ["s3", "s3", "s2", "s2"])
         self.held("static-full", steps)
+
+    def test_full_servers_of_clients_with_connections_of_their_own_are_waited_for_the_same(self) -> None:
+        def ask(port: int) -> list[str]:
+            """Two clients have been at the first server, which a third one fills; both ask again."""
+            with client(port) as one, client(port) as other, client(port) as filler, client(port) as last:
+                found = [each.ask("/") for each in (one, last, other)]
+                held = len(self.farm.held)
+                with client(port) as another:
+                    found.append(another.ask("/"))
+                filler.send(f"/hold?{port}")
+                wait_for(lambda: any(each[0].endswith(b"?%d" % port) for each in self.farm.held[held:]), "the request")
+                for each in (one, other):
+                    each.send("/")
+                    found.append(last.ask("/"))  # at the other server; now the proxy has read the one before, too
+                next(each for each in self.farm.held[held:] if each[0].endswith(b"?%d" % port))[2].set()
+                return [*found, filler.read(), one.read(), other.read()]
+
+        for most, expected in ((-1, ["s1", "s1"]), (1, ["s1", "s2"]), (0, ["s2", "s2"])):
+            self.assertEqual(self.of_both(f"stays{most}", ask)[-2:], expected, most)
 
     def test_bounded_loads_are_the_same(self) -> None:
         source = random.Random(7)

@@ -173,6 +173,8 @@ class ErrorsBesideHAProxyTests(TestCase):
             for version, method in (("1.0", "GET"), ("1.1", "GET"), ("1.0", "HEAD"), ("1.1", "HEAD")):
                 cases.append((ports, f"{method} {path} HTTP/{version}\r\nHost: a\r\n\r\n".encode()))
             cases.append((ports, f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode() * 2))
+            kept = f"GET {path} HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n".encode()
+            cases += [(ports, kept), (ports, kept * 2)]
         self.compare(cases)
 
     def test_the_pages_of_haproxy_itself(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
 from attrs import Factory, frozen
@@ -13,10 +13,13 @@ from reusedproxy.backends.balance.least import First, LeastConn
 from reusedproxy.backends.balance.ring import BoundedRing, Ring
 from reusedproxy.backends.balance.round_robin import RoundRobin
 from reusedproxy.backends.balance.static import MapHash, StaticRoundRobin
-from reusedproxy.backends.server import Server
+from reusedproxy.backends.server import FULL_WEIGHT, Server
 from reusedproxy.config import model
 
-__all__ = ["ALGORITHMS", "Algorithm", "Parts", "RoundRobin", "algorithm_of"]
+__all__ = ["ALGORITHMS", "Algorithm", "Parts", "RoundRobin", "algorithm_of", "filling"]
+
+#: Servers whose nodes are put into a ring in one step.
+SERVERS_AT_ONCE = 10
 
 
 @frozen
@@ -40,7 +43,22 @@ def _hashed(parts: Parts) -> Algorithm:
     hash_of = parts.hash_of or (lambda asks: None)
     if not kind.consistent:
         return MapHash(parts.servers, hash_of)
-    return BoundedRing(hash_of, kind.affinity, kind.factor) if kind.factor else Ring(hash_of, kind.affinity)
+    expected = sum(server.settings.weight for server in parts.servers) * FULL_WEIGHT
+    if kind.factor:
+        return BoundedRing(hash_of, kind.affinity, kind.factor, expected=expected)
+    return Ring(hash_of, kind.affinity, expected=expected)
+
+
+def filling(parts: Parts) -> Iterator[Algorithm]:
+    """Makes an algorithm in steps, with more of the servers in each, and yields it each time. For 1,000 servers of a
+    hash ring, all at once would take 45 ms."""
+    made = algorithm_of(parts)
+    usable = [server for server in parts.servers if server.usable and not server.backup]
+    yield made
+    if isinstance(made, Ring):
+        for count in range(0, len(usable), SERVERS_AT_ONCE):
+            made.use(usable[: count + SERVERS_AT_ONCE])
+            yield made
 
 
 #: By the word after `balance`.

@@ -6,19 +6,21 @@ Bounded loads (`hash-balance-factor`) are those of Mirrokni, Thorup and Zadimogh
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, compress
-from operator import lt
+from itertools import accumulate, islice
+
+from attrs import Factory, define
 
 from reusedproxy.backends.balance.algorithm import Hash
 from reusedproxy.backends.balance.hashes import avalanche
+from reusedproxy.backends.balance.nodes import BEHIND_KEY, PLACE, Nodes, node
 from reusedproxy.backends.server import Server
 
 #: What `hash-preserve-affinity` may be.
 ALWAYS, MAXCONN, MAXQUEUE = "always", "maxconn", "maxqueue"
 _BITS = 0xFFFFFFFF
-_UNKNOWN = (-1, 0)
+#: The share of all nodes, 1 in so many, with which they are rather sorted anew than put in and taken out.
+_MANY = 4
 
 
 class Limits:
@@ -49,46 +51,86 @@ class Limits:
         return server.served < max(1, most)
 
 
+@define
+class _Member:
+    """Holds the place of a server that was ever used, and which of its nodes are in the ring: the first `count` of
+    `keys`, made of `seed`."""
+
+    place: int
+    seed: int = -1
+    keys: list[int] = Factory(list)
+    count: int = 0
+
+    def nodes(self, begin: int, end: int) -> Iterator[int]:
+        place = self.place
+        return (node(key, number, place) for number, key in enumerate(islice(self.keys, begin, end), begin))
+
+
 class Ring:
     """Implements the hashes with `hash-type consistent`: the server of the nearest node; in turns, node by node, where
     there is nothing to hash."""
 
     dynamic = True
 
-    def __init__(self, hash_of: Hash, affinity: str = ALWAYS, limits: Limits | None = None) -> None:
+    def __init__(
+        self, hash_of: Hash, affinity: str = ALWAYS, limits: Limits | None = None, *, expected: int = 0
+    ) -> None:
+        """Takes how many nodes are `expected` in all."""
         self._hash_of = hash_of
         self._affinity = affinity
         self._limits = limits
-        self._keys: list[int] = []
+        self._expected = expected
+        self._nodes = Nodes(expected=expected)
+        self._members: dict[Server, _Member] = {}
+        #: All servers that were ever used, by their places.
         self._servers: list[Server] = []
         self._used: Sequence[Server] = ()
-        #: The node of the last turn: its key and its server.
+        #: Of the last turn: the key of its node, and its server.
         self._last: tuple[int, Server] | None = None
         #: Servers that were found full.
         self._full: set[Server] = set()
-        #: The seed and the number of nodes of each server that was ever used; and all of their nodes: keys in order,
-        #: the number that each node has at its server, and the server.
-        self._known: dict[Server, tuple[int, int]] = {}
-        self._all_keys: list[int] = []
-        self._all_numbers: list[int] = []
-        self._all_servers: list[Server] = []
 
     def use(self, servers: Sequence[Server]) -> None:
+        changed = [(server, 0) for server in {*self._used}.difference(servers)]
         for server in servers:
-            seed, count = self._known.get(server, _UNKNOWN)
-            if seed != server.node_seed or count < server.eweight:
-                self._learn(servers)
-                break
-        counts = dict.fromkeys(self._known, 0)
-        counts.update((server, server.eweight) for server in servers)
-        used = [*map(lt, self._all_numbers, map(counts.__getitem__, self._all_servers))]
-        self._keys = [*compress(self._all_keys, used)]
-        self._servers = [*compress(self._all_servers, used)]
+            member = self._members.get(server)
+            if member is None or member.seed != server.node_seed or member.count != server.eweight:
+                changed.append((server, server.eweight))
+        if sum(count for _, count in changed) * _MANY > len(self._nodes):
+            for server, count in changed:
+                self._note(server, count)
+            nodes = (each for member in self._members.values() for each in member.nodes(0, member.count))
+            self._nodes = Nodes(nodes, self._expected)
+        else:
+            for server, count in changed:
+                self._change(server, count)
         self._used = servers
         self._full.clear()
         self._last = self._last_or_next()
         if self._limits is not None:
             self._limits.use(servers)
+
+    def _note(self, server: Server, count: int) -> _Member:
+        """Notes that the server has so many nodes in the ring, of its present seed."""
+        member = self._members.get(server)
+        if member is None:
+            member = self._members[server] = _Member(len(self._servers))
+            self._servers.append(server)
+        if count:
+            member.keys, member.seed = nodes_of(server), server.node_seed
+        member.count = count
+        return member
+
+    def _change(self, server: Server, count: int) -> None:
+        """Puts nodes of a server into the ring, or takes some out, so that it has so many there."""
+        member = self._members.get(server)
+        has = 0 if member is None else member.count
+        if member is not None and (not count or member.seed != server.node_seed):
+            self._nodes.remove(member.nodes(0, has))
+            has = 0
+        elif member is not None and count < has:
+            self._nodes.remove(member.nodes(count, has))
+        self._nodes.add(self._note(server, count).nodes(has, count))
 
     def bound(self, asks: object, avoid: Server | None = None) -> Server | None:
         used = self._used
@@ -99,13 +141,13 @@ class Ring:
         value = self._hash_of(asks)
         if value is None:
             return None
-        begin = self._nearest(value)
-        server = self._servers[begin]
+        nearest = self._nodes.nearest(value)
+        server = self._servers[nearest & PLACE]
         if server is not avoid and self._fits(server):
             return server
         unfit = {server}
-        for at in self._from(begin + 1):
-            other = self._servers[at]
+        for each in self._nodes.after(nearest + 1):
+            other = self._servers[each & PLACE]
             if other not in unfit:
                 if other is not avoid and self._fits(other):
                     return other
@@ -116,11 +158,11 @@ class Ring:
         return server if server is not avoid else next(each for each in used if each is not avoid)
 
     def pick(self, avoid: Server | None = None) -> Server | None:
-        if not self._keys or len(self._full) >= len(self._used):
+        if not len(self._nodes) or len(self._full) >= len(self._used):
             return None
         avoided = None
-        for at in self._from(self._place_of_last()):
-            server = self._servers[at]
+        for each in self._nodes.after(0 if self._last is None else self._last[0] + 1 << BEHIND_KEY):
+            server = self._servers[each & PLACE]
             if server in self._full:
                 continue
             if server.maxconn and server.served >= server.maxconn:
@@ -129,7 +171,7 @@ class Ring:
                     return None
                 continue
             if server is not avoid:
-                self._last = (self._keys[at], server)
+                self._last = (each >> BEHIND_KEY, server)
                 return server
             avoided = server
             if len(self._full) == len(self._used) - 1:
@@ -148,53 +190,19 @@ class Ring:
             return server.served + len(server.queue) < server.maxconn + server.settings.maxqueue
         return True
 
-    def _nearest(self, value: int) -> int:
-        """Returns the place of the node that is nearest to this hash on the ring."""
-        keys = self._keys
-        after = bisect_left(keys, value)
-        if after == len(keys):
-            after = 0
-        before = after - 1 if after else len(keys) - 1
-        return before if (value - keys[before]) & _BITS <= (keys[after] - value) & _BITS else after
-
-    def _from(self, place: int) -> Iterator[int]:
-        """Returns each place once, from this one on."""
-        count = len(self._keys)
-        place %= count
-        yield from range(place, count)
-        yield from range(place)
-
-    def _place_of_last(self) -> int:
-        """Returns the place behind the node of the last turn."""
-        return 0 if self._last is None else bisect_right(self._keys, self._last[0])
-
     def _last_or_next(self) -> tuple[int, Server] | None:
         """Returns the node of the last turn; if it is gone, the next one, as in HAProxy."""
-        if self._last is None or not self._keys:
+        if self._last is None or not len(self._nodes):
             return None
         key, server = self._last
-        at = bisect_left(self._keys, key)
-        for place in range(at, bisect_right(self._keys, key)):
-            if self._servers[place] is server:
+        first = -1
+        for each in self._nodes.after(key << BEHIND_KEY):
+            first = each if first < 0 else first
+            if each >> BEHIND_KEY != key:
+                break
+            if self._servers[each & PLACE] is server:
                 return self._last
-        at %= len(self._keys)
-        return self._keys[at], self._servers[at]
-
-    def _learn(self, servers: Sequence[Server]) -> None:
-        """Computes the nodes of all servers that are known or to be used, which takes longer than a choice of them."""
-        for server in servers:
-            self._known[server] = server.node_seed, len(nodes_of(server))
-        known = [*self._known]
-        # One number for each node, because numbers are sorted in a third of the time of tuples.
-        made = [
-            key << 40 | number << 20 | place
-            for place, server in enumerate(known)
-            for number, key in enumerate(server.nodes)
-        ]
-        made.sort()
-        self._all_keys = [each >> 40 for each in made]
-        self._all_numbers = [each >> 20 & 0xFFFFF for each in made]
-        self._all_servers = [known[each & 0xFFFFF] for each in made]
+        return first >> BEHIND_KEY, self._servers[first & PLACE]
 
 
 def nodes_of(server: Server) -> list[int]:
@@ -210,7 +218,7 @@ def nodes_of(server: Server) -> list[int]:
 class BoundedRing(Ring):
     """Is a ring with `hash-balance-factor`, which has to know the servers' load."""
 
-    def __init__(self, hash_of: Hash, affinity: str, factor: int) -> None:
+    def __init__(self, hash_of: Hash, affinity: str, factor: int, *, expected: int = 0) -> None:
         limits = Limits(factor)
-        super().__init__(hash_of, affinity, limits)
+        super().__init__(hash_of, affinity, limits, expected=expected)
         self.loaded = limits.loaded

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
+from itertools import islice
+from operator import attrgetter
 
-from attrs import define
+from attrs import Factory, define
 
 from reusedproxy.backends.server import Server
 
@@ -29,6 +32,22 @@ class _Turn:
     begins: int = 0
     standing: float | None = 0.0
 
+    def before(self, other: _Turn) -> bool:
+        return self.begins < other.begins or (self.begins == other.begins and self.place < other.place)
+
+
+#: Sorts turns as `before` does.
+_IN_ORDER = attrgetter("begins", "place")
+
+
+@define(eq=False)
+class _Equals:
+    """Holds the turns of servers of one weight. `queue` has them in order, but for the first ones: so many are `shown`
+    in the heaps, at least one as long as there is any."""
+
+    queue: deque[_Turn] = Factory(deque)
+    shown: int = 0
+
 
 class RoundRobin:
     """Implements HAProxy's `balance roundrobin`: each server in turn, as often as its weight says, its turns
@@ -39,12 +58,17 @@ class RoundRobin:
     first is next. So a server is at every moment less than one turn away from its share. The current virtual time is
     the weighted mean of all beginnings, so that all leads and lags add up to 0.
 
+    Turns of equal weight are of equal length: the first to begin is the first to be due, and a server that has had its
+    turn goes to the end, which makes a queue for each weight. Only the first of each queue stands in a heap. A pick
+    among 1,000 servers of 10 weights takes 0.7 µs so, and 1.1 µs with all of them in heaps.
+
     A server's lead or lag is kept while it is full or out of use, and no other turn moves then: neither a server that
     flaps nor one that has just come back gets more than its share, or costs others theirs. Full servers are found when
     their turn comes, and are in no heap from then on until one of their places is free.
 
-    `prefers_warm`: if the next one has no idle connection, and another one whose turn is due at the same time has, the
-    two change places. Neither gets a turn more or less by that, since no turn of the next round begins before.
+    `prefers_warm`: if the next one has no idle connection, and another one of its weight whose turn is due at the same
+    time has, the two change places. Neither gets a turn more or less by that, since no turn of the next round begins
+    before.
     """
 
     dynamic = True
@@ -56,30 +80,37 @@ class RoundRobin:
         self._used: set[Server] = set()
         #: A backend of one server, as many are, needs no turns.
         self._only: Server | None = None
-        #: Those whose turn may be given, by when it is due; and those whose turn has not begun, by when it does.
+        self._equals: dict[int, _Equals] = {}
+        #: Of the shown: those whose turn may be given, by when it is due; and those whose turn has not begun, by when
+        #: that is.
         self._due: list[tuple[int, int, _Turn]] = []
         self._later: list[tuple[int, int, _Turn]] = []
-        #: Of those in the heaps: the weights, and the weighted beginnings. Now is one by the other.
+        #: Of all of them: the weights, and the weighted beginnings. Now is one by the other.
         self._weight = 0
         self._sum = 0
         self._stopped_at = 0
 
     def use(self, servers: Sequence[Server]) -> None:
         used = set(servers)
-        turns = [entry[2] for entry in self._due + self._later]
+        turns = [turn for turn in self._turns.values() if turn.standing is None]
         for turn in turns:
             if turn.server not in used or turn.weight != turn.server.eweight:
                 self._leave(turn)
+        staying = [turn for turn in turns if turn.standing is None]
         self._used = used
         self._only = servers[0] if len(servers) == 1 else None
-        self._due = []
-        self._later = [(turn.begins, turn.place, turn) for turn in turns if turn.standing is None]
         for server in servers:
             turn = self._turns.get(server) or self._turns.setdefault(server, _Turn(server, len(self._turns)))
             if turn.standing is not None and not server.full:
                 self._enter(turn)
-                self._later.append((turn.begins, turn.place, turn))
-        heapify(self._later)
+                staying.append(turn)
+        staying.sort(key=_IN_ORDER)
+        self._due, self._later, self._equals = [], [], {}
+        for turn in staying:
+            equals = self._equals.get(turn.weight) or self._equals.setdefault(turn.weight, _Equals())
+            equals.queue.append(turn)
+        for equals in self._equals.values():
+            self._show(equals)
 
     def pick(self, avoid: Server | None = None) -> Server | None:
         only = self._only
@@ -103,49 +134,94 @@ class RoundRobin:
             if server.maxconn and server.served >= server.maxconn:
                 heappop(due)
                 self._leave(turn)
+                self._hide(turn.weight)
             elif server is avoid:
                 avoided = heappop(due)
+                self._show(self._equals[turn.weight])
             else:
                 break
         if not due:
             if avoided is None:
                 return None
             turn = avoided[2]
+            server = turn.server
+            equals = self._equals[turn.weight]
         else:
-            entry = heappop(due)
-            if self._prefers_warm and not server.pool.idle:
-                entry = self._warmer(entry)
-                turn = entry[2]
+            equals = self._equals[turn.weight]
+            if self._prefers_warm and not server.pool.idle and equals.queue:
+                turn = self._warmer(turn, equals.queue)
+                server = turn.server
+            if turn is due[0][2]:
+                heappop(due)
+            else:
+                equals.shown += 1  # it was not shown
             if avoided is not None:
                 heappush(due, avoided)
-        turn.begins += turn.length
-        self._sum += turn.weight * turn.length
-        heappush(later, (turn.begins, turn.place, turn))
-        return turn.server
+        length = turn.length
+        turn.begins = begins = turn.begins + length
+        self._sum += turn.weight * length
+        queue = equals.queue
+        if queue and ((last := queue[-1]).begins > begins or (last.begins == begins and last.place > turn.place)):
+            _insert(queue, turn)
+        else:
+            queue.append(turn)
+        if equals.shown > 1:
+            equals.shown -= 1
+        else:
+            # `_show`, without a call for each request.
+            turn = queue.popleft()
+            begins = turn.begins
+            if begins * self._weight <= self._sum:
+                heappush(due, (begins + length, turn.place, turn))
+            else:
+                heappush(later, (begins, turn.place, turn))
+        return server
 
-    def _warmer(self, cold: tuple[int, int, _Turn]) -> tuple[int, int, _Turn]:
-        """Returns the turn of a server with an idle connection that is due at the same time as that of `cold`, or
-        `cold`; the caller has taken that out of its heap."""
-        due, found = self._due, cold
-        looked_at: list[tuple[int, int, _Turn]] = []
-        while due and due[0][0] == cold[0] and len(looked_at) < _LOOKS:
-            entry = heappop(due)
-            server = entry[2].server
-            if server.pool.idle and not (server.maxconn and server.served >= server.maxconn):
-                found = entry
-                looked_at.append(cold)
+    @staticmethod
+    def _warmer(cold: _Turn, queue: deque[_Turn]) -> _Turn:
+        """Returns the turn of a server with an idle connection that is due at the same time as that of `cold`, taken
+        out of their queue; or `cold`."""
+        begins = cold.begins
+        for turn in islice(queue, _LOOKS):
+            if turn.begins != begins:
                 break
-            looked_at.append(entry)
-        for entry in looked_at:
-            heappush(due, entry)
-        return found
+            server = turn.server
+            if server.pool.idle and not (server.maxconn and server.served >= server.maxconn):
+                queue.remove(turn)
+                return turn
+        return cold
 
     def freed(self, server: Server) -> None:
         if server in self._used:
             turn = self._turns[server]
             if turn.standing is not None:
                 self._enter(turn)
+                equals = self._equals.get(turn.weight) or self._equals.setdefault(turn.weight, _Equals())
+                if equals.queue and turn.before(equals.queue[0]):
+                    # It may be before those that are shown.
+                    equals.shown += 1
+                    heappush(self._later, (turn.begins, turn.place, turn))
+                    return
+                _insert(equals.queue, turn)
+                if not equals.shown:
+                    self._show(equals)
+
+    def _show(self, equals: _Equals) -> None:
+        """Puts the next one of the queue, if there is one, into a heap."""
+        if equals.queue:
+            turn = equals.queue.popleft()
+            equals.shown += 1
+            if turn.begins * self._weight <= self._sum:
+                heappush(self._due, (turn.begins + turn.length, turn.place, turn))
+            else:
                 heappush(self._later, (turn.begins, turn.place, turn))
+
+    def _hide(self, weight: int) -> None:
+        """Notes that a shown one of this weight has left the heaps, and shows the next one in its place."""
+        equals = self._equals[weight]
+        equals.shown -= 1
+        if not equals.shown:
+            self._show(equals)
 
     def _now(self) -> int:
         return self._sum // self._weight if self._weight else self._stopped_at
@@ -172,3 +248,12 @@ class RoundRobin:
         turn.begins = self._now() + ahead
         self._weight += turn.weight
         self._sum += turn.weight * turn.begins
+
+
+def _insert(queue: deque[_Turn], turn: _Turn) -> None:
+    """Puts a turn into its place in the queue, which is near the end mostly."""
+    after: list[_Turn] = []
+    while queue and turn.before(queue[-1]):
+        after.append(queue.pop())
+    queue.append(turn)
+    queue.extend(reversed(after))

@@ -16,31 +16,39 @@ def spread(weights: Sequence[int]) -> list[int]:
     """Returns the map: the places of the servers of these weights, each as often as its weight says, spread evenly.
 
     At each step the weights are added to the servers' credits, and the first of those with the most whole credits is
-    next, which costs it one. HAProxy looks at each server for each step; here a server comes up only when it has earned
-    another credit, so that a map costs O(length log servers).
+    next, which costs it one. HAProxy looks at each server for each step. Here those of one weight take turns, because
+    they earn their credits at the same steps; so at each step only the next one of each weight is looked at, and that
+    in a heap. (1,000 servers of 10 weights: 1.6 ms, and with all of them in the heap 3.)
     """
-    total = sum(weights)
-    if len(weights) == total:
+    total, count = sum(weights), len(weights)
+    if count == total:
         return [*range(total)]  # each once
-    earned: list[list[int]] = [[] for _ in range(total + 1)]
+    equals: dict[int, list[int]] = {}
     for place, weight in enumerate(weights):
+        equals.setdefault(weight, []).append(place)
+    earning: list[list[int]] = [[] for _ in range(total + 1)]
+    for weight in equals:
         for credit in range(1, weight + 1):
-            earned[-(-credit * total // weight)].append(place)
-    #: Each server's place, less its credits times their number: the smallest is next. What is out of date in the heap
-    #: is skipped.
-    count = len(weights)
-    current = [*range(count)]
-    heap = [*current]
+            earning[-(-credit * total // weight)].append(weight)
+    #: For the next one of each weight, its place less its credits times their number: the smallest is next. What is out
+    #: of date in the heap is skipped.
+    current = {weight: places[0] for weight, places in equals.items()}
+    turns = dict.fromkeys(equals, 0)
+    heap = sorted(current.values())
     made = []
-    for step in range(1, total + 1):
-        for place in earned[step]:
-            current[place] -= count
-            heappush(heap, current[place])
-        while current[(place := (best := heap[0]) % count)] != best:
+    for weights_now in earning[1:]:
+        for weight in weights_now:
+            current[weight] -= count
+            heappush(heap, current[weight])
+        while current[weight := weights[place := (best := heap[0]) % count]] != best:
             heappop(heap)
         made.append(place)
-        current[place] = best + count
-        heapreplace(heap, best + count)
+        places, turn = equals[weight], turns[weight] + 1
+        # The next one has as many credits, or one less if it has had a turn more.
+        best += count if turn == len(places) else 0
+        turns[weight] = turn = turn % len(places)
+        current[weight] = best = best - place + places[turn]
+        heapreplace(heap, best)
     return made
 
 

@@ -21,6 +21,7 @@ from reusedproxy.backends.checks.results import Result
 from reusedproxy.backends.checks.run import CompiledStep, Connecting, Expecting, Plan, Run, Sending
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, READY, UP, Server
 from reusedproxy.config.model.checks import Agent
+from reusedproxy.net.deadlines import with_a_slot
 from reusedproxy.net.dial import Dialer, Target
 from reusedproxy.wire.heads import Limits
 
@@ -170,8 +171,8 @@ class AgentChecker:
 
     def _ended(self, status: str, info: str, code: int | None, ours: bool) -> None:
         self._run = None
-        interval = self.settings.inter
-        self._call = self._clock.callLater(interval if self._spread is None else self._spread(interval), self._ask)
+        interval = self.settings.inter if self._spread is None else self._spread(self.settings.inter)
+        self._call = self._clock.callLater(with_a_slot(self._clock.seconds(), interval), self._ask)
         duration = self._deadlines.now() - self._began
         if status != "L7OK":
             self.last = Result(status, info, code, duration)

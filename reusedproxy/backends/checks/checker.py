@@ -22,6 +22,7 @@ from reusedproxy.backends.checks.run import Plan, Run
 from reusedproxy.backends.server import DOWN, MAINT, NOLB, UP, Server
 from reusedproxy.config.model.checks import CheckPlan, HTTPCheck
 from reusedproxy.config.model.proxies import Check
+from reusedproxy.net.deadlines import with_a_slot
 from reusedproxy.net.dial import Dial, Dialer, Target
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.transport import Transport
@@ -178,6 +179,7 @@ class Checker:
         assert http is not None
         if not pool.wants_one:
             return False
+        dial.keep()
         self._donated = pool.adopt(dial, transport)
         probe = Probe(http.method.encode(), partial(self._probed, run))
         self._donated.send(probe, request(http, keep=True), True, None)
@@ -268,7 +270,7 @@ class Checker:
             self._changed(server, health, str(result) if self._report is None else "")
 
     def _check_in(self, wait: float) -> None:
-        self._call = self._clock.callLater(wait, self._check)
+        self._call = self._clock.callLater(with_a_slot(self._clock.seconds(), wait), self._check)
 
     def _interval(self) -> float:
         interval = self.judge.interval(self.settings)

@@ -154,6 +154,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns the tail of an "unknown word" message: the nearest known word, or ""."""
+    if word.startswith("lua."):
+        return ": a Lua script would define it, and none is run here"
     found = nearest(word, known)
     return f": did you mean '{found}'?" if found else ""
 

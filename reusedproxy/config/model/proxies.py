@@ -256,9 +256,10 @@ class Backend:
     with a `minconn` reach their `maxconn`; 0: a tenth of its frontends' `maxconn`. `http_check` is a check of one
     request, `check_plan` any other; without both a check is a connection (and a TLS handshake) only.
     `upgrade_with_body`: its servers read the body of a request that offers
-    another protocol. `abortonclose`: a client that closes its sending side abandons a request that no server has been
-    sent yet, as in HAProxy since 3.3. `prefer_last`: a client's next request goes to the server of the one before,
-    where a connection is ready; `prefer_warm`: among equal servers one with a connection that is ready comes first.
+    another protocol. `abortonclose`: a client that closes its sending side has given up its request; None: only one
+    that no server has been sent yet; False: none. `prefer_last`: a client's next request goes to the server of the one
+    before, where a connection is ready; `max_keep_alive_queue`: if that server is full, where fewer than so many others
+    wait there (-1: any number). `prefer_warm`: among equal servers one with a connection that is ready comes first.
     `event_logs` receive the events of its servers. `cookie` None: there is no persistence cookie. `persist`: a cookie's
     server gets its requests though it is out of service. `errors` are pages in place of the proxy's own and of the
     frontend's.
@@ -279,9 +280,10 @@ class Backend:
     redispatch: int = 0
     allbackups: bool = False
     prefer_last: bool = False
+    max_keep_alive_queue: int = -1
     prefer_warm: bool = True
     use_servers: tuple[UseServer, ...] = ()
-    abortonclose: bool = True
+    abortonclose: bool | None = None
     upgrade_with_body: bool = False
     fullconn: int = 0
     http_check: HTTPCheck | None = None

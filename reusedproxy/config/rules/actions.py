@@ -144,8 +144,6 @@ def _header_name(reading: Reading, name: str, *, deletes: bool = False) -> str:
         reading.report.warn(reading.line.place, text)
     if reading.where == REQUEST and plain == "expect" and not deletes:
         raise Wrong(f"{reading.what}: 'Expect' is between the client and us; rules can only delete it")
-    if reading.where == REQUEST and plain == "host" and (deletes or reading.action == "add-header"):
-        raise Wrong(f"{reading.what}: a request has one Host: 'set-header Host NAME' replaces it")
     return name
 
 

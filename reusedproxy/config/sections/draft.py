@@ -83,9 +83,10 @@ class ProxyDraft:
     redispatch: int = 0
     allbackups: bool = False
     prefer_last: bool = False
+    max_keep_alive_queue: int = -1
     prefer_warm: bool = True
     use_servers: list[UseServer] = Factory(list)
-    abortonclose: bool = True
+    abortonclose: bool | None = None
     upgrade_with_body: bool = False
     cookie: Cookie | None = None
     dynamic_cookie_key: str = ""

@@ -76,6 +76,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
         redispatch=draft.redispatch,
         allbackups=draft.allbackups,
         prefer_last=draft.prefer_last,
+        max_keep_alive_queue=draft.max_keep_alive_queue,
         prefer_warm=draft.prefer_warm,
         use_servers=tuple(resolved_use_server(rule, draft.acls) for rule in draft.use_servers),
         abortonclose=draft.abortonclose,

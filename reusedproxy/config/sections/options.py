@@ -43,6 +43,8 @@ def read_option(proxy: ProxyDraft, line: Line, report: Report) -> None:
         _READERS[option.keyword](proxy, option, report)
     elif not option.prefix:
         hint = haproxy_words.HINTS.get(option.keyword, "")
+        if option.keyword in ("tcplog", "httpslog") and proxy.mode != "http":
+            hint = ""  # what it would hint at is for HTTP only
         raise Wrong(not_done(f"option {option.keyword}", hint=hint))
     # `no option X` for an unimplemented option asks for the present behaviour, and is accepted.
 
@@ -174,6 +176,7 @@ _HELLOS = {
     "smtpchk": "smtp",
     "ssl-hello-chk": "ssl-hello",
 }
+OPTION_OF_CHECKS = {"tcp": "tcp-check", **{protocol: option for option, protocol in _HELLOS.items()}}
 
 
 def _log_health_checks(proxy: ProxyDraft, option: Line, report: Report) -> None:

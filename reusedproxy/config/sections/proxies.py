@@ -40,7 +40,13 @@ from reusedproxy.config.sections.errors import read_errorfile, read_errorfiles, 
 from reusedproxy.config.sections.globals import OUR_WORDS as GLOBAL_OUR_WORDS
 from reusedproxy.config.sections.logs import log_target
 from reusedproxy.config.sections.options import read_option
-from reusedproxy.config.sections.servers import ServerDraft, read_default_server, read_server, read_template
+from reusedproxy.config.sections.servers import (
+    ServerDraft,
+    numbers_cut,
+    read_default_server,
+    read_server,
+    read_template,
+)
 
 Reader = Callable[[ProxyDraft, Line, Report], None]
 
@@ -335,6 +341,12 @@ def _server(proxy: ProxyDraft, line: Line, report: Report) -> None:
     name = line.words[1] if line.arguments else ""
     _name_is_free(proxy, name)
     proxy.servers.append(read_server(line, proxy.default_server, proxy.tls))
+    _warn_of_cut(line, f"server '{name}'", report)
+
+
+def _warn_of_cut(line: Line, what: str, report: Report) -> None:
+    for text in numbers_cut(line):
+        report.warn(line.place, f"{what}: {text}")
 
 
 def _name_is_free(proxy: ProxyDraft, name: str) -> None:
@@ -349,10 +361,12 @@ def _server_template(proxy: ProxyDraft, line: Line, report: Report) -> None:
     for server in made:
         _name_is_free(proxy, server.name)
     proxy.servers += made
+    _warn_of_cut(line, "'server-template'", report)
 
 
 def _default_server(proxy: ProxyDraft, line: Line, report: Report) -> None:
     read_default_server(line, proxy.default_server)
+    _warn_of_cut(line, "'default-server'", report)
 
 
 def _http_check(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -383,6 +397,11 @@ def _http_reuse(proxy: ProxyDraft, line: Line, report: Report) -> None:
 
 def _fullconn(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.fullconn = units.integer(line.one_argument("a number of requests"), "'fullconn'")
+
+
+def _max_keep_alive_queue(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    number = line.one_argument("a number of requests, -1 for any number")
+    proxy.max_keep_alive_queue = units.integer(number, "'max-keep-alive-queue'", least=-1)
 
 
 def _retries(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -479,6 +498,7 @@ KEYWORDS: dict[str, Keyword] = {
     "retries": Keyword(_retries, "B"),
     "retry-on": Keyword(_retry_on, "B", refused=True),
     "fullconn": Keyword(_fullconn, "B"),
+    "max-keep-alive-queue": Keyword(_max_keep_alive_queue, "B"),
     "cookie": Keyword(read_cookie, "B"),
     "dynamic-cookie-key": Keyword(read_dynamic_cookie_key, "B"),
     "force-persist": Keyword(read_persist_rule, "B", in_defaults=False),

@@ -7,7 +7,8 @@ file: whether a certificate can be read is found out when the daemon builds its 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 from attrs import Factory, define, evolve
 
@@ -167,6 +168,22 @@ def read_template(line: Line, defaults: ServerWords, tls: TLSDefaults) -> list[S
     return [first, *(evolve(first, name=name, words=first.words.copy()) for name in made[1:])]
 
 
+def numbers_cut(line: Line) -> Iterator[str]:
+    """Returns what is to be said of numbers in a server's line that are read as far as they go."""
+    for word, argument in pairwise(line.arguments):
+        if word in _CUT_BY_HAPROXY and (found := _CUT.match(argument)):
+            yield f"'{word} {argument}' is read as '{word} {found[1]}', as in HAProxy: write that"
+
+
+#: The words whose numbers HAProxy reads as far as they go, and what it leaves out then.
+_CUT_BY_HAPROXY = haproxy_words.words(
+    """
+    agent-port error-limit fall id max-reuse maxconn maxqueue minconn pool-low-conn pool-max-conn port rise weight
+    """
+)
+_CUT = re.compile(r"([0-9]{1,18})[^0-9]")
+
+
 def _nothing_forgotten(name: str, address: str) -> None:
     """Raises Wrong when a server option stands in the place of the address: the name or the address is missing."""
     if address not in ARITIES:
@@ -179,6 +196,8 @@ def _nothing_forgotten(name: str, address: str) -> None:
 def _read_words(arguments: tuple[str, ...], words: ServerWords, what: str) -> None:
     def apply(word: str, argument: str) -> None:
         words.said.add(word)
+        if word in _CUT_BY_HAPROXY and (found := _CUT.match(argument)):
+            argument = found[1]
         if word in ON_SERVERS:
             words.parameters.read(word, argument, what)
         elif word in _DONE:

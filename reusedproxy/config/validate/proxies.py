@@ -14,8 +14,10 @@ from reusedproxy.config.model.checks import CheckPlan
 from reusedproxy.config.model.proxies import SAFE_TO_REUSE, Bind
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.config.sections.draft import ProxyDraft, Reference
+from reusedproxy.config.sections.errors import ErrorLine, GroupUse
 from reusedproxy.config.sections.finish import check_host, check_of
 from reusedproxy.config.sections.globals import GlobalDraft
+from reusedproxy.config.sections.options import OPTION_OF_CHECKS
 from reusedproxy.config.sections.servers import OUR_WORDS, ServerDraft
 from reusedproxy.config.tls.words import ON_SERVERS
 from reusedproxy.config.validate.balance import notice_of_default, validate_balance
@@ -32,6 +34,7 @@ _POOL_WORDS = {"pool-max-conn", "pool-low-conn", "pool-purge-delay", "max-reuse"
 def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report) -> Iterator[None]:
     """Checks all proxies in the order in which they are written; one step for each."""
     backend_names = [draft.name for draft in drafts if "B" in draft.sides]
+    paged = any(_pages_of_503(draft.errors) for draft in drafts if "F" in draft.sides)
     all_clear = not any(bind.ssl for draft in drafts for bind in draft.binds)
     for draft in drafts:
         yield
@@ -50,7 +53,7 @@ def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report)
             _log_format(draft, global_, report)
             validate_listeners(draft.binds, global_, report)
         if "B" in draft.sides:
-            _backend(draft, answers, global_, report)
+            _backend(draft, answers, paged, global_, report)
         validate_rules(draft, report)
     if not report.names_in_doubt:
         _tracked(drafts, report)
@@ -139,13 +142,35 @@ def _frontend(draft: ProxyDraft, answers: bool, report: Report) -> None:
     if "bind" not in draft.said:
         report.warn(draft.place, f"{draft.title} has no 'bind': nobody can reach it")
     goes_on = "default_backend" in draft.said or "use_backend" in draft.said or draft.kind == "listen"
-    if not goes_on and "stats" not in draft.said and not answers:
-        text = (
-            f"{draft.title} has no 'default_backend' and no 'use_backend': what no rule answers is answered with 503"
-            if answering(draft)
-            else f"{draft.title} has no 'default_backend' and no 'use_backend': every request is answered with 503"
-        )
+    if not goes_on and "stats" not in draft.said and not answers and not _meant_to_answer(draft):
+        text = f"{draft.title} has no 'default_backend' and no 'use_backend': {_ends_with_503(draft)}"
         report.warn(draft.place, text)
+
+
+def _meant_to_answer(draft: ProxyDraft) -> bool:
+    """Tells whether the section is there to answer without a server: the monitor, or with a page for 503 of its own; or
+    for its table alone."""
+    if "stick-table" in draft.own or (draft.kind != "backend" and draft.monitor_uri):
+        return True
+    begin = draft.place
+    places = [page.place for page in _pages_of_503(draft.errors)]
+    return any(each.file == begin.file and each.line > begin.line for each in places)
+
+
+def _pages_of_503(lines: Iterable[ErrorLine]) -> list[ErrorLine]:
+    return [
+        each for each in lines if 503 in (each.statuses or (503,) if isinstance(each, GroupUse) else (each.status,))
+    ]
+
+
+def _ends_with_503(draft: ProxyDraft, paged: bool = False) -> str:
+    """Says what becomes of requests for which there is no server. `paged` tells that another section may have a page in
+    place of the error."""
+    which = "what no rule answers" if answering(draft) else "every request"
+    pages = _pages_of_503(draft.errors)
+    if pages:
+        return f"{which} is answered with the page for 503 ({pages[-1].place})"
+    return f"{which} ends with the error 503" if paged else f"{which} is answered with 503"
 
 
 def _log_format(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
@@ -202,15 +227,16 @@ def _overlap(one: ListenAddress, other: ListenAddress) -> bool:
 # -- backends ---------------------------------------------------------------------------------------------------------
 
 
-def _backend(draft: ProxyDraft, answers: bool, global_: GlobalDraft, report: Report) -> None:
+def _backend(draft: ProxyDraft, answers: bool, paged: bool, global_: GlobalDraft, report: Report) -> None:
+    """Checks the backend's side of a section. `paged` tells that a frontend may have a page for 503."""
     if (
         "server" not in draft.said
         and "stats" not in draft.said
         and not (draft.kind == "listen" and draft.default_backend)
         and not answers
+        and not _meant_to_answer(draft)
     ):
-        every = "what no rule answers" if answering(draft) else "every request"
-        report.warn(draft.place, f"{draft.title} has no 'server': {every} is answered with 503")
+        report.warn(draft.place, f"{draft.title} has no 'server': {_ends_with_503(draft, paged)}")
     host = check_host(check_of(draft))
     # After a faulty `default-server` line each server would lack its settings, so servers are not checked.
     # The servers of a template stand on one line, and are checked once.
@@ -376,11 +402,11 @@ def _checks(draft: ProxyDraft, report: Report) -> None:
     if draft.unreadable & {"option httpchk", "http-check"}:
         return
     if (draft.hello is None or draft.hello.protocol != "tcp") and draft.own_tcp_checks:
-        report.warn(draft.said["tcp-check"], "'tcp-check' does nothing without 'option tcp-check'")
+        report.warn(draft.said["tcp-check"], f"'tcp-check' does nothing {_without('tcp-check', draft)}")
     if "option httpchk" not in draft.said or draft.hello is not None:
         for rule in sorted(each for each in draft.own if each.startswith("http-check ")):
             tell = report.notice if rule in ("http-check disable-on-404", "http-check send-state") else report.warn
-            tell(draft.said[rule], f"'{rule}' does nothing without 'option httpchk'")
+            tell(draft.said[rule], f"'{rule}' does nothing {_without('httpchk', draft)}")
         return
     if draft.httpchk is None or not draft.own & {"option httpchk", "http-check send"}:
         return
@@ -393,6 +419,16 @@ def _checks(draft: ProxyDraft, report: Report) -> None:
         report.warn(place, text)
 
 
+def _without(option: str, draft: ProxyDraft) -> str:
+    """Says why a section has no checks of this option: another one has come in its place, or it has none."""
+    other = "httpchk" if draft.hello is None else OPTION_OF_CHECKS[draft.hello.protocol]
+    place = draft.said.get(f"option {other}")
+    if other == option or place is None:
+        return f"without 'option {option}'"
+    instead = f", which counts in place of 'option {option}'" if f"option {option}" in draft.said else ""
+    return f"beside 'option {other}' ({place}){instead}"
+
+
 def _reuse(draft: ProxyDraft, report: Report) -> None:
     """Checks `http-reuse`, the connection modes and the pool words against each other."""
     warm = [server for server in draft.servers if server.words.pool.min_conn]
@@ -400,6 +436,7 @@ def _reuse(draft: ProxyDraft, report: Report) -> None:
     unsure = draft.unreadable & {"option httpchk", "server", "default-server"}
     if (
         "option httpchk" in draft.said
+        and draft.hello is None
         and "http-reuse" not in draft.said
         and draft.servers
         and not pooled
@@ -411,6 +448,9 @@ def _reuse(draft: ProxyDraft, report: Report) -> None:
             " 'server' lines keeps N of them open ahead of requests"
         )
         report.notice(draft.said["option httpchk"] if "option httpchk" in draft.own else draft.place, text)
+    if "max-keep-alive-queue" in draft.own and not draft.prefer_last:
+        text = "'max-keep-alive-queue' does nothing without 'option prefer-last-server'"
+        report.notice(draft.said["max-keep-alive-queue"], text)
     if not warm:
         return
     if draft.http_reuse in _REUSE_WARNINGS and (draft.http_reuse == "never" or not draft.retry_on >= SAFE_TO_REUSE):

@@ -49,6 +49,8 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
     for rule in request:
         _can_match(rule.condition, rule.place, before, f"'{rule.words}'", report)
         _names_the_client(rule, report)
+    if "http-request" not in draft.unreadable:
+        _one_host(request, report)
     for rule in response:
         _can_match(rule.condition, rule.place, RESPONSE, f"'{rule.words}'", report)
     for rule in draft.persist_rules:
@@ -62,6 +64,36 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
     for chosen in draft.use_backends:
         condition = resolved_backend(chosen, draft.acls).condition
         _can_match(condition, chosen.place, before, "'use_backend'", report)
+
+
+def _one_host(rules: Iterable[Rule], report: Report) -> None:
+    """Checks that a request has one Host behind these rules: where one deletes it, a later one sets it in any case, and
+    one adds it only where it was deleted."""
+
+    def refuse(rule: Rule) -> None:
+        text = f"'{rule.words}': a request has one Host: 'set-header Host NAME' replaces it"
+        report.fault(rule.place, text)
+
+    deletes: Rule | None = None
+    deleted = False
+    for rule in rules:
+        verb = _edit_of_host(rule.action)
+        if verb == "del":
+            deletes, deleted = deletes or rule, True
+        elif verb == "add" and not deleted:
+            refuse(rule)
+        elif verb in ("set", "add") and rule.condition is None:
+            deletes = None
+        elif deletes is not None and rule.action.ends and not rule.action.answers:
+            break  # the request may go on from here
+    if deletes is not None:
+        refuse(deletes)
+
+
+def _edit_of_host(action: Action) -> str:
+    """Returns what a rule does with Host: "set", "add", "del" and so on; "" if nothing."""
+    host = isinstance(action, EditHeader) and action.method == "str" and action.name.lower() == "host"
+    return action.verb if isinstance(action, EditHeader) and host else ""
 
 
 #: Where conditions stand, besides REQUEST and RESPONSE: in the rules of a frontend, and in `tcp-request connection`.

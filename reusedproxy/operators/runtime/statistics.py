@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from functools import partial
 
 from reusedproxy.backends.server import MAINT, UP
 from reusedproxy.operators.runtime.proxy import Context, Refusal
 from reusedproxy.operators.runtime.typed import json_statistics, typed_statistics
-from reusedproxy.operators.stats.csv import write_csv
+from reusedproxy.operators.stats.csv import pieces_of_csv
 from reusedproxy.operators.stats.figures import BACKEND, FRONTEND, Row, Section
+from reusedproxy.operators.stats.moment import Moment
 
 #: Bits of the second argument, the types of rows.
 _BITS = {FRONTEND: 1, BACKEND: 2}
 _SERVERS = 4
 
 
-def show_stat(context: Context, words: Sequence[str]) -> Iterable[str]:
-    """Returns `show stat [<proxy> <types> <server>] [typed|json|no-maint|up]`."""
-    moment = context.statistics.of(context.proxy).current()
+def show_stat(context: Context, words: Sequence[str]) -> Iterator[str]:
+    """Returns `show stat [<proxy> <types> <server>] [typed|json|no-maint|up]`, in pieces of little work each: for 1,000
+    servers all of it takes 30 ms and more."""
+    moment = yield from _moment(context)
     sections: list[Section] = moment.sections
     filtered = len(words) >= 3
     if filtered:
@@ -30,10 +33,27 @@ def show_stat(context: Context, words: Sequence[str]) -> Iterable[str]:
                 Section(each.name, each.frontend, each.backend, [*filter(keeps, each.servers)]) for each in sections
             ]
     if "json" in words:
-        return json_statistics(sections)
-    if "typed" in words:
-        return typed_statistics(sections)
-    return [write_csv(sections) if filtered else moment.text("csv", lambda: write_csv(sections))]
+        yield from json_statistics(sections)
+    elif "typed" in words:
+        yield from typed_statistics(sections)
+    elif filtered:
+        yield from pieces_of_csv(sections)
+    else:
+        yield from moment.pieces("csv", partial(pieces_of_csv, sections))
+
+
+def _moment(context: Context) -> Generator[str, None, Moment]:
+    """Returns the figures of the running proxy. If a reload puts another one in its place meanwhile, those of that."""
+    while True:
+        proxy = context.proxy
+        steps = context.statistics.of(proxy).awaited()
+        while context.proxy is proxy:
+            try:
+                next(steps)
+            except StopIteration as end:
+                moment: Moment = end.value
+                return moment
+            yield ""
 
 
 def _within(sections: Iterable[Section], proxy: str, types: str, server: str) -> Iterator[Section]:

@@ -16,6 +16,7 @@ from reusedproxy.backends.checks.results import WORDS
 from reusedproxy.backends.server import DOWN, DRAIN, FULL_WEIGHT, MAINT, UP
 from reusedproxy.config.model.values import Place
 from reusedproxy.measures.traffic import Traffic
+from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.operators.view.values import (
     BackendView,
     CheckView,
@@ -70,6 +71,8 @@ _summed = itemgetter(*_SUMS)
 #: Columns by the first digit of the status; the first is for all others.
 _RESPONSES = _names("hrsp_other hrsp_1xx hrsp_2xx hrsp_3xx hrsp_4xx hrsp_5xx")
 
+#: Servers whose figures are computed in one step.
+AT_ONCE = 10
 # Values of the column `type`.
 FRONTEND, BACKEND, SERVER = 0, 1, 2
 
@@ -109,6 +112,11 @@ def names_in_order(places: dict[str, Place]) -> list[str]:
 
 def sections_of(view: ProxyView) -> list[Section]:
     """Returns all sections, in the order of the configuration."""
+    return run_through(figuring(view))
+
+
+def figuring(view: ProxyView) -> Steps[list[Section]]:
+    """Computes all sections, in the order of the configuration, in steps of `AT_ONCE` servers."""
     proxies: list[FrontendView | BackendView] = [*view.frontends, *view.backends]
     sections = {name: Section(name) for name in names_in_order({each.name: each.place for each in proxies})}
     for frontend in view.frontends:
@@ -117,6 +125,8 @@ def sections_of(view: ProxyView) -> list[Section]:
         section = sections[backend.name]
         for number, server in enumerate(backend.servers, 1):
             section.servers.append(Row(_server(server, number, view.at), server))
+            if not number % AT_ONCE:
+                yield
         section.backend = Row(_backend(backend, section.servers, view.at))
     for number, section in enumerate(sections.values(), 1):
         for row in section.rows():

@@ -58,22 +58,21 @@ class StatsPage:
             return 500, answer(500, b"", "text/plain", close=close)
 
     def _answer(self, head: RequestHead, close: bool) -> tuple[int, bytes]:
-        extra = b"connection: keep-alive\r\n" if head.minor == 0 and not close else b""
         if head.method == b"POST":
             # HAProxy's `stats admin` sends orders by POST; this is its response when that is disabled.
             location = b"location: " + self._uri + b";st=DENY\r\n"
-            return 303, answer(303, b"", "text/plain", extra=extra + location, close=close)
+            return 303, answer(303, b"", "text/plain", extra=location, close=close)
         if head.method not in (b"GET", b"HEAD"):
             # HAProxy passes these on to a server, which is not meant to have this URI.
-            return 405, answer(405, b"", "text/plain", extra=extra + b"allow: GET, HEAD, POST\r\n", close=close)
+            return 405, answer(405, b"", "text/plain", extra=b"allow: GET, HEAD, POST\r\n", close=close)
         words = _path(head.target)[len(self._uri) :]
         if b";csv" in words:
             moment = self._moments.current()
             body = moment.text("csv", lambda: write_csv(moment.sections)).encode()
-            whole = answer(200, body, "text/plain; charset=utf-8", extra=extra, close=close)
+            whole = answer(200, body, "text/plain; charset=utf-8", close=close)
         else:
             body = self._page(words).encode()
-            whole = answer(200, body, "text/html; charset=utf-8", extra=extra + _HTML_HEADERS, close=close)
+            whole = answer(200, body, "text/html; charset=utf-8", extra=_HTML_HEADERS, close=close)
         return 200, whole[: len(whole) - len(body)] if head.method == b"HEAD" else whole
 
     def _page(self, words: bytes) -> str:

@@ -24,6 +24,7 @@ from reusedproxy.measures.histogram import Histogram
 from reusedproxy.measures.last_errors import LastErrors
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.listener import CLOSED
+from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.client import ClientContext
 from reusedproxy.net.tls.server import Certificates
 from reusedproxy.operators.view.proxy import Proxy
@@ -56,6 +57,8 @@ from reusedproxy.pool.pool import HTTPConnectionPool
 _COUNTS = attrgetter(*PoolCounts._fields)
 _TRAFFIC = attrgetter(*(each.name for each in fields(Traffic)))
 
+#: Servers that are read in one step.
+AT_ONCE = 10
 _NOT_MEASURED = Rate()
 _STATES = {IDLE: "idle", IN_USE: "in use", PRIVATE: "private", WATCHED: "watched", RETIRING: "retiring"}
 
@@ -82,8 +85,16 @@ class Reader:
     def view(self, *, measures: bool = False, backends: bool = True) -> ProxyView:
         """Returns the whole proxy; with `measures` also those of its pools; without `backends` only what is not of
         servers, which takes no time."""
+        return run_through(self.viewing(measures=measures, backends=backends))
+
+    def viewing(self, *, measures: bool = False, backends: bool = True) -> Steps[ProxyView]:
+        """Reads the whole proxy as `view` does, in steps of `AT_ONCE` servers. Its parts are from different moments
+        then, all of them after that which the view names, and the proxy must not be taken apart meanwhile."""
         proxy = self._proxy
         now = self.now()
+        seen = []
+        for backend in proxy.backends if backends else ():
+            seen.append((yield from self._backend(backend, measures)))
         return ProxyView(
             at=now,
             uptime=now - proxy.began,
@@ -92,7 +103,7 @@ class Reader:
             standstills=proxy.standstills.count,
             longest_standstill=proxy.standstills.longest,
             frontends=tuple(map(self._frontend, proxy.frontends)),
-            backends=tuple(self._backend(each, measures) for each in proxy.backends) if backends else (),
+            backends=tuple(seen),
         )
 
     def _frontend(self, frontend: Frontend) -> FrontendView:
@@ -132,23 +143,21 @@ class Reader:
             listeners=tuple(ListenersView(tuple(at), self._certificates[key]) for key, at in addresses.items()),
         )
 
-    def _backend(self, backend: Backend, measures: bool) -> BackendView:
+    def _backend(self, backend: Backend, measures: bool) -> Steps[BackendView]:
         checkers = {checker.server: checker for checker in backend.checkers}
         agents = {agent.server: agent for agent in backend.agents}
+        servers = []
+        for number, each in enumerate(list(backend.servers), 1):
+            observer = backend.observers.get(each)
+            servers.append(
+                server_view(each, checkers.get(each), self._rate(each), measures, observer, agents.get(each))
+            )
+            if not number % AT_ONCE:
+                yield
         return BackendView(
             name=backend.name,
             place=backend.settings.place,
-            servers=tuple(
-                server_view(
-                    each,
-                    checkers.get(each),
-                    self._rate(each),
-                    measures,
-                    backend.observers.get(each),
-                    agents.get(each),
-                )
-                for each in backend.servers
-            ),
+            servers=tuple(servers),
             down=bool(backend.servers) and not backend.usable,
             queue=len(backend.queue),
             queue_max=backend.queue.most,
