@@ -365,7 +365,6 @@ HINTS = {
     "stats http-request": "without it the page is open to whoever reaches the port",
     "stats admin": "take it out, the page only shows",
     "check-via-socks4": "checks connect directly, as requests do",
-    "tcplog": "write 'option httplog'",
     "httpslog": "write 'option httplog'",
     "spop-check": "there is no SPOE here, whose agents it checks; write 'option tcp-check'",
     "external-check": "no program is run; write 'option tcp-check' with what it asks, or 'option httpchk'",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import takewhile
 
 from reusedproxy.config.model.values import Call, Expression
-from reusedproxy.config.rules.samples import BY_PLACE, LOGGED, REQUEST, RESPONSE
+from reusedproxy.config.rules.samples import AT_HAND, BY_PLACE, LOGGED, REQUEST, RESPONSE
 from reusedproxy.config.rules.samples import CONVERTERS as SIGNATURES
 from reusedproxy.config.rules.samples import FETCHES as FETCH_SIGNATURES
 from reusedproxy.rules.facts import Facts, Sample
@@ -86,7 +86,7 @@ def _name(call: Call, where: str) -> str:
 
 
 def _is_at_hand(call: Call, where: str) -> bool:
-    return call.name in LOGGED or FETCH_SIGNATURES[call.name].where in ("", where)
+    return call.name in LOGGED or FETCH_SIGNATURES[call.name].where in AT_HAND[where]
 
 
 def _chain(calls: tuple[Call, ...]) -> Convert:
