@@ -271,15 +271,17 @@ class Frontend:
     def end_sessions(self, server: Server, letter: str) -> None:
         """Ends the requests that this server carries; `letter` is the first of their termination states."""
         for connection in list(self.connections):
-            if connection not in self.connections:
-                continue
-            if isinstance(connection, StreamConnection):
-                if connection.stream.server is server:
-                    connection.stream.cut(letter)
-            elif isinstance(connection, ClientConnection):
-                exchange = connection.exchange
-                if exchange is not None and exchange.server is server:
-                    exchange.server_marked(letter)
+            if connection in self.connections and _server_of(connection) is server:
+                self.end_session(connection, letter)
+
+    def end_session(self, connection: Connected, letter: str) -> None:
+        """Ends what this connection is at; `letter` is the first of its termination state."""
+        if isinstance(connection, StreamConnection):
+            connection.stream.cut(letter)
+        elif isinstance(connection, ClientConnection) and connection.exchange is not None:
+            connection.exchange.server_marked(letter)
+        else:
+            connection.abort("ended by an operator")
 
     # What listeners and client connections call.
 
@@ -448,6 +450,15 @@ class Frontend:
         for listener in self.listeners:
             if not listener.full:
                 listener.resume()
+
+
+def _server_of(connection: Connected) -> Server | None:
+    """Returns the server that a connection's request, or stream, has."""
+    if isinstance(connection, StreamConnection):
+        return connection.stream.server
+    if isinstance(connection, ClientConnection) and connection.exchange is not None:
+        return connection.exchange.server
+    return None
 
 
 def _name_of(address: object) -> tuple[str, int]:

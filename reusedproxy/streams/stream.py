@@ -17,7 +17,7 @@ from collections.abc import Callable
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.server import Server
-from reusedproxy.exchanges.outcomes import ABORTS, DATA, STOPPED
+from reusedproxy.exchanges.outcomes import ABORTS, STOPPED
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.tls.transport import CertificateRefused
@@ -257,9 +257,9 @@ class Stream(StreamFacts):
     def cut(self, letter: str) -> None:
         """Ends the session at once: its server has been marked down ("D"), or an operator ends it ("K")."""
         if self.relay is not None:
-            self.relay.end(letter + DATA, broken=True)
+            self.relay.end(f"{letter}-")
         elif self.state != ENDED:
-            self._finish(letter + (self.search.phase if self.search is not None else "R"), broken=True)
+            self._finish(letter + (self.search.phase if self.search is not None else "R"))
 
     # What its relay calls.
 
@@ -277,7 +277,9 @@ class Stream(StreamFacts):
         relay, connection, search = self.relay, self.connection, self.search
         assert relay is not None and connection is not None and search is not None
         transport, kept = connection.transport, relay.client.kept
-        unseen = search.was_idle and transport.unsent + transport.lost == relay.client.sent
+        # Our end is something that a server answers, too.
+        untold = not relay.client.ended and transport.unsent + transport.lost == relay.client.sent
+        unseen = search.was_idle and untold
         if kept is None or not (unseen or isinstance(reason, CertificateRefused)):
             return False
         refused = connection.lost_unused(reason)
