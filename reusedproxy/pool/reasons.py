@@ -74,6 +74,7 @@ _ALWAYS = {
     "client gone": CLIENT_GONE,
     "tunnel over": TUNNEL,
     "session over": TUNNEL,
+    "closed by a rule": TUNNEL,
     "greeting too long": UNSOLICITED_DATA,
     "pool full": OVERFLOW,
     "purged": OVERFLOW,

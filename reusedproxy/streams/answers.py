@@ -20,6 +20,9 @@ class Answered(Inspectable, Protocol):
     backend: Backend | None
     server: Server | None
 
+    def drop_server(self) -> None:
+        """Resets the server's connection."""
+
 
 class AnswerGate:
     """Stands in the way of one server until the rules let it speak (`relay.Gate`)."""
@@ -64,7 +67,10 @@ class AnswerGate:
             return
         if held:
             side.other.transport.write(held)
-        if self._ended or verdict == CLOSE:
+        if verdict == CLOSE:
+            stream.drop_server()
+            relay.end(relay.flags)
+        elif self._ended:
             side.eof_received()
         elif not side.other.transport.full and not side.ended:
             side.transport.resume_reading()

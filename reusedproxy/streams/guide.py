@@ -72,6 +72,11 @@ class Guide:
         self.ways = ways
         self._disabled = disabled
 
+    @property
+    def looks(self) -> bool:
+        """Tells whether what a client sends may decide where it is led."""
+        return self._rules is not None or bool(self._choices)
+
     def lead(self, stream: Guided) -> None:
         """Leads a stream from its beginning."""
         if self._rules is not None:

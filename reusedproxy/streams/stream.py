@@ -20,6 +20,7 @@ from reusedproxy.backends.server import Server
 from reusedproxy.exchanges.outcomes import ABORTS, STOPPED
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.poller import DATA
 from reusedproxy.net.tls.transport import CertificateRefused
 from reusedproxy.pool.raw import RawConnection
 from reusedproxy.rules.regular import Unevaluated
@@ -111,8 +112,14 @@ class Stream(StreamFacts):
 
     def start(self, guide: Guide) -> None:
         """Begins the session, as this guide says."""
-        self.client.transport.owner = self
-        guide.lead(self)
+        transport = self.client.transport
+        transport.owner = self
+        if guide.looks:
+            # As in HAProxy, rules that wait for nothing see what has come by now.
+            transport.resume_reading()
+            transport.on_ready(DATA)
+        if self.state != ENDED:
+            guide.lead(self)
 
     def inspect(self, rules: ContentRules, then: Callable[[str], None]) -> None:
         """Has these rules look at what the client sends, and calls `then` with what they decide."""
@@ -260,6 +267,11 @@ class Stream(StreamFacts):
             self.relay.end(f"{letter}-")
         elif self.state != ENDED:
             self._finish(letter + (self.search.phase if self.search is not None else "R"))
+
+    def drop_server(self) -> None:
+        """Resets the server's connection, because a rule says so."""
+        assert self.connection is not None
+        self.connection.give_up("closed by a rule")
 
     # What its relay calls.
 

@@ -1,16 +1,20 @@
 """
-Scenarios of `mode tcp` that two programs play alike: one client, one server that is told what to do, and the line that
-the proxy logs.
+Scenarios of `mode tcp` that two programs play alike: clients, servers that are told what to do, and the line that the
+proxy logs.
 
-A scenario is a list of words, done one after the other. `c` is the client, `s` the server's end of the connection
-(accepted when it is first named), `t` the second server's. After that letter:
+A scenario is a list of steps, done one after the other. `c` and `d` are clients, `s` and `t` the servers' ends of their
+next connection (accepted when first named; `s2` after that is the one after it). Behind the letter:
 
     :text     sends it             <text   reads exactly this
-    .fin      ends its side        .rst    resets
+    !name     sends what a TLS client says first to a server of this name
+    .fin      ends its side        .rst    resets             .open  connects, or accepts
     .end      notes how the other side ends: eof, reset, or open (nothing within a moment)
     .none     notes whether anybody has connected to that server
+    .line     notes a line, its numbers left out
+    .hello    notes whether such a first message comes
 
-`wait 0.5` waits. What is noted, and what the log says, is the outcome; the two programs' outcomes are compared.
+`wait=0.5` waits; `_` is a blank. What is noted, and what the log says, is the outcome; those of two programs are
+compared.
 """
 
 from __future__ import annotations
@@ -26,15 +30,17 @@ from pathlib import Path
 from attrs import Factory, define, frozen
 
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, wait_for
+from tests.integration.peers import LOOPBACK
 from tests.ports import free_ports
+from tests.test_wire_client_hello import hello_of
 
 #: Seconds for whatever is to come; and after which nothing is said to come.
 PATIENCE = 5.0
 MOMENT = 0.4
 
+_STEP = re.compile(r"([cd]|[st]\d?)([:<!.])(.*)")
 _LINE = re.compile(
-    r"\[[^]]+\] (?P<name>sc\d+)~? (?P<backend>\S+)/(?P<server>\S+) (?P<times>[-\d]+/[-\d]+/\+?\d+) (?P<bytes>\+?\d+)"
+    r"\[[^]]+\] (?P<name>sc\d+)~? (?P<backend>\S+)/(?P<server>\S+) [-\d]+/[-\d]+/\+?\d+ (?P<bytes>\+?\d+)"
     r" (?P<flags>\S\S) \d+/\d+/\d+/\d+/(?P<retries>\+?\d+) (?P<queues>\d+/\d+)"
 )
 
@@ -44,16 +50,15 @@ class Scenario:
     """
     What is configured and what is done.
 
-    @ivar lines: of a `listen` section with a server on port {s}; {t} is the second server's, {dead} nobody's.
-    @ivar steps: see above.
+    @ivar lines: of a `listen` section whose server `s` is on port {s}; {t} is the second server's, {dead} nobody's.
+    @ivar beside: sections beside it.
+    @ivar server: whether the section gets a line for `s`.
     """
 
     name: str
     lines: str
     steps: str
-    #: Sections beside it; {name} is the scenario's own, as in `lines`.
     beside: str = ""
-    #: Whether there is a `server` line of its own already.
     server: bool = True
 
 
@@ -81,11 +86,12 @@ class _Stage:
 
     def _end(self, who: str) -> socket.socket:
         if who not in self.ends:
-            if who == "c":
+            if who in "cd":
                 self.ends[who] = socket.create_connection((LOOPBACK, self.port), timeout=PATIENCE)
             else:
-                self.listening[who].settimeout(PATIENCE)
-                self.ends[who] = self.listening[who].accept()[0]
+                listening = self.listening[who[0]]
+                listening.settimeout(PATIENCE)
+                self.ends[who] = listening.accept()[0]
             self.ends[who].settimeout(PATIENCE)
             self.ends[who].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self.ends[who]
@@ -94,14 +100,18 @@ class _Stage:
         if step.startswith("wait="):
             time.sleep(float(step[5:]))
             return
-        who, verb, text = step[0], step[1], step[2:].replace("_", " ").encode().decode("unicode_escape")
-        if step[1:] == ".none":
+        found = _STEP.match(step)
+        assert found is not None, step
+        who, verb, text = found[1], found[2], found[3].replace("_", " ").encode().decode("unicode_escape")
+        if (verb, text) == (".", "none"):
             came = select.select([self.listening[who]], [], [], MOMENT)[0]
             self.seen.append(f"{who}: {'somebody' if came else 'nobody'}")
             return
         end = self._end(who)
         if verb == ":":
             end.sendall(text.encode("latin-1"))
+        elif verb == "!":
+            end.sendall(hello_of(text.encode()))
         elif verb == "<":
             self._read(who, end, text.encode("latin-1"))
         elif text == "fin":
@@ -111,6 +121,11 @@ class _Stage:
             self.ends.pop(who).close()
         elif text == "end":
             self.seen.append(f"{who} sees {self._how_it_ends(end)}")
+        elif text == "line":
+            self.seen.append(f"{who} gets {self._line(end)}")
+        elif text == "hello":
+            data = end.recv(65536)
+            self.seen.append(f"{who} gets {'a hello' if data[:1] == bytes([22]) else repr(data)}")
 
     def _read(self, who: str, end: socket.socket, expected: bytes) -> None:
         data = b""
@@ -120,6 +135,12 @@ class _Stage:
         except ConnectionError:
             data += b"(reset)"
         self.seen.append(f"{who}<{data.decode('latin-1')}")
+
+    def _line(self, end: socket.socket) -> str:
+        data = b""
+        while not data.endswith(b"\n") and (piece := end.recv(1)):
+            data += piece
+        return re.sub(rb"\d+", b"N", data).decode().strip()
 
     def _how_it_ends(self, end: socket.socket) -> str:
         end.settimeout(MOMENT)
@@ -137,6 +158,8 @@ class _Stage:
 
 
 class TCPDaemon(Daemon):
+    """A daemon whose sections are in mode tcp; its C{port} only tells that it accepts."""
+
     HEAD = """\
 global
     log stdout format raw local0
@@ -157,26 +180,30 @@ listen accepting
 
 def outcomes(make: type[Daemon], directory: Path, scenarios: list[Scenario]) -> dict[str, list[str]]:
     """What becomes of each scenario with a proxy of this kind."""
-    ports = free_ports(4 * len(scenarios))
+    sockets = [{who: socket.create_server((LOOPBACK, 0)) for who in "st"} for _ in scenarios]
+    # After them, or the kernel might give one of these to a server.
+    ports = free_ports(2 * len(scenarios))
     stages, text = [], ""
     for number, scenario in enumerate(scenarios):
-        port, s, t, dead = ports[4 * number : 4 * number + 4]
+        port, dead = ports[2 * number : 2 * number + 2]
+        s, t = (listening.getsockname()[1] for listening in sockets[number].values())
         said = {"s": s, "t": t, "dead": dead, "name": f"sc{number}", "port": port}
         server = f" server s {LOOPBACK}:{s}\n" if scenario.server else ""
         body = "".join(f" {line.strip()}\n" for line in scenario.lines.format(**said).splitlines() if line.strip())
-        text += f"listen sc{number}\n bind {LOOPBACK}:{port}\n{body}{server}{scenario.beside.format(**said)}\n"
-        listening = {who: socket.create_server((LOOPBACK, at)) for who, at in (("s", s), ("t", t))}
-        stages.append(_Stage(port, listening))
+        beside = scenario.beside.format(**said)
+        text += f"listen sc{number}\n bind {LOOPBACK}:{port}\n{body}{server}{beside}\n"
+        stages.append(_Stage(port, sockets[number]))
     proxy = make(directory, text)
     proxy.start()
     try:
+        pairs = zip(stages, scenarios, strict=True)
         with ThreadPoolExecutor(len(scenarios)) as threads:
-            played = list(threads.map(lambda pair: pair[0].play(pair[1].steps), zip(stages, scenarios, strict=True)))
+            played = list(threads.map(lambda pair: pair[0].play(pair[1].steps), pairs))
         time.sleep(MOMENT)
         lines: dict[str, list[str]] = {}
         for found in _LINE.finditer(proxy.output):
             name = found["name"]
-            server = found["backend"].replace(name, "own") + "/" + found["server"]
+            server = re.sub(rf"\b{name}\b", "own", found["backend"]) + "/" + found["server"]
             counts = f"{found['bytes']} {found['flags']} retries {found['retries']} queued {found['queues']}"
             lines.setdefault(name, []).append(f"log: {server} {counts}")
     finally:
@@ -185,9 +212,6 @@ def outcomes(make: type[Daemon], directory: Path, scenarios: list[Scenario]) -> 
             for each in stage.listening.values():
                 each.close()
     return {
-        each.name: [*seen, *lines.get(f"sc{number}", [])]
-        for number, (each, seen) in enumerate(zip(scenarios, played, strict=True))
+        scenario.name: [*seen, *lines.get(f"sc{number}", [])]
+        for number, (scenario, seen) in enumerate(zip(scenarios, played, strict=True))
     }
-
-
-__all__ = ["Scenario", "TCPDaemon", "outcomes", "wait_for"]
