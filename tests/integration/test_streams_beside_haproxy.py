@@ -137,7 +137,8 @@ SCENARIOS = [
     S("send-proxy, and the server speaks first", "server s 127.0.0.1:{s} send-proxy",
       "c.open s.line s:220 c<220 c.fin s.fin c.end", server=False),
     # The log.
-    S("dontlognull", "option dontlognull", "c.open s.open wait=0.1 c.fin s.end s.fin c.end d:x s2<x d.fin s2.fin d.end"),
+    S("dontlognull", "option dontlognull",
+      "c.open s.open wait=0.1 c.fin s.end s.fin c.end d:x s2<x d.fin s2.fin d.end"),
     S("httplog, which is tcplog there", "option httplog", TALK),
 ]  # fmt: skip
 
