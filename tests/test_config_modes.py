@@ -177,6 +177,32 @@ class TCPTests(SynchronousTestCase):
         (fault,) = self.faults(f"{TCP}frontend f\n bind :81\n tcp-response content reject\n")
         self.assertIn("it belongs in a 'backend' or 'listen'", fault)
 
+    def test_rules_that_nothing_waits_for(self) -> None:
+        """What they find is chance, as HAProxy warns, too."""
+        for line in ("tcp-request content reject if { req.len gt 5 }", "use_backend l if { req.ssl_sni -m found }"):
+            (said,) = notices(self.listen(line))
+            self.assertIn("is asked for what has come by chance when the client has connected", said)
+            self.assertEqual(notices(self.listen("tcp-request inspect-delay 5s", line)), [])
+        self.assertEqual(notices(self.listen("tcp-request content reject if { src 192.0.2.1 }")), [])
+        self.assertEqual(notices(self.listen("no option http-server-close", "no option persist")), [])
+
+    def test_what_can_never_be_true_is_said(self) -> None:
+        """Of the other side, and of requests in the rules of connections."""
+        for line, needed in (
+            ("tcp-request content reject if { res.len gt 5 }", "what a server sends in 'mode tcp'"),
+            ("tcp-response content reject if { req.len gt 5 }", "what a client sends in 'mode tcp'"),
+            ("tcp-request connection reject if { req.len gt 5 }", "what a client sends in 'mode tcp'"),
+        ):
+            said = notices(self.listen("tcp-request inspect-delay 5s", line))
+            self.assertIn(f"is never true here: '{line.split('{ ')[1].split()[0]}' needs {needed}", "".join(said))
+
+    def test_tls_of_checks_alone(self) -> None:
+        """As where TLS is passed through."""
+        said = notices(self.listen(server="check check-ssl verify none"))
+        self.assertIn("is taken by its checks for this server", "".join(said))
+        lines = ("option httpchk", "http-check connect ssl", "http-check send meth GET uri /healthz")
+        self.assertEqual(notices(self.listen(*lines, server="check verify none")), [])
+
     def test_in_mode_http_there_are_no_bytes(self) -> None:
         """Rules about them would be false for ever."""
         for line, why in (

@@ -193,6 +193,8 @@ class TableTests(SynchronousTestCase):
             "fc_src_port",
             "fc_dst_port",
             *BYTE_FETCHES,
+            "payload",
+            "payload_lv",
         }
         self.assertEqual(set(FETCHES) - asked - certificates - elsewhere, {"req.cook_val", "req.hdrs"})
         converted = {name for text in tables for name in re.findall(r",([a-z0-9_]+)", text)}

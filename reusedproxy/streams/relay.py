@@ -131,12 +131,12 @@ class Relay:
     def side_ended(self, side: Side) -> None:
         """Ends one direction, because this side will send nothing more."""
         other = side.other
+        if other.ended:
+            self.end(self.flags)  # which closes both, when all is sent
+            return
         since = self.deadline - self.idle if self.idle != inf else self.now()
         other.transport.end_writing()
         if self._over is None:
-            return
-        if other.ended:
-            self.end(self.flags)
             return
         fin = self._timeouts.server_fin if other is self.server else self._timeouts.client_fin
         if fin is not None:

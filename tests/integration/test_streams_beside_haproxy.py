@@ -27,6 +27,7 @@ DEAD = "server d 127.0.0.1:{dead}"
 DELAY = "tcp-request inspect-delay 1s"
 WAITS = "tcp-request inspect-delay 1s\n tcp-request content accept if {{ req.len gt 4 }}\n tcp-request content reject"
 HELLO = "tcp-request inspect-delay 1s\n tcp-request content accept if {{ req.ssl_hello_type 1 }}"
+MUX = "tcp-request inspect-delay 400ms\n tcp-request content accept if {{ req_ssl_hello_type 1 }}"
 BACKENDS = "backend {name}a\n server s 127.0.0.1:{s}\nbackend {name}b\n server t 127.0.0.1:{t}\n"
 #: One exchange and both ends, with server s.
 TALK = "c:hello s<hello s:bye c<bye c.fin s.end s.fin c.end"
@@ -120,6 +121,11 @@ SCENARIOS = [
     S("a backend named by SNI", f"{HELLO}\n use_backend {{name}}%[req.ssl_sni,field(1,.)]\n default_backend {{name}}a",
       "c!b.example t.hello c.fin t.fin d!x.example s.hello d.fin s.fin d.end", BACKENDS, server=False),
     S("no hello at all", f"{HELLO}\n tcp-request content reject", "c:GET_/ c.end s.none"),
+    S("SSH and TLS on one port", f"{MUX}\n acl ssh payload(0,7) -m bin 5353482d322e30\n"
+      " tcp-request content accept if ssh\n use_backend {name}b if ssh\n default_backend {name}a",
+      "c:SSH-2.0-x t<SSH-2.0-x c.fin t.fin c.end d!a.example s.hello d.fin s.fin d.end", BACKENDS, server=False),
+    S("SSH whose client waits", f"{MUX}\n use_backend {{name}}b if {{{{ req.len 0 }}}}\n default_backend {{name}}a",
+      "c.open t.none t:SSH-2.0 c<SSH-2.0 c.fin t.fin c.end", BACKENDS, server=False),
     S("rules of a backend", "default_backend {name}a",
       "c:no wait=0.6 c.end s.none d:yes s<yes d.fin s.fin d.end",
       "backend {name}a\n tcp-request inspect-delay 400ms\n"

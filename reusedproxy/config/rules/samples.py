@@ -12,14 +12,14 @@ from attrs import frozen
 #: Where a fetch is available: the request's head only while the request's rules run, as in HAProxy; the bytes of a
 #: connection, and what can be read in them, only where rules of `mode tcp` inspect them.
 REQUEST, RESPONSE, ALWAYS = "request", "response", ""
-CLIENT_BYTES, SERVER_BYTES = "client's bytes", "server's bytes"
+CLIENT_BYTES, SERVER_BYTES, EITHER_BYTES = "client's bytes", "server's bytes", "bytes"
 
 #: What is at hand where a rule stands. A head may be read in a client's bytes, too.
 AT_HAND = {
     REQUEST: frozenset((ALWAYS, REQUEST)),
     RESPONSE: frozenset((ALWAYS, RESPONSE)),
-    CLIENT_BYTES: frozenset((ALWAYS, REQUEST, CLIENT_BYTES)),
-    SERVER_BYTES: frozenset((ALWAYS, RESPONSE, SERVER_BYTES)),
+    CLIENT_BYTES: frozenset((ALWAYS, REQUEST, CLIENT_BYTES, EITHER_BYTES)),
+    SERVER_BYTES: frozenset((ALWAYS, RESPONSE, SERVER_BYTES, EITHER_BYTES)),
 }
 #: In words.
 NEEDED = {
@@ -27,6 +27,7 @@ NEEDED = {
     RESPONSE: "a response",
     CLIENT_BYTES: "what a client sends in 'mode tcp'",
     SERVER_BYTES: "what a server sends in 'mode tcp'",
+    EITHER_BYTES: "what is sent in 'mode tcp'",
 }
 
 
@@ -102,6 +103,8 @@ FETCHES: dict[str, Signature] = {
     **_of(CLIENT_BYTES, "bin", "req.payload", 2, 2, (0, 1)),
     **_of(CLIENT_BYTES, "bin", "req.payload_lv", 2, 3, (0, 1, 2)),
     **_of(CLIENT_BYTES, "str", "req.ssl_sni req.ssl_alpn"),
+    **_of(EITHER_BYTES, "bin", "payload", 2, 2, (0, 1)),
+    **_of(EITHER_BYTES, "bin", "payload_lv", 2, 3, (0, 1, 2)),
     **_of(SERVER_BYTES, "int", "res.len res.ssl_hello_type"),
     **_of(SERVER_BYTES, "bin", "res.payload", 2, 2, (0, 1)),
     **_of(SERVER_BYTES, "bin", "res.payload_lv", 2, 3, (0, 1, 2)),
@@ -196,7 +199,7 @@ SAME = {
 }
 
 #: Fetches from the request in a request's rules, and from the response in a response's.
-BY_PLACE = frozenset(("hdr", "hdr_cnt", "hdr_val", "hdr_ip"))
+BY_PLACE = frozenset(("hdr", "hdr_cnt", "hdr_val", "hdr_ip", "payload", "payload_lv"))
 
 
 def _converters(

@@ -15,20 +15,11 @@ from reusedproxy.config.model.rules import Rule
 from reusedproxy.config.model.values import Expression, Place
 from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
 from reusedproxy.config.rules.expressions import where_of
-from reusedproxy.config.rules.samples import CLIENT_BYTES, NEEDED, SERVER_BYTES
+from reusedproxy.config.rules.samples import CLIENT_BYTES, EITHER_BYTES, NEEDED, REQUEST, SERVER_BYTES
 from reusedproxy.config.sections.draft import ProxyDraft
+from reusedproxy.config.sections.options import CONNECTION_MODES
 
-#: Options about requests, and keywords that do nothing else.
-_HTTP_OPTIONS = (
-    "forwardfor",
-    "http-keep-alive",
-    "http-server-close",
-    "http-upgrade-with-body",
-    "httpclose",
-    "persist",
-    "pool-prefer-warm",
-    "prefer-last-server",
-)
+#: Keywords about requests.
 _HTTP_WORDS = (
     "cookie",
     "force-persist",
@@ -42,6 +33,8 @@ _HTTP_WORDS = (
     "redirect",
     "stats",
 )
+#: Where what a client sends has to be there; a request is read in it.
+_BYTES_OF_CLIENTS = (CLIENT_BYTES, EITHER_BYTES, REQUEST)
 #: What says that a connection carries one request after the other.
 _POOL_WORDS = ("check-reuse-pool", "idle-ping", "max-reuse", "pool-idle-timeout", "pool-low-conn", "pool-max-conn")
 
@@ -80,7 +73,7 @@ def _tcp(draft: ProxyDraft, report: Report) -> None:
             text = f"'{rule.words}' needs 'mode http', and {draft.title} is in {why}: nothing would keep anybody out"
             report.fault(rule.place, text)
     refused = {rule.place for rule in (*draft.request_rules, *draft.response_rules) if rule.action.answers}
-    for word in (*_HTTP_WORDS, *(f"option {name}" for name in _HTTP_OPTIONS)):
+    for word in (*_HTTP_WORDS, *(f"option {name}" for name in _http_options(draft))):
         if word in draft.own and word not in draft.unreadable and draft.said[word] not in refused:
             report.warn(draft.said[word], f"'{word}' is ignored, as it needs 'mode http': {draft.title} is in {why}")
     if draft.log_format == "httplog" and "F" in draft.sides:
@@ -88,6 +81,41 @@ def _tcp(draft: ProxyDraft, report: Report) -> None:
         report.warn(place, f"{draft.title} is in {why}: 'option httplog' counts as 'option tcplog' there")
     if "B" in draft.sides:
         _tcp_backend(draft, why, report)
+    if draft.inspect_delay is None and "tcp-request inspect-delay" not in draft.unreadable:
+        _nobody_waits(draft, report)
+
+
+def _nobody_waits(draft: ProxyDraft, report: Report) -> None:
+    """Warns of rules that look at what a client sends first and do not wait for it, as HAProxy does."""
+    lines: list[tuple[Place, str, object]] = [
+        (rule.place, f"'{rule.words}'", resolved(rule, draft.acls)) for rule in draft.content_rules
+    ]
+    lines += ((each.place, "'use_backend'", resolved_backend(each, draft.acls)) for each in draft.use_backends)
+    for place, what, said in lines:
+        asked = next((each for each in expressions_in(said) if where_of(each) in _BYTES_OF_CLIENTS), None)
+        if asked is not None:
+            text = (
+                f"{what}: '{asked}' is asked for what has come by chance when the client has connected, since nothing"
+                " waits for it: add 'tcp-request inspect-delay 5s' and, where no other rule waits, 'tcp-request content"
+                " accept if { req.len gt 0 }' or the like"
+            )
+            report.warn(place, text)
+
+
+def _http_options(draft: ProxyDraft) -> Iterable[str]:
+    """Returns the options about requests that are on."""
+    if draft.forwardfor is not None:
+        yield "forwardfor"
+    for name, mode in CONNECTION_MODES.items():
+        if draft.connection_mode == mode:
+            yield name
+    for name, on in (
+        ("http-upgrade-with-body", draft.upgrade_with_body),
+        ("persist", draft.persist),
+        ("prefer-last-server", draft.prefer_last),
+    ):
+        if on:
+            yield name
 
 
 def _tcp_backend(draft: ProxyDraft, why: str, report: Report) -> None:
@@ -120,7 +148,7 @@ def _http(draft: ProxyDraft, report: Report) -> None:
             report.warn(draft.said[word], text)
     for place, what, said in _conditional(draft):
         for expression in expressions_in(said):
-            if (needed := where_of(expression)) in (CLIENT_BYTES, SERVER_BYTES):
+            if (needed := where_of(expression)) in (CLIENT_BYTES, SERVER_BYTES, EITHER_BYTES):
                 text = f"{what}: '{expression}' needs {NEEDED[needed]}, and {draft.title} is in mode http"
                 report.fault(place, text)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from reusedproxy.config.checks.requests import host_asked_for
 from reusedproxy.config.language.report import Report, did_you_mean
-from reusedproxy.config.model.checks import CheckPlan
+from reusedproxy.config.model.checks import CheckPlan, Connect
 from reusedproxy.config.model.proxies import SAFE_TO_REUSE, Bind
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.config.sections.draft import ProxyDraft, Reference
@@ -191,12 +191,14 @@ def _backend(draft: ProxyDraft, answers: bool, global_: GlobalDraft, report: Rep
         every = "what no rule answers" if answering(draft) else "every request"
         so = "every client is turned away" if draft.tcp else f"{every} is answered with 503"
         report.warn(draft.place, f"{draft.title} has no 'server': {so}")
-    host = check_host(check_of(draft))
+    check = check_of(draft)
+    host = check_host(check)
+    in_steps = isinstance(check, CheckPlan) and any(isinstance(step, Connect) and step.ssl for step in check.steps)
     # After a faulty `default-server` line each server would lack its settings, so servers are not checked.
     # The servers of a template stand on one line, and are checked once.
     servers = {server.place: server for server in reversed(draft.servers)}.values()
     for server in [*servers][::-1] if "default-server" not in draft.unreadable else ():
-        _tls(server, global_, report, http=not draft.tcp)
+        _tls(server, global_, report, http=not draft.tcp, in_steps=in_steps)
         _places(server, report)
         _pool(server, host, report, http=not draft.tcp)
         _health(server, report)
@@ -206,7 +208,8 @@ def _backend(draft: ProxyDraft, answers: bool, global_: GlobalDraft, report: Rep
     validate_persistence(draft, report)
 
 
-def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: bool) -> None:
+def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: bool, in_steps: bool) -> None:
+    """Checks the server's TLS; `in_steps` tells that a step of its checks uses it, too."""
     words, name = server.words, f"server '{server.name}'"
     if words.ssl or words.check.ssl:
         validate_server(server, name, global_, report, http=http)
@@ -225,8 +228,9 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: boo
             )
             report.warn(server.place, text)
         elif verify == "none":
+            by = "" if words.ssl else "by its checks "
             text = (
-                f"{name}: with 'verify none' whoever answers at its address is taken for this server: say"
+                f"{name}: with 'verify none' whoever answers at its address is taken {by}for this server: say"
                 " 'verify required ca-file <file>'"
             )
             report.warn(server.place, text)
@@ -243,7 +247,7 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: boo
     if words.verify == "required" and "verify" in server.own:
         text = f"{name}: 'verify required' without 'ssl' verifies nobody, for it is spoken to in the clear: add 'ssl'"
         report.fault(server.place, text)
-    elif unused:
+    elif unused and not (in_steps and words.checked):
         report.warn(server.place, f"{name} has '{unused[0]}' but no 'ssl': it is spoken to in the clear")
 
 
