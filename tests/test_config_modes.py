@@ -53,7 +53,8 @@ class TCPTests(SynchronousTestCase):
             "stats enable",
         ):
             word = " ".join(line.split()[: 2 if line.startswith("option") else 1])
-            (said,) = [each for each in notices(self.listen(line)) if "needs 'mode http'" in each]
+            text = self.listen(line)
+            (said,) = [each for each in (*notices(text), *notices(text, "notice")) if "needs 'mode http'" in each]
             self.assertIn(f"'{word}' is ignored, as it needs 'mode http': listen 'l' is in mode tcp", said)
         self.assertEqual(notices(self.listen(head=f"{TCP} option forwardfor\n option http-server-close\n")), [])
 
@@ -211,7 +212,7 @@ class TCPTests(SynchronousTestCase):
             ("use_backend l if { req.ssl_sni a }", "'use_backend': 'req.ssl_sni' needs what a client sends"),
             ("use_backend %[req.ssl_sni]", "'use_backend': 'req.ssl_sni' needs what a client sends"),
             ("use-server a if { req_ssl_sni a }", "'use-server': 'req.ssl_sni' needs what a client sends"),
-            ("tcp-request content reject", "'tcp-request content reject' is for mode tcp here"),
+            ("tcp-request content reject", "'tcp-request content reject' is not done in mode http"),
             ("tcp-response content reject", "write 'http-response'"),
         ):
             faults = self.faults(self.listen(line, head=HTTP))

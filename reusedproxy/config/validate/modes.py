@@ -33,6 +33,19 @@ _HTTP_WORDS = (
     "redirect",
     "stats",
 )
+#: Those that HAProxy ignores in silence.
+_IN_SILENCE = frozenset(
+    (
+        "force-persist",
+        "http-reuse",
+        "ignore-persist",
+        "monitor",
+        "option http-keep-alive",
+        "option http-server-close",
+        "option httpclose",
+        "option persist",
+    )
+)
 #: Where what a client sends has to be there; a request is read in it.
 _BYTES_OF_CLIENTS = (CLIENT_BYTES, EITHER_BYTES, REQUEST)
 #: What says that a connection carries one request after the other.
@@ -75,7 +88,8 @@ def _tcp(draft: ProxyDraft, report: Report) -> None:
     refused = {rule.place for rule in (*draft.request_rules, *draft.response_rules) if rule.action.answers}
     for word in (*_HTTP_WORDS, *(f"option {name}" for name in _http_options(draft))):
         if word in draft.own and word not in draft.unreadable and draft.said[word] not in refused:
-            report.warn(draft.said[word], f"'{word}' is ignored, as it needs 'mode http': {draft.title} is in {why}")
+            tell = report.notice if word in _IN_SILENCE else report.warn
+            tell(draft.said[word], f"'{word}' is ignored, as it needs 'mode http': {draft.title} is in {why}")
     if draft.log_format == "httplog" and "F" in draft.sides:
         place = draft.said["option httplog"] if "option httplog" in draft.own else draft.place
         report.warn(place, f"{draft.title} is in {why}: 'option httplog' counts as 'option tcplog' there")
@@ -140,12 +154,12 @@ def _tcp_backend(draft: ProxyDraft, why: str, report: Report) -> None:
 def _http(draft: ProxyDraft, report: Report) -> None:
     for rule in (*draft.content_rules, *draft.response_content_rules):
         keyword = "http-response" if rule.words.startswith("tcp-response") else "http-request"
-        text = f"'{rule.words}' is for mode tcp here, and {draft.title} is in mode http: write '{keyword}'"
+        text = f"'{rule.words}' is not done in mode http, in which {draft.title} is: write '{keyword}'"
         report.fault(rule.place, text)
     for word in ("tcp-request inspect-delay", "tcp-response inspect-delay"):
         if word in draft.own and word not in draft.unreadable:
             text = f"'{word}' does nothing in mode http: the time for a request is 'timeout http-request'"
-            report.warn(draft.said[word], text)
+            report.notice(draft.said[word], text)
     for place, what, said in _conditional(draft):
         for expression in expressions_in(said):
             if (needed := where_of(expression)) in (CLIENT_BYTES, SERVER_BYTES, EITHER_BYTES):
