@@ -41,11 +41,21 @@ HEAD = "defaults\n mode tcp\n timeout connect 5s\n timeout client 30s\n timeout 
 class StreamWorld:
     """One frontend, the first of the configuration, and all backends."""
 
-    def __init__(self, test: SynchronousTestCase, text: str, *, secure: bool = False) -> None:
+    def __init__(
+        self,
+        test: SynchronousTestCase,
+        text: str,
+        *,
+        secure: bool = False,
+        clock: Clock | None = None,
+        deadlines: Deadlines | None = None,
+    ) -> None:
         self.test = test
-        self.clock = clock = Clock()
-        clock.advance(1000)
-        self.deadlines = Deadlines(clock)
+        if clock is None:
+            clock = Clock()
+            clock.advance(1000)
+        self.clock = clock
+        self.deadlines = deadlines or Deadlines(clock)
         self.announced: list[tuple[str, str]] = []
         self.log: list[Stream] = []
         self.places = ConnectionLimit(1000)
@@ -125,6 +135,18 @@ class StreamWorld:
     def dialled(self, name: str) -> int:
         """How many dials to this server are open."""
         return len(self.dialers[name].open)
+
+    def reload(self, text: str) -> StreamWorld:
+        """Another world takes the place of this one, whose clients stay; they share no pool."""
+        new = StreamWorld(self.test, text, clock=self.clock, deadlines=self.deadlines)
+        for name, backend in self.backends.items():
+            successor = new.backends.get(name)
+            if successor is not None:
+                for _ in backend.handing_over(successor):
+                    pass
+        for server in self.servers.values():
+            server.pool.drain("reload")
+        return new
 
     def advance(self, seconds: float) -> None:
         """Time passes, and a deadline may be told a moment late."""

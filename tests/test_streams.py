@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.transport import HIGH_WATER, PEER_TRUNCATED
 from reusedproxy.pool.raw import GREETING_MAX
 from reusedproxy.streams.stream import HELD_MAX
@@ -385,6 +387,35 @@ class TryTests(SynchronousTestCase):
         self.assertEqual((stream.retries, stream.redispatched, world.flags()), (1, True, ["s2 CD"]))
         world.check_rest()
 
+    def test_a_server_that_answers_again_is_trusted_again(self) -> None:
+        """Though each session is over in a moment: else one failed dial would leave one dial at a time for ever."""
+        world = StreamWorld(self, PLAIN)
+        client = world.client()
+        world.refuse("s1")
+        world.advance(1)
+        server = world.connect("s1")
+        server.feed(b"welcome")
+        client.eof()
+        server.eof()
+        pool = world.servers["s1"].pool
+        self.assertEqual((pool.trouble, pool.paused), ("", False))
+        clients = [world.client() for _ in range(3)]
+        self.assertEqual(world.dialled("s1"), 3)
+        for each in clients:
+            each.reset()
+        world.check_rest()
+
+    def test_a_client_that_has_ended_before_the_rules_decide_wants_nothing(self) -> None:
+        """As one that ends later."""
+        world = StreamWorld(
+            self,
+            "listen l\n bind :1\n tcp-request inspect-delay 5s\n tcp-request content accept if WAIT_END\n"
+            " server s1 192.0.2.1:1\n",
+        )
+        world.client().eof()
+        self.assertEqual(world.flags(), ["s1 CC"])
+        world.check_rest()
+
     def test_without_a_server_there_is_none(self) -> None:
         """At once."""
         world = StreamWorld(self, "listen l\n bind :1\n server s1 192.0.2.1:1 disabled\n")
@@ -452,6 +483,49 @@ class TryTests(SynchronousTestCase):
         world.frontend.end_sessions(world.servers["s1"], "D")
         self.assertEqual(world.flags()[1:], ["s1 D-"])
         world.check_rest()
+
+
+class ReloadTests(SynchronousTestCase):
+    """Sessions of a proxy that another has replaced."""
+
+    def test_who_waits_for_a_place_goes_to_the_new_server(self) -> None:
+        """And who has one stays."""
+        text = "listen l\n bind :1\n server s1 192.0.2.1:1 maxconn 1\n"
+        world = StreamWorld(self, text)
+        first, second = world.client(), world.client()
+        server = world.connect("s1")
+        second.feed(b"second")
+        new = world.reload(text)
+        self.assertEqual(new.connect("s1").take(), b"second")
+        first.feed(b"first")
+        self.assertEqual(server.take(), b"first")
+        first.reset()
+        second.reset()
+        for each in (new, world):
+            each.deadlines = Deadlines(Clock())  # they share one
+            each.clock = Clock()
+            each.check_rest()
+
+    def test_who_is_looked_at_goes_there_too(self) -> None:
+        """When the rules of the old one have decided."""
+        text = "listen l\n bind :1\n tcp-request inspect-delay 5s\n tcp-request content accept if { req.len gt 3 }\n"
+        world = StreamWorld(self, f"{text} server s1 192.0.2.1:1\n")
+        client = world.client()
+        new = world.reload(f"{text} server s1 192.0.2.1:1\n")
+        client.feed(b"hello")
+        self.assertEqual((world.dialled("s1"), new.connect("s1").take()), (0, b"hello"))
+        client.reset()
+        self.assertEqual(world.flags(), ["s1 CD"])
+
+    def test_who_waits_for_a_connection_gets_it(self) -> None:
+        """Of the server that was chosen."""
+        world = StreamWorld(self, PLAIN)
+        client = world.client()
+        client.feed(b"hello")
+        world.reload(PLAIN)
+        self.assertEqual(world.connect("s1").take(), b"hello")
+        client.reset()
+        self.assertEqual(world.flags(), ["s1 CD"])
 
 
 class RuleTests(SynchronousTestCase):

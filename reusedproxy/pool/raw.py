@@ -55,9 +55,11 @@ class RawConnection(ServerConnection):
         greeting, self.greeting = self.greeting, b""
         return greeting
 
-    def give_up(self, reason: str, at_once: bool = True) -> None:
-        """Takes the transport back from its borrower, and ends the connection."""
+    def give_up(self, reason: str, *, at_once: bool = True, answered: bool = False) -> None:
+        """Takes the transport back from its borrower, and ends the connection. `answered` tells that its server has
+        said something, and so has accepted our handshake for sure."""
         self.transport.owner = self
+        self._answered = answered
         self.pool.retire(self, reason, at_once=at_once)
 
     def lost_unused(self, reason: str) -> bool:

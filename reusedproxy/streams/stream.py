@@ -149,7 +149,9 @@ class Stream(StreamFacts):
         self.search = search = Search(self)
         search.binding = None if binding is None else binding.at(backend.servers)
         search.start()
-        if self.state == TRYING:
+        if self.state == TRYING and self.client_ended and self._gives_up:
+            self.client_gone("C")
+        elif self.state == TRYING:
             self._read()
 
     def enter(self, backend: Backend) -> None:
@@ -282,7 +284,7 @@ class Stream(StreamFacts):
             self.count(ABORTS[flags[0]])
             self.client.frontend.traffic.add(ABORTS[flags[0]])
         self._leave_relay(relay)
-        connection.give_up("session over", at_once=broken)
+        connection.give_up("session over", at_once=broken, answered=relay.server.sent > 0)
         self._finish(flags, broken)
 
     def server_silent(self, reason: str) -> bool:

@@ -5,6 +5,7 @@ connections, greets first or closes what nobody uses, reloads and stops with ses
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import ssl
@@ -17,8 +18,8 @@ from unittest import TestCase
 from attrs import define, field
 
 from reusedproxy.demo.certificates import Authority
-from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, missing, temporary_directory, wait_for
+from tests.integration.daemon import ROOT, Daemon
+from tests.integration.peers import LOOPBACK, accepts_connections, missing, temporary_directory, wait_for
 from tests.ports import free_port, free_ports
 
 
@@ -94,7 +95,7 @@ class StreamTests(TestCase):
         self.port = free_port()
 
     def start(self, text: str) -> Daemon:
-        daemon = Daemon(self.directory / "daemon", text + "backend servers\n")
+        daemon = Daemon(self.directory / "daemon", text + "backend servers\n mode http\n")
         self.addCleanup(daemon.stop)
         daemon.start()
         return daemon
@@ -212,8 +213,50 @@ class StreamTests(TestCase):
             client.sendall(b"3")
             self.assertEqual(client.recv(100), b"old 3")
 
+    def test_megabytes_each_way_and_an_end(self) -> None:
+        """Through TLS to a server that sends back what it gets; the client has ended its side long before."""
+        authority = Authority()
+        ca = authority.write(self.directory / "ca.pem")
+        pem = authority.issue("db.test", hosts=["db.test"]).write(self.directory / "db.pem")
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.load_cert_chain(pem)
+        echo = self.echo(context=server)
+        self.start(
+            f"listen db\n mode tcp\n bind {LOOPBACK}:{self.port}\n server s1 {LOOPBACK}:{echo.port} ssl verify required"
+            f" ca-file {ca} sni str(db.test) pool-min-conn 1\n"
+        )
+        sent = Random(1).randbytes(5_000_000)
+        with socket.create_connection((LOOPBACK, self.port), timeout=20) as client:
+
+            def send() -> None:
+                client.sendall(sent)
+                client.shutdown(socket.SHUT_WR)
+
+            sender = threading.Thread(target=send)
+            sender.start()
+            time.sleep(0.5)
+            received = b""
+            while data := client.recv(1 << 16):
+                received += data
+            sender.join()
+        self.assertEqual(received, sent)
+
+    def test_the_example_starts(self) -> None:
+        """etc/examples/database.cfg, on other ports."""
+        text = (ROOT / "etc" / "examples" / "database.cfg").read_text()
+        found = re.findall(r"bind 127\.0\.0\.1:\d+", text)
+        ports = free_ports(len(found))
+        for bind, port in zip(found, ports, strict=True):
+            text = text.replace(bind, f"bind {LOOPBACK}:{port}")
+        self.start(text)
+        for port in ports:
+            wait_for(lambda: accepts_connections(port), f"port {port}")  # noqa: B023
+        with socket.create_connection((LOOPBACK, ports[-1]), timeout=5) as client:
+            client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            self.assertEqual(client.recv(100), b"")
+
     def test_a_section_may_change_its_mode_at_a_reload(self) -> None:
-        """Its sessions go on, and what comes next is a request."""
+        """Its sessions go on, and what comes next is a request, and the other way round."""
         echo = self.echo()
         server = f" server s1 {LOOPBACK}:{echo.port} pool-min-conn 1\n"
         head = f"listen db\n bind {LOOPBACK}:{self.port}\n"
@@ -227,6 +270,10 @@ class StreamTests(TestCase):
             self.assertIn(b"400 Bad request", ask(self.port, b"no request\r\n\r\n"))
             client.sendall(b"2")
             self.assertEqual(client.recv(100), b"2")
+            daemon.write(f"{head} mode tcp\n{server}backend servers\n")
+            daemon.signal(signal.SIGHUP)
+            wait_for(lambda: daemon.output.count("configuration reloaded") == 4, "the second reload")
+            self.assertEqual(ask(self.port, b"no request\r\n\r\n"), b"no request\r\n\r\n")
 
     def test_a_stop_waits_for_sessions(self) -> None:
         """As long as hard-stop-after allows."""
