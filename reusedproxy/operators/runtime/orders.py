@@ -105,12 +105,12 @@ def set_maxconn_frontend(context: Context, words: Sequence[str]) -> str:
 
 def shutdown_session(context: Context, words: Sequence[str]) -> str:
     """Does `shutdown session <id>`, with a number that `show sess` has given."""
-    if not words:
-        raise Refusal("Session pointer expected (use 'show sess').")
     try:
-        number = int(words[0], 16)
+        number = int(words[0], 16) if words else 0
     except ValueError:
         number = 0
+    if not number:
+        raise Refusal("Session pointer expected (use 'show sess').")
     for frontend in context.proxy.frontends:
         for connection in frontend.connections:
             if id(connection) == number:
