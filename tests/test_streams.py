@@ -348,6 +348,30 @@ class FloorTests(SynchronousTestCase):
         self.assertEqual(len(world.servers["s1"].pool.idle), 1)
         world.check_rest()
 
+    def test_the_floor_stands_beside_long_sessions(self) -> None:
+        """Whatever their number, and for as long as they last."""
+        world = StreamWorld(self, WARM.format(2))
+        world.connect("s1")
+        world.connect("s1")
+        clients = []
+        for _ in range(20):
+            clients.append(world.client())
+            world.advance(1)
+            world.connect("s1")
+        pool = world.servers["s1"].pool
+        for _ in range(60):
+            world.advance(5)
+            for client in clients:
+                client.feed(b"x")
+            while world.dialled("s1"):
+                world.connect("s1")
+            self.assertEqual((len(pool.idle), len(pool.in_use)), (2, 20))
+        for client in clients:
+            client.reset()
+        world.advance(60)
+        self.assertEqual(len(pool.idle), 2)
+        world.check_rest()
+
     def test_a_silent_session_is_no_leak(self) -> None:
         """However long it lasts, within its time-outs."""
         world = StreamWorld(self, "listen l\n bind :1\n timeout tunnel 1d\n server s1 192.0.2.1:1 pool-min-conn 1\n")

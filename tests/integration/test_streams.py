@@ -139,6 +139,33 @@ class StreamTests(TestCase):
         with self.assertRaises(OSError):
             ask(self.port, b"select 1", client)
 
+    def test_what_the_clients_handshake_has_shown_decides(self) -> None:
+        """Its certificate about whether it may come in, its name about the server's."""
+        authority = Authority()
+        ca = authority.write(self.directory / "ca.pem")
+        names = ["a.test", "b.test", "front.test"]
+        pem = authority.issue("a.test", hosts=names).write(self.directory / "server.pem")
+        known = authority.issue("known", client=True).write(self.directory / "known.pem")
+        unknown = authority.issue("unknown", client=True).write(self.directory / "unknown.pem")
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.load_cert_chain(pem)
+        asked: list[str | None] = []
+        server.sni_callback = lambda side, name, context: asked.append(name)
+        echo = self.echo(context=server)
+        self.start(
+            f"listen db\n mode tcp\n bind {LOOPBACK}:{self.port} ssl crt {pem} verify optional ca-file {ca}\n"
+            " tcp-request content reject unless { ssl_c_s_dn(CN) known }\n"
+            f" server s1 {LOOPBACK}:{echo.port} ssl verify required ca-file {ca} sni ssl_fc_sni\n"
+        )
+        for crt, name, admitted in ((known, "a.test", True), (known, "b.test", True), (unknown, "a.test", False)):
+            client = ssl.create_default_context(cafile=str(ca))
+            client.load_cert_chain(crt)
+            plain = socket.create_connection((LOOPBACK, self.port), timeout=5)
+            with client.wrap_socket(plain, server_hostname=name) as secure:
+                secure.sendall(b"hello")
+                self.assertEqual(secure.recv(100), b"hello" if admitted else b"")
+        self.assertEqual(asked, ["a.test", "b.test"])
+
     def test_openssl_at_both_ends(self) -> None:
         """s_client and s_server, whose lines come back turned round."""
         if said := missing("openssl"):
