@@ -7,7 +7,6 @@ What is not, on purpose, is in `DIFFERENCES`.
 
 from __future__ import annotations
 
-from typing import ClassVar
 from unittest import TestCase
 
 from tests.integration.beside import HAProxy, haproxy_version
@@ -98,7 +97,7 @@ SCENARIOS = [
     S("WAIT_END", "tcp-request inspect-delay 500ms\n tcp-request content accept if WAIT_END",
       "c:ab s.none wait=0.3 s<ab c.fin s.fin"),
     S("without a delay nothing is waited for", "tcp-request content reject if {{ req.len gt 0 }}",
-      f"c.open wait=0.1 {TALK}"),
+      f"c.open wait=0.6 {TALK}"),
     S("payload", f"{DELAY}\n tcp-request content reject unless {{{{ req.payload(1,2) -m str el }}}}", TALK),
     S("payload that differs",
       "tcp-request inspect-delay 1s\n tcp-request content reject unless {{ req.payload(1,2) -m str xx }}",
@@ -117,7 +116,7 @@ SCENARIOS = [
     S("SNI", f"{HELLO}\n use_backend {{name}}b if {{{{ req.ssl_sni -i b.example }}}}\n default_backend {{name}}a",
       "c!b.example t.hello c.fin t.fin d!a.example s.hello d.fin s.fin d.end", BACKENDS, server=False),
     S("SNI that nobody waits for", "use_backend {name}b if {{ req.ssl_sni -i b.example }}\n default_backend {name}a",
-      "c.open wait=0.1 c!b.example s.hello c.fin s.fin c.end", BACKENDS, server=False),
+      "c.open wait=0.6 c!b.example s.hello c.fin s.fin c.end", BACKENDS, server=False),
     S("a backend named by SNI", f"{HELLO}\n use_backend {{name}}%[req.ssl_sni,field(1,.)]\n default_backend {{name}}a",
       "c!b.example t.hello c.fin t.fin d!x.example s.hello d.fin s.fin d.end", BACKENDS, server=False),
     S("no hello at all", f"{HELLO}\n tcp-request content reject", "c:GET_/ c.end s.none"),
@@ -158,17 +157,29 @@ class StreamTests(TestCase):
     """Each scenario with both programs, all at a time."""
 
     skip = missing("haproxy")
-    ours: ClassVar[dict[str, list[str]]]
-    theirs: ClassVar[dict[str, list[str]]]
 
     def test_what_both_do(self) -> None:
         """Outcomes, and lines of the log."""
         if self.skip:
             self.skipTest(self.skip)
-        directory = temporary_directory(self)
-        theirs = outcomes(TCPHAProxy, directory / "haproxy", SCENARIOS)
-        ours = outcomes(TCPDaemon, directory / "ours", SCENARIOS)
-        self.assertEqual(len(SCENARIOS), len(theirs), "two scenarios of one name")
-        different = {name: (ours[name], theirs[name]) for name in ours if ours[name] != theirs[name]}
-        said = "\n".join(f"{name}:\n  ours   {one}\n  theirs {other}" for name, (one, other) in different.items())
+        self.assertEqual(len(SCENARIOS), len({each.name for each in SCENARIOS}), "two scenarios of one name")
+        different = self.differences(SCENARIOS)
+        # Those whose moments a busy machine has stretched are alike when there are few of them.
+        for _ in range(2):
+            doubted = [each for each in SCENARIOS if each.name in different.keys() - DIFFERENCES.keys()]
+            if doubted:
+                again = self.differences(doubted)
+                different = {name: said for name, said in different.items() if name in again or name in DIFFERENCES}
+        said = "\n".join(different.values())
         self.assertEqual(set(different), set(DIFFERENCES), f"HAProxy {haproxy_version()}:\n{said}")
+
+    def differences(self, scenarios: list[Scenario]) -> dict[str, str]:
+        """By scenario's name: what comes of it with one program, and what with the other."""
+        directory = temporary_directory(self)
+        theirs = outcomes(TCPHAProxy, directory / "haproxy", scenarios)
+        ours = outcomes(TCPDaemon, directory / "ours", scenarios)
+        return {
+            name: f"{name}:\n  ours   {ours[name]}\n  theirs {theirs[name]}"
+            for name in ours
+            if ours[name] != theirs[name]
+        }
