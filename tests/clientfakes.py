@@ -125,6 +125,10 @@ class Wire:
         self.reading = False
         self._on_end = on_end
 
+    def on_ready(self, events: int) -> None:
+        """What has come is delivered, if anybody reads."""
+        self.pump()
+
     def give_back(self, data: bytes) -> None:
         """It comes again when `pump` goes on, and the end behind it."""
         self.incoming = data + self.incoming

@@ -27,6 +27,7 @@ from tests.tlsfakes import Side
 class Seen:
     """`reusedproxy.rules.facts.Facts` of a request from 127.0.0.1, and perhaps of the answer to it."""
 
+    inspected: Any = None
     source = ("127.0.0.1", 4711)
     destination = ("127.0.0.1", 80)
     first_request = True

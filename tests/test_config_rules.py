@@ -250,8 +250,8 @@ class FaultTests(SynchronousTestCase):
             ("http-request deny if TRUE or", "nothing stands after the last 'or'"),
             ("http-request deny if !", "nothing stands after '!'"),
             (
-                "http-request deny if WAIT_END",
-                "'WAIT_END' is a HAProxy predefined ACL that reusedproxy does not do yet",
+                "http-request deny if RDP_COOKIE",
+                "'RDP_COOKIE' is a HAProxy predefined ACL that reusedproxy does not do yet",
             ),
             ("http-after-response deny", "'deny' cannot be done there, only by 'http-request' and 'http-response'"),
             ("acl a", "'acl' needs a name and what it tests: acl is_static path_end .css .js, say"),

@@ -7,13 +7,15 @@ page again.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from unittest import TestCase
 
 from tests.integration.haproxy_differences import BOTH, REQUESTS, RESPONSES, US, Difference
 from tests.integration.test_access_beside_haproxy import REASONS
 from tests.integration.test_sections_beside_haproxy import DIFFERENCES as SECTIONS
+from tests.integration.test_sections_beside_haproxy import TCP_DIFFERENCES as TCP_SECTIONS
+from tests.integration.test_streams_beside_haproxy import DIFFERENCES as STREAMS
 
 PAGE = Path(__file__).parents[1] / "docs" / "differences.md"
 RIGHT = {US: "us", BOTH: "either"}
@@ -32,12 +34,14 @@ def wire(differences: Iterable[Difference]) -> str:
     return "\n".join(lines)
 
 
-def sections() -> str:
+def sections(known: Mapping[tuple[str, str], str]) -> str:
     lines = ["| line | in | difference |", "|---|---|---|"]
-    lines += [
-        f"| `{cell(line)}` | {', '.join(where.split())} | {cell(why)} |" for (line, where), why in SECTIONS.items()
-    ]
+    lines += [f"| `{cell(line)}` | {', '.join(where.split())} | {cell(why)} |" for (line, where), why in known.items()]
     return "\n".join(lines)
+
+
+def streams() -> str:
+    return "\n".join(f"- {name}: {why}." for name, why in STREAMS.items())
 
 
 def access() -> str:
@@ -45,7 +49,8 @@ def access() -> str:
 
 
 PARTS = {
-    "requests": wire(REQUESTS), "responses": wire(RESPONSES), "sections": sections(), "access": access(),
+    "requests": wire(REQUESTS), "responses": wire(RESPONSES), "access": access(),
+    "sections": sections(SECTIONS), "tcp": sections(TCP_SECTIONS), "streams": streams(),
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ LAYERS = [
     "build",
     "operators",
     "clients",
+    "streams",
     "exchanges",
     "backends",
     "pool",
@@ -29,7 +30,7 @@ LAYERS = [
 ]
 
 #: Layers of living objects, which operators' modules see only as `operators.view` reads them.
-LIVING = {"build", "daemon", "clients", "exchanges", "backends", "pool", "net"}
+LIVING = {"build", "daemon", "clients", "streams", "exchanges", "backends", "pool", "net"}
 
 #: Functions of values, which they may import of these all the same.
 FUNCTIONS = {

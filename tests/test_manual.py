@@ -204,7 +204,7 @@ class ConfigurationPageTests(SynchronousTestCase):
             return set(re.split(r"[\s,.]+", " ".join(re.findall(r"(?m)^\.Ic (.*)", items[title])))) - {""}
 
         self.assertEqual(haproxy_words.SECTIONS_NOT_DONE, named("Sections"))
-        self.assertEqual({"tcp", *haproxy_words.MODES_NOT_DONE}, named("Modes"))
+        self.assertEqual(haproxy_words.MODES_NOT_DONE, named("Modes"))
         self.assertEqual(haproxy_words.BALANCE.difference(BALANCE), named("Algorithms"))
         self.assertEqual(haproxy_words.TIMEOUTS - {*proxies._TIMEOUT_FIELDS}, named("Timeouts"))
         self.assertEqual(haproxy_words.STATS - taken_by("stats", haproxy_words.STATS, "1s"), named("Statistics"))

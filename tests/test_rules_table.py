@@ -15,6 +15,7 @@ from reusedproxy.config.rules.formats import read_format
 from reusedproxy.config.rules.samples import CONVERTERS, FETCHES, REQUEST, RESPONSE, SAME
 from reusedproxy.rules.facts import Binary
 from reusedproxy.rules.matching import condition, criterion
+from reusedproxy.rules.samples.byte_fetches import BYTE_FETCHES
 from reusedproxy.rules.samples.certificates import Certificate, one_line, rfc2253
 from reusedproxy.rules.samples.compile import compiled, compiled_text
 from reusedproxy.rules.samples.formats import text_of, text_of_body
@@ -191,6 +192,9 @@ class TableTests(SynchronousTestCase):
             "fc_dst",
             "fc_src_port",
             "fc_dst_port",
+            *BYTE_FETCHES,
+            "payload",
+            "payload_lv",
         }
         self.assertEqual(set(FETCHES) - asked - certificates - elsewhere, {"req.cook_val", "req.hdrs"})
         converted = {name for text in tables for name in re.findall(r",([a-z0-9_]+)", text)}

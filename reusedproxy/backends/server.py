@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import Any, Protocol
 
@@ -62,6 +63,8 @@ class Server:
         self.pool = pool
         #: Computes the name by which a request's pool is found; None: there is a single pool.
         self.naming: Naming | None = None
+        #: Writes what a new connection says first of its client, in mode tcp (`send-proxy`); None: nothing.
+        self.introduces: Callable[[Any], bytes] | None = None
         #: Pools that reloads have put this one in place of, while clients still use them.
         self.former: list[HTTPConnectionPool] = []
         self.weight = settings.weight

@@ -44,7 +44,7 @@ from reusedproxy.net.resolver import Query
 from reusedproxy.net.slices import Steps, run_through
 from reusedproxy.net.tls.files import TLSConfigurationError, Trusts
 from reusedproxy.net.watchdog import Standstills
-from reusedproxy.operators.logs.access import access_log, handshake_log
+from reusedproxy.operators.logs.access import access_log, handshake_log, stream_log
 from reusedproxy.operators.logs.targets import NO_SOCKET, LogTargets, UnknownHost, trouble_with
 from reusedproxy.operators.logs.targets import Target as LogSink
 from reusedproxy.operators.stats.handler import StatsPage
@@ -241,13 +241,19 @@ class Assembly:
             own = self._configuration.backends.get(settings.name)
             if own is not None and own.place == settings.place:
                 frontend.own_backend = own.name
-            frontend.routing = yield from rule_sets.routing(frontend)
             frontend.backends = backends
+            if settings.mode == "tcp":
+                frontend.guide = yield from rule_sets.guide(frontend)
+            else:
+                frontend.routing = yield from rule_sets.routing(frontend)
             frontend.gate = rule_sets.gate(frontend.settings)
-            monitor = rule_sets.monitor(frontend)
+            monitor = rule_sets.monitor(frontend) if frontend.guide is None else None
             targets = self._log_targets(settings.logs)
             letters = own_backend.cookie_letters if (own_backend := backends.get(frontend.own_backend or "")) else "--"
-            frontend.log = access_log(frontend, proxy.places, targets, letters)
+            if frontend.guide is None:
+                frontend.log = access_log(frontend, proxy.places, targets, letters)
+            else:
+                frontend.stream_log = stream_log(frontend, proxy.places, targets)
             if monitor is not None:
                 monitor.stand_in()
             frontend.handshakes.log = handshake_log(frontend, targets)
@@ -320,7 +326,7 @@ class Assembly:
         moments = Moments(Reader(proxy, rates))
         if self._configuration.global_.stats_sockets:
             proxy.rates = rates
-        for frontend in proxy.frontends:
+        for frontend in [each for each in proxy.frontends if each.guide is None]:
             own = frontend.settings.stats
             places = [(frontend.pages, own)]
             if frontend.routing is not None:

@@ -13,6 +13,7 @@ from reusedproxy.backends.balance.algorithm import Hash
 from reusedproxy.backends.balance.hashes import FUNCTIONS, avalanche, xxh32
 from reusedproxy.config import model
 from reusedproxy.config.model.balance import HASHES, Balance
+from reusedproxy.config.rules.samples import CLIENT_BYTES
 from reusedproxy.exchanges.attempt import Attempt
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.net.dial import Target
@@ -139,7 +140,7 @@ def _domain(name: bytes) -> bytes:
 
 def _expression(balance: Balance, kind: model.HashType) -> Key:
     assert balance.expression is not None
-    fetch = compiled(balance.expression)
+    fetch = compiled(balance.expression, CLIENT_BYTES)  # which are none where there are requests
     cast = to_text if kind.function == "none" else to_binary
 
     def key(exchange: Exchange) -> bytes | None:

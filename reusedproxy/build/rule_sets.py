@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from attrs import Factory, define
+from attrs import Factory, define, evolve
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.build.answers import Answers
@@ -21,6 +21,7 @@ from reusedproxy.config.language.report import Fault, Wrong
 from reusedproxy.config.model.persistence import Persist
 from reusedproxy.config.model.rules import Criterion, Receive
 from reusedproxy.config.rules.patterns import check_patterns
+from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST, SERVER_BYTES
 from reusedproxy.config.validate.rules import edited, ours_alone
 from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.routing import Choice, Routing
@@ -29,6 +30,8 @@ from reusedproxy.net.slices import Steps
 from reusedproxy.rules.matching import condition
 from reusedproxy.rules.rule_set import RuleSet
 from reusedproxy.rules.samples.formats import text_of
+from reusedproxy.streams.guide import Guide, Way
+from reusedproxy.streams.inspection import ContentRules
 
 #: A character that ends a pattern; the rest of the line is ignored.
 _LINE_END = re.compile(r"[\n\r\0]")
@@ -69,6 +72,7 @@ class RuleSets:
     faults: list[Fault] = Factory(list)
     notices: list[model.Notice] = Factory(list)
     _made: dict[model.Place, RuleSet] = Factory(dict)
+    _ways: dict[model.Place, Way] = Factory(dict)
 
     def routing(self, frontend: Frontend) -> Steps[Routing | None]:
         """Returns the routing of `frontend`; None when neither it nor any backend that it leads to has rules.
@@ -79,7 +83,8 @@ class RuleSets:
         named = [rule.name.constant for rule in settings.use_backends]
         everywhere = None in named
         names = {*self.backends} if everywhere else {name for name in (*named, settings.default_backend) if name}
-        routes = {name: Route(settings, self.backends[name]) for name in sorted(names) if name in self.backends}
+        known = {name: each for name, each in self.backends.items() if each.settings.mode == "http"}
+        routes = {name: Route(settings, known[name]) for name in sorted(names) if name in known}
         if frontend.default_route is not None:
             routes[frontend.default_route.backend.name] = frontend.default_route
         choices = settings.use_backends if default_backend(settings) == settings.default_backend else ()
@@ -109,6 +114,39 @@ class RuleSets:
             frontend, self._rule_set(settings), made, routes, ours_alone(rules), edited(rules), self.disabled
         )
 
+    def guide(self, frontend: Frontend) -> Steps[Guide]:
+        """Returns what leads the streams of a frontend in mode tcp."""
+        settings = frontend.settings
+        rules, read = settings.rules, self._patterns
+        front = ContentRules.of(rules.content, settings.inspect_delay, CLIENT_BYTES, read)
+        ways = {}
+        for name, backend in self.backends.items():
+            if backend.settings.mode == "tcp":
+                ways[name] = self._way(settings, backend)
+                yield
+        choices = settings.use_backends if default_backend(settings) == settings.default_backend else ()
+        made = []
+        for choice in choices:
+            made.append(self._choice(choice, CLIENT_BYTES))
+            yield
+        return Guide(front, made, default_backend(settings), ways, self.disabled)
+
+    def _way(self, frontend: model.Frontend, backend: Backend) -> Way:
+        settings, read = backend.settings, self._patterns
+        rules, own = settings.rules, settings.place == frontend.place
+        if settings.place not in self._ways:
+            self._ways[settings.place] = Way(
+                backend,
+                ContentRules.of(rules.content, settings.inspect_delay, CLIENT_BYTES, read),
+                [
+                    (condition(rule.condition, CLIENT_BYTES, read), text_of(rule.name, CLIENT_BYTES), rule.place)
+                    for rule in settings.use_servers
+                ],
+                ContentRules.of(rules.response_content, settings.response_delay, SERVER_BYTES, read),
+            )
+        way = self._ways[settings.place]
+        return evolve(way, rules=None) if own else way
+
     def gate(self, settings: model.Frontend) -> Gate | None:
         """Returns the check for new connections (`tcp-request connection`); None when all are accepted."""
         rules = settings.rules.connection
@@ -128,9 +166,9 @@ class RuleSets:
             self._made[section.place] = RuleSet(self.answers.rules(section.rules), self._patterns)
         return self._made[section.place]
 
-    def _choice(self, rule: model.UseBackend) -> Choice:
-        test = None if rule.condition is None else condition(rule.condition, read=self._patterns)
-        return Choice(rule.place, test, text_of(rule.name), rule.name.constant is not None)
+    def _choice(self, rule: model.UseBackend, where: str = REQUEST) -> Choice:
+        test = None if rule.condition is None else condition(rule.condition, where, self._patterns)
+        return Choice(rule.place, test, text_of(rule.name, where), rule.name.constant is not None)
 
     def _patterns(self, criterion: Criterion, path: str) -> Iterable[str]:
         if path not in self.files:

@@ -29,6 +29,7 @@ from reusedproxy.config.language.addresses import is_service
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.proxies import PoolLimits
 from reusedproxy.config.model.values import Notice
+from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
@@ -42,6 +43,7 @@ from reusedproxy.net.tls.words import LONGEST_NAME
 from reusedproxy.pool.dialing.budget import Budget
 from reusedproxy.pool.named import ConstantPool, Name, NameRefused, host_name, naming
 from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.pool.raw import RawConstantPool, RawPool
 from reusedproxy.rules.regular import Unevaluated
 from reusedproxy.rules.samples.compile import compiled_text, constant_text
 from reusedproxy.wire.heads import Limits
@@ -69,6 +71,8 @@ class Identity:
     wire: Limits
     #: The expressions for the names of its connections, the name known in advance, and the PROXY protocol version.
     names: tuple[model.Expression | None, model.Expression | None, str | None, str]
+    #: Its connections carry no requests (mode tcp).
+    raw: bool = False
 
 
 class Announce(Protocol):
@@ -182,10 +186,17 @@ class Pools:
             str(settings.sni) if settings.sni is not None and context is not None and context.refuses_nameless else "",
         )
         rest = (identity.limits, self.reactor, self.random, announce, self.limits, self.budget)
+        if identity.raw:
+            if settings.sni is None:
+                return RawPool(name, dialers.dialer(context), *rest)
+            own = host_name(settings.known_name.encode()) if settings.known_name else None
+            return RawConstantPool(
+                name, dialers.dialer(context), *rest, own=own, dialer_for=dialers.named, clock=self.reactor
+            )
         constant = settings.pool_conn_name is None or settings.pool_conn_name.fetch.name == "str"
         if settings.sni is None and constant and not settings.send_proxy:
             return HTTPConnectionPool(name, dialers.dialer(context), *rest)
-        own: bytes | None = None
+        own = None
         if settings.pool_conn_name is None and not settings.send_proxy:
             # Without a known name this is the pool for no name, if such a connection may be opened.
             known = settings.known_name
@@ -274,6 +285,7 @@ class Lines:
             settings.pool,
             self._limits,
             (settings.sni, settings.pool_conn_name, settings.known_name, settings.send_proxy),
+            backend.mode == "tcp",
         )
         announce = partial(self._announce, section=f"backend {backend.name}")
         if previous is not None and previous.identity == identity:
@@ -289,7 +301,11 @@ class Lines:
             pool.ping_request = ping_request
         server = Server(backend.name, settings, pool, self._deadlines.now())
         server.node_seed = node_seed(settings, identity.target)
-        if isinstance(pool, ConstantPool):
+        if identity.raw:
+            server.introduces = _announces(settings.send_proxy)
+            if settings.sni is not None:
+                server.naming = naming(_name_of(settings.sni, CLIENT_BYTES), None)
+        elif isinstance(pool, ConstantPool):
             server.naming = naming(
                 _name_of(settings.sni) if settings.sni else _constant_name(settings).encode(),
                 _name_of(settings.pool_conn_name) if settings.pool_conn_name else None,
@@ -337,7 +353,10 @@ class Lines:
             timeouts.check,
             first_after,
             backend.server_changed,
-            feeds=line.pool.knows_name and context is line.context and target == line.identity.target,
+            feeds=line.pool.carries_requests
+            and line.pool.knows_name
+            and context is line.context
+            and target == line.identity.target,
             dialers=self._step_dialers(backend.settings, settings, server.full_name, dialer),
             most=self._bufsize,
             spread=self._spread,
@@ -533,10 +552,10 @@ def _address(name: object) -> tuple[str, int] | None:
     return name[:2] if isinstance(name, tuple) else None
 
 
-def _name_of(expression: model.Expression) -> Callable[[Exchange], bytes | None]:
+def _name_of(expression: model.Expression, where: str = REQUEST) -> Callable[[Exchange], bytes | None]:
     """Returns the function that fetches a connection's name. It raises NameRefused when the
     expression exceeds its limits."""
-    fetch = compiled_text(expression)
+    fetch = compiled_text(expression, where)
 
     def name(exchange: Exchange) -> bytes | None:
         try:

@@ -20,6 +20,7 @@ from reusedproxy.clients.gate import ACCEPT, EXPECT_PROXY, REJECT, Arrival, Gate
 from reusedproxy.clients.owner import AccessLog, Connected
 from reusedproxy.clients.pending import PendingClient, PendingClients
 from reusedproxy.clients.session_rate import SessionRate
+from reusedproxy.clients.stream import StreamConnection, StreamLog
 from reusedproxy.config import model
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.route import Page, Route
@@ -34,13 +35,14 @@ from reusedproxy.net.tls.server import ServerTLSTransport
 from reusedproxy.net.transport import Transport
 from reusedproxy.rules.actions import ErrorPages
 from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.streams.guide import Guide
 from reusedproxy.wire.bodies import ChunkedBody
 from reusedproxy.wire.heads import Limits
 
 #: The address of all clients at unix sockets.
 UNIX_CLIENT = ("unix", 0)
 #: A client connection makes itself the owner of its transport.
-_NOBODY: ClientConnection = None  # type: ignore[assignment]
+_NOBODY: ClientConnection | StreamConnection = None  # type: ignore[assignment]
 #: Seconds between two log lines about the same bound.
 FULL_EVERY = 60.0
 
@@ -90,6 +92,9 @@ class Frontend:
         self.pages: list[Page] = []
         self.errors: ErrorPages = {}
         self.log: AccessLog | None = None
+        #: Leads the streams of its clients, in mode tcp; None: it is in mode http, and the connections carry requests.
+        self.guide: Guide | None = None
+        self.stream_log: StreamLog | None = None
         self.handshakes = PendingClients(self, poller)
         self.traffic = Traffic()
         self.connections: set[Connected] = set()
@@ -101,7 +106,7 @@ class Frontend:
         self.closing = settings.connection_mode == "close"
         #: Another frontend accepts on its listeners, or nobody does.
         self.stopped = False
-        self.default_route = None if backend is None else Route(settings, backend)
+        self.default_route = None if backend is None or settings.mode == "tcp" else Route(settings, backend)
         #: Tells that the servers of its default backend are told who asks (`option forwardfor`).
         self.forwards = self.default_route is not None and self.default_route.forwards
         #: The name of the backend of its own section, of a `listen`; None: it is a frontend only.
@@ -201,11 +206,17 @@ class Frontend:
         """Hands over a connection that was not idle when this frontend stopped (a pending client's, one whose exchange
         has ended since): to the one that accepts on its listener now, if its client would be admitted there."""
         taker = connection.listener.taker
+        if isinstance(connection, StreamConnection):
+            taken = isinstance(taker, Frontend) and taker is not self and taker.guide is not None
+            if isinstance(taker, Frontend) and taken and self._admitted_alike(connection, taker):
+                connection.move(taker)
+            connection.begin()
+            return
         self._settle(connection, taker if isinstance(taker, Frontend) and taker is not self else None)
 
     def _settle(self, connection: Connected, successor: Frontend | None) -> None:
-        if successor is not None and successor._places is not self._places:
-            successor = None  # it counts for another process
+        if successor is not None and (successor._places is not self._places or successor.guide is not None):
+            successor = None  # it counts for another process, or takes no requests
         if not isinstance(connection, ClientConnection):
             if successor is None:
                 connection.finish()
@@ -235,7 +246,7 @@ class Frontend:
         else:
             connection.finish(admitted=False)
 
-    def _admitted_alike(self, connection: ClientConnection, successor: Frontend) -> bool:
+    def _admitted_alike(self, connection: ClientConnection | StreamConnection, successor: Frontend) -> bool:
         """Tells whether the client would be admitted there, and with a PROXY header before
         its first request as here."""
         accepted, listener = connection.transport.socket, connection.listener
@@ -278,10 +289,17 @@ class Frontend:
     def end_sessions(self, server: Server, letter: str) -> None:
         """Ends the requests that this server carries; `letter` is the first of their termination states."""
         for connection in list(self.connections):
-            if isinstance(connection, ClientConnection) and connection in self.connections:
-                exchange = connection.exchange
-                if exchange is not None and exchange.server is server:
-                    exchange.server_marked(letter)
+            if connection in self.connections and _server_of(connection) is server:
+                self.end_session(connection, letter)
+
+    def end_session(self, connection: Connected, letter: str) -> None:
+        """Ends what this connection is at; `letter` is the first of its termination state."""
+        if isinstance(connection, StreamConnection):
+            connection.stream.cut(letter)
+        elif isinstance(connection, ClientConnection) and connection.exchange is not None:
+            connection.exchange.server_marked(letter)
+        else:
+            connection.abort("ended by an operator")
 
     # What listeners and client connections call.
 
@@ -299,15 +317,19 @@ class Frontend:
                 return
             expects = verdict == EXPECT_PROXY
         connections, places = self.connections, self._places
+        streaming = None
         self.connections_total += 1
         places.taken += 1
         if expects:
             connections.add(self.handshakes.expect_preface(accepted, name, listener))
         elif listener.certificates is not None:
             connections.add(self.handshakes.begin(accepted, name, listener, listener.certificates))
-        else:
+        elif self.guide is None:
             transport = Transport(self._poller, accepted, _NOBODY)
             connections.add(ClientConnection(self, transport, name, listener))
+        else:
+            streaming = StreamConnection(self, Transport(self._poller, accepted, _NOBODY), name, listener)
+            connections.add(streaming)
         size = len(connections)
         if size > self.connections_max:
             self.connections_max = size
@@ -322,12 +344,19 @@ class Frontend:
             listener.pause()
         if self.rate is not None and self.rate.count() and not self.full:
             self._pause()
+        if streaming is not None:
+            streaming.begin()
 
-    def admit(self, accepted: socket, address: tuple[str, int], listener: Listener) -> ClientConnection | PendingClient:
+    def admit(
+        self, accepted: socket, address: tuple[str, int], listener: Listener
+    ) -> ClientConnection | StreamConnection | PendingClient:
         """Makes a client connection, or begins its TLS handshake. The caller counts it."""
         if listener.certificates is not None:
             return self.handshakes.begin(accepted, address, listener, listener.certificates)
-        return ClientConnection(self, Transport(self._poller, accepted, _NOBODY), address, listener)
+        transport = Transport(self._poller, accepted, _NOBODY)
+        if self.guide is None:
+            return ClientConnection(self, transport, address, listener)
+        return StreamConnection(self, transport, address, listener)
 
     def connection_gone(self, connection: Connected, listener: Listener) -> None:
         """Forgets a connection whose socket is closed, and accepts others again if there was no room."""
@@ -447,6 +476,15 @@ class Frontend:
         for listener in self.listeners:
             if not listener.full:
                 listener.resume()
+
+
+def _server_of(connection: Connected) -> Server | None:
+    """Returns the server that a connection's request, or stream, has."""
+    if isinstance(connection, StreamConnection):
+        return connection.stream.server
+    if isinstance(connection, ClientConnection) and connection.exchange is not None:
+        return connection.exchange.server
+    return None
 
 
 def _name_of(address: object) -> tuple[str, int]:

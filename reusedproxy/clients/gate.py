@@ -34,7 +34,7 @@ class Arrival:
     listener: Listener
     frontend_name: str
 
-    head = line = answer = client_tls = server_tls = backend_name = server_name = None
+    inspected = head = line = answer = client_tls = server_tls = backend_name = server_name = None
     first_request = True
     priority = 0, 0
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.owner import Owner
+from reusedproxy.clients.stream import StreamConnection, StreamOwner
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.measures.log_throttle import LogThrottle
 from reusedproxy.net.listener import Listener
@@ -29,7 +30,7 @@ PendingClient = Handshake | Preface
 HandshakeLog = Callable[[PendingClient, HandshakeFailure], None]
 
 
-class Admitting(Owner, Protocol):
+class Admitting(Owner, StreamOwner, Protocol):
     """Defines the frontend as its pending clients know it."""
 
     announce: Callable[[str, str], None]
@@ -37,7 +38,9 @@ class Admitting(Owner, Protocol):
     @property
     def maxconn(self) -> int: ...
 
-    def admit(self, accepted: socket, address: tuple[str, int], listener: Listener) -> ClientConnection | PendingClient:
+    def admit(
+        self, accepted: socket, address: tuple[str, int], listener: Listener
+    ) -> ClientConnection | StreamConnection | PendingClient:
         """Makes the client connection, or begins the handshake that comes before it."""
 
 
@@ -97,12 +100,11 @@ class PendingClients:
         frontend.connections.discard(preface)
         connection = frontend.admit(preface.socket, header.source or preface.address, preface.listener)
         frontend.connections.add(connection)
-        if not isinstance(connection, ClientConnection):
+        if isinstance(connection, (Handshake, Preface)):
             self._destinations[connection] = header.destination
             return
         connection.destination = header.destination
-        if frontend.stopped:
-            frontend.settle(connection)
+        self._begun(connection)
 
     def preface_failed(self, preface: Preface, failure: HandshakeFailure) -> None:
         self._failed(preface, failure, "connection of")
@@ -114,11 +116,22 @@ class PendingClients:
         self.completed += 1
         self.resumed += transport.resumed
         frontend.connections.discard(handshake)
-        connection = ClientConnection(frontend, transport, handshake.address, handshake.listener)
+        connection: ClientConnection | StreamConnection
+        if frontend.guide is None:
+            connection = ClientConnection(frontend, transport, handshake.address, handshake.listener)
+        else:
+            connection = StreamConnection(frontend, transport, handshake.address, handshake.listener)
         connection.destination = self._destinations.pop(handshake, None)
         frontend.connections.add(connection)
-        if frontend.stopped:
-            frontend.settle(connection)
+        if frontend.stopped or frontend.guide is not None:
+            self._begun(connection)
+
+    def _begun(self, connection: ClientConnection | StreamConnection) -> None:
+        """Begins the stream of a connection that has one, or hands it over."""
+        if self._frontend.stopped:
+            self._frontend.settle(connection)
+        elif isinstance(connection, StreamConnection):
+            connection.begin()
 
     def handshake_failed(self, handshake: Handshake, failure: HandshakeFailure) -> None:
         self._failed(handshake, failure, "TLS handshake with")

@@ -359,6 +359,8 @@ class _Reading:
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def configuration(self) -> Generator[None, None, Configuration]:
+        for draft in self.proxies:
+            draft.settle()
         yield from validate(self.proxies, self.global_, self.report)
         validate_names(self.proxies, self.resolvers, self.report)
         if not self.report.names_in_doubt:

@@ -190,7 +190,8 @@ class ReloadTrial:
         """
         old = self.old.lines.get(name)
         before, checker = old.checker if old is not None else None, line.checker
-        if before is None or checker is None or not before.last.passed or not checker.asks_as(before):
+        asks = line.pool.carries_requests
+        if not asks or before is None or checker is None or not before.last.passed or not checker.asks_as(before):
             self._answers[name] = ""
             return
         connection = self._trials[name].take() if name in self._trials else line.pool.acquire()

@@ -112,7 +112,10 @@ def hand_over_queues(replaced: list[Proxy], new: Proxy) -> list[Iterator[None]]:
     left: list[Iterator[None]] = []
     for proxy in replaced:
         for backend in proxy.backends:
-            successor = backend.successor = backends.get(backend.name)
+            successor = backends.get(backend.name)
+            if successor is not None and successor.settings.mode != backend.settings.mode:
+                successor = None  # its servers' connections carry something else
+            backend.successor = successor
             if successor is not None:
                 steps = backend.handing_over(successor)
                 next(steps)

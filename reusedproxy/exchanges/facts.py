@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
 from reusedproxy.backends.server import Server
-from reusedproxy.exchanges.client import Client, session_of
+from reusedproxy.exchanges.client import Client, ClientFacts, session_of
 from reusedproxy.exchanges.cookie_state import CookieState
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.pool.connection import ServerConnection
@@ -19,39 +20,34 @@ from reusedproxy.rules.facts import Sample
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 
-class ExchangeFacts:
-    """Holds the facts of an exchange; the base of `Exchange`. `head` is the request's head, as rules have left it;
-    `line` is its first line as received, if rules have changed the head; `answer` is the response's head.
-    `answer_rules` process that head, and may replace the answer: they return a status, the whole answer, and two
-    letters for the log.
+class FactsFrontend(Protocol):
+    """Defines the frontend as facts know it. `own_backend` is the name of the backend of its own section, a `listen`;
+    None: it has none."""
 
-    This is a base class and not an object of its own: rules are handed the exchange itself, so that most facts are
-    plain attributes. An object between would cost an allocation for each request and a call for each fetch.
-    """
+    name: str
+    own_backend: str | None
 
-    # Most exchanges never touch these; as class attributes they cost nothing.
-    client: Client
+    def usable_servers(self, backend: str) -> int | None:
+        """Returns how many servers of this backend can be chosen; None if there is no such backend."""
+
+
+class FactsClient(ClientFacts, Protocol):
+    """Defines the client connection as facts know it."""
+
+    @property
+    def frontend(self) -> FactsFrontend: ...
+
+
+class ConnectionFacts:
+    """Holds the facts that an exchange and a stream of `mode tcp` have in common: of the two connections, and
+    variables."""
+
+    client: FactsClient
     backend: Backend | None
     server: Server | None
     connection: ServerConnection | None
-    head: RequestHead | None = None
-    answer: ResponseHead | None = None
-    line: bytes | None = None
-    #: What `http-after-response` makes of an answer of our own.
-    own_rules: Callable[..., bytes] | None = None
-    answer_rules: Callable[..., tuple[int, bytes, str] | None] | None = None
-    #: The server to which the request is bound, while it is.
-    binding: Binding | None = None
-    #: What a rule says of persistence: "force", "ignore", or "" without one.
-    persist = ""
-    #: What has become of its persistence cookie; None: its backend has none, or it has not come so far.
-    cookie: CookieState | None = None
     #: Its class and offset in queues (`set-priority-class`, `set-priority-offset`).
     priority = 0, 0
-    #: Answered with a page of the proxy's own, such as the statistics.
-    by_page = False
-    #: Answered by `monitor-uri`, and so not logged.
-    monitored = False
     _variables: dict[str, Sample] | None = None
 
     @property
@@ -69,10 +65,6 @@ class ExchangeFacts:
         except OSError:
             return "", 0
         return (found[0], found[1]) if isinstance(found, tuple) else ("unix", 0)
-
-    @property
-    def first_request(self) -> bool:
-        return self.client.requests <= 1
 
     @property
     def frontend_name(self) -> str:
@@ -120,9 +112,8 @@ class ExchangeFacts:
             self._scope(name)[name] = value
 
     def _at_hand(self, name: str) -> bool:
-        """Tells whether a variable's scope exists now. HAProxy drops `req` variables where the rules for responses
-        begin, and has `res` ones from there on."""
-        return not name.startswith("req." if self.answer is not None else "res.")
+        """Tells whether a variable's scope exists now."""
+        return True
 
     def _scope(self, name: str) -> dict[str, Sample]:
         """Returns the variables of a scope: `sess` lives as long as the client's connection, the others at most
@@ -132,3 +123,43 @@ class ExchangeFacts:
         if self._variables is None:
             self._variables = {}
         return self._variables
+
+
+class ExchangeFacts(ConnectionFacts):
+    """Holds the facts of an exchange; the base of `Exchange`. `head` is the request's head, as rules have left it;
+    `line` is its first line as received, if rules have changed the head; `answer` is the response's head.
+    `answer_rules` process that head, and may replace the answer: they return a status, the whole answer, and two
+    letters for the log.
+
+    This is a base class and not an object of its own: rules are handed the exchange itself, so that most facts are
+    plain attributes. An object between would cost an allocation for each request and a call for each fetch.
+    """
+
+    # Most exchanges never touch these; as class attributes they cost nothing.
+    client: Client
+    inspected: None = None
+    head: RequestHead | None = None
+    answer: ResponseHead | None = None
+    line: bytes | None = None
+    #: What `http-after-response` makes of an answer of our own.
+    own_rules: Callable[..., bytes] | None = None
+    answer_rules: Callable[..., tuple[int, bytes, str] | None] | None = None
+    #: The server to which the request is bound, while it is.
+    binding: Binding | None = None
+    #: What a rule says of persistence: "force", "ignore", or "" without one.
+    persist = ""
+    #: What has become of its persistence cookie; None: its backend has none, or it has not come so far.
+    cookie: CookieState | None = None
+    #: Answered with a page of the proxy's own, such as the statistics.
+    by_page = False
+    #: Answered by `monitor-uri`, and so not logged.
+    monitored = False
+
+    @property
+    def first_request(self) -> bool:
+        return self.client.requests <= 1
+
+    def _at_hand(self, name: str) -> bool:
+        """Tells whether a variable's scope exists now. HAProxy drops `req` variables where the rules for responses
+        begin, and has `res` ones from there on."""
+        return not name.startswith("req." if self.answer is not None else "res.")

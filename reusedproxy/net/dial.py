@@ -129,6 +129,12 @@ class Dialer:
         """Returns the dialer that does the same with another address."""
         return Dialer(self.poller, self.deadlines, target, context, self.timeout, self.last, self.preface, self.brief)
 
+    def saying(self, preface: bytes) -> Dialer:
+        """Returns the dialer that does the same, and sends these bytes first."""
+        return Dialer(
+            self.poller, self.deadlines, self.target, self.context, self.timeout, self.last, lambda connected: preface
+        )
+
     def dial(self, owner: DialOwner) -> Dial:
         """Begins to connect. The owner is told later, never within this call."""
         return Dial(self, owner)

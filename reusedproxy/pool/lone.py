@@ -1,5 +1,6 @@
-"""Opens one connection for one request, at a server whose pool gives none because the server is out of service: it may
-be in maintenance, and somebody wants to look at it all the same. It must never know requests."""
+"""Opens one connection for one request or client, where the pool gives none: its server is in maintenance, and somebody
+wants to look at it all the same; or the connection begins with a PROXY protocol header that names the client. It must
+never know requests."""
 
 from __future__ import annotations
 
@@ -14,11 +15,11 @@ class LoneDial:
     """Dials once, past the pool's pacing, and takes the place of the pool for the waiter, which may `leave` it. The
     pool counts the dial and the connection, and retires that after use."""
 
-    def __init__(self, pool: HTTPConnectionPool, waiter: Waiter) -> None:
+    def __init__(self, pool: HTTPConnectionPool, waiter: Waiter, preface: bytes = b"") -> None:
         self._pool = pool
         self._waiter: Waiter | None = waiter
         self._since = pool.deadlines.now()
-        self._dial = pool.dial_for(self)
+        self._dial = pool.dial_for(self, preface)
 
     def leave(self, waiter: Waiter, timed_out: bool = False) -> None:
         """Gives up the dial, whose waiter waits no more. Does nothing if the dial has ended."""

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
 from random import Random
 from time import time
+from typing import Any
 
 from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
@@ -58,6 +59,8 @@ class HTTPConnectionPool:
 
     #: Tells that each connection serves only the client for which it was opened.
     solo = False
+    #: Tells that its connections carry requests, one after the other; without that, what one client says (`pool.raw`).
+    carries_requests = True
 
     def __init__(
         self,
@@ -306,9 +309,10 @@ class HTTPConnectionPool:
             return False
         return len(self.idle) < self.limits.min_conn or (self.limits.keep_checks and not self.idle)
 
-    def dial_for(self, owner: DialOwner) -> Dial:
-        """Dials as this pool does, for an owner that may `adopt` the connection."""
-        return self._dialer.dial(owner)
+    def dial_for(self, owner: DialOwner, preface: bytes = b"") -> Dial:
+        """Dials as this pool does, for an owner that may `adopt` the connection. `preface` is what is sent first, in
+        the clear."""
+        return (self._dialer.saying(preface) if preface else self._dialer).dial(owner)
 
     def adopt(self, dial: Dial, transport: Transport) -> ServerConnection:
         """Takes in a connection that was opened elsewhere, in the same way to the same server. It is in use by the
@@ -330,11 +334,18 @@ class HTTPConnectionPool:
         """Makes a connection of this pool, in none of its lists yet."""
         counters, context = self.counters, self.context
         counters.opened(cause, dial, transport, context is not None and context.settings.crt is not None)
-        connection = ServerConnection(
-            self, transport, self.deadlines.now(), self._wire_limits, counters.handshakes, dial.took
-        )
+        connection = self._connection(dial, transport)
         self.upkeep.born(connection)
         return connection
+
+    def alike(self, *arguments: Any, group: PoolGroup[HTTPConnectionPool]) -> HTTPConnectionPool:
+        """Returns a pool of this kind for another name of the same server."""
+        return HTTPConnectionPool(*arguments, group=group)
+
+    def _connection(self, dial: Dial, transport: Transport) -> ServerConnection:
+        return ServerConnection(
+            self, transport, self.deadlines.now(), self._wire_limits, self.counters.handshakes, dial.took
+        )
 
     def retire(self, connection: ServerConnection, reason: str, *, at_once: bool = False, by: str = PROXY) -> None:
         """Ends a connection; see `Holdings.retire`."""

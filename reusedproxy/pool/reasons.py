@@ -32,7 +32,7 @@ ERROR = "error"  # it was lost, or broke the protocol, or was too slow, under a 
 REFUSED_LATE = "refused_late"  # TLS 1.3: the server refused our certificate when the handshake was complete for us
 PING_FAIL = "ping_fail"
 CLIENT_GONE = "client_gone"  # in the middle of its request
-TUNNEL = "tunnel"  # another protocol has ended
+TUNNEL = "tunnel"  # another protocol, or a session of mode tcp, has ended
 OVERFLOW = "overflow"  # more than are wanted: pool-max-conn, pool-purge-delay, what is needed, strict-maxconn
 SUSPECT = "suspect"  # it had stood through a standstill of the process or the machine
 LEAKED = "leaked"  # in use by nobody
@@ -73,6 +73,9 @@ _ALWAYS = {
     EARLY: EARLY_RESPONSE,
     "client gone": CLIENT_GONE,
     "tunnel over": TUNNEL,
+    "session over": TUNNEL,
+    "closed by a rule": TUNNEL,
+    "greeting too long": UNSOLICITED_DATA,
     "pool full": OVERFLOW,
     "purged": OVERFLOW,
     SURPLUS: OVERFLOW,

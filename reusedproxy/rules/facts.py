@@ -84,8 +84,30 @@ class TLSSide(Protocol):
         """Returns all certificates that the peer has shown, its own first, each in DER."""
 
 
+class Inspected(Protocol):
+    """Gives access to the bytes of a connection in `mode tcp`, which may still be coming. `final` tells that nothing
+    more is waited for; a fetch sets `changes` if its value may be another one when more has come."""
+
+    changes: bool
+
+    @property
+    def final(self) -> bool: ...
+
+    @property
+    def request_bytes(self) -> bytes:
+        """Returns what the client has sent so far."""
+
+    @property
+    def response_bytes(self) -> bytes:
+        """Returns what the server has sent so far."""
+
+
 class Facts(Protocol):
-    """Gives access to one exchange, for sample fetches."""
+    """Gives access to one exchange, or one session of `mode tcp`, for sample fetches."""
+
+    @property
+    def inspected(self) -> Inspected | None:
+        """Returns the bytes that rules of `mode tcp` look at; None elsewhere."""
 
     @property
     def head(self) -> RequestHead | None: ...

@@ -151,6 +151,22 @@ DIFFERENCES = {
 }
 
 
+# The same in mode tcp, besides those that differ in both modes.
+_REFUSED = "HAProxy ignores it with a warning, and lets everybody in"
+_NO_EFFECT = "HAProxy warns of what is without effect in either mode"
+TCP_DIFFERENCES = {
+    ("http-request deny if { path / }", "frontend listen backend"): _REFUSED,
+    ("http-response deny if { status 500 }", "frontend listen backend"): _REFUSED,
+    ("option disable-h2-upgrade", "frontend listen"): _NO_EFFECT,
+    ("option http-no-delay", "frontend listen backend"): _NO_EFFECT,
+    ("retry-on 503", "listen backend"): "HAProxy does not say that it does nothing",
+    (
+        "use_backend first if { path / }",
+        "frontend listen",
+    ): "HAProxy does not say that the path is there by chance only: nothing waits for it",
+}
+
+
 @frozen
 class Verdict:
     kind: str
@@ -187,13 +203,22 @@ class SectionsBesideHAProxyTests(TestCase):
     def test_each_keyword_in_each_section(self) -> None:
         """What HAProxy refuses we refuse; what it takes we take, or say that it is not done;
         what it ignores is warned of."""
-        cases = [(line, section) for line in LINES for section in SECTIONS]
-        texts = [BASE + SECTIONS[section].format(line) for line, section in cases]
+        self.compare(BASE, DIFFERENCES)
+
+    def test_each_keyword_in_mode_tcp(self) -> None:
+        """What is about requests is ignored there, unless it would keep somebody out."""
+        both = {case: why for case, why in DIFFERENCES.items() if "httpslog" not in case[0]}
+        self.compare(BASE.replace("mode http", "mode tcp"), both | TCP_DIFFERENCES, "mode tcp")
+
+    def compare(self, base: str, known: dict[tuple[str, str], str], mode: str = "mode http") -> None:
+        lines = [mode if line == "mode http" else line for line in LINES]
+        cases = [(line, section) for line in lines for section in SECTIONS]
+        texts = [base + SECTIONS[section].format(line) for line, section in cases]
         # A table is wanted by the lines that name one; ours does not do them.
         tables = [text.replace(" server s0", " stick-table type ip size 1k\n server s0", 1) for text in texts]
         with ThreadPoolExecutor(4) as threads:
             found = list(threads.map(self.theirs, map(str, range(len(cases))), tables))
-        differences = {(line, section) for (line, sections) in DIFFERENCES for section in sections.split()}
+        differences = {(line, section) for (line, sections) in known for section in sections.split()}
         unexpected = []
         for case, text, theirs in zip(cases, texts, found, strict=True):
             mine = ours(text)

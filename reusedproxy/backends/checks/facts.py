@@ -15,6 +15,7 @@ class CheckFacts:
     refused."""
 
     head: RequestHead | None = None
+    inspected = None
     line: bytes | None = None
     source = destination = _NOWHERE
     first_request = True

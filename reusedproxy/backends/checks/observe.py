@@ -57,7 +57,7 @@ class Observer:
             return
         status = ended.status if ended.answered else ended.answer.status if ended.answer is not None else 0
         if not self._http:
-            if status or letters in _FAILURES:
+            if status or letters in _FAILURES or letters[1] in "-D":
                 self.failures = 0  # it could be connected to
         elif status and not (100 <= status < 500 or status in (501, 505)):
             self.failed(WRONG_STATUS)

@@ -11,6 +11,8 @@ from reusedproxy.config.model.values import Expression, Place
 BALANCE = ("roundrobin", "static-rr", "leastconn", "first", "random", "source", "uri", "url_param", "hdr", "hash")
 #: Those that hash something of a request.
 HASHES = frozenset(("source", "uri", "url_param", "hdr", "hash"))
+#: Those of them that look at a request; in `mode tcp` there is none.
+NEEDS_HTTP = frozenset(("uri", "url_param", "hdr"))
 
 
 @frozen

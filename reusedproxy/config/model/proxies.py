@@ -217,8 +217,9 @@ class Server:
 class Frontend:
     """Holds a `frontend`, or the front half of a `listen`.
 
-    `connection_mode`: "keep-alive" (default), "server-close" or "close" (option httpclose). `log_format`: "httplog", or
-    "default" for the short line that HAProxy writes without an option. `logs` receive its access log, `event_logs` the
+    `connection_mode`: "keep-alive" (default), "server-close" or "close" (option httpclose). `log_format`: "httplog",
+    "tcplog", or "default" for the short line that HAProxy writes without an option. `inspect_delay`: seconds that rules
+    may wait for what a client sends first. `logs` receive its access log, `event_logs` the
     events of the frontend itself. `session_rate`: clients that it accepts in a second; 0: any number. `errors` are
     pages in place of the proxy's own.
     """
@@ -242,6 +243,7 @@ class Frontend:
     disabled: bool = False
     stats: StatsPage | None = None
     monitor_uri: str = ""
+    inspect_delay: float | None = None
     rules: Rules = NO_RULES
     errors: tuple[ErrorPage, ...] = ()
 
@@ -260,6 +262,7 @@ class Backend:
     that no server has been sent yet; False: none. `prefer_last`: a client's next request goes to the server of the one
     before, where a connection is ready; `max_keep_alive_queue`: if that server is full, where fewer than so many others
     wait there (-1: any number). `prefer_warm`: among equal servers one with a connection that is ready comes first.
+    `inspect_delay` and `response_delay`: seconds that rules may wait for what a client, or a server, sends first.
     `event_logs` receive the events of its servers. `cookie` None: there is no persistence cookie. `persist`: a cookie's
     server gets its requests though it is out of service. `errors` are pages in place of the proxy's own and of the
     frontend's.
@@ -296,6 +299,8 @@ class Backend:
     cookie: Cookie | None = None
     dynamic_cookie_key: str = ""
     persist: bool = False
+    inspect_delay: float | None = None
+    response_delay: float | None = None
     errors: tuple[ErrorPage, ...] = ()
 
     def redispatches(self, retry: int) -> bool:

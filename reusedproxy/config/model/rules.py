@@ -97,7 +97,8 @@ class Action:
 
 @frozen
 class Receive(Action):
-    """Holds the action of `tcp-request connection`: `verb` is "accept", "reject" or "expect-proxy"."""
+    """Holds the action of `tcp-request connection` ("accept", "reject" or "expect-proxy") and `content` ("accept" or
+    "reject"), or `tcp-response content` ("close", too)."""
 
     verb: str
 
@@ -132,7 +133,8 @@ class Rules:
 
     `redirects` are lines that begin with that word, `after` those of `http-after-response`, `connection` those of
     `tcp-request connection`, `monitor` those of `monitor fail`, `persist` those of `force-persist` and
-    `ignore-persist`. True when there are rules for requests or responses; the last three do not count.
+    `ignore-persist`, `content` and `response_content` those of `tcp-request content` and `tcp-response content`. True
+    when there are rules for requests or responses; those of connections and monitors, and contents, do not count.
     """
 
     request: tuple[Rule, ...] = ()
@@ -142,6 +144,8 @@ class Rules:
     connection: tuple[Rule, ...] = ()
     monitor: tuple[Rule, ...] = ()
     persist: tuple[Rule, ...] = ()
+    content: tuple[Rule, ...] = ()
+    response_content: tuple[Rule, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.request or self.redirects or self.response or self.after or self.persist)

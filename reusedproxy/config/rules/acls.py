@@ -24,6 +24,8 @@ from reusedproxy.config.rules.samples import CASTS, FETCHES, SAME
 _DERIVED = re.compile(rf"([A-Za-z0-9_.]+?)_({'|'.join(sorted(ACL_METHODS))})(?=[,(]|\Z)")
 _CRITERIA = ACL_ONLY | FETCHES.keys() | HAPROXY_FETCHES
 _NAME = re.compile(r"[A-Za-z0-9_.:-]+\Z")
+#: A version in HAProxy's form (`req.ssl_ver`): 3.1 is TLS 1.0.
+_VERSION = re.compile(r"\b([0-9]{1,3})\.([0-9]{1,3})\b")
 _HAPROXY_FLAGS = {"-M": "load the file as a map", "-u": "an id", "-n": "no look-up of names"}
 
 #: Predefined ACLs (manual, section 7.4).
@@ -40,6 +42,8 @@ PREDEFINED = {
     "HTTP_URL_SLASH": "url_beg /",
     "HTTP_URL_STAR": "url *",
     "LOCALHOST": "src 127.0.0.1/8 ::1",
+    "REQ_CONTENT": "req.len gt 0",
+    "WAIT_END": "wait_end",
     "METH_CONNECT": "method CONNECT",
     "METH_DELETE": "method DELETE",
     "METH_GET": "method GET HEAD",
@@ -49,7 +53,7 @@ PREDEFINED = {
     "METH_PUT": "method PUT",
     "METH_TRACE": "method TRACE",
 }
-_PREDEFINED_NOT_DONE = words("RDP_COOKIE REQ_CONTENT WAIT_END")
+_PREDEFINED_NOT_DONE = words("RDP_COOKIE")
 
 #: The ACLs of one section: all lines of each name. A predefined ACL is entered at its first use.
 Acls = dict[str, list[Criterion]]
@@ -124,6 +128,8 @@ def read_criterion(words: Sequence[str], place: Place, what: str, report: Report
         raise Wrong(f"{what}: '{text}' gives {given}, which has no usual way to be compared: add -m and a method")
     if method != "found" and METHODS[method] not in CASTS[given]:
         raise Wrong(f"{what}: '-m {method}' cannot be used with '{text}', which gives {given}")
+    if method == "int" and expression.fetch.name in ("req.ssl_ver", "req_ssl_ver") and not expression.converters:
+        rest = [_VERSION.sub(_version_number, each) for each in rest]
     check_patterns(method, rest, what)
     if not rest and not files and not ended and method not in ("bool", "found"):
         report.warn(
@@ -132,6 +138,10 @@ def read_criterion(words: Sequence[str], place: Place, what: str, report: Report
             " '-m found' asks whether it is there",
         )
     return Criterion(place, expression, method, tuple(rest), tuple(files), ignore_case, cased_files)
+
+
+def _version_number(found: re.Match[str]) -> str:
+    return str(int(found[1]) << 16 | int(found[2]))
 
 
 def _method(word: str, what: str) -> str:

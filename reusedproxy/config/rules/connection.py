@@ -7,7 +7,7 @@ from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean
 from reusedproxy.config.model.rules import Receive, Rule
 from reusedproxy.config.rules.acls import Acls, read_condition, split_condition
 
-_OTHER_STAGES = words("session content inspect-delay")
+_OTHER_STAGES = words("content inspect-delay session")
 _NOT_DONE = words(
     """
     capture expect-netscaler-cip sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 set-dst
@@ -26,8 +26,8 @@ def read_connection_rule(line: Line, acls: Acls, report: Report) -> Rule:
         raise Wrong("'tcp-request' needs 'connection' and an action after it: tcp-request connection reject if …, say")
     stage, *rest = line.arguments
     if stage != "connection":
-        if stage in _OTHER_STAGES:
-            raise Wrong(not_done(f"tcp-request {stage}", "rule"))
+        if stage == "session":
+            raise Wrong(not_done("tcp-request session", "rule", "write 'tcp-request connection' or 'content'"))
         raise Wrong(f"'tcp-request': unknown word '{stage}'{did_you_mean(stage, {'connection', *_OTHER_STAGES})}")
     what = "'tcp-request connection'"
     before, condition = split_condition(rest)

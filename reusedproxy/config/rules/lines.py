@@ -20,7 +20,7 @@ from reusedproxy.config.rules.actions import (
 )
 from reusedproxy.config.rules.formats import literal
 from reusedproxy.config.rules.reading import Reading
-from reusedproxy.config.rules.samples import REQUEST, RESPONSE
+from reusedproxy.config.rules.samples import CLIENT_BYTES, REQUEST, RESPONSE
 
 
 def read_request_rule(line: Line, acls: Acls, report: Report) -> Rule:
@@ -62,7 +62,8 @@ def read_use_backend(line: Line, acls: Acls, report: Report) -> UseBackend:
     """Parses `use_backend NAME [if|unless CONDITION]`. Raises Wrong."""
     before, condition = split_condition(line.arguments)
     name = Line(line.place, (line.keyword, *before)).one_argument("the name of a backend")
-    reading = Reading((), "'use_backend'", REQUEST, "", "'use_backend' rules", line, report)
+    # In mode http the bytes of a connection are not at hand; the mode may be said after this line.
+    reading = Reading((), "'use_backend'", CLIENT_BYTES, "", "'use_backend' rules", line, report)
     made = reading.format(name) if "%" in name else literal(name)
     return UseBackend(line.place, made, read_condition(condition, acls, line.place, "'use_backend'", report))
 

@@ -12,7 +12,7 @@ from reusedproxy.config.model.rules import Format
 from reusedproxy.config.model.values import Expression
 from reusedproxy.config.rules.expressions import read_expression, where_of
 from reusedproxy.config.rules.formats import read_format
-from reusedproxy.config.rules.samples import RESPONSE
+from reusedproxy.config.rules.samples import AT_HAND, NEEDED
 
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 #: Headers that frame a message: another value would make its end ambiguous.
@@ -62,9 +62,8 @@ def read_format_for(text: str, what: str, where: str, place_words: str) -> Forma
 
 def _at_hand(expression: Expression, what: str, where: str, place_words: str) -> Expression:
     needed = where_of(expression)
-    if needed and needed != where:
-        head = "a response" if needed == RESPONSE else "a request"
-        raise Wrong(f"{what}: '{expression}' needs {head}, which is not at hand in {place_words}")
+    if needed not in AT_HAND[where]:
+        raise Wrong(f"{what}: '{expression}' needs {NEEDED[needed]}, which is not at hand in {place_words}")
     return expression
 
 

@@ -9,8 +9,26 @@ from __future__ import annotations
 
 from attrs import frozen
 
-#: Where a fetch is available: the request's head only while the request's rules run, as in HAProxy.
+#: Where a fetch is available: the request's head only while the request's rules run, as in HAProxy; the bytes of a
+#: connection, and what can be read in them, only where rules of `mode tcp` inspect them.
 REQUEST, RESPONSE, ALWAYS = "request", "response", ""
+CLIENT_BYTES, SERVER_BYTES, EITHER_BYTES = "client's bytes", "server's bytes", "bytes"
+
+#: What is at hand where a rule stands. A head may be read in a client's bytes, too.
+AT_HAND = {
+    REQUEST: frozenset((ALWAYS, REQUEST)),
+    RESPONSE: frozenset((ALWAYS, RESPONSE)),
+    CLIENT_BYTES: frozenset((ALWAYS, REQUEST, CLIENT_BYTES, EITHER_BYTES)),
+    SERVER_BYTES: frozenset((ALWAYS, RESPONSE, SERVER_BYTES, EITHER_BYTES)),
+}
+#: In words.
+NEEDED = {
+    REQUEST: "a request",
+    RESPONSE: "a response",
+    CLIENT_BYTES: "what a client sends in 'mode tcp'",
+    SERVER_BYTES: "what a server sends in 'mode tcp'",
+    EITHER_BYTES: "what is sent in 'mode tcp'",
+}
 
 
 @frozen
@@ -79,6 +97,17 @@ FETCHES: dict[str, Signature] = {
     **_of(RESPONSE, "int", "ssl_bc_alg_keysize ssl_bc_use_keysize"),
     **{name: Signature(each.least, each.most, each.gives, where=RESPONSE, numbers=each.numbers)
        for name, each in _certificate("ssl_s").items()},
+    # Bytes of connections (7.3.5).
+    **_of(CLIENT_BYTES, "bool", "wait_end"),
+    **_of(CLIENT_BYTES, "int", "req.len req.ssl_hello_type req.ssl_ver"),
+    **_of(CLIENT_BYTES, "bin", "req.payload", 2, 2, (0, 1)),
+    **_of(CLIENT_BYTES, "bin", "req.payload_lv", 2, 3, (0, 1, 2)),
+    **_of(CLIENT_BYTES, "str", "req.ssl_sni req.ssl_alpn"),
+    **_of(EITHER_BYTES, "bin", "payload", 2, 2, (0, 1)),
+    **_of(EITHER_BYTES, "bin", "payload_lv", 2, 3, (0, 1, 2)),
+    **_of(SERVER_BYTES, "int", "res.len res.ssl_hello_type"),
+    **_of(SERVER_BYTES, "bin", "res.payload", 2, 2, (0, 1)),
+    **_of(SERVER_BYTES, "bin", "res.payload_lv", 2, 3, (0, 1, 2)),
     # HTTP (7.3.6).
     **_of(ALWAYS, "meth", "method"),
     **_of(REQUEST, "str", "path pathq url base baseq"),
@@ -150,6 +179,11 @@ LOGGED = _of(ALWAYS, "str", "%r %HM %HU %HP %HPO %HQ %HV %T %ft %b %s")
 SAME = {
     "urlp": "url_param",
     "req_ver": "req.ver",
+    "req_len": "req.len",
+    "req_ssl_hello_type": "req.ssl_hello_type",
+    "req_ssl_sni": "req.ssl_sni",
+    "req_ssl_ver": "req.ssl_ver",
+    "rep_ssl_hello_type": "res.ssl_hello_type",
     "resp_ver": "res.ver",
     "cook": "req.cook",
     "cook_cnt": "req.cook_cnt",
@@ -165,7 +199,7 @@ SAME = {
 }
 
 #: Fetches from the request in a request's rules, and from the response in a response's.
-BY_PLACE = frozenset(("hdr", "hdr_cnt", "hdr_val", "hdr_ip"))
+BY_PLACE = frozenset(("hdr", "hdr_cnt", "hdr_val", "hdr_ip", "payload", "payload_lv"))
 
 
 def _converters(

@@ -14,12 +14,12 @@ from reusedproxy.config.rules.acls import read_condition, split_condition
 from reusedproxy.config.rules.expressions import read_expression, where_of
 from reusedproxy.config.rules.formats import literal
 from reusedproxy.config.rules.reading import Reading
-from reusedproxy.config.rules.samples import REQUEST, RESPONSE
+from reusedproxy.config.rules.samples import CLIENT_BYTES, RESPONSE, SERVER_BYTES
 from reusedproxy.config.sections.draft import ProxyDraft
 
 FUNCTIONS = ("sdbm", "djb2", "wt6", "crc32", "none")
 _HINTS = {
-    "rdp-cookie": "it is for mode tcp, which reusedproxy does not do",
+    "rdp-cookie": "write 'balance source', or 'leastconn'",
     "log-hash": "it is for mode log: write 'balance hash EXPRESSION'",
     "sticky": "it is for mode log: write 'balance first', with a 'maxconn' on each server",
 }
@@ -97,7 +97,7 @@ def _hash(made: Balance, words: list[str]) -> Balance:
     if words[1:]:
         raise Wrong(f"'balance hash' takes one expression: '{words[1]}' is too much")
     expression = read_expression(words[0], "'balance hash'")
-    if where_of(expression) == RESPONSE:
+    if where_of(expression) in (RESPONSE, SERVER_BYTES):
         raise Wrong(f"'balance hash': '{expression}' needs a response, and a server is chosen before there is one")
     return evolve(made, expression=expression)
 
@@ -150,7 +150,7 @@ def read_use_server(proxy: ProxyDraft, line: Line, report: Report) -> None:
     name = Line(line.place, (line.keyword, *before)).one_argument("the name of a server")
     if not condition:
         raise Wrong(f"'use-server {name}' needs 'if' or 'unless' and a condition")
-    reading = Reading((), "'use-server'", REQUEST, "", "'use-server' rules", line, report)
+    reading = Reading((), "'use-server'", CLIENT_BYTES, "", "'use-server' rules", line, report)
     made = reading.format(name) if "%" in name else literal(name)
     read = read_condition(condition, proxy.acls, line.place, "'use-server'", report)
     assert read is not None

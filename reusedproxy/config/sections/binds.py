@@ -50,9 +50,12 @@ def read_bind(line: Line, defaults: TLSDefaults, report: Report) -> list[BindDra
     return [evolve(draft, bind=evolve(draft.bind, address=address)) for address in addresses]
 
 
-def finished_bind(draft: BindDraft, backlog: int) -> Bind:
-    """Returns the model's `Bind`; `backlog` applies to lines without that word."""
+def finished_bind(draft: BindDraft, backlog: int, *, http: bool = True) -> Bind:
+    """Returns the model's `Bind`; `backlog` applies to lines without that word. Without `http`, protocols are offered
+    (ALPN) only if the line says which."""
     tls = finished_tls(draft.tls, draft.defaults) if draft.ssl else None
+    if tls is not None and not http and "alpn" not in draft.tls.said:
+        tls = evolve(tls, offer=evolve(tls.offer, alpn=()))
     return evolve(draft.bind, backlog=draft.bind.backlog or backlog, tls=tls)
 
 

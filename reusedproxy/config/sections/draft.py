@@ -60,6 +60,10 @@ class ProxyDraft:
     after_rules: list[Rule] = Factory(list)
     redirects: list[Rule] = Factory(list)
     connection_rules: list[Rule] = Factory(list)
+    content_rules: list[Rule] = Factory(list)
+    response_content_rules: list[Rule] = Factory(list)
+    inspect_delay: float | None = None
+    response_delay: float | None = None
     monitor_uri: str = ""
     monitor_fails: list[Rule] = Factory(list)
     persist_rules: list[Rule] = Factory(list)
@@ -72,7 +76,8 @@ class ProxyDraft:
     log_global: bool = False
     # The section has a `log` or `no log` line, or inherits one.
     log_said: bool = False
-    httplog: bool = False
+    #: "httplog", "tcplog", or "default" without either option.
+    log_format: str = "default"
     dontlognull: bool = False
     clitcpka: bool = False
     balance: Balance = Factory(Balance)
@@ -119,6 +124,11 @@ class ProxyDraft:
         return SIDES[self.kind]
 
     @property
+    def tcp(self) -> bool:
+        """Tells whether the section is in mode tcp, which is the default, as in HAProxy."""
+        return self.mode != "http" and "mode" not in self.unreadable
+
+    @property
     def title(self) -> str:
         return f"{self.kind} '{self.name}'" if self.name else f"this '{self.kind}' section"
 
@@ -130,6 +140,13 @@ class ProxyDraft:
         """Records a setting whose line cannot be read."""
         self.say(what, place)
         self.unreadable.add(what)
+
+    def settle(self) -> None:
+        """Applies what depends on the section's mode, once all of its lines have been read: without requests there is
+        no name in them (`sni-auto`)."""
+        if self.tcp:
+            for server in self.servers:
+                server.words.sni_auto = False
 
     def begin_checks(self) -> None:
         """Resets the HTTP check inherited from `defaults`; in HAProxy a section's first own line about checks does so.
@@ -174,6 +191,8 @@ class ProxyDraft:
             redirects=[],
             use_servers=[],
             connection_rules=rules(self.connection_rules),
+            content_rules=rules(self.content_rules),
+            response_content_rules=rules(self.response_content_rules),
             monitor_fails=[],
             persist_rules=[],
             servers=[],

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from reusedproxy.config.checks.plan import hello_plan, http_plan, tcp_plan
 from reusedproxy.config.checks.requests import host_asked_for
+from reusedproxy.config.model.balance import NEEDS_HTTP, Balance
 from reusedproxy.config.model.checks import CheckPlan, Connect, HTTPCheck
 from reusedproxy.config.model.names import DEFAULT, Resolvers
 from reusedproxy.config.model.proxies import Backend, Frontend, LogTarget, Timeouts
@@ -29,7 +30,7 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Fronten
         name=draft.name,
         place=draft.place,
         mode=draft.mode or "tcp",
-        binds=tuple(finished_bind(bind, draft.backlog) for bind in draft.binds),
+        binds=tuple(finished_bind(bind, draft.backlog, http=not draft.tcp) for bind in draft.binds),
         default_backend=default or (draft.name if draft.kind == "listen" else None),
         use_backends=tuple(resolved_backend(rule, draft.acls) for rule in draft.use_backends),
         rules=_rules(draft, groups),
@@ -41,12 +42,13 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Fronten
         forwardfor=draft.forwardfor,
         logs=_logs(draft, global_),
         event_logs=_event_logs(draft, global_),
-        log_format="httplog" if draft.httplog else "default",
+        log_format=log_format(draft),
         dontlognull=draft.dontlognull,
         clitcpka=draft.clitcpka,
         disabled=draft.disabled,
         stats=draft.stats,
         monitor_uri=draft.monitor_uri,
+        inspect_delay=draft.inspect_delay,
     )
 
 
@@ -68,7 +70,7 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
         timeouts=_backend_timeouts(draft.timeouts),
         connection_mode=draft.connection_mode or "keep-alive",
         forwardfor=draft.forwardfor,
-        balance=draft.balance,
+        balance=Balance() if draft.tcp and draft.balance.algorithm in NEEDS_HTTP else draft.balance,
         hash_type=draft.hash_type,
         http_reuse=draft.http_reuse,
         retries=draft.retries,
@@ -93,7 +95,15 @@ def backend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Backend:
         cookie=draft.cookie,
         dynamic_cookie_key=draft.dynamic_cookie_key,
         persist=draft.persist,
+        inspect_delay=draft.inspect_delay,
+        response_delay=draft.response_delay,
     )
+
+
+def log_format(draft: ProxyDraft) -> str:
+    """Returns the format of the section's access log. As in HAProxy, `option httplog` in a section that is not of `mode
+    http` counts as `option tcplog`."""
+    return "tcplog" if draft.log_format == "httplog" and draft.tcp else draft.log_format
 
 
 def check_of(draft: ProxyDraft) -> HTTPCheck | CheckPlan | None:
@@ -134,6 +144,8 @@ def _rules(draft: ProxyDraft, groups: Groups) -> Rules:
         whole(draft.connection_rules),
         whole(draft.monitor_fails),
         whole(draft.persist_rules),
+        whole(draft.content_rules),
+        whole(draft.response_content_rules),
     )
 
 

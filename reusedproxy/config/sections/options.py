@@ -188,7 +188,14 @@ def _httplog(proxy: ProxyDraft, option: Line, report: Report) -> None:
     if option.arguments == ("clf",):
         raise Wrong(not_done("option httplog clf"))
     _alone(option)
-    proxy.httplog = True
+    proxy.log_format = "httplog"
+
+
+def _tcplog(proxy: ProxyDraft, option: Line, report: Report) -> None:
+    if option.arguments == ("clf",):
+        raise Wrong(not_done("option tcplog clf"))
+    _alone(option)
+    proxy.log_format = "tcplog"
 
 
 def _tcp_keep_alive(proxy: ProxyDraft, option: Line, report: Report) -> None:
@@ -228,6 +235,7 @@ _READERS: dict[str, Callable[[ProxyDraft, Line, Report], None]] = {
     **dict.fromkeys(_HELLOS, _hello),
     "log-health-checks": _log_health_checks,
     "httplog": _httplog,
+    "tcplog": _tcplog,
     "redispatch": _redispatch,
     **dict.fromkeys(("clitcpka", "srvtcpka", "tcpka"), _tcp_keep_alive),
 }

@@ -18,6 +18,7 @@ from reusedproxy.config.model.proxies import StatsPage
 from reusedproxy.config.model.rules import Rule
 from reusedproxy.config.rules.acls import read_acl
 from reusedproxy.config.rules.connection import read_connection_rule
+from reusedproxy.config.rules.inspection import read_content_rule
 from reusedproxy.config.rules.lines import (
     read_after_rule,
     read_monitor_fail,
@@ -26,6 +27,7 @@ from reusedproxy.config.rules.lines import (
     read_response_rule,
     read_use_backend,
 )
+from reusedproxy.config.rules.samples import CLIENT_BYTES, SERVER_BYTES
 from reusedproxy.config.sections.balance import (
     read_balance,
     read_hash_balance_factor,
@@ -142,7 +144,7 @@ def _mode(proxy: ProxyDraft, line: Line, report: Report) -> None:
     proxy.mode = None
     mode = line.one_argument("'http' (or 'tcp')")
     if mode in haproxy_words.MODES_NOT_DONE:
-        raise Wrong(f"'mode {mode}' is HAProxy's; reusedproxy does not do it yet: write 'mode http'")
+        raise Wrong(f"'mode {mode}' is HAProxy's; reusedproxy does not do it yet: there are 'mode http' and 'mode tcp'")
     proxy.mode = one_of(mode, haproxy_words.MODES, "'mode'")
     proxy.unreadable.discard("mode")
 
@@ -273,13 +275,40 @@ def _http_after_response(proxy: ProxyDraft, line: Line, report: Report) -> None:
 
 
 def _tcp_request(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    stage = line.words[1] if line.arguments else ""
+    if stage == "inspect-delay":
+        proxy.say("tcp-request inspect-delay", line.place)
+        proxy.inspect_delay = _delay(line)
+        return
     _not_in_nameless_defaults(proxy, line)
+    if stage == "content":
+        _add_rule(proxy.content_rules, read_content_rule(line, CLIENT_BYTES, proxy.acls, report), report)
+        return
     rule = read_connection_rule(line, proxy.acls, report)
     if "F" not in proxy.sides:
         raise Wrong(
             f"'tcp-request connection' cannot stand in {proxy.title}: clients connect to a 'frontend' or 'listen'"
         )
     proxy.connection_rules.append(rule)
+
+
+def _tcp_response(proxy: ProxyDraft, line: Line, report: Report) -> None:
+    stage = line.words[1] if line.arguments else ""
+    if stage == "inspect-delay":
+        proxy.say("tcp-response inspect-delay", line.place)
+        proxy.response_delay = _delay(line)
+    elif stage == "content":
+        _not_in_nameless_defaults(proxy, line)
+        _add_rule(proxy.response_content_rules, read_content_rule(line, SERVER_BYTES, proxy.acls, report), report)
+    else:
+        text = "'tcp-response' is followed by 'content' and an action, or by 'inspect-delay' and a time"
+        raise Wrong(f"{text}{did_you_mean(stage, ('content', 'inspect-delay'))}")
+
+
+def _delay(line: Line) -> float | None:
+    """Reads the time of an `inspect-delay`; 0 is none. Raises Wrong."""
+    said = Line(line.place, (f"{line.keyword} inspect-delay", *line.words[2:]))
+    return units.seconds(said.one_argument("a time"), f"'{said.keyword}'") or None
 
 
 def _monitor(proxy: ProxyDraft, line: Line, report: Report) -> None:
@@ -472,6 +501,7 @@ KEYWORDS: dict[str, Keyword] = {
     "use_backend": Keyword(_use_backend, "F", in_defaults=False),
     "acl": Keyword(_acl),
     "tcp-request": Keyword(_tcp_request),
+    "tcp-response": Keyword(_tcp_response, "B", refused=True),
     "http-request": Keyword(_http_request),
     "http-response": Keyword(_http_response),
     "http-after-response": Keyword(_http_after_response),

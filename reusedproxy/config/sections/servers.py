@@ -22,7 +22,7 @@ from reusedproxy.config.model.proxies import Check, PoolLimits, Server
 from reusedproxy.config.model.tls import ServerTLS
 from reusedproxy.config.model.values import Expression, Place
 from reusedproxy.config.rules.expressions import read_expression, where_of
-from reusedproxy.config.rules.samples import FETCHES, RESPONSE
+from reusedproxy.config.rules.samples import FETCHES, RESPONSE, SERVER_BYTES
 from reusedproxy.config.sections import names
 from reusedproxy.config.tls.words import ON_SERVERS, TLSDefaults, TLSWords, versions
 
@@ -281,7 +281,7 @@ def _expression(argument: str, what: str) -> Expression:
     if host and argument not in FETCHES and not argument.startswith(("req.", "res.", "capture.")):
         raise Wrong(f"{what} takes an expression: write '{what.split(chr(39))[-2]} str({argument})'")
     expression = read_expression(argument, what)
-    if where_of(expression) == RESPONSE:
+    if where_of(expression) in (RESPONSE, SERVER_BYTES):
         raise Wrong(f"{what}: '{expression}' needs a response, and a connection is chosen before there is one")
     return expression
 

@@ -177,17 +177,23 @@ def _verify(argument: str, what: str) -> str:
 
 def _protocols(argument: str, what: str) -> tuple[str, ...]:
     names = tuple(argument.split(","))
+    if not all(0 < len(name) < 256 and name.isascii() for name in names):
+        raise Wrong(f"{what}: 'alpn' needs names of protocols with commas between them, not '{argument}'")
+    return names
+
+
+def check_protocols(names: tuple[str, ...], what: str) -> None:
+    """Checks that these protocols are spoken here, as in `mode http` they have to be. Raises Wrong."""
     for name in names:
         if name in ("h2", "h3", "hq-interop"):
             rest = ",".join(each for each in names if each in _SPOKEN) or "http/1.1"
             raise Wrong(f"{what}: reusedproxy does not speak '{name}' yet: write 'alpn {rest}'")
         if name not in _SPOKEN:
             raise Wrong(f"{what}: '{name}' is not spoken here: it is a list of 'http/1.1' and 'http/1.0'")
-    return names
 
 
 def _judged(words: TLSWords, argument: str, what: str) -> None:
-    _protocols(argument, what)
+    check_protocols(_protocols(argument, what), what)
 
 
 def _curve(words: TLSWords, argument: str, what: str) -> None:
@@ -262,6 +268,7 @@ def read_options(arguments: tuple[str, ...], known: frozenset[str], what: str) -
         if each in haproxy_words.BIND_TLS and each not in known:
             raise Wrong(f"{what}: '{each}' cannot stand here, on the 'bind' line only{did_you_mean(each, known)}")
     read_parameters(arguments, {word: haproxy_words.BIND[word] for word in known}, apply, what)
+    check_protocols(words.said.get("alpn", ()), f"{what}: 'alpn'")
     return words
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from reusedproxy.config.checks.requests import host_asked_for
 from reusedproxy.config.language.report import Report, did_you_mean
-from reusedproxy.config.model.checks import CheckPlan
+from reusedproxy.config.model.checks import CheckPlan, Connect
 from reusedproxy.config.model.proxies import SAFE_TO_REUSE, Bind
 from reusedproxy.config.model.values import ListenAddress
 from reusedproxy.config.sections.draft import ProxyDraft, Reference
@@ -21,6 +21,7 @@ from reusedproxy.config.sections.options import OPTION_OF_CHECKS
 from reusedproxy.config.sections.servers import OUR_WORDS, ServerDraft
 from reusedproxy.config.tls.words import ON_SERVERS
 from reusedproxy.config.validate.balance import notice_of_default, validate_balance
+from reusedproxy.config.validate.modes import validate_mode, validate_modes
 from reusedproxy.config.validate.persistence import validate_persistence
 from reusedproxy.config.validate.rules import always_answers, answering, backends_counted, validate_rules
 from reusedproxy.config.validate.tls import validate_listeners, validate_server
@@ -43,7 +44,7 @@ def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report)
                 _backend_exists(reference, backend_names, report)
         if draft.disabled or draft.head_faulty:
             continue
-        _mode(draft, report)
+        validate_mode(draft, report)
         _timeouts(draft, report)
         clear = not any(bind.ssl for bind in draft.binds) if "F" in draft.sides else all_clear
         # A rule that could not be read may answer every request, too.
@@ -51,12 +52,13 @@ def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report)
         if "F" in draft.sides:
             _frontend(draft, answers, report)
             _log_format(draft, global_, report)
-            validate_listeners(draft.binds, global_, report)
+            validate_listeners(draft.binds, global_, report, http=not draft.tcp)
         if "B" in draft.sides:
             _backend(draft, answers, paged, global_, report)
         validate_rules(draft, report)
     if not report.names_in_doubt:
         _tracked(drafts, report)
+        validate_modes(drafts, report)
     notice_of_default((draft for draft in drafts if "B" in draft.sides and not draft.head_faulty), report)
     _binds_differ((each.bind for draft in drafts if not draft.disabled for each in draft.binds), report)
 
@@ -71,7 +73,15 @@ def _references(draft: ProxyDraft) -> Iterable[Reference]:
     for criteria in draft.acls.values():
         for criterion in criteria:
             yield from (Reference(criterion.place, name) for name in backends_counted(criterion))
-    rules = (*draft.request_rules, *draft.response_rules, *draft.after_rules, *draft.redirects, *draft.monitor_fails)
+    rules = (
+        *draft.request_rules,
+        *draft.response_rules,
+        *draft.after_rules,
+        *draft.redirects,
+        *draft.monitor_fails,
+        *draft.content_rules,
+        *draft.response_content_rules,
+    )
     for place, said in [*((rule.place, rule) for rule in rules), *((rule.place, rule) for rule in draft.use_backends)]:
         yield from (Reference(place, name) for name in backends_counted(said))
 
@@ -79,35 +89,6 @@ def _references(draft: ProxyDraft) -> Iterable[Reference]:
 def _backend_exists(reference: Reference, names: Sequence[str], report: Report) -> None:
     if reference.name not in names:
         report.fault(reference.place, f"there is no backend '{reference.name}'{did_you_mean(reference.name, names)}")
-
-
-def _mode(draft: ProxyDraft, report: Report) -> None:
-    if draft.mode == "http" or "mode" in draft.unreadable:
-        return
-    why = f"(said at {draft.said['mode']})" if draft.mode else "(the default, as in HAProxy, when no 'mode' is said)"
-    other = sorted(each for each in draft.said if each.startswith(_NOT_HTTP))
-    if draft.mode or other:
-        why = f"{why[:-1]}, as '{other[0]}' shows)" if other and not draft.mode else why
-        text = f"{draft.title}: mode tcp {why} is not done yet in reusedproxy, which proxies HTTP only"
-    else:
-        text = f"{draft.title}: mode tcp {why} is not done yet in reusedproxy: say 'mode http' here or in 'defaults'"
-    report.fault(draft.place, text)
-
-
-#: Options that make sense with other protocols than HTTP only.
-_NOT_HTTP = tuple(
-    f"option {each}"
-    for each in [
-        "ldap-check",
-        "mysql-check",
-        "pgsql-check",
-        "redis-check",
-        "smtpchk",
-        "spop-check",
-        "ssl-hello-chk",
-        "tcplog",
-    ]
-)
 
 
 def _timeouts(draft: ProxyDraft, report: Report) -> None:
@@ -143,7 +124,7 @@ def _frontend(draft: ProxyDraft, answers: bool, report: Report) -> None:
         report.warn(draft.place, f"{draft.title} has no 'bind': nobody can reach it")
     goes_on = "default_backend" in draft.said or "use_backend" in draft.said or draft.kind == "listen"
     if not goes_on and "stats" not in draft.said and not answers and not _meant_to_answer(draft):
-        text = f"{draft.title} has no 'default_backend' and no 'use_backend': {_ends_with_503(draft)}"
+        text = f"{draft.title} has no 'default_backend' and no 'use_backend': {_ends_without_server(draft)}"
         report.warn(draft.place, text)
 
 
@@ -163,9 +144,11 @@ def _pages_of_503(lines: Iterable[ErrorLine]) -> list[ErrorLine]:
     ]
 
 
-def _ends_with_503(draft: ProxyDraft, paged: bool = False) -> str:
-    """Says what becomes of requests for which there is no server. `paged` tells that another section may have a page in
-    place of the error."""
+def _ends_without_server(draft: ProxyDraft, paged: bool = False) -> str:
+    """Says what becomes of clients, or requests, for which there is no server. `paged` tells that another section may
+    have a page in place of the error."""
+    if draft.tcp:
+        return "every client is turned away"
     which = "what no rule answers" if answering(draft) else "every request"
     pages = _pages_of_503(draft.errors)
     if pages:
@@ -174,19 +157,20 @@ def _ends_with_503(draft: ProxyDraft, paged: bool = False) -> str:
 
 
 def _log_format(draft: ProxyDraft, global_: GlobalDraft, report: Report) -> None:
-    """Warns of 'option httplog' without a log target, as HAProxy does, but not in a section that
+    """Warns of 'option httplog', or 'tcplog', without a log target, as HAProxy does, but not in a section that
     inherits it and has 'no log'."""
-    if not draft.httplog or draft.logs or (draft.log_global and global_.logs):
+    if draft.log_format == "default" or draft.logs or (draft.log_global and global_.logs):
         return
     if "log" in draft.unreadable or (draft.log_global and "log" in global_.unreadable):
         return
-    place = draft.said["option httplog"] if "option httplog" in draft.own else draft.place
-    does_nothing = f"{draft.title}: 'option httplog' does nothing, no request is logged:"
+    option = f"option {draft.log_format}"
+    place = draft.said[option] if option in draft.own else draft.place
+    does_nothing = f"{draft.title}: '{option}' does nothing, no {'session' if draft.tcp else 'request'} is logged:"
     if draft.log_global:
         report.warn(
             place, f"{does_nothing} 'log global' stands for the 'log' lines of section 'global', which has none"
         )
-    elif "log" not in draft.own or "option httplog" in draft.own:
+    elif "log" not in draft.own or option in draft.own:
         report.warn(place, f"{does_nothing} there is no 'log' line; write 'log stdout format raw local0', say")
 
 
@@ -236,15 +220,17 @@ def _backend(draft: ProxyDraft, answers: bool, paged: bool, global_: GlobalDraft
         and not answers
         and not _meant_to_answer(draft)
     ):
-        report.warn(draft.place, f"{draft.title} has no 'server': {_ends_with_503(draft, paged)}")
-    host = check_host(check_of(draft))
+        report.warn(draft.place, f"{draft.title} has no 'server': {_ends_without_server(draft, paged)}")
+    check = check_of(draft)
+    host = check_host(check)
+    in_steps = isinstance(check, CheckPlan) and any(isinstance(step, Connect) and step.ssl for step in check.steps)
     # After a faulty `default-server` line each server would lack its settings, so servers are not checked.
     # The servers of a template stand on one line, and are checked once.
     servers = {server.place: server for server in reversed(draft.servers)}.values()
     for server in [*servers][::-1] if "default-server" not in draft.unreadable else ():
-        _tls(server, global_, report)
+        _tls(server, global_, report, http=not draft.tcp, in_steps=in_steps)
         _places(server, report)
-        _pool(server, host, report)
+        _pool(server, host, report, http=not draft.tcp)
         _health(server, report)
     _checks(draft, report)
     _reuse(draft, report)
@@ -252,10 +238,11 @@ def _backend(draft: ProxyDraft, answers: bool, paged: bool, global_: GlobalDraft
     validate_persistence(draft, report)
 
 
-def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
+def _tls(server: ServerDraft, global_: GlobalDraft, report: Report, *, http: bool, in_steps: bool) -> None:
+    """Checks the server's TLS; `in_steps` tells that a step of its checks uses it, too."""
     words, name = server.words, f"server '{server.name}'"
     if words.ssl or words.check.ssl:
-        validate_server(server, name, global_, report)
+        validate_server(server, name, global_, report, http=http)
         verify = words.verify or ("" if "ssl-server-verify" in global_.unreadable else global_.server_verify)
         if verify == "required" and words.tls.ca_file is None:
             text = (
@@ -264,14 +251,16 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
             )
             report.fault(server.place, text)
         elif verify == "required" and not (words.tls.sni or words.sni_of_requests or words.tls.verifyhost):
+            without = "'no-sni-auto'" if http else "no 'sni'"
             text = (
-                f"{name}: with 'no-sni-auto' and no name any certificate of its CAs is taken for this server's:"
+                f"{name}: with {without} and no name any certificate of its CAs is taken for this server's:"
                 " add 'verifyhost NAME', or 'sni str(NAME)'"
             )
             report.warn(server.place, text)
         elif verify == "none":
+            by = "" if words.ssl else "by its checks "
             text = (
-                f"{name}: with 'verify none' whoever answers at its address is taken for this server: say"
+                f"{name}: with 'verify none' whoever answers at its address is taken {by}for this server: say"
                 " 'verify required ca-file <file>'"
             )
             report.warn(server.place, text)
@@ -288,11 +277,11 @@ def _tls(server: ServerDraft, global_: GlobalDraft, report: Report) -> None:
     if words.verify == "required" and "verify" in server.own:
         text = f"{name}: 'verify required' without 'ssl' verifies nobody, for it is spoken to in the clear: add 'ssl'"
         report.fault(server.place, text)
-    elif unused:
+    elif unused and not (in_steps and words.checked):
         report.warn(server.place, f"{name} has '{unused[0]}' but no 'ssl': it is spoken to in the clear")
 
 
-def _unpooled(server: ServerDraft, report: Report) -> None:
+def _unpooled(server: ServerDraft, report: Report, *, http: bool) -> None:
     name, pool = f"server '{server.name}'", server.words.pool
     word = "send-proxy" if server.words.send_proxy == "v1" else "send-proxy-v2"
     text = (
@@ -303,7 +292,7 @@ def _unpooled(server: ServerDraft, report: Report) -> None:
         report.fault(server.place, f"{text}: take out pool-min-conn {pool.min_conn}")
     elif pool.keep_checks:
         report.fault(server.place, f"{text}: take out check-reuse-pool")
-    else:
+    elif http:
         report.notice(server.place, text)
 
 
@@ -320,13 +309,13 @@ def _places(server: ServerDraft, report: Report) -> None:
         report.warn(server.place, text)
 
 
-def _pool(server: ServerDraft, check_host: str | None, report: Report) -> None:
+def _pool(server: ServerDraft, check_host: str | None, report: Report, *, http: bool) -> None:
     pool, name = server.words.pool, f"server '{server.name}'"
     if pool.keep_checks and not server.words.checked:
         report.warn(server.place, f"{name}: 'check-reuse-pool' does nothing without 'check'")
     words = server.words
     if words.send_proxy:
-        _unpooled(server, report)
+        _unpooled(server, report, http=http)
     if not pool.min_conn:
         return
     sni = words.sni_of_requests
@@ -350,7 +339,7 @@ def _pool(server: ServerDraft, check_host: str | None, report: Report) -> None:
     if 0 < most < pool.min_conn:
         text = f"{name}: pool-min-conn {pool.min_conn} is more than maxconn {most}: the rest is never used"
         report.warn(server.place, text)
-    if pool.max_reuse == 0:
+    if pool.max_reuse == 0 and http:
         text = f"{name}: with max-reuse 0 every warm connection serves one request, and each request costs a handshake"
         report.warn(server.place, text)
 
@@ -431,6 +420,8 @@ def _without(option: str, draft: ProxyDraft) -> str:
 
 def _reuse(draft: ProxyDraft, report: Report) -> None:
     """Checks `http-reuse`, the connection modes and the pool words against each other."""
+    if draft.tcp:
+        return
     warm = [server for server in draft.servers if server.words.pool.min_conn]
     pooled = any(server.words.said & _POOL_WORDS for server in draft.servers)
     unsure = draft.unreadable & {"option httpchk", "server", "default-server"}

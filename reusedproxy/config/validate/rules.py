@@ -18,7 +18,15 @@ from reusedproxy.config.model.values import Call, Notice, Place
 from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
 from reusedproxy.config.rules.actions import EditHeader
 from reusedproxy.config.rules.expressions import where_of
-from reusedproxy.config.rules.samples import AT_CONNECTION, REQUEST, RESPONSE
+from reusedproxy.config.rules.samples import (
+    AT_CONNECTION,
+    AT_HAND,
+    CLIENT_BYTES,
+    NEEDED,
+    REQUEST,
+    RESPONSE,
+    SERVER_BYTES,
+)
 from reusedproxy.config.sections.draft import ProxyDraft
 
 
@@ -37,7 +45,7 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
         whole = resolved_use_server(use, draft.acls)
         for text in regular_expressions(whole):
             _warn_of(text, use.place, "'use-server'", report)
-        _can_match(whole.condition, use.place, REQUEST, "'use-server'", report)
+        _can_match(whole.condition, use.place, CLIENT_BYTES if draft.tcp else REQUEST, "'use-server'", report)
     for text in regular_expressions(draft.balance.expression) if draft.balance.expression is not None else ():
         _warn_of(text, draft.said["balance"], "'balance hash'", report)
     for server in draft.servers:
@@ -63,7 +71,10 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
         _can_match(resolved(rule, draft.acls).condition, rule.place, before, "'monitor fail'", report)
     for chosen in draft.use_backends:
         condition = resolved_backend(chosen, draft.acls).condition
-        _can_match(condition, chosen.place, before, "'use_backend'", report)
+        _can_match(condition, chosen.place, CLIENT_BYTES if draft.tcp else before, "'use_backend'", report)
+    for rules, where in ((draft.content_rules, CLIENT_BYTES), (draft.response_content_rules, SERVER_BYTES)):
+        for rule in rules:
+            _can_match(resolved(rule, draft.acls).condition, rule.place, where, f"'{rule.words}'", report)
 
 
 def _one_host(rules: Iterable[Rule], report: Report) -> None:
@@ -101,8 +112,8 @@ _BEFORE_BACKEND, _CONNECTION = "request of a frontend", "connection"
 
 
 def _missing(fetch: str, needed: str, where: str) -> str:
-    """Returns what a fetch needs that is not there at this point, "" if it can have a value; `needed` is REQUEST or
-    RESPONSE where it needs the head of one."""
+    """Returns what a fetch needs that is not there at this point, "" if it can have a value; `needed` is where it has
+    one."""
     if where == _CONNECTION:
         if fetch in AT_CONNECTION:
             return ""
@@ -111,9 +122,9 @@ def _missing(fetch: str, needed: str, where: str) -> str:
     if fetch == "be_name" and where in (_CONNECTION, _BEFORE_BACKEND):
         return "a backend"
     if where == _CONNECTION:
-        return "a response" if needed == RESPONSE else "a request"
-    if needed and needed != (REQUEST if where == _BEFORE_BACKEND else where):
-        return "a response" if needed == RESPONSE else "a request"
+        return NEEDED[needed or REQUEST]
+    if needed not in AT_HAND[REQUEST if where == _BEFORE_BACKEND else where]:
+        return NEEDED[needed]
     return ""
 
 

@@ -10,13 +10,15 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.config.sections.binds import BindDraft
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.servers import ServerDraft
-from reusedproxy.config.tls.words import TLSWords, versions
+from reusedproxy.config.tls.words import TLSWords, check_protocols, versions
 
 
-def validate_listeners(binds: Sequence[BindDraft], global_: GlobalDraft, report: Report) -> None:
-    """Checks each `bind` line once, even if it has several addresses."""
+def validate_listeners(binds: Sequence[BindDraft], global_: GlobalDraft, report: Report, *, http: bool = True) -> None:
+    """Checks each `bind` line once, even if it has several addresses. `http` tells that requests come there."""
     for bind in {each.bind.place: each for each in binds}.values():
         name = f"bind '{bind.bind.address}'"
+        if http:
+            _spoken(bind.tls, name, bind.bind.place, report)
         if bind.ssl:
             _served(bind, name, global_, report)
         elif restricting := _restricting(bind.tls):
@@ -47,10 +49,19 @@ def _served(bind: BindDraft, name: str, global_: GlobalDraft, report: Report) ->
     _versions(words, bind.defaults.bind, bind.defaults.offer.get("ciphers"), name, place, report)
 
 
-def validate_server(server: ServerDraft, name: str, global_: GlobalDraft, report: Report) -> None:
-    """Checks versions and ciphers of a server that is reached over TLS."""
+def validate_server(server: ServerDraft, name: str, global_: GlobalDraft, report: Report, *, http: bool = True) -> None:
+    """Checks versions, ciphers and protocols of a server that is reached over TLS."""
+    if http:
+        _spoken(server.words.parameters, name, server.place, report)
     defaults = server.defaults.server
     _versions(server.words.parameters, defaults, defaults.said.get("ciphers"), name, server.place, report)
+
+
+def _spoken(words: TLSWords, name: str, place: Place, report: Report) -> None:
+    try:
+        check_protocols(words.said.get("alpn", ()), f"{name}: 'alpn'")
+    except Wrong as wrong:
+        report.wrong(place, wrong)
 
 
 def _versions(words: TLSWords, defaults: TLSWords, ciphers: object, name: str, place: Place, report: Report) -> None:

@@ -19,6 +19,7 @@ from reusedproxy.net.listener import Listener
 from reusedproxy.net.tls import handshake
 from reusedproxy.net.tls.handshake import HandshakeFailure
 from reusedproxy.operators.logs.targets import MONTHS, Send, Target, escaped
+from reusedproxy.streams.stream import Stream
 
 BAD_REQUEST = "<BADREQ>"
 #: Failures of connections on which no data or hardly any has come (`option dontlognull`).
@@ -39,7 +40,26 @@ def access_log(
     send = sends[0] if len(sends) == 1 else _to_all(sends)
     if frontend.settings.log_format == "httplog":
         return HTTPLog(frontend, places, send, cookies=cookies)
+    if frontend.settings.log_format == "tcplog":
+        return TCPLog(frontend, places, send)
     return ConnectLog(frontend, send)
+
+
+def stream_log(frontend: Frontend, places: ConnectionLimit, targets: list[Target]) -> Callable[[Stream], None] | None:
+    """Returns the function that writes a line for each stream of a frontend in mode tcp; None when no target takes
+    them."""
+    sends = [send for send in (target.sender("info") for target in targets) if send is not None]
+    if not sends:
+        return None
+    send = sends[0] if len(sends) == 1 else _to_all(sends)
+    log: Callable[[Stream], None]
+    if frontend.settings.log_format == "tcplog":
+        log = TCPLog(frontend, places, send)
+    else:
+        log = ConnectLog(frontend, send)
+    if frontend.settings.dontlognull:
+        return lambda stream: log(stream) if stream.received else None
+    return log
 
 
 class HandshakeLog:
@@ -160,26 +180,68 @@ class HTTPLog:
         return text
 
 
-class ConnectLog:
-    """Writes the format without any option: "Connect from" for each request that could be parsed (HAProxy's manual,
-    section 8.2.1).
+class TCPLog:
+    """Writes the lines of `option tcplog`:
 
-    HAProxy writes the line when the request has arrived; here it is written when the response has been sent.
+    %ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq
+    """
+
+    def __init__(
+        self, frontend: Frontend, places: ConnectionLimit, send: Send, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._frontend = frontend
+        self._places = places
+        self._send = send
+        self._wall = wall
+        self._name = frontend.name
+
+    def __call__(self, logged: Stream | Exchange) -> None:
+        frontend, server, backend = self._frontend, logged.server or logged.waited_for, logged.backend
+        host, port = logged.client.address
+        began, ended, placed, connected = logged.began, logged.ended, logged.placed_at, logged.connected
+        waited = int((placed - began) * 1000) if placed else -1
+        if not placed and logged.flags[1] == "Q":
+            waited = int((ended - began) * 1000)
+        connecting = int((connected - placed) * 1000) if connected else -1
+        began_at = began + self._wall() - frontend.deadlines.now()
+        second = int(began_at)
+        name = f"{self._name}~" if logged.client.transport.secure else self._name
+        backend_name = backend.name if backend is not None else frontend.name
+        server_name = server.name if server is not None else "<NOSRV>"
+        sent = logged.sent if isinstance(logged, Stream) else logged.bytes_out
+        counts = (
+            f"{self._places.taken}/{len(frontend.connections)}/{backend.traffic.scur if backend is not None else 0}"
+            f"/{server.served if server is not None else 0}/{'+' if logged.redispatched else ''}{logged.retries}"
+        )
+        self._send(
+            f"{host}:{port or _bind_number(frontend, logged.client.listener)}"
+            f" [{_date(second)}{int((began_at - second) * 1000):03d}] {name} {backend_name}/{server_name}"
+            f" {waited}/{connecting}/{int((ended - began) * 1000)} {sent} {logged.flags} {counts}"
+            f" {logged.srv_queue}/{logged.backend_queue}"
+        )
+
+
+class ConnectLog:
+    """Writes the format without any option: "Connect from" for each request that could be parsed, or each stream
+    (HAProxy's manual, section 8.2.1).
+
+    HAProxy writes the line when the request has arrived, or the client; here it is written when all is over.
     """
 
     def __init__(self, frontend: Frontend, send: Send) -> None:
         self._frontend = frontend
         self._send = send
 
-    def __call__(self, exchange: Exchange) -> None:
-        if exchange.head is None:
+    def __call__(self, exchange: Exchange | Stream) -> None:
+        if isinstance(exchange, Exchange) and exchange.head is None:
             return
         host, port = exchange.client.address
         if host == "unix":
             ends = f"to unix:{_bind_number(self._frontend, exchange.client.listener)}"
         else:
             ends = f"from {host}:{port} to {self._came_to(exchange.client)}"
-        self._send(f"Connect {ends} ({self._frontend.name}/HTTP)")
+        mode = "HTTP" if isinstance(exchange, Exchange) else "TCP"
+        self._send(f"Connect {ends} ({self._frontend.name}/{mode})")
 
     def _came_to(self, client: ClientFacts) -> str:
         try:

@@ -155,6 +155,8 @@ COMMANDS = (
     _command("show sess", "", "report the list of current sessions", OPERATOR, _show_sess),
     _command("show stat", "[json|no-maint|typed|up]*", "report counters for each proxy and server", USER, show_stat),
     _command("show version", "", "show version of the current process", USER, _show_version),
+    _command("shutdown session", "[id]", "kill a specific session", ADMIN, orders.shutdown_session),
+    _command("shutdown sessions server", "<bk>/<srv>", "kill sessions on a server", ADMIN, orders.shutdown_sessions),
     _command("user", "", "lower the level of the current CLI session to user", USER, _lower(USER)),
     _command("help", "[<command>]", "list matching or all commands", USER, _help),
     _command("prompt", "", "toggle interactive mode with prompt", USER, _prompt),

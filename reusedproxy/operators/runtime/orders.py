@@ -103,6 +103,30 @@ def set_maxconn_frontend(context: Context, words: Sequence[str]) -> str:
     return ""
 
 
+def shutdown_session(context: Context, words: Sequence[str]) -> str:
+    """Does `shutdown session <id>`, with a number that `show sess` has given."""
+    try:
+        number = int(words[0], 16) if words else 0
+    except ValueError:
+        number = 0
+    if not number:
+        raise Refusal("Session pointer expected (use 'show sess').")
+    for frontend in context.proxy.frontends:
+        for connection in frontend.connections:
+            if id(connection) == number:
+                frontend.end_session(connection, "K")
+                return ""
+    raise Refusal("No such session (use 'show sess').")
+
+
+def shutdown_sessions(context: Context, words: Sequence[str]) -> str:
+    """Does `shutdown sessions server <backend>/<server>`."""
+    _, server = context.server(words[0] if words else "")
+    for frontend in context.proxy.frontends:
+        frontend.end_sessions(server, "K")
+    return ""
+
+
 def _number(value: str, what: str) -> int:
     found = re.match(r"[0-9]{1,9}", value)
     if found is None:

@@ -73,6 +73,9 @@ _RESPONSES = _names("hrsp_other hrsp_1xx hrsp_2xx hrsp_3xx hrsp_4xx hrsp_5xx")
 
 #: Servers whose figures are computed in one step.
 AT_ONCE = 10
+#: Columns that have no value in mode tcp.
+_OF_REQUESTS = (*_RESPONSES, "h1sess", "h1req", "proto", "intercepted")
+
 # Values of the column `type`.
 FRONTEND, BACKEND, SERVER = 0, 1, 2
 
@@ -128,10 +131,15 @@ def figuring(view: ProxyView) -> Steps[list[Section]]:
             if not number % AT_ONCE:
                 yield
         section.backend = Row(_backend(backend, section.servers, view.at))
+    modes = {each.name: each.mode for each in proxies}
     for number, section in enumerate(sections.values(), 1):
+        mode = modes[section.name]
         for row in section.rows():
             # HAProxy numbers processes from 1 here; the process id is in `show info`.
-            row.columns.update(pxname=section.name, pid=1, iid=number, mode="http")
+            row.columns.update(pxname=section.name, pid=1, iid=number, mode=mode)
+            if mode == "tcp":
+                for name in _OF_REQUESTS:
+                    row.columns.pop(name, None)
     return list(sections.values())
 
 

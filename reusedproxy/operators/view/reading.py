@@ -124,6 +124,7 @@ class Reader:
             requests=_rate(rates.requests[frontend]) if rates is not None else _NOT_MEASURED,
             invalid=_errors(frontend.invalid),
             tls=self._handshakes(frontend) if frontend.handshakes.certificates else None,
+            mode=frontend.settings.mode,
         )
 
     def _handshakes(self, frontend: Frontend) -> HandshakesView:
@@ -166,6 +167,7 @@ class Reader:
             downs=backend.downs,
             traffic=_traffic(backend.traffic),
             sessions=self._rate(backend),
+            mode=backend.settings.mode,
         )
 
     def _rate(self, of: Frontend | Backend | Server) -> Rate:

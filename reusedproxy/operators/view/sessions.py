@@ -12,12 +12,14 @@ from typing import NamedTuple
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.connection import ClientConnection
 from reusedproxy.clients.owner import Connected
+from reusedproxy.clients.stream import BUSY, StreamConnection
 from reusedproxy.operators.view.proxy import Proxy
 
 
 class SessionView(NamedTuple):
     """Shows a client connection. `backend` and `server` are those of its present request, "" if there are none. `state`
-    is "handshake", "idle", "request" (its head is coming), "busy" or "ending". Times are in seconds.
+    is "handshake", "idle", "request" (its head is coming), "busy" or "ending"; in mode tcp that of its stream, such as
+    "relaying". Times are in seconds.
     """
 
     number: int
@@ -54,6 +56,8 @@ def sessions(proxy: Proxy) -> Iterator[SessionView]:
 
 
 def _session(connection: Connected, frontend: str, now: float) -> SessionView:
+    if isinstance(connection, StreamConnection):
+        return _stream(connection, frontend, now)
     if not isinstance(connection, ClientConnection):
         return SessionView(id(connection), frontend, "", "", ("", 0), True, "handshake", 0.0, 0, 0.0)
     exchange = connection.exchange
@@ -70,6 +74,23 @@ def _session(connection: Connected, frontend: str, now: float) -> SessionView:
         age=now - connection.accepted,
         requests=connection.requests,
         request_age=now - exchange.began if exchange is not None else 0.0,
+    )
+
+
+def _stream(connection: StreamConnection, frontend: str, now: float) -> SessionView:
+    stream = connection.stream
+    backend, server = stream.backend, stream.server
+    return SessionView(
+        number=id(connection),
+        frontend=frontend,
+        backend=backend.name if backend is not None else "",
+        server=server.name if server is not None else "",
+        source=connection.address,
+        tls=connection.transport.secure,
+        state=stream.state if connection.state == BUSY else "ending",
+        age=now - connection.accepted,
+        requests=0,
+        request_age=now - stream.began,
     )
 
 

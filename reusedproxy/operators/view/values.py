@@ -87,6 +87,8 @@ class FrontendView:
     requests: Rate
     invalid: Errors
     tls: HandshakesView | None
+    #: "http" or "tcp".
+    mode: str = "http"
 
 
 @frozen
@@ -292,6 +294,8 @@ class BackendView:
     downs: int
     traffic: Traffic
     sessions: Rate
+    #: "http" or "tcp".
+    mode: str = "http"
 
     def down_for(self, now: float) -> float:
         """Returns the seconds without a usable server in all, up to `now`."""

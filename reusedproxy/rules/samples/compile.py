@@ -11,7 +11,7 @@ from collections.abc import Callable
 from itertools import takewhile
 
 from reusedproxy.config.model.values import Call, Expression
-from reusedproxy.config.rules.samples import BY_PLACE, LOGGED, REQUEST, RESPONSE
+from reusedproxy.config.rules.samples import AT_HAND, BY_PLACE, LOGGED, REQUEST, RESPONSE, SERVER_BYTES
 from reusedproxy.config.rules.samples import CONVERTERS as SIGNATURES
 from reusedproxy.config.rules.samples import FETCHES as FETCH_SIGNATURES
 from reusedproxy.rules.facts import Facts, Sample
@@ -81,12 +81,12 @@ class _Nothing:
 
 def _name(call: Call, where: str) -> str:
     if call.name in BY_PLACE:
-        return f"res.{call.name}" if where == RESPONSE else f"req.{call.name}"
+        return f"res.{call.name}" if where in (RESPONSE, SERVER_BYTES) else f"req.{call.name}"
     return call.name
 
 
 def _is_at_hand(call: Call, where: str) -> bool:
-    return call.name in LOGGED or FETCH_SIGNATURES[call.name].where in ("", where)
+    return call.name in LOGGED or FETCH_SIGNATURES[call.name].where in AT_HAND[where]
 
 
 def _chain(calls: tuple[Call, ...]) -> Convert:

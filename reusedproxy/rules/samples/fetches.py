@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from reusedproxy.rules.facts import Address, Binary, Facts, Sample
+from reusedproxy.rules.samples.byte_fetches import BYTE_FETCHES
 from reusedproxy.rules.samples.casts import address_of, number_of, wrapped
 from reusedproxy.rules.samples.converters import UNITS
 from reusedproxy.rules.samples.log_fetches import AUTHORITY, LOG_FETCHES
@@ -397,6 +398,7 @@ def _version(head: Head) -> Callable[[], Fetch]:
 
 
 FETCHES: dict[str, Callable[..., Fetch]] = {
+    **BYTE_FETCHES,
     **TLS_FETCHES,
     **LOG_FETCHES,
     "always_true": lambda: _constant(True),

@@ -1,0 +1,57 @@
+"""Parses `tcp-request content` and `tcp-response content` lines: rules for what passes first on a connection in
+`mode tcp`, before it is known where it leads, or as the server begins to speak."""
+
+from __future__ import annotations
+
+from reusedproxy.config.language.haproxy_words import words
+from reusedproxy.config.language.report import Line, Report, Wrong, did_you_mean, not_done
+from reusedproxy.config.model.rules import Action, Receive, Rule
+from reusedproxy.config.rules.acls import Acls, read_condition, split_condition
+from reusedproxy.config.rules.actions import REQUEST_ACTIONS, Reader
+from reusedproxy.config.rules.reading import Reading
+from reusedproxy.config.rules.samples import CLIENT_BYTES, SERVER_BYTES
+
+_NOT_DONE = words(
+    """
+    capture do-log do-resolve lua sc-add-gpc sc-inc-gpc sc-inc-gpc0 sc-inc-gpc1 sc-set-gpt sc-set-gpt0 send-spoe-group
+    set-bandwidth-limit set-bc-mark set-bc-tos set-dst set-dst-port set-fc-mark set-fc-tos set-log-level set-mark
+    set-nice set-retries set-src set-src-port set-tos silent-drop switch-mode track-sc0 track-sc1 track-sc2 track-sc
+    use-service
+    """
+)
+
+
+def _verdict(reading: Reading) -> Action:
+    reading.exactly()
+    return Receive(reading.action)
+
+
+_BOTH = {
+    **dict.fromkeys(("accept", "reject"), _verdict),
+    **{word: REQUEST_ACTIONS[word] for word in ("set-var", "set-var-fmt", "unset-var")},
+}
+_ACTIONS: dict[str, dict[str, Reader]] = {
+    CLIENT_BYTES: {
+        **_BOTH,
+        **{word: REQUEST_ACTIONS[word] for word in ("set-priority-class", "set-priority-offset")},
+    },
+    SERVER_BYTES: {**_BOTH, "close": _verdict},
+}
+
+
+def read_content_rule(line: Line, where: str, acls: Acls, report: Report) -> Rule:
+    """Parses `tcp-request content ACTION … [if|unless CONDITION]`, or that of a response. Raises Wrong."""
+    said = f"{line.keyword} content"
+    actions = _ACTIONS[where]
+    before, condition = split_condition(line.arguments[1:])
+    if not before:
+        raise Wrong(f"'{said}' needs an action: accept or reject, say")
+    word, parenthesis, argument = before[0].partition("(")
+    what = f"'{said} {word}'"
+    if word not in actions:
+        if word in _NOT_DONE:
+            raise Wrong(not_done(f"{said} {word}", "rule"))
+        raise Wrong(f"'{said}': unknown action '{word}'{did_you_mean(word, {*actions, *_NOT_DONE})}")
+    rest = (f"({argument}", *before[1:]) if parenthesis else tuple(before[1:])
+    action = actions[word](Reading(rest, what, where, word, f"'{said}' rules", line, report))
+    return Rule(line.place, f"{said} {word}", action, read_condition(condition, acls, line.place, what, report))

@@ -1,0 +1,149 @@
+"""Keeps connections to a server of `mode tcp`: opened, handshaken and verified ahead, and given to one client each.
+
+What the server says before anybody uses the connection, the greeting of SMTP or MySQL say, is kept with it, for the
+client that gets it. A connection that was given away never comes back, so another is opened in its place at once. All
+else is as in any pool: the floor, the pace of dials, and what is learnt of a server that closes unused connections. The
+pool must never know what the bytes mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from random import Random
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.interfaces import IReactorTime
+
+from reusedproxy.config.model.proxies import PoolLimits
+from reusedproxy.net.dial import Dial, Dialer
+from reusedproxy.net.poller import DATA
+from reusedproxy.net.tls.transport import CertificateRefused
+from reusedproxy.net.transport import Transport, TransportOwner
+from reusedproxy.pool.connection import IDLE, ServerConnection
+from reusedproxy.pool.dialing.budget import Budget
+from reusedproxy.pool.group import PoolGroup
+from reusedproxy.pool.kinds import ANY
+from reusedproxy.pool.named import ConstantPool
+from reusedproxy.pool.pool import HTTPConnectionPool
+from reusedproxy.wire.heads import Limits
+
+#: Bytes that a server may say before its connection is used. Greetings have a line or two; SSH's has some 1.5 KB.
+GREETING_MAX = 16 * 1024
+
+
+class RawConnection(ServerConnection):
+    """Holds one connection that carries no requests. Until it is lent, it keeps what the server says (`greeting`);
+    afterwards the borrower owns the transport, and gives the connection up in the end."""
+
+    __slots__ = ("greeting",)
+
+    def __init__(self, *arguments: Any) -> None:
+        self.greeting = b""
+        super().__init__(*arguments)
+
+    def look(self) -> None:
+        """Takes note of what has come a moment ago, which may be the server's end."""
+        if self.transport.reading:
+            self.transport.on_ready(DATA)
+
+    def lend(self, owner: TransportOwner) -> bytes:
+        """Gives the transport to `owner`. Returns what the server has said so far."""
+        self.requests = 1
+        self.transport.owner = owner
+        greeting, self.greeting = self.greeting, b""
+        return greeting
+
+    def give_up(self, reason: str, *, at_once: bool = True, answered: bool = False) -> None:
+        """Takes the transport back from its borrower, and ends the connection. `answered` tells that its server has
+        said something, and so has accepted our handshake for sure."""
+        self.transport.owner = self
+        self._answered = answered
+        self.pool.retire(self, reason, at_once=at_once)
+
+    def lost_unused(self, reason: str) -> bool:
+        """Ends the connection, whose server has ended it before it said anything to its borrower, or was told anything.
+        Returns True if the server has refused our certificate."""
+        self.transport.owner = self
+        if not isinstance(reason, CertificateRefused):
+            self.requests = 0
+            self.pool.closed_by_peer(self)
+        return self.pool.lost(self, reason)
+
+    # What the transport calls while nobody has it.
+
+    def data_received(self, data: bytes) -> None:
+        if self.state != IDLE:
+            return  # it is watched, or was just given back: nobody reads it any more
+        self.greeting += data
+        if len(self.greeting) > GREETING_MAX:
+            self.pool.retire(self, "greeting too long")
+
+    def pause_writing(self) -> None:
+        """Does nothing: nothing is written while nobody has it."""
+
+    def resume_writing(self) -> None:
+        """Does nothing; see `pause_writing`."""
+
+
+class RawPool(HTTPConnectionPool):
+    """Keeps the connections of one server of `mode tcp`."""
+
+    carries_requests = False
+
+    def __init__(
+        self,
+        name: str,
+        dialer: Dialer,
+        limits: PoolLimits,
+        clock: IReactorTime,
+        random: Random,
+        announce: Callable[[str, str], None],
+        wire_limits: Limits,
+        budget: Budget | None = None,
+        *,
+        group: PoolGroup[HTTPConnectionPool] | None = None,
+    ) -> None:
+        # Each is used once, so a taken one is missing at once (`max_reuse`); more than the floor need not stand; and
+        # who has one may be silent for as long as the time-outs allow.
+        limits = evolve(
+            limits,
+            max_conn=limits.min_conn,
+            low_conn=0,
+            max_reuse=0,
+            idle_timeout=None,
+            idle_ping=None,
+            keep_checks=False,
+            overdue_after=inf,
+        )
+        super().__init__(name, dialer, limits, clock, random, announce, wire_limits, budget, group=group)
+
+    def acquire(self, kind: int = ANY, now: float | None = None) -> ServerConnection | None:
+        """Returns a connection that stands ready, in use from now on; None: `wait` for one. One whose server has ended
+        it meanwhile is none."""
+        while self.idle:
+            newest = self.idle[-1]
+            assert isinstance(newest, RawConnection)
+            newest.look()
+            if newest.state == IDLE:
+                return super().acquire(ANY, now)
+        return None
+
+    def alike(self, *arguments: Any, group: PoolGroup[HTTPConnectionPool]) -> HTTPConnectionPool:
+        return RawPool(*arguments, group=group)
+
+    def _connection(self, dial: Dial, transport: Transport) -> ServerConnection:
+        return RawConnection(
+            self, transport, self.deadlines.now(), self._wire_limits, self.counters.handshakes, dial.took
+        )
+
+
+class RawConstantPool(ConstantPool, RawPool):
+    """Keeps the connections of one server of `mode tcp` whose SNI depends on the client."""
+
+
+def raw(connection: ServerConnection) -> RawConnection:
+    """Returns a connection of a raw pool as what it is."""
+    assert isinstance(connection, RawConnection)
+    return connection

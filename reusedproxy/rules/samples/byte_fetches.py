@@ -1,0 +1,151 @@
+"""Implements the sample fetches that look at the bytes of a connection in `mode tcp` (manual, section 7.3.5).
+
+Each raises Incomplete for what may still come, unless nothing more is waited for. In other places there are no bytes,
+and no values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reusedproxy.rules.facts import Binary, Facts, Inspected, Sample
+from reusedproxy.rules.waiting import Incomplete
+from reusedproxy.wire.client_hello import ClientHello, NotHello, read_client_hello
+
+Fetch = Callable[[Facts], Sample]
+#: The bytes of one direction, so far.
+Side = Callable[[Inspected], bytes]
+#: Bytes beyond which nothing can be waited for: as many as are held.
+BUFFER = 16 * 1024
+
+
+def _request(inspected: Inspected) -> bytes:
+    return inspected.request_bytes
+
+
+def _response(inspected: Inspected) -> bytes:
+    return inspected.response_bytes
+
+
+def _wait(inspected: Inspected) -> None:
+    """Raises Incomplete if more may come; else there is no sample."""
+    if not inspected.final:
+        raise Incomplete
+
+
+def _of(read: Callable[[Inspected], Sample]) -> Fetch:
+    return lambda facts: None if facts.inspected is None else read(facts.inspected)
+
+
+def _length(side: Side) -> Callable[[], Fetch]:
+    def read(inspected: Inspected) -> Sample:
+        inspected.changes = True
+        return len(side(inspected))
+
+    return lambda: _of(read)
+
+
+def _wait_end() -> Fetch:
+    def read(inspected: Inspected) -> Sample:
+        _wait(inspected)
+        return True
+
+    return _of(read)
+
+
+def _payload(side: Side) -> Callable[[str, str], Fetch]:
+    def make(offset: str, length: str) -> Fetch:
+        begin, size = int(offset), int(length)
+
+        def read(inspected: Inspected) -> Sample:
+            data = side(inspected)
+            if begin + size > BUFFER:
+                return None  # so much is never held
+            if begin + size > len(data):
+                _wait(inspected)
+                return None
+            if not size:
+                inspected.changes = True
+            return Binary(data[begin : begin + size] if size else data[begin:])
+
+        return _of(read)
+
+    return make
+
+
+def _payload_lv(side: Side) -> Callable[..., Fetch]:
+    """Makes `payload_lv(offset1,length[,offset2])`: a length of so many bytes at the first offset, and as many bytes
+    as that says, behind it, at the second offset, or so far from there where that has a sign."""
+
+    def make(offset: str, length: str, second: str = "+0") -> Fetch:
+        begin, size = int(offset), int(length)
+        signed = second[:1] in ("+", "-")
+        at = begin + size + int(second) if signed else int(second)
+
+        def read(inspected: Inspected) -> Sample:
+            data = side(inspected)
+            if begin + size > len(data):
+                _wait(inspected)
+                return None
+            count = int.from_bytes(data[begin : begin + size], "big")
+            if not count or at < 0 or at + count > BUFFER:
+                return None
+            if at + count > len(data):
+                _wait(inspected)
+                return None
+            return Binary(data[at : at + count])
+
+        return _of(read)
+
+    return make
+
+
+def _hello_type(side: Side) -> Callable[[], Fetch]:
+    def read(inspected: Inspected) -> Sample:
+        """Reads the type of the first handshake message, once that is here as a whole (src/payload.c)."""
+        data = side(inspected)
+        if data and not (0x14 <= data[0] <= 0x17 or data[0] == 0xFF):
+            return None
+        if len(data) >= 5 and (data[1] < 3 or int.from_bytes(data[3:5], "big") < 4):
+            return None
+        if len(data) < 9 or len(data) < 9 + int.from_bytes(data[6:9], "big"):
+            _wait(inspected)
+            return None
+        return data[5]
+
+    return lambda: _of(read)
+
+
+def _of_hello(value: Callable[[ClientHello], Sample]) -> Callable[[], Fetch]:
+    def read(inspected: Inspected) -> Sample:
+        try:
+            hello = read_client_hello(inspected.request_bytes)
+        except NotHello:
+            return None
+        if hello is None:
+            _wait(inspected)
+            return None
+        return value(hello)
+
+    return lambda: _of(read)
+
+
+def _version(hello: ClientHello) -> Sample:
+    """Returns the version as HAProxy's number: 3.1 (TLS 1.0) is 0x30001."""
+    return (hello.version >> 8) << 16 | hello.version & 0xFF
+
+
+BYTE_FETCHES: dict[str, Callable[..., Fetch]] = {
+    "wait_end": _wait_end,
+    "req.len": _length(_request),
+    "req.payload": _payload(_request),
+    "req.payload_lv": _payload_lv(_request),
+    "req.ssl_hello_type": _hello_type(_request),
+    "req.ssl_sni": _of_hello(lambda hello: hello.server_name),
+    "req.ssl_alpn": _of_hello(lambda hello: hello.protocols[0] if hello.protocols else None),
+    "req.ssl_ver": _of_hello(_version),
+    "res.len": _length(_response),
+    "res.payload": _payload(_response),
+    "res.payload_lv": _payload_lv(_response),
+    "res.ssl_hello_type": _hello_type(_response),
+}

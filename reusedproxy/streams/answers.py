@@ -1,0 +1,76 @@
+"""Holds back what a server says first until the rules about it (`tcp-response content`) have decided."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.server import Server
+from reusedproxy.streams.inspection import CLOSE, REJECT, ContentRules, Inspectable, Inspection
+from reusedproxy.streams.relay import Relay
+
+#: Bytes of a server that are held; as much as one of HAProxy's buffers.
+HELD_MAX = 16 * 1024
+
+
+class Answered(Inspectable, Protocol):
+    """Defines the stream as its gate knows it."""
+
+    response_bytes: bytes
+    backend: Backend | None
+    server: Server | None
+
+    def drop_server(self) -> None:
+        """Resets the server's connection."""
+
+
+class AnswerGate:
+    """Stands in the way of one server until the rules let it speak (`relay.Gate`)."""
+
+    def __init__(self, stream: Answered, relay: Relay, rules: ContentRules) -> None:
+        self._stream = stream
+        self._relay = relay
+        self._ended = False
+        self._inspection = Inspection(stream, rules, self._says_no_more, self._over)
+
+    def data_received(self, data: bytes) -> None:
+        self._stream.response_bytes += data
+        if len(self._stream.response_bytes) >= HELD_MAX:
+            self._relay.server.transport.pause_reading()
+        self._inspection.look()
+
+    def eof_received(self) -> None:
+        self._ended = True
+        self._inspection.look()
+
+    def look(self) -> None:
+        """Looks before the server has said anything, as HAProxy does."""
+        self._inspection.look()
+
+    def leave(self) -> None:
+        """Looks no more, because the stream ends."""
+        self._inspection.leave()
+
+    def _says_no_more(self) -> bool:
+        return self._ended or len(self._stream.response_bytes) >= HELD_MAX
+
+    def _over(self, verdict: str) -> None:
+        stream, relay = self._stream, self._relay
+        held, stream.response_bytes = stream.response_bytes, b""
+        side = relay.server
+        side.gate = None
+        if verdict == REJECT:
+            for counted in (stream.backend, stream.server):
+                if counted is not None:
+                    counted.traffic.dresp += 1
+            relay.end("PD")
+            return
+        if held:
+            side.other.transport.write(held)
+        if verdict == CLOSE:
+            stream.drop_server()
+            relay.end(relay.flags)
+        elif self._ended:
+            side.eof_received()
+        elif not side.other.transport.full and not side.ended:
+            side.transport.resume_reading()

@@ -1,0 +1,50 @@
+"""Defines what a stream may ask of its client connection, and of that connection's frontend.
+
+Streams call downward, to backends and pools; upward they call nothing but these Protocols. `clients` implements them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from reusedproxy.backends.backend import Backend
+from reusedproxy.config.model.proxies import Timeouts
+from reusedproxy.exchanges.client import ClientFacts
+from reusedproxy.measures.traffic import Traffic
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.rules.regular import Unevaluated
+
+
+class StreamFrontend(Protocol):
+    """Defines the frontend as a stream knows it. `own_backend` is the name of the backend of its own section, a
+    `listen`; None: it has none."""
+
+    name: str
+    own_backend: str | None
+    timeouts: Timeouts
+    traffic: Traffic
+    backends: Mapping[str, Backend]
+
+    def usable_servers(self, backend: str) -> int | None:
+        """Returns how many servers of this backend can be chosen; None if there is no such backend."""
+
+    def not_evaluated(self, unevaluated: Unevaluated) -> None:
+        """Reports a rule that could not be evaluated; the client concerned has been refused."""
+
+
+class StreamClient(ClientFacts, Protocol):
+    """Defines the client connection as its stream knows it. `accepted` is when it came."""
+
+    deadlines: Deadlines
+    accepted: float
+
+    @property
+    def frontend(self) -> StreamFrontend: ...
+
+    def transport_back(self) -> None:
+        """Takes the transport back from a relay."""
+
+    def stream_ended(self, reason: str, broken: bool) -> None:
+        """Writes the stream's line of the log, and closes the connection: with a reset if it is `broken`, else when the
+        client has taken all that is left."""

@@ -1,0 +1,65 @@
+"""Gives rules the facts of a stream (`reusedproxy.rules.facts.Facts`): its connections, its variables, and the bytes
+that have passed so far.
+
+Nothing here costs anything until a rule asks for it. It must never know how a stream goes on.
+"""
+
+from __future__ import annotations
+
+from reusedproxy.exchanges.facts import ConnectionFacts
+from reusedproxy.rules.facts import Inspected
+from reusedproxy.rules.waiting import Incomplete
+from reusedproxy.streams.client import StreamClient
+from reusedproxy.wire.heads import (
+    EMPTY_LINE,
+    Limits,
+    RequestFault,
+    RequestHead,
+    check_partial,
+    read_request,
+    skip_empty_lines,
+)
+
+_LIMITS = Limits()
+
+
+class StreamFacts(ConnectionFacts):
+    """Holds the facts of a stream; the base of `Stream`."""
+
+    client: StreamClient
+    first_request = True
+    line: bytes | None = None
+    #: What the server has said, and rules hold back.
+    response_bytes = b""
+    #: What the client has sent, and no server has got so far.
+    held: bytes
+    #: Nothing more is waited for.
+    final = True
+    changes = False
+    _head: RequestHead | None = None
+
+    @property
+    def request_bytes(self) -> bytes:
+        return self.held
+
+    @property
+    def inspected(self) -> Inspected:
+        return self
+
+    @property
+    def head(self) -> RequestHead | None:
+        """Returns the head of a request that the client has sent, as far as it is HTTP. Raises Incomplete."""
+        if self._head is None:
+            data = self.held
+            if data[:1] == b"\r":
+                data = data[skip_empty_lines(data) :]
+            end = data.find(EMPTY_LINE) + 4
+            try:
+                if end >= 4:
+                    self._head = read_request(data[:end], _LIMITS)
+                elif not self.final:
+                    check_partial(data, _LIMITS, 0)
+                    raise Incomplete
+            except RequestFault:
+                return None
+        return self._head

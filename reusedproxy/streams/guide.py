@@ -1,0 +1,161 @@
+"""Leads the streams of one frontend: its rules look at the first bytes, then one of its backends is chosen, whose rules
+look, too.
+
+A guide is made with the configuration and never changes. It must never know how a connection is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Protocol
+
+from attrs import define
+
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.binding import Binding
+from reusedproxy.config.model.values import Place
+from reusedproxy.exchanges.routing import Choice
+from reusedproxy.rules import regular
+from reusedproxy.rules.facts import Facts
+from reusedproxy.rules.matching import Test
+from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.rules.samples.formats import Text
+from reusedproxy.streams.inspection import REJECT, ContentRules
+
+
+@define
+class Way:
+    """Leads to one backend. `rules` are its own, None for a `listen`, whose rules have looked already; `servers` those
+    of `use-server`; `answers` those about what the server says."""
+
+    backend: Backend
+    rules: ContentRules | None = None
+    servers: Sequence[tuple[Test, Text, Place]] = ()
+    answers: ContentRules | None = None
+
+
+class Guided(Facts, Protocol):
+    """Defines the stream as its guide knows it."""
+
+    def go(self, way: Way, binding: Binding | None) -> None:
+        """Seeks a server of this backend."""
+
+    def enter(self, backend: Backend) -> None:
+        """Enters a backend."""
+
+    def inspect(self, rules: ContentRules, then: Callable[[str], None]) -> None:
+        """Has these rules look at what the client sends, and calls `then` with what they decide."""
+
+    def refuse(self, flags: str = "PR", *, denied: bool = False) -> None:
+        """Ends the stream. `denied` tells that a rule says so."""
+
+    def not_evaluated(self, unevaluated: Unevaluated) -> None:
+        """Reports a rule that could not be evaluated."""
+
+
+class Guide:
+    """Leads streams to `ways`, by the names of the backends; `default` is the one where no choice leads to another.
+    `disabled` are the names of backends that take nobody."""
+
+    def __init__(
+        self,
+        rules: ContentRules | None,
+        choices: Sequence[Choice],
+        default: str | None,
+        ways: Mapping[str, Way],
+        disabled: frozenset[str] = frozenset(),
+    ) -> None:
+        self._rules = rules
+        self._choices = choices
+        self._default = None if default is None else ways.get(default)
+        self.ways = ways
+        self._disabled = disabled
+
+    @property
+    def looks(self) -> bool:
+        """Tells whether what a client sends may decide where it is led."""
+        return self._rules is not None or bool(self._choices)
+
+    def lead(self, stream: Guided) -> None:
+        """Leads a stream from its beginning."""
+        if self._rules is not None:
+            stream.inspect(self._rules, partial(self._inspected, stream))
+        else:
+            self._choose(stream)
+
+    def _inspected(self, stream: Guided, verdict: str) -> None:
+        if verdict == REJECT:
+            stream.refuse(denied=True)
+        else:
+            self._choose(stream)
+
+    def _choose(self, stream: Guided) -> None:
+        try:
+            way = self._way_of(stream) if self._choices else self._default
+        except Unevaluated as unevaluated:
+            stream.not_evaluated(unevaluated)
+            stream.refuse()
+            return
+        if way is None:
+            stream.refuse("SC")
+        elif way.rules is not None:
+            stream.enter(way.backend)
+            stream.inspect(way.rules, partial(self._inspected_there, stream, way))
+        else:
+            self._go(stream, way)
+
+    def _inspected_there(self, stream: Guided, way: Way, verdict: str) -> None:
+        if verdict == REJECT:
+            stream.refuse(denied=True)
+        else:
+            self._go(stream, way)
+
+    def _way_of(self, stream: Guided) -> Way | None:
+        """Chooses as HAProxy does: the first whose condition is true, or the default if its name is that of no
+        backend."""
+        place = None
+        regular.begin()
+        try:
+            for choice in self._choices:
+                place = choice.place
+                if choice.test is None or choice.test(stream):
+                    name = choice.name(stream).decode("utf-8", "replace")
+                    if choice.fixed or name in self.ways or name in self._disabled:
+                        return self.ways.get(name)
+                    break
+        except Unevaluated as unevaluated:
+            unevaluated.place = place
+            raise
+        return self._default
+
+    def _go(self, stream: Guided, way: Way) -> None:
+        binding = None
+        if way.servers:
+            try:
+                binding = _binding(stream, way)
+            except Unevaluated as unevaluated:
+                stream.not_evaluated(unevaluated)
+                stream.refuse()
+                return
+        stream.go(way, binding)
+
+
+def _binding(stream: Guided, way: Way) -> Binding | None:
+    """Returns the server of the first `use-server` whose condition is true and whose server is in service, or need not
+    be; a name of no server ends the search."""
+    backend, place = way.backend, None
+    regular.begin()
+    try:
+        for test, name, place in way.servers:  # noqa: B007 (it is used where one of them raises)
+            if not test(stream):
+                continue
+            server = backend.named.get(name(stream).decode("utf-8", "replace"))
+            if server is None:
+                break
+            if server.serving or backend.settings.persist:
+                return Binding.of(server, backend.settings)
+    except Unevaluated as unevaluated:
+        unevaluated.place = place
+        raise
+    return None

@@ -1,0 +1,147 @@
+"""Runs the rules of one section over what a client, or a server, sends first, again and again until they decide.
+
+What they look at is held by who asks; an inspection knows when nothing more is to be waited for: the delay is over
+(`inspect-delay`), as much as is held has come, or that side has ended. It must never know where a stream leads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from math import inf
+from typing import Protocol
+
+from attrs import frozen
+
+from reusedproxy.config.model.rules import Receive, Rule
+from reusedproxy.config.model.values import Place
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.rules import regular
+from reusedproxy.rules.actions import Act, act_of
+from reusedproxy.rules.facts import Facts
+from reusedproxy.rules.inspected import TRUE, UNKNOWN, Outlook, outlook
+from reusedproxy.rules.matching import ReadPatterns, no_files
+from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.rules.waiting import Incomplete
+
+# What rules decide.
+ACCEPT = "accept"
+REJECT = "reject"
+CLOSE = "close"
+#: Not yet.
+WAIT = "wait"
+
+
+@frozen
+class ContentRules:
+    """Holds the rules of one section, each with a test and a verdict, or something that it does. `delay`: seconds that
+    they may wait; None: they do not."""
+
+    steps: Sequence[tuple[Outlook, str | Act, Place]]
+    delay: float | None
+
+    @classmethod
+    def of(
+        cls, rules: Iterable[Rule], delay: float | None, where: str, read: ReadPatterns = no_files
+    ) -> ContentRules | None:
+        """Compiles rules; None if there are none."""
+        steps: list[tuple[Outlook, str | Act, Place]] = []
+        for rule in rules:
+            action = rule.action
+            does = action.verb if isinstance(action, Receive) else act_of(action, where)
+            steps.append((outlook(rule.condition, where, read), does, rule.place))
+        return cls(steps, delay) if steps else None
+
+    def judge(self, facts: Facts) -> str:
+        """Runs the rules. Returns ACCEPT, REJECT, CLOSE or WAIT. Raises Unevaluated, with the rule's place."""
+        regular.begin()
+        place = None
+        try:
+            for test, does, place in self.steps:  # noqa: B007 (it is used where one of them raises)
+                found = test(facts)
+                if found == UNKNOWN:
+                    return WAIT
+                if found != TRUE:
+                    continue
+                if isinstance(does, str):
+                    return does
+                does(facts)
+        except Incomplete:
+            return WAIT
+        except Unevaluated as unevaluated:
+            unevaluated.place = place
+            raise
+        return ACCEPT
+
+
+class Inspectable(Facts, Protocol):
+    """Defines the stream as its inspection knows it, which sets `final`."""
+
+    final: bool
+
+    @property
+    def deadlines(self) -> Deadlines: ...
+
+    def not_evaluated(self, unevaluated: Unevaluated) -> None:
+        """Reports a rule that could not be evaluated."""
+
+
+class Inspection:
+    """Waits for what a section's rules decide about one stream. `over` is called once, with ACCEPT, REJECT or CLOSE,
+    and may be called before `look` returns."""
+
+    __slots__ = ("_ended", "_expires", "_over", "_patience", "_rules", "_stream", "deadline", "slot")
+
+    def __init__(
+        self,
+        stream: Inspectable,
+        rules: ContentRules,
+        ended: Callable[[], bool],
+        over: Callable[[str], None],
+        patience: float | None = None,
+    ) -> None:
+        """Asks `ended` whether nothing more can come; `patience` are the seconds of silence after which nothing does
+        either (None: any number)."""
+        self.deadline = inf
+        self.slot = 0.0
+        self._stream = stream
+        self._rules = rules
+        self._ended = ended
+        self._over: Callable[[str], None] | None = over
+        self._patience = inf if patience is None else patience
+        #: When the delay is over; 0: it has not begun.
+        self._expires = 0.0
+
+    def look(self, expired: bool = False) -> None:
+        """Looks at what has come by now."""
+        over = self._over
+        if over is None:
+            return
+        verdict = self.verdict(expired)
+        if verdict == WAIT:
+            now = self._stream.deadlines.now()
+            if not self._expires:
+                self._expires = now + (self._rules.delay or 0.0)
+            self._stream.deadlines.watch(self, min(self._expires, now + self._patience))
+        else:
+            self.leave()
+            over(verdict)
+
+    def verdict(self, expired: bool) -> str:
+        """Returns what the rules say now; `expired`: nothing more is waited for."""
+        stream = self._stream
+        stream.final = expired or self._rules.delay is None or self._ended()
+        try:
+            return self._rules.judge(stream)
+        except Unevaluated as unevaluated:
+            stream.not_evaluated(unevaluated)
+            return REJECT
+        finally:
+            stream.final = True
+
+    def leave(self) -> None:
+        """Waits no more."""
+        self._over = None
+        self._stream.deadlines.cancel(self)
+
+    def deadline_passed(self) -> None:
+        self.look(expired=True)

@@ -1,0 +1,339 @@
+"""Carries one client's session of `mode tcp`: from the first byte, or none, to the last one either way.
+
+A stream stands between a client connection and a server's. Its way:
+
+    start       asks its frontend's `Guide` for a backend, which may have to look at the first bytes for it
+    go          enters a backend, and begins to seek a connection (`Search`); what the client sends meanwhile is held
+    found       has a connection: from now on a `Relay` carries bytes
+    relay_over  and `refuse`, `found_none`, `client_gone`, `cut`: the ways to `_finish`, which is the only end
+
+Upward a stream knows `client.StreamClient` alone. It must never know sockets or grammar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reusedproxy.backends.backend import Backend
+from reusedproxy.backends.binding import Binding
+from reusedproxy.backends.server import Server
+from reusedproxy.exchanges.outcomes import ABORTS, STOPPED
+from reusedproxy.measures.traffic import Traffic
+from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.net.poller import DATA
+from reusedproxy.net.tls.transport import CertificateRefused
+from reusedproxy.pool.raw import RawConnection
+from reusedproxy.rules.regular import Unevaluated
+from reusedproxy.streams.answers import AnswerGate
+from reusedproxy.streams.client import StreamClient
+from reusedproxy.streams.facts import StreamFacts
+from reusedproxy.streams.guide import Guide, Way
+from reusedproxy.streams.inspection import REJECT, ContentRules, Inspection
+from reusedproxy.streams.relay import Relay, RelayTimeouts
+from reusedproxy.streams.search import Search
+from reusedproxy.wire.heads import ResponseHead
+
+#: Bytes of a client that are held while it has no server; as much as one of HAProxy's buffers.
+HELD_MAX = 16 * 1024
+
+# The states of a stream.
+INSPECTING = "inspecting"
+TRYING = "trying"
+RELAYING = "relaying"
+ENDED = "ended"
+
+
+class Stream(StreamFacts):
+    """Carries one session. `state` is one of these:
+
+    INSPECTING  it has no backend: rules look at what the client sends
+    TRYING      a server is sought, and a connection to it
+    RELAYING    bytes go both ways
+    ENDED       all is over, counted and logged
+
+    `flags` are the first two letters of HAProxy's termination state. Times are the clock's seconds, 0 when that point
+    was not reached: `began`, `placed_at` (a server was chosen), `connected`, `ended`.
+    """
+
+    state = INSPECTING
+    backend: Backend | None = None
+    server: Server | None = None
+    connection: RawConnection | None = None
+    search: Search | None = None
+    relay: Relay | None = None
+    #: What looks at the client's bytes; None: nothing does, any more.
+    inspection: Inspection | None = None
+    #: The server in whose own queue a wait has ended in vain.
+    waited_for: Server | None = None
+    flags = "--"
+    placed_at = 0.0
+    connected = 0.0
+    ended = 0.0
+    #: Bytes of the client and of the server, once all is over.
+    received = sent = 0
+    # Of `backends.backend.Ended`: bytes are counted as they pass, and nothing is answered.
+    bytes_in = bytes_out = status = 0
+    answered = 0.0
+    answer: ResponseHead | None = None
+    #: The rules about what the server says.
+    _answers: ContentRules | None = None
+    _gate: AnswerGate | None = None
+
+    def __init__(self, client: StreamClient) -> None:
+        self.client = client
+        self.began = client.accepted
+        #: What the client has sent, and no server has got so far; and it will send nothing more.
+        self.held = b""
+        self.client_ended = False
+
+    @property
+    def deadlines(self) -> Deadlines:
+        return self.client.deadlines
+
+    # For the log.
+
+    @property
+    def retries(self) -> int:
+        return 0 if self.search is None else self.search.retries
+
+    @property
+    def redispatched(self) -> bool:
+        return self.search is not None and self.search.redispatched
+
+    @property
+    def srv_queue(self) -> int:
+        return 0 if self.search is None else self.search.srv_queue
+
+    @property
+    def backend_queue(self) -> int:
+        return 0 if self.search is None else self.search.backend_queue
+
+    # Its way.
+
+    def start(self, guide: Guide) -> None:
+        """Begins the session, as this guide says."""
+        transport = self.client.transport
+        transport.owner = self
+        if guide.looks:
+            # As in HAProxy, rules that wait for nothing see what has come by now.
+            transport.resume_reading()
+            transport.on_ready(DATA)
+        if self.state != ENDED:
+            guide.lead(self)
+
+    def inspect(self, rules: ContentRules, then: Callable[[str], None]) -> None:
+        """Has these rules look at what the client sends, and calls `then` with what they decide."""
+        patience = self.client.frontend.timeouts.client
+
+        def over(verdict: str) -> None:
+            self.inspection = None
+            then(verdict)
+
+        self.inspection = inspection = Inspection(self, rules, self._sends_no_more, over, patience)
+        inspection.look()
+        if self.inspection is not None:
+            self._read()
+
+    def _sends_no_more(self) -> bool:
+        return self.client_ended or self.holds_too_much
+
+    def go(self, way: Way, binding: Binding | None) -> None:
+        """Seeks a server of this backend, or of the one that a reload has put in its place."""
+        backend = way.backend
+        while backend.successor is not None:
+            backend = backend.successor
+        if self.backend is not backend:
+            self.enter(backend)
+        self.state = TRYING
+        self._answers = way.answers
+        self.search = search = Search(self)
+        search.binding = None if binding is None else binding.at(backend.servers)
+        search.start()
+        if self.state == TRYING and self.client_ended and self._gives_up:
+            self.client_gone("C")
+        elif self.state == TRYING:
+            self._read()
+
+    def enter(self, backend: Backend) -> None:
+        """Enters a backend, in place of the one before if there was one, and counts there."""
+        if self.backend is not None:
+            self.backend.traffic.scur -= 1
+        self.backend = backend
+        traffic = backend.traffic
+        traffic.stot += 1
+        traffic.scur += 1
+        if traffic.scur > traffic.smax:
+            traffic.smax = traffic.scur
+
+    def found(self, connection: RawConnection) -> None:
+        """Begins to relay."""
+        client, backend, server = self.client, self.backend, self.server
+        assert backend is not None and server is not None
+        frontend = client.frontend
+        self.connection = connection
+        self.connected = self.deadlines.now()
+        self.state = RELAYING
+        timeouts = RelayTimeouts.of(frontend.timeouts, backend.settings.timeouts)
+        counted: tuple[Traffic, Traffic, Traffic] = (frontend.traffic, backend.traffic, server.traffic)
+        self.relay = relay = Relay(client.transport, connection.transport, timeouts, self.deadlines, self, counted)
+        greeting = connection.lend(relay.server)
+        if self._answers is not None:
+            relay.server.gate = self._gate = gate = AnswerGate(self, relay, self._answers)
+            gate.look()
+        held, self.held = self.held, b""
+        if self.state == RELAYING:
+            relay.start(held, greeting, self.client_ended)
+
+    def count(self, what: str) -> None:
+        """Adds one to this count of the backend, and of the server if one is chosen."""
+        for counted in (self.backend, self.server):
+            if counted is not None:
+                counted.traffic.add(what)
+
+    # What the client's transport calls, until there is a relay.
+
+    def data_received(self, data: bytes) -> None:
+        self.held += data
+        if self.inspection is not None:
+            self.inspection.look()
+        if self.holds_too_much and self.state in (INSPECTING, TRYING):
+            self.client.transport.pause_reading(self._ended_ahead)
+
+    def eof_received(self) -> None:
+        self.client_ended = True
+        if self.inspection is not None:
+            self.inspection.look()
+        elif self.state == TRYING and self._gives_up:
+            self.client_gone("C")
+
+    def connection_lost(self, reason: str) -> None:
+        inspection = self.inspection
+        if inspection is not None and reason != STOPPED and inspection.verdict(expired=True) == REJECT:
+            # As in HAProxy, the rule is named that refuses what has come by then.
+            self.refuse(denied=True)
+        elif self.state in (INSPECTING, TRYING):
+            self.client_gone("K" if reason == STOPPED else "C")
+        self.client.stream_ended("client gone", True)
+
+    def pause_writing(self) -> None:
+        """Does nothing: nothing is written to the client before there is a relay."""
+
+    def resume_writing(self) -> None:
+        """Does nothing; see `pause_writing`."""
+
+    def _ended_ahead(self, unread: int) -> None:
+        """Notes that the client has ended its side while it is not read."""
+
+    def _read(self) -> None:
+        """Reads what the client sends, which is held."""
+        if not self.client_ended and not self.holds_too_much:
+            self.client.transport.resume_reading()
+
+    @property
+    def holds_too_much(self) -> bool:
+        return len(self.held) >= HELD_MAX
+
+    @property
+    def _gives_up(self) -> bool:
+        """Tells whether a client that has ended its side before there is a server wants none any more, as in HAProxy:
+        it has said nothing, or `option abortonclose` says so."""
+        return not self.held or (self.backend is not None and bool(self.backend.settings.abortonclose))
+
+    # Ends.
+
+    def refuse(self, flags: str = "PR", *, denied: bool = False) -> None:
+        """Ends the session, because a rule says so (`denied`) or no rule leads to a backend."""
+        if denied:
+            self.client.frontend.traffic.dreq += 1
+            if self.backend is not None:
+                self.backend.traffic.dreq += 1
+        self._finish(flags)
+
+    def not_evaluated(self, unevaluated: Unevaluated) -> None:
+        """Reports a rule that could not be evaluated."""
+        self.client.frontend.not_evaluated(unevaluated)
+
+    def found_none(self, flags: str) -> None:
+        """Ends the session, because no server takes it."""
+        self._finish(flags)
+
+    def client_gone(self, who: str) -> None:
+        """Ends the session before there is a server, because its client is gone."""
+        if who in ABORTS:
+            self.count(ABORTS[who])
+        self._finish(who + (self.search.phase if self.search is not None else "R"))
+
+    def cut(self, letter: str) -> None:
+        """Ends the session at once: its server has been marked down ("D"), or an operator ends it ("K")."""
+        if self.relay is not None:
+            self.relay.end(f"{letter}-")
+        elif self.state != ENDED:
+            self._finish(letter + (self.search.phase if self.search is not None else "R"))
+
+    def drop_server(self) -> None:
+        """Resets the server's connection, because a rule says so."""
+        assert self.connection is not None
+        self.connection.give_up("closed by a rule")
+
+    # What its relay calls.
+
+    def relay_over(self, flags: str, broken: bool) -> None:
+        relay, connection = self.relay, self.connection
+        assert relay is not None and connection is not None
+        if flags[0] in ABORTS:
+            self.count(ABORTS[flags[0]])
+            self.client.frontend.traffic.add(ABORTS[flags[0]])
+        self._leave_relay(relay)
+        connection.give_up("session over", at_once=broken, answered=relay.server.sent > 0)
+        self._finish(flags, broken)
+
+    def server_silent(self, reason: str) -> bool:
+        relay, connection, search = self.relay, self.connection, self.search
+        assert relay is not None and connection is not None and search is not None
+        transport, kept = connection.transport, relay.client.kept
+        # Our end is something that a server answers, too.
+        untold = not relay.client.ended and transport.unsent + transport.lost == relay.client.sent
+        unseen = search.was_idle and untold
+        if kept is None or not (unseen or isinstance(reason, CertificateRefused)):
+            return False
+        refused = connection.lost_unused(reason)
+        if not (unseen or refused):
+            return False
+        self.held = b"".join(kept)
+        self.client_ended = relay.client.ended
+        relay.client.uncount()
+        self.client.transport.owner = self
+        self.relay = self.connection = None
+        self.connected = 0.0
+        self.state = TRYING
+        if not refused:
+            search.again()
+        elif not search.fails():
+            self.count("econ")
+            self._finish("SC")
+        if self.state == TRYING:
+            self._read()
+        return True
+
+    def _leave_relay(self, relay: Relay) -> None:
+        self.received, self.sent = relay.client.sent, relay.server.sent
+        self.relay = None
+        self.client.transport_back()
+
+    def _finish(self, flags: str, broken: bool = False) -> None:
+        """Ends the session; there is no other end."""
+        if self.state == ENDED:
+            return
+        self.state = ENDED
+        self.flags = flags
+        self.ended = self.deadlines.now()
+        for waiting in (self.inspection, self._gate, self.search):
+            if waiting is not None:
+                waiting.leave()
+        self.inspection = None
+        self.connection = None
+        try:
+            if self.backend is not None:
+                self.backend.request_ended(self)
+        finally:
+            self.client.stream_ended("session over", broken)

@@ -1,0 +1,221 @@
+"""What may be said in which mode: words of HTTP in mode tcp, rules about bytes in mode http, and both in one way."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config.model.proxies import Configuration
+from reusedproxy.config.reader import ConfigurationError, Source, read_configuration
+
+TIMES = " timeout connect 1s\n timeout client 1s\n timeout server 1s\n"
+TCP = f"defaults\n mode tcp\n{TIMES}"
+HTTP = f"defaults\n mode http\n{TIMES}"
+
+
+def read(text: str) -> Configuration:
+    return read_configuration([Source("t.cfg", text)], {})
+
+
+def notices(text: str, level: str = "warning") -> list[str]:
+    return [each.text for each in read(text).notices if each.level == level]
+
+
+class TCPTests(SynchronousTestCase):
+    """Sections of mode tcp."""
+
+    def faults(self, text: str) -> list[str]:
+        error = self.assertRaises(ConfigurationError, read, text)
+        return [fault.text for fault in error.faults]
+
+    def listen(self, *lines: str, server: str = "", head: str = TCP) -> str:
+        said = "".join(f" {line}\n" for line in lines)
+        return f"{head}listen l\n bind :81\n{said} server a 192.0.2.1:1 {server}\n"
+
+    def test_it_is_the_default_as_in_haproxy(self) -> None:
+        """Of sections that say nothing."""
+        made = read(f"defaults\n{TIMES}listen l\n bind :81\n server a 192.0.2.1:1\n")
+        self.assertEqual((made.frontends["l"].mode, made.backends["l"].mode), ("tcp", "tcp"))
+        self.assertEqual(made.notices, ())
+
+    def test_words_of_http_are_ignored_with_a_warning(self) -> None:
+        """Each once, where it stands in the section itself."""
+        for line in (
+            "option forwardfor",
+            "option httpclose",
+            "option http-server-close",
+            "option prefer-last-server",
+            "cookie SRV insert",
+            "http-reuse always",
+            "http-request set-header X y",
+            "http-response set-header X y",
+            "monitor-uri /alive",
+            "redirect scheme https",
+            "stats enable",
+        ):
+            word = " ".join(line.split()[: 2 if line.startswith("option") else 1])
+            text = self.listen(line)
+            (said,) = [each for each in (*notices(text), *notices(text, "notice")) if "needs 'mode http'" in each]
+            self.assertIn(f"'{word}' is ignored, as it needs 'mode http': listen 'l' is in mode tcp", said)
+        self.assertEqual(notices(self.listen(head=f"{TCP} option forwardfor\n option http-server-close\n")), [])
+
+    def test_rules_that_keep_people_out_are_refused(self) -> None:
+        """Nothing would keep them out."""
+        for line in ("http-request deny if { src 192.0.2.1 }", "http-response deny", "http-request return status 403"):
+            (fault,) = self.faults(self.listen(line))
+            self.assertIn("needs 'mode http', and listen 'l' is in mode tcp: nothing would keep anybody out", fault)
+        named = f"defaults d\n mode tcp\n{TIMES} http-request deny\n"
+        (fault,) = self.faults(f"{named}listen l from d\n bind :81\n server a 192.0.2.1:1\n")
+        self.assertIn("'http-request deny' needs 'mode http'", fault)
+
+    def test_what_counts_as_something_else(self) -> None:
+        """httplog as tcplog, and algorithms that look at requests as roundrobin: also where defaults say so."""
+        log = " log stdout format raw local0\n"
+        for text in (
+            self.listen("option httplog", "log global"),
+            self.listen("log global", head=f"{TCP} option httplog\n"),
+        ):
+            text = f"global\n{log}{text}"
+            self.assertIn("'option httplog' counts as 'option tcplog' there", "".join(notices(text)))
+            self.assertEqual(read(text).frontends["l"].log_format, "tcplog")
+        for line in ("balance uri", "balance url_param id", "balance hdr(host)"):
+            text = self.listen(line)
+            self.assertIn("it is 'roundrobin' there", "".join(notices(text)))
+            self.assertEqual(read(text).backends["l"].balance.algorithm, "roundrobin")
+        for line in ("balance source", "balance hash src", "balance leastconn", "balance first"):
+            self.assertEqual(notices(self.listen(line)), [], line)
+
+    def test_no_word_is_said_twice(self) -> None:
+        """What a plain section says gives no notice at all."""
+        lines = (
+            "option tcplog",
+            "log stdout format raw local0",
+            "option tcpka",
+            "option httpchk GET /",
+            "retries 2",
+            "option redispatch",
+        )
+        words = "check inter 5s maxconn 10 send-proxy on-marked-down shutdown-sessions"
+        self.assertEqual(read(self.listen(*lines, server=words)).notices, ())
+
+    def test_observe_layer7_is_refused(self) -> None:
+        """As in HAProxy."""
+        (fault,) = self.faults(self.listen(server="check observe layer7"))
+        self.assertIn("'observe layer7' needs 'mode http'", fault)
+        self.assertEqual(notices(self.listen(server="check observe layer4")), [])
+
+    def test_words_about_reuse_do_nothing(self) -> None:
+        """A floor does."""
+        said = notices(self.listen(server="max-reuse 3"), "notice")
+        self.assertIn("'max-reuse' does nothing in mode tcp, where a connection serves one client", "".join(said))
+        self.assertEqual(read(self.listen(server="pool-min-conn 3 pool-max-age 1h pool-connect-rate 5")).notices, ())
+        (fault,) = self.faults(self.listen(server="pool-min-conn 3 send-proxy"))
+        self.assertIn("take out pool-min-conn 3", fault)
+
+    def test_there_is_no_host_to_verify_by(self) -> None:
+        """So a name has to be said."""
+        tls = "ssl verify required ca-file ca.pem"
+        self.assertIn("with no 'sni' and no name any certificate", "".join(notices(self.listen(server=tls))))
+        self.assertEqual(notices(self.listen(server=f"{tls} sni str(db.example)")), [])
+        self.assertEqual(notices(self.listen(server=f"{tls} verifyhost db.example")), [])
+        self.assertIsNone(read(self.listen(server=tls)).backends["l"].servers[0].sni)
+
+    def test_any_protocol_may_be_agreed_on(self) -> None:
+        """It is theirs who speak through us; without the word none is."""
+        text = self.listen(server="ssl verify none alpn h2,postgresql").replace("bind :81", "bind :81 ssl crt /c{}")
+        made = read(text.format(" alpn h2,acme-tls/1"))
+        (bind,) = made.frontends["l"].binds
+        assert bind.tls is not None
+        self.assertEqual(bind.tls.offer.alpn, ("h2", "acme-tls/1"))
+        (bind,) = read(text.format("")).frontends["l"].binds
+        assert bind.tls is not None
+        self.assertEqual(bind.tls.offer.alpn, ())
+
+    def test_abortonclose_has_to_be_said(self) -> None:
+        """In `defaults`, too; unsaid, mode http gives up requests that no server has."""
+        self.assertFalse(read(self.listen()).backends["l"].abortonclose)
+        self.assertTrue(read(self.listen("option abortonclose")).backends["l"].abortonclose)
+        inherited = self.listen(head=TCP + " option abortonclose\n")
+        self.assertTrue(read(inherited).backends["l"].abortonclose)
+
+    def test_both_sides_have_one_mode(self) -> None:
+        """Whichever names the other."""
+        backends = "backend t\n mode tcp\n server a 192.0.2.1:1\nbackend h\n mode http\n server a 192.0.2.1:1\n"
+        for mode, backend in (("tcp", "h"), ("http", "t")):
+            for line in (f"default_backend {backend}", f"use_backend {backend} if TRUE"):
+                other = "t" if backend == "h" else "h"
+                rest = f" default_backend {other}\n" if line.startswith("use") else ""
+                (fault,) = self.faults(f"{TCP}frontend f\n mode {mode}\n bind :81\n {line}\n{rest}{backends}")
+                self.assertIn(f"frontend 'f' is in mode {mode}, and backend '{backend}' in mode", fault)
+
+    def test_rules_and_their_times(self) -> None:
+        """What is written and what is not done."""
+        made = read(
+            self.listen(
+                "tcp-request inspect-delay 5s",
+                "tcp-request content accept if { req.ssl_hello_type 1 }",
+                "tcp-request content reject",
+                "tcp-response inspect-delay 100ms",
+                "tcp-response content close if { res.len gt 5 }",
+            )
+        )
+        backend = made.backends["l"]
+        self.assertEqual((made.frontends["l"].inspect_delay, backend.response_delay), (5.0, 0.1))
+        self.assertEqual([len(backend.rules.content), len(backend.rules.response_content)], [2, 1])
+        for line, why in (
+            ("tcp-request content", "'tcp-request content' needs an action"),
+            ("tcp-request content rejct", "unknown action 'rejct': did you mean 'reject'?"),
+            ("tcp-request content reject now", "'now' is too much"),
+            ("tcp-request content track-sc0 src", "'tcp-request content track-sc0' is a HAProxy rule"),
+            ("tcp-request content silent-drop", "is a HAProxy rule that reusedproxy does not do yet"),
+            ("tcp-request content close", "unknown action 'close'"),
+            ("tcp-request session reject", "'tcp-request session' is a HAProxy rule"),
+            ("tcp-request inspect-delay", "needs a time"),
+            ("tcp-response reject", "'tcp-response' is followed by 'content'"),
+            ("tcp-request content set-var(txn.x) res.len", "'res.len' needs what a server sends in 'mode tcp'"),
+        ):
+            faults = self.faults(self.listen(line))
+            self.assertEqual(len(faults), 1, line)
+            self.assertIn(why, faults[0])
+        (fault,) = self.faults(f"{TCP}frontend f\n bind :81\n tcp-response content reject\n")
+        self.assertIn("it belongs in a 'backend' or 'listen'", fault)
+
+    def test_rules_that_nothing_waits_for(self) -> None:
+        """What they find is chance, as HAProxy warns, too."""
+        for line in ("tcp-request content reject if { req.len gt 5 }", "use_backend l if { req.ssl_sni -m found }"):
+            (said,) = notices(self.listen(line))
+            self.assertIn("is asked for what has come by chance when the client has connected", said)
+            self.assertEqual(notices(self.listen("tcp-request inspect-delay 5s", line)), [])
+        self.assertEqual(notices(self.listen("tcp-request content reject if { src 192.0.2.1 }")), [])
+        self.assertEqual(notices(self.listen("no option http-server-close", "no option persist")), [])
+
+    def test_what_can_never_be_true_is_said(self) -> None:
+        """Of the other side, and of requests in the rules of connections."""
+        for line, needed in (
+            ("tcp-request content reject if { res.len gt 5 }", "what a server sends in 'mode tcp'"),
+            ("tcp-response content reject if { req.len gt 5 }", "what a client sends in 'mode tcp'"),
+            ("tcp-request connection reject if { req.len gt 5 }", "what a client sends in 'mode tcp'"),
+        ):
+            said = notices(self.listen("tcp-request inspect-delay 5s", line))
+            self.assertIn(f"is never true here: '{line.split('{ ')[1].split()[0]}' needs {needed}", "".join(said))
+
+    def test_tls_of_checks_alone(self) -> None:
+        """As where TLS is passed through."""
+        said = notices(self.listen(server="check check-ssl verify none"))
+        self.assertIn("is taken by its checks for this server", "".join(said))
+        lines = ("option httpchk", "http-check connect ssl", "http-check send meth GET uri /healthz")
+        self.assertEqual(notices(self.listen(*lines, server="check verify none")), [])
+
+    def test_in_mode_http_there_are_no_bytes(self) -> None:
+        """Rules about them would be false for ever."""
+        for line, why in (
+            ("http-request deny if { req.len gt 5 }", "'req.len' needs what a client sends in 'mode tcp'"),
+            ("http-request deny if WAIT_END", "'wait_end' needs what a client sends in 'mode tcp'"),
+            ("use_backend l if { req.ssl_sni a }", "'use_backend': 'req.ssl_sni' needs what a client sends"),
+            ("use_backend %[req.ssl_sni]", "'use_backend': 'req.ssl_sni' needs what a client sends"),
+            ("use-server a if { req_ssl_sni a }", "'use-server': 'req.ssl_sni' needs what a client sends"),
+            ("tcp-request content reject", "'tcp-request content reject' is not done in mode http"),
+            ("tcp-response content reject", "write 'http-response'"),
+        ):
+            faults = self.faults(self.listen(line, head=HTTP))
+            self.assertEqual(len(faults), 1, line)
+            self.assertIn(why, faults[0])

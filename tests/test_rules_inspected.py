@@ -1,0 +1,106 @@
+"""Conditions over bytes that are still coming: true, false, or not known yet, as HAProxy combines them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from reusedproxy.config.language.report import Report
+from reusedproxy.config.model.values import Place
+from reusedproxy.config.rules.acls import Acls, read_condition, with_acls
+from reusedproxy.config.rules.expressions import read_expression
+from reusedproxy.config.rules.samples import CLIENT_BYTES, SERVER_BYTES
+from reusedproxy.rules.inspected import FALSE, TRUE, UNKNOWN, outlook
+from reusedproxy.rules.samples.compile import compiled_text
+from reusedproxy.rules.waiting import Incomplete
+from tests.test_wire_client_hello import HELLO
+
+PLACE = Place("t.cfg", 1)
+
+
+def facts(data: bytes, *, final: bool = False, said: bytes = b"") -> Any:
+    """Of a client that has sent this."""
+    inspected = SimpleNamespace(request_bytes=data, response_bytes=said, final=final, changes=False)
+    return SimpleNamespace(inspected=inspected, source=("192.0.2.1", 1), head=None)
+
+
+def look(condition: str, data: bytes, *, final: bool = False) -> int:
+    """What is known of it."""
+    acls: Acls = {}
+    read = read_condition(condition.split(), acls, PLACE, "here", Report(("t.cfg",)))
+    assert read is not None
+    return outlook(with_acls(read, acls), CLIENT_BYTES)(facts(data, final=final))
+
+
+class OutlookTests(SynchronousTestCase):
+    """Each condition with what has come."""
+
+    def test_what_is_known(self) -> None:
+        """And when nothing more comes."""
+        table = [
+            ("if { req.len gt 3 }", b"abc", UNKNOWN, FALSE),
+            ("if { req.len gt 3 }", b"abcd", TRUE, TRUE),
+            ("if { req.len lt 3 }", b"abcd", UNKNOWN, FALSE),
+            ("unless { req.len gt 3 }", b"abc", UNKNOWN, TRUE),
+            ("unless { req.len gt 3 }", b"abcd", FALSE, FALSE),
+            ("if !{ req.len gt 3 }", b"abc", UNKNOWN, TRUE),
+            ("if { req.len gt 3 } { src 10.0.0.1 }", b"", FALSE, FALSE),
+            ("if { src 10.0.0.1 } { req.len gt 3 }", b"", FALSE, FALSE),
+            ("if { req.len gt 3 } or { src 192.0.2.1 }", b"", TRUE, TRUE),
+            ("if { req.len gt 3 } or { src 10.0.0.1 }", b"", UNKNOWN, FALSE),
+            ("if { req.len gt 3 } { src 192.0.2.1 }", b"", UNKNOWN, FALSE),
+            ("if WAIT_END", b"abc", UNKNOWN, TRUE),
+            ("if REQ_CONTENT", b"", UNKNOWN, FALSE),
+            ("if REQ_CONTENT", b"x", TRUE, TRUE),
+            ("if { req.payload(0,2) -m str ab }", b"a", UNKNOWN, FALSE),
+            ("if { req.payload(0,2) -m str ab }", b"ac", FALSE, FALSE),
+            ("if { req.payload(0,2) -m str ab }", b"abc", TRUE, TRUE),
+            ("if { req.payload(0,0) -m sub ab }", b"xx", UNKNOWN, FALSE),
+            ("if { req.payload(0,0) -m sub ab }", b"xab", TRUE, TRUE),
+            ("if { req.payload(0,99999) -m found }", b"x", FALSE, FALSE),
+            ("if { req.ssl_hello_type 1 }", HELLO[:8], UNKNOWN, FALSE),
+            ("if { req.ssl_hello_type 1 }", HELLO, TRUE, TRUE),
+            ("if { req.ssl_hello_type 1 }", b"GET /", FALSE, FALSE),
+            ("if { req.ssl_sni -m found }", HELLO[:-1], UNKNOWN, FALSE),
+            ("if { req.ssl_sni -i APP.example }", HELLO, TRUE, TRUE),
+            ("if { req.ssl_ver 3.3 }", HELLO, TRUE, TRUE),
+            ("if { req.ssl_ver gt 3.2 }", HELLO, TRUE, TRUE),
+            ("if { req.ssl_ver 3.0:3.2 }", HELLO, FALSE, FALSE),
+            ("if { req.ssl_alpn h2 }", HELLO, TRUE, TRUE),
+        ]
+        for condition, data, now, at_last in table:
+            self.assertEqual((look(condition, data), look(condition, data, final=True)), (now, at_last), condition)
+
+    def test_without_a_condition_it_is_true(self) -> None:
+        """As any rule."""
+        self.assertEqual(outlook(None, CLIENT_BYTES)(facts(b"")), TRUE)
+
+
+class PayloadTests(SynchronousTestCase):
+    """What is taken out of the bytes."""
+
+    def test_lengths_and_values(self) -> None:
+        """payload_lv: a length at an offset, and what it counts."""
+        for text, data, value in (
+            ("req.payload_lv(0,1)", b"\x03abcdef", b"abc"),
+            ("req.payload_lv(1,2)", b"x\x00\x02abc", b"ab"),
+            ("req.payload_lv(0,1,+2)", b"\x02xxabc", b"ab"),
+            ("req.payload_lv(0,1,4)", b"\x02xxxab", b"ab"),
+            ("req.payload_lv(0,1,-1)", b"\x02ab", b"\x02a"),
+            ("req.payload_lv(0,1)", b"\x00", None),
+            ("req.payload(1,3),hex", b"xABCD", b"414243"),
+        ):
+            fetch = compiled_text(read_expression(text, "here"), CLIENT_BYTES)
+            self.assertEqual(fetch(facts(data)), value, text)
+            for size in range(len(data) - (0 if value is None else 3)):
+                self.assertRaises(Incomplete, fetch, facts(data[:size]))
+                self.assertIsNone(fetch(facts(data[:size], final=True)))
+
+    def test_each_side_has_its_own(self) -> None:
+        """The server's is not the client's."""
+        fetch = compiled_text(read_expression("res.payload(0,2)", "here"), SERVER_BYTES)
+        self.assertEqual(fetch(facts(b"xx", said=b"yy")), b"yy")
+        fetch = compiled_text(read_expression("res.len", "here"), SERVER_BYTES)
+        self.assertEqual(fetch(facts(b"xx", said=b"yyy")), b"3")
