@@ -27,6 +27,9 @@ setup(
         "attrs>=23.1",  # values and records
         # regular expressions of rules, in time linear in what a client sends; wheels for 3.10 to 3.13
         "google-re2>=1.1",
+        # Hashes of crypt(3) need nothing of PyPI's: net/passwords.py calls the system's libcrypt, as HAProxy does.
+        # crypt-r keeps the interpreter's lock while it hashes, which stops the event loop; legacycrypt was last
+        # published in 2019; libpass knows no yescrypt, Debian's own, and hashes in Python.
         # certificates in words and of the demonstration; pyOpenSSL needs it, too (47: curves by name)
         "cryptography>=47",
     ],

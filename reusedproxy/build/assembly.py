@@ -32,12 +32,16 @@ from reusedproxy.clients.frontend import ConnectionLimit, Frontend
 from reusedproxy.config import model
 from reusedproxy.config.language.report import Fault
 from reusedproxy.config.model.balance import HASHES
+from reusedproxy.config.model.users import UserList
 from reusedproxy.config.model.values import Notice
+from reusedproxy.exchanges.authentication import Authentication
 from reusedproxy.net import descriptors
 from reusedproxy.net.addresses import Addresses
 from reusedproxy.net.deadlines import Deadlines
 from reusedproxy.net.listener import Listener, ListenError, backlog_of, bind_socket, owner_of
 from reusedproxy.net.names.section import Names
+from reusedproxy.net.passwords import Passwords
+from reusedproxy.net.passwords import trouble_with as trouble_with_hash
 from reusedproxy.net.poller import Poller
 from reusedproxy.net.resolver import Query
 from reusedproxy.net.slices import Steps, run_through
@@ -87,6 +91,8 @@ class Proxy:
     #: Asks name servers, through all reloads; and the pools of servers that have moved since.
     names: Names = field(kw_only=True)
     departed: Departed = field(kw_only=True)
+    #: Checks passwords, through all reloads.
+    passwords: Passwords = field(kw_only=True)
     #: Server lines by backend/server.
     lines: dict[str, Line] = Factory(dict)
     #: Certificates of TLS listeners, by address.
@@ -160,6 +166,7 @@ class Assembly:
             budget=previous.budget if previous is not None else Budget(reactor),
             names=previous.names if previous is not None else Names(reactor),
             departed=previous.departed if previous is not None else Departed(reactor),
+            passwords=previous.passwords if previous is not None else Passwords(reactor),
             files=files,
             addresses=addresses,
             trusts=trusts,
@@ -222,6 +229,8 @@ class Assembly:
         proxy.backends = list(backends.values())
         _tie(proxy)
         disabled = frozenset(self._configuration.backends).difference(backends)
+        authentication = Authentication(self._configuration.user_lists, proxy.passwords)
+        self._faults += _unknown_hashes(self._configuration.user_lists.values())
         rule_sets = RuleSets(backends, disabled, {**proxy.patterns}, answers)
         for settings in self._configuration.frontends.values():
             if settings.disabled:
@@ -236,6 +245,7 @@ class Assembly:
                 partial(self._announce, section=f"frontend {settings.name}"),
             )
             proxy.frontends.append(frontend)
+            frontend.authentication = authentication
             frontend.errors = answers.pages(settings.errors)
             own = self._configuration.backends.get(settings.name)
             if own is not None and own.place == settings.place:
@@ -484,6 +494,13 @@ class Assembly:
                         f" cookie {cookie.decode()}: give one of them a 'cookie' of its own"
                     )
                     self._proxy.notices.append(Notice("warning", server.settings.place, text))
+
+
+def _unknown_hashes(lists: Iterable[UserList]) -> Iterator[Fault]:
+    for each in lists:
+        for user in each.users.values():
+            if user.hashed and user.password is not None and (trouble := trouble_with_hash(user.password)):
+                yield Fault(user.place, f"userlist '{each.name}': the 'password' of user '{user.name}': {trouble}")
 
 
 def _first_checks(configuration: model.Configuration) -> Iterator[float]:

@@ -21,7 +21,8 @@ from reusedproxy.config.language.report import Fault, Wrong
 from reusedproxy.config.model.persistence import Persist
 from reusedproxy.config.model.rules import Criterion, Receive
 from reusedproxy.config.rules.patterns import check_patterns
-from reusedproxy.config.validate.rules import edited, ours_alone
+from reusedproxy.config.validate.rules import edited, first_arguments, ours_alone
+from reusedproxy.config.validate.users import ASKING
 from reusedproxy.exchanges.route import Route
 from reusedproxy.exchanges.routing import Choice, Routing
 from reusedproxy.net.files import unless_pipe
@@ -105,8 +106,20 @@ class RuleSets:
         for choice in choices:
             made.append(self._choice(choice))
             yield
+        asking = [rules, settings.use_backends]
+        asking += [
+            (each.use_servers, each.balance.expression) for each in (r.backend.settings for r in routes.values())
+        ]
+        users = sorted({name for said in asking for name in first_arguments(tuple(said), ASKING)})
         return Routing(
-            frontend, self._rule_set(settings), made, routes, ours_alone(rules), edited(rules), self.disabled
+            frontend,
+            self._rule_set(settings),
+            made,
+            routes,
+            ours_alone(rules),
+            edited(rules),
+            self.disabled,
+            frontend.authentication.hashing(users),
         )
 
     def gate(self, settings: model.Frontend) -> Gate | None:

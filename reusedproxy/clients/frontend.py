@@ -21,6 +21,7 @@ from reusedproxy.clients.owner import AccessLog, Connected
 from reusedproxy.clients.pending import PendingClient, PendingClients
 from reusedproxy.clients.session_rate import SessionRate
 from reusedproxy.config import model
+from reusedproxy.exchanges.authentication import NOBODY, Authentication
 from reusedproxy.exchanges.exchange import Exchange
 from reusedproxy.exchanges.route import Page, Route
 from reusedproxy.exchanges.routing import Routing, shows_page
@@ -87,6 +88,7 @@ class Frontend:
         self.deadlines = deadlines
         self.pages: list[Page] = []
         self.errors: ErrorPages = {}
+        self.authentication: Authentication = NOBODY
         self.log: AccessLog | None = None
         self.handshakes = PendingClients(self, poller)
         self.traffic = Traffic()
@@ -126,6 +128,10 @@ class Frontend:
         self._unevaluated = LogThrottle(deadlines.now, lambda text: announce("alert", text))
         #: When each bound was last said to be reached.
         self._told_full: dict[str, float] = {}
+
+    @property
+    def uses_proxy_header(self) -> bool:
+        return self.settings.uses_proxy_header
 
     @property
     def maxconn(self) -> int:

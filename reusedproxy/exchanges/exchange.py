@@ -135,7 +135,7 @@ class Exchange(ExchangeFacts):
             self.head_and_body = request = request_head(head, forwarded, route.server_closes, body)
         else:
             self.head_and_body = request = b"%b%b\r\n%b" % (head.block, forwarded, body)
-        self.bytes_in = len(request)
+        self.bytes_in += len(request)  # more of the body may have come while it waited
         if not ended:
             self.complete = False
         if self.backend is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.binding import Binding
@@ -16,6 +17,7 @@ from reusedproxy.exchanges.cookie_state import CookieState
 from reusedproxy.net.tls.facts import TransportTLS, tls_side
 from reusedproxy.pool.connection import ServerConnection
 from reusedproxy.rules.facts import Sample
+from reusedproxy.wire.credentials import Credentials, basic_credentials
 from reusedproxy.wire.heads import RequestHead, ResponseHead
 
 
@@ -53,6 +55,31 @@ class ExchangeFacts:
     #: Answered by `monitor-uri`, and so not logged.
     monitored = False
     _variables: dict[str, Sample] | None = None
+    #: What the request had of them when a rule first asked; False: no rule has.
+    _credentials: Credentials | Literal[False] | None = False
+
+    @property
+    def credentials(self) -> Credentials | None:
+        if self._credentials is False:
+            self._credentials = self.present_credentials()
+        return self._credentials or None
+
+    def present_credentials(self) -> Credentials | None:
+        """Returns those that the head has now, for whoever looks before the rules do."""
+        if self.head is None:
+            return None
+        name = b"Proxy-Authorization" if self.asks_as_proxy else b"Authorization"
+        return basic_credentials(self.head.values(name))
+
+    def member(self, users: str) -> bytes | None:
+        credentials = self.credentials
+        return None if credentials is None else self.client.frontend.authentication.member(users, credentials)
+
+    @property
+    def asks_as_proxy(self) -> bool:
+        if not self.client.frontend.uses_proxy_header or self.head is None:
+            return False
+        return self.head.target[:1] not in (b"/", b"*")
 
     @property
     def source(self) -> tuple[str, int]:

@@ -9,16 +9,17 @@ is sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from attrs import frozen
+from twisted.logger import Logger
 
 from reusedproxy.backends.binding import Binding
 from reusedproxy.config import model
 from reusedproxy.config.rules.actions import EditHeader
 from reusedproxy.exchanges.client import ClientFrontend
 from reusedproxy.exchanges.error_pages import written
-from reusedproxy.exchanges.exchange import Exchange
+from reusedproxy.exchanges.exchange import ENDED, Exchange
 from reusedproxy.exchanges.persistence import Persistence
 from reusedproxy.exchanges.route import Page, Route
 from reusedproxy.rules import editing, regular
@@ -47,6 +48,8 @@ class Routing:
     """Runs the rules of a frontend and of its backends, in their order. `routes` has all routes, by
     the name of their backend."""
 
+    _log = Logger()
+
     def __init__(
         self,
         frontend: ClientFrontend,
@@ -56,14 +59,17 @@ class Routing:
         ours_alone: Iterable[str] = (),
         edited: Iterable[EditHeader] = (),
         disabled: frozenset[str] = frozenset(),
+        hashing: Sequence[str] = (),
     ) -> None:
         """Takes rules and routes. `ours_alone` are names of headers that clients cannot set at all; `edited` are the
-        rules' changes to headers; `disabled` are backends that exist, but to which no route leads."""
+        rules' changes to headers; `disabled` are backends that exist, but to which no route leads; `hashing` are the
+        lists of users that rules ask, and that have hashes of passwords."""
         self._frontend = frontend
         self._rule_set = rule_set
         self.choices = list(choices)
         self.routes = dict(routes)
         self._disabled = disabled
+        self._hashing = hashing
         self._ours = [editing.spellings(name) for name in sorted(ours_alone)]
         #: Whether the first line of a request may not stay as it was.
         self._runs = bool(rule_set.request) or any(route.rule_set is not None for route in self.routes.values())
@@ -79,6 +85,8 @@ class Routing:
         """Begins `exchange` where the rules let it, or answers it."""
         head = exchange.head
         assert head is not None
+        if self._hashing and self._waits_for_password(exchange, body, ended):
+            return
         regular.begin()
         if self._runs:
             exchange.line = head.head[: head.head.find(b"\r")]  # the log is to say what the client said
@@ -116,6 +124,28 @@ class Routing:
             return
         exchange.answer_rules = self._answer_rules[route.backend.name]
         exchange.begin(route, body, ended)
+
+    def _waits_for_password(self, exchange: Exchange, body: bytes, ended: bool) -> bool:
+        """Has the password of the request checked before any rule can ask for it, and tells whether that takes time;
+        the request goes its way afterwards."""
+        credentials = exchange.present_credentials()
+        if credentials is None:
+            return False
+
+        def go_on() -> None:
+            if exchange.state == ENDED:
+                return
+            try:
+                self.route(exchange, body, exchange.complete)
+            except Exception:
+                self._log.failure("a request failed after its password was checked")
+                exchange.client.abort_exchange(exchange)
+
+        authentication = self._frontend.authentication
+        if not authentication.waits(self._hashing, credentials, exchange.source[0], go_on):
+            return False
+        exchange.complete = ended
+        return True
 
     def _choose(self, exchange: Exchange) -> Route | None:
         """Chooses the route as HAProxy does: the first whose condition is true, or the default if its name is that of

@@ -18,10 +18,10 @@ def _ordered(text: str) -> tuple[str, ...]:
 
 # -- sections ---------------------------------------------------------------------------------------------------------
 
-SECTIONS = words("global defaults frontend backend listen resolvers http-errors")
+SECTIONS = words("global defaults frontend backend listen resolvers http-errors userlist")
 SECTIONS_NOT_DONE = words(
     """
-    peers userlist mailers cache program ring log-forward log-profile fcgi-app crt-store traces
+    peers mailers cache program ring log-forward log-profile fcgi-app crt-store traces
     acme healthcheck
     """
 )
@@ -370,7 +370,6 @@ HINTS = {
     "spop-check": "there is no SPOE here, whose agents it checks; write 'option tcp-check'",
     "external-check": "no program is run; write 'option tcp-check' with what it asks, or 'option httpchk'",
     "transparent": "name a server's address and port",
-    "userlist": "take it out, nobody can log in anywhere yet",
     "bind tls-ticket-keys": "OpenSSL's binding has no call for it; tickets have keys of their own until the next reload"
     " of changed files",
     "bind allow-0rtt": "take it out, clients then send their request after the handshake",

@@ -18,6 +18,7 @@ from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
 from reusedproxy.config.model.rules import NO_RULES, Rules, UseBackend
 from reusedproxy.config.model.tls import BindTLS, ServerTLS
+from reusedproxy.config.model.users import UserList
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
 
 _ROUND_ROBIN, _MAP_BASED = Balance(), HashType()
@@ -220,7 +221,8 @@ class Frontend:
     `connection_mode`: "keep-alive" (default), "server-close" or "close" (option httpclose). `log_format`: "httplog", or
     "default" for the short line that HAProxy writes without an option. `logs` receive its access log, `event_logs` the
     events of the frontend itself. `session_rate`: clients that it accepts in a second; 0: any number. `errors` are
-    pages in place of the proxy's own.
+    pages in place of the proxy's own. `uses_proxy_header`: clients that ask for more than a path log in to it as to
+    their proxy (`option http-use-proxy-header`).
     """
 
     name: str
@@ -244,6 +246,7 @@ class Frontend:
     monitor_uri: str = ""
     rules: Rules = NO_RULES
     errors: tuple[ErrorPage, ...] = ()
+    uses_proxy_header: bool = False
 
 
 @frozen
@@ -369,11 +372,12 @@ class Global:
 
 @frozen
 class Configuration:
-    """Holds the whole configuration: frontends, backends and `resolvers` sections by name, in the order written;
-    `notices` in the order of their lines."""
+    """Holds the whole configuration: frontends, backends, `resolvers` and `userlist` sections by name, in the order
+    written; `notices` in the order of their lines."""
 
     global_: Global = Global()
     frontends: dict[str, Frontend] = field(factory=dict)
     backends: dict[str, Backend] = field(factory=dict)
     resolvers: dict[str, Resolvers] = field(factory=dict)
+    user_lists: dict[str, UserList] = field(factory=dict)
     notices: tuple[Notice, ...] = ()

@@ -75,6 +75,7 @@ class ProxyDraft:
     httplog: bool = False
     dontlognull: bool = False
     clitcpka: bool = False
+    uses_proxy_header: bool = False
     balance: Balance = Factory(Balance)
     hash_type: HashType = Factory(HashType)
     http_reuse: str | None = None

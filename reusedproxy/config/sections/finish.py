@@ -44,6 +44,7 @@ def frontend(draft: ProxyDraft, global_: GlobalDraft, groups: Groups) -> Fronten
         log_format="httplog" if draft.httplog else "default",
         dontlognull=draft.dontlognull,
         clitcpka=draft.clitcpka,
+        uses_proxy_header=draft.uses_proxy_header,
         disabled=draft.disabled,
         stats=draft.stats,
         monitor_uri=draft.monitor_uri,

@@ -7,7 +7,7 @@ draft.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import attrs
 
@@ -167,15 +167,20 @@ def _warn_of(text: str, place: Place, what: str, report: Report) -> None:
 
 def backends_counted(said: object) -> Iterable[str]:
     """Returns the backends that `nbsrv` names within a value of the configuration, at any depth."""
+    return first_arguments(said, ("nbsrv",))
+
+
+def first_arguments(said: object, fetches: Container[str]) -> Iterable[str]:
+    """Returns the first arguments of these fetches within a value of the configuration, at any depth."""
     if isinstance(said, Call):
-        if said.name == "nbsrv" and said.arguments:
+        if said.name in fetches and said.arguments:
             yield said.arguments[0]
     elif isinstance(said, tuple):
         for part in said:
-            yield from backends_counted(part)
+            yield from first_arguments(part, fetches)
     elif attrs.has(kind := type(said)):
         for field in attrs.fields(kind):
-            yield from backends_counted(getattr(said, field.name))
+            yield from first_arguments(getattr(said, field.name), fetches)
 
 
 def regular_expressions(said: object) -> Iterable[str]:
