@@ -72,7 +72,7 @@ class StatsCase(SynchronousTestCase):
     def ask(self, request: bytes = b"GET /status HTTP/1.1", close: bool = False) -> tuple[int, str, str]:
         """Status, head, body."""
         head = read_request(request + b"\r\nHost: a\r\n\r\n", Limits())
-        status, whole = self.page.answer(head, close)
+        status, whole = self.page.answer(head, close, False)
         said, _, body = whole.partition(b"\r\n\r\n")
         return status, said.decode(), body.decode()
 

@@ -50,6 +50,7 @@ from reusedproxy.net.watchdog import Standstills
 from reusedproxy.operators.logs.access import access_log, handshake_log
 from reusedproxy.operators.logs.targets import NO_SOCKET, LogTargets, UnknownHost, trouble_with
 from reusedproxy.operators.logs.targets import Target as LogSink
+from reusedproxy.operators.runtime.form import obey
 from reusedproxy.operators.stats.handler import StatsPage
 from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.view.rates import Rates
@@ -272,6 +273,7 @@ class Assembly:
         if self._configuration.global_.ssl_watch is not None:
             proxy.patterns = rule_sets.files
         proxy.answers = answers.files
+        self._add_pages(rule_sets)  # before the faults of rules are taken: pages have rules, too
         self._faults += [*answers.faults, *rule_sets.faults]
         proxy.notices += [] if self._again else rule_sets.notices
         for backend in proxy.backends:
@@ -279,7 +281,6 @@ class Assembly:
             yield
         if not self._again:
             proxy.notices += self._unheard(bind)
-        self._add_pages()
         sections = [*((f"frontend {each.settings.name}", each.settings.event_logs) for each in proxy.frontends)]
         sections += ((f"backend {each.name}", each.settings.event_logs) for each in proxy.backends)
         proxy.logs.take_events_to(
@@ -322,7 +323,7 @@ class Assembly:
                 place = next(line.place for line in lines if line.path == path)
                 yield Notice("warning", place, f"'log {path}': {trouble}; until that has changed, its lines are lost")
 
-    def _add_pages(self) -> None:
+    def _add_pages(self, rule_sets: RuleSets) -> None:
         """Adds statistics pages: a frontend's own page first, then its backend's (after the rules, if it has any)."""
         proxy = self._proxy
         rates = Rates(proxy.frontends, proxy.backends, proxy.deadlines)
@@ -331,15 +332,31 @@ class Assembly:
             proxy.rates = rates
         for frontend in proxy.frontends:
             own = frontend.settings.stats
-            places = [(frontend.pages, own)]
+            places = [(frontend.pages, own, frontend.name)]
             if frontend.routing is not None:
-                places += [(route.pages, route.backend.settings.stats) for route in frontend.routing.routes.values()]
+                for route in frontend.routing.routes.values():
+                    places.append((route.pages, route.backend.settings.stats, route.backend.name))
             elif frontend.backend is not None:
-                places.append((frontend.pages, frontend.backend.settings.stats))
-            for pages, page in places:
+                places.append((frontend.pages, frontend.backend.settings.stats, frontend.backend.name))
+            for pages, page, section in places:
                 if page is not None and (page != own or not frontend.pages):
-                    pages.append(StatsPage(page, moments, proxy.logs))
+                    pages.append(self._page(page, section, moments, rule_sets))
                     proxy.rates = rates
+
+    def _page(self, page: model.StatsPage, section: str, moments: Moments, rule_sets: RuleSets) -> StatsPage:
+        global_, proxy = self._configuration.global_, self._proxy
+        rules, admin = rule_sets.page(page)
+        return StatsPage(
+            page,
+            moments,
+            proxy.logs,
+            section=section,
+            rules=rules,
+            admin=admin,
+            orders=partial(obey, proxy) if admin else None,
+            node=global_.node,
+            description=global_.description,
+        )
 
     def _serve(self, frontend: Frontend) -> Steps[None]:
         """Loads the certificates of the frontend's TLS listeners. Unchanged ones are taken over, with the sessions that

@@ -338,7 +338,7 @@ class Frontend:
         """Begins `exchange` at its backend, or answers it with one of the proxy's pages."""
         if self.routing is not None:
             self.routing.route(exchange, body, ended)
-        elif not (self.pages and shows_page(self.pages, exchange, ended)):
+        elif not (self.pages and shows_page(self.pages, exchange, body, ended)):
             if self.default_route is None:
                 exchange.fail(503, "SC")
             else:

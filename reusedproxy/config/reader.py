@@ -35,6 +35,7 @@ from reusedproxy.config.sections.errors import ErrorGroup, check_errors, check_g
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.proxies import lose_proxy_line, read_proxy_line
 from reusedproxy.config.sections.resolvers import ResolversDraft
+from reusedproxy.config.sections.stats import stats_users
 from reusedproxy.config.sections.userlists import UserListDraft, check_user_lists, finished_user_lists
 from reusedproxy.config.validate.names import validate_names
 from reusedproxy.config.validate.proxies import validate
@@ -407,7 +408,8 @@ class _Reading:
             frontends=frontends,
             backends=backends,
             resolvers=finish.resolvers(self.resolvers, backends.values()),
-            user_lists=finished_user_lists(self.user_lists.values()),
+            user_lists=finished_user_lists(self.user_lists.values())
+            | {users.name: users for draft in self.proxies if (users := stats_users(draft)) is not None},
             notices=self.report.sorted_notices(),
         )
 

@@ -10,6 +10,7 @@ is sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from attrs import frozen
 from twisted.logger import Logger
@@ -94,11 +95,11 @@ class Routing:
             editing.remove(head, lines)
         frontend, rule_set = self._frontend, self._rule_set
         exchange.own_rules = self._own_rules
-        if rule_set.request and self._ends(exchange, rule_set.request, ended):
+        if rule_set.request and runs_into(rule_set.request, exchange, ended, self._note_cookie):
             return
-        if frontend.pages and shows_page(frontend.pages, exchange, ended):
+        if frontend.pages and shows_page(frontend.pages, exchange, body, ended, self._note_cookie):
             return
-        if rule_set.redirects and self._ends(exchange, rule_set.redirects, ended):
+        if rule_set.redirects and runs_into(rule_set.redirects, exchange, ended, self._note_cookie):
             return
         try:
             route = self._choose(exchange) if self.choices else frontend.default_route
@@ -114,11 +115,11 @@ class Routing:
             return
         exchange.own_rules = self._backends_own_rules[route.backend.name]
         own = route.rule_set
-        if own is not None and own.request and self._ends(exchange, own.request, ended):
+        if own is not None and own.request and runs_into(own.request, exchange, ended, self._note_cookie):
             return
-        if route.pages and shows_page(route.pages, exchange, ended):
+        if route.pages and shows_page(route.pages, exchange, body, ended, self._note_cookie):
             return
-        if own is not None and own.redirects and self._ends(exchange, own.redirects, ended):
+        if own is not None and own.redirects and runs_into(own.redirects, exchange, ended, self._note_cookie):
             return
         if route.server_rules and self._fails_to_use_server(exchange, route):
             return
@@ -211,44 +212,73 @@ class Routing:
             return True
         return False
 
-    def _ends(self, exchange: Exchange, steps: Steps, ended: bool) -> bool:
-        """Runs these rules, and tells whether one has answered."""
-        try:
-            verdict = run(steps, exchange)
-        except Unusable:
-            exchange.fail(400, "PR")
-            return True
-        except Unevaluated as unevaluated:
-            # Whether it may pass is not known, so it does not; nor is it the client's fault for sure.
-            self._frontend.not_evaluated(unevaluated)
-            exchange.fail(500, "PR")
-            return True
-        if verdict is None:
-            return False
-        if verdict.denies:
-            for counted in (self._frontend, exchange.backend):
-                if counted is not None:
-                    counted.traffic.dreq += 1
-            self._note_cookie(exchange)
-        if not ended or not exchange.framed:
-            exchange.client.end_after("answered by a rule")
-        exchange.answered_here(verdict.status, _written(verdict, exchange), "PR" if verdict.denies else "LR")
-        return True
 
-
-def shows_page(pages: Iterable[Page], exchange: Exchange, ended: bool) -> bool:
-    """Answers a request for one of these pages. Returns False if it was for none. `ended` tells that
-    all of its body has come."""
+def shows_page(
+    pages: Iterable[Page],
+    exchange: Exchange,
+    body: bytes,
+    ended: bool,
+    denied: Callable[[Exchange], None] = lambda exchange: None,
+) -> bool:
+    """Answers a request for one of these pages, as the page's rules let it. Returns False if it was for none. `ended`
+    tells that `body` is all of its body; `denied` is called before a refusal is answered."""
     head = exchange.head
     assert head is not None
-    for page in pages:
-        if page.wants(head.target):
-            if not exchange.framed:
-                exchange.client.end_after("HTTP/1.0 client")
-            exchange.by_page = True
-            exchange.answered_here(*page.answer(head, exchange.client.last or not ended))
+    page = next((each for each in pages if each.wants(head.target)), None)
+    if page is None:
+        return False
+    exchange.by_page = True
+    admin = False
+    if page.rules or page.admin:
+        regular.begin()
+        if runs_into(page.rules, exchange, ended, denied):
             return True
-    return False
+        try:
+            admin = any(test(exchange) for test in page.admin)
+        except Unevaluated as unevaluated:
+            exchange.client.frontend.not_evaluated(unevaluated)
+            exchange.fail(500, "PR")
+            return True
+    if not exchange.framed:
+        exchange.client.end_after("HTTP/1.0 client")
+    if admin and head.method == b"POST":
+        exchange.collect(body, ended, partial(_obeys, page, exchange))
+    else:
+        exchange.answered_here(*page.answer(head, exchange.client.last or not ended, admin))
+    return True
+
+
+def _obeys(page: Page, exchange: Exchange, form: bytes | None) -> None:
+    """Answers a request whose body has come; `form` None: it is too long."""
+    assert exchange.head is not None
+    exchange.answered_here(*page.obey(exchange.head, form, exchange.client.last or form is None))
+
+
+def runs_into(steps: Steps, exchange: Exchange, ended: bool, denied: Callable[[Exchange], None]) -> bool:
+    """Runs these rules for a request, and tells whether one of them has answered it. `ended` tells that all of its body
+    has come; `denied` is called before a refusal is answered."""
+    frontend = exchange.client.frontend
+    try:
+        verdict = run(steps, exchange)
+    except Unusable:
+        exchange.fail(400, "PR")
+        return True
+    except Unevaluated as unevaluated:
+        # Whether it may pass is not known, so it does not; nor is it the client's fault for sure.
+        frontend.not_evaluated(unevaluated)
+        exchange.fail(500, "PR")
+        return True
+    if verdict is None:
+        return False
+    if verdict.denies:
+        for counted in (frontend, exchange.backend):
+            if counted is not None:
+                counted.traffic.dreq += 1
+        denied(exchange)
+    if not ended or not exchange.framed:
+        exchange.client.end_after("answered by a rule")
+    exchange.answered_here(verdict.status, _written(verdict, exchange), "PR" if verdict.denies else "LR")
+    return True
 
 
 def _answer_rules(

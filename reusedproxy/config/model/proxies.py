@@ -16,9 +16,9 @@ from reusedproxy.config.model.checks import Agent, CheckPlan, HTTPCheck, Observe
 from reusedproxy.config.model.errors import ErrorPage
 from reusedproxy.config.model.names import AT_THE_START, Resolution, Resolvers
 from reusedproxy.config.model.persistence import Cookie
-from reusedproxy.config.model.rules import NO_RULES, Rules, UseBackend
+from reusedproxy.config.model.rules import NO_RULES, Condition, Rule, Rules, UseBackend
 from reusedproxy.config.model.tls import BindTLS, ServerTLS
-from reusedproxy.config.model.users import UserList
+from reusedproxy.config.model.users import User, UserList
 from reusedproxy.config.model.values import Expression, ListenAddress, Notice, Place
 
 _ROUND_ROBIN, _MAP_BASED = Balance(), HashType()
@@ -96,12 +96,25 @@ class LogTarget:
 
 @frozen
 class StatsPage:
-    """Holds `stats enable|uri|refresh|hide-version` of one section. `refresh` is in seconds; None: the page
-    does not reload itself."""
+    """Holds the `stats` lines of one section. `refresh` is in seconds; None: the page does not reload itself.
+
+    `rules` decide who may see it: those of `stats http-request`, or the one that `stats auth` stands for. `admin` are
+    the conditions of `stats admin`, one of which must be true for whoever may change something; `scope` the names of
+    the sections that are shown, () for all. `node` and `description` are shown at the top: "" stands for what is said
+    in `global`, None shows none. `legends`: addresses, cookies and algorithms are shown, too.
+    """
 
     uri: str = "/haproxy?stats"
     refresh: float | None = None
     hide_version: bool = False
+    users: tuple[User, ...] = ()
+    realm: str = ""
+    rules: tuple[Rule, ...] = ()
+    admin: tuple[Condition, ...] = ()
+    scope: tuple[str, ...] = ()
+    node: str | None = None
+    description: str | None = None
+    legends: bool = False
 
 
 @frozen
@@ -339,7 +352,8 @@ class Said:
 class Global:
     """Holds the `global` section. `maxconn` None: what the file descriptor limit allows. `hard_stop_after`
     None: no limit. `spread_checks` is in percent. `stats_timeout`: seconds that a session at a stats socket may be
-    idle; `stats_maxconn`: sessions at all of them.
+    idle; `stats_maxconn`: sessions at all of them. `node` and `description` are what statistics pages say of this
+    machine, where they are asked to; "": the host's name, and nothing.
 
     Keywords that HAProxy does not have: `pool_connect_rate`, handshakes per second for the floors of all servers
     together; `pool_warm_start`, the most seconds that the listeners wait for all floors at the start, None: not at all;
@@ -359,6 +373,8 @@ class Global:
     stats_sockets: tuple[StatsSocket, ...] = ()
     stats_timeout: float = 10.0
     stats_maxconn: int = 10
+    node: str = ""
+    description: str = ""
     #: The variables of the environment, with those that the configuration has set.
     environment: tuple[tuple[str, str], ...] = field(default=(), eq=False, repr=False)
     manhole: Manhole | None = None

@@ -105,6 +105,9 @@ class ProxyDraft:
     log_health_checks: bool = False
     disabled: bool = False
     stats: StatsPage | None = None
+    # The section itself has a line about its statistics page; what it then does not inherit.
+    own_stats: bool = False
+    inherited_stats: StatsPage | None = None
     #: In the order written; those of `defaults` come first.
     errors: list[ErrorLine] = Factory(list)
     # The section's head was faulty: inherited settings may be missing, so no missing setting is reported.
@@ -179,6 +182,8 @@ class ProxyDraft:
             servers=[],
             own_checks=False,
             own_tcp_checks=False,
+            own_stats=False,
+            inherited_stats=None,
             http_steps=list(self.http_steps),
             tcp_steps=list(self.tcp_steps),
             default_server=self.default_server.copy(),

@@ -17,6 +17,7 @@ from reusedproxy.config.sections.draft import ProxyDraft, Reference
 from reusedproxy.config.sections.finish import check_host, check_of
 from reusedproxy.config.sections.globals import GlobalDraft
 from reusedproxy.config.sections.servers import OUR_WORDS, ServerDraft
+from reusedproxy.config.sections.stats import validate_stats
 from reusedproxy.config.tls.words import ON_SERVERS
 from reusedproxy.config.validate.balance import notice_of_default, validate_balance
 from reusedproxy.config.validate.persistence import validate_persistence
@@ -52,6 +53,7 @@ def validate(drafts: Sequence[ProxyDraft], global_: GlobalDraft, report: Report)
         if "B" in draft.sides:
             _backend(draft, answers, global_, report)
         validate_rules(draft, report)
+        validate_stats(draft, report)
     if not report.names_in_doubt:
         _tracked(drafts, report)
     notice_of_default((draft for draft in drafts if "B" in draft.sides and not draft.head_faulty), report)

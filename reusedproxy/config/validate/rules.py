@@ -16,7 +16,7 @@ from reusedproxy.config.language.report import Report
 from reusedproxy.config.model.rules import Action, Condition, Criterion, Rule, Rules, Term, UseBackend
 from reusedproxy.config.model.values import Call, Notice, Place
 from reusedproxy.config.rules.acls import resolved, resolved_backend, resolved_use_server
-from reusedproxy.config.rules.actions import EditHeader
+from reusedproxy.config.rules.actions import Allow, EditHeader
 from reusedproxy.config.rules.expressions import where_of
 from reusedproxy.config.rules.samples import AT_CONNECTION, REQUEST, RESPONSE
 from reusedproxy.config.sections.draft import ProxyDraft
@@ -59,9 +59,22 @@ def validate_rules(draft: ProxyDraft, report: Report) -> None:
         _can_match(resolved(rule, draft.acls).condition, rule.place, _CONNECTION, f"'{rule.words}'", report)
     for rule in draft.monitor_fails:
         _can_match(resolved(rule, draft.acls).condition, rule.place, before, "'monitor fail'", report)
+    for rule in stats_rules(draft):
+        whole_rule = resolved(rule, draft.acls)
+        _backtracks(whole_rule, f"'{rule.words}'", report)
+        _can_match(whole_rule.condition, rule.place, before, f"'{rule.words}'", report)
     for chosen in draft.use_backends:
         condition = resolved_backend(chosen, draft.acls).condition
         _can_match(condition, chosen.place, before, "'use_backend'", report)
+
+
+def stats_rules(draft: ProxyDraft) -> Iterable[Rule]:
+    """Returns the rules of the section's statistics page, those about who may change something among them."""
+    page = draft.stats
+    if page is not None:
+        yield from page.rules
+        place = draft.said.get("stats admin", draft.place)
+        yield from (Rule(place, "stats admin", Allow(), condition) for condition in page.admin)
 
 
 #: Where conditions stand, besides REQUEST and RESPONSE: in the rules of a frontend, and in `tcp-request connection`.

@@ -41,6 +41,9 @@ def _asking(draft: ProxyDraft) -> Iterable[tuple[Place, object]]:
         *draft.persist_rules,
     )
     yield from ((rule.place, rule) for rule in rules)
+    if draft.stats is not None:
+        yield from ((rule.place, rule) for rule in draft.stats.rules)
+        yield from ((draft.said["stats admin"], condition) for condition in draft.stats.admin)
     yield from ((line.place, line) for line in draft.use_backends)
     yield from ((line.place, line) for line in draft.use_servers)
     if draft.balance.expression is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from reusedproxy.backends.server import MAINT, UP
-from reusedproxy.operators.runtime.proxy import Context, Refusal
+from reusedproxy.operators.runtime.proxy import OPERATOR, Context, Refusal
 from reusedproxy.operators.runtime.typed import json_statistics, typed_statistics
 from reusedproxy.operators.stats.csv import write_csv
 from reusedproxy.operators.stats.figures import BACKEND, FRONTEND, Row, Section
@@ -28,11 +28,14 @@ def show_stat(context: Context, words: Sequence[str]) -> Iterable[str]:
             sections = [
                 Section(each.name, each.frontend, each.backend, [*filter(keeps, each.servers)]) for each in sections
             ]
+    # As in HAProxy, addresses and cookies are for operators.
+    legends = context.level >= OPERATOR
     if "json" in words:
-        return json_statistics(sections)
+        return json_statistics(sections, legends)
     if "typed" in words:
-        return typed_statistics(sections)
-    return [write_csv(sections) if filtered else moment.text("csv", lambda: write_csv(sections))]
+        return typed_statistics(sections, legends)
+    form = "csv with legends" if legends else "csv"
+    return [write_csv(sections, legends) if filtered else moment.text(form, lambda: write_csv(sections, legends))]
 
 
 def _within(sections: Iterable[Section], proxy: str, types: str, server: str) -> Iterator[Section]:

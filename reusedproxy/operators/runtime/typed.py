@@ -86,9 +86,9 @@ _LETTERS = {FRONTEND: "F", BACKEND: "B"}
 _NAMES = {FRONTEND: "Frontend", BACKEND: "Backend"}
 
 
-def _values(row: Row) -> Iterator[tuple[int, str, Kind, Value]]:
+def _values(row: Row, legends: bool) -> Iterator[tuple[int, str, Kind, Value]]:
     others = _OF_BACKENDS if row.columns["type"] == BACKEND else {}
-    for name, value in row.columns.items():
+    for name, value in {**row.columns, **(row.legends if legends else {})}.items():
         if value != "":
             yield _POSITIONS[name], name, others.get(name) or _COLUMNS.get(name, _COUNTED), value
 
@@ -97,19 +97,19 @@ def _shown(name: str, value: Value) -> str:
     return f"{value:.4f}" if name in FRACTIONS and value != "" else str(value)
 
 
-def typed_statistics(sections: Iterable[Section]) -> Iterator[str]:
-    """Returns one line for each value, row by row."""
+def typed_statistics(sections: Iterable[Section], legends: bool = False) -> Iterator[str]:
+    """Returns one line for each value, row by row; with `legends` those of each row, too."""
     for section in sections:
         for row in section.rows():
             columns = row.columns
             start = f"{_LETTERS.get(int(columns['type']), 'S')}.{columns['iid']}.{columns['sid']}"
             yield "".join(
                 f"{start}.{position}.{name}.1:{kind.letters}:{kind.type}:{_shown(name, value)}\n"
-                for position, name, kind, value in sorted(_values(row))
+                for position, name, kind, value in sorted(_values(row, legends))
             )
 
 
-def json_statistics(sections: Iterable[Section]) -> Iterator[str]:
+def json_statistics(sections: Iterable[Section], legends: bool = False) -> Iterator[str]:
     """Returns a list of rows, each a list of values, as one JSON text in pieces."""
     separator = "["
     for section in sections:
@@ -122,7 +122,7 @@ def json_statistics(sections: Iterable[Section]) -> Iterator[str]:
                     "id": columns["sid"],
                     **_field(position, name, kind, value),
                 }
-                for position, name, kind, value in sorted(_values(row))
+                for position, name, kind, value in sorted(_values(row, legends))
             ]
             yield separator + json.dumps(values, separators=(",", ":"))
             separator = ","

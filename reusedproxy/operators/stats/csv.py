@@ -14,15 +14,16 @@ _NAMES = [*COLUMNS, *POOL_COLUMNS]
 _BLANK: dict[str, Value] = {name: "-" if name == "-" else "" for name in _NAMES}
 
 
-def write_csv(sections: Iterable[Section]) -> str:
-    """Returns a line of names, beginning with `# `, and one line for every row."""
+def write_csv(sections: Iterable[Section], legends: bool = False) -> str:
+    """Returns a line of names, beginning with `# `, and one line for every row; with its `legends` if they are
+    wanted."""
     text = StringIO()
     write = csv.writer(text, lineterminator="\n").writerow
     text.write("# ")
     write([*_NAMES, ""])
     for section in sections:
         for row in section.rows():
-            columns = {**_BLANK, **row.columns}
+            columns = {**_BLANK, **row.columns, **row.legends} if legends else {**_BLANK, **row.columns}
             for name in FRACTIONS:  # a look at each of the 148 columns would be a fifth of all
                 if columns[name] != "":
                     columns[name] = f"{columns[name]:.4f}"

@@ -77,11 +77,12 @@ FRONTEND, BACKEND, SERVER = 0, 1, 2
 @define
 class Row:
     """Holds one line of the statistics; `columns` by HAProxy's names. `server` is set in a server's row, `frontend` in
-    a frontend's."""
+    a frontend's. `legends` are further columns, which not everybody is shown (`stats show-legends`)."""
 
     columns: Columns
     server: ServerView | None = None
     frontend: FrontendView | None = None
+    legends: Columns = field(factory=dict)
 
 
 @define
@@ -116,13 +117,20 @@ def sections_of(view: ProxyView) -> list[Section]:
     for backend in view.backends:
         section = sections[backend.name]
         for number, server in enumerate(backend.servers, 1):
-            section.servers.append(Row(_server(server, number, view.at), server))
-        section.backend = Row(_backend(backend, section.servers, view.at))
+            legends: Columns = {"addr": server.address, "cookie": server.cookie}
+            section.servers.append(Row(_server(server, number, view.at), server, legends=legends))
+        legends = {"algo": backend.algorithm, "cookie": backend.cookie}
+        section.backend = Row(_backend(backend, section.servers, view.at), legends=legends)
     for number, section in enumerate(sections.values(), 1):
         for row in section.rows():
             # HAProxy numbers processes from 1 here; the process id is in `show info`.
             row.columns.update(pxname=section.name, pid=1, iid=number, mode="http")
     return list(sections.values())
+
+
+def within(sections: Sequence[Section], scope: Sequence[str]) -> Sequence[Section]:
+    """Returns the sections with these names (`stats scope`); all, if there are no names."""
+    return [each for each in sections if each.name in scope] if scope else sections
 
 
 def _frontend(frontend: FrontendView) -> Columns:
@@ -169,7 +177,7 @@ def _backend(backend: BackendView, servers: list[Row], now: float) -> Columns:
         "qmax": backend.queue_max,
         "dreq": backend.traffic.dreq,
         "req_tot": backend.traffic.req_tot,
-        "weight": sum(map(_effective, usable)),
+        "weight": sum(map(_effective, backend.in_turn)),
         "act": sum(not server.backup for server in usable),
         "bck": sum(server.backup for server in usable),
         "chkdown": backend.downs,

@@ -59,6 +59,10 @@ class Moments:
         self.reader = reader
         self._last: Moment | None = None
 
+    def forget(self) -> None:
+        """Makes the next figures anew, after what they show was changed."""
+        self._last = None
+
     def current(self, *, measures: bool = False) -> Moment:
         """Returns the current figures, or recent ones, which all pages share; with `measures` also those of the
         pools."""

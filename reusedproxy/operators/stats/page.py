@@ -8,6 +8,7 @@ Turns figures into text; must never know requests. All external text (names, rea
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from html import escape
 
 from attrs import frozen
@@ -16,7 +17,7 @@ from reusedproxy import __version__
 from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB
 from reusedproxy.operators.stats import pool_details as pooldetails
 from reusedproxy.operators.stats import tls_details as tlsdetails
-from reusedproxy.operators.stats.figures import BACKEND, FRONTEND, SERVER, Columns, Row, Section
+from reusedproxy.operators.stats.figures import BACKEND, FRONTEND, SERVER, Columns, Row, Section, within
 from reusedproxy.operators.stats.moment import Moment
 from reusedproxy.operators.stats.pool_details import pool_details
 from reusedproxy.operators.view.values import PoolView, ProxyView
@@ -37,7 +38,15 @@ class Look:
     at: float
     log_lines_dropped: int = 0
     refresh: float | None = None
-    refuses: bool = False
+    #: HAProxy's code for what became of a form.
+    outcome: str = ""
+    #: Who looks may change something.
+    admin: bool = False
+    #: The sections that are shown; () for all.
+    scope: tuple[str, ...] = ()
+    legends: bool = False
+    node: str | None = None
+    description: str | None = None
     detailed: bool = False
     unfolded: bool = False
     hide_version: bool = False
@@ -47,6 +56,24 @@ class Look:
         stays = self.refresh is not None if refresh is None else refresh
         open_ = self.unfolded if unfolded is None else unfolded
         return f"<a href='{escape(self.uri)}{'' if stays else ';norefresh'}{';unfold' if open_ else ''}'>{words}</a>"
+
+
+#: What the form offers, in HAProxy's words and order.
+ACTIONS = {
+    "ready": "Set state to READY",
+    "drain": "Set state to DRAIN",
+    "maint": "Set state to MAINT",
+    "dhlth": "Health: disable checks",
+    "ehlth": "Health: enable checks",
+    "hrunn": "Health: force UP",
+    "hnolb": "Health: force NOLB",
+    "hdown": "Health: force DOWN",
+    "dagent": "Agent: disable checks",
+    "eagent": "Agent: enable checks",
+    "arunn": "Agent: force UP",
+    "adown": "Agent: force DOWN",
+    "shutdown": "Kill sessions",
+}
 
 
 def write_page(moment: Moment, look: Look) -> str:
@@ -59,11 +86,35 @@ def write_page(moment: Moment, look: Look) -> str:
         "<title>reusedproxy statistics</title>\n",
         f"<style>{_STYLE}{pooldetails.STYLE}{tlsdetails.STYLE}</style>\n</head>\n<body>\n",
         _header(moment, look),
-        moment.text("unfolded tables" if look.unfolded else "tables", lambda: _tables(moment.sections, look)),
+        moment.text(
+            " ".join(["tables", *(name for name in _KINDS if getattr(look, name)), *look.scope]),
+            lambda: _tables(within(moment.sections, look.scope), look),
+        ),
         _LEGEND,
         "</body>\n</html>\n",
     ]
     return "".join(parts)
+
+
+#: What makes other tables of the same figures.
+_KINDS = ("unfolded", "detailed", "admin", "legends")
+DENIED = "DENY"
+#: What became of a form, by HAProxy's code.
+_OUTCOMES = {
+    "DONE": ("fine", "Done."),
+    "NONE": ("quiet", "Nothing has changed."),
+    "PART": ("trouble", "Done for some of the servers only."),
+    "ERRP": ("trouble", "Nothing was changed: there is no such backend, server or action."),
+    "EXCD": ("trouble", "Nothing was changed: the form was too long. Choose fewer servers at a time."),
+    DENIED: ("trouble", "Nothing was changed: this page takes no orders from you."),
+}
+
+
+def _outcome(look: Look) -> str:
+    if look.outcome not in _OUTCOMES:
+        return ""
+    kind, text = _OUTCOMES[look.outcome]
+    return f"<p class='{kind}'>{text} <a href='{escape(look.uri)}'>(close)</a></p>\n"
 
 
 # The part above the tables.
@@ -82,20 +133,24 @@ def _header(moment: Moment, look: Look) -> str:
             f"<p>The last reload was {_duration(look.counted)} ago. Traffic of frontends, backends and servers is"
             " counted since then; pools, and what is said of them here, since the start.</p>\n"
         )
-    facts = moment.text("facts", lambda: _facts(moment.view, moment.sections))
+    facts = moment.text(
+        " ".join(["facts", *look.scope]), lambda: _facts(moment.view, within(moment.sections, look.scope))
+    )
     version = "" if look.hide_version else f"version {escape(__version__)}, "
+    node = f" on {escape(look.node)}" if look.node else ""
+    described = f"<p>{escape(look.description)}</p>\n" if look.description else ""
     return (
-        f"<h1>reusedproxy <small>{version}pid {look.pid}, up {_duration(uptime)}</small></h1>\n"
+        f"<h1>reusedproxy{node} <small>{version}pid {look.pid}, up {_duration(uptime)}</small></h1>\n{described}"
         f"<p class='menu'>{now} · {again} · {look.link('reload')}"
         f" · {look.link('fold pools' if look.unfolded else 'unfold pools', unfolded=not look.unfolded)}"
         f" · <a href='{uri};csv'>CSV</a></p>\n"
-        + ("<p class='trouble'>Nothing was changed: this page takes no orders.</p>\n" if look.refuses else "")
+        + _outcome(look)
         + f"<div class='facts'>{facts}{_lost_lines(look)}</div>\n"
         + since
     )
 
 
-def _facts(view: ProxyView, sections: list[Section]) -> str:
+def _facts(view: ProxyView, sections: Sequence[Section]) -> str:
     """Returns the figures to be seen first: handshakes on the request path and lost requests, which should be 0, then
     the state of the proxy."""
 
@@ -144,14 +199,23 @@ def _fact(name: str, value: str, more: str, kind: str = "") -> str:
 # The tables of a proxy.
 
 
-def _tables(sections: list[Section], look: Look) -> str:
+def _tables(sections: Sequence[Section], look: Look) -> str:
     return "".join(_section(section, look) for section in sections)
 
 
 def _section(section: Section, look: Look) -> str:
-    rows = "".join(map(_traffic_row, section.rows()))
+    orders = look.admin and section.backend is not None and bool(section.servers)
+    rows = "".join(_traffic_row(row, look, orders and row.server is not None) for row in section.rows())
     name = escape(section.name)
-    tables = f"<section>\n<h2 id='{name}'>{name}</h2>\n<table>\n{_TRAFFIC_HEAD}{rows}</table>\n"
+    table = f"<table>\n{_TRAFFIC_HEAD}{rows}</table>\n"
+    if orders:
+        choices = "".join(f"<option value='{word}'>{text}</option>" for word, text in ACTIONS.items())
+        table = (
+            f"<form method='post' action='{escape(look.uri)}'>{table}<p>The servers that are ticked:"
+            f" <select name='action'><option value=''></option>{choices}</select>"
+            f" <input type='hidden' name='b' value='{name}'> <input type='submit' value='Apply'></p></form>\n"
+        )
+    tables = f"<section>\n<h2 id='{name}'>{name}</h2>\n{table}"
     if section.frontend is not None and section.frontend.frontend is not None:
         tables += tlsdetails.listeners(section.frontend.frontend, look.at)
     if section.servers:
@@ -162,11 +226,17 @@ def _section(section: Section, look: Look) -> str:
     return tables + "</section>\n"
 
 
-def _traffic_row(row: Row) -> str:
+def _traffic_row(row: Row, look: Look, chosen: bool) -> str:
     columns = row.columns
+    name = escape(str(columns["svname"]))
+    if chosen:
+        name = f"<label><input type='checkbox' name='s' value='{name}'> {name}</label>"
+    if look.legends and row.legends:
+        more = " ".join(f"{word} {value}" for word, value in row.legends.items() if value)
+        name += f" <small>{escape(more)}</small>"
     last, down = columns.get("lastsess", -1), columns.get("downtime")
     cells = [
-        f"<th>{escape(str(columns['svname']))}</th>",
+        f"<th>{name}</th>",
         *map(_number, map(columns.get, _TRAFFIC_NUMBERS)),
         f"<td>{_duration(float(last)) + ' ago' if float(last) >= 0 else ''}</td>",
         f"<td>{_amount(int(columns['bin']))}</td><td>{_amount(int(columns['bout']))}</td>",

@@ -157,6 +157,9 @@ class Reader:
             downs=backend.downs,
             traffic=_traffic(backend.traffic),
             sessions=self._rate(backend),
+            algorithm=backend.settings.balance.algorithm,
+            allbackups=backend.settings.allbackups,
+            cookie="" if backend.settings.cookie is None else backend.settings.cookie.name,
         )
 
     def _rate(self, of: Frontend | Backend | Server) -> Rate:
@@ -195,11 +198,13 @@ def server_view(
         downs=server.downs,
         traffic=_traffic(server.traffic),
         sessions=sessions,
-        check=None if checker is None else _check(checker, observer),
+        check=None if checker is None or checker.paused else _check(checker, observer),
         pool=_pool(server, measures),
         tracked="" if server.tracked is None else server.tracked.full_name,
         inherited=server.inherited,
-        agent=None if agent is None else AgentView(agent.judge.health, agent.last),
+        agent=None if agent is None or agent.paused else AgentView(agent.judge.health, agent.last),
+        address="" if server.target is None else str(server.target),
+        cookie="" if server.cookie is None else server.cookie.decode(errors="replace"),
     )
 
 

@@ -220,7 +220,8 @@ class PoolView(NamedTuple):
 
 
 class ServerView(NamedTuple):
-    """Shows a `server` line. `full_name` is "backend/server"; `check` is None without health checks."""
+    """Shows a `server` line. `full_name` is "backend/server"; `check` is None without health checks, or where an
+    operator has stopped them; so is `agent`."""
 
     name: str
     full_name: str
@@ -256,6 +257,9 @@ class ServerView(NamedTuple):
     inherited: str = READY
     #: What its agent has said; None without one.
     agent: AgentView | None = None
+    #: Where it is reached, "" if its name has no address; and its value of the backend's cookie, "" for none.
+    address: str = ""
+    cookie: str = ""
 
     @property
     def maintained_by_tracked(self) -> bool:
@@ -292,6 +296,18 @@ class BackendView:
     downs: int
     traffic: Traffic
     sessions: Rate
+    #: How it chooses among its servers, and the name of its persistence cookie, "" for none.
+    algorithm: str = ""
+    cookie: str = ""
+    #: All usable backup servers are used together, where no other is usable; otherwise the first of them.
+    allbackups: bool = False
+
+    @property
+    def in_turn(self) -> list[ServerView]:
+        """The servers among which requests are distributed now."""
+        usable = [server for server in self.servers if server.usable]
+        active = [server for server in usable if not server.backup]
+        return active or (usable if self.allbackups else usable[:1])
 
     def down_for(self, now: float) -> float:
         """Returns the seconds without a usable server in all, up to `now`."""
