@@ -19,7 +19,7 @@ from reusedproxy.operators.stats.csv import write_csv
 from reusedproxy.operators.stats.figures import COLUMNS, POOL_COLUMNS, sections_of
 from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.stats.page import Look, write_page
-from reusedproxy.operators.stats.tls_details import SHOWN
+from reusedproxy.operators.stats.shown import SHOWN
 from reusedproxy.operators.view.reading import Reader, server_view
 from reusedproxy.pool.named import ConstantPool, Name
 from tests.integration.peers import LOOPBACK

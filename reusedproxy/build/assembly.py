@@ -326,7 +326,9 @@ class Assembly:
     def _add_pages(self, rule_sets: RuleSets) -> None:
         """Adds statistics pages: a frontend's own page first, then its backend's (after the rules, if it has any)."""
         proxy = self._proxy
-        rates = Rates(proxy.frontends, proxy.backends, proxy.deadlines)
+        before = self._previous.rates if self._previous is not None else None
+        history = before.history if before is not None else None
+        rates = Rates(proxy.frontends, proxy.backends, proxy.deadlines, history)
         moments = Moments(Reader(proxy, rates))
         if self._configuration.global_.stats_sockets:
             proxy.rates = rates

@@ -23,6 +23,7 @@ from reusedproxy.operators.stats.figures import Section, within
 from reusedproxy.operators.stats.moment import Moments
 from reusedproxy.operators.stats.origin import is_from_own_page
 from reusedproxy.operators.stats.page import DENIED, Look, write_page
+from reusedproxy.operators.stats.rendering import prepare
 from reusedproxy.rules.matching import Test
 from reusedproxy.rules.rule_set import Steps
 from reusedproxy.wire.heads import RequestHead
@@ -62,6 +63,7 @@ class StatsPage:
     ) -> None:
         """Takes `wall`, which returns the time of day; the name of the `section` that has the page; `orders`, which
         does what forms say; and what the page says of this machine where it is to."""
+        prepare()
         self.settings = settings
         self.rules = rules or []
         self.admin = admin

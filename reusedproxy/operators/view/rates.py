@@ -15,6 +15,7 @@ from reusedproxy.backends.backend import Backend
 from reusedproxy.backends.server import Server
 from reusedproxy.clients.frontend import Frontend
 from reusedproxy.net.deadlines import Deadlines
+from reusedproxy.operators.view.history import History
 
 EVERY = 1.0
 
@@ -40,9 +41,18 @@ class Meter:
 
 
 class Rates:
-    """The meters of a proxy: `sessions` of each frontend, backend and server, `requests` of each frontend."""
+    """The meters of a proxy: `sessions` of each frontend, backend and server, `requests` of each frontend; and the
+    `history` of all together, which may be that of the proxy before."""
 
-    def __init__(self, frontends: Sequence[Frontend], backends: Sequence[Backend], deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        frontends: Sequence[Frontend],
+        backends: Sequence[Backend],
+        deadlines: Deadlines,
+        history: History | None = None,
+    ) -> None:
+        self.history = history or History()
+        self._frontends = frontends
         self.sessions: dict[Frontend | Backend | Server, Meter] = {}
         self.requests: dict[Frontend, Meter] = {}
         self.deadline = inf
@@ -57,6 +67,11 @@ class Rates:
             self.sessions.update({server: Meter(_sessions(server)) for server in backend.servers})
 
     def start(self) -> None:
+        """Begins to measure; the rates of the proxy before must have stopped."""
+        self.history.begin(*self._totals())
+        self._look_later()
+
+    def _look_later(self) -> None:
         self._looked = self._deadlines.now()
         self._deadlines.watch(self, self._looked + EVERY)
 
@@ -73,7 +88,16 @@ class Rates:
         if now > self._looked:
             for meter in (*self.sessions.values(), *self.requests.values()):
                 meter.look(now - self._looked)
-        self.start()
+            self.history.note(now - self._looked, *self._totals())
+        self._look_later()
+
+    def _totals(self) -> tuple[int, int]:
+        """Returns the requests that have ended, and the errors among their answers."""
+        requests = errors = 0
+        for frontend in self._frontends:
+            requests += frontend.traffic.req_tot
+            errors += frontend.traffic.hrsp[5]
+        return requests, errors
 
 
 def _connections(frontend: Frontend) -> Callable[[], int]:

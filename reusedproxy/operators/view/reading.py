@@ -93,6 +93,7 @@ class Reader:
             longest_standstill=proxy.standstills.longest,
             frontends=tuple(map(self._frontend, proxy.frontends)),
             backends=tuple(self._backend(each, measures) for each in proxy.backends) if backends else (),
+            history=() if self._rates is None else tuple(self._rates.history.samples),
         )
 
     def _frontend(self, frontend: Frontend) -> FrontendView:

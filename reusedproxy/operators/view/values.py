@@ -20,6 +20,7 @@ from reusedproxy.config.model.values import Place
 from reusedproxy.measures.histogram import Histogram
 from reusedproxy.measures.last_errors import LastError
 from reusedproxy.measures.traffic import Traffic
+from reusedproxy.operators.view.history import Sample
 
 
 @frozen
@@ -328,6 +329,8 @@ class ProxyView:
     longest_standstill: float
     frontends: tuple[FrontendView, ...]
     backends: tuple[BackendView, ...]
+    #: What went through in the last minutes, the oldest first; () where nobody measures.
+    history: tuple[Sample, ...] = ()
 
     @property
     def servers(self) -> list[ServerView]:
