@@ -68,6 +68,8 @@ class Client(ClientFacts, Protocol):
     """Defines the client connection as its exchange knows it."""
 
     deadlines: Deadlines
+    #: When it was accepted, or its request before had ended.
+    since: float
     #: The header line that tells the servers of the frontend's own `default_route` who asks, or nothing.
     forwarded: bytes
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from unittest import TestCase
 
+from reusedproxy.config.language.haproxy_words import words
 from tests.integration.beside import HAProxy, haproxy_version
 from tests.integration.daemon import Daemon
 from tests.integration.peers import LOOPBACK, temporary_directory
 from tests.integration.test_auth_beside_haproxy import answer, basic
-from tests.ports import free_ports
+from tests.ports import free_port, free_ports
 
 TEXT = """
 backend servers
@@ -99,6 +107,107 @@ def outcome(said: bytes) -> tuple[bytes, ...]:
     head, _, body = said.partition(b"\r\n\r\n")
     fields = re.findall(rb"(?im)^((?:location|www-authenticate|content-type): [^;\r]*)", head)
     return head.split(b"\r\n")[0], *sorted(fields), b"" if b" 200 " in head[:20] else body
+
+
+#: What is alike to the digit under the same traffic, in the rows where HAProxy has it.
+COUNTED = words(
+    """
+    stot qmax smax dreq dresp ereq econ eresp wretr wredis status weight act bck chkfail chkdown qlimit iid sid type
+    rate_lim hrsp_1xx hrsp_2xx hrsp_3xx hrsp_4xx hrsp_5xx hrsp_other req_tot cli_abrt srv_abrt comp_in comp_out
+    comp_byp comp_rsp mode conn_tot intercepted dcon dses wrew cache_lookups cache_hits eint uweight
+    agg_server_status agg_server_check_status agg_check_status h1_total_streams
+    """
+)
+TIMES = ("qtime", "ctime", "rtime", "ttime", "qtime_max", "ctime_max", "rtime_max", "ttime_max")
+#: Milliseconds by which they may differ: both run on a machine that does other things, too.
+TOLERANCE = 40
+
+TRAFFIC = """
+backend servers
+    server s1 {host}:{slow} maxconn 20
+backend queue
+    fullconn 10
+    server q1 {host}:{slow} maxconn 1 maxqueue 9
+backend denied
+    http-request deny
+    server d1 {host}:{slow}
+frontend ways
+    bind {host}:{port}
+    maxconn 77
+    rate-limit sessions 500
+    use_backend queue if {{ path_beg /queue }}
+    use_backend denied if {{ path_beg /denied }}
+    default_backend servers
+"""
+
+
+class _Slow(BaseHTTPRequestHandler):
+    """Answers after a tenth of a second, but for the path /."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path != "/":
+            time.sleep(0.1)
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+def _ask_in_a_row(port: int, paths: Sequence[str], pause: float = 0.0) -> None:
+    client = HTTPConnection(LOOPBACK, port, timeout=10)
+    for path in paths:
+        client.request("GET", path)
+        client.getresponse().read()
+        time.sleep(pause)
+    client.close()
+
+
+class TrafficBesideHAProxyTests(TestCase):
+    def setUp(self) -> None:
+        if not haproxy_version():
+            self.skipTest("no haproxy: apt-get install haproxy")
+        self.server = ThreadingHTTPServer((LOOPBACK, 0), _Slow)
+        self.addCleanup(self.server.server_close)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.addCleanup(self.server.shutdown)
+
+    def rows(self, make: Callable[[Path, str], Daemon], directory: Path) -> dict[tuple[str, str], dict[str, str]]:
+        """The statistics after the same traffic."""
+        port = free_port()
+        daemon = make(directory, TRAFFIC.format(host=LOOPBACK, port=port, slow=self.server.server_address[1]))
+        self.addCleanup(daemon.stop)
+        daemon.start()
+        _ask_in_a_row(port, ["/"] * 3, pause=0.2)
+        _ask_in_a_row(port, ["/slow"])
+        with ThreadPoolExecutor(3) as threads:
+            list(threads.map(lambda number: _ask_in_a_row(port, [f"/queue{number}"]), range(3)))
+        _ask_in_a_row(port, ["/denied"] * 2)
+        rows = daemon.statistics()
+        daemon.stop()
+        return {(row["pxname"], row["svname"]): row for row in rows if row["pxname"] in _SHOWN}
+
+    def test_the_same_traffic_has_the_same_figures(self) -> None:
+        directory = temporary_directory(self)
+        ours, theirs = self.rows(Daemon, directory / "ours"), self.rows(HAProxy, directory / "theirs")
+        self.assertEqual(ours.keys(), theirs.keys())
+        for key, its in theirs.items():
+            mine = ours[key]
+            wanted = {name: its[name] for name in COUNTED if its.get(name)}
+            self.assertEqual({name: mine[name] for name in wanted}, wanted, key)
+            for name in TIMES:
+                if its[name]:
+                    self.assertLess(
+                        abs(int(mine[name]) - int(its[name])), TOLERANCE, (key, name, mine[name], its[name])
+                    )
+        self.assertGreater(int(ours["queue", "q1"]["qtime_max"]), 150)
+        self.assertGreater(int(ours["servers", "s1"]["ttime"]), 100)
+
+
+_SHOWN = ("servers", "queue", "denied", "ways")
 
 
 class StatsBesideHAProxyTests(TestCase):

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator
 from attrs import frozen
 
 from reusedproxy.operators.stats.figures import (
+    ALL_COLUMNS,
     BACKEND,
-    COLUMNS,
     FRACTIONS,
     FRONTEND,
-    POOL_COLUMNS,
     Row,
     Section,
     Value,
@@ -65,7 +64,9 @@ _COLUMNS = _kinds(
     CNS:str tracked
     MRP:u32 rate req_rate conn_rate
     CGS:str mode addr algo proto
-    MaP:u32 weight uweight throttle
+    MaP:u32 weight uweight throttle qtime ctime rtime ttime
+    MMP:u32 qtime_max ctime_max rtime_max ttime_max
+    MGP:u64 h1_open_connections h1_open_streams
     MAP:u32 lastchg
     MCP:u32 downtime
     MOP:str check_status last_chk check_desc pool_closed pool_limit_used_from pool_limit_unused_from
@@ -81,7 +82,7 @@ _COLUMNS = _kinds(
 _COUNTED = Kind("MCP", "u64")
 #: Where HAProxy has another kind in the rows of backends.
 _OF_BACKENDS = dict.fromkeys(("rate", "rate_max", "act", "bck"), Kind("MGP", "u32"))
-_POSITIONS = {name: number for number, name in enumerate([*COLUMNS, *POOL_COLUMNS])}
+_POSITIONS = {name: number for number, name in enumerate(ALL_COLUMNS)}
 _LETTERS = {FRONTEND: "F", BACKEND: "B"}
 _NAMES = {FRONTEND: "Frontend", BACKEND: "Backend"}
 

@@ -7,11 +7,10 @@ import csv
 from collections.abc import Iterable
 from io import StringIO
 
-from reusedproxy.operators.stats.figures import COLUMNS, FRACTIONS, POOL_COLUMNS, Section, Value
+from reusedproxy.operators.stats.figures import ALL_COLUMNS, FRACTIONS, Section, Value
 
-_NAMES = [*COLUMNS, *POOL_COLUMNS]
 #: An empty row, in the order of the columns.
-_BLANK: dict[str, Value] = {name: "-" if name == "-" else "" for name in _NAMES}
+_BLANK: dict[str, Value] = {name: "-" if name == "-" else "" for name in ALL_COLUMNS}
 
 
 def write_csv(sections: Iterable[Section], legends: bool = False) -> str:
@@ -20,11 +19,11 @@ def write_csv(sections: Iterable[Section], legends: bool = False) -> str:
     text = StringIO()
     write = csv.writer(text, lineterminator="\n").writerow
     text.write("# ")
-    write([*_NAMES, ""])
+    write([*ALL_COLUMNS, ""])
     for section in sections:
         for row in section.rows():
             columns = {**_BLANK, **row.columns, **row.legends} if legends else {**_BLANK, **row.columns}
-            for name in FRACTIONS:  # a look at each of the 148 columns would be a fifth of all
+            for name in FRACTIONS:  # a look at each of the 155 columns would be a fifth of all
                 if columns[name] != "":
                     columns[name] = f"{columns[name]:.4f}"
             write([*columns.values(), ""])

@@ -22,6 +22,7 @@ from reusedproxy.clients.frontend import Frontend
 from reusedproxy.config.model.values import Place
 from reusedproxy.measures.histogram import Histogram
 from reusedproxy.measures.last_errors import LastErrors
+from reusedproxy.measures.times import Means
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.net.listener import CLOSED
 from reusedproxy.net.tls.client import ClientContext
@@ -47,6 +48,7 @@ from reusedproxy.operators.view.values import (
     ProxyView,
     Rate,
     ServerView,
+    TimesView,
 )
 from reusedproxy.pool.connection import IDLE, IN_USE, PRIVATE, RETIRING, WATCHED, ServerConnection
 from reusedproxy.pool.learning.idle_timeout import IdleTimeoutEstimate
@@ -57,6 +59,7 @@ _COUNTS = attrgetter(*PoolCounts._fields)
 _TRAFFIC = attrgetter(*(each.name for each in fields(Traffic)))
 
 _NOT_MEASURED = Rate()
+_NO_MEANS = Means()
 _STATES = {IDLE: "idle", IN_USE: "in use", PRIVATE: "private", WATCHED: "watched", RETIRING: "retiring"}
 
 
@@ -106,6 +109,7 @@ class Reader:
             connections=len(frontend.connections),
             connections_max=frontend.connections_max,
             connections_total=frontend.connections_total,
+            requests_open=sum(getattr(each, "exchange", None) is not None for each in frontend.connections),
             maxconn=frontend.maxconn,
             session_rate=frontend.settings.session_rate,
             denied=frontend.denied,
@@ -147,6 +151,7 @@ class Reader:
                     measures,
                     backend.observers.get(each),
                     agents.get(each),
+                    Means() if self._rates is None else self._rates.times(each),
                 )
                 for each in backend.servers
             ),
@@ -160,8 +165,15 @@ class Reader:
             sessions=self._rate(backend),
             algorithm=backend.settings.balance.algorithm,
             allbackups=backend.settings.allbackups,
+            times=self._times_of(backend),
+            fullconn=backend.fullconn,
             cookie="" if backend.settings.cookie is None else backend.settings.cookie.name,
         )
+
+    def _times_of(self, backend: Backend) -> TimesView:
+        means = Means() if self._rates is None else self._rates.times_of_backend(backend)
+        most = [_most(server) for server in backend.servers]
+        return TimesView(means, Means._make(map(max, zip(*most, strict=True))) if most else Means())
 
     def _rate(self, of: Frontend | Backend | Server) -> Rate:
         return _NOT_MEASURED if self._rates is None else _rate(self._rates.sessions[of])
@@ -174,6 +186,7 @@ def server_view(
     measures: bool = False,
     observer: Observer | None = None,
     agent: AgentChecker | None = None,
+    means: Means = _NO_MEANS,
 ) -> ServerView:
     """Returns one server; with `measures` also those of its pool."""
     settings = server.settings
@@ -206,7 +219,13 @@ def server_view(
         agent=None if agent is None or agent.paused else AgentView(agent.judge.health, agent.last),
         address="" if server.target is None else str(server.target),
         cookie="" if server.cookie is None else server.cookie.decode(errors="replace"),
+        times=TimesView(means, _most(server)),
     )
+
+
+def _most(server: Server) -> Means:
+    times = server.times
+    return Means(times.queue_most, times.connect_most, times.response_most, times.total_most)
 
 
 def servers_of(proxy: Proxy, names: Iterable[str]) -> Iterator[tuple[str, int, ServerView]]:

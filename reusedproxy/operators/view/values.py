@@ -19,6 +19,7 @@ from reusedproxy.backends.server import DOWN, DRAIN, MAINT, NOLB, READY, UP
 from reusedproxy.config.model.values import Place
 from reusedproxy.measures.histogram import Histogram
 from reusedproxy.measures.last_errors import LastError
+from reusedproxy.measures.times import Means
 from reusedproxy.measures.traffic import Traffic
 from reusedproxy.operators.view.history import Sample
 
@@ -37,6 +38,16 @@ class Errors:
 
     count: int
     last: LastError | None
+
+
+class TimesView(NamedTuple):
+    """Shows the times of requests at one server or backend: averages of the last ones, and the most, in seconds."""
+
+    means: Means = Means()
+    most: Means = Means()
+
+
+NO_TIMES = TimesView()
 
 
 @frozen
@@ -78,6 +89,8 @@ class FrontendView:
     connections: int
     connections_max: int
     connections_total: int
+    #: Requests that are under way.
+    requests_open: int
     maxconn: int
     #: Clients that may come in a second; 0: any number.
     session_rate: int
@@ -261,6 +274,7 @@ class ServerView(NamedTuple):
     #: Where it is reached, "" if its name has no address; and its value of the backend's cookie, "" for none.
     address: str = ""
     cookie: str = ""
+    times: TimesView = NO_TIMES
 
     @property
     def maintained_by_tracked(self) -> bool:
@@ -302,6 +316,9 @@ class BackendView:
     cookie: str = ""
     #: All usable backup servers are used together, where no other is usable; otherwise the first of them.
     allbackups: bool = False
+    times: TimesView = NO_TIMES
+    #: Requests at which servers with a `minconn` reach their `maxconn`.
+    fullconn: int = 0
 
     @property
     def in_turn(self) -> list[ServerView]:
