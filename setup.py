@@ -47,7 +47,10 @@ setup(
     # Without this, an editable install is an import hook that `twist` does not see plugins through.
     package_dir={"": "."},
     include_package_data=True,
-    package_data={"reusedproxy": ["py.typed", "operators/stats/templates/*"]},
+    package_data={
+        "reusedproxy": ["py.typed"],
+        "reusedproxy.operators.stats.templates": ["*.html", "*.css"],
+    },
     data_files=[
         ("share/man/man8", glob("man/*.8")),
         ("share/man/man5", glob("man/*.5")),

@@ -20,7 +20,7 @@ def _environment() -> Environment:
     loader = FileSystemLoader(_FOLDER)
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, auto_reload=False)
     made.filters.update(duration=duration, rate=rate)
-    for name in made.list_templates():
+    for name in made.list_templates(extensions=["html", "css"]):
         made.get_template(name)
     return made
 
