@@ -72,6 +72,7 @@ class StatsLineTests(SynchronousTestCase):
             ("stats auth admin", "'stats auth' needs a name, a colon and a password: stats auth NAME:PASSWORD"),
             ("stats auth :b", "'stats auth' needs a name, a colon and a password: stats auth NAME:PASSWORD"),
             ("stats auth a:b\n stats auth a:c", "'stats auth': the user 'a' has a password already"),
+            ("stats uri '/a b'", "'stats uri': '/a b' cannot stand in a request"),
             ("stats admin", "'stats admin' needs a condition:"),
             ("stats admin TRUE", "'stats admin' needs a condition:"),
             ("stats http-request set-header A b", "'stats http-request' takes 'allow', 'deny' and 'auth'"),

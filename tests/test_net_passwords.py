@@ -107,6 +107,20 @@ class PasswordsTests(SynchronousTestCase):
         self.assertTrue(passwords.check(b"again", b"x", "one", self.tell()))
         self.loop.run()
 
+    def test_no_more_wait_than_can_be_checked_in_time(self) -> None:
+        """Of hashes that take 4 seconds each, three: the third has to wait for two others."""
+        clock = iter(range(0, 10**6, 4))
+        passwords = Passwords(self.loop, same, lambda: float(next(clock)))
+        passwords.check(b"first", b"x", "first", self.tell())
+        self.loop.run()
+        hold = Event()
+        self.addCleanup(hold.set)
+        self.patch(passwords, "_crypt", lambda password, hashed: hold.wait(10) and password)
+        taken = [passwords.check(b"%d" % number, b"x", number, self.tell()) for number in range(6)]
+        self.assertEqual(taken, [True, True, True, False, False, False])
+        hold.set()
+        self.loop.run(3)
+
     def test_guesses_do_not_push_out_who_has_logged_in(self) -> None:
         passwords = self.made()
         passwords.check(b"a", b"a", "host", self.tell())

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from functools import cache
@@ -26,6 +27,8 @@ from twisted.logger import Logger
 #: Passwords that may wait for their check: of all clients, and of those with one address.
 WAITING = 128
 WAITING_OF_ONE = 4
+#: Seconds for which one may have to wait: no more wait than can be checked until then.
+PATIENCE = 10.0
 #: Results that are kept: of passwords that were right, and of those that were not.
 RIGHT_KEPT = 4096
 WRONG_KEPT = 512
@@ -84,8 +87,9 @@ class Passwords:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, crypt: Crypt = crypt) -> None:
+    def __init__(self, reactor: Any, crypt: Crypt = crypt, now: Callable[[], float] = time.monotonic) -> None:
         self._reactor = reactor
+        self._now = now
         self._crypt = crypt
         self._key = os.urandom(32)
         self._right: OrderedDict[bytes, None] = OrderedDict()
@@ -95,6 +99,8 @@ class Passwords:
         self._of: Counter[Hashable] = Counter()
         self._todo: SimpleQueue[tuple[bytes, bytes, bytes, Hashable]] = SimpleQueue()
         self._thread: Thread | None = None
+        #: Seconds that the last check took.
+        self._took = 0.0
 
     @property
     def waiting(self) -> int:
@@ -119,7 +125,8 @@ class Passwords:
                 return False
             asking.append(then)
             return True
-        if len(self._asking) >= WAITING or self._of[source] >= WAITING_OF_ONE:
+        waiting = len(self._asking)
+        if waiting >= WAITING or waiting * self._took > PATIENCE or self._of[source] >= WAITING_OF_ONE:
             return False
         self._asking[key] = [then]
         self._of[source] += 1
@@ -133,15 +140,17 @@ class Passwords:
     def _work(self) -> None:
         while True:
             key, password, hashed, source = self._todo.get()
+            began = self._now()
             try:
                 made = self._crypt(password, hashed)
                 right = made is not None and compare_digest(made, hashed)
             except Exception:
                 self._log.failure("a password could not be checked")
                 right = False
-            self._reactor.callFromThread(self._done, key, source, right)
+            self._reactor.callFromThread(self._done, key, source, right, self._now() - began)
 
-    def _done(self, key: bytes, source: Hashable, right: bool) -> None:
+    def _done(self, key: bytes, source: Hashable, right: bool, took: float) -> None:
+        self._took = took
         kept, most = (self._right, RIGHT_KEPT) if right else (self._wrong, WRONG_KEPT)
         kept[key] = None
         if len(kept) > most:

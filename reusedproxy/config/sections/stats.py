@@ -6,6 +6,7 @@ that `defaults` had closed, it is an error.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from attrs import evolve
@@ -57,7 +58,10 @@ def _enable(page: StatsPage, line: Line, acls: Acls, report: Report) -> StatsPag
 
 
 def _uri(page: StatsPage, line: Line, acls: Acls, report: Report) -> StatsPage:
-    return evolve(page, uri=line.one_argument("the beginning of a path"))
+    uri = line.one_argument("the beginning of a path")
+    if not re.match(r"[!-~]+\Z", uri):
+        raise Wrong(f"'stats uri': '{uri}' cannot stand in a request")
+    return evolve(page, uri=uri)
 
 
 def _refresh(page: StatsPage, line: Line, acls: Acls, report: Report) -> StatsPage:
