@@ -18,7 +18,14 @@ from unittest import TestCase
 from reusedproxy.config.language.haproxy_words import words
 from tests.integration.beside import HAProxy, haproxy_version
 from tests.integration.daemon import Daemon
-from tests.integration.peers import LOOPBACK, temporary_directory, wait_for
+from tests.integration.peers import (
+    LOOPBACK,
+    Process,
+    accepts_connections,
+    find_program,
+    temporary_directory,
+    wait_for,
+)
 from tests.integration.test_auth_beside_haproxy import answer, basic
 from tests.ports import free_port, free_ports
 
@@ -206,6 +213,40 @@ class TrafficBesideHAProxyTests(TestCase):
                     )
         self.assertGreater(int(ours["queue", "q1"]["qtime_max"]), 500)
         self.assertGreater(int(ours["servers", "s1"]["ttime"]), 100)
+
+
+class ExporterTests(TestCase):
+    """Debian's prometheus-haproxy-exporter, which reads the columns by their places."""
+
+    def families(self, program: str, daemon: Daemon, directory: Path) -> set[str]:
+        """The metrics that it makes of a daemon's CSV."""
+        directory.mkdir()
+        port, exporter = free_port(), Process(directory)
+        uri = f"http://{LOOPBACK}:{daemon.stats_port}/;csv"
+        self.addCleanup(exporter.stop)
+        exporter.spawn([program, f"--haproxy.scrape-uri={uri}", f"--web.listen-address={LOOPBACK}:{port}"])
+        wait_for(lambda: accepts_connections(port), "the exporter to accept")
+        client = HTTPConnection(LOOPBACK, port, timeout=10)
+        client.request("GET", "/metrics")
+        text = client.getresponse().read().decode()
+        client.close()
+        exporter.stop()
+        return set(re.findall(r"(?m)^# TYPE (haproxy_\S+)", text))
+
+    def test_it_finds_what_it_finds_in_haproxy(self) -> None:
+        program = find_program("prometheus-haproxy-exporter")
+        if program is None or not haproxy_version():
+            self.skipTest("apt-get install haproxy prometheus-haproxy-exporter")
+        directory, found = temporary_directory(self), []
+        for name, make in (("ours", Daemon), ("theirs", HAProxy)):
+            daemon = make(directory / name, f"backend servers\n    server s {LOOPBACK}:1 check\n")
+            self.addCleanup(daemon.stop)
+            daemon.start()
+            found.append(self.families(program, daemon, directory / f"{name}-exporter"))
+            daemon.stop()
+        ours, theirs = found
+        self.assertGreater(len(theirs), 70)
+        self.assertEqual(theirs - ours, set())
 
 
 class ReloadTests(TestCase):
