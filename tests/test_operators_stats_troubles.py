@@ -64,6 +64,16 @@ class TroubleTests(StatsCase):
         ):
             self.assertEqual(self.found(evolve(self.view(), history=tuple(samples))), [text] if text else [])
 
+    def test_frontends_that_are_full(self) -> None:
+        """By their own bound, or by that of the process."""
+        view = self.view()
+        web, *others = view.frontends
+        full = evolve(view, frontends=(evolve(web, connections=5, maxconn=5), *others))
+        self.assertEqual(self.found(full), ["1 frontend has as many clients as it may: others wait"])
+        self.assertEqual(self.found(full, scope=("app",)), [])
+        full = evolve(view, clients=view.maxconn)
+        self.assertEqual(self.found(full), ["2 frontends have as many clients as they may: others wait"])
+
     def test_pools_below_their_floor(self) -> None:
         """Of servers that are in service."""
         self.patch(type(self.one.pool), "below_floor", True)

@@ -51,6 +51,7 @@ def troubles(view: ProxyView, at: float, dropped: int = 0, scope: Collection[str
         *_without_servers(backends),
         *_down(servers),
         *(() if scope else _errors(view)),
+        *_full(view, scope),
         *_ends(view, servers, at, scope),
         *_below_floor(servers),
         *_waiting(backends),
@@ -94,6 +95,20 @@ def _errors(view: ProxyView) -> Iterator[Trouble]:
         if share.errors >= TOO_MANY:
             yield Trouble(BAD, f"{share.errors:.1%} of all answers in the last {when} were errors (5xx)")
             return
+
+
+def _full(view: ProxyView, scope: Collection[str]) -> Iterator[Trouble]:
+    """Frontends that take no more clients, by their own bound or by that of the process."""
+    full = [
+        each.name
+        for each in view.frontends
+        if (not scope or each.name in scope) and (each.connections >= each.maxconn or view.clients >= view.maxconn)
+    ]
+    if full:
+        text = _count(len(full), "frontend has", "frontends have") + " as many clients as it may: others wait"
+        if len(full) > 1:
+            text = text.replace(" it may", " they may")
+        yield _trouble(BAD, text, (Place(name, name) for name in full))
 
 
 def _ends(
